@@ -1,0 +1,111 @@
+"""stategraph: a lightweight state-graph engine for LLM agents that LangGraph programs run on unmodified.
+
+Everything public is here. A name is loaded when it is first used, so that importing the package costs next to nothing
+and a program pays only for the rooms it enters. The rooms, and which may import which, are in `docs/architecture.md`.
+"""
+
+import os as _os
+
+__version__ = "0.1.0"
+
+TYPE_CHECKING = False  # importing typing would be most of this module's cost; type checkers know the bare name
+if TYPE_CHECKING:
+    from stategraph.constants import END as END
+    from stategraph.constants import START as START
+    from stategraph.constants import TAG_HIDDEN as TAG_HIDDEN
+    from stategraph.constants import TAG_NOSTREAM as TAG_NOSTREAM
+    from stategraph.engine.context import get_config as get_config
+    from stategraph.engine.context import get_store as get_store
+    from stategraph.engine.context import get_stream_writer as get_stream_writer
+    from stategraph.engine.context import interrupt as interrupt
+    from stategraph.engine.engine import StateGraphEngine as StateGraphEngine
+    from stategraph.engine.managed import IsLastStep as IsLastStep
+    from stategraph.engine.managed import RemainingSteps as RemainingSteps
+    from stategraph.engine.runtime import RunControl as RunControl
+    from stategraph.engine.runtime import Runtime as Runtime
+    from stategraph.engine.runtime import get_runtime as get_runtime
+    from stategraph.errors import EmptyInputError as EmptyInputError
+    from stategraph.errors import GraphBubbleUp as GraphBubbleUp
+    from stategraph.errors import GraphDrained as GraphDrained
+    from stategraph.errors import GraphInterrupt as GraphInterrupt
+    from stategraph.errors import GraphRecursionError as GraphRecursionError
+    from stategraph.errors import InvalidUpdateError as InvalidUpdateError
+    from stategraph.errors import NodeError as NodeError
+    from stategraph.errors import NodeTimeoutError as NodeTimeoutError
+    from stategraph.errors import UnknownInterruptError as UnknownInterruptError
+    from stategraph.graph.func import entrypoint as entrypoint
+    from stategraph.graph.func import task as task
+    from stategraph.graph.message import MessagesState as MessagesState
+    from stategraph.graph.message import add_messages as add_messages
+    from stategraph.graph.message import push_message as push_message
+    from stategraph.graph.state import CompiledStateGraph as CompiledStateGraph
+    from stategraph.graph.state import StateGraph as StateGraph
+    from stategraph.types import CachePolicy as CachePolicy
+    from stategraph.types import Command as Command
+    from stategraph.types import Durability as Durability
+    from stategraph.types import Interrupt as Interrupt
+    from stategraph.types import Overwrite as Overwrite
+    from stategraph.types import RetryPolicy as RetryPolicy
+    from stategraph.types import Send as Send
+    from stategraph.types import StateSnapshot as StateSnapshot
+    from stategraph.types import StreamMode as StreamMode
+    from stategraph.types import StreamWriter as StreamWriter
+    from stategraph.types import TimeoutPolicy as TimeoutPolicy
+
+_PUBLIC = {
+    "constants": ("END", "START", "TAG_HIDDEN", "TAG_NOSTREAM"),
+    "engine.context": ("get_config", "get_store", "get_stream_writer", "interrupt"),
+    "engine.engine": ("StateGraphEngine",),
+    "engine.managed": ("IsLastStep", "RemainingSteps"),
+    "engine.runtime": ("RunControl", "Runtime", "get_runtime"),
+    "errors": (
+        "EmptyInputError",
+        "GraphBubbleUp",
+        "GraphDrained",
+        "GraphInterrupt",
+        "GraphRecursionError",
+        "InvalidUpdateError",
+        "NodeError",
+        "NodeTimeoutError",
+        "UnknownInterruptError",
+    ),
+    "graph.func": ("entrypoint", "task"),
+    "graph.message": ("MessagesState", "add_messages", "push_message"),
+    "graph.state": ("CompiledStateGraph", "StateGraph"),
+    "types": (
+        "CachePolicy",
+        "Command",
+        "Durability",
+        "Interrupt",
+        "Overwrite",
+        "RetryPolicy",
+        "Send",
+        "StateSnapshot",
+        "StreamMode",
+        "StreamWriter",
+        "TimeoutPolicy",
+    ),
+}
+_HOMES = {name: f"stategraph.{module}" for module, names in _PUBLIC.items() for name in names}
+
+__all__ = (*sorted(_HOMES), "__version__")  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'stategraph' has no attribute {name!r}")
+    import importlib  # the interpreter has it loaded; here so that it is no public name
+
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+if "STATEGRAPH_RUNTIME" in _os.environ or "MOSS_AGENT_RUNTIME" in _os.environ:
+    from stategraph import dropin as _dropin
+
+    _dropin.apply_flag()
