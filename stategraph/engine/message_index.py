@@ -1,0 +1,140 @@
+"""Where every message id sits in a message list, remembered from one reducer call to the next.
+
+A message reducer needs "which position has this id?", and building that answer anew costs time in the
+length of the conversation at every step. The rules here:
+
+* An index belongs to exactly one list object: the one a reducer returned. While the index is remembered it
+  holds that list, so the list's identity cannot be taken over by another one.
+* ``recall`` *takes* the index out. Nobody else can see it while its new owner changes it, which is why no
+  lock is needed: a second caller with the same list finds nothing and builds its own.
+* A list that was changed behind the reducer's back is noticed: the index keeps a private copy of the list
+  and compares (by identity first, which C does at a nanosecond per message).
+* Ids that are changed in place are noticed at the end of the list, and wherever an incoming message lands.
+* The memory is bounded, and lists that nobody else holds any more are dropped step by step.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any, Final
+
+SMALLEST_REMEMBERED: Final = 24
+"""Lists shorter than this are indexed faster than an index is looked up and checked."""
+
+MOST_REMEMBERED: Final = 512
+"""How many lists may be remembered at once, over all runs of the process."""
+
+
+class MessageIndex:
+    """Positions by message id for one message list.
+
+    Attributes:
+        positions: The position of each id; of several messages with one id, the last. Messages without an
+            id are not in it.
+    """
+
+    __slots__ = ("_owner", "_snapshot", "positions")
+
+    def __init__(self, positions: dict[Any, int]) -> None:
+        self.positions = positions
+        self._snapshot: list[Any] | None = None
+        self._owner: list[Any] | None = None
+
+    @classmethod
+    def of(cls, messages: Sequence[Any]) -> MessageIndex:
+        """Index ``messages`` from scratch."""
+        positions = {message.id: at for at, message in enumerate(messages)}
+        positions.pop(None, None)
+        return cls(positions)
+
+    def replaced(self, at: int, message: Any) -> None:
+        """Note that ``message`` now stands at position ``at``, under the id that was there before."""
+        if self._snapshot is not None and at < len(self._snapshot):
+            self._snapshot[at] = message
+
+    def _describes(self, messages: list[Any]) -> bool:
+        snapshot = self._snapshot
+        if snapshot is None or len(messages) != len(snapshot):
+            return False
+        try:
+            if messages != snapshot:
+                return False
+        except Exception:
+            # A swapped-in message whose content refuses to be compared (an array, say) is a change too.
+            return False
+        last = len(snapshot) - 1
+        return self.positions.get(messages[last].id) == last
+
+    def _settle(self, messages: list[Any]) -> None:
+        if self._snapshot is None:
+            self._snapshot = messages.copy()
+        else:
+            self._snapshot += messages[len(self._snapshot) :]
+        self._owner = messages
+
+    def _is_orphan(self) -> bool:
+        return sys.getrefcount(self._owner) <= _REFERENCES_OF_AN_ORPHAN
+
+
+def recall(messages: list[Any]) -> MessageIndex | None:
+    """Take the index of ``messages`` out of the memory.
+
+    Returns:
+        The index, which now is the caller's alone to change, or None if this list object is not remembered
+        or was changed since.
+    """
+    index = _remembered.pop(id(messages), None)
+    if index is None or not index._describes(messages):
+        return None
+    return index
+
+
+def remember(index: MessageIndex, messages: list[Any]) -> None:
+    """Keep ``index`` for the next call that gets ``messages``.
+
+    Args:
+        index: What `recall` or `MessageIndex.of` gave, with every change to the list noted in it.
+        messages: The list it describes. The caller must hand out this very object.
+    """
+    if len(messages) < SMALLEST_REMEMBERED:
+        return
+    index._settle(messages)
+    _remembered[id(messages)] = index
+    _inspect_oldest()
+
+
+def forget_all() -> None:
+    """Drop every remembered list, for a process that wants its memory back."""
+    _remembered.clear()
+
+
+def remembered_count() -> int:
+    """How many lists are remembered now."""
+    return len(_remembered)
+
+
+def _inspect_oldest() -> None:
+    """Drop the oldest entry if nobody else holds its list, else move it to the back.
+
+    One look per `remember` visits every entry in turn, so what finished runs leave behind is gone before as
+    many steps have passed as there are entries.
+    """
+    try:
+        key, index = _remembered.popitem(last=False)
+    except KeyError:  # another thread has just taken the only entry
+        return
+    if len(_remembered) < MOST_REMEMBERED and not index._is_orphan():
+        _remembered[key] = index
+
+
+def _count_references_of_an_orphan() -> int:
+    probe = MessageIndex({})
+    probe._owner = [None]
+    return sys.getrefcount(probe._owner)
+
+
+# How CPython counts temporary references differs between versions, so the count is measured.
+_REFERENCES_OF_AN_ORPHAN: Final = _count_references_of_an_orphan()
+_remembered: OrderedDict[int, MessageIndex] = OrderedDict()
