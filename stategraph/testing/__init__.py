@@ -1,0 +1,65 @@
+"""A test kit for programs that are built on state graphs.
+
+What is here replaces the parts of an agent that a test cannot control: the
+language model (:class:`ScriptedChatModel` in the process,
+:class:`FakeOpenAIServer` behind a real socket), time (:class:`FakeClock`) and
+the order in which a reader sees a run (:class:`StreamRecorder`). One
+vocabulary, :mod:`stategraph.testing.script`, says what a scripted model does.
+
+This room imports no other room, nothing in the package imports it, and it
+needs no test framework.
+"""
+
+from stategraph.testing.chat_model import ScriptedChatModel
+from stategraph.testing.clock import FakeClock, VirtualTimeLoop
+from stategraph.testing.openai_server import FakeOpenAIServer, RecordedRequest
+from stategraph.testing.recorder import Recorded, StreamRecorder, stable
+from stategraph.testing.script import (
+    CallPart,
+    Drop,
+    Failure,
+    Fault,
+    Gate,
+    Hold,
+    ModelRequest,
+    Pause,
+    Reply,
+    Script,
+    ScriptedModelError,
+    ScriptExhausted,
+    Text,
+    Think,
+    ToolCall,
+    Usage,
+    call,
+    reply,
+)
+
+__all__ = [
+    "CallPart",
+    "Drop",
+    "Failure",
+    "FakeClock",
+    "FakeOpenAIServer",
+    "Fault",
+    "Gate",
+    "Hold",
+    "ModelRequest",
+    "Pause",
+    "Recorded",
+    "RecordedRequest",
+    "Reply",
+    "Script",
+    "ScriptExhausted",
+    "ScriptedChatModel",
+    "ScriptedModelError",
+    "StreamRecorder",
+    "Text",
+    "Think",
+    "ToolCall",
+    "Usage",
+    "VirtualTimeLoop",
+    "call",
+    "reply",
+    "stable",
+]

@@ -1,0 +1,286 @@
+"""A chat model that performs a script inside the process.
+
+Rules: one request takes one entry, whichever of invoke, stream and their async
+forms makes it; a part of the reply is a chunk of a stream; a failure raises
+:class:`ScriptedModelError` from the place in the reply where the script has it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import Any
+
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, InvalidToolCall
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.messages.tool import ToolCall as MessageToolCall
+from langchain_core.messages.tool import tool_call_chunk
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable
+from langchain_core.tools import BaseTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from pydantic import Field, PrivateAttr, field_validator
+
+from stategraph.testing import script as scripts
+
+
+class ScriptedChatModel(BaseChatModel):
+    """A chat model whose replies a test wrote down.
+
+    Attributes:
+        replies: A :class:`~stategraph.testing.script.Script`, one entry, or a
+            list of entries.
+        model_name: The name that traces and requests carry.
+
+    Example:
+        >>> model = ScriptedChatModel(replies=["Hello there.", "Bye."])
+        >>> model.invoke("hi").content
+        'Hello there.'
+    """
+
+    replies: scripts.Script = Field(default_factory=scripts.Script)
+    model_name: str = "scripted"
+
+    _requests: list[scripts.ModelRequest[BaseMessage]] = PrivateAttr(default_factory=list)
+    _lock: Any = PrivateAttr(default_factory=threading.RLock)
+
+    @field_validator("replies", mode="before")
+    @classmethod
+    def _as_script(cls, value: Any) -> scripts.Script:
+        return scripts.Script.of(value)
+
+    @property
+    def requests(self) -> list[scripts.ModelRequest[BaseMessage]]:
+        """Every request so far, in the order in which they came."""
+        return self._requests
+
+    @property
+    def _llm_type(self) -> str:
+        return "scripted"
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        return {"model_name": self.model_name}
+
+    def bind_tools(
+        self,
+        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
+        *,
+        tool_choice: str | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """Offer `tools` with every request; the requests record their names."""
+        offered = [convert_to_openai_tool(tool) for tool in tools]
+        if tool_choice is not None:
+            kwargs["tool_choice"] = tool_choice
+        return self.bind(tools=offered, **kwargs)
+
+    def _open(
+        self, messages: list[BaseMessage], stop: list[str] | None, options: dict[str, Any], *, stream: bool
+    ) -> scripts.Reply | scripts.Failure | BaseException:
+        if stop is not None:
+            options = {**options, "stop": stop}
+        tools = tuple(_tool_name(tool) for tool in options.get("tools") or ())
+        with self._lock:
+            number = len(self._requests)
+            request = scripts.ModelRequest(number, self.model_name, tuple(messages), tools, stream, options)
+            self._requests.append(request)
+            return self.replies.answer(request)
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        opened = _accepted(self._open(messages, stop, kwargs, stream=False), time.sleep)
+        for part in opened.parts:
+            _wait_sync(part)
+            _break(part)
+        return _whole(opened, self.model_name)
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        opened = await _accepted_async(self._open(messages, stop, kwargs, stream=False))
+        for part in opened.parts:
+            await _wait_async(part)
+            _break(part)
+        return _whole(opened, self.model_name)
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        opened = _accepted(self._open(messages, stop, kwargs, stream=True), time.sleep)
+        for part in opened.parts:
+            _wait_sync(part)
+            _break(part)
+            chunk = _chunk(part, opened)
+            if chunk is not None:
+                if run_manager is not None:
+                    run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                yield chunk
+                if opened.gap_s:
+                    time.sleep(opened.gap_s)
+        yield _last_chunk(opened, self.model_name)
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        opened = await _accepted_async(self._open(messages, stop, kwargs, stream=True))
+        for part in opened.parts:
+            await _wait_async(part)
+            _break(part)
+            chunk = _chunk(part, opened)
+            if chunk is not None:
+                if run_manager is not None:
+                    await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                yield chunk
+                if opened.gap_s:
+                    await asyncio.sleep(opened.gap_s)
+        yield _last_chunk(opened, self.model_name)
+
+
+def _tool_name(tool: Any) -> str:
+    if isinstance(tool, dict):
+        function = tool.get("function")
+        named = function if isinstance(function, dict) else tool
+        return str(named.get("name", "?"))
+    return str(getattr(tool, "name", tool))
+
+
+def _refuse(answer: scripts.Failure | BaseException) -> BaseException:
+    if isinstance(answer, scripts.Failure):
+        return scripts.ScriptedModelError(answer.message, status=answer.status, code=answer.code)
+    return answer
+
+
+def _accepted(answer: scripts.Reply | scripts.Failure | BaseException, sleep: Callable[[float], None]) -> scripts.Reply:
+    if not isinstance(answer, BaseException) and answer.delay_s:
+        sleep(answer.delay_s)
+    if isinstance(answer, scripts.Reply):
+        return answer
+    raise _refuse(answer)
+
+
+async def _accepted_async(answer: scripts.Reply | scripts.Failure | BaseException) -> scripts.Reply:
+    if not isinstance(answer, BaseException) and answer.delay_s:
+        await asyncio.sleep(answer.delay_s)
+    if isinstance(answer, scripts.Reply):
+        return answer
+    raise _refuse(answer)
+
+
+def _wait_sync(part: scripts.Part) -> None:
+    if isinstance(part, scripts.Pause):
+        time.sleep(part.seconds_s)
+    elif isinstance(part, scripts.Hold):
+        part.gate.wait_open()
+
+
+async def _wait_async(part: scripts.Part) -> None:
+    if isinstance(part, scripts.Pause):
+        await asyncio.sleep(part.seconds_s)
+    elif isinstance(part, scripts.Hold):
+        await part.gate.wait_open_async()
+
+
+def _break(part: scripts.Part) -> None:
+    if isinstance(part, scripts.Drop):
+        raise ConnectionResetError("the script dropped the connection in the middle of a reply")
+    if isinstance(part, scripts.Fault):
+        raise scripts.ScriptedModelError(part.message)
+
+
+def _chunk(part: scripts.Part, opened: scripts.Reply) -> ChatGenerationChunk | None:
+    match part:
+        case scripts.Text(text):
+            message = AIMessageChunk(content=text, id=opened.id)
+        case scripts.Think(text):
+            message = AIMessageChunk(content="", additional_kwargs={"reasoning_content": text}, id=opened.id)
+        case scripts.CallPart(index, arguments, name, call_id):
+            piece = tool_call_chunk(name=name, args=arguments, id=call_id, index=index)
+            message = AIMessageChunk(content="", tool_call_chunks=[piece], id=opened.id)
+        case _:
+            return None
+    return ChatGenerationChunk(message=message)
+
+
+def _last_chunk(opened: scripts.Reply, model_name: str) -> ChatGenerationChunk:
+    message = AIMessageChunk(
+        content="",
+        id=opened.id,
+        usage_metadata=_usage(opened.usage),
+        response_metadata={"finish_reason": opened.finish, "model_name": model_name},
+        chunk_position="last",
+    )
+    return ChatGenerationChunk(message=message, generation_info={"finish_reason": opened.finish})
+
+
+def _whole(opened: scripts.Reply, model_name: str) -> ChatResult:
+    calls: list[MessageToolCall] = []
+    invalid: list[InvalidToolCall] = []
+    for tool_call in opened.calls():
+        args = _json_object(tool_call.arguments())
+        if args is None:
+            invalid.append(
+                InvalidToolCall(
+                    type="invalid_tool_call",
+                    name=tool_call.name,
+                    args=tool_call.arguments(),
+                    id=tool_call.id,
+                    error="the arguments are not a JSON object",
+                )
+            )
+        else:
+            calls.append(MessageToolCall(type="tool_call", name=tool_call.name, args=args, id=tool_call.id))
+    reasoning = opened.reasoning()
+    message = AIMessage(
+        content=opened.text(),
+        id=opened.id,
+        tool_calls=calls,
+        invalid_tool_calls=invalid,
+        usage_metadata=_usage(opened.usage),
+        additional_kwargs={"reasoning_content": reasoning} if reasoning else {},
+        response_metadata={"finish_reason": opened.finish, "model_name": model_name},
+    )
+    return ChatResult(generations=[ChatGeneration(message=message, generation_info={"finish_reason": opened.finish})])
+
+
+def _json_object(text: str) -> dict[str, Any] | None:
+    try:
+        value = json.loads(text or "{}")
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _usage(usage: scripts.Usage | None) -> UsageMetadata | None:
+    if usage is None:
+        return None
+    counted = UsageMetadata(
+        input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, total_tokens=usage.total_tokens
+    )
+    if usage.reasoning_tokens:
+        counted["output_token_details"] = {"reasoning": usage.reasoning_tokens}
+    if usage.cached_tokens:
+        counted["input_token_details"] = {"cache_read": usage.cached_tokens}
+    return counted
