@@ -1,0 +1,127 @@
+"""What is measured, and what is wanted. Data only: importing this file imports no engine.
+
+A target of a ratio is the factor by which LangGraph's cost must exceed ours; a target of a growth is the factor by which
+our own cost may grow at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+BOTH = ("async", "sync")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        name: the benchmark's name, without the variant.
+        variant: "async", "sync", or "" where there is only one.
+        kind: "ratio" (cost of one run on both engines), "growth" (cost of ``workload`` over that of ``base``, on each
+            engine), "bytes" (growth of the stored bytes in place of cost), "import" (fresh processes).
+        workload: ``module:name`` of the work.
+        base: the workload that growth is relative to.
+        must: the target that has to be reached; None for a row that only informs.
+        aim: the target that is hoped for.
+        quick: measured in the short run as well.
+    """
+
+    name: str
+    variant: str
+    kind: str
+    workload: str
+    base: str = ""
+    must: float | None = None
+    aim: float | None = None
+    quick: bool = False
+
+    @property
+    def label(self) -> str:
+        """The name as printed and as matched by ``--only``."""
+        return f"{self.name} {self.variant}".strip()
+
+
+def _pair(
+    name: str,
+    module: str,
+    targets: tuple[tuple[float, float], tuple[float, float]] | None = None,
+    *,
+    quick: bool = False,
+) -> Iterator[Row]:
+    for index, variant in enumerate(BOTH):
+        must, aim = targets[index] if targets else (None, None)
+        yield Row(name, variant, "ratio", f"{module}:{name}", must=must, aim=aim, quick=quick)
+
+
+def _growth(name: str, big: str, small: str, *, must: float | None = None, quick: bool = False) -> Iterator[Row]:
+    for variant in BOTH:
+        aim = 1.15 if must else None
+        yield Row(name, variant, "growth", f"probes:{big}", base=f"probes:{small}", must=must, aim=aim, quick=quick)
+
+
+def _agent() -> Iterator[Row]:
+    yield from _pair("plain_loop_100", "agent", ((10, 18), (9, 15)), quick=True)
+    yield from _pair("plain_loop_100_saver_async", "agent", ((1.6, 2.3), (1.6, 2.3)), quick=True)
+    yield from _pair("plain_loop_100_saver_sync", "agent")
+    yield from _pair("plain_loop_100_saver_exit", "agent")
+    yield from _pair("plain_loop_100_handler", "agent", ((2.5, 3.5), (2.5, 3.5)), quick=True)
+    yield Row("plain_loop_100_sync_handler", "async", "ratio", "agent:plain_loop_100_sync_handler")
+    yield from _pair("plain_loop_100_first_event", "agent")
+    yield from _pair("token_streaming", "tokens", ((1.7, 3), (1.7, 3)), quick=True)
+
+
+def _upstream() -> Iterator[Row]:
+    yield from _pair("sequential_1000", "upstream", ((30, 60), (35, 70)), quick=True)
+    yield from _pair("sequential_10", "upstream")
+    fan = ((15.0, 28.0), (14.0, 25.0))
+    yield from _pair("fanout_to_subgraph_100x", "upstream", fan, quick=True)
+    yield from _pair("fanout_to_subgraph_100x_checkpoint", "upstream", fan, quick=True)
+    yield from _pair("fanout_to_subgraph_10x", "upstream")
+    yield from _pair("fanout_to_subgraph_10x_checkpoint", "upstream")
+    yield from _pair("react_agent_100x", "upstream", ((2.2, 2.7), (4, 6)), quick=True)
+    yield from _pair("react_agent_100x_checkpoint", "upstream")
+    yield from _pair("react_agent_10x", "upstream")
+    yield from _pair("react_agent_10x_checkpoint", "upstream")
+    wide = ((2.0, 2.6), (2.2, 2.8))
+    wanted = {
+        "wide_state_9x1200": wide,
+        "wide_dict_9x1200": wide,
+        "wide_dict_25x300": ((2.5, 4.0), (3.5, 6.0)),
+        "pydantic_state_9x1200": ((1.4, 1.8), (1.4, 1.8)),
+        "wide_state_9x1200_checkpoint": ((1.3, 1.6), (1.3, 1.6)),
+        "pydantic_state_9x1200_checkpoint": ((1.15, 1.4), (1.15, 1.4)),
+    }
+    for kind in ("wide_state", "wide_dict", "pydantic_state"):
+        for size in ("9x1200", "15x600", "25x300"):
+            for suffix in ("", "_checkpoint"):
+                name = f"{kind}_{size}{suffix}"
+                yield from _pair(name, "upstream", wanted.get(name), quick=name in wanted)
+
+
+def _start_up() -> Iterator[Row]:
+    yield from _pair("sequential_1000_first_event", "upstream", ((10, 25), (10, 25)), quick=True)
+    yield from _pair("pydantic_state_25x300_first_event", "upstream")
+    for name in ("sequential_1000", "pydantic_state_25x300", "wide_state_15x600"):
+        must, aim, quick = (3.0, 6.0, True) if name == "sequential_1000" else (None, None, False)
+        yield Row(f"{name}_compile", "", "ratio", f"upstream:{name}_compile", must=must, aim=aim, quick=quick)
+    yield Row("import", "", "import", "", must=1.5, aim=1.75, quick=True)
+
+
+def _probes() -> Iterator[Row]:
+    for name in ("step_with_1000_idle_nodes", "step_with_500_idle_keys", "step_with_10000_messages"):
+        yield from _pair(name, "probes")
+    for width in (10, 100, 1000):
+        yield from _pair(f"task_of_fan_out_{width}", "probes")
+    idle, keys = ("step_with_1000_idle_nodes", "step_with_0_idle_nodes"), ("step_with_500_idle_keys", "step_with_0_idle_keys")
+    yield from _growth("growth_1000_idle_nodes", *idle, must=1.5, quick=True)
+    yield from _growth("growth_500_idle_keys", *keys, must=1.5, quick=True)
+    yield from _growth("growth_10000_messages", "step_with_10000_messages", "step_with_10_messages")
+    yield from _growth("growth_fan_out_1000", "task_of_fan_out_1000", "task_of_fan_out_10")
+    yield Row("bytes_full_state_4x_rounds", "", "bytes", "agent:stored_full_100", base="agent:stored_full_25")
+    delta = ("agent:stored_delta_100", "agent:stored_delta_25")
+    yield Row("bytes_delta_channel_4x_rounds", "", "bytes", delta[0], base=delta[1], must=5, aim=4.2, quick=True)
+
+
+ROWS: tuple[Row, ...] = (*_agent(), *_upstream(), *_start_up(), *_probes())

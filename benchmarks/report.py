@@ -1,0 +1,91 @@
+"""Words for figures: the table, line by line as rows finish, and the same for machines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.catalogue import Row
+from benchmarks.measure import Effort, Figure
+
+COLUMNS = f"{'benchmark':44} {'LangGraph':>10} {'ours':>10} {'value':>8} {'quartiles':>15} {'must':>6} {'aim':>6}  reached"
+
+
+def heading(descriptions: list[dict[str, Any]], effort: Effort) -> str:
+    """What is compared, and the column titles."""
+    theirs, ours = descriptions
+    return (
+        f"LangGraph {theirs['langgraph_installed']} and {ours['engine']} on Python {theirs['python']}, {theirs['loop']}; "
+        f"{effort.rounds} interleaved rounds, samples of at least {effort.budget_s} s.\n"
+        "value = median of the per-round ratios LangGraph / ours (higher is better);\n"
+        "of growth and bytes rows: growth of our own cost (lower is better).\n\n"
+        f"{COLUMNS}\n{'-' * len(COLUMNS)}"
+    )
+
+
+def quantity(row: Row, value: float) -> str:
+    """A cost in a readable unit, or a growth factor."""
+    if row.kind in ("growth", "bytes"):
+        return f"{value:.2f}x"
+    for limit, factor, unit in ((1e-3, 1e6, "us"), (1.0, 1e3, "ms")):
+        if value < limit:
+            return f"{value * factor:.3g} {unit}"
+    return f"{value:.3g} s"
+
+
+def line(figure: Figure) -> str:
+    """One row of the table."""
+    row = figure.row
+    targets = [f"{target:g}x" if target is not None else "" for target in (row.must, row.aim)]
+    quartiles = f"{figure.low:.3g} - {figure.high:.3g}"
+    text = (
+        f"{row.label:44} {quantity(row, figure.theirs):>10} {quantity(row, figure.ours):>10} {figure.value:>7.3g}x "
+        f"{quartiles:>15} {targets[0]:>6} {targets[1]:>6}  {figure.verdict}"
+    ).rstrip()
+    if figure.notes:
+        text += f"\n{'':8}stored bytes: LangGraph {_plain(figure.notes['langgraph'])}, ours {_plain(figure.notes['stategraph'])}"
+    return text
+
+
+def _plain(found: Any) -> str:
+    """Bytes, with thousands separated."""
+    if isinstance(found, dict):
+        return f"{sum(found['stored'].values()):,}"
+    return f"{found:,}"
+
+
+def failed(row: Row, error: Exception) -> str:
+    """The line of a row that could not be measured."""
+    last = str(error).strip().splitlines()[-1]
+    return f"{row.label:44} FAILED: {last[:200]}"
+
+
+def summary(figures: list[Figure], failures: list[tuple[str, str]], mixed: list[str], spent_s: float) -> str:
+    """The totals, and the full text of every failure."""
+    judged = [figure.verdict for figure in figures if figure.verdict]
+    text = f"\n{len(judged) - judged.count('no')} of {len(judged)} musts reached, {judged.count('aim')} aims; {spent_s:.0f} s."
+    if mixed:
+        text += f"\nWARNING: our side ran with modules of LangGraph itself: {', '.join(mixed)}"
+    for label, error in failures:
+        text += f"\n\nFAILED {label}: {error}"
+    return text
+
+
+def as_json(figures: list[Figure], failures: list[tuple[str, str]]) -> dict[str, Any]:
+    """The figures for machines; costs are in seconds."""
+    rows = [
+        {
+            "name": figure.row.name,
+            "variant": figure.row.variant,
+            "kind": figure.row.kind,
+            "langgraph": figure.theirs,
+            "ours": figure.ours,
+            "value": figure.value,
+            "quartiles": [figure.low, figure.high],
+            "must": figure.row.must,
+            "aim": figure.row.aim,
+            "reached": figure.verdict,
+            "notes": figure.notes,
+        }
+        for figure in figures
+    ]
+    return {"rows": rows, "failures": [{"name": name, "error": error} for name, error in failures]}

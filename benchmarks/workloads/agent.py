@@ -1,0 +1,189 @@
+"""The plain agent loop: a stub for the model, a tool node and a router, and what is commonly put around it.
+
+The stub answers with messages made beforehand, so that what is timed is the engine and not the making of messages.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+
+from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.message import add_messages
+from typing_extensions import TypedDict
+
+from benchmarks.workloads.base import Timed, Workload
+from benchmarks.workloads.runs import GraphRun, forget_threads, stored_bytes, until_first_event, whole_run
+
+ROUNDS = 100
+
+
+class Chat(TypedDict):
+    """The state of the loop."""
+
+    messages: Annotated[list, add_messages]
+
+
+def _script(rounds: int) -> tuple[list[AIMessage], dict[str, ToolMessage]]:
+    answers: list[AIMessage] = []
+    results: dict[str, ToolMessage] = {}
+    for turn in range(rounds):
+        call = {"id": f"call-{turn}", "name": "look_up", "args": {"query": f"question {turn}"}}
+        answers.append(AIMessage("", id=f"ai-{turn}", tool_calls=[call]))
+        results[call["id"]] = ToolMessage(f"result {turn}", id=f"tool-{turn}", tool_call_id=call["id"])
+    answers.append(AIMessage("done", id="ai-last"))
+    return answers, results
+
+
+def agent_loop(rounds: int, variant: str, schema: type = Chat) -> StateGraph:
+    """Build the loop: ``rounds`` tool calls and a last answer, so ``2 * rounds + 1`` supersteps."""
+    answers, results = _script(rounds)
+
+    def llm(state: dict[str, Any]) -> dict[str, Any]:
+        return {"messages": [answers[len(state["messages"]) // 2]]}
+
+    def tools(state: dict[str, Any]) -> dict[str, Any]:
+        return {"messages": [results[call["id"]] for call in state["messages"][-1].tool_calls]}
+
+    async def allm(state: dict[str, Any]) -> dict[str, Any]:
+        return llm(state)
+
+    async def atools(state: dict[str, Any]) -> dict[str, Any]:
+        return tools(state)
+
+    def route(state: dict[str, Any]) -> str:
+        return "tools" if state["messages"][-1].tool_calls else END
+
+    builder = StateGraph(schema)
+    builder.add_node("llm", allm if variant == "async" else llm)
+    builder.add_node("tools", atools if variant == "async" else tools)
+    builder.add_edge(START, "llm")
+    builder.add_conditional_edges("llm", route, ["tools", END])
+    builder.add_edge("tools", "llm")
+    return builder
+
+
+def question() -> dict[str, Any]:
+    """The input of a run."""
+    return {"messages": [HumanMessage("hi?", id="human")]}
+
+
+def _plain(variant: str) -> Workload:
+    return whole_run(GraphRun(agent_loop(ROUNDS, variant).compile(), question, variant))
+
+
+def _plain_first_event(variant: str) -> Workload:
+    return until_first_event(GraphRun(agent_loop(ROUNDS, variant).compile(), question, variant))
+
+
+def _with_saver(durability: str) -> Callable[[str], Workload]:
+    def build(variant: str) -> Workload:
+        saver = InMemorySaver()
+        graph = agent_loop(ROUNDS, variant).compile(checkpointer=saver)
+        run = GraphRun(graph, question, variant, options={"durability": durability})
+        timed = whole_run(run, saver)
+
+        def describe() -> dict[str, Any]:
+            return {**run.describe(), "_stored": stored_bytes(saver)}
+
+        return Timed(timed.work, describe, timed.reset)
+
+    return build
+
+
+def _floor(variant: str) -> Workload:
+    """The same node functions called by hand: what no engine can go below."""
+    answers, results = _script(ROUNDS)
+
+    def by_hand() -> list[Any]:
+        messages: list[Any] = question()["messages"]
+        while True:
+            messages = [*messages, answers[len(messages) // 2]]
+            if not messages[-1].tool_calls:
+                return messages
+            messages = [*messages, *(results[call["id"]] for call in messages[-1].tool_calls)]
+
+    return Timed(by_hand, lambda: {"messages": len(by_hand())})
+
+
+def _count_into(counts: Counter[str], kind: type) -> Any:
+    """A handler of the given base class that counts the events it is told."""
+    names = ("on_chain_start", "on_chain_end", "on_chain_error", "on_custom_event")
+
+    def sync_method(name: str) -> Any:
+        return lambda self, *args, **kwargs: counts.update([name])
+
+    def async_method(name: str) -> Any:
+        async def method(self: Any, *args: Any, **kwargs: Any) -> None:
+            counts.update([name])
+
+        return method
+
+    make = async_method if kind is AsyncCallbackHandler else sync_method
+    return type("Counting", (kind,), {name: make(name) for name in names})()
+
+
+def _with_handler(*, kind: type | None = None) -> Callable[[str], Workload]:
+    def build(variant: str) -> Workload:
+        base = kind or (AsyncCallbackHandler if variant == "async" else BaseCallbackHandler)
+        graph = agent_loop(ROUNDS, variant).compile()
+        run = GraphRun(graph, question, variant, config={"callbacks": [base()]})
+        counts: Counter[str] = Counter()
+        counted = GraphRun(graph, question, variant, config={"callbacks": [_count_into(counts, base)]})
+
+        def describe() -> dict[str, Any]:
+            counts.clear()
+            return {**counted.describe(), "events": dict(sorted(counts.items()))}
+
+        return Timed(run.work, describe)
+
+    return build
+
+
+def _extend(current: list[Any], writes: Sequence[Any]) -> list[Any]:
+    """A batch reducer for delta channels: append everything that was written."""
+    longer = list(current)
+    for write in writes:
+        longer.extend(write)
+    return longer
+
+
+def _schema(storage: str) -> type:
+    if storage == "full":
+        return TypedDict("FullChat", {"messages": Annotated[list, operator.add]})
+    from langgraph.channels import DeltaChannel
+
+    return TypedDict("DeltaChat", {"messages": Annotated[list, DeltaChannel(_extend)]})
+
+
+def _stored(storage: str, rounds: int) -> Callable[[str], Workload]:
+    """Runs the loop on a saver; its description is the number of bytes stored."""
+
+    def build(variant: str) -> Workload:
+        saver = InMemorySaver()
+        graph = agent_loop(rounds, variant, _schema(storage)).compile(checkpointer=saver)
+        run = GraphRun(graph, question, variant, options={"durability": "sync"})
+
+        def describe() -> dict[str, Any]:
+            run.work()
+            return {"_stored": stored_bytes(saver)}
+
+        return Timed(run.work, describe, forget_threads(saver))
+
+    return build
+
+
+WORKLOADS: dict[str, Callable[[str], Workload]] = {
+    "plain_loop_100": _plain,
+    "plain_loop_100_floor": _floor,
+    "plain_loop_100_first_event": _plain_first_event,
+    **{f"plain_loop_100_saver_{mode}": _with_saver(mode) for mode in ("async", "sync", "exit")},
+    "plain_loop_100_handler": _with_handler(),
+    "plain_loop_100_sync_handler": _with_handler(kind=BaseCallbackHandler),
+    **{f"stored_{kind}_{n}": _stored(kind, n) for kind in ("full", "delta") for n in (25, 50, 100)},
+}
