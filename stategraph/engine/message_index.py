@@ -17,10 +17,10 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any, Final
 
-SMALLEST_REMEMBERED: Final = 24
+SMALLEST_REMEMBERED: Final = 16
 """Lists shorter than this are indexed faster than an index is looked up and checked."""
 
 MOST_REMEMBERED: Final = 512
@@ -30,9 +30,9 @@ MOST_REMEMBERED: Final = 512
 class MessageIndex:
     """Positions by message id for one message list.
 
-    Attributes:
-        positions: The position of each id; of several messages with one id, the last. Messages without an
-            id are not in it.
+    Args:
+        positions: The position of each id in the list; of several messages with one id, the last. Whoever
+            owns the index may change it.
     """
 
     __slots__ = ("_owner", "_snapshot", "positions")
@@ -41,18 +41,6 @@ class MessageIndex:
         self.positions = positions
         self._snapshot: list[Any] | None = None
         self._owner: list[Any] | None = None
-
-    @classmethod
-    def of(cls, messages: Sequence[Any]) -> MessageIndex:
-        """Index ``messages`` from scratch."""
-        positions = {message.id: at for at, message in enumerate(messages)}
-        positions.pop(None, None)
-        return cls(positions)
-
-    def replaced(self, at: int, message: Any) -> None:
-        """Note that ``message`` now stands at position ``at``, under the id that was there before."""
-        if self._snapshot is not None and at < len(self._snapshot):
-            self._snapshot[at] = message
 
     def _describes(self, messages: list[Any]) -> bool:
         snapshot = self._snapshot
@@ -67,11 +55,16 @@ class MessageIndex:
         last = len(snapshot) - 1
         return self.positions.get(messages[last].id) == last
 
-    def _settle(self, messages: list[Any]) -> None:
-        if self._snapshot is None:
+    def _settle(self, messages: list[Any], changed: Iterable[Any]) -> None:
+        snapshot = self._snapshot
+        if snapshot is None:
             self._snapshot = messages.copy()
         else:
-            self._snapshot += messages[len(self._snapshot) :]
+            for message_id in changed:
+                at = self.positions[message_id]
+                if at < len(snapshot):
+                    snapshot[at] = messages[at]
+            snapshot += messages[len(snapshot) :]
         self._owner = messages
 
     def _is_orphan(self) -> bool:
@@ -91,16 +84,16 @@ def recall(messages: list[Any]) -> MessageIndex | None:
     return index
 
 
-def remember(index: MessageIndex, messages: list[Any]) -> None:
+def remember(index: MessageIndex, messages: list[Any], *, changed: Iterable[Any]) -> None:
     """Keep ``index`` for the next call that gets ``messages``.
 
     Args:
-        index: What `recall` or `MessageIndex.of` gave, with every change to the list noted in it.
-        messages: The list it describes. The caller must hand out this very object.
+        index: A new index, or what `recall` gave with its positions brought up to date.
+        messages: The list it describes, at least `SMALLEST_REMEMBERED` long to be worth it. The caller must
+            hand out this very object.
+        changed: The ids that were replaced or appended since the index was recalled.
     """
-    if len(messages) < SMALLEST_REMEMBERED:
-        return
-    index._settle(messages)
+    index._settle(messages, changed)
     _remembered[id(messages)] = index
     _inspect_oldest()
 

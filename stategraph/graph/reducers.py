@@ -17,6 +17,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import partial
+from itertools import count
 from typing import Any, Final, Literal, cast
 
 from langchain_core.messages import (
@@ -45,6 +46,9 @@ REMOVE_ALL_MESSAGES: Final = "__remove_all__"
 _WHOLE: Final = frozenset(
     {HumanMessage, AIMessage, ToolMessage, SystemMessage, RemoveMessage, FunctionMessage, ChatMessage}
 )
+
+# RFC 9562: the first two bits of the seventeenth digit are 10.
+_VARIANT: Final = {digit: f"{int(digit, 16) & 3 | 8:x}" for digit in "0123456789abcdef"}
 
 
 def add_messages(
@@ -85,23 +89,20 @@ def _merge(
     format: Literal["langchain-openai"] | None = None,
 ) -> Messages:
     index = message_index.recall(left) if type(left) is list else None
-    if index is None:
-        known = _whole_messages(left)
-        incoming = _whole_messages(right)
-        _give_ids(known)
-    else:
-        known = cast("list[BaseMessage]", left)
-        incoming = _whole_messages(right)
-    kept_from = _give_ids(incoming)
-    if kept_from:
+    known = _whole_messages(left) if index is None else cast("list[BaseMessage]", left)
+    incoming = _whole_messages(right)
+    known_ids = _settled_ids(known) if index is None else None
+    incoming_ids = _settled_ids(incoming)
+    if REMOVE_ALL_MESSAGES in incoming_ids and (kept_from := _after_last_clear(incoming, incoming_ids)):
         return cast("Messages", incoming[kept_from:])
-    if index is None or not _agree(index, known, incoming):
-        index = message_index.MessageIndex.of(known)
-    merged, removed = _apply(known, incoming, index)
+    if index is not None and not _agree(index.positions, known, incoming, incoming_ids):
+        index = None
+    positions = index.positions if index is not None else _positions(known_ids or _settled_ids(known))
+    merged, removed = _apply(known, incoming, incoming_ids, positions)
     if removed:
         merged = [message for message in merged if message.id not in removed]
-    elif not format:
-        message_index.remember(index, merged)
+    elif not format and len(merged) >= message_index.SMALLEST_REMEMBERED:
+        message_index.remember(index or message_index.MessageIndex(positions), merged, changed=incoming_ids)
     if format:
         merged = _formatted(merged, format)
     return cast("Messages", merged)
@@ -121,19 +122,24 @@ def _whole_messages(side: Any) -> list[BaseMessage]:
     ]
 
 
-def _give_ids(messages: list[BaseMessage]) -> int:
-    """Give an id to every message that has none.
+def _settled_ids(messages: list[BaseMessage]) -> list[str | None]:
+    """Return the ids of ``messages``, after giving one to every message that had none."""
+    ids = [message.id for message in messages]
+    if None in ids:
+        for at, message in enumerate(messages):
+            # Asked again, because one message object may stand in the list twice.
+            if message.id is None:
+                message.id = new_message_id()
+            ids[at] = message.id
+    return ids
 
-    Returns:
-        The position after the last order to remove everything, 0 if there is none.
-    """
-    after_clear = 0
-    for at, message in enumerate(messages):
-        if message.id is None:
-            message.id = new_message_id()
-        elif message.id == REMOVE_ALL_MESSAGES and isinstance(message, RemoveMessage):
-            after_clear = at + 1
-    return after_clear
+
+def _after_last_clear(messages: list[BaseMessage], ids: list[str | None]) -> int:
+    """Return the position after the last order to remove everything, 0 if there is none."""
+    for at in range(len(ids) - 1, -1, -1):
+        if ids[at] == REMOVE_ALL_MESSAGES and _is_removal(messages[at]):
+            return at + 1
+    return 0
 
 
 def _is_removal(message: BaseMessage) -> bool:
@@ -141,38 +147,52 @@ def _is_removal(message: BaseMessage) -> bool:
     return kind is RemoveMessage or (kind not in _WHOLE and isinstance(message, RemoveMessage))
 
 
-def _agree(index: message_index.MessageIndex, known: list[BaseMessage], incoming: list[BaseMessage]) -> bool:
-    """Whether a recalled index is right about the incoming ids: messages may have been renamed in place."""
-    for message in incoming:
-        at = index.positions.get(message.id)
+def _positions(ids: list[str | None]) -> dict[str | None, int]:
+    return dict(zip(ids, count()))
+
+
+def _agree(
+    positions: dict[str | None, int],
+    known: list[BaseMessage],
+    incoming: list[BaseMessage],
+    incoming_ids: list[str | None],
+) -> bool:
+    """Whether recalled positions are right about the incoming ids: messages may have been renamed in place."""
+    for message_id, message in zip(incoming_ids, incoming, strict=True):
+        at = positions.get(message_id)
         if at is None:
             if _is_removal(message):
                 return False
-        elif known[at].id != message.id:
+        elif known[at].id != message_id:
             return False
     return True
 
 
 def _apply(
-    known: list[BaseMessage], incoming: list[BaseMessage], index: message_index.MessageIndex
+    known: list[BaseMessage],
+    incoming: list[BaseMessage],
+    incoming_ids: list[str | None],
+    positions: dict[str | None, int],
 ) -> tuple[list[BaseMessage], set[str | None]]:
-    """Apply ``incoming`` to a copy of ``known``; return it with the ids that are to be taken out."""
+    """Apply ``incoming`` to a copy of ``known``, keeping ``positions`` up to date.
+
+    Returns:
+        The copy, and the ids of the messages that are still to be taken out of it.
+    """
     merged = known.copy()
-    positions = index.positions
     removed: set[str | None] = set()
-    for message in incoming:
-        at = positions.get(message.id)
+    for message_id, message in zip(incoming_ids, incoming, strict=True):
+        at = positions.get(message_id)
         if _is_removal(message):
             if at is None:
-                raise ValueError(f"Attempting to delete a message with an ID that doesn't exist ('{message.id}')")
-            removed.add(message.id)
+                raise ValueError(f"Attempting to delete a message with an ID that doesn't exist ('{message_id}')")
+            removed.add(message_id)
         elif at is None:
-            positions[message.id] = len(merged)
+            positions[message_id] = len(merged)
             merged.append(message)
         else:
             merged[at] = message
-            index.replaced(at, message)
-            removed.discard(message.id)
+            removed.discard(message_id)
     return merged, removed
 
 
@@ -187,5 +207,4 @@ def _formatted(messages: list[BaseMessage], format: str) -> list[BaseMessage]:
 def new_message_id() -> str:
     """Return a random (version 4) UUID as text; a third of the cost of going through `uuid.UUID`."""
     digits = os.urandom(16).hex()
-    variant = "89ab"[int(digits[16], 16) & 3]
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{_VARIANT[digits[16]]}{digits[17:20]}-{digits[20:]}"
