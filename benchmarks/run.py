@@ -46,7 +46,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--budget", type=float, metavar="S", help="seconds a sample (default: 0.3, quick: 0.04)")
     parser.add_argument("--timeout", type=float, default=180, metavar="S", help="seconds one answer may take")
     parser.add_argument("--json", metavar="FILE", help="also write the figures there; - means stdout, without the table")
-    parser.add_argument("--cache", type=Path, default=ROOT / ".cache" / "sdist", help="where the source distribution is kept")
+    parser.add_argument("--cache", type=Path, default=ROOT / ".bench", help="where the source distribution is kept")
     parser.add_argument("--list", action="store_true", help="print the rows and leave")
     return parser.parse_args(argv)
 
