@@ -2,10 +2,12 @@
 
 The rules:
 
-1. ``langgraph`` is a namespace package: its modules are looked up along ``sys.path``, in order. The engine is chosen by
-   the place of the *compat tree* on that path and by nothing else; no module is patched or replaced.
-2. The flag is ``STATEGRAPH_RUNTIME``, or ``MOSS_AGENT_RUNTIME`` where that one is unset. True puts the compat tree first.
-3. Unset or false, an installed LangGraph wins. Where none is installed, the compat tree serves from the end of the path.
+1. ``langgraph`` is a namespace package: its modules are looked up along ``sys.path``, in order. The engine is chosen
+   by the place of the *compat tree* on that path and by nothing else; no module is patched or replaced.
+2. The flag is ``STATEGRAPH_RUNTIME``, or ``MOSS_AGENT_RUNTIME`` where that one is unset. True puts the compat tree
+   first.
+3. Unset or false, an installed LangGraph wins. Where none is installed, the compat tree serves from the end of the
+   path.
 4. Any other value counts as false and is reported with a ``RuntimeWarning``.
 5. Two engines never mix: in a process that has already imported LangGraph's own modules nothing is switched, and a
    ``RuntimeWarning`` says so.

@@ -1,0 +1,3 @@
+"""Private cache helpers."""
+
+from stategraph.policies import default_cache_key as default_cache_key

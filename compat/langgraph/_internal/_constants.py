@@ -1,0 +1,3 @@
+"""Wire strings that packages import."""
+
+from stategraph.constants import *

@@ -1,0 +1,3 @@
+"""What a task remembers while it runs."""
+
+from stategraph.engine.scratchpad import PregelScratchpad as PregelScratchpad

@@ -1,0 +1,3 @@
+"""Private timeout helpers."""
+
+from stategraph.engine.validate import sync_timeout_unsupported as sync_timeout_unsupported

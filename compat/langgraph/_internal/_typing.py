@@ -1,0 +1,6 @@
+"""Private typing helpers that packages import."""
+
+from stategraph.constants import MISSING as MISSING
+from stategraph.types import DeprecatedKwargs as DeprecatedKwargs
+from stategraph.typing import DataclassLike as DataclassLike
+from stategraph.typing import StateLike as StateLike

@@ -1,0 +1,41 @@
+"""The error tree."""
+
+from langgraph.checkpoint.base import EmptyChannelError
+
+from stategraph.errors import (
+    EmptyInputError,
+    ErrorCode,
+    GraphBubbleUp,
+    GraphDrained,
+    GraphInterrupt,
+    GraphRecursionError,
+    InvalidUpdateError,
+    NodeCancelledError,
+    NodeError,
+    NodeInterrupt,
+    NodeTimeoutError,
+    ParentCommand,
+    TaskNotFound,
+    UnknownInterruptError,
+    is_invalid_resume,
+)
+from stategraph.errors import create_error_message as create_error_message
+
+__all__ = (
+    "EmptyChannelError",
+    "EmptyInputError",
+    "ErrorCode",
+    "GraphBubbleUp",
+    "GraphDrained",
+    "GraphInterrupt",
+    "GraphRecursionError",
+    "InvalidUpdateError",
+    "NodeCancelledError",
+    "NodeError",
+    "NodeInterrupt",
+    "NodeTimeoutError",
+    "ParentCommand",
+    "TaskNotFound",
+    "UnknownInterruptError",
+    "is_invalid_resume",
+)

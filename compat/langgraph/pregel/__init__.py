@@ -1,0 +1,5 @@
+"""The engine."""
+
+from stategraph.engine.node import NodeBuilder
+
+__all__ = ("NodeBuilder",)

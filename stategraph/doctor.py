@@ -1,0 +1,341 @@
+"""What `stategraph doctor` knows: which engine serves `langgraph` here, and what would go wrong.
+
+Facts are gathered first (`gather`), then judged (`judge`) without looking at the machine again, then rendered. A
+finding names what was found and a way out. Levels: an *error* means that what the flag asks for is not what runs, or that an
+import fails; a *warning*, that it works but may surprise; a *note* is for information.
+"""
+
+import importlib
+import importlib.util
+import os
+import site
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from typing import Any, Final, Literal
+
+import stategraph
+from stategraph import dropin
+
+Level = Literal["error", "warning", "note"]
+Engine = Literal["stategraph", "langgraph", "none"]
+
+_EXIT_CODES: Final[Mapping[Level, int]] = {"error": 2, "warning": 1, "note": 0}
+
+HOOK: Final = "stategraph.pth"
+"""File name of the start-up hook."""
+
+REQUIRED: Final = ("langchain-core", "langgraph-checkpoint", "pydantic", "anyio", "xxhash", "typing-extensions")
+"""Distributions without which the engine does not run."""
+
+OPTIONAL: Final = (
+    "langgraph-checkpoint-sqlite",
+    "langgraph-checkpoint-postgres",
+    "langgraph-checkpoint-redis",
+    "langgraph-prebuilt",
+    "langgraph-sdk",
+    "langchain",
+)
+"""Distributions around LangGraph whose versions matter when something is wrong."""
+
+PROBES: Final = ("langgraph.graph", "langgraph.func", "langgraph.pregel", "langgraph.checkpoint.base")
+"""Modules that must import, whichever engine serves them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is, or may become, wrong.
+
+    Attributes:
+        level: How bad it is.
+        code: A stable name for scripts.
+        text: What was found, and what it means.
+        way_out: What to do about it; empty when nothing needs doing.
+    """
+
+    level: Level
+    code: str
+    text: str
+    way_out: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What was found on this machine.
+
+    Attributes:
+        variables: The flag's variables that are set, as they are.
+        compat: Directory of the compat tree, or None when the installation has none.
+        origin: File that `langgraph.graph` resolves to, or None.
+        packages: Files `langgraph/__init__.py` on the path. One is enough to hide every other part of the namespace.
+        foreign: LangGraph's own modules already imported, each with its file.
+        hook: The start-up hook's file, or None where it is not installed.
+        versions: Distribution to version, or to None where it is not installed.
+        unmet: Requirements of stategraph that the installed versions do not meet.
+        broken: Module to the message of the error that importing it raised.
+    """
+
+    variables: Mapping[str, str]
+    compat: str | None
+    origin: str | None
+    packages: tuple[str, ...]
+    foreign: Mapping[str, str]
+    hook: str | None
+    versions: Mapping[str, str | None]
+    unmet: tuple[str, ...]
+    broken: Mapping[str, str]
+
+    @property
+    def flag(self) -> dropin.Flag:
+        """The flag as these variables set it."""
+        return dropin.read_flag(self.variables)
+
+    @property
+    def engine(self) -> Engine:
+        """Which engine serves `langgraph.graph` to the next program that starts like this one."""
+        if self.origin is None:
+            return "none"
+        ours = self.compat is not None and self.origin.startswith(self.compat + os.sep)
+        return "stategraph" if ours else "langgraph"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Facts and what follows from them, worst first."""
+
+    facts: Facts
+    findings: tuple[Finding, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """0 for notes at most, 1 for warnings, 2 for errors."""
+        return max((_EXIT_CODES[finding.level] for finding in self.findings), default=0)
+
+
+def examine() -> Report:
+    """Gather the facts of this process and judge them. Imports the modules named in `PROBES`."""
+    facts = gather()
+    worst_first = sorted(judge(facts), key=lambda finding: -_EXIT_CODES[finding.level])
+    return Report(facts, tuple(worst_first))
+
+
+def gather(environ: Mapping[str, str] | None = None, path: Sequence[str] | None = None) -> Facts:
+    """Look at this process and its environment.
+
+    Args:
+        environ: The environment; None means `os.environ`.
+        path: Where modules are looked for; None means `sys.path`.
+    """
+    environ = os.environ if environ is None else environ
+    entries = [entry or os.curdir for entry in (sys.path if path is None else path)]
+    try:
+        compat = dropin.compat_path()
+        foreign = dropin.foreign_modules()
+    except RuntimeError:
+        compat, foreign = None, {}
+    packages = (os.path.join(entry, "langgraph", "__init__.py") for entry in entries)
+    # The source tree carries the hook beside the compat tree, where no interpreter reads it.
+    hook_places = [entry for entry in dict.fromkeys((*entries, *site.getsitepackages())) if not dropin.is_compat(entry)]
+    hooks = (os.path.join(entry, HOOK) for entry in hook_places)
+    return Facts(
+        variables={name: environ[name] for name in dropin.VARIABLES if name in environ},
+        compat=compat,
+        origin=_origin("langgraph.graph"),
+        packages=tuple(filter(os.path.isfile, packages)),
+        foreign=foreign,
+        hook=next(filter(os.path.isfile, hooks), None),
+        versions={name: _version(name) for name in ("langgraph", *REQUIRED, *OPTIONAL)},
+        unmet=tuple(_unmet_requirements()),
+        broken=_broken(PROBES),
+    )
+
+
+def judge(facts: Facts) -> Iterator[Finding]:
+    """Everything that these facts say is wrong or worth knowing."""
+    yield from _judge_flag(facts)
+    yield from _judge_path(facts)
+    yield from _judge_versions(facts)
+    for module, error in facts.broken.items():
+        yield Finding(
+            "error",
+            "import-fails",
+            f"import {module} fails: {error}",
+            "Reinstall the package that carries the module, or report this with the output of `doctor --json`.",
+        )
+
+
+def _judge_flag(facts: Facts) -> Iterator[Finding]:
+    flag = facts.flag
+    if flag.error is not None:
+        yield Finding("error", "flag-value", flag.error, f"Set {flag.variable}=true or unset it.")
+    wishes = {name: dropin.read_flag({name: value}).wanted for name, value in facts.variables.items() if value.strip()}
+    if len(set(wishes.values())) > 1:
+        yield Finding(
+            "warning",
+            "flag-conflict",
+            f"{' and '.join(f'{name}={facts.variables[name]}' for name in wishes)} disagree; {flag.variable} decides.",
+            f"Unset {dropin.VARIABLES[1]}.",
+        )
+    if facts.hook is None and facts.variables:
+        yield Finding(
+            "warning" if flag.wanted else "note",
+            "hook-missing",
+            f"The start-up hook {HOOK} is not installed, so the flag acts only once something imports stategraph.",
+            "Install stategraph into this environment with pip, or import stategraph before langgraph.",
+        )
+
+
+def _judge_path(facts: Facts) -> Iterator[Finding]:
+    wanted, installed = facts.flag.wanted, facts.versions["langgraph"]
+    if facts.compat is None:
+        yield Finding("error", "compat-missing", "The compat tree is not installed.", "Reinstall stategraph.")
+    if facts.foreign:
+        name, file = next(iter(facts.foreign.items()))
+        yield Finding(
+            "error" if wanted else "note",
+            "imported-early",
+            f"{len(facts.foreign)} LangGraph modules were imported before the flag could act, first {name} ({file}).",
+            "Find what imports langgraph at interpreter start (a .pth file, sitecustomize), and remove it.",
+        )
+    for file in facts.packages:
+        yield Finding(
+            "error",
+            "not-a-namespace",
+            f"{file} makes langgraph an ordinary package, which hides every other directory that carries its modules.",
+            "Remove that file, or take its directory off the path.",
+        )
+    if wanted and facts.engine == "langgraph" and not facts.foreign:
+        yield Finding(
+            "error",
+            "shadowed",
+            f"{facts.flag.variable} is true, but langgraph.graph comes from {facts.origin}, earlier on sys.path.",
+            "Start the program from another directory, or take that directory out of PYTHONPATH.",
+        )
+    if facts.engine == "none":
+        yield Finding("error", "no-engine", "Nothing on sys.path has langgraph.graph.", "Install stategraph with pip.")
+    if not wanted and facts.engine == "stategraph" and installed is not None:
+        yield Finding(
+            "warning",
+            "before-installed",
+            f"LangGraph {installed} is installed, but stategraph's modules come before it and no flag asks for them.",
+            f"Take {facts.compat} out of PYTHONPATH, or set {dropin.VARIABLES[0]}=true if this is what you want.",
+        )
+    if not wanted and facts.engine == "langgraph":
+        yield Finding(
+            "note",
+            "inactive",
+            "LangGraph programs run on the installed LangGraph.",
+            f"Set {dropin.VARIABLES[0]}=true before the interpreter starts to run them on stategraph.",
+        )
+
+
+def _judge_versions(facts: Facts) -> Iterator[Finding]:
+    line = dropin.LANGGRAPH_VERSION.rpartition(".")[0]
+    installed = facts.versions["langgraph"]
+    if installed is not None and not installed.startswith(line + "."):
+        yield Finding(
+            "warning" if facts.flag.wanted else "note",
+            "other-langgraph",
+            f"LangGraph {installed} is installed; stategraph behaves like {dropin.LANGGRAPH_VERSION}, so a program "
+            f"written for {installed} may see differences.",
+            f"Try the program on LangGraph {line}.x first.",
+        )
+    for name in REQUIRED:
+        if facts.versions[name] is None:
+            yield Finding("error", "package-missing", f"{name} is not installed.", f"pip install {name}")
+    for requirement in facts.unmet:
+        yield Finding("error", "package-version", requirement, "pip install --upgrade stategraph")
+    if facts.versions["langgraph-prebuilt"] is None:
+        yield Finding(
+            "note",
+            "no-prebuilt",
+            "langgraph-prebuilt is not installed: langgraph.prebuilt (create_react_agent, ToolNode) cannot be imported.",
+            "pip install langgraph-prebuilt",
+        )
+
+
+def as_text(report: Report) -> str:
+    """The report for people."""
+    facts, flag = report.facts, report.facts.flag
+    engines = {"stategraph": "stategraph", "langgraph": "LangGraph (installed)", "none": "none"}
+    rows = [
+        ("engine", engines[facts.engine]),
+        ("flag", f"{flag.variable}={flag.value}" if flag.variable else "not set"),
+        ("langgraph.graph", facts.origin or "not found"),
+        ("compat tree", facts.compat or "not found"),
+        ("start-up hook", facts.hook or "not installed"),
+        ("", ""),
+        ("python", f"{sys.version.split()[0]} ({sys.executable})"),
+        ("stategraph", f"{stategraph.__version__}, behaves like LangGraph {dropin.LANGGRAPH_VERSION}"),
+        *((name, version or "not installed") for name, version in facts.versions.items()),
+        ("", ""),
+    ]
+    width = max(len(name) for name, _ in rows) + 2
+    lines = [f"{name:<{width}}{value}".rstrip() for name, value in rows]
+    for finding in report.findings:
+        lines.append(f"{finding.level}: {finding.text} [{finding.code}]")
+        if finding.way_out:
+            lines.append(f"    {finding.way_out}")
+    if report.exit_code == 0:
+        lines.append("No problems found.")
+    return "\n".join(lines)
+
+
+def as_json(report: Report) -> dict[str, Any]:
+    """The report for scripts: plain values only, the same facts as the text."""
+    facts, flag = report.facts, report.facts.flag
+    return {
+        "engine": facts.engine,
+        "flag": {"variable": flag.variable, "value": flag.value, "wanted": flag.wanted},
+        "langgraph_graph": facts.origin,
+        "compat": facts.compat,
+        "hook": facts.hook,
+        "versions": {
+            "python": sys.version.split()[0],
+            "stategraph": stategraph.__version__,
+            "behaves_like_langgraph": dropin.LANGGRAPH_VERSION,
+            **facts.versions,
+        },
+        "findings": [asdict(finding) for finding in report.findings],
+        "exit_code": report.exit_code,
+    }
+
+
+def _origin(module: str) -> str | None:
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    return None if spec is None else spec.origin
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _unmet_requirements() -> Iterator[str]:
+    try:
+        from packaging.requirements import Requirement  # comes with langchain-core, which may be what is missing
+
+        declared = metadata.requires("stategraph") or ()
+    except (ImportError, metadata.PackageNotFoundError):  # a source tree that is not installed declares nothing
+        return
+    for requirement in map(Requirement, declared):
+        version = _version(requirement.name)
+        applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        if applies and version is not None and not requirement.specifier.contains(version, prereleases=True):
+            yield f"stategraph needs {requirement.name}{requirement.specifier}; {version} is installed."
+
+
+def _broken(modules: Sequence[str]) -> dict[str, str]:
+    broken = {}
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except Exception as error:  # whatever an import raises is what the user has to be told
+            broken[module] = f"{type(error).__name__}: {error}"
+    return broken
