@@ -1,0 +1,66 @@
+"""A channel that folds updates into its value, one after the other."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Self, TypeVar
+
+from stategraph.constants import MISSING
+from stategraph.core.channels import delta, reducers
+from stategraph.core.channels.base import ValueCell
+
+__all__ = ("BinaryOperatorAggregate",)
+
+Value = TypeVar("Value")
+
+
+class BinaryOperatorAggregate(ValueCell[Value]):
+    """Holds the result of `operator(value, update)` over all updates. `Annotated[list, operator.add]` is this.
+
+    It starts with an empty value of its type (`list()`, `0`); where the type has none, with the first update. An
+    `Overwrite` replaces the value, and makes the step's other updates void.
+
+    Attributes:
+        operator: The reducer.
+    """
+
+    __slots__ = ("operator",)
+
+    operator: Callable[[Value, Value], Value]
+
+    def __init__(self, typ: type[Value], operator: Callable[[Value, Value], Value]) -> None:
+        """Make a channel with an empty value.
+
+        Args:
+            typ: The declared type.
+            operator: The reducer.
+        """
+        super().__init__(typ)
+        self.operator = operator
+        self.value = reducers.empty_value(reducers.concrete_type(typ))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, BinaryOperatorAggregate) and reducers.same_reducer(self.operator, other.operator)
+
+    def update(self, values: Sequence[Value]) -> bool:
+        """Fold the step's updates into the value. If the reducer raises, the value stays what it was.
+
+        Raises:
+            InvalidUpdateError: The step overwrote the value twice.
+        """
+        if not values:
+            return False
+        result = reducers.only_overwrite(self.key, values)
+        if result is MISSING:
+            result, operator = self.value, self.operator
+            for value in values:
+                result = value if result is MISSING else operator(result, value)
+        self.value = result
+        return True
+
+    def from_checkpoint(self, checkpoint: Value | Any) -> Self:
+        """A new channel with the stored value, also if the field was a `DeltaChannel` when it was stored."""
+        return super().from_checkpoint(delta.snapshot_value(checkpoint))
+
+    def _empty(self) -> Self:
+        channel = type(self)(self.typ, self.operator)
+        channel.key = self.key
+        return channel

@@ -1,0 +1,386 @@
+"""Every exception the house raises, by whose fault it is.
+
+    Exception
+    ├── the author or the caller
+    │   ├── InvalidUpdateError         writes that the state cannot take, or a node that returned something else
+    │   ├── GraphRecursionError        more steps than `recursion_limit` (also a RecursionError)
+    │   ├── EmptyInputError            a run that has nothing to start from
+    │   ├── EmptyChannelError          read a channel that holds nothing
+    │   └── UnknownInterruptError      an answer that fits no waiting interrupt (strict resume)
+    ├── the node
+    │   ├── NodeTimeoutError           an attempt took too long
+    │   └── NodeCancelledError         the node's own code raised CancelledError
+    ├── the engine or a worker
+    │   └── TaskNotFound               a worker was asked for a task it does not have
+    └── GraphBubbleUp                  not failures: control that travels outwards through nodes
+        ├── GraphInterrupt             a node waits for an answer
+        │   └── NodeInterrupt          the same, raised by hand (deprecated)
+        ├── GraphDrained               the run was asked to stop between two steps, and did
+        └── ParentCommand              a Command for the graph around this one
+
+The grouping in italics of this tree (author, node, engine) is not made of classes: programs catch the classes that
+LangGraph has. `NodeError` is not an exception; it is what an error handler is given.
+
+All of them survive pickling, so a worker process can report them.
+"""
+
+import copyreg
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final, Literal
+from warnings import warn
+
+from typing_extensions import deprecated
+
+from stategraph.types import Command, Interrupt
+from stategraph.warnings import LangGraphDeprecatedSinceV10
+
+__all__ = (
+    "EmptyChannelError",
+    "EmptyInputError",
+    "ErrorCode",
+    "GraphBubbleUp",
+    "GraphDrained",
+    "GraphInterrupt",
+    "GraphRecursionError",
+    "InvalidUpdateError",
+    "NodeCancelledError",
+    "NodeError",
+    "NodeInterrupt",
+    "NodeTimeoutError",
+    "ParentCommand",
+    "TaskNotFound",
+    "UnknownInterruptError",
+    "create_error_message",
+    "is_empty_channel",
+    "is_invalid_resume",
+    "mark_invalid_resume",
+)
+
+
+class ErrorCode(Enum):
+    """Mistakes that have a page of help."""
+
+    GRAPH_RECURSION_LIMIT = "GRAPH_RECURSION_LIMIT"
+    INVALID_CHAT_HISTORY = "INVALID_CHAT_HISTORY"
+    INVALID_CONCURRENT_GRAPH_UPDATE = "INVALID_CONCURRENT_GRAPH_UPDATE"
+    INVALID_GRAPH_NODE_RETURN_VALUE = "INVALID_GRAPH_NODE_RETURN_VALUE"
+    MULTIPLE_SUBGRAPHS = "MULTIPLE_SUBGRAPHS"
+
+
+_HELP: Final = "https://docs.langchain.com/oss/python/langgraph/errors/"
+
+
+def create_error_message(*, message: str, error_code: ErrorCode) -> str:
+    """Add the address of the page of help to a message.
+
+    Args:
+        message: What went wrong.
+        error_code: The kind of mistake.
+
+    Returns:
+        The message and, on a line of its own, the address.
+    """
+    return f"{message}\nFor troubleshooting, visit: {_HELP}{error_code.value}"
+
+
+def _reduce(error: BaseException) -> tuple[Any, ...]:
+    """Pickle by content: repeating `__init__` with `args` fails where a signature is not that of `Exception`."""
+    return copyreg.__newobj__, (type(error), *error.args), error.__dict__  # type: ignore[attr-defined]
+
+
+# The author or the caller.
+
+
+class InvalidUpdateError(Exception):
+    """The state cannot take what was written to it.
+
+    Two nodes of one step wrote a channel that holds one value, a node returned something that is not an update, or an
+    update names what is not there. The message names the channel or the node.
+    """
+
+
+class GraphRecursionError(RecursionError):
+    """The graph ran as many steps as `recursion_limit` allows and did not end.
+
+    Either it loops, or the limit is too low: pass `{"recursion_limit": n}` as config.
+    """
+
+
+class EmptyInputError(Exception):
+    """A run was started without input on a thread that has nothing to continue."""
+
+
+class EmptyChannelError(Exception):
+    """A channel was read that holds nothing: never written, or cleared since."""
+
+
+def is_empty_channel(error: BaseException) -> bool:
+    """Whether an exception says that a channel holds nothing.
+
+    The `langgraph-checkpoint` package has an `EmptyChannelError` of its own, and channels written against it raise that
+    one. It is recognised by its name, since this module must not import it.
+
+    Args:
+        error: What a channel's `get` raised.
+
+    Returns:
+        True for either class and their subclasses.
+    """
+    if isinstance(error, EmptyChannelError):
+        return True
+    return any(cls.__name__ == "EmptyChannelError" for cls in type(error).__mro__)
+
+
+ResumeMismatch = Literal["not_pending", "empty_map", "ambiguous"]
+
+
+class UnknownInterruptError(Exception):
+    """Strict resume: the answer cannot be matched to what the thread waits for.
+
+    It is raised before anything is written, so the interrupts can still be answered. A single value while nothing waits
+    is no mistake: it continues a graph that stopped at a static breakpoint.
+
+    Attributes:
+        reason: `not_pending`: names interrupts that do not wait (any more). `empty_map`: names none.
+            `ambiguous`: a single value while several wait.
+        interrupt_ids: The ids that do not wait, for `not_pending`.
+        pending_ids: The ids that do.
+    """
+
+    reason: ResumeMismatch
+    interrupt_ids: tuple[str, ...]
+    pending_ids: tuple[str, ...]
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: ResumeMismatch,
+        interrupt_ids: Sequence[str] = (),
+        pending_ids: Sequence[str] = (),
+    ) -> None:
+        """Refuse an answer.
+
+        Args:
+            message: What does not match.
+            reason: In which way.
+            interrupt_ids: The ids that do not wait.
+            pending_ids: The ids that do.
+        """
+        super().__init__(message)
+        self.reason = reason
+        self.interrupt_ids = tuple(interrupt_ids)
+        self.pending_ids = tuple(pending_ids)
+
+    __reduce__ = _reduce
+
+
+# The node.
+
+
+class NodeTimeoutError(Exception):
+    """An attempt of a node took longer than its `TimeoutPolicy` allows.
+
+    It is no `TimeoutError`, because that is an `OSError` and those are not retried by default.
+
+    Attributes:
+        node: The node.
+        kind: Which limit it was.
+        timeout: That limit, in seconds.
+        elapsed: How long the attempt had taken, in seconds.
+        run_timeout: The policy's limit for the whole attempt, in seconds, or None.
+        idle_timeout: The policy's limit for silence, in seconds, or None.
+    """
+
+    node: str
+    kind: Literal["idle", "run"]
+    timeout: float
+    elapsed: float
+    run_timeout: float | None
+    idle_timeout: float | None
+
+    def __init__(
+        self,
+        node: str,
+        elapsed: float,
+        *,
+        kind: Literal["idle", "run"],
+        idle_timeout: float | None = None,
+        run_timeout: float | None = None,
+    ) -> None:
+        """Report a time-out.
+
+        Args:
+            node: The node.
+            elapsed: How long the attempt had taken, in seconds.
+            kind: Which limit it was.
+            idle_timeout: The limit for silence, in seconds; needed for `idle`.
+            run_timeout: The limit for the attempt, in seconds; needed for `run`.
+
+        Raises:
+            ValueError: `kind` is neither, or its limit is missing.
+        """
+        limits = {"idle": idle_timeout, "run": run_timeout}
+        if kind not in limits:
+            raise ValueError(f"kind must be 'idle' or 'run', not {kind!r}")
+        limit = limits[kind]
+        if limit is None:
+            raise ValueError(f"{kind}_timeout is required when kind={kind!r}")
+        silence = " without making progress" if kind == "idle" else ""
+        super().__init__(
+            f"Node '{node}' exceeded its {kind} timeout of {limit:.3f}s{silence} (elapsed: {elapsed:.3f}s)."
+        )
+        self.node = node
+        self.kind = kind
+        self.timeout = limit
+        self.elapsed = elapsed
+        self.run_timeout = run_timeout
+        self.idle_timeout = idle_timeout
+
+    __reduce__ = _reduce
+
+
+class NodeCancelledError(Exception):
+    """A node's own code raised `asyncio.CancelledError`.
+
+    The engine takes that exception for its own request to stop and would end the task silently. Raised by the node it
+    is a failure like any other, so it becomes this.
+
+    Attributes:
+        node: The node.
+    """
+
+    node: str
+
+    def __init__(self, node: str, message: str | None = None) -> None:
+        """Report a cancellation that nobody asked for.
+
+        Args:
+            node: The node.
+            message: What to say; None for a sentence that names the node.
+        """
+        super().__init__(message or f"Node {node!r} raised asyncio.CancelledError, although nothing cancelled it")
+        self.node = node
+
+    __reduce__ = _reduce
+
+
+@dataclass(frozen=True, slots=True)
+class NodeError:
+    """What a node's error handler is told, in a parameter annotated with this class."""
+
+    node: str
+    """The node that failed."""
+
+    error: BaseException
+    """What it raised last."""
+
+
+# The engine or a worker.
+
+
+class TaskNotFound(Exception):  # noqa: N818 (the public name)
+    """A worker was asked for a task that it does not have."""
+
+
+# Control that travels outwards.
+
+
+class GraphBubbleUp(Exception):  # noqa: N818 (the public name)
+    """Not a failure: a node must let it pass, and is not retried for it."""
+
+    __reduce__ = _reduce
+
+
+class GraphInterrupt(GraphBubbleUp):
+    """A node waits for answers. The outermost graph catches it; callers see the interrupts instead."""
+
+    def __init__(self, interrupts: Sequence[Interrupt] = ()) -> None:
+        """Stop a task.
+
+        Args:
+            interrupts: What it waits for.
+        """
+        super().__init__(interrupts)
+
+
+@deprecated("NodeInterrupt is deprecated. Please use [`interrupt`][langgraph.types.interrupt] instead.", category=None)
+class NodeInterrupt(GraphInterrupt):
+    """Raised by a node to wait for an answer. `interrupt()` does the same and returns the answer."""
+
+    def __init__(self, value: Any, id: str | None = None) -> None:
+        """Stop the task.
+
+        Args:
+            value: What to show to whoever may answer.
+            id: The interrupt's id; None lets the engine choose it.
+        """
+        warn(
+            "NodeInterrupt is deprecated. Please use `langgraph.types.interrupt` instead.",
+            LangGraphDeprecatedSinceV10,
+            stacklevel=2,
+        )
+        super().__init__([Interrupt(value) if id is None else Interrupt(value, id)])
+
+
+class GraphDrained(GraphBubbleUp):
+    """The run was asked to stop, and has stopped between two steps. Its checkpoint is stored; it can be continued.
+
+    Attributes:
+        reason: Why it was asked, for instance `sigterm`.
+    """
+
+    reason: str
+
+    def __init__(self, reason: str = "shutdown") -> None:
+        """Report a drained run.
+
+        Args:
+            reason: Why it was asked to stop.
+        """
+        super().__init__(f"Graph drained: {reason}")
+        self.reason = reason
+
+
+class ParentCommand(GraphBubbleUp):
+    """A `Command` on its way to the graph that it names."""
+
+    args: tuple[Command[Any]]
+
+    def __init__(self, command: Command[Any]) -> None:
+        """Send a command outwards.
+
+        Args:
+            command: The command.
+        """
+        super().__init__(command)
+
+
+# Answers that do not fit an interrupt's schema. The exception is pydantic's; a mark tells where it came from.
+
+_INVALID_RESUME: Final = "_langgraph_invalid_resume"
+
+
+def mark_invalid_resume(error: BaseException) -> None:
+    """Mark an exception as the refusal of an answer.
+
+    Args:
+        error: A validation error, about to leave `interrupt()`.
+    """
+    setattr(error, _INVALID_RESUME, True)
+
+
+def is_invalid_resume(error: BaseException) -> bool:
+    """Whether an exception says that an answer does not fit the interrupt's `response_schema`.
+
+    Around a tool this tells a bad answer, which can be given again, from bad arguments of the model.
+
+    Args:
+        error: Any exception.
+
+    Returns:
+        True if `interrupt()` raised it for that reason.
+    """
+    return getattr(error, _INVALID_RESUME, False) is True

@@ -1,0 +1,233 @@
+"""How a node's attempts are retried, timed out, cached and traced.
+
+The policies are data. The engine's attempt reads them; nothing here sleeps, calls or counts.
+"""
+
+import pickle
+import sys
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final, Generic, Literal, NamedTuple
+
+from typing_extensions import TypeVar
+
+from stategraph import wire
+
+__all__ = (
+    "CacheKey",
+    "CachePolicy",
+    "RetryPolicy",
+    "TimeoutPolicy",
+    "TracePolicy",
+    "default_cache_key",
+    "default_retry_on",
+    "omit_payload",
+)
+
+# A second attempt would meet the same bug, the same missing name, the same bad value.
+_PERMANENT: Final = (
+    *(ArithmeticError, ImportError, LookupError, NameError, ReferenceError, RuntimeError, SyntaxError),
+    *(TypeError, ValueError, OSError, StopIteration, StopAsyncIteration),
+)
+
+# Where an HTTP client keeps its "the server answered with an error status" and its "no answer came at all".
+_HTTP_STATUS_ERRORS: Final = (("httpx", "HTTPStatusError"), ("httpx2", "HTTPStatusError"), ("requests", "HTTPError"))
+_HTTP_TRANSPORT_ERRORS: Final = (("requests", "ConnectionError"), ("requests", "Timeout"))
+
+
+def _is_any(error: BaseException, names: Sequence[tuple[str, str]]) -> bool:
+    """Whether `error` is an instance of one of the named classes, without importing their modules.
+
+    A library that has not been imported cannot have raised anything.
+    """
+    for module_name, class_name in names:
+        found = getattr(sys.modules.get(module_name), class_name, None)
+        if isinstance(found, type) and isinstance(error, found):
+            return True
+    return False
+
+
+def default_retry_on(exc: Exception) -> bool:
+    """Whether a failure looks temporary.
+
+    Args:
+        exc: What the node raised.
+
+    Returns:
+        True for lost connections, for HTTP answers of 500 to 599, for an HTTP error without an answer, and for
+        exceptions that are not one of Python's own kinds of programming or operating system error. False for
+        those kinds, and for every other HTTP answer.
+    """
+    if isinstance(exc, ConnectionError):
+        return True
+    if _is_any(exc, _HTTP_STATUS_ERRORS):
+        # Compared with None because a `requests.Response` of an error status is falsy.
+        response = getattr(exc, "response", None)
+        return response is None or 500 <= response.status_code < 600
+    if _is_any(exc, _HTTP_TRANSPORT_ERRORS):
+        return True
+    return not isinstance(exc, _PERMANENT)
+
+
+@wire.stored
+class RetryPolicy(NamedTuple):
+    """When a failed attempt of a node is repeated, and after which pause."""
+
+    initial_interval: float = 0.5
+    """Pause before the second attempt, in seconds."""
+
+    backoff_factor: float = 2.0
+    """How much longer each pause is than the one before."""
+
+    max_interval: float = 128.0
+    """No pause is longer than this, in seconds."""
+
+    max_attempts: int = 3
+    """Attempts altogether, the first one included."""
+
+    jitter: bool = True
+    """Whether a random part is added to each pause, so that many clients do not come back at once."""
+
+    retry_on: type[Exception] | Sequence[type[Exception]] | Callable[[Exception], bool] = default_retry_on
+    """Exception classes worth another attempt, or a function that says so for an exception."""
+
+
+_REFRESH_ON: Final = ("auto", "heartbeat")
+
+
+@wire.stored
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeoutPolicy:
+    """How long one attempt of an async node may take.
+
+    Time-outs cancel the attempt as asyncio cancels a task: code that blocks the event loop is not interrupted.
+    """
+
+    run_timeout: float | timedelta | None = None
+    """Longest duration of one attempt, in seconds. Nothing extends it. None: no limit."""
+
+    idle_timeout: float | timedelta | None = None
+    """Longest silence within one attempt, in seconds. None: no limit."""
+
+    refresh_on: Literal["auto", "heartbeat"] = "auto"
+    """What ends a silence: `auto` is any sign of progress (a callback, a write, a stream event or a heartbeat),
+    `heartbeat` is only `runtime.heartbeat()`."""
+
+    @classmethod
+    def coerce(cls, value: "float | timedelta | TimeoutPolicy | None") -> "TimeoutPolicy | None":
+        """Bring every accepted spelling of a time-out to one form.
+
+        Args:
+            value: Seconds or a timedelta, meaning a `run_timeout`; a policy; or None.
+
+        Returns:
+            A policy whose limits are positive seconds, the same object if `value` is one already.
+            None if nothing is limited.
+
+        Raises:
+            ValueError: A limit is not positive, or `refresh_on` is neither of its two words.
+        """
+        if value is None:
+            return None
+        policy = value if isinstance(value, TimeoutPolicy) else cls(run_timeout=value)
+        if policy.refresh_on not in _REFRESH_ON:
+            raise ValueError(f"refresh_on must be 'auto' or 'heartbeat', not {policy.refresh_on!r}")
+        run = _seconds(policy.run_timeout, "run_timeout")
+        idle = _seconds(policy.idle_timeout, "idle_timeout")
+        if run is None and idle is None:
+            return None
+        if run is policy.run_timeout and idle is policy.idle_timeout:
+            return policy
+        return cls(run_timeout=run, idle_timeout=idle, refresh_on=policy.refresh_on)
+
+
+def _seconds(limit: float | timedelta | None, field: str) -> float | None:
+    """A limit as positive seconds; a float that is one comes back as the same object."""
+    if limit is None:
+        return None
+    seconds = limit.total_seconds() if isinstance(limit, timedelta) else float(limit)
+    if not seconds > 0:
+        raise ValueError(f"{field} must be greater than 0 seconds, not {limit!r}; leave it out for no limit")
+    return seconds
+
+
+_FREEZE_DEPTH: Final = 10
+
+
+def _freeze(value: Any, depth: int) -> Any:
+    """A value that pickles alike for equal inputs: mappings lose their order, sequences their type."""
+    if depth <= 0 or isinstance(value, Hashable):
+        return value
+    if isinstance(value, Mapping):
+        return tuple(sorted((key, _freeze(item, depth - 1)) for key, item in value.items()))
+    if isinstance(value, Sequence):
+        return tuple(_freeze(item, depth - 1) for item in value)
+    if hasattr(value, "tobytes"):
+        # Arrays: their bytes are ambiguous without the shape.
+        return type(value).__name__, value.tobytes(), getattr(value, "shape", None)
+    return value
+
+
+def default_cache_key(*args: Any, **kwargs: Any) -> str | bytes:
+    """A cache key for a call with these arguments.
+
+    Returns:
+        Bytes that are equal for equal arguments, whatever the order of their mappings.
+    """
+    frozen = _freeze(args, _FREEZE_DEPTH), _freeze(kwargs, _FREEZE_DEPTH)
+    return pickle.dumps(frozen, protocol=5, fix_imports=False)
+
+
+KeyFuncT = TypeVar("KeyFuncT", bound=Callable[..., str | bytes], default=Callable[..., str | bytes])
+
+
+@wire.stored
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CachePolicy(Generic[KeyFuncT]):
+    """When a node's earlier result is used instead of running it."""
+
+    key_func: KeyFuncT = default_cache_key  # type: ignore[assignment]
+    """Makes the key out of the node's input. The default pickles it."""
+
+    ttl: int | None = None
+    """How long a result stays valid, in seconds. None: for ever."""
+
+
+@wire.stored
+class CacheKey(NamedTuple):
+    """Where the result of one task is cached."""
+
+    ns: tuple[str, ...]
+    """Namespace in the cache."""
+
+    key: str
+    """Key within the namespace."""
+
+    ttl: int | None
+    """How long the entry stays valid, in seconds. None: for ever."""
+
+
+@wire.stored
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TracePolicy:
+    """What a trace records of a node's own run.
+
+    Runs inside the node, and the run of the graph around it, record what they always do. This saves space; it is
+    not a way to keep secrets out of traces.
+    """
+
+    process_inputs: Callable[[Any], Any] | None = None
+    """Given the node's input, returns what to record for it. It must not change its argument. None: the input."""
+
+    process_outputs: Callable[[Any], Any] | None = None
+    """Given the node's output, returns what to record for it. It must not change its argument. None: the output."""
+
+
+def omit_payload(_value: Any) -> dict[str, Any]:
+    """Record nothing: for either field of a `TracePolicy`.
+
+    Returns:
+        An empty dict. The run itself and its duration stay in the trace.
+    """
+    return {}
