@@ -86,7 +86,7 @@ def _merge(
     left: Messages,
     right: Messages,
     *,
-    format: Literal["langchain-openai"] | None = None,
+    format: Literal["langchain-openai"] | None = None,  # noqa: A002  the public name
 ) -> Messages:
     index = message_index.recall(left) if type(left) is list else None
     known = _whole_messages(left) if index is None else cast("list[BaseMessage]", left)
@@ -196,9 +196,9 @@ def _apply(
     return merged, removed
 
 
-def _formatted(messages: list[BaseMessage], format: str) -> list[BaseMessage]:
-    if format != "langchain-openai":
-        raise ValueError(f"Unrecognized format={format!r}. Expected one of 'langchain-openai', None.")
+def _formatted(messages: list[BaseMessage], shape: str) -> list[BaseMessage]:
+    if shape != "langchain-openai":
+        raise ValueError(f"Unrecognized format={shape!r}. Expected one of 'langchain-openai', None.")
     from langchain_core.messages import convert_to_openai_messages
 
     return convert_to_messages(cast("list[MessageLikeRepresentation]", convert_to_openai_messages(messages)))

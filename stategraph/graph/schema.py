@@ -1,0 +1,347 @@
+"""Schemas: what a user's class says about the state of a graph.
+
+A schema is a typed dict, a dataclass, a pydantic model, or any other type for a state that is one value.
+
+* A class with annotations has one state key per annotation, its bases' included. Any other type is the type of
+  a single unnamed key, `ROOT`.
+* ``Annotated`` says how a key is updated: the first channel in its metadata (a class or an instance), else a
+  reducer as its last item. The last item may also be a managed value, which is computed and not stored. A key
+  without any of these keeps its last value.
+* ``Required``, ``NotRequired`` and ``total=False`` matter to JSON schemas only.
+
+Reading a class costs far more than building its channels, so what was read is remembered per class, weakly.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from inspect import Parameter, isclass, signature
+from typing import Annotated, Any, Final, NotRequired, Required, Union, get_args, get_origin, get_type_hints
+from weakref import WeakKeyDictionary
+
+from pydantic import BaseModel
+
+from stategraph.core.channels.base import BaseChannel
+from stategraph.core.channels.binop import BinaryOperatorAggregate
+from stategraph.core.channels.delta import DeltaChannel
+from stategraph.core.channels.last_value import LastValue
+from stategraph.engine import json_schema
+from stategraph.engine.managed import ManagedValueSpec, is_managed_value
+
+ROOT: Final = "__root__"
+"""The key of a state that is one value."""
+
+_REQUIREDNESS: Final[tuple[Any, ...]] = (Required, NotRequired)
+_POSITIONAL: Final = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+
+AnyChannel = BaseChannel[Any, Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StateKeys:
+    """The keys that a schema declares, in the order of its annotations."""
+
+    channels: dict[str, AnyChannel]
+    """The stored keys, each with a channel of its own."""
+    managed: dict[str, ManagedValueSpec]
+    """The computed keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """What one annotation says: a managed value, or how to build the channel."""
+
+    name: str
+    build: Callable[[], AnyChannel] | None = None
+    managed: ManagedValueSpec | None = None
+
+    def value(self) -> AnyChannel | ManagedValueSpec:
+        if self.build is None:
+            assert self.managed is not None
+            return self.managed
+        channel = self.build()
+        channel.key = self.name
+        return channel
+
+
+_hints_seen: WeakKeyDictionary[type[Any], dict[str, Any]] = WeakKeyDictionary()
+_keys_seen: WeakKeyDictionary[type[Any], tuple[_Key, ...]] = WeakKeyDictionary()
+
+
+# --- state keys ---
+
+
+def type_hints(schema: Any) -> Mapping[str, Any]:
+    """The resolved annotations of a schema and its bases, with ``Annotated`` and the like kept.
+
+    Raises:
+        NameError: If an annotation names something that cannot be found.
+    """
+    if not isinstance(schema, type):
+        return get_type_hints(schema, include_extras=True)
+    hints = _hints_seen.get(schema)
+    if hints is None:
+        hints = _hints_seen[schema] = get_type_hints(schema, include_extras=True)
+    return hints
+
+
+def declares_keys(type_: Any) -> bool:
+    """Whether a type can be the schema of a node's input: a class with annotations.
+
+    Raises:
+        NameError: If an annotation names something that cannot be found.
+    """
+    return isinstance(type_, type) and bool(type_hints(type_))
+
+
+def state_keys(schema: Any) -> StateKeys:
+    """Read the keys of a schema.
+
+    Returns:
+        The keys, with channels that are the caller's own. A channel that stands in an annotation as an
+        instance is not copied.
+
+    Raises:
+        NameError: If an annotation names something that cannot be found.
+        ValueError: If a reducer does not take two arguments.
+    """
+    channels: dict[str, AnyChannel] = {}
+    managed: dict[str, ManagedValueSpec] = {}
+    for key in _read_keys(schema):
+        value = key.value()
+        if isinstance(value, BaseChannel):
+            channels[key.name] = value
+        else:
+            managed[key.name] = value
+    return StateKeys(channels, managed)
+
+
+def _read_keys(schema: Any) -> tuple[_Key, ...]:
+    if not hasattr(schema, "__annotations__"):
+        return (_read_key(ROOT, schema, allow_managed=False),)
+    if not isinstance(schema, type):
+        return _read_annotations(schema)
+    keys = _keys_seen.get(schema)
+    if keys is None:
+        keys = _keys_seen[schema] = _read_annotations(schema)
+    return keys
+
+
+def _read_annotations(schema: Any) -> tuple[_Key, ...]:
+    return tuple(_read_key(name, hint) for name, hint in type_hints(schema).items() if name != "__slots__")
+
+
+def _read_key(name: str, annotation: Any, *, allow_managed: bool = True) -> _Key:
+    annotation = _without_requiredness(annotation)
+    managed = managed_value_of(annotation)
+    if managed is not None and not allow_managed:
+        raise ValueError(
+            f"{annotation} is computed by the engine and cannot be the whole state; make it a key of a class."
+        )
+    if managed is not None:
+        return _Key(name, managed=managed)
+    build = _channel_builder(annotation) or _reducer_builder(annotation) or partial(LastValue, annotation)
+    return _Key(name, build=build)
+
+
+def channel_of(name: str, annotation: Any, *, allow_managed: bool = True) -> AnyChannel | ManagedValueSpec:
+    """Read one annotation.
+
+    Args:
+        name: The state key.
+        annotation: Its type, resolved.
+        allow_managed: Whether a managed value is acceptable here.
+
+    Returns:
+        A managed value's class, or a channel that knows its key.
+
+    Raises:
+        ValueError: If a managed value is not acceptable, or a reducer does not take two arguments.
+    """
+    return _read_key(name, annotation, allow_managed=allow_managed).value()
+
+
+def declared_channel(annotation: Any) -> AnyChannel | None:
+    """The channel that stands in an annotation's metadata, built if it is a class; None if there is none."""
+    build = _channel_builder(annotation)
+    return None if build is None else build()
+
+
+def reducer_channel(annotation: Any) -> AnyChannel | None:
+    """The channel for an annotation whose metadata ends in a reducer; None if it does not.
+
+    Raises:
+        ValueError: If what it ends in can be called but not with two arguments.
+    """
+    build = _reducer_builder(annotation)
+    return None if build is None else build()
+
+
+def managed_value_of(annotation: Any) -> ManagedValueSpec | None:
+    """The managed value that an annotation, or what it wraps, ends in; None if there is none."""
+    while True:
+        metadata = getattr(annotation, "__metadata__", None)
+        if metadata:
+            candidate = get_origin(metadata[-1]) or metadata[-1]
+            if is_managed_value(candidate):
+                return candidate
+        if get_origin(annotation) is None or not (wrapped := get_args(annotation)) or not wrapped[0]:
+            return None
+        annotation = wrapped[0]
+
+
+def _channel_builder(annotation: Any) -> Callable[[], AnyChannel] | None:
+    for item in getattr(annotation, "__metadata__", ()):
+        if isinstance(item, BaseChannel):
+            return _instance_builder(item, annotation)
+        if isclass(item) and issubclass(item, BaseChannel):
+            return partial(item, getattr(annotation, "__origin__", annotation))
+    return None
+
+
+def _instance_builder(channel: AnyChannel, annotation: Any) -> Callable[[], AnyChannel]:
+    if not isinstance(channel, DeltaChannel):
+        return lambda: channel
+    # A delta channel is written without the type it stores; the annotation knows it.
+    stored = _without_requiredness(getattr(annotation, "__origin__", annotation))
+    return partial(type(channel), channel.reducer, stored, snapshot_frequency=channel.snapshot_frequency)
+
+
+def _reducer_builder(annotation: Any) -> Callable[[], AnyChannel] | None:
+    metadata = getattr(annotation, "__metadata__", ())
+    if not metadata or not callable(metadata[-1]):
+        return None
+    reducer = metadata[-1]
+    taken = signature(reducer)
+    if sum(parameter.kind in _POSITIONAL for parameter in taken.parameters.values()) != 2:
+        raise ValueError(f"Invalid reducer signature. Expected (a, b) -> c. Got {taken}")
+    return partial(BinaryOperatorAggregate, annotation, reducer)
+
+
+def _without_requiredness(annotation: Any) -> Any:
+    return get_args(annotation)[0] if get_origin(annotation) in _REQUIREDNESS else annotation
+
+
+def warn_if_no_schema(schema: Any) -> None:
+    """Warn about a state schema that is a value, where a type was meant."""
+    if not isinstance(schema, type) and not get_args(schema):
+        warnings.warn(
+            f"Invalid state_schema: {schema}. A graph's state is described by a class, or by Annotated[type, reducer], "
+            "not by a value; updates of this state will not work as intended.",
+            stacklevel=2,
+        )
+
+
+# --- state values ---
+
+
+def coercer(keys: Sequence[str], schema: Any) -> Callable[[Any], Any] | None:
+    """How to turn a dict of state keys into what a node with this schema expects.
+
+    Args:
+        keys: The state keys of the schema.
+        schema: The schema.
+
+    Returns:
+        A function that builds (and so validates) the class from the dict; None if the dict itself is passed on.
+    """
+    if list(keys) == [ROOT] or not isclass(schema):
+        return None
+    if not issubclass(schema, BaseModel) and not dataclasses.is_dataclass(schema):
+        return None
+    build: Callable[..., Any] = schema
+    return lambda values: build(**values)
+
+
+# --- JSON schemas and defaults ---
+
+
+def state_json_schema(
+    schema: Any, *, keys: Iterable[str], channels: Mapping[str, AnyChannel], title: str
+) -> dict[str, Any]:
+    """The JSON schema of a graph's input or output.
+
+    Args:
+        schema: The input or output schema.
+        keys: Its state keys, managed ones included.
+        channels: All channels of the graph.
+        title: The title of a schema that does not bring its own.
+    """
+    own = json_schema.own_json_schema(schema)
+    if own is not None:
+        return own
+    keys = list(keys)
+    if keys == [ROOT]:
+        model = json_schema.root_model_of(title, channels[ROOT].UpdateType)
+    else:
+        fields: dict[str, tuple[Any, Any]] = {}
+        for key in keys:
+            if key in channels:
+                type_ = channels[key].UpdateType
+                fields[key] = (type_, field_default(key, type_, schema))
+        model = json_schema.model_of(title, fields)
+    return model.model_json_schema()
+
+
+def field_default(name: str, type_: Any, schema: Any) -> Any:
+    """The default of a state key in a JSON schema.
+
+    Args:
+        name: The key.
+        type_: Its annotation.
+        schema: The class that declares it.
+
+    Returns:
+        The dataclass default if there is one, None for a key that may be left out, ``...`` for one that may not.
+    """
+    required = is_required_type(type_)
+    if name in getattr(schema, "__optional_keys__", ()):
+        # Some Python versions list a Required key of a total=False class here.
+        return ... if required else None
+    if required is not None:
+        return ... if required else None
+    if dataclasses.is_dataclass(schema):
+        field = schema.__dataclass_fields__.get(name)
+        if field is not None and field.default is not dataclasses.MISSING and field.default is not ...:
+            return field.default
+        if field is not None and field.default_factory is not dataclasses.MISSING:
+            return field.default_factory()
+    return None if is_optional_type(type_) else ...
+
+
+def is_required_type(type_: Any) -> bool | None:
+    """True for ``Required``, False for ``NotRequired``, None if an annotation says neither."""
+    while get_origin(type_) is Annotated:
+        type_ = get_args(type_)[0]
+    origin = get_origin(type_)
+    return origin is Required if origin in _REQUIREDNESS else None
+
+
+def is_optional_type(type_: Any) -> bool:
+    """Whether an annotation allows None: a union with None in it, also inside ``Annotated`` or as a bound."""
+    origin = get_origin(type_)
+    if origin is Union or origin is types.UnionType:
+        return any(member is types.NoneType or is_optional_type(member) for member in get_args(type_))
+    if origin is Annotated:
+        return is_optional_type(get_args(type_)[0])
+    if isinstance(type_, typing.TypeVar):
+        return type_.__bound__ is not None and is_optional_type(type_.__bound__)
+    return type_ is None
+
+
+def described_fields(schema: type[Any]) -> Iterator[tuple[str, Any, Any, str | None]]:
+    """The fields of a context schema as ``(name, type, default, description)``, None where nothing is said."""
+    model_fields = getattr(schema, "model_fields", {})
+    class_values = getattr(schema, "__dict__", {})
+    for name, type_ in get_type_hints(schema).items():
+        field = model_fields.get(name) if isinstance(model_fields, dict) else None
+        default = None
+        if field is not None and not field.is_required():
+            default = field.default
+        yield name, type_, class_values.get(name, default), getattr(field, "description", None)
