@@ -1,0 +1,63 @@
+# Every target does all of its own set-up: it needs git, make and a Python >= 3.11 with pip, and changes nothing outside
+# of this folder. Choose the Python with PYTHON=/path/to/python.
+
+PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13 python3.14 python; do \
+	$$p -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
+
+ENVIRONMENT = $(PYTHON) scripts/environment.py
+DEV = .venv
+CONFORMANCE = .venv-conformance
+BENCH = .venv-bench
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format conformance bench interop lock clean dev-env conformance-env bench-env python
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: dev-env ## An agent program written for LangGraph, running on this engine
+	$(DEV)/bin/python -m examples.demo $(ARGS)
+
+test: dev-env ## The project's own tests (ARGS='-k word' chooses)
+	$(DEV)/bin/python -m pytest $(ARGS)
+
+check: dev-env ## Format, lint, types, import contracts, shape of the code
+	$(DEV)/bin/ruff format --check .
+	$(DEV)/bin/ruff check .
+	$(DEV)/bin/mypy
+	$(DEV)/bin/lint-imports
+	$(DEV)/bin/python scripts/shape.py
+
+format: dev-env ## Rewrite the code the way `make check` wants it
+	$(DEV)/bin/ruff format .
+	$(DEV)/bin/ruff check --fix .
+
+conformance: conformance-env ## LangGraph's own tests on this engine (FILES='test_state.py' K='word' choose)
+	$(PYTHON) tests/conformance/run.py --python $(CONFORMANCE)/bin/python $(ARGS)
+
+bench: bench-env ## Both engines side by side: the table of ratios (ARGS='--json out.json')
+	$(PYTHON) benchmarks/run.py --python $(BENCH)/bin/python $(ARGS)
+
+interop: dev-env bench-env ## Threads begun on one engine and finished on the other, both ways
+	$(DEV)/bin/python tests/interop/run.py $(ARGS)
+
+lock: ## Resolve the requirements anew (needs `uv`)
+	cd requirements && for set in conformance dev bench; do \
+		uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
+			--upgrade $$set.in --output-file $$set.txt || exit 1; done
+
+clean: ## Delete the environments and everything that was built
+	rm -rf .venv .venv-* .venv.lock .conformance .bench .interop .cache build dist \
+		.mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+dev-env: python
+	@$(ENVIRONMENT) $(DEV) requirements/dev.txt --link
+
+conformance-env: python
+	@$(ENVIRONMENT) $(CONFORMANCE) requirements/conformance.txt
+
+bench-env: python
+	@$(ENVIRONMENT) $(BENCH) requirements/bench.txt --link
+
+python:
+	@test -n "$(PYTHON)" || { echo "no Python >= 3.11 with pip was found; name one with PYTHON=/path/to/python"; exit 1; }
