@@ -1,0 +1,163 @@
+"""What makes something a graph for the graph that holds it.
+
+A node whose work is one of these is a subgraph: its state can be inspected and its checkpoints nest. The local engine
+is one implementation, a client of a remote server is another.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Generic, Literal
+
+from langchain_core.runnables import Runnable, RunnableConfig
+from typing_extensions import Self
+
+from stategraph.types import All, Command, GraphOutput, StateSnapshot, StateUpdate, StreamMode
+from stategraph.typing import ContextT, InputT, OutputT, StateT
+
+if TYPE_CHECKING:  # drawing code is loaded by whoever draws
+    from langchain_core.runnables.graph import Graph
+
+StreamChunk = tuple[tuple[str, ...], str, Any]
+"""Namespace, stream mode, payload."""
+
+Version = Literal["v1", "v2"]
+
+
+class GraphProtocol(Runnable[InputT, Any], Generic[StateT, ContextT, InputT, OutputT]):
+    """A graph that can be run, drawn, inspected and changed."""
+
+    @abstractmethod
+    def with_config(self, config: RunnableConfig | None = None, **kwargs: Any) -> Self:  # type: ignore[override]
+        """A copy with defaults for every run's config."""
+
+    @abstractmethod
+    def get_graph(self, config: RunnableConfig | None = None, *, xray: int | bool = False) -> Graph:
+        """The drawing; `xray` says how many levels of subgraphs to unfold, True for all."""
+
+    @abstractmethod
+    async def aget_graph(self, config: RunnableConfig | None = None, *, xray: int | bool = False) -> Graph:
+        """As `get_graph`."""
+
+    @abstractmethod
+    def get_state(self, config: RunnableConfig, *, subgraphs: bool = False) -> StateSnapshot:
+        """The state at the checkpoint the config names, or the latest of its thread."""
+
+    @abstractmethod
+    async def aget_state(self, config: RunnableConfig, *, subgraphs: bool = False) -> StateSnapshot:
+        """As `get_state`."""
+
+    @abstractmethod
+    def get_state_history(
+        self,
+        config: RunnableConfig,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> Iterator[StateSnapshot]:
+        """The states of a thread, newest first."""
+
+    @abstractmethod
+    def aget_state_history(
+        self,
+        config: RunnableConfig,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[StateSnapshot]:
+        """As `get_state_history`."""
+
+    @abstractmethod
+    def bulk_update_state(self, config: RunnableConfig, updates: Sequence[Sequence[StateUpdate]]) -> RunnableConfig:
+        """Apply updates, one superstep for each inner sequence; answers the config of the last checkpoint."""
+
+    @abstractmethod
+    async def abulk_update_state(
+        self, config: RunnableConfig, updates: Sequence[Sequence[StateUpdate]]
+    ) -> RunnableConfig:
+        """As `bulk_update_state`."""
+
+    @abstractmethod
+    def update_state(
+        self, config: RunnableConfig, values: dict[str, Any] | Any | None, as_node: str | None = None
+    ) -> RunnableConfig:
+        """Write to the state as if a node had; answers the config of the new checkpoint."""
+
+    @abstractmethod
+    async def aupdate_state(
+        self, config: RunnableConfig, values: dict[str, Any] | Any | None, as_node: str | None = None
+    ) -> RunnableConfig:
+        """As `update_state`."""
+
+    @abstractmethod
+    def stream(
+        self,
+        input: InputT | Command[Any] | None,
+        config: RunnableConfig | None = None,
+        *,
+        context: ContextT | None = None,
+        stream_mode: StreamMode | list[StreamMode] | None = None,
+        interrupt_before: All | Sequence[str] | None = None,
+        interrupt_after: All | Sequence[str] | None = None,
+        subgraphs: bool = False,
+        version: Version = "v1",
+    ) -> Iterator[dict[str, Any] | Any]:
+        """Run and yield what happens."""
+
+    @abstractmethod
+    def astream(
+        self,
+        input: InputT | Command[Any] | None,
+        config: RunnableConfig | None = None,
+        *,
+        context: ContextT | None = None,
+        stream_mode: StreamMode | list[StreamMode] | None = None,
+        interrupt_before: All | Sequence[str] | None = None,
+        interrupt_after: All | Sequence[str] | None = None,
+        subgraphs: bool = False,
+        version: Version = "v1",
+    ) -> AsyncIterator[dict[str, Any] | Any]:
+        """As `stream`."""
+
+    @abstractmethod
+    def invoke(
+        self,
+        input: InputT | Command[Any] | None,
+        config: RunnableConfig | None = None,
+        *,
+        context: ContextT | None = None,
+        interrupt_before: All | Sequence[str] | None = None,
+        interrupt_after: All | Sequence[str] | None = None,
+        version: Version = "v1",
+    ) -> dict[str, Any] | GraphOutput[OutputT] | Any:
+        """Run and answer the output."""
+
+    @abstractmethod
+    async def ainvoke(
+        self,
+        input: InputT | Command[Any] | None,
+        config: RunnableConfig | None = None,
+        *,
+        context: ContextT | None = None,
+        interrupt_before: All | Sequence[str] | None = None,
+        interrupt_after: All | Sequence[str] | None = None,
+        version: Version = "v1",
+    ) -> dict[str, Any] | GraphOutput[OutputT] | Any:
+        """As `invoke`."""
+
+
+class StreamProtocol:
+    """A place to put stream chunks, and the modes somebody listens for there."""
+
+    __slots__ = ("__call__", "modes")
+
+    modes: set[StreamMode]
+    __call__: Callable[[StreamChunk], None]
+
+    def __init__(self, __call__: Callable[[StreamChunk], None], modes: set[StreamMode]) -> None:
+        """Name the function that takes chunks and the modes it takes."""
+        self.__call__ = __call__
+        self.modes = modes

@@ -1,0 +1,393 @@
+"""Writers: they turn what a node returned into writes to channels.
+
+A node has a list of writers, run in order on its return value. Each of them serves two callers:
+
+* `write_into` and `awrite_into` are for the inner loop. They append `(channel, value)` pairs straight to the task's
+  scope, and no callback run is made.
+* `invoke` and `ainvoke` make it a LangChain Runnable, the last steps of a sequence, for a run that is traced. The
+  pairs then go through the `send` function in the task's config.
+
+Both pass the return value on unchanged, and both write all of a writer's pairs or, if it raises, none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Final, NamedTuple, Protocol, TypeVar, cast
+
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import var_child_runnable_config
+
+from stategraph.constants import CONF, CONFIG_KEY_READ, CONFIG_KEY_SEND, END, START, TASKS
+from stategraph.engine.callable import plan_call
+from stategraph.engine.config import ensure_config
+from stategraph.engine.context import run_in_context
+from stategraph.errors import InvalidUpdateError
+from stategraph.types import Send
+
+Pair = tuple[str, Any]
+"""A channel and what to write to it."""
+
+Declared = tuple[str, Any, str | None]
+"""A write that may happen, for drawing: channel (or `END`), value, label of the edge."""
+
+
+_Mark = TypeVar("_Mark", bound=Runnable[Any, Any])
+
+
+class _Sentinel:
+    """A value that only `is` can match."""
+
+    __slots__ = ("_name",)
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __repr__(self) -> str:
+        return self._name
+
+
+SKIP_WRITE: Final[Any] = _Sentinel("SKIP_WRITE")
+"""What an entry's mapper returns to leave its channel alone."""
+
+PASSTHROUGH: Final[Any] = _Sentinel("PASSTHROUGH")
+"""The value of an entry that writes whatever the node returned."""
+
+
+class WriteScope(Protocol):
+    """What a writer sees of the task it writes for."""
+
+    @property
+    def writes(self) -> Any:
+        """The task's writes: takes `append(pair)` and `extend(pairs)`."""
+
+    @property
+    def config(self) -> RunnableConfig:
+        """The task's config."""
+
+    def read(self, select: str | list[str], fresh: bool) -> Any:
+        """The state as the task sees it; `fresh` applies the task's own writes first."""
+
+
+class FastWriter(Protocol):
+    """A writer that the inner loop may call without LangChain."""
+
+    @property
+    def needs_await(self) -> bool:
+        """Whether an async run has to use `awrite_into`."""
+
+    def write_into(self, value: Any, scope: WriteScope) -> None:
+        """Append the writes for a node's return value."""
+
+    async def awrite_into(self, value: Any, scope: WriteScope) -> None:
+        """As `write_into`, for a writer that has to await."""
+
+
+class ChannelWriteEntry(NamedTuple):
+    """One write to one channel."""
+
+    channel: str
+    value: Any = PASSTHROUGH
+    """What to write; `PASSTHROUGH` for the node's return value."""
+    skip_none: bool = False
+    """Whether None means: write nothing."""
+    mapper: Callable[[Any], Any] | None = None
+    """Applied to the value first; it may answer `SKIP_WRITE`."""
+
+
+class ChannelWriteTupleEntry(NamedTuple):
+    """Writes to channels that are only known from the value."""
+
+    mapper: Callable[[Any], Sequence[Pair] | None]
+    """Answers the pairs to write; None and an empty sequence both mean none."""
+    value: Any = PASSTHROUGH
+    """What to give the mapper; `PASSTHROUGH` for the node's return value."""
+    static: Sequence[Declared] | None = None
+    """Writes the mapper may answer with, for drawing."""
+
+
+WriteEntry = ChannelWriteEntry | ChannelWriteTupleEntry | Send
+
+
+def assemble(entries: Iterable[WriteEntry], returned: Any = PASSTHROUGH) -> list[Pair]:
+    """Work out the pairs that entries write.
+
+    Args:
+        entries: What to write, in order.
+        returned: The node's return value, taken wherever an entry says `PASSTHROUGH`.
+
+    Returns:
+        The pairs, in order.
+
+    Raises:
+        InvalidUpdateError: An entry names the channel that is reserved for `Send`.
+        ValueError: Something else than an entry or a `Send` was given.
+    """
+    pairs: list[Pair] = []
+    for entry in entries:
+        if isinstance(entry, Send):
+            pairs.append((TASKS, entry))
+            continue
+        if not isinstance(entry, (ChannelWriteEntry, ChannelWriteTupleEntry)):
+            raise ValueError(f"A write must be a ChannelWriteEntry, a ChannelWriteTupleEntry or a Send, not {entry!r}")
+        value = returned if entry.value is PASSTHROUGH else entry.value
+        if isinstance(entry, ChannelWriteTupleEntry):
+            pairs.extend(entry.mapper(value) or ())
+            continue
+        if entry.channel == TASKS:
+            raise InvalidUpdateError(f"'{TASKS}' cannot be written by name: write a Send instead")
+        if entry.mapper is not None:
+            value = entry.mapper(value)
+        if value is not SKIP_WRITE and not (entry.skip_none and value is None):
+            pairs.append((entry.channel, value))
+    return pairs
+
+
+class ChannelWrite(Runnable[Any, Any]):
+    """Writes a node's return value according to a list of entries."""
+
+    needs_await: ClassVar[bool] = False
+
+    writes: list[WriteEntry]
+    tags: Sequence[str] | None
+
+    def __init__(self, writes: Sequence[WriteEntry], *, tags: Sequence[str] | None = None) -> None:
+        """Make a writer.
+
+        Args:
+            writes: What to write, in order.
+            tags: Kept for whoever reads them; writers make no runs of their own.
+        """
+        self.writes = list(writes)
+        self.tags = tags
+
+    def get_name(self, suffix: str | None = None, *, name: str | None = None) -> str:
+        """Name the writer after the channels it writes."""
+        if not name:
+            name = f"{type(self).__name__}<{','.join(map(_target, self.writes))}>"
+        return super().get_name(suffix, name=name)
+
+    def pairs(self, value: Any) -> list[Pair]:
+        """Work out what is written when the node returned `value`."""
+        return assemble(self.writes, value)
+
+    def write_into(self, value: Any, scope: WriteScope) -> None:
+        """Append the writes for a node's return value."""
+        scope.writes.extend(self.pairs(value))
+
+    async def awrite_into(self, value: Any, scope: WriteScope) -> None:
+        """As `write_into`; nothing here awaits."""
+        self.write_into(value, scope)
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        """Send the writes through the config and return the input."""
+        _sender(config)(self.pairs(input))
+        return input
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        """As `invoke`; nothing here awaits."""
+        return self.invoke(input, config)
+
+    @staticmethod
+    def do_write(config: RunnableConfig, writes: Sequence[WriteEntry], allow_passthrough: bool = True) -> None:
+        """Write entries from inside a node.
+
+        Args:
+            config: The task's config.
+            writes: What to write.
+            allow_passthrough: Whether an entry without a value of its own is accepted.
+
+        Raises:
+            InvalidUpdateError: An entry is not allowed here.
+        """
+        if not allow_passthrough and any(getattr(entry, "value", None) is PASSTHROUGH for entry in writes):
+            raise InvalidUpdateError("Every write needs a value here: there is no return value to pass through")
+        _sender(config)(assemble(writes))
+
+    @staticmethod
+    def is_writer(runnable: Runnable[Any, Any]) -> bool:
+        """Tell writers from the work of a node."""
+        return isinstance(runnable, (ChannelWrite, BranchWriter)) or hasattr(runnable, "_is_channel_writer")
+
+    @staticmethod
+    def get_static_writes(runnable: Runnable[Any, Any]) -> Sequence[Declared] | None:
+        """List the writes that a writer says it may make, or None if it says nothing."""
+        if isinstance(runnable, BranchWriter):
+            return runnable.declared()
+        if isinstance(runnable, ChannelWrite):
+            entries = (entry for entry in runnable.writes if isinstance(entry, ChannelWriteTupleEntry))
+            return [write for entry in entries for write in entry.static or ()] or None
+        declared = getattr(runnable, "_is_channel_writer", None)
+        if not declared:
+            return None
+        pairs = assemble([entry for entry, _ in declared])
+        return [(*pair, label) for pair, (_, label) in zip(pairs, declared, strict=True)]
+
+    @staticmethod
+    def register_writer(
+        runnable: _Mark, static: Sequence[tuple[ChannelWriteEntry | Send, str | None]] | None = None
+    ) -> _Mark:
+        """Mark any Runnable as a writer.
+
+        Args:
+            runnable: What writes; it must pass its input on.
+            static: The writes it may make with the labels of their edges, for drawing.
+
+        Returns:
+            The same Runnable.
+        """
+        # Pydantic models and frozen dataclasses refuse ordinary assignment.
+        object.__setattr__(runnable, "_is_channel_writer", static)
+        return runnable
+
+
+class BranchWriter(Runnable[Any, Any]):
+    """Asks a router where to go after a node, and writes the triggers of these nodes.
+
+    The router is called with the state as it is after the node's own writes.
+    """
+
+    def __init__(
+        self,
+        path: Runnable[Any, Any],
+        ends: Mapping[Hashable, str] | None,
+        *,
+        select: str | list[str] | None,
+        mapper: Callable[[Any], Any] | None = None,
+        adds_output: bool = False,
+    ) -> None:
+        """Make the writer of one conditional edge.
+
+        Args:
+            path: The router.
+            ends: What the router's answers mean; None (or nothing in it) if it answers with node names.
+            select: The part of the state the router gets; None to give it the node's return value instead.
+            mapper: Turns the read state into the router's input type.
+            adds_output: Whether keys that the node returned but the state does not have are shown to the router too.
+        """
+        self.path = path
+        self.ends = dict(ends) if ends else None
+        self.select = select
+        self.mapper = mapper
+        self.adds_output = adds_output
+        self.needs_await = (call := _router_call(path)) is None
+        self._call = path.invoke if call is None else call
+
+    def get_name(self, suffix: str | None = None, *, name: str | None = None) -> str:
+        """Name the writer after its router."""
+        return super().get_name(suffix, name=name or f"BranchWriter<{self.path.get_name()}>")
+
+    def declared(self) -> list[Declared] | None:
+        """List where the router may go; None if that is unknown."""
+        if self.ends is None:
+            return None
+        return [(end if end == END else f"branch:to:{end}", None, str(label)) for label, end in self.ends.items()]
+
+    def write_into(self, value: Any, scope: WriteScope) -> None:
+        """Ask the router inline and append its triggers."""
+        config = scope.config
+        scope.writes.extend(self._pairs(self._call(self._state(value, scope.read), config)))
+
+    async def awrite_into(self, value: Any, scope: WriteScope) -> None:
+        """Ask the router and append its triggers; a router that is a plain function is called inline."""
+        if not self.needs_await:
+            return self.write_into(value, scope)
+        answer = await self.path.ainvoke(self._state(value, scope.read), scope.config)
+        scope.writes.extend(self._pairs(answer))
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        """Ask the router as a traced step, send the triggers, return the input."""
+        config = config or ensure_config()
+        answer = self.path.invoke(self._traced_state(input, config), config)
+        return self._send(answer, input, config)
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        """As `invoke`, awaiting the router."""
+        config = config or ensure_config()
+        answer = await self.path.ainvoke(self._traced_state(input, config), config)
+        return self._send(answer, input, config)
+
+    def _traced_state(self, returned: Any, config: RunnableConfig) -> Any:
+        return returned if self.select is None else self._state(returned, reader(config))
+
+    def _state(self, returned: Any, read: Callable[[str | list[str], bool], Any]) -> Any:
+        if self.select is None:
+            return returned
+        state = read(self.select, True)
+        if self.mapper is not None:
+            return self.mapper(state)
+        if self.adds_output and isinstance(state, dict) and isinstance(returned, dict):
+            return {**returned, **state}
+        return state
+
+    def _send(self, answer: Any, returned: Any, config: RunnableConfig) -> Any:
+        if pairs := self._pairs(answer):
+            _sender(config)(pairs)
+        return returned
+
+    def _pairs(self, answer: Any) -> list[Pair]:
+        pairs: list[Pair] = []
+        for item in answer if isinstance(answer, (list, tuple)) else (answer,):
+            end = item if self.ends is None or isinstance(item, Send) else self._end_for(item)
+            if isinstance(end, Send):
+                if end.node == END:
+                    raise InvalidUpdateError(
+                        f"Router '{self.path.get_name()}' sent a packet to the END node, which runs nothing: "
+                        "return END instead"
+                    )
+                pairs.append((TASKS, end))
+            elif end is None or end == START:
+                raise ValueError(
+                    f"Router '{self.path.get_name()}' did not return a valid destination: it answered {item!r}, "
+                    "expected the name of a node, END, a Send, or a list of these"
+                )
+            elif end != END:
+                pairs.append((f"branch:to:{end}", None))
+        return pairs
+
+    def _end_for(self, item: Any) -> Any:
+        ends = self.ends or {}
+        try:
+            return ends[item]
+        except KeyError:
+            raise KeyError(item, f"router '{self.path.get_name()}' may answer {list(ends)!r}") from None
+
+
+def _router_call(path: Runnable[Any, Any]) -> Callable[[Any, RunnableConfig], Any] | None:
+    """The router's own function, to be called without a run; None if it has to be invoked or awaited."""
+    plan = plan_call(path)
+    if plan is None or plan.func is None:
+        return None
+    func = plan.func
+
+    def call(state: Any, config: RunnableConfig) -> Any:
+        given = {} if plan.is_plain else plan.arguments(config)
+        if var_child_runnable_config.get() is config:
+            answer = func(state, **given)
+        else:
+            answer = run_in_context(config, func, state, **given)
+        return answer.invoke(state, config) if plan.recurse and isinstance(answer, Runnable) else answer
+
+    return call
+
+
+def reader(config: RunnableConfig) -> Callable[[str | list[str], bool], Any]:
+    """The function in a task's config that reads the state.
+
+    Raises:
+        RuntimeError: The config is not that of a task.
+    """
+    try:
+        return cast(Callable[[str | list[str], bool], Any], config[CONF][CONFIG_KEY_READ])
+    except KeyError:
+        raise RuntimeError("There is no state to read here: this works only inside a task of a running graph") from None
+
+
+def _sender(config: RunnableConfig | None) -> Callable[[Sequence[Pair]], None]:
+    return cast(Callable[[Sequence[Pair]], None], (config or ensure_config())[CONF][CONFIG_KEY_SEND])
+
+
+def _target(entry: WriteEntry) -> str:
+    if isinstance(entry, Send):
+        return entry.node
+    return entry.channel if isinstance(entry, ChannelWriteEntry) else "..."
