@@ -1,0 +1,74 @@
+"""The callback manager of a run that nobody listens to.
+
+A node may expect that its config carries a callback manager with the id of the run around it, even when no handler is
+attached: custom events ask for that id, and a node may attach a handler of its own. Building such a manager for every
+task costs more than everything else a task needs, so one is shared by all tasks of an unobserved run. What would make
+sharing visible is a handler added to it, and that one is kept in the context of the task which added it.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import Any
+from uuid import UUID, uuid4
+
+from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager, CallbackManager
+
+_added: ContextVar[tuple[tuple[BaseCallbackHandler, bool], ...]] = ContextVar("stategraph_added_handlers", default=())
+
+
+class QuietCallbackManager(CallbackManager):
+    """A manager without handlers that any number of tasks may share.
+
+    Handlers added to it are visible in the current context and in contexts copied from it, nowhere else. Copying or
+    merging it gives an ordinary manager.
+
+    Args:
+        parent_run_id: The run that events are attributed to. None makes one up.
+    """
+
+    def __init__(self, parent_run_id: UUID | None = None) -> None:
+        # The base constructor is not called: it assigns `handlers`, and instrumentation libraries replace it to add
+        # theirs to every manager. A quiet one exists only where that has been ruled out.
+        self.parent_run_id = parent_run_id or uuid4()
+        self.tags: list[str] = []
+        self.inheritable_tags: list[str] = []
+        self.metadata: dict[str, Any] = {}
+        self.inheritable_metadata: dict[str, Any] = {}
+
+    @property
+    def handlers(self) -> list[BaseCallbackHandler]:  # type: ignore[override]
+        """The handlers that this context added; a new list."""
+        return [handler for handler, _ in _added.get()]
+
+    @property
+    def inheritable_handlers(self) -> list[BaseCallbackHandler]:  # type: ignore[override]
+        """The handlers that this context added for its child runs too; a new list."""
+        return [handler for handler, inherit in _added.get() if inherit]
+
+    def add_handler(self, handler: BaseCallbackHandler, inherit: bool = True) -> None:
+        """Attach a handler for the rest of this context."""
+        if handler not in self.handlers:
+            _added.set((*_added.get(), (handler, inherit)))
+
+    def remove_handler(self, handler: BaseCallbackHandler) -> None:
+        """Detach a handler that this context attached."""
+        _added.set(tuple(entry for entry in _added.get() if entry[0] != handler))
+
+    def set_handlers(self, handlers: list[BaseCallbackHandler], inherit: bool = True) -> None:
+        """Attach these handlers, and only these, for the rest of this context."""
+        _added.set(tuple((handler, inherit) for handler in handlers))
+
+    def add_tags(self, tags: list[str], inherit: bool = True) -> None:
+        """Do nothing: tags belong to one task, and its config has them."""
+
+    def add_metadata(self, metadata: dict[str, Any], inherit: bool = True) -> None:
+        """Do nothing: metadata belongs to one task, and its config has it."""
+
+    def copy(self) -> CallbackManager:  # type: ignore[override]
+        """Make an ordinary manager of the same run."""
+        return CallbackManager(self.handlers, self.inheritable_handlers, self.parent_run_id)
+
+    def merge(self, other: BaseCallbackManager) -> CallbackManager:  # type: ignore[override]
+        """Make an ordinary manager with the handlers of both; merged with itself it stays what it is."""
+        return self if other is self else self.copy().merge(other)

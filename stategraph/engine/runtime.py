@@ -1,0 +1,344 @@
+"""What a run hands to its nodes: context, store, stream writer, identity, and the switch that drains it.
+
+A `Runtime` is made once per run and once more per task, with the few fields that belong to the task filled in. Both are
+immutable. The one thing that changes during a run is `RunControl`, and the run only ever reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, is_dataclass, replace
+from typing import Any, Generic, Protocol, cast, runtime_checkable
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.store.base import BaseStore
+from pydantic import BaseModel
+from typing_extensions import TypedDict, TypeVar, Unpack
+
+from stategraph.constants import CONF, CONFIG_KEY_RUNTIME
+from stategraph.engine import context as run_context
+from stategraph.types import StreamWriter
+
+__all__ = (
+    "BaseUser",
+    "ExecutionInfo",
+    "RunControl",
+    "Runtime",
+    "ServerInfo",
+    "get_runtime",
+)
+
+ContextT = TypeVar("ContextT", default=None)
+"""The author's context: a dataclass, a pydantic model, a TypedDict, or None."""
+
+
+# --- who and where ---
+
+
+@runtime_checkable
+class BaseUser(Protocol):
+    """An authenticated user, as ASGI servers describe one.
+
+    The same protocol as the server SDK's, declared here because importing that one loads an HTTP client.
+    """
+
+    @property
+    def is_authenticated(self) -> bool:
+        """Whether a login stands behind this user."""
+        ...
+
+    @property
+    def display_name(self) -> str:
+        """A name to show to people."""
+        ...
+
+    @property
+    def identity(self) -> str:
+        """What identifies the user."""
+        ...
+
+    @property
+    def permissions(self) -> Sequence[str]:
+        """What the user may do."""
+        ...
+
+    def __getitem__(self, key: str) -> Any: ...
+
+    def __contains__(self, key: str) -> bool: ...
+
+    def __iter__(self) -> Iterator[str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionInfo:
+    """Where in which run a node executes.
+
+    Attributes:
+        checkpoint_id: The checkpoint that the task started from.
+        checkpoint_ns: The namespace of the task: the nodes and tasks above it, then itself.
+        task_id: The task.
+        thread_id: The thread. None without a checkpointer.
+        run_id: The run. None if the caller's config named none.
+        node_attempt: 1 for the first attempt, 2 for the first retry, and so on.
+        node_first_attempt_time: When the first attempt started, in seconds since the epoch. None before it has.
+    """
+
+    checkpoint_id: str
+    checkpoint_ns: str
+    task_id: str
+    thread_id: str | None = None
+    run_id: str | None = None
+    node_attempt: int = 1
+    node_first_attempt_time: float | None = None
+
+    def patch(self, **overrides: Any) -> ExecutionInfo:
+        """Copy this with some fields replaced."""
+        return replace(self, **overrides)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """What a server that runs graphs for others says about the run.
+
+    Attributes:
+        assistant_id: The assistant; empty if unknown.
+        graph_id: The name the server knows the graph by; empty if unknown.
+        user: Who asked. None without authentication.
+    """
+
+    assistant_id: str
+    graph_id: str
+    user: BaseUser | None = None
+
+
+# --- draining ---
+
+
+class RunControl:
+    """Asks one run to stop after the superstep it is in.
+
+    Hand a new one to each run: a request cannot be taken back. It may be made from any thread.
+    """
+
+    __slots__ = ("_drain_reason",)
+
+    def __init__(self) -> None:
+        # One reference that only ever goes from None to a reason: readers in other threads need no lock.
+        self._drain_reason: str | None = None
+
+    def request_drain(self, reason: str = "shutdown") -> None:
+        """Ask the run to stop.
+
+        Args:
+            reason: Reported by the `GraphDrained` error that ends the run.
+        """
+        self._drain_reason = reason
+
+    @property
+    def drain_requested(self) -> bool:
+        """Whether the run has been asked to stop."""
+        return self._drain_reason is not None
+
+    @property
+    def drain_reason(self) -> str | None:
+        """Why, or None if it has not been asked."""
+        return self._drain_reason
+
+
+# --- the runtime ---
+
+
+def _no_op_stream_writer(_: Any) -> None:
+    """Write to a custom stream that nobody asked for."""
+
+
+def _no_op_heartbeat() -> None:
+    """Report progress to an attempt that has no idle timeout."""
+
+
+class _Overrides(TypedDict, Generic[ContextT], total=False):
+    context: ContextT
+    store: BaseStore | None
+    stream_writer: StreamWriter
+    heartbeat: Callable[[], None]
+    previous: Any
+    execution_info: ExecutionInfo
+    server_info: ServerInfo | None
+    control: RunControl | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Runtime(Generic[ContextT]):
+    """What a node gets when it has a parameter named `runtime`.
+
+    The config is not part of it: declare a parameter `config: RunnableConfig`, or call `get_config`.
+
+    Example:
+        A node that greets the user whom the caller named:
+
+        ```python
+        @dataclass
+        class Caller:
+            name: str
+
+        def greet(state: State, runtime: Runtime[Caller]) -> State:
+            return {"reply": f"Hello {runtime.context.name}"}
+
+        builder = StateGraph(State, context_schema=Caller).add_node(greet).add_edge(START, "greet")
+        builder.compile().invoke({}, context=Caller("Ada"))
+        ```
+
+    Attributes:
+        context: What the caller passed as `context=`, in the form of the graph's context schema.
+        store: The store that the graph was compiled with, or None.
+        stream_writer: Writes one value to the `custom` stream; does nothing if nobody asked for it.
+        heartbeat: Tells the node's idle timeout that work goes on although nothing is written or streamed. With
+            `TimeoutPolicy(refresh_on="heartbeat")` nothing else counts as progress. Does nothing without a timeout.
+        previous: What the entrypoint saved in the run before on the same thread. None in a `StateGraph`.
+        execution_info: Where this node executes. None outside of a task.
+        server_info: What the server says about the run, or None.
+        control: The run's drain switch. None outside of a run.
+    """
+
+    context: ContextT = None  # type: ignore[assignment]
+    store: BaseStore | None = None
+    stream_writer: StreamWriter = _no_op_stream_writer
+    heartbeat: Callable[[], None] = _no_op_heartbeat
+    previous: Any = None
+    execution_info: ExecutionInfo | None = None
+    server_info: ServerInfo | None = None
+    control: RunControl | None = None
+
+    def merge(self, other: Runtime[ContextT]) -> Runtime[ContextT]:
+        """Combine two runtimes: the fields of `other`, and those of `self` where `other` has nothing to say."""
+        writer, heartbeat = other.stream_writer, other.heartbeat
+        return Runtime(
+            context=other.context or self.context,
+            store=other.store or self.store,
+            stream_writer=self.stream_writer if writer is _no_op_stream_writer else writer,
+            heartbeat=self.heartbeat if heartbeat is _no_op_heartbeat else heartbeat,
+            previous=self.previous if other.previous is None else other.previous,
+            execution_info=other.execution_info or self.execution_info,
+            server_info=other.server_info or self.server_info,
+            control=other.control or self.control,
+        )
+
+    def override(self, **overrides: Unpack[_Overrides[ContextT]]) -> Runtime[ContextT]:
+        """Copy this with the given fields replaced, also by None."""
+        return replace(self, **overrides)
+
+    def patch_execution_info(self, **overrides: Any) -> Runtime[ContextT]:
+        """Copy this with some fields of `execution_info` replaced.
+
+        Raises:
+            RuntimeError: If there is none, because no task runs.
+        """
+        if self.execution_info is None:
+            fields = ", ".join(sorted(overrides)) or "nothing"
+            raise RuntimeError(f"This runtime belongs to no task: it has no `execution_info` to set {fields} in")
+        return replace(self, execution_info=self.execution_info.patch(**overrides))
+
+    @property
+    def drain_requested(self) -> bool:
+        """Whether the run has been asked to stop."""
+        return self.control is not None and self.control.drain_requested
+
+    @property
+    def drain_reason(self) -> str | None:
+        """Why the run has been asked to stop, or None."""
+        return None if self.control is None else self.control.drain_reason
+
+
+DEFAULT_RUNTIME: Runtime[Any] = Runtime()
+
+
+def get_runtime(context_schema: type[ContextT] | None = None) -> Runtime[ContextT]:
+    """Return the runtime of the node or task that is running.
+
+    Args:
+        context_schema: Only tells a type checker what `context` is.
+
+    Raises:
+        RuntimeError: If no node or task is running in this context.
+    """
+    return cast(Runtime[ContextT], run_context.get_config()[CONF].get(CONFIG_KEY_RUNTIME))
+
+
+# --- making runtimes ---
+
+_new = object.__new__
+_set_context = Runtime.__dict__["context"].__set__
+_set_store = Runtime.__dict__["store"].__set__
+_set_stream_writer = Runtime.__dict__["stream_writer"].__set__
+_set_heartbeat = Runtime.__dict__["heartbeat"].__set__
+_set_previous = Runtime.__dict__["previous"].__set__
+_set_execution_info = Runtime.__dict__["execution_info"].__set__
+_set_server_info = Runtime.__dict__["server_info"].__set__
+_set_control = Runtime.__dict__["control"].__set__
+
+
+def task_runtime(
+    run: Runtime[Any],
+    execution_info: ExecutionInfo,
+    stream_writer: StreamWriter,
+    previous: Any = None,
+) -> Runtime[Any]:
+    """Make the runtime of one task from that of its run.
+
+    The same as `run.override(...)` in a fifth of the time (0.6 us instead of 3), because it is done for every task.
+    """
+    task = _new(Runtime)
+    _set_context(task, run.context)
+    _set_store(task, run.store)
+    _set_stream_writer(task, stream_writer)
+    _set_heartbeat(task, run.heartbeat)
+    _set_previous(task, previous)
+    _set_execution_info(task, execution_info)
+    _set_server_info(task, run.server_info)
+    _set_control(task, run.control)
+    return task
+
+
+def adopt_runtime(value: Any) -> Runtime[Any]:
+    """Read the runtime that a config carries from outside.
+
+    Args:
+        value: What the config holds: a runtime, nothing, or something of a server's that only resembles one.
+
+    Returns:
+        The runtime itself, the default for None, or a runtime with the `context` of whatever else it is.
+    """
+    if isinstance(value, Runtime):
+        return value
+    return DEFAULT_RUNTIME if value is None else Runtime(context=getattr(value, "context", None))
+
+
+def server_info_from(config: RunnableConfig) -> ServerInfo | None:
+    """Collect what a server wrote into `configurable`, or None if it wrote nothing."""
+    configurable: Mapping[str, Any] = config.get(CONF) or {}
+    assistant_id = configurable.get("assistant_id")
+    graph_id = configurable.get("graph_id")
+    user = configurable.get("langgraph_auth_user")
+    # One attribute decides, not the protocol: a proxy that forwards attribute access does not look like one.
+    if user is not None and not hasattr(user, "identity"):
+        user = None
+    if assistant_id is None and graph_id is None and user is None:
+        return None
+    return ServerInfo(str(assistant_id or ""), str(graph_id or ""), user)
+
+
+def coerce_context(schema: type[Any] | None, value: Any) -> Any:
+    """Bring the caller's `context` into the form that the graph declares.
+
+    Args:
+        schema: The graph's context schema. None accepts everything.
+        value: A dict becomes an instance of a dataclass or pydantic schema; anything else stays as it is.
+
+    Raises:
+        TypeError: If a dataclass has no such field, or a required one is missing.
+        pydantic.ValidationError: If a pydantic model refuses the values.
+    """
+    if schema is None or not isinstance(value, dict):
+        return value
+    takes_fields = is_dataclass(schema) or (isinstance(schema, type) and issubclass(schema, BaseModel))
+    return schema(**value) if takes_fields else value

@@ -1,0 +1,221 @@
+"""One traced run of a chain: its start, its children, and its end, told to the callback handlers that listen.
+
+`start` and `astart` answer None when nobody listens. Then nothing is built, and `quiet_config` makes the config that
+the callee sees. Everything else about a traced run is the same for sync and async: what is told, to whom and in which
+order is decided here without awaiting, and the two thin bodies only differ in how they tell it.
+
+A node may keep large payloads out of its traces. The replaced payload goes to tracers alone; handlers that feed a
+stream or somebody's own code see what really happened.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable, Sequence
+from contextvars import Context
+from typing import Any, Final, Generic, TypeVar, cast
+
+from langchain_core.callbacks import (
+    AsyncCallbackManager,
+    AsyncCallbackManagerForChainRun,
+    BaseCallbackHandler,
+    CallbackManager,
+    CallbackManagerForChainRun,
+)
+from langchain_core.runnables import RunnableConfig
+
+from stategraph.engine import config as run_config
+from stategraph.engine import context as run_context
+from stategraph.engine.quiet import QuietCallbackManager
+from stategraph.policies import TracePolicy
+
+logger = logging.getLogger(__name__)
+
+Transform = Callable[[Any], Any]
+_AnyManager = TypeVar("_AnyManager")
+_RunManager = TypeVar("_RunManager", CallbackManagerForChainRun, AsyncCallbackManagerForChainRun)
+
+RECORD_AS_IS: Final = TracePolicy()
+"""The policy that changes nothing."""
+
+
+def quiet_config(config: RunnableConfig) -> RunnableConfig:
+    """Make the config of what an unobserved run calls: as the run's own, without its name and id."""
+    child = config.copy()
+    child.pop("run_name", None)
+    child.pop("run_id", None)
+    if not isinstance(child.get("callbacks"), QuietCallbackManager):
+        child["callbacks"] = QuietCallbackManager(config.get("run_id"))
+    return child
+
+
+def recorded_payload(value: Any, transform: Transform | None) -> Any:
+    """Apply a trace transform. One that raises is logged, and the value is recorded as it is."""
+    if transform is None:
+        return value
+    try:
+        return transform(value)
+    except Exception:
+        logger.exception("%r failed on a payload to be traced; the payload is recorded as it is", transform)
+        return value
+
+
+class ChainRun(Generic[_RunManager]):
+    """A run that was started and that somebody listens to.
+
+    Attributes:
+        manager: The langchain-core manager of the run.
+    """
+
+    __slots__ = ("_process_outputs", "manager")
+
+    def __init__(self, manager: _RunManager, policy: TracePolicy) -> None:
+        self.manager: _RunManager = manager
+        self._process_outputs = policy.process_outputs
+
+    def child_config(self, config: RunnableConfig, tag: str | None = None) -> RunnableConfig:
+        """Copy a config so that what is called with it becomes a child of this run.
+
+        Args:
+            config: The config of the run.
+            tag: Put on the direct children alone.
+        """
+        return run_config.patch_config(config, callbacks=self.manager.get_child(tag))
+
+    def context(self, config: RunnableConfig) -> Context:
+        """Make a context for the children: `config` is the running config and this run the tracer's parent."""
+        return run_context.config_context(config, _traced(self.manager))
+
+    def end(self: ChainRun[CallbackManagerForChainRun], output: Any) -> None:
+        """Report success."""
+        for manager, payload in self._endings(output):
+            manager.on_chain_end(payload)
+
+    def fail(self: ChainRun[CallbackManagerForChainRun], error: BaseException) -> None:
+        """Report failure."""
+        self.manager.on_chain_error(error)
+
+    async def aend(self: ChainRun[AsyncCallbackManagerForChainRun], output: Any) -> None:
+        """Report success."""
+        for manager, payload in self._endings(output):
+            await manager.on_chain_end(payload)
+
+    async def afail(self: ChainRun[AsyncCallbackManagerForChainRun], error: BaseException) -> None:
+        """Report failure."""
+        await self.manager.on_chain_error(error)
+
+    def _endings(self, output: Any) -> list[tuple[_RunManager, Any]]:
+        recorded = recorded_payload(output, self._process_outputs)
+        if recorded is output:
+            return [(self.manager, output)]
+        # Tracers first: a cancellation between the two leaves no trace open.
+        others, tracers = _split(self.manager)
+        return [(tracers, recorded), (others, output)]
+
+
+def start(
+    config: RunnableConfig,
+    payload: Any,
+    *,
+    name: str,
+    tags: Sequence[str] | None = None,
+    policy: TracePolicy = RECORD_AS_IS,
+) -> ChainRun[CallbackManagerForChainRun] | None:
+    """Start a run.
+
+    Args:
+        config: Its callbacks, tags, metadata and run id describe the run, and its `run_name` goes before `name`.
+        payload: The input to report.
+        name: What the run is called.
+        tags: Further tags.
+        policy: What tracers record instead of the payloads.
+
+    Returns:
+        The run, or None if nobody listens.
+    """
+    if not run_config.has_listeners(config):
+        return None
+    manager = run_config.get_callback_manager_for_config(config, tags)
+    if not manager.handlers:
+        return None
+    run: CallbackManagerForChainRun | None = None
+    for listeners, reported in _beginnings(manager, payload, policy):
+        started = listeners.on_chain_start(
+            None, reported, name=config.get("run_name") or name, run_id=run.run_id if run else config.get("run_id")
+        )
+        run = run or started
+    return ChainRun(_with_handlers(cast(CallbackManagerForChainRun, run), manager), policy)
+
+
+async def astart(
+    config: RunnableConfig,
+    payload: Any,
+    *,
+    name: str,
+    tags: Sequence[str] | None = None,
+    policy: TracePolicy = RECORD_AS_IS,
+) -> ChainRun[AsyncCallbackManagerForChainRun] | None:
+    """Start an async run; see `start`."""
+    if not run_config.has_listeners(config):
+        return None
+    manager = run_config.get_async_callback_manager_for_config(config, tags)
+    if not manager.handlers:
+        return None
+    run: AsyncCallbackManagerForChainRun | None = None
+    for listeners, reported in _beginnings(manager, payload, policy):
+        started = await listeners.on_chain_start(
+            None, reported, name=config.get("run_name") or name, run_id=run.run_id if run else config.get("run_id")
+        )
+        run = run or started
+    return ChainRun(_with_handlers(cast(AsyncCallbackManagerForChainRun, run), manager), policy)
+
+
+def _beginnings(manager: _AnyManager, payload: Any, policy: TracePolicy) -> list[tuple[_AnyManager, Any]]:
+    recorded = recorded_payload(payload, policy.process_inputs)
+    if recorded is payload:
+        return [(manager, payload)]
+    # Tracers last: a cancellation between the two leaves no trace open.
+    others, tracers = _split(manager)
+    return [(others, payload), (tracers, recorded)]
+
+
+def _with_handlers(run: _RunManager, manager: CallbackManager | AsyncCallbackManager) -> _RunManager:
+    run.handlers = manager.handlers
+    return run
+
+
+def _split(manager: _AnyManager) -> tuple[_AnyManager, _AnyManager]:
+    """Split a manager's handlers between two copies of it: those that see payloads as they are, and the tracers."""
+    others, tracers = copy.copy(manager), copy.copy(manager)
+    everyone: list[BaseCallbackHandler] = cast(Any, manager).handlers
+    cast(Any, others).handlers = [handler for handler in everyone if not _is_tracer(handler)]
+    cast(Any, tracers).handlers = [handler for handler in everyone if _is_tracer(handler)]
+    return others, tracers
+
+
+def _is_tracer(handler: BaseCallbackHandler) -> bool:
+    from langchain_core.tracers.base import BaseTracer  # 130 ms; loaded by whoever made the handler
+
+    # A tracer that taps a stream feeds its consumer, who asked for the real values.
+    return isinstance(handler, BaseTracer) and not taps_streams(handler)
+
+
+def taps_streams(handler: BaseCallbackHandler) -> bool:
+    """Tell whether langchain-core's own streaming handlers are among the bases of `handler`.
+
+    Having methods of that name does not count: handlers that export traces have them as well.
+    """
+    from langchain_core.tracers._streaming import _StreamingCallbackHandler  # 130 ms, as above
+
+    return _StreamingCallbackHandler in type(handler).__mro__
+
+
+def _traced(manager: CallbackManagerForChainRun | AsyncCallbackManagerForChainRun) -> Any:
+    """Return the run as the LangSmith tracer recorded it, or None if none of the handlers is that tracer."""
+    from langchain_core.tracers.langchain import LangChainTracer  # 130 ms, as above
+
+    for handler in manager.handlers:
+        if isinstance(handler, LangChainTracer):
+            return handler.run_map.get(str(manager.run_id))
+    return None
