@@ -49,7 +49,8 @@ class MessageIndex:
         try:
             if messages != snapshot:
                 return False
-        except Exception:  # noqa: BLE001  messages hold anything, arrays too, whose comparison raises
+        except Exception:
+            # Messages hold anything, arrays too, whose comparison raises.
             return False
         last = len(snapshot) - 1
         return self.positions.get(messages[last].id) == last

@@ -86,9 +86,12 @@ def _merge(
     left: Messages,
     right: Messages,
     *,
-    format: Literal["langchain-openai"] | None = None,  # noqa: A002  the public name
+    format: Literal["langchain-openai"] | None = None,
 ) -> Messages:
     index = message_index.recall(left) if type(left) is list else None
+    if index is not None and len(index.positions) != len(cast("list[BaseMessage]", left)):
+        # Another reducer made this list: some of its messages have no id, or share one.
+        index = None
     known = _whole_messages(left) if index is None else cast("list[BaseMessage]", left)
     incoming = _whole_messages(right)
     known_ids = _settled_ids(known) if index is None else None

@@ -1,0 +1,88 @@
+"""State that is a list of messages: its schema, its reducers, and writing to it from inside a node."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from typing import Annotated, Any, cast
+
+from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
+from langchain_core.messages import AnyMessage, BaseMessageChunk, MessageLikeRepresentation, convert_to_messages
+from typing_extensions import TypedDict, deprecated
+
+from stategraph.constants import CONF, CONFIG_KEY_SEND
+from stategraph.engine import context
+from stategraph.engine.message_delta import messages_delta_reducer
+from stategraph.graph.reducers import REMOVE_ALL_MESSAGES, Messages, add_messages
+from stategraph.graph.state import StateGraph
+from stategraph.warnings import LangGraphDeprecatedSinceV10
+
+__all__ = (
+    "REMOVE_ALL_MESSAGES",
+    "MessageGraph",
+    "Messages",
+    "MessagesState",
+    "add_messages",
+    "messages_delta_reducer",
+    "push_message",
+)
+
+
+class MessagesState(TypedDict):
+    """A state whose only key is a message list. Derive from it to add keys."""
+
+    messages: Annotated[list[AnyMessage], add_messages]
+
+
+@deprecated("MessageGraph is deprecated: use StateGraph with MessagesState.", category=None)
+class MessageGraph(StateGraph[Any, Any, Any, Any]):
+    """A graph whose whole state is a message list: nodes get the list and return what to add to it.
+
+    Deprecated: use a `StateGraph` with `MessagesState`.
+    """
+
+    def __init__(self) -> None:
+        """Start an empty graph, with a deprecation warning."""
+        warnings.warn(
+            "MessageGraph is deprecated in LangGraph v1.0.0, to be removed in v2.0.0. "
+            "Please use StateGraph with a `messages` key instead.",
+            category=LangGraphDeprecatedSinceV10,
+            stacklevel=2,
+        )
+        super().__init__(cast("type[Any]", Annotated[list[AnyMessage], add_messages]))
+
+
+def push_message(
+    message: MessageLikeRepresentation | BaseMessageChunk, *, state_key: str | None = "messages"
+) -> AnyMessage:
+    """Show a message in the ``messages`` stream now, and add it to the state when the node is done.
+
+    Args:
+        message: The message, or anything that converts to one. It needs an id.
+        state_key: The state key to add it to. None adds it to no state.
+
+    Returns:
+        The message.
+
+    Raises:
+        ValueError: If the message has no id.
+        RuntimeError: If no node is running here.
+    """
+    config = context.get_config()
+    pushed = convert_to_messages([message])[0]
+    if pushed.id is None:
+        raise ValueError("Message ID is required: without one, the stream and the state could not tell it apart.")
+    metadata = config.get("metadata") or {}
+    for handler in _handlers(config.get("callbacks")):
+        show = getattr(handler, "push_message", None)
+        if show is not None:
+            show(pushed, metadata)
+    if state_key:
+        config[CONF][CONFIG_KEY_SEND]([(state_key, pushed)])
+    return cast("AnyMessage", pushed)
+
+
+def _handlers(callbacks: Any) -> Iterable[BaseCallbackHandler]:
+    if isinstance(callbacks, BaseCallbackManager):
+        return callbacks.handlers
+    return callbacks or ()
