@@ -18,7 +18,7 @@
         ├── GraphDrained               the run was asked to stop between two steps, and did
         └── ParentCommand              a Command for the graph around this one
 
-The grouping in italics of this tree (author, node, engine) is not made of classes: programs catch the classes that
+The groups of this tree (author, node, engine) are not classes: programs catch the classes that
 LangGraph has. `NodeError` is not an exception; it is what an error handler is given.
 
 All of them survive pickling, so a worker process can report them.
@@ -33,6 +33,7 @@ from warnings import warn
 
 from typing_extensions import deprecated
 
+from stategraph import wire
 from stategraph.types import Command, Interrupt
 from stategraph.warnings import LangGraphDeprecatedSinceV10
 
@@ -52,6 +53,7 @@ __all__ = (
     "ParentCommand",
     "TaskNotFound",
     "UnknownInterruptError",
+    "adopt_empty_channel_error",
     "create_error_message",
     "is_empty_channel",
     "is_invalid_resume",
@@ -112,15 +114,31 @@ class EmptyInputError(Exception):
     """A run was started without input on a thread that has nothing to continue."""
 
 
-class EmptyChannelError(Exception):
+class _NoValue(Exception):  # noqa: N818 (a place in the tree, see `adopt_empty_channel_error`)
+    """Python lets a class change its bases only if they are not built in."""
+
+
+class EmptyChannelError(_NoValue):
     """A channel was read that holds nothing: never written, or cleared since."""
+
+
+def adopt_empty_channel_error(cls: type[Exception]) -> None:
+    """Let those who catch another package's class of the same meaning catch ours.
+
+    The `langgraph-checkpoint` package has an `EmptyChannelError`, and programs may catch that one. The engine, which
+    knows the package, calls this once with it; this module must not import it.
+
+    Args:
+        cls: That class.
+    """
+    wire.join(EmptyChannelError, cls)
 
 
 def is_empty_channel(error: BaseException) -> bool:
     """Whether an exception says that a channel holds nothing.
 
-    The `langgraph-checkpoint` package has an `EmptyChannelError` of its own, and channels written against it raise that
-    one. It is recognised by its name, since this module must not import it.
+    The counterpart of `adopt_empty_channel_error`: channels written against `langgraph-checkpoint` raise its class. It
+    is recognised by its name.
 
     Args:
         error: What a channel's `get` raised.

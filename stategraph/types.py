@@ -227,8 +227,7 @@ def adopt_tool_output(mixin: type) -> None:
     Args:
         mixin: The marker class. It must not define fields.
     """
-    if mixin not in Command.__mro__:
-        Command.__bases__ = (*Command.__bases__, mixin)
+    wire.join(Command, mixin)
 
 
 @wire.stored

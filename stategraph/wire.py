@@ -1,8 +1,11 @@
-"""The address under which a value is stored.
+"""How our classes appear to packages that know LangGraph's: the address they are stored under, the families they join.
 
 A serialiser stores an object as its class's module and name, and finds the class again by importing that module.
 Threads are exchanged with LangGraph in both directions, so the classes that reach a store are stored under LangGraph's
 address. The drop-in's `langgraph.types` holds these very classes.
+
+Some packages look at a value's class instead. What they look for is their own, and this room must not import it, so the
+engine hands it in, once, when it is imported.
 """
 
 from typing import Final, TypeVar
@@ -16,3 +19,14 @@ def stored(cls: type[T]) -> type[T]:
     """Give `cls` the address that both engines know."""
     cls.__module__ = ADDRESS
     return cls
+
+
+def join(cls: type, family: type) -> None:
+    """Make `cls` a subclass of a class that could not be imported where `cls` is defined.
+
+    Args:
+        cls: One of ours. Its own bases stay in front; a direct subclass of a built-in exception cannot join.
+        family: Theirs, a class without fields.
+    """
+    if family not in cls.__mro__:
+        cls.__bases__ = (*cls.__bases__, family)
