@@ -22,6 +22,7 @@ from stategraph.core.channels.reducers import overwritten
 from stategraph.engine import message_index
 from stategraph.types import Overwrite
 
+_NAME: Final = "messages_delta_reducer"
 _ROLES: Final = frozenset({"user", "human", "assistant", "ai", "tool", "system", "function"})
 _TYPES: Final = frozenset({"human", "ai", "tool", "system", "function", "remove"})
 
@@ -41,11 +42,11 @@ def messages_delta_reducer(state: list[AnyMessage], writes: list[list[AnyMessage
     """
     known: list[Any] = state if state and isinstance(state[0], BaseMessage) else convert_to_messages(state)
     incoming = convert_to_messages(_flat(writes))
-    index = message_index.recall(known)
+    index = message_index.recall(known, reducer=_NAME)
     if index is not None and any(_is_elsewhere(index, known, message) for message in incoming):
         index = None
     if index is None:
-        index = message_index.MessageIndex({message.id: at for at, message in enumerate(known)})
+        index = message_index.MessageIndex({message.id: at for at, message in enumerate(known)}, _NAME)
         index.positions.pop(None, None)
     positions = index.positions
     merged: list[Any] = known.copy()

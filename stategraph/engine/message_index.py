@@ -33,12 +33,15 @@ class MessageIndex:
     Args:
         positions: The position of each id in the list; of several messages with one id, the last. Whoever
             owns the index may change it.
+        reducer: The name of the reducer that makes the list. What one reducer guarantees about its lists
+            (no chunks, an id on every message) another one does not.
     """
 
-    __slots__ = ("_owner", "_snapshot", "positions")
+    __slots__ = ("_owner", "_snapshot", "positions", "reducer")
 
-    def __init__(self, positions: dict[Any, int]) -> None:
+    def __init__(self, positions: dict[Any, int], reducer: str) -> None:
         self.positions = positions
+        self.reducer = reducer
         self._snapshot: list[Any] | None = None
         self._owner: list[Any] | None = None
 
@@ -71,15 +74,15 @@ class MessageIndex:
         return sys.getrefcount(self._owner) <= _REFERENCES_OF_AN_ORPHAN
 
 
-def recall(messages: list[Any]) -> MessageIndex | None:
+def recall(messages: list[Any], *, reducer: str) -> MessageIndex | None:
     """Take the index of ``messages`` out of the memory.
 
     Returns:
-        The index, which now is the caller's alone to change, or None if this list object is not remembered
-        or was changed since.
+        The index, which now is the caller's alone to change, or None if this list object is not remembered,
+        was made by another reducer, or was changed since.
     """
     index = _remembered.pop(id(messages), None)
-    if index is None or not index._describes(messages):
+    if index is None or index.reducer != reducer or not index._describes(messages):
         return None
     return index
 
@@ -123,7 +126,7 @@ def _inspect_oldest() -> None:
 
 
 def _count_references_of_an_orphan() -> int:
-    probe = MessageIndex({})
+    probe = MessageIndex({}, "")
     probe._owner = [None]
     return sys.getrefcount(probe._owner)
 

@@ -39,6 +39,8 @@ from stategraph.engine import message_index
 
 Messages = list[MessageLikeRepresentation] | MessageLikeRepresentation
 
+_NAME: Final = "add_messages"
+
 REMOVE_ALL_MESSAGES: Final = "__remove_all__"
 
 # The exact classes that need no conversion. Looking a class up here is four times faster than asking
@@ -88,10 +90,7 @@ def _merge(
     *,
     format: Literal["langchain-openai"] | None = None,
 ) -> Messages:
-    index = message_index.recall(left) if type(left) is list else None
-    if index is not None and len(index.positions) != len(cast("list[BaseMessage]", left)):
-        # Another reducer made this list: some of its messages have no id, or share one.
-        index = None
+    index = message_index.recall(left, reducer=_NAME) if type(left) is list else None
     known = _whole_messages(left) if index is None else cast("list[BaseMessage]", left)
     incoming = _whole_messages(right)
     known_ids = _settled_ids(known) if index is None else None
@@ -105,7 +104,8 @@ def _merge(
     if removed:
         merged = [message for message in merged if message.id not in removed]
     elif not format and len(merged) >= message_index.SMALLEST_REMEMBERED:
-        message_index.remember(index or message_index.MessageIndex(positions), merged, changed=incoming_ids)
+        index = index or message_index.MessageIndex(positions, _NAME)
+        message_index.remember(index, merged, changed=incoming_ids)
     if format:
         merged = _formatted(merged, format)
     return cast("Messages", merged)
