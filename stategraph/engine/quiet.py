@@ -30,11 +30,20 @@ class QuietCallbackManager(CallbackManager):
     def __init__(self, parent_run_id: UUID | None = None) -> None:
         # The base constructor is not called: it assigns `handlers`, and instrumentation libraries replace it to add
         # theirs to every manager. A quiet one exists only where that has been ruled out.
-        self.parent_run_id = parent_run_id or uuid4()
+        self._given_run_id = parent_run_id
         self.tags: list[str] = []
         self.inheritable_tags: list[str] = []
         self.metadata: dict[str, Any] = {}
         self.inheritable_metadata: dict[str, Any] = {}
+
+    @property
+    def parent_run_id(self) -> UUID:  # type: ignore[override]
+        """The run that events are attributed to; made up when first asked for, because hardly anybody asks."""
+        if self._given_run_id is not None:
+            return self._given_run_id
+        # One atomic step, so that two threads which ask at the same time get the same answer.
+        made_up: UUID = vars(self).setdefault("made_up_run_id", uuid4())
+        return made_up
 
     @property
     def handlers(self) -> list[BaseCallbackHandler]:  # type: ignore[override]
