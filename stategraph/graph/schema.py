@@ -343,5 +343,5 @@ def described_fields(schema: type[Any]) -> Iterator[tuple[str, Any, Any, str | N
         field = model_fields.get(name) if isinstance(model_fields, dict) else None
         default = None
         if field is not None and not field.is_required():
-            default = field.default
+            default = field.get_default()
         yield name, type_, class_values.get(name, default), getattr(field, "description", None)
