@@ -114,7 +114,7 @@ class EmptyInputError(Exception):
     """A run was started without input on a thread that has nothing to continue."""
 
 
-class _NoValue(Exception):  # noqa: N818 (a place in the tree, see `adopt_empty_channel_error`)
+class _NoValue(Exception):
     """Python lets a class change its bases only if they are not built in."""
 
 
@@ -299,14 +299,14 @@ class NodeError:
 # The engine or a worker.
 
 
-class TaskNotFound(Exception):  # noqa: N818 (the public name)
+class TaskNotFound(Exception):
     """A worker was asked for a task that it does not have."""
 
 
 # Control that travels outwards.
 
 
-class GraphBubbleUp(Exception):  # noqa: N818 (the public name)
+class GraphBubbleUp(Exception):
     """Not a failure: a node must let it pass, and is not retried for it."""
 
     __reduce__ = _reduce

@@ -3,8 +3,8 @@
 Pydantic models are known by their attributes, so that nothing here imports pydantic.
 """
 
+import inspect
 from collections.abc import Iterable
-from types import GetSetDescriptorType
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -37,10 +37,7 @@ def _annotations(cls: type[Any]) -> Iterable[str]:
         yield from fields
         return
     for base in reversed(cls.__mro__):
-        # Python 3.14 keeps annotations behind a descriptor that only attribute access triggers.
-        found = base.__dict__.get("__annotations__") or getattr(base, "__annotations__", None)
-        if found is not None and not isinstance(found, GetSetDescriptorType):
-            yield from found
+        yield from inspect.get_annotations(base)
 
 
 def set_items(obj: Any, keys: Iterable[str]) -> list[tuple[str, Any]]:
