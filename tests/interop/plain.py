@@ -1,0 +1,92 @@
+"""Turning what engines return into plain JSON, and blotting out what may differ between two runs.
+
+``encode`` keeps everything, ids and times included: two engines that look at the same thread must see the same bytes of
+it. ``blot`` then replaces ids by their order of appearance, to compare a thread with another one that did the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+ID = re.compile(rf"{UUID}|\b[0-9a-f]{{32}}\b")
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(\+00:00|Z)?")
+ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+
+
+def encode(value: Any) -> Any:
+    """Turn any value of a state or snapshot into JSON that shows its type where JSON would hide it."""
+    if value is None or isinstance(value, bool | int | float | str) and not isinstance(value, enum.Enum):
+        return value
+    if isinstance(value, enum.Enum):
+        return {"!": type(value).__name__, "name": value.name}
+    if isinstance(value, Mapping):
+        return {str(key): encode(item) for key, item in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return {"!": type(value).__name__, **{name: encode(getattr(value, name)) for name in value._fields}}
+    if isinstance(value, list | tuple):
+        items = [encode(item) for item in value]
+        return items if isinstance(value, list) else {"!": "tuple", "items": items}
+    if isinstance(value, set | frozenset):
+        return {"!": "set", "items": sorted((encode(item) for item in value), key=json.dumps)}
+    if isinstance(value, BaseException):
+        return {"!": type(value).__name__, "message": str(value)}
+    if hasattr(value, "model_dump"):
+        return {"!": type(value).__name__, **encode(value.model_dump())}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {"!": type(value).__name__, **fields}
+    slots = [name for name in getattr(type(value), "__slots__", ()) if hasattr(value, name)]
+    if slots:
+        return {"!": type(value).__name__, **{name: encode(getattr(value, name)) for name in slots}}
+    return {"!": type(value).__name__, "repr": ADDRESS.sub("", repr(value))}
+
+
+def blot(value: Any, *, number: bool = True) -> Any:
+    """Replace ids, times and addresses in plain JSON.
+
+    Args:
+        value: what ``encode`` returned.
+        number: replace an id by its order of appearance, so that links between ids stay visible; otherwise by one mark.
+    """
+    seen: dict[str, str] = {}
+
+    def mark(match: re.Match[str]) -> str:
+        return seen.setdefault(match.group(), f"<id {len(seen)}>") if number else "<id>"
+
+    text = TIME.sub("<time>", json.dumps(value))
+    return json.loads(ID.sub(mark, text))
+
+
+def difference(expected: Any, found: Any, path: str = "") -> str | None:
+    """Say where two plain values differ first, or None if they do not."""
+    if isinstance(expected, dict) and isinstance(found, dict):
+        for key in [*expected, *(key for key in found if key not in expected)]:
+            here = f"{path}.{key}"
+            if key not in found:
+                return f"{here}: missing, expected {_short(expected[key])}"
+            if key not in expected:
+                return f"{here}: unexpected {_short(found[key])}"
+            if inner := difference(expected[key], found[key], here):
+                return inner
+        return None
+    if isinstance(expected, list) and isinstance(found, list):
+        for index, (left, right) in enumerate(zip(expected, found, strict=False)):
+            if inner := difference(left, right, f"{path}[{index}]"):
+                return inner
+        if len(expected) != len(found):
+            return f"{path}: {len(found)} items, expected {len(expected)}"
+        return None
+    if type(expected) is not type(found) or expected != found:
+        return f"{path}: {_short(found)}, expected {_short(expected)}"
+    return None
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 300 else f"{text[:300]}..."

@@ -1,0 +1,208 @@
+"""The child process: performs single steps of cases on one engine, over a line protocol.
+
+Requests and answers are one JSON object a line, on stdin and on the stdout the process was started with. A request names
+the case, the index of the step, the saver, the mode, the database, the thread and its scratch directory; ``look`` only
+looks at the thread. An answer is a report: what the step returned or raised, which nodes ran, and all that can be seen of
+the thread afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import os
+import pkgutil
+import sys
+import traceback
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import kit
+import plain
+
+KEY = b"interchange-test"
+
+
+def describe_engine() -> dict[str, Any]:
+    """Say which engine this process got."""
+    import langgraph.graph
+
+    ours = langgraph.graph.StateGraph.__module__.startswith("stategraph")
+    return {"engine": "stategraph" if ours else "langgraph", "modules": langgraph.graph.__file__}
+
+
+def load_cases() -> None:
+    """Import every module of ``cases``."""
+    package = importlib.import_module("cases")
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"cases.{module.name}")
+
+
+def _serializer(encrypted: bool) -> Any:
+    if not encrypted:
+        return None
+    from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
+
+    return EncryptedSerializer.from_pycryptodome_aes(key=KEY)
+
+
+@contextmanager
+def open_saver(kind: str, database: str, encrypted: bool) -> Iterator[Any]:
+    """Open a synchronous saver on a database, and close it again."""
+    if kind == "sqlite":
+        import sqlite3
+
+        from langgraph.checkpoint.sqlite import SqliteSaver
+
+        connection = sqlite3.connect(database, check_same_thread=False)
+        connection.execute("PRAGMA synchronous=OFF")
+        try:
+            yield SqliteSaver(connection, serde=_serializer(encrypted))
+        finally:
+            connection.close()
+    else:
+        import psycopg
+        from langgraph.checkpoint.postgres import PostgresSaver
+        from psycopg.rows import dict_row
+
+        with psycopg.connect(database, autocommit=True, prepare_threshold=0, row_factory=dict_row) as connection:
+            saver = PostgresSaver(connection, serde=_serializer(encrypted))
+            saver.setup()
+            yield saver
+
+
+@asynccontextmanager
+async def open_async_saver(kind: str, database: str, encrypted: bool) -> AsyncIterator[Any]:
+    """Open an asynchronous saver on a database, and close it again."""
+    if kind == "sqlite":
+        import aiosqlite
+        from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+
+        async with aiosqlite.connect(database) as connection:
+            await connection.execute("PRAGMA synchronous=OFF")
+            yield AsyncSqliteSaver(connection, serde=_serializer(encrypted))
+    else:
+        import psycopg
+        from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+        from psycopg.rows import dict_row
+
+        async with await psycopg.AsyncConnection.connect(
+            database, autocommit=True, prepare_threshold=0, row_factory=dict_row
+        ) as connection:
+            saver = AsyncPostgresSaver(connection, serde=_serializer(encrypted))
+            await saver.setup()
+            yield saver
+
+
+def perform(request: dict[str, Any]) -> dict[str, Any]:
+    """Do one step, or only look, and report."""
+    found = kit.CASES[request["case"]]()
+    kit.HERE.scratch = Path(request["scratch"])
+    kit.HERE.mode = request["mode"]
+    kit.HERE.effects = []
+    step = found.steps[request["index"]] if request["op"] == "step" else None
+    args = request["saver"], request["database"], found.encrypted
+    if request["mode"] == "sync":
+        with open_saver(*args) as saver:
+            graph = found.build(checkpointer=saver)
+            thread = kit.Thread(graph, request["thread"], None, found.durability)
+            return _report(thread, step, lambda: list(saver.list(_all_of(request))))
+    with asyncio.Runner() as loop:
+        opened = open_async_saver(*args)
+        saver = loop.run(opened.__aenter__())
+        try:
+            graph = found.build(checkpointer=saver)
+            thread = kit.Thread(graph, request["thread"], loop, found.durability)
+            return _report(thread, step, lambda: loop.run(_alist(saver, _all_of(request))))
+        finally:
+            loop.run(opened.__aexit__(None, None, None))
+
+
+def _all_of(request: dict[str, Any]) -> dict[str, Any]:
+    return {"configurable": {"thread_id": request["thread"]}}
+
+
+async def _alist(saver: Any, config: dict[str, Any]) -> list[Any]:
+    return [entry async for entry in saver.alist(config)]
+
+
+def _report(thread: kit.Thread, step: kit.Step | None, stored: Any) -> dict[str, Any]:
+    report: dict[str, Any] = {}
+    if step is not None:
+        try:
+            report["result"] = plain.encode(step(thread))
+        except Exception as error:
+            report["result"] = {"raised": type(error).__name__, "message": str(error)}
+            report["traceback"] = traceback.format_exc()
+        report["effects"] = sorted(kit.HERE.effects)
+    report["state"] = plain.encode(thread.state(subgraphs=True))
+    report["history"] = plain.encode(thread.history())
+    report["stored"] = _stored(stored())
+    return report
+
+
+def _stored(entries: list[Any]) -> list[Any]:
+    """What lies in the saver, by namespace: versions as plain numbers, pending writes in the order of their tasks."""
+    spaces: dict[str, list[Any]] = defaultdict(list)
+    for entry in entries:
+        checkpoint = entry.checkpoint
+        spaces[entry.config["configurable"]["checkpoint_ns"]].append(
+            {
+                "v": checkpoint["v"],
+                "metadata": plain.encode(dict(sorted(entry.metadata.items()))),
+                "values": plain.encode(dict(sorted(checkpoint["channel_values"].items()))),
+                "versions": _versions(checkpoint["channel_versions"]),
+                "seen": {node: _versions(seen) for node, seen in sorted(checkpoint["versions_seen"].items())},
+                "updated": sorted(checkpoint.get("updated_channels") or ()),
+                "writes": sorted(
+                    ([channel, plain.encode(value)] for _, channel, value in entry.pending_writes or ()), key=json.dumps
+                ),
+            }
+        )
+    blotted = [plain.blot({"namespace": space, "checkpoints": found}, number=False) for space, found in spaces.items()]
+    return sorted(blotted, key=json.dumps)
+
+
+def _versions(found: dict[str, Any]) -> dict[str, int]:
+    return {name: int(str(version).split(".")[0]) for name, version in sorted(found.items())}
+
+
+def main() -> None:
+    """Serve requests until stdin closes."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+    def reply(answer: dict[str, Any]) -> None:
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+    try:
+        described = describe_engine()
+        load_cases()
+        plan = {name: _plan(factory) for name, factory in kit.CASES.items()}
+        reply({**described, "cases": plan})
+    except Exception:
+        reply({"error": traceback.format_exc()})
+        return
+    for line in sys.stdin:
+        try:
+            reply({"report": perform(json.loads(line))})
+        except Exception:
+            reply({"error": traceback.format_exc()})
+
+
+def _plan(factory: Any) -> dict[str, Any]:
+    """The shape of a case; one that cannot even be built is still listed, so that it fails rather than vanishes."""
+    try:
+        found = factory()
+    except Exception:
+        return {"steps": 0, "modes": [], "error": traceback.format_exc()}
+    return {"steps": len(found.steps), "modes": list(found.modes)}
+
+
+if __name__ == "__main__":
+    main()
