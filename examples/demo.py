@@ -113,16 +113,21 @@ def open_model() -> Iterator[Model]:
         yield Model(f"scripted, served over HTTP at {server.base_url}", environment, server, gate)
 
 
-def engine_environment(engine: str) -> dict[str, str]:
+def is_installed() -> bool:
+    """Whether this environment has the start-up hook that acts on the flag."""
+    return any((Path(entry) / "stategraph.pth").exists() for entry in sys.path if "-packages" in entry)
+
+
+def engine_environment(engine: str, *, hook: bool) -> dict[str, str]:
     """The environment in which a child process gets `engine` behind ``langgraph``.
 
-    Ours is the flag and nothing else where the project is installed; in a bare
-    checkout the compat tree must be named as well.
+    With the start-up hook, ours is the flag and nothing else; without it, in a
+    bare checkout or a foreign environment, the compat tree is named as well.
     """
     inherited = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     path = [entry for entry in inherited if entry and not dropin.is_compat(entry)]
     ours = engine == "stategraph"
-    if ours:
+    if ours and not hook:
         path = [*dict.fromkeys([dropin.compat_path(), str(ROOT), *path])]
     return {
         **{name: value for name, value in os.environ.items() if name not in dropin.VARIABLES},
@@ -140,7 +145,7 @@ def run_agent(arguments: list[str], engine: str, model: Model) -> str:
     """
     child = subprocess.Popen(
         [sys.executable, str(AGENT), *arguments],
-        env={**engine_environment(engine), **model.environment},
+        env={**engine_environment(engine, hook=is_installed()), **model.environment},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
     )
@@ -205,7 +210,7 @@ class Meter:
     def __init__(self, python: str, engine: str) -> None:
         self._child = subprocess.Popen(
             [python, str(OVERHEAD)],
-            env=engine_environment(engine),
+            env=engine_environment(engine, hook=False),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -247,11 +252,8 @@ def langgraph_python(given: str | None) -> str | None:
         importlib.metadata.version("langgraph")
         return sys.executable
     # Where `make bench` puts it.
-    for place in (".venv-bench", ".bench/venv"):
-        python = ROOT / place / "bin" / "python"
-        if python.exists():
-            return str(python)
-    return None
+    python = ROOT / ".venv-bench" / "bin" / "python"
+    return str(python) if python.exists() else None
 
 
 def show_overhead(given: str | None) -> None:
