@@ -33,7 +33,7 @@ def main() -> int:
     parser.add_argument("requirements", type=Path, nargs="+")
     parser.add_argument("--link", action="store_true", help="make the work tree importable in it")
     options = parser.parse_args()
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 - run by whatever Python is there
         parser.error(f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}")
     folder = options.folder.absolute()
     with folder.with_name(f"{folder.name}.lock").open("w") as lock:

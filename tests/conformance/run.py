@@ -19,6 +19,7 @@ The detailed log of a run is in `.conformance/last/`: `junit.xml`, `results.json
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -131,10 +132,8 @@ def _engine_folder() -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     link = folder / "stategraph"
     if not link.is_symlink():
-        try:
+        with contextlib.suppress(FileExistsError):  # another run was faster
             link.symlink_to(ROOT / "stategraph")
-        except FileExistsError:  # another run was faster
-            pass
     return folder
 
 
@@ -184,7 +183,15 @@ def _pytest(
     results = logs / "results.jsonl"
     results.touch()
     command = [python, "-m", "pytest", "-c", folder / "pytest.ini", "--rootdir", folder, "-p", "conformance_plugin"]
-    command += ["-p", "no:cacheprovider", "-p", "no:asyncio", "-q", "--disable-warnings", "--continue-on-collection-errors"]
+    command += [
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:asyncio",
+        "-q",
+        "--disable-warnings",
+        "--continue-on-collection-errors",
+    ]
     command += [f"--junitxml={logs / 'junit.xml'}", *arguments]
     process = subprocess.Popen(
         list(map(str, command)),

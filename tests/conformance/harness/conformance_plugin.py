@@ -35,7 +35,7 @@ _SUPPLIED: list[str] = []
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests() -> None:
-    """Before any file of the suite is imported, its conftest included; pytest starts in the folder that has `tests/`."""
+    """Before any file of the suite is imported, its conftest included; pytest runs where `tests/` is."""
     _SUPPLIED.extend(placeholders.supply(Path.cwd() / "tests"))
 
 

@@ -1,0 +1,185 @@
+"""The harness of the conformance run: a mistake here would make the measure lie."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+
+
+@pytest.fixture(scope="module")
+def ledger() -> Any:
+    return _load("ledger", HERE)
+
+
+@pytest.fixture(scope="module")
+def placeholders() -> Any:
+    return _load("conformance_placeholders", HERE / "harness")
+
+
+def _load(name: str, folder: Path) -> ModuleType:
+    sys.path.insert(0, str(folder))
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.remove(str(folder))
+
+
+def test_the_lists_agree_with_each_other(ledger: Any) -> None:
+    lists = ledger.read()
+    assert len(lists.expected) == 2941
+    assert sum(not lists.is_later(test) for test in lists.expected) == 1675
+    assert len(lists.excluded) <= 100
+
+
+def test_a_regression_is_a_test_of_the_ratchet_that_failed_or_did_not_run(ledger: Any) -> None:
+    a, b, c, d = (f"tests/test_x.py::{name}" for name in "abcd")
+    lists = ledger.Ledger(expected=frozenset({a, b, c, d}), excluded={}, passing=frozenset({a, b, c}), later=())
+    outcome = ledger.Outcome(tests={a: "passed", b: "failed", d: "failed"})
+    assert ledger.regressions(lists, outcome, chosen=lists.expected) == [b, c]
+    assert ledger.regressions(lists, outcome, chosen=frozenset({a, b, d})) == [b]
+
+
+def test_the_table_counts_what_is_due(ledger: Any) -> None:
+    tests = [f"tests/test_{name}.py::t" for name in ("now", "out", "delta_x")]
+    lists = ledger.Ledger(
+        expected=frozenset(tests), excluded={tests[1]: "private"}, passing=frozenset(), later=("test_delta_*.py",)
+    )
+    shown = ledger.table(lists, ledger.Outcome(tests={tests[0]: "passed"}), chosen=lists.expected)
+    assert "files in scope now: 1/1" in shown
+    assert "files for later:    0/1" in shown
+    assert "total:              1/2, excluded 1" in shown
+
+
+def test_the_ratchet_only_grows(ledger: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "HERE", tmp_path)
+    old, new, foreign = (f"tests/test_x.py::{name}" for name in ("old", "new", "foreign"))
+    ledger.write_expected(frozenset({old, new}))
+    (tmp_path / "passing.txt").write_text(f"{old}\n")
+    assert ledger.add_passing(frozenset({new, foreign})) == [new]
+    assert (tmp_path / "passing.txt").read_text().splitlines() == [new, old]
+
+
+@pytest.mark.parametrize(
+    ("excluded", "passing", "message"),
+    [
+        ("tests/test_x.py::a\n", "", "no reason"),
+        ("tests/test_x.py::z  # private\n", "", "does not pass"),
+        ("", "tests/test_x.py::z\n", "does not pass"),
+        ("tests/test_x.py::a  # private\n", "tests/test_x.py::a\n", "as passing and as excluded"),
+    ],
+)
+def test_lists_that_contradict_each_other_are_refused(
+    ledger: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, excluded: str, passing: str, message: str
+) -> None:
+    monkeypatch.setattr(ledger, "HERE", tmp_path)
+    ledger.write_expected(frozenset({"tests/test_x.py::a"}))
+    (tmp_path / "excluded.txt").write_text(excluded)
+    (tmp_path / "passing.txt").write_text(passing)
+    with pytest.raises(ledger.LedgerError, match=message):
+        ledger.read()
+
+
+def test_only_imports_that_load_with_the_file_get_a_stand_in(placeholders: Any) -> None:
+    source = """
+import langgraph.one, json
+from langgraph.two import a, b as c
+from os import path
+if TYPE_CHECKING:
+    from langgraph.three import d
+else:
+    from langgraph.four import e
+try:
+    from langgraph.five import f
+except ImportError:
+    f = None
+def test():
+    from langgraph.six import g
+"""
+    found = {(item.module, item.name) for item in placeholders.top_level_imports(source)}
+    assert found == {
+        ("langgraph.one", None),
+        ("langgraph.two", "a"),
+        ("langgraph.two", "b"),
+        ("langgraph.four", "e"),
+    }
+
+
+SUITE = {
+    "test_missing.py": """
+import pytest
+from langgraph.nowhere._private import Thing, LIMIT, helper
+class Derived(Thing[int]): pass
+made = helper(3)
+@pytest.mark.parametrize("x", [1, 2])
+def test_names_it(x: Thing | None): pass
+@pytest.mark.parametrize("x", [LIMIT], ids=["limit"])
+def test_is_given_it(x): pass
+def test_needs_none_of_it(): assert True
+def test_calls_it(): Thing()
+def test_derives_from_it(): Derived()
+def test_compares_it(): assert LIMIT != 3
+def test_swallows_the_failure():
+    try: helper()
+    except BaseException: pass
+def test_imports_another_name():
+    from langgraph.nowhere._private import Other
+""",
+    "test_hangs.py": """
+import threading
+def test_waits_for_ever(): threading.Event().wait()
+def test_runs_after_it(): pass
+""",
+    "test_broken.py": "raise RuntimeError('cannot load')\n",
+    "test_out.py": "def test_left_out(): assert False\n",
+}
+
+
+@pytest.mark.parametrize("jobs", ["0", "2"])
+def test_a_run_fails_only_the_tests_that_cannot_pass(ledger: Any, tmp_path: Path, jobs: str) -> None:
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    for name, source in SUITE.items():
+        (tmp_path / "tests" / name).write_text(source)
+    outcome = _run(tmp_path, jobs)
+    results = {test.removeprefix("tests/"): result for test, result in outcome.tests.items()}
+    assert results == {
+        "test_missing.py::test_names_it[1]": "passed",
+        "test_missing.py::test_names_it[2]": "passed",
+        "test_missing.py::test_is_given_it[limit]": "passed",
+        "test_missing.py::test_needs_none_of_it": "passed",
+        "test_missing.py::test_calls_it": "failed",
+        "test_missing.py::test_derives_from_it": "failed",
+        "test_missing.py::test_compares_it": "failed",
+        "test_missing.py::test_swallows_the_failure": "failed",
+        "test_missing.py::test_imports_another_name": "failed",
+        "test_hangs.py::test_waits_for_ever": "failed",
+        "test_hangs.py::test_runs_after_it": "passed",
+    }
+    assert outcome.unloaded.keys() == {"tests/test_broken.py"}
+    assert "langgraph.nowhere._private.Thing" in outcome.placeholders
+    assert "still running" in outcome.reasons["tests/test_hangs.py::test_waits_for_ever"]
+    assert outcome.finished
+
+
+def _run(folder: Path, jobs: str) -> Any:
+    results = folder / "results.jsonl"
+    results.touch()
+    environment = {
+        "PYTHONPATH": str(HERE / "harness"),
+        "CONFORMANCE_RESULTS": str(results),
+        "CONFORMANCE_TIMEOUT_S": "1",
+        "CONFORMANCE_EXCLUDED": '["tests/test_out.py::test_left_out"]',
+    }
+    command = [sys.executable, "-m", "pytest", "-c", "pytest.ini", "--rootdir", ".", "-p", "conformance_plugin"]
+    command += ["-p", "no:cacheprovider", "-q", "--continue-on-collection-errors", "tests"]
+    command += ["-n", jobs] if jobs != "0" else []
+    subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=60)
+    return _load("run", HERE)._read_results(results)

@@ -1,0 +1,55 @@
+"""The doors between the rooms that import-linter cannot see, because it takes all of `langgraph` for one package."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "stategraph"
+ROOMS = [room for room in ("core", "engine", "graph", "testing") if (PACKAGE / room).is_dir()]
+#: The modules of the langgraph-checkpoint distributions, which are data formats and storage, not an engine.
+STORAGE = ("langgraph.checkpoint", "langgraph.store", "langgraph.cache")
+
+
+def imports(file: Path) -> Iterator[str]:
+    """What a file imports when it runs; what it names for type checkers alone does not count."""
+    pending: list[ast.AST] = [ast.parse(file.read_text(encoding="utf-8"))]
+    while pending:
+        match pending.pop():
+            case ast.If(test=test, orelse=orelse) if "TYPE_CHECKING" in ast.unparse(test):
+                pending += orelse
+            case ast.Import(names=names):
+                yield from (alias.name for alias in names)
+            case ast.ImportFrom(module=str(module), level=0):
+                yield module
+            case node:
+                pending += ast.iter_child_nodes(node)
+
+
+def test_only_the_engine_imports_from_langgraphs_tree_and_only_storage() -> None:
+    found = [
+        f"{file.relative_to(ROOT)} imports {module}"
+        for file in PACKAGE.rglob("*.py")
+        for module in imports(file)
+        if module.partition(".")[0] == "langgraph"
+        and not (file.is_relative_to(PACKAGE / "engine") and module.startswith(STORAGE))
+    ]
+    assert found == []
+
+
+def test_the_drop_in_tree_leaves_the_namespace_open() -> None:
+    compat = ROOT / "compat" / "langgraph"
+    closed = [compat / "__init__.py", *(compat / name / "__init__.py" for name in ("checkpoint", "store", "cache"))]
+    assert [str(file) for file in closed if file.exists()] == []
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_says_what_it_is(room: str) -> None:
+    module = ast.parse((PACKAGE / room / "__init__.py").read_text(encoding="utf-8"))
+    docstring = ast.get_docstring(module) or ""
+    limits = ("never", "must not", "no other room")
+    assert any(words in docstring for words in limits), f"stategraph/{room}/ does not say what it must never know"

@@ -1,0 +1,81 @@
+"""The names that programs may rely on: a change here is a change of the contract."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import stategraph
+
+PUBLIC = [
+    "CachePolicy",
+    "Command",
+    "CompiledStateGraph",
+    "Durability",
+    "END",
+    "EmptyInputError",
+    "GraphBubbleUp",
+    "GraphDrained",
+    "GraphInterrupt",
+    "GraphRecursionError",
+    "Interrupt",
+    "InvalidUpdateError",
+    "IsLastStep",
+    "MessagesState",
+    "NodeError",
+    "NodeTimeoutError",
+    "Overwrite",
+    "RemainingSteps",
+    "RetryPolicy",
+    "RunControl",
+    "Runtime",
+    "START",
+    "Send",
+    "StateGraph",
+    "StateGraphEngine",
+    "StateSnapshot",
+    "StreamMode",
+    "StreamWriter",
+    "TAG_HIDDEN",
+    "TAG_NOSTREAM",
+    "TimeoutPolicy",
+    "UnknownInterruptError",
+    "__version__",
+    "add_messages",
+    "entrypoint",
+    "get_config",
+    "get_runtime",
+    "get_store",
+    "get_stream_writer",
+    "interrupt",
+    "push_message",
+    "task",
+]
+
+
+def test_the_list_of_public_names_is_pinned() -> None:
+    assert sorted(stategraph.__all__) == PUBLIC
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_a_public_name_can_be_had(name: str) -> None:
+    assert getattr(stategraph, name) is getattr(stategraph, name)
+
+
+def test_a_name_that_is_not_public_is_refused() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'NotThere'"):
+        _ = stategraph.NotThere
+
+
+def test_dir_lists_the_public_names() -> None:
+    assert set(PUBLIC) <= set(dir(stategraph))
+
+
+def test_importing_the_package_loads_no_room() -> None:
+    code = (
+        "import sys, stategraph; print(*sorted(m for m in sys.modules if m.startswith(('stategraph.', 'langchain'))))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
