@@ -1,8 +1,8 @@
 """What `stategraph doctor` knows: which engine serves `langgraph` here, and what would go wrong.
 
 Facts are gathered first (`gather`), then judged (`judge`) without looking at the machine again, then rendered. A
-finding names what was found and a way out. Levels: an *error* means that what the flag asks for is not what runs, or that an
-import fails; a *warning*, that it works but may surprise; a *note* is for information.
+finding names what was found and a way out. Levels: an *error* means that what the flag asks for is not what runs, or
+that an import fails; a *warning*, that it works but may surprise; a *note* is for information.
 """
 
 import importlib
@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
+from pathlib import Path
 from typing import Any, Final, Literal
 
 import stategraph
@@ -72,6 +73,7 @@ class Facts:
         foreign: LangGraph's own modules already imported, each with its file.
         hook: The start-up hook's file, or None where it is not installed.
         versions: Distribution to version, or to None where it is not installed.
+        unserved: Modules of the installed LangGraph that the compat tree lacks.
         unmet: Requirements of stategraph that the installed versions do not meet.
         broken: Module to the message of the error that importing it raised.
     """
@@ -83,6 +85,7 @@ class Facts:
     foreign: Mapping[str, str]
     hook: str | None
     versions: Mapping[str, str | None]
+    unserved: tuple[str, ...]
     unmet: tuple[str, ...]
     broken: Mapping[str, str]
 
@@ -134,18 +137,19 @@ def gather(environ: Mapping[str, str] | None = None, path: Sequence[str] | None 
         foreign = dropin.foreign_modules()
     except RuntimeError:
         compat, foreign = None, {}
-    packages = (os.path.join(entry, "langgraph", "__init__.py") for entry in entries)
+    packages = (Path(entry, "langgraph", "__init__.py") for entry in entries)
     # The source tree carries the hook beside the compat tree, where no interpreter reads it.
     hook_places = [entry for entry in dict.fromkeys((*entries, *site.getsitepackages())) if not dropin.is_compat(entry)]
-    hooks = (os.path.join(entry, HOOK) for entry in hook_places)
+    hooks = (Path(entry, HOOK) for entry in hook_places)
     return Facts(
         variables={name: environ[name] for name in dropin.VARIABLES if name in environ},
         compat=compat,
         origin=_origin("langgraph.graph"),
-        packages=tuple(filter(os.path.isfile, packages)),
+        packages=tuple(str(file) for file in packages if file.is_file()),
         foreign=foreign,
-        hook=next(filter(os.path.isfile, hooks), None),
+        hook=next((str(file) for file in hooks if file.is_file()), None),
         versions={name: _version(name) for name in ("langgraph", *REQUIRED, *OPTIONAL)},
+        unserved=() if compat is None else tuple(_unserved(compat)),
         unmet=tuple(_unmet_requirements()),
         broken=_broken(PROBES),
     )
@@ -241,6 +245,14 @@ def _judge_versions(facts: Facts) -> Iterator[Finding]:
             f"written for {installed} may see differences.",
             f"Try the program on LangGraph {line}.x first.",
         )
+    if facts.flag.wanted and facts.unserved:
+        yield Finding(
+            "warning",
+            "mixed",
+            f"The installed LangGraph has modules that stategraph lacks: {', '.join(facts.unserved)}. A program that "
+            "imports one of them gets LangGraph's, on another engine than the rest.",
+            "Do without these modules, or uninstall langgraph to make such an import fail.",
+        )
     for name in REQUIRED:
         if facts.versions[name] is None:
             yield Finding("error", "package-missing", f"{name} is not installed.", f"pip install {name}")
@@ -250,7 +262,7 @@ def _judge_versions(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "note",
             "no-prebuilt",
-            "langgraph-prebuilt is not installed: langgraph.prebuilt (create_react_agent, ToolNode) cannot be imported.",
+            "langgraph-prebuilt is not installed, so create_react_agent and ToolNode cannot be imported.",
             "pip install langgraph-prebuilt",
         )
 
@@ -317,6 +329,16 @@ def _version(distribution: str) -> str | None:
         return None
 
 
+def _unserved(compat: str) -> Iterator[str]:
+    served = {file.stem for file in Path(compat, "langgraph").iterdir()}
+    try:
+        files = metadata.files("langgraph") or ()
+    except metadata.PackageNotFoundError:
+        return
+    modules = {Path(file.parts[1]).stem for file in files if file.parts[0] == "langgraph" and file.suffix == ".py"}
+    yield from sorted(f"langgraph.{module}" for module in modules - served)
+
+
 def _unmet_requirements() -> Iterator[str]:
     try:
         from packaging.requirements import Requirement  # comes with langchain-core, which may be what is missing
@@ -336,6 +358,6 @@ def _broken(modules: Sequence[str]) -> dict[str, str]:
     for module in modules:
         try:
             importlib.import_module(module)
-        except Exception as error:  # whatever an import raises is what the user has to be told
+        except Exception as error:
             broken[module] = f"{type(error).__name__}: {error}"
     return broken
