@@ -70,7 +70,7 @@ def stamp(requirements: list[Path], *, link: bool) -> str:
 
 
 def install(folder: Path, requirements: list[Path]) -> int:
-    command = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "install", "--quiet"]
+    command = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "install", "-qq"]
     command += ["--disable-pip-version-check", "--no-input", "--require-hashes"]
     for file in requirements:
         command += ["-r", str(file)]

@@ -301,9 +301,14 @@ def _print_failing(
 ) -> None:
     for file, why in sorted(outcome.unloaded.items()):
         print(f"\n{file} did not load: {why}")
+    broken = [name for name in outcome.placeholders if "(cannot be imported" in name]
     if outcome.placeholders:
-        print(f"\n{len(outcome.placeholders)} names that test files import are missing here and have a stand-in")
-        print("  " + "\n  ".join(outcome.placeholders if options.failing else ["(--failing lists them)"]))
+        print(
+            f"\n{len(outcome.placeholders)} names that test files import are missing here and have a stand-in", end=""
+        )
+        print(":" if options.failing else " (--failing lists them)")
+    for name in outcome.placeholders if options.failing else broken:
+        print(f"  {name}")
     if options.failing:
         failing = sorted((ledger.due & chosen) - outcome.passed)
         print(f"\nfailing ({len(failing)}):")

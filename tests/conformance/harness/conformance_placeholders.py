@@ -4,7 +4,8 @@ Rules:
 
 * Only imports at the top level of a file are considered: a missing name there stops pytest from collecting the whole
   file, a missing name inside a test already fails that test alone.
-* A name that exists is never replaced. A module that exists and cannot be imported is left to fail as it does.
+* A name that exists is never replaced. A module that exists and cannot be imported counts as missing; the report says
+  why.
 * While files are collected a stand-in accepts everything (it may be subclassed, decorated with, called, subscripted).
   Once tests run, whatever touches it fails, also when the test would have swallowed the error.
 """
@@ -125,43 +126,45 @@ def supply(folder: Path) -> list[str]:
         warnings.simplefilter("ignore")
         for item in sorted(wanted, key=lambda item: (item.module, item.name or "")):
             module = _load(item.module, supplied)
-            if module is not None and item.name is not None:
+            if item.name is not None:
                 _supply_name(module, item.name, supplied)
     return supplied
 
 
-def _load(name: str, supplied: list[str]) -> types.ModuleType | None:
-    """Import a module, or make an empty one when it (or a parent of it) does not exist; None when it is broken."""
+def _load(name: str, supplied: list[str]) -> types.ModuleType:
+    """Import a module, or put an empty one in its place when it (or a parent of it) cannot be had."""
+    reason = ""
     try:
         return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not _is_ours(error.name) or not f"{name}.".startswith(f"{error.name}."):
-            return None
-    except Exception:  # the test file then fails on the same import, with the whole story
-        return None
+    except Exception as error:
+        missing = isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}.")
+        reason = "" if missing else f" (cannot be imported: {error})"
     parent, _, leaf = name.rpartition(".")
-    holder = _load(parent, supplied)
-    if holder is None:
-        return None
+    holder = _load(parent, supplied) if parent else None
     module = types.ModuleType(name)
     module.__path__ = []
     sys.modules[name] = module
-    setattr(holder, leaf, module)
-    supplied.append(name)
+    if holder is not None:
+        setattr(holder, leaf, module)
+    supplied.append(f"{name}{reason}")
     return module
 
 
 def _supply_name(module: types.ModuleType, name: str, supplied: list[str]) -> None:
-    if hasattr(module, name):
-        return
     dotted = f"{module.__name__}.{name}"
+    reason = ""
     try:
+        if hasattr(module, name):
+            return
         importlib.import_module(dotted)
     except ModuleNotFoundError as error:
-        if error.name != dotted and error.name != module.__name__:
-            return
-        setattr(module, name, make_placeholder(dotted))
-        supplied.append(dotted)
+        reason = "" if error.name in (dotted, module.__name__) else f" (cannot be imported: {error})"
+    except Exception as error:
+        reason = f" (cannot be imported: {error})"
+    else:
+        return
+    setattr(module, name, make_placeholder(dotted))
+    supplied.append(f"{dotted}{reason}")
 
 
 def start_running() -> None:
