@@ -26,6 +26,7 @@ from typing import Annotated, Any, Final, NotRequired, Required, Union, get_args
 from weakref import WeakKeyDictionary
 
 from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
 
 from stategraph.core.channels.base import BaseChannel
 from stategraph.core.channels.binop import BinaryOperatorAggregate
@@ -342,6 +343,6 @@ def described_fields(schema: type[Any]) -> Iterator[tuple[str, Any, Any, str | N
     for name, type_ in get_type_hints(schema).items():
         field = model_fields.get(name) if isinstance(model_fields, dict) else None
         default = None
-        if field is not None and not field.is_required():
-            default = field.get_default()
+        if field is not None and field.default is not PydanticUndefined:
+            default = field.default
         yield name, type_, class_values.get(name, default), getattr(field, "description", None)
