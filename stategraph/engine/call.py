@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from typing import Any, Final, Generic, ParamSpec, TypeVar, cast
@@ -35,9 +36,10 @@ _MEMO: Final = "__stategraph_task__"
 class SyncAsyncFuture(Generic[T], Future[T]):
     """The future of a task, to be awaited or asked for its `result()`."""
 
-    def __await__(self) -> Generator[T, None, T]:
+    def __await__(self) -> Generator[T, Any, T]:
         """Say that nothing has come yet. Under asyncio the engine hands out a future of the loop instead."""
-        yield cast(T, ...)
+        result: T = yield cast(T, ...)
+        return result
 
 
 def identifier(obj: Any, name: str | None = None) -> str | None:
@@ -83,10 +85,9 @@ def get_runnable_for_task(func: Callable[..., Any]) -> Runnable[Any, Any]:
         name=name,
         trace_inputs=partial(_named_arguments, inspect.signature(func)),
     )
-    try:
+    # Bound methods and builtins have no room for attributes: these are looked at on every call.
+    with suppress(AttributeError):
         setattr(func, _MEMO, (func, name, sequence))
-    except AttributeError:
-        pass  # bound methods and builtins have no room for attributes: they are looked at on every call
     return sequence
 
 

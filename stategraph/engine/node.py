@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Final, cast
+from typing import Any, Final, Self, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
-from typing_extensions import Self
 
 from stategraph.engine.callable import RunnableCallable, RunnableLike, RunnableSeq, coerce_to_runnable
 from stategraph.engine.config import ensure_config, merge_configs
@@ -175,9 +174,11 @@ class PregelNode:
     def flat_writers(self) -> list[Runnable[Any, Any]]:
         """The writers, with plain channel writes at the end of the list merged into one."""
         writers = list(self.writers)
-        while len(writers) > 1 and type(writers[-1]) is ChannelWrite and type(writers[-2]) is ChannelWrite:
-            last = writers.pop()
-            writers[-1] = ChannelWrite([*writers[-1].writes, *last.writes])
+        while len(writers) > 1:
+            *rest, before, last = writers
+            if type(before) is not ChannelWrite or type(last) is not ChannelWrite:
+                break
+            writers = [*rest, ChannelWrite([*before.writes, *last.writes])]
         return writers
 
     @property
@@ -323,7 +324,7 @@ class NodeBuilder:
             )
         return self._channels
 
-    def do(self, node: RunnableLike) -> Self:
+    def do(self, node: RunnableLike[Any, Any]) -> Self:
         """Add work, done after the work added before."""
         work = coerce_to_runnable(node, name=None, trace=True)
         self._bound = work if self._bound is DEFAULT_BOUND else RunnableSeq(self._bound, work)

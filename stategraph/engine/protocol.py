@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Literal
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self
 
 from langchain_core.runnables import Runnable, RunnableConfig
-from typing_extensions import Self
 
 from stategraph.types import All, Command, GraphOutput, StateSnapshot, StateUpdate, StreamMode
 from stategraph.typing import ContextT, InputT, OutputT, StateT
@@ -29,7 +28,7 @@ class GraphProtocol(Runnable[InputT, Any], Generic[StateT, ContextT, InputT, Out
     """A graph that can be run, drawn, inspected and changed."""
 
     @abstractmethod
-    def with_config(self, config: RunnableConfig | None = None, **kwargs: Any) -> Self:  # type: ignore[override]
+    def with_config(self, config: RunnableConfig | None = None, **kwargs: Any) -> Self:
         """A copy with defaults for every run's config."""
 
     @abstractmethod
@@ -93,7 +92,7 @@ class GraphProtocol(Runnable[InputT, Any], Generic[StateT, ContextT, InputT, Out
         """As `update_state`."""
 
     @abstractmethod
-    def stream(
+    def stream(  # type: ignore[override]
         self,
         input: InputT | Command[Any] | None,
         config: RunnableConfig | None = None,
@@ -108,7 +107,7 @@ class GraphProtocol(Runnable[InputT, Any], Generic[StateT, ContextT, InputT, Out
         """Run and yield what happens."""
 
     @abstractmethod
-    def astream(
+    def astream(  # type: ignore[override]
         self,
         input: InputT | Command[Any] | None,
         config: RunnableConfig | None = None,
@@ -123,7 +122,7 @@ class GraphProtocol(Runnable[InputT, Any], Generic[StateT, ContextT, InputT, Out
         """As `stream`."""
 
     @abstractmethod
-    def invoke(
+    def invoke(  # type: ignore[override]
         self,
         input: InputT | Command[Any] | None,
         config: RunnableConfig | None = None,
@@ -136,7 +135,7 @@ class GraphProtocol(Runnable[InputT, Any], Generic[StateT, ContextT, InputT, Out
         """Run and answer the output."""
 
     @abstractmethod
-    async def ainvoke(
+    async def ainvoke(  # type: ignore[override]
         self,
         input: InputT | Command[Any] | None,
         config: RunnableConfig | None = None,

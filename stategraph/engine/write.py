@@ -290,10 +290,11 @@ class BranchWriter(Runnable[Any, Any]):
 
     async def awrite_into(self, value: Any, scope: WriteScope) -> None:
         """Ask the router and append its triggers; a router that is a plain function is called inline."""
-        if not self.needs_await:
-            return self.write_into(value, scope)
-        answer = await self.path.ainvoke(self._state(value, scope.read), scope.config)
-        scope.writes.extend(self._pairs(answer))
+        if self.needs_await:
+            answer = await self.path.ainvoke(self._state(value, scope.read), scope.config)
+            scope.writes.extend(self._pairs(answer))
+        else:
+            self.write_into(value, scope)
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         """Ask the router as a traced step, send the triggers, return the input."""
@@ -338,8 +339,8 @@ class BranchWriter(Runnable[Any, Any]):
                 pairs.append((TASKS, end))
             elif end is None or end == START:
                 raise ValueError(
-                    f"Router '{self.path.get_name()}' did not return a valid destination: it answered {item!r}, "
-                    "expected the name of a node, END, a Send, or a list of these"
+                    f"Router '{self.path.get_name()}' answered {item!r}, which leads nowhere: expected the name of a "
+                    "node, END, a Send, or a list of these"
                 )
             elif end != END:
                 pairs.append((f"branch:to:{end}", None))

@@ -1,0 +1,52 @@
+"""A conditional edge: a router, and what its answers mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, NamedTuple, Self
+
+from langchain_core.runnables import Runnable
+
+from stategraph.engine.write import BranchWriter
+from stategraph.graph import hints
+
+
+class BranchSpec(NamedTuple):
+    """A conditional edge as it was added."""
+
+    path: Runnable[Any, Any]
+    """The router."""
+    ends: dict[Hashable, str] | None
+    """For each answer the node it stands for; None if the router answers with node names and may go anywhere."""
+    input_schema: type[Any] | None = None
+    """What the router wants to see; None for what the node before it saw."""
+
+    @classmethod
+    def from_path(
+        cls,
+        path: Runnable[Any, Any],
+        path_map: Mapping[Hashable, str] | Sequence[str] | None,
+        infer_schema: bool = False,
+    ) -> Self:
+        """Describe a conditional edge.
+
+        Args:
+            path: The router.
+            path_map: What its answers mean, or the names it may answer. None: the function's return type may say.
+            infer_schema: Whether the annotation of the router's first parameter says what it wants to see.
+        """
+        if isinstance(path_map, Mapping):
+            ends: dict[Hashable, str] | None = dict(path_map)
+        else:
+            names = hints.router_answers(path) if path_map is None else path_map
+            ends = None if names is None else {name: name for name in names}
+        return cls(path, ends, hints.router_input(path) if infer_schema else None)
+
+    def writer(self, select: str | list[str] | None, mapper: Callable[[Any], Any] | None) -> BranchWriter:
+        """Make the writer that asks this router.
+
+        Args:
+            select: What to read of the state for it; None to give it the node's return value.
+            mapper: Turns what was read into the router's input.
+        """
+        return BranchWriter(self.path, self.ends, select=select, mapper=mapper, adds_output=self.input_schema is None)

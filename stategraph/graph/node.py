@@ -1,0 +1,81 @@
+"""What authors may give as a node, and what the builder keeps of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Concatenate, Generic, Protocol, TypeAlias, Union
+
+from langchain_core.runnables import Runnable
+
+from stategraph.engine.runtime import Runtime
+from stategraph.types import CachePolicy, RetryPolicy, TimeoutPolicy, TracePolicy
+from stategraph.typing import ContextT, NodeInputT, NodeInputT_contra
+
+
+class NodeWithRuntime(Protocol[NodeInputT_contra, ContextT]):
+    """A function of the state and the runtime, whose context type a checker can compare with the graph's."""
+
+    def __call__(self, state: NodeInputT_contra, *, runtime: Runtime[ContextT]) -> Any:
+        """Answer an update of the state."""
+
+
+StateNode: TypeAlias = Union[  # noqa: UP007  one side is a union of generic aliases, which `|` refuses
+    Callable[Concatenate[NodeInputT, ...], Any],
+    NodeWithRuntime[NodeInputT, ContextT],
+    Runnable[NodeInputT, Any],
+]
+"""A node: a function of the state (and of anything that is injected by name), a coroutine function, or a Runnable."""
+
+
+@dataclass(slots=True)
+class StateNodeSpec(Generic[NodeInputT, ContextT]):
+    """A node as it was added.
+
+    Attributes:
+        runnable: The work.
+        metadata: Given to the node's runs.
+        input_schema: The part of the state the node gets.
+        retry_policy: One policy or several, of which the first that matches decides; None for the default.
+        cache_policy: None for the default.
+        is_error_handler: Whether the node handles the failures of others.
+        error_handler_node: The node that handles this one's failure, or None for the default.
+        ends: Where the node says it may go, for drawing: names, or names with the labels of their edges.
+        defer: Whether the node waits until the run is about to end.
+        timeout: Limits of one attempt; None for the default.
+        trace_policy: What tracers get to see of the payloads.
+    """
+
+    runnable: Runnable[Any, Any]
+    metadata: dict[str, Any] | None
+    input_schema: type[NodeInputT]
+    retry_policy: RetryPolicy | Sequence[RetryPolicy] | None
+    cache_policy: CachePolicy[Any] | None
+    is_error_handler: bool = False
+    error_handler_node: str | None = None
+    ends: tuple[str, ...] | dict[str, str] | None = ()
+    defer: bool = False
+    timeout: TimeoutPolicy | None = None
+    trace_policy: TracePolicy | None = None
+
+
+@dataclass(slots=True)
+class NodeDefaults:
+    """Policies for nodes that do not bring their own.
+
+    Attributes:
+        retry_policy: For all nodes.
+        cache_policy: For all but error handlers: the same input may have failed for another reason.
+        error_handler: For all but error handlers, which never handle their own failures.
+        timeout: For all nodes.
+    """
+
+    retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None
+    cache_policy: CachePolicy[Any] | None = None
+    error_handler: StateNode[Any, Any] | None = None
+    timeout: TimeoutPolicy | None = None
+
+
+def node_name(node: Any) -> str:
+    """The name a node gets when its author gives none: that of the function, or of its class."""
+    return str(getattr(node, "__name__", type(node).__name__))

@@ -1,0 +1,38 @@
+"""Arguments that have got other names since."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any, Final
+
+from stategraph.constants import MISSING
+from stategraph.warnings import LangGraphDeprecatedSinceV05, LangGraphDeprecatedSinceV10
+
+_SINCE: Final = {
+    "config_schema": LangGraphDeprecatedSinceV10,
+    "input": LangGraphDeprecatedSinceV05,
+    "output": LangGraphDeprecatedSinceV05,
+    "retry": LangGraphDeprecatedSinceV05,
+}
+
+
+def renamed_argument(given: Mapping[str, Any], old: str, new: str, value: Any) -> Any:
+    """Accept an argument under its old name, with a warning to the caller's caller.
+
+    Args:
+        given: The keyword arguments that the signature does not name.
+        old: The old name.
+        new: The new name.
+        value: What was passed under the new name; None if nothing.
+
+    Returns:
+        `value`, or if that is None what was passed under the old name.
+    """
+    found = given.get(old, MISSING)
+    if found is MISSING:
+        return value
+    warnings.warn(
+        f"`{old}` is deprecated and will be removed. Please use `{new}` instead.", category=_SINCE[old], stacklevel=3
+    )
+    return found if value is None else value

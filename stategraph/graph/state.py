@@ -1,0 +1,589 @@
+"""Building a graph of nodes over a shared state.
+
+A builder collects what its author says and checks each statement as far as it can be checked then; `compile` checks the
+whole and makes of it a graph that runs. A builder can be compiled any number of times and is not changed by it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, cast, overload
+
+from langchain_core.runnables import Runnable
+from typing_extensions import Unpack
+
+from stategraph.constants import END, START
+from stategraph.core.channels.base import BaseChannel
+from stategraph.core.channels.ephemeral import EphemeralValue
+from stategraph.core.channels.last_value import LastValue
+from stategraph.engine import allowlist
+from stategraph.engine.callable import coerce_to_runnable
+from stategraph.engine.managed import ManagedValueSpec
+from stategraph.graph import schema as schemas
+from stategraph.graph import validate
+from stategraph.graph.branch import BranchSpec
+from stategraph.graph.compiled import CompiledStateGraph
+from stategraph.graph.hints import NodeHints, node_hints
+from stategraph.graph.node import NodeDefaults, StateNode, StateNodeSpec, node_name
+from stategraph.graph.renamed import renamed_argument
+from stategraph.types import (
+    All,
+    CachePolicy,
+    Checkpointer,
+    DeprecatedKwargs,
+    RetryPolicy,
+    TimeoutPolicy,
+    TracePolicy,
+    ensure_valid_checkpointer,
+)
+from stategraph.typing import ContextT, InputT, NodeInputT, OutputT, StateT
+
+if TYPE_CHECKING:  # the engine alone may import the checkpoint package
+    from stategraph.engine.ports import BaseCache, BaseStore
+
+__all__ = ("CompiledStateGraph", "StateGraph")
+
+logger = logging.getLogger(__name__)
+
+AnyChannel = BaseChannel[Any, Any, Any]
+Router = (
+    Callable[..., Hashable | Sequence[Hashable]]
+    | Callable[..., Awaitable[Hashable | Sequence[Hashable]]]
+    | Runnable[Any, Hashable | Sequence[Hashable]]
+)
+
+DEFAULT_ERROR_HANDLER: Final = "__default_error_handler__"
+
+
+class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
+    """A graph in the making, whose nodes read a shared state and answer updates of it.
+
+    Each key of the state may have a reducer, a function of the old value and an update; without one the last update
+    stays. Call `compile` to get something that runs.
+
+    Args:
+        state_schema: The state: a TypedDict, a dataclass, a pydantic model, or `Annotated[type, reducer]` for a state
+            that is a single value.
+        context_schema: What a run's caller hands to all nodes, or None.
+        input_schema: The part of the state that a run starts from; None for all of it.
+        output_schema: The part of the state that a run answers; None for all of it.
+
+    Raises:
+        ValueError: A managed value is declared as input or output, or two schemas declare a key differently.
+
+    Example:
+        ```python
+        class State(TypedDict):
+            total: Annotated[int, operator.add]
+
+        graph = StateGraph(State).add_node("add", lambda state: {"total": 1}).set_entry_point("add").compile()
+        graph.invoke({"total": 41})  # {"total": 42}
+        ```
+    """
+
+    edges: set[tuple[str, str]]
+    nodes: dict[str, StateNodeSpec[Any, ContextT]]
+    branches: defaultdict[str, dict[str, BranchSpec]]
+    channels: dict[str, AnyChannel]
+    managed: dict[str, ManagedValueSpec]
+    schemas: dict[type[Any], dict[str, AnyChannel | ManagedValueSpec]]
+    waiting_edges: set[tuple[tuple[str, ...], str]]
+
+    compiled: bool
+    state_schema: type[StateT]
+    context_schema: type[ContextT] | None
+    input_schema: type[InputT]
+    output_schema: type[OutputT]
+
+    def __init__(
+        self,
+        state_schema: type[StateT],
+        context_schema: type[ContextT] | None = None,
+        *,
+        input_schema: type[InputT] | None = None,
+        output_schema: type[OutputT] | None = None,
+        **kwargs: Unpack[DeprecatedKwargs],
+    ) -> None:
+        self.context_schema = renamed_argument(kwargs, "config_schema", "context_schema", context_schema)
+        input_schema = renamed_argument(kwargs, "input", "input_schema", input_schema)
+        output_schema = renamed_argument(kwargs, "output", "output_schema", output_schema)
+        self.state_schema = state_schema
+        self.input_schema = cast("type[InputT]", input_schema or state_schema)
+        self.output_schema = cast("type[OutputT]", output_schema or state_schema)
+
+        self.nodes = {}
+        self.edges = set()
+        self.branches = defaultdict(dict)
+        self.schemas = {}
+        self.channels = {}
+        self.managed = {}
+        self.compiled = False
+        self.waiting_edges = set()
+        self._node_defaults = NodeDefaults()
+        self._hints: dict[int, tuple[Any, NodeHints]] = {}
+
+        self._add_schema(self.state_schema)
+        self._add_schema(self.input_schema, allow_managed=False)
+        self._add_schema(self.output_schema, allow_managed=False)
+
+    def _add_schema(self, schema: type[Any], /, allow_managed: bool = True) -> None:
+        if schema in self.schemas:
+            return
+        schemas.warn_if_no_schema(schema)
+        keys = schemas.state_keys(schema)
+        if keys.managed and not allow_managed:
+            raise ValueError(
+                f"{getattr(schema, '__name__', schema)} declares managed values ({', '.join(keys.managed)}), which the "
+                "engine computes: they can be keys of the state or of a node's input, not of what goes in or out"
+            )
+        self.schemas[schema] = {**keys.channels, **keys.managed}
+        for key, channel in keys.channels.items():
+            known = self.channels.setdefault(key, channel)
+            # A plain key may stand for one that another schema gives a reducer.
+            if known is not channel and known != channel and not isinstance(channel, LastValue):
+                raise ValueError(
+                    f"Key '{key}' is updated in different ways: by {known!r} according to an earlier schema, by "
+                    f"{channel!r} according to {getattr(schema, '__name__', schema)}"
+                )
+        for key, managed in keys.managed.items():
+            if self.managed.setdefault(key, managed) != managed:
+                raise ValueError(f"Key '{key}' is one managed value in one schema and another in the next")
+
+    def set_node_defaults(
+        self,
+        *,
+        retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
+        cache_policy: CachePolicy[Any] | None = None,
+        error_handler: StateNode[Any, ContextT] | None = None,
+        timeout: float | timedelta | TimeoutPolicy | None = None,
+    ) -> Self:
+        """Set policies for nodes that do not bring their own, also for those that were added before.
+
+        A default that is left None stays what it was. Subgraphs do not inherit them.
+
+        Args:
+            retry_policy: For all nodes. Of several, the first that matches a failure decides.
+            cache_policy: For all nodes but error handlers.
+            error_handler: A node that takes over when another one fails for good. A handler's own failure fails the
+                run.
+            timeout: For all nodes: limits of one attempt. A bare number is in seconds and covers the whole attempt.
+
+        Returns:
+            The builder.
+        """
+        defaults = self._node_defaults
+        self._node_defaults = NodeDefaults(
+            retry_policy=defaults.retry_policy if retry_policy is None else retry_policy,
+            cache_policy=defaults.cache_policy if cache_policy is None else cache_policy,
+            error_handler=defaults.error_handler if error_handler is None else error_handler,
+            timeout=defaults.timeout if timeout is None else TimeoutPolicy.coerce(timeout),
+        )
+        return self
+
+    @overload
+    def add_node(
+        self,
+        node: StateNode[NodeInputT, ContextT],
+        *,
+        defer: bool = False,
+        metadata: dict[str, Any] | None = None,
+        input_schema: None = None,
+        retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
+        cache_policy: CachePolicy[Any] | None = None,
+        error_handler: StateNode[Any, ContextT] | None = None,
+        destinations: dict[str, str] | tuple[str, ...] | None = None,
+        timeout: float | timedelta | TimeoutPolicy | None = None,
+        trace_policy: TracePolicy | None = None,
+        **kwargs: Unpack[DeprecatedKwargs],
+    ) -> Self: ...
+
+    @overload
+    def add_node(
+        self,
+        node: str,
+        action: StateNode[NodeInputT, ContextT],
+        *,
+        defer: bool = False,
+        metadata: dict[str, Any] | None = None,
+        input_schema: None = None,
+        retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
+        cache_policy: CachePolicy[Any] | None = None,
+        error_handler: StateNode[Any, ContextT] | None = None,
+        destinations: dict[str, str] | tuple[str, ...] | None = None,
+        timeout: float | timedelta | TimeoutPolicy | None = None,
+        trace_policy: TracePolicy | None = None,
+        **kwargs: Unpack[DeprecatedKwargs],
+    ) -> Self: ...
+
+    @overload
+    def add_node(
+        self,
+        node: str | StateNode[NodeInputT, ContextT],
+        action: StateNode[NodeInputT, ContextT] | None = None,
+        *,
+        defer: bool = False,
+        metadata: dict[str, Any] | None = None,
+        input_schema: type[NodeInputT],
+        retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
+        cache_policy: CachePolicy[Any] | None = None,
+        error_handler: StateNode[Any, ContextT] | None = None,
+        destinations: dict[str, str] | tuple[str, ...] | None = None,
+        timeout: float | timedelta | TimeoutPolicy | None = None,
+        trace_policy: TracePolicy | None = None,
+        **kwargs: Unpack[DeprecatedKwargs],
+    ) -> Self: ...
+
+    def add_node(
+        self,
+        node: str | StateNode[NodeInputT, ContextT],
+        action: StateNode[NodeInputT, ContextT] | None = None,
+        *,
+        defer: bool = False,
+        metadata: dict[str, Any] | None = None,
+        input_schema: type[NodeInputT] | None = None,
+        retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
+        cache_policy: CachePolicy[Any] | None = None,
+        error_handler: StateNode[Any, ContextT] | None = None,
+        destinations: dict[str, str] | tuple[str, ...] | None = None,
+        timeout: float | timedelta | TimeoutPolicy | None = None,
+        trace_policy: TracePolicy | None = None,
+        **kwargs: Unpack[DeprecatedKwargs],
+    ) -> Self:
+        """Add a node.
+
+        Args:
+            node: The node's name, or the node itself, which is then called what its function, class or Runnable is.
+            action: The node, if its name came first: a function of the state, a coroutine function, a Runnable, or a
+                compiled graph.
+            defer: Whether the node waits until nothing else is left to run.
+            metadata: Given to the node's runs.
+            input_schema: The part of the state the node gets. None takes the class that annotates the function's first
+                parameter, or else the whole state.
+            retry_policy: Whether a failed attempt is repeated. Of several, the first that matches decides.
+            cache_policy: Whether an earlier result for the same input may be taken.
+            error_handler: A node that takes over when this one has failed for good. It may ask for
+                `error: NodeError`.
+            destinations: Where commands of this node may go: names, or names with labels. For drawings only; it does
+                not limit the node. None takes them from a return annotation `Command[Literal[...]]`.
+            timeout: Limits of one attempt of an async node. A bare number is in seconds and covers the whole attempt.
+            trace_policy: What tracers get to see of the node's input and output.
+
+        Returns:
+            The builder.
+
+        Raises:
+            ValueError: The name is taken, reserved, or has a reserved character.
+        """
+        retry_policy = renamed_argument(kwargs, "retry", "retry_policy", retry_policy)
+        input_schema = renamed_argument(kwargs, "input", "input_schema", input_schema)
+        name, work = self._named(node, action)
+        self._warn_if_compiled("a node")
+        if name in self.nodes:
+            raise ValueError(f"There is a node called `{name}` already: give this one another name")
+        validate.node_name(name)
+        hinted = self._hints_of(work)
+        chosen = input_schema or hinted.input_schema
+        spec: StateNodeSpec[Any, ContextT] = StateNodeSpec(
+            coerce_to_runnable(work, name=name, trace=False),
+            metadata,
+            input_schema=chosen or self.state_schema,
+            retry_policy=retry_policy,
+            cache_policy=cache_policy,
+            ends=hinted.goto if destinations is None else destinations,
+            defer=defer,
+            timeout=TimeoutPolicy.coerce(timeout),
+            trace_policy=trace_policy,
+        )
+        if error_handler is not None:
+            spec.error_handler_node = f"__error_handler__{name}"
+            if spec.error_handler_node in self.nodes:
+                raise ValueError(f"Node '{name}' needs the name `{spec.error_handler_node}` for its error handler")
+            self.nodes[spec.error_handler_node] = _handler(error_handler, spec.error_handler_node, spec.input_schema)
+        self.nodes[name] = spec
+        if chosen is not None:
+            self._add_schema(chosen)
+        return self
+
+    def _named(self, node: Any, action: Any) -> tuple[str, Any]:
+        if isinstance(node, str):
+            if action is None:
+                raise RuntimeError(f"Node '{node}' has a name and nothing to run: pass add_node(name, action)")
+            return node, action
+        name = node.get_name() if isinstance(node, Runnable) else node_name(node)
+        if name is None:
+            raise ValueError(f"{node!r} has no name of its own: pass add_node(name, action)")
+        return name, node
+
+    def _hints_of(self, action: Any) -> NodeHints:
+        # Keyed by identity, with the action kept alive beside the hints: an action need not be hashable.
+        known = self._hints.get(id(action))
+        if known is None:
+            known = self._hints[id(action)] = (action, node_hints(action))
+        return known[1]
+
+    def _warn_if_compiled(self, what: str) -> None:
+        if self.compiled:
+            logger.warning(
+                "Adding %s to a graph that has already been compiled: graphs compiled before do not get it.", what
+            )
+
+    def add_edge(self, start_key: str | list[str], end_key: str) -> Self:
+        """Go from one node to another, or from several to one.
+
+        Args:
+            start_key: The node to come from, or `START`. A list of nodes waits until all of them have run.
+            end_key: The node to go to, or `END`.
+
+        Returns:
+            The builder.
+
+        Raises:
+            ValueError: The edge leaves `END` or enters `START`, or a node of a waiting edge is unknown.
+        """
+        self._warn_if_compiled("an edge")
+        starts = (start_key,) if isinstance(start_key, str) else tuple(start_key)
+        waits = not isinstance(start_key, str)
+        validate.edge(starts, end_key, self.nodes if waits else None)
+        if waits:
+            self.waiting_edges.add((starts, end_key))
+        else:
+            self.edges.add((starts[0], end_key))
+        return self
+
+    def add_conditional_edges(
+        self,
+        source: str,
+        path: Router,
+        path_map: dict[Hashable, str] | list[str] | None = None,
+    ) -> Self:
+        """Let a router decide where to go after a node.
+
+        Args:
+            source: The node to come from, or `START`.
+            path: The router: a function of the state, a coroutine function or a Runnable. It answers one or several
+                nodes, `END`, or `Send` objects.
+            path_map: What the router's answers mean, or the node names it may answer. None: a return annotation
+                `Literal[...]` says so; without one, drawings show an edge to every node.
+
+        Returns:
+            The builder.
+
+        Raises:
+            ValueError: The node has a router of that name already.
+        """
+        self._warn_if_compiled("an edge")
+        router = coerce_to_runnable(cast(Any, path), name=None, trace=True)
+        name = router.name or "condition"
+        if name in self.branches[source]:
+            raise ValueError(f"Node '{source}' has a router called `{name}` already: give this one another name")
+        spec = BranchSpec.from_path(router, path_map, infer_schema=True)
+        self.branches[source][name] = spec
+        if spec.input_schema is not None:
+            self._add_schema(spec.input_schema)
+        return self
+
+    def add_sequence(
+        self,
+        nodes: Sequence[StateNode[NodeInputT, ContextT] | tuple[str, StateNode[NodeInputT, ContextT]]],
+    ) -> Self:
+        """Add nodes that run one after the other.
+
+        Args:
+            nodes: The nodes in their order, each alone or as a pair of name and node.
+
+        Returns:
+            The builder.
+
+        Raises:
+            ValueError: There are no nodes, or two have the same name.
+        """
+        if not nodes:
+            raise ValueError("A sequence needs at least one node")
+        previous: str | None = None
+        for item in nodes:
+            name, node = item if isinstance(item, tuple) and len(item) == 2 else (node_name(item), item)
+            if name in self.nodes:
+                raise ValueError(
+                    f"There is a node called `{name}` already. Of two nodes with one name, pass one as a pair of "
+                    "another name and the node"
+                )
+            self.add_node(name, node)
+            if previous is not None:
+                self.add_edge(previous, name)
+            previous = name
+        return self
+
+    def set_entry_point(self, key: str) -> Self:
+        """Begin at this node: the same as `add_edge(START, key)`."""
+        return self.add_edge(START, key)
+
+    def set_conditional_entry_point(
+        self,
+        path: Router,
+        path_map: dict[Hashable, str] | list[str] | None = None,
+    ) -> Self:
+        """Let a router decide where to begin: the same as `add_conditional_edges(START, path, path_map)`."""
+        return self.add_conditional_edges(START, path, path_map)
+
+    def set_finish_point(self, key: str) -> Self:
+        """Stop after this node: the same as `add_edge(key, END)`."""
+        return self.add_edge(key, END)
+
+    @property
+    def _all_edges(self) -> set[tuple[str, str]]:
+        return self.edges | {(start, end) for starts, end in self.waiting_edges for start in starts}
+
+    def validate(self, interrupt: Sequence[str] | None = None) -> Self:
+        """Check that the graph has a beginning and that all edges and interrupts name nodes.
+
+        Args:
+            interrupt: Nodes to pause at.
+
+        Returns:
+            The builder.
+
+        Raises:
+            ValueError: Something is missing.
+        """
+        validate.graph(
+            self.nodes,
+            edges=self._all_edges,
+            branches=self.branches,
+            interrupt=interrupt or (),
+        )
+        self.compiled = True
+        return self
+
+    def compile(
+        self,
+        checkpointer: Checkpointer = None,
+        *,
+        cache: BaseCache[Any] | None = None,
+        store: BaseStore | None = None,
+        interrupt_before: All | list[str] | None = None,
+        interrupt_after: All | list[str] | None = None,
+        debug: bool = False,
+        name: str | None = None,
+        transformers: Sequence[Callable[[tuple[str, ...]], Any]] | None = None,
+    ) -> CompiledStateGraph[StateT, ContextT, InputT, OutputT]:
+        """Make a graph that runs.
+
+        Args:
+            checkpointer: Where the state is kept between runs of a thread. None: a subgraph uses its parent's, any
+                other graph keeps nothing. False: nothing is kept in either case. True: a subgraph keeps a state of its
+                own across its parent's runs.
+            cache: Where nodes with a cache policy look for results.
+            store: Handed to nodes that ask for it.
+            interrupt_before: Nodes to pause before; "*" for all.
+            interrupt_after: Nodes to pause after; "*" for all.
+            debug: Whether to print every step.
+            name: What the graph's runs are called.
+            transformers: Makers of stream transformers, called with a namespace once for each run and subgraph that is
+                streamed as events of version 3.
+
+        Returns:
+            The compiled graph.
+
+        Raises:
+            ValueError: The graph has no beginning, or something names a node that does not exist.
+            TypeError: The checkpointer is none.
+        """
+        checkpointer = ensure_valid_checkpointer(checkpointer)
+        storable = allowlist.for_schemas(self._all_schemas(), self.channels)
+        before, after = interrupt_before or (), interrupt_after or ()
+        self.validate(interrupt=[node for nodes in (before, after) if nodes != "*" for node in nodes])
+        specs = self._specs_with_defaults()
+        compiled = CompiledStateGraph[StateT, ContextT, InputT, OutputT](
+            builder=self,
+            schema_to_mapper={},
+            context_schema=self.context_schema,
+            nodes={},
+            channels={**self.channels, **self.managed, START: EphemeralValue(self.input_schema)},
+            input_channels=START,
+            stream_mode="updates",
+            output_channels=_readable(self.schemas[self.output_schema], self.managed),
+            stream_channels=_readable(self.channels, self.managed),
+            checkpointer=allowlist.apply(checkpointer, storable),
+            interrupt_before_nodes=before,
+            interrupt_after_nodes=after,
+            auto_validate=False,
+            debug=debug,
+            store=store,
+            cache=cache,
+            node_error_handler_map={
+                node: spec.error_handler_node
+                for node, spec in specs.items()
+                if spec.error_handler_node is not None and not spec.is_error_handler
+            },
+            name=name or "LangGraph",
+            stream_transformers=transformers,
+        )
+        compiled._serde_allowlist = storable
+        compiled.attach_node(START, None)
+        for key, spec in specs.items():
+            compiled.attach_node(key, spec)
+        # Sorted, so that a graph's writes have the same order in every process.
+        for start, end in sorted(self.edges):
+            compiled.attach_edge(start, end)
+        for starts, end in sorted(self.waiting_edges):
+            compiled.attach_edge(starts, end)
+        for start, branches in self.branches.items():
+            for label, branch in branches.items():
+                compiled.attach_branch(start, label, branch)
+        return compiled.validate()
+
+    def _specs_with_defaults(self) -> dict[str, StateNodeSpec[Any, ContextT]]:
+        """The nodes with the defaults filled in; a node's own policy always wins."""
+        defaults = self._node_defaults
+        if defaults == NodeDefaults():
+            return self.nodes
+        specs = dict(self.nodes)
+        handler_name: str | None = None
+        if defaults.error_handler is not None:
+            handler_name = DEFAULT_ERROR_HANDLER
+            if handler_name in specs:
+                raise ValueError(
+                    f"A default error handler is set and needs the name `{handler_name}`, which a node has already"
+                )
+            specs[handler_name] = _handler(defaults.error_handler, handler_name, self.state_schema)
+        for name, spec in specs.items():
+            own = replace(
+                spec,
+                retry_policy=defaults.retry_policy if spec.retry_policy is None else spec.retry_policy,
+                timeout=defaults.timeout if spec.timeout is None else spec.timeout,
+            )
+            if not spec.is_error_handler:
+                own.cache_policy = defaults.cache_policy if spec.cache_policy is None else spec.cache_policy
+                own.error_handler_node = spec.error_handler_node or handler_name
+            specs[name] = own
+        return specs
+
+    def _all_schemas(self) -> Iterator[type[Any]]:
+        yield from (self.state_schema, self.input_schema, self.output_schema)
+        if self.context_schema is not None:
+            yield self.context_schema
+        yield from (spec.input_schema for spec in self.nodes.values())
+        for branches in self.branches.values():
+            yield from (branch.input_schema for branch in branches.values() if branch.input_schema is not None)
+
+
+def _handler(node: StateNode[Any, Any], name: str, input_schema: type[Any]) -> StateNodeSpec[Any, Any]:
+    return StateNodeSpec(
+        coerce_to_runnable(cast(Any, node), name=name, trace=False),
+        metadata=None,
+        input_schema=input_schema,
+        retry_policy=None,
+        cache_policy=None,
+        is_error_handler=True,
+    )
+
+
+def _readable(keys: Mapping[str, Any], managed: Mapping[str, Any]) -> str | list[str]:
+    """The stored keys: a list for a dict of them, or the one name of a state that is a single value."""
+    if list(keys) == [schemas.ROOT]:
+        return schemas.ROOT
+    return [key for key in keys if key not in managed]

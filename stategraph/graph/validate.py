@@ -1,0 +1,101 @@
+"""Checks of a state graph: each statement when it is made, the whole when it is compiled.
+
+Each error names the node or the edge, what is wrong with it, and what would be right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from stategraph.constants import END, NS_END, NS_SEP, START
+from stategraph.graph.branch import BranchSpec
+from stategraph.graph.node import StateNodeSpec
+
+_SEPARATORS: Final = (NS_SEP, NS_END)
+
+
+def node_name(name: str) -> None:
+    """Check the name of a node.
+
+    Raises:
+        ValueError: It is `START`, `END`, or has a character that separates names in a checkpoint's namespace.
+    """
+    if name in (START, END):
+        raise ValueError(f"`{name}` stands for the start or the end of a graph: give the node another name")
+    for character in _SEPARATORS:
+        if character in name:
+            raise ValueError(
+                f"A node cannot be called '{name}': '{character}' separates names in checkpoint namespaces"
+            )
+
+
+def edge(starts: Sequence[str], end: str, nodes: Collection[str] | None) -> None:
+    """Check an edge.
+
+    Args:
+        starts: The nodes it comes from.
+        end: The node it goes to.
+        nodes: The nodes there are so far; None if nodes may be added after their edges.
+
+    Raises:
+        ValueError: It leaves `END`, enters `START`, or names an unknown node.
+    """
+    if END in starts:
+        raise ValueError(f"No edge can leave END; this one goes to '{end}'")
+    if end == START:
+        raise ValueError(f"No edge can enter START; this one comes from {list(starts)!r}")
+    if nodes is not None:
+        for name in (*starts, end):
+            if name not in nodes and (name != END or name in starts):
+                raise ValueError(
+                    f"`{name}` is no node yet: an edge from several nodes can only name nodes that were added before it"
+                )
+
+
+def graph(
+    nodes: Mapping[str, StateNodeSpec[Any, Any]],
+    *,
+    edges: Iterable[tuple[str, str]],
+    branches: Mapping[str, Mapping[str, BranchSpec]],
+    interrupt: Iterable[str],
+) -> None:
+    """Check a whole graph.
+
+    Args:
+        nodes: Nodes by name.
+        edges: Pairs of names.
+        branches: Conditional edges by source and name.
+        interrupt: Nodes to pause at.
+
+    Raises:
+        ValueError: There is no way in, or an edge or an interrupt names an unknown node.
+    """
+    edges = sorted(edges)
+    sources = {start for start, _ in edges} | {start for start, specs in branches.items() if specs}
+    for source in sorted(sources):
+        if source != START and source not in nodes:
+            raise ValueError(f"Found edge starting at unknown node '{source}'{_known(nodes)}")
+    if START not in sources:
+        raise ValueError("The graph has no beginning: add an edge from START to its first node")
+    for start, end in edges:
+        if end != END and end not in nodes:
+            raise ValueError(f"Found edge ending at unknown node `{end}`: '{start}' -> '{end}'{_known(nodes)}")
+    for start, specs in branches.items():
+        for name, branch in specs.items():
+            for end in (branch.ends or {}).values():
+                if end != END and end not in nodes:
+                    raise ValueError(
+                        f"Router '{name}' of '{start}' may answer '{end}', which is not a node{_known(nodes)}"
+                    )
+    for name, spec in nodes.items():
+        for end in spec.ends or ():
+            if end != END and end not in nodes:
+                raise ValueError(f"Found edge ending at unknown node `{end}`: a destination of '{name}'{_known(nodes)}")
+    for name in interrupt:
+        if name not in nodes:
+            raise ValueError(f"Cannot interrupt at `{name}`, which is not a node{_known(nodes)}")
+
+
+def _known(nodes: Iterable[str]) -> str:
+    return f". The graph's nodes are: {', '.join(sorted(nodes))}"

@@ -1,0 +1,156 @@
+"""How the return value of a state graph's node becomes writes.
+
+A node may return
+* None: nothing to write;
+* a dict of state keys, of which unknown ones are left out;
+* an object of a class with annotations: the attributes that are state keys;
+* a `Command`: its update, then a trigger for each node in `goto`. One that is meant for the parent graph is raised;
+* a list of these with at least one `Command` in it.
+
+In a graph whose state is one value (the key `__root__`) anything else is the new value.
+Updates come before triggers, and the triggers of plain edges come last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from stategraph.constants import END, TASKS
+from stategraph.engine.write import ChannelWrite, ChannelWriteEntry, ChannelWriteTupleEntry, Declared, Pair, WriteScope
+from stategraph.errors import ErrorCode, InvalidUpdateError, ParentCommand, create_error_message
+from stategraph.fields import annotated_keys, set_items
+from stategraph.graph.schema import ROOT
+from stategraph.types import Command, Send
+
+
+class StateWriter(ChannelWrite):
+    """Writes what a node returned, and the triggers of the plain edges that leave it."""
+
+    def __init__(self, keys: UpdateKeys, ends: Sequence[str] | Mapping[str, str] | None = None) -> None:
+        """Make the writer of one node.
+
+        Args:
+            keys: The state keys the node may write.
+            ends: Where the node says its commands may go, for drawing.
+        """
+        super().__init__(
+            (
+                ChannelWriteTupleEntry(keys.updates),
+                ChannelWriteTupleEntry(control_writes, static=declared_ends(ends)),
+            )
+        )
+        self._keys = keys
+        self._plain = None if keys.is_root else keys.allowed
+        self._fixed: list[Pair] = []
+
+    def add(self, channel: str, value: Any) -> None:
+        """Write a constant as well, whatever the node returns."""
+        self.writes.append(ChannelWriteEntry(channel, value))
+        self._fixed.append((channel, value))
+
+    def pairs(self, value: Any) -> list[Pair]:
+        """Work out what is written when the node returned `value`."""
+        # Both before either is written: a command for the parent graph leaves no trace here.
+        return [*self._keys.updates(value), *control_writes(value), *self._fixed]
+
+    def write_into(self, value: Any, scope: WriteScope) -> None:
+        """Append the writes for a node's return value."""
+        writes = scope.writes
+        if value is not None:
+            allowed = self._plain
+            if allowed is None or type(value) is not dict:
+                writes.extend(self.pairs(value))
+                return
+            if value.keys() <= allowed:
+                writes.extend(value.items())
+            else:
+                writes.extend([pair for pair in value.items() if pair[0] in allowed])
+        if self._fixed:
+            writes.extend(self._fixed)
+
+
+class UpdateKeys:
+    """The state keys that a node may write; one object serves all nodes of a graph."""
+
+    __slots__ = ("allowed", "is_root", "order")
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        """Take the keys in the order in which the attributes of a returned object are written."""
+        self.order = tuple(keys)
+        self.allowed = frozenset(keys)
+        self.is_root = self.order == (ROOT,)
+
+    def updates(self, value: Any) -> list[Pair]:
+        """The state updates in a node's return value.
+
+        Raises:
+            InvalidUpdateError: It is nothing that a node may return.
+        """
+        if value is None:
+            return []
+        if isinstance(value, Command):
+            # A command for the parent graph is raised, by `control_writes`; its update is not for this graph.
+            items = [] if value.graph == Command.PARENT else value._update_as_tuples()
+            return items if self.is_root else [pair for pair in items if pair[0] in self.allowed]
+        if isinstance(value, (list, tuple)) and any(isinstance(item, Command) for item in value):
+            return [pair for item in value for pair in self._of_listed(item)]
+        if self.is_root:
+            return [(ROOT, value)]
+        if isinstance(value, dict):
+            return [pair for pair in value.items() if pair[0] in self.allowed]
+        if annotated_keys(type(value)):
+            return set_items(value, self.order)
+        raise InvalidUpdateError(
+            create_error_message(
+                message=f"Expected dict, got {value}", error_code=ErrorCode.INVALID_GRAPH_NODE_RETURN_VALUE
+            )
+        )
+
+    def _of_listed(self, item: Any) -> list[Pair]:
+        # Beside commands, the single value of a root state may be anything, a list or None included.
+        return [(ROOT, item)] if self.is_root and not isinstance(item, Command) else self.updates(item)
+
+
+def control_writes(value: Any) -> list[Pair]:
+    """The triggers in a node's return value.
+
+    Raises:
+        ParentCommand: It has a command that is meant for the graph around this one.
+    """
+    if isinstance(value, Send):
+        return [(TASKS, value)]
+    if isinstance(value, Command):
+        return list(_triggers(value))
+    if isinstance(value, (list, tuple)):
+        return [pair for item in value if isinstance(item, Command) for pair in _triggers(item)]
+    return []
+
+
+def _triggers(command: Command[Any]) -> Iterator[Pair]:
+    if command.graph == Command.PARENT:
+        raise ParentCommand(command)
+    goto = command.goto
+    for target in (goto,) if isinstance(goto, (Send, str)) else goto:
+        if isinstance(target, Send):
+            yield TASKS, target
+        elif isinstance(target, str) and target != END:
+            yield branch_channel(target), None
+
+
+def declared_ends(ends: Sequence[str] | Mapping[str, str] | None) -> list[Declared] | None:
+    """The triggers that a node says its commands may write."""
+    if ends is None:
+        return None
+    labels: Mapping[str, str | None] = ends if isinstance(ends, Mapping) else dict.fromkeys(ends)
+    return [(end if end == END else branch_channel(end), None, label) for end, label in labels.items()]
+
+
+def branch_channel(node: str) -> str:
+    """The channel that triggers a node."""
+    return f"branch:to:{node}"
+
+
+def join_channel(starts: Sequence[str], end: str) -> str:
+    """The channel that triggers a node when all of several others have run."""
+    return f"join:{'+'.join(starts)}:{end}"
