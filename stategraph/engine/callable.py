@@ -390,10 +390,6 @@ class RunnableSeq(Runnable[Any, Any]):
         return RunnableSeq(*self.steps, other, name=name)
 
     def __ror__(self, other: Any) -> Runnable[Any, Any]:  # type: ignore[override]
-        if isinstance(other, RunnableSeq):
-            return RunnableSeq(other, *self.steps, name=other.name or self.name)
-        if isinstance(other, RunnableSequence):
-            return RunnableSequence(*other.steps, *self.steps, name=other.name or self.name)
         return RunnableSequence(coerce_to_runnable(other, name=None, trace=True), *self.steps, name=self.name)
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:

@@ -1,0 +1,203 @@
+"""What a run hands to its nodes."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import FrozenInstanceError, dataclass, fields
+from typing import Any
+
+import pytest
+from langgraph.store.memory import InMemoryStore
+from pydantic import BaseModel, ValidationError
+from typing_extensions import TypedDict
+
+from stategraph.engine import context as run_context
+from stategraph.engine.runtime import (
+    DEFAULT_RUNTIME,
+    BaseUser,
+    ExecutionInfo,
+    RunControl,
+    Runtime,
+    ServerInfo,
+    adopt_runtime,
+    coerce_context,
+    get_runtime,
+    server_info_from,
+    task_runtime,
+)
+
+INFO = ExecutionInfo(checkpoint_id="c", checkpoint_ns="n:t", task_id="t")
+
+
+def full_runtime() -> Runtime[Any]:
+    return Runtime(
+        context={"user": "u"},
+        store=InMemoryStore(),
+        stream_writer=[].append,
+        heartbeat=[].clear,
+        previous="before",
+        execution_info=INFO,
+        server_info=ServerInfo("a", "g"),
+        control=RunControl(),
+    )
+
+
+def values(runtime: Runtime[Any]) -> dict[str, Any]:
+    return {field.name: getattr(runtime, field.name) for field in fields(runtime)}
+
+
+def test_an_empty_runtime_is_harmless_to_use() -> None:
+    assert values(Runtime()) == values(DEFAULT_RUNTIME)
+    DEFAULT_RUNTIME.stream_writer("ignored")
+    DEFAULT_RUNTIME.heartbeat()
+    assert not DEFAULT_RUNTIME.drain_requested
+    assert DEFAULT_RUNTIME.drain_reason is None
+
+
+def test_values_cannot_be_changed() -> None:
+    for value, name in ((Runtime(), "store"), (INFO, "thread_id"), (ServerInfo("a", "g"), "user")):
+        with pytest.raises(FrozenInstanceError):
+            setattr(value, name, "changed")
+
+
+def test_merging_keeps_what_the_other_has_nothing_to_say_about() -> None:
+    full = full_runtime()
+    assert values(full.merge(Runtime())) == values(full)
+    assert values(Runtime().merge(full)) == values(full)
+    other = full_runtime()
+    assert values(full.merge(other)) == values(other)
+
+
+def test_overriding_replaces_also_by_none() -> None:
+    full = full_runtime()
+    changed = full.override(previous=None, control=None)
+    assert values(changed) == {**values(full), "previous": None, "control": None}
+
+
+def test_execution_info_is_patched_in_a_copy() -> None:
+    patched = Runtime(execution_info=INFO).patch_execution_info(node_attempt=2, thread_id="th")
+    assert patched.execution_info == ExecutionInfo("c", "n:t", "t", thread_id="th", node_attempt=2)
+    assert (INFO.node_attempt, INFO.thread_id, INFO.node_first_attempt_time) == (1, None, None)
+    with pytest.raises(RuntimeError, match="node_attempt"):
+        Runtime().patch_execution_info(node_attempt=2)
+
+
+def test_a_drain_requested_in_another_thread_is_seen() -> None:
+    control = RunControl()
+    runtime: Runtime[None] = Runtime(control=control)
+    assert (runtime.drain_requested, runtime.drain_reason) == (False, None)
+    requester = threading.Thread(target=control.request_drain, args=("sigterm",))
+    requester.start()
+    requester.join()
+    assert (runtime.drain_requested, runtime.drain_reason) == (True, "sigterm")
+    control.request_drain()
+    assert control.drain_reason == "shutdown"
+
+
+def test_the_running_node_finds_its_runtime() -> None:
+    runtime = full_runtime()
+    config: Any = {"configurable": {"__pregel_runtime": runtime}}
+    assert run_context.run_in_context(config, get_runtime) is runtime
+    with pytest.raises(RuntimeError, match="No node or task"):
+        get_runtime()
+
+
+def test_a_task_gets_the_runtime_of_its_run_with_its_own_fields() -> None:
+    run, writer = full_runtime(), [].append
+    task = task_runtime(run, INFO.patch(task_id="other"), writer, "saved")
+    assert type(task) is Runtime
+    assert values(task) == values(
+        run.override(execution_info=INFO.patch(task_id="other"), stream_writer=writer, previous="saved")
+    )
+
+
+def test_what_a_server_seeds_in_place_of_a_runtime_is_read_for_its_context() -> None:
+    class Seed:
+        context = "from the server"
+
+    runtime = full_runtime()
+    assert adopt_runtime(runtime) is runtime
+    assert adopt_runtime(None) is DEFAULT_RUNTIME
+    assert values(adopt_runtime(Seed())) == values(Runtime(context="from the server"))
+    assert values(adopt_runtime(object())) == values(DEFAULT_RUNTIME)
+
+
+class Proxy:
+    """A user whose attributes are all forwarded, so that it does not look like the protocol."""
+
+    def __getattr__(self, name: str) -> Any:
+        return {"identity": "me"}[name]
+
+
+class User(Proxy):
+    """A user with everything the protocol asks for."""
+
+    is_authenticated = True
+    display_name = identity = "me"
+    permissions = ()
+
+    def __getitem__(self, key: str) -> Any:
+        return self.identity
+
+    def __contains__(self, key: str) -> bool:
+        return True
+
+    def __iter__(self) -> Any:
+        return iter(())
+
+
+def test_server_info_is_read_from_configurable() -> None:
+    def read(**configurable: Any) -> ServerInfo | None:
+        return server_info_from({"configurable": configurable})
+
+    user, proxy = User(), Proxy()
+    assert isinstance(user, BaseUser)
+    assert read() is None
+    assert server_info_from({}) is None
+    assert read(assistant_id="a", graph_id="g") == ServerInfo("a", "g", None)
+    assert read(graph_id=7) == ServerInfo("", "7", None)
+    assert read(langgraph_auth_user=proxy) == ServerInfo("", "", proxy)  # type: ignore[arg-type]
+    assert read(assistant_id="a", langgraph_auth_user={"identity": "a dict has no attributes"}) == ServerInfo("a", "")
+
+
+@dataclass
+class AsDataclass:
+    key: str
+    timeout: int = 30
+
+
+class AsModel(BaseModel):
+    key: str
+    timeout: int = 30
+
+
+class AsDict(TypedDict):
+    key: str
+
+
+def test_a_dict_takes_the_form_of_the_context_schema() -> None:
+    assert coerce_context(AsDataclass, {"key": "k"}) == AsDataclass("k", 30)
+    assert coerce_context(AsModel, {"key": "k", "timeout": 1}) == AsModel(key="k", timeout=1)
+    for schema in (AsDict, None):
+        assert coerce_context(schema, {"key": "k"}) == {"key": "k"}
+    for value in (None, AsDataclass("k"), "text"):
+        assert coerce_context(AsDataclass, value) is value
+
+
+def test_a_dict_that_does_not_fit_the_context_schema_is_refused() -> None:
+    for wrong in ({}, {"key": "k", "unknown": 1}):
+        with pytest.raises(TypeError):
+            coerce_context(AsDataclass, wrong)
+    with pytest.raises(ValidationError):
+        coerce_context(AsModel, {"key": "k", "timeout": "soon"})
+
+
+def test_pydantic_can_resolve_every_annotation() -> None:
+    class Arguments(BaseModel, arbitrary_types_allowed=True):
+        server: ServerInfo
+        execution: ExecutionInfo
+        runtime: Runtime[Any]
+
+    server, runtime = ServerInfo("a", "g"), full_runtime()
+    arguments = Arguments(server=server, execution=INFO, runtime=runtime)
+    assert (arguments.server, arguments.execution, arguments.runtime) == (server, INFO, runtime)
