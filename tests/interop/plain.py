@@ -47,6 +47,27 @@ def encode(value: Any) -> Any:
     return {"!": type(value).__name__, "repr": ADDRESS.sub("", repr(value))}
 
 
+def settle(value: Any) -> Any:
+    """Undo what timing decides, in plain JSON.
+
+    Parallel tasks report their interrupts in the order in which they got there, so lists of interrupts are sorted. And a
+    message without an id gets one when it is merged into the state, which may be before or after the write that it came
+    from was stored, so ids given that way are replaced by one mark.
+    """
+    if isinstance(value, list):
+        items = [settle(item) for item in value]
+        if items and all(isinstance(item, dict) and item.get("!") == "Interrupt" for item in items):
+            items.sort(key=lambda item: json.dumps(item["value"]))
+        return items
+    if isinstance(value, dict):
+        found = {key: settle(item) for key, item in value.items()}
+        given = found.get("id")
+        if str(found.get("!")).endswith("Message") and (given is None or ID.fullmatch(str(given))):
+            found["id"] = "<given>"
+        return found
+    return value
+
+
 def blot(value: Any, *, number: bool = True) -> Any:
     """Replace ids, times and addresses in plain JSON.
 

@@ -97,7 +97,8 @@ def compare(expected: dict[str, Any], found: dict[str, Any]) -> str | None:
     if "error" in found:
         return f"no report:\n{found['error']}"
     for part in COMPARED:
-        if problem := plain.difference(plain.blot(expected[part]), plain.blot(found[part]), part):
+        sides = [plain.blot(plain.settle(report[part])) for report in (expected, found)]
+        if problem := plain.difference(*sides, part):
             trace = found.get("traceback")
             return f"{problem}\n{trace}" if trace else problem
     return None

@@ -163,7 +163,8 @@ def _stored(entries: list[Any]) -> list[Any]:
                 ),
             }
         )
-    blotted = [plain.blot({"namespace": space, "checkpoints": found}, number=False) for space, found in spaces.items()]
+    settled = [plain.settle({"namespace": space, "checkpoints": found}) for space, found in spaces.items()]
+    blotted = [plain.blot(found, number=False) for found in settled]
     return sorted(blotted, key=json.dumps)
 
 
