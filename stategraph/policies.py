@@ -5,7 +5,7 @@ The policies are data. The engine's attempt reads them; nothing here sleeps, cal
 
 import pickle
 import sys
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, Generic, Literal, NamedTuple
@@ -152,20 +152,35 @@ def _seconds(limit: float | timedelta | None, field: str) -> float | None:
     return seconds
 
 
-_FREEZE_DEPTH: Final = 10
+_CANONICAL_DEPTH: Final = 10
+
+# What the bytes of an array or image mean. Without these, arrays of different numbers have the same bytes.
+_LAYOUT: Final = ("dtype", "typecode", "format", "shape", "mode", "size")
 
 
-def _freeze(value: Any, depth: int) -> Any:
-    """A value that pickles alike for equal inputs: mappings lose their order, sequences their type."""
-    if depth <= 0 or isinstance(value, Hashable):
+def _canonical(value: Any, depth: int = _CANONICAL_DEPTH) -> Any:
+    """A value that pickles alike for equal inputs: without the order of mappings and sets.
+
+    Args:
+        value: Any input of a node.
+        depth: How many levels of containers to look into.
+
+    Returns:
+        Containers as tuples that begin with their kind; anything else as it is.
+    """
+    if depth <= 0 or isinstance(value, (str, bytes)):
         return value
     if isinstance(value, Mapping):
-        return tuple(sorted((key, _freeze(item, depth - 1)) for key, item in value.items()))
-    if isinstance(value, Sequence):
-        return tuple(_freeze(item, depth - 1) for item in value)
-    if hasattr(value, "tobytes"):
-        # Arrays: their bytes are ambiguous without the shape.
-        return type(value).__name__, value.tobytes(), getattr(value, "shape", None)
+        items = sorted(value.items(), key=lambda item: (type(item[0]).__qualname__, repr(item[0])))
+        return "mapping", *((key, _canonical(item, depth - 1)) for key, item in items)
+    if isinstance(value, Set):
+        return "set", *sorted((_canonical(item, depth - 1) for item in value), key=repr)
+    if type(value) is tuple or (isinstance(value, Sequence) and not isinstance(value, Hashable)):
+        return type(value).__qualname__, *(_canonical(item, depth - 1) for item in value)
+    if hasattr(value, "tobytes") and not isinstance(value, Hashable):
+        palette = value.getpalette() if hasattr(value, "getpalette") else None
+        layout = [str(getattr(value, name, None)) for name in _LAYOUT]
+        return type(value).__qualname__, value.tobytes(), layout, palette
     return value
 
 
@@ -173,10 +188,9 @@ def default_cache_key(*args: Any, **kwargs: Any) -> str | bytes:
     """A cache key for a call with these arguments.
 
     Returns:
-        Bytes that are equal for equal arguments, whatever the order of their mappings.
+        Bytes that are equal for equal arguments, whatever the order of their mappings and sets.
     """
-    frozen = _freeze(args, _FREEZE_DEPTH), _freeze(kwargs, _FREEZE_DEPTH)
-    return pickle.dumps(frozen, protocol=5, fix_imports=False)
+    return pickle.dumps((_canonical(args), _canonical(kwargs)), protocol=5, fix_imports=False)
 
 
 KeyFuncT = TypeVar("KeyFuncT", bound=Callable[..., str | bytes], default=Callable[..., str | bytes])
