@@ -38,8 +38,8 @@ conformance: conformance-env ## LangGraph's own tests on this engine (FILES='tes
 bench: bench-env ## Both engines side by side: the table of ratios (ARGS='--json out.json')
 	$(PYTHON) benchmarks/run.py --python $(BENCH)/bin/python $(ARGS)
 
-interop: dev-env bench-env ## Threads begun on one engine and finished on the other, both ways
-	$(DEV)/bin/python tests/interop/run.py $(ARGS)
+interop: bench-env ## Threads begun on one engine and finished on the other, both ways
+	$(PYTHON) tests/interop/run.py --python $(BENCH)/bin/python $(ARGS)
 
 lock: ## Resolve the requirements anew (needs `uv`)
 	cd requirements && for set in conformance dev bench; do \
