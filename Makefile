@@ -36,10 +36,10 @@ conformance: conformance-env ## LangGraph's own tests on this engine (FILES='tes
 	$(PYTHON) tests/conformance/run.py --python $(CONFORMANCE)/bin/python $(ARGS)
 
 bench: bench-env ## Both engines side by side: the table of ratios (ARGS='--json out.json')
-	$(PYTHON) benchmarks/run.py --python $(BENCH)/bin/python $(ARGS)
+	$(PYTHON) benchmarks/run.py --python $(CURDIR)/$(BENCH)/bin/python $(ARGS)
 
 interop: bench-env ## Threads begun on one engine and finished on the other, both ways
-	$(PYTHON) tests/interop/run.py --python $(BENCH)/bin/python $(ARGS)
+	$(PYTHON) tests/interop/run.py --python $(CURDIR)/$(BENCH)/bin/python $(ARGS)
 
 lock: ## Resolve the requirements anew (needs `uv`)
 	cd requirements && for set in conformance dev bench; do \
