@@ -339,8 +339,8 @@ def get_callback_manager_for_config(config: RunnableConfig, tags: Sequence[str] 
     """Build the callback manager that a run under `config` reports to.
 
     Args:
-        config: Its callbacks, tags and metadata go into the manager. A manager among them is used as it is, anything
-            else is completed by the handlers that the environment asks for.
+        config: Its callbacks, tags and metadata go into the manager. A manager among them is copied, anything else is
+            completed by the handlers that the environment asks for.
         tags: Further tags.
 
     Returns:
@@ -355,8 +355,8 @@ def get_async_callback_manager_for_config(
     """Build the callback manager that an async run under `config` reports to.
 
     Args:
-        config: Its callbacks, tags and metadata go into the manager. An async manager among them is used as it is,
-            anything else is completed by the handlers that the environment asks for.
+        config: Its callbacks, tags and metadata go into the manager. An async manager among them is copied, anything
+            else is completed by the handlers that the environment asks for.
         tags: Further tags.
 
     Returns:
@@ -370,8 +370,6 @@ def _callback_manager(kind: type[_ManagerT], config: RunnableConfig, tags: Seque
     metadata = config.get("metadata")
     callbacks = config.get("callbacks")
     if isinstance(callbacks, kind):
-        if not all_tags and not metadata:
-            return callbacks
         manager = callbacks.copy()
         if all_tags:
             manager.add_tags(all_tags)

@@ -290,9 +290,10 @@ def test_a_new_manager_has_the_tags_and_metadata_of_the_config(make: Any) -> Non
     assert manager.is_async == (make is get_async_callback_manager_for_config)
 
 
-def test_a_manager_in_the_config_is_used_but_not_changed() -> None:
+def test_a_manager_in_the_config_is_copied() -> None:
     manager = CallbackManager([A])
-    assert get_callback_manager_for_config({"callbacks": manager}) is manager
+    get_callback_manager_for_config({"callbacks": manager}).set_handlers([B])
+    assert manager.handlers == [A]
     extended = get_callback_manager_for_config({"callbacks": manager, "tags": ["t"], "metadata": {"m": 1}})
     assert (extended.handlers, extended.tags, extended.metadata) == ([A], ["t"], {"m": 1})
     assert (manager.tags, manager.metadata) == ([], {})
