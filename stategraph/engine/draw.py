@@ -17,11 +17,13 @@ Nobody needs this module to run a graph: import it when something is to be drawn
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Protocol
 
+from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.graph import Graph
 
 from stategraph.constants import END, START
@@ -319,12 +321,82 @@ class _Walk:
 # --- the picture ---
 
 
-def draw(plan: Plan, *, subgraphs: Mapping[str, Graph] | None = None) -> Graph:
-    """Draw a graph.
+class DrawableGraph(Protocol):
+    """What is read of a compiled graph."""
+
+    @property
+    def nodes(self) -> Mapping[str, Any]:
+        """The compiled nodes."""
+
+    @property
+    def channels(self) -> Mapping[str, Any]:
+        """The channels, and managed values if there are any."""
+
+    @property
+    def input_channels(self) -> str | Sequence[str]:
+        """Where the input goes."""
+
+    @property
+    def interrupt_before_nodes(self) -> str | Sequence[str]:
+        """Where runs stop before a node."""
+
+    @property
+    def interrupt_after_nodes(self) -> str | Sequence[str]:
+        """Where runs stop after a node."""
+
+    def get_subgraphs(self) -> Iterator[tuple[str, Any]]:
+        """The graphs that nodes run, by the names of these nodes."""
+
+    def aget_subgraphs(self) -> AsyncIterator[tuple[str, Any]]:
+        """As `get_subgraphs`."""
+
+
+def draw(graph: DrawableGraph, config: RunnableConfig | None = None, *, xray: int | bool = False) -> Graph:
+    """Draw a compiled graph.
+
+    Args:
+        graph: The graph.
+        config: Handed on to the subgraphs.
+        xray: How many levels of subgraphs are drawn in place of their nodes; True for all.
+
+    Returns:
+        langchain-core's picture of it.
+    """
+    subgraphs = dict(graph.get_subgraphs()) if xray else {}
+    deeper = _one_level_less(xray)
+    pictures = {name: subgraph.get_graph(config, xray=deeper) for name, subgraph in subgraphs.items()}
+    return picture(_plan_of_graph(graph), subgraphs=pictures)
+
+
+async def adraw(graph: DrawableGraph, config: RunnableConfig | None = None, *, xray: int | bool = False) -> Graph:
+    """As `draw`, for graphs with subgraphs that have to be asked over a network: they are asked at once."""
+    subgraphs = [item async for item in graph.aget_subgraphs()] if xray else []
+    deeper = _one_level_less(xray)
+    drawn = await asyncio.gather(*(subgraph.aget_graph(config, xray=deeper) for _, subgraph in subgraphs))
+    pictures = {name: one for (name, _), one in zip(subgraphs, drawn, strict=True)}
+    return picture(_plan_of_graph(graph), subgraphs=pictures)
+
+
+def _plan_of_graph(graph: DrawableGraph) -> Plan:
+    return plan_of(
+        graph.nodes,
+        graph.channels,
+        input_channels=graph.input_channels,
+        interrupt_before=graph.interrupt_before_nodes,
+        interrupt_after=graph.interrupt_after_nodes,
+    )
+
+
+def _one_level_less(xray: int | bool) -> int | bool:
+    return xray if isinstance(xray, bool) or xray <= 0 else xray - 1
+
+
+def picture(plan: Plan, *, subgraphs: Mapping[str, Graph] | None = None) -> Graph:
+    """Draw a plan.
 
     Args:
         plan: What to draw.
-        subgraphs: Pictures to put in place of nodes, by node name.
+        subgraphs: Pictures to put in place of nodes, by node name. They are changed.
 
     Returns:
         langchain-core's picture of it.
@@ -342,8 +414,8 @@ def draw(plan: Plan, *, subgraphs: Mapping[str, Graph] | None = None) -> Graph:
         _connect(graph, edge)
     for edge in _last_edges(walk):
         _connect(graph, edge)
-    for name, picture in (subgraphs or {}).items():
-        _insert(graph, name, picture)
+    for name, subgraph in (subgraphs or {}).items():
+        _insert(graph, name, subgraph)
     return graph
 
 
@@ -379,14 +451,14 @@ def _connect(graph: Graph, edge: _Edge) -> None:
     graph.add_edge(graph.nodes[edge.source], graph.nodes[edge.target], label, edge.dashed)
 
 
-def _insert(graph: Graph, name: str, picture: Graph) -> None:
+def _insert(graph: Graph, name: str, subgraph: Graph) -> None:
     """Put a picture in place of a node, if it has an entry and an exit to connect."""
-    if name not in graph.nodes or len(picture.nodes) < 2 or not picture.first_node() or not picture.last_node():
+    if name not in graph.nodes or len(subgraph.nodes) < 2 or not subgraph.first_node() or not subgraph.last_node():
         return
-    picture.trim_first_node()
-    picture.trim_last_node()
+    subgraph.trim_first_node()
+    subgraph.trim_last_node()
     del graph.nodes[name]
-    entry, exit_ = graph.extend(picture, prefix=name)
+    entry, exit_ = graph.extend(subgraph, prefix=name)
     for at, edge in enumerate(graph.edges):
         source = exit_.id if exit_ is not None and edge.source == name else edge.source
         target = entry.id if entry is not None and edge.target == name else edge.target

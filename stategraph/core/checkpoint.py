@@ -1,0 +1,60 @@
+"""Checkpoints as plain data, in the format of the ``langgraph-checkpoint`` package.
+
+Rules
+-----
+* A checkpoint holds the value of every channel ever written, every channel's
+  version, and which versions each node has seen; together they say what runs
+  next.
+* Format version 4. Older checkpoints are brought up to it when they are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from stategraph.constants import TASKS
+
+FORMAT_VERSION = 4
+
+Checkpoint = dict[str, Any]
+
+
+def empty(checkpoint_id: str, created_at: str) -> Checkpoint:
+    """The checkpoint before anything was written."""
+    return {
+        "v": FORMAT_VERSION,
+        "id": checkpoint_id,
+        "ts": created_at,
+        "channel_values": {},
+        "channel_versions": {},
+        "versions_seen": {},
+    }
+
+
+def detached(checkpoint: Mapping[str, Any]) -> Checkpoint:
+    """A copy that later steps do not change: containers are copied, values shared."""
+    return {
+        "v": checkpoint["v"],
+        "ts": checkpoint["ts"],
+        "id": checkpoint["id"],
+        "channel_values": checkpoint["channel_values"].copy(),
+        "channel_versions": checkpoint["channel_versions"].copy(),
+        "versions_seen": {k: v.copy() for k, v in checkpoint["versions_seen"].items()},
+        "updated_channels": checkpoint.get("updated_channels"),
+    }
+
+
+def newer_versions(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """The versions that are higher than before."""
+    if not before:
+        return dict(now)
+    null = type(next(iter(now.values())))() if now else None
+    return {k: v for k, v in now.items() if v > before.get(k, null)}
+
+
+def migrate(checkpoint: Checkpoint) -> None:
+    """Bring a checkpoint of format 1 to 3 to the current one, in place."""
+    if checkpoint["v"] < FORMAT_VERSION and checkpoint.get("pending_sends"):
+        checkpoint["channel_values"][TASKS] = checkpoint.pop("pending_sends")
+        checkpoint["channel_versions"][TASKS] = max(checkpoint["channel_versions"].values())

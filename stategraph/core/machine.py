@@ -1,0 +1,831 @@
+"""The run of a graph as a machine: told what happened, it says what to do next.
+
+The walk of a run, by status (``TRANSITIONS`` is the same as a table)::
+
+    loading --start--> planning --plan--> stepping --advance--> planning ...
+                                    \\--> done | out_of_steps | draining | interrupt_before
+                                            advance \\--> interrupt_after
+
+Rules
+-----
+* The machine is pure: time, ids and the saver's version rule are arguments,
+  and nothing here waits, locks or does I/O. One thread at a time may call it.
+* It never calls back. What the driver has to do (save, show) is put in
+  ``outbox``; the driver empties it after each call.
+* A fact nobody listens to is not recorded.
+* A task's end is recorded before its step is applied; a step is applied only
+  when all its tasks have ended; a checkpoint is stored only after the step it
+  describes was applied. So a crash at any point loses no finished task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from stategraph.constants import (
+    ERROR,
+    ERROR_SOURCE_NODE,
+    INTERRUPT,
+    MISSING,
+    NO_WRITES,
+    NULL_TASK_ID,
+    PREVIOUS,
+    RESUME,
+    TASKS,
+)
+from stategraph.core import checkpoint as checkpoints
+from stategraph.core import output, status
+from stategraph.core.plan import Planner
+from stategraph.core.program import Program
+from stategraph.core.state import NextVersion, State, count_up
+from stategraph.core.task import Call, IdMaker, Task, Write
+from stategraph.errors import EmptyInputError, NodeError, UnknownInterruptError
+from stategraph.types import Command, Send
+
+Status = Literal[
+    "loading",
+    "planning",
+    "stepping",
+    "done",
+    "out_of_steps",
+    "draining",
+    "interrupt_before",
+    "interrupt_after",
+]
+
+TRANSITIONS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
+    "loading": {"start": ("planning",)},
+    "planning": {
+        "plan": ("stepping", "done", "out_of_steps", "draining", "interrupt_before"),
+    },
+    "stepping": {"advance": ("planning", "interrupt_after")},
+    "done": {},
+    "out_of_steps": {},
+    "draining": {},
+    "interrupt_before": {},
+    "interrupt_after": {},
+}
+"""For each status the legal moves and where each may lead. The docs' diagram is made of it."""
+
+_SPECIAL_SLOTS = frozenset((ERROR, INTERRUPT, RESUME, "__scheduled__"))
+"""Writes that savers keep once per task; a later one replaces an earlier one."""
+
+
+# -- facts and requests, as the driver finds them in the outbox -------------
+
+
+@dataclass(frozen=True, slots=True)
+class SaveWrites:
+    """Request: record writes of a task for the checkpoint ``checkpoint_id``."""
+
+    checkpoint_id: str
+    task_id: str
+    writes: Sequence[Write]
+    path_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class SaveCheckpoint:
+    """Request: store a checkpoint as the child of ``parent_id`` (None: the first)."""
+
+    parent_id: str | None
+    checkpoint: checkpoints.Checkpoint
+    metadata: dict[str, Any]
+    new_versions: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ValuesChanged:
+    """Fact: the output channels changed; they still hold these values."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointReached:
+    """Fact: a step's checkpoint is made and the next tasks are known."""
+
+
+@dataclass(frozen=True, slots=True)
+class TasksPlanned:
+    """Fact: these tasks are about to run."""
+
+    tasks: Sequence[Task]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSettled:
+    """Fact: a task ended, with these writes; ``cached`` if it did not run for them."""
+
+    task: Task
+    writes: Sequence[Write]
+    cached: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PausedBare:
+    """Fact: the run paused at a breakpoint, which asks nothing."""
+
+
+Effect = (
+    SaveWrites
+    | SaveCheckpoint
+    | ValuesChanged
+    | CheckpointReached
+    | TasksPlanned
+    | TaskSettled
+    | PausedBare
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What the run's listeners want to hear."""
+
+    values: bool = False
+    settled: bool = False
+    planned: bool = False
+    checkpoints: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Thread:
+    """What a run starts from.
+
+    Attributes:
+        checkpoint: The loaded checkpoint, or an empty one.
+        metadata: Its metadata; ``{"step": -2}`` for an empty one.
+        parent_id: Id of the checkpoint before it, or None.
+        pending: The writes recorded after it, by task id.
+        stored_id: Its id if a saver returned it (or the id the run named in
+            vain); the next checkpoint's parent.
+        addressed: Whether the run named this checkpoint rather than the latest.
+        superseded: Whether the thread has moved past it.
+    """
+
+    checkpoint: checkpoints.Checkpoint
+    metadata: dict[str, Any]
+    parent_id: str | None = None
+    pending: status.Pending = field(default_factory=dict)
+    stored_id: str | None = None
+    addressed: bool = False
+    superseded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a run behaves; decided before it starts.
+
+    Attributes:
+        ns: Namespace of the run's graph within the thread; "" for a root.
+        nested: Whether the run is a node of another run.
+        saves: When checkpoints are stored: never, at each step, or at the end.
+        limit: The most steps to run.
+        output_keys: Channels that make up the output.
+        stream_keys: Channels shown as the state.
+        interrupt_before: Nodes to pause before; "*" for all.
+        interrupt_after: Nodes to pause after; "*" for all.
+        parents: Checkpoint ids of the enclosing runs by namespace.
+        new_id: Gives the id of a new checkpoint for a step's number.
+        now: Gives the time as ISO 8601.
+        next_version: The saver's version rule; None counts up.
+        strict_resume: Refuse answers that no waiting interrupt matches.
+        watch: What listeners want to hear.
+        parent: The task whose node the run is, or None.
+    """
+
+    ns: str
+    nested: bool
+    saves: Literal["never", "step", "exit"]
+    limit: int
+    output_keys: str | Sequence[str]
+    stream_keys: str | Sequence[str]
+    interrupt_before: Literal["*"] | Sequence[str]
+    interrupt_after: Literal["*"] | Sequence[str]
+    parents: dict[str, str]
+    new_id: Callable[[int], str]
+    now: Callable[[], str]
+    next_version: NextVersion | None
+    strict_resume: bool
+    watch: Watch
+    parent: Task | None
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """How a run begins.
+
+    Attributes:
+        input: The caller's input: a value, a ``Command``, or None to continue.
+        resuming: Whether an enclosing run said that this one continues; None
+            if there is none to say so.
+        same_run: Whether the loaded checkpoint was made by the run of the same id.
+        own_checkpoint_named: Whether the caller named this namespace's checkpoint.
+        resume_map: Answers by interrupt id handed down by an enclosing run.
+    """
+
+    input: Any
+    resuming: bool | None = None
+    same_run: bool = False
+    own_checkpoint_named: bool = False
+    resume_map: dict[str, Any] | None = None
+
+
+class Machine:
+    """One run of a program.
+
+    Attributes:
+        status: Where the run is; see ``TRANSITIONS``.
+        state: The run's channels.
+        tasks: The step's tasks by id, in the order they were planned.
+        outbox: What the driver still has to do, in order.
+        resuming: Whether the run continues an earlier one.
+        child_resuming: What runs inside the step's tasks are told about
+            resuming; None once the first step is over.
+        replay_id: Checkpoint before which subgraphs look for theirs when the
+            run replays history; None otherwise.
+        resume_map: Answers by interrupt id, or None.
+    """
+
+    __slots__ = (
+        "_ids",
+        "_output_set",
+        "_planner",
+        "_previous_versions",
+        "_fresh",
+        "_unsaved",
+        "_written",
+        "checkpoint",
+        "child_resuming",
+        "interrupts",
+        "metadata",
+        "outbox",
+        "parent_id",
+        "pending",
+        "program",
+        "replay_id",
+        "replaying",
+        "resuming",
+        "settings",
+        "state",
+        "status",
+        "step",
+        "stop",
+        "stored_id",
+        "tasks",
+        "thread",
+        "unknown_inputs",
+        "updated",
+        "values_seen",
+    )
+
+    def __init__(
+        self, program: Program, thread: Thread, settings: Settings, id_prefix: str
+    ) -> None:
+        """Args: id_prefix: 20 random hexadecimal digits for the ids of unsaved tasks."""
+        self.program = program
+        self.thread = thread
+        self.settings = settings
+        self.checkpoint = thread.checkpoint
+        self.metadata = thread.metadata
+        self.parent_id = thread.parent_id
+        self.stored_id = thread.stored_id
+        self.pending = thread.pending
+        self.state = State(program, self.checkpoint, settings.next_version or count_up)
+        self._previous_versions = dict(self.state.versions)
+        self.step: int = thread.metadata["step"] + 1
+        self.stop = self.step + settings.limit + 1
+        self.tasks: dict[str, Task] = {}
+        self.outbox: list[Effect] = []
+        self.interrupts: list[Any] = []
+        self.unknown_inputs: list[str] = []
+        self.updated: set[str] | None = None
+        self.values_seen = False
+        self.resuming = False
+        self.replaying = False
+        self.replay_id: str | None = None
+        self.child_resuming: bool | None = None
+        self.status: Status = "loading"
+        # Whether `updated` stems from a step this run applied, so that the nodes
+        # it triggers need no check of versions.
+        self._fresh = False
+        # Whether a checkpoint waits for the end of the run to be stored.
+        self._unsaved = False
+        self._written: set[str] = set()
+        keys = settings.output_keys
+        self._output_set = frozenset((keys,) if isinstance(keys, str) else keys)
+        self._ids = IdMaker(id_prefix)
+        if settings.saves != "never":
+            self._ids.anchor(self.checkpoint["id"], self.checkpoint["v"])
+        self._planner = Planner(
+            self.state,
+            self._ids,
+            settings.ns,
+            settings.parent,
+            self.pending,
+            None,
+            self.step,
+            self.stop,
+        )
+
+    # -- starting --------------------------------------------------------
+
+    def start(self, start: Start) -> None:
+        """Take the run's input, or the answers it continues with.
+
+        Raises:
+            EmptyInputError: If there is neither input nor anything to continue.
+            RuntimeError: If the input answers interrupts but nothing is saved,
+                or does not say which of several it answers.
+            UnknownInterruptError: If answers match no waiting interrupt and
+                strict resuming is on.
+        """
+        command = start.input if isinstance(start.input, Command) else None
+        loaded = self.checkpoint.get("updated_channels")
+        self.updated = set(loaded) if loaded else None
+        self.resuming = self._is_resuming(start, command)
+        travelling = self._is_travelling(start, command)
+        self.replaying = travelling or self.thread.superseded
+        self._planner.resume_map = start.resume_map
+        if travelling:
+            self._drop_pending(RESUME)
+        forks = (
+            self.resuming
+            and travelling
+            and (self.metadata.get("source") not in ("update", "fork") or self.thread.superseded)
+        )
+        if command is not None:
+            self._take_command(command, forks)
+        self._apply_null_writes()
+        replay_bound = None
+        if self.resuming:
+            self.state.mark_all_seen(INTERRUPT)
+            if forks:
+                if self.metadata.get("source") in ("update", "fork"):
+                    replay_bound = self.parent_id
+                self._drop_pending(INTERRUPT)
+                self._make_checkpoint({"source": "fork"})
+            self._values_changed()
+        elif not self._take_input(start.input) and start.resuming is None:
+            raise EmptyInputError(f"Received no input for {self.program.input_channels}")
+        self.child_resuming = start.resuming if self.settings.nested else self.resuming
+        if travelling and not self.settings.nested:
+            self.replay_id = replay_bound or self._replay_point()
+        self.status = "planning"
+
+    def _replay_point(self) -> str:
+        if self.metadata.get("source") in ("update", "fork") and self.parent_id:
+            return self.parent_id
+        return str(self.checkpoint["id"])
+
+    def _is_resuming(self, start: Start, command: Command[Any] | None) -> bool:
+        if not self.state.versions:
+            return False
+        if start.resuming is not None:
+            return start.resuming
+        return (
+            start.input is None
+            or command is not None
+            or (start.same_run and not self.settings.nested)
+        )
+
+    def _is_travelling(self, start: Start, command: Command[Any] | None) -> bool:
+        """Whether the run replays from a checkpoint instead of answering at it."""
+        if not self.thread.addressed:
+            return False
+        if self.settings.nested and start.own_checkpoint_named:
+            return True
+        answers = command is not None and command.resume is not None
+        return not (answers or start.resuming)
+
+    def _drop_pending(self, channel: str) -> None:
+        for task_id in list(self.pending):
+            kept = [w for w in self.pending[task_id] if w[0] != channel]
+            if kept:
+                self.pending[task_id] = kept
+            else:
+                del self.pending[task_id]
+
+    def _take_command(self, command: Command[Any], forks: bool) -> None:
+        by_id = command.resume is not None and self._check_resume(command.resume)
+        writes: dict[str, list[Write]] = {}
+        for task_id, channel, value in output.command_writes(command):
+            if not (by_id and channel == RESUME):
+                writes.setdefault(task_id, []).append((channel, value))
+        if not writes and not by_id:
+            raise EmptyInputError("Received empty Command input")
+        for task_id, task_writes in writes.items():
+            if forks:
+                # The fork's own checkpoint holds these; the one it starts from may
+                # have other children, which must not see them.
+                self.pending.setdefault(task_id, []).extend(task_writes)
+            else:
+                self.record(task_id, task_writes)
+
+    def _check_resume(self, answers: Any) -> bool:
+        """Check a resume value; returns whether it names interrupts by id."""
+        if self.settings.saves == "never":
+            raise RuntimeError("Cannot use Command(resume=...) without checkpointer")
+        strict = (
+            self.settings.strict_resume
+            and not self.settings.nested
+            and not self.thread.superseded
+        )
+        waiting = status.waiting_ids(self.pending)
+        if isinstance(answers, dict) and all(map(is_interrupt_id, answers)):
+            unknown = sorted(answers.keys() - waiting)
+            if strict and not answers:
+                raise UnknownInterruptError(
+                    "The resume map names no interrupt",
+                    reason="empty_map",
+                    pending_ids=sorted(waiting),
+                )
+            if strict and unknown:
+                raise UnknownInterruptError(
+                    f"Unknown or already-consumed interrupt: {unknown[0]}",
+                    reason="not_pending",
+                    interrupt_ids=unknown,
+                    pending_ids=sorted(waiting),
+                )
+            self._planner.resume_map = answers
+            return True
+        if len(waiting) > 1:
+            message = (
+                "When there are multiple pending interrupts, you must specify the interrupt id "
+                "when resuming. Docs: https://docs.langchain.com/oss/python/langgraph/interrupts"
+                "#handling-multiple-interrupts."
+            )
+            if strict:
+                raise UnknownInterruptError(
+                    message, reason="ambiguous", pending_ids=sorted(waiting)
+                )
+            raise RuntimeError(message)
+        return False
+
+    @property
+    def resume_map(self) -> dict[str, Any] | None:
+        """Answers by interrupt id, for this run and those inside it."""
+        return self._planner.resume_map
+
+    def _apply_null_writes(self) -> None:
+        writes = self.pending.get(NULL_TASK_ID)
+        if writes:
+            updated = self.state.apply((), [w for w in writes if w[0] != RESUME])
+            if self.updated is not None:
+                self.updated |= updated
+
+    def _take_input(self, value: Any) -> bool:
+        writes = output.input_writes(self.program.input_channels, value, self.unknown_inputs)
+        if not writes:
+            return False
+        # Unfinished tasks of the step before are dropped; their triggers count as seen.
+        dropped: list[Task] = []
+        if self.state.versions:
+            self._sync_planner()
+            dropped = self._planner.next_tasks(self.updated)
+        self.updated = self.state.apply(dropped, writes)
+        self._fresh = True
+        self._make_checkpoint({"source": "input"})
+        return True
+
+    # -- stepping --------------------------------------------------------
+
+    def plan(self, *, drain: bool = False) -> bool:
+        """Find the next step's tasks.
+
+        Args:
+            drain: Stop before running anything, if there is anything to run.
+
+        Returns:
+            Whether there are tasks to run; otherwise ``status`` says why not.
+        """
+        if self.step > self.stop:
+            self._prepare()
+            self.status = "out_of_steps"
+            return False
+        self._prepare()
+        if not self.tasks:
+            self.status = "done"
+            return False
+        if self.pending and not self.replaying:
+            for task in list(self.tasks.values()):
+                self._restore(task)
+            self._restart_handlers()
+        if self.settings.interrupt_before and self._breaks_at(self.settings.interrupt_before):
+            self.status = "interrupt_before"
+            return False
+        if drain:
+            self.status = "draining"
+            return False
+        if self.settings.watch.planned:
+            self.outbox.append(TasksPlanned(tuple(self.tasks.values())))
+        for task in self.tasks.values():
+            if task.writes:
+                self._settled(task, task.writes, cached=True)
+        self.status = "stepping"
+        return True
+
+    def _prepare(self) -> None:
+        self._sync_planner()
+        tasks = self._planner.next_tasks(self.updated, fresh=self._fresh)
+        self.tasks = {task.id: task for task in tasks}
+        if self.settings.watch.checkpoints and self.settings.saves != "never":
+            self.outbox.append(CheckpointReached())
+
+    def _sync_planner(self) -> None:
+        planner = self._planner
+        planner.pending = self.pending
+        planner.step = self.step
+        planner.stop = self.stop
+
+    def unfinished(self) -> list[Task]:
+        """The step's tasks that still have to run."""
+        return [task for task in self.tasks.values() if not task.writes]
+
+    def _restore(self, task: Task) -> None:
+        """Give a task back the output recorded for it, so that it does not run again."""
+        recorded = self.pending.get(task.id)
+        if recorded:
+            task.writes.extend(status.of(recorded).output)
+
+    def _restart_handlers(self) -> None:
+        """Start the error handlers of tasks that failed before the run was cut off."""
+        for task_id, writes in list(self.pending.items()):
+            task = self.tasks.get(task_id)
+            if task is None or not any(channel == ERROR_SOURCE_NODE for channel, _ in writes):
+                continue
+            error = status.of(writes).error
+            if error is not None and task.node is not None and task.node.error_handler:
+                task.writes.append((ERROR, error))
+                self.handle_failure(task, error)
+
+    def handle_failure(self, failed: Task, error: BaseException) -> Task | None:
+        """Plan the node that handles a failed task.
+
+        Returns:
+            The task to run, already finished if its output was recorded; None
+            if the failed node has no handler.
+        """
+        name = failed.node.error_handler if failed.node is not None else None
+        if not name or name not in self.program.nodes:
+            return None
+        self._sync_planner()
+        task = self._planner.handler(
+            failed, self.program.nodes[name], NodeError(node=failed.name, error=error)
+        )
+        if task is not None:
+            self.tasks[task.id] = task
+            if not self.replaying:
+                self._restore(task)
+        return task
+
+    def call(self, caller: Task, index: int, call: Call) -> Task:
+        """Plan the task for a function that a running task calls.
+
+        Returns:
+            The task; finished already if its output was recorded.
+        """
+        self._sync_planner()
+        task = self._planner.called(caller, index, call)
+        if self.settings.watch.planned:
+            self.outbox.append(TasksPlanned((task,)))
+        self.tasks[task.id] = task
+        if not self.replaying:
+            self._restore(task)
+        return task
+
+    # -- what became of a task ------------------------------------------
+
+    def finished(self, task: Task) -> None:
+        """A task ended well; its writes are in ``task.writes``."""
+        writes = task.writes
+        if not writes or all(channel in status.CONTROL for channel, _ in writes):
+            writes.append((NO_WRITES, None))
+        self._record_task(task, writes, cached=False)
+
+    def reused(self, task: Task) -> None:
+        """A task's writes were taken from a cache; it need not run."""
+        self._record_task(task, task.writes, cached=True)
+
+    def interrupted(self, task: Task, interrupts: Sequence[Any]) -> None:
+        """A task asked something and waits for the answer."""
+        if interrupts:
+            writes: list[Write] = [(INTERRUPT, interrupts)]
+            writes.extend(w for w in task.writes if w[0] == RESUME)
+            self.record(task.id, writes, task)
+
+    def failed(self, task: Task, error: BaseException, *, handled: bool = False) -> None:
+        """A task failed.
+
+        Args:
+            task: The task.
+            error: What it raised.
+            handled: Whether another node will handle the failure.
+        """
+        task.writes.append((ERROR, error))
+        if handled:
+            task.writes.append((ERROR_SOURCE_NODE, task.name))
+        self.record(task.id, task.writes, task)
+
+    def _record_task(self, task: Task, writes: list[Write], *, cached: bool) -> None:
+        # A lone task of an unsaved run needs no record: nothing can cut in before
+        # its step is applied.
+        if self.settings.saves == "never" and len(self.tasks) == 1 and not task.is_call:
+            self._settled(task, writes, cached=cached)
+        else:
+            self.record(task.id, writes, task, cached=cached)
+
+    def record(
+        self, task_id: str, writes: Sequence[Write], task: Task | None = None, *, cached: bool = False
+    ) -> None:
+        """Record writes of the open step and ask for them to be saved.
+
+        Args:
+            task_id: Whose writes; the null id for a command's.
+            writes: The writes; nothing happens if empty.
+            task: The task, if it is one of this step's.
+            cached: Whether they were not produced by running.
+        """
+        if not writes:
+            return
+        self._written.add(task_id)
+        if all(channel in _SPECIAL_SLOTS for channel, _ in writes):
+            writes = list({channel: (channel, value) for channel, value in writes}.values())
+        before = self.pending.pop(task_id, [])
+        if task_id == NULL_TASK_ID:
+            # Savers number regular writes by position, so the special ones, which a
+            # later command replaces, go last.
+            before = [w for w in before if w[0] not in _SPECIAL_SLOTS]
+            writes = before + sorted(writes, key=lambda w: w[0] in _SPECIAL_SLOTS)
+        self.pending[task_id] = list(writes)
+        if self.settings.saves == "step":
+            self.outbox.append(
+                SaveWrites(
+                    self.checkpoint["id"],
+                    task_id,
+                    self._storable(writes),
+                    task.path_key if task is not None else "",
+                )
+            )
+        if task is not None:
+            self._settled(task, writes, cached=cached)
+
+    def _storable(self, writes: Sequence[Write]) -> list[Write]:
+        untracked = self.program.untracked
+        if not untracked:
+            return list(writes)
+        return [
+            (channel, self._without_untracked(value) if channel == TASKS else value)
+            for channel, value in writes
+            if channel not in untracked
+        ]
+
+    def _without_untracked(self, packet: Any) -> Any:
+        if not (isinstance(packet, Send) and isinstance(packet.arg, dict)):
+            return packet
+        kept = {k: v for k, v in packet.arg.items() if k not in self.program.untracked}
+        return Send(packet.node, kept, timeout=packet.timeout)
+
+    def _settled(self, task: Task, writes: Sequence[Write], *, cached: bool) -> None:
+        if task.node is not None and task.node.hidden:
+            return
+        first = writes[0][0]
+        if first == INTERRUPT:
+            if task.is_call:
+                return
+            self.interrupts.extend(output.interrupts_in(writes))
+            self.values_seen = True
+        if self.settings.watch.settled:
+            self.outbox.append(TaskSettled(task, tuple(writes), cached))
+
+    # -- ending a step ---------------------------------------------------
+
+    def advance(self) -> None:
+        """Apply the step: every task of it has ended."""
+        tasks = self._in_order()
+        self.updated = self.state.apply(tasks)
+        self._fresh = True
+        self.child_resuming = None
+        self._output_updated(self.updated)
+        self.pending = {}
+        self.replaying = False
+        self._make_checkpoint({"source": "loop"})
+        self.status = "planning"
+        if self.settings.interrupt_after and self._breaks_at(self.settings.interrupt_after):
+            if self.settings.watch.checkpoints:
+                self._prepare()
+            else:
+                self._sync_planner()
+                self.tasks = {t.id: t for t in self._planner.next_tasks(self.updated)}
+            self.status = "interrupt_after"
+
+    def _in_order(self) -> Sequence[Task]:
+        tasks = list(self.tasks.values())
+        return tasks if len(tasks) < 2 else sorted(tasks, key=lambda t: t.path_key)
+
+    def _output_updated(self, updated: Iterable[str]) -> None:
+        if not self._output_set.isdisjoint(updated):
+            self._values_changed()
+
+    def _values_changed(self) -> None:
+        self.values_seen = True
+        if self.settings.watch.values:
+            self.outbox.append(ValuesChanged())
+
+    def _breaks_at(self, names: Literal["*"] | Sequence[str]) -> bool:
+        """Whether the run should pause at one of the current tasks."""
+        if not self.state.changed_since_seen_by(INTERRUPT):
+            return False
+        tasks = self.tasks.values()
+        if names == "*":
+            return any(t.node is None or not t.node.hidden for t in tasks)
+        return any(t.name in names for t in tasks)
+
+    def pause(self) -> None:
+        """The run pauses: show what the finished tasks of the open step changed."""
+        if self.pending and any(task.writes for task in self.tasks.values()):
+            self._output_updated(self.state.apply(self._in_order()))
+        if self.status in ("interrupt_before", "interrupt_after"):
+            self.outbox.append(PausedBare())
+
+    # -- checkpoints -----------------------------------------------------
+
+    def _make_checkpoint(self, metadata: dict[str, Any]) -> None:
+        settings = self.settings
+        metadata["step"] = self.step
+        metadata["parents"] = settings.parents
+        self.metadata = metadata
+        if settings.saves == "never":
+            self.step += 1
+            return
+        if settings.saves == "step":
+            self._store(settings.new_id(self.step))
+        else:
+            self.checkpoint = {**self.checkpoint, "id": settings.new_id(self.step)}
+            self._unsaved = True
+        self._ids.anchor(self.checkpoint["id"], checkpoints.FORMAT_VERSION)
+        self.step += 1
+
+    def _store(self, checkpoint_id: str) -> None:
+        """Freeze the channels under a new id and ask for the result to be saved."""
+        values = self.state.freeze()
+        if self.program.untracked and TASKS in values:
+            values[TASKS] = [self._without_untracked(packet) for packet in values[TASKS]]
+        self.checkpoint = {
+            "v": checkpoints.FORMAT_VERSION,
+            "ts": self.settings.now(),
+            "id": checkpoint_id,
+            "channel_values": values,
+            "channel_versions": self.state.versions,
+            "versions_seen": self.state.seen,
+            "updated_channels": None if self.updated is None else sorted(self.updated),
+        }
+        versions = dict(self.state.versions)
+        self.outbox.append(
+            SaveCheckpoint(
+                self.stored_id,
+                checkpoints.detached(self.checkpoint),
+                self.metadata,
+                checkpoints.newer_versions(self._previous_versions, versions),
+            )
+        )
+        self._previous_versions = versions
+        self.parent_id = self.stored_id
+        self.stored_id = checkpoint_id
+
+    def close(self) -> None:
+        """The run is over, well or not: save what waited for the end."""
+        if self.settings.saves != "exit":
+            return
+        if self._unsaved:
+            self._store(self.checkpoint["id"])
+            self._unsaved = False
+        for task_id, writes in self.pending.items():
+            if task_id in self._written:
+                task = self.tasks.get(task_id)
+                self.outbox.append(
+                    SaveWrites(
+                        self.checkpoint["id"],
+                        task_id,
+                        self._storable(writes),
+                        task.path_key if task is not None else "",
+                    )
+                )
+
+    def previous(self) -> Any:
+        """The value an entrypoint saved for its next run, or None."""
+        channels = self.state.channels
+        if PREVIOUS not in self.program.specs or not channels.has_value(PREVIOUS):
+            return None
+        channel = channels[PREVIOUS]
+        value = channel.checkpoint()
+        return None if value is MISSING else value
+
+
+def is_interrupt_id(key: Any) -> bool:
+    """Whether a key of a resume map has the form of an interrupt's id (XXH3-128, hex)."""
+    return (
+        isinstance(key, str)
+        and len(key) == 32
+        and all(c in "0123456789abcdef" for c in key)
+    )

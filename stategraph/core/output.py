@@ -1,0 +1,172 @@
+"""From writes and channels to what a caller is shown.
+
+Rules
+-----
+* ``values`` is the state after a step; ``updates`` is what each task wrote,
+  keyed by node name.
+* A node that ran several times in a step shows a list; one that wrote nothing
+  shows None.
+* A function that ran as a task shows what it returned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from stategraph.constants import ERROR, INTERRUPT, MISSING, NULL_TASK_ID, RESUME, RETURN, START, TASKS
+from stategraph.core import status
+from stategraph.core.task import Task, Write
+from stategraph.errors import InvalidUpdateError
+from stategraph.types import Command, PregelTask, Send
+
+
+def command_writes(command: Command[Any]) -> Iterator[tuple[str, str, Any]]:
+    """What a command given as a run's input writes, as (task id, channel, value).
+
+    Raises:
+        InvalidUpdateError: If the command addresses a parent graph.
+        TypeError: If ``goto`` holds anything but node names and ``Send``.
+    """
+    if command.graph == Command.PARENT:
+        raise InvalidUpdateError("There is no parent graph")
+    goto = command.goto
+    for target in goto if isinstance(goto, (tuple, list)) else (goto,):
+        if isinstance(target, Send):
+            yield NULL_TASK_ID, TASKS, target
+        elif isinstance(target, str):
+            yield NULL_TASK_ID, f"branch:to:{target}", START
+        else:
+            raise TypeError(f"In Command.goto, expected Send/str, got {type(target).__name__}")
+    if command.resume is not None:
+        yield NULL_TASK_ID, RESUME, command.resume
+    if command.update:
+        for channel, value in command._update_as_tuples():
+            yield NULL_TASK_ID, channel, value
+
+
+def input_writes(
+    channels: str | Sequence[str], value: Any, unknown: list[str]
+) -> list[Write]:
+    """What the input of a run writes.
+
+    Args:
+        channels: The input channel, or the list of them.
+        value: The input; None writes nothing.
+        unknown: Collects keys that are no input channel; they are left out.
+
+    Raises:
+        TypeError: If the graph takes several channels and the input is no dict.
+    """
+    if value is None:
+        return []
+    if isinstance(channels, str):
+        return [(channels, value)]
+    if not isinstance(value, dict):
+        raise TypeError(f"Expected chunk to be a dict, got {type(value).__name__}")
+    writes = []
+    for key, item in value.items():
+        if key in channels:
+            writes.append((key, item))
+        else:
+            unknown.append(key)
+    return writes
+
+
+def update_of(writes: Sequence[Write], keys: str | frozenset[str]) -> list[Any]:
+    """What one task's writes look like in the ``updates`` stream, none to many entries."""
+    for channel, value in writes:
+        if channel == RETURN:
+            return [value]
+    if isinstance(keys, str):
+        return [value for channel, value in writes if channel == keys]
+    shown = [write for write in writes if write[0] in keys]
+    if not shown:
+        return []
+    merged = dict(shown)
+    return [merged] if len(merged) == len(shown) else [{c: v} for c, v in shown]
+
+
+def updates(
+    task: Task, writes: Sequence[Write], keys: str | frozenset[str], *, cached: bool
+) -> dict[str, Any] | None:
+    """The ``updates`` chunk of a task, or None for a hidden, failed or waiting one."""
+    if writes[0][0] in (ERROR, INTERRUPT):
+        return None
+    entries = update_of(writes, keys)
+    chunk: dict[str, Any] = {
+        task.name: entries if len(entries) > 1 else entries[0] if entries else None
+    }
+    if cached:
+        chunk["__metadata__"] = {"cached": cached}
+    return chunk
+
+
+def fold(writes: Iterable[Write]) -> dict[str, Any]:
+    """Writes as a dict; several to one channel become ``{"$writes": [...]}``."""
+    folded: dict[str, Any] = {}
+    for channel, value in writes:
+        before = folded.get(channel)
+        if before is None:
+            folded[channel] = value
+        elif (
+            isinstance(before, dict)
+            and isinstance(before.get("$writes"), list)
+        ):
+            before["$writes"].append(value)
+        else:
+            folded[channel] = {"$writes": [before, value]}
+    return folded
+
+
+def interrupts_in(writes: Iterable[Write]) -> tuple[Any, ...]:
+    """The interrupts among a task's writes."""
+    found: list[Any] = []
+    for channel, value in writes:
+        if channel == INTERRUPT:
+            found.extend(value if isinstance(value, (list, tuple)) else (value,))
+    return tuple(found)
+
+
+def described_tasks(
+    tasks: Iterable[Task],
+    pending: Mapping[str, list[Write]],
+    states: Mapping[str, Any],
+    output_keys: str | Sequence[str],
+    *,
+    live: bool = False,
+) -> tuple[PregelTask, ...]:
+    """Tasks of a step with what is recorded about each.
+
+    Args:
+        tasks: The step's tasks.
+        pending: Recorded writes by task id.
+        states: For tasks that run a graph of their own: its state, or the
+            config to look it up with.
+        output_keys: The channels a result is made of.
+        live: Show only interrupts that still wait, not all that were raised.
+    """
+    described = []
+    for task in tasks:
+        known = status.of(pending.get(task.id, ()))
+        described.append(
+            PregelTask(
+                task.id,
+                task.name,
+                task.path,
+                known.error,
+                known.waiting if live else known.interrupts,
+                states.get(task.id),
+                _result(known.output, output_keys) if known.output else None,
+            )
+        )
+    return tuple(described)
+
+
+def _result(output: Sequence[Write], keys: str | Sequence[str]) -> Any:
+    returned = next((value for channel, value in output if channel == RETURN), MISSING)
+    if returned is not MISSING:
+        return returned
+    if isinstance(keys, str):
+        return fold(w for w in output if w[0] == keys).get(keys)
+    return fold(w for w in output if w[0] in keys)

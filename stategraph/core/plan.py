@@ -1,0 +1,201 @@
+"""Which tasks come next.
+
+Rules
+-----
+* Pending ``Send`` packets first, in their order; then, sorted by name, every
+  node that a channel newer than the node has seen starts.
+* If the channels updated by the last step are known, only the nodes they
+  trigger are looked at.
+* Nodes of a step that read the same channels the same way share one read; each
+  gets a shallow copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from copy import copy
+from dataclasses import dataclass, field
+from typing import Any
+
+from stategraph.constants import MISSING, NS_END, NS_SEP, PULL, PUSH, TASKS
+from stategraph.core.program import Node
+from stategraph.core.state import State
+from stategraph.core.status import Pending
+from stategraph.core.task import Call, IdMaker, Task, path_key, pull_id
+from stategraph.types import Send
+
+PUSH_TRIGGER = (PUSH,)
+
+
+@dataclass(slots=True)
+class Planner:
+    """Makes the tasks of one run.
+
+    Attributes:
+        state: The run's channels.
+        ids: Makes task ids.
+        ns: Namespace of the run's graph within its thread; "" for the root.
+        parent: The task whose node the run is, or None for a root run.
+        pending: Recorded writes of the open step, by task id.
+        resume_map: Answers by interrupt id, or None.
+        step: Number of the step being planned.
+        stop: The last step's number allowed by the recursion limit.
+        dropped: Problems with packets that were left out, for the log.
+    """
+
+    state: State
+    ids: IdMaker
+    ns: str
+    parent: Task | None
+    pending: Pending
+    resume_map: dict[str, Any] | None
+    step: int
+    stop: int
+    dropped: list[str] = field(default_factory=list)
+
+    def next_tasks(self, updated: Iterable[str] | None, *, fresh: bool = False) -> list[Task]:
+        """The tasks of the next step, in the order they are started.
+
+        Args:
+            updated: Channels updated by the last step, or None if not known.
+            fresh: True when ``updated`` was just returned by applying a step,
+                so that a node it triggers need not be checked again.
+        """
+        tasks = self._packets()
+        state = self.state
+        program = state.program
+        if updated:
+            triggers = program.triggers
+            names: set[str] = set()
+            for channel in updated:
+                if channel in triggers:
+                    names.update(triggers[channel])
+            candidates: Iterable[str] = names if len(names) < 2 else sorted(names)
+        elif state.versions:
+            candidates, fresh = program.nodes, False
+        else:
+            candidates = ()
+        inputs: dict[Any, Any] = {}
+        for name in candidates:
+            node = program.nodes[name]
+            if fresh or state.triggers(node):
+                task = self._pull(node, inputs)
+                if task is not None:
+                    tasks.append(task)
+        return tasks
+
+    def _packets(self) -> list[Task]:
+        channels = self.state.channels
+        if TASKS not in self.state.program.specs or not channels.has_value(TASKS):
+            return []
+        channel = channels[TASKS]
+        if not channel.is_available():
+            return []
+        tasks = []
+        for index, packet in enumerate(channel.get()):
+            task = self._packet(index, packet)
+            if task is not None:
+                tasks.append(task)
+        return tasks
+
+    def _packet(self, index: int, packet: Any) -> Task | None:
+        if not isinstance(packet, Send):
+            self.dropped.append(f"Ignoring invalid packet type {type(packet)} in pending sends")
+            return None
+        node = self.state.program.nodes.get(packet.node)
+        if node is None:
+            self.dropped.append(f"Ignoring unknown node name {packet.node} in pending sends")
+            return None
+        if not node.runs:
+            return None
+        ns = self._child_ns(self.ns, node.name)
+        task_id = self.ids.make(ns, str(self.step), node.name, PUSH, str(index))
+        task = self._task(task_id, node.name, node, (PUSH, index, False), PUSH_TRIGGER, ns)
+        task.input = packet.arg
+        task.timeout = packet.timeout
+        return task
+
+    def _pull(self, node: Node, inputs: dict[Any, Any]) -> Task | None:
+        ns = self._child_ns(self.ns, node.name)
+        task_id = pull_id(self.ids, ns, self.step, node)
+        task = self._task(task_id, node.name, node, (PULL, node.name), node.triggers, ns)
+        try:
+            task.input = self._input(node, task, inputs)
+        except Exception as exc:
+            exc.add_note(f"Before task with name '{node.name}' and path '{task.path[:3]}'")
+            raise
+        if task.input is MISSING or not node.runs:
+            return None
+        return task
+
+    def _input(self, node: Node, task: Task, inputs: dict[Any, Any]) -> Any:
+        key = (node.mapper, node.reads)
+        if key in inputs:
+            return copy(inputs[key])
+        value = self.state.node_input(node, task)
+        if value is not MISSING:
+            if node.mapper is not None:
+                value = node.mapper(value)
+            inputs[key] = value
+        return value
+
+    def called(self, caller: Task, index: int, call: Call) -> Task:
+        """The task for a function that ``caller`` calls.
+
+        Args:
+            caller: The running task.
+            index: The call's number among the caller's calls.
+            call: What to run.
+        """
+        ns = self._child_ns(caller.ns, call.name)
+        task_id = self.ids.make(
+            ns, str(self.step), call.name, PUSH, path_key(caller.path), str(index)
+        )
+        path = (PUSH, caller.path, index, True)
+        task = self._task(task_id, call.name, None, path, PUSH_TRIGGER, ns, caller)
+        task.parent_ns = caller.ns
+        task.call = call
+        task.body = call.body
+        task.input = call.input
+        task.timeout = call.timeout
+        return task
+
+    def handler(self, failed: Task, node: Node, error: Any) -> Task | None:
+        """The task that handles another one's failure, or None if it runs nothing."""
+        if not node.runs:
+            return None
+        ns = self._child_ns(failed.ns, node.name)
+        task_id = self.ids.make(
+            ns, str(self.step), node.name, PUSH, "node_error_handler", failed.id
+        )
+        path = (*failed.path[:3], "node_error_handler", False)
+        task = self._task(task_id, node.name, node, path, PUSH_TRIGGER, ns, failed)
+        task.parent_ns = failed.ns
+        task.input = failed.input
+        task.error = error
+        return task
+
+    def _task(
+        self,
+        task_id: str,
+        name: str,
+        node: Node | None,
+        path: tuple[Any, ...],
+        triggers: tuple[str, ...],
+        ns: str,
+        parent: Task | None = None,
+    ) -> Task:
+        task = Task(
+            task_id, name, node, path, triggers, f"{ns}{NS_END}{task_id}", self.step, self.stop
+        )
+        task.parent_ns = self.ns
+        task.parent = parent or self.parent
+        if self.pending:
+            task.load_answers(self.pending, self.resume_map)
+        elif self.parent is not None or parent is not None:
+            task.pending = self.pending
+        return task
+
+    @staticmethod
+    def _child_ns(ns: str, name: str) -> str:
+        return f"{ns}{NS_SEP}{name}" if ns else name

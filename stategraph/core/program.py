@@ -1,0 +1,120 @@
+"""A compiled graph as plain data: what the machine reads on every step.
+
+Rules
+-----
+* A program never changes once built; a run only reads it.
+* Everything that can be known before a run starts (who a channel triggers,
+  which channels react to the end of a step) is a table here, so that no step
+  ever loops over all nodes or all channels.
+* What a node *does* is opaque to the core: ``Node.body`` belongs to the
+  driver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stategraph.constants import TAG_HIDDEN
+from stategraph.core.channels import (
+    reacts_to_consume,
+    reacts_to_empty_update,
+    reacts_to_finish,
+)
+from stategraph.core.channels.base import BaseChannel
+from stategraph.core.channels.untracked import UntrackedValue
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One node of a program.
+
+    Attributes:
+        name: Unique within the program.
+        triggers: Channels whose update starts the node, sorted.
+        reads: Channels and managed values the node's input is made of; a
+            single string means the bare value of that channel.
+        mapper: Turns the read values into the node's input, or None.
+        tags: Tags given to the node's runs.
+        runs: False for a node without anything to execute.
+        error_handler: Node to start when this one fails, or None.
+        has_subgraphs: Whether the node holds a graph with checkpoints of its own.
+        body: The driver's record of how to execute the node.
+    """
+
+    name: str
+    triggers: tuple[str, ...]
+    reads: tuple[str, ...] | str
+    mapper: Callable[[Any], Any] | None
+    tags: tuple[str, ...]
+    runs: bool
+    error_handler: str | None
+    has_subgraphs: bool
+    body: Any
+
+    @property
+    def hidden(self) -> bool:
+        """Whether streams leave this node out."""
+        return TAG_HIDDEN in self.tags
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A compiled graph.
+
+    Attributes:
+        nodes: Nodes by name.
+        specs: Empty channels by name, the templates a run thaws its state from.
+        managed: Managed values by name: anything with ``get(task) -> value``.
+        triggers: For each channel the nodes its update starts.
+        input_channels: Where the input of a run is written.
+        reacts_to_empty: Channels to tell of a step that did not write them.
+        reacts_to_finish: Channels to tell that nothing is left to run.
+        reacts_to_consume: Channels to tell that a node they triggered has run.
+        untracked: Channels that never reach a checkpoint.
+    """
+
+    nodes: Mapping[str, Node]
+    specs: Mapping[str, BaseChannel[Any, Any, Any]]
+    managed: Mapping[str, Any]
+    triggers: Mapping[str, tuple[str, ...]]
+    input_channels: str | Sequence[str]
+    reacts_to_empty: frozenset[str]
+    reacts_to_finish: tuple[str, ...]
+    reacts_to_consume: frozenset[str]
+    untracked: frozenset[str]
+
+
+def build(
+    nodes: Mapping[str, Node],
+    specs: Mapping[str, BaseChannel[Any, Any, Any]],
+    managed: Mapping[str, Any],
+    input_channels: str | Sequence[str],
+) -> Program:
+    """Index nodes and channels into a program.
+
+    Args:
+        nodes: Nodes by name.
+        specs: Channel templates by name.
+        managed: Managed values by name.
+        input_channels: The channel, or the list of channels, a run's input goes to.
+
+    Returns:
+        The program.
+    """
+    triggers: dict[str, list[str]] = {}
+    for node in nodes.values():
+        for channel in node.triggers:
+            triggers.setdefault(channel, []).append(node.name)
+    return Program(
+        nodes=nodes,
+        specs=specs,
+        managed=managed,
+        triggers={channel: tuple(names) for channel, names in triggers.items()},
+        input_channels=input_channels,
+        reacts_to_empty=frozenset(k for k, c in specs.items() if reacts_to_empty_update(type(c))),
+        reacts_to_finish=tuple(k for k, c in specs.items() if reacts_to_finish(type(c))),
+        reacts_to_consume=frozenset(k for k, c in specs.items() if reacts_to_consume(type(c))),
+        untracked=frozenset(k for k, c in specs.items() if isinstance(c, UntrackedValue)),
+    )

@@ -1,0 +1,275 @@
+"""One execution of a node, and the notes kept about it.
+
+Rules
+-----
+* A task's id is a digest of where and when it runs (checkpoint, namespace,
+  step, name, what started it), so the same unfinished step planned again, in
+  another process or by LangGraph 1.2, gives the same ids. Pending writes and
+  interrupts are matched by them.
+* Writes of a step are applied in the order of the tasks' paths, whatever
+  order the tasks finish in.
+* ``interrupt()`` calls are matched to answers by their position in the task.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import sha1
+from typing import TYPE_CHECKING, Any
+
+from xxhash import xxh3_128_hexdigest
+
+from stategraph.constants import NULL_TASK_ID, PULL, RESUME
+from stategraph.types import interrupt_id
+
+if TYPE_CHECKING:
+    from stategraph.core.program import Node
+
+Write = tuple[str, Any]
+"""A channel's name and the value to write there."""
+
+_LAZY_COUNTER = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A function that a running task asked to have run as a task of its own.
+
+    Attributes:
+        func: The function.
+        input: Its positional and keyword arguments.
+        retry_policy: When to try again, or None.
+        cache_policy: How to reuse results, or None.
+        callbacks: Listeners for the call's run, or None.
+        timeout: Limit for one attempt, or None.
+        name: The name of the task.
+        body: The driver's record of how to execute it.
+    """
+
+    func: Callable[..., Any]
+    input: tuple[tuple[Any, ...], dict[str, Any]]
+    retry_policy: Any
+    cache_policy: Any
+    callbacks: Any
+    timeout: Any
+    name: str
+    body: Any
+
+
+class Task:
+    """One execution of a node: what it reads, what it wants to write.
+
+    It is also the task's scratchpad (the counters and answers behind
+    ``interrupt()``, managed values and nested calls).
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "attempt",
+        "body",
+        "cache_key",
+        "call",
+        "config",
+        "error",
+        "fresh",
+        "id",
+        "input",
+        "name",
+        "node",
+        "ns",
+        "null_resume",
+        "parent",
+        "parent_ns",
+        "path",
+        "pending",
+        "resume",
+        "settled",
+        "step",
+        "stop",
+        "timeout",
+        "triggers",
+        "writes",
+        "_calls",
+        "_interrupts",
+        "_subgraphs",
+        "_path_key",
+    )
+
+    def __init__(
+        self,
+        id: str,
+        name: str,
+        node: Node | None,
+        path: tuple[Any, ...],
+        triggers: Sequence[str],
+        ns: str,
+        step: int,
+        stop: int,
+    ) -> None:
+        self.id = id
+        self.name = name
+        self.node = node
+        self.path = path
+        self.triggers = triggers
+        self.ns = ns
+        self.step = step
+        self.stop = stop
+        self.body: Any = node.body if node is not None else None
+        self.writes: list[Write] = []
+        self.input: Any = None
+        self.parent: Any = None
+        self.parent_ns = ""
+        self.call: Call | None = None
+        self.error: Any = None
+        self.timeout: Any = None
+        self.resume: list[Any] = []
+        self.null_resume: Write | None = None
+        self.pending: dict[str, list[Write]] | None = None
+        self.fresh: dict[str, tuple[int, Any, bool]] | None = None
+        self.config: Any = None
+        self.cache_key: Any = None
+        self.attempt = 1
+        self.settled = False
+        self._calls: itertools.count[int] | None = None
+        self._interrupts: itertools.count[int] | None = None
+        self._subgraphs: itertools.count[int] | None = None
+        self._path_key: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Task({self.name!r}, id={self.id!r}, path={self.path!r})"
+
+    @property
+    def path_key(self) -> str:
+        """The sort key of the path, which is also how savers store it."""
+        key = self._path_key
+        if key is None:
+            key = self._path_key = path_key(self.path)
+        return key
+
+    @property
+    def is_call(self) -> bool:
+        """Whether another task called it (its interrupts belong to the caller)."""
+        return self.call is not None
+
+    def call_counter(self) -> int:
+        """Number the calls the task makes to other tasks, from 0."""
+        if self._calls is None:
+            with _LAZY_COUNTER:
+                self._calls = self._calls or itertools.count()
+        return next(self._calls)
+
+    def interrupt_counter(self) -> int:
+        """Number the task's ``interrupt()`` calls, from 0."""
+        if self._interrupts is None:
+            with _LAZY_COUNTER:
+                self._interrupts = self._interrupts or itertools.count()
+        return next(self._interrupts)
+
+    def subgraph_counter(self) -> int:
+        """Number the graphs the task runs, from 0."""
+        if self._subgraphs is None:
+            with _LAZY_COUNTER:
+                self._subgraphs = self._subgraphs or itertools.count()
+        return next(self._subgraphs)
+
+    def restart(self) -> None:
+        """Forget what the last attempt wrote and asked, before another one."""
+        # A new list: an attempt that was given up may still write to the old one.
+        self.writes = []
+        self.fresh = None
+        self._interrupts = None
+
+    def get_null_resume(self, consume: bool = False) -> Any:
+        """The answer of a resume that names no interrupt, or None.
+
+        Args:
+            consume: Whether the answer is used up by this call.
+        """
+        if self.null_resume is None:
+            parent = self.parent
+            return None if parent is None else parent.get_null_resume(consume)
+        if consume:
+            waiting = (self.pending or {}).get(NULL_TASK_ID, [])
+            for i, write in enumerate(waiting):
+                if write is self.null_resume:
+                    del waiting[i]
+                    return write[1]
+            return None
+        return self.null_resume[1]
+
+    def load_answers(
+        self, pending: dict[str, list[Write]], resume_map: dict[str, Any] | None
+    ) -> None:
+        """Take the answers waiting for this task from the pending writes.
+
+        Args:
+            pending: Pending writes by task id; also where an answer that names
+                no interrupt is taken from later.
+            resume_map: Answers by interrupt id, or None.
+        """
+        self.pending = pending
+        self.null_resume = next((w for w in pending.get(NULL_TASK_ID, ()) if w[0] == RESUME), None)
+        for channel, value in pending.get(self.id, ()):
+            if channel == RESUME:
+                self.resume = value if isinstance(value, list) else [value]
+                break
+        if resume_map:
+            # Checkpoints of older versions gave all of a task's interrupts the first id.
+            for index in (len(self.resume), 0):
+                key = interrupt_id(self.ns, index)
+                if key in resume_map:
+                    self.resume.append(resume_map[key])
+                    break
+
+
+def path_key(path: Any) -> str:
+    """Spell a task's path so that comparing strings orders tasks.
+
+    >>> path_key(("__pregel_pull", "a"))
+    '~__pregel_pull, a'
+    """
+    if isinstance(path, (tuple, list)):
+        return "~" + ", ".join(map(path_key, path))
+    return f"{path:010d}" if isinstance(path, int) else str(path)
+
+
+class IdMaker:
+    """Makes task ids.
+
+    With a saver, ids follow the rule of LangGraph's checkpoints (version 2 and
+    later: XXH3-128; version 1: SHA-1). Without one nothing can refer to a task
+    after the run, so a counter behind a random prefix will do.
+    """
+
+    __slots__ = ("_base", "_count", "_prefix", "_version")
+
+    def __init__(self, prefix: str) -> None:
+        """Args: prefix: 20 random hexadecimal digits, for runs without a saver."""
+        self._prefix = f"{prefix[:8]}-{prefix[8:12]}-{prefix[12:16]}-{prefix[16:20]}-"
+        self._count = itertools.count()
+        self._base: bytes | None = None
+        self._version = 4
+
+    def anchor(self, checkpoint_id: str, version: int) -> None:
+        """Derive the ids from a checkpoint from now on."""
+        self._base = bytes.fromhex(checkpoint_id.replace("-", ""))
+        self._version = version
+
+    def make(self, *parts: str) -> str:
+        """The id for a task described by ``parts``."""
+        if self._base is None:
+            return self._prefix + f"{next(self._count):012x}"
+        data = self._base + "".join(parts).encode()
+        if self._version > 1:
+            h = xxh3_128_hexdigest(data)
+        else:
+            h = sha1(data, usedforsecurity=False).hexdigest()
+        return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:32]}"
+
+
+def pull_id(ids: IdMaker, ns: str, step: int, node: Node) -> str:
+    """The id of the task that runs ``node`` because a channel was updated."""
+    return ids.make(ns, str(step), node.name, PULL, *node.triggers)

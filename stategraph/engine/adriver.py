@@ -1,0 +1,379 @@
+"""The async driver: performs what the machine of a run asks for, on one event loop.
+
+Rules
+-----
+* A step with one task is awaited in place, in a context of its own, without an
+  asyncio task. Several tasks, or a caller who wants to hear events while a node
+  runs, get asyncio tasks; the driver owns them and awaits every one it cancels.
+* Cancelling the run cancels its tasks, then records and stores what they
+  reached before the cancellation leaves the driver.
+* Everything here happens on the loop's thread. A sync node in a worker thread
+  that calls a task hands the call over to the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import Future
+from contextvars import Context, copy_context
+from typing import Any
+
+from langgraph.checkpoint.base import CheckpointTuple
+
+from stategraph.constants import CONFIG_KEY_CHECKPOINT_ID
+from stategraph.core.task import Task
+from stategraph.engine import attempt, leaving, stepping
+from stategraph.engine.call import SyncAsyncFuture
+from stategraph.engine.config import patch_configurable
+from stategraph.engine.execution import Execution, Lookup
+from stategraph.engine.saving import AsyncSaves
+from stategraph.engine.stepping import StepEnd
+from stategraph.errors import GraphInterrupt
+
+_Ended = tuple[Task, BaseException | None]
+_Answer = asyncio.Future[Any] | Future[Any]
+
+
+async def drive(execution: Execution, callbacks: Any) -> AsyncIterator[Any]:
+    """As the sync driver's ``drive``."""
+    async for shown in AsyncDriver(execution).run(callbacks):
+        yield shown
+
+
+async def find(execution: Execution, lookup: Lookup) -> tuple[CheckpointTuple | None, bool]:
+    """Fetch the checkpoint a run starts from, and whether the thread has moved past it."""
+    saver = execution.saver
+    assert saver is not None
+    if lookup.how == "replay" and lookup.replay is not None:
+        return await lookup.replay.aget_checkpoint(execution.ns, saver, lookup.config), False
+    found = await saver.aget_tuple(lookup.config)
+    if lookup.how != "id" or found is None:
+        return found, False
+    latest = await saver.aget_tuple(
+        patch_configurable(lookup.config, {CONFIG_KEY_CHECKPOINT_ID: None})
+    )
+    return found, latest is not None and latest.checkpoint["id"] != found.checkpoint["id"]
+
+
+class AsyncDriver:
+    """Drives one run; see the module."""
+
+    def __init__(self, execution: Execution) -> None:
+        self._execution = execution
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+        self._inbox: deque[_Ended] = deque()
+        self._news = asyncio.Event()
+        self._running: dict[asyncio.Task[Any], Task] = {}
+        self._called: set[asyncio.Task[Any]] = set()
+
+    async def run(self, callbacks: Any) -> AsyncIterator[Any]:
+        """See :func:`drive`."""
+        execution = self._execution
+        lookup = execution.lookup()
+        if lookup is None:
+            execution.load(None, "none", False)
+        else:
+            found, superseded = await find(execution, lookup)
+            execution.load(found, lookup.how, superseded)
+        calls = execution.save_calls()
+        if calls is not None:
+            execution.saves = AsyncSaves(calls)
+        execution.on_call = self._call
+        if execution.eager:
+            execution.wake = self._wake
+        try:
+            execution.start(callbacks)
+            execution.flush()
+            await _maybe(execution.lifecycle("resume"))
+            async for shown in self._steps():
+                yield shown
+        except BaseException as error:
+            if not await self._leave(error):
+                raise
+        else:
+            await self._leave(None)
+        for shown in execution.shown():
+            yield shown
+        leaving.raise_unless_finished(execution)
+
+    def _wake(self) -> None:
+        if threading.get_ident() == self._thread:
+            self._news.set()
+        else:
+            self._loop.call_soon_threadsafe(self._news.set)
+
+    async def _steps(self) -> AsyncIterator[Any]:
+        execution = self._execution
+        machine, control = execution.machine, execution.control
+        while machine.plan(drain=control is not None and control.drain_requested):
+            execution.flush()
+            tasks = machine.unfinished()
+            if execution.cache is not None:
+                await self._look_in_cache(tasks)
+                tasks = machine.unfinished()
+            if execution.chunks:
+                for shown in execution.shown():
+                    yield shown
+            end = StepEnd()
+            if len(tasks) == 1 and not execution.eager and execution.engine.step_timeout is None:
+                tasks = await self._alone(tasks[0], end)
+                if end.error is not None or end.late is not None:
+                    # Let the caller see this task's end before its failure.
+                    for shown in execution.shown():
+                        yield shown
+            if tasks or self._called:
+                async for shown in self._together(tasks, end):
+                    yield shown
+            end.conclude()
+            self._called.clear()
+            machine.advance()
+            execution.flush()
+            saves = execution.saves
+            if saves is not None and (execution.durability == "sync" or saves.crowded):
+                await saves.wait()
+            if machine.status == "interrupt_after":
+                break
+        execution.flush()
+        if machine.status in ("interrupt_before", "interrupt_after"):
+            raise GraphInterrupt()
+
+    async def _leave(self, error: BaseException | None) -> bool:
+        """Stop what runs, store what waited for the end; returns whether the run paused rather than failed."""
+        # In a task of its own, so that cancelling the run again does not cut it short.
+        leaving_task = self._loop.create_task(self._left(error))
+        try:
+            return await asyncio.shield(leaving_task)
+        except asyncio.CancelledError as cancelled:
+            if not leaving_task.done():
+                # Whoever cancelled may wait for the rest, to close a connection after it.
+                cancelled.args = (*cancelled.args, leaving_task)
+            raise
+
+    async def _left(self, error: BaseException | None) -> bool:
+        execution = self._execution
+        execution.wake = None
+        await self._stop_running()
+        leaving.close(execution, error)
+        if execution.saves is not None:
+            try:
+                await execution.saves.wait()
+            except BaseException:
+                if error is None or isinstance(error, GraphInterrupt):
+                    raise
+        interrupts = leaving.asked(execution, error)
+        if interrupts is None:
+            return False
+        await _maybe(execution.lifecycle("interrupt", interrupts))
+        leaving.pause(execution)
+        return True
+
+    async def _stop_running(self) -> None:
+        """Cancel and await the tasks that still run; record how they ended."""
+        running = [*self._running, *self._called]
+        for running_task in running:
+            running_task.cancel()
+        if running:
+            await asyncio.wait(running)
+        while self._inbox:
+            task, error = self._inbox.popleft()
+            stepping.settle(self._execution, task, error)
+        self._running.clear()
+
+    # -- one step ----------------------------------------------------------
+
+    async def _alone(self, task: Task, end: StepEnd) -> list[Task]:
+        """Run a step's only task in place; returns the handler of its failure, if a node handles it."""
+        execution = self._execution
+        try:
+            await attempt.arun(execution, task)
+        except asyncio.CancelledError as cancelled:
+            stepping.settle(execution, task, cancelled)
+            raise
+        except Exception as error:
+            handler = stepping.settle(execution, task, error)
+            if handler is None and not stepping.handled(task, error):
+                end.add(error)
+            await self._before_handler(handler)
+            return [] if handler is None else [handler]
+        stepping.settle(execution, task, None)
+        await self._to_cache(task)
+        return []
+
+    async def _together(self, tasks: list[Task], end: StepEnd) -> AsyncIterator[Any]:
+        """Run tasks beside each other until all have ended or one has failed."""
+        execution = self._execution
+        limit = execution.max_concurrency or len(tasks) + 1
+        timeout = execution.engine.step_timeout
+        deadline = None if timeout is None else self._loop.time() + timeout
+        waiting = deque(task for task in tasks if not task.writes)
+        while (waiting or self._running or self._calls_open()) and end.error is None:
+            while waiting and len(self._running) < limit:
+                self._start(waiting.popleft())
+            await self._next(deadline)
+            while self._inbox and end.error is None:
+                await self._take(self._inbox.popleft(), end, waiting)
+            if execution.chunks:
+                for shown in execution.shown():
+                    yield shown
+        for shown in execution.shown():
+            yield shown
+
+    async def _next(self, deadline: float | None) -> None:
+        if self._inbox or self._execution.chunks:
+            return
+        self._news.clear()
+        if deadline is None:
+            await self._news.wait()
+            return
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._news.wait()
+        except TimeoutError:
+            raise TimeoutError("Timed out") from None
+
+    def _start(self, task: Task) -> None:
+        started = self._loop.create_task(attempt.arun(self._execution, task), name=task.name)
+        self._running[started] = task
+        started.add_done_callback(self._ended)
+
+    def _ended(self, ended: asyncio.Task[Any]) -> None:
+        task = self._running.pop(ended)
+        error = asyncio.CancelledError() if ended.cancelled() else ended.exception()
+        self._inbox.append((task, error))
+        self._news.set()
+
+    async def _take(self, ended: _Ended, end: StepEnd, waiting: deque[Task]) -> None:
+        task, error = ended
+        handler = stepping.settle(self._execution, task, error)
+        if error is None:
+            await self._to_cache(task)
+        elif handler is not None:
+            await self._before_handler(handler)
+            if not handler.writes:
+                waiting.append(handler)
+        elif not stepping.handled(task, error):
+            end.add(error)
+
+    async def _before_handler(self, handler: Task | None) -> None:
+        # The failure has to be durable before its handler acts on it.
+        if handler is not None and self._execution.saves is not None:
+            await self._execution.saves.wait()
+
+    # -- calls from a task to another ---------------------------------------
+
+    def _calls_open(self) -> bool:
+        return any(not called.done() for called in self._called)
+
+    def _call(self, caller: Task, func: Callable[..., Any], input: Any, **options: Any) -> _Answer:
+        """Start a function as a task of the current step; what ``@task`` functions call."""
+        if threading.get_ident() == self._thread:
+            answer: _Answer = self._loop.create_future()
+            self._begin_call(answer, copy_context(), caller, func, input, options)
+        else:
+            # A sync function in a worker thread: it may block on the answer.
+            answer = SyncAsyncFuture()
+            self._loop.call_soon_threadsafe(
+                self._begin_call, answer, copy_context(), caller, func, input, options
+            )
+        return answer
+
+    def _begin_call(
+        self,
+        answer: _Answer,
+        context: Context,
+        caller: Task,
+        func: Callable[..., Any],
+        input: Any,
+        options: dict[str, Any],
+    ) -> None:
+        execution = self._execution
+        try:
+            task = stepping.plan_call(
+                execution,
+                caller,
+                func,
+                input,
+                options.get("retry_policy"),
+                options.get("cache_policy"),
+                options.get("callbacks"),
+                options.get("timeout"),
+            )
+            execution.flush()
+        except BaseException as error:  # noqa: BLE001  the caller's to handle
+            _answer(answer, None, error)
+            return
+        called = self._loop.create_task(
+            self._run_called(task, answer), name=task.name, context=context
+        )
+        self._called.add(called)
+        called.add_done_callback(self._call_ended)
+
+    def _call_ended(self, called: asyncio.Task[Any]) -> None:
+        if not called.cancelled():
+            called.exception()
+        self._news.set()
+
+    async def _run_called(self, task: Task, answer: _Answer) -> None:
+        execution = self._execution
+        try:
+            if execution.cache is not None:
+                await self._look_in_cache([task])
+            if task.writes:
+                value = stepping.result_of(task)
+            else:
+                value = await self._finish_call(task)
+        except BaseException as error:
+            _answer(answer, None, error)
+            if isinstance(error, asyncio.CancelledError):
+                raise
+        else:
+            _answer(answer, value, None)
+
+    async def _finish_call(self, task: Task) -> Any:
+        execution = self._execution
+        try:
+            value = await attempt.arun(execution, task)
+        except BaseException as error:
+            stepping.settle(execution, task, error)
+            raise
+        stepping.settle(execution, task, None)
+        await self._to_cache(task)
+        return value
+
+    # -- cache ---------------------------------------------------------------
+
+    async def _look_in_cache(self, tasks: list[Task]) -> None:
+        execution = self._execution
+        keys = stepping.cache_keys(execution, tasks)
+        if keys and execution.cache is not None:
+            stepping.take_cached(execution, keys, await execution.cache.aget(tuple(keys)))
+
+    async def _to_cache(self, task: Task) -> None:
+        if task.cache_key is None:
+            return
+        entry = stepping.to_cache(task)
+        if entry is not None and self._execution.cache is not None:
+            await self._execution.cache.aset(entry)
+
+
+def _answer(answer: _Answer, value: Any, error: BaseException | None) -> None:
+    if answer.done():
+        return
+    if error is None:
+        answer.set_result(value)
+    elif isinstance(answer, asyncio.Future) and isinstance(error, asyncio.CancelledError):
+        answer.cancel()
+    else:
+        answer.set_exception(error)
+        if isinstance(answer, asyncio.Future):
+            # A caller that never awaits the answer is no reason for a warning.
+            answer.exception()
+
+
+async def _maybe(awaitable: Awaitable[Any] | None) -> None:
+    if awaitable is not None:
+        await awaitable

@@ -1,0 +1,288 @@
+"""One task, tried until it succeeds or its policies give up.
+
+Rules
+-----
+* An attempt starts with no writes; the interrupts it answers count from the
+  first again. What a subgraph in it had finished is resumed, not repeated.
+* The first policy that matches a failure decides: attempts, then
+  ``min(max_interval, initial_interval * backoff_factor ** (attempt - 1))``
+  seconds, plus up to one second of jitter.
+* Interrupts and commands for a parent graph are no failures.
+* A task runs in a copy of the driver's context. A sync function of an async
+  run gets a thread; a sync router does not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Sequence
+from contextvars import copy_context
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.runnables import Runnable
+from langchain_core.runnables.config import var_child_runnable_config
+
+from stategraph.constants import NS_SEP, RETURN
+from stategraph.core.task import Task
+from stategraph.engine import threads, timeouts
+from stategraph.engine.body import Body
+from stategraph.engine.callable import CallPlan, no_sync_function
+from stategraph.engine.config import recast_checkpoint_ns
+from stategraph.engine.context import await_in_context
+from stategraph.engine.scope import TaskScope
+from stategraph.engine.validate import sync_timeout_unsupported
+from stategraph.errors import GraphBubbleUp, NodeCancelledError, ParentCommand
+from stategraph.types import Command, RetryPolicy, TimeoutPolicy
+
+if TYPE_CHECKING:
+    from stategraph.engine.execution import Execution
+
+logger = logging.getLogger(__name__)
+
+
+def policies_of(execution: Execution, task: Task) -> Sequence[RetryPolicy]:
+    """The retry policies that apply to a task."""
+    if task.call is not None and task.call.retry_policy:
+        return task.call.retry_policy  # type: ignore[no-any-return]
+    return task.body.retry_policy or execution.retry_policy
+
+
+def limit_of(task: Task) -> TimeoutPolicy | None:
+    """The time limits that apply to a task's attempts."""
+    limit: TimeoutPolicy | None = task.timeout if task.timeout is not None else task.body.timeout
+    return limit
+
+
+def matches(policy: RetryPolicy, error: Exception) -> bool:
+    """Whether a policy retries this error.
+
+    Raises:
+        TypeError: If ``retry_on`` is neither an exception class, nor a sequence of
+            them, nor a predicate.
+    """
+    retry_on = policy.retry_on
+    if isinstance(retry_on, Sequence):
+        return isinstance(error, tuple(retry_on))
+    if isinstance(retry_on, type) and issubclass(retry_on, Exception):
+        return isinstance(error, retry_on)
+    if callable(retry_on):
+        return bool(retry_on(error))
+    raise TypeError(
+        "retry_on must be an Exception class, a list or tuple of Exception classes, or a callable"
+    )
+
+
+def delay_before_retry(
+    policies: Sequence[RetryPolicy], error: Exception, attempts: int
+) -> float | None:
+    """Seconds to wait before the next attempt, or None to give up.
+
+    Args:
+        policies: The task's policies.
+        error: What the last attempt failed with.
+        attempts: How many attempts have failed.
+    """
+    policy = next((p for p in policies if matches(p, error)), None)
+    if policy is None or attempts >= policy.max_attempts:
+        return None
+    grown = policy.initial_interval * policy.backoff_factor ** (attempts - 1)
+    return min(policy.max_interval, grown) + (random.uniform(0, 1) if policy.jitter else 0)
+
+
+def _after_failure(execution: Execution, task: Task, error: Exception) -> float:
+    """Prepare the next attempt; returns the seconds to wait before it, or raises the error."""
+    error.add_note(f"During task with name '{task.name}' and id '{task.id}'")
+    policies = policies_of(execution, task)
+    delay = delay_before_retry(policies, error, task.attempt) if policies else None
+    if delay is None:
+        raise error
+    logger.info(
+        "Retrying task %s after %.2f seconds (attempt %d) after %s %s",
+        task.name,
+        delay,
+        task.attempt,
+        type(error).__name__,
+        error,
+        exc_info=error,
+    )
+    task.attempt += 1
+    return delay
+
+
+def _parent_ns(ns: str) -> str:
+    """The namespace of the graph around a task's own; numbers of repeated calls are no levels."""
+    parts = ns.split(NS_SEP)
+    for _ in range(2):
+        while parts and parts[-1].isdigit():
+            parts.pop()
+        if _ == 0 and parts:
+            parts.pop()
+    return NS_SEP.join(parts)
+
+
+def _take_command(task: Task, scope: TaskScope, bubble: ParentCommand) -> None:
+    """Write a command that addresses this graph; send any other on its way, and raise it."""
+    command: Command[Any] = bubble.args[0]
+    if command.graph in (task.ns, recast_checkpoint_ns(task.ns), task.name):
+        for writer in task.body.command_writers:
+            writer.invoke(command, scope.config)
+        return
+    if command.graph == Command.PARENT:
+        bubble.args = (replace(command, graph=_parent_ns(task.ns)),)
+    raise bubble
+
+
+# -- sync ---------------------------------------------------------------------
+
+
+def run(execution: Execution, task: Task) -> Any:
+    """Run a task to its end; its writes are in ``task.writes``.
+
+    Returns:
+        What the node's work returned.
+
+    Raises:
+        GraphBubbleUp: If it waits for an answer, or addresses another graph.
+        ValueError: If it has a time limit, which needs an async run.
+        BaseException: What it failed with.
+    """
+    if limit_of(task) is not None:
+        raise sync_timeout_unsupported(task.name)
+    started_at = None
+    while True:
+        scope = execution.scope(task, started_at)
+        try:
+            return _once(execution, task, scope)
+        except ParentCommand as bubble:
+            _take_command(task, scope, bubble)
+            return None
+        except GraphBubbleUp:
+            raise
+        except asyncio.CancelledError as error:
+            # Nothing cancels a sync node from outside: its own code raised this.
+            raise NodeCancelledError(task.name) from error
+        except Exception as error:
+            delay = _after_failure(execution, task, error)
+        started_at = started_at or time.time()
+        time.sleep(delay)
+        task.restart()
+
+
+def _once(execution: Execution, task: Task, scope: TaskScope) -> Any:
+    body: Body = task.body
+    if execution.traced or body.writers is None:
+        return body.runnable.invoke(task.input, scope.config)
+    return copy_context().run(_direct, body, task.input, scope)
+
+
+def _direct(body: Body, value: Any, scope: TaskScope) -> Any:
+    var_child_runnable_config.set(scope.config)
+    if body.work is not None:
+        plan = body.plan
+        if plan is None:
+            value = body.work.invoke(value, scope.config)
+        elif plan.func is None:
+            raise no_sync_function(plan.name)
+        elif plan.is_plain:
+            value = _resolve(plan, plan.func(value), value, scope)
+        else:
+            value = _resolve(plan, _call(plan, plan.func, value, scope), value, scope)
+    for writer in body.writers or ():
+        writer.write_into(value, scope)
+    return value
+
+
+def _call(plan: CallPlan, func: Any, value: Any, scope: TaskScope) -> Any:
+    if plan.explode:
+        args, kwargs = value
+        return func(*args, **{**kwargs, **plan.arguments(scope.config)})
+    return func(value, **plan.arguments(scope.config))
+
+
+def _resolve(plan: CallPlan, result: Any, value: Any, scope: TaskScope) -> Any:
+    """A function may return a Runnable to be run in its place."""
+    if result is None or type(result) is dict or not plan.recurse or not isinstance(result, Runnable):
+        return result
+    return result.invoke(value, scope.config)
+
+
+# -- async --------------------------------------------------------------------
+
+
+async def arun(execution: Execution, task: Task) -> Any:
+    """As :func:`run`, for async runs; time limits apply."""
+    started_at = None
+    limit = limit_of(task)
+    while True:
+        scope = execution.scope(task, started_at)
+        try:
+            if limit is not None:
+                return await timeouts.run(execution, task, scope, limit, partial(_aonce, execution))
+            return await _aonce(execution, task, scope)
+        except ParentCommand as bubble:
+            _take_command(task, scope, bubble)
+            return None
+        except GraphBubbleUp:
+            raise
+        except asyncio.CancelledError as error:
+            current = asyncio.current_task()
+            if current is not None and current.cancelling() == 0:
+                # Nobody asked this task to stop: the node's own code raised it.
+                raise NodeCancelledError(task.name) from error
+            raise
+        except Exception as error:
+            delay = _after_failure(execution, task, error)
+        started_at = started_at or time.time()
+        await asyncio.sleep(delay)
+        task.restart()
+
+
+async def _aonce(execution: Execution, task: Task, scope: TaskScope) -> Any:
+    body: Body = task.body
+    if execution.traced or body.writers is None:
+        if not execution.streams_nodes:
+            return await body.runnable.ainvoke(task.input, scope.config)
+        async for _ in body.runnable.astream(task.input, scope.config):
+            pass
+        return next((value for channel, value in task.writes if channel == RETURN), None)
+    return await await_in_context(copy_context(), _adirect(body, task.input, scope))
+
+
+async def _adirect(body: Body, value: Any, scope: TaskScope) -> Any:
+    var_child_runnable_config.set(scope.config)
+    if body.work is not None:
+        plan = body.plan
+        if plan is None:
+            value = await body.work.ainvoke(value, scope.config)
+        elif plan.afunc is not None:
+            if plan.is_plain:
+                result = await plan.afunc(value)
+            else:
+                result = await _call(plan, plan.afunc, value, scope)
+            value = await _aresolve(plan, result, value, scope)
+        else:
+            call = partial(_call, plan, plan.func, value, scope)
+            loop = asyncio.get_running_loop()
+            result = await loop.run_in_executor(threads.pool(), copy_context().run, call)
+            value = await _aresolve(plan, result, value, scope)
+    if body.awaits:
+        for writer in body.writers or ():
+            if writer.needs_await:
+                await writer.awrite_into(value, scope)  # type: ignore[attr-defined]
+            else:
+                writer.write_into(value, scope)
+    else:
+        for writer in body.writers or ():
+            writer.write_into(value, scope)
+    return value
+
+
+async def _aresolve(plan: CallPlan, result: Any, value: Any, scope: TaskScope) -> Any:
+    if result is None or type(result) is dict or not plan.recurse or not isinstance(result, Runnable):
+        return result
+    return await result.ainvoke(value, scope.config)

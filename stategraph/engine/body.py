@@ -1,0 +1,148 @@
+"""How a node is executed: everything about it that can be known before a run.
+
+Rules
+-----
+* A signature is inspected once, when the program is built.
+* A node whose work is a plain function and whose writers are ours is called
+  directly when nobody traces; everything else goes through its Runnable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from langchain_core.runnables import Runnable
+
+from stategraph.constants import CACHE_NS_WRITES
+from stategraph.core import program as programs
+from stategraph.core.channels.base import BaseChannel
+from stategraph.core.program import Node, Program
+from stategraph.engine.call import DYNAMIC, identifier
+from stategraph.engine.callable import CallPlan, RunnableSeq, plan_call
+from stategraph.engine.node import DEFAULT_BOUND, PregelNode
+from stategraph.engine.write import BranchWriter, ChannelWrite, FastWriter
+from stategraph.types import CachePolicy, RetryPolicy, TimeoutPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """The executable part of a node, or of a function called as a task.
+
+    Attributes:
+        runnable: Work and writers as one Runnable, for traced runs.
+        work: The work alone; None for a node that only writes.
+        plan: How to call the work directly; None if it has to be invoked.
+        writers: The writers for direct use; None if one is a foreign Runnable.
+        command_writers: What turns a ``Command`` for this graph into writes.
+        awaits: Whether a writer has to be awaited.
+        retry_policy: When to try again; empty for the graph's own policy.
+        cache_policy: How to reuse results; None for the graph's own policy.
+        timeout: Limits of an attempt, or None.
+        tags: Tags for the task's runs.
+        metadata: Metadata for the task's runs, or None.
+        cache_ns: Where results are cached.
+    """
+
+    runnable: Runnable[Any, Any]
+    work: Runnable[Any, Any] | None
+    plan: CallPlan | None
+    writers: tuple[FastWriter, ...] | None
+    command_writers: Sequence[Runnable[Any, Any]]
+    awaits: bool
+    retry_policy: Sequence[RetryPolicy]
+    cache_policy: CachePolicy[Any] | None
+    timeout: TimeoutPolicy | None
+    tags: tuple[str, ...]
+    metadata: Mapping[str, Any] | None
+    cache_ns: tuple[str, ...]
+
+    @property
+    def direct(self) -> bool:
+        """Whether the work can be called without its Runnable."""
+        return self.writers is not None
+
+
+def of_node(name: str, node: PregelNode) -> Body | None:
+    """Compile a node; None if there is nothing to execute."""
+    runnable = node.node
+    if runnable is None:
+        return None
+    writers = node.fast_writers
+    work = None if node.bound is DEFAULT_BOUND else node.bound
+    return Body(
+        runnable=runnable,
+        work=work,
+        plan=plan_call(work) if work is not None else None,
+        writers=writers,
+        command_writers=node.flat_writers,
+        awaits=any(w.needs_await for w in writers or ()),
+        retry_policy=tuple(node.retry_policy or ()),
+        cache_policy=node.cache_policy,
+        timeout=node.timeout,
+        tags=tuple(node.tags or ()),
+        metadata=node.metadata,
+        cache_ns=(CACHE_NS_WRITES, identifier(node) or DYNAMIC, name),
+    )
+
+
+def of_call(func: Callable[..., Any], runnable: Runnable[Any, Any]) -> Body:
+    """Compile a function that is called as a task.
+
+    Args:
+        func: The function, which names the cache.
+        runnable: It and the write of its result, as one Runnable.
+    """
+    work: Runnable[Any, Any] = runnable
+    writers: tuple[Any, ...] | None = None
+    if isinstance(runnable, RunnableSeq):
+        work, *rest = runnable.steps
+        if all(isinstance(step, (ChannelWrite, BranchWriter)) for step in rest):
+            writers = tuple(rest)
+    return Body(
+        runnable=runnable,
+        work=work,
+        plan=plan_call(work),
+        writers=writers,
+        command_writers=(),
+        awaits=any(w.needs_await for w in writers or ()),
+        retry_policy=(),
+        cache_policy=None,
+        timeout=None,
+        tags=(),
+        metadata=None,
+        cache_ns=(CACHE_NS_WRITES, identifier(func) or DYNAMIC),
+    )
+
+
+def compile_program(
+    nodes: Mapping[str, PregelNode],
+    channels: Mapping[str, Any],
+    input_channels: str | Sequence[str],
+) -> Program:
+    """Compile a graph's nodes and channels.
+
+    Args:
+        nodes: The nodes by name.
+        channels: Channels and managed values by name.
+        input_channels: Where the input of a run goes.
+    """
+    compiled = {}
+    for name, node in nodes.items():
+        body = of_node(name, node)
+        reads = node.channels
+        compiled[name] = Node(
+            name=name,
+            triggers=tuple(sorted(node.triggers)),
+            reads=reads if isinstance(reads, str) else tuple(reads),
+            mapper=node.mapper,
+            tags=tuple(node.tags or ()),
+            runs=body is not None,
+            error_handler=node.error_handler_node,
+            has_subgraphs=bool(node.subgraphs),
+            body=body,
+        )
+    specs = {k: c for k, c in channels.items() if isinstance(c, BaseChannel)}
+    managed = {k: c for k, c in channels.items() if not isinstance(c, BaseChannel)}
+    return programs.build(compiled, specs, managed, input_channels)

@@ -1,0 +1,249 @@
+"""What a call of ``invoke``, ``stream`` and their async forms does, from the caller's arguments to the result.
+
+Rules
+-----
+* One callback manager is configured per run, and only if somebody listens.
+* ``invoke`` builds no chunks: it reads the result from the channels when the
+  run has ended. Only if an output channel can lose its value again, or
+  somebody prints or listens, does it follow the stream.
+* The run of a traced graph ends with its output, or with its error.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from langchain_core.runnables import RunnableConfig
+
+from stategraph.constants import CONF, CONFIG_KEY_TASK_ID, INTERRUPT
+from stategraph.engine import adriver, driver, listeners
+from stategraph.engine.config import ensure_config
+from stategraph.engine.execution import Execution, Request
+from stategraph.engine.runtime import RunControl
+from stategraph.engine.streaming import Format
+from stategraph.engine.validate import validate_keys
+from stategraph.types import All, Durability, GraphOutput
+from stategraph.warnings import LangGraphDeprecatedSinceV10
+
+if TYPE_CHECKING:
+    from stategraph.engine.engine import StateGraphEngine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The options of a run, as its caller gave them; None means the graph's default."""
+
+    context: Any = None
+    stream_mode: str | Sequence[str] | None = None
+    print_mode: str | Sequence[str] = ()
+    output_keys: str | Sequence[str] | None = None
+    interrupt_before: All | Sequence[str] | None = None
+    interrupt_after: All | Sequence[str] | None = None
+    durability: Durability | None = None
+    control: RunControl | None = None
+    subgraphs: bool = False
+    debug: bool | None = None
+    version: Literal["v1", "v2"] = "v1"
+
+
+_DURING_AND_DURABILITY = (
+    "Cannot use both `checkpoint_during` and `durability` parameters. "
+    "Please use `durability` instead."
+)
+
+
+def durability_from(durability: Durability | None, deprecated: dict[str, Any]) -> Durability | None:
+    """Take the deprecated ``checkpoint_during`` into account.
+
+    Raises:
+        ValueError: If both are given.
+    """
+    during = deprecated.get("checkpoint_during")
+    if during is None:
+        return durability
+    warnings.warn(
+        "`checkpoint_during` is deprecated and will be removed. Please use `durability` instead.",
+        category=LangGraphDeprecatedSinceV10,
+        stacklevel=4,
+    )
+    if durability is not None:
+        raise ValueError(_DURING_AND_DURABILITY)
+    return "async" if during else "exit"
+
+
+def open_run(
+    engine: StateGraphEngine[Any, Any, Any, Any],
+    input: Any,
+    config: RunnableConfig | None,
+    options: Options,
+    modes: str | Sequence[str] | None = None,
+) -> Execution:
+    """Fill in defaults and parse the config.
+
+    Args:
+        engine: The graph.
+        input: Its input, a ``Command``, or None to continue.
+        config: The caller's config, or None.
+        options: The caller's options.
+        modes: The modes to stream instead of the caller's, or None.
+    """
+    if modes is None:
+        modes = options.stream_mode
+    if modes is None:
+        # A graph that runs as a node of another one shows its state unless told otherwise.
+        nested = config is not None and CONFIG_KEY_TASK_ID in config.get(CONF, {})
+        modes = "values" if nested else engine.stream_mode
+    printed = ["updates", "values"] if options.debug or engine.debug else options.print_mode
+    v2 = options.version == "v2"
+    keys = options.output_keys
+    if keys is None:
+        keys = engine.stream_channels_asis
+    else:
+        validate_keys(keys, engine.channels)
+    request = Request(
+        input=input,
+        config=ensure_config(engine.config, config),
+        context=options.context,
+        format=Format(
+            modes,
+            printed,
+            options.subgraphs,
+            options.version,
+            engine._output_mapper if v2 else None,
+            engine._state_mapper if v2 else None,
+        ),
+        output_keys=keys,
+        interrupt_before=options.interrupt_before or engine.interrupt_before_nodes,
+        interrupt_after=options.interrupt_after or engine.interrupt_after_nodes,
+        durability=options.durability,
+        control=options.control,
+    )
+    execution = Execution(engine, request)
+    if execution.saver is None and options.durability is not None:
+        warnings.warn("`durability` has no effect when no checkpointer is present.", stacklevel=4)
+    return execution
+
+
+def follow(execution: Execution) -> Iterator[Any]:
+    """Run an execution, reporting to whoever listens.
+
+    Yields:
+        What the caller asked to see.
+    """
+    if not listeners.needed(execution):
+        yield from driver.drive(execution, None)
+        return
+    manager = listeners.start(execution)
+    try:
+        yield from driver.drive(execution, manager)
+        manager.on_chain_end(execution.output())
+    except BaseException as error:
+        manager.on_chain_error(error)
+        raise
+
+
+async def afollow(execution: Execution) -> AsyncIterator[Any]:
+    """As :func:`follow`."""
+    if not listeners.needed(execution):
+        async with aclosing(adriver.AsyncDriver(execution).run(None)) as chunks:  # type: ignore[type-var]
+            async for chunk in chunks:
+                yield chunk
+        return
+    manager = await listeners.astart(execution)
+    try:
+        async with aclosing(adriver.AsyncDriver(execution).run(manager)) as chunks:  # type: ignore[type-var]
+            async for chunk in chunks:
+                yield chunk
+        await manager.on_chain_end(execution.output())
+    except BaseException as error:
+        await listeners.report(manager, error)
+        raise
+
+
+def open_quiet_run(
+    engine: StateGraphEngine[Any, Any, Any, Any],
+    input: Any,
+    config: RunnableConfig | None,
+    options: Options,
+) -> Execution:
+    """As :func:`open_run`, for a caller who only wants the result."""
+    return open_run(engine, input, config, options, ())
+
+
+# -- invoke ------------------------------------------------------------------
+
+
+def reads_at_end(engine: StateGraphEngine[Any, Any, Any, Any], options: Options) -> bool:
+    """Whether the result can be read from the channels when the run has ended."""
+    if options.stream_mode != "values" or options.print_mode or options.debug or engine.debug:
+        return False
+    keys = options.output_keys if options.output_keys is not None else engine.output_channels
+    if isinstance(keys, str):
+        return options.version == "v1" and not _may_lose_value(engine, (keys,))
+    return not _may_lose_value(engine, keys)
+
+
+def _may_lose_value(engine: StateGraphEngine[Any, Any, Any, Any], keys: Sequence[str]) -> bool:
+    program = engine.program
+    losing = program.reacts_to_empty.union(program.reacts_to_consume, program.reacts_to_finish)
+    return not losing.isdisjoint(keys)
+
+
+def result(execution: Execution, options: Options) -> Any:
+    """The result of an ``invoke`` that built no chunks."""
+    machine = execution.machine
+    value = execution.output() if machine.values_seen else None
+    if options.version == "v2":
+        mapper = execution.engine._output_mapper
+        if mapper is not None and isinstance(value, dict):
+            value = mapper(value)
+        return GraphOutput(value=value, interrupts=tuple(machine.interrupts))
+    if machine.interrupts:
+        shown = value if isinstance(value, dict) else {}
+        return {**shown, INTERRUPT: list(machine.interrupts)}
+    return value
+
+
+class Collector:
+    """Puts the result of an ``invoke`` together from its stream."""
+
+    def __init__(self, options: Options) -> None:
+        self._values = options.stream_mode == "values"
+        self._v2 = options.version == "v2"
+        self._latest: Any = None
+        self._chunks: list[Any] = []
+        self._interrupts: list[Any] = []
+
+    @property
+    def modes(self) -> str | list[str] | None:
+        """The modes to stream; None for the caller's own."""
+        return ["updates", "values"] if self._values and not self._v2 else None
+
+    def add(self, chunk: Any) -> None:
+        """Take in a chunk."""
+        if not self._values:
+            self._chunks.append(chunk)
+        elif self._v2:
+            self._latest = chunk["data"]
+            self._interrupts.extend(chunk["interrupts"])
+        else:
+            mode, payload = chunk
+            if mode == "values":
+                self._latest = payload
+            elif isinstance(payload, dict) and payload.get(INTERRUPT) is not None:
+                self._interrupts.extend(payload[INTERRUPT])
+
+    def result(self) -> Any:
+        """What ``invoke`` returns."""
+        if not self._values:
+            return self._chunks
+        if self._v2:
+            return GraphOutput(value=self._latest, interrupts=tuple(self._interrupts))
+        if self._interrupts:
+            shown = self._latest if isinstance(self._latest, dict) else {}
+            return {**shown, INTERRUPT: self._interrupts}
+        return self._latest

@@ -1,0 +1,321 @@
+"""The sync driver: performs what the machine of a run asks for.
+
+Rules
+-----
+* A step with one task runs it in place, without a thread. Several tasks, or a
+  caller who wants to hear events while a node runs, get worker threads.
+* A task's end is told to the machine before anybody waiting for it goes on.
+* Leaving waits for what cannot be stopped (running threads, pending saves).
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextvars import copy_context
+from functools import partial
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from langgraph.checkpoint.base import CheckpointTuple
+
+from stategraph.constants import CONFIG_KEY_CHECKPOINT_ID
+from stategraph.core.task import Task
+from stategraph.engine import attempt, leaving, stepping, threads
+from stategraph.engine.call import SyncAsyncFuture
+from stategraph.engine.callable import is_async_callable
+from stategraph.engine.config import patch_configurable
+from stategraph.engine.execution import Execution, Lookup
+from stategraph.engine.saving import Saves
+from stategraph.engine.stepping import StepEnd
+from stategraph.errors import GraphInterrupt
+
+_Ended = tuple[Task, BaseException | None]
+
+
+def drive(execution: Execution, callbacks: Any) -> Iterator[Any]:
+    """Run an execution to its end.
+
+    Args:
+        execution: The run, not loaded yet.
+        callbacks: The run manager of a traced run, or None.
+
+    Yields:
+        What the caller asked to see.
+
+    Raises:
+        GraphRecursionError: If the recursion limit is reached.
+        GraphDrained: If the run was asked to stop.
+        GraphInterrupt: If a nested run pauses.
+        BaseException: What a node or a save failed with.
+    """
+    yield from Driver(execution).run(callbacks)
+
+
+def find(execution: Execution, lookup: Lookup) -> tuple[CheckpointTuple | None, bool]:
+    """Fetch the checkpoint a run starts from, and whether the thread has moved past it."""
+    saver = execution.saver
+    assert saver is not None
+    if lookup.how == "replay" and lookup.replay is not None:
+        return lookup.replay.get_checkpoint(execution.ns, saver, lookup.config), False
+    found = saver.get_tuple(lookup.config)
+    if lookup.how != "id" or found is None:
+        return found, False
+    latest = saver.get_tuple(patch_configurable(lookup.config, {CONFIG_KEY_CHECKPOINT_ID: None}))
+    return found, latest is not None and latest.checkpoint["id"] != found.checkpoint["id"]
+
+
+class Driver:
+    """Drives one run; see the module."""
+
+    def __init__(self, execution: Execution) -> None:
+        self._execution = execution
+        # What ends while the driver waits: tasks with their exception, or None for
+        # "there is something to show".
+        self._inbox: SimpleQueue[_Ended | None] = SimpleQueue()
+        self._called: dict[str, tuple[Task, Future[Any]]] = {}
+        self._running: dict[str, tuple[Task, Future[Any]]] = {}
+
+    def run(self, callbacks: Any) -> Iterator[Any]:
+        """See :func:`drive`."""
+        execution = self._execution
+        lookup = execution.lookup()
+        if lookup is None:
+            execution.load(None, "none", False)
+        else:
+            found, superseded = find(execution, lookup)
+            execution.load(found, lookup.how, superseded)
+        calls = execution.save_calls()
+        if calls is not None:
+            execution.saves = Saves(calls, background=execution.durability == "async")
+        execution.on_call = self._call
+        if execution.eager:
+            execution.wake = partial(self._inbox.put, None)
+        try:
+            execution.start(callbacks)
+            execution.flush()
+            execution.lifecycle("resume")
+            yield from self._steps()
+        except BaseException as error:
+            if not self._leave(error):
+                raise
+        else:
+            self._leave(None)
+        yield from execution.shown()
+        leaving.raise_unless_finished(execution)
+
+    def _steps(self) -> Iterator[Any]:
+        execution = self._execution
+        machine, control = execution.machine, execution.control
+        while machine.plan(drain=control is not None and control.drain_requested):
+            execution.flush()
+            tasks = machine.unfinished()
+            if execution.cache is not None:
+                self._look_in_cache(tasks)
+                tasks = machine.unfinished()
+            yield from execution.shown()
+            if len(tasks) == 1 and not execution.eager and execution.engine.step_timeout is None:
+                yield from self._alone(tasks[0])
+            elif tasks:
+                yield from self._together(tasks, StepEnd())
+            self._called.clear()
+            machine.advance()
+            execution.flush()
+            if execution.saves is not None and execution.durability == "sync":
+                execution.saves.wait()
+            if machine.status == "interrupt_after":
+                break
+        execution.flush()
+        if machine.status in ("interrupt_before", "interrupt_after"):
+            raise GraphInterrupt()
+
+    def _leave(self, error: BaseException | None) -> bool:
+        """Stop what runs, store what waited for the end; returns whether the run paused rather than failed."""
+        execution = self._execution
+        self._stop_running()
+        leaving.close(execution, error)
+        if execution.saves is not None:
+            try:
+                execution.saves.wait()
+            except BaseException:
+                if error is None or isinstance(error, GraphInterrupt):
+                    raise
+        interrupts = leaving.asked(execution, error)
+        if interrupts is None:
+            return False
+        execution.lifecycle("interrupt", interrupts)
+        leaving.pause(execution)
+        return True
+
+    def _stop_running(self) -> None:
+        execution = self._execution
+        execution.wake = None
+        for task, future in [*self._running.values(), *self._called.values()]:
+            if future.cancel():
+                self._running.pop(task.id, None)
+        while self._running:
+            # A thread cannot be stopped. What it still achieves is recorded, so that a
+            # resume need not do it again.
+            ended = self._inbox.get()
+            if ended is not None and ended[0].id in self._running:
+                del self._running[ended[0].id]
+                stepping.settle(execution, *ended)
+        for _, future in self._called.values():
+            if not future.cancelled():
+                future.exception()
+
+    # -- one step ----------------------------------------------------------
+
+    def _alone(self, task: Task) -> Iterator[Any]:
+        """Run a step's only task in place."""
+        execution = self._execution
+        end = StepEnd()
+        handler = None
+        try:
+            attempt.run(execution, task)
+        except Exception as error:
+            handler = stepping.settle(execution, task, error)
+            if handler is None and not stepping.handled(task, error):
+                end.add(error)
+        else:
+            stepping.settle(execution, task, None)
+            self._to_cache(task)
+        if handler is not None or self._called:
+            self._before_handler(handler)
+            yield from self._together([] if handler is None else [handler], end)
+            return
+        # Let the caller see this task's end before its failure.
+        yield from execution.shown()
+        end.conclude()
+
+    def _together(self, tasks: list[Task], end: StepEnd) -> Iterator[Any]:
+        """Run tasks in worker threads until all have ended or one has failed."""
+        execution = self._execution
+        limit = execution.max_concurrency or len(tasks) + 1
+        timeout = execution.engine.step_timeout
+        deadline = None if timeout is None else time.monotonic() + timeout
+        waiting = deque(task for task in tasks if not task.writes)
+        while (waiting or self._running or self._calls_open()) and end.error is None:
+            while waiting and len(self._running) < limit:
+                self._submit(waiting.popleft())
+            ended = self._next(deadline)
+            if ended is not None and ended[0].id in self._running:
+                self._take(ended, end, waiting)
+            yield from execution.shown()
+        yield from execution.shown()
+        end.conclude()
+
+    def _next(self, deadline: float | None) -> _Ended | None:
+        if deadline is None:
+            return self._inbox.get()
+        try:
+            return self._inbox.get(timeout=max(0.0, deadline - time.monotonic()))
+        except Empty:
+            raise TimeoutError("Timed out") from None
+
+    def _submit(self, task: Task) -> None:
+        future = threads.submit(copy_context().run, self._attempt, task)
+        self._running[task.id] = (task, future)
+
+    def _attempt(self, task: Task) -> None:
+        error: BaseException | None = None
+        try:
+            attempt.run(self._execution, task)
+        except BaseException as raised:  # noqa: BLE001  told to the driver, which raises it
+            error = raised
+        self._inbox.put((task, error))
+
+    def _take(self, ended: _Ended, end: StepEnd, waiting: deque[Task]) -> None:
+        task, error = ended
+        del self._running[task.id]
+        handler = stepping.settle(self._execution, task, error)
+        if error is None:
+            self._to_cache(task)
+        elif handler is not None:
+            self._before_handler(handler)
+            if not handler.writes:
+                waiting.append(handler)
+        elif not stepping.handled(task, error):
+            end.add(error)
+
+    def _before_handler(self, handler: Task | None) -> None:
+        # The failure has to be durable before its handler acts on it.
+        if handler is not None and self._execution.saves is not None:
+            self._execution.saves.wait()
+
+    # -- calls from a task to another ---------------------------------------
+
+    def _calls_open(self) -> bool:
+        return any(not future.done() for _, future in self._called.values())
+
+    def _call(
+        self,
+        caller: Task,
+        func: Callable[..., Any],
+        input: Any,
+        *,
+        retry_policy: Any = None,
+        cache_policy: Any = None,
+        callbacks: Any = None,
+        timeout: Any = None,
+    ) -> Future[Any]:
+        """Start a function as a task of the current step; what ``@task`` functions call."""
+        if is_async_callable(func):
+            raise RuntimeError("In an sync context async tasks cannot be called")
+        execution = self._execution
+        future: SyncAsyncFuture[Any] = SyncAsyncFuture()
+        with execution.lock:
+            task = stepping.plan_call(
+                execution, caller, func, input, retry_policy, cache_policy, callbacks, timeout
+            )
+            execution.flush()
+        if execution.cache is not None:
+            self._look_in_cache([task])
+        if task.writes:
+            _resolve(future, partial(stepping.result_of, task))
+            return future
+        self._called[task.id] = (task, future)
+        threads.submit(copy_context().run, self._run_called, task, future)
+        return future
+
+    def _run_called(self, task: Task, future: Future[Any]) -> None:
+        if not future.set_running_or_notify_cancel():
+            return
+        try:
+            value = attempt.run(self._execution, task)
+        except BaseException as error:  # noqa: BLE001  the caller's to handle
+            stepping.settle(self._execution, task, error)
+            future.set_exception(error)
+        else:
+            try:
+                stepping.settle(self._execution, task, None)
+                self._to_cache(task)
+            except BaseException as error:  # noqa: BLE001  a failing save is the run's failure
+                future.set_exception(error)
+            else:
+                future.set_result(value)
+        self._inbox.put(None)
+
+    # -- cache ---------------------------------------------------------------
+
+    def _look_in_cache(self, tasks: list[Task]) -> None:
+        execution = self._execution
+        keys = stepping.cache_keys(execution, tasks)
+        if keys and execution.cache is not None:
+            stepping.take_cached(execution, keys, execution.cache.get(tuple(keys)))
+
+    def _to_cache(self, task: Task) -> None:
+        entry = stepping.to_cache(task)
+        if entry is not None and self._execution.cache is not None:
+            self._execution.cache.set(entry)
+
+
+def _resolve(future: Future[Any], produce: Callable[[], Any]) -> None:
+    try:
+        future.set_result(produce())
+    except BaseException as error:  # noqa: BLE001  the caller's to handle
+        future.set_exception(error)
+
+

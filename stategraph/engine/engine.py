@@ -1,0 +1,858 @@
+"""StateGraphEngine: a compiled graph that can be run, inspected, changed and drawn.
+
+A thin face: running is in ``calls`` and the drivers, reading and writing a
+thread's state in ``inspection`` and ``editing``.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Generic, Literal, cast, get_type_hints
+
+from langchain_core.globals import get_debug
+from langchain_core.runnables import RunnableConfig
+from langgraph.cache.base import BaseCache
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.store.base import BaseStore
+from pydantic import BaseModel
+from typing_extensions import Self, Unpack, deprecated
+
+from stategraph.constants import (
+    CACHE_NS_WRITES,
+    CONF,
+    CONFIG_KEY_CHECKPOINT_NS,
+    CONFIG_KEY_CHECKPOINTER,
+    MISSING,
+    NS_END,
+    NS_SEP,
+    TASKS,
+)
+from stategraph.core import checkpoint as checkpoints
+from stategraph.core.channels.base import BaseChannel
+from stategraph.core.channels.topic import Topic
+from stategraph.core.program import Program
+from stategraph.engine import allowlist, calls, editing, inspection, json_schema
+from stategraph.engine.body import compile_program
+from stategraph.engine.call import DYNAMIC, identifier
+from stategraph.engine.config import merge_configs, patch_configurable
+from stategraph.engine.execution import Execution
+from stategraph.engine.managed import ManagedValueSpec
+from stategraph.engine.node import NodeBuilder, PregelNode
+from stategraph.engine.protocol import GraphProtocol
+from stategraph.engine.runtime import RunControl
+from stategraph.engine.validate import validate_graph, validate_timeout_supported
+from stategraph.types import (
+    All,
+    CachePolicy,
+    Checkpointer,
+    Command,
+    DeprecatedKwargs,
+    Durability,
+    RetryPolicy,
+    Send,
+    StateSnapshot,
+    StateUpdate,
+    StreamMode,
+    ensure_valid_checkpointer,
+)
+from stategraph.typing import ContextT, InputT, OutputT, StateT
+from stategraph.warnings import LangGraphDeprecatedSinceV10
+
+if TYPE_CHECKING:
+    from langchain_core.runnables.graph import Graph
+    from langchain_core.runnables.schema import StreamEvent
+
+Modes = StreamMode | Sequence[StreamMode]
+
+
+class StateGraphEngine(
+    GraphProtocol[StateT, ContextT, InputT, OutputT],
+    Generic[StateT, ContextT, InputT, OutputT],
+):
+    """A graph of nodes over channels, run in supersteps.
+
+    Most people get one from ``StateGraph(...).compile()`` or ``@entrypoint``;
+    building one from nodes and channels gives full control.
+
+    Attributes:
+        nodes: The nodes by name.
+        channels: Channels and managed values by name.
+        stream_mode: What ``stream`` shows unless told otherwise.
+        stream_eager: Whether chunks leave while nodes still run, in every mode.
+        output_channels: The channels that make up the output.
+        stream_channels: The channels shown as the state; None for all.
+        interrupt_after_nodes: Where to pause after; "*" for every node.
+        interrupt_before_nodes: Where to pause before; "*" for every node.
+        input_channels: Where the input goes.
+        step_timeout: Limit of one superstep in seconds, or None.
+        debug: Whether to print every step.
+        checkpointer: Where threads are stored: a saver, True (a subgraph's own
+            history in its parent's saver), False (never), None (the parent's).
+        store: The long-term memory of nodes, or None.
+        cache: Where nodes' results are cached, or None.
+        retry_policy: For nodes without their own.
+        cache_policy: For nodes without their own, or None.
+        context_schema: The type of a run's context, or None.
+        config: Defaults for every run's config, or None.
+        name: The graph's name in traces and drawings.
+        trigger_to_nodes: For each channel the nodes its update starts.
+        node_error_handler_map: For each node with one, its error handler.
+        stream_transformers: Made for every event stream of the graph.
+    """
+
+    nodes: dict[str, PregelNode]
+    channels: dict[str, BaseChannel[Any, Any, Any] | ManagedValueSpec]
+    stream_mode: StreamMode = "values"
+    stream_eager: bool = False
+    output_channels: str | Sequence[str]
+    stream_channels: str | Sequence[str] | None = None
+    interrupt_after_nodes: All | Sequence[str]
+    interrupt_before_nodes: All | Sequence[str]
+    input_channels: str | Sequence[str]
+    step_timeout: float | None = None
+    debug: bool
+    checkpointer: Checkpointer = None
+    store: BaseStore | None = None
+    cache: BaseCache[Any] | None = None
+    retry_policy: Sequence[RetryPolicy] = ()
+    cache_policy: CachePolicy[Any] | None = None
+    context_schema: type[ContextT] | None = None
+    config: RunnableConfig | None = None
+    name: str = "LangGraph"
+    trigger_to_nodes: Mapping[str, Sequence[str]]
+    node_error_handler_map: Mapping[str, str]
+
+    # Coerce states in v2 streams; set by graphs that know their schemas.
+    _output_mapper: Callable[[Any], Any] | None = None
+    _state_mapper: Callable[[Any], Any] | None = None
+
+    def __init__(
+        self,
+        *,
+        nodes: dict[str, PregelNode | NodeBuilder],
+        channels: dict[str, BaseChannel[Any, Any, Any] | ManagedValueSpec] | None,
+        auto_validate: bool = True,
+        stream_mode: StreamMode = "values",
+        stream_eager: bool = False,
+        output_channels: str | Sequence[str],
+        stream_channels: str | Sequence[str] | None = None,
+        interrupt_after_nodes: All | Sequence[str] = (),
+        interrupt_before_nodes: All | Sequence[str] = (),
+        input_channels: str | Sequence[str],
+        step_timeout: float | None = None,
+        debug: bool | None = None,
+        checkpointer: Checkpointer = None,
+        store: BaseStore | None = None,
+        cache: BaseCache[Any] | None = None,
+        retry_policy: RetryPolicy | Sequence[RetryPolicy] = (),
+        cache_policy: CachePolicy[Any] | None = None,
+        context_schema: type[ContextT] | None = None,
+        config: RunnableConfig | None = None,
+        trigger_to_nodes: Mapping[str, Sequence[str]] | None = None,
+        node_error_handler_map: Mapping[str, str] | None = None,
+        name: str = "LangGraph",
+        stream_transformers: Sequence[Callable[[tuple[str, ...]], Any]] | None = None,
+        **deprecated_kwargs: Unpack[DeprecatedKwargs],
+    ) -> None:
+        """Put a graph together; see the class for what each part means.
+
+        Raises:
+            ValueError: If the reserved channel for packets is used for something
+                else, or the parts do not fit together.
+            TypeError: If ``checkpointer`` is no saver.
+        """
+        config_type = deprecated_kwargs.get("config_type", MISSING)
+        if config_type is not MISSING:
+            warnings.warn(
+                "`config_type` is deprecated and will be removed. "
+                "Please use `context_schema` instead.",
+                category=LangGraphDeprecatedSinceV10,
+                stacklevel=2,
+            )
+            context_schema = context_schema or cast("type[ContextT]", config_type)
+        self.nodes = {
+            key: node.build() if isinstance(node, NodeBuilder) else node
+            for key, node in nodes.items()
+        }
+        self.channels = channels if channels is not None else {}
+        if not isinstance(self.channels.setdefault(TASKS, Topic(Send, accumulate=False)), Topic):
+            raise ValueError(f"Channel '{TASKS}' is reserved and cannot be used in the graph.")
+        self.stream_mode = stream_mode
+        self.stream_eager = stream_eager
+        self.output_channels = output_channels
+        self.stream_channels = stream_channels
+        self.interrupt_after_nodes = interrupt_after_nodes
+        self.interrupt_before_nodes = interrupt_before_nodes
+        self.input_channels = input_channels
+        self.step_timeout = step_timeout
+        self.debug = debug if debug is not None else get_debug()
+        self.checkpointer = ensure_valid_checkpointer(checkpointer)
+        self.store = store
+        self.cache = cache
+        self.retry_policy = (retry_policy,) if isinstance(retry_policy, RetryPolicy) else retry_policy
+        self.cache_policy = cache_policy
+        self.context_schema = context_schema
+        self.config = config
+        self.trigger_to_nodes = trigger_to_nodes or {}
+        self.node_error_handler_map = node_error_handler_map or {}
+        self.name = name
+        self.stream_transformers = tuple(stream_transformers or ())
+        self._serde_allowlist: set[tuple[str, ...]] | None = None
+        self._program: Program | None = None
+        if auto_validate:
+            self.validate()
+
+    # -- the compiled program ----------------------------------------------
+
+    @property
+    def program(self) -> Program:
+        """The graph as the core reads it; compiled on first use."""
+        program = self._program
+        if program is None:
+            program = self._program = compile_program(
+                self.nodes, self.channels, self.input_channels
+            )
+        return program
+
+    def validate(self) -> Self:
+        """Check that the parts fit together; call it again after changing any.
+
+        Raises:
+            ValueError: If they do not.
+        """
+        self._program = None
+        for name, node in self.nodes.items():
+            if node.timeout is not None:
+                validate_timeout_supported(node.node or node.bound, name=name)
+        validate_graph(
+            self.nodes,
+            {k: v for k, v in self.channels.items() if isinstance(v, BaseChannel)},
+            {k: v for k, v in self.channels.items() if not isinstance(v, BaseChannel)},
+            self.input_channels,
+            self.output_channels,
+            self.stream_channels,
+            self.interrupt_after_nodes,
+            self.interrupt_before_nodes,
+        )
+        triggers: dict[str, list[str]] = {}
+        for name, node in self.nodes.items():
+            for channel in node.triggers:
+                triggers.setdefault(channel, []).append(name)
+        self.trigger_to_nodes = triggers
+        return self
+
+    def copy(self, update: dict[str, Any] | None = None) -> Self:
+        """A graph with some attributes replaced."""
+        attributes = {
+            k: v
+            for k, v in self.__dict__.items()
+            if k not in ("__orig_class__", "_serde_allowlist", "_program")
+        }
+        attributes.update(update or {})
+        return self._rebuilt(attributes)
+
+    def _rebuilt(self, attributes: dict[str, Any]) -> Self:
+        public = {k: v for k, v in attributes.items() if not k.startswith("_")}
+        twin = self.__class__(**public)
+        twin._serde_allowlist = self._serde_allowlist
+        return twin
+
+    def with_config(self, config: RunnableConfig | None = None, **kwargs: Any) -> Self:
+        """A graph with further defaults for every run's config."""
+        return self.copy(
+            {"config": merge_configs(self.config, config, cast(RunnableConfig, kwargs))}
+        )
+
+    def get_name(self, suffix: str | None = None, *, name: str | None = None) -> str:
+        """The graph's name, with a suffix for its schemas."""
+        return super().get_name(suffix, name=name)
+
+    # -- savers --------------------------------------------------------------
+
+    def resolve_checkpointer(self, config: RunnableConfig) -> BaseCheckpointSaver[Any] | None:
+        """The saver of a run: its parent's if it has one, else the graph's own.
+
+        Raises:
+            RuntimeError: If a root graph was compiled with ``checkpointer=True``.
+        """
+        if self.checkpointer is False:
+            return None
+        conf = config.get(CONF, {})
+        if CONFIG_KEY_CHECKPOINTER in conf:
+            saver = conf[CONFIG_KEY_CHECKPOINTER]
+        elif self.checkpointer is True:
+            raise RuntimeError("checkpointer=True cannot be used for root graphs.")
+        else:
+            saver = self.checkpointer
+        if isinstance(saver, BaseCheckpointSaver):
+            return allowlist.apply(saver, self._serde_allowlist)
+        return cast("BaseCheckpointSaver[Any] | None", saver)
+
+    def own_checkpoint_config(self, config: RunnableConfig) -> RunnableConfig:
+        """The config of a subgraph with one history per thread: no task ids in its namespace."""
+        if self.checkpointer is not True:
+            return config
+        ns = config[CONF].get(CONFIG_KEY_CHECKPOINT_NS, "")
+        stable = NS_SEP.join(part.split(NS_END)[0] for part in ns.split(NS_SEP))
+        return patch_configurable(config, {CONFIG_KEY_CHECKPOINT_NS: stable})
+
+    def migrate_checkpoint(self, checkpoint: Any) -> None:
+        """Bring a checkpoint of an older format or graph layout up to date, in place."""
+        self._migrate_checkpoint(checkpoint)
+
+    def _migrate_checkpoint(self, checkpoint: Any) -> None:
+        checkpoints.migrate(checkpoint)
+
+    # -- running -------------------------------------------------------------
+
+    def invoke(
+        self,
+        input: InputT | Command[Any] | None,
+        config: RunnableConfig | None = None,
+        *,
+        context: ContextT | None = None,
+        stream_mode: StreamMode = "values",
+        print_mode: Modes = (),
+        output_keys: str | Sequence[str] | None = None,
+        interrupt_before: All | Sequence[str] | None = None,
+        interrupt_after: All | Sequence[str] | None = None,
+        durability: Durability | None = None,
+        control: RunControl | None = None,
+        version: Literal["v1", "v2"] = "v1",
+        **kwargs: Any,
+    ) -> dict[str, Any] | Any:
+        """Run the graph to its end, or to its next interrupt.
+
+        Args:
+            input: The input, a ``Command`` (to resume, update or go somewhere),
+                or None to continue the thread.
+            config: Names the thread; limits, callbacks, tags.
+            context: What nodes get as ``runtime.context``.
+            stream_mode: "values" for the result; any other mode for a list of
+                its chunks.
+            print_mode: Modes to print as well.
+            output_keys: The channels of the result; None for the graph's.
+            interrupt_before: Nodes to pause before; None for the graph's.
+            interrupt_after: Nodes to pause after; None for the graph's.
+            durability: When checkpoints are stored: "sync" before the next step,
+                "async" (the default) beside it, "exit" at the end.
+            control: A switch to drain the run with.
+            version: "v2" returns a ``GraphOutput``.
+            **kwargs: The deprecated ``checkpoint_during``, ``subgraphs``, ``debug``.
+
+        Returns:
+            The result, with the waiting interrupts under ``__interrupt__`` if the
+            run paused; None if the graph wrote nothing.
+
+        Raises:
+            GraphRecursionError: If the recursion limit is reached.
+            InvalidUpdateError: If nodes write what the state cannot take.
+            BaseException: What a node failed with.
+        """
+        options = self._options(
+            kwargs,
+            context=context,
+            stream_mode=stream_mode,
+            print_mode=print_mode,
+            output_keys=self.output_channels if output_keys is None else output_keys,
+            interrupt_before=interrupt_before,
+            interrupt_after=interrupt_after,
+            durability=durability,
+            control=control,
+            version=version,
+        )
+        if calls.reads_at_end(self, options):
+            execution = calls.open_quiet_run(self, input, config, options)
+            for _ in calls.follow(execution):
+                pass
+            return calls.result(execution, options)
+        collector = calls.Collector(options)
+        for chunk in calls.follow(self._open(input, config, options, collector.modes)):
+            collector.add(chunk)
+        return collector.result()
+
+    async def ainvoke(
+        self,
+        input: InputT | Command[Any] | None,
+        config: RunnableConfig | None = None,
+        *,
+        context: ContextT | None = None,
+        stream_mode: StreamMode = "values",
+        print_mode: Modes = (),
+        output_keys: str | Sequence[str] | None = None,
+        interrupt_before: All | Sequence[str] | None = None,
+        interrupt_after: All | Sequence[str] | None = None,
+        durability: Durability | None = None,
+        control: RunControl | None = None,
+        version: Literal["v1", "v2"] = "v1",
+        **kwargs: Any,
+    ) -> dict[str, Any] | Any:
+        """As :meth:`invoke`; several tasks of a step run beside each other on the event loop."""
+        options = self._options(
+            kwargs,
+            context=context,
+            stream_mode=stream_mode,
+            print_mode=print_mode,
+            output_keys=self.output_channels if output_keys is None else output_keys,
+            interrupt_before=interrupt_before,
+            interrupt_after=interrupt_after,
+            durability=durability,
+            control=control,
+            version=version,
+        )
+        if calls.reads_at_end(self, options):
+            execution = calls.open_quiet_run(self, input, config, options)
+            async for _ in calls.afollow(execution):
+                pass
+            return calls.result(execution, options)
+        collector = calls.Collector(options)
+        async for chunk in calls.afollow(self._open(input, config, options, collector.modes)):
+            collector.add(chunk)
+        return collector.result()
+
+    def stream(
+        self,
+        input: InputT | Command[Any] | None,
+        config: RunnableConfig | None = None,
+        *,
+        context: ContextT | None = None,
+        stream_mode: Modes | None = None,
+        print_mode: Modes = (),
+        output_keys: str | Sequence[str] | None = None,
+        interrupt_before: All | Sequence[str] | None = None,
+        interrupt_after: All | Sequence[str] | None = None,
+        durability: Durability | None = None,
+        control: RunControl | None = None,
+        subgraphs: bool = False,
+        debug: bool | None = None,
+        version: Literal["v1", "v2"] = "v1",
+        **kwargs: Unpack[DeprecatedKwargs],
+    ) -> Iterator[dict[str, Any] | Any]:
+        """Run the graph and yield what happens while it happens.
+
+        Args:
+            input: As for :meth:`invoke`.
+            config: As for :meth:`invoke`.
+            context: As for :meth:`invoke`.
+            stream_mode: One mode, or a list of them: "values" (the state after
+                each step), "updates" (what each task wrote), "messages" (tokens
+                of chat models), "custom" (what nodes write themselves), "tasks",
+                "checkpoints", "debug" (both). A list yields (mode, payload).
+            print_mode: Modes to print as well.
+            output_keys: As for :meth:`invoke`.
+            interrupt_before: As for :meth:`invoke`.
+            interrupt_after: As for :meth:`invoke`.
+            durability: As for :meth:`invoke`.
+            control: As for :meth:`invoke`.
+            subgraphs: Whether to show what happens in subgraphs too; then the
+                namespace comes first in what is yielded.
+            debug: Whether to print every step; None for the graph's setting.
+            version: "v2" yields dicts with ``type``, ``ns`` and ``data``.
+            **kwargs: The deprecated ``checkpoint_during``.
+
+        Yields:
+            Payloads, or tuples as described above.
+        """
+        options = self._options(
+            cast("dict[str, Any]", kwargs),
+            context=context,
+            stream_mode=stream_mode,
+            print_mode=print_mode,
+            output_keys=output_keys,
+            interrupt_before=interrupt_before,
+            interrupt_after=interrupt_after,
+            durability=durability,
+            control=control,
+            subgraphs=subgraphs,
+            debug=debug,
+            version=version,
+        )
+        yield from calls.follow(self._open(input, config, options))
+
+    async def astream(
+        self,
+        input: InputT | Command[Any] | None,
+        config: RunnableConfig | None = None,
+        *,
+        context: ContextT | None = None,
+        stream_mode: Modes | None = None,
+        print_mode: Modes = (),
+        output_keys: str | Sequence[str] | None = None,
+        interrupt_before: All | Sequence[str] | None = None,
+        interrupt_after: All | Sequence[str] | None = None,
+        durability: Durability | None = None,
+        control: RunControl | None = None,
+        subgraphs: bool = False,
+        debug: bool | None = None,
+        version: Literal["v1", "v2"] = "v1",
+        **kwargs: Unpack[DeprecatedKwargs],
+    ) -> AsyncIterator[dict[str, Any] | Any]:
+        """As :meth:`stream`."""
+        options = self._options(
+            cast("dict[str, Any]", kwargs),
+            context=context,
+            stream_mode=stream_mode,
+            print_mode=print_mode,
+            output_keys=output_keys,
+            interrupt_before=interrupt_before,
+            interrupt_after=interrupt_after,
+            durability=durability,
+            control=control,
+            subgraphs=subgraphs,
+            debug=debug,
+            version=version,
+        )
+        execution = self._open(input, config, options)
+        async with aclosing(calls.afollow(execution)) as chunks:  # type: ignore[type-var]
+            async for chunk in chunks:
+                yield chunk
+
+    def _options(self, deprecated_kwargs: dict[str, Any], **options: Any) -> calls.Options:
+        options["durability"] = calls.durability_from(options["durability"], deprecated_kwargs)
+        for name in ("subgraphs", "debug"):
+            if name in deprecated_kwargs:
+                options[name] = deprecated_kwargs[name]
+        return calls.Options(**options)
+
+    def _open(
+        self,
+        input: Any,
+        config: RunnableConfig | None,
+        options: calls.Options,
+        modes: str | list[str] | None = None,
+    ) -> Execution:
+        return calls.open_run(self, input, config, options, modes)
+
+    # -- state ---------------------------------------------------------------
+
+    def get_state(self, config: RunnableConfig, *, subgraphs: bool = False) -> StateSnapshot:
+        """The state of a thread.
+
+        Args:
+            config: Names the thread, and optionally a checkpoint or the namespace
+                of a subgraph.
+            subgraphs: Whether tasks that run subgraphs carry those graphs' states.
+
+        Raises:
+            ValueError: If the graph has no saver.
+        """
+        return inspection.get_state(self, config, subgraphs=subgraphs)
+
+    async def aget_state(self, config: RunnableConfig, *, subgraphs: bool = False) -> StateSnapshot:
+        """As :meth:`get_state`."""
+        return await inspection.aget_state(self, config, subgraphs=subgraphs)
+
+    def get_state_history(
+        self,
+        config: RunnableConfig,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> Iterator[StateSnapshot]:
+        """The states of a thread, newest first.
+
+        Args:
+            config: Names the thread.
+            filter: Metadata that a checkpoint must have.
+            before: A checkpoint's config; only older ones are yielded.
+            limit: The most to yield; None for all.
+        """
+        yield from inspection.get_state_history(
+            self, config, filter=filter, before=before, limit=limit
+        )
+
+    async def aget_state_history(
+        self,
+        config: RunnableConfig,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[StateSnapshot]:
+        """As :meth:`get_state_history`."""
+        history = inspection.aget_state_history(
+            self, config, filter=filter, before=before, limit=limit
+        )
+        async for snapshot in history:
+            yield snapshot
+
+    def update_state(
+        self,
+        config: RunnableConfig,
+        values: dict[str, Any] | Any | None,
+        as_node: str | None = None,
+        task_id: str | None = None,
+    ) -> RunnableConfig:
+        """Write to a thread's state as if a node had.
+
+        Args:
+            config: Names the thread or checkpoint.
+            values: What the node returned; None only moves on past it.
+            as_node: The node; None for the one that wrote last.
+            task_id: The id of its task, or None.
+
+        Returns:
+            The config of the new checkpoint.
+
+        Raises:
+            InvalidUpdateError: If it is not clear which node wrote last.
+        """
+        return self.bulk_update_state(config, [[StateUpdate(values, as_node, task_id)]])
+
+    async def aupdate_state(
+        self,
+        config: RunnableConfig,
+        values: dict[str, Any] | Any,
+        as_node: str | None = None,
+        task_id: str | None = None,
+    ) -> RunnableConfig:
+        """As :meth:`update_state`."""
+        return await self.abulk_update_state(config, [[StateUpdate(values, as_node, task_id)]])
+
+    def bulk_update_state(
+        self, config: RunnableConfig, supersteps: Sequence[Sequence[StateUpdate]]
+    ) -> RunnableConfig:
+        """Write several steps of updates to a thread's state, a checkpoint for each.
+
+        Raises:
+            ValueError: If there is no saver, or nothing to write.
+            InvalidUpdateError: If an update does not fit the graph.
+        """
+        return editing.bulk_update_state(self, config, supersteps)
+
+    async def abulk_update_state(
+        self, config: RunnableConfig, supersteps: Sequence[Sequence[StateUpdate]]
+    ) -> RunnableConfig:
+        """As :meth:`bulk_update_state`."""
+        return await editing.abulk_update_state(self, config, supersteps)
+
+    # -- cache ---------------------------------------------------------------
+
+    def clear_cache(self, nodes: Sequence[str] | None = None) -> None:
+        """Forget cached results.
+
+        Args:
+            nodes: Of these nodes; None for all.
+
+        Raises:
+            ValueError: If the graph has no cache.
+        """
+        self._cache_or_raise().clear(self._cache_namespaces(nodes))
+
+    async def aclear_cache(self, nodes: Sequence[str] | None = None) -> None:
+        """As :meth:`clear_cache`."""
+        await self._cache_or_raise().aclear(self._cache_namespaces(nodes))
+
+    def _cache_or_raise(self) -> BaseCache[Any]:
+        if not self.cache:
+            raise ValueError("No cache is set for this graph. Cannot clear cache.")
+        return self.cache
+
+    def _cache_namespaces(self, nodes: Sequence[str] | None) -> list[tuple[str, ...]]:
+        return [
+            (CACHE_NS_WRITES, identifier(self.nodes[name]) or DYNAMIC, name)
+            for name in nodes or self.nodes
+            if name in self.nodes
+        ]
+
+    # -- what it is ------------------------------------------------------------
+
+    @property
+    def stream_channels_list(self) -> Sequence[str]:
+        """The channels shown as the state."""
+        shown = self.stream_channels_asis
+        return [shown] if isinstance(shown, str) else shown
+
+    @property
+    def stream_channels_asis(self) -> str | Sequence[str]:
+        """The channels shown as the state; a string for the bare value of one."""
+        return self.stream_channels or [
+            name for name, channel in self.channels.items() if isinstance(channel, BaseChannel)
+        ]
+
+    def get_subgraphs(
+        self, *, namespace: str | None = None, recurse: bool = False
+    ) -> Iterator[tuple[str, GraphProtocol[Any, Any, Any, Any]]]:
+        """The graphs that nodes of this one run.
+
+        Args:
+            namespace: Only the one at this namespace (node names joined by "|").
+            recurse: Whether to look into subgraphs too.
+
+        Yields:
+            Namespaces and graphs.
+        """
+        for name, node in self.nodes.items():
+            inside = namespace is not None and namespace.startswith(name + NS_SEP)
+            if namespace is not None and namespace != name and not inside:
+                continue
+            graph = next(iter(node.subgraphs), None)
+            if graph is None:
+                continue
+            if not inside:
+                yield name, graph
+            if namespace == name:
+                return
+            if recurse and isinstance(graph, StateGraphEngine):
+                rest = namespace[len(name) + 1 :] if namespace is not None else None
+                for below, subgraph in graph.get_subgraphs(namespace=rest, recurse=True):
+                    yield f"{name}{NS_SEP}{below}", subgraph
+
+    async def aget_subgraphs(
+        self, *, namespace: str | None = None, recurse: bool = False
+    ) -> AsyncIterator[tuple[str, GraphProtocol[Any, Any, Any, Any]]]:
+        """As :meth:`get_subgraphs`."""
+        for found in self.get_subgraphs(namespace=namespace, recurse=recurse):
+            yield found
+
+    def get_graph(self, config: RunnableConfig | None = None, *, xray: int | bool = False) -> Graph:
+        """The graph as a drawing, to be rendered as mermaid, ascii or an image.
+
+        Args:
+            config: Not needed; subgraphs may use it.
+            xray: How many levels of subgraphs to unfold; True for all.
+        """
+        from stategraph.engine import draw  # 40 ms of drawing code that runs do not need
+
+        plan = draw.plan_of(
+            self.nodes,
+            self.channels,
+            input_channels=self.input_channels,
+            interrupt_before=self.interrupt_before_nodes,
+            interrupt_after=self.interrupt_after_nodes,
+        )
+        pictures = {}
+        if xray:
+            deeper = xray if isinstance(xray, bool) or xray <= 0 else xray - 1
+            pictures = {
+                name: graph.get_graph(config, xray=deeper) for name, graph in self.get_subgraphs()
+            }
+        return draw.draw(plan, subgraphs=pictures)
+
+    async def aget_graph(
+        self, config: RunnableConfig | None = None, *, xray: int | bool = False
+    ) -> Graph:
+        """As :meth:`get_graph`."""
+        return self.get_graph(config, xray=xray)
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+        """How notebooks show the graph."""
+        return {"text/plain": repr(self), "image/png": self.get_graph().draw_mermaid_png()}
+
+    # -- schemas -----------------------------------------------------------------
+
+    @property
+    def InputType(self) -> Any:  # noqa: N802  the name is langchain-core's
+        """The type of the input, if it goes to a single channel."""
+        return self._channel_type(self.input_channels, "UpdateType")
+
+    @property
+    def OutputType(self) -> Any:  # noqa: N802  the name is langchain-core's
+        """The type of the output, if it comes from a single channel."""
+        return self._channel_type(self.output_channels, "ValueType")
+
+    def _channel_type(self, name: str | Sequence[str], kind: str) -> Any:
+        channel = self.channels[name] if isinstance(name, str) else None
+        return getattr(channel, kind) if isinstance(channel, BaseChannel) else None
+
+    def get_input_schema(self, config: RunnableConfig | None = None) -> type[BaseModel]:
+        """The pydantic model of the input."""
+        if isinstance(self.input_channels, str):
+            return super().get_input_schema(merge_configs(self.config, config))
+        return self._model("Input", self.input_channels or list(self.channels), "UpdateType")
+
+    def get_output_schema(self, config: RunnableConfig | None = None) -> type[BaseModel]:
+        """The pydantic model of the output."""
+        if isinstance(self.output_channels, str):
+            return super().get_output_schema(merge_configs(self.config, config))
+        return self._model("Output", self.output_channels, "ValueType")
+
+    def _model(self, suffix: str, names: Sequence[str], kind: str) -> type[BaseModel]:
+        fields = {
+            name: (getattr(channel, kind), None)
+            for name in names
+            if isinstance(channel := self.channels[name], BaseChannel)
+        }
+        return json_schema.model_of(self.get_name(suffix), fields)
+
+    def get_input_jsonschema(self, config: RunnableConfig | None = None) -> dict[str, Any]:
+        """The JSON schema of the input."""
+        return self.get_input_schema(config).model_json_schema()
+
+    def get_output_jsonschema(self, config: RunnableConfig | None = None) -> dict[str, Any]:
+        """The JSON schema of the output."""
+        return self.get_output_schema(config).model_json_schema()
+
+    def get_context_jsonschema(self) -> dict[str, Any] | None:
+        """The JSON schema of the run context; None if the graph has none."""
+        return json_schema.context_json_schema(self.context_schema)
+
+    @deprecated(
+        "`config_schema` is deprecated. "
+        "Use `get_context_jsonschema` for the relevant schema instead.",
+        category=None,
+    )
+    def config_schema(self, *, include: Sequence[str] | None = None) -> type[BaseModel]:
+        """The pydantic model of the config."""
+        warnings.warn(
+            "`config_schema` is deprecated. "
+            "Use `get_context_jsonschema` for the relevant schema instead.",
+            category=LangGraphDeprecatedSinceV10,
+            stacklevel=2,
+        )
+        return self._config_model(include)
+
+    def _config_model(self, include: Sequence[str] | None) -> type[BaseModel]:
+        fields: dict[str, tuple[Any, Any]] = {}
+        if self.context_schema is not None:
+            fields[CONF] = (self.context_schema, None)
+        for name, hint in get_type_hints(RunnableConfig).items():
+            if name in (include or ()) and name != CONF:
+                fields[name] = (hint, None)
+        return json_schema.model_of(self.get_name("Config"), fields)
+
+    @deprecated(
+        "`get_config_jsonschema` is deprecated. Use `get_context_jsonschema` instead.",
+        category=None,
+    )
+    def get_config_jsonschema(self, *, include: Sequence[str] | None = None) -> dict[str, Any]:
+        """The JSON schema of the config."""
+        warnings.warn(
+            "`get_config_jsonschema` is deprecated. Use `get_context_jsonschema` instead.",
+            category=LangGraphDeprecatedSinceV10,
+            stacklevel=2,
+        )
+        return self._config_model(include).model_json_schema()
+
+    # -- events ------------------------------------------------------------------
+
+    def astream_events(  # type: ignore[override]
+        self,
+        input: InputT | Command[Any] | None,
+        config: RunnableConfig | None = None,
+        *,
+        version: Literal["v1", "v2", "v3"] = "v2",
+        transformers: Sequence[Callable[[tuple[str, ...]], Any]] | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[StreamEvent] | Awaitable[Any]:
+        """The run as a stream of events of every runnable in it.
+
+        Args:
+            input: As for :meth:`invoke`.
+            config: As for :meth:`invoke`.
+            version: The form of the events.
+            transformers: Only for version 3.
+            **kwargs: Passed on to :meth:`astream`, and filters for events.
+
+        Raises:
+            NotImplementedError: For version 3.
+        """
+        if version == "v3":
+            raise NotImplementedError(
+                "astream_events(version='v3') is not available in this version of stategraph; "
+                "use version='v2', or astream(stream_mode=[...], subgraphs=True)"
+            )
+        return super().astream_events(input, config, version=version, **kwargs)

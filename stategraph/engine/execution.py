@@ -1,0 +1,576 @@
+"""One run of a graph, from the caller's config to its machine.
+
+``Execution`` is what the two drivers share: everything about a run that does
+not wait. It parses the config once, finds out what to load, starts the
+machine, gives each task its config, and passes on what the machine asks for.
+
+Rules
+-----
+* Inside the house a run's facts are attributes; ``configurable`` is written for
+  authors, their libraries and subgraphs, and read in one place: ``open``.
+* What is listened to is decided once. A fact without a listener costs nothing.
+* Only one thread at a time touches the machine: the driver, or a thread that
+  holds ``lock`` while a task calls another one.
+"""
+
+from __future__ import annotations
+
+import binascii
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.cache.base import BaseCache
+from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
+from langgraph.checkpoint.base.id import uuid6
+from langgraph.store.base import BaseStore
+
+from stategraph.constants import (
+    CONF,
+    CONFIG_KEY_CALL,
+    CONFIG_KEY_CACHE,
+    CONFIG_KEY_CHECKPOINT_ID,
+    CONFIG_KEY_CHECKPOINT_MAP,
+    CONFIG_KEY_CHECKPOINT_NS,
+    CONFIG_KEY_CHECKPOINTER,
+    CONFIG_KEY_DURABILITY,
+    CONFIG_KEY_NODE_ERROR,
+    CONFIG_KEY_READ,
+    CONFIG_KEY_REPLAY_STATE,
+    CONFIG_KEY_RESUME_MAP,
+    CONFIG_KEY_RESUMING,
+    CONFIG_KEY_RUNTIME,
+    CONFIG_KEY_SCRATCHPAD,
+    CONFIG_KEY_SEND,
+    CONFIG_KEY_STREAM,
+    CONFIG_KEY_STRICT_RESUME,
+    CONFIG_KEY_TASK_ID,
+    CONFIG_KEY_THREAD_ID,
+    NS_END,
+    NS_SEP,
+)
+from stategraph.core import checkpoint as checkpoints
+from stategraph.core import status
+from stategraph.core.machine import Machine, SaveCheckpoint, SaveWrites, Settings, Start, Thread
+from stategraph.core.task import Task
+from stategraph.engine import replay
+from stategraph.engine.callbacks import GraphInterruptEvent, GraphResumeEvent
+from stategraph.engine.config import patch_configurable
+from stategraph.engine.protocol import StreamProtocol
+from stategraph.engine.quiet import QuietCallbackManager
+from stategraph.engine.runtime import (
+    ExecutionInfo,
+    RunControl,
+    Runtime,
+    adopt_runtime,
+    coerce_context,
+    server_info_from,
+    task_runtime,
+)
+from stategraph.engine.saving import SaveCalls
+from stategraph.engine.scope import TaskScope
+from stategraph.engine.streaming import Chunk, Format, Projector, watch_for
+from stategraph.types import Durability
+
+if TYPE_CHECKING:
+    from stategraph.engine.engine import StateGraphEngine
+
+_STREAMED_IN_NODES = frozenset(("messages", "custom", "tools"))
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a caller asked for, with defaults filled in.
+
+    Attributes:
+        input: The input, a ``Command``, or None to continue.
+        config: The complete config: the graph's, the caller's and the ambient one.
+        context: The run's context, not coerced yet.
+        format: Which chunks the caller gets and how.
+        output_keys: Channels that make up the output.
+        interrupt_before: Nodes to pause before; "*" for all.
+        interrupt_after: Nodes to pause after; "*" for all.
+        durability: When checkpoints are stored, or None for the default.
+        control: The switch that drains the run, or None for a new one.
+    """
+
+    input: Any
+    config: RunnableConfig
+    context: Any
+    format: Format
+    output_keys: str | Sequence[str]
+    interrupt_before: Literal["*"] | Sequence[str]
+    interrupt_after: Literal["*"] | Sequence[str]
+    durability: Durability | None
+    control: RunControl | None
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """Which checkpoint a run starts from.
+
+    Attributes:
+        config: Addresses it.
+        how: By its id, the last one before a replayed parent's, or the latest.
+        replay: Remembers which namespaces a replay has visited; None otherwise.
+    """
+
+    config: RunnableConfig
+    how: Literal["id", "replay", "latest"]
+    replay: replay.ReplayState | None = None
+
+
+class Execution:
+    """One run of a graph; see the module."""
+
+    def __init__(self, engine: StateGraphEngine[Any, Any, Any, Any], request: Request) -> None:
+        """Parse the request. Nothing is loaded or started yet.
+
+        Raises:
+            ValueError: If the recursion limit is below 1, or there is a saver
+                but nothing in the config to name a thread.
+        """
+        config = request.config
+        if config["recursion_limit"] < 1:
+            raise ValueError("recursion_limit must be at least 1")
+        conf = config[CONF]
+        self.engine = engine
+        self.program = engine.program
+        self.request = request
+        self.lock = threading.RLock()
+        self.nested = CONFIG_KEY_TASK_ID in conf
+        self.output_keys = request.output_keys
+        self.stream_keys = engine.stream_channels_asis
+        self.saver: BaseCheckpointSaver[Any] | None = engine.resolve_checkpointer(config)
+        if self.saver is not None and not conf:
+            raise ValueError(
+                "Checkpointer requires one or more of the following 'configurable' "
+                "keys: thread_id, checkpoint_ns, checkpoint_id"
+            )
+        outer = conf.get(CONFIG_KEY_RUNTIME)
+        self.store: BaseStore | None = outer.store if CONFIG_KEY_RUNTIME in conf else engine.store
+        self.cache: BaseCache[Any] | None = conf.get(CONFIG_KEY_CACHE, engine.cache)
+        self.durability: Durability = request.durability or conf.get(CONFIG_KEY_DURABILITY, "async")
+        self.retry_policy = tuple(engine.retry_policy)
+        self.cache_policy = engine.cache_policy
+        self.max_concurrency: int | None = config.get("max_concurrency")
+        self.parent_task: Task | None = None
+        pad = conf.get(CONFIG_KEY_SCRATCHPAD)
+        if isinstance(pad, Task):
+            self.parent_task = pad
+        self.config = self._placed(engine.own_checkpoint_config(config))
+        self.ns: str = self.config[CONF].get(CONFIG_KEY_CHECKPOINT_NS, "")
+        self.outer_stream: StreamProtocol | None = conf.get(CONFIG_KEY_STREAM)
+        self._open_streams(request.format)
+        self._open_runtime(outer)
+        self.traced = False
+        self.streams_nodes = False
+        self.callbacks: Any = None
+        self.graph_callbacks: Any = None
+        self.machine: Machine
+        self.saves: Any = None
+        self._checkpoint_base: RunnableConfig = self.config
+        self._step_conf: dict[str, Any] | None = None
+        self._step_conf_for: tuple[str, bool | None] | None = None
+        self._base: dict[str, Any] = {}
+        self._metadata: dict[str, Any] = {}
+        self.on_call: Callable[..., Any] = _not_running
+
+    # -- opening ---------------------------------------------------------
+
+    def _placed(self, config: RunnableConfig) -> RunnableConfig:
+        """Give the run its namespace: a task's second and later graphs get a number."""
+        conf = config[CONF]
+        if self.parent_task is not None:
+            if count := self.parent_task.subgraph_counter():
+                ns = f"{conf[CONFIG_KEY_CHECKPOINT_NS]}{NS_SEP}{count}"
+                config = patch_configurable(config, {CONFIG_KEY_CHECKPOINT_NS: ns})
+        elif not self.nested and conf.get(CONFIG_KEY_CHECKPOINT_NS):
+            config = patch_configurable(
+                config, {CONFIG_KEY_CHECKPOINT_NS: "", CONFIG_KEY_CHECKPOINT_ID: None}
+            )
+        return config
+
+    def _open_streams(self, form: Format) -> None:
+        """Find out which modes anybody reads, and whether they want them while nodes run."""
+        own = form.wanted()
+        modes = own
+        if self.outer_stream is not None:
+            modes = own | frozenset(self.outer_stream.modes)
+        self.own_modes = own
+        self.chunks: deque[Chunk] = deque()
+        self.wake: Callable[[], None] | None = None
+        self.eager = bool(
+            self.engine.stream_eager or form.subgraphs or not _STREAMED_IN_NODES.isdisjoint(own)
+        )
+        self.projector = Projector(self, modes, self.emit) if modes else None
+        self.stream = (
+            StreamProtocol(self.emit, set(modes)) if form.subgraphs else self.outer_stream  # type: ignore[arg-type]
+        )
+
+    def _open_runtime(self, outer: Any) -> None:
+        request = self.request
+        parent = adopt_runtime(outer)
+        runtime: Runtime[Any] = Runtime(
+            context=coerce_context(self.engine.context_schema, request.context),
+            store=self.store,
+            server_info=server_info_from(self.config),
+            control=request.control or parent.control or RunControl(),
+        )
+        self.runtime = parent.merge(runtime)
+        self.control = self.runtime.control
+
+    @property
+    def writes_custom(self) -> bool:
+        """Whether anybody reads what nodes write to the custom stream."""
+        return "custom" in self.own_modes or (
+            self.outer_stream is not None and "custom" in self.outer_stream.modes
+        )
+
+    def put(self, chunk: Chunk) -> None:
+        """Give a chunk to this run's caller. Thread-safe."""
+        self.chunks.append(chunk)
+        if self.wake is not None:
+            self.wake()
+
+    def emit(self, chunk: Chunk) -> None:
+        """Give a chunk to everybody who reads its mode. Thread-safe."""
+        mode = chunk[1]
+        if mode in self.own_modes:
+            self.put(chunk)
+        outer = self.outer_stream
+        if outer is not None and mode in outer.modes:
+            outer.__call__(chunk)
+
+    # -- loading ---------------------------------------------------------
+
+    def lookup(self) -> Lookup | None:
+        """Which checkpoint to load; None without a saver."""
+        if self.saver is None:
+            return None
+        config = self.config
+        conf = config[CONF]
+        named = conf.get(CONFIG_KEY_CHECKPOINT_MAP) or {}
+        if conf.get(CONFIG_KEY_CHECKPOINT_NS, None) in named:
+            config = patch_configurable(
+                config, {CONFIG_KEY_CHECKPOINT_ID: named[conf[CONFIG_KEY_CHECKPOINT_NS]]}
+            )
+        thread_id = conf.get(CONFIG_KEY_THREAD_ID)
+        if thread_id and not isinstance(thread_id, str):
+            config = patch_configurable(config, {CONFIG_KEY_THREAD_ID: str(thread_id)})
+        self._checkpoint_base = config
+        if config[CONF].get(CONFIG_KEY_CHECKPOINT_ID):
+            return Lookup(config, "id")
+        state = conf.get(CONFIG_KEY_REPLAY_STATE)
+        return Lookup(config, "replay", state) if state is not None else Lookup(config, "latest")
+
+    def load(self, found: CheckpointTuple | None, how: str, superseded: bool) -> None:
+        """Make the machine from what the saver returned.
+
+        Args:
+            found: The checkpoint, or None if there is none.
+            how: How it was looked up, "none" without a saver.
+            superseded: Whether the thread has moved past it.
+        """
+        base = self._checkpoint_base
+        if found is None:
+            stamp = datetime.now(timezone.utc).isoformat()
+            checkpoint = checkpoints.empty(str(uuid6(clock_seq=-2)), stamp)
+            thread = Thread(
+                checkpoint,
+                {"step": -2},
+                stored_id=base[CONF].get(CONFIG_KEY_CHECKPOINT_ID) or None,
+                addressed=how in ("id", "replay"),
+            )
+            own: dict[str, Any] = {}
+        else:
+            self.engine.migrate_checkpoint(found.checkpoint)
+            own = found.config.get(CONF, {})
+            parent = found.parent_config
+            thread = Thread(
+                dict(found.checkpoint),
+                dict(found.metadata),
+                parent_id=parent[CONF].get(CONFIG_KEY_CHECKPOINT_ID) if parent else None,
+                pending=status.group(found.pending_writes),
+                stored_id=found.checkpoint["id"],
+                addressed=how in ("id", "replay"),
+                superseded=superseded,
+            )
+        if self.saver is not None:
+            # The saver's own view of the address, with this run's namespace.
+            conf = {CONFIG_KEY_CHECKPOINT_NS: "", **base[CONF], **own}
+            conf[CONFIG_KEY_CHECKPOINT_NS] = self.ns
+            self._checkpoint_base = {**base, CONF: conf}
+        self.loaded_how = how
+        self.machine = Machine(
+            self.program, thread, self._settings(), binascii.hexlify(os.urandom(10)).decode()
+        )
+
+    def _settings(self) -> Settings:
+        request, saver = self.request, self.saver
+        modes = self.projector.modes if self.projector is not None else frozenset[str]()
+        saves: Literal["never", "step", "exit"] = "never"
+        if saver is not None:
+            saves = "exit" if self.durability == "exit" else "step"
+        return Settings(
+            ns=self.ns,
+            nested=self.nested,
+            saves=saves,
+            limit=self.config["recursion_limit"],
+            output_keys=self.output_keys,
+            stream_keys=self.stream_keys,
+            interrupt_before=request.interrupt_before,
+            interrupt_after=request.interrupt_after,
+            parents=self.config[CONF].get(CONFIG_KEY_CHECKPOINT_MAP, {}),
+            new_id=_new_checkpoint_id,
+            now=_now,
+            next_version=None if saver is None else saver.get_next_version,
+            strict_resume=bool(self.config[CONF].get(CONFIG_KEY_STRICT_RESUME, False)),
+            watch=watch_for(modes),
+            parent=self.parent_task,
+        )
+
+    def save_calls(self) -> SaveCalls | None:
+        """How saves reach the saver; None without one."""
+        return None if self.saver is None else SaveCalls(self.saver, self._checkpoint_base)
+
+    def checkpoint_config(self, checkpoint_id: str) -> RunnableConfig:
+        """The config that addresses a checkpoint of this run's thread."""
+        return patch_configurable(self._checkpoint_base, {CONFIG_KEY_CHECKPOINT_ID: checkpoint_id})
+
+    # -- starting --------------------------------------------------------
+
+    def start(self, callbacks: Any) -> None:
+        """Start the machine with the run's input.
+
+        Args:
+            callbacks: The run manager of a traced run; None if nobody listens.
+        """
+        self.traced = callbacks is not None
+        self.callbacks = callbacks
+        conf = self.config[CONF]
+        run_id = self.config.get("metadata", {}).get("run_id")
+        missing = object()
+        # A replayed subgraph takes its input again instead of continuing.
+        resuming = None if self.loaded_how == "replay" else conf.get(CONFIG_KEY_RESUMING)
+        named = conf.get(CONFIG_KEY_CHECKPOINT_MAP) or {}
+        self.machine.start(
+            Start(
+                self.request.input,
+                resuming=resuming,
+                same_run=run_id == self.machine.metadata.get("run_id", missing),
+                own_checkpoint_named=self.ns in named,
+                resume_map=conf.get(CONFIG_KEY_RESUME_MAP),
+            )
+        )
+        self._open_base()
+
+    def _open_base(self) -> None:
+        """Make the parts of a task's config that are the same for all of the run's tasks."""
+        base: dict[str, Any] = dict(self.config)
+        base.pop("run_name", None)
+        if not self.traced:
+            run_id = base.pop("run_id", None)
+            if not isinstance(base.get("callbacks"), QuietCallbackManager):
+                base["callbacks"] = QuietCallbackManager(run_id)
+        run_id = self.config.get("run_id")
+        self.run_id = str(run_id) if run_id else None
+        self._base = base
+        self._metadata = dict(base.get("metadata") or {})
+        self._tags = list(base.get("tags") or ())
+        machine = self.machine
+        conf = dict(self.config[CONF])
+        if self.saver is not None or CONFIG_KEY_CHECKPOINTER not in conf:
+            conf[CONFIG_KEY_CHECKPOINTER] = self.saver
+        conf[CONFIG_KEY_CHECKPOINT_ID] = None
+        conf.pop(CONFIG_KEY_NODE_ERROR, None)
+        if self.request.durability is not None:
+            conf[CONFIG_KEY_DURABILITY] = self.durability
+        if self.stream is not None:
+            conf[CONFIG_KEY_STREAM] = self.stream
+        if machine.resume_map is not None:
+            conf[CONFIG_KEY_RESUME_MAP] = machine.resume_map
+        if not self.nested:
+            state = machine.replay_id
+            conf[CONFIG_KEY_REPLAY_STATE] = replay.ReplayState(state) if state else None
+        self._conf = conf
+        self._thread_id = conf.get(CONFIG_KEY_THREAD_ID)
+        self._map = conf.get(CONFIG_KEY_CHECKPOINT_MAP) or {}
+        self._previous = machine.previous()
+
+    # -- a task's config -------------------------------------------------
+
+    def _conf_of_step(self) -> dict[str, Any]:
+        machine = self.machine
+        key = (machine.checkpoint["id"], machine.child_resuming)
+        if self._step_conf is None or self._step_conf_for != key:
+            conf = self._conf.copy()
+            conf[CONFIG_KEY_CHECKPOINT_MAP] = {**self._map, self.ns: key[0]}
+            if key[1] is None:
+                conf.pop(CONFIG_KEY_RESUMING, None)
+            else:
+                conf[CONFIG_KEY_RESUMING] = key[1]
+            self._step_conf, self._step_conf_for = conf, key
+        return self._step_conf
+
+    def configure(self, task: Task) -> RunnableConfig:
+        """The config of a task, made once and kept with it."""
+        config: RunnableConfig | None = task.config
+        if config is None:
+            config = task.config = self._configured(task)
+        return config
+
+    def _configured(self, task: Task) -> RunnableConfig:
+        body = task.body
+        config = self._base.copy()
+        metadata = self._metadata.copy()
+        metadata["langgraph_step"] = task.step
+        metadata["langgraph_node"] = task.name
+        metadata["langgraph_triggers"] = task.triggers
+        metadata["langgraph_path"] = task.path
+        metadata["langgraph_checkpoint_ns"] = task.ns
+        if body.metadata:
+            metadata.update(body.metadata)
+        config["metadata"] = metadata
+        if body.tags:
+            config["tags"] = [*self._tags, *(t for t in body.tags if t not in self._tags)]
+        conf = self._conf_of_step().copy()
+        conf[CONFIG_KEY_TASK_ID] = task.id
+        conf[CONFIG_KEY_CHECKPOINT_NS] = task.ns
+        conf[CONFIG_KEY_SCRATCHPAD] = task
+        if task.parent_ns != self.ns:
+            conf[CONFIG_KEY_CHECKPOINT_MAP] = {
+                **conf[CONFIG_KEY_CHECKPOINT_MAP],
+                task.parent_ns: self.machine.checkpoint["id"],
+            }
+        if task.error is not None:
+            conf[CONFIG_KEY_NODE_ERROR] = task.error
+        config[CONF] = conf
+        if self.traced:
+            self._trace(task, config)
+        return config  # type: ignore[return-value]
+
+    def _trace(self, task: Task, config: dict[str, Any]) -> None:
+        config.pop("run_id", None)
+        config["run_name"] = task.name
+        called_with = task.call.callbacks if task.call is not None else None
+        config["callbacks"] = called_with or self.callbacks.get_child(f"graph:step:{task.step}")
+
+    def scope(self, task: Task, started_at: float | None) -> TaskScope:
+        """Open an attempt: a config and a place for its writes.
+
+        Args:
+            task: The task.
+            started_at: When the first attempt started, in seconds since the
+                epoch; None if this is the first.
+        """
+        scope = TaskScope(task, self.machine.state)
+        config: RunnableConfig = self.configure(task).copy()
+        conf = config[CONF] = config[CONF].copy()
+        conf[CONFIG_KEY_SEND] = scope.writes.extend
+        conf[CONFIG_KEY_READ] = scope.read
+        conf[CONFIG_KEY_CALL] = partial(self.on_call, task)
+        info = ExecutionInfo(
+            self.machine.checkpoint["id"],
+            task.ns,
+            task.id,
+            self._thread_id,
+            self.run_id,
+            task.attempt,
+            time.time() if started_at is None else started_at,
+        )
+        writer = self.stream_writer(task) if self.writes_custom else self.runtime.stream_writer
+        previous = None if task.call is not None else self._previous
+        conf[CONFIG_KEY_RUNTIME] = task_runtime(self.runtime, info, writer, previous)
+        if task.attempt > 1:
+            conf[CONFIG_KEY_RESUMING] = True
+        scope.config = config
+        return scope
+
+    def stream_writer(self, task: Task) -> Callable[[Any], None]:
+        """What ``get_stream_writer`` gives in a task."""
+        ns = tuple(task.ns.split(NS_SEP)[:-1])
+
+        def write(value: Any) -> None:
+            chunk: Chunk = (ns, "custom", value)
+            # A nested run that asked for its own custom stream keeps it to itself.
+            if "custom" in self.own_modes:
+                self.put(chunk)
+            elif self.outer_stream is not None:
+                self.outer_stream.__call__(chunk)
+
+        return write
+
+    # -- passing on what the machine asks for ------------------------------
+
+    def flush(self) -> None:
+        """Do what the machine asked for: hand over saves, build chunks."""
+        outbox = self.machine.outbox
+        if not outbox:
+            return
+        effects = outbox.copy()
+        outbox.clear()
+        for effect in effects:
+            if isinstance(effect, (SaveWrites, SaveCheckpoint)):
+                self.saves.put(effect)
+            elif self.projector is not None:
+                self.projector.project(effect)
+
+    def shown(self) -> Iterator[Any]:
+        """What the caller is to see of the chunks that are ready."""
+        show = self.request.format.show
+        chunks = self.chunks
+        while chunks:
+            yield from show(chunks.popleft())
+
+    def lifecycle(self, kind: Literal["resume", "interrupt"], interrupts: tuple[Any, ...] = ()) -> Any:
+        """Tell handlers of graph events that the run continues or pauses; an async run awaits the result."""
+        if self.graph_callbacks is None or (kind == "resume" and not self.machine.resuming):
+            return None
+        place: dict[str, Any] = {
+            "run_id": self.graph_callbacks.run_id,
+            "status": lifecycle_status(self.machine.status),
+            "checkpoint_id": self.machine.checkpoint["id"],
+            "checkpoint_ns": tuple(self.ns.split(NS_SEP)) if self.ns else (),
+        }
+        if kind == "resume":
+            return self.graph_callbacks.on_resume(GraphResumeEvent(**place))
+        return self.graph_callbacks.on_interrupt(GraphInterruptEvent(**place, interrupts=interrupts))
+
+    @property
+    def closes_at_exit(self) -> bool:
+        """Whether a nested run has a history of its own to store when it ends."""
+        return all(NS_END not in part for part in self.ns.split(NS_SEP))
+
+    def output(self) -> Any:
+        """The run's result."""
+        return self.machine.state.read(self.output_keys)
+
+
+def _not_running(*_: Any, **__: Any) -> Any:
+    raise RuntimeError("A task can only be called while the run is being driven")
+
+
+def lifecycle_status(status: str) -> str:
+    """A run's status in the words of the lifecycle events."""
+    return _LIFECYCLE.get(status, status)
+
+
+_LIFECYCLE = {"loading": "input", "planning": "pending", "stepping": "pending"}
+
+
+def _new_checkpoint_id(step: int) -> str:
+    return str(uuid6(clock_seq=step))
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat()
+
+

@@ -1,0 +1,70 @@
+"""How a run ends: what is stored, what is shown last, what is raised.
+
+Rules
+-----
+* With ``durability="exit"`` the last checkpoint and the writes of an unfinished
+  step are stored now; by a nested run only if it failed, paused, or keeps a
+  history of its own.
+* A pause of a root run is not an error: its caller sees the interrupts. A
+  nested run hands them to the node it runs in.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stategraph.engine.execution import Execution
+from stategraph.errors import (
+    ErrorCode,
+    GraphDrained,
+    GraphInterrupt,
+    GraphRecursionError,
+    create_error_message,
+)
+
+
+def close(execution: Execution, error: BaseException | None) -> None:
+    """Ask for what was to be stored at the end of the run."""
+    if execution.durability != "exit" or execution.saver is None:
+        return
+    if not execution.nested or error is not None or execution.closes_at_exit:
+        execution.machine.close()
+        execution.flush()
+
+
+def asked(execution: Execution, error: BaseException | None) -> tuple[Any, ...] | None:
+    """The interrupts a root run pauses with; None if it does not pause."""
+    if not isinstance(error, GraphInterrupt) or execution.nested:
+        return None
+    return tuple(error.args[0]) if error.args else ()
+
+
+def pause(execution: Execution) -> None:
+    """Show what the unfinished step of a paused root run has changed so far."""
+    execution.machine.pause()
+    execution.flush()
+
+
+def raise_unless_finished(execution: Execution) -> None:
+    """Raise what a run that stopped early ends with.
+
+    Raises:
+        GraphRecursionError: If the recursion limit was reached.
+        GraphDrained: If the run was asked to stop.
+    """
+    status = execution.machine.status
+    if status == "out_of_steps":
+        limit = execution.config["recursion_limit"]
+        raise GraphRecursionError(
+            create_error_message(
+                message=(
+                    f"Recursion limit of {limit} reached "
+                    "without hitting a stop condition. You can increase the "
+                    "limit by setting the `recursion_limit` config key."
+                ),
+                error_code=ErrorCode.GRAPH_RECURSION_LIMIT,
+            )
+        )
+    if status == "draining":
+        control = execution.control
+        raise GraphDrained((control.drain_reason if control is not None else None) or "shutdown")

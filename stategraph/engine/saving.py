@@ -1,0 +1,189 @@
+"""Taking checkpoints and writes to the saver, in order, without holding up the run.
+
+Rules
+-----
+* Saves reach the saver in the order the machine asked for them, one at a time:
+  a checkpoint never becomes durable before the writes that made it.
+* With ``durability="async"`` they happen beside the next step; at most
+  ``BACKLOG`` wait, then the run waits for them (memory stays bounded).
+* The first failing save stops all later ones and fails the run.
+* Leaving a run waits for its saves, also when the run is cancelled.
+* The in-memory saver is called in place: a thread would cost more than the save.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable
+from inspect import signature
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.memory import InMemorySaver
+
+from stategraph.constants import CONF, CONFIG_KEY_CHECKPOINT_ID
+from stategraph.core.machine import SaveCheckpoint, SaveWrites
+from stategraph.engine import threads
+
+BACKLOG = 64
+"""Saves that may wait before the run waits for them."""
+
+_Call = tuple[str, tuple[Any, ...]]
+
+
+class SaveCalls:
+    """Turns what the machine asks for into calls of a saver."""
+
+    __slots__ = ("_base", "_takes_path", "saver")
+
+    def __init__(self, saver: BaseCheckpointSaver[Any], config: RunnableConfig) -> None:
+        """Args: config: Names the thread and namespace."""
+        self.saver = saver
+        self._base = config
+        self._takes_path = "task_path" in signature(saver.put_writes).parameters
+
+    def at(self, checkpoint_id: str | None) -> RunnableConfig:
+        """The config that addresses a checkpoint of the thread."""
+        conf = {**self._base[CONF], CONFIG_KEY_CHECKPOINT_ID: checkpoint_id}
+        return {**self._base, CONF: conf}  # type: ignore[misc]
+
+    def call(self, effect: SaveWrites | SaveCheckpoint) -> _Call:
+        """The saver's method and its arguments."""
+        if isinstance(effect, SaveCheckpoint):
+            config = self.at(effect.parent_id)
+            return "put", (config, effect.checkpoint, effect.metadata, effect.new_versions)
+        args: tuple[Any, ...] = (self.at(effect.checkpoint_id), effect.writes, effect.task_id)
+        return "put_writes", (*args, effect.path_key) if self._takes_path else args
+
+
+class Saves:
+    """The saves of a sync run.
+
+    Thread-safe: a task may ask for a save from the thread it runs in.
+    """
+
+    def __init__(self, calls: SaveCalls, *, background: bool) -> None:
+        """Args: background: Whether saves happen beside the run."""
+        self._calls = calls
+        self._background = background and type(calls.saver) is not InMemorySaver
+        self._waiting: deque[_Call] = deque()
+        self._changed = threading.Condition()
+        self._working = False
+        self._error: BaseException | None = None
+
+    def put(self, effect: SaveWrites | SaveCheckpoint) -> None:
+        """Ask for a save.
+
+        Raises:
+            BaseException: What an earlier save failed with.
+        """
+        call = self._calls.call(effect)
+        if not self._background:
+            self._perform(call)
+            return
+        with self._changed:
+            self._raise()
+            self._waiting.append(call)
+            if not self._working:
+                self._working = True
+                threads.submit(self._work)
+            while len(self._waiting) > BACKLOG:
+                self._changed.wait()
+
+    def _perform(self, call: _Call) -> None:
+        if self._error is None:
+            try:
+                getattr(self._calls.saver, call[0])(*call[1])
+            except BaseException as error:
+                self._error = error
+                raise
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                if not self._waiting or self._error is not None:
+                    self._working = False
+                    self._waiting.clear()
+                    self._changed.notify_all()
+                    return
+                call = self._waiting.popleft()
+                self._changed.notify_all()
+            try:
+                self._perform(call)
+            except BaseException:  # noqa: BLE001,S110  kept in _error for the run to raise
+                pass
+
+    def _raise(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def wait(self) -> None:
+        """Wait for all saves asked for so far.
+
+        Raises:
+            BaseException: What a save failed with.
+        """
+        with self._changed:
+            while self._working:
+                self._changed.wait()
+        self._raise()
+
+
+class AsyncSaves:
+    """The saves of an async run; used from its event loop only."""
+
+    def __init__(self, calls: SaveCalls) -> None:
+        self._calls = calls
+        self._in_place = type(calls.saver) is InMemorySaver
+        self._waiting: deque[_Call] = deque()
+        self._worker: asyncio.Task[None] | None = None
+        self._error: BaseException | None = None
+
+    def put(self, effect: SaveWrites | SaveCheckpoint) -> None:
+        """Ask for a save.
+
+        Raises:
+            BaseException: What an earlier save failed with.
+        """
+        if self._error is not None:
+            raise self._error
+        name, args = self._calls.call(effect)
+        if self._in_place:
+            getattr(self._calls.saver, name)(*args)
+            return
+        self._waiting.append((name, args))
+        if self._worker is None:
+            self._worker = asyncio.get_running_loop().create_task(self._work())
+
+    async def _work(self) -> None:
+        saver = self._calls.saver
+        methods: dict[str, Callable[..., Any]] = {"put": saver.aput, "put_writes": saver.aput_writes}
+        try:
+            while self._waiting:
+                name, args = self._waiting[0]
+                await methods[name](*args)
+                self._waiting.popleft()
+        except BaseException as error:  # noqa: BLE001  the run raises it
+            self._error = error
+            self._waiting.clear()
+        finally:
+            self._worker = None
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so many saves wait that the run should wait for them."""
+        return len(self._waiting) > BACKLOG
+
+    async def wait(self) -> None:
+        """Wait for all saves asked for so far; being cancelled does not cancel them.
+
+        Raises:
+            BaseException: What a save failed with.
+        """
+        while self._worker is not None:
+            await asyncio.shield(self._worker)
+        if self._error is not None:
+            raise self._error

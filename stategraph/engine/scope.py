@@ -1,0 +1,36 @@
+"""What one attempt of a task may touch: its writes, its config, the state as it sees it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+
+from stategraph.core.state import State
+from stategraph.core.task import Task, Write
+
+
+class TaskScope:
+    """The hands of a running task.
+
+    Attributes:
+        config: The attempt's config.
+        writes: Where the attempt's writes go.
+    """
+
+    __slots__ = ("_state", "_task", "config", "writes")
+
+    def __init__(self, task: Task, state: State) -> None:
+        self._task = task
+        self._state = state
+        self.writes: list[Write] = task.writes
+        self.config: RunnableConfig = {}
+
+    def read(self, select: str | list[str], fresh: bool = False) -> Any:
+        """Read the state.
+
+        Args:
+            select: One channel for its bare value, or several for a dict.
+            fresh: Whether the attempt's own writes so far are applied.
+        """
+        return self._state.read_for(self._task, select, fresh)
