@@ -1,7 +1,7 @@
 """What is measured, and what is wanted. Data only: importing this file imports no engine.
 
-A target of a ratio is the factor by which LangGraph's cost must exceed ours; a target of a growth is the factor by which
-our own cost may grow at most.
+A target of a ratio is the factor by which LangGraph's cost must exceed ours; a target of a growth is the factor by
+which our own cost may grow at most.
 """
 
 from __future__ import annotations
@@ -114,7 +114,10 @@ def _probes() -> Iterator[Row]:
         yield from _pair(name, "probes")
     for width in (10, 100, 1000):
         yield from _pair(f"task_of_fan_out_{width}", "probes")
-    idle, keys = ("step_with_1000_idle_nodes", "step_with_0_idle_nodes"), ("step_with_500_idle_keys", "step_with_0_idle_keys")
+    idle, keys = (
+        ("step_with_1000_idle_nodes", "step_with_0_idle_nodes"),
+        ("step_with_500_idle_keys", "step_with_0_idle_keys"),
+    )
     yield from _growth("growth_1000_idle_nodes", *idle, must=1.5, quick=True)
     yield from _growth("growth_500_idle_keys", *keys, must=1.5, quick=True)
     yield from _growth("growth_10000_messages", "step_with_10000_messages", "step_with_10_messages")

@@ -7,15 +7,17 @@ from typing import Any
 from benchmarks.catalogue import Row
 from benchmarks.measure import Effort, Figure
 
-COLUMNS = f"{'benchmark':44} {'LangGraph':>10} {'ours':>10} {'value':>8} {'quartiles':>15} {'must':>6} {'aim':>6}  reached"
+COLUMNS = (
+    f"{'benchmark':44} {'LangGraph':>10} {'ours':>10} {'value':>8} {'quartiles':>15} {'must':>6} {'aim':>6}  reached"
+)
 
 
 def heading(descriptions: list[dict[str, Any]], effort: Effort) -> str:
     """What is compared, and the column titles."""
     theirs, ours = descriptions
     return (
-        f"LangGraph {theirs['langgraph_installed']} and {ours['engine']} on Python {theirs['python']}, {theirs['loop']}; "
-        f"{effort.rounds} interleaved rounds, samples of at least {effort.budget_s} s.\n"
+        f"LangGraph {theirs['langgraph_installed']} and {ours['engine']} on Python {theirs['python']}, "
+        f"{theirs['loop']}; {effort.rounds} interleaved rounds, samples of at least {effort.budget_s} s.\n"
         "value = median of the per-round ratios LangGraph / ours (higher is better);\n"
         "of growth and bytes rows: growth of our own cost (lower is better).\n\n"
         f"{COLUMNS}\n{'-' * len(COLUMNS)}"
@@ -42,7 +44,8 @@ def line(figure: Figure) -> str:
         f"{quartiles:>15} {targets[0]:>6} {targets[1]:>6}  {figure.verdict}"
     ).rstrip()
     if figure.notes:
-        text += f"\n{'':8}stored bytes: LangGraph {_plain(figure.notes['langgraph'])}, ours {_plain(figure.notes['stategraph'])}"
+        theirs, ours = (_plain(figure.notes[engine]) for engine in ("langgraph", "stategraph"))
+        text += f"\n{'':8}stored bytes: LangGraph {theirs}, ours {ours}"
     return text
 
 
@@ -62,7 +65,8 @@ def failed(row: Row, error: Exception) -> str:
 def summary(figures: list[Figure], failures: list[tuple[str, str]], mixed: list[str], spent_s: float) -> str:
     """The totals, and the full text of every failure."""
     judged = [figure.verdict for figure in figures if figure.verdict]
-    text = f"\n{len(judged) - judged.count('no')} of {len(judged)} musts reached, {judged.count('aim')} aims; {spent_s:.0f} s."
+    reached, aims = len(judged) - judged.count("no"), judged.count("aim")
+    text = f"\n{reached} of {len(judged)} musts reached, {aims} aims; {spent_s:.0f} s."
     if mixed:
         text += f"\nWARNING: our side ran with modules of LangGraph itself: {', '.join(mixed)}"
     for label, error in failures:

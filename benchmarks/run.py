@@ -31,7 +31,9 @@ DEFAULT_VENV = ROOT / ".venv-bench" / "bin" / "python"
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    default = os.environ.get("STATEGRAPH_BENCH_PYTHON") or (str(DEFAULT_VENV) if DEFAULT_VENV.exists() else sys.executable)
+    default = os.environ.get("STATEGRAPH_BENCH_PYTHON") or (
+        str(DEFAULT_VENV) if DEFAULT_VENV.exists() else sys.executable
+    )
     parser = argparse.ArgumentParser(description="Both engines side by side.")
     parser.add_argument("--python", default=default, help="interpreter that has LangGraph (default: %(default)s)")
     parser.add_argument(
@@ -40,12 +42,16 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         default="auto",
         help="how our engine is switched on; none measures LangGraph against itself",
     )
-    parser.add_argument("--only", action="append", default=[], metavar="NAME", help="rows whose label contains or globs this")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="NAME", help="rows whose label contains or globs this"
+    )
     parser.add_argument("--quick", action="store_true", help="the rows with targets, few short rounds")
     parser.add_argument("--rounds", type=int, help="interleaved rounds a row (default: 7, quick: 3)")
     parser.add_argument("--budget", type=float, metavar="S", help="seconds a sample (default: 0.3, quick: 0.04)")
     parser.add_argument("--timeout", type=float, default=180, metavar="S", help="seconds one answer may take")
-    parser.add_argument("--json", metavar="FILE", help="also write the figures there; - means stdout, without the table")
+    parser.add_argument(
+        "--json", metavar="FILE", help="also write the figures there; - means stdout, without the table"
+    )
     parser.add_argument("--cache", type=Path, default=ROOT / ".bench", help="where the source distribution is kept")
     parser.add_argument("--list", action="store_true", help="print the rows and leave")
     return parser.parse_args(argv)
@@ -92,7 +98,9 @@ def main(argv: list[str] | None = None) -> int:
     extra: tuple[str, ...] = ()
     if any(row.workload.startswith("upstream:") for row in rows):
         extra = (str(sdist.unpack(sdist.fetch(options.cache), "bench", options.cache / f"langgraph-{sdist.VERSION}")),)
-    effort = measure.Effort(options.rounds or (3 if options.quick else 7), options.budget or (0.04 if options.quick else 0.3))
+    effort = measure.Effort(
+        options.rounds or (3 if options.quick else 7), options.budget or (0.04 if options.quick else 0.3)
+    )
     table = sys.stderr if options.json == "-" else sys.stdout
 
     def show(text: str) -> None:

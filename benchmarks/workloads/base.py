@@ -113,7 +113,7 @@ class Difference:
 
 
 class Digest:
-    """An order-free digest of stream chunks: parallel tasks may report in any order, what they report may not differ."""
+    """An order-free digest of stream chunks: parallel tasks may report in any order, but not anything else."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []

@@ -21,7 +21,7 @@ ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 def encode(value: Any) -> Any:
     """Turn any value of a state or snapshot into JSON that shows its type where JSON would hide it."""
-    if value is None or isinstance(value, bool | int | float | str) and not isinstance(value, enum.Enum):
+    if value is None or (isinstance(value, bool | int | float | str) and not isinstance(value, enum.Enum)):
         return value
     if isinstance(value, enum.Enum):
         return {"!": type(value).__name__, "name": value.name}
@@ -50,9 +50,9 @@ def encode(value: Any) -> Any:
 def settle(value: Any) -> Any:
     """Undo what timing decides, in plain JSON.
 
-    Parallel tasks report their interrupts in the order in which they got there, so lists of interrupts are sorted. And a
-    message without an id gets one when it is merged into the state, which may be before or after the write that it came
-    from was stored, so ids given that way are replaced by one mark.
+    Parallel tasks report their interrupts in the order in which they got there, so lists of interrupts are sorted. And
+    a message without an id gets one when it is merged into the state, which may be before or after the write that it
+    came from was stored, so ids given that way are replaced by one mark.
     """
     if isinstance(value, list):
         items = [settle(item) for item in value]

@@ -8,7 +8,7 @@ import queue
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,10 +120,8 @@ class Worker:
     def close(self) -> None:
         """End the process and wait until it is gone."""
         if self._child.stdin and not self._child.stdin.closed:
-            try:
+            with suppress(BrokenPipeError):  # it is gone already, which is what is wanted
                 self._child.stdin.close()
-            except BrokenPipeError:
-                pass  # it is gone already, which is what is wanted
         try:
             self._child.wait(timeout=2)
         except subprocess.TimeoutExpired:
@@ -166,7 +164,9 @@ def postgres(python: str, directory: Path) -> Iterator[str]:
     try:
         address = child.stdout.readline().strip()
         if not address:
-            raise HarnessError(f"PostgreSQL did not start (--savers sqlite leaves it out):\n{child.stderr.read()[-2000:]}")
+            raise HarnessError(
+                f"PostgreSQL did not start (--savers sqlite leaves it out):\n{child.stderr.read()[-2000:]}"
+            )
         yield address
     finally:
         child.stdin.close()

@@ -104,7 +104,9 @@ def compare(expected: dict[str, Any], found: dict[str, Any]) -> str | None:
     return None
 
 
-def switched(bench: Bench, name: str, setting: Setting, expected: list[Any], at: int, ours_first: bool) -> Iterator[Any]:
+def switched(
+    bench: Bench, name: str, setting: Setting, expected: list[Any], at: int, ours_first: bool
+) -> Iterator[Any]:
     """Run a case with a switch before step ``at``.
 
     Yields:
@@ -159,9 +161,13 @@ def judge(bench: Bench, name: str, setting: Setting, steps: int, every_point: bo
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    default = os.environ.get("STATEGRAPH_BENCH_PYTHON") or (str(DEFAULT_VENV) if DEFAULT_VENV.exists() else sys.executable)
+    default = os.environ.get("STATEGRAPH_BENCH_PYTHON") or (
+        str(DEFAULT_VENV) if DEFAULT_VENV.exists() else sys.executable
+    )
     parser = argparse.ArgumentParser(description="Threads that move between LangGraph and our engine.")
-    parser.add_argument("--python", default=default, help="interpreter with LangGraph and the savers (default: %(default)s)")
+    parser.add_argument(
+        "--python", default=default, help="interpreter with LangGraph and the savers (default: %(default)s)"
+    )
     parser.add_argument("--ours-python", help="interpreter of our engine's worker (default: the same)")
     parser.add_argument(
         "--activate",
@@ -173,7 +179,9 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--modes", default="sync,async", help="comma-separated (default: %(default)s)")
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="cases whose name contains this")
     parser.add_argument("--quick", action="store_true", help="switch only before the last step of every case")
-    parser.add_argument("--details", action="store_true", help="print all differences in full, those of the database too")
+    parser.add_argument(
+        "--details", action="store_true", help="print all differences in full, those of the database too"
+    )
     parser.add_argument("--strict", action="store_true", help="fail also if the database differs")
     parser.add_argument("--stderr", action="store_true", help="let the workers' stderr through")
     parser.add_argument("--json", metavar="FILE", help="also write the outcomes there")
@@ -257,6 +265,9 @@ def main(argv: list[str] | None = None) -> int:
             stack.callback(ours.close)
             if "error" in ours.description:
                 raise processes.HarnessError(f"our engine cannot load the cases:\n{ours.description['error']}")
+            for worker in (theirs, ours):
+                if problems := worker.description["problems"]:
+                    print(f"{worker.engine.label} cannot import all cases:\n{problems}", file=sys.stderr)
             with_postgres = "postgres" in options.savers
             uri = stack.enter_context(processes.postgres(options.python, directory / "pg")) if with_postgres else None
             found = run_cases(Bench(theirs, ours, directory, uri), options)
@@ -271,7 +282,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def summary(found: dict[str, dict[str, Outcome]], options: argparse.Namespace, spent_s: float) -> int:
     """Print the totals and return the exit code."""
-    good = [name for name, all_of in found.items() if all(passed(outcome, options.strict) for outcome in all_of.values())]
+    good = [
+        name for name, all_of in found.items() if all(passed(outcome, options.strict) for outcome in all_of.values())
+    ]
     outcomes = [outcome for all_of in found.values() for outcome in all_of.values()]
     runs = sum(outcome.runs for outcome in outcomes)
     bad = sum(len(outcome.problems) for outcome in outcomes)
@@ -280,7 +293,10 @@ def summary(found: dict[str, dict[str, Outcome]], options: argparse.Namespace, s
     print(f"interop: {len(good)} of {len(found)} cases, both directions")
     if options.json:
         text = {
-            name: {setting: {"runs": o.runs, "stored_alike": o.stored_alike, "problems": o.problems} for setting, o in s.items()}
+            name: {
+                setting: {"runs": o.runs, "stored_alike": o.stored_alike, "problems": o.problems}
+                for setting, o in s.items()
+            }
             for name, s in found.items()
         }
         Path(options.json).write_text(json.dumps({"passed": len(good), "cases": text}, indent=1) + "\n")

@@ -1,6 +1,6 @@
 """The child process that owns a throw-away PostgreSQL server: prints its address, and stops it when stdin closes.
 
-The server comes as a wheel, listens on a Unix socket in its own data directory only, and is stopped by its own pid file.
+The server comes as a wheel, listens on a Unix socket in its own data directory only, and is stopped by its pid file.
 """
 
 from __future__ import annotations

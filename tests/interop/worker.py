@@ -1,9 +1,9 @@
 """The child process: performs single steps of cases on one engine, over a line protocol.
 
-Requests and answers are one JSON object a line, on stdin and on the stdout the process was started with. A request names
-the case, the index of the step, the saver, the mode, the database, the thread and its scratch directory; ``look`` only
-looks at the thread. An answer is a report: what the step returned or raised, which nodes ran, and all that can be seen of
-the thread afterwards.
+Requests and answers are one JSON object a line, on stdin and on the stdout the process was started with. A request
+names the case, the index of the step, the saver, the mode, the database, the thread and its scratch directory; ``look``
+only looks at the thread. An answer is a report: what the step returned or raised, which nodes ran, and all that can be
+seen of the thread afterwards.
 """
 
 from __future__ import annotations
@@ -35,11 +35,20 @@ def describe_engine() -> dict[str, Any]:
     return {"engine": "stategraph" if ours else "langgraph", "modules": langgraph.graph.__file__}
 
 
-def load_cases() -> None:
-    """Import every module of ``cases``."""
+def load_cases() -> str:
+    """Import every module of ``cases``.
+
+    Returns:
+        The tracebacks of those that could not be imported; their cases fail, the others go on.
+    """
     package = importlib.import_module("cases")
+    problems = []
     for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"cases.{module.name}")
+        try:
+            importlib.import_module(f"cases.{module.name}")
+        except Exception:
+            problems.append(traceback.format_exc())
+    return "\n".join(problems)
 
 
 def _serializer(encrypted: bool) -> Any:
@@ -100,6 +109,8 @@ async def open_async_saver(kind: str, database: str, encrypted: bool) -> AsyncIt
 
 def perform(request: dict[str, Any]) -> dict[str, Any]:
     """Do one step, or only look, and report."""
+    if request["case"] not in kit.CASES:
+        raise LookupError(f"the module of case {request['case']} could not be imported on this engine")
     found = kit.CASES[request["case"]]()
     kit.HERE.scratch = Path(request["scratch"])
     kit.HERE.mode = request["mode"]
@@ -183,9 +194,9 @@ def main() -> None:
 
     try:
         described = describe_engine()
-        load_cases()
+        problems = load_cases()
         plan = {name: _plan(factory) for name, factory in kit.CASES.items()}
-        reply({**described, "cases": plan})
+        reply({**described, "cases": plan, "problems": problems})
     except Exception:
         reply({"error": traceback.format_exc()})
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -9,6 +10,7 @@ from kit import HERE, Case, case, effect, first_time
 from langgraph.func import entrypoint, task
 from langgraph.types import Command, interrupt
 
+# Long enough for the writes of a task that ended at once to reach the saver before its neighbour fails.
 HEAD_START_S = 0.1
 
 
@@ -55,7 +57,7 @@ async def ashaky(number: int) -> int:
     """The same, as a coroutine."""
     effect(f"shaky {number}")
     if first_time("shaky"):
-        time.sleep(HEAD_START_S)
+        await asyncio.sleep(HEAD_START_S)
         raise ValueError("not yet")
     return -number
 

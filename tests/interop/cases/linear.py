@@ -1,4 +1,4 @@
-"""Runs that stop half-way: at a breakpoint, because the consumer left, at the recursion limit, because a process died."""
+"""Runs that stop half-way: at a breakpoint, because of the consumer, the recursion limit, or a dead process."""
 
 from __future__ import annotations
 

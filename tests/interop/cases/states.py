@@ -124,7 +124,11 @@ class Stock:
 def state_as_dataclass() -> Case:
     def more(state: Stock) -> dict[str, Any]:
         effect(f"more {len(state.parts)} {state.colour}")
-        return {"parts": [Part(f"part {len(state.parts)}", 2)], "colour": Colour.BLUE, "seen": state.seen | {len(state.parts)}}
+        return {
+            "parts": [Part(f"part {len(state.parts)}", 2)],
+            "colour": Colour.BLUE,
+            "seen": state.seen | {len(state.parts)},
+        }
 
     return Case(
         chain(Stock, one=more, two=more, three=more).compile,
@@ -262,7 +266,9 @@ def sends_from_a_command() -> Case:
     def build(checkpointer: Any) -> Any:
         def plan(state: Log) -> Command[str]:
             effect("plan")
-            return Command(update={"log": ["plan"]}, goto=["other", Send("job", {"number": 1}), Send("job", {"number": 2})])
+            return Command(
+                update={"log": ["plan"]}, goto=["other", Send("job", {"number": 1}), Send("job", {"number": 2})]
+            )
 
         builder = StateGraph(Log)
         builder.add_node("plan", plan, destinations=("other", "job"))

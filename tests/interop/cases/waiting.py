@@ -178,7 +178,7 @@ def parallel_questions_answered_without_saying_which() -> Case:
         [
             lambda thread: thread.run({"log": ["in"]}),
             lambda thread: thread.fails(Command(resume="both?")),
-            lambda thread: thread.run(Command(resume={key: "yes" for key in thread.interrupt_ids().values()})),
+            lambda thread: thread.run(Command(resume=dict.fromkeys(thread.interrupt_ids().values(), "yes"))),
         ],
     )
 
