@@ -27,10 +27,12 @@ check: dev-env ## Format, lint, types, import contracts, shape of the code
 	$(DEV)/bin/mypy
 	$(DEV)/bin/lint-imports
 	$(DEV)/bin/python scripts/shape.py
+	$(DEV)/bin/python scripts/diagram.py --check
 
 format: dev-env ## Rewrite the code the way `make check` wants it
 	$(DEV)/bin/ruff format .
 	$(DEV)/bin/ruff check --fix .
+	$(DEV)/bin/python scripts/diagram.py
 
 conformance: conformance-env ## LangGraph's own tests on this engine (FILES='test_state.py' K='word' choose)
 	$(PYTHON) tests/conformance/run.py --python $(CONFORMANCE)/bin/python $(ARGS)

@@ -1,0 +1,59 @@
+"""The documents are true: what they show runs, what they name exists."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+ROOMS = sorted(file.parent.name for file in (ROOT / "stategraph").glob("*/__init__.py"))
+
+
+def test_the_program_in_the_readme_runs_and_is_short() -> None:
+    (program,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert done.stdout.strip() == "{'topic': 'tides', 'notes': ['facts about tides']}", done.stderr
+    assert len([line for line in program.splitlines() if line.strip()]) <= 15
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_that_a_page_names_exists(page: Path) -> None:
+    named = re.findall(
+        r"`((?:docs|tests|examples|stategraph|compat|scripts)/[\w/.-]*)`", page.read_text(encoding="utf-8")
+    )
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_make_target_that_a_page_names_exists(page: Path) -> None:
+    named = set(re.findall(r"make (\w+)", " ".join(re.findall(r"`[^`\n]+`", page.read_text(encoding="utf-8")))))
+    assert {name for name in named if f"\n{name}:" not in MAKEFILE} == set()
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_the_architecture_has_a_paragraph_on_every_room(room: str) -> None:
+    assert f"`{room}`" in (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+
+def test_every_target_of_the_makefile_is_in_its_help() -> None:
+    done = subprocess.run(["make", "help"], capture_output=True, text=True, cwd=ROOT, check=True)
+    for target in ("demo", "test", "check", "conformance", "bench", "interop"):
+        assert f"make {target} " in done.stdout
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "requirements").glob("*.txt")), ids=lambda file: file.name)
+def test_requirements_are_pinned_by_hash_and_name_no_address(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert "://" not in text
+    assert "--index" not in text
+    pins = [line for line in text.splitlines() if line and not line.startswith((" ", "#"))]
+    assert pins
+    assert [pin for pin in pins if not re.match(r"[\w.\[\],-]+==\S+ .*\\$", pin)] == []
+    assert text.count("--hash=sha256:") >= len(pins)
