@@ -1,0 +1,199 @@
+"""Conditional edges: what a router sees, what its answers become, and whether it has to be awaited."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import anyio
+import pytest
+from langchain_core.runnables import RunnableConfig, RunnableLambda, RunnablePassthrough
+from typing_extensions import TypedDict
+
+from stategraph.constants import END, START
+from stategraph.engine.callable import coerce_to_runnable
+from stategraph.engine.write import BranchWriter, ChannelWrite
+from stategraph.errors import InvalidUpdateError
+from stategraph.graph.branch import BranchSpec
+from stategraph.graph.state import StateGraph
+from stategraph.types import Send
+
+
+class State(TypedDict):
+    at: str
+
+
+class Seen(TypedDict):
+    at: str
+
+
+class Scope:
+    """A task whose state is given."""
+
+    def __init__(self, state: Any) -> None:
+        self.state = state
+        self.writes: list[tuple[str, Any]] = []
+        self.config: RunnableConfig = {"tags": ["of the task"]}
+        self.reads: list[tuple[Any, bool]] = []
+
+    def read(self, select: str | list[str], fresh: bool) -> Any:
+        self.reads.append((select, fresh))
+        return self.state
+
+
+def writer(path: Any, path_map: Any = None, **options: Any) -> BranchWriter:
+    spec = BranchSpec.from_path(coerce_to_runnable(path, name=None, trace=True), path_map)
+    return spec.writer(options.get("select", ["at"]), options.get("mapper"))
+
+
+def answered(path: Callable[..., Any], path_map: Any = None) -> list[tuple[str, Any]]:
+    """What a router writes, the same for the inner loop and for a traced run."""
+    scope = Scope({"at": "here"})
+    writer(path, path_map).write_into(None, scope)
+    sent: list[tuple[str, Any]] = []
+    conf = {"__pregel_send": sent.extend, "__pregel_read": scope.read}
+    writer(path, path_map).invoke(None, {"configurable": conf})
+    assert sent == scope.writes
+    return scope.writes
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("a", [("branch:to:a", None)]),
+        (["a", "b"], [("branch:to:a", None), ("branch:to:b", None)]),
+        (("a", END), [("branch:to:a", None)]),
+        (END, []),
+        ([], []),
+        ([Send("a", 1), "b"], [("__pregel_tasks", Send("a", 1)), ("branch:to:b", None)]),
+    ],
+)
+def test_answers_become_triggers_in_order(answer: Any, expected: list[Any]) -> None:
+    assert answered(lambda state: answer) == expected
+
+
+def test_a_path_map_says_what_answers_mean_and_sends_pass_through_it() -> None:
+    assert answered(lambda state: [True, Send("x", 1), False], {True: "a", False: END}) == [
+        ("branch:to:a", None),
+        ("__pregel_tasks", Send("x", 1)),
+    ]
+
+
+def test_an_answer_that_the_path_map_lacks_is_an_error_that_names_the_router() -> None:
+    def router(state: State) -> str:
+        return "c"
+
+    with pytest.raises(KeyError, match="router"):
+        answered(router, ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [(None, ValueError), (START, ValueError), (["a", None], ValueError), (Send(END, 1), InvalidUpdateError)],
+)
+def test_answers_that_lead_nowhere_are_refused_and_nothing_is_written(answer: Any, error: type[Exception]) -> None:
+    scope = Scope({"at": "here"})
+    with pytest.raises(error):
+        writer(lambda state: answer).write_into(None, scope)
+    assert scope.writes == []
+
+
+def test_a_router_sees_the_fresh_state_and_what_else_the_node_returned() -> None:
+    seen: list[Any] = []
+
+    def router(state: Any) -> str:
+        seen.append(state)
+        return END
+
+    scope = Scope({"at": "fresh"})
+    writer(router).write_into({"at": "stale", "extra": 1}, scope)
+    assert seen == [{"at": "fresh", "extra": 1}]
+    assert scope.reads == [(["at"], True)]
+
+
+def test_a_router_with_a_schema_of_its_own_sees_that_alone() -> None:
+    seen: list[Any] = []
+
+    def router(state: Seen) -> str:
+        seen.append(state)
+        return END
+
+    spec = BranchSpec.from_path(coerce_to_runnable(router, name=None, trace=True), None, infer_schema=True)
+    assert spec.input_schema is Seen
+    spec.writer(["at"], None).write_into({"extra": 1}, Scope({"at": "fresh"}))
+    assert seen == [{"at": "fresh"}]
+
+
+def test_a_router_without_a_reader_sees_the_nodes_return_value() -> None:
+    scope = Scope("nothing else is read")
+    writer(lambda value: value["goto"], select=None).write_into({"goto": "a"}, scope)
+    assert scope.writes == [("branch:to:a", None)]
+    assert scope.reads == []
+
+
+def test_a_literal_return_type_is_a_path_map() -> None:
+    def router(state: State) -> Literal["a", "b"]:
+        return "a"
+
+    spec = BranchSpec.from_path(coerce_to_runnable(router, name=None, trace=True), None)
+    assert spec.ends == {"a": "a", "b": "b"}
+    assert ChannelWrite.get_static_writes(spec.writer(None, None)) == [
+        ("branch:to:a", None, "a"),
+        ("branch:to:b", None, "b"),
+    ]
+
+
+async def _async_router(state: State) -> str:
+    await anyio.lowlevel.checkpoint()
+    return "a"
+
+
+def _sync_router(state: State) -> str:
+    return "a"
+
+
+@pytest.mark.parametrize(
+    ("path", "needs_await"),
+    [
+        (_sync_router, False),
+        (_async_router, True),
+        (RunnableLambda(_sync_router), True),
+        (RunnablePassthrough() | RunnableLambda(_sync_router), True),
+    ],
+)
+def test_only_a_plain_function_is_called_without_awaiting(path: Any, needs_await: bool) -> None:
+    branch = writer(path)
+    assert branch.needs_await is needs_await
+    scope = Scope({"at": "here"})
+    anyio.run(branch.awrite_into, None, scope)
+    assert scope.writes == [("branch:to:a", None)]
+
+
+def test_an_async_router_cannot_be_asked_synchronously() -> None:
+    with pytest.raises(TypeError, match="_async_router"):
+        writer(_async_router).write_into(None, Scope({"at": "here"}))
+
+
+def test_a_router_gets_the_config_of_its_task() -> None:
+    seen: list[Any] = []
+
+    def router(state: State, config: RunnableConfig) -> str:
+        seen.append(config["tags"])
+        return END
+
+    writer(router).write_into(None, Scope({"at": "here"}))
+    assert seen == [["of the task"]]
+
+
+def test_a_runnable_that_a_router_returns_is_asked_in_its_place() -> None:
+    assert answered(lambda state: RunnableLambda(lambda state: state["at"])) == [("branch:to:here", None)]
+
+
+def test_two_routers_of_a_node_need_two_names() -> None:
+    builder = StateGraph(State).add_node("a", lambda state: None).add_conditional_edges("a", lambda state: END)
+    with pytest.raises(ValueError, match="router called `condition`"):
+        builder.add_conditional_edges("a", lambda state: "a")
+
+
+def test_writers_are_reported_for_what_they_are() -> None:
+    assert ChannelWrite.is_writer(writer(_sync_router))
+    assert not ChannelWrite.is_writer(RunnablePassthrough())
+    assert ChannelWrite.is_writer(ChannelWrite.register_writer(RunnablePassthrough()))
