@@ -266,15 +266,69 @@ def get_runtime(context_schema: type[ContextT] | None = None) -> Runtime[Context
 
 # --- making runtimes ---
 
-_new = object.__new__
-_set_context = Runtime.__dict__["context"].__set__
-_set_store = Runtime.__dict__["store"].__set__
-_set_stream_writer = Runtime.__dict__["stream_writer"].__set__
-_set_heartbeat = Runtime.__dict__["heartbeat"].__set__
-_set_previous = Runtime.__dict__["previous"].__set__
-_set_execution_info = Runtime.__dict__["execution_info"].__set__
-_set_server_info = Runtime.__dict__["server_info"].__set__
-_set_control = Runtime.__dict__["control"].__set__
+
+class _InfoDraft:
+    """An `ExecutionInfo` while it is being filled in.
+
+    A frozen dataclass pays for each field that its constructor sets. A draft has the same slots, is filled in at the
+    price of plain attributes, and then becomes what it is a draft of: a quarter of the time, for something that is made
+    for every attempt of every task.
+    """
+
+    __slots__ = ExecutionInfo.__slots__
+
+    def __init__(
+        self,
+        checkpoint_id: str,
+        checkpoint_ns: str,
+        task_id: str,
+        thread_id: str | None,
+        run_id: str | None,
+        node_attempt: int,
+        node_first_attempt_time: float | None,
+    ) -> None:
+        self.checkpoint_id = checkpoint_id
+        self.checkpoint_ns = checkpoint_ns
+        self.task_id = task_id
+        self.thread_id = thread_id
+        self.run_id = run_id
+        self.node_attempt = node_attempt
+        self.node_first_attempt_time = node_first_attempt_time
+
+
+class _RuntimeDraft(Generic[ContextT]):
+    """A `Runtime` while it is being filled in; half the time, see `_InfoDraft`."""
+
+    __slots__ = Runtime.__slots__
+
+    def __init__(
+        self, run: Runtime[Any], execution_info: ExecutionInfo, stream_writer: StreamWriter, previous: Any
+    ) -> None:
+        self.context = run.context
+        self.store = run.store
+        self.stream_writer = stream_writer
+        self.heartbeat = run.heartbeat
+        self.previous = previous
+        self.execution_info = execution_info
+        self.server_info = run.server_info
+        self.control = run.control
+
+
+def task_info(
+    checkpoint_id: str,
+    checkpoint_ns: str,
+    task_id: str,
+    thread_id: str | None,
+    run_id: str | None,
+    node_attempt: int,
+    node_first_attempt_time: float | None,
+) -> ExecutionInfo:
+    """Make an `ExecutionInfo` of these fields, faster than its constructor does."""
+    info: Any = _InfoDraft(
+        checkpoint_id, checkpoint_ns, task_id, thread_id, run_id, node_attempt, node_first_attempt_time
+    )
+    info.__class__ = ExecutionInfo
+    return cast(ExecutionInfo, info)
 
 
 def task_runtime(
@@ -283,20 +337,10 @@ def task_runtime(
     stream_writer: StreamWriter,
     previous: Any = None,
 ) -> Runtime[Any]:
-    """Make the runtime of one task from that of its run.
-
-    The same as `run.override(...)` in a fifth of the time (0.6 us instead of 3), because it is done for every task.
-    """
-    task = _new(Runtime)
-    _set_context(task, run.context)
-    _set_store(task, run.store)
-    _set_stream_writer(task, stream_writer)
-    _set_heartbeat(task, run.heartbeat)
-    _set_previous(task, previous)
-    _set_execution_info(task, execution_info)
-    _set_server_info(task, run.server_info)
-    _set_control(task, run.control)
-    return task
+    """Make the runtime of one task from that of its run, faster than `run.override` does."""
+    runtime: Any = _RuntimeDraft(run, execution_info, stream_writer, previous)
+    runtime.__class__ = Runtime
+    return cast(Runtime[Any], runtime)
 
 
 def adopt_runtime(value: Any) -> Runtime[Any]:

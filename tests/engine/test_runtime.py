@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import threading
 from dataclasses import FrozenInstanceError, dataclass, fields
 from typing import Any
@@ -23,6 +25,7 @@ from stategraph.engine.runtime import (
     coerce_context,
     get_runtime,
     server_info_from,
+    task_info,
     task_runtime,
 )
 
@@ -109,6 +112,19 @@ def test_a_task_gets_the_runtime_of_its_run_with_its_own_fields() -> None:
     assert values(task) == values(
         run.override(execution_info=INFO.patch(task_id="other"), stream_writer=writer, previous="saved")
     )
+
+
+def test_what_is_made_for_a_task_is_as_immutable_and_copyable_as_any() -> None:
+    info = task_info("c", "n:t", "t", "thread", None, 2, 1.5)
+    assert info == ExecutionInfo("c", "n:t", "t", "thread", None, 2, 1.5)
+    runtime = task_runtime(full_runtime(), info, [].append)
+    for value, name in ((info, "task_id"), (runtime, "previous")):
+        with pytest.raises(FrozenInstanceError):
+            setattr(value, name, "changed")
+    assert type(info) is ExecutionInfo
+    assert pickle.loads(pickle.dumps(info)) == copy.deepcopy(info) == info
+    assert copy.copy(runtime) == runtime
+    assert runtime.patch_execution_info(node_attempt=3).execution_info == info.patch(node_attempt=3)
 
 
 def test_what_a_server_seeds_in_place_of_a_runtime_is_read_for_its_context() -> None:
