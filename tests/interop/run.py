@@ -4,9 +4,9 @@
     python tests/interop/run.py --only interrupt --savers sqlite --details    while working on something
 
 Every case runs once from end to end on LangGraph. Then it runs again for every point between two of its steps, and in
-both directions: up to that point on one engine, from there on the other. What every step returns, which nodes ran, and
-the state and history after it must be what they were. Right after a switch, both engines must see the very same thread,
-ids included.
+both directions: up to that point on one engine, from there on the other; and changing the engine before every step.
+What every step returns, which nodes ran, and the state and history after it must be what they were. Right after a
+switch, both engines must see the very same thread, ids included.
 """
 
 from __future__ import annotations
@@ -47,6 +47,14 @@ class Setting:
     def label(self) -> str:
         """The title of its column."""
         return f"{self.saver} {self.mode}"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Which engine does which step: ``ours[index]`` says whether ours does step ``index``."""
+
+    label: str
+    ours: tuple[bool, ...]
 
 
 @dataclass(slots=True)
@@ -104,20 +112,17 @@ def compare(expected: dict[str, Any], found: dict[str, Any]) -> str | None:
     return None
 
 
-def switched(
-    bench: Bench, name: str, setting: Setting, expected: list[Any], at: int, ours_first: bool
-) -> Iterator[Any]:
-    """Run a case with a switch before step ``at``.
+def switched(bench: Bench, name: str, setting: Setting, expected: list[Any], plan: Plan) -> Iterator[Any]:
+    """Run a case on the engines that the plan names.
 
     Yields:
         Per step the report, or a string that says what differs; nothing more after that.
     """
     request = bench.request(name, setting)
-    workers = [bench.ours, bench.theirs] if ours_first else [bench.theirs, bench.ours]
     before: dict[str, Any] | None = None
     for index, wanted in enumerate(expected):
-        worker = workers[index >= at]
-        if index == at and before is not None:
+        worker = bench.ours if plan.ours[index] else bench.theirs
+        if before is not None and plan.ours[index] != plan.ours[index - 1]:
             seen = worker.ask({**request, "op": "look"})
             if "error" in seen or "died" in seen:
                 yield f"step {index}: {worker.engine.label} cannot look at the thread: {seen}"
@@ -134,8 +139,21 @@ def switched(
         yield found
 
 
+def plans(steps: int, every_point: bool) -> Iterator[Plan]:
+    """Every way in which a case changes the engine: once, at any point, both ways; back and forth; and never."""
+    for ours_first in (False, True):
+        direction = "to" if ours_first else "from"
+        for point in range(1 if every_point else steps - 1, steps):
+            ours = tuple((index < point) == ours_first for index in range(steps))
+            yield Plan(f"{direction} LangGraph before step {point}", ours)
+        if steps > 2 and every_point:
+            ours = tuple((index % 2 == 0) == ours_first for index in range(steps))
+            yield Plan(f"{direction} LangGraph, and back and forth", ours)
+    yield Plan("ours alone", (True,) * steps)
+
+
 def judge(bench: Bench, name: str, setting: Setting, steps: int, every_point: bool) -> Outcome:
-    """Run one case in one setting: the baseline, then every switch in both directions."""
+    """Run one case in one setting: the baseline, then every plan."""
     outcome = Outcome()
     request = bench.request(name, setting)
     expected = [advance(bench.theirs, request, index) for index in range(steps)]
@@ -143,19 +161,16 @@ def judge(bench: Bench, name: str, setting: Setting, steps: int, every_point: bo
         if "error" in report or "traceback" in report:
             outcome.problems["baseline"] = f"step {index}: {report.get('error') or report['traceback']}"
             return outcome
-    points = range(1, steps) if every_point else range(steps - 1, steps)
-    plan = [(point, ours_first) for ours_first in (False, True) for point in points]
-    for point, ours_first in [*plan, (steps, True)]:
-        run = "ours alone" if point == steps else f"{'to' if ours_first else 'from'} LangGraph before step {point}"
+    for plan in plans(steps, every_point):
         last = None
-        for last in switched(bench, name, setting, expected, point, ours_first):
+        for last in switched(bench, name, setting, expected, plan):
             if isinstance(last, str):
-                outcome.problems[run] = last
+                outcome.problems[plan.label] = last
         outcome.runs += 1
         if last is not None and not isinstance(last, str):
             unlike = plain.difference(expected[-1]["stored"], last["stored"], "stored")
             outcome.stored_alike += unlike is None
-            outcome.stored_difference = outcome.stored_difference or (f"{run}: {unlike}" if unlike else "")
+            outcome.stored_difference = outcome.stored_difference or (f"{plan.label}: {unlike}" if unlike else "")
     return outcome
 
 
