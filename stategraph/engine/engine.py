@@ -715,28 +715,17 @@ class StateGraphEngine(
             config: Not needed; subgraphs may use it.
             xray: How many levels of subgraphs to unfold; True for all.
         """
-        from stategraph.engine import draw  # 40 ms of drawing code that runs do not need
+        from stategraph.engine import draw  # 4 ms of drawing code that runs do not need
 
-        plan = draw.plan_of(
-            self.nodes,
-            self.channels,
-            input_channels=self.input_channels,
-            interrupt_before=self.interrupt_before_nodes,
-            interrupt_after=self.interrupt_after_nodes,
-        )
-        pictures = {}
-        if xray:
-            deeper = xray if isinstance(xray, bool) or xray <= 0 else xray - 1
-            pictures = {
-                name: graph.get_graph(config, xray=deeper) for name, graph in self.get_subgraphs()
-            }
-        return draw.draw(plan, subgraphs=pictures)
+        return draw.draw(self, config, xray=xray)
 
     async def aget_graph(
         self, config: RunnableConfig | None = None, *, xray: int | bool = False
     ) -> Graph:
-        """As :meth:`get_graph`."""
-        return self.get_graph(config, xray=xray)
+        """As :meth:`get_graph`; subgraphs on other machines are asked at the same time."""
+        from stategraph.engine import draw
+
+        return await draw.adraw(self, config, xray=xray)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         """How notebooks show the graph."""
