@@ -1,5 +1,6 @@
 """The values that authors hold."""
 
+from stategraph.engine.asking import interrupt
 from stategraph.policies import CacheKey as CacheKey
 from stategraph.policies import CachePolicy, RetryPolicy, TimeoutPolicy, TracePolicy, omit_payload
 from stategraph.policies import default_cache_key as default_cache_key
@@ -70,5 +71,6 @@ __all__ = (
     "UpdatesStreamPart",
     "ValuesStreamPart",
     "ensure_valid_checkpointer",
+    "interrupt",
     "omit_payload",
 )

@@ -3,12 +3,13 @@
 from typing import Any
 
 from stategraph.constants import MISSING
-from stategraph.core.channels import reducers
 from stategraph.core.channels.binop import BinaryOperatorAggregate
+from stategraph.core.channels.reducers import overwritten
 
 __all__ = ("BinaryOperatorAggregate",)
 
 
 def _get_overwrite(value: Any) -> tuple[bool, Any]:
-    new = reducers.overwritten(value)
+    """Whether an update replaces the state, and with what."""
+    new = overwritten(value)
     return (False, None) if new is MISSING else (True, new)

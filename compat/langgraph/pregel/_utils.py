@@ -1,5 +1,5 @@
-"""Private helpers around compiled graphs."""
+"""Private helpers that packages import."""
 
+from stategraph.core.checkpoint import newer_versions as get_new_channel_versions
 from stategraph.engine.subgraphs import find_subgraph as find_subgraph_pregel
 from stategraph.engine.subgraphs import function_nonlocals as get_function_nonlocals
-from stategraph.engine.validate import validate_timeout_supported as validate_timeout_supported

@@ -1,0 +1,3 @@
+"""Private pydantic helpers."""
+
+from stategraph.engine.json_schema import describes_itself as is_supported_by_pydantic

@@ -1,0 +1,3 @@
+"""Conditional edges."""
+
+from stategraph.graph.branch import BranchSpec as BranchSpec

@@ -1,0 +1,12 @@
+"""Messages that carry user interface."""
+
+from stategraph.graph.ui import (
+    AnyUIMessage,
+    RemoveUIMessage,
+    UIMessage,
+    delete_ui_message,
+    push_ui_message,
+    ui_message_reducer,
+)
+
+__all__ = ("AnyUIMessage", "RemoveUIMessage", "UIMessage", "delete_ui_message", "push_ui_message", "ui_message_reducer")

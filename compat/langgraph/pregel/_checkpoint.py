@@ -1,0 +1,14 @@
+"""Private checkpoint helpers that packages import."""
+
+from datetime import datetime, timezone
+
+from langgraph.checkpoint.base import Checkpoint
+from langgraph.checkpoint.base.id import uuid6
+
+from stategraph.core import checkpoint
+from stategraph.core.checkpoint import detached as copy_checkpoint
+
+
+def empty_checkpoint() -> Checkpoint:
+    """The checkpoint of a thread in which nothing has been written."""
+    return checkpoint.empty(str(uuid6(clock_seq=-2)), datetime.now(timezone.utc).isoformat())

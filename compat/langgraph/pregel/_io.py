@@ -1,0 +1,3 @@
+"""Private helpers that map input and output."""
+
+from stategraph.engine.inspection import read_channels as read_channels

@@ -1,0 +1,3 @@
+"""The queue between a transformer and its reader."""
+
+from stategraph.engine.projections.queue import StreamChannel as StreamChannel
