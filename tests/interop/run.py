@@ -103,13 +103,18 @@ def advance(worker: processes.Worker, request: dict[str, Any], index: int) -> di
 def compare(expected: dict[str, Any], found: dict[str, Any]) -> str | None:
     """Say how a step on a switched thread differs from the same step on a thread that never switched."""
     if "error" in found:
-        return f"no report:\n{found['error']}"
+        return headlined("no report", found["error"])
     for part in COMPARED:
         sides = [plain.blot(plain.settle(report[part])) for report in (expected, found)]
         if problem := plain.difference(*sides, part):
             trace = found.get("traceback")
-            return f"{problem}\n{trace}" if trace else problem
+            return headlined(problem, trace) if trace else problem
     return None
+
+
+def headlined(headline: str, trace: str) -> str:
+    """A problem on one line, and its traceback after that."""
+    return f"{headline}: {trace.strip().splitlines()[-1]}\n{trace}"
 
 
 def switched(bench: Bench, name: str, setting: Setting, expected: list[Any], plan: Plan) -> Iterator[Any]:
@@ -125,7 +130,8 @@ def switched(bench: Bench, name: str, setting: Setting, expected: list[Any], pla
         if before is not None and plan.ours[index] != plan.ours[index - 1]:
             seen = worker.ask({**request, "op": "look"})
             if "error" in seen or "died" in seen:
-                yield f"step {index}: {worker.engine.label} cannot look at the thread: {seen}"
+                headline = f"before step {index}, {worker.engine.label} cannot look at the thread"
+                yield headlined(headline, seen.get("error") or seen["died"])
                 return
             for part in ("state", "history"):
                 if problem := plain.difference(before[part], seen[part], part):
@@ -249,7 +255,7 @@ def print_problems(found: dict[str, dict[str, Outcome]], details: bool) -> None:
         for setting, outcome in outcomes.items():
             shown = list(outcome.problems.items())
             for run, problem in shown if details else shown[:2]:
-                text = problem if details else problem[:600]
+                text = problem if details else problem.splitlines()[0][:600]
                 print(f"\n{name} ({setting}), {run}:\n    {text.strip()}")
             if not details and len(shown) > 2:
                 print(f"    and {len(shown) - 2} more; --details prints all")
@@ -297,6 +303,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def summary(found: dict[str, dict[str, Outcome]], options: argparse.Namespace, spent_s: float) -> int:
     """Print the totals and return the exit code."""
+    found = {name: outcomes for name, outcomes in found.items() if outcomes}
     good = [
         name for name, all_of in found.items() if all(passed(outcome, options.strict) for outcome in all_of.values())
     ]
