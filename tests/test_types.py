@@ -296,3 +296,24 @@ def test_stream_parts_are_told_apart_by_their_type() -> None:
     tags = {typing.get_args(part.__annotations__["type"])[0] for part in parts}
 
     assert tags == set(typing.get_args(types.StreamMode))
+
+
+@pytest.mark.parametrize(
+    "cls",
+    [
+        types.PregelExecutableTask,
+        PregelTask,
+        StateSnapshot,
+        stream_parts.CheckpointPayload,
+        stream_parts.CheckpointTask,
+    ],
+)
+def test_annotations_that_name_langchains_types_can_be_resolved_once_the_engine_is_there(cls: type) -> None:
+    hints = typing.get_type_hints(cls, include_extras=True)
+
+    assert not any(isinstance(hint, (str, typing.ForwardRef)) for hint in hints.values())
+
+
+def test_optional_keys_of_a_payload_stay_optional() -> None:
+    assert stream_parts.CheckpointTask.__optional_keys__ == {"error", "result", "interrupts"}
+    assert typing.get_origin(stream_parts.CheckpointTask.__annotations__["error"]) is typing.NotRequired
