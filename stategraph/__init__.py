@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from stategraph.constants import START as START
     from stategraph.constants import TAG_HIDDEN as TAG_HIDDEN
     from stategraph.constants import TAG_NOSTREAM as TAG_NOSTREAM
+    from stategraph.engine.asking import interrupt as interrupt
     from stategraph.engine.context import get_config as get_config
     from stategraph.engine.context import get_store as get_store
     from stategraph.engine.context import get_stream_writer as get_stream_writer
-    from stategraph.engine.context import interrupt as interrupt
     from stategraph.engine.engine import StateGraphEngine as StateGraphEngine
     from stategraph.engine.managed import IsLastStep as IsLastStep
     from stategraph.engine.managed import RemainingSteps as RemainingSteps
@@ -54,7 +54,8 @@ if TYPE_CHECKING:
 
 _PUBLIC = {
     "constants": ("END", "START", "TAG_HIDDEN", "TAG_NOSTREAM"),
-    "engine.context": ("get_config", "get_store", "get_stream_writer", "interrupt"),
+    "engine.asking": ("interrupt",),
+    "engine.context": ("get_config", "get_store", "get_stream_writer"),
     "engine.engine": ("StateGraphEngine",),
     "engine.managed": ("IsLastStep", "RemainingSteps"),
     "engine.runtime": ("RunControl", "Runtime", "get_runtime"),

@@ -1,6 +1,6 @@
 """Private checkpoint helpers that packages import."""
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from langgraph.checkpoint.base import Checkpoint
 from langgraph.checkpoint.base.id import uuid6
@@ -11,4 +11,4 @@ from stategraph.core.checkpoint import detached as copy_checkpoint
 
 def empty_checkpoint() -> Checkpoint:
     """The checkpoint of a thread in which nothing has been written."""
-    return checkpoint.empty(str(uuid6(clock_seq=-2)), datetime.now(timezone.utc).isoformat())
+    return checkpoint.empty(str(uuid6(clock_seq=-2)), datetime.now(UTC).isoformat())
