@@ -26,7 +26,8 @@ class Engine:
     Attributes:
         label: the name in the table.
         python: the interpreter; it has LangGraph installed.
-        activate: "none" leaves the installed LangGraph alone, "flag" sets the flag, "path" puts the drop-in in front.
+        activate: "none" leaves the installed LangGraph alone, "flag" sets the flag, "path" also puts the
+            drop-in in front by hand, for an interpreter that this work tree is not installed in.
     """
 
     label: str
@@ -37,9 +38,9 @@ class Engine:
         """Return the environment of the process: equal for all engines except for what activates ours."""
         env = {key: value for key, value in os.environ.items() if key not in FLAGS}
         path = [str(ROOT), *extra_path]
-        if self.activate == "flag":
+        if self.activate != "none":
             env[FLAGS[0]] = "true"
-        elif self.activate == "path":
+        if self.activate == "path":
             path = [str(ROOT / "compat"), *path]
         env["PYTHONPATH"] = os.pathsep.join(path)
         env["PYTHONHASHSEED"] = "0"

@@ -33,7 +33,8 @@ class Engine:
     Attributes:
         label: the name in reports.
         python: the interpreter.
-        activate: "none" takes the LangGraph installed there, "flag" sets the flag, "path" puts the drop-in in front.
+        activate: "none" takes the LangGraph installed there, "flag" sets the flag, "path" also puts the
+            drop-in in front by hand, for an interpreter that this work tree is not installed in.
     """
 
     label: str
@@ -44,9 +45,8 @@ class Engine:
         """The environment of its workers."""
         env = {key: value for key, value in os.environ.items() if key not in FLAGS}
         path = []
-        if self.activate == "flag":
-            env[FLAGS[0]] = "true"
         if self.activate != "none":
+            env[FLAGS[0]] = "true"
             path.append(str(ROOT))
         if self.activate == "path":
             path.insert(0, str(ROOT / "compat"))
