@@ -9,17 +9,17 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+# A run takes in what the environment and the context ask for even if it is nested; the room's own function, for what
+# runs within it, leaves a manager as it is.
+from langchain_core.runnables.config import get_async_callback_manager_for_config, get_callback_manager_for_config
+
 from stategraph.constants import CONF, CONFIG_KEY_STREAM_MESSAGES_V2, CONFIG_KEY_TASK_ID, NS_SEP
 from stategraph.engine import messages, tools
 from stategraph.engine.callbacks import (
     get_async_graph_callback_manager_for_config,
     get_sync_graph_callback_manager_for_config,
 )
-from stategraph.engine.config import (
-    get_async_callback_manager_for_config,
-    get_callback_manager_for_config,
-    has_listeners,
-)
+from stategraph.engine.config import has_listeners
 from stategraph.engine.execution import Execution
 from stategraph.engine.tracing import taps_streams
 

@@ -20,6 +20,7 @@ from langchain_core.callbacks import (
     AsyncCallbackManager,
     AsyncCallbackManagerForChainRun,
     BaseCallbackHandler,
+    BaseCallbackManager,
     CallbackManager,
     CallbackManagerForChainRun,
 )
@@ -134,7 +135,7 @@ def start(
     Returns:
         The run, or None if nobody listens.
     """
-    if not run_config.has_listeners(config):
+    if _is_unheard(config, CallbackManager) or not run_config.has_listeners(config):
         return None
     manager = run_config.get_callback_manager_for_config(config, tags)
     if not manager.handlers:
@@ -157,7 +158,7 @@ async def astart(
     policy: TracePolicy = RECORD_AS_IS,
 ) -> ChainRun[AsyncCallbackManagerForChainRun] | None:
     """Start an async run; see `start`."""
-    if not run_config.has_listeners(config):
+    if _is_unheard(config, AsyncCallbackManager) or not run_config.has_listeners(config):
         return None
     manager = run_config.get_async_callback_manager_for_config(config, tags)
     if not manager.handlers:
@@ -169,6 +170,12 @@ async def astart(
         )
         run = run or started
     return ChainRun(_with_handlers(cast(AsyncCallbackManagerForChainRun, run), manager), policy)
+
+
+def _is_unheard(config: RunnableConfig, kind: type[BaseCallbackManager]) -> bool:
+    """Tell whether the run around has a manager that is used as it is, and no handler in it."""
+    callbacks = config.get("callbacks")
+    return isinstance(callbacks, (kind, QuietCallbackManager)) and not callbacks.handlers
 
 
 def _beginnings(manager: _AnyManager, payload: Any, policy: TracePolicy) -> list[tuple[_AnyManager, Any]]:

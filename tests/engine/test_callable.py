@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Optional
 from uuid import UUID
 
 import pytest
-from langchain_core.callbacks import BaseCallbackHandler, CallbackManager, dispatch_custom_event
+from langchain_core.callbacks import AsyncCallbackManager, BaseCallbackHandler, CallbackManager, dispatch_custom_event
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, RunnableParallel, RunnableSequence
+from langchain_core.tracers.context import collect_runs
 from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
 from langgraph.store.base import BaseStore
 from langgraph.store.memory import InMemoryStore
@@ -391,6 +392,15 @@ def test_no_callback_manager_is_configured_when_nobody_listens(driver: Driver, m
     monkeypatch.setattr("langchain_core.callbacks.manager._configure", configured)
     assert driver.invoke(with_async_form(increment), 1) == 2
     assert driver.invoke(RunnableSeq(increment, with_async_form(increment)), 1) == 3
+
+
+def test_within_a_run_only_the_handlers_of_the_run_listen(driver: Driver) -> None:
+    manager = CallbackManager([]) if driver.name == "sync" else AsyncCallbackManager([])
+    with collect_runs() as collector:
+        driver.invoke(with_async_form(increment), 1, {"callbacks": manager})
+        assert collector.traced_runs == []
+        driver.invoke(with_async_form(increment), 1)
+        assert [run.name for run in collector.traced_runs] == ["increment"]
 
 
 def test_a_node_that_nobody_listens_to_can_still_send_custom_events(driver: Driver) -> None:
