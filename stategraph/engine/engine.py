@@ -1,7 +1,7 @@
 """StateGraphEngine: a compiled graph that can be run, inspected, changed and drawn.
 
 A thin face: running is in ``calls`` and the drivers, reading and writing a
-thread's state in ``inspection`` and ``editing``.
+thread's state in ``snapshots`` and ``editing``.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from stategraph.core import checkpoint as checkpoints
 from stategraph.core.channels.base import BaseChannel
 from stategraph.core.channels.topic import Topic
 from stategraph.core.program import Program
-from stategraph.engine import allowlist, calls, editing, inspection, json_schema
+from stategraph.engine import allowlist, calls, editing, json_schema, snapshots
 from stategraph.engine.body import compile_program
 from stategraph.engine.call import DYNAMIC, identifier
 from stategraph.engine.config import merge_configs, patch_configurable
@@ -538,11 +538,11 @@ class StateGraphEngine(
         Raises:
             ValueError: If the graph has no saver.
         """
-        return inspection.get_state(self, config, subgraphs=subgraphs)
+        return snapshots.get_state(self, config, subgraphs=subgraphs)
 
     async def aget_state(self, config: RunnableConfig, *, subgraphs: bool = False) -> StateSnapshot:
         """As :meth:`get_state`."""
-        return await inspection.aget_state(self, config, subgraphs=subgraphs)
+        return await snapshots.aget_state(self, config, subgraphs=subgraphs)
 
     def get_state_history(
         self,
@@ -560,7 +560,7 @@ class StateGraphEngine(
             before: A checkpoint's config; only older ones are yielded.
             limit: The most to yield; None for all.
         """
-        yield from inspection.get_state_history(
+        yield from snapshots.get_state_history(
             self, config, filter=filter, before=before, limit=limit
         )
 
@@ -573,7 +573,7 @@ class StateGraphEngine(
         limit: int | None = None,
     ) -> AsyncIterator[StateSnapshot]:
         """As :meth:`get_state_history`."""
-        history = inspection.aget_state_history(
+        history = snapshots.aget_state_history(
             self, config, filter=filter, before=before, limit=limit
         )
         async for snapshot in history:
