@@ -475,7 +475,7 @@ class Execution:
         config: RunnableConfig = self.configure(task).copy()
         conf = config[CONF] = config[CONF].copy()
         conf[CONFIG_KEY_SEND] = scope.writes.extend
-        conf[CONFIG_KEY_READ] = scope.read
+        conf[CONFIG_KEY_READ] = scope
         conf[CONFIG_KEY_CALL] = partial(self.on_call, task)
         info = ExecutionInfo(
             self.machine.checkpoint["id"],

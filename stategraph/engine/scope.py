@@ -34,3 +34,14 @@ class TaskScope:
             fresh: Whether the attempt's own writes so far are applied.
         """
         return self._state.read_for(self._task, select, fresh)
+
+    __call__ = read
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        """Bookkeeping, channels, managed values and task: `ToolNode` takes the channels' names from the second.
+
+        It expects the reader under `CONFIG_KEY_READ` to be a partial of LangGraph's, with these four arguments.
+        """
+        program = self._state.program
+        return (self._task, program.specs, program.managed, self._task)
