@@ -77,16 +77,18 @@ class CallPlan:
         """Whether the function is given its task's config."""
         return any(want.source == "config" for want in self.wants)
 
-    def arguments(self, config: RunnableConfig) -> dict[str, Any]:
+    def arguments(self, config: RunnableConfig, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Collect the keyword arguments of one call.
 
         Args:
             config: The config of the task.
+            given: The call's own; they go before fixed and injected ones.
 
         Raises:
             ValueError: If a wanted value does not exist and cannot be left out.
         """
-        return fetch_arguments(self.wants, config, dict(self.kwargs), self.name)
+        kwargs = {**self.kwargs, **given} if given else dict(self.kwargs)
+        return fetch_arguments(self.wants, config, kwargs, self.name)
 
 
 def plan_call(thing: Any) -> CallPlan | None:

@@ -186,6 +186,7 @@ def test_a_plan_of_a_runnable_calls_the_same_function_with_the_same_arguments() 
 
     exploding = plan_call(RunnableCallable(node, tags=["x"], explode_args=True, recurse=False, fixed=8))
     assert exploding is not None
+    assert exploding.arguments(CONFIG, {"fixed": 9, "store": None}) == {"fixed": 9, "store": None, "config": CONFIG}
     assert (exploding.explode, exploding.recurse, exploding.tags, exploding.kwargs) == (
         True,
         False,
