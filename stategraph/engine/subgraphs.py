@@ -45,16 +45,17 @@ def find_subgraph(candidate: Runnable[Any, Any]) -> GraphProtocol[Any, Any, Any,
     """
     queue: list[Any] = [candidate]
     for item in queue:
-        if isinstance(item, GraphProtocol):
+        # The exact type first: asking whether something is an instance of an abstract class is slow.
+        if type(item) is RunnableCallable or isinstance(item, RunnableCallable):
+            function = item.func if item.func is not None else item.afunc
+            queue.extend(getattr(value, "__self__", value) for value in function_nonlocals(function))
+        elif isinstance(item, GraphProtocol):
             if getattr(item, "checkpointer", None) is not False:
                 return item
         elif isinstance(item, (RunnableSequence, RunnableSeq)):
             queue.extend(item.steps)
         elif isinstance(item, RunnableLambda):
             queue.extend(item.deps)
-        elif isinstance(item, RunnableCallable):
-            function = item.func if item.func is not None else item.afunc
-            queue.extend(getattr(value, "__self__", value) for value in function_nonlocals(function))
     return None
 
 
