@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from contextlib import aclosing, closing
 from dataclasses import dataclass, field
@@ -89,10 +88,9 @@ def _drop(_: Any) -> None:
 
 
 def forget_threads(*savers: Any) -> Callable[[], None]:
-    """Return a function that empties in-memory savers and starts the random numbers of the graphs over."""
+    """Return a function that empties in-memory savers."""
 
     def reset() -> None:
-        random.seed(20)
         for saver in savers:
             for table in (saver.storage, saver.writes, saver.blobs):
                 table.clear()

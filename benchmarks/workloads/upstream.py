@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.workloads.base import Timed, Workload
-from benchmarks.workloads.runs import GraphRun, until_first_event, whole_run
+from benchmarks.workloads.runs import GraphRun, forget_threads, until_first_event, whole_run
 
 EXIT = {"durability": "exit"}
 WIDE = {"25x300": (300, 5, 5), "15x600": (600, 3, 5), "9x1200": (1200, 3, 3)}
@@ -67,7 +67,14 @@ def _wide(kind: str, size: str, checkpoint: bool) -> Callable[[str], Workload]:
         saver = _saver(checkpoint)
         graph = _bench(kind, kind)(length).compile(checkpointer=saver)
         run = GraphRun(graph, _payload(outer, inner), variant, options=EXIT)
-        return whole_run(run, *([saver] if checkpoint else []))
+        forget = forget_threads(*([saver] if checkpoint else []))
+
+        def reset() -> None:
+            """Start the random letters of the nodes over; the engines draw numbers of their own from the module."""
+            importlib.import_module(f"bench.{kind}").choice = random.Random(length).choice
+            forget()
+
+        return Timed(run.work, run.describe, reset)
 
     return build
 
