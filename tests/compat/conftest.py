@@ -6,13 +6,14 @@ import subprocess
 import sys
 import venv
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+COMPAT = ROOT / "compat"
 
 LANGGRAPH = {
     "langgraph/graph/__init__.py": "",
@@ -116,3 +117,15 @@ def make(wheels: dict[str, Path], tmp_path: Path) -> Callable[..., Environment]:
         return environment
 
     return make_environment
+
+
+@pytest.fixture(scope="module")
+def ours_on_the_path() -> Iterator[None]:
+    """`langgraph` comes from the work tree in this process."""
+    served = {file.stem for file in (COMPAT / "langgraph").iterdir()}
+    loaded = [name for name in sys.modules if name.startswith("langgraph.") and name.split(".")[1] in served]
+    foreign = [name for name in loaded if not str(getattr(sys.modules[name], "__file__", "")).startswith(str(COMPAT))]
+    assert foreign == [], "another LangGraph is in this process"
+    sys.path.insert(0, str(COMPAT))
+    yield
+    sys.path.remove(str(COMPAT))

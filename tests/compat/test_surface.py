@@ -50,6 +50,8 @@ PRIVATE = {
 
 ABSENT = object()
 
+pytestmark = pytest.mark.usefixtures("ours_on_the_path")
+
 
 def load(module: str) -> object:
     with warnings.catch_warnings():
@@ -131,24 +133,6 @@ def fits(theirs: str, ours: object) -> bool:
     known = {word.strip("*=") for word in wanted}
     variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return all(p.name in known or p.default is not p.empty or p.kind in variable for p in parameters)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def ours_on_the_path() -> Iterator[None]:
-    """The compat tree alone provides what is looked at, whatever else is installed."""
-    others = [name for name in sys.modules if name.startswith("langgraph.") and _is_ours_to_serve(name)]
-    assert not [name for name in others if not _comes_from_compat(name)], "another LangGraph is in this process"
-    sys.path.insert(0, str(COMPAT))
-    yield
-    sys.path.remove(str(COMPAT))
-
-
-def _is_ours_to_serve(name: str) -> bool:
-    return name.split(".")[1] in {file.stem for file in (COMPAT / "langgraph").iterdir()}
-
-
-def _comes_from_compat(name: str) -> bool:
-    return str(getattr(sys.modules[name], "__file__", None)).startswith(str(COMPAT))
 
 
 def missing_now() -> set[str]:
