@@ -321,6 +321,33 @@ class _Walk:
 # --- the picture ---
 
 
+class Picture(Graph):
+    """langchain-core's picture, whose JSON names classes as LangGraph does: that JSON is read by other programs."""
+
+    def to_json(self, *, with_schemas: bool = False) -> dict[str, list[dict[str, Any]]]:
+        """The picture as JSON data; see langchain-core."""
+        described = super().to_json(with_schemas=with_schemas)
+        for node in described["nodes"]:
+            data = node.get("data")
+            if isinstance(data, dict) and isinstance(data.get("id"), list):
+                path = tuple(data["id"])
+                data["id"] = list(_WIRE_PATHS.get(path, path))
+        return described
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the other one shows the same, be it of this class or langchain-core's."""
+        return isinstance(other, Graph) and self.nodes == other.nodes and self.edges == other.edges
+
+
+_RUNNABLES: Final = ("langgraph", "_internal", "_runnable")
+_WIRE_PATHS: Final[dict[tuple[str, ...], tuple[str, ...]]] = {
+    ("stategraph", "engine", "callable", "RunnableCallable"): (*_RUNNABLES, "RunnableCallable"),
+    ("stategraph", "engine", "callable", "RunnableSeq"): (*_RUNNABLES, "RunnableSeq"),
+    ("stategraph", "graph", "compiled", "CompiledStateGraph"): ("langgraph", "graph", "state", "CompiledStateGraph"),
+    ("stategraph", "engine", "engine", "StateGraphEngine"): ("langgraph", "pregel", "main", "Pregel"),
+}
+
+
 class DrawableGraph(Protocol):
     """What is read of a compiled graph."""
 
@@ -403,7 +430,7 @@ def picture(plan: Plan, *, subgraphs: Mapping[str, Graph] | None = None) -> Grap
     """
     walk = _Walk(plan)
     walk.go()
-    graph = Graph()
+    graph = Picture()
     for name, node in plan.nodes.items():
         graph.add_node(node.data, name, metadata=_metadata(plan, name, node) or None)
     if START not in plan.nodes:
