@@ -200,7 +200,7 @@ def _direct(body: Body, value: Any, scope: TaskScope) -> Any:
 def _call(plan: CallPlan, func: Any, value: Any, scope: TaskScope) -> Any:
     if plan.explode:
         args, kwargs = value
-        return func(*args, **{**plan.arguments(scope.config), **kwargs})
+        return func(*args, **plan.arguments(scope.config, kwargs))
     return func(value, **plan.arguments(scope.config))
 
 

@@ -66,12 +66,12 @@ from stategraph.engine.config import patch_configurable
 from stategraph.engine.protocol import StreamProtocol
 from stategraph.engine.quiet import QuietCallbackManager
 from stategraph.engine.runtime import (
-    ExecutionInfo,
     RunControl,
     Runtime,
     adopt_runtime,
     coerce_context,
     server_info_from,
+    task_info,
     task_runtime,
 )
 from stategraph.engine.saving import SaveCalls
@@ -477,7 +477,7 @@ class Execution:
         conf[CONFIG_KEY_SEND] = scope.writes.extend
         conf[CONFIG_KEY_READ] = scope
         conf[CONFIG_KEY_CALL] = partial(self.on_call, task)
-        info = ExecutionInfo(
+        info = task_info(
             self.machine.checkpoint["id"],
             task.ns,
             task.id,
