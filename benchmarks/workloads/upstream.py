@@ -61,20 +61,27 @@ def _payload(outer: int, inner: int) -> dict[str, Any]:
     return {"messages": [{str(i) * 10: {str(j) * 10: list(leaf) for j in range(inner)} for i in range(outer)}]}
 
 
+def _start_over(kind: str, *savers: Any) -> Callable[[], None]:
+    """Empty the savers, and start the random letters of the nodes over.
+
+    The letters get a generator of their own, because the engines draw numbers from the shared one.
+    """
+    module, forget = importlib.import_module(f"bench.{kind}"), forget_threads(*savers)
+
+    def reset() -> None:
+        module.choice = random.Random(kind).choice
+        forget()
+
+    return reset
+
+
 def _wide(kind: str, size: str, checkpoint: bool) -> Callable[[str], Workload]:
     def build(variant: str) -> Workload:
         length, outer, inner = WIDE[size]
         saver = _saver(checkpoint)
         graph = _bench(kind, kind)(length).compile(checkpointer=saver)
         run = GraphRun(graph, _payload(outer, inner), variant, options=EXIT)
-        forget = forget_threads(*([saver] if checkpoint else []))
-
-        def reset() -> None:
-            """Start the random letters of the nodes over; the engines draw numbers of their own from the module."""
-            importlib.import_module(f"bench.{kind}").choice = random.Random(length).choice
-            forget()
-
-        return Timed(run.work, run.describe, reset)
+        return Timed(run.work, run.describe, _start_over(kind, *([saver] if checkpoint else [])))
 
     return build
 
@@ -91,7 +98,8 @@ def _sequential(length: int, *, first_event: bool = False) -> Callable[[str], Wo
 def _wide_first_event(variant: str) -> Workload:
     length, outer, inner = WIDE["25x300"]
     graph = _bench("pydantic_state", "pydantic_state")(length).compile()
-    return until_first_event(GraphRun(graph, _payload(outer, inner), variant, options=EXIT))
+    run = GraphRun(graph, _payload(outer, inner), variant, options=EXIT)
+    return Timed(run.first_event, run.describe, _start_over("pydantic_state"))
 
 
 def _compile(module: str, name: str, size: int) -> Callable[[str], Workload]:
