@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future
 from contextvars import Context, copy_context
+from functools import partial
 from typing import Any
 
 from langgraph.checkpoint.base import CheckpointTuple
@@ -311,6 +312,7 @@ class AsyncDriver:
         )
         self._called.add(called)
         called.add_done_callback(self._call_ended)
+        answer.add_done_callback(partial(_follow, self._loop, called))
 
     def _call_ended(self, called: asyncio.Task[Any]) -> None:
         if not called.cancelled():
@@ -358,6 +360,12 @@ class AsyncDriver:
         entry = stepping.to_cache(task)
         if entry is not None and self._execution.cache is not None:
             await self._execution.cache.aset(entry)
+
+
+def _follow(loop: asyncio.AbstractEventLoop, called: asyncio.Task[Any], answer: _Answer) -> None:
+    """A caller that cancels the future means the task behind it."""
+    if answer.cancelled() and not called.done():
+        loop.call_soon_threadsafe(called.cancel)
 
 
 def _answer(answer: _Answer, value: Any, error: BaseException | None) -> None:
