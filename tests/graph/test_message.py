@@ -2,6 +2,7 @@
 
 import operator
 import re
+import uuid
 from collections.abc import Iterator
 from functools import reduce
 from typing import Any, get_type_hints
@@ -159,6 +160,11 @@ def test_ids_are_random_version_4_uuids() -> None:
     ids = {new_message_id() for _ in range(200)}
     assert len(ids) == 200
     assert all(VERSION_4.fullmatch(message_id) for message_id in ids)
+
+
+def test_a_program_may_replace_uuid4_to_get_ids_that_repeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uuid, "uuid4", lambda: "fixed")
+    assert _ids(add_messages([], HumanMessage(content="a"))) == ["fixed"]
 
 
 def test_the_state_class_uses_the_reducer() -> None:
