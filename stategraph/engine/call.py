@@ -52,14 +52,11 @@ def identifier(obj: Any, name: str | None = None) -> str | None:
     Returns:
         Module and qualified name, or None if the code has none.
     """
-    if isinstance(obj, PregelNode):
-        obj = obj.bound
-    if isinstance(obj, RunnableSeq):
-        obj = obj.steps[0]
-    if isinstance(obj, RunnableCallable):
-        obj = obj.func
-    name = name or getattr(obj, "__qualname__", None) or getattr(obj, "__name__", None)
-    module = getattr(obj, "__module__", None)
+    work = obj.bound if isinstance(obj, PregelNode) else obj
+    first = work.steps[0] if isinstance(work, RunnableSeq) else work
+    code = first.func if isinstance(first, RunnableCallable) else first
+    name = name or getattr(code, "__qualname__", None) or getattr(code, "__name__", None)
+    module = getattr(code, "__module__", None)
     return None if name is None or module is None else f"{module}.{name}"
 
 

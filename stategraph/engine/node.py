@@ -367,14 +367,14 @@ class NodeBuilder:
 
     def build(self) -> PregelNode:
         """The node as spelled so far."""
+        writer = ChannelWrite(self._writes)
+        policies = {"retry_policy": self._retry_policy, "cache_policy": self._cache_policy, "timeout": self._timeout}
         return PregelNode(
-            channels=self._channels,
-            triggers=self._triggers,
-            tags=self._tags,
-            metadata=self._metadata,
-            writers=[ChannelWrite(self._writes)],
             bound=self._bound,
-            retry_policy=self._retry_policy,
-            cache_policy=self._cache_policy,
-            timeout=self._timeout,
+            writers=[writer],
+            channels=self._channels,
+            metadata=self._metadata,
+            tags=self._tags,
+            triggers=self._triggers,
+            **policies,
         )

@@ -254,38 +254,30 @@ class entrypoint(Generic[ContextT]):  # noqa: N801  a decorator
             raise ValueError(f"Entrypoint '{func.__name__}' takes no arguments: its first parameter is the run's input")
         input_type = Any if first.annotation is inspect.Parameter.empty else first.annotation
         output_type, save_type = _returned_types(signature.return_annotation)
-        write = ChannelWrite(
-            [
-                ChannelWriteEntry(END, mapper=_answered),
-                ChannelWriteEntry(PREVIOUS, mapper=_kept),
-            ]
+        node = PregelNode(
+            bound=get_runnable_for_entrypoint(func),
+            channels=START,
+            triggers=[START],
+            timeout=self.timeout,
+            writers=[
+                ChannelWrite([ChannelWriteEntry(END, mapper=_answered), ChannelWriteEntry(PREVIOUS, mapper=_kept)])
+            ],
         )
+        returned: dict[str, Any] = {END: LastValue(output_type, END), PREVIOUS: LastValue(save_type, PREVIOUS)}
         graph: StateGraphEngine[Any, ContextT, Any, Any] = StateGraphEngine(
-            nodes={
-                func.__name__: PregelNode(
-                    bound=get_runnable_for_entrypoint(func),
-                    triggers=[START],
-                    channels=START,
-                    writers=[write],
-                    timeout=self.timeout,
-                )
-            },
-            channels={
-                START: EphemeralValue(input_type),
-                END: LastValue(output_type, END),
-                PREVIOUS: LastValue(save_type, PREVIOUS),
-            },
+            nodes={func.__name__: node},
+            channels={START: EphemeralValue(input_type), **returned},
             input_channels=START,
             output_channels=END,
             stream_channels=END,
             stream_mode="updates",
             stream_eager=True,
+            context_schema=self.context_schema,
             checkpointer=self.checkpointer,
-            store=self.store,
             cache=self.cache,
             cache_policy=self.cache_policy,
             retry_policy=self.retry_policy or (),
-            context_schema=self.context_schema,
+            store=self.store,
         )
         types = [input_type, output_type, save_type, self.context_schema]
         graph._serde_allowlist = allowlist.for_schemas(types, graph.channels)

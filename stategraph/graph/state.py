@@ -72,6 +72,16 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         input_schema: The part of the state that a run starts from; None for all of it.
         output_schema: The part of the state that a run answers; None for all of it.
 
+    Attributes:
+        nodes: Nodes by name, error handlers included.
+        edges: Plain edges.
+        waiting_edges: Edges from several nodes, all of which have to run first.
+        branches: Conditional edges by the node they come from and the name of the router.
+        channels: State keys of all schemas.
+        managed: Computed keys of all schemas.
+        schemas: For each schema its keys.
+        compiled: Whether the builder has passed `validate` at least once.
+
     Raises:
         ValueError: A managed value is declared as input or output, or two schemas declare a key differently.
 
@@ -85,20 +95,6 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         ```
     """
 
-    edges: set[tuple[str, str]]
-    nodes: dict[str, StateNodeSpec[Any, ContextT]]
-    branches: defaultdict[str, dict[str, BranchSpec]]
-    channels: dict[str, AnyChannel]
-    managed: dict[str, ManagedValueSpec]
-    schemas: dict[type[Any], dict[str, AnyChannel | ManagedValueSpec]]
-    waiting_edges: set[tuple[tuple[str, ...], str]]
-
-    compiled: bool
-    state_schema: type[StateT]
-    context_schema: type[ContextT] | None
-    input_schema: type[InputT]
-    output_schema: type[OutputT]
-
     def __init__(
         self,
         state_schema: type[StateT],
@@ -108,24 +104,24 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         output_schema: type[OutputT] | None = None,
         **kwargs: Unpack[DeprecatedKwargs],
     ) -> None:
-        self.context_schema = renamed_argument(kwargs, "config_schema", "context_schema", context_schema)
-        input_schema = renamed_argument(kwargs, "input", "input_schema", input_schema)
-        output_schema = renamed_argument(kwargs, "output", "output_schema", output_schema)
-        self.state_schema = state_schema
-        self.input_schema = cast("type[InputT]", input_schema or state_schema)
-        self.output_schema = cast("type[OutputT]", output_schema or state_schema)
-
-        self.nodes = {}
-        self.edges = set()
-        self.branches = defaultdict(dict)
-        self.schemas = {}
-        self.channels = {}
-        self.managed = {}
         self.compiled = False
-        self.waiting_edges = set()
+        self.nodes: dict[str, StateNodeSpec[Any, ContextT]] = {}
+        self.edges: set[tuple[str, str]] = set()
+        self.waiting_edges: set[tuple[tuple[str, ...], str]] = set()
+        self.branches: defaultdict[str, dict[str, BranchSpec]] = defaultdict(dict)
+        self.channels: dict[str, AnyChannel] = {}
+        self.managed: dict[str, ManagedValueSpec] = {}
+        self.schemas: dict[type[Any], dict[str, AnyChannel | ManagedValueSpec]] = {}
         self._node_defaults = NodeDefaults()
         self._hints: dict[int, tuple[Any, NodeHints]] = {}
 
+        input_schema = renamed_argument(kwargs, "input", "input_schema", input_schema)
+        output_schema = renamed_argument(kwargs, "output", "output_schema", output_schema)
+        context_schema = renamed_argument(kwargs, "config_schema", "context_schema", context_schema)
+        self.state_schema: type[StateT] = state_schema
+        self.context_schema: type[ContextT] | None = context_schema
+        self.input_schema = cast("type[InputT]", input_schema or state_schema)
+        self.output_schema = cast("type[OutputT]", output_schema or state_schema)
         self._add_schema(self.state_schema)
         self._add_schema(self.input_schema, allow_managed=False)
         self._add_schema(self.output_schema, allow_managed=False)
