@@ -367,14 +367,13 @@ class NodeBuilder:
 
     def build(self) -> PregelNode:
         """The node as spelled so far."""
-        writer = ChannelWrite(self._writes)
-        policies = {"retry_policy": self._retry_policy, "cache_policy": self._cache_policy, "timeout": self._timeout}
-        return PregelNode(
+        node = PregelNode(
             bound=self._bound,
-            writers=[writer],
+            writers=[ChannelWrite(self._writes)],
             channels=self._channels,
+            triggers=self._triggers,
             metadata=self._metadata,
             tags=self._tags,
-            triggers=self._triggers,
-            **policies,
         )
+        node.cache_policy, node.retry_policy, node.timeout = self._cache_policy, self._retry_policy, self._timeout
+        return node
