@@ -1,8 +1,10 @@
 """`stategraph doctor`, on facts made up for the purpose and in environments that hold the real wheel."""
 
 import dataclasses
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -168,3 +170,13 @@ def test_the_flag_reader_takes_no_other_spelling():
         flag = dropin.read_flag({"STATEGRAPH_RUNTIME": value})
         assert flag.wanted is None
         assert flag.error is not None
+
+
+def test_the_page_on_the_drop_in_lists_every_finding():
+    page = Path(doctor.__file__).parents[1].joinpath("docs", "drop-in.md").read_text(encoding="utf-8")
+    source = Path(doctor.__file__).read_text(encoding="utf-8")
+    codes = set(re.findall(r'^            "([a-z]+(?:-[a-z]+)*)",$', source, re.MULTILINE))
+    codes |= set(re.findall(r'Finding\("\w+", "([a-z-]+)"', source)) - {"error", "warning", "note"}
+    codes -= {"error", "warning", "note"}
+    assert len(codes) > 12
+    assert {code for code in codes if f"`{code}`" not in page} == set()
