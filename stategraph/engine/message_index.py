@@ -98,7 +98,8 @@ def remember(index: MessageIndex, messages: list[Any], *, changed: Iterable[Any]
     """
     index._settle(messages, changed)
     _remembered[id(messages)] = index
-    _inspect_oldest()
+    if len(_remembered) > 1:
+        _inspect_oldest()
 
 
 def forget_all() -> None:
