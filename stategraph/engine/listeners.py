@@ -21,6 +21,7 @@ from stategraph.engine.callbacks import (
 )
 from stategraph.engine.config import has_listeners
 from stategraph.engine.execution import Execution
+from stategraph.engine.feed import StreamFeed
 from stategraph.engine.tracing import taps_streams
 
 _FED_BY_CALLBACKS = frozenset(("messages", "tools"))
@@ -41,8 +42,7 @@ def _prepare(execution: Execution, manager: Any) -> Any:
             return False
         # A graph with a thread of its own starts its namespaces anew, so a caller's
         # handler that follows one graph only would take its events for its own.
-        streams = isinstance(handler, (messages.StreamMessagesHandler, tools.StreamToolCallHandler))
-        return not (root and streams and not handler.subgraphs)
+        return not (root and isinstance(handler, StreamFeed) and not handler.subgraphs)
 
     manager.handlers = [h for h in manager.handlers if stays(h)]
     manager.inheritable_handlers = [h for h in manager.inheritable_handlers if stays(h)]
@@ -68,8 +68,7 @@ def _attach(execution: Execution, run_manager: Any) -> None:
 
 
 def _taps_streams(handler: Any) -> bool:
-    own = (messages.StreamMessagesHandler, tools.StreamToolCallHandler)
-    return taps_streams(handler) and not isinstance(handler, own)
+    return taps_streams(handler) and not isinstance(handler, StreamFeed)
 
 
 def _begin(execution: Execution, manager: Any) -> Any:
