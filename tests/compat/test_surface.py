@@ -90,7 +90,7 @@ def misfits(module: str, names: dict[str, dict[str, object]]) -> Iterator[str]:
 def class_misfits(address: str, facts: dict[str, object], ours: object) -> Iterator[str]:
     if facts["init"] is not None and not fits(facts["init"], ours):
         yield f"{address}()"
-    declared = {field for cls in getattr(ours, "__mro__", ()) for field in inspect.get_annotations(cls)}
+    declared = {field for cls in getattr(ours, "__mro__", ()) for field in attributes(cls)}
     for field in facts["fields"]:
         if field not in declared and not hasattr(ours, field):
             yield f"{address}.{field}"
@@ -100,6 +100,14 @@ def class_misfits(address: str, facts: dict[str, object], ours: object) -> Itera
             yield f"{address}.{member}"
         elif parameters is not None and not fits(parameters.removeprefix("cls "), value):
             yield f"{address}.{member}()"
+
+
+def attributes(cls: type) -> Iterator[str]:
+    """What instances have according to the class: declared in its body, or set in its constructor."""
+    yield from inspect.get_annotations(cls)
+    constructor = vars(cls).get("__init__")
+    if inspect.isfunction(constructor):
+        yield from constructor.__code__.co_names
 
 
 def fits(theirs: str, ours: object) -> bool:
