@@ -11,10 +11,11 @@ from benchmarks.catalogue import Row
 from benchmarks.engines import EngineError, Pair
 
 IMPORT = """
-import time
-begin = time.perf_counter()
+import sys, time
+clock = {"wall": time.perf_counter, "cpu": time.process_time}[sys.argv[1]]
+begin = clock()
 from langgraph.graph import END, START, MessagesState, StateGraph
-print(time.perf_counter() - begin)
+print(clock() - begin)
 """
 
 
@@ -29,10 +30,12 @@ class Effort:
     Attributes:
         rounds: how often both engines are sampled in turn.
         budget_s: how long one sample lasts at least.
+        clock: "wall" for elapsed time, "cpu" for processor time.
     """
 
     rounds: int
     budget_s: float
+    clock: str = "wall"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,7 @@ def _rounds(pair: Pair, row: Row, workloads: list[str], effort: Effort) -> list[
         for index, workload in enumerate(workloads):
             for engine in order:
                 request = {"op": "sample", "workload": workload, "variant": row.variant or "sync"}
-                answer = pair.processes[engine].ask(**request, budget_s=effort.budget_s)
+                answer = pair.processes[engine].ask(**request, budget_s=effort.budget_s, clock=effort.clock)
                 costs[engine][index].append(answer["cost_s"])
     for process in pair.processes:
         for workload in workloads:
@@ -153,7 +156,7 @@ def _import(pair: Pair, row: Row, effort: Effort) -> Figure:
     for number in range(effort.rounds + 1):
         for index, process in enumerate(pair.processes):
             engine = process.engine
-            command, env = [engine.python, "-c", IMPORT], engine.environment()
+            command, env = [engine.python, "-c", IMPORT, effort.clock], engine.environment()
             done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=120)
             if done.returncode:
                 raise EngineError(f"{engine.label}: {done.stderr}")

@@ -17,7 +17,8 @@ def heading(descriptions: list[dict[str, Any]], effort: Effort) -> str:
     theirs, ours = descriptions
     return (
         f"LangGraph {theirs['langgraph_installed']} and {ours['engine']} on Python {theirs['python']}, "
-        f"{theirs['loop']}; {effort.rounds} interleaved rounds, samples of at least {effort.budget_s} s.\n"
+        f"{theirs['loop']}; {effort.rounds} interleaved rounds, samples of at least {effort.budget_s} s, "
+        f"{effort.clock} time.\n"
         "value = median of the per-round ratios LangGraph / ours (higher is better);\n"
         "of growth and bytes rows: growth of our own cost (lower is better).\n\n"
         f"{COLUMNS}\n{'-' * len(COLUMNS)}"

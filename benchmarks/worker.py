@@ -53,7 +53,7 @@ class Worker:
             case "check":
                 return {"result": self._get(key).check()}
             case "sample":
-                sample = self._get(key).sample(request["budget_s"])
+                sample = self._get(key).sample(request["budget_s"], base.CLOCKS[request["clock"]])
                 return {"cost_s": sample.cost_s, "iterations": sample.iterations}
             case "drop":
                 self._built.pop(key, None)

@@ -113,7 +113,7 @@ def consumer_leaves_after_values() -> Case:
 
 
 @case
-def consumer_leaves_before_writes_are_applied() -> Case:
+def consumer_leaves_after_updates() -> Case:
     return Case(
         chain("a", "b", "c").compile,
         [
