@@ -741,11 +741,15 @@ class Machine:
             return any(t.node is None or not t.node.hidden for t in tasks)
         return any(t.name in names for t in tasks)
 
-    def pause(self) -> None:
-        """The run pauses: show what the finished tasks of the open step changed."""
+    def pause(self, *, asks: bool) -> None:
+        """The run pauses: show what the finished tasks of the open step changed.
+
+        Args:
+            asks: Whether it waits for answers, rather than at a breakpoint.
+        """
         if self.pending and any(task.writes for task in self.tasks.values()):
             self._output_updated(self.state.apply(self._in_order()))
-        if self.status in ("interrupt_before", "interrupt_after"):
+        if not asks:
             self.outbox.append(PausedBare())
 
     # -- checkpoints -----------------------------------------------------

@@ -19,6 +19,7 @@ from typing import Any
 from stategraph.constants import (
     ERROR,
     ERROR_SOURCE_NODE,
+    INPUT,
     INTERRUPT,
     MISSING,
     NO_WRITES,
@@ -235,6 +236,8 @@ class State:
             for name in task.triggers:
                 if name in versions:
                     seen[name] = versions[name]
+        if inputs:
+            self.seen.setdefault(INPUT, {})
         version = None
         if self._next_version is not None:
             version = self._next_version(self._max_version, None)

@@ -80,7 +80,7 @@ class AsyncDriver:
         else:
             found, superseded = await find(execution, lookup)
             execution.load(found, lookup.how, superseded)
-        calls = execution.save_calls()
+        calls = execution.save_calls("aput_writes")
         if calls is not None:
             execution.saves = AsyncSaves(calls)
         execution.on_call = self._call
@@ -169,7 +169,7 @@ class AsyncDriver:
         if interrupts is None:
             return False
         await _maybe(execution.lifecycle("interrupt", interrupts))
-        leaving.pause(execution)
+        leaving.pause(execution, interrupts)
         return True
 
     async def _stop_running(self) -> None:

@@ -87,7 +87,7 @@ class Driver:
         else:
             found, superseded = find(execution, lookup)
             execution.load(found, lookup.how, superseded)
-        calls = execution.save_calls()
+        calls = execution.save_calls("put_writes")
         if calls is not None:
             execution.saves = Saves(calls, background=execution.durability == "async")
         execution.on_call = self._call
@@ -146,7 +146,7 @@ class Driver:
         if interrupts is None:
             return False
         execution.lifecycle("interrupt", interrupts)
-        leaving.pause(execution)
+        leaving.pause(execution, interrupts)
         return True
 
     def _stop_running(self) -> None:

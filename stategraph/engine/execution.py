@@ -337,9 +337,15 @@ class Execution:
             parent=self.parent_task,
         )
 
-    def save_calls(self) -> SaveCalls | None:
-        """How saves reach the saver; None without one."""
-        return None if self.saver is None else SaveCalls(self.saver, self._checkpoint_base)
+    def save_calls(self, put_writes: str) -> SaveCalls | None:
+        """How saves reach the saver; None without one.
+
+        Args:
+            put_writes: Name of the saver's method that records writes.
+        """
+        if self.saver is None:
+            return None
+        return SaveCalls(self.saver, self._checkpoint_base, getattr(self.saver, put_writes))
 
     def checkpoint_config(self, checkpoint_id: str) -> RunnableConfig:
         """The config that addresses a checkpoint of this run's thread."""

@@ -39,9 +39,9 @@ def asked(execution: Execution, error: BaseException | None) -> tuple[Any, ...] 
     return tuple(error.args[0]) if error.args else ()
 
 
-def pause(execution: Execution) -> None:
+def pause(execution: Execution, interrupts: tuple[Any, ...]) -> None:
     """Show what the unfinished step of a paused root run has changed so far."""
-    execution.machine.pause()
+    execution.machine.pause(asks=bool(interrupts))
     execution.flush()
 
 

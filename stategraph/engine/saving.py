@@ -39,11 +39,20 @@ class SaveCalls:
 
     __slots__ = ("_base", "_takes_path", "saver")
 
-    def __init__(self, saver: BaseCheckpointSaver[Any], config: RunnableConfig) -> None:
-        """Args: config: Names the thread and namespace."""
+    def __init__(
+        self, saver: BaseCheckpointSaver[Any], config: RunnableConfig, put_writes: Callable[..., Any]
+    ) -> None:
+        """Prepare the calls of a run.
+
+        Args:
+            saver: The saver.
+            config: Names the thread and namespace.
+            put_writes: The saver's method that the run will use; those written
+                before LangGraph 0.3 take no task path.
+        """
         self.saver = saver
         self._base = config
-        self._takes_path = "task_path" in signature(saver.put_writes).parameters
+        self._takes_path = "task_path" in signature(put_writes).parameters
 
     def at(self, checkpoint_id: str | None) -> RunnableConfig:
         """The config that addresses a checkpoint of the thread."""
