@@ -103,7 +103,8 @@ class AsyncDriver:
 
     def _wake(self) -> None:
         if threading.get_ident() == self._thread:
-            self._news.set()
+            # What the same event sets free inside the node goes first: it is the cause, the chunk the report.
+            self._loop.call_soon(self._news.set)
         else:
             self._loop.call_soon_threadsafe(self._news.set)
 
