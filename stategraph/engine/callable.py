@@ -291,7 +291,8 @@ class RunnableCallable(Runnable[Any, Any]):
             return self.invoke(input, config, **kwargs)
         if config is None:
             config = run_config.ensure_config()
-        run = await tracing.astart(config, input, name=self.get_name(), tags=self.tags) if self.trace else None
+        # Not `get_name()`: async runs of a lambda are recorded without a name, and whoever compares traces sees that.
+        run = await tracing.astart(config, input, name=self.name, tags=self.tags) if self.trace else None
         config = _without_run_id(config)
         if run is None:
             args, kwargs = self._arguments(input, config, kwargs)

@@ -153,7 +153,7 @@ async def astart(
     config: RunnableConfig,
     payload: Any,
     *,
-    name: str,
+    name: str | None,
     tags: Sequence[str] | None = None,
     policy: TracePolicy = RECORD_AS_IS,
 ) -> ChainRun[AsyncCallbackManagerForChainRun] | None:
