@@ -4,6 +4,7 @@ import operator
 import re
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import reduce
 from typing import Any, get_type_hints
 
@@ -303,6 +304,23 @@ def test_lists_nobody_holds_are_dropped_as_others_come() -> None:
     for _ in range(100):
         kept = add_messages(kept, AIMessage(content="step"))
     assert message_index.remembered_count() <= 3
+
+
+def test_threads_that_extend_one_list_do_not_disturb_each_other() -> None:
+    shared = _long_list()
+
+    def extend(name: int) -> list[str]:
+        messages = shared
+        for step in range(50):
+            messages = add_messages(messages, _human(f"{name}-{step}"))
+            messages = add_messages(messages, _human(f"{step % 40}", f"by {name}"))
+        return [f"{message.id} {message.content}" for message in messages]
+
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(extend, range(16)))
+    for name, result in enumerate(results):
+        assert result[:40] == [f"{at} by {name}" for at in range(40)]
+        assert result[40:] == [f"{name}-{step} text" for step in range(50)]
 
 
 # --- delta channels ---
