@@ -88,12 +88,7 @@ def add_messages(
     return _merge(left, right, **kwargs)
 
 
-def _merge(
-    left: Messages,
-    right: Messages,
-    *,
-    format: Literal["langchain-openai"] | None = None,
-) -> Messages:
+def _merge(left: Messages, right: Messages, *, format: Literal["langchain-openai"] | None = None) -> Messages:
     index: message_index.MessageIndex | None = None
     if type(left) is list and len(left) >= message_index.SMALLEST_REMEMBERED:
         index = message_index.recall(left, reducer=_NAME)

@@ -49,10 +49,10 @@ def push_ui_message(
     name: str,
     props: dict[str, Any],
     *,
-    id: str | None = None,
+    id: str | None = None,  # None makes a new one
     metadata: dict[str, Any] | None = None,
     message: AnyMessage | None = None,
-    state_key: str | None = "ui",
+    state_key: str | None = "ui",  # None keeps it out of the state
     merge: bool = False,
 ) -> UIMessage:
     """Show a component in the front end.
