@@ -15,6 +15,7 @@ import fnmatch
 import json
 import os
 import platform
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -55,7 +56,10 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--cache", type=Path, default=ROOT / ".bench", help="where the source distribution is kept")
     parser.add_argument("--list", action="store_true", help="print the rows and leave")
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    options.python = shutil.which(options.python) or options.python
+    options.python = str(Path(options.python).absolute())
+    return options
 
 
 def chosen(options: argparse.Namespace) -> list[catalogue.Row]:

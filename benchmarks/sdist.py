@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 VERSION = "1.2.22"
 SHA256 = "32700dc34b5cf9ebb397258c2e56392f017d4dbc51c9591339225c3c1b7b5126"
@@ -54,8 +54,12 @@ def unpack(archive: Path, folder: str, into: Path) -> Path:
         if not members:
             raise SdistError(f"{archive} has no folder {folder}/")
         for member in members:
-            member.name = member.name.removeprefix(prefix)
-            tar.extract(member, into, filter="data")
+            source = tar.extractfile(member)
+            path = into / PurePosixPath(member.name.removeprefix(prefix))
+            if source is None or not path.resolve().is_relative_to(into.resolve()):
+                raise SdistError(f"{archive} has a member that is not a plain file below its folder: {member.name}")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(source.read())
     done.touch()
     return into
 

@@ -207,7 +207,10 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--stderr", action="store_true", help="let the workers' stderr through")
     parser.add_argument("--json", metavar="FILE", help="also write the outcomes there")
     parser.add_argument("--list", action="store_true", help="print the cases and leave")
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    options.python = shutil.which(options.python) or options.python
+    options.python = str(Path(options.python).absolute())
+    return options
 
 
 def cell(outcome: Outcome | None, strict: bool) -> str:
