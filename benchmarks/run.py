@@ -57,8 +57,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--cache", type=Path, default=ROOT / ".bench", help="where the source distribution is kept")
     parser.add_argument("--list", action="store_true", help="print the rows and leave")
     options = parser.parse_args(argv)
-    options.python = shutil.which(options.python) or options.python
-    options.python = str(Path(options.python).absolute())
+    options.python = str(Path(shutil.which(options.python) or options.python).absolute())
     return options
 
 

@@ -208,8 +208,9 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", metavar="FILE", help="also write the outcomes there")
     parser.add_argument("--list", action="store_true", help="print the cases and leave")
     options = parser.parse_args(argv)
-    options.python = shutil.which(options.python) or options.python
-    options.python = str(Path(options.python).absolute())
+    for name in ("python", "ours_python"):
+        if given := getattr(options, name):
+            setattr(options, name, str(Path(shutil.which(given) or given).absolute()))
     return options
 
 
