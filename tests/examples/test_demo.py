@@ -84,3 +84,14 @@ print("next: approval finished lookup_order lost in transit", {demo.FIRST_HALF +
     pretend(monkeypatch, tmp_path, program)
     assert demo.main() == 1
     assert "NO  three requests" in capsys.readouterr().out
+
+
+def test_without_langgraph_the_demo_measures_this_engine_and_says_how_to_get_the_other(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(demo, "langgraph_python", lambda given: None)
+    monkeypatch.setattr(demo, "ROUNDS", 1)
+    demo.show_overhead(None)
+    shown = capsys.readouterr().out
+    assert "sync   stategraph" in shown
+    assert "pip install" in shown

@@ -72,7 +72,7 @@ def test_refusals(server: FakeOpenAIServer, status: int) -> None:
     assert response.status_code == status
     assert response.json()["error"]["message"] == "no"
     assert response.headers["retry-after"] == "2"
-    assert server.requests[0].outcome == "refused"
+    assert server.requests[0].wait_ended() == "refused"
 
 
 @pytest.mark.parametrize("stream", [True, False])
