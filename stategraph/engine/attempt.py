@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from contextvars import copy_context
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from langchain_core.runnables import Runnable
 from langchain_core.runnables.config import var_child_runnable_config
@@ -39,13 +39,29 @@ from stategraph.engine.validate import sync_timeout_unsupported
 from stategraph.errors import GraphBubbleUp, NodeCancelledError, ParentCommand
 from stategraph.types import Command, RetryPolicy, TimeoutPolicy
 
-if TYPE_CHECKING:
-    from stategraph.engine.execution import Execution
-
 logger = logging.getLogger(__name__)
 
 
-def policies_of(execution: Execution, task: Task) -> Sequence[RetryPolicy]:
+class Host(Protocol):
+    """What an attempt needs of the run around it."""
+
+    @property
+    def retry_policy(self) -> Sequence[RetryPolicy]:
+        """For tasks without a policy of their own."""
+
+    @property
+    def traced(self) -> bool:
+        """Whether callbacks hear about every step of a node."""
+
+    @property
+    def streams_nodes(self) -> bool:
+        """Whether a callback wants a node's output piece by piece."""
+
+    def scope(self, task: Task, started_at: float) -> TaskScope:
+        """Open an attempt; `started_at` is when the first one started, in seconds since the epoch."""
+
+
+def policies_of(execution: Host, task: Task) -> Sequence[RetryPolicy]:
     """The retry policies that apply to a task."""
     if task.call is not None and task.call.retry_policy:
         return task.call.retry_policy  # type: ignore[no-any-return]
@@ -65,21 +81,17 @@ def matches(policy: RetryPolicy, error: Exception) -> bool:
         TypeError: If ``retry_on`` is neither an exception class, nor a sequence of
             them, nor a predicate.
     """
-    retry_on = policy.retry_on
+    retry_on: Any = policy.retry_on
     if isinstance(retry_on, Sequence):
         return isinstance(error, tuple(retry_on))
     if isinstance(retry_on, type) and issubclass(retry_on, Exception):
         return isinstance(error, retry_on)
     if callable(retry_on):
         return bool(retry_on(error))
-    raise TypeError(
-        "retry_on must be an Exception class, a list or tuple of Exception classes, or a callable"
-    )
+    raise TypeError("retry_on must be an Exception class, a list or tuple of Exception classes, or a callable")
 
 
-def delay_before_retry(
-    policies: Sequence[RetryPolicy], error: Exception, attempts: int
-) -> float | None:
+def delay_before_retry(policies: Sequence[RetryPolicy], error: Exception, attempts: int) -> float | None:
     """Seconds to wait before the next attempt, or None to give up.
 
     Args:
@@ -94,7 +106,7 @@ def delay_before_retry(
     return min(policy.max_interval, grown) + (random.uniform(0, 1) if policy.jitter else 0)
 
 
-def _after_failure(execution: Execution, task: Task, error: Exception) -> float:
+def _after_failure(execution: Host, task: Task, error: Exception) -> float:
     """Prepare the next attempt; returns the seconds to wait before it, or raises the error."""
     error.add_note(f"During task with name '{task.name}' and id '{task.id}'")
     policies = policies_of(execution, task)
@@ -114,7 +126,7 @@ def _after_failure(execution: Execution, task: Task, error: Exception) -> float:
     return delay
 
 
-def _parent_ns(ns: str) -> str:
+def parent_ns(ns: str) -> str:
     """The namespace of the graph around a task's own; numbers of repeated calls are no levels."""
     parts = ns.split(NS_SEP)
     for _ in range(2):
@@ -133,14 +145,14 @@ def _take_command(task: Task, scope: TaskScope, bubble: ParentCommand) -> None:
             writer.invoke(command, scope.config)
         return
     if command.graph == Command.PARENT:
-        bubble.args = (replace(command, graph=_parent_ns(task.ns)),)
+        bubble.args = (replace(command, graph=parent_ns(task.ns)),)
     raise bubble
 
 
 # -- sync ---------------------------------------------------------------------
 
 
-def run(execution: Execution, task: Task) -> Any:
+def run(execution: Host, task: Task) -> Any:
     """Run a task to its end; its writes are in ``task.writes``.
 
     Returns:
@@ -153,14 +165,11 @@ def run(execution: Execution, task: Task) -> Any:
     """
     if limit_of(task) is not None:
         raise sync_timeout_unsupported(task.name)
-    started_at = None
+    started_at = time.time()
     while True:
         scope = execution.scope(task, started_at)
         try:
             return _once(execution, task, scope)
-        except ParentCommand as bubble:
-            _take_command(task, scope, bubble)
-            return None
         except GraphBubbleUp:
             raise
         except asyncio.CancelledError as error:
@@ -168,16 +177,19 @@ def run(execution: Execution, task: Task) -> Any:
             raise NodeCancelledError(task.name) from error
         except Exception as error:
             delay = _after_failure(execution, task, error)
-        started_at = started_at or time.time()
         time.sleep(delay)
         task.restart()
 
 
-def _once(execution: Execution, task: Task, scope: TaskScope) -> Any:
+def _once(execution: Host, task: Task, scope: TaskScope) -> Any:
     body: Body = task.body
-    if execution.traced or body.writers is None:
-        return body.runnable.invoke(task.input, scope.config)
-    return copy_context().run(_direct, body, task.input, scope)
+    try:
+        if execution.traced or body.writers is None:
+            return body.runnable.invoke(task.input, scope.config)
+        return copy_context().run(_direct, body, task.input, scope)
+    except ParentCommand as bubble:
+        _take_command(task, scope, bubble)
+        return None
 
 
 def _direct(body: Body, value: Any, scope: TaskScope) -> Any:
@@ -214,19 +226,16 @@ def _resolve(plan: CallPlan, result: Any, value: Any, scope: TaskScope) -> Any:
 # -- async --------------------------------------------------------------------
 
 
-async def arun(execution: Execution, task: Task) -> Any:
+async def arun(execution: Host, task: Task) -> Any:
     """As :func:`run`, for async runs; time limits apply."""
-    started_at = None
+    started_at = time.time()
     limit = limit_of(task)
     while True:
         scope = execution.scope(task, started_at)
         try:
             if limit is not None:
-                return await timeouts.run(execution, task, scope, limit, partial(_aonce, execution))
+                return await timeouts.run(task, scope, limit, partial(_aonce, execution))
             return await _aonce(execution, task, scope)
-        except ParentCommand as bubble:
-            _take_command(task, scope, bubble)
-            return None
         except GraphBubbleUp:
             raise
         except asyncio.CancelledError as error:
@@ -237,20 +246,24 @@ async def arun(execution: Execution, task: Task) -> Any:
             raise
         except Exception as error:
             delay = _after_failure(execution, task, error)
-        started_at = started_at or time.time()
         await asyncio.sleep(delay)
         task.restart()
 
 
-async def _aonce(execution: Execution, task: Task, scope: TaskScope) -> Any:
+async def _aonce(execution: Host, task: Task, scope: TaskScope) -> Any:
     body: Body = task.body
-    if execution.traced or body.writers is None:
-        if not execution.streams_nodes:
-            return await body.runnable.ainvoke(task.input, scope.config)
-        async for _ in body.runnable.astream(task.input, scope.config):
-            pass
-        return next((value for channel, value in task.writes if channel == RETURN), None)
-    return await await_in_context(copy_context(), _adirect(body, task.input, scope))
+    try:
+        if execution.traced or body.writers is None:
+            if not execution.streams_nodes:
+                return await body.runnable.ainvoke(task.input, scope.config)
+            async for _ in body.runnable.astream(task.input, scope.config):
+                if scope.progress is not None:
+                    scope.progress()
+            return next((value for channel, value in scope.writes if channel == RETURN), None)
+        return await await_in_context(copy_context(), _adirect(body, task.input, scope))
+    except ParentCommand as bubble:
+        _take_command(task, scope, bubble)
+        return None
 
 
 async def _adirect(body: Body, value: Any, scope: TaskScope) -> Any:
@@ -271,9 +284,11 @@ async def _adirect(body: Body, value: Any, scope: TaskScope) -> Any:
             result = await loop.run_in_executor(threads.pool(), copy_context().run, call)
             value = await _aresolve(plan, result, value, scope)
     if body.awaits:
+        if scope.progress is not None:
+            scope.progress()
         for writer in body.writers or ():
             if writer.needs_await:
-                await writer.awrite_into(value, scope)  # type: ignore[attr-defined]
+                await writer.awrite_into(value, scope)
             else:
                 writer.write_into(value, scope)
     else:

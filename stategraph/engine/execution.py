@@ -18,11 +18,10 @@ from __future__ import annotations
 import binascii
 import os
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -34,8 +33,8 @@ from langgraph.store.base import BaseStore
 
 from stategraph.constants import (
     CONF,
-    CONFIG_KEY_CALL,
     CONFIG_KEY_CACHE,
+    CONFIG_KEY_CALL,
     CONFIG_KEY_CHECKPOINT_ID,
     CONFIG_KEY_CHECKPOINT_MAP,
     CONFIG_KEY_CHECKPOINT_NS,
@@ -154,7 +153,7 @@ class Execution:
                 "Checkpointer requires one or more of the following 'configurable' "
                 "keys: thread_id, checkpoint_ns, checkpoint_id"
             )
-        outer = conf.get(CONFIG_KEY_RUNTIME)
+        outer: Any = conf.get(CONFIG_KEY_RUNTIME)
         self.store: BaseStore | None = outer.store if CONFIG_KEY_RUNTIME in conf else engine.store
         self.cache: BaseCache[Any] | None = conf.get(CONFIG_KEY_CACHE, engine.cache)
         self.durability: Durability = request.durability or conf.get(CONFIG_KEY_DURABILITY, "async")
@@ -281,7 +280,7 @@ class Execution:
         """
         base = self._checkpoint_base
         if found is None:
-            stamp = datetime.now(timezone.utc).isoformat()
+            stamp = datetime.now(UTC).isoformat()
             checkpoint = checkpoints.empty(str(uuid6(clock_seq=-2)), stamp)
             thread = Thread(
                 checkpoint,
@@ -469,13 +468,12 @@ class Execution:
         called_with = task.call.callbacks if task.call is not None else None
         config["callbacks"] = called_with or self.callbacks.get_child(f"graph:step:{task.step}")
 
-    def scope(self, task: Task, started_at: float | None) -> TaskScope:
+    def scope(self, task: Task, started_at: float) -> TaskScope:
         """Open an attempt: a config and a place for its writes.
 
         Args:
             task: The task.
-            started_at: When the first attempt started, in seconds since the
-                epoch; None if this is the first.
+            started_at: When the first attempt started, in seconds since the epoch.
         """
         scope = TaskScope(task, self.machine.state)
         config: RunnableConfig = self.configure(task).copy()
@@ -490,7 +488,7 @@ class Execution:
             self._thread_id,
             self.run_id,
             task.attempt,
-            time.time() if started_at is None else started_at,
+            started_at,
         )
         writer = self.stream_writer(task) if self.writes_custom else self.runtime.stream_writer
         previous = None if task.call is not None else self._previous
@@ -577,6 +575,6 @@ def _new_checkpoint_id(step: int) -> str:
 
 
 def _now() -> str:
-    return datetime.now(timezone.utc).isoformat()
+    return datetime.now(UTC).isoformat()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
@@ -16,15 +17,17 @@ class TaskScope:
     Attributes:
         config: The attempt's config.
         writes: Where the attempt's writes go.
+        progress: Notes a sign of life; None unless a time limit asks for it.
     """
 
-    __slots__ = ("_state", "_task", "config", "writes")
+    __slots__ = ("_state", "_task", "config", "progress", "writes")
 
     def __init__(self, task: Task, state: State) -> None:
         self._task = task
         self._state = state
         self.writes: list[Write] = task.writes
         self.config: RunnableConfig = {}
+        self.progress: Callable[[], None] | None = None
 
     def read(self, select: str | list[str], fresh: bool = False) -> Any:
         """Read the state.

@@ -1,4 +1,21 @@
 """Private names around one attempt of a task that packages import."""
 
-from stategraph.engine.attempt import _parent_ns as _checkpoint_ns_for_parent_command
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+
+from stategraph.engine import lone
 from stategraph.engine.attempt import matches as _should_retry_on
+from stategraph.engine.attempt import parent_ns as _checkpoint_ns_for_parent_command
+from stategraph.engine.lone import arun as arun_with_retry
+from stategraph.engine.lone import run as run_with_retry
+from stategraph.engine.runtime import Runtime
+from stategraph.engine.timeouts import AttemptContext as _AttemptContext
+from stategraph.engine.timeouts import AttemptEvent as _AttemptEvent
+from stategraph.types import PregelExecutableTask
+
+
+def _ensure_execution_info(runtime: Runtime[Any], config: RunnableConfig, task: PregelExecutableTask) -> Runtime[Any]:
+    if runtime.execution_info is not None:
+        return runtime
+    return runtime.override(execution_info=lone.execution_info(config, task.id))
