@@ -599,7 +599,10 @@ class Machine:
     def finished(self, task: Task) -> None:
         """A task ended well; its writes are in ``task.writes``."""
         writes = task.writes
-        if not writes or all(channel in status.CONTROL for channel, _ in writes):
+        for channel, _ in writes:
+            if channel not in status.CONTROL:
+                break
+        else:
             writes.append((NO_WRITES, None))
         self._record_task(task, writes, cached=False)
 

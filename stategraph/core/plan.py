@@ -12,7 +12,7 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
@@ -70,12 +70,13 @@ class Planner:
             for channel in updated:
                 if channel in triggers:
                     names.update(triggers[channel])
-            candidates: Iterable[str] = names if len(names) < 2 else sorted(names)
+            candidates: Collection[str] = names if len(names) < 2 else sorted(names)
         elif state.versions:
             candidates, fresh = program.nodes, False
         else:
             candidates = ()
-        inputs: dict[Any, Any] = {}
+        # Only tasks of the same step share reads.
+        inputs: dict[Any, Any] | None = None if len(candidates) < 2 else {}
         for name in candidates:
             node = program.nodes[name]
             if fresh or state.triggers(node):
@@ -115,12 +116,19 @@ class Planner:
         task.timeout = packet.timeout
         return task
 
-    def _pull(self, node: Node, inputs: dict[Any, Any]) -> Task | None:
-        ns = self._child_ns(self.ns, node.name)
+    def _pull(self, node: Node, inputs: dict[Any, Any] | None) -> Task | None:
+        name = node.name
+        ns = f"{self.ns}{NS_SEP}{name}" if self.ns else name
         task_id = pull_id(self.ids, ns, self.step, node)
-        task = self._task(task_id, node.name, node, (PULL, node.name), node.triggers, ns)
+        task = self._task(task_id, name, node, (PULL, name), node.triggers, ns)
         try:
-            task.input = self._input(node, task, inputs)
+            if inputs is None:
+                value = self.state.node_input(node, task)
+                if node.mapper is not None and value is not MISSING:
+                    value = node.mapper(value)
+                task.input = value
+            else:
+                task.input = self._input(node, task, inputs)
         except Exception as exc:
             exc.add_note(f"Before task with name '{node.name}' and path '{task.path[:3]}'")
             raise

@@ -13,7 +13,7 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from stategraph.constants import TAG_HIDDEN
@@ -23,6 +23,9 @@ from stategraph.core.channels import (
     reacts_to_finish,
 )
 from stategraph.core.channels.base import BaseChannel
+from stategraph.core.channels.binop import BinaryOperatorAggregate
+from stategraph.core.channels.ephemeral import EphemeralValue
+from stategraph.core.channels.last_value import LastValue
 from stategraph.core.channels.untracked import UntrackedValue
 
 
@@ -52,11 +55,11 @@ class Node:
     error_handler: str | None
     has_subgraphs: bool
     body: Any
+    hidden: bool = field(init=False)
+    """Whether streams leave this node out."""
 
-    @property
-    def hidden(self) -> bool:
-        """Whether streams leave this node out."""
-        return TAG_HIDDEN in self.tags
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "hidden", TAG_HIDDEN in self.tags)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,9 @@ class Program:
         reacts_to_finish: Channels to tell that nothing is left to run.
         reacts_to_consume: Channels to tell that a node they triggered has run.
         untracked: Channels that never reach a checkpoint.
+        signals: Channels that only start nodes: written in one step, gone after
+            the next, read by nobody.
+        cells: Channels whose attribute ``value`` is what nodes read.
     """
 
     nodes: Mapping[str, Node]
@@ -84,6 +90,8 @@ class Program:
     reacts_to_finish: tuple[str, ...]
     reacts_to_consume: frozenset[str]
     untracked: frozenset[str]
+    signals: frozenset[str]
+    cells: frozenset[str]
 
 
 def build(
@@ -117,4 +125,23 @@ def build(
         reacts_to_finish=tuple(k for k, c in specs.items() if reacts_to_finish(type(c))),
         reacts_to_consume=frozenset(k for k, c in specs.items() if reacts_to_consume(type(c))),
         untracked=frozenset(k for k, c in specs.items() if isinstance(c, UntrackedValue)),
+        signals=_signals(nodes, specs, input_channels),
+        cells=frozenset(k for k, c in specs.items() if type(c) in _CELLS),
     )
+
+
+_CELLS = (LastValue, BinaryOperatorAggregate)
+
+
+def _signals(
+    nodes: Mapping[str, Node],
+    specs: Mapping[str, BaseChannel[Any, Any, Any]],
+    input_channels: str | Sequence[str],
+) -> frozenset[str]:
+    """The unguarded ephemeral channels that no node reads and no input goes to."""
+    found = {k for k, c in specs.items() if type(c) is EphemeralValue and not c.guard}
+    if found:
+        found.difference_update((input_channels,) if isinstance(input_channels, str) else input_channels)
+        for reads in {node.reads for node in nodes.values()}:
+            found.difference_update((reads,) if isinstance(reads, str) else reads)
+    return frozenset(found)

@@ -47,16 +47,24 @@ def count_up(current: int | None, _: None) -> int:
 class Channels(dict[str, BaseChannel[Any, Any, Any]]):
     """Live channels by name; a missing one is thawed from its stored value."""
 
-    __slots__ = ("_specs", "_values")
+    __slots__ = ("_signals", "_specs", "_values", "raised")
 
     def __init__(
-        self, specs: Mapping[str, BaseChannel[Any, Any, Any]], values: Mapping[str, Any]
+        self,
+        specs: Mapping[str, BaseChannel[Any, Any, Any]],
+        values: Mapping[str, Any],
+        signals: frozenset[str],
     ) -> None:
         super().__init__()
         self._specs = specs
         self._values = values
+        self._signals = signals
+        # The signals of the last step, by channel; they have no live channel.
+        self.raised = {name: values[name] for name in signals.intersection(values)}
 
     def __missing__(self, name: str) -> BaseChannel[Any, Any, Any]:
+        if name in self._signals:
+            return self._specs[name].from_checkpoint(self.raised.get(name, MISSING))
         channel = self._specs[name].from_checkpoint(self._values.get(name, MISSING))
         self[name] = channel
         return channel
@@ -100,7 +108,7 @@ class State:
                 for looking at a state without running it.
         """
         self.program = program
-        self.channels = Channels(program.specs, checkpoint["channel_values"])
+        self.channels = Channels(program.specs, checkpoint["channel_values"], program.signals)
         self.versions: dict[str, Any] = checkpoint["channel_versions"]
         self.seen: dict[str, dict[str, Any]] = checkpoint["versions_seen"]
         self._next_version = next_version
@@ -109,7 +117,9 @@ class State:
         self._active = {
             name
             for name in checkpoint["channel_values"]
-            if name in program.reacts_to_empty and self.channels[name].is_available()
+            if name in program.reacts_to_empty
+            and name not in program.signals
+            and self.channels[name].is_available()
         }
         self.unknown_writes: list[tuple[Task | None, str]] = []
         # The stored form of every written channel, as of the last freeze, and
@@ -143,21 +153,26 @@ class State:
             task: The scratchpad that managed values are computed from.
         """
         channels = self.channels
+        program = self.program
         reads = node.reads
         if isinstance(reads, str):
-            if reads in self.program.specs:
+            if reads in program.specs:
                 channel = channels[reads]
                 return channel.get() if channel.is_available() else MISSING
             return MISSING
         value: dict[str, Any] = {}
-        managed = self.program.managed
+        cells = program.cells
         for name in reads:
-            if managed and name in managed:
-                value[name] = managed[name].get(task)
-                continue
-            channel = channels[name]
-            if channel.is_available():
-                value[name] = channel.get()
+            if name in cells:
+                held = channels[name].value  # type: ignore[attr-defined]
+                if held is not MISSING:
+                    value[name] = held
+            elif name in program.managed:
+                value[name] = program.managed[name].get(task)
+            else:
+                channel = channels[name]
+                if channel.is_available():
+                    value[name] = channel.get()
         return value
 
     def read_for(self, task: Task, select: str | Sequence[str], fresh: bool) -> Any:
@@ -230,69 +245,88 @@ class State:
         Returns:
             The channels that changed and have a value.
         """
-        versions = self.versions
+        versions, seen = self.versions, self.seen
+        stepped = False
         for task in tasks:
-            seen = self.seen.setdefault(task.name, {})
+            mine = seen.get(task.name)
+            if mine is None:
+                mine = seen[task.name] = {}
             for name in task.triggers:
+                stepped = True
                 if name in versions:
-                    seen[name] = versions[name]
+                    mine[name] = versions[name]
         if inputs:
-            self.seen.setdefault(INPUT, {})
-        version = None
-        if self._next_version is not None:
-            version = self._next_version(self._max_version, None)
-        bumped = self._consume(tasks, version)
+            seen.setdefault(INPUT, {})
+        version = self._version()
+        if self.program.reacts_to_consume:
+            self._consume(tasks, version)
         grouped = _by_channel(tasks, self.program.specs, self.unknown_writes)
+        if inputs:
+            self._add_inputs(grouped, inputs)
+        updated = self._write(tasks, grouped, version)
+        # A step is only over for the channels when a task ran in it.
+        if stepped:
+            self._tell_the_rest(updated, version)
+        if version is not None:
+            self._max_version = version
+        return updated
+
+    def _version(self) -> Any:
+        """The version of what changes now; None if versions are left alone."""
+        rule, highest = self._next_version, self._max_version
+        if rule is count_up:
+            return 1 if highest is None else highest + 1
+        return None if rule is None else rule(highest, None)
+
+    def _add_inputs(self, grouped: dict[str, list[Any]], inputs: Sequence[Write]) -> None:
         for name, value in inputs:
             if name in self.program.specs:
                 grouped.setdefault(name, []).append(value)
             elif name not in _NOT_CHANNELS:
                 self.unknown_writes.append((None, name))
-        updated = self._write(tasks, grouped, version)
-        # A step is only over for the channels when a task ran in it.
-        if any(task.triggers for task in tasks):
-            self._tell_the_rest(updated, version)
-        if (bumped or updated or tasks) and version is not None:
-            self._max_version = version
-        return updated
 
-    def _consume(self, tasks: Sequence[Task], version: Any) -> bool:
+    def _consume(self, tasks: Sequence[Task], version: Any) -> None:
         reacts = self.program.reacts_to_consume
-        if not reacts:
-            return False
-        bumped = False
         for name in {n for t in tasks for n in t.triggers if n in reacts and n not in RESERVED}:
             if self.channels[name].consume() and version is not None:
                 self.versions[name] = version
                 self._dirty.add(name)
-                bumped = True
-        return bumped
 
     def _write(
         self, tasks: Sequence[Task], grouped: dict[str, list[Any]], version: Any
     ) -> set[str]:
-        channels = self.channels
+        channels, versions, program = self.channels, self.versions, self.program
+        signals, dirty = program.signals, self._dirty
         updated: set[str] = set()
         lone = tasks[0].fresh if len(tasks) == 1 else None
         for name, values in grouped.items():
-            ready = lone.get(name) if lone is not None else None
-            if ready is not None and ready[0] == len(values):
-                channel = channels[name] = ready[1]
-                changed = ready[2]
+            if name in signals:
+                channels.raised[name] = values[-1]
+                available = changed = True
+            elif lone is not None and name in lone and lone[name][0] == len(values):
+                channel = channels[name] = lone[name][1]
+                changed, available = lone[name][2], channel.is_available()
             else:
                 channel = channels[name]
                 changed = channel.update(values)
+                available = channel.is_available()
             if changed and version is not None:
-                self.versions[name] = version
-                self._dirty.add(name)
-                if channel.is_available():
+                versions[name] = version
+                dirty.add(name)
+                if available:
                     updated.add(name)
-                    if name in self.program.reacts_to_empty:
+                    if name in program.reacts_to_empty and name not in signals:
                         self._active.add(name)
         return updated
 
     def _tell_the_rest(self, updated: set[str], version: Any) -> None:
         """Tell channels of the step's end, and of the run's if nothing is triggered."""
+        raised = self.channels.raised
+        for name in [n for n in raised if n not in updated]:
+            del raised[name]
+            if version is not None:
+                self.versions[name] = version
+                self._dirty.add(name)
         if self._active:
             for name in [n for n in self._active if n not in updated]:
                 self._notify(name, self.channels[name].update(()), updated, version)
@@ -331,7 +365,10 @@ class State:
         null = self.null_version()
         seen = self.seen.get(node.name)
         for name in node.triggers:
-            if not self.channels[name].is_available():
+            if name in self.program.signals:
+                if name not in self.channels.raised:
+                    continue
+            elif not self.channels[name].is_available():
                 continue
             if seen is None or self.versions.get(name, null) > seen.get(name, null):
                 return True

@@ -66,37 +66,23 @@ class Task:
     ``interrupt()``, managed values and nested calls).
     """
 
-    __slots__ = (
-        "__weakref__",
-        "attempt",
-        "body",
-        "cache_key",
-        "call",
-        "config",
-        "error",
-        "fresh",
-        "id",
-        "input",
-        "name",
-        "node",
-        "ns",
-        "null_resume",
-        "parent",
-        "parent_ns",
-        "path",
-        "pending",
-        "resume",
-        "settled",
-        "step",
-        "stop",
-        "timeout",
-        "triggers",
-        "writes",
-        "_calls",
-        "_interrupts",
-        "_subgraphs",
-        "_path_key",
-    )
+    # Class attributes, not slots: most tasks never touch them, and a task is made
+    # for every step.
+    attempt: int = 1
+    cache_key: Any = None
+    call: Call | None = None
+    config: Any = None
+    error: Any = None
+    fresh: dict[str, tuple[int, Any, bool]] | None = None
+    input: Any = None
+    null_resume: Write | None = None
+    parent: Any = None
+    pending: dict[str, list[Write]] | None = None
+    timeout: Any = None
+    _calls: itertools.count[int] | None = None
+    _interrupts: itertools.count[int] | None = None
+    _subgraphs: itertools.count[int] | None = None
+    _path_key: str | None = None
 
     def __init__(
         self,
@@ -118,25 +104,9 @@ class Task:
         self.step = step
         self.stop = stop
         self.body: Any = node.body if node is not None else None
-        self.writes: list[Write] = []
-        self.input: Any = None
-        self.parent: Any = None
         self.parent_ns = ""
-        self.call: Call | None = None
-        self.error: Any = None
-        self.timeout: Any = None
+        self.writes: list[Write] = []
         self.resume: list[Any] = []
-        self.null_resume: Write | None = None
-        self.pending: dict[str, list[Write]] | None = None
-        self.fresh: dict[str, tuple[int, Any, bool]] | None = None
-        self.config: Any = None
-        self.cache_key: Any = None
-        self.attempt = 1
-        self.settled = False
-        self._calls: itertools.count[int] | None = None
-        self._interrupts: itertools.count[int] | None = None
-        self._subgraphs: itertools.count[int] | None = None
-        self._path_key: str | None = None
 
     def __repr__(self) -> str:
         return f"Task({self.name!r}, id={self.id!r}, path={self.path!r})"

@@ -111,6 +111,7 @@ class AsyncDriver:
     async def _steps(self) -> AsyncIterator[Any]:
         execution = self._execution
         machine, control = execution.machine, execution.control
+        in_place = not execution.eager and execution.engine.step_timeout is None
         while machine.plan(drain=control is not None and control.drain_requested):
             execution.flush()
             tasks = machine.unfinished()
@@ -120,17 +121,19 @@ class AsyncDriver:
             if execution.chunks:
                 for shown in execution.shown():
                     yield shown
-            end = StepEnd()
-            if len(tasks) == 1 and not execution.eager and execution.engine.step_timeout is None:
-                tasks = await self._alone(tasks[0], end)
-                if end.error is not None or end.late is not None:
+            end = None
+            if in_place and len(tasks) == 1:
+                end, tasks = await self._alone(tasks[0])
+                if end is not None:
                     # Let the caller see this task's end before its failure.
                     for shown in execution.shown():
                         yield shown
             if tasks or self._called:
+                end = end or StepEnd()
                 async for shown in self._together(tasks, end):
                     yield shown
-            end.conclude()
+            if end is not None:
+                end.conclude()
             self._called.clear()
             machine.advance()
             execution.flush()
@@ -187,8 +190,12 @@ class AsyncDriver:
 
     # -- one step ----------------------------------------------------------
 
-    async def _alone(self, task: Task, end: StepEnd) -> list[Task]:
-        """Run a step's only task in place; returns the handler of its failure, if a node handles it."""
+    async def _alone(self, task: Task) -> tuple[StepEnd | None, list[Task]]:
+        """Run a step's only task in place.
+
+        Returns:
+            What it raised, if anything, and the task that handles its failure.
+        """
         execution = self._execution
         try:
             await attempt.arun(execution, task)
@@ -196,14 +203,16 @@ class AsyncDriver:
             stepping.settle(execution, task, cancelled)
             raise
         except Exception as error:
+            end = StepEnd()
             handler = stepping.settle(execution, task, error)
             if handler is None and not stepping.handled(task, error):
                 end.add(error)
             await self._before_handler(handler)
-            return [] if handler is None else [handler]
+            return end, [] if handler is None else [handler]
         stepping.settle(execution, task, None)
-        await self._to_cache(task)
-        return []
+        if task.cache_key is not None:
+            await self._to_cache(task)
+        return None, []
 
     async def _together(self, tasks: list[Task], end: StepEnd) -> AsyncIterator[Any]:
         """Run tasks beside each other until all have ended or one has failed."""

@@ -41,6 +41,9 @@ from stategraph.types import Command, RetryPolicy, TimeoutPolicy
 
 logger = logging.getLogger(__name__)
 
+_PLAIN_RESULTS = frozenset((dict, type(None), list, tuple, str))
+"""Types of results that need no look at whether they are Runnables."""
+
 
 class Host(Protocol):
     """What an attempt needs of the run around it."""
@@ -163,7 +166,7 @@ def run(execution: Host, task: Task) -> Any:
         ValueError: If it has a time limit, which needs an async run.
         BaseException: What it failed with.
     """
-    if limit_of(task) is not None:
+    if task.timeout is not None or task.body.timeout is not None:
         raise sync_timeout_unsupported(task.name)
     started_at = time.time()
     while True:
@@ -200,10 +203,9 @@ def _direct(body: Body, value: Any, scope: TaskScope) -> Any:
             value = body.work.invoke(value, scope.config)
         elif plan.func is None:
             raise no_sync_function(plan.name)
-        elif plan.is_plain:
-            value = _resolve(plan, plan.func(value), value, scope)
         else:
-            value = _resolve(plan, _call(plan, plan.func, value, scope), value, scope)
+            result = plan.func(value) if body.plain else _call(plan, plan.func, value, scope)
+            value = result if type(result) in _PLAIN_RESULTS else _resolve(plan, result, value, scope)
     for writer in body.writers or ():
         writer.write_into(value, scope)
     return value
@@ -218,7 +220,7 @@ def _call(plan: CallPlan, func: Any, value: Any, scope: TaskScope) -> Any:
 
 def _resolve(plan: CallPlan, result: Any, value: Any, scope: TaskScope) -> Any:
     """A function may return a Runnable to be run in its place."""
-    if result is None or type(result) is dict or not plan.recurse or not isinstance(result, Runnable):
+    if not plan.recurse or not isinstance(result, Runnable):
         return result
     return result.invoke(value, scope.config)
 
@@ -273,11 +275,14 @@ async def _adirect(body: Body, value: Any, scope: TaskScope) -> Any:
         if plan is None:
             value = await body.work.ainvoke(value, scope.config)
         elif plan.afunc is not None:
-            if plan.is_plain:
+            if body.plain:
                 result = await plan.afunc(value)
             else:
                 result = await _call(plan, plan.afunc, value, scope)
-            value = await _aresolve(plan, result, value, scope)
+            if type(result) in _PLAIN_RESULTS:
+                value = result
+            else:
+                value = await _aresolve(plan, result, value, scope)
         else:
             call = partial(_call, plan, plan.func, value, scope)
             loop = asyncio.get_running_loop()
@@ -298,6 +303,6 @@ async def _adirect(body: Body, value: Any, scope: TaskScope) -> Any:
 
 
 async def _aresolve(plan: CallPlan, result: Any, value: Any, scope: TaskScope) -> Any:
-    if result is None or type(result) is dict or not plan.recurse or not isinstance(result, Runnable):
+    if not plan.recurse or not isinstance(result, Runnable):
         return result
     return await result.ainvoke(value, scope.config)

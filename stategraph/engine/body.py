@@ -36,6 +36,7 @@ class Body:
         plan: How to call the work directly; None if it has to be invoked.
         writers: The writers for direct use; None if one is a foreign Runnable.
         command_writers: What turns a ``Command`` for this graph into writes.
+        plain: Whether calling the function with the input is the whole work.
         awaits: Whether a writer has to be awaited.
         retry_policy: When to try again; empty for the graph's own policy.
         cache_policy: How to reuse results; None for the graph's own policy.
@@ -50,6 +51,7 @@ class Body:
     plan: CallPlan | None
     writers: tuple[FastWriter, ...] | None
     command_writers: Sequence[Runnable[Any, Any]]
+    plain: bool
     awaits: bool
     retry_policy: Sequence[RetryPolicy]
     cache_policy: CachePolicy[Any] | None
@@ -71,12 +73,14 @@ def of_node(name: str, node: PregelNode) -> Body | None:
         return None
     writers = node.fast_writers
     work = None if node.bound is DEFAULT_BOUND else node.bound
+    plan = plan_call(work) if work is not None else None
     return Body(
         runnable=runnable,
         work=work,
-        plan=plan_call(work) if work is not None else None,
+        plan=plan,
         writers=writers,
         command_writers=node.flat_writers,
+        plain=plan is not None and plan.is_plain,
         awaits=any(w.needs_await for w in writers or ()),
         retry_policy=tuple(node.retry_policy or ()),
         cache_policy=node.cache_policy,
@@ -106,6 +110,7 @@ def of_call(func: Callable[..., Any], runnable: Runnable[Any, Any]) -> Body:
         plan=plan_call(work),
         writers=writers,
         command_writers=(),
+        plain=False,
         awaits=any(w.needs_await for w in writers or ()),
         retry_policy=(),
         cache_policy=None,

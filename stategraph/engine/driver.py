@@ -109,17 +109,27 @@ class Driver:
     def _steps(self) -> Iterator[Any]:
         execution = self._execution
         machine, control = execution.machine, execution.control
+        chunks = execution.chunks
+        in_place = not execution.eager and execution.engine.step_timeout is None
         while machine.plan(drain=control is not None and control.drain_requested):
             execution.flush()
             tasks = machine.unfinished()
             if execution.cache is not None:
                 self._look_in_cache(tasks)
                 tasks = machine.unfinished()
-            yield from execution.shown()
-            if len(tasks) == 1 and not execution.eager and execution.engine.step_timeout is None:
-                yield from self._alone(tasks[0])
-            elif tasks:
-                yield from self._together(tasks, StepEnd())
+            if chunks:
+                yield from execution.shown()
+            end = None
+            if in_place and len(tasks) == 1:
+                end, tasks = self._alone(tasks[0])
+                if chunks:
+                    # Let the caller see this task's end before its failure.
+                    yield from execution.shown()
+            if tasks or self._called:
+                end = end or StepEnd()
+                yield from self._together(tasks, end)
+            if end is not None:
+                end.conclude()
             self._called.clear()
             machine.advance()
             execution.flush()
@@ -168,27 +178,26 @@ class Driver:
 
     # -- one step ----------------------------------------------------------
 
-    def _alone(self, task: Task) -> Iterator[Any]:
-        """Run a step's only task in place."""
+    def _alone(self, task: Task) -> tuple[StepEnd | None, list[Task]]:
+        """Run a step's only task in place.
+
+        Returns:
+            What it raised, if anything, and the task that handles its failure.
+        """
         execution = self._execution
-        end = StepEnd()
-        handler = None
         try:
             attempt.run(execution, task)
         except Exception as error:
+            end = StepEnd()
             handler = stepping.settle(execution, task, error)
             if handler is None and not stepping.handled(task, error):
                 end.add(error)
-        else:
-            stepping.settle(execution, task, None)
-            self._to_cache(task)
-        if handler is not None or self._called:
             self._before_handler(handler)
-            yield from self._together([] if handler is None else [handler], end)
-            return
-        # Let the caller see this task's end before its failure.
-        yield from execution.shown()
-        end.conclude()
+            return end, [] if handler is None else [handler]
+        stepping.settle(execution, task, None)
+        if task.cache_key is not None:
+            self._to_cache(task)
+        return None, []
 
     def _together(self, tasks: list[Task], end: StepEnd) -> Iterator[Any]:
         """Run tasks in worker threads until all have ended or one has failed."""
@@ -205,7 +214,6 @@ class Driver:
                 self._take(ended, end, waiting)
             yield from execution.shown()
         yield from execution.shown()
-        end.conclude()
 
     def _next(self, deadline: float | None) -> _Ended | None:
         if deadline is None:

@@ -41,6 +41,7 @@ from stategraph.constants import (
     CONFIG_KEY_CHECKPOINTER,
     CONFIG_KEY_DURABILITY,
     CONFIG_KEY_NODE_ERROR,
+    CONFIG_KEY_NODE_FINISHED,
     CONFIG_KEY_READ,
     CONFIG_KEY_REPLAY_STATE,
     CONFIG_KEY_RESUME_MAP,
@@ -210,6 +211,8 @@ class Execution:
             self.engine.stream_eager or form.subgraphs or not _STREAMED_IN_NODES.isdisjoint(own)
         )
         self.projector = Projector(self, modes, self.emit) if modes else None
+        # Whether anybody reads what nodes write to the custom stream.
+        self._custom = "custom" in modes
         self.stream = (
             StreamProtocol(self.emit, set(modes)) if form.subgraphs else self.outer_stream  # type: ignore[arg-type]
         )
@@ -225,13 +228,6 @@ class Execution:
         )
         self.runtime = parent.merge(runtime)
         self.control = self.runtime.control
-
-    @property
-    def writes_custom(self) -> bool:
-        """Whether anybody reads what nodes write to the custom stream."""
-        return "custom" in self.own_modes or (
-            self.outer_stream is not None and "custom" in self.outer_stream.modes
-        )
 
     def put(self, chunk: Chunk) -> None:
         """Give a chunk to this run's caller. Thread-safe."""
@@ -409,6 +405,7 @@ class Execution:
         self._thread_id = conf.get(CONFIG_KEY_THREAD_ID)
         self._map = conf.get(CONFIG_KEY_CHECKPOINT_MAP) or {}
         self._previous = machine.previous()
+        self.node_finished: Callable[[str], None] | None = conf.get(CONFIG_KEY_NODE_FINISHED)
 
     # -- a task's config -------------------------------------------------
 
@@ -426,13 +423,13 @@ class Execution:
         return self._step_conf
 
     def configure(self, task: Task) -> RunnableConfig:
-        """The config of a task, made once and kept with it."""
+        """The config of a task, kept with it."""
         config: RunnableConfig | None = task.config
         if config is None:
-            config = task.config = self._configured(task)
-        return config
+            config = task.config = self._configured(task)  # type: ignore[assignment]
+        return config  # type: ignore[return-value]
 
-    def _configured(self, task: Task) -> RunnableConfig:
+    def _configured(self, task: Task) -> dict[str, Any]:
         body = task.body
         config = self._base.copy()
         metadata = self._metadata.copy()
@@ -460,7 +457,7 @@ class Execution:
         config[CONF] = conf
         if self.traced:
             self._trace(task, config)
-        return config  # type: ignore[return-value]
+        return config
 
     def _trace(self, task: Task, config: dict[str, Any]) -> None:
         config.pop("run_id", None)
@@ -476,8 +473,13 @@ class Execution:
             started_at: When the first attempt started, in seconds since the epoch.
         """
         scope = TaskScope(task, self.machine.state)
-        config: RunnableConfig = self.configure(task).copy()
-        conf = config[CONF] = config[CONF].copy()
+        made = task.config
+        if made is None:
+            config = self._configured(task)
+            conf = config[CONF]
+        else:
+            config = made.copy()
+            conf = config[CONF] = made[CONF].copy()
         conf[CONFIG_KEY_SEND] = scope.writes.extend
         conf[CONFIG_KEY_READ] = scope
         conf[CONFIG_KEY_CALL] = partial(self.on_call, task)
@@ -490,12 +492,12 @@ class Execution:
             task.attempt,
             started_at,
         )
-        writer = self.stream_writer(task) if self.writes_custom else self.runtime.stream_writer
+        writer = self.stream_writer(task) if self._custom else self.runtime.stream_writer
         previous = None if task.call is not None else self._previous
         conf[CONFIG_KEY_RUNTIME] = task_runtime(self.runtime, info, writer, previous)
         if task.attempt > 1:
             conf[CONFIG_KEY_RESUMING] = True
-        scope.config = config
+        scope.config = config  # type: ignore[assignment]
         return scope
 
     def stream_writer(self, task: Task) -> Callable[[Any], None]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from xxhash import xxh3_128_hexdigest
 
-from stategraph.constants import CONF, CONFIG_KEY_NODE_FINISHED, ERROR, INTERRUPT, MISSING, RETURN
+from stategraph.constants import ERROR, INTERRUPT, MISSING, RETURN
 from stategraph.core.task import Call, Task
 from stategraph.engine.body import of_call
 from stategraph.engine.call import get_runnable_for_task
@@ -80,7 +80,7 @@ def settle(execution: Execution, task: Task, exception: BaseException | None) ->
     handler = None
     with execution.lock:
         if exception is None:
-            finished = execution.config[CONF].get(CONFIG_KEY_NODE_FINISHED)
+            finished = execution.node_finished
             if finished is not None and not (task.node is not None and task.node.hidden):
                 finished(task.name)
             machine.finished(task)
@@ -95,7 +95,8 @@ def settle(execution: Execution, task: Task, exception: BaseException | None) ->
             machine.failed(task, exception, handled=handled)
             if handled:
                 handler = machine.handle_failure(task, exception)
-        execution.flush()
+        if machine.outbox:
+            execution.flush()
     return handler
 
 
