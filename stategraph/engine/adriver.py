@@ -26,7 +26,7 @@ from langgraph.checkpoint.base import CheckpointTuple
 
 from stategraph.constants import CONFIG_KEY_CHECKPOINT_ID
 from stategraph.core.task import Task
-from stategraph.engine import attempt, leaving, stepping
+from stategraph.engine import attempt, doubles, leaving, stepping
 from stategraph.engine.call import SyncAsyncFuture
 from stategraph.engine.config import patch_configurable
 from stategraph.engine.execution import Execution, Lookup
@@ -49,8 +49,8 @@ async def find(execution: Execution, lookup: Lookup) -> tuple[CheckpointTuple | 
     saver = execution.saver
     assert saver is not None
     if lookup.how == "replay" and lookup.replay is not None:
-        return await lookup.replay.aget_checkpoint(execution.ns, saver, lookup.config), False
-    found = await saver.aget_tuple(lookup.config)
+        return doubles.received(await lookup.replay.aget_checkpoint(execution.ns, saver, lookup.config)), False
+    found = doubles.received(await saver.aget_tuple(lookup.config))
     if lookup.how != "id" or found is None:
         return found, False
     latest = await saver.aget_tuple(

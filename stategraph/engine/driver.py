@@ -23,7 +23,7 @@ from langgraph.checkpoint.base import CheckpointTuple
 
 from stategraph.constants import CONFIG_KEY_CHECKPOINT_ID
 from stategraph.core.task import Task
-from stategraph.engine import attempt, leaving, stepping, threads
+from stategraph.engine import attempt, doubles, leaving, stepping, threads
 from stategraph.engine.call import SyncAsyncFuture
 from stategraph.engine.callable import is_async_callable
 from stategraph.engine.config import patch_configurable
@@ -59,8 +59,8 @@ def find(execution: Execution, lookup: Lookup) -> tuple[CheckpointTuple | None, 
     saver = execution.saver
     assert saver is not None
     if lookup.how == "replay" and lookup.replay is not None:
-        return lookup.replay.get_checkpoint(execution.ns, saver, lookup.config), False
-    found = saver.get_tuple(lookup.config)
+        return doubles.received(lookup.replay.get_checkpoint(execution.ns, saver, lookup.config)), False
+    found = doubles.received(saver.get_tuple(lookup.config))
     if lookup.how != "id" or found is None:
         return found, False
     latest = saver.get_tuple(patch_configurable(lookup.config, {CONFIG_KEY_CHECKPOINT_ID: None}))

@@ -11,6 +11,8 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from stategraph.engine import doubles
+
 T = TypeVar("T")
 
 
@@ -49,6 +51,7 @@ def run(procedure: Procedure[T]) -> T:
             answer = getattr(call.target, call.method)(*call.args, **call.kwargs)
             if call.method == "list":
                 answer = list(answer)
+            answer = doubles.received(answer)
         except BaseException as error:  # noqa: BLE001  it is the procedure's to handle
             failure = error
 
@@ -65,6 +68,6 @@ async def arun(procedure: Procedure[T]) -> T:
         answer, failure = None, None
         try:
             asked = getattr(call.target, "a" + call.method)(*call.args, **call.kwargs)
-            answer = [item async for item in asked] if call.method == "list" else await asked
+            answer = doubles.received([item async for item in asked] if call.method == "list" else await asked)
         except BaseException as error:  # noqa: BLE001  it is the procedure's to handle
             failure = error

@@ -20,6 +20,7 @@ from xxhash import xxh3_128_hexdigest
 
 from stategraph.constants import ERROR, INTERRUPT, MISSING, RETURN
 from stategraph.core.task import Call, Task
+from stategraph.engine import doubles
 from stategraph.engine.body import of_call
 from stategraph.engine.call import get_runnable_for_task
 from stategraph.errors import GraphBubbleUp, GraphInterrupt, is_invalid_resume
@@ -155,7 +156,7 @@ def take_cached(execution: Execution, tasks: dict[CacheKey, Task], hits: Any) ->
     """Give tasks the writes that were found in the cache."""
     for key, writes in hits.items():
         task = tasks[key]
-        task.writes.extend(writes)
+        task.writes.extend(doubles.ours(writes) if doubles.exist() else writes)
         with execution.lock:
             execution.machine.reused(task)
             execution.flush()
