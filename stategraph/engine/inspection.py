@@ -138,13 +138,14 @@ def map_debug_checkpoint(
         for task in tasks
         if task.subgraphs
     }
+    described = tasks_w_writes(tasks, pending_writes, nested, output_keys)
+    places = {"config": config, "parent_config": parent_config}
     yield {
-        "config": rm_pregel_keys(patch_checkpoint_map(config, metadata)),
-        "parent_config": rm_pregel_keys(patch_checkpoint_map(parent_config, metadata)),
+        **{name: rm_pregel_keys(patch_checkpoint_map(place, metadata)) for name, place in places.items()},
         "values": read_channels(channels, stream_channels),
         "metadata": metadata,
         "next": [task.name for task in tasks],
-        "tasks": [_entry(task) for task in tasks_w_writes(tasks, pending_writes, nested, output_keys)],
+        "tasks": [_entry(task) for task in described],
     }
 
 
