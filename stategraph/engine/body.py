@@ -51,14 +51,14 @@ class Body:
     plan: CallPlan | None
     writers: tuple[FastWriter, ...] | None
     command_writers: Sequence[Runnable[Any, Any]]
-    plain: bool
-    awaits: bool
-    retry_policy: Sequence[RetryPolicy]
-    cache_policy: CachePolicy[Any] | None
-    timeout: TimeoutPolicy | None
-    tags: tuple[str, ...]
-    metadata: Mapping[str, Any] | None
-    cache_ns: tuple[str, ...]
+    plain: bool = False
+    awaits: bool = False
+    retry_policy: Sequence[RetryPolicy] = ()
+    cache_policy: CachePolicy[Any] | None = None
+    timeout: TimeoutPolicy | None = None
+    tags: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] | None = None
+    cache_ns: tuple[str, ...] = ()
 
     @property
     def direct(self) -> bool:
@@ -110,13 +110,7 @@ def of_call(func: Callable[..., Any], runnable: Runnable[Any, Any]) -> Body:
         plan=plan_call(work),
         writers=writers,
         command_writers=(),
-        plain=False,
         awaits=any(w.needs_await for w in writers or ()),
-        retry_policy=(),
-        cache_policy=None,
-        timeout=None,
-        tags=(),
-        metadata=None,
         cache_ns=(CACHE_NS_WRITES, identifier(func) or DYNAMIC),
     )
 

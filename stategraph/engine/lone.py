@@ -119,13 +119,8 @@ def _prepare(
         plan=None,
         writers=None,
         command_writers=task.writers,
-        awaits=False,
         retry_policy=tuple(task.retry_policy or ()),
-        cache_policy=None,
         timeout=task.timeout,
-        tags=(),
-        metadata=None,
-        cache_ns=(),
     )
     return _Host(config, tuple(retry_policy or ()), streams), own
 
