@@ -7,6 +7,8 @@ from langgraph.checkpoint.base.id import uuid6
 
 from stategraph.core import checkpoint
 from stategraph.core.checkpoint import detached as copy_checkpoint
+from stategraph.core.deltas import due as delta_channels_to_snapshot
+from stategraph.core.deltas import exit_task_id as exit_delta_task_id
 
 
 def empty_checkpoint() -> Checkpoint:
