@@ -1,8 +1,8 @@
 """Projections of a run as a stream."""
 
-from stategraph.engine.projections.nested import AsyncSubgraphRunStream, SubgraphRunStream, SubgraphStatus
-from stategraph.engine.projections.queue import StreamChannel
-from stategraph.engine.projections.transformer import ProtocolEvent, StreamTransformer
+from stategraph.engine.events.nested import AsyncSubgraphRunStream, SubgraphRunStream, SubgraphStatus
+from stategraph.engine.events.queue import StreamChannel
+from stategraph.engine.events.transformer import ProtocolEvent, StreamTransformer
 
 __all__ = (
     "AsyncSubgraphRunStream",

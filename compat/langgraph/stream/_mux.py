@@ -1,3 +1,3 @@
 """Private names of the event stream."""
 
-from stategraph.engine.projections.transformer import TransformerFactory as TransformerFactory
+from stategraph.engine.events.transformer import TransformerFactory as TransformerFactory

@@ -1,4 +1,4 @@
 """Handles of a streamed run."""
 
-from stategraph.engine.projections.nested import AsyncSubgraphRunStream as AsyncSubgraphRunStream
-from stategraph.engine.projections.nested import SubgraphRunStream as SubgraphRunStream
+from stategraph.engine.events.nested import AsyncSubgraphRunStream as AsyncSubgraphRunStream
+from stategraph.engine.events.nested import SubgraphRunStream as SubgraphRunStream

@@ -1,3 +1,3 @@
 """The queue between a transformer and its reader."""
 
-from stategraph.engine.projections.queue import StreamChannel as StreamChannel
+from stategraph.engine.events.queue import StreamChannel as StreamChannel

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, Literal
 
 from stategraph.constants import NS_END
-from stategraph.engine.projections.transformer import Namespace, ProtocolEvent, StreamTransformer
+from stategraph.engine.events.transformer import Namespace, ProtocolEvent, StreamTransformer
 from stategraph.errors import GraphDrained, GraphInterrupt
 
 SubgraphStatus = Literal["started", "completed", "failed", "interrupted", "drained"]

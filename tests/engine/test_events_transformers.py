@@ -5,9 +5,9 @@ import logging
 
 import pytest
 
-from stategraph.engine.projections.nested import AsyncSubgraphRunStream, NestedRunTransformer, SubgraphRunStream
-from stategraph.engine.projections.queue import StreamChannel
-from stategraph.engine.projections.transformer import StreamTransformer, transformer_requires_async
+from stategraph.engine.events.nested import AsyncSubgraphRunStream, NestedRunTransformer, SubgraphRunStream
+from stategraph.engine.events.queue import StreamChannel
+from stategraph.engine.events.transformer import StreamTransformer, transformer_requires_async
 from stategraph.errors import GraphDrained, GraphInterrupt
 
 
