@@ -29,13 +29,14 @@ from langchain_core.runnables.config import var_child_runnable_config
 
 from stategraph.constants import NS_SEP, RETURN
 from stategraph.core.task import Task
-from stategraph.engine import threads, timeouts
+from stategraph.engine import threads, timeouts, traced
 from stategraph.engine.body import Body
 from stategraph.engine.callable import CallPlan, no_sync_function
 from stategraph.engine.config import recast_checkpoint_ns
 from stategraph.engine.context import await_in_context
 from stategraph.engine.scope import TaskScope
 from stategraph.engine.validate import sync_timeout_unsupported
+from stategraph.engine.write import FastWriter
 from stategraph.errors import GraphBubbleUp, NodeCancelledError, ParentCommand
 from stategraph.types import Command, RetryPolicy, TimeoutPolicy
 
@@ -187,15 +188,19 @@ def run(execution: Host, task: Task) -> Any:
 def _once(execution: Host, task: Task, scope: TaskScope) -> Any:
     body: Body = task.body
     try:
+        if execution.traced:
+            sequence = traced.sequence_of(body)
+            if sequence is not None:
+                return traced.run(body, sequence, task.input, scope, _direct)
         if execution.traced or body.writers is None:
             return body.runnable.invoke(task.input, scope.config)
-        return copy_context().run(_direct, body, task.input, scope)
+        return copy_context().run(_direct, body, body.writers, task.input, scope)
     except ParentCommand as bubble:
         _take_command(task, scope, bubble)
         return None
 
 
-def _direct(body: Body, value: Any, scope: TaskScope) -> Any:
+def _direct(body: Body, writers: Sequence[FastWriter], value: Any, scope: TaskScope) -> Any:
     var_child_runnable_config.set(scope.config)
     if body.work is not None:
         plan = body.plan
@@ -206,7 +211,7 @@ def _direct(body: Body, value: Any, scope: TaskScope) -> Any:
         else:
             result = plan.func(value) if body.plain else _call(plan, plan.func, value, scope)
             value = result if type(result) in _PLAIN_RESULTS else _resolve(plan, result, value, scope)
-    for writer in body.writers or ():
+    for writer in writers:
         writer.write_into(value, scope)
     return value
 
@@ -255,6 +260,10 @@ async def arun(execution: Host, task: Task) -> Any:
 async def _aonce(execution: Host, task: Task, scope: TaskScope) -> Any:
     body: Body = task.body
     try:
+        if execution.traced and not execution.streams_nodes:
+            sequence = traced.sequence_of(body)
+            if sequence is not None:
+                return await traced.arun(body, sequence, task.input, scope, _adirect)
         if execution.traced or body.writers is None:
             if not execution.streams_nodes:
                 return await body.runnable.ainvoke(task.input, scope.config)
@@ -262,13 +271,13 @@ async def _aonce(execution: Host, task: Task, scope: TaskScope) -> Any:
                 if scope.progress is not None:
                     scope.progress()
             return next((value for channel, value in scope.writes if channel == RETURN), None)
-        return await await_in_context(copy_context(), _adirect(body, task.input, scope))
+        return await await_in_context(copy_context(), _adirect(body, body.writers, task.input, scope))
     except ParentCommand as bubble:
         _take_command(task, scope, bubble)
         return None
 
 
-async def _adirect(body: Body, value: Any, scope: TaskScope) -> Any:
+async def _adirect(body: Body, writers: Sequence[FastWriter], value: Any, scope: TaskScope) -> Any:
     var_child_runnable_config.set(scope.config)
     if body.work is not None:
         plan = body.plan
@@ -291,13 +300,13 @@ async def _adirect(body: Body, value: Any, scope: TaskScope) -> Any:
     if body.awaits:
         if scope.progress is not None:
             scope.progress()
-        for writer in body.writers or ():
+        for writer in writers:
             if writer.needs_await:
                 await writer.awrite_into(value, scope)
             else:
                 writer.write_into(value, scope)
     else:
-        for writer in body.writers or ():
+        for writer in writers:
             writer.write_into(value, scope)
     return value
 

@@ -12,7 +12,7 @@ import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from functools import update_wrapper
+from functools import partial, update_wrapper
 from typing import Any, Concatenate, TypeAlias, TypeGuard, Union, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, RunnableParallel, RunnableSequence
@@ -286,9 +286,19 @@ class RunnableCallable(Runnable[Any, Any]):
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         """Await the async form, or call the synchronous one if there is no other; see `invoke`."""
-        afunc = self.afunc
-        if afunc is None:
+        if self.afunc is None:
             return self.invoke(input, config, **kwargs)
+        return await self._ainvoke(self.afunc, input, config, kwargs)
+
+    async def ainvoke_at_once(self, input: Any, config: RunnableConfig) -> Any:
+        """As `ainvoke`, but a synchronous function gets no thread: for one that only looks at its input."""
+        if self.func is None:
+            return await self.ainvoke(input, config)
+        return await self._ainvoke(partial(_at_once, self.func), input, config, {})
+
+    async def _ainvoke(
+        self, afunc: Callable[..., Awaitable[Any]], input: Any, config: RunnableConfig | None, kwargs: dict[str, Any]
+    ) -> Any:
         if config is None:
             config = run_config.ensure_config()
         # Not `get_name()`: async runs of a lambda are recorded without a name, and whoever compares traces sees that.
@@ -305,7 +315,7 @@ class RunnableCallable(Runnable[Any, Any]):
             try:
                 args, kwargs = self._arguments(input, config, kwargs)
                 context = run.context(run.child_config(config))
-                result = await asyncio.create_task(_start(context, afunc, args, kwargs), context=context)
+                result = await run_context.await_in_context(context, _start(context, afunc, args, kwargs))
             except BaseException as error:
                 await run.afail(error)
                 raise
@@ -334,6 +344,10 @@ def _without_run_id(config: RunnableConfig) -> RunnableConfig:
     rest = config.copy()
     del rest["run_id"]
     return rest
+
+
+async def _at_once(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    return func(*args, **kwargs)
 
 
 async def _await(awaitable: Awaitable[Any]) -> Any:
@@ -408,7 +422,7 @@ class RunnableSeq(Runnable[Any, Any]):
         """
         if config is None:
             config = run_config.ensure_config()
-        run = tracing.start(config, self._reported(input), name=self._run_name(), policy=self.trace_policy)
+        run = tracing.start(config, self.reported(input), name=self._run_name(), policy=self.trace_policy)
         if run is None:
             config = tracing.quiet_config(config)
             value = run_context.run_in_context(config, self.steps[0].invoke, input, config, **kwargs)
@@ -430,7 +444,7 @@ class RunnableSeq(Runnable[Any, Any]):
         """Await the steps one after the other; see `invoke`."""
         if config is None:
             config = run_config.ensure_config()
-        run = await tracing.astart(config, self._reported(input), name=self._run_name(), policy=self.trace_policy)
+        run = await tracing.astart(config, self.reported(input), name=self._run_name(), policy=self.trace_policy)
         first, kwargs_of_first = self.steps[0].ainvoke, kwargs
         if run is None:
             config = tracing.quiet_config(config)
@@ -460,7 +474,7 @@ class RunnableSeq(Runnable[Any, Any]):
         """
         if config is None:
             config = run_config.ensure_config()
-        run = tracing.start(config, self._reported(input), name=self._run_name(), policy=self.trace_policy)
+        run = tracing.start(config, self.reported(input), name=self._run_name(), policy=self.trace_policy)
         if run is None:
             self.invoke(input, config, **kwargs)
             yield
@@ -485,7 +499,7 @@ class RunnableSeq(Runnable[Any, Any]):
         """Await the steps as a pipeline; see `stream`."""
         if config is None:
             config = run_config.ensure_config()
-        run = await tracing.astart(config, self._reported(input), name=self._run_name(), policy=self.trace_policy)
+        run = await tracing.astart(config, self.reported(input), name=self._run_name(), policy=self.trace_policy)
         if run is None:
             await self.ainvoke(input, config, **kwargs)
             yield
@@ -509,7 +523,8 @@ class RunnableSeq(Runnable[Any, Any]):
             raise
         await run.aend(output)
 
-    def _reported(self, input: Any) -> Any:
+    def reported(self, input: Any) -> Any:
+        """What callback handlers see of an input."""
         return tracing.recorded_payload(input, self.trace_inputs)
 
     def _run_name(self) -> str:

@@ -55,7 +55,7 @@ class DefaultRecursionLimit(int):
 DEFAULT_RECURSION_LIMIT: Final = DefaultRecursionLimit(getenv("LANGGRAPH_DEFAULT_RECURSION_LIMIT", "10007"))
 """Supersteps a run may take when no `recursion_limit` is given."""
 
-DELTA_MAX_SUPERSTEPS_SINCE_SNAPSHOT: Final = int(getenv("LANGGRAPH_DELTA_MAX_SUPERSTEPS_SINCE_SNAPSHOT", "5000"))
+DELTA_MAX_SUPERSTEPS_SINCE_SNAPSHOT = int(getenv("LANGGRAPH_DELTA_MAX_SUPERSTEPS_SINCE_SNAPSHOT", "5000"))
 """Supersteps after which a delta channel stores its whole value again."""
 
 
@@ -369,6 +369,8 @@ def _callback_manager(kind: type[_ManagerT], config: RunnableConfig, tags: Seque
     all_tags = [*(config.get("tags") or ()), *(tags or ())]
     metadata = config.get("metadata")
     callbacks = config.get("callbacks")
+    if type(callbacks) is kind:
+        return _labelled(callbacks, all_tags, metadata)
     if isinstance(callbacks, kind):
         manager = callbacks.copy()
         if all_tags:
@@ -382,6 +384,27 @@ def _callback_manager(kind: type[_ManagerT], config: RunnableConfig, tags: Seque
         inheritable_metadata=metadata,
         langsmith_inheritable_metadata=_tracing_defaults(config),
     )
+
+
+def _labelled(manager: _ManagerT, tags: list[str], metadata: Mapping[str, Any] | None) -> _ManagerT:
+    """A copy of a manager with tags and metadata added, for it and its children, in one step."""
+    return type(manager)(
+        handlers=manager.handlers.copy(),
+        inheritable_handlers=manager.inheritable_handlers.copy(),
+        parent_run_id=manager.parent_run_id,
+        tags=[tag for tag in manager.tags if tag not in tags] + tags,
+        inheritable_tags=[tag for tag in manager.inheritable_tags if tag not in tags] + tags,
+        metadata=_overlay_metadata(manager.metadata, metadata),
+        inheritable_metadata=_overlay_metadata(manager.inheritable_metadata, metadata),
+    )
+
+
+def _overlay_metadata(base: dict[str, Any], new: Mapping[str, Any] | None) -> dict[str, Any]:
+    if not new:
+        return base.copy()
+    if "lc_versions" in new and "lc_versions" in base:
+        return merge_metadata(base, new)
+    return {**base, **new}
 
 
 def _tracing_defaults(config: RunnableConfig) -> dict[str, Any] | None:

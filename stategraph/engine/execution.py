@@ -77,6 +77,7 @@ from stategraph.engine.runtime import (
 from stategraph.engine.saving import SaveCalls
 from stategraph.engine.scope import TaskScope
 from stategraph.engine.streaming import Chunk, Format, Projector, watch_for
+from stategraph.engine.tracing import child_manager
 from stategraph.types import Durability
 
 if TYPE_CHECKING:
@@ -463,7 +464,7 @@ class Execution:
         config.pop("run_id", None)
         config["run_name"] = task.name
         called_with = task.call.callbacks if task.call is not None else None
-        config["callbacks"] = called_with or self.callbacks.get_child(f"graph:step:{task.step}")
+        config["callbacks"] = called_with or child_manager(self.callbacks, f"graph:step:{task.step}")
 
     def scope(self, task: Task, started_at: float) -> TaskScope:
         """Open an attempt: a config and a place for its writes.

@@ -10,11 +10,14 @@ stream or somebody's own code see what really happened.
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import logging
+import sys
 from collections.abc import Callable, Sequence
-from contextvars import Context
+from contextvars import Context, copy_context
 from typing import Any, Final, Generic, TypeVar, cast
+from uuid import UUID
 
 from langchain_core.callbacks import (
     AsyncCallbackManager,
@@ -24,7 +27,10 @@ from langchain_core.callbacks import (
     CallbackManager,
     CallbackManagerForChainRun,
 )
+from langchain_core.callbacks import manager as callback_managers
 from langchain_core.runnables import RunnableConfig
+from langchain_core.tracers._streaming import _StreamingCallbackHandler
+from langchain_core.utils.uuid import uuid7
 
 from stategraph.engine import config as run_config
 from stategraph.engine import context as run_context
@@ -62,6 +68,42 @@ def recorded_payload(value: Any, transform: Transform | None) -> Any:
         return value
 
 
+def child_manager(run: Any, tag: str | None = None) -> Any:
+    """As the run manager's own `get_child`, put together in one step: a run of a node has three to six children.
+
+    Args:
+        run: The manager of a chain's run.
+        tag: Put on the direct children alone.
+
+    Returns:
+        A sync or async callback manager, as the run's.
+    """
+    kind = _CHILD_KINDS.get(type(run))
+    if kind is None:
+        return run.get_child(tag)
+    handlers: list[BaseCallbackHandler] = []
+    for handler in run.inheritable_handlers:
+        if handler not in handlers:
+            handlers.append(handler)
+    inherited = list(run.inheritable_tags)
+    metadata = dict(run.inheritable_metadata)
+    return kind(
+        handlers=handlers,
+        inheritable_handlers=handlers.copy(),
+        parent_run_id=run.run_id,
+        tags=inherited.copy() if tag is None else [*(t for t in inherited if t != tag), tag],
+        inheritable_tags=inherited,
+        metadata=metadata,
+        inheritable_metadata=metadata.copy(),
+    )
+
+
+_CHILD_KINDS: Final[dict[type, type[CallbackManager] | type[AsyncCallbackManager]]] = {
+    CallbackManagerForChainRun: CallbackManager,
+    AsyncCallbackManagerForChainRun: AsyncCallbackManager,
+}
+
+
 class ChainRun(Generic[_RunManager]):
     """A run that was started and that somebody listens to.
 
@@ -82,7 +124,12 @@ class ChainRun(Generic[_RunManager]):
             config: The config of the run.
             tag: Put on the direct children alone.
         """
-        return run_config.patch_config(config, callbacks=self.manager.get_child(tag))
+        child = config.copy()
+        child["callbacks"] = child_manager(self.manager, tag)
+        # They named this run, not its children.
+        child.pop("run_name", None)
+        child.pop("run_id", None)
+        return child
 
     def context(self, config: RunnableConfig) -> Context:
         """Make a context for the children: `config` is the running config and this run the tracer's parent."""
@@ -100,7 +147,10 @@ class ChainRun(Generic[_RunManager]):
     async def aend(self: ChainRun[AsyncCallbackManagerForChainRun], output: Any) -> None:
         """Report success."""
         for manager, payload in self._endings(output):
-            await manager.on_chain_end(payload)
+            if _is_heard_by_one(manager):
+                await _tell_end(manager, payload)
+            else:
+                await manager.on_chain_end(payload)
 
     async def afail(self: ChainRun[AsyncCallbackManagerForChainRun], error: BaseException) -> None:
         """Report failure."""
@@ -164,12 +214,76 @@ async def astart(
     if not manager.handlers:
         return None
     run: AsyncCallbackManagerForChainRun | None = None
+    called = config.get("run_name") or name
     for listeners, reported in _beginnings(manager, payload, policy):
-        started = await listeners.on_chain_start(
-            None, reported, name=config.get("run_name") or name, run_id=run.run_id if run else config.get("run_id")
-        )
+        run_id = run.run_id if run else config.get("run_id")
+        if _is_heard_by_one(listeners):
+            started = await _tell_start(listeners, reported, run_id, called)
+        else:
+            started = await listeners.on_chain_start(None, reported, run_id, name=called)
         run = run or started
     return ChainRun(_with_handlers(cast(AsyncCallbackManagerForChainRun, run), manager), policy)
+
+
+# -- one listener ----------------------------------------------------------
+#
+# langchain-core gathers what it tells to handlers: for each event of an async run an asyncio task or two, which costs
+# more than everything else about the event. A single handler can be told in place. It gets a context of its own as it
+# would in a task, and an ending it is being told survives the run's cancellation as it does there.
+
+
+def _is_heard_by_one(manager: AsyncCallbackManager | AsyncCallbackManagerForChainRun) -> bool:
+    handlers = manager.handlers
+    if len(handlers) != 1 or type(manager) not in _ASYNC_KINDS or _tell_one is None:
+        return False
+    # The order of events that feed a stream is seen from outside: leave it as it is.
+    return not handlers[0].run_inline and not taps_streams(handlers[0])
+
+
+_ASYNC_KINDS: Final = frozenset((AsyncCallbackManager, AsyncCallbackManagerForChainRun))
+_tell_one: Final[Any] = getattr(callback_managers, "_ahandle_event_for_handler", None)
+
+
+async def _tell_start(
+    manager: AsyncCallbackManager, payload: Any, run_id: UUID | None, name: str | None
+) -> AsyncCallbackManagerForChainRun:
+    run = AsyncCallbackManagerForChainRun(
+        run_id=run_id or uuid7(),
+        handlers=manager.handlers,
+        inheritable_handlers=manager.inheritable_handlers,
+        parent_run_id=manager.parent_run_id,
+        tags=manager.tags,
+        inheritable_tags=manager.inheritable_tags,
+        metadata=manager.metadata,
+        inheritable_metadata=manager.inheritable_metadata,
+    )
+    telling = _tell_one(
+        run.handlers[0],
+        "on_chain_start",
+        "ignore_chain",
+        None,
+        payload,
+        run_id=run.run_id,
+        parent_run_id=run.parent_run_id,
+        tags=run.tags,
+        metadata=run.metadata,
+        name=name,
+    )
+    await run_context.await_in_context(copy_context(), telling)
+    return run
+
+
+async def _tell_end(run: AsyncCallbackManagerForChainRun, output: Any) -> None:
+    telling = _tell_one(
+        run.handlers[0],
+        "on_chain_end",
+        "ignore_chain",
+        output,
+        run_id=run.run_id,
+        parent_run_id=run.parent_run_id,
+        tags=run.tags,
+    )
+    await asyncio.shield(asyncio.get_running_loop().create_task(telling))
 
 
 def _is_unheard(config: RunnableConfig, kind: type[BaseCallbackManager]) -> bool:
@@ -213,16 +327,14 @@ def taps_streams(handler: BaseCallbackHandler) -> bool:
 
     Having methods of that name does not count: handlers that export traces have them as well.
     """
-    from langchain_core.tracers._streaming import _StreamingCallbackHandler  # 130 ms, as above
-
     return _StreamingCallbackHandler in type(handler).__mro__
 
 
 def _traced(manager: CallbackManagerForChainRun | AsyncCallbackManagerForChainRun) -> Any:
     """Return the run as the LangSmith tracer recorded it, or None if none of the handlers is that tracer."""
-    from langchain_core.tracers.langchain import LangChainTracer  # 130 ms, as above
-
-    for handler in manager.handlers:
-        if isinstance(handler, LangChainTracer):
-            return handler.run_map.get(str(manager.run_id))
+    tracers = sys.modules.get("langchain_core.tracers.langchain")
+    if tracers is not None:
+        for handler in manager.handlers:
+            if isinstance(handler, tracers.LangChainTracer):
+                return handler.run_map.get(str(manager.run_id))
     return None

@@ -19,7 +19,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
 
 from stategraph.constants import CONF, CONFIG_KEY_READ, CONFIG_KEY_SEND, END, START, TASKS
-from stategraph.engine.callable import plan_call
+from stategraph.engine.callable import RunnableCallable, plan_call
 from stategraph.engine.config import ensure_config
 from stategraph.engine.context import run_in_context
 from stategraph.errors import InvalidUpdateError
@@ -303,9 +303,13 @@ class BranchWriter(Runnable[Any, Any]):
         return self._send(answer, input, config)
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        """As `invoke`, awaiting the router."""
+        """As `invoke`, awaiting the router; one that is a plain function is called inline."""
         config = config or ensure_config()
-        answer = await self.path.ainvoke(self._traced_state(input, config), config)
+        state = self._traced_state(input, config)
+        if self.needs_await or not isinstance(self.path, RunnableCallable):
+            answer = await self.path.ainvoke(state, config)
+        else:
+            answer = await self.path.ainvoke_at_once(state, config)
         return self._send(answer, input, config)
 
     def _traced_state(self, returned: Any, config: RunnableConfig) -> Any:
