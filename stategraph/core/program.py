@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stategraph.constants import TAG_HIDDEN
+from stategraph.core import deltas
 from stategraph.core.channels import (
     reacts_to_consume,
     reacts_to_empty_update,
@@ -27,6 +28,7 @@ from stategraph.core.channels.binop import BinaryOperatorAggregate
 from stategraph.core.channels.ephemeral import EphemeralValue
 from stategraph.core.channels.last_value import LastValue
 from stategraph.core.channels.untracked import UntrackedValue
+from stategraph.core.views import Keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class Node:
 
     name: str
     triggers: tuple[str, ...]
-    reads: tuple[str, ...] | str
+    reads: Keys | str
     mapper: Callable[[Any], Any] | None
     tags: tuple[str, ...]
     runs: bool
@@ -79,6 +81,9 @@ class Program:
         signals: Channels that only start nodes: written in one step, gone after
             the next, read by nobody.
         cells: Channels whose attribute ``value`` is what nodes read.
+        deltas: Channels that are stored as the writes they received.
+        replayable: Templates of the channels whose value may be missing from a
+            checkpoint, because they are, or were, stored as their writes.
     """
 
     nodes: Mapping[str, Node]
@@ -92,6 +97,8 @@ class Program:
     untracked: frozenset[str]
     signals: frozenset[str]
     cells: frozenset[str]
+    deltas: frozenset[str]
+    replayable: Mapping[str, BaseChannel[Any, Any, Any]]
 
 
 def build(
@@ -127,6 +134,8 @@ def build(
         untracked=frozenset(k for k, c in specs.items() if isinstance(c, UntrackedValue)),
         signals=_signals(nodes, specs, input_channels),
         cells=frozenset(k for k, c in specs.items() if type(c) in _CELLS),
+        deltas=deltas.names(specs),
+        replayable={k: c for k, c in specs.items() if isinstance(c, deltas.REPLAYABLE)},
     )
 
 

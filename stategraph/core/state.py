@@ -28,9 +28,11 @@ from stategraph.constants import (
     RESUME,
     RETURN,
 )
+from stategraph.core import deltas
 from stategraph.core.channels.base import BaseChannel
 from stategraph.core.program import Node, Program
 from stategraph.core.task import Task, Write
+from stategraph.core.views import Keys, View
 from stategraph.errors import EmptyChannelError
 
 NextVersion = Callable[[Any, None], Any]
@@ -89,6 +91,7 @@ class State:
         "_frozen",
         "_max_version",
         "_next_version",
+        "_views",
         "channels",
         "program",
         "seen",
@@ -97,7 +100,11 @@ class State:
     )
 
     def __init__(
-        self, program: Program, checkpoint: Mapping[str, Any], next_version: NextVersion | None
+        self,
+        program: Program,
+        checkpoint: Mapping[str, Any],
+        next_version: NextVersion | None,
+        histories: Mapping[str, Any] | None = None,
     ) -> None:
         """Thaw lazily from a checkpoint.
 
@@ -106,9 +113,14 @@ class State:
             checkpoint: A checkpoint; its ``versions_seen`` is changed in place.
             next_version: The saver's version rule; None leaves versions alone,
                 for looking at a state without running it.
+            histories: By channel what the saver found of those that the
+                checkpoint does not hold.
         """
         self.program = program
         self.channels = Channels(program.specs, checkpoint["channel_values"], program.signals)
+        if histories:
+            for name, history in histories.items():
+                self.channels[name] = deltas.replay(program.specs[name], history)
         self.versions: dict[str, Any] = checkpoint["channel_versions"]
         self.seen: dict[str, dict[str, Any]] = checkpoint["versions_seen"]
         self._next_version = next_version
@@ -122,6 +134,7 @@ class State:
             and self.channels[name].is_available()
         }
         self.unknown_writes: list[tuple[Task | None, str]] = []
+        self._views: dict[Keys, View] = {}
         # The stored form of every written channel, as of the last freeze, and
         # the channels that changed since.
         self._frozen: dict[str, Any] = {}
@@ -131,6 +144,8 @@ class State:
 
     def read(self, select: str | Iterable[str]) -> Any:
         """Read one channel (None if empty) or several (empty ones left out)."""
+        if type(select) is Keys:
+            return self._read_keys(select, None, {})
         channels = self.channels
         if isinstance(select, str):
             try:
@@ -152,28 +167,13 @@ class State:
             node: The node.
             task: The scratchpad that managed values are computed from.
         """
-        channels = self.channels
-        program = self.program
         reads = node.reads
-        if isinstance(reads, str):
-            if reads in program.specs:
-                channel = channels[reads]
-                return channel.get() if channel.is_available() else MISSING
-            return MISSING
-        value: dict[str, Any] = {}
-        cells = program.cells
-        for name in reads:
-            if name in cells:
-                held = channels[name].value  # type: ignore[attr-defined]
-                if held is not MISSING:
-                    value[name] = held
-            elif name in program.managed:
-                value[name] = program.managed[name].get(task)
-            else:
-                channel = channels[name]
-                if channel.is_available():
-                    value[name] = channel.get()
-        return value
+        if not isinstance(reads, str):
+            return self._read_keys(reads, task, {})
+        if reads in self.program.specs:
+            channel = self.channels[reads]
+            return channel.get() if channel.is_available() else MISSING
+        return MISSING
 
     def read_for(self, task: Task, select: str | Sequence[str], fresh: bool) -> Any:
         """Read as a task sees it.
@@ -183,40 +183,62 @@ class State:
             select: One name or several; several may include managed values.
             fresh: Whether the task's own writes are applied first.
         """
+        if isinstance(select, str):
+            return self._read_fresh(task, select) if fresh else self.read(select)
+        keys = select if type(select) is Keys else Keys(select)
         if not fresh:
-            return self._with_managed(task, select, self.read)
-        overlay = self._overlay(task)
-        return self._with_managed(task, select, lambda s: self._read_overlay(overlay, s))
+            return self._read_keys(keys, task, {})
+        return self._read_keys(keys, task, self._overlay(task), fresh=True)
 
-    def _with_managed(
-        self, task: Task, select: str | Sequence[str], read: Callable[[Any], Any]
-    ) -> Any:
-        managed = self.program.managed
-        if isinstance(select, str) or not managed:
-            return read(select)
-        values: dict[str, Any] = read([k for k in select if k not in managed])
-        for name in select:
-            if name in managed:
-                values[name] = managed[name].get(task)
-        return values
+    def _read_keys(
+        self, keys: Keys, task: Any, overlay: Mapping[str, Any], *, fresh: bool = False
+    ) -> dict[str, Any]:
+        """Read several keys; empty ones are left out.
 
-    def _read_overlay(self, overlay: dict[str, Any], select: str | Iterable[str]) -> Any:
-        """Like :meth:`read`, with the overlay's channels in front."""
-        single = isinstance(select, str)
-        values: dict[str, Any] = {}
-        empty_reacts = self.program.reacts_to_empty
-        for name in (select,) if single else select:
+        Args:
+            keys: What to read.
+            task: The scratchpad that managed values are computed from.
+            overlay: Channels to read in place of the live ones.
+            fresh: Whether channels see the step as over.
+        """
+        view = self._views.get(keys)
+        if view is None:
+            view = self._views[keys] = View(keys, self.program.cells, self.program.managed)
+        held = view.held
+        if held is None:
+            held = view.build(self.channels)
+        values = held.copy()
+        for name, channel in overlay.items():
+            if name in view.cells:
+                values[name] = channel.value
+        for name in view.others:
             channel = overlay.get(name)
             if channel is None:
-                channel = self.channels[name]
-                if name in empty_reacts:
-                    channel = channel.copy()
-                    channel.update(())
-            try:
+                channel = self._after_step(name) if fresh else self.channels[name]
+            if channel.is_available():
                 values[name] = channel.get()
-            except EmptyChannelError:
-                pass
-        return values.get(select) if single else values  # type: ignore[arg-type]
+            else:
+                del values[name]
+        for name in view.managed:
+            values[name] = self.program.managed[name].get(task)
+        if len(values) > len(held):  # a first value, in the overlay, is to stand in its place
+            return {name: values[name] for name in keys if name in values}
+        return values
+
+    def _after_step(self, name: str) -> BaseChannel[Any, Any, Any]:
+        """A channel as it is once this step, which has not written it, is over."""
+        channel = self.channels[name]
+        if name in self.program.reacts_to_empty:
+            channel = channel.copy()
+            channel.update(())
+        return channel
+
+    def _read_fresh(self, task: Task, name: str) -> Any:
+        """Read one channel with the task's own writes applied; None if empty."""
+        channel = self._overlay(task).get(name)
+        if channel is None:
+            channel = self._after_step(name)
+        return channel.get() if channel.is_available() else None
 
     def _overlay(self, task: Task) -> dict[str, BaseChannel[Any, Any, Any]]:
         """Copies of the channels the task has written, with its writes applied."""
@@ -257,26 +279,26 @@ class State:
                     mine[name] = versions[name]
         if inputs:
             seen.setdefault(INPUT, {})
-        version = self._version()
+        rule = self._next_version
+        if rule is count_up:
+            version = 1 if self._max_version is None else self._max_version + 1
+        else:
+            version = None if rule is None else rule(self._max_version, None)
         if self.program.reacts_to_consume:
             self._consume(tasks, version)
         grouped = _by_channel(tasks, self.program.specs, self.unknown_writes)
         if inputs:
             self._add_inputs(grouped, inputs)
+        before = self.channels.raised
+        if stepped:
+            self.channels.raised = {}
         updated = self._write(tasks, grouped, version)
         # A step is only over for the channels when a task ran in it.
         if stepped:
-            self._tell_the_rest(updated, version)
+            self._tell_the_rest(before, updated, version)
         if version is not None:
             self._max_version = version
         return updated
-
-    def _version(self) -> Any:
-        """The version of what changes now; None if versions are left alone."""
-        rule, highest = self._next_version, self._max_version
-        if rule is count_up:
-            return 1 if highest is None else highest + 1
-        return None if rule is None else rule(highest, None)
 
     def _add_inputs(self, grouped: dict[str, list[Any]], inputs: Sequence[Write]) -> None:
         for name, value in inputs:
@@ -297,36 +319,49 @@ class State:
     ) -> set[str]:
         channels, versions, program = self.channels, self.versions, self.program
         signals, dirty = program.signals, self._dirty
+        cells, views = program.cells, tuple(self._views.values())
         updated: set[str] = set()
         lone = tasks[0].fresh if len(tasks) == 1 else None
         for name, values in grouped.items():
             if name in signals:
                 channels.raised[name] = values[-1]
-                available = changed = True
-            elif lone is not None and name in lone and lone[name][0] == len(values):
+                if version is not None:
+                    versions[name] = version
+                    dirty.add(name)
+                    updated.add(name)
+                continue
+            if lone is not None and name in lone and lone[name][0] == len(values):
                 channel = channels[name] = lone[name][1]
                 changed, available = lone[name][2], channel.is_available()
             else:
                 channel = channels[name]
                 changed = channel.update(values)
                 available = channel.is_available()
+            if views and name in cells:
+                for view in views:
+                    view.note(name, channel.value)
             if changed and version is not None:
                 versions[name] = version
                 dirty.add(name)
                 if available:
                     updated.add(name)
-                    if name in program.reacts_to_empty and name not in signals:
+                    if name in program.reacts_to_empty:
                         self._active.add(name)
         return updated
 
-    def _tell_the_rest(self, updated: set[str], version: Any) -> None:
-        """Tell channels of the step's end, and of the run's if nothing is triggered."""
-        raised = self.channels.raised
-        for name in [n for n in raised if n not in updated]:
-            del raised[name]
-            if version is not None:
-                self.versions[name] = version
-                self._dirty.add(name)
+    def _tell_the_rest(self, signals: dict[str, Any], updated: set[str], version: Any) -> None:
+        """Tell channels of the step's end, and of the run's if nothing is triggered.
+
+        Args:
+            signals: The signals of the step before.
+            updated: The channels that changed; those that change now are added.
+            version: The step's version.
+        """
+        if version is not None:
+            for name in signals:
+                if name not in updated:
+                    self.versions[name] = version
+                    self._dirty.add(name)
         if self._active:
             for name in [n for n in self._active if n not in updated]:
                 self._notify(name, self.channels[name].update(()), updated, version)
@@ -379,6 +414,21 @@ class State:
         null = self.null_version()
         seen = self.seen.get(reader, {})
         return any(version > seen.get(name, null) for name, version in self.versions.items())
+
+    def bump(self, names: Iterable[str], stored: Mapping[str, Any]) -> None:
+        """Give channels a version that is not stored yet, and start nobody by it.
+
+        Args:
+            names: The channels.
+            stored: The versions of the last stored checkpoint.
+        """
+        moved = deltas.bumps(names, self.versions, stored, self._next_version or count_up)
+        if not moved:
+            return
+        self.seen = deltas.seen_with_bumps(self.seen, moved, self.program.triggers)  # type: ignore[assignment]
+        for name, (_, version) in moved.items():
+            self.versions[name] = version
+        self._max_version = max(self.versions.values())
 
     def freeze(self) -> dict[str, Any]:
         """The values to store: those of every channel that was ever written."""

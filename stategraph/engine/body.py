@@ -19,6 +19,7 @@ from stategraph.constants import CACHE_NS_WRITES
 from stategraph.core import program as programs
 from stategraph.core.channels.base import BaseChannel
 from stategraph.core.program import Node, Program
+from stategraph.core.views import Keys
 from stategraph.engine.call import DYNAMIC, identifier
 from stategraph.engine.callable import CallPlan, RunnableSeq, plan_call
 from stategraph.engine.node import DEFAULT_BOUND, PregelNode
@@ -128,13 +129,14 @@ def compile_program(
         input_channels: Where the input of a run goes.
     """
     compiled = {}
+    shared: dict[Keys, Keys] = {}
     for name, node in nodes.items():
         body = of_node(name, node)
-        reads = node.channels
+        reads: Keys | str = node.channels if isinstance(node.channels, str) else Keys(node.channels)
         compiled[name] = Node(
             name=name,
             triggers=tuple(sorted(node.triggers)),
-            reads=reads if isinstance(reads, str) else tuple(reads),
+            reads=reads if isinstance(reads, str) else shared.setdefault(reads, reads),
             mapper=node.mapper,
             tags=tuple(node.tags or ()),
             runs=body is not None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
@@ -29,7 +29,7 @@ class TaskScope:
         self.config: RunnableConfig = {}
         self.progress: Callable[[], None] | None = None
 
-    def read(self, select: str | list[str], fresh: bool = False) -> Any:
+    def read(self, select: str | Sequence[str], fresh: bool = False) -> Any:
         """Read the state.
 
         Args:

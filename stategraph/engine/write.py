@@ -19,6 +19,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
 
 from stategraph.constants import CONF, CONFIG_KEY_READ, CONFIG_KEY_SEND, END, START, TASKS
+from stategraph.core.views import Keys
 from stategraph.engine.callable import RunnableCallable, plan_call
 from stategraph.engine.config import ensure_config
 from stategraph.engine.context import run_in_context
@@ -65,7 +66,7 @@ class WriteScope(Protocol):
     def config(self) -> RunnableConfig:
         """The task's config."""
 
-    def read(self, select: str | list[str], fresh: bool) -> Any:
+    def read(self, select: str | Sequence[str], fresh: bool) -> Any:
         """The state as the task sees it; `fresh` applies the task's own writes first."""
 
 
@@ -268,6 +269,7 @@ class BranchWriter(Runnable[Any, Any]):
         self.path = path
         self.ends = dict(ends) if ends else None
         self.select = select
+        self._reads = select if select is None or isinstance(select, str) else Keys(select)
         self.mapper = mapper
         self.adds_output = adds_output
         self.needs_await = (call := _router_call(path)) is None
@@ -315,15 +317,16 @@ class BranchWriter(Runnable[Any, Any]):
     def _traced_state(self, returned: Any, config: RunnableConfig) -> Any:
         return returned if self.select is None else self._state(returned, reader(config))
 
-    def _state(self, returned: Any, read: Callable[[str | list[str], bool], Any]) -> Any:
-        if self.select is None:
+    def _state(self, returned: Any, read: Callable[[str | Sequence[str], bool], Any]) -> Any:
+        if self._reads is None:
             return returned
-        state = read(self.select, True)
+        state = read(self._reads, True)
         if self.mapper is not None:
             return self.mapper(state)
-        if self.adds_output and isinstance(state, dict) and isinstance(returned, dict):
-            return {**returned, **state}
-        return state
+        if not self.adds_output or not isinstance(state, dict) or not isinstance(returned, dict):
+            return state
+        # Mostly there is nothing to add, and merging wide states costs more than reading them.
+        return state if returned.keys() <= state.keys() else {**returned, **state}
 
     def _send(self, answer: Any, returned: Any, config: RunnableConfig) -> Any:
         if pairs := self._pairs(answer):
@@ -376,14 +379,14 @@ def _router_call(path: Runnable[Any, Any]) -> Callable[[Any, RunnableConfig], An
     return call
 
 
-def reader(config: RunnableConfig) -> Callable[[str | list[str], bool], Any]:
+def reader(config: RunnableConfig) -> Callable[[str | Sequence[str], bool], Any]:
     """The function in a task's config that reads the state.
 
     Raises:
         RuntimeError: The config is not that of a task.
     """
     try:
-        return cast(Callable[[str | list[str], bool], Any], config[CONF][CONFIG_KEY_READ])
+        return cast(Callable[[str | Sequence[str], bool], Any], config[CONF][CONFIG_KEY_READ])
     except KeyError:
         raise RuntimeError("There is no state to read here: this works only inside a task of a running graph") from None
 

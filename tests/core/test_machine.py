@@ -38,6 +38,7 @@ from stategraph.core.machine import (
 )
 from stategraph.core.program import Node, Program, build
 from stategraph.core.task import Task, Write
+from stategraph.core.views import Keys
 from stategraph.errors import EmptyInputError
 from stategraph.types import Command, Interrupt, Send, interrupt_id
 
@@ -83,7 +84,7 @@ def make_program(specs: Sequence[Spec]) -> Program:
         nodes[name] = Node(
             name=name,
             triggers=tuple(sorted(triggers)),
-            reads=(LOG, TOTAL),
+            reads=Keys((LOG, TOTAL)),
             mapper=None,
             tags=(),
             runs=True,

@@ -1,0 +1,90 @@
+"""Reading many keys at once, without looking at each of them on every step.
+
+Rules
+-----
+* Names that are read together are one `Keys`; what they read amounts to is one `View`, a dict of their values in the
+  order of the names. A reader gets a copy of that dict.
+* Only cells (channels whose attribute ``value`` is what nodes read) are kept in a view. Other channels and managed
+  values have a place in it, and are asked anew by every reader.
+* A write puts the new value into every view that shows the channel. If it is the channel's first value, or its last,
+  the view is built anew at the next read, so that the keys keep their order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from stategraph.constants import MISSING
+
+
+class Keys(tuple[str, ...]):
+    """Names that are read together; hashed once, as a tuple of 500 strings takes longer to hash than to read."""
+
+    _hash: int
+
+    def __new__(cls, names: Iterable[str]) -> Keys:
+        """Take the names in order."""
+        keys = super().__new__(cls, names)
+        keys._hash = tuple.__hash__(keys)
+        return keys
+
+    def __hash__(self) -> int:
+        return self._hash
+
+
+class View:
+    """What reading some keys amounts to.
+
+    Attributes:
+        keys: What is read.
+        names: The same, to look up.
+        cells: The names of cells among them.
+        others: The names of other channels.
+        managed: The names of managed values.
+        held: The cells' values by name, with None in the places of the rest; None if it has to be built anew.
+    """
+
+    __slots__ = ("cells", "held", "keys", "managed", "names", "others")
+
+    def __init__(self, keys: Keys, cells: frozenset[str], managed: Mapping[str, Any]) -> None:
+        """Sort the keys by kind.
+
+        Args:
+            keys: What is read.
+            cells: The names of all cells.
+            managed: All managed values.
+        """
+        self.keys = keys
+        self.names = frozenset(keys)
+        self.cells = self.names & cells
+        self.managed = tuple(name for name in keys if name in managed)
+        self.others = tuple(name for name in keys if name not in cells and name not in managed)
+        self.held: dict[str, Any] | None = None
+
+    def build(self, channels: Mapping[str, Any]) -> dict[str, Any]:
+        """Look at every cell.
+
+        Args:
+            channels: Live channels by name.
+
+        Returns:
+            What is now in ``held``.
+        """
+        held: dict[str, Any] = {}
+        for name in self.keys:
+            value = channels[name].value if name in self.cells else None
+            if value is not MISSING:
+                held[name] = value
+        self.held = held
+        return held
+
+    def note(self, name: str, value: Any) -> None:
+        """Take over a cell's new value."""
+        held = self.held
+        if held is None or name not in self.names:
+            return
+        if name in held and value is not MISSING:
+            held[name] = value
+        else:
+            self.held = None
