@@ -1,47 +1,163 @@
 """The worker threads of the process: one pool for all runs.
 
-A pool per run would start threads for every run, and a small shared pool would
-deadlock when a node waits for a subgraph whose nodes need threads too. So the
-one pool grows as needed and reuses idle threads; how many tasks of a run work
-at once is the run's own business (``max_concurrency``).
+Rules
+-----
+* A pool per run would start threads for every run, and a small shared pool
+  would deadlock when a node waits for a subgraph whose nodes need threads too.
+  So the one pool grows as needed; how many tasks of a run work at once is the
+  run's own business (``max_concurrency``).
+* The thread that became idle last is used first, and one that stays idle for
+  ``IDLE_S`` seconds ends: the pool shrinks to what is needed.
+* At the interpreter's exit, work that was begun is waited for.
+* There is no lock: a worker is idle exactly while it is in the list of idle
+  workers, and who takes it out (a submitter, or the worker that gives up
+  waiting) has it.
 """
 
 from __future__ import annotations
 
+import atexit
+import itertools
 import os
+import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from concurrent.futures import Executor, Future
+from queue import Empty, SimpleQueue
+from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_LIMIT = 1 << 15
+IDLE_S = 30.0
+"""How long a thread waits for more work before it ends, in seconds."""
+
+Job = tuple[Future[Any], Callable[..., Any], tuple[Any, ...], dict[str, Any]]
+"""What to run, and whom to tell."""
 
 
-def _new_pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(_LIMIT, thread_name_prefix="stategraph")
+class Pool(Executor):
+    """Runs each function in a thread at once: in an idle one, or in a new one.
+
+    Args:
+        idle_s: How long an idle thread waits for more work, in seconds.
+    """
+
+    def __init__(self, idle_s: float = IDLE_S) -> None:
+        self._idle_s = idle_s
+        self._idle: list[SimpleQueue[Job | None]] = []
+        self._threads: set[threading.Thread] = set()
+        self._numbers = itertools.count()
+        self._closing = False
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Run a function in a worker thread.
+
+        Returns:
+            Its result or exception, to wait for.
+
+        Raises:
+            RuntimeError: The system has no more threads.
+        """
+        future: Future[T] = Future()
+        job = (future, fn, args, kwargs)
+        try:
+            inbox = self._idle.pop()
+        except IndexError:
+            self._start(job)
+        else:
+            inbox.put(job)
+        return future
+
+    def thread_count(self) -> int:
+        """How many threads there are, working or idle."""
+        return len(self._threads)
+
+    def finish(self) -> None:
+        """Wait for all work that was begun, and end the threads.
+
+        Work may still submit more: what it waits for must be able to run.
+        """
+        self._closing = True
+        while self._threads:
+            while self._idle:
+                self._idle.pop().put(None)
+            for thread in list(self._threads):
+                thread.join()
+
+    def _start(self, job: Job) -> None:
+        inbox: SimpleQueue[Job | None] = SimpleQueue()
+        inbox.put(job)
+        name = f"stategraph_{next(self._numbers)}"
+        # A daemon: idle threads must not keep the interpreter from its exit, where `finish` is called.
+        thread = threading.Thread(target=self._work, args=(inbox,), name=name, daemon=True)
+        self._threads.add(thread)
+        try:
+            thread.start()
+        except BaseException:
+            self._threads.discard(thread)
+            raise
+
+    def _work(self, inbox: SimpleQueue[Job | None]) -> None:
+        try:
+            while (job := self._next(inbox)) is not None:
+                _run(*job)
+                # Nothing of a run may stay in a thread that waits.
+                del job
+                self._idle.append(inbox)
+        finally:
+            self._threads.discard(threading.current_thread())
+
+    def _next(self, inbox: SimpleQueue[Job | None]) -> Job | None:
+        """The next job of a worker, or None when it is to end."""
+        # Read after the worker went into the list, as `finish` writes it before it looks there:
+        # one of the two sees the other.
+        wait_s = 0.0 if self._closing else self._idle_s
+        try:
+            return inbox.get(timeout=wait_s)
+        except Empty:
+            try:
+                self._idle.remove(inbox)
+            except ValueError:
+                # Somebody took this worker a moment ago and is about to say what for.
+                return inbox.get()
+            return None
 
 
-_pool = _new_pool()
+def _run(future: Future[Any], func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        result = func(*args, **kwargs)
+    except BaseException as error:
+        future.set_exception(error)
+        # The error's traceback holds this frame: without the future in it there is no cycle.
+        del future
+    else:
+        future.set_result(result)
+
+
+_pool = Pool()
+
+
+def submit(func: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+    """Run a function in a worker thread of the process's pool."""
+    return _pool.submit(func, *args, **kwargs)
+
+
+def pool() -> Pool:
+    """The process's pool, for ``loop.run_in_executor``."""
+    return _pool
 
 
 def _after_fork() -> None:
     global _pool
     # The parent's threads do not exist in the child.
-    _pool = _new_pool()
+    _pool = Pool()
+
+
+def _at_exit() -> None:
+    _pool.finish()
 
 
 os.register_at_fork(after_in_child=_after_fork)
-
-
-def submit(func: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-    """Run a function in a worker thread."""
-    return _pool.submit(func, *args, **kwargs)
-
-
-def pool() -> ThreadPoolExecutor:
-    """The pool, for ``loop.run_in_executor``."""
-    return _pool
-
-
+atexit.register(_at_exit)

@@ -1,0 +1,182 @@
+"""The pool of worker threads: it reuses, it shrinks, it finishes what was begun, and it survives a fork."""
+
+import asyncio
+import gc
+import os
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from concurrent.futures import wait
+
+import pytest
+
+from stategraph.engine import threads
+from stategraph.engine.threads import Pool
+
+TIMEOUT_S = 20.0
+
+
+@pytest.fixture
+def pool() -> Iterator[Pool]:
+    made = Pool()
+    yield made
+    made.finish()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for what another thread does right after it reported."""
+    limit = time.monotonic() + TIMEOUT_S
+    while not condition():
+        assert time.monotonic() < limit, "it never came true"
+        time.sleep(0.001)
+
+
+def test_a_result_and_an_error_reach_whoever_waits(pool: Pool) -> None:
+    assert pool.submit(divmod, 7, 2).result(TIMEOUT_S) == (3, 1)
+    assert pool.submit(dict, a=1).result(TIMEOUT_S) == {"a": 1}
+    assert isinstance(pool.submit(divmod, 7, 0).exception(TIMEOUT_S), ZeroDivisionError)
+
+
+def test_an_error_that_is_no_exception_leaves_the_thread_working(pool: Pool) -> None:
+    def leave() -> None:
+        raise SystemExit(3)
+
+    assert isinstance(pool.submit(leave).exception(TIMEOUT_S), SystemExit)
+    assert pool.submit(int, "4").result(TIMEOUT_S) == 4
+
+
+def test_idle_threads_are_reused(pool: Pool) -> None:
+    used = set()
+    for _ in range(50):
+        used.add(pool.submit(threading.get_ident).result(TIMEOUT_S))
+        until(lambda: len(pool._idle) == pool.thread_count())
+    assert len(used) == 1
+
+
+def test_work_never_waits_for_a_thread(pool: Pool) -> None:
+    together = threading.Barrier(40)
+    futures = [pool.submit(together.wait, TIMEOUT_S) for _ in range(40)]
+    assert {future.result(TIMEOUT_S) for future in futures} == set(range(40))
+
+
+def test_work_that_waits_for_work_does_not_deadlock(pool: Pool) -> None:
+    def down(levels: int) -> int:
+        return 0 if levels == 0 else 1 + pool.submit(down, levels - 1).result(TIMEOUT_S)
+
+    assert pool.submit(down, 30).result(TIMEOUT_S) == 30
+
+
+def test_a_thread_that_stays_idle_ends() -> None:
+    pool = Pool(idle_s=0.01)
+    together = threading.Barrier(3)
+    wait([pool.submit(together.wait, TIMEOUT_S) for _ in range(3)], TIMEOUT_S)
+    until(lambda: pool.thread_count() == 0)
+    assert pool.submit(int, "1").result(TIMEOUT_S) == 1
+
+
+def test_nothing_is_lost_between_a_thread_that_gives_up_and_one_who_needs_it() -> None:
+    pool = Pool(idle_s=0.0)
+    for i in range(300):
+        assert pool.submit(int, i).result(TIMEOUT_S) == i
+
+
+def test_many_submitters_at_once_lose_nothing(pool: Pool) -> None:
+    def submitter(n: int) -> int:
+        return sum(pool.submit(int, i).result(TIMEOUT_S) for i in range(n))
+
+    futures = [pool.submit(submitter, 100) for _ in range(8)]
+    assert [future.result(TIMEOUT_S) for future in futures] == [4950] * 8
+    assert pool.thread_count() < 64
+
+
+def test_what_was_cancelled_before_it_began_does_not_run(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = []
+    monkeypatch.setattr(pool, "_start", lambda job: held.append(job))
+    held: list[threads.Job] = []
+    future = pool.submit(ran.append, 1)
+    assert future.cancel()
+    threads._run(*held[0])
+    assert ran == []
+
+
+def test_finish_waits_for_work_and_for_what_that_work_needs() -> None:
+    pool = Pool()
+    go, begun = threading.Event(), threading.Event()
+    done = []
+
+    def work() -> None:
+        begun.set()
+        go.wait(TIMEOUT_S)
+        done.append(pool.submit(int, "1").result(TIMEOUT_S))
+
+    pool.submit(work)
+    begun.wait(TIMEOUT_S)
+    finisher = threading.Thread(target=pool.finish)
+    finisher.start()
+    go.set()
+    finisher.join(TIMEOUT_S)
+    assert not finisher.is_alive()
+    assert done == [1]
+    assert pool.thread_count() == 0
+
+
+def test_it_serves_an_event_loop(pool: Pool) -> None:
+    async def main() -> list[int]:
+        loop = asyncio.get_running_loop()
+        return await asyncio.gather(*(loop.run_in_executor(pool, int, i) for i in range(10)))
+
+    assert asyncio.run(main()) == list(range(10))
+
+
+def test_a_waiting_thread_holds_nothing_of_its_last_work(pool: Pool) -> None:
+    class Thing:
+        def work(self) -> None:
+            pass
+
+    thing = Thing()
+    gone = weakref.ref(thing)
+    pool.submit(thing.work).result(TIMEOUT_S)
+    del thing
+    until(lambda: len(pool._idle) == pool.thread_count())
+    gc.collect()
+    assert gone() is None
+
+
+def run_python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_running_work_is_finished_at_the_interpreters_exit() -> None:
+    done = run_python(
+        "import time\n"
+        "from stategraph.engine import threads\n"
+        "threads.submit(int).result()\n"
+        "threads.submit(lambda: (time.sleep(0.3), print('finished')))\n"
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "finished\n", "")
+
+
+def test_idle_threads_do_not_delay_the_exit() -> None:
+    began = time.monotonic()
+    done = run_python("from stategraph.engine import threads\nthreads.submit(int).result()\n")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert time.monotonic() - began < threads.IDLE_S / 2
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
+def test_a_forked_child_gets_threads_of_its_own() -> None:
+    done = run_python(
+        "import os, warnings\n"
+        "warnings.simplefilter('ignore')\n"
+        "from stategraph.engine import threads\n"
+        "assert threads.submit(int, '1').result(10) == 1\n"
+        "child = os.fork()\n"
+        "answer = threads.submit(int, '2').result(10)\n"
+        "if child == 0:\n"
+        "    os._exit(answer)\n"
+        "assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 2\n"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
