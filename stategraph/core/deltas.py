@@ -26,6 +26,10 @@ COUNTERS_KEY: Final = "counters_since_delta_snapshot"
 MAX_SUPERSTEPS: Final = 5000
 """Supersteps after which a snapshot is due even if the channel was hardly written."""
 
+REPLAYABLE: Final = (DeltaChannel, BinaryOperatorAggregate)
+"""Kinds of channels that the history may have to be asked about. An ordinary reducer stores its value with every
+version, so one that has none was a delta channel when it was written."""
+
 Counters = Mapping[str, tuple[int, int]]
 """For each delta channel, since its last snapshot: how many supersteps wrote it, and how many there were."""
 
@@ -36,9 +40,9 @@ Bump = tuple[Any, Any]
 """A version before and after; before is None if there was none."""
 
 
-def names(specs: Specs) -> tuple[str, ...]:
+def names(specs: Specs) -> frozenset[str]:
     """The delta channels of a graph, so that a graph without any pays for none of this."""
-    return tuple(name for name, spec in specs.items() if isinstance(spec, DeltaChannel))
+    return frozenset(name for name, spec in specs.items() if isinstance(spec, DeltaChannel))
 
 
 # Reading.
@@ -47,8 +51,7 @@ def names(specs: Specs) -> tuple[str, ...]:
 def needing_history(specs: Specs, checkpoint: Mapping[str, Any]) -> list[str]:
     """The channels whose value at a checkpoint only the history knows.
 
-    A channel without a version was never written: it is empty, and a walk for it would find no end. An ordinary reducer
-    stores its value with every version, so one that has none was a delta channel when it was written.
+    A channel without a version was never written: it is empty, and a walk for it would find no end.
 
     Args:
         specs: Channels by name.
@@ -63,7 +66,7 @@ def needing_history(specs: Specs, checkpoint: Mapping[str, Any]) -> list[str]:
         for name, spec in specs.items()
         if name in versions
         and values.get(name, MISSING) is MISSING
-        and isinstance(spec, (DeltaChannel, BinaryOperatorAggregate))
+        and isinstance(spec, REPLAYABLE)
     ]
 
 
@@ -118,7 +121,7 @@ def due(
     """The channels that the next checkpoint should store in full.
 
     Args:
-        channels: Channels with their values; those of other kinds are passed over.
+        channels: Channels with their values, at least those with counters; those of other kinds are passed over.
         counters: The counters of that checkpoint.
         versions: Its channel versions.
         max_supersteps: After how many supersteps a snapshot is due in any case.
@@ -128,8 +131,10 @@ def due(
     """
     found = set()
     for name, (updates, supersteps) in counters.items():
-        channel = channels.get(name)
-        if not isinstance(channel, DeltaChannel) or name not in versions or not channel.is_available():
+        if name not in versions:
+            continue
+        channel = channels[name]
+        if not isinstance(channel, DeltaChannel) or not channel.is_available():
             continue
         if updates >= channel.snapshot_frequency or supersteps >= max_supersteps:
             found.add(name)
@@ -152,37 +157,33 @@ def to_store(counters: Counters, snapshotted: Collection[str]) -> dict[str, tupl
 # When a snapshot is forced.
 
 
-def pending(specs: Specs, writes: Iterable[tuple[str, str, Any]] | None) -> set[str]:
+def pending(names: Collection[str], writes: Iterable[tuple[str, str, Any]] | None) -> set[str]:
     """The delta channels among a checkpoint's pending writes.
 
     Nothing says which child the writes went into, so a new branch from the checkpoint must not replay them: it stores
     these channels in full.
 
     Args:
-        specs: Channels by name.
+        names: The graph's delta channels.
         writes: Triples of task id, channel and value.
 
     Returns:
         Their names.
     """
-    return {name for _, name, _ in writes or () if isinstance(specs.get(name), DeltaChannel)}
+    return {name for _, name, _ in writes or () if name in names}
 
 
-def overwritten(specs: Specs, writes: Iterable[tuple[str, Any]]) -> set[str]:
+def overwritten(names: Collection[str], writes: Iterable[tuple[str, Any]]) -> set[str]:
     """The delta channels that a step overwrote.
 
     Args:
-        specs: Channels by name.
+        names: The graph's delta channels.
         writes: Pairs of channel and value.
 
     Returns:
         Their names.
     """
-    return {
-        name
-        for name, value in writes
-        if isinstance(specs.get(name), DeltaChannel) and reducers.overwritten(value) is not MISSING
-    }
+    return {name for name, value in writes if name in names and reducers.overwritten(value) is not MISSING}
 
 
 # Storing a snapshot.

@@ -20,9 +20,9 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from stategraph.constants import (
     ERROR,
@@ -37,6 +37,7 @@ from stategraph.constants import (
 )
 from stategraph.core import checkpoint as checkpoints
 from stategraph.core import output, status
+from stategraph.core.delta_book import DeltaBook, Rules
 from stategraph.core.plan import Planner
 from stategraph.core.program import Program
 from stategraph.core.state import NextVersion, State, count_up
@@ -76,8 +77,7 @@ _SPECIAL_SLOTS = frozenset((ERROR, INTERRUPT, RESUME, "__scheduled__"))
 # -- facts and requests, as the driver finds them in the outbox -------------
 
 
-@dataclass(frozen=True, slots=True)
-class SaveWrites:
+class SaveWrites(NamedTuple):
     """Request: record writes of a task for the checkpoint ``checkpoint_id``."""
 
     checkpoint_id: str
@@ -86,8 +86,7 @@ class SaveWrites:
     path_key: str
 
 
-@dataclass(frozen=True, slots=True)
-class SaveCheckpoint:
+class SaveCheckpoint(NamedTuple):
     """Request: store a checkpoint as the child of ``parent_id`` (None: the first)."""
 
     parent_id: str | None
@@ -96,25 +95,21 @@ class SaveCheckpoint:
     new_versions: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class ValuesChanged:
+class ValuesChanged(NamedTuple):
     """Fact: the output channels changed; they still hold these values."""
 
 
-@dataclass(frozen=True, slots=True)
-class CheckpointReached:
+class CheckpointReached(NamedTuple):
     """Fact: a step's checkpoint is made and the next tasks are known."""
 
 
-@dataclass(frozen=True, slots=True)
-class TasksPlanned:
+class TasksPlanned(NamedTuple):
     """Fact: these tasks are about to run."""
 
     tasks: Sequence[Task]
 
 
-@dataclass(frozen=True, slots=True)
-class TaskSettled:
+class TaskSettled(NamedTuple):
     """Fact: a task ended, with these writes; ``cached`` if it did not run for them."""
 
     task: Task
@@ -122,8 +117,7 @@ class TaskSettled:
     cached: bool
 
 
-@dataclass(frozen=True, slots=True)
-class PausedBare:
+class PausedBare(NamedTuple):
     """Fact: the run paused at a breakpoint, which asks nothing."""
 
 
@@ -161,6 +155,9 @@ class Thread:
             vain); the next checkpoint's parent.
         addressed: Whether the run named this checkpoint rather than the latest.
         superseded: Whether the thread has moved past it.
+        found: Whether a saver returned the checkpoint.
+        histories: By channel what the saver found of those that the checkpoint
+            does not hold.
     """
 
     checkpoint: checkpoints.Checkpoint
@@ -170,6 +167,8 @@ class Thread:
     stored_id: str | None = None
     addressed: bool = False
     superseded: bool = False
+    found: bool = False
+    histories: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +191,7 @@ class Settings:
         strict_resume: Refuse answers that no waiting interrupt matches.
         watch: What listeners want to hear.
         parent: The task whose node the run is, or None.
+        deltas: What keeping delta channels takes; None if the program has none.
     """
 
     ns: str
@@ -209,6 +209,7 @@ class Settings:
     strict_resume: bool
     watch: Watch
     parent: Task | None
+    deltas: Rules | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,11 +249,16 @@ class Machine:
     """
 
     __slots__ = (
+        "_book",
         "_ids",
         "_output_set",
         "_planner",
         "_previous_versions",
         "_fresh",
+        "_quiet",
+        "_plain",
+        "_tells_settled",
+        "_unrecorded",
         "_unsaved",
         "_written",
         "checkpoint",
@@ -291,7 +297,9 @@ class Machine:
         self.parent_id = thread.parent_id
         self.stored_id = thread.stored_id
         self.pending = thread.pending
-        self.state = State(program, self.checkpoint, settings.next_version or count_up)
+        self.state = State(
+            program, self.checkpoint, settings.next_version or count_up, thread.histories
+        )
         self._previous_versions = dict(self.state.versions)
         self.step: int = thread.metadata["step"] + 1
         self.stop = self.step + settings.limit + 1
@@ -312,6 +320,17 @@ class Machine:
         # Whether a checkpoint waits for the end of the run to be stored.
         self._unsaved = False
         self._written: set[str] = set()
+        # Whether planning needs to look at nothing but the tasks themselves.
+        self._quiet = (
+            not settings.interrupt_before and settings.watch == Watch() and settings.deltas is None
+        )
+        # Whether a lone task need not be recorded: nothing can cut in before its step is applied.
+        self._unrecorded = settings.saves == "never"
+        self._plain = self._quiet and self._unrecorded and not settings.interrupt_after
+        self._tells_settled = watch.settled
+        self._book: DeltaBook | None = None
+        if settings.deltas is not None:
+            self._book = DeltaBook(program, settings.deltas, at_exit=settings.saves == "exit")
         keys = settings.output_keys
         self._output_set = frozenset((keys,) if isinstance(keys, str) else keys)
         self._ids = IdMaker(id_prefix)
@@ -354,6 +373,8 @@ class Machine:
             and travelling
             and (self.metadata.get("source") not in ("update", "fork") or self.thread.superseded)
         )
+        if self._book is not None:
+            self._book.begin(self.pending, reapplies=self.resuming and not self.replaying)
         if command is not None:
             self._take_command(command, forks)
         self._apply_null_writes()
@@ -418,9 +439,13 @@ class Machine:
             if forks:
                 # The fork's own checkpoint holds these; the one it starts from may
                 # have other children, which must not see them.
+                if self._book is not None:
+                    self._book.carried(task_writes)
                 self.pending.setdefault(task_id, []).extend(task_writes)
             else:
                 self.record(task_id, task_writes)
+                if self._book is not None and task_id == NULL_TASK_ID:
+                    self._book.commanded(task_writes)
 
     def _check_resume(self, answers: Any) -> bool:
         """Check a resume value; returns whether it names interrupts by id."""
@@ -478,6 +503,8 @@ class Machine:
         writes = output.input_writes(self.program.input_channels, value, self.unknown_inputs)
         if not writes:
             return False
+        if self._book is not None:
+            self._book.identify(writes)
         # Unfinished tasks of the step before are dropped; their triggers count as seen.
         dropped: list[Task] = []
         if self.state.versions:
@@ -485,6 +512,12 @@ class Machine:
             dropped = self._planner.next_tasks(self.updated)
         self.updated = self.state.apply(dropped, writes)
         self._fresh = True
+        if self._book is not None:
+            latest = self.thread.found and not self.thread.addressed
+            onto = self.checkpoint["id"] if latest else None
+            recorded = self._book.took_input(writes, self.step, onto=onto)
+            if recorded is not None:
+                self.record(*recorded)
         self._make_checkpoint({"source": "input"})
         return True
 
@@ -507,6 +540,9 @@ class Machine:
         if not self.tasks:
             self.status = "done"
             return False
+        if self._quiet and not self.pending and not drain:
+            self.status = "stepping"
+            return True
         if self.pending and not self.replaying:
             for task in list(self.tasks.values()):
                 self._restore(task)
@@ -525,18 +561,56 @@ class Machine:
         self.status = "stepping"
         return True
 
+    def next_lone(self) -> Task | None:
+        """Plan a step that is one task and nothing else to look at.
+
+        Returns:
+            The task to run; None tells nothing, ask :meth:`plan`.
+        """
+        if not (self._plain and self._fresh) or self.pending or self.step > self.stop:
+            return None
+        updated = self.updated
+        if updated is None:
+            return None
+        self._planner.step = self.step
+        task = self._planner.lone(updated)
+        if task is not None:
+            self.tasks = {task.id: task}
+            self.status = "stepping"
+        return task
+
+    def end_lone(self, task: Task) -> None:
+        """The step's only task, from :meth:`next_lone`, ended well: apply the step.
+
+        The same as :meth:`finished` and :meth:`advance`.
+        """
+        writes = task.writes
+        for channel, _ in writes:
+            if channel not in status.CONTROL:
+                break
+        else:
+            writes.append((NO_WRITES, None))
+        if self._tells_settled and not task.node.hidden:  # type: ignore[union-attr]
+            self.outbox.append(TaskSettled(task, writes, False))
+        self.updated = updated = self.state.apply_lone(task)
+        self.child_resuming = None
+        if not self._output_set.isdisjoint(updated):
+            self._values_changed()
+        self.replaying = False
+        self.step += 1
+        self.status = "planning"
+
     def _prepare(self) -> None:
-        self._sync_planner()
-        tasks = self._planner.next_tasks(self.updated, fresh=self._fresh)
+        planner = self._planner
+        planner.pending, planner.step = self.pending, self.step
+        tasks = planner.next_tasks(self.updated, fresh=self._fresh)
         self.tasks = {task.id: task for task in tasks}
-        if self.settings.watch.checkpoints and self.settings.saves != "never":
+        if not self._quiet and self.settings.watch.checkpoints and self.settings.saves != "never":
             self.outbox.append(CheckpointReached())
 
     def _sync_planner(self) -> None:
         planner = self._planner
-        planner.pending = self.pending
-        planner.step = self.step
-        planner.stop = self.stop
+        planner.pending, planner.step = self.pending, self.step
 
     def unfinished(self) -> list[Task]:
         """The step's tasks that still have to run."""
@@ -604,6 +678,15 @@ class Machine:
                 break
         else:
             writes.append((NO_WRITES, None))
+        if (
+            self._unrecorded
+            and self._quiet
+            and len(self.tasks) == 1
+            and task.call is None
+        ):
+            if self.settings.watch.settled and not (task.node is not None and task.node.hidden):
+                self.outbox.append(TaskSettled(task, writes, False))
+            return
         self._record_task(task, writes, cached=False)
 
     def reused(self, task: Task) -> None:
@@ -631,15 +714,15 @@ class Machine:
         self.record(task.id, task.writes, task)
 
     def _record_task(self, task: Task, writes: list[Write], *, cached: bool) -> None:
-        # A lone task of an unsaved run needs no record: nothing can cut in before
-        # its step is applied.
-        if self.settings.saves == "never" and len(self.tasks) == 1 and not task.is_call:
+        if self._unrecorded and len(self.tasks) == 1 and not task.is_call:
+            if self._book is not None:
+                self._book.identify(writes, task)
             self._settled(task, writes, cached=cached)
         else:
             self.record(task.id, writes, task, cached=cached)
 
     def record(
-        self, task_id: str, writes: Sequence[Write], task: Task | None = None, *, cached: bool = False
+        self, task_id: str, writes: list[Write], task: Task | None = None, *, cached: bool = False
     ) -> None:
         """Record writes of the open step and ask for them to be saved.
 
@@ -652,6 +735,8 @@ class Machine:
         if not writes:
             return
         self._written.add(task_id)
+        if self._book is not None:
+            self._book.identify(writes, task)
         if all(channel in _SPECIAL_SLOTS for channel, _ in writes):
             writes = list({channel: (channel, value) for channel, value in writes}.values())
         before = self.pending.pop(task_id, [])
@@ -705,14 +790,20 @@ class Machine:
 
     def advance(self) -> None:
         """Apply the step: every task of it has ended."""
-        tasks = self._in_order()
-        self.updated = self.state.apply(tasks)
+        if self._book is not None:
+            self._book.stepped(self.step, self.tasks, self.pending)
+        self.updated = updated = self.state.apply(self._in_order())
         self._fresh = True
         self.child_resuming = None
-        self._output_updated(self.updated)
-        self.pending = {}
+        if not self._output_set.isdisjoint(updated):
+            self._values_changed()
+        if self.pending:
+            self.pending = {}
         self.replaying = False
-        self._make_checkpoint({"source": "loop"})
+        if self._unrecorded:
+            self.step += 1
+        else:
+            self._make_checkpoint({"source": "loop"})
         self.status = "planning"
         if self.settings.interrupt_after and self._breaks_at(self.settings.interrupt_after):
             if self.settings.watch.checkpoints:
@@ -723,8 +814,9 @@ class Machine:
             self.status = "interrupt_after"
 
     def _in_order(self) -> Sequence[Task]:
-        tasks = list(self.tasks.values())
-        return tasks if len(tasks) < 2 else sorted(tasks, key=lambda t: t.path_key)
+        if len(self.tasks) == 1:
+            return tuple(self.tasks.values())
+        return sorted(self.tasks.values(), key=lambda t: t.path_key)
 
     def _output_updated(self, updated: Iterable[str]) -> None:
         if not self._output_set.isdisjoint(updated):
@@ -761,6 +853,10 @@ class Machine:
         settings = self.settings
         metadata["step"] = self.step
         metadata["parents"] = settings.parents
+        if self._book is not None:
+            # A fork is made before anything is updated.
+            updated = () if metadata["source"] == "fork" else self.updated or ()
+            self._book.count(self.metadata, metadata, updated)
         self.metadata = metadata
         if settings.saves == "never":
             self.step += 1
@@ -776,6 +872,8 @@ class Machine:
     def _store(self, checkpoint_id: str) -> None:
         """Freeze the channels under a new id and ask for the result to be saved."""
         values = self.state.freeze()
+        if self._book is not None:
+            values |= self._book.snapshots(self.state, self.metadata, self._previous_versions)
         if self.program.untracked and TASKS in values:
             values[TASKS] = [self._without_untracked(packet) for packet in values[TASKS]]
         self.checkpoint = {
@@ -805,6 +903,8 @@ class Machine:
         if self.settings.saves != "exit":
             return
         if self._unsaved:
+            if self._book is not None:
+                self._save_kept(self._book)
             self._store(self.checkpoint["id"])
             self._unsaved = False
         for task_id, writes in self.pending.items():
@@ -818,6 +918,20 @@ class Machine:
                         task.path_key if task is not None else "",
                     )
                 )
+
+    def _save_kept(self, book: DeltaBook) -> None:
+        """Ask for the writes of all steps to be saved on the checkpoint the run started from."""
+        thread = self.thread
+        kept = book.kept(
+            self.state, self.metadata, built_on=thread.found and thread.addressed
+        )
+        if kept and not thread.found:
+            root = checkpoints.empty(thread.checkpoint["id"], self.settings.now())
+            self.outbox.append(SaveCheckpoint(None, root, {"step": -2}, {}))
+            self.stored_id = root["id"]
+        for task_id, path, writes in kept:
+            assert self.stored_id is not None
+            self.outbox.append(SaveWrites(self.stored_id, task_id, writes, path))
 
     def previous(self) -> Any:
         """The value an entrypoint saved for its next run, or None."""

@@ -42,6 +42,7 @@ from stategraph.constants import (
 from stategraph.engine.quiet import QuietCallbackManager
 
 _ManagerT = TypeVar("_ManagerT", CallbackManager, AsyncCallbackManager)
+_AddressT = TypeVar("_AddressT", RunnableConfig, RunnableConfig | None)
 
 
 class DefaultRecursionLimit(int):
@@ -309,7 +310,7 @@ def patch_configurable(config: RunnableConfig | None, patch: dict[str, Any]) -> 
     return cast(RunnableConfig, patched)
 
 
-def patch_checkpoint_map(config: RunnableConfig | None, metadata: Mapping[str, Any] | None) -> RunnableConfig | None:
+def patch_checkpoint_map(config: _AddressT, metadata: Mapping[str, Any] | None) -> _AddressT:
     """Copy a config so that it also says at which checkpoints its parent graphs stood.
 
     Args:

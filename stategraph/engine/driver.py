@@ -86,7 +86,11 @@ class Driver:
             execution.load(None, "none", False)
         else:
             found, superseded = find(execution, lookup)
-            execution.load(found, lookup.how, superseded)
+            asked = execution.history_request(found)
+            history = None
+            if asked is not None and execution.saver is not None:
+                history = execution.saver.get_delta_channel_history(**asked)
+            execution.load(found, lookup.how, superseded, history)
         calls = execution.save_calls("put_writes")
         if calls is not None:
             execution.saves = Saves(calls, background=execution.durability == "async")
@@ -111,8 +115,18 @@ class Driver:
         machine, control = execution.machine, execution.control
         chunks = execution.chunks
         in_place = not execution.eager and execution.engine.step_timeout is None
-        while machine.plan(drain=control is not None and control.drain_requested):
-            execution.flush()
+        while True:
+            drain = control is not None and control.drain_requested
+            lone = machine.next_lone() if in_place and not drain and execution.cache is None else None
+            if lone is not None:
+                if chunks:
+                    yield from execution.shown()
+                if self._passes(lone):
+                    continue
+            elif not machine.plan(drain=drain):
+                break
+            if machine.outbox:
+                execution.flush()
             tasks = machine.unfinished()
             if execution.cache is not None:
                 self._look_in_cache(tasks)
@@ -122,17 +136,18 @@ class Driver:
             end = None
             if in_place and len(tasks) == 1:
                 end, tasks = self._alone(tasks[0])
-                if chunks:
-                    # Let the caller see this task's end before its failure.
-                    yield from execution.shown()
             if tasks or self._called:
                 end = end or StepEnd()
                 yield from self._together(tasks, end)
             if end is not None:
+                # Let the caller see how the tasks ended before their failure.
+                yield from execution.shown()
                 end.conclude()
-            self._called.clear()
+            if self._called:
+                self._called.clear()
             machine.advance()
-            execution.flush()
+            if machine.outbox:
+                execution.flush()
             if execution.saves is not None and execution.durability == "sync":
                 execution.saves.wait()
             if machine.status == "interrupt_after":
@@ -178,6 +193,23 @@ class Driver:
 
     # -- one step ----------------------------------------------------------
 
+    def _passes(self, task: Task) -> bool:
+        """Run a lone task and end its step; returns False if that takes more than success."""
+        execution = self._execution
+        try:
+            attempt.run(execution, task)
+        except Exception as error:
+            self._raised = error
+            return False
+        if self._called or execution.node_finished is not None:
+            self._raised = None
+            return False
+        machine = execution.machine
+        machine.end_lone(task)
+        if machine.outbox:
+            execution.flush()
+        return True
+
     def _alone(self, task: Task) -> tuple[StepEnd | None, list[Task]]:
         """Run a step's only task in place.
 
@@ -194,7 +226,11 @@ class Driver:
                 end.add(error)
             self._before_handler(handler)
             return end, [] if handler is None else [handler]
-        stepping.settle(execution, task, None)
+        if self._called:
+            # Their threads may be telling the machine something too.
+            stepping.settle(execution, task, None)
+        else:
+            stepping.finished(execution, task)
         if task.cache_key is not None:
             self._to_cache(task)
         return None, []

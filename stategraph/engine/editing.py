@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid5
@@ -43,11 +43,11 @@ from stategraph.constants import (
     RESUME,
 )
 from stategraph.core import checkpoint as checkpoints
-from stategraph.core import output, status
+from stategraph.core import delta_book, deltas, output, status
 from stategraph.core.plan import Planner
 from stategraph.core.state import State
 from stategraph.core.task import IdMaker, Task, Write
-from stategraph.engine import pump, snapshots
+from stategraph.engine import histories, pump, snapshots
 from stategraph.engine.config import (
     ensure_config,
     patch_checkpoint_map,
@@ -55,7 +55,7 @@ from stategraph.engine.config import (
     patch_configurable,
     recast_checkpoint_ns,
 )
-from stategraph.engine.pump import Procedure, Ask
+from stategraph.engine.pump import Ask, Procedure
 from stategraph.engine.scope import TaskScope
 from stategraph.errors import InvalidUpdateError
 from stategraph.types import StateUpdate
@@ -94,7 +94,8 @@ def _bulk(
     below = snapshots.addressed_subgraph(engine, config, saver)
     if below is not None:
         graph, config_below = below
-        return (yield Ask(graph, "bulk_update_state", (config_below, supersteps)))
+        updated: RunnableConfig = yield Ask(graph, "bulk_update_state", (config_below, supersteps))
+        return updated
     ns = config[CONF].get(CONFIG_KEY_CHECKPOINT_NS, "")
     if ns and CONFIG_KEY_CHECKPOINTER not in config[CONF]:
         # This graph's nodes and channels would write the wrong state into it.
@@ -103,6 +104,9 @@ def _bulk(
     config = patch_configurable(config, {CONFIG_KEY_THREAD_ID: thread_id})
     for index, updates in enumerate(supersteps):
         base = yield from _load(engine, saver, config)
+        if index == 0 and base.saved is not None:
+            # Later ones build on checkpoints of this very update, whose writes are theirs.
+            base.full |= deltas.pending(engine.program.deltas, base.saved.pending_writes)
         config = yield from _superstep(base, updates, first=index == 0)
     return config
 
@@ -121,6 +125,7 @@ class _Base:
         before: The channel versions it was stored with.
         step: Its step.
         address: The config that names it, as the parent of the next one.
+        full: Delta channels that the next checkpoint stores in full in any case.
     """
 
     engine: Engine
@@ -132,6 +137,7 @@ class _Base:
     before: dict[str, Any]
     step: int
     address: RunnableConfig
+    full: set[str]
 
     def pending(self) -> status.Pending:
         """The writes recorded on it."""
@@ -163,8 +169,9 @@ def _load(
 ) -> Procedure[_Base]:
     config = engine.own_checkpoint_config(ensure_config(engine.config, config))
     saved: CheckpointTuple | None = yield Ask(saver, "get_tuple", (config,))
+    history: histories.Histories | None = None
     if saved is None:
-        stamp = datetime.now(timezone.utc).isoformat()
+        stamp = datetime.now(UTC).isoformat()
         checkpoint = checkpoints.empty(str(uuid6(clock_seq=-2)), stamp)
         ns = config[CONF].get(CONFIG_KEY_CHECKPOINT_NS, "")
         address = patch_configurable(config, {CONFIG_KEY_CHECKPOINT_NS: ns})
@@ -172,16 +179,18 @@ def _load(
         engine.migrate_checkpoint(saved.checkpoint)
         checkpoint = checkpoints.detached(saved.checkpoint)
         address = patch_configurable(config, dict(saved.config[CONF]))
+        history = yield from histories.fetch(engine.program, saver, saved)
     return _Base(
         engine=engine,
         saver=saver,
         config=config,
         saved=saved,
         checkpoint=checkpoint,
-        state=State(engine.program, checkpoint, saver.get_next_version),
+        state=State(engine.program, checkpoint, saver.get_next_version, history),
         before=dict(checkpoint["channel_versions"]),
         step=saved.metadata.get("step", -1) if saved else -1,
         address=address,
+        full=set(),
     )
 
 
@@ -206,25 +215,45 @@ def _only_one(updates: Sequence[StateUpdate], message: str) -> None:
         raise InvalidUpdateError(message)
 
 
-def _store(base: _Base, metadata: dict[str, Any], clock: int) -> Procedure[RunnableConfig]:
-    """Store the base's channels as its child; returns the child's config."""
+def _store(
+    base: _Base, metadata: dict[str, Any], clock: int, updated: set[str]
+) -> Procedure[RunnableConfig]:
+    """Store the base's channels as its child, as the update changed them; returns the child's config."""
+    values = base.state.freeze()
+    rules = histories.rules(base.engine.program)
+    if rules is not None:
+        values |= _of_deltas(base, rules, metadata, updated)
     checkpoint = {
         "v": checkpoints.FORMAT_VERSION,
-        "ts": datetime.now(timezone.utc).isoformat(),
+        "ts": datetime.now(UTC).isoformat(),
         "id": str(uuid6(clock_seq=clock)),
-        "channel_values": base.state.freeze(),
+        "channel_values": values,
         "channel_versions": base.state.versions,
         "versions_seen": base.state.seen,
         "updated_channels": None,
     }
     new = checkpoints.newer_versions(base.before, base.state.versions)
-    return (yield Ask(base.saver, "put", (base.address, checkpoint, metadata, new)))
+    stored: RunnableConfig = yield Ask(base.saver, "put", (base.address, checkpoint, metadata, new))
+    return stored
+
+
+def _of_deltas(
+    base: _Base, rules: delta_book.Rules, metadata: dict[str, Any], updated: set[str]
+) -> dict[str, Any]:
+    """What the next checkpoint holds of delta channels; versions and metadata change as that demands."""
+    names, state = base.engine.program.deltas, base.state
+    if base.saved is None:
+        # There is no checkpoint before it that could hold the writes.
+        full = {name for name in names if name in state.versions}
+    else:
+        before = base.saved.metadata.get(deltas.COUNTERS_KEY) or {}
+        counters = metadata[deltas.COUNTERS_KEY] = deltas.counted(before, names, updated)
+        full = base.full | deltas.due(state.channels, counters, state.versions, rules.max_supersteps)
+    return delta_book.store_in_full(full, state, metadata, base.before, rules)
 
 
 def _with_map(base: _Base, config: RunnableConfig) -> RunnableConfig:
-    mapped = patch_checkpoint_map(config, base.saved.metadata if base.saved else None)
-    assert mapped is not None
-    return mapped
+    return patch_checkpoint_map(config, base.saved.metadata if base.saved else None)
 
 
 # -- dropping the next tasks ----------------------------------------------------
@@ -234,13 +263,15 @@ def _clear(base: _Base) -> Procedure[RunnableConfig]:
     tasks = base.next_tasks()
     pending = base.pending()
     null_writes = [w for w in pending.get(NULL_TASK_ID, ()) if w[0] != RESUME]
+    updated: set[str] = set()
     if null_writes:
-        base.state.apply((), null_writes)
+        updated |= base.state.apply((), null_writes)
     for task in tasks:
         task.writes.extend(status.of(pending.get(task.id, ())).output)
     if base.saved is not None:
-        base.state.apply(sorted(tasks, key=lambda task: task.path_key))
-    stored = yield from _store(base, base.metadata("update", base.step + 1), base.step)
+        updated |= base.state.apply(sorted(tasks, key=lambda task: task.path_key))
+    metadata = base.metadata("update", base.step + 1)
+    stored = yield from _store(base, metadata, base.step, updated)
     return _with_map(base, stored)
 
 
@@ -252,25 +283,35 @@ def _as_input(base: _Base, values: Any, *, first: bool) -> Procedure[RunnableCon
     writes = output.input_writes(channels, values, [])
     if not writes:
         raise InvalidUpdateError(f"Received no input writes for {channels}")
-    task_id = str(uuid5(UUID(base.checkpoint["id"]), INPUT))
+    task_id = histories.input_task_id(base.checkpoint["id"])
     yield from _record(base, [(task_id, writes, "")], first=first)
-    base.state.apply((), writes)
+    updated = base.state.apply((), writes)
     known = base.saved is not None and base.saved.metadata.get("step") is not None
     step = base.step + 1 if known else -1
-    stored = yield from _store(base, base.metadata("input", step), step)
+    stored = yield from _store(base, base.metadata("input", step), step, updated)
     return _with_map(base, stored)
 
 
 def _record(
-    base: _Base, writes: Sequence[tuple[str, Sequence[Write], str]], *, first: bool
+    base: _Base, writes: Sequence[tuple[str, list[Write], str]], *, first: bool
 ) -> Procedure[None]:
-    """Record writes on the checkpoint they build on, if nothing else was built on it."""
+    """Record writes on the checkpoint they build on, if nothing else was built on it.
+
+    Messages among them that are written to delta channels get their ids first, in place.
+    """
+    rules = histories.rules(base.engine.program)
+    if rules is not None:
+        for _, task_writes, _ in writes:
+            rules.identify(task_writes)
+            base.full |= deltas.overwritten(base.engine.program.deltas, task_writes)
     if base.saved is None:
         return
     if first and base.config[CONF].get(CONFIG_KEY_CHECKPOINT_ID):
         head = patch_configurable(base.config, {CONFIG_KEY_CHECKPOINT_ID: None})
         latest = yield Ask(base.saver, "get_tuple", (head,))
         if latest is not None and latest.checkpoint["id"] != base.saved.checkpoint["id"]:
+            names = base.engine.program.deltas
+            base.full.update(k for _, task_writes, _ in writes for k, _ in task_writes if k in names)
             return
     takes_path = "task_path" in signature(base.saver.put_writes).parameters
     for task_id, task_writes, path_key in writes:
@@ -292,15 +333,18 @@ def _copy(base: _Base, updates: Any) -> Procedure[RunnableConfig]:
         **checkpoints.detached(base.checkpoint),
         "v": checkpoints.FORMAT_VERSION,
         "id": str(uuid6(clock_seq=base.step)),
-        "ts": datetime.now(timezone.utc).isoformat(),
+        "ts": datetime.now(UTC).isoformat(),
         "updated_channels": None,
     }
     parent = saved.parent_config or patch_configurable(
         saved.config, {CONFIG_KEY_CHECKPOINT_ID: None}
     )
     metadata = base.metadata("fork", base.step + 1)
-    config = yield Ask(base.saver, "put", (parent, copied, metadata, {}))
-    config = patch_checkpoint_map(config, saved.metadata)
+    if deltas.COUNTERS_KEY in saved.metadata:
+        # The copy has the same values and the same history.
+        metadata[deltas.COUNTERS_KEY] = saved.metadata[deltas.COUNTERS_KEY]
+    stored: RunnableConfig = yield Ask(base.saver, "put", (parent, copied, metadata, {}))
+    config = patch_checkpoint_map(stored, saved.metadata)
     if not (isinstance(updates, list) and updates):
         return config
     # The updates take the ids of the fork's own next tasks.
@@ -341,9 +385,13 @@ def _as_nodes(
         yield from _run_writers(base, task, values)
         tasks.append(task)
     yield from _record(base, [(t.id, t.writes, t.path_key) for t in tasks], first=first)
+    for task in tasks:
+        # What its writers have read of its writes may lack the ids that these have by now.
+        task.fresh = None
     base.state.apply(tasks)
     metadata = base.metadata("update", base.step + 1)
-    config = yield from _store(base, metadata, base.step + 1)
+    updated = {name for task in tasks for name, _ in task.writes if name != PUSH}
+    config = yield from _store(base, metadata, base.step + 1, updated)
     for task in tasks:
         pushed = [w for w in task.writes if w[0] == PUSH]
         if pushed:
@@ -377,7 +425,7 @@ def _last_writer(base: _Base) -> str | None:
     nodes = base.engine.nodes
     if len(nodes) == 1:
         return next(iter(nodes))
-    seen = base.state.seen
+    seen = deltas.seen_without_bumps(base.state.seen)
     if not any(version for versions in seen.values() for version in versions.values()):
         channels = base.engine.input_channels
         return channels if isinstance(channels, str) and channels in nodes else None

@@ -60,7 +60,8 @@ from stategraph.core import checkpoint as checkpoints
 from stategraph.core import status
 from stategraph.core.machine import Machine, SaveCheckpoint, SaveWrites, Settings, Start, Thread
 from stategraph.core.task import Task
-from stategraph.engine import replay
+from stategraph.core.views import Keys
+from stategraph.engine import histories, replay
 from stategraph.engine.callbacks import GraphInterruptEvent, GraphResumeEvent
 from stategraph.engine.config import patch_configurable
 from stategraph.engine.protocol import StreamProtocol
@@ -76,7 +77,7 @@ from stategraph.engine.runtime import (
 )
 from stategraph.engine.saving import SaveCalls
 from stategraph.engine.scope import TaskScope
-from stategraph.engine.streaming import Chunk, Format, Projector, watch_for
+from stategraph.engine.streaming import NOTHING, Chunk, Format, Projector, watch_for
 from stategraph.engine.tracing import child_manager
 from stategraph.types import Durability
 
@@ -147,7 +148,8 @@ class Execution:
         self.request = request
         self.lock = threading.RLock()
         self.nested = CONFIG_KEY_TASK_ID in conf
-        self.output_keys = request.output_keys
+        keys = request.output_keys
+        self.output_keys = keys if isinstance(keys, str) else Keys(keys)
         self.stream_keys = engine.stream_channels_asis
         self.saver: BaseCheckpointSaver[Any] | None = engine.resolve_checkpointer(config)
         if self.saver is not None and not conf:
@@ -179,7 +181,7 @@ class Execution:
         self.saves: Any = None
         self._checkpoint_base: RunnableConfig = self.config
         self._step_conf: dict[str, Any] | None = None
-        self._step_conf_for: tuple[str, bool | None] | None = None
+        self._step_conf_for: tuple[str, bool | None] = ("", None)
         self._base: dict[str, Any] = {}
         self._metadata: dict[str, Any] = {}
         self.on_call: Callable[..., Any] = _not_running
@@ -207,6 +209,7 @@ class Execution:
             modes = own | frozenset(self.outer_stream.modes)
         self.own_modes = own
         self.chunks: deque[Chunk] = deque()
+        self.view = form.viewer()
         self.wake: Callable[[], None] | None = None
         self.eager = bool(
             self.engine.stream_eager or form.subgraphs or not _STREAMED_IN_NODES.isdisjoint(own)
@@ -267,13 +270,24 @@ class Execution:
         state = conf.get(CONFIG_KEY_REPLAY_STATE)
         return Lookup(config, "replay", state) if state is not None else Lookup(config, "latest")
 
-    def load(self, found: CheckpointTuple | None, how: str, superseded: bool) -> None:
+    def history_request(self, found: CheckpointTuple | None) -> dict[str, Any] | None:
+        """What to ask the saver about channels that the checkpoint does not hold; None if it holds all."""
+        return histories.request(self.program, found, self._checkpoint_base)
+
+    def load(
+        self,
+        found: CheckpointTuple | None,
+        how: str,
+        superseded: bool,
+        history: histories.Histories | None = None,
+    ) -> None:
         """Make the machine from what the saver returned.
 
         Args:
             found: The checkpoint, or None if there is none.
             how: How it was looked up, "none" without a saver.
             superseded: Whether the thread has moved past it.
+            history: What the saver answered to the history request, if there was one.
         """
         base = self._checkpoint_base
         if found is None:
@@ -298,6 +312,8 @@ class Execution:
                 stored_id=found.checkpoint["id"],
                 addressed=how in ("id", "replay"),
                 superseded=superseded,
+                found=True,
+                histories=history,
             )
         if self.saver is not None:
             # The saver's own view of the address, with this run's namespace.
@@ -331,6 +347,7 @@ class Execution:
             strict_resume=bool(self.config[CONF].get(CONFIG_KEY_STRICT_RESUME, False)),
             watch=watch_for(modes),
             parent=self.parent_task,
+            deltas=histories.rules(self.program),
         )
 
     def save_calls(self, put_writes: str) -> SaveCalls | None:
@@ -411,17 +428,16 @@ class Execution:
     # -- a task's config -------------------------------------------------
 
     def _conf_of_step(self) -> dict[str, Any]:
-        machine = self.machine
-        key = (machine.checkpoint["id"], machine.child_resuming)
-        if self._step_conf is None or self._step_conf_for != key:
-            conf = self._conf.copy()
-            conf[CONFIG_KEY_CHECKPOINT_MAP] = {**self._map, self.ns: key[0]}
-            if key[1] is None:
-                conf.pop(CONFIG_KEY_RESUMING, None)
-            else:
-                conf[CONFIG_KEY_RESUMING] = key[1]
-            self._step_conf, self._step_conf_for = conf, key
-        return self._step_conf
+        """Make what is the same for all tasks of the step."""
+        checkpoint_id, resuming = self.machine.checkpoint["id"], self.machine.child_resuming
+        conf = self._conf.copy()
+        conf[CONFIG_KEY_CHECKPOINT_MAP] = {**self._map, self.ns: checkpoint_id}
+        if resuming is None:
+            conf.pop(CONFIG_KEY_RESUMING, None)
+        else:
+            conf[CONFIG_KEY_RESUMING] = resuming
+        self._step_conf, self._step_conf_for = conf, (checkpoint_id, resuming)
+        return conf
 
     def configure(self, task: Task) -> RunnableConfig:
         """The config of a task, kept with it."""
@@ -444,7 +460,15 @@ class Execution:
         config["metadata"] = metadata
         if body.tags:
             config["tags"] = [*self._tags, *(t for t in body.tags if t not in self._tags)]
-        conf = self._conf_of_step().copy()
+        step_conf = self._step_conf
+        machine = self.machine
+        if (
+            step_conf is None
+            or machine.checkpoint["id"] is not self._step_conf_for[0]
+            or machine.child_resuming is not self._step_conf_for[1]
+        ):
+            step_conf = self._conf_of_step()
+        conf = step_conf.copy()
         conf[CONFIG_KEY_TASK_ID] = task.id
         conf[CONFIG_KEY_CHECKPOINT_NS] = task.ns
         conf[CONFIG_KEY_SCRATCHPAD] = task
@@ -530,12 +554,16 @@ class Execution:
             elif self.projector is not None:
                 self.projector.project(effect)
 
-    def shown(self) -> Iterator[Any]:
+    def shown(self) -> list[Any]:
         """What the caller is to see of the chunks that are ready."""
-        show = self.request.format.show
+        view = self.view
         chunks = self.chunks
+        seen = []
         while chunks:
-            yield from show(chunks.popleft())
+            item = view(chunks.popleft())
+            if item is not NOTHING:
+                seen.append(item)
+        return seen
 
     def lifecycle(self, kind: Literal["resume", "interrupt"], interrupts: tuple[Any, ...] = ()) -> Any:
         """Tell handlers of graph events that the run continues or pauses; an async run awaits the result."""

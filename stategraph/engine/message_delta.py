@@ -49,7 +49,7 @@ def messages_delta_reducer(state: list[AnyMessage], writes: list[list[AnyMessage
         index = message_index.MessageIndex({message.id: at for at, message in enumerate(known)}, _NAME)
         index.positions.pop(None, None)
     positions = index.positions
-    merged: list[Any] = known.copy()
+    merged = list(known)
     holes: set[int] = set()
     for message in incoming:
         at = positions.get(message.id)

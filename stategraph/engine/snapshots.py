@@ -31,7 +31,7 @@ from stategraph.core import output, status
 from stategraph.core.plan import Planner
 from stategraph.core.state import State
 from stategraph.core.task import IdMaker, Task
-from stategraph.engine import pump
+from stategraph.engine import histories, pump
 from stategraph.engine.config import (
     ensure_config,
     merge_configs,
@@ -40,7 +40,7 @@ from stategraph.engine.config import (
     recast_checkpoint_ns,
 )
 from stategraph.engine.protocol import GraphProtocol
-from stategraph.engine.pump import Procedure, Ask
+from stategraph.engine.pump import Ask, Procedure
 from stategraph.types import StateSnapshot
 
 if TYPE_CHECKING:
@@ -120,7 +120,8 @@ def _snapshot(
     live: bool = False,
 ) -> Procedure[StateSnapshot]:
     engine.migrate_checkpoint(saved.checkpoint)
-    state, tasks = read_step(engine, saved)
+    history = yield from histories.fetch(engine.program, saver, saved)
+    state, tasks = read_step(engine, saved, history)
     states: dict[str, Any] = {}
     graphs = dict(engine.get_subgraphs())
     for task in tasks:
@@ -149,9 +150,11 @@ def _snapshot(
     )
 
 
-def read_step(engine: Engine, saved: CheckpointTuple) -> tuple[State, list[Task]]:
+def read_step(
+    engine: Engine, saved: CheckpointTuple, history: histories.Histories | None
+) -> tuple[State, list[Task]]:
     """The state of a checkpoint and the tasks that come after it."""
-    state = State(engine.program, saved.checkpoint, None)
+    state = State(engine.program, saved.checkpoint, None, history)
     ids = IdMaker(_NO_IDS)
     ids.anchor(saved.checkpoint["id"], saved.checkpoint["v"])
     step = saved.metadata.get("step", -1) + 1
@@ -232,4 +235,5 @@ def _list(
     }
     config = engine.own_checkpoint_config(merge_configs(engine.config, config, {CONF: place}))
     # All at once: a saver's cursor should not stay open while the caller thinks.
-    return (yield Ask(saver, "list", (config,), bounds))
+    listed: list[CheckpointTuple] = yield Ask(saver, "list", (config,), bounds)
+    return listed

@@ -35,7 +35,7 @@ def next_version(current: Any, _: None) -> int:
 def test_only_written_channels_without_a_stored_value_need_the_history() -> None:
     checkpoint = {"channel_versions": {"log": 2, "sum": 2, "last": 2}, "channel_values": {"last": 1}}
 
-    assert deltas.names(SPECS) == ("log",)
+    assert deltas.names(SPECS) == {"log"}
     assert deltas.needing_history(SPECS, checkpoint) == ["log", "sum"]
     assert deltas.needing_history(SPECS, {**checkpoint, "channel_values": {"log": _DeltaSnapshot([]), "sum": 1}}) == []
     assert deltas.needing_history(SPECS, {**checkpoint, "channel_versions": {}}) == []
@@ -98,10 +98,10 @@ def test_counters_of_other_channels_are_dropped_and_zeros_are_not_stored() -> No
 
 
 def test_pending_writes_and_overwrites_force_a_snapshot() -> None:
-    assert deltas.pending(SPECS, [("t", "log", []), ("t", "last", 1), ("t", "__error__", "x")]) == {"log"}
-    assert deltas.pending(SPECS, None) == set()
-    assert deltas.overwritten(SPECS, [("log", Overwrite([])), ("sum", Overwrite(1))]) == {"log"}
-    assert deltas.overwritten(SPECS, [("log", []), ("unknown", Overwrite(1))]) == set()
+    assert deltas.pending({"log"}, [("t", "log", []), ("t", "last", 1), ("t", "__error__", "x")]) == {"log"}
+    assert deltas.pending({"log"}, None) == set()
+    assert deltas.overwritten({"log"}, [("log", Overwrite([])), ("sum", Overwrite(1))]) == {"log"}
+    assert deltas.overwritten({"log"}, [("log", []), ("unknown", Overwrite(1))]) == set()
 
 
 # Bumping.
