@@ -6,12 +6,13 @@ Rules
   would deadlock when a node waits for a subgraph whose nodes need threads too.
   So the one pool grows as needed; how many tasks of a run work at once is the
   run's own business (``max_concurrency``).
-* The thread that became idle last is used first, and one that stays idle for
-  ``IDLE_S`` seconds ends: the pool shrinks to what is needed.
+* All threads take from one queue, so one that is done with a short job may take
+  the next before a sleeping one has woken up. A thread that finds nothing to do
+  for ``IDLE_S`` seconds ends.
 * At the interpreter's exit, work that was begun is waited for.
-* There is no lock: a worker is idle exactly while it is in the list of idle
-  workers, and who takes it out (a submitter, or the worker that gives up
-  waiting) has it.
+* There is no lock. A bag holds as many tokens as there are threads more than
+  unfinished jobs: a job takes a token or brings a thread, and leaves a token
+  when it is done; a thread that ends takes one with it.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ T = TypeVar("T")
 IDLE_S = 30.0
 """How long a thread waits for more work before it ends, in seconds."""
 
+_CLOSING_S = 0.01
+
 Job = tuple[Future[Any], Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 """What to run, and whom to tell."""
 
@@ -44,7 +47,8 @@ class Pool(Executor):
 
     def __init__(self, idle_s: float = IDLE_S) -> None:
         self._idle_s = idle_s
-        self._idle: list[SimpleQueue[Job | None]] = []
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._spare: list[None] = []
         self._threads: set[threading.Thread] = set()
         self._numbers = itertools.count()
         self._closing = False
@@ -59,18 +63,21 @@ class Pool(Executor):
             RuntimeError: The system has no more threads.
         """
         future: Future[T] = Future()
-        job = (future, fn, args, kwargs)
         try:
-            inbox = self._idle.pop()
+            self._spare.pop()
         except IndexError:
-            self._start(job)
-        else:
-            inbox.put(job)
+            # Before the job is in the queue: if it fails, nothing is left behind.
+            self._start_thread()
+        self._jobs.put((future, fn, args, kwargs))
         return future
 
     def thread_count(self) -> int:
         """How many threads there are, working or idle."""
         return len(self._threads)
+
+    def spare_count(self) -> int:
+        """How many threads could take a job now."""
+        return len(self._spare)
 
     def finish(self) -> None:
         """Wait for all work that was begun, and end the threads.
@@ -79,17 +86,16 @@ class Pool(Executor):
         """
         self._closing = True
         while self._threads:
-            while self._idle:
-                self._idle.pop().put(None)
+            while self._spare:
+                self._spare.pop()
+                self._jobs.put(None)
             for thread in list(self._threads):
                 thread.join()
 
-    def _start(self, job: Job) -> None:
-        inbox: SimpleQueue[Job | None] = SimpleQueue()
-        inbox.put(job)
+    def _start_thread(self) -> None:
         name = f"stategraph_{next(self._numbers)}"
         # A daemon: idle threads must not keep the interpreter from its exit, where `finish` is called.
-        thread = threading.Thread(target=self._work, args=(inbox,), name=name, daemon=True)
+        thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._threads.add(thread)
         try:
             thread.start()
@@ -97,30 +103,30 @@ class Pool(Executor):
             self._threads.discard(thread)
             raise
 
-    def _work(self, inbox: SimpleQueue[Job | None]) -> None:
+    def _work(self) -> None:
         try:
-            while (job := self._next(inbox)) is not None:
+            while (job := self._next()) is not None:
                 _run(*job)
                 # Nothing of a run may stay in a thread that waits.
                 del job
-                self._idle.append(inbox)
+                self._spare.append(None)
         finally:
             self._threads.discard(threading.current_thread())
 
-    def _next(self, inbox: SimpleQueue[Job | None]) -> Job | None:
-        """The next job of a worker, or None when it is to end."""
-        # Read after the worker went into the list, as `finish` writes it before it looks there:
-        # one of the two sees the other.
-        wait_s = 0.0 if self._closing else self._idle_s
-        try:
-            return inbox.get(timeout=wait_s)
-        except Empty:
+    def _next(self) -> Job | None:
+        """The next job for a thread, or None when it is to end."""
+        while True:
+            # Read after this thread left its token, as `finish` writes it before it looks for tokens:
+            # one of the two sees the other.
+            wait_s = min(self._idle_s, _CLOSING_S) if self._closing else self._idle_s
             try:
-                self._idle.remove(inbox)
-            except ValueError:
-                # Somebody took this worker a moment ago and is about to say what for.
-                return inbox.get()
-            return None
+                return self._jobs.get(timeout=wait_s)
+            except Empty:
+                try:
+                    self._spare.pop()
+                except IndexError:
+                    continue  # Somebody counts on a thread and is about to say what for.
+                return None
 
 
 def _run(future: Future[Any], func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from concurrent.futures import wait
+from concurrent.futures import Future, wait
 
 import pytest
 
@@ -52,7 +52,7 @@ def test_idle_threads_are_reused(pool: Pool) -> None:
     used = set()
     for _ in range(50):
         used.add(pool.submit(threading.get_ident).result(TIMEOUT_S))
-        until(lambda: len(pool._idle) == pool.thread_count())
+        until(lambda: pool.spare_count() == pool.thread_count())
     assert len(used) == 1
 
 
@@ -92,14 +92,36 @@ def test_many_submitters_at_once_lose_nothing(pool: Pool) -> None:
     assert pool.thread_count() < 64
 
 
-def test_what_was_cancelled_before_it_began_does_not_run(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    ran = []
-    monkeypatch.setattr(pool, "_start", lambda job: held.append(job))
-    held: list[threads.Job] = []
-    future = pool.submit(ran.append, 1)
-    assert future.cancel()
-    threads._run(*held[0])
+def test_a_short_job_frees_its_thread_for_the_next(pool: Pool) -> None:
+    wait([pool.submit(int, i) for i in range(1000)], TIMEOUT_S)
+    until(lambda: pool.spare_count() == pool.thread_count())
+    before = pool.thread_count()
+    for _ in range(5):
+        wait([pool.submit(int, i) for i in range(before)], TIMEOUT_S)
+        until(lambda: pool.spare_count() == pool.thread_count())
+    assert pool.thread_count() == before
+
+
+def test_what_was_cancelled_before_it_began_does_not_run() -> None:
+    ran: list[int] = []
+    cancelled: Future[None] = Future()
+    assert cancelled.cancel()
+    threads._run(cancelled, ran.append, (1,), {})
     assert ran == []
+
+
+def test_a_thread_that_cannot_start_leaves_no_work_behind(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    ran: list[int] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="can't start"):
+            pool.submit(ran.append, 1)
+    assert pool.thread_count() == 0
+    pool.submit(ran.append, 2).result(TIMEOUT_S)
+    assert ran == [2]
 
 
 def test_finish_waits_for_work_and_for_what_that_work_needs() -> None:
@@ -140,7 +162,7 @@ def test_a_waiting_thread_holds_nothing_of_its_last_work(pool: Pool) -> None:
     gone = weakref.ref(thing)
     pool.submit(thing.work).result(TIMEOUT_S)
     del thing
-    until(lambda: len(pool._idle) == pool.thread_count())
+    until(lambda: pool.spare_count() == pool.thread_count())
     gc.collect()
     assert gone() is None
 
