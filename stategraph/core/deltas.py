@@ -64,9 +64,7 @@ def needing_history(specs: Specs, checkpoint: Mapping[str, Any]) -> list[str]:
     return [
         name
         for name, spec in specs.items()
-        if name in versions
-        and values.get(name, MISSING) is MISSING
-        and isinstance(spec, REPLAYABLE)
+        if name in versions and values.get(name, MISSING) is MISSING and isinstance(spec, REPLAYABLE)
     ]
 
 

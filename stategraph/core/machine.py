@@ -321,8 +321,9 @@ class Machine:
         self._unsaved = False
         self._written: set[str] = set()
         # Whether planning needs to look at nothing but the tasks themselves.
-        self._quiet = (
-            not settings.interrupt_before and settings.watch == Watch() and settings.deltas is None
+        watch = settings.watch
+        self._quiet = not (
+            settings.interrupt_before or watch.planned or watch.checkpoints or settings.deltas
         )
         # Whether a lone task need not be recorded: nothing can cut in before its step is applied.
         self._unrecorded = settings.saves == "never"

@@ -75,24 +75,25 @@ def input_writes(
 
 def update_of(writes: Sequence[Write], keys: str | frozenset[str]) -> list[Any]:
     """What one task's writes look like in the ``updates`` stream, none to many entries."""
-    for channel, value in writes:
+    shown: list[Write] = []
+    for write in writes:
+        channel = write[0]
         if channel == RETURN:
-            return [value]
-    if isinstance(keys, str):
-        return [value for channel, value in writes if channel == keys]
-    shown = [write for write in writes if write[0] in keys]
+            return [write[1]]
+        if channel == keys if isinstance(keys, str) else channel in keys:
+            shown.append(write)
     if not shown:
         return []
+    if isinstance(keys, str):
+        return [value for _, value in shown]
     merged = dict(shown)
     return [merged] if len(merged) == len(shown) else [{c: v} for c, v in shown]
 
 
 def updates(
-    task: Task, writes: Sequence[Write], keys: str | frozenset[str], *, cached: bool
-) -> dict[str, Any] | None:
-    """The ``updates`` chunk of a task, or None for a hidden, failed or waiting one."""
-    if writes[0][0] in (ERROR, INTERRUPT):
-        return None
+    task: Task, writes: Sequence[Write], keys: str | frozenset[str], cached: bool
+) -> dict[str, Any]:
+    """The ``updates`` chunk of a task that ended well."""
     entries = update_of(writes, keys)
     chunk: dict[str, Any] = {
         task.name: entries if len(entries) > 1 else entries[0] if entries else None

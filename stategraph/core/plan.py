@@ -12,7 +12,7 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
@@ -61,18 +61,15 @@ class Planner:
             fresh: True when ``updated`` was just returned by applying a step,
                 so that a node it triggers need not be checked again.
         """
-        tasks = self._packets()
         state = self.state
         program = state.program
-        if updated:
-            triggers = program.triggers
-            names: set[str] = set()
-            for channel in updated:
-                if channel in triggers:
-                    names.update(triggers[channel])
-            candidates: Collection[str] = names if len(names) < 2 else sorted(names)
+        # A step that sent no packets leaves none.
+        tasks = [] if fresh and updated is not None and TASKS not in updated else self._packets()
+        candidates: Collection[str]
+        if updated or (fresh and updated is not None):
+            candidates = _triggered(program.triggers, updated)
         elif state.versions:
-            candidates, fresh = program.nodes, False
+            candidates, fresh = program.nodes.keys(), False
         else:
             candidates = ()
         # Only tasks of the same step share reads.
@@ -84,6 +81,42 @@ class Planner:
                 if task is not None:
                     tasks.append(task)
         return tasks
+
+    def lone(self, updated: Iterable[str]) -> Task | None:
+        """The next step's task, if one node is all that the last step started.
+
+        The short way for the commonest step; None tells nothing, ask
+        :meth:`next_tasks`. Only where ids are mere numbers and nothing is pending.
+
+        Args:
+            updated: Channels updated by the last step of this run.
+        """
+        program = self.state.program
+        triggers = program.triggers
+        started = None
+        for channel in updated:
+            names = triggers.get(channel)
+            if names is not None:
+                if started is not None or len(names) != 1:
+                    return None
+                started = names[0]
+            elif channel == TASKS:
+                return None
+        if started is None:
+            return None
+        node = program.nodes[started]
+        if not node.runs or node.mapper is not None:
+            return None
+        task_id = self.ids.make()
+        outer = self.ns
+        ns = f"{outer}|{started}:{task_id}" if outer else f"{started}:{task_id}"
+        path = (PULL, started)
+        task = Task(task_id, started, node, path, node.triggers, ns, self.step, self.stop)
+        task.parent_ns = outer
+        if self.parent is not None:
+            task.parent = self.parent
+        task.input = self.state.node_input(node, task)
+        return None if task.input is MISSING else task
 
     def _packets(self) -> list[Task]:
         channels = self.state.channels
@@ -117,10 +150,18 @@ class Planner:
         return task
 
     def _pull(self, node: Node, inputs: dict[Any, Any] | None) -> Task | None:
-        name = node.name
+        name, parent = node.name, self.parent
         ns = f"{self.ns}{NS_SEP}{name}" if self.ns else name
         task_id = pull_id(self.ids, ns, self.step, node)
-        task = self._task(task_id, name, node, (PULL, name), node.triggers, ns)
+        task = Task(
+            task_id, name, node, (PULL, name), node.triggers, f"{ns}:{task_id}", self.step, self.stop
+        )
+        if self.ns:
+            task.parent_ns = self.ns
+        if parent is not None:
+            task.parent = parent
+        if self.pending:
+            task.load_answers(self.pending, self.resume_map)
         try:
             if inputs is None:
                 value = self.state.node_input(node, task)
@@ -207,3 +248,15 @@ class Planner:
     @staticmethod
     def _child_ns(ns: str, name: str) -> str:
         return f"{ns}{NS_SEP}{name}" if ns else name
+
+
+def _triggered(
+    triggers: Mapping[str, tuple[str, ...]], updated: Iterable[str]
+) -> Collection[str]:
+    """The nodes that an update of these channels starts, sorted by name."""
+    found: tuple[str, ...] = ()
+    for channel in updated:
+        names = triggers.get(channel)
+        if names is not None:
+            found = names if not found else found + names
+    return found if len(found) < 2 else sorted(set(found))

@@ -74,9 +74,7 @@ def of(writes: Iterable[Write]) -> Status:
 
 def waiting_ids(pending: Mapping[str, list[Write]]) -> set[str]:
     """The ids of all interrupts that wait for an answer."""
-    return {
-        i.id for tid, writes in pending.items() if tid != NULL_TASK_ID for i in of(writes).waiting
-    }
+    return {i.id for tid, writes in pending.items() if tid != NULL_TASK_ID for i in of(writes).waiting}
 
 
 def group(pending: Iterable[tuple[str, str, Any]] | None) -> Pending:

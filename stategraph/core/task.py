@@ -214,7 +214,7 @@ class IdMaker:
     after the run, so a counter behind a random prefix will do.
     """
 
-    __slots__ = ("_base", "_count", "_prefix", "_version")
+    __slots__ = ("_base", "_count", "_prefix", "_version", "counts")
 
     def __init__(self, prefix: str) -> None:
         """Args: prefix: 20 random hexadecimal digits, for runs without a saver."""
@@ -222,9 +222,12 @@ class IdMaker:
         self._count = itertools.count()
         self._base: bytes | None = None
         self._version = 4
+        # Whether ids are mere numbers.
+        self.counts = True
 
     def anchor(self, checkpoint_id: str, version: int) -> None:
         """Derive the ids from a checkpoint from now on."""
+        self.counts = False
         self._base = bytes.fromhex(checkpoint_id.replace("-", ""))
         self._version = version
 
@@ -242,4 +245,6 @@ class IdMaker:
 
 def pull_id(ids: IdMaker, ns: str, step: int, node: Node) -> str:
     """The id of the task that runs ``node`` because a channel was updated."""
+    if ids.counts:
+        return ids.make()
     return ids.make(ns, str(step), node.name, PULL, *node.triggers)

@@ -38,12 +38,6 @@ _Ended = tuple[Task, BaseException | None]
 _Answer = asyncio.Future[Any] | Future[Any]
 
 
-async def drive(execution: Execution, callbacks: Any) -> AsyncIterator[Any]:
-    """As the sync driver's ``drive``."""
-    async for shown in AsyncDriver(execution).run(callbacks):
-        yield shown
-
-
 async def find(execution: Execution, lookup: Lookup) -> tuple[CheckpointTuple | None, bool]:
     """Fetch the checkpoint a run starts from, and whether the thread has moved past it."""
     saver = execution.saver
@@ -72,26 +66,51 @@ class AsyncDriver:
         self._called: set[asyncio.Task[Any]] = set()
 
     async def run(self, callbacks: Any) -> AsyncIterator[Any]:
-        """See :func:`drive`."""
+        """As the sync driver's ``drive``."""
+        await self._open()
         execution = self._execution
-        lookup = execution.lookup()
-        if lookup is None:
-            execution.load(None, "none", False)
-        else:
-            found, superseded = await find(execution, lookup)
-            execution.load(found, lookup.how, superseded)
-        calls = execution.save_calls("aput_writes")
-        if calls is not None:
-            execution.saves = AsyncSaves(calls)
-        execution.on_call = self._call
-        if execution.eager:
-            execution.wake = self._wake
+        machine, control = execution.machine, execution.control
+        in_place = not execution.eager and execution.engine.step_timeout is None
+        chunks = execution.chunks
         try:
             execution.start(callbacks)
             execution.flush()
             await _maybe(execution.lifecycle("resume"))
-            async for shown in self._steps():
-                yield shown
+            express = in_place and execution.cache is None and execution.node_finished is None
+            while True:
+                drain = control is not None and control.drain_requested
+                lone = machine.next_lone() if express and not drain else None
+                if lone is not None:
+                    tasks = [lone]
+                elif machine.plan(drain=drain):
+                    tasks = await self._planned()
+                else:
+                    break
+                if chunks:
+                    for shown in execution.shown():
+                        yield shown
+                end = None
+                if in_place and len(tasks) == 1:
+                    end, tasks, ended = await self._alone(tasks[0], lone is not None)
+                    if ended:
+                        continue
+                if tasks or self._called:
+                    end = end or StepEnd()
+                    async for shown in self._together(tasks, end):
+                        yield shown
+                if end is not None:
+                    # Let the caller see how the tasks ended before their failure.
+                    for shown in execution.shown():
+                        yield shown
+                    end.conclude()
+                if self._called:
+                    self._called.clear()
+                await self._advance()
+                if machine.status == "interrupt_after":
+                    break
+            execution.flush()
+            if machine.status in ("interrupt_before", "interrupt_after"):
+                raise GraphInterrupt()
         except BaseException as error:
             if not await self._leave(error):
                 raise
@@ -101,50 +120,42 @@ class AsyncDriver:
             yield shown
         leaving.raise_unless_finished(execution)
 
+    async def _open(self) -> None:
+        """Load what the run starts from and connect the run to this driver."""
+        execution = self._execution
+        lookup = execution.lookup()
+        if lookup is None:
+            execution.load(None, "none", False)
+        else:
+            found, superseded = await find(execution, lookup)
+            asked = execution.history_request(found)
+            history = None
+            if asked is not None and execution.saver is not None:
+                history = await execution.saver.aget_delta_channel_history(**asked)
+            execution.load(found, lookup.how, superseded, history)
+        calls = execution.save_calls("aput_writes")
+        if calls is not None:
+            execution.saves = AsyncSaves(calls)
+        execution.on_call = self._call
+        if execution.eager:
+            execution.wake = self._wake
+
+    async def _advance(self) -> None:
+        """End the step, and wait for its saves if they have to be done before the next."""
+        execution = self._execution
+        machine, saves = execution.machine, execution.saves
+        machine.advance()
+        if machine.outbox:
+            execution.flush()
+        if saves is not None and (execution.durability == "sync" or saves.crowded):
+            await saves.wait()
+
     def _wake(self) -> None:
         if threading.get_ident() == self._thread:
             # What the same event sets free inside the node goes first: it is the cause, the chunk the report.
             self._loop.call_soon(self._news.set)
         else:
             self._loop.call_soon_threadsafe(self._news.set)
-
-    async def _steps(self) -> AsyncIterator[Any]:
-        execution = self._execution
-        machine, control = execution.machine, execution.control
-        in_place = not execution.eager and execution.engine.step_timeout is None
-        while machine.plan(drain=control is not None and control.drain_requested):
-            execution.flush()
-            tasks = machine.unfinished()
-            if execution.cache is not None:
-                await self._look_in_cache(tasks)
-                tasks = machine.unfinished()
-            if execution.chunks:
-                for shown in execution.shown():
-                    yield shown
-            end = None
-            if in_place and len(tasks) == 1:
-                end, tasks = await self._alone(tasks[0])
-                if end is not None:
-                    # Let the caller see this task's end before its failure.
-                    for shown in execution.shown():
-                        yield shown
-            if tasks or self._called:
-                end = end or StepEnd()
-                async for shown in self._together(tasks, end):
-                    yield shown
-            if end is not None:
-                end.conclude()
-            self._called.clear()
-            machine.advance()
-            execution.flush()
-            saves = execution.saves
-            if saves is not None and (execution.durability == "sync" or saves.crowded):
-                await saves.wait()
-            if machine.status == "interrupt_after":
-                break
-        execution.flush()
-        if machine.status in ("interrupt_before", "interrupt_after"):
-            raise GraphInterrupt()
 
     async def _leave(self, error: BaseException | None) -> bool:
         """Stop what runs, store what waited for the end; returns whether the run paused rather than failed."""
@@ -190,12 +201,20 @@ class AsyncDriver:
 
     # -- one step ----------------------------------------------------------
 
-    async def _alone(self, task: Task) -> tuple[StepEnd | None, list[Task]]:
-        """Run a step's only task in place.
+    async def _planned(self) -> list[Task]:
+        """The tasks of a planned step that still have to run."""
+        execution = self._execution
+        machine = execution.machine
+        if machine.outbox:
+            execution.flush()
+        tasks = machine.unfinished()
+        if execution.cache is not None:
+            await self._look_in_cache(tasks)
+            tasks = machine.unfinished()
+        return tasks
 
-        Returns:
-            What it raised, if anything, and the task that handles its failure.
-        """
+    async def _alone(self, task: Task, lone: bool) -> tuple[StepEnd | None, list[Task], bool]:
+        """As the sync driver's ``_alone``."""
         execution = self._execution
         try:
             await attempt.arun(execution, task)
@@ -208,11 +227,17 @@ class AsyncDriver:
             if handler is None and not stepping.handled(task, error):
                 end.add(error)
             await self._before_handler(handler)
-            return end, [] if handler is None else [handler]
-        stepping.settle(execution, task, None)
+            return end, [] if handler is None else [handler], False
+        if lone and not self._called:
+            machine = execution.machine
+            machine.end_lone(task)
+            if machine.outbox:
+                execution.flush()
+            return None, [], True
+        stepping.finished(execution, task)
         if task.cache_key is not None:
             await self._to_cache(task)
-        return None, []
+        return None, [], False
 
     async def _together(self, tasks: list[Task], end: StepEnd) -> AsyncIterator[Any]:
         """Run tasks beside each other until all have ended or one has failed."""

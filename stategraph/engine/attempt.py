@@ -3,7 +3,7 @@
 Rules
 -----
 * An attempt starts with no writes; the interrupts it answers count from the
-  first again. What a subgraph in it had finished is resumed, not repeated.
+  first again. The graphs in it start over.
 * The first policy that matches a failure decides: attempts, then
   ``min(max_interval, initial_interval * backoff_factor ** (attempt - 1))``
   seconds, plus up to one second of jitter.
@@ -24,7 +24,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
-from langchain_core.runnables import Runnable
+from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
 
 from stategraph.constants import NS_SEP, RETURN
@@ -41,6 +41,10 @@ from stategraph.errors import GraphBubbleUp, NodeCancelledError, ParentCommand
 from stategraph.types import Command, RetryPolicy, TimeoutPolicy
 
 logger = logging.getLogger(__name__)
+
+_ENDED: RunnableConfig = {}
+"""The config of a scope whose attempt is over. The config holds the scope; together they would be garbage that only
+the collector finds, which costs more than all else a small step needs."""
 
 _PLAIN_RESULTS = frozenset((dict, type(None), list, tuple, str))
 """Types of results that need no look at whether they are Runnables."""
@@ -171,9 +175,8 @@ def run(execution: Host, task: Task) -> Any:
         raise sync_timeout_unsupported(task.name)
     started_at = time.time()
     while True:
-        scope = execution.scope(task, started_at)
         try:
-            return _once(execution, task, scope)
+            return _once(execution, task, execution.scope(task, started_at))
         except GraphBubbleUp:
             raise
         except asyncio.CancelledError as error:
@@ -198,6 +201,8 @@ def _once(execution: Host, task: Task, scope: TaskScope) -> Any:
     except ParentCommand as bubble:
         _take_command(task, scope, bubble)
         return None
+    finally:
+        scope.config = _ENDED
 
 
 def _direct(body: Body, writers: Sequence[FastWriter], value: Any, scope: TaskScope) -> Any:
@@ -275,6 +280,8 @@ async def _aonce(execution: Host, task: Task, scope: TaskScope) -> Any:
     except ParentCommand as bubble:
         _take_command(task, scope, bubble)
         return None
+    finally:
+        scope.config = _ENDED
 
 
 async def _adirect(body: Body, writers: Sequence[FastWriter], value: Any, scope: TaskScope) -> Any:

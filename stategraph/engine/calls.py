@@ -146,13 +146,14 @@ def follow(execution: Execution) -> Iterator[Any]:
         raise
 
 
-async def afollow(execution: Execution) -> AsyncIterator[Any]:
-    """As :func:`follow`."""
-    if not listeners.needed(execution):
-        async with aclosing(adriver.AsyncDriver(execution).run(None)) as chunks:  # type: ignore[type-var]
-            async for chunk in chunks:
-                yield chunk
-        return
+def afollow(execution: Execution) -> AsyncIterator[Any]:
+    """As :func:`follow`; to be called where an event loop runs."""
+    if listeners.needed(execution):
+        return _afollow_traced(execution)
+    return adriver.AsyncDriver(execution).run(None)
+
+
+async def _afollow_traced(execution: Execution) -> AsyncIterator[Any]:
     manager = await listeners.astart(execution)
     try:
         async with aclosing(adriver.AsyncDriver(execution).run(manager)) as chunks:  # type: ignore[type-var]

@@ -115,27 +115,23 @@ class Driver:
         machine, control = execution.machine, execution.control
         chunks = execution.chunks
         in_place = not execution.eager and execution.engine.step_timeout is None
+        express = in_place and execution.cache is None and execution.node_finished is None
         while True:
             drain = control is not None and control.drain_requested
-            lone = machine.next_lone() if in_place and not drain and execution.cache is None else None
+            lone = machine.next_lone() if express and not drain else None
             if lone is not None:
-                if chunks:
-                    yield from execution.shown()
-                if self._passes(lone):
-                    continue
-            elif not machine.plan(drain=drain):
+                tasks = [lone]
+            elif machine.plan(drain=drain):
+                tasks = self._planned()
+            else:
                 break
-            if machine.outbox:
-                execution.flush()
-            tasks = machine.unfinished()
-            if execution.cache is not None:
-                self._look_in_cache(tasks)
-                tasks = machine.unfinished()
             if chunks:
                 yield from execution.shown()
             end = None
             if in_place and len(tasks) == 1:
-                end, tasks = self._alone(tasks[0])
+                end, tasks, ended = self._alone(tasks[0], lone is not None)
+                if ended:
+                    continue
             if tasks or self._called:
                 end = end or StepEnd()
                 yield from self._together(tasks, end)
@@ -193,28 +189,28 @@ class Driver:
 
     # -- one step ----------------------------------------------------------
 
-    def _passes(self, task: Task) -> bool:
-        """Run a lone task and end its step; returns False if that takes more than success."""
+    def _planned(self) -> list[Task]:
+        """The tasks of a planned step that still have to run."""
         execution = self._execution
-        try:
-            attempt.run(execution, task)
-        except Exception as error:
-            self._raised = error
-            return False
-        if self._called or execution.node_finished is not None:
-            self._raised = None
-            return False
         machine = execution.machine
-        machine.end_lone(task)
         if machine.outbox:
             execution.flush()
-        return True
+        tasks = machine.unfinished()
+        if execution.cache is not None:
+            self._look_in_cache(tasks)
+            tasks = machine.unfinished()
+        return tasks
 
-    def _alone(self, task: Task) -> tuple[StepEnd | None, list[Task]]:
+    def _alone(self, task: Task, lone: bool) -> tuple[StepEnd | None, list[Task], bool]:
         """Run a step's only task in place.
 
+        Args:
+            task: The task.
+            lone: Whether the machine planned it as such, so that it ends its step.
+
         Returns:
-            What it raised, if anything, and the task that handles its failure.
+            What it raised, if anything; the task that handles its failure; and
+            whether the step has ended with it.
         """
         execution = self._execution
         try:
@@ -225,15 +221,21 @@ class Driver:
             if handler is None and not stepping.handled(task, error):
                 end.add(error)
             self._before_handler(handler)
-            return end, [] if handler is None else [handler]
+            return end, [] if handler is None else [handler], False
         if self._called:
             # Their threads may be telling the machine something too.
             stepping.settle(execution, task, None)
+        elif lone:
+            machine = execution.machine
+            machine.end_lone(task)
+            if machine.outbox:
+                execution.flush()
+            return None, [], True
         else:
             stepping.finished(execution, task)
         if task.cache_key is not None:
             self._to_cache(task)
-        return None, []
+        return None, [], False
 
     def _together(self, tasks: list[Task], end: StepEnd) -> Iterator[Any]:
         """Run tasks in worker threads until all have ended or one has failed."""

@@ -58,7 +58,15 @@ from stategraph.constants import (
 )
 from stategraph.core import checkpoint as checkpoints
 from stategraph.core import status
-from stategraph.core.machine import Machine, SaveCheckpoint, SaveWrites, Settings, Start, Thread
+from stategraph.core.machine import (
+    Machine,
+    SaveCheckpoint,
+    SaveWrites,
+    Settings,
+    Start,
+    TaskSettled,
+    Thread,
+)
 from stategraph.core.task import Task
 from stategraph.core.views import Keys
 from stategraph.engine import histories, replay
@@ -214,7 +222,9 @@ class Execution:
         self.eager = bool(
             self.engine.stream_eager or form.subgraphs or not _STREAMED_IN_NODES.isdisjoint(own)
         )
-        self.projector = Projector(self, modes, self.emit) if modes else None
+        direct = self.outer_stream is None and not self.eager
+        emit = self.chunks.append if direct else self.emit
+        self.projector = Projector(self, modes, emit) if modes else None
         # Whether anybody reads what nodes write to the custom stream.
         self._custom = "custom" in modes
         self.stream = (
@@ -545,6 +555,12 @@ class Execution:
         """Do what the machine asked for: hand over saves, build chunks."""
         outbox = self.machine.outbox
         if not outbox:
+            return
+        projector = self.projector
+        if len(outbox) == 1 and type(outbox[0]) is TaskSettled:
+            settled = outbox.pop()
+            if projector is not None:
+                projector.settled(settled)  # type: ignore[arg-type]
             return
         effects = outbox.copy()
         outbox.clear()

@@ -328,7 +328,7 @@ def task_info(
         checkpoint_id, checkpoint_ns, task_id, thread_id, run_id, node_attempt, node_first_attempt_time
     )
     info.__class__ = ExecutionInfo
-    return cast(ExecutionInfo, info)
+    return info  # type: ignore[no-any-return]
 
 
 def task_runtime(
@@ -340,7 +340,7 @@ def task_runtime(
     """Make the runtime of one task from that of its run, faster than `run.override` does."""
     runtime: Any = _RuntimeDraft(run, execution_info, stream_writer, previous)
     runtime.__class__ = Runtime
-    return cast(Runtime[Any], runtime)
+    return runtime  # type: ignore[no-any-return]
 
 
 def adopt_runtime(value: Any) -> Runtime[Any]:

@@ -81,10 +81,7 @@ def settle(execution: Execution, task: Task, exception: BaseException | None) ->
     handler = None
     with execution.lock:
         if exception is None:
-            finished = execution.node_finished
-            if finished is not None and not (task.node is not None and task.node.hidden):
-                finished(task.name)
-            machine.finished(task)
+            finished(execution, task)
         elif isinstance(exception, GraphInterrupt):
             machine.interrupted(task, exception.args[0] if exception.args else ())
         elif not isinstance(exception, GraphBubbleUp):
@@ -99,6 +96,17 @@ def settle(execution: Execution, task: Task, exception: BaseException | None) ->
         if machine.outbox:
             execution.flush()
     return handler
+
+
+def finished(execution: Execution, task: Task) -> None:
+    """Tell the machine that a task ended well; the caller sees to it that nobody else does so now."""
+    listener = execution.node_finished
+    if listener is not None and not (task.node is not None and task.node.hidden):
+        listener(task.name)
+    machine = execution.machine
+    machine.finished(task)
+    if machine.outbox:
+        execution.flush()
 
 
 def handled(task: Task, exception: BaseException) -> bool:

@@ -52,7 +52,7 @@ def watch_for(modes: frozenset[str]) -> Watch:
 class Projector:
     """Builds a run's chunks and hands them to its stream."""
 
-    __slots__ = ("_emit", "_execution", "_keys", "modes", "ns")
+    __slots__ = ("_emit", "_execution", "_keys", "_results", "_updates", "modes", "ns")
 
     def __init__(
         self, execution: Execution, modes: frozenset[str], emit: Callable[[Chunk], None]
@@ -64,12 +64,14 @@ class Projector:
         self.ns = tuple(execution.ns.split(NS_SEP)) if execution.ns else ()
         keys = execution.output_keys
         self._keys = keys if isinstance(keys, str) else frozenset(keys)
+        self._updates = "updates" in modes
+        self._results = "tasks" in modes or "debug" in modes
 
     def project(self, effect: Effect) -> None:
         """Build the chunks of one fact."""
         match effect:
             case TaskSettled():
-                self._settled(effect)
+                self.settled(effect)
             case ValuesChanged():
                 if "values" in self.modes:
                     state = self._execution.machine.state
@@ -102,15 +104,14 @@ class Projector:
             }
             self._emit((self.ns, "debug", wrapped))
 
-    def _settled(self, fact: TaskSettled) -> None:
+    def settled(self, fact: TaskSettled) -> None:
+        """Build the chunks of a task's end."""
         task, writes = fact.task, fact.writes
         if writes[0][0] == INTERRUPT:
             self._asked(output.interrupts_in(writes))
-        elif writes[0][0] != ERROR and "updates" in self.modes:
-            chunk = output.updates(task, writes, self._keys, cached=fact.cached)
-            if chunk is not None:
-                self._send("updates", chunk)
-        if not fact.cached and ("tasks" in self.modes or "debug" in self.modes):
+        elif self._updates and writes[0][0] != ERROR:
+            self._emit((self.ns, "updates", output.updates(task, writes, self._keys, fact.cached)))
+        if self._results and not fact.cached:
             self._send_debuggable("tasks", "task_result", self._described_result(fact))
 
     def _asked(self, interrupts: tuple[Any, ...]) -> None:
@@ -202,6 +203,9 @@ def _public(config: Any) -> dict[str, Any] | None:
 
 # -- what the caller gets ---------------------------------------------------
 
+NOTHING: Any = object()
+"""Stands for a chunk that the caller does not get to see."""
+
 
 @dataclass(frozen=True, slots=True)
 class Format:
@@ -230,24 +234,28 @@ class Format:
         printed = (self.printed,) if isinstance(self.printed, str) else self.printed
         return frozenset((*modes, *printed))
 
-    def show(self, chunk: Chunk) -> Iterator[Any]:
-        """Print a chunk if asked to, and give what the caller is to see of it: nothing or one thing."""
+    def viewer(self) -> Callable[[Chunk], Any]:
+        """What turns a chunk into what the caller is to see of it, or ``NOTHING``."""
+        if isinstance(self.modes, str) and not (self.printed or self.subgraphs or self.version == "v2"):
+            mode = self.modes
+            return lambda chunk: chunk[2] if chunk[1] == mode else NOTHING
+        return self.show
+
+    def show(self, chunk: Chunk) -> Any:
+        """Print a chunk if asked to; returns what the caller is to see of it, or ``NOTHING``."""
         ns, mode, payload = chunk
         if mode in self.printed:
             where = f"{_paint(f'[graph={ns}]', '1;33')} " if self.subgraphs and ns else ""
             print(f"\033[1m[{mode}]\033[0m {where}{payload!r}")
         if mode not in self.modes:
-            return
+            return NOTHING
         if self.version == "v2":
-            yield self._part(ns, mode, payload)
-        elif self.subgraphs and isinstance(self.modes, list):
-            yield (ns, mode, payload)
-        elif isinstance(self.modes, list):
-            yield (mode, payload)
-        elif self.subgraphs:
-            yield (ns, payload)
-        else:
-            yield payload
+            return self._part(ns, mode, payload)
+        if self.subgraphs and isinstance(self.modes, list):
+            return (ns, mode, payload)
+        if isinstance(self.modes, list):
+            return (mode, payload)
+        return (ns, payload) if self.subgraphs else payload
 
     def _part(self, ns: tuple[str, ...], mode: str, payload: Any) -> dict[str, Any]:
         if mode == "values":
