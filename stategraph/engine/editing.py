@@ -155,18 +155,14 @@ class _Base:
         return {"source": source, "step": step, "parents": parents}
 
 
-def _tasks_after(
-    state: State, checkpoint: checkpoints.Checkpoint, config: RunnableConfig, step: int
-) -> list[Task]:
+def _tasks_after(state: State, checkpoint: checkpoints.Checkpoint, config: RunnableConfig, step: int) -> list[Task]:
     ids = IdMaker(_NO_IDS)
     ids.anchor(checkpoint["id"], checkpoint["v"])
     ns = config[CONF].get(CONFIG_KEY_CHECKPOINT_NS, "")
     return Planner(state, ids, ns, None, {}, None, step, step + 2).next_tasks(None)
 
 
-def _load(
-    engine: Engine, saver: BaseCheckpointSaver[Any], config: RunnableConfig
-) -> Procedure[_Base]:
+def _load(engine: Engine, saver: BaseCheckpointSaver[Any], config: RunnableConfig) -> Procedure[_Base]:
     config = engine.own_checkpoint_config(ensure_config(engine.config, config))
     saved: CheckpointTuple | None = yield Ask(saver, "get_tuple", (config,))
     history: histories.Histories | None = None
@@ -194,9 +190,7 @@ def _load(
     )
 
 
-def _superstep(
-    base: _Base, updates: Sequence[StateUpdate], *, first: bool
-) -> Procedure[RunnableConfig]:
+def _superstep(base: _Base, updates: Sequence[StateUpdate], *, first: bool) -> Procedure[RunnableConfig]:
     values, as_node = updates[0][:2]
     if values is None and as_node == END:
         _only_one(updates, "Cannot apply multiple updates when clearing state")
@@ -215,9 +209,7 @@ def _only_one(updates: Sequence[StateUpdate], message: str) -> None:
         raise InvalidUpdateError(message)
 
 
-def _store(
-    base: _Base, metadata: dict[str, Any], clock: int, updated: set[str]
-) -> Procedure[RunnableConfig]:
+def _store(base: _Base, metadata: dict[str, Any], clock: int, updated: set[str]) -> Procedure[RunnableConfig]:
     """Store the base's channels as its child, as the update changed them; returns the child's config."""
     values = base.state.freeze()
     rules = histories.rules(base.engine.program)
@@ -237,9 +229,7 @@ def _store(
     return stored
 
 
-def _of_deltas(
-    base: _Base, rules: delta_book.Rules, metadata: dict[str, Any], updated: set[str]
-) -> dict[str, Any]:
+def _of_deltas(base: _Base, rules: delta_book.Rules, metadata: dict[str, Any], updated: set[str]) -> dict[str, Any]:
     """What the next checkpoint holds of delta channels; versions and metadata change as that demands."""
     names, state = base.engine.program.deltas, base.state
     if base.saved is None:
@@ -292,9 +282,7 @@ def _as_input(base: _Base, values: Any, *, first: bool) -> Procedure[RunnableCon
     return _with_map(base, stored)
 
 
-def _record(
-    base: _Base, writes: Sequence[tuple[str, list[Write], str]], *, first: bool
-) -> Procedure[None]:
+def _record(base: _Base, writes: Sequence[tuple[str, list[Write], str]], *, first: bool) -> Procedure[None]:
     """Record writes on the checkpoint they build on, if nothing else was built on it.
 
     Messages among them that are written to delta channels get their ids first, in place.
@@ -336,9 +324,7 @@ def _copy(base: _Base, updates: Any) -> Procedure[RunnableConfig]:
         "ts": datetime.now(UTC).isoformat(),
         "updated_channels": None,
     }
-    parent = saved.parent_config or patch_configurable(
-        saved.config, {CONFIG_KEY_CHECKPOINT_ID: None}
-    )
+    parent = saved.parent_config or patch_configurable(saved.config, {CONFIG_KEY_CHECKPOINT_ID: None})
     metadata = base.metadata("fork", base.step + 1)
     if deltas.COUNTERS_KEY in saved.metadata:
         # The copy has the same values and the same history.
@@ -359,17 +345,13 @@ def _copy(base: _Base, updates: Any) -> Procedure[RunnableConfig]:
         task_id = free[as_node].popleft() if free[as_node] else None
         grouped.setdefault(as_node, []).append(StateUpdate(values, as_node, task_id))
     fork = yield from _load(base.engine, base.saver, config)
-    return (
-        yield from _superstep(fork, [u for group in grouped.values() for u in group], first=False)
-    )
+    return (yield from _superstep(fork, [u for group in grouped.values() for u in group], first=False))
 
 
 # -- acting as nodes ----------------------------------------------------------------
 
 
-def _as_nodes(
-    base: _Base, updates: Sequence[StateUpdate], *, first: bool
-) -> Procedure[RunnableConfig]:
+def _as_nodes(base: _Base, updates: Sequence[StateUpdate], *, first: bool) -> Procedure[RunnableConfig]:
     free: dict[str, deque[str]] = defaultdict(deque)
     if base.saved is not None and base.saved.pending_writes is not None:
         for task in base.next_tasks():
@@ -379,9 +361,7 @@ def _as_nodes(
         if not task_id:
             given = free[as_node]
             task_id = given.popleft() if given else _update_id(base.checkpoint["id"], index)
-        task = Task(
-            task_id, as_node, None, (INTERRUPT, index), (INTERRUPT,), "", base.step, base.step + 2
-        )
+        task = Task(task_id, as_node, None, (INTERRUPT, index), (INTERRUPT,), "", base.step, base.step + 2)
         yield from _run_writers(base, task, values)
         tasks.append(task)
     yield from _record(base, [(t.id, t.writes, t.path_key) for t in tasks], first=first)
@@ -399,9 +379,7 @@ def _as_nodes(
     return _with_map(base, config)
 
 
-def _named(
-    base: _Base, updates: Sequence[StateUpdate]
-) -> list[tuple[Any, str, str | None]]:
+def _named(base: _Base, updates: Sequence[StateUpdate]) -> list[tuple[Any, str, str | None]]:
     """The updates with the node each stands for.
 
     Raises:
@@ -430,10 +408,7 @@ def _last_writer(base: _Base) -> str | None:
         channels = base.engine.input_channels
         return channels if isinstance(channels, str) and channels in nodes else None
     latest = sorted(
-        (version, name)
-        for name, versions in seen.items()
-        if name in nodes
-        for version in versions.values()
+        (version, name) for name, versions in seen.items() if name in nodes for version in versions.values()
     )
     if len(latest) == 1 or (latest and latest[-1][0] != latest[-2][0]):
         return latest[-1][1]

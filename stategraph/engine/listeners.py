@@ -85,9 +85,7 @@ def start(execution: Execution) -> Any:
     """Start the run for its listeners; returns its run manager."""
     config = execution.config
     manager = _begin(execution, get_callback_manager_for_config(config))
-    execution.graph_callbacks = get_sync_graph_callback_manager_for_config(
-        config, run_id=manager.run_id
-    )
+    execution.graph_callbacks = get_sync_graph_callback_manager_for_config(config, run_id=manager.run_id)
     _attach(execution, manager)
     return manager
 
@@ -96,9 +94,7 @@ async def astart(execution: Execution) -> Any:
     """As :func:`start`."""
     config = execution.config
     manager = await _begin(execution, get_async_callback_manager_for_config(config))
-    execution.graph_callbacks = get_async_graph_callback_manager_for_config(
-        config, run_id=manager.run_id
-    )
+    execution.graph_callbacks = get_async_graph_callback_manager_for_config(config, run_id=manager.run_id)
     _attach(execution, manager)
     return manager
 

@@ -52,7 +52,7 @@ def run(procedure: Procedure[T]) -> T:
             if call.method == "list":
                 answer = list(answer)
             answer = doubles.received(answer)
-        except BaseException as error:  # noqa: BLE001  it is the procedure's to handle
+        except BaseException as error:
             failure = error
 
 
@@ -69,5 +69,5 @@ async def arun(procedure: Procedure[T]) -> T:
         try:
             asked = getattr(call.target, "a" + call.method)(*call.args, **call.kwargs)
             answer = doubles.received([item async for item in asked] if call.method == "list" else await asked)
-        except BaseException as error:  # noqa: BLE001  it is the procedure's to handle
+        except BaseException as error:
             failure = error

@@ -39,9 +39,7 @@ class SaveCalls:
 
     __slots__ = ("_base", "_takes_path", "saver")
 
-    def __init__(
-        self, saver: BaseCheckpointSaver[Any], config: RunnableConfig, put_writes: Callable[..., Any]
-    ) -> None:
+    def __init__(self, saver: BaseCheckpointSaver[Any], config: RunnableConfig, put_writes: Callable[..., Any]) -> None:
         """Prepare the calls of a run.
 
         Args:
@@ -57,7 +55,7 @@ class SaveCalls:
     def at(self, checkpoint_id: str | None) -> RunnableConfig:
         """The config that addresses a checkpoint of the thread."""
         conf = {**self._base[CONF], CONFIG_KEY_CHECKPOINT_ID: checkpoint_id}
-        return {**self._base, CONF: conf}  # type: ignore[misc]
+        return {**self._base, CONF: conf}
 
     def call(self, effect: SaveWrites | SaveCheckpoint) -> _Call:
         """The saver's method and its arguments."""
@@ -122,7 +120,7 @@ class Saves:
                 self._changed.notify_all()
             try:
                 self._perform(call)
-            except BaseException:  # noqa: BLE001,S110  kept in _error for the run to raise
+            except BaseException:  # noqa: S110  kept in _error for the run to raise
                 pass
 
     def _raise(self) -> None:
@@ -175,7 +173,7 @@ class AsyncSaves:
                 name, args = self._waiting[0]
                 await methods[name](*args)
                 self._waiting.popleft()
-        except BaseException as error:  # noqa: BLE001  the run raises it
+        except BaseException as error:
             self._error = error
             self._waiting.clear()
         finally:

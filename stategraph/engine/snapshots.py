@@ -126,18 +126,14 @@ def _snapshot(
     graphs = dict(engine.get_subgraphs())
     for task in tasks:
         if task.name in graphs:
-            states[task.id] = yield from _state_below(
-                graphs[task.name], task, saved, saver, recurse
-            )
+            states[task.id] = yield from _state_below(graphs[task.name], task, saved, saver, recurse)
     pending = status.group(saved.pending_writes)
     null_writes = [w for w in pending.get(NULL_TASK_ID, ()) if w[0] != RESUME]
     if null_writes:
         state.apply((), null_writes)
     if live:
         _apply_finished(state, tasks, pending)
-    described = output.described_tasks(
-        tasks, pending, states, engine.stream_channels_asis, live=live
-    )
+    described = output.described_tasks(tasks, pending, states, engine.stream_channels_asis, live=live)
     return StateSnapshot(
         state.read(engine.stream_channels_asis),
         tuple(task.name for task in tasks if not task.writes),
@@ -150,9 +146,7 @@ def _snapshot(
     )
 
 
-def read_step(
-    engine: Engine, saved: CheckpointTuple, history: histories.Histories | None
-) -> tuple[State, list[Task]]:
+def read_step(engine: Engine, saved: CheckpointTuple, history: histories.Histories | None) -> tuple[State, list[Task]]:
     """The state of a checkpoint and the tasks that come after it."""
     state = State(engine.program, saved.checkpoint, None, history)
     ids = IdMaker(_NO_IDS)
@@ -191,9 +185,7 @@ def _state_below(
 # -- history ------------------------------------------------------------------
 
 
-def get_state_history(
-    engine: Engine, config: RunnableConfig, **bounds: Any
-) -> Iterator[StateSnapshot]:
+def get_state_history(engine: Engine, config: RunnableConfig, **bounds: Any) -> Iterator[StateSnapshot]:
     """The states of a thread, newest first.
 
     Args:
@@ -211,9 +203,7 @@ def get_state_history(
         yield pump.run(_snapshot(engine, saved, saver))
 
 
-async def aget_state_history(
-    engine: Engine, config: RunnableConfig, **bounds: Any
-) -> AsyncIterator[StateSnapshot]:
+async def aget_state_history(engine: Engine, config: RunnableConfig, **bounds: Any) -> AsyncIterator[StateSnapshot]:
     """As :func:`get_state_history`."""
     config = ensure_config(config)
     saver = saver_of(engine, config)
