@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Generic, Literal, cast, get_type_hints
+from typing import TYPE_CHECKING, Any, Generic, Literal, cast, get_type_hints, overload
 
 from langchain_core.globals import get_debug
 from langchain_core.runnables import RunnableConfig
@@ -63,6 +63,8 @@ from stategraph.warnings import LangGraphDeprecatedSinceV10
 if TYPE_CHECKING:
     from langchain_core.runnables.graph import Graph
     from langchain_core.runnables.schema import StreamEvent
+
+    from stategraph.engine.events.run import AsyncGraphRunStream, GraphRunStream
 
 Modes = StreamMode | Sequence[StreamMode]
 
@@ -818,7 +820,88 @@ class StateGraphEngine(
 
     # -- events ------------------------------------------------------------------
 
-    def astream_events(  # type: ignore[override]
+    @overload  # type: ignore[override]
+    def stream_events(
+        self,
+        input: InputT | Command[Any] | None,
+        config: RunnableConfig | None = None,
+        *,
+        version: Literal["v1", "v2"] = "v2",
+        **kwargs: Any,
+    ) -> Iterator[StreamEvent]: ...
+
+    @overload
+    def stream_events(
+        self,
+        input: InputT | Command[Any] | None,
+        config: RunnableConfig | None = None,
+        *,
+        version: Literal["v3"],
+        interrupt_before: All | Sequence[str] | None = None,
+        interrupt_after: All | Sequence[str] | None = None,
+        control: RunControl | None = None,
+        transformers: Sequence[Callable[[tuple[str, ...]], Any]] | None = None,
+        **kwargs: Any,
+    ) -> GraphRunStream: ...
+
+    def stream_events(
+        self,
+        input: InputT | Command[Any] | None,
+        config: RunnableConfig | None = None,
+        *,
+        version: Literal["v1", "v2", "v3"] = "v2",
+        transformers: Sequence[Callable[[tuple[str, ...]], Any]] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """The run as a handle with projections, which goes on as long as somebody reads them.
+
+        Args:
+            input: As for :meth:`invoke`.
+            config: As for :meth:`invoke`.
+            version: "v3"; langchain-core streams events of the other versions asynchronously only.
+            transformers: Makers of further transformers, called with a namespace once for the run and for each
+                nested run that is followed. They come after those of the graph.
+            **kwargs: Options of :meth:`stream`, except for ``stream_mode`` and ``subgraphs``.
+
+        Raises:
+            TypeError: If an option is not the caller's to set, or a transformer is not a maker of one.
+            ValueError: If two transformers have a projection of the same name.
+            RuntimeError: If a transformer needs an event loop.
+            NotImplementedError: For versions 1 and 2.
+        """
+        if version != "v3":
+            return super().stream_events(input, config, version=version, **kwargs)
+        # Imported here: with langchain-core's message streams it takes 30 ms, which other runs need not pay.
+        from stategraph.engine.events import opening
+
+        opening.refuse_own_options(kwargs)
+        return opening.open_run(self, input, config, transformers, kwargs)
+
+    @overload
+    def astream_events(
+        self,
+        input: InputT | Command[Any] | None,
+        config: RunnableConfig | None = None,
+        *,
+        version: Literal["v1", "v2"] = "v2",
+        **kwargs: Any,
+    ) -> AsyncIterator[StreamEvent]: ...
+
+    @overload
+    def astream_events(
+        self,
+        input: InputT | Command[Any] | None,
+        config: RunnableConfig | None = None,
+        *,
+        version: Literal["v3"],
+        interrupt_before: All | Sequence[str] | None = None,
+        interrupt_after: All | Sequence[str] | None = None,
+        control: RunControl | None = None,
+        transformers: Sequence[Callable[[tuple[str, ...]], Any]] | None = None,
+        **kwargs: Any,
+    ) -> Awaitable[AsyncGraphRunStream]: ...
+
+    def astream_events(
         self,
         input: InputT | Command[Any] | None,
         config: RunnableConfig | None = None,
@@ -827,21 +910,22 @@ class StateGraphEngine(
         transformers: Sequence[Callable[[tuple[str, ...]], Any]] | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[StreamEvent] | Awaitable[Any]:
-        """The run as a stream of events of every runnable in it.
+        """The run as a stream of events of every runnable in it, or for version 3 as in :meth:`stream_events`.
 
         Args:
             input: As for :meth:`invoke`.
             config: As for :meth:`invoke`.
-            version: The form of the events.
-            transformers: Only for version 3.
-            **kwargs: Passed on to :meth:`astream`, and filters for events.
+            version: The form of the events; the handle of version 3 has to be awaited.
+            transformers: As for :meth:`stream_events`; for version 3.
+            **kwargs: Options of :meth:`astream`, and for versions 1 and 2 filters for events.
 
         Raises:
-            NotImplementedError: For version 3.
+            TypeError: As for :meth:`stream_events`.
+            ValueError: As for :meth:`stream_events`.
         """
-        if version == "v3":
-            raise NotImplementedError(
-                "astream_events(version='v3') is not available in this version of stategraph; "
-                "use version='v2', or astream(stream_mode=[...], subgraphs=True)"
-            )
-        return super().astream_events(input, config, version=version, **kwargs)
+        if version != "v3":
+            return super().astream_events(input, config, version=version, **kwargs)
+        from stategraph.engine.events import opening  # see `stream_events`
+
+        opening.refuse_own_options(kwargs)
+        return opening.aopen_run(self, input, config, transformers, kwargs)

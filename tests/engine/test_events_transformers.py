@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from stategraph.engine.events.nested import AsyncSubgraphRunStream, NestedRunTransformer, SubgraphRunStream
+from stategraph.engine.events.nested import NestedRunTransformer
 from stategraph.engine.events.queue import StreamChannel
 from stategraph.engine.events.transformer import StreamTransformer, transformer_requires_async
 from stategraph.errors import GraphDrained, GraphInterrupt
@@ -96,7 +96,7 @@ def test_a_queue_is_read_as_it_was_bound(is_async, read):
     queue = StreamChannel()
     if is_async is not None:
         queue._bind(is_async=is_async)
-    with pytest.raises(TypeError, match=r"bound|read with"):
+    with pytest.raises(TypeError, match="bound"):
         read(queue)
 
 
@@ -105,7 +105,7 @@ def test_a_queue_has_one_reader_and_is_bound_once():
     iter(queue)
     with pytest.raises(RuntimeError, match="tee"):
         iter(queue)
-    with pytest.raises(RuntimeError, match="bound already"):
+    with pytest.raises(RuntimeError, match="already bound"):
         queue._bind(is_async=True)
 
 
@@ -114,7 +114,7 @@ def test_pushing_to_a_closed_queue_is_refused_while_somebody_reads_it():
     queue.close()
     queue.push(1)
     assert list(queue) == []
-    with pytest.raises(RuntimeError, match="ticks is closed"):
+    with pytest.raises(RuntimeError, match="closed StreamChannel: ticks"):
         queue.push(2)
 
 
@@ -215,7 +215,7 @@ def test_scheduled_work_is_kept_until_it_is_done_and_its_errors_are_reported(cap
         assert transformer._scheduled_task_set() == set(tasks)
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.sleep(0)
-        assert transformer._scheduled_task_set() == set()
+        assert transformer._scheduled_task_set() == {tasks[1]}, "what failed early still has to fail the run"
         return outcomes
 
     with caplog.at_level(logging.ERROR):
@@ -308,6 +308,8 @@ def test_an_agent_that_a_tool_call_started_knows_the_call(input):
         ("started", ("tools:1",), "helper", "1", {"type": "toolCall", "tool_call_id": "call"}),
     ]
     assert follower._lc_by_ns == {(): None, ("tools:1",): "helper"}
+    follower.process(task(id="1", name="tools", result={}))
+    assert follower._pending_tool_calls == {}, "calls are not kept when they are done"
 
 
 def test_a_subclass_that_does_not_say_what_to_do_is_told_so():
@@ -321,15 +323,3 @@ def test_a_subclass_that_does_not_say_what_to_do_is_told_so():
             call()
     with pytest.raises(NotImplementedError, match="Bare does not say"):
         bare._on_terminal((), "completed", None)
-
-
-@pytest.mark.parametrize("kind", [SubgraphRunStream, AsyncSubgraphRunStream])
-def test_a_nested_run_begins_as_started(kind):
-    run = kind("mux", path=("a:1",), graph_name="a", trigger_call_id="1")
-    assert (run.path, run.graph_name, run.trigger_call_id, run.status, run.error) == (
-        ("a:1",),
-        "a",
-        "1",
-        "started",
-        None,
-    )

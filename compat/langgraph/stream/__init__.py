@@ -1,14 +1,35 @@
 """Projections of a run as a stream."""
 
-from stategraph.engine.events.nested import AsyncSubgraphRunStream, SubgraphRunStream, SubgraphStatus
+from stategraph.engine.events.lifecycle import LifecyclePayload, LifecycleTransformer
+from stategraph.engine.events.modes import (
+    CheckpointsTransformer,
+    CustomTransformer,
+    DebugTransformer,
+    TasksTransformer,
+    UpdatesTransformer,
+)
+from stategraph.engine.events.nested import SubgraphStatus
 from stategraph.engine.events.queue import StreamChannel
+from stategraph.engine.events.run import AsyncGraphRunStream, GraphRunStream
+from stategraph.engine.events.subgraphs import SubgraphTransformer
+from stategraph.engine.events.subruns import AsyncSubgraphRunStream, SubgraphRunStream
 from stategraph.engine.events.transformer import ProtocolEvent, StreamTransformer
 
 __all__ = (
+    "AsyncGraphRunStream",
     "AsyncSubgraphRunStream",
+    "CheckpointsTransformer",
+    "CustomTransformer",
+    "DebugTransformer",
+    "GraphRunStream",
+    "LifecyclePayload",
+    "LifecycleTransformer",
     "ProtocolEvent",
     "StreamChannel",
     "StreamTransformer",
     "SubgraphRunStream",
     "SubgraphStatus",
+    "SubgraphTransformer",
+    "TasksTransformer",
+    "UpdatesTransformer",
 )

@@ -1,4 +1,7 @@
 """Handles of a streamed run."""
 
-from stategraph.engine.events.nested import AsyncSubgraphRunStream as AsyncSubgraphRunStream
-from stategraph.engine.events.nested import SubgraphRunStream as SubgraphRunStream
+from stategraph.engine.events.run import AsyncGraphRunStream as AsyncGraphRunStream
+from stategraph.engine.events.run import GraphRunStream as GraphRunStream
+from stategraph.engine.events.subruns import AsyncSubgraphRunStream as AsyncSubgraphRunStream
+from stategraph.engine.events.subruns import NestedRun as _SubgraphRunStreamMixin
+from stategraph.engine.events.subruns import SubgraphRunStream as SubgraphRunStream

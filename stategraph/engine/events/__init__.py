@@ -1,5 +1,13 @@
-"""What an author of stream projections subclasses, and the queue a projection hands out.
+"""The event stream: one run as events in an envelope, and the projections that are folded from them.
 
-A transformer watches the protocol events of a run and folds them into projections: queues that a reader iterates while
-the run goes on. This package holds the extension point. It must never know how a run is driven.
+The events are the chunks of the other stream modes, nothing else: `stream_events` calls `stream` and reads its parts.
+Every reader pulls, so a run is never ahead of who reads it.
+
+    part ── envelope ── mux ──┬── transformers ── queues ── readers of a projection
+                              └── log ── readers of plain events
+
+`transformer` is the extension point and `queue` what it pushes to; `modes`, `conversation`, `lifecycle` and `subgraphs`
+are the transformers that come with the engine; `mux` hands events to them, `run` is what the caller holds, `opening`
+puts it all together. This package must never know how a run is driven or stored: it has a graph's `stream` and that is
+all.
 """

@@ -6,15 +6,30 @@ level up, is what runs it: when that task ends, so has the nested run.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from stategraph.constants import NS_END
 from stategraph.engine.events.transformer import Namespace, ProtocolEvent, StreamTransformer
 from stategraph.errors import GraphDrained, GraphInterrupt
 
+if TYPE_CHECKING:
+    from langchain_protocol.protocol import LifecycleCause
+
 SubgraphStatus = Literal["started", "completed", "failed", "interrupted", "drained"]
 
-_Ended = tuple[Namespace, SubgraphStatus, str | None]
+Ended = tuple[Namespace, SubgraphStatus, str | None]
+"""Which run has ended, how, and the text of the error it failed with."""
+
+
+def ending(err: BaseException) -> tuple[SubgraphStatus, str | None]:
+    """How what still runs has ended when the run around it ends with an error, and the text of that error."""
+    match err:
+        case GraphDrained():
+            return "drained", None
+        case GraphInterrupt():
+            return "interrupted", None
+        case _:
+            return "failed", str(err)
 
 
 class NestedRunTransformer(StreamTransformer):
@@ -33,7 +48,7 @@ class NestedRunTransformer(StreamTransformer):
         self._open: dict[Namespace, str] = {}  # to the id of the task that runs it
         self._lc_by_ns: dict[Namespace, str | None] = {}  # name of the agent that runs there
         self._pending_tool_calls: dict[str, str] = {}  # task id to the id of the tool call it makes
-        self._pending_cause: dict[str, str] | None = None  # for the `_on_started` being called
+        self._pending_cause: LifecycleCause | None = None  # for the `_on_started` being called
 
     def _should_track(self, ns: Namespace) -> bool:
         """Whether the run with this namespace is followed."""
@@ -63,14 +78,8 @@ class NestedRunTransformer(StreamTransformer):
         """Learn from the event of a task; let any other pass."""
         if event["method"] != "tasks":
             return True
-        ns, task = tuple(event["params"]["namespace"]), event["params"]["data"]
-        if "result" in task:
-            for ended in self._pop_terminal_transitions(ns, task):
-                self._on_terminal(*ended)
-        else:
-            self._record_identity(ns, task)
-            self._record_pending_tool_calls(task)
-            self._handle_task_start(ns, task)
+        for ended in self._learn(event):
+            self._on_terminal(*ended)
         return False
 
     def finalize(self) -> None:
@@ -79,19 +88,27 @@ class NestedRunTransformer(StreamTransformer):
 
     def fail(self, err: BaseException) -> None:
         """Whatever still runs has ended with the run around it."""
-        match err:
-            case GraphDrained():
-                self._end_all("drained", None)
-            case GraphInterrupt():
-                self._end_all("interrupted", None)
-            case _:
-                self._end_all("failed", str(err))
+        self._end_all(*ending(err))
 
     def _end_all(self, status: SubgraphStatus, error: str | None) -> None:
         while self._open:
             ns = next(iter(self._open))
             del self._open[ns]
             self._on_terminal(ns, status, error)
+
+    def _learn(self, event: ProtocolEvent) -> list[Ended]:
+        """Take in the event of a task, and tell of the run that it may have started.
+
+        Returns:
+            The followed runs that have ended with it, of which nobody has been told yet.
+        """
+        ns, task = tuple(event["params"]["namespace"]), event["params"]["data"]
+        if "result" in task:
+            return self._pop_terminal_transitions(ns, task)
+        self._record_identity(ns, task)
+        self._record_pending_tool_calls(task)
+        self._handle_task_start(ns, task)
+        return []
 
     def _record_identity(self, ns: Namespace, task: dict[str, Any]) -> None:
         """Remember whose tasks these are: the first task of a namespace tells."""
@@ -121,8 +138,9 @@ class NestedRunTransformer(StreamTransformer):
         if task_id is not None:
             self._open[ns] = task_id
 
-    def _pop_terminal_transitions(self, ns: Namespace, task: dict[str, Any]) -> list[_Ended]:
+    def _pop_terminal_transitions(self, ns: Namespace, task: dict[str, Any]) -> list[Ended]:
         """The followed runs that end with this result, which are followed no longer."""
+        self._pending_tool_calls.pop(task.get("id", ""), None)
         ended = [run for run, task_id in self._open.items() if run[:-1] == ns and task_id == task.get("id")]
         for run in ended:
             del self._open[run]
@@ -138,47 +156,3 @@ class NestedRunTransformer(StreamTransformer):
 def _agent_of(task: dict[str, Any]) -> str | None:
     name: str | None = (task.get("metadata") or {}).get("lc_agent_name")
     return name
-
-
-class NestedRun:
-    """A nested run as its followers know it, before anything is read from it.
-
-    Attributes:
-        path: Its namespace.
-        graph_name: Name of the agent or node that runs.
-        trigger_call_id: Id of the task that runs it.
-        status: `started` until it ends.
-        error: Text of the error it failed with.
-    """
-
-    def __init__(
-        self,
-        mux: Any,
-        *,
-        path: Namespace,
-        graph_name: str | None = None,
-        trigger_call_id: str | None = None,
-    ) -> None:
-        """Know a run.
-
-        Args:
-            mux: Hands out its events.
-            path: See the class.
-            graph_name: See the class.
-            trigger_call_id: See the class.
-        """
-        self._mux = mux
-        self.path = path
-        self.graph_name = graph_name
-        self.trigger_call_id = trigger_call_id
-        self.status: SubgraphStatus = "started"
-        self.error: str | None = None
-        self._seen_terminal = False
-
-
-class SubgraphRunStream(NestedRun):
-    """A nested run of a synchronous run."""
-
-
-class AsyncSubgraphRunStream(NestedRun):
-    """A nested run of an asynchronous run."""

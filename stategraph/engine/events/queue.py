@@ -35,7 +35,7 @@ class StreamChannel(Generic[T]):
             ValueError: If `maxlen` is less than 1.
         """
         if maxlen is not None and maxlen < 1:
-            raise ValueError(f"StreamChannel takes maxlen=None or a positive maxlen, not {maxlen}")
+            raise ValueError(f"StreamChannel maxlen is a positive int or None, not {maxlen}")
         self.name = name
         self._maxlen = maxlen
         self._items: deque[tuple[int, T]] = deque()
@@ -55,7 +55,7 @@ class StreamChannel(Generic[T]):
         """
         if self._subscribed:
             if self._closed:
-                raise RuntimeError(f"StreamChannel {self.name or ''} is closed; nothing can be pushed to it")
+                raise RuntimeError("Cannot push to a closed StreamChannel" + (f": {self.name}" if self.name else ""))
             self._items.append((0 if self._mux is None else self._mux._next_push_seq(), item))
         if self._wire_fn is not None:
             self._wire_fn(item)
@@ -170,22 +170,29 @@ class StreamChannel(Generic[T]):
     def _is_idle(self) -> bool:
         return not self._items and not self._closed
 
+    # What the engine that drives the transformers calls.
+
     def _subscribe(self, *, is_async: bool) -> None:
+        """Become the reader, as iteration does."""
         if self._is_async is None:
-            raise TypeError("StreamChannel is not bound yet: it can be read once its transformer takes part in a run")
+            raise TypeError(
+                "StreamChannel has not been bound: it can be read once its transformer takes part in a run"
+            )
         if self._is_async is not is_async:
-            wanted, method = ("async for", "atee") if self._is_async else ("for", "tee")
-            raise TypeError(f"This StreamChannel is read with '{wanted}' or {method}(), as its run is driven")
+            mode, wanted, method = ("async", "async for", "atee") if self._is_async else ("sync", "for", "tee")
+            raise TypeError(f"StreamChannel is bound to {mode} mode, as its run: read it with '{wanted}' or {method}()")
         if self._subscribed:
-            raise RuntimeError("StreamChannel has a reader already; split it with tee() or atee() to share it")
+            raise RuntimeError("StreamChannel already has a subscriber; share it with tee() or atee()")
         self._subscribed = True
 
-    # What the engine that drives the transformers calls.
+    def _unsubscribe(self) -> None:
+        """Be the reader no longer; what has arrived stays for the next one."""
+        self._subscribed = False
 
     def _bind(self, *, is_async: bool) -> None:
         """Settle how it is read; once."""
         if self._is_async is not None:
-            raise RuntimeError("StreamChannel is bound already")
+            raise RuntimeError("StreamChannel is already bound")
         self._is_async = is_async
 
     def _bind_mux(self, mux: Any) -> None:

@@ -134,17 +134,21 @@ class StreamTransformer(ABC):
         except RuntimeError:
             coro.close()
             raise RuntimeError(
-                f"{type(self).__name__}.schedule() needs a running event loop. Stream the run asynchronously, and set "
-                "requires_async = True on the class so that a synchronous run refuses the transformer at its start."
+                f"{type(self).__name__}.schedule() requires a running event loop. Stream the run asynchronously, "
+                "and set requires_async = True on the class so that a synchronous run refuses it at its start."
             ) from None
         task = loop.create_task(coro if on_error == "raise" else _reported(coro))
-        tasks = self._scheduled_task_set()
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
+        self._scheduled_task_set().add(task)
+        task.add_done_callback(self._forget_unless_failed)
         return task
 
+    def _forget_unless_failed(self, task: asyncio.Task[Any]) -> None:
+        # One that failed early fails the run at its end all the same.
+        if task.cancelled() or task.exception() is None:
+            self._scheduled_task_set().discard(task)
+
     def _scheduled_task_set(self) -> set[asyncio.Task[Any]]:
-        """The unfinished tasks; made on first use because subclasses may skip the constructor."""
+        """The tasks that are not done or have failed; made on first use as subclasses may skip the constructor."""
         if self._scheduled is None:
             self._scheduled = set()
         return self._scheduled
