@@ -85,13 +85,13 @@ def child_manager(run: Any, tag: str | None = None) -> Any:
     for handler in run.inheritable_handlers:
         if handler not in handlers:
             handlers.append(handler)
-    inherited = list(run.inheritable_tags)
+    inherited = [own for own in run.inheritable_tags if own != tag]
     metadata = dict(run.inheritable_metadata)
     return kind(
         handlers=handlers,
         inheritable_handlers=handlers.copy(),
         parent_run_id=run.run_id,
-        tags=inherited.copy() if tag is None else [*(t for t in inherited if t != tag), tag],
+        tags=inherited.copy() if tag is None else [*inherited, tag],
         inheritable_tags=inherited,
         metadata=metadata,
         inheritable_metadata=metadata.copy(),
