@@ -246,7 +246,8 @@ class AsyncDriver:
         timeout = execution.engine.step_timeout
         deadline = None if timeout is None else self._loop.time() + timeout
         waiting = deque(task for task in tasks if not task.writes)
-        while (waiting or self._running or self._calls_open()) and end.error is None:
+        # A task may end while the reader of the last chunk takes its time; then it waits in the inbox.
+        while (waiting or self._running or self._inbox or self._calls_open()) and end.error is None:
             while waiting and len(self._running) < limit:
                 self._start(waiting.popleft())
             await self._next(deadline)
