@@ -13,6 +13,7 @@ PUBLIC = [
     "CachePolicy",
     "Command",
     "CompiledStateGraph",
+    "DeltaChannel",
     "Durability",
     "END",
     "EmptyInputError",
@@ -50,6 +51,7 @@ PUBLIC = [
     "get_store",
     "get_stream_writer",
     "interrupt",
+    "messages_delta_reducer",
     "push_message",
     "task",
 ]
@@ -76,6 +78,17 @@ def test_dir_lists_the_public_names() -> None:
 def test_importing_the_package_loads_no_room() -> None:
     code = (
         "import sys, stategraph; print(*sorted(m for m in sys.modules if m.startswith(('stategraph.', 'langchain'))))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_importing_the_builder_loads_no_engine_and_no_tracing_client() -> None:
+    code = (
+        "import sys\n"
+        "from stategraph import END, START, MessagesState, StateGraph\n"
+        "heavy = ('langchain_core.runnables.', 'langsmith', 'langgraph.checkpoint', 'stategraph.engine.engine')\n"
+        "print(*sorted(m for m in sys.modules if m.startswith(heavy)))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []

@@ -13,6 +13,7 @@ Rules
 from __future__ import annotations
 
 import copy
+import operator
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -96,9 +97,9 @@ class DeltaBook:
             writes: The writes, changed in place.
             task: Whose; what it has read of its own writes is forgotten if they changed.
         """
-        before = writes.copy()
+        before = writes.copy() if task is not None and task.fresh else None
         self._rules.identify(writes)
-        if task is not None and any(map(_differ, before, writes)):
+        if task is not None and before is not None and any(map(operator.is_not, before, writes)):
             task.fresh = None
 
     def carried(self, writes: list[Write]) -> None:
@@ -255,7 +256,3 @@ def store_in_full(
     state.bump(full, stored)
     # Reducers of delta channels may change a value in place, while the saver is still at work.
     return {name: rules.wrap(copy.copy(state.channels[name].get())) for name in full}
-
-
-def _differ(one: Any, other: Any) -> bool:
-    return one is not other
