@@ -45,7 +45,7 @@ class Status:
 
     output: tuple[Write, ...] = ()
     interrupts: tuple[Interrupt, ...] = ()
-    error: BaseException | None = None
+    error: Exception | None = None
 
     @property
     def waiting(self) -> tuple[Interrupt, ...]:
