@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Generic, Literal, cast, get_type_hints, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, cast, get_type_hints, overload
 
 from langchain_core.globals import get_debug
 from langchain_core.runnables import RunnableConfig
@@ -17,7 +17,7 @@ from langgraph.cache.base import BaseCache
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.store.base import BaseStore
 from pydantic import BaseModel
-from typing_extensions import Self, Unpack, deprecated
+from typing_extensions import Unpack, deprecated
 
 from stategraph.constants import (
     CACHE_NS_WRITES,
@@ -168,16 +168,12 @@ class StateGraphEngine(
         config_type = deprecated_kwargs.get("config_type", MISSING)
         if config_type is not MISSING:
             warnings.warn(
-                "`config_type` is deprecated and will be removed. "
-                "Please use `context_schema` instead.",
+                "`config_type` is deprecated and will be removed. Please use `context_schema` instead.",
                 category=LangGraphDeprecatedSinceV10,
                 stacklevel=2,
             )
             context_schema = context_schema or cast("type[ContextT]", config_type)
-        self.nodes = {
-            key: node.build() if isinstance(node, NodeBuilder) else node
-            for key, node in nodes.items()
-        }
+        self.nodes = {key: node.build() if isinstance(node, NodeBuilder) else node for key, node in nodes.items()}
         self.channels = channels if channels is not None else {}
         if not isinstance(self.channels.setdefault(TASKS, Topic(Send, accumulate=False)), Topic):
             raise ValueError(f"Channel '{TASKS}' is reserved and cannot be used in the graph.")
@@ -213,9 +209,7 @@ class StateGraphEngine(
         """The graph as the core reads it; compiled on first use."""
         program = self._program
         if program is None:
-            program = self._program = compile_program(
-                self.nodes, self.channels, self.input_channels
-            )
+            program = self._program = compile_program(self.nodes, self.channels, self.input_channels)
         return program
 
     def validate(self) -> Self:
@@ -248,9 +242,7 @@ class StateGraphEngine(
     def copy(self, update: dict[str, Any] | None = None) -> Self:
         """A graph with some attributes replaced."""
         attributes = {
-            k: v
-            for k, v in self.__dict__.items()
-            if k not in ("__orig_class__", "_serde_allowlist", "_program")
+            k: v for k, v in self.__dict__.items() if k not in ("__orig_class__", "_serde_allowlist", "_program")
         }
         attributes.update(update or {})
         return self._rebuilt(attributes)
@@ -263,9 +255,7 @@ class StateGraphEngine(
 
     def with_config(self, config: RunnableConfig | None = None, **kwargs: Any) -> Self:
         """A graph with further defaults for every run's config."""
-        return self.copy(
-            {"config": merge_configs(self.config, config, cast(RunnableConfig, kwargs))}
-        )
+        return self.copy({"config": merge_configs(self.config, config, cast(RunnableConfig, kwargs))})
 
     def get_name(self, suffix: str | None = None, *, name: str | None = None) -> str:
         """The graph's name, with a suffix for its schemas."""
@@ -414,7 +404,7 @@ class StateGraphEngine(
             collector.add(chunk)
         return collector.result()
 
-    def stream(
+    def stream(  # type: ignore[override]
         self,
         input: InputT | Command[Any] | None,
         config: RunnableConfig | None = None,
@@ -473,7 +463,7 @@ class StateGraphEngine(
         )
         yield from calls.follow(self._open(input, config, options))
 
-    async def astream(
+    async def astream(  # type: ignore[override]
         self,
         input: InputT | Command[Any] | None,
         config: RunnableConfig | None = None,
@@ -562,9 +552,7 @@ class StateGraphEngine(
             before: A checkpoint's config; only older ones are yielded.
             limit: The most to yield; None for all.
         """
-        yield from snapshots.get_state_history(
-            self, config, filter=filter, before=before, limit=limit
-        )
+        yield from snapshots.get_state_history(self, config, filter=filter, before=before, limit=limit)
 
     async def aget_state_history(
         self,
@@ -575,9 +563,7 @@ class StateGraphEngine(
         limit: int | None = None,
     ) -> AsyncIterator[StateSnapshot]:
         """As :meth:`get_state_history`."""
-        history = snapshots.aget_state_history(
-            self, config, filter=filter, before=before, limit=limit
-        )
+        history = snapshots.aget_state_history(self, config, filter=filter, before=before, limit=limit)
         async for snapshot in history:
             yield snapshot
 
@@ -614,9 +600,7 @@ class StateGraphEngine(
         """As :meth:`update_state`."""
         return await self.abulk_update_state(config, [[StateUpdate(values, as_node, task_id)]])
 
-    def bulk_update_state(
-        self, config: RunnableConfig, supersteps: Sequence[Sequence[StateUpdate]]
-    ) -> RunnableConfig:
+    def bulk_update_state(self, config: RunnableConfig, supersteps: Sequence[Sequence[StateUpdate]]) -> RunnableConfig:
         """Write several steps of updates to a thread's state, a checkpoint for each.
 
         Raises:
@@ -721,9 +705,7 @@ class StateGraphEngine(
 
         return draw.draw(self, config, xray=xray)
 
-    async def aget_graph(
-        self, config: RunnableConfig | None = None, *, xray: int | bool = False
-    ) -> Graph:
+    async def aget_graph(self, config: RunnableConfig | None = None, *, xray: int | bool = False) -> Graph:
         """As :meth:`get_graph`; subgraphs on other machines are asked at the same time."""
         from stategraph.engine import draw
 
@@ -752,13 +734,13 @@ class StateGraphEngine(
     def get_input_schema(self, config: RunnableConfig | None = None) -> type[BaseModel]:
         """The pydantic model of the input."""
         if isinstance(self.input_channels, str):
-            return super().get_input_schema(merge_configs(self.config, config))
+            return cast(type[BaseModel], super().get_input_schema(merge_configs(self.config, config)))
         return self._model("Input", self.input_channels or list(self.channels), "UpdateType")
 
     def get_output_schema(self, config: RunnableConfig | None = None) -> type[BaseModel]:
         """The pydantic model of the output."""
         if isinstance(self.output_channels, str):
-            return super().get_output_schema(merge_configs(self.config, config))
+            return cast(type[BaseModel], super().get_output_schema(merge_configs(self.config, config)))
         return self._model("Output", self.output_channels, "ValueType")
 
     def _model(self, suffix: str, names: Sequence[str], kind: str) -> type[BaseModel]:
@@ -782,15 +764,13 @@ class StateGraphEngine(
         return json_schema.context_json_schema(self.context_schema)
 
     @deprecated(
-        "`config_schema` is deprecated. "
-        "Use `get_context_jsonschema` for the relevant schema instead.",
+        "`config_schema` is deprecated. Use `get_context_jsonschema` for the relevant schema instead.",
         category=None,
     )
     def config_schema(self, *, include: Sequence[str] | None = None) -> type[BaseModel]:
         """The pydantic model of the config."""
         warnings.warn(
-            "`config_schema` is deprecated. "
-            "Use `get_context_jsonschema` for the relevant schema instead.",
+            "`config_schema` is deprecated. Use `get_context_jsonschema` for the relevant schema instead.",
             category=LangGraphDeprecatedSinceV10,
             stacklevel=2,
         )
