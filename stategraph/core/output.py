@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from stategraph.constants import ERROR, INTERRUPT, MISSING, NULL_TASK_ID, RESUME, RETURN, START, TASKS
+from stategraph.constants import INTERRUPT, MISSING, NULL_TASK_ID, RESUME, RETURN, START, TASKS
 from stategraph.core import status
 from stategraph.core.task import Task, Write
 from stategraph.errors import InvalidUpdateError
@@ -45,9 +45,7 @@ def command_writes(command: Command[Any]) -> Iterator[tuple[str, str, Any]]:
             yield NULL_TASK_ID, channel, value
 
 
-def input_writes(
-    channels: str | Sequence[str], value: Any, unknown: list[str]
-) -> list[Write]:
+def input_writes(channels: str | Sequence[str], value: Any, unknown: list[str]) -> list[Write]:
     """What the input of a run writes.
 
     Args:
@@ -90,14 +88,10 @@ def update_of(writes: Sequence[Write], keys: str | frozenset[str]) -> list[Any]:
     return [merged] if len(merged) == len(shown) else [{c: v} for c, v in shown]
 
 
-def updates(
-    task: Task, writes: Sequence[Write], keys: str | frozenset[str], cached: bool
-) -> dict[str, Any]:
+def updates(task: Task, writes: Sequence[Write], keys: str | frozenset[str], cached: bool) -> dict[str, Any]:
     """The ``updates`` chunk of a task that ended well."""
     entries = update_of(writes, keys)
-    chunk: dict[str, Any] = {
-        task.name: entries if len(entries) > 1 else entries[0] if entries else None
-    }
+    chunk: dict[str, Any] = {task.name: entries if len(entries) > 1 else entries[0] if entries else None}
     if cached:
         chunk["__metadata__"] = {"cached": cached}
     return chunk
@@ -110,10 +104,7 @@ def fold(writes: Iterable[Write]) -> dict[str, Any]:
         before = folded.get(channel)
         if before is None:
             folded[channel] = value
-        elif (
-            isinstance(before, dict)
-            and isinstance(before.get("$writes"), list)
-        ):
+        elif isinstance(before, dict) and isinstance(before.get("$writes"), list):
             before["$writes"].append(value)
         else:
             folded[channel] = {"$writes": [before, value]}

@@ -18,7 +18,7 @@ from typing import Any
 from stategraph.constants import MISSING
 
 
-class Keys(tuple[str, ...]):
+class Keys(tuple[str, ...]):  # noqa: SLOT001 (a base of variable size allows no slots)
     """Names that are read together; hashed once, as a tuple of 500 strings takes longer to hash than to read."""
 
     _hash: int

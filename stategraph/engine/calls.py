@@ -51,8 +51,7 @@ class Options:
 
 
 _DURING_AND_DURABILITY = (
-    "Cannot use both `checkpoint_during` and `durability` parameters. "
-    "Please use `durability` instead."
+    "Cannot use both `checkpoint_during` and `durability` parameters. Please use `durability` instead."
 )
 
 

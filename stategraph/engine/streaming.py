@@ -11,9 +11,9 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from langgraph.checkpoint.base import EXCLUDED_METADATA_KEYS
@@ -54,9 +54,7 @@ class Projector:
 
     __slots__ = ("_emit", "_execution", "_keys", "_results", "_updates", "modes", "ns")
 
-    def __init__(
-        self, execution: Execution, modes: frozenset[str], emit: Callable[[Chunk], None]
-    ) -> None:
+    def __init__(self, execution: Execution, modes: frozenset[str], emit: Callable[[Chunk], None]) -> None:
         """Args: modes: Those anybody reads; emit: Takes each chunk."""
         self._execution = execution
         self._emit = emit
@@ -98,7 +96,7 @@ class Projector:
             step = self._execution.machine.step
             wrapped = {
                 "step": step - 1 if mode == "checkpoints" else step,
-                "timestamp": datetime.now(timezone.utc).isoformat(),
+                "timestamp": datetime.now(UTC).isoformat(),
                 "type": kind,
                 "payload": payload,
             }
@@ -132,9 +130,7 @@ class Projector:
         }
         config = self._execution.configure(task)
         shown = {
-            key: value
-            for key, value in (config.get("metadata") or {}).items()
-            if key not in EXCLUDED_METADATA_KEYS
+            key: value for key, value in (config.get("metadata") or {}).items() if key not in EXCLUDED_METADATA_KEYS
         }
         tags = filter_to_user_tags(config.get("tags"))
         if tags is not None:

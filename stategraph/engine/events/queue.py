@@ -175,9 +175,7 @@ class StreamChannel(Generic[T]):
     def _subscribe(self, *, is_async: bool) -> None:
         """Become the reader, as iteration does."""
         if self._is_async is None:
-            raise TypeError(
-                "StreamChannel has not been bound: it can be read once its transformer takes part in a run"
-            )
+            raise TypeError("StreamChannel has not been bound: it can be read once its transformer takes part in a run")
         if self._is_async is not is_async:
             mode, wanted, method = ("async", "async for", "atee") if self._is_async else ("sync", "for", "tee")
             raise TypeError(f"StreamChannel is bound to {mode} mode, as its run: read it with '{wanted}' or {method}()")
