@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from stategraph.constants import START as START
     from stategraph.constants import TAG_HIDDEN as TAG_HIDDEN
     from stategraph.constants import TAG_NOSTREAM as TAG_NOSTREAM
+    from stategraph.core.channels.delta import DeltaChannel as DeltaChannel
     from stategraph.engine.asking import interrupt as interrupt
     from stategraph.engine.context import get_config as get_config
     from stategraph.engine.context import get_store as get_store
@@ -33,12 +34,13 @@ if TYPE_CHECKING:
     from stategraph.errors import NodeError as NodeError
     from stategraph.errors import NodeTimeoutError as NodeTimeoutError
     from stategraph.errors import UnknownInterruptError as UnknownInterruptError
+    from stategraph.graph.compiled import CompiledStateGraph as CompiledStateGraph
     from stategraph.graph.func import entrypoint as entrypoint
     from stategraph.graph.func import task as task
     from stategraph.graph.message import MessagesState as MessagesState
     from stategraph.graph.message import add_messages as add_messages
+    from stategraph.graph.message import messages_delta_reducer as messages_delta_reducer
     from stategraph.graph.message import push_message as push_message
-    from stategraph.graph.state import CompiledStateGraph as CompiledStateGraph
     from stategraph.graph.state import StateGraph as StateGraph
     from stategraph.types import CachePolicy as CachePolicy
     from stategraph.types import Command as Command
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
 
 _PUBLIC = {
     "constants": ("END", "START", "TAG_HIDDEN", "TAG_NOSTREAM"),
+    "core.channels.delta": ("DeltaChannel",),
     "engine.asking": ("interrupt",),
     "engine.context": ("get_config", "get_store", "get_stream_writer"),
     "engine.engine": ("StateGraphEngine",),
@@ -70,9 +73,10 @@ _PUBLIC = {
         "NodeTimeoutError",
         "UnknownInterruptError",
     ),
+    "graph.compiled": ("CompiledStateGraph",),
     "graph.func": ("entrypoint", "task"),
-    "graph.message": ("MessagesState", "add_messages", "push_message"),
-    "graph.state": ("CompiledStateGraph", "StateGraph"),
+    "graph.message": ("MessagesState", "add_messages", "messages_delta_reducer", "push_message"),
+    "graph.state": ("StateGraph",),
     "types": (
         "CachePolicy",
         "Command",

@@ -208,8 +208,10 @@ class State:
         if held is None:
             held = view.build(self.channels)
         values = held.copy()
+        first = False
         for name, channel in overlay.items():
             if name in view.cells:
+                first = first or name not in held
                 values[name] = channel.value
         for name in view.others:
             channel = overlay.get(name)
@@ -221,7 +223,7 @@ class State:
                 del values[name]
         for name in view.managed:
             values[name] = self.program.managed[name].get(task)
-        if len(values) > len(held):  # a first value, in the overlay, is to stand in its place
+        if first:  # a first value went to the end, and is to stand in its place
             return {name: values[name] for name in keys if name in values}
         return values
 
@@ -304,8 +306,7 @@ class State:
         """As :meth:`apply` for a step of one task, the short way if it wrote each channel once."""
         writes, program = task.writes, self.program
         if (
-            task.fresh is not None
-            or self._active
+            self._active
             or self._next_version is not count_up
             or program.reacts_to_consume
             or program.reacts_to_finish
@@ -323,7 +324,7 @@ class State:
                 mine[name] = versions[name]
         before = channels.raised
         raised = channels.raised = {}
-        signals, specs = program.signals, program.specs
+        signals, specs, fresh = program.signals, program.specs, task.fresh
         updated: set[str] = set()
         for name, value in writes:
             if name in signals:
@@ -331,8 +332,12 @@ class State:
                 updated.add(name)
                 versions[name] = version
             elif name in specs:
-                channel = channels[name]
-                changed = channel.update((value,))
+                if fresh is not None and name in fresh and fresh[name][0] == 1:
+                    _, channel, changed = fresh[name]
+                    channels[name] = channel
+                else:
+                    channel = channels[name]
+                    changed = channel.update((value,))
                 if self._views and name in program.cells:
                     for view in self._views.values():
                         view.note(name, channel.value)  # type: ignore[attr-defined]

@@ -7,5 +7,3 @@ async, which share everything that is not `await`.
 It must never know how a graph is authored (schemas, builders, decorators), and it must not decide what a step does to
 the state or what runs next: that is the core's.
 """
-
-from stategraph.engine import adoption as _adoption  # noqa: F401 (importing it is what it is for)

@@ -1,7 +1,7 @@
 """Where our classes meet langchain and `langgraph-checkpoint`.
 
-The rooms below must not import those packages. Importing this module, which happens with the engine and so before any
-graph exists, tells them what they need: the families that outsiders look for, and what the names in annotations mean.
+The rooms below must not import those packages. Importing this module, which happens before any graph or task exists,
+tells them what they need: the families that outsiders look for, and what the names in annotations mean.
 """
 
 from typing import Any, Final, get_type_hints

@@ -22,6 +22,7 @@ from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.store.base import BaseStore
 
 from stategraph.constants import CONF, CONFIG_KEY_RUNTIME
+from stategraph.engine import adoption as _adoption  # noqa: F401 (importing it is what it is for)
 from stategraph.types import StreamWriter
 
 P = ParamSpec("P")
@@ -99,7 +100,7 @@ def run_in_context(config: RunnableConfig, func: Callable[P, T], /, *args: P.arg
 
 
 @coroutine
-def await_in_context(context: Context, coro: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
+def await_in_context(context: Context, coro: Coroutine[Any, Any, T], awaited: Any = None) -> Generator[Any, Any, T]:
     """Await a coroutine that runs in `context`, without a task of its own.
 
     Cancellation and exceptions pass through. The current asyncio task stays the caller's, so timeouts and cancel
@@ -107,16 +108,20 @@ def await_in_context(context: Context, coro: Coroutine[Any, Any, T]) -> Generato
 
     Args:
         context: Entered for every step of the coroutine, and only then.
-        coro: A coroutine that has not been started.
+        coro: The coroutine.
+        awaited: What a coroutine that was started in `context` waits for; None for one that has not been started.
 
     Returns:
         What the coroutine returns.
     """
     step: Callable[..., Any] = coro.send
     payload: Any = None
+    begun = awaited is not None
     try:
         while True:
-            awaited = context.run(step, payload)
+            if not begun:
+                awaited = context.run(step, payload)
+            begun = False
             try:
                 payload = yield awaited
                 step = coro.send

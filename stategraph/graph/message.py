@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
-from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
 from langchain_core.messages import AnyMessage, BaseMessageChunk, MessageLikeRepresentation, convert_to_messages
 from typing_extensions import TypedDict, deprecated
 
 from stategraph.constants import CONF, CONFIG_KEY_SEND
-from stategraph.engine import context
 from stategraph.engine.message_delta import messages_delta_reducer
 from stategraph.graph.reducers import REMOVE_ALL_MESSAGES, Messages, add_messages
 from stategraph.graph.state import StateGraph
 from stategraph.warnings import LangGraphDeprecatedSinceV10
+
+if TYPE_CHECKING:
+    from langchain_core.callbacks import BaseCallbackHandler
 
 __all__ = (
     "REMOVE_ALL_MESSAGES",
@@ -68,6 +69,8 @@ def push_message(
         ValueError: If the message has no id.
         RuntimeError: If no node is running here.
     """
+    from stategraph.engine import context  # with the engine 450 ms; whoever is inside a node has it
+
     config = context.get_config()
     pushed = convert_to_messages([message])[0]
     if pushed.id is None:
@@ -83,6 +86,8 @@ def push_message(
 
 
 def _handlers(callbacks: Any) -> Iterable[BaseCallbackHandler]:
+    from langchain_core.callbacks import BaseCallbackManager  # 100 ms; here because the engine has it
+
     if isinstance(callbacks, BaseCallbackManager):
         return callbacks.handlers
     return callbacks or ()

@@ -59,23 +59,6 @@ class StateNodeSpec(Generic[NodeInputT, ContextT]):
     trace_policy: TracePolicy | None = None
 
 
-@dataclass(slots=True)
-class NodeDefaults:
-    """Policies for nodes that do not bring their own.
-
-    Attributes:
-        retry_policy: For all nodes.
-        cache_policy: For all but error handlers: the same input may have failed for another reason.
-        error_handler: For all but error handlers, which never handle their own failures.
-        timeout: For all nodes.
-    """
-
-    retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None
-    cache_policy: CachePolicy[Any] | None = None
-    error_handler: StateNode[Any, Any] | None = None
-    timeout: TimeoutPolicy | None = None
-
-
 def node_name(node: Any) -> str:
     """The name a node gets when its author gives none: that of the function, or of its class."""
     return str(getattr(node, "__name__", type(node).__name__))

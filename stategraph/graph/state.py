@@ -13,22 +13,16 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, cast, overload
 
-from langchain_core.runnables import Runnable
 from typing_extensions import Unpack
 
 from stategraph.constants import END, START
 from stategraph.core.channels.base import BaseChannel
 from stategraph.core.channels.ephemeral import EphemeralValue
 from stategraph.core.channels.last_value import LastValue
-from stategraph.engine import allowlist
-from stategraph.engine.callable import coerce_to_runnable
 from stategraph.engine.managed import ManagedValueSpec
 from stategraph.graph import schema as schemas
 from stategraph.graph import validate
-from stategraph.graph.branch import BranchSpec
-from stategraph.graph.compiled import CompiledStateGraph
-from stategraph.graph.hints import NodeHints, node_hints
-from stategraph.graph.node import NodeDefaults, StateNode, StateNodeSpec, node_name
+from stategraph.graph.defaults import NodeDefaults
 from stategraph.graph.renamed import renamed_argument
 from stategraph.types import (
     All,
@@ -42,19 +36,25 @@ from stategraph.types import (
 )
 from stategraph.typing import ContextT, InputT, NodeInputT, OutputT, StateT
 
-if TYPE_CHECKING:  # the engine alone may import the checkpoint package
-    from stategraph.engine.ports import BaseCache, BaseStore
+if TYPE_CHECKING:  # the engine alone may import the checkpoint package, and `assembly` says why it is not imported yet
+    from langchain_core.runnables import Runnable
 
-__all__ = ("CompiledStateGraph", "StateGraph")
+    from stategraph.engine.ports import BaseCache, BaseStore
+    from stategraph.graph.assembly import BranchSpec, CompiledStateGraph, StateNodeSpec
+    from stategraph.graph.hints import NodeHints
+    from stategraph.graph.node import StateNode
+
+    Router = (
+        Callable[..., Hashable | Sequence[Hashable]]
+        | Callable[..., Awaitable[Hashable | Sequence[Hashable]]]
+        | Runnable[Any, Hashable | Sequence[Hashable]]
+    )
+
+__all__ = ("StateGraph",)
 
 logger = logging.getLogger(__name__)
 
 AnyChannel = BaseChannel[Any, Any, Any]
-Router = (
-    Callable[..., Hashable | Sequence[Hashable]]
-    | Callable[..., Awaitable[Hashable | Sequence[Hashable]]]
-    | Runnable[Any, Hashable | Sequence[Hashable]]
-)
 
 DEFAULT_ERROR_HANDLER: Final = "__default_error_handler__"
 
@@ -274,6 +274,8 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         Raises:
             ValueError: The name is taken, reserved, or has a reserved character.
         """
+        from stategraph.graph import assembly  # 450 ms, of the first node only; here and below
+
         retry_policy = renamed_argument(kwargs, "retry", "retry_policy", retry_policy)
         input_schema = renamed_argument(kwargs, "input", "input_schema", input_schema)
         name, work = self._named(node, action)
@@ -283,8 +285,8 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         validate.node_name(name)
         hinted = self._hints_of(work)
         chosen = input_schema or hinted.input_schema
-        spec: StateNodeSpec[Any, ContextT] = StateNodeSpec(
-            coerce_to_runnable(work, name=name, trace=False),
+        spec: StateNodeSpec[Any, ContextT] = assembly.StateNodeSpec(
+            assembly.coerce_to_runnable(work, name=name, trace=False),
             metadata,
             input_schema=chosen or self.state_schema,
             retry_policy=retry_policy,
@@ -305,11 +307,13 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         return self
 
     def _named(self, node: Any, action: Any) -> tuple[str, Any]:
+        from stategraph.graph import assembly
+
         if isinstance(node, str):
             if action is None:
                 raise RuntimeError(f"Node '{node}' has a name and nothing to run: pass add_node(name, action)")
             return node, action
-        name = node.get_name() if isinstance(node, Runnable) else node_name(node)
+        name = assembly.name_of(node)
         if name is None:
             raise ValueError(f"{node!r} has no name of its own: pass add_node(name, action)")
         return name, node
@@ -318,7 +322,9 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         # Keyed by identity, with the action kept alive beside the hints: an action need not be hashable.
         known = self._hints.get(id(action))
         if known is None:
-            known = self._hints[id(action)] = (action, node_hints(action))
+            from stategraph.graph import assembly
+
+            known = self._hints[id(action)] = (action, assembly.node_hints(action))
         return known[1]
 
     def _warn_if_compiled(self, what: str) -> None:
@@ -372,11 +378,13 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
             ValueError: The node has a router of that name already.
         """
         self._warn_if_compiled("an edge")
-        router = coerce_to_runnable(cast(Any, path), name=None, trace=True)
+        from stategraph.graph import assembly
+
+        router = assembly.coerce_to_runnable(cast(Any, path), name=None, trace=True)
         name = router.name or "condition"
         if name in self.branches[source]:
             raise ValueError(f"Node '{source}' has a router called `{name}` already: give this one another name")
-        spec = BranchSpec.from_path(router, path_map, infer_schema=True)
+        spec = assembly.BranchSpec.from_path(router, path_map, infer_schema=True)
         self.branches[source][name] = spec
         if spec.input_schema is not None:
             self._add_schema(spec.input_schema)
@@ -397,11 +405,13 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         Raises:
             ValueError: There are no nodes, or two have the same name.
         """
+        from stategraph.graph import assembly
+
         if not nodes:
             raise ValueError("A sequence needs at least one node")
         previous: str | None = None
         for item in nodes:
-            name, node = item if isinstance(item, tuple) and len(item) == 2 else (node_name(item), item)
+            name, node = item if isinstance(item, tuple) and len(item) == 2 else (assembly.node_name(item), item)
             if name in self.nodes:
                 raise ValueError(
                     f"There is a node called `{name}` already. Of two nodes with one name, pass one as a pair of "
@@ -488,12 +498,14 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
             ValueError: The graph has no beginning, or something names a node that does not exist.
             TypeError: The checkpointer is none.
         """
+        from stategraph.graph import assembly
+
         checkpointer = ensure_valid_checkpointer(checkpointer)
-        storable = allowlist.for_schemas(self._all_schemas(), self.channels)
+        storable = assembly.allowlist.for_schemas(self._all_schemas(), self.channels)
         before, after = interrupt_before or (), interrupt_after or ()
         self.validate(interrupt=[node for nodes in (before, after) if nodes != "*" for node in nodes])
         specs = self._specs_with_defaults()
-        compiled = CompiledStateGraph[StateT, ContextT, InputT, OutputT](
+        compiled = assembly.CompiledStateGraph[StateT, ContextT, InputT, OutputT](
             builder=self,
             schema_to_mapper={},
             context_schema=self.context_schema,
@@ -503,7 +515,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
             stream_mode="updates",
             output_channels=_readable(self.schemas[self.output_schema], self.managed),
             stream_channels=_readable(self.channels, self.managed),
-            checkpointer=allowlist.apply(checkpointer, storable),
+            checkpointer=assembly.allowlist.apply(checkpointer, storable),
             interrupt_before_nodes=before,
             interrupt_after_nodes=after,
             auto_validate=False,
@@ -568,8 +580,10 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
 
 
 def _handler(node: StateNode[Any, Any], name: str, input_schema: type[Any]) -> StateNodeSpec[Any, Any]:
-    return StateNodeSpec(
-        coerce_to_runnable(cast(Any, node), name=name, trace=False),
+    from stategraph.graph import assembly
+
+    return assembly.StateNodeSpec(
+        assembly.coerce_to_runnable(cast(Any, node), name=name, trace=False),
         metadata=None,
         input_schema=input_schema,
         retry_policy=None,

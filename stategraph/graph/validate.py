@@ -6,11 +6,13 @@ Each error names the node or the edge, what is wrong with it, and what would be 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from stategraph.constants import END, NS_END, NS_SEP, START
-from stategraph.graph.branch import BranchSpec
-from stategraph.graph.node import StateNodeSpec
+
+if TYPE_CHECKING:  # they name langchain's runnables
+    from stategraph.graph.branch import BranchSpec
+    from stategraph.graph.node import StateNodeSpec
 
 _SEPARATORS: Final = (NS_SEP, NS_END)
 

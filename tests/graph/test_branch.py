@@ -106,7 +106,7 @@ def test_a_router_sees_the_fresh_state_and_what_else_the_node_returned() -> None
     scope = Scope({"at": "fresh"})
     writer(router).write_into({"at": "stale", "extra": 1}, scope)
     assert seen == [{"at": "fresh", "extra": 1}]
-    assert scope.reads == [(["at"], True)]
+    assert scope.reads == [(("at",), True)]
 
 
 def test_a_router_with_a_schema_of_its_own_sees_that_alone() -> None:

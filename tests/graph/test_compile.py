@@ -14,7 +14,8 @@ from stategraph.engine.node import DEFAULT_BOUND, NodeBuilder, PregelNode
 from stategraph.engine.write import SKIP_WRITE, ChannelWrite, ChannelWriteEntry, assemble
 from stategraph.errors import InvalidUpdateError
 from stategraph.graph import migrate
-from stategraph.graph.state import CompiledStateGraph, StateGraph
+from stategraph.graph.compiled import CompiledStateGraph
+from stategraph.graph.state import StateGraph
 from stategraph.types import Send
 
 
@@ -117,11 +118,11 @@ def test_signatures_are_read_when_nodes_are_added_and_never_at_compile_time(monk
 
 
 def test_one_function_as_many_nodes_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from stategraph.graph import state
+    from stategraph.graph import assembly
 
     looked: list[Any] = []
-    inner = state.node_hints
-    monkeypatch.setattr(state, "node_hints", lambda action: looked.append(action) or inner(action))
+    inner = assembly.node_hints
+    monkeypatch.setattr(assembly, "node_hints", lambda action: looked.append(action) or inner(action))
     builder = StateGraph(State)
     for number in range(10):
         builder.add_node(f"n{number}", nothing)

@@ -1,0 +1,35 @@
+"""What a builder needs of the engine: to take nodes and routers, and to make a graph that runs.
+
+It is apart from the builder because importing the engine imports langchain's runnables and, with them, its tracing
+client: 450 of the 650 ms that `import langgraph.graph` would take. The builder imports this module when it is given its
+first node.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from langchain_core.runnables import Runnable
+
+from stategraph.engine import allowlist
+from stategraph.engine.callable import coerce_to_runnable
+from stategraph.graph.branch import BranchSpec
+from stategraph.graph.compiled import CompiledStateGraph
+from stategraph.graph.hints import node_hints
+from stategraph.graph.node import StateNodeSpec, node_name
+
+__all__ = (
+    "BranchSpec",
+    "CompiledStateGraph",
+    "StateNodeSpec",
+    "allowlist",
+    "coerce_to_runnable",
+    "name_of",
+    "node_hints",
+    "node_name",
+)
+
+
+def name_of(node: Any) -> str | None:
+    """What a node that was added without a name is called: what its Runnable, function or class is called."""
+    return node.get_name() if isinstance(node, Runnable) else node_name(node)
