@@ -237,6 +237,7 @@ class Execution:
         runtime: Runtime[Any] = Runtime(
             context=coerce_context(self.engine.context_schema, request.context),
             store=self.store,
+            stream_writer=_to_nobody,
             server_info=server_info_from(self.config),
             control=request.control or parent.control or RunControl(),
         )
@@ -603,6 +604,10 @@ class Execution:
     def output(self) -> Any:
         """The run's result."""
         return self.machine.state.read(self.output_keys)
+
+
+def _to_nobody(_: Any) -> None:
+    """What nodes write to where nobody reads; not the default, which would leave the caller's writer in place."""
 
 
 def _not_running(*_: Any, **__: Any) -> Any:
