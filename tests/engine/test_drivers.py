@@ -264,6 +264,40 @@ def test_an_error_handler_takes_over(driver: Any) -> None:
     assert driver.invoke(builder.compile(), {})["log"] == ["fail: KeyError", "after"]
 
 
+def test_a_handler_that_is_done_does_not_run_again_on_resume(driver: Any) -> None:
+    ran: list[str] = []
+    handled = threading.Event()
+    broken = True
+
+    def fail(state: State) -> State:
+        raise KeyError("lost")
+
+    def handle(state: State, error: NodeError) -> State:
+        ran.append("handle")
+        handled.set()
+        return {"log": ["handled"]}
+
+    def bad(state: State) -> State:
+        assert handled.wait(WAIT_S)
+        # The handler has returned; give the driver the time to take its result in.
+        threading.Event().wait(0.05)
+        if broken:
+            raise ValueError("as planned")
+        return {"log": ["bad"]}
+
+    builder = StateGraph(State)
+    builder.add_node("fail", fail, error_handler=handle)
+    builder.add_node("bad", bad)
+    builder.add_edge(START, "fail")
+    builder.add_edge(START, "bad")
+    graph = builder.compile(checkpointer=InMemorySaver())
+    with pytest.raises(ValueError, match="as planned"):
+        driver.invoke(graph, {"log": []}, THREAD)
+    broken = False
+    assert sorted(driver.invoke(graph, None, THREAD)["log"]) == ["bad", "handled"]
+    assert ran == ["handle"]
+
+
 def test_the_recursion_limit_is_an_error_with_a_code(driver: Any) -> None:
     builder = StateGraph(State).add_node("again", note("x")).add_edge(START, "again").add_edge("again", "again")
     with pytest.raises(GraphRecursionError, match="GRAPH_RECURSION_LIMIT"):
