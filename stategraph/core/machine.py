@@ -1,10 +1,10 @@
-"""The run of a graph as a machine: told what happened, it says what to do next.
+r"""The run of a graph as a machine: told what happened, it says what to do next.
 
 The walk of a run, by status (``TRANSITIONS`` is the same as a table)::
 
     loading --start--> planning --plan--> stepping --advance--> planning ...
-                                    \\--> done | out_of_steps | draining | interrupt_before
-                                            advance \\--> interrupt_after
+                                    \--> done | out_of_steps | draining | interrupt_before
+                                            advance \--> interrupt_after
 
 Rules
 -----
@@ -20,9 +20,8 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, Literal
 
 from stategraph.constants import (
     ERROR,
@@ -36,13 +35,25 @@ from stategraph.constants import (
     TASKS,
 )
 from stategraph.core import checkpoint as checkpoints
-from stategraph.core import output, status
-from stategraph.core.delta_book import DeltaBook, Rules
+from stategraph.core import output, starting, status
+from stategraph.core.delta_book import DeltaBook
+from stategraph.core.effects import (
+    CheckpointReached,
+    Effect,
+    PausedBare,
+    SaveCheckpoint,
+    SaveWrites,
+    TaskSettled,
+    TasksPlanned,
+    ValuesChanged,
+)
 from stategraph.core.plan import Planner
 from stategraph.core.program import Program
-from stategraph.core.state import NextVersion, State, count_up
+from stategraph.core.settings import Settings
+from stategraph.core.starting import Start, Thread
+from stategraph.core.state import State, count_up
 from stategraph.core.task import Call, IdMaker, Task, Write
-from stategraph.errors import EmptyInputError, NodeError, UnknownInterruptError
+from stategraph.errors import EmptyInputError, NodeError
 from stategraph.types import Command, Send
 
 Status = Literal[
@@ -74,164 +85,6 @@ _SPECIAL_SLOTS = frozenset((ERROR, INTERRUPT, RESUME, "__scheduled__"))
 """Writes that savers keep once per task; a later one replaces an earlier one."""
 
 
-# -- facts and requests, as the driver finds them in the outbox -------------
-
-
-class SaveWrites(NamedTuple):
-    """Request: record writes of a task for the checkpoint ``checkpoint_id``."""
-
-    checkpoint_id: str
-    task_id: str
-    writes: Sequence[Write]
-    path_key: str
-
-
-class SaveCheckpoint(NamedTuple):
-    """Request: store a checkpoint as the child of ``parent_id`` (None: the first)."""
-
-    parent_id: str | None
-    checkpoint: checkpoints.Checkpoint
-    metadata: dict[str, Any]
-    new_versions: dict[str, Any]
-
-
-class ValuesChanged(NamedTuple):
-    """Fact: the output channels changed; they still hold these values."""
-
-
-class CheckpointReached(NamedTuple):
-    """Fact: a step's checkpoint is made and the next tasks are known."""
-
-
-class TasksPlanned(NamedTuple):
-    """Fact: these tasks are about to run."""
-
-    tasks: Sequence[Task]
-
-
-class TaskSettled(NamedTuple):
-    """Fact: a task ended, with these writes; ``cached`` if it did not run for them."""
-
-    task: Task
-    writes: Sequence[Write]
-    cached: bool
-
-
-class PausedBare(NamedTuple):
-    """Fact: the run paused at a breakpoint, which asks nothing."""
-
-
-Effect = (
-    SaveWrites
-    | SaveCheckpoint
-    | ValuesChanged
-    | CheckpointReached
-    | TasksPlanned
-    | TaskSettled
-    | PausedBare
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """What the run's listeners want to hear."""
-
-    values: bool = False
-    settled: bool = False
-    planned: bool = False
-    checkpoints: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Thread:
-    """What a run starts from.
-
-    Attributes:
-        checkpoint: The loaded checkpoint, or an empty one.
-        metadata: Its metadata; ``{"step": -2}`` for an empty one.
-        parent_id: Id of the checkpoint before it, or None.
-        pending: The writes recorded after it, by task id.
-        stored_id: Its id if a saver returned it (or the id the run named in
-            vain); the next checkpoint's parent.
-        addressed: Whether the run named this checkpoint rather than the latest.
-        superseded: Whether the thread has moved past it.
-        found: Whether a saver returned the checkpoint.
-        histories: By channel what the saver found of those that the checkpoint
-            does not hold.
-    """
-
-    checkpoint: checkpoints.Checkpoint
-    metadata: dict[str, Any]
-    parent_id: str | None = None
-    pending: status.Pending = field(default_factory=dict)
-    stored_id: str | None = None
-    addressed: bool = False
-    superseded: bool = False
-    found: bool = False
-    histories: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How a run behaves; decided before it starts.
-
-    Attributes:
-        ns: Namespace of the run's graph within the thread; "" for a root.
-        nested: Whether the run is a node of another run.
-        saves: When checkpoints are stored: never, at each step, or at the end.
-        limit: The most steps to run.
-        output_keys: Channels that make up the output.
-        stream_keys: Channels shown as the state.
-        interrupt_before: Nodes to pause before; "*" for all.
-        interrupt_after: Nodes to pause after; "*" for all.
-        parents: Checkpoint ids of the enclosing runs by namespace.
-        new_id: Gives the id of a new checkpoint for a step's number.
-        now: Gives the time as ISO 8601.
-        next_version: The saver's version rule; None counts up.
-        strict_resume: Refuse answers that no waiting interrupt matches.
-        watch: What listeners want to hear.
-        parent: The task whose node the run is, or None.
-        deltas: What keeping delta channels takes; None if the program has none.
-    """
-
-    ns: str
-    nested: bool
-    saves: Literal["never", "step", "exit"]
-    limit: int
-    output_keys: str | Sequence[str]
-    stream_keys: str | Sequence[str]
-    interrupt_before: Literal["*"] | Sequence[str]
-    interrupt_after: Literal["*"] | Sequence[str]
-    parents: dict[str, str]
-    new_id: Callable[[int], str]
-    now: Callable[[], str]
-    next_version: NextVersion | None
-    strict_resume: bool
-    watch: Watch
-    parent: Task | None
-    deltas: Rules | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """How a run begins.
-
-    Attributes:
-        input: The caller's input: a value, a ``Command``, or None to continue.
-        resuming: Whether an enclosing run said that this one continues; None
-            if there is none to say so.
-        same_run: Whether the loaded checkpoint was made by the run of the same id.
-        own_checkpoint_named: Whether the caller named this namespace's checkpoint.
-        resume_map: Answers by interrupt id handed down by an enclosing run.
-    """
-
-    input: Any
-    resuming: bool | None = None
-    same_run: bool = False
-    own_checkpoint_named: bool = False
-    resume_map: dict[str, Any] | None = None
-
-
 class Machine:
     """One run of a program.
 
@@ -250,13 +103,13 @@ class Machine:
 
     __slots__ = (
         "_book",
+        "_fresh",
         "_ids",
         "_output_set",
+        "_plain",
         "_planner",
         "_previous_versions",
-        "_fresh",
         "_quiet",
-        "_plain",
         "_tells_settled",
         "_unrecorded",
         "_unsaved",
@@ -285,9 +138,7 @@ class Machine:
         "values_seen",
     )
 
-    def __init__(
-        self, program: Program, thread: Thread, settings: Settings, id_prefix: str
-    ) -> None:
+    def __init__(self, program: Program, thread: Thread, settings: Settings, id_prefix: str) -> None:
         """Args: id_prefix: 20 random hexadecimal digits for the ids of unsaved tasks."""
         self.program = program
         self.thread = thread
@@ -297,9 +148,7 @@ class Machine:
         self.parent_id = thread.parent_id
         self.stored_id = thread.stored_id
         self.pending = thread.pending
-        self.state = State(
-            program, self.checkpoint, settings.next_version or count_up, thread.histories
-        )
+        self.state = State(program, self.checkpoint, settings.next_version or count_up, thread.histories)
         self._previous_versions = dict(self.state.versions)
         self.step: int = thread.metadata["step"] + 1
         self.stop = self.step + settings.limit + 1
@@ -322,9 +171,7 @@ class Machine:
         self._written: set[str] = set()
         # Whether planning needs to look at nothing but the tasks themselves.
         watch = settings.watch
-        self._quiet = not (
-            settings.interrupt_before or watch.planned or watch.checkpoints or settings.deltas
-        )
+        self._quiet = not (settings.interrupt_before or watch.planned or watch.checkpoints or settings.deltas)
         # Whether a lone task need not be recorded: nothing can cut in before its step is applied.
         self._unrecorded = settings.saves == "never"
         self._plain = self._quiet and self._unrecorded and not settings.interrupt_after
@@ -363,8 +210,9 @@ class Machine:
         command = start.input if isinstance(start.input, Command) else None
         loaded = self.checkpoint.get("updated_channels")
         self.updated = set(loaded) if loaded else None
-        self.resuming = self._is_resuming(start, command)
-        travelling = self._is_travelling(start, command)
+        nested, addressed = self.settings.nested, self.thread.addressed
+        self.resuming = bool(self.state.versions) and starting.is_resuming(start, nested=nested)
+        travelling = starting.is_travelling(start, addressed=addressed, nested=nested)
         self.replaying = travelling or self.thread.superseded
         self._planner.resume_map = start.resume_map
         if travelling:
@@ -400,26 +248,6 @@ class Machine:
             return self.parent_id
         return str(self.checkpoint["id"])
 
-    def _is_resuming(self, start: Start, command: Command[Any] | None) -> bool:
-        if not self.state.versions:
-            return False
-        if start.resuming is not None:
-            return start.resuming
-        return (
-            start.input is None
-            or command is not None
-            or (start.same_run and not self.settings.nested)
-        )
-
-    def _is_travelling(self, start: Start, command: Command[Any] | None) -> bool:
-        """Whether the run replays from a checkpoint instead of answering at it."""
-        if not self.thread.addressed:
-            return False
-        if self.settings.nested and start.own_checkpoint_named:
-            return True
-        answers = command is not None and command.resume is not None
-        return not (answers or start.resuming)
-
     def _drop_pending(self, channel: str) -> None:
         for task_id in list(self.pending):
             kept = [w for w in self.pending[task_id] if w[0] != channel]
@@ -429,7 +257,7 @@ class Machine:
                 del self.pending[task_id]
 
     def _take_command(self, command: Command[Any], forks: bool) -> None:
-        by_id = command.resume is not None and self._check_resume(command.resume)
+        by_id = command.resume is not None and self._take_answers(command.resume)
         writes: dict[str, list[Write]] = {}
         for task_id, channel, value in output.command_writes(command):
             if not (by_id and channel == RESUME):
@@ -448,45 +276,16 @@ class Machine:
                 if self._book is not None and task_id == NULL_TASK_ID:
                     self._book.commanded(task_writes)
 
-    def _check_resume(self, answers: Any) -> bool:
-        """Check a resume value; returns whether it names interrupts by id."""
-        if self.settings.saves == "never":
+    def _take_answers(self, answers: Any) -> bool:
+        """Take a resume value that names interrupts by id; returns whether it does."""
+        settings = self.settings
+        if settings.saves == "never":
             raise RuntimeError("Cannot use Command(resume=...) without checkpointer")
-        strict = (
-            self.settings.strict_resume
-            and not self.settings.nested
-            and not self.thread.superseded
-        )
-        waiting = status.waiting_ids(self.pending)
-        if isinstance(answers, dict) and all(map(is_interrupt_id, answers)):
-            unknown = sorted(answers.keys() - waiting)
-            if strict and not answers:
-                raise UnknownInterruptError(
-                    "The resume map names no interrupt",
-                    reason="empty_map",
-                    pending_ids=sorted(waiting),
-                )
-            if strict and unknown:
-                raise UnknownInterruptError(
-                    f"Unknown or already-consumed interrupt: {unknown[0]}",
-                    reason="not_pending",
-                    interrupt_ids=unknown,
-                    pending_ids=sorted(waiting),
-                )
+        strict = settings.strict_resume and not settings.nested and not self.thread.superseded
+        by_id = starting.names_interrupts(answers, self.pending, strict=strict)
+        if by_id:
             self._planner.resume_map = answers
-            return True
-        if len(waiting) > 1:
-            message = (
-                "When there are multiple pending interrupts, you must specify the interrupt id "
-                "when resuming. Docs: https://docs.langchain.com/oss/python/langgraph/interrupts"
-                "#handling-multiple-interrupts."
-            )
-            if strict:
-                raise UnknownInterruptError(
-                    message, reason="ambiguous", pending_ids=sorted(waiting)
-                )
-            raise RuntimeError(message)
-        return False
+        return by_id
 
     @property
     def resume_map(self) -> dict[str, Any] | None:
@@ -645,9 +444,7 @@ class Machine:
         if not name or name not in self.program.nodes:
             return None
         self._sync_planner()
-        task = self._planner.handler(
-            failed, self.program.nodes[name], NodeError(node=failed.name, error=error)
-        )
+        task = self._planner.handler(failed, self.program.nodes[name], NodeError(node=failed.name, error=error))
         if task is not None:
             self.tasks[task.id] = task
             if not self.replaying:
@@ -679,12 +476,7 @@ class Machine:
                 break
         else:
             writes.append((NO_WRITES, None))
-        if (
-            self._unrecorded
-            and self._quiet
-            and len(self.tasks) == 1
-            and task.call is None
-        ):
+        if self._unrecorded and self._quiet and len(self.tasks) == 1 and task.call is None:
             if self.settings.watch.settled and not (task.node is not None and task.node.hidden):
                 self.outbox.append(TaskSettled(task, writes, False))
             return
@@ -722,9 +514,7 @@ class Machine:
         else:
             self.record(task.id, writes, task, cached=cached)
 
-    def record(
-        self, task_id: str, writes: list[Write], task: Task | None = None, *, cached: bool = False
-    ) -> None:
+    def record(self, task_id: str, writes: list[Write], task: Task | None = None, *, cached: bool = False) -> None:
         """Record writes of the open step and ask for them to be saved.
 
         Args:
@@ -863,15 +653,21 @@ class Machine:
             self.step += 1
             return
         if settings.saves == "step":
-            self._store(settings.new_id(self.step))
+            self._store(settings.new_id(self.step), None if metadata["source"] == "fork" else self.updated)
         else:
             self.checkpoint = {**self.checkpoint, "id": settings.new_id(self.step)}
             self._unsaved = True
         self._ids.anchor(self.checkpoint["id"], checkpoints.FORMAT_VERSION)
         self.step += 1
 
-    def _store(self, checkpoint_id: str) -> None:
-        """Freeze the channels under a new id and ask for the result to be saved."""
+    def _store(self, checkpoint_id: str, updated: set[str] | None) -> None:
+        """Freeze the channels under a new id and ask for the result to be saved.
+
+        Args:
+            checkpoint_id: The new id.
+            updated: The channels that the checkpoint's step changed; None if it
+                stands for no step.
+        """
         values = self.state.freeze()
         if self._book is not None:
             values |= self._book.snapshots(self.state, self.metadata, self._previous_versions)
@@ -884,7 +680,7 @@ class Machine:
             "channel_values": values,
             "channel_versions": self.state.versions,
             "versions_seen": self.state.seen,
-            "updated_channels": None if self.updated is None else sorted(self.updated),
+            "updated_channels": None if updated is None else sorted(updated),
         }
         versions = dict(self.state.versions)
         self.outbox.append(
@@ -906,7 +702,7 @@ class Machine:
         if self._unsaved:
             if self._book is not None:
                 self._save_kept(self._book)
-            self._store(self.checkpoint["id"])
+            self._store(self.checkpoint["id"], self.updated)
             self._unsaved = False
         for task_id, writes in self.pending.items():
             if task_id in self._written:
@@ -923,9 +719,7 @@ class Machine:
     def _save_kept(self, book: DeltaBook) -> None:
         """Ask for the writes of all steps to be saved on the checkpoint the run started from."""
         thread = self.thread
-        kept = book.kept(
-            self.state, self.metadata, built_on=thread.found and thread.addressed
-        )
+        kept = book.kept(self.state, self.metadata, built_on=thread.found and thread.addressed)
         if kept and not thread.found:
             root = checkpoints.empty(thread.checkpoint["id"], self.settings.now())
             self.outbox.append(SaveCheckpoint(None, root, {"step": -2}, {}))
@@ -942,12 +736,3 @@ class Machine:
         channel = channels[PREVIOUS]
         value = channel.checkpoint()
         return None if value is MISSING else value
-
-
-def is_interrupt_id(key: Any) -> bool:
-    """Whether a key of a resume map has the form of an interrupt's id (XXH3-128, hex)."""
-    return (
-        isinstance(key, str)
-        and len(key) == 32
-        and all(c in "0123456789abcdef" for c in key)
-    )

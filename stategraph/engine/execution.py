@@ -58,15 +58,10 @@ from stategraph.constants import (
 )
 from stategraph.core import checkpoint as checkpoints
 from stategraph.core import status
-from stategraph.core.machine import (
-    Machine,
-    SaveCheckpoint,
-    SaveWrites,
-    Settings,
-    Start,
-    TaskSettled,
-    Thread,
-)
+from stategraph.core.effects import SaveCheckpoint, SaveWrites, TaskSettled
+from stategraph.core.machine import Machine
+from stategraph.core.settings import Settings
+from stategraph.core.starting import Start, Thread
 from stategraph.core.task import Task
 from stategraph.core.views import Keys
 from stategraph.engine import histories, replay
@@ -78,10 +73,9 @@ from stategraph.engine.runtime import (
     RunControl,
     Runtime,
     adopt_runtime,
+    attempt_runtime,
     coerce_context,
     server_info_from,
-    task_info,
-    task_runtime,
 )
 from stategraph.engine.saving import SaveCalls
 from stategraph.engine.scope import TaskScope
@@ -519,18 +513,14 @@ class Execution:
         conf[CONFIG_KEY_SEND] = scope.writes.extend
         conf[CONFIG_KEY_READ] = scope
         conf[CONFIG_KEY_CALL] = partial(self.on_call, task)
-        info = task_info(
+        conf[CONFIG_KEY_RUNTIME] = attempt_runtime(
+            self.runtime,
+            task,
             self.machine.checkpoint["id"],
-            task.ns,
-            task.id,
-            self._thread_id,
-            self.run_id,
-            task.attempt,
-            started_at,
+            (self._thread_id, self.run_id, started_at),
+            self.stream_writer(task) if self._custom else self.runtime.stream_writer,
+            self._previous if task.call is None else None,
         )
-        writer = self.stream_writer(task) if self._custom else self.runtime.stream_writer
-        previous = None if task.call is not None else self._previous
-        conf[CONFIG_KEY_RUNTIME] = task_runtime(self.runtime, info, writer, previous)
         if task.attempt > 1:
             conf[CONFIG_KEY_RESUMING] = True
         scope.config = config  # type: ignore[assignment]

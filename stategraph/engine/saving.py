@@ -25,7 +25,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
 
 from stategraph.constants import CONF, CONFIG_KEY_CHECKPOINT_ID
-from stategraph.core.machine import SaveCheckpoint, SaveWrites
+from stategraph.core.effects import SaveCheckpoint, SaveWrites
 from stategraph.engine import threads
 
 BACKLOG = 64

@@ -20,15 +20,15 @@ from langgraph.checkpoint.base import EXCLUDED_METADATA_KEYS
 
 from stategraph.constants import CONF, CONFIG_KEY_CHECKPOINT_NS, ERROR, INTERRUPT, NS_SEP, RETURN, START
 from stategraph.core import output
-from stategraph.core.machine import (
+from stategraph.core.effects import (
     CheckpointReached,
     Effect,
     PausedBare,
     TaskSettled,
     TasksPlanned,
     ValuesChanged,
-    Watch,
 )
+from stategraph.core.settings import Watch
 from stategraph.core.task import Task
 from stategraph.engine.config import filter_to_user_tags, patch_checkpoint_map
 

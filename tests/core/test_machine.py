@@ -24,19 +24,11 @@ from stategraph.core.channels.barrier import NamedBarrierValue
 from stategraph.core.channels.binop import BinaryOperatorAggregate
 from stategraph.core.channels.ephemeral import EphemeralValue
 from stategraph.core.channels.topic import Topic
-from stategraph.core.machine import (
-    TRANSITIONS,
-    Machine,
-    SaveCheckpoint,
-    SaveWrites,
-    Settings,
-    Start,
-    TaskSettled,
-    Thread,
-    ValuesChanged,
-    Watch,
-)
+from stategraph.core.effects import SaveCheckpoint, SaveWrites, TaskSettled, ValuesChanged
+from stategraph.core.machine import TRANSITIONS, Machine
 from stategraph.core.program import Node, Program, build
+from stategraph.core.settings import Settings, Watch
+from stategraph.core.starting import Start, Thread
 from stategraph.core.task import Task, Write
 from stategraph.core.views import Keys
 from stategraph.errors import EmptyInputError

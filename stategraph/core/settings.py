@@ -1,0 +1,62 @@
+"""How a run behaves: everything about it that is decided before it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from stategraph.core.delta_book import Rules
+from stategraph.core.state import NextVersion
+from stategraph.core.task import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What the run's listeners want to hear."""
+
+    values: bool = False
+    settled: bool = False
+    planned: bool = False
+    checkpoints: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a run behaves; decided before it starts.
+
+    Attributes:
+        ns: Namespace of the run's graph within the thread; "" for a root.
+        nested: Whether the run is a node of another run.
+        saves: When checkpoints are stored: never, at each step, or at the end.
+        limit: The most steps to run.
+        output_keys: Channels that make up the output.
+        stream_keys: Channels shown as the state.
+        interrupt_before: Nodes to pause before; "*" for all.
+        interrupt_after: Nodes to pause after; "*" for all.
+        parents: Checkpoint ids of the enclosing runs by namespace.
+        new_id: Gives the id of a new checkpoint for a step's number.
+        now: Gives the time as ISO 8601.
+        next_version: The saver's version rule; None counts up.
+        strict_resume: Refuse answers that no waiting interrupt matches.
+        watch: What listeners want to hear.
+        parent: The task whose node the run is, or None.
+        deltas: What keeping delta channels takes; None if the program has none.
+    """
+
+    ns: str
+    nested: bool
+    saves: Literal["never", "step", "exit"]
+    limit: int
+    output_keys: str | Sequence[str]
+    stream_keys: str | Sequence[str]
+    interrupt_before: Literal["*"] | Sequence[str]
+    interrupt_after: Literal["*"] | Sequence[str]
+    parents: dict[str, str]
+    new_id: Callable[[int], str]
+    now: Callable[[], str]
+    next_version: NextVersion | None
+    strict_resume: bool
+    watch: Watch
+    parent: Task | None
+    deltas: Rules | None = None

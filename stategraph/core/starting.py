@@ -1,0 +1,133 @@
+"""How a run begins: what it starts from, and whether it goes on, answers or replays.
+
+Rules
+-----
+* Without anything stored a run can only begin. Otherwise the run around it says whether it continues; a root run
+  continues if it got no input, a command, or the id of the run before.
+* A run that names its checkpoint replays from there, unless it answers a question asked there.
+* Answers name interrupts by their ids, or there is exactly one to answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from stategraph.core import checkpoint as checkpoints
+from stategraph.core import status
+from stategraph.errors import UnknownInterruptError
+from stategraph.types import Command
+
+
+@dataclass(frozen=True, slots=True)
+class Thread:
+    """What a run starts from.
+
+    Attributes:
+        checkpoint: The loaded checkpoint, or an empty one.
+        metadata: Its metadata; ``{"step": -2}`` for an empty one.
+        parent_id: Id of the checkpoint before it, or None.
+        pending: The writes recorded after it, by task id.
+        stored_id: Its id if a saver returned it (or the id the run named in
+            vain); the next checkpoint's parent.
+        addressed: Whether the run named this checkpoint rather than the latest.
+        superseded: Whether the thread has moved past it.
+        found: Whether a saver returned the checkpoint.
+        histories: By channel what the saver found of those that the checkpoint
+            does not hold.
+    """
+
+    checkpoint: checkpoints.Checkpoint
+    metadata: dict[str, Any]
+    parent_id: str | None = None
+    pending: status.Pending = field(default_factory=dict)
+    stored_id: str | None = None
+    addressed: bool = False
+    superseded: bool = False
+    found: bool = False
+    histories: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """How a run begins.
+
+    Attributes:
+        input: The caller's input: a value, a ``Command``, or None to continue.
+        resuming: Whether an enclosing run said that this one continues; None
+            if there is none to say so.
+        same_run: Whether the loaded checkpoint was made by the run of the same id.
+        own_checkpoint_named: Whether the caller named this namespace's checkpoint.
+        resume_map: Answers by interrupt id handed down by an enclosing run.
+    """
+
+    input: Any
+    resuming: bool | None = None
+    same_run: bool = False
+    own_checkpoint_named: bool = False
+    resume_map: dict[str, Any] | None = None
+
+
+def is_resuming(start: Start, *, nested: bool) -> bool:
+    """Whether a run on a thread with a history continues it, rather than taking its input as new."""
+    if start.resuming is not None:
+        return start.resuming
+    return start.input is None or isinstance(start.input, Command) or (start.same_run and not nested)
+
+
+def is_travelling(start: Start, *, addressed: bool, nested: bool) -> bool:
+    """Whether the run replays from a checkpoint instead of answering at it."""
+    if not addressed:
+        return False
+    if nested and start.own_checkpoint_named:
+        return True
+    answers = isinstance(start.input, Command) and start.input.resume is not None
+    return not (answers or start.resuming)
+
+
+def names_interrupts(answers: Any, pending: status.Pending, *, strict: bool) -> bool:
+    """Check a resume value against the interrupts that wait.
+
+    Args:
+        answers: The value.
+        pending: The writes recorded on the checkpoint.
+        strict: Whether answers have to match.
+
+    Returns:
+        Whether it names interrupts by id.
+
+    Raises:
+        RuntimeError: If it does not say which of several it answers.
+        UnknownInterruptError: If strict, and nothing waits for an answer.
+    """
+    waiting = status.waiting_ids(pending)
+    if isinstance(answers, dict) and all(map(is_interrupt_id, answers)):
+        unknown = sorted(answers.keys() - waiting)
+        if strict and not answers:
+            raise UnknownInterruptError(
+                "The resume map names no interrupt", reason="empty_map", pending_ids=sorted(waiting)
+            )
+        if strict and unknown:
+            raise UnknownInterruptError(
+                f"Unknown or already-consumed interrupt: {unknown[0]}",
+                reason="not_pending",
+                interrupt_ids=unknown,
+                pending_ids=sorted(waiting),
+            )
+        return True
+    if len(waiting) > 1:
+        message = (
+            "When there are multiple pending interrupts, you must specify the interrupt id "
+            "when resuming. Docs: https://docs.langchain.com/oss/python/langgraph/interrupts"
+            "#handling-multiple-interrupts."
+        )
+        if strict:
+            raise UnknownInterruptError(message, reason="ambiguous", pending_ids=sorted(waiting))
+        raise RuntimeError(message)
+    return False
+
+
+def is_interrupt_id(key: Any) -> bool:
+    """Whether a key of a resume map has the form of an interrupt's id (XXH3-128, hex)."""
+    return isinstance(key, str) and len(key) == 32 and all(c in "0123456789abcdef" for c in key)
