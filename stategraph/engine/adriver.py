@@ -62,6 +62,7 @@ class AsyncDriver:
         self._thread = threading.get_ident()
         self._inbox: deque[_Ended] = deque()
         self._news = asyncio.Event()
+        self._waking = False
         self._running: dict[asyncio.Task[Any], Task] = {}
         self._called: set[asyncio.Task[Any]] = set()
 
@@ -153,9 +154,15 @@ class AsyncDriver:
     def _wake(self) -> None:
         if threading.get_ident() == self._thread:
             # What the same event sets free inside the node goes first: it is the cause, the chunk the report.
-            self._loop.call_soon(self._news.set)
+            if not self._waking:
+                self._waking = True
+                self._loop.call_soon(self._woken)
         else:
             self._loop.call_soon_threadsafe(self._news.set)
+
+    def _woken(self) -> None:
+        self._waking = False
+        self._news.set()
 
     async def _leave(self, error: BaseException | None) -> bool:
         """Stop what runs, store what waited for the end; returns whether the run paused rather than failed."""

@@ -133,9 +133,10 @@ class StreamMessagesHandler(StreamFeed):
             self._show(source, message)
 
     def _show(self, source: Source, message: BaseMessage) -> None:
-        if message.id is None:
-            message.id = str(uuid4())
-        self.seen.add(message.id)
+        known = message.id
+        if known is None:
+            known = message.id = str(uuid4())
+        self.seen.add(known)
         ns, metadata = source
         self.put((ns, "messages", (message, metadata)))
 
