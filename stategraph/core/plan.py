@@ -107,7 +107,7 @@ class Planner:
         node = program.nodes[started]
         if not node.runs or node.mapper is not None:
             return None
-        task_id = self.ids.make()
+        task_id = self.ids.number()
         outer = self.ns
         ns = f"{outer}|{started}:{task_id}" if outer else f"{started}:{task_id}"
         path = (PULL, started)

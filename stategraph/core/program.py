@@ -81,6 +81,7 @@ class Program:
         signals: Channels that only start nodes: written in one step, gone after
             the next, read by nobody.
         cells: Channels whose attribute ``value`` is what nodes read.
+        last_values: Those of them that simply hold the last value written.
         deltas: Channels that are stored as the writes they received.
         replayable: Templates of the channels whose value may be missing from a
             checkpoint, because they are, or were, stored as their writes.
@@ -97,6 +98,7 @@ class Program:
     untracked: frozenset[str]
     signals: frozenset[str]
     cells: frozenset[str]
+    last_values: frozenset[str]
     deltas: frozenset[str]
     replayable: Mapping[str, BaseChannel[Any, Any, Any]]
 
@@ -134,6 +136,7 @@ def build(
         untracked=frozenset(k for k, c in specs.items() if isinstance(c, UntrackedValue)),
         signals=_signals(nodes, specs, input_channels),
         cells=frozenset(k for k, c in specs.items() if type(c) in _CELLS),
+        last_values=frozenset(k for k, c in specs.items() if type(c) is LastValue),
         deltas=deltas.names(specs),
         replayable={k: c for k, c in specs.items() if isinstance(c, deltas.REPLAYABLE)},
     )

@@ -46,6 +46,9 @@ def count_up(current: int | None, _: None) -> int:
     return 1 if current is None else current + 1
 
 
+_NO_OVERLAY: Mapping[str, Any] = {}
+
+
 class Channels(dict[str, BaseChannel[Any, Any, Any]]):
     """Live channels by name; a missing one is thawed from its stored value."""
 
@@ -145,7 +148,7 @@ class State:
     def read(self, select: str | Iterable[str]) -> Any:
         """Read one channel (None if empty) or several (empty ones left out)."""
         if type(select) is Keys:
-            return self._read_keys(select, None, {})
+            return self._read_keys(select, None, _NO_OVERLAY)
         channels = self.channels
         if isinstance(select, str):
             try:
@@ -169,7 +172,10 @@ class State:
         """
         reads = node.reads
         if not isinstance(reads, str):
-            return self._read_keys(reads, task, {})
+            view = self._views.get(reads)
+            if view is not None and view.simple and view.held is not None:
+                return view.held.copy()
+            return self._read_keys(reads, task, _NO_OVERLAY)
         if reads in self.program.specs:
             channel = self.channels[reads]
             return channel.get() if channel.is_available() else MISSING
@@ -187,8 +193,30 @@ class State:
             return self._read_fresh(task, select) if fresh else self.read(select)
         keys = select if type(select) is Keys else Keys(select)
         if not fresh:
-            return self._read_keys(keys, task, {})
+            return self._read_keys(keys, task, _NO_OVERLAY)
+        written = self._last_written(task, keys)
+        if written is not None:
+            return written
         return self._read_keys(keys, task, self._overlay(task), fresh=True)
+
+    def _last_written(self, task: Task, keys: Keys) -> dict[str, Any] | None:
+        """What a task reads after its writes, if all it reads and has written are last values.
+
+        The short way of a router; None if it takes more.
+        """
+        view = self._views.get(keys)
+        if view is None or view.held is None or not view.simple:
+            return None
+        program = self.program
+        values = view.held.copy()
+        for name, value in task.writes:
+            if name in values:
+                if name not in program.last_values:
+                    return None
+                values[name] = value
+            elif name in view.names:
+                return None
+        return values
 
     def _read_keys(
         self, keys: Keys, task: Any, overlay: Mapping[str, Any], *, fresh: bool = False
@@ -299,7 +327,8 @@ class State:
         if stepped:
             self._tell_the_rest(before, updated, version)
         if version is not None:
-            self._max_version = version
+            # A version that no channel got is given again, as LangGraph does.
+            self._max_version = version if updated else max(self.versions.values(), default=None)
         return updated
 
     def apply_lone(self, task: Task) -> set[str]:
@@ -325,12 +354,24 @@ class State:
         before = channels.raised
         raised = channels.raised = {}
         signals, specs, fresh = program.signals, program.specs, task.fresh
+        last_values, views = program.last_values, tuple(self._views.values())
         updated: set[str] = set()
         for name, value in writes:
             if name in signals:
                 raised[name] = value
                 updated.add(name)
                 versions[name] = version
+            elif name in last_values:
+                channels[name].value = value  # type: ignore[attr-defined]
+                versions[name] = version
+                updated.add(name)
+                for view in views:
+                    held = view.held
+                    if held is not None and name in view.names:
+                        if name in held and value is not MISSING:
+                            held[name] = value
+                        else:
+                            view.held = None
             elif name in specs:
                 if fresh is not None and name in fresh and fresh[name][0] == 1:
                     _, channel, changed = fresh[name]
@@ -338,8 +379,8 @@ class State:
                 else:
                     channel = channels[name]
                     changed = channel.update((value,))
-                if self._views and name in program.cells:
-                    for view in self._views.values():
+                if name in program.cells:
+                    for view in views:
                         view.note(name, channel.value)  # type: ignore[attr-defined]
                 if changed:
                     versions[name] = version

@@ -231,10 +231,14 @@ class IdMaker:
         self._base = bytes.fromhex(checkpoint_id.replace("-", ""))
         self._version = version
 
+    def number(self) -> str:
+        """The next id of a run that stores nothing."""
+        return f"{self._prefix}{next(self._count):012x}"
+
     def make(self, *parts: str) -> str:
         """The id for a task described by ``parts``."""
         if self._base is None:
-            return self._prefix + f"{next(self._count):012x}"
+            return self.number()
         data = self._base + "".join(parts).encode()
         if self._version > 1:
             h = xxh3_128_hexdigest(data)

@@ -42,10 +42,11 @@ class View:
         cells: The names of cells among them.
         others: The names of other channels.
         managed: The names of managed values.
+        simple: Whether all of them are cells.
         held: The cells' values by name, with None in the places of the rest; None if it has to be built anew.
     """
 
-    __slots__ = ("cells", "held", "keys", "managed", "names", "others")
+    __slots__ = ("cells", "held", "keys", "managed", "names", "others", "simple")
 
     def __init__(self, keys: Keys, cells: frozenset[str], managed: Mapping[str, Any]) -> None:
         """Sort the keys by kind.
@@ -60,6 +61,7 @@ class View:
         self.cells = self.names & cells
         self.managed = tuple(name for name in keys if name in managed)
         self.others = tuple(name for name in keys if name not in cells and name not in managed)
+        self.simple = not (self.others or self.managed)
         self.held: dict[str, Any] | None = None
 
     def build(self, channels: Mapping[str, Any]) -> dict[str, Any]:

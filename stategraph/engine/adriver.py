@@ -116,7 +116,9 @@ class AsyncDriver:
             if not await self._leave(error):
                 raise
         else:
-            await self._leave(None)
+            execution.wake = None
+            if execution.saves is not None or self._called:
+                await self._leave(None)
         for shown in execution.shown():
             yield shown
         leaving.raise_unless_finished(execution)

@@ -38,7 +38,7 @@ from stategraph.engine.scope import TaskScope
 from stategraph.engine.validate import sync_timeout_unsupported
 from stategraph.engine.write import FastWriter
 from stategraph.errors import GraphBubbleUp, NodeCancelledError, ParentCommand
-from stategraph.types import Command, RetryPolicy, TimeoutPolicy
+from stategraph.types import Command, RetryPolicy
 
 logger = logging.getLogger(__name__)
 
@@ -74,12 +74,6 @@ def policies_of(execution: Host, task: Task) -> Sequence[RetryPolicy]:
     if task.call is not None and task.call.retry_policy:
         return task.call.retry_policy  # type: ignore[no-any-return]
     return task.body.retry_policy or execution.retry_policy
-
-
-def limit_of(task: Task) -> TimeoutPolicy | None:
-    """The time limits that apply to a task's attempts."""
-    limit: TimeoutPolicy | None = task.timeout if task.timeout is not None else task.body.timeout
-    return limit
 
 
 def matches(policy: RetryPolicy, error: Exception) -> bool:
@@ -241,13 +235,27 @@ def _resolve(plan: CallPlan, result: Any, value: Any, scope: TaskScope) -> Any:
 async def arun(execution: Host, task: Task) -> Any:
     """As :func:`run`, for async runs; time limits apply."""
     started_at = time.time()
-    limit = limit_of(task)
+    body: Body = task.body
+    limit = body.timeout if task.timeout is None else task.timeout
+    # Nobody listens, nothing limits the time and all writers are our own.
+    direct = body.writers if limit is None and not execution.traced else None
     while True:
         scope = execution.scope(task, started_at)
         try:
+            if direct is not None:
+                work = _adirect(body, direct, task.input, scope)
+                context = copy_context()
+                try:
+                    awaited = context.run(work.send, None)
+                except StopIteration as done:
+                    return done.value
+                return await await_in_context(context, work, awaited)
             if limit is not None:
                 return await timeouts.run(task, scope, limit, partial(_aonce, execution))
             return await _aonce(execution, task, scope)
+        except ParentCommand as bubble:
+            _take_command(task, scope, bubble)
+            return None
         except GraphBubbleUp:
             raise
         except asyncio.CancelledError as error:
@@ -258,6 +266,8 @@ async def arun(execution: Host, task: Task) -> Any:
             raise
         except Exception as error:
             delay = _after_failure(execution, task, error)
+        finally:
+            scope.config = _ENDED
         await asyncio.sleep(delay)
         task.restart()
 

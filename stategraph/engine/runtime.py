@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from typing_extensions import TypedDict, TypeVar, Unpack
 
 from stategraph.constants import CONF, CONFIG_KEY_RUNTIME
+from stategraph.core.task import Task
 from stategraph.engine import context as run_context
 from stategraph.types import StreamWriter
 
@@ -277,68 +278,50 @@ class _InfoDraft:
 
     __slots__ = ExecutionInfo.__slots__
 
-    def __init__(
-        self,
-        checkpoint_id: str,
-        checkpoint_ns: str,
-        task_id: str,
-        thread_id: str | None,
-        run_id: str | None,
-        node_attempt: int,
-        node_first_attempt_time: float | None,
-    ) -> None:
-        self.checkpoint_id = checkpoint_id
-        self.checkpoint_ns = checkpoint_ns
-        self.task_id = task_id
-        self.thread_id = thread_id
-        self.run_id = run_id
-        self.node_attempt = node_attempt
-        self.node_first_attempt_time = node_first_attempt_time
-
 
 class _RuntimeDraft(Generic[ContextT]):
     """A `Runtime` while it is being filled in; half the time, see `_InfoDraft`."""
 
     __slots__ = Runtime.__slots__
 
-    def __init__(
-        self, run: Runtime[Any], execution_info: ExecutionInfo, stream_writer: StreamWriter, previous: Any
-    ) -> None:
-        self.context = run.context
-        self.store = run.store
-        self.stream_writer = stream_writer
-        self.heartbeat = run.heartbeat
-        self.previous = previous
-        self.execution_info = execution_info
-        self.server_info = run.server_info
-        self.control = run.control
+
+_new = object.__new__
 
 
-def task_info(
-    checkpoint_id: str,
-    checkpoint_ns: str,
-    task_id: str,
-    thread_id: str | None,
-    run_id: str | None,
-    node_attempt: int,
-    node_first_attempt_time: float | None,
-) -> ExecutionInfo:
-    """Make an `ExecutionInfo` of these fields, faster than its constructor does."""
-    info: Any = _InfoDraft(
-        checkpoint_id, checkpoint_ns, task_id, thread_id, run_id, node_attempt, node_first_attempt_time
-    )
-    info.__class__ = ExecutionInfo
-    return info  # type: ignore[no-any-return]
-
-
-def task_runtime(
+def attempt_runtime(
     run: Runtime[Any],
-    execution_info: ExecutionInfo,
+    task: Task,
+    checkpoint_id: str,
+    place: tuple[str | None, str | None, float],
     stream_writer: StreamWriter,
-    previous: Any = None,
+    previous: Any,
 ) -> Runtime[Any]:
-    """Make the runtime of one task from that of its run, faster than `run.override` does."""
-    runtime: Any = _RuntimeDraft(run, execution_info, stream_writer, previous)
+    """Make the runtime of an attempt.
+
+    Args:
+        run: The runtime of its run.
+        task: Its task.
+        checkpoint_id: The checkpoint that the task started from.
+        place: The thread's id, the run's id, and when the first attempt started, in seconds since the epoch.
+        stream_writer: Writes to the custom stream.
+        previous: What the entrypoint saved in the run before, or None.
+    """
+    info: Any = _new(_InfoDraft)
+    info.checkpoint_id = checkpoint_id
+    info.checkpoint_ns = task.ns
+    info.task_id = task.id
+    info.thread_id, info.run_id, info.node_first_attempt_time = place
+    info.node_attempt = task.attempt
+    info.__class__ = ExecutionInfo
+    runtime: Any = _new(_RuntimeDraft)
+    runtime.context = run.context
+    runtime.store = run.store
+    runtime.stream_writer = stream_writer
+    runtime.heartbeat = run.heartbeat
+    runtime.previous = previous
+    runtime.execution_info = info
+    runtime.server_info = run.server_info
+    runtime.control = run.control
     runtime.__class__ = Runtime
     return runtime  # type: ignore[no-any-return]
 

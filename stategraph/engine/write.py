@@ -12,7 +12,7 @@ Both pass the return value on unchanged, and both write all of a writer's pairs 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Final, NamedTuple, Protocol, TypeVar, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -242,6 +242,10 @@ class ChannelWrite(Runnable[Any, Any]):
         return runnable
 
 
+_KNOWN_ANSWERS: Final = 256
+"""Answers that a router's writer remembers; a router may make up names without end."""
+
+
 class BranchWriter(Runnable[Any, Any]):
     """Asks a router where to go after a node, and writes the triggers of these nodes.
 
@@ -269,11 +273,14 @@ class BranchWriter(Runnable[Any, Any]):
         self.path = path
         self.ends = dict(ends) if ends else None
         self.select = select
+        # What answers that are names came to; never changed in place.
+        self._known: dict[str, list[Pair]] = {}
         self._reads = select if select is None or isinstance(select, str) else Keys(select)
         self.mapper = mapper
         self.adds_output = adds_output
         self.needs_await = (call := _router_call(path)) is None
         self._call = path.invoke if call is None else call
+        self._ask: Callable[[Any, RunnableConfig], Awaitable[Any]] = _async_router_call(path) or path.ainvoke
 
     def get_name(self, suffix: str | None = None, *, name: str | None = None) -> str:
         """Name the writer after its router."""
@@ -293,7 +300,7 @@ class BranchWriter(Runnable[Any, Any]):
     async def awrite_into(self, value: Any, scope: WriteScope) -> None:
         """Ask the router and append its triggers; a router that is a plain function is called inline."""
         if self.needs_await:
-            answer = await self.path.ainvoke(self._state(value, scope.read), scope.config)
+            answer = await self._ask(self._state(value, scope.read), scope.config)
             scope.writes.extend(self._pairs(answer))
         else:
             self.write_into(value, scope)
@@ -334,6 +341,16 @@ class BranchWriter(Runnable[Any, Any]):
         return returned
 
     def _pairs(self, answer: Any) -> list[Pair]:
+        if type(answer) is str:
+            known = self._known.get(answer)
+            if known is not None:
+                return known
+        pairs = self._answered(answer)
+        if type(answer) is str and len(self._known) < _KNOWN_ANSWERS:
+            self._known[answer] = pairs
+        return pairs
+
+    def _answered(self, answer: Any) -> list[Pair]:
         pairs: list[Pair] = []
         for item in answer if isinstance(answer, (list, tuple)) else (answer,):
             end = item if self.ends is None or isinstance(item, Send) else self._end_for(item)
@@ -366,10 +383,10 @@ def _router_call(path: Runnable[Any, Any]) -> Callable[[Any, RunnableConfig], An
     plan = plan_call(path)
     if plan is None or plan.func is None:
         return None
-    func = plan.func
+    func, is_plain = plan.func, plan.is_plain
 
     def call(state: Any, config: RunnableConfig) -> Any:
-        given = {} if plan.is_plain else plan.arguments(config)
+        given = {} if is_plain else plan.arguments(config)
         if var_child_runnable_config.get() is config:
             answer = func(state, **given)
         else:
@@ -377,6 +394,20 @@ def _router_call(path: Runnable[Any, Any]) -> Callable[[Any, RunnableConfig], An
         return answer.invoke(state, config) if plan.recurse and isinstance(answer, Runnable) else answer
 
     return call
+
+
+def _async_router_call(path: Runnable[Any, Any]) -> Callable[[Any, RunnableConfig], Awaitable[Any]] | None:
+    """The coroutine function of a router that is only async, without a run; None for any other."""
+    plan = plan_call(path)
+    if plan is None or plan.func is not None or plan.afunc is None:
+        return None
+    afunc, is_plain = plan.afunc, plan.is_plain
+
+    async def ask(state: Any, config: RunnableConfig) -> Any:
+        answer = await (afunc(state) if is_plain else afunc(state, **plan.arguments(config)))
+        return await answer.ainvoke(state, config) if plan.recurse and isinstance(answer, Runnable) else answer
+
+    return ask
 
 
 def reader(config: RunnableConfig) -> Callable[[str | Sequence[str], bool], Any]:

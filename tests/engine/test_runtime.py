@@ -13,6 +13,7 @@ from langgraph.store.memory import InMemoryStore
 from pydantic import BaseModel, ValidationError
 from typing_extensions import TypedDict
 
+from stategraph.core.task import Task
 from stategraph.engine import context as run_context
 from stategraph.engine.runtime import (
     DEFAULT_RUNTIME,
@@ -22,13 +23,14 @@ from stategraph.engine.runtime import (
     Runtime,
     ServerInfo,
     adopt_runtime,
+    attempt_runtime,
     coerce_context,
     get_runtime,
     server_info_from,
-    task_info,
-    task_runtime,
 )
 
+TASK = Task("t", "n", None, ("n",), (), "n:t", 1, 9)
+TASK.attempt = 2
 INFO = ExecutionInfo(checkpoint_id="c", checkpoint_ns="n:t", task_id="t")
 
 
@@ -107,17 +109,16 @@ def test_the_running_node_finds_its_runtime() -> None:
 
 def test_a_task_gets_the_runtime_of_its_run_with_its_own_fields() -> None:
     run, writer = full_runtime(), [].append
-    task = task_runtime(run, INFO.patch(task_id="other"), writer, "saved")
-    assert type(task) is Runtime
-    assert values(task) == values(
-        run.override(execution_info=INFO.patch(task_id="other"), stream_writer=writer, previous="saved")
-    )
+    made = attempt_runtime(run, TASK, "c", ("thread", None, 1.5), writer, "saved")
+    assert type(made) is Runtime
+    info = ExecutionInfo("c", "n:t", "t", "thread", None, 2, 1.5)
+    assert values(made) == values(run.override(execution_info=info, stream_writer=writer, previous="saved"))
 
 
 def test_what_is_made_for_a_task_is_as_immutable_and_copyable_as_any() -> None:
-    info = task_info("c", "n:t", "t", "thread", None, 2, 1.5)
+    runtime = attempt_runtime(full_runtime(), TASK, "c", ("thread", None, 1.5), [].append, None)
+    info = runtime.execution_info
     assert info == ExecutionInfo("c", "n:t", "t", "thread", None, 2, 1.5)
-    runtime = task_runtime(full_runtime(), info, [].append)
     for value, name in ((info, "task_id"), (runtime, "previous")):
         with pytest.raises(FrozenInstanceError):
             setattr(value, name, "changed")

@@ -133,6 +133,9 @@ class BaseChannel(Generic[Value, Update, Checkpoint], ABC):
             raise
 
 
+_new = object.__new__
+
+
 class ValueCell(BaseChannel[Value, Value, Value]):
     """A channel whose whole state is the value that nodes read and a checkpoint stores.
 
@@ -185,7 +188,12 @@ class ValueCell(BaseChannel[Value, Value, Value]):
 
     def copy(self) -> Self:
         """A channel with the same value: the value itself is shared, since updates replace it."""
-        cell = self._empty()
+        kind = type(self)
+        if kind.__init__ is ValueCell.__init__:
+            cell = _new(kind)
+            cell.typ, cell.key = self.typ, self.key
+        else:
+            cell = self._empty()
         cell.value = self.value
         return cell
 

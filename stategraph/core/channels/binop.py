@@ -12,6 +12,9 @@ __all__ = ("BinaryOperatorAggregate",)
 Value = TypeVar("Value")
 
 
+_new = object.__new__
+
+
 class BinaryOperatorAggregate(ValueCell[Value]):
     """Holds the result of `operator(value, update)` over all updates. `Annotated[list, operator.add]` is this.
 
@@ -58,7 +61,20 @@ class BinaryOperatorAggregate(ValueCell[Value]):
 
     def from_checkpoint(self, checkpoint: Value | Any) -> Self:
         """A new channel with the stored value, also if the field was a `DeltaChannel` when it was stored."""
-        return super().from_checkpoint(delta.snapshot_value(checkpoint))
+        if checkpoint is MISSING:
+            return self._empty()
+        cell = self.copy()
+        cell.value = delta.snapshot_value(checkpoint)
+        return cell
+
+    def copy(self) -> Self:
+        """A channel with the same value: the value itself is shared, since updates replace it."""
+        if type(self) is not BinaryOperatorAggregate:
+            return super().copy()
+        # Without the constructor, which makes an empty value first.
+        cell = _new(BinaryOperatorAggregate)
+        cell.typ, cell.key, cell.operator, cell.value = self.typ, self.key, self.operator, self.value
+        return cell
 
     def _empty(self) -> Self:
         channel = type(self)(self.typ, self.operator)
