@@ -42,8 +42,9 @@ class SyncReader:
     def abort(self) -> None:
         self.run.abort()
 
-    def text(self, message: Any) -> str:
-        return str(message.text)
+    def answer(self, message: Any) -> Any:
+        """The whole of a message that is streamed."""
+        return message.output
 
 
 class AsyncReader:
@@ -91,11 +92,11 @@ class AsyncReader:
     def abort(self) -> None:
         self._do(self.run.abort())
 
-    def text(self, message: Any) -> str:
-        async def text() -> str:
-            return await message.text
+    def answer(self, message: Any) -> Any:
+        async def answer() -> Any:
+            return await message
 
-        return self._do(text())
+        return self._do(answer())
 
 
 Reader = SyncReader | AsyncReader
