@@ -1,0 +1,7 @@
+"""A graph that runs on a server, called like one that runs here (needs the extra `remote`).
+
+`wire` says how values look on the wire, `relay` turns what a server streams into what a caller of `stream` expects,
+`graph` is the graph, `run` the handle of a run's event stream. The client library does the talking.
+
+Nothing else in the engine imports this room: a program without remote graphs needs no client library.
+"""
