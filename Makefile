@@ -6,11 +6,16 @@ PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13 python3.14 p
 
 ENVIRONMENT = $(PYTHON) scripts/environment.py
 DEV = .venv
-CONFORMANCE = .venv-conformance
+# SUITE: prebuilt and langchain have an environment of their own, and one beside it with the original engine.
+BESIDE = $(filter prebuilt langchain,$(SUITE))
+CONFORMANCE_SET = $(or $(BESIDE),conformance)
+CONFORMANCE = .venv-$(CONFORMANCE_SET)
+SERVICES_ENV = $(if $(filter 1,$(SERVICES)),services-env)
 BENCH = .venv-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format conformance bench interop lock clean dev-env conformance-env bench-env python
+.PHONY: help demo test check format conformance expected bench interop lock clean dev-env conformance-env bench-env \
+	reference-env services-env python
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,8 +39,11 @@ format: dev-env ## Rewrite the code the way `make check` wants it
 	$(DEV)/bin/ruff check --fix .
 	$(DEV)/bin/python scripts/diagram.py
 
-conformance: conformance-env ## LangGraph's own tests on this engine (FILES='test_state.py' K='word' choose)
+conformance: conformance-env $(if $(BESIDE),reference-env) $(SERVICES_ENV) ## LangGraph's own tests on this engine (FILES='test_state.py' K='word' SERVICES=1 SUITE=prebuilt|langchain)
 	$(PYTHON) tests/conformance/run.py --python $(CONFORMANCE)/bin/python $(ARGS)
+
+expected: reference-env $(SERVICES_ENV) ## List anew what LangGraph itself passes (SERVICES=1: what it passes besides, given servers)
+	$(PYTHON) tests/conformance/run.py --python $(CONFORMANCE)-reference/bin/python --reference --write-expected $(ARGS)
 
 bench: bench-env ## Both engines side by side: the table of ratios (ARGS='--json out.json')
 	$(PYTHON) benchmarks/run.py --python $(CURDIR)/$(BENCH)/bin/python $(ARGS)
@@ -43,10 +51,13 @@ bench: bench-env ## Both engines side by side: the table of ratios (ARGS='--json
 interop: bench-env ## Threads begun on one engine and finished on the other, both ways
 	$(PYTHON) tests/interop/run.py --python $(CURDIR)/$(BENCH)/bin/python $(ARGS)
 
+COMPILE = uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet --upgrade
+
 lock: ## Resolve the requirements anew (needs `uv`)
-	cd requirements && for set in conformance dev bench; do \
-		uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
-			--upgrade $$set.in --output-file $$set.txt || exit 1; done
+	cd requirements && for set in conformance dev bench prebuilt services; do \
+		$(COMPILE) $$set.in --output-file $$set.txt || exit 1; done
+	cd requirements && $(COMPILE) --no-deps langgraph.in --output-file langgraph.txt
+	cd requirements && $(COMPILE) --no-emit-package langgraph langchain.in --output-file langchain.txt
 
 clean: ## Delete the environments and everything that was built
 	rm -rf .venv .venv-* .venv.lock .conformance .bench .interop .cache build dist \
@@ -56,7 +67,14 @@ dev-env: python
 	@$(ENVIRONMENT) $(DEV) requirements/dev.txt --link
 
 conformance-env: python
-	@$(ENVIRONMENT) $(CONFORMANCE) requirements/conformance.txt
+	@PIP_NO_DEPS=1 $(ENVIRONMENT) $(CONFORMANCE) requirements/$(CONFORMANCE_SET).txt
+
+# The pinned lists are complete, so nothing asks for dependencies: langchain's would bring the original engine along.
+reference-env: python
+	@PIP_NO_DEPS=1 $(ENVIRONMENT) $(CONFORMANCE)-reference requirements/$(CONFORMANCE_SET).txt requirements/langgraph.txt
+
+services-env: python
+	@$(ENVIRONMENT) .venv-services requirements/services.txt
 
 bench-env: python
 	@$(ENVIRONMENT) $(BENCH) requirements/bench.txt --link

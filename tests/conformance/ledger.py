@@ -1,8 +1,11 @@
 """What the suite should give and what it gave: the lists that are kept in the repository, and the table.
 
-* `expected/<file>.txt`: the tests that LangGraph itself passes, one id per line.
-* `excluded.txt`: `id  # reason`, tests that are left out. A reason names the private name that the test asserts on.
-* `passing.txt`: the ratchet. A test listed here that stops passing fails the run.
+* `expected/<file>.txt`: the tests that LangGraph itself passes, one id per line; `expected/services/<file>.txt`: those
+  that it passes besides, given a PostgreSQL and a Redis.
+* `excluded.txt`: `id  # reason`, tests that are left out. A reason names the private name that the test asserts on. The
+  variants of such a test for a server are left out with it.
+* `passing.txt`, and `passing-services.txt` for those that need a server: the ratchet. A test listed here that stops
+  passing fails the run.
 * `later.txt`: file patterns whose features are not built yet; they run and count, in a total of their own.
 """
 
@@ -14,6 +17,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+SERVICES = "services"
 
 
 class LedgerError(Exception):
@@ -60,13 +64,16 @@ def file_of(test: str) -> str:
     return test.partition("::")[0].removeprefix("tests/")
 
 
-def read() -> Ledger:
+def read(*, services: bool = False) -> Ledger:
     """Read the lists.
+
+    Args:
+        services: Whether tests that need a server are meant too.
 
     Raises:
         LedgerError: An id is listed that is not expected, or an exclusion has no reason.
     """
-    expected = frozenset(line for file in (HERE / "expected").glob("*.txt") for line in _lines(file))
+    plain, served = _expected(""), _expected(SERVICES)
     excluded: dict[str, str] = {}
     for line in _lines(HERE / "excluded.txt"):
         test, _, reason = line.partition("  # ")
@@ -75,13 +82,34 @@ def read() -> Ledger:
         excluded[test.strip()] = reason.strip()
     passing = frozenset(_lines(HERE / "passing.txt"))
     for name, listed in (("excluded.txt", excluded.keys()), ("passing.txt", passing)):
-        unknown = sorted(listed - expected)
-        if unknown and expected:
+        unknown = sorted(listed - plain)
+        if unknown and plain:
             raise LedgerError(f"{name} names a test that LangGraph does not pass: {unknown[0]}")
+    if services:
+        excluded |= _variants(excluded, plain, served)
+        passing |= frozenset(_lines(HERE / f"passing-{SERVICES}.txt"))
+        unknown = sorted(passing - plain - served)
+        if unknown:
+            raise LedgerError(f"passing-{SERVICES}.txt names a test that LangGraph does not pass: {unknown[0]}")
     both = sorted(passing & excluded.keys())
     if both:
         raise LedgerError(f"listed as passing and as excluded: {both[0]}")
-    return Ledger(expected, excluded, passing, tuple(_lines(HERE / "later.txt")))
+    return Ledger(plain | served if services else plain, excluded, passing, tuple(_lines(HERE / "later.txt")))
+
+
+def _expected(folder: str) -> frozenset[str]:
+    return frozenset(line for file in (HERE / "expected" / folder).glob("*.txt") for line in _lines(file))
+
+
+def _variants(excluded: dict[str, str], plain: frozenset[str], served: frozenset[str]) -> dict[str, str]:
+    """The server's variants of test functions that are excluded with every other variant."""
+    reasons = {_function_of(test): reason for test, reason in excluded.items()}
+    kept = {_function_of(test) for test in plain - excluded.keys()}
+    return {test: reasons[name] for test in served if (name := _function_of(test)) in reasons.keys() - kept}
+
+
+def _function_of(test: str) -> str:
+    return test.partition("[")[0]
 
 
 def _lines(file: Path) -> list[str]:
@@ -93,22 +121,29 @@ def _lines(file: Path) -> list[str]:
 
 def add_passing(passed: frozenset[str]) -> list[str]:
     """Add to the ratchet what passes now and is due; return what was new. Nothing is ever removed here."""
-    ledger = read()
+    ledger = read(services=True)
     new = (passed & ledger.due) - ledger.passing
-    if new:
-        _write(HERE / "passing.txt", ledger.passing | new)
+    plain = _expected("")
+    for name, tests in (("passing.txt", new & plain), (f"passing-{SERVICES}.txt", new - plain)):
+        if tests:
+            _write(HERE / name, tests | frozenset(_lines(HERE / name)))
     return sorted(new)
 
 
-def write_expected(passed: frozenset[str]) -> None:
-    """Replace `expected/` by what a run on LangGraph itself passed."""
-    folder = HERE / "expected"
+def write_expected(passed: frozenset[str], *, services: bool = False) -> None:
+    """Replace a list of expected tests by what a run on LangGraph itself passed.
+
+    Args:
+        passed: The ids.
+        services: Whether the run had servers; then only what it passed besides is listed, in a folder of its own.
+    """
+    folder = HERE / "expected" / (SERVICES if services else "")
+    tests = passed - _expected("") if services else passed
     folder.mkdir(exist_ok=True)
     for old in folder.glob("*.txt"):
         old.unlink()
-    for name in sorted({file_of(test) for test in passed}):
-        tests = frozenset(test for test in passed if file_of(test) == name)
-        _write(folder / f"{name.removesuffix('.py')}.txt", tests)
+    for name in sorted({file_of(test) for test in tests}):
+        _write(folder / f"{name.removesuffix('.py')}.txt", frozenset(test for test in tests if file_of(test) == name))
 
 
 def _write(file: Path, tests: frozenset[str]) -> None:

@@ -1,16 +1,19 @@
-"""Run LangGraph's own tests on this engine.
+"""Run LangGraph's own tests on this engine, or those of packages that stand on LangGraph.
 
     python tests/conformance/run.py                          everything (about two minutes)
     python tests/conformance/run.py --files 'test_state.py test_chan*'
     python tests/conformance/run.py --files test_pregel.py -k 'interrupt and not async' --jobs 0
     python tests/conformance/run.py --failing                also list every failing test with its reason
     python tests/conformance/run.py --update                 add what passes now to the ratchet (passing.txt)
+    python tests/conformance/run.py --services 1             also the tests that need PostgreSQL and Redis
+    python tests/conformance/run.py --suite prebuilt         langgraph-prebuilt's tests, on both engines
+    python tests/conformance/run.py --suite langchain        the tests of langchain's agents, on both engines
 
-`make conformance` does the same with all set-up; there `FILES='...'` and `K='...'` choose.
+`make conformance` does the same with all set-up; there `FILES='...'`, `K='...'`, `SERVICES=1` and `SUITE=...` choose.
 
-The tests come from the sdist on the package index and land in `.conformance/`, never in the repository. They run in a
+The tests come from sdists on the package index and land in `.conformance/`, never in the repository. They run in a
 Python in which the `langgraph` distribution is not installed (checked), with `compat/` and `stategraph/` on the path.
-`--python` names that Python; without it `$CONFORMANCE_PYTHON`, then `.venv-conformance/`, is taken.
+`--python` names that Python; without it `$CONFORMANCE_PYTHON`, then the environment that `make` builds, is taken.
 
 A failing test of the ratchet gets one more try, alone. The run fails if it then still fails, or did not run at all.
 The detailed log of a run is in `.conformance/last/`: `junit.xml`, `results.jsonl`.
@@ -19,60 +22,29 @@ The detailed log of a run is in `.conformance/last/`: `junit.xml`, `results.json
 from __future__ import annotations
 
 import argparse
-import contextlib
-import json
 import os
-import shutil
-import subprocess
+import signal
 import sys
-import tempfile
-import time
-from fnmatch import fnmatch
 from pathlib import Path
 
+import compare
+import execution
 import ledger as ledgers
-import suite
-
-ROOT = Path(__file__).resolve().parents[2]
-BUILD = ROOT / ".conformance"
-HARNESS = Path(__file__).resolve().parent / "harness"
-SUITES = ("langgraph",)
-RETRY_AT_MOST = 60
-#: A pytest that has reported its last test gets this long to leave; threads that a test left behind may hold it.
-LEAVING_S = 20.0
-
-PROBE = """
-import importlib.metadata, importlib.util, json
-try:
-    found = importlib.metadata.version("langgraph")
-except importlib.metadata.PackageNotFoundError:
-    found = None
-try:
-    spec = importlib.util.find_spec("langgraph.graph")
-except ModuleNotFoundError:
-    spec = None
-print(json.dumps([found, spec and spec.origin]))
-"""
-
-
-class UsageError(Exception):
-    """The run cannot start; the message says what to change."""
+import services
+import suite as suites
+from execution import ROOT, Bench, Choice, UsageError
 
 
 def main() -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     options = parse(sys.argv[1:])
     try:
-        ledger = ledgers.read()
-        python = find_python(options.python)
-        folder = suite.fetch(BUILD)
-        environment = environment_for(options, ledger)
-        check_engine(python, environment, reference=options.reference)
-        outcome = run_suite(python, folder, environment, options)
-        retry(python, folder, environment, options, ledger, outcome)
-    except (UsageError, suite.SuiteError, ledgers.LedgerError) as error:
+        if options.suite == "langgraph":
+            return run_own(options)
+        return run_beside(options)
+    except (UsageError, suites.SuiteError, ledgers.LedgerError, services.ServiceError) as error:
         print(f"conformance: {error}", file=sys.stderr)
         return 2
-    return conclude(options, ledger, outcome)
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -85,210 +57,108 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("-k", default=os.environ.get("K", ""), dest="keyword", help="pytest's -k expression")
     parser.add_argument("--jobs", default=os.environ.get("JOBS", "2"), help="worker processes; 0 runs in one process")
     parser.add_argument("--timeout", default=60.0, type=float, help="seconds that one test may take")
-    parser.add_argument("--total-timeout", default=1800.0, type=float, help="seconds that the whole run may take")
+    parser.add_argument("--total-timeout", default=3600.0, type=float, help="seconds that one run may take")
     parser.add_argument("--failing", action="store_true", help="list every failing test with its reason")
     parser.add_argument("--tb", default=None, help="pytest's traceback style (default: short when tests are chosen)")
     parser.add_argument("--update", action="store_true", help="add what passes now to the ratchet")
     parser.add_argument("--python", default=os.environ.get("CONFORMANCE_PYTHON"), help="the Python to run in")
+    parser.add_argument("--reference-python", help="the Python that has LangGraph itself")
+    parser.add_argument("--services-python", help="the Python that has the servers")
     parser.add_argument("--reference", action="store_true", help=argparse.SUPPRESS)  # run on LangGraph itself
     parser.add_argument("--write-expected", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--suite", default=os.environ.get("SUITE") or SUITES[0], help=f"one of: {', '.join(SUITES)}")
-    parser.add_argument("--services", default=os.environ.get("SERVICES") or "0", help="0: no Postgres and Redis")
+    known = ", ".join(suites.SUITES)
+    parser.add_argument("--suite", default=os.environ.get("SUITE") or "langgraph", help=f"one of: {known}")
+    parser.add_argument("--services", default=os.environ.get("SERVICES") or "0", help="1: with PostgreSQL and Redis")
     options = parser.parse_args(arguments)
-    if options.suite not in SUITES:
-        parser.error(f"SUITE={options.suite!r} is not known; the suites are: {', '.join(SUITES)}")
-    if options.services != "0":
-        parser.error(f"SERVICES={options.services!r} is not supported; only 0 (tests that need no server) is")
+    if options.suite not in suites.SUITES:
+        parser.error(f"SUITE={options.suite!r} is not known; the suites are: {known}")
+    if options.services not in ("0", "1"):
+        parser.error(f"SERVICES={options.services!r} is neither 0 nor 1")
     if not options.jobs.isdecimal():
         parser.error(f"JOBS={options.jobs!r} is not a number of processes")
+    if options.suite != "langgraph" and (options.update or options.reference):
+        parser.error("--update and --reference are for LangGraph's own suite; the others keep no lists")
     if options.write_expected and not (options.reference and not options.files and not options.keyword):
         parser.error("--write-expected needs --reference and the whole suite")
     return options
 
 
-def find_python(named: str | None) -> Path:
-    """Return the Python to run the suite in."""
-    python = Path(named) if named else ROOT / ".venv-conformance" / "bin" / "python"
+def find_python(named: str | None, environment: str) -> Path:
+    """Return the Python to run in: the named one, or that of an environment that `make` builds."""
+    python = Path(named) if named else ROOT / environment / "bin" / "python"
     if not python.exists():
-        raise UsageError(f"there is no {python}; run `make conformance`, or name a Python with --python")
+        raise UsageError(f"there is no {python}; run `make conformance`, or name a Python on the command line")
     return python.absolute()
 
 
-def environment_for(options: argparse.Namespace, ledger: ledgers.Ledger) -> dict[str, str]:
-    """Build the environment of the suite: nothing of the developer's settings for LangChain's tools reaches it."""
-    foreign = ("LANGCHAIN_", "LANGSMITH_", "LANGGRAPH_", "STATEGRAPH_", "MOSS_", "PYTEST_", "PYTHONPATH")
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
-    path = [HARNESS] if options.reference else [HARNESS, ROOT / "compat", _engine_folder()]
-    environment["PYTHONPATH"] = os.pathsep.join(map(str, path))
-    environment["NO_DOCKER"] = "true"
-    environment["CONFORMANCE_TIMEOUT_S"] = str(options.timeout)
-    environment["CONFORMANCE_EXCLUDED"] = json.dumps([] if options.reference else sorted(ledger.excluded))
-    return environment
-
-
-def _engine_folder() -> Path:
-    """Return a folder that holds the engine alone: the work tree has a `tests` of its own that must not be found."""
-    folder = BUILD / "engine"
-    folder.mkdir(parents=True, exist_ok=True)
-    link = folder / "stategraph"
-    if not link.is_symlink():
-        with contextlib.suppress(FileExistsError):  # another run was faster
-            link.symlink_to(ROOT / "stategraph")
-    return folder
-
-
-def check_engine(python: Path, environment: dict[str, str], *, reference: bool) -> None:
-    """Make sure that the suite will meet the engine it is meant for.
-
-    Raises:
-        UsageError: The wrong engine, or none, would answer `import langgraph.graph`.
-    """
-    done = subprocess.run([python, "-c", PROBE], env=environment, capture_output=True, text=True, cwd=BUILD)
-    if done.returncode:
-        raise UsageError(f"{python} cannot find langgraph.graph:\n{done.stderr.strip()}")
-    version, origin = json.loads(done.stdout)
-    if reference:
-        if version != suite.VERSION:
-            raise UsageError(f"a reference run needs langgraph {suite.VERSION} in {python}, found {version}")
-        return
-    if version is not None:
-        raise UsageError(f"langgraph {version} is installed for {python}; conformance must run without it")
-    if origin is None:
-        print("conformance: compat/ has no langgraph.graph yet; stand-ins take its place")
-    elif not Path(origin).is_relative_to(ROOT / "compat"):
-        raise UsageError(f"langgraph.graph comes from {origin}, expected from {ROOT / 'compat'}")
-
-
-def run_suite(python: Path, folder: Path, environment: dict[str, str], options: argparse.Namespace) -> ledgers.Outcome:
-    """Run the chosen files and read what they gave."""
-    files = [f"tests/{file.name}" for file in sorted((folder / "tests").glob("test_*.py"))]
-    chosen = [file for file in files if _matches(ledgers.file_of(file), options.files)]
-    if not chosen:
-        raise UsageError(f"no file of the suite matches {' '.join(options.files)}")
-    narrow = bool(options.files or options.keyword)
-    arguments = [f"--tb={options.tb or ('short' if narrow else 'no')}", *(() if narrow else ("-rN",))]
-    arguments += ["-k", options.keyword] if options.keyword else []
-    arguments += ["-n", options.jobs] if options.jobs != "0" else []
-    return _pytest(python, folder, environment, [*arguments, *(chosen if options.files else ["tests"])], options)
-
-
-def _matches(name: str, patterns: list[str]) -> bool:
-    return not patterns or any(fnmatch(name, pattern.removeprefix("tests/")) for pattern in patterns)
-
-
-def _pytest(
-    python: Path, folder: Path, environment: dict[str, str], arguments: list[str], options: argparse.Namespace
-) -> ledgers.Outcome:
-    logs = Path(tempfile.mkdtemp(prefix="run-", dir=BUILD))
-    results = logs / "results.jsonl"
-    results.touch()
-    command = [python, "-m", "pytest", "-c", folder / "pytest.ini", "--rootdir", folder, "-p", "conformance_plugin"]
-    command += [
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:asyncio",
-        "-q",
-        "--disable-warnings",
-        "--continue-on-collection-errors",
-    ]
-    command += [f"--junitxml={logs / 'junit.xml'}", *arguments]
-    process = subprocess.Popen(
-        list(map(str, command)),
-        cwd=folder,
-        env={**environment, "CONFORMANCE_RESULTS": str(results)},
-        stdin=subprocess.DEVNULL,
-        start_new_session=True,
+def _choice(options: argparse.Namespace) -> Choice:
+    return Choice(
+        files=tuple(options.files),
+        keyword=options.keyword,
+        jobs=int(options.jobs),
+        traceback=options.tb,
+        timeout_s=options.timeout,
+        total_timeout_s=options.total_timeout,
+        services=options.services == "1",
     )
-    try:
-        _wait(process, results, time.monotonic() + options.total_timeout)
-    finally:
-        outcome = _read_results(results)
-        last = BUILD / "last"
-        shutil.rmtree(last, ignore_errors=True)
-        try:
-            os.replace(logs, last)
-        except OSError:  # another run was faster; the log stays where it is
-            print(f"conformance: the log of this run is in {logs}")
-    return outcome
 
 
-def _wait(process: subprocess.Popen[bytes], results: Path, deadline: float) -> None:
-    """Wait for pytest and whatever it started; end it when it hangs after its last test or exceeds the time."""
-    try:
-        while process.poll() is None:
-            if time.monotonic() > deadline:
-                raise UsageError("the run took too long and was ended; see --total-timeout")
-            if '"finished"' in results.read_text(encoding="utf-8")[-40:]:
-                deadline = min(deadline, time.monotonic() + LEAVING_S)
-                process.wait(LEAVING_S)
-            time.sleep(0.2)
-    except subprocess.TimeoutExpired:
-        print("conformance: all tests are done, but something they started still runs; it is ended now")
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, 9)
-            process.wait()
+def _servers_python(options: argparse.Namespace) -> Path:
+    return find_python(options.services_python, ".venv-services") if options.services == "1" else Path()
 
 
-def _read_results(results: Path) -> ledgers.Outcome:
-    outcome = ledgers.Outcome()
-    for line in results.read_text(encoding="utf-8").splitlines():
-        match json.loads(line):
-            case {"kind": "test", "id": test, "outcome": result, "why": why}:
-                outcome.tests[test] = result
-                outcome.reasons[test] = why
-            case {"kind": "collection", "id": file, "why": why}:
-                outcome.unloaded[file] = why
-            case {"kind": "placeholders", "names": names}:
-                outcome.placeholders = names
-            case {"kind": "finished"}:
-                outcome.finished = True
-    return outcome
+def run_own(options: argparse.Namespace) -> int:
+    """Run LangGraph's own suite and hold it against the lists."""
+    choice = _choice(options)
+    ledger = ledgers.read(services=choice.services)
+    suite = suites.SUITES["langgraph"]
+    python = find_python(options.python, ".venv-conformance-reference" if options.reference else ".venv-conformance")
+    bench = Bench(suite, suites.fetch(execution.BUILD, suite), python, reference=options.reference)
+    bench.check(choice)
+    excluded = frozenset() if options.reference else frozenset(ledger.excluded)
+    with execution.servers(choice, _servers_python(options)):
+        outcome = execution.run(bench, choice, excluded)
+        again = frozenset(outcome.tests) if options.reference else ledger.passing
+        execution.retry(bench, choice, outcome, again, excluded)
+    return conclude(options, choice, ledger, outcome)
 
 
-def retry(
-    python: Path,
-    folder: Path,
-    environment: dict[str, str],
-    options: argparse.Namespace,
-    ledger: ledgers.Ledger,
-    outcome: ledgers.Outcome,
-) -> None:
-    """Give the tests of the ratchet that failed one more try, alone; on LangGraph itself, all that failed."""
-    failed = {test for test, result in outcome.tests.items() if result == "failed"}
-    again = sorted(failed if options.reference else failed & ledger.passing)
-    if not again or len(again) > RETRY_AT_MOST:
-        return
-    print(f"\nconformance: {len(again)} failed that should pass; trying them once more, alone")
-    second = _pytest(python, folder, environment, ["--tb=short", *again], options)
-    for test in sorted(second.passed & failed):
-        print(f"  passed when tried again: {test}")
-        outcome.tests[test] = "passed"
+def run_beside(options: argparse.Namespace) -> int:
+    """Run another package's suite on both engines."""
+    choice = _choice(options)
+    suite = suites.SUITES[options.suite]
+    ours = find_python(options.python, f".venv-{options.suite}")
+    theirs = find_python(options.reference_python, f".venv-{options.suite}-reference")
+    folder = suites.fetch(execution.BUILD, suite)
+    benches = Bench(suite, folder, theirs, reference=True), Bench(suite, folder, ours)
+    for bench in benches:
+        bench.check(choice)
+    with execution.servers(choice, _servers_python(options)):
+        return compare.run(*benches, choice)
 
 
-def conclude(options: argparse.Namespace, ledger: ledgers.Ledger, outcome: ledgers.Outcome) -> int:
+def conclude(options: argparse.Namespace, choice: Choice, ledger: ledgers.Ledger, outcome: ledgers.Outcome) -> int:
     """Print the table and say whether the ratchet holds."""
     if options.write_expected:
-        ledgers.write_expected(outcome.passed)
-        print(f"\nexpected/ now lists {len(outcome.passed)} tests")
+        ledgers.write_expected(outcome.passed, services=choice.services)
+        print(f"\nexpected/ now lists the {len(outcome.passed)} tests of this run")
         return 0
-    chosen = frozenset(test for test in ledger.expected if _matches(ledgers.file_of(test), options.files))
-    if options.keyword:
+    chosen = frozenset(test for test in ledger.expected if choice.takes(ledgers.file_of(test)))
+    if choice.keyword:
         chosen &= outcome.tests.keys()
-    print(f"\nConformance with LangGraph {suite.VERSION}: passed/expected\n")
+    print(f"\nConformance with LangGraph {suites.VERSION}: passed/expected\n")
     print(ledgers.table(ledger, outcome, chosen=chosen))
     _print_failing(options, ledger, outcome, chosen)
     if not outcome.finished:
         print("\nthe run ended before its last test")
     broken = ledgers.regressions(ledger, outcome, chosen=chosen)
     if broken:
-        print(f"\n{len(broken)} tests of the ratchet (tests/conformance/passing.txt) do not pass any more:")
+        print(f"\n{len(broken)} tests of the ratchet (tests/conformance/passing*.txt) do not pass any more:")
         print("\n".join(f"  {test}\n      {outcome.reasons.get(test, 'did not run')}" for test in broken[:100]))
         return 1
     if options.update:
         new = ledgers.add_passing(outcome.passed)
-        print(f"\npassing.txt: {len(new)} tests added")
+        print(f"\nthe ratchet: {len(new)} tests added")
     else:
         new = sorted((outcome.passed & ledger.due) - ledger.passing)
         if new:

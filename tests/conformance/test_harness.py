@@ -35,8 +35,40 @@ def _load(name: str, folder: Path) -> ModuleType:
 def test_the_lists_agree_with_each_other(ledger: Any) -> None:
     lists = ledger.read()
     assert len(lists.expected) == 2941
-    assert sum(not lists.is_later(test) for test in lists.expected) == 1675
     assert len(lists.excluded) <= 100
+    with_servers = ledger.read(services=True)
+    assert len(with_servers.expected) == 5368
+    assert with_servers.expected > lists.expected
+
+
+def test_a_servers_variant_of_an_excluded_test_is_excluded_with_it(
+    ledger: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "HERE", tmp_path)
+    out, half, kept = ([f"tests/test_x.py::{name}[{x}]" for x in ("memory", "sqlite", "postgres")] for name in "abc")
+    ledger.write_expected(frozenset([*out[:2], *half[:2], *kept[:2]]))
+    ledger.write_expected(frozenset([*out, *half, *kept]), services=True)
+    (tmp_path / "excluded.txt").write_text(f"{out[0]}  # private\n{out[1]}  # private\n{half[0]}  # private\n")
+    assert ledger.read().excluded.keys() == {*out[:2], half[0]}
+    assert ledger.read().due == {half[1], *kept[:2]}
+    with_servers = ledger.read(services=True)
+    assert with_servers.excluded.keys() == {*out, half[0]}
+    assert with_servers.due == {*half[1:], *kept}
+    assert ledger.add_passing(frozenset([*kept, out[2]])) == sorted(kept)
+    assert (tmp_path / "passing.txt").read_text().split() == sorted(kept[:2])
+    assert (tmp_path / "passing-services.txt").read_text().split() == [kept[2]]
+    assert ledger.read().passing == {*kept[:2]}
+
+
+def test_a_comparison_counts_what_passes_on_both(ledger: Any) -> None:
+    compare = _load("compare", HERE)
+    both, theirs, ours = (f"tests/sub/test_x.py::{name}" for name in "abc")
+    shown = compare.table(
+        ledger.Outcome(tests={both: "passed", theirs: "passed", ours: "skipped"}),
+        ledger.Outcome(tests={both: "passed", theirs: "failed", ours: "passed"}),
+    )
+    assert "* sub/test_x.py     1/2" in shown
+    assert "on LangGraph: 2\n  on stategraph: 1, and 1 that fail or are skipped there" in shown
 
 
 def test_a_regression_is_a_test_of_the_ratchet_that_failed_or_did_not_run(ledger: Any) -> None:
@@ -182,4 +214,4 @@ def _run(folder: Path, jobs: str) -> Any:
     command += ["-p", "no:cacheprovider", "-q", "--continue-on-collection-errors", "tests"]
     command += ["-n", jobs] if jobs != "0" else []
     subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=60)
-    return _load("run", HERE)._read_results(results)
+    return _load("execution", HERE).read_results(results)
