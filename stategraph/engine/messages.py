@@ -44,6 +44,7 @@ class StreamMessagesHandler(StreamFeed):
         super().__init__(put, subgraphs, parent_ns=parent_ns)
         self.metadata: dict[UUID, Source] = {}
         self.seen: set[str] = set()
+        self._latest: tuple[UUID | None, Source | None] = (None, None)
 
     # -- models --
 
@@ -66,12 +67,24 @@ class StreamMessagesHandler(StreamFeed):
 
     def on_llm_new_token(self, token: Any, *, chunk: Any = None, run_id: UUID, **kwargs: Any) -> None:
         """Show a piece of an answer."""
-        source = self.metadata.get(run_id)
-        if source is not None and isinstance(chunk, ChatGenerationChunk):
-            self._show(source, chunk.message)
+        latest, source = self._latest
+        if run_id is not latest:
+            # Hashing the id of every piece's run would be a quarter of the whole.
+            source = self.metadata.get(run_id)
+            self._latest = run_id, source
+        if source is None or not isinstance(chunk, ChatGenerationChunk):
+            return
+        message = chunk.message
+        known = message.id
+        if known is None:
+            self._show(source, message)
+        else:
+            self.seen.add(known)
+            self.put((source[0], "messages", (message, source[1])))
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
         """Show an answer that came in one piece."""
+        self._latest = (None, None)
         source = self.metadata.pop(run_id, None)
         message = _answer(response)
         if source is not None and message is not None:
@@ -133,10 +146,9 @@ class StreamMessagesHandler(StreamFeed):
             self._show(source, message)
 
     def _show(self, source: Source, message: BaseMessage) -> None:
-        known = message.id
-        if known is None:
-            known = message.id = str(uuid4())
-        self.seen.add(known)
+        if message.id is None:
+            message.id = str(uuid4())
+        self.seen.add(message.id)
         ns, metadata = source
         self.put((ns, "messages", (message, metadata)))
 
