@@ -153,9 +153,7 @@ class Planner:
         name, parent = node.name, self.parent
         ns = f"{self.ns}{NS_SEP}{name}" if self.ns else name
         task_id = pull_id(self.ids, ns, self.step, node)
-        task = Task(
-            task_id, name, node, (PULL, name), node.triggers, f"{ns}:{task_id}", self.step, self.stop
-        )
+        task = Task(task_id, name, node, (PULL, name), node.triggers, f"{ns}:{task_id}", self.step, self.stop)
         if self.ns:
             task.parent_ns = self.ns
         if parent is not None:
@@ -197,9 +195,7 @@ class Planner:
             call: What to run.
         """
         ns = self._child_ns(caller.ns, call.name)
-        task_id = self.ids.make(
-            ns, str(self.step), call.name, PUSH, path_key(caller.path), str(index)
-        )
+        task_id = self.ids.make(ns, str(self.step), call.name, PUSH, path_key(caller.path), str(index))
         path = (PUSH, caller.path, index, True)
         task = self._task(task_id, call.name, None, path, PUSH_TRIGGER, ns, caller)
         task.parent_ns = caller.ns
@@ -214,9 +210,7 @@ class Planner:
         if not node.runs:
             return None
         ns = self._child_ns(failed.ns, node.name)
-        task_id = self.ids.make(
-            ns, str(self.step), node.name, PUSH, "node_error_handler", failed.id
-        )
+        task_id = self.ids.make(ns, str(self.step), node.name, PUSH, "node_error_handler", failed.id)
         path = (*failed.path[:3], "node_error_handler", False)
         task = self._task(task_id, node.name, node, path, PUSH_TRIGGER, ns, failed)
         task.parent_ns = failed.ns
@@ -234,9 +228,7 @@ class Planner:
         ns: str,
         parent: Task | None = None,
     ) -> Task:
-        task = Task(
-            task_id, name, node, path, triggers, f"{ns}{NS_END}{task_id}", self.step, self.stop
-        )
+        task = Task(task_id, name, node, path, triggers, f"{ns}{NS_END}{task_id}", self.step, self.stop)
         task.parent_ns = self.ns
         task.parent = parent or self.parent
         if self.pending:
@@ -250,9 +242,7 @@ class Planner:
         return f"{ns}{NS_SEP}{name}" if ns else name
 
 
-def _triggered(
-    triggers: Mapping[str, tuple[str, ...]], updated: Iterable[str]
-) -> Collection[str]:
+def _triggered(triggers: Mapping[str, tuple[str, ...]], updated: Iterable[str]) -> Collection[str]:
     """The nodes that an update of these channels starts, sorted by name."""
     found: tuple[str, ...] = ()
     for channel in updated:

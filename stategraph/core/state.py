@@ -132,9 +132,7 @@ class State:
         self._active = {
             name
             for name in checkpoint["channel_values"]
-            if name in program.reacts_to_empty
-            and name not in program.signals
-            and self.channels[name].is_available()
+            if name in program.reacts_to_empty and name not in program.signals and self.channels[name].is_available()
         }
         self.unknown_writes: list[tuple[Task | None, str]] = []
         self._views: dict[Keys, View] = {}
@@ -218,9 +216,7 @@ class State:
                 return None
         return values
 
-    def _read_keys(
-        self, keys: Keys, task: Any, overlay: Mapping[str, Any], *, fresh: bool = False
-    ) -> dict[str, Any]:
+    def _read_keys(self, keys: Keys, task: Any, overlay: Mapping[str, Any], *, fresh: bool = False) -> dict[str, Any]:
         """Read several keys; empty ones are left out.
 
         Args:
@@ -381,7 +377,7 @@ class State:
                     changed = channel.update((value,))
                 if name in program.cells:
                     for view in views:
-                        view.note(name, channel.value)  # type: ignore[attr-defined]
+                        view.note(name, channel.value)
                 if changed:
                     versions[name] = version
                     if channel.is_available():
@@ -410,9 +406,7 @@ class State:
                 self.versions[name] = version
                 self._dirty.add(name)
 
-    def _write(
-        self, tasks: Sequence[Task], grouped: dict[str, list[Any]], version: Any
-    ) -> set[str]:
+    def _write(self, tasks: Sequence[Task], grouped: dict[str, list[Any]], version: Any) -> set[str]:
         channels, versions, program = self.channels, self.versions, self.program
         signals, dirty = program.signals, self._dirty
         cells, views = program.cells, tuple(self._views.values())

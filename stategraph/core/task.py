@@ -14,7 +14,6 @@ Rules
 from __future__ import annotations
 
 import itertools
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha1
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
 
 Write = tuple[str, Any]
 """A channel's name and the value to write there."""
-
-_LAZY_COUNTER = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,31 +123,28 @@ class Task:
 
     def call_counter(self) -> int:
         """Number the calls the task makes to other tasks, from 0."""
-        if self._calls is None:
-            with _LAZY_COUNTER:
-                self._calls = self._calls or itertools.count()
-        return next(self._calls)
+        return next(self._calls or self._start_count("_calls"))
 
     def interrupt_counter(self) -> int:
         """Number the task's ``interrupt()`` calls, from 0."""
-        if self._interrupts is None:
-            with _LAZY_COUNTER:
-                self._interrupts = self._interrupts or itertools.count()
-        return next(self._interrupts)
+        return next(self._interrupts or self._start_count("_interrupts"))
 
     def subgraph_counter(self) -> int:
         """Number the graphs the task runs, from 0."""
-        if self._subgraphs is None:
-            with _LAZY_COUNTER:
-                self._subgraphs = self._subgraphs or itertools.count()
-        return next(self._subgraphs)
+        return next(self._subgraphs or self._start_count("_subgraphs"))
+
+    def _start_count(self, name: str) -> itertools.count[int]:
+        # `setdefault` is one step, so threads that count for the first time at once get the same counter.
+        counter: itertools.count[int] = self.__dict__.setdefault(name, itertools.count())
+        return counter
 
     def restart(self) -> None:
         """Forget what the last attempt wrote and asked, before another one."""
         # A new list: an attempt that was given up may still write to the old one.
         self.writes = []
         self.fresh = None
-        self._interrupts = None
+        if self._interrupts is not None:
+            del self._interrupts
 
     def get_null_resume(self, consume: bool = False) -> Any:
         """The answer of a resume that names no interrupt, or None.
@@ -170,9 +164,7 @@ class Task:
             return None
         return self.null_resume[1]
 
-    def load_answers(
-        self, pending: dict[str, list[Write]], resume_map: dict[str, Any] | None
-    ) -> None:
+    def load_answers(self, pending: dict[str, list[Write]], resume_map: dict[str, Any] | None) -> None:
         """Take the answers waiting for this task from the pending writes.
 
         Args:
@@ -240,10 +232,7 @@ class IdMaker:
         if self._base is None:
             return self.number()
         data = self._base + "".join(parts).encode()
-        if self._version > 1:
-            h = xxh3_128_hexdigest(data)
-        else:
-            h = sha1(data, usedforsecurity=False).hexdigest()
+        h = xxh3_128_hexdigest(data) if self._version > 1 else sha1(data, usedforsecurity=False).hexdigest()
         return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:32]}"
 
 

@@ -74,7 +74,7 @@ class BinaryOperatorAggregate(ValueCell[Value]):
         # Without the constructor, which makes an empty value first.
         cell = _new(BinaryOperatorAggregate)
         cell.typ, cell.key, cell.operator, cell.value = self.typ, self.key, self.operator, self.value
-        return cell
+        return cell  # type: ignore[return-value]  # the very class of self
 
     def _empty(self) -> Self:
         channel = type(self)(self.typ, self.operator)

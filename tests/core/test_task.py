@@ -1,0 +1,44 @@
+"""What a task keeps about itself: counters that any thread may use, and what an attempt leaves behind."""
+
+import threading
+
+import pytest
+
+from stategraph.core.task import Task
+
+THREADS = 8
+
+
+def make() -> Task:
+    return Task("id", "node", None, (), (), "", 0, 1)
+
+
+@pytest.mark.parametrize("counter", ["call_counter", "interrupt_counter", "subgraph_counter"])
+def test_threads_that_count_for_the_first_time_at_once_get_different_numbers(counter: str) -> None:
+    for _ in range(50):
+        count = getattr(make(), counter)
+        together = threading.Barrier(THREADS)
+        numbers: list[int] = []
+
+        def draw(together=together, count=count, numbers=numbers) -> None:
+            together.wait(10)
+            numbers.append(count())
+
+        threads = [threading.Thread(target=draw) for _ in range(THREADS)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(10)
+        assert sorted(numbers) == list(range(THREADS))
+
+
+def test_another_attempt_counts_its_interrupts_anew_and_its_calls_on() -> None:
+    task = make()
+    assert (task.interrupt_counter(), task.interrupt_counter(), task.call_counter()) == (0, 1, 0)
+    task.writes.append(("key", 1))
+    given_up = task.writes
+    task.restart()
+    assert (task.interrupt_counter(), task.call_counter()) == (0, 1)
+    assert task.writes == []
+    assert given_up == [("key", 1)]
+    make().restart()
