@@ -1,0 +1,142 @@
+"""What a run notes about its delta channels, told one event at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from langgraph.checkpoint.serde.types import _DeltaSnapshot
+
+from stategraph.constants import NULL_TASK_ID
+from stategraph.core import checkpoint as checkpoints
+from stategraph.core import deltas
+from stategraph.core.channels import DeltaChannel, LastValue
+from stategraph.core.delta_book import DeltaBook, Rules
+from stategraph.core.program import Program, build
+from stategraph.core.state import State, count_up
+from stategraph.core.task import Task, Write
+from stategraph.types import Overwrite
+
+TASK = "0123abcd-1111-2222-3333-444444444444"
+OTHER = "9999abcd-1111-2222-3333-444444444444"
+
+
+def extend(value: list[Any], updates: Sequence[list[Any]]) -> list[Any]:
+    return [*value, *(item for update in updates for item in update)]
+
+
+def program() -> Program:
+    specs: dict[str, Any] = {"log": DeltaChannel(extend, snapshot_frequency=2), "last": LastValue(int)}
+    return build({}, specs, {}, "last")
+
+
+def number(writes: list[Write]) -> None:
+    """Stands in for ids of messages: replaces what is written."""
+    writes[:] = [(w[0], [*w[1], "id"]) if isinstance(w[1], list) else w for w in writes]
+
+
+def book(*, at_exit: bool = False, identify: Any = lambda writes: None) -> DeltaBook:
+    rules = Rules(_DeltaSnapshot, identify, lambda checkpoint_id: f"input of {checkpoint_id}", 5000)
+    return DeltaBook(program(), rules, at_exit=at_exit)
+
+
+def task(task_id: str, *writes: Write) -> Task:
+    made = Task(task_id, "n", None, ("p", task_id[:1]), (), "", 0, 1)
+    made.writes = list(writes)
+    return made
+
+
+def state(*writes: Write) -> State:
+    made = State(program(), checkpoints.empty("id", "now"), count_up)
+    made.apply((), writes)
+    return made
+
+
+def full(notes: DeltaBook, of: State, metadata: dict[str, Any] | None = None) -> dict[str, Any]:
+    return notes.snapshots(of, {} if metadata is None else metadata, {})
+
+
+def test_the_counters_reach_the_frequency_and_start_anew() -> None:
+    notes, values = book(), state(("log", ["a"]))
+    first: dict[str, Any] = {}
+    notes.count({}, first, {"log"})
+    assert full(notes, values, first) == {}
+    assert first == {deltas.COUNTERS_KEY: {"log": (1, 1)}}
+
+    second: dict[str, Any] = {}
+    notes.count(first, second, {"log"})
+    assert full(notes, values, second) == {"log": _DeltaSnapshot(["a"])}
+    assert second == {}
+
+
+def test_a_snapshot_is_a_copy_that_later_steps_leave_alone() -> None:
+    notes, values = book(), state(("log", ["a"]))
+    notes.carried([("log", ["a"])])
+
+    snapshot = full(notes, values)["log"]
+    values.channels["log"].get().append("later")
+    assert snapshot == _DeltaSnapshot(["a"])
+
+
+def test_writes_nobody_takes_back_force_a_snapshot() -> None:
+    pending: Any = {TASK: [("log", ["a"])], OTHER: [("last", 1)]}
+
+    taken_back, replaced, branched = book(), book(), book()
+    taken_back.begin(pending, reapplies=True)
+    taken_back.stepped(1, {TASK: task(TASK)}, pending)
+    replaced.begin(pending, reapplies=True)
+    replaced.stepped(1, {OTHER: task(OTHER)}, pending)
+    branched.begin(pending, reapplies=False)
+
+    stored = [full(notes, state(("log", []))) for notes in (taken_back, replaced, branched)]
+    assert [list(values) for values in stored] == [[], ["log"], ["log"]]
+
+
+def test_an_overwrite_forces_one_snapshot() -> None:
+    notes, values = book(), state(("log", ["a"]))
+    notes.stepped(1, {TASK: task(TASK, ("log", Overwrite(["a"])))}, {})
+
+    assert list(full(notes, values)) == ["log"]
+    assert full(notes, values) == {}
+
+
+@pytest.mark.parametrize(("onto", "recorded"), [("c1", ("input of c1", [("log", ["in"])])), (None, None)])
+def test_input_is_recorded_where_nobody_has_built_on_yet_and_snapshotted_otherwise(onto: Any, recorded: Any) -> None:
+    notes = book()
+
+    assert notes.took_input([("log", ["in"]), ("last", 1)], 0, onto=onto) == recorded
+    assert bool(full(notes, state(("log", ["in"])))) is (recorded is None)
+
+
+def test_writes_of_a_run_that_stores_at_its_end_are_kept_in_order() -> None:
+    notes, values = book(at_exit=True), state(("log", []))
+    stored: Any = {TASK: [("log", ["before"])], NULL_TASK_ID: [("log", ["command"])]}
+    notes.begin({TASK: stored[TASK]}, reapplies=True)
+    notes.commanded([("log", ["command"]), ("last", 1)])
+    notes.stepped(3, {TASK: task(TASK), OTHER: task(OTHER)}, {**stored, OTHER: [("log", ["first"]), ("last", 2)]})
+    notes.stepped(4, {TASK: task(TASK)}, {TASK: [("log", ["second"])]})
+
+    kept = notes.kept(values, {}, built_on=False)
+    assert [writes for _, _, writes in kept] == [[("log", [what])] for what in ("command", "first", "second")]
+    assert [task_id for task_id, _, _ in kept] == sorted(task_id for task_id, _, _ in kept)
+    assert TASK not in {task_id for task_id, _, _ in kept}
+
+
+def test_nothing_is_kept_for_a_checkpoint_with_other_children() -> None:
+    notes, values = book(at_exit=True), state(("log", ["in"]))
+    notes.took_input([("log", ["in"])], 0, onto="c1")
+
+    assert notes.kept(values, {}, built_on=True) == []
+    assert list(full(notes, values)) == ["log"]
+
+
+def test_what_a_task_has_read_of_its_writes_is_forgotten_if_they_get_ids() -> None:
+    changed, same = task(TASK, ("log", ["a"])), task(OTHER, ("last", 1))
+    for one in (changed, same):
+        one.fresh = {"log": (1, None, True)}
+        book(identify=number).identify(one.writes, one)
+
+    assert changed.writes == [("log", ["a", "id"])]
+    assert changed.fresh is None
+    assert same.fresh is not None
