@@ -20,6 +20,16 @@ if TYPE_CHECKING:
     from stategraph.engine.context import get_store as get_store
     from stategraph.engine.context import get_stream_writer as get_stream_writer
     from stategraph.engine.engine import StateGraphEngine as StateGraphEngine
+    from stategraph.engine.events.modes import CheckpointsTransformer as CheckpointsTransformer
+    from stategraph.engine.events.modes import CustomTransformer as CustomTransformer
+    from stategraph.engine.events.modes import DebugTransformer as DebugTransformer
+    from stategraph.engine.events.modes import TasksTransformer as TasksTransformer
+    from stategraph.engine.events.modes import UpdatesTransformer as UpdatesTransformer
+    from stategraph.engine.events.queue import StreamChannel as StreamChannel
+    from stategraph.engine.events.run import AsyncGraphRunStream as AsyncGraphRunStream
+    from stategraph.engine.events.run import GraphRunStream as GraphRunStream
+    from stategraph.engine.events.transformer import ProtocolEvent as ProtocolEvent
+    from stategraph.engine.events.transformer import StreamTransformer as StreamTransformer
     from stategraph.engine.managed import IsLastStep as IsLastStep
     from stategraph.engine.managed import RemainingSteps as RemainingSteps
     from stategraph.engine.runtime import RunControl as RunControl
@@ -60,6 +70,16 @@ _PUBLIC = {
     "engine.asking": ("interrupt",),
     "engine.context": ("get_config", "get_store", "get_stream_writer"),
     "engine.engine": ("StateGraphEngine",),
+    "engine.events.modes": (
+        "CheckpointsTransformer",
+        "CustomTransformer",
+        "DebugTransformer",
+        "TasksTransformer",
+        "UpdatesTransformer",
+    ),
+    "engine.events.queue": ("StreamChannel",),
+    "engine.events.run": ("AsyncGraphRunStream", "GraphRunStream"),
+    "engine.events.transformer": ("ProtocolEvent", "StreamTransformer"),
     "engine.managed": ("IsLastStep", "RemainingSteps"),
     "engine.runtime": ("RunControl", "Runtime", "get_runtime"),
     "errors": (
