@@ -24,9 +24,12 @@ from stategraph.engine.write import BranchWriter, FastWriter
 
 
 def sequence_of(body: Body) -> RunnableSeq | None:
-    """The sequence that a body stands for; None if its steps are not just the work and the writers."""
-    whole, writers = body.runnable, body.writers
-    if type(whole) is not RunnableSeq or writers is None:
+    """The sequence that a body stands for; None if its steps are not just the work and the writers.
+
+    Nor is there one if the work is a function that is a run of its own.
+    """
+    whole, writers, plan = body.runnable, body.writers, body.plan
+    if type(whole) is not RunnableSeq or writers is None or (plan is not None and plan.trace):
         return None
     return whole if len(whole.steps) == len(writers) + (body.work is not None) else None
 

@@ -20,6 +20,7 @@ from typing_extensions import TypedDict
 from stategraph.constants import END, START
 from stategraph.engine import traced
 from stategraph.engine.asking import interrupt
+from stategraph.engine.callable import RunnableCallable
 from stategraph.engine.config import get_async_callback_manager_for_config, get_callback_manager_for_config
 from stategraph.engine.tracing import child_manager
 from stategraph.errors import GraphInterrupt
@@ -164,6 +165,10 @@ def chained() -> Any:
     return one_node(RunnableLambda(says("x"), name="first") | RunnableLambda(lambda x: x, name="second"))
 
 
+def calling_a_traced_function() -> Any:
+    return one_node(RunnableCallable(says("x"), name="called"))
+
+
 def returning_a_runnable() -> Any:
     return one_node(lambda _: RunnableLambda(says("x"), name="inside"))
 
@@ -228,6 +233,12 @@ def test_the_steps_of_a_sequence_are_steps_of_its_node(driver: Driver) -> None:
     told = Listener()
     driver.invoke(chained(), EMPTY, listening(told))
     assert told.tree() == ["LangGraph", "  n graph:step:1", "    first seq:step:1", "    second seq:step:2"]
+
+
+def test_a_function_that_is_to_be_traced_is_a_child_of_its_node(driver: Driver) -> None:
+    told = Listener()
+    driver.invoke(calling_a_traced_function(), EMPTY, listening(told))
+    assert told.tree() == ["LangGraph", "  n graph:step:1", "    called seq:step:1"]
 
 
 def test_a_called_function_is_a_child_of_its_caller_with_its_arguments_by_name(driver: Driver) -> None:
@@ -319,7 +330,17 @@ async def test_cancelling_a_run_ends_it_for_who_listens() -> None:
 
 # -- one way and the other ----------------------------------------------------------
 
-GRAPHS = [routed, subgraph, fanned, failing, chained, returning_a_runnable, functional, commanding]
+GRAPHS = [
+    routed,
+    subgraph,
+    fanned,
+    failing,
+    chained,
+    calling_a_traced_function,
+    returning_a_runnable,
+    functional,
+    commanding,
+]
 
 
 @pytest.mark.parametrize("make", GRAPHS, ids=lambda make: make.__name__)
