@@ -501,9 +501,12 @@ class Machine:
             error: What it raised.
             handled: Whether another node will handle the failure.
         """
-        task.writes.append((ERROR, error))
         if handled:
-            task.writes.append((ERROR_SOURCE_NODE, task.name))
+            task.writes += ((ERROR, error), (ERROR_SOURCE_NODE, task.name))
+        else:
+            # Without what it wrote before it failed: a resume would take that for its
+            # output, and neither run the rest of it nor ask its routers.
+            task.writes = [(ERROR, error)]
         self.record(task.id, task.writes, task)
 
     def _record_task(self, task: Task, writes: list[Write], *, cached: bool) -> None:

@@ -298,6 +298,23 @@ def test_a_handler_that_is_done_does_not_run_again_on_resume(driver: Any) -> Non
     assert ran == ["handle"]
 
 
+def test_a_router_that_failed_is_asked_again_on_resume(driver: Any) -> None:
+    broken = True
+
+    def route(state: State) -> str:
+        if broken:
+            raise ValueError("no idea where to go")
+        return "after"
+
+    builder = StateGraph(State).add_node("node", note("node")).add_node("after", note("after"))
+    builder.add_edge(START, "node").add_conditional_edges("node", route, ["after"])
+    graph = builder.compile(checkpointer=InMemorySaver())
+    with pytest.raises(ValueError, match="no idea"):
+        driver.invoke(graph, {"log": []}, THREAD)
+    broken = False
+    assert driver.invoke(graph, None, THREAD)["log"] == ["node", "after"]
+
+
 def test_the_recursion_limit_is_an_error_with_a_code(driver: Any) -> None:
     builder = StateGraph(State).add_node("again", note("x")).add_edge(START, "again").add_edge("again", "again")
     with pytest.raises(GraphRecursionError, match="GRAPH_RECURSION_LIMIT"):
