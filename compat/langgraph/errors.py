@@ -2,7 +2,7 @@
 
 from langgraph.checkpoint.base import EmptyChannelError
 
-from stategraph.engine import adoption as _adoption  # noqa: F401 (what is raised here is also what is caught there)
+from stategraph.engine import adoption as _adoption  # what is raised here is caught there too
 from stategraph.errors import (
     EmptyInputError,
     ErrorCode,

@@ -202,3 +202,68 @@ def test_a_forked_child_gets_threads_of_its_own() -> None:
         "assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 2\n"
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+# --- as an event loop sees it ---
+
+
+def in_a_loop(function: Callable[..., object], *args: object) -> object:
+    async def main() -> object:
+        return await asyncio.get_running_loop().run_in_executor(threads.pool(), function, *args)
+
+    return asyncio.run(main())
+
+
+def test_a_loop_gets_results_and_exceptions() -> None:
+    assert in_a_loop(divmod, 7, 2) == (3, 1)
+    with pytest.raises(ZeroDivisionError):
+        in_a_loop(divmod, 7, 0)
+
+
+def test_what_no_coroutine_may_raise_is_wrapped() -> None:
+    with pytest.raises(RuntimeError, match="StopIteration") as caught:
+        in_a_loop(next, iter(()))
+    assert isinstance(caught.value.__cause__, StopIteration)
+
+
+def test_a_cancelled_future_inside_is_a_cancelled_call() -> None:
+    def waits_for_a_cancelled_one() -> None:
+        future: Future[None] = Future()
+        future.cancel()
+        future.result()
+
+    with pytest.raises(asyncio.CancelledError):
+        in_a_loop(waits_for_a_cancelled_one)
+
+
+def test_a_call_that_was_given_up_before_it_began_is_not_made() -> None:
+    own = threads.LoopPool(Pool(idle_s=0.01))
+    called = threading.Event()
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        future = own.submit(called.set)
+        telling = threads._Telling(loop, future)
+        assert telling.set_running_or_notify_cancel()
+        future.cancel()
+        assert not telling.set_running_or_notify_cancel()
+
+    asyncio.run(main())
+
+
+def test_a_call_may_end_after_its_loop() -> None:
+    own = Pool(idle_s=0.01)
+    go, done = threading.Event(), threading.Event()
+
+    def late() -> None:
+        go.wait(10)
+        done.set()
+
+    async def main() -> None:
+        threads.LoopPool(own).submit(late)
+
+    asyncio.run(main())
+    go.set()
+    assert done.wait(10)
+    own.finish()
+    assert own.thread_count() == 0
