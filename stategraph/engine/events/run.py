@@ -65,7 +65,7 @@ class RunHandle:
         known = ", ".join(sorted(mux.native_keys)) if mux is not None else ""
         raise AttributeError(f"{type(self).__name__} has no projection {name!r}; it has: {known or 'none'}")
 
-    def _observe(self, event: ProtocolEvent) -> None:
+    def _observe_event(self, event: ProtocolEvent) -> None:
         """Learn the state and what was asked from an event of the run itself."""
         params = event["params"]
         if event["method"] == "values" and params["namespace"] == self._scope:
@@ -184,7 +184,7 @@ class GraphRunStream(RunHandle):
                 return False
             try:
                 event = event_of(next(self._parts))
-                self._observe(event)
+                self._observe_event(event)
                 self._mux.push(event)
             except StopIteration:
                 self._exhausted = True
@@ -308,7 +308,7 @@ class AsyncGraphRunStream(RunHandle):
     async def _take_part(self, parts: AsyncIterator[Any]) -> None:
         try:
             event = event_of(await anext(parts))
-            self._observe(event)
+            self._observe_event(event)
             await self._mux.apush(event)
         except StopAsyncIteration:
             self._exhausted = True

@@ -86,7 +86,7 @@ class SubgraphTransformer(NestedRunTransformer):
                 yield from self._closing(ns, RuntimeError(error or "The run failed") if status == "failed" else None)
         handle = self._handles.get(tuple(event["params"]["namespace"][: len(self.scope) + 1]))
         if handle is not None and not handle._mux._events._closed:
-            handle._observe(event)
+            handle._observe_event(event)
             yield Ask(handle._mux, "push", (event,))
         return not of_task
 
