@@ -47,9 +47,7 @@ async def find(execution: Execution, lookup: Lookup) -> tuple[CheckpointTuple | 
     found = doubles.received(await saver.aget_tuple(lookup.config))
     if lookup.how != "id" or found is None:
         return found, False
-    latest = await saver.aget_tuple(
-        patch_configurable(lookup.config, {CONFIG_KEY_CHECKPOINT_ID: None})
-    )
+    latest = await saver.aget_tuple(patch_configurable(lookup.config, {CONFIG_KEY_CHECKPOINT_ID: None}))
     return found, latest is not None and latest.checkpoint["id"] != found.checkpoint["id"]
 
 
@@ -322,9 +320,7 @@ class AsyncDriver:
         else:
             # A sync function in a worker thread: it may block on the answer.
             answer = SyncAsyncFuture()
-            self._loop.call_soon_threadsafe(
-                self._begin_call, answer, copy_context(), caller, func, input, options
-            )
+            self._loop.call_soon_threadsafe(self._begin_call, answer, copy_context(), caller, func, input, options)
         return answer
 
     def _begin_call(
@@ -349,12 +345,10 @@ class AsyncDriver:
                 options.get("timeout"),
             )
             execution.flush()
-        except BaseException as error:  # noqa: BLE001  the caller's to handle
+        except BaseException as error:
             _answer(answer, None, error)
             return
-        called = self._loop.create_task(
-            self._run_called(task, answer), name=task.name, context=context
-        )
+        called = self._loop.create_task(self._run_called(task, answer), name=task.name, context=context)
         self._called.add(called)
         called.add_done_callback(self._call_ended)
         answer.add_done_callback(partial(_follow, self._loop, called))

@@ -269,7 +269,7 @@ class Driver:
         error: BaseException | None = None
         try:
             attempt.run(self._execution, task)
-        except BaseException as raised:  # noqa: BLE001  told to the driver, which raises it
+        except BaseException as raised:
             error = raised
         self._inbox.put((task, error))
 
@@ -313,9 +313,7 @@ class Driver:
         execution = self._execution
         future: SyncAsyncFuture[Any] = SyncAsyncFuture()
         with execution.lock:
-            task = stepping.plan_call(
-                execution, caller, func, input, retry_policy, cache_policy, callbacks, timeout
-            )
+            task = stepping.plan_call(execution, caller, func, input, retry_policy, cache_policy, callbacks, timeout)
             execution.flush()
         if execution.cache is not None:
             self._look_in_cache([task])
@@ -331,14 +329,14 @@ class Driver:
             return
         try:
             value = attempt.run(self._execution, task)
-        except BaseException as error:  # noqa: BLE001  the caller's to handle
+        except BaseException as error:
             stepping.settle(self._execution, task, error)
             future.set_exception(error)
         else:
             try:
                 stepping.settle(self._execution, task, None)
                 self._to_cache(task)
-            except BaseException as error:  # noqa: BLE001  a failing save is the run's failure
+            except BaseException as error:
                 future.set_exception(error)
             else:
                 future.set_result(value)
@@ -361,7 +359,5 @@ class Driver:
 def _resolve(future: Future[Any], produce: Callable[[], Any]) -> None:
     try:
         future.set_result(produce())
-    except BaseException as error:  # noqa: BLE001  the caller's to handle
+    except BaseException as error:
         future.set_exception(error)
-
-

@@ -19,7 +19,7 @@ import binascii
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -198,9 +198,7 @@ class Execution:
                 ns = f"{conf[CONFIG_KEY_CHECKPOINT_NS]}{NS_SEP}{count}"
                 config = patch_configurable(config, {CONFIG_KEY_CHECKPOINT_NS: ns})
         elif not self.nested and conf.get(CONFIG_KEY_CHECKPOINT_NS):
-            config = patch_configurable(
-                config, {CONFIG_KEY_CHECKPOINT_NS: "", CONFIG_KEY_CHECKPOINT_ID: None}
-            )
+            config = patch_configurable(config, {CONFIG_KEY_CHECKPOINT_NS: "", CONFIG_KEY_CHECKPOINT_ID: None})
         return config
 
     def _open_streams(self, form: Format) -> None:
@@ -213,9 +211,7 @@ class Execution:
         self.chunks: deque[Chunk] = deque()
         self.view = form.viewer()
         self.wake: Callable[[], None] | None = None
-        self.eager = bool(
-            self.engine.stream_eager or form.subgraphs or not _STREAMED_IN_NODES.isdisjoint(own)
-        )
+        self.eager = bool(self.engine.stream_eager or form.subgraphs or not _STREAMED_IN_NODES.isdisjoint(own))
         direct = self.outer_stream is None and not self.eager
         emit = self.chunks.append if direct else self.emit
         self.projector = Projector(self, modes, emit) if modes else None
@@ -263,9 +259,7 @@ class Execution:
         conf = config[CONF]
         named = conf.get(CONFIG_KEY_CHECKPOINT_MAP) or {}
         if conf.get(CONFIG_KEY_CHECKPOINT_NS, None) in named:
-            config = patch_configurable(
-                config, {CONFIG_KEY_CHECKPOINT_ID: named[conf[CONFIG_KEY_CHECKPOINT_NS]]}
-            )
+            config = patch_configurable(config, {CONFIG_KEY_CHECKPOINT_ID: named[conf[CONFIG_KEY_CHECKPOINT_NS]]})
         thread_id = conf.get(CONFIG_KEY_THREAD_ID)
         if thread_id and not isinstance(thread_id, str):
             config = patch_configurable(config, {CONFIG_KEY_THREAD_ID: str(thread_id)})
@@ -326,9 +320,7 @@ class Execution:
             conf[CONFIG_KEY_CHECKPOINT_NS] = self.ns
             self._checkpoint_base = {**base, CONF: conf}
         self.loaded_how = how
-        self.machine = Machine(
-            self.program, thread, self._settings(), binascii.hexlify(os.urandom(10)).decode()
-        )
+        self.machine = Machine(self.program, thread, self._settings(), binascii.hexlify(os.urandom(10)).decode())
 
     def _settings(self) -> Settings:
         request, saver = self.request, self.saver
@@ -618,5 +610,3 @@ def _new_checkpoint_id(step: int) -> str:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat()
-
-

@@ -85,11 +85,7 @@ def settle(execution: Execution, task: Task, exception: BaseException | None) ->
         elif isinstance(exception, GraphInterrupt):
             machine.interrupted(task, exception.args[0] if exception.args else ())
         elif not isinstance(exception, GraphBubbleUp):
-            handled = (
-                task.node is not None
-                and bool(task.node.error_handler)
-                and isinstance(exception, Exception)
-            )
+            handled = task.node is not None and bool(task.node.error_handler) and isinstance(exception, Exception)
             machine.failed(task, exception, handled=handled)
             if handled:
                 handler = machine.handle_failure(task, exception)
@@ -197,8 +193,5 @@ def plan_call(
     if body is None:
         body = of_call(func, runnable)
         setattr(runnable, _BODY, body)
-    call = Call(
-        func, input, retry_policy, cache_policy, callbacks, timeout, runnable.get_name(), body
-    )
-    task = execution.machine.call(caller, caller.call_counter(), call)
-    return task
+    call = Call(func, input, retry_policy, cache_policy, callbacks, timeout, runnable.get_name(), body)
+    return execution.machine.call(caller, caller.call_counter(), call)
