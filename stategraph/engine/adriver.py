@@ -166,6 +166,9 @@ class AsyncDriver:
 
     async def _leave(self, error: BaseException | None) -> bool:
         """Stop what runs, store what waited for the end; returns whether the run paused rather than failed."""
+        waits = self._running or self._called or self._execution.saves is not None
+        if not waits and not isinstance(error, GraphInterrupt):
+            return await self._left(error)
         # In a task of its own, so that cancelling the run again does not cut it short.
         leaving_task = self._loop.create_task(self._left(error))
         try:
