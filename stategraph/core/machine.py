@@ -133,7 +133,6 @@ class Machine:
         "stored_id",
         "tasks",
         "thread",
-        "unknown_inputs",
         "updated",
         "values_seen",
     )
@@ -155,7 +154,6 @@ class Machine:
         self.tasks: dict[str, Task] = {}
         self.outbox: list[Effect] = []
         self.interrupts: list[Any] = []
-        self.unknown_inputs: list[str] = []
         self.updated: set[str] | None = None
         self.values_seen = False
         self.resuming = False
@@ -300,7 +298,10 @@ class Machine:
                 self.updated |= updated
 
     def _take_input(self, value: Any) -> bool:
-        writes = output.input_writes(self.program.input_channels, value, self.unknown_inputs)
+        unknown: list[str] = []
+        writes = output.input_writes(self.program.input_channels, value, unknown)
+        for key in unknown:
+            self.state.ignored[f"Input key '{key}' is ignored: the graph takes {self.program.input_channels}"] = None
         if not writes:
             return False
         if self._book is not None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from stategraph.constants import MISSING, NS_END, NS_SEP, PULL, PUSH, TASKS
@@ -40,7 +40,6 @@ class Planner:
         resume_map: Answers by interrupt id, or None.
         step: Number of the step being planned.
         stop: The last step's number allowed by the recursion limit.
-        dropped: Problems with packets that were left out, for the log.
     """
 
     state: State
@@ -51,7 +50,6 @@ class Planner:
     resume_map: dict[str, Any] | None
     step: int
     stop: int
-    dropped: list[str] = field(default_factory=list)
 
     def next_tasks(self, updated: Iterable[str] | None, *, fresh: bool = False) -> list[Task]:
         """The tasks of the next step, in the order they are started.
@@ -134,11 +132,11 @@ class Planner:
 
     def _packet(self, index: int, packet: Any) -> Task | None:
         if not isinstance(packet, Send):
-            self.dropped.append(f"Ignoring invalid packet type {type(packet)} in pending sends")
+            self.state.ignored[f"A packet of type {type(packet).__name__} is ignored: expected a Send"] = None
             return None
         node = self.state.program.nodes.get(packet.node)
         if node is None:
-            self.dropped.append(f"Ignoring unknown node name {packet.node} in pending sends")
+            self.state.ignored[f"A Send to '{packet.node}' is ignored: the graph has no node of that name"] = None
             return None
         if not node.runs:
             return None

@@ -96,9 +96,9 @@ class State:
         "_next_version",
         "_views",
         "channels",
+        "ignored",
         "program",
         "seen",
-        "unknown_writes",
         "versions",
     )
 
@@ -134,12 +134,13 @@ class State:
             for name in checkpoint["channel_values"]
             if name in program.reacts_to_empty and name not in program.signals and self.channels[name].is_available()
         }
-        self.unknown_writes: list[tuple[Task | None, str]] = []
+        # What was asked for and cannot be done, in words, each said once.
+        self.ignored: dict[str, None] = {}
         self._views: dict[Keys, View] = {}
         # The stored form of every written channel, as of the last freeze, and
         # the channels that changed since.
         self._frozen: dict[str, Any] = {}
-        self._dirty = set(self.versions).intersection(program.specs)
+        self._dirty = {name for name in self.versions if name in program.specs}
 
     # -- reading ---------------------------------------------------------
 
@@ -312,7 +313,7 @@ class State:
             version = None if rule is None else rule(self._max_version, None)
         if self.program.reacts_to_consume:
             self._consume(tasks, version)
-        grouped = _by_channel(tasks, self.program.specs, self.unknown_writes)
+        grouped = _by_channel(tasks, self.program.specs, self.ignored)
         if inputs:
             self._add_inputs(grouped, inputs)
         before = self.channels.raised
@@ -385,7 +386,7 @@ class State:
                         if name in program.reacts_to_empty:
                             self._active.add(name)
             elif name not in _NOT_CHANNELS:
-                self.unknown_writes.append((task, name))
+                self.ignored[unknown_channel(name, task.name)] = None
         for name in before:
             if name not in raised:
                 versions[name] = version
@@ -397,7 +398,7 @@ class State:
             if name in self.program.specs:
                 grouped.setdefault(name, []).append(value)
             elif name not in _NOT_CHANNELS:
-                self.unknown_writes.append((None, name))
+                self.ignored[unknown_channel(name, None)] = None
 
     def _consume(self, tasks: Sequence[Task], version: Any) -> None:
         reacts = self.program.reacts_to_consume
@@ -536,7 +537,7 @@ class State:
 def _by_channel(
     tasks: Sequence[Task],
     specs: Mapping[str, Any],
-    unknown: list[tuple[Task | None, str]] | None,
+    ignored: dict[str, None] | None,
 ) -> dict[str, list[Any]]:
     grouped: dict[str, list[Any]] = {}
     for task in tasks:
@@ -546,6 +547,19 @@ def _by_channel(
                 values.append(value)
             elif name in specs:
                 grouped[name] = [value]
-            elif unknown is not None and name not in _NOT_CHANNELS:
-                unknown.append((task, name))
+            elif ignored is not None and name not in _NOT_CHANNELS:
+                ignored[unknown_channel(name, task.name)] = None
     return grouped
+
+
+def unknown_channel(channel: str, writer: str | None) -> str:
+    """Say that a write goes nowhere.
+
+    Args:
+        channel: What was written to.
+        writer: The node; None for the run's own input or command.
+    """
+    who = "The input" if writer is None else f"Node '{writer}'"
+    if channel.startswith("branch:to:"):
+        return f"{who} goes to '{channel[10:]}', which is no node of this graph: ignored"
+    return f"{who} wrote to '{channel}', which is no channel of this graph: the write is ignored"

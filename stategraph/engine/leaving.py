@@ -11,6 +11,7 @@ Rules
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from stategraph.engine.execution import Execution
@@ -22,14 +23,25 @@ from stategraph.errors import (
     create_error_message,
 )
 
+logger = logging.getLogger(__name__)
+
 
 def close(execution: Execution, error: BaseException | None) -> None:
     """Ask for what was to be stored at the end of the run."""
+    _report(execution)
     if execution.durability != "exit" or execution.saver is None:
         return
     if not execution.nested or error is not None or execution.closes_at_exit:
         execution.machine.close()
         execution.flush()
+
+
+def _report(execution: Execution) -> None:
+    """Log what was asked for in vain, each thing once."""
+    ignored = execution.machine.state.ignored
+    for note in ignored:
+        logger.warning("%s: %s", execution.engine.get_name(), note)
+    ignored.clear()
 
 
 def asked(execution: Execution, error: BaseException | None) -> tuple[Any, ...] | None:
@@ -52,6 +64,7 @@ def raise_unless_finished(execution: Execution) -> None:
         GraphRecursionError: If the recursion limit was reached.
         GraphDrained: If the run was asked to stop.
     """
+    _report(execution)
     status = execution.machine.status
     if status == "out_of_steps":
         limit = execution.config["recursion_limit"]
