@@ -29,6 +29,7 @@ from stategraph.engine.tools import StreamToolCallHandler
 from stategraph.graph.func import entrypoint, task
 from stategraph.graph.message import MessagesState, push_message
 from stategraph.graph.state import StateGraph
+from stategraph.testing import Gate, Hold, ScriptedChatModel, reply
 from stategraph.types import Command
 
 if TYPE_CHECKING:
@@ -61,6 +62,32 @@ def texts(chunks: list[Any]) -> list[str]:
 
 
 # -- models ------------------------------------------------------------------
+
+
+def test_pieces_arrive_while_the_model_still_talks() -> None:
+    gate = Gate()
+    model = ScriptedChatModel(replies=[reply("before ", Hold(gate), "after")])
+    chunks = iter(graph_of(llm=asks(model)).stream(ASKED, stream_mode="messages"))
+    assert next(chunks)[0].content == "before "
+    assert not gate.is_open
+    gate.open()
+    assert "".join(texts(list(chunks))) == "after"
+
+
+@pytest.mark.anyio
+async def test_pieces_arrive_at_an_async_reader_while_the_model_still_talks() -> None:
+    gate = Gate()
+    model = ScriptedChatModel(replies=[reply("before ", Hold(gate), "after")])
+
+    async def node(state: MessagesState) -> Any:
+        return {"messages": [await model.ainvoke(state["messages"])]}
+
+    seen: list[str] = []
+    async for message, _ in graph_of(llm=node).astream(ASKED, stream_mode="messages"):
+        seen.append(message.content)
+        gate.open()
+    assert seen[0] == "before "
+    assert "".join(seen) == "before after"
 
 
 def test_a_models_answer_is_shown_in_pieces_and_not_again_as_a_whole(driver: Driver) -> None:
