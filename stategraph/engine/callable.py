@@ -235,13 +235,11 @@ class RunnableCallable(Runnable[Any, Any]):
         if main is None:
             raise ValueError("Neither `func` nor `afunc` is given; a RunnableCallable calls at least one of them")
         self.name = _name_of(main) if name is None else name
-        self.func = func
-        self.afunc = afunc
-        self.tags = tags
-        self.kwargs = kwargs
-        self.trace = trace
-        self.recurse = recurse
+        self.func, self.afunc = func, afunc
         self.explode_args = explode_args
+        self.kwargs = kwargs
+        self.recurse = recurse
+        self.tags, self.trace = tags, trace
         self.func_accepts: dict[str, Want] = {want.name: want for want in wanted_arguments(main)}
 
     def __repr__(self) -> str:

@@ -177,25 +177,28 @@ class StateGraphEngine(
         self.channels = channels if channels is not None else {}
         if not isinstance(self.channels.setdefault(TASKS, Topic(Send, accumulate=False)), Topic):
             raise ValueError(f"Channel '{TASKS}' is reserved and cannot be used in the graph.")
-        self.stream_mode = stream_mode
-        self.stream_eager = stream_eager
+        # What goes in and out.
+        self.input_channels = input_channels
         self.output_channels = output_channels
         self.stream_channels = stream_channels
-        self.interrupt_after_nodes = interrupt_after_nodes
-        self.interrupt_before_nodes = interrupt_before_nodes
-        self.input_channels = input_channels
-        self.step_timeout = step_timeout
-        self.debug = debug if debug is not None else get_debug()
-        self.checkpointer = ensure_valid_checkpointer(checkpointer)
-        self.store = store
-        self.cache = cache
-        self.retry_policy = (retry_policy,) if isinstance(retry_policy, RetryPolicy) else retry_policy
-        self.cache_policy = cache_policy
         self.context_schema = context_schema
+        # What is kept, and where.
+        self.checkpointer = ensure_valid_checkpointer(checkpointer)
+        self.cache, self.cache_policy = cache, cache_policy
+        self.store = store
+        # How a run goes.
         self.config = config
-        self.trigger_to_nodes = trigger_to_nodes or {}
+        self.interrupt_before_nodes = interrupt_before_nodes
+        self.interrupt_after_nodes = interrupt_after_nodes
+        self.retry_policy = (retry_policy,) if isinstance(retry_policy, RetryPolicy) else retry_policy
         self.node_error_handler_map = node_error_handler_map or {}
+        self.step_timeout = step_timeout
+        self.trigger_to_nodes = trigger_to_nodes or {}
+        # How it is shown.
+        self.debug = get_debug() if debug is None else debug
         self.name = name
+        self.stream_eager = stream_eager
+        self.stream_mode = stream_mode
         self.stream_transformers = tuple(stream_transformers or ())
         self._serde_allowlist: set[tuple[str, ...]] | None = None
         self._program: Program | None = None
@@ -219,18 +222,19 @@ class StateGraphEngine(
             ValueError: If they do not.
         """
         self._program = None
-        for name, node in self.nodes.items():
-            if node.timeout is not None:
-                validate_timeout_supported(node.node or node.bound, name=name)
+        limited = {name: node for name, node in self.nodes.items() if node.timeout is not None}
+        for name, node in limited.items():
+            validate_timeout_supported(node.node or node.bound, name=name)
+        specs = {name: spec for name, spec in self.channels.items() if isinstance(spec, BaseChannel)}
         validate_graph(
-            self.nodes,
-            {k: v for k, v in self.channels.items() if isinstance(v, BaseChannel)},
-            {k: v for k, v in self.channels.items() if not isinstance(v, BaseChannel)},
-            self.input_channels,
-            self.output_channels,
-            self.stream_channels,
-            self.interrupt_after_nodes,
-            self.interrupt_before_nodes,
+            nodes=self.nodes,
+            channels=specs,
+            managed={name: spec for name, spec in self.channels.items() if name not in specs},
+            interrupt_before_nodes=self.interrupt_before_nodes,
+            interrupt_after_nodes=self.interrupt_after_nodes,
+            stream_channels=self.stream_channels,
+            output_channels=self.output_channels,
+            input_channels=self.input_channels,
         )
         triggers: dict[str, list[str]] = {}
         for name, node in self.nodes.items():
@@ -449,17 +453,17 @@ class StateGraphEngine(
         """
         options = self._options(
             cast("dict[str, Any]", kwargs),
-            context=context,
-            stream_mode=stream_mode,
-            print_mode=print_mode,
-            output_keys=output_keys,
-            interrupt_before=interrupt_before,
-            interrupt_after=interrupt_after,
-            durability=durability,
-            control=control,
-            subgraphs=subgraphs,
-            debug=debug,
             version=version,
+            subgraphs=subgraphs,
+            stream_mode=stream_mode,
+            output_keys=output_keys,
+            print_mode=print_mode,
+            context=context,
+            control=control,
+            durability=durability,
+            interrupt_after=interrupt_after,
+            interrupt_before=interrupt_before,
+            debug=debug,
         )
         yield from calls.follow(self._open(input, config, options))
 
@@ -484,17 +488,17 @@ class StateGraphEngine(
         """As :meth:`stream`."""
         options = self._options(
             cast("dict[str, Any]", kwargs),
-            context=context,
-            stream_mode=stream_mode,
-            print_mode=print_mode,
-            output_keys=output_keys,
-            interrupt_before=interrupt_before,
-            interrupt_after=interrupt_after,
-            durability=durability,
-            control=control,
-            subgraphs=subgraphs,
-            debug=debug,
             version=version,
+            subgraphs=subgraphs,
+            stream_mode=stream_mode,
+            output_keys=output_keys,
+            print_mode=print_mode,
+            context=context,
+            control=control,
+            durability=durability,
+            interrupt_after=interrupt_after,
+            interrupt_before=interrupt_before,
+            debug=debug,
         )
         execution = self._open(input, config, options)
         async with aclosing(calls.afollow(execution)) as chunks:  # type: ignore[type-var]
@@ -588,7 +592,8 @@ class StateGraphEngine(
         Raises:
             InvalidUpdateError: If it is not clear which node wrote last.
         """
-        return self.bulk_update_state(config, [[StateUpdate(values, as_node, task_id)]])
+        update = StateUpdate(values, as_node, task_id)
+        return self.bulk_update_state(config, [[update]])
 
     async def aupdate_state(
         self,
@@ -598,7 +603,8 @@ class StateGraphEngine(
         task_id: str | None = None,
     ) -> RunnableConfig:
         """As :meth:`update_state`."""
-        return await self.abulk_update_state(config, [[StateUpdate(values, as_node, task_id)]])
+        update = StateUpdate(values, as_node, task_id)
+        return await self.abulk_update_state(config, [[update]])
 
     def bulk_update_state(self, config: RunnableConfig, supersteps: Sequence[Sequence[StateUpdate]]) -> RunnableConfig:
         """Write several steps of updates to a thread's state, a checkpoint for each.

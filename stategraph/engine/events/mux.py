@@ -79,6 +79,7 @@ class StreamMux:
         self._pump_fn: Callable[[], bool] | None = None
         self._apump_fn: Callable[[], Awaitable[bool]] | None = None
         self._transformers: list[StreamTransformer] = []
+        self._ways: list[tuple[StreamTransformer, bool]] = []  # with whether it has an `aprocess` of its own
         self._owners: dict[str, StreamTransformer] = {}
         self._channels: list[StreamChannel[Any]] = []
         self._events: StreamChannel[ProtocolEvent] = StreamChannel()
@@ -127,10 +128,9 @@ class StreamMux:
         if self._factories is None:
             raise RuntimeError("A nested run needs transformers of its own: make its StreamMux with factories=")
         child = StreamMux(factories=self._factories, is_async=self.is_async, scope=scope, _assign_seq=False)
-        if self._pump_fn is not None:
-            child.bind_pump(self._pump_fn)
-        if self._apump_fn is not None:
-            child.bind_apump(self._apump_fn)
+        for bind, pump in ((child.bind_pump, self._pump_fn), (child.bind_apump, self._apump_fn)):
+            if pump is not None:
+                bind(pump)  # type: ignore[operator]
         return child
 
     def _register(self, transformer: StreamTransformer) -> None:
@@ -158,6 +158,7 @@ class StreamMux:
         if native:
             self.native_keys.update(projections)
         self._transformers.append(transformer)
+        self._ways.append((transformer, type(transformer).aprocess is not StreamTransformer.aprocess))
         transformer._on_register(self)
 
     def _adopt(self, channel: StreamChannel[Any], *, native: bool = False) -> None:
@@ -182,8 +183,9 @@ class StreamMux:
     async def apush(self, event: ProtocolEvent) -> None:
         """Hand out an event; each transformer waits for the one ahead of it."""
         shown = True
-        for transformer in self._transformers:
-            shown = bool(await transformer.aprocess(event)) and shown
+        for transformer, waits in self._ways:
+            keeps = await transformer.aprocess(event) if waits else transformer.process(event)
+            shown = bool(keeps) and shown
         if shown:
             self._show(event)
 

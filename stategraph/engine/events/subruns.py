@@ -27,12 +27,10 @@ class NestedRun(RunHandle):
     _seen_terminal: bool
 
     def _describe(self, path: Namespace, graph_name: str | None, trigger_call_id: str | None) -> None:
-        self.path = path
-        self.graph_name = graph_name
-        self.trigger_call_id = trigger_call_id
-        self.status = "started"
-        self.error = None
+        self.status, self.error = "started", None
         self._seen_terminal = False
+        self.trigger_call_id = trigger_call_id
+        self.path, self.graph_name = path, graph_name
 
     def _mark(self, status: SubgraphStatus, error: str | None) -> None:
         """It has ended, if it had not."""

@@ -462,15 +462,16 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
         Raises:
             NotImplementedError: Something was asked for that the server's API cannot do.
         """
-        if version != "v3":
+        projected = version == "v3"
+        if not projected:
             return super().stream_events(input, config, version=version, **kwargs)
-        self._reject_v3_unsupported(
-            control=control,
-            transformers=transformers,
-            interrupt_before=interrupt_before,
-            interrupt_after=interrupt_after,
-            extra_kwargs=kwargs,
-        )
+        unsupported = {
+            "interrupt_before": interrupt_before,
+            "interrupt_after": interrupt_after,
+            "transformers": transformers,
+            "control": control,
+        }
+        self._reject_unsupported(unsupported, kwargs)
         client = self._validate_sync_client()
         thread_id, sent = self._thread_and_config(config)
         thread = client.threads.stream(
@@ -503,13 +504,13 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
                 f"astream_events(version={version!r}) is not implemented for a remote graph: "
                 "use version='v3', or astream()"
             )
-        self._reject_v3_unsupported(
-            control=control,
-            transformers=transformers,
-            interrupt_before=interrupt_before,
-            interrupt_after=interrupt_after,
-            extra_kwargs=kwargs,
-        )
+        unsupported = {
+            "interrupt_before": interrupt_before,
+            "interrupt_after": interrupt_after,
+            "transformers": transformers,
+            "control": control,
+        }
+        self._reject_unsupported(unsupported, kwargs)
         client = self._validate_client()
         thread_id, sent = self._thread_and_config(config)
         thread = client.threads.stream(
@@ -519,9 +520,9 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
             client=client, sdk_thread=thread, input=input, config=sent, metadata=kwargs.get("metadata")
         )
 
-    def _reject_v3_unsupported(self, *, extra_kwargs: dict[str, Any], **named: Any) -> None:
+    def _reject_unsupported(self, named: dict[str, Any], extra: dict[str, Any]) -> None:
         refused = [name for name, value in named.items() if value]
-        refused += sorted(extra_kwargs.keys() - EVENT_RUN_OPTIONS)
+        refused += sorted(extra.keys() - EVENT_RUN_OPTIONS)
         if refused:
             raise NotImplementedError(
                 f"a remote run with version='v3' does not support {', '.join(f'`{name}=`' for name in refused)}; "
