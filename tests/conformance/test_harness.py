@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +59,25 @@ def test_a_servers_variant_of_an_excluded_test_is_excluded_with_it(
     assert (tmp_path / "passing.txt").read_text().split() == sorted(kept[:2])
     assert (tmp_path / "passing-services.txt").read_text().split() == [kept[2]]
     assert ledger.read().passing == {*kept[:2]}
+
+
+def test_a_taken_port_is_not_a_server_to_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    services: Any = _load("services", HERE)
+    with socket.create_server((services.HOST, 0)) as somebody:
+        port = somebody.getsockname()[1]
+        monkeypatch.setattr(services, "PORTS", {"Redis": port})
+        with (
+            pytest.raises(services.ServiceError, match=f"port {port} .* Redis"),
+            services.running(Path(sys.executable)),
+        ):
+            pytest.fail("the block must not run")
+
+
+def test_servers_that_cannot_start_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    services: Any = _load("services", HERE)
+    monkeypatch.setattr(services, "PORTS", {})  # what is taken on this machine does not matter here
+    with pytest.raises(services.ServiceError, match="not installed for"), services.running(Path(sys.executable)):
+        pytest.fail("the block must not run")
 
 
 def test_a_comparison_counts_what_passes_on_both(ledger: Any) -> None:
