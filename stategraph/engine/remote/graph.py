@@ -471,7 +471,7 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
             "transformers": transformers,
             "control": control,
         }
-        self._reject_unsupported(unsupported, kwargs)
+        self._reject_v3_unsupported(extra_kwargs=kwargs, **unsupported)
         client = self._validate_sync_client()
         thread_id, sent = self._thread_and_config(config)
         thread = client.threads.stream(
@@ -510,7 +510,7 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
             "transformers": transformers,
             "control": control,
         }
-        self._reject_unsupported(unsupported, kwargs)
+        self._reject_v3_unsupported(extra_kwargs=kwargs, **unsupported)
         client = self._validate_client()
         thread_id, sent = self._thread_and_config(config)
         thread = client.threads.stream(
@@ -520,9 +520,9 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
             client=client, sdk_thread=thread, input=input, config=sent, metadata=kwargs.get("metadata")
         )
 
-    def _reject_unsupported(self, named: dict[str, Any], extra: dict[str, Any]) -> None:
+    def _reject_v3_unsupported(self, *, extra_kwargs: dict[str, Any], **named: Any) -> None:
         refused = [name for name, value in named.items() if value]
-        refused += sorted(extra.keys() - EVENT_RUN_OPTIONS)
+        refused += sorted(extra_kwargs.keys() - EVENT_RUN_OPTIONS)
         if refused:
             raise NotImplementedError(
                 f"a remote run with version='v3' does not support {', '.join(f'`{name}=`' for name in refused)}; "
