@@ -128,9 +128,10 @@ class StreamMux:
         if self._factories is None:
             raise RuntimeError("A nested run needs transformers of its own: make its StreamMux with factories=")
         child = StreamMux(factories=self._factories, is_async=self.is_async, scope=scope, _assign_seq=False)
-        for bind, pump in ((child.bind_pump, self._pump_fn), (child.bind_apump, self._apump_fn)):
-            if pump is not None:
-                bind(pump)  # type: ignore[operator]
+        if self._pump_fn is not None:
+            child.bind_pump(self._pump_fn)
+        if self._apump_fn is not None:
+            child.bind_apump(self._apump_fn)
         return child
 
     def _register(self, transformer: StreamTransformer) -> None:
