@@ -90,6 +90,7 @@ class State:
 
     __slots__ = (
         "_active",
+        "_counts",
         "_dirty",
         "_frozen",
         "_max_version",
@@ -128,6 +129,8 @@ class State:
         self.seen: dict[str, dict[str, Any]] = checkpoint["versions_seen"]
         self._next_version = next_version
         self._max_version = max(self.versions.values()) if self.versions else None
+        # Whether nothing is stored, and no channel hears of more than steps.
+        self._counts = next_version is count_up and not (program.reacts_to_consume or program.reacts_to_finish)
         # Channels that hear of steps without a write, as far as they have a value.
         self._active = {
             name
@@ -329,47 +332,36 @@ class State:
         return updated
 
     def apply_lone(self, task: Task) -> set[str]:
-        """As :meth:`apply` for a step of one task, the short way if it wrote each channel once."""
+        """As :meth:`apply` for a step of one task, in a run that stores nothing.
+
+        The short way, if the task wrote each channel once. It leaves versions, and who
+        has seen them, as they are: they are kept to be stored, and to plan the first
+        step of a run that continues.
+        """
         writes, program = task.writes, self.program
-        if (
-            self._active
-            or self._next_version is not count_up
-            or program.reacts_to_consume
-            or program.reacts_to_finish
-            or (len(writes) > 1 and len({name for name, _ in writes}) != len(writes))
+        if not self._counts or (
+            len(writes) > 1 and (writes[0][0] == writes[1][0] or len(writes) > 2 and _repeats(writes))
         ):
             return self.apply((task,))
-        versions, channels = self.versions, self.channels
-        highest = self._max_version
-        version = self._max_version = 1 if highest is None else highest + 1
-        mine = self.seen.get(task.name)
-        if mine is None:
-            mine = self.seen[task.name] = {}
-        for name in task.triggers:
-            if name in versions:
-                mine[name] = versions[name]
-        before = channels.raised
-        raised = channels.raised = {}
-        signals, specs, fresh = program.signals, program.specs, task.fresh
-        last_values, views = program.last_values, tuple(self._views.values())
+        channels = self.channels
+        raised: dict[str, Any] = {}
+        signals, last_values, fresh = program.signals, program.last_values, task.fresh
         updated: set[str] = set()
         for name, value in writes:
             if name in signals:
                 raised[name] = value
                 updated.add(name)
-                versions[name] = version
             elif name in last_values:
                 channels[name].value = value  # type: ignore[attr-defined]
-                versions[name] = version
                 updated.add(name)
-                for view in views:
+                for view in self._views.values():
                     held = view.held
                     if held is not None and name in view.names:
                         if name in held and value is not MISSING:
                             held[name] = value
                         else:
                             view.held = None
-            elif name in specs:
+            elif name in program.specs:
                 if fresh is not None and name in fresh and fresh[name][0] == 1:
                     _, channel, changed = fresh[name]
                     channels[name] = channel
@@ -377,20 +369,17 @@ class State:
                     channel = channels[name]
                     changed = channel.update((value,))
                 if name in program.cells:
-                    for view in views:
+                    for view in self._views.values():
                         view.note(name, channel.value)
-                if changed:
-                    versions[name] = version
-                    if channel.is_available():
-                        updated.add(name)
-                        if name in program.reacts_to_empty:
-                            self._active.add(name)
+                if changed and channel.is_available():
+                    updated.add(name)
+                    if name in program.reacts_to_empty:
+                        self._active.add(name)
             elif name not in _NOT_CHANNELS:
-                self.ignored[unknown_channel(name, task.name)] = None
-        for name in before:
-            if name not in raised:
-                versions[name] = version
-        # Nothing of such a run is stored (the version rule says so): no need to note what changed.
+                self.unknown_writes.append((task, name))
+        channels.raised = raised
+        if self._active:
+            self._tell_active(updated, self._max_version)
         return updated
 
     def _add_inputs(self, grouped: dict[str, list[Any]], inputs: Sequence[Write]) -> None:
@@ -454,12 +443,15 @@ class State:
                     self.versions[name] = version
                     self._dirty.add(name)
         if self._active:
-            for name in [n for n in self._active if n not in updated]:
-                self._notify(name, self.channels[name].update(()), updated, version)
+            self._tell_active(updated, version)
         program = self.program
         if program.reacts_to_finish and updated.isdisjoint(program.triggers):
             for name in program.reacts_to_finish:
                 self._notify(name, self.channels[name].finish(), updated, version)
+
+    def _tell_active(self, updated: set[str], version: Any) -> None:
+        for name in [n for n in self._active if n not in updated]:
+            self._notify(name, self.channels[name].update(()), updated, version)
 
     def _notify(self, name: str, changed: bool, updated: set[str], version: Any) -> None:
         available = self.channels[name].is_available()
@@ -532,6 +524,10 @@ class State:
                 frozen[name] = value
         self._dirty.clear()
         return frozen.copy()
+
+
+def _repeats(writes: Sequence[Write]) -> bool:
+    return len({name for name, _ in writes}) != len(writes)
 
 
 def _by_channel(
