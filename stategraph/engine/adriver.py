@@ -18,6 +18,7 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future
+from contextlib import nullcontext
 from contextvars import Context, copy_context
 from functools import partial
 from typing import Any
@@ -45,6 +46,8 @@ async def find(execution: Execution, lookup: Lookup) -> tuple[CheckpointTuple | 
     if lookup.how == "replay" and lookup.replay is not None:
         return doubles.received(await lookup.replay.aget_checkpoint(execution.ns, saver, lookup.config)), False
     found = doubles.received(await saver.aget_tuple(lookup.config))
+    if lookup.ns is not None:
+        return found, True
     if lookup.how != "id" or found is None:
         return found, False
     latest = await saver.aget_tuple(patch_configurable(lookup.config, {CONFIG_KEY_CHECKPOINT_ID: None}))
@@ -63,6 +66,9 @@ class AsyncDriver:
         self._waking = False
         self._running: dict[asyncio.Task[Any], Task] = {}
         self._called: set[asyncio.Task[Any]] = set()
+        self._open_calls: set[asyncio.Task[Any]] = set()
+        limit = execution.max_concurrency
+        self._call_slots = asyncio.Semaphore(limit) if limit else None
 
     async def run(self, callbacks: Any) -> AsyncIterator[Any]:
         """As the sync driver's ``drive``."""
@@ -257,7 +263,7 @@ class AsyncDriver:
         deadline = None if timeout is None else self._loop.time() + timeout
         waiting = deque(task for task in tasks if not task.writes)
         # A task may end while the reader of the last chunk takes its time; then it waits in the inbox.
-        while (waiting or self._running or self._inbox or self._calls_open()) and end.error is None:
+        while (waiting or self._running or self._inbox or self._open_calls) and end.error is None:
             while waiting and len(self._running) < limit:
                 self._start(waiting.popleft())
             await self._next(deadline)
@@ -312,9 +318,6 @@ class AsyncDriver:
 
     # -- calls from a task to another ---------------------------------------
 
-    def _calls_open(self) -> bool:
-        return any(not called.done() for called in self._called)
-
     def _call(self, caller: Task, func: Callable[..., Any], input: Any, **options: Any) -> _Answer:
         """Start a function as a task of the current step; what ``@task`` functions call."""
         if threading.get_ident() == self._thread:
@@ -351,17 +354,23 @@ class AsyncDriver:
         except BaseException as error:
             _answer(answer, None, error)
             return
-        called = self._loop.create_task(self._run_called(task, answer), name=task.name, context=context)
+        # A task that another called task calls goes on in its caller's place: waiting for
+        # a place of its own while the caller holds one could wait forever.
+        slots = None if caller.is_call else self._call_slots
+        work = self._run_called(task, answer, slots)
+        called = self._loop.create_task(work, name=task.name, context=context)
         self._called.add(called)
+        self._open_calls.add(called)
         called.add_done_callback(self._call_ended)
         answer.add_done_callback(partial(_follow, self._loop, called))
 
     def _call_ended(self, called: asyncio.Task[Any]) -> None:
+        self._open_calls.discard(called)
         if not called.cancelled():
             called.exception()
         self._news.set()
 
-    async def _run_called(self, task: Task, answer: _Answer) -> None:
+    async def _run_called(self, task: Task, answer: _Answer, slots: asyncio.Semaphore | None) -> None:
         execution = self._execution
         try:
             if execution.cache is not None:
@@ -369,7 +378,8 @@ class AsyncDriver:
             if task.writes:
                 value = stepping.result_of(task)
             else:
-                value = await self._finish_call(task)
+                async with slots if slots is not None else nullcontext():
+                    value = await self._finish_call(task)
         except BaseException as error:
             _answer(answer, None, error)
             if isinstance(error, asyncio.CancelledError):

@@ -10,10 +10,12 @@ Rules
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import nullcontext
 from contextvars import copy_context
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -61,6 +63,8 @@ def find(execution: Execution, lookup: Lookup) -> tuple[CheckpointTuple | None, 
     if lookup.how == "replay" and lookup.replay is not None:
         return doubles.received(lookup.replay.get_checkpoint(execution.ns, saver, lookup.config)), False
     found = doubles.received(saver.get_tuple(lookup.config))
+    if lookup.ns is not None:
+        return found, True
     if lookup.how != "id" or found is None:
         return found, False
     latest = saver.get_tuple(patch_configurable(lookup.config, {CONFIG_KEY_CHECKPOINT_ID: None}))
@@ -76,6 +80,10 @@ class Driver:
         # "there is something to show".
         self._inbox: SimpleQueue[_Ended | None] = SimpleQueue()
         self._called: dict[str, tuple[Task, Future[Any]]] = {}
+        # Ids of the called tasks that have not ended; threads take theirs out.
+        self._open_calls: set[str] = set()
+        limit = execution.max_concurrency
+        self._call_slots = threading.Semaphore(limit) if limit else None
         self._running: dict[str, tuple[Task, Future[Any]]] = {}
 
     def run(self, callbacks: Any) -> Iterator[Any]:
@@ -244,7 +252,7 @@ class Driver:
         timeout = execution.engine.step_timeout
         deadline = None if timeout is None else time.monotonic() + timeout
         waiting = deque(task for task in tasks if not task.writes)
-        while (waiting or self._running or self._calls_open()) and end.error is None:
+        while (waiting or self._running or self._open_calls) and end.error is None:
             while waiting and len(self._running) < limit:
                 self._submit(waiting.popleft())
             ended = self._next(deadline)
@@ -293,9 +301,6 @@ class Driver:
 
     # -- calls from a task to another ---------------------------------------
 
-    def _calls_open(self) -> bool:
-        return any(not future.done() for _, future in self._called.values())
-
     def _call(
         self,
         caller: Task,
@@ -321,12 +326,21 @@ class Driver:
             _resolve(future, partial(stepping.result_of, task))
             return future
         self._called[task.id] = (task, future)
-        threads.submit(copy_context().run, self._run_called, task, future)
+        self._open_calls.add(task.id)
+        # A task that another called task calls goes on in its caller's place: waiting for
+        # a place of its own while the caller holds one could wait forever.
+        slots = None if caller.is_call else self._call_slots
+        threads.submit(copy_context().run, self._run_called, task, future, slots)
         return future
 
-    def _run_called(self, task: Task, future: Future[Any]) -> None:
-        if not future.set_running_or_notify_cancel():
-            return
+    def _run_called(self, task: Task, future: Future[Any], slots: threading.Semaphore | None) -> None:
+        with slots if slots is not None else nullcontext():
+            if future.set_running_or_notify_cancel():
+                self._finish_call(task, future)
+        self._open_calls.discard(task.id)
+        self._inbox.put(None)
+
+    def _finish_call(self, task: Task, future: Future[Any]) -> None:
         try:
             value = attempt.run(self._execution, task)
         except BaseException as error:
@@ -340,7 +354,6 @@ class Driver:
                 future.set_exception(error)
             else:
                 future.set_result(value)
-        self._inbox.put(None)
 
     # -- cache ---------------------------------------------------------------
 
