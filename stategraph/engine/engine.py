@@ -812,9 +812,13 @@ class StateGraphEngine(
         input: InputT | Command[Any] | None,
         config: RunnableConfig | None = None,
         *,
-        version: Literal["v1", "v2"] = "v2",
+        transformers: Sequence[Callable[[tuple[str, ...]], Any]] | None = None,
+        version: Literal["v3"],
+        control: RunControl | None = None,
+        interrupt_after: All | Sequence[str] | None = None,
+        interrupt_before: All | Sequence[str] | None = None,
         **kwargs: Any,
-    ) -> Iterator[StreamEvent]: ...
+    ) -> GraphRunStream: ...
 
     @overload
     def stream_events(
@@ -822,21 +826,17 @@ class StateGraphEngine(
         input: InputT | Command[Any] | None,
         config: RunnableConfig | None = None,
         *,
-        version: Literal["v3"],
-        interrupt_before: All | Sequence[str] | None = None,
-        interrupt_after: All | Sequence[str] | None = None,
-        control: RunControl | None = None,
-        transformers: Sequence[Callable[[tuple[str, ...]], Any]] | None = None,
+        version: Literal["v1", "v2"] = "v2",
         **kwargs: Any,
-    ) -> GraphRunStream: ...
+    ) -> Iterator[StreamEvent]: ...
 
     def stream_events(
         self,
         input: InputT | Command[Any] | None,
         config: RunnableConfig | None = None,
         *,
-        version: Literal["v1", "v2", "v3"] = "v2",
         transformers: Sequence[Callable[[tuple[str, ...]], Any]] | None = None,
+        version: Literal["v1", "v2", "v3"] = "v2",
         **kwargs: Any,
     ) -> Any:
         """The run as a handle with projections, which goes on as long as somebody reads them.
@@ -863,6 +863,20 @@ class StateGraphEngine(
         opening.refuse_own_options(kwargs)
         return opening.open_run(self, input, config, transformers, kwargs)
 
+    @overload  # type: ignore[override]
+    def astream_events(
+        self,
+        input: InputT | Command[Any] | None,
+        config: RunnableConfig | None = None,
+        *,
+        transformers: Sequence[Callable[[tuple[str, ...]], Any]] | None = None,
+        version: Literal["v3"],
+        control: RunControl | None = None,
+        interrupt_after: All | Sequence[str] | None = None,
+        interrupt_before: All | Sequence[str] | None = None,
+        **kwargs: Any,
+    ) -> Awaitable[AsyncGraphRunStream]: ...
+
     @overload
     def astream_events(
         self,
@@ -873,27 +887,13 @@ class StateGraphEngine(
         **kwargs: Any,
     ) -> AsyncIterator[StreamEvent]: ...
 
-    @overload
     def astream_events(
         self,
         input: InputT | Command[Any] | None,
         config: RunnableConfig | None = None,
         *,
-        version: Literal["v3"],
-        interrupt_before: All | Sequence[str] | None = None,
-        interrupt_after: All | Sequence[str] | None = None,
-        control: RunControl | None = None,
         transformers: Sequence[Callable[[tuple[str, ...]], Any]] | None = None,
-        **kwargs: Any,
-    ) -> Awaitable[AsyncGraphRunStream]: ...
-
-    def astream_events(
-        self,
-        input: InputT | Command[Any] | None,
-        config: RunnableConfig | None = None,
-        *,
         version: Literal["v1", "v2", "v3"] = "v2",
-        transformers: Sequence[Callable[[tuple[str, ...]], Any]] | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[StreamEvent] | Awaitable[Any]:
         """The run as a stream of events of every runnable in it, or for version 3 as in :meth:`stream_events`.

@@ -460,6 +460,34 @@ async def test_abort_cancels_what_runs_in_nested_runs_too() -> None:
 
 
 @in_loop
+async def test_a_reader_of_a_run_that_is_aborted_before_it_began_ends() -> None:
+    run = await open_async(writes("a"))
+    reading = asyncio.create_task(run.output())
+    await asyncio.sleep(0)
+    await run.abort()
+    assert await reading is None
+
+
+@in_loop
+async def test_who_waits_for_the_end_does_not_outrun_who_reads() -> None:
+    async def parts() -> Any:  # all at once
+        for number in range(50):
+            yield {"type": "values", "ns": (), "data": number, "interrupts": ()}
+
+    mux = StreamMux(is_async=True)
+    run = AsyncGraphRunStream(parts(), mux)
+    waiting = []
+
+    async def read() -> None:
+        async for _ in run:
+            waiting.append(len(mux._events._items))
+
+    assert await asyncio.gather(read(), run.output()) == [None, 49]
+    assert len(waiting) == 50
+    assert max(waiting) <= 1
+
+
+@in_loop
 async def test_a_node_that_cancels_itself_fails_the_readers() -> None:
     async def cancel(state: State) -> State:
         raise asyncio.CancelledError

@@ -29,5 +29,5 @@ def enveloped(method: str, data: Any, namespace: list[str]) -> ProtocolEvent:
         data: What it carries.
         namespace: Of the run it tells about.
     """
-    params = ProtocolEventParams(namespace=namespace, timestamp=time.time_ns() // 1_000_000, data=data)
-    return ProtocolEvent(type="event", method=method, params=params)
+    params: ProtocolEventParams = {"namespace": namespace, "timestamp": time.time_ns() // 1_000_000, "data": data}
+    return {"type": "event", "method": method, "params": params}

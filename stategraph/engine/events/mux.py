@@ -128,10 +128,10 @@ class StreamMux:
         if self._factories is None:
             raise RuntimeError("A nested run needs transformers of its own: make its StreamMux with factories=")
         child = StreamMux(factories=self._factories, is_async=self.is_async, scope=scope, _assign_seq=False)
-        if self._pump_fn is not None:
-            child.bind_pump(self._pump_fn)
-        if self._apump_fn is not None:
-            child.bind_apump(self._apump_fn)
+        if (pull := self._pump_fn) is not None:
+            child.bind_pump(pull)
+        if (apull := self._apump_fn) is not None:
+            child.bind_apump(apull)
         return child
 
     def _register(self, transformer: StreamTransformer) -> None:

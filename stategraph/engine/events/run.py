@@ -230,7 +230,8 @@ class AsyncGraphRunStream(RunHandle):
         super().__init__(mux)
         self._parts = graph_aiter
         self._pull: asyncio.Task[None] | None = None
-        self._pulling = 0  # readers that wait for the pull
+        self._waiting: set[asyncio.Future[None]] = set()  # of readers, for the next part
+        self._finishing = 0  # how many of them want no part but the end
         if wire_pump:
             mux.bind_apump(self._apump_next)
 
@@ -289,27 +290,35 @@ class AsyncGraphRunStream(RunHandle):
         """Take one part from the graph, or wait until somebody has; returns whether there may be more."""
         if self._exhausted or self._parts is None:
             return False
+        loop = asyncio.get_running_loop()
         if self._pull is None:
-            self._pull = asyncio.get_running_loop().create_task(self._take_part(self._parts))
-        pull = self._pull
-        if pull is asyncio.current_task():
+            self._pull = loop.create_task(self._take_parts(self._parts))
+        elif self._pull is asyncio.current_task():
             raise RuntimeError("A stream transformer cannot wait for events of the run it takes part in")
-        self._pulling += 1
+        part = loop.create_future()
+        self._waiting.add(part)
         try:
-            await asyncio.wait((pull,))
+            await part
         except asyncio.CancelledError:
-            if self._pulling == 1:
+            if self._waiting == {part}:
                 await self.abort()
             raise
         finally:
-            self._pulling -= 1
+            self._waiting.discard(part)
         return not self._exhausted
 
-    async def _take_part(self, parts: AsyncIterator[Any]) -> None:
+    async def _take_parts(self, parts: AsyncIterator[Any]) -> None:
+        """Take one part, or all of them as long as somebody waits for the end."""
         try:
-            event = event_of(await anext(parts))
-            self._observe_event(event)
-            await self._mux.apush(event)
+            while True:
+                event = event_of(await anext(parts))
+                self._observe_event(event)
+                await self._mux.apush(event)
+                if not self._finishing:
+                    return
+                if len(self._waiting) > self._finishing:  # others read what has come before there is more
+                    self._wake()
+                    await asyncio.sleep(0)
         except StopAsyncIteration:
             self._exhausted = True
             # What a transformer could not finish with is the error of every queue now.
@@ -325,12 +334,20 @@ class AsyncGraphRunStream(RunHandle):
             await self._mux.afail(error)
         finally:
             self._pull = None
+            self._wake()
+
+    def _wake(self) -> None:
+        for part in self._waiting:
+            if not part.done():
+                part.set_result(None)
 
     async def _stop_pull(self) -> None:
         pull = self._pull
         if pull is not None and pull is not asyncio.current_task():
             pull.cancel()
             await asyncio.wait((pull,))
+            self._pull = None  # which it has not done itself if it had not begun
+            self._wake()
 
     async def _close_parts(self) -> None:
         parts, self._parts = self._parts, None
@@ -342,6 +359,10 @@ class AsyncGraphRunStream(RunHandle):
                 _logger.warning("A run failed while its event stream was closed", exc_info=True)
 
     async def _finish(self) -> None:
-        while await self._apump_next():
-            pass
+        self._finishing += 1
+        try:
+            while await self._apump_next():
+                pass
+        finally:
+            self._finishing -= 1
         self._raise_if_failed()

@@ -39,11 +39,11 @@ class SubgraphTransformer(NestedRunTransformer):
 
     def process(self, event: ProtocolEvent) -> bool:
         """Start and end handles by the events of tasks, and pass each event on to the run it comes from."""
-        return pump.run(self._taking(event))
+        return self._is_for_others(event) or pump.run(self._taking(event))
 
     async def aprocess(self, event: ProtocolEvent) -> bool:
         """As `process`, waiting for the transformers of the nested run."""
-        return await pump.arun(self._taking(event))
+        return self._is_for_others(event) or await pump.arun(self._taking(event))
 
     def finalize(self) -> None:
         """Whatever still runs has completed."""
@@ -77,6 +77,10 @@ class SubgraphTransformer(NestedRunTransformer):
 
     def _on_terminal(self, ns: Namespace, status: SubgraphStatus, error: str | None) -> None:
         self._handles[ns]._mark(status, error)
+
+    def _is_for_others(self, event: ProtocolEvent) -> bool:
+        """Whether it comes from the run itself and says nothing of nested ones, as most events do."""
+        return len(event["params"]["namespace"]) <= len(self.scope) and event["method"] != "tasks"
 
     def _taking(self, event: ProtocolEvent) -> Procedure[bool]:
         of_task = event["method"] == "tasks"
