@@ -376,7 +376,7 @@ class State:
                     if name in program.reacts_to_empty:
                         self._active.add(name)
             elif name not in _NOT_CHANNELS:
-                self.unknown_writes.append((task, name))
+                self.ignored[unknown_channel(name, task.name)] = None
         channels.raised = raised
         if self._active:
             self._tell_active(updated, self._max_version)
