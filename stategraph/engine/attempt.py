@@ -165,12 +165,22 @@ def run(execution: Host, task: Task) -> Any:
         ValueError: If it has a time limit, which needs an async run.
         BaseException: What it failed with.
     """
-    if task.timeout is not None or task.body.timeout is not None:
+    body: Body = task.body
+    if task.timeout is not None or body.timeout is not None:
         raise sync_timeout_unsupported(task.name)
     started_at = time.time()
+    # Nobody listens and all writers are our own.
+    direct = body.writers if not execution.traced else None
     while True:
+        scope = execution.scope(task, started_at)
         try:
-            return _once(execution, task, execution.scope(task, started_at))
+            try:
+                if direct is not None:
+                    return copy_context().run(_direct, body, direct, task.input, scope)
+                return _once(execution, task, scope)
+            except ParentCommand as bubble:
+                _take_command(task, scope, bubble)
+                return None
         except GraphBubbleUp:
             raise
         except asyncio.CancelledError as error:
@@ -178,25 +188,20 @@ def run(execution: Host, task: Task) -> Any:
             raise NodeCancelledError(task.name) from error
         except Exception as error:
             delay = _after_failure(execution, task, error)
+        finally:
+            scope.config = _ENDED
         time.sleep(delay)
         task.restart()
 
 
 def _once(execution: Host, task: Task, scope: TaskScope) -> Any:
+    """One attempt whose runs are traced, or that needs a Runnable to write."""
     body: Body = task.body
-    try:
-        if execution.traced:
-            sequence = traced.sequence_of(body)
-            if sequence is not None:
-                return traced.run(body, sequence, task.input, scope, _direct)
-        if execution.traced or body.writers is None:
-            return body.runnable.invoke(task.input, scope.config)
-        return copy_context().run(_direct, body, body.writers, task.input, scope)
-    except ParentCommand as bubble:
-        _take_command(task, scope, bubble)
-        return None
-    finally:
-        scope.config = _ENDED
+    if execution.traced:
+        sequence = traced.sequence_of(body)
+        if sequence is not None:
+            return traced.run(body, sequence, task.input, scope, _direct)
+    return body.runnable.invoke(task.input, scope.config)
 
 
 def _direct(body: Body, writers: Sequence[FastWriter], value: Any, scope: TaskScope) -> Any:
@@ -242,20 +247,21 @@ async def arun(execution: Host, task: Task) -> Any:
     while True:
         scope = execution.scope(task, started_at)
         try:
-            if direct is not None:
-                work = _adirect(body, direct, task.input, scope)
-                context = copy_context()
-                try:
-                    awaited = context.run(work.send, None)
-                except StopIteration as done:
-                    return done.value
-                return await await_in_context(context, work, awaited)
-            if limit is not None:
-                return await timeouts.run(task, scope, limit, partial(_aonce, execution))
-            return await _aonce(execution, task, scope)
-        except ParentCommand as bubble:
-            _take_command(task, scope, bubble)
-            return None
+            try:
+                if direct is not None:
+                    work = _adirect(body, direct, task.input, scope)
+                    context = copy_context()
+                    try:
+                        awaited = context.run(work.send, None)
+                    except StopIteration as done:
+                        return done.value
+                    return await await_in_context(context, work, awaited)
+                if limit is not None:
+                    return await timeouts.run(task, scope, limit, partial(_aonce, execution))
+                return await _aonce(execution, task, scope)
+            except ParentCommand as bubble:
+                _take_command(task, scope, bubble)
+                return None
         except GraphBubbleUp:
             raise
         except asyncio.CancelledError as error:

@@ -15,14 +15,12 @@ Rules
 
 from __future__ import annotations
 
-import binascii
 import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_core.runnables import RunnableConfig
@@ -290,8 +288,10 @@ class Execution:
         """
         base = self._checkpoint_base
         if found is None:
-            stamp = datetime.now(UTC).isoformat()
-            checkpoint = checkpoints.empty(str(uuid6(clock_seq=-2)), stamp)
+            # Without a saver nobody orders by the id or sees the time: 5 us that a subgraph need not pay.
+            unsaved = self.saver is None
+            first_id = _unordered_id() if unsaved else _new_checkpoint_id(-2)
+            checkpoint = checkpoints.empty(first_id, "" if unsaved else _now())
             thread = Thread(
                 checkpoint,
                 {"step": -2},
@@ -320,7 +320,7 @@ class Execution:
             conf[CONFIG_KEY_CHECKPOINT_NS] = self.ns
             self._checkpoint_base = {**base, CONF: conf}
         self.loaded_how = how
-        self.machine = Machine(self.program, thread, self._settings(), binascii.hexlify(os.urandom(10)).decode())
+        self.machine = Machine(self.program, thread, self._settings(), os.urandom(10).hex())
 
     def _settings(self) -> Settings:
         request, saver = self.request, self.saver
@@ -399,7 +399,7 @@ class Execution:
         run_id = self.config.get("run_id")
         self.run_id = str(run_id) if run_id else None
         self._base = base
-        self._metadata = dict(base.get("metadata") or {})
+        self._metadata = {**(base.get("metadata") or {}), **_OF_EACH_TASK}
         self._tags = list(base.get("tags") or ())
         machine = self.machine
         conf = dict(self.config[CONF])
@@ -427,7 +427,7 @@ class Execution:
     def _conf_of_step(self) -> dict[str, Any]:
         """Make what is the same for all tasks of the step."""
         checkpoint_id, resuming = self.machine.checkpoint["id"], self.machine.child_resuming
-        conf = self._conf.copy()
+        conf = {**self._conf, **_OF_EACH_ATTEMPT}
         conf[CONFIG_KEY_CHECKPOINT_MAP] = {**self._map, self.ns: checkpoint_id}
         if resuming is None:
             conf.pop(CONFIG_KEY_RESUMING, None)
@@ -494,7 +494,8 @@ class Execution:
             task: The task.
             started_at: When the first attempt started, in seconds since the epoch.
         """
-        scope = TaskScope(task, self.machine.state)
+        machine = self.machine
+        scope = TaskScope(task, machine.state, self.on_call)
         made = task.config
         if made is None:
             config = self._configured(task)
@@ -504,11 +505,11 @@ class Execution:
             conf = config[CONF] = made[CONF].copy()
         conf[CONFIG_KEY_SEND] = scope.writes.extend
         conf[CONFIG_KEY_READ] = scope
-        conf[CONFIG_KEY_CALL] = partial(self.on_call, task)
+        conf[CONFIG_KEY_CALL] = scope.call
         conf[CONFIG_KEY_RUNTIME] = attempt_runtime(
             self.runtime,
             task,
-            self.machine.checkpoint["id"],
+            machine.checkpoint["id"],
             (self._thread_id, self.run_id, started_at),
             self.stream_writer(task) if self._custom else self.runtime.stream_writer,
             self._previous if task.call is None else None,
@@ -601,11 +602,34 @@ def lifecycle_status(status: str) -> str:
     return _LIFECYCLE.get(status, status)
 
 
+# Places for what each task fills in: a dict that is copied with them does not grow, which would cost as much as
+# the copy.
+_OF_EACH_TASK = dict.fromkeys(
+    ("langgraph_step", "langgraph_node", "langgraph_triggers", "langgraph_path", "langgraph_checkpoint_ns")
+)
+_OF_EACH_ATTEMPT = dict.fromkeys(
+    (
+        CONFIG_KEY_TASK_ID,
+        CONFIG_KEY_CHECKPOINT_NS,
+        CONFIG_KEY_SCRATCHPAD,
+        CONFIG_KEY_SEND,
+        CONFIG_KEY_READ,
+        CONFIG_KEY_CALL,
+        CONFIG_KEY_RUNTIME,
+    )
+)
+
 _LIFECYCLE = {"loading": "input", "planning": "pending", "stepping": "pending"}
 
 
 def _new_checkpoint_id(step: int) -> str:
     return str(uuid6(clock_seq=step))
+
+
+def _unordered_id() -> str:
+    """An id of the same form (a version 6 UUID) that says nothing about the time."""
+    digits = os.urandom(16).hex()
+    return f"{digits[:8]}-{digits[8:12]}-6{digits[13:16]}-8{digits[17:20]}-{digits[20:]}"
 
 
 def _now() -> str:

@@ -20,11 +20,13 @@ class TaskScope:
         progress: Notes a sign of life; None unless a time limit asks for it.
     """
 
-    __slots__ = ("_state", "_task", "config", "progress", "writes")
+    __slots__ = ("_on_call", "_state", "_task", "config", "progress", "writes")
 
-    def __init__(self, task: Task, state: State) -> None:
+    def __init__(self, task: Task, state: State, on_call: Callable[..., Any] | None = None) -> None:
+        """Args: on_call: Starts a function that the task calls, and takes the task first; None if it cannot call."""
         self._task = task
         self._state = state
+        self._on_call = on_call
         self.writes: list[Write] = task.writes
         self.config: RunnableConfig = {}
         self.progress: Callable[[], None] | None = None
@@ -39,6 +41,11 @@ class TaskScope:
         return self._state.read_for(self._task, select, fresh)
 
     __call__ = read
+
+    def call(self, func: Callable[..., Any], input: Any, **options: Any) -> Any:
+        """Start a function as a task of the current step; what ``@task`` functions call."""
+        assert self._on_call is not None
+        return self._on_call(self._task, func, input, **options)
 
     @property
     def args(self) -> tuple[Any, ...]:
