@@ -124,21 +124,28 @@ def build(
     for node in nodes.values():
         for channel in node.triggers:
             triggers.setdefault(channel, []).append(node.name)
+    # Asked of each kind of channel once: a graph has a channel for every node, but few kinds.
+    kinds = {type(channel) for channel in specs.values()}
+
+    def where(holds: Callable[[type[Any]], bool]) -> list[str]:
+        chosen = {kind for kind in kinds if holds(kind)}
+        return [name for name, channel in specs.items() if type(channel) in chosen] if chosen else []
+
     return Program(
         nodes=nodes,
         specs=specs,
         managed=managed,
         triggers={channel: tuple(names) for channel, names in triggers.items()},
         input_channels=input_channels,
-        reacts_to_empty=frozenset(k for k, c in specs.items() if reacts_to_empty_update(type(c))),
-        reacts_to_finish=tuple(k for k, c in specs.items() if reacts_to_finish(type(c))),
-        reacts_to_consume=frozenset(k for k, c in specs.items() if reacts_to_consume(type(c))),
-        untracked=frozenset(k for k, c in specs.items() if isinstance(c, UntrackedValue)),
+        reacts_to_empty=frozenset(where(reacts_to_empty_update)),
+        reacts_to_finish=tuple(where(reacts_to_finish)),
+        reacts_to_consume=frozenset(where(reacts_to_consume)),
+        untracked=frozenset(where(lambda kind: issubclass(kind, UntrackedValue))),
         signals=_signals(nodes, specs, input_channels),
-        cells=frozenset(k for k, c in specs.items() if type(c) in _CELLS),
-        last_values=frozenset(k for k, c in specs.items() if type(c) is LastValue),
+        cells=frozenset(where(lambda kind: kind in _CELLS)),
+        last_values=frozenset(where(lambda kind: kind is LastValue)),
         deltas=deltas.names(specs),
-        replayable={k: c for k, c in specs.items() if isinstance(c, deltas.REPLAYABLE)},
+        replayable={name: specs[name] for name in where(lambda kind: issubclass(kind, deltas.REPLAYABLE))},
     )
 
 

@@ -11,16 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from langchain_core.runnables import Runnable
 
-from stategraph.constants import CACHE_NS_WRITES
 from stategraph.core import program as programs
 from stategraph.core.channels.base import BaseChannel
 from stategraph.core.program import Node, Program
 from stategraph.core.views import Keys
-from stategraph.engine.call import DYNAMIC, identifier
+from stategraph.engine.cached_code import CacheNamespace
 from stategraph.engine.callable import CallPlan, RunnableSeq, plan_call
 from stategraph.engine.node import DEFAULT_BOUND, PregelNode
 from stategraph.engine.write import BranchWriter, ChannelWrite, FastWriter
@@ -32,7 +31,7 @@ class Body:
     """The executable part of a node, or of a function called as a task.
 
     Attributes:
-        runnable: Work and writers as one Runnable, for traced runs.
+        source: What was compiled: the node, or the function's Runnable.
         work: The work alone; None for a node that only writes.
         plan: How to call the work directly; None if it has to be invoked.
         writers: The writers for direct use; None if one is a foreign Runnable.
@@ -47,7 +46,7 @@ class Body:
         cache_ns: Where results are cached.
     """
 
-    runnable: Runnable[Any, Any]
+    source: PregelNode | Runnable[Any, Any]
     work: Runnable[Any, Any] | None
     plan: CallPlan | None
     writers: tuple[FastWriter, ...] | None
@@ -59,7 +58,13 @@ class Body:
     timeout: TimeoutPolicy | None = None
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, Any] | None = None
-    cache_ns: tuple[str, ...] = ()
+    cache_ns: Callable[[], tuple[str, ...]] = tuple
+
+    @property
+    def runnable(self) -> Runnable[Any, Any]:
+        """Work and writers as one Runnable, for traced runs; made when one asks."""
+        source = self.source
+        return cast(Runnable[Any, Any], source.node) if isinstance(source, PregelNode) else source
 
     @property
     def direct(self) -> bool:
@@ -69,14 +74,13 @@ class Body:
 
 def of_node(name: str, node: PregelNode) -> Body | None:
     """Compile a node; None if there is nothing to execute."""
-    runnable = node.node
-    if runnable is None:
+    work = None if node.bound is DEFAULT_BOUND else node.bound
+    if work is None and not node.writers:
         return None
     writers = node.fast_writers
-    work = None if node.bound is DEFAULT_BOUND else node.bound
     plan = plan_call(work) if work is not None else None
     return Body(
-        runnable=runnable,
+        source=node,
         work=work,
         plan=plan,
         writers=writers,
@@ -88,7 +92,7 @@ def of_node(name: str, node: PregelNode) -> Body | None:
         timeout=node.timeout,
         tags=tuple(node.tags or ()),
         metadata=node.metadata,
-        cache_ns=(CACHE_NS_WRITES, identifier(node) or DYNAMIC, name),
+        cache_ns=CacheNamespace(node, name),
     )
 
 
@@ -106,13 +110,13 @@ def of_call(func: Callable[..., Any], runnable: Runnable[Any, Any]) -> Body:
         if all(isinstance(step, (ChannelWrite, BranchWriter)) for step in rest):
             writers = tuple(rest)
     return Body(
-        runnable=runnable,
+        source=runnable,
         work=work,
         plan=plan_call(work),
         writers=writers,
         command_writers=(),
         awaits=any(w.needs_await for w in writers or ()),
-        cache_ns=(CACHE_NS_WRITES, identifier(func) or DYNAMIC),
+        cache_ns=CacheNamespace(func),
     )
 
 
@@ -135,7 +139,7 @@ def compile_program(
         reads: Keys | str = node.channels if isinstance(node.channels, str) else Keys(node.channels)
         compiled[name] = Node(
             name=name,
-            triggers=tuple(sorted(node.triggers)),
+            triggers=tuple(sorted(node.triggers) if len(node.triggers) > 1 else node.triggers),
             reads=reads if isinstance(reads, str) else shared.setdefault(reads, reads),
             mapper=node.mapper,
             tags=tuple(node.tags or ()),
@@ -145,5 +149,5 @@ def compile_program(
             body=body,
         )
     specs = {k: c for k, c in channels.items() if isinstance(c, BaseChannel)}
-    managed = {k: c for k, c in channels.items() if not isinstance(c, BaseChannel)}
+    managed = {k: c for k, c in channels.items() if k not in specs}
     return programs.build(compiled, specs, managed, input_channels)

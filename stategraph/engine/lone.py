@@ -114,7 +114,7 @@ def _prepare(
     own = Task(task.id, task.name, None, task.path, task.triggers, ns, 0, 0)
     own.input = task.input
     own.body = Body(
-        runnable=task.proc,
+        source=task.proc,
         work=None,
         plan=None,
         writers=None,

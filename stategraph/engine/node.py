@@ -175,10 +175,10 @@ class PregelNode:
         """The writers, with plain channel writes at the end of the list merged into one."""
         writers = list(self.writers)
         while len(writers) > 1:
-            *rest, before, last = writers
+            before, last = writers[-2:]
             if type(before) is not ChannelWrite or type(last) is not ChannelWrite:
                 break
-            writers = [*rest, ChannelWrite([*before.writes, *last.writes])]
+            writers[-2:] = [ChannelWrite([*before.writes, *last.writes])]
         return writers
 
     @property
@@ -186,9 +186,10 @@ class PregelNode:
         """The writers for the inner loop; None if one of them is a foreign Runnable and has to be invoked."""
         writers = self.flat_writers
         # By attribute, not by class: an instance check against an abstract class costs more than all the rest.
-        if all(hasattr(writer, "write_into") for writer in writers):
-            return cast(tuple[FastWriter, ...], tuple(writers))
-        return None
+        for writer in writers:
+            if not hasattr(writer, "write_into"):
+                return None
+        return cast(tuple[FastWriter, ...], tuple(writers))
 
     @property
     def node(self) -> Runnable[Any, Any] | None:
