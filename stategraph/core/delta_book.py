@@ -102,6 +102,10 @@ class DeltaBook:
         if task is not None and before is not None and any(map(operator.is_not, before, writes)):
             task.fresh = None
 
+    def moved(self) -> None:
+        """The run goes on in a namespace that has no history: the next checkpoint holds everything."""
+        self._forced.update(self._names)
+
     def carried(self, writes: list[Write]) -> None:
         """A command's writes go into the checkpoint of a fork, and are recorded nowhere."""
         self._rules.identify(writes)

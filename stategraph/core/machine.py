@@ -35,7 +35,7 @@ from stategraph.constants import (
     TASKS,
 )
 from stategraph.core import checkpoint as checkpoints
-from stategraph.core import output, starting, status
+from stategraph.core import output, starting, status, travel
 from stategraph.core.delta_book import DeltaBook
 from stategraph.core.effects import (
     CheckpointReached,
@@ -105,6 +105,7 @@ class Machine:
         "_book",
         "_fresh",
         "_ids",
+        "_namespaces_before",
         "_output_set",
         "_plain",
         "_planner",
@@ -148,7 +149,9 @@ class Machine:
         self.stored_id = thread.stored_id
         self.pending = thread.pending
         self.state = State(program, self.checkpoint, settings.next_version or count_up, thread.histories)
-        self._previous_versions = dict(self.state.versions)
+        # In a namespace that the checkpoint does not come from, no value is stored yet.
+        self._previous_versions = {} if thread.moved else dict(self.state.versions)
+        self._namespaces_before: dict[str, str] | None = None
         self.step: int = thread.metadata["step"] + 1
         self.stop = self.step + settings.limit + 1
         self.tasks: dict[str, Task] = {}
@@ -222,6 +225,8 @@ class Machine:
         )
         if self._book is not None:
             self._book.begin(self.pending, reapplies=self.resuming and not self.replaying)
+            if self.thread.moved:
+                self._book.moved()
         if command is not None:
             self._take_command(command, forks)
         self._apply_null_writes()
@@ -232,6 +237,7 @@ class Machine:
                 if self.metadata.get("source") in ("update", "fork"):
                     replay_bound = self.parent_id
                 self._drop_pending(INTERRUPT)
+                self._remember_namespaces(start)
                 self._make_checkpoint({"source": "fork"})
             self._values_changed()
         elif not self._take_input(start.input) and start.resuming is None:
@@ -240,6 +246,14 @@ class Machine:
         if travelling and not self.settings.nested:
             self.replay_id = replay_bound or self._replay_point()
         self.status = "planning"
+
+    def _remember_namespaces(self, start: Start) -> None:
+        """Note where the tasks ran whose ids are about to change, if the caller means a graph inside them."""
+        ns = self.settings.ns if start.ns is None else start.ns
+        if travel.names_below(start.named, ns):
+            self._namespaces_before = travel.namespaces_before(
+                self.state, self.checkpoint, ns, self.settings.parent, self.pending, self.updated, self.step
+            )
 
     def _replay_point(self) -> str:
         if self.metadata.get("source") in ("update", "fork") and self.parent_id:
@@ -406,6 +420,10 @@ class Machine:
         planner.pending, planner.step = self.pending, self.step
         tasks = planner.next_tasks(self.updated, fresh=self._fresh)
         self.tasks = {task.id: task for task in tasks}
+        if self._namespaces_before is not None:
+            for task in tasks:
+                task.ns_before = self._namespaces_before.get(task.path_key)
+            self._namespaces_before = None
         if not self._quiet and self.settings.watch.checkpoints and self.settings.saves != "never":
             self.outbox.append(CheckpointReached())
 

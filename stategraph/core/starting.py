@@ -34,6 +34,7 @@ class Thread:
         addressed: Whether the run named this checkpoint rather than the latest.
         superseded: Whether the thread has moved past it.
         found: Whether a saver returned the checkpoint.
+        moved: Whether it is another namespace's; see ``core.travel``.
         histories: By channel what the saver found of those that the checkpoint
             does not hold.
     """
@@ -46,6 +47,7 @@ class Thread:
     addressed: bool = False
     superseded: bool = False
     found: bool = False
+    moved: bool = False
     histories: Mapping[str, Any] | None = None
 
 
@@ -60,6 +62,8 @@ class Start:
         same_run: Whether the loaded checkpoint was made by the run of the same id.
         own_checkpoint_named: Whether the caller named this namespace's checkpoint.
         resume_map: Answers by interrupt id handed down by an enclosing run.
+        named: Checkpoints the caller named, by namespace.
+        ns: The namespace of the checkpoint; None for the run's own.
     """
 
     input: Any
@@ -67,6 +71,8 @@ class Start:
     same_run: bool = False
     own_checkpoint_named: bool = False
     resume_map: dict[str, Any] | None = None
+    named: Mapping[str, str] = field(default_factory=dict)
+    ns: str | None = None
 
 
 def is_resuming(start: Start, *, nested: bool) -> bool:

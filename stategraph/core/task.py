@@ -72,6 +72,7 @@ class Task:
     error: Any = None
     fresh: dict[str, tuple[int, Any, bool]] | None = None
     input: Any = None
+    ns_before: str | None = None
     null_resume: Write | None = None
     parent: Any = None
     pending: dict[str, list[Write]] | None = None

@@ -27,9 +27,6 @@ from stategraph.types import CachePolicy, RetryPolicy, TimeoutPolicy
 P = ParamSpec("P")
 T = TypeVar("T")
 
-DYNAMIC: Final = "__dynamic__"
-"""Stands in a cache key for code that has no name."""
-
 _MEMO: Final = "__stategraph_task__"
 
 

@@ -20,7 +20,6 @@ from pydantic import BaseModel
 from typing_extensions import Unpack, deprecated
 
 from stategraph.constants import (
-    CACHE_NS_WRITES,
     CONF,
     CONFIG_KEY_CHECKPOINT_NS,
     CONFIG_KEY_CHECKPOINTER,
@@ -35,7 +34,6 @@ from stategraph.core.channels.topic import Topic
 from stategraph.core.program import Program
 from stategraph.engine import allowlist, calls, editing, json_schema, snapshots
 from stategraph.engine.body import compile_program
-from stategraph.engine.call import DYNAMIC, identifier
 from stategraph.engine.config import merge_configs, patch_configurable
 from stategraph.engine.execution import Execution
 from stategraph.engine.managed import ManagedValueSpec
@@ -644,11 +642,8 @@ class StateGraphEngine(
         return self.cache
 
     def _cache_namespaces(self, nodes: Sequence[str] | None) -> list[tuple[str, ...]]:
-        return [
-            (CACHE_NS_WRITES, identifier(self.nodes[name]) or DYNAMIC, name)
-            for name in nodes or self.nodes
-            if name in self.nodes
-        ]
+        bodies = (self.program.nodes[name].body for name in nodes or self.nodes if name in self.nodes)
+        return [body.cache_ns() for body in bodies if body is not None]
 
     # -- what it is ------------------------------------------------------------
 

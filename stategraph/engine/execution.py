@@ -55,7 +55,7 @@ from stategraph.constants import (
     NS_SEP,
 )
 from stategraph.core import checkpoint as checkpoints
-from stategraph.core import status
+from stategraph.core import status, travel
 from stategraph.core.effects import SaveCheckpoint, SaveWrites, TaskSettled
 from stategraph.core.machine import Machine
 from stategraph.core.settings import Settings
@@ -122,11 +122,13 @@ class Lookup:
         config: Addresses it.
         how: By its id, the last one before a replayed parent's, or the latest.
         replay: Remembers which namespaces a replay has visited; None otherwise.
+        ns: The namespace it is in, if that is not the run's own.
     """
 
     config: RunnableConfig
     how: Literal["id", "replay", "latest"]
     replay: replay.ReplayState | None = None
+    ns: str | None = None
 
 
 class Execution:
@@ -180,6 +182,8 @@ class Execution:
         self.machine: Machine
         self.saves: Any = None
         self._checkpoint_base: RunnableConfig = self.config
+        # The namespace its checkpoint is taken over from, if that is not its own.
+        self._ns_loaded: str | None = None
         self._step_conf: dict[str, Any] | None = None
         self._step_conf_for: tuple[str, bool | None] = ("", None)
         self._base: dict[str, Any] = {}
@@ -264,6 +268,11 @@ class Execution:
         self._checkpoint_base = config
         if config[CONF].get(CONFIG_KEY_CHECKPOINT_ID):
             return Lookup(config, "id")
+        before = travel.namespace_before(self.parent_task, self.ns)
+        if before is not None and before in named:
+            place = {CONFIG_KEY_CHECKPOINT_NS: before, CONFIG_KEY_CHECKPOINT_ID: named[before]}
+            self._ns_loaded = before
+            return Lookup(patch_configurable(config, place), "id", ns=before)
         state = conf.get(CONFIG_KEY_REPLAY_STATE)
         return Lookup(config, "replay", state) if state is not None else Lookup(config, "latest")
 
@@ -288,6 +297,7 @@ class Execution:
         """
         base = self._checkpoint_base
         if found is None:
+            self._ns_loaded = None
             # Without a saver nobody orders by the id or sees the time: 5 us that a subgraph need not pay.
             unsaved = self.saver is None
             first_id = _unordered_id() if unsaved else _new_checkpoint_id(-2)
@@ -308,10 +318,11 @@ class Execution:
                 dict(found.metadata),
                 parent_id=parent[CONF].get(CONFIG_KEY_CHECKPOINT_ID) if parent else None,
                 pending=status.group(found.pending_writes),
-                stored_id=found.checkpoint["id"],
+                stored_id=None if self._ns_loaded is not None else found.checkpoint["id"],
                 addressed=how in ("id", "replay"),
                 superseded=superseded,
                 found=True,
+                moved=self._ns_loaded is not None,
                 histories=history,
             )
         if self.saver is not None:
@@ -382,8 +393,10 @@ class Execution:
                 self.request.input,
                 resuming=resuming,
                 same_run=run_id == self.machine.metadata.get("run_id", missing),
-                own_checkpoint_named=self.ns in named,
+                own_checkpoint_named=self.ns in named or self._ns_loaded is not None,
                 resume_map=conf.get(CONFIG_KEY_RESUME_MAP),
+                named=named,
+                ns=self._ns_loaded,
             )
         )
         self._open_base()

@@ -146,7 +146,7 @@ def cache_keys(execution: Execution, tasks: list[Task]) -> dict[CacheKey, Task]:
         else:
             key = policy.key_func(task.input)
         digest = xxh3_128_hexdigest(key.encode() if isinstance(key, str) else key)
-        task.cache_key = ((task.body.cache_ns, digest), policy.ttl)
+        task.cache_key = ((task.body.cache_ns(), digest), policy.ttl)
         found[task.cache_key[0]] = task
     return found
 

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, get_args, ge
 
 from typing_extensions import Unpack
 
-from stategraph.constants import CACHE_NS_WRITES, END, PREVIOUS, START
+from stategraph.constants import END, PREVIOUS, START
 from stategraph.core.channels.ephemeral import EphemeralValue
 from stategraph.core.channels.last_value import LastValue
 from stategraph.engine import allowlist
-from stategraph.engine.call import DYNAMIC, SyncAsyncFuture, get_runnable_for_entrypoint, identifier, start_task
+from stategraph.engine.cached_code import CacheNamespace
+from stategraph.engine.call import SyncAsyncFuture, get_runnable_for_entrypoint, start_task
 from stategraph.engine.callable import is_async_callable
 from stategraph.engine.engine import StateGraphEngine
 from stategraph.engine.node import PregelNode
@@ -87,7 +88,7 @@ class TaskFunction(Generic[P, T]):
             await cache.aclear((self._cache_namespace(),))
 
     def _cache_namespace(self) -> tuple[str, ...]:
-        return CACHE_NS_WRITES, identifier(self.func) or DYNAMIC
+        return CacheNamespace(self.func)()
 
 
 def _renamed(func: Any, name: str) -> Any:
