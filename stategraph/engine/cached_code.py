@@ -107,7 +107,8 @@ class _Description:
     """What tells a piece of code apart, as a sequence of strings that is the same in every process."""
 
     def __init__(self) -> None:
-        self._seen: set[int] = set()
+        # Kept alive, so that nothing else gets their ids.
+        self._seen: dict[int, Any] = {}
         self._left = _MOST_VALUES
 
     def of(self, value: Any, depth: int) -> Iterator[str]:
@@ -120,7 +121,7 @@ class _Description:
         else:
             yield f"a {type(value).__module__}.{type(value).__qualname__}"
             if depth > 0 and self._left > 0 and id(value) not in self._seen:
-                self._seen.add(id(value))
+                self._seen[id(value)] = value
                 yield from self._inside(value, depth - 1)
 
     def _inside(self, value: Any, depth: int) -> Iterator[str]:
