@@ -160,6 +160,8 @@ def projected(*payloads: Any, namespace: tuple[str, ...] = (), end: BaseExceptio
         mux.push(event("messages", (payload, {"langgraph_node": "n", "run_id": run_id}), *namespace))
     transformer = mux.transformer_by_key("messages")
     assert isinstance(transformer, MessagesTransformer)
+    finished = {run_id for payload, run_id in payloads if payload == FINISH}
+    assert finished.isdisjoint({*transformer._by_run, *transformer._ignored_runs}), "kept although it is finished"
     if end is not None:
         transformer.fail(end)
     mux.close()
@@ -183,6 +185,7 @@ def test_pieces_go_to_the_message_of_their_run() -> None:
 def test_what_is_no_answer_is_left_out() -> None:
     tool = {"event": "message-start", "role": "tool"}
     assert projected((tool, "1"), (FINISH, "1"), (AIMessageChunk("piece"), "2"), (FINISH, "3")) == []
+    assert projected((ToolMessage("result", tool_call_id="c"), "1")) == []
     assert projected((START_, "1"), namespace=("inner:1",)) == []
 
 

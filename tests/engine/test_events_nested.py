@@ -114,6 +114,12 @@ def test_the_output_of_a_handle_is_that_of_its_run(reader: Reader) -> None:
     assert reader.get("output")["value"] == "ab"
 
 
+def test_only_the_outermost_run_numbers_events(reader: Reader) -> None:
+    following = reader.next_of(reader.open(chain(chain(chain(writes("a")))), {"value": ""}).run.subgraphs)
+    own = [event for event in reader.read(following()) if event["method"] == "lifecycle"]
+    assert [("seq" in event) for event in own] == [False, False]
+
+
 def test_the_next_level_is_on_the_handle(reader: Reader) -> None:
     graph = chain(chain(chain(writes("a"))))
     run = reader.open(graph, {"value": ""}).run

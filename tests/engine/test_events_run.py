@@ -596,6 +596,60 @@ def test_a_handle_reads_any_iterator_of_parts() -> None:
     assert (run.output, run.interrupts) == ({"v": 1}, ["ask"])
 
 
+def test_the_state_of_a_nested_run_is_not_the_output() -> None:
+    parts = [{"type": "values", "ns": ns, "data": ns, "interrupts": ns} for ns in [(), ("inner:1",)]]
+    run = GraphRunStream(iter(parts), StreamMux())
+    assert (run.output, run.interrupts) == ((), [])
+
+
+def test_the_parts_are_closed_when_a_transformer_fails() -> None:
+    class Broken(Probe):
+        def process(self, event: ProtocolEvent) -> bool:
+            raise KeyError("broken")
+
+    closed = []
+
+    def parts() -> Iterator[Any]:
+        try:
+            yield {"type": "values", "ns": (), "data": 1, "interrupts": ()}
+        finally:
+            closed.append("sync")
+
+    async def aparts() -> Any:
+        try:
+            yield {"type": "values", "ns": (), "data": 1, "interrupts": ()}
+        finally:
+            closed.append("async")
+
+    source, asource = parts(), aparts()  # kept, so that nobody but the run closes them
+    with pytest.raises(KeyError, match="broken"):
+        GraphRunStream(source, StreamMux([Broken()])).output  # noqa: B018
+
+    async def read() -> None:
+        with pytest.raises(KeyError, match="broken"):
+            await AsyncGraphRunStream(asource, StreamMux([Broken()], is_async=True)).output()
+        assert closed == ["sync", "async"]
+
+    asyncio.run(read())
+
+
+def test_a_queue_that_its_transformer_closed_stays_as_it_was(reader: Reader) -> None:
+    class Early(Probe):
+        def process(self, event: ProtocolEvent) -> bool:
+            if not self.queue._closed:
+                self.queue.push("first")
+                self.queue.close()
+            return True
+
+    run = reader.open(chain(writes("a"), fails), {"value": ""}, transformers=[Early]).run
+    following = reader.next_of(run.extensions["probe"])
+    assert following() == "first"
+    with pytest.raises(ValueError, match="boom"):
+        reader.get("output")
+    with pytest.raises((StopIteration, StopAsyncIteration)):
+        following()
+
+
 def test_what_interrupts_the_reader_ends_the_run() -> None:
     def parts() -> Iterator[Any]:
         yield {"type": "values", "ns": (), "data": 1}
@@ -604,6 +658,8 @@ def test_what_interrupts_the_reader_ends_the_run() -> None:
     run = GraphRunStream(parts(), StreamMux())
     following = iter(run)
     next(following)
+    with pytest.raises(KeyboardInterrupt):
+        run._pump_next()
     with pytest.raises(KeyboardInterrupt):
         run.output  # noqa: B018
     with pytest.raises(KeyboardInterrupt):

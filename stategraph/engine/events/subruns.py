@@ -41,7 +41,7 @@ class NestedRun(RunHandle):
 
     @property
     def _over(self) -> bool:
-        return self._exhausted or self._seen_terminal or self._mux._events._closed
+        return self._exhausted or self._mux._events._closed
 
 
 class SubgraphRunStream(GraphRunStream, NestedRun):
