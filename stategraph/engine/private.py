@@ -103,10 +103,17 @@ def _thawed(
     }
 
 
-def share_setting(module: str, name: str) -> None:
-    """Make setting ``name`` in ``module`` set it in the engine's configuration too, where it is read."""
+def share_setting(module: str, name: str, reader: ModuleType = configs, read_as: str | None = None) -> None:
+    """Make setting ``name`` in ``module`` set it where it is read too.
+
+    Args:
+        module: Name of the module that programs patch.
+        name: What they patch there.
+        reader: The module that reads it; the engine's configuration unless said otherwise.
+        read_as: Its name in that module; None means the same name.
+    """
     sys.modules[module].__class__ = _Sharing
-    setattr(sys.modules[module], _SHARED, name)
+    setattr(sys.modules[module], _SHARED, (name, reader, read_as or name))
 
 
 _SHARED = "__stategraph_shared__"
@@ -115,5 +122,6 @@ _SHARED = "__stategraph_shared__"
 class _Sharing(ModuleType):
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        if name == vars(self).get(_SHARED):
-            setattr(configs, name, value)
+        shared, reader, read_as = vars(self).get(_SHARED, ("", None, ""))
+        if name == shared:
+            setattr(reader, read_as, value)

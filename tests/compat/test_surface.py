@@ -207,9 +207,11 @@ def test_the_older_home_of_the_types_warns():
     assert "Importing from langgraph.pregel.types is deprecated" in done.stderr
 
 
-def test_a_remote_graph_is_refused_with_the_reason():
-    with pytest.raises(ImportError, match="stategraph has no RemoteGraph"):
-        _ = load("langgraph.pregel.remote").RemoteGraph
+def test_without_the_client_library_the_message_names_the_extra():
+    code = f"import sys; sys.path.insert(0, {str(COMPAT)!r}); sys.modules['langgraph_sdk'] = None"
+    command = [sys.executable, "-c", f"{code}; import langgraph.pregel.remote"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=COMPAT.parent)
+    assert "pip install 'stategraph[remote]'" in done.stderr
 
 
 def test_the_version_is_the_one_it_behaves_like():

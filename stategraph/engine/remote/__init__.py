@@ -5,3 +5,11 @@
 
 Nothing else in the engine imports this room: a program without remote graphs needs no client library.
 """
+
+from importlib.util import find_spec as _find_spec
+
+if _find_spec("langgraph_sdk") is None:
+    raise ModuleNotFoundError(
+        "RemoteGraph needs the client library of LangGraph servers: pip install 'stategraph[remote]'",
+        name="langgraph_sdk",
+    )
