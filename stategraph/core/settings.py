@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from stategraph.core.delta_book import Rules
 from stategraph.core.state import NextVersion
 from stategraph.core.task import Task
 
 
-@dataclass(frozen=True, slots=True)
-class Watch:
+class Watch(NamedTuple):
     """What the run's listeners want to hear."""
 
     values: bool = False
@@ -21,9 +19,10 @@ class Watch:
     checkpoints: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """How a run behaves; decided before it starts.
+
+    A named tuple: of its many fields a frozen dataclass would set each by a call.
 
     Attributes:
         ns: Namespace of the run's graph within the thread; "" for a root.

@@ -196,15 +196,12 @@ class State:
         keys = select if type(select) is Keys else Keys(select)
         if not fresh:
             return self._read_keys(keys, task, _NO_OVERLAY)
-        written = self._last_written(task, keys)
-        if written is not None:
-            return written
         return self._read_keys(keys, task, self._overlay(task), fresh=True)
 
-    def _last_written(self, task: Task, keys: Keys) -> dict[str, Any] | None:
+    def last_written(self, task: Task, keys: Keys) -> dict[str, Any] | None:
         """What a task reads after its writes, if all it reads and has written are last values.
 
-        The short way of a router; None if it takes more.
+        The short way of a router; None if it takes more: ask :meth:`read_for`.
         """
         view = self._views.get(keys)
         if view is None or view.held is None or not view.simple:

@@ -123,6 +123,8 @@ class AsyncDriver:
             execution.wake = None
             if execution.saves is not None or self._called:
                 await self._leave(None)
+        finally:
+            execution.let_go()
         for shown in execution.shown():
             yield shown
         leaving.raise_unless_finished(execution)

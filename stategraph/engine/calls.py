@@ -14,8 +14,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from langchain_core.runnables import RunnableConfig
 
@@ -33,8 +32,7 @@ if TYPE_CHECKING:
     from stategraph.engine.engine import StateGraphEngine
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class Options(NamedTuple):
     """The options of a run, as its caller gave them; None means the graph's default."""
 
     context: Any = None

@@ -95,6 +95,9 @@ def recast_checkpoint_ns(ns: str) -> str:
 # --- merging ---
 
 
+_SCALARS: Final = frozenset((str, int, float, bool, tuple, type(None)))
+
+
 def is_not_empty(value: Any) -> bool:
     """Tell whether a config value says something: not None and, for a list, tuple or dict, not of length zero."""
     return bool(value) if isinstance(value, list | tuple | dict) else value is not None
@@ -117,7 +120,9 @@ def merge_metadata(base: Mapping[str, Any] | None, new: Mapping[str, Any] | None
     Returns:
         A new dict. Mappings below the first level are copies; deeper values are shared.
     """
-    merged = {key: _own(value) for key, value in base.items()} if base else {}
+    merged = (
+        {key: value if type(value) in _SCALARS else _own(value) for key, value in base.items()} if base else {}
+    )
     if not new:
         return merged
     versions = merged.get("lc_versions")
@@ -225,6 +230,11 @@ def ensure_config(*configs: RunnableConfig | None) -> RunnableConfig:
             if is_not_empty(value):
                 shared = key not in _CONTAINER_KEYS or isinstance(value, QuietCallbackManager)
                 full[key] = value if shared else cast(Any, value).copy()
+        if len(given) == 1 and given[0] is ambient and ambient.keys() <= _KNOWN_KEYS:
+            # A graph that is called as a node is handed what it inherits anyway: overlaying it once more takes 15 us.
+            full["metadata"] = merge_metadata(full["metadata"], None)
+            _identify(full[CONF], full["metadata"])
+            return cast(RunnableConfig, full)
         inherited_tags = frozenset(full["tags"])
         if full[CONF] and any(map(_names_a_checkpoint, given)):
             full[CONF] = {}

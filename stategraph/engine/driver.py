@@ -114,7 +114,11 @@ class Driver:
             if not self._leave(error):
                 raise
         else:
-            self._leave(None)
+            execution.wake = None
+            if execution.saves is not None or self._called or self._running:
+                self._leave(None)
+        finally:
+            execution.let_go()
         yield from execution.shown()
         leaving.raise_unless_finished(execution)
 

@@ -326,6 +326,38 @@ def attempt_runtime(
     return runtime  # type: ignore[no-any-return]
 
 
+def run_runtime(
+    outer: Runtime[Any],
+    *,
+    context: Any,
+    store: BaseStore | None,
+    stream_writer: StreamWriter,
+    server_info: ServerInfo | None,
+    control: RunControl | None,
+) -> Runtime[Any]:
+    """Make the runtime of a run: as merging its own values into the one around it.
+
+    Args:
+        outer: The runtime that its config carries.
+        context: What its caller passed, in the form of the graph's schema.
+        store: Its store.
+        stream_writer: Writes to its custom stream.
+        server_info: What a server says about it.
+        control: The caller's switch; None for the one around it, or a new one.
+    """
+    runtime: Any = _new(_RuntimeDraft)
+    runtime.context = context or outer.context
+    runtime.store = store or outer.store
+    runtime.stream_writer = stream_writer
+    runtime.heartbeat = outer.heartbeat
+    runtime.previous = outer.previous
+    runtime.execution_info = outer.execution_info
+    runtime.server_info = server_info or outer.server_info
+    runtime.control = control or outer.control or RunControl()
+    runtime.__class__ = Runtime
+    return runtime  # type: ignore[no-any-return]
+
+
 def adopt_runtime(value: Any) -> Runtime[Any]:
     """Read the runtime that a config carries from outside.
 

@@ -9,6 +9,7 @@ from langchain_core.runnables import RunnableConfig
 
 from stategraph.core.state import State
 from stategraph.core.task import Task, Write
+from stategraph.core.views import Keys
 
 
 class TaskScope:
@@ -38,6 +39,11 @@ class TaskScope:
             select: One channel for its bare value, or several for a dict.
             fresh: Whether the attempt's own writes so far are applied.
         """
+        if fresh and type(select) is Keys:
+            # The short way of a router.
+            written = self._state.last_written(self._task, select)
+            if written is not None:
+                return written
         return self._state.read_for(self._task, select, fresh)
 
     __call__ = read

@@ -12,9 +12,10 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from langgraph.checkpoint.base import EXCLUDED_METADATA_KEYS
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 Chunk = tuple[tuple[str, ...], str, Any]
 
 
+@cache
 def watch_for(modes: frozenset[str]) -> Watch:
     """What the machine has to report so that these modes can be served."""
     debug = "debug" in modes
@@ -203,8 +205,7 @@ NOTHING: Any = object()
 """Stands for a chunk that the caller does not get to see."""
 
 
-@dataclass(frozen=True, slots=True)
-class Format:
+class Format(NamedTuple):
     """How chunks are shown to the caller.
 
     Attributes:

@@ -296,7 +296,7 @@ def test_writes_are_saved_before_the_checkpoint_that_contains_them() -> None:
 
 
 def test_nobody_listening_means_no_facts() -> None:
-    quiet = Settings(**{name: getattr(SETTINGS, name) for name in SETTINGS.__slots__} | {"watch": Watch()})
+    quiet = SETTINGS._replace(watch=Watch())
     rig = Rig(make_program(CHAIN), Disk(), config=quiet).run(Start(first_input(CHAIN)))
     assert all(isinstance(effect, SaveCheckpoint | SaveWrites) for effect in rig.effects)
     loud = Rig(make_program(CHAIN), Disk()).run(Start(first_input(CHAIN)))
@@ -310,7 +310,7 @@ def test_nothing_to_run_is_the_callers_mistake() -> None:
 
 def test_the_recursion_limit_stops_a_loop() -> None:
     loop = (Spec("n0", "plain", ("n0",)),)
-    tight = Settings(**{name: getattr(SETTINGS, name) for name in SETTINGS.__slots__} | {"limit": 3})
+    tight = SETTINGS._replace(limit=3)
     rig = Rig(make_program(loop), Disk(), config=tight).run(Start(first_input(loop)))
     assert rig.machine.status == "out_of_steps"
     # One more than the limit: it is counted for graphs whose first step only takes the input in.
@@ -333,7 +333,7 @@ def test_a_drain_stops_between_steps() -> None:
 
 def test_a_breakpoint_pauses_before_its_node_and_only_once() -> None:
     disk = Disk()
-    stops = Settings(**{name: getattr(SETTINGS, name) for name in SETTINGS.__slots__} | {"interrupt_before": ("n1",)})
+    stops = SETTINGS._replace(interrupt_before=("n1",))
     program = make_program(CHAIN)
     paused = Rig(program, disk, config=stops).run(Start(first_input(CHAIN)))
     assert paused.machine.status == "interrupt_before"

@@ -25,9 +25,10 @@ class BinaryOperatorAggregate(ValueCell[Value]):
         operator: The reducer.
     """
 
-    __slots__ = ("operator",)
+    __slots__ = ("_kind", "operator")
 
     operator: Callable[[Value, Value], Value]
+    _kind: Any  # what to call for an empty value
 
     def __init__(self, typ: type[Value], operator: Callable[[Value, Value], Value]) -> None:
         """Make a channel with an empty value.
@@ -38,7 +39,8 @@ class BinaryOperatorAggregate(ValueCell[Value]):
         """
         super().__init__(typ)
         self.operator = operator
-        self.value = reducers.empty_value(reducers.concrete_type(typ))
+        self._kind = reducers.concrete_type(typ)
+        self.value = reducers.empty_value(self._kind)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, BinaryOperatorAggregate) and reducers.same_reducer(self.operator, other.operator)
@@ -74,9 +76,15 @@ class BinaryOperatorAggregate(ValueCell[Value]):
         # Without the constructor, which makes an empty value first.
         cell = _new(BinaryOperatorAggregate)
         cell.typ, cell.key, cell.operator, cell.value = self.typ, self.key, self.operator, self.value
+        cell._kind = self._kind
         return cell  # type: ignore[return-value]  # the very class of self
 
     def _empty(self) -> Self:
-        channel = type(self)(self.typ, self.operator)
-        channel.key = self.key
-        return channel
+        if type(self) is not BinaryOperatorAggregate:
+            channel = type(self)(self.typ, self.operator)
+            channel.key = self.key
+            return channel
+        # What the constructor makes, without looking into the type again.
+        cell = self.copy()
+        cell.value = reducers.empty_value(self._kind)
+        return cell
