@@ -233,5 +233,5 @@ def _run(folder: Path, jobs: str) -> Any:
     command = [sys.executable, "-m", "pytest", "-c", "pytest.ini", "--rootdir", ".", "-p", "conformance_plugin"]
     command += ["-p", "no:cacheprovider", "-q", "--continue-on-collection-errors", "tests"]
     command += ["-n", jobs] if jobs != "0" else []
-    subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=60)
+    subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=300)
     return _load("execution", HERE).read_results(results)
