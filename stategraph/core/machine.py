@@ -93,6 +93,7 @@ class Machine:
         state: The run's channels.
         tasks: The step's tasks by id, in the order they were planned.
         outbox: What the driver still has to do, in order.
+        last_nodes: The nodes of the last step, once the run is out of steps.
         resuming: Whether the run continues an earlier one.
         child_resuming: What runs inside the step's tasks are told about
             resuming; None once the first step is over.
@@ -118,6 +119,7 @@ class Machine:
         "checkpoint",
         "child_resuming",
         "interrupts",
+        "last_nodes",
         "metadata",
         "outbox",
         "parent_id",
@@ -157,6 +159,7 @@ class Machine:
         self.tasks: dict[str, Task] = {}
         self.outbox: list[Effect] = []
         self.interrupts: list[Any] = []
+        self.last_nodes: list[str] = []
         self.updated: set[str] | None = None
         self.values_seen = False
         self.resuming = False
@@ -241,7 +244,10 @@ class Machine:
                 self._make_checkpoint({"source": "fork"})
             self._values_changed()
         elif not self._take_input(start.input) and start.resuming is None:
-            raise EmptyInputError(f"Received no input for {self.program.input_channels}")
+            raise EmptyInputError(
+                f"Received no input for {self.program.input_channels}, and there is no run to continue: pass an input, "
+                "or the config of a thread that has one"
+            )
         self.child_resuming = start.resuming if self.settings.nested else self.resuming
         if travelling and not self.settings.nested:
             self.replay_id = replay_bound or self._replay_point()
@@ -348,6 +354,7 @@ class Machine:
             Whether there are tasks to run; otherwise ``status`` says why not.
         """
         if self.step > self.stop:
+            self.last_nodes = sorted({task.name for task in self.tasks.values()})
             self._prepare()
             self.status = "out_of_steps"
             return False

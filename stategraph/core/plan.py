@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stategraph.constants import MISSING, NS_END, NS_SEP, PULL, PUSH, TASKS
+from stategraph.core import explain
 from stategraph.core.program import Node
 from stategraph.core.state import State
 from stategraph.core.status import Pending
@@ -136,7 +137,9 @@ class Planner:
             return None
         node = self.state.program.nodes.get(packet.node)
         if node is None:
-            self.state.ignored[f"A Send to '{packet.node}' is ignored: the graph has no node of that name"] = None
+            there = explain.what_there_is(str(packet.node), tuple(self.state.program.nodes))
+            note = f"A Send to '{packet.node}' is ignored: the graph has no node of that name. {there}"
+            self.state.ignored[note] = None
             return None
         if not node.runs:
             return None

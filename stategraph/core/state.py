@@ -28,12 +28,12 @@ from stategraph.constants import (
     RESUME,
     RETURN,
 )
-from stategraph.core import deltas
+from stategraph.core import deltas, explain
 from stategraph.core.channels.base import BaseChannel
 from stategraph.core.program import Node, Program
 from stategraph.core.task import Task, Write
 from stategraph.core.views import Keys, View
-from stategraph.errors import EmptyChannelError
+from stategraph.errors import EmptyChannelError, InvalidUpdateError
 
 NextVersion = Callable[[Any, None], Any]
 """Gives the version after the highest one in use (None: there is none yet)."""
@@ -269,7 +269,7 @@ class State:
 
     def _overlay(self, task: Task) -> dict[str, BaseChannel[Any, Any, Any]]:
         """Copies of the channels the task has written, with its writes applied."""
-        grouped = _by_channel((task,), self.program.specs, None)
+        grouped = _by_channel((task,), self.program, None)
         known = task.fresh or {}
         fresh: dict[str, tuple[int, Any, bool]] = {}
         for name, values in grouped.items():
@@ -313,13 +313,17 @@ class State:
             version = None if rule is None else rule(self._max_version, None)
         if self.program.reacts_to_consume:
             self._consume(tasks, version)
-        grouped = _by_channel(tasks, self.program.specs, self.ignored)
+        grouped = _by_channel(tasks, self.program, self.ignored)
         if inputs:
             self._add_inputs(grouped, inputs)
         before = self.channels.raised
         if stepped:
             self.channels.raised = {}
-        updated = self._write(tasks, grouped, version)
+        try:
+            updated = self._write(tasks, grouped, version)
+        except InvalidUpdateError as error:
+            explain.name_writers(error, grouped, tasks, inputs)
+            raise
         # A step is only over for the channels when a task ran in it.
         if stepped:
             self._tell_the_rest(before, updated, version)
@@ -337,7 +341,7 @@ class State:
         """
         writes, program = task.writes, self.program
         if not self._counts or (
-            len(writes) > 1 and (writes[0][0] == writes[1][0] or len(writes) > 2 and _repeats(writes))
+            len(writes) > 1 and (writes[0][0] == writes[1][0] or (len(writes) > 2 and _repeats(writes)))
         ):
             return self.apply((task,))
         channels = self.channels
@@ -373,7 +377,7 @@ class State:
                     if name in program.reacts_to_empty:
                         self._active.add(name)
             elif name not in _NOT_CHANNELS:
-                self.ignored[unknown_channel(name, task.name)] = None
+                self.ignored[unknown_channel(name, task.name, self.program)] = None
         channels.raised = raised
         if self._active:
             self._tell_active(updated, self._max_version)
@@ -384,7 +388,7 @@ class State:
             if name in self.program.specs:
                 grouped.setdefault(name, []).append(value)
             elif name not in _NOT_CHANNELS:
-                self.ignored[unknown_channel(name, None)] = None
+                self.ignored[unknown_channel(name, None, self.program)] = None
 
     def _consume(self, tasks: Sequence[Task], version: Any) -> None:
         reacts = self.program.reacts_to_consume
@@ -529,9 +533,10 @@ def _repeats(writes: Sequence[Write]) -> bool:
 
 def _by_channel(
     tasks: Sequence[Task],
-    specs: Mapping[str, Any],
+    program: Program,
     ignored: dict[str, None] | None,
 ) -> dict[str, list[Any]]:
+    specs = program.specs
     grouped: dict[str, list[Any]] = {}
     for task in tasks:
         for name, value in task.writes:
@@ -541,18 +546,22 @@ def _by_channel(
             elif name in specs:
                 grouped[name] = [value]
             elif ignored is not None and name not in _NOT_CHANNELS:
-                ignored[unknown_channel(name, task.name)] = None
+                ignored[unknown_channel(name, task.name, program)] = None
     return grouped
 
 
-def unknown_channel(channel: str, writer: str | None) -> str:
+def unknown_channel(channel: str, writer: str | None, program: Program) -> str:
     """Say that a write goes nowhere.
 
     Args:
         channel: What was written to.
         writer: The node; None for the run's own input or command.
+        program: The graph.
     """
     who = "The input" if writer is None else f"Node '{writer}'"
     if channel.startswith("branch:to:"):
-        return f"{who} goes to '{channel[10:]}', which is no node of this graph: ignored"
-    return f"{who} wrote to '{channel}', which is no channel of this graph: the write is ignored"
+        node = channel[10:]
+        there = explain.what_there_is(node, tuple(program.nodes))
+        return f"{who} goes to '{node}', which is no node of this graph: ignored. {there}"
+    there = explain.what_there_is(channel, tuple(n for n in program.specs if ":" not in n), "channels")
+    return f"{who} wrote to '{channel}', which is no channel of this graph: the write is ignored. {there}"

@@ -368,7 +368,11 @@ class Execution:
         """
         if self.saver is None:
             return None
-        return SaveCalls(self.saver, self._checkpoint_base, getattr(self.saver, put_writes))
+        return SaveCalls(self.saver, self._checkpoint_base, getattr(self.saver, put_writes), self._node_of)
+
+    def _node_of(self, task_id: str) -> str | None:
+        task = self.machine.tasks.get(task_id)
+        return None if task is None else task.name
 
     def checkpoint_config(self, checkpoint_id: str) -> RunnableConfig:
         """The config that addresses a checkpoint of this run's thread."""

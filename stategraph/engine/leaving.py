@@ -73,7 +73,7 @@ def raise_unless_finished(execution: Execution) -> None:
                 message=(
                     f"Recursion limit of {limit} reached "
                     "without hitting a stop condition. You can increase the "
-                    "limit by setting the `recursion_limit` config key."
+                    f"limit by setting the `recursion_limit` config key.{_last_nodes(execution)}"
                 ),
                 error_code=ErrorCode.GRAPH_RECURSION_LIMIT,
             )
@@ -81,3 +81,19 @@ def raise_unless_finished(execution: Execution) -> None:
     if status == "draining":
         control = execution.control
         raise GraphDrained((control.drain_reason if control is not None else None) or "shutdown")
+
+
+def _last_nodes(execution: Execution) -> str:
+    """Say which nodes used up the steps."""
+    machine = execution.machine
+    upcoming = sorted({task.name for task in machine.tasks.values()})
+    if not machine.last_nodes or not upcoming:
+        return ""
+    return (
+        f" The last step ran {_quoted(machine.last_nodes)}, the next one would run {_quoted(upcoming)}: "
+        "if the graph goes round there, one of these needs a way to END."
+    )
+
+
+def _quoted(names: list[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names)

@@ -26,7 +26,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from stategraph.constants import CONF, CONFIG_KEY_CHECKPOINT_ID
 from stategraph.core.effects import SaveCheckpoint, SaveWrites
-from stategraph.engine import threads
+from stategraph.engine import storable, threads
 
 BACKLOG = 64
 """Saves that may wait before the run waits for them."""
@@ -37,9 +37,15 @@ _Call = tuple[str, tuple[Any, ...]]
 class SaveCalls:
     """Turns what the machine asks for into calls of a saver."""
 
-    __slots__ = ("_base", "_takes_path", "saver")
+    __slots__ = ("_base", "_node_of", "_takes_path", "saver")
 
-    def __init__(self, saver: BaseCheckpointSaver[Any], config: RunnableConfig, put_writes: Callable[..., Any]) -> None:
+    def __init__(
+        self,
+        saver: BaseCheckpointSaver[Any],
+        config: RunnableConfig,
+        put_writes: Callable[..., Any],
+        node_of: Callable[[str], str | None],
+    ) -> None:
         """Prepare the calls of a run.
 
         Args:
@@ -47,9 +53,11 @@ class SaveCalls:
             config: Names the thread and namespace.
             put_writes: The saver's method that the run will use; those written
                 before LangGraph 0.3 take no task path.
+            node_of: Names the node of a task, by the task's id, as long as its step is open.
         """
         self.saver = saver
         self._base = config
+        self._node_of = node_of
         self._takes_path = "task_path" in signature(put_writes).parameters
 
     def at(self, checkpoint_id: str | None) -> RunnableConfig:
@@ -62,8 +70,18 @@ class SaveCalls:
         if isinstance(effect, SaveCheckpoint):
             config = self.at(effect.parent_id)
             return "put", (config, effect.checkpoint, effect.metadata, effect.new_versions)
+        storable.warn_of_changelings(effect.writes, effect.task_id, self._node_of)
         args: tuple[Any, ...] = (self.at(effect.checkpoint_id), effect.writes, effect.task_id)
         return "put_writes", (*args, effect.path_key) if self._takes_path else args
+
+    def explain(self, call: _Call, error: BaseException) -> None:
+        """Add to an error of a save which value it could not store, if that was the reason."""
+        name, args = call
+        serde = getattr(self.saver, "serde", None)
+        if name == "put":
+            storable.explain_failure(error, serde, args[1]["channel_values"].items(), None)
+        else:
+            storable.explain_failure(error, serde, args[1], self._node_of(args[2]))
 
 
 class Saves:
@@ -106,6 +124,8 @@ class Saves:
                 getattr(self._calls.saver, call[0])(*call[1])
             except BaseException as error:
                 self._error = error
+                if isinstance(error, Exception):
+                    self._calls.explain(call, error)
                 raise
 
     def _work(self) -> None:
@@ -159,7 +179,11 @@ class AsyncSaves:
             raise self._error
         name, args = self._calls.call(effect)
         if self._in_place:
-            getattr(self._calls.saver, name)(*args)
+            try:
+                getattr(self._calls.saver, name)(*args)
+            except Exception as error:
+                self._calls.explain((name, args), error)
+                raise
             return
         self._waiting.append((name, args))
         if self._worker is None:
@@ -175,6 +199,8 @@ class AsyncSaves:
                 self._waiting.popleft()
         except BaseException as error:
             self._error = error
+            if isinstance(error, Exception):
+                self._calls.explain(self._waiting[0], error)
             self._waiting.clear()
         finally:
             self._worker = None

@@ -110,7 +110,7 @@ class CompiledStateGraph(
             triggers=[trigger],
             channels=reads,
             mapper=mapper,
-            writers=[StateWriter(self._update_keys, node.ends)],
+            writers=[StateWriter(self._update_keys, node.ends, node=key)],
             metadata=node.metadata,
             retry_policy=node.retry_policy,
             cache_policy=node.cache_policy,

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from stategraph.constants import END, NS_END, NS_SEP, START
+from stategraph.core import explain
 
 if TYPE_CHECKING:  # they name langchain's runnables
     from stategraph.graph.branch import BranchSpec
@@ -77,27 +78,29 @@ def graph(
     sources = {start for start, _ in edges} | {start for start, specs in branches.items() if specs}
     for source in sorted(sources):
         if source != START and source not in nodes:
-            raise ValueError(f"Found edge starting at unknown node '{source}'{_known(nodes)}")
+            raise ValueError(f"Found edge starting at unknown node '{source}'{_known(source, nodes)}")
     if START not in sources:
         raise ValueError("The graph has no beginning: add an edge from START to its first node")
     for start, end in edges:
         if end != END and end not in nodes:
-            raise ValueError(f"Found edge ending at unknown node `{end}`: '{start}' -> '{end}'{_known(nodes)}")
+            raise ValueError(f"Found edge ending at unknown node `{end}`: '{start}' -> '{end}'{_known(end, nodes)}")
     for start, specs in branches.items():
         for name, branch in specs.items():
             for end in (branch.ends or {}).values():
                 if end != END and end not in nodes:
                     raise ValueError(
-                        f"Router '{name}' of '{start}' may answer '{end}', which is not a node{_known(nodes)}"
+                        f"Router '{name}' of '{start}' may answer '{end}', which is not a node{_known(end, nodes)}"
                     )
     for name, spec in nodes.items():
         for end in spec.ends or ():
             if end != END and end not in nodes:
-                raise ValueError(f"Found edge ending at unknown node `{end}`: a destination of '{name}'{_known(nodes)}")
+                raise ValueError(
+                    f"Found edge ending at unknown node `{end}`: a destination of '{name}'{_known(end, nodes)}"
+                )
     for name in interrupt:
         if name not in nodes:
-            raise ValueError(f"Cannot interrupt at `{name}`, which is not a node{_known(nodes)}")
+            raise ValueError(f"Cannot interrupt at `{name}`, which is not a node{_known(name, nodes)}")
 
 
-def _known(nodes: Iterable[str]) -> str:
-    return f". The graph's nodes are: {', '.join(sorted(nodes))}"
+def _known(name: str, nodes: Iterable[str]) -> str:
+    return f". {explain.what_there_is(name, tuple(nodes))}"

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from stategraph.constants import END, TASKS
+from stategraph.core import explain
 from stategraph.engine.write import ChannelWrite, ChannelWriteEntry, ChannelWriteTupleEntry, Declared, Pair, WriteScope
 from stategraph.errors import ErrorCode, InvalidUpdateError, ParentCommand, create_error_message
 from stategraph.fields import annotated_keys, set_items
@@ -27,12 +28,15 @@ from stategraph.types import Command, Send
 class StateWriter(ChannelWrite):
     """Writes what a node returned, and the triggers of the plain edges that leave it."""
 
-    def __init__(self, keys: UpdateKeys, ends: Sequence[str] | Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, keys: UpdateKeys, ends: Sequence[str] | Mapping[str, str] | None = None, *, node: str = ""
+    ) -> None:
         """Make the writer of one node.
 
         Args:
             keys: The state keys the node may write.
             ends: Where the node says its commands may go, for drawing.
+            node: The node's name, for messages; empty for the run's input.
         """
         super().__init__(
             (
@@ -43,6 +47,7 @@ class StateWriter(ChannelWrite):
         self._keys = keys
         self._plain = None if keys.is_root else keys.allowed
         self._fixed: list[Pair] = []
+        self._node = node
 
     def add(self, channel: str, value: Any) -> None:
         """Write a constant as well, whatever the node returns."""
@@ -52,7 +57,20 @@ class StateWriter(ChannelWrite):
     def pairs(self, value: Any) -> list[Pair]:
         """Work out what is written when the node returned `value`."""
         # Both before either is written: a command for the parent graph leaves no trace here.
-        return [*self._keys.updates(value), *control_writes(value), *self._fixed]
+        try:
+            updates = self._keys.updates(value)
+        except InvalidUpdateError as error:
+            explain.add_words(error, self._expected(value))
+            raise
+        return [*updates, *control_writes(value), *self._fixed]
+
+    def _expected(self, value: Any) -> str:
+        who = f"Node '{self._node}' returned" if self._node else "The input is"
+        keys = explain.listing(self._keys.allowed, "keys").removeprefix("The graph's keys are: ")
+        return (
+            f"{who} a {type(value).__qualname__}; what is expected is a dict with any of the keys {keys}"
+            f"{', a Command, a list of these with a Command in it, or None' if self._node else ''}."
+        )
 
     def write_into(self, value: Any, scope: WriteScope) -> None:
         """Append the writes for a node's return value."""

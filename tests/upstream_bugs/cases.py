@@ -206,15 +206,13 @@ def _resumed_beside_a_handler(calls: Counter[str], asks: bool, use_async: bool) 
         return {"log": ["neighbour"]}
 
     async def fails_once_async(state: State) -> State:
-        while not handled.is_set():
-            await asyncio.sleep(0)
+        await asyncio.to_thread(handled.wait, 5)
         await asyncio.sleep(0.05)
         return fails_once(state)
 
     def fails_once_sync(state: State) -> State:
         handled.wait(5)
-        handled.wait(0)
-        threading.Event().wait(0.05)
+        threading.Event().wait(0.05)  # the handler has run; its end has to be recorded
         return fails_once(state)
 
     graph = StateGraph(State).add_node("fails", fails, error_handler=handler)

@@ -73,8 +73,8 @@ BUGS = [
     Bug(
         "LG#8753",
         "two_graphs_with_one_cache",
-        dict.fromkeys(KINDS, ["A", "A", "A"]),
-        dict.fromkeys(KINDS, ["A", "B", "A"]),
+        {kind: ["A", "A", "A"] for kind in KINDS},
+        {kind: ["A", "B", "A"] for kind in KINDS},
     ),
     Bug("LG#8753", "the_same_node_in_another_graph_finds_its_result", [["A"] * 3, 1], [["A"] * 3, 1]),
     Bug("LG#8009", "arrays_of_the_same_bytes", [200, 200], [200, -56]),
@@ -119,6 +119,36 @@ def test_what_langgraph_does(bug: Bug) -> None:
 def test_a_slow_saver_is_served_by_one_task_whatever_the_number_of_steps() -> None:
     """LG#7094: with `durability="async"` each step leaves a task behind that waits for the one before."""
     assert here()["tasks_behind_a_slow_saver"] <= 4
+
+
+LOST = {
+    "local class": "at answer[0] of type __main__.local_class.<locals>.Local, which comes back as a dict of its fields",
+    "field that is not initialised": "at answer of type __main__.Derived, which comes back as a dict of its fields",
+    "set of tuples": "at answer a set of tuples, which comes back as a list of lists",
+}
+
+
+def test_a_value_that_cannot_be_stored_fails_the_run_and_is_named() -> None:
+    """LG#7066: the state that a later run sees must not differ silently from what was written."""
+    ended = here()["values_that_do_not_survive"]["opaque"]["run"]
+    assert ended.startswith("TypeError: Type is not msgpack serializable: Opaque")
+    assert "answer['items'][1]['deep']" in ended and "node 'n'" in ended
+
+
+@pytest.mark.parametrize("kind", LOST)
+def test_a_value_that_comes_back_as_something_else_is_warned_of_when_it_is_written(kind: str) -> None:
+    """LG#7066."""
+    logged = here()["values_that_do_not_survive"][kind]["logged by the run"]
+    assert [LOST[kind] in line for line in logged] == [True]
+
+
+@needs_langgraph
+@pytest.mark.parametrize("kind", LOST)
+def test_langgraph_says_nothing_when_it_is_written(kind: str) -> None:
+    """LG#7066: nor does the run fail."""
+    found = there()["values_that_do_not_survive"][kind]
+    assert found["logged by the run"] == []
+    assert not found["run"].startswith("TypeError")
 
 
 @needs_langgraph
