@@ -120,9 +120,7 @@ def merge_metadata(base: Mapping[str, Any] | None, new: Mapping[str, Any] | None
     Returns:
         A new dict. Mappings below the first level are copies; deeper values are shared.
     """
-    merged = (
-        {key: value if type(value) in _SCALARS else _own(value) for key, value in base.items()} if base else {}
-    )
+    merged = {key: value if type(value) in _SCALARS else _own(value) for key, value in base.items()} if base else {}
     if not new:
         return merged
     versions = merged.get("lc_versions")
