@@ -69,7 +69,6 @@ from stategraph.engine.protocol import StreamProtocol
 from stategraph.engine.quiet import QuietCallbackManager
 from stategraph.engine.runtime import (
     RunControl,
-    Runtime,
     adopt_runtime,
     attempt_runtime,
     coerce_context,

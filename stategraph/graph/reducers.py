@@ -88,18 +88,18 @@ def add_messages(
     return _merge(left, right, **kwargs)
 
 
-def _merge(left: Messages, right: Messages, *, format: Literal["langchain-openai"] | None = None) -> Messages:
+def _merge(left: Any, right: Any, *, format: Literal["langchain-openai"] | None = None) -> Messages:
     index: message_index.MessageIndex | None = None
     if type(left) is list and len(left) >= message_index.SMALLEST_REMEMBERED:
         index = message_index.recall(left, reducer=_NAME)
-    known = _whole_messages(left) if index is None else cast("list[BaseMessage]", left)
+    known = _whole_messages(left) if index is None else left
     incoming = _whole_messages(right)
     known_ids = _settled_ids(known) if index is None else None
     if len(incoming) == 1 and type(incoming[0]) in _PUTS and not format:
-        return cast("Messages", _put(known, known_ids, incoming[0], index))
+        return _put(known, known_ids, incoming[0], index)  # type: ignore[return-value]
     incoming_ids = _settled_ids(incoming)
     if REMOVE_ALL_MESSAGES in incoming_ids and (kept_from := _after_last_clear(incoming, incoming_ids)):
-        return cast("Messages", incoming[kept_from:])
+        return incoming[kept_from:]  # type: ignore[return-value]
     if index is not None and not _agree(index.positions, known, incoming, incoming_ids):
         index = None
     positions = index.positions if index is not None else _positions(known_ids or _settled_ids(known))
@@ -111,7 +111,7 @@ def _merge(left: Messages, right: Messages, *, format: Literal["langchain-openai
         message_index.remember(index, merged, changed=incoming_ids)
     if format:
         merged = _formatted(merged, format)
-    return cast("Messages", merged)
+    return merged  # type: ignore[return-value]
 
 
 def _put(
