@@ -31,6 +31,7 @@ from stategraph.constants import (
     NO_WRITES,
     NULL_TASK_ID,
     PREVIOUS,
+    PULL,
     RESUME,
     TASKS,
 )
@@ -80,6 +81,9 @@ TRANSITIONS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     "interrupt_after": {},
 }
 """For each status the legal moves and where each may lead. The docs' diagram is made of it."""
+
+_PLANNED: Final = 3
+"""The longest path of a task that a step was planned with; that of a call or a handler is longer."""
 
 _SPECIAL_SLOTS = frozenset((ERROR, INTERRUPT, RESUME, "__scheduled__"))
 """Writes that savers keep once per task; a later one replaces an earlier one."""
@@ -638,9 +642,15 @@ class Machine:
             self.status = "interrupt_after"
 
     def _in_order(self) -> Sequence[Task]:
-        if len(self.tasks) == 1:
-            return tuple(self.tasks.values())
-        return sorted(self.tasks.values(), key=lambda t: t.path_key)
+        tasks = tuple(self.tasks.values())
+        if len(tasks) == 1:
+            return tasks
+        if any(len(task.path) > _PLANNED for task in tasks):
+            return sorted(tasks, key=lambda t: t.path_key)
+        # Most steps have planned tasks only. Their paths need not be spelled to see that nodes
+        # go first, by name, and then packets, in the order in which they were planned.
+        nodes = sorted([task for task in tasks if task.path[0] == PULL], key=lambda t: t.name)
+        return nodes if len(nodes) == len(tasks) else nodes + [t for t in tasks if t.path[0] != PULL]
 
     def _output_updated(self, updated: Iterable[str]) -> None:
         if not self._output_set.isdisjoint(updated):

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stategraph.constants import INTERRUPT, TASKS
+from stategraph.constants import INTERRUPT, PULL, PUSH, TASKS
 from stategraph.core import checkpoint as checkpoints
 from stategraph.core.channels.barrier import NamedBarrierValue
 from stategraph.core.channels.binop import BinaryOperatorAggregate
@@ -29,7 +29,7 @@ from stategraph.core.machine import TRANSITIONS, Machine
 from stategraph.core.program import Node, Program, build
 from stategraph.core.settings import Settings, Watch
 from stategraph.core.starting import Start, Thread
-from stategraph.core.task import Task, Write
+from stategraph.core.task import Task, Write, path_key
 from stategraph.core.views import Keys
 from stategraph.errors import EmptyInputError
 from stategraph.types import Command, Interrupt, Send, interrupt_id
@@ -432,3 +432,26 @@ def test_replaying_a_recorded_trace_gives_the_same_effects_and_changes_nothing_s
     assert plain(effects) == plain(recorded.effects)
     disk.perform(effects)
     assert disk.contents() == once
+
+
+@given(
+    st.lists(st.text("ab_~,|: z0", min_size=1, max_size=4), unique=True, max_size=5),
+    st.integers(0, 12),
+    st.booleans(),
+    st.randoms(use_true_random=False),
+)
+def test_tasks_are_applied_in_the_order_of_their_spelled_paths(
+    names: list[str], packets: int, handled: bool, shuffled: Any
+) -> None:
+    paths: list[tuple[Any, ...]] = [(PULL, name) for name in names]
+    shuffled.shuffle(paths)
+    paths = [(PUSH, index, False) for index in range(packets)] + paths
+    if handled and paths:
+        paths.append((*paths[0][:3], "node_error_handler", False))
+    machine = Machine.__new__(Machine)
+    machine.tasks = {}
+    for number, path in enumerate(paths):
+        name = path[1] if path[0] == PULL else "packet"
+        machine.tasks[str(number)] = Task(str(number), name, None, path, (), "", 0, 0)
+    spelled = sorted(machine.tasks.values(), key=lambda task: path_key(task.path))
+    assert list(machine._in_order()) == spelled
