@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import gc
 import logging
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import aclosing
 from typing import Any, ClassVar
 
 import pytest
@@ -631,6 +633,53 @@ def test_the_parts_are_closed_when_a_transformer_fails() -> None:
         assert closed == ["sync", "async"]
 
     asyncio.run(read())
+
+
+@in_loop
+async def test_a_run_that_is_dropped_is_closed_in_one_go() -> None:
+    mishaps: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: mishaps.append(context))
+    closed: list[str] = []
+    done = asyncio.Event()
+
+    async def inner() -> Any:
+        try:
+            while True:
+                yield {"type": "values", "ns": (), "data": 1, "interrupts": ()}
+        finally:
+            await asyncio.sleep(0)
+            closed.append("inner")
+
+    async def outer() -> Any:
+        try:
+            async with aclosing(inner()) as parts:
+                async for part in parts:
+                    yield part
+        finally:
+            closed.append("outer")
+            done.set()
+
+    run = AsyncGraphRunStream(outer(), StreamMux(is_async=True))
+    await anext(aiter(run))
+    del run
+    for _ in range(3):  # the reader's own generator goes first
+        gc.collect()
+        await asyncio.sleep(0)
+    await done.wait()
+    assert (closed, mishaps) == (["inner", "outer"], [])
+
+
+@in_loop
+async def test_nothing_waits_for_a_run_that_has_ended_to_be_dropped() -> None:
+    finished, failed, aborted = [await open_async(*nodes) for nodes in ([writes("a")], [fails], [writes("a")])]
+    await finished.output()
+    with pytest.raises(ValueError, match="boom"):
+        await failed.output()
+    await anext(aiter(aborted))
+    assert aborted._dropped is not None
+    assert aborted._dropped.alive
+    await aborted.abort()
+    assert [run._dropped.alive for run in (finished, failed, aborted) if run._dropped] == [False] * 3
 
 
 def test_a_queue_that_its_transformer_closed_stays_as_it_was(reader: Reader) -> None:

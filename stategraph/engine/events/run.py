@@ -6,13 +6,15 @@ Rules:
 2. Concurrent readers share the pull that is under way. Cancelling one of them leaves it to the others; cancelling the
    only one cancels the run.
 3. A run that has ended, failed or been aborted stays so; what had arrived can still be read.
-4. A stream that cannot be read to its end, because a transformer failed, is closed.
+4. A stream that cannot be read to its end, because a transformer failed, is closed. So is that of a run which was
+   dropped without a word.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import weakref
 from collections.abc import AsyncIterator, Iterator, Mapping
 from threading import RLock
 from types import MappingProxyType, TracebackType
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
     from stategraph.engine.events.subruns import AsyncSubgraphRunStream, SubgraphRunStream
 
 _logger = logging.getLogger(__name__)
+
+_being_closed: set[asyncio.Task[None]] = set()
+"""Closes the parts of dropped runs; an event loop holds its tasks only weakly."""
 
 
 class RunHandle:
@@ -232,6 +237,7 @@ class AsyncGraphRunStream(RunHandle):
         self._pull: asyncio.Task[None] | None = None
         self._waiting: set[asyncio.Future[None]] = set()  # of readers, for the next part
         self._finishing = 0  # how many of them want no part but the end
+        self._dropped: weakref.finalize[Any, AsyncGraphRunStream] | None = None
         if wire_pump:
             mux.bind_apump(self._apump_next)
 
@@ -291,6 +297,11 @@ class AsyncGraphRunStream(RunHandle):
         if self._exhausted or self._parts is None:
             return False
         loop = asyncio.get_running_loop()
+        if self._dropped is None:
+            # A handle and its queues refer to each other. Were the parts in that circle too, the collector would close
+            # the generators within them in any order, and they would find each other running.
+            self._dropped = weakref.finalize(self, _close_later, loop, self._parts)
+            self._dropped.atexit = False
         if self._pull is None:
             self._pull = loop.create_task(self._take_parts(self._parts))
         elif self._pull is asyncio.current_task():
@@ -321,6 +332,7 @@ class AsyncGraphRunStream(RunHandle):
                     await asyncio.sleep(0)
         except StopAsyncIteration:
             self._exhausted = True
+            self._keep_open()
             # What a transformer could not finish with is the error of every queue now.
             try:
                 await self._mux.aclose()
@@ -350,13 +362,14 @@ class AsyncGraphRunStream(RunHandle):
             self._wake()
 
     async def _close_parts(self) -> None:
+        self._keep_open()
         parts, self._parts = self._parts, None
-        close = getattr(parts, "aclose", None)
-        if close is not None:
-            try:
-                await close()
-            except Exception:
-                _logger.warning("A run failed while its event stream was closed", exc_info=True)
+        await _close(parts)
+
+    def _keep_open(self) -> None:
+        """Nothing needs to be closed when the handle is dropped."""
+        if self._dropped is not None:
+            self._dropped.detach()
 
     async def _finish(self) -> None:
         self._finishing += 1
@@ -366,3 +379,24 @@ class AsyncGraphRunStream(RunHandle):
         finally:
             self._finishing -= 1
         self._raise_if_failed()
+
+
+async def _close(parts: Any) -> None:
+    close = getattr(parts, "aclose", None)
+    if close is not None:
+        try:
+            await close()
+        except Exception:
+            _logger.warning("A run failed while its event stream was closed", exc_info=True)
+
+
+def _close_later(loop: asyncio.AbstractEventLoop, parts: Any) -> None:
+    """Close the parts of a run that nobody holds any more; called by the collector, in any thread."""
+
+    def close() -> None:
+        task = loop.create_task(_close(parts))
+        _being_closed.add(task)
+        task.add_done_callback(_being_closed.discard)
+
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(close)
