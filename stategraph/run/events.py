@@ -1,0 +1,247 @@
+"""The events of a run: their names on the wire and what they carry.
+
+Payloads are JSON in the spelling of the front ends that read them, so their keys are camelCase. Steps are the frame of
+it all: `on_run_step` opens one, deltas and completions name it by id, and `on_run_step_closed` comes exactly once.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal, NotRequired, TypedDict
+
+
+class GraphEvents(StrEnum):
+    """The events that a host can handle, by their names on the wire."""
+
+    ON_RUN_STEP = "on_run_step"
+    ON_RUN_STEP_DELTA = "on_run_step_delta"
+    ON_RUN_STEP_COMPLETED = "on_run_step_completed"
+    ON_RUN_STEP_CLOSED = "on_run_step_closed"
+    ON_MESSAGE_DELTA = "on_message_delta"
+    ON_REASONING_DELTA = "on_reasoning_delta"
+    ON_TOOL_EXECUTE = "on_tool_execute"
+    ON_SUMMARIZE_START = "on_summarize_start"
+    ON_SUMMARIZE_DELTA = "on_summarize_delta"
+    ON_SUMMARIZE_COMPLETE = "on_summarize_complete"
+    ON_SUBAGENT_UPDATE = "on_subagent_update"
+    ON_AGENT_LOG = "on_agent_log"
+    ON_CONTEXT_USAGE = "on_context_usage"
+    ON_AGENT_UPDATE = "on_agent_update"
+    ON_CUSTOM_EVENT = "on_custom_event"
+    CHAT_MODEL_START = "on_chat_model_start"
+    CHAT_MODEL_STREAM = "on_chat_model_stream"
+    CHAT_MODEL_END = "on_chat_model_end"
+    LLM_START = "on_llm_start"
+    LLM_STREAM = "on_llm_stream"
+    LLM_END = "on_llm_end"
+    CHAIN_START = "on_chain_start"
+    CHAIN_STREAM = "on_chain_stream"
+    CHAIN_END = "on_chain_end"
+    TOOL_START = "on_tool_start"
+    TOOL_END = "on_tool_end"
+    RETRIEVER_START = "on_retriever_start"
+    RETRIEVER_END = "on_retriever_end"
+    PROMPT_START = "on_prompt_start"
+    PROMPT_END = "on_prompt_end"
+
+
+class ContentTypes(StrEnum):
+    """The kinds of content parts."""
+
+    TEXT = "text"
+    ERROR = "error"
+    THINK = "think"
+    TOOL_CALL = "tool_call"
+    IMAGE_URL = "image_url"
+    IMAGE_FILE = "image_file"
+    THINKING = "thinking"
+    REASONING = "reasoning"
+    AGENT_UPDATE = "agent_update"
+    SUMMARY = "summary"
+    REASONING_CONTENT = "reasoning_content"
+    STEER = "steer"
+    ACTIVITY_LABEL = "activity_label"
+
+
+class StepTypes(StrEnum):
+    """The kinds of steps: a message that is being written, or tool calls."""
+
+    TOOL_CALLS = "tool_calls"
+    MESSAGE_CREATION = "message_creation"
+
+
+class MessageCreation(TypedDict):
+    """The message that a step writes."""
+
+    message_id: str
+    content_type: NotRequired[Literal["text", "think"]]
+    phase: NotRequired[Literal["commentary", "final_answer"]]
+
+
+class StepToolCall(TypedDict):
+    """A tool call as a step declares it: its arguments may still be on their way."""
+
+    id: str
+    name: str
+    args: dict[str, object] | str
+    type: NotRequired[Literal["tool_call"]]
+
+
+class MessageCreationDetails(TypedDict):
+    """What a message step is about."""
+
+    type: Literal["message_creation"]
+    message_creation: MessageCreation
+
+
+class ToolCallsDetails(TypedDict):
+    """What a tool step is about."""
+
+    type: Literal["tool_calls"]
+    tool_calls: list[StepToolCall]
+
+
+class SummaryBoundary(TypedDict):
+    """Where a summary stands: everything before it is summarised."""
+
+    messageId: str
+    contentIndex: int
+
+
+class SummaryCoverage(TypedDict):
+    """What a summary does not cover."""
+
+    retainedFromMessageId: NotRequired[str]
+
+
+class TextBlock(TypedDict):
+    """A piece of text."""
+
+    type: Literal["text"]
+    text: str
+
+
+class Summary(TypedDict):
+    """A summary, or a piece of one: the boundary comes with the whole."""
+
+    type: Literal["summary"]
+    content: NotRequired[list[TextBlock]]
+    tokenCount: NotRequired[int]
+    coverage: NotRequired[SummaryCoverage]
+    boundary: NotRequired[SummaryBoundary]
+    summaryVersion: NotRequired[int]
+    model: NotRequired[str]
+    provider: NotRequired[str]
+    createdAt: NotRequired[str]
+
+
+class RunStep(TypedDict):
+    """`on_run_step`. `index` is the position among the content parts, `stepIndex` that within one model call."""
+
+    id: str
+    type: Literal["message_creation", "tool_calls"]
+    index: int
+    stepDetails: MessageCreationDetails | ToolCallsDetails
+    usage: None
+    stepIndex: NotRequired[int]
+    status: NotRequired[Literal["in_progress", "completed", "cancelled", "failed"]]
+    runId: NotRequired[str]
+    created_at: NotRequired[int]
+    completed_at: NotRequired[int]
+    cancelled_at: NotRequired[int]
+    failed_at: NotRequired[int]
+    agentId: NotRequired[str]
+    groupId: NotRequired[int]
+    summary: NotRequired[Summary]
+
+
+class ToolCallFragment(TypedDict):
+    """A fragment of a tool call: the first one has name and id, later ones arguments and index alone."""
+
+    args: str
+    index: NotRequired[int]
+    name: NotRequired[str]
+    id: NotRequired[str]
+    type: NotRequired[Literal["tool_call_chunk"]]
+
+
+class ToolCallsDelta(TypedDict):
+    """Fragments, and where to sign in if a tool asks for it."""
+
+    type: Literal["tool_calls"]
+    tool_calls: list[ToolCallFragment]
+    auth: NotRequired[str]
+    expires_at: NotRequired[int]
+
+
+class RunStepDelta(TypedDict):
+    """`on_run_step_delta`."""
+
+    id: str
+    delta: ToolCallsDelta
+
+
+class ContentDelta(TypedDict):
+    """Pieces of content to append."""
+
+    content: list[dict[str, object]]
+    tool_call_ids: NotRequired[list[str]]
+
+
+class MessageDelta(TypedDict):
+    """`on_message_delta` and `on_reasoning_delta`."""
+
+    id: str
+    delta: ContentDelta
+
+
+class CompletedToolCall(TypedDict):
+    """A tool call with its result; `args` is JSON text."""
+
+    id: str
+    name: str
+    args: str
+    output: str
+    progress: Literal[1]
+    outcome: NotRequired[str]
+
+
+class ToolCallResult(TypedDict):
+    """What a tool step came to. Correlate by `id` (the step) and `tool_call.id`."""
+
+    id: str
+    index: int
+    type: Literal["tool_call"]
+    tool_call: CompletedToolCall
+    completed_at: NotRequired[int]
+
+
+class SummaryResult(TypedDict):
+    """What a summary step came to."""
+
+    id: str
+    index: int
+    type: Literal["summary"]
+    summary: Summary
+    completed_at: NotRequired[int]
+
+
+class RunStepCompleted(TypedDict):
+    """`on_run_step_completed`."""
+
+    result: ToolCallResult | SummaryResult
+
+
+class RunStepClosed(TypedDict):
+    """`on_run_step_closed`: exactly one per step."""
+
+    id: str
+    index: int
+    type: Literal["message_creation", "tool_calls"]
+    status: Literal["completed", "cancelled", "failed"]
+    closed_at: int
+    created_at: NotRequired[int]
+    runId: NotRequired[str]
+    agentId: NotRequired[str]
+    groupId: NotRequired[int]
+    stepIndex: NotRequired[int]

@@ -1,0 +1,224 @@
+"""Trimming on recorded cases: every figure, message and log row."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage
+
+from stategraph.agent import calibration, shrinking, trimming
+
+VECTORS = Path(__file__).parents[1] / "golden" / "vectors"
+PRUNE: dict[str, Any] = json.loads((VECTORS / "prune.json").read_text(encoding="utf-8"))
+SEQUENCE: list[dict[str, Any]] = json.loads((VECTORS / "prune_calibration_sequence.json").read_text(encoding="utf-8"))
+
+
+def message(row: dict[str, Any]) -> AnyMessage:
+    match row["type"]:
+        case "human":
+            return HumanMessage(row["content"])
+        case "ai":
+            return AIMessage(content=row["content"], tool_calls=row.get("tool_calls", []))
+        case "tool":
+            return ToolMessage(content=row["content"], tool_call_id=row["tool_call_id"], name="get")
+        case _:
+            return SystemMessage(row["content"])
+
+
+def compact(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def count(each: AnyMessage) -> int:
+    """The counter of the recordings: a token for four characters of content and calls, three for each message."""
+    content = each.content if isinstance(each.content, str) else compact(each.content)
+    calls = each.tool_calls if isinstance(each, AIMessage) else []
+    row = [{"name": call["name"], "args": call["args"], "id": call["id"], "type": "tool_call"} for call in calls]
+    return 3 + math.ceil(len(content) / 4) + (math.ceil(len(compact(row)) / 4) if row else 0)
+
+
+def settings(params: dict[str, Any]) -> trimming.TrimSettings:
+    pruning = params.get("contextPruningConfig")
+    return trimming.TrimSettings(
+        max_context_tokens=params["maxTokens"],
+        reserve_ratio=params["reserveRatio"],
+        summarise=params["summarizationEnabled"],
+        thinking=params["thinkingEnabled"],
+        start_type=params.get("startType"),
+        context_pruning=pruning
+        and shrinking.ContextPruning(
+            keep_last_assistants=pruning["keepLastAssistants"],
+            min_chars=pruning["minPrunableToolChars"],
+            soft_max_chars=pruning["softTrim"]["maxChars"],
+            head_chars=pruning["softTrim"]["headChars"],
+            tail_chars=pruning["softTrim"]["tailChars"],
+        ),
+    )
+
+
+def keyed(counts: dict[str, int]) -> dict[int, int]:
+    return {int(index): tokens for index, tokens in counts.items()}
+
+
+@pytest.mark.parametrize("name", PRUNE)
+def test_a_recorded_history_is_trimmed_as_recorded(name: str) -> None:
+    vector = PRUNE[name]
+    given = [message(row) for row in vector["input"]]
+    ratio = calibration.Calibration(ratio=vector["params"]["calibrationRatio"])
+    state = trimming.TrimState(counts=keyed(vector["inputCounts"]), calibration=ratio)
+    tokens = vector["params"]["instructionTokens"]
+    result = trimming.trim(given, settings(vector["params"]), state, count, instruction_tokens=tokens)
+    assert list(result.context) == [message(row) for row in vector["context"]]
+    shown = [result.shrunk.get(index, each) for index, each in enumerate(given)]
+    assert [index for index, each in enumerate(shown) if any(each is kept for kept in result.context)] == (
+        vector["keptIndices"]
+    )
+    assert list(result.to_refine) == [given[index] for index in vector["refineIndices"]]
+    assert {
+        "prePruneContextTokens": result.context_tokens,
+        "remainingContextTokens": result.remaining_tokens,
+        "contextPressure": result.pressure,
+        "contextBudget": result.budget,
+        "effectiveInstructionTokens": result.instruction_tokens,
+        "calibrationRatio": result.state.calibration.ratio,
+        "countsAfter": result.state.counts,
+        "messagesMutatedInPlace": bool(result.shrunk),
+    } == {
+        "prePruneContextTokens": vector["prePruneContextTokens"],
+        "remainingContextTokens": vector["remainingContextTokens"],
+        "contextPressure": vector.get("contextPressure"),
+        "contextBudget": vector["contextBudget"],
+        "effectiveInstructionTokens": vector["effectiveInstructionTokens"],
+        "calibrationRatio": vector["calibrationRatio"],
+        "countsAfter": keyed(vector["countsAfter"]),
+        "messagesMutatedInPlace": vector["messagesMutatedInPlace"],
+    }
+    assert [[row.level, row.message, row.data] for row in result.log] == vector["logs"]
+
+
+def test_the_recorded_calls_of_a_run_calibrate_as_recorded() -> None:
+    limits = trimming.TrimSettings(max_context_tokens=4000)
+    state = trimming.TrimState(counts={0: 9})
+    for call in SEQUENCE:
+        result = trimming.trim(
+            [message(row) for row in call["messages"]],
+            limits,
+            state,
+            count,
+            instruction_tokens=50,
+            usage=call.get("usage"),
+            usage_is_fresh=call["totalTokensFresh"],
+        )
+        state = result.state
+        learned = state.calibration
+        assert (learned.ratio, learned.instruction_overhead) == (
+            call["calibrationRatio"],
+            call.get("resolvedInstructionOverhead"),
+        ), call["note"]
+        assert (result.context_tokens, result.remaining_tokens, len(result.context), result.instruction_tokens) == (
+            call["prePruneContextTokens"],
+            call["remainingContextTokens"],
+            call["kept"],
+            call["effectiveInstructionTokens"],
+        ), call["note"]
+        assert state.counts == keyed(call["counts"]), call["note"]
+
+
+def asks(call_id: str, content: Any = "") -> AIMessage:
+    return AIMessage(content=content, tool_calls=[{"id": call_id, "name": "get", "args": {"q": call_id}}])
+
+
+def answers(call_id: str, text: str = "r") -> ToolMessage:
+    return ToolMessage(content=text, tool_call_id=call_id, name="get")
+
+
+def trim(given: list[AnyMessage], tokens: int, **more: Any) -> trimming.Trimmed:
+    limits = trimming.TrimSettings(max_context_tokens=tokens, reserve_ratio=0.0, **more)
+    return trimming.trim(given, limits, trimming.TrimState(), count)
+
+
+def test_given_messages_are_not_changed() -> None:
+    result_message = answers("c1", "x" * 3000)
+    result = trim([HumanMessage("a"), asks("c1"), result_message], 700)
+    assert result_message.content == "x" * 3000
+    assert list(result.shrunk) == [2]
+
+
+def test_a_result_without_its_call_is_left_out_and_can_be_summarised() -> None:
+    given: list[AnyMessage] = [HumanMessage("h" * 200), asks("c1"), answers("c1", "r" * 40), HumanMessage("q")]
+    result = trim(given, 30)
+    assert [each.type for each in result.context] == ["human"]
+    assert [each.type for each in result.to_refine] == ["human", "ai", "tool"]
+
+
+def test_a_call_without_its_result_loses_the_call_and_keeps_its_text() -> None:
+    given: list[AnyMessage] = [HumanMessage("h" * 400), asks("c1", "thinking aloud"), HumanMessage("q")]
+    (kept, _) = trim(given, 60).context
+    assert isinstance(kept, AIMessage)
+    assert (kept.content, kept.tool_calls) == ("thinking aloud", [])
+
+
+def test_a_reasoning_block_outlives_the_message_that_had_it() -> None:
+    block = {"type": "thinking", "thinking": "so", "signature": "s"}
+    given: list[AnyMessage] = [
+        HumanMessage("h"),
+        asks("c1", [block, {"type": "text", "text": "t" * 400}]),
+        answers("c1"),
+        asks("c2"),
+        answers("c2"),
+    ]
+    result = trim(given, 80, thinking=True)
+    assert [each.type for each in result.context] == ["ai", "tool"]
+    assert result.context[0].content == [block]
+    assert trim(given, 80).context[0].content == ""
+
+
+def test_tiers_never_go_back_and_the_same_text_is_sent_again() -> None:
+    limits = trimming.TrimSettings(max_context_tokens=1500)
+    given: list[AnyMessage] = [HumanMessage("a"), asks("c1"), answers("c1", "x" * 5600)]
+    first = trimming.trim(given, limits, trimming.TrimState(), count)
+    second = trimming.trim([*given, asks("c2"), answers("c2")], limits, first.state, count)
+    assert (first.pressure or 0) > 0.9 > 0.5 > (second.pressure or 0)
+    assert second.state.tier == first.state.tier
+    assert second.context[:3] == first.context
+
+
+def test_messages_cut_once_stay_cut() -> None:
+    limits = trimming.TrimSettings(max_context_tokens=100)
+    given: list[AnyMessage] = [HumanMessage("h" * 300), AIMessage("x" * 100), HumanMessage("q")]
+    first = trimming.trim(given, limits, trimming.TrimState(), count)
+    assert first.state.cut_at == 1
+    second = trimming.trim([*given, AIMessage("a"), HumanMessage("q")], limits, first.state, count)
+    assert second.context[0] is given[1]
+
+
+def test_old_results_keep_their_ends_before_they_are_cleared() -> None:
+    pruning = shrinking.ContextPruning(
+        keep_last_assistants=1, min_chars=100, soft_max_chars=100, head_chars=3, tail_chars=2
+    )
+    given = [HumanMessage("a")] * 6 + [asks("c1"), answers("c1", "abc" + "x" * 200 + "yz"), HumanMessage("b")]
+    given += [HumanMessage("c"), AIMessage("end")]
+    (kept,) = shrinking.clear_old(given, pruning).values()
+    assert kept.content == "abc\n…\nyz"
+
+
+def test_wide_batches_get_shorter_results() -> None:
+    narrow = shrinking.deepen(shrinking.FadingTier(), window=1000, room=900, widest_batch=1, pressure=0.0, mask=False)
+    wide = shrinking.deepen(shrinking.FadingTier(), window=1000, room=900, widest_batch=4, pressure=0.0, mask=False)
+    assert (narrow.rung, wide.rung) == (0, 1)
+
+
+def test_long_inputs_are_shortened_where_calls_and_blocks_repeat_them() -> None:
+    arguments = {"code": "x" * 500}
+    block = {"type": "tool_use", "id": "c1", "name": "run", "input": arguments}
+    given = AIMessage(content=[block], tool_calls=[{"id": "c1", "name": "run", "args": arguments}])
+    faded = shrinking.fade([given], shrinking.Caps(result=1000, masked=None, tool_input=200))
+    (shorter,) = faded.messages.values()
+    assert isinstance(shorter, AIMessage)
+    assert shorter.tool_calls[0]["args"]["_originalChars"] == 511
+    assert isinstance(shorter.content[0], dict)
+    assert shorter.content[0]["input"] == shorter.tool_calls[0]["args"]

@@ -1,0 +1,75 @@
+"""Stored histories as messages, on recorded cases."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
+
+from stategraph.run import messages
+
+VECTORS: dict[str, Any] = json.loads(
+    (Path(__file__).parents[1] / "golden" / "vectors" / "format_agent_messages.json").read_text(encoding="utf-8")
+)
+
+
+def shown(message: AnyMessage) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "type": message.type,
+        "content": message.content,
+        "additional_kwargs": message.additional_kwargs,
+    }
+    if isinstance(message, AIMessage) and message.tool_calls:
+        row["tool_calls"] = [
+            {"id": call["id"], "name": call["name"], "args": call["args"]} for call in message.tool_calls
+        ]
+    if isinstance(message, ToolMessage):
+        row |= {"tool_call_id": message.tool_call_id, "name": message.name}
+    return row
+
+
+def recorded(row: dict[str, Any]) -> dict[str, Any]:
+    """A recorded message; `progress`, which was copied into one call, is no field of a tool call here."""
+    calls = [{key: call[key] for key in ("id", "name", "args")} for call in row.get("tool_calls", ())]
+    return {**row, "tool_calls": calls} if calls else row
+
+
+@pytest.mark.parametrize("name", VECTORS)
+def test_a_recorded_history_gives_the_recorded_messages(name: str) -> None:
+    vector = VECTORS[name]
+    assert vector["counts_in"] == "each 100"
+    result = messages.format_agent_messages(vector["payload"], dict.fromkeys(range(len(vector["payload"])), 100))
+    assert [shown(message) for message in result.messages] == [recorded(row) for row in vector["messages"]]
+    assert result.index_token_count_map == {int(key): count for key, count in vector["indexTokenCountMap"].items()}
+    summary = vector.get("summary")
+    assert result.summary == (summary and messages.HistorySummary(summary["text"], summary["tokenCount"]))
+
+
+def call(call_id: str, args: object, **more: Any) -> dict[str, Any]:
+    return {"type": "tool_call", "tool_call": {"id": call_id, "name": "get", "args": args, **more}}
+
+
+def test_arguments_that_are_no_json_object_are_handed_on_whole() -> None:
+    stored = [{"role": "assistant", "content": [call("c1", "Paris"), call("c2", "[1]"), call("c3", {"a": 1})]}]
+    first = messages.format_agent_messages(stored).messages[0]
+    assert isinstance(first, AIMessage)
+    assert [made["args"] for made in first.tool_calls] == [{"input": "Paris"}, {"input": "[1]"}, {"a": 1}]
+
+
+def test_every_call_is_followed_by_its_result() -> None:
+    stored = [{"role": "assistant", "content": [call("c1", "{}", output="one"), call("c2", "{}")]}]
+    made = messages.format_agent_messages(stored).messages
+    assert [message.type for message in made] == ["ai", "tool", "tool"]
+    assert [message.content for message in made[1:]] == ["one", ""]
+
+
+def test_without_counts_none_are_returned() -> None:
+    assert messages.format_agent_messages([{"role": "user", "content": "hi"}]).index_token_count_map is None
+
+
+def test_an_unknown_role_is_named() -> None:
+    with pytest.raises(ValueError, match="Stored message 0 has the role 'critic'"):
+        messages.format_agent_messages([{"role": "critic", "content": "no"}])
