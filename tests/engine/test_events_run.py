@@ -589,6 +589,25 @@ async def test_scheduled_work_is_cancelled_by_abort() -> None:
     assert run._mux.transformer_by_key("probe").told == ["cancelled", "finalize"]
 
 
+@in_loop
+async def test_abort_does_not_wait_for_work_that_the_end_of_the_run_waits_for() -> None:
+    begun = asyncio.Event()
+
+    class Endless(Scheduling):
+        async def work(self) -> None:
+            begun.set()
+            await asyncio.Event().wait()
+
+    run = await open_async(writes("a"), transformers=[Endless])
+    reading = asyncio.create_task(run.output())
+    await begun.wait()
+    while not run._exhausted:
+        await asyncio.sleep(0)
+    await run.abort()
+    assert (await reading)["value"] == "a"
+    assert run._mux.transformer_by_key("probe").told == ["finalize"]
+
+
 # -- parts from elsewhere ----------------------------------------------------------------
 
 

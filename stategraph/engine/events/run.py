@@ -273,7 +273,7 @@ class AsyncGraphRunStream(RunHandle):
 
     async def abort(self) -> None:
         """Cancel what runs, in nested runs too, and end the projections; nothing happens if the run has ended."""
-        if self._exhausted:
+        if self._exhausted and self._pull in (None, asyncio.current_task()):
             return
         self._exhausted = True
         await self._stop_pull()
