@@ -527,9 +527,10 @@ class State:
 
     def freeze(self) -> dict[str, Any]:
         """The values to store: those of every channel that was ever written."""
-        frozen = self._frozen
+        frozen, channels, signals = self._frozen, self.channels, self.program.signals
         for name in self._dirty:
-            value = self.channels[name].checkpoint()
+            # A signal holds what it was written; no channel need be made to say so.
+            value = channels.raised.get(name, MISSING) if name in signals else channels[name].checkpoint()
             if value is MISSING:
                 frozen.pop(name, None)
             else:
