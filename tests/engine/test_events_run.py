@@ -601,7 +601,7 @@ async def test_abort_does_not_wait_for_work_that_the_end_of_the_run_waits_for() 
     run = await open_async(writes("a"), transformers=[Endless])
     reading = asyncio.create_task(run.output())
     await begun.wait()
-    while not run._exhausted:
+    while not run._exhausted:  # noqa: ASYNC110  nothing is told when the parts have ended
         await asyncio.sleep(0)
     await run.abort()
     assert (await reading)["value"] == "a"
