@@ -10,12 +10,11 @@ Rules
 
 from __future__ import annotations
 
-import threading
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import nullcontext
 from contextvars import copy_context
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -71,6 +70,12 @@ def find(execution: Execution, lookup: Lookup) -> tuple[CheckpointTuple | None, 
     return found, latest is not None and latest.checkpoint["id"] != found.checkpoint["id"]
 
 
+THREADS_A_RUN = min(32, (os.cpu_count() or 1) + 4)
+"""Sync tasks of a run that work at once, unless `max_concurrency` says otherwise: as many as `ThreadPoolExecutor`, and
+so LangGraph, allows. Nodes rely on it not to ask a backend everything at once. A nested run has places of its own, so
+that a node which waits for a subgraph does not wait for itself."""
+
+
 class Driver:
     """Drives one run; see the module."""
 
@@ -82,8 +87,10 @@ class Driver:
         self._called: dict[str, tuple[Task, Future[Any]]] = {}
         # Ids of the called tasks that have not ended; threads take theirs out.
         self._open_calls: set[str] = set()
-        limit = execution.max_concurrency
-        self._call_slots = threading.Semaphore(limit) if limit else None
+        self._limit = execution.max_concurrency or THREADS_A_RUN
+        # Called tasks that wait for a place among those that work, and how many places are taken.
+        self._queued: deque[Callable[[], Any]] = deque()
+        self._places_taken = 0
         self._running: dict[str, tuple[Task, Future[Any]]] = {}
 
     def run(self, callbacks: Any) -> Iterator[Any]:
@@ -252,7 +259,7 @@ class Driver:
     def _together(self, tasks: list[Task], end: StepEnd) -> Iterator[Any]:
         """Run tasks in worker threads until all have ended or one has failed."""
         execution = self._execution
-        limit = execution.max_concurrency or len(tasks) + 1
+        limit = self._limit
         timeout = execution.engine.step_timeout
         deadline = None if timeout is None else time.monotonic() + timeout
         waiting = deque(task for task in tasks if not task.writes)
@@ -333,14 +340,29 @@ class Driver:
         self._open_calls.add(task.id)
         # A task that another called task calls goes on in its caller's place: waiting for
         # a place of its own while the caller holds one could wait forever.
-        slots = None if caller.is_call else self._call_slots
-        threads.submit(copy_context().run, self._run_called, task, future, slots)
+        placed = not caller.is_call
+        context = copy_context()
+
+        def start() -> None:
+            threads.submit(context.run, self._run_called, task, future, placed)
+
+        with execution.lock:
+            if placed and self._places_taken >= self._limit:
+                self._queued.append(start)
+                return future
+            self._places_taken += placed
+        start()
         return future
 
-    def _run_called(self, task: Task, future: Future[Any], slots: threading.Semaphore | None) -> None:
-        with slots if slots is not None else nullcontext():
-            if future.set_running_or_notify_cancel():
-                self._finish_call(task, future)
+    def _run_called(self, task: Task, future: Future[Any], placed: bool) -> None:
+        if future.set_running_or_notify_cancel():
+            self._finish_call(task, future)
+        if placed:
+            with self._execution.lock:
+                following = self._queued.popleft() if self._queued else None
+                self._places_taken -= following is None
+            if following is not None:
+                following()
         self._open_calls.discard(task.id)
         self._inbox.put(None)
 

@@ -64,7 +64,7 @@ from stategraph.core.task import Task
 from stategraph.core.views import Keys
 from stategraph.engine import histories, replay
 from stategraph.engine.callbacks import GraphInterruptEvent, GraphResumeEvent
-from stategraph.engine.config import patch_configurable
+from stategraph.engine.config import DefaultRecursionLimit, patch_configurable
 from stategraph.engine.protocol import StreamProtocol
 from stategraph.engine.quiet import QuietCallbackManager
 from stategraph.engine.runtime import (
@@ -167,7 +167,7 @@ class Execution:
         self.durability: Durability = request.durability or conf.get(CONFIG_KEY_DURABILITY, "async")
         self.retry_policy = tuple(engine.retry_policy)
         self.cache_policy = engine.cache_policy
-        self.max_concurrency: int | None = config.get("max_concurrency")
+        self.max_concurrency = _limit_of(config.get("max_concurrency"))
         self.parent_task: Task | None = None
         pad = conf.get(CONFIG_KEY_SCRATCHPAD)
         if isinstance(pad, Task):
@@ -410,6 +410,11 @@ class Execution:
         """Make the parts of a task's config that are the same for all of the run's tasks."""
         base: dict[str, Any] = dict(self.config)
         base.pop("run_name", None)
+        # A node sees only what somebody asked for.
+        if not base.get("tags"):
+            base.pop("tags", None)
+        if isinstance(base.get("recursion_limit"), DefaultRecursionLimit):
+            del base["recursion_limit"]
         if not self.traced:
             run_id = base.pop("run_id", None)
             if not isinstance(base.get("callbacks"), QuietCallbackManager):
@@ -621,6 +626,17 @@ class Execution:
 
 def _to_nobody(_: Any) -> None:
     """What nodes write to where nobody reads; not the default, which would leave the caller's writer in place."""
+
+
+def _limit_of(value: Any) -> int | None:
+    """Check `max_concurrency`.
+
+    Raises:
+        ValueError: If it is no whole number from 1 on.
+    """
+    if value is None or (isinstance(value, int) and value >= 1):
+        return value
+    raise ValueError(f"max_concurrency is {value!r}; expected a whole number from 1 on, or None for the default")
 
 
 def _not_running(*_: Any, **__: Any) -> Any:
