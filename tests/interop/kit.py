@@ -143,11 +143,17 @@ class Thread:
         return found
 
     def fails(self, given: Any, **options: Any) -> dict[str, str]:
-        """Run, and demand that it raises; the class and message are compared."""
+        """Run, and demand that it raises; the class and the first sentence are compared.
+
+        The engines' own errors begin alike; ours then say more.
+        """
         try:
             found = self.run(given, **options)
         except Exception as error:
-            return {"raised": type(error).__name__, "message": str(error)}
+            return {
+                "raised": type(error).__name__,
+                "message": str(error).splitlines()[0].partition(". ")[0].rstrip("."),
+            }
         raise AssertionError(f"the run was expected to fail, but returned {found!r}")
 
     def state(self, at: Any = None, *, subgraphs: bool = False) -> Any:
