@@ -72,6 +72,7 @@ _METADATA_FROM_CONFIGURABLE: Final = (
 _SECRET_WORDS: Final = ("key", "token", "secret", "password", "auth")
 _INTERNAL_TAG_PREFIX: Final = "seq:step"
 _KNOWN_KEYS: Final = frozenset(CONFIG_KEYS)
+_FORMS: Final = {"tags": Iterable, "metadata": Mapping, CONF: Mapping}
 _CONTAINER_KEYS: Final = frozenset(COPIABLE_KEYS)
 
 
@@ -212,6 +213,9 @@ def ensure_config(*configs: RunnableConfig | None) -> RunnableConfig:
 
     Returns:
         A config with `tags`, `metadata`, `callbacks`, `recursion_limit` and `configurable`.
+
+    Raises:
+        TypeError: If a config, or its tags, metadata or `configurable`, are of another kind.
     """
     given = [config for config in configs if config]
     full: dict[str, Any] = {
@@ -238,12 +242,17 @@ def ensure_config(*configs: RunnableConfig | None) -> RunnableConfig:
             full[CONF] = {}
     for config in given:
         strays: dict[str, Any] = {}
+        if not isinstance(config, Mapping):
+            raise TypeError(f"A config is a dict; found {config!r}, of type {type(config).__name__}")
         for key, value in config.items():
             if not is_not_empty(value):
                 continue
             if key not in _KNOWN_KEYS:
                 strays[key] = value
                 continue
+            if key in _FORMS and (isinstance(value, str) or not isinstance(value, _FORMS[key])):
+                form = "a list of strings" if key == "tags" else "a dict"
+                raise TypeError(f"config['{key}'] is {value!r}, of type {type(value).__name__}; expected {form}")
             if key == "tags" and inherited_tags:
                 # A subgraph is handed its parent's config and also inherits it: without this the tags would double
                 # at every level of nesting.

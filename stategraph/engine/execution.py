@@ -144,7 +144,10 @@ class Execution:
                 but nothing in the config to name a thread.
         """
         config = request.config
-        if config["recursion_limit"] < 1:
+        limit = config["recursion_limit"]
+        if not isinstance(limit, (int, float)):
+            raise TypeError(f"recursion_limit is {limit!r}, of type {type(limit).__name__}; expected a whole number")
+        if limit < 1:
             raise ValueError("recursion_limit must be at least 1")
         conf = config[CONF]
         self.engine = engine

@@ -377,7 +377,10 @@ class BranchWriter(Runnable[Any, Any]):
         try:
             return ends[item]
         except KeyError:
-            raise KeyError(item, f"router '{self.path.get_name()}' may answer {list(ends)!r}") from None
+            raise KeyError(
+                f"Router '{self.path.get_name()}' answered {item!r}, which its path map does not have; "
+                f"it has {list(ends)!r}"
+            ) from None
 
 
 def _router_call(path: Runnable[Any, Any]) -> Callable[[Any, RunnableConfig], Any] | None:

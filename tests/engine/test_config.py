@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
@@ -448,3 +449,17 @@ def test_a_nested_run_shares_the_quiet_manager_around_it() -> None:
     with surrounding({"callbacks": quiet}):
         assert ensure_config()["callbacks"] is quiet
         assert ensure_config({"callbacks": quiet})["callbacks"] is quiet
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"configurable": 5}, "config['configurable'] is 5, of type int; expected a dict"),
+        ({"metadata": [1]}, "config['metadata'] is [1], of type list; expected a dict"),
+        ({"tags": "abc"}, "config['tags'] is 'abc', of type str; expected a list of strings"),
+        ("thread-1", "A config is a dict; found 'thread-1', of type str"),
+    ],
+)
+def test_a_config_of_the_wrong_kind_is_refused_by_what_is_wrong_with_it(config: Any, words: str) -> None:
+    with pytest.raises(TypeError, match=re.escape(words)):
+        ensure_config(config)
