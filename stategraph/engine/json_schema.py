@@ -10,13 +10,11 @@ import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import is_dataclass
 from inspect import isclass
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import typing_extensions
 from langchain_core.utils.pydantic import create_model_v2
 from pydantic import BaseModel, TypeAdapter
-
-C = TypeVar("C")
 
 
 def model_of(name: str, fields: Mapping[str, tuple[Any, Any]]) -> type[BaseModel]:
@@ -75,23 +73,6 @@ def context_json_schema(context_schema: Any) -> dict[str, Any] | None:
     if schema is None:
         raise ValueError(f"Invalid context schema type: {context_schema}. Must be a BaseModel, TypedDict or dataclass.")
     return schema
-
-
-def coerce_context(context_schema: type[C] | None, context: Any) -> C | None:
-    """Turn a run context given as a dict into the declared class.
-
-    Args:
-        context_schema: The declared type. Only models and dataclasses are built; None for no declaration.
-        context: What the caller passed.
-
-    Returns:
-        An instance of the class, or ``context`` as it is.
-    """
-    if context_schema is None or not isinstance(context, dict):
-        return cast("C | None", context)
-    if is_dataclass(context_schema) or _is_model(context_schema):
-        return context_schema(**context)
-    return cast("C", context)
 
 
 def _is_model(type_: Any) -> bool:

@@ -19,7 +19,7 @@ from typing_extensions import TypedDict
 
 from stategraph.core.channels import BaseChannel, BinaryOperatorAggregate, EphemeralValue, LastValue, Topic
 from stategraph.core.channels.delta import DeltaChannel
-from stategraph.engine import json_schema
+from stategraph.engine import json_schema, runtime
 from stategraph.engine.managed import IsLastStep, IsLastStepManager, RemainingSteps, RemainingStepsManager
 from stategraph.graph import schema
 
@@ -393,8 +393,8 @@ def test_a_context_may_be_missing_but_not_anything() -> None:
 
 
 def test_contexts_are_built_from_dicts() -> None:
-    assert json_schema.coerce_context(Model, {"a": 1}) == Model(a=1)
-    assert json_schema.coerce_context(Record, {"a": 1, "b": None, "e": "e"}) == Record(1, None, e="e")
-    assert json_schema.coerce_context(Parent, {"plain": 1}) == {"plain": 1}
-    assert json_schema.coerce_context(None, {"any": 1}) == {"any": 1}
-    assert json_schema.coerce_context(Model, None) is None
+    assert runtime.coerce_context(Model, {"a": 1}) == Model(a=1)
+    assert runtime.coerce_context(Record, {"a": 1, "b": None, "e": "e"}) == Record(1, None, e="e")
+    assert runtime.coerce_context(Parent, {"plain": 1}) == {"plain": 1}
+    assert runtime.coerce_context(None, {"any": 1}) == {"any": 1}
+    assert runtime.coerce_context(Model, None) is None
