@@ -78,12 +78,6 @@ class Channels(dict[str, BaseChannel[Any, Any, Any]]):
         """Whether the channel can hold a value without being thawed to see it."""
         return name in self or name in self._values
 
-    def thaw_all(self) -> Channels:
-        """Thaw every channel, for callers that iterate."""
-        for name in self._specs:
-            self[name]
-        return self
-
 
 class State:
     """The channels of one run with their versions, and who has seen what."""

@@ -83,8 +83,3 @@ def group(pending: Iterable[tuple[str, str, Any]] | None) -> Pending:
     for task_id, channel, value in pending or ():
         grouped.setdefault(str(task_id), []).append((channel, value))
     return grouped
-
-
-def flatten(pending: Mapping[str, list[Write]]) -> list[tuple[str, str, Any]]:
-    """The reverse of :func:`group`."""
-    return [(tid, channel, value) for tid, writes in pending.items() for channel, value in writes]

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Coroutine, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, copy_context
 from types import coroutine
 from typing import Any, ParamSpec, TypeVar, cast
@@ -132,22 +131,3 @@ def await_in_context(context: Context, coro: Coroutine[Any, Any, T], awaited: An
                 step, payload = coro.throw, error
     except StopIteration as done:
         return cast(T, done.value)
-
-
-@contextmanager
-def set_config_context(config: RunnableConfig, run: Any = None) -> Iterator[Context]:
-    """Give the body of a `with` a context in which `config` is the running config; see `config_context`."""
-    yield config_context(config, run)
-
-
-def create_task_in_config_context(
-    coro_factory: Callable[[], Coroutine[Any, Any, T]], config: RunnableConfig
-) -> asyncio.Task[T]:
-    """Start an asyncio task in which `config` is the running config.
-
-    Args:
-        coro_factory: Called in that context; returns the coroutine.
-        config: What `get_config` returns in the task.
-    """
-    context = config_context(config)
-    return asyncio.get_running_loop().create_task(context.run(coro_factory), context=context)

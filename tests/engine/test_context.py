@@ -14,12 +14,10 @@ from langgraph.store.memory import InMemoryStore
 from stategraph.engine.context import (
     await_in_context,
     config_context,
-    create_task_in_config_context,
     get_config,
     get_store,
     get_stream_writer,
     run_in_context,
-    set_config_context,
 )
 from stategraph.engine.runtime import Runtime
 
@@ -33,11 +31,6 @@ def by_call(config: RunnableConfig, func: Callable[[], Any]) -> Any:
     return run_in_context(config, func)
 
 
-def by_with(config: RunnableConfig, func: Callable[[], Any]) -> Any:
-    with set_config_context(config) as context:
-        return context.run(func)
-
-
 def by_await(config: RunnableConfig, func: Callable[[], Any]) -> Any:
     async def coro() -> Any:
         await asyncio.sleep(0)
@@ -49,18 +42,7 @@ def by_await(config: RunnableConfig, func: Callable[[], Any]) -> Any:
     return asyncio.run(main())
 
 
-def by_task(config: RunnableConfig, func: Callable[[], Any]) -> Any:
-    async def coro() -> Any:
-        await asyncio.sleep(0)
-        return func()
-
-    async def main() -> Any:
-        return await create_task_in_config_context(coro, config)
-
-    return asyncio.run(main())
-
-
-@pytest.fixture(params=[by_call, by_with, by_await, by_task], ids=["call", "with", "await", "task"])
+@pytest.fixture(params=[by_call, by_await], ids=["call", "await"])
 def enter(request: pytest.FixtureRequest) -> Enter:
     """Every way to run something under a config."""
     way: Enter = request.param
