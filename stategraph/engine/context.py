@@ -9,7 +9,6 @@ or an asyncio task.
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, copy_context
