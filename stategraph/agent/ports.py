@@ -1,0 +1,368 @@
+"""What an agent tells, and whom it asks: the doors of this room.
+
+- An agent tells facts to one `Listener`, in order, and goes on when it has heard: a slow listener slows the agent.
+- Tools that the agent knows only by their definition run with a `ToolHost`; whether a call may run is for a `ToolGate`
+  to say. Who they are is not known here.
+- Nobody listening is the usual case of a graph that is run by itself: then no fact is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeAlias
+
+from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, HumanMessage, ToolCall, ToolMessage
+from langchain_core.runnables import RunnableConfig
+
+from stategraph.agent.reporting import ToolReport
+from stategraph.types import Command
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where something happened.
+
+    Attributes:
+        agent_id: The agent.
+        node: The node's name in the agent's graph.
+        metadata: Of the running task: thread, step, namespace, and what the caller gave.
+        group_id: What agents that run side by side have in common; None for an agent on its own.
+    """
+
+    agent_id: str
+    node: str
+    metadata: Mapping[str, Any]
+    group_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCall:
+    """One call of a model.
+
+    Attributes:
+        at: Where.
+        provider: The provider's name as the host spelled it.
+        model: The model's name; empty if unknown.
+        messages: What is sent.
+        history: How many messages of it are history, and not the agent's instructions.
+    """
+
+    at: Place
+    provider: str
+    model: str
+    messages: Sequence[AnyMessage]
+    history: int
+
+
+# Facts.
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStarted:
+    """A model is about to be called."""
+
+    call: ModelCall
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStreamed:
+    """A piece of the answer came."""
+
+    call: ModelCall
+    chunk: AIMessageChunk
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEnded:
+    """The answer is whole.
+
+    Attributes:
+        call: The call.
+        message: The answer.
+        elapsed_s: Seconds since the call began.
+        instruction_tokens: Tokens beside the messages; 0 if nobody counts.
+        tool_schema_tokens: Those of them that describe tools.
+    """
+
+    call: ModelCall
+    message: AIMessage
+    elapsed_s: float
+    instruction_tokens: int = 0
+    tool_schema_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFailed:
+    """The call failed and another model is tried."""
+
+    call: ModelCall
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class ToolStarted:
+    """A tool of this process is about to run."""
+
+    at: Place
+    call: ToolCall
+
+
+@dataclass(frozen=True, slots=True)
+class ToolEnded:
+    """A tool of this process returned."""
+
+    at: Place
+    call: ToolCall
+    output: ToolMessage | Command[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolFailed:
+    """A tool raised; the model will be told, the run goes on."""
+
+    at: Place
+    call: ToolCall
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class ToolAnswered:
+    """A call has its result.
+
+    Attributes:
+        at: Where.
+        call: The call, with the arguments that were used.
+        message: The result as the model will read it.
+        shown: The result as a person should read it.
+        outcome: How the host described it; None for nothing beyond the message's status.
+    """
+
+    at: Place
+    call: ToolCall
+    message: ToolMessage
+    shown: str
+    outcome: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolReported:
+    """A running tool tells of its progress, or logs."""
+
+    at: Place
+    call: ToolCall
+    report: ToolReport
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """Something worth telling about a decision.
+
+    Attributes:
+        at: Where.
+        level: How important.
+        scope: Which part of the agent it is about.
+        message: A short sentence.
+        data: Figures.
+        detail: Only for somebody who looks for a mistake.
+    """
+
+    at: Place
+    level: Literal["debug", "info", "warn", "error"]
+    scope: str
+    message: str
+    data: Mapping[str, Any] | None = None
+    detail: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ContextUsed:
+    """What fills the model's context, told before each call of an agent that trims.
+
+    Attributes:
+        at: Where.
+        figures: Counts by their names in JSON.
+    """
+
+    at: Place
+    figures: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryStarted:
+    """Messages that do not fit are about to be summarised."""
+
+    at: Place
+    figures: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryStreamed:
+    """A piece of the summary came."""
+
+    at: Place
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryEnded:
+    """The summary is whole, or could not be made."""
+
+    at: Place
+    summary: Mapping[str, Any] | None
+    error: str | None = None
+
+
+Fact: TypeAlias = (
+    ModelStarted
+    | ModelStreamed
+    | ModelEnded
+    | ModelFailed
+    | ToolStarted
+    | ToolEnded
+    | ToolFailed
+    | ToolAnswered
+    | ToolReported
+    | Logged
+    | ContextUsed
+    | SummaryStarted
+    | SummaryStreamed
+    | SummaryEnded
+)
+
+
+class Listener(Protocol):
+    """Hears what an agent does."""
+
+    async def hear(self, fact: Fact, /) -> None:
+        """Take note of a fact; the agent waits until this returns, and fails if it raises."""
+
+    def memory(self) -> dict[str, Any] | None:
+        """What has to outlive this process for a paused run to go on elsewhere, as JSON. None: nothing."""
+
+    def recall(self, memory: Mapping[str, Any], /) -> None:
+        """Take up what `memory` returned elsewhere. Called at every node; what is known already changes nothing."""
+
+
+# Tools of the host.
+
+
+@dataclass(frozen=True, slots=True)
+class ToolBatch:
+    """The calls of one answer that the host has to execute."""
+
+    at: Place
+    calls: Sequence[ToolCall]
+    config: RunnableConfig
+
+
+@dataclass(frozen=True, slots=True)
+class HostResult:
+    """What a host answers to a call.
+
+    Attributes:
+        tool_call_id: The call.
+        content: What the model reads.
+        status: Whether it worked.
+        error_message: What went wrong.
+        artifact: What is kept beside the content and not sent to the model.
+        outcome: How to show it.
+        injected: Messages to add after the results.
+    """
+
+    tool_call_id: str
+    content: str | list[Any]
+    status: Literal["success", "error"] = "success"
+    error_message: str | None = None
+    artifact: Any = None
+    outcome: str | None = None
+    injected: Sequence[HumanMessage] = ()
+
+
+class ToolHost(Protocol):
+    """Executes tools that an agent knows only by their definition."""
+
+    async def execute(
+        self, batch: ToolBatch, early: Callable[[HostResult], Awaitable[None]], /
+    ) -> Sequence[HostResult]:
+        """Execute calls.
+
+        Args:
+            batch: The calls.
+            early: May be told a result before the others are there.
+
+        Returns:
+            All results, in any order.
+        """
+
+
+# Who may call.
+
+
+@dataclass(frozen=True, slots=True)
+class Allow:
+    """The call may run, with these arguments."""
+
+    call: ToolCall
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The call does not run; this is its result."""
+
+    call: ToolCall
+    text: str
+    status: Literal["success", "error"]
+
+
+Verdict: TypeAlias = Allow | Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Reviewed:
+    """What became of the results of a batch.
+
+    Attributes:
+        messages: The results, changed or not, in the order of the calls.
+        injected: Messages to add after them.
+        halt: Why the turn ends here; None if it goes on.
+    """
+
+    messages: Sequence[ToolMessage]
+    injected: Sequence[HumanMessage] = ()
+    halt: str | None = None
+
+
+class ToolGate(Protocol):
+    """Decides which calls run, and looks at what they return."""
+
+    async def before(self, at: Place, calls: Sequence[ToolCall], /) -> Sequence[Verdict]:
+        """Decide about the calls of one answer, in their order. May wait for a person by interrupting the node."""
+
+    async def after(self, at: Place, call: ToolCall, message: ToolMessage, /) -> ToolMessage:
+        """Look at one result before anybody else does."""
+
+    async def finish(self, at: Place, calls: Sequence[ToolCall], messages: Sequence[ToolMessage], /) -> Reviewed:
+        """Look at all results of a batch, in the order of its calls."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentContext:
+    """What a run hands to the nodes of its agents, as the graph's context.
+
+    Attributes:
+        listener: Hears the run.
+        host: Executes tools of the host; None if there is none.
+        gate: Decides about calls; None lets all of them run.
+        token_counts: Tokens of the first messages by position, as the host knows them.
+        calibration_ratio: What an earlier run learned about counts.
+    """
+
+    listener: Listener | None = None
+    host: ToolHost | None = None
+    gate: ToolGate | None = None
+    token_counts: Mapping[int, int] = field(default_factory=dict)
+    calibration_ratio: float = 1.0
+
+
+NOBODY = AgentContext()
