@@ -6,7 +6,9 @@
     │   ├── GraphRecursionError        more steps than `recursion_limit` (also a RecursionError)
     │   ├── EmptyInputError            a run that has nothing to start from
     │   ├── EmptyChannelError          read a channel that holds nothing
-    │   └── UnknownInterruptError      an answer that fits no waiting interrupt (strict resume)
+    │   ├── UnknownInterruptError      an answer that fits no waiting interrupt (strict resume)
+    │   ├── ConfigurationError         settings of an agent or a run that make no sense (also a ValueError)
+    │   └── MissingPackageError        settings that need a package which is not installed (also an ImportError)
     ├── the node
     │   ├── NodeTimeoutError           an attempt took too long
     │   └── NodeCancelledError         the node's own code raised CancelledError
@@ -38,6 +40,7 @@ from stategraph.types import Command, Interrupt
 from stategraph.warnings import LangGraphDeprecatedSinceV10
 
 __all__ = (
+    "ConfigurationError",
     "EmptyChannelError",
     "EmptyInputError",
     "ErrorCode",
@@ -46,6 +49,7 @@ __all__ = (
     "GraphInterrupt",
     "GraphRecursionError",
     "InvalidUpdateError",
+    "MissingPackageError",
     "NodeCancelledError",
     "NodeError",
     "NodeInterrupt",
@@ -191,6 +195,36 @@ class UnknownInterruptError(Exception):
         self.reason = reason
         self.interrupt_ids = tuple(interrupt_ids)
         self.pending_ids = tuple(pending_ids)
+
+    __reduce__ = _reduce
+
+
+class ConfigurationError(ValueError):
+    """An agent, a graph of agents or a run was configured with something that makes no sense.
+
+    It is raised before anything runs. The message has a sentence for each problem: the field, what was found there and
+    what was expected. Values of fields that may hold secrets are not in it.
+    """
+
+
+class MissingPackageError(ImportError):
+    """What was asked for needs a package that is not installed.
+
+    Attributes:
+        package: What `pip install` takes.
+    """
+
+    package: str
+
+    def __init__(self, package: str, purpose: str) -> None:
+        """Name a package.
+
+        Args:
+            package: What `pip install` takes.
+            purpose: What needs it, as the beginning of a sentence.
+        """
+        super().__init__(f"{purpose} needs the package {package!r}, which is not installed: pip install {package}")
+        self.package = package
 
     __reduce__ = _reduce
 

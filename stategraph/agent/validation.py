@@ -1,0 +1,200 @@
+"""Settings as hosts give them: in either spelling, checked, and refused in sentences.
+
+- A setting may be spelled as in Python (`agent_id`) or as on the wire (`agentId`). Unknown ones are refused; None is
+  the same as not given.
+- `checked` is the way in for what hosts give. Its error has a sentence for each problem: the field as the host spelled
+  it, what was found, what was expected, and for an unknown field the known one that is nearest.
+- Values of fields that may hold secrets (those kept out of the `repr`) are never shown, nor are unknown fields'.
+"""
+
+from __future__ import annotations
+
+import difflib
+import reprlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic.alias_generators import to_camel
+from pydantic.fields import FieldInfo
+
+from stategraph.errors import ConfigurationError
+
+_EXPECTED = {
+    "dataclass_type": "a mapping",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "too_short": "at least one",
+    "tuple_type": "a list",
+}
+"""Words for what pydantic calls otherwise than those who write settings."""
+
+
+class Settings(BaseModel):
+    """The base of everything that a host configures."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        arbitrary_types_allowed=True,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        populate_by_name=True,
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_none(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping) or None not in given.values():
+            return given
+        return {name: value for name, value in given.items() if value is not None}
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def checked(kind: type[S], given: object) -> S:
+    """Settings from what a host gave.
+
+    Args:
+        kind: The settings wanted.
+        given: Such settings, which are returned as they are, or a mapping in either spelling.
+
+    Returns:
+        The settings.
+
+    Raises:
+        ConfigurationError: They make no sense; a sentence for each problem.
+    """
+    try:
+        return kind.model_validate(given)
+    except ValidationError as error:
+        problems = explain(error, kind, given)
+    # Not from within the handler: a chained error would show what `explain` leaves out.
+    raise ConfigurationError(problems)
+
+
+def explain(error: ValidationError, kind: type[BaseModel], given: object) -> str:
+    """What is wrong with settings, a line for each problem.
+
+    Args:
+        error: What pydantic found.
+        kind: The settings that were wanted.
+        given: What the host gave, from which the spelling is taken.
+
+    Returns:
+        The lines.
+    """
+    problems: dict[str, list[str]] = {}
+    for each in error.errors(include_url=False):
+        found, expected = _sentence(_find(kind, given, each["loc"]), each)
+        problems.setdefault(found, []).extend(expected)
+    # A field that takes several types has a problem with each of them.
+    return "\n".join(found + " or ".join(dict.fromkeys(expected)) for found, expected in problems.items())
+
+
+@dataclass(frozen=True, slots=True)
+class _Spot:
+    """Where a problem is.
+
+    Attributes:
+        path: The way there as the host spelled it; empty for the settings as a whole.
+        value: What stands there; None if nothing does.
+        field: The field; None for an unknown one.
+        owner: The settings that it is a field of.
+        snake: Whether those are spelled as in Python.
+    """
+
+    path: str
+    value: object
+    field: FieldInfo | None
+    owner: type[BaseModel]
+    snake: bool
+
+
+def _find(kind: type[BaseModel], given: object, steps: Sequence[str | int]) -> _Spot:
+    """Follow pydantic's way through what was given; it names members of a union too, which are no part of that."""
+    spot = _Spot("", given, None, kind, _is_snake(given))
+    inner: type[BaseModel] | None = kind
+    for step in steps:
+        name, field = _field(inner, step)
+        if field is not None and inner is not None and isinstance(spot.value, Mapping):
+            snake = _is_snake(spot.value)
+            key = next((each for each in (step, name) if each in spot.value), name if snake else step)
+            spot = _Spot(_join(spot.path, key), spot.value.get(key), field, inner, snake)
+            inner = next(_settings_in(field.annotation), None)
+        elif isinstance(spot.value, Mapping) and step in spot.value:
+            path, snake = _join(spot.path, step), _is_snake(spot.value)
+            spot = _Spot(path, spot.value[step], spot.field, inner or spot.owner, snake)
+        elif isinstance(step, int) and isinstance(spot.value, Sequence) and step < len(spot.value):
+            spot = _Spot(f"{spot.path}[{step}]", spot.value[step], spot.field, spot.owner, spot.snake)
+    return spot
+
+
+def _join(path: str, key: str | int) -> str:
+    return f"{path}.{key}" if path else str(key)
+
+
+def _field(kind: type[BaseModel] | None, step: str | int) -> tuple[str | int, FieldInfo | None]:
+    """The field that is meant, which pydantic names by its alias."""
+    for name, field in kind.model_fields.items() if kind is not None else ():
+        if step in (name, field.alias):
+            # An underscore at the end avoids a word of Python's; nobody writes it in a mapping.
+            return step if name.endswith("_") else name, field
+    return step, None
+
+
+def _settings_in(annotation: object) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _settings_in(argument)
+
+
+def _is_snake(given: object) -> bool:
+    """Whether settings are spelled as in Python, which is also the answer where nothing tells."""
+    return not (isinstance(given, Mapping) and any(key != key.lower() for key in given if isinstance(key, str)))
+
+
+def _sentence(spot: _Spot, problem: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """What was found, and what was expected."""
+    where = f"{spot.path!r}" if spot.path else spot.owner.__name__
+    match problem["type"]:
+        case "extra_forbidden":
+            return f"{where} is not a field of {spot.owner.__name__}{_hint(spot)}", []
+        case "unexpected_keyword_argument":
+            return f"{where} is not known there", []
+        case "missing":
+            return f"{where} is missing from {spot.owner.__name__}", []
+        case "value_error":
+            return f"{where}: {problem['ctx']['error']}" if spot.path else str(problem["ctx"]["error"]), []
+        case kind:
+            return f"{where} is {_shown(spot)}, expected ", [_EXPECTED.get(kind) or _expected(problem["msg"])]
+
+
+def _expected(message: str) -> str:
+    for start in ("Input should be ", "String should have ", "Value should have "):
+        message = message.removeprefix(start)
+    return message.partition(", unable")[0]
+
+
+def _shown(spot: _Spot) -> str:
+    value = spot.value
+    if value is None:
+        return "None"
+    if isinstance(value, Sequence | Mapping) and not value:
+        return "empty"
+    if isinstance(value, str | int | float) and spot.field is not None and spot.field.repr:
+        return reprlib.repr(value)
+    return f"a value of type {type(value).__name__}"
+
+
+def _hint(spot: _Spot) -> str:
+    """The known field that is nearest, or all of them."""
+    wanted = spot.path.rpartition(".")[2]
+    snake = "_" in wanted or (spot.snake and wanted == wanted.lower())
+    known = [name if snake else field.alias or name for name, field in spot.owner.model_fields.items()]
+    for near in difflib.get_close_matches(wanted, known, n=1):
+        return f"; did you mean {near!r}?"
+    return f"; known are {', '.join(sorted(known))}"
