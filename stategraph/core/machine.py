@@ -89,9 +89,6 @@ _SPECIAL_SLOTS = frozenset((ERROR, INTERRUPT, RESUME, "__scheduled__"))
 """Writes that savers keep once per task; a later one replaces an earlier one."""
 
 
-_new_tuple = tuple.__new__
-
-
 class Machine:
     """One run of a program.
 
@@ -119,7 +116,7 @@ class Machine:
         "_planner",
         "_previous_versions",
         "_quiet",
-        "_tells_settled",
+        "_tells_values",
         "_unrecorded",
         "_unsaved",
         "_written",
@@ -186,7 +183,7 @@ class Machine:
         # Whether a lone task need not be recorded: nothing can cut in before its step is applied.
         self._unrecorded = settings.saves == "never"
         self._plain = self._quiet and self._unrecorded and not settings.interrupt_after
-        self._tells_settled = watch.settled
+        self._tells_values = watch.values
         self._book: DeltaBook | None = None
         if settings.deltas is not None:
             self._book = DeltaBook(program, settings.deltas, at_exit=settings.saves == "exit")
@@ -401,8 +398,7 @@ class Machine:
         updated = self.updated
         if updated is None:
             return None
-        self._planner.step = self.step
-        task = self._planner.lone(updated)
+        task = self._planner.lone(updated, self.step)
         if task is not None:
             self.tasks = {task.id: task}
             self.status = "stepping"
@@ -411,21 +407,15 @@ class Machine:
     def end_lone(self, task: Task) -> None:
         """The step's only task, from :meth:`next_lone`, ended well: apply the step.
 
-        The same as :meth:`finished` and :meth:`advance`.
+        The same as :meth:`finished` and :meth:`advance`, but that whoever calls this knows that the task ended: it is
+        not said again.
         """
-        writes = task.writes
-        for channel, _ in writes:
-            if channel not in status.CONTROL:
-                break
-        else:
-            writes.append((NO_WRITES, None))
-        if self._tells_settled and not task.node.hidden:  # type: ignore[union-attr]
-            # Without the tuple's own constructor, which is Python: a third of the time.
-            self.outbox.append(_new_tuple(TaskSettled, (task, writes, False)))
         self.updated = updated = self.state.apply_lone(task)
         self.child_resuming = None
         if not self._output_set.isdisjoint(updated):
-            self._values_changed()
+            self.values_seen = True
+            if self._tells_values:
+                self.outbox.append(ValuesChanged())
         self.replaying = False
         self.step += 1
         self.status = "planning"

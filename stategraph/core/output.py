@@ -71,27 +71,27 @@ def input_writes(channels: str | Sequence[str], value: Any, unknown: list[str]) 
     return writes
 
 
-def update_of(writes: Sequence[Write], keys: str | frozenset[str]) -> list[Any]:
-    """What one task's writes look like in the ``updates`` stream, none to many entries."""
+def update_of(writes: Sequence[Write], keys: str | frozenset[str]) -> Any:
+    """What one task's writes look like in the ``updates`` stream; None if they show nothing, a list if several."""
+    one = isinstance(keys, str)
     shown: list[Write] = []
     for write in writes:
         channel = write[0]
         if channel == RETURN:
-            return [write[1]]
-        if channel == keys if isinstance(keys, str) else channel in keys:
+            return write[1]
+        if channel == keys if one else channel in keys:
             shown.append(write)
     if not shown:
-        return []
-    if isinstance(keys, str):
-        return [value for _, value in shown]
-    merged = dict(shown)
-    return [merged] if len(merged) == len(shown) else [{c: v} for c, v in shown]
+        return None
+    if not one:
+        merged = dict(shown)
+        return merged if len(merged) == len(shown) else [{c: v} for c, v in shown]
+    return shown[0][1] if len(shown) == 1 else [value for _, value in shown]
 
 
 def updates(task: Task, writes: Sequence[Write], keys: str | frozenset[str], cached: bool) -> dict[str, Any]:
     """The ``updates`` chunk of a task that ended well."""
-    entries = update_of(writes, keys)
-    chunk: dict[str, Any] = {task.name: entries if len(entries) > 1 else entries[0] if entries else None}
+    chunk = {task.name: update_of(writes, keys)}
     if cached:
         chunk["__metadata__"] = {"cached": cached}
     return chunk

@@ -17,7 +17,7 @@ from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
-from stategraph.constants import MISSING, NS_END, NS_SEP, PULL, PUSH, TASKS
+from stategraph.constants import MISSING, NS_END, NS_SEP, PUSH, TASKS
 from stategraph.core import explain
 from stategraph.core.program import Node
 from stategraph.core.state import State
@@ -26,6 +26,8 @@ from stategraph.core.task import Call, IdMaker, Task, path_key, pull_id
 from stategraph.types import Send
 
 PUSH_TRIGGER = (PUSH,)
+
+_new_task = object.__new__
 
 
 @dataclass(slots=True)
@@ -81,7 +83,7 @@ class Planner:
                     tasks.append(task)
         return tasks
 
-    def lone(self, updated: Iterable[str]) -> Task | None:
+    def lone(self, updated: Iterable[str], step: int) -> Task | None:
         """The next step's task, if one node is all that the last step started.
 
         The short way for the commonest step; None tells nothing, ask
@@ -89,33 +91,37 @@ class Planner:
 
         Args:
             updated: Channels updated by the last step of this run.
+            step: The next step's number.
         """
-        program = self.state.program
-        triggers = program.triggers
-        started = None
+        starts = self.state.program.starts
+        node: Node | None = None
         for channel in updated:
-            names = triggers.get(channel)
-            if names is not None:
-                if started is not None or len(names) != 1:
+            if channel in starts:
+                if node is not None:
                     return None
-                started = names[0]
-            elif channel == TASKS:
-                return None
-        if started is None:
+                node = starts[channel]
+                if node is None:
+                    return None
+        if node is None:
             return None
-        node = program.nodes[started]
-        if not node.runs or node.mapper is not None:
-            return None
-        task_id = self.ids.number()
-        outer = self.ns
-        ns = f"{outer}|{started}:{task_id}" if outer else f"{started}:{task_id}"
-        path = (PULL, started)
-        task = Task(task_id, started, node, path, node.triggers, ns, self.step, self.stop)
-        task.parent_ns = outer
+        # Without the constructor, whose call takes as long as all of this.
+        task = _new_task(Task)
+        name = task.name = node.name
+        task_id = task.id = self.ids.number()
+        task.node = node
+        task.path = node.path
+        task.triggers = node.triggers
+        outer = task.parent_ns = self.ns
+        task.ns = f"{outer}|{name}:{task_id}" if outer else f"{name}:{task_id}"
+        task.step = step
+        task.stop = self.stop
+        task.body = node.body
+        task.writes = []
+        task.resume = []
         if self.parent is not None:
             task.parent = self.parent
-        task.input = self.state.node_input(node, task)
-        return None if task.input is MISSING else task
+        value = task.input = self.state.node_input(node, task)
+        return None if value is MISSING else task
 
     def _packets(self) -> list[Task]:
         channels = self.state.channels
@@ -154,24 +160,14 @@ class Planner:
         name, parent = node.name, self.parent
         ns = f"{self.ns}{NS_SEP}{name}" if self.ns else name
         task_id = pull_id(self.ids, ns, self.step, node)
-        task = Task(task_id, name, node, (PULL, name), node.triggers, f"{ns}:{task_id}", self.step, self.stop)
+        task = Task(task_id, name, node, node.path, node.triggers, f"{ns}:{task_id}", self.step, self.stop)
         if self.ns:
             task.parent_ns = self.ns
         if parent is not None:
             task.parent = parent
         if self.pending:
             task.load_answers(self.pending, self.resume_map)
-        try:
-            if inputs is None:
-                value = self.state.node_input(node, task)
-                if node.mapper is not None and value is not MISSING:
-                    value = node.mapper(value)
-                task.input = value
-            else:
-                task.input = self._input(node, task, inputs)
-        except Exception as exc:
-            exc.add_note(f"Before task with name '{node.name}' and path '{task.path[:3]}'")
-            raise
+        task.input = self.state.node_input(node, task) if inputs is None else self._input(node, task, inputs)
         if task.input is MISSING or not node.runs:
             return None
         return task
@@ -182,8 +178,6 @@ class Planner:
             return copy(inputs[key])
         value = self.state.node_input(node, task)
         if value is not MISSING:
-            if node.mapper is not None:
-                value = node.mapper(value)
             inputs[key] = value
         return value
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from stategraph.constants import TAG_HIDDEN
+from stategraph.constants import PULL, TAG_HIDDEN, TASKS
 from stategraph.core import deltas
 from stategraph.core.channels import (
     reacts_to_consume,
@@ -59,9 +59,12 @@ class Node:
     body: Any
     hidden: bool = field(init=False)
     """Whether streams leave this node out."""
+    path: tuple[str, str] = field(init=False)
+    """The path of the tasks that an update of a channel starts."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden", TAG_HIDDEN in self.tags)
+        object.__setattr__(self, "path", (PULL, self.name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,8 @@ class Program:
         specs: Empty channels by name, the templates a run thaws its state from.
         managed: Managed values by name: anything with ``get(task) -> value``.
         triggers: For each channel the nodes its update starts.
+        starts: The same, for a step that starts one node: the node, or None for a channel that takes a closer look,
+            as it may start several.
         input_channels: Where the input of a run is written.
         reacts_to_empty: Channels to tell of a step that did not write them.
         reacts_to_finish: Channels to tell that nothing is left to run.
@@ -91,6 +96,7 @@ class Program:
     specs: Mapping[str, BaseChannel[Any, Any, Any]]
     managed: Mapping[str, Any]
     triggers: Mapping[str, tuple[str, ...]]
+    starts: Mapping[str, Node | None]
     input_channels: str | Sequence[str]
     reacts_to_empty: frozenset[str]
     reacts_to_finish: tuple[str, ...]
@@ -121,9 +127,12 @@ def build(
         The program.
     """
     triggers: dict[str, list[str]] = {}
+    starts: dict[str, Node | None] = {}
     for node in nodes.values():
         for channel in node.triggers:
             triggers.setdefault(channel, []).append(node.name)
+            starts[channel] = node if node.runs and channel not in starts else None
+    starts[TASKS] = None
     # Asked of each kind of channel once: a graph has a channel for every node, but few kinds.
     kinds = {type(channel) for channel in specs.values()}
 
@@ -136,6 +145,7 @@ def build(
         specs=specs,
         managed=managed,
         triggers={channel: tuple(names) for channel, names in triggers.items()},
+        starts=starts,
         input_channels=input_channels,
         reacts_to_empty=frozenset(where(reacts_to_empty_update)),
         reacts_to_finish=tuple(where(reacts_to_finish)),

@@ -159,23 +159,29 @@ class State:
                 pass
         return values
 
-    def node_input(self, node: Node, task: Any) -> Any:
-        """What a node would read now, before its mapper; MISSING if nothing.
+    def node_input(self, node: Node, task: Task) -> Any:
+        """What a node would be given now; MISSING if nothing.
 
         Args:
             node: The node.
-            task: The scratchpad that managed values are computed from.
+            task: Its task, which managed values are computed from.
         """
-        reads = node.reads
-        if not isinstance(reads, str):
-            view = self._views.get(reads)
-            if view is not None and view.simple and view.held is not None:
-                return view.held.copy()
-            return self._read_keys(reads, task, _NO_OVERLAY)
-        if reads in self.program.specs:
-            channel = self.channels[reads]
-            return channel.get() if channel.is_available() else MISSING
-        return MISSING
+        reads, mapper = node.reads, node.mapper
+        try:
+            if not isinstance(reads, str):
+                view = self._views.get(reads)
+                if view is not None and view.simple and view.held is not None:
+                    values = view.held.copy()
+                else:
+                    values = self._read_keys(reads, task, _NO_OVERLAY)
+                return values if mapper is None else mapper(values)
+            channel = self.channels[reads] if reads in self.program.specs else None
+            if channel is None or not channel.is_available():
+                return MISSING
+            return channel.get() if mapper is None else mapper(channel.get())
+        except Exception as exc:
+            exc.add_note(f"Before task with name '{node.name}' and path '{task.path[:3]}'")
+            raise
 
     def read_for(self, task: Task, select: str | Sequence[str], fresh: bool) -> Any:
         """Read as a task sees it.

@@ -247,10 +247,7 @@ class AsyncDriver:
             await self._before_handler(handler)
             return end, [] if handler is None else [handler], False
         if lone and not self._called:
-            machine = execution.machine
-            machine.end_lone(task)
-            if machine.outbox:
-                execution.flush()
+            execution.end_lone(task)
             return None, [], True
         stepping.finished(execution, task)
         if task.cache_key is not None:

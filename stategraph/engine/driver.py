@@ -245,10 +245,7 @@ class Driver:
             # Their threads may be telling the machine something too.
             stepping.settle(execution, task, None)
         elif lone:
-            machine = execution.machine
-            machine.end_lone(task)
-            if machine.outbox:
-                execution.flush()
+            execution.end_lone(task)
             return None, [], True
         else:
             stepping.finished(execution, task)

@@ -56,7 +56,7 @@ from stategraph.constants import (
 )
 from stategraph.core import checkpoint as checkpoints
 from stategraph.core import status, travel
-from stategraph.core.effects import SaveCheckpoint, SaveWrites, TaskSettled
+from stategraph.core.effects import SaveCheckpoint, SaveWrites
 from stategraph.core.machine import Machine
 from stategraph.core.settings import Settings
 from stategraph.core.starting import Start, Thread
@@ -215,13 +215,16 @@ class Execution:
         if self.outer_stream is not None:
             modes = own | frozenset(self.outer_stream.modes)
         self.own_modes = own
-        self.chunks: deque[Chunk] = deque()
-        self.view = form.viewer()
+        # What the caller has not been shown yet: chunks, or what it sees of them if there is no view.
+        self.chunks: deque[Any] = deque()
         self.wake: Callable[[], None] | None = None
         self.eager = bool(self.engine.stream_eager or form.subgraphs or not _STREAMED_IN_NODES.isdisjoint(own))
         direct = self.outer_stream is None and not self.eager
+        # Nobody else puts anything there, and the caller sees the payloads as they are.
+        bare = direct and form.bare
+        self.view = None if bare else form.viewer()
         emit = self.chunks.append if direct else self.emit
-        self.projector = Projector(self, modes, emit) if modes else None
+        self.projector = Projector(self, modes, emit, bare=bare) if modes else None
         # Whether anybody reads what nodes write to the custom stream.
         self._custom = "custom" in modes
         self.stream = (
@@ -566,12 +569,6 @@ class Execution:
         outbox = self.machine.outbox
         if not outbox:
             return
-        projector = self.projector
-        if len(outbox) == 1 and type(outbox[0]) is TaskSettled:
-            settled = outbox.pop()
-            if projector is not None:
-                projector.settled(settled)  # type: ignore[arg-type]
-            return
         effects = outbox.copy()
         outbox.clear()
         for effect in effects:
@@ -580,16 +577,23 @@ class Execution:
             elif self.projector is not None:
                 self.projector.project(effect)
 
+    def end_lone(self, task: Task) -> None:
+        """Tell the machine that a step's only task ended well, and show what came of it."""
+        projector, machine = self.projector, self.machine
+        if projector is not None:
+            projector.ended(task)
+        machine.end_lone(task)
+        if machine.outbox:
+            self.flush()
+
     def shown(self) -> list[Any]:
         """What the caller is to see of the chunks that are ready."""
-        view = self.view
-        chunks = self.chunks
-        if len(chunks) == 1:  # the end of a lone task, mostly
-            item = view(chunks.popleft())
-            return [] if item is NOTHING else [item]
+        view, chunks = self.view, self.chunks
         seen = []
         while chunks:
-            item = view(chunks.popleft())
+            item = chunks.popleft()
+            if view is not None:
+                item = view(item)
             if item is not NOTHING:
                 seen.append(item)
         return seen

@@ -54,12 +54,13 @@ def watch_for(modes: frozenset[str]) -> Watch:
 class Projector:
     """Builds a run's chunks and hands them to its stream."""
 
-    __slots__ = ("_emit", "_execution", "_keys", "_results", "_updates", "modes", "ns")
+    __slots__ = ("_bare", "_emit", "_execution", "_keys", "_results", "_updates", "modes", "ns")
 
-    def __init__(self, execution: Execution, modes: frozenset[str], emit: Callable[[Chunk], None]) -> None:
-        """Args: modes: Those anybody reads; emit: Takes each chunk."""
+    def __init__(self, execution: Execution, modes: frozenset[str], emit: Callable[[Any], None], *, bare: bool) -> None:
+        """Args: modes: Those anybody reads; emit: Takes each chunk; bare: Whether it takes the payloads alone."""
         self._execution = execution
         self._emit = emit
+        self._bare = bare
         self.modes = modes
         self.ns = tuple(execution.ns.split(NS_SEP)) if execution.ns else ()
         keys = execution.output_keys
@@ -90,7 +91,7 @@ class Projector:
 
     def _send(self, mode: str, payload: Any) -> None:
         if mode in self.modes:
-            self._emit((self.ns, mode, payload))
+            self._emit(payload if self._bare else (self.ns, mode, payload))
 
     def _send_debuggable(self, mode: str, kind: str, payload: Any) -> None:
         self._send(mode, payload)
@@ -102,7 +103,13 @@ class Projector:
                 "type": kind,
                 "payload": payload,
             }
-            self._emit((self.ns, "debug", wrapped))
+            self._send("debug", wrapped)
+
+    def ended(self, task: Task) -> None:
+        """Build the chunk of a lone task that ended well, of which nobody asked for more than its updates."""
+        if self._updates and not task.node.hidden:  # type: ignore[union-attr]
+            payload = {task.name: output.update_of(task.writes, self._keys)}
+            self._emit(payload if self._bare else (self.ns, "updates", payload))
 
     def settled(self, fact: TaskSettled) -> None:
         """Build the chunks of a task's end."""
@@ -110,7 +117,7 @@ class Projector:
         if writes[0][0] == INTERRUPT:
             self._asked(output.interrupts_in(writes))
         elif self._updates and writes[0][0] != ERROR:
-            self._emit((self.ns, "updates", output.updates(task, writes, self._keys, fact.cached)))
+            self._send("updates", output.updates(task, writes, self._keys, fact.cached))
         if self._results and not fact.cached:
             self._send_debuggable("tasks", "task_result", self._described_result(fact))
 
@@ -231,9 +238,14 @@ class Format(NamedTuple):
         printed = (self.printed,) if isinstance(self.printed, str) else self.printed
         return frozenset((*modes, *printed))
 
+    @property
+    def bare(self) -> bool:
+        """Whether the caller gets the payloads of one mode, and nothing around them."""
+        return isinstance(self.modes, str) and not (self.printed or self.subgraphs or self.version == "v2")
+
     def viewer(self) -> Callable[[Chunk], Any]:
         """What turns a chunk into what the caller is to see of it, or ``NOTHING``."""
-        if isinstance(self.modes, str) and not (self.printed or self.subgraphs or self.version == "v2"):
+        if self.bare:
             mode = self.modes
             return lambda chunk: chunk[2] if chunk[1] == mode else NOTHING
         return self.show
