@@ -8,7 +8,9 @@
     │   ├── EmptyChannelError          read a channel that holds nothing
     │   ├── UnknownInterruptError      an answer that fits no waiting interrupt (strict resume)
     │   ├── ConfigurationError         settings of an agent or a run that make no sense (also a ValueError)
-    │   └── MissingPackageError        settings that need a package which is not installed (also an ImportError)
+    │   ├── MissingPackageError        settings that need a package which is not installed (also an ImportError)
+    │   ├── HandlerError               a host's handler of an event failed, and the run with it
+    │   └── AbortError                 the host stopped the run
     ├── the node
     │   ├── NodeTimeoutError           an attempt took too long
     │   └── NodeCancelledError         the node's own code raised CancelledError
@@ -40,6 +42,7 @@ from stategraph.types import Command, Interrupt
 from stategraph.warnings import LangGraphDeprecatedSinceV10
 
 __all__ = (
+    "AbortError",
     "ConfigurationError",
     "EmptyChannelError",
     "EmptyInputError",
@@ -48,6 +51,7 @@ __all__ = (
     "GraphDrained",
     "GraphInterrupt",
     "GraphRecursionError",
+    "HandlerError",
     "InvalidUpdateError",
     "MissingPackageError",
     "NodeCancelledError",
@@ -227,6 +231,14 @@ class MissingPackageError(ImportError):
         self.package = package
 
     __reduce__ = _reduce
+
+
+class HandlerError(Exception):
+    """A host's handler of an event failed, and the run with it. The message names it; the cause is its error."""
+
+
+class AbortError(Exception):
+    """The host stopped the run through its signal."""
 
 
 # The node.

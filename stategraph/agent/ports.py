@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
-from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, HumanMessage, ToolCall, ToolMessage
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolCall, ToolMessage
 from langchain_core.runnables import RunnableConfig
 
 from stategraph.agent.reporting import ToolReport
@@ -67,10 +67,10 @@ class ModelStarted:
 
 @dataclass(frozen=True, slots=True)
 class ModelStreamed:
-    """A piece of the answer came."""
+    """A piece of the answer came; of a model that does not stream, all of it."""
 
     call: ModelCall
-    chunk: AIMessageChunk
+    chunk: AIMessage
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,8 @@ class GraphEvents(StrEnum):
     ON_MESSAGE_DELTA = "on_message_delta"
     ON_REASONING_DELTA = "on_reasoning_delta"
     ON_TOOL_EXECUTE = "on_tool_execute"
+    ON_TOOL_PROGRESS = "on_tool_progress"
+    ON_TOOL_LOG = "on_tool_log"
     ON_SUMMARIZE_START = "on_summarize_start"
     ON_SUMMARIZE_DELTA = "on_summarize_delta"
     ON_SUMMARIZE_COMPLETE = "on_summarize_complete"

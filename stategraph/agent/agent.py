@@ -1,0 +1,71 @@
+"""One agent, ready to run: what its nodes need, resolved once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from langchain_core.messages import AnyMessage, SystemMessage
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.tools import BaseTool
+
+from stategraph.agent.ports import Place
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A model that an agent may call.
+
+    Attributes:
+        model: The model with the agent's tools bound.
+        provider: The provider's name as the host spelled it.
+        name: The model's name; empty if unknown.
+    """
+
+    model: Runnable[Any, Any]
+    provider: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """An agent.
+
+    Attributes:
+        id: Its name among agents.
+        routes: The models to try, in order.
+        system: Instructions, sent before the history; None for none.
+        tools: Tools of this process by name.
+        host_tools: Names of tools that the host executes.
+        host_tool_names: The same, in the order in which the host described them.
+        view: What the agent sees of the conversation; None for all of it.
+        group_id: What it has in common with agents that run beside it.
+        max_tool_result_chars: Limit for the result of a tool; None for that of the context alone.
+        max_context_tokens: Size of the models' context; None if nobody counts.
+    """
+
+    id: str
+    routes: tuple[Route, ...]
+    system: SystemMessage | None = None
+    tools: Mapping[str, BaseTool] = field(default_factory=dict)
+    host_tools: frozenset[str] = frozenset()
+    host_tool_names: tuple[str, ...] = ()
+    view: Callable[[Sequence[AnyMessage]], Sequence[AnyMessage]] | None = None
+    group_id: int | None = None
+    max_tool_result_chars: int | None = None
+    max_context_tokens: int | None = None
+
+    @property
+    def llm_node(self) -> str:
+        """The name of the node that calls the model."""
+        return f"agent={self.id}"
+
+    @property
+    def tools_node(self) -> str:
+        """The name of the node that runs tools."""
+        return f"tools={self.id}"
+
+    def place(self, node: str, config: RunnableConfig) -> Place:
+        """Where a running node is."""
+        return Place(self.id, node, config.get("metadata") or {}, self.group_id)

@@ -1,0 +1,69 @@
+"""An agent as a graph: the model, its tools, and back, until an answer calls none.
+
+Built with the public graph API, so that it is drawn, checkpointed, interrupted and time-travelled like any other:
+
+    START -> agent=<id> -> tools=<id> -> agent=<id> -> ... -> END          one agent's own graph
+    START -> <id> -> done -> END                                            the graph of a run
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from langchain_core.messages import AIMessage
+
+from stategraph.agent import done
+from stategraph.agent.agent import Agent
+from stategraph.agent.llm import LlmNode
+from stategraph.agent.ports import AgentContext
+from stategraph.agent.state import AgentState
+from stategraph.agent.tools import ToolsNode, wants_tools
+from stategraph.constants import END, START
+from stategraph.graph.state import StateGraph
+
+
+def agent_subgraph(agent: Agent) -> StateGraph[Any, Any, Any, Any]:
+    """The graph of one agent, to be a node of a graph of agents.
+
+    Args:
+        agent: The agent.
+
+    Returns:
+        The builder; compile it without a checkpointer of its own.
+    """
+    graph = StateGraph(AgentState, context_schema=AgentContext)
+    graph.add_node(agent.llm_node, LlmNode(agent).as_runnable())
+    graph.add_edge(START, agent.llm_node)
+    if not agent.tools and not agent.host_tools:
+        graph.add_edge(agent.llm_node, END)
+        return graph
+    graph.add_node(agent.tools_node, ToolsNode(agent).as_runnable())
+
+    def after_llm(state: AgentState) -> str:
+        last = state["messages"][-1]
+        return agent.tools_node if isinstance(last, AIMessage) and wants_tools(last) else END
+
+    def after_tools(state: AgentState) -> str:
+        return END if state.get("halt_reason") else agent.llm_node
+
+    graph.add_conditional_edges(agent.llm_node, after_llm, [agent.tools_node, END])
+    graph.add_conditional_edges(agent.tools_node, after_tools, [agent.llm_node, END])
+    return graph
+
+
+def single_agent_graph(agent: Agent) -> StateGraph[Any, Any, Any, Any]:
+    """The graph of a run with one agent.
+
+    Args:
+        agent: The agent.
+
+    Returns:
+        The builder.
+    """
+    graph = StateGraph(AgentState, context_schema=AgentContext)
+    graph.add_node(agent.id, agent_subgraph(agent).compile(name=agent.id))
+    graph.add_node(done.NODE, done.done)
+    graph.add_edge(START, agent.id)
+    graph.add_edge(agent.id, done.NODE)
+    graph.add_edge(done.NODE, END)
+    return graph

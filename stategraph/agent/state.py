@@ -1,0 +1,66 @@
+"""The state that agents share, and how concurrent agents write it.
+
+- `messages` is the conversation. The other keys are an agent's own book-keeping and never reach a model.
+- Agents that run side by side write at the same time, so every key has a reducer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, NotRequired, TypedDict
+
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
+from langchain_core.messages.ai import UsageMetadata
+
+from stategraph.graph.message import add_messages
+
+
+def _newest(_before: Any, after: Any) -> Any:
+    return after
+
+
+def _latest_memory(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """One listener serves all agents of a run, so the memory with the higher count contains the other."""
+    if before is None or after is None:
+        return after or before
+    return after if after.get("count", 0) >= before.get("count", 0) else before
+
+
+class AgentState(TypedDict):
+    """The state of a graph of agents.
+
+    Attributes:
+        messages: The conversation.
+        halt_reason: Why a turn ended early; None while it goes on and after a natural end.
+        usage: Tokens of the turn, written by the done node.
+        memory: What a listener needs to go on in another process.
+    """
+
+    messages: Annotated[list[AnyMessage], add_messages]
+    halt_reason: NotRequired[Annotated[str | None, _newest]]
+    usage: NotRequired[Annotated[UsageMetadata, _newest]]
+    memory: NotRequired[Annotated[dict[str, Any] | None, _latest_memory]]
+
+
+def is_synthetic(message: AnyMessage) -> bool:
+    """Whether a human message was put there by the machinery, not by a person."""
+    return isinstance(message, HumanMessage) and bool(message.additional_kwargs.get("isMeta"))
+
+
+def open_calls(messages: Sequence[AnyMessage]) -> tuple[AIMessage | None, set[str]]:
+    """The last answer of a model if it calls tools, and which of its calls have results already."""
+    answered: set[str] = set()
+    for message in reversed(messages):
+        if isinstance(message, ToolMessage):
+            answered.add(message.tool_call_id)
+        elif isinstance(message, AIMessage):
+            return (message, answered) if message.tool_calls or message.invalid_tool_calls else (None, answered)
+    return None, answered
+
+
+def turn_of(messages: Sequence[AnyMessage]) -> Sequence[AnyMessage]:
+    """The messages after the last one that a person wrote."""
+    for index in range(len(messages) - 1, -1, -1):
+        if isinstance(messages[index], HumanMessage) and not is_synthetic(messages[index]):
+            return messages[index + 1 :]
+    return messages

@@ -1,0 +1,338 @@
+"""The tools node: runs the calls of a model's answer.
+
+- Every call gets exactly one result, in the order of the calls, whatever happens: providers refuse a history in which
+  one is missing. A tool that fails, does not exist or was given arguments that cannot be read is a result with status
+  "error" that tells the model.
+- Calls run side by side. A call that interrupts lets its siblings end, then pauses the run.
+- A gate sees the calls before and the results after; tools known by definition alone go to the host as one batch.
+- A failed call is told at once, the others in the order of the calls when all have ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+from langchain_core.messages import AIMessage, HumanMessage, ToolCall, ToolMessage
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import get_executor_for_config
+from langchain_core.utils.json import parse_partial_json
+
+from stategraph.agent import truncation
+from stategraph.agent.agent import Agent
+from stategraph.agent.ports import (
+    NOBODY,
+    AgentContext,
+    Allow,
+    Answer,
+    Fact,
+    HostResult,
+    Place,
+    ToolAnswered,
+    ToolBatch,
+    ToolEnded,
+    ToolFailed,
+    ToolReported,
+    ToolStarted,
+)
+from stategraph.agent.reporting import ToolReport, reporter
+from stategraph.agent.state import AgentState, open_calls
+from stategraph.engine.callable import RunnableCallable
+from stategraph.engine.runtime import Runtime
+from stategraph.errors import GraphBubbleUp
+from stategraph.types import Command
+
+Output: TypeAlias = ToolMessage | Command[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """What a call came to.
+
+    Attributes:
+        call: The call, with the arguments that were used.
+        output: A result, or a tool's own command.
+        shown: The result as a person should read it; None: as the model reads it.
+        outcome: How the host described it.
+        told: Whether the listener knows already.
+        injected: Messages of the host to add after the results.
+    """
+
+    call: ToolCall
+    output: Output
+    shown: str | None = None
+    outcome: str | None = None
+    told: bool = False
+    injected: Sequence[HumanMessage] = ()
+
+
+class ToolsNode:
+    """Runs the tools that a model called.
+
+    Args:
+        agent: Whose tools.
+    """
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+
+    def as_runnable(self) -> Runnable[Any, Any]:
+        """The node for a graph, sync and async."""
+        return RunnableCallable(self.call, self.acall, name=self._agent.tools_node, trace=False)
+
+    def call(self, state: AgentState, config: RunnableConfig, runtime: Runtime[AgentContext]) -> Any:
+        """Run the calls in threads and wait.
+
+        Raises:
+            TypeError: If the run has a listener, a host or a gate, which are awaited.
+        """
+        context = runtime.context or NOBODY
+        if context.listener or context.host or context.gate:
+            raise TypeError(
+                f"Agent '{self._agent.id}' was run with invoke() or stream() and a listener, host or gate in its "
+                "context, which are awaited: use ainvoke() or astream(), or Run.process_stream()"
+            )
+        calls, unreadable = _calls_of(state)
+        if len(calls) == 1:
+            results = [self._call_tool(calls[0], config)]
+        else:
+            with get_executor_for_config(config) as executor:
+                results = list(executor.map(lambda call: self._call_tool(call, config), calls))
+        return _update([*results, *unreadable], [], None, None)
+
+    def _call_tool(self, call: ToolCall, config: RunnableConfig) -> _Result:
+        tool = self._agent.tools.get(call["name"])
+        if tool is None:
+            return _failed(call, LookupError(self._no_such_tool(call)))
+        try:
+            return _Result(call, self._shorten(tool.invoke({**call, "type": "tool_call"}, config)))
+        except GraphBubbleUp:
+            raise
+        except Exception as error:
+            return _failed(call, error)
+
+    async def acall(self, state: AgentState, config: RunnableConfig, runtime: Runtime[AgentContext]) -> Any:
+        """Run the calls side by side, telling a listener what happens."""
+        context = runtime.context or NOBODY
+        if context.listener is not None and (memory := state.get("memory")) is not None:
+            context.listener.recall(memory)
+        calls, unreadable = _calls_of(state)
+        batch = _Batch(self, context, self._agent.place(self._agent.tools_node, config), config)
+        results = [*await batch.run(calls), *[await batch.tell(each) for each in unreadable]]
+        injected = [message for result in results for message in result.injected]
+        halt = None
+        if context.gate is not None:
+            results, more, halt = await batch.finish(results)
+            injected.extend(more)
+        memory = None if context.listener is None else context.listener.memory()
+        return _update(results, injected, halt, memory)
+
+    def _shorten(self, output: Any) -> Output:
+        """A tool's output with its text cut to the limit."""
+        if not isinstance(output, ToolMessage):
+            return output  # type: ignore[no-any-return]
+        agent = self._agent
+        limit = agent.max_tool_result_chars or truncation.max_tool_result_chars(agent.max_context_tokens)
+        content = truncation.shorten_content(output.content, limit)
+        return output if content is output.content else output.model_copy(update={"content": content})
+
+    def _no_such_tool(self, call: ToolCall) -> str:
+        return f'Tool "{call["name"]}" not found.'
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """The calls of one answer while they run."""
+
+    node: ToolsNode
+    context: AgentContext
+    at: Place
+    config: RunnableConfig
+
+    async def run(self, calls: Sequence[ToolCall]) -> list[_Result]:
+        """The results of calls, in their order, each told to the listener."""
+        gate = self.context.gate
+        results: dict[str | None, _Result] = {}
+        allowed: list[ToolCall] = []
+        for verdict in await gate.before(self.at, calls) if gate is not None and calls else map(Allow, calls):
+            if isinstance(verdict, Answer):
+                results[verdict.call["id"]] = _Result(
+                    verdict.call, _message(verdict.call, verdict.text, verdict.status)
+                )
+            else:
+                allowed.append(verdict.call)
+        agent = self.node._agent
+        theirs = [call for call in allowed if call["name"] in agent.host_tools and call["name"] not in agent.tools]
+        ours = [call for call in allowed if call not in theirs]
+        works: list[Coroutine[Any, Any, list[_Result] | GraphBubbleUp]] = [self._one(call) for call in ours]
+        if theirs:
+            works.append(self._host(theirs))
+        waiting: GraphBubbleUp | None = None
+        for outcome in await _side_by_side(works):
+            if isinstance(outcome, GraphBubbleUp):
+                waiting = waiting or outcome
+            else:
+                results.update((result.call["id"], result) for result in outcome)
+        if waiting is not None:
+            raise waiting
+        return [await self.tell(results[call["id"]]) for call in calls]
+
+    async def _one(self, call: ToolCall) -> list[_Result] | GraphBubbleUp:
+        """Run a tool of this process."""
+        tool = self.node._agent.tools.get(call["name"])
+        if tool is None:
+            return [await self.tell(_failed(call, LookupError(self.node._no_such_tool(call))))]
+        await self._hear(ToolStarted(self.at, call))
+        mark = reporter.set(self._reporter(call))
+        try:
+            output = self.node._shorten(await tool.ainvoke({**call, "type": "tool_call"}, self.config))
+        except GraphBubbleUp as wait:
+            return wait
+        except Exception as error:
+            await self._hear(ToolFailed(self.at, call, error))
+            return [await self.tell(_failed(call, error))]
+        finally:
+            reporter.reset(mark)
+        await self._hear(ToolEnded(self.at, call, output))
+        return [_Result(call, output)]
+
+    async def _host(self, calls: list[ToolCall]) -> list[_Result]:
+        """Have the host run tools."""
+        host = self.context.host
+        if host is None:
+            names = ", ".join(sorted({call["name"] for call in calls}))
+            raise LookupError(
+                f"Agent '{self.at.agent_id}' called {names}, which only the host can execute, and nobody does: "
+                "register a handler for 'on_tool_execute', or give the agent tools in place of tool definitions"
+            )
+        by_id = {call["id"]: call for call in calls}
+        told: dict[str, _Result] = {}
+
+        async def early(result: HostResult) -> None:
+            if (call := by_id.get(result.tool_call_id)) is not None and result.tool_call_id not in told:
+                told[result.tool_call_id] = await self.tell(self._hosted(call, result))
+
+        for result in await host.execute(ToolBatch(self.at, calls, self.config), early):
+            await early(result)
+        for call_id, call in by_id.items():
+            if call_id is not None and call_id not in told:
+                error = LookupError(f"The host returned no result for '{call['name']}'")
+                told[call_id] = await self.tell(_failed(call, error))
+        return list(told.values())
+
+    def _hosted(self, call: ToolCall, result: HostResult) -> _Result:
+        if result.status == "error":
+            failed = _failed(call, RuntimeError(result.error_message or "unknown error"))
+            return replace(failed, shown=None, outcome=result.outcome, injected=result.injected)
+        message = ToolMessage(
+            content=result.content, artifact=result.artifact, name=call["name"], tool_call_id=call["id"] or ""
+        )
+        output = self.node._shorten(message)
+        return _Result(call, output, outcome=result.outcome, injected=result.injected)
+
+    async def tell(self, result: _Result) -> _Result:
+        """Let the gate look at a result and tell it to the listener, once."""
+        if result.told or not isinstance(result.output, ToolMessage):
+            return result
+        message = result.output
+        if self.context.gate is not None:
+            message = await self.context.gate.after(self.at, result.call, message)
+        shown = truncation.text_of(message.content) if result.shown is None else result.shown
+        await self._hear(ToolAnswered(self.at, result.call, message, shown, result.outcome))
+        return replace(result, output=message, told=True)
+
+    async def finish(self, results: list[_Result]) -> tuple[list[_Result], Sequence[HumanMessage], str | None]:
+        """Let the gate look at all results together."""
+        gate = self.context.gate
+        answered = [result for result in results if isinstance(result.output, ToolMessage)]
+        if gate is None or not answered:
+            return results, (), None
+        messages = [result.output for result in answered if isinstance(result.output, ToolMessage)]
+        reviewed = await gate.finish(self.at, [result.call for result in answered], messages)
+        changed = {result.call["id"]: message for result, message in zip(answered, reviewed.messages, strict=True)}
+        after = [replace(result, output=changed.get(result.call["id"], result.output)) for result in results]
+        return after, reviewed.injected, reviewed.halt
+
+    def _reporter(self, call: ToolCall) -> Any:
+        if self.context.listener is None:
+            return None
+
+        async def report(what: ToolReport) -> None:
+            await self._hear(ToolReported(self.at, call, what))
+
+        return report
+
+    async def _hear(self, fact: Fact) -> None:
+        if self.context.listener is not None:
+            await self.context.listener.hear(fact)
+
+
+async def _side_by_side(works: list[Coroutine[Any, Any, Any]]) -> list[Any]:
+    """The results of coroutines in order; when one raises, the others are cancelled and waited for."""
+    if len(works) == 1:
+        return [await works[0]]
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        if tasks:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in tasks:
+            if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+                raise error
+        return [task.result() for task in tasks]
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _calls_of(state: AgentState) -> tuple[list[ToolCall], list[_Result]]:
+    """The calls without a result, and results for those whose arguments cannot be read."""
+    message, answered = open_calls(state["messages"])
+    if message is None:
+        return [], []
+    calls = [call for call in message.tool_calls if call["id"] not in answered]
+    unreadable: list[_Result] = []
+    for broken in message.invalid_tool_calls:
+        call = ToolCall(name=broken["name"] or "", args={}, id=broken["id"], type="tool_call")
+        try:
+            arguments = parse_partial_json(broken["args"] or "{}")
+        except json.JSONDecodeError:
+            arguments = None
+        if isinstance(arguments, dict):
+            calls.append(ToolCall(name=call["name"], args=arguments, id=call["id"], type="tool_call"))
+        elif call["id"] not in answered:
+            text = f"The arguments are not a JSON object: {broken['args']!r:.200}"
+            unreadable.append(_failed(call, ValueError(text)))
+    return calls, unreadable
+
+
+def _message(call: ToolCall, text: str, status: Any) -> ToolMessage:
+    return ToolMessage(content=text, name=call["name"], tool_call_id=call["id"] or "", status=status)
+
+
+def _failed(call: ToolCall, error: Exception) -> _Result:
+    """A failure, told to the model such that it tries again."""
+    message = _message(call, f"Error: {error}\n Please fix your mistakes.", "error")
+    return _Result(call, message, shown=f"Error processing tool: {error}")
+
+
+def _update(
+    results: Sequence[_Result], injected: Sequence[HumanMessage], halt: str | None, memory: dict[str, Any] | None
+) -> Any:
+    """What the node writes: results in order, commands of tools as they are, and why the turn ends if it does."""
+    messages = [result.output for result in results if isinstance(result.output, ToolMessage)]
+    commands = [result.output for result in results if not isinstance(result.output, ToolMessage)]
+    update: dict[str, Any] = {"messages": [*messages, *injected]}
+    if halt is not None:
+        update["halt_reason"] = halt
+    if memory is not None:
+        update["memory"] = memory
+    return [update, *commands] if commands else update
+
+
+def wants_tools(message: AIMessage) -> bool:
+    """Whether an answer calls tools."""
+    return bool(message.tool_calls or message.invalid_tool_calls)

@@ -1,0 +1,134 @@
+"""What a host says about a run: its agents, how they are wired, who handles events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, Self
+
+from langchain_core.messages import BaseMessage
+from pydantic import Field, InstanceOf
+
+from stategraph.agent import validation
+from stategraph.agent.inputs import AgentInputs, GraphEdge
+from stategraph.agent.validation import Settings
+from stategraph.errors import ConfigurationError
+from stategraph.run.abort import AbortSignal
+
+#: The agent of a configuration that describes just a model.
+DEFAULT_AGENT = "default"
+
+
+class CompileOptions(Settings):
+    """What a run's graph is compiled with.
+
+    Attributes:
+        checkpointer: Keeps the state of threads; None: nothing is kept.
+        store: Long-term memory; None: none.
+        interrupt_before: Nodes to pause before.
+        interrupt_after: Nodes to pause after.
+    """
+
+    checkpointer: Any = None
+    store: Any = None
+    interrupt_before: tuple[str, ...] = ()
+    interrupt_after: tuple[str, ...] = ()
+
+
+class GraphConfig(Settings):
+    """The agents of a run.
+
+    Attributes:
+        type: One agent, or several.
+        agents: The agents; a standard graph uses the first.
+        edges: The ways between several agents.
+        signal: Aborts every run of the graph.
+        compile_options: What the graph is compiled with.
+    """
+
+    type: Literal["standard", "multi-agent"] = "standard"
+    agents: tuple[AgentInputs, ...] = ()
+    edges: tuple[GraphEdge, ...] = ()
+    signal: InstanceOf[AbortSignal] | None = None
+    compile_options: CompileOptions = CompileOptions()
+
+
+class HumanInTheLoop(Settings):
+    """Whether tools may wait for a person.
+
+    Attributes:
+        enabled: Without it, a hook that asks for approval denies.
+    """
+
+    enabled: bool = False
+
+
+class RunConfig(Settings):
+    """A run.
+
+    Attributes:
+        run_id: Its name, unique among the host's runs; a chat backend takes the id of the answer's message.
+        graph_config: Its agents.
+        custom_handlers: Handlers by the name of their event.
+        return_content: Whether `process_stream` returns content parts.
+        token_counter: Counts the tokens of a message; None: one for the model's name if counts are needed.
+        index_token_count_map: Tokens of the input's messages by position, as the host knows them.
+        calibration_ratio: What an earlier run of the conversation learned about counts.
+        hooks: Decide about prompts and tool calls, see `stategraph.run.hooks`.
+        human_in_the_loop: Whether tools may wait for a person.
+        skip_cleanup: Keep steps after the end.
+    """
+
+    run_id: str = Field(min_length=1)
+    graph_config: GraphConfig
+    custom_handlers: dict[str, Any] = Field(default_factory=dict)
+    return_content: bool = False
+    token_counter: Callable[[BaseMessage], int] | None = None
+    index_token_count_map: dict[int, int] | None = None
+    calibration_ratio: float = Field(default=1.0, gt=0)
+    hooks: Any = None
+    human_in_the_loop: HumanInTheLoop = HumanInTheLoop()
+    skip_cleanup: bool = False
+
+    @classmethod
+    def of(cls, given: Self | Mapping[str, Any]) -> Self:
+        """A run's configuration from what a host gave.
+
+        Args:
+            given: A configuration, or a mapping in either spelling.
+
+        Returns:
+            The configuration.
+
+        Raises:
+            ConfigurationError: It makes no sense; the message says what is wrong with it.
+        """
+        if isinstance(given, cls):
+            return given
+        if not isinstance(given, Mapping):
+            raise ConfigurationError(f"A run is configured by a RunConfig or a mapping, not by {type(given).__name__}")
+        fields = dict(given)
+        if not (fields.get("run_id") or fields.get("runId")):
+            raise ConfigurationError("Run ID not provided")
+        key = "graph_config" if "graph_config" in fields else "graphConfig"
+        graph = fields.get(key)
+        if not graph:
+            raise ConfigurationError("Graph config not provided")
+        if isinstance(graph, Mapping):
+            fields[key] = _with_agents(graph)
+        return validation.checked(cls, fields)
+
+
+def _with_agents(graph: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A graph's configuration with its agents as a list: the older form describes one agent by its model."""
+    llm = graph.get("llm_config", graph.get("llmConfig"))
+    if llm is not None:
+        kept = {key: graph[key] for key in ("type", "signal", "compile_options", "compileOptions") if key in graph}
+        agent = {key: value for key, value in graph.items() if key not in (*kept, "llm_config", "llmConfig")}
+        options = {key: value for key, value in llm.items() if key != "provider"}
+        agent |= {"agentId": DEFAULT_AGENT, "provider": llm.get("provider"), "clientOptions": options}
+        return {**kept, "agents": [agent]}
+    if graph.get("agents"):
+        return graph
+    if graph.get("type") == "multi-agent":
+        raise ConfigurationError("At least one agent configuration is required")
+    raise ConfigurationError("At least one agent must be provided")

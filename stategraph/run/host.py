@@ -1,0 +1,195 @@
+"""Tools that the host executes: one request for the calls of an answer, answered whenever the host is ready.
+
+The host's handler of `on_tool_execute` is given a `ToolExecuteRequest`. It may answer at once, or keep the request and
+answer later, from any thread. With no handler the run fails at once: nobody could ever answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from langchain_core.messages import HumanMessage
+
+from stategraph.agent.ports import HostResult, ToolBatch
+from stategraph.run.events import GraphEvents
+from stategraph.run.listener import RunListener
+from stategraph.run.steps import StepTracker
+
+#: A result as a host may give it: as a value, or as JSON in the spelling of the wire.
+AnyHostResult: TypeAlias = HostResult | Mapping[str, Any]
+
+
+class ToolExecuteRequest(dict[str, Any]):
+    """The payload of `on_tool_execute`: JSON, and three ways to answer.
+
+    Keys: `toolCalls` (each with `id`, `name`, `args`, `stepId`, `turn`), `userId`, `agentId`, `configurable`,
+    `metadata`, `callerCapabilityProjection`.
+
+    Args:
+        payload: The JSON.
+        early: Called with a result that comes before the others.
+    """
+
+    def __init__(self, payload: Mapping[str, Any], early: Callable[[HostResult], Awaitable[None]]) -> None:
+        super().__init__(payload)
+        self._loop = asyncio.get_running_loop()
+        self._answer: asyncio.Future[list[HostResult]] = self._loop.create_future()
+        self._early = early
+        self._early_tasks: set[asyncio.Future[None]] = set()
+
+    def resolve(self, results: Sequence[AnyHostResult]) -> None:
+        """Give all results. Answering a second time changes nothing.
+
+        Args:
+            results: One for each call, in any order.
+
+        Raises:
+            ValueError: One of them is no result; the run goes on waiting.
+        """
+        read = [_read(result) for result in results]
+        self._soon(lambda: None if self._answer.done() else self._answer.set_result(read))
+
+    def reject(self, error: BaseException | str) -> None:
+        """Fail the run.
+
+        Args:
+            error: What `process_stream` raises.
+        """
+        failure = error if isinstance(error, BaseException) else RuntimeError(error)
+        self._soon(lambda: None if self._answer.done() else self._answer.set_exception(failure))
+
+    def on_result(self, result: AnyHostResult) -> None:
+        """Give one result before the others are there; `resolve` still has to be told all of them.
+
+        Args:
+            result: The result.
+
+        Raises:
+            ValueError: It is no result.
+        """
+        read = _read(result)
+
+        def start() -> None:
+            task = asyncio.ensure_future(self._early(read))
+            self._early_tasks.add(task)
+            task.add_done_callback(self._early_told)
+
+        self._soon(start)
+
+    def _early_told(self, task: asyncio.Future[None]) -> None:
+        self._early_tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None and not self._answer.done():
+            self._answer.set_exception(error)
+
+    async def answered(self) -> list[HostResult]:
+        """The results, once the host has given them."""
+        try:
+            results = await self._answer
+            if self._early_tasks:
+                await asyncio.gather(*self._early_tasks)
+            return results
+        finally:
+            for task in self._early_tasks:
+                task.cancel()
+
+    def _soon(self, what: Callable[[], None]) -> None:
+        """Do something in the run's loop: a host may answer from a thread of its own."""
+        try:
+            running = asyncio.get_running_loop()
+        except RuntimeError:
+            running = None
+        if running is self._loop:
+            what()
+        else:
+            self._loop.call_soon_threadsafe(what)
+
+
+class RunToolHost:
+    """Asks the host's handler of `on_tool_execute`.
+
+    Args:
+        listener: Through which handlers are reached.
+        tracker: Knows steps and turns of calls.
+        direct_tools: Names of the tools that a model may call, by agent.
+    """
+
+    def __init__(self, listener: RunListener, tracker: StepTracker, direct_tools: Mapping[str, Sequence[str]]) -> None:
+        self._listener = listener
+        self._tracker = tracker
+        self._direct_tools = direct_tools
+
+    async def execute(
+        self, batch: ToolBatch, early: Callable[[HostResult], Awaitable[None]], /
+    ) -> Sequence[HostResult]:
+        """Have the host execute calls.
+
+        Raises:
+            LookupError: Nobody handles `on_tool_execute`.
+        """
+        configurable = {
+            key: value for key, value in (batch.config.get("configurable") or {}).items() if not key.startswith("__")
+        }
+        names = list(self._direct_tools.get(batch.at.agent_id, ()))
+        payload = {
+            "toolCalls": [
+                {
+                    "id": call["id"],
+                    "name": call["name"],
+                    "args": call["args"],
+                    "stepId": self._tracker.tool_call_steps.get(call["id"] or "", ""),
+                    "turn": self._tracker.turn(call),
+                }
+                for call in batch.calls
+            ],
+            "agentId": batch.at.agent_id,
+            "callerCapabilityProjection": {
+                "version": 1,
+                "directToolNames": names,
+                "codeExecutionToolNames": [],
+                "directOnlyToolNames": names,
+                "codeExecutionOnlyToolNames": [],
+            },
+            "configurable": configurable,
+            "metadata": dict(batch.at.metadata),
+        }
+        if "user_id" in configurable:
+            payload["userId"] = configurable["user_id"]
+        request = ToolExecuteRequest(payload, early)
+        if not await self._listener.emit(GraphEvents.ON_TOOL_EXECUTE, request, batch.at):
+            called = ", ".join(sorted({call["name"] for call in batch.calls}))
+            raise LookupError(
+                f"Agent '{batch.at.agent_id}' called {called}, which only the host can execute, and no handler is "
+                "registered for 'on_tool_execute': register one, or give the agent tools in place of tool definitions"
+            )
+        return await request.answered()
+
+
+def _read(result: AnyHostResult) -> HostResult:
+    if isinstance(result, HostResult):
+        return result
+    call_id = result.get("toolCallId", result.get("tool_call_id"))
+    status = result.get("status", "success")
+    if not isinstance(call_id, str) or status not in ("success", "error"):
+        raise ValueError(
+            f"A tool result has toolCallId {call_id!r} and status {status!r}; expected the id of a call, and "
+            "'success' or 'error'"
+        )
+    content = result.get("content", "")
+    injected = result.get("injectedMessages", result.get("injected_messages")) or ()
+    return HostResult(
+        call_id,
+        content if isinstance(content, str | list) else str(content),
+        status,
+        result.get("errorMessage", result.get("error_message")),
+        result.get("artifact"),
+        result.get("outcome"),
+        [_injected(message) for message in injected],
+    )
+
+
+def _injected(message: Mapping[str, Any]) -> HumanMessage:
+    """A host's message, marked as one that no person wrote."""
+    marks = {key: message[key] for key in ("role", "isMeta", "source") if key in message}
+    return HumanMessage(content=message["content"], additional_kwargs=marks)

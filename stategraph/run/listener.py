@@ -1,0 +1,274 @@
+"""From facts of agents to events for handlers: the one place where a run speaks to its host.
+
+- Facts become events in the order in which agents tell them; each handler is waited for before its agent goes on.
+- A handler that raises fails the run, under its own name; only closings are told whatever happens.
+- How long handlers take is counted: they slow the run.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, TypedDict
+
+from langchain_core.messages import AIMessage, AnyMessage
+
+from stategraph.agent import ports
+from stategraph.agent.reporting import ToolProgress
+from stategraph.agent.truncation import compact_json
+from stategraph.errors import HandlerError
+from stategraph.run import registry
+from stategraph.run.events import GraphEvents
+from stategraph.run.registry import EventHandlerRegistry
+from stategraph.run.steps import Status, StepTracker
+
+CallbackName: TypeAlias = Literal["handle_tool_start", "handle_tool_end", "handle_tool_error"]
+
+
+class ClientCallbacks(TypedDict, total=False):
+    """Functions that a host wants called beside the events; each gets the run's graph first.
+
+    Attributes:
+        handle_tool_start: Then the call.
+        handle_tool_end: Then what the tool returned.
+        handle_tool_error: Then the error, and the id of the call.
+    """
+
+    handle_tool_start: Callable[..., Any]
+    handle_tool_end: Callable[..., Any]
+    handle_tool_error: Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerStatistics:
+    """What the handler of one event cost.
+
+    Attributes:
+        event: The event.
+        calls: How often it was called.
+        total_s: Seconds in all.
+        longest_s: Seconds of the slowest call.
+    """
+
+    event: str
+    calls: int
+    total_s: float
+    longest_s: float
+
+
+class RunListener:
+    """Hears a run's agents and tells the host's handlers.
+
+    Args:
+        run_id: The run.
+        tracker: Makes steps of facts.
+        handlers: Whom to tell.
+        graph: What handlers are given as the run's graph.
+        record: Called with every event before its handler, whether it has one or not; None: nobody keeps them.
+    """
+
+    def __init__(
+        self,
+        run_id: str,
+        tracker: StepTracker,
+        handlers: EventHandlerRegistry,
+        graph: Any,
+        record: Callable[[str, Any, Mapping[str, Any] | None], None] | None = None,
+    ) -> None:
+        self._run_id = run_id
+        self._tracker = tracker
+        self._handlers = handlers
+        self._graph = graph
+        self._record = record
+        self._cost: dict[str, HandlerStatistics] = {}
+        self._count = 0
+        self._last_input_id: str | None = None
+        self.remember = False
+        self.callbacks: ClientCallbacks = {}
+        self.produced: list[AnyMessage] = []
+        self.partial: dict[int, tuple[ports.ModelCall, list[AIMessage]]] = {}
+
+    def begin(self, last_input_id: str | None) -> None:
+        """Start a turn.
+
+        Args:
+            last_input_id: The id of the newest message that goes in: what comes after it is of this run.
+        """
+        self._last_input_id = last_input_id
+        self.produced.clear()
+        self.partial.clear()
+
+    @property
+    def last_input_id(self) -> str | None:
+        """The id of the newest message that went in."""
+        return self._last_input_id
+
+    # The port.
+
+    async def hear(self, fact: ports.Fact, /) -> None:
+        """Turn a fact into events and wait for their handlers."""
+        self._count += 1
+        match fact:
+            case ports.ModelStreamed(call, chunk):
+                self.partial[id(call)][1].append(chunk)
+                await self.emit(GraphEvents.CHAT_MODEL_STREAM, {"chunk": chunk}, call.at)
+                await self._emit_all(self._tracker.chunk(call, chunk), call.at)
+            case ports.ModelStarted(call):
+                self.partial[id(call)] = (call, [])
+                await self.emit(GraphEvents.CHAT_MODEL_START, {"input": _model_input(call)}, call.at)
+            case ports.ModelEnded():
+                await self._model_ended(fact)
+            case ports.ModelFailed(call):
+                del self.partial[id(call)]
+                await self._emit_all(self._tracker.fail(call), call.at)
+            case ports.ToolStarted(at, call):
+                self._tracker.turn(call)
+                await self._call_back("handle_tool_start", call)
+                await self.emit(GraphEvents.TOOL_START, {"input": _tool_input(call)}, at)
+            case ports.ToolFailed(_, call, error):
+                await self._call_back("handle_tool_error", error, call["id"])
+            case ports.ToolEnded(at, call, output):
+                await self._call_back("handle_tool_end", output)
+                await self.emit(GraphEvents.TOOL_END, {"output": output, "input": _tool_input(call)}, at)
+            case ports.ToolAnswered(at, _, message):
+                self.produced.append(message)
+                await self._emit_all(self._tracker.answer(fact), at)
+            case ports.ToolReported(at, call, report):
+                await self._tool_reported(at, call["id"], call["name"], report)
+            case ports.ContextUsed(at, figures):
+                await self.emit(GraphEvents.ON_CONTEXT_USAGE, self._signed(at, dict(figures)), at)
+            case ports.Logged():
+                await self._logged(fact)
+            case _:
+                pass
+
+    def memory(self) -> dict[str, Any] | None:
+        """The steps of the run, for the process that goes on with it; None if nothing is stored."""
+        if not self.remember:
+            return None
+        known = {"run": self._run_id, "count": self._count, "last_input": self._last_input_id}
+        return known | self._tracker.memory()
+
+    def recall(self, memory: Mapping[str, Any], /) -> None:
+        """Go on with the steps of an earlier process; those of an earlier run on the thread are not ours."""
+        if memory.get("run") == self._run_id and memory["count"] > self._count:
+            self._count = memory["count"]
+            self._last_input_id = memory["last_input"]
+            self._tracker.recall(memory)
+
+    # The end of a run.
+
+    async def sweep(self, status: Status) -> None:
+        """Close every open step; handlers that fail now cannot change how the run ended."""
+        for event, data in self._tracker.sweep(status):
+            try:
+                await self.emit(event, data, None)
+            except HandlerError:
+                continue
+
+    def statistics(self) -> tuple[HandlerStatistics, ...]:
+        """What handlers cost so far, the most expensive first."""
+        return tuple(sorted(self._cost.values(), key=lambda each: -each.total_s))
+
+    # Facts that take more than a line.
+
+    async def _model_ended(self, fact: ports.ModelEnded) -> None:
+        call, message = fact.call, fact.message
+        self.partial.pop(id(call), None)
+        self.produced.append(message)
+        data = {"output": message, "input": _model_input(call)}
+        await self.emit(GraphEvents.CHAT_MODEL_END, data, call.at, call)
+        await self._emit_all(self._tracker.end(call), call.at)
+        figures = {
+            **(message.usage_metadata or {}),
+            "elapsedSeconds": round(fact.elapsed_s, 2),
+            "instructionTokens": fact.instruction_tokens,
+            "toolSchemaTokens": fact.tool_schema_tokens,
+            "messageCount": call.history,
+        }
+        text = f"LLM call complete ({fact.elapsed_s:.2f}s)"
+        await self._logged(ports.Logged(call.at, "debug", "graph", text, figures, detail=False))
+
+    async def _tool_reported(self, at: ports.Place, call_id: str | None, name: str, report: Any) -> None:
+        data: dict[str, Any] = {"id": self._tracker.tool_call_steps.get(call_id or "", ""), "toolCallId": call_id}
+        data["name"] = name
+        if isinstance(report, ToolProgress):
+            data |= {"progress": report.progress, "total": report.total, "message": report.message}
+            await self.emit(GraphEvents.ON_TOOL_PROGRESS, data, at)
+        else:
+            data |= {"level": report.level, "logger": report.logger, "data": report.data}
+            await self.emit(GraphEvents.ON_TOOL_LOG, data, at)
+
+    async def _logged(self, fact: ports.Logged) -> None:
+        if fact.detail and fact.level == "debug" and os.environ.get("AGENT_DEBUG_LOGGING") != "true":
+            return
+        data: dict[str, Any] = {"level": fact.level, "scope": fact.scope, "message": fact.message}
+        if fact.data is not None:
+            data["data"] = dict(fact.data)
+        await self.emit(GraphEvents.ON_AGENT_LOG, self._signed(fact.at, data), fact.at)
+
+    async def _call_back(self, name: CallbackName, *details: Any) -> None:
+        callback = self.callbacks.get(name)
+        if callback is not None:
+            answer = callback(self._graph, *details)
+            if inspect.isawaitable(answer):
+                await answer
+
+    def _signed(self, at: ports.Place, data: dict[str, Any]) -> dict[str, Any]:
+        return {**data, "runId": self._run_id, "agentId": at.agent_id}
+
+    # Handlers.
+
+    async def _emit_all(self, rows: Any, at: ports.Place) -> None:
+        for event, data in rows:
+            await self.emit(event, data, at)
+
+    async def emit(self, event: str, data: Any, at: ports.Place | None, call: ports.ModelCall | None = None) -> bool:
+        """Tell an event and wait for its handler.
+
+        Args:
+            event: The event's name.
+            data: Its payload.
+            at: Where it arose; None: at the end of the run.
+            call: The call of a model that it is about.
+
+        Returns:
+            Whether there was a handler.
+
+        Raises:
+            HandlerError: The handler failed.
+        """
+        handler = self._handlers.get_handler(event)
+        if handler is None and self._record is None:
+            return False
+        metadata = None if at is None else {**at.metadata, "agentId": at.agent_id, "run_id": self._run_id}
+        if metadata is not None and call is not None:
+            metadata |= {"ls_provider": call.provider, "ls_model_name": call.model}
+        if self._record is not None:
+            self._record(event, data, metadata)
+        began = time.perf_counter()
+        try:
+            handled = await self._handlers.handle(event, data, metadata, self._graph)
+        except Exception as error:
+            raise HandlerError(
+                f"The handler '{registry.name_of(handler)}' of '{event}' failed: {type(error).__name__}: {error}"
+            ) from error
+        if handled:
+            self._count_cost(event, time.perf_counter() - began)
+        return handled
+
+    def _count_cost(self, event: str, took_s: float) -> None:
+        before = self._cost.get(event) or HandlerStatistics(event, 0, 0.0, 0.0)
+        longest_s = max(before.longest_s, took_s)
+        self._cost[event] = HandlerStatistics(event, before.calls + 1, before.total_s + took_s, longest_s)
+
+
+def _model_input(call: ports.ModelCall) -> dict[str, Any]:
+    return {"messages": [list(call.messages)]}
+
+
+def _tool_input(call: Mapping[str, Any]) -> dict[str, Any]:
+    return {"input": compact_json(call["args"])}

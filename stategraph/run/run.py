@@ -1,0 +1,348 @@
+"""A run: one turn of a conversation, from the messages that go in to the events, content and messages that come out.
+
+- `create` builds the graph and contacts nobody. `process_stream` executes it; every event reaches its handler, in
+  order, before the agent that caused it goes on.
+- However a run ends, each of its steps is closed and its messages can be read. An abort ends it with AbortError, and a
+  thread with a checkpointer is left with messages that every provider accepts.
+- A run that waits for a person returns normally: `get_interrupts` says for what, `resume` goes on, also in a run of the
+  same id that was created in another process on the same checkpointer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Self, TypedDict, cast
+
+from langchain_core.messages import AnyMessage, convert_to_messages
+from langchain_core.runnables import RunnableConfig
+
+from stategraph.agent import assemble
+from stategraph.agent.agent import Agent
+from stategraph.agent.ports import AgentContext
+from stategraph.engine.memory import in_memory_saver
+from stategraph.errors import AbortError, ConfigurationError, UnknownInterruptError
+from stategraph.run import closing
+from stategraph.run.abort import AbortSignal
+from stategraph.run.config import RunConfig
+from stategraph.run.graph import ExecutionGraph
+from stategraph.run.host import RunToolHost
+from stategraph.run.listener import ClientCallbacks, HandlerStatistics, RunListener
+from stategraph.run.registry import EventHandlerRegistry
+from stategraph.run.steps import Status
+from stategraph.types import Command, Interrupt
+
+#: Steps that a run may take if its host says nothing.
+RECURSION_LIMIT = 50
+
+_SPELLINGS = {"recursionLimit": "recursion_limit", "runName": "run_name", "maxConcurrency": "max_concurrency"}
+#: What hosts pass along although it holds for every run here.
+_IMPLIED = ("version", "streamMode", "stream_mode")
+
+
+class ProcessOptions(TypedDict, total=False):
+    """Options of one execution.
+
+    Attributes:
+        callbacks: Functions called beside the events.
+        keep_content: Go on counting content indices where the run before ended.
+    """
+
+    callbacks: ClientCallbacks
+    keep_content: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RunInterrupt:
+    """What a run waits for.
+
+    Attributes:
+        interrupt_id: Its id, to be answered by.
+        thread_id: The thread that waits.
+        payload: What is asked, as JSON.
+        checkpoint_id: The state that it waits in.
+        checkpoint_ns: The namespace of that state.
+    """
+
+    interrupt_id: str
+    thread_id: str
+    payload: Any
+    checkpoint_id: str | None
+    checkpoint_ns: str
+
+
+class Run:
+    """One turn of one or several agents. Made by `create`.
+
+    Attributes:
+        id: The run's name.
+        graph: Its graph, steps and messages.
+        return_content: Whether `process_stream` returns content parts.
+    """
+
+    def __init__(self, config: RunConfig, graph: ExecutionGraph, agents: Sequence[Agent]) -> None:
+        self.id = config.run_id
+        self.graph = graph
+        self.return_content = config.return_content
+        self._config = config
+        self._listener = RunListener(self.id, graph.tracker, graph.handler_registry, graph)
+        tools = {agent.id: agent.host_tool_names for agent in agents}
+        self._listener.remember = self._saves
+        self._host = RunToolHost(self._listener, graph.tracker, tools)
+        self._interrupts: list[RunInterrupt] = []
+        self._halt_reason: str | None = None
+
+    @classmethod
+    async def create(cls, config: RunConfig | Mapping[str, Any]) -> Self:
+        """Make a run. Neither models nor networks are contacted.
+
+        Args:
+            config: What to run, as a value or as a mapping in either spelling.
+
+        Returns:
+            The run, not started.
+
+        Raises:
+            ConfigurationError: The configuration makes no sense, or lacks what is needed.
+            MissingPackageError: A model's package is not installed.
+        """
+        config = RunConfig.of(config)
+        agents, builder = assemble.build(config.graph_config.agents)
+        options = config.graph_config.compile_options
+        saver = options.checkpointer
+        if saver is None and config.human_in_the_loop.enabled:
+            saver = in_memory_saver()
+        compiled = builder.compile(
+            checkpointer=saver,
+            store=options.store,
+            interrupt_before=list(options.interrupt_before) or None,
+            interrupt_after=list(options.interrupt_after) or None,
+        )
+        handlers = EventHandlerRegistry(config.custom_handlers)
+        several = config.graph_config.type == "multi-agent"
+        ids = [agent.id for agent in agents]
+        return cls(config, ExecutionGraph(config.run_id, compiled, handlers, ids, several_agents=several), agents)
+
+    @property
+    def handler_registry(self) -> EventHandlerRegistry:
+        """Who handles the run's events; may be changed at any time."""
+        return self.graph.handler_registry
+
+    # Running.
+
+    async def process_stream(
+        self,
+        inputs: Mapping[str, Any] | Command[Any],
+        config: Mapping[str, Any] | None = None,
+        options: ProcessOptions | None = None,
+    ) -> list[dict[str, Any]] | None:
+        """Run a turn to its end, or until it waits for a person.
+
+        Args:
+            inputs: `{"messages": [...]}`, or a Command that resumes.
+            config: A RunnableConfig; `signal` may hold an AbortSignal. With a checkpointer, `configurable.thread_id`
+                names the thread.
+            options: Callbacks, and whether indices go on.
+
+        Returns:
+            The content parts, if the run was created with `return_content`; else None.
+
+        Raises:
+            AbortError: The signal said so.
+            HandlerError: A handler failed; the message names it.
+            GraphRecursionError: The turn took too many steps.
+            Exception: What a model or the host's tools raised, as it is.
+        """
+        options = options or {}
+        if isinstance(inputs, Command):
+            return await self._execute(inputs, [], config or {}, options)
+        messages = _with_ids(inputs)
+        self.graph.reset_values(options.get("keep_content", False))
+        self._listener.begin(messages[-1].id if messages else None)
+        fresh = {**inputs, "messages": messages, "halt_reason": None}
+        return await self._execute(fresh, messages, config or {}, options)
+
+    async def resume(
+        self, value: Any, config: Mapping[str, Any] | None = None, options: ProcessOptions | None = None
+    ) -> list[dict[str, Any]] | None:
+        """Go on with a run that waits.
+
+        Args:
+            value: The answer. If several interrupts wait, a mapping from their ids to answers.
+            config: As for `process_stream`, of the same thread.
+            options: As for `process_stream`.
+
+        Returns:
+            As `process_stream`.
+
+        Raises:
+            UnknownInterruptError: Nothing waits on the thread, or several do and the answer does not say which.
+        """
+        waiting = self._interrupts or await self._waiting(self._runnable_config(config or {}))
+        ids = [each.interrupt_id for each in waiting]
+        if not ids:
+            problem = f"Run '{self.id}' was resumed, but nothing waits for an answer on its thread"
+            raise UnknownInterruptError(problem, reason="not_pending")
+        by_id = isinstance(value, Mapping) and set(value) <= set(ids) and bool(value)
+        if len(ids) > 1 and not by_id:
+            problem = f"Run '{self.id}' waits for {len(ids)} answers; give a mapping from their ids to answers: "
+            raise UnknownInterruptError(problem + ", ".join(ids), reason="ambiguous", pending_ids=ids)
+        answers = value if by_id else {ids[0]: value}
+        return await self.process_stream(Command(resume=answers), config, options)
+
+    async def _execute(
+        self, given: Any, messages: Sequence[AnyMessage], config: Mapping[str, Any], options: ProcessOptions
+    ) -> list[dict[str, Any]] | None:
+        runnable_config = self._runnable_config(config)
+        self._interrupts, self._halt_reason = [], None
+        self._listener.callbacks = options.get("callbacks", {})
+        signals = [each for each in (config.get("signal"), self._config.graph_config.signal) if each is not None]
+        status: Status = "failed"
+        try:
+            values = await _unless_aborted(self._drive(given, runnable_config), signals)
+            if self._interrupts:
+                return [] if self.return_content else None
+            status = "cancelled" if self._halt_reason else "completed"
+            self.graph.keep_messages(self._brought(values))
+        except (AbortError, asyncio.CancelledError):
+            status = "cancelled"
+            await self._give_up(messages, runnable_config, "aborted")
+            raise
+        except BaseException:
+            await self._give_up(messages, runnable_config, "failed")
+            raise
+        finally:
+            if not self._interrupts:
+                await self._finish(status)
+        return self.graph.get_content_parts() if self.return_content else None
+
+    async def _drive(self, given: Any, config: RunnableConfig) -> dict[str, Any]:
+        """Run the graph, and return its last values."""
+        context = AgentContext(
+            listener=self._listener,
+            host=self._host,
+            token_counts=self._config.index_token_count_map or {},
+            calibration_ratio=self._config.calibration_ratio,
+        )
+        values: dict[str, Any] = {}
+        waiting: list[Interrupt] = []
+        durability: Any = "exit" if self._saves else None
+        async for chunk in self.graph.compiled.astream(
+            given, config, context=context, stream_mode="values", durability=durability
+        ):
+            if "__interrupt__" in chunk:
+                waiting.extend(chunk["__interrupt__"])
+            else:
+                values = cast("dict[str, Any]", chunk)
+        if waiting:
+            self._interrupts = await self._waiting(config)
+        self._halt_reason = values.get("halt_reason")
+        return values
+
+    # The end.
+
+    def _brought(self, values: Mapping[str, Any]) -> list[AnyMessage]:
+        """The messages of a state that came after the last one that went in."""
+        messages: list[AnyMessage] = values.get("messages", [])
+        for index in range(len(messages) - 1, -1, -1):
+            if messages[index].id == self._listener.last_input_id:
+                return messages[index + 1 :]
+        return list(self._listener.produced)
+
+    async def _give_up(self, messages: Sequence[AnyMessage], config: RunnableConfig, reason: str) -> None:
+        """Keep what the run brought, here and on the thread."""
+        pieces = [chunks for _, chunks in self._listener.partial.values()]
+        left = closing.remains(self._listener.produced, pieces, reason)
+        self.graph.keep_messages(left)
+        if self._saves:
+            await asyncio.shield(closing.commit(self.graph.compiled, config, [*messages, *left]))
+
+    async def _finish(self, status: Status) -> None:
+        await self._listener.sweep(status)
+        if not self._config.skip_cleanup:
+            self.graph.clear_heavy_state()
+
+    # What is to be known.
+
+    def get_run_messages(self) -> list[AnyMessage]:
+        """The messages that the run has brought."""
+        return self.graph.get_run_messages()
+
+    def get_interrupt(self) -> RunInterrupt | None:
+        """What the run waits for; the first if there are several, None if it does not wait."""
+        return self._interrupts[0] if self._interrupts else None
+
+    def get_interrupts(self) -> list[RunInterrupt]:
+        """Everything that the run waits for."""
+        return list(self._interrupts)
+
+    def get_halt_reason(self) -> str | None:
+        """Why the turn was ended early; None if it was not."""
+        return self._halt_reason
+
+    def statistics(self) -> tuple[HandlerStatistics, ...]:
+        """What handlers cost, the most expensive first: they hold the run up."""
+        return self._listener.statistics()
+
+    # Configuration.
+
+    @property
+    def _saves(self) -> bool:
+        return bool(self.graph.compiled.checkpointer)
+
+    def _runnable_config(self, config: Mapping[str, Any]) -> RunnableConfig:
+        given = {_SPELLINGS.get(key, key): value for key, value in config.items() if key not in (*_IMPLIED, "signal")}
+        configurable = {"thread_id": self.id, **(given.get("configurable") or {}), "run_id": self.id}
+        return cast("RunnableConfig", {"recursion_limit": RECURSION_LIMIT, **given, "configurable": configurable})
+
+    async def _waiting(self, config: RunnableConfig) -> list[RunInterrupt]:
+        """The interrupts that wait on a thread."""
+        if not self._saves:
+            raise ConfigurationError(
+                f"Run '{self.id}' cannot wait or be resumed without a checkpointer: give one as "
+                "graph_config.compile_options.checkpointer, or enable human_in_the_loop"
+            )
+        state = await self.graph.compiled.aget_state(config)
+        where = (state.config or {}).get("configurable") or {}
+        thread_id = (config.get("configurable") or {})["thread_id"]
+        return [
+            RunInterrupt(each.id, thread_id, each.value, where.get("checkpoint_id"), where.get("checkpoint_ns", ""))
+            for each in state.interrupts
+        ]
+
+
+async def _unless_aborted(work: Coroutine[Any, Any, dict[str, Any]], signals: Sequence[AbortSignal]) -> dict[str, Any]:
+    """What work comes to, unless a signal says to stop; then the work is cancelled and waited for."""
+    if not signals:
+        return await work
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    leave = [signal.listen(partial(loop.call_soon_threadsafe, stop.set)) for signal in signals]
+    task, stopped = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        reason = next((signal.reason for signal in signals if signal.aborted), None)
+        raise AbortError(reason or "This operation was aborted")
+    finally:
+        for each in leave:
+            each()
+        for future in (task, stopped):
+            future.cancel()
+        await asyncio.gather(task, stopped, return_exceptions=True)
+
+
+def _with_ids(inputs: Mapping[str, Any]) -> list[AnyMessage]:
+    """The messages that go in, each with an id, so that what comes out can be told from them."""
+    given = inputs.get("messages")
+    if given is None:
+        raise ConfigurationError(f"A run starts from {{'messages': [...]}}; found {sorted(inputs) or 'nothing'}")
+    messages = convert_to_messages(given if isinstance(given, Sequence) and not isinstance(given, str) else [given])
+    return [
+        message if message.id else message.model_copy(update={"id": str(uuid.uuid4())})
+        for message in cast("list[AnyMessage]", messages)
+    ]

@@ -1,0 +1,194 @@
+"""A run from end to end, on a scripted model."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.tools import tool
+
+from stategraph.engine.memory import in_memory_saver
+from stategraph.errors import AbortError, ConfigurationError, GraphRecursionError, HandlerError
+from stategraph.run.abort import AbortController
+from stategraph.run.content import ContentAggregator
+from stategraph.run.events import GraphEvents
+from stategraph.run.run import Run
+from stategraph.testing import script
+from stategraph.testing.chat_model import ScriptedChatModel
+
+pytestmark = pytest.mark.anyio
+
+
+@tool
+def get_weather(city: str) -> str:
+    """The weather of a city."""
+    return f"Sunny in {city}"
+
+
+@tool
+def boom(x: str) -> str:
+    """Fails."""
+    raise ValueError(f"kaboom {x}")
+
+
+class Host:
+    """A host that notes every event and puts the content together."""
+
+    def __init__(self, **handlers: Any) -> None:
+        self.rows: list[tuple[str, Any]] = []
+        self.content = ContentAggregator()
+        self._handlers = handlers
+
+    def handlers(self) -> dict[str, Any]:
+        return dict.fromkeys(GraphEvents, self._handle)
+
+    async def _handle(self, event: str, data: Any, metadata: Any, graph: Any) -> None:
+        self.rows.append((event, data))
+        self.content.aggregate_content(event, data)
+        if (more := self._handlers.get(event)) is not None:
+            more(data)
+
+    def steps(self) -> list[tuple[str, Any]]:
+        kept = ("on_run_step", "on_run_step_closed", "on_run_step_completed", "on_message_delta")
+        return [(event, _gist(data)) for event, data in self.rows if event in kept]
+
+
+def _gist(data: Any) -> Any:
+    if "stepDetails" in data:
+        return data["index"], data["type"]
+    if "result" in data:
+        return data["result"]["tool_call"]["output"]
+    return data["status"] if "status" in data else data["delta"]["content"][0]["text"]
+
+
+async def make(model: Any, host: Host | None = None, saver: Any = None, **agent: Any) -> Run:
+    graph = {
+        "agents": [{"agent_id": "a", "model": model, **agent}],
+        "compile_options": {"checkpointer": saver},
+    }
+    handlers = {} if host is None else host.handlers()
+    return await Run.create({"run_id": "r", "graph_config": graph, "custom_handlers": handlers, "return_content": True})
+
+
+def ask(text: str = "hi") -> dict[str, Any]:
+    return {"messages": [HumanMessage(text)]}
+
+
+async def test_a_tool_round_is_told_step_by_step() -> None:
+    model = ScriptedChatModel(replies=[script.reply(script.call("get_weather", {"city": "Rome"})), "Fine."])
+    host = Host()
+    run = await make(model, host, tools=[get_weather])
+    parts = await run.process_stream(ask())
+    assert host.steps() == [
+        ("on_run_step", (0, "message_creation")),
+        ("on_run_step_closed", "completed"),
+        ("on_run_step", (1, "tool_calls")),
+        ("on_run_step_completed", "Sunny in Rome"),
+        ("on_run_step_closed", "completed"),
+        ("on_run_step", (2, "message_creation")),
+        ("on_message_delta", "Fine."),
+        ("on_run_step_closed", "completed"),
+    ]
+    assert [part["type"] for part in parts or ()] == ["text", "tool_call", "text"]
+    assert [type(message) for message in run.get_run_messages()] == [AIMessage, ToolMessage, AIMessage]
+
+
+async def test_a_failing_tool_is_told_to_the_model_and_the_run_goes_on() -> None:
+    model = ScriptedChatModel(replies=[script.reply(script.call("boom", {"x": "y"})), "Sorry."])
+    run = await make(model, tools=[boom])
+    await run.process_stream(ask())
+    result = run.get_run_messages()[1]
+    assert isinstance(result, ToolMessage)
+    assert result.status == "error"
+    assert "kaboom y" in str(result.content)
+
+
+async def test_a_failing_handler_fails_the_run_under_its_own_name_and_closes_the_steps() -> None:
+    def fail(data: Any) -> None:
+        raise RuntimeError("no")
+
+    host = Host(on_message_delta=fail)
+    run = await make(ScriptedChatModel(replies=["Hello."]), host)
+    with pytest.raises(HandlerError, match=r"Host\._handle.*on_message_delta.*RuntimeError: no"):
+        await run.process_stream(ask())
+    assert host.steps()[-1] == ("on_run_step_closed", "failed")
+
+
+async def test_an_abort_keeps_the_text_so_far_and_marks_it() -> None:
+    controller = AbortController()
+    gate = script.Gate()
+    reply = script.Reply((script.Text("one "), script.Text("two "), script.Hold(gate), script.Text("three")))
+    host = Host(on_message_delta=lambda data: controller.abort() if "two" in str(data) else None)
+    saver = in_memory_saver()
+    run = await make(ScriptedChatModel(replies=[reply]), host, saver)
+    config = {"configurable": {"thread_id": "t"}, "signal": controller.signal}
+    with pytest.raises(AbortError):
+        await run.process_stream(ask(), config)
+    (cut,) = run.get_run_messages()
+    assert cut.content == "one two "
+    assert cut.additional_kwargs == {"incomplete": "aborted"}
+    assert host.steps()[-1] == ("on_run_step_closed", "cancelled")
+    state = await run.graph.compiled.aget_state({"configurable": {"thread_id": "t"}})
+    assert [message.content for message in state.values["messages"]] == ["hi", "one two "]
+    assert state.next == ()
+
+
+async def test_a_thread_goes_on_after_its_run_was_cancelled_between_call_and_result() -> None:
+    started = asyncio.Event()
+
+    @tool
+    async def wait_forever() -> str:
+        """Never ends."""
+        started.set()
+        await asyncio.Event().wait()
+        return ""
+
+    saver = in_memory_saver()
+    config = {"configurable": {"thread_id": "t"}}
+    first = await make(
+        ScriptedChatModel(replies=[script.reply(script.call("wait_forever", {}))]), None, saver, tools=[wait_forever]
+    )
+    task = asyncio.create_task(first.process_stream(ask(), config))
+    await asyncio.wait_for(started.wait(), 5)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    model = ScriptedChatModel(replies=["Back."])
+    second = await make(model, None, saver, tools=[wait_forever])
+    await second.process_stream(ask("again"), config)
+    sent = [type(message) for message in model.requests[0].messages]
+    assert sent == [HumanMessage, AIMessage, ToolMessage, HumanMessage]
+    assert [message.content for message in second.get_run_messages()] == ["Back."]
+
+
+async def test_too_many_steps_end_the_run_with_what_it_brought() -> None:
+    replies = [script.reply(script.call("get_weather", {"city": "A"})) for _ in range(5)]
+    run = await make(ScriptedChatModel(replies=replies), tools=[get_weather])
+    with pytest.raises(GraphRecursionError):
+        await run.process_stream(ask(), {"recursionLimit": 5})
+    assert [type(message) for message in run.get_run_messages()] == [AIMessage, ToolMessage] * 2 + [
+        AIMessage,
+        ToolMessage,
+    ]
+
+
+async def test_a_configuration_without_a_name_agents_or_a_graph_is_refused() -> None:
+    for given, problem in (
+        ({"graph_config": {"agents": []}}, "Run ID not provided"),
+        ({"run_id": "r"}, "Graph config not provided"),
+        ({"run_id": "r", "graph_config": {"type": "standard", "agents": []}}, "At least one agent must be provided"),
+        ({"runId": "r", "graphConfig": {"agents": [{"agentId": "a", "provider": "x"}], "edgez": []}}, "edgez"),
+    ):
+        with pytest.raises(ConfigurationError, match=problem):
+            await Run.create(given)
+
+
+async def test_handlers_that_hold_the_run_up_are_counted() -> None:
+    host = Host()
+    run = await make(ScriptedChatModel(replies=["Hello there."]), host)
+    await run.process_stream(ask())
+    by_event = {each.event: each for each in run.statistics()}
+    assert by_event["on_run_step"].calls == 1
+    assert by_event["on_message_delta"].longest_s <= by_event["on_message_delta"].total_s
