@@ -182,7 +182,7 @@ class Machine:
         self._quiet = not (settings.interrupt_before or watch.planned or watch.checkpoints or settings.deltas)
         # Whether a lone task need not be recorded: nothing can cut in before its step is applied.
         self._unrecorded = settings.saves == "never"
-        self._plain = self._quiet and self._unrecorded and not settings.interrupt_after
+        self._plain = self._quiet and settings.saves != "step" and not settings.interrupt_after
         self._tells_values = watch.values
         self._book: DeltaBook | None = None
         if settings.deltas is not None:
@@ -410,14 +410,23 @@ class Machine:
         The same as :meth:`finished` and :meth:`advance`, but that whoever calls this knows that the task ended: it is
         not said again.
         """
-        self.updated = updated = self.state.apply_lone(task)
+        try:
+            self.updated = updated = self.state.apply_lone(task)
+        except BaseException:
+            if not self._unrecorded:  # to be stored at the end
+                self._written.add(task.id)
+                self.pending = {task.id: list(task.writes)}
+            raise
         self.child_resuming = None
         if not self._output_set.isdisjoint(updated):
             self.values_seen = True
             if self._tells_values:
                 self.outbox.append(ValuesChanged())
         self.replaying = False
-        self.step += 1
+        if self._unrecorded:
+            self.step += 1
+        else:
+            self._make_checkpoint({"source": "loop"})
         self.status = "planning"
 
     def _prepare(self) -> None:

@@ -87,7 +87,7 @@ class Planner:
         """The next step's task, if one node is all that the last step started.
 
         The short way for the commonest step; None tells nothing, ask
-        :meth:`next_tasks`. Only where ids are mere numbers and nothing is pending.
+        :meth:`next_tasks`. Only where nothing is pending.
 
         Args:
             updated: Channels updated by the last step of this run.
@@ -107,12 +107,14 @@ class Planner:
         # Without the constructor, whose call takes as long as all of this.
         task = _new_task(Task)
         name = task.name = node.name
-        task_id = task.id = self.ids.number()
+        ids, outer = self.ids, self.ns
+        place = f"{outer}|{name}" if outer else name
+        task_id = task.id = ids.number() if ids.counts else ids.make(place, str(step), node.id_part)
         task.node = node
         task.path = node.path
         task.triggers = node.triggers
-        outer = task.parent_ns = self.ns
-        task.ns = f"{outer}|{name}:{task_id}" if outer else f"{name}:{task_id}"
+        task.parent_ns = outer
+        task.ns = f"{place}:{task_id}"
         task.step = step
         task.stop = self.stop
         task.body = node.body

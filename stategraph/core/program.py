@@ -61,10 +61,13 @@ class Node:
     """Whether streams leave this node out."""
     path: tuple[str, str] = field(init=False)
     """The path of the tasks that an update of a channel starts."""
+    id_part: str = field(init=False)
+    """What the node adds to the ids of these tasks."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden", TAG_HIDDEN in self.tags)
         object.__setattr__(self, "path", (PULL, self.name))
+        object.__setattr__(self, "id_part", "".join((self.name, PULL, *self.triggers)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,9 @@ Rules
   versions of its triggers when it ran; a channel newer than that starts it.
 * A node reads its own writes through an overlay. If it is the channel's only
   writer, applying the step adopts the overlay, so no reducer runs twice.
+* Versions, and who has seen which, are kept to be stored and to plan the first
+  step of a run that continues. A run that stores nothing may leave them as they
+  are; one that stores at its end may leave those of lone steps open until then.
 """
 
 from __future__ import annotations
@@ -48,6 +51,14 @@ def count_up(current: int | None, _: None) -> int:
 
 _NO_OVERLAY: Mapping[str, Any] = {}
 
+_OPEN_STEPS = 1_000
+"""Lone steps whose versions may be open; a run may take steps without end."""
+
+
+_OpenStep = tuple[str, Sequence[str], list[str], Iterable[str], set[str]]
+"""A lone step without a version: the node, what started it, the channels that it changed, in order, the signals of the
+step before, and those of the changed channels that have a value."""
+
 
 class Channels(dict[str, BaseChannel[Any, Any, Any]]):
     """Live channels by name; a missing one is thawed from its stored value."""
@@ -84,11 +95,12 @@ class State:
 
     __slots__ = (
         "_active",
-        "_counts",
         "_dirty",
         "_frozen",
         "_max_version",
         "_next_version",
+        "_only_steps",
+        "_open",
         "_views",
         "channels",
         "ignored",
@@ -123,8 +135,10 @@ class State:
         self.seen: dict[str, dict[str, Any]] = checkpoint["versions_seen"]
         self._next_version = next_version
         self._max_version = max(self.versions.values()) if self.versions else None
-        # Whether nothing is stored, and no channel hears of more than steps.
-        self._counts = next_version is count_up and not (program.reacts_to_consume or program.reacts_to_finish)
+        # Whether no channel hears of more than steps.
+        self._only_steps = not (program.reacts_to_consume or program.reacts_to_finish)
+        # The steps that have no version yet; None if nothing is stored.
+        self._open: list[_OpenStep] | None = None if next_version is count_up else []
         # Channels that hear of steps without a write, as far as they have a value.
         self._active = {
             name
@@ -305,6 +319,8 @@ class State:
         Returns:
             The channels that changed and have a value.
         """
+        if self._open:
+            self._close_steps()
         versions, seen = self.versions, self.seen
         stepped = False
         for task in tasks:
@@ -344,22 +360,49 @@ class State:
         return updated
 
     def apply_lone(self, task: Task) -> set[str]:
-        """As :meth:`apply` for a step of one task, in a run that stores nothing.
+        """As :meth:`apply` for a step of one task, in a run that stores nothing before its end.
 
-        The short way, if the task wrote each channel once. It leaves versions, and who
-        has seen them, as they are: they are kept to be stored, and to plan the first
-        step of a run that continues.
+        The short way, if the task wrote each channel once. It leaves versions, and who has seen them, for later.
         """
-        writes, program = task.writes, self.program
-        if not self._counts or (
-            len(writes) > 1 and (writes[0][0] == writes[1][0] or (len(writes) > 2 and _repeats(writes)))
+        writes, program, steps = task.writes, self.program, self._open
+        if (
+            not self._only_steps
+            or (len(writes) > 1 and (writes[0][0] == writes[1][0] or (len(writes) > 2 and _repeats(writes))))
+            or (steps is not None and (self._active or len(steps) > _OPEN_STEPS))
         ):
             return self.apply((task,))
         channels = self.channels
-        raised: dict[str, Any] = {}
-        signals, last_values, fresh = program.signals, program.last_values, task.fresh
+        before, raised = channels.raised, dict[str, Any]()
         updated: set[str] = set()
-        for name, value in writes:
+        emptied: list[str] = []
+        channels.raised = raised
+        try:
+            self._write_lone(task, raised, updated, emptied)
+        except BaseException:
+            # What is stored now shows how far the step has come, and it has not ended.
+            if steps is not None:
+                changed = [name for name, _ in writes if name in updated or name in emptied]
+                steps.append((task.name, task.triggers, changed, (), updated))
+            raise
+        if steps is not None:
+            changed = [name for name, _ in writes if name in updated or name in emptied]
+            steps.append((task.name, task.triggers, changed, before, updated))
+        elif self._active:
+            self._tell_active(updated, self._max_version)
+        return updated
+
+    def _write_lone(self, task: Task, raised: dict[str, Any], updated: set[str], emptied: list[str]) -> None:
+        """Write what a lone task wrote.
+
+        Args:
+            task: The task.
+            raised: Takes the signals.
+            updated: Takes the names of the channels that changed and have a value.
+            emptied: Takes the names of those that changed and have none.
+        """
+        program, channels = self.program, self.channels
+        signals, last_values, fresh = program.signals, program.last_values, task.fresh
+        for name, value in task.writes:
             if name in signals:
                 raised[name] = value
                 updated.add(name)
@@ -387,12 +430,26 @@ class State:
                     updated.add(name)
                     if name in program.reacts_to_empty:
                         self._active.add(name)
+                elif changed:
+                    emptied.append(name)
             elif name not in _NOT_CHANNELS:
                 self.ignored[unknown_channel(name, task.name, self.program)] = None
-        channels.raised = raised
-        if self._active:
-            self._tell_active(updated, self._max_version)
-        return updated
+
+    def _close_steps(self) -> None:
+        """Give versions to the lone steps that have none yet, as :meth:`apply` would have."""
+        versions, seen, dirty, rule = self.versions, self.seen, self._dirty, self._next_version
+        assert self._open is not None and rule is not None
+        for node, triggers, changed, lowered, updated in self._open:
+            mine = seen.setdefault(node, {})
+            for name in triggers:
+                if name in versions:
+                    mine[name] = versions[name]
+            version = rule(self._max_version, None)
+            changed += [name for name in lowered if name not in updated]
+            versions.update(dict.fromkeys(changed, version))
+            dirty.update(changed)
+            self._max_version = version if updated else max(versions.values(), default=None)
+        self._open.clear()
 
     def _add_inputs(self, grouped: dict[str, list[Any]], inputs: Sequence[Write]) -> None:
         for name, value in inputs:
@@ -477,6 +534,8 @@ class State:
 
     def mark_all_seen(self, reader: str) -> None:
         """Note that ``reader`` has seen every channel as it is now."""
+        if self._open:
+            self._close_steps()
         seen = self.seen.setdefault(reader, {})
         for name in self.program.specs:
             if name in self.versions:
@@ -492,6 +551,8 @@ class State:
 
     def triggers(self, node: Node) -> bool:
         """Whether a channel that starts ``node`` is newer than what the node has seen."""
+        if self._open:
+            self._close_steps()
         null = self.null_version()
         seen = self.seen.get(node.name)
         for name in node.triggers:
@@ -506,6 +567,8 @@ class State:
 
     def changed_since_seen_by(self, reader: str) -> bool:
         """Whether any channel is newer than what ``reader`` has seen."""
+        if self._open:
+            self._close_steps()
         null = self.null_version()
         seen = self.seen.get(reader, {})
         return any(version > seen.get(name, null) for name, version in self.versions.items())
@@ -526,7 +589,9 @@ class State:
         self._max_version = max(self.versions.values())
 
     def freeze(self) -> dict[str, Any]:
-        """The values to store: those of every channel that was ever written."""
+        """The values to store: those of every channel that was ever written. Versions are complete after it."""
+        if self._open:
+            self._close_steps()
         frozen, channels, signals = self._frozen, self.channels, self.program.signals
         for name in self._dirty:
             # A signal holds what it was written; no channel need be made to say so.

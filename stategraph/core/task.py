@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from xxhash import xxh3_128_hexdigest
 
-from stategraph.constants import NULL_TASK_ID, PULL, RESUME
+from stategraph.constants import NULL_TASK_ID, RESUME
 from stategraph.types import interrupt_id
 
 if TYPE_CHECKING:
@@ -241,4 +241,4 @@ def pull_id(ids: IdMaker, ns: str, step: int, node: Node) -> str:
     """The id of the task that runs ``node`` because a channel was updated."""
     if ids.counts:
         return ids.make()
-    return ids.make(ns, str(step), node.name, PULL, *node.triggers)
+    return ids.make(ns, str(step), node.id_part)

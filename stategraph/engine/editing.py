@@ -24,7 +24,6 @@ from uuid import UUID, uuid5
 
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableSequence
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
-from langgraph.checkpoint.base.id import uuid6
 
 from stategraph.constants import (
     CONF,
@@ -55,6 +54,7 @@ from stategraph.engine.config import (
     patch_configurable,
     recast_checkpoint_ns,
 )
+from stategraph.engine.ids import new_checkpoint_id
 from stategraph.engine.pump import Ask, Procedure
 from stategraph.engine.scope import TaskScope
 from stategraph.errors import InvalidUpdateError
@@ -168,7 +168,7 @@ def _load(engine: Engine, saver: BaseCheckpointSaver[Any], config: RunnableConfi
     history: histories.Histories | None = None
     if saved is None:
         stamp = datetime.now(UTC).isoformat()
-        checkpoint = checkpoints.empty(str(uuid6(clock_seq=-2)), stamp)
+        checkpoint = checkpoints.empty(new_checkpoint_id(-2), stamp)
         ns = config[CONF].get(CONFIG_KEY_CHECKPOINT_NS, "")
         address = patch_configurable(config, {CONFIG_KEY_CHECKPOINT_NS: ns})
     else:
@@ -218,7 +218,7 @@ def _store(base: _Base, metadata: dict[str, Any], clock: int, updated: set[str])
     checkpoint = {
         "v": checkpoints.FORMAT_VERSION,
         "ts": datetime.now(UTC).isoformat(),
-        "id": str(uuid6(clock_seq=clock)),
+        "id": new_checkpoint_id(clock),
         "channel_values": values,
         "channel_versions": base.state.versions,
         "versions_seen": base.state.seen,
@@ -320,7 +320,7 @@ def _copy(base: _Base, updates: Any) -> Procedure[RunnableConfig]:
     copied = {
         **checkpoints.detached(base.checkpoint),
         "v": checkpoints.FORMAT_VERSION,
-        "id": str(uuid6(clock_seq=base.step)),
+        "id": new_checkpoint_id(base.step),
         "ts": datetime.now(UTC).isoformat(),
         "updated_channels": None,
     }

@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from langchain_core.runnables import RunnableConfig
 from langgraph.cache.base import BaseCache
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
-from langgraph.checkpoint.base.id import uuid6
 from langgraph.store.base import BaseStore
 
 from stategraph.constants import (
@@ -65,6 +64,7 @@ from stategraph.core.views import Keys
 from stategraph.engine import histories, replay
 from stategraph.engine.callbacks import GraphInterruptEvent, GraphResumeEvent
 from stategraph.engine.config import DefaultRecursionLimit, patch_configurable
+from stategraph.engine.ids import new_checkpoint_id
 from stategraph.engine.protocol import StreamProtocol
 from stategraph.engine.quiet import QuietCallbackManager
 from stategraph.engine.runtime import (
@@ -307,7 +307,7 @@ class Execution:
             self._ns_loaded = None
             # Without a saver nobody orders by the id or sees the time: 5 us that a subgraph need not pay.
             unsaved = self.saver is None
-            first_id = _unordered_id() if unsaved else _new_checkpoint_id(-2)
+            first_id = _unordered_id() if unsaved else new_checkpoint_id(-2)
             checkpoint = checkpoints.empty(first_id, "" if unsaved else _now())
             thread = Thread(
                 checkpoint,
@@ -356,7 +356,7 @@ class Execution:
             interrupt_before=request.interrupt_before,
             interrupt_after=request.interrupt_after,
             parents=self.config[CONF].get(CONFIG_KEY_CHECKPOINT_MAP, {}),
-            new_id=_new_checkpoint_id,
+            new_id=new_checkpoint_id,
             now=_now,
             next_version=None if saver is None else saver.get_next_version,
             strict_resume=bool(self.config[CONF].get(CONFIG_KEY_STRICT_RESUME, False)),
@@ -673,10 +673,6 @@ _OF_EACH_ATTEMPT = dict.fromkeys(
 )
 
 _LIFECYCLE = {"loading": "input", "planning": "pending", "stepping": "pending"}
-
-
-def _new_checkpoint_id(step: int) -> str:
-    return str(uuid6(clock_seq=step))
 
 
 def _unordered_id() -> str:

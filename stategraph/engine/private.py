@@ -14,18 +14,18 @@ from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver, Checkpoint
-from langgraph.checkpoint.base.id import uuid6
 
 from stategraph.constants import MISSING
 from stategraph.core import checkpoint as checkpoints
 from stategraph.core import deltas
 from stategraph.core.channels import BaseChannel, DeltaChannel
 from stategraph.engine import config as configs
+from stategraph.engine import ids
 
 
 def empty_checkpoint() -> Checkpoint:
     """The checkpoint of a thread in which nothing has been written."""
-    return cast(Checkpoint, checkpoints.empty(str(uuid6(clock_seq=-2)), datetime.now(UTC).isoformat()))
+    return cast(Checkpoint, checkpoints.empty(ids.new_checkpoint_id(-2), datetime.now(UTC).isoformat()))
 
 
 def delta_channels_to_snapshot(
