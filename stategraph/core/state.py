@@ -364,7 +364,7 @@ class State:
 
         The short way, if the task wrote each channel once. It leaves versions, and who has seen them, for later.
         """
-        writes, program, steps = task.writes, self.program, self._open
+        writes, steps = task.writes, self._open
         if (
             not self._only_steps
             or (len(writes) > 1 and (writes[0][0] == writes[1][0] or (len(writes) > 2 and _repeats(writes))))

@@ -121,7 +121,7 @@ class AsyncDriver:
                 raise
         else:
             execution.wake = None
-            if execution.saves is not None or self._called:
+            if self._called or not execution.leaves_nothing:
                 await self._leave(None)
         finally:
             execution.let_go()
@@ -142,12 +142,13 @@ class AsyncDriver:
             if asked is not None and execution.saver is not None:
                 history = await execution.saver.aget_delta_channel_history(**asked)
             execution.load(found, lookup.how, superseded, history)
-        calls = execution.save_calls("aput_writes")
-        if calls is not None:
-            execution.saves = AsyncSaves(calls)
+        execution.new_saves = self._new_saves
         execution.on_call = self._call
         if execution.eager:
             execution.wake = self._wake
+
+    def _new_saves(self) -> AsyncSaves:
+        return AsyncSaves(self._execution.save_calls("aput_writes"))
 
     async def _advance(self) -> None:
         """End the step, and wait for its saves if they have to be done before the next."""
@@ -174,7 +175,7 @@ class AsyncDriver:
 
     async def _leave(self, error: BaseException | None) -> bool:
         """Stop what runs, store what waited for the end; returns whether the run paused rather than failed."""
-        waits = self._running or self._called or self._execution.saves is not None
+        waits = self._running or self._called or self._execution.saver is not None
         if not waits and not isinstance(error, GraphInterrupt):
             return await self._left(error)
         # In a task of its own, so that cancelling the run again does not cut it short.

@@ -106,9 +106,7 @@ class Driver:
             if asked is not None and execution.saver is not None:
                 history = execution.saver.get_delta_channel_history(**asked)
             execution.load(found, lookup.how, superseded, history)
-        calls = execution.save_calls("put_writes")
-        if calls is not None:
-            execution.saves = Saves(calls, background=execution.durability == "async")
+        execution.new_saves = self._new_saves
         execution.on_call = self._call
         if execution.eager:
             execution.wake = partial(self._inbox.put, None)
@@ -122,12 +120,16 @@ class Driver:
                 raise
         else:
             execution.wake = None
-            if execution.saves is not None or self._called or self._running:
+            if self._called or self._running or not execution.leaves_nothing:
                 self._leave(None)
         finally:
             execution.let_go()
         yield from execution.shown()
         leaving.raise_unless_finished(execution)
+
+    def _new_saves(self) -> Saves:
+        execution = self._execution
+        return Saves(execution.save_calls("put_writes"), background=execution.durability == "async")
 
     def _steps(self) -> Iterator[Any]:
         execution = self._execution

@@ -185,7 +185,9 @@ class Execution:
         self.callbacks: Any = None
         self.graph_callbacks: Any = None
         self.machine: Machine
+        # The saves, once there is one, and what makes them.
         self.saves: Any = None
+        self.new_saves: Callable[[], Any] = _not_running
         self._checkpoint_base: RunnableConfig = self.config
         # The namespace its checkpoint is taken over from, if that is not its own.
         self._ns_loaded: str | None = None
@@ -365,15 +367,21 @@ class Execution:
             deltas=histories.rules(self.program),
         )
 
-    def save_calls(self, put_writes: str) -> SaveCalls | None:
-        """How saves reach the saver; None without one.
+    def save_calls(self, put_writes: str) -> SaveCalls:
+        """How saves reach the saver of a run that has one.
 
         Args:
             put_writes: Name of the saver's method that records writes.
         """
-        if self.saver is None:
-            return None
+        assert self.saver is not None
         return SaveCalls(self.saver, self._checkpoint_base, getattr(self.saver, put_writes), self._node_of)
+
+    def _save(self, effect: SaveWrites | SaveCheckpoint) -> None:
+        saves = self.saves
+        if saves is None:
+            # Made when first needed: a nested run that would store at its end mostly never does.
+            saves = self.saves = self.new_saves()
+        saves.put(effect)
 
     def _node_of(self, task_id: str) -> str | None:
         task = self.machine.tasks.get(task_id)
@@ -573,7 +581,7 @@ class Execution:
         outbox.clear()
         for effect in effects:
             if isinstance(effect, (SaveWrites, SaveCheckpoint)):
-                self.saves.put(effect)
+                self._save(effect)
             elif self.projector is not None:
                 self.projector.project(effect)
 
@@ -604,7 +612,7 @@ class Execution:
         In a circle they would be garbage that only the collector finds, and memory that is used again at once is in
         the processor's cache: it makes a small subgraph faster by a tenth.
         """
-        self.on_call = _not_running
+        self.on_call = self.new_saves = _not_running
         self.projector = None
 
     def lifecycle(self, kind: Literal["resume", "interrupt"], interrupts: tuple[Any, ...] = ()) -> Any:
@@ -622,9 +630,14 @@ class Execution:
         return self.graph_callbacks.on_interrupt(GraphInterruptEvent(**place, interrupts=interrupts))
 
     @property
-    def closes_at_exit(self) -> bool:
-        """Whether a nested run has a history of its own to store when it ends."""
-        return all(NS_END not in part for part in self.ns.split(NS_SEP))
+    def keeps_history(self) -> bool:
+        """Whether the run's checkpoints are looked for when it has ended well, unlike those of a task's graph."""
+        return not self.nested or NS_END not in self.ns
+
+    @property
+    def leaves_nothing(self) -> bool:
+        """Whether nothing is left to store or to wait for, if the run has ended well."""
+        return self.saves is None and (self.saver is None or self.durability != "exit" or not self.keeps_history)
 
     def output(self) -> Any:
         """The run's result."""

@@ -31,7 +31,7 @@ def close(execution: Execution, error: BaseException | None) -> None:
     _report(execution)
     if execution.durability != "exit" or execution.saver is None:
         return
-    if not execution.nested or error is not None or execution.closes_at_exit:
+    if error is not None or execution.keeps_history:
         execution.machine.close()
         execution.flush()
 

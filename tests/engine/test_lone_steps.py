@@ -1,0 +1,209 @@
+"""Steps of one task take a short way. What is stored at the end is the same as by the long way, byte for byte."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import operator
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, TypedDict
+from uuid import UUID
+
+import pytest
+from langgraph.checkpoint.memory import InMemorySaver
+
+from stategraph import END, START, Command, Send, StateGraph, interrupt, task
+from stategraph.core.channels.ephemeral import EphemeralValue
+from stategraph.core.channels.last_value import LastValue
+from stategraph.core.machine import Machine
+from stategraph.engine import execution, ids
+from stategraph.errors import EmptyChannelError
+
+THREAD = {"configurable": {"thread_id": "t"}, "recursion_limit": 12}
+
+
+def added(old: list[str], new: list[str]) -> list[str]:
+    if "bad" in new:
+        raise ValueError("a reducer that refuses")
+    return old + new
+
+
+class Shy(LastValue[str]):
+    """Has no value while the last one is empty."""
+
+    def is_available(self) -> bool:
+        return bool(self.value)
+
+    def get(self) -> str:
+        if not self.value:
+            raise EmptyChannelError
+        return self.value
+
+
+class State(TypedDict, total=False):
+    log: Annotated[list[str], added]
+    total: Annotated[int, operator.add]
+    last: str
+    whim: Annotated[str, EphemeralValue]
+    shy: Annotated[str, Shy]
+
+
+class Counting(InMemorySaver):
+    """A saver whose versions have no random part."""
+
+    def get_next_version(self, current: Any, channel: None) -> int:
+        return 1 if current is None else current + 1
+
+    def contents(self) -> dict[str, Any]:
+        storage = {
+            (thread, ns, place): stored
+            for thread, spaces in self.storage.items()
+            for ns, stored_there in spaces.items()
+            for place, stored in stored_there.items()
+        }
+        return {"checkpoints": storage, "writes": dict(self.writes), "values": dict(self.blobs)}
+
+
+def note(name: str, **more: Any) -> Callable[[State], Any]:
+    def node(state: State) -> Any:
+        return {"log": [name], "total": 1, "last": name, **more}
+
+    return node
+
+
+def fail(state: State) -> Any:
+    raise RuntimeError("a node that fails")
+
+
+def ask(state: State) -> Any:
+    first = interrupt("first?")
+    return {"log": [f"{first} {interrupt('second?')}"]}
+
+
+@task
+def shout(word: str) -> str:
+    return word.upper()
+
+
+def call(state: State) -> Any:
+    return {"log": [shout("a").result(), shout("b").result()]}
+
+
+def chain(*nodes: Any, saver: Any = None) -> Any:
+    builder = StateGraph(State)
+    names = [f"n{number}" for number in range(len(nodes))]
+    for name, node in zip(names, nodes, strict=True):
+        builder.add_node(name, node)
+    for source, target in itertools.pairwise([START, *names]):
+        builder.add_edge(source, target)
+    return builder.compile(checkpointer=saver)
+
+
+def loop(saver: Any = None, *, rounds: int = 5) -> Any:
+    builder = StateGraph(State)
+    builder.add_node("a", note("a"))
+    builder.add_node("b", note("b"))
+    builder.add_node("silent", lambda state: None)
+    builder.add_edge(START, "a")
+    builder.add_edge("a", "b")
+    builder.add_conditional_edges("b", lambda state: "silent" if state["total"] < rounds else END)
+    builder.add_edge("silent", "a")
+    return builder.compile(checkpointer=saver)
+
+
+def turns(saver: Any) -> Any:
+    """Steps of one task and steps of several in turn."""
+    builder = StateGraph(State)
+    builder.add_node("one", lambda state: Command(update={"log": ["one"]}, goto=[Send("two", {"last": "x"})]))
+    builder.add_node("two", lambda state: Command(goto=["three", "four"], update={"last": state["last"]}))
+    builder.add_node("three", note("three"))
+    builder.add_node("four", lambda state: {"log": ["four"], "total": 1})
+    builder.add_node("five", note("five"))
+    builder.add_node("six", note("six"))
+    builder.add_edge(START, "one")
+    builder.add_edge(["three", "four"], "five")
+    builder.add_edge("five", "six")
+    return builder.compile(checkpointer=saver)
+
+
+def own_history(saver: Any) -> Any:
+    inner = chain(note("x"), note("y"))
+    inner.checkpointer = True
+    return chain(note("a"), inner, note("b"), saver=saver)
+
+
+GRAPHS: dict[str, Callable[[Any], Any]] = {
+    "a loop": loop,
+    "a loop without end": lambda saver: loop(saver, rounds=1_000),
+    "a chain": lambda saver: chain(*map(note, "abcd"), saver=saver),
+    "values that last one step": lambda saver: chain(note("a", whim="w"), note("b"), note("c"), note("d"), saver=saver),
+    "a value that goes": lambda saver: chain(
+        note("a", shy=""), note("b", shy="s"), note("c", shy=""), note("d"), saver=saver
+    ),
+    "steps of several tasks": turns,
+    "a node that fails": lambda saver: chain(note("a"), note("b"), fail, saver=saver),
+    "a write that is refused": lambda saver: chain(
+        note("a"), note("b"), lambda state: {"total": 5, "log": ["bad"], "last": "z"}, note("c"), saver=saver
+    ),
+    "a question": lambda saver: chain(note("a"), ask, note("b"), saver=saver),
+    "called functions": lambda saver: chain(note("a"), call, note("b"), fail, saver=saver),
+    "a graph inside": lambda saver: chain(note("a"), chain(note("x"), note("y")), note("b"), saver=saver),
+    "a graph inside that fails": lambda saver: chain(note("a"), chain(note("x"), fail), note("b"), saver=saver),
+    "a graph inside that asks": lambda saver: chain(note("a"), chain(note("x"), ask, note("y")), saver=saver),
+    "a graph inside with a history": own_history,
+}
+
+
+def run(driver: Any, graph: Any, inputs: Sequence[Any]) -> list[Any]:
+    shown = []
+    for given in inputs:
+        with contextlib.suppress(Exception):
+            shown.append(driver.stream(graph, given, THREAD, durability="exit", stream_mode=["updates", "values"]))
+    return shown
+
+
+INPUTS = [{"log": [], "total": 0}, Command(resume="yes"), Command(resume="no"), {"log": ["again"]}, None]
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_a_run_that_stores_at_its_end_stores_the_same_both_ways(
+    name: str, driver: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execution, "_now", lambda: "now")
+    outcomes, lone_steps = [], 0
+    short = Machine.next_lone
+
+    def counted(machine: Machine) -> Any:
+        nonlocal lone_steps
+        task = short(machine)
+        lone_steps += task is not None
+        return task
+
+    for next_lone in (counted, lambda machine: None):
+        numbers = itertools.count()
+        new_id = lambda step, numbers=numbers: f"{next(numbers):08x}-0000-6000-8000-000000000000"  # noqa: E731
+        monkeypatch.setattr(execution, "new_checkpoint_id", new_id)
+        monkeypatch.setattr(Machine, "next_lone", next_lone)
+        saver = Counting()
+        outcomes.append((run(driver, GRAPHS[name](saver), INPUTS), saver.contents()))
+    assert lone_steps > 3
+    assert outcomes[0] == outcomes[1]
+    assert outcomes[0][1]["checkpoints"]
+
+
+def test_versions_of_many_lone_steps_are_given_before_they_pile_up(
+    driver: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stategraph.core.state._OPEN_STEPS", 3)
+    saver = Counting()
+    graph = loop(saver, rounds=20)
+    driver.invoke(graph, {"log": [], "total": 0}, {**THREAD, "recursion_limit": 100}, durability="exit")
+    (stored,) = saver.list(THREAD)
+    assert stored.metadata["step"] == max(stored.checkpoint["channel_versions"].values()) - 2
+
+
+def test_ids_of_checkpoints_sort_by_their_age() -> None:
+    made = [ids.new_checkpoint_id(step) for step in range(-2, 1_000)]
+    assert made == sorted(set(made))
+    assert {(UUID(one).version, str(UUID(one))) for one in made} == {(6, one) for one in made}
+    assert [UUID(one).clock_seq for one in made] == [16_382, 16_383, *range(1_000)]
