@@ -75,20 +75,21 @@ def checked(kind: type[S], given: object) -> S:
     raise ConfigurationError(problems)
 
 
-def explain(error: ValidationError, kind: type[BaseModel], given: object) -> str:
+def explain(error: ValidationError, kind: type[BaseModel], given: object, *, values: bool = True) -> str:
     """What is wrong with settings, a line for each problem.
 
     Args:
         error: What pydantic found.
         kind: The settings that were wanted.
         given: What the host gave, from which the spelling is taken.
+        values: Whether to show values of fields that do not say that they are secret.
 
     Returns:
         The lines.
     """
     problems: dict[str, list[str]] = {}
     for each in error.errors(include_url=False):
-        found, expected = _sentence(_find(kind, given, each["loc"]), each)
+        found, expected = _sentence(_find(kind, given, each["loc"]), each, values)
         problems.setdefault(found, []).extend(expected)
     # A field that takes several types has a problem with each of them.
     return "\n".join(found + " or ".join(dict.fromkeys(expected)) for found, expected in problems.items())
@@ -157,7 +158,7 @@ def _is_snake(given: object) -> bool:
     return not (isinstance(given, Mapping) and any(key != key.lower() for key in given if isinstance(key, str)))
 
 
-def _sentence(spot: _Spot, problem: Mapping[str, Any]) -> tuple[str, list[str]]:
+def _sentence(spot: _Spot, problem: Mapping[str, Any], values: bool) -> tuple[str, list[str]]:
     """What was found, and what was expected."""
     where = f"{spot.path!r}" if spot.path else spot.owner.__name__
     match problem["type"]:
@@ -170,7 +171,7 @@ def _sentence(spot: _Spot, problem: Mapping[str, Any]) -> tuple[str, list[str]]:
         case "value_error":
             return f"{where}: {problem['ctx']['error']}" if spot.path else str(problem["ctx"]["error"]), []
         case kind:
-            return f"{where} is {_shown(spot)}, expected ", [_EXPECTED.get(kind) or _expected(problem["msg"])]
+            return f"{where} is {_shown(spot, values)}, expected ", [_EXPECTED.get(kind) or _expected(problem["msg"])]
 
 
 def _expected(message: str) -> str:
@@ -179,13 +180,13 @@ def _expected(message: str) -> str:
     return message.partition(", unable")[0]
 
 
-def _shown(spot: _Spot) -> str:
+def _shown(spot: _Spot, values: bool) -> str:
     value = spot.value
     if value is None:
         return "None"
     if isinstance(value, Sequence | Mapping) and not value:
         return "empty"
-    if isinstance(value, str | int | float) and spot.field is not None and spot.field.repr:
+    if values and isinstance(value, str | int | float) and spot.field is not None and spot.field.repr:
         return reprlib.repr(value)
     return f"a value of type {type(value).__name__}"
 

@@ -91,6 +91,8 @@ class FakeOpenAIServer:
         by_model: A script for each model name.
         strict: Refuse conversations that the real service refuses: tool
             messages without a call, calls without an answer.
+        reasoning_field: Where reasoning is in messages and deltas. OpenAI's API has none; compatible servers
+            use ``reasoning_content`` or ``reasoning``.
 
     Example:
         >>> import urllib.request
@@ -100,10 +102,16 @@ class FakeOpenAIServer:
     """
 
     def __init__(
-        self, replies: Entries = (), *, by_model: Mapping[str, Entries] | None = None, strict: bool = True
+        self,
+        replies: Entries = (),
+        *,
+        by_model: Mapping[str, Entries] | None = None,
+        strict: bool = True,
+        reasoning_field: str = "reasoning_content",
     ) -> None:
         self.requests: list[RecordedRequest] = []
         self.strict = strict
+        self.reasoning_field = reasoning_field
         self._default = scripts.Script.of(replies)
         self._scripts = {name: scripts.Script.of(entries) for name, entries in (by_model or {}).items()}
         self._lock = threading.Lock()
@@ -321,7 +329,13 @@ class _Connection(BaseHTTPRequestHandler):
                 self._json(500, wire.error_body(part.message, type="server_error"))
                 recorded.end("faulted")
                 return
-        self._json(200, wire.completion(answer, id=self._id(recorded, answer), model=recorded.body["model"]))
+        body = wire.completion(
+            answer,
+            id=self._id(recorded, answer),
+            model=recorded.body["model"],
+            reasoning_field=self.kit.reasoning_field,
+        )
+        self._json(200, body)
         recorded.end("completed")
 
     def _stream(self, recorded: RecordedRequest, answer: scripts.Reply) -> None:
@@ -343,7 +357,7 @@ class _Connection(BaseHTTPRequestHandler):
                     self._end_stream()
                     recorded.end("faulted")
                     return
-            added = wire.delta(part)
+            added = wire.delta(part, reasoning_field=self.kit.reasoning_field)
             if added is not None:
                 self._event(wire.chunk(message_id, model, added))
                 self._wait(answer.gap_s)

@@ -36,11 +36,11 @@ def usage_body(usage: scripts.Usage | None) -> dict[str, Any]:
     }
 
 
-def completion(answer: scripts.Reply, *, id: str, model: str) -> dict[str, Any]:
+def completion(answer: scripts.Reply, *, id: str, model: str, reasoning_field: str) -> dict[str, Any]:
     """A whole answer, as a request without ``stream`` gets it."""
     message: dict[str, Any] = {"role": "assistant", "content": answer.text()}
     if reasoning := answer.reasoning():
-        message["reasoning_content"] = reasoning
+        message[reasoning_field] = reasoning
     if calls := answer.calls():
         message["content"] = answer.text() or None
         message["tool_calls"] = [
@@ -67,13 +67,13 @@ def usage_chunk(id: str, model: str, usage: scripts.Usage | None) -> dict[str, A
     return {**chunk(id, model, {}), "choices": [], "usage": usage_body(usage)}
 
 
-def delta(part: scripts.Part) -> dict[str, Any] | None:
+def delta(part: scripts.Part, *, reasoning_field: str) -> dict[str, Any] | None:
     """What a part adds to the answer, or None for a part that adds nothing."""
     match part:
         case scripts.Text(text):
             return {"content": text}
         case scripts.Think(text):
-            return {"reasoning_content": text}
+            return {reasoning_field: text}
         case scripts.CallPart(index, arguments, name, call_id):
             function: dict[str, Any] = {"arguments": arguments}
             head: dict[str, Any] = {"index": index}
