@@ -206,18 +206,23 @@ def _once(execution: Host, task: Task, scope: TaskScope) -> Any:
 
 def _direct(body: Body, writers: Sequence[FastWriter], value: Any, scope: TaskScope) -> Any:
     var_child_runnable_config.set(scope.config)
-    if body.work is not None:
-        plan = body.plan
-        if plan is None:
-            value = body.work.invoke(value, scope.config)
-        elif plan.func is None:
-            raise no_sync_function(plan.name)
-        else:
-            result = plan.func(value) if body.plain else _call(plan, plan.func, value, scope)
-            value = result if type(result) in _PLAIN_RESULTS else _resolve(plan, result, value, scope)
+    if body.call is not None:
+        result = body.call(value)
+        value = result if type(result) in _PLAIN_RESULTS else _resolve(body, result, value, scope)
+    elif body.work is not None:
+        value = _work(body, body.work, value, scope)
     for writer in writers:
         writer.write_into(value, scope)
     return value
+
+
+def _work(body: Body, work: Runnable[Any, Any], value: Any, scope: TaskScope) -> Any:
+    plan = body.plan
+    if plan is None:
+        return work.invoke(value, scope.config)
+    if plan.func is None:
+        raise no_sync_function(plan.name)
+    return _resolve(body, _call(plan, plan.func, value, scope), value, scope)
 
 
 def _call(plan: CallPlan, func: Any, value: Any, scope: TaskScope) -> Any:
@@ -227,11 +232,15 @@ def _call(plan: CallPlan, func: Any, value: Any, scope: TaskScope) -> Any:
     return func(value, **plan.arguments(scope.config))
 
 
-def _resolve(plan: CallPlan, result: Any, value: Any, scope: TaskScope) -> Any:
+def _resolve(body: Body, result: Any, value: Any, scope: TaskScope) -> Any:
     """A function may return a Runnable to be run in its place."""
-    if not plan.recurse or not isinstance(result, Runnable):
-        return result
-    return result.invoke(value, scope.config)
+    if _may_go_on(body, result) and isinstance(result, Runnable):
+        return result.invoke(value, scope.config)
+    return result
+
+
+def _may_go_on(body: Body, result: Any) -> bool:
+    return type(result) not in _PLAIN_RESULTS and body.plan is not None and body.plan.recurse
 
 
 # -- async --------------------------------------------------------------------
@@ -302,24 +311,11 @@ async def _aonce(execution: Host, task: Task, scope: TaskScope) -> Any:
 
 async def _adirect(body: Body, writers: Sequence[FastWriter], value: Any, scope: TaskScope) -> Any:
     var_child_runnable_config.set(scope.config)
-    if body.work is not None:
-        plan = body.plan
-        if plan is None:
-            value = await body.work.ainvoke(value, scope.config)
-        elif plan.afunc is not None:
-            if body.plain:
-                result = await plan.afunc(value)
-            else:
-                result = await _call(plan, plan.afunc, value, scope)
-            if type(result) in _PLAIN_RESULTS:
-                value = result
-            else:
-                value = await _aresolve(plan, result, value, scope)
-        else:
-            call = partial(_call, plan, plan.func, value, scope)
-            loop = asyncio.get_running_loop()
-            result = await loop.run_in_executor(threads.pool(), copy_context().run, call)
-            value = await _aresolve(plan, result, value, scope)
+    if body.acall is not None:
+        result = await body.acall(value)
+        value = result if type(result) in _PLAIN_RESULTS else await _aresolve(body, result, value, scope)
+    elif body.work is not None:
+        value = await _awork(body, body.work, value, scope)
     if body.awaits:
         if scope.progress is not None:
             scope.progress()
@@ -334,7 +330,19 @@ async def _adirect(body: Body, writers: Sequence[FastWriter], value: Any, scope:
     return value
 
 
-async def _aresolve(plan: CallPlan, result: Any, value: Any, scope: TaskScope) -> Any:
-    if not plan.recurse or not isinstance(result, Runnable):
-        return result
-    return await result.ainvoke(value, scope.config)
+async def _awork(body: Body, work: Runnable[Any, Any], value: Any, scope: TaskScope) -> Any:
+    plan = body.plan
+    if plan is None:
+        return await work.ainvoke(value, scope.config)
+    if plan.afunc is not None:
+        result = await _call(plan, plan.afunc, value, scope)
+    else:
+        call = partial(_call, plan, plan.func, value, scope)
+        result = await asyncio.get_running_loop().run_in_executor(threads.pool(), copy_context().run, call)
+    return await _aresolve(body, result, value, scope)
+
+
+async def _aresolve(body: Body, result: Any, value: Any, scope: TaskScope) -> Any:
+    if _may_go_on(body, result) and isinstance(result, Runnable):
+        return await result.ainvoke(value, scope.config)
+    return result

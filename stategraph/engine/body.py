@@ -9,7 +9,7 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -36,7 +36,8 @@ class Body:
         plan: How to call the work directly; None if it has to be invoked.
         writers: The writers for direct use; None if one is a foreign Runnable.
         command_writers: What turns a ``Command`` for this graph into writes.
-        plain: Whether calling the function with the input is the whole work.
+        call: A function that is the whole work when called with the input; None if it takes more, or an `await`.
+        acall: The same, a coroutine function.
         awaits: Whether a writer has to be awaited.
         retry_policy: When to try again; empty for the graph's own policy.
         cache_policy: How to reuse results; None for the graph's own policy.
@@ -51,7 +52,8 @@ class Body:
     plan: CallPlan | None
     writers: tuple[FastWriter, ...] | None
     command_writers: Sequence[Runnable[Any, Any]]
-    plain: bool = False
+    call: Callable[[Any], Any] | None = None
+    acall: Callable[[Any], Awaitable[Any]] | None = None
     awaits: bool = False
     retry_policy: Sequence[RetryPolicy] = ()
     cache_policy: CachePolicy[Any] | None = None
@@ -85,7 +87,8 @@ def of_node(name: str, node: PregelNode) -> Body | None:
         plan=plan,
         writers=writers,
         command_writers=node.flat_writers,
-        plain=plan is not None and plan.is_plain,
+        call=plan.func if plan is not None and plan.is_plain else None,
+        acall=plan.afunc if plan is not None and plan.is_plain else None,
         awaits=any(w.needs_await for w in writers or ()),
         retry_policy=tuple(node.retry_policy or ()),
         cache_policy=node.cache_policy,

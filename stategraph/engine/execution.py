@@ -191,8 +191,9 @@ class Execution:
         self._checkpoint_base: RunnableConfig = self.config
         # The namespace its checkpoint is taken over from, if that is not its own.
         self._ns_loaded: str | None = None
-        self._step_conf: dict[str, Any] | None = None
-        self._step_conf_for: tuple[str, bool | None] = ("", None)
+        self._step_conf: dict[str, Any] = {}
+        # What it was made for: the step's checkpoint, and what is said about resuming.
+        self._step_conf_for: tuple[Any, bool | None] = (None, None)
         self._base: dict[str, Any] = {}
         self._metadata: dict[str, Any] = {}
         self.on_call: Callable[..., Any] = _not_running
@@ -463,14 +464,14 @@ class Execution:
 
     def _conf_of_step(self) -> dict[str, Any]:
         """Make what is the same for all tasks of the step."""
-        checkpoint_id, resuming = self.machine.checkpoint["id"], self.machine.child_resuming
+        checkpoint, resuming = self.machine.checkpoint, self.machine.child_resuming
         conf = {**self._conf, **_OF_EACH_ATTEMPT}
-        conf[CONFIG_KEY_CHECKPOINT_MAP] = {**self._map, self.ns: checkpoint_id}
+        conf[CONFIG_KEY_CHECKPOINT_MAP] = {**self._map, self.ns: checkpoint["id"]}
         if resuming is None:
             conf.pop(CONFIG_KEY_RESUMING, None)
         else:
             conf[CONFIG_KEY_RESUMING] = resuming
-        self._step_conf, self._step_conf_for = conf, (checkpoint_id, resuming)
+        self._step_conf, self._step_conf_for = conf, (checkpoint, resuming)
         return conf
 
     def configure(self, task: Task) -> RunnableConfig:
@@ -483,7 +484,7 @@ class Execution:
     def _configured(self, task: Task) -> dict[str, Any]:
         body = task.body
         config = self._base.copy()
-        metadata = self._metadata.copy()
+        metadata = config["metadata"] = self._metadata.copy()
         metadata["langgraph_step"] = task.step
         metadata["langgraph_node"] = task.name
         metadata["langgraph_triggers"] = task.triggers
@@ -491,18 +492,12 @@ class Execution:
         metadata["langgraph_checkpoint_ns"] = task.ns
         if body.metadata:
             metadata.update(body.metadata)
-        config["metadata"] = metadata
         if body.tags:
             config["tags"] = [*self._tags, *(t for t in body.tags if t not in self._tags)]
-        step_conf = self._step_conf
         machine = self.machine
-        if (
-            step_conf is None
-            or machine.checkpoint["id"] is not self._step_conf_for[0]
-            or machine.child_resuming is not self._step_conf_for[1]
-        ):
-            step_conf = self._conf_of_step()
-        conf = step_conf.copy()
+        checkpoint, resuming = self._step_conf_for
+        made = machine.checkpoint is checkpoint and machine.child_resuming is resuming
+        conf = config[CONF] = (self._step_conf if made else self._conf_of_step()).copy()
         conf[CONFIG_KEY_TASK_ID] = task.id
         conf[CONFIG_KEY_CHECKPOINT_NS] = task.ns
         conf[CONFIG_KEY_SCRATCHPAD] = task
@@ -513,7 +508,6 @@ class Execution:
             }
         if task.error is not None:
             conf[CONFIG_KEY_NODE_ERROR] = task.error
-        config[CONF] = conf
         if self.traced:
             self._trace(task, config)
         return config

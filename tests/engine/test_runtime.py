@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import threading
+from collections.abc import Callable
 from dataclasses import FrozenInstanceError, dataclass, fields
 from typing import Any
 
@@ -110,9 +111,21 @@ def test_the_running_node_finds_its_runtime() -> None:
 def test_a_task_gets_the_runtime_of_its_run_with_its_own_fields() -> None:
     run, writer = full_runtime(), [].append
     made = attempt_runtime(run, TASK, "c", ("thread", None, 1.5), writer, "saved")
-    assert type(made) is Runtime
+    assert isinstance(made, Runtime)
     info = ExecutionInfo("c", "n:t", "t", "thread", None, 2, 1.5)
     assert values(made) == values(run.override(execution_info=info, stream_writer=writer, previous="saved"))
+    assert type(made) is Runtime
+
+
+@pytest.mark.parametrize("look", [repr, hash, copy.copy, copy.deepcopy, lambda r: r.merge(r), lambda r: r == r])
+def test_any_first_look_at_a_tasks_runtime_finds_it_filled_in(look: Callable[[Any], Any]) -> None:
+    def made() -> Runtime[Any]:
+        return attempt_runtime(Runtime(), TASK, "c", ("thread", None, 1.5), print, None)
+
+    unseen, seen = made(), made()
+    assert seen.execution_info is not None
+    assert look(unseen) == look(seen)
+    assert type(unseen) is Runtime
 
 
 def test_what_is_made_for_a_task_is_as_immutable_and_copyable_as_any() -> None:
