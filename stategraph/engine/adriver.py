@@ -96,8 +96,13 @@ class AsyncDriver:
                         yield shown
                 end = None
                 if in_place and len(tasks) == 1:
-                    end, tasks, ended = await self._alone(tasks[0], lone is not None)
-                    if ended:
+                    rest = attempt.begin(execution, tasks[0])
+                    if rest is not None or lone is None or self._called:
+                        end, tasks, ended = await self._alone(tasks[0], rest, lone is not None)
+                        if ended:
+                            continue
+                    else:
+                        execution.end_lone(lone)
                         continue
                 if tasks or self._called:
                     end = end or StepEnd()
@@ -232,11 +237,23 @@ class AsyncDriver:
             tasks = machine.unfinished()
         return tasks
 
-    async def _alone(self, task: Task, lone: bool) -> tuple[StepEnd | None, list[Task], bool]:
-        """As the sync driver's ``_alone``."""
+    async def _alone(
+        self, task: Task, rest: Awaitable[Any] | None, lone: bool
+    ) -> tuple[StepEnd | None, list[Task], bool]:
+        """Let a step's only task end in place.
+
+        Args:
+            task: The task.
+            rest: What is left of it, or None.
+            lone: Whether the machine planned it as such, so that it ends its step.
+
+        Returns:
+            What it raised, if anything; the task that handles its failure; and whether the step has ended with it.
+        """
         execution = self._execution
         try:
-            await attempt.arun(execution, task)
+            if rest is not None:
+                await rest
         except asyncio.CancelledError as cancelled:
             stepping.settle(execution, task, cancelled)
             raise

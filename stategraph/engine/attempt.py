@@ -18,11 +18,11 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Coroutine, Sequence
 from contextvars import copy_context
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
@@ -246,17 +246,65 @@ def _may_go_on(body: Body, result: Any) -> bool:
 # -- async --------------------------------------------------------------------
 
 
-async def arun(execution: Host, task: Task) -> Any:
-    """As :func:`run`, for async runs; time limits apply."""
+class _Begun(NamedTuple):
+    """A first attempt that was begun without a coroutine around it.
+
+    Attributes:
+        scope: Its scope.
+        started_at: When it started, in seconds since the epoch.
+        rest: Goes on where it waits, or raises what it failed with.
+    """
+
+    scope: TaskScope
+    started_at: float
+    rest: Awaitable[Any]
+
+
+def begin(execution: Host, task: Task) -> Coroutine[Any, Any, Any] | None:
+    """Run a task of an async run until it waits for something.
+
+    Most tasks of graphs that only compute never do, and a coroutine that could wait, or try again, would take longer
+    than they.
+
+    Returns:
+        What to await for the rest of it, which is :func:`arun`; None if it has ended well.
+    """
+    body: Body = task.body
+    if execution.traced or body.writers is None or body.timeout is not None or task.timeout is not None:
+        return arun(execution, task)
     started_at = time.time()
+    scope = execution.scope(task, started_at)
+    work = _adirect(body, body.writers, task.input, scope)
+    context = copy_context()
+    rest: Awaitable[Any]
+    try:
+        rest = await_in_context(context, work, context.run(work.send, None))
+    except StopIteration:
+        scope.config = _ENDED
+        return None
+    except BaseException as error:
+        rest = _failed(error)
+    return arun(execution, task, _Begun(scope, started_at, rest))
+
+
+async def _failed(error: BaseException) -> Any:
+    raise error
+
+
+async def arun(execution: Host, task: Task, begun: _Begun | None = None) -> Any:
+    """As :func:`run`, for async runs; time limits apply."""
+    started_at = time.time() if begun is None else begun.started_at
     body: Body = task.body
     limit = body.timeout if task.timeout is None else task.timeout
     # Nobody listens, nothing limits the time and all writers are our own.
     direct = body.writers if limit is None and not execution.traced else None
     while True:
-        scope = execution.scope(task, started_at)
+        scope = execution.scope(task, started_at) if begun is None else begun.scope
         try:
             try:
+                if begun is not None:
+                    rest, begun = begun.rest, None
+                    return await rest
                 if direct is not None:
                     work = _adirect(body, direct, task.input, scope)
                     context = copy_context()

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
 from contextvars import copy_context
 from functools import partial
@@ -138,21 +138,17 @@ class Driver:
         in_place = not execution.eager and execution.engine.step_timeout is None
         express = in_place and execution.cache is None and execution.node_finished is None
         while True:
-            drain = control is not None and control.drain_requested
-            lone = machine.next_lone() if express and not drain else None
-            if lone is not None:
-                tasks = [lone]
-            elif machine.plan(drain=drain):
-                tasks = self._planned()
+            begun = (yield from self._express()) if express else None
+            if begun is not None:
+                end, tasks = begun
             else:
-                break
-            if chunks:
-                yield from execution.shown()
-            end = None
-            if in_place and len(tasks) == 1:
-                end, tasks, ended = self._alone(tasks[0], lone is not None)
-                if ended:
-                    continue
+                if not machine.plan(drain=control is not None and control.drain_requested):
+                    break
+                tasks, end = self._planned(), None
+                if chunks:
+                    yield from execution.shown()
+                if in_place and len(tasks) == 1:
+                    end, tasks = self._alone(tasks[0])
             if tasks or self._called:
                 end = end or StepEnd()
                 yield from self._together(tasks, end)
@@ -222,38 +218,57 @@ class Driver:
             tasks = machine.unfinished()
         return tasks
 
-    def _alone(self, task: Task, lone: bool) -> tuple[StepEnd | None, list[Task], bool]:
-        """Run a step's only task in place.
-
-        Args:
-            task: The task.
-            lone: Whether the machine planned it as such, so that it ends its step.
+    def _express(self) -> Generator[Any, None, tuple[StepEnd | None, list[Task]] | None]:
+        """Run steps of one task for as long as there is nothing to do between them but to apply and to plan.
 
         Returns:
-            What it raised, if anything; the task that handles its failure; and
-            whether the step has ended with it.
+            What `_alone` says, of a step that did not end with its task; None if there is none.
+        """
+        execution = self._execution
+        machine, control, chunks = execution.machine, execution.control, execution.chunks
+        while control is None or not control.drain_requested:
+            task = machine.next_lone()
+            if task is None:
+                break
+            if chunks:
+                yield from execution.shown()
+            try:
+                attempt.run(execution, task)
+            except Exception as error:
+                return self._failed(task, error)
+            if self._called:
+                # Their threads may be telling the machine something too.
+                stepping.settle(execution, task, None)
+                return None, []
+            execution.end_lone(task)
+        return None
+
+    def _alone(self, task: Task) -> tuple[StepEnd | None, list[Task]]:
+        """Run a step's only task in place.
+
+        Returns:
+            What it raised, if anything; and the task that handles its failure.
         """
         execution = self._execution
         try:
             attempt.run(execution, task)
         except Exception as error:
-            end = StepEnd()
-            handler = stepping.settle(execution, task, error)
-            if handler is None and not stepping.handled(task, error):
-                end.add(error)
-            self._before_handler(handler)
-            return end, [] if handler is None else [handler], False
+            return self._failed(task, error)
         if self._called:
-            # Their threads may be telling the machine something too.
             stepping.settle(execution, task, None)
-        elif lone:
-            execution.end_lone(task)
-            return None, [], True
         else:
             stepping.finished(execution, task)
         if task.cache_key is not None:
             self._to_cache(task)
-        return None, [], False
+        return None, []
+
+    def _failed(self, task: Task, error: Exception) -> tuple[StepEnd, list[Task]]:
+        end = StepEnd()
+        handler = stepping.settle(self._execution, task, error)
+        if handler is None and not stepping.handled(task, error):
+            end.add(error)
+        self._before_handler(handler)
+        return end, [] if handler is None else [handler]
 
     def _together(self, tasks: list[Task], end: StepEnd) -> Iterator[Any]:
         """Run tasks in worker threads until all have ended or one has failed."""
