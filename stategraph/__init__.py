@@ -10,6 +10,9 @@ __version__ = "0.1.0"
 
 TYPE_CHECKING = False  # importing typing would be most of this module's cost; type checkers know the bare name
 if TYPE_CHECKING:
+    from stategraph.agent.inputs import AgentInputs as AgentInputs
+    from stategraph.agent.inputs import GraphEdge as GraphEdge
+    from stategraph.agent.inputs import Providers as Providers
     from stategraph.constants import END as END
     from stategraph.constants import START as START
     from stategraph.constants import TAG_HIDDEN as TAG_HIDDEN
@@ -35,11 +38,14 @@ if TYPE_CHECKING:
     from stategraph.engine.runtime import RunControl as RunControl
     from stategraph.engine.runtime import Runtime as Runtime
     from stategraph.engine.runtime import get_runtime as get_runtime
+    from stategraph.errors import AbortError as AbortError
+    from stategraph.errors import ConfigurationError as ConfigurationError
     from stategraph.errors import EmptyInputError as EmptyInputError
     from stategraph.errors import GraphBubbleUp as GraphBubbleUp
     from stategraph.errors import GraphDrained as GraphDrained
     from stategraph.errors import GraphInterrupt as GraphInterrupt
     from stategraph.errors import GraphRecursionError as GraphRecursionError
+    from stategraph.errors import HandlerError as HandlerError
     from stategraph.errors import InvalidUpdateError as InvalidUpdateError
     from stategraph.errors import NodeError as NodeError
     from stategraph.errors import NodeTimeoutError as NodeTimeoutError
@@ -52,6 +58,24 @@ if TYPE_CHECKING:
     from stategraph.graph.message import messages_delta_reducer as messages_delta_reducer
     from stategraph.graph.message import push_message as push_message
     from stategraph.graph.state import StateGraph as StateGraph
+    from stategraph.run.abort import AbortController as AbortController
+    from stategraph.run.abort import AbortSignal as AbortSignal
+    from stategraph.run.config import RunConfig as RunConfig
+    from stategraph.run.content import ContentAggregator as ContentAggregator
+    from stategraph.run.content import create_content_aggregator as create_content_aggregator
+    from stategraph.run.events import ContentTypes as ContentTypes
+    from stategraph.run.events import GraphEvents as GraphEvents
+    from stategraph.run.events import StepTypes as StepTypes
+    from stategraph.run.graph import ExecutionGraph as ExecutionGraph
+    from stategraph.run.handlers import ChatModelStreamHandler as ChatModelStreamHandler
+    from stategraph.run.handlers import ModelEndHandler as ModelEndHandler
+    from stategraph.run.handlers import ToolEndHandler as ToolEndHandler
+    from stategraph.run.handlers import create_handlers as create_handlers
+    from stategraph.run.log import RunEvent as RunEvent
+    from stategraph.run.messages import format_agent_messages as format_agent_messages
+    from stategraph.run.registry import EventHandlerRegistry as EventHandlerRegistry
+    from stategraph.run.registry import compose_event_handlers as compose_event_handlers
+    from stategraph.run.run import Run as Run
     from stategraph.types import CachePolicy as CachePolicy
     from stategraph.types import Command as Command
     from stategraph.types import Durability as Durability
@@ -65,6 +89,11 @@ if TYPE_CHECKING:
     from stategraph.types import TimeoutPolicy as TimeoutPolicy
 
 _PUBLIC = {
+    "agent.inputs": (
+        "AgentInputs",
+        "GraphEdge",
+        "Providers",
+    ),
     "constants": ("END", "START", "TAG_HIDDEN", "TAG_NOSTREAM"),
     "core.channels.delta": ("DeltaChannel",),
     "engine.asking": ("interrupt",),
@@ -83,11 +112,14 @@ _PUBLIC = {
     "engine.managed": ("IsLastStep", "RemainingSteps"),
     "engine.runtime": ("RunControl", "Runtime", "get_runtime"),
     "errors": (
+        "AbortError",
+        "ConfigurationError",
         "EmptyInputError",
         "GraphBubbleUp",
         "GraphDrained",
         "GraphInterrupt",
         "GraphRecursionError",
+        "HandlerError",
         "InvalidUpdateError",
         "NodeError",
         "NodeTimeoutError",
@@ -97,6 +129,34 @@ _PUBLIC = {
     "graph.func": ("entrypoint", "task"),
     "graph.message": ("MessagesState", "add_messages", "messages_delta_reducer", "push_message"),
     "graph.state": ("StateGraph",),
+    "run.abort": (
+        "AbortController",
+        "AbortSignal",
+    ),
+    "run.config": ("RunConfig",),
+    "run.content": (
+        "ContentAggregator",
+        "create_content_aggregator",
+    ),
+    "run.events": (
+        "ContentTypes",
+        "GraphEvents",
+        "StepTypes",
+    ),
+    "run.graph": ("ExecutionGraph",),
+    "run.handlers": (
+        "ChatModelStreamHandler",
+        "ModelEndHandler",
+        "ToolEndHandler",
+        "create_handlers",
+    ),
+    "run.log": ("RunEvent",),
+    "run.messages": ("format_agent_messages",),
+    "run.registry": (
+        "EventHandlerRegistry",
+        "compose_event_handlers",
+    ),
+    "run.run": ("Run",),
     "types": (
         "CachePolicy",
         "Command",

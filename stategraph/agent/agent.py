@@ -34,6 +34,7 @@ class Agent:
 
     Attributes:
         id: Its name among agents.
+        name: What readers call it.
         routes: The models to try, in order.
         system: Instructions, sent before the history; None for none.
         tools: Tools of this process by name.
@@ -46,6 +47,7 @@ class Agent:
     """
 
     id: str
+    name: str
     routes: tuple[Route, ...]
     system: SystemMessage | None = None
     tools: Mapping[str, BaseTool] = field(default_factory=dict)
@@ -68,4 +70,4 @@ class Agent:
 
     def place(self, node: str, config: RunnableConfig) -> Place:
         """Where a running node is."""
-        return Place(self.id, node, config.get("metadata") or {}, self.group_id)
+        return Place(self.id, self.name, node, config.get("metadata") or {}, self.group_id)

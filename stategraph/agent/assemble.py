@@ -52,6 +52,7 @@ def make_agent(inputs: AgentInputs) -> Agent:
     system = "\n\n".join(text for text in (inputs.instructions, inputs.additional_instructions) if text)
     return Agent(
         id=inputs.agent_id,
+        name=inputs.label,
         routes=(_route(inputs, shown),),
         system=SystemMessage(content=system) if system else None,
         tools=here | inputs.tool_map,

@@ -25,12 +25,14 @@ class Place:
 
     Attributes:
         agent_id: The agent.
+        agent_name: What readers call it.
         node: The node's name in the agent's graph.
         metadata: Of the running task: thread, step, namespace, and what the caller gave.
         group_id: What agents that run side by side have in common; None for an agent on its own.
     """
 
     agent_id: str
+    agent_name: str
     node: str
     metadata: Mapping[str, Any]
     group_id: int | None = None

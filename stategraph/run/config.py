@@ -76,6 +76,7 @@ class RunConfig(Settings):
         hooks: Decide about prompts and tool calls, see `stategraph.run.hooks`.
         human_in_the_loop: Whether tools may wait for a person.
         skip_cleanup: Keep steps after the end.
+        event_log_size: How many events are kept for readers that attach; 0: none, and nobody can.
     """
 
     run_id: str = Field(min_length=1)
@@ -88,6 +89,7 @@ class RunConfig(Settings):
     hooks: Any = None
     human_in_the_loop: HumanInTheLoop = HumanInTheLoop()
     skip_cleanup: bool = False
+    event_log_size: int = Field(default=4096, ge=0)
 
     @classmethod
     def of(cls, given: Self | Mapping[str, Any]) -> Self:

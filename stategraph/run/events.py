@@ -30,6 +30,8 @@ class GraphEvents(StrEnum):
     ON_CONTEXT_USAGE = "on_context_usage"
     ON_AGENT_UPDATE = "on_agent_update"
     ON_CUSTOM_EVENT = "on_custom_event"
+    ON_GAP = "on_gap"
+    ON_RUN_END = "on_run_end"
     CHAT_MODEL_START = "on_chat_model_start"
     CHAT_MODEL_STREAM = "on_chat_model_stream"
     CHAT_MODEL_END = "on_chat_model_end"

@@ -8,6 +8,7 @@ from typing import Any
 
 from langchain_core.messages import AnyMessage
 
+from stategraph.agent.agent import Agent
 from stategraph.graph.compiled import CompiledStateGraph
 from stategraph.run.events import RunStep
 from stategraph.run.ids import new_id
@@ -22,7 +23,7 @@ class ExecutionGraph:
     Attributes:
         compiled: The graph, which can be drawn, inspected and time-travelled.
         handler_registry: Who handles the run's events.
-        agent_ids: The agents.
+        agents: The agents, the first of which is the root.
     """
 
     def __init__(
@@ -30,13 +31,13 @@ class ExecutionGraph:
         run_id: str,
         compiled: CompiledStateGraph[Any, Any, Any, Any],
         handler_registry: EventHandlerRegistry,
-        agent_ids: Sequence[str],
+        agents: Sequence[Agent],
         *,
         several_agents: bool = False,
     ) -> None:
         self.compiled = compiled
         self.handler_registry = handler_registry
-        self.agent_ids = tuple(agent_ids)
+        self.agents = tuple(agents)
         self.tracker = StepTracker(
             run_id, new_id=new_id, now_ms=lambda: time.time_ns() // 1_000_000, several_agents=several_agents
         )

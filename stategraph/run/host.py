@@ -152,7 +152,7 @@ class RunToolHost:
                 "codeExecutionOnlyToolNames": [],
             },
             "configurable": configurable,
-            "metadata": dict(batch.at.metadata),
+            "metadata": self._listener.metadata(batch.at),
         }
         if "user_id" in configurable:
             payload["userId"] = configurable["user_id"]

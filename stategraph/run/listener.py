@@ -22,8 +22,9 @@ from stategraph.agent.truncation import compact_json
 from stategraph.errors import HandlerError
 from stategraph.run import registry
 from stategraph.run.events import GraphEvents
-from stategraph.run.registry import EventHandlerRegistry
-from stategraph.run.steps import Status, StepTracker
+from stategraph.run.graph import ExecutionGraph
+from stategraph.run.log import RunLog
+from stategraph.run.steps import Status
 
 CallbackName: TypeAlias = Literal["handle_tool_start", "handle_tool_end", "handle_tool_error"]
 
@@ -64,25 +65,16 @@ class RunListener:
 
     Args:
         run_id: The run.
-        tracker: Makes steps of facts.
-        handlers: Whom to tell.
-        graph: What handlers are given as the run's graph.
-        record: Called with every event before its handler, whether it has one or not; None: nobody keeps them.
+        graph: Its graph, which knows its steps and handlers, and which handlers are given.
+        log: Keeps every event, whether it has a handler or not; None: nobody keeps them.
     """
 
-    def __init__(
-        self,
-        run_id: str,
-        tracker: StepTracker,
-        handlers: EventHandlerRegistry,
-        graph: Any,
-        record: Callable[[str, Any, Mapping[str, Any] | None], None] | None = None,
-    ) -> None:
+    def __init__(self, run_id: str, graph: ExecutionGraph, log: RunLog | None = None) -> None:
         self._run_id = run_id
-        self._tracker = tracker
-        self._handlers = handlers
         self._graph = graph
-        self._record = record
+        self._tracker = graph.tracker
+        self._handlers = graph.handler_registry
+        self._log = log
         self._cost: dict[str, HandlerStatistics] = {}
         self._count = 0
         self._last_input_id: str | None = None
@@ -242,13 +234,14 @@ class RunListener:
             HandlerError: The handler failed.
         """
         handler = self._handlers.get_handler(event)
-        if handler is None and self._record is None:
+        if handler is None and self._log is None:
             return False
-        metadata = None if at is None else {**at.metadata, "agentId": at.agent_id, "run_id": self._run_id}
+        metadata = None if at is None else self.metadata(at)
         if metadata is not None and call is not None:
             metadata |= {"ls_provider": call.provider, "ls_model_name": call.model}
-        if self._record is not None:
-            self._record(event, data, metadata)
+        if self._log is not None:
+            self._log.put(event, data, metadata)
+            await self._log.room()
         began = time.perf_counter()
         try:
             handled = await self._handlers.handle(event, data, metadata, self._graph)
@@ -259,6 +252,19 @@ class RunListener:
         if handled:
             self._count_cost(event, time.perf_counter() - began)
         return handled
+
+    def metadata(self, at: ports.Place) -> dict[str, Any]:
+        """What handlers are told about where something arose."""
+        root = self._graph.agents[0]
+        return {
+            **at.metadata,
+            "run_id": self._run_id,
+            "agentId": at.agent_id,
+            "activeAgentId": at.agent_id,
+            "activeAgentName": at.agent_name,
+            "rootAgentId": root.id,
+            "rootAgentName": root.name,
+        }
 
     def _count_cost(self, event: str, took_s: float) -> None:
         before = self._cost.get(event) or HandlerStatistics(event, 0, 0.0, 0.0)

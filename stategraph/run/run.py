@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self, TypedDict, cast
@@ -21,7 +22,6 @@ from langchain_core.messages import AnyMessage, convert_to_messages
 from langchain_core.runnables import RunnableConfig
 
 from stategraph.agent import assemble
-from stategraph.agent.agent import Agent
 from stategraph.agent.ports import AgentContext
 from stategraph.engine.memory import in_memory_saver
 from stategraph.errors import AbortError, ConfigurationError, UnknownInterruptError
@@ -31,6 +31,7 @@ from stategraph.run.config import RunConfig
 from stategraph.run.graph import ExecutionGraph
 from stategraph.run.host import RunToolHost
 from stategraph.run.listener import ClientCallbacks, HandlerStatistics, RunListener
+from stategraph.run.log import RunEvent, RunLog
 from stategraph.run.registry import EventHandlerRegistry
 from stategraph.run.steps import Status
 from stategraph.types import Command, Interrupt
@@ -83,13 +84,14 @@ class Run:
         return_content: Whether `process_stream` returns content parts.
     """
 
-    def __init__(self, config: RunConfig, graph: ExecutionGraph, agents: Sequence[Agent]) -> None:
+    def __init__(self, config: RunConfig, graph: ExecutionGraph) -> None:
         self.id = config.run_id
         self.graph = graph
         self.return_content = config.return_content
         self._config = config
-        self._listener = RunListener(self.id, graph.tracker, graph.handler_registry, graph)
-        tools = {agent.id: agent.host_tool_names for agent in agents}
+        self._log = RunLog(config.event_log_size) if config.event_log_size else None
+        self._listener = RunListener(self.id, graph, self._log)
+        tools = {agent.id: agent.host_tool_names for agent in graph.agents}
         self._listener.remember = self._saves
         self._host = RunToolHost(self._listener, graph.tracker, tools)
         self._interrupts: list[RunInterrupt] = []
@@ -123,8 +125,7 @@ class Run:
         )
         handlers = EventHandlerRegistry(config.custom_handlers)
         several = config.graph_config.type == "multi-agent"
-        ids = [agent.id for agent in agents]
-        return cls(config, ExecutionGraph(config.run_id, compiled, handlers, ids, several_agents=several), agents)
+        return cls(config, ExecutionGraph(config.run_id, compiled, handlers, agents, several_agents=several))
 
     @property
     def handler_registry(self) -> EventHandlerRegistry:
@@ -193,6 +194,66 @@ class Run:
         answers = value if by_id else {ids[0]: value}
         return await self.process_stream(Command(resume=answers), config, options)
 
+    async def stream(
+        self,
+        inputs: Mapping[str, Any] | Command[Any],
+        config: Mapping[str, Any] | None = None,
+        options: ProcessOptions | None = None,
+    ) -> AsyncIterator[RunEvent]:
+        """Run a turn, and read its events as they come; the run waits for this reader.
+
+        Handlers are called as well. A reader that leaves early ends the run: use `attach` to watch one that goes on.
+
+        Args:
+            inputs: As for `process_stream`.
+            config: As for `process_stream`.
+            options: As for `process_stream`.
+
+        Yields:
+            Events with their numbers, the last of which, `on_run_end`, says how the run ended.
+
+        Raises:
+            Exception: What `process_stream` raises, after the last event.
+        """
+        log = self._kept_log()
+        log.begin()
+        events = log.read(log.last_seq, owns=True)
+        work = asyncio.ensure_future(self.process_stream(inputs, config, options))
+        work.add_done_callback(lambda _: log.release())
+        try:
+            async with aclosing(events):
+                async for event in events:
+                    yield event
+            await work
+        finally:
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+
+    async def attach(self, after_seq: int = 0) -> AsyncIterator[RunEvent]:
+        """Watch the run: the events after a number, those of the past first, until the execution ends.
+
+        The run does not wait for this reader. Events that are no longer kept are replaced by one called `on_gap`.
+
+        Args:
+            after_seq: The number of the last event that the reader has; 0: from the start.
+
+        Yields:
+            Events with their numbers.
+
+        Raises:
+            ConfigurationError: The run keeps no events.
+        """
+        async with aclosing(self._kept_log().read(after_seq)) as events:
+            async for event in events:
+                yield event
+
+    def _kept_log(self) -> RunLog:
+        if self._log is None:
+            raise ConfigurationError(
+                f"Run '{self.id}' keeps no events to read: create it with an event_log_size above 0"
+            )
+        return self._log
+
     async def _execute(
         self, given: Any, messages: Sequence[AnyMessage], config: Mapping[str, Any], options: ProcessOptions
     ) -> list[dict[str, Any]] | None:
@@ -201,22 +262,28 @@ class Run:
         self._listener.callbacks = options.get("callbacks", {})
         signals = [each for each in (config.get("signal"), self._config.graph_config.signal) if each is not None]
         status: Status = "failed"
+        failure: BaseException | None = None
+        if self._log is not None:
+            self._log.begin()
         try:
             values = await _unless_aborted(self._drive(given, runnable_config), signals)
             if self._interrupts:
                 return [] if self.return_content else None
             status = "cancelled" if self._halt_reason else "completed"
             self.graph.keep_messages(self._brought(values))
-        except (AbortError, asyncio.CancelledError):
-            status = "cancelled"
+        except (AbortError, asyncio.CancelledError) as error:
+            status, failure = "cancelled", error
             await self._give_up(messages, runnable_config, "aborted")
             raise
-        except BaseException:
+        except BaseException as error:
+            failure = error
             await self._give_up(messages, runnable_config, "failed")
             raise
         finally:
             if not self._interrupts:
                 await self._finish(status)
+            if self._log is not None:
+                self._log.end("interrupted" if self._interrupts else status, failure)
         return self.graph.get_content_parts() if self.return_content else None
 
     async def _drive(self, given: Any, config: RunnableConfig) -> dict[str, Any]:

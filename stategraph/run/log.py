@@ -1,0 +1,182 @@
+"""The events of a run, numbered and kept for a while, so that whoever lost the connection loses nothing.
+
+- Every event has the next number. The newest ones are kept, as many as the log is long.
+- A reader who comes back says what it saw last and goes on from there. If that is no longer kept, it is told: a gap is
+  an event of its own, never silence.
+- A reader that owns the run holds it up when it falls behind; one that only watches does not, and may find gaps.
+- The last event of an execution says how it ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from langchain_core.load import dumpd
+from langchain_core.messages import BaseMessage
+
+from stategraph.run.events import GraphEvents
+
+#: How far a reader that owns the run may fall behind, in events.
+LAG = 64
+
+
+@dataclass(frozen=True, slots=True)
+class RunEvent:
+    """An event with its number.
+
+    Attributes:
+        seq: 1 for the first event of a run, then without holes.
+        event: Its name on the wire.
+        data: Its payload, as handlers are given it.
+        metadata: Where it arose; None at the end of a run.
+    """
+
+    seq: int
+    event: str
+    data: Any
+    metadata: Mapping[str, Any] | None = None
+
+    def to_json(self) -> str:
+        """Name and payload as JSON; values that are no JSON, such as ways to answer, are left out of mappings."""
+        return json.dumps({"event": self.event, "data": _plain(self.data)}, ensure_ascii=False, separators=(",", ":"))
+
+    def to_sse(self) -> str:
+        """A frame of an event stream (https://html.spec.whatwg.org/#server-sent-events).
+
+        The number is the frame's id, which a browser that reconnects sends as `Last-Event-ID`.
+        """
+        return f"id: {self.seq}\nevent: message\ndata: {self.to_json()}\n\n"
+
+
+class RunLog:
+    """The newest events of a run.
+
+    Args:
+        size: How many events are kept.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._events: deque[RunEvent] = deque(maxlen=size)
+        self._last = 0
+        self._running = False
+        self._news: set[asyncio.Event] = set()
+        self._owner: _Reader | None = None
+
+    @property
+    def last_seq(self) -> int:
+        """The number of the newest event; 0 before the first."""
+        return self._last
+
+    def begin(self) -> None:
+        """An execution starts: readers wait for its events."""
+        self._running = True
+
+    def put(self, event: str, data: Any, metadata: Mapping[str, Any] | None) -> None:
+        """Keep an event and wake readers."""
+        self._last += 1
+        self._events.append(RunEvent(self._last, event, data, metadata))
+        self._wake()
+
+    async def room(self) -> None:
+        """Wait until the reader that owns the run has nearly caught up."""
+        owner = self._owner
+        while owner is not None and owner is self._owner and self._last - owner.seen > LAG:
+            owner.read.clear()
+            await owner.read.wait()
+
+    def end(self, status: str, error: BaseException | None) -> None:
+        """An execution has ended: the last event says how, and readers leave."""
+        data: dict[str, Any] = {"status": status}
+        if error is not None:
+            data["error"] = {"type": type(error).__name__, "message": str(error)}
+        self.put(GraphEvents.ON_RUN_END, data, None)
+        self.release()
+
+    def release(self) -> None:
+        """Let readers leave when they have read everything."""
+        self._running = False
+        self._wake()
+
+    async def read(self, after_seq: int, *, owns: bool = False) -> AsyncGenerator[RunEvent, None]:
+        """Events after a number: those that are kept, then new ones until the execution ends.
+
+        Args:
+            after_seq: The number of the last event that the reader has; 0: none.
+            owns: Whether the run waits for this reader.
+
+        Yields:
+            The events. One called `on_gap` stands for those that are no longer kept.
+        """
+        reader = _Reader(after_seq)
+        if owns:
+            self._owner = reader
+        self._news.add(reader.news)
+        try:
+            while True:
+                reader.news.clear()
+                for event in self._after(reader.seen):
+                    reader.seen = event.seq
+                    yield event
+                    reader.read.set()
+                if reader.seen >= self._last and not self._running:
+                    return
+                if reader.seen >= self._last:
+                    await reader.news.wait()
+        finally:
+            self._news.discard(reader.news)
+            reader.seen = self._last
+            reader.read.set()
+            if self._owner is reader:
+                self._owner = None
+
+    def _after(self, seq: int) -> list[RunEvent]:
+        """What is kept after a number, led by a gap if something is missing."""
+        kept = [event for event in self._events if event.seq > seq] if self._last > seq else []
+        missing_to = kept[0].seq - 1 if kept else self._last
+        if missing_to <= seq:
+            return kept
+        gap = {"afterSeq": seq, "lostTo": missing_to}
+        return [RunEvent(missing_to, GraphEvents.ON_GAP, gap), *kept]
+
+    def _wake(self) -> None:
+        for news in self._news:
+            news.set()
+
+
+class _Reader:
+    """How far somebody has read.
+
+    Attributes:
+        seen: The number of the newest event that it has.
+        news: Set when there is something to read.
+        read: Set when it has read something.
+    """
+
+    def __init__(self, seen: int) -> None:
+        self.seen = seen
+        self.news = asyncio.Event()
+        self.read = asyncio.Event()
+
+
+_NOTHING = object()
+
+
+def _plain(value: Any) -> Any:
+    """A payload as JSON."""
+    match value:
+        case None | bool() | int() | float() | str():
+            return value
+        case BaseMessage():
+            return dumpd(value)
+        case Mapping():
+            plain = {str(key): _plain(each) for key, each in value.items()}
+            return {key: each for key, each in plain.items() if each is not _NOTHING}
+        case list() | tuple() | set() | frozenset():
+            return [each for each in map(_plain, value) if each is not _NOTHING]
+        case _:
+            return _NOTHING
