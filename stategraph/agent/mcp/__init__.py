@@ -1,0 +1,42 @@
+"""Tools of MCP servers, for agents: stdio and streamable HTTP through the official `mcp` package.
+
+- The host says which servers there are, in code; nothing here starts a program because stored data names it.
+- `McpSessions` owns the sessions and gives LangChain tools. Whoever opens it decides what it is for: one for all runs,
+  or one for a run whose servers keep a state of their own.
+- A server that dies costs the calls it was working on, each a tool error; the next call finds it started again.
+
+This package must never know who runs its tools or who listens. `mcp` (0.57 s to import, and an extra) is loaded when
+the first session is opened, not by importing this package.
+"""
+
+from stategraph.agent.mcp.errors import McpBadAnswer, McpError, McpRefused, McpTimeout, McpUnavailable
+from stategraph.agent.mcp.results import (
+    Prompt,
+    PromptArgument,
+    PromptText,
+    Resource,
+    ResourceContents,
+    ResourceTemplate,
+)
+from stategraph.agent.mcp.servers import HttpServer, McpServer, StdioServer
+from stategraph.agent.mcp.sessions import McpSessions
+from stategraph.agent.mcp.tools import McpTool
+
+__all__ = [
+    "HttpServer",
+    "McpBadAnswer",
+    "McpError",
+    "McpRefused",
+    "McpServer",
+    "McpSessions",
+    "McpTimeout",
+    "McpTool",
+    "McpUnavailable",
+    "Prompt",
+    "PromptArgument",
+    "PromptText",
+    "Resource",
+    "ResourceContents",
+    "ResourceTemplate",
+    "StdioServer",
+]

@@ -1,0 +1,212 @@
+"""What MCP servers answer, in the terms of this house: content blocks and messages of LangChain, and plain values.
+
+Rules for content:
+
+- Text is text, also that of an embedded resource. A link to a resource becomes text that names it: the model can then
+  ask for it, which it could not do with an address that only the server understands.
+- A result of nothing but text is one string, its parts joined by line breaks.
+- Images, sound and other data become LangChain's standard blocks, base64 as they came.
+- A result without content but with structured content shows that, as JSON.
+
+The artifact of a tool's result has what is not text, and the structured content, both spelled as the protocol does.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from langchain_core.messages import AIMessage, HumanMessage
+
+if TYPE_CHECKING:
+    import mcp_types as wire
+
+Content: TypeAlias = str | list[str | dict[Any, Any]]
+"""What a message of LangChain takes as its content."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """Something a server lets be read.
+
+    Attributes:
+        uri: Its address on that server.
+        name: Its name for programs.
+        title: Its name for people.
+        description: What it is.
+        mime_type: What kind of data it is, if the server says.
+        size: Bytes, if the server says.
+    """
+
+    uri: str
+    name: str
+    title: str | None = None
+    description: str | None = None
+    mime_type: str | None = None
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceTemplate:
+    """A family of resources: a URI template (RFC 6570) whose variables are to be filled in."""
+
+    uri_template: str
+    name: str
+    title: str | None = None
+    description: str | None = None
+    mime_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceContents:
+    """What was read: either text or data.
+
+    Attributes:
+        uri: Where it is; a folder's contents have addresses of their own.
+        text: The text, if it is one.
+        data: The bytes, if it is not.
+        mime_type: What kind of data it is, if the server says.
+    """
+
+    uri: str
+    text: str | None = None
+    data: bytes | None = None
+    mime_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PromptArgument:
+    """What a prompt wants to know."""
+
+    name: str
+    description: str | None = None
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A prompt that a server offers."""
+
+    name: str
+    title: str | None = None
+    description: str | None = None
+    arguments: tuple[PromptArgument, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PromptText:
+    """A prompt with its arguments filled in."""
+
+    messages: tuple[HumanMessage | AIMessage, ...]
+    description: str | None = None
+
+
+def tool_result(result: wire.CallToolResult) -> tuple[Content, dict[str, Any] | None]:
+    """Turn a tool's result into a message's content and its artifact.
+
+    Args:
+        result: What the server answered.
+
+    Returns:
+        The content, and the artifact or None if the content says everything.
+    """
+    shown = content(result.content)
+    artifact: dict[str, Any] = {}
+    if other := [_as_json(block) for block in result.content if block.type != "text"]:
+        artifact["content"] = other
+    if result.structured_content is not None:
+        artifact["structuredContent"] = result.structured_content
+        if not result.content:
+            shown = json.dumps(result.structured_content, ensure_ascii=False)
+    return shown, artifact or None
+
+
+def failure(result: wire.CallToolResult) -> str:
+    """What a tool says about why it failed."""
+    shown = content(result.content)
+    if not isinstance(shown, str):
+        shown = "\n".join(block["text"] for block in shown if isinstance(block, dict) and block["type"] == "text")
+    return shown or "The tool failed and does not say why."
+
+
+def content(blocks: Sequence[wire.ContentBlock]) -> Content:
+    """Turn content of the protocol into that of a message.
+
+    Args:
+        blocks: As the server sent them.
+
+    Returns:
+        A string if all of it is text, else a list of blocks.
+    """
+    shown = [_block(block) for block in blocks]
+    if all(block["type"] == "text" for block in shown):
+        return "\n".join(block["text"] for block in shown)
+    return list(shown)
+
+
+def _block(block: wire.ContentBlock) -> dict[str, Any]:
+    match block.type:
+        case "text":
+            return _text(block.text)
+        case "image" | "audio":
+            return _data(block.type, block.data, block.mime_type)
+        case "resource":
+            held = block.resource
+            if (text := getattr(held, "text", None)) is not None:
+                return _text(text)
+            kind = (held.mime_type or "").partition("/")[0]
+            blob: str = getattr(held, "blob", "")
+            return _data(kind if kind in ("image", "audio", "video") else "file", blob, held.mime_type)
+        case "resource_link":
+            named = f"{block.title or block.name} ({block.mime_type})" if block.mime_type else block.title or block.name
+            about = f": {block.description}" if block.description else ""
+            return _text(f"[{named}]({block.uri}){about}")
+
+
+def _text(text: str) -> dict[str, Any]:
+    return {"type": "text", "text": text}
+
+
+def _data(kind: str, base64_data: str, mime_type: str | None) -> dict[str, Any]:
+    return {"type": kind, "base64": base64_data, "mime_type": mime_type or "application/octet-stream"}
+
+
+def _as_json(block: wire.ContentBlock) -> dict[str, Any]:
+    return block.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def resource(found: wire.Resource) -> Resource:
+    """Take a resource out of a listing."""
+    return Resource(found.uri, found.name, found.title, found.description, found.mime_type, found.size)
+
+
+def resource_template(found: wire.ResourceTemplate) -> ResourceTemplate:
+    """Take a resource template out of a listing."""
+    return ResourceTemplate(found.uri_template, found.name, found.title, found.description, found.mime_type)
+
+
+def contents(read: wire.TextResourceContents | wire.BlobResourceContents) -> ResourceContents:
+    """Take what was read."""
+    blob: str | None = getattr(read, "blob", None)
+    data = None if blob is None else base64.b64decode(blob)
+    return ResourceContents(read.uri, getattr(read, "text", None), data, read.mime_type)
+
+
+def prompt(found: wire.Prompt) -> Prompt:
+    """Take a prompt out of a listing."""
+    arguments = tuple(
+        PromptArgument(argument.name, argument.description, bool(argument.required))
+        for argument in found.arguments or ()
+    )
+    return Prompt(found.name, found.title, found.description, arguments)
+
+
+def prompt_text(got: wire.GetPromptResult) -> PromptText:
+    """Turn a filled-in prompt into messages."""
+    roles: Mapping[str, type[HumanMessage] | type[AIMessage]] = {"user": HumanMessage, "assistant": AIMessage}
+    return PromptText(
+        tuple(roles[message.role](content=content([message.content])) for message in got.messages), got.description
+    )

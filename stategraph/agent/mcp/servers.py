@@ -1,0 +1,130 @@
+"""Descriptions of MCP servers, as the host program gives them.
+
+Values of `env` and `headers` are secrets, and so may be `args` and what an address carries beside host and path: they
+are shown in no representation and no error.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, SecretStr, ValidationError, field_validator
+from pydantic.alias_generators import to_camel
+
+LogLevel = Literal["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"]
+
+_UNPRINTABLE = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
+
+
+class _Described(BaseModel):
+    """What every server has.
+
+    Attributes:
+        connect_timeout_s: Seconds in which it has to start and answer.
+        call_timeout_s: Seconds in which it has to answer a request, unless the call says otherwise. None: no limit.
+        log_level: The least important lines of its log that are wanted.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True, hide_input_in_errors=True
+    )
+
+    connect_timeout_s: PositiveFloat = 30.0
+    call_timeout_s: PositiveFloat | None = 60.0
+    log_level: LogLevel = "info"
+
+
+class StdioServer(_Described):
+    """A program that is started here and spoken to through its standard input and output.
+
+    Attributes:
+        command: The program.
+        args: Its arguments.
+        env: Variables of its environment, beside the few that are safe to inherit (`PATH`, `HOME` and the like).
+        cwd: The folder it runs in; None: this program's.
+    """
+
+    type: Literal["stdio"] = "stdio"
+    command: str = Field(min_length=1)
+    args: tuple[str, ...] = Field(default=(), repr=False)
+    env: Mapping[str, SecretStr] = Field(default_factory=dict)
+    cwd: Path | None = None
+
+    @property
+    def where(self) -> str:
+        """What may be shown of how it is reached."""
+        return self.command
+
+
+class HttpServer(_Described):
+    """A server that is reached by streamable HTTP.
+
+    Attributes:
+        url: The address of its endpoint.
+        headers: Sent with every request.
+    """
+
+    type: Literal["http", "streamable-http", "streamable_http"] = "http"
+    url: str = Field(repr=False)
+    headers: Mapping[str, SecretStr] = Field(default_factory=dict)
+
+    @field_validator("url")
+    @classmethod
+    def _is_http(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("an address of the form https://host/path is expected")
+        return url
+
+    @field_validator("headers")
+    @classmethod
+    def _can_be_sent(cls, headers: Mapping[str, SecretStr]) -> Mapping[str, SecretStr]:
+        for name, value in headers.items():
+            # Refused here, because the HTTP client would repeat the value in its own error.
+            if _UNPRINTABLE.search(value.get_secret_value()):
+                raise ValueError(f"the value of {name!r} has characters that no header can have")
+        return headers
+
+    @property
+    def where(self) -> str:
+        """What may be shown of how it is reached."""
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+McpServer: TypeAlias = StdioServer | HttpServer
+
+
+def parse(name: str, given: McpServer | Mapping[str, Any]) -> McpServer:
+    """Take a description as it is, or read it from a mapping.
+
+    Args:
+        name: The server's name, for errors.
+        given: A description; a mapping has either `command` or `url`, in snake_case or camelCase.
+
+    Returns:
+        The description.
+
+    Raises:
+        ValueError: It is not one. The message repeats no value.
+    """
+    if isinstance(given, StdioServer | HttpServer):
+        return given
+    if "command" in given:
+        kind: type[StdioServer] | type[HttpServer] = StdioServer
+    elif "url" in given:
+        kind = HttpServer
+    else:
+        raise ValueError(f"MCP server {name!r} has neither a `command` to start nor a `url` to reach; give it one")
+    try:
+        return kind.model_validate(given)
+    except ValidationError as error:
+        wrong = [
+            f"{'.'.join(map(str, found['loc']))}: {found['msg']}"
+            for found in error.errors(include_url=False, include_context=False, include_input=False)
+        ]
+    raise ValueError(f"MCP server {name!r} is not described as a {kind.__name__}: {'; '.join(wrong)}")

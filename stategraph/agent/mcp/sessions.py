@@ -1,0 +1,343 @@
+"""A pool of sessions, one for each MCP server: opened when first needed, watched, replaced when lost.
+
+Rules:
+
+- One attempt at a time to reach a server; everybody who needs it waits for that one. Somebody who stops waiting does
+  not stop the attempt.
+- A session whose server failed to answer, or that was silent for `IDLE_S`, has to answer a ping before it is used
+  again; one that does not is replaced.
+- Attempts that follow failures wait: `backoff_s`. `ATTEMPTS` failures in a row are told to who asked; from then on each
+  request makes one attempt. A request that is answered makes good for all failures.
+- A request that was sent is never repeated: it may have had effects. The exception is a server that says that it does
+  not know the session, and so did nothing.
+- The pool belongs to the event loop it was opened in. Tools may be called from threads without a loop as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+
+from langchain_core.tools import BaseTool, ToolException
+
+from stategraph.agent.mcp import results
+from stategraph.agent.mcp.errors import McpForgotten, McpTimeout, McpUnavailable
+from stategraph.agent.mcp.names import visible_names
+from stategraph.agent.mcp.servers import McpServer, parse
+from stategraph.agent.mcp.tools import make_tool
+
+if TYPE_CHECKING:
+    from stategraph.agent.mcp.connection import Connection
+
+T = TypeVar("T")
+
+IDLE_S: Final = 30.0
+ATTEMPTS: Final = 3
+
+
+def backoff_s(failures: int) -> float:
+    """Seconds to wait before an attempt to reach a server.
+
+    Args:
+        failures: How many attempts or sessions ended badly since a request was answered.
+
+    Returns:
+        Nothing at first, then a tenth of a second and twice as much each time, at most two seconds.
+    """
+    return min(0.1 * 2 ** (failures - 1), 2.0) if failures else 0.0
+
+
+class McpSessions:
+    """The sessions with some MCP servers, and what those servers offer.
+
+    An async context manager; leaving it ends every session and every program that was started.
+
+    Args:
+        servers: Descriptions by name, as dataclasses or as mappings (see `StdioServer` and `HttpServer`).
+
+    Raises:
+        ValueError: A description is wrong.
+    """
+
+    def __init__(self, servers: Mapping[str, McpServer | Mapping[str, Any]]) -> None:
+        self._slots = {name: _Slot(name, parse(name, given)) for name, given in servers.items()}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
+
+    async def __aenter__(self) -> Self:
+        if self._loop is not None:
+            raise RuntimeError("These MCP sessions were opened before; make new ones with McpSessions(servers)")
+        self._loop = asyncio.get_running_loop()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """End all sessions and wait until nothing of them is left; requests in the middle fail."""
+        self._closed = True
+        closing = asyncio.gather(*(slot.close() for slot in self._slots.values()))
+        try:
+            await asyncio.shield(closing)
+        except asyncio.CancelledError:
+            await closing
+            raise
+
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """The servers' names."""
+        return tuple(self._slots)
+
+    async def ping(self, server: str) -> None:
+        """Find out whether a server is well; it is started or reached first, if need be.
+
+        Raises:
+            McpUnavailable: It is not. Its session is over; the next request opens a new one.
+        """
+        slot = self._slot(server)
+        connection = await slot.ready()
+        try:
+            await connection.ping()
+        except McpUnavailable:
+            connection.retire()
+            raise
+
+    async def tools(self, *servers: str, prefix: bool = False) -> list[BaseTool]:
+        """List the tools of servers, for agents.
+
+        A tool keeps its name; where several servers have one of the same name, each gets its server's name in front,
+        as in `github_search` (see `stategraph.agent.mcp.names`). Characters that model providers refuse become `_`.
+
+        Args:
+            *servers: Whose; none means all.
+            prefix: Put the server's name in front of every tool's.
+
+        Raises:
+            McpError: A server cannot be asked.
+        """
+        asked = servers or self.servers
+        listed = await asyncio.gather(*(self._use(name, lambda session: session.tools()) for name in asked))
+        found = {(server, tool.name): tool for server, tools in zip(asked, listed, strict=True) for tool in tools}
+        names = visible_names(found, prefix=prefix)
+        return [make_tool(self, of[0], names[of], listed_tool) for of, listed_tool in found.items()]
+
+    async def call_tool(
+        self, server: str, tool: str, arguments: Mapping[str, Any], *, timeout_s: float | None = None
+    ) -> tuple[results.Content, dict[str, Any] | None]:
+        """Call a tool.
+
+        What the server says about its progress and logs meanwhile goes to the reporter of
+        `stategraph.agent.reporting`. Cancelling the call tells the server to stop; the session stays usable.
+
+        Args:
+            server: The server.
+            tool: The tool's name there.
+            arguments: As its schema asks for them.
+            timeout_s: Seconds in which it has to answer; None: the server's `call_timeout_s`.
+
+        Returns:
+            The content for the model, and what is kept beside it: see `stategraph.agent.mcp.results`.
+
+        Raises:
+            ToolException: The tool says that it failed, in these words.
+            McpError: There is no answer, or one that cannot be used.
+        """
+        answer = await self._use(server, lambda connection: connection.call_tool(tool, dict(arguments), timeout_s))
+        if answer.is_error:
+            raise ToolException(results.failure(answer))
+        return results.tool_result(answer)
+
+    async def resources(self, server: str) -> list[results.Resource]:
+        """List what a server lets be read.
+
+        Raises:
+            McpError: The server cannot be asked.
+        """
+        return [results.resource(found) for found in await self._use(server, lambda session: session.resources())]
+
+    async def resource_templates(self, server: str) -> list[results.ResourceTemplate]:
+        """List the families of resources of a server.
+
+        Raises:
+            McpError: The server cannot be asked.
+        """
+        listed = await self._use(server, lambda session: session.resource_templates())
+        return [results.resource_template(found) for found in listed]
+
+    async def read_resource(self, server: str, uri: str) -> list[results.ResourceContents]:
+        """Read a resource; a folder has several contents.
+
+        Raises:
+            McpRefused: There is no such resource.
+            McpError: The server cannot be asked.
+        """
+        read = await self._use(server, lambda session: session.read_resource(uri))
+        return [results.contents(one) for one in read.contents]
+
+    async def prompts(self, server: str) -> list[results.Prompt]:
+        """List the prompts that a server offers.
+
+        Raises:
+            McpError: The server cannot be asked.
+        """
+        return [results.prompt(found) for found in await self._use(server, lambda session: session.prompts())]
+
+    async def get_prompt(
+        self, server: str, name: str, arguments: Mapping[str, str] | None = None
+    ) -> results.PromptText:
+        """Fill in a prompt.
+
+        Raises:
+            McpRefused: There is no such prompt, or an argument is missing.
+            McpError: The server cannot be asked.
+        """
+        return results.prompt_text(
+            await self._use(server, lambda session: session.get_prompt(name, dict(arguments or {})))
+        )
+
+    def from_thread(self, ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Make a request from a thread that has no event loop, while the pool's loop runs in another.
+
+        Args:
+            ask: Makes the request.
+
+        Raises:
+            RuntimeError: Called from a thread with a loop, or the pool's loop is not running.
+        """
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            pass
+        else:
+            raise RuntimeError(
+                "An MCP tool was invoked synchronously in a thread that runs an event loop; await its `ainvoke` "
+                "(run the graph with `ainvoke` or `astream`)"
+            )
+        if self._loop is None or not self._loop.is_running():
+            raise RuntimeError(
+                "An MCP tool was invoked synchronously and the event loop of its sessions is not running; run the "
+                "graph with `ainvoke`, or hold the sessions open in a thread: "
+                "`with anyio.from_thread.start_blocking_portal() as portal, "
+                "portal.wrap_async_context_manager(McpSessions(...)) as sessions:`"
+            )
+        waiting = asyncio.run_coroutine_threadsafe(ask(), self._loop)
+        try:
+            return waiting.result()
+        except BaseException:
+            waiting.cancel()
+            raise
+
+    async def _use(self, server: str, ask: Callable[[Connection], Awaitable[T]]) -> T:
+        slot = self._slot(server)
+        connection = await slot.ready()
+        try:
+            answer = await ask(connection)
+        except McpForgotten:
+            answer = await ask(await slot.ready())
+        slot.answered()
+        return answer
+
+    def _slot(self, server: str) -> _Slot:
+        if self._closed or self._loop is None:
+            state = "closed" if self._closed else "not open"
+            raise RuntimeError(f"MCP sessions are {state}; use them inside of `async with McpSessions(servers)`")
+        if asyncio.get_running_loop() is not self._loop:
+            raise RuntimeError(
+                "MCP sessions were opened in another event loop; use them there, or open others in this one"
+            )
+        if server not in self._slots:
+            raise ValueError(f"There is no MCP server {server!r}; there are: {', '.join(self._slots) or 'none'}")
+        return self._slots[server]
+
+
+class _Slot:
+    """The place of one server's session in the pool."""
+
+    def __init__(self, name: str, server: McpServer) -> None:
+        self._name = name
+        self._server = server
+        self._connection: Connection | None = None
+        self._opening: asyncio.Task[Connection] | None = None
+        self._failures = 0
+        self._closed = False
+
+    async def ready(self) -> Connection:
+        """The session, opened or replaced if need be."""
+        if self._closed:
+            raise McpUnavailable(f"MCP server {self._name!r} was closed", server=self._name)
+        held = self._connection
+        if self._opening is None:
+            if held is not None and held.alive and not held.doubtful(IDLE_S):
+                return held
+            # A clean context: the session outlives who happens to need it first.
+            self._opening = asyncio.get_running_loop().create_task(
+                self._reopen(), name=f"opening MCP session of {self._name}", context=contextvars.Context()
+            )
+            self._opening.add_done_callback(self._opened)
+        opening = self._opening
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if opening.cancelled() and not (task is not None and task.cancelling()):
+                raise McpUnavailable(f"MCP server {self._name!r} was closed", server=self._name) from None
+            raise
+
+    def answered(self) -> None:
+        """A request was answered."""
+        self._failures = 0
+
+    async def close(self) -> None:
+        """End the session, and the attempt to open one."""
+        self._closed = True
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.wait((self._opening,))
+        if self._connection is not None:
+            await self._connection.close()
+
+    def _opened(self, opening: asyncio.Task[Connection]) -> None:
+        self._opening = None
+        if not opening.cancelled():
+            opening.exception()  # known to who waits; if nobody does any more, the next who asks tries again
+
+    async def _reopen(self) -> Connection:
+        if (held := self._connection) is not None:
+            if held.alive and await _answers(held):
+                return held
+            await held.close()
+            self._connection = None
+            self._failures += 1
+        session = await asyncio.to_thread(_load)
+        while True:
+            await asyncio.sleep(backoff_s(self._failures))
+            try:
+                self._connection = await session.open(self._name, self._server)
+            except (McpUnavailable, McpTimeout) as error:
+                self._failures += 1
+                # Who waited for a time-out has waited long enough.
+                if self._failures >= ATTEMPTS or isinstance(error, McpTimeout):
+                    raise
+            else:
+                return self._connection
+
+
+async def _answers(connection: Connection) -> bool:
+    try:
+        await connection.ping()
+    except McpUnavailable:
+        return False
+    return True
+
+
+def _load() -> type[Connection]:
+    """Import what needs the `mcp` package: 0.57 s, so it is left to a thread, and to those who use it."""
+    try:
+        from stategraph.agent.mcp.connection import Connection
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"MCP servers need the `mcp` package ({error}); install it with: pip install 'stategraph[mcp]'"
+        ) from error
+    return Connection

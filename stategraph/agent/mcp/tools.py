@@ -1,0 +1,74 @@
+"""A tool of an MCP server as a LangChain tool."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from langchain_core.tools import BaseTool
+from pydantic import PrivateAttr
+
+from stategraph.agent.mcp import results
+
+if TYPE_CHECKING:
+    import mcp_types as wire
+
+    from stategraph.agent.mcp.sessions import McpSessions
+
+
+class McpTool(BaseTool):
+    """A tool that a server runs; `McpSessions.tools` makes them.
+
+    `metadata["mcp"]` says which server and tool it is, and has the server's annotations (hints such as `readOnlyHint`,
+    to be believed as far as the server is).
+
+    It is asynchronous. `invoke` works in a thread without an event loop while that of the sessions runs, and says so
+    otherwise.
+
+    Attributes:
+        server: The server.
+        tool: The tool's name there; `name` is what the model sees.
+        timeout_s: Seconds in which a call has to be answered; None: the server's `call_timeout_s`.
+    """
+
+    server: str
+    tool: str
+    timeout_s: float | None = None
+    response_format: Literal["content", "content_and_artifact"] = "content_and_artifact"
+    _sessions: McpSessions = PrivateAttr()
+
+    # The parameters are those of the tool, whatever their names: hence nothing else is named here.
+
+    def _run(self, /, **arguments: Any) -> tuple[results.Content, dict[str, Any] | None]:
+        return self._sessions.from_thread(lambda: self._arun(**arguments))
+
+    async def _arun(self, /, **arguments: Any) -> tuple[results.Content, dict[str, Any] | None]:
+        return await self._sessions.call_tool(self.server, self.tool, arguments, timeout_s=self.timeout_s)
+
+
+def make_tool(sessions: McpSessions, server: str, name: str, listed: wire.Tool) -> McpTool:
+    """Make a tool of what a server lists.
+
+    Args:
+        sessions: Where its calls go.
+        server: The server.
+        name: What the model shall call it.
+        listed: The server's description.
+
+    Returns:
+        The tool.
+    """
+    about: dict[str, Any] = {"server": server, "tool": listed.name}
+    if listed.title:
+        about["title"] = listed.title
+    if listed.annotations:
+        about["annotations"] = listed.annotations.model_dump(mode="json", by_alias=True, exclude_none=True)
+    made = McpTool(
+        name=name,
+        description=listed.description or listed.title or "",
+        args_schema={"type": "object", "properties": {}, **listed.input_schema},
+        metadata={"mcp": about},
+        server=server,
+        tool=listed.name,
+    )
+    made._sessions = sessions
+    return made

@@ -1,0 +1,110 @@
+"""Descriptions, names and delays: what is decided without a server."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stategraph.agent.mcp import HttpServer, McpSessions, McpTimeout, StdioServer
+from stategraph.agent.mcp.names import visible_names
+from stategraph.agent.mcp.sessions import backoff_s
+
+SECRET = "s3cret-value"
+
+
+@pytest.mark.parametrize(
+    "described",
+    [
+        StdioServer(command="serve", args=[SECRET], env={"KEY": SECRET}),
+        HttpServer(url=f"https://u:{SECRET}@host/mcp?key={SECRET}", headers={"authorization": SECRET}),
+    ],
+    ids=("stdio", "http"),
+)
+def test_a_description_shows_no_secret(described: StdioServer | HttpServer) -> None:
+    assert SECRET not in f"{described!r} {described} {described.where} {[described]}"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"args": []}, "neither a `command` to start nor a `url` to reach"),
+        ({"command": "x", "environment": {"K": SECRET}}, "StdioServer: environment: Extra inputs"),
+        ({"command": "x", "env": [SECRET]}, "StdioServer: env: "),
+        ({"command": "x", "connectTimeoutS": 0}, "connectTimeoutS: Input should be greater than 0"),
+        ({"url": f"ftp://{SECRET}"}, "url: Value error, an address of the form https://host/path is expected"),
+        ({"url": "http://host", "headers": {"a": f"{SECRET}\n"}}, "value of 'a' has characters that no header can"),
+    ],
+    ids=lambda value: None if isinstance(value, dict) else value[:20],
+)
+def test_a_wrong_description_is_refused_by_name_and_without_its_values(wrong: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match="MCP server 'broken'") as caught:
+        McpSessions({"broken": wrong})
+    assert said in str(caught.value)
+    assert SECRET not in f"{caught.value!r} {caught.value.__cause__!r} {caught.value.__context__!r}"
+
+
+def test_both_spellings_describe_the_same() -> None:
+    snake = HttpServer.model_validate({"url": "http://host", "call_timeout_s": None, "type": "streamable-http"})
+    camel = HttpServer.model_validate({"url": "http://host", "callTimeoutS": None, "type": "streamable-http"})
+    assert snake == camel
+
+
+def test_a_name_that_is_there_once_is_kept_and_one_that_clashes_gets_its_server() -> None:
+    assert visible_names([("git", "search"), ("web", "search"), ("web", "fetch")]) == {
+        ("git", "search"): "git_search",
+        ("web", "search"): "web_search",
+        ("web", "fetch"): "fetch",
+    }
+
+
+def test_a_name_is_made_acceptable_to_model_providers() -> None:
+    assert visible_names([("s", "weather.today/now")]) == {("s", "weather.today/now"): "weather_today_now"}
+
+
+WORDS = st.text("ab_.", min_size=1, max_size=3) | st.text("a", min_size=60, max_size=70)
+
+
+@given(st.sets(st.tuples(WORDS, WORDS), max_size=8), st.booleans())
+def test_names_are_different_acceptable_and_independent_of_order(tools: set[tuple[str, str]], prefix: bool) -> None:
+    names = visible_names(tools, prefix=prefix)
+    assert names.keys() == tools
+    assert len(set(names.values())) == len(tools)
+    assert all(0 < len(name) <= 64 and name.replace("_", "a").isalnum() for name in names.values())
+    assert visible_names(sorted(tools), prefix=prefix) == names
+
+
+def test_attempts_wait_twice_as_long_each_time_up_to_a_bound() -> None:
+    assert [backoff_s(failures) for failures in (0, 1, 2, 3, 50)] == [0.0, 0.1, 0.2, 0.4, 2.0]
+
+
+def test_errors_survive_pickling() -> None:
+    error = pickle.loads(pickle.dumps(McpTimeout("too late", server="one")))
+    assert (type(error), str(error), error.server) == (McpTimeout, "too late", "one")
+
+
+def test_describing_servers_loads_no_mcp() -> None:
+    code = (
+        "import sys, stategraph.agent.mcp as m; m.McpSessions({'one': {'command': 'x'}});"
+        "print([name for name in sys.modules if name.startswith(('mcp', 'starlette'))])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_without_the_mcp_package_the_error_says_what_to_install() -> None:
+    code = (
+        "import asyncio, sys; sys.modules['mcp'] = None\n"
+        "from stategraph.agent.mcp import McpSessions\n"
+        "async def main():\n"
+        "    async with McpSessions({'one': {'command': 'x'}}) as sessions:\n"
+        "        await sessions.tools()\n"
+        "asyncio.run(main())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "ImportError: MCP servers need the `mcp` package" in done.stderr
+    assert "pip install 'stategraph[mcp]'" in done.stderr

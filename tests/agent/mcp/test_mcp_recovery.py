@@ -1,0 +1,275 @@
+"""Servers that die, hang or never come, and what is left of them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from typing import Any
+
+import psutil
+import pytest
+from langchain_core.tools import ToolException
+
+from stategraph.agent import reporting
+from stategraph.agent.mcp import McpError, McpSessions, McpTimeout, McpUnavailable
+from stategraph.agent.mcp import sessions as pool
+from stategraph.agent.reporting import ToolReport
+from tests.agent.mcp.conftest import HttpProcess, program
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(autouse=True)
+async def in_time() -> AsyncIterator[None]:
+    """A hung test is a failed one."""
+    async with asyncio.timeout(60):
+        yield
+
+
+async def counted(sessions: McpSessions) -> dict[str, Any]:
+    _, artifact = await sessions.call_tool("one", "counted", {})
+    assert artifact is not None
+    return dict(artifact["structuredContent"])
+
+
+async def hanging(sessions: McpSessions) -> tuple[asyncio.Task[Any], int]:
+    """Begin a call that has no end; returns it and the id of the server's process once the server works on it."""
+    began: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def hear(report: ToolReport) -> None:
+        assert isinstance(report, reporting.ToolProgress)
+        began.set_result(int(report.message or 0))
+
+    async def call() -> None:
+        reporting.reporter.set(hear)
+        await sessions.call_tool("one", "hang", {})
+
+    calling = asyncio.create_task(call())
+    return calling, await began
+
+
+async def test_a_server_that_is_killed_in_the_middle_is_a_tool_error_and_is_started_again() -> None:
+    async with McpSessions({"one": program()}) as sessions:
+        calling, pid = await hanging(sessions)
+        other, _ = await hanging(sessions)
+        os.kill(pid, signal.SIGKILL)
+        for failed in (calling, other):
+            with pytest.raises(ToolException, match="'one' went away while it worked on tool 'hang'"):
+                await failed
+        found = await asyncio.gather(*(counted(sessions) for _ in range(3)))
+        assert len({one["pid"] for one in found} - {pid}) == 1
+
+
+async def test_a_server_that_dies_of_each_call_is_started_again_each_time() -> None:
+    async with McpSessions({"one": program("2025")}) as sessions:
+        for _ in range(2):
+            with pytest.raises(McpUnavailable):
+                await sessions.call_tool("one", "die", {})
+        assert (await counted(sessions))["pid"] in {child.pid for child in psutil.Process().children()}
+
+
+async def test_a_server_over_http_that_is_killed_in_the_middle_is_reached_again(http: HttpProcess) -> None:
+    async with McpSessions({"one": {"url": http.url}}) as sessions:
+        calling, pid = await hanging(sessions)
+        http.kill()
+        with pytest.raises(McpUnavailable, match="'one' went away while it worked on tool 'hang'"):
+            await calling
+        http.start()
+        assert (await counted(sessions))["pid"] != pid
+
+
+async def test_a_server_over_http_that_was_started_anew_costs_no_call(http: HttpProcess) -> None:
+    async with McpSessions({"one": {"url": http.url}}) as sessions:
+        before = await counted(sessions)
+        http.kill()
+        http.start()
+        assert (await counted(sessions))["pid"] != before["pid"]
+
+
+async def test_a_server_over_http_that_is_down_is_a_tool_error_until_it_is_back(http: HttpProcess) -> None:
+    async with McpSessions({"one": {"url": http.url}}) as sessions:
+        await counted(sessions)
+        http.kill()
+        for _ in range(2):
+            with pytest.raises(McpUnavailable):
+                await sessions.call_tool("one", "add", {"a": 1, "b": 1})
+        http.start()
+        assert (await sessions.call_tool("one", "add", {"a": 1, "b": 1}))[0] == "2"
+
+
+async def test_a_server_that_hangs_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stategraph.agent.mcp.connection.PING_S", 0.1)
+    monkeypatch.setattr("mcp.client.stdio.PROCESS_TERMINATION_TIMEOUT", 0.1)
+    monkeypatch.setattr("mcp.client.stdio.FORCE_KILL_TIMEOUT", 0.1)
+    async with McpSessions({"one": program()}) as sessions:
+        first = (await counted(sessions))["pid"]
+        os.kill(first, signal.SIGSTOP)
+        with pytest.raises(McpTimeout):
+            await sessions.call_tool("one", "add", {"a": 1, "b": 1}, timeout_s=0.1)
+        second = (await counted(sessions))["pid"]
+        os.kill(second, signal.SIGSTOP)
+        with pytest.raises(McpUnavailable, match=r"did not answer a ping within 0\.1 s"):
+            await sessions.ping("one")
+        third = (await counted(sessions))["pid"]
+        assert len({first, second, third}) == 3
+        assert [child.pid for child in psutil.Process().children()] == [third]
+
+
+async def test_a_server_that_was_silent_for_long_is_asked_whether_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with McpSessions({"one": program("2025")}) as sessions:
+        assert (await counted(sessions))["pings"] == 0
+        monkeypatch.setattr(pool, "IDLE_S", -1.0)
+        assert (await counted(sessions))["pings"] == 1
+
+
+async def test_one_process_serves_all_who_wait_for_it_even_if_the_first_gives_up() -> None:
+    async with McpSessions({"one": program()}) as sessions:
+        first = asyncio.create_task(counted(sessions))
+        others = [asyncio.create_task(counted(sessions)) for _ in range(3)]
+        await asyncio.sleep(0)  # all of them have asked
+        first.cancel()
+        assert len({found["pid"] for found in await asyncio.gather(*others)}) == 1
+        assert len(psutil.Process().children()) == 1
+        with pytest.raises(asyncio.CancelledError):
+            await first
+
+
+async def test_a_session_outlives_the_reporter_of_who_opened_it() -> None:
+    async def listen(heard: list[ToolReport]) -> None:
+        async def hear(report: ToolReport) -> None:
+            heard.append(report)
+
+        reporting.reporter.set(hear)
+        await sessions.call_tool("one", "mutter", {"line": "hello"})
+
+    async with McpSessions({"one": program()}) as sessions:
+        first: list[ToolReport] = []
+        second: list[ToolReport] = []
+        await asyncio.create_task(listen(first))
+        await asyncio.create_task(listen(second))
+    assert first == second == [reporting.ToolLog("error", "hello")]
+
+
+async def test_closing_ends_calls_and_leaves_no_process() -> None:
+    async with McpSessions({"one": program(), "two": program("2025")}) as sessions:
+        await sessions.tools()
+        calling, pid = await hanging(sessions)
+        assert len(psutil.Process().children()) == 2
+    with pytest.raises(McpUnavailable):
+        await calling
+    assert psutil.Process().children() == []
+    assert not psutil.pid_exists(pid)
+    with pytest.raises(RuntimeError, match="MCP sessions are closed"):
+        await sessions.tools()
+
+
+async def test_a_cancelled_owner_leaves_no_process() -> None:
+    opened = asyncio.Event()
+
+    async def own() -> None:
+        async with McpSessions({"one": program()}) as sessions:
+            await sessions.tools()
+            opened.set()
+            await asyncio.Event().wait()
+
+    owner = asyncio.create_task(own())
+    await opened.wait()
+    owner.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await owner
+    assert psutil.Process().children() == []
+
+
+async def test_closing_in_the_middle_of_opening_leaves_no_process() -> None:
+    async with McpSessions({"one": program()}) as sessions:
+        listing = asyncio.create_task(sessions.tools())
+        while not psutil.Process().children():  # noqa: ASYNC110 - the start of a program tells nobody
+            await asyncio.sleep(0)
+    with pytest.raises(McpUnavailable, match="'one' was closed"):
+        await listing
+    assert psutil.Process().children() == []
+
+
+async def test_a_cancelled_close_still_leaves_no_process() -> None:
+    sessions = await McpSessions({"one": program()}).__aenter__()
+    await sessions.tools()
+    closing = asyncio.create_task(sessions.aclose())
+    await asyncio.sleep(0)  # it has begun
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    assert psutil.Process().children() == []
+
+
+async def test_a_program_that_is_not_there_is_named() -> None:
+    async with McpSessions({"one": {"command": "no-such-program"}}) as sessions:
+        with pytest.raises(McpUnavailable, match=r"'one' \(no-such-program\): FileNotFoundError"):
+            await sessions.tools()
+
+
+async def test_a_program_that_ends_at_once_says_so() -> None:
+    async with McpSessions({"one": {"command": sys.executable, "args": ["-c", ""]}}) as sessions:
+        with pytest.raises(McpUnavailable, match="it ended, or closed its output"):
+            await sessions.tools()
+
+
+async def test_a_program_that_says_nothing_is_given_up_in_time() -> None:
+    silent = {"command": sys.executable, "args": ["-c", "import sys; sys.stdin.read()"], "connectTimeoutS": 0.2}
+    async with McpSessions({"one": silent}) as sessions:
+        with pytest.raises(McpTimeout, match=r"did not answer within 0.2 s .* `connect_timeout_s` allows it more"):
+            await sessions.tools()
+        assert psutil.Process().children() == []
+
+
+async def test_a_server_over_http_that_is_not_there_is_named_without_secrets() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    url = f"http://user:hidden@127.0.0.1:{port}/mcp?key=hidden"
+    async with McpSessions({"one": {"url": url, "headers": {"authorization": "Bearer hidden"}}}) as sessions:
+        with pytest.raises(McpError, match=rf"'one' \(http://127.0.0.1:{port}/mcp\): ConnectError") as caught:
+            await sessions.tools()
+    assert "hidden" not in "".join(map(str, chain(caught.value)))
+
+
+def chain(error: BaseException | None) -> list[BaseException]:
+    if error is None:
+        return []
+    inner = [found for one in getattr(error, "exceptions", ()) for found in chain(one)]
+    return [error, *inner, *chain(error.__cause__), *chain(error.__context__)]
+
+
+async def test_secrets_are_in_no_log(http: HttpProcess, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    hidden = {"SECRET": "hidden-value"}
+    servers = {"one": {"url": http.url, "headers": hidden}, "two": program(env=hidden, args=[*program()["args"]])}
+    async with McpSessions(servers) as sessions:
+        assert (await sessions.call_tool("one", "add", {"a": 1, "b": 1}))[0] == "2"
+        assert (await sessions.call_tool("two", "add", {"a": 1, "b": 1}))[0] == "2"
+    assert caplog.records
+    assert "hidden-value" not in caplog.text
+
+
+async def test_tools_of_several_servers_with_one_name_are_told_apart() -> None:
+    async with McpSessions({"one": program(), "two": program()}) as sessions:
+        names = {tool.name for tool in await sessions.tools()}
+        assert {"one_add", "two_add"} <= names
+        assert "add" not in names
+        assert "add" in {tool.name for tool in await sessions.tools("one")}
+        assert "one_add" in {tool.name for tool in await sessions.tools("one", prefix=True)}
+        with pytest.raises(ValueError, match="no MCP server 'three'; there are: one, two"):
+            await sessions.tools("three")
+
+
+async def test_sessions_are_used_inside_of_their_block() -> None:
+    sessions = McpSessions({})
+    with pytest.raises(RuntimeError, match="not open"):
+        await sessions.ping("one")
+    async with sessions:
+        assert await sessions.tools() == []
+    with pytest.raises(RuntimeError, match="opened before"):
+        async with sessions:
+            pass
