@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import SystemMessage
 from langchain_core.tools import BaseTool
 from langchain_core.tools import tool as as_tool
 
-from stategraph.agent import graph
+from stategraph.agent import graph, models
 from stategraph.agent.agent import Agent, Route
 from stategraph.agent.inputs import AgentInputs, AgentTool
-from stategraph.errors import ConfigurationError
 from stategraph.graph.state import StateGraph
 
 
@@ -43,17 +41,14 @@ def make_agent(inputs: AgentInputs) -> Agent:
     Returns:
         The agent, its models with its tools bound.
     """
-    definitions = [
-        {"name": each.name, "description": each.description or "", "parameters": each.parameters or _NO_ARGUMENTS}
-        for each in inputs.tool_definitions
-    ]
-    here = _tools(inputs.graph_tools if definitions else (*inputs.tools, *inputs.graph_tools))
-    shown: list[Any] = [*definitions, *here.values()]
+    here = _tools(inputs.graph_tools if inputs.tool_definitions else (*inputs.tools, *inputs.graph_tools))
+    shown = (*inputs.tool_definitions, *here.values())
+    routes = (Route(models.bind(each.model, shown), each.provider, each.name) for each in models.candidates(inputs))
     system = "\n\n".join(text for text in (inputs.instructions, inputs.additional_instructions) if text)
     return Agent(
         id=inputs.agent_id,
         name=inputs.label,
-        routes=(_route(inputs, shown),),
+        routes=tuple(routes),
         system=SystemMessage(content=system) if system else None,
         tools=here | inputs.tool_map,
         host_tools=frozenset(each.name for each in inputs.tool_definitions),
@@ -63,16 +58,6 @@ def make_agent(inputs: AgentInputs) -> Agent:
     )
 
 
-_NO_ARGUMENTS: Mapping[str, Any] = {"type": "object", "properties": {}}
-
-
 def _tools(given: Sequence[AgentTool]) -> dict[str, BaseTool]:
     tools = [each if isinstance(each, BaseTool) else as_tool(each) for each in given]
     return {each.name: each for each in tools}
-
-
-def _route(inputs: AgentInputs, shown: Sequence[Any]) -> Route:
-    model = inputs.model
-    if not isinstance(model, BaseChatModel):
-        raise ConfigurationError(f"Agent '{inputs.agent_id}' has no model ready to use: give one as 'model'")
-    return Route(model.bind_tools(shown) if shown else model, inputs.provider or model._llm_type, "")

@@ -32,6 +32,7 @@ from stategraph.run.graph import ExecutionGraph
 from stategraph.run.host import RunToolHost
 from stategraph.run.listener import ClientCallbacks, HandlerStatistics, RunListener
 from stategraph.run.log import RunEvent, RunLog
+from stategraph.run.parts import content_parts
 from stategraph.run.registry import EventHandlerRegistry
 from stategraph.run.steps import Status
 from stategraph.types import Command, Interrupt
@@ -284,7 +285,7 @@ class Run:
                 await self._finish(status)
             if self._log is not None:
                 self._log.end("interrupted" if self._interrupts else status, failure)
-        return self.graph.get_content_parts() if self.return_content else None
+        return content_parts(self.graph.get_run_messages()) if self.return_content else None
 
     async def _drive(self, given: Any, config: RunnableConfig) -> dict[str, Any]:
         """Run the graph, and return its last values."""
