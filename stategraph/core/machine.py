@@ -29,6 +29,7 @@ from stategraph.constants import (
     INTERRUPT,
     MISSING,
     NO_WRITES,
+    NS_END,
     NULL_TASK_ID,
     PREVIOUS,
     PULL,
@@ -107,6 +108,7 @@ class Machine:
     """
 
     __slots__ = (
+        "_apart",
         "_book",
         "_fresh",
         "_ids",
@@ -153,7 +155,7 @@ class Machine:
         self.metadata = thread.metadata
         self.parent_id = thread.parent_id
         self.stored_id = thread.stored_id
-        self.pending = thread.pending
+        self.pending: status.Pending = {} if thread.pending is None else thread.pending
         self.state = State(program, self.checkpoint, settings.next_version or count_up, thread.histories)
         # In a namespace that the checkpoint does not come from, no value is stored yet.
         self._previous_versions = {} if thread.moved else dict(self.state.versions)
@@ -182,6 +184,9 @@ class Machine:
         self._quiet = not (settings.interrupt_before or watch.planned or watch.checkpoints or settings.deltas)
         # Whether a lone task need not be recorded: nothing can cut in before its step is applied.
         self._unrecorded = settings.saves == "never"
+        # Whether what is stored in the end, if anything, is beside nothing else: nobody but this run's task knows its
+        # namespace. Then lone steps need no ids of their own by which checkpoints would be told apart, or sorted.
+        self._apart = settings.saves == "exit" and settings.nested and NS_END in settings.ns
         self._plain = self._quiet and settings.saves != "step" and not settings.interrupt_after
         self._tells_values = watch.values
         self._book: DeltaBook | None = None
@@ -260,7 +265,7 @@ class Machine:
     def _remember_namespaces(self, start: Start) -> None:
         """Note where the tasks ran whose ids are about to change, if the caller means a graph inside them."""
         ns = self.settings.ns if start.ns is None else start.ns
-        if travel.names_below(start.named, ns):
+        if start.named and travel.names_below(start.named, ns):
             self._namespaces_before = travel.namespaces_before(
                 self.state, self.checkpoint, ns, self.settings.parent, self.pending, self.updated, self.step
             )
@@ -424,6 +429,10 @@ class Machine:
                 self.outbox.append(ValuesChanged())
         self.replaying = False
         if self._unrecorded:
+            self.step += 1
+        elif self._apart:
+            self.metadata = {"source": "loop", "step": self.step, "parents": self.settings.parents}
+            self._unsaved = True
             self.step += 1
         else:
             self._make_checkpoint({"source": "loop"})

@@ -30,7 +30,6 @@ class Settings(NamedTuple):
         saves: When checkpoints are stored: never, at each step, or at the end.
         limit: The most steps to run.
         output_keys: Channels that make up the output.
-        stream_keys: Channels shown as the state.
         interrupt_before: Nodes to pause before; "*" for all.
         interrupt_after: Nodes to pause after; "*" for all.
         parents: Checkpoint ids of the enclosing runs by namespace.
@@ -48,7 +47,6 @@ class Settings(NamedTuple):
     saves: Literal["never", "step", "exit"]
     limit: int
     output_keys: str | Sequence[str]
-    stream_keys: str | Sequence[str]
     interrupt_before: Literal["*"] | Sequence[str]
     interrupt_after: Literal["*"] | Sequence[str]
     parents: dict[str, str]

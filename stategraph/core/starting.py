@@ -11,8 +11,7 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from stategraph.core import checkpoint as checkpoints
 from stategraph.core import status
@@ -20,15 +19,14 @@ from stategraph.errors import UnknownInterruptError
 from stategraph.types import Command
 
 
-@dataclass(frozen=True, slots=True)
-class Thread:
+class Thread(NamedTuple):
     """What a run starts from.
 
     Attributes:
         checkpoint: The loaded checkpoint, or an empty one.
         metadata: Its metadata; ``{"step": -2}`` for an empty one.
         parent_id: Id of the checkpoint before it, or None.
-        pending: The writes recorded after it, by task id.
+        pending: The writes recorded after it, by task id, or None.
         stored_id: Its id if a saver returned it (or the id the run named in
             vain); the next checkpoint's parent.
         addressed: Whether the run named this checkpoint rather than the latest.
@@ -42,7 +40,7 @@ class Thread:
     checkpoint: checkpoints.Checkpoint
     metadata: dict[str, Any]
     parent_id: str | None = None
-    pending: status.Pending = field(default_factory=dict)
+    pending: status.Pending | None = None
     stored_id: str | None = None
     addressed: bool = False
     superseded: bool = False
@@ -51,8 +49,7 @@ class Thread:
     histories: Mapping[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(NamedTuple):
     """How a run begins.
 
     Attributes:
@@ -62,7 +59,7 @@ class Start:
         same_run: Whether the loaded checkpoint was made by the run of the same id.
         own_checkpoint_named: Whether the caller named this namespace's checkpoint.
         resume_map: Answers by interrupt id handed down by an enclosing run.
-        named: Checkpoints the caller named, by namespace.
+        named: Checkpoints the caller named, by namespace, or None.
         ns: The namespace of the checkpoint; None for the run's own.
     """
 
@@ -71,7 +68,7 @@ class Start:
     same_run: bool = False
     own_checkpoint_named: bool = False
     resume_map: dict[str, Any] | None = None
-    named: Mapping[str, str] = field(default_factory=dict)
+    named: Mapping[str, str] | None = None
     ns: str | None = None
 
 

@@ -157,7 +157,6 @@ class Execution:
         self.nested = CONFIG_KEY_TASK_ID in conf
         keys = request.output_keys
         self.output_keys = keys if isinstance(keys, str) else Keys(keys)
-        self.stream_keys = engine.stream_channels_asis
         self.saver: BaseCheckpointSaver[Any] | None = engine.resolve_checkpointer(config)
         if self.saver is not None and not conf:
             raise ValueError(
@@ -308,10 +307,8 @@ class Execution:
         base = self._checkpoint_base
         if found is None:
             self._ns_loaded = None
-            # Without a saver nobody orders by the id or sees the time: 5 us that a subgraph need not pay.
-            unsaved = self.saver is None
-            first_id = _unordered_id() if unsaved else new_checkpoint_id(-2)
-            checkpoint = checkpoints.empty(first_id, "" if unsaved else _now())
+            # Nobody sees the time of what is not stored.
+            checkpoint = checkpoints.empty(new_checkpoint_id(-2), "")
             thread = Thread(
                 checkpoint,
                 {"step": -2},
@@ -355,7 +352,6 @@ class Execution:
             saves=saves,
             limit=self.config["recursion_limit"],
             output_keys=self.output_keys,
-            stream_keys=self.stream_keys,
             interrupt_before=request.interrupt_before,
             interrupt_after=request.interrupt_after,
             parents=self.config[CONF].get(CONFIG_KEY_CHECKPOINT_MAP, {}),
@@ -633,6 +629,11 @@ class Execution:
         """Whether nothing is left to store or to wait for, if the run has ended well."""
         return self.saves is None and (self.saver is None or self.durability != "exit" or not self.keeps_history)
 
+    @property
+    def stream_keys(self) -> str | Sequence[str]:
+        """The channels shown as the state."""
+        return self.engine.stream_channels_asis
+
     def output(self) -> Any:
         """The run's result."""
         return self.machine.state.read(self.output_keys)
@@ -680,12 +681,6 @@ _OF_EACH_ATTEMPT = dict.fromkeys(
 )
 
 _LIFECYCLE = {"loading": "input", "planning": "pending", "stepping": "pending"}
-
-
-def _unordered_id() -> str:
-    """An id of the same form (a version 6 UUID) that says nothing about the time."""
-    digits = os.urandom(16).hex()
-    return f"{digits[:8]}-{digits[8:12]}-6{digits[13:16]}-8{digits[17:20]}-{digits[20:]}"
 
 
 def _now() -> str:

@@ -188,7 +188,6 @@ SETTINGS = Settings(
     saves="step",
     limit=100,
     output_keys=[LOG, TOTAL],
-    stream_keys=[LOG, TOTAL],
     interrupt_before=(),
     interrupt_after=(),
     parents={},

@@ -18,6 +18,7 @@ from stategraph.core.channels.last_value import LastValue
 from stategraph.core.machine import Machine
 from stategraph.engine import execution, ids
 from stategraph.errors import EmptyChannelError
+from stategraph.testing import stable
 
 THREAD = {"configurable": {"thread_id": "t"}, "recursion_limit": 12}
 
@@ -32,12 +33,12 @@ class Shy(LastValue[str]):
     """Has no value while the last one is empty."""
 
     def is_available(self) -> bool:
-        return bool(self.value)
+        return super().is_available() and self.value != ""
 
     def get(self) -> str:
-        if not self.value:
+        if not self.is_available():
             raise EmptyChannelError
-        return self.value
+        return super().get()
 
 
 class State(TypedDict, total=False):
@@ -185,10 +186,13 @@ def test_a_run_that_stores_at_its_end_stores_the_same_both_ways(
         monkeypatch.setattr(execution, "new_checkpoint_id", new_id)
         monkeypatch.setattr(Machine, "next_lone", next_lone)
         saver = Counting()
-        outcomes.append((run(driver, GRAPHS[name](saver), INPUTS), saver.contents()))
+        shown = run(driver, GRAPHS[name](saver), INPUTS)
+        # A graph inside makes fewer ids the short way, so what is stored can only be compared but for its ids.
+        exact = () if "inside" in name else saver.contents()
+        outcomes.append((stable([shown, list(saver.list(THREAD))]), exact))
     assert lone_steps > 3
     assert outcomes[0] == outcomes[1]
-    assert outcomes[0][1]["checkpoints"]
+    assert len(outcomes[0][0][1]) >= 1
 
 
 def test_versions_of_many_lone_steps_are_given_before_they_pile_up(
