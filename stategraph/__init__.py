@@ -72,10 +72,14 @@ if TYPE_CHECKING:
     from stategraph.run.handlers import ToolEndHandler as ToolEndHandler
     from stategraph.run.handlers import create_handlers as create_handlers
     from stategraph.run.log import RunEvent as RunEvent
+    from stategraph.run.memory import LongTermMemory as LongTermMemory
+    from stategraph.run.memory import remember as remember
     from stategraph.run.messages import format_agent_messages as format_agent_messages
     from stategraph.run.registry import EventHandlerRegistry as EventHandlerRegistry
     from stategraph.run.registry import compose_event_handlers as compose_event_handlers
     from stategraph.run.run import Run as Run
+    from stategraph.run.runtime import AgentRuntime as AgentRuntime
+    from stategraph.run.runtime import create_run as create_run
     from stategraph.types import CachePolicy as CachePolicy
     from stategraph.types import Command as Command
     from stategraph.types import Durability as Durability
@@ -156,7 +160,9 @@ _PUBLIC = {
         "EventHandlerRegistry",
         "compose_event_handlers",
     ),
+    "run.memory": ("LongTermMemory", "remember"),
     "run.run": ("Run",),
+    "run.runtime": ("AgentRuntime", "create_run"),
     "types": (
         "CachePolicy",
         "Command",

@@ -14,6 +14,7 @@ PUBLIC = [
     "AbortError",
     "AbortSignal",
     "AgentInputs",
+    "AgentRuntime",
     "AsyncGraphRunStream",
     "CachePolicy",
     "ChatModelStreamHandler",
@@ -42,6 +43,7 @@ PUBLIC = [
     "Interrupt",
     "InvalidUpdateError",
     "IsLastStep",
+    "LongTermMemory",
     "MessagesState",
     "ModelEndHandler",
     "NodeError",
@@ -78,6 +80,7 @@ PUBLIC = [
     "compose_event_handlers",
     "create_content_aggregator",
     "create_handlers",
+    "create_run",
     "entrypoint",
     "format_agent_messages",
     "get_config",
@@ -87,6 +90,7 @@ PUBLIC = [
     "interrupt",
     "messages_delta_reducer",
     "push_message",
+    "remember",
     "task",
 ]
 

@@ -44,6 +44,7 @@ class Agent:
         group_id: What it has in common with agents that run beside it.
         max_tool_result_chars: Limit for the result of a tool; None for that of the context alone.
         max_context_tokens: Size of the models' context; None if nobody counts.
+        tool_end: Whether the turn ends with the tools' results.
     """
 
     id: str
@@ -57,6 +58,7 @@ class Agent:
     group_id: int | None = None
     max_tool_result_chars: int | None = None
     max_context_tokens: int | None = None
+    tool_end: bool = False
 
     @property
     def llm_node(self) -> str:

@@ -15,11 +15,14 @@ from stategraph.agent.inputs import AgentInputs, AgentTool
 from stategraph.graph.state import StateGraph
 
 
-def build(inputs: Sequence[AgentInputs]) -> tuple[list[Agent], StateGraph[Any, Any, Any, Any]]:
+def build(
+    inputs: Sequence[AgentInputs], shared: models.Models | None = None
+) -> tuple[list[Agent], StateGraph[Any, Any, Any, Any]]:
     """The agents of a run and their graph.
 
     Args:
         inputs: The agents as the host describes them.
+        shared: Models made before, to be used again.
 
     Returns:
         The agents, and the builder of the graph.
@@ -28,22 +31,24 @@ def build(inputs: Sequence[AgentInputs]) -> tuple[list[Agent], StateGraph[Any, A
         ConfigurationError: They make no sense.
         MissingPackageError: A model's package is not installed.
     """
-    agent = make_agent(inputs[0])
+    agent = make_agent(inputs[0], shared)
     return [agent], graph.single_agent_graph(agent)
 
 
-def make_agent(inputs: AgentInputs) -> Agent:
+def make_agent(inputs: AgentInputs, shared: models.Models | None = None) -> Agent:
     """An agent from its description.
 
     Args:
         inputs: The description.
+        shared: Models made before, to be used again.
 
     Returns:
         The agent, its models with its tools bound.
     """
     here = _tools(inputs.graph_tools if inputs.tool_definitions else (*inputs.tools, *inputs.graph_tools))
     shown = (*inputs.tool_definitions, *here.values())
-    routes = (Route(models.bind(each.model, shown), each.provider, each.name) for each in models.candidates(inputs))
+    candidates = models.candidates(inputs, shared)
+    routes = (Route(models.bind(each.model, shown), each.provider, each.name) for each in candidates)
     system = "\n\n".join(text for text in (inputs.instructions, inputs.additional_instructions) if text)
     return Agent(
         id=inputs.agent_id,
@@ -55,6 +60,7 @@ def make_agent(inputs: AgentInputs) -> Agent:
         host_tool_names=tuple(each.name for each in inputs.tool_definitions),
         max_tool_result_chars=inputs.max_tool_result_chars,
         max_context_tokens=inputs.max_context_tokens,
+        tool_end=inputs.tool_end,
     )
 
 

@@ -44,7 +44,7 @@ def agent_subgraph(agent: Agent) -> StateGraph[Any, Any, Any, Any]:
         return agent.tools_node if isinstance(last, AIMessage) and wants_tools(last) else END
 
     def after_tools(state: AgentState) -> str:
-        return END if state.get("halt_reason") else agent.llm_node
+        return END if agent.tool_end or state.get("halt_reason") else agent.llm_node
 
     graph.add_conditional_edges(agent.llm_node, after_llm, [agent.tools_node, END])
     graph.add_conditional_edges(agent.tools_node, after_tools, [agent.llm_node, END])

@@ -10,7 +10,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -176,13 +178,40 @@ class Candidate:
     model: BaseChatModel = field(repr=False)
 
 
-def candidates(agent: AgentInputs) -> tuple[Candidate, ...]:
+class Models:
+    """Models that are made once and used again: a client's connections are worth more than its memory.
+
+    Those with options that are no JSON, such as functions, are made anew each time.
+    """
+
+    def __init__(self) -> None:
+        self._made: dict[bytes, BaseChatModel] = {}
+
+    def __len__(self) -> int:
+        return len(self._made)
+
+    def resolve(
+        self, provider: str, client_options: Mapping[str, Any] | None = None, reasoning_key: str | None = None
+    ) -> BaseChatModel:
+        """A chat model, see the function of this name."""
+        try:
+            settings = json.dumps([provider, client_options, reasoning_key], sort_keys=True)
+        except TypeError:
+            return resolve(provider, client_options, reasoning_key)
+        key = hashlib.sha256(settings.encode()).digest()
+        if key not in self._made:
+            self._made[key] = resolve(provider, client_options, reasoning_key)
+        return self._made[key]
+
+
+def candidates(agent: AgentInputs, models: Models | None = None) -> tuple[Candidate, ...]:
     """The models that an agent may use, in the order in which to try them.
 
     All of them are made now, so that settings which make no sense are found before anything runs.
 
     Args:
         agent: The agent.
+        models: Models made before, to be used again; None: all are made anew.
 
     Returns:
         At least one.
@@ -199,7 +228,8 @@ def candidates(agent: AgentInputs) -> tuple[Candidate, ...]:
     else:
         wanted = [Fallback(provider=agent.provider or "", client_options=agent.client_options)]
         wanted += _fallbacks(agent)
-    made = ((each.provider, resolve(each.provider, each.client_options, agent.reasoning_key)) for each in wanted)
+    make = resolve if models is None else models.resolve
+    made = ((each.provider, make(each.provider, each.client_options, agent.reasoning_key)) for each in wanted)
     return tuple(Candidate(provider, model_name(model), model) for provider, model in made)
 
 

@@ -1,4 +1,4 @@
-"""A saver for those who need one and have none: states live as long as the process."""
+"""Savers and stores for rooms that use them without knowing the package that they come from."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from typing import Any
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.store.base import BaseStore
+
+__all__ = ("BaseCheckpointSaver", "BaseStore", "in_memory_saver")
 
 
 def in_memory_saver() -> BaseCheckpointSaver[Any]:
-    """A saver that keeps threads in memory."""
+    """A saver that keeps threads as long as the process lives."""
     return InMemorySaver()

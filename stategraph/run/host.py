@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 from langchain_core.messages import HumanMessage
 
 from stategraph.agent.ports import HostResult, ToolBatch
+from stategraph.run.abort import AbortSignal
 from stategraph.run.events import GraphEvents
 from stategraph.run.listener import RunListener
 from stategraph.run.steps import StepTracker
@@ -25,7 +26,7 @@ class ToolExecuteRequest(dict[str, Any]):
     """The payload of `on_tool_execute`: JSON, and three ways to answer.
 
     Keys: `toolCalls` (each with `id`, `name`, `args`, `stepId`, `turn`), `userId`, `agentId`, `configurable`,
-    `metadata`, `callerCapabilityProjection`.
+    `metadata`, `callerCapabilityProjection`, and `signal`, the run's AbortSignal.
 
     Args:
         payload: The JSON.
@@ -113,12 +114,16 @@ class RunToolHost:
         listener: Through which handlers are reached.
         tracker: Knows steps and turns of calls.
         direct_tools: Names of the tools that a model may call, by agent.
+
+    Attributes:
+        signal: Of the execution that goes on: tells the host's tools to stop.
     """
 
     def __init__(self, listener: RunListener, tracker: StepTracker, direct_tools: Mapping[str, Sequence[str]]) -> None:
         self._listener = listener
         self._tracker = tracker
         self._direct_tools = direct_tools
+        self.signal = AbortSignal()
 
     async def execute(
         self, batch: ToolBatch, early: Callable[[HostResult], Awaitable[None]], /
@@ -153,6 +158,7 @@ class RunToolHost:
             },
             "configurable": configurable,
             "metadata": self._listener.metadata(batch.at),
+            "signal": self.signal,
         }
         if "user_id" in configurable:
             payload["userId"] = configurable["user_id"]

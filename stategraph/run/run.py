@@ -22,11 +22,13 @@ from langchain_core.messages import AnyMessage, convert_to_messages
 from langchain_core.runnables import RunnableConfig
 
 from stategraph.agent import assemble
+from stategraph.agent.models import Models, resolve
 from stategraph.agent.ports import AgentContext
 from stategraph.engine.memory import in_memory_saver
 from stategraph.errors import AbortError, ConfigurationError, UnknownInterruptError
 from stategraph.run import closing
-from stategraph.run.abort import AbortSignal
+from stategraph.run import title as titles
+from stategraph.run.abort import AbortController, AbortSignal
 from stategraph.run.config import RunConfig
 from stategraph.run.graph import ExecutionGraph
 from stategraph.run.host import RunToolHost
@@ -85,11 +87,12 @@ class Run:
         return_content: Whether `process_stream` returns content parts.
     """
 
-    def __init__(self, config: RunConfig, graph: ExecutionGraph) -> None:
+    def __init__(self, config: RunConfig, graph: ExecutionGraph, models: Models | None = None) -> None:
         self.id = config.run_id
         self.graph = graph
         self.return_content = config.return_content
         self._config = config
+        self._models = models
         self._log = RunLog(config.event_log_size) if config.event_log_size else None
         self._listener = RunListener(self.id, graph, self._log)
         tools = {agent.id: agent.host_tool_names for agent in graph.agents}
@@ -97,13 +100,17 @@ class Run:
         self._host = RunToolHost(self._listener, graph.tracker, tools)
         self._interrupts: list[RunInterrupt] = []
         self._halt_reason: str | None = None
+        self._stop = AbortController()
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     @classmethod
-    async def create(cls, config: RunConfig | Mapping[str, Any]) -> Self:
+    async def create(cls, config: RunConfig | Mapping[str, Any], *, models: Models | None = None) -> Self:
         """Make a run. Neither models nor networks are contacted.
 
         Args:
             config: What to run, as a value or as a mapping in either spelling.
+            models: Models made before, to be used again; None: models of the run's own.
 
         Returns:
             The run, not started.
@@ -113,7 +120,7 @@ class Run:
             MissingPackageError: A model's package is not installed.
         """
         config = RunConfig.of(config)
-        agents, builder = assemble.build(config.graph_config.agents)
+        agents, builder = assemble.build(config.graph_config.agents, models)
         options = config.graph_config.compile_options
         saver = options.checkpointer
         if saver is None and config.human_in_the_loop.enabled:
@@ -126,12 +133,25 @@ class Run:
         )
         handlers = EventHandlerRegistry(config.custom_handlers)
         several = config.graph_config.type == "multi-agent"
-        return cls(config, ExecutionGraph(config.run_id, compiled, handlers, agents, several_agents=several))
+        return cls(config, ExecutionGraph(config.run_id, compiled, handlers, agents, several_agents=several), models)
 
     @property
     def handler_registry(self) -> EventHandlerRegistry:
         """Who handles the run's events; may be changed at any time."""
         return self.graph.handler_registry
+
+    @property
+    def running(self) -> bool:
+        """Whether it is being executed now."""
+        return not self._idle.is_set()
+
+    def abort(self, reason: str | None = None) -> None:
+        """Stop what goes on; whoever waits for it gets an AbortError. May be called from any thread."""
+        self._stop.abort(reason)
+
+    async def ended(self) -> None:
+        """Wait until the execution that goes on has ended, however it ends."""
+        await self._idle.wait()
 
     # Running.
 
@@ -156,8 +176,11 @@ class Run:
             AbortError: The signal said so.
             HandlerError: A handler failed; the message names it.
             GraphRecursionError: The turn took too many steps.
+            ConfigurationError: The input makes no sense, or the run is being executed already.
             Exception: What a model or the host's tools raised, as it is.
         """
+        if self.running:
+            raise ConfigurationError(f"Run '{self.id}' is being executed already; wait for it, or create another run")
         options = options or {}
         if isinstance(inputs, Command):
             return await self._execute(inputs, [], config or {}, options)
@@ -261,9 +284,13 @@ class Run:
         runnable_config = self._runnable_config(config)
         self._interrupts, self._halt_reason = [], None
         self._listener.callbacks = options.get("callbacks", {})
-        signals = [each for each in (config.get("signal"), self._config.graph_config.signal) if each is not None]
+        given_signals = (config.get("signal"), self._config.graph_config.signal)
+        self._stop = AbortController()
+        self._host.signal = self._stop.signal
+        signals = [self._stop.signal, *(each for each in given_signals if each is not None)]
         status: Status = "failed"
         failure: BaseException | None = None
+        self._idle.clear()
         if self._log is not None:
             self._log.begin()
         try:
@@ -274,6 +301,7 @@ class Run:
             self.graph.keep_messages(self._brought(values))
         except (AbortError, asyncio.CancelledError) as error:
             status, failure = "cancelled", error
+            self._stop.abort()
             await self._give_up(messages, runnable_config, "aborted")
             raise
         except BaseException as error:
@@ -285,6 +313,7 @@ class Run:
                 await self._finish(status)
             if self._log is not None:
                 self._log.end("interrupted" if self._interrupts else status, failure)
+            self._idle.set()
         return content_parts(self.graph.get_run_messages()) if self.return_content else None
 
     async def _drive(self, given: Any, config: RunnableConfig) -> dict[str, Any]:
@@ -355,6 +384,53 @@ class Run:
         """What handlers cost, the most expensive first: they hold the run up."""
         return self._listener.statistics()
 
+    # Titles.
+
+    async def generate_title(
+        self,
+        *,
+        provider: str,
+        input_text: str,
+        content_parts: Sequence[Mapping[str, Any] | None],
+        client_options: Mapping[str, Any] | None = None,
+        title_method: titles.TitleMethod = "structured",
+        title_prompt: str | None = None,
+        title_prompt_template: str | None = None,
+        skip_language: bool = False,
+        chain_options: Mapping[str, Any] | None = None,
+    ) -> titles.Title:
+        """Ask a model for a title of the conversation.
+
+        Args:
+            provider: Whose model, or `provider:model`.
+            input_text: What the person wrote.
+            content_parts: The answer.
+            client_options: What the provider's client takes.
+            title_method: How to ask: for text, structured output, or a function call.
+            title_prompt: What to ask, see `stategraph.run.title`.
+            title_prompt_template: How the conversation is written.
+            skip_language: Do not ask for the language.
+            chain_options: A RunnableConfig for the call.
+
+        Returns:
+            The title, and the language if it was asked for.
+
+        Raises:
+            ConfigurationError: The settings make no sense.
+            Exception: What the model raised.
+        """
+        make = resolve if self._models is None else self._models.resolve
+        return await titles.generate_title(
+            make(provider, client_options),
+            input_text,
+            content_parts,
+            method=title_method,
+            prompt=title_prompt,
+            prompt_template=title_prompt_template,
+            skip_language=skip_language,
+            config=cast("RunnableConfig | None", chain_options),
+        )
+
     # Configuration.
 
     @property
@@ -384,8 +460,6 @@ class Run:
 
 async def _unless_aborted(work: Coroutine[Any, Any, dict[str, Any]], signals: Sequence[AbortSignal]) -> dict[str, Any]:
     """What work comes to, unless a signal says to stop; then the work is cancelled and waited for."""
-    if not signals:
-        return await work
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     leave = [signal.listen(partial(loop.call_soon_threadsafe, stop.set)) for signal in signals]

@@ -1,0 +1,229 @@
+"""What outlives a run: the models, MCP sessions, saver and store that runs share, and the runs that go on.
+
+A backend opens one `AgentRuntime` at its start and closes it at its end. `create_run` is the one call for a turn; it is
+there as a function too, for who shares nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from langchain_core.messages import BaseMessage
+from langchain_core.tools import BaseTool
+
+from stategraph.agent.inputs import AgentInputs, GraphEdge
+from stategraph.agent.mcp import McpServer, McpSessions
+from stategraph.agent.models import Models
+from stategraph.run.abort import AbortSignal
+from stategraph.run.log import RunEvent
+from stategraph.run.registry import Handler, compose_event_handlers
+from stategraph.run.run import Run
+
+#: How many runs a runtime knows by their ids, the newest ones.
+RUNS_KEPT = 1024
+
+
+async def create_run(
+    *,
+    run_id: str,
+    agents: Sequence[AgentInputs | Mapping[str, Any]],
+    edges: Sequence[GraphEdge | Mapping[str, Any]] = (),
+    custom_handlers: Mapping[str, Handler] | None = None,
+    signal: AbortSignal | None = None,
+    token_counter: Callable[[BaseMessage], int] | None = None,
+    index_token_count_map: Mapping[int, int] | None = None,
+    checkpointer: Any = None,
+    store: Any = None,
+    models: Models | None = None,
+    **settings: Any,
+) -> Run:
+    """Make a run: the one call that a chat backend makes for a turn.
+
+    Args:
+        run_id: The run's name; a chat backend takes the id of the answer's message.
+        agents: The agents; several, or any edge, make a graph of agents.
+        edges: The ways between them.
+        custom_handlers: Handlers by the name of their event.
+        signal: Aborts the run.
+        token_counter: Counts the tokens of a message; None: one for the model's name if counts are needed.
+        index_token_count_map: Tokens of the input's messages by position, as the host knows them.
+        checkpointer: Keeps the thread's state; None: the host sends the history with every turn.
+        store: Long-term memory for the tools of agents; None: none.
+        models: Models made before, to be used again; None: models of the run's own.
+        **settings: Other fields of `RunConfig`.
+
+    Returns:
+        The run, not started.
+
+    Raises:
+        ConfigurationError: The configuration makes no sense.
+        MissingPackageError: A model's package is not installed.
+    """
+    several = len(agents) > 1 or bool(edges)
+    graph = {
+        "type": "multi-agent" if several else "standard",
+        "agents": agents,
+        "edges": edges,
+        "signal": signal,
+        "compile_options": {"checkpointer": checkpointer, "store": store},
+    }
+    config = {
+        "run_id": run_id,
+        "graph_config": graph,
+        "custom_handlers": custom_handlers,
+        "token_counter": token_counter,
+        "index_token_count_map": index_token_count_map,
+        **settings,
+    }
+    return await Run.create(config, models=models)
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeStatistics:
+    """What a runtime holds.
+
+    Attributes:
+        models: How many models it has made.
+        runs_kept: How many runs it knows.
+        runs_going: How many of them have not ended.
+    """
+
+    models: int
+    runs_kept: int
+    runs_going: int
+
+
+class AgentRuntime:
+    """Shared by all runs of a process. An async context manager.
+
+    Args:
+        checkpointer: Keeps threads; None: nobody does.
+        store: Long-term memory; None: none.
+        mcp_servers: Servers whose tools agents may have, by name.
+        custom_handlers: Handlers for every run, called before the run's own.
+        **settings: Further fields of `RunConfig` for every run, such as `hooks`.
+
+    Example:
+        ```python
+        async with AgentRuntime(checkpointer=saver) as runtime:
+            run = await runtime.create_run(run_id=message_id, agents=[agent])
+            async for event in run.stream({"messages": [("user", text)]}, config):
+                await send(event.to_sse())
+        ```
+    """
+
+    def __init__(
+        self,
+        *,
+        checkpointer: Any = None,
+        store: Any = None,
+        mcp_servers: Mapping[str, McpServer | Mapping[str, Any]] | None = None,
+        custom_handlers: Mapping[str, Handler] | None = None,
+        **settings: Any,
+    ) -> None:
+        self.mcp = McpSessions(mcp_servers or {})
+        self._shared = {"checkpointer": checkpointer, "store": store, **settings}
+        self._handlers = dict(custom_handlers or {})
+        self._models = Models()
+        self._runs: OrderedDict[str, Run] = OrderedDict()
+
+    async def __aenter__(self) -> Self:
+        await self.mcp.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Stop every run that goes on, then close the MCP sessions."""
+        going = [run for run in self._runs.values() if run.running]
+        for run in going:
+            run.abort("The runtime was closed")
+        await asyncio.gather(*(run.ended() for run in going))
+        await self.mcp.aclose()
+
+    async def create_run(
+        self,
+        *,
+        run_id: str,
+        agents: Sequence[AgentInputs | Mapping[str, Any]],
+        custom_handlers: Mapping[str, Handler] | None = None,
+        **settings: Any,
+    ) -> Run:
+        """Make a run on what this runtime shares.
+
+        Args:
+            run_id: The run's name.
+            agents: Its agents.
+            custom_handlers: Handlers of its own, called after the runtime's.
+            **settings: As for the function `create_run`; they win over the runtime's.
+
+        Returns:
+            The run, not started.
+
+        Raises:
+            ConfigurationError: The configuration makes no sense.
+            MissingPackageError: A model's package is not installed.
+        """
+        handlers = compose_event_handlers(self._handlers, custom_handlers or {})
+        shared = {**self._shared, **settings}
+        run = await create_run(run_id=run_id, agents=agents, custom_handlers=handlers, models=self._models, **shared)
+        self._keep(run)
+        return run
+
+    def _keep(self, run: Run) -> None:
+        self._runs[run.id] = run
+        self._runs.move_to_end(run.id)
+        ended = (run_id for run_id, each in self._runs.items() if not each.running)
+        while len(self._runs) > RUNS_KEPT and (oldest := next(ended, None)) is not None:
+            del self._runs[oldest]
+            ended = (run_id for run_id, each in self._runs.items() if not each.running)
+
+    def get_run(self, run_id: str) -> Run | None:
+        """A run made here by its id; None if there is none, or it ended long ago."""
+        return self._runs.get(run_id)
+
+    def abort(self, run_id: str, reason: str | None = None) -> bool:
+        """Stop a run.
+
+        Args:
+            run_id: Which.
+            reason: Why, for the error that its caller gets.
+
+        Returns:
+            Whether it was going on.
+        """
+        run = self._runs.get(run_id)
+        if run is None or not run.running:
+            return False
+        run.abort(reason)
+        return True
+
+    async def attach(self, run_id: str, after_seq: int = 0) -> AsyncIterator[RunEvent]:
+        """Watch a run by its id, see `Run.attach`.
+
+        Raises:
+            LookupError: There is no such run here.
+        """
+        run = self._runs.get(run_id)
+        if run is None:
+            raise LookupError(f"There is no run '{run_id}' here; it was made elsewhere, or ended long ago")
+        async for event in run.attach(after_seq):
+            yield event
+
+    async def tools(self, *servers: str) -> list[BaseTool]:
+        """The tools of MCP servers, for an agent.
+
+        Args:
+            *servers: Their names; none: all servers.
+        """
+        return await self.mcp.tools(*servers)
+
+    def statistics(self) -> RuntimeStatistics:
+        """What the runtime holds now."""
+        going = sum(run.running for run in self._runs.values())
+        return RuntimeStatistics(len(self._models), len(self._runs), going)

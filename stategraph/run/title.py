@@ -1,0 +1,108 @@
+"""A title for a conversation, by one call of a model.
+
+The model is asked in one of three ways: for plain text, for structured output, or to call a function; the last two also
+tell the language of the conversation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NotRequired, TypedDict
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import HumanMessage
+from langchain_core.runnables import RunnableConfig
+from pydantic import BaseModel, Field
+
+from stategraph.agent.truncation import text_of
+from stategraph.errors import ConfigurationError
+
+TitleMethod = Literal["completion", "structured", "functions"]
+
+_PROMPT = (
+    "Provide a concise, 5-word-or-less title for the conversation, using title case conventions. "
+    "Only return the title itself."
+)
+_TEMPLATE = "User: {input}\nAI: {output}"
+
+
+class Title(TypedDict):
+    """A title.
+
+    Attributes:
+        title: The title; empty if the model gave none.
+        language: The conversation's language, if the model was asked for it.
+    """
+
+    title: str
+    language: NotRequired[str]
+
+
+class _TitleOnly(BaseModel):
+    """A title for the conversation."""
+
+    title: str = Field(description="A concise title of at most five words")
+
+
+class _TitleAndLanguage(_TitleOnly):
+    """A title for the conversation, and its language."""
+
+    language: str = Field(description="The language of the conversation, in English")
+
+
+async def generate_title(
+    model: BaseChatModel,
+    input_text: str,
+    content_parts: Sequence[Mapping[str, Any] | None],
+    *,
+    method: TitleMethod = "structured",
+    prompt: str | None = None,
+    prompt_template: str | None = None,
+    skip_language: bool = False,
+    config: RunnableConfig | None = None,
+) -> Title:
+    """Ask a model for a title.
+
+    Args:
+        model: The model.
+        input_text: What the person wrote.
+        content_parts: The answer, with None where a step had no content.
+        method: How to ask.
+        prompt: What to ask, with `{convo}` where the conversation goes, else it goes at the end; None: a prompt of
+            this package.
+        prompt_template: How the conversation is written, with `{input}` and `{output}`.
+        skip_language: Do not ask for the language.
+        config: For the call of the model.
+
+    Returns:
+        The title.
+
+    Raises:
+        ConfigurationError: The template lacks a place.
+    """
+    answer = "".join(str(part.get("text") or "") for part in content_parts if part and part.get("type") == "text")
+    asked = [
+        HumanMessage(_question(prompt or _PROMPT, _conversation(prompt_template or _TEMPLATE, input_text, answer)))
+    ]
+    if method == "completion":
+        said = await model.ainvoke(asked, config)
+        return Title(title=text_of(said.content).strip().strip('"'))
+    schema = _TitleOnly if skip_language else _TitleAndLanguage
+    how = "function_calling" if method == "functions" else "json_schema"
+    found = await model.with_structured_output(schema, method=how).ainvoke(asked, config)
+    if isinstance(found, _TitleAndLanguage):
+        return Title(title=found.title, language=found.language)
+    return Title(title=found.title if isinstance(found, _TitleOnly) else "")
+
+
+def _conversation(template: str, input_text: str, answer: str) -> str:
+    missing = [place for place in ("{input}", "{output}") if place not in template]
+    if missing:
+        raise ConfigurationError(f"The title's template lacks {' and '.join(missing)}; it is {template!r}")
+    return template.replace("{input}", input_text).replace("{output}", answer)
+
+
+def _question(prompt: str, conversation: str) -> str:
+    if "{convo}" in prompt:
+        return prompt.replace("{convo}", conversation)
+    return f"{prompt}\n\nConversation:\n{conversation}"

@@ -1,0 +1,141 @@
+"""What runs share, and the one call that a backend makes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessage, HumanMessage
+
+from stategraph.engine.memory import in_memory_saver
+from stategraph.errors import AbortError, ConfigurationError
+from stategraph.run.runtime import AgentRuntime, create_run
+from stategraph.testing import script
+from stategraph.testing.chat_model import ScriptedChatModel
+from stategraph.testing.openai_server import FakeOpenAIServer
+
+pytestmark = pytest.mark.anyio
+
+ASK = {"messages": [HumanMessage("hi")]}
+
+
+def agent(*replies: Any) -> dict[str, Any]:
+    return {"agent_id": "a", "model": ScriptedChatModel(replies=list(replies))}
+
+
+def held() -> tuple[script.Gate, dict[str, Any]]:
+    gate = script.Gate()
+    return gate, agent(script.Reply((script.Text("one "), script.Hold(gate), script.Text("two"))))
+
+
+async def test_one_call_makes_a_run() -> None:
+    run = await create_run(run_id="r", agents=[agent("Hello.")], return_content=True)
+    assert await run.process_stream(ASK) == [{"type": "text", "text": "Hello."}]
+
+
+async def test_a_field_that_does_not_exist_is_refused_by_name() -> None:
+    with pytest.raises(ConfigurationError, match=r"'custom_handler' is not a field.*signal|'custom_handler'"):
+        await create_run(run_id="r", agents=[agent("Hello.")], custom_handler={})
+
+
+async def test_runs_share_the_saver_and_the_handlers() -> None:
+    heard: list[str] = []
+    handlers = {"on_message_delta": lambda event, data, metadata, graph: heard.append(metadata["run_id"])}
+    async with AgentRuntime(checkpointer=in_memory_saver(), custom_handlers=handlers) as runtime:
+        config = {"configurable": {"thread_id": "t"}}
+        first = await runtime.create_run(run_id="one", agents=[agent("First.")])
+        await first.process_stream(ASK, config)
+        model = ScriptedChatModel(replies=["Second."])
+        second = await runtime.create_run(run_id="two", agents=[{"agent_id": "a", "model": model}])
+        await second.process_stream({"messages": [HumanMessage("more")]}, config)
+    assert heard == ["one", "two"]
+    assert [message.content for message in model.requests[0].messages] == ["hi", "First.", "more"]
+
+
+async def test_models_with_the_same_settings_are_made_once() -> None:
+    async with AgentRuntime() as runtime, FakeOpenAIServer() as server:
+        server.script("m", ["One.", "Two."])
+        options = {"model": "m", "apiKey": "key", "configuration": {"baseURL": server.base_url}}
+        for number in range(2):
+            described = {"agentId": "a", "provider": "openAI", "clientOptions": options}
+            run = await runtime.create_run(run_id=str(number), agents=[described])
+            await run.process_stream(ASK)
+        assert runtime.statistics().models == 1
+
+
+async def test_a_run_is_stopped_by_its_id() -> None:
+    gate, described = held()
+    async with AgentRuntime() as runtime:
+        run = await runtime.create_run(run_id="r", agents=[described])
+        work = asyncio.create_task(run.process_stream(ASK))
+        await gate.wait_reached_async()
+        assert runtime.statistics().runs_going == 1
+        assert runtime.abort("r", "the person left")
+        with pytest.raises(AbortError, match="the person left"):
+            await work
+        assert not runtime.abort("r")
+        assert not runtime.abort("unknown")
+
+
+async def test_closing_stops_every_run_that_goes_on() -> None:
+    gate, described = held()
+    runtime = AgentRuntime()
+    async with runtime:
+        run = await runtime.create_run(run_id="r", agents=[described])
+        work = asyncio.create_task(run.process_stream(ASK))
+        await gate.wait_reached_async()
+    assert not run.running
+    with pytest.raises(AbortError):
+        await work
+
+
+async def test_a_run_is_watched_by_its_id() -> None:
+    async with AgentRuntime() as runtime:
+        run = await runtime.create_run(run_id="r", agents=[agent("Hello.")])
+        await run.process_stream(ASK)
+        events = [event.event async for event in runtime.attach("r")]
+        assert events[-1] == "on_run_end"
+        with pytest.raises(LookupError, match="unknown"):
+            async for _ in runtime.attach("unknown"):
+                pass
+
+
+async def test_a_run_is_executed_once_at_a_time() -> None:
+    gate, described = held()
+    run = await create_run(run_id="r", agents=[described])
+    work = asyncio.create_task(run.process_stream(ASK))
+    await gate.wait_reached_async()
+    with pytest.raises(ConfigurationError, match="being executed already"):
+        await run.process_stream(ASK)
+    gate.open()
+    await work
+    assert isinstance(run.get_run_messages()[0], AIMessage)
+
+
+async def test_a_title_is_made_of_the_first_exchange() -> None:
+    async with FakeOpenAIServer() as server:
+        server.script("t", ['"A Friendly Greeting"'])
+        run = await create_run(run_id="r", agents=[agent("Hello.")])
+        title = await run.generate_title(
+            provider="openAI",
+            input_text="hi",
+            content_parts=[None, {"type": "text", "text": "Hello."}],
+            title_method="completion",
+            client_options={"model": "t", "apiKey": "key", "configuration": {"baseURL": server.base_url}},
+        )
+        assert title == {"title": "A Friendly Greeting"}
+        (request,) = server.requests
+        assert request.messages[0]["content"].endswith("Conversation:\nUser: hi\nAI: Hello.")
+
+
+async def test_a_template_without_its_places_is_refused() -> None:
+    run = await create_run(run_id="r", agents=[agent("Hello.")])
+    with pytest.raises(ConfigurationError, match=r"lacks \{output\}"):
+        await run.generate_title(
+            provider="openAI:m",
+            input_text="hi",
+            content_parts=[],
+            client_options={"api_key": "key"},
+            title_prompt_template="User: {input}",
+        )
