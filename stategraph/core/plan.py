@@ -120,6 +120,8 @@ class Planner:
         task.body = node.body
         task.writes = []
         task.resume = []
+        task.attempt = 1
+        task.call = task.config = task.fresh = task.timeout = None
         if self.parent is not None:
             task.parent = self.parent
         value = task.input = self.state.node_input(node, task)

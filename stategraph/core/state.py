@@ -97,6 +97,7 @@ class State:
         "_active",
         "_dirty",
         "_frozen",
+        "_last_view",
         "_max_version",
         "_next_version",
         "_only_steps",
@@ -148,6 +149,7 @@ class State:
         # What was asked for and cannot be done, in words, each said once.
         self.ignored: dict[str, None] = {}
         self._views: dict[Keys, View] = {}
+        self._last_view: View | None = None
         # The stored form of every written channel, as of the last freeze, and
         # the channels that changed since.
         self._frozen: dict[str, Any] = {}
@@ -183,7 +185,10 @@ class State:
         reads, mapper = node.reads, node.mapper
         try:
             if not isinstance(reads, str):
-                view = self._views.get(reads)
+                # Mostly all nodes read the same keys, and looking them up takes longer than to copy what they hold.
+                view = self._last_view
+                if view is None or view.keys is not reads:
+                    view = self._last_view = self._views.get(reads)
                 if view is not None and view.simple and view.held is not None:
                     values = view.held.copy()
                 else:
@@ -371,69 +376,54 @@ class State:
             or (steps is not None and (self._active or len(steps) > _OPEN_STEPS))
         ):
             return self.apply((task,))
-        channels = self.channels
-        before, raised = channels.raised, dict[str, Any]()
+        program, channels = self.program, self.channels
+        signals, last_values, cells, fresh = program.signals, program.last_values, program.cells, task.fresh
         updated: set[str] = set()
         emptied: list[str] = []
+        before = channels.raised
+        raised: dict[str, Any] = {}
         channels.raised = raised
         try:
-            self._write_lone(task, raised, updated, emptied)
-        except BaseException:
-            # What is stored now shows how far the step has come, and it has not ended.
-            if steps is not None:
-                changed = [name for name, _ in writes if name in updated or name in emptied]
-                steps.append((task.name, task.triggers, changed, (), updated))
-            raise
-        if steps is not None:
-            changed = [name for name, _ in writes if name in updated or name in emptied]
-            steps.append((task.name, task.triggers, changed, before, updated))
-        elif self._active:
-            self._tell_active(updated, self._max_version)
-        return updated
-
-    def _write_lone(self, task: Task, raised: dict[str, Any], updated: set[str], emptied: list[str]) -> None:
-        """Write what a lone task wrote.
-
-        Args:
-            task: The task.
-            raised: Takes the signals.
-            updated: Takes the names of the channels that changed and have a value.
-            emptied: Takes the names of those that changed and have none.
-        """
-        program, channels = self.program, self.channels
-        signals, last_values, fresh = program.signals, program.last_values, task.fresh
-        for name, value in task.writes:
-            if name in signals:
-                raised[name] = value
-                updated.add(name)
-            elif name in last_values:
-                channels[name].value = value  # type: ignore[attr-defined]
-                updated.add(name)
-                for view in self._views.values():
-                    held = view.held
-                    if held is not None and name in view.names:
-                        if name in held and value is not MISSING:
-                            held[name] = value
-                        else:
-                            view.held = None
-            elif name in program.specs:
-                if fresh is not None and name in fresh and fresh[name][0] == 1:
-                    _, channel, changed = fresh[name]
-                    channels[name] = channel
-                else:
-                    channel = channels[name]
-                    changed = channel.update((value,))
-                if name in program.cells:
+            for name, value in writes:
+                if name in signals:
+                    raised[name] = value
+                    updated.add(name)
+                elif name in last_values:
+                    channels[name].value = value  # type: ignore[attr-defined]
+                    updated.add(name)
                     for view in self._views.values():
-                        view.note(name, channel.value)
-                if changed and channel.is_available():
+                        view.note(name, value)
+                elif name in program.specs:
+                    ready = None if fresh is None else fresh.get(name)
+                    if ready is not None and ready[0] == 1:
+                        channel = channels[name] = ready[1]
+                        changed = ready[2]
+                    else:
+                        channel = channels[name]
+                        changed = channel.update((value,))
+                    if name in cells:
+                        for view in self._views.values():
+                            view.note(name, channel.value)
+                    if not changed:
+                        continue
+                    if not channel.is_available():
+                        emptied.append(name)
+                        continue
                     updated.add(name)
                     if name in program.reacts_to_empty:
                         self._active.add(name)
-                elif changed:
-                    emptied.append(name)
-            elif name not in _NOT_CHANNELS:
-                self.ignored[unknown_channel(name, task.name, self.program)] = None
+                elif name not in _NOT_CHANNELS:
+                    self.ignored[unknown_channel(name, task.name, program)] = None
+        except BaseException:
+            # What is stored now shows how far the step has come, and it has not ended.
+            if steps is not None:
+                steps.append((task.name, task.triggers, _either(writes, updated, emptied), (), updated))
+            raise
+        if steps is not None:
+            steps.append((task.name, task.triggers, _either(writes, updated, emptied), before, updated))
+        elif self._active:
+            self._tell_active(updated, self._max_version)
+        return updated
 
     def _close_steps(self) -> None:
         """Give versions to the lone steps that have none yet, as :meth:`apply` would have."""
@@ -602,6 +592,11 @@ class State:
                 frozen[name] = value
         self._dirty.clear()
         return frozen.copy()
+
+
+def _either(writes: Sequence[Write], updated: set[str], emptied: list[str]) -> list[str]:
+    """The channels among those written that changed, with a value or without."""
+    return [name for name, _ in writes if name in updated or name in emptied]
 
 
 def _repeats(writes: Sequence[Write]) -> bool:

@@ -64,19 +64,15 @@ class Task:
     """
 
     # Class attributes, not slots: most tasks never touch them, and a task is made
-    # for every step.
-    attempt: int = 1
+    # for every step. What every task is asked for it has itself, as the detour over
+    # the class takes ten times as long.
     cache_key: Any = None
-    call: Call | None = None
-    config: Any = None
     error: Any = None
-    fresh: dict[str, tuple[int, Any, bool]] | None = None
     input: Any = None
     ns_before: str | None = None
     null_resume: Write | None = None
     parent: Any = None
     pending: dict[str, list[Write]] | None = None
-    timeout: Any = None
     _calls: itertools.count[int] | None = None
     _interrupts: itertools.count[int] | None = None
     _subgraphs: itertools.count[int] | None = None
@@ -105,6 +101,11 @@ class Task:
         self.parent_ns = ""
         self.writes: list[Write] = []
         self.resume: list[Any] = []
+        self.attempt = 1
+        self.call: Call | None = None
+        self.config: Any = None
+        self.fresh: dict[str, tuple[int, Any, bool]] | None = None
+        self.timeout: Any = None
 
     def __repr__(self) -> str:
         return f"Task({self.name!r}, id={self.id!r}, path={self.path!r})"
@@ -212,7 +213,8 @@ class IdMaker:
     def __init__(self, prefix: str) -> None:
         """Args: prefix: 20 random hexadecimal digits, for runs without a saver."""
         self._prefix = f"{prefix[:8]}-{prefix[8:12]}-{prefix[12:16]}-{prefix[16:20]}-"
-        self._count = itertools.count()
+        # So many digits that they never get more.
+        self._count = itertools.count(100_000_000_000)
         self._base: bytes | None = None
         self._version = 4
         # Whether ids are mere numbers.
@@ -226,7 +228,7 @@ class IdMaker:
 
     def number(self) -> str:
         """The next id of a run that stores nothing."""
-        return f"{self._prefix}{next(self._count):012x}"
+        return f"{self._prefix}{next(self._count)}"
 
     def make(self, *parts: str) -> str:
         """The id for a task described by ``parts``."""

@@ -76,7 +76,7 @@ class AsyncDriver:
         execution = self._execution
         machine, control = execution.machine, execution.control
         in_place = not execution.eager and execution.engine.step_timeout is None
-        chunks = execution.chunks
+        chunks, bare = execution.chunks, execution.view is None
         try:
             execution.start(callbacks)
             execution.flush()
@@ -91,6 +91,8 @@ class AsyncDriver:
                     tasks = await self._planned()
                 else:
                     break
+                while bare and chunks:
+                    yield chunks.popleft()
                 if chunks:
                     for shown in execution.shown():
                         yield shown

@@ -42,6 +42,8 @@ from stategraph.types import Command, RetryPolicy
 
 logger = logging.getLogger(__name__)
 
+_set_config = var_child_runnable_config.set
+
 _ENDED: RunnableConfig = {}
 """The config of a scope whose attempt is over. The config holds the scope; together they would be garbage that only
 the collector finds, which costs more than all else a small step needs."""
@@ -205,9 +207,10 @@ def _once(execution: Host, task: Task, scope: TaskScope) -> Any:
 
 
 def _direct(body: Body, writers: Sequence[FastWriter], value: Any, scope: TaskScope) -> Any:
-    var_child_runnable_config.set(scope.config)
-    if body.call is not None:
-        result = body.call(value)
+    _set_config(scope.config)
+    call = body.call
+    if call is not None:
+        result = call(value)
         value = result if type(result) in _PLAIN_RESULTS else _resolve(body, result, value, scope)
     elif body.work is not None:
         value = _work(body, body.work, value, scope)
@@ -358,9 +361,10 @@ async def _aonce(execution: Host, task: Task, scope: TaskScope) -> Any:
 
 
 async def _adirect(body: Body, writers: Sequence[FastWriter], value: Any, scope: TaskScope) -> Any:
-    var_child_runnable_config.set(scope.config)
-    if body.acall is not None:
-        result = await body.acall(value)
+    _set_config(scope.config)
+    call = body.acall
+    if call is not None:
+        result = await call(value)
         value = result if type(result) in _PLAIN_RESULTS else await _aresolve(body, result, value, scope)
     elif body.work is not None:
         value = await _awork(body, body.work, value, scope)

@@ -226,10 +226,13 @@ class Driver:
         """
         execution = self._execution
         machine, control, chunks = execution.machine, execution.control, execution.chunks
+        bare = execution.view is None
         while control is None or not control.drain_requested:
             task = machine.next_lone()
             if task is None:
                 break
+            while bare and chunks:
+                yield chunks.popleft()
             if chunks:
                 yield from execution.shown()
             try:

@@ -69,6 +69,7 @@ from stategraph.engine.protocol import StreamProtocol
 from stategraph.engine.quiet import QuietCallbackManager
 from stategraph.engine.runtime import (
     RunControl,
+    RunFacts,
     adopt_runtime,
     attempt_runtime,
     coerce_context,
@@ -135,6 +136,58 @@ class Lookup:
 
 class Execution:
     """One run of a graph; see the module."""
+
+    # Of so many attributes a dict would not be shared with other runs, and asking it takes twice as long.
+    __slots__ = (
+        "_base",
+        "_checkpoint_base",
+        "_conf",
+        "_custom",
+        "_facts",
+        "_map",
+        "_metadata",
+        "_ns_loaded",
+        "_step_conf",
+        "_step_conf_for",
+        "_tags",
+        "cache",
+        "cache_policy",
+        "callbacks",
+        "chunks",
+        "config",
+        "control",
+        "durability",
+        "eager",
+        "engine",
+        "graph_callbacks",
+        "loaded_how",
+        "lock",
+        "machine",
+        "max_concurrency",
+        "nested",
+        "new_saves",
+        "node_finished",
+        "ns",
+        "on_call",
+        "outer_stream",
+        "output_keys",
+        "own_modes",
+        "parent_task",
+        "program",
+        "projector",
+        "request",
+        "retry_policy",
+        "run_id",
+        "runtime",
+        "saver",
+        "saves",
+        "store",
+        "stream",
+        "streams_nodes",
+        "traced",
+        "view",
+        "wake",
+    )
 
     def __init__(self, engine: StateGraphEngine[Any, Any, Any, Any], request: Request) -> None:
         """Parse the request. Nothing is loaded or started yet.
@@ -451,9 +504,8 @@ class Execution:
             state = machine.replay_id
             conf[CONFIG_KEY_REPLAY_STATE] = replay.ReplayState(state) if state else None
         self._conf = conf
-        self._thread_id = conf.get(CONFIG_KEY_THREAD_ID)
+        self._facts = RunFacts(self.runtime, conf.get(CONFIG_KEY_THREAD_ID), self.run_id, machine.previous())
         self._map = conf.get(CONFIG_KEY_CHECKPOINT_MAP) or {}
-        self._previous = machine.previous()
         self.node_finished: Callable[[str], None] | None = conf.get(CONFIG_KEY_NODE_FINISHED)
 
     # -- a task's config -------------------------------------------------
@@ -498,12 +550,13 @@ class Execution:
         conf[CONFIG_KEY_CHECKPOINT_NS] = task.ns
         conf[CONFIG_KEY_SCRATCHPAD] = task
         if task.parent_ns != self.ns:
+            # Another task started it: it called it, or failed and is handled by it.
             conf[CONFIG_KEY_CHECKPOINT_MAP] = {
                 **conf[CONFIG_KEY_CHECKPOINT_MAP],
-                task.parent_ns: self.machine.checkpoint["id"],
+                task.parent_ns: machine.checkpoint["id"],
             }
-        if task.error is not None:
-            conf[CONFIG_KEY_NODE_ERROR] = task.error
+            if task.error is not None:
+                conf[CONFIG_KEY_NODE_ERROR] = task.error
         if self.traced:
             self._trace(task, config)
         return config
@@ -533,14 +586,8 @@ class Execution:
         conf[CONFIG_KEY_SEND] = scope.writes.extend
         conf[CONFIG_KEY_READ] = scope
         conf[CONFIG_KEY_CALL] = scope.call
-        conf[CONFIG_KEY_RUNTIME] = attempt_runtime(
-            self.runtime,
-            task,
-            machine.checkpoint["id"],
-            (self._thread_id, self.run_id, started_at),
-            self.stream_writer(task) if self._custom else self.runtime.stream_writer,
-            self._previous if task.call is None else None,
-        )
+        writer = self.stream_writer(task) if self._custom else None
+        conf[CONFIG_KEY_RUNTIME] = attempt_runtime(self._facts, task, machine.checkpoint["id"], started_at, writer)
         if task.attempt > 1:
             conf[CONFIG_KEY_RESUMING] = True
         scope.config = config  # type: ignore[assignment]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass, replace
-from typing import Any, Generic, Protocol, cast, runtime_checkable
+from typing import Any, Generic, NamedTuple, Protocol, cast, runtime_checkable
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.store.base import BaseStore
@@ -289,26 +289,40 @@ _new = object.__new__
 _set = object.__setattr__
 
 
+class RunFacts(NamedTuple):
+    """What the runtimes of a run's tasks have in common.
+
+    Attributes:
+        runtime: The runtime of the run.
+        thread_id: The id of its thread, or None.
+        run_id: Its own id, or None.
+        previous: What the entrypoint saved in the run before, or None.
+    """
+
+    runtime: Runtime[Any]
+    thread_id: str | None
+    run_id: str | None
+    previous: Any
+
+
 def attempt_runtime(
-    run: Runtime[Any],
+    facts: RunFacts,
     task: Task,
     checkpoint_id: str,
-    place: tuple[str | None, str | None, float],
-    stream_writer: StreamWriter,
-    previous: Any,
+    started_at: float,
+    stream_writer: StreamWriter | None,
 ) -> Runtime[Any]:
     """Make the runtime of an attempt.
 
     Args:
-        run: The runtime of its run.
+        facts: What is known of its run.
         task: Its task.
         checkpoint_id: The checkpoint that the task started from.
-        place: The thread's id, the run's id, and when the first attempt started, in seconds since the epoch.
-        stream_writer: Writes to the custom stream.
-        previous: What the entrypoint saved in the run before, or None.
+        started_at: When the first attempt started, in seconds since the epoch.
+        stream_writer: Writes to the custom stream; None for the run's.
     """
     runtime: Any = _new(_RuntimeDraft)
-    runtime.execution_info = (run, task.ns, task.id, task.attempt, checkpoint_id, place, stream_writer, previous)
+    runtime.execution_info = (facts, task, task.attempt, checkpoint_id, started_at, stream_writer)
     runtime.__class__ = _SealedRuntime
     return runtime  # type: ignore[no-any-return]
 
@@ -333,18 +347,22 @@ _sealed_in = Runtime.execution_info  # type: ignore[misc]  # the slot itself, pa
 def _unseal(sealed: Any) -> None:
     source = _sealed_in.__get__(sealed)  # type: ignore[union-attr]
     if type(source) is tuple:
-        run, ns, task_id, attempt, checkpoint_id, place, stream_writer, previous = source
+        facts, task, attempt, checkpoint_id, started_at, stream_writer = source
         info: Any = _new(_InfoDraft)
         info.checkpoint_id = checkpoint_id
-        info.checkpoint_ns = ns
-        info.task_id = task_id
-        info.thread_id, info.run_id, info.node_first_attempt_time = place
+        info.checkpoint_ns = task.ns
+        info.task_id = task.id
+        info.thread_id = facts.thread_id
+        info.run_id = facts.run_id
         info.node_attempt = attempt
+        info.node_first_attempt_time = started_at
         info.__class__ = ExecutionInfo
+        run = facts.runtime
         for name in ("context", "store", "heartbeat", "server_info", "control"):
             _set(sealed, name, getattr(run, name))
-        _set(sealed, "stream_writer", stream_writer)
-        _set(sealed, "previous", previous)
+        _set(sealed, "stream_writer", stream_writer or run.stream_writer)
+        # A called function is not the entrypoint, whose value this is.
+        _set(sealed, "previous", facts.previous if task.call is None else None)
         # Last, so that a thread that looks at the same time finds either what to fill in, or nothing left to do.
         _set(sealed, "execution_info", info)
     _set(sealed, "__class__", Runtime)

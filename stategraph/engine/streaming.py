@@ -108,8 +108,8 @@ class Projector:
     def ended(self, task: Task) -> None:
         """Build the chunk of a lone task that ended well, of which nobody asked for more than its updates."""
         if self._updates and not task.node.hidden:  # type: ignore[union-attr]
-            payload = {task.name: output.update_of(task.writes, self._keys)}
-            self._emit(payload if self._bare else (self.ns, "updates", payload))
+            emit, payload = self._emit, {task.name: output.update_of(task.writes, self._keys)}
+            emit(payload if self._bare else (self.ns, "updates", payload))
 
     def settled(self, fact: TaskSettled) -> None:
         """Build the chunks of a task's end."""
