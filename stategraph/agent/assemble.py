@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from langchain_core.messages import SystemMessage
 from langchain_core.tools import BaseTool
 from langchain_core.tools import tool as as_tool
 
-from stategraph.agent import graph, models
+from stategraph.agent import graph, instructions, models
 from stategraph.agent.agent import Agent, Route
 from stategraph.agent.inputs import AgentInputs, AgentTool
 from stategraph.graph.state import StateGraph
@@ -49,12 +48,14 @@ def make_agent(inputs: AgentInputs, shared: models.Models | None = None) -> Agen
     shown = (*inputs.tool_definitions, *here.values())
     candidates = models.candidates(inputs, shared)
     routes = (Route(models.bind(each.model, shown), each.provider, each.name) for each in candidates)
-    system = "\n\n".join(text for text in (inputs.instructions, inputs.additional_instructions) if text)
+    system = instructions.system_message(
+        [inputs.instructions], [inputs.additional_instructions], instructions.prompt_cache(inputs)
+    )
     return Agent(
         id=inputs.agent_id,
         name=inputs.label,
         routes=tuple(routes),
-        system=SystemMessage(content=system) if system else None,
+        system=system,
         tools=here | inputs.tool_map,
         host_tools=frozenset(each.name for each in inputs.tool_definitions),
         host_tool_names=tuple(each.name for each in inputs.tool_definitions),

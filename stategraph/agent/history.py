@@ -1,13 +1,18 @@
 """Histories that every provider accepts.
 
-Providers refuse a history in which a call has no result, or a result no call. Aborts and crashes leave such histories.
+Providers refuse a call without a result right behind it, a result without a call, and a call that is not JSON or has no
+id. Aborts, crashes and models that were cut off leave such histories.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from typing import Any
 
 from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
+from langchain_core.messages.tool import tool_call
+from langchain_core.utils.json import parse_partial_json
 
 #: Marks a result that was made because there was none.
 SYNTHETIC = "synthetic"
@@ -19,43 +24,95 @@ def repair(messages: Sequence[AnyMessage]) -> Sequence[AnyMessage]:
     """Give every call its result, and drop results without a call.
 
     Args:
-        messages: A history, oldest first.
+        messages: A history, oldest first. It is not changed.
 
     Returns:
-        The same object if nothing is wrong with it. Else a new list: missing results are errors that say so, right
-        behind the others of the same answer; results of no call, and second results, are gone.
+        The same object if nothing is wrong with it. Else a new list. Results that come too late are where they belong,
+        and missing ones are errors that say so. Results of no call and second results are gone, and so are calls
+        without an id; arguments that are not JSON are read as far as they go, or handed on as text under `input`.
     """
+    if _is_sound(messages):
+        return messages
     repaired: list[AnyMessage] = []
     pending: dict[str, str] = {}
-    changed = False
+    missing: dict[str, int] = {}
+    for message in messages:
+        if isinstance(message, ToolMessage):
+            if message.tool_call_id in pending:
+                del pending[message.tool_call_id]
+                repaired.append(message)
+            elif message.tool_call_id in missing:
+                repaired[missing.pop(message.tool_call_id)] = message
+            continue
+        _close(repaired, pending, missing)
+        if isinstance(message, AIMessage):
+            sound = _with_sound_calls(message)
+            if sound is None:
+                continue
+            pending = {call["id"] or "": call["name"] for call in sound.tool_calls}
+            message = sound
+        repaired.append(message)
+    _close(repaired, pending, missing)
+    return repaired
+
+
+def _is_sound(messages: Sequence[AnyMessage]) -> bool:
+    """Whether nothing is wrong; the usual case, before every call of a model."""
+    pending: set[str | None] = set()
     for message in messages:
         if isinstance(message, ToolMessage):
             if message.tool_call_id not in pending:
-                changed = True
-                continue
-            del pending[message.tool_call_id]
+                return False
+            pending.remove(message.tool_call_id)
         elif pending:
-            changed = True
-            repaired.extend(_missing(pending))
-            pending = {}
-        if isinstance(message, AIMessage) and (message.tool_calls or message.invalid_tool_calls):
-            calls = [*message.tool_calls, *message.invalid_tool_calls]
-            pending = {call["id"]: call["name"] or "" for call in calls if call["id"]}
-        repaired.append(message)
-    if pending:
-        changed = True
-        repaired.extend(_missing(pending))
-    return repaired if changed else messages
+            return False
+        elif isinstance(message, AIMessage):
+            if message.invalid_tool_calls:
+                return False
+            if message.tool_calls:
+                pending = {call["id"] for call in message.tool_calls}
+                if None in pending or "" in pending:
+                    return False
+    return not pending
 
 
-def _missing(pending: dict[str, str]) -> list[ToolMessage]:
-    return [
-        ToolMessage(
-            content=_UNFINISHED,
-            name=name,
-            tool_call_id=call_id,
-            status="error",
-            additional_kwargs={SYNTHETIC: True},
+def _close(repaired: list[AnyMessage], pending: dict[str, str], missing: dict[str, int]) -> None:
+    """End the results of an answer: those that are not there are made, until they turn up."""
+    # An id that is used again belongs to the newest call.
+    for call_id, name in pending.items():
+        missing[call_id] = len(repaired)
+        repaired.append(
+            ToolMessage(
+                content=_UNFINISHED,
+                name=name,
+                tool_call_id=call_id,
+                status="error",
+                additional_kwargs={SYNTHETIC: True},
+            )
         )
-        for call_id, name in pending.items()
+    pending.clear()
+
+
+def _with_sound_calls(message: AIMessage) -> AIMessage | None:
+    """The message with calls that providers accept; None if nothing is left of it."""
+    if not message.invalid_tool_calls and all(call["id"] for call in message.tool_calls):
+        return message
+    broken = [
+        tool_call(name=call["name"] or "", args=_arguments(call["args"] or ""), id=call["id"])
+        for call in message.invalid_tool_calls
     ]
+    calls = [call for call in (*message.tool_calls, *broken) if call["id"]]
+    if not calls and not message.content:
+        return None
+    # Providers' own copies of the calls would be sent in their place.
+    others: dict[str, Any] = {key: value for key, value in message.additional_kwargs.items() if key != "tool_calls"}
+    update = {"tool_calls": calls, "invalid_tool_calls": [], "additional_kwargs": others}
+    return message.model_copy(update=update)
+
+
+def _arguments(text: str) -> dict[str, Any]:
+    try:
+        arguments = parse_partial_json(text)
+    except json.JSONDecodeError:
+        arguments = None
+    return arguments if isinstance(arguments, dict) else {"input": text}
