@@ -38,7 +38,7 @@ def test_the_wheel_holds_the_package_the_drop_in_and_the_hook_and_nothing_else(w
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     tops = {name.partition("/")[0] for name in names if ".dist-info/" not in name}
-    assert tops == {"stategraph", "stategraph_compat", "stategraph.pth"}
+    assert tops == {"librechat_agents", "stategraph", "stategraph_compat", "stategraph.pth"}
     assert "stategraph/py.typed" in names
     assert "stategraph_compat/langgraph/STATEGRAPH.md" in names
     assert [name for name in names if "__pycache__" in name or name.endswith(".pyc")] == []
