@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from langchain_core.messages import SystemMessage
 
@@ -27,8 +27,6 @@ _MARKS: Mapping[str, Literal["cache_control", "cache_point"]] = {
 }
 """The providers that are told what to cache, and how. Others cache by themselves or not at all."""
 
-_DEFAULT_TTL: Final = "1h"
-
 
 @dataclass(frozen=True, slots=True)
 class PromptCache:
@@ -40,7 +38,7 @@ class PromptCache:
     """
 
     mark: Literal["cache_control", "cache_point"]
-    ttl: Literal["5m", "1h"] = _DEFAULT_TTL
+    ttl: Literal["5m", "1h"] = "1h"
 
     def blocks(self, text: str) -> list[str | dict[Any, Any]]:
         """A text as blocks, with the mark at its end."""
@@ -67,12 +65,15 @@ def prompt_cache(inputs: AgentInputs) -> PromptCache | None:
     mark = _MARKS.get(inputs.provider or "")
     if mark is None or not options.get("promptCache", options.get("prompt_cache")):
         return None
-    ttl = options.get("promptCacheTtl", options.get("prompt_cache_ttl")) or _DEFAULT_TTL
-    if ttl not in ("5m", "1h"):
-        raise ConfigurationError(
-            f"the prompt cache of agent {inputs.agent_id!r} is to be kept for {ttl!r}, expected '5m' or '1h'"
-        )
-    return PromptCache(mark, ttl)
+    match options.get("promptCacheTtl", options.get("prompt_cache_ttl")):
+        case None:
+            return PromptCache(mark)
+        case "5m" | "1h" as ttl:
+            return PromptCache(mark, ttl)
+        case other:
+            raise ConfigurationError(
+                f"the prompt cache of agent {inputs.agent_id!r} is to be kept for {other!r}, expected '5m' or '1h'"
+            )
 
 
 def system_message(
