@@ -28,7 +28,7 @@ from stategraph.core.channels.binop import BinaryOperatorAggregate
 from stategraph.core.channels.ephemeral import EphemeralValue
 from stategraph.core.channels.last_value import LastValue
 from stategraph.core.channels.untracked import UntrackedValue
-from stategraph.core.views import Keys
+from stategraph.core.views import Keys, Layout
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +89,8 @@ class Program:
         signals: Channels that only start nodes: written in one step, gone after
             the next, read by nobody.
         cells: Channels whose attribute ``value`` is what nodes read.
+        layouts: What is known of the keys that nodes read together.
+        loses: Channels that may lose their value again in a later step.
         last_values: Those of them that simply hold the last value written.
         deltas: Channels that are stored as the writes they received.
         replayable: Templates of the channels whose value may be missing from a
@@ -107,6 +109,8 @@ class Program:
     untracked: frozenset[str]
     signals: frozenset[str]
     cells: frozenset[str]
+    layouts: Mapping[Keys, Layout]
+    loses: frozenset[str]
     last_values: frozenset[str]
     deltas: frozenset[str]
     replayable: Mapping[str, BaseChannel[Any, Any, Any]]
@@ -143,6 +147,8 @@ def build(
         chosen = {kind for kind in kinds if holds(kind)}
         return [name for name, channel in specs.items() if type(channel) in chosen] if chosen else []
 
+    cells = frozenset(where(lambda kind: kind in _CELLS))
+    empty, finish, consume = map(where, (reacts_to_empty_update, reacts_to_finish, reacts_to_consume))
     return Program(
         nodes=nodes,
         specs=specs,
@@ -150,12 +156,14 @@ def build(
         triggers={channel: tuple(names) for channel, names in triggers.items()},
         starts=starts,
         input_channels=input_channels,
-        reacts_to_empty=frozenset(where(reacts_to_empty_update)),
-        reacts_to_finish=tuple(where(reacts_to_finish)),
-        reacts_to_consume=frozenset(where(reacts_to_consume)),
+        reacts_to_empty=frozenset(empty),
+        reacts_to_finish=tuple(finish),
+        reacts_to_consume=frozenset(consume),
         untracked=frozenset(where(lambda kind: issubclass(kind, UntrackedValue))),
         signals=_signals(nodes, specs, input_channels),
-        cells=frozenset(where(lambda kind: kind in _CELLS)),
+        cells=cells,
+        layouts={k: Layout.of(k, cells, managed) for k in {n.reads for n in nodes.values()} if isinstance(k, Keys)},
+        loses=frozenset((*empty, *finish, *consume)),
         last_values=frozenset(where(lambda kind: kind is LastValue)),
         deltas=deltas.names(specs),
         replayable={name: specs[name] for name in where(lambda kind: issubclass(kind, deltas.REPLAYABLE))},

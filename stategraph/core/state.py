@@ -35,7 +35,7 @@ from stategraph.core import deltas, explain
 from stategraph.core.channels.base import BaseChannel
 from stategraph.core.program import Node, Program
 from stategraph.core.task import Task, Write
-from stategraph.core.views import Keys, View
+from stategraph.core.views import Keys, Layout, View
 from stategraph.errors import EmptyChannelError, InvalidUpdateError
 
 NextVersion = Callable[[Any, None], Any]
@@ -258,7 +258,9 @@ class State:
         """
         view = self._views.get(keys)
         if view is None:
-            view = self._views[keys] = View(keys, self.program.cells, self.program.managed)
+            program = self.program
+            layout = program.layouts.get(keys) or Layout.of(keys, program.cells, program.managed)
+            view = self._views[keys] = View(keys, layout)
         held = view.held
         if held is None:
             held = view.build(self.channels)

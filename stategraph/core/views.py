@@ -13,7 +13,7 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from stategraph.constants import MISSING
 
@@ -33,35 +33,52 @@ class Keys(tuple[str, ...]):  # noqa: SLOT001 (a base of variable size allows no
         return self._hash
 
 
-class View:
-    """What reading some keys amounts to.
+class Layout(NamedTuple):
+    """What is known of some keys before any run.
 
     Attributes:
-        keys: What is read.
-        names: The same, to look up.
+        names: The keys, to look up.
         cells: The names of cells among them.
         others: The names of other channels.
         managed: The names of managed values.
         simple: Whether all of them are cells.
-        held: The cells' values by name, with None in the places of the rest; None if it has to be built anew.
     """
 
-    __slots__ = ("cells", "held", "keys", "managed", "names", "others", "simple")
+    names: frozenset[str]
+    cells: frozenset[str]
+    others: tuple[str, ...]
+    managed: tuple[str, ...]
+    simple: bool
 
-    def __init__(self, keys: Keys, cells: frozenset[str], managed: Mapping[str, Any]) -> None:
-        """Sort the keys by kind.
+    @classmethod
+    def of(cls, keys: Keys, cells: frozenset[str], managed: Mapping[str, Any]) -> Layout:
+        """Sort keys by kind.
 
         Args:
             keys: What is read.
             cells: The names of all cells.
             managed: All managed values.
         """
+        names = frozenset(keys)
+        others = tuple(name for name in keys if name not in cells and name not in managed)
+        computed = tuple(name for name in keys if name in managed)
+        return cls(names, names & cells, others, computed, not (others or computed))
+
+
+class View:
+    """What reading some keys amounts to; see also `Layout`.
+
+    Attributes:
+        keys: What is read.
+        held: The cells' values by name, with None in the places of the rest; None if it has to be built anew.
+    """
+
+    __slots__ = ("cells", "held", "keys", "managed", "names", "others", "simple")
+
+    def __init__(self, keys: Keys, layout: Layout) -> None:
+        """Begin without having read anything."""
         self.keys = keys
-        self.names = frozenset(keys)
-        self.cells = self.names & cells
-        self.managed = tuple(name for name in keys if name in managed)
-        self.others = tuple(name for name in keys if name not in cells and name not in managed)
-        self.simple = not (self.others or self.managed)
+        self.names, self.cells, self.others, self.managed, self.simple = layout
         self.held: dict[str, Any] | None = None
 
     def build(self, channels: Mapping[str, Any]) -> dict[str, Any]:

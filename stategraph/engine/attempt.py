@@ -168,6 +168,8 @@ def run(execution: Host, task: Task) -> Any:
         BaseException: What it failed with.
     """
     body: Body = task.body
+    if body.copies and _copy(execution, task):
+        return task.input
     if task.timeout is not None or body.timeout is not None:
         raise sync_timeout_unsupported(task.name)
     started_at = time.time()
@@ -196,6 +198,15 @@ def run(execution: Host, task: Task) -> Any:
         task.restart()
 
 
+def _copy(execution: Host, task: Task) -> bool:
+    """Let a node that copies do so, if it can and nobody listens: without a config and a context, which nobody sees."""
+    if execution.traced or type(task.input) is not dict:
+        return False
+    for writer in task.body.writers:
+        writer.write_into(task.input, task)
+    return True
+
+
 def _once(execution: Host, task: Task, scope: TaskScope) -> Any:
     """One attempt whose runs are traced, or that needs a Runnable to write."""
     body: Body = task.body
@@ -221,6 +232,8 @@ def _direct(body: Body, writers: Sequence[FastWriter], value: Any, scope: TaskSc
 
 def _work(body: Body, work: Runnable[Any, Any], value: Any, scope: TaskScope) -> Any:
     plan = body.plan
+    if body.graph is not None:
+        return body.graph.invoke_inside(value, scope.config)
     if plan is None:
         return work.invoke(value, scope.config)
     if plan.func is None:
@@ -273,6 +286,8 @@ def begin(execution: Host, task: Task) -> Coroutine[Any, Any, Any] | None:
         What to await for the rest of it, which is :func:`arun`; None if it has ended well.
     """
     body: Body = task.body
+    if body.copies and _copy(execution, task):
+        return None
     if execution.traced or body.writers is None or body.timeout is not None or task.timeout is not None:
         return arun(execution, task)
     started_at = time.time()
@@ -384,6 +399,8 @@ async def _adirect(body: Body, writers: Sequence[FastWriter], value: Any, scope:
 
 async def _awork(body: Body, work: Runnable[Any, Any], value: Any, scope: TaskScope) -> Any:
     plan = body.plan
+    if body.graph is not None:
+        return await body.graph.ainvoke_inside(value, scope.config)
     if plan is None:
         return await work.ainvoke(value, scope.config)
     if plan.afunc is not None:

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
-from langchain_core.runnables import Runnable
+from langchain_core.runnables import Runnable, RunnableConfig
 
 from stategraph.core import program as programs
 from stategraph.core.channels.base import BaseChannel
@@ -24,6 +24,16 @@ from stategraph.engine.callable import CallPlan, RunnableSeq, plan_call
 from stategraph.engine.node import DEFAULT_BOUND, PregelNode
 from stategraph.engine.write import BranchWriter, ChannelWrite, FastWriter
 from stategraph.types import CachePolicy, RetryPolicy, TimeoutPolicy
+
+
+class InnerGraph(Protocol):
+    """A graph that is a node of another one."""
+
+    def invoke_inside(self, input: Any, config: RunnableConfig) -> Any:
+        """Run to the end, under the config of the node's task."""
+
+    async def ainvoke_inside(self, input: Any, config: RunnableConfig) -> Any:
+        """As `invoke_inside`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +48,8 @@ class Body:
         command_writers: What turns a ``Command`` for this graph into writes.
         call: A function that is the whole work when called with the input; None if it takes more, or an `await`.
         acall: The same, a coroutine function.
+        graph: The work again, if it is a graph of ours.
+        copies: Whether the node does nothing but write parts of a dict that it is given: no code of an author runs.
         awaits: Whether a writer has to be awaited.
         retry_policy: When to try again; empty for the graph's own policy.
         cache_policy: How to reuse results; None for the graph's own policy.
@@ -54,6 +66,8 @@ class Body:
     command_writers: Sequence[Runnable[Any, Any]]
     call: Callable[[Any], Any] | None = None
     acall: Callable[[Any], Awaitable[Any]] | None = None
+    graph: InnerGraph | None = None
+    copies: bool = False
     awaits: bool = False
     retry_policy: Sequence[RetryPolicy] = ()
     cache_policy: CachePolicy[Any] | None = None
@@ -74,6 +88,10 @@ class Body:
         return self.writers is not None
 
 
+def _copies(writer: Any) -> bool:
+    return bool(getattr(writer, "copies_dicts", False))
+
+
 def of_node(name: str, node: PregelNode) -> Body | None:
     """Compile a node; None if there is nothing to execute."""
     work = None if node.bound is DEFAULT_BOUND else node.bound
@@ -89,6 +107,8 @@ def of_node(name: str, node: PregelNode) -> Body | None:
         command_writers=node.flat_writers,
         call=plan.func if plan is not None and plan.is_plain else None,
         acall=plan.afunc if plan is not None and plan.is_plain else None,
+        graph=cast(InnerGraph, work) if hasattr(work, "invoke_inside") else None,
+        copies=work is None and writers is not None and all(map(_copies, writers)),
         awaits=any(w.needs_await for w in writers or ()),
         retry_policy=tuple(node.retry_policy or ()),
         cache_policy=node.cache_policy,

@@ -20,7 +20,7 @@ from langchain_core.runnables import RunnableConfig
 
 from stategraph.constants import CONF, CONFIG_KEY_TASK_ID, INTERRUPT
 from stategraph.engine import adriver, driver, listeners
-from stategraph.engine.config import ensure_config
+from stategraph.engine.config import ensure_config, inherited_config
 from stategraph.engine.execution import Execution, Request
 from stategraph.engine.runtime import RunControl
 from stategraph.engine.streaming import Format
@@ -172,6 +172,40 @@ def open_quiet_run(
     return open_run(engine, input, config, options, ())
 
 
+_QUIET = Format((), (), False, "v1")
+
+
+def open_inside(engine: StateGraphEngine[Any, Any, Any, Any], input: Any, config: RunnableConfig) -> Execution | None:
+    """As :func:`open_quiet_run`, for a graph that is the work of a node, and so has nothing to be told.
+
+    Args:
+        engine: The graph.
+        input: What the node is given.
+        config: The config of the node's task, which is also the surrounding one.
+
+    Returns:
+        The run, to be read at its end; None if the graph has options that take the long way.
+    """
+    keys = engine.output_channels
+    shown = (keys,) if isinstance(keys, str) else keys
+    if engine.debug or engine.config is not None or _may_lose_value(engine, shown):
+        return None
+    return Execution(
+        engine,
+        Request(
+            input,
+            inherited_config(config),
+            None,
+            _QUIET,
+            keys,
+            engine.interrupt_before_nodes,
+            engine.interrupt_after_nodes,
+            None,
+            None,
+        ),
+    )
+
+
 # -- invoke ------------------------------------------------------------------
 
 
@@ -186,15 +220,13 @@ def reads_at_end(engine: StateGraphEngine[Any, Any, Any, Any], options: Options)
 
 
 def _may_lose_value(engine: StateGraphEngine[Any, Any, Any, Any], keys: Sequence[str]) -> bool:
-    program = engine.program
-    losing = program.reacts_to_empty.union(program.reacts_to_consume, program.reacts_to_finish)
-    return not losing.isdisjoint(keys)
+    return not engine.program.loses.isdisjoint(keys)
 
 
 def result(execution: Execution, options: Options) -> Any:
     """The result of an ``invoke`` that built no chunks."""
     machine = execution.machine
-    value = execution.output() if machine.values_seen else None
+    value = _read_once(execution) if machine.values_seen else None
     if options.version == "v2":
         mapper = execution.engine._output_mapper
         if mapper is not None and isinstance(value, dict):
@@ -204,6 +236,16 @@ def result(execution: Execution, options: Options) -> Any:
         shown = value if isinstance(value, dict) else {}
         return {**shown, INTERRUPT: list(machine.interrupts)}
     return value
+
+
+def result_inside(execution: Execution) -> Any:
+    """As :func:`result`, of a run that :func:`open_inside` has opened: it has not paused, or it would have raised."""
+    return _read_once(execution) if execution.machine.values_seen else None
+
+
+def _read_once(execution: Execution) -> Any:
+    """The output of a run that is over: read plainly, as what makes many reads fast would serve for this one only."""
+    return execution.machine.state.read(execution.request.output_keys)
 
 
 class Collector:

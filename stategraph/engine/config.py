@@ -265,6 +265,19 @@ def ensure_config(*configs: RunnableConfig | None) -> RunnableConfig:
     return cast(RunnableConfig, full)
 
 
+def inherited_config(config: RunnableConfig) -> RunnableConfig:
+    """Complete the config of a task for a graph that is its whole work.
+
+    What `ensure_config` makes of it, for a config that is the surrounding one, and that the engine has just made.
+    """
+    full: dict[str, Any] = dict(config)
+    full.setdefault("tags", [])
+    full.setdefault("recursion_limit", DEFAULT_RECURSION_LIMIT)
+    metadata = full["metadata"] = full["metadata"].copy()
+    _identify(full[CONF], metadata)
+    return cast(RunnableConfig, full)
+
+
 def _names_a_checkpoint(config: RunnableConfig) -> bool:
     configurable = config.get(CONF) or {}
     return any(is_not_empty(configurable.get(key)) for key in CHECKPOINT_COORDINATE_KEYS)

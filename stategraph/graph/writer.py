@@ -14,7 +14,7 @@ Updates come before triggers, and the triggers of plain edges come last.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from stategraph.constants import END, TASKS
 from stategraph.core import explain
@@ -27,6 +27,9 @@ from stategraph.types import Command, Send
 
 class StateWriter(ChannelWrite):
     """Writes what a node returned, and the triggers of the plain edges that leave it."""
+
+    copies_dicts: ClassVar[bool] = True
+    """Of a dict it takes what is the state's, and looks at nothing."""
 
     def __init__(
         self, keys: UpdateKeys, ends: Sequence[str] | Mapping[str, str] | None = None, *, node: str = ""

@@ -14,7 +14,7 @@ from stategraph.core import program
 from stategraph.core.channels import BinaryOperatorAggregate, EphemeralValue, LastValue, Topic
 from stategraph.core.state import State, count_up
 from stategraph.core.task import Task
-from stategraph.core.views import Keys, View
+from stategraph.core.views import Keys, Layout, View
 
 
 class Steps:
@@ -112,7 +112,8 @@ def test_equal_keys_share_a_view_and_other_sequences_are_as_good() -> None:
 
 def test_a_first_value_and_a_lost_one_make_the_view_be_built_anew() -> None:
     cell = LastValue(int)
-    view = View(Keys(("a", "b")), frozenset(("a", "b")), {})
+    keys = Keys(("a", "b"))
+    view = View(keys, Layout.of(keys, frozenset(keys), {}))
     cell.value = 1
     assert view.build({"a": LastValue(int), "b": cell}) == {"b": 1}
     view.note("b", 2)
