@@ -7,6 +7,7 @@
     │   ├── EmptyInputError            a run that has nothing to start from
     │   ├── EmptyChannelError          read a channel that holds nothing
     │   ├── UnknownInterruptError      an answer that fits no waiting interrupt (strict resume)
+    │   ├── InvalidAnswerError         an answer that does not fit what was asked (also a ValueError)
     │   ├── ConfigurationError         settings of an agent or a run that make no sense (also a ValueError)
     │   ├── MissingPackageError        settings that need a package which is not installed (also an ImportError)
     │   ├── HandlerError               a host's handler of an event failed, and the run with it
@@ -52,6 +53,7 @@ __all__ = (
     "GraphInterrupt",
     "GraphRecursionError",
     "HandlerError",
+    "InvalidAnswerError",
     "InvalidUpdateError",
     "MissingPackageError",
     "NodeCancelledError",
@@ -201,6 +203,13 @@ class UnknownInterruptError(Exception):
         self.pending_ids = tuple(pending_ids)
 
     __reduce__ = _reduce
+
+
+class InvalidAnswerError(ValueError):
+    """The answer to an interrupt does not fit what was asked: an unknown decision, or one that is missing.
+
+    Nothing has been written, so the question can still be answered.
+    """
 
 
 class ConfigurationError(ValueError):

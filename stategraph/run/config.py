@@ -13,6 +13,7 @@ from stategraph.agent.inputs import AgentInputs, GraphEdge
 from stategraph.agent.validation import Settings
 from stategraph.errors import ConfigurationError
 from stategraph.run.abort import AbortSignal
+from stategraph.run.hooks import HookRegistry
 
 #: The agent of a configuration that describes just a model.
 DEFAULT_AGENT = "default"
@@ -62,6 +63,18 @@ class HumanInTheLoop(Settings):
     enabled: bool = False
 
 
+class EagerEventToolExecution(Settings):
+    """Accepted so that a host's configuration fits; calls are requested when the answer that makes them is whole.
+
+    Attributes:
+        enabled: Whether the host's tools may start before the model's answer ends.
+        exclude_tool_names: Tools that may not.
+    """
+
+    enabled: bool = False
+    exclude_tool_names: tuple[str, ...] = ()
+
+
 class RunConfig(Settings):
     """A run.
 
@@ -75,6 +88,7 @@ class RunConfig(Settings):
         calibration_ratio: What an earlier run of the conversation learned about counts.
         hooks: Decide about prompts and tool calls, see `stategraph.run.hooks`.
         human_in_the_loop: Whether tools may wait for a person.
+        eager_event_tool_execution: Accepted, without an effect on the order of events.
         skip_cleanup: Keep steps after the end.
         event_log_size: How many events are kept for readers that attach; 0: none, and nobody can.
     """
@@ -86,8 +100,9 @@ class RunConfig(Settings):
     token_counter: Callable[[BaseMessage], int] | None = None
     index_token_count_map: dict[int, int] | None = None
     calibration_ratio: float = Field(default=1.0, gt=0)
-    hooks: Any = None
+    hooks: InstanceOf[HookRegistry] | None = None
     human_in_the_loop: HumanInTheLoop = HumanInTheLoop()
+    eager_event_tool_execution: EagerEventToolExecution = EagerEventToolExecution()
     skip_cleanup: bool = False
     event_log_size: int = Field(default=4096, ge=0)
 

@@ -10,11 +10,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from langchain_core.messages import HumanMessage
-
 from stategraph.agent.ports import HostResult, ToolBatch
 from stategraph.run.abort import AbortSignal
 from stategraph.run.events import GraphEvents
+from stategraph.run.injected import injected_message
 from stategraph.run.listener import RunListener
 from stategraph.run.steps import StepTracker
 
@@ -191,11 +190,5 @@ def _read(result: AnyHostResult) -> HostResult:
         result.get("errorMessage", result.get("error_message")),
         result.get("artifact"),
         result.get("outcome"),
-        [_injected(message) for message in injected],
+        [injected_message(message) for message in injected],
     )
-
-
-def _injected(message: Mapping[str, Any]) -> HumanMessage:
-    """A host's message, marked as one that no person wrote."""
-    marks = {key: message[key] for key in ("role", "isMeta", "source") if key in message}
-    return HumanMessage(content=message["content"], additional_kwargs=marks)

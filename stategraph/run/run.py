@@ -14,9 +14,9 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
-from typing import Any, Self, TypedDict, cast
+from typing import Any, Self, TypedDict, TypeVar, cast
 
 from langchain_core.messages import AnyMessage, convert_to_messages
 from langchain_core.runnables import RunnableConfig
@@ -25,19 +25,25 @@ from stategraph.agent import assemble
 from stategraph.agent.models import Models, resolve
 from stategraph.agent.ports import AgentContext
 from stategraph.engine.memory import in_memory_saver
-from stategraph.errors import AbortError, ConfigurationError, UnknownInterruptError
-from stategraph.run import closing
+from stategraph.errors import AbortError, ConfigurationError, is_invalid_resume
+from stategraph.run import closing, waiting
 from stategraph.run import title as titles
 from stategraph.run.abort import AbortController, AbortSignal
+from stategraph.run.approval import HookGate
 from stategraph.run.config import RunConfig
 from stategraph.run.graph import ExecutionGraph
+from stategraph.run.hooks import HookRegistry
 from stategraph.run.host import RunToolHost
 from stategraph.run.listener import ClientCallbacks, HandlerStatistics, RunListener
 from stategraph.run.log import RunEvent, RunLog
 from stategraph.run.parts import content_parts
 from stategraph.run.registry import EventHandlerRegistry
 from stategraph.run.steps import Status
-from stategraph.types import Command, Interrupt
+from stategraph.run.turn import TurnHooks
+from stategraph.run.waiting import Pause, RunInterrupt
+from stategraph.types import Command
+
+T = TypeVar("T")
 
 #: Steps that a run may take if its host says nothing.
 RECURSION_LIMIT = 50
@@ -45,6 +51,8 @@ RECURSION_LIMIT = 50
 _SPELLINGS = {"recursionLimit": "recursion_limit", "runName": "run_name", "maxConcurrency": "max_concurrency"}
 #: What hosts pass along although it holds for every run here.
 _IMPLIED = ("version", "streamMode", "stream_mode")
+#: What is no part of a RunnableConfig.
+_OURS = ("signal", "durability")
 
 
 class ProcessOptions(TypedDict, total=False):
@@ -57,25 +65,6 @@ class ProcessOptions(TypedDict, total=False):
 
     callbacks: ClientCallbacks
     keep_content: bool
-
-
-@dataclass(frozen=True, slots=True)
-class RunInterrupt:
-    """What a run waits for.
-
-    Attributes:
-        interrupt_id: Its id, to be answered by.
-        thread_id: The thread that waits.
-        payload: What is asked, as JSON.
-        checkpoint_id: The state that it waits in.
-        checkpoint_ns: The namespace of that state.
-    """
-
-    interrupt_id: str
-    thread_id: str
-    payload: Any
-    checkpoint_id: str | None
-    checkpoint_ns: str
 
 
 class Run:
@@ -98,7 +87,11 @@ class Run:
         tools = {agent.id: agent.host_tool_names for agent in graph.agents}
         self._listener.remember = self._saves
         self._host = RunToolHost(self._listener, graph.tracker, tools)
-        self._interrupts: list[RunInterrupt] = []
+        self._interrupts: tuple[RunInterrupt, ...] = ()
+        self._paused = False
+        self._sent: list[AnyMessage] = []
+        self._hooks = None if config.hooks is None else TurnHooks(self.id, config.hooks)
+        self._gate = None if config.hooks is None else self._gate_of(config.hooks)
         self._halt_reason: str | None = None
         self._stop = AbortController()
         self._idle = asyncio.Event()
@@ -166,7 +159,8 @@ class Run:
         Args:
             inputs: `{"messages": [...]}`, or a Command that resumes.
             config: A RunnableConfig; `signal` may hold an AbortSignal. With a checkpointer, `configurable.thread_id`
-                names the thread.
+                names the thread, and `durability` says when its state is stored: `exit` (at the end of the turn or
+                when it pauses, the default), or `async` or `sync` (after each step).
             options: Callbacks, and whether indices go on.
 
         Returns:
@@ -183,12 +177,13 @@ class Run:
             raise ConfigurationError(f"Run '{self.id}' is being executed already; wait for it, or create another run")
         options = options or {}
         if isinstance(inputs, Command):
-            return await self._execute(inputs, [], config or {}, options)
+            if inputs.resume is not None:
+                inputs = replace(inputs, resume=waiting.answers((await self._pause(config)).interrupts, inputs.resume))
+            return await self._execute(inputs, config or {}, options)
         messages = _with_ids(inputs)
         self.graph.reset_values(options.get("keep_content", False))
-        self._listener.begin(messages[-1].id if messages else None)
-        fresh = {**inputs, "messages": messages, "halt_reason": None}
-        return await self._execute(fresh, messages, config or {}, options)
+        self._send(messages)
+        return await self._execute({**inputs, "messages": messages, "halt_reason": None}, config or {}, options)
 
     async def resume(
         self, value: Any, config: Mapping[str, Any] | None = None, options: ProcessOptions | None = None
@@ -196,7 +191,9 @@ class Run:
         """Go on with a run that waits.
 
         Args:
-            value: The answer. If several interrupts wait, a mapping from their ids to answers.
+            value: The answer, also a mapping from ids of interrupts to answers, which it has to be if several wait.
+                Where no interrupt waits but the thread is unfinished (at a breakpoint, or because its process died), it
+                goes on, and the value is not used.
             config: As for `process_stream`, of the same thread.
             options: As for `process_stream`.
 
@@ -205,18 +202,13 @@ class Run:
 
         Raises:
             UnknownInterruptError: Nothing waits on the thread, or several do and the answer does not say which.
+            InvalidAnswerError: The answer does not fit what was asked; the run still waits.
         """
-        waiting = self._interrupts or await self._waiting(self._runnable_config(config or {}))
-        ids = [each.interrupt_id for each in waiting]
-        if not ids:
-            problem = f"Run '{self.id}' was resumed, but nothing waits for an answer on its thread"
-            raise UnknownInterruptError(problem, reason="not_pending")
-        by_id = isinstance(value, Mapping) and set(value) <= set(ids) and bool(value)
-        if len(ids) > 1 and not by_id:
-            problem = f"Run '{self.id}' waits for {len(ids)} answers; give a mapping from their ids to answers: "
-            raise UnknownInterruptError(problem + ", ".join(ids), reason="ambiguous", pending_ids=ids)
-        answers = value if by_id else {ids[0]: value}
-        return await self.process_stream(Command(resume=answers), config, options)
+        pause = await self._pause(config)
+        if not pause.interrupts and pause.unfinished:
+            return await self._execute(None, config or {}, options or {})
+        resume = waiting.answers(pause.interrupts, value)
+        return await self._execute(Command(resume=resume), config or {}, options or {})
 
     async def stream(
         self,
@@ -279,10 +271,10 @@ class Run:
         return self._log
 
     async def _execute(
-        self, given: Any, messages: Sequence[AnyMessage], config: Mapping[str, Any], options: ProcessOptions
+        self, given: Any, config: Mapping[str, Any], options: ProcessOptions
     ) -> list[dict[str, Any]] | None:
         runnable_config = self._runnable_config(config)
-        self._interrupts, self._halt_reason = [], None
+        self._interrupts, self._paused, self._halt_reason = (), False, None
         self._listener.callbacks = options.get("callbacks", {})
         given_signals = (config.get("signal"), self._config.graph_config.signal)
         self._stop = AbortController()
@@ -294,50 +286,68 @@ class Run:
         if self._log is not None:
             self._log.begin()
         try:
-            values = await _unless_aborted(self._drive(given, runnable_config), signals)
-            if self._interrupts:
+            values = await _unless_aborted(self._drive(given, runnable_config, config.get("durability")), signals)
+            if self._paused:
                 return [] if self.return_content else None
             status = "cancelled" if self._halt_reason else "completed"
+            if values is None:
+                return None
             self.graph.keep_messages(self._brought(values))
-        except (AbortError, asyncio.CancelledError) as error:
-            status, failure = "cancelled", error
-            self._stop.abort()
-            await self._give_up(messages, runnable_config, "aborted")
-            raise
         except BaseException as error:
             failure = error
-            await self._give_up(messages, runnable_config, "failed")
+            if is_invalid_resume(error):
+                self._paused, self._interrupts = True, (await self._pause(config)).interrupts
+                raise
+            if isinstance(error, AbortError | asyncio.CancelledError):
+                status = "cancelled"
+                self._stop.abort()
+            await self._give_up(runnable_config, error)
             raise
         finally:
-            if not self._interrupts:
+            if not self._paused:
                 await self._finish(status)
             if self._log is not None:
-                self._log.end("interrupted" if self._interrupts else status, failure)
+                self._log.end("interrupted" if self._paused else status, failure)
             self._idle.set()
         return content_parts(self.graph.get_run_messages()) if self.return_content else None
 
-    async def _drive(self, given: Any, config: RunnableConfig) -> dict[str, Any]:
-        """Run the graph, and return its last values."""
+    async def _drive(self, given: Any, config: RunnableConfig, durability: Any) -> dict[str, Any] | None:
+        """Run the graph, and return its last values; None if a hook kept it from starting."""
+        thread_id = config["configurable"]["thread_id"]
+        if self._hooks is not None and isinstance(given, dict):
+            messages, self._halt_reason = await self._hooks.begin(given["messages"], thread_id)
+            if self._halt_reason is not None:
+                return None
+            self._send(messages)
+            given = {**given, "messages": messages}
         context = AgentContext(
             listener=self._listener,
             host=self._host,
+            gate=self._gate,
             token_counts=self._config.index_token_count_map or {},
             calibration_ratio=self._config.calibration_ratio,
         )
         values: dict[str, Any] = {}
-        waiting: list[Interrupt] = []
-        durability: Any = "exit" if self._saves else None
+        durability = (durability or "exit") if self._saves else None
         async for chunk in self.graph.compiled.astream(
             given, config, context=context, stream_mode="values", durability=durability
         ):
             if "__interrupt__" in chunk:
-                waiting.extend(chunk["__interrupt__"])
+                self._paused = True
             else:
                 values = cast("dict[str, Any]", chunk)
-        if waiting:
-            self._interrupts = await self._waiting(config)
+        if self._paused:
+            self._interrupts = (await Pause.of(self.graph.compiled, config)).interrupts
+            return values
         self._halt_reason = values.get("halt_reason")
+        if self._hooks is not None:
+            await self._hooks.end(self._brought(values), thread_id, self._halt_reason)
         return values
+
+    def _send(self, messages: list[AnyMessage]) -> None:
+        """Take note of what goes in."""
+        self._sent = messages
+        self._listener.begin(messages[-1].id if messages else None)
 
     # The end.
 
@@ -349,13 +359,16 @@ class Run:
                 return messages[index + 1 :]
         return list(self._listener.produced)
 
-    async def _give_up(self, messages: Sequence[AnyMessage], config: RunnableConfig, reason: str) -> None:
+    async def _give_up(self, config: RunnableConfig, error: BaseException) -> None:
         """Keep what the run brought, here and on the thread."""
+        reason = "aborted" if isinstance(error, AbortError | asyncio.CancelledError) else "failed"
         pieces = [chunks for _, chunks in self._listener.partial.values()]
         left = closing.remains(self._listener.produced, pieces, reason)
         self.graph.keep_messages(left)
         if self._saves:
-            await asyncio.shield(closing.commit(self.graph.compiled, config, [*messages, *left]))
+            await asyncio.shield(closing.commit(self.graph.compiled, config, [*self._sent, *left]))
+        if self._hooks is not None and not isinstance(error, asyncio.CancelledError):
+            await self._hooks.fail(left, config["configurable"]["thread_id"], error)
 
     async def _finish(self, status: Status) -> None:
         await self._listener.sweep(status)
@@ -433,32 +446,30 @@ class Run:
 
     # Configuration.
 
+    def _gate_of(self, hooks: HookRegistry) -> HookGate:
+        asks = self._config.human_in_the_loop.enabled
+        return HookGate(self.id, hooks, self.graph.tracker, self._listener.hear, asks=asks)
+
     @property
     def _saves(self) -> bool:
         return bool(self.graph.compiled.checkpointer)
 
     def _runnable_config(self, config: Mapping[str, Any]) -> RunnableConfig:
-        given = {_SPELLINGS.get(key, key): value for key, value in config.items() if key not in (*_IMPLIED, "signal")}
+        given = {_SPELLINGS.get(key, key): value for key, value in config.items() if key not in (*_IMPLIED, *_OURS)}
         configurable = {"thread_id": self.id, **(given.get("configurable") or {}), "run_id": self.id}
         return cast("RunnableConfig", {"recursion_limit": RECURSION_LIMIT, **given, "configurable": configurable})
 
-    async def _waiting(self, config: RunnableConfig) -> list[RunInterrupt]:
-        """The interrupts that wait on a thread."""
+    async def _pause(self, config: Mapping[str, Any] | None) -> Pause:
+        """Where the thread of a config stands."""
         if not self._saves:
             raise ConfigurationError(
                 f"Run '{self.id}' cannot wait or be resumed without a checkpointer: give one as "
                 "graph_config.compile_options.checkpointer, or enable human_in_the_loop"
             )
-        state = await self.graph.compiled.aget_state(config)
-        where = (state.config or {}).get("configurable") or {}
-        thread_id = (config.get("configurable") or {})["thread_id"]
-        return [
-            RunInterrupt(each.id, thread_id, each.value, where.get("checkpoint_id"), where.get("checkpoint_ns", ""))
-            for each in state.interrupts
-        ]
+        return await Pause.of(self.graph.compiled, self._runnable_config(config or {}))
 
 
-async def _unless_aborted(work: Coroutine[Any, Any, dict[str, Any]], signals: Sequence[AbortSignal]) -> dict[str, Any]:
+async def _unless_aborted(work: Coroutine[Any, Any, T], signals: Sequence[AbortSignal]) -> T:
     """What work comes to, unless a signal says to stop; then the work is cancelled and waited for."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()

@@ -12,55 +12,18 @@ from langchain_core.tools import tool
 from stategraph.engine.memory import in_memory_saver
 from stategraph.errors import AbortError, ConfigurationError, GraphRecursionError, HandlerError
 from stategraph.run.abort import AbortController
-from stategraph.run.content import ContentAggregator
-from stategraph.run.events import GraphEvents
 from stategraph.run.run import Run
 from stategraph.testing import script
 from stategraph.testing.chat_model import ScriptedChatModel
+from tests.run.hosting import Host, ask, get_weather
 
 pytestmark = pytest.mark.anyio
-
-
-@tool
-def get_weather(city: str) -> str:
-    """The weather of a city."""
-    return f"Sunny in {city}"
 
 
 @tool
 def boom(x: str) -> str:
     """Fails."""
     raise ValueError(f"kaboom {x}")
-
-
-class Host:
-    """A host that notes every event and puts the content together."""
-
-    def __init__(self, **handlers: Any) -> None:
-        self.rows: list[tuple[str, Any]] = []
-        self.content = ContentAggregator()
-        self._handlers = handlers
-
-    def handlers(self) -> dict[str, Any]:
-        return dict.fromkeys(GraphEvents, self._handle)
-
-    async def _handle(self, event: str, data: Any, metadata: Any, graph: Any) -> None:
-        self.rows.append((event, data))
-        self.content.aggregate_content(event, data)
-        if (more := self._handlers.get(event)) is not None:
-            more(data)
-
-    def steps(self) -> list[tuple[str, Any]]:
-        kept = ("on_run_step", "on_run_step_closed", "on_run_step_completed", "on_message_delta")
-        return [(event, _gist(data)) for event, data in self.rows if event in kept]
-
-
-def _gist(data: Any) -> Any:
-    if "stepDetails" in data:
-        return data["index"], data["type"]
-    if "result" in data:
-        return data["result"]["tool_call"]["output"]
-    return data["status"] if "status" in data else data["delta"]["content"][0]["text"]
 
 
 async def make(model: Any, host: Host | None = None, saver: Any = None, **agent: Any) -> Run:
@@ -70,10 +33,6 @@ async def make(model: Any, host: Host | None = None, saver: Any = None, **agent:
     }
     handlers = {} if host is None else host.handlers()
     return await Run.create({"run_id": "r", "graph_config": graph, "custom_handlers": handlers, "return_content": True})
-
-
-def ask(text: str = "hi") -> dict[str, Any]:
-    return {"messages": [HumanMessage(text)]}
 
 
 async def test_a_tool_round_is_told_step_by_step() -> None:

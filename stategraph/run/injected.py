@@ -1,0 +1,30 @@
+"""Messages that hosts and hooks add to a conversation: no person wrote them, and they say so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from langchain_core.messages import HumanMessage
+
+
+def injected_message(message: Mapping[str, Any]) -> HumanMessage:
+    """A message as a host gives it, for the model.
+
+    Args:
+        message: `content`, and what it says of itself: `role`, `isMeta`, `source`.
+
+    Returns:
+        A human message, the form that every provider takes anywhere in a history, with the rest as marks.
+    """
+    marks = {key: message[key] for key in ("role", "isMeta", "source") if message.get(key) is not None}
+    return HumanMessage(content=message["content"], additional_kwargs=marks)
+
+
+def hook_context(texts: list[str]) -> HumanMessage:
+    """What hooks want the model to know, as one message.
+
+    Args:
+        texts: What each of them said.
+    """
+    return injected_message({"content": "\n\n".join(texts), "role": "system", "isMeta": True, "source": "hook"})

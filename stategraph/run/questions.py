@@ -1,0 +1,265 @@
+"""What a person is asked, and how it is answered.
+
+- `tool_approval`: a person approves a call, rejects it, edits its arguments or responds in its place, each call for
+  itself, in the order of the requests or by their ids.
+- `ask_user_question`: a tool asks, the answer is what its question returns.
+- An answer that does not fit is refused before anything is written; the question stays open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Annotated, Any, Literal, TypeAlias, cast, get_args
+
+from pydantic import AfterValidator
+
+from stategraph.agent import validation
+from stategraph.agent.validation import Settings
+from stategraph.engine.asking import interrupt
+from stategraph.errors import ConfigurationError, InvalidAnswerError
+
+TOOL_APPROVAL = "tool_approval"
+ASK_USER_QUESTION = "ask_user_question"
+
+#: What a person may decide about a call.
+ReviewWord: TypeAlias = Literal["approve", "reject", "edit", "respond"]
+REVIEWS: tuple[ReviewWord, ...] = get_args(ReviewWord)
+#: Questions that may be asked at once.
+MOST_QUESTIONS = 4
+
+
+# Decisions about calls.
+
+
+class Approve(Settings):
+    """The call runs."""
+
+    type: Literal["approve"] = "approve"
+
+
+class Reject(Settings):
+    """The call does not run; the model is told why."""
+
+    type: Literal["reject"] = "reject"
+    reason: str | None = None
+
+
+class Edit(Settings):
+    """The call runs with other arguments."""
+
+    type: Literal["edit"] = "edit"
+    updated_input: dict[str, Any]
+
+
+class Respond(Settings):
+    """The call does not run; this is its result."""
+
+    type: Literal["respond"] = "respond"
+    response_text: str
+
+
+Review: TypeAlias = Approve | Reject | Edit | Respond
+
+_KINDS: Mapping[str, type[Settings]] = {"approve": Approve, "reject": Reject, "edit": Edit, "respond": Respond}
+
+
+def read_decisions(payload: Mapping[str, Any], answer: Any) -> dict[str, Review]:
+    """What a person decided about the calls of a `tool_approval`.
+
+    Args:
+        payload: What was asked.
+        answer: A list of decisions in the order of the requests, a mapping of decisions by call id, or, for one
+            request, a decision.
+
+    Returns:
+        The decisions by call id.
+
+    Raises:
+        InvalidAnswerError: A decision is missing, unknown, not allowed or incomplete.
+    """
+    allowed = {each["tool_call_id"]: each["allowed_decisions"] for each in payload["review_configs"]}
+    names = {each["tool_call_id"]: each["name"] for each in payload["action_requests"]}
+    ids = list(names)
+    if isinstance(answer, Mapping | Settings) and len(ids) == 1 and (ids[0] not in _keys(answer)):
+        answer = [answer]
+    if isinstance(answer, Mapping):
+        given = dict(answer)
+    elif isinstance(answer, Sequence) and not isinstance(answer, str):
+        if len(answer) != len(ids):
+            raise InvalidAnswerError(
+                f"{len(ids)} tool calls wait for approval ({_named(names)}), and {len(answer)} decisions were given; "
+                "give one for each, in this order, or a mapping from the ids of the calls to decisions"
+            )
+        given = dict(zip(ids, answer, strict=True))
+    else:
+        raise InvalidAnswerError(
+            f"The answer to a tool approval is {type(answer).__name__}; expected a list of decisions like "
+            f"{{'type': 'approve'}}, or a mapping from the ids of the calls to them. Calls: {_named(names)}"
+        )
+    if set(given) != set(ids):
+        missing, unknown = [each for each in ids if each not in given], [each for each in given if each not in names]
+        raise InvalidAnswerError(
+            "; ".join(
+                ([f"no decision about {', '.join(missing)}"] if missing else [])
+                + ([f"decisions about {', '.join(map(str, unknown))}, which do not wait"] if unknown else [])
+            )
+            + f". Tool calls that wait for approval: {_named(names)}"
+        )
+    return {each: _decision(each, names[each], given[each], allowed.get(each, REVIEWS)) for each in ids}
+
+
+def _keys(answer: Mapping[str, Any] | Settings) -> Sequence[str]:
+    return list(answer) if isinstance(answer, Mapping) else ()
+
+
+def _named(names: Mapping[str, str]) -> str:
+    return ", ".join(f"{call_id} ({name})" for call_id, name in names.items())
+
+
+def _decision(call_id: str, name: str, given: Any, allowed: Sequence[str]) -> Review:
+    about = f"The decision about the call {call_id} of '{name}'"
+    word = given.get("type") if isinstance(given, Mapping) else getattr(given, "type", None)
+    if not isinstance(word, str) or word not in allowed:
+        found = repr(word) if word is not None else f"of type {type(given).__name__} without a 'type'"
+        raise InvalidAnswerError(f"{about} is {found}; allowed: {', '.join(allowed)}")
+    try:
+        return cast("Review", validation.checked(_KINDS[word], given))
+    except ConfigurationError as error:
+        raise InvalidAnswerError(f"{about} is incomplete: {error}") from None
+
+
+# Questions of tools.
+
+
+class QuestionOption(Settings):
+    """An answer to choose.
+
+    Attributes:
+        label: What is shown.
+        value: What is answered.
+        description: What it means.
+    """
+
+    label: str
+    value: str
+    description: str | None = None
+
+
+class Question(Settings):
+    """What a person is asked.
+
+    Attributes:
+        question: The question.
+        description: More about it.
+        options: Answers to choose from; none: any text.
+        multi_select: Whether several may be chosen.
+        id: By which the answer is told from others, if several questions are asked at once.
+        header: A short title.
+    """
+
+    question: str
+    description: str | None = None
+    options: tuple[QuestionOption, ...] = ()
+    multi_select: bool = False
+    id: str | None = None
+    header: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The question in the spelling of the wire, without what was not given."""
+        return self.model_dump(by_alias=True, exclude_defaults=True, mode="json")
+
+
+def ask_user_question(
+    question: str | Question | Mapping[str, Any] | Sequence[Question | Mapping[str, Any]],
+    *,
+    tool_call_id: str | None = None,
+) -> dict[str, Any]:
+    """Ask a person, from inside a tool. The run pauses; when it goes on, the tool runs again and this returns.
+
+    Args:
+        question: A text, a question as a value or in either spelling, or two to four of them, each with an id.
+        tool_call_id: The call that asks, to be shown with the question.
+
+    Returns:
+        `{"answer": ...}`, or for several questions their answers by id.
+
+    Raises:
+        GraphInterrupt: There is no answer yet. Do not catch it.
+        ConfigurationError: The question makes no sense.
+    """
+    several = isinstance(question, Sequence) and not isinstance(question, str)
+    asked = list(cast("Sequence[Any]", question)) if several else [question]
+    read = [validation.checked(Question, {"question": each} if isinstance(each, str) else each) for each in asked]
+    payload: dict[str, Any] = {"type": ASK_USER_QUESTION}
+    if several:
+        ids = [each.id for each in read]
+        if not 1 <= len(read) <= MOST_QUESTIONS or None in ids or len(set(ids)) != len(ids):
+            raise ConfigurationError(
+                f"{len(read)} questions with the ids {ids} were asked at once; expected one to {MOST_QUESTIONS}, each "
+                "with an id of its own"
+            )
+        payload["questions"] = [each.as_json() for each in read]
+    payload["question"] = {key: value for key, value in read[0].as_json().items() if key not in ("id", "header")}
+    if tool_call_id is not None:
+        payload["tool_call_id"] = tool_call_id
+    return cast("dict[str, Any]", ask(payload, read_answers))
+
+
+def read_answers(payload: Mapping[str, Any], answer: Any) -> dict[str, Any]:
+    """What a person answered to an `ask_user_question`.
+
+    Args:
+        payload: What was asked.
+        answer: `{"answer": ...}` or a text; for several questions a mapping from their ids to answers.
+
+    Returns:
+        `{"answer": ...}`, or the answers by id.
+
+    Raises:
+        InvalidAnswerError: An answer is missing.
+    """
+    questions = payload.get("questions")
+    if questions is None:
+        if isinstance(answer, str):
+            return {"answer": answer}
+        if isinstance(answer, Mapping) and "answer" in answer:
+            return dict(answer)
+        expected = "{'answer': ...} or a text"
+    else:
+        ids = [each["id"] for each in questions]
+        if isinstance(answer, Mapping) and set(ids) <= set(answer):
+            return dict(answer)
+        expected = f"a mapping with answers to {', '.join(ids)}"
+    found = f"a mapping with {sorted(answer)}" if isinstance(answer, Mapping) else type(answer).__name__
+    raise InvalidAnswerError(f"The answer to {payload['question']['question']!r} is {found}; expected {expected}")
+
+
+_READERS: Mapping[str, Callable[[Mapping[str, Any], Any], Any]] = {
+    TOOL_APPROVAL: read_decisions,
+    ASK_USER_QUESTION: read_answers,
+}
+
+
+def check_answer(payload: Any, answer: Any) -> None:
+    """See whether an answer fits what was asked; questions of other kinds take any answer.
+
+    Raises:
+        InvalidAnswerError: It does not.
+    """
+    reader = _READERS.get(payload.get("type", "")) if isinstance(payload, Mapping) else None
+    if reader is not None:
+        reader(payload, answer)
+
+
+def ask(payload: Mapping[str, Any], read: Callable[[Mapping[str, Any], Any], Any]) -> Any:
+    """Wait for an answer that fits; one that does not is not used up.
+
+    Args:
+        payload: What is asked, as JSON.
+        read: Makes of the payload and an answer what is returned, or raises ValueError.
+
+    Raises:
+        GraphInterrupt: There is no answer yet.
+    """
+    return interrupt(dict(payload), response_schema=Annotated[Any, AfterValidator(partial(read, payload))])

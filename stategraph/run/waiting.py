@@ -1,0 +1,91 @@
+"""What a thread waits for, and which answer is meant for what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+
+from stategraph.errors import UnknownInterruptError
+from stategraph.graph.compiled import CompiledStateGraph
+from stategraph.run.questions import check_answer
+
+
+@dataclass(frozen=True, slots=True)
+class RunInterrupt:
+    """What a run waits for.
+
+    Attributes:
+        interrupt_id: Its id, to be answered by.
+        thread_id: The thread that waits.
+        payload: What is asked, as JSON.
+        checkpoint_id: The state that it waits in.
+        checkpoint_ns: The namespace of that state.
+    """
+
+    interrupt_id: str
+    thread_id: str
+    payload: Any
+    checkpoint_id: str | None
+    checkpoint_ns: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Where a thread stands.
+
+    Attributes:
+        interrupts: What it waits for.
+        unfinished: Whether there is something to go on with, if need be without an answer.
+    """
+
+    interrupts: tuple[RunInterrupt, ...]
+    unfinished: bool
+
+    @classmethod
+    async def of(cls, compiled: CompiledStateGraph[Any, Any, Any, Any], config: RunnableConfig) -> Pause:
+        """Look at a thread.
+
+        Args:
+            compiled: The graph, which has a checkpointer.
+            config: The thread.
+        """
+        state = await compiled.aget_state(config)
+        where = (state.config or {}).get("configurable") or {}
+        thread_id = (config.get("configurable") or {})["thread_id"]
+        interrupts = [
+            RunInterrupt(each.id, thread_id, each.value, where.get("checkpoint_id"), where.get("checkpoint_ns", ""))
+            for each in state.interrupts
+        ]
+        return cls(tuple(interrupts), bool(state.next))
+
+
+def answers(waiting: Sequence[RunInterrupt], value: Any) -> dict[str, Any]:
+    """Which answer is for which interrupt.
+
+    Args:
+        waiting: What waits.
+        value: The answer, or a mapping from ids of interrupts to answers; not all of them have to be answered.
+
+    Returns:
+        Answers by the ids of interrupts.
+
+    Raises:
+        UnknownInterruptError: Nothing waits, or several do and the answer does not say for which it is.
+        InvalidAnswerError: An answer does not fit what was asked.
+    """
+    asked = {each.interrupt_id: each.payload for each in waiting}
+    if not asked:
+        raise UnknownInterruptError("The run was resumed, but nothing waits for an answer", reason="not_pending")
+    if isinstance(value, Mapping) and value and set(value) <= set(asked):
+        given = dict(value)
+    elif len(asked) == 1:
+        given = {next(iter(asked)): value}
+    else:
+        problem = f"The run waits for {len(asked)} answers; give a mapping from their ids to answers: "
+        raise UnknownInterruptError(problem + ", ".join(asked), reason="ambiguous", pending_ids=list(asked))
+    for interrupt_id, answer in given.items():
+        check_answer(asked[interrupt_id], answer)
+    return given
