@@ -141,15 +141,16 @@ class HookGate:
 
     async def _consult(self, at: ports.Place, calls: Sequence[ToolCall]) -> list[Outcome]:
         """What hooks say about each call."""
-        if not self._hooks.has(HookEvents.PRE_TOOL_USE):
-            return [NOTHING for _ in calls]
         if not self._asks:
             return [await self._consult_about(at, call) for call in calls]
-        # As a task of the engine: its result is stored with a waiting run, and the node that runs again is given it.
+        # As a task of the engine: its result is stored with a waiting run, and the node that runs again is given it,
+        # also where the hooks are no longer there. Else a call that waits for approval would run without.
         said = await start_task(consult_hooks, ((self, at, calls), {}))
         return [_thawed(each) for each in said]
 
     async def _consult_about(self, at: ports.Place, call: ToolCall) -> Outcome:
+        if not self._hooks.has(HookEvents.PRE_TOOL_USE):
+            return NOTHING
         outcome = await self._hooks.call(HookEvents.PRE_TOOL_USE, self._about(at, call), call["name"])
         await self._report(at, outcome)
         return outcome

@@ -40,7 +40,7 @@ from stategraph.run.parts import content_parts
 from stategraph.run.registry import EventHandlerRegistry
 from stategraph.run.steps import Status
 from stategraph.run.turn import TurnHooks
-from stategraph.run.waiting import Pause, RunInterrupt
+from stategraph.run.waiting import Pause, RunInterrupt, after
 from stategraph.types import Command
 
 T = TypeVar("T")
@@ -91,7 +91,10 @@ class Run:
         self._paused = False
         self._sent: list[AnyMessage] = []
         self._hooks = None if config.hooks is None else TurnHooks(self.id, config.hooks)
-        self._gate = None if config.hooks is None else self._gate_of(config.hooks)
+        self._asks = config.human_in_the_loop.enabled
+        gate = HookGate(self.id, config.hooks or HookRegistry(), graph.tracker, self._listener.hear, asks=self._asks)
+        # A run that goes on with what another process asked needs it also without hooks of its own.
+        self._gate = gate if config.hooks is not None or self._asks else None
         self._halt_reason: str | None = None
         self._stop = AbortController()
         self._idle = asyncio.Event()
@@ -173,12 +176,12 @@ class Run:
             ConfigurationError: The input makes no sense, or the run is being executed already.
             Exception: What a model or the host's tools raised, as it is.
         """
-        if self.running:
-            raise ConfigurationError(f"Run '{self.id}' is being executed already; wait for it, or create another run")
+        self._refuse_if_running()
         options = options or {}
         if isinstance(inputs, Command):
             if inputs.resume is not None:
-                inputs = replace(inputs, resume=waiting.answers((await self._pause(config)).interrupts, inputs.resume))
+                pause = await self._found(config)
+                inputs = replace(inputs, resume=waiting.answers(pause.interrupts, inputs.resume))
             return await self._execute(inputs, config or {}, options)
         messages = _with_ids(inputs)
         self.graph.reset_values(options.get("keep_content", False))
@@ -204,7 +207,8 @@ class Run:
             UnknownInterruptError: Nothing waits on the thread, or several do and the answer does not say which.
             InvalidAnswerError: The answer does not fit what was asked; the run still waits.
         """
-        pause = await self._pause(config)
+        self._refuse_if_running()
+        pause = await self._found(config)
         if not pause.interrupts and pause.unfinished:
             return await self._execute(None, config or {}, options or {})
         resume = waiting.answers(pause.interrupts, value)
@@ -273,6 +277,7 @@ class Run:
     async def _execute(
         self, given: Any, config: Mapping[str, Any], options: ProcessOptions
     ) -> list[dict[str, Any]] | None:
+        self._refuse_if_running()
         runnable_config = self._runnable_config(config)
         self._interrupts, self._paused, self._halt_reason = (), False, None
         self._listener.callbacks = options.get("callbacks", {})
@@ -336,8 +341,11 @@ class Run:
                 self._paused = True
             else:
                 values = cast("dict[str, Any]", chunk)
+        # A breakpoint says nothing in the stream of values.
+        if self._paused or self.graph.compiled.interrupt_before_nodes or self.graph.compiled.interrupt_after_nodes:
+            pause = await Pause.of(self.graph.compiled, config)
+            self._paused, self._interrupts = pause.unfinished, pause.interrupts
         if self._paused:
-            self._interrupts = (await Pause.of(self.graph.compiled, config)).interrupts
             return values
         self._halt_reason = values.get("halt_reason")
         if self._hooks is not None:
@@ -353,11 +361,8 @@ class Run:
 
     def _brought(self, values: Mapping[str, Any]) -> list[AnyMessage]:
         """The messages of a state that came after the last one that went in."""
-        messages: list[AnyMessage] = values.get("messages", [])
-        for index in range(len(messages) - 1, -1, -1):
-            if messages[index].id == self._listener.last_input_id:
-                return messages[index + 1 :]
-        return list(self._listener.produced)
+        brought = after(self._listener.last_input_id, values.get("messages", []))
+        return list(self._listener.produced) if brought is None else brought
 
     async def _give_up(self, config: RunnableConfig, error: BaseException) -> None:
         """Keep what the run brought, here and on the thread."""
@@ -446,9 +451,9 @@ class Run:
 
     # Configuration.
 
-    def _gate_of(self, hooks: HookRegistry) -> HookGate:
-        asks = self._config.human_in_the_loop.enabled
-        return HookGate(self.id, hooks, self.graph.tracker, self._listener.hear, asks=asks)
+    def _refuse_if_running(self) -> None:
+        if self.running:
+            raise ConfigurationError(f"Run '{self.id}' is being executed already; wait for it, or create another run")
 
     @property
     def _saves(self) -> bool:
@@ -467,6 +472,20 @@ class Run:
                 "graph_config.compile_options.checkpointer, or enable human_in_the_loop"
             )
         return await Pause.of(self.graph.compiled, self._runnable_config(config or {}))
+
+    async def _found(self, config: Mapping[str, Any] | None) -> Pause:
+        """Where the thread stands, taking up the run as whoever began it left it."""
+        pause = await self._pause(config)
+        if not self._asks and any(each.needs_approval for each in pause.interrupts):
+            raise ConfigurationError(
+                f"Run '{self.id}' waits for the approval of tool calls, and was created without human_in_the_loop, so "
+                "the decision would be lost: create it with human_in_the_loop enabled, and with its hooks"
+            )
+        if pause.memory is not None:
+            self._listener.recall(pause.memory)
+            if not self._listener.produced:
+                self._listener.produced.extend(after(self._listener.last_input_id, pause.messages) or ())
+        return pause
 
 
 async def _unless_aborted(work: Coroutine[Any, Any, T], signals: Sequence[AbortSignal]) -> T:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from langchain_core.messages import AnyMessage
 from langchain_core.runnables import RunnableConfig
 
 from stategraph.errors import UnknownInterruptError
 from stategraph.graph.compiled import CompiledStateGraph
-from stategraph.run.questions import check_answer
+from stategraph.run.questions import TOOL_APPROVAL, check_answer
+from stategraph.types import StateSnapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,11 @@ class RunInterrupt:
     checkpoint_id: str | None
     checkpoint_ns: str
 
+    @property
+    def needs_approval(self) -> bool:
+        """Whether it asks about tool calls."""
+        return isinstance(self.payload, Mapping) and self.payload.get("type") == TOOL_APPROVAL
+
 
 @dataclass(frozen=True, slots=True)
 class Pause:
@@ -39,10 +46,14 @@ class Pause:
     Attributes:
         interrupts: What it waits for.
         unfinished: Whether there is something to go on with, if need be without an answer.
+        messages: The conversation as the agent sees it that got furthest.
+        memory: What the listener of the run that paused remembers; None if it did not.
     """
 
     interrupts: tuple[RunInterrupt, ...]
     unfinished: bool
+    messages: Sequence[AnyMessage] = ()
+    memory: Mapping[str, Any] | None = None
 
     @classmethod
     async def of(cls, compiled: CompiledStateGraph[Any, Any, Any, Any], config: RunnableConfig) -> Pause:
@@ -52,14 +63,31 @@ class Pause:
             compiled: The graph, which has a checkpointer.
             config: The thread.
         """
-        state = await compiled.aget_state(config)
+        state = await compiled.aget_state(config, subgraphs=True)
         where = (state.config or {}).get("configurable") or {}
         thread_id = (config.get("configurable") or {})["thread_id"]
         interrupts = [
             RunInterrupt(each.id, thread_id, each.value, where.get("checkpoint_id"), where.get("checkpoint_ns", ""))
             for each in state.interrupts
         ]
-        return cls(tuple(interrupts), bool(state.next))
+        furthest = max(_values(state), key=lambda values: (values.get("memory") or {}).get("count", 0))
+        return cls(tuple(interrupts), bool(state.next), furthest.get("messages", ()), furthest.get("memory"))
+
+
+def _values(state: StateSnapshot) -> Iterator[Mapping[str, Any]]:
+    """The values of a graph, and of the agents in it that are not done."""
+    yield state.values or {}
+    for task in state.tasks:
+        if isinstance(task.state, StateSnapshot):
+            yield from _values(task.state)
+
+
+def after(message_id: str | None, messages: Sequence[AnyMessage]) -> list[AnyMessage] | None:
+    """The messages behind the one with an id; None if it is not there."""
+    for index in range(len(messages) - 1, -1, -1):
+        if messages[index].id == message_id:
+            return list(messages[index + 1 :])
+    return None
 
 
 def answers(waiting: Sequence[RunInterrupt], value: Any) -> dict[str, Any]:
