@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from stategraph.run.handlers import ToolEndHandler as ToolEndHandler
     from stategraph.run.handlers import create_handlers as create_handlers
     from stategraph.run.log import RunEvent as RunEvent
+    from stategraph.run.log import sse as sse
     from stategraph.run.memory import LongTermMemory as LongTermMemory
     from stategraph.run.memory import remember as remember
     from stategraph.run.messages import format_agent_messages as format_agent_messages
@@ -154,7 +155,7 @@ _PUBLIC = {
         "ToolEndHandler",
         "create_handlers",
     ),
-    "run.log": ("RunEvent",),
+    "run.log": ("RunEvent", "sse"),
     "run.messages": ("format_agent_messages",),
     "run.registry": (
         "EventHandlerRegistry",

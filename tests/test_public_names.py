@@ -91,6 +91,7 @@ PUBLIC = [
     "messages_delta_reducer",
     "push_message",
     "remember",
+    "sse",
     "task",
 ]
 

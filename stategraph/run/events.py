@@ -49,6 +49,28 @@ class GraphEvents(StrEnum):
     PROMPT_END = "on_prompt_end"
 
 
+#: The events that front ends show. The others carry prompts, whole messages or ways to answer, which are the host's.
+FRONT_END_EVENTS = frozenset(
+    {
+        GraphEvents.ON_RUN_STEP,
+        GraphEvents.ON_RUN_STEP_DELTA,
+        GraphEvents.ON_RUN_STEP_COMPLETED,
+        GraphEvents.ON_RUN_STEP_CLOSED,
+        GraphEvents.ON_MESSAGE_DELTA,
+        GraphEvents.ON_REASONING_DELTA,
+        GraphEvents.ON_TOOL_PROGRESS,
+        GraphEvents.ON_SUMMARIZE_START,
+        GraphEvents.ON_SUMMARIZE_DELTA,
+        GraphEvents.ON_SUMMARIZE_COMPLETE,
+        GraphEvents.ON_SUBAGENT_UPDATE,
+        GraphEvents.ON_CONTEXT_USAGE,
+        GraphEvents.ON_AGENT_UPDATE,
+        GraphEvents.ON_GAP,
+        GraphEvents.ON_RUN_END,
+    }
+)
+
+
 class ContentTypes(StrEnum):
     """The kinds of content parts."""
 

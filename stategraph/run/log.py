@@ -12,14 +12,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from langchain_core.load import dumpd
 from langchain_core.messages import BaseMessage
 
-from stategraph.run.events import GraphEvents
+from stategraph.run.events import FRONT_END_EVENTS, GraphEvents
 
 #: How far a reader that owns the run may fall behind, in events.
 LAG = 64
@@ -53,6 +53,27 @@ class RunEvent:
         return f"id: {self.seq}\nevent: message\ndata: {self.to_json()}\n\n"
 
 
+async def sse(
+    events: AsyncIterator[RunEvent], only: Collection[str] | None = FRONT_END_EVENTS
+) -> AsyncGenerator[str, None]:
+    """The frames of an event stream for a browser.
+
+    Args:
+        events: From `Run.stream`, `Run.attach` or `AgentRuntime.attach`; closed when the browser leaves.
+        only: The events to send; None: all of them, prompts included.
+
+    Yields:
+        Frames.
+    """
+    try:
+        async for event in events:
+            if only is None or event.event in only:
+                yield event.to_sse()
+    finally:
+        if isinstance(events, AsyncGenerator):
+            await events.aclose()
+
+
 class RunLog:
     """The newest events of a run.
 
@@ -63,7 +84,7 @@ class RunLog:
     def __init__(self, size: int) -> None:
         self._events: deque[RunEvent] = deque(maxlen=size)
         self._last = 0
-        self._running = False
+        self._running = True
         self._news: set[asyncio.Event] = set()
         self._owner: _Reader | None = None
 
@@ -73,7 +94,7 @@ class RunLog:
         return self._last
 
     def begin(self) -> None:
-        """An execution starts: readers wait for its events."""
+        """An execution is about to start: readers wait for its events, as they do before the first one."""
         self._running = True
 
     def put(self, event: str, data: Any, metadata: Mapping[str, Any] | None) -> None:

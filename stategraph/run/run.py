@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
@@ -177,16 +177,24 @@ class Run:
             Exception: What a model or the host's tools raised, as it is.
         """
         self._refuse_if_running()
-        options = options or {}
+        try:
+            return await self._start(inputs, config or {}, options or {})
+        finally:
+            if self._log is not None:
+                self._log.release()
+
+    async def _start(
+        self, inputs: Mapping[str, Any] | Command[Any], config: Mapping[str, Any], options: ProcessOptions
+    ) -> list[dict[str, Any]] | None:
         if isinstance(inputs, Command):
             if inputs.resume is not None:
                 pause = await self._found(config)
                 inputs = replace(inputs, resume=waiting.answers(pause.interrupts, inputs.resume))
-            return await self._execute(inputs, config or {}, options)
+            return await self._execute(inputs, config, options)
         messages = _with_ids(inputs)
         self.graph.reset_values(options.get("keep_content", False))
         self._send(messages)
-        return await self._execute({**inputs, "messages": messages, "halt_reason": None}, config or {}, options)
+        return await self._execute({**inputs, "messages": messages, "halt_reason": None}, config, options)
 
     async def resume(
         self, value: Any, config: Mapping[str, Any] | None = None, options: ProcessOptions | None = None
@@ -219,7 +227,7 @@ class Run:
         inputs: Mapping[str, Any] | Command[Any],
         config: Mapping[str, Any] | None = None,
         options: ProcessOptions | None = None,
-    ) -> AsyncIterator[RunEvent]:
+    ) -> AsyncGenerator[RunEvent, None]:
         """Run a turn, and read its events as they come; the run waits for this reader.
 
         Handlers are called as well. A reader that leaves early ends the run: use `attach` to watch one that goes on.
@@ -236,10 +244,9 @@ class Run:
             Exception: What `process_stream` raises, after the last event.
         """
         log = self._kept_log()
-        log.begin()
+        self.expect()
         events = log.read(log.last_seq, owns=True)
         work = asyncio.ensure_future(self.process_stream(inputs, config, options))
-        work.add_done_callback(lambda _: log.release())
         try:
             async with aclosing(events):
                 async for event in events:
@@ -249,7 +256,7 @@ class Run:
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)
 
-    async def attach(self, after_seq: int = 0) -> AsyncIterator[RunEvent]:
+    async def attach(self, after_seq: int = 0) -> AsyncGenerator[RunEvent, None]:
         """Watch the run: the events after a number, those of the past first, until the execution ends.
 
         The run does not wait for this reader. Events that are no longer kept are replaced by one called `on_gap`.
@@ -266,6 +273,11 @@ class Run:
         async with aclosing(self._kept_log().read(after_seq)) as events:
             async for event in events:
                 yield event
+
+    def expect(self) -> None:
+        """Let readers that attach wait for an execution that is about to start, as they do before the first one."""
+        if self._log is not None:
+            self._log.begin()
 
     def _kept_log(self) -> RunLog:
         if self._log is None:
@@ -288,8 +300,7 @@ class Run:
         status: Status = "failed"
         failure: BaseException | None = None
         self._idle.clear()
-        if self._log is not None:
-            self._log.begin()
+        self.expect()
         try:
             values = await _unless_aborted(self._drive(given, runnable_config, config.get("durability")), signals)
             if self._paused:

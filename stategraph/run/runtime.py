@@ -7,9 +7,12 @@ there as a function too, for who shares nothing.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
 from langchain_core.messages import BaseMessage
@@ -18,10 +21,14 @@ from langchain_core.tools import BaseTool
 from stategraph.agent.inputs import AgentInputs, GraphEdge
 from stategraph.agent.mcp import McpServer, McpSessions
 from stategraph.agent.models import Models
+from stategraph.errors import AbortError
 from stategraph.run.abort import AbortSignal
 from stategraph.run.log import RunEvent
 from stategraph.run.registry import Handler, compose_event_handlers
-from stategraph.run.run import Run
+from stategraph.run.run import ProcessOptions, Run
+from stategraph.types import Command
+
+_log = logging.getLogger(__name__)
 
 #: How many runs a runtime knows by their ids, the newest ones.
 RUNS_KEPT = 1024
@@ -130,6 +137,7 @@ class AgentRuntime:
         self._handlers = dict(custom_handlers or {})
         self._models = Models()
         self._runs: OrderedDict[str, Run] = OrderedDict()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     async def __aenter__(self) -> Self:
         await self.mcp.__aenter__()
@@ -144,6 +152,7 @@ class AgentRuntime:
         for run in going:
             run.abort("The runtime was closed")
         await asyncio.gather(*(run.ended() for run in going))
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.mcp.aclose()
 
     async def create_run(
@@ -175,6 +184,36 @@ class AgentRuntime:
         self._keep(run)
         return run
 
+    def start(
+        self,
+        run: Run,
+        inputs: Mapping[str, Any] | Command[Any],
+        config: Mapping[str, Any] | None = None,
+        options: ProcessOptions | None = None,
+    ) -> asyncio.Task[Any]:
+        """Execute a run in the background: it goes on whoever watches, until it ends or the runtime is closed.
+
+        Args:
+            run: The run.
+            inputs: As for `Run.process_stream`.
+            config: As for `Run.process_stream`.
+            options: As for `Run.process_stream`.
+
+        Returns:
+            The execution. It need not be awaited: how it ends is the last event, and a failure is logged.
+        """
+        run.expect()
+        task = asyncio.create_task(run.process_stream(inputs, config, options), name=f"run {run.id}")
+        self._tasks.add(task)
+        task.add_done_callback(partial(self._ended, run.id))
+        return task
+
+    def _ended(self, run_id: str, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled() or (error := task.exception()) is None or isinstance(error, AbortError):
+            return
+        _log.error("Run '%s' failed: %s: %s", run_id, type(error).__name__, error)
+
     def _keep(self, run: Run) -> None:
         self._runs[run.id] = run
         self._runs.move_to_end(run.id)
@@ -203,7 +242,7 @@ class AgentRuntime:
         run.abort(reason)
         return True
 
-    async def attach(self, run_id: str, after_seq: int = 0) -> AsyncIterator[RunEvent]:
+    async def attach(self, run_id: str, after_seq: int = 0) -> AsyncGenerator[RunEvent, None]:
         """Watch a run by its id, see `Run.attach`.
 
         Raises:
@@ -212,8 +251,9 @@ class AgentRuntime:
         run = self._runs.get(run_id)
         if run is None:
             raise LookupError(f"There is no run '{run_id}' here; it was made elsewhere, or ended long ago")
-        async for event in run.attach(after_seq):
-            yield event
+        async with aclosing(run.attach(after_seq)) as events:
+            async for event in events:
+                yield event
 
     async def tools(self, *servers: str) -> list[BaseTool]:
         """The tools of MCP servers, for an agent.

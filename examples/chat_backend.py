@@ -1,0 +1,62 @@
+"""A chat backend: a turn is a run in the background, and a browser reads its events, also after it was disconnected.
+
+Start it with an OPENAI_API_KEY in the environment, and talk to it::
+
+    python examples/chat_backend.py
+    curl -N localhost:8000/chat -d '{"message_id": "m1", "thread_id": "t1", "text": "Is it warm in Rome?"}'
+    curl -N localhost:8000/chat/m1 -H 'Last-Event-ID: 7'
+
+Needs `pip install stategraph langchain-openai starlette uvicorn`.
+"""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import uvicorn
+from langchain_core.tools import tool
+from langgraph.checkpoint.memory import InMemorySaver
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+from starlette.routing import Route
+
+from stategraph import AgentRuntime, sse
+
+
+@tool
+def temperature(city: str) -> int:
+    """The temperature in a city, in degrees Celsius."""
+    return {"Rome": 31, "Oslo": 12}[city]
+
+
+model = os.environ.get("OPENAI_MODEL", "openai:gpt-5-mini")
+agent = {"agent_id": "assistant", "model": model, "instructions": "Be brief.", "tools": [temperature]}
+runtime = AgentRuntime(checkpointer=InMemorySaver())
+
+
+async def chat(request: Request) -> StreamingResponse:
+    turn = await request.json()
+    run = await runtime.create_run(run_id=turn["message_id"], agents=[agent])
+    config = {"configurable": {"thread_id": turn["thread_id"]}}
+    runtime.start(run, {"messages": [("user", turn["text"])]}, config)
+    return StreamingResponse(sse(run.attach()), media_type="text/event-stream")
+
+
+async def again(request: Request) -> StreamingResponse:
+    seen = int(request.headers.get("last-event-id", 0))
+    events = runtime.attach(request.path_params["message_id"], after_seq=seen)
+    return StreamingResponse(sse(events), media_type="text/event-stream")
+
+
+@asynccontextmanager
+async def lifespan(_: Starlette) -> AsyncIterator[None]:
+    async with runtime:
+        yield
+
+
+routes = [Route("/chat", chat, methods=["POST"]), Route("/chat/{message_id}", again)]
+app = Starlette(routes=routes, lifespan=lifespan)
+
+if __name__ == "__main__":
+    uvicorn.run(app, host="127.0.0.1", port=8000)

@@ -1,0 +1,100 @@
+"""The chat backend of the README: a real server, a real client, a connection that is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import runpy
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stategraph.testing import script
+from stategraph.testing.openai_server import FakeOpenAIServer
+
+httpx = pytest.importorskip("httpx")
+uvicorn = pytest.importorskip("uvicorn")
+pytest.importorskip("starlette")
+pytest.importorskip("langchain_openai")
+
+pytestmark = pytest.mark.anyio
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = ROOT / "examples" / "chat_backend.py"
+
+
+@pytest.fixture
+async def backend(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Any, FakeOpenAIServer]]:
+    """A client of the running example, and the provider behind it."""
+    async with FakeOpenAIServer() as provider:
+        monkeypatch.setenv("OPENAI_API_KEY", "key")
+        monkeypatch.setenv("OPENAI_BASE_URL", provider.base_url)
+        app = runpy.run_path(str(EXAMPLE))["app"]
+        with socket.socket() as listening:
+            listening.bind(("127.0.0.1", 0))
+            server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+            serving = asyncio.create_task(server.serve([listening]))
+            address = f"http://127.0.0.1:{listening.getsockname()[1]}"
+            try:
+                async with httpx.AsyncClient(base_url=address, timeout=20) as client:
+                    yield client, provider
+            finally:
+                server.should_exit = True
+                await serving
+
+
+def turn(message_id: str, text: str) -> dict[str, Any]:
+    return {"message_id": message_id, "thread_id": "t", "text": text}
+
+
+async def frames(response: Any) -> AsyncIterator[tuple[int, dict[str, Any]]]:
+    number = 0
+    async for line in response.aiter_lines():
+        if line.startswith("id: "):
+            number = int(line[4:])
+        elif line.startswith("data: "):
+            yield number, json.loads(line[6:])
+
+
+async def test_turns_are_streamed_and_a_lost_connection_is_taken_up_again(
+    backend: tuple[Any, FakeOpenAIServer],
+) -> None:
+    client, provider = backend
+    asks = script.reply(script.call("temperature", {"city": "Rome"}))
+    gate = script.Gate()
+    slow = script.Reply((script.Text("one "), script.Hold(gate), script.Text("two")))
+    provider.script("gpt-5-mini", [asks, "It is warm.", slow])
+
+    async with client.stream("POST", "/chat", json=turn("m1", "Is it warm in Rome?")) as response:
+        events = [event async for _, event in frames(response)]
+    kinds = [event["event"] for event in events]
+    assert kinds.index("on_run_step_completed") < kinds.index("on_message_delta")
+    assert events[-1] == {"event": "on_run_end", "data": {"status": "completed"}}
+    assert "Be brief." not in json.dumps(events)
+
+    seen: list[int] = []
+    async with client.stream("POST", "/chat", json=turn("m2", "Count.")) as response:
+        async for number, event in frames(response):
+            seen.append(number)
+            if event["event"] == "on_message_delta":
+                break
+    gate.open()
+    async with client.stream("GET", "/chat/m2", headers={"Last-Event-ID": str(seen[-1])}) as response:
+        rest = [(number, event) async for number, event in frames(response)]
+    assert min(number for number, _ in rest) > seen[-1]
+    text = [event["data"]["delta"]["content"][0]["text"] for _, event in rest if event["event"] == "on_message_delta"]
+    assert "".join(text) == "two"
+    assert rest[-1][1]["data"] == {"status": "completed"}
+    roles = [message["role"] for message in provider.requests[-1].messages]
+    assert roles == ["system", "user", "assistant", "tool", "assistant", "user"]
+
+
+def test_the_readme_shows_this_backend() -> None:
+    shown = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    source = EXAMPLE.read_text()
+    body = source[source.index("agent = {") : source.index("\n\nif __name__")].strip()
+    assert any(body in block for block in shown)
