@@ -77,16 +77,16 @@ def update_of(writes: Sequence[Write], keys: str | frozenset[str]) -> Any:
     shown: list[Write] = []
     for write in writes:
         channel = write[0]
-        if channel == RETURN:
-            return write[1]
         if channel == keys if one else channel in keys:
             shown.append(write)
+        elif channel == RETURN:
+            return write[1]
     if not shown:
         return None
-    if not one:
-        merged = dict(shown)
-        return merged if len(merged) == len(shown) else [{c: v} for c, v in shown]
-    return shown[0][1] if len(shown) == 1 else [value for _, value in shown]
+    if one:
+        return shown[0][1] if len(shown) == 1 else [value for _, value in shown]
+    merged = dict(shown)
+    return merged if len(merged) == len(shown) else [{c: v} for c, v in shown]
 
 
 def updates(task: Task, writes: Sequence[Write], keys: str | frozenset[str], cached: bool) -> dict[str, Any]:

@@ -379,7 +379,8 @@ class State:
         ):
             return self.apply((task,))
         program, channels = self.program, self.channels
-        signals, last_values, cells, fresh = program.signals, program.last_values, program.cells, task.fresh
+        signals, last_values, cells = program.signals, program.last_values, program.cells
+        views = self._views.values()
         updated: set[str] = set()
         emptied: list[str] = []
         before = channels.raised
@@ -390,25 +391,24 @@ class State:
                 if name in signals:
                     raised[name] = value
                     updated.add(name)
-                elif name in last_values:
-                    channels[name].value = value  # type: ignore[attr-defined]
-                    updated.add(name)
-                    for view in self._views.values():
-                        view.note(name, value)
-                elif name in program.specs:
-                    ready = None if fresh is None else fresh.get(name)
-                    if ready is not None and ready[0] == 1:
-                        channel = channels[name] = ready[1]
-                        changed = ready[2]
+                elif name in cells:
+                    if name in last_values:
+                        channels[name].value = value  # type: ignore[attr-defined]
                     else:
-                        channel = channels[name]
-                        changed = channel.update((value,))
-                    if name in cells:
-                        for view in self._views.values():
-                            view.note(name, channel.value)
-                    if not changed:
+                        self._take(task, name, value)
+                        value = channels[name].value  # type: ignore[attr-defined]
+                    updated.add(name)
+                    for view in views:
+                        # Mostly it shows the channel, and no call is needed to find that out.
+                        held = view.held
+                        if held is not None and name in held and value is not MISSING:
+                            held[name] = value
+                        else:
+                            view.note(name, value)
+                elif name in program.specs:
+                    if not self._take(task, name, value):
                         continue
-                    if not channel.is_available():
+                    if not channels[name].is_available():
                         emptied.append(name)
                         continue
                     updated.add(name)
@@ -426,6 +426,14 @@ class State:
         elif self._active:
             self._tell_active(updated, self._max_version)
         return updated
+
+    def _take(self, task: Task, name: str, value: Any) -> bool:
+        """Give a channel the only value that the only task wrote to it; returns whether it changed."""
+        ready = None if task.fresh is None else task.fresh.get(name)
+        if ready is not None and ready[0] == 1:
+            self.channels[name] = ready[1]
+            return ready[2]
+        return self.channels[name].update((value,))
 
     def _close_steps(self) -> None:
         """Give versions to the lone steps that have none yet, as :meth:`apply` would have."""

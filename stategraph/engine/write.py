@@ -297,7 +297,8 @@ class BranchWriter(Runnable[Any, Any]):
 
     def write_into(self, value: Any, scope: WriteScope) -> None:
         """Ask the router inline and append its triggers."""
-        answer = self._call(self._state(value, scope.read), scope.config)
+        call = self._call
+        answer = call(self._state(value, scope.read), scope.config)
         pairs = self._known.get(answer) if type(answer) is str else None
         scope.writes.extend(self._pairs(answer) if pairs is None else pairs)
 
@@ -383,6 +384,9 @@ class BranchWriter(Runnable[Any, Any]):
             ) from None
 
 
+_current_config = var_child_runnable_config.get
+
+
 def _router_call(path: Runnable[Any, Any]) -> Callable[[Any, RunnableConfig], Any] | None:
     """The router's own function, to be called without a run; None if it has to be invoked or awaited."""
     plan = plan_call(path)
@@ -391,11 +395,13 @@ def _router_call(path: Runnable[Any, Any]) -> Callable[[Any, RunnableConfig], An
     func, is_plain = plan.func, plan.is_plain
 
     def call(state: Any, config: RunnableConfig) -> Any:
-        given = {} if is_plain else plan.arguments(config)
-        if var_child_runnable_config.get() is config:
-            answer = func(state, **given)
+        inside = _current_config() is config
+        if inside and is_plain:
+            answer = func(state)
+        elif inside:
+            answer = func(state, **plan.arguments(config))
         else:
-            answer = run_in_context(config, func, state, **given)
+            answer = run_in_context(config, func, state, **plan.arguments(config))
         if type(answer) in _NAMES or not (plan.recurse and isinstance(answer, Runnable)):
             return answer
         return answer.invoke(state, config)

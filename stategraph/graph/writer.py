@@ -83,7 +83,7 @@ class StateWriter(ChannelWrite):
             if allowed is None or type(value) is not dict:
                 writes.extend(self.pairs(value))
                 return
-            if value.keys() <= allowed:
+            if allowed.issuperset(value):
                 writes.extend(value.items())
             else:
                 writes.extend([pair for pair in value.items() if pair[0] in allowed])

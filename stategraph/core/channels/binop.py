@@ -6,6 +6,7 @@ from typing import Any, Self, TypeVar
 from stategraph.constants import MISSING
 from stategraph.core.channels import delta, reducers
 from stategraph.core.channels.base import ValueCell
+from stategraph.types import Overwrite
 
 __all__ = ("BinaryOperatorAggregate",)
 
@@ -53,6 +54,10 @@ class BinaryOperatorAggregate(ValueCell[Value]):
         """
         if not values:
             return False
+        if len(values) == 1 and not isinstance(values[0], (Overwrite, dict)):
+            # Nearly every update: nothing here can overwrite.
+            self.value = values[0] if self.value is MISSING else self.operator(self.value, values[0])
+            return True
         result = reducers.only_overwrite(self.key, values)
         if result is MISSING:
             result, operator = self.value, self.operator
