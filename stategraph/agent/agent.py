@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,7 @@ from langchain_core.messages import AnyMessage, SystemMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import BaseTool
 
+from stategraph.agent.handoff import Handoff, Role
 from stategraph.agent.ports import Place
 
 
@@ -40,8 +41,9 @@ class Agent:
         tools: Tools of this process by name.
         host_tools: Names of tools that the host executes.
         host_tool_names: The same, in the order in which the host described them.
-        view: What the agent sees of the conversation; None for all of it.
-        group_id: What it has in common with agents that run beside it.
+        handoffs: Tools by name that hand the conversation over to another agent.
+        role: What it is among other agents; None for an agent on its own, which sees the conversation as it is.
+        group_id: What it has in common with agents that always run beside it.
         max_tool_result_chars: Limit for the result of a tool; None for that of the context alone.
         max_context_tokens: Size of the models' context; None if nobody counts.
         tool_end: Whether the turn ends with the tools' results.
@@ -54,7 +56,8 @@ class Agent:
     tools: Mapping[str, BaseTool] = field(default_factory=dict)
     host_tools: frozenset[str] = frozenset()
     host_tool_names: tuple[str, ...] = ()
-    view: Callable[[Sequence[AnyMessage]], Sequence[AnyMessage]] | None = None
+    handoffs: Mapping[str, Handoff] = field(default_factory=dict)
+    role: Role | None = None
     group_id: int | None = None
     max_tool_result_chars: int | None = None
     max_context_tokens: int | None = None
@@ -70,6 +73,13 @@ class Agent:
         """The name of the node that runs tools."""
         return f"tools={self.id}"
 
-    def place(self, node: str, config: RunnableConfig) -> Place:
+    @property
+    def calls_tools(self) -> bool:
+        """Whether it has a node that runs tools."""
+        return bool(self.tools or self.host_tools or self.handoffs)
+
+    def place(self, node: str, config: RunnableConfig, messages: Sequence[AnyMessage]) -> Place:
         """Where a running node is."""
-        return Place(self.id, self.name, node, config.get("metadata") or {}, self.group_id)
+        arrived = None if self.role is None else self.role.group_id(messages)
+        group_id = self.group_id if arrived is None else arrived
+        return Place(self.id, self.name, node, config.get("metadata") or {}, group_id)

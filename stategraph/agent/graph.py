@@ -4,6 +4,8 @@ Built with the public graph API, so that it is drawn, checkpointed, interrupted 
 
     START -> agent=<id> -> tools=<id> -> agent=<id> -> ... -> END          one agent's own graph
     START -> <id> -> done -> END                                            the graph of a run
+
+The graph of a run with several agents is in `multi`.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from stategraph.agent import done
 from stategraph.agent.agent import Agent
 from stategraph.agent.llm import LlmNode
 from stategraph.agent.ports import AgentContext
-from stategraph.agent.state import AgentState
+from stategraph.agent.state import AgentState, was_halted
 from stategraph.agent.tools import ToolsNode, wants_tools
 from stategraph.constants import END, START
 from stategraph.graph.state import StateGraph
@@ -26,15 +28,20 @@ def agent_subgraph(agent: Agent) -> StateGraph[Any, Any, Any, Any]:
     """The graph of one agent, to be a node of a graph of agents.
 
     Args:
-        agent: The agent.
+        agent: The agent. If it has a role among others, it does nothing in a turn that another agent has ended.
 
     Returns:
         The builder; compile it without a checkpointer of its own.
     """
     graph = StateGraph(AgentState, context_schema=AgentContext)
     graph.add_node(agent.llm_node, LlmNode(agent).as_runnable())
-    graph.add_edge(START, agent.llm_node)
-    if not agent.tools and not agent.host_tools:
+    if agent.role is None:
+        graph.add_edge(START, agent.llm_node)
+    else:
+        graph.add_conditional_edges(
+            START, lambda state: END if was_halted(state) else agent.llm_node, [agent.llm_node, END]
+        )
+    if not agent.calls_tools:
         graph.add_edge(agent.llm_node, END)
         return graph
     graph.add_node(agent.tools_node, ToolsNode(agent).as_runnable())

@@ -7,7 +7,7 @@ id. Aborts, crashes and models that were cut off leave such histories.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any
 
 from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
@@ -116,3 +116,32 @@ def _arguments(text: str) -> dict[str, Any]:
     except json.JSONDecodeError:
         arguments = None
     return arguments if isinstance(arguments, dict) else {"input": text}
+
+
+def with_calls(message: AIMessage, kept: Set[str]) -> AIMessage:
+    """An answer with only some of its calls.
+
+    Args:
+        message: The answer.
+        kept: Ids of the calls that stay.
+
+    Returns:
+        A copy, perhaps with nothing in it.
+    """
+    content = message.content
+    if isinstance(content, list):
+        content = [each for each in content if not _is_other_call(each, kept)]
+    # Providers' own copies of the calls would be sent in their place.
+    others = {key: value for key, value in message.additional_kwargs.items() if key != "tool_calls"}
+    return message.model_copy(
+        update={
+            "tool_calls": [call for call in message.tool_calls if call["id"] in kept],
+            "invalid_tool_calls": [call for call in message.invalid_tool_calls if call["id"] in kept],
+            "content": content,
+            "additional_kwargs": others,
+        }
+    )
+
+
+def _is_other_call(block: str | dict[Any, Any], kept: Set[str]) -> bool:
+    return isinstance(block, dict) and block.get("type") == "tool_use" and block.get("id") not in kept

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any, cast
 
@@ -20,6 +20,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 
 from stategraph.agent import history
 from stategraph.agent.agent import Agent, Route
+from stategraph.agent.handoff import Outlook
 from stategraph.agent.ports import (
     NOBODY,
     AgentContext,
@@ -30,6 +31,7 @@ from stategraph.agent.ports import (
     ModelFailed,
     ModelStarted,
     ModelStreamed,
+    Place,
 )
 from stategraph.agent.state import AgentState
 from stategraph.engine.callable import RunnableCallable
@@ -62,11 +64,12 @@ class LlmNode:
                 f"Agent '{self._agent.id}' was run with invoke() or stream() and a listener in its context; a listener "
                 "is awaited: use ainvoke() or astream(), or Run.process_stream()"
             )
-        prompt, _ = self._prompt(state)
+        seen = self._look(state)
+        prompt = _prompt(seen)
         errors: list[Exception] = []
         for route in self._agent.routes:
             try:
-                return {"messages": [route.model.invoke(prompt, config)]}
+                return {"messages": [*seen.added, route.model.invoke(prompt, config)]}
             except GraphBubbleUp:
                 raise
             except Exception as error:
@@ -77,22 +80,23 @@ class LlmNode:
         """Call the model, telling a listener about every piece of the answer."""
         context = runtime.context or NOBODY
         listener = context.listener
-        prompt, sent = self._prompt(state)
+        seen = self._look(state)
         if listener is None:
-            return {"messages": [await self._quietly(prompt, config)]}
+            return {"messages": [*seen.added, await self._quietly(_prompt(seen), config)]}
         if (memory := state.get("memory")) is not None:
             listener.recall(memory)
-        message = await self._aloud(prompt, sent, config, listener)
+        message = await self._aloud(
+            seen, self._agent.place(self._agent.llm_node, config, state["messages"]), config, listener
+        )
         memory = listener.memory()
-        return {"messages": [message]} if memory is None else {"messages": [message], "memory": memory}
+        update = {"messages": [*seen.added, message]}
+        return update if memory is None else {**update, "memory": memory}
 
-    def _prompt(self, state: AgentState) -> tuple[list[AnyMessage], int]:
-        """What the model is sent, and how many messages of it are history."""
+    def _look(self, state: AgentState) -> Outlook:
+        """What the model is sent."""
         agent = self._agent
-        messages: Sequence[AnyMessage] = history.repair(state["messages"])
-        if agent.view is not None:
-            messages = agent.view(messages)
-        return ([agent.system, *messages] if agent.system is not None else list(messages)), len(messages)
+        messages = history.repair(state["messages"])
+        return Outlook(agent.system, messages) if agent.role is None else agent.role.look(agent.system, messages)
 
     async def _quietly(self, prompt: list[AnyMessage], config: RunnableConfig) -> AIMessage:
         errors: list[Exception] = []
@@ -105,11 +109,9 @@ class LlmNode:
                 errors.append(error)
         raise _first(errors)
 
-    async def _aloud(
-        self, prompt: list[AnyMessage], sent: int, config: RunnableConfig, listener: Listener
-    ) -> AIMessage:
+    async def _aloud(self, seen: Outlook, at: Place, config: RunnableConfig, listener: Listener) -> AIMessage:
         agent = self._agent
-        at = agent.place(agent.llm_node, config)
+        prompt, sent = _prompt(seen), len(seen.messages)
         first = agent.routes[0]
         figures: dict[str, Any] = {"messageCount": sent, "provider": first.provider}
         await listener.hear(Logged(at, "debug", "graph", "Invoking LLM", figures, detail=False))
@@ -150,6 +152,10 @@ class LlmNode:
                 f"The model '{route.name}' of agent '{call.at.agent_id}' ended its stream without a chunk"
             )
         return _whole(chunks)
+
+
+def _prompt(seen: Outlook) -> list[AnyMessage]:
+    return [*([] if seen.system is None else [seen.system]), *seen.messages]
 
 
 def _whole(chunks: list[AIMessage]) -> AIMessage:

@@ -11,6 +11,8 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage
 
+from stategraph.agent import history
+
 #: Blocks that carry reasoning which a provider wants back unchanged.
 _REASONING = frozenset({"thinking", "reasoning_content"})
 
@@ -134,7 +136,8 @@ def _repair(
         if isinstance(message, ToolMessage) and message.tool_call_id not in called:
             kept = None
         elif isinstance(message, AIMessage) and any(call["id"] not in answered for call in message.tool_calls):
-            kept = _without_calls(message, answered)
+            answer = history.with_calls(message, answered)
+            kept = answer if answer.tool_calls or answer.content else None
         if kept is None:
             orphans.append(index)
             reclaimed += counts[index]
@@ -143,23 +146,6 @@ def _repair(
             reclaimed += max(0, counts[index] - count_tokens(kept))
         repaired[index] = kept
     return repaired, orphans, reclaimed
-
-
-def _without_calls(message: AIMessage, answered: set[str]) -> AIMessage | None:
-    """The message with only those calls that are answered; None if nothing is left of it."""
-    calls = [call for call in message.tool_calls if call["id"] in answered]
-    content = message.content
-    if isinstance(content, list):
-        content = [block for block in content if not _is_unanswered(block, answered)]
-    if not calls and not content:
-        return None
-    # Providers' own copies of the calls would be sent in their place.
-    others = {key: value for key, value in message.additional_kwargs.items() if key != "tool_calls"}
-    return message.model_copy(update={"tool_calls": calls, "content": content, "additional_kwargs": others})
-
-
-def _is_unanswered(block: str | dict[Any, Any], answered: set[str]) -> bool:
-    return isinstance(block, dict) and block.get("type") == "tool_use" and block.get("id") not in answered
 
 
 def _trailing_run(messages: Sequence[AnyMessage]) -> int:

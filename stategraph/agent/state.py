@@ -19,6 +19,11 @@ def _newest(_before: Any, after: Any) -> Any:
     return after
 
 
+def _unless_none(before: Any, after: Any) -> Any:
+    """None is no news: agents that run beside the one that ends the turn know nothing of it."""
+    return before if after is None else after
+
+
 def _latest_memory(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     """One listener serves all agents of a run, so the memory with the higher count contains the other."""
     if before is None or after is None:
@@ -31,13 +36,14 @@ class AgentState(TypedDict):
 
     Attributes:
         messages: The conversation.
-        halt_reason: Why a turn ended early; None while it goes on and after a natural end.
+        halt_reason: Why a turn ended early; None while it goes on and after a natural end. To take it back, write
+            `Overwrite(None)`.
         usage: Tokens of the turn, written by the done node.
         memory: What a listener needs to go on in another process.
     """
 
     messages: Annotated[list[AnyMessage], add_messages]
-    halt_reason: NotRequired[Annotated[str | None, _newest]]
+    halt_reason: NotRequired[Annotated[str | None, _unless_none]]
     usage: NotRequired[Annotated[UsageMetadata, _newest]]
     memory: NotRequired[Annotated[dict[str, Any] | None, _latest_memory]]
 
@@ -64,3 +70,8 @@ def turn_of(messages: Sequence[AnyMessage]) -> Sequence[AnyMessage]:
         if isinstance(messages[index], HumanMessage) and not is_synthetic(messages[index]):
             return messages[index + 1 :]
     return messages
+
+
+def was_halted(state: AgentState) -> bool:
+    """Whether an agent has ended this turn; the reason of an earlier turn, in which nothing is done yet, is void."""
+    return bool(state.get("halt_reason")) and bool(turn_of(state["messages"]))

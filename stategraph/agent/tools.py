@@ -21,7 +21,8 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import get_executor_for_config
 from langchain_core.utils.json import parse_partial_json
 
-from stategraph.agent import truncation
+from stategraph import fields
+from stategraph.agent import handoff, truncation
 from stategraph.agent.agent import Agent
 from stategraph.agent.ports import (
     NOBODY,
@@ -97,17 +98,19 @@ class ToolsNode:
             )
         calls, unreadable = _calls_of(state)
         if len(calls) == 1:
-            results = [self._call_tool(calls[0], config)]
+            results = [self._call_tool(calls[0], state, config)]
         else:
             with get_executor_for_config(config) as executor:
-                results = list(executor.map(lambda call: self._call_tool(call, config), calls))
-        return _update([*results, *unreadable], [], None, None)
+                results = list(executor.map(lambda call: self._call_tool(call, state, config), calls))
+        return _update(state, [*results, *unreadable])
 
-    def _call_tool(self, call: ToolCall, config: RunnableConfig) -> _Result:
-        tool = self._agent.tools.get(call["name"])
-        if tool is None:
+    def _call_tool(self, call: ToolCall, state: AgentState, config: RunnableConfig) -> _Result:
+        if not self._runs_here(call):
             return _failed(call, LookupError(self._no_such_tool(call)))
         try:
+            if (transfer := self._agent.handoffs.get(call["name"])) is not None:
+                return _Result(call, transfer.take(call, state))
+            tool = self._agent.tools[call["name"]]
             return _Result(call, self._shorten(tool.invoke({**call, "type": "tool_call"}, config)))
         except GraphBubbleUp:
             raise
@@ -120,7 +123,8 @@ class ToolsNode:
         if context.listener is not None and (memory := state.get("memory")) is not None:
             context.listener.recall(memory)
         calls, unreadable = _calls_of(state)
-        batch = _Batch(self, context, self._agent.place(self._agent.tools_node, config), config)
+        at = self._agent.place(self._agent.tools_node, config, state["messages"])
+        batch = _Batch(self, context, at, state, config)
         results = [*await batch.run(calls), *[await batch.tell(each) for each in unreadable]]
         injected = [message for result in results for message in result.injected]
         halt = None
@@ -128,7 +132,7 @@ class ToolsNode:
             results, more, halt = await batch.finish(results)
             injected.extend(more)
         memory = None if context.listener is None else context.listener.memory()
-        return _update(results, injected, halt, memory)
+        return _update(state, results, injected, halt, memory)
 
     def _shorten(self, output: Any) -> Output:
         """A tool's output with its text cut to the limit."""
@@ -138,6 +142,9 @@ class ToolsNode:
         limit = agent.max_tool_result_chars or truncation.max_tool_result_chars(agent.max_context_tokens)
         content = truncation.shorten_content(output.content, limit)
         return output if content is output.content else output.model_copy(update={"content": content})
+
+    def _runs_here(self, call: ToolCall) -> bool:
+        return call["name"] in self._agent.tools or call["name"] in self._agent.handoffs
 
     def _no_such_tool(self, call: ToolCall) -> str:
         return f'Tool "{call["name"]}" not found.'
@@ -150,6 +157,7 @@ class _Batch:
     node: ToolsNode
     context: AgentContext
     at: Place
+    state: AgentState
     config: RunnableConfig
 
     async def run(self, calls: Sequence[ToolCall]) -> list[_Result]:
@@ -165,7 +173,7 @@ class _Batch:
             else:
                 allowed.append(verdict.call)
         agent = self.node._agent
-        theirs = [call for call in allowed if call["name"] in agent.host_tools and call["name"] not in agent.tools]
+        theirs = [call for call in allowed if call["name"] in agent.host_tools and not self.node._runs_here(call)]
         ours = [call for call in allowed if call not in theirs]
         works: list[Coroutine[Any, Any, list[_Result] | GraphBubbleUp]] = [self._one(call) for call in ours]
         if theirs:
@@ -182,13 +190,12 @@ class _Batch:
 
     async def _one(self, call: ToolCall) -> list[_Result] | GraphBubbleUp:
         """Run a tool of this process."""
-        tool = self.node._agent.tools.get(call["name"])
-        if tool is None:
+        if not self.node._runs_here(call):
             return [await self.tell(_failed(call, LookupError(self.node._no_such_tool(call))))]
         await self._hear(ToolStarted(self.at, call))
         mark = reporter.set(self._reporter(call))
         try:
-            output = self.node._shorten(await tool.ainvoke({**call, "type": "tool_call"}, self.config))
+            output = await self._output(call)
         except GraphBubbleUp as wait:
             return wait
         except Exception as error:
@@ -198,6 +205,15 @@ class _Batch:
             reporter.reset(mark)
         await self._hear(ToolEnded(self.at, call, output))
         return [_Result(call, output)]
+
+    async def _output(self, call: ToolCall) -> Output:
+        agent = self.node._agent
+        if (transfer := agent.handoffs.get(call["name"])) is None:
+            tool = agent.tools[call["name"]]
+            return self.node._shorten(await tool.ainvoke({**call, "type": "tool_call"}, self.config))
+        # As with tools that take time, all calls of an answer begin before one of them ends.
+        await asyncio.sleep(0)
+        return await transfer.atake(call, self.state)
 
     async def _host(self, calls: list[ToolCall]) -> list[_Result]:
         """Have the host run tools."""
@@ -235,25 +251,28 @@ class _Batch:
 
     async def tell(self, result: _Result) -> _Result:
         """Let the gate look at a result and tell it to the listener, once."""
-        if result.told or not isinstance(result.output, ToolMessage):
+        message = _message_in(result)
+        if result.told or message is None:
             return result
-        message = result.output
         if self.context.gate is not None:
             message = await self.context.gate.after(self.at, result.call, message)
         shown = truncation.text_of(message.content) if result.shown is None else result.shown
         await self._hear(ToolAnswered(self.at, result.call, message, shown, result.outcome))
-        return replace(result, output=message, told=True)
+        return replace(_with_message(result, message), told=True)
 
     async def finish(self, results: list[_Result]) -> tuple[list[_Result], Sequence[HumanMessage], str | None]:
         """Let the gate look at all results together."""
         gate = self.context.gate
-        answered = [result for result in results if isinstance(result.output, ToolMessage)]
+        answered = [(result, message) for result in results if (message := _message_in(result)) is not None]
         if gate is None or not answered:
             return results, (), None
-        messages = [result.output for result in answered if isinstance(result.output, ToolMessage)]
-        reviewed = await gate.finish(self.at, [result.call for result in answered], messages)
-        changed = {result.call["id"]: message for result, message in zip(answered, reviewed.messages, strict=True)}
-        after = [replace(result, output=changed.get(result.call["id"], result.output)) for result in results]
+        calls, messages = [result.call for result, _ in answered], [message for _, message in answered]
+        reviewed = await gate.finish(self.at, calls, messages)
+        changed = {call["id"]: message for call, message in zip(calls, reviewed.messages, strict=True)}
+        after = [
+            _with_message(result, changed[result.call["id"]]) if result.call["id"] in changed else result
+            for result in results
+        ]
         return after, reviewed.injected, reviewed.halt
 
     def _reporter(self, call: ToolCall) -> Any:
@@ -319,12 +338,50 @@ def _failed(call: ToolCall, error: Exception) -> _Result:
     return _Result(call, message, shown=f"Error processing tool: {error}")
 
 
+def _message_in(result: _Result) -> ToolMessage | None:
+    """A call's result as the model will read it; a tool's own command may have it among what it writes."""
+    if isinstance(result.output, ToolMessage):
+        return result.output
+    for key, value in fields.update_items(result.output.update):
+        for each in value if key == "messages" and isinstance(value, list) else ():
+            if isinstance(each, ToolMessage) and each.tool_call_id == result.call["id"]:
+                return each
+    return None
+
+
+def _with_message(result: _Result, message: ToolMessage) -> _Result:
+    """The same with another message in its place."""
+    before = _message_in(result)
+    if before is message:
+        return result
+    if isinstance(result.output, ToolMessage):
+        return replace(result, output=message)
+    update = [
+        (key, [message if each is before else each for each in value] if key == "messages" else value)
+        for key, value in fields.update_items(result.output.update)
+    ]
+    return replace(result, output=replace(result.output, update=update))
+
+
 def _update(
-    results: Sequence[_Result], injected: Sequence[HumanMessage], halt: str | None, memory: dict[str, Any] | None
+    state: AgentState,
+    results: Sequence[_Result],
+    injected: Sequence[HumanMessage] = (),
+    halt: str | None = None,
+    memory: dict[str, Any] | None = None,
 ) -> Any:
-    """What the node writes: results in order, commands of tools as they are, and why the turn ends if it does."""
-    messages = [result.output for result in results if isinstance(result.output, ToolMessage)]
-    commands = [result.output for result in results if not isinstance(result.output, ToolMessage)]
+    """What the node writes: results in order, commands of tools as they are, and why the turn ends if it does.
+
+    A command that leads out of the agent takes everything along; where the turn ends, none does.
+    """
+    outputs = [result.output for result in results]
+    if handoff.leaves(outputs) and halt is None:
+        return handoff.departure(state, outputs, injected, memory)
+    messages = [output for output in outputs if isinstance(output, ToolMessage)]
+    commands = [output for output in outputs if not isinstance(output, ToolMessage)]
+    if halt is not None:
+        messages += [each for result in results if isinstance(result.output, Command) and (each := _message_in(result))]
+        commands = []
     update: dict[str, Any] = {"messages": [*messages, *injected]}
     if halt is not None:
         update["halt_reason"] = halt

@@ -41,7 +41,7 @@ from stategraph.run.registry import EventHandlerRegistry
 from stategraph.run.steps import Status
 from stategraph.run.turn import TurnHooks
 from stategraph.run.waiting import Pause, RunInterrupt, after
-from stategraph.types import Command
+from stategraph.types import Command, Overwrite
 
 T = TypeVar("T")
 
@@ -116,7 +116,9 @@ class Run:
             MissingPackageError: A model's package is not installed.
         """
         config = RunConfig.of(config)
-        agents, builder = assemble.build(config.graph_config.agents, models)
+        several = config.graph_config.type == "multi-agent"
+        edges = config.graph_config.edges if several else None
+        agents, builder = assemble.build(config.graph_config.agents, edges, models)
         options = config.graph_config.compile_options
         saver = options.checkpointer
         if saver is None and config.human_in_the_loop.enabled:
@@ -128,7 +130,6 @@ class Run:
             interrupt_after=list(options.interrupt_after) or None,
         )
         handlers = EventHandlerRegistry(config.custom_handlers)
-        several = config.graph_config.type == "multi-agent"
         return cls(config, ExecutionGraph(config.run_id, compiled, handlers, agents, several_agents=several), models)
 
     @property
@@ -194,7 +195,8 @@ class Run:
         messages = _with_ids(inputs)
         self.graph.reset_values(options.get("keep_content", False))
         self._send(messages)
-        return await self._execute({**inputs, "messages": messages, "halt_reason": None}, config, options)
+        fresh = {**inputs, "messages": messages, "halt_reason": Overwrite(None)}
+        return await self._execute(fresh, config, options)
 
     async def resume(
         self, value: Any, config: Mapping[str, Any] | None = None, options: ProcessOptions | None = None

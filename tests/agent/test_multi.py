@@ -1,0 +1,349 @@
+"""Several agents as a graph: edges that are always taken, joins, prompts, groups, and what is refused."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+
+from stategraph.agent import assemble, multi
+from stategraph.agent.inputs import AgentInputs, GraphEdge
+from stategraph.agent.ports import AgentContext, Allow, Reviewed
+from stategraph.errors import ConfigurationError
+from stategraph.testing import script
+from stategraph.testing.chat_model import ScriptedChatModel
+from tests.conftest import Driver
+
+
+class Team:
+    """Agents on scripted models, and their graph.
+
+    Args:
+        agents: What each agent answers, by id.
+        edges: The ways between them.
+        settings: Further settings of agents, by id.
+        compiled: How to compile.
+    """
+
+    def __init__(
+        self,
+        agents: dict[str, Sequence[Any]],
+        *edges: dict[str, Any],
+        settings: dict[str, dict[str, Any]] | None = None,
+        **compiled: Any,
+    ) -> None:
+        self.models = {name: ScriptedChatModel(replies=list(replies)) for name, replies in agents.items()}
+        inputs = [
+            AgentInputs.of({"agent_id": name, "model": model, **(settings or {}).get(name, {})})
+            for name, model in self.models.items()
+        ]
+        self.agents, builder = assemble.build(inputs, [GraphEdge.of(edge) for edge in edges])
+        self.graph = builder.compile(**compiled)
+
+    def asked(self, name: str, number: int = 0) -> list[tuple[str, str]]:
+        """What an agent's model was sent."""
+        return said(self.models[name].requests[number].messages)
+
+    def calls(self, name: str) -> int:
+        """How often an agent's model was asked."""
+        return len(self.models[name].requests)
+
+
+def said(messages: Sequence[BaseMessage]) -> list[tuple[str, str]]:
+    return [(message.type, str(message.content)) for message in messages]
+
+
+def ask(text: str = "hi") -> dict[str, Any]:
+    return {"messages": [HumanMessage(text)]}
+
+
+def direct(source: Any, to: Any, **settings: Any) -> dict[str, Any]:
+    return {"from": source, "to": to, "edge_type": "direct", **settings}
+
+
+def handoff(source: Any, to: Any, **settings: Any) -> dict[str, Any]:
+    return {"from": source, "to": to, "edge_type": "handoff", **settings}
+
+
+def transfer(to: str, call_id: str | None = None, **arguments: Any) -> script.ToolCall:
+    return script.call(f"lc_transfer_to_{to}", arguments, id=call_id)
+
+
+def test_an_agent_follows_another_and_sees_what_it_said(driver: Driver) -> None:
+    team = Team({"writer": ["Draft."], "editor": ["Polished."]}, direct("writer", "editor"))
+    result = driver.invoke(team.graph, ask("write"))
+    assert said(result["messages"]) == [("human", "write"), ("ai", "Draft."), ("ai", "Polished.")]
+    assert team.asked("editor") == [("human", "write"), ("ai", "Draft.")]
+
+
+def test_agents_fan_out_and_a_join_waits_for_all_of_them(driver: Driver) -> None:
+    team = Team(
+        {"start": ["Intro."], "left": ["L1."], "long": ["L2."], "right": ["R."], "join": ["Sum."]},
+        direct("start", ["left", "right"]),
+        direct("left", "long"),
+        direct(["long", "right"], "join"),
+    )
+    driver.invoke(team.graph, ask())
+    assert team.calls("join") == 1
+    assert [text for _, text in team.asked("join")] == ["hi", "Intro.", "L1.", "R.", "L2."]
+
+
+def test_agents_that_no_edge_leads_to_start_side_by_side_and_the_turn_ends_once(driver: Driver) -> None:
+    team = Team({"a": ["A1."], "b": ["B1."], "after": ["A2."]}, direct("a", "after"))
+    updates = driver.stream(team.graph, ask(), stream_mode="updates")
+    names = [name for update in updates for name in update]
+    assert (sorted(names[:2]), names[2:]) == (["a", "b"], ["after", "done"])
+    assert team.asked("b") == [("human", "hi")]
+
+
+def test_if_every_agent_is_led_to_the_first_one_starts(driver: Driver) -> None:
+    team = Team({"a": ["Done."], "b": []}, handoff("a", "b"), handoff("b", "a"))
+    driver.invoke(team.graph, ask())
+    assert (team.calls("a"), team.calls("b")) == (1, 0)
+
+
+def test_usage_is_summed_over_all_agents(driver: Driver) -> None:
+    replies = [script.reply("x", usage=(10, 5))]
+    team = Team({"a": replies, "b": replies, "c": replies}, direct(["a", "b"], "c"))
+    assert driver.invoke(team.graph, ask())["usage"]["total_tokens"] == 45
+
+
+# Prompts.
+
+
+def test_a_prompt_with_results_tells_them_in_place_of_the_messages(driver: Driver) -> None:
+    team = Team(
+        {"a": ["One."], "b": ["Two."], "join": ["Sum."]},
+        direct(["a", "b"], "join", prompt="Sum up {braces}: {results}"),
+    )
+    result = driver.invoke(team.graph, ask())
+    prompt = "Sum up {braces}: AI: One.\nAI: Two."
+    assert team.asked("join") == [("human", "hi"), ("human", prompt)]
+    assert [text for _, text in said(result["messages"])] == ["hi", "One.", "Two.", prompt, "Sum."]
+    told = result["messages"][-2]
+    assert told.additional_kwargs["source"] == "routing"
+    assert told.additional_kwargs["isMeta"] is True
+
+
+@pytest.mark.parametrize(
+    ("prompt", "exclude", "shown"),
+    [
+        ("Go on.", None, ["hi", "One.", "Go on."]),
+        ("Go on.", True, ["hi", "Go on."]),
+        ("So far: {results}", False, ["hi", "One.", "So far: AI: One."]),
+        ("", True, ["hi", "One."]),
+    ],
+)
+def test_a_prompt_hides_the_messages_only_if_it_tells_them_or_is_asked_to(
+    driver: Driver, prompt: str, exclude: bool | None, shown: list[str]
+) -> None:
+    team = Team({"a": ["One."], "b": ["Two."]}, direct("a", "b", prompt=prompt, exclude_results=exclude))
+    driver.invoke(team.graph, ask())
+    assert [text for _, text in team.asked("b")] == shown
+
+
+def test_a_prompt_can_be_made_by_a_function_of_the_messages_and_where_the_run_began(driver: Driver) -> None:
+    def summarise(messages: Sequence[BaseMessage], start: int) -> str:
+        return f"{len(messages)} messages, the run began at {start}: {messages[start].content}"
+
+    team = Team({"a": ["One."], "b": ["Two."]}, direct("a", "b", prompt=summarise, exclude_results=True))
+    driver.invoke(team.graph, {"messages": [HumanMessage("old"), AIMessage("Old."), HumanMessage("new")]})
+    told = "4 messages, the run began at 3: One."
+    assert [text for _, text in team.asked("b")] == ["old", "Old.", "new", told]
+
+
+@pytest.mark.parametrize("text", ["Told later.", None])
+def test_an_async_prompt_works_async_and_a_sync_call_says_how(text: str | None) -> None:
+    async def summarise(messages: Sequence[BaseMessage], start: int) -> str | None:
+        return text
+
+    async def run() -> None:
+        await Team({"a": ["One."], "b": ["Two."]}, direct("a", "b", prompt=summarise)).graph.ainvoke(ask())
+
+    asyncio.run(run())
+    team = Team({"a": ["One."], "b": ["Two."]}, direct("a", "b", prompt=summarise))
+    with pytest.raises(TypeError, match=r"agent 'b' is made by an async function.*ainvoke"):
+        team.graph.invoke(ask())
+
+
+def test_the_same_prompt_on_two_edges_is_told_once(driver: Driver) -> None:
+    team = Team(
+        {"a": ["One."], "b": ["Two."], "c": ["Sum."]}, direct("a", "c", prompt="Sum."), direct("b", "c", prompt="Sum.")
+    )
+    driver.invoke(team.graph, ask())
+    assert [text for _, text in team.asked("c")] == ["hi", "One.", "Two.", "Sum."]
+
+
+# Conditions on direct edges.
+
+
+@pytest.mark.parametrize(
+    ("choice", "asked"), [("b", [1, 0]), (["c", "b"], [1, 1]), (True, [1, 1]), (False, [0, 0]), (None, [0, 0])]
+)
+def test_a_condition_of_a_direct_edge_chooses_who_follows(driver: Driver, choice: Any, asked: list[int]) -> None:
+    team = Team(
+        {"a": ["One."], "b": ["Two."], "c": ["Three."]}, direct("a", ["b", "c"], condition=lambda state: choice)
+    )
+    result = driver.invoke(team.graph, ask())
+    assert [team.calls("b"), team.calls("c")] == asked
+    assert "usage" in result
+
+
+def test_a_condition_that_chooses_somebody_else_is_named(driver: Driver) -> None:
+    team = Team({"a": ["One."], "b": []}, direct("a", "b", condition=lambda state: "z"))
+    with pytest.raises(ValueError, match=r"The edge a -> b chose 'z'; expected one or several of b"):
+        driver.invoke(team.graph, ask())
+
+
+# Handing over wins.
+
+
+def test_an_agent_that_hands_over_is_not_followed_by_its_direct_edges(driver: Driver) -> None:
+    agents = {"a": [script.reply(transfer("expert"))], "expert": ["I know."], "next": ["Next."]}
+    team = Team(agents, direct("a", "next"), handoff("a", "expert"))
+    driver.invoke(team.graph, ask())
+    assert (team.calls("expert"), team.calls("next")) == (1, 0)
+
+
+def test_an_agent_that_could_hand_over_and_does_not_is_followed(driver: Driver) -> None:
+    team = Team({"a": ["No need."], "expert": [], "next": ["Next."]}, direct("a", "next"), handoff("a", "expert"))
+    driver.invoke(team.graph, ask())
+    assert (team.calls("expert"), team.calls("next")) == (0, 1)
+
+
+# Groups.
+
+
+def groups_of(names: str, *edges: dict[str, Any]) -> dict[str, int]:
+    wiring = multi.wire([(name, name) for name in names.split()], [GraphEdge.of(edge) for edge in edges])
+    return dict(wiring.groups)
+
+
+def test_a_sequence_has_no_groups() -> None:
+    assert groups_of("a b c", direct("a", "b"), direct("b", "c")) == {}
+
+
+def test_groups_count_from_one_in_the_order_of_the_ways() -> None:
+    edges = [direct("b", ["d", "e"]), direct("a", ["b", "c"]), direct(["d", "e"], "f")]
+    assert groups_of("a b c d e f", *edges) == {"b": 1, "c": 1, "d": 2, "e": 2}
+
+
+def test_agents_that_start_together_are_the_first_group_and_the_first_group_counts() -> None:
+    edges = [direct("a", "c"), direct("a", "d"), direct("b", ["c", "d", "e"])]
+    assert groups_of("a b c d e", *edges) == {"a": 1, "b": 1, "c": 2, "d": 2, "e": 3}
+
+
+def test_an_edge_without_a_type_is_direct_only_if_it_leads_from_one_agent_to_several_without_a_condition() -> None:
+    fan = GraphEdge.of({"from": "a", "to": ["b", "c"]})
+    assert fan.direct
+    assert not GraphEdge.of({"from": "a", "to": ["b", "c"], "condition": lambda state: True}).direct
+    assert not GraphEdge.of({"from": "a", "to": "b"}).direct
+    assert not GraphEdge.of({"from": ["a", "b"], "to": ["c", "d"]}).direct
+
+
+# What is refused.
+
+
+@pytest.mark.parametrize(
+    ("agents", "edges", "problem"),
+    [
+        ("x", [direct("x", "missing")], r'not present in agents: \["missing"\].*x -> missing.*agents are x'),
+        ("a a", [], r"Several agents have the id 'a'"),
+        ("done", [], r"'done': a node of the graph has that name"),
+        ("a fan_in_a_prompt", [], r"'fan_in_a_prompt'"),
+        ("a:b", [], r"'a:b': ':' separates names in checkpoints"),
+        ("a|b", [], r"'\|' separates"),
+        ("a b.c", [handoff("a", "b.c")], r"'b\.c' cannot be handed over to.*letters, digits"),
+        ("a b c", [handoff("a", "b"), direct("a", "c", prompt="p")], r"a -> c has a prompt, and a may hand over"),
+        ("a b c", [handoff("a", "b"), direct(["a", "b"], "c")], r"a, b -> c waits for several agents, and a may"),
+        ("a b c", [direct(["a", "b"], "c", condition=bool)], r"a, b -> c waits for several agents and has a condition"),
+        ("a b c", [direct("a", "c", prompt="1"), direct("b", "c", prompt="2")], r"a -> c and b -> c tell 'c' diff"),
+        ("a b", [handoff("a", "b"), handoff("a", "b")], r"handoffs of agent 'a' are called 'lc_transfer_to_b'"),
+        ("a b", [handoff("a", "b", condition=bool)] * 2, r"called 'conditional_transfer'"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_a_sentence(agents: str, edges: list[Any], problem: str) -> None:
+    with pytest.raises(ConfigurationError, match=problem):
+        multi.wire([(name, name) for name in agents.split()], [GraphEdge.of(edge) for edge in edges])
+
+
+def test_a_tool_with_the_name_of_a_handoff_is_refused() -> None:
+    settings = {"a": {"tool_definitions": [{"name": "lc_transfer_to_b"}]}}
+    with pytest.raises(ConfigurationError, match=r"Agent 'a' has a tool called 'lc_transfer_to_b'"):
+        Team({"a": [], "b": []}, handoff("a", "b"), settings=settings)
+
+
+def test_an_agent_on_its_own_cannot_have_a_name_that_no_node_can_have() -> None:
+    with pytest.raises(ConfigurationError, match="'a:b'"):
+        assemble.build([AgentInputs.of({"agent_id": "a:b", "model": ScriptedChatModel()})])
+
+
+# The graph as a graph.
+
+
+def test_the_graph_is_drawn_with_handoffs_joins_and_prompts() -> None:
+    team = Team(
+        {"a": [], "b": [], "c": [], "d": []},
+        handoff("a", "b"),
+        direct("b", ["c", "d"]),
+        direct(["c", "d"], "a", prompt="{results}"),
+    )
+    drawn = team.graph.get_graph().draw_mermaid()
+    for line in (
+        "__start__ --> a;",
+        "a -.-> b;",
+        "a -.-> done;",
+        "b --> c;",
+        "b --> d;",
+        "c --> fan_in_a_prompt;",
+        "d --> fan_in_a_prompt;",
+        "fan_in_a_prompt -.-> a;",
+    ):
+        assert line in drawn, line
+
+
+class HaltAt:
+    """A gate that ends the turn after the tools of one agent."""
+
+    def __init__(self, agent_id: str) -> None:
+        self._agent_id = agent_id
+
+    async def before(self, at: Any, calls: Any, /) -> Any:
+        return [Allow(call) for call in calls]
+
+    async def after(self, at: Any, call: Any, message: Any, /) -> ToolMessage:
+        return message  # type: ignore[no-any-return]
+
+    async def finish(self, at: Any, calls: Any, messages: Any, /) -> Reviewed:
+        return Reviewed(messages, halt="enough" if at.agent_id == self._agent_id else None)
+
+
+@pytest.mark.anyio
+async def test_a_turn_that_is_halted_lets_those_beside_it_end_and_nobody_start() -> None:
+    def noop() -> str:
+        """Does nothing."""
+        return "ok"
+
+    team = Team(
+        {"a": [script.reply(script.call("noop"))], "z": ["Z."], "join": [], "told": []},
+        direct(["a", "z"], "join"),
+        direct("z", "told", prompt=lambda messages, start: pytest.fail("nobody is told anything")),
+        settings={"a": {"tools": [noop]}},
+    )
+    result = await team.graph.ainvoke(ask(), context=AgentContext(gate=HaltAt("a")))
+    assert result["halt_reason"] == "enough"
+    assert said(result["messages"])[2:] == [("tool", "ok"), ("ai", "Z.")]
+    assert (team.calls("join"), team.calls("told")) == (0, 0)
+    assert "usage" in result
+
+
+@pytest.mark.anyio
+async def test_a_handoff_in_a_turn_that_is_halted_is_not_gone_through_with() -> None:
+    team = Team({"a": [script.reply(transfer("b"))], "b": []}, handoff("a", "b"))
+    result = await team.graph.ainvoke(ask(), context=AgentContext(gate=HaltAt("a")))
+    assert team.calls("b") == 0
+    assert result["messages"][-1].type == "tool"
+    assert "usage" in result
