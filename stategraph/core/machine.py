@@ -146,8 +146,8 @@ class Machine:
         "values_seen",
     )
 
-    def __init__(self, program: Program, thread: Thread, settings: Settings, id_prefix: str) -> None:
-        """Args: id_prefix: 20 random hexadecimal digits for the ids of unsaved tasks."""
+    def __init__(self, program: Program, thread: Thread, settings: Settings) -> None:
+        """Begin where a thread is."""
         self.program = program
         self.thread = thread
         self.settings = settings
@@ -194,9 +194,7 @@ class Machine:
             self._book = DeltaBook(program, settings.deltas, at_exit=settings.saves == "exit")
         keys = settings.output_keys
         self._output_set = frozenset((keys,) if isinstance(keys, str) else keys)
-        self._ids = IdMaker(id_prefix)
-        if settings.saves != "never":
-            self._ids.anchor(self.checkpoint["id"], self.checkpoint["v"])
+        self._ids = IdMaker(self.checkpoint["id"], self.checkpoint["v"], counts=settings.saves == "never")
         self._planner = Planner(
             self.state,
             self._ids,
@@ -340,7 +338,8 @@ class Machine:
         if self.state.versions:
             self._sync_planner()
             dropped = self._planner.next_tasks(self.updated)
-        self.updated = self.state.apply(dropped, writes)
+        first = self._plain and not self.state.versions
+        self.updated = self.state.take_input(writes) if first else self.state.apply(dropped, writes)
         self._fresh = True
         if self._book is not None:
             latest = self.thread.found and not self.thread.addressed
@@ -348,7 +347,10 @@ class Machine:
             recorded = self._book.took_input(writes, self.step, onto=onto)
             if recorded is not None:
                 self.record(*recorded)
-        self._make_checkpoint({"source": "input"})
+        if self._apart and first:
+            self._count_step("input")
+        else:
+            self._make_checkpoint({"source": "input"})
         return True
 
     # -- stepping --------------------------------------------------------
@@ -431,12 +433,16 @@ class Machine:
         if self._unrecorded:
             self.step += 1
         elif self._apart:
-            self.metadata = {"source": "loop", "step": self.step, "parents": self.settings.parents}
-            self._unsaved = True
-            self.step += 1
+            self._count_step("loop")
         else:
             self._make_checkpoint({"source": "loop"})
         self.status = "planning"
+
+    def _count_step(self, source: str) -> None:
+        """End a step, or the input, of a run apart: as :meth:`_make_checkpoint`, without an id of its own."""
+        self.metadata = {"source": source, "step": self.step, "parents": self.settings.parents}
+        self._unsaved = True
+        self.step += 1
 
     def _prepare(self) -> None:
         planner = self._planner

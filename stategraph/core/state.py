@@ -33,6 +33,7 @@ from stategraph.constants import (
 )
 from stategraph.core import deltas, explain
 from stategraph.core.channels.base import BaseChannel
+from stategraph.core.channels.ephemeral import EphemeralValue
 from stategraph.core.program import Node, Program
 from stategraph.core.task import Task, Write
 from stategraph.core.views import Keys, Layout, View
@@ -55,9 +56,9 @@ _OPEN_STEPS = 1_000
 """Lone steps whose versions may be open; a run may take steps without end."""
 
 
-_OpenStep = tuple[str, Sequence[str], list[str], Iterable[str], set[str]]
-"""A lone step without a version: the node, what started it, the channels that it changed, in order, the signals of the
-step before, and those of the changed channels that have a value."""
+_OpenStep = tuple[str, Sequence[str], list[str], Iterable[str], Sequence[str], set[str]]
+"""A lone step without a version: the node, what started it, the channels that it wrote, in order, the signals of the
+step before, the channels that its end has changed, and those of all these that have a value."""
 
 
 class Channels(dict[str, BaseChannel[Any, Any, Any]]):
@@ -375,7 +376,7 @@ class State:
         if (
             not self._only_steps
             or (len(writes) > 1 and (writes[0][0] == writes[1][0] or (len(writes) > 2 and _repeats(writes))))
-            or (steps is not None and (self._active or len(steps) > _OPEN_STEPS))
+            or (steps is not None and len(steps) > _OPEN_STEPS)
         ):
             return self.apply((task,))
         program, channels = self.program, self.channels
@@ -419,12 +420,14 @@ class State:
         except BaseException:
             # What is stored now shows how far the step has come, and it has not ended.
             if steps is not None:
-                steps.append((task.name, task.triggers, _either(writes, updated, emptied), (), updated))
+                steps.append((task.name, task.triggers, _either(writes, updated, emptied), (), (), updated))
             raise
         if steps is not None:
-            steps.append((task.name, task.triggers, _either(writes, updated, emptied), before, updated))
+            written = _either(writes, updated, emptied)
+            ended = self._end_step(updated) if self._active else ()
+            steps.append((task.name, task.triggers, written, before, ended, updated))
         elif self._active:
-            self._tell_active(updated, self._max_version)
+            self._end_step(updated)
         return updated
 
     def _take(self, task: Task, name: str, value: Any) -> bool:
@@ -435,17 +438,52 @@ class State:
             return ready[2]
         return self.channels[name].update((value,))
 
+    def _end_step(self, updated: set[str]) -> Sequence[str]:
+        """Tell the channels that hear of steps without a write of this one's end.
+
+        Args:
+            updated: The channels that changed and have a value; those that change now and have one are added.
+
+        Returns:
+            All that change now.
+        """
+        changed = []
+        for name in [n for n in self._active if n not in updated]:
+            channel = self.channels[name]
+            changes, available = channel.update(()), channel.is_available()
+            if changes:
+                changed.append(name)
+                if available:
+                    updated.add(name)
+            if not available:
+                self._active.discard(name)
+        return changed
+
+    def take_input(self, writes: Sequence[Write]) -> set[str]:
+        """As :meth:`apply` for the input of a run that continues nothing, and stores nothing before its end.
+
+        The short way, for the channel that a graph of nodes takes its input from.
+        """
+        name, value = writes[0]
+        if len(writes) > 1 or type(self.program.specs[name]) is not EphemeralValue:
+            return self.apply((), writes)
+        self.channels[name].update((value,))
+        self._active.add(name)
+        if self._open is not None:
+            self._open.append((INPUT, (), [name], (), (), {name}))
+        return {name}
+
     def _close_steps(self) -> None:
         """Give versions to the lone steps that have none yet, as :meth:`apply` would have."""
         versions, seen, dirty, rule = self.versions, self.seen, self._dirty, self._next_version
         assert self._open is not None and rule is not None
-        for node, triggers, changed, lowered, updated in self._open:
+        for node, triggers, written, lowered, ended, updated in self._open:
             mine = seen.setdefault(node, {})
             for name in triggers:
                 if name in versions:
                     mine[name] = versions[name]
             version = rule(self._max_version, None)
-            changed += [name for name in lowered if name not in updated]
+            changed = [*written, *(name for name in lowered if name not in updated), *ended]
             versions.update(dict.fromkeys(changed, version))
             dirty.update(changed)
             self._max_version = version if updated else max(versions.values(), default=None)

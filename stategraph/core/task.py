@@ -205,24 +205,30 @@ class IdMaker:
 
     With a saver, ids follow the rule of LangGraph's checkpoints (version 2 and
     later: XXH3-128; version 1: SHA-1). Without one nothing can refer to a task
-    after the run, so a counter behind a random prefix will do.
+    after the run, so a counter behind a part of the first checkpoint's id will do.
     """
 
     __slots__ = ("_base", "_count", "_prefix", "_version", "counts")
 
-    def __init__(self, prefix: str) -> None:
-        """Args: prefix: 20 random hexadecimal digits, for runs without a saver."""
-        self._prefix = f"{prefix[:8]}-{prefix[8:12]}-{prefix[12:16]}-{prefix[16:20]}-"
-        # So many digits that they never get more.
-        self._count = itertools.count(100_000_000_000)
+    def __init__(self, checkpoint_id: str, version: int, *, counts: bool = False) -> None:
+        """Begin with a checkpoint.
+
+        Args:
+            checkpoint_id: Its id.
+            version: The version of its format.
+            counts: Whether ids are mere numbers.
+        """
+        self.counts = counts
         self._base: bytes | None = None
-        self._version = 4
-        # Whether ids are mere numbers.
-        self.counts = True
+        if counts:
+            self._prefix = checkpoint_id[:24]
+            # So many digits that they never get more.
+            self._count = itertools.count(100_000_000_000)
+        else:
+            self.anchor(checkpoint_id, version)
 
     def anchor(self, checkpoint_id: str, version: int) -> None:
         """Derive the ids from a checkpoint from now on."""
-        self.counts = False
         self._base = bytes.fromhex(checkpoint_id.replace("-", ""))
         self._version = version
 

@@ -57,8 +57,7 @@ def namespaces_before(
     Returns:
         The tasks' namespaces by their paths.
     """
-    ids = IdMaker("0" * 20)
-    ids.anchor(checkpoint["id"], checkpoint["v"])
+    ids = IdMaker(checkpoint["id"], checkpoint["v"])
     planner = Planner(state, ids, ns, parent, pending, None, step, step + 1)
     return {task.path_key: task.ns for task in planner.next_tasks(set(updated) if updated else None)}
 

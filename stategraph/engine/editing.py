@@ -66,7 +66,6 @@ if TYPE_CHECKING:
     Engine = StateGraphEngine[Any, Any, Any, Any]
 
 COPY = "__copy__"
-_NO_IDS = "0" * 20
 
 
 def bulk_update_state(
@@ -156,8 +155,7 @@ class _Base:
 
 
 def _tasks_after(state: State, checkpoint: checkpoints.Checkpoint, config: RunnableConfig, step: int) -> list[Task]:
-    ids = IdMaker(_NO_IDS)
-    ids.anchor(checkpoint["id"], checkpoint["v"])
+    ids = IdMaker(checkpoint["id"], checkpoint["v"])
     ns = config[CONF].get(CONFIG_KEY_CHECKPOINT_NS, "")
     return Planner(state, ids, ns, None, {}, None, step, step + 2).next_tasks(None)
 

@@ -15,13 +15,12 @@ Rules
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.cache.base import BaseCache
@@ -70,6 +69,7 @@ from stategraph.engine.quiet import QuietCallbackManager
 from stategraph.engine.runtime import (
     RunControl,
     RunFacts,
+    Runtime,
     adopt_runtime,
     attempt_runtime,
     coerce_context,
@@ -144,6 +144,7 @@ class Execution:
         "_conf",
         "_custom",
         "_facts",
+        "_loaded_conf",
         "_map",
         "_metadata",
         "_ns_loaded",
@@ -288,14 +289,23 @@ class Execution:
 
     def _open_runtime(self, outer: Any) -> None:
         request = self.request
-        self.runtime = run_runtime(
-            adopt_runtime(outer),
-            context=coerce_context(self.engine.context_schema, request.context),
-            store=self.store,
-            stream_writer=_to_nobody,
-            server_info=server_info_from(self.config),
-            control=request.control,
-        )
+        if (
+            type(outer) is Runtime
+            and outer.stream_writer is _to_nobody
+            and request.context is None
+            and request.control is None
+        ):
+            # Made by the run around this one, which has read the same config: there is nothing to add.
+            self.runtime: Runtime[Any] = outer
+        else:
+            self.runtime = run_runtime(
+                adopt_runtime(outer),
+                context=coerce_context(self.engine.context_schema, request.context),
+                store=self.store,
+                stream_writer=_to_nobody,
+                server_info=server_info_from(self.config),
+                control=request.control,
+            )
         self.control = self.runtime.control
 
     def put(self, chunk: Chunk) -> None:
@@ -385,13 +395,9 @@ class Execution:
                 moved=self._ns_loaded is not None,
                 histories=history,
             )
-        if self.saver is not None:
-            # The saver's own view of the address, with this run's namespace.
-            conf = {CONFIG_KEY_CHECKPOINT_NS: "", **base[CONF], **own}
-            conf[CONFIG_KEY_CHECKPOINT_NS] = self.ns
-            self._checkpoint_base = {**base, CONF: conf}
+        self._loaded_conf = own
         self.loaded_how = how
-        self.machine = Machine(self.program, thread, self._settings(), os.urandom(10).hex())
+        self.machine = Machine(self.program, thread, self._settings())
 
     def _settings(self) -> Settings:
         request, saver = self.request, self.saver
@@ -417,6 +423,12 @@ class Execution:
             deltas=histories.rules(self.program),
         )
 
+    def _address(self) -> RunnableConfig:
+        """The saver's own view of the address, with this run's namespace."""
+        base = self._checkpoint_base
+        conf = {**base[CONF], **self._loaded_conf, CONFIG_KEY_CHECKPOINT_NS: self.ns}
+        return cast(RunnableConfig, {**base, CONF: conf})
+
     def save_calls(self, put_writes: str) -> SaveCalls:
         """How saves reach the saver of a run that has one.
 
@@ -424,7 +436,7 @@ class Execution:
             put_writes: Name of the saver's method that records writes.
         """
         assert self.saver is not None
-        return SaveCalls(self.saver, self._checkpoint_base, getattr(self.saver, put_writes), self._node_of)
+        return SaveCalls(self.saver, self._address(), getattr(self.saver, put_writes), self._node_of)
 
     def _save(self, effect: SaveWrites | SaveCheckpoint) -> None:
         saves = self.saves
@@ -439,7 +451,8 @@ class Execution:
 
     def checkpoint_config(self, checkpoint_id: str) -> RunnableConfig:
         """The config that addresses a checkpoint of this run's thread."""
-        return patch_configurable(self._checkpoint_base, {CONFIG_KEY_CHECKPOINT_ID: checkpoint_id})
+        base = self._checkpoint_base if self.saver is None else self._address()
+        return patch_configurable(base, {CONFIG_KEY_CHECKPOINT_ID: checkpoint_id})
 
     # -- starting --------------------------------------------------------
 

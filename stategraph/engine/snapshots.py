@@ -48,8 +48,6 @@ if TYPE_CHECKING:
 
     Engine = StateGraphEngine[Any, Any, Any, Any]
 
-_NO_IDS = "0" * 20
-
 
 def saver_of(engine: Engine, config: RunnableConfig) -> BaseCheckpointSaver[Any]:
     """The saver that state is read from and written to.
@@ -149,8 +147,7 @@ def _snapshot(
 def read_step(engine: Engine, saved: CheckpointTuple, history: histories.Histories | None) -> tuple[State, list[Task]]:
     """The state of a checkpoint and the tasks that come after it."""
     state = State(engine.program, saved.checkpoint, None, history)
-    ids = IdMaker(_NO_IDS)
-    ids.anchor(saved.checkpoint["id"], saved.checkpoint["v"])
+    ids = IdMaker(saved.checkpoint["id"], saved.checkpoint["v"])
     step = saved.metadata.get("step", -1) + 1
     ns = saved.config[CONF].get(CONFIG_KEY_CHECKPOINT_NS, "")
     return state, Planner(state, ids, ns, None, {}, None, step, step + 2).next_tasks(None)

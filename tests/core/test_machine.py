@@ -207,7 +207,7 @@ class Rig:
     """Drives one run of a program and writes down everything it told the machine."""
 
     def __init__(self, program: Program, disk: Disk, *, order: Order = list, config: Settings = SETTINGS) -> None:
-        self.machine = Machine(program, disk.thread(), config, "0" * 20)
+        self.machine = Machine(program, disk.thread(), config)
         self.disk = disk
         self.order = order
         self.told: list[Told] = []
@@ -395,7 +395,7 @@ def test_every_move_is_in_the_table(specs: tuple[Spec, ...]) -> None:
 
 def replay(program: Program, thread: Thread, told: Sequence[Told], results: dict[str, list[Write]]) -> list[Any]:
     """Tell a fresh machine a recorded trace; returns its effects."""
-    machine = Machine(program, thread, SETTINGS, "0" * 20)
+    machine = Machine(program, thread, SETTINGS)
     effects: list[Any] = []
     for what, args in told:
         given = deepcopy(args)
