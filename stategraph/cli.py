@@ -6,6 +6,8 @@ Each subcommand is one row of `_COMMANDS`. Exit codes: 0, nothing to report; 1, 
 
 import argparse
 import json
+import os
+import sys
 from collections.abc import Callable, Sequence
 
 import stategraph
@@ -25,8 +27,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         SystemExit: On `--help`, `--version` (code 0) or arguments that cannot be read (code 2).
     """
     arguments = _parser().parse_args(argv)
-    run: Callable[[argparse.Namespace], int] = arguments.run
-    return run(arguments)
+    run: Callable[[argparse.Namespace], tuple[str, int]] = arguments.run
+    text, code = run(arguments)
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough; Python would complain again at its exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -47,14 +54,14 @@ def _doctor_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "Exit code: 0 nothing found, 1 something may go wrong, 2 something does not work."
 
 
-def _doctor(arguments: argparse.Namespace) -> int:
+def _doctor(arguments: argparse.Namespace) -> tuple[str, int]:
     report = doctor.examine()
-    print(json.dumps(doctor.as_json(report), indent=2) if arguments.json else doctor.as_text(report))
-    return report.exit_code
+    text = json.dumps(doctor.as_json(report), indent=2) if arguments.json else doctor.as_text(report)
+    return text, report.exit_code
 
 
 _Prepare = Callable[[argparse.ArgumentParser], None]
-_Run = Callable[[argparse.Namespace], int]
+_Run = Callable[[argparse.Namespace], tuple[str, int]]
 
 _COMMANDS: tuple[tuple[str, str, _Prepare, _Run], ...] = (
     ("doctor", "Say which engine LangGraph programs run on here, and what would go wrong.", _doctor_arguments, _doctor),

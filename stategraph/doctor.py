@@ -27,7 +27,15 @@ _EXIT_CODES: Final[Mapping[Level, int]] = {"error": 2, "warning": 1, "note": 0}
 HOOK: Final = "stategraph.pth"
 """File name of the start-up hook."""
 
-REQUIRED: Final = ("langchain-core", "langgraph-checkpoint", "pydantic", "anyio", "xxhash", "typing-extensions")
+REQUIRED: Final = (
+    "langchain-core",
+    "langgraph-checkpoint",
+    "pydantic",
+    "anyio",
+    "tiktoken",
+    "xxhash",
+    "typing-extensions",
+)
 """Distributions without which the engine does not run."""
 
 OPTIONAL: Final = (
@@ -37,6 +45,7 @@ OPTIONAL: Final = (
     "langgraph-prebuilt",
     "langgraph-sdk",
     "langchain",
+    "mcp",
 )
 """Distributions around LangGraph whose versions matter when something is wrong."""
 
@@ -225,7 +234,7 @@ def _judge_path(facts: Facts) -> Iterator[Finding]:
             f"LangGraph {installed} is installed, but stategraph's modules come before it and no flag asks for them.",
             f"Take {facts.compat} out of PYTHONPATH, or set {dropin.VARIABLES[0]}=true if this is what you want.",
         )
-    if not wanted and facts.engine == "langgraph":
+    if not wanted and facts.engine == "langgraph" and installed is not None:
         yield Finding(
             "note",
             "inactive",
@@ -270,7 +279,9 @@ def _judge_versions(facts: Facts) -> Iterator[Finding]:
 def as_text(report: Report) -> str:
     """The report for people."""
     facts, flag = report.facts, report.facts.flag
-    engines = {"stategraph": "stategraph", "langgraph": "LangGraph (installed)", "none": "none"}
+    installed = facts.versions["langgraph"] is not None
+    theirs = "LangGraph (installed)" if installed else "unknown: modules called langgraph that no package brought"
+    engines = {"stategraph": "stategraph", "langgraph": theirs, "none": "none"}
     rows = [
         ("engine", engines[facts.engine]),
         ("flag", f"{flag.variable}={flag.value}" if flag.variable else "not set"),

@@ -165,6 +165,13 @@ def test_the_module_is_the_command():
     assert (done.stdout, done.returncode) == (f"stategraph {stategraph.__version__}\n", 0)
 
 
+def test_a_reader_that_has_seen_enough_is_no_error():
+    command = f"{sys.executable} -m stategraph doctor --json | head -c 1"
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "{"
+    assert done.stderr == ""
+
+
 def test_the_flag_reader_takes_no_other_spelling():
     for value in ("2", "enabled", "y", "t", "-"):
         flag = dropin.read_flag({"STATEGRAPH_RUNTIME": value})
