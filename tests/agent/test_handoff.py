@@ -6,14 +6,17 @@ import asyncio
 from typing import Any
 
 import pytest
+from langchain_core.language_models import LangSmithParams
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.messages.tool import invalid_tool_call
 
 from stategraph import interrupt
-from stategraph.agent import handoff
+from stategraph.agent import assemble, handoff
 from stategraph.agent.handoff import Role
+from stategraph.agent.inputs import AgentInputs
 from stategraph.engine.memory import in_memory_saver
 from stategraph.testing import script
+from stategraph.testing.chat_model import ScriptedChatModel
 from stategraph.types import Command
 from tests.agent.test_multi import Team, ask, direct, said, transfer
 from tests.agent.test_multi import handoff as to
@@ -343,13 +346,12 @@ def test_a_provider_that_would_go_on_with_the_text_before_gets_a_cue(needs_cue: 
     assert role(needs_cue=needs_cue).look(None, messages).messages[-1].type == last
 
 
-def test_a_provider_that_needs_a_cue_is_known_by_its_name() -> None:
-    from stategraph.agent import assemble
-    from stategraph.agent.inputs import AgentInputs, GraphEdge
+@pytest.mark.parametrize(("provider", "needs_cue"), [("anthropic", True), ("amazon_bedrock", True), ("openai", False)])
+def test_a_provider_that_needs_a_cue_is_known_by_its_name(provider: str, needs_cue: bool) -> None:
+    class Model(ScriptedChatModel):
+        def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+            return LangSmithParams(ls_provider=provider)
 
-    pytest.importorskip("langchain_anthropic")
-    options = {"model": "claude-sonnet-4-5", "api_key": "k"}
-    inputs = [AgentInputs.of({"agent_id": "a", "provider": "anthropic", "client_options": options})]
-    (agent,), _ = assemble.build(inputs, list[GraphEdge]())
+    (agent,), _ = assemble.build([AgentInputs.of({"agent_id": "a", "model": Model()})], [])
     assert agent.role is not None
-    assert agent.role.needs_cue
+    assert agent.role.needs_cue is needs_cue
