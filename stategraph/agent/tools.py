@@ -43,7 +43,7 @@ from stategraph.agent.reporting import ToolReport, reporter
 from stategraph.agent.state import AgentState, open_calls
 from stategraph.engine.callable import RunnableCallable
 from stategraph.engine.runtime import Runtime
-from stategraph.errors import GraphBubbleUp
+from stategraph.errors import GraphBubbleUp, HandlerError
 from stategraph.types import Command
 
 Output: TypeAlias = ToolMessage | Command[Any]
@@ -198,6 +198,8 @@ class _Batch:
             output = await self._output(call)
         except GraphBubbleUp as wait:
             return wait
+        except HandlerError:
+            raise  # the tool is well; who listens to its reports is not
         except Exception as error:
             await self._hear(ToolFailed(self.at, call, error))
             return [await self.tell(_failed(call, error))]

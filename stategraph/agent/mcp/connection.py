@@ -54,6 +54,12 @@ CLOSING_S: Final = 10.0
 PING_S: Final = 5.0
 """Seconds in which a server has to show that it is there."""
 
+LARGEST_ANSWER: Final = 64 * 1024 * 1024
+"""Bytes of one answer that comes as an event over HTTP; images and files are large."""
+
+TOOLS_KEPT_S: Final = 60.0
+"""Seconds for which a list of tools is believed: a server may lose the way to tell that it changed."""
+
 PAGES: Final = 1000
 """Where a listing that does not end is given up."""
 
@@ -72,10 +78,12 @@ class _Request:
 
     Attributes:
         said: What the server said about it meanwhile, until None ends it; None if nobody listens.
+        status: The HTTP status that refused it.
         forgotten: Whether the server did not know the session.
     """
 
-    said: asyncio.Queue[reporting.ToolReport | None] | None
+    said: asyncio.Queue[reporting.ToolReport | None] | None = None
+    status: int | None = None
     forgotten: bool = False
 
     def tell(self, what: reporting.ToolReport) -> bool:
@@ -103,11 +111,14 @@ class Connection:
         self._error: Exception | None = None
         self._settled = asyncio.Event()
         self._stop = asyncio.Event()
+        self._closing = False
         self._scope = anyio.CancelScope()
+        self._handshake = _Request()
         self._requests: set[_Request] = set()
         self._used_at = asyncio.get_running_loop().time()
         self._doubtful = False
         self._tools: Sequence[wire.Tool] | None = None
+        self._listed_at = 0.0
         self._changes = 0
         self._tells_changes = False
         self._owner = asyncio.create_task(self._live(), name=f"MCP session of {name}")
@@ -158,6 +169,7 @@ class Connection:
 
     async def close(self) -> None:
         """End the session and wait until nothing of it is left, even when cancelled meanwhile."""
+        self._closing = True
         self.retire()
         if self._client is None:
             self._scope.cancel()
@@ -178,6 +190,7 @@ class Connection:
 
     async def _live(self) -> None:
         info = wire.Implementation(name="stategraph", version=__version__)
+        _request.set(self._handshake)
         try:
             with self._scope:
                 async with Client(
@@ -261,7 +274,10 @@ class Connection:
                     httpx2.AsyncClient(
                         headers=headers, timeout=timeout, event_hooks={"response": [self._responded]}
                     ) as http,
-                    streamable_http_client(endpoint.url, http_client=http) as (read, write),
+                    streamable_http_client(endpoint.url, http_client=http, max_sse_event_size=LARGEST_ANSWER) as (
+                        read,
+                        write,
+                    ),
                 ):
                     yield _Watched(read, self.retire), write
 
@@ -328,14 +344,15 @@ class Connection:
 
     async def tools(self) -> Sequence[wire.Tool]:
         """List all tools; from memory, if the server promised to tell of changes and has told of none since."""
-        if self._tools is not None:
+        now = asyncio.get_running_loop().time()
+        if self._tools is not None and now - self._listed_at < TOOLS_KEPT_S:
             return self._tools
         if self._connected().server_capabilities.tools is None:
             return ()
         changes = self._changes
         found = await self._pages("list of tools", _tools_page)
         if self._tells_changes and changes == self._changes:
-            self._tools = found
+            self._tools, self._listed_at = found, now
         return found
 
     async def resources(self) -> Sequence[wire.Resource]:
@@ -373,7 +390,7 @@ class Connection:
         if why is None or (isinstance(why, MCPError) and why.code == wire.CONNECTION_CLOSED):
             because = "it ended, or closed its output; what it wrote to its standard error may say why"
         else:
-            because = f"{type(why).__name__}: {why}"
+            because = f"{type(why).__name__}: {why}{_with(self._handshake.status)}"
         return f"There is no session with MCP server {self._name!r} ({self._server.where}): {because}"
 
     async def _pages(
@@ -394,7 +411,7 @@ class Connection:
 
     async def _ask(self, what: str, send: Callable[[Client], Awaitable[T]], request: _Request | None = None) -> T:
         client = self._connected()
-        request = request or _Request(None)
+        request = request or _Request()
         self._requests.add(request)
         token = _request.set(request)
         try:
@@ -403,7 +420,7 @@ class Connection:
             if request.forgotten:
                 message = f"MCP server {self._name!r} was started anew and forgot the session before {what}"
                 raise McpForgotten(message, server=self._name) from error
-            raise self._failure(what, error) from error
+            raise self._failure(what, error, request.status) from error
         except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
             raise self._gone(what) from error
         except Exception as error:
@@ -415,27 +432,34 @@ class Connection:
             self._used_at = asyncio.get_running_loop().time()
 
     async def _responded(self, response: httpx2.Response) -> None:
-        # The specification's sign for it. What the server says in words differs from one to the next.
+        if not response.is_error:
+            return
+        request = _request.get() or self._handshake
+        request.status = response.status_code
+        # The specification's sign for it; what servers say in words differs.
         if response.status_code == httpx2.codes.NOT_FOUND and MCP_SESSION_ID in response.request.headers:
-            if (request := _request.get()) is not None:
-                request.forgotten = True
+            request.forgotten = True
             self.retire()
 
-    def _failure(self, what: str, error: MCPError) -> McpError:
+    def _failure(self, what: str, error: MCPError, status: int | None) -> McpError:
         if error.code == wire.CONNECTION_CLOSED:
             return self._gone(what)
         if error.code == wire.REQUEST_TIMEOUT:
             self._doubtful = True
             return McpTimeout(f"MCP server {self._name!r} did not answer in time for {what}", server=self._name)
-        return McpRefused(f"MCP server {self._name!r} refused {what}: {error.message}", server=self._name)
+        message = f"MCP server {self._name!r} refused {what}: {error.message}{_with(status)}"
+        return McpRefused(message, server=self._name)
 
     def _gone(self, what: str) -> McpUnavailable:
         self._doubtful = True
-        return McpUnavailable(
-            f"MCP server {self._name!r} went away while it worked on {what}; it is started or reached again for the "
-            "next request",
-            server=self._name,
-        )
+        if self._closing:
+            message = f"The session with MCP server {self._name!r} was closed while it worked on {what}"
+        else:
+            message = (
+                f"MCP server {self._name!r} went away while it worked on {what}; it is started or reached again for "
+                "the next request"
+            )
+        return McpUnavailable(message, server=self._name)
 
 
 class _Watched:
@@ -479,22 +503,32 @@ class _Watched:
 async def _reporting(
     call: Awaitable[T], said: asyncio.Queue[reporting.ToolReport | None], hear: reporting.Reporter
 ) -> T:
-    """Wait for a call while somebody hears what is said about it; all that was said before the answer, first."""
+    """Wait for a call while somebody hears what is said about it: all of that before the call ends, well or not."""
 
     async def pass_on() -> None:
         while (what := await said.get()) is not None:
             await hear(what)
 
-    error: BaseException
+    async def answered() -> T | McpError:
+        try:
+            return await call
+        except McpError as error:
+            return error
+        finally:
+            said.put_nowait(None)
+
+    broken: BaseException
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(pass_on())
-            result = await call
-            said.put_nowait(None)
-        return result
+            answer = await answered()
     except BaseExceptionGroup as failed:
-        error = failed.exceptions[0]
-    raise error
+        broken = failed.exceptions[0]
+    else:
+        if not isinstance(answer, McpError):
+            return answer
+        broken = answer
+    raise broken
 
 
 async def _tools_page(cursor: str | None, client: Client) -> tuple[Sequence[wire.Tool], str | None]:
@@ -519,6 +553,10 @@ async def _prompts_page(cursor: str | None, client: Client) -> tuple[Sequence[wi
 
 def _is_modern(client: Client) -> bool:
     return client.protocol_version in MODERN_PROTOCOL_VERSIONS
+
+
+def _with(status: int | None) -> str:
+    return "" if status is None else f" (HTTP status {status})"
 
 
 def _first(error: BaseException | None) -> BaseException | None:

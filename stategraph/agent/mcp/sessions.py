@@ -29,6 +29,8 @@ from stategraph.agent.mcp.servers import McpServer, parse
 from stategraph.agent.mcp.tools import make_tool
 
 if TYPE_CHECKING:
+    import mcp_types as wire
+
     from stategraph.agent.mcp.connection import Connection
 
 T = TypeVar("T")
@@ -118,10 +120,14 @@ class McpSessions:
             McpError: A server cannot be asked.
         """
         asked = servers or self.servers
-        listed = await asyncio.gather(*(self._use(name, lambda session: session.tools()) for name in asked))
-        found = {(server, tool.name): tool for server, tools in zip(asked, listed, strict=True) for tool in tools}
+        listing = [self._use(name, lambda session: session.tools()) for name in asked]
+        found: dict[tuple[str, str], wire.Tool] = {}
+        for server, listed in zip(asked, await asyncio.gather(*listing, return_exceptions=True), strict=True):
+            if isinstance(listed, BaseException):
+                raise listed
+            found |= {(server, tool.name): tool for tool in listed}
         names = visible_names(found, prefix=prefix)
-        return [make_tool(self, of[0], names[of], listed_tool) for of, listed_tool in found.items()]
+        return [make_tool(self, tool[0], names[tool], described) for tool, described in found.items()]
 
     async def call_tool(
         self, server: str, tool: str, arguments: Mapping[str, Any], *, timeout_s: float | None = None

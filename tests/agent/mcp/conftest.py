@@ -38,6 +38,10 @@ class HttpProcess:
         self._process.stdout.close()
 
     @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._port}/mcp"
 
@@ -66,9 +70,16 @@ def sessions(request: pytest.FixtureRequest, portal: BlockingPortal) -> Iterator
         process.kill()
 
 
-@pytest.fixture(params=("", "2025"), ids=("", "old"))
-def http(request: pytest.FixtureRequest) -> Iterator[HttpProcess]:
-    """A server over HTTP that a test may kill."""
-    process = HttpProcess(*([request.param] if request.param else []))
+@pytest.fixture(scope="module", params=([], ["2025"]), ids=("http", "http-2025"))
+def http_of_module(request: pytest.FixtureRequest) -> Iterator[HttpProcess]:
+    process = HttpProcess(*request.param)
     yield process
     process.kill()
+
+
+@pytest.fixture
+def http(http_of_module: HttpProcess) -> HttpProcess:
+    """A server over HTTP that a test may kill, and start again."""
+    if not http_of_module.running:
+        http_of_module.start()
+    return http_of_module

@@ -1,7 +1,7 @@
-"""An MCP server written with the official package, for the tests to start: `server.py stdio|http [port] [2025]`.
+"""An MCP server written with the official package, for tests to start: `server.py stdio|http [port] [2025] [locked]`.
 
 `2025` makes it speak the protocol from before 2026-07-28, as most servers do: an initialize handshake, pings, sessions.
-Over HTTP it says on its output which port it listens on. Listings have two entries a page.
+Over HTTP it says on its output which port it listens on, and wants a key if `locked`. Listings have two entries a page.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ from mcp.shared.message import SessionMessage
 TRANSPORT = sys.argv[1]
 PORT = int(sys.argv[2]) if len(sys.argv) > 2 else 0
 OLD = "2025" in sys.argv[3:]
+LOCKED = "locked" in sys.argv[3:]
 PAGE = 2
 
 warnings.simplefilter("ignore", MCPDeprecationWarning)  # logs are deprecated since 2026-07-28, and still spoken
-server = MCPServer("specimen", log_level="ERROR")
+server = MCPServer("specimen", log_level="CRITICAL")
 counts = {"listings": 0, "given_up": 0, "pings": 0}
 
 
@@ -42,7 +43,7 @@ async def middleware(ctx: Any, call_next: Any) -> Any:
             result = await call_next(ctx)
             result["capabilities"] |= {"tools": {"listChanged": True}, "logging": {}}
             return result
-        case "ping":
+        case "ping" | "server/discover":
             counts["pings"] += 1
         case "logging/setLevel":
             counts["log_level"] = ctx.params["level"]
@@ -144,6 +145,12 @@ async def hang(ctx: Context) -> str:
 
 
 @server.tool(structured_output=False)
+def large(size: int) -> str:
+    """Return much."""
+    return "x" * size
+
+
+@server.tool(structured_output=False)
 def die() -> str:
     """Be killed in the middle."""
     os.kill(os.getpid(), signal.SIGKILL)
@@ -230,16 +237,22 @@ def serve_http() -> None:
 
     app = server.streamable_http_app()
 
-    async def old(scope: Any, receive: Any, send: Any) -> None:
-        if (b"mcp-method", b"server/discover") in scope.get("headers", ()):
-            await send({"type": "http.response.start", "status": 400, "headers": []})
-            await send({"type": "http.response.body"})
-        else:
+    async def door(scope: Any, receive: Any, send: Any) -> None:
+        headers = scope.get("headers", ())
+        status = 200
+        if OLD and (b"mcp-method", b"server/discover") in headers:
+            status = 400
+        if LOCKED and scope["type"] == "http" and (b"authorization", b"Bearer key") not in headers:
+            status = 401
+        if status == 200:
             await app(scope, receive, send)
+        else:
+            await send({"type": "http.response.start", "status": status, "headers": []})
+            await send({"type": "http.response.body"})
 
     listening = socket.create_server(("127.0.0.1", PORT))
     print(listening.getsockname()[1], flush=True)
-    uvicorn.Server(uvicorn.Config(old if OLD else app, log_level="error")).run(sockets=[listening])
+    uvicorn.Server(uvicorn.Config(door, log_level="error")).run(sockets=[listening])
 
 
 async def serve_old_stdio() -> None:

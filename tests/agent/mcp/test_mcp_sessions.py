@@ -108,6 +108,12 @@ def test_a_result_without_content_shows_its_structure(sessions: McpSessions, run
     assert artifact == {"structuredContent": {"deg": 21, "where": "Köln"}}
 
 
+def test_a_result_may_be_larger_than_a_megabyte(sessions: McpSessions, run: Run) -> None:
+    size = 2 * 1024 * 1024
+    content, _ = run(lambda: sessions.call_tool("one", "large", {"size": size}))
+    assert len(content) == size
+
+
 def test_a_failed_tool_raises_in_the_words_of_the_server(sessions: McpSessions, run: Run) -> None:
     async def scenario() -> Any:
         fail = named(await sessions.tools(), "fail")
@@ -228,7 +234,18 @@ def test_a_well_server_answers_a_ping(sessions: McpSessions, run: Run) -> None:
     assert run(lambda: sessions.ping("one")) is None
 
 
-def test_tools_are_listed_anew_only_when_the_server_tells_of_a_change(sessions: McpSessions, run: Run) -> None:
+def test_a_server_that_was_silent_for_long_is_asked_whether_it_is_there(
+    sessions: McpSessions, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = run(lambda: counted(sessions))["pings"]
+    again = run(lambda: counted(sessions))["pings"]
+    monkeypatch.setattr("stategraph.agent.mcp.sessions.IDLE_S", -1.0)
+    assert (again - before, run(lambda: counted(sessions))["pings"] - again) == (0, 1)
+
+
+def test_tools_are_listed_anew_when_the_server_tells_of_a_change_or_time_has_passed(
+    sessions: McpSessions, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def listings() -> int:
         return int((await counted(sessions))["listings"])
 
@@ -241,7 +258,11 @@ def test_tools_are_listed_anew_only_when_the_server_tells_of_a_change(sessions: 
         known: set[str] = set()
         while "grown" not in known:
             known = {tool.name for tool in await sessions.tools()}
-        assert await listings() > before
+        after = await listings()
+        assert after > before
+        monkeypatch.setattr("stategraph.agent.mcp.connection.TOOLS_KEPT_S", 0.0)
+        await sessions.tools()
+        assert await listings() > after
 
     run(scenario)
 
@@ -282,9 +303,9 @@ def test_all_pages_of_prompts_are_listed_and_can_be_filled_in(sessions: McpSessi
     )
 
 
-def test_a_prompt_without_its_argument_is_refused(sessions: McpSessions, run: Run) -> None:
-    with pytest.raises(McpRefused, match="'one' refused prompt 'greet'"):
-        run(lambda: sessions.get_prompt("one", "greet"))
+def test_a_prompt_that_is_not_there_is_refused(sessions: McpSessions, run: Run) -> None:
+    with pytest.raises(McpRefused, match="'one' refused prompt 'none'"):
+        run(lambda: sessions.get_prompt("one", "none"))
 
 
 def test_a_line_of_a_log_that_no_caller_listens_to_goes_to_pythons_log(
