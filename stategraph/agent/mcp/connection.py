@@ -42,7 +42,8 @@ from stategraph.agent.mcp.errors import McpBadAnswer, McpError, McpForgotten, Mc
 from stategraph.agent.mcp.servers import HttpServer, McpServer, StdioServer
 
 if TYPE_CHECKING:
-    from mcp.client._transport import ReadStream, TransportStreams
+    from mcp.client._transport import ReadStream, WriteStream
+    from mcp.client._transport import TransportStreams as Streams
 
 T = TypeVar("T")
 
@@ -112,6 +113,7 @@ class Connection:
         self._settled = asyncio.Event()
         self._stop = asyncio.Event()
         self._closing = False
+        self._started = False
         self._scope = anyio.CancelScope()
         self._handshake = _Request()
         self._requests: set[_Request] = set()
@@ -171,7 +173,7 @@ class Connection:
         """End the session and wait until nothing of it is left, even when cancelled meanwhile."""
         self._closing = True
         self.retire()
-        if self._client is None:
+        if self._client is None and self._started:
             self._scope.cancel()
         cancelled: asyncio.CancelledError | None = None
         deadline = asyncio.get_running_loop().time() + CLOSING_S
@@ -255,7 +257,7 @@ class Connection:
             logger.info("MCP server %r keeps its own log level: %s", self._name, error)
 
     @asynccontextmanager
-    async def _transport(self) -> AsyncIterator[TransportStreams]:
+    async def _transport(self) -> AsyncIterator[Streams]:
         match self._server:
             case StdioServer() as program:
                 parameters = StdioServerParameters(
@@ -264,8 +266,8 @@ class Connection:
                     env={name: value.get_secret_value() for name, value in program.env.items()},
                     cwd=program.cwd,
                 )
-                async with stdio_client(parameters, errlog=sys.__stderr__ or sys.stderr) as (read, write):
-                    yield _Watched(read, self.retire), write
+                async with stdio_client(parameters, errlog=sys.__stderr__ or sys.stderr) as streams:
+                    yield self._entered(*streams)
             case HttpServer() as endpoint:
                 headers = {name: value.get_secret_value() for name, value in endpoint.headers.items()}
                 # No limit for reading: a request has its own, and a stream of notifications may be silent for hours.
@@ -274,12 +276,18 @@ class Connection:
                     httpx2.AsyncClient(
                         headers=headers, timeout=timeout, event_hooks={"response": [self._responded]}
                     ) as http,
-                    streamable_http_client(endpoint.url, http_client=http, max_sse_event_size=LARGEST_ANSWER) as (
-                        read,
-                        write,
-                    ),
+                    streamable_http_client(
+                        endpoint.url, http_client=http, max_sse_event_size=LARGEST_ANSWER
+                    ) as streams,
                 ):
-                    yield _Watched(read, self.retire), write
+                    yield self._entered(*streams)
+
+    def _entered(self, read: ReadStream[SessionMessage | Exception], write: WriteStream[SessionMessage]) -> Streams:
+        self._started = True
+        # Not earlier: a program whose start is cut short is killed, but nobody waits for its end.
+        if self._closing:
+            self._scope.cancel()
+        return _Watched(read, self.retire), write
 
     async def _logged(self, params: wire.LoggingMessageNotificationParams) -> None:
         line = reporting.ToolLog(params.level, params.data, params.logger)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
@@ -20,6 +20,8 @@ KINDS = ("stdio", "http", "stdio-2025", "http-2025")
 class HttpProcess:
     """A server over HTTP in a process of its own, on a port that it keeps when it is started again."""
 
+    pids: ClassVar[set[int]] = set()
+
     def __init__(self, *arguments: str) -> None:
         self._arguments = arguments
         self._port = 0
@@ -28,6 +30,7 @@ class HttpProcess:
     def start(self) -> None:
         command = [sys.executable, str(SERVER), "http", str(self._port), *self._arguments]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.pids.add(self._process.pid)
         assert self._process.stdout is not None
         self._port = int(self._process.stdout.readline())
 

@@ -31,7 +31,7 @@ async def in_time() -> AsyncIterator[None]:
 
 def programs() -> list[int]:
     """The processes that were started for servers over stdio."""
-    return [child.pid for child in psutil.Process().children() if "http" not in child.cmdline()]
+    return [child.pid for child in psutil.Process().children() if child.pid not in HttpProcess.pids]
 
 
 async def counted(sessions: McpSessions) -> dict[str, Any]:
