@@ -196,7 +196,7 @@ def departure(
 
 def _in_parallel(results: Sequence[AnyMessage], names: Sequence[str]) -> list[AnyMessage]:
     """Results with the mark that their destinations run side by side."""
-    mark = {_PARALLEL: {"agents": list(names), "group_id": random.choice(_GROUPS)}}
+    mark = {_PARALLEL: {"agents": list(names), "groupId": random.choice(_GROUPS)}}
     return [
         message.model_copy(update={"additional_kwargs": {**message.additional_kwargs, **mark}})
         if _leads_to(message)
@@ -257,14 +257,14 @@ def arrival_of(agent_id: str, messages: Sequence[AnyMessage]) -> Arrival | None:
         return None
     marks = found[0].additional_kwargs
     told = [each.additional_kwargs[_INSTRUCTIONS] for each in found if _INSTRUCTIONS in each.additional_kwargs]
-    parallel = marks.get(_PARALLEL) or {"agents": (), "group_id": None}
+    parallel = marks.get(_PARALLEL) or {"agents": (), "groupId": None}
     return Arrival(
         source_name=marks[_SOURCE],
         instructions="\n\n".join(told),
         # The same every time, so that a node that runs again does not tell it twice.
         message_id=str(uuid.uuid5(uuid.NAMESPACE_OID, f"{found[0].id or found[0].tool_call_id}:{agent_id}")),
         parallel=tuple(each for each in parallel["agents"] if each != agent_id),
-        group_id=parallel["group_id"],
+        group_id=parallel["groupId"],
     )
 
 
@@ -392,10 +392,12 @@ def _is_transfer(result: ToolMessage) -> bool:
 
 
 def _without(message: AIMessage, gone: set[str]) -> AIMessage | None:
-    """An answer without some of its calls; None if it says nothing else."""
+    """An answer without some of its calls: just what it said if no others are left, None if that is nothing."""
     called = {call["id"] or "" for call in (*message.tool_calls, *message.invalid_tool_calls)}
     kept = history.with_calls(message, called - gone)
-    return kept if kept.tool_calls or truncation.text_of(kept.content).strip() else None
+    if kept.tool_calls or kept.invalid_tool_calls:
+        return kept
+    return AIMessage(content=kept.content, id=kept.id) if truncation.text_of(kept.content).strip() else None
 
 
 def _exchanges(messages: Sequence[AnyMessage]) -> Iterator[tuple[AnyMessage, list[ToolMessage]]]:
