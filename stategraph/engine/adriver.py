@@ -71,7 +71,7 @@ class AsyncDriver:
         self._call_slots = asyncio.Semaphore(limit) if limit else None
 
     async def run(self, callbacks: Any) -> AsyncIterator[Any]:
-        """As the sync driver's ``drive``."""
+        """As the sync driver's."""
         await self._open()
         execution = self._execution
         machine, control = execution.machine, execution.control
@@ -80,7 +80,8 @@ class AsyncDriver:
         try:
             execution.start(callbacks)
             execution.flush()
-            await _maybe(execution.lifecycle("resume"))
+            if execution.graph_callbacks is not None:
+                await _maybe(execution.lifecycle("resume"))
             express = in_place and execution.cache is None and execution.node_finished is None
             while True:
                 drain = control is not None and control.drain_requested

@@ -126,17 +126,16 @@ def open_run(
 
 
 def follow(execution: Execution) -> Iterator[Any]:
-    """Run an execution, reporting to whoever listens.
+    """Run an execution, reporting to whoever listens; returns an iterator of what the caller asked to see."""
+    if listeners.needed(execution):
+        return _follow_traced(execution)
+    return driver.Driver(execution).run(None)
 
-    Yields:
-        What the caller asked to see.
-    """
-    if not listeners.needed(execution):
-        yield from driver.drive(execution, None)
-        return
+
+def _follow_traced(execution: Execution) -> Iterator[Any]:
     manager = listeners.start(execution)
     try:
-        yield from driver.drive(execution, manager)
+        yield from driver.Driver(execution).run(manager)
         manager.on_chain_end(execution.output())
     except BaseException as error:
         manager.on_chain_error(error)

@@ -468,7 +468,10 @@ def has_listeners(config: RunnableConfig) -> bool:
         context, no registered hook that yields a handler, no global debug output, nobody who patched the managers.
     """
     callbacks = config.get("callbacks")
-    if callbacks:
+    if type(callbacks) is QuietCallbackManager:
+        if callbacks.is_heard:
+            return True
+    elif callbacks:
         if not isinstance(callbacks, BaseCallbackManager):
             return True
         if callbacks.handlers or callbacks.inheritable_handlers:

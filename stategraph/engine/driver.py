@@ -36,25 +36,6 @@ from stategraph.errors import GraphInterrupt
 _Ended = tuple[Task, BaseException | None]
 
 
-def drive(execution: Execution, callbacks: Any) -> Iterator[Any]:
-    """Run an execution to its end.
-
-    Args:
-        execution: The run, not loaded yet.
-        callbacks: The run manager of a traced run, or None.
-
-    Yields:
-        What the caller asked to see.
-
-    Raises:
-        GraphRecursionError: If the recursion limit is reached.
-        GraphDrained: If the run was asked to stop.
-        GraphInterrupt: If a nested run pauses.
-        BaseException: What a node or a save failed with.
-    """
-    yield from Driver(execution).run(callbacks)
-
-
 def find(execution: Execution, lookup: Lookup) -> tuple[CheckpointTuple | None, bool]:
     """Fetch the checkpoint a run starts from, and whether the thread has moved past it."""
     saver = execution.saver
@@ -80,6 +61,7 @@ class Driver:
     """Drives one run; see the module."""
 
     def __init__(self, execution: Execution) -> None:
+        """Args: execution: The run, not loaded yet."""
         self._execution = execution
         # What ends while the driver waits: tasks with their exception, or None for
         # "there is something to show".
@@ -94,7 +76,20 @@ class Driver:
         self._running: dict[str, tuple[Task, Future[Any]]] = {}
 
     def run(self, callbacks: Any) -> Iterator[Any]:
-        """See :func:`drive`."""
+        """Run the execution to its end.
+
+        Args:
+            callbacks: The run manager of a traced run, or None.
+
+        Yields:
+            What the caller asked to see.
+
+        Raises:
+            GraphRecursionError: If the recursion limit is reached.
+            GraphDrained: If the run was asked to stop.
+            GraphInterrupt: If a nested run pauses.
+            BaseException: What a node or a save failed with.
+        """
         execution = self._execution
         lookup = execution.lookup()
         if lookup is None:

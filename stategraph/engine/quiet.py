@@ -55,6 +55,11 @@ class QuietCallbackManager(CallbackManager):
         """The handlers that this context added for its child runs too; a new list."""
         return [handler for handler, inherit in _added.get() if inherit]
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether this context has added a handler."""
+        return bool(_added.get())
+
     def add_handler(self, handler: BaseCallbackHandler, inherit: bool = True) -> None:
         """Attach a handler for the rest of this context."""
         if handler not in self.handlers:
