@@ -40,6 +40,7 @@ _PARALLEL = "handoff_parallel"
 #: Groups of parallel handoffs are told from those of a graph's edges, which count from one, by their size.
 _GROUPS = range(2**40, 2**53)
 
+_DONE = "Successfully transferred to"
 _BRIDGE = "These are the results so far."
 _CUE = "Go on with your own part of the task, from what was said above."
 
@@ -109,7 +110,7 @@ class Handoff:
         if not destinations:
             text = "Not transferred: the condition for it does not hold now."
             return ToolMessage(content=text, name=self.name, tool_call_id=call["id"] or "")
-        text = f"Successfully transferred to {', '.join(destinations)}"
+        text = f"{_DONE} {', '.join(destinations)}"
         marks: dict[str, Any] = {_SOURCE: self.source_name}
         told = call["args"].get(self.parameter) if self.parameter is not None else None
         if self.parameter is not None and isinstance(told, str) and told.strip():
@@ -387,8 +388,8 @@ def without_transfers(messages: Sequence[AnyMessage]) -> Sequence[AnyMessage]:
 
 def _is_transfer(result: ToolMessage) -> bool:
     """Whether a result is one of a transfer; the marks are lost where a host stores content alone."""
-    by_name = (result.name or "").startswith(TRANSFER) and result.status != "error"
-    return by_name or _SOURCE in result.additional_kwargs
+    stored = (result.name or "").startswith(TRANSFER) and truncation.text_of(result.content).startswith(_DONE)
+    return stored or _SOURCE in result.additional_kwargs
 
 
 def _without(message: AIMessage, gone: set[str]) -> AIMessage | None:

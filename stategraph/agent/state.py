@@ -49,8 +49,9 @@ class AgentState(TypedDict):
 
 
 def is_synthetic(message: AnyMessage) -> bool:
-    """Whether a human message was put there by the machinery, not by a person."""
-    return isinstance(message, HumanMessage) and bool(message.additional_kwargs.get("isMeta"))
+    """Whether a human message was put there by the machinery or by the host, not by a person."""
+    marks = message.additional_kwargs
+    return isinstance(message, HumanMessage) and bool(marks.get("isMeta") or marks.get("source"))
 
 
 def open_calls(messages: Sequence[AnyMessage]) -> tuple[AIMessage | None, set[str]]:
@@ -65,11 +66,13 @@ def open_calls(messages: Sequence[AnyMessage]) -> tuple[AIMessage | None, set[st
 
 
 def turn_of(messages: Sequence[AnyMessage]) -> Sequence[AnyMessage]:
-    """The messages after the last one that a person wrote."""
-    for index in range(len(messages) - 1, -1, -1):
-        if isinstance(messages[index], HumanMessage) and not is_synthetic(messages[index]):
-            return messages[index + 1 :]
-    return messages
+    """The messages after what went in last: a message that a person wrote, and what the host added to it."""
+    start = len(messages)
+    while start and (not isinstance(messages[start - 1], HumanMessage) or is_synthetic(messages[start - 1])):
+        start -= 1
+    while start and start < len(messages) and is_synthetic(messages[start]):
+        start += 1
+    return messages[start:]
 
 
 def was_halted(state: AgentState) -> bool:

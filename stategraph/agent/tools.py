@@ -358,6 +358,10 @@ def _with_message(result: _Result, message: ToolMessage) -> _Result:
         return result
     if isinstance(result.output, ToolMessage):
         return replace(result, output=message)
+    if before is not None:
+        # Name and marks say where a handoff leads, which whoever rewords its result does not know.
+        marks = {**before.additional_kwargs, **message.additional_kwargs}
+        message = message.model_copy(update={"name": before.name, "additional_kwargs": marks})
     update = [
         (key, [message if each is before else each for each in value] if key == "messages" else value)
         for key, value in fields.update_items(result.output.update)

@@ -14,6 +14,7 @@ from stategraph import interrupt
 from stategraph.agent import assemble, handoff
 from stategraph.agent.handoff import Role
 from stategraph.agent.inputs import AgentInputs
+from stategraph.agent.ports import AgentContext, Allow, Answer, Reviewed, Verdict
 from stategraph.engine.memory import in_memory_saver
 from stategraph.testing import script
 from stategraph.testing.chat_model import ScriptedChatModel
@@ -217,6 +218,55 @@ def test_a_tool_of_a_host_may_lead_to_another_agent_and_takes_the_state_along(dr
     assert team.calls("two") == 1
 
 
+# Gates.
+
+
+class Gate:
+    """A gate that answers calls itself, rewords results, or adds something to them."""
+
+    def __init__(self, *, answer: str | None = None, reword: bool = False, add: str | None = None) -> None:
+        self._answer, self._reword, self._add = answer, reword, add
+
+    async def before(self, at: Any, calls: Any, /) -> list[Verdict]:
+        text = self._answer
+        return [Allow(call) if text is None else Answer(call, text, "success") for call in calls]
+
+    async def after(self, at: Any, call: Any, message: ToolMessage, /) -> ToolMessage:
+        return ToolMessage(content="reworded", tool_call_id=message.tool_call_id) if self._reword else message
+
+    async def finish(self, at: Any, calls: Any, messages: Any, /) -> Reviewed:
+        added = [] if self._add is None else [HumanMessage(self._add, additional_kwargs={"source": "hook"})]
+        return Reviewed(messages, injected=added)
+
+
+def handing_over(*more: Any) -> Team:
+    agents = {"one": [script.reply(transfer("two", instructions="A.")), *more], "two": ["Two."]}
+    return Team(agents, to("one", "two", prompt="?"))
+
+
+@pytest.mark.anyio
+async def test_a_result_that_a_gate_rewords_still_hands_over() -> None:
+    team = handing_over()
+    result = await team.graph.ainvoke(ask(), context=AgentContext(gate=Gate(reword=True)))
+    assert team.asked("two")[1:] == [("human", "hi"), ("human", "A.")]
+    assert said(result["messages"])[2] == ("tool", "reworded")
+
+
+@pytest.mark.anyio
+async def test_what_is_added_to_the_results_does_not_hide_the_handoff_from_the_receiver() -> None:
+    team = handing_over()
+    await team.graph.ainvoke(ask(), context=AgentContext(gate=Gate(add="Mind the law.")))
+    assert team.asked("two")[1:] == [("human", "hi"), ("human", "Mind the law."), ("human", "A.")]
+
+
+@pytest.mark.anyio
+async def test_a_transfer_that_somebody_else_answers_is_a_result_that_the_agent_reads() -> None:
+    team = handing_over("Then not.")
+    await team.graph.ainvoke(ask(), context=AgentContext(gate=Gate(answer="Stay.")))
+    assert team.calls("two") == 0
+    assert team.asked("one", 1)[-1] == ("tool", "Stay.")
+
+
 # Pauses and travels.
 
 
@@ -316,9 +366,9 @@ def test_blocks_and_unreadable_calls_of_a_transfer_are_taken_out_too() -> None:
     assert kept.invalid_tool_calls == []
 
 
-def test_transfers_of_a_stored_history_are_known_by_name_and_failed_ones_stay() -> None:
+def test_transfers_of_a_stored_history_are_known_by_name_and_text_and_failed_ones_stay() -> None:
     stored = transferred("lc_transfer_to_two")
-    stored[1].additional_kwargs = {}
+    stored[1].additional_kwargs, stored[1].content = {}, "Successfully transferred to two"
     assert handoff.without_transfers(stored) == []
     failed = ToolMessage(content="Error", name="lc_transfer_to_two", tool_call_id="lc_transfer_to_two", status="error")
     assert list(handoff.without_transfers([stored[0], failed])) == [stored[0], failed]

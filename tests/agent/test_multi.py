@@ -155,6 +155,13 @@ def test_a_prompt_can_be_made_by_a_function_of_the_messages_and_where_the_run_be
     assert [text for _, text in team.asked("b")] == ["old", "Old.", "new", told]
 
 
+def test_what_a_host_adds_to_the_input_is_not_something_that_the_run_has_brought(driver: Driver) -> None:
+    added = HumanMessage("Be kind.", additional_kwargs={"role": "system", "source": "hook"})
+    team = Team({"a": ["One."], "b": ["Two."]}, direct("a", "b", prompt="{results}"))
+    driver.invoke(team.graph, {"messages": [HumanMessage("hi"), added]})
+    assert [text for _, text in team.asked("b")] == ["hi", "Be kind.", "AI: One."]
+
+
 @pytest.mark.parametrize("text", ["Told later.", None])
 def test_an_async_prompt_works_async_and_a_sync_call_says_how(text: str | None) -> None:
     async def summarise(messages: Sequence[BaseMessage], start: int) -> str | None:
