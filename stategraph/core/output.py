@@ -73,20 +73,25 @@ def input_writes(channels: str | Sequence[str], value: Any, unknown: list[str]) 
 
 def update_of(writes: Sequence[Write], keys: str | frozenset[str]) -> Any:
     """What one task's writes look like in the ``updates`` stream; None if they show nothing, a list if several."""
-    one = isinstance(keys, str)
-    shown: list[Write] = []
-    for write in writes:
-        channel = write[0]
-        if channel == keys if one else channel in keys:
-            shown.append(write)
+    if isinstance(keys, str):
+        return _value_of(writes, keys)
+    shown: dict[str, Any] = {}
+    repeated = False
+    for channel, value in writes:
+        if channel in keys:
+            repeated = repeated or channel in shown
+            shown[channel] = value
         elif channel == RETURN:
-            return write[1]
-    if not shown:
-        return None
-    if one:
-        return shown[0][1] if len(shown) == 1 else [value for _, value in shown]
-    merged = dict(shown)
-    return merged if len(merged) == len(shown) else [{c: v} for c, v in shown]
+            return value
+    return [{c: v} for c, v in writes if c in keys] if repeated else shown or None
+
+
+def _value_of(writes: Sequence[Write], key: str) -> Any:
+    returned = [value for channel, value in writes if channel == RETURN]
+    if returned:
+        return returned[0]
+    values = [value for channel, value in writes if channel == key]
+    return values if len(values) > 1 else values[0] if values else None
 
 
 def updates(task: Task, writes: Sequence[Write], keys: str | frozenset[str], cached: bool) -> dict[str, Any]:

@@ -101,7 +101,6 @@ class State:
         "_last_view",
         "_max_version",
         "_next_version",
-        "_only_steps",
         "_open",
         "_views",
         "channels",
@@ -137,8 +136,6 @@ class State:
         self.seen: dict[str, dict[str, Any]] = checkpoint["versions_seen"]
         self._next_version = next_version
         self._max_version = max(self.versions.values()) if self.versions else None
-        # Whether no channel hears of more than steps.
-        self._only_steps = not (program.reacts_to_consume or program.reacts_to_finish)
         # The steps that have no version yet; None if nothing is stored.
         self._open: list[_OpenStep] | None = None if next_version is count_up else []
         # Channels that hear of steps without a write, as far as they have a value.
@@ -372,14 +369,16 @@ class State:
 
         The short way, if the task wrote each channel once. It leaves versions, and who has seen them, for later.
         """
-        writes, steps = task.writes, self._open
+        writes, steps, program = task.writes, self._open, self.program
+        consumed = program.reacts_to_consume
         if (
-            not self._only_steps
+            program.reacts_to_finish
+            or (consumed and not consumed.isdisjoint(task.triggers))
             or (len(writes) > 1 and (writes[0][0] == writes[1][0] or (len(writes) > 2 and _repeats(writes))))
             or (steps is not None and len(steps) > _OPEN_STEPS)
         ):
             return self.apply((task,))
-        program, channels = self.program, self.channels
+        channels = self.channels
         signals, last_values, cells = program.signals, program.last_values, program.cells
         views = self._views.values()
         updated: set[str] = set()

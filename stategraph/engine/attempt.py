@@ -407,7 +407,7 @@ async def _awork(body: Body, work: Runnable[Any, Any], value: Any, scope: TaskSc
         result = await _call(plan, plan.afunc, value, scope)
     else:
         call = partial(_call, plan, plan.func, value, scope)
-        result = await asyncio.get_running_loop().run_in_executor(threads.pool(), copy_context().run, call)
+        result = await threads.pool().submit(copy_context().run, call)
     return await _aresolve(body, result, value, scope)
 
 

@@ -73,7 +73,7 @@ class Driver:
         # Called tasks that wait for a place among those that work, and how many places are taken.
         self._queued: deque[Callable[[], Any]] = deque()
         self._places_taken = 0
-        self._running: dict[str, tuple[Task, Future[Any]]] = {}
+        self._running: dict[str, tuple[Task, threads.Ticket]] = {}
 
     def run(self, callbacks: Any) -> Iterator[Any]:
         """Run the execution to its end.
@@ -185,9 +185,11 @@ class Driver:
     def _stop_running(self) -> None:
         execution = self._execution
         execution.wake = None
-        for task, future in [*self._running.values(), *self._called.values()]:
-            if future.cancel():
-                self._running.pop(task.id, None)
+        for task, ticket in list(self._running.values()):
+            if ticket.cancel():
+                del self._running[task.id]
+        for _, future in self._called.values():
+            future.cancel()
         while self._running:
             # A thread cannot be stopped. What it still achieves is recorded, so that a
             # resume need not do it again.
@@ -293,8 +295,7 @@ class Driver:
             raise TimeoutError("Timed out") from None
 
     def _submit(self, task: Task) -> None:
-        future = threads.submit(copy_context().run, self._attempt, task)
-        self._running[task.id] = (task, future)
+        self._running[task.id] = (task, threads.start(copy_context().run, self._attempt, task))
 
     def _attempt(self, task: Task) -> None:
         error: BaseException | None = None
@@ -356,7 +357,7 @@ class Driver:
         context = copy_context()
 
         def start() -> None:
-            threads.submit(context.run, self._run_called, task, future, placed)
+            threads.start(context.run, self._run_called, task, future, placed)
 
         with execution.lock:
             if placed and self._places_taken >= self._limit:

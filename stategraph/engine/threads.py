@@ -165,6 +165,37 @@ def _run(told: Told, func: Callable[..., Any], args: tuple[Any, ...], kwargs: di
         told.set_result(result)
 
 
+class Ticket:
+    """For a function that reports to somebody itself: it can be cancelled until it begins, and that is all.
+
+    A future would also keep the result, behind a lock that takes longer to make than a small task to plan.
+    """
+
+    __slots__ = ("_unclaimed",)
+
+    def __init__(self) -> None:
+        self._unclaimed: list[None] = [None]
+
+    def set_running_or_notify_cancel(self) -> bool:
+        """Note that the function begins; False if it was cancelled."""
+        return self.cancel()
+
+    def cancel(self) -> bool:
+        """Keep the function from running; False if it has begun, or was cancelled before."""
+        try:
+            # One step, so that of two threads only one gets it.
+            self._unclaimed.pop()
+        except IndexError:
+            return False
+        return True
+
+    def set_result(self, result: Any) -> None:
+        """Nobody asks for it here."""
+
+    def set_exception(self, error: BaseException) -> None:
+        """Nobody asks for it here."""
+
+
 class LoopPool(Executor):
     """A pool for ``loop.run_in_executor``: it answers with a future of the running loop.
 
@@ -243,6 +274,13 @@ _loop_pool = LoopPool(_pool)
 def submit(func: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
     """Run a function in a worker thread of the process's pool."""
     return _pool.submit(func, *args, **kwargs)
+
+
+def start(func: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> Ticket:
+    """Run a function that tells its end itself in a worker thread of the process's pool."""
+    ticket = Ticket()
+    _pool.post(ticket, func, args, kwargs)
+    return ticket
 
 
 def pool() -> LoopPool:

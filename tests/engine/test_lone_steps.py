@@ -127,6 +127,18 @@ def turns(saver: Any) -> Any:
     return builder.compile(checkpointer=saver)
 
 
+def joined(saver: Any) -> Any:
+    """A node that waits for two which run one after the other, in a loop."""
+    builder = StateGraph(State)
+    for name in ("a", "b", "c"):
+        builder.add_node(name, note(name))
+    builder.add_edge(START, "a")
+    builder.add_edge("a", "b")
+    builder.add_edge(["a", "b"], "c")
+    builder.add_conditional_edges("c", lambda state: "a" if state["total"] < 6 else END)
+    return builder.compile(checkpointer=saver)
+
+
 def own_history(saver: Any) -> Any:
     inner = chain(note("x"), note("y"))
     inner.checkpointer = True
@@ -136,6 +148,7 @@ def own_history(saver: Any) -> Any:
 GRAPHS: dict[str, Callable[[Any], Any]] = {
     "a loop": loop,
     "a loop without end": lambda saver: loop(saver, rounds=1_000),
+    "a join": joined,
     "a chain": lambda saver: chain(*map(note, "abcd"), saver=saver),
     "values that last one step": lambda saver: chain(note("a", whim="w"), note("b"), note("c"), note("d"), saver=saver),
     "a value that goes": lambda saver: chain(

@@ -267,3 +267,21 @@ def test_a_call_may_end_after_its_loop() -> None:
     assert done.wait(10)
     own.finish()
     assert own.thread_count() == 0
+
+
+def test_a_ticket_runs_or_is_cancelled_but_never_both() -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        begun.set()
+        assert go_on.wait(TIMEOUT_S)
+
+    running = threads.start(wait)
+    assert begun.wait(TIMEOUT_S)
+    assert not running.cancel()
+    go_on.set()
+
+    refused = threads.Ticket()
+    assert refused.cancel()
+    assert not refused.cancel()
+    assert not refused.set_running_or_notify_cancel()

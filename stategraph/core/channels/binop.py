@@ -54,9 +54,12 @@ class BinaryOperatorAggregate(ValueCell[Value]):
         """
         if not values:
             return False
-        if len(values) == 1 and not isinstance(values[0], (Overwrite, dict)):
-            # Nearly every update: nothing here can overwrite.
-            self.value = values[0] if self.value is MISSING else self.operator(self.value, values[0])
+        if len(values) == 1:
+            value: Any = values[0]
+            result = reducers.overwritten(value) if isinstance(value, (Overwrite, dict)) else MISSING
+            if result is MISSING:
+                result = value if self.value is MISSING else self.operator(self.value, value)
+            self.value = result
             return True
         result = reducers.only_overwrite(self.key, values)
         if result is MISSING:
