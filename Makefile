@@ -14,8 +14,8 @@ SERVICES_ENV = $(if $(filter 1,$(SERVICES)),services-env)
 BENCH = .venv-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format conformance expected bench interop vocabulary lock clean dev-env conformance-env bench-env \
-	reference-env services-env python
+.PHONY: help demo test check format golden conformance expected bench interop vocabulary lock clean dev-env \
+	conformance-env bench-env reference-env services-env python
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ format: dev-env ## Rewrite the code the way `make check` wants it
 	$(DEV)/bin/ruff format .
 	$(DEV)/bin/ruff check --fix .
 	$(DEV)/bin/python scripts/diagram.py
+
+golden: dev-env ## Recordings of @librechat/agents, held against the Run API (ARGS='-k word' chooses)
+	$(DEV)/bin/python -m tests.golden $(ARGS)
 
 conformance: conformance-env $(if $(BESIDE),reference-env) $(SERVICES_ENV) ## LangGraph's own tests on this engine (FILES='test_state.py' K='word' SERVICES=1 SUITE=prebuilt|langchain)
 	$(PYTHON) tests/conformance/run.py --python $(CONFORMANCE)/bin/python $(ARGS)

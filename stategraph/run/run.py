@@ -411,6 +411,10 @@ class Run:
         """Why the turn was ended early; None if it was not."""
         return self._halt_reason
 
+    def get_calibration_ratio(self) -> float:
+        """What the run knows about counts of tokens, for the next run of the conversation."""
+        return self._config.calibration_ratio
+
     def statistics(self) -> tuple[HandlerStatistics, ...]:
         """What handlers cost, the most expensive first: they hold the run up."""
         return self._listener.statistics()

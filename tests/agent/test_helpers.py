@@ -18,27 +18,32 @@ LINES = "a" * 300 + "\n" + "b" * 700
 INPUTS = ({"code": "x" * 500}, "x" * 30, "x" * 500)
 
 
+@pytest.mark.vector
 @pytest.mark.parametrize("case", HELPERS["truncateToolResultContent"])
 def test_a_tool_result_is_cut_as_recorded(case: dict[str, Any]) -> None:
     text = LINES if case["inLen"] == len(LINES) else "x" * case["inLen"]
     assert truncation.truncate_tool_result(text, case["max"]) == case["out"]
 
 
+@pytest.mark.vector
 @pytest.mark.parametrize(("arguments", "case"), list(zip(INPUTS, HELPERS["truncateToolInput"], strict=True)))
 def test_a_tool_input_is_cut_as_recorded(arguments: object, case: dict[str, Any]) -> None:
     assert truncation.truncate_tool_input(arguments, case["max"]) == case["out"]
 
 
+@pytest.mark.vector
 @pytest.mark.parametrize(("tokens", "chars"), HELPERS["calculateMaxToolResultChars"])
 def test_the_longest_result_depends_on_the_context(tokens: int | None, chars: int) -> None:
     assert truncation.max_tool_result_chars(tokens) == chars
 
 
+@pytest.mark.vector
 @pytest.mark.parametrize(("reported", "total"), HELPERS["calculateTotalTokens"])
 def test_usage_is_added_up_as_recorded(reported: Any, total: dict[str, int]) -> None:
     assert usage.total_usage(reported) == total
 
 
+@pytest.mark.vector
 @pytest.mark.parametrize(("given", "expected"), HELPERS["shouldTriggerSummarization"])
 def test_summaries_are_triggered_as_recorded(given: dict[str, Any], expected: bool) -> None:
     trigger = given.get("trigger")

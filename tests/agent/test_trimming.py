@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage
 
 from stategraph.agent import calibration, shrinking, trimming
+from tests.golden.counting import count_tokens
 
 VECTORS = Path(__file__).parents[1] / "golden" / "vectors"
 PRUNE: dict[str, Any] = json.loads((VECTORS / "prune.json").read_text(encoding="utf-8"))
@@ -27,18 +27,6 @@ def message(row: dict[str, Any]) -> AnyMessage:
             return ToolMessage(content=row["content"], tool_call_id=row["tool_call_id"], name="get")
         case _:
             return SystemMessage(row["content"])
-
-
-def compact(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"))
-
-
-def count(each: AnyMessage) -> int:
-    """The counter of the recordings: a token for four characters of content and calls, three for each message."""
-    content = each.content if isinstance(each.content, str) else compact(each.content)
-    calls = each.tool_calls if isinstance(each, AIMessage) else []
-    row = [{"name": call["name"], "args": call["args"], "id": call["id"], "type": "tool_call"} for call in calls]
-    return 3 + math.ceil(len(content) / 4) + (math.ceil(len(compact(row)) / 4) if row else 0)
 
 
 def settings(params: dict[str, Any]) -> trimming.TrimSettings:
@@ -64,6 +52,7 @@ def keyed(counts: dict[str, int]) -> dict[int, int]:
     return {int(index): tokens for index, tokens in counts.items()}
 
 
+@pytest.mark.vector
 @pytest.mark.parametrize("name", PRUNE)
 def test_a_recorded_history_is_trimmed_as_recorded(name: str) -> None:
     vector = PRUNE[name]
@@ -71,7 +60,7 @@ def test_a_recorded_history_is_trimmed_as_recorded(name: str) -> None:
     ratio = calibration.Calibration(ratio=vector["params"]["calibrationRatio"])
     state = trimming.TrimState(counts=keyed(vector["inputCounts"]), calibration=ratio)
     tokens = vector["params"]["instructionTokens"]
-    result = trimming.trim(given, settings(vector["params"]), state, count, instruction_tokens=tokens)
+    result = trimming.trim(given, settings(vector["params"]), state, count_tokens, instruction_tokens=tokens)
     assert list(result.context) == [message(row) for row in vector["context"]]
     shown = [result.shrunk.get(index, each) for index, each in enumerate(given)]
     assert [index for index, each in enumerate(shown) if any(each is kept for kept in result.context)] == (
@@ -100,6 +89,7 @@ def test_a_recorded_history_is_trimmed_as_recorded(name: str) -> None:
     assert [[row.level, row.message, row.data] for row in result.log] == vector["logs"]
 
 
+@pytest.mark.vector
 def test_the_recorded_calls_of_a_run_calibrate_as_recorded() -> None:
     limits = trimming.TrimSettings(max_context_tokens=4000)
     state = trimming.TrimState(counts={0: 9})
@@ -108,7 +98,7 @@ def test_the_recorded_calls_of_a_run_calibrate_as_recorded() -> None:
             [message(row) for row in call["messages"]],
             limits,
             state,
-            count,
+            count_tokens,
             instruction_tokens=50,
             usage=call.get("usage"),
             usage_is_fresh=call["totalTokensFresh"],
@@ -138,7 +128,7 @@ def answers(call_id: str, text: str = "r") -> ToolMessage:
 
 def trim(given: list[AnyMessage], tokens: int, **more: Any) -> trimming.Trimmed:
     limits = trimming.TrimSettings(max_context_tokens=tokens, reserve_ratio=0.0, **more)
-    return trimming.trim(given, limits, trimming.TrimState(), count)
+    return trimming.trim(given, limits, trimming.TrimState(), count_tokens)
 
 
 def test_given_messages_are_not_changed() -> None:
@@ -180,8 +170,8 @@ def test_a_reasoning_block_outlives_the_message_that_had_it() -> None:
 def test_tiers_never_go_back_and_the_same_text_is_sent_again() -> None:
     limits = trimming.TrimSettings(max_context_tokens=1500)
     given: list[AnyMessage] = [HumanMessage("a"), asks("c1"), answers("c1", "x" * 5600)]
-    first = trimming.trim(given, limits, trimming.TrimState(), count)
-    second = trimming.trim([*given, asks("c2"), answers("c2")], limits, first.state, count)
+    first = trimming.trim(given, limits, trimming.TrimState(), count_tokens)
+    second = trimming.trim([*given, asks("c2"), answers("c2")], limits, first.state, count_tokens)
     assert (first.pressure or 0) > 0.9 > 0.5 > (second.pressure or 0)
     assert second.state.tier == first.state.tier
     assert second.context[:3] == first.context
@@ -190,9 +180,9 @@ def test_tiers_never_go_back_and_the_same_text_is_sent_again() -> None:
 def test_messages_cut_once_stay_cut() -> None:
     limits = trimming.TrimSettings(max_context_tokens=100)
     given: list[AnyMessage] = [HumanMessage("h" * 300), AIMessage("x" * 100), HumanMessage("q")]
-    first = trimming.trim(given, limits, trimming.TrimState(), count)
+    first = trimming.trim(given, limits, trimming.TrimState(), count_tokens)
     assert first.state.cut_at == 1
-    second = trimming.trim([*given, AIMessage("a"), HumanMessage("q")], limits, first.state, count)
+    second = trimming.trim([*given, AIMessage("a"), HumanMessage("q")], limits, first.state, count_tokens)
     assert second.context[0] is given[1]
 
 

@@ -44,7 +44,7 @@ def test_the_architecture_has_a_paragraph_on_every_room(room: str) -> None:
 
 def test_every_target_of_the_makefile_is_in_its_help() -> None:
     done = subprocess.run(["make", "help"], capture_output=True, text=True, cwd=ROOT, check=True)
-    for target in ("demo", "test", "check", "conformance", "bench", "interop"):
+    for target in ("demo", "test", "check", "golden", "conformance", "bench", "interop"):
         assert f"make {target} " in done.stdout
 
 

@@ -16,6 +16,7 @@ VECTORS: dict[str, Any] = json.loads(
 )
 
 
+@pytest.mark.vector
 @pytest.mark.parametrize("name", VECTORS)
 def test_recorded_events_give_the_recorded_parts(name: str, caplog: pytest.LogCaptureFixture) -> None:
     vector = VECTORS[name]

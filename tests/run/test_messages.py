@@ -37,6 +37,7 @@ def recorded(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, "tool_calls": calls} if calls else row
 
 
+@pytest.mark.vector
 @pytest.mark.parametrize("name", VECTORS)
 def test_a_recorded_history_gives_the_recorded_messages(name: str) -> None:
     vector = VECTORS[name]
