@@ -39,7 +39,6 @@ NOT_YET = frozenset(
         "j_prune_text",
         "k_summarization",
         "l2_create_errors",
-        "q_generate_title",
         "r_eager_tool_execution",
     }
 )
