@@ -42,7 +42,6 @@ class ExecutionGraph:
             run_id, new_id=new_id, now_ms=lambda: time.time_ns() // 1_000_000, several_agents=several_agents
         )
         self._messages: list[AnyMessage] = []
-        self._whole = True
         self._several_agents = several_agents
 
     # Messages and content.
@@ -55,8 +54,8 @@ class ExecutionGraph:
         return list(self._messages)
 
     def get_content_parts(self) -> list[dict[str, Any]]:
-        """The content parts of the run's messages; none after the end, when `process_stream` has returned them."""
-        return content_parts(self._messages) if self._whole else []
+        """The content parts of the run's messages, also after its end."""
+        return content_parts(self._messages)
 
     def keep_messages(self, messages: Sequence[AnyMessage]) -> None:
         """Take note of what the run has brought so far."""
@@ -103,11 +102,9 @@ class ExecutionGraph:
             keep_content: Keep its steps, so that indices go on.
         """
         self._messages = []
-        self._whole = True
         if not keep_content:
             self.tracker.clear()
 
     def clear_heavy_state(self) -> None:
-        """Let go of steps and parts at the end of a run; its messages stay."""
-        self._whole = False
+        """Let go of steps at the end of a run; its messages stay."""
         self.tracker.clear()

@@ -36,7 +36,6 @@ from stategraph.run.hooks import HookRegistry
 from stategraph.run.host import RunToolHost
 from stategraph.run.listener import ClientCallbacks, HandlerStatistics, RunListener
 from stategraph.run.log import RunEvent, RunLog
-from stategraph.run.parts import content_parts
 from stategraph.run.registry import EventHandlerRegistry
 from stategraph.run.steps import Status
 from stategraph.run.turn import TurnHooks
@@ -327,7 +326,7 @@ class Run:
             if self._log is not None:
                 self._log.end("interrupted" if self._paused else status, failure)
             self._idle.set()
-        return content_parts(self.graph.get_run_messages()) if self.return_content else None
+        return self.graph.get_content_parts() if self.return_content else None
 
     async def _drive(self, given: Any, config: RunnableConfig, durability: Any) -> dict[str, Any] | None:
         """Run the graph, and return its last values; None if a hook kept it from starting."""

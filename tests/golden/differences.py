@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from tests.golden.counting import compact
 from tests.golden.projection import Json
 
 Place: TypeAlias = tuple[str | int, ...]
@@ -91,9 +92,87 @@ def _unfinished(number: int, name: str) -> dict[str, Json]:
     }
 
 
-def _sunny(number: int) -> dict[str, Json]:
-    found = {"_msg": "tool", "content": "Sunny in A", "id": "<id>"}
-    return {**found, "name": "get_weather", "tool_call_id": f"call_{number}"}
+def _result(number: int, name: str, text: str) -> dict[str, Json]:
+    return {"_msg": "tool", "content": text, "id": "<id>", "name": name, "tool_call_id": f"call_{number}"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Handoff:
+    """A call that hands over to another agent.
+
+    Attributes:
+        call_id: The call's id.
+        giver: The agent that hands over, and its name.
+        taker: The agent that goes on.
+        text: What the giver says besides; None: nothing.
+    """
+
+    call_id: str
+    giver: tuple[str, str]
+    taker: str
+    text: str | None = None
+
+    @property
+    def args(self) -> dict[str, Json]:
+        return {} if self.text is None else {"instructions": self.text}
+
+    @property
+    def output(self) -> str:
+        said = "" if self.text is None else f"\n\nInstructions: {self.text}"
+        return f"Successfully transferred to {self.taker}{said}"
+
+    @property
+    def tool_call(self) -> dict[str, Json]:
+        return {"name": f"lc_transfer_to_{self.taker}", "args": self.args, "id": self.call_id, "type": "tool_call"}
+
+    @property
+    def part(self) -> dict[str, Json]:
+        """The call among the returned parts."""
+        return {"type": "tool_call", "tool_call": {**self.tool_call, "output": self.output}}
+
+    @property
+    def completed(self) -> dict[str, Json]:
+        """The call among the aggregated parts, and in the completion of its step."""
+        return {**self.tool_call, "args": compact(self.args), "progress": 1, "output": self.output}
+
+    @property
+    def message(self) -> dict[str, Json]:
+        told = {} if self.text is None else {"handoff_instructions": self.text}
+        return {
+            "_msg": "tool",
+            "content": self.output,
+            "name": self.tool_call["name"],
+            "tool_call_id": self.call_id,
+            "additional_kwargs": {"handoff_source_name": self.giver[1], **told},
+        }
+
+    def rows(self, run_id: str, step: int, index: int, step_index: int = 1) -> list[Json]:
+        """The completion and the closing of its step."""
+        call = {name: each for name, each in self.completed.items() if name != "type"}
+        result = {"id": f"<step:{step}>", "index": 0, "type": "tool_call", "tool_call": call, "completed_at": "<ms>"}
+        closed = {
+            "id": f"<step:{step}>",
+            "index": index,
+            "type": "tool_calls",
+            "status": "completed",
+            "closed_at": "<ms>",
+            "created_at": "<ms>",
+            "runId": run_id,
+            "agentId": self.giver[0],
+            "stepIndex": step_index,
+        }
+        node = f"tools={self.giver[0]}"
+        return [
+            {"event": "on_run_step_completed", "node": node, "data": {"result": result}},
+            {"event": "on_run_step_closed", "node": node, "data": closed},
+        ]
+
+    def changes(self, end: int, part: int) -> tuple[Replaced, ...]:
+        """What its `on_tool_end` at row `end` and its aggregated part say."""
+        return (
+            Replaced(("events", end, "data", "output", "update", "messages"), [self.message]),
+            Replaced(("final", "contentParts", part, "tool_call"), self.completed),
+        )
 
 
 _TURN = "The index of a completion is always the turn of the call: recorded is the content index if the tool failed."
@@ -103,13 +182,102 @@ _NOBODY = (
     "Agent 'agent_o' called get_weather, which only the host can execute, and no handler is registered for "
     "'on_tool_execute': register one, or give the agent tools in place of tool definitions"
 )
+_ASTRAY = (
+    'MultiAgentGraph: edges reference agent(s) not present in agents: ["missing"]. Found them in x -> missing; the '
+    "agents are x. Add what is missing to the agents, or leave the edges out"
+)
 _HANDLER = "The handler 'Rig.handlers.<locals>.handle' of 'on_message_delta' failed: RuntimeError: handler threw"
+
+_HANDED_OVER = (
+    "A step that hands over is completed and closed when it has; recorded is a call that never completes and whose step "
+    "is closed at the end of the run. What a handoff adds to the conversation is its result alone."
+)
+_CALLS_STAY = "The answer keeps its calls, so that every result has one; recorded is a result without its call."
+_BILLING = _Handoff("call_h", ("agent_one", "One"), "agent_two", "Handle billing.")
+_TO_TWO = _Handoff("call_h1", ("one", "One"), "two")
+_TO_ONE = _Handoff("call_h2", ("two", "Two"), "one")
+_DO_A = _Handoff("call_h2", ("one", "One"), "two", "Do A.")
+_DO_B = _Handoff("call_h3", ("one", "One"), "three", "Do B.")
+
+
+def _transferring(text: str, model: str, *handoffs: _Handoff) -> dict[str, Json]:
+    """The answer that hands over."""
+    return {
+        "_msg": "ai",
+        "id": "<answer:1>",
+        "content": text,
+        "tool_calls": [each.tool_call for each in handoffs],
+        "response_metadata": {"finish_reason": "tool_calls", "model_name": model, "model_provider": "openai"},
+        "usage_metadata": {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15},
+    }
+
+
+def _beside(handoff: _Handoff) -> dict[str, Json]:
+    """The result of one of two handoffs, as it is kept in the conversation."""
+    told = {"handoff_parallel": {"agents": ["two", "three"], "group_id": "<random>"}}
+    kept = handoff.message
+    return {**kept, "id": "<id>", "additional_kwargs": {**kept["additional_kwargs"], **told}}
+
+
+def _seen_by_the_taker(answer: dict[str, Json]) -> dict[str, Json]:
+    return {name: each for name, each in answer.items() if name != "tool_calls"}
+
 
 DIFFERENCES: dict[str, Difference] = {
     "e_tool_error_inprocess": Difference(_TURN, (Replaced(("events", 8, "data", "result", "index"), 0),)),
     "e3_unknown_tool": Difference(_TURN, (Replaced(("events", 7, "data", "result", "index"), 0),)),
     "e4_event_driven_reject": Difference(
         _KEPT, (_run_messages(_called(1, "boom", {"x": "y"}), _unfinished(1, "boom")),)
+    ),
+    "f_handoff": Difference(
+        f"{_HANDED_OVER} {_CALLS_STAY}",
+        (
+            *_BILLING.changes(end=9, part=1),
+            Replaced(
+                ("events", 14, "data", "input", "messages", 0, 2),
+                _seen_by_the_taker(_transferring("Transferring.", "m1")),
+            ),
+            Removed(("events", 16)),
+            Inserted(("events", 10), _BILLING.rows("run-f", step=2, index=1)),
+            Replaced(("final", "run1", "runMessages", 0), _transferring("Transferring.", "m1", _BILLING)),
+            Replaced(("final", "run1", "returned", 0, "tool_call_ids"), ["call_h"]),
+            Removed(("final", "run1", "returned", 1)),
+            Replaced(("final", "run1", "returned", 1), _BILLING.part),
+        ),
+    ),
+    "f4_parallel_handoffs": Difference(
+        f"{_HANDED_OVER} {_CALLS_STAY}",
+        (
+            *_DO_A.changes(end=13, part=1),
+            *_DO_B.changes(end=14, part=2),
+            Removed(("events", 27), 2),
+            Inserted(
+                ("events", 15),
+                [*_DO_A.rows("run-f4", step=2, index=1), *_DO_B.rows("run-f4", step=3, index=2, step_index=2)],
+            ),
+            Inserted(
+                ("final", "run1", "runMessages", 0),
+                [
+                    _transferring("", "m1", _DO_A, _DO_B),
+                    _beside(_DO_A),
+                    _beside(_DO_B),
+                ],
+            ),
+            Inserted(
+                ("final", "run1", "returned", 0),
+                [{"type": "text", "text": "", "tool_call_ids": ["call_h2", "call_h3"]}, _DO_A.part, _DO_B.part],
+            ),
+        ),
+    ),
+    "f6_handoff_no_prompt_roundtrip": Difference(
+        _HANDED_OVER,
+        (
+            *_TO_TWO.changes(end=8, part=1),
+            *_TO_ONE.changes(end=17, part=3),
+            Removed(("events", -3), 2),
+            Inserted(("events", 18), _TO_ONE.rows("run-f6", step=4, index=3)),
+            Inserted(("events", 9), _TO_TWO.rows("run-f6", step=2, index=1)),
+        ),
     ),
     "h2_model_error_midstream_drop": Difference(_KEPT, (_run_messages(_cut_off("one two ", "failed")),)),
     "h3_model_error_midstream_event": Difference(_KEPT, (_run_messages(_cut_off("one two ", "failed")),)),
@@ -118,9 +286,9 @@ DIFFERENCES: dict[str, Difference] = {
         (
             _run_messages(
                 _called(1, "get_weather", _WEATHER_IN_A),
-                _sunny(1),
+                _result(1, "get_weather", "Sunny in A"),
                 _called(2, "get_weather", _WEATHER_IN_A),
-                _sunny(2),
+                _result(2, "get_weather", "Sunny in A"),
                 _called(3, "get_weather", _WEATHER_IN_A),
                 _unfinished(3, "get_weather"),
             ),
@@ -131,6 +299,32 @@ DIFFERENCES: dict[str, Difference] = {
         (*_raised({"message": _HANDLER}), _run_messages(_cut_off("Hello ", "failed"))),
     ),
     "i_abort_midstream": Difference(_KEPT, (_run_messages(_cut_off("one two three ", "aborted")),)),
+    "i2_hook_halt": Difference(
+        _KEPT,
+        (
+            _run_messages(_called(1, "get_weather", {"city": "Paris"}), _result(1, "get_weather", "x")),
+            Replaced(
+                ("final", "run1", "returned"),
+                [
+                    {"type": "text", "text": "", "tool_call_ids": ["call_1"]},
+                    {
+                        "type": "tool_call",
+                        "tool_call": {
+                            "name": "get_weather",
+                            "args": {"city": "Paris"},
+                            "id": "call_1",
+                            "type": "tool_call",
+                            "output": "x",
+                        },
+                    },
+                ],
+            ),
+        ),
+    ),
+    "l2_create_errors": Difference(
+        "The message says which edge leads astray and which agents there are.",
+        (Replaced(("final", "badEdge"), {"message": _ASTRAY}),),
+    ),
     "o_event_driven_no_execute_handler": Difference(
         f"Tools that nobody executes fail the run at once: recorded is a run that hangs until it is aborted. {_KEPT}",
         (

@@ -121,7 +121,7 @@ def _facts(value: Json, key: str = "") -> Json:
             return [_called(*each) for each in value]
         case list():
             return [_facts(each, key) for each in value]
-        case int() if key == "groupId" and value >= _RANDOM_GROUP:
+        case int() if key in ("groupId", "group_id") and value >= _RANDOM_GROUP:
             return "<random>"
         case int() if key.endswith("_at") and value in _MILLISECONDS:
             return "<ms>"
@@ -155,7 +155,7 @@ def _message(message: Mapping[str, Json]) -> dict[str, Json]:
     for name, rule in _MESSAGE_RULES.items():
         left = rule(message[name]) if name in message else None
         if left:
-            facts[name] = left
+            facts[name] = _facts(left, name)
     return facts
 
 

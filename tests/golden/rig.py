@@ -15,11 +15,8 @@ import openai
 from langchain_core.messages import AIMessage, BaseMessage
 from pydantic import BaseModel
 
-from stategraph.run.abort import AbortSignal
-from stategraph.run.content import create_content_aggregator
-from stategraph.run.events import GraphEvents
-from stategraph.run.handlers import CONTENT_EVENTS, ModelEndHandler, ToolEndHandler
-from stategraph.run.run import Run
+from stategraph import AbortSignal, GraphEvents, ModelEndHandler, Run, ToolEndHandler, create_content_aggregator
+from stategraph.run.handlers import CONTENT_EVENTS
 from stategraph.testing import FakeOpenAIServer, script
 from stategraph.types import Command
 from tests.golden import projection
@@ -141,7 +138,6 @@ class Rig:
         self._keep(
             seen,
             runMessages=run.get_run_messages(),
-            contentPartsFromGraph=run.graph.get_content_parts(),
             runSteps=run.graph.get_run_steps(),
             interrupt=run.get_interrupt(),
             halt=run.get_halt_reason(),

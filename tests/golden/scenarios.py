@@ -14,9 +14,9 @@ from typing import Any, TypeAlias
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 from langchain_core.tools import tool
 
-from stategraph.run.abort import AbortController
-from stategraph.run.handlers import ChatModelStreamHandler
-from stategraph.run.run import Run
+from stategraph import AbortController, ChatModelStreamHandler, Run
+from stategraph.run.hooks import HookRegistry
+from stategraph.run.questions import ask_user_question
 from stategraph.testing import Drop, Failure, Fault, Gate, Hold, Reply, Text, Think, call, reply
 from tests.golden.counting import count_tokens
 from tests.golden.rig import Rig
@@ -76,8 +76,6 @@ async def boom(x: str) -> str:
 @tool
 async def ask_user(q: str) -> str:
     """ask"""
-    from stategraph.run.approval import ask_user_question
-
     answer = ask_user_question({"question": q, "options": [{"label": "Yes", "value": "yes"}]})
     return f"User said: {answer['answer']}"
 
@@ -365,9 +363,8 @@ def opens(gate: Gate, text: str) -> Callable[[Any], None]:
 # g: pause and resume
 
 
-def asking() -> Any:
+def asking() -> HookRegistry:
     """Hooks that want every call to be approved."""
-    from stategraph.run.hooks import HookRegistry
 
     async def ask(*_: Any) -> dict[str, str]:
         return {"decision": "ask", "reason": "needs approval"}
@@ -488,8 +485,6 @@ async def i_the_host_aborts(rig: Rig) -> None:
 async def i2_a_hook_ends_the_run(rig: Rig) -> None:
     async def halt(*_: Any) -> dict[str, Any]:
         return {"preventContinuation": True, "stopReason": "enough"}
-
-    from stategraph.run.hooks import HookRegistry
 
     hooks = HookRegistry()
     hooks.register("PostToolUse", {"hooks": [halt]})

@@ -22,6 +22,9 @@ def main(folder: Path) -> None:
         rows = [_row(row) for row in _lines(folder / f"{name}.jsonl") if row["event"] not in projection.DROPPED]
         final = json.loads(file.read_text(encoding="utf-8"))
         del final["scenario"]
+        for seen in final.values():
+            if isinstance(seen, dict):
+                seen.pop("contentPartsFromGraph", None)
         parts = {"events": rows, "requests": _lines(folder / f"{name}.requests.jsonl")}
         blocks = [f'"{part}":[\n' + ",\n".join(map(compact, each)) + "\n]" for part, each in parts.items()]
         text = ",\n".join([*blocks, f'"final":{compact(final)}'])
