@@ -121,7 +121,7 @@ def _facts(value: Json, key: str = "") -> Json:
             return [_called(*each) for each in value]
         case list():
             return [_facts(each, key) for each in value]
-        case int() if key in ("groupId", "group_id") and value >= _RANDOM_GROUP:
+        case int() if key == "groupId" and value >= _RANDOM_GROUP:
             return "<random>"
         case int() if key.endswith("_at") and value in _MILLISECONDS:
             return "<ms>"
