@@ -12,6 +12,7 @@ from langchain_core.tools import BaseTool
 
 from stategraph.agent.handoff import Handoff, Role
 from stategraph.agent.ports import Place
+from stategraph.agent.tool_policy import ToolPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class Agent:
         routes: The models to try, in order.
         system: Instructions, sent before the history; None for none.
         tools: Tools of this process by name.
+        tool_policies: How some of them are run, by name.
         host_tools: Names of tools that the host executes.
         host_tool_names: The same, in the order in which the host described them.
         handoffs: Tools by name that hand the conversation over to another agent.
@@ -54,6 +56,7 @@ class Agent:
     routes: tuple[Route, ...]
     system: SystemMessage | None = None
     tools: Mapping[str, BaseTool] = field(default_factory=dict)
+    tool_policies: Mapping[str, ToolPolicy] = field(default_factory=dict)
     host_tools: frozenset[str] = frozenset()
     host_tool_names: tuple[str, ...] = ()
     handoffs: Mapping[str, Handoff] = field(default_factory=dict)

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from langchain_core.tools import BaseTool
-from langchain_core.tools import tool as as_tool
-
 from stategraph.agent import graph, instructions, models, multi
 from stategraph.agent.agent import Agent, Route
 from stategraph.agent.handoff import Role
-from stategraph.agent.inputs import AgentInputs, AgentTool, GraphEdge
+from stategraph.agent.inputs import AgentInputs, GraphEdge
+from stategraph.agent.toolset import ToolSet
 from stategraph.errors import ConfigurationError
 from stategraph.graph.state import StateGraph
 
@@ -56,15 +54,14 @@ def make_agent(inputs: AgentInputs, wiring: multi.Wiring | None = None, shared: 
     Raises:
         ConfigurationError: A tool and a handoff have the same name.
     """
-    here = _tools(inputs.graph_tools if inputs.tool_definitions else (*inputs.tools, *inputs.graph_tools))
+    tools = ToolSet.of(inputs)
     handoffs = () if wiring is None else wiring.handoffs.get(inputs.agent_id, ())
-    taken = {*here, *inputs.tool_map, *(each.name for each in inputs.tool_definitions)}
     for each in handoffs:
-        if each.name in taken:
+        if each.name in {*tools.here, *tools.theirs}:
             raise ConfigurationError(
                 f"Agent {inputs.agent_id!r} has a tool called {each.name!r}, and so is its handoff: rename the tool"
             )
-    shown = (*inputs.tool_definitions, *here.values(), *(each.definition for each in handoffs))
+    shown = (*tools.shown(inputs.discovered_tools), *(each.definition for each in handoffs))
     candidates = models.candidates(inputs, shared)
     routes = (Route(models.bind(each.model, shown), each.provider, each.name) for each in candidates)
     system = instructions.system_message(
@@ -75,9 +72,10 @@ def make_agent(inputs: AgentInputs, wiring: multi.Wiring | None = None, shared: 
         name=inputs.label,
         routes=tuple(routes),
         system=system,
-        tools=here | inputs.tool_map,
-        host_tools=frozenset(each.name for each in inputs.tool_definitions),
-        host_tool_names=tuple(each.name for each in inputs.tool_definitions),
+        tools=tools.here,
+        tool_policies=inputs.tool_policies,
+        host_tools=frozenset(tools.theirs),
+        host_tool_names=tools.names_shown(inputs.discovered_tools),
         handoffs={each.name: each for each in handoffs},
         role=None if wiring is None else _role(inputs.agent_id, wiring, bool(shown), candidates[0].provider),
         group_id=None if wiring is None else wiring.groups.get(inputs.agent_id),
@@ -94,8 +92,3 @@ _WANT_CUE = ("anthropic", "bedrock", "mistral")
 def _role(agent_id: str, wiring: multi.Wiring, has_tools: bool, provider: str) -> Role:
     needs_cue = any(part in provider.lower() for part in _WANT_CUE)
     return Role(agent_id, wiring.names, has_tools, needs_cue)
-
-
-def _tools(given: Sequence[AgentTool]) -> dict[str, BaseTool]:
-    tools = [each if isinstance(each, BaseTool) else as_tool(each) for each in given]
-    return {each.name: each for each in tools}

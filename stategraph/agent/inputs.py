@@ -19,6 +19,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, InstanceOf, model_v
 
 from stategraph.agent import validation
 from stategraph.agent.shrinking import ContextPruning
+from stategraph.agent.tool_policy import ToolPolicy
 from stategraph.agent.usage import SummaryTrigger
 from stategraph.agent.validation import Settings
 
@@ -214,6 +215,8 @@ class AgentInputs(Settings):
         tools: Tools that run here.
         tool_map: Further tools that run here, by the name that the model calls them by, but are not shown to it.
         tool_definitions: Tools that the host executes. With any, only `graph_tools` run here.
+        tool_policies: Time limits, retries and the longest result of tools that run here, by name; see
+            `stategraph.agent.tool_policy.ToolPolicy`. The limit for results holds for the host's tools as well.
         graph_tools: Tools that run here although the host executes the others.
         tool_registry: Descriptions by name of tools that are shown later or to others than the model.
         discovered_tools: Tools with deferred loading that are shown nevertheless, as found in an earlier run.
@@ -239,6 +242,7 @@ class AgentInputs(Settings):
     tools: tuple[AgentTool, ...] = ()
     tool_map: dict[str, InstanceOf[BaseTool]] = Field(default_factory=dict)
     tool_definitions: tuple[ToolDefinition, ...] = ()
+    tool_policies: dict[str, InstanceOf[ToolPolicy]] = Field(default_factory=dict)
     graph_tools: tuple[AgentTool, ...] = ()
     tool_registry: dict[str, ToolDefinition] = Field(default_factory=dict)
     discovered_tools: tuple[str, ...] = ()

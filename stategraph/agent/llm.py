@@ -22,7 +22,6 @@ from stategraph.agent import history
 from stategraph.agent.agent import Agent, Route
 from stategraph.agent.handoff import Outlook
 from stategraph.agent.ports import (
-    NOBODY,
     AgentContext,
     Listener,
     Logged,
@@ -32,6 +31,7 @@ from stategraph.agent.ports import (
     ModelStarted,
     ModelStreamed,
     Place,
+    agent_context,
 )
 from stategraph.agent.state import AgentState
 from stategraph.engine.callable import RunnableCallable
@@ -59,7 +59,7 @@ class LlmNode:
         Raises:
             TypeError: If somebody listens: listeners are async.
         """
-        if (runtime.context or NOBODY).listener is not None:
+        if agent_context(runtime.context).listener is not None:
             raise TypeError(
                 f"Agent '{self._agent.id}' was run with invoke() or stream() and a listener in its context; a listener "
                 "is awaited: use ainvoke() or astream(), or Run.process_stream()"
@@ -78,7 +78,7 @@ class LlmNode:
 
     async def acall(self, state: AgentState, config: RunnableConfig, runtime: Runtime[AgentContext]) -> dict[str, Any]:
         """Call the model, telling a listener about every piece of the answer."""
-        context = runtime.context or NOBODY
+        context = agent_context(runtime.context)
         listener = context.listener
         seen = self._look(state)
         if listener is None:

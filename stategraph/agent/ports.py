@@ -358,6 +358,7 @@ class AgentContext:
         gate: Decides about calls; None lets all of them run.
         token_counts: Tokens of the first messages by position, as the host knows them.
         calibration_ratio: What an earlier run learned about counts.
+        context: For the host's own tools: what they get as the context of their `ToolRuntime`.
     """
 
     listener: Listener | None = None
@@ -365,6 +366,17 @@ class AgentContext:
     gate: ToolGate | None = None
     token_counts: Mapping[int, int] = field(default_factory=dict)
     calibration_ratio: float = 1.0
+    context: Any = None
 
 
 NOBODY = AgentContext()
+
+
+def agent_context(context: Any) -> AgentContext:
+    """The context of a graph as its agents need it.
+
+    Args:
+        context: What the caller of the graph gave. A graph that agents are put into may have a context of its own;
+            then nobody listens.
+    """
+    return context if isinstance(context, AgentContext) else NOBODY

@@ -3,29 +3,30 @@
 - Every call gets exactly one result, in the order of the calls, whatever happens: providers refuse a history in which
   one is missing. A tool that fails, does not exist or was given arguments that cannot be read is a result with status
   "error" that tells the model.
-- Calls run side by side. A call that interrupts lets its siblings end, then pauses the run.
+- Calls run side by side. Calls that interrupt let their siblings end, then pause the run together.
+- Where states are stored, each of several calls is a task of the engine: what has ended is stored with the waiting run
+  and does not run again, here or in another process. Elsewhere nothing of this is paid.
 - A gate sees the calls before and the results after; tools known by definition alone go to the host as one batch.
-- A failed call is told at once, the others in the order of the calls when all have ended.
+- A failed call is told at once where the batch cannot pause, the others in the order of the calls when all have ended.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Coroutine, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from functools import partial
+from typing import Any, cast
 
 from langchain_core.messages import AIMessage, HumanMessage, ToolCall, ToolMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import get_executor_for_config
-from langchain_core.utils.json import parse_partial_json
 
-from stategraph import fields
-from stategraph.agent import handoff, truncation
+from stategraph.agent import handoff, running, truncation
 from stategraph.agent.agent import Agent
+from stategraph.agent.calls import OpenCalls
+from stategraph.agent.injection import Surroundings
 from stategraph.agent.ports import (
-    NOBODY,
     AgentContext,
     Allow,
     Answer,
@@ -38,36 +39,18 @@ from stategraph.agent.ports import (
     ToolFailed,
     ToolReported,
     ToolStarted,
+    agent_context,
 )
-from stategraph.agent.reporting import ToolReport, reporter
-from stategraph.agent.state import AgentState, open_calls
+from stategraph.agent.reporting import ToolReport
+from stategraph.agent.running import Output, Result, ToolRunner, Watch, failed
+from stategraph.agent.state import AgentState
+from stategraph.constants import CONF, CONFIG_KEY_CHECKPOINTER
+from stategraph.engine.call import start_task
 from stategraph.engine.callable import RunnableCallable
+from stategraph.engine.context import get_config
 from stategraph.engine.runtime import Runtime
-from stategraph.errors import GraphBubbleUp, HandlerError
-from stategraph.types import Command
-
-Output: TypeAlias = ToolMessage | Command[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class _Result:
-    """What a call came to.
-
-    Attributes:
-        call: The call, with the arguments that were used.
-        output: A result, or a tool's own command.
-        shown: The result as a person should read it; None: as the model reads it.
-        outcome: How the host described it.
-        told: Whether the listener knows already.
-        injected: Messages of the host to add after the results.
-    """
-
-    call: ToolCall
-    output: Output
-    shown: str | None = None
-    outcome: str | None = None
-    told: bool = False
-    injected: Sequence[HumanMessage] = ()
+from stategraph.errors import GraphBubbleUp, GraphInterrupt
+from stategraph.graph.message import add_messages
 
 
 class ToolsNode:
@@ -78,147 +61,141 @@ class ToolsNode:
     """
 
     def __init__(self, agent: Agent) -> None:
-        self._agent = agent
+        self.agent = agent
+        self.runner = ToolRunner(agent)
 
     def as_runnable(self) -> Runnable[Any, Any]:
         """The node for a graph, sync and async."""
-        return RunnableCallable(self.call, self.acall, name=self._agent.tools_node, trace=False)
+        return RunnableCallable(self.call, self.acall, name=self.agent.tools_node, trace=False)
 
-    def call(self, state: AgentState, config: RunnableConfig, runtime: Runtime[AgentContext]) -> Any:
+    def call(self, state: AgentState, config: RunnableConfig, runtime: Runtime[Any]) -> Any:
         """Run the calls in threads and wait.
 
         Raises:
             TypeError: If the run has a listener, a host or a gate, which are awaited.
+            GraphInterrupt: Tools wait for a person.
         """
-        context = runtime.context or NOBODY
+        context = agent_context(runtime.context)
         if context.listener or context.host or context.gate:
             raise TypeError(
-                f"Agent '{self._agent.id}' was run with invoke() or stream() and a listener, host or gate in its "
+                f"Agent '{self.agent.id}' was run with invoke() or stream() and a listener, host or gate in its "
                 "context, which are awaited: use ainvoke() or astream(), or Run.process_stream()"
             )
-        calls, unreadable = _calls_of(state)
-        if len(calls) == 1:
-            results = [self._call_tool(calls[0], state, config)]
+        open_calls = OpenCalls.of(state["messages"])
+        around = self._around(state, config, runtime, context)
+        todo = [call for call in open_calls.calls if call["id"] not in open_calls.unreadable]
+        if len(todo) == 1:
+            outcomes: list[Any] = [_caught(partial(self.runner.run, todo[0], around))]
+        elif _stores(config):
+            futures = [start_task(tool_call_sync, ((self, call, around), {})) for call in todo]
+            outcomes = [_caught(future.result) for future in futures]
         else:
             with get_executor_for_config(config) as executor:
-                results = list(executor.map(lambda call: self._call_tool(call, state, config), calls))
-        return _update(state, [*results, *unreadable])
+                outcomes = list(executor.map(lambda call: _caught(partial(self.runner.run, call, around)), todo))
+        _raise_waiting(outcomes)
+        results = {
+            call["id"]: outcome if isinstance(outcome, Result) else Result.restored(call, outcome)
+            for call, outcome in zip(todo, outcomes, strict=True)
+        }
+        results |= _unreadable(open_calls)
+        return _update(state, open_calls, [results[call["id"]] for call in open_calls.calls])
 
-    def _call_tool(self, call: ToolCall, state: AgentState, config: RunnableConfig) -> _Result:
-        if not self._runs_here(call):
-            return _failed(call, LookupError(self._no_such_tool(call)))
-        try:
-            if (transfer := self._agent.handoffs.get(call["name"])) is not None:
-                return _Result(call, transfer.take(call, state))
-            tool = self._agent.tools[call["name"]]
-            return _Result(call, self._shorten(tool.invoke({**call, "type": "tool_call"}, config)))
-        except GraphBubbleUp:
-            raise
-        except Exception as error:
-            return _failed(call, error)
+    async def acall(self, state: AgentState, config: RunnableConfig, runtime: Runtime[Any]) -> Any:
+        """Run the calls side by side, telling a listener what happens.
 
-    async def acall(self, state: AgentState, config: RunnableConfig, runtime: Runtime[AgentContext]) -> Any:
-        """Run the calls side by side, telling a listener what happens."""
-        context = runtime.context or NOBODY
+        Raises:
+            GraphInterrupt: Tools, or the gate, wait for a person.
+        """
+        context = agent_context(runtime.context)
         if context.listener is not None and (memory := state.get("memory")) is not None:
             context.listener.recall(memory)
-        calls, unreadable = _calls_of(state)
-        at = self._agent.place(self._agent.tools_node, config, state["messages"])
-        batch = _Batch(self, context, at, state, config)
-        results = [*await batch.run(calls), *[await batch.tell(each) for each in unreadable]]
+        open_calls = OpenCalls.of(state["messages"])
+        around = self._around(state, config, runtime, context)
+        batch = Batch(self, context, self.agent.place(self.agent.tools_node, config, state["messages"]), around)
+        results = await batch.run(open_calls)
         injected = [message for result in results for message in result.injected]
         halt = None
         if context.gate is not None:
             results, more, halt = await batch.finish(results)
             injected.extend(more)
         memory = None if context.listener is None else context.listener.memory()
-        return _update(state, results, injected, halt, memory)
+        return _update(state, open_calls, results, injected, halt, memory)
 
-    def _shorten(self, output: Any) -> Output:
-        """A tool's output with its text cut to the limit."""
-        if not isinstance(output, ToolMessage):
-            return output  # type: ignore[no-any-return]
-        agent = self._agent
-        limit = agent.max_tool_result_chars or truncation.max_tool_result_chars(agent.max_context_tokens)
-        content = truncation.shorten_content(output.content, limit)
-        return output if content is output.content else output.model_copy(update={"content": content})
-
-    def _runs_here(self, call: ToolCall) -> bool:
-        return call["name"] in self._agent.tools or call["name"] in self._agent.handoffs
-
-    def _no_such_tool(self, call: ToolCall) -> str:
-        return f'Tool "{call["name"]}" not found.'
+    def _around(
+        self, state: AgentState, config: RunnableConfig, runtime: Runtime[Any], context: AgentContext
+    ) -> Surroundings:
+        given = context.context if isinstance(runtime.context, AgentContext) else runtime.context
+        return Surroundings(state, config, runtime, given, tuple(self.agent.tools.values()))
 
 
 @dataclass(frozen=True, slots=True)
-class _Batch:
-    """The calls of one answer while they run."""
+class Batch:
+    """The calls of one answer while they run.
+
+    Attributes:
+        node: The node.
+        context: Who listens, executes and decides.
+        at: Where.
+        around: What tools may be given.
+    """
 
     node: ToolsNode
     context: AgentContext
     at: Place
-    state: AgentState
-    config: RunnableConfig
+    around: Surroundings
 
-    async def run(self, calls: Sequence[ToolCall]) -> list[_Result]:
+    async def run(self, open_calls: OpenCalls) -> list[Result]:
         """The results of calls, in their order, each told to the listener."""
-        gate = self.context.gate
-        results: dict[str | None, _Result] = {}
+        results = _unreadable(open_calls)
         allowed: list[ToolCall] = []
-        for verdict in await gate.before(self.at, calls) if gate is not None and calls else map(Allow, calls):
+        for verdict in await self._verdicts([call for call in open_calls.calls if call["id"] not in results]):
             if isinstance(verdict, Answer):
-                results[verdict.call["id"]] = _Result(
-                    verdict.call, _message(verdict.call, verdict.text, verdict.status)
-                )
+                results[verdict.call["id"]] = running.answered(verdict.call, verdict.text, verdict.status)
             else:
                 allowed.append(verdict.call)
-        agent = self.node._agent
-        theirs = [call for call in allowed if call["name"] in agent.host_tools and not self.node._runs_here(call)]
+        agent, here = self.node.agent, self.node.runner.has
+        theirs = [call for call in allowed if call["name"] in agent.host_tools and not here(call)]
         ours = [call for call in allowed if call not in theirs]
-        works: list[Coroutine[Any, Any, list[_Result] | GraphBubbleUp]] = [self._one(call) for call in ours]
-        if theirs:
-            works.append(self._host(theirs))
-        waiting: GraphBubbleUp | None = None
-        for outcome in await _side_by_side(works):
-            if isinstance(outcome, GraphBubbleUp):
-                waiting = waiting or outcome
-            else:
-                results.update((result.call["id"], result) for result in outcome)
-        if waiting is not None:
-            raise waiting
-        return [await self.tell(results[call["id"]]) for call in calls]
+        for result in await self._ended(ours, theirs):
+            results[result.call["id"]] = result
+        return [await self.tell(results[call["id"]]) for call in open_calls.calls]
 
-    async def _one(self, call: ToolCall) -> list[_Result] | GraphBubbleUp:
-        """Run a tool of this process."""
-        if not self.node._runs_here(call):
-            return [await self.tell(_failed(call, LookupError(self.node._no_such_tool(call))))]
-        await self._hear(ToolStarted(self.at, call))
-        mark = reporter.set(self._reporter(call))
-        try:
-            output = await self._output(call)
-        except GraphBubbleUp as wait:
-            return wait
-        except HandlerError:
-            raise  # the tool is well; who listens to its reports is not
-        except Exception as error:
-            await self._hear(ToolFailed(self.at, call, error))
-            return [await self.tell(_failed(call, error))]
-        finally:
-            reporter.reset(mark)
-        await self._hear(ToolEnded(self.at, call, output))
-        return [_Result(call, output)]
+    async def _verdicts(self, calls: list[ToolCall]) -> Sequence[Allow | Answer]:
+        if self.context.gate is None or not calls:
+            return [Allow(call) for call in calls]
+        return await self.context.gate.before(self.at, calls)
 
-    async def _output(self, call: ToolCall) -> Output:
-        agent = self.node._agent
-        if (transfer := agent.handoffs.get(call["name"])) is None:
-            tool = agent.tools[call["name"]]
-            return self.node._shorten(await tool.ainvoke({**call, "type": "tool_call"}, self.config))
-        # As with tools that take time, all calls of an answer begin before one of them ends.
-        await asyncio.sleep(0)
-        return await transfer.atake(call, self.state)
+    async def _ended(self, ours: list[ToolCall], theirs: list[ToolCall]) -> list[Result]:
+        """The results of all calls that may run.
 
-    async def _host(self, calls: list[ToolCall]) -> list[_Result]:
-        """Have the host run tools."""
+        Raises:
+            GraphInterrupt: Some wait; what has ended is stored.
+        """
+        works: list[Awaitable[list[Result]]]
+        if ours and len(ours) + bool(theirs) > 1 and _stores(self.around.config):
+            works = [_restored([call], start_task(tool_call, ((self, call), {}))) for call in ours]
+            if theirs:
+                works.append(_restored(theirs, start_task(host_tool_calls, ((self, theirs), {}))))
+        else:
+            works = [self.one(call) for call in ours]
+            if theirs:
+                works.append(self.host(theirs))
+        outcomes = await _side_by_side([_acaught(work) for work in works])
+        _raise_waiting(outcomes)
+        return [result for outcome in outcomes for result in outcome]
+
+    async def one(self, call: ToolCall) -> list[Result]:
+        """Run a tool of this process; a failure is told at once."""
+        result = await self.node.runner.arun(call, self.around, self._watch(call))
+        return [await self.tell(result) if result.shown is not None else result]
+
+    async def host(self, calls: list[ToolCall], *, early: bool = True) -> list[Result]:
+        """Have the host run tools.
+
+        Args:
+            calls: The calls.
+            early: Tell each result as soon as it is there.
+        """
         host = self.context.host
         if host is None:
             names = ", ".join(sorted({call["name"] for call in calls}))
@@ -227,68 +204,140 @@ class _Batch:
                 "register a handler for 'on_tool_execute', or give the agent tools in place of tool definitions"
             )
         by_id = {call["id"]: call for call in calls}
-        told: dict[str, _Result] = {}
+        begun: set[str] = set()
+        results: dict[str | None, Result] = {}
 
-        async def early(result: HostResult) -> None:
-            if (call := by_id.get(result.tool_call_id)) is not None and result.tool_call_id not in told:
-                told[result.tool_call_id] = await self.tell(self._hosted(call, result))
+        async def take(given: HostResult) -> None:
+            call = by_id.get(given.tool_call_id)
+            if call is None or given.tool_call_id in begun:
+                return
+            begun.add(given.tool_call_id)
+            result = self._hosted(call, given)
+            results[given.tool_call_id] = await self.tell(result) if early else result
 
-        for result in await host.execute(ToolBatch(self.at, calls, self.config), early):
-            await early(result)
+        for given in await host.execute(ToolBatch(self.at, calls, self.around.config), take):
+            await take(given)
         for call_id, call in by_id.items():
-            if call_id is not None and call_id not in told:
-                error = LookupError(f"The host returned no result for '{call['name']}'")
-                told[call_id] = await self.tell(_failed(call, error))
-        return list(told.values())
+            if call_id not in results:
+                result = failed(call, f"The host returned no result for '{call['name']}'")
+                results[call_id] = await self.tell(result) if early else result
+        return list(results.values())
 
-    def _hosted(self, call: ToolCall, result: HostResult) -> _Result:
-        if result.status == "error":
-            failed = _failed(call, RuntimeError(result.error_message or "unknown error"))
-            return replace(failed, shown=None, outcome=result.outcome, injected=result.injected)
+    def _hosted(self, call: ToolCall, given: HostResult) -> Result:
+        injected = tuple(given.injected)
+        if given.status == "error":
+            result = failed(call, given.error_message or "unknown error")
+            return replace(result, shown=None, outcome=given.outcome, injected=injected)
         message = ToolMessage(
-            content=result.content, artifact=result.artifact, name=call["name"], tool_call_id=call["id"] or ""
+            content=given.content, artifact=given.artifact, name=call["name"], tool_call_id=call["id"] or ""
         )
-        output = self.node._shorten(message)
-        return _Result(call, output, outcome=result.outcome, injected=result.injected)
+        return Result(call, self.node.runner.shortened(call, message), outcome=given.outcome, injected=injected)
 
-    async def tell(self, result: _Result) -> _Result:
+    async def tell(self, result: Result) -> Result:
         """Let the gate look at a result and tell it to the listener, once."""
-        message = _message_in(result)
+        message = result.message
         if result.told or message is None:
             return result
+        shown = result.shown
         if self.context.gate is not None:
             message = await self.context.gate.after(self.at, result.call, message)
-        shown = truncation.text_of(message.content) if result.shown is None else result.shown
-        await self._hear(ToolAnswered(self.at, result.call, message, shown, result.outcome))
-        return replace(_with_message(result, message), told=True)
+            shown = shown if message is result.message else None
+        if self.context.listener is not None:
+            text = truncation.text_of(message.content) if shown is None else shown
+            await self._hear(ToolAnswered(self.at, result.call, message, text, result.outcome))
+        return replace(result.reworded(message), told=True)
 
-    async def finish(self, results: list[_Result]) -> tuple[list[_Result], Sequence[HumanMessage], str | None]:
+    async def finish(self, results: list[Result]) -> tuple[list[Result], Sequence[HumanMessage], str | None]:
         """Let the gate look at all results together."""
         gate = self.context.gate
-        answered = [(result, message) for result in results if (message := _message_in(result)) is not None]
-        if gate is None or not answered:
+        if gate is None or not results:
             return results, (), None
-        calls, messages = [result.call for result, _ in answered], [message for _, message in answered]
-        reviewed = await gate.finish(self.at, calls, messages)
-        changed = {call["id"]: message for call, message in zip(calls, reviewed.messages, strict=True)}
+        messages = [result.message for result in results if result.message is not None]
+        reviewed = await gate.finish(self.at, [result.call for result in results], messages)
+        changed: dict[str | None, ToolMessage] = {message.tool_call_id: message for message in reviewed.messages}
         after = [
-            _with_message(result, changed[result.call["id"]]) if result.call["id"] in changed else result
+            result.reworded(changed[result.call["id"]]) if result.call["id"] in changed else result
             for result in results
         ]
         return after, reviewed.injected, reviewed.halt
 
-    def _reporter(self, call: ToolCall) -> Any:
+    def _watch(self, call: ToolCall) -> Watch | None:
         if self.context.listener is None:
             return None
+
+        async def started() -> None:
+            await self._hear(ToolStarted(self.at, call))
+
+        async def ended(output: Output) -> None:
+            await self._hear(ToolEnded(self.at, call, output))
+
+        async def failed(error: Exception) -> None:
+            await self._hear(ToolFailed(self.at, call, error))
 
         async def report(what: ToolReport) -> None:
             await self._hear(ToolReported(self.at, call, what))
 
-        return report
+        return Watch(started, ended, failed, report)
 
     async def _hear(self, fact: Fact) -> None:
         if self.context.listener is not None:
             await self.context.listener.hear(fact)
+
+
+# Calls as tasks of the engine: their results are stored, so a node that runs again does not run them again.
+
+
+def tool_call_sync(node: ToolsNode, call: ToolCall, around: Surroundings) -> dict[str, Any]:
+    """One call."""
+    return node.runner.run(call, replace(around, config=get_config())).stored()
+
+
+async def tool_call(batch: Batch, call: ToolCall) -> list[dict[str, Any]]:
+    """One call; it is told when the whole batch has ended, for it may have to wait in another process."""
+    around = replace(batch.around, config=get_config())
+    return [(await batch.node.runner.arun(call, around, batch._watch(call))).stored()]
+
+
+async def host_tool_calls(batch: Batch, calls: list[ToolCall]) -> list[dict[str, Any]]:
+    """The calls of the host's tools."""
+    by_id = {result.call["id"]: result for result in await batch.host(calls, early=False)}
+    return [by_id[call["id"]].stored() for call in calls]
+
+
+async def _restored(calls: list[ToolCall], stored: Awaitable[list[dict[str, Any]]]) -> list[Result]:
+    return [Result.restored(call, each) for call, each in zip(calls, await stored, strict=True)]
+
+
+def _stores(config: RunnableConfig) -> bool:
+    return bool((config.get(CONF) or {}).get(CONFIG_KEY_CHECKPOINTER))
+
+
+# What calls end with.
+
+
+def _caught(work: Any) -> Any:
+    """What a call comes to; a wait is not raised before its siblings have ended."""
+    try:
+        return work()
+    except GraphBubbleUp as wait:
+        return wait
+
+
+async def _acaught(work: Awaitable[Any]) -> Any:
+    try:
+        return await work
+    except GraphBubbleUp as wait:
+        return wait
+
+
+def _raise_waiting(outcomes: Sequence[Any]) -> None:
+    """Raise what several calls wait for, as one interrupt."""
+    waiting = [outcome for outcome in outcomes if isinstance(outcome, GraphBubbleUp)]
+    for wait in waiting:
+        if len(waiting) == 1 or not isinstance(wait, GraphInterrupt):
+            raise wait
+    if waiting:
+        raise GraphInterrupt(tuple(question for wait in waiting for question in wait.args[0]))
 
 
 async def _side_by_side(works: list[Coroutine[Any, Any, Any]]) -> list[Any]:
@@ -309,69 +358,16 @@ async def _side_by_side(works: list[Coroutine[Any, Any, Any]]) -> list[Any]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _calls_of(state: AgentState) -> tuple[list[ToolCall], list[_Result]]:
-    """The calls without a result, and results for those whose arguments cannot be read."""
-    message, answered = open_calls(state["messages"])
-    if message is None:
-        return [], []
-    calls = [call for call in message.tool_calls if call["id"] not in answered]
-    unreadable: list[_Result] = []
-    for broken in message.invalid_tool_calls:
-        call = ToolCall(name=broken["name"] or "", args={}, id=broken["id"], type="tool_call")
-        try:
-            arguments = parse_partial_json(broken["args"] or "{}")
-        except json.JSONDecodeError:
-            arguments = None
-        if isinstance(arguments, dict):
-            calls.append(ToolCall(name=call["name"], args=arguments, id=call["id"], type="tool_call"))
-        elif call["id"] not in answered:
-            text = f"The arguments are not a JSON object: {broken['args']!r:.200}"
-            unreadable.append(_failed(call, ValueError(text)))
-    return calls, unreadable
-
-
-def _message(call: ToolCall, text: str, status: Any) -> ToolMessage:
-    return ToolMessage(content=text, name=call["name"], tool_call_id=call["id"] or "", status=status)
-
-
-def _failed(call: ToolCall, error: Exception) -> _Result:
-    """A failure, told to the model such that it tries again."""
-    message = _message(call, f"Error: {error}\n Please fix your mistakes.", "error")
-    return _Result(call, message, shown=f"Error processing tool: {error}")
-
-
-def _message_in(result: _Result) -> ToolMessage | None:
-    """A call's result as the model will read it; a tool's own command may have it among what it writes."""
-    if isinstance(result.output, ToolMessage):
-        return result.output
-    for key, value in fields.update_items(result.output.update):
-        for each in value if key == "messages" and isinstance(value, list) else ():
-            if isinstance(each, ToolMessage) and each.tool_call_id == result.call["id"]:
-                return each
-    return None
-
-
-def _with_message(result: _Result, message: ToolMessage) -> _Result:
-    """The same with another message in its place."""
-    before = _message_in(result)
-    if before is message:
-        return result
-    if isinstance(result.output, ToolMessage):
-        return replace(result, output=message)
-    if before is not None:
-        # Name and marks say where a handoff leads, which whoever rewords its result does not know.
-        marks = {**before.additional_kwargs, **message.additional_kwargs}
-        message = message.model_copy(update={"name": before.name, "additional_kwargs": marks})
-    update = [
-        (key, [message if each is before else each for each in value] if key == "messages" else value)
-        for key, value in fields.update_items(result.output.update)
-    ]
-    return replace(result, output=replace(result.output, update=update))
+def _unreadable(open_calls: OpenCalls) -> dict[str | None, Result]:
+    """Results of calls that cannot run."""
+    problems = open_calls.unreadable
+    return {call["id"]: failed(call, problems[call["id"]]) for call in open_calls.calls if call["id"] in problems}
 
 
 def _update(
     state: AgentState,
-    results: Sequence[_Result],
+    open_calls: OpenCalls,
+    results: Sequence[Result],
     injected: Sequence[HumanMessage] = (),
     halt: str | None = None,
     memory: dict[str, Any] | None = None,
@@ -380,19 +376,21 @@ def _update(
 
     A command that leads out of the agent takes everything along; where the turn ends, none does.
     """
-    outputs = [result.output for result in results]
+    mended = [] if open_calls.mended is None else [open_calls.mended]
+    outputs = [output for result in results for output in result.outputs]
     if handoff.leaves(outputs) and halt is None:
+        if mended:
+            state = cast(
+                "AgentState", {**state, "messages": add_messages(cast("Any", state["messages"]), cast("Any", mended))}
+            )
         return handoff.departure(state, outputs, injected, memory)
-    messages = [output for output in outputs if isinstance(output, ToolMessage)]
-    commands = [output for output in outputs if not isinstance(output, ToolMessage)]
-    if halt is not None:
-        messages += [each for result in results if isinstance(result.output, Command) and (each := _message_in(result))]
-        commands = []
-    update: dict[str, Any] = {"messages": [*messages, *injected]}
+    messages = [result.message for result in results if result.message is not None]
+    update: dict[str, Any] = {"messages": [*mended, *messages, *injected]}
     if halt is not None:
         update["halt_reason"] = halt
     if memory is not None:
         update["memory"] = memory
+    commands = [command for result in results for command in result.commands if halt is None or command.graph is None]
     return [update, *commands] if commands else update
 
 

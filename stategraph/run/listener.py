@@ -171,6 +171,9 @@ class RunListener:
         call, message = fact.call, fact.message
         self.partial.pop(id(call), None)
         self.produced.append(message)
+        # Numbered here, in order, so that a process that goes on with the run numbers them alike.
+        for made in message.tool_calls:
+            self._tracker.turn(made)
         data = {"output": message, "input": _model_input(call)}
         await self.emit(GraphEvents.CHAT_MODEL_END, data, call.at, call)
         await self._emit_all(self._tracker.end(call), call.at)

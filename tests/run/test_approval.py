@@ -354,3 +354,18 @@ async def test_an_abort_after_a_resume_leaves_a_valid_thread() -> None:
     state = await elsewhere.graph.compiled.aget_state(THREAD)
     assert [type(message) for message in state.values["messages"][1:]] == [AIMessage, ToolMessage]
     assert host.steps()[-1] == ("on_run_step_closed", "cancelled")
+
+
+async def test_questions_of_several_tools_are_all_shown_and_answered_by_id_also_one_after_the_other() -> None:
+    two = calls(("ask_user", {"question": "A?"}), ("ask_user", {"question": "B?"}))
+    run = await question_run(None, two, "Great.")
+    await run.process_stream(ask(), THREAD)
+    first, second = run.get_interrupts()
+    assert [each.payload["question"]["question"] for each in (first, second)] == ["A?", "B?"]
+    with pytest.raises(UnknownInterruptError, match=first.interrupt_id):
+        await run.resume("yes", THREAD)
+    await run.resume({second.interrupt_id: "b"}, THREAD)
+    assert [each.interrupt_id for each in run.get_interrupts()] == [first.interrupt_id]
+    await run.resume({first.interrupt_id: "a"}, THREAD)
+    results = [message.content for message in run.get_run_messages() if isinstance(message, ToolMessage)]
+    assert results == ["User said: a", "User said: b"]

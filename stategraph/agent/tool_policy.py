@@ -1,0 +1,39 @@
+"""How single tools are run: time limits, retries, the longest result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stategraph.types import RetryPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class ToolPolicy:
+    """How a tool is run.
+
+    Attributes:
+        timeout_s: Seconds that one attempt may take; None: no limit. Needs an async run.
+        retry: What to do when it fails, the first policy that matches; none: the model is told at once.
+        max_result_chars: Limit for its result; None for the agent's.
+    """
+
+    timeout_s: float | None = None
+    retry: RetryPolicy | Sequence[RetryPolicy] = ()
+    max_result_chars: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.timeout_s is not None and not self.timeout_s > 0:
+            raise ValueError(f"timeout_s must be greater than 0 seconds, not {self.timeout_s!r}; None: no limit")
+        if self.max_result_chars is not None and self.max_result_chars < 1:
+            raise ValueError(f"max_result_chars must be at least 1, not {self.max_result_chars!r}")
+
+    @property
+    def retries(self) -> tuple[RetryPolicy, ...]:
+        """The policies in order."""
+        return (self.retry,) if isinstance(self.retry, RetryPolicy) else tuple(self.retry)
+
+    @property
+    def needs_task(self) -> bool:
+        """Whether the engine has to watch its attempts."""
+        return self.timeout_s is not None or bool(self.retry)

@@ -1,0 +1,91 @@
+"""Which of an agent's tools run where, and which of them the model is told about.
+
+- With any tool definitions the host executes those, and only `graph_tools` run here. Without, all tools run here.
+- A tool with deferred loading is shown once it is discovered. One that only code may call is never shown.
+- A mapping among the tools describes one that the provider runs itself: it is shown, and runs nowhere here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from langchain_core.tools import BaseTool
+from langchain_core.tools import tool as as_tool
+
+from stategraph.agent.inputs import AgentInputs, AgentTool, ToolDefinition
+from stategraph.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSet:
+    """The tools of an agent.
+
+    Attributes:
+        here: Tools of this process by the name that the model calls them by.
+        theirs: Names of the tools that the host executes.
+        offers: Everything that the model may be told about, in order: the name, and the tool or its definition.
+        registry: What is said about tools by name.
+    """
+
+    here: Mapping[str, BaseTool]
+    theirs: tuple[str, ...]
+    offers: tuple[tuple[str, Any], ...]
+    registry: Mapping[str, ToolDefinition]
+
+    @classmethod
+    def of(cls, inputs: AgentInputs) -> ToolSet:
+        """The tools that a host gave an agent.
+
+        Raises:
+            ConfigurationError: A policy is for a tool that there is not.
+        """
+        given = inputs.graph_tools if inputs.tool_definitions else (*inputs.tools, *inputs.graph_tools)
+        tools = _tools(given)
+        definitions = {each.name: each for each in inputs.tool_definitions}
+        registry = {**inputs.tool_registry, **definitions}
+        host = definitions
+        if definitions:
+            # The registry describes tools of the host, some of which are shown only when they were discovered.
+            known = {*tools, *inputs.tool_map}
+            host = definitions | {name: each for name, each in inputs.tool_registry.items() if name not in known}
+        here = {name: tool for name, tool in tools.items() if isinstance(tool, BaseTool)} | inputs.tool_map
+        unknown = sorted(set(inputs.tool_policies) - {*here, *host})
+        if unknown:
+            known_names = ", ".join(sorted({*here, *host})) or "none"
+            raise ConfigurationError(
+                f"Agent '{inputs.agent_id}' has tool policies for {', '.join(unknown)}, which it has not; its tools: "
+                f"{known_names}"
+            )
+        return cls(here, tuple(host), (*host.items(), *tools.items()), registry)
+
+    def shown(self, discovered: Collection[str]) -> list[Any]:
+        """What the model is told about.
+
+        Args:
+            discovered: Names of tools with deferred loading that are shown nevertheless.
+        """
+        return [offer for name, offer in self.offers if self._is_shown(name, discovered)]
+
+    def names_shown(self, discovered: Collection[str]) -> tuple[str, ...]:
+        """The names of the host's tools that the model is told about."""
+        return tuple(name for name in self.theirs if self._is_shown(name, discovered))
+
+    def _is_shown(self, name: str, discovered: Collection[str]) -> bool:
+        described = self.registry.get(name)
+        if described is None:
+            return True
+        for_model = described.allowed_callers is None or "direct" in described.allowed_callers
+        return for_model and (not described.defer_loading or name in discovered)
+
+
+def _tools(given: Sequence[AgentTool]) -> dict[str, Any]:
+    tools: dict[str, Any] = {}
+    for each in given:
+        if isinstance(each, Mapping):
+            tools[str(each.get("name") or each.get("type") or len(tools))] = dict(each)
+        else:
+            made = each if isinstance(each, BaseTool) else as_tool(each)
+            tools[made.name] = made
+    return tools
