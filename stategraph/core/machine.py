@@ -20,7 +20,7 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final, Literal
 
 from stategraph.constants import (
@@ -119,6 +119,7 @@ class Machine:
         "_previous_versions",
         "_quiet",
         "_tells_values",
+        "_undescribed",
         "_unrecorded",
         "_unsaved",
         "_written",
@@ -166,7 +167,7 @@ class Machine:
         self.outbox: list[Effect] = []
         self.interrupts: list[Any] = []
         self.last_nodes: list[str] = []
-        self.updated: set[str] | None = None
+        self.updated: Collection[str] | None = None
         self.values_seen = False
         self.resuming = False
         self.replaying = False
@@ -178,6 +179,8 @@ class Machine:
         self._fresh = False
         # Whether a checkpoint waits for the end of the run to be stored.
         self._unsaved = False
+        # What ended last, if nothing but `step` tells of it: a lone step, or the input, of a run apart.
+        self._undescribed: Literal["loop", "input"] | None = None
         self._written: set[str] = set()
         # Whether planning needs to look at nothing but the tasks themselves.
         watch = settings.watch
@@ -322,7 +325,7 @@ class Machine:
         if writes:
             updated = self.state.apply((), [w for w in writes if w[0] != RESUME])
             if self.updated is not None:
-                self.updated |= updated
+                self.updated = {*self.updated, *updated}
 
     def _take_input(self, value: Any) -> bool:
         unknown: list[str] = []
@@ -348,7 +351,8 @@ class Machine:
             if recorded is not None:
                 self.record(*recorded)
         if self._apart and first:
-            self._count_step("input")
+            self._undescribed = "input"
+            self.step += 1
         else:
             self._make_checkpoint({"source": "input"})
         return True
@@ -433,16 +437,11 @@ class Machine:
         if self._unrecorded:
             self.step += 1
         elif self._apart:
-            self._count_step("loop")
+            self._undescribed = "loop"
+            self.step += 1
         else:
             self._make_checkpoint({"source": "loop"})
         self.status = "planning"
-
-    def _count_step(self, source: str) -> None:
-        """End a step, or the input, of a run apart: as :meth:`_make_checkpoint`, without an id of its own."""
-        self.metadata = {"source": source, "step": self.step, "parents": self.settings.parents}
-        self._unsaved = True
-        self.step += 1
 
     def _prepare(self) -> None:
         planner = self._planner
@@ -705,7 +704,7 @@ class Machine:
             # A fork is made before anything is updated.
             updated = () if metadata["source"] == "fork" else self.updated or ()
             self._book.count(self.metadata, metadata, updated)
-        self.metadata = metadata
+        self.metadata, self._undescribed = metadata, None
         if settings.saves == "never":
             self.step += 1
             return
@@ -717,7 +716,7 @@ class Machine:
         self._ids.anchor(self.checkpoint["id"], checkpoints.FORMAT_VERSION)
         self.step += 1
 
-    def _store(self, checkpoint_id: str, updated: set[str] | None) -> None:
+    def _store(self, checkpoint_id: str, updated: Iterable[str] | None) -> None:
         """Freeze the channels under a new id and ask for the result to be saved.
 
         Args:
@@ -756,6 +755,10 @@ class Machine:
         """The run is over, well or not: save what waited for the end."""
         if self.settings.saves != "exit":
             return
+        if self._undescribed is not None:
+            settings = self.settings
+            self.metadata = {"source": self._undescribed, "step": self.step - 1, "parents": settings.parents}
+            self._unsaved = True
         if self._unsaved:
             if self._book is not None:
                 self._save_kept(self._book)

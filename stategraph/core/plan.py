@@ -109,7 +109,7 @@ class Planner:
         name = task.name = node.name
         ids, outer = self.ids, self.ns
         place = f"{outer}|{name}" if outer else name
-        task_id = task.id = ids.number() if ids.counts else ids.make(place, str(step), node.id_part)
+        task_id = task.id = ids.number() if ids.counts else ids.make(f"{place}{step}{node.id_part}")
         task.node = node
         task.path = node.path
         task.triggers = node.triggers
@@ -154,7 +154,7 @@ class Planner:
         if not node.runs:
             return None
         ns = self._child_ns(self.ns, node.name)
-        task_id = self.ids.make(ns, str(self.step), node.name, PUSH, str(index))
+        task_id = self.ids.make(f"{ns}{self.step}{node.name}{PUSH}{index}")
         task = self._task(task_id, node.name, node, (PUSH, index, False), PUSH_TRIGGER, ns)
         task.input = packet.arg
         task.timeout = packet.timeout
@@ -194,7 +194,7 @@ class Planner:
             call: What to run.
         """
         ns = self._child_ns(caller.ns, call.name)
-        task_id = self.ids.make(ns, str(self.step), call.name, PUSH, path_key(caller.path), str(index))
+        task_id = self.ids.make(f"{ns}{self.step}{call.name}{PUSH}{path_key(caller.path)}{index}")
         path = (PUSH, caller.path, index, True)
         task = self._task(task_id, call.name, None, path, PUSH_TRIGGER, ns, caller)
         task.parent_ns = caller.ns
@@ -209,7 +209,7 @@ class Planner:
         if not node.runs:
             return None
         ns = self._child_ns(failed.ns, node.name)
-        task_id = self.ids.make(ns, str(self.step), node.name, PUSH, "node_error_handler", failed.id)
+        task_id = self.ids.make(f"{ns}{self.step}{node.name}{PUSH}node_error_handler{failed.id}")
         path = (*failed.path[:3], "node_error_handler", False)
         task = self._task(task_id, node.name, node, path, PUSH_TRIGGER, ns, failed)
         task.parent_ns = failed.ns

@@ -16,7 +16,7 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from stategraph.constants import (
@@ -56,7 +56,7 @@ _OPEN_STEPS = 1_000
 """Lone steps whose versions may be open; a run may take steps without end."""
 
 
-_OpenStep = tuple[str, Sequence[str], list[str], Iterable[str], Sequence[str], set[str]]
+_OpenStep = tuple[str, Sequence[str], Iterable[str], Iterable[str], Sequence[str], Collection[str]]
 """A lone step without a version: the node, what started it, the channels that it wrote, in order, the signals of the
 step before, the channels that its end has changed, and those of all these that have a value."""
 
@@ -364,7 +364,7 @@ class State:
             self._max_version = version if updated else max(self.versions.values(), default=None)
         return updated
 
-    def apply_lone(self, task: Task) -> set[str]:
+    def apply_lone(self, task: Task) -> Collection[str]:
         """As :meth:`apply` for a step of one task, in a run that stores nothing before its end.
 
         The short way, if the task wrote each channel once. It leaves versions, and who has seen them, for later.
@@ -381,7 +381,8 @@ class State:
         channels = self.channels
         signals, last_values, cells = program.signals, program.last_values, program.cells
         views = self._views.values()
-        updated: set[str] = set()
+        # In the order in which they were written.
+        updated: dict[str, None] = {}
         emptied: list[str] = []
         before = channels.raised
         raised: dict[str, Any] = {}
@@ -390,14 +391,14 @@ class State:
             for name, value in writes:
                 if name in signals:
                     raised[name] = value
-                    updated.add(name)
+                    updated[name] = None
                 elif name in cells:
                     if name in last_values:
                         channels[name].value = value  # type: ignore[attr-defined]
                     else:
                         self._take(task, name, value)
                         value = channels[name].value  # type: ignore[attr-defined]
-                    updated.add(name)
+                    updated[name] = None
                     for view in views:
                         # Mostly it shows the channel, and no call is needed to find that out.
                         held = view.held
@@ -411,7 +412,7 @@ class State:
                     if not channels[name].is_available():
                         emptied.append(name)
                         continue
-                    updated.add(name)
+                    updated[name] = None
                     if name in program.reacts_to_empty:
                         self._active.add(name)
                 elif name not in _NOT_CHANNELS:
@@ -422,7 +423,7 @@ class State:
                 steps.append((task.name, task.triggers, _either(writes, updated, emptied), (), (), updated))
             raise
         if steps is not None:
-            written = _either(writes, updated, emptied)
+            written = _either(writes, updated, emptied) if emptied else updated
             ended = self._end_step(updated) if self._active else ()
             steps.append((task.name, task.triggers, written, before, ended, updated))
         elif self._active:
@@ -437,7 +438,7 @@ class State:
             return ready[2]
         return self.channels[name].update((value,))
 
-    def _end_step(self, updated: set[str]) -> Sequence[str]:
+    def _end_step(self, updated: dict[str, None]) -> Sequence[str]:
         """Tell the channels that hear of steps without a write of this one's end.
 
         Args:
@@ -453,12 +454,12 @@ class State:
             if changes:
                 changed.append(name)
                 if available:
-                    updated.add(name)
+                    updated[name] = None
             if not available:
                 self._active.discard(name)
         return changed
 
-    def take_input(self, writes: Sequence[Write]) -> set[str]:
+    def take_input(self, writes: Sequence[Write]) -> Collection[str]:
         """As :meth:`apply` for the input of a run that continues nothing, and stores nothing before its end.
 
         The short way, for the channel that a graph of nodes takes its input from.
@@ -469,8 +470,8 @@ class State:
         self.channels[name].update((value,))
         self._active.add(name)
         if self._open is not None:
-            self._open.append((INPUT, (), [name], (), (), {name}))
-        return {name}
+            self._open.append((INPUT, (), (name,), (), (), (name,)))
+        return (name,)
 
     def _close_steps(self) -> None:
         """Give versions to the lone steps that have none yet, as :meth:`apply` would have."""
@@ -482,7 +483,9 @@ class State:
                 if name in versions:
                     mine[name] = versions[name]
             version = rule(self._max_version, None)
-            changed = [*written, *(name for name in lowered if name not in updated), *ended]
+            changed = [name for name in written if name not in ended] if ended else [*written]
+            changed += [name for name in lowered if name not in updated]
+            changed += ended
             versions.update(dict.fromkeys(changed, version))
             dirty.update(changed)
             self._max_version = version if updated else max(versions.values(), default=None)
@@ -641,7 +644,7 @@ class State:
         return frozen.copy()
 
 
-def _either(writes: Sequence[Write], updated: set[str], emptied: list[str]) -> list[str]:
+def _either(writes: Sequence[Write], updated: Collection[str], emptied: list[str]) -> list[str]:
     """The channels among those written that changed, with a value or without."""
     return [name for name, _ in writes if name in updated or name in emptied]
 

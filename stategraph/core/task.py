@@ -236,17 +236,15 @@ class IdMaker:
         """The next id of a run that stores nothing."""
         return f"{self._prefix}{next(self._count)}"
 
-    def make(self, *parts: str) -> str:
-        """The id for a task described by ``parts``."""
+    def make(self, description: str) -> str:
+        """The id for a task that is described so."""
         if self._base is None:
             return self.number()
-        data = self._base + "".join(parts).encode()
+        data = self._base + description.encode()
         h = xxh3_128_hexdigest(data) if self._version > 1 else sha1(data, usedforsecurity=False).hexdigest()
         return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:32]}"
 
 
 def pull_id(ids: IdMaker, ns: str, step: int, node: Node) -> str:
     """The id of the task that runs ``node`` because a channel was updated."""
-    if ids.counts:
-        return ids.make()
-    return ids.make(ns, str(step), node.id_part)
+    return ids.number() if ids.counts else ids.make(f"{ns}{step}{node.id_part}")
