@@ -12,10 +12,12 @@ Rules
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
+from types import ModuleType
 from typing import Any, Final
 from weakref import WeakSet
 
@@ -147,11 +149,20 @@ def _fault(kind: type) -> str | None:
     """What keeps a class from coming back; None if nothing does, "" for one that is none of our business."""
     if not (dataclasses.is_dataclass(kind) or hasattr(kind, "model_dump")):
         return ""
-    if getattr(sys.modules.get(kind.__module__), kind.__name__, None) is not kind:
+    module = sys.modules.get(kind.__module__) or _imported(kind.__module__)
+    if getattr(module, kind.__name__, None) is not kind:
         return "which comes back as a dict of its fields, since its module has no class of that name"
     if dataclasses.is_dataclass(kind) and any(not field.init for field in dataclasses.fields(kind)):
         return "which comes back as a dict of its fields, since its constructor does not take all of them"
     return None
+
+
+def _imported(name: str) -> ModuleType | None:
+    """The module in which a reader looks for a class: this engine's own name one that may not be loaded yet."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
 
 
 def _warn(kind: type, path: str, channel: str, writer: Callable[[], str | None], what: str) -> None:
