@@ -353,6 +353,7 @@ class AgentContext:
     """What a run hands to the nodes of its agents, as the graph's context.
 
     Attributes:
+        run_id: The run; empty for a graph that is run by itself.
         listener: Hears the run.
         host: Executes tools of the host; None if there is none.
         gate: Decides about calls; None lets all of them run.
@@ -361,6 +362,7 @@ class AgentContext:
         context: For the host's own tools: what they get as the context of their `ToolRuntime`.
     """
 
+    run_id: str = ""
     listener: Listener | None = None
     host: ToolHost | None = None
     gate: ToolGate | None = None

@@ -132,9 +132,9 @@ class RunToolHost:
         Raises:
             LookupError: Nobody handles `on_tool_execute`.
         """
-        configurable = {
-            key: value for key, value in (batch.config.get("configurable") or {}).items() if not key.startswith("__")
-        }
+        metadata = self._listener.metadata(batch.at)
+        given = {"run_id": metadata["run_id"], **(batch.config.get("configurable") or {})}
+        configurable = {key: value for key, value in given.items() if not key.startswith("__")}
         names = list(self._direct_tools.get(batch.at.agent_id, ()))
         payload = {
             "toolCalls": [
@@ -156,7 +156,7 @@ class RunToolHost:
                 "codeExecutionOnlyToolNames": [],
             },
             "configurable": configurable,
-            "metadata": self._listener.metadata(batch.at),
+            "metadata": metadata,
             "signal": self.signal,
         }
         if "user_id" in configurable:

@@ -78,6 +78,7 @@ class RunListener:
         self._cost: dict[str, HandlerStatistics] = {}
         self._count = 0
         self._last_input_id: str | None = None
+        self._began = False
         self.remember = False
         self.callbacks: ClientCallbacks = {}
         self.produced: list[AnyMessage] = []
@@ -89,6 +90,7 @@ class RunListener:
         Args:
             last_input_id: The id of the newest message that goes in: what comes after it is of this run.
         """
+        self._began = True
         self._last_input_id = last_input_id
         self.produced.clear()
         self.partial.clear()
@@ -146,7 +148,7 @@ class RunListener:
 
     def recall(self, memory: Mapping[str, Any], /) -> None:
         """Go on with the steps of an earlier process; those of an earlier run on the thread are not ours."""
-        if memory.get("run") == self._run_id and memory["count"] > self._count:
+        if not self._began and memory.get("run") == self._run_id and memory["count"] > self._count:
             self._count = memory["count"]
             self._last_input_id = memory["last_input"]
             self._tracker.recall(memory)

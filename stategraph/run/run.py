@@ -194,7 +194,7 @@ class Run:
         messages = _with_ids(inputs)
         self.graph.reset_values(options.get("keep_content", False))
         self._send(messages)
-        fresh = {**inputs, "messages": messages, "halt_reason": Overwrite(None)}
+        fresh = {**inputs, "messages": messages, "halt_reason": Overwrite(None), "memory": Overwrite(None)}
         return await self._execute(fresh, config, options)
 
     async def resume(
@@ -338,6 +338,7 @@ class Run:
             self._send(messages)
             given = {**given, "messages": messages}
         context = AgentContext(
+            run_id=self.id,
             listener=self._listener,
             host=self._host,
             gate=self._gate,
@@ -477,7 +478,10 @@ class Run:
 
     def _runnable_config(self, config: Mapping[str, Any]) -> RunnableConfig:
         given = {_SPELLINGS.get(key, key): value for key, value in config.items() if key not in (*_IMPLIED, *_OURS)}
-        configurable = {"thread_id": self.id, **(given.get("configurable") or {}), "run_id": self.id}
+        # To a graph, the run id of a thread's newest checkpoint means that this is the same run again, and it would not
+        # look at what goes in.
+        configurable = {"thread_id": self.id, **(given.get("configurable") or {})}
+        configurable.pop("run_id", None)
         return cast("RunnableConfig", {"recursion_limit": RECURSION_LIMIT, **given, "configurable": configurable})
 
     async def _pause(self, config: Mapping[str, Any] | None) -> Pause:

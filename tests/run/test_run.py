@@ -12,6 +12,7 @@ from langchain_core.tools import tool
 from stategraph.engine.memory import in_memory_saver
 from stategraph.errors import AbortError, ConfigurationError, GraphRecursionError, HandlerError
 from stategraph.run.abort import AbortController
+from stategraph.run.hooks import HookRegistry
 from stategraph.run.run import Run
 from stategraph.testing import script
 from stategraph.testing.chat_model import ScriptedChatModel
@@ -151,3 +152,51 @@ async def test_handlers_that_hold_the_run_up_are_counted() -> None:
     by_event = {each.event: each for each in run.statistics()}
     assert by_event["on_run_step"].calls == 1
     assert by_event["on_message_delta"].longest_s <= by_event["on_message_delta"].total_s
+
+
+async def test_a_later_run_of_a_thread_is_taken_up_with_its_own_steps_and_not_those_of_an_earlier_one() -> None:
+    def always_ask(given: Any) -> Any:
+        return {"decision": "ask", "reason": "sure?"}
+
+    saver = in_memory_saver()
+    config = {"configurable": {"thread_id": "t"}}
+    rounds = [script.reply(script.call("get_weather", {"city": "A"})) for _ in range(4)]
+    first = await make(ScriptedChatModel(replies=[*rounds, "Done."]), None, saver, tools=[get_weather])
+    await first.process_stream(ask(), config)
+
+    hooks = HookRegistry()
+    hooks.register("PreToolUse", always_ask)
+    model = ScriptedChatModel(replies=[script.reply(script.call("get_weather", {"city": "B"})), "Fine."])
+    settings = {
+        "graph_config": {
+            "agents": [{"agent_id": "a", "model": model, "tools": [get_weather]}],
+            "compile_options": {"checkpointer": saver},
+        },
+        "hooks": hooks,
+        "human_in_the_loop": {"enabled": True},
+    }
+    paused = await Run.create({"run_id": "r", **settings})
+    await paused.process_stream(ask("again"), config)
+    assert paused.get_interrupt(), paused.get_run_messages()
+    (waiting,) = [step for step in paused.graph.get_run_steps() if step["type"] == "tool_calls"]
+
+    host = Host()
+    elsewhere = await Run.create({"run_id": "r", **settings, "custom_handlers": host.handlers()})
+    await elsewhere.resume([{"type": "approve"}], config)
+    (completed,) = [data for event, data in host.rows if event == "on_run_step_completed"]
+    assert completed["result"]["id"] == waiting["id"]
+    assert completed["result"]["index"] == 0
+    (answer,) = [data for event, data in host.rows if event == "on_run_step"]
+    assert answer["index"] == waiting["index"] + 1
+    assert [type(message) for message in elsewhere.get_run_messages()] == [AIMessage, ToolMessage, AIMessage]
+
+
+async def test_a_run_on_a_thread_can_be_executed_again() -> None:
+    saver = in_memory_saver()
+    config = {"configurable": {"thread_id": "t", "run_id": "r"}}
+    model = ScriptedChatModel(replies=["One.", "Two."])
+    run = await make(model, None, saver)
+    await run.process_stream(ask(), config)
+    await run.process_stream(ask("again"), config)
+    assert [message.content for message in model.requests[1].messages] == ["hi", "One.", "again"]
+    assert [message.content for message in run.get_run_messages()] == ["Two."]
