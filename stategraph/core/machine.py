@@ -373,6 +373,11 @@ class Machine:
             self._prepare()
             self.status = "out_of_steps"
             return False
+        if self._plain and self._fresh and self.program.starts.keys().isdisjoint(self.updated or ()):
+            # The last step started nothing, and nobody wants to hear how that was found out.
+            self.tasks = {}
+            self.status = "done"
+            return False
         self._prepare()
         if not self.tasks:
             self.status = "done"

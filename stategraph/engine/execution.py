@@ -55,7 +55,7 @@ from stategraph.core import checkpoint as checkpoints
 from stategraph.core import status, travel
 from stategraph.core.effects import SaveCheckpoint, SaveWrites
 from stategraph.core.machine import Machine
-from stategraph.core.settings import Settings
+from stategraph.core.settings import Settings, Watch
 from stategraph.core.starting import Start, Thread
 from stategraph.core.task import Task
 from stategraph.core.views import Keys
@@ -84,6 +84,7 @@ from stategraph.types import Durability
 if TYPE_CHECKING:
     from stategraph.engine.engine import StateGraphEngine
 
+_NOTHING = Watch()
 _STREAMED_IN_NODES = frozenset(("messages", "custom", "tools"))
 
 
@@ -275,7 +276,7 @@ class Execution:
         self.eager = bool(self.engine.stream_eager or form.subgraphs or not _STREAMED_IN_NODES.isdisjoint(own))
         direct = self.outer_stream is None and not self.eager
         # Nobody else puts anything there, and the caller sees the payloads as they are.
-        bare = direct and form.bare
+        bare = direct and (form.bare or not own)
         self.view = None if bare else form.viewer()
         emit = self.chunks.append if direct else self.emit
         self.projector = Projector(self, modes, emit, bare=bare) if modes else None
@@ -399,7 +400,6 @@ class Execution:
 
     def _settings(self) -> Settings:
         request, saver = self.request, self.saver
-        modes = self.projector.modes if self.projector is not None else frozenset[str]()
         saves: Literal["never", "step", "exit"] = "never"
         if saver is not None:
             saves = "exit" if self.durability == "exit" else "step"
@@ -416,7 +416,7 @@ class Execution:
             now=_now,
             next_version=None if saver is None else saver.get_next_version,
             strict_resume=bool(self.config[CONF].get(CONFIG_KEY_STRICT_RESUME, False)),
-            watch=watch_for(modes),
+            watch=_NOTHING if self.projector is None else watch_for(self.projector.modes),
             parent=self.parent_task,
             deltas=histories.rules(self.program),
         )

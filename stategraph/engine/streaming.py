@@ -208,6 +208,8 @@ def _public(config: Any) -> dict[str, Any] | None:
 
 # -- what the caller gets ---------------------------------------------------
 
+_NO_MODES = frozenset[str]()
+
 NOTHING: Any = object()
 """Stands for a chunk that the caller does not get to see."""
 
@@ -234,6 +236,8 @@ class Format(NamedTuple):
 
     def wanted(self) -> frozenset[str]:
         """All modes that have to be produced."""
+        if not self.modes and not self.printed:
+            return _NO_MODES
         modes = (self.modes,) if isinstance(self.modes, str) else self.modes
         printed = (self.printed,) if isinstance(self.printed, str) else self.printed
         return frozenset((*modes, *printed))
