@@ -253,7 +253,10 @@ class _ClientClosed(ConnectionError):
 
 
 class _Connection(BaseHTTPRequestHandler):
-    """One keep-alive connection."""
+    """One request's connection.
+
+    It is closed after the answer: clients keep connections open in pools that outlive a test's event loop.
+    """
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -370,6 +373,11 @@ class _Connection(BaseHTTPRequestHandler):
 
     def _id(self, recorded: RecordedRequest, answer: scripts.Reply) -> str:
         return answer.id or f"chatcmpl-{recorded.number + 1}"
+
+    def end_headers(self) -> None:
+        """End the headers of an answer, and say that the connection ends with it."""
+        self.send_header("connection", "close")
+        super().end_headers()
 
     def _headers(self) -> dict[str, str]:
         return {name.lower(): value for name, value in self.headers.items()}
