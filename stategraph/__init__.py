@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from stategraph.agent.inputs import AgentInputs as AgentInputs
     from stategraph.agent.inputs import GraphEdge as GraphEdge
     from stategraph.agent.inputs import Providers as Providers
+    from stategraph.agent.tool_policy import ToolPolicy as ToolPolicy
     from stategraph.constants import END as END
     from stategraph.constants import START as START
     from stategraph.constants import TAG_HIDDEN as TAG_HIDDEN
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from stategraph.errors import GraphInterrupt as GraphInterrupt
     from stategraph.errors import GraphRecursionError as GraphRecursionError
     from stategraph.errors import HandlerError as HandlerError
+    from stategraph.errors import InvalidAnswerError as InvalidAnswerError
     from stategraph.errors import InvalidUpdateError as InvalidUpdateError
     from stategraph.errors import NodeError as NodeError
     from stategraph.errors import NodeTimeoutError as NodeTimeoutError
@@ -71,16 +73,21 @@ if TYPE_CHECKING:
     from stategraph.run.handlers import ModelEndHandler as ModelEndHandler
     from stategraph.run.handlers import ToolEndHandler as ToolEndHandler
     from stategraph.run.handlers import create_handlers as create_handlers
+    from stategraph.run.hooks import HookEvents as HookEvents
+    from stategraph.run.hooks import HookOutput as HookOutput
+    from stategraph.run.hooks import HookRegistry as HookRegistry
     from stategraph.run.log import RunEvent as RunEvent
     from stategraph.run.log import sse as sse
     from stategraph.run.memory import LongTermMemory as LongTermMemory
     from stategraph.run.memory import remember as remember
     from stategraph.run.messages import format_agent_messages as format_agent_messages
+    from stategraph.run.questions import ask_user_question as ask_user_question
     from stategraph.run.registry import EventHandlerRegistry as EventHandlerRegistry
     from stategraph.run.registry import compose_event_handlers as compose_event_handlers
     from stategraph.run.run import Run as Run
     from stategraph.run.runtime import AgentRuntime as AgentRuntime
     from stategraph.run.runtime import create_run as create_run
+    from stategraph.run.waiting import RunInterrupt as RunInterrupt
     from stategraph.types import CachePolicy as CachePolicy
     from stategraph.types import Command as Command
     from stategraph.types import Durability as Durability
@@ -99,6 +106,7 @@ _PUBLIC = {
         "GraphEdge",
         "Providers",
     ),
+    "agent.tool_policy": ("ToolPolicy",),
     "constants": ("END", "START", "TAG_HIDDEN", "TAG_NOSTREAM"),
     "core.channels.delta": ("DeltaChannel",),
     "engine.asking": ("interrupt",),
@@ -125,6 +133,7 @@ _PUBLIC = {
         "GraphInterrupt",
         "GraphRecursionError",
         "HandlerError",
+        "InvalidAnswerError",
         "InvalidUpdateError",
         "NodeError",
         "NodeTimeoutError",
@@ -155,6 +164,7 @@ _PUBLIC = {
         "ToolEndHandler",
         "create_handlers",
     ),
+    "run.hooks": ("HookEvents", "HookOutput", "HookRegistry"),
     "run.log": ("RunEvent", "sse"),
     "run.messages": ("format_agent_messages",),
     "run.registry": (
@@ -163,6 +173,8 @@ _PUBLIC = {
     ),
     "run.memory": ("LongTermMemory", "remember"),
     "run.run": ("Run",),
+    "run.questions": ("ask_user_question",),
+    "run.waiting": ("RunInterrupt",),
     "run.runtime": ("AgentRuntime", "create_run"),
     "types": (
         "CachePolicy",

@@ -15,10 +15,14 @@ from stategraph import (
     ChatModelStreamHandler,
     ContentTypes,
     GraphEvents,
+    HookRegistry,
     ModelEndHandler,
     Providers,
     StepTypes,
     ToolEndHandler,
+)
+from stategraph import (
+    ask_user_question as askUserQuestion,
 )
 
 __all__ = [
@@ -29,11 +33,13 @@ __all__ = [
     "Graph",
     "GraphEvents",
     "HandlerRegistry",
+    "HookRegistry",
     "ModelEndHandler",
     "Providers",
     "Run",
     "StepTypes",
     "ToolEndHandler",
+    "askUserQuestion",
     "composeEventHandlers",
     "createContentAggregator",
     "createHandlers",
@@ -83,8 +89,12 @@ class Run(_own.Run):
 
     def getInterrupt(self) -> "dict[str, _Any] | None":
         """`get_interrupt` as a mapping."""
-        found = self.get_interrupt()
-        return found and {_camel(name): getattr(found, name) for name in type(found).__slots__}
+        return next(iter(self.getInterrupts()), None)
+
+    def getInterrupts(self) -> "list[dict[str, _Any]]":
+        """`get_interrupts` as mappings."""
+        found = self.get_interrupts()
+        return [{_camel(name): getattr(each, name) for name in type(each).__slots__} for each in found]
 
 
 _with_aliases(Run)

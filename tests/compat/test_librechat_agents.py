@@ -10,7 +10,7 @@ from langchain_core.messages import HumanMessage
 
 from stategraph.testing import script
 from stategraph.testing.chat_model import ScriptedChatModel
-from tests.run.test_run import get_weather
+from tests.run.hosting import get_weather
 
 pytestmark = pytest.mark.anyio
 
@@ -63,3 +63,24 @@ def test_handlers_are_registered_under_either_name() -> None:
     registry.register("on_run_step", print)
     assert registry.getHandler("on_run_step") is print
     assert registry.get_handler("on_run_step") is print
+
+
+async def test_a_ported_host_asks_for_approval_and_reads_what_waits() -> None:
+    model = ScriptedChatModel(replies=[script.reply(script.call("get_weather", {"city": "Rome"}, id="c1")), "Fine."])
+    hooks = agents.HookRegistry()
+    hooks.register("PreToolUse", {"hooks": [lambda happened: {"decision": "ask"}], "timeout": 5000})
+    run = await agents.Run.create(
+        {
+            "runId": "r",
+            "graphConfig": {"agents": [{"agentId": "a", "model": model, "tools": [get_weather]}]},
+            "hooks": hooks,
+            "humanInTheLoop": {"enabled": True},
+        }
+    )
+    await run.processStream({"messages": [HumanMessage("hi")]})
+    waiting = run.getInterrupt()
+    assert waiting["payload"]["action_requests"][0]["tool_call_id"] == "c1"
+    assert [each["interruptId"] for each in run.getInterrupts()] == [waiting["interruptId"]]
+    await run.resume([{"type": "edit", "updatedInput": {"city": "Oslo"}}])
+    assert run.getInterrupt() is None
+    assert run.getRunMessages()[1].content == "Sunny in Oslo"
