@@ -97,6 +97,23 @@ def remember(index: MessageIndex, messages: list[Any], *, changed: Iterable[Any]
         changed: The ids that were replaced or appended since the index was recalled.
     """
     index._settle(messages, changed)
+    _keep(index, messages)
+
+
+def remember_one(index: MessageIndex, messages: list[Any], at: int | None) -> None:
+    """As `remember`, after one message was put at ``at``, or appended if that is None: what nearly every call does."""
+    snapshot = index._snapshot
+    if snapshot is None:
+        index._snapshot = messages.copy()
+    elif at is None:
+        snapshot.append(messages[-1])
+    else:
+        snapshot[at] = messages[at]
+    index._owner = messages
+    _keep(index, messages)
+
+
+def _keep(index: MessageIndex, messages: list[Any]) -> None:
     _remembered[id(messages)] = index
     if len(_remembered) > 1:
         _inspect_oldest()

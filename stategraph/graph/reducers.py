@@ -85,7 +85,7 @@ def add_messages(
         raise ValueError(
             f"add_messages merges two sides, but only '{given}' was given; pass both, or neither to bind options."
         )
-    return _merge(left, right, **kwargs)
+    return _merge(left, right, **kwargs) if kwargs else _merge(left, right)
 
 
 def _merge(left: Any, right: Any, *, format: Literal["langchain-openai"] | None = None) -> Messages:
@@ -148,7 +148,7 @@ def _put(
         merged[at] = message
     if index is not None:
         index.positions[message_id] = len(known) if at is None else at
-        message_index.remember(index, merged, changed=(message_id,))
+        message_index.remember_one(index, merged, at)
     return merged
 
 
