@@ -220,7 +220,9 @@ class State:
 
         The short way of a router; None if it takes more: ask :meth:`read_for`.
         """
-        view = self._views.get(keys)
+        view = self._last_view
+        if view is None or view.keys is not keys:
+            view = self._views.get(keys)
         if view is None or view.held is None or not view.simple:
             return None
         writes, last_values = task.writes, self.program.last_values

@@ -160,6 +160,9 @@ def compile_program(
     for name, node in nodes.items():
         body = of_node(name, node)
         reads: Keys | str = node.channels if isinstance(node.channels, str) else Keys(node.channels)
+        for writer in (body.writers or ()) if body is not None else ():
+            if type(writer) is BranchWriter:
+                writer.share(shared)
         compiled[name] = Node(
             name=name,
             triggers=tuple(sorted(node.triggers) if len(node.triggers) > 1 else node.triggers),

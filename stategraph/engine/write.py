@@ -285,6 +285,14 @@ class BranchWriter(Runnable[Any, Any]):
         self._call = path.invoke if call is None else call
         self._ask: Callable[[Any, RunnableConfig], Awaitable[Any]] = _async_router_call(path) or path.ainvoke
 
+    def share(self, known: dict[Keys, Keys]) -> None:
+        """Name what the router gets by the same object as others do, if they get the same.
+
+        It is looked up in every step; and to find names equal one by one takes as long as reading them.
+        """
+        if isinstance(self._reads, Keys):
+            self._reads = known.setdefault(self._reads, self._reads)
+
     def get_name(self, suffix: str | None = None, *, name: str | None = None) -> str:
         """Name the writer after its router."""
         return super().get_name(suffix, name=name or f"BranchWriter<{self.path.get_name()}>")
