@@ -10,6 +10,7 @@
     │   ├── InvalidAnswerError         an answer that does not fit what was asked (also a ValueError)
     │   ├── ConfigurationError         settings of an agent or a run that make no sense (also a ValueError)
     │   ├── MissingPackageError        settings that need a package which is not installed (also an ImportError)
+    │   ├── EmptyContextError          nothing of a conversation fits a model's context
     │   ├── HandlerError               a host's handler of an event failed, and the run with it
     │   └── AbortError                 the host stopped the run
     ├── the node
@@ -46,6 +47,7 @@ __all__ = (
     "AbortError",
     "ConfigurationError",
     "EmptyChannelError",
+    "EmptyContextError",
     "EmptyInputError",
     "ErrorCode",
     "GraphBubbleUp",
@@ -240,6 +242,14 @@ class MissingPackageError(ImportError):
         self.package = package
 
     __reduce__ = _reduce
+
+
+class EmptyContextError(Exception):
+    """Nothing of a conversation fits a model's context, not even its newest message, or the instructions fill it.
+
+    The message is JSON, `{"type": "empty_messages", "info": ...}`, by which front ends recognise it; `info` says what
+    takes how many tokens, and what to change.
+    """
 
 
 class HandlerError(Exception):

@@ -10,9 +10,13 @@ from langchain_core.messages import AnyMessage, SystemMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import BaseTool
 
-from stategraph.agent.handoff import Handoff, Role
+from stategraph.agent.handoff import Handoff, Outlook, Role
+from stategraph.agent.inputs import RetainRecent
+from stategraph.agent.ledger import Ledger
 from stategraph.agent.ports import Place
 from stategraph.agent.tool_policy import ToolPolicy
+from stategraph.agent.usage import SummaryTrigger
+from stategraph.agent.window import Fitting
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,29 @@ class Route:
     model: Runnable[Any, Any]
     provider: str
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Summarising:
+    """How messages that do not fit are summarised.
+
+    Attributes:
+        routes: The models to try, in order.
+        prompt: Asks for a summary.
+        update_prompt: Asks for a summary that goes on from an earlier one.
+        trigger: When to; None: whenever something does not fit.
+        retain: What is left as it is.
+        system: The instructions without the initial summary, once another one stands for it.
+        initial: The initial summary; None: there is none.
+    """
+
+    routes: tuple[Route, ...]
+    prompt: str
+    update_prompt: str
+    trigger: SummaryTrigger | None = None
+    retain: RetainRecent = field(default_factory=RetainRecent)
+    system: SystemMessage | None = None
+    initial: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +75,8 @@ class Agent:
         group_id: What it has in common with agents that always run beside it.
         max_tool_result_chars: Limit for the result of a tool; None for that of the context alone.
         max_context_tokens: Size of the models' context; None if nobody counts.
+        fitting: How the context is kept within its size; None if that is not known.
+        summarising: How messages that do not fit are summarised; None: they are left out.
         tool_end: Whether the turn ends with the tools' results.
     """
 
@@ -64,6 +93,8 @@ class Agent:
     group_id: int | None = None
     max_tool_result_chars: int | None = None
     max_context_tokens: int | None = None
+    fitting: Fitting | None = None
+    summarising: Summarising | None = None
     tool_end: bool = False
 
     @property
@@ -80,6 +111,23 @@ class Agent:
     def calls_tools(self) -> bool:
         """Whether it has a node that runs tools."""
         return bool(self.tools or self.host_tools or self.handoffs)
+
+    @property
+    def summarize_node(self) -> str:
+        """The name of the node that summarises."""
+        return f"summarize={self.id}"
+
+    def look(self, messages: Sequence[AnyMessage], ledger: Ledger) -> Outlook:
+        """What it is sent of a conversation, if all of it fits.
+
+        Args:
+            messages: The conversation.
+            ledger: What is known of its context.
+        """
+        system = self.system
+        if self.summarising is not None and ledger.summary is not None:
+            system = self.summarising.system
+        return Outlook(system, messages) if self.role is None else self.role.look(system, messages)
 
     def place(self, node: str, config: RunnableConfig, messages: Sequence[AnyMessage]) -> Place:
         """Where a running node is."""

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from stategraph.agent import graph, instructions, models, multi
-from stategraph.agent.agent import Agent, Route
+from langchain_core.messages import SystemMessage
+
+from stategraph.agent import graph, instructions, models, multi, summaries
+from stategraph.agent.agent import Agent, Route, Summarising
 from stategraph.agent.handoff import Role
-from stategraph.agent.inputs import AgentInputs, GraphEdge
+from stategraph.agent.inputs import AgentInputs, GraphEdge, InitialSummary
 from stategraph.agent.toolset import ToolSet
+from stategraph.agent.trimming import TrimSettings
+from stategraph.agent.window import Fitting
 from stategraph.errors import ConfigurationError
 from stategraph.graph.state import StateGraph
 
@@ -63,15 +68,12 @@ def make_agent(inputs: AgentInputs, wiring: multi.Wiring | None = None, shared: 
             )
     shown = (*tools.shown(inputs.discovered_tools), *(each.definition for each in handoffs))
     candidates = models.candidates(inputs, shared)
-    routes = (Route(models.bind(each.model, shown), each.provider, each.name) for each in candidates)
-    system = instructions.system_message(
-        [inputs.instructions], [inputs.additional_instructions], instructions.prompt_cache(inputs)
-    )
-    return Agent(
+    routes = tuple(Route(models.bind(each.model, shown), each.provider, each.name) for each in candidates)
+    agent = Agent(
         id=inputs.agent_id,
         name=inputs.label,
-        routes=tuple(routes),
-        system=system,
+        routes=routes,
+        system=_system(inputs, inputs.initial_summary),
         tools=tools.here,
         tool_policies=inputs.tool_policies,
         host_tools=frozenset(tools.theirs),
@@ -81,7 +83,52 @@ def make_agent(inputs: AgentInputs, wiring: multi.Wiring | None = None, shared: 
         group_id=None if wiring is None else wiring.groups.get(inputs.agent_id),
         max_tool_result_chars=inputs.max_tool_result_chars,
         max_context_tokens=inputs.max_context_tokens,
+        fitting=_fitting(inputs, candidates[0], shown),
         tool_end=inputs.tool_end,
+    )
+    if agent.fitting is None or not inputs.summarization_enabled:
+        return agent
+    return replace(agent, summarising=_summarising(inputs, routes, shown, shared))
+
+
+def _system(inputs: AgentInputs, summary: InitialSummary | None) -> SystemMessage | None:
+    before = None if summary is None else f"## What came before this conversation, in summary\n\n{summary.text}"
+    cache = instructions.prompt_cache(inputs)
+    return instructions.system_message([inputs.instructions], [inputs.additional_instructions, before], cache)
+
+
+def _fitting(inputs: AgentInputs, candidate: models.Candidate, shown: Sequence[Any]) -> Fitting | None:
+    if inputs.max_context_tokens is None:
+        return None
+    settings = TrimSettings(
+        max_context_tokens=inputs.max_context_tokens,
+        reserve_ratio=inputs.summarization_config.reserve_ratio,
+        summarise=inputs.summarization_enabled,
+        thinking=models.thinks(candidate.model),
+        max_tool_result_chars=inputs.max_tool_result_chars,
+        context_pruning=inputs.context_pruning_config.pruning(),
+    )
+    initial = 0 if inputs.initial_summary is None else inputs.initial_summary.token_count
+    provider, name = candidate.provider, candidate.name
+    return Fitting(settings, tuple(shown), provider, name, inputs.tool_schema_tokens, initial)
+
+
+def _summarising(
+    inputs: AgentInputs, routes: tuple[Route, ...], shown: Sequence[Any], shared: models.Models | None
+) -> Summarising:
+    config = inputs.summarization_config
+    writers = models.summarisers(inputs, shared)
+    if writers is not None:
+        # With the agent's tools: some providers refuse a history with calls if none are offered.
+        routes = tuple(Route(models.bind(each.model, shown), each.provider, each.name) for each in writers)
+    return Summarising(
+        routes=routes,
+        prompt=config.prompt or summaries.PROMPT,
+        update_prompt=config.update_prompt or summaries.UPDATE_PROMPT,
+        trigger=config.trigger,
+        retain=config.retain_recent,
+        system=_system(inputs, None),
+        initial=None if inputs.initial_summary is None else inputs.initial_summary.text,
     )
 
 

@@ -51,13 +51,18 @@ def learn(known: Calibration, sent: int, input_tokens: int, instruction_tokens: 
     if sent <= 0 or reported <= 0 or input_tokens < instruction_tokens + _BELIEVED_SHARE * sent:
         return known
     sent_sum, reported_sum = known.sent + sent, known.reported + reported
-    ratio = min(max(reported_sum / sent_sum, LOWEST_RATIO), HIGHEST_RATIO)
+    ratio = within(reported_sum / sent_sum)
     learned = replace(known, ratio=ratio, sent=sent_sum, reported=reported_sum)
     deviation = abs(sent * ratio / reported - 1)
     if deviation >= known.deviation:
         return learned
     overhead = max(0, input_tokens - math.floor(sent * ratio + 0.5))
     return replace(learned, instruction_overhead=overhead, deviation=deviation)
+
+
+def within(ratio: float) -> float:
+    """The nearest ratio that may be true."""
+    return min(max(ratio, LOWEST_RATIO), HIGHEST_RATIO)
 
 
 def forget_sums(known: Calibration) -> Calibration:

@@ -2,31 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, AnyMessage, RemoveMessage, SystemMessage
 from langchain_core.messages.ai import UsageMetadata
 
-from stategraph.agent import usage
+from stategraph.agent import ledger, usage
+from stategraph.agent.ledger import Ledger
 from stategraph.agent.state import AgentState, turn_of
 
 NODE = "done"
 
 
-def done(state: AgentState) -> dict[str, Any]:
-    """Write what the turn came to: its tokens, and why it ended if not by itself.
+def after(agent_ids: Sequence[str]) -> Callable[[AgentState], dict[str, Any]]:
+    """The node that ends the turns of some agents.
 
     Args:
-        state: The state after the last agent.
+        agent_ids: All agents of the graph.
 
     Returns:
-        The update: `usage`, over all calls of the turn, and `halt_reason`.
+        A function from the last state to an update: `usage`, over all calls of the turn, `halt_reason`, and earlier
+        messages to remove for which every agent has a summary.
     """
+
+    def done(state: AgentState) -> dict[str, Any]:
+        messages = state["messages"]
+        turn = turn_of(messages)
+        update = {"usage": _total(turn), "halt_reason": state.get("halt_reason")}
+        covered = [ledger.covered(messages, Ledger.of_agent(state, agent_id).summary) for agent_id in agent_ids]
+        # The message that leads the turn, and what came of it, are still to be read by the host.
+        gone = messages[: min(*covered, max(0, len(messages) - len(turn) - 1))]
+        removed = [RemoveMessage(id=each.id) for each in gone if each.id and not isinstance(each, SystemMessage)]
+        return {**update, "messages": removed} if removed else update
+
+    return done
+
+
+def _total(messages: Sequence[AnyMessage]) -> UsageMetadata:
     total = UsageMetadata(input_tokens=0, output_tokens=0, total_tokens=0)
-    for message in turn_of(state["messages"]):
+    for message in messages:
         if isinstance(message, AIMessage) and message.usage_metadata:
             one = usage.total_usage(message.usage_metadata)
             total["input_tokens"] += one["input_tokens"]
             total["output_tokens"] += one["output_tokens"]
             total["total_tokens"] += one["total_tokens"]
-    return {"usage": total, "halt_reason": state.get("halt_reason")}
+    return total

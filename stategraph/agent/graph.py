@@ -3,6 +3,7 @@
 Built with the public graph API, so that it is drawn, checkpointed, interrupted and time-travelled like any other:
 
     START -> agent=<id> -> tools=<id> -> agent=<id> -> ... -> END          one agent's own graph
+             agent=<id> -> summarize=<id> -> agent=<id>                     where it summarises what does not fit
     START -> <id> -> done -> END                                            the graph of a run
 
 The graph of a run with several agents is in `multi`.
@@ -16,9 +17,11 @@ from langchain_core.messages import AIMessage
 
 from stategraph.agent import done
 from stategraph.agent.agent import Agent
+from stategraph.agent.ledger import Ledger
 from stategraph.agent.llm import LlmNode
 from stategraph.agent.ports import AgentContext
 from stategraph.agent.state import AgentState, was_halted
+from stategraph.agent.summarize import SummarizeNode
 from stategraph.agent.tools import ToolsNode, wants_tools
 from stategraph.constants import END, START
 from stategraph.graph.state import StateGraph
@@ -41,20 +44,31 @@ def agent_subgraph(agent: Agent) -> StateGraph[Any, Any, Any, Any]:
         graph.add_conditional_edges(
             START, lambda state: END if was_halted(state) else agent.llm_node, [agent.llm_node, END]
         )
-    if not agent.calls_tools:
-        graph.add_edge(agent.llm_node, END)
-        return graph
-    graph.add_node(agent.tools_node, ToolsNode(agent).as_runnable())
+    ways = [END]
+    if agent.summarising is not None:
+        graph.add_node(agent.summarize_node, SummarizeNode(agent, agent.summarising).as_runnable())
+        graph.add_edge(agent.summarize_node, agent.llm_node)
+        ways.append(agent.summarize_node)
+    if agent.calls_tools:
+        graph.add_node(agent.tools_node, ToolsNode(agent).as_runnable())
+        ways.append(agent.tools_node)
 
     def after_llm(state: AgentState) -> str:
+        if agent.summarising is not None and Ledger.of_agent(state, agent.id).wanted:
+            return agent.summarize_node
         last = state["messages"][-1]
-        return agent.tools_node if isinstance(last, AIMessage) and wants_tools(last) else END
+        calls = agent.tools_node in ways and isinstance(last, AIMessage) and wants_tools(last)
+        return agent.tools_node if calls else END
 
     def after_tools(state: AgentState) -> str:
         return END if agent.tool_end or state.get("halt_reason") else agent.llm_node
 
-    graph.add_conditional_edges(agent.llm_node, after_llm, [agent.tools_node, END])
-    graph.add_conditional_edges(agent.tools_node, after_tools, [agent.llm_node, END])
+    if len(ways) == 1:
+        graph.add_edge(agent.llm_node, END)
+        return graph
+    graph.add_conditional_edges(agent.llm_node, after_llm, ways)
+    if agent.tools_node in ways:
+        graph.add_conditional_edges(agent.tools_node, after_tools, [agent.llm_node, END])
     return graph
 
 
@@ -69,7 +83,7 @@ def single_agent_graph(agent: Agent) -> StateGraph[Any, Any, Any, Any]:
     """
     graph = StateGraph(AgentState, context_schema=AgentContext)
     graph.add_node(agent.id, agent_subgraph(agent).compile(name=agent.id))
-    graph.add_node(done.NODE, done.done)
+    graph.add_node(done.NODE, done.after([agent.id]))
     graph.add_edge(START, agent.id)
     graph.add_edge(agent.id, done.NODE)
     graph.add_edge(done.NODE, END)

@@ -1,42 +1,30 @@
 """The llm node: one call of a model.
 
-- A model is called through LangChain's own interface, so every chat model works and every error is the provider's.
-- Where somebody listens the answer is streamed to them piece by piece; where nobody does, it is one call, and
-  LangChain streams by itself if a callback handler asks for it.
-- If a call fails, the next route is tried; when all fail, the first error is raised.
-- What comes out of a listener is no failure of the model: it ends the run.
+- What does not fit the model's context is left out, see `stategraph.agent.window`. What is known about that is written
+  to the state with the answer.
+- If messages are to be summarised before, the node calls nobody and writes that: the graph then goes to the node that
+  summarises, and comes back.
+- If a call fails, the next route is tried; when all fail, the first error is raised. A prompt that a provider refuses
+  as too long is shortened and sent again, a few times.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import AsyncIterator
-from contextlib import aclosing
-from typing import Any, cast
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
-from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, message_chunk_to_message
-from langchain_core.messages.ai import add_ai_message_chunks
+from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 
-from stategraph.agent import history
-from stategraph.agent.agent import Agent, Route
-from stategraph.agent.handoff import Outlook
-from stategraph.agent.ports import (
-    AgentContext,
-    Listener,
-    Logged,
-    ModelCall,
-    ModelEnded,
-    ModelFailed,
-    ModelStarted,
-    ModelStreamed,
-    Place,
-    agent_context,
-)
+from stategraph.agent import calling, history, summaries, window
+from stategraph.agent.agent import Agent
+from stategraph.agent.ledger import Ledger
+from stategraph.agent.ports import AgentContext, ContextUsed, Listener, Logged, ModelCall, Place, agent_context
 from stategraph.agent.state import AgentState
+from stategraph.agent.window import Prompt, Window
 from stategraph.engine.callable import RunnableCallable
 from stategraph.engine.runtime import Runtime
-from stategraph.errors import GraphBubbleUp
 
 
 class LlmNode:
@@ -48,6 +36,7 @@ class LlmNode:
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
+        self._window = Window(agent.fitting)
 
     def as_runnable(self) -> Runnable[Any, Any]:
         """The node for a graph, sync and async."""
@@ -57,118 +46,114 @@ class LlmNode:
         """Call the model and wait.
 
         Raises:
+            EmptyContextError: Nothing of the conversation fits the model's context.
             TypeError: If somebody listens: listeners are async.
         """
-        if agent_context(runtime.context).listener is not None:
+        context = agent_context(runtime.context)
+        if context.listener is not None:
             raise TypeError(
                 f"Agent '{self._agent.id}' was run with invoke() or stream() and a listener in its context; a listener "
                 "is awaited: use ainvoke() or astream(), or Run.process_stream()"
             )
-        seen = self._look(state)
-        prompt = _prompt(seen)
-        errors: list[Exception] = []
-        for route in self._agent.routes:
-            try:
-                return {"messages": [*seen.added, route.model.invoke(prompt, config)]}
-            except GraphBubbleUp:
-                raise
-            except Exception as error:
-                errors.append(error)
-        raise _first(errors)
+        prompt = self._prepare(state, context, Ledger.of_agent(state, self._agent.id))
+        while not prompt.ledger.wanted:
+            self._window.check(prompt)
+            answer = calling.call(self._agent.routes, prompt.whole, config, prompt.refused_by)
+            if isinstance(answer, AIMessage):
+                return self._update(prompt, answer)
+            prompt = self._prepare(state, context, _next_try(prompt, answer))
+        return self._update(prompt)
 
     async def acall(self, state: AgentState, config: RunnableConfig, runtime: Runtime[AgentContext]) -> dict[str, Any]:
-        """Call the model, telling a listener about every piece of the answer."""
+        """Call the model, telling a listener about every piece of the answer.
+
+        Raises:
+            EmptyContextError: Nothing of the conversation fits the model's context.
+        """
         context = agent_context(runtime.context)
         listener = context.listener
-        seen = self._look(state)
-        if listener is None:
-            return {"messages": [*seen.added, await self._quietly(_prompt(seen), config)]}
-        if (memory := state.get("memory")) is not None:
+        if listener is not None and (memory := state.get("memory")) is not None:
             listener.recall(memory)
-        message = await self._aloud(
-            seen, self._agent.place(self._agent.llm_node, config, state["messages"]), config, listener
-        )
-        memory = listener.memory()
-        update = {"messages": [*seen.added, message]}
+        at = self._agent.place(self._agent.llm_node, config, state["messages"])
+        prompt = self._prepare(state, context, Ledger.of_agent(state, self._agent.id))
+        while not prompt.ledger.wanted:
+            if listener is None:
+                self._window.check(prompt)
+                answer = await calling.acall(self._agent.routes, prompt.whole, config, prompt.refused_by)
+            else:
+                answer = await self._aloud(prompt, context, at, config, listener)
+            if isinstance(answer, AIMessage):
+                return self._update(prompt, answer, listener)
+            prompt = self._prepare(state, context, _next_try(prompt, answer))
+        if listener is not None:
+            await listener.hear(Logged(at, "info", "graph", "Summarization triggered"))
+        return self._update(prompt, None, listener)
+
+    def _prepare(self, state: AgentState, context: AgentContext, ledger: Ledger) -> Prompt:
+        """What the model is sent; its ledger may say that a summary is wanted before."""
+        agent, how = self._agent, self._agent.summarising
+        seen = agent.look(history.repair(state["messages"]), ledger)
+        prompt = self._window.prompt(seen, ledger, context, agent.id)
+        if how is None or prompt.trimmed is None:
+            return prompt
+        if summaries.due(how, prompt):
+            return replace(prompt, ledger=replace(prompt.ledger, wanted=True))
+        return self._window.prompt(seen, ledger, context, agent.id, summarise=False) if prompt.empty else prompt
+
+    async def _aloud(
+        self, prompt: Prompt, context: AgentContext, at: Place, config: RunnableConfig, listener: Listener
+    ) -> calling.Answer:
+        """The answer, or the errors of all routes that were tried, told to a listener with what was chosen and why."""
+        agent = self._agent
+        for row in prompt.log:
+            await listener.hear(Logged(at, row.level, "prune", row.message, row.data))
+        if prompt.empty:
+            error, row = self._window.refusal(prompt)
+            await listener.hear(Logged(at, row.level, "graph", row.message, row.data))
+            raise error
+        if prompt.trimmed is not None and context.token_counter is not None:
+            figures = self._window.figures(prompt, context.token_counter)
+            overhead = prompt.ledger.calibration.instruction_overhead
+            await listener.hear(ContextUsed(at, figures, overhead, prompt.ledger.tier))
+        sent = len(prompt.history)
+        data: dict[str, Any] = {"messageCount": sent, "provider": agent.routes[0].provider}
+        await listener.hear(Logged(at, "debug", "graph", "Invoking LLM", data, detail=False))
+        tokens = prompt.corrected
+        about = ModelCall(at, "", "", prompt.whole, sent, tokens.total, tokens.tools)
+        answer = await calling.tell(agent.routes, about, config, listener, prompt.refused_by)
+        if not isinstance(answer, AIMessage) and (again := window.rejected(prompt, answer[-1])) is not None:
+            text = "The provider refused the prompt as too long: it is shortened and sent again"
+            await listener.hear(Logged(at, "warn", "graph", text, _shortening(prompt, again)))
+        return answer
+
+    def _update(
+        self, prompt: Prompt, answer: AIMessage | None = None, listener: Listener | None = None
+    ) -> dict[str, Any]:
+        """What the node writes; no answer: a summary has to be made before."""
+        update: dict[str, Any] = {} if answer is None else {"messages": [*prompt.added, answer]}
+        if prompt.trimmed is not None:
+            ledger = prompt.ledger if answer is None else window.answered(prompt, answer)
+            update["windows"] = {self._agent.id: ledger.stored()}
+        memory = None if listener is None else listener.memory()
         return update if memory is None else {**update, "memory": memory}
 
-    def _look(self, state: AgentState) -> Outlook:
-        """What the model is sent."""
-        agent = self._agent
-        messages = history.repair(state["messages"])
-        return Outlook(agent.system, messages) if agent.role is None else agent.role.look(agent.system, messages)
 
-    async def _quietly(self, prompt: list[AnyMessage], config: RunnableConfig) -> AIMessage:
-        errors: list[Exception] = []
-        for route in self._agent.routes:
-            try:
-                return cast("AIMessage", await route.model.ainvoke(prompt, config))
-            except GraphBubbleUp:
-                raise
-            except Exception as error:
-                errors.append(error)
-        raise _first(errors)
+def _next_try(prompt: Prompt, errors: Sequence[Exception]) -> Ledger:
+    """What is known once a prompt was refused as too long.
 
-    async def _aloud(self, seen: Outlook, at: Place, config: RunnableConfig, listener: Listener) -> AIMessage:
-        agent = self._agent
-        prompt, sent = _prompt(seen), len(seen.messages)
-        first = agent.routes[0]
-        figures: dict[str, Any] = {"messageCount": sent, "provider": first.provider}
-        await listener.hear(Logged(at, "debug", "graph", "Invoking LLM", figures, detail=False))
-        errors: list[Exception] = []
-        for route in agent.routes:
-            call = ModelCall(at, route.provider, route.name, prompt, sent)
-            began = time.monotonic()
-            answer = await self._stream(call, route, config, listener)
-            if isinstance(answer, AIMessage):
-                await listener.hear(ModelEnded(call, answer, time.monotonic() - began))
-                return answer
-            errors.append(answer)
-            if len(errors) < len(agent.routes):
-                await listener.hear(ModelFailed(call, answer))
-        raise _first(errors)
-
-    async def _stream(
-        self, call: ModelCall, route: Route, config: RunnableConfig, listener: Listener
-    ) -> AIMessage | Exception:
-        """The whole answer, or what the model failed with."""
-        await listener.hear(ModelStarted(call))
-        chunks: list[AIMessage] = []
-        stream = cast("AsyncIterator[AIMessage]", route.model.astream(call.messages, config))
-        async with aclosing(cast("Any", stream)):
-            while True:
-                try:
-                    chunk = await anext(stream, None)
-                except GraphBubbleUp:
-                    raise
-                except Exception as error:
-                    return error
-                if chunk is None:
-                    break
-                chunks.append(chunk)
-                await listener.hear(ModelStreamed(call, chunk))
-        if not chunks:
-            return ValueError(
-                f"The model '{route.name}' of agent '{call.at.agent_id}' ended its stream without a chunk"
-            )
-        return _whole(chunks)
+    Raises:
+        Exception: The error of the first route if that is not so, or nothing can be made shorter any more.
+    """
+    again = window.rejected(prompt, errors[-1])
+    if again is None:
+        raise calling.first(errors)
+    return again
 
 
-def _prompt(seen: Outlook) -> list[AnyMessage]:
-    return [*([] if seen.system is None else [seen.system]), *seen.messages]
-
-
-def _whole(chunks: list[AIMessage]) -> AIMessage:
-    """The message that was streamed; a model that does not stream gives it in one piece."""
-    first, *others = chunks
-    if not isinstance(first, AIMessageChunk):
-        return first
-    return cast("AIMessage", message_chunk_to_message(add_ai_message_chunks(first, *cast("Any", others))))
-
-
-def _first(errors: list[Exception]) -> Exception:
-    """The error of the first route, which is the one that the author chose; the others are noted on it."""
-    first, *others = errors
-    for error in others:
-        first.add_note(f"A fallback failed as well: {type(error).__name__}: {error}")
-    return first
+def _shortening(prompt: Prompt, again: Ledger) -> dict[str, Any]:
+    return {
+        "previousBudget": None if prompt.settings is None else prompt.settings.max_context_tokens,
+        "recoveredBudget": None if again.size is None else again.size.tokens,
+        "providerReportedPromptTokens": None if again.reported is None else again.reported[0],
+        "attempt": again.rejected,
+    }

@@ -233,6 +233,47 @@ def candidates(agent: AgentInputs, models: Models | None = None) -> tuple[Candid
     return tuple(Candidate(provider, model_name(model), model) for provider, model in made)
 
 
+def summarisers(agent: AgentInputs, models: Models | None = None) -> tuple[Candidate, ...] | None:
+    """The models that may summarise for an agent, in the order in which to try them.
+
+    Args:
+        agent: The agent.
+        models: Models made before, to be used again; None: all are made anew.
+
+    Returns:
+        None for the agent's own.
+
+    Raises:
+        ConfigurationError: As `candidates`; or the agent has a ready model, which cannot be given other parameters.
+        MissingPackageError: A provider's package is not installed.
+    """
+    config = agent.summarization_config
+    wanted: dict[str, Any] = dict(config.parameters)
+    # Hosts of the TypeScript package put the limit among the parameters as well.
+    limits = (wanted.pop("maxSummaryTokens", None), wanted.pop("max_summary_tokens", None), config.max_summary_tokens)
+    limit = next((each for each in limits if each is not None), None)
+    wanted |= {key: value for key, value in (("model", config.model), ("max_tokens", limit)) if value is not None}
+    if config.provider is None and not wanted:
+        return None
+    own, _, name = agent.model.partition(":") if isinstance(agent.model, str) else (agent.provider, "", "")
+    provider = config.provider or own
+    if provider is None:
+        raise ConfigurationError(
+            f"the summarization of agent {agent.agent_id!r} names {', '.join(sorted(wanted))}, but the agent's model"
+            " came ready; name a 'provider' too, so that a model can be made"
+        )
+    base: dict[str, Any] = {}
+    if provider == own:
+        base = {"model": name} if name else dict(agent.client_options)
+    for names in (("model", "modelName", "model_name"), ("max_tokens", "maxTokens")):
+        if names[0] in wanted:
+            base = {key: value for key, value in base.items() if key not in names}
+    described = AgentInputs(
+        agent_id=agent.agent_id, provider=provider, client_options={**base, **wanted}, reasoning_key=agent.reasoning_key
+    )
+    return candidates(described, models)
+
+
 def _fallbacks(agent: AgentInputs) -> list[Fallback]:
     given = agent.client_options.get("fallbacks") or ()
     if not isinstance(given, Sequence) or isinstance(given, str):
@@ -381,6 +422,14 @@ def model_name(model: Runnable[Any, Any]) -> str:
 def provider_of(model: Runnable[Any, Any]) -> str:
     """A model's provider as tracing has it; empty if it has none."""
     return _inner(model)._get_ls_params().get("ls_provider") or ""
+
+
+def thinks(model: Runnable[Any, Any]) -> bool:
+    """Whether a model is asked for reasoning blocks, which its provider wants back in a run of tool calls."""
+    inner = _inner(model)
+    holders = (getattr(inner, "additional_model_request_fields", None), getattr(inner, "model_kwargs", None))
+    asked = [getattr(inner, "thinking", None), *(each.get("thinking") for each in holders if isinstance(each, dict))]
+    return any(isinstance(each, dict) and each.get("type") in ("enabled", "adaptive") for each in asked)
 
 
 # Tools.

@@ -229,7 +229,7 @@ def several_agents_graph(agents: Sequence[Agent], wiring: Wiring) -> StateGraph[
         node = Prompt(agent_id, edge.prompt or "", edge.exclude_results)
         graph.add_node(prompt_node(agent_id), node.as_runnable(), destinations=(agent_id,))
     # Ways end at different times; the turn ends once, after the last of them.
-    graph.add_node(done.NODE, done.done, defer=True)
+    graph.add_node(done.NODE, done.after([agent.id for agent in agents]), defer=True)
     for agent_id in wiring.starts:
         graph.add_edge(START, agent_id)
     for agent in agents:

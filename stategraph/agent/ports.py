@@ -16,6 +16,7 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolCal
 from langchain_core.runnables import RunnableConfig
 
 from stategraph.agent.reporting import ToolReport
+from stategraph.agent.shrinking import FadingTier
 from stategraph.types import Command
 
 
@@ -48,6 +49,9 @@ class ModelCall:
         model: The model's name; empty if unknown.
         messages: What is sent.
         history: How many messages of it are history, and not the agent's instructions.
+        instruction_tokens: Tokens beside the messages; 0 if nobody counts.
+        tool_schema_tokens: Those of them that describe tools.
+        aside: Whether the answer is no part of the conversation, as that of a summary.
     """
 
     at: Place
@@ -55,6 +59,9 @@ class ModelCall:
     model: str
     messages: Sequence[AnyMessage]
     history: int
+    instruction_tokens: int = 0
+    tool_schema_tokens: int = 0
+    aside: bool = False
 
 
 # Facts.
@@ -83,15 +90,11 @@ class ModelEnded:
         call: The call.
         message: The answer.
         elapsed_s: Seconds since the call began.
-        instruction_tokens: Tokens beside the messages; 0 if nobody counts.
-        tool_schema_tokens: Those of them that describe tools.
     """
 
     call: ModelCall
     message: AIMessage
     elapsed_s: float
-    instruction_tokens: int = 0
-    tool_schema_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,15 +187,24 @@ class ContextUsed:
     Attributes:
         at: Where.
         figures: Counts by their names in JSON.
+        instruction_overhead: What instructions and tools really cost, as reported usage says; None: not known.
+        tier: How far tool results are shortened.
     """
 
     at: Place
     figures: Mapping[str, Any]
+    instruction_overhead: int | None = None
+    tier: FadingTier = field(default_factory=FadingTier)
 
 
 @dataclass(frozen=True, slots=True)
 class SummaryStarted:
-    """Messages that do not fit are about to be summarised."""
+    """Messages that do not fit are about to be summarised.
+
+    Attributes:
+        at: Where.
+        figures: The model and its provider, how many messages, and the summary's number, by their names in JSON.
+    """
 
     at: Place
     figures: Mapping[str, Any]
@@ -208,7 +220,13 @@ class SummaryStreamed:
 
 @dataclass(frozen=True, slots=True)
 class SummaryEnded:
-    """The summary is whole, or could not be made."""
+    """The summary is whole, or could not be made.
+
+    Attributes:
+        at: Where.
+        summary: The content part that it is, but for its place; None: there is none.
+        error: Why not.
+    """
 
     at: Place
     summary: Mapping[str, Any] | None
@@ -357,8 +375,10 @@ class AgentContext:
         listener: Hears the run.
         host: Executes tools of the host; None if there is none.
         gate: Decides about calls; None lets all of them run.
-        token_counts: Tokens of the first messages by position, as the host knows them.
+        token_counter: Counts the tokens of a message; None: nothing is counted, and so nothing trimmed.
+        token_counts: Tokens of messages by id, as the host knows them.
         calibration_ratio: What an earlier run learned about counts.
+        fading_tiers: How far earlier runs shortened tool results, by agent.
         context: For the host's own tools: what they get as the context of their `ToolRuntime`.
     """
 
@@ -366,8 +386,10 @@ class AgentContext:
     listener: Listener | None = None
     host: ToolHost | None = None
     gate: ToolGate | None = None
-    token_counts: Mapping[int, int] = field(default_factory=dict)
+    token_counter: Callable[[AnyMessage], int] | None = None
+    token_counts: Mapping[str, int] = field(default_factory=dict)
     calibration_ratio: float = 1.0
+    fading_tiers: Mapping[str, FadingTier] = field(default_factory=dict)
     context: Any = None
 
 

@@ -31,6 +31,15 @@ def _latest_memory(before: Mapping[str, Any] | None, after: Mapping[str, Any] | 
     return after if after.get("count", 0) >= before.get("count", 0) else before
 
 
+def _latest_of_each(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """What an agent's own graph returns has the other agents' ledgers as they were when it began."""
+    latest = dict(before or {})
+    for agent_id, ledger in (after or {}).items():
+        if ledger["writes"] >= latest.get(agent_id, ledger)["writes"]:
+            latest[agent_id] = ledger
+    return latest
+
+
 class AgentState(TypedDict):
     """The state of a graph of agents.
 
@@ -40,12 +49,14 @@ class AgentState(TypedDict):
             `Overwrite(None)`.
         usage: Tokens of the turn, written by the done node.
         memory: What a listener needs to go on in another process.
+        windows: What each agent knows of its context, see `stategraph.agent.ledger`.
     """
 
     messages: Annotated[list[AnyMessage], add_messages]
     halt_reason: NotRequired[Annotated[str | None, _unless_none]]
     usage: NotRequired[Annotated[UsageMetadata, _newest]]
     memory: NotRequired[Annotated[dict[str, Any] | None, _latest_memory]]
+    windows: NotRequired[Annotated[dict[str, dict[str, Any]], _latest_of_each]]
 
 
 def is_synthetic(message: AnyMessage) -> bool:

@@ -337,7 +337,7 @@ def tool_schema_tokens(
     dear = provider != Providers.BEDROCK and (provider == Providers.ANTHROPIC or _is_anthropics(model))
     factor = _ANTHROPIC_SCHEMA_FACTOR if dear else _SCHEMA_FACTOR
     total = math.ceil(sum(counts.values()) * factor)
-    return ToolTokens(total, _shared_out(total, counts, factor))
+    return ToolTokens(total, shared_out(total, counts, factor))
 
 
 def _is_anthropics(model: str) -> bool:
@@ -361,8 +361,17 @@ def _described(tool: Any) -> tuple[str, Mapping[str, Any]]:
             return str(schema["title"]), schema
 
 
-def _shared_out(total: int, counts: Mapping[str, int], factor: float) -> dict[str, int]:
-    """Shares of a total in whole tokens; what rounding leaves over goes to those that lost most by it."""
+def shared_out(total: int, counts: Mapping[str, int], factor: float) -> dict[str, int]:
+    """Shares of a total in whole tokens; what rounding leaves over goes to those that lost most by it.
+
+    Args:
+        total: What the shares sum up to.
+        counts: What each has a share for.
+        factor: Tokens for one of them.
+
+    Returns:
+        The shares, by the names of the counts.
+    """
     shares = {name: math.floor(count * factor) for name, count in counts.items()}
     by_loss = sorted(counts, key=lambda name: shares[name] - counts[name] * factor)
     for name in by_loss[: total - sum(shares.values())]:

@@ -86,7 +86,7 @@ class TrimState:
 class LogRow:
     """Something worth telling about a decision: a level, a message and figures."""
 
-    level: Literal["debug", "info", "warn"]
+    level: Literal["debug", "info", "warn", "error"]
     message: str
     data: Mapping[str, object] | None = None
 

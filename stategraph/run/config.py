@@ -10,6 +10,7 @@ from pydantic import Field, InstanceOf
 
 from stategraph.agent import validation
 from stategraph.agent.inputs import AgentInputs, GraphEdge
+from stategraph.agent.shrinking import FadingTier
 from stategraph.agent.validation import Settings
 from stategraph.errors import ConfigurationError
 from stategraph.run.abort import AbortSignal
@@ -75,6 +76,18 @@ class EagerEventToolExecution(Settings):
     exclude_tool_names: tuple[str, ...] = ()
 
 
+class FadingTierConfig(Settings):
+    """How far an earlier run shortened tool results, as `Run.get_fading_tiers` gives it.
+
+    Attributes:
+        rung: So many times was the assumed context halved.
+        masking: Whether results that the model has answered are shortened further.
+    """
+
+    rung: int = Field(default=0, ge=0)
+    masking: bool = False
+
+
 class RunConfig(Settings):
     """A run.
 
@@ -86,6 +99,8 @@ class RunConfig(Settings):
         token_counter: Counts the tokens of a message; None: one for the model's name if counts are needed.
         index_token_count_map: Tokens of the input's messages by position, as the host knows them.
         calibration_ratio: What an earlier run of the conversation learned about counts.
+        fading_tiers: How far the run before shortened tool results, by agent: what was sent once stays the same text,
+            so that providers' prompt caches keep hitting.
         hooks: Decide about prompts and tool calls, see `stategraph.run.hooks`.
         human_in_the_loop: Whether tools may wait for a person.
         eager_event_tool_execution: Accepted, without an effect on the order of events.
@@ -100,11 +115,16 @@ class RunConfig(Settings):
     token_counter: Callable[[BaseMessage], int] | None = None
     index_token_count_map: dict[int, int] | None = None
     calibration_ratio: float = Field(default=1.0, gt=0)
+    fading_tiers: dict[str, FadingTierConfig] = Field(default_factory=dict)
     hooks: InstanceOf[HookRegistry] | None = None
     human_in_the_loop: HumanInTheLoop = HumanInTheLoop()
     eager_event_tool_execution: EagerEventToolExecution = EagerEventToolExecution()
     skip_cleanup: bool = False
     event_log_size: int = Field(default=4096, ge=0)
+
+    def tiers(self) -> dict[str, FadingTier]:
+        """The fading tiers as agents take them."""
+        return {agent_id: FadingTier(tier.rung, tier.masking) for agent_id, tier in self.fading_tiers.items()}
 
     @classmethod
     def of(cls, given: Self | Mapping[str, Any]) -> Self:

@@ -83,6 +83,7 @@ class RunListener:
         self.callbacks: ClientCallbacks = {}
         self.produced: list[AnyMessage] = []
         self.partial: dict[int, tuple[ports.ModelCall, list[AIMessage]]] = {}
+        self.contexts: dict[str, ports.ContextUsed] = {}
 
     def begin(self, last_input_id: str | None) -> None:
         """Start a turn.
@@ -107,16 +108,18 @@ class RunListener:
         self._count += 1
         match fact:
             case ports.ModelStreamed(call, chunk):
-                self.partial[id(call)][1].append(chunk)
                 await self.emit(GraphEvents.CHAT_MODEL_STREAM, {"chunk": chunk}, call.at)
-                await self._emit_all(self._tracker.chunk(call, chunk), call.at)
+                if not call.aside:
+                    self.partial[id(call)][1].append(chunk)
+                    await self._emit_all(self._tracker.chunk(call, chunk), call.at)
             case ports.ModelStarted(call):
-                self.partial[id(call)] = (call, [])
+                if not call.aside:
+                    self.partial[id(call)] = (call, [])
                 await self.emit(GraphEvents.CHAT_MODEL_START, {"input": _model_input(call)}, call.at)
             case ports.ModelEnded():
                 await self._model_ended(fact)
             case ports.ModelFailed(call):
-                del self.partial[id(call)]
+                self.partial.pop(id(call), None)
                 await self._emit_all(self._tracker.fail(call), call.at)
             case ports.ToolStarted(at, call):
                 self._tracker.turn(call)
@@ -133,11 +136,16 @@ class RunListener:
             case ports.ToolReported(at, call, report):
                 await self._tool_reported(at, call["id"], call["name"], report)
             case ports.ContextUsed(at, figures):
+                self.contexts[at.agent_id] = fact
                 await self.emit(GraphEvents.ON_CONTEXT_USAGE, self._signed(at, dict(figures)), at)
+            case ports.SummaryStarted(at, figures):
+                await self._emit_all(self._tracker.open_summary(at, figures), at)
+            case ports.SummaryStreamed(at, text):
+                await self._emit_all(self._tracker.summary_text(at, text), at)
+            case ports.SummaryEnded(at, summary, error):
+                await self._emit_all(self._tracker.close_summary(at, summary, error), at)
             case ports.Logged():
                 await self._logged(fact)
-            case _:
-                pass
 
     def memory(self) -> dict[str, Any] | None:
         """The steps of the run, for the process that goes on with it; None if nothing is stored."""
@@ -172,18 +180,21 @@ class RunListener:
     async def _model_ended(self, fact: ports.ModelEnded) -> None:
         call, message = fact.call, fact.message
         self.partial.pop(id(call), None)
-        self.produced.append(message)
-        # Numbered here, in order, so that a process that goes on with the run numbers them alike.
-        for made in message.tool_calls:
-            self._tracker.turn(made)
+        if not call.aside:
+            self.produced.append(message)
+            # Numbered here, in order, so that a process that goes on with the run numbers them alike.
+            for made in message.tool_calls:
+                self._tracker.turn(made)
         data = {"output": message, "input": _model_input(call)}
         await self.emit(GraphEvents.CHAT_MODEL_END, data, call.at, call)
+        if call.aside:
+            return
         await self._emit_all(self._tracker.end(call), call.at)
         figures = {
             **(message.usage_metadata or {}),
             "elapsedSeconds": round(fact.elapsed_s, 2),
-            "instructionTokens": fact.instruction_tokens,
-            "toolSchemaTokens": fact.tool_schema_tokens,
+            "instructionTokens": call.instruction_tokens,
+            "toolSchemaTokens": call.tool_schema_tokens,
             "messageCount": call.history,
         }
         text = f"LLM call complete ({fact.elapsed_s:.2f}s)"

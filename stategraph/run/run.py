@@ -14,7 +14,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any, Self, TypedDict, TypeVar, cast
 
@@ -24,6 +24,8 @@ from langchain_core.runnables import RunnableConfig
 from stategraph.agent import assemble
 from stategraph.agent.models import Models, resolve
 from stategraph.agent.ports import AgentContext
+from stategraph.agent.shrinking import FadingTier
+from stategraph.agent.tokens import token_counter_for
 from stategraph.engine.memory import in_memory_saver
 from stategraph.errors import AbortError, ConfigurationError, is_invalid_resume
 from stategraph.run import closing, waiting
@@ -95,6 +97,10 @@ class Run:
         # A run that goes on with what another process asked needs it also without hooks of its own.
         self._gate = gate if config.hooks is not None or self._asks else None
         self._halt_reason: str | None = None
+        self._token_counts: dict[str, int] = {}
+        self._token_counter = config.token_counter
+        if config.token_counter is None and config.index_token_count_map is not None:
+            self._token_counter = token_counter_for(graph.agents[0].routes[0].name)
         self._stop = AbortController()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -193,6 +199,10 @@ class Run:
             return await self._execute(inputs, config, options)
         messages = _with_ids(inputs)
         self.graph.reset_values(options.get("keep_content", False))
+        known = self._config.index_token_count_map or {}
+        self._token_counts = {
+            each.id: known[index] for index, each in enumerate(messages) if each.id and index in known
+        }
         self._send(messages)
         fresh = {**inputs, "messages": messages, "halt_reason": Overwrite(None), "memory": Overwrite(None)}
         return await self._execute(fresh, config, options)
@@ -342,8 +352,10 @@ class Run:
             listener=self._listener,
             host=self._host,
             gate=self._gate,
-            token_counts=self._config.index_token_count_map or {},
+            token_counter=self._token_counter,
+            token_counts=self._token_counts,
             calibration_ratio=self._config.calibration_ratio,
+            fading_tiers=self._config.tiers(),
         )
         values: dict[str, Any] = {}
         durability = (durability or "exit") if self._saves else None
@@ -412,8 +424,22 @@ class Run:
         return self._halt_reason
 
     def get_calibration_ratio(self) -> float:
-        """What the run knows about counts of tokens, for the next run of the conversation."""
-        return self._config.calibration_ratio
+        """Reported tokens per counted token, to be handed to the conversation's next run; that of the first agent."""
+        used = self._listener.contexts.get(self.graph.agents[0].id)
+        return self._config.calibration_ratio if used is None else used.figures["calibrationRatio"]
+
+    def get_resolved_instruction_overhead(self) -> int | None:
+        """Tokens that instructions and tools of the first agent really cost; None as long as usage does not say."""
+        used = self._listener.contexts.get(self.graph.agents[0].id)
+        return None if used is None else used.instruction_overhead
+
+    def get_fading_tiers(self) -> dict[str, dict[str, Any]]:
+        """How far tool results are shortened, by agent, to be handed to the conversation's next run.
+
+        Agents whose results are as long as they came are left out.
+        """
+        tiers = self._config.tiers() | {agent_id: used.tier for agent_id, used in self._listener.contexts.items()}
+        return {agent_id: asdict(tier) for agent_id, tier in tiers.items() if tier != FadingTier()}
 
     def statistics(self) -> tuple[HandlerStatistics, ...]:
         """What handlers cost, the most expensive first: they hold the run up."""

@@ -7,6 +7,7 @@
   the chunk after the one with `</think>`. A change opens a new message.
 - An empty first chunk tells the provider's message id, which the first message of the lane takes.
 - Text that arrives while a tool call is being written is part of no message.
+- A summary is a step of its own: what its model writes is part of no message.
 - Every step is closed exactly once; the first close wins.
 """
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias, cast
 
 from langchain_core.messages import AIMessage, AIMessageChunk, ToolCall
@@ -28,6 +30,9 @@ from stategraph.run.events import (
     MessageCreationDetails,
     RunStep,
     StepToolCall,
+    Summary,
+    SummaryBoundary,
+    SummaryResult,
     ToolCallFragment,
     ToolCallResult,
     ToolCallsDetails,
@@ -92,6 +97,7 @@ class StepTracker:
         self._open_calls: dict[str, set[str]] = {}
         self._turns: dict[str, int] = {}
         self._turns_of_tool: Counter[str] = Counter()
+        self._summaries: dict[str, RunStep] = {}
 
     def get(self, step_id: str) -> RunStep | None:
         """A step by its id."""
@@ -186,6 +192,73 @@ class StepTracker:
         lane.written += 1
         lane.step = step
         yield GraphEvents.ON_RUN_STEP, cast("RunStep", dict(step))
+
+    # Summaries.
+
+    def open_summary(self, at: Place, figures: Mapping[str, Any]) -> Iterator[Row]:
+        """A summary is about to be written.
+
+        Args:
+            at: Where.
+            figures: The model and its provider, how many messages, and the summary's number.
+
+        Yields:
+            The step, and that it starts.
+        """
+        by = {key: figures[key] for key in ("model", "provider")}
+        details = MessageCreationDetails(type="message_creation", message_creation=MessageCreation(message_id=""))
+        step = self._new_step(at, "message_creation", details, 0)
+        details["message_creation"]["message_id"] = step["id"]
+        step["summary"] = cast("Summary", {"type": "summary", **by})
+        self._summaries[at.agent_id] = step
+        yield GraphEvents.ON_RUN_STEP, cast("RunStep", dict(step))
+        yield GraphEvents.ON_SUMMARIZE_START, {"agentId": at.agent_id, **figures}
+
+    def summary_text(self, at: Place, text: str) -> Iterator[Row]:
+        """A piece of a summary came.
+
+        Args:
+            at: Where.
+            text: The piece.
+
+        Yields:
+            The delta.
+        """
+        step = self._summaries[at.agent_id]
+        piece = {**step.get("summary", {}), "content": [{"type": "text", "text": text}]}
+        yield GraphEvents.ON_SUMMARIZE_DELTA, {"id": step["id"], "delta": {"summary": piece}}
+
+    def close_summary(self, at: Place, summary: Mapping[str, Any] | None, error: str | None) -> Iterator[Row]:
+        """A summary is whole, or could not be made.
+
+        Args:
+            at: Where.
+            summary: The content part that it is, but for its place; None: there is none.
+            error: Why not.
+
+        Yields:
+            The completion, the closing of the step, and that it is over.
+        """
+        step = self._summaries.pop(at.agent_id)
+        over: dict[str, Any] = {"id": step["id"], "agentId": at.agent_id}
+        if summary is None:
+            yield from self._close(step, "failed")
+            yield GraphEvents.ON_SUMMARIZE_COMPLETE, {**over, "error": error}
+            return
+        now = self._now_ms()
+        whole = cast(
+            "Summary",
+            {
+                **summary,
+                "boundary": SummaryBoundary(messageId=step["id"], contentIndex=step["index"]),
+                "createdAt": _iso(now),
+            },
+        )
+        step["summary"] = whole
+        result = SummaryResult(id=step["id"], index=step["index"], type="summary", summary=whole, completed_at=now)
+        yield GraphEvents.ON_RUN_STEP_COMPLETED, {"result": result}
+        yield from self._close(step, "completed")
+        yield GraphEvents.ON_SUMMARIZE_COMPLETE, {**over, "summary": whole}
 
     def _new_step(
         self,
@@ -300,6 +373,7 @@ class StepTracker:
             The closings, in the order in which the steps were opened.
         """
         self._lanes.clear()
+        self._summaries.clear()
         for step in self.steps:
             yield from self._close(step, status)
 
@@ -351,6 +425,12 @@ class StepTracker:
             self._open_calls.setdefault(step_id, set(calls))
         self._turns = {**memory["turns"], **self._turns}
         self._turns_of_tool = Counter(Counter(memory["turns_of_tool"]) | self._turns_of_tool)
+
+
+def _iso(time_ms: int) -> str:
+    """A time as front ends read it."""
+    time = datetime.fromtimestamp(time_ms / 1000, UTC)
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _delta(step: RunStep, part: dict[str, object]) -> dict[str, Any]:

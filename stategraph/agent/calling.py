@@ -1,0 +1,139 @@
+"""Calling a model: one route after the other, until one answers.
+
+- A model is called through LangChain's own interface, so every chat model works and every error is the provider's.
+- Where somebody listens the answer is streamed to them piece by piece; where nobody does, it is one call, and
+  LangChain streams by itself if a callback handler asks for it.
+- What comes out of a listener is no failure of the model: it ends the run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any, TypeAlias, cast
+
+from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, message_chunk_to_message
+from langchain_core.messages.ai import add_ai_message_chunks
+from langchain_core.runnables import RunnableConfig
+
+from stategraph.agent.agent import Route
+from stategraph.agent.ports import Listener, ModelCall, ModelEnded, ModelFailed, ModelStarted, ModelStreamed
+from stategraph.errors import GraphBubbleUp
+
+Answer: TypeAlias = AIMessage | list[Exception]
+"""An answer, or the errors of all routes that were tried, in their order: at least one."""
+
+Final: TypeAlias = Callable[[Exception], bool]
+"""Whether no other route is to be tried after an error."""
+
+
+def call(routes: Sequence[Route], messages: list[AnyMessage], config: RunnableConfig, final: Final) -> Answer:
+    """Call and wait.
+
+    Args:
+        routes: The models to try.
+        messages: What they are sent.
+        config: Of the running node.
+        final: Ends the trying.
+
+    Returns:
+        The first answer, or the errors.
+    """
+    errors: list[Exception] = []
+    for route in routes:
+        try:
+            return cast("AIMessage", route.model.invoke(messages, config))
+        except GraphBubbleUp:
+            raise
+        except Exception as error:
+            errors.append(error)
+            if final(error):
+                break
+    return errors
+
+
+async def acall(routes: Sequence[Route], messages: list[AnyMessage], config: RunnableConfig, final: Final) -> Answer:
+    """As `call`."""
+    errors: list[Exception] = []
+    for route in routes:
+        try:
+            return cast("AIMessage", await route.model.ainvoke(messages, config))
+        except GraphBubbleUp:
+            raise
+        except Exception as error:
+            errors.append(error)
+            if final(error):
+                break
+    return errors
+
+
+async def tell(
+    routes: Sequence[Route], about: ModelCall, config: RunnableConfig, listener: Listener, final: Final
+) -> Answer:
+    """As `acall`, telling every piece of the answer.
+
+    Args:
+        routes: The models to try.
+        about: The call; its provider and model are those of the route that is tried.
+        config: Of the running node.
+        listener: Who is told.
+        final: Ends the trying.
+
+    Returns:
+        The first answer, or the errors.
+    """
+    errors: list[Exception] = []
+    for route in routes:
+        attempt = replace(about, provider=route.provider, model=route.name)
+        began = time.monotonic()
+        answer = await _stream(attempt, route, config, listener)
+        if isinstance(answer, AIMessage):
+            await listener.hear(ModelEnded(attempt, answer, time.monotonic() - began))
+            return answer
+        errors.append(answer)
+        ends = final(answer)
+        if ends or len(errors) < len(routes):
+            await listener.hear(ModelFailed(attempt, answer))
+        if ends:
+            break
+    return errors
+
+
+async def _stream(call: ModelCall, route: Route, config: RunnableConfig, listener: Listener) -> AIMessage | Exception:
+    """The whole answer, or what the model failed with."""
+    await listener.hear(ModelStarted(call))
+    chunks: list[AIMessage] = []
+    stream = cast("AsyncIterator[AIMessage]", route.model.astream(call.messages, config))
+    async with aclosing(cast("Any", stream)):
+        while True:
+            try:
+                chunk = await anext(stream, None)
+            except GraphBubbleUp:
+                raise
+            except Exception as error:
+                return error
+            if chunk is None:
+                break
+            chunks.append(chunk)
+            await listener.hear(ModelStreamed(call, chunk))
+    if not chunks:
+        return ValueError(f"The model '{route.name}' of agent '{call.at.agent_id}' ended its stream without a chunk")
+    return _whole(chunks)
+
+
+def _whole(chunks: list[AIMessage]) -> AIMessage:
+    """The message that was streamed; a model that does not stream gives it in one piece."""
+    first, *others = chunks
+    if not isinstance(first, AIMessageChunk):
+        return first
+    return cast("AIMessage", message_chunk_to_message(add_ai_message_chunks(first, *cast("Any", others))))
+
+
+def first(errors: Sequence[Exception]) -> Exception:
+    """The error of the first route, which is the one that the author chose; the others are noted on it."""
+    chosen, *others = errors
+    for error in others:
+        chosen.add_note(f"A fallback failed as well: {type(error).__name__}: {error}")
+    return chosen

@@ -1,0 +1,195 @@
+"""The summarize node: has a model write a summary of what does not fit.
+
+- The conversation is not touched. The ledger says from where on the summary stands for it; what every agent has a
+  summary for is let go of at the end of the turn, by the done node.
+- What the model is sent are the messages as they are, and then what is asked of it: the prompt, and the summary before.
+- A summary that cannot be made is no failure of the run: it is told, and the call goes on with what fits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
+from langchain_core.runnables import Runnable, RunnableConfig
+
+from stategraph.agent import calling, history, summaries, tokens, truncation, window
+from stategraph.agent.agent import Agent, Summarising
+from stategraph.agent.calibration import Calibration
+from stategraph.agent.ledger import Ledger, Summary, uncovered
+from stategraph.agent.ports import (
+    AgentContext,
+    Fact,
+    Listener,
+    Logged,
+    ModelCall,
+    ModelStreamed,
+    Place,
+    SummaryEnded,
+    SummaryStarted,
+    SummaryStreamed,
+    agent_context,
+)
+from stategraph.agent.state import AgentState, is_synthetic
+from stategraph.engine.callable import RunnableCallable
+from stategraph.engine.runtime import Runtime
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What is to be summarised.
+
+    Attributes:
+        covered: The messages that the summary will stand for.
+        left: Those that stay.
+        asked: What the model is sent.
+        version: The summary's number.
+    """
+
+    covered: Sequence[AnyMessage]
+    left: Sequence[AnyMessage]
+    asked: list[AnyMessage]
+    version: int
+
+
+class SummarizeNode:
+    """Summarises what does not fit the context of an agent.
+
+    Args:
+        agent: The agent.
+        how: How it summarises.
+    """
+
+    def __init__(self, agent: Agent, how: Summarising) -> None:
+        self._agent = agent
+        self._how = how
+
+    def as_runnable(self) -> Runnable[Any, Any]:
+        """The node for a graph, sync and async."""
+        return RunnableCallable(self.call, self.acall, name=self._agent.summarize_node, trace=False)
+
+    def call(self, state: AgentState, config: RunnableConfig, runtime: Runtime[AgentContext]) -> dict[str, Any]:
+        """Summarise and wait."""
+        ledger, job = self._job(state)
+        if not job.covered:
+            return self._stored(replace(ledger, wanted=False))
+        answer = calling.call(self._how.routes, job.asked, config, _never)
+        return self._stored(_after(ledger, job, self._summary(job, answer, agent_context(runtime.context))))
+
+    async def acall(self, state: AgentState, config: RunnableConfig, runtime: Runtime[AgentContext]) -> dict[str, Any]:
+        """Summarise, telling a listener about it."""
+        context = agent_context(runtime.context)
+        listener = context.listener
+        if listener is not None and (memory := state.get("memory")) is not None:
+            listener.recall(memory)
+        ledger, job = self._job(state)
+        if not job.covered:
+            return self._stored(replace(ledger, wanted=False))
+        if listener is None:
+            summary = self._summary(job, await calling.acall(self._how.routes, job.asked, config, _never), context)
+        else:
+            at = self._agent.place(self._agent.summarize_node, config, state["messages"])
+            summary = await self._aloud(job, at, config, context, listener)
+        update = self._stored(_after(ledger, job, summary))
+        memory = None if listener is None else listener.memory()
+        return update if memory is None else {**update, "memory": memory}
+
+    def _job(self, state: AgentState) -> tuple[Ledger, _Job]:
+        agent, how = self._agent, self._how
+        ledger = Ledger.of_agent(state, agent.id)
+        seen = agent.look(history.repair(state["messages"]), ledger)
+        messages = uncovered(seen.messages, ledger.summary)
+        size = 0 if agent.fitting is None else agent.fitting.size(ledger)
+        first, end = summaries.span(messages, how.retain, lambda each: ledger.counts.get(each.id or "", 0), size)
+        before = how.initial if ledger.summary is None else ledger.summary.text
+        prompt = how.prompt
+        if before is not None:
+            prompt = f"{how.update_prompt}\n\n<previous-summary>\n{before}\n</previous-summary>"
+        covered = messages[first:end]
+        version = 1 + (ledger.summary.version if ledger.summary is not None else before is not None)
+        return ledger, _Job(covered, messages[end:], [*covered, HumanMessage(content=prompt)], version)
+
+    async def _aloud(
+        self, job: _Job, at: Place, config: RunnableConfig, context: AgentContext, listener: Listener
+    ) -> Summary | None:
+        route = self._how.routes[0]
+        figures = {"messagesToRefineCount": len(job.covered), "summaryVersion": job.version}
+        await listener.hear(SummaryStarted(at, {"provider": route.provider, "model": route.name, **figures}))
+        scribe = _Scribe(listener)
+        about = ModelCall(at, "", "", job.asked, len(job.covered), aside=True)
+        answer = await calling.tell(self._how.routes, about, config, scribe, _never)
+        summary = self._summary(job, answer, context)
+        if summary is None:
+            problem = _problem(answer)
+            await listener.hear(SummaryEnded(at, None, problem))
+            await listener.hear(Logged(at, "warn", "summarize", problem))
+        else:
+            by = {"provider": scribe.provider, "model": scribe.model}
+            await listener.hear(SummaryEnded(at, _told(summary, job) | by))
+            await listener.hear(Logged(at, "info", "summarize", "Summary persisted"))
+        return summary
+
+    def _summary(self, job: _Job, answer: calling.Answer, context: AgentContext) -> Summary | None:
+        text = truncation.text_of(answer.content).strip() if isinstance(answer, AIMessage) else ""
+        covers = next((each.id for each in reversed(job.covered) if each.id is not None), None)
+        if not text or covers is None:
+            return None
+        count = context.token_counter or tokens.create_token_counter()
+        return Summary(text, count(window.summary_message(text)), job.version, covers)
+
+    def _stored(self, ledger: Ledger) -> dict[str, Any]:
+        return {"windows": {self._agent.id: ledger.stored()}}
+
+
+class _Scribe:
+    """Tells the pieces of an answer as pieces of a summary as well, and notes whose they are."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self.memory = listener.memory
+        self.recall = listener.recall
+        self.provider = self.model = ""
+
+    async def hear(self, fact: Fact, /) -> None:
+        """Pass a fact on."""
+        await self._listener.hear(fact)
+        if isinstance(fact, ModelStreamed) and (text := truncation.text_of(fact.chunk.content)):
+            self.provider, self.model = fact.call.provider, fact.call.model
+            await self._listener.hear(SummaryStreamed(fact.call.at, text))
+
+
+def _never(_: Exception) -> bool:
+    return False
+
+
+def _after(ledger: Ledger, job: _Job, summary: Summary | None) -> Ledger:
+    """What is known once a summary was made, or could not be."""
+    if summary is None:
+        failed_after = summaries.newest_turn([*job.covered, *job.left])
+        return replace(ledger, wanted=False, failed_after=failed_after)
+    # What is left is counted anew, and what was sent up to now says nothing about what will be, but for the ratio.
+    learned = Calibration(ledger.calibration.ratio)
+    kept = Ledger(
+        calibration=learned, tools=ledger.tools, size=ledger.size, rejected=ledger.rejected, writes=ledger.writes
+    )
+    return replace(kept, summary=summary, summarised_at=len(job.left))
+
+
+def _problem(answer: calling.Answer) -> str:
+    if isinstance(answer, AIMessage):
+        return "The summary is empty; the run goes on with the messages that fit"
+    error = calling.first(answer)
+    return f"No summary could be made ({type(error).__name__}: {error}); the run goes on with the messages that fit"
+
+
+def _told(summary: Summary, job: _Job) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "type": "summary",
+        "content": [{"type": "text", "text": summary.text}],
+        "tokenCount": summary.tokens,
+        "summaryVersion": summary.version,
+    }
+    kept = next((each.id for each in job.left if each.id is not None and not is_synthetic(each)), None)
+    return told if kept is None else {**told, "coverage": {"retainedFromMessageId": kept}}
