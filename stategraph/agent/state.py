@@ -56,7 +56,7 @@ class AgentState(TypedDict):
     halt_reason: NotRequired[Annotated[str | None, _unless_none]]
     usage: NotRequired[Annotated[UsageMetadata, _newest]]
     memory: NotRequired[Annotated[dict[str, Any] | None, _latest_memory]]
-    windows: NotRequired[Annotated[dict[str, dict[str, Any]], _latest_of_each]]
+    windows: NotRequired[Annotated[dict[str, dict[str, Any]] | None, _latest_of_each]]
 
 
 def is_synthetic(message: AnyMessage) -> bool:
