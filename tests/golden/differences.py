@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from stategraph.agent import summaries, window
 from tests.golden.counting import compact
 from tests.golden.projection import Json
 
@@ -52,6 +53,10 @@ class Difference:
 
     reason: str
     changes: tuple[Replaced | Inserted | Removed, ...]
+
+
+#: How a model is told the recorded summary.
+_TOLD = window.summary_message("A short summary of things.").content
 
 
 def _run_messages(*messages: Json) -> Replaced:
@@ -311,6 +316,17 @@ DIFFERENCES: dict[str, Difference] = {
                     },
                 ],
             ),
+        ),
+    ),
+    "k_summarization": Difference(
+        "What a model is asked for, and how it is told a summary, is in words of this package; nothing is indexed.",
+        (
+            Removed(("events", 1, "data", "semanticIndexEntryCount")),
+            Removed(("events", 1, "data", "semanticIndexCharCount")),
+            Replaced(("events", 7, "data", "input", "messages", 0, 14, "content"), summaries.PROMPT),
+            Replaced(("events", 15, "data", "input", "messages", 0, 1, "content"), _TOLD),
+            Replaced(("requests", 0, "messages", 14, "content"), summaries.PROMPT),
+            Replaced(("requests", 1, "messages", 1, "content"), _TOLD),
         ),
     ),
     "l2_create_errors": Difference(

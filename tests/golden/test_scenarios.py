@@ -19,26 +19,9 @@ HERE = Path(__file__).parent
 RECORDED = sorted(file.stem for file in (HERE / "traces").glob("*.json"))
 DOCUMENT = (HERE.parents[1] / "docs" / "run-api.md").read_text(encoding="utf-8")
 
-NOT_YET = frozenset(
-    {
-        "j3_nothing_fits",
-        "j4_instructions_exceed_budget",
-        "j5_calibration_two_calls",
-        "j_prune_text",
-        "k_summarization",
-    }
-)
-"""What agents cannot do yet. A name that passes has to leave this list, or its test fails."""
-
-
-def recorded_names() -> list[Any]:
-    """Every recording as a test's parameter."""
-    not_yet = pytest.mark.xfail(reason="agents cannot do this yet")
-    return [pytest.param(name, marks=not_yet) if name in NOT_YET else name for name in RECORDED]
-
 
 @pytest.mark.scenario
-@pytest.mark.parametrize("name", recorded_names())
+@pytest.mark.parametrize("name", RECORDED)
 def test_a_scenario_goes_as_recorded(name: str) -> None:
     scenario = SCENARIOS[name]
     recorded = projection.project(json.loads((HERE / "traces" / f"{name}.json").read_text(encoding="utf-8")))
