@@ -131,12 +131,7 @@ class StepTracker:
         if not text:
             return
         if reasoning != lane.reasoning:
-            lane.reasoning = reasoning
-            lane.written = 0
-            lane.provider_id = None
-            if lane.step is not None and lane.step["type"] == "message_creation":
-                yield from self._close(lane.step, "completed")
-                lane.step = None
+            yield from self._change(lane, reasoning)
         if lane.step is None:
             yield from self._open_message(lane, "think" if reasoning else "text")
         step = cast("RunStep", lane.step)
@@ -146,6 +141,15 @@ class StepTracker:
             yield GraphEvents.ON_REASONING_DELTA, _delta(step, {"type": "think", "think": text})
         else:
             yield GraphEvents.ON_MESSAGE_DELTA, _delta(step, {"type": "text", "text": text})
+
+    def _change(self, lane: _Lane, reasoning: bool) -> Iterator[Row]:
+        """Begin or end a phase of reasoning: what comes next has a message of its own."""
+        lane.reasoning = reasoning
+        lane.written = 0
+        lane.provider_id = None
+        if lane.step is not None and lane.step["type"] == "message_creation":
+            yield from self._close(lane.step, "completed")
+            lane.step = None
 
     def _tool_chunk(self, lane: _Lane, chunk: AIMessage) -> Iterator[Row]:
         """Open a step for each call that is named for the first time, and pass its fragments on."""
@@ -171,6 +175,8 @@ class StepTracker:
         yield from self._open(lane, "message_creation", details)
 
     def _open_tool(self, lane: _Lane, call: ToolCall) -> Iterator[Row]:
+        if lane.reasoning:
+            yield from self._change(lane, False)
         if lane.step is None:
             yield from self._open_message(lane, None)
         shown = StepToolCall(id=call["id"] or "", name=call["name"], args=call["args"], type="tool_call")

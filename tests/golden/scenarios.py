@@ -14,9 +14,7 @@ from typing import Any, TypeAlias
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 from langchain_core.tools import tool
 
-from stategraph import AbortController, ChatModelStreamHandler, Run
-from stategraph.run.hooks import HookRegistry
-from stategraph.run.questions import ask_user_question
+from stategraph import AbortController, ChatModelStreamHandler, HookRegistry, Run, ask_user_question
 from stategraph.testing import Drop, Failure, Fault, Gate, Hold, Reply, Text, Think, call, reply
 from tests.golden.counting import count_tokens
 from tests.golden.rig import Rig
