@@ -1,5 +1,6 @@
-"""Agents: what a model is sent and what its answers mean for the next call.
+"""Agents: models and tools as nodes of graphs, what a model is sent, and what its answers mean for the next call.
 
-So far this room holds the pure part: which messages fit into a model's context, how long tool results may be, and what
-reported usage says about the counts. It must never know who watches a run: no event, handler or content part here.
+Agents are built with the public graph API and tell what they do through ports (`stategraph.agent.ports`). This room
+must never know who watches a run, who executes a host's tools, or who decides about a call: no event, handler or
+content part here.
 """

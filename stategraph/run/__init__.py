@@ -1,5 +1,5 @@
-"""Runs as a chat backend sees them: events, the content parts to store, and stored content as messages again.
+"""Runs as a chat backend sees them: events in a stable order, the content to store, a way to stop, pause and resume.
 
-So far this room holds the pure part: the events' names and payloads, the aggregator and the formatting of a history.
-It must never know how a graph executes, nor how a model is reached: it sees events and messages alone.
+This room listens to agents through the ports of the room below, and speaks to the host's handlers, hooks and readers.
+It must never know how a graph executes or how a model is reached, nor import a provider, a saver or a server.
 """
