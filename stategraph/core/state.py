@@ -77,7 +77,7 @@ class Channels(dict[str, BaseChannel[Any, Any, Any]]):
         self._values = values
         self._signals = signals
         # The signals of the last step, by channel; they have no live channel.
-        self.raised = {name: values[name] for name in signals.intersection(values)}
+        self.raised = {name: values[name] for name in signals.intersection(values)} if values else {}
 
     def __missing__(self, name: str) -> BaseChannel[Any, Any, Any]:
         if name in self._signals:
@@ -139,11 +139,8 @@ class State:
         # The steps that have no version yet; None if nothing is stored.
         self._open: list[_OpenStep] | None = None if next_version is count_up else []
         # Channels that hear of steps without a write, as far as they have a value.
-        self._active = {
-            name
-            for name in checkpoint["channel_values"]
-            if name in program.reacts_to_empty and name not in program.signals and self.channels[name].is_available()
-        }
+        heeding = program.reacts_to_empty.intersection(checkpoint["channel_values"]).difference(program.signals)
+        self._active = {name for name in heeding if self.channels[name].is_available()} if heeding else set()
         # What was asked for and cannot be done, in words, each said once.
         self.ignored: dict[str, None] = {}
         self._views: dict[Keys, View] = {}

@@ -223,6 +223,8 @@ def _direct(body: Body, writers: Sequence[FastWriter], value: Any, scope: TaskSc
     if call is not None:
         result = call(value)
         value = result if type(result) in _PLAIN_RESULTS else _resolve(body, result, value, scope)
+    elif body.graph is not None:
+        value = body.graph.invoke_inside(value, scope.config)
     elif body.work is not None:
         value = _work(body, body.work, value, scope)
     for writer in writers:
@@ -232,8 +234,6 @@ def _direct(body: Body, writers: Sequence[FastWriter], value: Any, scope: TaskSc
 
 def _work(body: Body, work: Runnable[Any, Any], value: Any, scope: TaskScope) -> Any:
     plan = body.plan
-    if body.graph is not None:
-        return body.graph.invoke_inside(value, scope.config)
     if plan is None:
         return work.invoke(value, scope.config)
     if plan.func is None:
@@ -381,6 +381,8 @@ async def _adirect(body: Body, writers: Sequence[FastWriter], value: Any, scope:
     if call is not None:
         result = await call(value)
         value = result if type(result) in _PLAIN_RESULTS else await _aresolve(body, result, value, scope)
+    elif body.graph is not None:
+        value = await body.graph.ainvoke_inside(value, scope.config)
     elif body.work is not None:
         value = await _awork(body, body.work, value, scope)
     if body.awaits:
@@ -399,8 +401,6 @@ async def _adirect(body: Body, writers: Sequence[FastWriter], value: Any, scope:
 
 async def _awork(body: Body, work: Runnable[Any, Any], value: Any, scope: TaskScope) -> Any:
     plan = body.plan
-    if body.graph is not None:
-        return await body.graph.ainvoke_inside(value, scope.config)
     if plan is None:
         return await work.ainvoke(value, scope.config)
     if plan.afunc is not None:
