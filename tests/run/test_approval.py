@@ -16,6 +16,7 @@ from stategraph.run.hooks import HookRegistry
 from stategraph.run.questions import Question, ask_user_question
 from stategraph.run.run import Run
 from stategraph.testing import script
+from stategraph.testing.chat_model import ScriptedChatModel
 from stategraph.types import Command
 from tests.run.hosting import THREAD, WEATHER, Host, ask, calls, get_weather, requests_of, run_of, sunny
 
@@ -369,3 +370,38 @@ async def test_questions_of_several_tools_are_all_shown_and_answered_by_id_also_
     await run.resume({first.interrupt_id: "a"}, THREAD)
     results = [message.content for message in run.get_run_messages() if isinstance(message, ToolMessage)]
     assert results == ["User said: a", "User said: b"]
+
+
+async def test_agents_that_run_side_by_side_wait_each_for_its_own_answer_also_elsewhere() -> None:
+    saver, host = in_memory_saver(), Host()
+
+    async def two_agents(*replies: Any) -> Run:
+        agents = [
+            {"agent_id": name, "model": ScriptedChatModel(replies=[*each]), "tools": [get_weather]}
+            for name, each in zip(("left", "right"), replies, strict=True)
+        ]
+        graph = {"type": "multi-agent", "agents": agents, "compile_options": {"checkpointer": saver}}
+        settings = {"run_id": "r", "graph_config": graph, "custom_handlers": host.handlers(), **HITL}
+        return await Run.create({**settings, "hooks": asking()})
+
+    run = await two_agents(
+        [calls(("get_weather", {"city": "Rome"}, "l1"))], [calls(("get_weather", {"city": "Oslo"}, "r1"))]
+    )
+    await run.process_stream(ask(), THREAD)
+    first, second = run.get_interrupts()
+    asked = {each.payload["action_requests"][0]["tool_call_id"]: each for each in (first, second)}
+    assert set(asked) == {"l1", "r1"}
+    # One at a time, each in a run of its own.
+    run = await two_agents(["Left done."], [])
+    await run.resume({asked["l1"].interrupt_id: [{"type": "approve"}]}, THREAD)
+    assert [each.interrupt_id for each in run.get_interrupts()] == [asked["r1"].interrupt_id]
+    run = await two_agents([], ["Right done."])
+    await run.resume([{"type": "reject", "reason": "cold"}], THREAD)
+    assert run.get_interrupts() == []
+    said = {str(message.content) for message in run.get_run_messages()}
+    assert {"Sunny in Rome", "Blocked: cold", "Left done.", "Right done."} <= said
+    opened = [data["id"] for event, data in host.rows if event == "on_run_step"]
+    closed = [data["id"] for event, data in host.rows if event == "on_run_step_closed"]
+    assert sorted(opened) == sorted(closed)
+    indices = [data["index"] for event, data in host.rows if event == "on_run_step"]
+    assert sorted(indices) == list(range(len(indices)))
