@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,7 @@ from langchain_core.messages import AnyMessage, SystemMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import BaseTool
 
+from stategraph.agent import discovery
 from stategraph.agent.handoff import Handoff, Outlook, Role
 from stategraph.agent.inputs import RetainRecent
 from stategraph.agent.ledger import Ledger
@@ -78,6 +79,7 @@ class Agent:
         fitting: How the context is kept within its size; None if that is not known.
         summarising: How messages that do not fit are summarised; None: they are left out.
         tool_end: Whether the turn ends with the tools' results.
+        rebound: The routes with tools that were found as well, by their names; None if nothing can be found.
     """
 
     id: str
@@ -96,6 +98,7 @@ class Agent:
     fitting: Fitting | None = None
     summarising: Summarising | None = None
     tool_end: bool = False
+    rebound: Callable[[frozenset[str]], tuple[Route, ...]] | None = None
 
     @property
     def llm_node(self) -> str:
@@ -128,6 +131,13 @@ class Agent:
         if self.summarising is not None and ledger.summary is not None:
             system = self.summarising.system
         return Outlook(system, messages) if self.role is None else self.role.look(system, messages)
+
+    def routes_for(self, messages: Sequence[AnyMessage]) -> tuple[Route, ...]:
+        """The models to try, in order, with the tools that a conversation has brought up."""
+        if self.rebound is None:
+            return self.routes
+        found = frozenset(discovery.discovered(messages))
+        return self.rebound(found) if found else self.routes
 
     def place(self, node: str, config: RunnableConfig, messages: Sequence[AnyMessage]) -> Place:
         """Where a running node is."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from langchain_core.messages import SystemMessage
@@ -66,29 +67,38 @@ def make_agent(inputs: AgentInputs, wiring: multi.Wiring | None = None, shared: 
             raise ConfigurationError(
                 f"Agent {inputs.agent_id!r} has a tool called {each.name!r}, and so is its handoff: rename the tool"
             )
-    shown = (*tools.shown(inputs.discovered_tools), *(each.definition for each in handoffs))
+    transfers = [each.definition for each in handoffs]
     candidates = models.candidates(inputs, shared)
-    routes = tuple(Route(models.bind(each.model, shown), each.provider, each.name) for each in candidates)
+    shown = (*tools.shown(inputs.discovered_tools), *transfers)
+
+    @cache
+    def rebound(found: frozenset[str]) -> tuple[Route, ...]:
+        more = (*tools.shown({*inputs.discovered_tools, *found}), *transfers)
+        return tuple(Route(models.bind(each.model, more), each.provider, each.name) for each in candidates)
+
     agent = Agent(
         id=inputs.agent_id,
         name=inputs.label,
-        routes=routes,
+        routes=rebound(frozenset()),
         system=_system(inputs, inputs.initial_summary),
         tools=tools.here,
         tool_policies=inputs.tool_policies,
         host_tools=frozenset(tools.theirs),
         host_tool_names=tools.names_shown(inputs.discovered_tools),
         handoffs={each.name: each for each in handoffs},
-        role=None if wiring is None else _role(inputs.agent_id, wiring, bool(shown), candidates[0].provider),
+        role=None
+        if wiring is None
+        else _role(inputs.agent_id, wiring, bool(tools.offers or transfers), candidates[0].provider),
         group_id=None if wiring is None else wiring.groups.get(inputs.agent_id),
         max_tool_result_chars=inputs.max_tool_result_chars,
         max_context_tokens=inputs.max_context_tokens,
         fitting=_fitting(inputs, candidates[0], shown),
         tool_end=inputs.tool_end,
+        rebound=rebound if tools.defers else None,
     )
     if agent.fitting is None or not inputs.summarization_enabled:
         return agent
-    return replace(agent, summarising=_summarising(inputs, routes, shown, shared))
+    return replace(agent, summarising=_summarising(inputs, agent.routes, shown, shared))
 
 
 def _system(inputs: AgentInputs, summary: InitialSummary | None) -> SystemMessage | None:

@@ -18,7 +18,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from stategraph.agent import calling, history, summaries, window
-from stategraph.agent.agent import Agent
+from stategraph.agent.agent import Agent, Route
 from stategraph.agent.ledger import Ledger
 from stategraph.agent.ports import AgentContext, ContextUsed, Listener, Logged, ModelCall, Place, agent_context
 from stategraph.agent.state import AgentState
@@ -56,9 +56,10 @@ class LlmNode:
                 "is awaited: use ainvoke() or astream(), or Run.process_stream()"
             )
         prompt = self._prepare(state, context, Ledger.of_agent(state, self._agent.id))
+        routes = self._agent.routes_for(state["messages"])
         while not prompt.ledger.wanted:
             self._window.check(prompt)
-            answer = calling.call(self._agent.routes, prompt.whole, config, prompt.refused_by)
+            answer = calling.call(routes, prompt.whole, config, prompt.refused_by)
             if isinstance(answer, AIMessage):
                 return self._update(prompt, answer)
             prompt = self._prepare(state, context, _next_try(prompt, answer))
@@ -76,12 +77,13 @@ class LlmNode:
             listener.recall(memory)
         at = self._agent.place(self._agent.llm_node, config, state["messages"])
         prompt = self._prepare(state, context, Ledger.of_agent(state, self._agent.id))
+        routes = self._agent.routes_for(state["messages"])
         while not prompt.ledger.wanted:
             if listener is None:
                 self._window.check(prompt)
-                answer = await calling.acall(self._agent.routes, prompt.whole, config, prompt.refused_by)
+                answer = await calling.acall(routes, prompt.whole, config, prompt.refused_by)
             else:
-                answer = await self._aloud(prompt, context, at, config, listener)
+                answer = await self._aloud(prompt, routes, context, at, config, listener)
             if isinstance(answer, AIMessage):
                 return self._update(prompt, answer, listener)
             prompt = self._prepare(state, context, _next_try(prompt, answer))
@@ -101,10 +103,15 @@ class LlmNode:
         return self._window.prompt(seen, ledger, context, agent.id, summarise=False) if prompt.empty else prompt
 
     async def _aloud(
-        self, prompt: Prompt, context: AgentContext, at: Place, config: RunnableConfig, listener: Listener
+        self,
+        prompt: Prompt,
+        routes: Sequence[Route],
+        context: AgentContext,
+        at: Place,
+        config: RunnableConfig,
+        listener: Listener,
     ) -> calling.Answer:
         """The answer, or the errors of all routes that were tried, told to a listener with what was chosen and why."""
-        agent = self._agent
         for row in prompt.log:
             await listener.hear(Logged(at, row.level, "prune", row.message, row.data))
         if prompt.empty:
@@ -116,11 +123,11 @@ class LlmNode:
             overhead = prompt.ledger.calibration.instruction_overhead
             await listener.hear(ContextUsed(at, figures, overhead, prompt.ledger.tier))
         sent = len(prompt.history)
-        data: dict[str, Any] = {"messageCount": sent, "provider": agent.routes[0].provider}
+        data: dict[str, Any] = {"messageCount": sent, "provider": routes[0].provider}
         await listener.hear(Logged(at, "debug", "graph", "Invoking LLM", data, detail=False))
         tokens = prompt.corrected
         about = ModelCall(at, "", "", prompt.whole, sent, tokens.total, tokens.tools)
-        answer = await calling.tell(agent.routes, about, config, listener, prompt.refused_by)
+        answer = await calling.tell(routes, about, config, listener, prompt.refused_by)
         if not isinstance(answer, AIMessage) and (again := window.rejected(prompt, answer[-1])) is not None:
             text = "The provider refused the prompt as too long: it is shortened and sent again"
             await listener.hear(Logged(at, "warn", "graph", text, _shortening(prompt, again)))

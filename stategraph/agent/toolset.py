@@ -72,6 +72,11 @@ class ToolSet:
         """The names of the host's tools that the model is told about."""
         return tuple(name for name in self.theirs if self._is_shown(name, discovered))
 
+    @property
+    def defers(self) -> bool:
+        """Whether there are tools to be discovered."""
+        return any(name in self.registry and self.registry[name].defer_loading for name, _ in self.offers)
+
     def _is_shown(self, name: str, discovered: Collection[str]) -> bool:
         described = self.registry.get(name)
         if described is None:

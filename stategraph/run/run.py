@@ -22,6 +22,7 @@ from langchain_core.messages import AnyMessage, convert_to_messages
 from langchain_core.runnables import RunnableConfig
 
 from stategraph.agent import assemble
+from stategraph.agent.discovery import discovered
 from stategraph.agent.models import Models, resolve
 from stategraph.agent.ports import AgentContext
 from stategraph.agent.shrinking import FadingTier
@@ -418,6 +419,10 @@ class Run:
     def get_interrupts(self) -> list[RunInterrupt]:
         """Everything that the run waits for."""
         return list(self._interrupts)
+
+    def get_discovered_tools(self) -> tuple[str, ...]:
+        """The tools that this turn has brought up, to be given to the next as `discovered_tools`."""
+        return discovered(self.graph.get_run_messages())
 
     def get_halt_reason(self) -> str | None:
         """Why the turn was ended early; None if it was not."""

@@ -14,6 +14,7 @@ from langchain_core.tools import BaseTool, InjectedToolCallId, StructuredTool, T
 from pydantic import BaseModel, Field
 
 from stategraph.agent import assemble, graph
+from stategraph.agent.discovery import discovered
 from stategraph.agent.inputs import AgentInputs
 from stategraph.agent.llm import LlmNode
 from stategraph.agent.state import AgentState
@@ -425,11 +426,37 @@ def test_the_model_is_told_about_deferred_tools_once_they_are_discovered_and_nev
         """Plain."""
         return "plain"
 
-    for discovered, shown in (((), ("plain",)), (("echo",), ("echo", "plain"))):
-        compiled, model = agent_of(echo, boom, plain, tool_registry=registry, discovered_tools=discovered)
+    for found, shown in (((), ("plain",)), (("echo",), ("echo", "plain"))):
+        compiled, model = agent_of(echo, boom, plain, tool_registry=registry, discovered_tools=found)
         made = results(driver, compiled, calling({"name": "echo", "args": {"text": "x"}}))
         assert made[0].content == "x"
         assert model.requests[0].tools == shown
+
+
+def test_a_tool_that_was_found_in_the_conversation_is_shown_from_then_on(driver: Driver) -> None:
+    @tool(response_format="content_and_artifact")
+    def tool_search(query: str) -> tuple[str, dict[str, Any]]:
+        """Finds tools."""
+        return "found", {"tool_references": [{"tool_name": "echo", "match_score": 1}, {"tool_name": "other"}]}
+
+    replies = [
+        script.reply(script.call("tool_search", query="x")),
+        script.reply(script.call("echo", text="y")),
+        "Done.",
+    ]
+    model = ScriptedChatModel(replies=replies)
+    registry = {"echo": {"name": "echo", "defer_loading": True}}
+    given = AgentInputs(agent_id="a", model=model, tools=[tool_search, echo], tool_registry=registry)
+    compiled = graph.agent_subgraph(assemble.make_agent(given)).compile()
+    values = driver.invoke(compiled, {"messages": [HumanMessage("hi")]})
+    assert [request.tools for request in model.requests] == [("tool_search",), *[("tool_search", "echo")] * 2]
+    assert values["messages"][-2].content == "y"
+    assert discovered(values["messages"]) == ("echo", "other")
+
+
+def test_artifacts_of_other_shapes_bring_nothing_up() -> None:
+    for artifact in (None, "x", {"tool_references": "echo"}, {"tool_references": [1, {"tool_name": 2}, {}]}):
+        assert discovered([ToolMessage("found", tool_call_id="c", artifact=artifact)]) == ()
 
 
 def test_a_policy_for_a_tool_that_there_is_not_is_refused() -> None:

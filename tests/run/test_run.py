@@ -200,3 +200,16 @@ async def test_a_run_on_a_thread_can_be_executed_again() -> None:
     await run.process_stream(ask("again"), config)
     assert [message.content for message in model.requests[1].messages] == ["hi", "One.", "again"]
     assert [message.content for message in run.get_run_messages()] == ["Two."]
+
+
+async def test_a_run_says_which_tools_its_turn_brought_up() -> None:
+    @tool(response_format="content_and_artifact")
+    def tool_search() -> tuple[str, Any]:
+        """Finds tools."""
+        return "found", {"tool_references": [{"tool_name": "get_weather"}]}
+
+    run = await make(
+        ScriptedChatModel(replies=[script.reply(script.call("tool_search")), "Done."]), tools=[tool_search]
+    )
+    await run.process_stream(ask())
+    assert run.get_discovered_tools() == ("get_weather",)
