@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from stategraph.engine.runtime import get_runtime as get_runtime
     from stategraph.errors import AbortError as AbortError
     from stategraph.errors import ConfigurationError as ConfigurationError
+    from stategraph.errors import EmptyContextError as EmptyContextError
     from stategraph.errors import EmptyInputError as EmptyInputError
     from stategraph.errors import GraphBubbleUp as GraphBubbleUp
     from stategraph.errors import GraphDrained as GraphDrained
@@ -127,6 +128,7 @@ _PUBLIC = {
     "errors": (
         "AbortError",
         "ConfigurationError",
+        "EmptyContextError",
         "EmptyInputError",
         "GraphBubbleUp",
         "GraphDrained",

@@ -29,6 +29,7 @@ PUBLIC = [
     "DeltaChannel",
     "Durability",
     "END",
+    "EmptyContextError",
     "EmptyInputError",
     "EventHandlerRegistry",
     "ExecutionGraph",

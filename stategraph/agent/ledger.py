@@ -86,9 +86,9 @@ class Ledger:
     writes: int = 0
 
     @classmethod
-    def of(cls, stored: Mapping[str, Any] | None) -> Self:
-        """A ledger from the JSON in a state; an empty one from None."""
-        known = dict(stored or {})
+    def of(cls, stored: Mapping[str, Any]) -> Self:
+        """A ledger from the JSON in a state."""
+        known = dict(stored)
         if (found := known.get("calibration")) is not None:
             deviation = math.inf if found["deviation"] is None else found["deviation"]
             known["calibration"] = Calibration(**{**found, "deviation": deviation})
@@ -102,7 +102,8 @@ class Ledger:
     @classmethod
     def of_agent(cls, state: Mapping[str, Any], agent_id: str) -> Self:
         """The ledger of an agent in a state of its graph."""
-        return cls.of((state.get("windows") or {}).get(agent_id))
+        stored = (state.get("windows") or {}).get(agent_id)
+        return cls() if stored is None else cls.of(stored)
 
     def stored(self) -> dict[str, Any]:
         """The ledger as JSON, without what is as at the beginning."""

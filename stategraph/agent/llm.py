@@ -55,7 +55,7 @@ class LlmNode:
                 f"Agent '{self._agent.id}' was run with invoke() or stream() and a listener in its context; a listener "
                 "is awaited: use ainvoke() or astream(), or Run.process_stream()"
             )
-        prompt = self._prepare(state, context, Ledger.of_agent(state, self._agent.id))
+        prompt = self._prepare(state, context, self._ledger(state))
         routes = self._agent.routes_for(state["messages"])
         while not prompt.ledger.wanted:
             self._window.check(prompt)
@@ -76,7 +76,7 @@ class LlmNode:
         if listener is not None and (memory := state.get("memory")) is not None:
             listener.recall(memory)
         at = self._agent.place(self._agent.llm_node, config, state["messages"])
-        prompt = self._prepare(state, context, Ledger.of_agent(state, self._agent.id))
+        prompt = self._prepare(state, context, self._ledger(state))
         routes = self._agent.routes_for(state["messages"])
         while not prompt.ledger.wanted:
             if listener is None:
@@ -90,6 +90,11 @@ class LlmNode:
         if listener is not None:
             await listener.hear(Logged(at, "info", "graph", "Summarization triggered"))
         return self._update(prompt, None, listener)
+
+    def _ledger(self, state: AgentState) -> Ledger:
+        """What the last call left; a summary that was wanted then, in a run that was aborted, is decided on anew."""
+        ledger = Ledger.of_agent(state, self._agent.id)
+        return replace(ledger, wanted=False) if ledger.wanted else ledger
 
     def _prepare(self, state: AgentState, context: AgentContext, ledger: Ledger) -> Prompt:
         """What the model is sent; its ledger may say that a summary is wanted before."""

@@ -3,19 +3,21 @@
 - The conversation is not touched. The ledger says from where on the summary stands for it; what every agent has a
   summary for is let go of at the end of the turn, by the done node.
 - What the model is sent are the messages as they are, and then what is asked of it: the prompt, and the summary before.
+- Messages that are too long for the model that summarises are summarised in two parts, one after the other, and those
+  again if need be.
 - A summary that cannot be made is no failure of the run: it is told, and the call goes on with what fits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
-from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 
-from stategraph.agent import calling, history, summaries, tokens, truncation, window
+from stategraph.agent import calling, history, overflow, summaries, tokens, truncation, window
 from stategraph.agent.agent import Agent, Summarising
 from stategraph.agent.calibration import Calibration
 from stategraph.agent.ledger import Ledger, Summary, uncovered
@@ -36,6 +38,9 @@ from stategraph.agent.state import AgentState, is_synthetic
 from stategraph.engine.callable import RunnableCallable
 from stategraph.engine.runtime import Runtime
 
+#: So often are messages halved that are too long for the model that summarises.
+_MOST_SPLITS = 3
+
 
 @dataclass(frozen=True, slots=True)
 class _Job:
@@ -44,13 +49,13 @@ class _Job:
     Attributes:
         covered: The messages that the summary will stand for.
         left: Those that stay.
-        asked: What the model is sent.
+        before: The summary that it goes on from.
         version: The summary's number.
     """
 
     covered: Sequence[AnyMessage]
     left: Sequence[AnyMessage]
-    asked: list[AnyMessage]
+    before: str | None
     version: int
 
 
@@ -75,7 +80,13 @@ class SummarizeNode:
         ledger, job = self._job(state)
         if not job.covered:
             return self._stored(replace(ledger, wanted=False))
-        answer = calling.call(self._how.routes, job.asked, config, _never)
+        asking = self._asking(job.covered, job.before)
+        question, answer = next(asking), None
+        while answer is None:
+            try:
+                question = asking.send(calling.call(self._how.routes, question, config, _never))
+            except StopIteration as end:
+                answer = end.value
         return self._stored(_after(ledger, job, self._summary(job, answer, agent_context(runtime.context))))
 
     async def acall(self, state: AgentState, config: RunnableConfig, runtime: Runtime[AgentContext]) -> dict[str, Any]:
@@ -88,7 +99,8 @@ class SummarizeNode:
         if not job.covered:
             return self._stored(replace(ledger, wanted=False))
         if listener is None:
-            summary = self._summary(job, await calling.acall(self._how.routes, job.asked, config, _never), context)
+            answer = await self._asked(job, lambda asked: calling.acall(self._how.routes, asked, config, _never))
+            summary = self._summary(job, answer, context)
         else:
             at = self._agent.place(self._agent.summarize_node, config, state["messages"])
             summary = await self._aloud(job, at, config, context, listener)
@@ -104,12 +116,34 @@ class SummarizeNode:
         size = 0 if agent.fitting is None else agent.fitting.size(ledger)
         first, end = summaries.span(messages, how.retain, lambda each: ledger.counts.get(each.id or "", 0), size)
         before = how.initial if ledger.summary is None else ledger.summary.text
-        prompt = how.prompt
-        if before is not None:
-            prompt = f"{how.update_prompt}\n\n<previous-summary>\n{before}\n</previous-summary>"
-        covered = messages[first:end]
         version = 1 + (ledger.summary.version if ledger.summary is not None else before is not None)
-        return ledger, _Job(covered, messages[end:], [*covered, HumanMessage(content=prompt)], version)
+        return ledger, _Job(messages[first:end], messages[end:], before, version)
+
+    def _asking(
+        self, covered: Sequence[AnyMessage], before: str | None, splits: int = _MOST_SPLITS
+    ) -> Generator[list[AnyMessage], calling.Answer, calling.Answer]:
+        """What to ask for, question by question, so that sync and async nodes ask the same; returns the last answer."""
+        prompt = self._how.prompt
+        if before is not None:
+            prompt = f"{self._how.update_prompt}\n\n<previous-summary>\n{before}\n</previous-summary>"
+        answer = yield [*covered, HumanMessage(content=prompt)]
+        half = _half(covered)
+        if isinstance(answer, AIMessage) or not splits or not half or overflow.recognise(answer[-1]) is None:
+            return answer
+        first = yield from self._asking(covered[:half], before, splits - 1)
+        if not isinstance(first, AIMessage):
+            return first
+        return (yield from self._asking(covered[half:], truncation.text_of(first.content), splits - 1))
+
+    async def _asked(self, job: _Job, ask: Callable[[list[AnyMessage]], Awaitable[calling.Answer]]) -> calling.Answer:
+        asking = self._asking(job.covered, job.before)
+        question = next(asking)
+        while True:
+            answer = await ask(question)
+            try:
+                question = asking.send(answer)
+            except StopIteration as end:
+                return cast("calling.Answer", end.value)
 
     async def _aloud(
         self, job: _Job, at: Place, config: RunnableConfig, context: AgentContext, listener: Listener
@@ -118,8 +152,12 @@ class SummarizeNode:
         figures = {"messagesToRefineCount": len(job.covered), "summaryVersion": job.version}
         await listener.hear(SummaryStarted(at, {"provider": route.provider, "model": route.name, **figures}))
         scribe = _Scribe(listener)
-        about = ModelCall(at, "", "", job.asked, len(job.covered), aside=True)
-        answer = await calling.tell(self._how.routes, about, config, scribe, _never)
+
+        async def ask(asked: list[AnyMessage]) -> calling.Answer:
+            about = ModelCall(at, "", "", asked, len(asked) - 1, aside=True)
+            return await calling.tell(self._how.routes, about, config, scribe, _never)
+
+        answer = await self._asked(job, ask)
         summary = self._summary(job, answer, context)
         if summary is None:
             problem = _problem(answer)
@@ -158,6 +196,14 @@ class _Scribe:
         if isinstance(fact, ModelStreamed) and (text := truncation.text_of(fact.chunk.content)):
             self.provider, self.model = fact.call.provider, fact.call.model
             await self._listener.hear(SummaryStreamed(fact.call.at, text))
+
+
+def _half(messages: Sequence[AnyMessage]) -> int:
+    """About half of some messages, such that no result is parted from its call; 0 if they cannot be parted."""
+    half = len(messages) // 2
+    while half and isinstance(messages[half], ToolMessage):
+        half -= 1
+    return half
 
 
 def _never(_: Exception) -> bool:

@@ -42,7 +42,7 @@ def test_a_ledger_survives_json_and_a_serialiser_that_allows_no_classes() -> Non
 
 def test_an_empty_ledger_takes_no_room() -> None:
     assert Ledger().stored() == {"writes": 1}
-    assert Ledger.of(None) == Ledger()
+    assert Ledger.of_agent({}, "a") == Ledger.of_agent({"windows": {"b": {"writes": 1}}}, "a") == Ledger()
 
 
 def test_a_calibration_without_a_comparison_is_json_too() -> None:

@@ -203,6 +203,25 @@ def test_a_summary_that_fails_is_no_failure_and_is_not_tried_again_in_the_turn(d
     assert len(ended["messages"]) == len(history()) + 3
 
 
+def test_messages_that_are_too_long_for_the_summarising_model_are_summarised_part_by_part(driver: Driver) -> None:
+    refusal = ValueError("prompt is too long: 900 tokens > 400 maximum")
+    graph, model = agent(refusal, "Half.", "Whole.", "Fine.", **SUMMARISING)
+    ended = driver.invoke(graph, {"messages": history()}, context=COUNTING)
+    assert ended["messages"][-1].content == "Fine."
+    assert [len(request.messages) for request in model.requests[:3]] == [15, 8, 8]
+    assert "Half." in str(model.requests[2].messages[-1].content)
+    assert "Whole." in str(model.requests[3].messages[1].content)
+
+
+def test_a_summary_that_was_wanted_in_an_aborted_run_is_decided_on_anew(driver: Driver) -> None:
+    saver = in_memory_saver()
+    graph, model = agent("Fine.", saver=saver, **SUMMARISING)
+    stale = {"windows": {"a": {"wanted": True, "writes": 1}}, "messages": [HumanMessage("hi")]}
+    ended = driver.invoke(graph, stale, THREAD, context=COUNTING)
+    assert len(model.requests) == 1
+    assert "wanted" not in ended["windows"]["a"]
+
+
 def test_a_trigger_that_does_not_fire_leaves_messages_out_instead(driver: Driver) -> None:
     trigger = {"trigger": {"type": "messages_to_refine", "value": 50}}
     graph, model = agent("Fine.", summarization_config=trigger, **SUMMARISING)

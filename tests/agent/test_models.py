@@ -434,3 +434,62 @@ def test_facts_about_a_model_are_found_through_what_was_bound_to_it() -> None:
 def test_what_is_no_model_has_no_facts() -> None:
     with pytest.raises(ConfigurationError, match="RunnableLambda is no chat model"):
         models.model_name(RunnableLambda(len))
+
+
+# Models that summarise.
+
+
+def summarising(agent: dict[str, Any], **config: Any) -> Any:
+    return models.summarisers(AgentInputs.of({"agent_id": "a", **agent, "summarization_config": config}))
+
+
+OWN = {
+    "provider": "openAI",
+    "client_options": {"model": "m", "apiKey": "sk-none", "maxTokens": 900, "temperature": 0.2},
+}
+
+
+def test_an_agent_summarises_with_its_own_model_unless_told_otherwise() -> None:
+    assert summarising(OWN) is None
+    assert summarising({"model": ScriptedChatModel()}) is None
+
+
+def test_another_model_of_the_same_provider_has_the_agent_s_options() -> None:
+    (found,) = summarising(OWN, model="m-small", max_summary_tokens=100)
+    assert (found.provider, found.name) == ("openAI", "m-small")
+    assert (found.model.max_tokens, found.model.temperature) == (100, 0.2)
+
+
+def test_the_limit_may_be_among_the_parameters() -> None:
+    (found,) = summarising(OWN, parameters={"maxSummaryTokens": 50})
+    assert (found.name, found.model.max_tokens) == ("m", 50)
+
+
+def test_a_model_of_another_provider_has_its_own_options_alone() -> None:
+    (found,) = summarising(OWN, provider="moonshot", model="kimi", parameters={"api_key": "sk-other"})
+    assert (found.provider, found.name) == ("moonshot", "kimi")
+    assert found.model.temperature is None
+
+
+def test_a_model_named_with_its_provider_summarises_as_another_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
+    (found,) = summarising({"model": "openai:m"}, max_summary_tokens=100)
+    assert (found.provider, found.name, found.model.max_tokens) == ("openai", "m", 100)
+
+
+def test_a_ready_model_cannot_be_given_other_parameters() -> None:
+    with pytest.raises(ConfigurationError, match=r"the summarization of agent 'a' names model.*name a 'provider'"):
+        summarising({"model": ScriptedChatModel()}, model="m-small")
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, False),
+        ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, True),
+        ({"thinking": {"type": "disabled"}}, False),
+    ],
+)
+def test_whether_a_model_thinks_is_read_from_its_options(options: dict[str, Any], expected: bool) -> None:
+    model = models.resolve("openai", {"model": "m", "api_key": "sk-none", "model_kwargs": options})
+    assert models.thinks(model) is expected
