@@ -17,6 +17,7 @@ from stategraph.core.channels.ephemeral import EphemeralValue
 from stategraph.core.channels.last_value import LastValue
 from stategraph.core.machine import Machine
 from stategraph.engine import execution, ids
+from stategraph.engine.engine import StateGraphEngine
 from stategraph.errors import EmptyChannelError
 from stategraph.testing import stable
 
@@ -206,6 +207,24 @@ def test_a_run_that_stores_at_its_end_stores_the_same_both_ways(
     assert lone_steps > 3
     assert outcomes[0] == outcomes[1]
     assert len(outcomes[0][0][1]) >= 1
+
+
+def test_a_graph_that_is_a_node_is_run_through_what_somebody_has_put_in_between(
+    driver: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    method = "ainvoke" if driver.name == "async" else "invoke"
+    original = getattr(StateGraphEngine, method)
+
+    def watched(self: Any, input: Any, *args: Any, **kwargs: Any) -> Any:
+        seen.append(input["log"])
+        return original(self, input, *args, **kwargs)
+
+    outer = chain(note("a"), chain(note("x")))
+    assert driver.stream(outer, {"log": []}, stream_mode="values")[-1]["log"] == ["a", "a", "x"]
+    monkeypatch.setattr(StateGraphEngine, method, watched)
+    assert driver.stream(outer, {"log": []}, stream_mode="values")[-1]["log"] == ["a", "a", "x"]
+    assert seen == [["a"]]
 
 
 def test_versions_of_many_lone_steps_are_given_before_they_pile_up(
