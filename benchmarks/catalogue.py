@@ -70,6 +70,8 @@ def _agent() -> Iterator[Row]:
     yield Row("plain_loop_100_sync_handler", "async", "ratio", "agent:plain_loop_100_sync_handler")
     yield from _pair("plain_loop_100_first_event", "agent")
     yield from _pair("token_streaming", "tokens", ((1.7, 3), (1.7, 3)), quick=True)
+    for name in ("token_of_a_turn", "tool_round_of_a_turn"):
+        yield Row(name, "async", "ratio", f"chat:{name}", must=2.0, aim=4.0, quick=True)
 
 
 def _upstream() -> Iterator[Row]:
@@ -81,6 +83,8 @@ def _upstream() -> Iterator[Row]:
     yield from _pair("fanout_to_subgraph_10x", "upstream")
     yield from _pair("fanout_to_subgraph_10x_checkpoint", "upstream")
     yield from _pair("react_agent_100x", "upstream", ((2.2, 2.7), (4, 6)), quick=True)
+    yield from _pair("react_agent_100x_own_nodes", "own_nodes", ((4, 7), (6, 12)), quick=True)
+    yield from _pair("react_agent_10x_own_nodes", "own_nodes")
     yield from _pair("react_agent_100x_checkpoint", "upstream")
     yield from _pair("react_agent_10x", "upstream")
     yield from _pair("react_agent_10x_checkpoint", "upstream")

@@ -100,7 +100,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0 if rows else 2
     begin = time.monotonic()
     extra: tuple[str, ...] = ()
-    if any(row.workload.startswith("upstream:") for row in rows):
+    if any(row.workload.startswith(("upstream:", "own_nodes:")) for row in rows):
         extra = (str(sdist.unpack(sdist.fetch(options.cache), "bench", options.cache / f"langgraph-{sdist.VERSION}")),)
     rounds, budget_s = options.rounds or (3 if options.quick else 7), options.budget or (0.04 if options.quick else 0.3)
     effort = measure.Effort(rounds, budget_s, "cpu" if options.cpu else "wall")
