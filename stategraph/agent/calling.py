@@ -109,13 +109,13 @@ async def _stream(call: ModelCall, route: Route, config: RunnableConfig, listene
     async with aclosing(cast("Any", stream)):
         while True:
             try:
-                chunk = await anext(stream, None)
+                chunk = await anext(stream)
+            except StopAsyncIteration:
+                break
             except GraphBubbleUp:
                 raise
             except Exception as error:
                 return error
-            if chunk is None:
-                break
             chunks.append(chunk)
             await listener.hear(ModelStreamed(call, chunk))
     if not chunks:

@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,7 +88,8 @@ class ContentAggregator:
 
     def _put(self, place: int, part: Part) -> None:
         missing = place + 1 - len(self.content_parts)
-        self.content_parts.extend([None] * missing)
+        if missing > 0:
+            self.content_parts.extend([None] * missing)
         self.content_parts[place] = part
 
     def _at(self, place: int) -> Part | None:
@@ -234,14 +235,15 @@ def create_content_aggregator(content_parts: list[Part | None] | None = None) ->
     return ContentAggregator(content_parts)
 
 
-def _pieces(content: object) -> Iterator[Mapping[str, Any]]:
+def _pieces(content: object) -> list[Mapping[str, Any]]:
     match content:
-        case Mapping():
-            yield content
         case list():
-            yield from (piece for piece in content if isinstance(piece, Mapping))
+            # Asked about dicts first: it is quicker than to ask about mappings.
+            return [piece for piece in content if isinstance(piece, (dict, Mapping))]
+        case Mapping():
+            return [content]
         case _:
-            pass
+            return []
 
 
 def _longer_text(part: Part, piece: Mapping[str, Any], tool_call_ids: Sequence[str] | None) -> Part:
@@ -250,9 +252,10 @@ def _longer_text(part: Part, piece: Mapping[str, Any], tool_call_ids: Sequence[s
     ids = piece.get("tool_call_ids") or tool_call_ids
     if ids:
         longer["tool_call_ids"] = list(ids)
-    citations = [*(part.get("citations") or ()), *(piece.get("citations") or ())]
-    if citations:
-        longer["citations"] = citations
+    if "citations" in part or "citations" in piece:
+        citations = [*(part.get("citations") or ()), *(piece.get("citations") or ())]
+        if citations:
+            longer["citations"] = citations
     return longer
 
 

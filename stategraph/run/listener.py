@@ -60,6 +60,15 @@ class HandlerStatistics:
     longest_s: float
 
 
+@dataclass(slots=True)
+class _Cost:
+    """Statistics that grow."""
+
+    calls: int = 0
+    total_s: float = 0.0
+    longest_s: float = 0.0
+
+
 class RunListener:
     """Hears a run's agents and tells the host's handlers.
 
@@ -75,7 +84,9 @@ class RunListener:
         self._tracker = graph.tracker
         self._handlers = graph.handler_registry
         self._log = log
-        self._cost: dict[str, HandlerStatistics] = {}
+        self._costs: dict[str, _Cost] = {}
+        self._place: ports.Place | None = None
+        self._metadata: dict[str, Any] = {}
         self._count = 0
         self._last_input_id: str | None = None
         self._began = False
@@ -111,7 +122,8 @@ class RunListener:
                 await self.emit(GraphEvents.CHAT_MODEL_STREAM, {"chunk": chunk}, call.at)
                 if not call.aside:
                     self.partial[id(call)][1].append(chunk)
-                    await self._emit_all(self._tracker.chunk(call, chunk), call.at)
+                    for event, data in self._tracker.chunk(call, chunk):
+                        await self.emit(event, data, call.at)
             case ports.ModelStarted(call):
                 if not call.aside:
                     self.partial[id(call)] = (call, [])
@@ -173,7 +185,8 @@ class RunListener:
 
     def statistics(self) -> tuple[HandlerStatistics, ...]:
         """What handlers cost so far, the most expensive first."""
-        return tuple(sorted(self._cost.values(), key=lambda each: -each.total_s))
+        found = [HandlerStatistics(event, c.calls, c.total_s, c.longest_s) for event, c in self._costs.items()]
+        return tuple(sorted(found, key=lambda each: -each.total_s))
 
     # Facts that take more than a line.
 
@@ -249,43 +262,60 @@ class RunListener:
         Raises:
             HandlerError: The handler failed.
         """
-        handler = self._handlers.get_handler(event)
-        if handler is None and self._log is None:
+        # Once or twice per token: what only a slow handler or a reader needs is not built here.
+        handle, log = self._handlers.get_handle(event), self._log
+        if handle is None and log is None:
             return False
-        metadata = None if at is None else self.metadata(at)
+        metadata = None if at is None else self._known(at)
         if metadata is not None and call is not None:
-            metadata |= {"ls_provider": call.provider, "ls_model_name": call.model}
-        if self._log is not None:
-            self._log.put(event, data, metadata)
-            await self._log.room()
+            metadata = metadata | {"ls_provider": call.provider, "ls_model_name": call.model}
+        if log is not None:
+            log.put(event, data, metadata)
+            if log.is_full:
+                await log.room()
+        if handle is None:
+            return False
         began = time.perf_counter()
         try:
-            handled = await self._handlers.handle(event, data, metadata, self._graph)
+            # Handlers may change what they are given, so each gets its own.
+            answer = handle(event, data, metadata and metadata.copy(), self._graph)
+            if answer is not None and inspect.isawaitable(answer):
+                await answer
         except Exception as error:
             raise HandlerError(
-                f"The handler '{registry.name_of(handler)}' of '{event}' failed: {type(error).__name__}: {error}"
+                f"The handler '{registry.name_of(handle)}' of '{event}' failed: {type(error).__name__}: {error}"
             ) from error
-        if handled:
-            self._count_cost(event, time.perf_counter() - began)
-        return handled
+        self._count_cost(event, time.perf_counter() - began)
+        return True
 
     def metadata(self, at: ports.Place) -> dict[str, Any]:
         """What handlers are told about where something arose."""
-        root = self._graph.agents[0]
-        return {
-            **at.metadata,
-            "run_id": self._run_id,
-            "agentId": at.agent_id,
-            "activeAgentId": at.agent_id,
-            "activeAgentName": at.agent_name,
-            "rootAgentId": root.id,
-            "rootAgentName": root.name,
-        }
+        return self._known(at).copy()
+
+    def _known(self, at: ports.Place) -> dict[str, Any]:
+        """The same, shared by all events of a place."""
+        if at is not self._place:
+            root = self._graph.agents[0]
+            self._place = at
+            self._metadata = {
+                **at.metadata,
+                "run_id": self._run_id,
+                "agentId": at.agent_id,
+                "activeAgentId": at.agent_id,
+                "activeAgentName": at.agent_name,
+                "rootAgentId": root.id,
+                "rootAgentName": root.name,
+            }
+        return self._metadata
 
     def _count_cost(self, event: str, took_s: float) -> None:
-        before = self._cost.get(event) or HandlerStatistics(event, 0, 0.0, 0.0)
-        longest_s = max(before.longest_s, took_s)
-        self._cost[event] = HandlerStatistics(event, before.calls + 1, before.total_s + took_s, longest_s)
+        cost = self._costs.get(event)
+        if cost is None:
+            cost = self._costs[event] = _Cost()
+        cost.calls += 1
+        cost.total_s += took_s
+        if took_s > cost.longest_s:
+            cost.longest_s = took_s
 
 
 def _model_input(call: ports.ModelCall) -> dict[str, Any]:

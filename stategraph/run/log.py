@@ -82,7 +82,8 @@ class RunLog:
     """
 
     def __init__(self, size: int) -> None:
-        self._events: deque[RunEvent] = deque(maxlen=size)
+        # Made into a RunEvent when somebody reads it: most events are read by nobody.
+        self._events: deque[tuple[int, str, Any, Mapping[str, Any] | None]] = deque(maxlen=size)
         self._last = 0
         self._running = True
         self._news: set[asyncio.Event] = set()
@@ -100,13 +101,19 @@ class RunLog:
     def put(self, event: str, data: Any, metadata: Mapping[str, Any] | None) -> None:
         """Keep an event and wake readers."""
         self._last += 1
-        self._events.append(RunEvent(self._last, event, data, metadata))
+        self._events.append((self._last, event, data, metadata))
         self._wake()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the reader that owns the run has fallen behind."""
+        owner = self._owner
+        return owner is not None and self._last - owner.seen > LAG
 
     async def room(self) -> None:
         """Wait until the reader that owns the run has nearly caught up."""
         owner = self._owner
-        while owner is not None and owner is self._owner and self._last - owner.seen > LAG:
+        while owner is not None and owner is self._owner and self.is_full:
             owner.read.clear()
             await owner.read.wait()
 
@@ -157,7 +164,7 @@ class RunLog:
 
     def _after(self, seq: int) -> list[RunEvent]:
         """What is kept after a number, led by a gap if something is missing."""
-        kept = [event for event in self._events if event.seq > seq] if self._last > seq else []
+        kept = [RunEvent(*event) for event in self._events if event[0] > seq] if self._last > seq else []
         missing_to = kept[0].seq - 1 if kept else self._last
         if missing_to <= seq:
             return kept

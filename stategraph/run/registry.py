@@ -60,7 +60,11 @@ class EventHandlerRegistry:
 
     def get_handler(self, event: str) -> Handler | None:
         """The handler of an event, or None."""
-        return self._handlers.get(str(event))
+        return self._handlers.get(event)
+
+    def get_handle(self, event: str) -> Handle | None:
+        """The function that handles an event, or None."""
+        return self._calls.get(event)
 
     def unregister(self, event: str) -> Handler | None:
         """Take the handler of an event away.
@@ -86,7 +90,7 @@ class EventHandlerRegistry:
         if call is None:
             return False
         answer = call(event, data, metadata, graph)
-        if inspect.isawaitable(answer):
+        if answer is not None and inspect.isawaitable(answer):
             await answer
         return True
 
@@ -112,10 +116,12 @@ def _call_of(handler: Handler) -> Handle:
 
 
 def _in_turn(handlers: list[Handler]) -> Handle:
+    calls = [_call_of(handler) for handler in handlers]
+
     async def handle(event: str, data: Any, metadata: Mapping[str, Any] | None, graph: Any) -> None:
-        for handler in handlers:
-            answer = _call_of(handler)(event, data, metadata, graph)
-            if inspect.isawaitable(answer):
+        for call in calls:
+            answer = call(event, data, metadata, graph)
+            if answer is not None and inspect.isawaitable(answer):
                 await answer
 
     return handle

@@ -14,7 +14,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias, cast
@@ -105,19 +105,30 @@ class StepTracker:
 
     # A model's answer.
 
-    def chunk(self, call: ModelCall, chunk: AIMessage) -> Iterator[Row]:
+    def chunk(self, call: ModelCall, chunk: AIMessage) -> Iterable[Row]:
         """What a piece of an answer comes to.
 
         Args:
             call: The call that it belongs to; identity matters.
             chunk: The piece.
 
-        Yields:
+        Returns:
             Events in their order.
         """
         lane = self._lanes.get(id(call))
         if lane is None:
             lane = self._lanes[id(call)] = _Lane(call)
+        text = _plain_text(chunk)
+        if (
+            text is not None
+            and lane.step is not None
+            and not lane.reasoning
+            and lane.step["type"] == "message_creation"
+        ):
+            return ((GraphEvents.ON_MESSAGE_DELTA, _delta(lane.step, {"type": "text", "text": text})),)
+        return self._parts(lane, chunk)
+
+    def _parts(self, lane: _Lane, chunk: AIMessage) -> Iterator[Row]:
         pieces = list(_pieces(chunk))
         for reasoning, text in pieces:
             for kind, part in _split_tags(lane, reasoning, text):
@@ -453,6 +464,14 @@ def _fragment(step: RunStep, chunk: Mapping[str, Any]) -> dict[str, Any]:
     if chunk.get("index") is not None:
         fragment["index"] = chunk["index"]
     return {"id": step["id"], "delta": {"type": "tool_calls", "tool_calls": [fragment]}}
+
+
+def _plain_text(chunk: AIMessage) -> str | None:
+    """The text of a chunk that has nothing else and no tag: most chunks of an answer."""
+    text = chunk.content
+    if not isinstance(text, str) or not text or chunk.additional_kwargs or chunk.tool_calls or "<think>" in text:
+        return None
+    return None if isinstance(chunk, AIMessageChunk) and chunk.tool_call_chunks else text
 
 
 def _pieces(chunk: AIMessage) -> Iterator[tuple[bool, str]]:

@@ -6,14 +6,16 @@ import asyncio
 from typing import Any
 
 import pytest
-from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
 from langchain_core.tools import tool
 
+from stategraph.agent.ports import ModelCall, Place
 from stategraph.engine.memory import in_memory_saver
 from stategraph.errors import AbortError, ConfigurationError, GraphRecursionError, HandlerError
 from stategraph.run.abort import AbortController
 from stategraph.run.hooks import HookRegistry
 from stategraph.run.run import Run
+from stategraph.run.steps import StepTracker
 from stategraph.testing import script
 from stategraph.testing.chat_model import ScriptedChatModel
 from tests.run.hosting import Host, ask, get_weather
@@ -213,3 +215,33 @@ async def test_a_run_says_which_tools_its_turn_brought_up() -> None:
     )
     await run.process_stream(ask())
     assert run.get_discovered_tools() == ("get_weather",)
+
+
+async def test_what_a_handler_does_to_its_metadata_is_seen_by_no_other_event() -> None:
+    seen: list[dict[str, Any]] = []
+
+    def note(event: str, data: Any, metadata: Any, graph: Any) -> None:
+        seen.append(dict(metadata))
+        metadata.clear()
+
+    run = await make(ScriptedChatModel(replies=["One two three."]))
+    run.handler_registry.register("on_message_delta", note)
+    run.handler_registry.register("on_chat_model_end", note)
+    await run.process_stream(ask())
+    assert len(seen) > 2
+    assert {each["agentId"] for each in seen} == {"a"}
+    kept = [event.metadata or {} async for event in run.attach() if event.event == "on_message_delta"]
+    assert [each.get("agentId") for each in kept] == ["a"] * len(kept)
+
+
+async def test_a_chunk_of_nothing_but_text_is_told_as_any_other() -> None:
+    at = Place("a", "a", "agent=a", {})
+    told = []
+    for kwargs in ({}, {"extra": 1}):
+        tracker = StepTracker("r", new_id=lambda prefix: prefix, now_ms=lambda: 0)
+        call = ModelCall(at, "p", "m", [], 0)
+        texts = ["He", "llo", " <think>hm", "</think>", " there", "."]
+        chunks = [AIMessageChunk(text, additional_kwargs=kwargs) for text in texts]
+        told.append([row for chunk in chunks for row in tracker.chunk(call, chunk)])
+    assert told[0] == told[1]
+    assert [event for event, _ in told[0]].count("on_message_delta") == 4
