@@ -70,7 +70,7 @@ class Agent:
         tools: Tools of this process by name.
         tool_policies: How some of them are run, by name.
         host_tools: Names of tools that the host executes.
-        host_tool_names: The same, in the order in which the host described them.
+        host_tool_names: Those of them that the model is told about from the start, in the order of their definitions.
         handoffs: Tools by name that hand the conversation over to another agent.
         role: What it is among other agents; None for an agent on its own, which sees the conversation as it is.
         group_id: What it has in common with agents that always run beside it.

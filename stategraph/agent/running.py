@@ -24,6 +24,7 @@ from stategraph.agent.agent import Agent
 from stategraph.agent.injection import Injection, Surroundings
 from stategraph.agent.reporting import Reporter, reporter
 from stategraph.agent.tool_policy import ToolPolicy
+from stategraph.engine import doubles
 from stategraph.engine.call import start_task
 from stategraph.engine.context import get_config
 from stategraph.errors import GraphBubbleUp, HandlerError, NodeCancelledError, NodeTimeoutError, is_invalid_resume
@@ -228,6 +229,9 @@ class ToolRunner:
 
     def read(self, call: ToolCall, output: Output) -> Result:
         """What a tool's output says: the result of its call, and commands."""
+        if doubles.exist():
+            # A library's tool may use the classes of an installed LangGraph.
+            output = doubles.ours(output)
         message: ToolMessage | None = None
         commands: list[Any] = []
         carrier: int | None = None

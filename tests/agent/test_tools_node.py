@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
+from types import ModuleType
 from typing import Annotated, Any
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.messages.tool import ToolOutputMixin
 from langchain_core.tools import BaseTool, InjectedToolCallId, StructuredTool, ToolException, tool
 from pydantic import BaseModel, Field
 
@@ -194,6 +198,32 @@ def test_commands_of_tools_change_the_state_and_their_calls_have_results(driver:
         ("c3", "Both."),
     ]
     assert model.requests == []
+
+
+def test_a_command_of_an_installed_langgraph_is_taken_like_ours(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @dataclass
+    class TheirCommand(ToolOutputMixin):
+        graph: Any = None
+        update: Any = None
+        resume: Any = None
+        goto: Any = ()
+
+    their_class: Any = type("Command", (TheirCommand,), {"__module__": "langgraph.types"})
+    module = ModuleType("langgraph.types")
+    vars(module).update(Command=their_class, Send=object)
+    monkeypatch.setitem(sys.modules, "langgraph.types", module)
+
+    @tool
+    def halt(tool_call_id: Annotated[str, InjectedToolCallId]) -> Any:
+        """Halts."""
+        said = ToolMessage("I did.", tool_call_id=tool_call_id)
+        return their_class(update={"halt_reason": "enough", "messages": [said]})
+
+    compiled, model = agent_of(halt)
+    (made,) = results(driver, compiled, calling({"name": "halt"}))
+    assert (made.content, model.requests) == ("I did.", [])
 
 
 def test_langchains_own_handling_of_errors_is_kept(driver: Driver) -> None:
