@@ -50,6 +50,10 @@ class State(TypedDict, total=False):
     shy: Annotated[str, Shy]
 
 
+class Plain(TypedDict):
+    log: Annotated[list[str], operator.add]
+
+
 class Counting(InMemorySaver):
     """A saver whose versions have no random part."""
 
@@ -146,6 +150,11 @@ def own_history(saver: Any) -> Any:
     return chain(note("a"), inner, note("b"), saver=saver)
 
 
+def plain(node: Any) -> Any:
+    builder = StateGraph(Plain).add_node("x", lambda state: node(state)).add_node("y", lambda state: {"log": ["y"]})
+    return builder.add_edge(START, "y").add_edge("y", "x").compile()
+
+
 GRAPHS: dict[str, Callable[[Any], Any]] = {
     "a loop": loop,
     "a loop without end": lambda saver: loop(saver, rounds=1_000),
@@ -166,6 +175,9 @@ GRAPHS: dict[str, Callable[[Any], Any]] = {
     "a graph inside that fails": lambda saver: chain(note("a"), chain(note("x"), fail), note("b"), saver=saver),
     "a graph inside that asks": lambda saver: chain(note("a"), chain(note("x"), ask, note("y")), saver=saver),
     "a graph inside with a history": own_history,
+    "a plain graph inside": lambda saver: chain(note("a"), plain(lambda state: {"log": ["x"]}), note("b"), saver=saver),
+    "a plain graph inside that fails": lambda saver: chain(note("a"), plain(fail), note("b"), saver=saver),
+    "a plain graph inside that asks": lambda saver: chain(note("a"), plain(ask), note("b"), saver=saver),
 }
 
 
@@ -220,10 +232,10 @@ def test_a_graph_that_is_a_node_is_run_through_what_somebody_has_put_in_between(
         seen.append(input["log"])
         return original(self, input, *args, **kwargs)
 
-    outer = chain(note("a"), chain(note("x")))
-    assert driver.stream(outer, {"log": []}, stream_mode="values")[-1]["log"] == ["a", "a", "x"]
+    outer = chain(note("a"), plain(lambda state: {"log": ["x"]}))
+    assert driver.stream(outer, {"log": []}, stream_mode="values")[-1]["log"] == ["a", "a", "y", "x"]
     monkeypatch.setattr(StateGraphEngine, method, watched)
-    assert driver.stream(outer, {"log": []}, stream_mode="values")[-1]["log"] == ["a", "a", "x"]
+    assert driver.stream(outer, {"log": []}, stream_mode="values")[-1]["log"] == ["a", "a", "y", "x"]
     assert seen == [["a"]]
 
 
