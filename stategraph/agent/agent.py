@@ -28,11 +28,13 @@ class Route:
         model: The model with the agent's tools bound.
         provider: The provider's name as the host spelled it.
         name: The model's name; empty if unknown.
+        traced_as: The provider's name as tracing has it; empty if unknown.
     """
 
     model: Runnable[Any, Any]
     provider: str
     name: str
+    traced_as: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,7 @@ def make_agent(inputs: AgentInputs, wiring: multi.Wiring | None = None, shared: 
     @cache
     def rebound(found: frozenset[str]) -> tuple[Route, ...]:
         more = (*tools.shown({*inputs.discovered_tools, *found}), *transfers)
-        return tuple(Route(models.bind(each.model, more), each.provider, each.name) for each in candidates)
+        return _routes(candidates, more)
 
     agent = Agent(
         id=inputs.agent_id,
@@ -123,6 +123,13 @@ def _fitting(inputs: AgentInputs, candidate: models.Candidate, shown: Sequence[A
     return Fitting(settings, tuple(shown), provider, name, inputs.tool_schema_tokens, initial)
 
 
+def _routes(candidates: Sequence[models.Candidate], shown: Sequence[Any]) -> tuple[Route, ...]:
+    return tuple(
+        Route(models.bind(each.model, shown), each.provider, each.name, models.provider_of(each.model))
+        for each in candidates
+    )
+
+
 def _summarising(
     inputs: AgentInputs, routes: tuple[Route, ...], shown: Sequence[Any], shared: models.Models | None
 ) -> Summarising:
@@ -130,7 +137,7 @@ def _summarising(
     writers = models.summarisers(inputs, shared)
     if writers is not None:
         # With the agent's tools: some providers refuse a history with calls if none are offered.
-        routes = tuple(Route(models.bind(each.model, shown), each.provider, each.name) for each in writers)
+        routes = _routes(writers, shown)
     return Summarising(
         routes=routes,
         prompt=config.prompt or summaries.PROMPT,

@@ -86,7 +86,7 @@ async def tell(
     """
     errors: list[Exception] = []
     for route in routes:
-        attempt = replace(about, provider=route.provider, model=route.name)
+        attempt = replace(about, provider=route.provider, model=route.name, traced_as=route.traced_as)
         began = time.monotonic()
         answer = await _stream(attempt, route, config, listener)
         if isinstance(answer, AIMessage):

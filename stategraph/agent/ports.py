@@ -52,6 +52,7 @@ class ModelCall:
         instruction_tokens: Tokens beside the messages; 0 if nobody counts.
         tool_schema_tokens: Those of them that describe tools.
         aside: Whether the answer is no part of the conversation, as that of a summary.
+        traced_as: The provider's name as tracing has it; empty if unknown.
     """
 
     at: Place
@@ -62,6 +63,7 @@ class ModelCall:
     instruction_tokens: int = 0
     tool_schema_tokens: int = 0
     aside: bool = False
+    traced_as: str = ""
 
 
 # Facts.

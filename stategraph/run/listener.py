@@ -268,7 +268,7 @@ class RunListener:
             return False
         metadata = None if at is None else self._known(at)
         if metadata is not None and call is not None:
-            metadata = metadata | {"ls_provider": call.provider, "ls_model_name": call.model}
+            metadata = metadata | {"ls_provider": call.traced_as or call.provider, "ls_model_name": call.model}
         if log is not None:
             log.put(event, data, metadata)
             if log.is_full:

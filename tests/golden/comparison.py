@@ -6,7 +6,8 @@ order is the same in every recording of a scenario, and is compared exactly. Bet
 two from one recording to the next: so far may a row of the second kind stray among those of the first.
 
 Where agents run side by side, only the order within each agent is the same in every recording. The node that a row came
-from is compared where the recording has one: what that engine sent outside of its nodes came without.
+from, and what else handlers are told of it, is compared where the recording has a node: what that engine sent outside
+of its nodes came without.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def _rows(expected: Sequence[Json], got: Sequence[Json], where: str) -> Iterator
             yield f"{where}, row {position}: expected {names[0]}; got {names[1]}"
             return
         if wanted["node"] is None:
-            row = {**row, "node": None}
+            row = {**row, "node": None, "meta": wanted["meta"]}
         if differing := _first(wanted, row, f"{where}, row {position}: {wanted['event']}"):
             yield from differing
             return

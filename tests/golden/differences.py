@@ -151,7 +151,7 @@ class _Handoff:
             "additional_kwargs": {"handoff_source_name": self.giver[1], **told},
         }
 
-    def rows(self, run_id: str, step: int, index: int, step_index: int = 1) -> list[Json]:
+    def rows(self, run_id: str, step: int, index: int, *, step_index: int = 1) -> list[Json]:
         """The completion and the closing of its step."""
         call = {name: each for name, each in self.completed.items() if name != "type"}
         result = {"id": f"<step:{step}>", "index": 0, "type": "tool_call", "tool_call": call, "completed_at": "<ms>"}
@@ -166,10 +166,11 @@ class _Handoff:
             "agentId": self.giver[0],
             "stepIndex": step_index,
         }
-        node = f"tools={self.giver[0]}"
+        meta = {"run_id": run_id, "thread_id": "thread-1", "langgraph_step": 2}
+        place = {"node": f"tools={self.giver[0]}", "meta": meta}
         return [
-            {"event": "on_run_step_completed", "node": node, "data": {"result": result}},
-            {"event": "on_run_step_closed", "node": node, "data": closed},
+            {"event": "on_run_step_completed", **place, "data": {"result": result}},
+            {"event": "on_run_step_closed", **place, "data": closed},
         ]
 
     def changes(self, end: int, part: int) -> tuple[Replaced, ...]:

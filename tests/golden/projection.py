@@ -5,8 +5,8 @@ through the same rules here. A rule removes or renames what those foreign classe
 that the code of this project decides: names, payloads, order, counts, texts and ids that correlate are compared as they
 are.
 
-A recording is JSON: ``events`` (rows of ``event``, ``node`` and ``data``), ``final`` (what a host reads afterwards) and
-``requests`` (what the model server received).
+A recording is JSON: ``events`` (rows of ``event``, ``node``, ``meta`` and ``data``), ``final`` (what a host reads
+afterwards) and ``requests`` (what the model server received).
 """
 
 from __future__ import annotations
@@ -50,6 +50,10 @@ _IDS = re.compile(
     rf"|(?P<id>{_UUID}|\b[0-9a-f]{{32}}\b|<(?:uuid|hex):\d+>)"
 )
 
+_MODEL_META = ("ls_provider", "ls_model_name")
+META = ("run_id", "thread_id", "langgraph_step", *_MODEL_META)
+"""What a host reads of a handler's third argument, beside the node."""
+
 _NO_JSON = ("<fn>", "<AbortSignal>")
 """What a payload can do besides being JSON: fields that are functions in JavaScript are methods in Python."""
 
@@ -70,11 +74,24 @@ def project(recording: Mapping[str, Json]) -> dict[str, Json]:
     rows = [row for row in recording["events"] if row["event"] not in DROPPED]
     return {
         "events": [
-            {"event": row["event"], "node": row.get("node"), "data": ids.named(_facts(row.get("data")))} for row in rows
+            {
+                "event": row["event"],
+                "node": row.get("node"),
+                "meta": _meta(row),
+                "data": ids.named(_facts(row.get("data"))),
+            }
+            for row in rows
         ],
         "final": ids.named(_facts(recording["final"])),
         "requests": [ids.named(_request(body)) for body in recording["requests"]],
     }
+
+
+def _meta(row: Mapping[str, Json]) -> dict[str, Json]:
+    # The model is told at the end of its call; on other rows it depends on which of its consumers sent them.
+    told = META if row["event"] == "on_chat_model_end" else [name for name in META if name not in _MODEL_META]
+    meta = row.get("meta") or {}
+    return {name: meta[name] for name in told if meta.get(name) is not None}
 
 
 class _Ids:

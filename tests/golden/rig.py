@@ -179,8 +179,10 @@ class Rig:
         }
 
     def _record(self, event: str, data: Any, metadata: Mapping[str, Any] | None) -> None:
-        node = (metadata or {}).get("langgraph_node") or None
-        self._rows.append({"event": event, "node": node, "data": plain(data)})
+        about = metadata or {}
+        meta = {name: about[name] for name in projection.META if name in about}
+        row = {"event": event, "node": about.get("langgraph_node"), "meta": plain(meta), "data": plain(data)}
+        self._rows.append(row)
 
     def _keep(self, seen: dict[str, Any], **facts: Any) -> None:
         # JavaScript's `undefined` is not in a recording either.

@@ -36,8 +36,9 @@ def _lines(file: Path) -> list[projection.Json]:
 
 
 def _row(row: projection.Json) -> projection.Json:
-    node = (row.get("meta") or {}).get("langgraph_node")
-    return {"event": row["event"], "node": node, "data": row.get("data")}
+    about = row.get("meta") or {}
+    meta = {name: about[name] for name in projection.META if name in about}
+    return {"event": row["event"], "node": about.get("langgraph_node"), "meta": meta, "data": row.get("data")}
 
 
 if __name__ == "__main__":
