@@ -472,7 +472,9 @@ async def i_the_host_aborts(rig: Rig) -> None:
         if len(words) == 3:
             controller.abort()
 
-    rig.script("m", reply("one two three four five six seven eight", gap_s=0.025))
+    # The recording left time for the abort between two words; here the model waits for it.
+    never = Gate("the word after the abort")
+    rig.script("m", reply("one two three ", Hold(never), "four five six seven eight"))
     run = await rig.create(
         "run-i", rig.agent("agent_i"), customHandlers=rig.handlers(after={"on_message_delta": count})
     )
