@@ -6,8 +6,15 @@ backends know: one side keeps the controller, the other is given its signal.
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+from stategraph.errors import AbortError
+
+T = TypeVar("T")
 
 
 class AbortSignal:
@@ -55,8 +62,14 @@ class AbortSignal:
                 return
             self._aborted, self.reason = True, reason
             listeners, self._listeners = self._listeners, []
+        errors: list[Exception] = []
         for listener in listeners:
-            listener()
+            try:
+                listener()
+            except Exception as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
 
 
 class AbortController:
@@ -74,5 +87,42 @@ class AbortController:
 
         Args:
             reason: Why, for the error's message.
+
+        Raises:
+            Exception: What a listener raised, after all of them were called.
         """
         self.signal._abort(reason)
+
+
+async def unless_aborted(signals: Sequence[AbortSignal], work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """What work comes to, unless a signal says to stop; then it is cancelled and waited for.
+
+    Args:
+        signals: Any of them stops it; if one did already, the work does not begin.
+        work: Begins the work.
+
+    Raises:
+        AbortError: A signal said so.
+    """
+    _raise_if_aborted(signals)
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    leave = [signal.listen(partial(loop.call_soon_threadsafe, stop.set)) for signal in signals]
+    task, stopped = asyncio.ensure_future(work()), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            _raise_if_aborted(signals)
+        return task.result()
+    finally:
+        for each in leave:
+            each()
+        for future in (task, stopped):
+            future.cancel()
+        await asyncio.gather(task, stopped, return_exceptions=True)
+
+
+def _raise_if_aborted(signals: Sequence[AbortSignal]) -> None:
+    aborted = [signal for signal in signals if signal.aborted]
+    if aborted:
+        raise AbortError(aborted[0].reason or "This operation was aborted")

@@ -64,7 +64,7 @@ class ToolExecuteRequest(dict[str, Any]):
         """Give one result before the others are there; `resolve` still has to be told all of them.
 
         Args:
-            result: The result.
+            result: The result. It changes nothing once all of them were given.
 
         Raises:
             ValueError: It is no result.
@@ -72,6 +72,8 @@ class ToolExecuteRequest(dict[str, Any]):
         read = _read(result)
 
         def start() -> None:
+            if self._answer.done():
+                return
             task = asyncio.ensure_future(self._early(read))
             self._early_tasks.add(task)
             task.add_done_callback(self._early_told)
@@ -102,7 +104,7 @@ class ToolExecuteRequest(dict[str, Any]):
             running = None
         if running is self._loop:
             what()
-        else:
+        elif not self._loop.is_closed():  # else the run is over, and nobody is there to be told
             self._loop.call_soon_threadsafe(what)
 
 
@@ -174,6 +176,8 @@ class RunToolHost:
 def _read(result: AnyHostResult) -> HostResult:
     if isinstance(result, HostResult):
         return result
+    if not isinstance(result, Mapping):
+        raise ValueError(f"A tool result is a mapping with the keys toolCallId and content; found {result!r:.200}")
     call_id = result.get("toolCallId", result.get("tool_call_id"))
     status = result.get("status", "success")
     if not isinstance(call_id, str) or status not in ("success", "error"):

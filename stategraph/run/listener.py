@@ -1,16 +1,17 @@
 """From facts of agents to events for handlers: the one place where a run speaks to its host.
 
 - Facts become events in the order in which agents tell them; each handler is waited for before its agent goes on.
-- A handler that raises fails the run, under its own name; only closings are told whatever happens.
+- A handler that raises fails the run, under its own name. Only one that is told of a closing does not: that is logged.
 - How long handlers take is counted: they slow the run.
 """
 
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, TypedDict
 
@@ -24,7 +25,9 @@ from stategraph.run import registry
 from stategraph.run.events import GraphEvents
 from stategraph.run.graph import ExecutionGraph
 from stategraph.run.log import RunLog
-from stategraph.run.steps import Status
+from stategraph.run.steps import Row, Status
+
+_log = logging.getLogger(__name__)
 
 CallbackName: TypeAlias = Literal["handle_tool_start", "handle_tool_end", "handle_tool_error"]
 
@@ -92,18 +95,20 @@ class RunListener:
         self._began = False
         self.remember = False
         self.callbacks: ClientCallbacks = {}
+        self.sent: Sequence[AnyMessage] = ()
         self.produced: list[AnyMessage] = []
         self.partial: dict[int, tuple[ports.ModelCall, list[AIMessage]]] = {}
         self.contexts: dict[str, ports.ContextUsed] = {}
 
-    def begin(self, last_input_id: str | None) -> None:
+    def begin(self, messages: Sequence[AnyMessage]) -> None:
         """Start a turn.
 
         Args:
-            last_input_id: The id of the newest message that goes in: what comes after it is of this run.
+            messages: What goes in: what comes after the last of them is of this run.
         """
         self._began = True
-        self._last_input_id = last_input_id
+        self.sent = messages
+        self._last_input_id = messages[-1].id if messages else None
         self.produced.clear()
         self.partial.clear()
 
@@ -176,12 +181,8 @@ class RunListener:
     # The end of a run.
 
     async def sweep(self, status: Status) -> None:
-        """Close every open step; handlers that fail now cannot change how the run ended."""
-        for event, data in self._tracker.sweep(status):
-            try:
-                await self.emit(event, data, None)
-            except HandlerError:
-                continue
+        """Close every open step."""
+        await self._emit_all(self._tracker.sweep(status), None)
 
     def statistics(self) -> tuple[HandlerStatistics, ...]:
         """What handlers cost so far, the most expensive first."""
@@ -234,16 +235,19 @@ class RunListener:
     async def _call_back(self, name: CallbackName, *details: Any) -> None:
         callback = self.callbacks.get(name)
         if callback is not None:
-            answer = callback(self._graph, *details)
-            if inspect.isawaitable(answer):
-                await answer
+            try:
+                answer = callback(self._graph, *details)
+                if inspect.isawaitable(answer):
+                    await answer
+            except Exception as error:
+                raise HandlerError(f"The callback '{name}' failed: {type(error).__name__}: {error}") from error
 
     def _signed(self, at: ports.Place, data: dict[str, Any]) -> dict[str, Any]:
         return {**data, "runId": self._run_id, "agentId": at.agent_id}
 
     # Handlers.
 
-    async def _emit_all(self, rows: Any, at: ports.Place) -> None:
+    async def _emit_all(self, rows: Iterable[Row], at: ports.Place | None) -> None:
         for event, data in rows:
             await self.emit(event, data, at)
 
@@ -282,9 +286,11 @@ class RunListener:
             if answer is not None and inspect.isawaitable(answer):
                 await answer
         except Exception as error:
-            raise HandlerError(
-                f"The handler '{registry.name_of(handle)}' of '{event}' failed: {type(error).__name__}: {error}"
-            ) from error
+            what = f"The handler '{registry.name_of(handle)}' of '{event}' failed: {type(error).__name__}: {error}"
+            if event != GraphEvents.ON_RUN_STEP_CLOSED:
+                raise HandlerError(what) from error
+            # What it was told has ended already, and there may be nobody left to raise to.
+            _log.warning("Run '%s' goes on. %s", self._run_id, what, exc_info=error)
         self._count_cost(event, time.perf_counter() - began)
         return True
 

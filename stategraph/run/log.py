@@ -86,6 +86,7 @@ class RunLog:
         self._events: deque[tuple[int, str, Any, Mapping[str, Any] | None]] = deque(maxlen=size)
         self._last = 0
         self._running = True
+        self._let_go = False
         self._news: set[asyncio.Event] = set()
         self._owner: _Reader | None = None
 
@@ -97,6 +98,7 @@ class RunLog:
     def begin(self) -> None:
         """An execution is about to start: readers wait for its events, as they do before the first one."""
         self._running = True
+        self._let_go = False
 
     def put(self, event: str, data: Any, metadata: Mapping[str, Any] | None) -> None:
         """Keep an event and wake readers."""
@@ -108,7 +110,7 @@ class RunLog:
     def is_full(self) -> bool:
         """Whether the reader that owns the run has fallen behind."""
         owner = self._owner
-        return owner is not None and self._last - owner.seen > LAG
+        return owner is not None and not self._let_go and self._last - owner.seen > LAG
 
     async def room(self) -> None:
         """Wait until the reader that owns the run has nearly caught up."""
@@ -116,6 +118,12 @@ class RunLog:
         while owner is not None and owner is self._owner and self.is_full:
             owner.read.clear()
             await owner.read.wait()
+
+    def let_go(self) -> None:
+        """Wait for the reader that owns the run no longer: the execution is about to end."""
+        self._let_go = True
+        if self._owner is not None:
+            self._owner.read.set()
 
     def end(self, status: str, error: BaseException | None) -> None:
         """An execution has ended: the last event says how, and readers leave."""

@@ -11,14 +11,12 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
-from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, replace
-from functools import partial
-from typing import Any, Self, TypedDict, TypeVar, cast
+from typing import Any, Self, TypedDict, cast
 
-from langchain_core.messages import AnyMessage, convert_to_messages
+from langchain_core.messages import AnyMessage
 from langchain_core.runnables import RunnableConfig
 
 from stategraph.agent import assemble
@@ -28,33 +26,22 @@ from stategraph.agent.ports import AgentContext
 from stategraph.agent.shrinking import FadingTier
 from stategraph.agent.tokens import token_counter_for
 from stategraph.engine.memory import in_memory_saver
-from stategraph.errors import AbortError, ConfigurationError, is_invalid_resume
-from stategraph.run import closing, waiting
+from stategraph.errors import ConfigurationError
+from stategraph.run import given, waiting
 from stategraph.run import title as titles
-from stategraph.run.abort import AbortController, AbortSignal
+from stategraph.run.abort import AbortController
 from stategraph.run.approval import HookGate
 from stategraph.run.config import RunConfig
+from stategraph.run.execution import Execution
 from stategraph.run.graph import ExecutionGraph
 from stategraph.run.hooks import HookRegistry
 from stategraph.run.host import RunToolHost
 from stategraph.run.listener import ClientCallbacks, HandlerStatistics, RunListener
 from stategraph.run.log import RunEvent, RunLog
 from stategraph.run.registry import EventHandlerRegistry
-from stategraph.run.steps import Status
 from stategraph.run.turn import TurnHooks
 from stategraph.run.waiting import Pause, RunInterrupt, after
 from stategraph.types import Command, Overwrite
-
-T = TypeVar("T")
-
-#: Steps that a run may take if its host says nothing.
-RECURSION_LIMIT = 50
-
-_SPELLINGS = {"recursionLimit": "recursion_limit", "runName": "run_name", "maxConcurrency": "max_concurrency"}
-#: What hosts pass along although it holds for every run here.
-_IMPLIED = ("version", "streamMode", "stream_mode")
-#: What is no part of a RunnableConfig.
-_OURS = ("signal", "durability")
 
 
 class ProcessOptions(TypedDict, total=False):
@@ -62,7 +49,8 @@ class ProcessOptions(TypedDict, total=False):
 
     Attributes:
         callbacks: Functions called beside the events.
-        keep_content: Go on counting content indices where the run before ended.
+        keep_content: Go on counting content indices where the execution before ended; its steps have to be there
+            still, see `RunConfig.skip_cleanup`.
     """
 
     callbacks: ClientCallbacks
@@ -89,20 +77,18 @@ class Run:
         tools = {agent.id: agent.host_tool_names for agent in graph.agents}
         self._listener.remember = self._saves
         self._host = RunToolHost(self._listener, graph.tracker, tools)
-        self._interrupts: tuple[RunInterrupt, ...] = ()
-        self._paused = False
-        self._sent: list[AnyMessage] = []
         self._hooks = None if config.hooks is None else TurnHooks(self.id, config.hooks)
         self._asks = config.human_in_the_loop.enabled
         gate = HookGate(self.id, config.hooks or HookRegistry(), graph.tracker, self._listener.hear, asks=self._asks)
         # A run that goes on with what another process asked needs it also without hooks of its own.
         self._gate = gate if config.hooks is not None or self._asks else None
-        self._halt_reason: str | None = None
         self._token_counts: dict[str, int] = {}
         self._token_counter = config.token_counter
         if config.token_counter is None and config.index_token_count_map is not None:
             self._token_counter = token_counter_for(graph.agents[0].routes[0].name)
+        self._last: Execution | None = None
         self._stop = AbortController()
+        self._spent = False
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -145,11 +131,17 @@ class Run:
 
     @property
     def running(self) -> bool:
-        """Whether it is being executed now."""
+        """Whether it is being executed now, or is about to be since it was started."""
         return not self._idle.is_set()
 
     def abort(self, reason: str | None = None) -> None:
-        """Stop what goes on; whoever waits for it gets an AbortError. May be called from any thread."""
+        """Stop what goes on; whoever waits for it gets an AbortError. May be called from any thread.
+
+        A run that was not executed yet will not be; on one that is over it has no effect.
+
+        Args:
+            reason: Why, for the error's message.
+        """
         self._stop.abort(reason)
 
     async def ended(self) -> None:
@@ -183,14 +175,55 @@ class Run:
             ConfigurationError: The input makes no sense, or the run is being executed already.
             Exception: What a model or the host's tools raised, as it is.
         """
-        self._refuse_if_running()
+        self._begin()
         try:
-            return await self._start(inputs, config or {}, options or {})
+            return await self._process(inputs, config or {}, options or {})
         finally:
-            if self._log is not None:
-                self._log.release()
+            self._end()
 
-    async def _start(
+    def start(
+        self,
+        inputs: Mapping[str, Any] | Command[Any],
+        config: Mapping[str, Any] | None = None,
+        options: ProcessOptions | None = None,
+    ) -> asyncio.Task[list[dict[str, Any]] | None]:
+        """Run a turn in the background.
+
+        Args:
+            inputs: As for `process_stream`.
+            config: As for `process_stream`.
+            options: As for `process_stream`.
+
+        Returns:
+            The execution; it comes to what `process_stream` returns or raises. Keep it as long as it goes on.
+
+        Raises:
+            ConfigurationError: The run is being executed already.
+        """
+        loop = asyncio.get_running_loop()
+        self._begin()
+        task = loop.create_task(self._process(inputs, config or {}, options or {}), name=f"run {self.id}")
+        # Also if it is cancelled before it begins.
+        task.add_done_callback(lambda _: self._end())
+        return task
+
+    def _begin(self) -> None:
+        """Take the run, which is executed once at a time."""
+        if self.running:
+            raise ConfigurationError(f"Run '{self.id}' is being executed already; wait for it, or create another run")
+        if self._spent:
+            self._stop, self._spent = AbortController(), False
+        self._idle.clear()
+        if self._log is not None:
+            self._log.begin()
+
+    def _end(self) -> None:
+        self._spent = True
+        if self._log is not None:
+            self._log.release()
+        self._idle.set()
+
+    async def _process(
         self, inputs: Mapping[str, Any] | Command[Any], config: Mapping[str, Any], options: ProcessOptions
     ) -> list[dict[str, Any]] | None:
         if isinstance(inputs, Command):
@@ -198,13 +231,13 @@ class Run:
                 pause = await self._found(config)
                 inputs = replace(inputs, resume=waiting.answers(pause.interrupts, inputs.resume))
             return await self._execute(inputs, config, options)
-        messages = _with_ids(inputs)
+        messages = given.messages_of(inputs)
         self.graph.reset_values(options.get("keep_content", False))
         known = self._config.index_token_count_map or {}
         self._token_counts = {
             each.id: known[index] for index, each in enumerate(messages) if each.id and index in known
         }
-        self._send(messages)
+        self._listener.begin(messages)
         fresh = {**inputs, "messages": messages, "halt_reason": Overwrite(None), "memory": Overwrite(None)}
         return await self._execute(fresh, config, options)
 
@@ -227,12 +260,15 @@ class Run:
             UnknownInterruptError: Nothing waits on the thread, or several do and the answer does not say which.
             InvalidAnswerError: The answer does not fit what was asked; the run still waits.
         """
-        self._refuse_if_running()
-        pause = await self._found(config)
-        if not pause.interrupts and pause.unfinished:
-            return await self._execute(None, config or {}, options or {})
-        resume = waiting.answers(pause.interrupts, value)
-        return await self._execute(Command(resume=resume), config or {}, options or {})
+        self._begin()
+        try:
+            pause = await self._found(config)
+            if not pause.interrupts and pause.unfinished:
+                return await self._execute(None, config or {}, options or {})
+            resume = waiting.answers(pause.interrupts, value)
+            return await self._execute(Command(resume=resume), config or {}, options or {})
+        finally:
+            self._end()
 
     async def stream(
         self,
@@ -256,9 +292,8 @@ class Run:
             Exception: What `process_stream` raises, after the last event.
         """
         log = self._kept_log()
-        self.expect()
         events = log.read(log.last_seq, owns=True)
-        work = asyncio.ensure_future(self.process_stream(inputs, config, options))
+        work = self.start(inputs, config, options)
         try:
             async with aclosing(events):
                 async for event in events:
@@ -286,11 +321,6 @@ class Run:
             async for event in events:
                 yield event
 
-    def expect(self) -> None:
-        """Let readers that attach wait for an execution that is about to start, as they do before the first one."""
-        if self._log is not None:
-            self._log.begin()
-
     def _kept_log(self) -> RunLog:
         if self._log is None:
             raise ConfigurationError(
@@ -299,55 +329,11 @@ class Run:
         return self._log
 
     async def _execute(
-        self, given: Any, config: Mapping[str, Any], options: ProcessOptions
+        self, inputs: Any, config: Mapping[str, Any], options: ProcessOptions
     ) -> list[dict[str, Any]] | None:
-        self._refuse_if_running()
-        runnable_config = self._runnable_config(config)
-        self._interrupts, self._paused, self._halt_reason = (), False, None
+        signals = [self._stop.signal, given.signal_of(config), self._config.graph_config.signal]
         self._listener.callbacks = options.get("callbacks", {})
-        given_signals = (config.get("signal"), self._config.graph_config.signal)
-        self._stop = AbortController()
         self._host.signal = self._stop.signal
-        signals = [self._stop.signal, *(each for each in given_signals if each is not None)]
-        status: Status = "failed"
-        failure: BaseException | None = None
-        self._idle.clear()
-        self.expect()
-        try:
-            values = await _unless_aborted(self._drive(given, runnable_config, config.get("durability")), signals)
-            if self._paused:
-                return [] if self.return_content else None
-            status = "cancelled" if self._halt_reason else "completed"
-            if values is None:
-                return None
-            self.graph.keep_messages(self._brought(values))
-        except BaseException as error:
-            failure = error
-            if is_invalid_resume(error):
-                self._paused, self._interrupts = True, (await self._pause(config)).interrupts
-                raise
-            if isinstance(error, AbortError | asyncio.CancelledError):
-                status = "cancelled"
-                self._stop.abort()
-            await self._give_up(runnable_config, error)
-            raise
-        finally:
-            if not self._paused:
-                await self._finish(status)
-            if self._log is not None:
-                self._log.end("interrupted" if self._paused else status, failure)
-            self._idle.set()
-        return self.graph.get_content_parts() if self.return_content else None
-
-    async def _drive(self, given: Any, config: RunnableConfig, durability: Any) -> dict[str, Any] | None:
-        """Run the graph, and return its last values; None if a hook kept it from starting."""
-        thread_id = config["configurable"]["thread_id"]
-        if self._hooks is not None and isinstance(given, dict):
-            messages, self._halt_reason = await self._hooks.begin(given["messages"], thread_id)
-            if self._halt_reason is not None:
-                return None
-            self._send(messages)
-            given = {**given, "messages": messages}
         context = AgentContext(
             run_id=self.id,
             listener=self._listener,
@@ -358,53 +344,24 @@ class Run:
             calibration_ratio=self._config.calibration_ratio,
             fading_tiers=self._config.tiers(),
         )
-        values: dict[str, Any] = {}
-        durability = (durability or "exit") if self._saves else None
-        async for chunk in self.graph.compiled.astream(
-            given, config, context=context, stream_mode="values", durability=durability
-        ):
-            if "__interrupt__" in chunk:
-                self._paused = True
-            else:
-                values = cast("dict[str, Any]", chunk)
-        # A breakpoint says nothing in the stream of values.
-        if self._paused or self.graph.compiled.interrupt_before_nodes or self.graph.compiled.interrupt_after_nodes:
-            pause = await Pause.of(self.graph.compiled, config)
-            self._paused, self._interrupts = pause.unfinished, pause.interrupts
-        if self._paused:
-            return values
-        self._halt_reason = values.get("halt_reason")
-        if self._hooks is not None:
-            await self._hooks.end(self._brought(values), thread_id, self._halt_reason)
-        return values
-
-    def _send(self, messages: list[AnyMessage]) -> None:
-        """Take note of what goes in."""
-        self._sent = messages
-        self._listener.begin(messages[-1].id if messages else None)
-
-    # The end.
-
-    def _brought(self, values: Mapping[str, Any]) -> list[AnyMessage]:
-        """The messages of a state that came after the last one that went in."""
-        brought = after(self._listener.last_input_id, values.get("messages", []))
-        return list(self._listener.produced) if brought is None else brought
-
-    async def _give_up(self, config: RunnableConfig, error: BaseException) -> None:
-        """Keep what the run brought, here and on the thread."""
-        reason = "aborted" if isinstance(error, AbortError | asyncio.CancelledError) else "failed"
-        pieces = [chunks for _, chunks in self._listener.partial.values()]
-        left = closing.remains(self._listener.produced, pieces, reason)
-        self.graph.keep_messages(left)
-        if self._saves:
-            await asyncio.shield(closing.commit(self.graph.compiled, config, [*self._sent, *left]))
-        if self._hooks is not None and not isinstance(error, asyncio.CancelledError):
-            await self._hooks.fail(left, config["configurable"]["thread_id"], error)
-
-    async def _finish(self, status: Status) -> None:
-        await self._listener.sweep(status)
-        if not self._config.skip_cleanup:
-            self.graph.clear_heavy_state()
+        execution = self._last = Execution(
+            self.graph,
+            self._listener,
+            self._hooks,
+            self._log,
+            given.runnable_config(config, self.id),
+            durability=config.get("durability") or "exit",
+            clean=not self._config.skip_cleanup,
+        )
+        try:
+            ran = await execution.run(inputs, context, [each for each in signals if each is not None])
+        except BaseException:
+            # The host's tools go on by themselves, and are told here that nobody waits for them.
+            self._stop.abort()
+            raise
+        if not (ran and self.return_content):
+            return None
+        return [] if execution.paused else self.graph.get_content_parts()
 
     # What is to be known.
 
@@ -414,11 +371,11 @@ class Run:
 
     def get_interrupt(self) -> RunInterrupt | None:
         """What the run waits for; the first if there are several, None if it does not wait."""
-        return self._interrupts[0] if self._interrupts else None
+        return next(iter(self.get_interrupts()), None)
 
     def get_interrupts(self) -> list[RunInterrupt]:
         """Everything that the run waits for."""
-        return list(self._interrupts)
+        return [] if self._last is None else list(self._last.interrupts)
 
     def get_discovered_tools(self) -> tuple[str, ...]:
         """The tools that this turn has brought up, to be given to the next as `discovered_tools`."""
@@ -426,7 +383,7 @@ class Run:
 
     def get_halt_reason(self) -> str | None:
         """Why the turn was ended early; None if it was not."""
-        return self._halt_reason
+        return None if self._last is None else self._last.halt_reason
 
     def get_calibration_ratio(self) -> float:
         """Reported tokens per counted token, to be handed to the conversation's next run; that of the first agent."""
@@ -499,34 +456,18 @@ class Run:
 
     # Configuration.
 
-    def _refuse_if_running(self) -> None:
-        if self.running:
-            raise ConfigurationError(f"Run '{self.id}' is being executed already; wait for it, or create another run")
-
     @property
     def _saves(self) -> bool:
         return bool(self.graph.compiled.checkpointer)
 
-    def _runnable_config(self, config: Mapping[str, Any]) -> RunnableConfig:
-        given = {_SPELLINGS.get(key, key): value for key, value in config.items() if key not in (*_IMPLIED, *_OURS)}
-        # To a graph, the run id of a thread's newest checkpoint means that this is the same run again, and it would not
-        # look at what goes in.
-        configurable = {"thread_id": self.id, **(given.get("configurable") or {})}
-        configurable.pop("run_id", None)
-        return cast("RunnableConfig", {"recursion_limit": RECURSION_LIMIT, **given, "configurable": configurable})
-
-    async def _pause(self, config: Mapping[str, Any] | None) -> Pause:
-        """Where the thread of a config stands."""
+    async def _found(self, config: Mapping[str, Any] | None) -> Pause:
+        """Where the thread of a config stands, taking up the run as whoever began it left it."""
         if not self._saves:
             raise ConfigurationError(
                 f"Run '{self.id}' cannot wait or be resumed without a checkpointer: give one as "
                 "graph_config.compile_options.checkpointer, or enable human_in_the_loop"
             )
-        return await Pause.of(self.graph.compiled, self._runnable_config(config or {}))
-
-    async def _found(self, config: Mapping[str, Any] | None) -> Pause:
-        """Where the thread stands, taking up the run as whoever began it left it."""
-        pause = await self._pause(config)
+        pause = await Pause.of(self.graph.compiled, given.runnable_config(config or {}, self.id))
         if not self._asks and any(each.needs_approval for each in pause.interrupts):
             raise ConfigurationError(
                 f"Run '{self.id}' waits for the approval of tool calls, and was created without human_in_the_loop, so "
@@ -537,35 +478,3 @@ class Run:
             if not self._listener.produced:
                 self._listener.produced.extend(after(self._listener.last_input_id, pause.messages) or ())
         return pause
-
-
-async def _unless_aborted(work: Coroutine[Any, Any, T], signals: Sequence[AbortSignal]) -> T:
-    """What work comes to, unless a signal says to stop; then the work is cancelled and waited for."""
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    leave = [signal.listen(partial(loop.call_soon_threadsafe, stop.set)) for signal in signals]
-    task, stopped = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
-    try:
-        await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        reason = next((signal.reason for signal in signals if signal.aborted), None)
-        raise AbortError(reason or "This operation was aborted")
-    finally:
-        for each in leave:
-            each()
-        for future in (task, stopped):
-            future.cancel()
-        await asyncio.gather(task, stopped, return_exceptions=True)
-
-
-def _with_ids(inputs: Mapping[str, Any]) -> list[AnyMessage]:
-    """The messages that go in, each with an id, so that what comes out can be told from them."""
-    given = inputs.get("messages")
-    if given is None:
-        raise ConfigurationError(f"A run starts from {{'messages': [...]}}; found {sorted(inputs) or 'nothing'}")
-    messages = convert_to_messages(given if isinstance(given, Sequence) and not isinstance(given, str) else [given])
-    return [
-        message if message.id else message.model_copy(update={"id": str(uuid.uuid4())})
-        for message in cast("list[AnyMessage]", messages)
-    ]

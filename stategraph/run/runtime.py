@@ -202,8 +202,7 @@ class AgentRuntime:
         Returns:
             The execution. It need not be awaited: how it ends is the last event, and a failure is logged.
         """
-        run.expect()
-        task = asyncio.create_task(run.process_stream(inputs, config, options), name=f"run {run.id}")
+        task = run.start(inputs, config, options)
         self._tasks.add(task)
         task.add_done_callback(partial(self._ended, run.id))
         return task
