@@ -271,3 +271,59 @@ class RunStepClosed(TypedDict):
     agentId: NotRequired[str]
     groupId: NotRequired[int]
     stepIndex: NotRequired[int]
+
+
+class RunError(TypedDict):
+    """What ended a run: the name of its class, and, of an abort, why."""
+
+    type: str
+    message: NotRequired[str]
+
+
+class RunEnd(TypedDict):
+    """`on_run_end`, the last event of every execution; a paused run has `interrupted`."""
+
+    status: Literal["completed", "cancelled", "failed", "interrupted"]
+    error: NotRequired[RunError]
+
+
+class Gap(TypedDict):
+    """`on_gap`: the events after one number and up to another are no longer kept; from 0, none was lost here."""
+
+    afterSeq: int
+    lostTo: int
+
+
+class ToolReport(TypedDict):
+    """What a running tool tells: its step, if it is known, and its call."""
+
+    id: str
+    toolCallId: str | None
+    name: str
+
+
+class ToolProgress(ToolReport):
+    """`on_tool_progress`: how much is done and of how much, in units of the tool's own."""
+
+    progress: float
+    total: float | None
+    message: str | None
+
+
+class ToolLog(ToolReport):
+    """`on_tool_log`: a line of the tool's log."""
+
+    level: str
+    logger: str | None
+    data: object
+
+
+class AgentLog(TypedDict):
+    """`on_agent_log`."""
+
+    level: Literal["debug", "info", "warn", "error"]
+    scope: str
+    message: str
+    runId: str
+    agentId: str
+    data: NotRequired[dict[str, object]]

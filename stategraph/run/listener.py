@@ -21,7 +21,7 @@ from stategraph.agent import ports
 from stategraph.agent.reporting import ToolProgress
 from stategraph.agent.truncation import compact_json
 from stategraph.errors import HandlerError
-from stategraph.run import registry
+from stategraph.run import events, registry
 from stategraph.run.events import GraphEvents
 from stategraph.run.graph import ExecutionGraph
 from stategraph.run.log import RunLog
@@ -215,22 +215,31 @@ class RunListener:
         await self._logged(ports.Logged(call.at, "debug", "graph", text, figures, detail=False))
 
     async def _tool_reported(self, at: ports.Place, call_id: str | None, name: str, report: Any) -> None:
-        data: dict[str, Any] = {"id": self._tracker.tool_call_steps.get(call_id or "", ""), "toolCallId": call_id}
-        data["name"] = name
+        about = events.ToolReport(
+            id=self._tracker.tool_call_steps.get(call_id or "", ""), toolCallId=call_id, name=name
+        )
         if isinstance(report, ToolProgress):
-            data |= {"progress": report.progress, "total": report.total, "message": report.message}
-            await self.emit(GraphEvents.ON_TOOL_PROGRESS, data, at)
+            progress = events.ToolProgress(
+                **about, progress=report.progress, total=report.total, message=report.message
+            )
+            await self.emit(GraphEvents.ON_TOOL_PROGRESS, progress, at)
         else:
-            data |= {"level": report.level, "logger": report.logger, "data": report.data}
-            await self.emit(GraphEvents.ON_TOOL_LOG, data, at)
+            line = events.ToolLog(**about, level=report.level, logger=report.logger, data=report.data)
+            await self.emit(GraphEvents.ON_TOOL_LOG, line, at)
 
     async def _logged(self, fact: ports.Logged) -> None:
         if fact.detail and fact.level == "debug" and os.environ.get("AGENT_DEBUG_LOGGING") != "true":
             return
-        data: dict[str, Any] = {"level": fact.level, "scope": fact.scope, "message": fact.message}
+        data = events.AgentLog(
+            level=fact.level,
+            scope=fact.scope,
+            message=fact.message,
+            runId=self._run_id,
+            agentId=fact.at.agent_id,
+        )
         if fact.data is not None:
             data["data"] = dict(fact.data)
-        await self.emit(GraphEvents.ON_AGENT_LOG, self._signed(fact.at, data), fact.at)
+        await self.emit(GraphEvents.ON_AGENT_LOG, data, fact.at)
 
     async def _call_back(self, name: CallbackName, *details: Any) -> None:
         callback = self.callbacks.get(name)

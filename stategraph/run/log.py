@@ -10,16 +10,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from langchain_core.load import dumpd
-from langchain_core.messages import BaseMessage
-
-from stategraph.run.events import FRONT_END_EVENTS, GraphEvents
+from stategraph.errors import AbortError
+from stategraph.run.events import FRONT_END_EVENTS, Gap, GraphEvents, RunEnd, RunError
+from stategraph.run.plain import to_json
 
 #: How far a reader that owns the run may fall behind, in events.
 LAG = 64
@@ -42,8 +40,8 @@ class RunEvent:
     metadata: Mapping[str, Any] | None = None
 
     def to_json(self) -> str:
-        """Name and payload as JSON; values that are no JSON, such as ways to answer, are left out of mappings."""
-        return json.dumps({"event": self.event, "data": _plain(self.data)}, ensure_ascii=False, separators=(",", ":"))
+        """Name and payload as JSON; what has no form in JSON, such as ways to answer, is left out."""
+        return to_json({"event": self.event, "data": self.data})
 
     def to_sse(self) -> str:
         """A frame of an event stream (https://html.spec.whatwg.org/#server-sent-events).
@@ -125,11 +123,19 @@ class RunLog:
         if self._owner is not None:
             self._owner.read.set()
 
-    def end(self, status: str, error: BaseException | None) -> None:
-        """An execution has ended: the last event says how, and readers leave."""
-        data: dict[str, Any] = {"status": status}
+    def end(
+        self, status: Literal["completed", "cancelled", "failed", "interrupted"], error: BaseException | None
+    ) -> None:
+        """An execution has ended: the last event says how, and readers leave.
+
+        The message of an error is for the host, who is raised it; it may name prompts, addresses and keys. Why a run
+        was aborted is the host's own word.
+        """
+        data = RunEnd(status=status)
         if error is not None:
-            data["error"] = {"type": type(error).__name__, "message": str(error)}
+            data["error"] = RunError(type=type(error).__name__)
+            if isinstance(error, AbortError):
+                data["error"]["message"] = str(error)
         self.put(GraphEvents.ON_RUN_END, data, None)
         self.release()
 
@@ -148,20 +154,24 @@ class RunLog:
         Yields:
             The events. One called `on_gap` stands for those that are no longer kept.
         """
-        reader = _Reader(after_seq)
+        reader = _Reader(max(0, after_seq))
         if owns:
             self._owner = reader
         self._news.add(reader.news)
         try:
+            if reader.seen > self._last:
+                # Numbers of another process, which this run began in.
+                yield _gap(reader.seen, 0)
+                reader.seen = 0
             while True:
                 reader.news.clear()
                 for event in self._after(reader.seen):
                     reader.seen = event.seq
                     yield event
                     reader.read.set()
-                if reader.seen >= self._last and not self._running:
-                    return
                 if reader.seen >= self._last:
+                    if not self._running:
+                        return
                     await reader.news.wait()
         finally:
             self._news.discard(reader.news)
@@ -172,16 +182,19 @@ class RunLog:
 
     def _after(self, seq: int) -> list[RunEvent]:
         """What is kept after a number, led by a gap if something is missing."""
-        kept = [RunEvent(*event) for event in self._events if event[0] > seq] if self._last > seq else []
-        missing_to = kept[0].seq - 1 if kept else self._last
-        if missing_to <= seq:
-            return kept
-        gap = {"afterSeq": seq, "lostTo": missing_to}
-        return [RunEvent(missing_to, GraphEvents.ON_GAP, gap), *kept]
+        # Numbers have no holes, so the newest are the last ones: nobody looks through what was read before.
+        newest = min(self._last - seq, len(self._events))
+        kept = [RunEvent(*self._events[-back]) for back in range(newest, 0, -1)]
+        first = self._last - newest + 1
+        return kept if first <= seq + 1 else [_gap(seq, first - 1), *kept]
 
     def _wake(self) -> None:
         for news in self._news:
             news.set()
+
+
+def _gap(seen: int, lost_to: int) -> RunEvent:
+    return RunEvent(lost_to, GraphEvents.ON_GAP, Gap(afterSeq=seen, lostTo=lost_to))
 
 
 class _Reader:
@@ -197,22 +210,3 @@ class _Reader:
         self.seen = seen
         self.news = asyncio.Event()
         self.read = asyncio.Event()
-
-
-_NOTHING = object()
-
-
-def _plain(value: Any) -> Any:
-    """A payload as JSON."""
-    match value:
-        case None | bool() | int() | float() | str():
-            return value
-        case BaseMessage():
-            return dumpd(value)
-        case Mapping():
-            plain = {str(key): _plain(each) for key, each in value.items()}
-            return {key: each for key, each in plain.items() if each is not _NOTHING}
-        case list() | tuple() | set() | frozenset():
-            return [each for each in map(_plain, value) if each is not _NOTHING]
-        case _:
-            return _NOTHING

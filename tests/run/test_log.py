@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import pytest
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import HumanMessage, ToolMessage
+from pydantic import BaseModel
 
-from stategraph.errors import ConfigurationError, HandlerError
-from stategraph.run.log import LAG, RunLog
+from stategraph.errors import AbortError, ConfigurationError, HandlerError
+from stategraph.run.log import LAG, RunEvent, RunLog, sse
 from stategraph.run.run import Run
 from stategraph.testing import script
 from stategraph.testing.chat_model import ScriptedChatModel
@@ -131,3 +135,152 @@ async def test_a_run_that_keeps_no_events_says_so() -> None:
     with pytest.raises(ConfigurationError, match="event_log_size"):
         async for _ in run.attach():
             pass
+
+
+# Coming and going.
+
+
+async def test_a_run_is_not_streamed_twice_at_once_and_the_second_reader_does_not_hold_it_up() -> None:
+    gate = script.Gate()
+    run = await make(script.Reply((script.Text("one "), script.Hold(gate), script.Text("two"))))
+    work = asyncio.create_task(run.process_stream(ASK))
+    await gate.wait_reached_async()
+    with pytest.raises(ConfigurationError, match="being executed already"):
+        async for _ in run.stream(ASK):
+            pytest.fail("these are the events of another execution")
+    gate.open()
+    await work
+
+
+async def test_a_watcher_from_before_the_start_sees_everything() -> None:
+    run = await make("Hello.")
+    watcher = asyncio.create_task(_all(run.attach()))
+    await asyncio.sleep(0)
+    await run.process_stream(ASK)
+    events = await asyncio.wait_for(watcher, 5)
+    assert [event.seq for event in events] == list(range(1, len(events) + 1))
+    assert events[-1].event == "on_run_end"
+
+
+async def test_a_watcher_of_a_run_that_is_started_and_cancelled_at_once_is_let_go() -> None:
+    run = await make("Hello.")
+    work = run.start(ASK)
+    work.cancel()
+    watcher = asyncio.create_task(_all(run.attach()))
+    with pytest.raises(asyncio.CancelledError):
+        await work
+    assert await asyncio.wait_for(watcher, 5) == []
+    assert not run.running
+
+
+async def test_two_watchers_read_the_same() -> None:
+    run = await make("One two three.")
+    first, second = asyncio.create_task(_all(run.attach())), asyncio.create_task(_all(run.attach()))
+    await asyncio.sleep(0)
+    await run.process_stream(ASK)
+    assert await asyncio.wait_for(first, 5) == await asyncio.wait_for(second, 5)
+
+
+async def test_numbers_go_on_when_a_run_is_executed_again() -> None:
+    run = await make("One.", "Two.")
+    first = await _all(run.stream(ASK))
+    second = await _all(run.stream(ASK))
+    assert second[0].seq == first[-1].seq + 1
+    assert second[-1].event == "on_run_end"
+    assert await _all(run.attach(first[-1].seq)) == second
+
+
+async def test_a_watcher_that_knows_numbers_of_another_process_is_told_and_misses_nothing() -> None:
+    run = await make("Hello.")
+    watcher = asyncio.create_task(_all(run.attach(after_seq=500)))
+    await asyncio.sleep(0)
+    await run.process_stream(ASK)
+    gap, *events = await asyncio.wait_for(watcher, 5)
+    assert (gap.event, gap.seq, gap.data) == ("on_gap", 0, {"afterSeq": 500, "lostTo": 0})
+    assert [event.seq for event in events] == list(range(1, len(events) + 1))
+    assert (await _all(run.attach(after_seq=500)))[0] == gap
+
+
+async def test_a_run_that_fails_tells_front_ends_what_failed_and_no_secrets() -> None:
+    run = await make(script.Failure(status=401, message="Incorrect API key provided: sk-123"))
+    with pytest.raises(Exception, match="sk-123"):
+        await run.process_stream(ASK)
+    events = await _all(run.attach())
+    assert events[-1].data == {"status": "failed", "error": {"type": "ScriptedModelError"}}
+    frames = [frame async for frame in sse(run.attach())]
+    assert "sk-123" not in "".join(frames)
+
+
+async def test_why_a_run_was_aborted_is_told_to_front_ends() -> None:
+    run = await make("Hello.")
+    run.abort("The person left")
+    with pytest.raises(AbortError):
+        await run.process_stream(ASK)
+    events = await _all(run.attach())
+    error = {"type": "AbortError", "message": "The person left"}
+    assert events[-1].data == {"status": "cancelled", "error": error}
+
+
+# JSON.
+
+
+class Point(BaseModel):
+    x: float
+
+
+@dataclass
+class Pair:
+    left: int
+    right: Any
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (float("nan"), None),
+        (float("-inf"), None),
+        ({"deep": [1.5, float("inf")]}, {"deep": [1.5, None]}),
+        (Point(x=1), {"x": 1.0}),
+        (Pair(1, Point(x=2)), {"left": 1, "right": {"x": 2.0}}),
+        (b"\xff\x00", "/wA="),
+        (datetime(2026, 1, 2, tzinfo=UTC), "2026-01-02T00:00:00+00:00"),
+        (UUID(int=1), "00000000-0000-0000-0000-000000000001"),
+        (ValueError("no"), {"type": "ValueError", "message": "no"}),
+        ({1: "one"}, {"1": "one"}),
+        ({"b", "a"}, ["a", "b"]),
+        ("line\u2028break\r\nand \ud83d", "line\u2028break\r\nand \ud83d"),
+    ],
+)
+def test_values_that_are_no_json_are_told_as_near_as_can_be(value: Any, shown: Any) -> None:
+    text = RunEvent(1, "event", {"value": value, "kept": 1}).to_json()
+    text.encode()
+    read = json.loads(text, parse_constant=lambda constant: pytest.fail(f"{constant} is no JSON"))
+    assert read == {"event": "event", "data": {"value": shown, "kept": 1}}
+
+
+def test_what_cannot_be_told_is_left_out_of_mappings() -> None:
+    cyclic: dict[str, Any] = {"x": 1}
+    cyclic["self"] = cyclic
+    data = {"answer": lambda: None, "kept": 1, "in": [object(), 2], "cyclic": cyclic}
+    read = json.loads(RunEvent(1, "event", data).to_json())["data"]
+    assert read["kept"] == 1
+    assert read["in"] == [2]
+    assert "answer" not in read
+    assert read["cyclic"]["x"] == 1
+
+
+def test_a_message_with_an_artifact_is_told() -> None:
+    message = ToolMessage("x", tool_call_id="c", artifact={"figure": float("nan"), "open": object()})
+    read = json.loads(RunEvent(1, "on_tool_end", {"output": message}).to_json())
+    assert read["data"]["output"]["kwargs"]["content"] == "x"
+
+
+def test_a_frame_is_one_line_of_data() -> None:
+    frame = RunEvent(3, "event", {"text": "a\nb\r\nc\rd"}).to_sse()
+    assert frame.startswith("id: 3\nevent: message\ndata: ")
+    assert frame.endswith("\n\n")
+    assert len(frame.splitlines()) == 4
+
+
+async def _all(events: Any) -> list[RunEvent]:
+    return [event async for event in events]
