@@ -1,6 +1,7 @@
 """Calling a model: one route after the other, until one answers.
 
-- A model is called through LangChain's own interface, so every chat model works and every error is the provider's.
+- A model is called through LangChain's own interface, so every chat model works and every error is the provider's;
+  what of that is only for listeners is left out where there are none (`direct`).
 - Where somebody listens the answer is streamed to them piece by piece; where nobody does, it is one call, and
   LangChain streams by itself if a callback handler asks for it.
 - What comes out of a listener is no failure of the model: it ends the run.
@@ -18,6 +19,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, messa
 from langchain_core.messages.ai import add_ai_message_chunks
 from langchain_core.runnables import RunnableConfig
 
+from stategraph.agent import direct
 from stategraph.agent.agent import Route
 from stategraph.agent.ports import Listener, ModelCall, ModelEnded, ModelFailed, ModelStarted, ModelStreamed
 from stategraph.errors import GraphBubbleUp
@@ -44,7 +46,7 @@ def call(routes: Sequence[Route], messages: list[AnyMessage], config: RunnableCo
     errors: list[Exception] = []
     for route in routes:
         try:
-            return cast("AIMessage", route.model.invoke(messages, config))
+            return direct.ask(route.model, messages, config)
         except GraphBubbleUp:
             raise
         except Exception as error:
@@ -59,7 +61,7 @@ async def acall(routes: Sequence[Route], messages: list[AnyMessage], config: Run
     errors: list[Exception] = []
     for route in routes:
         try:
-            return cast("AIMessage", await route.model.ainvoke(messages, config))
+            return await direct.aask(route.model, messages, config)
         except GraphBubbleUp:
             raise
         except Exception as error:

@@ -10,9 +10,11 @@ import json
 from collections.abc import Sequence, Set
 from typing import Any
 
-from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.messages.tool import tool_call
 from langchain_core.utils.json import parse_partial_json
+
+_USUAL = frozenset({AIMessage, HumanMessage, SystemMessage, ToolMessage})
 
 #: Marks a result that was made because there was none.
 SYNTHETIC = "synthetic"
@@ -60,13 +62,15 @@ def _is_sound(messages: Sequence[AnyMessage]) -> bool:
     """Whether nothing is wrong; the usual case, before every call of a model."""
     pending: set[str | None] = set()
     for message in messages:
-        if isinstance(message, ToolMessage):
+        # A class is looked up much faster than it is found out that a message is no instance of another one.
+        known = type(message) in _USUAL
+        if type(message) is ToolMessage or (not known and isinstance(message, ToolMessage)):
             if message.tool_call_id not in pending:
                 return False
             pending.remove(message.tool_call_id)
         elif pending:
             return False
-        elif isinstance(message, AIMessage):
+        elif type(message) is AIMessage or (not known and isinstance(message, AIMessage)):
             if message.invalid_tool_calls:
                 return False
             if message.tool_calls:

@@ -121,6 +121,16 @@ class Injection:
         return {**{name: value for name, value in call["args"].items() if name not in hidden}, **given}
 
 
+def is_wanted(tool: BaseTool) -> bool:
+    """Whether any parameter of a tool is not for the model to give, whoever fills it."""
+    for annotation in _annotations(tool).values():
+        for part in _parts(annotation):
+            kind = part if isinstance(part, type) else type(part)
+            if kind is RunnableConfig or issubclass(kind, InjectedToolArg) or _named(kind, "_DirectlyInjectedToolArg"):
+                return True
+    return False
+
+
 def _make(kind: type, call: ToolCall, around: Surroundings) -> Any:
     """An instance of the runtime's class, whichever of its fields that version has."""
     there = {

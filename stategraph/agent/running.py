@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 from langchain_core.messages import HumanMessage, ToolCall, ToolMessage
 from langchain_core.messages.tool import ToolOutputMixin
@@ -21,6 +21,7 @@ from langchain_core.messages.tool import ToolOutputMixin
 from stategraph import fields
 from stategraph.agent import truncation
 from stategraph.agent.agent import Agent
+from stategraph.agent.direct import ToolDoor
 from stategraph.agent.injection import Injection, Surroundings
 from stategraph.agent.reporting import Reporter, reporter
 from stategraph.agent.tool_policy import ToolPolicy
@@ -129,6 +130,7 @@ class ToolRunner:
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
         self._injections: dict[str, Injection | None] = {}
+        self._doors: dict[str, ToolDoor] = {}
 
     def has(self, call: ToolCall) -> bool:
         """Whether the tool of a call is here."""
@@ -201,8 +203,7 @@ class ToolRunner:
         """Call the tool once."""
         if (transfer := self._agent.handoffs.get(call["name"])) is not None:
             return transfer.take(call, around.state)
-        given = cast("Any", {**self._filled(call, around), "type": "tool_call"})
-        return self._agent.tools[call["name"]].invoke(given, around.config)
+        return self._door(call["name"]).invoke(self._filled(call, around), around.config)
 
     async def aattempt(self, call: ToolCall, around: Surroundings, watch: Watch | None) -> Output:
         """Call the tool once."""
@@ -210,15 +211,19 @@ class ToolRunner:
             # As with tools that take time, all calls of an answer begin before one of them ends.
             await asyncio.sleep(0)
             return await transfer.atake(call, around.state)
-        given = cast("Any", {**self._filled(call, around), "type": "tool_call"})
-        tool = self._agent.tools[call["name"]]
+        given, door = self._filled(call, around), self._door(call["name"])
         if watch is None:
-            return await tool.ainvoke(given, around.config)
+            return await door.ainvoke(given, around.config)
         mark = reporter.set(watch.report)
         try:
-            return await tool.ainvoke(given, around.config)
+            return await door.ainvoke(given, around.config)
         finally:
             reporter.reset(mark)
+
+    def _door(self, name: str) -> ToolDoor:
+        if name not in self._doors:
+            self._doors[name] = ToolDoor(self._agent.tools[name])
+        return self._doors[name]
 
     def _filled(self, call: ToolCall, around: Surroundings) -> ToolCall:
         name = call["name"]

@@ -1,0 +1,429 @@
+"""The short way into models and tools, held to LangChain's own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextvars import ContextVar
+from typing import Annotated, Any
+
+import pytest
+from langchain_core.caches import InMemoryCache
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.language_models import BaseChatModel, chat_models
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolCall, ToolMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.rate_limiters import BaseRateLimiter
+from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import BaseTool, InjectedToolArg, InjectedToolCallId, StructuredTool, ToolException, tool
+from langchain_core.tools import base as base_tools
+from pydantic import BaseModel, Field, computed_field
+
+from stategraph.agent import direct
+from stategraph.types import Command
+
+pytestmark = pytest.mark.anyio
+WAYS = ("sync", "async")
+
+
+@pytest.fixture
+def wrapped(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What LangChain's own way has set up: nothing as long as everything goes the short way."""
+    seen: list[str] = []
+    for module in (chat_models, base_tools):
+        for name in ("CallbackManager", "AsyncCallbackManager"):
+            original = getattr(module, name)
+
+            def configure(*args: Any, original: Any = original, **kwargs: Any) -> Any:
+                seen.append(original.__name__)
+                return original.configure(*args, **kwargs)
+
+            monkeypatch.setattr(module, name, type(name, (original,), {"configure": staticmethod(configure)}))
+    return seen
+
+
+# Models.
+
+
+class Sync(BaseChatModel):
+    """A model that is only sync, and says what it was given."""
+
+    said: AIMessage = AIMessage("fine")
+
+    @property
+    def _llm_type(self) -> str:
+        return "test"
+
+    def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
+        message = self.said.model_copy(update={"additional_kwargs": {"given": [len(messages), stop, kwargs]}})
+        generation = ChatGeneration(message=message, generation_info={"finish_reason": "stop"})
+        return ChatResult(generations=[generation], llm_output={"model": "m"})
+
+
+class Async(Sync):
+    """A model that is async too."""
+
+    async def _agenerate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
+        return self._generate(messages, stop, run_manager, **kwargs)
+
+
+class Streaming(Async):
+    """A model that streams whenever it is asked."""
+
+    streaming: bool = False
+
+    def _stream(self, messages: Any, stop: Any = None, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
+        for text in ("fi", "ne"):
+            yield ChatGenerationChunk(message=AIMessageChunk(text))
+
+    async def _astream(self, messages: Any, stop: Any = None, **kwargs: Any) -> AsyncIterator[ChatGenerationChunk]:
+        for chunk in self._stream(messages):
+            yield chunk
+
+
+class Failing(Async):
+    """A model that fails."""
+
+    def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
+        raise RuntimeError("overloaded")
+
+
+class Limit(BaseRateLimiter):
+    """A limit that is never reached, and counts."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def acquire(self, *, blocking: bool = True) -> bool:
+        self.asked += 1
+        return True
+
+    async def aacquire(self, *, blocking: bool = True) -> bool:
+        return self.acquire(blocking=blocking)
+
+
+MODELS: dict[str, Callable[[], Any]] = {
+    "sync": Sync,
+    "async": Async,
+    "its own id": lambda: Async(said=AIMessage("fine", id="mine")),
+    "blocks": lambda: Async(said=AIMessage([{"type": "text", "text": "fine"}])),
+    "calls": lambda: Async(said=AIMessage("", tool_calls=[ToolCall(name="t", args={"x": 1}, id="c")])),
+    "v1": lambda: Async(output_version="v1"),
+    "streaming on request": Streaming,
+    "bound": lambda: Async().bind(stop=["x"], tools=[{"name": "t"}]),
+    "limited": lambda: Async(rate_limiter=Limit()),
+    "failing": Failing,
+}
+HISTORY = [HumanMessage("hi"), AIMessage([{"type": "text", "text": "yes?"}]), HumanMessage("go on")]
+
+
+async def ask(way: str, model: Any, config: RunnableConfig, messages: Any = HISTORY) -> AIMessage:
+    return direct.ask(model, messages, config) if way == "sync" else await direct.aask(model, messages, config)
+
+
+async def ask_wrapped(way: str, model: Any) -> AIMessage:
+    answer = model.invoke(HISTORY) if way == "sync" else await model.ainvoke(HISTORY)
+    assert isinstance(answer, AIMessage)
+    return answer
+
+
+async def outcome(work: Any) -> Any:
+    """What came of a call, with random ids blotted out."""
+    try:
+        found = await work
+    except Exception as error:
+        return type(error), str(error)
+    if isinstance(found, AIMessage) and found.id is not None and found.id.startswith("lc_run-"):
+        length = len(found.id)
+        return found.model_copy(update={"id": f"random, {length} letters"})
+    return found
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", MODELS)
+async def test_a_model_answers_the_same_on_the_short_way(name: str, way: str, wrapped: list[str]) -> None:
+    make = MODELS[name]
+    short = await outcome(ask(way, make(), {}))
+    assert wrapped == []
+    assert short == await outcome(ask_wrapped(way, make()))
+    assert wrapped != []
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_rate_limit_holds_on_the_short_way(way: str) -> None:
+    limit = Limit()
+    await ask(way, Sync(rate_limiter=limit), {})
+    assert limit.asked == 1
+
+
+class Overriding(Async):
+    """A model whose class has replaced what the short way leaves out."""
+
+    def generate(self, *args: Any, **kwargs: Any) -> Any:
+        return super().generate(*args, **kwargs)
+
+
+LONG_WAY: dict[str, tuple[Callable[[], Any], RunnableConfig, Any]] = {
+    "a handler of the run": (Async, {"callbacks": [BaseCallbackHandler()]}, HISTORY),
+    "a handler of the model": (lambda: Async(callbacks=[BaseCallbackHandler()]), {}, HISTORY),
+    "a handler that is bound": (lambda: Async().with_config(callbacks=[BaseCallbackHandler()]), {}, HISTORY),
+    "output for people": (lambda: Async(verbose=True), {}, HISTORY),
+    "cached answers": (lambda: Async(cache=InMemoryCache()), {}, HISTORY),
+    "a class of its own ways": (Overriding, {}, HISTORY),
+    "a stream": (lambda: Streaming(streaming=True), {}, HISTORY),
+    "a stream asked for": (lambda: Streaming().bind(stream=True), {}, HISTORY),
+    "content to convert": (
+        Async,
+        {},
+        [HumanMessage([{"type": "image", "source_type": "url", "url": "https://example.org/a.png"}])],
+    ),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", LONG_WAY)
+async def test_a_model_goes_the_long_way_where_somebody_could_tell(name: str, way: str, wrapped: list[str]) -> None:
+    make, config, messages = LONG_WAY[name]
+    assert (await ask(way, make(), config, messages)).content == "fine"
+    assert wrapped != []
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_library_that_instruments_models_sees_every_call(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    for name in ("generate", "agenerate"):
+        original = getattr(BaseChatModel, name)
+
+        def spy(self: Any, *args: Any, original: Any = original, **kwargs: Any) -> Any:
+            seen.append("called")
+            return original(self, *args, **kwargs)
+
+        monkeypatch.setattr(BaseChatModel, name, spy)
+    await ask(way, Async(), {})
+    assert seen == ["called"]
+
+
+# Tools.
+
+
+class Place(BaseModel):
+    """A place."""
+
+    city: str
+    country: str = "IT"
+
+
+class Query(BaseModel):
+    """A schema of its own."""
+
+    text: str = Field(alias="q")
+    limit: Annotated[int, Field(ge=1)] = 5
+
+
+class Nothing(BaseModel):
+    """No arguments."""
+
+
+class Computed(BaseModel):
+    """A schema that has more than its fields."""
+
+    x: int
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def double(self) -> int:
+        return 2 * self.x
+
+
+def weather(place: Place, days: int = 1, *, unit: str = "C") -> str:
+    return f"{type(place).__name__} {place.city} {place.country} {days} {unit}"
+
+
+def search(text: str, limit: int) -> dict[str, Any]:
+    return {"text": text, "limit": limit}
+
+
+def nothing() -> list[Any]:
+    return [{"type": "text", "text": "empty"}]
+
+
+def whatever(x: Any) -> Any:
+    """Return or raise what `x` names."""
+    made = {
+        "none": None,
+        "number": 3,
+        "list": [1, 2],
+        "message": ToolMessage("own", tool_call_id="call"),
+        "command": Command(update={"x": 1}),
+        "error": ToolException("no"),
+        "bug": KeyError("x"),
+    }[x]
+    if isinstance(made, Exception):
+        raise made
+    return made
+
+
+def _both(function: Any, **kwargs: Any) -> Callable[[], BaseTool]:
+    async def coroutine(**given: Any) -> Any:
+        return function(**given)
+
+    coroutine.__signature__ = __import__("inspect").signature(function)  # type: ignore[attr-defined]
+    return lambda: StructuredTool.from_function(
+        function, coroutine, name="t", description="A tool.", infer_schema=True, **kwargs
+    )
+
+
+def _only_sync(function: Any, **kwargs: Any) -> Callable[[], BaseTool]:
+    return lambda: StructuredTool.from_function(function, name="t", description="A tool.", **kwargs)
+
+
+TOOLS: dict[str, tuple[Callable[..., Callable[[], BaseTool]], Any, dict[str, Any], dict[str, Any]]] = {
+    f"{kind}, {name}": (make, function, settings, args)
+    for kind, make in (("sync", _only_sync), ("both", _both))
+    for name, function, settings, args in (
+        ("nested", weather, {}, {"place": {"city": "Rome"}}),
+        ("all given", weather, {}, {"place": {"city": "Rome", "country": "US"}, "days": 2, "unit": "F"}),
+        ("too much given", weather, {}, {"place": {"city": "Rome"}, "more": 1}),
+        ("too little given", weather, {}, {}),
+        ("wrongly given", weather, {}, {"place": "Rome"}),
+        ("by alias", search, {"args_schema": Query}, {"q": "x"}),
+        ("out of bounds", search, {"args_schema": Query}, {"q": "x", "limit": 0}),
+        ("no arguments", nothing, {"args_schema": Nothing}, {"x": 1}),
+        *(
+            (f"returning {what}", whatever, {}, {"x": what})
+            for what in ("none", "number", "list", "message", "command")
+        ),
+        *((f"raising {what}", whatever, {}, {"x": what}) for what in ("error", "bug")),
+    )
+}
+
+
+async def run(way: str, door: Any, args: dict[str, Any], config: RunnableConfig) -> Any:
+    call = ToolCall(name="t", args=args, id="call")
+    return door.invoke(call, config) if way == "sync" else await door.ainvoke(call, config)
+
+
+async def run_wrapped(way: str, tool: BaseTool, args: dict[str, Any]) -> Any:
+    call: Any = {"name": "t", "args": args, "id": "call", "type": "tool_call"}
+    return tool.invoke(call) if way == "sync" else await tool.ainvoke(call)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", TOOLS)
+async def test_a_tool_returns_the_same_on_the_short_way(name: str, way: str, wrapped: list[str]) -> None:
+    make, function, settings, args = TOOLS[name]
+    made = make(function, **settings)()
+    short = await outcome(run(way, direct.ToolDoor(made), args, {}))
+    assert wrapped == []
+    assert short == await outcome(run_wrapped(way, made, args))
+    assert wrapped != []
+
+
+@tool
+def with_config(x: int, config: RunnableConfig) -> str:
+    """Wants the config."""
+    return f"{x} {config['metadata']}"
+
+
+@tool
+def with_call_id(x: int, call_id: Annotated[str, InjectedToolCallId]) -> str:
+    """Wants the call's id."""
+    return f"{x} {call_id}"
+
+
+@tool
+def with_optional(x: int, user: Annotated[str | None, InjectedToolArg] = None) -> str:
+    """Has an argument that no model gives."""
+    return f"{x} {user}"
+
+
+@tool(response_format="content_and_artifact")
+def with_artifact(x: int) -> tuple[str, int]:
+    """Returns an artifact."""
+    return str(x), x
+
+
+def times(x: int, **more: Any) -> str:
+    return f"{x} {sorted(more)}"
+
+
+def stay(x: int) -> str:
+    return str(x)
+
+
+def refuse(x: int) -> str:
+    raise ToolException("no")
+
+
+class Own(BaseTool):
+    """A tool that is a class."""
+
+    name: str = "t"
+    description: str = "A tool."
+
+    def _run(self, x: int) -> str:
+        return str(x)
+
+
+LONG_WAY_TOOLS: dict[str, tuple[BaseTool, RunnableConfig]] = {
+    "config": (with_config, {"metadata": {"a": 1}}),
+    "call id": (with_call_id, {}),
+    "injected": (with_optional, {}),
+    "artifact": (with_artifact, {}),
+    "any arguments": (StructuredTool.from_function(times, name="t", description="A tool."), {}),
+    "more than fields": (
+        StructuredTool.from_function(stay, name="t", description="A tool.", args_schema=Computed),
+        {},
+    ),
+    "JSON schema": (
+        StructuredTool(name="t", description="A tool.", args_schema={"type": "object", "properties": {}}, func=stay),
+        {},
+    ),
+    "errors handled": (
+        StructuredTool.from_function(refuse, name="t", description="A tool.", handle_tool_error=True),
+        {},
+    ),
+    "own class": (Own(), {}),
+    "listener": (
+        StructuredTool.from_function(stay, name="t", description="A tool."),
+        {"callbacks": [BaseCallbackHandler()]},
+    ),
+    "own listener": (
+        StructuredTool.from_function(stay, name="t", description="A tool.", callbacks=[BaseCallbackHandler()]),
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", LONG_WAY_TOOLS)
+async def test_a_tool_goes_the_long_way_where_somebody_could_tell(name: str, way: str, wrapped: list[str]) -> None:
+    made, config = LONG_WAY_TOOLS[name]
+    output = await run(way, direct.ToolDoor(made), {"x": 3}, config)
+    assert wrapped != []
+    assert isinstance(output, ToolMessage)
+    assert output.content.startswith("3") or output.status == "error"
+
+
+async def test_a_sync_tool_of_an_async_run_works_in_another_thread_with_the_context_of_the_call() -> None:
+    user: ContextVar[str] = ContextVar("user")
+
+    def who(x: int) -> str:
+        found = f"{user.get()} {threading.current_thread() is threading.main_thread()}"
+        user.set("changed")
+        return found
+
+    user.set("ann")
+    door = direct.ToolDoor(StructuredTool.from_function(who, name="t", description="A tool."))
+    assert (await run("async", door, {"x": 1}, {})).content == "ann False"
+    assert (await run("sync", door, {"x": 1}, {})).content == "ann True"
+    assert user.get() == "ann"
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_function_that_is_replaced_is_looked_at_again(way: str) -> None:
+    made = StructuredTool.from_function(stay, name="t", description="A tool.")
+    door = direct.ToolDoor(made)
+    assert (await run(way, door, {"x": 1}, {})).content == "1"
+    made.func = times
+    assert (await run(way, door, {"x": 1}, {})).content == "1 []"
