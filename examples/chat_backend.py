@@ -5,6 +5,7 @@ Start it with an OPENAI_API_KEY in the environment, and talk to it::
     python examples/chat_backend.py
     curl -N localhost:8000/chat -d '{"message_id": "m1", "thread_id": "t1", "text": "Is it warm in Rome?"}'
     curl -N localhost:8000/chat/m1 -H 'Last-Event-ID: 7'
+    curl -X DELETE localhost:8000/chat/m1
 
 Needs `pip install stategraph langchain-openai starlette uvicorn`.
 """
@@ -18,7 +19,7 @@ from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from stategraph import AgentRuntime, sse
@@ -43,10 +44,16 @@ async def chat(request: Request) -> StreamingResponse:
     return StreamingResponse(sse(run.attach()), media_type="text/event-stream")
 
 
-async def again(request: Request) -> StreamingResponse:
-    seen = int(request.headers.get("last-event-id", 0))
-    events = runtime.attach(request.path_params["message_id"], after_seq=seen)
-    return StreamingResponse(sse(events), media_type="text/event-stream")
+async def again(request: Request) -> Response:
+    message_id, seen = request.path_params["message_id"], int(request.headers.get("last-event-id", 0))
+    if runtime.get_run(message_id) is None:
+        return Response(status_code=404)
+    return StreamingResponse(sse(runtime.attach(message_id, after_seq=seen)), media_type="text/event-stream")
+
+
+async def stop(request: Request) -> Response:
+    stopped = runtime.abort(request.path_params["message_id"], "The person stopped it")
+    return Response(status_code=202 if stopped else 404)
 
 
 @asynccontextmanager
@@ -55,7 +62,11 @@ async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
 
 
-routes = [Route("/chat", chat, methods=["POST"]), Route("/chat/{message_id}", again)]
+routes = [
+    Route("/chat", chat, methods=["POST"]),
+    Route("/chat/{message_id}", again),
+    Route("/chat/{message_id}", stop, methods=["DELETE"]),
+]
 app = Starlette(routes=routes, lifespan=lifespan)
 
 if __name__ == "__main__":

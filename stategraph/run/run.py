@@ -34,6 +34,7 @@ from stategraph.run.approval import HookGate
 from stategraph.run.config import RunConfig
 from stategraph.run.execution import Execution
 from stategraph.run.graph import ExecutionGraph
+from stategraph.run.home import Home
 from stategraph.run.hooks import HookRegistry
 from stategraph.run.host import RunToolHost
 from stategraph.run.listener import ClientCallbacks, HandlerStatistics, RunListener
@@ -89,6 +90,7 @@ class Run:
         self._last: Execution | None = None
         self._stop = AbortController()
         self._spent = False
+        self._home = Home(f"Run '{self.id}'")
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -146,6 +148,7 @@ class Run:
 
     async def ended(self) -> None:
         """Wait until the execution that goes on has ended, however it ends."""
+        self._home.check()
         await self._idle.wait()
 
     # Running.
@@ -209,6 +212,7 @@ class Run:
 
     def _begin(self) -> None:
         """Take the run, which is executed once at a time."""
+        self._home.check()
         if self.running:
             raise ConfigurationError(f"Run '{self.id}' is being executed already; wait for it, or create another run")
         if self._spent:
@@ -303,7 +307,7 @@ class Run:
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)
 
-    async def attach(self, after_seq: int = 0) -> AsyncGenerator[RunEvent, None]:
+    def attach(self, after_seq: int = 0) -> AsyncGenerator[RunEvent, None]:
         """Watch the run: the events after a number, those of the past first, until the execution ends.
 
         The run does not wait for this reader. Events that are no longer kept are replaced by one called `on_gap`.
@@ -311,15 +315,14 @@ class Run:
         Args:
             after_seq: The number of the last event that the reader has; 0: from the start.
 
-        Yields:
+        Returns:
             Events with their numbers.
 
         Raises:
-            ConfigurationError: The run keeps no events.
+            ConfigurationError: The run keeps no events, or belongs to another event loop.
         """
-        async with aclosing(self._kept_log().read(after_seq)) as events:
-            async for event in events:
-                yield event
+        self._home.check()
+        return self._kept_log().read(after_seq)
 
     def _kept_log(self) -> RunLog:
         if self._log is None:

@@ -1,5 +1,8 @@
 """What outlives a run: the models, MCP sessions, saver and store that runs share, and the runs that go on.
 
+A runtime belongs to one event loop, as the connections of its models and servers do. Once it is closed it makes and
+starts no runs, and those that it made end with AbortError.
+
 A backend opens one `AgentRuntime` at its start and closes it at its end. `create_run` is the one call for a turn; it is
 there as a function too, for who shares nothing.
 """
@@ -10,7 +13,6 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
@@ -21,8 +23,9 @@ from langchain_core.tools import BaseTool
 from stategraph.agent.inputs import AgentInputs, GraphEdge
 from stategraph.agent.mcp import McpServer, McpSessions
 from stategraph.agent.models import Models
-from stategraph.errors import AbortError
+from stategraph.errors import AbortError, ConfigurationError
 from stategraph.run.abort import AbortSignal
+from stategraph.run.home import Home
 from stategraph.run.log import RunEvent
 from stategraph.run.registry import Handler, compose_event_handlers
 from stategraph.run.run import ProcessOptions, Run
@@ -30,8 +33,9 @@ from stategraph.types import Command
 
 _log = logging.getLogger(__name__)
 
-#: How many runs a runtime knows by their ids, the newest ones.
-RUNS_KEPT = 1024
+#: How many runs a runtime knows by their ids if its author says nothing. Each keeps its events, one to two megabytes
+#: for an answer of a thousand tokens.
+RUNS_KEPT = 128
 
 
 async def create_run(
@@ -112,6 +116,8 @@ class AgentRuntime:
         store: Long-term memory; None: none.
         mcp_servers: Servers whose tools agents may have, by name.
         custom_handlers: Handlers for every run, called before the run's own.
+        runs_kept: How many runs are known by their ids when they have ended, the newest ones, so that a browser may
+            come back to them. Runs that go on are always known.
         **settings: Further fields of `RunConfig` for every run, such as `hooks`.
 
     Example:
@@ -130,6 +136,7 @@ class AgentRuntime:
         store: Any = None,
         mcp_servers: Mapping[str, McpServer | Mapping[str, Any]] | None = None,
         custom_handlers: Mapping[str, Handler] | None = None,
+        runs_kept: int = RUNS_KEPT,
         **settings: Any,
     ) -> None:
         self.mcp = McpSessions(mcp_servers or {})
@@ -137,9 +144,13 @@ class AgentRuntime:
         self._handlers = dict(custom_handlers or {})
         self._models = Models()
         self._runs: OrderedDict[str, Run] = OrderedDict()
+        self._runs_kept = runs_kept
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._home = Home("The runtime")
+        self._closed = False
 
     async def __aenter__(self) -> Self:
+        self._home.check()
         await self.mcp.__aenter__()
         return self
 
@@ -148,10 +159,12 @@ class AgentRuntime:
 
     async def aclose(self) -> None:
         """Stop every run that goes on, then close the MCP sessions."""
-        going = [run for run in self._runs.values() if run.running]
-        for run in going:
+        self._home.check()
+        self._closed = True
+        runs = list(self._runs.values())
+        for run in runs:
             run.abort("The runtime was closed")
-        await asyncio.gather(*(run.ended() for run in going))
+        await asyncio.gather(*(run.ended() for run in runs))
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.mcp.aclose()
 
@@ -175,9 +188,15 @@ class AgentRuntime:
             The run, not started.
 
         Raises:
-            ConfigurationError: The configuration makes no sense.
+            ConfigurationError: The configuration makes no sense, a run of that name goes on, or the runtime is closed.
             MissingPackageError: A model's package is not installed.
         """
+        self._check()
+        known = self._runs.get(run_id)
+        if known is not None and known.running:
+            raise ConfigurationError(
+                f"Run '{run_id}' goes on: wait for it or abort it, or give the new run an id of its own"
+            )
         handlers = compose_event_handlers(self._handlers, custom_handlers or {})
         shared = {**self._shared, **settings}
         run = await create_run(run_id=run_id, agents=agents, custom_handlers=handlers, models=self._models, **shared)
@@ -201,25 +220,33 @@ class AgentRuntime:
 
         Returns:
             The execution. It need not be awaited: how it ends is the last event, and a failure is logged.
+
+        Raises:
+            ConfigurationError: The run is being executed already, or the runtime is closed.
         """
+        self._check()
         task = run.start(inputs, config, options)
         self._tasks.add(task)
         task.add_done_callback(partial(self._ended, run.id))
         return task
 
+    def _check(self) -> None:
+        self._home.check()
+        if self._closed:
+            raise ConfigurationError("The runtime is closed: it makes and starts no more runs")
+
     def _ended(self, run_id: str, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if task.cancelled() or (error := task.exception()) is None or isinstance(error, AbortError):
             return
-        _log.error("Run '%s' failed: %s: %s", run_id, type(error).__name__, error)
+        _log.error("Run '%s' failed: %s: %s", run_id, type(error).__name__, error, exc_info=error)
 
     def _keep(self, run: Run) -> None:
         self._runs[run.id] = run
         self._runs.move_to_end(run.id)
-        ended = (run_id for run_id, each in self._runs.items() if not each.running)
-        while len(self._runs) > RUNS_KEPT and (oldest := next(ended, None)) is not None:
-            del self._runs[oldest]
-            ended = (run_id for run_id, each in self._runs.items() if not each.running)
+        others = [run_id for run_id, each in self._runs.items() if each is not run and not each.running]
+        for run_id in others[: max(0, len(self._runs) - self._runs_kept)]:
+            del self._runs[run_id]
 
     def get_run(self, run_id: str) -> Run | None:
         """A run made here by its id; None if there is none, or it ended long ago."""
@@ -241,8 +268,15 @@ class AgentRuntime:
         run.abort(reason)
         return True
 
-    async def attach(self, run_id: str, after_seq: int = 0) -> AsyncGenerator[RunEvent, None]:
+    def attach(self, run_id: str, after_seq: int = 0) -> AsyncGenerator[RunEvent, None]:
         """Watch a run by its id, see `Run.attach`.
+
+        Args:
+            run_id: Which.
+            after_seq: The number of the last event that the reader has; 0: from the start.
+
+        Returns:
+            Events with their numbers.
 
         Raises:
             LookupError: There is no such run here.
@@ -250,9 +284,7 @@ class AgentRuntime:
         run = self._runs.get(run_id)
         if run is None:
             raise LookupError(f"There is no run '{run_id}' here; it was made elsewhere, or ended long ago")
-        async with aclosing(run.attach(after_seq)) as events:
-            async for event in events:
-                yield event
+        return run.attach(after_seq)
 
     async def tools(self, *servers: str) -> list[BaseTool]:
         """The tools of MCP servers, for an agent.

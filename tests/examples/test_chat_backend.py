@@ -93,6 +93,23 @@ async def test_turns_are_streamed_and_a_lost_connection_is_taken_up_again(
     assert roles == ["system", "user", "assistant", "tool", "assistant", "user"]
 
 
+async def test_a_turn_is_stopped_and_what_is_not_there_is_not_found(backend: tuple[Any, FakeOpenAIServer]) -> None:
+    client, provider = backend
+    slow = script.Reply((script.Text("one "), script.Hold(script.Gate()), script.Text("two")))
+    provider.script("gpt-5-mini", [slow])
+    kinds = []
+    async with client.stream("POST", "/chat", json=turn("m1", "Count.")) as response:
+        async for _, event in frames(response):
+            kinds.append(event["event"])
+            if event["event"] == "on_message_delta":
+                assert (await client.delete("/chat/m1")).status_code == 202
+    error = {"type": "AbortError", "message": "The person stopped it"}
+    assert event == {"event": "on_run_end", "data": {"status": "cancelled", "error": error}}
+    assert kinds.count("on_run_step_closed") == 1
+    assert (await client.delete("/chat/m1")).status_code == 404
+    assert (await client.get("/chat/unknown")).status_code == 404
+
+
 def test_the_readme_shows_this_backend() -> None:
     shown = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     source = EXAMPLE.read_text()

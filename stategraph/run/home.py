@@ -1,0 +1,34 @@
+"""The event loop that something belongs to: what waits in one loop is not woken from another."""
+
+from __future__ import annotations
+
+import asyncio
+
+from stategraph.errors import ConfigurationError
+
+
+class Home:
+    """Remembers the loop in which something was first used.
+
+    Args:
+        what: What belongs to it, for the message.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def check(self) -> None:
+        """See that the running loop is the one.
+
+        Raises:
+            ConfigurationError: It is another one, and the first is not closed.
+        """
+        running = asyncio.get_running_loop()
+        if self._loop is None or self._loop.is_closed():
+            self._loop = running
+        elif self._loop is not running:
+            raise ConfigurationError(
+                f"{self._what} is used in another event loop than before: use it in the one it was first used in, with "
+                "asyncio.run_coroutine_threadsafe from other threads; only abort() may be called from anywhere"
+            )
