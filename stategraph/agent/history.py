@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence, Set
 from typing import Any
 
-from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolCall, ToolMessage
 from langchain_core.messages.tool import tool_call
 from langchain_core.utils.json import parse_partial_json
 
@@ -31,7 +31,8 @@ def repair(messages: Sequence[AnyMessage]) -> Sequence[AnyMessage]:
     Returns:
         The same object if nothing is wrong with it. Else a new list. Results that come too late are where they belong,
         and missing ones are errors that say so. Results of no call and second results are gone, and so are calls
-        without an id; arguments that are not JSON are read as far as they go, or handed on as text under `input`.
+        without an id, or with that of an earlier call of the same answer; arguments that are not JSON are read as far
+        as they go, or handed on as text under `input`.
     """
     if _is_sound(messages):
         return messages
@@ -75,7 +76,7 @@ def _is_sound(messages: Sequence[AnyMessage]) -> bool:
                 return False
             if message.tool_calls:
                 pending = {call["id"] for call in message.tool_calls}
-                if None in pending or "" in pending:
+                if None in pending or "" in pending or len(pending) < len(message.tool_calls):
                     return False
     return not pending
 
@@ -99,13 +100,18 @@ def _close(repaired: list[AnyMessage], pending: dict[str, str], missing: dict[st
 
 def _with_sound_calls(message: AIMessage) -> AIMessage | None:
     """The message with calls that providers accept; None if nothing is left of it."""
-    if not message.invalid_tool_calls and all(call["id"] for call in message.tool_calls):
+    ids = {call["id"] for call in message.tool_calls}
+    if not message.invalid_tool_calls and all(ids) and len(ids) == len(message.tool_calls):
         return message
     broken = [
         tool_call(name=call["name"] or "", args=_arguments(call["args"] or ""), id=call["id"])
         for call in message.invalid_tool_calls
     ]
-    calls = [call for call in (*message.tool_calls, *broken) if call["id"]]
+    by_id: dict[str, ToolCall] = {}
+    for call in (*message.tool_calls, *broken):
+        if call["id"]:
+            by_id.setdefault(call["id"], call)
+    calls = list(by_id.values())
     if not calls and not message.content:
         return None
     # Providers' own copies of the calls would be sent in their place.

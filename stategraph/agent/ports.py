@@ -359,7 +359,11 @@ class ToolGate(Protocol):
     """Decides which calls run, and looks at what they return."""
 
     async def before(self, at: Place, calls: Sequence[ToolCall], /) -> Sequence[Verdict]:
-        """Decide about the calls of one answer, in their order. May wait for a person by interrupting the node."""
+        """Decide about the calls of one answer, in their order. May wait for a person by interrupting the node.
+
+        A node that was interrupted runs again, and asks again: then this has to decide as before, for results of
+        calls that had ended are found by their place among the allowed ones.
+        """
 
     async def after(self, at: Place, call: ToolCall, message: ToolMessage, /) -> ToolMessage:
         """Look at one result before anybody else does."""

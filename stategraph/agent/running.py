@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 
 from langchain_core.messages import HumanMessage, ToolCall, ToolMessage
 from langchain_core.messages.tool import ToolOutputMixin
+from langchain_core.runnables import RunnableConfig
 
 from stategraph import fields
 from stategraph.agent import truncation
@@ -25,6 +26,7 @@ from stategraph.agent.direct import ToolDoor
 from stategraph.agent.injection import Injection, Surroundings
 from stategraph.agent.reporting import Reporter, reporter
 from stategraph.agent.tool_policy import ToolPolicy
+from stategraph.constants import CONF, CONFIG_KEY_CHECKPOINTER
 from stategraph.engine import doubles
 from stategraph.engine.call import start_task
 from stategraph.engine.context import get_config
@@ -90,6 +92,15 @@ class Result:
         lists: dict[str, Any] = {key: tuple(stored[key]) for key in ("commands", "injected")}
         kept = {key: stored[key] for key in ("shown", "outcome", "carrier")}
         return cls(call, stored["message"], **kept, **lists)
+
+
+def stores(config: RunnableConfig) -> bool:
+    """Whether the state of a running node is stored, so that the node may be run again, here or elsewhere.
+
+    Args:
+        config: Of the node.
+    """
+    return bool((config.get(CONF) or {}).get(CONFIG_KEY_CHECKPOINTER))
 
 
 def answered(call: ToolCall, text: str, status: Any) -> Result:

@@ -44,7 +44,6 @@ from stategraph.agent.ports import (
 from stategraph.agent.reporting import ToolReport
 from stategraph.agent.running import Output, Result, ToolRunner, Watch, failed
 from stategraph.agent.state import AgentState
-from stategraph.constants import CONF, CONFIG_KEY_CHECKPOINTER
 from stategraph.engine.call import start_task
 from stategraph.engine.callable import RunnableCallable
 from stategraph.engine.context import get_config
@@ -86,7 +85,7 @@ class ToolsNode:
         todo = [call for call in open_calls.calls if call["id"] not in open_calls.unreadable]
         if len(todo) == 1:
             outcomes: list[Any] = [_caught(partial(self.runner.run, todo[0], around))]
-        elif _stores(config):
+        elif running.stores(config):
             futures = [start_task(tool_call_sync, ((self, call, around), {})) for call in todo]
             outcomes = [_caught(future.result) for future in futures]
         else:
@@ -172,7 +171,7 @@ class Batch:
             GraphInterrupt: Some wait; what has ended is stored.
         """
         works: list[Awaitable[list[Result]]]
-        if ours and len(ours) + bool(theirs) > 1 and _stores(self.around.config):
+        if ours and len(ours) + bool(theirs) > 1 and running.stores(self.around.config):
             works = [_restored([call], start_task(tool_call, ((self, call), {}))) for call in ours]
             if theirs:
                 works.append(_restored(theirs, start_task(host_tool_calls, ((self, theirs), {}))))
@@ -306,10 +305,6 @@ async def host_tool_calls(batch: Batch, calls: list[ToolCall]) -> list[dict[str,
 
 async def _restored(calls: list[ToolCall], stored: Awaitable[list[dict[str, Any]]]) -> list[Result]:
     return [Result.restored(call, each) for call, each in zip(calls, await stored, strict=True)]
-
-
-def _stores(config: RunnableConfig) -> bool:
-    return bool((config.get(CONF) or {}).get(CONFIG_KEY_CHECKPOINTER))
 
 
 # What calls end with.

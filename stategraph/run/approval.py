@@ -8,14 +8,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
 from langchain_core.messages import HumanMessage, ToolCall, ToolMessage
 
 from stategraph.agent import ports
+from stategraph.agent.running import stores
 from stategraph.agent.truncation import compact_json, text_of
 from stategraph.engine.call import start_task
+from stategraph.engine.context import get_config
 from stategraph.run import questions
 from stategraph.run.hooks import NOTHING, HookEvents, HookRegistry, Outcome
 from stategraph.run.injected import hook_context
@@ -70,7 +73,7 @@ class HookGate:
         self._tracker = tracker
         self._hear = hear
         self._asks = asks
-        self._said: dict[str, _Said] = {}
+        self._said: dict[tuple[str, str], _Said] = {}
 
     async def before(self, at: ports.Place, calls: Sequence[ToolCall], /) -> Sequence[ports.Verdict]:
         """Decide about the calls of one answer."""
@@ -83,7 +86,7 @@ class HookGate:
             reviews = questions.ask(self._approval(asking), questions.read_decisions)
         verdicts = []
         for call, outcome in zip(calls, outcomes, strict=True):
-            said = self._said[_id(call)] = _Said()
+            said = self._said[_key(at, call)] = _Said()
             said.add(outcome)
             if halt is not None and outcome.decision != "deny":
                 verdict: ports.Verdict = _blocked(call, halt)
@@ -99,10 +102,10 @@ class HookGate:
 
     async def after(self, at: ports.Place, call: ToolCall, message: ToolMessage, /) -> ToolMessage:
         """Show the result of a call that ran to hooks."""
-        said = self._said.setdefault(_id(call), _Said())
+        said = self._said.setdefault(_key(at, call), _Said())
         if not said.ran or not self._hooks.has(HookEvents.POST_TOOL_USE):
             return message
-        happened = {**self._about(at, call), "toolOutput": message.content, "status": message.status}
+        happened = {**self._about(at, call), "toolOutput": deepcopy(message.content), "status": message.status}
         outcome = await self._hooks.call(HookEvents.POST_TOOL_USE, happened, call["name"])
         await self._report(at, outcome)
         said.add(outcome)
@@ -118,7 +121,7 @@ class HookGate:
         """Show all results of a batch to hooks, and say what all hooks of the batch want to happen next."""
         total = _Said()
         for call in calls:
-            said = self._said.pop(_id(call), _Said())
+            said = self._said.pop(_key(at, call), _Said())
             total.contexts.extend(said.contexts)
             total.injected.extend(said.injected)
             total.halt = total.halt or said.halt
@@ -141,10 +144,11 @@ class HookGate:
 
     async def _consult(self, at: ports.Place, calls: Sequence[ToolCall]) -> list[Outcome]:
         """What hooks say about each call."""
-        if not self._asks:
+        if not stores(get_config()):
             return [await self._consult_about(at, call) for call in calls]
         # As a task of the engine: its result is stored with a waiting run, and the node that runs again is given it,
-        # also where the hooks are no longer there. Else a call that waits for approval would run without.
+        # also where the hooks are no longer there. Else a call that waits for approval would run without; and results
+        # of calls that ended are found by their place among those that were allowed, which must stay the same.
         said = await start_task(consult_hooks, ((self, at, calls), {}))
         return [_thawed(each) for each in said]
 
@@ -190,7 +194,7 @@ class HookGate:
         return {"runId": self._run_id, "threadId": at.metadata.get("thread_id"), "agentId": at.agent_id}
 
     def _of_call(self, call: ToolCall) -> dict[str, Any]:
-        return {"toolName": call["name"], "toolInput": call["args"], "toolUseId": call["id"]}
+        return {"toolName": call["name"], "toolInput": deepcopy(call["args"]), "toolUseId": call["id"]}
 
 
 async def consult_hooks(gate: HookGate, at: ports.Place, calls: Sequence[ToolCall]) -> list[dict[str, Any]]:
@@ -218,6 +222,11 @@ def _thawed(said: Mapping[str, Any]) -> Outcome:
 
 def _id(call: ToolCall) -> str:
     return call["id"] or ""
+
+
+def _key(at: ports.Place, call: ToolCall) -> tuple[str, str]:
+    """Models number their calls as they like: those of agents that run side by side may have the same ids."""
+    return at.agent_id, _id(call)
 
 
 def _updated(call: ToolCall, arguments: dict[str, Any] | None) -> ToolCall:

@@ -26,6 +26,7 @@ import inspect
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import copy_context
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Literal, TypeAlias, cast
@@ -35,6 +36,7 @@ from pydantic import BeforeValidator, Field
 
 from stategraph.agent import validation
 from stategraph.agent.validation import Settings
+from stategraph.engine import threads
 from stategraph.engine.callable import is_async_callable
 from stategraph.errors import ConfigurationError
 from stategraph.run.injected import injected_message
@@ -229,7 +231,11 @@ class HookRegistry:
             for registration in chosen
             for hook in registration.hooks
         ]
-        return _fold(await asyncio.gather(*calls))
+        if len(calls) == 1:
+            return _fold([await calls[0]])
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(call) for call in calls]
+        return _fold([task.result() for task in tasks])
 
 
 def _event(name: str) -> HookEvents:
@@ -256,7 +262,9 @@ async def _call(event: HookEvents, hook: Hook, happened: dict[str, Any], limit_s
             if is_async_callable(hook):
                 said = await cast("Awaitable[Any]", hook(happened))
             else:
-                said = await asyncio.to_thread(hook, happened)
+                # Not in the loop's own few threads: hooks that hang would keep them from everybody else's tools.
+                loop = asyncio.get_running_loop()
+                said = await loop.run_in_executor(threads.pool(), copy_context().run, hook, happened)
                 if inspect.isawaitable(said):
                     said = await said
         return (HookOutput() if said is None else validation.checked(HookOutput, said)), None

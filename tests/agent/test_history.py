@@ -126,7 +126,7 @@ MESSAGES = st.lists(
     st.one_of(
         st.just(HI),
         st.just(AIMessage("text")),
-        st.lists(st.one_of(IDS, st.none()), min_size=1, max_size=3, unique=True).map(lambda ids: calls(*ids)),
+        st.lists(st.one_of(IDS, st.none()), min_size=1, max_size=3).map(lambda ids: calls(*ids)),
         st.builds(broken, st.one_of(IDS, st.none()), st.sampled_from(["{", "", "[]", '{"x":1'])),
         IDS.map(result),
     ),
@@ -142,3 +142,11 @@ def test_every_repaired_history_is_one_that_a_provider_accepts(messages: list[An
     assert openai_wire.request_problem(body) is None
     real = [each for each in messages if not isinstance(each, ToolMessage | AIMessage)]
     assert [each for each in repaired if not isinstance(each, ToolMessage | AIMessage)] == real
+
+
+def test_calls_of_one_answer_with_the_same_id_are_one() -> None:
+    twice = AIMessage(
+        [{"type": "text", "text": "So:"}], tool_calls=[*calls("a").tool_calls, *calls("a", "b").tool_calls]
+    )
+    assert outline(history.repair([twice, result("a"), result("b")])) == ["calls a b", "a=done", "b=done"]
+    assert outline(history.repair([twice, result("a"), result("a"), result("b")])) == ["calls a b", "a=done", "b=done"]

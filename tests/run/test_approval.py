@@ -405,3 +405,40 @@ async def test_agents_that_run_side_by_side_wait_each_for_its_own_answer_also_el
     assert sorted(opened) == sorted(closed)
     indices = [data["index"] for event, data in host.rows if event == "on_run_step"]
     assert sorted(indices) == list(range(len(indices)))
+
+
+async def test_what_hooks_said_about_calls_holds_when_a_tool_s_question_is_answered() -> None:
+    """Also without approvals: else a call would run twice, or get another one's result."""
+    ran: list[str] = []
+    consulted: list[str] = []
+
+    @tool
+    def note(text: str) -> str:
+        """Notes a text."""
+        ran.append(text)
+        return f"noted {text}"
+
+    @tool
+    def choose() -> str:
+        """Asks."""
+        return str(ask_user_question("Which?")["answer"])
+
+    def fickle(happened: Mapping[str, Any]) -> dict[str, Any]:
+        consulted.append(happened["toolUseId"])
+        return {"decision": "deny" if consulted.count(happened["toolUseId"]) > 1 else "allow"}
+
+    hooks = HookRegistry()
+    hooks.register("PreToolUse", fickle, pattern="note")
+    three = calls(("note", {"text": "one"}), ("note", {"text": "two"}), ("choose", {}))
+    options = {"compile_options": {"checkpointer": in_memory_saver()}, "agent": {"tools": [note, choose]}}
+    run = await run_of(three, "Done.", hooks=hooks, **options)
+    await run.process_stream(ask(), THREAD)
+    await run.resume("that", THREAD)
+    results = [message for message in run.get_run_messages() if isinstance(message, ToolMessage)]
+    assert [(each.tool_call_id, each.content) for each in results] == [
+        ("call_1", "noted one"),
+        ("call_2", "noted two"),
+        ("call_3", "that"),
+    ]
+    assert sorted(ran) == ["one", "two"]
+    assert consulted == ["call_1", "call_2"]

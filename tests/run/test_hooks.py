@@ -296,3 +296,55 @@ def test_registrations_that_make_no_sense_are_refused() -> None:
 @pytest.fixture(autouse=True)
 def _logs(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.ERROR, "stategraph.run.hooks")
+
+
+async def test_what_a_hook_does_to_what_it_is_given_changes_no_call() -> None:
+    def meddle(happened: Mapping[str, Any]) -> None:
+        happened["toolInput"]["city"] = "Oslo"
+
+    run = await weather_run(registry(PreToolUse=meddle, PostToolUse=meddle))
+    await run.process_stream(ask("weather?"), THREAD)
+    answer, result, _ = run.get_run_messages()
+    assert isinstance(answer, AIMessage)
+    assert (answer.tool_calls[0]["args"], result.content) == ({"city": "Rome"}, "Sunny in Rome")
+
+
+async def test_hooks_that_hang_leave_the_threads_of_others_alone() -> None:
+    over = threading.Event()
+    hooks = HookRegistry()
+    # More than the loop's own pool has threads.
+    hooks.register("RunStart", [lambda _: over.wait() and None] * 40, timeout_s=0.05)
+    try:
+        await hooks.call(HookEvents.RUN_START, {})
+        async with asyncio.timeout(10):
+            assert await asyncio.to_thread(lambda: "free") == "free"
+    finally:
+        over.set()
+
+
+async def test_when_a_run_is_cancelled_all_hooks_have_ended_before_it_goes_on() -> None:
+    begun, ended = asyncio.Event(), list[str]()
+
+    async def waits(name: str, rounds: int) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            for _ in range(rounds):
+                await asyncio.sleep(0)
+            ended.append(name)
+
+    async def quick(happened: Mapping[str, Any]) -> None:
+        await waits("quick", 0)
+
+    async def slow(happened: Mapping[str, Any]) -> None:
+        await waits("slow", 5)
+
+    hooks = HookRegistry()
+    hooks.register("Stop", [quick, slow])
+    calling = asyncio.ensure_future(hooks.call(HookEvents.STOP, {}))
+    await begun.wait()
+    calling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await calling
+    assert ended == ["quick", "slow"]
