@@ -295,11 +295,11 @@ class RunListener:
             if answer is not None and inspect.isawaitable(answer):
                 await answer
         except Exception as error:
-            what = f"The handler '{registry.name_of(handle)}' of '{event}' failed: {type(error).__name__}: {error}"
+            failure = registry.failure(handle, event, error)
             if event != GraphEvents.ON_RUN_STEP_CLOSED:
-                raise HandlerError(what) from error
+                raise failure from (error if failure is not error else error.__cause__)
             # What it was told has ended already, and there may be nobody left to raise to.
-            _log.warning("Run '%s' goes on. %s", self._run_id, what, exc_info=error)
+            _log.warning("Run '%s' goes on. %s", self._run_id, failure, exc_info=error)
         self._count_cost(event, time.perf_counter() - began)
         return True
 

@@ -4,14 +4,16 @@
 - Two tools write it: `set_memory` and `delete_memory`. A chat backend lets a run of its own use them after a turn
   (`remember`), and shows what is known to the agents of the next (`LongTermMemory.text`).
 - Keys may be limited to a list, and all texts together to a number of tokens: a tool that would exceed either changes
-  nothing and tells the model.
+  nothing and tells the model. The number holds for what is written through one `LongTermMemory`; others that write to
+  the namespace at the same time, or a sync and an async graph, may exceed it together.
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from langchain_core.messages import AnyMessage, BaseMessage, HumanMessage
@@ -68,19 +70,24 @@ class LongTermMemory:
     count_tokens: Callable[[str], int] | None = None
     changes: list[MemoryChange] = field(default_factory=list)
     _writing: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
+    _writing_sync: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     async def read(self) -> dict[str, str]:
         """All memories by key."""
         found: dict[str, str] = {}
-        while True:
-            page = await self.store.asearch(self.namespace, limit=_PAGE, offset=len(found))
-            found |= {item.key: str(item.value.get("value", "")) for item in page}
-            if len(page) < _PAGE:
-                return dict(sorted(found.items()))
+        while _more(found, page := await self.store.asearch(self.namespace, limit=_PAGE, offset=len(found))):
+            found |= _texts(page)
+        return dict(sorted((found | _texts(page)).items()))
+
+    def _read(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+        while _more(found, page := self.store.search(self.namespace, limit=_PAGE, offset=len(found))):
+            found |= _texts(page)
+        return dict(sorted((found | _texts(page)).items()))
 
     async def text(self) -> str:
         """All memories for a model, a line each; empty if there are none."""
-        return "\n".join(f"- {key}: {value}" for key, value in (await self.read()).items())
+        return "\n".join(f"- {key}: {' '.join(value.split())}" for key, value in (await self.read()).items())
 
     async def set(self, key: str, value: str) -> str:
         """Set a memory.
@@ -95,24 +102,20 @@ class LongTermMemory:
         Raises:
             ToolException: The key is not allowed, or the memory would be too long.
         """
-        if self.valid_keys is not None and key not in self.valid_keys:
-            raise ToolException(f"The key '{key}' is not allowed; use one of: {', '.join(self.valid_keys)}")
+        self._check_key(key)
         async with self._writing:
             if self.token_limit is not None:
-                await self._make_sure_of_room(key, value, self.token_limit)
+                self._check_room(await self.read(), key, value, self.token_limit)
             await self.store.aput(self.namespace, key, {"value": value})
-        self.changes.append(MemoryChange("set", key, value))
-        return f"The memory '{key}' is set."
+            return self._was_set(key, value)
 
-    async def _make_sure_of_room(self, key: str, value: str, limit: int) -> None:
-        others = await self.read()
-        others.pop(key, None)
-        left, wanted = limit - sum(map(self._count, others.values())), self._count(value)
-        if wanted > left:
-            raise ToolException(
-                f"The memory '{key}' needs {wanted} tokens and {max(0, left)} of {limit} are left; shorten it, or "
-                "delete another one first"
-            )
+    def _set(self, key: str, value: str) -> str:
+        self._check_key(key)
+        with self._writing_sync:
+            if self.token_limit is not None:
+                self._check_room(self._read(), key, value, self.token_limit)
+            self.store.put(self.namespace, key, {"value": value})
+            return self._was_set(key, value)
 
     async def delete(self, key: str) -> str:
         """Delete a memory.
@@ -126,10 +129,39 @@ class LongTermMemory:
         Raises:
             ToolException: There is no such memory.
         """
-        if await self.store.aget(self.namespace, key) is None:
-            known = ", ".join(await self.read()) or "none"
-            raise ToolException(f"There is no memory '{key}'; there are: {known}")
-        await self.store.adelete(self.namespace, key)
+        async with self._writing:
+            if await self.store.aget(self.namespace, key) is None:
+                raise _unknown(key, await self.read())
+            await self.store.adelete(self.namespace, key)
+            return self._was_deleted(key)
+
+    def _delete(self, key: str) -> str:
+        with self._writing_sync:
+            if self.store.get(self.namespace, key) is None:
+                raise _unknown(key, self._read())
+            self.store.delete(self.namespace, key)
+            return self._was_deleted(key)
+
+    # What holds sync and async.
+
+    def _check_key(self, key: str) -> None:
+        if self.valid_keys is not None and key not in self.valid_keys:
+            raise ToolException(f"The key '{key}' is not allowed; use one of: {', '.join(self.valid_keys)}")
+
+    def _check_room(self, known: Mapping[str, str], key: str, value: str, limit: int) -> None:
+        others = [text for name, text in known.items() if name != key]
+        left, wanted = limit - sum(map(self._count, others)), self._count(value)
+        if wanted > left:
+            raise ToolException(
+                f"The memory '{key}' needs {wanted} tokens and {max(0, left)} of {limit} are left; shorten it, or "
+                "delete another one first"
+            )
+
+    def _was_set(self, key: str, value: str) -> str:
+        self.changes.append(MemoryChange("set", key, value))
+        return f"The memory '{key}' is set."
+
+    def _was_deleted(self, key: str) -> str:
         self.changes.append(MemoryChange("delete", key))
         return f"The memory '{key}' is deleted."
 
@@ -138,12 +170,14 @@ class LongTermMemory:
         keys = f" Allowed keys: {', '.join(self.valid_keys)}." if self.valid_keys is not None else ""
         return [
             StructuredTool.from_function(
+                func=self._set,
                 coroutine=self.set,
                 name="set_memory",
                 description=f"Remember a text under a key, in place of what is there.{keys}",
                 handle_tool_error=True,
             ),
             StructuredTool.from_function(
+                func=self._delete,
                 coroutine=self.delete,
                 name="delete_memory",
                 description="Forget what is remembered under a key.",
@@ -153,6 +187,19 @@ class LongTermMemory:
 
     def _count(self, text: str) -> int:
         return self.count_tokens(text) if self.count_tokens is not None else -(-len(text) // 4)
+
+
+def _more(found: Mapping[str, str], page: Sequence[Any]) -> bool:
+    """Whether there may be another page behind this one; a page that brings nothing new is the last."""
+    return len(page) == _PAGE and any(item.key not in found for item in page)
+
+
+def _texts(page: Sequence[Any]) -> dict[str, str]:
+    return {item.key: str(item.value.get("value", "")) for item in page}
+
+
+def _unknown(key: str, known: Mapping[str, str]) -> ToolException:
+    return ToolException(f"There is no memory '{key}'; there are: {', '.join(known) or 'none'}")
 
 
 async def remember(
@@ -182,12 +229,16 @@ async def remember(
     """
     known = await memory.text()
     told = "\n\n".join(filter(None, (instructions or _INSTRUCTIONS, known and f"What is known now:\n{known}")))
-    own = {"instructions": told, "additional_instructions": None, "tools": memory.tools(), "tool_definitions": ()}
-    inputs = validation.checked(AgentInputs, agent).model_copy(update={**own, "tool_end": True})
-    before = len(memory.changes)
+    # Its own list of changes: another turn of the person may be remembered at the same time.
+    own = replace(memory, changes=[])
+    settings = {"instructions": told, "additional_instructions": None, "tools": own.tools(), "tool_definitions": ()}
+    inputs = validation.checked(AgentInputs, agent).model_copy(update={**settings, "tool_end": True})
     run = await Run.create({"run_id": run_id, "graph_config": {"agents": [inputs]}, "event_log_size": 0})
-    await run.process_stream({"messages": [HumanMessage(_transcript(messages))]}, config)
-    return memory.changes[before:]
+    try:
+        await run.process_stream({"messages": [HumanMessage(_transcript(messages))]}, config)
+    finally:
+        memory.changes.extend(own.changes)
+    return own.changes
 
 
 def _transcript(messages: Sequence[BaseMessage]) -> str:

@@ -11,6 +11,8 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol, TypeAlias, cast
 
+from stategraph.errors import HandlerError
+
 Handle: TypeAlias = Callable[[str, Any, "Mapping[str, Any] | None", Any], "Awaitable[None] | None"]
 
 
@@ -49,14 +51,8 @@ class EventHandlerRegistry:
         Raises:
             TypeError: If the handler is neither.
         """
-        handle = getattr(handler, "handle", handler)
-        if not callable(handle):
-            raise TypeError(
-                f"The handler of '{event}' is {type(handler).__name__}; expected a function of (event, data, metadata, "
-                "graph), or an object with a method `handle` that takes them"
-            )
+        self._calls[str(event)] = _call_of(event, handler)
         self._handlers[str(event)] = handler
-        self._calls[str(event)] = cast("Handle", handle)
 
     def get_handler(self, event: str) -> Handler | None:
         """The handler of an event, or None."""
@@ -103,31 +99,50 @@ def compose_event_handlers(*several: Mapping[str, Handler]) -> dict[str, Handler
 
     Returns:
         Handlers by event.
+
+    Raises:
+        TypeError: One of them is no handler.
     """
     by_event: dict[str, list[Handler]] = {}
     for handlers in several:
         for event, handler in handlers.items():
             by_event.setdefault(str(event), []).append(handler)
-    return {event: each[0] if len(each) == 1 else _in_turn(each) for event, each in by_event.items()}
+    calls = {event: [_call_of(event, handler) for handler in each] for event, each in by_event.items()}
+    return {event: each[0] if len(each) == 1 else _in_turn(calls[event]) for event, each in by_event.items()}
 
 
-def _call_of(handler: Handler) -> Handle:
-    return cast("Handle", getattr(handler, "handle", handler))
+def _call_of(event: str, handler: Handler) -> Handle:
+    handle = getattr(handler, "handle", handler)
+    if not callable(handle):
+        raise TypeError(
+            f"The handler of '{event}' is {type(handler).__name__}; expected a function of (event, data, metadata, "
+            "graph), or an object with a method `handle` that takes them"
+        )
+    return cast("Handle", handle)
 
 
-def _in_turn(handlers: list[Handler]) -> Handle:
-    calls = [_call_of(handler) for handler in handlers]
-
+def _in_turn(calls: list[Handle]) -> Handle:
     async def handle(event: str, data: Any, metadata: Mapping[str, Any] | None, graph: Any) -> None:
         for call in calls:
-            answer = call(event, data, metadata, graph)
-            if answer is not None and inspect.isawaitable(answer):
-                await answer
+            try:
+                answer = call(event, data, metadata, graph)
+                if answer is not None and inspect.isawaitable(answer):
+                    await answer
+            except Exception as error:
+                raise failure(call, event, error) from error
 
     return handle
 
 
-def name_of(handler: Handler | None) -> str:
-    """What a handler is called, for a message."""
-    handle: Any = getattr(handler, "handle", handler)
-    return str(getattr(handle, "__qualname__", None) or type(handle).__name__)
+def failure(handle: Handle, event: str, error: Exception) -> HandlerError:
+    """The error that says which handler failed.
+
+    Args:
+        handle: The handler's function.
+        event: What it was told.
+        error: What it raised; of a handler made of several, this names the one of them already.
+    """
+    if isinstance(error, HandlerError):
+        return error
+    name = getattr(handle, "__qualname__", None) or type(handle).__name__
+    return HandlerError(f"The handler '{name}' of '{event}' failed: {type(error).__name__}: {error}")

@@ -1,17 +1,19 @@
 """A title for a conversation, by one call of a model.
 
 The model is asked in one of three ways: for plain text, for structured output, or to call a function; the last two also
-tell the language of the conversation.
+tell the language of the conversation. A model that cannot do those is asked for plain text, and one that answers in
+plain text although it was asked for more is taken by its word.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NotRequired, TypedDict
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import HumanMessage
-from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables import Runnable, RunnableConfig
 from pydantic import BaseModel, Field
 
 from stategraph.agent.truncation import text_of
@@ -23,6 +25,7 @@ _PROMPT = (
     "Provide a concise, 5-word-or-less title for the conversation, using title case conventions. "
     "Only return the title itself."
 )
+_REASONING = re.compile(r"<think>.*?(</think>|$)", re.DOTALL)
 _TEMPLATE = "User: {input}\nAI: {output}"
 
 
@@ -30,7 +33,7 @@ class Title(TypedDict):
     """A title.
 
     Attributes:
-        title: The title; empty if the model gave none.
+        title: The title, one line; empty if the model gave none.
         language: The conversation's language, if the model was asked for it.
     """
 
@@ -84,15 +87,31 @@ async def generate_title(
     asked = [
         HumanMessage(_question(prompt or _PROMPT, _conversation(prompt_template or _TEMPLATE, input_text, answer)))
     ]
-    if method == "completion":
-        said = await model.ainvoke(asked, config)
-        return Title(title=text_of(said.content).strip().strip('"'))
+    structured = None if method == "completion" else _structured(model, method, skip_language)
+    if structured is None:
+        return Title(title=_line(text_of((await model.ainvoke(asked, config)).content)))
+    answered = await structured.ainvoke(asked, config)
+    found, said = answered["parsed"], text_of(answered["raw"].content)
+    if isinstance(found, _TitleAndLanguage):
+        return Title(title=_line(found.title), language=found.language)
+    if isinstance(found, _TitleOnly):
+        return Title(title=_line(found.title))
+    return Title(title="" if said.lstrip().startswith(("{", "[")) else _line(said))
+
+
+def _structured(model: BaseChatModel, method: TitleMethod, skip_language: bool) -> Runnable[Any, Any] | None:
+    """The model with an answer of the wanted form beside what it said; None if it cannot be asked for one."""
     schema = _TitleOnly if skip_language else _TitleAndLanguage
     how = "function_calling" if method == "functions" else "json_schema"
-    found = await model.with_structured_output(schema, method=how).ainvoke(asked, config)
-    if isinstance(found, _TitleAndLanguage):
-        return Title(title=found.title, language=found.language)
-    return Title(title=found.title if isinstance(found, _TitleOnly) else "")
+    try:
+        return model.with_structured_output(schema, method=how, include_raw=True)
+    except (NotImplementedError, TypeError, ValueError):
+        return None
+
+
+def _line(said: str) -> str:
+    """A title as it is shown: without reasoning in tags and quotes around it."""
+    return " ".join(_REASONING.sub("", said).split()).strip('"')
 
 
 def _conversation(template: str, input_text: str, answer: str) -> str:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.tools import ToolException
@@ -14,6 +18,20 @@ from stategraph.testing.chat_model import ScriptedChatModel
 pytestmark = pytest.mark.anyio
 
 SPACE = ("memories", "user-1")
+
+
+class SlowStore(InMemoryStore):
+    """A store whose searches let others go first."""
+
+    async def asearch(self, *given: Any, **named: Any) -> Any:
+        found = await super().asearch(*given, **named)
+        await asyncio.sleep(0)
+        return found
+
+    async def aget(self, *given: Any, **named: Any) -> Any:
+        found = await super().aget(*given, **named)
+        await asyncio.sleep(0)
+        return found
 
 
 async def test_a_model_sets_and_deletes_what_it_knows_of_a_person() -> None:
@@ -56,3 +74,50 @@ async def test_more_memories_than_a_page_are_all_read() -> None:
     known = await memory.read()
     assert len(known) == 230
     assert (await memory.text()).splitlines()[0] == "- key-000: 0"
+
+
+async def test_memories_that_are_set_at_the_same_time_keep_to_the_limit() -> None:
+    memory = LongTermMemory(SlowStore(), SPACE, token_limit=3)
+    told = await asyncio.gather(*(memory.set(f"key{n}", "12345678") for n in range(3)), return_exceptions=True)
+    assert [isinstance(each, ToolException) for each in told] == [False, True, True]
+    assert len(await memory.read()) == 1
+
+
+async def test_a_memory_is_deleted_once() -> None:
+    memory = LongTermMemory(SlowStore(), SPACE)
+    await memory.set("name", "Ada")
+    told = await asyncio.gather(memory.delete("name"), memory.delete("name"), return_exceptions=True)
+    assert [isinstance(each, ToolException) for each in told] == [False, True]
+    assert memory.changes == [MemoryChange("set", "name", "Ada"), MemoryChange("delete", "name")]
+
+
+def test_the_tools_work_without_an_event_loop_and_from_several_threads() -> None:
+    memory = LongTermMemory(InMemoryStore(), SPACE, valid_keys=["name", "pet"], token_limit=2)
+    set_memory, delete_memory = memory.tools()
+    with ThreadPoolExecutor(4) as threads:
+        given = [{"key": key, "value": "12345678"} for key in ("name", "pet") * 4]
+        told = list(threads.map(set_memory.invoke, given))
+    assert sum("is set" in each for each in told) == 4
+    (kept,) = memory.store.search(SPACE)
+    assert delete_memory.invoke({"key": kept.key}) == f"The memory '{kept.key}' is deleted."
+    assert "no memory" in delete_memory.invoke({"key": kept.key})
+    assert "not allowed" in set_memory.invoke({"key": "city", "value": "Rome"})
+    assert [change.type for change in memory.changes] == ["set"] * 4 + ["delete"]
+
+
+async def test_two_turns_at_once_are_told_each_its_own_changes() -> None:
+    memory = LongTermMemory(InMemoryStore(), SPACE)
+
+    async def turn(key: str) -> list[MemoryChange]:
+        model = ScriptedChatModel(replies=[script.reply(script.call("set_memory", {"key": key, "value": "x"}))])
+        return await remember([HumanMessage("hi")], memory, {"agent_id": "memory", "model": model}, run_id=key)
+
+    first, second = await asyncio.gather(turn("one"), turn("two"))
+    assert (first, second) == ([MemoryChange("set", "one", "x")], [MemoryChange("set", "two", "x")])
+    assert sorted(change.key for change in memory.changes) == ["one", "two"]
+
+
+async def test_a_memory_of_several_lines_takes_one() -> None:
+    memory = LongTermMemory(InMemoryStore(), SPACE)
+    await memory.set("name", "Ada\n- city: Rome")
+    assert await memory.text() == "- name: Ada - city: Rome"

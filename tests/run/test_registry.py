@@ -1,0 +1,71 @@
+"""Handlers: what is taken, what is refused, and how several become one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from stategraph.errors import HandlerError
+from stategraph.run.registry import EventHandlerRegistry, compose_event_handlers
+from stategraph.testing import script
+from tests.run.hosting import ask, get_weather, run_of
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_handlers_of_an_event_are_called_in_turn_sync_and_async() -> None:
+    heard: list[str] = []
+
+    class Second:
+        async def handle(self, *_: Any) -> None:
+            heard.append("second")
+
+    handlers = compose_event_handlers(
+        {"on_message_delta": lambda *_: heard.append("first")}, {"on_message_delta": Second()}
+    )
+    run = await run_of("Hi.", custom_handlers=handlers)
+    await run.process_stream(ask())
+    assert heard == ["first", "second"]
+
+
+async def test_the_one_of_several_handlers_that_failed_is_named() -> None:
+    def well(*_: Any) -> None:
+        pass
+
+    def ill(*_: Any) -> None:
+        raise ValueError("no")
+
+    run = await run_of("Hi.", custom_handlers=compose_event_handlers({"on_run_step": well}, {"on_run_step": ill}))
+    with pytest.raises(HandlerError, match=r"<locals>\.ill' of 'on_run_step' failed: ValueError: no"):
+        await run.process_stream(ask())
+
+
+def test_what_is_no_handler_is_refused_before_a_run() -> None:
+    with pytest.raises(TypeError, match=r"'on_run_step' is int; expected a function"):
+        compose_event_handlers({"on_run_step": print}, {"on_run_step": 3})  # type: ignore[dict-item]
+    with pytest.raises(TypeError, match=r"'on_run_step' is int; expected a function"):
+        EventHandlerRegistry({"on_run_step": 3})  # type: ignore[dict-item]
+
+
+async def test_a_handler_that_is_taken_away_in_the_middle_is_called_no_more() -> None:
+    heard: list[str] = []
+
+    def once(event: str, data: Any, metadata: Any, graph: Any) -> None:
+        heard.append(data["delta"]["content"][0]["text"])
+        graph.handler_registry.unregister(event)
+
+    run = await run_of("One two three.", custom_handlers={"on_message_delta": once})
+    await run.process_stream(ask())
+    assert len(heard) == 1
+
+
+@pytest.mark.parametrize("name", ["handle_tool_start", "handle_tool_end"])
+async def test_a_callback_that_fails_fails_the_run_under_its_name(name: str) -> None:
+    def fail(*_: Any) -> None:
+        raise ValueError("no")
+
+    reply = script.reply(script.call("get_weather", {"city": "Rome"}))
+    run = await run_of(reply, "Fine.", agent={"tools": [get_weather]})
+    with pytest.raises(HandlerError, match=f"callback '{name}' failed: ValueError: no"):
+        await run.process_stream(ask(), {}, {"callbacks": {name: fail}})  # type: ignore[misc]
