@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, Self
 
 from langchain_core.messages import AnyMessage, SystemMessage
@@ -64,7 +64,8 @@ class Ledger:
         size: How large the context is, as a provider's refusal says; None: as the host says.
         summary: Of what came before.
         summarised_at: How many messages there were after the last summary.
-        failed_after: The message of a person after which a summary could not be made.
+        failed_after: The message of a person after which a summary could not be made; empty: there was none. None: no
+            summary failed.
         wanted: Whether a summary is to be made before the next call.
         rejected: How often in a row a provider found the context too long.
         writes: How often it was written: of two, the later one has more.
@@ -107,7 +108,12 @@ class Ledger:
 
     def stored(self) -> dict[str, Any]:
         """The ledger as JSON, without what is as at the beginning."""
-        left = {name: value for name, value in asdict(self).items() if value != _EMPTY[name]}
+        left: dict[str, Any] = {}
+        for name, empty in _EMPTY.items():
+            value = getattr(self, name)
+            if value != empty:
+                # Not all of it by `asdict`, which copies the counts of all messages one by one.
+                left[name] = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
         left["writes"] = self.writes + 1
         if (calibration := left.get("calibration")) is not None and calibration["deviation"] == math.inf:
             # JSON has no infinity.
@@ -117,7 +123,7 @@ class Ledger:
         return left
 
 
-_EMPTY = asdict(Ledger())
+_EMPTY = {each.name: getattr(Ledger(), each.name) for each in fields(Ledger)}
 
 
 def covered(messages: Sequence[AnyMessage], summary: Summary | None) -> int:

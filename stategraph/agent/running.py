@@ -159,18 +159,22 @@ class ToolRunner:
 
         Raises:
             GraphBubbleUp: The tool waits for a person.
+            TypeError: The tool has a time limit, and a thread cannot be stopped.
         """
         if not self.has(call):
             return failed(call, self._no_such_tool(call))
+        policy = self._agent.tool_policies.get(call["name"])
+        if policy is not None and policy.timeout_s is not None:
+            raise TypeError(
+                f"The tool '{call['name']}' has a time limit of {policy.timeout_s:g} s, which cannot be kept in a sync "
+                "run: use ainvoke() or astream(), or leave out its timeout_s"
+            )
         try:
-            policy = self._agent.tool_policies.get(call["name"])
             if policy is None or not policy.needs_task:
                 output = self.attempt(call, around)
             else:
                 arguments: Any = ((self, call, around), {})
-                output = start_task(
-                    tool_attempt_sync, arguments, retry_policy=policy.retries, timeout=_limit(policy)
-                ).result()
+                output = start_task(tool_attempt_sync, arguments, retry_policy=policy.retries).result()
             return self.read(call, output)
         except GraphBubbleUp:
             raise

@@ -78,7 +78,7 @@ def due(how: Summarising, prompt: Prompt) -> bool:
     instructions = prompt.corrected.total
     if len(messages) <= ledger.summarised_at or instructions >= size:
         return False
-    if ledger.failed_after is not None and ledger.failed_after == newest_turn(messages):
+    if ledger.failed_after == newest_turn(messages):
         return False
     if not usage.should_summarise(
         len(trimmed.to_refine),
@@ -92,9 +92,9 @@ def due(how: Summarising, prompt: Prompt) -> bool:
     return end > first
 
 
-def newest_turn(messages: Sequence[AnyMessage]) -> str | None:
-    """The id of the newest message of a person."""
-    return next((message.id for message in reversed(messages) if _leads_a_turn(message)), None)
+def newest_turn(messages: Sequence[AnyMessage]) -> str:
+    """The id of the newest message of a person; empty if there is none."""
+    return next((message.id or "" for message in reversed(messages) if _leads_a_turn(message)), "")
 
 
 def span(

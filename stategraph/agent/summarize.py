@@ -38,6 +38,9 @@ from stategraph.agent.state import AgentState, is_synthetic
 from stategraph.engine.callable import RunnableCallable
 from stategraph.engine.runtime import Runtime
 
+#: Providers refuse conversations in which the model speaks first, as it does where a summary ended between its calls.
+_BEFORE = "What was said before this is left out."
+
 #: So often are messages halved that are too long for the model that summarises.
 _MOST_SPLITS = 3
 
@@ -126,7 +129,8 @@ class SummarizeNode:
         prompt = self._how.prompt
         if before is not None:
             prompt = f"{self._how.update_prompt}\n\n<previous-summary>\n{before}\n</previous-summary>"
-        answer = yield [*covered, HumanMessage(content=prompt)]
+        lead = [] if isinstance(covered[0], HumanMessage) else [HumanMessage(content=_BEFORE)]
+        answer = yield [*lead, *covered, HumanMessage(content=prompt)]
         half = _half(covered)
         if isinstance(answer, AIMessage) or not splits or not half or overflow.recognise(answer[-1]) is None:
             return answer

@@ -73,6 +73,7 @@ class ToolsNode:
         Raises:
             TypeError: If the run has a listener, a host or a gate, which are awaited.
             GraphInterrupt: Tools wait for a person.
+            LookupError: A tool is one that only a host can execute.
         """
         context = agent_context(runtime.context)
         if context.listener or context.host or context.gate:
@@ -83,6 +84,8 @@ class ToolsNode:
         open_calls = OpenCalls.of(state["messages"])
         around = self._around(state, config, runtime, context)
         todo = [call for call in open_calls.calls if call["id"] not in open_calls.unreadable]
+        if theirs := [call for call in todo if self.is_host_s(call)]:
+            raise self.unhosted(theirs)
         if len(todo) == 1:
             outcomes: list[Any] = [_caught(partial(self.runner.run, todo[0], around))]
         elif running.stores(config):
@@ -104,6 +107,7 @@ class ToolsNode:
 
         Raises:
             GraphInterrupt: Tools, or the gate, wait for a person.
+            LookupError: A tool is one that only a host can execute, and there is none.
         """
         context = agent_context(runtime.context)
         if context.listener is not None and (memory := state.get("memory")) is not None:
@@ -119,6 +123,18 @@ class ToolsNode:
             injected.extend(more)
         memory = None if context.listener is None else context.listener.memory()
         return _update(state, open_calls, results, injected, halt, memory)
+
+    def is_host_s(self, call: ToolCall) -> bool:
+        """Whether only the host can execute a call."""
+        return call["name"] in self.agent.host_tools and not self.runner.has(call)
+
+    def unhosted(self, calls: Sequence[ToolCall]) -> LookupError:
+        """The error of calls that only a host can execute where there is none."""
+        names = ", ".join(sorted({call["name"] for call in calls}))
+        return LookupError(
+            f"Agent '{self.agent.id}' called {names}, which only the host can execute, and nobody does: "
+            "register a handler for 'on_tool_execute', or give the agent tools in place of tool definitions"
+        )
 
     def _around(
         self, state: AgentState, config: RunnableConfig, runtime: Runtime[Any], context: AgentContext
@@ -152,8 +168,9 @@ class Batch:
                 results[verdict.call["id"]] = running.answered(verdict.call, verdict.text, verdict.status)
             else:
                 allowed.append(verdict.call)
-        agent, here = self.node.agent, self.node.runner.has
-        theirs = [call for call in allowed if call["name"] in agent.host_tools and not here(call)]
+        theirs = [call for call in allowed if self.node.is_host_s(call)]
+        if theirs and self.context.host is None:
+            raise self.node.unhosted(theirs)
         ours = [call for call in allowed if call not in theirs]
         for result in await self._ended(ours, theirs):
             results[result.call["id"]] = result
@@ -196,12 +213,7 @@ class Batch:
             early: Tell each result as soon as it is there.
         """
         host = self.context.host
-        if host is None:
-            names = ", ".join(sorted({call["name"] for call in calls}))
-            raise LookupError(
-                f"Agent '{self.at.agent_id}' called {names}, which only the host can execute, and nobody does: "
-                "register a handler for 'on_tool_execute', or give the agent tools in place of tool definitions"
-            )
+        assert host is not None
         by_id = {call["id"]: call for call in calls}
         begun: set[str] = set()
         results: dict[str | None, Result] = {}

@@ -145,6 +145,7 @@ class Window:
     def __init__(self, fitting: Fitting | None) -> None:
         self._fitting = fitting
         self._schemas: tuple[TokenCounter, ToolTokens] | None = None
+        self._system: tuple[TokenCounter, object, int] | None = None
 
     def prompt(
         self,
@@ -212,11 +213,18 @@ class Window:
         if total != known.total and known.total:
             by_tool = tokens.shared_out(total, by_tool, total / known.total)
         return Instructions(
-            system=0 if system is None else counter(system),
+            system=0 if system is None else self._of_system(system, counter),
             tools=total,
             summary=0 if ledger.summary is None else ledger.summary.tokens,
             by_tool=by_tool if by_tool or not fitting.shown else None,
         )
+
+    def _of_system(self, system: SystemMessage, counter: TokenCounter) -> int:
+        """Tokens of the instructions; they may be long, and hardly ever change: counted once for a text."""
+        known = self._system
+        if known is None or known[0] is not counter or known[1] != system.content:
+            known = self._system = (counter, system.content, counter(system))
+        return known[2]
 
     def _schema(self, fitting: Fitting, counter: TokenCounter) -> ToolTokens:
         """Tokens of the tools' descriptions; counted once for a counter."""

@@ -208,7 +208,8 @@ def test_messages_that_are_too_long_for_the_summarising_model_are_summarised_par
     graph, model = agent(refusal, "Half.", "Whole.", "Fine.", **SUMMARISING)
     ended = driver.invoke(graph, {"messages": history()}, context=COUNTING)
     assert ended["messages"][-1].content == "Fine."
-    assert [len(request.messages) for request in model.requests[:3]] == [15, 8, 8]
+    # The second part begins with an answer, before which something has to be said.
+    assert [len(request.messages) for request in model.requests[:3]] == [15, 8, 9]
     assert "Half." in str(model.requests[2].messages[-1].content)
     assert "Whole." in str(model.requests[3].messages[1].content)
 
@@ -284,3 +285,43 @@ def test_a_refusal_is_raised_as_it_is_where_nobody_counts(driver: Driver) -> Non
     with pytest.raises(ValueError, match="too long") as raised:
         driver.invoke(graph, {"messages": history()})
     assert raised.value is refusal
+
+
+def test_a_summary_that_fails_where_no_person_wrote_is_not_tried_for_ever(driver: Driver) -> None:
+    marked = [
+        each.model_copy(update={"additional_kwargs": {"isMeta": True}}) if isinstance(each, HumanMessage) else each
+        for each in history()
+    ]
+    graph, model = agent(RuntimeError("overloaded"), "Fine.", **SUMMARISING)
+    ended = driver.invoke(graph, {"messages": marked}, context=COUNTING)
+    assert ended["messages"][-1].content == "Fine."
+    assert len(model.requests) == 2
+
+
+def test_what_is_summarised_begins_as_providers_want_it(driver: Driver) -> None:
+    """A second summary goes on between two rounds of tools, where the model was speaking."""
+    calls = [script.reply("x" * 300, script.call("read", {"name": "0"})) for _ in range(4)]
+    graph, model = agent(
+        calls[0], calls[1], "Notes one.", calls[2], "Notes two.", "Fine.",
+        **SUMMARISING, tools=[read], tool_schema_tokens=0, max_tool_result_chars=200,
+    )  # fmt: skip
+    driver.invoke(graph, {"messages": [HumanMessage("go")]}, context=COUNTING)
+    asked = [each.messages for each in model.requests if "notes" in str(each.messages[-1].content)]
+    assert len(asked) > 1
+    for messages in asked:
+        assert isinstance(messages[0], HumanMessage)
+        assert [each.type for each in messages[:2]] == ["human", "ai"]
+
+
+def test_instructions_are_counted_once_for_all_calls(driver: Driver) -> None:
+    counted: list[AnyMessage] = []
+
+    def counter(message: AnyMessage) -> int:
+        counted.append(message)
+        return count(message)
+
+    reply = script.reply(script.call("read", {"name": "0"}))
+    graph, _ = agent(reply, reply, "Fine.", max_context_tokens=4000, tools=[read], tool_schema_tokens=0)
+    context = AgentContext(token_counter=counter)
+    driver.invoke(graph, {"messages": [HumanMessage("hi")]}, context=context)
+    assert [each.content for each in counted if isinstance(each, SystemMessage)] == ["You are a."]

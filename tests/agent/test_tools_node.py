@@ -311,8 +311,29 @@ def test_a_tool_that_takes_too_long_is_an_error_for_the_model() -> None:
 
 def test_a_time_limit_needs_an_async_run() -> None:
     compiled, _ = agent_of(echo, tool_policies={"echo": ToolPolicy(timeout_s=1)})
-    (made,) = results(_SYNC, compiled, calling({"name": "echo", "args": {"text": "x"}}))
-    assert "timeout" in made.content
+    with pytest.raises(TypeError, match=r"The tool 'echo' has a time limit of 1 s, which .* ainvoke\(\)"):
+        results(_SYNC, compiled, calling({"name": "echo", "args": {"text": "x"}}))
+
+
+def test_tools_of_a_host_need_a_host(driver: Driver) -> None:
+    definition = {"name": "lookup", "parameters": {"type": "object", "properties": {}}}
+    compiled, _ = agent_of(tool_definitions=[definition])
+    with pytest.raises(LookupError, match="Agent 'a' called lookup, which only the host can execute"):
+        results(driver, compiled, calling({"name": "lookup"}))
+
+
+def test_what_a_host_alone_could_run_fails_the_batch_before_anything_runs(driver: Driver) -> None:
+    ran: list[str] = []
+
+    @tool
+    def note() -> None:
+        """Notes."""
+        ran.append("note")
+
+    compiled, _ = agent_of(graph_tools=[note], tool_definitions=[{"name": "lookup"}])
+    with pytest.raises(LookupError, match="lookup"):
+        results(driver, compiled, calling({"name": "note"}, {"name": "lookup"}))
+    assert ran == []
 
 
 @pytest.mark.parametrize("policy", [{}, {"boom": ToolPolicy(retry=AT_ONCE)}])
