@@ -10,7 +10,7 @@ from langchain_core.messages import AnyMessage, SystemMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import BaseTool
 
-from stategraph.agent import discovery
+from stategraph.agent import discovery, history
 from stategraph.agent.handoff import Handoff, Outlook, Role
 from stategraph.agent.inputs import RetainRecent
 from stategraph.agent.ledger import Ledger
@@ -80,6 +80,7 @@ class Agent:
         max_context_tokens: Size of the models' context; None if nobody counts.
         fitting: How the context is kept within its size; None if that is not known.
         summarising: How messages that do not fit are summarised; None: they are left out.
+        plain_text: Whether its model takes content that is text alone as a string only.
         tool_end: Whether the turn ends with the tools' results.
         rebound: The routes with tools that were found as well, by their names; None if nothing can be found.
     """
@@ -99,6 +100,7 @@ class Agent:
     max_context_tokens: int | None = None
     fitting: Fitting | None = None
     summarising: Summarising | None = None
+    plain_text: bool = False
     tool_end: bool = False
     rebound: Callable[[frozenset[str]], tuple[Route, ...]] | None = None
 
@@ -129,6 +131,8 @@ class Agent:
             messages: The conversation.
             ledger: What is known of its context.
         """
+        if self.plain_text:
+            messages = history.in_plain_text(messages)
         system = self.system
         if self.summarising is not None and ledger.summary is not None:
             system = self.summarising.system

@@ -93,6 +93,7 @@ def make_agent(inputs: AgentInputs, wiring: multi.Wiring | None = None, shared: 
         max_tool_result_chars=inputs.max_tool_result_chars,
         max_context_tokens=inputs.max_context_tokens,
         fitting=_fitting(inputs, candidates[0], shown),
+        plain_text=inputs.use_legacy_content,
         tool_end=inputs.tool_end,
         rebound=rebound if tools.defers else None,
     )

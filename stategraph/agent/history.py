@@ -128,6 +128,31 @@ def _arguments(text: str) -> dict[str, Any]:
     return arguments if isinstance(arguments, dict) else {"input": text}
 
 
+def in_plain_text(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
+    """A history for models that take content as a string only.
+
+    Args:
+        messages: A history. It is not changed.
+
+    Returns:
+        The messages, those with nothing but blocks of text with these as lines of a string.
+    """
+    plain = [_plain(message.content) for message in messages]
+    return [
+        message if text is None else message.model_copy(update={"content": text})
+        for message, text in zip(messages, plain, strict=True)
+    ]
+
+
+def _plain(content: str | list[str | dict[Any, Any]]) -> str | None:
+    """Content as a string; None if it is one, or has something else than text in it."""
+    if isinstance(content, str):
+        return None
+    texts = [block.get("text") for block in content if isinstance(block, dict) and block.get("type") == "text"]
+    lines = [text for text in texts if isinstance(text, str)]
+    return "\n".join(lines) if len(lines) == len(content) else None
+
+
 def with_calls(message: AIMessage, kept: Set[str]) -> AIMessage:
     """An answer with only some of its calls.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from langchain_core.tools import BaseTool
 from langchain_core.tools import tool as as_tool
@@ -39,10 +39,11 @@ class ToolSet:
         """The tools that a host gave an agent.
 
         Raises:
-            ConfigurationError: A policy is for a tool that there is not.
+            ConfigurationError: A policy is for a tool that there is not, two tools have the same name, or a function
+                cannot be made a tool.
         """
         given = inputs.graph_tools if inputs.tool_definitions else (*inputs.tools, *inputs.graph_tools)
-        tools = _tools(given)
+        tools = _tools(given, inputs.agent_id)
         definitions = {each.name: each for each in inputs.tool_definitions}
         registry = {**inputs.tool_registry, **definitions}
         host = definitions
@@ -85,12 +86,24 @@ class ToolSet:
         return for_model and (not described.defer_loading or name in discovered)
 
 
-def _tools(given: Sequence[AgentTool]) -> dict[str, Any]:
+def _tools(given: Sequence[AgentTool], agent_id: str) -> dict[str, Any]:
     tools: dict[str, Any] = {}
     for each in given:
-        if isinstance(each, Mapping):
-            tools[str(each.get("name") or each.get("type") or len(tools))] = dict(each)
-        else:
-            made = each if isinstance(each, BaseTool) else as_tool(each)
-            tools[made.name] = made
+        made = each if isinstance(each, BaseTool | Mapping) else _made(each, agent_id)
+        name = made.name if isinstance(made, BaseTool) else str(made.get("name") or made.get("type") or len(tools))
+        if tools.setdefault(name, made) != made:
+            raise ConfigurationError(
+                f"Agent '{agent_id}' has two tools called '{name}', and a model could not tell them apart: rename one"
+            )
     return tools
+
+
+def _made(function: Any, agent_id: str) -> BaseTool:
+    try:
+        return cast("BaseTool", as_tool(function))
+    except (TypeError, ValueError) as error:
+        name = getattr(function, "__qualname__", type(function).__name__)
+        raise ConfigurationError(
+            f"The function '{name}' of agent '{agent_id}' cannot be made a tool: {error} It needs a name, a docstring, "
+            "and parameters with annotations; or give a LangChain tool"
+        ) from error

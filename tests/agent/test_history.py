@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_openai.chat_models.base import _convert_message_to_dict
 
-from stategraph.agent import history
+from stategraph.agent import assemble, history
+from stategraph.agent.inputs import AgentInputs
 from stategraph.testing import openai_wire
+from stategraph.testing.chat_model import ScriptedChatModel
 
 HI = HumanMessage("hi")
 
@@ -150,3 +152,15 @@ def test_calls_of_one_answer_with_the_same_id_are_one() -> None:
     )
     assert outline(history.repair([twice, result("a"), result("b")])) == ["calls a b", "a=done", "b=done"]
     assert outline(history.repair([twice, result("a"), result("a"), result("b")])) == ["calls a b", "a=done", "b=done"]
+
+
+def test_content_that_is_text_alone_is_a_string_where_a_model_wants_that() -> None:
+    text: list[str | dict[str, Any]] = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    mixed: list[str | dict[str, Any]] = [*text, {"type": "image_url", "image_url": {"url": "data:,"}}]
+    model = ScriptedChatModel(replies=["Fine.", "Fine."])
+    messages: list[AnyMessage] = [HumanMessage(text, id="1"), AIMessage("c"), HumanMessage(mixed, id="2")]
+    for legacy, first in ((True, "a\nb"), (False, text)):
+        described = AgentInputs.of({"agent_id": "a", "model": model, "use_legacy_content": legacy})
+        ended = assemble.build([described])[1].compile().invoke({"messages": messages})
+        assert [each.content for each in model.requests[-1].messages] == [first, "c", mixed]
+        assert ended["messages"][0].content == text

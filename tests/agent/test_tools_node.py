@@ -540,3 +540,15 @@ class _Sync:
 
 
 _SYNC: Any = _Sync()
+
+
+def test_tools_that_a_model_could_not_tell_apart_or_use_are_refused_by_name() -> None:
+    with pytest.raises(ConfigurationError, match="Agent 'a' has two tools called 'echo'"):
+        agent_of(echo, StructuredTool.from_function(lambda text: text, name="echo", description="Another."))
+    assert agent_of(echo, graph_tools=[echo])
+
+    def undescribed(text: str) -> str:
+        return text
+
+    with pytest.raises(ConfigurationError, match=r"undescribed' of agent 'a' cannot be made a tool: .*docstring"):
+        agent_of(undescribed)

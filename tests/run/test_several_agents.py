@@ -13,6 +13,7 @@ from stategraph import interrupt
 from stategraph.engine.memory import in_memory_saver
 from stategraph.errors import AbortError, ConfigurationError
 from stategraph.run.abort import AbortController
+from stategraph.run.hooks import HookRegistry
 from stategraph.run.run import Run
 from stategraph.testing import script
 from stategraph.testing.chat_model import ScriptedChatModel
@@ -223,3 +224,26 @@ async def test_a_graph_of_one_agent_without_edges_is_one_of_several_agents_to_it
 async def test_edges_to_nobody_are_refused_when_the_run_is_made() -> None:
     with pytest.raises(ConfigurationError, match=r'reference agent\(s\) not present in agents: \["missing"\]'):
         await make({"x": []}, [{"from": "x", "to": "missing", "edgeType": "direct"}])
+
+
+async def test_what_hooks_say_stays_with_the_agent_where_calls_have_the_same_ids() -> None:
+    begun = asyncio.Barrier(2)
+
+    @tool
+    async def look() -> str:
+        """Looks."""
+        await begun.wait()
+        return "seen"
+
+    hooks = HookRegistry()
+    hooks.register("PreToolUse", lambda happened: {"additional_context": f"for {happened['agentId']}"})
+    model = {name: ScriptedChatModel(replies=[script.reply(script.call("look", id="0")), "Done."]) for name in "lr"}
+    agents = [{"agentId": name, "model": model[name], "tools": [look]} for name in "lr"]
+    graph = {"type": "multi-agent", "agents": agents, "edges": []}
+    run = await Run.create({"runId": "r", "graphConfig": graph, "hooks": hooks})
+    await run.process_stream(ask())
+    told = {name: [each.content for each in model[name].requests[-1].messages] for name in "lr"}
+    assert {name: [text for text in told[name] if str(text).startswith("for")] for name in "lr"} == {
+        "l": ["for l"],
+        "r": ["for r"],
+    }
