@@ -163,6 +163,7 @@ class Execution:
         reason = "aborted" if _was_stopped(error) else "failed"
         pieces = [chunks for _, chunks in listener.partial.values()]
         left = closing.remains(listener.produced, pieces, reason)
+        listener.partial.clear()
         self._graph.keep_messages(left)
         if self._graph.compiled.checkpointer:
             try:

@@ -1,0 +1,142 @@
+"""Agents side by side and models in turn: whose events come when, and what stays behind of a run."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from langgraph.checkpoint.memory import InMemorySaver
+
+from stategraph.run.run import Run
+from stategraph.testing import script
+from stategraph.testing.chat_model import ScriptedChatModel
+from stategraph.testing.openai_server import FakeOpenAIServer
+from tests.run.hosting import THREAD, Host, ask, calls, get_weather, run_of
+
+pytestmark = pytest.mark.anyio
+
+
+async def side_by_side(host: Host, **replies: Any) -> Run:
+    agents = [
+        {"agent_id": name, "model": ScriptedChatModel(replies=said), "tools": [get_weather]}
+        for name, said in replies.items()
+    ]
+    graph = {"type": "multi-agent", "agents": agents}
+    return await Run.create({"run_id": "r", "graph_config": graph, "custom_handlers": host.handlers()})
+
+
+async def test_events_of_agents_side_by_side_are_in_order_for_each_and_share_no_index() -> None:
+    host = Host()
+    rounds = {name: [calls(("get_weather", {"city": name}, f"{name}_1")), f"Fine in {name}."] for name in "abc"}
+    run = await side_by_side(host, **rounds)
+    await run.process_stream(ask())
+    opened = [data for event, data in host.rows if event == "on_run_step"]
+    assert [step["index"] for step in opened] == list(range(9))
+    ids = {name: [step["id"] for step in opened if step["agentId"] == name] for name in "abc"}
+    for name in "abc":
+        own = [
+            (event.removeprefix("on_"), ids[name].index(step))
+            for event, data in host.rows
+            if event.startswith(("on_run_step", "on_message"))
+            and (step := data.get("id") or data.get("result", {}).get("id")) in ids[name]
+        ]
+        distinct = list(dict.fromkeys(own))
+        assert distinct == [
+            ("run_step", 0),
+            ("run_step_closed", 0),
+            ("run_step", 1),
+            ("run_step_delta", 1),
+            ("run_step_completed", 1),
+            ("run_step_closed", 1),
+            ("run_step", 2),
+            ("message_delta", 2),
+            ("run_step_closed", 2),
+        ]
+    assert len({step["groupId"] for step in opened}) == 1
+
+
+async def test_a_failure_of_one_agent_ends_those_beside_it_and_closes_all_steps() -> None:
+    gate = script.Gate()
+    host = Host()
+    slow = script.Reply((script.Text("one "), script.Hold(gate), script.Text("two")))
+    broken = script.Reply((script.Text("half "), script.Fault("the provider broke")))
+    run = await side_by_side(host, a=[slow], b=[broken])
+    with pytest.raises(Exception, match="the provider broke"):
+        await run.process_stream(ask())
+    closed = [data["status"] for event, data in host.rows if event == "on_run_step_closed"]
+    assert closed == ["failed"] * sum(event == "on_run_step" for event, _ in host.rows)
+    assert {str(message.content) for message in run.get_run_messages()} <= {"one ", "half "}
+
+
+async def test_a_fallback_after_half_an_answer_is_told_in_steps_of_its_own() -> None:
+    broken = script.Reply((script.Text("half "), script.CallPart(0, "{", name="get_weather", id="c"), script.Fault()))
+    host = Host()
+    async with FakeOpenAIServer() as server:
+        server.script("m", [broken])
+        server.script("f", ["Whole."])
+        options = {"apiKey": "key", "configuration": {"baseURL": server.base_url}, "maxRetries": 0}
+        described = {
+            "model": None,
+            "provider": "openAI",
+            "client_options": {
+                **options,
+                "model": "m",
+                "fallbacks": [{"provider": "openAI", "clientOptions": {**options, "model": "f"}}],
+            },
+        }
+        saver = InMemorySaver()
+        run = await run_of(
+            host=host, agent={**described, "tools": [get_weather]}, compile_options={"checkpointer": saver}
+        )
+        await run.process_stream(ask(), THREAD)
+    kinds = [(data["index"], data["status"]) for event, data in host.rows if event == "on_run_step_closed"]
+    assert kinds == [(0, "completed"), (1, "failed"), (2, "completed")]
+    assert [message.content for message in run.get_run_messages()] == ["Whole."]
+    state = await run.graph.compiled.aget_state(THREAD)
+    assert [message.content for message in state.values["messages"]] == ["hi", "Whole."]
+
+
+async def test_nothing_of_a_run_is_left_in_its_tracker_and_listener_when_it_has_ended() -> None:
+    gate = script.Gate()
+    hang = script.Reply((script.Text("one "), script.Hold(gate)))
+    for replies, error in (
+        ([calls(("get_weather", {"city": "Rome"})), "Fine."], None),
+        ([script.Reply((script.Text("half "), script.Fault()))], Exception),
+        ([hang], asyncio.CancelledError),
+    ):
+        run = await run_of(*replies, agent={"tools": [get_weather]})
+        work = asyncio.create_task(run.process_stream(ask()))
+        if error is asyncio.CancelledError:
+            await gate.wait_reached_async()
+            work.cancel()
+        await asyncio.wait((work,))
+        assert run.graph.get_run_steps() == []
+        assert run.graph.tool_call_step_ids == {}
+        assert (run.graph.tracker._lanes, run.graph.tracker._open_calls) == ({}, {})
+        assert run._listener.partial == {}
+        if error is not None and not work.cancelled():
+            assert isinstance(work.exception(), error)
+
+
+async def test_content_indices_go_on_if_steps_and_content_are_kept() -> None:
+    host = Host()
+    run = await run_of("One.", "Two.", "Three.", host=host, skip_cleanup=True)
+    await run.process_stream(ask())
+    await run.process_stream(ask(), {}, {"keep_content": True})
+    await run.process_stream(ask())
+    assert [data["index"] for event, data in host.rows if event == "on_run_step"] == [0, 1, 0]
+
+
+async def test_what_a_run_stores_of_its_steps_is_json_without_the_conversation() -> None:
+    run = await run_of(
+        calls(("get_weather", {"city": "Rome"})),
+        "Fine.",
+        agent={"tools": [get_weather]},
+        compile_options={"checkpointer": InMemorySaver()},
+    )
+    await run.process_stream(ask("something private"), THREAD)
+    memory = (await run.graph.compiled.aget_state(THREAD)).values["memory"]
+    assert "something private" not in json.dumps(memory)
+    assert memory["run"] == "r"
