@@ -9,8 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from stategraph.run.config import RunConfig
+from stategraph.run.events import FRONT_END_EVENTS, GraphEvents
+from stategraph.run.graph import ExecutionGraph
+from stategraph.run.run import Run
+
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+RUN_API = (ROOT / "docs" / "run-api.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 ROOMS = sorted(file.parent.name for file in (ROOT / "stategraph").glob("*/__init__.py"))
@@ -21,6 +27,36 @@ def test_the_program_in_the_readme_runs_and_is_short() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, timeout=60)
     assert done.stdout.strip() == "{'topic': 'tides', 'notes': ['facts about tides']}", done.stderr
     assert len([line for line in program.splitlines() if line.strip()]) <= 15
+
+
+def test_the_program_of_the_run_api_runs() -> None:
+    (program,) = re.findall(r"```python\n(.*?)```", RUN_API, re.DOTALL)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert done.stdout.strip() == "[{'type': 'text', 'text': 'Hello, Ada.'}] ['Hello, Ada.']", done.stderr
+
+
+def test_the_run_api_names_every_event_and_whether_browsers_are_sent_it() -> None:
+    rows = re.findall(r"^\| (`on_.*?) \|.*\| (yes|no) \|$", RUN_API, re.MULTILINE)
+    told: dict[str, bool] = {}
+    for names, browser in rows:
+        first, *others = re.findall(r"`(\w+)`", names)
+        stem = first.removesuffix("_start")
+        told |= dict.fromkeys([first, *(stem + name if name[0] == "_" else name for name in others)], browser == "yes")
+    assert {name for name, shown in told.items() if shown} == {str(event) for event in FRONT_END_EVENTS}
+    never = re.search(r"Other names of `GraphEvents` \((.*?)\)", RUN_API, re.DOTALL)
+    assert never is not None
+    stems = [name.rstrip("*") for name in re.findall(r"`(\S+?)`", never[1])]
+    silent = {str(event) for event in GraphEvents if str(event).startswith(tuple(stems))}
+    assert set(told) | silent == {str(event) for event in GraphEvents}
+
+
+def test_what_the_run_api_leaves_out_is_not_there() -> None:
+    left_out = re.search(r"\nLeft out, (.*?)\n\n", RUN_API, re.DOTALL)
+    assert left_out is not None
+    names = {
+        re.sub("([A-Z])", lambda found: "_" + found[1].lower(), name) for name in re.findall(r"`(\w+)`", left_out[1])
+    }
+    assert not names & {*dir(Run), *dir(ExecutionGraph), *RunConfig.model_fields} - {"resume", "process_stream"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
