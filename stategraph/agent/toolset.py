@@ -89,7 +89,8 @@ class ToolSet:
 def _tools(given: Sequence[AgentTool], agent_id: str) -> dict[str, Any]:
     tools: dict[str, Any] = {}
     for each in given:
-        made = each if isinstance(each, BaseTool | Mapping) else _made(each, agent_id)
+        # LangChain takes a description of a tool as a dict only.
+        made = dict(each) if isinstance(each, Mapping) else _made(each, agent_id)
         name = made.name if isinstance(made, BaseTool) else str(made.get("name") or made.get("type") or len(tools))
         if tools.setdefault(name, made) != made:
             raise ConfigurationError(
@@ -98,11 +99,13 @@ def _tools(given: Sequence[AgentTool], agent_id: str) -> dict[str, Any]:
     return tools
 
 
-def _made(function: Any, agent_id: str) -> BaseTool:
+def _made(given: Any, agent_id: str) -> BaseTool:
+    if isinstance(given, BaseTool):
+        return given
     try:
-        return cast("BaseTool", as_tool(function))
+        return cast("BaseTool", as_tool(given))
     except (TypeError, ValueError) as error:
-        name = getattr(function, "__qualname__", type(function).__name__)
+        name = getattr(given, "__qualname__", type(given).__name__)
         raise ConfigurationError(
             f"The function '{name}' of agent '{agent_id}' cannot be made a tool: {error} It needs a name, a docstring, "
             "and parameters with annotations; or give a LangChain tool"

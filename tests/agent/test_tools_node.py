@@ -8,7 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Annotated, Any
 
 import pytest
@@ -552,3 +552,10 @@ def test_tools_that_a_model_could_not_tell_apart_or_use_are_refused_by_name() ->
 
     with pytest.raises(ConfigurationError, match=r"undescribed' of agent 'a' cannot be made a tool: .*docstring"):
         agent_of(undescribed)
+
+
+def test_a_tool_of_the_provider_may_be_any_mapping() -> None:
+    search = {"type": "web_search", "name": "web_search"}
+    agent = assemble.make_agent(AgentInputs(agent_id="a", model=ScriptedChatModel(), tools=[MappingProxyType(search)]))
+    route: Any = agent.routes[0].model
+    assert [(type(each), each) for each in route.kwargs["tools"]] == [(dict, search)]
