@@ -54,6 +54,10 @@ async def commit(
     """
     thread: RunnableConfig = {"configurable": {"thread_id": (config.get("configurable") or {})["thread_id"]}}
     state = await compiled.aget_state(thread)
+    if state.next:
+        # What agents wrote that ended beside one that did not is shown, and lost with the step that never ends: the
+        # state by its id is the one without it.
+        state = await compiled.aget_state(state.config)
     known = {message.id for message in (state.values or {}).get("messages", ())}
     missing = [message for message in messages if message.id is None or message.id not in known]
     if missing or state.next:

@@ -12,12 +12,14 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
 
-from stategraph.errors import AbortError, ConfigurationError, HandlerError
+from stategraph.errors import AbortError, ConfigurationError, HandlerError, UnknownInterruptError
 from stategraph.run.abort import AbortController, AbortSignal
+from stategraph.run.hooks import HookRegistry
 from stategraph.run.log import LAG
 from stategraph.run.run import Run
 from stategraph.testing import script
 from stategraph.testing.chat_model import ScriptedChatModel
+from stategraph.types import Command
 from tests.run.hosting import THREAD, WEATHER, Host, ask, calls, get_weather, requests_of, run_of, sunny
 
 pytestmark = pytest.mark.anyio
@@ -365,3 +367,101 @@ def test_every_listener_of_a_signal_is_called_although_one_fails() -> None:
         controller.abort()
     assert heard == ["called"]
     assert isinstance(controller.signal, AbortSignal)
+
+
+# Runs that wait.
+
+
+def asking() -> dict[str, Any]:
+    """Settings with which every call of a tool needs approval."""
+    hooks = HookRegistry()
+    hooks.register("PreToolUse", lambda _: {"decision": "ask"})
+    return {"hooks": hooks, "human_in_the_loop": {"enabled": True}, "agent": {"tools": [get_weather]}}
+
+
+async def test_an_abort_while_a_pause_is_being_stored_ends_the_run_and_nothing_waits() -> None:
+    saver = FailingSaver()
+    saver.slow = asyncio.Event(), asyncio.Event()
+    host = Host()
+    run = await run_of(calls(("get_weather", {"city": "Rome"})), host=host, compile_options=saved_in(saver), **asking())
+    work = asyncio.create_task(run.process_stream(ask(), THREAD))
+    await asyncio.wait_for(saver.slow[0].wait(), 10)
+    run.abort()
+    saver.slow[1].set()
+    with pytest.raises(AbortError):
+        await asyncio.wait_for(work, 10)
+    assert run.get_interrupts() == []
+    assert [type(message) for message in await messages_of(run)] == [HumanMessage, AIMessage, ToolMessage]
+    assert host.steps()[-1] == ("on_run_step_closed", "cancelled")
+    assert [event.data["status"] async for event in run.attach() if event.event == "on_run_end"] == ["cancelled"]
+
+
+async def test_a_resumed_run_that_is_aborted_waits_no_more_and_its_thread_can_go_on() -> None:
+    gate, reply = held()
+    saver = InMemorySaver()
+    run = await run_of(
+        calls(("get_weather", {"city": "Rome"})), reply, "Back.", compile_options=saved_in(saver), **asking()
+    )
+    await run.process_stream(ask(), THREAD)
+    work = asyncio.create_task(run.resume([{"type": "approve"}], THREAD))
+    await gate.wait_reached_async()
+    with pytest.raises(ConfigurationError, match="being executed already"):
+        await run.resume([{"type": "approve"}], THREAD)
+    run.abort()
+    with pytest.raises(AbortError):
+        await work
+    assert run.get_interrupts() == []
+    kept = [str(message.content) for message in await messages_of(run)]
+    assert kept == ["hi", "", "Sunny in Rome", "one "]
+    assert [str(message.content) for message in run.get_run_messages()] == kept[1:]
+    with pytest.raises(UnknownInterruptError):
+        await run.resume([{"type": "approve"}], THREAD)
+    await run.process_stream(ask("again"), THREAD)
+    assert [message.content for message in requests_of(run)[-1].messages] == [*kept, "again"]
+
+
+async def test_an_abort_of_a_run_that_waits_does_not_stop_its_resumption() -> None:
+    run = await run_of(calls(("get_weather", {"city": "Rome"})), "Fine.", **asking())
+    await run.process_stream(ask(), THREAD)
+    run.abort()
+    await run.resume([{"type": "approve"}], THREAD)
+    assert run.get_run_messages()[-1].content == "Fine."
+
+
+async def test_the_last_event_of_a_run_that_waits_says_so_and_its_steps_stay_open() -> None:
+    host = Host()
+    run = await run_of(calls(("get_weather", {"city": "Rome"})), "Fine.", host=host, **asking())
+    first = [event async for event in run.stream(ask(), THREAD)]
+    assert first[-1].data == {"status": "interrupted"}
+    assert [data["status"] for event, data in host.rows if event == "on_run_step_closed"] == ["completed"]
+    (waiting,) = run.get_interrupts()
+    second = [
+        event async for event in run.stream(Command(resume={waiting.interrupt_id: [{"type": "approve"}]}), THREAD)
+    ]
+    assert second[0].seq == first[-1].seq + 1
+    assert second[-1].data == {"status": "completed"}
+
+
+async def test_a_thread_that_is_stored_step_by_step_is_mended_where_agents_ran_side_by_side() -> None:
+    gate, reply = held()
+    saver = InMemorySaver()
+    agents = [
+        {"agent_id": "a", "model": ScriptedChatModel(replies=[calls(("get_weather", {"city": "A"})), "From a."])},
+        {"agent_id": "b", "model": ScriptedChatModel(replies=[reply])},
+    ]
+    agents[0]["tools"] = [get_weather]
+    graph = {"type": "multi-agent", "agents": agents, "compile_options": saved_in(saver)}
+    run = await Run.create({"run_id": "r", "graph_config": graph})
+    ended = asyncio.Event()
+    run.handler_registry.register(
+        "on_chat_model_end", lambda event, data, *_: ended.set() if data["output"].content == "From a." else None
+    )
+    work = asyncio.create_task(run.process_stream(ask(), {**THREAD, "durability": "sync"}))
+    await gate.wait_reached_async()
+    await asyncio.wait_for(ended.wait(), 10)
+    run.abort()
+    with pytest.raises(AbortError):
+        await work
+    contents = [str(message.content) for message in await messages_of(run)]
+    assert sorted(contents) == sorted(["hi", "", "Sunny in A", "From a.", "one "])
+    assert contents.index("Sunny in A") == contents.index("") + 1
