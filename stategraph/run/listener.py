@@ -197,8 +197,7 @@ class RunListener:
         if not call.aside:
             self.produced.append(message)
             # Numbered here, in order, so that a process that goes on with the run numbers them alike.
-            for made in message.tool_calls:
-                self._tracker.turn(made)
+            self._tracker.number(message.tool_calls)
         data = {"output": message, "input": _model_input(call)}
         await self.emit(GraphEvents.CHAT_MODEL_END, data, call.at, call)
         if call.aside:

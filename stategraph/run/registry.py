@@ -76,20 +76,6 @@ class EventHandlerRegistry:
         """The names of all events that have a handler."""
         return frozenset(self._handlers)
 
-    async def handle(self, event: str, data: Any, metadata: Mapping[str, Any] | None, graph: Any) -> bool:
-        """Call the handler of an event, if there is one, and wait for it.
-
-        Returns:
-            Whether there was one.
-        """
-        call = self._calls.get(event)
-        if call is None:
-            return False
-        answer = call(event, data, metadata, graph)
-        if answer is not None and inspect.isawaitable(answer):
-            await answer
-        return True
-
 
 def compose_event_handlers(*several: Mapping[str, Handler]) -> dict[str, Handler]:
     """One mapping of handlers from several: those of the same event are called one after the other.

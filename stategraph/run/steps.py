@@ -335,6 +335,15 @@ class StepTracker:
 
     # Tools.
 
+    def number(self, calls: Iterable[ToolCall]) -> None:
+        """Number the calls of a whole answer; ids that an earlier answer used mean new calls.
+
+        Args:
+            calls: The calls, in order.
+        """
+        for call in {call["id"]: call for call in calls}.values():
+            self._number(call)
+
     def turn(self, call: ToolCall) -> int:
         """How many calls of the same tool came before this one in the run.
 
@@ -343,9 +352,12 @@ class StepTracker:
         """
         call_id = call["id"] or ""
         if call_id not in self._turns:
-            self._turns[call_id] = self._turns_of_tool[call["name"]]
-            self._turns_of_tool[call["name"]] += 1
+            self._number(call)
         return self._turns[call_id]
+
+    def _number(self, call: ToolCall) -> None:
+        self._turns[call["id"] or ""] = self._turns_of_tool[call["name"]]
+        self._turns_of_tool[call["name"]] += 1
 
     def answer(self, fact: ToolAnswered) -> Iterator[Row]:
         """A tool call has its result.

@@ -245,3 +245,17 @@ async def test_a_chunk_of_nothing_but_text_is_told_as_any_other() -> None:
         told.append([row for chunk in chunks for row in tracker.chunk(call, chunk)])
     assert told[0] == told[1]
     assert [event for event, _ in told[0]].count("on_message_delta") == 4
+
+
+async def test_calls_that_take_the_same_id_in_every_answer_are_told_apart() -> None:
+    rounds = [script.reply(script.call("get_weather", {"city": city}, id="call_0")) for city in ("A", "B")]
+    host = Host()
+    run = await make(ScriptedChatModel(replies=[*rounds, "Fine."]), host, tools=[get_weather])
+    await run.process_stream(ask())
+    completed = [data["result"] for event, data in host.rows if event == "on_run_step_completed"]
+    assert [result["index"] for result in completed] == [0, 1]
+    assert [result["tool_call"]["output"] for result in completed] == ["Sunny in A", "Sunny in B"]
+    opened = [data["id"] for event, data in host.rows if event == "on_run_step" and data["type"] == "tool_calls"]
+    assert [result["id"] for result in completed] == opened
+    closed = [data["index"] for event, data in host.rows if event == "on_run_step_closed"]
+    assert closed == [0, 1, 2, 3, 4]
