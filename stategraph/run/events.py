@@ -7,7 +7,7 @@ it all: `on_run_step` opens one, deltas and completions name it by id, and `on_r
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 
 class GraphEvents(StrEnum):
@@ -280,11 +280,19 @@ class RunError(TypedDict):
     message: NotRequired[str]
 
 
+class WaitingFor(TypedDict):
+    """What a paused run asks a person, and the id to answer by."""
+
+    interruptId: str
+    payload: Any
+
+
 class RunEnd(TypedDict):
-    """`on_run_end`, the last event of every execution; a paused run has `interrupted`."""
+    """`on_run_end`, the last event of every execution; a paused run has `interrupted`, and says what it waits for."""
 
     status: Literal["completed", "cancelled", "failed", "interrupted"]
     error: NotRequired[RunError]
+    interrupts: NotRequired[list[WaitingFor]]
 
 
 class Gap(TypedDict):

@@ -185,7 +185,7 @@ class Execution:
             if self._clean and not self.paused:
                 self._graph.clear_heavy_state()
             if self._log is not None:
-                self._log.end("interrupted" if self.paused else status, failure)
+                self._log.end("interrupted" if self.paused else status, failure, self.interrupts)
 
 
 def _was_stopped(error: BaseException) -> bool:

@@ -1,7 +1,8 @@
 """Tools that the host executes: one request for the calls of an answer, answered whenever the host is ready.
 
 The host's handler of `on_tool_execute` is given a `ToolExecuteRequest`. It may answer at once, or keep the request and
-answer later, from any thread. With no handler the run fails at once: nobody could ever answer.
+answer later, from any thread; what it returns is an answer as well. With no handler the run fails at once: nobody could
+ever answer.
 """
 
 from __future__ import annotations

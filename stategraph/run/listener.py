@@ -292,7 +292,9 @@ class RunListener:
             # Handlers may change what they are given, so each gets its own.
             answer = handle(event, data, metadata and metadata.copy(), self._graph)
             if answer is not None and inspect.isawaitable(answer):
-                await answer
+                answer = await answer
+            if answer is not None and event == GraphEvents.ON_TOOL_EXECUTE:
+                data.resolve(answer)
         except Exception as error:
             failure = registry.failure(handle, event, error)
             if event != GraphEvents.ON_RUN_STEP_CLOSED:

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from stategraph.errors import AbortError
-from stategraph.run.events import FRONT_END_EVENTS, Gap, GraphEvents, RunEnd, RunError
+from stategraph.run.events import FRONT_END_EVENTS, Gap, GraphEvents, RunEnd, RunError, WaitingFor
 from stategraph.run.plain import to_json
+from stategraph.run.waiting import RunInterrupt
 
 #: How far a reader that owns the run may fall behind, in events.
 LAG = 64
@@ -123,19 +124,32 @@ class RunLog:
         if self._owner is not None:
             self._owner.read.set()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether an execution goes on or is about to start."""
+        return self._running
+
     def end(
-        self, status: Literal["completed", "cancelled", "failed", "interrupted"], error: BaseException | None
+        self,
+        status: Literal["completed", "cancelled", "failed", "interrupted"],
+        error: BaseException | None,
+        interrupts: Sequence[RunInterrupt] = (),
     ) -> None:
         """An execution has ended: the last event says how, and readers leave.
 
-        The message of an error is for the host, who is raised it; it may name prompts, addresses and keys. Why a run
-        was aborted is the host's own word.
+        A run that waits says for what, so that a front end that comes back can ask the person. The message of an error
+        is for the host, who is raised it; it may name prompts, addresses and keys. Why a run was aborted is the host's
+        own word.
         """
         data = RunEnd(status=status)
         if error is not None:
             data["error"] = RunError(type=type(error).__name__)
             if isinstance(error, AbortError):
                 data["error"]["message"] = str(error)
+        if interrupts:
+            data["interrupts"] = [
+                WaitingFor(interruptId=each.interrupt_id, payload=each.payload) for each in interrupts
+            ]
         self.put(GraphEvents.ON_RUN_END, data, None)
         self.release()
 

@@ -13,7 +13,8 @@ from typing import Any, Protocol, TypeAlias, cast
 
 from stategraph.errors import HandlerError
 
-Handle: TypeAlias = Callable[[str, Any, "Mapping[str, Any] | None", Any], "Awaitable[None] | None"]
+#: What it returns counts for `on_tool_execute` alone, where it is the results.
+Handle: TypeAlias = Callable[[str, Any, "Mapping[str, Any] | None", Any], Any]
 
 
 class HandlerObject(Protocol):

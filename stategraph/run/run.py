@@ -11,10 +11,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, replace
-from typing import Any, Self, TypedDict, cast
+from functools import partial
+from typing import Any, Self, TypeAlias, TypedDict, cast
 
 from langchain_core.messages import AnyMessage
 from langchain_core.runnables import RunnableConfig
@@ -26,7 +27,7 @@ from stategraph.agent.ports import AgentContext
 from stategraph.agent.shrinking import FadingTier
 from stategraph.agent.tokens import token_counter_for
 from stategraph.engine.memory import in_memory_saver
-from stategraph.errors import ConfigurationError
+from stategraph.errors import AbortError, ConfigurationError
 from stategraph.run import given, waiting
 from stategraph.run import title as titles
 from stategraph.run.abort import AbortController
@@ -41,8 +42,11 @@ from stategraph.run.listener import ClientCallbacks, HandlerStatistics, RunListe
 from stategraph.run.log import RunEvent, RunLog
 from stategraph.run.registry import EventHandlerRegistry
 from stategraph.run.turn import TurnHooks
+from stategraph.run.turns import taken
 from stategraph.run.waiting import Pause, RunInterrupt, after
 from stategraph.types import Command, Overwrite
+
+Parts: TypeAlias = "list[dict[str, Any]] | None"
 
 
 class ProcessOptions(TypedDict, total=False):
@@ -180,7 +184,7 @@ class Run:
         """
         self._begin()
         try:
-            return await self._process(inputs, config or {}, options or {})
+            return await self._told(partial(self._process, inputs, config or {}, options or {}), config or {})
         finally:
             self._end()
 
@@ -205,7 +209,8 @@ class Run:
         """
         loop = asyncio.get_running_loop()
         self._begin()
-        task = loop.create_task(self._process(inputs, config or {}, options or {}), name=f"run {self.id}")
+        work = self._told(partial(self._process, inputs, config or {}, options or {}), config or {})
+        task = loop.create_task(work, name=f"run {self.id}")
         # Also if it is cancelled before it begins.
         task.add_done_callback(lambda _: self._end())
         return task
@@ -226,6 +231,17 @@ class Run:
         if self._log is not None:
             self._log.release()
         self._idle.set()
+
+    async def _told(self, work: Callable[[], Coroutine[Any, Any, Parts]], config: Mapping[str, Any]) -> Parts:
+        """Do work with the thread to itself; readers are told also of what is refused before it begins."""
+        try:
+            with taken(self.graph.compiled.checkpointer, config, self.id):
+                return await work()
+        except BaseException as error:
+            if self._log is not None and self._log.is_open:
+                stopped = isinstance(error, AbortError | asyncio.CancelledError)
+                self._log.end("cancelled" if stopped else "failed", error)
+            raise
 
     async def _process(
         self, inputs: Mapping[str, Any] | Command[Any], config: Mapping[str, Any], options: ProcessOptions
@@ -266,13 +282,18 @@ class Run:
         """
         self._begin()
         try:
-            pause = await self._found(config)
-            if not pause.interrupts and pause.unfinished:
-                return await self._execute(None, config or {}, options or {})
-            resume = waiting.answers(pause.interrupts, value)
-            return await self._execute(Command(resume=resume), config or {}, options or {})
+            return await self._told(partial(self._resume, value, config or {}, options or {}), config or {})
         finally:
             self._end()
+
+    async def _resume(
+        self, value: Any, config: Mapping[str, Any], options: ProcessOptions
+    ) -> list[dict[str, Any]] | None:
+        pause = await self._found(config)
+        if not pause.interrupts and pause.unfinished:
+            return await self._execute(None, config, options)
+        resume = waiting.answers(pause.interrupts, value)
+        return await self._execute(Command(resume=resume), config, options)
 
     async def stream(
         self,

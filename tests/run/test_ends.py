@@ -432,7 +432,9 @@ async def test_the_last_event_of_a_run_that_waits_says_so_and_its_steps_stay_ope
     host = Host()
     run = await run_of(calls(("get_weather", {"city": "Rome"})), "Fine.", host=host, **asking())
     first = [event async for event in run.stream(ask(), THREAD)]
-    assert first[-1].data == {"status": "interrupted"}
+    (asked,) = run.get_interrupts()
+    told = [{"interruptId": asked.interrupt_id, "payload": asked.payload}]
+    assert first[-1].data == {"status": "interrupted", "interrupts": told}
     assert [data["status"] for event, data in host.rows if event == "on_run_step_closed"] == ["completed"]
     (waiting,) = run.get_interrupts()
     second = [

@@ -139,3 +139,39 @@ async def test_a_template_without_its_places_is_refused() -> None:
             client_options={"api_key": "key"},
             title_prompt_template="User: {input}",
         )
+
+
+async def test_two_runs_on_one_thread_wait_for_each_other_by_the_hosts_word() -> None:
+    gate, described = held()
+    config = {"configurable": {"thread_id": "t"}}
+    async with AgentRuntime(checkpointer=in_memory_saver()) as runtime:
+        first = await runtime.create_run(run_id="one", agents=[described])
+        work = runtime.start(first, ASK, config)
+        await gate.wait_reached_async()
+        second = await runtime.create_run(run_id="two", agents=[agent("Hello.")])
+        with pytest.raises(ConfigurationError, match="thread 't': run 'one' is being executed on it"):
+            await second.process_stream(ASK, config)
+        gate.open()
+        await work
+        await second.process_stream(ASK, config)
+        assert second.get_run_messages()[-1].content == "Hello."
+
+
+async def test_what_is_refused_before_it_begins_ends_with_an_event() -> None:
+    run = await create_run(run_id="r", agents=[agent("Hello.")])
+    with pytest.raises(ConfigurationError):
+        await run.process_stream({})
+    (end,) = [event async for event in run.attach()]
+    assert (end.event, end.data) == ("on_run_end", {"status": "failed", "error": {"type": "ConfigurationError"}})
+
+
+async def test_a_host_may_return_the_results_of_its_tools() -> None:
+    asks = script.reply(script.call("look", {"at": "x"}, id="c"))
+    described = agent(asks, "Seen.") | {"tool_definitions": [{"name": "look"}]}
+
+    async def execute(event: str, data: Any, metadata: Any, graph: Any) -> Any:
+        return [{"toolCallId": call["id"], "content": "a thing"} for call in data["toolCalls"]]
+
+    run = await create_run(run_id="r", agents=[described], custom_handlers={"on_tool_execute": execute})
+    await asyncio.wait_for(run.process_stream(ASK), 10)
+    assert [message.content for message in run.get_run_messages()] == ["", "a thing", "Seen."]
