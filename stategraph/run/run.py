@@ -89,7 +89,8 @@ class Run:
         self._gate = gate if config.hooks is not None or self._asks else None
         self._token_counts: dict[str, int] = {}
         self._token_counter = config.token_counter
-        if config.token_counter is None and config.index_token_count_map is not None:
+        limited = any(agent.max_context_tokens for agent in config.graph_config.agents)
+        if config.token_counter is None and (limited or config.index_token_count_map is not None):
             self._token_counter = token_counter_for(graph.agents[0].routes[0].name)
         self._last: Execution | None = None
         self._stop = AbortController()

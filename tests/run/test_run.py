@@ -259,3 +259,10 @@ async def test_calls_that_take_the_same_id_in_every_answer_are_told_apart() -> N
     assert [result["id"] for result in completed] == opened
     closed = [data["index"] for event, data in host.rows if event == "on_run_step_closed"]
     assert closed == [0, 1, 2, 3, 4]
+
+
+async def test_a_limited_context_is_kept_to_without_a_counter_of_the_hosts() -> None:
+    model = ScriptedChatModel(replies=["Fine."])
+    run = await make(model, max_context_tokens=100)
+    await run.process_stream({"messages": [HumanMessage("old " * 200), AIMessage("Yes."), HumanMessage("new")]})
+    assert [message.content for message in model.requests[0].messages] == ["Yes.", "new"]

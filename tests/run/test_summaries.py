@@ -62,9 +62,9 @@ async def test_a_host_is_told_before_each_call_what_fills_the_context() -> None:
     assert names.index("on_context_usage") < names.index("on_chat_model_start")
 
 
-async def test_nothing_is_told_where_nobody_counts() -> None:
+async def test_nothing_is_told_where_no_context_is_limited() -> None:
     host = Host()
-    run = await run_of("Fine.", host=host, agent={"max_context_tokens": 4000})
+    run = await run_of("Fine.", host=host)
     await run.process_stream(ask())
     assert data_of(host, "on_context_usage") == []
 
