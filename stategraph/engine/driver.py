@@ -3,7 +3,8 @@
 Rules
 -----
 * A step with one task runs it in place, without a thread. Several tasks, or a
-  caller who wants to hear events while a node runs, get worker threads.
+  caller who wants to hear events while a node runs, get worker threads. A thread
+  that is done with a task takes the next one that waits, until one has failed.
 * A task's end is told to the machine before anybody waiting for it goes on.
 * Leaving waits for what cannot be stopped (running threads, pending saves).
 """
@@ -15,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -33,7 +34,8 @@ from stategraph.engine.saving import Saves
 from stategraph.engine.stepping import StepEnd
 from stategraph.errors import GraphInterrupt
 
-_Ended = tuple[Task, BaseException | None]
+_Ended = tuple[Task, BaseException | None, Task | None]
+"""A task that has ended, its exception if it failed, and the task that its thread goes on with."""
 
 
 def find(execution: Execution, lookup: Lookup) -> tuple[CheckpointTuple | None, bool]:
@@ -63,8 +65,7 @@ class Driver:
     def __init__(self, execution: Execution) -> None:
         """Args: execution: The run, not loaded yet."""
         self._execution = execution
-        # What ends while the driver waits: tasks with their exception, or None for
-        # "there is something to show".
+        # What ends while the driver waits, or None for "there is something to show".
         self._inbox: SimpleQueue[_Ended | None] = SimpleQueue()
         self._called: dict[str, tuple[Task, Future[Any]]] = {}
         # Ids of the called tasks that have not ended; threads take theirs out.
@@ -74,6 +75,9 @@ class Driver:
         self._queued: deque[Callable[[], Any]] = deque()
         self._places_taken = 0
         self._running: dict[str, tuple[Task, threads.Ticket]] = {}
+        # The step's tasks that wait for a thread, and whether threads may take them by themselves.
+        self._waiting: deque[Task] = deque()
+        self._halted = False
 
     def run(self, callbacks: Any) -> Iterator[Any]:
         """Run the execution to its end.
@@ -185,6 +189,7 @@ class Driver:
     def _stop_running(self) -> None:
         execution = self._execution
         execution.wake = None
+        self._halted = True
         for task, ticket in list(self._running.values()):
             if ticket.cancel():
                 del self._running[task.id]
@@ -194,9 +199,9 @@ class Driver:
             # A thread cannot be stopped. What it still achieves is recorded, so that a
             # resume need not do it again.
             ended = self._inbox.get()
-            if ended is not None and ended[0].id in self._running:
-                del self._running[ended[0].id]
-                stepping.settle(execution, *ended)
+            if ended is not None:
+                self._follow(ended)
+                stepping.settle(execution, *ended[:2])
         for _, future in self._called.values():
             if not future.cancelled():
                 future.exception()
@@ -273,16 +278,16 @@ class Driver:
     def _together(self, tasks: list[Task], end: StepEnd) -> Iterator[Any]:
         """Run tasks in worker threads until all have ended or one has failed."""
         execution = self._execution
-        limit = self._limit
         timeout = execution.engine.step_timeout
         deadline = None if timeout is None else time.monotonic() + timeout
-        waiting = deque(task for task in tasks if not task.writes)
+        waiting = self._waiting = deque(task for task in tasks if not task.writes)
         while (waiting or self._running or self._open_calls) and end.error is None:
-            while waiting and len(self._running) < limit:
-                self._submit(waiting.popleft())
+            self._halted = False
+            while len(self._running) < self._limit and (task := self._take_waiting()) is not None:
+                self._submit(task)
             ended = self._next(deadline)
-            if ended is not None and ended[0].id in self._running:
-                self._take(ended, end, waiting)
+            if ended is not None:
+                self._take(ended, end)
             yield from execution.shown()
         yield from execution.shown()
 
@@ -295,26 +300,44 @@ class Driver:
             raise TimeoutError("Timed out") from None
 
     def _submit(self, task: Task) -> None:
-        self._running[task.id] = (task, threads.start(copy_context().run, self._attempt, task))
+        self._running[task.id] = (task, threads.start(self._attempts, task, copy_context()))
 
-    def _attempt(self, task: Task) -> None:
-        error: BaseException | None = None
+    def _attempts(self, first: Task, context: Context) -> None:
+        """Run a task, and after it such as wait: to have each handed over takes as long as a small task."""
+        task: Task | None = first
+        while task is not None:
+            ended, error = task, None
+            try:
+                context.copy().run(attempt.run, self._execution, ended)
+            except BaseException as raised:
+                # Whether others are to begin is for the driver to say.
+                self._halted, error = True, raised
+            task = self._take_waiting()
+            self._inbox.put((ended, error, task))
+
+    def _take_waiting(self) -> Task | None:
         try:
-            attempt.run(self._execution, task)
-        except BaseException as raised:
-            error = raised
-        self._inbox.put((task, error))
+            return None if self._halted else self._waiting.popleft()
+        except IndexError:
+            return None
 
-    def _take(self, ended: _Ended, end: StepEnd, waiting: deque[Task]) -> None:
-        task, error = ended
-        del self._running[task.id]
+    def _follow(self, ended: _Ended) -> None:
+        """Note with what the thread of a task that ended goes on."""
+        task, _, following = ended
+        _, ticket = self._running.pop(task.id)
+        if following is not None:
+            self._running[following.id] = (following, ticket)
+
+    def _take(self, ended: _Ended, end: StepEnd) -> None:
+        self._follow(ended)
+        task, error, _ = ended
         handler = stepping.settle(self._execution, task, error)
         if error is None:
             self._to_cache(task)
         elif handler is not None:
             self._before_handler(handler)
             if not handler.writes:
-                waiting.append(handler)
+                self._waiting.append(handler)
         elif not stepping.handled(task, error):
             end.add(error)
 
