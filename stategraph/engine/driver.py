@@ -4,7 +4,8 @@ Rules
 -----
 * A step with one task runs it in place, without a thread. Several tasks, or a
   caller who wants to hear events while a node runs, get worker threads. A thread
-  that is done with a task takes the next one that waits, until one has failed.
+  that is done with a task takes the next one that waits, until one has failed;
+  not where the order in which tasks begin and end is shown, or stored.
 * A task's end is told to the machine before anybody waiting for it goes on.
 * Leaving waits for what cannot be stopped (running threads, pending saves).
 """
@@ -75,9 +76,12 @@ class Driver:
         self._queued: deque[Callable[[], Any]] = deque()
         self._places_taken = 0
         self._running: dict[str, tuple[Task, threads.Ticket]] = {}
-        # The step's tasks that wait for a thread, and whether threads may take them by themselves.
+        # The step's tasks that wait for a thread, and whether none may begin until the driver has heard of a failure.
         self._waiting: deque[Task] = deque()
         self._halted = False
+        # Whether threads may take tasks by themselves: not if a task's end has to be shown or stored before others do
+        # something that is.
+        self._goes_on = not execution.eager and execution.outer_stream is None and not execution.stores_steps
 
     def run(self, callbacks: Any) -> Iterator[Any]:
         """Run the execution to its end.
@@ -282,7 +286,6 @@ class Driver:
         deadline = None if timeout is None else time.monotonic() + timeout
         waiting = self._waiting = deque(task for task in tasks if not task.writes)
         while (waiting or self._running or self._open_calls) and end.error is None:
-            self._halted = False
             while len(self._running) < self._limit and (task := self._take_waiting()) is not None:
                 self._submit(task)
             ended = self._next(deadline)
@@ -312,7 +315,7 @@ class Driver:
             except BaseException as raised:
                 # Whether others are to begin is for the driver to say.
                 self._halted, error = True, raised
-            task = self._take_waiting()
+            task = self._take_waiting() if self._goes_on and error is None else None
             self._inbox.put((ended, error, task))
 
     def _take_waiting(self) -> Task | None:
@@ -340,6 +343,8 @@ class Driver:
                 self._waiting.append(handler)
         elif not stepping.handled(task, error):
             end.add(error)
+        if error is not None and end.error is None:
+            self._halted = False
 
     def _before_handler(self, handler: Task | None) -> None:
         # The failure has to be durable before its handler acts on it.

@@ -403,22 +403,24 @@ class Execution:
         saves: Literal["never", "step", "exit"] = "never"
         if saver is not None:
             saves = "exit" if self.durability == "exit" else "step"
+        conf = self.config[CONF]
+        # By position: so many names take as long again to pass as all that is passed to make.
         return Settings(
-            ns=self.ns,
-            nested=self.nested,
-            saves=saves,
-            limit=self.config["recursion_limit"],
-            output_keys=self.output_keys,
-            interrupt_before=request.interrupt_before,
-            interrupt_after=request.interrupt_after,
-            parents=self.config[CONF].get(CONFIG_KEY_CHECKPOINT_MAP, {}),
-            new_id=new_checkpoint_id,
-            now=_now,
-            next_version=None if saver is None else saver.get_next_version,
-            strict_resume=bool(self.config[CONF].get(CONFIG_KEY_STRICT_RESUME, False)),
-            watch=_NOTHING if self.projector is None else watch_for(self.projector.modes),
-            parent=self.parent_task,
-            deltas=histories.rules(self.program),
+            self.ns,
+            self.nested,
+            saves,
+            self.config["recursion_limit"],
+            self.output_keys,
+            request.interrupt_before,
+            request.interrupt_after,
+            conf.get(CONFIG_KEY_CHECKPOINT_MAP, {}),
+            new_checkpoint_id,
+            _now,
+            None if saver is None else saver.get_next_version,
+            bool(conf.get(CONFIG_KEY_STRICT_RESUME, False)),
+            _NOTHING if self.projector is None else watch_for(self.projector.modes),
+            self.parent_task,
+            histories.rules(self.program),
         )
 
     def _address(self) -> RunnableConfig:
@@ -471,12 +473,12 @@ class Execution:
         self.machine.start(
             Start(
                 self.request.input,
-                resuming=resuming,
-                same_run=run_id == self.machine.metadata.get("run_id", missing),
-                own_checkpoint_named=self.ns in named or self._ns_loaded is not None,
-                resume_map=conf.get(CONFIG_KEY_RESUME_MAP),
-                named=named,
-                ns=self._ns_loaded,
+                resuming,
+                run_id == self.machine.metadata.get("run_id", missing),
+                self.ns in named or self._ns_loaded is not None,
+                conf.get(CONFIG_KEY_RESUME_MAP),
+                named,
+                self._ns_loaded,
             )
         )
         self._open_base()
@@ -681,6 +683,11 @@ class Execution:
     def keeps_history(self) -> bool:
         """Whether the run's checkpoints are looked for when it has ended well, unlike those of a task's graph."""
         return not self.nested or NS_END not in self.ns
+
+    @property
+    def stores_steps(self) -> bool:
+        """Whether what tasks write is stored as soon as they end."""
+        return self.saver is not None and self.durability != "exit"
 
     @property
     def leaves_nothing(self) -> bool:

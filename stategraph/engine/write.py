@@ -283,7 +283,10 @@ class BranchWriter(Runnable[Any, Any]):
         self.adds_output = adds_output
         self.needs_await = (call := _router_call(path)) is None
         self._call = path.invoke if call is None else call
-        self._ask: Callable[[Any, RunnableConfig], Awaitable[Any]] = _async_router_call(path) or path.ainvoke
+        direct = _async_router_call(path)
+        self._ask: Callable[[Any, RunnableConfig], Awaitable[Any]] = path.ainvoke if direct is None else direct
+        # Whether a Runnable in the place of an answer has to be asked in its turn: `ainvoke` does so itself.
+        self._asks_on = direct is not None
 
     def share(self, known: dict[Keys, Keys]) -> None:
         """Name what the router gets by the same object as others do, if they get the same.
@@ -313,8 +316,11 @@ class BranchWriter(Runnable[Any, Any]):
     async def awrite_into(self, value: Any, scope: WriteScope) -> None:
         """Ask the router and append its triggers; a router that is a plain function is called inline."""
         if self.needs_await:
-            answer = await self._ask(self._state(value, scope.read), scope.config)
+            state = self._state(value, scope.read)
+            answer = await self._ask(state, scope.config)
             pairs = self._known.get(answer) if type(answer) is str else None
+            if pairs is None and self._asks_on and isinstance(answer, Runnable):
+                answer = await answer.ainvoke(state, scope.config)
             scope.writes.extend(self._pairs(answer) if pairs is None else pairs)
         else:
             self.write_into(value, scope)
@@ -418,17 +424,14 @@ def _router_call(path: Runnable[Any, Any]) -> Callable[[Any, RunnableConfig], An
 
 
 def _async_router_call(path: Runnable[Any, Any]) -> Callable[[Any, RunnableConfig], Awaitable[Any]] | None:
-    """The coroutine function of a router that is only async, without a run; None for any other."""
+    """What begins a router that is only async, without a run and a coroutine around it; None for any other."""
     plan = plan_call(path)
-    if plan is None or plan.func is not None or plan.afunc is None:
+    if plan is None or plan.func is not None or plan.afunc is None or not plan.recurse:
         return None
     afunc, is_plain = plan.afunc, plan.is_plain
 
-    async def ask(state: Any, config: RunnableConfig) -> Any:
-        answer = await (afunc(state) if is_plain else afunc(state, **plan.arguments(config)))
-        if type(answer) in _NAMES or not (plan.recurse and isinstance(answer, Runnable)):
-            return answer
-        return await answer.ainvoke(state, config)
+    def ask(state: Any, config: RunnableConfig) -> Any:
+        return afunc(state) if is_plain else afunc(state, **plan.arguments(config))
 
     return ask
 

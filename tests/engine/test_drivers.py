@@ -200,6 +200,84 @@ def test_one_at_a_time_with_a_streamed_subgraph_does_not_lock_up(driver: Any) ->
 # -- failing ---------------------------------------------------------------
 
 
+def sends(node: Callable[[int], Any], count: int, saver: Any = None) -> Any:
+    """A graph whose first step sends numbers to a node, one task for each."""
+    builder = StateGraph(State)
+    builder.add_node("work", node)  # type: ignore[call-overload]
+    builder.add_conditional_edges(START, lambda state: [Send("work", number) for number in range(count)])
+    return builder.compile(checkpointer=saver)
+
+
+ONE_AT_A_TIME: Any = {"max_concurrency": 1}
+
+
+def test_a_task_that_waits_for_a_thread_does_not_begin_after_a_failure() -> None:
+    began = []
+
+    def work(number: int) -> State:
+        began.append(number)
+        if number == 2:
+            raise ValueError("two")
+        return {"log": [number]}
+
+    with pytest.raises(ValueError, match="two"):
+        sends(work, 6).invoke({}, ONE_AT_A_TIME)
+    assert began == [0, 1, 2]
+
+
+def test_tasks_that_wait_for_a_thread_go_on_after_one_that_asks() -> None:
+    def work(number: int) -> State:
+        return {"log": [interrupt("which?") if number == 1 else number]}
+
+    graph = sends(work, 4, InMemorySaver())
+    config: Any = {**THREAD, **ONE_AT_A_TIME}
+    paused = graph.invoke({}, config, durability="exit")
+    assert [asked.value for asked in paused["__interrupt__"]] == ["which?"]
+    assert graph.invoke(Command(resume="this"), config) == {"log": [0, "this", 2, 3]}
+
+
+def test_a_tasks_end_is_stored_before_the_next_begins_where_each_step_is() -> None:
+    saver, stored = InMemorySaver(), []
+
+    def work(number: int) -> State:
+        stored.append(len(saver.get_tuple(THREAD).pending_writes))  # type: ignore[arg-type, union-attr]
+        return {"log": [number]}
+
+    sends(work, 4, saver).invoke({}, {**THREAD, **ONE_AT_A_TIME}, durability="sync")
+    assert stored == [0, 1, 2, 3]
+
+
+def test_tasks_that_share_a_thread_share_no_context() -> None:
+    variable = contextvars.ContextVar("variable", default="nobody's")
+    variable.set("the caller's")
+    seen = []
+
+    def work(number: int) -> State:
+        seen.append((threading.get_ident(), variable.get()))
+        variable.set(f"task {number}'s")
+        return {}
+
+    sends(work, 5).invoke({}, ONE_AT_A_TIME)
+    assert [value for _, value in seen] == ["the caller's"] * 5
+    assert threading.get_ident() not in {thread for thread, _ in seen}
+
+
+def test_leaving_waits_for_a_task_that_its_thread_took_by_itself() -> None:
+    began, ended, told = [], [], threading.Event()
+
+    def work(number: int) -> State:
+        began.append(number)
+        if number:
+            assert told.wait(WAIT_S)
+        ended.append(number)
+        return {"log": [number]}
+
+    with contextlib.closing(sends(work, 50).stream({}, ONE_AT_A_TIME, stream_mode="updates")) as stream:
+        assert next(stream) == {"work": {"log": [0]}}
+        threading.Timer(0.01, told.set).start()
+    assert began == ended and 1 in ended
+
+
 def test_a_failure_cancels_the_coroutines_beside_it() -> None:
     cancelled: list[str] = []
 
