@@ -7,7 +7,7 @@ Start it with an OPENAI_API_KEY in the environment, and talk to it::
     curl -N localhost:8000/chat/m1 -H 'Last-Event-ID: 7'
     curl -X DELETE localhost:8000/chat/m1
 
-Needs `pip install stategraph langchain-openai starlette uvicorn`.
+Needs `pip install . langchain-openai starlette uvicorn`, run in a clone of this repository.
 """
 
 import os

@@ -52,6 +52,21 @@ def _tool(given: Any) -> Any:
     )
 
 
+def _list_of_tools(given: Any) -> Any:
+    # A LangChain tool is a sequence of its fields to pydantic.
+    if isinstance(given, BaseTool | Mapping) or callable(given):
+        raise ValueError(
+            f"a value of type {type(given).__name__} is one tool; expected a list of tools: put it into [ ]"
+        )
+    return given
+
+
+def _number(given: Any) -> Any:
+    if isinstance(given, bool):
+        raise ValueError(f"{given} is no number; expected a whole number, or None for the default")
+    return given
+
+
 def _one_or_many(given: Any) -> Any:
     return (given,) if isinstance(given, str) else given
 
@@ -65,10 +80,11 @@ def _prompt(given: Any) -> Any:
 AgentTool: TypeAlias = Annotated[Any, AfterValidator(_tool)]
 """A `BaseTool`, a function, or a mapping for a tool that the provider runs itself."""
 
+AgentTools: TypeAlias = Annotated[tuple[AgentTool, ...], BeforeValidator(_list_of_tools)]
 AgentId: TypeAlias = Annotated[str, Field(min_length=1)]
 AgentIds: TypeAlias = Annotated[tuple[AgentId, ...], BeforeValidator(_one_or_many), Field(min_length=1)]
-PositiveInt: TypeAlias = Annotated[int, Field(gt=0)]
-Count: TypeAlias = Annotated[int, Field(ge=0)]
+PositiveInt: TypeAlias = Annotated[int, Field(gt=0), BeforeValidator(_number)]
+Count: TypeAlias = Annotated[int, Field(ge=0), BeforeValidator(_number)]
 Ratio: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 PromptFunction: TypeAlias = Callable[[Sequence[BaseMessage], int], "str | Awaitable[str | None] | None"]
 """Makes a prompt from all messages and the position of the first one of this run; None or an empty text: no prompt."""
@@ -214,7 +230,8 @@ class AgentInputs(Settings):
         additional_instructions: What it is told after that, which may differ from run to run.
         tools: Tools that run here.
         tool_map: Further tools that run here, by the name that the model calls them by, but are not shown to it.
-        tool_definitions: Tools that the host executes. With any, only `graph_tools` run here.
+        tool_definitions: Tools that the host executes. With any, only `graph_tools` run here, and `tools` may
+            hold nothing but mappings for tools that the provider runs.
         tool_policies: Time limits, retries and the longest result of tools that run here, by name; see
             `stategraph.agent.tool_policy.ToolPolicy`. The limit for results holds for the host's tools as well.
         graph_tools: Tools that run here although the host executes the others.
@@ -239,11 +256,11 @@ class AgentInputs(Settings):
     name: str | None = None
     instructions: str | None = None
     additional_instructions: str | None = None
-    tools: tuple[AgentTool, ...] = ()
+    tools: AgentTools = ()
     tool_map: dict[str, InstanceOf[BaseTool]] = Field(default_factory=dict)
     tool_definitions: tuple[ToolDefinition, ...] = ()
     tool_policies: dict[str, InstanceOf[ToolPolicy]] = Field(default_factory=dict)
-    graph_tools: tuple[AgentTool, ...] = ()
+    graph_tools: AgentTools = ()
     tool_registry: dict[str, ToolDefinition] = Field(default_factory=dict)
     discovered_tools: tuple[str, ...] = ()
     max_context_tokens: PositiveInt | None = None
@@ -288,6 +305,17 @@ class AgentInputs(Settings):
             raise ValueError(f"{who} has no model; give one as 'model', or a 'provider' with its client options")
         if isinstance(self.model, str) and not all(self.model.partition(":")):
             raise ValueError(f"{who} has the model {self.model!r}; expected the form 'provider:model'")
+        return self
+
+    @model_validator(mode="after")
+    def _one_executor(self) -> Self:
+        ours = [each for each in self.tools if not isinstance(each, Mapping)]
+        if ours and self.tool_definitions:
+            names = ", ".join(str(getattr(each, "name", None) or getattr(each, "__name__", each)) for each in ours)
+            raise ValueError(
+                f"agent {self.agent_id!r} has 'tools' ({names}) beside 'tool_definitions', whose tools the host"
+                " executes; give those that run here as 'graph_tools'"
+            )
         return self
 
 

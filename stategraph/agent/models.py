@@ -15,14 +15,14 @@ import importlib
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable, RunnableBinding
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 
 from stategraph.agent import validation
 from stategraph.agent.inputs import AgentInputs, ToolDefinition
@@ -229,7 +229,10 @@ def candidates(agent: AgentInputs, models: Models | None = None) -> tuple[Candid
         wanted = [Fallback(provider=agent.provider or "", client_options=agent.client_options)]
         wanted += _fallbacks(agent)
     make = resolve if models is None else models.resolve
-    made = ((each.provider, make(each.provider, each.client_options, agent.reasoning_key)) for each in wanted)
+    try:
+        made = [(each.provider, make(each.provider, each.client_options, agent.reasoning_key)) for each in wanted]
+    except ConfigurationError as error:
+        raise ConfigurationError(f"Agent {agent.agent_id!r}: {error}") from None
     return tuple(Candidate(provider, model_name(model), model) for provider, model in made)
 
 
@@ -320,8 +323,29 @@ def resolve(
         return cls(**parameters)
     except ValidationError as error:
         problems = validation.explain(error, cls, parameters, values=False).replace("\n", "; ")
+    except ImportError:
+        raise  # names what to install
+    except Exception as error:
+        problems = _without_values(error, parameters)
     # Not from within the handler: the original's text has values of the parameters.
     raise ConfigurationError(f"{cls.__name__} refuses the client options of the provider {name!r}: {problems}")
+
+
+def _without_values(error: Exception, parameters: Mapping[str, Any]) -> str:
+    """What a class said about its parameters; no more than the kind of its error if that repeats one of them."""
+    said = str(error)
+    repeats = any(text in said for name, value in parameters.items() if name != "model" for text in _texts_in(value))
+    return type(error).__name__ if repeats or not said else f"{type(error).__name__}: {said}"
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
+    if isinstance(value, str) and value:
+        yield value
+    elif isinstance(value, Mapping):
+        for each in value.values():
+            yield from _texts_in(each)
 
 
 def _load(provider: str, known: _Provider) -> type[BaseChatModel]:

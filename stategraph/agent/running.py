@@ -110,8 +110,17 @@ def answered(call: ToolCall, text: str, status: Any) -> Result:
 
 def failed(call: ToolCall, error: BaseException | str) -> Result:
     """A failure, told to the model such that it tries again."""
-    result = answered(call, f"Error: {error}\n Please fix your mistakes.", "error")
-    return replace(result, shown=f"Error processing tool: {error}")
+    said = error if isinstance(error, str) else _said(error)
+    result = answered(call, f"Error: {said}\n Please fix your mistakes.", "error")
+    return replace(result, shown=f"Error processing tool: {said}")
+
+
+def _said(error: BaseException) -> str:
+    """An error in words: its text, which for a KeyError is a bare key and for some errors is nothing."""
+    text, kind = str(error), type(error).__name__
+    if not text:
+        return kind
+    return f"{kind}: {text}" if isinstance(error, KeyError) else text
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Which of an agent's tools run where, and which of them the model is told about.
 
-- With any tool definitions the host executes those, and only `graph_tools` run here. Without, all tools run here.
+- With any tool definitions the host executes those, and of the tools only `graph_tools` run here. Without, all tools
+  run here.
 - A tool with deferred loading is shown once it is discovered. One that only code may call is never shown.
 - A mapping among the tools describes one that the provider runs itself: it is shown, and runs nowhere here.
 """
@@ -42,9 +43,8 @@ class ToolSet:
             ConfigurationError: A policy is for a tool that there is not, two tools have the same name, or a function
                 cannot be made a tool.
         """
-        given = inputs.graph_tools if inputs.tool_definitions else (*inputs.tools, *inputs.graph_tools)
-        tools = _tools(given, inputs.agent_id)
-        definitions = {each.name: each for each in inputs.tool_definitions}
+        tools = _tools((*inputs.tools, *inputs.graph_tools), inputs.agent_id)
+        definitions = _definitions(inputs.tool_definitions, tools, inputs.agent_id)
         registry = {**inputs.tool_registry, **definitions}
         host = definitions
         if definitions:
@@ -86,6 +86,20 @@ class ToolSet:
         return for_model and (not described.defer_loading or name in discovered)
 
 
+def _definitions(given: Sequence[ToolDefinition], tools: Mapping[str, Any], agent_id: str) -> dict[str, ToolDefinition]:
+    definitions: dict[str, ToolDefinition] = {}
+    for each in given:
+        if each.name in tools or definitions.setdefault(each.name, each) != each:
+            raise _twice(each.name, agent_id)
+    return definitions
+
+
+def _twice(name: str, agent_id: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"Agent '{agent_id}' has two tools called '{name}', and a model could not tell them apart: rename one"
+    )
+
+
 def _tools(given: Sequence[AgentTool], agent_id: str) -> dict[str, Any]:
     tools: dict[str, Any] = {}
     for each in given:
@@ -93,9 +107,7 @@ def _tools(given: Sequence[AgentTool], agent_id: str) -> dict[str, Any]:
         made = dict(each) if isinstance(each, Mapping) else _made(each, agent_id)
         name = made.name if isinstance(made, BaseTool) else str(made.get("name") or made.get("type") or len(tools))
         if tools.setdefault(name, made) != made:
-            raise ConfigurationError(
-                f"Agent '{agent_id}' has two tools called '{name}', and a model could not tell them apart: rename one"
-            )
+            raise _twice(name, agent_id)
     return tools
 
 

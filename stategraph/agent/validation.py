@@ -162,6 +162,8 @@ def _sentence(spot: _Spot, problem: Mapping[str, Any], values: bool) -> tuple[st
     """What was found, and what was expected."""
     where = f"{spot.path!r}" if spot.path else spot.owner.__name__
     match problem["type"]:
+        case "extra_forbidden" if (twice := _field(spot.owner, problem["loc"][-1])[1]) is not None:
+            return f"{where} is given in both spellings (as {twice.alias!r} too); give it once", []
         case "extra_forbidden":
             return f"{where} is not a field of {spot.owner.__name__}{_hint(spot)}", []
         case "unexpected_keyword_argument":

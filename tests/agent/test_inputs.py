@@ -122,6 +122,22 @@ def test_there_is_exactly_one_way_to_a_model(given: dict[str, Any], said: str) -
             {"agentId": "a", "summarizationConfig": {"trigger": {"type": "t", "value": 1, "when": 2}}},
             "'summarizationConfig.trigger.when' is not known there",
         ),
+        (
+            {"agentId": "a", "agent_id": "a", "model": "p:m"},
+            "'agent_id' is given in both spellings (as 'agentId' too); give it once",
+        ),
+        (
+            {"agentId": "a", "tools": add},
+            "'tools': a value of type StructuredTool is one tool; expected a list of tools",
+        ),
+        (
+            {"agentId": "a", "maxContextTokens": True},
+            "'maxContextTokens': True is no number; expected a whole number",
+        ),
+        (
+            {"agentId": "a", "model": "p:m", "tools": [add], "toolDefinitions": [{"name": "t"}]},
+            "agent 'a' has 'tools' (add) beside 'tool_definitions', whose tools the host executes; give those that run",
+        ),
         (5, "AgentInputs is a value of type int, expected a mapping"),
         (None, "AgentInputs is None, expected a mapping"),
     ],

@@ -243,6 +243,29 @@ def test_a_class_refuses_in_its_own_words_but_without_values() -> None:
     assert raised.value.__context__ is None
 
 
+def test_a_missing_key_is_a_setting_of_an_agent_and_a_provider(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(ConfigurationError) as raised:
+        models.candidates(AgentInputs.of({"agent_id": "helper", "model": "openai:m"}))
+    said = str(raised.value)
+    assert said.startswith(
+        "Agent 'helper': ChatOpenAI refuses the client options of the provider 'openai': OpenAIError"
+    )
+    assert "OPENAI_API_KEY" in said
+
+
+def test_what_a_class_raises_is_not_repeated_where_it_has_a_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Leaky:
+        def __init__(self, **given: Any) -> None:
+            raise RuntimeError(f"cannot use {given['default_headers']}")
+
+    monkeypatch.setattr(models, "_load", lambda *_: Leaky)
+    with pytest.raises(ConfigurationError) as raised:
+        models.resolve("openai:m", {"defaultHeaders": {"x-key": KEY}})
+    assert str(raised.value).endswith("of the provider 'openai': RuntimeError")
+    assert raised.value.__context__ is None
+
+
 def test_keys_and_headers_are_in_no_text_about_the_model() -> None:
     options = {"model": "m", "apiKey": KEY, "defaultHeaders": {"x-key": KEY}, "defaultQuery": {"k": KEY}}
     agent = AgentInputs.of({"agentId": "a", "provider": "openAI", "clientOptions": options})

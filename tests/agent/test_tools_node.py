@@ -17,7 +17,7 @@ from langchain_core.messages.tool import ToolOutputMixin
 from langchain_core.tools import BaseTool, InjectedToolCallId, StructuredTool, ToolException, tool
 from pydantic import BaseModel, Field
 
-from stategraph.agent import assemble, graph
+from stategraph.agent import assemble, graph, running
 from stategraph.agent.discovery import discovered
 from stategraph.agent.inputs import AgentInputs
 from stategraph.agent.llm import LlmNode
@@ -78,7 +78,7 @@ def test_results_come_in_the_order_of_the_calls_and_failures_tell_the_model(driv
     answer = calling({"name": "boom", "args": {"text": "x"}}, {"name": "echo", "args": {"text": "y"}}, {"name": "nope"})
     failed, fine, unknown = results(driver, compiled, answer)
     assert (failed.tool_call_id, failed.status) == ("c1", "error")
-    assert failed.content == "Error: 'x'\n Please fix your mistakes."
+    assert failed.content == "Error: KeyError: 'x'\n Please fix your mistakes."
     assert (fine.tool_call_id, fine.content, fine.status) == ("c2", "y", "success")
     assert unknown.content == 'Error: Tool "nope" not found.\n Please fix your mistakes.'
     sent = model.requests[0].messages
@@ -546,6 +546,10 @@ def test_tools_that_a_model_could_not_tell_apart_or_use_are_refused_by_name() ->
     with pytest.raises(ConfigurationError, match="Agent 'a' has two tools called 'echo'"):
         agent_of(echo, StructuredTool.from_function(lambda text: text, name="echo", description="Another."))
     assert agent_of(echo, graph_tools=[echo])
+    with pytest.raises(ConfigurationError, match="Agent 'a' has two tools called 'lookup'"):
+        agent_of(tool_definitions=[{"name": "lookup"}, {"name": "lookup", "description": "Another."}])
+    with pytest.raises(ConfigurationError, match="Agent 'a' has two tools called 'echo'"):
+        agent_of(graph_tools=[echo], tool_definitions=[{"name": "echo"}])
 
     def undescribed(text: str) -> str:
         return text
@@ -559,3 +563,18 @@ def test_a_tool_of_the_provider_may_be_any_mapping() -> None:
     agent = assemble.make_agent(AgentInputs(agent_id="a", model=ScriptedChatModel(), tools=[MappingProxyType(search)]))
     route: Any = agent.routes[0].model
     assert [(type(each), each) for each in route.kwargs["tools"]] == [(dict, search)]
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (KeyError("Nowhere"), "KeyError: 'Nowhere'"),
+        (RuntimeError(), "RuntimeError"),
+        (RuntimeError("no road"), "no road"),
+    ],
+)
+def test_the_model_is_told_what_failed_also_where_the_error_has_no_words(error: Exception, said: str) -> None:
+    result = running.failed({"name": "t", "args": {}, "id": "1"}, error)
+    assert result.message is not None
+    assert result.message.content == f"Error: {said}\n Please fix your mistakes."
+    assert result.shown == f"Error processing tool: {said}"

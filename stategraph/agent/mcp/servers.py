@@ -6,6 +6,7 @@ are shown in no representation and no error.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,9 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, SecretStr, ValidationError, field_validator
 from pydantic.alias_generators import to_camel
+
+from stategraph.agent import validation
+from stategraph.errors import ConfigurationError
 
 LogLevel = Literal["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"]
 
@@ -110,21 +114,30 @@ def parse(name: str, given: McpServer | Mapping[str, Any]) -> McpServer:
         The description.
 
     Raises:
-        ValueError: It is not one. The message repeats no value.
+        ConfigurationError: It is not one. The message repeats no value.
     """
     if isinstance(given, StdioServer | HttpServer):
         return given
+    if not isinstance(given, Mapping):
+        found = "None" if given is None else f"a value of type {type(given).__name__}"
+        raise ConfigurationError(
+            f"MCP server {name!r} is {found}; expected a StdioServer, an HttpServer, or a mapping with a "
+            "`command` to start or a `url` to reach"
+        )
     if "command" in given:
         kind: type[StdioServer] | type[HttpServer] = StdioServer
     elif "url" in given:
         kind = HttpServer
     else:
-        raise ValueError(f"MCP server {name!r} has neither a `command` to start nor a `url` to reach; give it one")
+        near = [
+            f"; {key!r} is not known, did you mean {match!r}?"
+            for key in given
+            for match in difflib.get_close_matches(str(key), ("command", "url"), n=1)
+        ]
+        hint = "".join(near) or "; give it one"
+        raise ConfigurationError(f"MCP server {name!r} has neither a `command` to start nor a `url` to reach{hint}")
     try:
         return kind.model_validate(given)
     except ValidationError as error:
-        wrong = [
-            f"{'.'.join(map(str, found['loc']))}: {found['msg']}"
-            for found in error.errors(include_url=False, include_context=False, include_input=False)
-        ]
-    raise ValueError(f"MCP server {name!r} is not described as a {kind.__name__}: {'; '.join(wrong)}")
+        wrong = validation.explain(error, kind, given, values=False).replace("\n", "; ")
+    raise ConfigurationError(f"MCP server {name!r} is not described as a {kind.__name__}: {wrong}")

@@ -27,6 +27,7 @@ from stategraph.agent.mcp.errors import McpForgotten, McpTimeout, McpUnavailable
 from stategraph.agent.mcp.names import visible_names
 from stategraph.agent.mcp.servers import McpServer, parse
 from stategraph.agent.mcp.tools import make_tool
+from stategraph.errors import ConfigurationError
 
 if TYPE_CHECKING:
     import mcp_types as wire
@@ -60,10 +61,14 @@ class McpSessions:
         servers: Descriptions by name, as dataclasses or as mappings (see `StdioServer` and `HttpServer`).
 
     Raises:
-        ValueError: A description is wrong.
+        ConfigurationError: A description is wrong.
     """
 
     def __init__(self, servers: Mapping[str, McpServer | Mapping[str, Any]]) -> None:
+        if not isinstance(servers, Mapping):
+            raise ConfigurationError(
+                f"MCP servers are given as a mapping from names to descriptions; found {type(servers).__name__}"
+            )
         self._slots = {name: _Slot(name, parse(name, given)) for name, given in servers.items()}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
@@ -344,6 +349,6 @@ def _load() -> type[Connection]:
         from stategraph.agent.mcp.connection import Connection
     except ModuleNotFoundError as error:
         raise ImportError(
-            f"MCP servers need the `mcp` package ({error}); install it with: pip install 'stategraph[mcp]'"
+            f"MCP servers need the `mcp` package ({error}); install the extra 'mcp' of stategraph"
         ) from error
     return Connection

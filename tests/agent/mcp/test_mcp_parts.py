@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from stategraph.agent.mcp import HttpServer, McpSessions, McpTimeout, StdioServer
 from stategraph.agent.mcp.names import visible_names
 from stategraph.agent.mcp.sessions import backoff_s
+from stategraph.errors import ConfigurationError
 
 SECRET = "s3cret-value"
 
@@ -33,10 +35,10 @@ def test_a_description_shows_no_secret(described: StdioServer | HttpServer) -> N
     ("wrong", "said"),
     [
         ({"args": []}, "neither a `command` to start nor a `url` to reach"),
-        ({"command": "x", "environment": {"K": SECRET}}, "StdioServer: environment: Extra inputs"),
-        ({"command": "x", "env": [SECRET]}, "StdioServer: env: "),
-        ({"command": "x", "connectTimeoutS": 0}, "connectTimeoutS: Input should be greater than 0"),
-        ({"url": f"ftp://{SECRET}"}, "url: Value error, an address of the form https://host/path is expected"),
+        ({"command": "x", "environment": {"K": SECRET}}, "'environment' is not a field of StdioServer"),
+        ({"command": "x", "env": [SECRET]}, "StdioServer: 'env' is a value of type list, expected a mapping"),
+        ({"command": "x", "connectTimeoutS": 0}, "'connectTimeoutS' is a value of type int, expected greater than 0"),
+        ({"url": f"ftp://{SECRET}"}, "'url': an address of the form https://host/path is expected"),
         ({"url": "http://host", "headers": {"a": f"{SECRET}\n"}}, "value of 'a' has characters that no header can"),
     ],
     ids=lambda value: None if isinstance(value, dict) else value[:20],
@@ -107,4 +109,24 @@ def test_without_the_mcp_package_the_error_says_what_to_install() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "ImportError: MCP servers need the `mcp` package" in done.stderr
-    assert "pip install 'stategraph[mcp]'" in done.stderr
+    assert "install the extra 'mcp' of stategraph" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("described", "said"),
+    [
+        (None, "MCP server 'x' is None; expected a StdioServer, an HttpServer, or a mapping with a `command`"),
+        ({"comand": "c"}, "a `url` to reach; 'comand' is not known, did you mean 'command'?"),
+        ({"command": "c", "args": "b"}, "'args' is a value of type str, expected a list"),
+        ({"command": "c", "evn": {}}, "'evn' is not a field of StdioServer; did you mean 'env'?"),
+    ],
+)
+def test_a_wrong_description_is_refused_in_a_sentence(described: Any, said: str) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        McpSessions({"x": described})
+    assert said in str(raised.value)
+
+
+def test_servers_without_names_are_refused_in_a_sentence() -> None:
+    with pytest.raises(ConfigurationError, match="a mapping from names to descriptions; found list"):
+        McpSessions(cast("Any", [{"command": "c"}]))
