@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from langchain_core.messages import AnyMessage, convert_to_messages
@@ -20,6 +21,9 @@ _SPELLINGS = {"recursionLimit": "recursion_limit", "runName": "run_name", "maxCo
 _IMPLIED = ("version", "streamMode", "stream_mode")
 #: What is no part of a RunnableConfig.
 _OURS = ("signal", "durability")
+_DURABILITIES = ("exit", "async", "sync")
+#: Where a host may have meant `configurable.thread_id`.
+_THREAD_KEYS = ("thread_id", "threadId")
 
 
 def messages_of(inputs: object) -> list[AnyMessage]:
@@ -33,13 +37,64 @@ def messages_of(inputs: object) -> list[AnyMessage]:
     """
     given = inputs.get("messages") if isinstance(inputs, Mapping) else None
     if given is None:
-        found = f"a mapping with {sorted(inputs) or 'nothing'}" if isinstance(inputs, Mapping) else repr(type(inputs))
+        found = f"a value of type {type(inputs).__name__}"
+        if isinstance(inputs, Mapping):
+            found = f"a mapping with {', '.join(map(repr, inputs)) or 'nothing'}"
         raise ConfigurationError(f"A run starts from {{'messages': [...]}} or a Command; found {found}")
     messages = convert_to_messages(given if isinstance(given, Sequence) and not isinstance(given, str) else [given])
     return [
         message if message.id else message.model_copy(update={"id": str(uuid.uuid4())})
         for message in cast("list[AnyMessage]", messages)
     ]
+
+
+def checked_config(config: object, *, stores: bool) -> Mapping[str, Any]:
+    """A host's config; an empty one for None.
+
+    Args:
+        config: What the host gave.
+        stores: Whether the run has a checkpointer, so that it matters which thread is meant.
+
+    Raises:
+        ConfigurationError: It is no mapping, its durability is unknown, or its thread is named in the wrong place.
+    """
+    given = _mapping(config, "config", "{'configurable': {'thread_id': ...}}")
+    configurable = _mapping(given.get("configurable"), "configurable", "{'thread_id': ...}")
+    durability = given.get("durability")
+    if durability is not None and durability not in _DURABILITIES:
+        raise ConfigurationError(f"'durability' is {durability!r}; expected one of {', '.join(_DURABILITIES)}")
+    if stores and configurable.get("thread_id") is None:
+        misplaced = [f"config[{key!r}]" for key in _THREAD_KEYS if key in given]
+        misplaced += [f"config['configurable'][{key!r}]" for key in _THREAD_KEYS[1:] if key in configurable]
+        if misplaced:
+            raise ConfigurationError(
+                f"The thread is named by {misplaced[0]}, which nobody reads; name it as "
+                "config['configurable']['thread_id']"
+            )
+    return given
+
+
+def checked_options(options: object, known: Iterable[str]) -> Mapping[str, Any]:
+    """A host's options of one execution; none for None.
+
+    Raises:
+        ConfigurationError: They are no mapping, or one of them is unknown.
+    """
+    names = sorted(known)
+    given = _mapping(options, "options", f"a mapping with {' or '.join(names)}")
+    for unknown in [key for key in given if key not in names]:
+        near = difflib.get_close_matches(str(unknown), names, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(names)}"
+        raise ConfigurationError(f"{unknown!r} is no option of an execution; {hint}")
+    return given
+
+
+def _mapping(given: object, what: str, expected: str) -> Mapping[str, Any]:
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise ConfigurationError(f"'{what}' is a value of type {type(given).__name__}; expected {expected}")
+    return given
 
 
 def runnable_config(config: Mapping[str, Any], run_id: str) -> RunnableConfig:

@@ -193,6 +193,12 @@ class HookRegistry:
                 raise ConfigurationError("pattern, timeout_s and once belong into the registration that is given")
             registration = validation.checked(HookRegistration, hooks)
         else:
+            several = cast("Any", hooks)
+            if not callable(hooks) and (isinstance(several, str) or not isinstance(several, Sequence)):
+                raise ConfigurationError(
+                    f"The hook of {point} is a value of type {type(hooks).__name__}; expected a function, a list of "
+                    "functions, or a HookRegistration"
+                )
             given = {"hooks": [hooks] if callable(hooks) else hooks, "pattern": pattern, "once": once}
             registration = validation.checked(HookRegistration, given | {"timeout_s": timeout_s})
         if registration.pattern is not None and point not in _OF_TOOLS:

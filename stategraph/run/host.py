@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from stategraph.agent.ports import HostResult, ToolBatch
 from stategraph.run.abort import AbortSignal
@@ -47,8 +47,14 @@ class ToolExecuteRequest(dict[str, Any]):
             results: One for each call, in any order.
 
         Raises:
-            ValueError: One of them is no result; the run goes on waiting.
+            ValueError: They are no list, or one of them is no result; the run goes on waiting.
         """
+        several = cast("Any", results)
+        if not isinstance(several, Sequence) or isinstance(several, str):
+            raise ValueError(
+                f"resolve() was given a value of type {type(results).__name__}; expected a list of results, one "
+                "for each of toolCalls"
+            )
         read = [_read(result) for result in results]
         self._soon(lambda: None if self._answer.done() else self._answer.set_result(read))
 

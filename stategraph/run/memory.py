@@ -16,13 +16,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from langchain_core.messages import AnyMessage, BaseMessage, HumanMessage
+from langchain_core.messages import BaseMessage, HumanMessage, MessageLikeRepresentation, convert_to_messages
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 
 from stategraph.agent import validation
 from stategraph.agent.inputs import AgentInputs
 from stategraph.agent.truncation import text_of
 from stategraph.engine.memory import BaseStore
+from stategraph.errors import ConfigurationError
 from stategraph.run.run import Run
 
 _INSTRUCTIONS = (
@@ -71,6 +72,18 @@ class LongTermMemory:
     changes: list[MemoryChange] = field(default_factory=list)
     _writing: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
     _writing_sync: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuse what keeps nothing, before a model is asked.
+
+        Raises:
+            ConfigurationError: The store is none.
+        """
+        if not isinstance(self.store, BaseStore):
+            raise ConfigurationError(
+                f"The store of a LongTermMemory is a value of type {type(self.store).__name__}; expected a "
+                "BaseStore of langgraph.store, such as InMemoryStore()"
+            )
 
     async def read(self) -> dict[str, str]:
         """All memories by key."""
@@ -203,7 +216,7 @@ def _unknown(key: str, known: Mapping[str, str]) -> ToolException:
 
 
 async def remember(
-    messages: Sequence[AnyMessage],
+    messages: Sequence[MessageLikeRepresentation],
     memory: LongTermMemory,
     agent: AgentInputs | Mapping[str, Any],
     *,
@@ -214,7 +227,7 @@ async def remember(
     """Let a model decide what of a conversation to remember, as chat backends do after a turn.
 
     Args:
-        messages: The conversation, or its newest part.
+        messages: The conversation, or its newest part, in any form that LangChain takes for messages.
         memory: What is known, and where changes go.
         agent: Whose model decides; its tools and instructions are not used.
         run_id: A name for the run.
@@ -235,7 +248,7 @@ async def remember(
     inputs = validation.checked(AgentInputs, agent).model_copy(update={**settings, "tool_end": True})
     run = await Run.create({"run_id": run_id, "graph_config": {"agents": [inputs]}, "event_log_size": 0})
     try:
-        await run.process_stream({"messages": [HumanMessage(_transcript(messages))]}, config)
+        await run.process_stream({"messages": [HumanMessage(_transcript(convert_to_messages(messages)))]}, config)
     finally:
         memory.changes.extend(own.changes)
     return own.changes

@@ -7,11 +7,19 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol, TypeAlias, cast
 
 from stategraph.errors import HandlerError
+from stategraph.run.events import GraphEvents
+
+_log = logging.getLogger(__name__)
+
+#: Names of all events that runs emit.
+_KNOWN = tuple(map(str, GraphEvents))
 
 #: What it returns counts for `on_tool_execute` alone, where it is the results.
 Handle: TypeAlias = Callable[[str, Any, "Mapping[str, Any] | None", Any], Any]
@@ -53,6 +61,11 @@ class EventHandlerRegistry:
             TypeError: If the handler is neither.
         """
         self._calls[str(event)] = _call_of(event, handler)
+        near = [] if event in _KNOWN else difflib.get_close_matches(event, _KNOWN, n=1, cutoff=0.85)
+        if near:
+            _log.warning(
+                "A handler was registered for '%s', which no run emits by itself; did you mean '%s'?", event, near[0]
+            )
         self._handlers[str(event)] = handler
 
     def get_handler(self, event: str) -> Handler | None:

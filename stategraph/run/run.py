@@ -185,7 +185,8 @@ class Run:
         """
         self._begin()
         try:
-            return await self._told(partial(self._process, inputs, config or {}, options or {}), config or {})
+            config, options = self._checked(config, options)
+            return await self._told(partial(self._process, inputs, config, options), config)
         finally:
             self._end()
 
@@ -206,15 +207,23 @@ class Run:
             The execution; it comes to what `process_stream` returns or raises. Keep it as long as it goes on.
 
         Raises:
-            ConfigurationError: The run is being executed already.
+            ConfigurationError: The run is being executed already, or config or options make no sense.
         """
         loop = asyncio.get_running_loop()
+        config, options = self._checked(config, options)
         self._begin()
-        work = self._told(partial(self._process, inputs, config or {}, options or {}), config or {})
+        work = self._told(partial(self._process, inputs, config, options), config)
         task = loop.create_task(work, name=f"run {self.id}")
         # Also if it is cancelled before it begins.
         task.add_done_callback(lambda _: self._end())
         return task
+
+    def _checked(
+        self, config: Mapping[str, Any] | None, options: ProcessOptions | None
+    ) -> tuple[Mapping[str, Any], ProcessOptions]:
+        """What a host says about an execution, None standing for nothing."""
+        known = given.checked_options(options, ProcessOptions.__annotations__)
+        return given.checked_config(config, stores=self._saves), cast("ProcessOptions", known)
 
     def _begin(self) -> None:
         """Take the run, which is executed once at a time."""
@@ -283,7 +292,8 @@ class Run:
         """
         self._begin()
         try:
-            return await self._told(partial(self._resume, value, config or {}, options or {}), config or {})
+            config, options = self._checked(config, options)
+            return await self._told(partial(self._resume, value, config, options), config)
         finally:
             self._end()
 
@@ -341,9 +351,13 @@ class Run:
             Events with their numbers.
 
         Raises:
-            ConfigurationError: The run keeps no events, or belongs to another event loop.
+            ConfigurationError: The run keeps no events, belongs to another event loop, or the number is none.
         """
         self._home.check()
+        if isinstance(after_seq, bool) or not isinstance(after_seq, int):
+            raise ConfigurationError(
+                f"'after_seq' is {after_seq!r:.50}; expected the number of an event, such as int(last_event_id)"
+            )
         return self._kept_log().read(after_seq)
 
     def _kept_log(self) -> RunLog:
@@ -485,14 +499,14 @@ class Run:
     def _saves(self) -> bool:
         return bool(self.graph.compiled.checkpointer)
 
-    async def _found(self, config: Mapping[str, Any] | None) -> Pause:
+    async def _found(self, config: Mapping[str, Any]) -> Pause:
         """Where the thread of a config stands, taking up the run as whoever began it left it."""
         if not self._saves:
             raise ConfigurationError(
                 f"Run '{self.id}' cannot wait or be resumed without a checkpointer: give one as "
                 "graph_config.compile_options.checkpointer, or enable human_in_the_loop"
             )
-        pause = await Pause.of(self.graph.compiled, given.runnable_config(config or {}, self.id))
+        pause = await Pause.of(self.graph.compiled, given.runnable_config(config, self.id))
         if not self._asks and any(each.needs_approval for each in pause.interrupts):
             raise ConfigurationError(
                 f"Run '{self.id}' waits for the approval of tool calls, and was created without human_in_the_loop, so "

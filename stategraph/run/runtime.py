@@ -74,6 +74,10 @@ async def create_run(
         ConfigurationError: The configuration makes no sense.
         MissingPackageError: A model's package is not installed.
     """
+    given: Any
+    for what, given in (("agents", agents), ("edges", edges)):
+        if not isinstance(given, Sequence) or isinstance(given, str):
+            raise ConfigurationError(f"{what!r} is a value of type {type(given).__name__}; expected a list")
     several = len(agents) > 1 or bool(edges)
     graph = {
         "type": "multi-agent" if several else "standard",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict, get_args
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import HumanMessage
@@ -81,8 +81,12 @@ async def generate_title(
         The title.
 
     Raises:
-        ConfigurationError: The template lacks a place.
+        ConfigurationError: The template lacks a place, or the method is unknown.
     """
+    if method not in get_args(TitleMethod):
+        raise ConfigurationError(
+            f"The title's method is {method!r}; expected one of {', '.join(get_args(TitleMethod))}"
+        )
     answer = "".join(str(part.get("text") or "") for part in content_parts if part and part.get("type") == "text")
     asked = [
         HumanMessage(_question(prompt or _PROMPT, _conversation(prompt_template or _TEMPLATE, input_text, answer)))

@@ -10,7 +10,7 @@ import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, SecretStr, ValidationError, field_validator
@@ -118,7 +118,7 @@ def parse(name: str, given: McpServer | Mapping[str, Any]) -> McpServer:
     """
     if isinstance(given, StdioServer | HttpServer):
         return given
-    if not isinstance(given, Mapping):
+    if not isinstance(cast("Any", given), Mapping):
         found = "None" if given is None else f"a value of type {type(given).__name__}"
         raise ConfigurationError(
             f"MCP server {name!r} is {found}; expected a StdioServer, an HttpServer, or a mapping with a "

@@ -1,0 +1,125 @@
+"""What a host may get wrong in a call of the Run API is refused in a sentence."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, cast
+
+import pytest
+from langgraph.store.memory import InMemoryStore
+
+from stategraph.engine.memory import in_memory_saver
+from stategraph.errors import ConfigurationError
+from stategraph.run.hooks import HookRegistry
+from stategraph.run.host import ToolExecuteRequest
+from stategraph.run.memory import LongTermMemory, remember
+from stategraph.run.registry import EventHandlerRegistry
+from stategraph.run.run import Run
+from stategraph.run.runtime import create_run
+from stategraph.testing.chat_model import ScriptedChatModel
+from tests.run.hosting import THREAD, ask
+
+pytestmark = pytest.mark.anyio
+
+
+async def make(saver: Any = None) -> Run:
+    model = ScriptedChatModel(replies=["Fine."])
+    return await create_run(run_id="r", agents=[{"agent_id": "a", "model": model}], checkpointer=saver)
+
+
+@pytest.mark.parametrize("given", [{"agents": None}, {"agents": "a"}, {"agents": [], "edges": 5}])
+async def test_agents_and_edges_that_are_no_lists_are_refused(given: Any) -> None:
+    wrong = "edges" if "edges" in given else "agents"
+    with pytest.raises(ConfigurationError, match=f"'{wrong}' is a value of type .*; expected a list"):
+        await create_run(run_id="r", **given)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ((None,), "A run starts from {'messages': [...]} or a Command; found a value of type NoneType"),
+        (("hi",), "found a value of type str"),
+        (({"message": []},), "found a mapping with 'message'"),
+        ((ask(), "t1"), "'config' is a value of type str; expected {'configurable': {'thread_id': ...}}"),
+        ((ask(), {"configurable": "t1"}), "'configurable' is a value of type str; expected {'thread_id': ...}"),
+        ((ask(), {"durability": "synch"}), "'durability' is 'synch'; expected one of exit, async, sync"),
+        ((ask(), {"durability": 5}), "'durability' is 5; expected one of exit, async, sync"),
+        (
+            (ask(), None, {"keepcontent": True}),
+            "'keepcontent' is no option of an execution; did you mean 'keep_content'",
+        ),
+        ((ask(), None, {"x": True}), "'x' is no option of an execution; known are callbacks, keep_content"),
+        ((ask(), None, 5), "'options' is a value of type int; expected a mapping with callbacks or keep_content"),
+    ],
+)
+async def test_what_an_execution_cannot_start_from_is_refused(given: Any, said: str) -> None:
+    run = await make()
+    with pytest.raises(ConfigurationError) as raised:
+        await run.process_stream(*given)
+    assert said in str(raised.value)
+    assert not run.running
+
+
+@pytest.mark.parametrize("config", [{"thread_id": "t"}, {"threadId": "t"}, {"configurable": {"threadId": "t"}}])
+async def test_a_thread_that_is_named_in_the_wrong_place_is_refused_where_it_matters(config: Any) -> None:
+    run = await make(in_memory_saver())
+    with pytest.raises(ConfigurationError, match=r"name it as config\['configurable'\]\['thread_id'\]"):
+        await run.process_stream(ask(), config)
+    with pytest.raises(ConfigurationError, match=r"name it as config\['configurable'\]\['thread_id'\]"):
+        run.start(ask(), config)
+    assert not run.running
+    await run.process_stream(ask(), {**config, **THREAD})
+
+
+async def test_events_are_watched_from_a_number() -> None:
+    run = await make()
+    with pytest.raises(ConfigurationError, match="'after_seq' is '3'; expected the number of an event"):
+        run.attach(cast("Any", "3"))
+
+
+@pytest.mark.parametrize("results", [None, "sunny", {"toolCallId": "1"}])
+async def test_results_that_are_no_list_are_refused(results: Any) -> None:
+    async def early(_: Any) -> None: ...
+
+    with pytest.raises(ValueError, match=r"resolve\(\) was given a value of type .*; expected a list of results"):
+        ToolExecuteRequest({}, early).resolve(results)
+
+
+async def test_a_conversation_in_pairs_is_remembered() -> None:
+    model = ScriptedChatModel(replies=["Nothing to keep."])
+    memory = LongTermMemory(InMemoryStore(), ("m", "u"))
+    await remember([("user", "I like tea.")], memory, {"agent_id": "a", "model": model}, run_id="r")
+    assert "User: I like tea." in str(model.requests[0])
+
+
+def test_a_memory_without_a_store_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="The store of a LongTermMemory is a value of type NoneType"):
+        LongTermMemory(cast("Any", None), ("m",))
+
+
+def test_a_hook_that_is_no_function_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="The hook of Stop is a value of type int; expected a function"):
+        HookRegistry().register("Stop", cast("Any", 5))
+
+
+async def test_an_unknown_way_to_a_title_is_refused() -> None:
+    run = await make()
+    with pytest.raises(
+        ConfigurationError, match="method is 'funcs'; expected one of completion, structured, functions"
+    ):
+        await run.generate_title(
+            provider="openai:m",
+            client_options={"apiKey": "k"},
+            input_text="",
+            content_parts=[],
+            title_method=cast("Any", "funcs"),
+        )
+
+
+def test_a_handler_of_an_event_that_is_nearly_known_is_warned_of_and_kept(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        handlers = EventHandlerRegistry({"on_mesage_delta": print, "my_event": print, "on_message_delta": print})
+    (warning,) = caplog.messages
+    assert "'on_mesage_delta'" in warning
+    assert "did you mean 'on_message_delta'?" in warning
+    assert handlers.events == {"on_mesage_delta", "my_event", "on_message_delta"}
