@@ -183,9 +183,9 @@ class Run:
             ConfigurationError: The input makes no sense, or the run is being executed already.
             Exception: What a model or the host's tools raised, as it is.
         """
+        config, options = self._checked(config, options)
         self._begin()
         try:
-            config, options = self._checked(config, options)
             return await self._told(partial(self._process, inputs, config, options), config)
         finally:
             self._end()
@@ -290,9 +290,9 @@ class Run:
             UnknownInterruptError: Nothing waits on the thread, or several do and the answer does not say which.
             InvalidAnswerError: The answer does not fit what was asked; the run still waits.
         """
+        config, options = self._checked(config, options)
         self._begin()
         try:
-            config, options = self._checked(config, options)
             return await self._told(partial(self._resume, value, config, options), config)
         finally:
             self._end()
