@@ -212,10 +212,19 @@ class Run:
         loop = asyncio.get_running_loop()
         config, options = self._checked(config, options)
         self._begin()
-        work = self._told(partial(self._process, inputs, config, options), config)
-        task = loop.create_task(work, name=f"run {self.id}")
-        # Also if it is cancelled before it begins.
-        task.add_done_callback(lambda _: self._end())
+        begun = False
+
+        async def work() -> Parts:
+            nonlocal begun
+            begun = True
+            try:
+                return await self._told(partial(self._process, inputs, config, options), config)
+            finally:
+                self._end()
+
+        task = loop.create_task(work(), name=f"run {self.id}")
+        # One that is cancelled before it begins cannot end by itself. After the others, the next may go on already.
+        task.add_done_callback(lambda _: None if begun else self._end())
         return task
 
     def _checked(

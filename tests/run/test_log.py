@@ -284,3 +284,15 @@ def test_a_frame_is_one_line_of_data() -> None:
 
 async def _all(events: Any) -> list[RunEvent]:
     return [event async for event in events]
+
+
+async def test_a_run_can_be_executed_again_as_soon_as_its_execution_has_ended() -> None:
+    run = await make("One.", "Two.")
+    first = run.start(ASK)
+    await run.ended()
+    second = run.start(ASK)
+    await first
+    assert run.running
+    await second
+    assert [message.content for message in run.get_run_messages()] == ["Two."]
+    assert not run.running
