@@ -215,6 +215,9 @@ def test_a_run_that_stores_at_its_end_stores_the_same_both_ways(
         shown = run(driver, GRAPHS[name](saver), INPUTS)
         # A graph inside makes fewer ids the short way, so what is stored can only be compared but for its ids.
         exact = () if "inside" in name else saver.contents()
+        if name == "steps of several tasks":
+            # Tasks of one step end in the order in which their threads get to it.
+            shown = [sorted(rows, key=repr) for rows in shown]
         outcomes.append((stable([shown, list(saver.list(THREAD))]), exact))
     assert lone_steps > 3
     assert outcomes[0] == outcomes[1]

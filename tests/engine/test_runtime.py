@@ -118,7 +118,7 @@ def test_a_task_gets_the_runtime_of_its_run_with_its_own_fields() -> None:
     assert type(made) is Runtime
 
 
-@pytest.mark.parametrize("look", [repr, hash, copy.copy, copy.deepcopy, lambda r: r.merge(r), lambda r: r == r])
+@pytest.mark.parametrize("look", [repr, hash, copy.copy, copy.deepcopy, lambda r: r.merge(r), lambda r: r == Runtime()])
 def test_any_first_look_at_a_tasks_runtime_finds_it_filled_in(look: Callable[[Any], Any]) -> None:
     def made() -> Runtime[Any]:
         return attempt_runtime(RunFacts(Runtime(), "thread", None, None), TASK, "c", 1.5, None)
