@@ -8,9 +8,10 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeAlias, cast
 
 from stategraph.errors import HandlerError
@@ -28,10 +29,8 @@ Handle: TypeAlias = Callable[[str, Any, "Mapping[str, Any] | None", Any], Any]
 class HandlerObject(Protocol):
     """An object that handles events."""
 
-    def handle(
-        self, event: str, data: Any, metadata: Mapping[str, Any] | None, graph: Any, /
-    ) -> Awaitable[None] | None:
-        """Handle one event."""
+    def handle(self, event: str, data: Any, metadata: Mapping[str, Any] | None, graph: Any, /) -> Any:
+        """Handle one event; may be async. What it returns counts for `on_tool_execute` alone."""
 
 
 Handler: TypeAlias = Handle | HandlerObject
@@ -61,11 +60,8 @@ class EventHandlerRegistry:
             TypeError: If the handler is neither.
         """
         self._calls[str(event)] = _call_of(event, handler)
-        near = [] if event in _KNOWN else difflib.get_close_matches(event, _KNOWN, n=1, cutoff=0.85)
-        if near:
-            _log.warning(
-                "A handler was registered for '%s', which no run emits by itself; did you mean '%s'?", event, near[0]
-            )
+        if event not in _KNOWN:
+            _warn_of_typo(str(event))
         self._handlers[str(event)] = handler
 
     def get_handler(self, event: str) -> Handler | None:
@@ -98,7 +94,7 @@ def compose_event_handlers(*several: Mapping[str, Handler]) -> dict[str, Handler
         *several: Handlers by event.
 
     Returns:
-        Handlers by event.
+        Handlers by event. Of what several return for `on_tool_execute`, the last that is not None counts.
 
     Raises:
         TypeError: One of them is no handler.
@@ -121,16 +117,27 @@ def _call_of(event: str, handler: Handler) -> Handle:
     return cast("Handle", handle)
 
 
+# A host registers the same handlers for every run: one warning for a name is enough.
+@functools.lru_cache(maxsize=256)
+def _warn_of_typo(event: str) -> None:
+    for near in difflib.get_close_matches(event, _KNOWN, n=1, cutoff=0.85):
+        _log.warning("A handler was registered for '%s', which no run emits by itself; did you mean '%s'?", event, near)
+
+
 def _in_turn(calls: list[Handle]) -> Handle:
-    async def handle(event: str, data: Any, metadata: Mapping[str, Any] | None, graph: Any) -> None:
+    async def handle(event: str, data: Any, metadata: Mapping[str, Any] | None, graph: Any) -> Any:
+        last: Any = None
         for call in calls:
             try:
                 answer = call(event, data, metadata, graph)
                 if answer is not None and inspect.isawaitable(answer):
-                    await answer
+                    answer = await answer
             except Exception as error:
                 raise failure(call, event, error) from error
+            last = last if answer is None else answer
+        return last
 
+    handle.__qualname__ = ", ".join(map(_name_of, calls))
     return handle
 
 
@@ -144,5 +151,8 @@ def failure(handle: Handle, event: str, error: Exception) -> HandlerError:
     """
     if isinstance(error, HandlerError):
         return error
-    name = getattr(handle, "__qualname__", None) or type(handle).__name__
-    return HandlerError(f"The handler '{name}' of '{event}' failed: {type(error).__name__}: {error}")
+    return HandlerError(f"The handler '{_name_of(handle)}' of '{event}' failed: {type(error).__name__}: {error}")
+
+
+def _name_of(handle: Handle) -> str:
+    return getattr(handle, "__qualname__", None) or type(handle).__name__

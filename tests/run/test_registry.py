@@ -8,8 +8,10 @@ import pytest
 
 from stategraph.errors import HandlerError
 from stategraph.run.registry import EventHandlerRegistry, compose_event_handlers
+from stategraph.run.runtime import AgentRuntime
 from stategraph.testing import script
-from tests.run.hosting import ask, get_weather, run_of
+from stategraph.testing.chat_model import ScriptedChatModel
+from tests.run.hosting import WEATHER, ask, calls, get_weather, run_of
 
 pytestmark = pytest.mark.anyio
 
@@ -38,6 +40,54 @@ async def test_the_one_of_several_handlers_that_failed_is_named() -> None:
 
     run = await run_of("Hi.", custom_handlers=compose_event_handlers({"on_run_step": well}, {"on_run_step": ill}))
     with pytest.raises(HandlerError, match=r"<locals>\.ill' of 'on_run_step' failed: ValueError: no"):
+        await run.process_stream(ask())
+
+
+def weather(text: str) -> Any:
+    """A handler of `on_tool_execute` that returns the results."""
+    return lambda event, data, *_: [{"toolCallId": call["id"], "content": text} for call in data["toolCalls"]]
+
+
+def awaited(handler: Any) -> Any:
+    """The same handler, async."""
+
+    async def handle(*about: Any) -> Any:
+        return handler(*about)
+
+    return handle
+
+
+def nothing(*_: Any) -> None:
+    """A handler that only listens."""
+
+
+@pytest.mark.parametrize(
+    ("runtimes", "own"),
+    [
+        (nothing, weather("Sunny")),
+        (weather("Sunny"), nothing),
+        (awaited(nothing), awaited(weather("Sunny"))),
+        (awaited(weather("Sunny")), awaited(nothing)),
+        (weather("Rainy"), awaited(weather("Sunny"))),
+    ],
+)
+async def test_the_results_that_one_of_several_handlers_returns_are_the_answer(runtimes: Any, own: Any) -> None:
+    model = ScriptedChatModel(replies=[calls(("get_weather", {"city": "Rome"})), "Fine."])
+    async with AgentRuntime(custom_handlers={"on_tool_execute": runtimes}) as runtime:
+        run = await runtime.create_run(
+            run_id="r",
+            agents=[{"agent_id": "a", "model": model, "tool_definitions": [WEATHER]}],
+            custom_handlers={"on_tool_execute": own},
+        )
+        await run.process_stream(ask())
+    assert [message.content for message in run.get_run_messages()] == ["", "Sunny", "Fine."]
+
+
+async def test_several_handlers_are_named_where_what_they_return_is_no_result() -> None:
+    composed = compose_event_handlers({"on_tool_execute": nothing}, {"on_tool_execute": lambda *_: "Sunny"})
+    reply = calls(("get_weather", {"city": "Rome"}))
+    run = await run_of(reply, agent={"tool_definitions": [WEATHER]}, custom_handlers=composed)
+    with pytest.raises(HandlerError, match=r"'nothing, .*<lambda>' of 'on_tool_execute' failed: ValueError: resolve"):
         await run.process_stream(ask())
 
 

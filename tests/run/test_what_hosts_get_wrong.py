@@ -123,3 +123,10 @@ def test_a_handler_of_an_event_that_is_nearly_known_is_warned_of_and_kept(caplog
     assert "'on_mesage_delta'" in warning
     assert "did you mean 'on_message_delta'?" in warning
     assert handlers.events == {"on_mesage_delta", "my_event", "on_message_delta"}
+
+
+def test_of_a_handler_that_every_run_registers_one_warning_is_enough(caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(3):
+        EventHandlerRegistry({"on_run_stepp": print})
+    (warning,) = caplog.messages
+    assert "did you mean 'on_run_step'?" in warning
