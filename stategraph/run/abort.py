@@ -122,6 +122,11 @@ async def unless_aborted(signals: Sequence[AbortSignal], work: Callable[[], Coro
         await asyncio.gather(task, stopped, return_exceptions=True)
 
 
+def was_stopped(error: BaseException | None) -> bool:
+    """Whether an error says that somebody stopped the work, and not that it failed."""
+    return isinstance(error, AbortError | asyncio.CancelledError)
+
+
 def _raise_if_aborted(signals: Sequence[AbortSignal]) -> None:
     aborted = [signal for signal in signals if signal.aborted]
     if aborted:

@@ -18,9 +18,9 @@ from langchain_core.messages import AnyMessage
 from langchain_core.runnables import RunnableConfig
 
 from stategraph.agent.ports import AgentContext
-from stategraph.errors import AbortError, is_invalid_resume
+from stategraph.errors import is_invalid_resume
 from stategraph.run import closing
-from stategraph.run.abort import AbortSignal, unless_aborted
+from stategraph.run.abort import AbortSignal, unless_aborted, was_stopped
 from stategraph.run.graph import ExecutionGraph
 from stategraph.run.listener import RunListener
 from stategraph.run.log import RunLog
@@ -100,7 +100,7 @@ class Execution:
                 await self._wait_again()
                 raise
             self.paused, self.interrupts = False, ()
-            status = "cancelled" if _was_stopped(error) else "failed"
+            status = "cancelled" if was_stopped(error) else "failed"
             await self._give_up(error)
             raise
         finally:
@@ -160,7 +160,7 @@ class Execution:
     async def _give_up(self, error: BaseException) -> None:
         """Keep what the run brought, here and on the thread."""
         listener = self._listener
-        reason = "aborted" if _was_stopped(error) else "failed"
+        reason = "aborted" if was_stopped(error) else "failed"
         pieces = [chunks for _, chunks in listener.partial.values()]
         left = closing.remains(listener.produced, pieces, reason)
         listener.partial.clear()
@@ -186,10 +186,6 @@ class Execution:
                 self._graph.clear_heavy_state()
             if self._log is not None:
                 self._log.end("interrupted" if self.paused else status, failure, self.interrupts)
-
-
-def _was_stopped(error: BaseException) -> bool:
-    return isinstance(error, AbortError | asyncio.CancelledError)
 
 
 async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:

@@ -97,6 +97,12 @@ def _mapping(given: object, what: str, expected: str) -> Mapping[str, Any]:
     return given
 
 
+def thread_of(config: Mapping[str, Any], run_id: str) -> Any:
+    """The thread that a host's config names, as it names it; the run's id if it names none."""
+    thread_id = (config.get("configurable") or {}).get("thread_id")
+    return run_id if thread_id is None else thread_id
+
+
 def runnable_config(config: Mapping[str, Any], run_id: str) -> RunnableConfig:
     """A host's config as the engine takes it.
 
@@ -105,12 +111,10 @@ def runnable_config(config: Mapping[str, Any], run_id: str) -> RunnableConfig:
         run_id: Names the thread if the host does not.
     """
     given = {_SPELLINGS.get(key, key): value for key, value in config.items() if key not in (*_IMPLIED, *_OURS)}
-    configurable = dict(given.get("configurable") or {})
+    configurable = {**(given.get("configurable") or {}), "thread_id": thread_of(config, run_id)}
     # To a graph, the run id of a thread's newest checkpoint means that this is the same run again, and it would not
     # look at what goes in.
     configurable.pop("run_id", None)
-    if configurable.get("thread_id") is None:
-        configurable["thread_id"] = run_id
     return cast("RunnableConfig", {"recursion_limit": RECURSION_LIMIT, **given, "configurable": configurable})
 
 

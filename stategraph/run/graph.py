@@ -42,7 +42,6 @@ class ExecutionGraph:
             run_id, new_id=new_id, now_ms=lambda: time.time_ns() // 1_000_000, several_agents=several_agents
         )
         self._messages: list[AnyMessage] = []
-        self._several_agents = several_agents
 
     # Messages and content.
 

@@ -150,13 +150,8 @@ class RunLog:
             data["interrupts"] = [
                 WaitingFor(interruptId=each.interrupt_id, payload=each.payload) for each in interrupts
             ]
-        self.put(GraphEvents.ON_RUN_END, data, None)
-        self.release()
-
-    def release(self) -> None:
-        """Let readers leave when they have read everything."""
         self._running = False
-        self._wake()
+        self.put(GraphEvents.ON_RUN_END, data, None)
 
     async def read(self, after_seq: int, *, owns: bool = False) -> AsyncGenerator[RunEvent, None]:
         """Events after a number: those that are kept, then new ones until the execution ends.

@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, replace
 from functools import partial
@@ -27,26 +27,25 @@ from stategraph.agent.ports import AgentContext
 from stategraph.agent.shrinking import FadingTier
 from stategraph.agent.tokens import token_counter_for
 from stategraph.engine.memory import in_memory_saver
-from stategraph.errors import AbortError, ConfigurationError
+from stategraph.errors import ConfigurationError
 from stategraph.run import given, waiting
 from stategraph.run import title as titles
-from stategraph.run.abort import AbortController
 from stategraph.run.approval import HookGate
 from stategraph.run.config import RunConfig
 from stategraph.run.execution import Execution
 from stategraph.run.graph import ExecutionGraph
-from stategraph.run.home import Home
 from stategraph.run.hooks import HookRegistry
 from stategraph.run.host import RunToolHost
 from stategraph.run.listener import ClientCallbacks, HandlerStatistics, RunListener
 from stategraph.run.log import RunEvent, RunLog
 from stategraph.run.registry import EventHandlerRegistry
 from stategraph.run.turn import TurnHooks
-from stategraph.run.turns import taken
+from stategraph.run.turns import Turns
 from stategraph.run.waiting import Pause, RunInterrupt, after
 from stategraph.types import Command, Overwrite
 
-Parts: TypeAlias = "list[dict[str, Any]] | None"
+Parts: TypeAlias = list[dict[str, Any]] | None
+"""The content parts of a turn; None where the host does not want them."""
 
 
 class ProcessOptions(TypedDict, total=False):
@@ -93,11 +92,7 @@ class Run:
         if config.token_counter is None and (limited or config.index_token_count_map is not None):
             self._token_counter = token_counter_for(graph.agents[0].routes[0].name)
         self._last: Execution | None = None
-        self._stop = AbortController()
-        self._spent = False
-        self._home = Home(f"Run '{self.id}'")
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._turns = Turns(self.id, graph.compiled.checkpointer, self._log)
 
     @classmethod
     async def create(cls, config: RunConfig | Mapping[str, Any], *, models: Models | None = None) -> Self:
@@ -139,7 +134,7 @@ class Run:
     @property
     def running(self) -> bool:
         """Whether it is being executed now, or is about to be since it was started."""
-        return not self._idle.is_set()
+        return self._turns.running
 
     def abort(self, reason: str | None = None) -> None:
         """Stop what goes on; whoever waits for it gets an AbortError. May be called from any thread.
@@ -149,12 +144,11 @@ class Run:
         Args:
             reason: Why, for the error's message.
         """
-        self._stop.abort(reason)
+        self._turns.abort(reason)
 
     async def ended(self) -> None:
         """Wait until the execution that goes on has ended, however it ends."""
-        self._home.check()
-        await self._idle.wait()
+        await self._turns.ended()
 
     # Running.
 
@@ -163,7 +157,7 @@ class Run:
         inputs: Mapping[str, Any] | Command[Any],
         config: Mapping[str, Any] | None = None,
         options: ProcessOptions | None = None,
-    ) -> list[dict[str, Any]] | None:
+    ) -> Parts:
         """Run a turn to its end, or until it waits for a person.
 
         Args:
@@ -184,18 +178,14 @@ class Run:
             Exception: What a model or the host's tools raised, as it is.
         """
         config, options = self._checked(config, options)
-        self._begin()
-        try:
-            return await self._told(partial(self._process, inputs, config, options), config)
-        finally:
-            self._end()
+        return await self._turns.take(config, partial(self._process, inputs, config, options))
 
     def start(
         self,
         inputs: Mapping[str, Any] | Command[Any],
         config: Mapping[str, Any] | None = None,
         options: ProcessOptions | None = None,
-    ) -> asyncio.Task[list[dict[str, Any]] | None]:
+    ) -> asyncio.Task[Parts]:
         """Run a turn in the background.
 
         Args:
@@ -209,23 +199,8 @@ class Run:
         Raises:
             ConfigurationError: The run is being executed already, or config or options make no sense.
         """
-        loop = asyncio.get_running_loop()
         config, options = self._checked(config, options)
-        self._begin()
-        begun = False
-
-        async def work() -> Parts:
-            nonlocal begun
-            begun = True
-            try:
-                return await self._told(partial(self._process, inputs, config, options), config)
-            finally:
-                self._end()
-
-        task = loop.create_task(work(), name=f"run {self.id}")
-        # One that is cancelled before it begins cannot end by itself. After the others, the next may go on already.
-        task.add_done_callback(lambda _: None if begun else self._end())
-        return task
+        return self._turns.start(config, partial(self._process, inputs, config, options))
 
     def _checked(
         self, config: Mapping[str, Any] | None, options: ProcessOptions | None
@@ -234,37 +209,9 @@ class Run:
         known = given.checked_options(options, ProcessOptions.__annotations__)
         return given.checked_config(config, stores=self._saves), cast("ProcessOptions", known)
 
-    def _begin(self) -> None:
-        """Take the run, which is executed once at a time."""
-        self._home.check()
-        if self.running:
-            raise ConfigurationError(f"Run '{self.id}' is being executed already; wait for it, or create another run")
-        if self._spent:
-            self._stop, self._spent = AbortController(), False
-        self._idle.clear()
-        if self._log is not None:
-            self._log.begin()
-
-    def _end(self) -> None:
-        self._spent = True
-        if self._log is not None:
-            self._log.release()
-        self._idle.set()
-
-    async def _told(self, work: Callable[[], Coroutine[Any, Any, Parts]], config: Mapping[str, Any]) -> Parts:
-        """Do work with the thread to itself; readers are told also of what is refused before it begins."""
-        try:
-            with taken(self.graph.compiled.checkpointer, config, self.id):
-                return await work()
-        except BaseException as error:
-            if self._log is not None and self._log.is_open:
-                stopped = isinstance(error, AbortError | asyncio.CancelledError)
-                self._log.end("cancelled" if stopped else "failed", error)
-            raise
-
     async def _process(
         self, inputs: Mapping[str, Any] | Command[Any], config: Mapping[str, Any], options: ProcessOptions
-    ) -> list[dict[str, Any]] | None:
+    ) -> Parts:
         if isinstance(inputs, Command):
             if inputs.resume is not None:
                 pause = await self._found(config)
@@ -282,7 +229,7 @@ class Run:
 
     async def resume(
         self, value: Any, config: Mapping[str, Any] | None = None, options: ProcessOptions | None = None
-    ) -> list[dict[str, Any]] | None:
+    ) -> Parts:
         """Go on with a run that waits.
 
         Args:
@@ -300,15 +247,9 @@ class Run:
             InvalidAnswerError: The answer does not fit what was asked; the run still waits.
         """
         config, options = self._checked(config, options)
-        self._begin()
-        try:
-            return await self._told(partial(self._resume, value, config, options), config)
-        finally:
-            self._end()
+        return await self._turns.take(config, partial(self._resume, value, config, options))
 
-    async def _resume(
-        self, value: Any, config: Mapping[str, Any], options: ProcessOptions
-    ) -> list[dict[str, Any]] | None:
+    async def _resume(self, value: Any, config: Mapping[str, Any], options: ProcessOptions) -> Parts:
         pause = await self._found(config)
         if not pause.interrupts and pause.unfinished:
             return await self._execute(None, config, options)
@@ -362,7 +303,7 @@ class Run:
         Raises:
             ConfigurationError: The run keeps no events, belongs to another event loop, or the number is none.
         """
-        self._home.check()
+        self._turns.home.check()
         if isinstance(after_seq, bool) or not isinstance(after_seq, int):
             raise ConfigurationError(
                 f"'after_seq' is {after_seq!r:.50}; expected the number of an event, such as int(last_event_id)"
@@ -376,12 +317,10 @@ class Run:
             )
         return self._log
 
-    async def _execute(
-        self, inputs: Any, config: Mapping[str, Any], options: ProcessOptions
-    ) -> list[dict[str, Any]] | None:
-        signals = [self._stop.signal, given.signal_of(config), self._config.graph_config.signal]
+    async def _execute(self, inputs: Any, config: Mapping[str, Any], options: ProcessOptions) -> Parts:
+        signals = [self._turns.signal, given.signal_of(config), self._config.graph_config.signal]
         self._listener.callbacks = options.get("callbacks", {})
-        self._host.signal = self._stop.signal
+        self._host.signal = self._turns.signal
         context = AgentContext(
             run_id=self.id,
             listener=self._listener,
@@ -405,7 +344,7 @@ class Run:
             ran = await execution.run(inputs, context, [each for each in signals if each is not None])
         except BaseException:
             # The host's tools go on by themselves, and are told here that nobody waits for them.
-            self._stop.abort()
+            self._turns.abort()
             raise
         if not (ran and self.return_content):
             return None

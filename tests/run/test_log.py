@@ -162,15 +162,17 @@ async def test_a_watcher_from_before_the_start_sees_everything() -> None:
     assert events[-1].event == "on_run_end"
 
 
-async def test_a_watcher_of_a_run_that_is_started_and_cancelled_at_once_is_let_go() -> None:
+async def test_a_watcher_of_a_run_that_is_started_and_cancelled_at_once_is_told_and_let_go() -> None:
     run = await make("Hello.")
     work = run.start(ASK)
     work.cancel()
     watcher = asyncio.create_task(_all(run.attach()))
     with pytest.raises(asyncio.CancelledError):
         await work
-    assert await asyncio.wait_for(watcher, 5) == []
+    (told,) = await asyncio.wait_for(watcher, 5)
+    assert (told.event, told.data) == ("on_run_end", {"status": "cancelled", "error": {"type": "CancelledError"}})
     assert not run.running
+    assert await _all(run.stream(ASK, None)) == await _all(run.attach(told.seq))
 
 
 async def test_two_watchers_read_the_same() -> None:
