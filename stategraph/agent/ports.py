@@ -227,7 +227,7 @@ class SummaryEnded:
     Attributes:
         at: Where.
         summary: The content part that it is, but for its place; None: there is none.
-        error: Why not.
+        error: Why not, without what a provider said.
     """
 
     at: Place

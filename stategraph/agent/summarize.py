@@ -40,6 +40,7 @@ from stategraph.engine.runtime import Runtime
 
 #: Providers refuse conversations in which the model speaks first, as it does where a summary ended between its calls.
 _BEFORE = "What was said before this is left out."
+_GOES_ON = "; the run goes on with the messages that fit"
 
 #: So often are messages halved that are too long for the model that summarises.
 _MOST_SPLITS = 3
@@ -164,9 +165,9 @@ class SummarizeNode:
         answer = await self._asked(job, ask)
         summary = self._summary(job, answer, context)
         if summary is None:
-            problem = _problem(answer)
-            await listener.hear(SummaryEnded(at, None, problem))
-            await listener.hear(Logged(at, "warn", "summarize", problem))
+            kind, text = _problem(answer)
+            await listener.hear(SummaryEnded(at, None, kind + _GOES_ON))
+            await listener.hear(Logged(at, "warn", "summarize", kind + text + _GOES_ON))
         else:
             by = {"provider": scribe.provider, "model": scribe.model}
             await listener.hear(SummaryEnded(at, _told(summary, job) | by))
@@ -227,11 +228,12 @@ def _after(ledger: Ledger, job: _Job, summary: Summary | None) -> Ledger:
     return replace(kept, summary=summary, summarised_at=len(job.left))
 
 
-def _problem(answer: calling.Answer) -> str:
+def _problem(answer: calling.Answer) -> tuple[str, str]:
+    """Why there is no summary, and what the provider said, which may name prompts, addresses and keys."""
     if isinstance(answer, AIMessage):
-        return "The summary is empty; the run goes on with the messages that fit"
+        return "The summary is empty", ""
     error = calling.first(answer)
-    return f"No summary could be made ({type(error).__name__}: {error}); the run goes on with the messages that fit"
+    return f"No summary could be made: {type(error).__name__}", f": {error}"
 
 
 def _told(summary: Summary, job: _Job) -> dict[str, Any]:

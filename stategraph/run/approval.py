@@ -187,7 +187,7 @@ class HookGate:
         }
 
     def _about(self, at: ports.Place, call: ToolCall) -> dict[str, Any]:
-        step = {"stepId": self._tracker.tool_call_steps.get(_id(call), ""), "turn": self._tracker.turn(call)}
+        step = {"stepId": self._tracker.step_id(at, call["id"]), "turn": self._tracker.turn(at, call)}
         return {**self._where(at), **self._of_call(call), **step}
 
     def _where(self, at: ports.Place) -> dict[str, Any]:

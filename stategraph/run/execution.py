@@ -24,7 +24,7 @@ from stategraph.run.abort import AbortSignal, unless_aborted, was_stopped
 from stategraph.run.graph import ExecutionGraph
 from stategraph.run.listener import RunListener
 from stategraph.run.log import RunLog
-from stategraph.run.steps import Status
+from stategraph.run.step_list import Status
 from stategraph.run.turn import TurnHooks
 from stategraph.run.waiting import Pause, RunInterrupt, after
 

@@ -14,6 +14,7 @@ from stategraph.run.events import RunStep
 from stategraph.run.ids import new_id
 from stategraph.run.parts import content_parts
 from stategraph.run.registry import EventHandlerRegistry
+from stategraph.run.step_list import StepList
 from stategraph.run.steps import StepTracker
 
 
@@ -38,9 +39,10 @@ class ExecutionGraph:
         self.compiled = compiled
         self.handler_registry = handler_registry
         self.agents = tuple(agents)
-        self.tracker = StepTracker(
+        steps = StepList(
             run_id, new_id=new_id, now_ms=lambda: time.time_ns() // 1_000_000, several_agents=several_agents
         )
+        self.tracker = StepTracker(steps)
         self._messages: list[AnyMessage] = []
 
     # Messages and content.
@@ -64,7 +66,7 @@ class ExecutionGraph:
 
     def get_run_step(self, step_id: str) -> RunStep | None:
         """A step by its id; None if there is none, or it was cleaned up."""
-        return self.tracker.get(step_id)
+        return self.tracker.steps.get(step_id)
 
     def get_run_steps(self, agent_id: str | None = None) -> list[RunStep]:
         """The steps so far, in the order of their indices.
@@ -89,7 +91,7 @@ class ExecutionGraph:
 
     @property
     def tool_call_step_ids(self) -> Mapping[str, str]:
-        """The step of each tool call."""
+        """The step of each tool call; of calls of several agents with one id, that of the last."""
         return self.tracker.tool_call_steps
 
     # The life of a run.

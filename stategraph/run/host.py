@@ -151,8 +151,8 @@ class RunToolHost:
                     "id": call["id"],
                     "name": call["name"],
                     "args": call["args"],
-                    "stepId": self._tracker.tool_call_steps.get(call["id"] or "", ""),
-                    "turn": self._tracker.turn(call),
+                    "stepId": self._tracker.step_id(batch.at, call["id"]),
+                    "turn": self._tracker.turn(batch.at, call),
                 }
                 for call in batch.calls
             ],

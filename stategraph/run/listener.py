@@ -25,7 +25,7 @@ from stategraph.run import events, registry
 from stategraph.run.events import GraphEvents
 from stategraph.run.graph import ExecutionGraph
 from stategraph.run.log import RunLog
-from stategraph.run.steps import Row, Status
+from stategraph.run.step_list import Row, Status
 
 _log = logging.getLogger(__name__)
 
@@ -139,7 +139,7 @@ class RunListener:
                 self.partial.pop(id(call), None)
                 await self._emit_all(self._tracker.fail(call), call.at)
             case ports.ToolStarted(at, call):
-                self._tracker.turn(call)
+                self._tracker.turn(at, call)
                 await self._call_back("handle_tool_start", call)
                 await self.emit(GraphEvents.TOOL_START, {"input": _tool_input(call)}, at)
             case ports.ToolFailed(_, call, error):
@@ -156,11 +156,11 @@ class RunListener:
                 self.contexts[at.agent_id] = fact
                 await self.emit(GraphEvents.ON_CONTEXT_USAGE, self._signed(at, dict(figures)), at)
             case ports.SummaryStarted(at, figures):
-                await self._emit_all(self._tracker.open_summary(at, figures), at)
+                await self._emit_all(self._tracker.summaries.open(at, figures), at)
             case ports.SummaryStreamed(at, text):
-                await self._emit_all(self._tracker.summary_text(at, text), at)
+                await self._emit_all(self._tracker.summaries.text(at, text), at)
             case ports.SummaryEnded(at, summary, error):
-                await self._emit_all(self._tracker.close_summary(at, summary, error), at)
+                await self._emit_all(self._tracker.summaries.close(at, summary, error), at)
             case ports.Logged():
                 await self._logged(fact)
 
@@ -197,7 +197,7 @@ class RunListener:
         if not call.aside:
             self.produced.append(message)
             # Numbered here, in order, so that a process that goes on with the run numbers them alike.
-            self._tracker.number(message.tool_calls)
+            self._tracker.number(call.at, message.tool_calls)
         data = {"output": message, "input": _model_input(call)}
         await self.emit(GraphEvents.CHAT_MODEL_END, data, call.at, call)
         if call.aside:
@@ -214,9 +214,7 @@ class RunListener:
         await self._logged(ports.Logged(call.at, "debug", "graph", text, figures, detail=False))
 
     async def _tool_reported(self, at: ports.Place, call_id: str | None, name: str, report: Any) -> None:
-        about = events.ToolReport(
-            id=self._tracker.tool_call_steps.get(call_id or "", ""), toolCallId=call_id, name=name
-        )
+        about = events.ToolReport(id=self._tracker.step_id(at, call_id), toolCallId=call_id, name=name)
         if isinstance(report, ToolProgress):
             progress = events.ToolProgress(
                 **about, progress=report.progress, total=report.total, message=report.message

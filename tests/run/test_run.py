@@ -15,6 +15,7 @@ from stategraph.errors import AbortError, ConfigurationError, GraphRecursionErro
 from stategraph.run.abort import AbortController
 from stategraph.run.hooks import HookRegistry
 from stategraph.run.run import Run
+from stategraph.run.step_list import StepList
 from stategraph.run.steps import StepTracker
 from stategraph.testing import script
 from stategraph.testing.chat_model import ScriptedChatModel
@@ -238,7 +239,7 @@ async def test_a_chunk_of_nothing_but_text_is_told_as_any_other() -> None:
     at = Place("a", "a", "agent=a", {})
     told = []
     for kwargs in ({}, {"extra": 1}):
-        tracker = StepTracker("r", new_id=lambda prefix: prefix, now_ms=lambda: 0)
+        tracker = StepTracker(StepList("r", new_id=lambda prefix: prefix, now_ms=lambda: 0))
         call = ModelCall(at, "p", "m", [], 0)
         texts = ["He", "llo", " <think>hm", "</think>", " there", "."]
         chunks = [AIMessageChunk(text, additional_kwargs=kwargs) for text in texts]

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import pytest
+from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 
 from stategraph.run.run import Run
@@ -18,10 +19,9 @@ from tests.run.hosting import THREAD, Host, ask, calls, get_weather, run_of
 pytestmark = pytest.mark.anyio
 
 
-async def side_by_side(host: Host, **replies: Any) -> Run:
+async def side_by_side(host: Host, *, tool: Any = get_weather, **replies: Any) -> Run:
     agents = [
-        {"agent_id": name, "model": ScriptedChatModel(replies=said), "tools": [get_weather]}
-        for name, said in replies.items()
+        {"agent_id": name, "model": ScriptedChatModel(replies=said), "tools": [tool]} for name, said in replies.items()
     ]
     graph = {"type": "multi-agent", "agents": agents}
     return await Run.create({"run_id": "r", "graph_config": graph, "custom_handlers": host.handlers()})
@@ -55,6 +55,32 @@ async def test_events_of_agents_side_by_side_are_in_order_for_each_and_share_no_
             ("run_step_closed", 2),
         ]
     assert len({step["groupId"] for step in opened}) == 1
+
+
+async def test_calls_of_agents_side_by_side_with_the_same_id_are_told_apart() -> None:
+    called: list[str] = []
+    both = asyncio.Event()
+
+    @tool
+    async def where(city: str) -> str:
+        """Where a city is, once both are asked for."""
+        called.append(city)
+        if len(called) == 2:
+            both.set()
+        await both.wait()
+        return f"In {city}"
+
+    host = Host()
+    rounds = {name: [calls(("where", {"city": name}, "call_0")), f"Fine in {name}."] for name in "ab"}
+    run = await side_by_side(host, tool=where, **rounds)
+    await asyncio.wait_for(run.process_stream(ask()), 10)
+    steps = {data["id"]: data for event, data in host.rows if event == "on_run_step" and data["type"] == "tool_calls"}
+    results = [data["result"] for event, data in host.rows if event == "on_run_step_completed"]
+    told = {steps[each["id"]]["agentId"]: each["tool_call"]["output"] for each in results}
+    assert told == {"a": "In a", "b": "In b"}
+    assert sorted(each["index"] for each in results) == [0, 1]
+    closed = [data["id"] for event, data in host.rows if event == "on_run_step_closed" and data["id"] in steps]
+    assert closed == [each["id"] for each in results]
 
 
 async def test_a_failure_of_one_agent_ends_those_beside_it_and_closes_all_steps() -> None:
@@ -114,7 +140,7 @@ async def test_nothing_of_a_run_is_left_in_its_tracker_and_listener_when_it_has_
         await asyncio.wait((work,))
         assert run.graph.get_run_steps() == []
         assert run.graph.tool_call_step_ids == {}
-        assert (run.graph.tracker._lanes, run.graph.tracker._open_calls) == ({}, {})
+        assert run.graph.tracker._lanes == {}
         assert run._listener.partial == {}
         if error is not None and not work.cancelled():
             assert isinstance(work.exception(), error)

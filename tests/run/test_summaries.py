@@ -188,7 +188,11 @@ async def test_a_summary_that_fails_is_told_and_the_run_goes_on() -> None:
     parts = await run.process_stream({"messages": history()})
     assert parts == [{"type": "text", "text": "Fine."}]
     (ended,) = data_of(host, "on_summarize_complete")
-    assert "RuntimeError: overloaded" in ended["error"]
+    # Front ends are told what it was, and the host what it said: it may name prompts, addresses and keys.
+    assert "RuntimeError" in ended["error"]
+    assert "overloaded" not in ended["error"]
+    (warning,) = [row["message"] for row in data_of(host, "on_agent_log") if row["level"] == "warn"]
+    assert "RuntimeError: overloaded" in warning
     assert "summary" not in ended
     assert [row["status"] for row in data_of(host, "on_run_step_closed")] == ["failed", "completed"]
     assert host.content.content_parts == [None, {"type": "text", "text": "Fine."}]
