@@ -96,7 +96,6 @@ class Machine:
     Attributes:
         status: Where the run is; see ``TRANSITIONS``.
         state: The run's channels.
-        tasks: The step's tasks by id, in the order they were planned.
         outbox: What the driver still has to do, in order.
         last_nodes: The nodes of the last step, once the run is out of steps.
         resuming: Whether the run continues an earlier one.
@@ -112,12 +111,14 @@ class Machine:
         "_book",
         "_fresh",
         "_ids",
+        "_lone",
         "_namespaces_before",
         "_output_set",
         "_plain",
         "_planner",
         "_previous_versions",
         "_quiet",
+        "_tasks",
         "_tells_values",
         "_undescribed",
         "_unrecorded",
@@ -141,7 +142,6 @@ class Machine:
         "step",
         "stop",
         "stored_id",
-        "tasks",
         "thread",
         "updated",
         "values_seen",
@@ -163,7 +163,8 @@ class Machine:
         self._namespaces_before: dict[str, str] | None = None
         self.step: int = thread.metadata["step"] + 1
         self.stop = self.step + settings.limit + 1
-        self.tasks: dict[str, Task] = {}
+        self._tasks: dict[str, Task] = {}
+        self._lone: Task | None = None
         self.outbox: list[Effect] = []
         self.interrupts: list[Any] = []
         self.last_nodes: list[str] = []
@@ -208,6 +209,18 @@ class Machine:
             self.step,
             self.stop,
         )
+
+    @property
+    def tasks(self) -> dict[str, Task]:
+        """The step's tasks by id, in the order they were planned."""
+        lone = self._lone
+        if lone is not None:
+            self._tasks, self._lone = {lone.id: lone}, None
+        return self._tasks
+
+    @tasks.setter
+    def tasks(self, tasks: dict[str, Task]) -> None:
+        self._tasks, self._lone = tasks, None
 
     # -- starting --------------------------------------------------------
 
@@ -416,7 +429,7 @@ class Machine:
             return None
         task = self._planner.lone(updated, self.step)
         if task is not None:
-            self.tasks = {task.id: task}
+            self._lone = task
             self.status = "stepping"
         return task
 

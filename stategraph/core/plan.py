@@ -106,15 +106,12 @@ class Planner:
             return None
         # Without the constructor, whose call takes as long as all of this.
         task = _new_task(Task)
-        name = task.name = node.name
-        ids, outer = self.ids, self.ns
-        place = f"{outer}|{name}" if outer else name
-        task_id = task.id = ids.number() if ids.counts else ids.make(f"{place}{step}{node.id_part}")
+        task.name = node.name
+        task.id_mark = (self.ids, self.ids.mark())
         task.node = node
         task.path = node.path
         task.triggers = node.triggers
-        task.parent_ns = outer
-        task.ns = f"{place}:{task_id}"
+        task.parent_ns = self.ns
         task.step = step
         task.stop = self.stop
         task.body = node.body

@@ -16,12 +16,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha1
 from typing import TYPE_CHECKING, Any
 
 from xxhash import xxh3_128_hexdigest
 
-from stategraph.constants import NULL_TASK_ID, RESUME
+from stategraph.constants import NS_END, NS_SEP, NULL_TASK_ID, RESUME
 from stategraph.types import interrupt_id
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 Write = tuple[str, Any]
 """A channel's name and the value to write there."""
+
+Mark = int | tuple[bytes, int]
+"""A task's number; or the checkpoint that its id is derived from, and the version of its format."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,25 @@ class Task:
     _interrupts: itertools.count[int] | None = None
     _subgraphs: itertools.count[int] | None = None
     _path_key: str | None = None
+
+    # Of a task that was planned alone: made when asked for, which mostly nobody does.
+    id_mark: tuple[IdMaker, Mark]
+
+    @cached_property
+    def id(self) -> str:
+        """Identifies the task; see the module."""
+        assert self.node is not None
+        ids, mark = self.id_mark
+        return ids.at(mark, f"{self._place}{self.step}{self.node.id_part}")
+
+    @cached_property
+    def ns(self) -> str:
+        """The namespace of graphs that it runs."""
+        return f"{self._place}{NS_END}{self.id}"
+
+    @property
+    def _place(self) -> str:
+        return f"{self.parent_ns}{NS_SEP}{self.name}" if self.parent_ns else self.name
 
     def __init__(
         self,
@@ -208,7 +231,7 @@ class IdMaker:
     after the run, so a counter behind a part of the first checkpoint's id will do.
     """
 
-    __slots__ = ("_base", "_count", "_prefix", "_version", "counts")
+    __slots__ = ("_anchor", "_count", "_prefix", "counts")
 
     def __init__(self, checkpoint_id: str, version: int, *, counts: bool = False) -> None:
         """Begin with a checkpoint.
@@ -219,7 +242,6 @@ class IdMaker:
             counts: Whether ids are mere numbers.
         """
         self.counts = counts
-        self._base: bytes | None = None
         if counts:
             self._prefix = checkpoint_id[:24]
             # So many digits that they never get more.
@@ -229,22 +251,26 @@ class IdMaker:
 
     def anchor(self, checkpoint_id: str, version: int) -> None:
         """Derive the ids from a checkpoint from now on."""
-        self._base = bytes.fromhex(checkpoint_id.replace("-", ""))
-        self._version = version
+        self._anchor = (bytes.fromhex(checkpoint_id.replace("-", "")), version)
 
-    def number(self) -> str:
-        """The next id of a run that stores nothing."""
-        return f"{self._prefix}{next(self._count)}"
+    def mark(self) -> Mark:
+        """What a task of now needs to be given its id later."""
+        return next(self._count) if self.counts else self._anchor
+
+    def at(self, mark: Mark, description: str) -> str:
+        """The id for the task that is described so, and was planned when this was the mark."""
+        if isinstance(mark, int):
+            return f"{self._prefix}{mark}"
+        base, version = mark
+        data = base + description.encode()
+        h = xxh3_128_hexdigest(data) if version > 1 else sha1(data, usedforsecurity=False).hexdigest()
+        return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:32]}"
 
     def make(self, description: str) -> str:
         """The id for a task that is described so."""
-        if self._base is None:
-            return self.number()
-        data = self._base + description.encode()
-        h = xxh3_128_hexdigest(data) if self._version > 1 else sha1(data, usedforsecurity=False).hexdigest()
-        return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:32]}"
+        return self.at(self.mark(), description)
 
 
 def pull_id(ids: IdMaker, ns: str, step: int, node: Node) -> str:
     """The id of the task that runs ``node`` because a channel was updated."""
-    return ids.number() if ids.counts else ids.make(f"{ns}{step}{node.id_part}")
+    return ids.make("" if ids.counts else f"{ns}{step}{node.id_part}")
