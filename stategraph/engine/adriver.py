@@ -83,6 +83,7 @@ class AsyncDriver:
             if execution.graph_callbacks is not None:
                 await _maybe(execution.lifecycle("resume"))
             express = in_place and execution.cache is None and execution.node_finished is None
+            end_lone = execution.end_lone
             while True:
                 drain = control is not None and control.drain_requested
                 lone = machine.next_lone() if express and not drain else None
@@ -105,7 +106,7 @@ class AsyncDriver:
                         if ended:
                             continue
                     else:
-                        execution.end_lone(lone)
+                        end_lone(lone)
                         continue
                 if tasks or self._called:
                     end = end or StepEnd()

@@ -39,6 +39,7 @@ from stategraph.constants import (
     NS_END,
     NS_SEP,
 )
+from stategraph.engine import sealed
 from stategraph.engine.quiet import QuietCallbackManager
 
 _ManagerT = TypeVar("_ManagerT", CallbackManager, AsyncCallbackManager)
@@ -270,11 +271,10 @@ def inherited_config(config: RunnableConfig) -> RunnableConfig:
 
     What `ensure_config` makes of it, for a config that is the surrounding one, and that the engine has just made.
     """
-    full: dict[str, Any] = dict(config)
+    full = sealed.content(config)
     full.setdefault("tags", [])
     full.setdefault("recursion_limit", DEFAULT_RECURSION_LIMIT)
-    metadata = full["metadata"] = full["metadata"].copy()
-    _identify(full[CONF], metadata)
+    _identify(full[CONF], full["metadata"])
     return cast(RunnableConfig, full)
 
 

@@ -232,7 +232,7 @@ class Driver:
         """
         execution = self._execution
         machine, control, chunks = execution.machine, execution.control, execution.chunks
-        bare = execution.view is None
+        bare, end_lone = execution.view is None, execution.end_lone
         while control is None or not control.drain_requested:
             task = machine.next_lone()
             if task is None:
@@ -249,7 +249,7 @@ class Driver:
                 # Their threads may be telling the machine something too.
                 stepping.settle(execution, task, None)
                 return None, []
-            execution.end_lone(task)
+            end_lone(task)
         return None
 
     def _alone(self, task: Task) -> tuple[StepEnd | None, list[Task]]:

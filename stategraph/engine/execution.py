@@ -29,27 +29,23 @@ from langgraph.store.base import BaseStore
 from stategraph.constants import (
     CONF,
     CONFIG_KEY_CACHE,
-    CONFIG_KEY_CALL,
     CONFIG_KEY_CHECKPOINT_ID,
     CONFIG_KEY_CHECKPOINT_MAP,
     CONFIG_KEY_CHECKPOINT_NS,
-    CONFIG_KEY_CHECKPOINTER,
     CONFIG_KEY_DURABILITY,
-    CONFIG_KEY_NODE_ERROR,
     CONFIG_KEY_NODE_FINISHED,
-    CONFIG_KEY_READ,
     CONFIG_KEY_REPLAY_STATE,
     CONFIG_KEY_RESUME_MAP,
     CONFIG_KEY_RESUMING,
     CONFIG_KEY_RUNTIME,
     CONFIG_KEY_SCRATCHPAD,
-    CONFIG_KEY_SEND,
     CONFIG_KEY_STREAM,
     CONFIG_KEY_STRICT_RESUME,
     CONFIG_KEY_TASK_ID,
     CONFIG_KEY_THREAD_ID,
     NS_END,
     NS_SEP,
+    PREVIOUS,
 )
 from stategraph.core import checkpoint as checkpoints
 from stategraph.core import status, travel
@@ -61,24 +57,22 @@ from stategraph.core.task import Task
 from stategraph.core.views import Keys
 from stategraph.engine import histories, replay
 from stategraph.engine.callbacks import GraphInterruptEvent, GraphResumeEvent
-from stategraph.engine.config import DefaultRecursionLimit, patch_configurable
+from stategraph.engine.config import patch_configurable
 from stategraph.engine.ids import new_checkpoint_id
 from stategraph.engine.protocol import StreamProtocol
-from stategraph.engine.quiet import QuietCallbackManager
 from stategraph.engine.runtime import (
     RunControl,
-    RunFacts,
     Runtime,
     adopt_runtime,
-    attempt_runtime,
     coerce_context,
     run_runtime,
     server_info_from,
 )
 from stategraph.engine.saving import SaveCalls
 from stategraph.engine.scope import TaskScope
+from stategraph.engine.sealed import seal
 from stategraph.engine.streaming import NOTHING, Chunk, Format, Projector, watch_for
-from stategraph.engine.tracing import child_manager
+from stategraph.engine.task_configs import TaskConfigs
 from stategraph.types import Durability
 
 if TYPE_CHECKING:
@@ -138,18 +132,11 @@ class Execution:
 
     # Of so many attributes a dict would not be shared with other runs, and asking it takes twice as long.
     __slots__ = (
-        "_base",
         "_checkpoint_base",
-        "_conf",
         "_custom",
-        "_facts",
         "_loaded_conf",
-        "_map",
-        "_metadata",
+        "_made_configs",
         "_ns_loaded",
-        "_step_conf",
-        "_step_conf_for",
-        "_tags",
         "cache",
         "cache_policy",
         "callbacks",
@@ -177,7 +164,6 @@ class Execution:
         "projector",
         "request",
         "retry_policy",
-        "run_id",
         "runtime",
         "saver",
         "saves",
@@ -243,11 +229,8 @@ class Execution:
         self._checkpoint_base: RunnableConfig = self.config
         # The namespace its checkpoint is taken over from, if that is not its own.
         self._ns_loaded: str | None = None
-        self._step_conf: dict[str, Any] = {}
-        # What it was made for: the step's checkpoint, and what is said about resuming.
-        self._step_conf_for: tuple[Any, bool | None] = (None, None)
-        self._base: dict[str, Any] = {}
-        self._metadata: dict[str, Any] = {}
+        self.node_finished: Callable[[str], None] | None = None
+        self._made_configs: TaskConfigs | None = None
         self.on_call: Callable[..., Any] = _not_running
 
     # -- opening ---------------------------------------------------------
@@ -481,104 +464,28 @@ class Execution:
                 self._ns_loaded,
             )
         )
-        self._open_base()
-
-    def _open_base(self) -> None:
-        """Make the parts of a task's config that are the same for all of the run's tasks."""
-        base: dict[str, Any] = dict(self.config)
-        base.pop("run_name", None)
-        # A node sees only what somebody asked for.
-        if not base.get("tags"):
-            base.pop("tags", None)
-        if isinstance(base.get("recursion_limit"), DefaultRecursionLimit):
-            del base["recursion_limit"]
-        if not self.traced:
-            run_id = base.pop("run_id", None)
-            if not isinstance(base.get("callbacks"), QuietCallbackManager):
-                base["callbacks"] = QuietCallbackManager(run_id)
-        run_id = self.config.get("run_id")
-        self.run_id = str(run_id) if run_id else None
-        self._base = base
-        self._metadata = {**(base.get("metadata") or {}), **_OF_EACH_TASK}
-        self._tags = list(base.get("tags") or ())
-        machine = self.machine
-        conf = dict(self.config[CONF])
-        if self.saver is not None or CONFIG_KEY_CHECKPOINTER not in conf:
-            conf[CONFIG_KEY_CHECKPOINTER] = self.saver
-        conf[CONFIG_KEY_CHECKPOINT_ID] = None
-        conf.pop(CONFIG_KEY_NODE_ERROR, None)
-        if self.request.durability is not None:
-            conf[CONFIG_KEY_DURABILITY] = self.durability
-        if self.stream is not None:
-            conf[CONFIG_KEY_STREAM] = self.stream
-        if machine.resume_map is not None:
-            conf[CONFIG_KEY_RESUME_MAP] = machine.resume_map
-        if not self.nested:
-            state = machine.replay_id
-            conf[CONFIG_KEY_REPLAY_STATE] = replay.ReplayState(state) if state else None
-        self._conf = conf
-        self._facts = RunFacts(self.runtime, conf.get(CONFIG_KEY_THREAD_ID), self.run_id, machine.previous())
-        self._map = conf.get(CONFIG_KEY_CHECKPOINT_MAP) or {}
-        self.node_finished: Callable[[str], None] | None = conf.get(CONFIG_KEY_NODE_FINISHED)
+        self.node_finished = conf.get(CONFIG_KEY_NODE_FINISHED)
+        if PREVIOUS in self.program.specs:
+            # Now, as it changes when the run ends.
+            self._made_configs = TaskConfigs(self)
 
     # -- a task's config -------------------------------------------------
 
-    def _conf_of_step(self) -> dict[str, Any]:
-        """Make what is the same for all tasks of the step."""
-        checkpoint, resuming = self.machine.checkpoint, self.machine.child_resuming
-        conf = {**self._conf, **_OF_EACH_ATTEMPT}
-        conf[CONFIG_KEY_CHECKPOINT_MAP] = {**self._map, self.ns: checkpoint["id"]}
-        if resuming is None:
-            conf.pop(CONFIG_KEY_RESUMING, None)
-        else:
-            conf[CONFIG_KEY_RESUMING] = resuming
-        self._step_conf, self._step_conf_for = conf, (checkpoint, resuming)
-        return conf
+    @property
+    def _configs(self) -> TaskConfigs:
+        configs = self._made_configs
+        if configs is None:
+            with self.lock:
+                configs = self._made_configs = self._made_configs or TaskConfigs(self)
+        return configs
 
     def configure(self, task: Task) -> RunnableConfig:
         """The config of a task, kept with it."""
         config: RunnableConfig | None = task.config
         if config is None:
-            config = task.config = self._configured(task)  # type: ignore[assignment]
+            machine = self.machine
+            config = task.config = self._configs.of(task, machine.checkpoint, machine.child_resuming)  # type: ignore[assignment]
         return config  # type: ignore[return-value]
-
-    def _configured(self, task: Task) -> dict[str, Any]:
-        body = task.body
-        config = self._base.copy()
-        metadata = config["metadata"] = self._metadata.copy()
-        metadata["langgraph_step"] = task.step
-        metadata["langgraph_node"] = task.name
-        metadata["langgraph_triggers"] = task.triggers
-        metadata["langgraph_path"] = task.path
-        metadata["langgraph_checkpoint_ns"] = task.ns
-        if body.metadata:
-            metadata.update(body.metadata)
-        if body.tags:
-            config["tags"] = [*self._tags, *(t for t in body.tags if t not in self._tags)]
-        machine = self.machine
-        checkpoint, resuming = self._step_conf_for
-        made = machine.checkpoint is checkpoint and machine.child_resuming is resuming
-        conf = config[CONF] = (self._step_conf if made else self._conf_of_step()).copy()
-        conf[CONFIG_KEY_TASK_ID] = task.id
-        conf[CONFIG_KEY_CHECKPOINT_NS] = task.ns
-        conf[CONFIG_KEY_SCRATCHPAD] = task
-        if task.parent_ns != self.ns:
-            # Another task started it: it called it, or failed and is handled by it.
-            conf[CONFIG_KEY_CHECKPOINT_MAP] = {
-                **conf[CONFIG_KEY_CHECKPOINT_MAP],
-                task.parent_ns: machine.checkpoint["id"],
-            }
-            if task.error is not None:
-                conf[CONFIG_KEY_NODE_ERROR] = task.error
-        if self.traced:
-            self._trace(task, config)
-        return config
-
-    def _trace(self, task: Task, config: dict[str, Any]) -> None:
-        config.pop("run_id", None)
-        config["run_name"] = task.name
-        called_with = task.call.callbacks if task.call is not None else None
-        config["callbacks"] = called_with or child_manager(self.callbacks, f"graph:step:{task.step}")
 
     def scope(self, task: Task, started_at: float) -> TaskScope:
         """Open an attempt: a config and a place for its writes.
@@ -589,25 +496,21 @@ class Execution:
         """
         machine = self.machine
         scope = TaskScope(task, machine.state, self.on_call)
-        made = task.config
-        if made is None:
-            config = self._configured(task)
-            conf = config[CONF]
+        facts = (task, scope, task.attempt, started_at, machine.checkpoint, machine.child_resuming)
+        if self.traced or task.config is not None or task.attempt > 1:
+            scope.config = self._configs.of_attempt(*facts)  # type: ignore[assignment]
         else:
-            config = made.copy()
-            conf = config[CONF] = made[CONF].copy()
-        conf[CONFIG_KEY_SEND] = scope.writes.extend
-        conf[CONFIG_KEY_READ] = scope
-        conf[CONFIG_KEY_CALL] = scope.call
-        writer = self.stream_writer(task) if self._custom else None
-        conf[CONFIG_KEY_RUNTIME] = attempt_runtime(self._facts, task, machine.checkpoint["id"], started_at, writer)
-        if task.attempt > 1:
-            conf[CONFIG_KEY_RESUMING] = True
-        scope.config = config  # type: ignore[assignment]
+            scope.config = seal(self, facts)  # type: ignore[assignment]
         return scope
 
-    def stream_writer(self, task: Task) -> Callable[[Any], None]:
-        """What ``get_stream_writer`` gives in a task."""
+    def content(self, facts: tuple[Task, TaskScope, int, float, Any, bool | None]) -> dict[str, Any]:
+        """What belongs in a config that `scope` has sealed."""
+        return self._configs.of_attempt(*facts)
+
+    def stream_writer(self, task: Task) -> Callable[[Any], None] | None:
+        """What ``get_stream_writer`` gives in a task; None if nobody reads what nodes write."""
+        if not self._custom:
+            return None
         ns = tuple(task.ns.split(NS_SEP)[:-1])
 
         def write(value: Any) -> None:
@@ -635,8 +538,12 @@ class Execution:
             elif self.projector is not None:
                 self.projector.project(effect)
 
-    def end_lone(self, task: Task) -> None:
-        """Tell the machine that a step's only task ended well, and show what came of it."""
+    @property
+    def end_lone(self) -> Callable[[Task], None]:
+        """What is told that a step's only task ended well: the machine, if nobody is to be shown what came of it."""
+        return self.machine.end_lone if self.projector is None else self._show_lone
+
+    def _show_lone(self, task: Task) -> None:
         projector, machine = self.projector, self.machine
         if projector is not None:
             projector.ended(task)
@@ -727,23 +634,6 @@ def lifecycle_status(status: str) -> str:
     """A run's status in the words of the lifecycle events."""
     return _LIFECYCLE.get(status, status)
 
-
-# Places for what each task fills in: a dict that is copied with them does not grow, which would cost as much as
-# the copy.
-_OF_EACH_TASK = dict.fromkeys(
-    ("langgraph_step", "langgraph_node", "langgraph_triggers", "langgraph_path", "langgraph_checkpoint_ns")
-)
-_OF_EACH_ATTEMPT = dict.fromkeys(
-    (
-        CONFIG_KEY_TASK_ID,
-        CONFIG_KEY_CHECKPOINT_NS,
-        CONFIG_KEY_SCRATCHPAD,
-        CONFIG_KEY_SEND,
-        CONFIG_KEY_READ,
-        CONFIG_KEY_CALL,
-        CONFIG_KEY_RUNTIME,
-    )
-)
 
 _LIFECYCLE = {"loading": "input", "planning": "pending", "stepping": "pending"}
 

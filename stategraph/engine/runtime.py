@@ -286,7 +286,6 @@ class _RuntimeDraft(Generic[ContextT]):
 
 
 _new = object.__new__
-_set = object.__setattr__
 
 
 class RunFacts(NamedTuple):
@@ -308,6 +307,7 @@ class RunFacts(NamedTuple):
 def attempt_runtime(
     facts: RunFacts,
     task: Task,
+    attempt: int,
     checkpoint_id: str,
     started_at: float,
     stream_writer: StreamWriter | None,
@@ -317,55 +317,33 @@ def attempt_runtime(
     Args:
         facts: What is known of its run.
         task: Its task.
+        attempt: Its number, from 1.
         checkpoint_id: The checkpoint that the task started from.
         started_at: When the first attempt started, in seconds since the epoch.
         stream_writer: Writes to the custom stream; None for the run's.
     """
+    info: Any = _new(_InfoDraft)
+    info.checkpoint_id = checkpoint_id
+    info.checkpoint_ns = task.ns
+    info.task_id = task.id
+    info.thread_id = facts.thread_id
+    info.run_id = facts.run_id
+    info.node_attempt = attempt
+    info.node_first_attempt_time = started_at
+    info.__class__ = ExecutionInfo
+    run = facts.runtime
     runtime: Any = _new(_RuntimeDraft)
-    runtime.execution_info = (facts, task, task.attempt, checkpoint_id, started_at, stream_writer)
-    runtime.__class__ = _SealedRuntime
+    runtime.context = run.context
+    runtime.store = run.store
+    runtime.stream_writer = stream_writer or run.stream_writer
+    runtime.heartbeat = run.heartbeat
+    # A called function is not the entrypoint, whose value this is.
+    runtime.previous = facts.previous if task.call is None else None
+    runtime.execution_info = info
+    runtime.server_info = run.server_info
+    runtime.control = run.control
+    runtime.__class__ = Runtime
     return runtime  # type: ignore[no-any-return]
-
-
-class _SealedRuntime(Runtime[ContextT]):
-    """A task's runtime that nobody has looked at yet: a tuple of what it is made of, in the place of its last field.
-
-    Most nodes never look at theirs, and filling it in takes a tenth of all that a small step takes. The first look, at
-    anything, fills it in and makes it a `Runtime`.
-    """
-
-    __slots__ = ()
-
-    def __getattribute__(self, name: str) -> Any:
-        _unseal(self)
-        return getattr(self, name)
-
-
-_sealed_in = Runtime.execution_info  # type: ignore[misc]  # the slot itself, past `__getattribute__`
-
-
-def _unseal(sealed: Any) -> None:
-    source = _sealed_in.__get__(sealed)  # type: ignore[union-attr]
-    if type(source) is tuple:
-        facts, task, attempt, checkpoint_id, started_at, stream_writer = source
-        info: Any = _new(_InfoDraft)
-        info.checkpoint_id = checkpoint_id
-        info.checkpoint_ns = task.ns
-        info.task_id = task.id
-        info.thread_id = facts.thread_id
-        info.run_id = facts.run_id
-        info.node_attempt = attempt
-        info.node_first_attempt_time = started_at
-        info.__class__ = ExecutionInfo
-        run = facts.runtime
-        for name in ("context", "store", "heartbeat", "server_info", "control"):
-            _set(sealed, name, getattr(run, name))
-        _set(sealed, "stream_writer", stream_writer or run.stream_writer)
-        # A called function is not the entrypoint, whose value this is.
-        _set(sealed, "previous", facts.previous if task.call is None else None)
-        # Last, so that a thread that looks at the same time finds either what to fill in, or nothing left to do.
-        _set(sealed, "execution_info", info)
-    _set(sealed, "__class__", Runtime)
 
 
 def run_runtime(
