@@ -25,7 +25,7 @@ from contextvars import copy_context
 from functools import partial
 from operator import attrgetter
 from types import FunctionType, MethodType
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 from langchain_core.globals import get_llm_cache
 from langchain_core.language_models import BaseChatModel, chat_models
@@ -57,20 +57,31 @@ _of_binding = attrgetter("invoke", "ainvoke")
 _of_tool = attrgetter("invoke", "ainvoke", "run", "arun", "_run", "_arun", "_parse_input", "_to_args_and_kwargs")
 
 
-def _originals(methods: tuple[Any, ...], *modules: Any) -> tuple[Any, ...] | None:
+_Methods: TypeAlias = tuple[Any, ...]
+
+
+def _found(methods_of: attrgetter[_Methods], owner: type[Any]) -> _Methods | None:
+    """Methods of a class; None if this version of LangChain lacks one: most of them are its own affair."""
+    try:
+        return methods_of(owner)
+    except AttributeError:
+        return None
+
+
+def _originals(methods: _Methods | None, *modules: Any) -> _Methods | None:
     """Methods of LangChain that are left out; None if a library that instruments calls has replaced one already."""
     own = [vars(module) for module in modules]
-    for method in methods:
+    for method in methods or ():
         if type(method) is not FunctionType or all(method.__globals__ is not each for each in own):
             return None
     return methods
 
 
-_of_async = attrgetter("_agenerate", "_agenerate_with_cache", "_stream", "_astream")
-_SYNC_ONLY = _of_async(BaseChatModel)
-_MODEL = _originals(_of_model(BaseChatModel), chat_models)
-_BINDING = _originals(_of_binding(RunnableBinding), runnables)
-_TOOL = _originals(_of_tool(StructuredTool), base_tools, structured_tools)
+_of_inner = attrgetter("_generate_with_cache", "_agenerate", "_agenerate_with_cache", "_stream", "_astream")
+_SYNC_ONLY = _found(_of_inner, BaseChatModel)
+_MODEL = None if _SYNC_ONLY is None else _originals(_found(_of_model, BaseChatModel), chat_models)
+_BINDING = _originals(_found(_of_binding, RunnableBinding), runnables)
+_TOOL = _originals(_found(_of_tool, StructuredTool), base_tools, structured_tools)
 
 
 def ask(model: Runnable[Any, Any], messages: list[AnyMessage], config: RunnableConfig) -> AIMessage:
@@ -94,7 +105,7 @@ async def aask(model: Runnable[Any, Any], messages: list[AnyMessage], config: Ru
     if inner is None:
         return cast("AIMessage", await model.ainvoke(messages, config))
     chat, given = inner
-    if _of_async(type(chat)) == _SYNC_ONLY and chat.rate_limiter is None:
+    if _of_inner(type(chat)) == _SYNC_ONLY and chat.rate_limiter is None:
         # LangChain would take a thread for the innermost part; ours are quicker to reach.
         step = partial(chat._generate_with_cache, [*messages], **given)
         return _answer(await asyncio.get_running_loop().run_in_executor(threads.pool(), copy_context().run, step))
@@ -113,7 +124,7 @@ def _inner(
         model, given = bound.bound, bound.kwargs
         if any(name.endswith("structured_output_format") for name in given):
             return None
-    if not isinstance(model, BaseChatModel) or model.callbacks or model.verbose:
+    if _MODEL is None or not isinstance(model, BaseChatModel) or model.callbacks or model.verbose:
         return None
     if given.get("stream") or getattr(model, "streaming", False):
         return None  # its pieces have the id of LangChain's run
@@ -197,7 +208,7 @@ class ToolDoor:
         function: Callable[..., Any] | None = getattr(tool, way)
         if function is None or tool.response_format != "content" or tool.handle_tool_error:
             return None
-        if tool.handle_validation_error or _of_tool(StructuredTool) != _TOOL:
+        if tool.handle_validation_error or _TOOL is None or _of_tool(StructuredTool) != _TOOL:
             return None
         parts = (function, tool.args_schema)
         if parts != self._looked_at:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextvars import ContextVar
@@ -203,6 +204,43 @@ async def test_a_library_that_instruments_models_sees_every_call(way: str, monke
     assert seen == ["called"]
 
 
+def loaded_without(owner: type[Any], name: str) -> Any:
+    """The module as it is with a version of LangChain whose class lacks a method."""
+    spec = importlib.util.spec_from_file_location("direct_without", direct.__file__)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.delattr(owner, name)
+        spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", ["_generate_with_cache", "_agenerate_with_cache", "_convert_input"])
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_version_of_langchain_without_its_inner_steps_is_taken_its_own_way(
+    way: str, name: str, wrapped: list[str]
+) -> None:
+    other = loaded_without(BaseChatModel, name)
+    answer = other.ask(Async(), HISTORY, {}) if way == "sync" else await other.aask(Async(), HISTORY, {})
+    assert answer.content == "fine"
+    assert wrapped != []
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_class_with_an_inner_step_of_its_own_is_asked_through_it(way: str, wrapped: list[str]) -> None:
+    class Counting(Sync):
+        def _generate_with_cache(self, *args: Any, **kwargs: Any) -> ChatResult:
+            seen.append(way)
+            return super()._generate_with_cache(*args, **kwargs)
+
+    seen: list[str] = []
+    short = await outcome(ask(way, Counting(), {}))
+    assert wrapped == []
+    counted = list(seen)
+    assert short == await outcome(ask_wrapped(way, Counting()))
+    assert seen == counted * 2
+
+
 # Tools.
 
 
@@ -316,6 +354,16 @@ async def test_a_tool_returns_the_same_on_the_short_way(name: str, way: str, wra
     short = await outcome(run(way, direct.ToolDoor(made), args, {}))
     assert wrapped == []
     assert short == await outcome(run_wrapped(way, made, args))
+    assert wrapped != []
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_tools_of_a_version_of_langchain_without_their_inner_steps_are_called_its_own_way(
+    way: str, wrapped: list[str]
+) -> None:
+    other = loaded_without(BaseTool, "_parse_input")
+    door = other.ToolDoor(_only_sync(whatever)())
+    assert (await run(way, door, {"x": "number"}, {})).content == "3"
     assert wrapped != []
 
 
