@@ -15,10 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from langchain_core.messages import AIMessage, AnyMessage, ToolCall
+from langchain_core.messages import AIMessage, AnyMessage, ToolCall, ToolMessage
 from langchain_core.utils.json import parse_partial_json
-
-from stategraph.agent.state import open_calls
 
 #: Stands for a name that the model left out: providers refuse an empty one.
 NAMELESS = "nameless_tool"
@@ -45,7 +43,7 @@ class OpenCalls:
         Args:
             messages: The conversation, oldest first.
         """
-        message, answered = open_calls(messages)
+        message, answered = _last_calling(messages)
         if message is None:
             return cls([], {})
         if not message.invalid_tool_calls and _in_order(message.tool_calls):
@@ -53,6 +51,17 @@ class OpenCalls:
         calls, unreadable = _mend(message)
         mended = message.model_copy(update={"tool_calls": calls, "invalid_tool_calls": []})
         return cls([call for call in calls if call["id"] not in answered], unreadable, mended)
+
+
+def _last_calling(messages: Sequence[AnyMessage]) -> tuple[AIMessage | None, set[str]]:
+    """The last answer of a model if it calls tools, and which of its calls have results already."""
+    answered: set[str] = set()
+    for message in reversed(messages):
+        if isinstance(message, ToolMessage):
+            answered.add(message.tool_call_id)
+        elif isinstance(message, AIMessage):
+            return (message, answered) if message.tool_calls or message.invalid_tool_calls else (None, answered)
+    return None, answered
 
 
 def _in_order(calls: Sequence[ToolCall]) -> bool:

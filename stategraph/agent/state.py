@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NotRequired, TypedDict
 
-from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AnyMessage, HumanMessage
 from langchain_core.messages.ai import UsageMetadata
 
 from stategraph.graph.message import add_messages
@@ -63,17 +63,6 @@ def is_synthetic(message: AnyMessage) -> bool:
     """Whether a human message was put there by the machinery or by the host, not by a person."""
     marks = message.additional_kwargs
     return isinstance(message, HumanMessage) and bool(marks.get("isMeta") or marks.get("source"))
-
-
-def open_calls(messages: Sequence[AnyMessage]) -> tuple[AIMessage | None, set[str]]:
-    """The last answer of a model if it calls tools, and which of its calls have results already."""
-    answered: set[str] = set()
-    for message in reversed(messages):
-        if isinstance(message, ToolMessage):
-            answered.add(message.tool_call_id)
-        elif isinstance(message, AIMessage):
-            return (message, answered) if message.tool_calls or message.invalid_tool_calls else (None, answered)
-    return None, answered
 
 
 def turn_of(messages: Sequence[AnyMessage]) -> Sequence[AnyMessage]:
