@@ -86,7 +86,7 @@ class RunLog:
         self._last = 0
         self._running = True
         self._let_go = False
-        self._news: set[asyncio.Event] = set()
+        self._readers: set[_Reader] = set()
         self._owner: _Reader | None = None
 
     @property
@@ -98,6 +98,8 @@ class RunLog:
         """An execution is about to start: readers wait for its events, as they do before the first one."""
         self._running = True
         self._let_go = False
+        # One that is left from the execution before does not hold up this one.
+        self._owner = None
 
     def put(self, event: str, data: Any, metadata: Mapping[str, Any] | None) -> None:
         """Keep an event and wake readers."""
@@ -151,6 +153,9 @@ class RunLog:
                 WaitingFor(interruptId=each.interrupt_id, payload=each.payload) for each in interrupts
             ]
         self._running = False
+        for reader in self._readers:
+            # The next execution may begin before they read this.
+            reader.until = self._last + 1 if reader.until is None else reader.until
         self.put(GraphEvents.ON_RUN_END, data, None)
 
     async def read(self, after_seq: int, *, owns: bool = False) -> AsyncGenerator[RunEvent, None]:
@@ -163,27 +168,27 @@ class RunLog:
         Yields:
             The events. One called `on_gap` stands for those that are no longer kept.
         """
-        reader = _Reader(max(0, after_seq))
+        reader = _Reader(max(0, after_seq), None if self._running else self._last)
         if owns:
             self._owner = reader
-        self._news.add(reader.news)
+        self._readers.add(reader)
         try:
             if reader.seen > self._last:
                 # Numbers of another process, which this run began in.
                 yield _gap(reader.seen, 0)
                 reader.seen = 0
-            while True:
+            while not reader.has_all():
                 reader.news.clear()
                 for event in self._after(reader.seen):
                     reader.seen = event.seq
                     yield event
                     reader.read.set()
-                if reader.seen >= self._last:
-                    if not self._running:
+                    if reader.has_all():
                         return
+                if reader.seen >= self._last:
                     await reader.news.wait()
         finally:
-            self._news.discard(reader.news)
+            self._readers.discard(reader)
             reader.seen = self._last
             reader.read.set()
             if self._owner is reader:
@@ -198,8 +203,8 @@ class RunLog:
         return kept if first <= seq + 1 else [_gap(seq, first - 1), *kept]
 
     def _wake(self) -> None:
-        for news in self._news:
-            news.set()
+        for reader in self._readers:
+            reader.news.set()
 
 
 def _gap(seen: int, lost_to: int) -> RunEvent:
@@ -211,11 +216,17 @@ class _Reader:
 
     Attributes:
         seen: The number of the newest event that it has.
+        until: The number of the last event that is for it; None as long as the execution goes on.
         news: Set when there is something to read.
         read: Set when it has read something.
     """
 
-    def __init__(self, seen: int) -> None:
+    def __init__(self, seen: int, until: int | None) -> None:
         self.seen = seen
+        self.until = until
         self.news = asyncio.Event()
         self.read = asyncio.Event()
+
+    def has_all(self) -> bool:
+        """Whether there is nothing more for it."""
+        return self.until is not None and self.seen >= self.until

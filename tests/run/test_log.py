@@ -119,6 +119,20 @@ async def test_a_run_waits_for_its_owner_and_not_for_watchers() -> None:
     await watcher.aclose()
 
 
+async def test_a_run_does_not_wait_for_the_owner_of_the_execution_before() -> None:
+    log = RunLog(1000)
+    log.begin()
+    events = log.read(0, owns=True)
+    log.put("event", {"number": 0}, None)
+    await anext(events)
+    log.end("completed", None)
+    log.begin()
+    for number in range(LAG + 2):
+        log.put("event", {"number": number}, None)
+    await asyncio.wait_for(log.room(), 5)
+    assert [event.event async for event in events] == ["on_run_end"]
+
+
 async def test_a_frame_has_the_number_the_name_and_the_payload() -> None:
     run = await make("Hi.")
     frames = [event.to_sse() async for event in run.stream(ASK) if event.event == "on_message_delta"]
@@ -173,6 +187,18 @@ async def test_a_watcher_of_a_run_that_is_started_and_cancelled_at_once_is_told_
     assert (told.event, told.data) == ("on_run_end", {"status": "cancelled", "error": {"type": "CancelledError"}})
     assert not run.running
     assert await _all(run.stream(ASK, None)) == await _all(run.attach(told.seq))
+
+
+async def test_a_watcher_leaves_with_the_execution_that_it_watches_also_if_the_next_one_begins_at_once() -> None:
+    run = await make("One.", "Two.")
+    watcher = asyncio.create_task(_all(run.attach()))
+    await asyncio.sleep(0)
+    await run.process_stream(ASK)
+    await run.process_stream(ASK)
+    seen = await asyncio.wait_for(watcher, 5)
+    assert [event.event for event in seen].count("on_run_end") == 1
+    assert seen[-1].event == "on_run_end"
+    assert (await _all(run.attach()))[: len(seen)] == seen
 
 
 async def test_two_watchers_read_the_same() -> None:
