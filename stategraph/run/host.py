@@ -100,8 +100,10 @@ class ToolExecuteRequest(dict[str, Any]):
                 await asyncio.gather(*self._early_tasks)
             return results
         finally:
-            for task in self._early_tasks:
+            left = list(self._early_tasks)
+            for task in left:
                 task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
 
     def _soon(self, what: Callable[[], None]) -> None:
         """Do something in the run's loop: a host may answer from a thread of its own."""

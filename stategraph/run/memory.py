@@ -14,7 +14,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from langchain_core.messages import BaseMessage, HumanMessage, MessageLikeRepresentation, convert_to_messages
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
@@ -34,6 +34,9 @@ _INSTRUCTIONS = (
 )
 #: How many memories are read at once.
 _PAGE = 100
+
+#: A namespace and a key.
+_Place: TypeAlias = tuple[tuple[str, ...], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +90,16 @@ class LongTermMemory:
 
     async def read(self) -> dict[str, str]:
         """All memories by key."""
-        found: dict[str, str] = {}
-        while _more(found, page := await self.store.asearch(self.namespace, limit=_PAGE, offset=len(found))):
-            found |= _texts(page)
-        return dict(sorted((found | _texts(page)).items()))
+        found: dict[_Place, Any] = {}
+        while _add(found, await self.store.asearch(self.namespace, limit=_PAGE, offset=len(found))):
+            pass
+        return self._texts(found)
 
     def _read(self) -> dict[str, str]:
-        found: dict[str, str] = {}
-        while _more(found, page := self.store.search(self.namespace, limit=_PAGE, offset=len(found))):
-            found |= _texts(page)
-        return dict(sorted((found | _texts(page)).items()))
+        found: dict[_Place, Any] = {}
+        while _add(found, self.store.search(self.namespace, limit=_PAGE, offset=len(found))):
+            pass
+        return self._texts(found)
 
     async def text(self) -> str:
         """All memories for a model, a line each; empty if there are none."""
@@ -157,6 +160,12 @@ class LongTermMemory:
 
     # What holds sync and async.
 
+    def _texts(self, found: Mapping[_Place, Any]) -> dict[str, str]:
+        """The texts by key; a store's search goes into the namespaces below as well, which are not of this memory."""
+        own = tuple(self.namespace)
+        texts = {key: str(item.value.get("value", "")) for (space, key), item in found.items() if space == own}
+        return dict(sorted(texts.items()))
+
     def _check_key(self, key: str) -> None:
         if self.valid_keys is not None and key not in self.valid_keys:
             raise ToolException(f"The key '{key}' is not allowed; use one of: {', '.join(self.valid_keys)}")
@@ -202,13 +211,11 @@ class LongTermMemory:
         return self.count_tokens(text) if self.count_tokens is not None else -(-len(text) // 4)
 
 
-def _more(found: Mapping[str, str], page: Sequence[Any]) -> bool:
-    """Whether there may be another page behind this one; a page that brings nothing new is the last."""
-    return len(page) == _PAGE and any(item.key not in found for item in page)
-
-
-def _texts(page: Sequence[Any]) -> dict[str, str]:
-    return {item.key: str(item.value.get("value", "")) for item in page}
+def _add(found: dict[_Place, Any], page: Sequence[Any]) -> bool:
+    """Take up a page; whether there may be another one: not behind one that brings nothing new."""
+    before = len(found)
+    found |= {(tuple(item.namespace), item.key): item for item in page}
+    return len(page) == _PAGE and len(found) > before
 
 
 def _unknown(key: str, known: Mapping[str, str]) -> ToolException:

@@ -231,7 +231,7 @@ def read_answers(payload: Mapping[str, Any], answer: Any) -> dict[str, Any]:
         if isinstance(answer, Mapping) and set(ids) <= set(answer):
             return dict(answer)
         expected = f"a mapping with answers to {', '.join(ids)}"
-    found = f"a mapping with {sorted(answer)}" if isinstance(answer, Mapping) else type(answer).__name__
+    found = f"a mapping with {list(answer)}" if isinstance(answer, Mapping) else type(answer).__name__
     raise InvalidAnswerError(f"The answer to {payload['question']['question']!r} is {found}; expected {expected}")
 
 
@@ -247,7 +247,8 @@ def check_answer(payload: Any, answer: Any) -> None:
     Raises:
         InvalidAnswerError: It does not.
     """
-    reader = _READERS.get(payload.get("type", "")) if isinstance(payload, Mapping) else None
+    kind = payload.get("type") if isinstance(payload, Mapping) else None
+    reader = _READERS.get(kind) if isinstance(kind, str) else None
     if reader is not None:
         reader(payload, answer)
 

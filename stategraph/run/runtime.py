@@ -168,9 +168,11 @@ class AgentRuntime:
         runs = list(self._runs.values())
         for run in runs:
             run.abort("The runtime was closed")
-        await asyncio.gather(*(run.ended() for run in runs))
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.mcp.aclose()
+        try:
+            await asyncio.gather(*(run.ended() for run in runs))
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        finally:
+            await self.mcp.aclose()
 
     async def create_run(
         self,

@@ -54,6 +54,20 @@ async def test_a_model_sets_and_deletes_what_it_knows_of_a_person() -> None:
     assert len(model.requests) == 1
 
 
+async def test_what_is_kept_in_namespaces_below_is_another_memory() -> None:
+    store = InMemoryStore()
+    await store.aput(SPACE, "city", {"value": "Rome"})
+    await store.aput((*SPACE, "work"), "city", {"value": "Milan"})
+    for number in range(150):
+        await store.aput((*SPACE, "work"), f"k{number:03}", {"value": "x"})
+        await store.aput(SPACE, f"own{number:03}", {"value": "y"})
+    memory = LongTermMemory(store, SPACE)
+    known = await memory.read()
+    assert known["city"] == "Rome"
+    assert len(known) == 151
+    assert memory._read() == known
+
+
 async def test_keys_and_length_are_limited_and_the_model_is_told() -> None:
     memory = LongTermMemory(InMemoryStore(), SPACE, valid_keys=["name"], token_limit=2)
     with pytest.raises(ToolException, match="'pet' is not allowed; use one of: name"):

@@ -60,6 +60,31 @@ async def test_a_closed_runtime_makes_and_starts_no_runs() -> None:
         await made.process_stream(ask())
 
 
+async def test_closing_that_is_cancelled_while_a_run_does_not_end_closes_the_mcp_sessions_still() -> None:
+    told, go_on = asyncio.Event(), asyncio.Event()
+
+    async def hang(*_: Any) -> None:
+        told.set()
+        await go_on.wait()
+
+    runtime = AgentRuntime(custom_handlers={"on_message_delta": hang, "on_run_step_closed": hang})
+    async with runtime.mcp:
+        run = await runtime.create_run(run_id="r", agents=[agent("Hello.")])
+        work = runtime.start(run, ask())
+        await asyncio.wait_for(told.wait(), 10)
+        told.clear()
+        closing = asyncio.create_task(runtime.aclose())
+        await asyncio.wait_for(told.wait(), 10)
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        with pytest.raises(RuntimeError, match="MCP sessions are closed"):
+            await runtime.mcp.call_tool("any", "tool", {})
+        go_on.set()
+        with pytest.raises(AbortError):
+            await work
+
+
 async def test_closing_while_runs_are_made_and_started_leaves_none_going() -> None:
     runtime = AgentRuntime()
     made: list[Any] = []

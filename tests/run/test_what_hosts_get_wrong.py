@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any, cast
 
@@ -9,10 +10,11 @@ import pytest
 from langgraph.store.memory import InMemoryStore
 
 from stategraph.engine.memory import in_memory_saver
-from stategraph.errors import ConfigurationError
+from stategraph.errors import ConfigurationError, InvalidAnswerError
 from stategraph.run.hooks import HookRegistry
 from stategraph.run.host import ToolExecuteRequest
 from stategraph.run.memory import LongTermMemory, remember
+from stategraph.run.questions import check_answer
 from stategraph.run.registry import EventHandlerRegistry
 from stategraph.run.run import Run
 from stategraph.run.runtime import create_run
@@ -83,6 +85,38 @@ async def test_results_that_are_no_list_are_refused(results: Any) -> None:
 
     with pytest.raises(ValueError, match=r"resolve\(\) was given a value of type .*; expected a list of results"):
         ToolExecuteRequest({}, early).resolve(results)
+
+
+async def test_a_result_that_is_still_being_told_when_its_run_is_cancelled_is_over_with_it() -> None:
+    telling, over = asyncio.Event(), asyncio.Event()
+
+    async def early(_: Any) -> None:
+        telling.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            over.set()
+
+    request = ToolExecuteRequest({}, early)
+    request.on_result({"toolCallId": "1", "content": "Sunny"})
+    waiting = asyncio.create_task(request.answered())
+    await asyncio.wait_for(telling.wait(), 5)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert over.is_set()
+
+
+@pytest.mark.parametrize("payload", [{"type": ["a", "list"]}, {"type": None}, ["no", "mapping"]])
+def test_a_question_of_a_tools_own_kind_takes_any_answer(payload: Any) -> None:
+    check_answer(payload, object())
+
+
+def test_an_answer_with_keys_of_several_types_is_refused_in_words() -> None:
+    payload = {"type": "ask_user_question", "question": {"question": "Where?"}}
+    with pytest.raises(InvalidAnswerError, match=r"'Where\?' is a mapping with \[1, 'a'\]"):
+        check_answer(payload, {1: "x", "a": "y"})
 
 
 async def test_a_conversation_in_pairs_is_remembered() -> None:

@@ -189,7 +189,11 @@ def resource_template(found: wire.ResourceTemplate) -> ResourceTemplate:
 
 
 def contents(read: wire.TextResourceContents | wire.BlobResourceContents) -> ResourceContents:
-    """Take what was read."""
+    """Take what was read.
+
+    Raises:
+        ValueError: Its data are no base64.
+    """
     blob: str | None = getattr(read, "blob", None)
     data = None if blob is None else base64.b64decode(blob)
     return ResourceContents(read.uri, getattr(read, "text", None), data, read.mime_type)

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 from langchain_core.tools import BaseTool, ToolException
 
 from stategraph.agent.mcp import results
-from stategraph.agent.mcp.errors import McpForgotten, McpTimeout, McpUnavailable
+from stategraph.agent.mcp.errors import McpBadAnswer, McpForgotten, McpTimeout, McpUnavailable
 from stategraph.agent.mcp.names import visible_names
 from stategraph.agent.mcp.servers import McpServer, parse
 from stategraph.agent.mcp.tools import make_tool
@@ -185,7 +185,11 @@ class McpSessions:
             McpError: The server cannot be asked.
         """
         read = await self._use(server, lambda session: session.read_resource(uri))
-        return [results.contents(one) for one in read.contents]
+        try:
+            return [results.contents(one) for one in read.contents]
+        except ValueError as error:
+            message = f"What MCP server {server!r} answered for resource {uri!r} cannot be used: {error}"
+            raise McpBadAnswer(message, server=server) from error
 
     async def prompts(self, server: str) -> list[results.Prompt]:
         """List the prompts that a server offers.

@@ -55,6 +55,8 @@ async def middleware(ctx: Any, call_next: Any) -> Any:
             return page(await call_next(ctx), method.partition("/")[0], int(cursor or 0))
         case "tools/call" if ctx.params["name"] == "wrong":
             return (await call_next(ctx)) | {"structuredContent": {"result": "not a number"}}
+        case "resources/read" if str(ctx.params["uri"]).endswith("/broken"):
+            return (await call_next(ctx)) | {"contents": [{"uri": "note://day/broken", "blob": "abc"}]}
     return await call_next(ctx)
 
 

@@ -124,8 +124,12 @@ def test_a_failed_tool_raises_in_the_words_of_the_server(sessions: McpSessions, 
 
 
 def test_a_tool_that_breaks_its_own_schema_is_a_tool_error(sessions: McpSessions, run: Run) -> None:
+    async def scenario() -> Any:
+        await sessions.tools()  # brings the schemas: the client itself would look at the first page alone
+        return await sessions.call_tool("one", "wrong", {})
+
     with pytest.raises(McpBadAnswer, match="'one' answered for tool 'wrong' cannot be used: Invalid structured"):
-        run(lambda: sessions.call_tool("one", "wrong", {}))
+        run(scenario)
 
 
 def test_progress_and_logs_are_reported_in_order_before_the_call_returns(sessions: McpSessions, run: Run) -> None:
@@ -284,6 +288,13 @@ def test_templates_of_resources_are_listed_and_can_be_filled_in(sessions: McpSes
     assert (template.uri_template, template.name) == ("note://day/{day}", "of_day")
     (read,) = run(lambda: sessions.read_resource("one", "note://day/monday"))
     assert read.text == "note of monday"
+
+
+def test_a_resource_whose_data_cannot_be_read_is_an_answer_that_breaks_the_protocol(
+    sessions: McpSessions, run: Run
+) -> None:
+    with pytest.raises(McpBadAnswer, match="MCP server 'one' answered for resource 'note://day/broken'"):
+        run(lambda: sessions.read_resource("one", "note://day/broken"))
 
 
 def test_a_resource_that_is_not_there_is_refused(sessions: McpSessions, run: Run) -> None:
