@@ -148,6 +148,9 @@ _NOT_THE_CLASSES = frozenset(
 )
 """Options for who calls the model, and those that mean something to JavaScript alone."""
 
+MODELS_KEPT = 256
+"""How many models are kept to be used again if nobody says otherwise."""
+
 _WORD_STARTS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
@@ -182,10 +185,14 @@ class Models:
     """Models that are made once and used again: a client's connections are worth more than its memory.
 
     Those with options that are no JSON, such as functions, are made anew each time.
+
+    Args:
+        kept: How many are kept, those that were asked for last: backends may have a key for each person.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kept: int = MODELS_KEPT) -> None:
         self._made: dict[bytes, BaseChatModel] = {}
+        self._kept = kept
 
     def __len__(self) -> int:
         return len(self._made)
@@ -196,12 +203,14 @@ class Models:
         """A chat model, see the function of this name."""
         try:
             settings = json.dumps([provider, client_options, reasoning_key], sort_keys=True)
-        except TypeError:
+        except (TypeError, ValueError):
             return resolve(provider, client_options, reasoning_key)
         key = hashlib.sha256(settings.encode()).digest()
-        if key not in self._made:
-            self._made[key] = resolve(provider, client_options, reasoning_key)
-        return self._made[key]
+        model = self._made.pop(key, None) or resolve(provider, client_options, reasoning_key)
+        self._made[key] = model
+        if len(self._made) > self._kept:
+            del self._made[next(iter(self._made))]
+        return model
 
 
 def candidates(agent: AgentInputs, models: Models | None = None) -> tuple[Candidate, ...]:

@@ -102,7 +102,7 @@ class RuntimeStatistics:
     """What a runtime holds.
 
     Attributes:
-        models: How many models it has made.
+        models: How many models it keeps, to be used again.
         runs_kept: How many runs it knows.
         runs_going: How many of them have not ended.
     """

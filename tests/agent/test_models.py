@@ -459,6 +459,32 @@ def test_what_is_no_model_has_no_facts() -> None:
         models.model_name(RunnableLambda(len))
 
 
+# Models that are used again.
+
+
+def test_the_models_that_were_used_last_are_kept_and_no_more() -> None:
+    kept = models.Models(kept=2)
+
+    def of(key: str) -> BaseChatModel:
+        return kept.resolve("openai", {"model": "m", "api_key": key})
+
+    first, second = of("one"), of("two")
+    assert of("one") is first
+    of("three")
+    assert len(kept) == 2
+    assert of("one") is first
+    assert of("two") is not second
+
+
+def test_options_that_are_no_json_make_a_model_of_their_own() -> None:
+    kept = models.Models()
+    around: dict[str, Any] = {}
+    around["self"] = around
+    for options in ({"metadata": {"function": print}}, {"metadata": around}):
+        kept.resolve("openai", {"model": "m", "api_key": KEY, **options})
+    assert len(kept) == 0
+
+
 # Models that summarise.
 
 
