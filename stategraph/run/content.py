@@ -3,7 +3,8 @@
 - A step's place is the one already given to its index, else the next free one, at least its index. So two steps may
   share a place, and a step that never received content leaves a hole (None), which hosts filter out.
 - Tool calls have their parts at once; a message has one with its first delta.
-- A tool call is found by its id, else by the position of its fragments, else because its step has only one.
+- A tool call is found by its id, in its own step first: models number their calls as they like, so several may have the
+  same. Else it is found by the position of its fragments, else because its step has only one.
 - Streamed arguments are not shown piece by piece: the completed call brings them whole.
 - What cannot be placed is logged and left out; aggregating never fails a run.
 """
@@ -25,10 +26,11 @@ Part = dict[str, Any]
 
 @dataclass(slots=True)
 class _Step:
-    """A step's place, and those of its tool calls by their position among the fragments."""
+    """A step's place, and those of its tool calls: by their ids, by their position among the fragments, and all."""
 
     place: int
     stamps: Part
+    by_id: dict[str, int] = field(default_factory=dict)
     calls: dict[int, int] = field(default_factory=dict)
     places: list[int] = field(default_factory=list)
 
@@ -51,6 +53,12 @@ class ContentAggregator:
             part["tool_call"]["id"]: place
             for place, part in enumerate(self.content_parts)
             if part is not None and part.get("type") == "tool_call" and (part.get("tool_call") or {}).get("id")
+        }
+        #: Calls of an earlier part of the answer that have no result, until a step says that it is theirs.
+        self._unclaimed = {
+            call_id: place
+            for call_id, place in self._place_of_call.items()
+            if (self.content_parts[place] or {})["tool_call"].get("progress") != 1
         }
 
     def aggregate_content(self, event: str, data: Mapping[str, Any]) -> None:
@@ -102,6 +110,8 @@ class ContentAggregator:
             place = self._place_of_index[index] = self._new_place(index)
         stamps = {key: data[key] for key in ("agentId", "groupId") if data.get(key) is not None}
         step = _Step(place=place, stamps=stamps)
+        if (told_before := self._steps.get(data["id"])) is not None:
+            step.by_id = told_before.by_id
         self.step_map[data["id"]] = data
         self._steps[data["id"]] = step
         if data["stepDetails"]["type"] == events.StepTypes.TOOL_CALLS:
@@ -110,13 +120,14 @@ class ContentAggregator:
 
     def _declare(self, step: _Step, position: int, call: Mapping[str, Any]) -> int:
         """Find or make the part of a call, and remember it as one of the step's."""
-        place = self._place_of_call.get(call.get("id") or "")
+        call_id = call.get("id") or ""
+        place = step.by_id.get(call_id, self._unclaimed.pop(call_id, None))
         if place is None:
             place = step.place if not step.places and self._at(step.place) is None else self._new_place()
             declared = {key: call[key] for key in ("id", "name", "args") if call.get(key) is not None}
             self._put(place, {"type": "tool_call", "tool_call": {**declared, "type": "tool_call"}, **step.stamps})
-            if call.get("id"):
-                self._place_of_call[call["id"]] = place
+        if call_id:
+            step.by_id[call_id] = self._place_of_call[call_id] = place
         step.calls[position] = place
         if place not in step.places:
             step.places.append(place)
@@ -163,7 +174,8 @@ class ContentAggregator:
                 self._apply_fragment(place, fragment, signing_in)
 
     def _place_of_fragment(self, step: _Step, fragment: Mapping[str, Any]) -> int | None:
-        known = self._place_of_call.get(fragment.get("id") or "")
+        call_id = fragment.get("id") or ""
+        known = step.by_id.get(call_id, self._unclaimed.get(call_id))
         if known is not None:
             return known
         position = fragment.get("index")
@@ -188,7 +200,9 @@ class ContentAggregator:
             return
         step = self._steps.get(result.get("id") or "")
         call = result["tool_call"]
-        place = self._place_of_call.get(call.get("id") or "")
+        call_id = call.get("id") or ""
+        own = {} if step is None else step.by_id
+        place = own.get(call_id, self._place_of_call.get(call_id))
         if place is None and step is not None and len(step.places) == 1:
             place = step.places[0]
         before = None if place is None else self._at(place)

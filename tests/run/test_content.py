@@ -69,6 +69,42 @@ def test_seeded_parts_stay_and_their_calls_are_completed() -> None:
     assert seed[0] is not None and seed[0]["tool_call"]["output"] == "o"
 
 
+def outputs(aggregator: content.ContentAggregator) -> list[Any]:
+    return [part and part["tool_call"].get("output") for part in aggregator.content_parts]
+
+
+def test_calls_with_the_same_id_in_several_steps_have_parts_of_their_own() -> None:
+    aggregator = content.create_content_aggregator()
+    call = {"id": "call_0", "name": "n", "args": {}}
+    for number, step_id in enumerate(("s1", "s2")):
+        aggregator.aggregate_content("on_run_step", step(step_id, number, call, agentId=step_id))
+    for step_id in ("s2", "s1"):
+        completed = done(step_id, "call_0")
+        completed["result"]["tool_call"]["output"] = step_id
+        aggregator.aggregate_content("on_run_step_completed", completed)
+    assert outputs(aggregator) == ["s1", "s2"]
+    assert [part and part["agentId"] for part in aggregator.content_parts] == ["s1", "s2"]
+
+
+def test_a_call_that_takes_the_id_of_one_that_has_its_result_is_another() -> None:
+    seed: list[content.Part | None] = [
+        {"type": "tool_call", "tool_call": {"id": "call_0", "name": "n", "args": "{}", "progress": 1, "output": "old"}}
+    ]
+    aggregator = content.create_content_aggregator(seed)
+    aggregator.aggregate_content("on_run_step", step("s1", 0, {"id": "call_0", "name": "n", "args": {}}))
+    aggregator.aggregate_content("on_run_step_completed", done("s1", "call_0"))
+    assert outputs(aggregator) == ["old", "o"]
+
+
+def test_a_step_that_is_told_again_takes_the_part_that_it_has() -> None:
+    seed: list[content.Part | None] = [{"type": "tool_call", "tool_call": {"id": "c1", "name": "n", "args": ""}}]
+    aggregator = content.create_content_aggregator(seed)
+    for _ in range(2):
+        aggregator.aggregate_content("on_run_step", step("s1", 0, {"id": "c1", "name": "n", "args": {}}))
+    aggregator.aggregate_content("on_run_step_completed", done("s1", "c1"))
+    assert outputs(aggregator) == ["o"]
+
+
 def test_further_calls_of_a_step_move_later_steps_on() -> None:
     aggregator = content.create_content_aggregator()
     calls = [{"id": call, "name": "n", "args": {}} for call in ("c1", "c2")]
