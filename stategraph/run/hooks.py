@@ -32,7 +32,7 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal, TypeAlias, cast
 
 from langchain_core.messages import HumanMessage
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from stategraph.agent import validation
 from stategraph.agent.validation import Settings
@@ -72,6 +72,11 @@ def _boxed(output: Any) -> Any:
     return (output,)
 
 
+def _message(given: dict[str, Any]) -> dict[str, Any]:
+    injected_message(given)
+    return given
+
+
 class HookOutput(Settings):
     """What a hook returns; a mapping in either spelling, or None for nothing.
 
@@ -93,7 +98,7 @@ class HookOutput(Settings):
     updated_input: dict[str, Any] | None = None
     updated_output: Annotated[tuple[Any, ...], BeforeValidator(_boxed)] | None = None
     additional_context: str | None = None
-    injected_messages: tuple[dict[str, Any], ...] = ()
+    injected_messages: tuple[Annotated[dict[str, Any], AfterValidator(_message)], ...] = ()
     prevent_continuation: bool = False
     stop_reason: str | None = None
 

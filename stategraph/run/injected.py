@@ -16,9 +16,17 @@ def injected_message(message: Mapping[str, Any]) -> HumanMessage:
 
     Returns:
         A human message, the form that every provider takes anywhere in a history, with the rest as marks.
+
+    Raises:
+        ValueError: It is no message.
     """
+    content = message.get("content") if isinstance(message, Mapping) else None
+    if not isinstance(content, str | list):
+        raise ValueError(
+            f"An injected message is a mapping whose 'content' is a text or a list of blocks; found {message!r:.200}"
+        )
     marks = {key: message[key] for key in ("role", "isMeta", "source") if message.get(key) is not None}
-    return HumanMessage(content=message["content"], additional_kwargs=marks)
+    return HumanMessage(content=content, additional_kwargs=marks)
 
 
 def hook_context(texts: list[str]) -> HumanMessage:

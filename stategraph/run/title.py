@@ -27,6 +27,7 @@ _PROMPT = (
 )
 _REASONING = re.compile(r"<think>.*?(</think>|$)", re.DOTALL)
 _TEMPLATE = "User: {input}\nAI: {output}"
+_PLACES = re.compile(r"\{(?:input|output)\}")
 
 
 class Title(TypedDict):
@@ -122,7 +123,9 @@ def _conversation(template: str, input_text: str, answer: str) -> str:
     missing = [place for place in ("{input}", "{output}") if place not in template]
     if missing:
         raise ConfigurationError(f"The title's template lacks {' and '.join(missing)}; it is {template!r}")
-    return template.replace("{input}", input_text).replace("{output}", answer)
+    # In one go: what was said may have these words in it.
+    said = {"{input}": input_text, "{output}": answer}
+    return _PLACES.sub(lambda place: said[place[0]], template)
 
 
 def _question(prompt: str, conversation: str) -> str:

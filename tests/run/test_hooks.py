@@ -164,6 +164,16 @@ async def test_context_and_messages_of_hooks_reach_the_model_and_the_callers_lis
     ]
 
 
+@pytest.mark.parametrize("message", [{}, {"role": "user"}, {"content": 3}, {"content": None}])
+async def test_a_hook_that_injects_what_is_no_message_has_failed(message: Any) -> None:
+    host = Host()
+    run = await weather_run(registry(PostToolBatch=says(injected_messages=[message])), host)
+    await run.process_stream(ask())
+    assert run.get_run_messages()[-1].content == "Done."
+    (told,) = [data["message"] for event, data in host.rows if event == "on_agent_log" and data["level"] == "error"]
+    assert "An injected message is a mapping whose 'content' is a text" in told
+
+
 @pytest.mark.parametrize(
     ("event", "output", "reason"),
     [

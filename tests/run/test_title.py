@@ -31,6 +31,14 @@ async def test_a_title_in_plain_text_is_one_line_without_quotes_and_reasoning(sa
     assert await titled(ScriptedChatModel(replies=[said]), method="completion") == {"title": title}
 
 
+async def test_what_was_said_is_told_as_it_was_whatever_it_looks_like() -> None:
+    model = ScriptedChatModel(replies=["A Title"])
+    parts = [{"type": "text", "text": "It is {input}."}]
+    await generate_title(model, "What is {output}?", parts, method="completion", prompt="Name it: {convo}")
+    (request,) = model.requests
+    assert request.messages[0].content == "Name it: User: What is {output}?\nAI: It is {input}."
+
+
 @pytest.mark.parametrize("method", ["structured", "functions"])
 async def test_a_model_without_structured_output_is_asked_for_plain_text(method: Any) -> None:
     assert await titled(FakeListChatModel(responses=["A Greeting"]), method=method) == {"title": "A Greeting"}

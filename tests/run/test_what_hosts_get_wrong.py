@@ -87,6 +87,15 @@ async def test_results_that_are_no_list_are_refused(results: Any) -> None:
         ToolExecuteRequest({}, early).resolve(results)
 
 
+@pytest.mark.parametrize("message", ["Be brief.", {"role": "user"}, {"content": None}])
+async def test_results_that_inject_what_is_no_message_are_refused(message: Any) -> None:
+    async def early(_: Any) -> None: ...
+
+    result = {"toolCallId": "1", "content": "Sunny", "injectedMessages": [message]}
+    with pytest.raises(ValueError, match="An injected message is a mapping whose 'content' is"):
+        ToolExecuteRequest({}, early).resolve([result])
+
+
 async def test_a_result_that_is_still_being_told_when_its_run_is_cancelled_is_over_with_it() -> None:
     telling, over = asyncio.Event(), asyncio.Event()
 
