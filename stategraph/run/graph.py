@@ -69,7 +69,7 @@ class ExecutionGraph:
         return self.tracker.steps.get(step_id)
 
     def get_run_steps(self, agent_id: str | None = None) -> list[RunStep]:
-        """The steps so far, in the order of their indices.
+        """The steps so far, in the order of their indices; of those of an earlier process the ones it left open.
 
         Args:
             agent_id: Only the steps of this agent.

@@ -1,8 +1,12 @@
-"""The steps of a run in the order in which they were opened: each is closed exactly once, and the first close wins."""
+"""The steps of a run in the order in which they were opened: each is closed exactly once, and the first close wins.
+
+A process that goes on with a run is told of the steps that are open, and how many there were: all of them would be
+stored again with every state of a thread.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, TypeAlias, cast
 
 from stategraph.agent.ports import Place
@@ -38,6 +42,8 @@ class StepList:
         """Forget everything; indices start at 0 again."""
         self._steps: list[RunStep] = []
         self._by_id: dict[str, RunStep] = {}
+        self._open: dict[str, RunStep] = {}
+        self._opened = 0
 
     def __iter__(self) -> Iterator[RunStep]:
         return iter(self._steps)
@@ -65,7 +71,7 @@ class StepList:
             stepIndex=position,
             id=self.new_id("step_"),
             type=kind,
-            index=len(self._steps),
+            index=self._opened,
             stepDetails=details,
             usage=None,
             status="in_progress",
@@ -76,9 +82,17 @@ class StepList:
             step["agentId"] = at.agent_id
         if at.group_id is not None:
             step["groupId"] = at.group_id
-        self._steps.append(step)
-        self._by_id[step["id"]] = step
+        self._opened += 1
+        self._add(step)
         return step
+
+    def _add(self, step: RunStep) -> None:
+        self._steps.append(step)
+        self._by_id[step["id"]] = self._open[step["id"]] = step
+
+    def is_open(self, step_id: str) -> bool:
+        """Whether a step is there and not closed."""
+        return step_id in self._open
 
     def close(self, step: RunStep | None, status: Status) -> Iterator[Row]:
         """Close a step.
@@ -90,7 +104,7 @@ class StepList:
         Yields:
             The closing.
         """
-        if step is None or step.get("status") != "in_progress":
+        if step is None or self._open.pop(step["id"], None) is None:
             return
         now = self.now_ms()
         step["status"] = status
@@ -112,16 +126,16 @@ class StepList:
 
     def sweep(self, status: Status) -> Iterator[Row]:
         """Close whatever is open, in the order in which it was opened."""
-        for step in self._steps:
+        for step in list(self._open.values()):
             yield from self.close(step, status)
 
-    def memory(self) -> list[dict[str, Any]]:
-        """The steps as JSON, for another process."""
-        return [dict(step) for step in self._steps]
+    def memory(self) -> dict[str, Any]:
+        """What another process needs to go on, as JSON."""
+        return {"steps": [dict(step) for step in self._open.values()], "opened": self._opened}
 
-    def recall(self, memory: Iterable[Mapping[str, Any]]) -> None:
+    def recall(self, memory: Mapping[str, Any]) -> None:
         """Take up what `memory` returned; steps that are known already stay."""
-        for step in memory:
+        for step in memory["steps"]:
             if step["id"] not in self._by_id:
-                self._steps.append(cast("RunStep", dict(step)))
-                self._by_id[step["id"]] = self._steps[-1]
+                self._add(cast("RunStep", dict(step)))
+        self._opened = max(self._opened, memory["opened"])

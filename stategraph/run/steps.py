@@ -302,11 +302,14 @@ class StepTracker:
     # Across processes.
 
     def memory(self) -> dict[str, Any]:
-        """What another process needs to go on with the same ids and places, as JSON."""
+        """What another process needs to go on with the same ids and places, as JSON: what has ended is left out."""
+        waiting = {call: step_id for call, step_id in self._calls.items() if self.steps.is_open(step_id)}
         return {
-            "steps": self.steps.memory(),
-            "tool_calls": [[*call, step_id] for call, step_id in self._calls.items()],
-            "turns": [[*call, turn] for call, turn in self._turns.items()],
+            **self.steps.memory(),
+            "tool_calls": [[*call, step_id] for call, step_id in waiting.items()],
+            "turns": [
+                [*call, turn] for call, turn in self._turns.items() if call in waiting or call not in self._calls
+            ],
             "turns_of_tool": dict(self._turns_of_tool),
         }
 
@@ -316,7 +319,7 @@ class StepTracker:
         Args:
             memory: The JSON, perhaps from another process.
         """
-        self.steps.recall(memory["steps"])
+        self.steps.recall(memory)
         for agent_id, call_id, step_id in memory["tool_calls"]:
             self._calls.setdefault((agent_id, call_id), step_id)
         for agent_id, call_id, turn in memory["turns"]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from itertools import count
 from typing import Any
 
 import pytest
-from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolCall, ToolMessage
 from langchain_core.tools import tool
 
-from stategraph.agent.ports import ModelCall, Place
+from stategraph.agent.ports import ModelCall, Place, ToolAnswered
 from stategraph.engine.memory import in_memory_saver
 from stategraph.errors import AbortError, ConfigurationError, GraphRecursionError, HandlerError
 from stategraph.run.abort import AbortController
@@ -19,7 +21,7 @@ from stategraph.run.step_list import StepList
 from stategraph.run.steps import StepTracker
 from stategraph.testing import script
 from stategraph.testing.chat_model import ScriptedChatModel
-from tests.run.hosting import Host, ask, get_weather
+from tests.run.hosting import THREAD, Host, ask, get_weather
 
 pytestmark = pytest.mark.anyio
 
@@ -246,6 +248,43 @@ async def test_a_chunk_of_nothing_but_text_is_told_as_any_other() -> None:
         told.append([row for chunk in chunks for row in tracker.chunk(call, chunk)])
     assert told[0] == told[1]
     assert [event for event, _ in told[0]].count("on_message_delta") == 4
+
+
+async def test_what_is_stored_of_steps_does_not_grow_with_the_rounds_of_a_turn() -> None:
+    sizes = []
+    for length in (2, 12):
+        rounds = [script.reply(script.call("get_weather", {"city": "A"}, id=f"call_{n}")) for n in range(length)]
+        model = ScriptedChatModel(replies=[*rounds, "Fine."])
+        run = await make(model, saver=in_memory_saver(), tools=[get_weather])
+        await run.process_stream(ask(), {**THREAD, "durability": "sync"})
+        history = [state async for state in run.graph.compiled.aget_state_history(THREAD)]
+        memories = [state.values["memory"] for state in history if state.values.get("memory")]
+        assert memories[0]["opened"] == 2 * length + 1
+        sizes.append(max(len(json.dumps(each)) for each in memories))
+    assert sizes[1] < sizes[0] + 20
+
+
+def test_another_process_goes_on_with_what_is_open_and_the_next_index() -> None:
+    at = Place("a", "a", "agent=a", {})
+
+    def tracker() -> StepTracker:
+        return StepTracker(StepList("r", new_id=lambda prefix: f"{prefix}{next(ids)}", now_ms=lambda: 0))
+
+    ids, first, second = count(), tracker(), tracker()
+    made = [ToolCall(name="get_weather", args={}, id=f"call_{number}") for number in range(3)]
+    call = ModelCall(at, "p", "m", [], 0)
+    opened = [data for event, data in first.chunk(call, AIMessage("", tool_calls=made)) if event == "on_run_step"]
+    first.number(at, made)
+    list(first.end(call))
+    list(first.answer(ToolAnswered(at, made[0], ToolMessage("x", tool_call_id="call_0"), "x")))
+    second.recall(json.loads(json.dumps(first.memory())))
+    assert [step["id"] for step in second.steps] == [step["id"] for step in opened[2:]]
+    assert second.turn(at, made[2]) == 2
+    (_, completed), (_, closed) = second.answer(ToolAnswered(at, made[1], ToolMessage("y", tool_call_id="call_1"), "y"))
+    assert (completed["result"]["id"], closed["id"]) == (opened[2]["id"], opened[2]["id"])
+    (_, fresh), *_ = second.chunk(ModelCall(at, "p", "m", [], 0), AIMessage("Fine."))
+    assert fresh["index"] == len(opened) == 4
+    assert [data["index"] for _, data in second.sweep("cancelled")] == [3, 4]
 
 
 async def test_calls_that_take_the_same_id_in_every_answer_are_told_apart() -> None:
