@@ -328,9 +328,14 @@ class Prompt:
             return self._prompt.replace(RESULTS, transcript(brought)) if self._told_instead else self._prompt
         return self._prompt(messages, len(messages) - len(brought))
 
-    def _go(self, state: AgentState, text: str | None) -> Command[Any]:
+    def _go(self, state: AgentState, text: object) -> Command[Any]:
         if not text:
             return Command(goto=self._agent_id)
+        if not isinstance(text, str):
+            raise TypeError(
+                f"The function that makes the prompt for agent '{self._agent_id}' returned a value of type "
+                f"{type(text).__name__}; expected a text, or None for no prompt"
+            )
         messages = state["messages"]
         told = handoff.routing_message(text, str(uuid.uuid4()))
         if not self._exclude:

@@ -41,11 +41,26 @@ def messages_of(inputs: object) -> list[AnyMessage]:
         if isinstance(inputs, Mapping):
             found = f"a mapping with {', '.join(map(repr, inputs)) or 'nothing'}"
         raise ConfigurationError(f"A run starts from {{'messages': [...]}} or a Command; found {found}")
-    messages = convert_to_messages(given if isinstance(given, Sequence) and not isinstance(given, str) else [given])
-    return [
-        message if message.id else message.model_copy(update={"id": str(uuid.uuid4())})
-        for message in cast("list[AnyMessage]", messages)
-    ]
+    messages = [_message(each, position) for position, each in enumerate(_several(given))]
+    return [message if message.id else message.model_copy(update={"id": str(uuid.uuid4())}) for message in messages]
+
+
+def _several(given: object) -> Sequence[object]:
+    """What stands for several messages as such, and what stands for one, as a text or a pair does, in a list."""
+    is_pair = isinstance(given, tuple) and len(given) == 2 and all(isinstance(each, str) for each in given)
+    return given if isinstance(given, Sequence) and not isinstance(given, str) and not is_pair else [given]
+
+
+def _message(given: Any, position: int) -> AnyMessage:
+    try:
+        (message,) = convert_to_messages([given])
+    except (NotImplementedError, TypeError, ValueError) as error:
+        why = str(error).partition("\nFor troubleshooting")[0]
+        raise ConfigurationError(
+            f"Message {position} of the input cannot be read: {why}. Expected a message of LangChain, a text, a pair "
+            "such as ('user', 'hi'), or {'role': 'user', 'content': 'hi'}"
+        ) from error
+    return cast("AnyMessage", message)
 
 
 def checked_config(config: object, *, stores: bool) -> Mapping[str, Any]:

@@ -65,6 +65,10 @@ class ToolExecuteRequest(dict[str, Any]):
             error: What `process_stream` raises.
         """
         failure = error if isinstance(error, BaseException) else RuntimeError(error)
+        if isinstance(error, asyncio.CancelledError | StopIteration):
+            # Raised in the run, the first would say that somebody cancelled it, and the second cannot be.
+            failure = RuntimeError(f"{type(error).__name__}: {error}")
+            failure.__cause__ = error
         self._soon(lambda: None if self._answer.done() else self._answer.set_exception(failure))
 
     def on_result(self, result: AnyHostResult) -> None:

@@ -162,6 +162,12 @@ def test_what_a_host_adds_to_the_input_is_not_something_that_the_run_has_brought
     assert [text for _, text in team.asked("b")] == ["hi", "Be kind.", "AI: One."]
 
 
+def test_a_prompt_that_is_no_text_is_refused_by_the_name_of_the_agent(driver: Driver) -> None:
+    team = Team({"a": ["One."], "b": ["Two."]}, direct("a", "b", prompt=lambda messages, start: start + 1))
+    with pytest.raises(TypeError, match="makes the prompt for agent 'b' returned a value of type int; expected a text"):
+        driver.invoke(team.graph, ask())
+
+
 @pytest.mark.parametrize("text", ["Told later.", None])
 def test_an_async_prompt_works_async_and_a_sync_call_says_how(text: str | None) -> None:
     async def summarise(messages: Sequence[BaseMessage], start: int) -> str | None:

@@ -11,6 +11,7 @@ from langgraph.store.memory import InMemoryStore
 
 from stategraph.engine.memory import in_memory_saver
 from stategraph.errors import ConfigurationError, InvalidAnswerError
+from stategraph.run.given import messages_of
 from stategraph.run.hooks import HookRegistry
 from stategraph.run.host import ToolExecuteRequest
 from stategraph.run.memory import LongTermMemory, remember
@@ -42,6 +43,12 @@ async def test_agents_and_edges_that_are_no_lists_are_refused(given: Any) -> Non
         ((None,), "A run starts from {'messages': [...]} or a Command; found a value of type NoneType"),
         (("hi",), "found a value of type str"),
         (({"message": []},), "found a mapping with 'message'"),
+        (
+            ({"messages": ["hi", 5]},),
+            "Message 1 of the input cannot be read: Unsupported message type: <class 'int'>. ",
+        ),
+        (({"messages": [{"role": "nobody", "content": ""}]},), "Message 0 of the input cannot be read: Unexpected"),
+        (({"messages": [{"role": "user"}]},), "Expected a message of LangChain, a text, a pair such as ('user', 'hi')"),
         ((ask(), "t1"), "'config' is a value of type str; expected {'configurable': {'thread_id': ...}}"),
         ((ask(), {"configurable": "t1"}), "'configurable' is a value of type str; expected {'thread_id': ...}"),
         ((ask(), {"durability": "synch"}), "'durability' is 'synch'; expected one of exit, async, sync"),
@@ -94,6 +101,31 @@ async def test_results_that_inject_what_is_no_message_are_refused(message: Any) 
     result = {"toolCallId": "1", "content": "Sunny", "injectedMessages": [message]}
     with pytest.raises(ValueError, match="An injected message is a mapping whose 'content' is"):
         ToolExecuteRequest({}, early).resolve([result])
+
+
+@pytest.mark.parametrize(
+    ("given", "contents"),
+    [
+        ("hi", ["hi"]),
+        (("user", "hi"), ["hi"]),
+        ([("user", "hi"), ("assistant", "Hello.")], ["hi", "Hello."]),
+        (("hi", "Are you there?", "?"), ["hi", "Are you there?", "?"]),
+        ({"role": "user", "content": "hi"}, ["hi"]),
+    ],
+)
+def test_messages_may_be_given_in_every_form_that_langchain_takes(given: Any, contents: list[str]) -> None:
+    assert [message.content for message in messages_of({"messages": given})] == contents
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError("the tool was cancelled"), StopIteration("no more")])
+async def test_a_refusal_that_would_read_as_something_else_fails_the_run_as_one(error: BaseException) -> None:
+    async def early(_: Any) -> None: ...
+
+    request = ToolExecuteRequest({}, early)
+    request.reject(error)
+    with pytest.raises(RuntimeError, match=f"{type(error).__name__}: {error}") as raised:
+        await request.answered()
+    assert raised.value.__cause__ is error
 
 
 async def test_a_result_that_is_still_being_told_when_its_run_is_cancelled_is_over_with_it() -> None:
