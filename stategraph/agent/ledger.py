@@ -88,14 +88,13 @@ class Ledger:
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> Self:
-        """A ledger from the JSON in a state."""
-        known = dict(stored)
-        if (found := known.get("calibration")) is not None:
-            deviation = math.inf if found["deviation"] is None else found["deviation"]
-            known["calibration"] = Calibration(**{**found, "deviation": deviation})
-        for name, kind in (("tier", FadingTier), ("tools", Correction), ("size", Correction), ("summary", Summary)):
+        """A ledger from the JSON in a state; what a later version may have noted besides is passed over."""
+        known = _known(cls, stored)
+        if (found := known.get("calibration")) is not None and found["deviation"] is None:
+            known["calibration"] = {**found, "deviation": math.inf}
+        for name, kind in _PARTS.items():
             if known.get(name) is not None:
-                known[name] = kind(**known[name])
+                known[name] = kind(**_known(kind, known[name]))
         if known.get("reported") is not None:
             known["reported"] = tuple(known["reported"])
         return cls(**known)
@@ -121,6 +120,19 @@ class Ledger:
         if self.reported is not None:
             left["reported"] = list(self.reported)
         return left
+
+
+_PARTS: Mapping[str, type[Any]] = {
+    "calibration": Calibration,
+    "tier": FadingTier,
+    "tools": Correction,
+    "size": Correction,
+    "summary": Summary,
+}
+
+
+def _known(kind: type[Any], stored: Mapping[str, Any]) -> dict[str, Any]:
+    return {each.name: stored[each.name] for each in fields(kind) if each.name in stored}
 
 
 _EMPTY = {each.name: getattr(Ledger(), each.name) for each in fields(Ledger)}

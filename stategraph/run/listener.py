@@ -29,6 +29,9 @@ from stategraph.run.step_list import Row, Status
 
 _log = logging.getLogger(__name__)
 
+#: Of what is stored for the process that goes on with a run: to be raised when an older version could not read it.
+_FORMAT = 1
+
 CallbackName: TypeAlias = Literal["handle_tool_start", "handle_tool_end", "handle_tool_error"]
 
 
@@ -168,12 +171,18 @@ class RunListener:
         """The steps of the run, for the process that goes on with it; None if nothing is stored."""
         if not self.remember:
             return None
-        known = {"run": self._run_id, "count": self._count, "last_input": self._last_input_id}
-        return known | self._tracker.memory()
+        about = {"format": _FORMAT, "run": self._run_id, "count": self._count, "last_input": self._last_input_id}
+        return about | self._tracker.memory()
 
     def recall(self, memory: Mapping[str, Any], /) -> None:
-        """Go on with the steps of an earlier process; those of an earlier run on the thread are not ours."""
-        if not self._began and memory.get("run") == self._run_id and memory["count"] > self._count:
+        """Go on with the steps of an earlier process.
+
+        Those of an earlier run on the thread are not ours, and those that another version stored cannot be read: then
+        the run goes on with steps of its own.
+        """
+        if self._began or memory.get("run") != self._run_id or memory.get("format") != _FORMAT:
+            return
+        if memory["count"] > self._count:
             self._count = memory["count"]
             self._last_input_id = memory["last_input"]
             self._tracker.recall(memory)

@@ -40,6 +40,15 @@ def test_a_ledger_survives_json_and_a_serialiser_that_allows_no_classes() -> Non
         assert again.stored() == {**stored, "writes": 2}
 
 
+def test_what_a_later_version_noted_besides_is_passed_over() -> None:
+    stored = FULL.stored()
+    later = {
+        name: {**value, "more": 1} if isinstance(value, dict) and name != "counts" else value
+        for name, value in stored.items()
+    }
+    assert Ledger.of({**later, "more": 1}) == Ledger.of(stored)
+
+
 def test_an_empty_ledger_takes_no_room() -> None:
     assert Ledger().stored() == {"writes": 1}
     assert Ledger.of_agent({}, "a") == Ledger.of_agent({"windows": {"b": {"writes": 1}}}, "a") == Ledger()

@@ -196,6 +196,31 @@ async def test_a_later_run_of_a_thread_is_taken_up_with_its_own_steps_and_not_th
     assert [type(message) for message in elsewhere.get_run_messages()] == [AIMessage, ToolMessage, AIMessage]
 
 
+async def test_a_run_whose_steps_were_stored_by_another_version_goes_on_without_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hooks, host = HookRegistry(), Host()
+    hooks.register("PreToolUse", lambda _: {"decision": "ask"})
+    model = ScriptedChatModel(replies=[script.reply(script.call("get_weather", {"city": "B"})), "Fine."])
+    settings = {
+        "run_id": "r",
+        "graph_config": {
+            "agents": [{"agent_id": "a", "model": model, "tools": [get_weather]}],
+            "compile_options": {"checkpointer": in_memory_saver()},
+        },
+        "hooks": hooks,
+        "human_in_the_loop": {"enabled": True},
+    }
+    paused = await Run.create(settings)
+    await paused.process_stream(ask(), THREAD)
+    monkeypatch.setattr("stategraph.run.listener._FORMAT", 2)
+    elsewhere = await Run.create({**settings, "custom_handlers": host.handlers()})
+    await elsewhere.resume([{"type": "approve"}], THREAD)
+    (completed,) = [data["result"] for event, data in host.rows if event == "on_run_step_completed"]
+    assert (completed["id"], completed["tool_call"]["output"]) == ("", "Sunny in B")
+    assert [data["index"] for event, data in host.rows if event == "on_run_step"] == [0]
+
+
 async def test_a_run_on_a_thread_can_be_executed_again() -> None:
     saver = in_memory_saver()
     config = {"configurable": {"thread_id": "t", "run_id": "r"}}
