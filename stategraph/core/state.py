@@ -17,7 +17,8 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 from stategraph.constants import (
     ERROR,
@@ -91,6 +92,27 @@ class Channels(dict[str, BaseChannel[Any, Any, Any]]):
         return name in self or name in self._values
 
 
+class _Shown(NamedTuple):
+    """What a router was shown.
+
+    Attributes:
+        task: Its task.
+        mapper: What made it.
+        values: Of what.
+        copied: Copies it; nobody has the original.
+    """
+
+    task: Task
+    mapper: Callable[[Any], Any]
+    values: dict[str, Any]
+    copied: Callable[[], Any]
+
+
+def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two dicts hold the very same objects."""
+    return len(one) == len(other) and all(other.get(name, MISSING) is value for name, value in one.items())
+
+
 class State:
     """The channels of one run with their versions, and who has seen what."""
 
@@ -102,6 +124,7 @@ class State:
         "_max_version",
         "_next_version",
         "_open",
+        "_shown",
         "_views",
         "channels",
         "ignored",
@@ -145,6 +168,7 @@ class State:
         self.ignored: dict[str, None] = {}
         self._views: dict[Keys, View] = {}
         self._last_view: View | None = None
+        self._shown: _Shown | None = None
         # The stored form of every written channel, as of the last freeze, and
         # the channels that changed since.
         self._frozen: dict[str, Any] = {}
@@ -188,7 +212,12 @@ class State:
                     values = view.held.copy()
                 else:
                     values = self._read_keys(reads, task, _NO_OVERLAY)
-                return values if mapper is None else mapper(values)
+                if mapper is None:
+                    return values
+                shown = self._shown
+                if shown is not None and shown.mapper is mapper and _same(shown.values, values):
+                    return shown.copied()
+                return mapper(values)
             channel = self.channels[reads] if reads in self.program.specs else None
             if channel is None or not channel.is_available():
                 return MISSING
@@ -211,6 +240,22 @@ class State:
         if not fresh:
             return self._read_keys(keys, task, _NO_OVERLAY)
         return self._read_keys(keys, task, self._overlay(task), fresh=True)
+
+    def show(self, task: Task, keys: Keys, mapper: Callable[[Any], Any]) -> Any:
+        """What a mapper makes of what a task reads after its writes.
+
+        To validate a wide model can take longer than all else in a step. So if the next node is given the very same,
+        it gets a copy: nodes of one step that read the same share it in that way too.
+        """
+        values = self.last_written(task, keys)
+        if values is None:
+            return mapper(self.read_for(task, keys, True))
+        made = mapper(values)
+        copied = getattr(mapper, "copied", None)
+        if copied is None:
+            return made
+        shown = self._shown = _Shown(task, mapper, values, partial(copied, made))
+        return shown.copied()
 
     def last_written(self, task: Task, keys: Keys) -> dict[str, Any] | None:
         """What a task reads after its writes, if all it reads are cells and it wrote each channel once.
@@ -323,6 +368,7 @@ class State:
         Returns:
             The channels that changed and have a value.
         """
+        self._shown = None
         if self._open:
             self._close_steps()
         versions, seen = self.versions, self.seen
@@ -377,6 +423,8 @@ class State:
             or (steps is not None and len(steps) > _OPEN_STEPS)
         ):
             return self.apply((task,))
+        if self._shown is not None and self._shown.task is not task:
+            self._shown = None
         channels = self.channels
         signals, last_values, cells = program.signals, program.last_values, program.cells
         views = self._views.values()
@@ -435,6 +483,8 @@ class State:
         if ready is not None and ready[0] == 1:
             self.channels[name] = ready[1]
             return ready[2]
+        # A reducer may change what it is given in place.
+        self._shown = None
         return self.channels[name].update((value,))
 
     def _end_step(self, updated: dict[str, None]) -> Sequence[str]:

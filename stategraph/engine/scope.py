@@ -48,6 +48,10 @@ class TaskScope:
 
     __call__ = read
 
+    def show(self, keys: Keys, mapper: Callable[[Any], Any]) -> Any:
+        """What a mapper makes of the state with the attempt's own writes applied."""
+        return self._state.show(self._task, keys, mapper)
+
     def call(self, func: Callable[..., Any], input: Any, **options: Any) -> Any:
         """Start a function as a task of the current step; what ``@task`` functions call."""
         assert self._on_call is not None

@@ -70,6 +70,9 @@ class WriteScope(Protocol):
     def read(self, select: str | Sequence[str], fresh: bool) -> Any:
         """The state as the task sees it; `fresh` applies the task's own writes first."""
 
+    def show(self, keys: Keys, mapper: Callable[[Any], Any]) -> Any:
+        """What a mapper makes of several keys of the state, with the task's own writes applied."""
+
 
 class FastWriter(Protocol):
     """A writer that the inner loop may call without LangChain."""
@@ -310,14 +313,14 @@ class BranchWriter(Runnable[Any, Any]):
     def write_into(self, value: Any, scope: WriteScope) -> None:
         """Ask the router inline and append its triggers."""
         call = self._call
-        answer = call(self._state(value, scope.read), scope.config)
+        answer = call(self._shown(value, scope), scope.config)
         pairs = self._known.get(answer) if type(answer) is str else None
         scope.writes.extend(self._pairs(answer) if pairs is None else pairs)
 
     async def awrite_into(self, value: Any, scope: WriteScope) -> None:
         """Ask the router and append its triggers; a router that is a plain function is called inline."""
         if self.needs_await:
-            state = self._state(value, scope.read)
+            state = self._shown(value, scope)
             answer = await self._ask(state, scope.config)
             pairs = self._known.get(answer) if type(answer) is str else None
             if pairs is None and self._asks_on and isinstance(answer, Runnable):
@@ -341,6 +344,11 @@ class BranchWriter(Runnable[Any, Any]):
         else:
             answer = await self.path.ainvoke_at_once(state, config)
         return self._send(answer, input, config)
+
+    def _shown(self, returned: Any, scope: WriteScope) -> Any:
+        if self.mapper is not None and isinstance(self._reads, Keys):
+            return scope.show(self._reads, self.mapper)
+        return self._state(returned, scope.read)
 
     def _traced_state(self, returned: Any, config: RunnableConfig) -> Any:
         return returned if self.select is None else self._state(returned, reader(config))

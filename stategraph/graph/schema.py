@@ -19,6 +19,7 @@ import types
 import typing
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from inspect import Parameter, isclass, signature
@@ -39,6 +40,7 @@ ROOT: Final = "__root__"
 """The key of a state that is one value."""
 
 _REQUIREDNESS: Final[tuple[Any, ...]] = (Required, NotRequired)
+_CONTAINERS: Final = frozenset((list, dict, set))
 _POSITIONAL: Final = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
 AnyChannel = BaseChannel[Any, Any, Any]
@@ -256,8 +258,34 @@ def coercer(keys: Sequence[str], schema: Any) -> Callable[[Any], Any] | None:
         return None
     if not issubclass(schema, BaseModel) and not dataclasses.is_dataclass(schema):
         return None
-    build: Callable[..., Any] = schema
-    return lambda values: build(**values)
+    return _ModelOf(schema) if issubclass(schema, BaseModel) else _InstanceOf(schema)
+
+
+class _InstanceOf:
+    """Makes instances of a class from dicts of its fields."""
+
+    __slots__ = ("_schema",)
+
+    def __init__(self, schema: Callable[..., Any]) -> None:
+        self._schema = schema
+
+    def __call__(self, values: dict[str, Any]) -> Any:
+        return self._schema(**values)
+
+
+class _ModelOf(_InstanceOf):
+    """Makes pydantic models, whose validation is worth to be shared."""
+
+    __slots__ = ()
+
+    def copied(self, model: BaseModel) -> BaseModel:
+        """Copy a model so that its fields, and what is in their lists, dicts and sets, can be replaced."""
+        copied = copy(model)
+        fields = copied.__dict__
+        for name, value in fields.items():
+            if type(value) in _CONTAINERS:
+                fields[name] = value.copy()
+        return copied
 
 
 # --- JSON schemas and defaults ---

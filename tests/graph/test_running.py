@@ -3,13 +3,14 @@
 import asyncio
 import operator
 import threading
-from typing import Annotated, Any, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, model_validator
 from typing_extensions import TypedDict
 
 from stategraph.constants import END, START
@@ -285,3 +286,77 @@ def test_arguments_that_a_call_names_go_before_injected_ones(driver: Any) -> Non
         return [wants(config="given").result(), "configurable" in wants().result()]  # type: ignore[arg-type, call-arg]
 
     assert driver.invoke(workflow, 0) == ["given", True]
+
+
+class Checked(BaseModel):
+    """A state that counts how often it is validated."""
+
+    items: Annotated[list[int], operator.add] = []
+    note: str = ""
+
+    validated: ClassVar[int] = 0
+
+    @model_validator(mode="after")
+    def count(self) -> Self:
+        Checked.validated += 1
+        return self
+
+
+@pytest.fixture
+def validations() -> Callable[[], int]:
+    Checked.validated = 0
+    return lambda: Checked.validated
+
+
+def test_a_router_and_the_node_after_it_share_a_validation(driver: Any, validations: Callable[[], int]) -> None:
+    builder = StateGraph(Checked).add_node("work", lambda state: {"items": [len(state.items)]}).add_edge(START, "work")
+    builder.add_conditional_edges("work", lambda state: "work" if len(state.items) < 5 else END)
+    assert driver.invoke(builder.compile(), {}, {}) == {"items": [0, 1, 2, 3, 4]}
+    # What the first of five nodes was given, and what each of their routers was.
+    assert validations() == 1 + 5
+
+
+def test_what_a_router_does_to_its_state_is_not_seen_by_the_node_after_it(driver: Any, config: RunnableConfig) -> None:
+    seen = []
+
+    def work(state: Checked) -> dict[str, Any]:
+        seen.append(state)
+        return {"items": [1], "note": "kept"}
+
+    def route(state: Checked) -> str:
+        done = len(state.items) > 1
+        state.items.append(99)
+        state.note = "changed"
+        return END if done else "work"
+
+    builder = StateGraph(Checked).add_node("work", work).add_edge(START, "work")
+    graph = builder.add_conditional_edges("work", route).compile()
+    assert driver.invoke(graph, {}, config) == {"items": [1, 1], "note": "kept"}
+    assert [(state.items, state.note) for state in seen] == [([], ""), ([1], "kept")]
+
+
+def test_what_a_node_does_to_its_state_is_not_seen_by_its_router(driver: Any, config: RunnableConfig) -> None:
+    routed = []
+
+    def work(state: Checked) -> dict[str, Any]:
+        state.items.append(99)
+        return {"items": [len(routed)]}
+
+    def route(state: Checked) -> str:
+        routed.append(state.items)
+        return END if len(routed) > 2 else "work"
+
+    builder = StateGraph(Checked).add_node("work", work).add_edge(START, "work")
+    driver.invoke(builder.add_conditional_edges("work", route).compile(), {}, config)
+    assert routed == [[0], [0, 1], [0, 1, 2]]
+
+
+def test_a_node_after_several_routers_is_given_what_all_of_the_step_wrote(driver: Any, config: RunnableConfig) -> None:
+    seen = []
+    builder = StateGraph(Checked)
+    for name, item in (("one", 1), ("two", 2)):
+        builder.add_node(name, lambda state, item=item: {"items": [item]}).add_edge(START, name)
+        builder.add_conditional_edges(name, lambda state: "last")
+    builder.add_node("last", lambda state: seen.append(state.items))
+    assert driver.invoke(builder.compile(), {}, config) == {"items": [1, 2]}
+    assert seen == [[1, 2]]
