@@ -55,7 +55,7 @@ from stategraph.core.settings import Settings, Watch
 from stategraph.core.starting import Start, Thread
 from stategraph.core.task import Task
 from stategraph.core.views import Keys
-from stategraph.engine import histories, replay
+from stategraph.engine import histories, replay, sealed
 from stategraph.engine.callbacks import GraphInterruptEvent, GraphResumeEvent
 from stategraph.engine.config import patch_configurable
 from stategraph.engine.ids import new_checkpoint_id
@@ -70,7 +70,6 @@ from stategraph.engine.runtime import (
 )
 from stategraph.engine.saving import SaveCalls
 from stategraph.engine.scope import TaskScope
-from stategraph.engine.sealed import seal
 from stategraph.engine.streaming import NOTHING, Chunk, Format, Projector, watch_for
 from stategraph.engine.task_configs import TaskConfigs
 from stategraph.types import Durability
@@ -475,7 +474,7 @@ class Execution:
     def _configs(self) -> TaskConfigs:
         configs = self._made_configs
         if configs is None:
-            with self.lock:
+            with sealed.opening:
                 configs = self._made_configs = self._made_configs or TaskConfigs(self)
         return configs
 
@@ -500,7 +499,7 @@ class Execution:
         if self.traced or task.config is not None or task.attempt > 1:
             scope.config = self._configs.of_attempt(*facts)  # type: ignore[assignment]
         else:
-            scope.config = seal(self, facts)  # type: ignore[assignment]
+            scope.config = sealed.seal(self, facts)  # type: ignore[assignment]
         return scope
 
     def content(self, facts: tuple[Task, TaskScope, int, float, Any, bool | None]) -> dict[str, Any]:

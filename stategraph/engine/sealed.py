@@ -14,6 +14,7 @@ Rules
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from threading import RLock
 from typing import Any, Final, Protocol
@@ -25,17 +26,16 @@ _new = dict.__new__
 _put_in = dict.update
 
 
+opening = RLock()
+"""Held while a config is opened, so that threads that look at once see the same. One for all: an author's code may hold
+a run's own while it waits for a thread that looks."""
+
+
 class Origin(Protocol):
-    """What can tell what belongs in a config.
-
-    Attributes:
-        lock: Held while it is asked, so that threads that look at once see the same.
-    """
-
-    lock: RLock
+    """What can tell what belongs in a config."""
 
     def content(self, facts: Any) -> dict[str, Any]:
-        """What belongs in the config that was sealed with these facts."""
+        """What belongs in the config that was sealed with these facts. Asked by one thread of the process at a time."""
 
 
 class OpenConfig(dict[str, Any]):
@@ -83,20 +83,18 @@ def content(config: Any) -> dict[str, Any]:
     To look at it in this way does not open it.
     """
     if type(config) is SealedConfig:
-        origin: Origin = config.origin
-        with origin.lock:
+        with opening:
             if config.__class__ is SealedConfig:
-                return origin.content(config.facts)
+                return config.origin.content(config.facts)
     copied = dict(config)
     copied["metadata"] = copied["metadata"].copy()
     return copied
 
 
 def _open(config: Any) -> None:
-    origin: Origin = config.origin
-    with origin.lock:
-        if config.__class__ is SealedConfig:
-            _put_in(config, origin.content(config.facts))
+    with opening:
+        if type(config) is SealedConfig:
+            _put_in(config, config.origin.content(config.facts))
             config.__class__ = OpenConfig  # type: ignore[assignment]
             config.facts = None
 
@@ -110,6 +108,15 @@ def _look(name: str) -> Callable[..., Any]:
 
     return look
 
+
+def _after_fork() -> None:
+    global opening
+    # The thread of the parent that may hold it does not exist in the child.
+    opening = RLock()
+
+
+if hasattr(os, "register_at_fork"):  # not where nothing forks
+    os.register_at_fork(after_in_child=_after_fork)
 
 for _name in vars(dict).keys() - _NOT_A_LOOK:
     setattr(SealedConfig, _name, _look(_name))

@@ -299,5 +299,6 @@ def _at_exit() -> None:
     _pool.finish()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+if hasattr(os, "register_at_fork"):  # not where nothing forks
+    os.register_at_fork(after_in_child=_after_fork)
 atexit.register(_at_exit)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +28,6 @@ CONTENT = {"tags": ["t"], "metadata": {"a": 1}, "configurable": {"k": "v"}}
 
 class Origin:
     def __init__(self) -> None:
-        self.lock = threading.RLock()
         self.asked: list[Any] = []
 
     def content(self, facts: Any) -> dict[str, Any]:
@@ -138,6 +140,44 @@ def test_threads_that_look_at_once_see_the_same() -> None:
     with ThreadPoolExecutor(8) as pool:
         assert len(set(pool.map(look, range(8)))) == 1
     assert len(origin.asked) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
+def test_a_forked_child_can_look_although_a_thread_of_its_parent_was_looking() -> None:
+    program = """
+import os, threading, warnings
+warnings.simplefilter("ignore")
+from stategraph.engine import sealed
+
+looking, looked = threading.Event(), threading.Event()
+
+class Slow:
+    def content(self, facts):
+        looking.set()
+        looked.wait()
+        return {}
+
+class Fast:
+    def content(self, facts):
+        return {"a": 1}
+
+threading.Thread(target=len, args=(sealed.seal(Slow(), None),)).start()
+looking.wait()
+child = os.fork()
+if child == 0:
+    os._exit(len(sealed.seal(Fast(), None)))
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+looked.set()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("module", ["threads", "sealed"])
+def test_nothing_is_missed_where_nothing_forks(module: str) -> None:
+    program = f"import os; del os.register_at_fork; import stategraph.engine.{module}"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 class Count(TypedDict):
