@@ -1,13 +1,14 @@
-"""The callback manager of a run that nobody listens to.
+"""The callback manager of a task that nobody listens to.
 
 A node may expect that its config carries a callback manager with the id of the run around it, even when no handler is
-attached: custom events ask for that id, and a node may attach a handler of its own. Building such a manager for every
-task costs more than everything else a task needs, so one is shared by all tasks of an unobserved run. What would make
-sharing visible is a handler added to it, and that one is kept in the context of the task which added it.
+attached: custom events ask for that id, and a node may attach a handler of its own. This one is made in a tenth of the
+time of an ordinary one. What a task's config is merged into may share it with the task; a handler added to it is
+therefore kept in the context of whoever added it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any
 from uuid import UUID, uuid4
@@ -18,23 +19,33 @@ _added: ContextVar[tuple[tuple[BaseCallbackHandler, bool], ...]] = ContextVar("s
 
 
 class QuietCallbackManager(CallbackManager):
-    """A manager without handlers that any number of tasks may share.
+    """A manager without handlers that a task and what it calls may share.
 
     Handlers added to it are visible in the current context and in contexts copied from it, nowhere else. Copying or
     merging it gives an ordinary manager.
 
     Args:
         parent_run_id: The run that events are attributed to. None makes one up.
+        tags: Of that run, for whatever is called in it.
+        metadata: The same.
+        child: A further tag, for its direct children.
     """
 
-    def __init__(self, parent_run_id: UUID | None = None) -> None:
+    def __init__(
+        self,
+        parent_run_id: UUID | None = None,
+        tags: Sequence[str] = (),
+        metadata: Mapping[str, Any] | None = None,
+        *,
+        child: str | None = None,
+    ) -> None:
         # The base constructor is not called: it assigns `handlers`, and instrumentation libraries replace it to add
         # theirs to every manager. A quiet one exists only where that has been ruled out.
         self._given_run_id = parent_run_id
-        self.tags: list[str] = []
-        self.inheritable_tags: list[str] = []
-        self.metadata: dict[str, Any] = {}
-        self.inheritable_metadata: dict[str, Any] = {}
+        self.inheritable_tags: list[str] = list(tags)
+        self.tags: list[str] = [*tags] if child is None else [*tags, child]
+        self.inheritable_metadata: dict[str, Any] = dict(metadata or {})
+        self.metadata: dict[str, Any] = self.inheritable_metadata.copy()
 
     @property
     def parent_run_id(self) -> UUID:  # type: ignore[override]
@@ -73,15 +84,17 @@ class QuietCallbackManager(CallbackManager):
         """Attach these handlers, and only these, for the rest of this context."""
         _added.set(tuple((handler, inherit) for handler in handlers))
 
-    def add_tags(self, tags: list[str], inherit: bool = True) -> None:
-        """Do nothing: tags belong to one task, and its config has them."""
-
-    def add_metadata(self, metadata: dict[str, Any], inherit: bool = True) -> None:
-        """Do nothing: metadata belongs to one task, and its config has it."""
-
     def copy(self) -> CallbackManager:  # type: ignore[override]
         """Make an ordinary manager of the same run."""
-        return CallbackManager(self.handlers, self.inheritable_handlers, self.parent_run_id)
+        return CallbackManager(
+            self.handlers,
+            self.inheritable_handlers,
+            self.parent_run_id,
+            tags=self.tags.copy(),
+            inheritable_tags=self.inheritable_tags.copy(),
+            metadata=self.metadata.copy(),
+            inheritable_metadata=self.inheritable_metadata.copy(),
+        )
 
     def merge(self, other: BaseCallbackManager) -> CallbackManager:  # type: ignore[override]
         """Make an ordinary manager with the handlers of both; merged with itself it stays what it is."""

@@ -337,8 +337,7 @@ def attempt_runtime(
     runtime.store = run.store
     runtime.stream_writer = stream_writer or run.stream_writer
     runtime.heartbeat = run.heartbeat
-    # A called function is not the entrypoint, whose value this is.
-    runtime.previous = facts.previous if task.call is None else None
+    runtime.previous = facts.previous
     runtime.execution_info = info
     runtime.server_info = run.server_info
     runtime.control = run.control

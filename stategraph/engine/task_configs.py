@@ -64,7 +64,7 @@ _OF_EACH_ATTEMPT = dict.fromkeys(
 class TaskConfigs:
     """Makes the configs of one run's tasks; see the module."""
 
-    __slots__ = ("_base", "_conf", "_execution", "_facts", "_map", "_metadata", "_of_step", "_tags")
+    __slots__ = ("_base", "_conf", "_execution", "_facts", "_map", "_metadata", "_of_step", "_run_id", "_tags")
 
     def __init__(self, execution: Execution) -> None:
         """Make what all tasks share.
@@ -82,14 +82,12 @@ class TaskConfigs:
         if isinstance(base.get("recursion_limit"), DefaultRecursionLimit):
             del base["recursion_limit"]
         if not execution.traced:
-            run_id = base.pop("run_id", None)
-            if not isinstance(base.get("callbacks"), QuietCallbackManager):
-                base["callbacks"] = QuietCallbackManager(run_id)
+            base.pop("run_id", None)
         self._base = base
         self._metadata = {**(base.get("metadata") or {}), **_OF_EACH_TASK}
         self._tags = list(base.get("tags") or ())
         conf = self._conf = self._shared_conf()
-        run_id = config.get("run_id")
+        run_id = self._run_id = config.get("run_id")
         self._facts = RunFacts(
             execution.runtime,
             conf.get(CONFIG_KEY_THREAD_ID),
@@ -108,7 +106,6 @@ class TaskConfigs:
         if execution.saver is not None or CONFIG_KEY_CHECKPOINTER not in conf:
             conf[CONFIG_KEY_CHECKPOINTER] = execution.saver
         conf[CONFIG_KEY_CHECKPOINT_ID] = None
-        conf.pop(CONFIG_KEY_NODE_ERROR, None)
         if execution.request.durability is not None:
             conf[CONFIG_KEY_DURABILITY] = execution.durability
         if execution.stream is not None:
@@ -159,7 +156,8 @@ class TaskConfigs:
         conf[CONFIG_KEY_SCRATCHPAD] = task
         if task.parent_ns != execution.ns:
             # Another task started it: it called it, or failed and is handled by it.
-            conf[CONFIG_KEY_CHECKPOINT_MAP] = {**conf[CONFIG_KEY_CHECKPOINT_MAP], task.parent_ns: checkpoint["id"]}
+            around = dict.fromkeys(_namespaces_around(task, execution.ns), checkpoint["id"])
+            conf[CONFIG_KEY_CHECKPOINT_MAP] = {**conf[CONFIG_KEY_CHECKPOINT_MAP], **around}
             if task.error is not None:
                 conf[CONFIG_KEY_NODE_ERROR] = task.error
         if execution.traced:
@@ -167,6 +165,9 @@ class TaskConfigs:
             config["run_name"] = task.name
             called_with = task.call.callbacks if task.call is not None else None
             config["callbacks"] = called_with or child_manager(execution.callbacks, f"graph:step:{task.step}")
+        else:
+            labels = {"ls_integration": "langgraph", **metadata}
+            config["callbacks"] = QuietCallbackManager(self._run_id, config.get("tags", ()), labels, child="seq:step:1")
         return config
 
     def of_attempt(
@@ -188,6 +189,7 @@ class TaskConfigs:
             conf = config[CONF]
         else:
             config = made.copy()
+            config["metadata"] = made["metadata"].copy()
             conf = config[CONF] = made[CONF].copy()
         conf[CONFIG_KEY_SEND] = scope.writes.extend
         conf[CONFIG_KEY_READ] = scope
@@ -197,3 +199,17 @@ class TaskConfigs:
         if number > 1:
             conf[CONFIG_KEY_RESUMING] = True
         return config
+
+
+def _namespaces_around(task: Task, ns: str) -> list[str]:
+    """The namespaces of the tasks that one task started after the other, down to a task.
+
+    Args:
+        task: The last of them.
+        ns: The namespace of their run.
+    """
+    found: list[str] = []
+    while task.parent_ns != ns:
+        found.append(task.parent_ns)
+        task = task.parent
+    return found[::-1]
