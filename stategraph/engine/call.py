@@ -127,10 +127,21 @@ def start_task(
     cache_policy: CachePolicy[Any] | None = None,
     timeout: TimeoutPolicy | None = None,
 ) -> SyncAsyncFuture[Any]:
-    """As `call`, with the function's arguments as a pair, so that none can clash with the options."""
+    """As `call`, with the function's arguments as a pair, so that none can clash with the options.
+
+    Raises:
+        RuntimeError: No task is running here.
+        ValueError: A synchronous function was given a timeout.
+    """
     if timeout is not None and not is_async_callable(func):
         raise sync_timeout_unsupported(_display_name(func), "Task")
-    config = get_config()
+    try:
+        config = get_config()
+    except RuntimeError as error:
+        raise RuntimeError(
+            f"Task '{_display_name(func)}' was called where no graph runs: call it in an entrypoint, in a node or in "
+            f"another task, or its function by itself. {error}"
+        ) from None
     submit = config[CONF][CONFIG_KEY_CALL]
     return cast(
         "SyncAsyncFuture[Any]",

@@ -267,6 +267,7 @@ class BranchWriter(Runnable[Any, Any]):
         select: str | list[str] | None,
         mapper: Callable[[Any], Any] | None = None,
         adds_output: bool = False,
+        source: str | None = None,
     ) -> None:
         """Make the writer of one conditional edge.
 
@@ -276,8 +277,10 @@ class BranchWriter(Runnable[Any, Any]):
             select: The part of the state the router gets; None to give it the node's return value instead.
             mapper: Turns the read state into the router's input type.
             adds_output: Whether keys that the node returned but the state does not have are shown to the router too.
+            source: The node that it comes after, for errors.
         """
         self.path = path
+        self._source = source
         self.ends = dict(ends) if ends else None
         self.select = select
         # What answers that are names came to; never changed in place.
@@ -383,18 +386,27 @@ class BranchWriter(Runnable[Any, Any]):
             if isinstance(end, Send):
                 if end.node == END:
                     raise InvalidUpdateError(
-                        f"Router '{self.path.get_name()}' sent a packet to the END node, which runs nothing: "
-                        "return END instead"
+                        f"{self._who} sent a packet to the END node, which runs nothing: return END instead"
                     )
                 pairs.append((TASKS, end))
             elif end is None or end == START:
                 raise ValueError(
-                    f"Router '{self.path.get_name()}' answered {item!r}, which leads nowhere: expected the name of a "
+                    f"{self._who} answered {item!r}, which leads nowhere: expected the name of a "
                     "node, END, a Send, or a list of these"
                 )
             elif end != END:
                 pairs.append((f"branch:to:{end}", None))
         return pairs
+
+    @property
+    def _who(self) -> str:
+        """The router, in errors; a lambda has no name."""
+        name = self.path.get_name()
+        called = "" if name == RunnableCallable.__name__ else f" '{name}'"
+        after = (
+            "" if self._source is None else " after START" if self._source == START else f" of node '{self._source}'"
+        )
+        return f"Router{called}{after}"
 
     def _end_for(self, item: Any) -> Any:
         ends = self.ends or {}
@@ -402,8 +414,7 @@ class BranchWriter(Runnable[Any, Any]):
             return ends[item]
         except KeyError:
             raise KeyError(
-                f"Router '{self.path.get_name()}' answered {item!r}, which its path map does not have; "
-                f"it has {list(ends)!r}"
+                f"{self._who} answered {item!r}, which its path map does not have; it has {list(ends)!r}"
             ) from None
 
 

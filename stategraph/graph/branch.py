@@ -42,11 +42,19 @@ class BranchSpec(NamedTuple):
             ends = None if names is None else {name: name for name in names}
         return cls(path, ends, hints.router_input(path) if infer_schema else None)
 
-    def writer(self, select: str | list[str] | None, mapper: Callable[[Any], Any] | None) -> BranchWriter:
+    def writer(self, source: str, select: str | list[str] | None, mapper: Callable[[Any], Any] | None) -> BranchWriter:
         """Make the writer that asks this router.
 
         Args:
+            source: The node that it comes after.
             select: What to read of the state for it; None to give it the node's return value.
             mapper: Turns what was read into the router's input.
         """
-        return BranchWriter(self.path, self.ends, select=select, mapper=mapper, adds_output=self.input_schema is None)
+        return BranchWriter(
+            self.path,
+            self.ends,
+            select=select,
+            mapper=mapper,
+            adds_output=self.input_schema is None,
+            source=source,
+        )

@@ -155,7 +155,7 @@ class CompiledStateGraph(
             source = self.builder.nodes.get(start)
             schema = branch.input_schema or (self.builder.state_schema if source is None else source.input_schema)
             select, mapper = self._reader(schema)
-        self.nodes[start].writers.append(branch.writer(select, mapper))
+        self.nodes[start].writers.append(branch.writer(start, select, mapper))
 
     def _reader(self, schema: type[Any]) -> tuple[str | list[str], Coercer]:
         """What to read for a schema, and what turns it into an instance."""

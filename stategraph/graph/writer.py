@@ -71,7 +71,7 @@ class StateWriter(ChannelWrite):
         who = f"Node '{self._node}' returned" if self._node else "The input is"
         keys = explain.listing(self._keys.allowed, "keys").removeprefix("The graph's keys are: ")
         return (
-            f"{who} a {type(value).__qualname__}; what is expected is a dict with any of the keys {keys}"
+            f"{who} a value of type {type(value).__qualname__}; what is expected is a dict with any of the keys {keys}"
             f"{', a Command, a list of these with a Command in it, or None' if self._node else ''}."
         )
 

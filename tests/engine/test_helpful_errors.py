@@ -121,13 +121,13 @@ def test_a_node_that_returns_no_update_is_told_what_it_may_return(returned: Any,
         driver.invoke(graph, {"log": []})
     message, help_line = str(caught.value).split("\n")
     assert message.startswith(f"Expected dict, got {returned}")
-    assert f"Node 'one' returned a {type(returned).__name__};" in message
+    assert f"Node 'one' returned a value of type {type(returned).__name__};" in message
     assert "any of the keys answer, log, a Command" in message
     assert help_line.endswith(f"{CODE}INVALID_GRAPH_NODE_RETURN_VALUE")
 
 
 def test_an_input_that_is_no_update_is_called_the_input(driver: Driver) -> None:
-    with pytest.raises(InvalidUpdateError, match="The input is a int; what is expected is a dict"):
+    with pytest.raises(InvalidUpdateError, match="The input is a value of type int; what is expected is a dict"):
         driver.invoke(side_by_side(("one", lambda _: None)), 5)
 
 

@@ -41,7 +41,7 @@ class Scope:
 
 def writer(path: Any, path_map: Any = None, **options: Any) -> BranchWriter:
     spec = BranchSpec.from_path(coerce_to_runnable(path, name=None, trace=True), path_map)
-    return spec.writer(options.get("select", ["at"]), options.get("mapper"))
+    return spec.writer("node", options.get("select", ["at"]), options.get("mapper"))
 
 
 def answered(path: Callable[..., Any], path_map: Any = None) -> list[tuple[str, Any]]:
@@ -81,8 +81,10 @@ def test_an_answer_that_the_path_map_lacks_is_an_error_that_names_the_router() -
     def router(state: State) -> str:
         return "c"
 
-    with pytest.raises(KeyError, match="router"):
+    with pytest.raises(KeyError, match="Router 'router' of node 'node' answered 'c'"):
         answered(router, ["a", "b"])
+    with pytest.raises(KeyError, match="Router of node 'node' answered 'c'"):
+        answered(lambda state: "c", ["a", "b"])
 
 
 @pytest.mark.parametrize(
@@ -118,7 +120,7 @@ def test_a_router_with_a_schema_of_its_own_sees_that_alone() -> None:
 
     spec = BranchSpec.from_path(coerce_to_runnable(router, name=None, trace=True), None, infer_schema=True)
     assert spec.input_schema is Seen
-    spec.writer(["at"], None).write_into({"extra": 1}, Scope({"at": "fresh"}))
+    spec.writer("node", ["at"], None).write_into({"extra": 1}, Scope({"at": "fresh"}))
     assert seen == [{"at": "fresh"}]
 
 
@@ -135,7 +137,7 @@ def test_a_literal_return_type_is_a_path_map() -> None:
 
     spec = BranchSpec.from_path(coerce_to_runnable(router, name=None, trace=True), None)
     assert spec.ends == {"a": "a", "b": "b"}
-    assert ChannelWrite.get_static_writes(spec.writer(None, None)) == [
+    assert ChannelWrite.get_static_writes(spec.writer("node", None, None)) == [
         ("branch:to:a", None, "a"),
         ("branch:to:b", None, "b"),
     ]

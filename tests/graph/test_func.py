@@ -167,6 +167,11 @@ def test_types_that_are_not_said_are_any() -> None:
     assert bare.channels[END].ValueType is Any  # type: ignore[union-attr]
 
 
+def test_a_task_that_is_called_where_no_graph_runs_says_where_it_can_be() -> None:
+    with pytest.raises(RuntimeError, match="Task 'double' was called where no graph runs: call it in an entrypoint"):
+        task(double)(1)
+
+
 def test_what_cannot_be_an_entrypoint_is_refused() -> None:
     def generator(x: int) -> Any:
         yield x
