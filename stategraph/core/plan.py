@@ -121,7 +121,7 @@ class Planner:
         task.call = task.config = task.fresh = task.timeout = None
         if self.parent is not None:
             task.parent = self.parent
-        value = task.input = self.state.node_input(node, task)
+        value = task.input = self.state.node_input(node, task, alone=True)
         return None if value is MISSING else task
 
     def _packets(self) -> list[Task]:
@@ -210,7 +210,8 @@ class Planner:
         path = (*failed.path[:3], "node_error_handler", False)
         task = self._task(task_id, node.name, node, path, PUSH_TRIGGER, ns, failed)
         task.parent_ns = failed.ns
-        task.input = failed.input
+        # It may have been lent, to a node that only looks.
+        task.input = failed.input.copy() if type(failed.input) is dict else failed.input
         task.error = error
         return task
 

@@ -252,8 +252,13 @@ def _call(plan: CallPlan, func: Any, value: Any, scope: TaskScope) -> Any:
 def _resolve(body: Body, result: Any, value: Any, scope: TaskScope) -> Any:
     """A function may return a Runnable to be run in its place."""
     if _may_go_on(body, result) and isinstance(result, Runnable):
-        return result.invoke(value, opened(scope.config))
+        return result.invoke(_own(value), opened(scope.config))
     return result
+
+
+def _own(value: Any) -> Any:
+    """A function that only looks may have been lent its input; what it returns to be run with it has its own."""
+    return value.copy() if type(value) is dict else value
 
 
 def _may_go_on(body: Body, result: Any) -> bool:
@@ -414,5 +419,5 @@ async def _awork(body: Body, work: Runnable[Any, Any], value: Any, scope: TaskSc
 
 async def _aresolve(body: Body, result: Any, value: Any, scope: TaskScope) -> Any:
     if _may_go_on(body, result) and isinstance(result, Runnable):
-        return await result.ainvoke(value, opened(scope.config))
+        return await result.ainvoke(_own(value), opened(scope.config))
     return result

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any, Protocol, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -21,6 +22,7 @@ from stategraph.core.program import Node, Program
 from stategraph.core.views import Keys
 from stategraph.engine.cached_code import CacheNamespace
 from stategraph.engine.callable import CallPlan, RunnableSeq, plan_call
+from stategraph.engine.looks import only_looks_up
 from stategraph.engine.node import DEFAULT_BOUND, PregelNode
 from stategraph.engine.write import BranchWriter, ChannelWrite, FastWriter
 from stategraph.types import CachePolicy, RetryPolicy, TimeoutPolicy
@@ -163,6 +165,7 @@ def compile_program(
         for writer in (body.writers or ()) if body is not None else ():
             if type(writer) is BranchWriter:
                 writer.share(shared)
+        work = None if body is None else body.call or body.acall
         compiled[name] = Node(
             name=name,
             triggers=tuple(sorted(node.triggers) if len(node.triggers) > 1 else node.triggers),
@@ -173,6 +176,7 @@ def compile_program(
             error_handler=node.error_handler_node,
             has_subgraphs=bool(node.subgraphs),
             body=body,
+            only_looks=cache(partial(only_looks_up, work)),
         )
     specs = {k: c for k, c in channels.items() if isinstance(c, BaseChannel)}
     managed = {k: c for k, c in channels.items() if k not in specs}

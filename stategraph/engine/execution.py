@@ -446,6 +446,8 @@ class Execution:
         """
         self.traced = callbacks is not None
         self.callbacks = callbacks
+        # Who listens may keep what a node was given.
+        self.machine.state.lends = callbacks is None
         conf = self.config[CONF]
         run_id = self.config.get("metadata", {}).get("run_id")
         missing = object()
