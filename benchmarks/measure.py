@@ -31,11 +31,13 @@ class Effort:
         rounds: how often both engines are sampled in turn.
         budget_s: how long one sample lasts at least.
         clock: "wall" for elapsed time, "cpu" for processor time.
+        one_core: whether the workers are kept on one core.
     """
 
     rounds: int
     budget_s: float
     clock: str = "wall"
+    one_core: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ def heading(descriptions: list[dict[str, Any]], effort: Effort) -> str:
     return (
         f"LangGraph {theirs['langgraph_installed']} and {ours['engine']} on Python {theirs['python']}, "
         f"{theirs['loop']}; {effort.rounds} interleaved rounds, samples of at least {effort.budget_s} s, "
-        f"{effort.clock} time.\n"
+        f"{effort.clock} time{', all on one core' if effort.one_core else ''}.\n"
         "value = median of the per-round ratios LangGraph / ours (higher is better);\n"
         "of growth and bytes rows: growth of our own cost (lower is better).\n\n"
         f"{COLUMNS}\n{'-' * len(COLUMNS)}"

@@ -50,6 +50,9 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="interleaved rounds a row (default: 7, quick: 3)")
     parser.add_argument("--budget", type=float, metavar="S", help="seconds a sample (default: 0.3, quick: 0.04)")
     parser.add_argument("--cpu", action="store_true", help="processor time in place of elapsed time, for busy machines")
+    parser.add_argument(
+        "--all-cores", action="store_true", help="let the workers change between cores; they are kept on one otherwise"
+    )
     parser.add_argument("--timeout", type=float, default=180, metavar="S", help="seconds one answer may take")
     parser.add_argument(
         "--json", metavar="FILE", help="also write the figures there; - means stdout, without the table"
@@ -68,6 +71,21 @@ def chosen(options: argparse.Namespace) -> list[catalogue.Row]:
         wanted = options.only
         rows = [row for row in catalogue.ROWS if any(w in row.label or fnmatch.fnmatch(row.label, w) for w in wanted)]
     return rows
+
+
+def stay_on_one_core() -> bool:
+    """Keep this process, and the workers that it starts, on one core, if the system can.
+
+    Only one worker works at a time. What differs is the change from one thread to another: to wake a core that has gone
+    to sleep takes a virtual machine several times as long as the change itself, and a different time in each hour.
+
+    Returns:
+        Whether it can.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        return False
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    return True
 
 
 def collect(
@@ -103,7 +121,8 @@ def main(argv: list[str] | None = None) -> int:
     if any(row.workload.startswith(("upstream:", "own_nodes:")) for row in rows):
         extra = (str(sdist.unpack(sdist.fetch(options.cache), "bench", options.cache / f"langgraph-{sdist.VERSION}")),)
     rounds, budget_s = options.rounds or (3 if options.quick else 7), options.budget or (0.04 if options.quick else 0.3)
-    effort = measure.Effort(rounds, budget_s, "cpu" if options.cpu else "wall")
+    one_core = not options.all_cores and stay_on_one_core()
+    effort = measure.Effort(rounds, budget_s, "cpu" if options.cpu else "wall", one_core)
     table = sys.stderr if options.json == "-" else sys.stdout
 
     def show(text: str) -> None:
