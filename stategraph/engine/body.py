@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
 from typing import Any, Protocol, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -145,6 +144,19 @@ def of_call(func: Callable[..., Any], runnable: Runnable[Any, Any]) -> Body:
     )
 
 
+def _when_asked(work: Callable[..., Any] | None) -> Callable[[], bool]:
+    """Reads a function when it is first asked about: few states are so wide that anybody asks."""
+    answer: Callable[[], bool] | None = None
+
+    def only_looks() -> bool:
+        nonlocal answer
+        if answer is None:
+            answer = only_looks_up(work)
+        return answer()
+
+    return only_looks
+
+
 def compile_program(
     nodes: Mapping[str, PregelNode],
     channels: Mapping[str, Any],
@@ -176,7 +188,7 @@ def compile_program(
             error_handler=node.error_handler_node,
             has_subgraphs=bool(node.subgraphs),
             body=body,
-            only_looks=cache(partial(only_looks_up, work)),
+            only_looks=_when_asked(work),
         )
     specs = {k: c for k, c in channels.items() if isinstance(c, BaseChannel)}
     managed = {k: c for k, c in channels.items() if k not in specs}

@@ -34,7 +34,22 @@ async def looks_later(state: dict[str, Any], *rest: Any) -> Any:
     return state["n"]
 
 
+def call(helper: Any) -> Any:
+    def calls(state: Any) -> Any:
+        return helper(state)
+
+    return calls
+
+
+async def calls_later(state: Any) -> Any:
+    return looks_in_branches(state)
+
+
 LOOKS: list[Callable[..., Any]] = [
+    call(looks_in_branches),
+    call(call(looks_in_branches)),
+    calls_later,
+    lambda state: looks_in_branches(state) if state["n"] else None,
     looks_in_branches,
     looks_later,
     lambda state: None,
@@ -84,7 +99,33 @@ class Callables:
         return state["n"]
 
 
+async def awaits(state: Any) -> Any:
+    return await looks_later(state)
+
+
+def calls_itself(state: Any) -> Any:
+    return calls_itself(state) if state["n"] else None
+
+
+def calls_what_it_got(state: Any, helper: Any = looks_in_branches) -> Any:
+    return helper(state)
+
+
 DOES_MORE: list[Any] = [
+    awaits,
+    calls_itself,
+    calls_what_it_got,
+    call(assigns),
+    call(call(assigns)),
+    call(None),
+    call(Callables().method),
+    call(len),
+    lambda state: looks_later(state, 1),
+    lambda state: looks_in_branches(state=state),
+    lambda state: looks_in_branches(*state),
+    lambda state: Callables().method(state),
+    lambda state: nothing_of_this_name(state),  # type: ignore[name-defined]  # noqa: F821
+    lambda state: print(state),
     assigns,
     deletes,
     adds,
@@ -116,12 +157,29 @@ DOES_MORE: list[Any] = [
 
 @pytest.mark.parametrize("func", LOOKS)
 def test_a_function_that_only_looks_up_constant_keys_is_known_by_its_code(func: Any) -> None:
-    assert only_looks_up(func)
+    assert only_looks_up(func)()
 
 
 @pytest.mark.parametrize("func", DOES_MORE)
 def test_a_function_that_may_do_more_with_its_state_is_not_taken_for_one(func: Any) -> None:
-    assert not only_looks_up(func)
+    assert not only_looks_up(func)()
+
+
+def test_the_answer_holds_only_for_what_was_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    def rewritten(state: Any) -> Any:
+        return state["n"]
+
+    calls = call(looks_in_branches)
+    by_name, by_cell = only_looks_up(calls_later), only_looks_up(calls)
+    by_code, inner = only_looks_up(rewritten), only_looks_up(call(rewritten))
+    assert (by_name(), by_cell(), by_code(), inner()) == (True,) * 4
+    monkeypatch.setitem(globals(), "looks_in_branches", assigns)
+    calls.__closure__[0].cell_contents = assigns
+    rewritten.__code__ = assigns.__code__
+    assert (by_name(), by_cell(), by_code(), inner()) == (False,) * 4
+    del calls.__closure__[0].cell_contents
+    assert not by_cell()
+    assert not only_looks_up(calls)()
 
 
 Wide = TypedDict("Wide", {"n": int, **{f"key_{number}": int for number in range(WIDTH)}})  # type: ignore[misc]
