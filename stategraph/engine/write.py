@@ -402,11 +402,10 @@ class BranchWriter(Runnable[Any, Any]):
     def _who(self) -> str:
         """The router, in errors; a lambda has no name."""
         name = self.path.get_name()
-        called = "" if name == RunnableCallable.__name__ else f" '{name}'"
-        after = (
-            "" if self._source is None else " after START" if self._source == START else f" of node '{self._source}'"
-        )
-        return f"Router{called}{after}"
+        who = "Router" if name == RunnableCallable.__name__ else f"Router '{name}'"
+        if self._source is None:
+            return who
+        return f"{who} after START" if self._source == START else f"{who} of node '{self._source}'"
 
     def _end_for(self, item: Any) -> Any:
         ends = self.ends or {}
