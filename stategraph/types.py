@@ -9,7 +9,7 @@ langchain must recognise at run time is told by the engine, see `adopt_tool_outp
 
 import sys
 from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import (
@@ -198,7 +198,8 @@ class Command(Generic[NodeName]):
     """The answer to an interrupt: a value for the only one that waits, or a dict of answers by interrupt id."""
 
     goto: Send | Sequence[Send | NodeName] | NodeName = ()
-    """What runs next besides the node's own edges: names of nodes, `Send`s, or a sequence of both."""
+    """What runs next besides the node's own edges: names of nodes, `Send`s, or a sequence of both. None and anything
+    else that is empty mean the edges alone."""
 
     PARENT: ClassVar[Literal["__parent__"]] = "__parent__"
 
@@ -209,6 +210,27 @@ class Command(Generic[NodeName]):
 
     def _update_as_tuples(self) -> list[tuple[str, Any]]:
         return fields.update_items(self.update)
+
+    def _targets(self) -> list[Send | str]:
+        """List what `goto` names; nothing, in whichever form, names nothing.
+
+        Raises:
+            TypeError: It holds something else than names of nodes and `Send`s.
+        """
+        goto: Any = self.goto
+        if isinstance(goto, (str, Send)):
+            return [goto] if goto else []
+        if goto is None or not _says_something(goto):
+            return []
+        listed = list(goto) if isinstance(goto, Iterable) and not isinstance(goto, (bytes, bytearray)) else [goto]
+        targets = [target for target in listed if target is not None and target != ""]
+        for target in targets:
+            if not isinstance(target, (str, Send)):
+                raise TypeError(
+                    f"In Command.goto, expected Send/str, got {type(target).__name__}: {target!r} in {self!r}. Give the"
+                    " name of a node, a Send or a list of these; leave goto out to follow the graph's edges."
+                )
+        return targets
 
 
 def _says_something(value: Any) -> bool:

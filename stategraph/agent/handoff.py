@@ -24,7 +24,7 @@ from stategraph.agent import history, truncation
 from stategraph.agent.inputs import ToolDefinition
 from stategraph.agent.state import AgentState, turn_of
 from stategraph.graph.message import add_messages
-from stategraph.types import Command, Send
+from stategraph.types import Command
 
 TRANSFER = "lc_transfer_to_"
 """What the name of a tool that hands over to one agent begins with."""
@@ -187,7 +187,7 @@ def departure(
                 update.append((key, value))
         results.extend(said)
         if output.graph == Command.PARENT and not any(map(_leads_to, said)):
-            goto.extend([output.goto] if isinstance(output.goto, str | Send) else output.goto)
+            goto.extend(output._targets())
     names = list(dict.fromkeys(name for message in results for name in _leads_to(message)))
     if len(names) > 1:
         results = _in_parallel(results, names)

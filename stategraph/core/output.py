@@ -30,14 +30,11 @@ def command_writes(command: Command[Any]) -> Iterator[tuple[str, str, Any]]:
     """
     if command.graph == Command.PARENT:
         raise InvalidUpdateError("There is no parent graph")
-    goto = command.goto
-    for target in goto if isinstance(goto, (tuple, list)) else (goto,):
+    for target in command._targets():
         if isinstance(target, Send):
             yield NULL_TASK_ID, TASKS, target
-        elif isinstance(target, str):
-            yield NULL_TASK_ID, f"branch:to:{target}", START
         else:
-            raise TypeError(f"In Command.goto, expected Send/str, got {type(target).__name__}")
+            yield NULL_TASK_ID, f"branch:to:{target}", START
     if command.resume is not None:
         yield NULL_TASK_ID, RESUME, command.resume
     if command.update:

@@ -138,6 +138,7 @@ def control_writes(value: Any) -> list[Pair]:
 
     Raises:
         ParentCommand: It has a command that is meant for the graph around this one.
+        TypeError: A command goes to something else than nodes and `Send`s.
     """
     if isinstance(value, Send):
         return [(TASKS, value)]
@@ -151,11 +152,10 @@ def control_writes(value: Any) -> list[Pair]:
 def _triggers(command: Command[Any]) -> Iterator[Pair]:
     if command.graph == Command.PARENT:
         raise ParentCommand(command)
-    goto = command.goto
-    for target in (goto,) if isinstance(goto, (Send, str)) else goto:
+    for target in command._targets():
         if isinstance(target, Send):
             yield TASKS, target
-        elif isinstance(target, str) and target != END:
+        elif target != END:
             yield branch_channel(target), None
 
 
