@@ -87,10 +87,32 @@ class RetryPolicy(NamedTuple):
     """Attempts altogether, the first one included."""
 
     jitter: bool = True
-    """Whether a random part is added to each pause, so that many clients do not come back at once."""
+    """Whether each pause is varied by up to a second, so that many clients do not come back at once."""
 
     retry_on: type[Exception] | Sequence[type[Exception]] | Callable[[Exception], bool] = default_retry_on
     """Exception classes worth another attempt, or a function that says so for an exception."""
+
+
+def check_retry_policies(value: Any, owner: str) -> None:
+    """Check what was given as a ``retry_policy``.
+
+    Args:
+        value: A policy, a sequence of them, or None.
+        owner: What it was given to, for the message.
+
+    Raises:
+        TypeError: It is anything else.
+    """
+    if value is None:
+        return
+    # By what it can do, as another engine's policies do as well; and a policy is a tuple itself.
+    several = isinstance(value, (list, tuple)) and not hasattr(value, "retry_on")
+    for policy in value if several else (value,):
+        if isinstance(policy, type) or not hasattr(policy, "retry_on"):
+            raise TypeError(
+                f"retry_policy of {owner} is {value!r}; expected a RetryPolicy, a list of them, or None. For three "
+                "attempts write RetryPolicy(max_attempts=3)."
+            )
 
 
 _REFRESH_ON: Final = ("auto", "heartbeat")

@@ -162,7 +162,8 @@ class State:
         self.versions: dict[str, Any] = checkpoint["channel_versions"]
         self.seen: dict[str, dict[str, Any]] = checkpoint["versions_seen"]
         self._next_version = next_version
-        self._max_version = max(self.versions.values()) if self.versions else None
+        # Not asked for to look only: a thread seeded by hand may have versions that cannot be compared.
+        self._max_version = max(self.versions.values()) if self.versions and next_version is not None else None
         # The steps that have no version yet; None if nothing is stored.
         self._open: list[_OpenStep] | None = None if next_version is count_up else []
         # Channels that hear of steps without a write, as far as they have a value.

@@ -6,7 +6,7 @@ Rules
   first again. The graphs in it start over.
 * The first policy that matches a failure decides: attempts, then
   ``min(max_interval, initial_interval * backoff_factor ** (attempt - 1))``
-  seconds, plus up to one second of jitter.
+  seconds, varied by up to one second of jitter; ``max_interval`` is never exceeded.
 * Interrupts and commands for a parent graph are no failures.
 * A task runs in a copy of the driver's context. A sync function of an async
   run gets a thread; a sync router does not.
@@ -108,7 +108,14 @@ def delay_before_retry(policies: Sequence[RetryPolicy], error: Exception, attemp
     if policy is None or attempts >= policy.max_attempts:
         return None
     grown = policy.initial_interval * policy.backoff_factor ** (attempts - 1)
-    return min(policy.max_interval, grown) + (random.uniform(0, 1) if policy.jitter else 0)
+    return _jittered(grown, policy.max_interval) if policy.jitter else min(policy.max_interval, grown)
+
+
+def _jittered(pause: float, longest: float) -> float:
+    """Add up to a second to a pause; at the longest one, take up to a second (at most half of it) off instead."""
+    top = min(pause + 1, longest)
+    bottom = min(pause, top - min(1, top / 2))
+    return bottom + random.uniform(0, 1) * (top - bottom)
 
 
 def _after_failure(execution: Host, task: Task, error: Exception) -> float:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial, update_wrapper
-from typing import Any, Concatenate, TypeAlias, TypeGuard, Union, cast
+from typing import Any, Concatenate, TypeAlias, TypeGuard, TypeVar, Union, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, RunnableParallel, RunnableSequence
 from langchain_core.runnables.base import RunnableLike as LangChainRunnableLike
@@ -31,6 +31,9 @@ RunnableLike: TypeAlias = Union[  # noqa: UP007  one side is a union of generic 
     Callable[Concatenate[Input, ...], Output],
 ]
 """What can be a node: a runnable, a dict of them, or a function of the input and any injected arguments."""
+
+
+_StepT = TypeVar("_StepT")
 
 
 # --- plans ---
@@ -430,7 +433,7 @@ class RunnableSeq(Runnable[Any, Any]):
         try:
             config = run.child_config(config, "seq:step:1")
             value = run.context(config).run(self.steps[0].invoke, input, config, **kwargs)
-            for number, step in enumerate(self.steps[1:], 2):
+            for number, step in numbered(self.steps[1:], 2):
                 value = step.invoke(value, run.child_config(config, f"seq:step:{number}"))
         except BaseException as error:
             run.fail(error)
@@ -456,7 +459,7 @@ class RunnableSeq(Runnable[Any, Any]):
             config = run.child_config(config, "seq:step:1")
             context = run.context(config)
             value = await asyncio.create_task(_start(context, first, (input, config), kwargs_of_first), context=context)
-            for number, step in enumerate(self.steps[1:], 2):
+            for number, step in numbered(self.steps[1:], 2):
                 value = await step.ainvoke(value, run.child_config(config, f"seq:step:{number}"))
         except BaseException as error:
             await run.afail(error)
@@ -481,7 +484,7 @@ class RunnableSeq(Runnable[Any, Any]):
             config = run.child_config(config, "seq:step:1")
             context = run.context(config)
             chunks = self.steps[0].stream(input, config, **kwargs)
-            for number, step in enumerate(self.steps[1:], 2):
+            for number, step in numbered(self.steps[1:], 2):
                 chunks = step.transform(chunks, run.child_config(config, f"seq:step:{number}"))
             for handler in run.manager.handlers:
                 if tracing.taps_streams(handler):
@@ -508,7 +511,7 @@ class RunnableSeq(Runnable[Any, Any]):
                 context = run.context(config)
                 chunks = self.steps[0].astream(input, config, **kwargs)
                 _close_with(open_iterators, chunks)
-                for number, step in enumerate(self.steps[1:], 2):
+                for number, step in numbered(self.steps[1:], 2):
                     chunks = step.atransform(chunks, run.child_config(config, f"seq:step:{number}"))
                     _close_with(open_iterators, chunks)
                 for handler in run.manager.handlers:
@@ -527,6 +530,13 @@ class RunnableSeq(Runnable[Any, Any]):
 
     def _run_name(self) -> str:
         return self.get_name()
+
+
+def numbered(steps: Iterable[_StepT], first: int) -> Iterator[tuple[int, _StepT]]:
+    """Number the steps of a sequence as tags name them; a writer with plain edges counts as one step for each."""
+    for step in steps:
+        yield first, step
+        first += getattr(step, "step_count", 1)
 
 
 def _last(chunks: Iterator[Any]) -> Any:

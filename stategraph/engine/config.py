@@ -240,6 +240,7 @@ def ensure_config(*configs: RunnableConfig | None) -> RunnableConfig:
             return cast(RunnableConfig, full)
         inherited_tags = frozenset(full["tags"])
         if full[CONF] and any(map(_names_a_checkpoint, given)):
+            full["metadata"] = _without_place(full["metadata"], full[CONF])
             full[CONF] = {}
     for config in given:
         strays: dict[str, Any] = {}
@@ -281,6 +282,15 @@ def inherited_config(config: RunnableConfig) -> RunnableConfig:
 def _names_a_checkpoint(config: RunnableConfig) -> bool:
     configurable = config.get(CONF) or {}
     return any(is_not_empty(configurable.get(key)) for key in CHECKPOINT_COORDINATE_KEYS)
+
+
+def _without_place(metadata: Mapping[str, Any], configurable: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what metadata repeats of a place in checkpoint storage."""
+    return {
+        key: value
+        for key, value in metadata.items()
+        if key not in CHECKPOINT_COORDINATE_KEYS or value != configurable.get(key)
+    }
 
 
 def _identify(configurable: Mapping[str, Any], metadata: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ Rules
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from stategraph.constants import (
     CONFIG_KEY_CHECKPOINT_NS,
     CONFIG_KEY_CHECKPOINTER,
     CONFIG_KEY_READ,
+    CONFIG_KEY_RUNTIME,
     CONFIG_KEY_SEND,
     CONFIG_KEY_TASK_ID,
     CONFIG_KEY_THREAD_ID,
@@ -46,7 +48,7 @@ from stategraph.core import delta_book, deltas, output, status
 from stategraph.core.plan import Planner
 from stategraph.core.state import State
 from stategraph.core.task import IdMaker, Task, Write
-from stategraph.engine import histories, pump, snapshots
+from stategraph.engine import histories, pump, runtime, snapshots
 from stategraph.engine.config import (
     ensure_config,
     patch_checkpoint_map,
@@ -425,10 +427,27 @@ def _run_writers(base: _Base, task: Task, values: Any) -> Procedure[None]:
             CONFIG_KEY_SEND: task.writes.extend,
             CONFIG_KEY_TASK_ID: task.id,
             CONFIG_KEY_READ: scope.read,
+            CONFIG_KEY_RUNTIME: _runtime(base, task),
         },
     )
     chain: Runnable[Any, Any] = writers[0] if len(writers) == 1 else RunnableSequence(*writers)
     yield Ask(chain, "invoke", (values, config))
+
+
+def _runtime(base: _Base, task: Task) -> runtime.Runtime[Any]:
+    """Make the runtime of routers: what is around the call, completed by the graph's store and default context."""
+    conf, engine = base.config[CONF], base.engine
+    outer = runtime.adopt_runtime(conf.get(CONFIG_KEY_RUNTIME))
+    own = runtime.run_runtime(
+        outer,
+        context=runtime.default_context(engine.context_schema) if outer.context is None else outer.context,
+        store=outer.store or engine.store,
+        stream_writer=outer.stream_writer,
+        server_info=runtime.server_info_from(base.config),
+        control=None,
+    )
+    facts = runtime.RunFacts(own, conf.get(CONFIG_KEY_THREAD_ID), None, None)
+    return runtime.attempt_runtime(facts, task, 1, base.checkpoint["id"], time.time(), None)
 
 
 def _update_id(checkpoint_id: str, index: int) -> str:

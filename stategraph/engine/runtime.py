@@ -405,6 +405,24 @@ def server_info_from(config: RunnableConfig) -> ServerInfo | None:
     return ServerInfo(str(assistant_id or ""), str(graph_id or ""), user)
 
 
+def default_context(schema: type[Any] | None) -> Any:
+    """Make the context of code that runs where no caller can pass one: the schema's defaults.
+
+    Returns:
+        An instance of a dataclass or pydantic schema whose fields all have defaults, else None.
+    """
+    if schema is None or not _takes_fields(schema):
+        return None
+    try:
+        return schema()
+    except (TypeError, ValueError):  # a field without a default; pydantic's error is a ValueError
+        return None
+
+
+def _takes_fields(schema: Any) -> bool:
+    return is_dataclass(schema) or (isinstance(schema, type) and issubclass(schema, BaseModel))
+
+
 def coerce_context(schema: type[Any] | None, value: Any) -> Any:
     """Bring the caller's `context` into the form that the graph declares.
 
@@ -418,5 +436,4 @@ def coerce_context(schema: type[Any] | None, value: Any) -> Any:
     """
     if schema is None or not isinstance(value, dict):
         return value
-    takes_fields = is_dataclass(schema) or (isinstance(schema, type) and issubclass(schema, BaseModel))
-    return schema(**value) if takes_fields else value
+    return schema(**value) if _takes_fields(schema) else value

@@ -17,7 +17,7 @@ from typing import Any
 
 from stategraph.engine import tracing
 from stategraph.engine.body import Body
-from stategraph.engine.callable import RunnableSeq
+from stategraph.engine.callable import RunnableSeq, numbered
 from stategraph.engine.context import await_in_context
 from stategraph.engine.scope import TaskScope
 from stategraph.engine.write import BranchWriter, FastWriter
@@ -63,7 +63,7 @@ def run(
             scope.config = begun.child_config(config, "seq:step:1")
             value = begun.context(scope.config).run(work, body, (), value, scope)
             first = 2
-        for number, writer in enumerate(body.writers or (), first):
+        for number, writer in numbered(body.writers or (), first):
             if isinstance(writer, BranchWriter):
                 writer.invoke(value, begun.child_config(config, f"seq:step:{number}"))
             else:
@@ -95,7 +95,7 @@ async def arun(
             scope.config = begun.child_config(config, "seq:step:1")
             value = await await_in_context(begun.context(scope.config), work(body, (), value, scope))
             first = 2
-        for number, writer in enumerate(body.writers or (), first):
+        for number, writer in numbered(body.writers or (), first):
             if isinstance(writer, BranchWriter):
                 await writer.ainvoke(value, begun.child_config(config, f"seq:step:{number}"))
             elif writer.needs_await:

@@ -32,13 +32,14 @@ class BranchSpec(NamedTuple):
 
         Args:
             path: The router.
-            path_map: What its answers mean, or the names it may answer. None: the function's return type may say.
+            path_map: A dict says what its answers mean, a list which names it may answer. With anything else, as in
+                LangGraph, the function's return type may say.
             infer_schema: Whether the annotation of the router's first parameter says what it wants to see.
         """
         if isinstance(path_map, Mapping):
             ends: dict[Hashable, str] | None = dict(path_map)
         else:
-            names = hints.router_answers(path) if path_map is None else path_map
+            names = path_map if isinstance(path_map, list) else hints.router_answers(path)
             ends = None if names is None else {name: name for name in names}
         return cls(path, ends, hints.router_input(path) if infer_schema else None)
 

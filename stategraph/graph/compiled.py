@@ -94,7 +94,8 @@ class CompiledStateGraph(
         builder = self.builder
         if key == START:
             inputs = builder.schemas[builder.input_schema]
-            keys = UpdateKeys([name for name, spec in inputs.items() if not is_managed_value(spec)])
+            names = [name for name, spec in inputs.items() if not is_managed_value(spec)]
+            keys = UpdateKeys(names, schemas.aliases(builder.input_schema))
             self.nodes[key] = PregelNode(
                 tags=[TAG_HIDDEN], triggers=[START], channels=START, writers=[StateWriter(keys)], subgraphs=()
             )

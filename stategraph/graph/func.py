@@ -28,6 +28,7 @@ from stategraph.engine.validate import sync_timeout_unsupported
 from stategraph.engine.write import ChannelWrite, ChannelWriteEntry
 from stategraph.graph.node import node_name
 from stategraph.graph.renamed import renamed_argument
+from stategraph.policies import check_retry_policies
 from stategraph.types import CachePolicy, DeprecatedKwargs, RetryPolicy, TimeoutPolicy
 from stategraph.typing import ContextT
 
@@ -158,6 +159,7 @@ def task(
         ```
     """
     retry_policy = renamed_argument(kwargs, "retry", "retry_policy", retry_policy)
+    check_retry_policies(retry_policy, f"task '{name}'" if name else "a task")
     policies = (retry_policy,) if isinstance(retry_policy, RetryPolicy) else (retry_policy or ())
     limits = TimeoutPolicy.coerce(timeout)
 
@@ -212,6 +214,7 @@ class entrypoint(Generic[ContextT]):  # noqa: N801  a decorator
             kwargs, "config_schema", "context_schema", context_schema
         )
         self.retry_policy = renamed_argument(kwargs, "retry", "retry_policy", retry_policy)
+        check_retry_policies(self.retry_policy, "an entrypoint")
         self.checkpointer = checkpointer
         self.store = store
         self.cache = cache

@@ -29,10 +29,10 @@ __all__ = (
 )
 
 
-class MessagesState(TypedDict):
-    """A state whose only key is a message list. Derive from it to add keys."""
-
+# A docstring would become the description in the JSON schemas of graphs.
+class MessagesState(TypedDict):  # noqa: D101
     messages: Annotated[list[AnyMessage], add_messages]
+    """A message list, the only key of this state. Derive from it to add keys."""
 
 
 @deprecated("MessageGraph is deprecated: use StateGraph with MessagesState.", category=None)

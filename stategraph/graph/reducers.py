@@ -6,7 +6,8 @@ What one call does, in this order:
 2. Every message without an id gets one, in place, so that later updates can name it.
 3. The right side is applied to a copy of the left, message by message: a known id replaces, an unknown id is
    appended, a ``RemoveMessage`` removes (and a later message with the same id takes its place back).
-   ``RemoveMessage(REMOVE_ALL_MESSAGES)`` drops everything before it, on both sides.
+   ``RemoveMessage(REMOVE_ALL_MESSAGES)`` drops everything before it, on both sides; what follows it is applied
+   to an empty list.
 
 The result is always a new list. Steps 1 and 2 and the search for ids are skipped for a left side that this
 reducer has itself returned before: see `stategraph.engine.message_index`.
@@ -83,7 +84,8 @@ def add_messages(
     if left is None or right is None:
         given = "right" if left is None else "left"
         raise ValueError(
-            f"add_messages merges two sides, but only '{given}' was given; pass both, or neither to bind options."
+            f"Must specify non-null arguments for both 'left' and 'right'. Only received: '{given}'. A message key "
+            "takes a message or a list of messages, [] for none; a call without both sides binds options."
         )
     return _merge(left, right, **kwargs) if kwargs else _merge(left, right)
 
@@ -99,10 +101,14 @@ def _merge(left: Any, right: Any, *, format: Literal["langchain-openai"] | None 
         return _put(known, known_ids, incoming[0], index)  # type: ignore[return-value]
     incoming_ids = _settled_ids(incoming)
     if REMOVE_ALL_MESSAGES in incoming_ids and (kept_from := _after_last_clear(incoming, incoming_ids)):
-        return incoming[kept_from:]  # type: ignore[return-value]
+        known, known_ids, index = [], [], None
+        incoming, incoming_ids = incoming[kept_from:], incoming_ids[kept_from:]
     if index is not None and not _agree(index.positions, known, incoming, incoming_ids):
         index = None
-    positions = index.positions if index is not None else _positions(known_ids or _settled_ids(known))
+    if index is not None:
+        positions = index.positions
+    else:
+        positions = _positions(_settled_ids(known) if known_ids is None else known_ids)
     merged, removed = _apply(known, incoming, incoming_ids, positions)
     if removed:
         merged = [message for message in merged if message.id not in removed]

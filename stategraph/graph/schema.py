@@ -26,7 +26,8 @@ from inspect import Parameter, isclass, signature
 from typing import Annotated, Any, Final, NotRequired, Required, Union, get_args, get_origin, get_type_hints
 from weakref import WeakKeyDictionary
 
-from pydantic import BaseModel
+from pydantic import AliasChoices, BaseModel
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from stategraph.core.channels.base import BaseChannel
@@ -261,6 +262,24 @@ def coercer(keys: Sequence[str], schema: Any) -> Callable[[Any], Any] | None:
     return _ModelOf(schema) if issubclass(schema, BaseModel) else _InstanceOf(schema)
 
 
+def aliases(schema: Any) -> dict[str, str]:
+    """Map the aliases that a pydantic model takes its fields under to the fields' names."""
+    if not isclass(schema) or not issubclass(schema, BaseModel):
+        return {}
+    return {
+        alias: name
+        for name, field in schema.model_fields.items()
+        for alias in _spellings(field)
+        if alias not in schema.model_fields
+    }
+
+
+def _spellings(field: FieldInfo) -> list[str]:
+    alias = field.validation_alias
+    choices = alias.choices if isinstance(alias, AliasChoices) else [alias]
+    return [choice for choice in choices if isinstance(choice, str)]
+
+
 class _InstanceOf:
     """Makes instances of a class from dicts of its fields."""
 
@@ -276,7 +295,20 @@ class _InstanceOf:
 class _ModelOf(_InstanceOf):
     """Makes pydantic models, whose validation is worth to be shared."""
 
-    __slots__ = ()
+    __slots__ = ("_spelled",)
+
+    def __init__(self, schema: type[BaseModel]) -> None:
+        super().__init__(schema)
+        config = schema.model_config
+        by_name = config.get("populate_by_name") or config.get("validate_by_name")
+        # A model that takes a field by its alias alone would drop what the state calls by its name.
+        self._spelled = {} if by_name else {name: alias for alias, name in reversed(aliases(schema).items())}
+
+    def __call__(self, values: dict[str, Any]) -> Any:
+        spelled = self._spelled
+        if spelled:
+            values = {spelled.get(name, name): value for name, value in values.items()}
+        return self._schema(**values)
 
     def copied(self, model: BaseModel) -> BaseModel:
         """Copy a model so that its fields, and what is in their lists, dicts and sets, can be replaced."""

@@ -24,6 +24,7 @@ from stategraph.graph import schema as schemas
 from stategraph.graph import validate
 from stategraph.graph.defaults import NodeDefaults
 from stategraph.graph.renamed import renamed_argument
+from stategraph.policies import check_retry_policies
 from stategraph.types import (
     All,
     CachePolicy,
@@ -171,6 +172,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         Returns:
             The builder.
         """
+        check_retry_policies(retry_policy, "all nodes")
         defaults = self._node_defaults
         self._node_defaults = NodeDefaults(
             retry_policy=defaults.retry_policy if retry_policy is None else retry_policy,
@@ -283,6 +285,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         if name in self.nodes:
             raise ValueError(f"There is a node called `{name}` already: give this one another name")
         validate.node_name(name)
+        check_retry_policies(retry_policy, f"node '{name}'")
         hinted = self._hints_of(work)
         chosen = input_schema or hinted.input_schema
         spec: StateNodeSpec[Any, ContextT] = assembly.StateNodeSpec(
@@ -345,10 +348,11 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
 
         Raises:
             ValueError: The edge leaves `END` or enters `START`, or a node of a waiting edge is unknown.
+            TypeError: A node is not given by its name.
         """
         self._warn_if_compiled("an edge")
-        starts = (start_key,) if isinstance(start_key, str) else tuple(start_key)
-        waits = not isinstance(start_key, str)
+        waits = isinstance(start_key, (list, tuple, set, frozenset))
+        starts = tuple(start_key) if waits else (cast(str, start_key),)
         validate.edge(starts, end_key, self.nodes if waits else None)
         if waits:
             self.waiting_edges.add((starts, end_key))

@@ -43,7 +43,14 @@ def edge(starts: Sequence[str], end: str, nodes: Collection[str] | None) -> None
 
     Raises:
         ValueError: It leaves `END`, enters `START`, or names an unknown node.
+        TypeError: A node is not given by its name.
     """
+    for name in (*starts, end):
+        if not isinstance(name, str):
+            raise TypeError(
+                f"An edge names nodes by strings; found {name!r}, of type {type(name).__name__}. Give the name under "
+                "which the node was added."
+            )
     if END in starts:
         raise ValueError(f"No edge can leave END; this one goes to '{end}'")
     if end == START:

@@ -48,7 +48,7 @@ class StateWriter(ChannelWrite):
             )
         )
         self._keys = keys
-        self._plain = None if keys.is_root else keys.allowed
+        self._plain = None if keys.is_root or keys.aliases else keys.allowed
         self._fixed: list[Pair] = []
         self._node = node
 
@@ -56,6 +56,11 @@ class StateWriter(ChannelWrite):
         """Write a constant as well, whatever the node returns."""
         self.writes.append(ChannelWriteEntry(channel, value))
         self._fixed.append((channel, value))
+
+    @property
+    def step_count(self) -> int:
+        """How many steps of a traced sequence it counts as: LangGraph has a writer of its own for each plain edge."""
+        return 1 + len(self._fixed)
 
     def pairs(self, value: Any) -> list[Pair]:
         """Work out what is written when the node returned `value`."""
@@ -94,12 +99,18 @@ class StateWriter(ChannelWrite):
 class UpdateKeys:
     """The state keys that a node may write; one object serves all nodes of a graph."""
 
-    __slots__ = ("allowed", "is_root", "order")
+    __slots__ = ("aliases", "allowed", "is_root", "order")
 
-    def __init__(self, keys: Sequence[str]) -> None:
-        """Take the keys in the order in which the attributes of a returned object are written."""
+    def __init__(self, keys: Sequence[str], aliases: Mapping[str, str] | None = None) -> None:
+        """Take the keys.
+
+        Args:
+            keys: In the order in which the attributes of a returned object are written.
+            aliases: Other names under which a dict may give them.
+        """
         self.order = tuple(keys)
         self.allowed = frozenset(keys)
+        self.aliases = aliases
         self.is_root = self.order == (ROOT,)
 
     def updates(self, value: Any) -> list[Pair]:
@@ -119,6 +130,8 @@ class UpdateKeys:
         if self.is_root:
             return [(ROOT, value)]
         if isinstance(value, dict):
+            if self.aliases:
+                value = _by_name(value, self.aliases)
             return [pair for pair in value.items() if pair[0] in self.allowed]
         if annotated_keys(type(value)):
             return set_items(value, self.order)
@@ -131,6 +144,12 @@ class UpdateKeys:
     def _of_listed(self, item: Any) -> list[Pair]:
         # Beside commands, the single value of a root state may be anything, a list or None included.
         return [(ROOT, item)] if self.is_root and not isinstance(item, Command) else self.updates(item)
+
+
+def _by_name(values: dict[str, Any], aliases: Mapping[str, str]) -> dict[str, Any]:
+    """Give values that came under an alias their key's name; as in pydantic, the alias wins if both are there."""
+    named = {aliases[key]: value for key, value in values.items() if key in aliases}
+    return {**values, **named}
 
 
 def control_writes(value: Any) -> list[Pair]:

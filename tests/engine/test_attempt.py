@@ -104,6 +104,14 @@ def test_jitter_adds_up_to_a_second() -> None:
     assert all(delay is not None and 5.0 <= delay <= 6.0 for delay in delays)
 
 
+@pytest.mark.parametrize("longest", [0.05, 1.0, 5.5, 10.0])
+def test_jitter_varies_pauses_and_keeps_them_below_the_longest(longest: float) -> None:
+    policy = RetryPolicy(initial_interval=5.0, max_interval=longest)
+    delays = {attempt.delay_before_retry([policy], ConnectionError(), failed) for failed in (1, 2) for _ in range(20)}
+    assert len(delays) > 2
+    assert all(delay is not None and longest / 2 <= delay <= longest for delay in delays)
+
+
 def test_the_first_policy_that_matches_decides(driver: Driver, clock: FakeClock) -> None:
     policies = [
         RetryPolicy(retry_on=KeyError, max_attempts=9, initial_interval=4.0, jitter=False),

@@ -207,6 +207,20 @@ def test_a_node_is_a_run_of_the_graph_and_a_router_a_run_of_its_node(driver: Dri
     assert {run.ends for run in told.runs} == {1}
 
 
+def test_a_router_behind_plain_edges_is_numbered_as_if_each_edge_were_a_step(driver: Driver) -> None:
+    def to_end(_: State) -> str:
+        return END
+
+    builder = StateGraph(State)
+    for name in "abcd":
+        builder.add_node(name, says(name))
+    builder.add_edge(START, "a").add_edge("a", "b").add_edge("a", "c").add_edge(["a", "b"], "d")
+    graph = builder.add_conditional_edges("a", to_b, ["b"]).add_conditional_edges("a", to_end, [END]).compile()
+    told = Listener()
+    driver.invoke(graph, EMPTY, listening(told))
+    assert [run.tags for run in told.runs if run.name in ("to_b", "to_end")] == [["seq:step:6"], ["seq:step:7"]]
+
+
 def test_a_subgraph_is_a_child_of_its_node(driver: Driver) -> None:
     told = Listener()
     driver.invoke(subgraph(), EMPTY, listening(told, tags=["mine"]))

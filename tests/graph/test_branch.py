@@ -77,6 +77,17 @@ def test_a_path_map_says_what_answers_mean_and_sends_pass_through_it() -> None:
     ]
 
 
+@pytest.mark.parametrize("ignored", ["node", ("a", "b"), {"a", "b"}])
+def test_a_path_map_that_is_no_dict_and_no_list_gives_way_to_the_annotation(ignored: Any) -> None:
+    def router(state: State) -> Literal["a", "c"]:
+        return "c"
+
+    assert answered(router, ignored) == [("branch:to:c", None)]
+    spec = BranchSpec.from_path(coerce_to_runnable(router, name=None, trace=True), ignored)
+    assert spec.ends == {"a": "a", "c": "c"}
+    assert BranchSpec.from_path(coerce_to_runnable(lambda _: "b", name=None, trace=True), ignored).ends is None
+
+
 def test_an_answer_that_the_path_map_lacks_is_an_error_that_names_the_router() -> None:
     def router(state: State) -> str:
         return "c"

@@ -145,3 +145,21 @@ def test_what_a_node_adds_to_its_manager_is_its_own() -> None:
     builder = StateGraph(Seen).add_node("a", node).add_node("b", node).add_edge(START, "a").add_edge("a", "b")
     builder.compile().invoke({})
     assert tags == [["seq:step:1"]] * 2
+
+
+def test_a_graph_called_with_a_thread_of_its_own_has_that_thread_in_its_metadata(driver: Any) -> None:
+    places = []
+
+    def look(state: Seen, config: RunnableConfig) -> None:
+        named = ("thread_id", "checkpoint_ns", "checkpoint_id")
+        places.append({key: config["metadata"][key] for key in named if key in config["metadata"]})
+
+    inner = StateGraph(Seen).add_node("look", look).add_edge(START, "look").compile(checkpointer=InMemorySaver())
+
+    def call(state: Seen) -> None:
+        inner.invoke({}, {"configurable": {"thread_id": "inner"}})
+        inner.invoke({}, {"configurable": {"thread_id": "inner"}, "metadata": {"thread_id": "as given"}})
+
+    outer = StateGraph(Seen).add_node("call", call).add_edge(START, "call").compile(checkpointer=InMemorySaver())
+    driver.invoke(outer, {"seen": 0}, {"configurable": {"thread_id": "outer", "graph_id": "kept"}})
+    assert places == [{"thread_id": "inner"}, {"thread_id": "as given"}]

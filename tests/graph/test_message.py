@@ -22,11 +22,12 @@ from langchain_core.messages import (
     ToolMessage,
 )
 
-from stategraph.constants import CONF, CONFIG_KEY_SEND
+from stategraph.constants import CONF, CONFIG_KEY_SEND, START
 from stategraph.core.channels.delta import DeltaChannel
 from stategraph.engine import context, message_delta, message_index
 from stategraph.graph.message import MessagesState, add_messages, push_message
 from stategraph.graph.reducers import REMOVE_ALL_MESSAGES, new_message_id
+from stategraph.graph.state import StateGraph
 from stategraph.types import Overwrite
 
 VERSION_4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
@@ -134,6 +135,37 @@ def test_remove_all_keeps_what_follows_the_last_one() -> None:
     assert _ids(add_messages([_human("1")], right)) == ["4"]
 
 
+def test_what_follows_a_removal_of_all_is_merged_like_any_other_update() -> None:
+    clear = RemoveMessage(id=REMOVE_ALL_MESSAGES)
+    twice = [clear, _human("1", "first"), _human("1", "second")]
+    assert [message.content for message in add_messages([_human("0")], twice)] == ["second"]  # type: ignore[union-attr]
+    removed = [clear, _human("1"), _human("2"), RemoveMessage(id="1")]
+    assert _ids(add_messages([_human("0")], removed)) == ["2"]
+    with pytest.raises(ValueError, match="doesn't exist \\('0'\\)"):
+        add_messages([_human("0")], [clear, RemoveMessage(id="0")])
+    nameless: Any = add_messages(_long_list(), [clear, *[HumanMessage("x") for _ in range(30)]])
+    assert len({message.id for message in nameless}) == 30
+    assert _ids(add_messages(nameless, [_human("last")]))[-1] == "last"
+
+
+def test_what_follows_a_removal_of_all_is_formatted() -> None:
+    image: Any = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}}
+    merge: Any = add_messages(format="langchain-openai")
+    (message,) = merge([_human("0")], [RemoveMessage(id=REMOVE_ALL_MESSAGES), HumanMessage([image], id="1")])
+    assert message.content[0]["type"] == "image_url"
+
+
+def test_the_schema_of_a_message_state_describes_nothing_that_its_author_did_not_write() -> None:
+    builder = StateGraph(MessagesState).add_node("n", lambda _: None).add_edge(START, "n")
+    assert "description" not in builder.compile().get_input_jsonschema()
+
+
+def test_none_in_the_place_of_messages_is_an_error_that_says_what_to_write() -> None:
+    graph = StateGraph(MessagesState).add_node("n", lambda _: None).add_edge(START, "n").compile()
+    with pytest.raises(ValueError, match=r"Only received: 'left'\. A message key takes"):
+        graph.invoke({"messages": None})
+
+
 def test_a_message_whose_id_merely_looks_like_remove_all_is_a_message() -> None:
     assert _ids(add_messages([_human("1")], [_human(REMOVE_ALL_MESSAGES)])) == ["1", REMOVE_ALL_MESSAGES]
 
@@ -141,7 +173,7 @@ def test_a_message_whose_id_merely_looks_like_remove_all_is_a_message() -> None:
 @pytest.mark.parametrize("sides", [{"left": []}, {"right": []}])
 def test_one_side_alone_is_an_error(sides: dict[str, Any]) -> None:
     (given_side,) = sides
-    with pytest.raises(ValueError, match=f"only '{given_side}' was given"):
+    with pytest.raises(ValueError, match=f"Only received: '{given_side}'"):
         add_messages(**sides)
 
 

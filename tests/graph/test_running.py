@@ -10,7 +10,7 @@ import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
-from pydantic import BaseModel, ValidationError, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from typing_extensions import TypedDict
 
 from stategraph.constants import END, START
@@ -360,3 +360,35 @@ def test_a_node_after_several_routers_is_given_what_all_of_the_step_wrote(driver
     builder.add_node("last", lambda state: seen.append(state.items))
     assert driver.invoke(builder.compile(), {}, config) == {"items": [1, 2]}
     assert seen == [[1, 2]]
+
+
+class Aliased(BaseModel):
+    model_config = ConfigDict(populate_by_name=True)
+
+    user_name: str = Field(alias="userName", default="nobody")
+    count: int = Field(validation_alias=AliasChoices("howMany", "n"), default=0)
+    result: str = ""
+
+
+class AliasedOnly(BaseModel):
+    user_name: str = Field(alias="userName", default="nobody")
+    count: int = Field(validation_alias=AliasChoices("howMany", "n"), default=0)
+    result: str = ""
+
+
+@pytest.mark.parametrize("model", [Aliased, AliasedOnly])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"user_name": "Ada", "count": 2},
+        {"userName": "Ada", "howMany": 2},
+        {"userName": "Ada", "n": 2, "user_name": "overruled"},
+    ],
+)
+def test_an_input_may_name_fields_of_a_model_by_their_aliases(
+    driver: Any, config: RunnableConfig, model: type[Any], given: dict[str, Any]
+) -> None:
+    builder = StateGraph(model).add_node("n", lambda state: {"result": f"{state.user_name} {state.count}"})
+    graph = builder.add_edge(START, "n").compile()
+    assert driver.invoke(graph, given, config)["result"] == "Ada 2"
+    assert driver.invoke(graph, model(userName="Ada", howMany=2), config)["result"] == "Ada 2"

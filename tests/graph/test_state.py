@@ -16,6 +16,7 @@ from stategraph.constants import END, START
 from stategraph.engine.managed import RemainingSteps
 from stategraph.engine.write import WriteScope
 from stategraph.errors import InvalidUpdateError, ParentCommand
+from stategraph.graph.func import entrypoint, task
 from stategraph.graph.state import StateGraph
 from stategraph.types import Command, RetryPolicy, Send
 from stategraph.warnings import LangGraphDeprecatedSinceV05, LangGraphDeprecatedSinceV10
@@ -234,6 +235,25 @@ def test_arguments_under_old_names_work_and_warn_at_the_callers_line(
 def test_edges_that_make_no_sense_are_refused_at_once(add: Callable[[StateGraph], Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         add(chain())
+
+
+@pytest.mark.parametrize("nodes", [(3, "a"), ("a", 3), (["a", 3], "b"), (a, "b")])
+def test_an_edge_that_does_not_name_its_nodes_is_refused_with_what_was_found(nodes: Any) -> None:
+    with pytest.raises(TypeError, match=r"names nodes by strings; found (3|<function)"):
+        chain().add_edge(*nodes)
+
+
+@pytest.mark.parametrize("given", [3, [3], RetryPolicy, [RetryPolicy(), None]])
+def test_a_retry_policy_that_is_none_is_refused_where_it_is_given(given: Any) -> None:
+    expected = r"retry_policy of .* expected a RetryPolicy, a list of them, or None"
+    with pytest.raises(TypeError, match=expected):
+        StateGraph(State).add_node("n", a, retry_policy=given)
+    with pytest.raises(TypeError, match=expected):
+        StateGraph(State).set_node_defaults(retry_policy=given)
+    with pytest.raises(TypeError, match=expected):
+        task(retry_policy=given)
+    with pytest.raises(TypeError, match=expected):
+        entrypoint(retry_policy=given)
 
 
 @pytest.mark.parametrize(
