@@ -13,8 +13,8 @@ import tarfile
 import tempfile
 from pathlib import Path, PurePosixPath
 
-VERSION = "1.2.22"
-SHA256 = "32700dc34b5cf9ebb397258c2e56392f017d4dbc51c9591339225c3c1b7b5126"
+VERSION = "1.2.24"
+SHA256 = "86b0dd611b7201cb393da2de0e064029c1bef520f11a5e6ee04be53c2a815bc7"
 ARCHIVE = f"langgraph-{VERSION}.tar.gz"
 
 

@@ -276,7 +276,7 @@ def show_overhead(given: str | None) -> None:
         say(f"  {name:>5}   {line}")
     if other is None:
         say("  LangGraph is not installed here, so there is nothing to compare with. To see both: pip install")
-        say("  langgraph==1.2.22 into any environment beside langchain-core, and pass --langgraph-python PATH;")
+        say("  langgraph==1.2.24 into any environment beside langchain-core, and pass --langgraph-python PATH;")
         say("  or run `make bench`, which sets all of that up.")
 
 

@@ -4,7 +4,7 @@ Three families live here. The public node names and tags that authors write. The
 writes are stored: savers keep them, so a renamed key orphans every stored thread. The reserved keys of
 ``config["configurable"]``, through which code written for LangGraph reaches the engine.
 
-All values are those of LangGraph 1.2.22. This module imports nothing but `typing`.
+All values are those of LangGraph 1.2.24. This module imports nothing but `typing`.
 """
 
 from typing import Any, Final, final
@@ -58,6 +58,9 @@ SNAPSHOT_BUMPS: Final = "__snapshot_bumps__"
 OVERWRITE: Final = "__overwrite__"
 """Marks a dict as a value that replaces the state instead of being reduced into it."""
 
+REMOVE_ALL_MESSAGES: Final = "__remove_all__"
+"""Id of a ``RemoveMessage`` that removes every message before it."""
+
 NULL_TASK_ID: Final = "00000000-0000-0000-0000-000000000000"
 """Owner of the writes that no task made."""
 
@@ -94,6 +97,9 @@ CONFIG_KEY_SCRATCHPAD: Final = "__pregel_scratchpad"
 
 CONFIG_KEY_READ: Final = "__pregel_read"
 """`read(keys, fresh)`: the state as this task sees it."""
+
+CONFIG_KEY_READ_STATE: Final = "__pregel_read_state"
+"""`read()`: the state as the node would be given it by an edge; None unless a `Send` started the task."""
 
 CONFIG_KEY_SEND: Final = "__pregel_send"
 """`write(pairs)`: adds to this task's writes."""

@@ -36,7 +36,7 @@ TRUE_VALUES = ("true", "1", "yes", "on")
 FALSE_VALUES = ("false", "0", "no", "off")
 """Spellings that leave it off, as an unset or blank variable does."""
 
-LANGGRAPH_VERSION = "1.2.22"
+LANGGRAPH_VERSION = "1.2.24"
 """The LangGraph release whose behaviour the compat tree offers."""
 
 _MARKER = os.path.join("langgraph", "STATEGRAPH.md")

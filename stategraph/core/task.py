@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from xxhash import xxh3_128_hexdigest
 
-from stategraph.constants import NS_END, NS_SEP, NULL_TASK_ID, RESUME
+from stategraph.constants import NS_END, NS_SEP, NULL_TASK_ID, PUSH, RESUME
 from stategraph.types import interrupt_id
 
 if TYPE_CHECKING:
@@ -145,6 +145,11 @@ class Task:
     def is_call(self) -> bool:
         """Whether another task called it (its interrupts belong to the caller)."""
         return self.call is not None
+
+    @property
+    def was_sent(self) -> bool:
+        """Whether a `Send` started it: its input is what was sent, not the state."""
+        return len(self.path) == 3 and self.path[0] == PUSH  # longer: it was called, or handles a failure
 
     def call_counter(self) -> int:
         """Number the calls the task makes to other tasks, from 0."""

@@ -1,6 +1,6 @@
 """JSON schemas of what a graph takes and gives: its input, its output, its run context.
 
-Models are built by langchain-core, whose runnables describe themselves with the same kind of model.
+Models are made without touching the process's warning filters: those belong to all threads.
 """
 
 from __future__ import annotations
@@ -9,28 +9,94 @@ import sys
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import is_dataclass
+from functools import lru_cache
 from inspect import isclass
-from typing import Any
+from typing import Any, Final
 
+import pydantic
 import typing_extensions
-from langchain_core.utils.pydantic import create_model_v2
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, RootModel, TypeAdapter
+
+_OF_MODELS: Final = ConfigDict(arbitrary_types_allowed=True, frozen=True, protected_namespaces=())
+_OF_PYDANTIC: Final = frozenset(name for name in dir(BaseModel) if not name.startswith("_"))
+
+
+class _Root(RootModel[Any]):
+    """A single value without keys; the schema has the model's name as its title, also where it is a reference."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    @classmethod
+    def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        return {**super().model_json_schema(*args, **kwargs), "title": cls.__name__}
+
+
+def create_model(model_name: str, *, field_definitions: Mapping[str, Any] | None = None, root: Any = None) -> Any:
+    """Build a pydantic model of some fields, or of a single value without keys.
+
+    Args:
+        model_name: The model's name, which becomes the title of its JSON schema.
+        field_definitions: The type and the default of each field; ``...`` as a default makes the field required.
+            Names that pydantic keeps for itself are allowed: such a field is stored under another name and has an
+            alias.
+        root: The type of the value, or a pair of type and default.
+
+    Returns:
+        The model's class; the same one for the same description.
+
+    Raises:
+        NotImplementedError: There are fields and a root, or a field with one of pydantic's names is no such pair.
+    """
+    fields = field_definitions or {}
+    if root and fields:
+        raise NotImplementedError(f"{model_name} has a root and takes no fields besides; got {', '.join(fields)}")
+    if root:
+        fields = {"root": root if isinstance(root, tuple) else (root, ...)}
+    key = tuple((name, *_identity(definition)) for name, definition in fields.items())
+    try:
+        hash(key)
+    except TypeError:
+        return _make_model.__wrapped__(model_name, bool(root), key)
+    return _make_model(model_name, bool(root), key)
+
+
+def _identity(definition: Any) -> tuple[Any, ...]:
+    """Return what tells a field's definition from others: 1 and True are equal, and are not the same default."""
+    return definition, tuple(map(type, definition)) if isinstance(definition, tuple) else type(definition)
+
+
+@lru_cache(maxsize=256)
+def _make_model(model_name: str, is_root: bool, key: tuple[tuple[str, Any, Any], ...]) -> type[BaseModel]:
+    if is_root:
+        return pydantic.create_model(model_name, __base__=_Root, root=key[0][1])
+    fields = dict(_field(name, definition) for name, definition, _ in key)
+    return pydantic.create_model(model_name, __config__=_OF_MODELS, **fields)
+
+
+def _field(name: str, definition: Any) -> tuple[str, Any]:
+    """Return the name and the definition that pydantic is given for a field."""
+    if not name.startswith("_") and name not in _OF_PYDANTIC:
+        return name, definition
+    if not isinstance(definition, tuple):
+        raise NotImplementedError(
+            f"field {name!r} has a name that pydantic keeps for itself, and must be a pair of type and default; got"
+            f" {definition!r}"
+        )
+    type_, default = definition
+    title = name.lstrip("_").replace("_", " ").title()
+    return f"private_{name}", (type_, Field(default=default, alias=name, serialization_alias=name, title=title))
 
 
 def model_of(name: str, fields: Mapping[str, tuple[Any, Any]]) -> type[BaseModel]:
-    """Build a pydantic model with these fields.
-
-    Args:
-        name: The model's name, which becomes the title of its JSON schema.
-        fields: The type and the default of each field; ``...`` as a default makes the field required. Names
-            that pydantic keeps for itself are allowed.
-    """
-    return create_model_v2(name, field_definitions=dict(fields))
+    """Build a pydantic model with these fields; see :func:`create_model`."""
+    model: type[BaseModel] = create_model(name, field_definitions=fields)
+    return model
 
 
 def root_model_of(name: str, type_: Any, default: Any = None) -> type[BaseModel]:
     """Build a pydantic model of a single value without keys."""
-    return create_model_v2(name, root=(type_, default))
+    model: type[BaseModel] = create_model(name, root=(type_, default))
+    return model
 
 
 def describes_itself(type_: Any) -> bool:

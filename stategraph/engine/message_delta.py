@@ -16,7 +16,7 @@ from uuid import uuid4
 
 from langchain_core.messages import AnyMessage, BaseMessage, RemoveMessage, convert_to_messages
 
-from stategraph.constants import MISSING
+from stategraph.constants import MISSING, REMOVE_ALL_MESSAGES
 from stategraph.core.channels.delta import DeltaChannel
 from stategraph.core.channels.reducers import overwritten
 from stategraph.engine import message_index
@@ -30,8 +30,9 @@ _TYPES: Final = frozenset({"human", "ai", "tool", "system", "function", "remove"
 def messages_delta_reducer(state: list[AnyMessage], writes: list[list[AnyMessage]]) -> list[AnyMessage]:
     """Reduce many writes into a message list at once, for ``DeltaChannel``.
 
-    A message with a known id replaces, ``RemoveMessage`` removes (one that names nothing is ignored), everything
-    else is appended. Dicts, strings and tuples are converted; chunks stay chunks; no ids are given.
+    A message with a known id replaces, ``RemoveMessage`` removes (one that names nothing is ignored; one with
+    ``REMOVE_ALL_MESSAGES`` as its id removes everything before it), everything else is appended. Dicts, strings and
+    tuples are converted; chunks stay chunks; no ids are given.
 
     Args:
         state: The messages so far.
@@ -42,6 +43,9 @@ def messages_delta_reducer(state: list[AnyMessage], writes: list[list[AnyMessage
     """
     known: list[Any] = state if state and isinstance(state[0], BaseMessage) else convert_to_messages(state)
     incoming = convert_to_messages(_flat(writes))
+    cleared = _last_clear(incoming)
+    if cleared is not None:
+        known, incoming = [], incoming[cleared + 1 :]
     index = message_index.recall(known, reducer=_NAME)
     if index is not None and any(_is_elsewhere(index, known, message) for message in incoming):
         index = None
@@ -68,6 +72,14 @@ def messages_delta_reducer(state: list[AnyMessage], writes: list[list[AnyMessage
         changed = [message.id for message in incoming if message.id in positions]
         message_index.remember(index, merged, changed=changed)
     return merged
+
+
+def _last_clear(messages: Sequence[BaseMessage]) -> int | None:
+    """Return the place of the last message that removes everything before it."""
+    for at in range(len(messages) - 1, -1, -1):
+        if messages[at].id == REMOVE_ALL_MESSAGES and isinstance(messages[at], RemoveMessage):
+            return at
+    return None
 
 
 def _flat(writes: Sequence[Any]) -> list[Any]:

@@ -48,6 +48,11 @@ class TaskScope:
 
     __call__ = read
 
+    def read_input(self) -> Any:
+        """Read the state as the node would be given it by an edge; a task that was sent got something else."""
+        assert self._task.node is not None
+        return self._state.node_input(self._task.node, self._task)
+
     def show(self, keys: Keys, mapper: Callable[[Any], Any]) -> Any:
         """What a mapper makes of the state with the attempt's own writes applied."""
         return self._state.show(self._task, keys, mapper)

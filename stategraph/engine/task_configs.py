@@ -22,6 +22,7 @@ from stategraph.constants import (
     CONFIG_KEY_DURABILITY,
     CONFIG_KEY_NODE_ERROR,
     CONFIG_KEY_READ,
+    CONFIG_KEY_READ_STATE,
     CONFIG_KEY_REPLAY_STATE,
     CONFIG_KEY_RESUME_MAP,
     CONFIG_KEY_RESUMING,
@@ -55,6 +56,7 @@ _OF_EACH_ATTEMPT = dict.fromkeys(
         CONFIG_KEY_SCRATCHPAD,
         CONFIG_KEY_SEND,
         CONFIG_KEY_READ,
+        CONFIG_KEY_READ_STATE,
         CONFIG_KEY_CALL,
         CONFIG_KEY_RUNTIME,
     )
@@ -193,6 +195,8 @@ class TaskConfigs:
             conf = config[CONF] = made[CONF].copy()
         conf[CONFIG_KEY_SEND] = scope.writes.extend
         conf[CONFIG_KEY_READ] = scope
+        if task.was_sent:
+            conf[CONFIG_KEY_READ_STATE] = scope.read_input
         conf[CONFIG_KEY_CALL] = scope.call
         writer = self._execution.stream_writer(task)
         conf[CONFIG_KEY_RUNTIME] = attempt_runtime(self._facts, task, number, checkpoint["id"], started_at, writer)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 from langchain_core.messages import AnyMessage, BaseMessageChunk, MessageLikeRepresentation, convert_to_messages
 from typing_extensions import TypedDict, deprecated
 
-from stategraph.constants import CONF, CONFIG_KEY_SEND
+from stategraph.constants import CONF, CONFIG_KEY_SEND, REMOVE_ALL_MESSAGES
 from stategraph.engine.message_delta import messages_delta_reducer
-from stategraph.graph.reducers import REMOVE_ALL_MESSAGES, Messages, add_messages
+from stategraph.graph.reducers import Messages, add_messages
 from stategraph.graph.state import StateGraph
 from stategraph.warnings import LangGraphDeprecatedSinceV10
 

@@ -37,13 +37,12 @@ from langchain_core.messages import (
     message_chunk_to_message,
 )
 
+from stategraph.constants import REMOVE_ALL_MESSAGES
 from stategraph.engine import message_index
 
 Messages = list[MessageLikeRepresentation] | MessageLikeRepresentation
 
 _NAME: Final = "add_messages"
-
-REMOVE_ALL_MESSAGES: Final = "__remove_all__"
 
 # The exact classes that need no conversion. Looking a class up here is four times faster than asking
 # isinstance, which pydantic's metaclass answers in Python.

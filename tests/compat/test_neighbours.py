@@ -1,6 +1,7 @@
 """What other distributions build on LangGraph runs on our engine: prebuilt agents, tool nodes, langchain's agents."""
 
 import asyncio
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -103,6 +104,51 @@ def test_a_tool_node_that_is_sent_bare_calls_finds_the_state_itself():
     graph.add_node("tools", ToolNode([spy]))
     graph.add_conditional_edges(START, lambda state: [Send("tools", [CALL])])
     assert said(graph.compile().invoke({"messages": [], "owner": "Ada"})) == ["Ada wants 3"]
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_tool_that_was_sent_a_call_sees_the_state_as_its_node_would(nested):
+    from langgraph.graph import START, StateGraph, add_messages
+    from langgraph.prebuilt import ToolNode, ToolRuntime
+    from langgraph.types import Send
+
+    @dataclass
+    class State:
+        messages: Annotated[list[AnyMessage], add_messages] = field(default_factory=list)
+        owner: str = "Ada"
+
+    @tool("add")
+    def spy(a: int, b: int, runtime: ToolRuntime[Any, Any]) -> str:
+        """Look around."""
+        return f"{type(runtime.state).__name__} of {runtime.state.owner}"
+
+    graph = StateGraph(State)
+    graph.add_node("tools", ToolNode([spy]))
+    graph.add_conditional_edges(START, lambda state: [Send("tools", [CALL])])
+    outer = StateGraph(State).add_node("inner", graph.compile()).add_edge(START, "inner") if nested else graph
+    assert said(outer.compile().invoke({"owner": "Bo"})) == ["State of Bo"]
+
+
+def test_only_a_task_that_was_sent_can_read_what_its_node_would_be_given(driver):
+    """A graph inside such a task must not take its parent's state for its own."""
+    from langgraph.graph import START, StateGraph
+    from langgraph.types import Send
+
+    seen = {}
+
+    class State(TypedDict, total=False):
+        owner: str
+
+    def look(state, config):
+        read = config["configurable"]["__pregel_read_state"]
+        seen[config["metadata"]["langgraph_node"]] = read and read()
+        return {}
+
+    inner = StateGraph(State).add_node("inside", look).add_edge(START, "inside").compile()
+    graph = StateGraph(State).add_node("plain", look).add_node("sent", look).add_node("graph", inner)
+    graph.add_conditional_edges(START, lambda state: ["plain", Send("sent", {"owner": "else"}), Send("graph", {})])
+    driver.invoke(graph.compile(), {"owner": "Ada"})
+    assert seen == {"plain": None, "sent": {"owner": "Ada"}, "inside": None}
 
 
 def test_a_tool_can_answer_with_a_command(model):

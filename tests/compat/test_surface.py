@@ -1,4 +1,4 @@
-"""The public names of LangGraph 1.2.22, and the private ones that packages import, are all there and fit.
+"""The public names of LangGraph 1.2.24, and the private ones that packages import, are all there and fit.
 
 `surface.json` holds the facts: module, name, and for what can be called the parameters it takes, as
 `positional optional= * keyword_only= **rest`. What is missing stands in `surface_missing.txt`, one finding a line, and
@@ -215,4 +215,4 @@ def test_without_the_client_library_the_message_names_the_extra():
 
 
 def test_the_version_is_the_one_it_behaves_like():
-    assert load("langgraph.version").__version__ == "1.2.22"
+    assert load("langgraph.version").__version__ == "1.2.24"

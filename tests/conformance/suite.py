@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-VERSION = "1.2.22"
+VERSION = "1.2.24"
 """The LangGraph that this engine is compatible with."""
 
 
@@ -64,7 +64,7 @@ SUITES = {
     "langgraph": Suite(
         distribution="langgraph",
         version=VERSION,
-        sha256="32700dc34b5cf9ebb397258c2e56392f017d4dbc51c9591339225c3c1b7b5126",
+        sha256="86b0dd611b7201cb393da2de0e064029c1bef520f11a5e6ee04be53c2a815bc7",
         ini="addopts = --strict-markers --strict-config --snapshot-warn-unused\n",
         arguments=("-p", "no:asyncio"),
         switches={"NO_DOCKER": ("true", "false")},
@@ -72,16 +72,16 @@ SUITES = {
     ),
     "prebuilt": Suite(
         distribution="langgraph-prebuilt",
-        version="1.1.2",
-        sha256="8ad6353b16ea76b04b1e35fdc9ed4ead469346f80730ca346e08f26549e7b56a",
+        version="1.1.3",
+        sha256="7ee72332e925000e3d24d2d491dd0ebb9d3a44dbffe650185943b730a832cf6d",
         ini="addopts = --strict-markers --strict-config\nasyncio_mode = auto\n"
         "asyncio_default_fixture_loop_scope = function\n",
         switches={"LANGGRAPH_TEST_FAST": ("true", "false")},
     ),
     "langchain": Suite(
         distribution="langchain",
-        version="1.4.7",
-        sha256="818275348cd707f7fbbe92ece0a725c25823140a054cf29865f420e0200fa2af",
+        version="1.5.2",
+        sha256="63816aee7f55503db5c4f266a0874047d417957ae70cbf27397325c584982c52",
         ini="addopts = --strict-markers --strict-config --snapshot-warn-unused\nasyncio_mode = auto\n"
         "asyncio_default_fixture_loop_scope = function\n"
         "markers =\n    requires: needs a library\n    scheduled: for scheduled runs\n    compile: a placeholder\n"

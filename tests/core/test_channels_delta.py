@@ -58,6 +58,13 @@ def test_it_starts_from_a_snapshot_or_from_the_value_of_another_kind_of_channel(
     assert channel.from_checkpoint(["a"]).get() == ["a"]
 
 
+def test_a_saver_may_say_none_for_a_channel_without_a_snapshot() -> None:
+    channel = DeltaChannel(extend, list).from_checkpoint(None)
+    assert channel.get() == []
+    channel.replay_writes(writes([1], [2]))
+    assert channel.get() == [1, 2]
+
+
 def test_a_field_may_go_back_to_an_ordinary_reducer() -> None:
     channel = BinaryOperatorAggregate(list, lambda a, b: a + b)
 

@@ -359,7 +359,7 @@ def test_threads_that_extend_one_list_do_not_disturb_each_other() -> None:
 
 
 _WRITES = st.lists(
-    st.lists(st.tuples(st.sampled_from(["put", "put", "remove", "anonymous"]), st.integers(0, 8)), max_size=3),
+    st.lists(st.tuples(st.sampled_from(["put", "put", "remove", "anonymous", "clear"]), st.integers(0, 8)), max_size=3),
     max_size=12,
 )
 
@@ -369,6 +369,7 @@ def _write(update: list[tuple[str, int]], stamp: int) -> list[Any]:
         "put": lambda key: _human(str(key), f"{stamp}"),
         "remove": lambda key: RemoveMessage(id=str(key)),
         "anonymous": lambda key: HumanMessage(content=f"{stamp} {key}"),
+        "clear": lambda key: RemoveMessage(id=REMOVE_ALL_MESSAGES),
     }
     return [kinds[what](key) for what, key in update]
 
@@ -386,6 +387,15 @@ def test_it_does_not_matter_how_writes_to_a_delta_channel_are_grouped(
         message_delta.messages_delta_reducer(start, writes[:cut]), writes[cut:]
     )
     assert at_once == one_by_one == in_two
+
+
+def test_the_delta_reducer_drops_everything_before_the_last_message_that_removes_all() -> None:
+    clear = RemoveMessage(id=REMOVE_ALL_MESSAGES)
+    writes: list[Any] = [[_human("dropped")], [clear, _human("dropped too")], clear, [_human("kept")]]
+    state: list[Any] = [_human(f"old {at}") for at in range(30)]
+    one_by_one = reduce(lambda messages, write: message_delta.messages_delta_reducer(messages, [write]), writes, state)
+    assert message_delta.messages_delta_reducer(state, writes) == one_by_one == [_human("kept")]
+    assert len(state) == 30
 
 
 def test_the_delta_reducer_converts_but_gives_no_ids() -> None:

@@ -362,6 +362,43 @@ def test_names_that_pydantic_keeps_for_itself_are_fine_as_keys() -> None:
     assert described["required"] == ["copy"]
 
 
+def test_the_same_description_gives_the_same_model_and_another_one_does_not() -> None:
+    assert json_schema.model_of("M", {"a": (int, 1)}) is json_schema.model_of("M", {"a": (int, 1)})
+    assert json_schema.model_of("M", {"a": (Any, 1)}) is not json_schema.model_of("M", {"a": (Any, True)})
+    assert json_schema.model_of("M", {"a": (list[int], [1])})().model_dump() == {"a": [1]}
+
+
+def test_a_single_value_that_is_a_model_keeps_the_title_it_was_given() -> None:
+    described = json_schema.root_model_of("Title", Model).model_json_schema()
+    assert described["title"] == "Title"
+
+
+def test_a_description_of_both_kinds_is_refused() -> None:
+    with pytest.raises(NotImplementedError, match="takes no fields besides"):
+        json_schema.create_model("M", root=int, field_definitions={"a": (int, 1)})
+    with pytest.raises(NotImplementedError, match="'copy' has a name that pydantic keeps for itself"):
+        json_schema.create_model("M", field_definitions={"copy": int})
+
+
+def test_making_a_model_leaves_the_warning_filters_of_the_process_alone() -> None:
+    """They belong to all threads: one that is put back later takes away what another thread has set since."""
+
+    class Setting:
+        @classmethod
+        def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+            warnings.simplefilter("ignore", ImportWarning)
+            return handler(int)
+
+    with warnings.catch_warnings():
+        for make in (
+            lambda: json_schema.model_of("M", {"model_x": (Setting, ...)}),
+            lambda: json_schema.root_model_of("M", Setting),
+        ):
+            warnings.simplefilter("error", ImportWarning)
+            make()
+            assert warnings.filters[0][:3:2] == ("ignore", ImportWarning)
+
+
 class _Plain:
     pass
 

@@ -128,13 +128,13 @@ class DeltaChannel(ValueCell[Value]):
 
         Args:
             checkpoint: A snapshot; a plain value, if the field was another kind of channel when it was stored; or
-                `MISSING`. Writes since then are to be replayed.
+                `MISSING` or None, as some savers say it. Writes since then are to be replayed.
 
         Returns:
             The channel, with an empty value of its type if nothing was stored.
         """
         channel = self._empty()
-        channel.value = self.typ() if checkpoint is MISSING else snapshot_value(checkpoint)
+        channel.value = self.typ() if checkpoint is MISSING or checkpoint is None else snapshot_value(checkpoint)
         return channel
 
     def copy(self) -> Self:
