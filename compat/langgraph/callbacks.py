@@ -1,5 +1,6 @@
 """Graph lifecycle callbacks."""
 
+from stategraph.dropin_names import names_of as _names_of
 from stategraph.engine.callbacks import (
     GraphCallbackHandler,
     GraphInterruptEvent,
@@ -20,3 +21,5 @@ __all__ = (
     "get_async_graph_callback_manager_for_config",
     "get_sync_graph_callback_manager_for_config",
 )
+
+__getattr__ = _names_of(__name__)

@@ -2,6 +2,7 @@
 
 from langgraph.checkpoint.base import EmptyChannelError
 
+from stategraph.dropin_names import names_of as _names_of
 from stategraph.engine import adoption as _adoption  # what is raised here is caught there too
 from stategraph.errors import (
     EmptyInputError,
@@ -40,3 +41,5 @@ __all__ = (
     "UnknownInterruptError",
     "is_invalid_resume",
 )
+
+__getattr__ = _names_of(__name__)

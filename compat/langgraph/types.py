@@ -1,5 +1,6 @@
 """The values that authors hold."""
 
+from stategraph.dropin_names import names_of as _names_of
 from stategraph.engine.asking import interrupt
 from stategraph.policies import CacheKey as CacheKey
 from stategraph.policies import CachePolicy, RetryPolicy, TimeoutPolicy, TracePolicy, omit_payload
@@ -74,3 +75,5 @@ __all__ = (
     "interrupt",
     "omit_payload",
 )
+
+__getattr__ = _names_of(__name__)

@@ -1,5 +1,6 @@
 """Deprecation warnings."""
 
+from stategraph.dropin_names import names_of as _names_of
 from stategraph.warnings import (
     LangGraphDeprecatedSinceV05,
     LangGraphDeprecatedSinceV10,
@@ -13,3 +14,5 @@ __all__ = (
     "LangGraphDeprecatedSinceV11",
     "LangGraphDeprecationWarning",
 )
+
+__getattr__ = _names_of(__name__)

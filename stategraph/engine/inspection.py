@@ -40,6 +40,9 @@ PendingWrites = Sequence[tuple[str, str, Any]]
 
 _COLOURS: Final = ("black", "red", "green", "yellow", "blue", "magenta", "cyan", "white")
 
+COLOR_CODES: Final = {"gray": "1;30", **{name: f"0;3{number}" for number, name in enumerate(_COLOURS)}}
+"""The codes of a terminal's colours."""
+
 
 class Described(Protocol):
     """What a task has to tell about itself to be described."""
@@ -188,8 +191,7 @@ def get_colored_text(text: str, color: str) -> str:
     Raises:
         KeyError: If there is no such colour.
     """
-    codes = {"gray": "1;30", **{name: f"0;3{number}" for number, name in enumerate(_COLOURS)}}
-    return f"\033[1;3{codes[color]}m{text}\033[0m"
+    return f"\033[1;3{COLOR_CODES[color]}m{text}\033[0m"
 
 
 def get_bolded_text(text: str) -> str:

@@ -2,7 +2,8 @@
 
 `surface.json` holds the facts: module, name, and for what can be called the parameters it takes, as
 `positional optional= * keyword_only= **rest`. What is missing stands in `surface_missing.txt`, one finding a line, and
-that list may only shrink.
+that list may only shrink. `namespaces.json` holds every name that can be imported from a public module, also those that
+the module merely imports; of these none is missing. Both were read from the release with `surface_of.py`.
 """
 
 import importlib
@@ -159,6 +160,57 @@ def test_what_is_missing_is_what_is_listed_as_missing():
     missing = missing_now()
     assert sorted(missing - listed) == [], "missing, and not in surface_missing.txt"
     assert sorted(listed - missing) == [], "present now: take it out of surface_missing.txt"
+
+
+def test_every_name_that_a_public_module_has_can_be_imported_from_it():
+    """Also those that it only imports: programs say `from langgraph.graph.state import RunnableConfig`."""
+    namespaces = json.loads((HERE / "namespaces.json").read_text())
+    names = {module: names.split() for module, names in namespaces.items()}
+    missing = [f"{module}:{name}" for module, wanted in names.items() for name in wanted if not has(module, name)]
+    assert missing == []
+
+
+def has(module: str, name: str) -> bool:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return look_up(load(module), name) is not ABSENT
+
+
+def test_a_module_serves_no_name_that_langgraphs_does_not_have():
+    """Programs find out by a name what a release can do."""
+    for module, name in (("langgraph.errors", "Send"), ("langgraph.types", "NeverWas"), ("langgraph.channels", "main")):
+        with pytest.raises(AttributeError, match=f"module '{module}' has no attribute '{name}'"):
+            getattr(load(module), name)
+
+
+def test_a_name_that_is_only_imported_is_the_thing_itself_and_is_kept():
+    from langchain_core.runnables import RunnableConfig
+
+    state = load("langgraph.graph.state")
+    assert state.RunnableConfig is vars(state)["RunnableConfig"] is RunnableConfig
+    assert load("langgraph.channels").binop is load("langgraph.channels.binop")
+    assert load("langgraph.types").OutputT is not load("langgraph.typing").OutputT
+
+
+def test_names_that_are_only_imported_are_loaded_when_they_are_asked_for():
+    code = "import langgraph.config as config; print('var_child_runnable_config' in vars(config))"
+    code = f"import sys; sys.path.insert(0, {str(COMPAT)!r}); {code}; config.var_child_runnable_config; {code}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=COMPAT.parent)
+    assert done.stdout.split() == ["False", "True"], done.stderr
+
+
+def test_a_part_of_langgraphs_engine_without_a_counterpart_can_be_named_and_says_so_when_used():
+    plan = load("langgraph.pregel.main").prepare_next_tasks
+    assert not isinstance(3, plan)
+    sentence = "'prepare_next_tasks' is a part of LangGraph's own engine and has no counterpart in stategraph"
+    with pytest.raises(NotImplementedError, match=sentence):
+        plan(None, [])
+    with pytest.raises(NotImplementedError, match=sentence):
+        type("Mine", (plan,), {})
+    with pytest.raises(AttributeError, match=sentence):
+        _ = plan.tick
+    with pytest.raises(AttributeError, match=sentence):
+        _ = plan.__wrapped__
 
 
 def test_every_module_of_langgraph_has_ours_in_its_place():

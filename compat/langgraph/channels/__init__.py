@@ -9,6 +9,7 @@ from stategraph.core.channels.ephemeral import EphemeralValue
 from stategraph.core.channels.last_value import LastValue, LastValueAfterFinish
 from stategraph.core.channels.topic import Topic
 from stategraph.core.channels.untracked import UntrackedValue
+from stategraph.dropin_names import names_of as _names_of
 
 __all__ = (
     "AnyValue",
@@ -23,3 +24,5 @@ __all__ = (
     "Topic",
     "UntrackedValue",
 )
+
+__getattr__ = _names_of(__name__)

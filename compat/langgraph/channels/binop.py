@@ -5,8 +5,11 @@ from typing import Any
 from stategraph.constants import MISSING
 from stategraph.core.channels.binop import BinaryOperatorAggregate
 from stategraph.core.channels.reducers import overwritten
+from stategraph.dropin_names import names_of as _names_of
 
 __all__ = ("BinaryOperatorAggregate",)
+
+__getattr__ = _names_of(__name__)
 
 
 def _get_overwrite(value: Any) -> tuple[bool, Any]:

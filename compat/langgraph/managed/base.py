@@ -1,7 +1,10 @@
 """What a managed value is."""
 
+from stategraph.dropin_names import names_of as _names_of
 from stategraph.engine.managed import ManagedValue as ManagedValue
 from stategraph.engine.managed import ManagedValueMapping, ManagedValueSpec
 from stategraph.engine.managed import is_managed_value as is_managed_value
 
 __all__ = ("ManagedValueMapping", "ManagedValueSpec")
+
+__getattr__ = _names_of(__name__)

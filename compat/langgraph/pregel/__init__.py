@@ -1,6 +1,9 @@
 """The engine."""
 
+from stategraph.dropin_names import names_of as _names_of
 from stategraph.engine.engine import StateGraphEngine as Pregel
 from stategraph.engine.node import NodeBuilder
 
 __all__ = ("NodeBuilder", "Pregel")
+
+__getattr__ = _names_of(__name__)

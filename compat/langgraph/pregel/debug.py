@@ -1,6 +1,10 @@
 """Payloads of the debug stream."""
 
+from uuid import UUID
+
 from stategraph.core.output import fold as map_task_result_writes
+from stategraph.dropin_names import names_of as _names_of
+from stategraph.engine.inspection import COLOR_CODES as COLOR_MAPPING
 from stategraph.engine.inspection import get_bolded_text as get_bolded_text
 from stategraph.engine.inspection import get_colored_text as get_colored_text
 from stategraph.engine.inspection import is_multiple_channel_write as is_multiple_channel_write
@@ -13,3 +17,7 @@ from stategraph.stream_parts import CheckpointPayload as CheckpointPayload
 from stategraph.stream_parts import CheckpointTask as CheckpointTask
 from stategraph.stream_parts import TaskPayload as TaskPayload
 from stategraph.stream_parts import TaskResultPayload as TaskResultPayload
+
+__getattr__ = _names_of(__name__)
+
+TASK_NAMESPACE = UUID("6ba7b831-9dad-11d1-80b4-00c04fd430c8")

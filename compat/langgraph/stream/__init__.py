@@ -1,5 +1,6 @@
 """Projections of a run as a stream."""
 
+from stategraph.dropin_names import names_of as _names_of
 from stategraph.engine.events.lifecycle import LifecyclePayload, LifecycleTransformer
 from stategraph.engine.events.modes import (
     CheckpointsTransformer,
@@ -33,3 +34,5 @@ __all__ = (
     "TasksTransformer",
     "UpdatesTransformer",
 )
+
+__getattr__ = _names_of(__name__)

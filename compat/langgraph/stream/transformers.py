@@ -1,5 +1,6 @@
 """The projections that come with the engine."""
 
+from stategraph.dropin_names import names_of as _names_of
 from stategraph.engine.events.conversation import MessagesTransformer as MessagesTransformer
 from stategraph.engine.events.lifecycle import LifecyclePayload as LifecyclePayload
 from stategraph.engine.events.lifecycle import LifecycleTransformer as LifecycleTransformer
@@ -12,3 +13,5 @@ from stategraph.engine.events.modes import ValuesTransformer as ValuesTransforme
 from stategraph.engine.events.nested import NestedRunTransformer as _TasksLifecycleBase
 from stategraph.engine.events.nested import SubgraphStatus as SubgraphStatus
 from stategraph.engine.events.subgraphs import SubgraphTransformer as SubgraphTransformer
+
+__getattr__ = _names_of(__name__)
