@@ -14,7 +14,7 @@ SERVICES_ENV = $(if $(filter 1,$(SERVICES)),services-env)
 BENCH = .venv-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format golden conformance expected bench interop vocabulary lock clean dev-env \
+.PHONY: help demo test check format golden conformance expected follow bench interop vocabulary lock clean dev-env \
 	conformance-env bench-env reference-env services-env python
 
 help: ## List the targets
@@ -47,6 +47,9 @@ conformance: conformance-env $(if $(BESIDE),reference-env) $(SERVICES_ENV) ## La
 
 expected: reference-env $(SERVICES_ENV) ## List anew what LangGraph itself passes (SERVICES=1: what it passes besides, given servers)
 	$(PYTHON) tests/conformance/run.py --python $(CONFORMANCE)-reference/bin/python --reference --write-expected $(ARGS)
+
+follow: python ## What is newer than the target on the package index, and its tests on this engine (ARGS='--fresh')
+	$(PYTHON) tests/conformance/follow.py $(ARGS)
 
 bench: bench-env ## Both engines side by side: the table of ratios (ARGS='--json out.json')
 	$(PYTHON) benchmarks/run.py --python $(CURDIR)/$(BENCH)/bin/python $(ARGS)

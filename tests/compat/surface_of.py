@@ -1,6 +1,7 @@
 """Print the public surface of the LangGraph that is installed: every name of every public module, and how it is called.
 
-    PYTHON tests/compat/surface_of.py > surface.json
+    PYTHON tests/compat/surface_of.py > tests/compat/namespaces.json
+    PYTHON tests/compat/surface_of.py --missing < namespaces.json      what of it cannot be imported with this Python
 
 A name counts that can be imported from the module, also one that the module itself only imports. The second level is
 `{name: signature}`; the signature is empty for what cannot be called or does not tell. It is run with a Python that has
@@ -48,6 +49,19 @@ def surface() -> dict[str, dict[str, str]]:
     return found
 
 
+def missing(wanted: dict[str, dict[str, str]]) -> list[str]:
+    """Return the names that cannot be imported."""
+    return [f"{module}.{name}" for module, names in wanted.items() for name in names if not can_import(module, name)]
+
+
+def can_import(module: str, name: str) -> bool:
+    try:
+        return hasattr(importlib.import_module(module), name)
+    except ImportError:
+        return False
+
+
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    json.dump(surface(), sys.stdout, indent=1)
+    answer: object = missing(json.load(sys.stdin)) if sys.argv[1:] == ["--missing"] else surface()
+    print(json.dumps(answer, indent=1))

@@ -11,23 +11,26 @@ import execution
 import ledger as ledgers
 
 
-def run(theirs: execution.Bench, ours: execution.Bench, choice: execution.Choice) -> int:
+def run(
+    theirs: execution.Bench, ours: execution.Bench, choice: execution.Choice, excluded: frozenset[str] = frozenset()
+) -> int:
     """Run both and print both numbers.
 
     Args:
         theirs: The suite on LangGraph itself.
         ours: The suite on this engine.
         choice: Which tests, and how.
+        excluded: Ids of tests that are left out on both.
 
     Returns:
         0 if every test that passes on LangGraph passes here, else 1.
     """
     print("--- on LangGraph", flush=True)
-    reference = execution.run(theirs, choice)
-    execution.retry(theirs, choice, reference, frozenset(reference.tests), frozenset())
+    reference = execution.run(theirs, choice, excluded)
+    execution.retry(theirs, choice, reference, frozenset(reference.tests), excluded)
     print("\n--- on stategraph", flush=True)
-    outcome = execution.run(ours, choice)
-    execution.retry(ours, choice, outcome, reference.passed, frozenset())
+    outcome = execution.run(ours, choice, excluded)
+    execution.retry(ours, choice, outcome, reference.passed, excluded)
     print(f"\n{theirs.suite.distribution} {theirs.suite.version}: passed on stategraph / on LangGraph\n")
     print(table(reference, outcome))
     missing = sorted(reference.passed - outcome.passed)

@@ -92,12 +92,14 @@ class Bench:
         folder: Where its `tests/` and `pytest.ini` are.
         python: The Python to run it in.
         reference: Whether it runs on LangGraph itself.
+        release: The LangGraph that a reference run needs.
     """
 
     suite: Suite
     folder: Path
     python: Path
     reference: bool = False
+    release: str = VERSION
 
     def environment(self, choice: Choice, excluded: frozenset[str] = frozenset()) -> dict[str, str]:
         """Build the environment variables of a run."""
@@ -122,8 +124,8 @@ class Bench:
             raise UsageError(f"{self.python} cannot find langgraph.graph:\n{done.stderr.strip()}")
         version, origin = json.loads(done.stdout)
         if self.reference:
-            if version != VERSION:
-                raise UsageError(f"a reference run needs langgraph {VERSION} in {self.python}, found {version}")
+            if version != self.release:
+                raise UsageError(f"a reference run needs langgraph {self.release} in {self.python}, found {version}")
             return
         if version is not None:
             raise UsageError(f"langgraph {version} is installed for {self.python}; conformance must run without it")

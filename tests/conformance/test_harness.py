@@ -25,6 +25,11 @@ def placeholders() -> Any:
     return _load("conformance_placeholders", HERE / "harness")
 
 
+@pytest.fixture(scope="module")
+def follow() -> Any:
+    return _load("follow", HERE)
+
+
 def _load(name: str, folder: Path) -> ModuleType:
     sys.path.insert(0, str(folder))
     try:
@@ -235,3 +240,54 @@ def _run(folder: Path, jobs: str) -> Any:
     command += ["-n", jobs] if jobs != "0" else []
     subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=300)
     return _load("execution", HERE).read_results(results)
+
+
+def test_an_index_that_does_not_answer_is_a_sentence(
+    follow: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = "WARNING: Retrying\nERROR: No matching distribution found for langgraph\n"
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 1, "", said))
+    monkeypatch.setattr(sys, "argv", ["follow.py"])
+    assert follow.main() == 2
+    told = capsys.readouterr().err
+    assert told.startswith("follow: the package index names no newest langgraph, ")
+    assert told.endswith("pip says: ERROR: No matching distribution found for langgraph\n")
+
+
+def test_the_target_is_what_the_suites_are_pinned_to(follow: Any) -> None:
+    target, suites = follow.target_versions(), follow.suites.SUITES
+    assert {suite.distribution: suite.version for suite in suites.values()}.items() <= target.items()
+
+
+def test_the_table_marks_what_moved(follow: Any) -> None:
+    target = dict.fromkeys(follow.FOLLOWED, "1.0")
+    table = follow.versions_table(target, target | {"langchain": "1.2"}, target | {"langchain": "1.1"}).splitlines()
+    (moved,) = (line for line in table if line.startswith("*"))
+    assert moved.split() == ["*", "langchain", "1.0", "1.2", "1.1"]
+
+
+def test_the_newest_environment_asks_for_the_same_tools_and_the_newest_of_what_is_followed(follow: Any) -> None:
+    versions = dict.fromkeys(follow.FOLLOWED, "9.9")
+    wanted = follow.newest_requirements("prebuilt", versions)
+    assert {"pytest", "langgraph==9.9", "langgraph-prebuilt==9.9", "langchain-core==9.9"} <= set(wanted)
+    assert not [line for line in wanted if line.startswith(("-", "#", "langchain=="))]
+    assert "langchain==9.9" in follow.newest_requirements("langchain", versions)
+
+
+def test_only_a_release_that_nobody_has_measured_goes_without_a_hash(follow: Any) -> None:
+    pinned = follow.suites.SUITES["langgraph"]
+    assert follow.newest_suite(pinned, {"langgraph": pinned.version}) is pinned
+    newest = follow.newest_suite(pinned, {"langgraph": "9.9"})
+    assert (newest.version, newest.sha256, newest.ini) == ("9.9", "", pinned.ini)
+
+
+def test_the_difference_of_two_surfaces_names_what_came_went_and_changed(follow: Any) -> None:
+    before = {"a": {"same": "x", "gone": "", "call": "x"}, "b": {"all": ""}}
+    after = {"a": {"same": "x", "new": "y=", "call": "x y="}}
+    assert list(follow.surface_differences(before, after)) == [
+        "~ a.call(x) -> (x y=)",
+        "- a.gone",
+        "+ a.new(y=)",
+        "- b.all",
+    ]
+    assert list(follow.surface_differences(after, after)) == []
