@@ -39,8 +39,10 @@ if TYPE_CHECKING:
     from stategraph.engine.runtime import RunControl as RunControl
     from stategraph.engine.runtime import Runtime as Runtime
     from stategraph.engine.runtime import get_runtime as get_runtime
+    from stategraph.engine.serializer import StrictSerializer as StrictSerializer
     from stategraph.errors import AbortError as AbortError
     from stategraph.errors import ConfigurationError as ConfigurationError
+    from stategraph.errors import DamagedCheckpointError as DamagedCheckpointError
     from stategraph.errors import EmptyContextError as EmptyContextError
     from stategraph.errors import EmptyInputError as EmptyInputError
     from stategraph.errors import GraphBubbleUp as GraphBubbleUp
@@ -48,11 +50,13 @@ if TYPE_CHECKING:
     from stategraph.errors import GraphInterrupt as GraphInterrupt
     from stategraph.errors import GraphRecursionError as GraphRecursionError
     from stategraph.errors import HandlerError as HandlerError
+    from stategraph.errors import IgnoredInputError as IgnoredInputError
     from stategraph.errors import InvalidAnswerError as InvalidAnswerError
     from stategraph.errors import InvalidUpdateError as InvalidUpdateError
     from stategraph.errors import NodeError as NodeError
     from stategraph.errors import NodeTimeoutError as NodeTimeoutError
     from stategraph.errors import UnknownInterruptError as UnknownInterruptError
+    from stategraph.errors import UnstorableValueError as UnstorableValueError
     from stategraph.graph.compiled import CompiledStateGraph as CompiledStateGraph
     from stategraph.graph.func import entrypoint as entrypoint
     from stategraph.graph.func import task as task
@@ -125,9 +129,11 @@ _PUBLIC = {
     "engine.events.transformer": ("ProtocolEvent", "StreamTransformer"),
     "engine.managed": ("IsLastStep", "RemainingSteps"),
     "engine.runtime": ("RunControl", "Runtime", "get_runtime"),
+    "engine.serializer": ("StrictSerializer",),
     "errors": (
         "AbortError",
         "ConfigurationError",
+        "DamagedCheckpointError",
         "EmptyContextError",
         "EmptyInputError",
         "GraphBubbleUp",
@@ -135,11 +141,13 @@ _PUBLIC = {
         "GraphInterrupt",
         "GraphRecursionError",
         "HandlerError",
+        "IgnoredInputError",
         "InvalidAnswerError",
         "InvalidUpdateError",
         "NodeError",
         "NodeTimeoutError",
         "UnknownInterruptError",
+        "UnstorableValueError",
     ),
     "graph.compiled": ("CompiledStateGraph",),
     "graph.func": ("entrypoint", "task"),

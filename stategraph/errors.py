@@ -3,6 +3,8 @@
     Exception
     ├── the author or the caller
     │   ├── InvalidUpdateError         writes that the state cannot take, or a node that returned something else
+    │   │   └── UnstorableValueError   a value that would come back from a checkpoint as another (strict graphs)
+    │   ├── IgnoredInputError          something given that would have no effect (strict graphs; also a ValueError)
     │   ├── GraphRecursionError        more steps than `recursion_limit` (also a RecursionError)
     │   ├── EmptyInputError            a run that has nothing to start from
     │   ├── EmptyChannelError          read a channel that holds nothing
@@ -16,6 +18,8 @@
     ├── the node
     │   ├── NodeTimeoutError           an attempt took too long
     │   └── NodeCancelledError         the node's own code raised CancelledError
+    ├── the store
+    │   └── DamagedCheckpointError     a checkpoint that cannot be read (also a ValueError)
     ├── the engine or a worker
     │   └── TaskNotFound               a worker was asked for a task it does not have
     └── GraphBubbleUp                  not failures: control that travels outwards through nodes
@@ -24,7 +28,7 @@
         ├── GraphDrained               the run was asked to stop between two steps, and did
         └── ParentCommand              a Command for the graph around this one
 
-The groups of this tree (author, node, engine) are not classes: programs catch the classes that
+The groups of this tree (author, node, store, engine) are not classes: programs catch the classes that
 LangGraph has. `NodeError` is not an exception; it is what an error handler is given.
 
 All of them survive pickling, so a worker process can report them.
@@ -46,6 +50,7 @@ from stategraph.warnings import LangGraphDeprecatedSinceV10
 __all__ = (
     "AbortError",
     "ConfigurationError",
+    "DamagedCheckpointError",
     "EmptyChannelError",
     "EmptyContextError",
     "EmptyInputError",
@@ -55,6 +60,7 @@ __all__ = (
     "GraphInterrupt",
     "GraphRecursionError",
     "HandlerError",
+    "IgnoredInputError",
     "InvalidAnswerError",
     "InvalidUpdateError",
     "MissingPackageError",
@@ -65,6 +71,7 @@ __all__ = (
     "ParentCommand",
     "TaskNotFound",
     "UnknownInterruptError",
+    "UnstorableValueError",
     "adopt_empty_channel_error",
     "create_error_message",
     "is_empty_channel",
@@ -112,6 +119,21 @@ class InvalidUpdateError(Exception):
 
     Two nodes of one step wrote a channel that holds one value, a node returned something that is not an update, or an
     update names what is not there. The message names the channel or the node.
+    """
+
+
+class UnstorableValueError(InvalidUpdateError):
+    """A value would come back from a checkpoint as another one; raised by strict graphs only.
+
+    The message names the node, the channel, the path to the value, and what it would come back as. Nothing of the
+    write has been stored.
+    """
+
+
+class IgnoredInputError(ValueError):
+    """A strict graph was given something that would have no effect.
+
+    The message says what it was and what would have one. Graphs that are not strict ignore it, as LangGraph does.
     """
 
 
@@ -359,6 +381,40 @@ class NodeError:
 
     error: BaseException
     """What it raised last."""
+
+
+# The store.
+
+
+class DamagedCheckpointError(ValueError):
+    """A checkpoint that a saver returned, or failed to return, cannot be read.
+
+    The message names the thread, the checkpoint and, if it is one, the channel. What the saver or its serialiser raised
+    is the ``__cause__``.
+
+    Attributes:
+        thread_id: The thread; None if the config named none.
+        checkpoint_id: The checkpoint; None if the latest was asked for and could not be loaded at all.
+        checkpoint_ns: The namespace, empty for the root graph.
+        channel: The channel whose value or version is damaged; None if it is not a single one.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        thread_id: str | None = None,
+        checkpoint_id: str | None = None,
+        checkpoint_ns: str = "",
+        channel: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.thread_id = thread_id
+        self.checkpoint_id = checkpoint_id
+        self.checkpoint_ns = checkpoint_ns
+        self.channel = channel
+
+    __reduce__ = _reduce
 
 
 # The engine or a worker.

@@ -1,7 +1,7 @@
 """Which classes a strict serialiser may bring back from a store: those that the graph's own types mention.
 
-With `LANGGRAPH_STRICT_MSGPACK` set, a saver rebuilds no class that it has not been told of. A graph tells it the
-classes in its schemas and channels, at any depth, and LangChain's messages.
+With `LANGGRAPH_STRICT_MSGPACK` set, or with `StrictSerializer`, a saver rebuilds no class that it has not been told of.
+A graph tells it the classes in its schemas and channels, at any depth, and LangChain's messages.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ from langchain_core import messages
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from typing_extensions import is_typeddict
 
+from stategraph.engine.serializer import StrictSerializer
+
 try:
     from langgraph.checkpoint.serde._msgpack import STRICT_MSGPACK_ENABLED
 except ImportError:  # a version of the checkpoint package without strict mode
@@ -46,26 +48,50 @@ Saver = TypeVar("Saver")
 
 _FIRST_ARGUMENT: Final = (Annotated, Required, NotRequired)
 _ALL_ARGUMENTS: Final = (Union, UnionType, list, set, tuple, dict, deque, frozenset)
+_VALUES: Final = (str, int, float, dict, list, tuple, set, frozenset, deque)
+"""Types whose subclasses hold nothing but a value: named tuples among them."""
 _MESSAGES: Final = ("Base", "Human", "AI", "System", "Chat", "Tool", "Function")
 
 
-def for_schemas(schemas: Iterable[Any], channels: Mapping[str, Any]) -> set[Address] | None:
-    """List what a graph may bring back from a store.
+class Allowlist:
+    """The classes that a graph may bring back from a store, worked out when a strict saver first asks."""
 
-    Args:
-        schemas: The types that the graph declares.
-        channels: Its channels.
+    __slots__ = ("_channels", "_classes", "_schemas", "_told")
 
-    Returns:
-        The classes, or None if savers are not strict.
-    """
-    if not STRICT_MSGPACK_ENABLED:
-        return None
-    return message_classes() | collect(schemas, channels)
+    def __init__(self, schemas: Iterable[Any], channels: Mapping[str, Any]) -> None:
+        """Args: schemas: The types that the graph declares. channels: Its channels."""
+        self._schemas = tuple(schemas)
+        self._channels = channels
+        self._classes: set[Address] | None = None
+        # The last saver that was told, and what came of it: mostly a graph has one.
+        self._told: tuple[Any, Any] = (None, None)
+
+    def classes(self) -> set[Address]:
+        """List the classes."""
+        if self._classes is None:
+            self._classes = message_classes() | collect(self._schemas, self._channels)
+        return self._classes
+
+    def tell(self, saver: Saver) -> Saver:
+        """Tell a saver what it may bring back.
+
+        Args:
+            saver: A saver, or one of the values that stand for none.
+
+        Returns:
+            A saver that knows the classes; the same one if it is not strict, or if it cannot be told.
+        """
+        if not isinstance(saver, BaseCheckpointSaver) or not (STRICT_MSGPACK_ENABLED or _is_strict(saver)):
+            return saver
+        known, telling = self._told
+        if known is not saver and telling is not saver:
+            telling = apply(saver, self.classes())
+            self._told = (saver, telling)
+        return cast(Saver, telling)
 
 
 def apply(saver: Saver, allowed: set[Address] | None) -> Saver:
-    """Tell a saver what it may bring back.
+    """Tell a saver which classes it may bring back.
 
     Args:
         saver: A saver, or one of the values that stand for none.
@@ -80,6 +106,11 @@ def apply(saver: Saver, allowed: set[Address] | None) -> Saver:
         _warn_unsupported()
         return saver
     return cast(Saver, saver.with_allowlist(allowed))
+
+
+def _is_strict(saver: BaseCheckpointSaver[Any]) -> bool:
+    serde: Any = getattr(saver, "serde", None)
+    return isinstance(serde, StrictSerializer) or isinstance(getattr(serde, "serde", None), StrictSerializer)
 
 
 def message_classes() -> set[Address]:
@@ -108,6 +139,9 @@ def collect(schemas: Iterable[Any] | None = None, channels: Mapping[str, Any] | 
         seen[id(type_)] = type_  # kept alive, so that no other type gets its id
         if is_stored := _is_class_of_values(type_):
             addresses.add((type_.__module__, type_.__name__))
+            if "<locals>" not in type_.__qualname__:
+                # Of a class inside another, one serialiser stores the name and another the qualified one.
+                addresses.add((type_.__module__, type_.__qualname__))
         pending.extend(_fields(type_) if is_stored or is_typeddict(type_) else _arguments(type_))
     return addresses
 
@@ -120,7 +154,9 @@ def _is_seen(type_: Any, seen: Mapping[int, Any]) -> bool:
 def _is_class_of_values(type_: Any) -> bool:
     if not isinstance(type_, type):
         return False
-    return dataclasses.is_dataclass(type_) or issubclass(type_, Enum) or _is_model(type_)
+    if dataclasses.is_dataclass(type_) or issubclass(type_, Enum) or _is_model(type_):
+        return True
+    return issubclass(type_, _VALUES) and type_.__module__ != "builtins" and not is_typeddict(type_)
 
 
 def _is_model(type_: type[Any]) -> bool:

@@ -48,7 +48,7 @@ from stategraph.core import delta_book, deltas, output, status
 from stategraph.core.plan import Planner
 from stategraph.core.state import State
 from stategraph.core.task import IdMaker, Task, Write
-from stategraph.engine import histories, pump, runtime, snapshots
+from stategraph.engine import histories, pump, round_trip, runtime, snapshots
 from stategraph.engine.config import (
     ensure_config,
     patch_checkpoint_map,
@@ -292,6 +292,9 @@ def _record(base: _Base, writes: Sequence[tuple[str, list[Write], str]], *, firs
         for _, task_writes, _ in writes:
             rules.identify(task_writes)
             base.full |= deltas.overwritten(base.engine.program.deltas, task_writes)
+    checker, strict = round_trip.checker_for(getattr(base.saver, "serde", None)), base.engine.strict
+    for _, task_writes, _ in writes:
+        checker.check(task_writes, lambda: "An update", strict=strict)
     if base.saved is None:
         return
     if first and base.config[CONF].get(CONFIG_KEY_CHECKPOINT_ID):

@@ -32,7 +32,7 @@ from stategraph.core import checkpoint as checkpoints
 from stategraph.core.channels.base import BaseChannel
 from stategraph.core.channels.topic import Topic
 from stategraph.core.program import Program
-from stategraph.engine import allowlist, calls, editing, json_schema, snapshots
+from stategraph.engine import allowlist, calls, editing, json_schema, snapshots, strictness
 from stategraph.engine.body import compile_program
 from stategraph.engine.config import merge_configs, patch_configurable
 from stategraph.engine.execution import Execution
@@ -100,6 +100,7 @@ class StateGraphEngine(
         trigger_to_nodes: For each channel the nodes its update starts.
         node_error_handler_map: For each node with one, its error handler.
         stream_transformers: Made for every event stream of the graph.
+        strict: Whether what would be ignored, or change when stored, is an error.
     """
 
     nodes: dict[str, PregelNode]
@@ -120,6 +121,7 @@ class StateGraphEngine(
     cache_policy: CachePolicy[Any] | None = None
     context_schema: type[ContextT] | None = None
     config: RunnableConfig | None = None
+    strict: bool = False
     name: str = "LangGraph"
     trigger_to_nodes: Mapping[str, Sequence[str]]
     node_error_handler_map: Mapping[str, str]
@@ -154,6 +156,7 @@ class StateGraphEngine(
         node_error_handler_map: Mapping[str, str] | None = None,
         name: str = "LangGraph",
         stream_transformers: Sequence[Callable[[tuple[str, ...]], Any]] | None = None,
+        strict: bool | None = None,
         **deprecated_kwargs: Unpack[DeprecatedKwargs],
     ) -> None:
         """Put a graph together; see the class for what each part means.
@@ -198,7 +201,8 @@ class StateGraphEngine(
         self.stream_eager = stream_eager
         self.stream_mode = stream_mode
         self.stream_transformers = tuple(stream_transformers or ())
-        self._serde_allowlist: set[tuple[str, ...]] | None = None
+        self.strict = strictness.by_default() if strict is None else strict
+        self._allowlist: allowlist.Allowlist | None = None
         self._program: Program | None = None
         if auto_validate:
             self.validate()
@@ -243,16 +247,14 @@ class StateGraphEngine(
 
     def copy(self, update: dict[str, Any] | None = None) -> Self:
         """A graph with some attributes replaced."""
-        attributes = {
-            k: v for k, v in self.__dict__.items() if k not in ("__orig_class__", "_serde_allowlist", "_program")
-        }
+        attributes = {k: v for k, v in self.__dict__.items() if k not in ("__orig_class__", "_allowlist", "_program")}
         attributes.update(update or {})
         return self._rebuilt(attributes)
 
     def _rebuilt(self, attributes: dict[str, Any]) -> Self:
         public = {k: v for k, v in attributes.items() if not k.startswith("_")}
         twin = self.__class__(**public)
-        twin._serde_allowlist = self._serde_allowlist
+        twin._allowlist = self._allowlist
         return twin
 
     def with_config(self, config: RunnableConfig | None = None, **kwargs: Any) -> Self:
@@ -280,8 +282,8 @@ class StateGraphEngine(
             raise RuntimeError("checkpointer=True cannot be used for root graphs.")
         else:
             saver = self.checkpointer
-        if isinstance(saver, BaseCheckpointSaver):
-            return allowlist.apply(saver, self._serde_allowlist)
+        if self._allowlist is not None:
+            saver = self._allowlist.tell(saver)
         return cast("BaseCheckpointSaver[Any] | None", saver)
 
     def own_checkpoint_config(self, config: RunnableConfig) -> RunnableConfig:

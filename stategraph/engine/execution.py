@@ -418,7 +418,15 @@ class Execution:
             put_writes: Name of the saver's method that records writes.
         """
         assert self.saver is not None
-        return SaveCalls(self.saver, self._address(), getattr(self.saver, put_writes), self._node_of)
+        put = getattr(self.saver, put_writes)
+        return SaveCalls(
+            self.saver,
+            self._address(),
+            put,
+            self._node_of,
+            strict=self.engine.strict,
+            at_exit=self.durability == "exit",
+        )
 
     def _save(self, effect: SaveWrites | SaveCheckpoint) -> None:
         saves = self.saves

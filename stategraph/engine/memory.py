@@ -8,9 +8,11 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.store.base import BaseStore
 
+from stategraph.engine.serializer import StrictSerializer
+
 __all__ = ("BaseCheckpointSaver", "BaseStore", "in_memory_saver")
 
 
 def in_memory_saver() -> BaseCheckpointSaver[Any]:
-    """A saver that keeps threads as long as the process lives."""
-    return InMemorySaver()
+    """Make a saver that keeps threads as long as the process lives."""
+    return InMemorySaver(serde=StrictSerializer())

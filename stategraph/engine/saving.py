@@ -24,9 +24,9 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
 
-from stategraph.constants import CONF, CONFIG_KEY_CHECKPOINT_ID
+from stategraph.constants import CONF, CONFIG_KEY_CHECKPOINT_ID, START
 from stategraph.core.effects import SaveCheckpoint, SaveWrites
-from stategraph.engine import storable, threads
+from stategraph.engine import round_trip, storable, threads
 
 BACKLOG = 64
 """Saves that may wait before the run waits for them."""
@@ -37,7 +37,7 @@ _Call = tuple[str, tuple[Any, ...]]
 class SaveCalls:
     """Turns what the machine asks for into calls of a saver."""
 
-    __slots__ = ("_base", "_node_of", "_takes_path", "saver")
+    __slots__ = ("_at_exit", "_base", "_checker", "_node_of", "_strict", "_takes_path", "saver")
 
     def __init__(
         self,
@@ -45,6 +45,9 @@ class SaveCalls:
         config: RunnableConfig,
         put_writes: Callable[..., Any],
         node_of: Callable[[str], str | None],
+        *,
+        strict: bool = False,
+        at_exit: bool = False,
     ) -> None:
         """Prepare the calls of a run.
 
@@ -54,10 +57,15 @@ class SaveCalls:
             put_writes: The saver's method that the run will use; those written
                 before LangGraph 0.3 take no task path.
             node_of: Names the node of a task, by the task's id, as long as its step is open.
+            strict: Whether values that would come back as something else are refused.
+            at_exit: Whether the run stores nothing before its end.
         """
         self.saver = saver
         self._base = config
         self._node_of = node_of
+        self._checker = round_trip.checker_for(getattr(saver, "serde", None))
+        self._strict = strict
+        self._at_exit = at_exit
         self._takes_path = "task_path" in signature(put_writes).parameters
 
     def at(self, checkpoint_id: str | None) -> RunnableConfig:
@@ -69,10 +77,19 @@ class SaveCalls:
         """The saver's method and its arguments."""
         if isinstance(effect, SaveCheckpoint):
             config = self.at(effect.parent_id)
+            if self._at_exit:
+                # What was written before has not come by here.
+                values = effect.checkpoint["channel_values"]
+                changed = [(name, values[name]) for name in effect.new_versions if name in values]
+                self._checker.check(changed, lambda: "The run", strict=self._strict)
             return "put", (config, effect.checkpoint, effect.metadata, effect.new_versions)
-        storable.warn_of_changelings(effect.writes, effect.task_id, self._node_of)
+        self._checker.check(effect.writes, lambda: self._writer(effect.task_id), strict=self._strict)
         args: tuple[Any, ...] = (self.at(effect.checkpoint_id), effect.writes, effect.task_id)
         return "put_writes", (*args, effect.path_key) if self._takes_path else args
+
+    def _writer(self, task_id: str) -> str:
+        node = self._node_of(task_id)
+        return "The input" if node == START else f"Node '{node}'" if node else "A task"
 
     def explain(self, call: _Call, error: BaseException) -> None:
         """Add to an error of a save which value it could not store, if that was the reason."""

@@ -208,6 +208,7 @@ class entrypoint(Generic[ContextT]):  # noqa: N801  a decorator
         cache_policy: CachePolicy[Any] | None = None,
         retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
         timeout: float | timedelta | TimeoutPolicy | None = None,
+        strict: bool | None = None,
         **kwargs: Unpack[DeprecatedKwargs],
     ) -> None:
         self.context_schema: type[ContextT] | None = renamed_argument(
@@ -220,6 +221,7 @@ class entrypoint(Generic[ContextT]):  # noqa: N801  a decorator
         self.cache = cache
         self.cache_policy = cache_policy
         self.timeout = TimeoutPolicy.coerce(timeout)
+        self.strict = strict
 
     @dataclass(frozen=True, slots=True, kw_only=True)
     class final(Generic[R, S]):  # noqa: N801  written as entrypoint.final
@@ -282,10 +284,10 @@ class entrypoint(Generic[ContextT]):  # noqa: N801  a decorator
             cache_policy=self.cache_policy,
             retry_policy=self.retry_policy or (),
             store=self.store,
+            strict=self.strict,
         )
         types = [input_type, output_type, save_type, self.context_schema]
-        graph._serde_allowlist = allowlist.for_schemas(types, graph.channels)
-        graph.checkpointer = allowlist.apply(graph.checkpointer, graph._serde_allowlist)
+        graph._allowlist = allowlist.Allowlist(types, graph.channels)
         return graph
 
 

@@ -479,6 +479,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         debug: bool = False,
         name: str | None = None,
         transformers: Sequence[Callable[[tuple[str, ...]], Any]] | None = None,
+        strict: bool | None = None,
     ) -> CompiledStateGraph[StateT, ContextT, InputT, OutputT]:
         """Make a graph that runs.
 
@@ -494,6 +495,9 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
             name: What the graph's runs are called.
             transformers: Makers of stream transformers, called with a namespace once for each run and subgraph that is
                 streamed as events of version 3.
+            strict: Whether what would have no effect (a misspelt key, stream mode or checkpoint id, a jump to nowhere)
+                and values that would come back changed from a checkpoint are errors. None: the environment variable
+                ``STATEGRAPH_STRICT`` says so; False is LangGraph's behaviour.
 
         Returns:
             The compiled graph.
@@ -505,7 +509,6 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         from stategraph.graph import assembly
 
         checkpointer = ensure_valid_checkpointer(checkpointer)
-        storable = assembly.allowlist.for_schemas(self._all_schemas(), self.channels)
         before, after = interrupt_before or (), interrupt_after or ()
         self.validate(interrupt=[node for nodes in (before, after) if nodes != "*" for node in nodes])
         specs = self._specs_with_defaults()
@@ -519,7 +522,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
             stream_mode="updates",
             output_channels=_readable(self.schemas[self.output_schema], self.managed),
             stream_channels=_readable(self.channels, self.managed),
-            checkpointer=assembly.allowlist.apply(checkpointer, storable),
+            checkpointer=checkpointer,
             interrupt_before_nodes=before,
             interrupt_after_nodes=after,
             auto_validate=False,
@@ -533,8 +536,9 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
             },
             name=name or "LangGraph",
             stream_transformers=transformers,
+            strict=strict,
         )
-        compiled._serde_allowlist = storable
+        compiled._allowlist = assembly.allowlist.Allowlist(self._all_schemas(), self.channels)
         compiled.attach_node(START, None)
         for key, spec in specs.items():
             compiled.attach_node(key, spec)

@@ -3,15 +3,17 @@
 from collections import deque
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NewType, NotRequired
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, NewType, NotRequired
 
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from pydantic import BaseModel
 from typing_extensions import TypedDict
 
 from stategraph.core.channels.last_value import LastValue
 from stategraph.engine import allowlist
+from stategraph.engine.serializer import StrictSerializer
 
 if TYPE_CHECKING:
 
@@ -37,6 +39,18 @@ class Unresolvable:
     gone: "OnlyForCheckers"
 
 
+class Pair(NamedTuple):
+    one: int
+
+
+@dataclass
+class Outer:
+    class Kind(Enum):
+        A = 1
+
+    kind: Kind
+
+
 class Keys(TypedDict):
     tree: NotRequired[Annotated[deque[Tree], "note"]]
 
@@ -54,6 +68,8 @@ def here(*classes: type[Any]) -> set[tuple[str, ...]]:
         (dict[str, Inner] | None, here(Inner)),
         (tuple[Literal["a"], Any, int], set()),
         (NewType("Id", int), set()),
+        (Pair, here(Pair)),
+        (Outer, here(Outer) | {(__name__, "Outer.Kind"), (__name__, "Kind")}),
         (Unresolvable, here(Unresolvable)),
     ],
 )
@@ -73,19 +89,27 @@ class Told(InMemorySaver):
         return told
 
 
-def test_a_saver_is_told_only_in_strict_mode(monkeypatch: pytest.MonkeyPatch) -> None:
-    saver = Told()
-    monkeypatch.setattr(allowlist, "STRICT_MSGPACK_ENABLED", False)
-    assert allowlist.for_schemas([Inner], {}) is None
-    assert allowlist.apply(saver, None) is saver
-    monkeypatch.setattr(allowlist, "STRICT_MSGPACK_ENABLED", True)
-    allowed = allowlist.for_schemas([Inner], {})
-    assert allowed is not None
-    assert here(Inner) < allowed
-    assert ("langchain_core.messages.human", "HumanMessage") in allowed
-    assert allowlist.apply(saver, allowed).allowed == allowed
+@pytest.mark.parametrize("enabled", [False, True])
+@pytest.mark.parametrize("serde", [JsonPlusSerializer(), StrictSerializer()])
+def test_a_saver_is_told_only_if_it_is_strict(monkeypatch: pytest.MonkeyPatch, enabled: bool, serde: Any) -> None:
+    saver = Told(serde=serde)
+    monkeypatch.setattr(allowlist, "STRICT_MSGPACK_ENABLED", enabled)
+    told = allowlist.Allowlist([Inner], {}).tell(saver)
+    if not enabled and type(serde) is JsonPlusSerializer:
+        assert told is saver
+    else:
+        assert here(Inner) < told.allowed
+        assert ("langchain_core.messages.human", "HumanMessage") in told.allowed
+
+
+def test_a_saver_is_told_once() -> None:
+    saver = Told(serde=StrictSerializer())
+    allowed = allowlist.Allowlist([Inner], {})
+    told = allowed.tell(saver)
+    assert allowed.tell(saver) is told
+    assert allowed.tell(told) is told
 
 
 @pytest.mark.parametrize("nothing", [None, True, False])
 def test_what_is_no_saver_is_passed_on(nothing: Any) -> None:
-    assert allowlist.apply(nothing, {("module", "Class")}) is nothing
+    assert allowlist.Allowlist([Inner], {}).tell(nothing) is nothing
