@@ -86,6 +86,9 @@ TRANSITIONS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
 _PLANNED: Final = 3
 """The longest path of a task that a step was planned with; that of a call or a handler is longer."""
 
+SPENT: Final[Write] = (RESUME, None)
+"""Stored in place of an answer that was given to no interrupt in particular, once a task has used it."""
+
 _SPECIAL_SLOTS = frozenset((ERROR, INTERRUPT, RESUME, "__scheduled__"))
 """Writes that savers keep once per task; a later one replaces an earlier one."""
 
@@ -255,6 +258,8 @@ class Machine:
                 self._book.moved()
         if command is not None:
             self._take_command(command, forks)
+        if NULL_TASK_ID in self.pending:
+            self._planner.null_resume_for = starting.questions_meant(self.pending)
         self._apply_null_writes()
         replay_bound = None
         if self.resuming:
@@ -593,6 +598,8 @@ class Machine:
         """
         if not writes:
             return
+        if task is not None and task.took_null_resume:
+            self._spend_answer(task, writes)
         self._written.add(task_id)
         if self._book is not None:
             self._book.identify(writes, task)
@@ -616,6 +623,24 @@ class Machine:
             )
         if task is not None:
             self._settled(task, writes, cached=cached)
+
+    def _spend_answer(self, task: Task, writes: Sequence[Write]) -> None:
+        """Store that the answer without an id is used up, before what its task did with it.
+
+        In the other order a crash between the two would leave an answer that the next question gets as well. A task
+        that failed gets it again when it is tried again.
+        """
+        channel = writes[0][0]
+        if channel == ERROR:
+            return
+        task.took_null_resume = False
+        if channel != INTERRUPT and all(other.writes for other in self.tasks.values()):
+            return  # The step's checkpoint follows, and takes no answers over.
+        if self.settings.saves == "step":
+            self.outbox.append(SaveWrites(self.checkpoint["id"], NULL_TASK_ID, [SPENT], ""))
+        else:
+            self._written.add(NULL_TASK_ID)
+            self.pending.setdefault(NULL_TASK_ID, []).append(SPENT)
 
     def _storable(self, writes: Sequence[Write]) -> list[Write]:
         untracked = self.program.untracked

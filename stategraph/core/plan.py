@@ -43,6 +43,8 @@ class Planner:
         resume_map: Answers by interrupt id, or None.
         step: Number of the step being planned.
         stop: The last step's number allowed by the recursion limit.
+        null_resume_for: Ids of the questions that an answer without an id may
+            be given to; None for any.
     """
 
     state: State
@@ -53,6 +55,7 @@ class Planner:
     resume_map: dict[str, Any] | None
     step: int
     stop: int
+    null_resume_for: frozenset[str] | None = None
 
     def next_tasks(self, updated: Iterable[str] | None, *, fresh: bool = False) -> list[Task]:
         """The tasks of the next step, in the order they are started.
@@ -121,6 +124,7 @@ class Planner:
         task.call = task.config = task.fresh = task.timeout = None
         if self.parent is not None:
             task.parent = self.parent
+            task.counted = self.ids.counts
         value = task.input = self.state.node_input(node, task, alone=True)
         return None if value is MISSING else task
 
@@ -166,8 +170,9 @@ class Planner:
             task.parent_ns = self.ns
         if parent is not None:
             task.parent = parent
+            task.counted = self.ids.counts
         if self.pending:
-            task.load_answers(self.pending, self.resume_map)
+            task.load_answers(self.pending, self.resume_map, self.null_resume_for)
         task.input = self.state.node_input(node, task) if inputs is None else self._input(node, task, inputs)
         if task.input is MISSING or not node.runs:
             return None
@@ -228,8 +233,9 @@ class Planner:
         task = Task(task_id, name, node, path, triggers, f"{ns}{NS_END}{task_id}", self.step, self.stop)
         task.parent_ns = self.ns
         task.parent = parent or self.parent
+        task.counted = self.ids.counts
         if self.pending:
-            task.load_answers(self.pending, self.resume_map)
+            task.load_answers(self.pending, self.resume_map, self.null_resume_for)
         elif self.parent is not None or parent is not None:
             task.pending = self.pending
         return task

@@ -131,6 +131,22 @@ def names_interrupts(answers: Any, pending: status.Pending, *, strict: bool) -> 
     return False
 
 
+def questions_meant(pending: status.Pending) -> frozenset[str] | None:
+    """Find out which questions an answer that names none may be given to.
+
+    Args:
+        pending: The writes recorded on the checkpoint, with the answer among them.
+
+    Returns:
+        The ids: that of the one question that waits; none if several do, as nothing says which was meant. None if any
+        question may have it: nothing waits, or not under an id that the question can be known by.
+    """
+    waiting = status.waiting_ids(pending)
+    if not waiting or not all(map(is_interrupt_id, waiting)):
+        return None
+    return frozenset(waiting if len(waiting) == 1 else ())
+
+
 def is_interrupt_id(key: Any) -> bool:
     """Whether a key of a resume map has the form of an interrupt's id (XXH3-128, hex)."""
     return isinstance(key, str) and len(key) == 32 and all(c in "0123456789abcdef" for c in key)

@@ -14,7 +14,7 @@ Rules
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha1
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from xxhash import xxh3_128_hexdigest
 
-from stategraph.constants import NS_END, NS_SEP, NULL_TASK_ID, PUSH, RESUME
+from stategraph.constants import INTERRUPT, NS_END, NS_SEP, NULL_TASK_ID, PUSH, RESUME
 from stategraph.types import interrupt_id
 
 if TYPE_CHECKING:
@@ -71,12 +71,16 @@ class Task:
     # for every step. What every task is asked for it has itself, as the detour over
     # the class takes ten times as long.
     cache_key: Any = None
+    # Whether its id means nothing to another run, of a graph that stores nothing inside one that may store.
+    counted = False
     error: Any = None
     input: Any = None
     ns_before: str | None = None
     null_resume: Write | None = None
+    null_resume_for: frozenset[str] | None = None
     parent: Any = None
     pending: dict[str, list[Write]] | None = None
+    took_null_resume = False
     _calls: itertools.count[int] | None = None
     _interrupts: itertools.count[int] | None = None
     _subgraphs: itertools.count[int] | None = None
@@ -177,33 +181,63 @@ class Task:
             del self._interrupts
 
     def get_null_resume(self, consume: bool = False) -> Any:
-        """The answer of a resume that names no interrupt, or None.
+        """Return the answer of a resume that names no interrupt, or None if there is none for this task's question.
 
         Args:
             consume: Whether the answer is used up by this call.
         """
-        if self.null_resume is None:
-            parent = self.parent
-            return None if parent is None else parent.get_null_resume(consume)
-        if consume:
-            waiting = (self.pending or {}).get(NULL_TASK_ID, [])
-            for i, write in enumerate(waiting):
-                if write is self.null_resume:
-                    del waiting[i]
-                    return write[1]
+        holder: Task | None = self
+        while holder is not None and holder.null_resume is None:
+            holder = holder.parent
+        if holder is None or holder.null_resume is None or not holder.null_resume_fits(self):
             return None
-        return self.null_resume[1]
+        if not consume:
+            return holder.null_resume[1]
+        waiting = (holder.pending or {}).get(NULL_TASK_ID, [])
+        for i, write in enumerate(waiting):
+            if write is holder.null_resume:
+                del waiting[i]
+                holder.took_null_resume = True
+                return write[1]
+        return None
 
-    def load_answers(self, pending: dict[str, list[Write]], resume_map: dict[str, Any] | None) -> None:
+    def null_resume_fits(self, asker: Task) -> bool:
+        """Return whether the answer that this task holds was given to the question that another one, or itself, asks.
+
+        Args:
+            asker: The task that asks: this one, or one of a graph inside it.
+        """
+        meant = self.null_resume_for
+        task: Task | None = asker
+        while task is not None and task is not self and not task.counted:
+            task = task.parent
+        if meant is None or (task is not None and task.counted):
+            return True
+        if interrupt_id(asker.ns, len(asker.resume)) in meant:
+            return True
+        # Checkpoints of older versions gave all of a task's interrupts the first id.
+        first = interrupt_id(asker.ns, 0)
+        recorded = (asker.pending or {}).get(asker.id, ())
+        asked = next((value for channel, value in recorded if channel == INTERRUPT), ())
+        return first in meant and any(i.id == first for i in (asked if isinstance(asked, (list, tuple)) else (asked,)))
+
+    def load_answers(
+        self,
+        pending: dict[str, list[Write]],
+        resume_map: dict[str, Any] | None,
+        null_resume_for: frozenset[str] | None = None,
+    ) -> None:
         """Take the answers waiting for this task from the pending writes.
 
         Args:
             pending: Pending writes by task id; also where an answer that names
                 no interrupt is taken from later.
             resume_map: Answers by interrupt id, or None.
+            null_resume_for: Ids of the questions that an answer without an id may be given to; None for any.
         """
         self.pending = pending
-        self.null_resume = next((w for w in pending.get(NULL_TASK_ID, ()) if w[0] == RESUME), None)
+        self.null_resume_for = null_resume_for
+        self.null_resume = general_answer(pending)
         for channel, value in pending.get(self.id, ()):
             if channel == RESUME:
                 self.resume = value if isinstance(value, list) else [value]
@@ -215,6 +249,11 @@ class Task:
                 if key in resume_map:
                     self.resume.append(resume_map[key])
                     break
+
+
+def general_answer(pending: Mapping[str, list[Write]]) -> Write | None:
+    """Find the answer of a resume that names no interrupt among pending writes; None if it is spent or there is none."""
+    return next((w for w in pending.get(NULL_TASK_ID, ()) if w[0] == RESUME and w[1] is not None), None)
 
 
 def path_key(path: Any) -> str:

@@ -409,18 +409,22 @@ class Driver:
 
     def _finish_call(self, task: Task, future: Future[Any]) -> None:
         try:
+            value = self._run_to_end(task)
+        except BaseException as error:
+            future.set_exception(error)
+        else:
+            future.set_result(value)
+
+    def _run_to_end(self, task: Task) -> Any:
+        """Run a called task and record how it ended; its caller is told either way, also if that cannot be stored."""
+        try:
             value = attempt.run(self._execution, task)
         except BaseException as error:
             stepping.settle(self._execution, task, error)
-            future.set_exception(error)
-        else:
-            try:
-                stepping.settle(self._execution, task, None)
-                self._to_cache(task)
-            except BaseException as error:
-                future.set_exception(error)
-            else:
-                future.set_result(value)
+            raise
+        stepping.settle(self._execution, task, None)
+        self._to_cache(task)
+        return value
 
     # -- cache ---------------------------------------------------------------
 
