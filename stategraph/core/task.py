@@ -252,7 +252,7 @@ class Task:
 
 
 def general_answer(pending: Mapping[str, list[Write]]) -> Write | None:
-    """Find the answer of a resume that names no interrupt among pending writes; None if it is spent or there is none."""
+    """Find the answer that names no interrupt among pending writes; None if it is used up or there is none."""
     return next((w for w in pending.get(NULL_TASK_ID, ()) if w[0] == RESUME and w[1] is not None), None)
 
 
