@@ -15,11 +15,10 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, TypeAlias, cast
 
-from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, message_chunk_to_message
-from langchain_core.messages.ai import add_ai_message_chunks
+from langchain_core.messages import AIMessage, AnyMessage
 from langchain_core.runnables import RunnableConfig
 
-from stategraph.agent import direct
+from stategraph.agent import direct, mending, problems
 from stategraph.agent.agent import Route
 from stategraph.agent.ports import Listener, ModelCall, ModelEnded, ModelFailed, ModelStarted, ModelStreamed
 from stategraph.errors import GraphBubbleUp
@@ -31,7 +30,13 @@ Final: TypeAlias = Callable[[Exception], bool]
 """Whether no other route is to be tried after an error."""
 
 
-def call(routes: Sequence[Route], messages: list[AnyMessage], config: RunnableConfig, final: Final) -> Answer:
+def call(
+    routes: Sequence[Route],
+    messages: list[AnyMessage],
+    config: RunnableConfig,
+    final: Final,
+    history: Sequence[AnyMessage] = (),
+) -> Answer:
     """Call and wait.
 
     Args:
@@ -39,6 +44,7 @@ def call(routes: Sequence[Route], messages: list[AnyMessage], config: RunnableCo
         messages: What they are sent.
         config: Of the running node.
         final: Ends the trying.
+        history: The conversation that the answer becomes part of.
 
     Returns:
         The first answer, or the errors.
@@ -46,7 +52,7 @@ def call(routes: Sequence[Route], messages: list[AnyMessage], config: RunnableCo
     errors: list[Exception] = []
     for route in routes:
         try:
-            return direct.ask(route.model, messages, config)
+            return mending.mended(direct.ask(route.model, messages, config), history)
         except GraphBubbleUp:
             raise
         except Exception as error:
@@ -56,12 +62,18 @@ def call(routes: Sequence[Route], messages: list[AnyMessage], config: RunnableCo
     return errors
 
 
-async def acall(routes: Sequence[Route], messages: list[AnyMessage], config: RunnableConfig, final: Final) -> Answer:
+async def acall(
+    routes: Sequence[Route],
+    messages: list[AnyMessage],
+    config: RunnableConfig,
+    final: Final,
+    history: Sequence[AnyMessage] = (),
+) -> Answer:
     """As `call`."""
     errors: list[Exception] = []
     for route in routes:
         try:
-            return await direct.aask(route.model, messages, config)
+            return mending.mended(await direct.aask(route.model, messages, config), history)
         except GraphBubbleUp:
             raise
         except Exception as error:
@@ -72,7 +84,12 @@ async def acall(routes: Sequence[Route], messages: list[AnyMessage], config: Run
 
 
 async def tell(
-    routes: Sequence[Route], about: ModelCall, config: RunnableConfig, listener: Listener, final: Final
+    routes: Sequence[Route],
+    about: ModelCall,
+    config: RunnableConfig,
+    listener: Listener,
+    final: Final,
+    history: Sequence[AnyMessage] = (),
 ) -> Answer:
     """As `acall`, telling every piece of the answer.
 
@@ -82,6 +99,7 @@ async def tell(
         config: Of the running node.
         listener: Who is told.
         final: Ends the trying.
+        history: The conversation that the answer becomes part of.
 
     Returns:
         The first answer, or the errors.
@@ -90,7 +108,7 @@ async def tell(
     for route in routes:
         attempt = replace(about, provider=route.provider, model=route.name, traced_as=route.traced_as)
         began = time.monotonic()
-        answer = await _stream(attempt, route, config, listener)
+        answer = await _stream(attempt, route, config, listener, mending.Mender(history))
         if isinstance(answer, AIMessage):
             await listener.hear(ModelEnded(attempt, answer, time.monotonic() - began))
             return answer
@@ -103,39 +121,34 @@ async def tell(
     return errors
 
 
-async def _stream(call: ModelCall, route: Route, config: RunnableConfig, listener: Listener) -> AIMessage | Exception:
+async def _stream(
+    call: ModelCall, route: Route, config: RunnableConfig, listener: Listener, mender: mending.Mender
+) -> AIMessage | Exception:
     """The whole answer, or what the model failed with."""
     await listener.hear(ModelStarted(call))
-    chunks: list[AIMessage] = []
     stream = cast("AsyncIterator[AIMessage]", route.model.astream(call.messages, config))
     async with aclosing(cast("Any", stream)):
         while True:
             try:
-                chunk = await anext(stream)
+                chunk = mender.piece(await anext(stream))
             except StopAsyncIteration:
                 break
             except GraphBubbleUp:
                 raise
             except Exception as error:
                 return error
-            chunks.append(chunk)
             await listener.hear(ModelStreamed(call, chunk))
-    if not chunks:
+    if mender.is_empty:
         return ValueError(f"The model '{route.name}' of agent '{call.at.agent_id}' ended its stream without a chunk")
-    return _whole(chunks)
-
-
-def _whole(chunks: list[AIMessage]) -> AIMessage:
-    """The message that was streamed; a model that does not stream gives it in one piece."""
-    first, *others = chunks
-    if not isinstance(first, AIMessageChunk):
-        return first
-    return cast("AIMessage", message_chunk_to_message(add_ai_message_chunks(first, *cast("Any", others))))
+    try:
+        return mender.whole()
+    except (TypeError, ValueError) as error:
+        return error
 
 
 def first(errors: Sequence[Exception]) -> Exception:
     """The error of the first route, which is the one that the author chose; the others are noted on it."""
     chosen, *others = errors
     for error in others:
-        chosen.add_note(f"A fallback failed as well: {type(error).__name__}: {error}")
+        chosen.add_note(f"A fallback failed as well: {problems.named(error)}")
     return chosen

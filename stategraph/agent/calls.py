@@ -1,25 +1,38 @@
-"""The calls of an answer, brought into a form in which each can be answered exactly once.
+"""The calls of an answer, in a form in which each can be answered exactly once.
 
-Models leave out ids, give two calls the same one, leave out names, and break off in the middle of arguments. Providers
-refuse a history with any of these, and results are matched to calls by id alone. So the answer is mended where it is:
-the mended one takes its place in the conversation.
+Answers are mended when they come (`stategraph.agent.mending`); those that were put into a state by hand, or stored by
+an earlier version, are mended here: the mended one takes its place in the conversation.
 
-What is made up here is made of the message's id, so a node that runs again makes up the same.
+A call does not run if its arguments cannot be read, or if its answer was cut off: an answer that stopped at its limit
+may lack the half of an argument and the call that should have come next, and neither can be told from what is there.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from langchain_core.messages import AIMessage, AnyMessage, ToolCall, ToolMessage
-from langchain_core.utils.json import parse_partial_json
 
-#: Stands for a name that the model left out: providers refuse an empty one.
-NAMELESS = "nameless_tool"
+from stategraph.agent import mending
+
+_WHERE = ("finish_reason", "stop_reason", "finishReason", "stopReason", "done_reason")
+"""Where providers say why an answer ended."""
+
+FILTERED = "content_filter"
+"""What they say if they stopped the answer for what is in it."""
+
+_CUT_OFF = (
+    "length",
+    "max_tokens",
+    "max_output_tokens",
+    "context_window",
+    "token_limit",
+    "error_limit",
+    "content_filter",
+)
+"""What they say, or a part of it, if it did not end by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +41,7 @@ class OpenCalls:
 
     Attributes:
         calls: The calls, in order.
-        unreadable: By call id, what is wrong with the arguments of calls that cannot run.
+        unreadable: By call id, why calls cannot run.
         mended: The answer with all of its calls in order, to be put in its place; None if nothing was wrong.
     """
 
@@ -46,11 +59,24 @@ class OpenCalls:
         message, answered = _last_calling(messages)
         if message is None:
             return cls([], {})
-        if not message.invalid_tool_calls and _in_order(message.tool_calls):
-            return cls([call for call in message.tool_calls if call["id"] not in answered], {})
-        calls, unreadable = _mend(message)
-        mended = message.model_copy(update={"tool_calls": calls, "invalid_tool_calls": []})
-        return cls([call for call in calls if call["id"] not in answered], unreadable, mended)
+        given, message = message, mending.mended(message)
+        unreadable = {call["id"] or "": call["error"] or "" for call in message.invalid_tool_calls}
+        if unreadable:
+            # Providers refuse a history with a call that is no JSON.
+            emptied = [ToolCall(name=each["name"] or "", args={}, id=each["id"]) for each in message.invalid_tool_calls]
+            calls = [*message.tool_calls, *({**each, "type": "tool_call"} for each in emptied)]
+            message = message.model_copy(update={"tool_calls": calls, "invalid_tool_calls": []})
+        if (why := cut_off(message)) is not None:
+            unreadable = {call["id"] or "": _not_run(why) for call in message.tool_calls}
+        open_calls = [call for call in message.tool_calls if call["id"] not in answered]
+        return cls(open_calls, unreadable, None if message is given else message)
+
+
+def _not_run(why: str) -> str:
+    return (
+        f"The call was not run: the answer was cut off before its end ({why}), so the call may not be whole. "
+        "Make it again with less to write, or in several steps."
+    )
 
 
 def _last_calling(messages: Sequence[AnyMessage]) -> tuple[AIMessage | None, set[str]]:
@@ -64,34 +90,22 @@ def _last_calling(messages: Sequence[AnyMessage]) -> tuple[AIMessage | None, set
     return None, answered
 
 
-def _in_order(calls: Sequence[ToolCall]) -> bool:
-    ids = {call["id"] for call in calls}
-    return len(ids) == len(calls) and all(ids) and all(call["name"] for call in calls)
+def cut_off(message: AIMessage) -> str | None:
+    """Return the provider's word for why an answer was cut off; None if it ended by itself.
 
-
-def _mend(message: AIMessage) -> tuple[list[ToolCall], dict[str, str]]:
-    """All calls of an answer, and what is wrong with those that cannot run."""
-    calls: list[ToolCall] = []
-    unreadable: dict[str, str] = {}
-    taken: set[str] = set()
-    for position, call in enumerate([*message.tool_calls, *message.invalid_tool_calls]):
-        call_id = call["id"]
-        if not call_id or call_id in taken:
-            call_id = f"call_{hashlib.sha256(f'{message.id} {position}'.encode()).hexdigest()[:24]}"
-        taken.add(call_id)
-        arguments: Any = call["args"]
-        if not isinstance(arguments, dict):
-            arguments = _parsed(arguments)
-        if not isinstance(arguments, dict):
-            unreadable[call_id] = f"The arguments are not a JSON object: {call['args']!r:.200}"
-            arguments = {}
-        calls.append(ToolCall(name=call["name"] or NAMELESS, args=arguments, id=call_id, type="tool_call"))
-    return calls, unreadable
-
-
-def _parsed(arguments: str | None) -> Any:
-    """What can be read of arguments that may break off; None if that is nothing."""
-    try:
-        return parse_partial_json(arguments or "{}")
-    except json.JSONDecodeError:
+    Args:
+        message: The answer.
+    """
+    about: Mapping[str, Any] = message.response_metadata
+    if not about:
         return None
+    said = [about.get(key) for key in _WHERE]
+    for key, inner in (("messageStop", "stopReason"), ("incomplete_details", "reason")):
+        if isinstance(within := about.get(key), Mapping):
+            said.append(within.get(inner))
+    if about.get("status") == "incomplete":
+        said.append("incomplete")
+    for word in said:
+        if word is not None and (word == "incomplete" or any(each in str(word).lower() for each in _CUT_OFF)):
+            return str(word)
+    return None

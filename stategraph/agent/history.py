@@ -6,13 +6,13 @@ id. Aborts, crashes and models that were cut off leave such histories.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence, Set
 from typing import Any
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolCall, ToolMessage
 from langchain_core.messages.tool import tool_call
-from langchain_core.utils.json import parse_partial_json
+
+from stategraph.agent import arguments, texts
 
 _USUAL = frozenset({AIMessage, HumanMessage, SystemMessage, ToolMessage})
 
@@ -31,8 +31,8 @@ def repair(messages: Sequence[AnyMessage]) -> Sequence[AnyMessage]:
     Returns:
         The same object if nothing is wrong with it. Else a new list. Results that come too late are where they belong,
         and missing ones are errors that say so. Results of no call and second results are gone, and so are calls
-        without an id, or with that of an earlier call of the same answer; arguments that are not JSON are read as far
-        as they go, or handed on as text under `input`.
+        without an id, or with that of an earlier call of the same answer; arguments that cannot be read are handed on
+        as text under `input`.
     """
     if _is_sound(messages):
         return messages
@@ -122,10 +122,9 @@ def _with_sound_calls(message: AIMessage) -> AIMessage | None:
 
 def _arguments(text: str) -> dict[str, Any]:
     try:
-        arguments = parse_partial_json(text)
-    except json.JSONDecodeError:
-        arguments = None
-    return arguments if isinstance(arguments, dict) else {"input": text}
+        return arguments.read(text)
+    except arguments.UnreadableArgumentsError:
+        return {"input": texts.encodable(text)}
 
 
 def in_plain_text(messages: Sequence[AnyMessage]) -> list[AnyMessage]:

@@ -14,10 +14,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, AnyMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 
-from stategraph.agent import calling, history, summaries, window
+from stategraph.agent import calling, summaries, window
+from stategraph.agent import history as histories
 from stategraph.agent.agent import Agent, Route
 from stategraph.agent.ledger import Ledger
 from stategraph.agent.ports import AgentContext, ContextUsed, Listener, Logged, ModelCall, Place, agent_context
@@ -59,7 +60,7 @@ class LlmNode:
         routes = self._agent.routes_for(state["messages"])
         while not prompt.ledger.wanted:
             self._window.check(prompt)
-            answer = calling.call(routes, prompt.whole, config, prompt.refused_by)
+            answer = calling.call(routes, prompt.whole, config, prompt.refused_by, state["messages"])
             if isinstance(answer, AIMessage):
                 return self._update(prompt, answer)
             prompt = self._prepare(state, context, _next_try(prompt, answer))
@@ -81,9 +82,9 @@ class LlmNode:
         while not prompt.ledger.wanted:
             if listener is None:
                 self._window.check(prompt)
-                answer = await calling.acall(routes, prompt.whole, config, prompt.refused_by)
+                answer = await calling.acall(routes, prompt.whole, config, prompt.refused_by, state["messages"])
             else:
-                answer = await self._aloud(prompt, routes, context, at, config, listener)
+                answer = await self._aloud(prompt, routes, context, at, config, listener, state["messages"])
             if isinstance(answer, AIMessage):
                 return self._update(prompt, answer, listener)
             prompt = self._prepare(state, context, _next_try(prompt, answer))
@@ -99,7 +100,7 @@ class LlmNode:
     def _prepare(self, state: AgentState, context: AgentContext, ledger: Ledger) -> Prompt:
         """What the model is sent; its ledger may say that a summary is wanted before."""
         agent, how = self._agent, self._agent.summarising
-        seen = agent.look(history.repair(state["messages"]), ledger)
+        seen = agent.look(histories.repair(state["messages"]), ledger)
         prompt = self._window.prompt(seen, ledger, context, agent.id)
         if how is None or prompt.trimmed is None:
             return prompt
@@ -115,6 +116,7 @@ class LlmNode:
         at: Place,
         config: RunnableConfig,
         listener: Listener,
+        history: Sequence[AnyMessage],
     ) -> calling.Answer:
         """The answer, or the errors of all routes that were tried, told to a listener with what was chosen and why."""
         for row in prompt.log:
@@ -132,7 +134,7 @@ class LlmNode:
         await listener.hear(Logged(at, "debug", "graph", "Invoking LLM", data, detail=False))
         tokens = prompt.corrected
         about = ModelCall(at, "", "", prompt.whole, sent, tokens.total, tokens.tools)
-        answer = await calling.tell(routes, about, config, listener, prompt.refused_by)
+        answer = await calling.tell(routes, about, config, listener, prompt.refused_by, history)
         if not isinstance(answer, AIMessage) and (again := window.rejected(prompt, answer[-1])) is not None:
             text = "The provider refused the prompt as too long: it is shortened and sent again"
             await listener.hear(Logged(at, "warn", "graph", text, _shortening(prompt, again)))

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 from langchain_core.exceptions import ContextOverflowError
 
+from stategraph.agent import problems
+
 #: So often is a request made shorter before the provider's error is raised.
 MOST_RECOVERIES = 2
 _NEXT_TRY = 0.7
@@ -91,7 +93,8 @@ def recognise(error: BaseException) -> Overflow | None:
     status = getattr(error, "status_code", None)
     if isinstance(status, int) and status not in _STATUSES:
         return None
-    text = f"{error} {getattr(error, 'code', '')} {error.__cause__ or ''}"
+    cause = "" if error.__cause__ is None else problems.text(error.__cause__)
+    text = f"{problems.text(error)} {getattr(error, 'code', '')} {cause}"
     if _OTHER.search(text):
         return None
     for row in _REFUSALS:

@@ -153,6 +153,21 @@ class ToolAnswered:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolRecalled:
+    """A call has a result that was told before the run paused, in this process or in another one.
+
+    Attributes:
+        at: Where.
+        call: The call.
+        message: The result.
+    """
+
+    at: Place
+    call: ToolCall
+    message: ToolMessage
+
+
+@dataclass(frozen=True, slots=True)
 class ToolReported:
     """A running tool tells of its progress, or logs."""
 
@@ -206,10 +221,12 @@ class SummaryStarted:
     Attributes:
         at: Where.
         figures: The model and its provider, how many messages, and the summary's number, by their names in JSON.
+        trigger: The kind of the trigger that said so; `default` where whatever does not fit is summarised.
     """
 
     at: Place
     figures: Mapping[str, Any]
+    trigger: str = "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,11 +245,13 @@ class SummaryEnded:
         at: Where.
         summary: The content part that it is, but for its place; None: there is none.
         error: Why not, without what a provider said.
+        left: How many messages of the conversation stay as they are.
     """
 
     at: Place
     summary: Mapping[str, Any] | None
     error: str | None = None
+    left: int = 0
 
 
 Fact: TypeAlias = (
@@ -244,6 +263,7 @@ Fact: TypeAlias = (
     | ToolEnded
     | ToolFailed
     | ToolAnswered
+    | ToolRecalled
     | ToolReported
     | Logged
     | ContextUsed
@@ -341,6 +361,32 @@ Verdict: TypeAlias = Allow | Answer
 
 
 @dataclass(frozen=True, slots=True)
+class Remarks:
+    """What a gate wants beyond a result.
+
+    Attributes:
+        contexts: To be told to the model.
+        injected: Messages to add after the results.
+        halt: Why the turn ends after the batch; None if it goes on.
+    """
+
+    contexts: tuple[str, ...] = ()
+    injected: tuple[HumanMessage, ...] = ()
+    halt: str | None = None
+
+    def stored(self) -> dict[str, Any]:
+        """Return them as they can be stored."""
+        return {"contexts": list(self.contexts), "injected": list(self.injected), "halt": self.halt}
+
+    @classmethod
+    def restored(cls, stored: Mapping[str, Any] | None) -> Remarks | None:
+        """Return them from what `stored` returned."""
+        if stored is None:
+            return None
+        return cls(tuple(stored["contexts"]), tuple(stored["injected"]), stored["halt"])
+
+
+@dataclass(frozen=True, slots=True)
 class Reviewed:
     """What became of the results of a batch.
 
@@ -365,10 +411,21 @@ class ToolGate(Protocol):
         calls that had ended are found by their place among the allowed ones.
         """
 
-    async def after(self, at: Place, call: ToolCall, message: ToolMessage, /) -> ToolMessage:
-        """Look at one result before anybody else does."""
+    async def after(self, at: Place, call: ToolCall, message: ToolMessage, /) -> tuple[ToolMessage, Remarks | None]:
+        """Look at one result before anybody else does; once, also of a call that did not run.
 
-    async def finish(self, at: Place, calls: Sequence[ToolCall], messages: Sequence[ToolMessage], /) -> Reviewed:
+        Returns:
+            The result, changed or not, and what is wanted beyond it, which is given to `finish`, also elsewhere.
+        """
+
+    async def finish(
+        self,
+        at: Place,
+        calls: Sequence[ToolCall],
+        messages: Sequence[ToolMessage],
+        remarks: Sequence[Remarks],
+        /,
+    ) -> Reviewed:
         """Look at all results of a batch, in the order of its calls."""
 
 

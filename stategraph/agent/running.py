@@ -11,27 +11,29 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from langchain_core.messages import HumanMessage, ToolCall, ToolMessage
 from langchain_core.messages.tool import ToolOutputMixin
 from langchain_core.runnables import RunnableConfig
 
 from stategraph import fields
-from stategraph.agent import truncation
+from stategraph.agent import problems, texts, truncation
 from stategraph.agent.agent import Agent
 from stategraph.agent.direct import ToolDoor
 from stategraph.agent.injection import Injection, Surroundings
-from stategraph.agent.reporting import Reporter, reporter
+from stategraph.agent.ports import Remarks
+from stategraph.agent.reporting import Reporter, ToolReport, reporter
 from stategraph.agent.tool_policy import ToolPolicy
 from stategraph.constants import CONF, CONFIG_KEY_CHECKPOINTER
 from stategraph.engine import doubles
 from stategraph.engine.call import start_task
 from stategraph.engine.context import get_config
 from stategraph.errors import GraphBubbleUp, HandlerError, NodeCancelledError, NodeTimeoutError, is_invalid_resume
-from stategraph.types import Command, TimeoutPolicy
+from stategraph.types import TimeoutPolicy
 
 #: What a tool returned: messages, commands, or, of a tool that has its own `invoke`, anything.
 Output: TypeAlias = Any
@@ -50,7 +52,7 @@ class Result:
         shown: The result as a person should read it; None: as the model reads it.
         outcome: How the host described it.
         injected: Messages of the host to add after the results.
-        told: Whether the listener knows already.
+        remarks: What the gate wants beyond the result.
         carrier: Which of the commands brings the message to another graph; None: it is written here.
     """
 
@@ -60,7 +62,7 @@ class Result:
     shown: str | None = None
     outcome: str | None = None
     injected: tuple[HumanMessage, ...] = ()
-    told: bool = False
+    remarks: Remarks | None = None
     carrier: int | None = None
 
     @property
@@ -84,14 +86,16 @@ class Result:
     def stored(self) -> dict[str, Any]:
         """The result as it can be stored."""
         kept = {"message": self.message, "shown": self.shown, "outcome": self.outcome, "carrier": self.carrier}
-        return {**kept, "commands": list(self.commands), "injected": list(self.injected)}
+        remarks = None if self.remarks is None else self.remarks.stored()
+        return {**kept, "commands": list(self.commands), "injected": list(self.injected), "remarks": remarks}
 
     @classmethod
     def restored(cls, call: ToolCall, stored: Mapping[str, Any]) -> Result:
         """A result from what `stored` returned."""
         lists: dict[str, Any] = {key: tuple(stored[key]) for key in ("commands", "injected")}
         kept = {key: stored[key] for key in ("shown", "outcome", "carrier")}
-        return cls(call, stored["message"], **kept, **lists)
+        remarks = Remarks.restored(stored.get("remarks"))
+        return cls(call, stored["message"], **kept, **lists, remarks=remarks)
 
 
 def stores(config: RunnableConfig) -> bool:
@@ -103,24 +107,34 @@ def stores(config: RunnableConfig) -> bool:
     return bool((config.get(CONF) or {}).get(CONFIG_KEY_CHECKPOINTER))
 
 
+def storable(message: ToolMessage, config: RunnableConfig) -> ToolMessage:
+    """Return a result as the thread's saver can store it, without what it cannot if need be.
+
+    Args:
+        message: The result.
+        config: Of the node that it is of.
+    """
+    serde = getattr((config.get(CONF) or {}).get(CONFIG_KEY_CHECKPOINTER), "serde", None)
+    if serde is None or (message.artifact is None and not message.additional_kwargs):
+        return message
+    try:
+        serde.dumps_typed(message)
+    except Exception:
+        return message.model_copy(update={"artifact": None, "additional_kwargs": {}})
+    return message
+
+
 def answered(call: ToolCall, text: str, status: Any) -> Result:
     """A result that no tool made."""
-    return Result(call, ToolMessage(content=text, name=call["name"], tool_call_id=call["id"] or "", status=status))
+    content = texts.encodable(text)
+    return Result(call, ToolMessage(content=content, name=call["name"], tool_call_id=call["id"] or "", status=status))
 
 
 def failed(call: ToolCall, error: BaseException | str) -> Result:
     """A failure, told to the model such that it tries again."""
-    said = error if isinstance(error, str) else _said(error)
+    said = error if isinstance(error, str) else problems.said(error)
     result = answered(call, f"Error: {said}\n Please fix your mistakes.", "error")
     return replace(result, shown=f"Error processing tool: {said}")
-
-
-def _said(error: BaseException) -> str:
-    """An error in words: its text, which for a KeyError is a bare key and for some errors is nothing."""
-    text, kind = str(error), type(error).__name__
-    if not text:
-        return kind
-    return f"{kind}: {text}" if isinstance(error, KeyError) else text
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +208,9 @@ class ToolRunner:
         """As `run`, telling whoever watches."""
         if not self.has(call):
             return failed(call, self._no_such_tool(call))
+        refused: list[HandlerError] = []
         if watch is not None:
+            watch = replace(watch, report=_noting(watch.report, refused))
             await watch.started()
         try:
             policy = self._agent.tool_policies.get(call["name"])
@@ -204,14 +220,18 @@ class ToolRunner:
                 arguments: Any = ((self, call, around, watch), {})
                 output = await start_task(tool_attempt, arguments, retry_policy=policy.retries, timeout=_limit(policy))
             result = self.read(call, output)
-        except (GraphBubbleUp, HandlerError):
-            raise  # the tool waits; or it is well, and who listens to its reports is not
+        except GraphBubbleUp:
+            raise
+        except HandlerError as error:
+            if error in refused:
+                raise  # the tool is well, and the listener to its reports is not
+            return await self._fail(call, error, watch)
         except asyncio.CancelledError as error:
             current = asyncio.current_task()
             if current is None or current.cancelling():
                 raise
             # Nobody asked for it: the tool's own code raised it.
-            return await self._fail(call, NodeCancelledError(call["name"], str(error) or "cancelled"), watch)
+            return await self._fail(call, NodeCancelledError(call["name"], problems.text(error) or "cancelled"), watch)
         except Exception as error:
             return await self._fail(call, _told(call, error), watch)
         if watch is not None:
@@ -275,8 +295,7 @@ class ToolRunner:
                 message = ToolMessage(content=content, name=call["name"], tool_call_id=call["id"] or "")
             elif message is None and item.tool_call_id == call["id"]:
                 message = item
-            else:
-                commands.append(Command(update={"messages": [item]}))
+            # Providers refuse a second result, and one of a call that nobody made.
         if message is None and not any(command.graph for command in commands):
             message = ToolMessage(content=_NOTHING_SAID, name=call["name"], tool_call_id=call["id"] or "")
         if message is not None:
@@ -284,16 +303,29 @@ class ToolRunner:
         return Result(call, message, tuple(commands), carrier=carrier)
 
     def shortened(self, call: ToolCall, message: ToolMessage) -> ToolMessage:
-        """A result with its text cut to the limit."""
+        """A result as it can be sent, with its text cut to the limit."""
         agent = self._agent
         policy = agent.tool_policies.get(call["name"])
         limit = (policy.max_result_chars if policy is not None else None) or agent.max_tool_result_chars
         limit = limit or truncation.max_tool_result_chars(agent.max_context_tokens)
-        content = truncation.shorten_content(message.content, limit)
+        content = truncation.shorten_content(_sendable(message.content), limit)
         return message if content is message.content else message.model_copy(update={"content": content})
 
     def _no_such_tool(self, call: ToolCall) -> str:
         return f'Tool "{call["name"]}" not found.'
+
+
+def _noting(report: Reporter, refused: list[HandlerError]) -> Reporter:
+    """A reporter that notes the errors of handlers, to tell them from a tool's own."""
+
+    async def noting(what: ToolReport) -> None:
+        try:
+            await report(what)
+        except HandlerError as error:
+            refused.append(error)
+            raise
+
+    return noting
 
 
 def tool_attempt_sync(runner: ToolRunner, call: ToolCall, around: Surroundings) -> Output:
@@ -304,6 +336,16 @@ def tool_attempt_sync(runner: ToolRunner, call: ToolCall, around: Surroundings) 
 async def tool_attempt(runner: ToolRunner, call: ToolCall, around: Surroundings, watch: Watch | None) -> Output:
     """An attempt of a call, as a task of the engine."""
     return await runner.aattempt(call, replace(around, config=get_config()), watch)
+
+
+def _sendable(content: str | list[Any]) -> str | list[Any]:
+    """Content as a provider can be sent it: blocks that are no JSON as text."""
+    if isinstance(content, list):
+        try:
+            json.dumps(content, allow_nan=False)
+        except (TypeError, ValueError, RecursionError):
+            content = truncation.compact_json(content)
+    return cast("str | list[Any]", texts.encodable_value(content))
 
 
 def _limit(policy: ToolPolicy) -> TimeoutPolicy | None:

@@ -14,6 +14,11 @@ from langchain_core.messages.ai import UsageMetadata
 
 from stategraph.graph.message import add_messages
 
+INJECTED = "injected"
+"""Marks a message that was put into the conversation while an agent worked, or before its turn."""
+
+_MARKS = (INJECTED, "isMeta", "source")
+
 
 def _newest(_before: Any, after: Any) -> Any:
     return after
@@ -62,7 +67,7 @@ class AgentState(TypedDict):
 def is_synthetic(message: AnyMessage) -> bool:
     """Whether a human message was put there by the machinery or by the host, not by a person."""
     marks = message.additional_kwargs
-    return isinstance(message, HumanMessage) and bool(marks.get("isMeta") or marks.get("source"))
+    return isinstance(message, HumanMessage) and any(marks.get(mark) for mark in _MARKS)
 
 
 def turn_of(messages: Sequence[AnyMessage]) -> Sequence[AnyMessage]:

@@ -17,7 +17,7 @@ from typing import Any, cast
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 
-from stategraph.agent import calling, history, overflow, summaries, tokens, truncation, window
+from stategraph.agent import calling, history, overflow, problems, summaries, tokens, truncation, window
 from stategraph.agent.agent import Agent, Summarising
 from stategraph.agent.calibration import Calibration
 from stategraph.agent.ledger import Ledger, Summary, uncovered
@@ -155,7 +155,9 @@ class SummarizeNode:
     ) -> Summary | None:
         route = self._how.routes[0]
         figures = {"messagesToRefineCount": len(job.covered), "summaryVersion": job.version}
-        await listener.hear(SummaryStarted(at, {"provider": route.provider, "model": route.name, **figures}))
+        trigger = "default" if self._how.trigger is None else self._how.trigger.type
+        about = {"provider": route.provider, "model": route.name, **figures}
+        await listener.hear(SummaryStarted(at, about, trigger))
         scribe = _Scribe(listener)
 
         async def ask(asked: list[AnyMessage]) -> calling.Answer:
@@ -170,7 +172,7 @@ class SummarizeNode:
             await listener.hear(Logged(at, "warn", "summarize", kind + text + _GOES_ON))
         else:
             by = {"provider": scribe.provider, "model": scribe.model}
-            await listener.hear(SummaryEnded(at, _told(summary, job) | by))
+            await listener.hear(SummaryEnded(at, _told(summary, job) | by, left=len(job.left)))
             await listener.hear(Logged(at, "info", "summarize", "Summary persisted"))
         return summary
 
@@ -233,7 +235,7 @@ def _problem(answer: calling.Answer) -> tuple[str, str]:
     if isinstance(answer, AIMessage):
         return "The summary is empty", ""
     error = calling.first(answer)
-    return f"No summary could be made: {type(error).__name__}", f": {error}"
+    return f"No summary could be made: {type(error).__name__}", f": {problems.text(error)}"
 
 
 def _told(summary: Summary, job: _Job) -> dict[str, Any]:

@@ -7,14 +7,14 @@
 - Where states are stored, each of several calls is a task of the engine: what has ended is stored with the waiting run
   and does not run again, here or in another process. Elsewhere nothing of this is paid.
 - A gate sees the calls before and the results after; tools known by definition alone go to the host as one batch.
-- A failed call is told at once where the batch cannot pause, the others in the order of the calls when all have ended.
+- Each result is told when it is there, and kept with the waiting run as told: nobody is told twice.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Coroutine, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, cast
 
@@ -32,11 +32,13 @@ from stategraph.agent.ports import (
     Answer,
     Fact,
     HostResult,
+    Logged,
     Place,
     ToolAnswered,
     ToolBatch,
     ToolEnded,
     ToolFailed,
+    ToolRecalled,
     ToolReported,
     ToolStarted,
     agent_context,
@@ -152,66 +154,80 @@ class Batch:
         context: Who listens, executes and decides.
         at: Where.
         around: What tools may be given.
+        telling: Held while a result is told, so that what is told of one is not parted by another.
     """
 
     node: ToolsNode
     context: AgentContext
     at: Place
     around: Surroundings
+    telling: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def run(self, open_calls: OpenCalls) -> list[Result]:
         """The results of calls, in their order, each told to the listener."""
-        results = _unreadable(open_calls)
+        known = _unreadable(open_calls)
         allowed: list[ToolCall] = []
-        for verdict in await self._verdicts([call for call in open_calls.calls if call["id"] not in results]):
+        for verdict in await self._verdicts([call for call in open_calls.calls if call["id"] not in known]):
             if isinstance(verdict, Answer):
-                results[verdict.call["id"]] = running.answered(verdict.call, verdict.text, verdict.status)
+                known[verdict.call["id"]] = running.answered(verdict.call, verdict.text, verdict.status)
             else:
                 allowed.append(verdict.call)
         theirs = [call for call in allowed if self.node.is_host_s(call)]
         if theirs and self.context.host is None:
             raise self.node.unhosted(theirs)
         ours = [call for call in allowed if call not in theirs]
-        for result in await self._ended(ours, theirs):
-            results[result.call["id"]] = result
-        return [await self.tell(results[call["id"]]) for call in open_calls.calls]
+        results = {each.call["id"]: each for each in await self._ended(list(known.values()), ours, theirs)}
+        return [results[call["id"]] for call in open_calls.calls]
 
     async def _verdicts(self, calls: list[ToolCall]) -> Sequence[Allow | Answer]:
         if self.context.gate is None or not calls:
             return [Allow(call) for call in calls]
         return await self.context.gate.before(self.at, calls)
 
-    async def _ended(self, ours: list[ToolCall], theirs: list[ToolCall]) -> list[Result]:
-        """The results of all calls that may run.
+    async def _ended(self, known: list[Result], ours: list[ToolCall], theirs: list[ToolCall]) -> list[Result]:
+        """The results of all calls.
+
+        Args:
+            known: Those that no tool has to make.
+            ours: Calls of tools of this process.
+            theirs: Calls of the host's tools.
 
         Raises:
             GraphInterrupt: Some wait; what has ended is stored.
         """
-        works: list[Awaitable[list[Result]]]
-        if ours and len(ours) + bool(theirs) > 1 and running.stores(self.around.config):
-            works = [_restored([call], start_task(tool_call, ((self, call), {}))) for call in ours]
+        works: list[Coroutine[Any, Any, list[Result]]]
+        if len(known) + len(ours) + bool(theirs) > 1 and running.stores(self.around.config):
+            works = [self._restored([each.call], start_task(known_result, ((self, each), {}))) for each in known]
+            works += [self._restored([call], start_task(tool_call, ((self, call), {}))) for call in ours]
             if theirs:
-                works.append(_restored(theirs, start_task(host_tool_calls, ((self, theirs), {}))))
+                works.append(self._restored(theirs, start_task(host_tool_calls, ((self, theirs), {}))))
         else:
-            works = [self.one(call) for call in ours]
+            works = [self.known(each) for each in known] + [self.one(call) for call in ours]
             if theirs:
                 works.append(self.host(theirs))
         outcomes = await _side_by_side([_acaught(work) for work in works])
         _raise_waiting(outcomes)
         return [result for outcome in outcomes for result in outcome]
 
+    async def known(self, result: Result) -> list[Result]:
+        """Tell a result that no tool made."""
+        return [await self.tell(result)]
+
     async def one(self, call: ToolCall) -> list[Result]:
-        """Run a tool of this process; a failure is told at once."""
+        """Run a tool of this process, and tell its result."""
         result = await self.node.runner.arun(call, self.around, self._watch(call))
-        return [await self.tell(result) if result.shown is not None else result]
+        return [await self.tell(await self._storable(result))]
 
-    async def host(self, calls: list[ToolCall], *, early: bool = True) -> list[Result]:
-        """Have the host run tools.
+    async def _storable(self, result: Result) -> Result:
+        """A result without what the thread's saver cannot store."""
+        if result.message is None or (kept := running.storable(result.message, self.around.config)) is result.message:
+            return result
+        text = f"What '{result.call['name']}' keeps beside its result cannot be stored with the thread, and is left out"
+        await self._hear(Logged(self.at, "warn", "tools", text))
+        return replace(result, message=kept)
 
-        Args:
-            calls: The calls.
-            early: Tell each result as soon as it is there.
-        """
+    async def host(self, calls: list[ToolCall]) -> list[Result]:
+        """Have the host run tools, telling each result as soon as it is there."""
         host = self.context.host
         assert host is not None
         by_id = {call["id"]: call for call in calls}
@@ -223,15 +239,13 @@ class Batch:
             if call is None or given.tool_call_id in begun:
                 return
             begun.add(given.tool_call_id)
-            result = self._hosted(call, given)
-            results[given.tool_call_id] = await self.tell(result) if early else result
+            results[given.tool_call_id] = await self.tell(await self._storable(self._hosted(call, given)))
 
         for given in await host.execute(ToolBatch(self.at, calls, self.around.config), take):
             await take(given)
         for call_id, call in by_id.items():
             if call_id not in results:
-                result = failed(call, f"The host returned no result for '{call['name']}'")
-                results[call_id] = await self.tell(result) if early else result
+                results[call_id] = await self.tell(failed(call, f"The host returned no result for '{call['name']}'"))
         return list(results.values())
 
     def _hosted(self, call: ToolCall, given: HostResult) -> Result:
@@ -245,18 +259,29 @@ class Batch:
         return Result(call, self.node.runner.shortened(call, message), outcome=given.outcome, injected=injected)
 
     async def tell(self, result: Result) -> Result:
-        """Let the gate look at a result and tell it to the listener, once."""
+        """Let the gate look at a result, and tell it to the listener."""
         message = result.message
-        if result.told or message is None:
+        if message is None:
             return result
-        shown = result.shown
+        shown, remarks = result.shown, None
         if self.context.gate is not None:
-            message = await self.context.gate.after(self.at, result.call, message)
+            message, remarks = await self.context.gate.after(self.at, result.call, message)
             shown = shown if message is result.message else None
         if self.context.listener is not None:
             text = truncation.text_of(message.content) if shown is None else shown
-            await self._hear(ToolAnswered(self.at, result.call, message, text, result.outcome))
-        return replace(result.reworded(message), told=True)
+            async with self.telling:
+                await self._hear(ToolAnswered(self.at, result.call, message, text, result.outcome))
+        return replace(result.reworded(message), remarks=remarks)
+
+    async def _restored(self, calls: list[ToolCall], stored: Awaitable[list[dict[str, Any]]]) -> list[Result]:
+        """The results of a task, which has told them, perhaps in another process."""
+        results = []
+        for call, each in zip(calls, await stored, strict=True):
+            result = Result.restored(call, each)
+            if result.message is not None:
+                await self._hear(ToolRecalled(self.at, call, result.message))
+            results.append(result)
+        return results
 
     async def finish(self, results: list[Result]) -> tuple[list[Result], Sequence[HumanMessage], str | None]:
         """Let the gate look at all results together."""
@@ -264,7 +289,8 @@ class Batch:
         if gate is None or not results:
             return results, (), None
         messages = [result.message for result in results if result.message is not None]
-        reviewed = await gate.finish(self.at, [result.call for result in results], messages)
+        remarks = [result.remarks for result in results if result.remarks is not None]
+        reviewed = await gate.finish(self.at, [result.call for result in results], messages, remarks)
         changed: dict[str | None, ToolMessage] = {message.tool_call_id: message for message in reviewed.messages}
         after = [
             result.reworded(changed[result.call["id"]]) if result.call["id"] in changed else result
@@ -304,19 +330,20 @@ def tool_call_sync(node: ToolsNode, call: ToolCall, around: Surroundings) -> dic
 
 
 async def tool_call(batch: Batch, call: ToolCall) -> list[dict[str, Any]]:
-    """One call; it is told when the whole batch has ended, for it may have to wait in another process."""
-    around = replace(batch.around, config=get_config())
-    return [(await batch.node.runner.arun(call, around, batch._watch(call))).stored()]
+    """One call."""
+    here = replace(batch, around=replace(batch.around, config=get_config()))
+    return [result.stored() for result in await here.one(call)]
 
 
 async def host_tool_calls(batch: Batch, calls: list[ToolCall]) -> list[dict[str, Any]]:
     """The calls of the host's tools."""
-    by_id = {result.call["id"]: result for result in await batch.host(calls, early=False)}
+    by_id = {result.call["id"]: result for result in await batch.host(calls)}
     return [by_id[call["id"]].stored() for call in calls]
 
 
-async def _restored(calls: list[ToolCall], stored: Awaitable[list[dict[str, Any]]]) -> list[Result]:
-    return [Result.restored(call, each) for call, each in zip(calls, await stored, strict=True)]
+async def known_result(batch: Batch, result: Result) -> list[dict[str, Any]]:
+    """A call that does not run: a task as well, so that its result is told once."""
+    return [each.stored() for each in await batch.known(result)]
 
 
 # What calls end with.

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from langchain_core.messages import HumanMessage, ToolCall, ToolMessage
+from langchain_core.messages import ToolCall, ToolMessage
 
 from stategraph.agent import ports
+from stategraph.agent.ports import Remarks
 from stategraph.agent.running import stores
+from stategraph.agent.texts import encodable_value
 from stategraph.agent.truncation import compact_json, text_of
 from stategraph.engine.call import start_task
 from stategraph.engine.context import get_config
@@ -25,27 +27,26 @@ from stategraph.run.injected import hook_context
 from stategraph.run.questions import Approve, Edit, Reject, Respond, Review
 from stategraph.run.steps import StepTracker
 
+_BLOCKED = "Blocked: "
 
-@dataclass(slots=True)
+
+@dataclass(frozen=True, slots=True)
 class _Said:
-    """What hooks said about one call, beyond whether it runs.
+    """What was said about one call before it ran.
 
     Attributes:
-        contexts: To be told to the model.
-        injected: To be added to the conversation.
-        halt: Why the turn ends after the batch.
+        remarks: What hooks want beyond whether it runs.
+        blocked: Why it does not run; None if it does, or if a person answered in its place.
         ran: Whether the call was let through.
     """
 
-    contexts: list[str] = field(default_factory=list)
-    injected: list[HumanMessage] = field(default_factory=list)
-    halt: str | None = None
+    remarks: Remarks
+    blocked: str | None = None
     ran: bool = True
 
-    def add(self, outcome: Outcome) -> None:
-        self.contexts.extend(outcome.contexts)
-        self.injected.extend(outcome.injected)
-        self.halt = self.halt or outcome.halt
+
+def _remarks(outcome: Outcome) -> Remarks:
+    return Remarks(outcome.contexts, outcome.injected, outcome.halt)
 
 
 class HookGate:
@@ -86,61 +87,80 @@ class HookGate:
             reviews = questions.ask(self._approval(asking), questions.read_decisions)
         verdicts = []
         for call, outcome in zip(calls, outcomes, strict=True):
-            said = self._said[_key(at, call)] = _Said()
-            said.add(outcome)
+            review = reviews.get(_id(call))
             if halt is not None and outcome.decision != "deny":
                 verdict: ports.Verdict = _blocked(call, halt)
-            elif (review := reviews.get(_id(call))) is not None:
+            elif review is not None:
                 verdict = _reviewed(call, review)
             elif outcome.decision in ("deny", "ask"):
                 verdict = _blocked(call, outcome.reason or "A hook does not allow this call.")
             else:
                 verdict = ports.Allow(call)
-            said.ran = isinstance(verdict, ports.Allow)
+            ran = isinstance(verdict, ports.Allow)
+            why = None if isinstance(verdict, ports.Allow) or isinstance(review, Respond) else verdict.text
+            self._said[_key(at, call)] = _Said(_remarks(outcome), why, ran)
             verdicts.append(verdict)
         return verdicts
 
-    async def after(self, at: ports.Place, call: ToolCall, message: ToolMessage, /) -> ToolMessage:
-        """Show the result of a call that ran to hooks."""
-        said = self._said.setdefault(_key(at, call), _Said())
-        if not said.ran or not self._hooks.has(HookEvents.POST_TOOL_USE):
-            return message
-        happened = {**self._about(at, call), "toolOutput": deepcopy(message.content), "status": message.status}
-        outcome = await self._hooks.call(HookEvents.POST_TOOL_USE, happened, call["name"])
+    async def after(
+        self, at: ports.Place, call: ToolCall, message: ToolMessage, /
+    ) -> tuple[ToolMessage, Remarks | None]:
+        """Show the result of a call to hooks: that of a tool, its failure, or that it was not allowed."""
+        said = self._said.get(_key(at, call))
+        about, name = self._about(at, call), call["name"]
+        if said is not None and not said.ran:
+            if said.blocked is not None and self._hooks.has(HookEvents.PERMISSION_DENIED):
+                told = {**about, "reason": said.blocked.removeprefix(_BLOCKED)}
+                return message, await self._observed(at, HookEvents.PERMISSION_DENIED, told, name)
+            return message, None
+        facts: dict[str, Any]
+        if message.status == "error":
+            event, facts = HookEvents.POST_TOOL_USE_FAILURE, {"error": text_of(message.content)}
+        else:
+            event, facts = HookEvents.POST_TOOL_USE, {"toolOutput": deepcopy(message.content)}
+        if not self._hooks.has(event):
+            return message, None
+        outcome = await self._hooks.call(event, {**about, **facts, "status": message.status}, name)
         await self._report(at, outcome)
-        said.add(outcome)
-        if outcome.updated_output is None:
-            return message
-        (output,) = outcome.updated_output
-        content = output if isinstance(output, str | list) else compact_json(output)
-        return message.model_copy(update={"content": content})
+        if outcome.updated_output is not None:
+            (output,) = outcome.updated_output
+            content = encodable_value(output if isinstance(output, str | list) else compact_json(output))
+            message = message.model_copy(update={"content": content})
+        return message, _remarks(outcome)
 
     async def finish(
-        self, at: ports.Place, calls: Sequence[ToolCall], messages: Sequence[ToolMessage], /
+        self,
+        at: ports.Place,
+        calls: Sequence[ToolCall],
+        messages: Sequence[ToolMessage],
+        remarks: Sequence[Remarks],
+        /,
     ) -> ports.Reviewed:
         """Show all results of a batch to hooks, and say what all hooks of the batch want to happen next."""
-        total = _Said()
-        for call in calls:
-            said = self._said.pop(_key(at, call), _Said())
-            total.contexts.extend(said.contexts)
-            total.injected.extend(said.injected)
-            total.halt = total.halt or said.halt
+        before = [said.remarks for call in calls if (said := self._said.pop(_key(at, call), None)) is not None]
+        wanted = [*before, *remarks]
         if self._hooks.has(HookEvents.POST_TOOL_BATCH):
             by_id = {message.tool_call_id: message for message in messages}
-            entries = [
-                {
-                    **self._of_call(call),
-                    "toolOutput": text_of(by_id[_id(call)].content),
-                    "status": by_id[_id(call)].status,
-                }
-                for call in calls
-                if _id(call) in by_id
-            ]
-            outcome = await self._hooks.call(HookEvents.POST_TOOL_BATCH, {**self._where(at), "entries": entries})
-            await self._report(at, outcome)
-            total.add(outcome)
-        context = [hook_context(total.contexts)] if total.contexts else []
-        return ports.Reviewed(messages, [*total.injected, *context], total.halt)
+            entries = [self._entry(at, call, by_id[_id(call)]) for call in calls if _id(call) in by_id]
+            batch = {**self._where(at), "entries": entries}
+            wanted.append(await self._observed(at, HookEvents.POST_TOOL_BATCH, batch))
+        contexts = [text for each in wanted for text in each.contexts]
+        context = [hook_context(contexts)] if contexts else []
+        injected = [message for each in wanted for message in each.injected]
+        halt = next((each.halt for each in wanted if each.halt is not None), None)
+        return ports.Reviewed(messages, [*injected, *context], halt)
+
+    async def _observed(
+        self, at: ports.Place, event: HookEvents, happened: Mapping[str, Any], tool: str | None = None
+    ) -> Remarks:
+        outcome = await self._hooks.call(event, happened, tool)
+        await self._report(at, outcome)
+        return _remarks(outcome)
+
+    def _entry(self, at: ports.Place, call: ToolCall, message: ToolMessage) -> dict[str, Any]:
+        failed = message.status == "error"
+        result = {"error": text_of(message.content)} if failed else {"toolOutput": deepcopy(message.content)}
+        return {**self._of_call(call), **self._step(at, call), **result, "status": message.status}
 
     async def _consult(self, at: ports.Place, calls: Sequence[ToolCall]) -> list[Outcome]:
         """What hooks say about each call."""
@@ -187,11 +207,14 @@ class HookGate:
         }
 
     def _about(self, at: ports.Place, call: ToolCall) -> dict[str, Any]:
-        step = {"stepId": self._tracker.step_id(at, call["id"]), "turn": self._tracker.turn(at, call)}
-        return {**self._where(at), **self._of_call(call), **step}
+        return {**self._where(at), **self._of_call(call), **self._step(at, call)}
+
+    def _step(self, at: ports.Place, call: ToolCall) -> dict[str, Any]:
+        return {"stepId": self._tracker.step_id(at, call["id"]), "turn": self._tracker.turn(at, call)}
 
     def _where(self, at: ports.Place) -> dict[str, Any]:
-        return {"runId": self._run_id, "threadId": at.metadata.get("thread_id"), "agentId": at.agent_id}
+        who = {"agentId": at.agent_id, "executingAgentId": at.agent_id}
+        return {"runId": self._run_id, "threadId": at.metadata.get("thread_id"), **who}
 
     def _of_call(self, call: ToolCall) -> dict[str, Any]:
         return {"toolName": call["name"], "toolInput": deepcopy(call["args"]), "toolUseId": call["id"]}
@@ -234,7 +257,7 @@ def _updated(call: ToolCall, arguments: dict[str, Any] | None) -> ToolCall:
 
 
 def _blocked(call: ToolCall, reason: str) -> ports.Answer:
-    return ports.Answer(call, f"Blocked: {reason}", "error")
+    return ports.Answer(call, f"{_BLOCKED}{reason}", "error")
 
 
 def _reviewed(call: ToolCall, review: Review) -> ports.Verdict:

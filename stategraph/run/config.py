@@ -104,6 +104,7 @@ class RunConfig(Settings):
         hooks: Decide about prompts and tool calls, see `stategraph.run.hooks`.
         human_in_the_loop: Whether tools may wait for a person.
         eager_event_tool_execution: Accepted, without an effect on the order of events.
+        max_stop_continuations: How often hooks of Stop may keep a turn going.
         skip_cleanup: Keep steps after the end.
         event_log_size: How many events are kept for readers that attach; 0: none, and nobody can.
     """
@@ -119,6 +120,7 @@ class RunConfig(Settings):
     hooks: InstanceOf[HookRegistry] | None = None
     human_in_the_loop: HumanInTheLoop = HumanInTheLoop()
     eager_event_tool_execution: EagerEventToolExecution = EagerEventToolExecution()
+    max_stop_continuations: int = Field(default=8, ge=0)
     skip_cleanup: bool = False
     event_log_size: int = Field(default=4096, ge=0)
 

@@ -14,9 +14,10 @@ import logging
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, Literal, TypeAlias, cast
 
-from langchain_core.messages import AnyMessage
+from langchain_core.messages import AIMessage, AnyMessage
 from langchain_core.runnables import RunnableConfig
 
+from stategraph.agent import calls, problems
 from stategraph.agent.ports import AgentContext
 from stategraph.errors import is_invalid_resume
 from stategraph.run import closing
@@ -25,10 +26,13 @@ from stategraph.run.graph import ExecutionGraph
 from stategraph.run.listener import RunListener
 from stategraph.run.log import RunLog
 from stategraph.run.step_list import Status
-from stategraph.run.turn import TurnHooks
+from stategraph.run.turn import Stopped, TurnHooks
 from stategraph.run.waiting import Pause, RunInterrupt, after
 
 Durability: TypeAlias = Literal["exit", "async", "sync"]
+
+OUTPUT_TRUNCATED = "output_truncated"
+"""The halt reason of a turn whose last answer stopped at its output limit."""
 
 _log = logging.getLogger(__name__)
 
@@ -92,7 +96,7 @@ class Execution:
         failure: BaseException | None = None
         try:
             ran = await unless_aborted(signals, lambda: self._drive(given, context))
-            status = "cancelled" if self.halt_reason else "completed"
+            status = "cancelled" if self.halt_reason not in (None, OUTPUT_TRUNCATED) else "completed"
             return ran
         except BaseException as error:
             failure = error
@@ -115,6 +119,26 @@ class Execution:
                 return False
             self._listener.begin(messages)
             given = {**given, "messages": messages}
+        continuations = 0
+        while True:
+            values = await self._segment(given, context)
+            if self.paused:
+                return True
+            brought = self._brought(values)
+            self.halt_reason = values.get("halt_reason") or _truncation(brought)
+            stopped = Stopped()
+            if self._hooks is not None:
+                stopped = await self._hooks.stop(brought, self._thread_id, self.halt_reason, continuations)
+            self.halt_reason = stopped.halt or self.halt_reason
+            if not stopped.more:
+                self._graph.keep_messages(brought)
+                return True
+            continuations += 1
+            self._listener.produced.extend(stopped.more)
+            given = self._continued(values, stopped.more)
+
+    async def _segment(self, given: Any, context: AgentContext) -> dict[str, Any]:
+        """Execute the graph once, and return its last state."""
         compiled = self._graph.compiled
         values: dict[str, Any] = {}
         stream = compiled.astream(
@@ -132,14 +156,14 @@ class Execution:
         # A breakpoint says nothing in the stream of values.
         if self.paused or compiled.interrupt_before_nodes or compiled.interrupt_after_nodes:
             await self._wait_again()
-        if self.paused:
-            return True
-        self.halt_reason = values.get("halt_reason")
-        brought = self._brought(values)
-        if self._hooks is not None:
-            await self._hooks.end(brought, self._thread_id, self.halt_reason)
-        self._graph.keep_messages(brought)
-        return True
+        return values
+
+    def _continued(self, values: Mapping[str, Any], more: Sequence[AnyMessage]) -> dict[str, Any]:
+        """What goes into the graph when a turn that has ended goes on."""
+        if self._graph.compiled.checkpointer:
+            return {"messages": list(more)}
+        kept = {key: values[key] for key in ("windows",) if values.get(key) is not None}
+        return {**kept, "messages": [*values["messages"], *more]}
 
     async def _wait_again(self) -> None:
         """Find out what the thread waits for."""
@@ -169,7 +193,7 @@ class Execution:
             try:
                 await _to_its_end(closing.commit(self._graph.compiled, self._config, [*listener.sent, *left]))
             except Exception as problem:
-                note = f"The thread '{self._thread_id}' was left as it was: {type(problem).__name__}: {problem}"
+                note = f"The thread '{self._thread_id}' was left as it was: {problems.named(problem)}"
                 error.add_note(note)
                 _log.error("A run ended with %s. %s", type(error).__name__, note)
         if self._hooks is not None and not isinstance(error, asyncio.CancelledError):
@@ -186,6 +210,13 @@ class Execution:
                 self._graph.clear_heavy_state()
             if self._log is not None:
                 self._log.end("interrupted" if self.paused else status, failure, self.interrupts)
+
+
+def _truncation(messages: Sequence[AnyMessage]) -> str | None:
+    """The halt reason of a turn whose last answer was cut off; None if it was not."""
+    last = messages[-1] if messages else None
+    why = calls.cut_off(last) if isinstance(last, AIMessage) else None
+    return None if why is None or calls.FILTERED in why.lower() else OUTPUT_TRUNCATED
 
 
 async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:

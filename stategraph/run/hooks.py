@@ -5,9 +5,13 @@
 | RunStart | before a turn, not when one is resumed | add context, end the turn |
 | UserPromptSubmit | after that, with the newest message's text | deny or ask: no turn; add context |
 | PreToolUse | before a call runs | allow, deny or ask, change the arguments, end the turn |
-| PostToolUse | when a call has run | change the result, add context, end the turn |
+| PostToolUse | when a call has succeeded | change the result, add context, end the turn |
+| PostToolUseFailure | when a call has failed | the same |
+| PermissionDenied | when a call was denied, by a hook or a person | add context, end the turn |
 | PostToolBatch | when all calls of an answer have results | add messages and context, end the turn |
-| Stop | when a turn has ended, also early | |
+| PreCompact, PostCompact | before and after messages are summarised | |
+| Stop | when a turn has ended, also early | block: go on with what it injects; or say why it ends |
+| StopFinalize | after that, knowing what hooks of Stop said | the same |
 | StopFailure | when it failed or was aborted, before the error is raised | |
 
 - The hooks of one event run side by side; what they return is folded in the order of registration. `deny` beats `ask`
@@ -15,7 +19,8 @@
 - A hook is sync, and then runs in a thread, or async. It has `timeout_s` seconds; a sync one that takes longer is left
   behind, not stopped.
 - A hook that fails, takes too long or returns nonsense fails closed where it decides (PreToolUse, UserPromptSubmit):
-  it counts as `deny`. At the other points the run goes on as if it had said nothing. Both are logged.
+  it counts as `deny`. One of StopFinalize that fails fails the run: it may have taken up work that would be lost. At
+  the other points the run goes on as if it had said nothing. All are logged.
 - A hook cannot wait for a person itself: it returns `ask`.
 """
 
@@ -34,7 +39,7 @@ from typing import Annotated, Any, Literal, TypeAlias, cast
 from langchain_core.messages import HumanMessage
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from stategraph.agent import validation
+from stategraph.agent import problems, validation
 from stategraph.agent.validation import Settings
 from stategraph.engine import threads
 from stategraph.engine.callable import is_async_callable
@@ -47,9 +52,10 @@ logger = logging.getLogger("stategraph.run.hooks")
 #: Seconds that a hook may take if its registration says nothing.
 TIMEOUT_S = 30.0
 
-Decision: TypeAlias = Literal["allow", "ask", "deny"]
+Decision: TypeAlias = Literal["allow", "ask", "deny", "continue", "block"]
 
-_WEIGHT: dict[Decision | None, int] = {None: 0, "allow": 1, "ask": 2, "deny": 3}
+_WEIGHT: dict[Decision | None, int] = {None: 0, "allow": 1, "continue": 1, "ask": 2, "deny": 3, "block": 3}
+_OF_STOP = ("continue", "block")
 
 
 class HookEvents(StrEnum):
@@ -59,13 +65,35 @@ class HookEvents(StrEnum):
     USER_PROMPT_SUBMIT = "UserPromptSubmit"
     PRE_TOOL_USE = "PreToolUse"
     POST_TOOL_USE = "PostToolUse"
+    POST_TOOL_USE_FAILURE = "PostToolUseFailure"
     POST_TOOL_BATCH = "PostToolBatch"
+    PERMISSION_DENIED = "PermissionDenied"
+    PRE_COMPACT = "PreCompact"
+    POST_COMPACT = "PostCompact"
     STOP = "Stop"
+    STOP_FINALIZE = "StopFinalize"
     STOP_FAILURE = "StopFailure"
 
 
-_OF_TOOLS = frozenset((HookEvents.PRE_TOOL_USE, HookEvents.POST_TOOL_USE))
+_OF_TOOLS = frozenset(
+    (
+        HookEvents.PRE_TOOL_USE,
+        HookEvents.POST_TOOL_USE,
+        HookEvents.POST_TOOL_USE_FAILURE,
+        HookEvents.PERMISSION_DENIED,
+    )
+)
 _DECIDING = frozenset((HookEvents.PRE_TOOL_USE, HookEvents.USER_PROMPT_SUBMIT))
+_STOPPING = frozenset((HookEvents.STOP, HookEvents.STOP_FINALIZE))
+
+_NEVER = {
+    "PreemptBoundary": "an answer that is being written is not interrupted here: inject messages with PostToolBatch or "
+    "Stop, or abort the run and start another one",
+    "SubagentStart": "agents do not start others here but hand over to them: watch the agentId of steps, or "
+    "PreToolUse of 'lc_transfer_to_...'",
+    "SubagentStop": "agents do not start others here but hand over to them: watch the agentId of steps, or Stop",
+}
+"""Events of other implementations that cannot happen here, and what to do instead."""
 
 
 def _boxed(output: Any) -> Any:
@@ -81,7 +109,7 @@ class HookOutput(Settings):
     """What a hook returns; a mapping in either spelling, or None for nothing.
 
     Attributes:
-        decision: Whether to go on.
+        decision: Whether to go on; of Stop and StopFinalize, `block` to not stop.
         reason: Why, for the model or the person who is asked.
         allowed_decisions: What a person who is asked may decide; None: anything.
         updated_input: The arguments of a call, in place of its own.
@@ -90,6 +118,8 @@ class HookOutput(Settings):
         injected_messages: Added to the conversation: mappings with `content`, `role`, `isMeta` and `source`.
         prevent_continuation: End the turn.
         stop_reason: Why.
+        detached: The hook goes on by itself, and nothing else that it returns counts. On the wire it is `async`.
+        async_timeout: Accepted, without an effect: how long the hook may go on by itself.
     """
 
     decision: Decision | None = None
@@ -101,6 +131,8 @@ class HookOutput(Settings):
     injected_messages: tuple[Annotated[dict[str, Any], AfterValidator(_message)], ...] = ()
     prevent_continuation: bool = False
     stop_reason: str | None = None
+    detached: bool = Field(default=False, alias="async")
+    async_timeout: float | None = None
 
 
 Hook: TypeAlias = Callable[[Mapping[str, Any]], "HookOutput | Mapping[str, Any] | Awaitable[Any] | None"]
@@ -254,7 +286,9 @@ def _event(name: str) -> HookEvents:
         return HookEvents(name)
     except ValueError:
         known = ", ".join(HookEvents)
-        raise ConfigurationError(f"There is no hook event {name!r}; expected one of {known}") from None
+    if (why := _NEVER.get(name)) is not None:
+        raise ConfigurationError(f"The hook event '{name}' never happens: {why}. There are {known}")
+    raise ConfigurationError(f"There is no hook event {name!r}; expected one of {known}")
 
 
 def _name(hook: Hook) -> str:
@@ -278,7 +312,7 @@ async def _call(event: HookEvents, hook: Hook, happened: dict[str, Any], limit_s
                 said = await loop.run_in_executor(threads.pool(), copy_context().run, hook, happened)
                 if inspect.isawaitable(said):
                     said = await said
-        return (HookOutput() if said is None else validation.checked(HookOutput, said)), None
+        return _checked(event, said), None
     except asyncio.CancelledError as error:
         current = asyncio.current_task()
         if current is None or current.cancelling():
@@ -289,10 +323,21 @@ async def _call(event: HookEvents, hook: Hook, happened: dict[str, Any], limit_s
     except Exception as error:
         problem = error
     if isinstance(problem, BaseException):
-        problem = f"failed with {type(problem).__name__}: {problem}"
+        problem = f"failed with {problems.named(problem)}"
     sentence = f"The hook '{_name(hook)}' of {event} {problem}"
     logger.error(sentence)
     return (HookOutput(decision="deny", reason=sentence) if event in _DECIDING else HookOutput()), sentence
+
+
+def _checked(event: HookEvents, said: Any) -> HookOutput:
+    """What a hook returned, if it makes sense at its point."""
+    output = HookOutput() if said is None else validation.checked(HookOutput, said)
+    if output.detached:
+        return HookOutput()
+    if output.decision is not None and (output.decision in _OF_STOP) is not (event in _STOPPING):
+        words = "'continue' or 'block'" if event in _STOPPING else "'allow', 'ask' or 'deny'"
+        raise ConfigurationError(f"the decision is {output.decision!r}, expected {words}")
+    return output
 
 
 def _fold(said: Sequence[_Said]) -> Outcome:

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeAlias, cast
 
+from stategraph.agent import problems
 from stategraph.agent.ports import HostResult, ToolBatch
 from stategraph.run.abort import AbortSignal
 from stategraph.run.events import GraphEvents
@@ -67,7 +68,7 @@ class ToolExecuteRequest(dict[str, Any]):
         failure = error if isinstance(error, BaseException) else RuntimeError(error)
         if isinstance(error, asyncio.CancelledError | StopIteration):
             # Raised in the run, the first would say that somebody cancelled it, and the second cannot be.
-            failure = RuntimeError(f"{type(error).__name__}: {error}")
+            failure = RuntimeError(problems.named(error))
             failure.__cause__ = error
         self._soon(lambda: None if self._answer.done() else self._answer.set_exception(failure))
 

@@ -7,6 +7,9 @@ from typing import Any
 
 from langchain_core.messages import HumanMessage
 
+from stategraph.agent.state import INJECTED
+from stategraph.agent.texts import encodable_value
+
 
 def injected_message(message: Mapping[str, Any]) -> HumanMessage:
     """A message as a host gives it, for the model.
@@ -15,7 +18,8 @@ def injected_message(message: Mapping[str, Any]) -> HumanMessage:
         message: `content`, and what it says of itself: `role`, `isMeta`, `source`.
 
     Returns:
-        A human message, the form that every provider takes anywhere in a history, with the rest as marks.
+        A human message, the form that every provider takes anywhere in a history, with the rest as marks: `injected`
+        says that it does not begin a turn.
 
     Raises:
         ValueError: It is no message.
@@ -26,7 +30,10 @@ def injected_message(message: Mapping[str, Any]) -> HumanMessage:
             f"An injected message is a mapping whose 'content' is a text or a list of blocks; found {message!r:.200}"
         )
     marks = {key: message[key] for key in ("role", "isMeta", "source") if message.get(key) is not None}
-    return HumanMessage(content=content, additional_kwargs=marks)
+    # A person's words that a host hands in while the agent works are still a person's.
+    part = {"attribution": "user" if message.get("source") == "steer" else "synthetic"}
+    marks |= {INJECTED: True, "provenance": {"version": 1, "parts": [part]}}
+    return HumanMessage(content=encodable_value(content), additional_kwargs=marks)
 
 
 def hook_context(texts: list[str]) -> HumanMessage:

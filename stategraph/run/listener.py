@@ -11,13 +11,13 @@ import inspect
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, TypedDict
 
-from langchain_core.messages import AIMessage, AnyMessage
+from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
 
-from stategraph.agent import ports
+from stategraph.agent import ports, problems
 from stategraph.agent.reporting import ToolProgress
 from stategraph.agent.truncation import compact_json
 from stategraph.errors import HandlerError
@@ -97,6 +97,7 @@ class RunListener:
         self._last_input_id: str | None = None
         self._began = False
         self.remember = False
+        self.observe: Callable[[ports.Fact], Awaitable[None]] | None = None
         self.callbacks: ClientCallbacks = {}
         self.sent: Sequence[AnyMessage] = ()
         self.produced: list[AnyMessage] = []
@@ -153,6 +154,10 @@ class RunListener:
             case ports.ToolAnswered(at, _, message):
                 self.produced.append(message)
                 await self._emit_all(self._tracker.answer(fact), at)
+            case ports.ToolRecalled(at, call, message):
+                self._tracker.recalled(at, call["id"])
+                if not _has_result(self.produced, call["id"]):
+                    self.produced.append(message)
             case ports.ToolReported(at, call, report):
                 await self._tool_reported(at, call["id"], call["name"], report)
             case ports.ContextUsed(at, figures):
@@ -160,10 +165,12 @@ class RunListener:
                 await self.emit(GraphEvents.ON_CONTEXT_USAGE, self._signed(at, dict(figures)), at)
             case ports.SummaryStarted(at, figures):
                 await self._emit_all(self._tracker.summaries.open(at, figures), at)
+                await self._observed(fact)
             case ports.SummaryStreamed(at, text):
                 await self._emit_all(self._tracker.summaries.text(at, text), at)
             case ports.SummaryEnded(at, summary, error):
                 await self._emit_all(self._tracker.summaries.close(at, summary, error), at)
+                await self._observed(fact)
             case ports.Logged():
                 await self._logged(fact)
 
@@ -200,18 +207,22 @@ class RunListener:
 
     # Facts that take more than a line.
 
+    async def _observed(self, fact: ports.Fact) -> None:
+        if self.observe is not None:
+            await self.observe(fact)
+
     async def _model_ended(self, fact: ports.ModelEnded) -> None:
         call, message = fact.call, fact.message
         self.partial.pop(id(call), None)
         if not call.aside:
             self.produced.append(message)
             # Numbered here, in order, so that a process that goes on with the run numbers them alike.
-            self._tracker.number(call.at, message.tool_calls)
+            self._tracker.number(call.at, message)
         data = {"output": message, "input": _model_input(call)}
         await self.emit(GraphEvents.CHAT_MODEL_END, data, call.at, call)
         if call.aside:
             return
-        await self._emit_all(self._tracker.end(call), call.at)
+        await self._emit_all(self._tracker.end(call, message), call.at)
         figures = {
             **(message.usage_metadata or {}),
             "elapsedSeconds": round(fact.elapsed_s, 2),
@@ -255,7 +266,7 @@ class RunListener:
                 if inspect.isawaitable(answer):
                     await answer
             except Exception as error:
-                raise HandlerError(f"The callback '{name}' failed: {type(error).__name__}: {error}") from error
+                raise HandlerError(f"The callback '{name}' failed: {problems.named(error)}") from error
 
     def _signed(self, at: ports.Place, data: dict[str, Any]) -> dict[str, Any]:
         return {**data, "runId": self._run_id, "agentId": at.agent_id}
@@ -339,6 +350,16 @@ class RunListener:
         cost.total_s += took_s
         if took_s > cost.longest_s:
             cost.longest_s = took_s
+
+
+def _has_result(messages: Sequence[AnyMessage], call_id: str | None) -> bool:
+    """Whether a call of the newest answers has its result among the messages behind them."""
+    for message in reversed(messages):
+        if isinstance(message, ToolMessage) and message.tool_call_id == call_id:
+            return True
+        if isinstance(message, AIMessage) and any(call["id"] == call_id for call in message.tool_calls):
+            return False
+    return False
 
 
 def _model_input(call: ports.ModelCall) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeAlias, cast
 
+from stategraph.agent import problems
 from stategraph.errors import HandlerError
 from stategraph.run.events import GraphEvents
 
@@ -151,7 +152,7 @@ def failure(handle: Handle, event: str, error: Exception) -> HandlerError:
     """
     if isinstance(error, HandlerError):
         return error
-    return HandlerError(f"The handler '{_name_of(handle)}' of '{event}' failed: {type(error).__name__}: {error}")
+    return HandlerError(f"The handler '{_name_of(handle)}' of '{event}' failed: {problems.named(error)}")
 
 
 def _name_of(handle: Handle) -> str:

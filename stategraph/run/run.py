@@ -81,7 +81,10 @@ class Run:
         tools = {agent.id: agent.host_tool_names for agent in graph.agents}
         self._listener.remember = self._saves
         self._host = RunToolHost(self._listener, graph.tracker, tools)
-        self._hooks = None if config.hooks is None else TurnHooks(self.id, config.hooks)
+        self._hooks = None
+        if config.hooks is not None:
+            self._hooks = TurnHooks(self.id, graph.agents[0].id, config.hooks, config.max_stop_continuations)
+            self._listener.observe = self._hooks.hear
         self._asks = config.human_in_the_loop.enabled
         gate = HookGate(self.id, config.hooks or HookRegistry(), graph.tracker, self._listener.hear, asks=self._asks)
         # A run that goes on with what another process asked needs it also without hooks of its own.

@@ -115,7 +115,7 @@ class StepTracker:
         for reasoning, text in said:
             for kind, part in _split_tags(lane, reasoning, text):
                 yield from self._write(lane, kind, part)
-        if chunk.tool_calls or (isinstance(chunk, AIMessageChunk) and chunk.tool_call_chunks):
+        if chunk.tool_calls or chunk.invalid_tool_calls:
             yield from self._tool_chunk(lane, chunk)
         elif not said and lane.provider_id is None and lane.step is None and chunk.id:
             lane.provider_id = chunk.id
@@ -147,7 +147,7 @@ class StepTracker:
     def _tool_chunk(self, lane: _Lane, chunk: AIMessage) -> Iterator[Row]:
         """Open a step for each call that is named for the first time, and pass its fragments on."""
         fragments = chunk.tool_call_chunks if isinstance(chunk, AIMessageChunk) else []
-        parsed = {call["id"]: call for call in chunk.tool_calls if call["name"] and call["id"]}
+        parsed = {call["id"]: call for call in _calls_of(chunk) if call["name"] and call["id"]}
         for fragment in fragments:
             call_id, name = fragment["id"], fragment["name"]
             if name and call_id and call_id not in lane.named:
@@ -191,17 +191,21 @@ class StepTracker:
         lane.step = step
         yield GraphEvents.ON_RUN_STEP, cast("RunStep", dict(step))
 
-    def end(self, call: ModelCall) -> Iterator[Row]:
+    def end(self, call: ModelCall, message: AIMessage) -> Iterator[Row]:
         """The answer of a call is whole: its message is closed.
 
         Args:
             call: The call.
+            message: The answer.
 
         Yields:
-            The closing of the message that was being written.
+            The opening of steps for calls that have none yet, and the closing of the message that was being written.
         """
-        lane = self._lanes.pop(id(call), None)
-        if lane is not None and lane.step is not None and lane.step["type"] == "message_creation":
+        lane = self._lanes.pop(id(call), None) or _Lane(call)
+        for each in _calls_of(message):
+            if each["id"] not in lane.named:
+                yield from self._open_tool(lane, each)
+        if lane.step is not None and lane.step["type"] == "message_creation":
             yield from self.steps.close(lane.step, "completed")
 
     def fail(self, call: ModelCall) -> Iterator[Row]:
@@ -232,14 +236,14 @@ class StepTracker:
         """The step of an agent's tool call; empty if it has none."""
         return self._calls.get(_key(at, call_id), "")
 
-    def number(self, at: Place, calls: Iterable[ToolCall]) -> None:
+    def number(self, at: Place, message: AIMessage) -> None:
         """Number the calls of a whole answer; ids that an earlier answer used mean new calls.
 
         Args:
             at: Where.
-            calls: The calls, in order.
+            message: The answer.
         """
-        for call in {call["id"]: call for call in calls}.values():
+        for call in _calls_of(message):
             self._number(at, call)
 
     def turn(self, at: Place, call: ToolCall) -> int:
@@ -283,6 +287,16 @@ class StepTracker:
         )
         yield GraphEvents.ON_RUN_STEP_COMPLETED, {"result": result}
         yield from self.steps.close(self.steps.get(step_id), "completed")
+
+    def recalled(self, at: Place, call_id: str | None) -> None:
+        """Take note that the completion of a tool call was told, perhaps in another process.
+
+        Args:
+            at: Where.
+            call_id: The call.
+        """
+        for _ in self.steps.close(self.steps.get(self.step_id(at, call_id)), "completed"):
+            pass
 
     # The end.
 
@@ -330,6 +344,14 @@ class StepTracker:
 def _key(at: Place, call_id: str | None) -> tuple[str, str]:
     """Models number their calls as they like: those of agents that run side by side may have the same ids."""
     return at.agent_id, call_id or ""
+
+
+def _calls_of(message: AIMessage) -> list[ToolCall]:
+    """The calls of an answer or a piece of one; of those that cannot be read, the arguments are left out."""
+    if not message.invalid_tool_calls:
+        return message.tool_calls
+    unreadable = [ToolCall(name=each["name"] or "", args={}, id=each["id"]) for each in message.invalid_tool_calls]
+    return [*message.tool_calls, *unreadable]
 
 
 def _delta(step: RunStep, part: dict[str, object]) -> dict[str, Any]:

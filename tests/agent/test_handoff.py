@@ -231,10 +231,11 @@ class Gate:
         text = self._answer
         return [Allow(call) if text is None else Answer(call, text, "success") for call in calls]
 
-    async def after(self, at: Any, call: Any, message: ToolMessage, /) -> ToolMessage:
-        return ToolMessage(content="reworded", tool_call_id=message.tool_call_id) if self._reword else message
+    async def after(self, at: Any, call: Any, message: ToolMessage, /) -> tuple[ToolMessage, None]:
+        reworded = ToolMessage(content="reworded", tool_call_id=message.tool_call_id)
+        return reworded if self._reword else message, None
 
-    async def finish(self, at: Any, calls: Any, messages: Any, /) -> Reviewed:
+    async def finish(self, at: Any, calls: Any, messages: Any, remarks: Any, /) -> Reviewed:
         added = [] if self._add is None else [HumanMessage(self._add, additional_kwargs={"source": "hook"})]
         return Reviewed(messages, injected=added)
 

@@ -327,10 +327,10 @@ class HaltAt:
     async def before(self, at: Any, calls: Any, /) -> Any:
         return [Allow(call) for call in calls]
 
-    async def after(self, at: Any, call: Any, message: Any, /) -> ToolMessage:
-        return message  # type: ignore[no-any-return]
+    async def after(self, at: Any, call: Any, message: ToolMessage, /) -> tuple[ToolMessage, None]:
+        return message, None
 
-    async def finish(self, at: Any, calls: Any, messages: Any, /) -> Reviewed:
+    async def finish(self, at: Any, calls: Any, messages: Any, remarks: Any, /) -> Reviewed:
         return Reviewed(messages, halt="enough" if at.agent_id == self._agent_id else None)
 
 

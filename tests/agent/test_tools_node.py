@@ -105,7 +105,7 @@ def test_an_answer_with_missing_and_repeated_ids_and_names_is_mended_and_each_ca
     assert [call["name"] for call in mended.tool_calls] == ["echo", "echo", "echo", "nameless_tool"]
 
 
-def test_arguments_that_break_off_are_completed_and_nonsense_is_told_to_the_model(driver: Driver) -> None:
+def test_a_call_whose_arguments_cannot_be_read_does_not_run_and_the_model_is_told_why(driver: Driver) -> None:
     compiled, model = agent_of(echo)
     broken = [
         {"type": "invalid_tool_call", "name": "echo", "args": '{"text": "Par', "id": "c1", "error": None},
@@ -113,12 +113,12 @@ def test_arguments_that_break_off_are_completed_and_nonsense_is_told_to_the_mode
         {"type": "invalid_tool_call", "name": "echo", "args": "nonsense", "id": "c3", "error": None},
     ]
     made = results(driver, compiled, AIMessage(content="", id="m", invalid_tool_calls=broken))
-    assert made[0].content == "Par"
-    assert [message.status for message in made] == ["success", "error", "error"]
+    assert [message.status for message in made] == ["error", "error", "error"]
+    assert """not a JSON object: '{"text": "Par'""" in made[0].content
     assert "not a JSON object: '[1, 2'" in made[1].content
     (mended,) = [message for message in model.requests[0].messages if isinstance(message, AIMessage)]
     assert mended.invalid_tool_calls == []
-    assert [call["args"] for call in mended.tool_calls] == [{"text": "Par"}, {}, {}]
+    assert [call["args"] for call in mended.tool_calls] == [{}, {}, {}]
 
 
 def test_whatever_a_tool_returns_becomes_a_result(driver: Driver) -> None:

@@ -12,8 +12,11 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import tool
 
-from stategraph.errors import ConfigurationError
+from stategraph.agent.state import turn_of
+from stategraph.engine.memory import in_memory_saver
+from stategraph.errors import ConfigurationError, HandlerError
 from stategraph.run.hooks import HookEvents, HookOutput, HookRegistry
+from stategraph.testing import script
 from tests.run.hosting import THREAD, WEATHER, Host, ask, calls, get_weather, requests_of, run_of, sunny
 
 pytestmark = pytest.mark.anyio
@@ -51,10 +54,13 @@ async def test_hooks_are_called_at_their_points_in_order_with_what_happened() ->
         "PostToolUse",
         "PostToolBatch",
         "Stop",
+        "StopFinalize",
     ]
-    start, prompt, before, after, batch, stop = seen
+    start, prompt, before, after, batch, stop, last = seen
     assert {each["runId"] for each in seen} == {"r"}
     assert {each["threadId"] for each in seen} == {"t"}
+    assert {each["agentId"] for each in seen} == {"a"}
+    assert {each["executingAgentId"] for each in (before, after, batch)} == {"a"}
     assert [message.content for message in start["messages"]] == ["weather?"]
     assert prompt["prompt"] == "weather?"
     assert (before["toolName"], before["toolInput"], before["toolUseId"], before["turn"], before["agentId"]) == (
@@ -71,12 +77,16 @@ async def test_hooks_are_called_at_their_points_in_order_with_what_happened() ->
             "toolName": "get_weather",
             "toolInput": {"city": "Rome"},
             "toolUseId": "call_1",
+            "stepId": before["stepId"],
+            "turn": 0,
             "toolOutput": "Sunny in Rome",
             "status": "success",
         }
     ]
     assert [type(message) for message in stop["messages"]] == [AIMessage, ToolMessage, AIMessage]
     assert stop["stopReason"] is None
+    assert (stop["stopHookActive"], stop["continuationCount"], stop["continuationBudgetRemaining"]) == (False, 0, 8)
+    assert (last["continuationPlanned"], last["continuationPrevented"]) == (False, False)
 
 
 async def test_a_failure_is_told_to_stop_failure_and_not_to_stop() -> None:
@@ -87,7 +97,8 @@ async def test_a_failure_is_told_to_stop_failure_and_not_to_stop() -> None:
         await run.process_stream(ask())
     (failed,) = seen
     assert failed["hook_event_name"] == "StopFailure"
-    assert str(failed["error"]) == "no model"
+    assert (failed["error"], failed["lastAssistantMessage"]) == ("no model", None)
+    assert type(failed["exception"]) is ValueError
 
 
 async def test_the_strictest_decision_counts_and_its_reason() -> None:
@@ -358,3 +369,118 @@ async def test_when_a_run_is_cancelled_all_hooks_have_ended_before_it_goes_on() 
     with pytest.raises(asyncio.CancelledError):
         await calling
     assert ended == ["quick", "slow"]
+
+
+async def test_failures_and_denials_have_events_of_their_own() -> None:
+    seen: list[Mapping[str, Any]] = []
+    hooks = registry(
+        **dict.fromkeys(("PostToolUse", "PostToolUseFailure", "PermissionDenied", "PostToolBatch"), seen.append)
+    )
+    hooks.register("PreToolUse", lambda happened: {"decision": "deny", "reason": "cold"} if happened["turn"] else None)
+    run = await run_of(
+        calls(("nope", {}), ("get_weather", {"city": "Rome"}), ("get_weather", {"city": "Oslo"})),
+        "Done.",
+        hooks=hooks,
+        agent={"tools": [get_weather]},
+    )
+    await run.process_stream(ask(), THREAD)
+    by_event = {str(each["hook_event_name"]): each for each in seen}
+    assert {name: each.get("toolUseId") for name, each in by_event.items()} == {
+        "PostToolUse": "call_2",
+        "PostToolUseFailure": "call_1",
+        "PermissionDenied": "call_3",
+        "PostToolBatch": None,
+    }
+    assert 'Tool "nope" not found.' in by_event["PostToolUseFailure"]["error"]
+    assert by_event["PermissionDenied"]["reason"] == "cold"
+    assert [each["status"] for each in by_event["PostToolBatch"]["entries"]] == ["error", "success", "error"]
+    assert ["toolOutput" in each for each in by_event["PostToolBatch"]["entries"]] == [False, True, False]
+
+
+@pytest.mark.parametrize("saved", [False, True], ids=["", "saved"])
+async def test_a_hook_of_stop_keeps_the_turn_going_with_what_it_injects(saved: bool) -> None:
+    seen: list[Mapping[str, Any]] = []
+
+    def go_on(happened: Mapping[str, Any]) -> dict[str, Any] | None:
+        seen.append(happened)
+        again = {"decision": "block", "injectedMessages": [{"role": "user", "content": "And Oslo?", "source": "steer"}]}
+        return again if happened["continuationCount"] == 0 else None
+
+    hooks = registry(Stop=go_on, StopFinalize=seen.append)
+    options = {"checkpointer": in_memory_saver()} if saved else {}
+    run = await run_of("Rome is sunny.", "Oslo is not.", hooks=hooks, compile_options=options)
+    parts = await run.process_stream(ask("weather?"), THREAD)
+    assert [(message.type, message.content) for message in run.get_run_messages()] == [
+        ("ai", "Rome is sunny."),
+        ("human", "And Oslo?"),
+        ("ai", "Oslo is not."),
+    ]
+    assert [part["text"] for part in parts or ()] == ["Rome is sunny.", "Oslo is not."]
+    second = requests_of(run)[1].messages
+    assert [message.content for message in second] == ["weather?", "Rome is sunny.", "And Oslo?"]
+    assert [each["continuationCount"] for each in seen] == [0, 0, 1, 1]
+    assert [each["stopHookActive"] for each in seen] == [False, False, True, True]
+    assert (seen[1]["continuationPlanned"], seen[3]["continuationPlanned"]) == (True, False)
+    assert run.get_halt_reason() is None
+
+
+async def test_hooks_of_stop_keep_a_turn_going_no_more_often_than_is_allowed() -> None:
+    hooks = registry(Stop=says(decision="block", additionalContext="again"))
+    run = await run_of("One.", "Two.", "Three.", hooks=hooks, max_stop_continuations=2)
+    with pytest.raises(HandlerError, match="max_stop_continuations is 2"):
+        await run.process_stream(ask())
+    assert [message.content for message in run.get_run_messages()] == ["One.", "again", "Two.", "again", "Three."]
+
+
+async def test_what_hooks_of_stop_say_may_end_the_turn_for_a_reason_of_their_own() -> None:
+    run = await run_of("One.", hooks=registry(Stop=says(preventContinuation=True, stopReason="sealed")))
+    await run.process_stream(ask())
+    assert run.get_halt_reason() == "sealed"
+
+
+async def test_a_hook_of_stop_finalize_that_fails_fails_the_run() -> None:
+    def claim(_: Any) -> None:
+        raise RuntimeError("the queue is gone")
+
+    run = await run_of("One.", hooks=registry(StopFinalize=claim))
+    with pytest.raises(HandlerError, match="the queue is gone"):
+        await run.process_stream(ask())
+
+
+async def test_a_text_that_stopped_at_its_limit_halts_the_turn_by_name() -> None:
+    seen: list[Mapping[str, Any]] = []
+    run = await run_of(script.reply("And then", finish_reason="length"), hooks=registry(Stop=seen.append))
+    await run.process_stream(ask())
+    assert (run.get_halt_reason(), seen[0]["stopReason"]) == ("output_truncated", "output_truncated")
+
+
+async def test_a_hook_that_goes_on_by_itself_decides_nothing() -> None:
+    hooks = registry(PreToolUse=says(**{"async": True, "asyncTimeout": 5, "decision": "deny"}))
+    run = await weather_run(hooks)
+    await run.process_stream(ask())
+    assert run.get_run_messages()[1].content == "Sunny in Rome"
+
+
+@pytest.mark.parametrize(("event", "decision"), [("PreToolUse", "block"), ("Stop", "deny")])
+async def test_a_decision_of_another_point_is_nonsense(
+    event: str, decision: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = await weather_run(registry(**{event: says(decision=decision)}))
+    await run.process_stream(ask())
+    assert f"the decision is '{decision}', expected" in caplog.text
+
+
+@pytest.mark.parametrize("event", ["PreemptBoundary", "SubagentStart", "SubagentStop"])
+def test_events_that_cannot_happen_here_are_refused_with_what_to_do_instead(event: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"'{event}' never happens: .* Stop"):
+        HookRegistry().register(event, lambda _: None)
+
+
+async def test_a_message_without_marks_of_its_own_does_not_begin_a_turn() -> None:
+    hooks = registry(PostToolBatch=says(injectedMessages=[{"role": "user", "content": "be brief"}]))
+    run = await weather_run(hooks)
+    await run.process_stream(ask("weather?"), THREAD)
+    injected = run.get_run_messages()[2]
+    assert injected.additional_kwargs["injected"] is True
+    assert injected.additional_kwargs["provenance"] == {"version": 1, "parts": [{"attribution": "synthetic"}]}
+    assert len(turn_of([HumanMessage("weather?"), *run.get_run_messages()])) == 4

@@ -298,9 +298,10 @@ def test_another_process_goes_on_with_what_is_open_and_the_next_index() -> None:
     ids, first, second = count(), tracker(), tracker()
     made = [ToolCall(name="get_weather", args={}, id=f"call_{number}") for number in range(3)]
     call = ModelCall(at, "p", "m", [], 0)
-    opened = [data for event, data in first.chunk(call, AIMessage("", tool_calls=made)) if event == "on_run_step"]
-    first.number(at, made)
-    list(first.end(call))
+    answer = AIMessage("", tool_calls=made)
+    opened = [data for event, data in first.chunk(call, answer) if event == "on_run_step"]
+    first.number(at, answer)
+    list(first.end(call, answer))
     list(first.answer(ToolAnswered(at, made[0], ToolMessage("x", tool_call_id="call_0"), "x")))
     second.recall(json.loads(json.dumps(first.memory())))
     assert [step["id"] for step in second.steps] == [step["id"] for step in opened[2:]]

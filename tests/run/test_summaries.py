@@ -10,6 +10,7 @@ from langchain_core.messages import AIMessage, HumanMessage
 from stategraph.engine.memory import in_memory_saver
 from stategraph.errors import AbortError, EmptyContextError
 from stategraph.run.abort import AbortController
+from stategraph.run.hooks import HookRegistry
 from stategraph.run.run import Run
 from stategraph.testing import Usage, script
 from stategraph.testing.chat_model import ScriptedChatModel
@@ -172,6 +173,24 @@ async def test_a_summary_is_a_step_and_a_content_part_of_its_own() -> None:
     assert host.content.content_parts == [summary, {"type": "text", "text": "Fine."}]
     assert parts == [{"type": "text", "text": "Fine."}]
     assert [message.content for message in run.get_run_messages()] == ["Fine."]
+
+
+async def test_hooks_are_told_before_and_after_messages_are_summarised() -> None:
+    seen: list[Any] = []
+    hooks = HookRegistry()
+    for event in ("PreCompact", "PostCompact"):
+        hooks.register(event, seen.append)
+    run = await summarising("A short summary.", "Fine.", hooks=hooks)
+    await run.process_stream({"messages": history()})
+    before, after = seen
+    assert (before["hook_event_name"], before["messagesBeforeCount"], before["trigger"]) == (
+        "PreCompact",
+        14,
+        "default",
+    )
+    assert (after["hook_event_name"], after["summary"]) == ("PostCompact", "A short summary.")
+    assert after["messagesAfterCount"] == len(history()) - 14
+    assert (after["agentId"], after["executingAgentId"]) == ("a", "a")
 
 
 async def test_another_model_can_be_asked_for_summaries() -> None:

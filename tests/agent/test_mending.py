@@ -1,0 +1,188 @@
+"""Answers are mended before anybody is told, and calls that are not whole do not run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
+
+from stategraph.agent import arguments, mending, problems, texts
+from stategraph.agent.calls import OpenCalls, cut_off
+
+HIGH, LOW = "\ud83d", "\ude00"
+EMOJI = "\N{GRINNING FACE}"
+
+
+def fragment(name: str | None, args: str | None, id: str | None, index: Any = 0) -> AIMessageChunk:
+    piece = {"name": name, "args": args, "id": id, "index": index, "type": "tool_call_chunk"}
+    return AIMessageChunk(content="", tool_call_chunks=[piece])
+
+
+def streamed(*chunks: AIMessage, history: Any = ()) -> tuple[list[AIMessage], AIMessage]:
+    mender = mending.Mender(history)
+    told = [mender.piece(chunk) for chunk in chunks]
+    return told, mender.whole()
+
+
+# Arguments.
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ('{"a": [1, 2.5, null, true]}', {"a": [1, 2.5, None, True]}),
+        ('{"a": "two\nlines"}', {"a": "two\nlines"}),
+        (f'{{"a": "{HIGH}{LOW}"}}', {"a": EMOJI}),
+        (" ", {}),
+        ("", {}),
+        (None, {}),
+        ('{"n": 18446744073709551615}', {"n": 2**64 - 1}),
+    ],
+)
+def test_whole_arguments_are_read(given: Any, read: dict[str, Any]) -> None:
+    assert arguments.read(given) == read
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ('{"path": "/home/ada', 'not a JSON object: \'{"path"'),
+        ("[1]", "not a JSON object"),
+        ("null", "not a JSON object"),
+        ('{"n": NaN}', "NaN is no number of JSON"),
+        ('{"n": -1e999}', "-inf is no number of JSON"),
+        ('{"n": ' + "9" * 5000 + "}", "more than 64 bits"),
+        ('{"n": 18446744073709551616}', "more than 64 bits"),
+        ('{"n": ' + "[" * 20000 + "]" * 20000 + "}", "more than 100 levels"),
+        ('{"n": ' + "[" * 100 + "]" * 100 + "}", "more than 100 levels"),
+        ('{"n": "\\ud83d"}', "half of a surrogate pair"),
+        ({"n": {1, 2}}, "a value of type set is no JSON"),
+        ([1], "not a JSON object: \\[1\\]"),
+    ],
+)
+def test_arguments_that_no_tool_can_be_given_are_refused_with_the_reason(given: Any, why: str) -> None:
+    with pytest.raises(arguments.UnreadableArgumentsError, match=why):
+        arguments.read(given)
+
+
+# Texts.
+
+
+def test_pairs_are_joined_and_single_halves_replaced() -> None:
+    assert texts.encodable(f"a{HIGH}{LOW}b{LOW}") == f"a{EMOJI}b\ufffd"
+    assert texts.encodable_value({HIGH: [f"{HIGH}{LOW}", 1]}) == {"\ufffd": [EMOJI, 1]}
+    sound = {"a": ["b", {"c": EMOJI}]}
+    assert texts.encodable_value(sound) is sound
+
+
+def test_an_emoji_in_two_pieces_is_told_once_and_whole() -> None:
+    told, whole = streamed(AIMessageChunk("Hi "), AIMessageChunk(HIGH), AIMessageChunk(LOW + "!"))
+    assert [chunk.content for chunk in told] == ["Hi ", "", f"{EMOJI}!"]
+    assert whole.content == f"Hi {EMOJI}!"
+
+
+def test_an_error_that_cannot_be_put_into_words_is_named() -> None:
+    class Mute(KeyError):
+        def __str__(self) -> str:
+            raise RuntimeError("no words")
+
+    assert (problems.text(Mute()), problems.named(Mute()), problems.said(Mute())) == ("", "Mute: ", "Mute")
+    assert problems.said(ValueError(HIGH)) == "\ufffd"
+
+
+# Ids.
+
+
+def test_what_is_whole_stays_the_same_object() -> None:
+    chunk = fragment("look", "{}", "c1")
+    (told,), _ = streamed(chunk)
+    assert told is chunk
+    message = AIMessage("Hi", id="m", tool_calls=[{"name": "look", "args": {}, "id": "c1"}])
+    assert mending.mended(message, [HumanMessage("hi", id="h")]) is message
+
+
+def test_calls_are_told_with_the_ids_that_they_keep() -> None:
+    chunks = [fragment("look", '{"a"', None), fragment(None, ": 1}", None), fragment("look", "{}", "c1", 1)]
+    told, whole = streamed(*chunks, fragment("look", "{}", "c1", 2))
+    ids = [chunk.tool_call_chunks[0]["id"] for chunk in told if isinstance(chunk, AIMessageChunk)]
+    assert ids[1] is None
+    assert [call["id"] for call in whole.tool_calls] == [ids[0], ids[2], ids[3]]
+    assert ids[2] == "c1"
+    assert len({*ids}) == 4
+    assert [call["args"] for call in whole.tool_calls] == [{"a": 1}, {}, {}]
+
+
+def test_calls_that_share_an_index_are_told_apart() -> None:
+    chunks = [fragment("look", "", "c1"), fragment(None, '{"a": 1}', None)]
+    chunks += [fragment("find", "", "c2"), fragment(None, '{"b": 2}', None)]
+    _, whole = streamed(*chunks)
+    assert [(call["name"], call["args"], call["id"]) for call in whole.tool_calls] == [
+        ("look", {"a": 1}, "c1"),
+        ("find", {"b": 2}, "c2"),
+    ]
+
+
+def test_a_name_that_comes_with_every_piece_is_one_name() -> None:
+    _, whole = streamed(fragment("look", "{", "c1"), fragment("look", "}", "c1"))
+    assert [(call["name"], call["id"]) for call in whole.tool_calls] == [("look", "c1")]
+
+
+def test_an_answer_does_not_take_the_place_of_an_earlier_one_with_its_id() -> None:
+    before = [HumanMessage("hi", id="h"), AIMessage("First.", id="chatcmpl-1")]
+    told, whole = streamed(
+        AIMessageChunk("Sec", id="chatcmpl-1"), AIMessageChunk("ond.", id="chatcmpl-1"), history=before
+    )
+    assert whole.id not in ("chatcmpl-1", None)
+    assert {chunk.id for chunk in told} == {whole.id}
+    assert mending.mended(AIMessage("Second.", id="chatcmpl-1"), before).id != "chatcmpl-1"
+
+
+def test_a_call_that_breaks_off_is_not_completed() -> None:
+    _, whole = streamed(fragment("delete", '{"path": "/home/ada', "c1"), fragment("look", "{}", "c2", 1))
+    assert [call["name"] for call in whole.tool_calls] == ["look"]
+    (broken,) = whole.invalid_tool_calls
+    assert (broken["name"], broken["args"], broken["id"]) == ("delete", '{"path": "/home/ada', "c1")
+    assert "not a JSON object" in (broken["error"] or "")
+
+
+# Answers that were cut off.
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        {"finish_reason": "length"},
+        {"finish_reason": "lengthlength"},
+        {"finish_reason": "MAX_TOKENS"},
+        {"finish_reason": "FinishReason.MAX_TOKENS"},
+        {"finish_reason": "model_length"},
+        {"finish_reason": "content_filter"},
+        {"stop_reason": "max_tokens"},
+        {"stop_reason": "model_context_window_exceeded"},
+        {"stopReason": "max_tokens"},
+        {"messageStop": {"stopReason": "max_tokens"}},
+        {"done_reason": "length"},
+        {"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}},
+        {"status": "incomplete"},
+    ],
+)
+def test_an_answer_that_was_cut_off_runs_none_of_its_calls(about: dict[str, Any]) -> None:
+    calls = [{"name": "copy", "args": {"to": "/b"}, "id": "c1"}, {"name": "delete", "args": {"path": "/a"}, "id": "c2"}]
+    found = OpenCalls.of([AIMessage("", id="m", tool_calls=calls, response_metadata=about)])
+    assert set(found.unreadable) == {"c1", "c2"}
+    assert all("was not run: the answer was cut off" in why for why in found.unreadable.values())
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        {},
+        {"finish_reason": "tool_calls"},
+        {"stop_reason": "tool_use", "status": "completed"},
+        {"finish_reason": None},
+        {"finish_reason": "stop", "incomplete_details": None},
+    ],
+)
+def test_an_answer_that_ended_by_itself_is_not_cut_off(about: dict[str, Any]) -> None:
+    assert cut_off(AIMessage("", response_metadata=about)) is None
