@@ -14,7 +14,7 @@ SERVICES_ENV = $(if $(filter 1,$(SERVICES)),services-env)
 BENCH = .venv-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format golden conformance expected follow bench interop vocabulary lock clean dev-env \
+.PHONY: help demo test check format golden conformance expected follow bench interop vocabulary lock mutants clean dev-env \
 	conformance-env bench-env reference-env services-env python
 
 help: ## List the targets
@@ -56,6 +56,9 @@ bench: bench-env ## Both engines side by side: the table of ratios (ARGS='--json
 
 interop: bench-env ## Threads begun on one engine and finished on the other, both ways
 	$(PYTHON) tests/interop/run.py --python $(CURDIR)/$(BENCH)/bin/python $(ARGS)
+
+mutants: dev-env ## How many random single changes of the code the tests notice (N=60 a group, SEED=1, ARGS='--groups core --jobs 2')
+	$(DEV)/bin/python -m tests.mutation --count $(or $(N),60) --seed $(or $(SEED),1) $(ARGS)
 
 COMPILE = uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet --upgrade
 

@@ -1,0 +1,85 @@
+"""Which test runs which line, and how long each test takes."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Set
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+class Recorder:
+    """A pytest plugin that measures coverage with the test's id as its context, and times each test."""
+
+    def __init__(self, tree: Path, state: Path) -> None:
+        import coverage
+
+        self._state = state
+        self._seconds: dict[str, float] = {}
+        self._failed: set[str] = set()
+        self._coverage = coverage.Coverage(
+            data_file=str(state / "coverage"), source=[str(tree / "stategraph")], config_file=False
+        )
+        self._coverage.start()
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        self._coverage.switch_context(item.nodeid)
+        begun = time.perf_counter()
+        yield
+        self._seconds[item.nodeid] = round(time.perf_counter() - begun, 4)
+        self._coverage.switch_context("")
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Leave out what fails without a mutation: it would take every one for killed."""
+        if report.failed:
+            self._failed.add(report.nodeid)
+
+    def pytest_sessionfinish(self) -> None:
+        self._coverage.stop()
+        self._coverage.save()
+        for test in self._failed:
+            print(f"left out, as it fails without a mutation: {test}")
+        usable = {test: took for test, took in self._seconds.items() if test not in self._failed}
+        (self._state / "seconds.json").write_text(json.dumps(usable), encoding="utf-8")
+
+
+class Reach:
+    """What recorders wrote, read: the tests of a stretch of lines.
+
+    A folder holds batches, each a folder of its own. A test file counts as its newest batch saw it.
+    """
+
+    def __init__(self, state: Path) -> None:
+        self.seconds: dict[str, float] = {}
+        self._lines: dict[str, dict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
+        seen: set[str] = set()
+        for batch in sorted(state.glob("batch-*"), reverse=True):
+            seconds: dict[str, float] = json.loads((batch / "seconds.json").read_text(encoding="utf-8"))
+            fresh = {test: took for test, took in seconds.items() if test.partition("::")[0] not in seen}
+            self.seconds |= fresh
+            self._read(batch, fresh.keys() | {""})
+            seen |= {test.partition("::")[0] for test in seconds}
+
+    def _read(self, batch: Path, contexts: Set[str]) -> None:
+        from coverage.numbits import numbits_to_nums
+
+        with closing(sqlite3.connect(batch / "coverage")) as database:
+            names: dict[int, str] = dict(database.execute("select id, context from context"))
+            query = "select path, context_id, numbits from line_bits join file on file.id = line_bits.file_id"
+            for path, context, bits in database.execute(query):
+                if names[context] in contexts:
+                    file = path[path.rindex("/stategraph/") + 1 :]
+                    for line in numbits_to_nums(bits):
+                        self._lines[file][line].add(names[context])
+
+    def tests(self, file: str, lines: tuple[int, int]) -> set[str]:
+        """Return the tests that run one of the lines; all of them for lines that only run on import."""
+        found: set[Any] = set().union(*(self._lines[file].get(line, set()) for line in range(lines[0], lines[1] + 1)))
+        return set(self.seconds) if found == {""} else found - {""}
