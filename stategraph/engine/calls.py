@@ -6,13 +6,16 @@ Rules
 * ``invoke`` builds no chunks: it reads the result from the channels when the
   run has ended. Only if an output channel can lose its value again, or
   somebody prints or listens, does it follow the stream.
+* Where ``stream`` is not the engine's own (a subclass has another one, a test
+  or an instrumentation has wrapped it), ``invoke`` goes through it: so whoever
+  puts something there sees every run.
 * The run of a traced graph ends with its output, or with its error.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -247,12 +250,53 @@ def _read_once(execution: Execution) -> Any:
     return execution.machine.state.read(execution.request.output_keys)
 
 
-class Collector:
-    """Puts the result of an ``invoke`` together from its stream."""
+def invoke_through(
+    stream: Callable[..., Iterator[Any]],
+    input: Any,
+    config: RunnableConfig | None,
+    options: dict[str, Any],
+    deprecated: dict[str, Any],
+) -> Any:
+    """Put the result of an ``invoke`` together from a ``stream`` that is not the engine's own.
 
-    def __init__(self, options: Options) -> None:
-        self._values = options.stream_mode == "values"
-        self._v2 = options.version == "v2"
+    Args:
+        stream: The method to call.
+        input: The caller's input.
+        config: The caller's config, or None.
+        options: The caller's options by name.
+        deprecated: Further ones, which `stream` knows too.
+    """
+    collector = Collector(options["stream_mode"], options["version"])
+    for chunk in stream(input, config, **collector.asks(options), **deprecated):
+        collector.add(chunk)
+    return collector.result()
+
+
+async def ainvoke_through(
+    astream: Callable[..., AsyncIterator[Any]],
+    input: Any,
+    config: RunnableConfig | None,
+    options: dict[str, Any],
+    deprecated: dict[str, Any],
+) -> Any:
+    """As :func:`invoke_through`, with an ``astream``."""
+    collector = Collector(options["stream_mode"], options["version"])
+    async for chunk in astream(input, config, **collector.asks(options), **deprecated):
+        collector.add(chunk)
+    return collector.result()
+
+
+class Collector:
+    """Puts the result of an ``invoke`` together from its stream.
+
+    Args:
+        stream_mode: The caller's.
+        version: The form of the chunks.
+    """
+
+    def __init__(self, stream_mode: Any, version: str) -> None:
+        self._values = stream_mode == "values"
+        self._v2 = version == "v2"
         self._latest: Any = None
         self._chunks: list[Any] = []
         self._interrupts: list[Any] = []
@@ -262,15 +306,22 @@ class Collector:
         """The modes to stream; None for the caller's own."""
         return ["updates", "values"] if self._values and not self._v2 else None
 
+    def asks(self, options: dict[str, Any]) -> dict[str, Any]:
+        """The options of the stream to collect from: the version is only named where it is not the usual one."""
+        asked = {**options, "stream_mode": self.modes or options["stream_mode"]}
+        if not self._v2:
+            del asked["version"]
+        return asked
+
     def add(self, chunk: Any) -> None:
         """Take in a chunk."""
         if not self._values:
             self._chunks.append(chunk)
         elif self._v2:
             self._latest = chunk["data"]
-            self._interrupts.extend(chunk["interrupts"])
+            self._interrupts.extend(chunk.get("interrupts", ()))
         else:
-            mode, payload = chunk
+            mode, payload = chunk[-2:]  # with `subgraphs`, a namespace comes first
             if mode == "values":
                 self._latest = payload
             elif isinstance(payload, dict) and payload.get(INTERRUPT) is not None:

@@ -40,6 +40,7 @@ from stategraph.engine.managed import ManagedValueSpec
 from stategraph.engine.node import NodeBuilder, PregelNode
 from stategraph.engine.protocol import GraphProtocol
 from stategraph.engine.runtime import RunControl
+from stategraph.engine.sealed import opened
 from stategraph.engine.validate import validate_graph, validate_timeout_supported
 from stategraph.types import (
     All,
@@ -347,24 +348,26 @@ class StateGraphEngine(
             InvalidUpdateError: If nodes write what the state cannot take.
             BaseException: What a node failed with.
         """
-        options = self._options(
-            kwargs,
-            context=context,
-            stream_mode=stream_mode,
-            print_mode=print_mode,
-            output_keys=self.output_channels if output_keys is None else output_keys,
-            interrupt_before=interrupt_before,
-            interrupt_after=interrupt_after,
-            durability=durability,
-            control=control,
-            version=version,
-        )
+        given = {
+            "context": context,
+            "stream_mode": stream_mode,
+            "print_mode": print_mode,
+            "output_keys": self.output_channels if output_keys is None else output_keys,
+            "interrupt_before": interrupt_before,
+            "interrupt_after": interrupt_after,
+            "durability": durability,
+            "control": control,
+            "version": version,
+        }
+        if type(self).stream is not _STREAM or "stream" in self.__dict__:
+            return calls.invoke_through(self.stream, input, config, given, kwargs)
+        options = self._options(kwargs, given)
         if calls.reads_at_end(self, options):
             execution = calls.open_quiet_run(self, input, config, options)
             for _ in calls.follow(execution):
                 pass
             return calls.result(execution, options)
-        collector = calls.Collector(options)
+        collector = calls.Collector(options.stream_mode, options.version)
         for chunk in calls.follow(self._open(input, config, options, collector.modes)):
             collector.add(chunk)
         return collector.result()
@@ -386,24 +389,26 @@ class StateGraphEngine(
         **kwargs: Any,
     ) -> dict[str, Any] | Any:
         """As :meth:`invoke`; several tasks of a step run beside each other on the event loop."""
-        options = self._options(
-            kwargs,
-            context=context,
-            stream_mode=stream_mode,
-            print_mode=print_mode,
-            output_keys=self.output_channels if output_keys is None else output_keys,
-            interrupt_before=interrupt_before,
-            interrupt_after=interrupt_after,
-            durability=durability,
-            control=control,
-            version=version,
-        )
+        given = {
+            "context": context,
+            "stream_mode": stream_mode,
+            "print_mode": print_mode,
+            "output_keys": self.output_channels if output_keys is None else output_keys,
+            "interrupt_before": interrupt_before,
+            "interrupt_after": interrupt_after,
+            "durability": durability,
+            "control": control,
+            "version": version,
+        }
+        if type(self).astream is not _ASTREAM or "astream" in self.__dict__:
+            return await calls.ainvoke_through(self.astream, input, config, given, kwargs)
+        options = self._options(kwargs, given)
         if calls.reads_at_end(self, options):
             execution = calls.open_quiet_run(self, input, config, options)
             async for _ in calls.afollow(execution):
                 pass
             return calls.result(execution, options)
-        collector = calls.Collector(options)
+        collector = calls.Collector(options.stream_mode, options.version)
         async for chunk in calls.afollow(self._open(input, config, options, collector.modes)):
             collector.add(chunk)
         return collector.result()
@@ -415,8 +420,9 @@ class StateGraphEngine(
             input: What the node is given.
             config: The config of the node's task.
         """
-        if type(self).invoke is not _INVOKE or "invoke" in vars(self):
-            return self.invoke(input, config)  # somebody has put something in between
+        kind, own = type(self), self.__dict__
+        if kind.invoke is not _INVOKE or kind.stream is not _STREAM or "invoke" in own or "stream" in own:
+            return self.invoke(input, opened(config))  # an override or a wrapper wants to see the run
         execution = calls.open_inside(self, input, config)
         if execution is None:
             return self.invoke(input, config)
@@ -426,8 +432,9 @@ class StateGraphEngine(
 
     async def ainvoke_inside(self, input: Any, config: RunnableConfig) -> Any:
         """As :meth:`invoke_inside`."""
-        if type(self).ainvoke is not _AINVOKE or "ainvoke" in vars(self):
-            return await self.ainvoke(input, config)
+        kind, own = type(self), self.__dict__
+        if kind.ainvoke is not _AINVOKE or kind.astream is not _ASTREAM or "ainvoke" in own or "astream" in own:
+            return await self.ainvoke(input, opened(config))
         execution = calls.open_inside(self, input, config)
         if execution is None:
             return await self.ainvoke(input, config)
@@ -478,20 +485,20 @@ class StateGraphEngine(
         Yields:
             Payloads, or tuples as described above.
         """
-        options = self._options(
-            cast("dict[str, Any]", kwargs),
-            version=version,
-            subgraphs=subgraphs,
-            stream_mode=stream_mode,
-            output_keys=output_keys,
-            print_mode=print_mode,
-            context=context,
-            control=control,
-            durability=durability,
-            interrupt_after=interrupt_after,
-            interrupt_before=interrupt_before,
-            debug=debug,
-        )
+        given = {
+            "version": version,
+            "subgraphs": subgraphs,
+            "stream_mode": stream_mode,
+            "output_keys": output_keys,
+            "print_mode": print_mode,
+            "context": context,
+            "control": control,
+            "durability": durability,
+            "interrupt_after": interrupt_after,
+            "interrupt_before": interrupt_before,
+            "debug": debug,
+        }
+        options = self._options(cast("dict[str, Any]", kwargs), given)
         yield from calls.follow(self._open(input, config, options))
 
     async def astream(  # type: ignore[override]
@@ -513,26 +520,26 @@ class StateGraphEngine(
         **kwargs: Unpack[DeprecatedKwargs],
     ) -> AsyncIterator[dict[str, Any] | Any]:
         """As :meth:`stream`."""
-        options = self._options(
-            cast("dict[str, Any]", kwargs),
-            version=version,
-            subgraphs=subgraphs,
-            stream_mode=stream_mode,
-            output_keys=output_keys,
-            print_mode=print_mode,
-            context=context,
-            control=control,
-            durability=durability,
-            interrupt_after=interrupt_after,
-            interrupt_before=interrupt_before,
-            debug=debug,
-        )
+        given = {
+            "version": version,
+            "subgraphs": subgraphs,
+            "stream_mode": stream_mode,
+            "output_keys": output_keys,
+            "print_mode": print_mode,
+            "context": context,
+            "control": control,
+            "durability": durability,
+            "interrupt_after": interrupt_after,
+            "interrupt_before": interrupt_before,
+            "debug": debug,
+        }
+        options = self._options(cast("dict[str, Any]", kwargs), given)
         execution = self._open(input, config, options)
         async with aclosing(calls.afollow(execution)) as chunks:  # type: ignore[type-var]
             async for chunk in chunks:
                 yield chunk
 
-    def _options(self, deprecated_kwargs: dict[str, Any], **options: Any) -> calls.Options:
+    def _options(self, deprecated_kwargs: dict[str, Any], options: dict[str, Any]) -> calls.Options:
         options["durability"] = calls.durability_from(options["durability"], deprecated_kwargs)
         for name in ("subgraphs", "debug"):
             if name in deprecated_kwargs:
@@ -941,4 +948,6 @@ class StateGraphEngine(
         return opening.aopen_run(self, input, config, transformers, kwargs)
 
 
+# What a run looks for, to see whether a subclass, an instance or an instrumentation has something of its own there.
 _INVOKE, _AINVOKE = StateGraphEngine.invoke, StateGraphEngine.ainvoke
+_STREAM, _ASTREAM = StateGraphEngine.stream, StateGraphEngine.astream
