@@ -20,6 +20,8 @@
     │   └── NodeCancelledError         the node's own code raised CancelledError
     ├── the store
     │   └── DamagedCheckpointError     a checkpoint that cannot be read (also a ValueError)
+    ├── a model
+    │   └── ModelAnswerError           a model's answer that cannot be used, or none where one was due
     ├── the engine or a worker
     │   └── TaskNotFound               a worker was asked for a task it does not have
     └── GraphBubbleUp                  not failures: control that travels outwards through nodes
@@ -64,6 +66,7 @@ __all__ = (
     "InvalidAnswerError",
     "InvalidUpdateError",
     "MissingPackageError",
+    "ModelAnswerError",
     "NodeCancelledError",
     "NodeError",
     "NodeInterrupt",
@@ -415,6 +418,17 @@ class DamagedCheckpointError(ValueError):
         self.channel = channel
 
     __reduce__ = _reduce
+
+
+# A model.
+
+
+class ModelAnswerError(Exception):
+    """A model's API answered with something that cannot be used, or ended without an answer.
+
+    The message names provider, model and address, and the agent if it was one's. Errors that a provider has classes
+    for, such as a wrong key or too many requests, keep their classes.
+    """
 
 
 # The engine or a worker.

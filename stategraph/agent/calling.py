@@ -9,19 +9,28 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, TypeAlias, cast
 
+from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage
-from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables import RunnableBinding, RunnableConfig
 
 from stategraph.agent import direct, mending, problems
 from stategraph.agent.agent import Route
 from stategraph.agent.ports import Listener, ModelCall, ModelEnded, ModelFailed, ModelStarted, ModelStreamed
-from stategraph.errors import GraphBubbleUp
+from stategraph.agent.shielded import Shielded, secrets_of
+from stategraph.errors import GraphBubbleUp, ModelAnswerError
+
+_log = logging.getLogger(__name__)
+
+_MODELS_NOTED = 256
+_without_usage: set[tuple[str, str]] = set()
+"""Models of which it has been said that they report no usage."""
 
 Answer: TypeAlias = AIMessage | list[Exception]
 """An answer, or the errors of all routes that were tried, in their order: at least one."""
@@ -56,8 +65,8 @@ def call(
         except GraphBubbleUp:
             raise
         except Exception as error:
-            errors.append(error)
-            if final(error):
+            errors.append(_without_secrets(route, error))
+            if final(errors[-1]):
                 break
     return errors
 
@@ -77,8 +86,8 @@ async def acall(
         except GraphBubbleUp:
             raise
         except Exception as error:
-            errors.append(error)
-            if final(error):
+            errors.append(_without_secrets(route, error))
+            if final(errors[-1]):
                 break
     return errors
 
@@ -110,6 +119,8 @@ async def tell(
         began = time.monotonic()
         answer = await _stream(attempt, route, config, listener, mending.Mender(history))
         if isinstance(answer, AIMessage):
+            if answer.usage_metadata is None:
+                _say_without_usage(attempt)
             await listener.hear(ModelEnded(attempt, answer, time.monotonic() - began))
             return answer
         errors.append(answer)
@@ -136,19 +147,53 @@ async def _stream(
             except GraphBubbleUp:
                 raise
             except Exception as error:
-                return error
+                return _without_secrets(route, error)
             await listener.hear(ModelStreamed(call, chunk))
     if mender.is_empty:
         return ValueError(f"The model '{route.name}' of agent '{call.at.agent_id}' ended its stream without a chunk")
     try:
         return mender.whole()
     except (TypeError, ValueError) as error:
+        said = f"The pieces of the answer of the model '{route.name}' ({route.provider}) do not make a message"
+        broken = ModelAnswerError(f"{said}: {problems.named(error)}")
+        broken.__cause__ = error
+        return _without_secrets(route, broken)
+
+
+def _without_secrets(route: Route, error: Exception) -> Exception:
+    """An error without what the model was given as a secret; models made here have seen to that themselves."""
+    model: Any = route.model
+    while isinstance(model, RunnableBinding):
+        model = model.bound
+    if isinstance(model, Shielded) or not isinstance(model, BaseChatModel):
         return error
+    return cast("Exception", secrets_of(model).error(error))
 
 
-def first(errors: Sequence[Exception]) -> Exception:
-    """The error of the first route, which is the one that the author chose; the others are noted on it."""
+def _say_without_usage(call: ModelCall) -> None:
+    """Say once of each model that its answers come without usage."""
+    if len(_without_usage) < _MODELS_NOTED and (key := (call.provider, call.model)) not in _without_usage:
+        _without_usage.add(key)
+        _log.warning(
+            "The model '%s' of agent '%s' (%s) reports no usage: its tokens are in no total. If its provider reports "
+            "usage when asked, see that the option 'stream_usage' is not off; said once",
+            *(call.model, call.at.agent_id, call.provider),
+        )
+
+
+def first(errors: Sequence[Exception], agent_id: str | None = None) -> Exception:
+    """Choose the error of the first route, which the author chose; the others are noted on it.
+
+    Args:
+        errors: Those of all routes, in order.
+        agent_id: Whose model it was; None: nothing is said about that.
+    """
     chosen, *others = errors
+    if agent_id is not None:
+        if isinstance(chosen, ModelAnswerError):
+            chosen.args = (f"Agent '{agent_id}': {chosen}",)
+        else:
+            chosen.add_note(f"The model was called by agent '{agent_id}'.")
     for error in others:
         chosen.add_note(f"A fallback failed as well: {problems.named(error)}")
     return chosen

@@ -221,7 +221,8 @@ class AgentInputs(Settings):
 
     Attributes:
         agent_id: Its name in the graph, in events and in edges.
-        model: A model ready to use, or a text `provider:model`. Excludes `provider` and `client_options`.
+        model: A model ready to use, or a text `provider:model`. Excludes `provider`; a model that is ready excludes
+            `client_options` too.
         provider: Whose model it is.
         client_options: What the provider's client takes, in either spelling, and `fallbacks`: a list of
             `{provider, client_options}` to try in order when the model fails.
@@ -298,9 +299,15 @@ class AgentInputs(Settings):
     def _one_model(self) -> Self:
         ready, described = self.model is not None, self.provider is not None
         who = f"agent {self.agent_id!r}"
-        if ready and (described or self.client_options):
-            also = "a provider" if described else "client options"
-            raise ValueError(f"{who} has a model and {also} beside it; give either the model, or provider and options")
+        if ready and described:
+            raise ValueError(
+                f"{who} has a model and a provider beside it; give either the model, or provider and options"
+            )
+        if isinstance(self.model, BaseChatModel) and self.client_options:
+            raise ValueError(
+                f"{who} has a model that is made already and client options beside it; give the options to the model,"
+                " or name the model as 'provider:model'"
+            )
         if not ready and not described:
             raise ValueError(f"{who} has no model; give one as 'model', or a 'provider' with its client options")
         if isinstance(self.model, str) and not all(self.model.partition(":")):

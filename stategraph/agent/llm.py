@@ -63,7 +63,7 @@ class LlmNode:
             answer = calling.call(routes, prompt.whole, config, prompt.refused_by, state["messages"])
             if isinstance(answer, AIMessage):
                 return self._update(prompt, answer)
-            prompt = self._prepare(state, context, _next_try(prompt, answer))
+            prompt = self._prepare(state, context, _next_try(prompt, answer, self._agent.id))
         return self._update(prompt)
 
     async def acall(self, state: AgentState, config: RunnableConfig, runtime: Runtime[AgentContext]) -> dict[str, Any]:
@@ -87,7 +87,7 @@ class LlmNode:
                 answer = await self._aloud(prompt, routes, context, at, config, listener, state["messages"])
             if isinstance(answer, AIMessage):
                 return self._update(prompt, answer, listener)
-            prompt = self._prepare(state, context, _next_try(prompt, answer))
+            prompt = self._prepare(state, context, _next_try(prompt, answer, self._agent.id))
         if listener is not None:
             await listener.hear(Logged(at, "info", "graph", "Summarization triggered"))
         return self._update(prompt, None, listener)
@@ -152,7 +152,7 @@ class LlmNode:
         return update if memory is None else {**update, "memory": memory}
 
 
-def _next_try(prompt: Prompt, errors: Sequence[Exception]) -> Ledger:
+def _next_try(prompt: Prompt, errors: Sequence[Exception], agent_id: str) -> Ledger:
     """What is known once a prompt was refused as too long.
 
     Raises:
@@ -160,7 +160,7 @@ def _next_try(prompt: Prompt, errors: Sequence[Exception]) -> Ledger:
     """
     again = window.rejected(prompt, errors[-1])
     if again is None:
-        raise calling.first(errors)
+        raise calling.first(errors, agent_id)
     return again
 
 

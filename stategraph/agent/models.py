@@ -4,7 +4,9 @@
   are imported when a model of theirs is asked for; one that is missing is named, with what to install.
 - Options may be spelled as hosts of the TypeScript clients do (`apiKey`, `configuration.baseURL`, `maxTokens`) or as
   Python's classes do. What the tables do not know is passed on: the class decides. Durations are seconds.
-- Keys and headers are never in a message: where a class refuses its parameters, they are named without their values.
+- Keys and headers are never in a message: where a class refuses its parameters, they are named without their values,
+  and a model that is made here hides what it was given (`stategraph.agent.shielded`).
+- Streams are asked for their usage, unless the options say `stream_usage=False` for a server that refuses that.
 - Options say which models to try, too: `fallbacks`. Trying them is for who calls.
 """
 
@@ -15,17 +17,19 @@ import importlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable, RunnableBinding
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, ValidationError
 
 from stategraph.agent import validation
 from stategraph.agent.inputs import AgentInputs, ToolDefinition
+from stategraph.agent.secrets import Secrets, in_options, texts_in
+from stategraph.agent.shielded import Shielded, described, shielded
 from stategraph.errors import ConfigurationError, MissingPackageError
 
 
@@ -148,6 +152,8 @@ _NOT_THE_CLASSES = frozenset(
 )
 """Options for who calls the model, and those that mean something to JavaScript alone."""
 
+_MODEL_NAMES = ("model", "modelName", "model_name")
+
 MODELS_KEPT = 256
 """How many models are kept to be used again if nobody says otherwise."""
 
@@ -231,12 +237,8 @@ def candidates(agent: AgentInputs, models: Models | None = None) -> tuple[Candid
     """
     if isinstance(agent.model, BaseChatModel):
         return (Candidate(provider_of(agent.model), model_name(agent.model), agent.model),)
-    if agent.model is not None:
-        provider, _, name = agent.model.partition(":")
-        wanted = [Fallback(provider=provider, client_options={"model": name})]
-    else:
-        wanted = [Fallback(provider=agent.provider or "", client_options=agent.client_options)]
-        wanted += _fallbacks(agent)
+    provider, options = _chosen(agent)
+    wanted = [Fallback(provider=provider, client_options=options), *_fallbacks(agent)]
     make = resolve if models is None else models.resolve
     try:
         made = [(each.provider, make(each.provider, each.client_options, agent.reasoning_key)) for each in wanted]
@@ -267,23 +269,32 @@ def summarisers(agent: AgentInputs, models: Models | None = None) -> tuple[Candi
     wanted |= {key: value for key, value in (("model", config.model), ("max_tokens", limit)) if value is not None}
     if config.provider is None and not wanted:
         return None
-    own, _, name = agent.model.partition(":") if isinstance(agent.model, str) else (agent.provider, "", "")
+    own, options = ("", {}) if isinstance(agent.model, BaseChatModel) else _chosen(agent)
     provider = config.provider or own
-    if provider is None:
+    if not provider:
         raise ConfigurationError(
             f"the summarization of agent {agent.agent_id!r} names {', '.join(sorted(wanted))}, but the agent's model"
             " came ready; name a 'provider' too, so that a model can be made"
         )
     base: dict[str, Any] = {}
     if provider == own:
-        base = {"model": name} if name else dict(agent.client_options)
-    for names in (("model", "modelName", "model_name"), ("max_tokens", "maxTokens")):
+        base = dict(options)
+    for names in (_MODEL_NAMES, ("max_tokens", "maxTokens")):
         if names[0] in wanted:
             base = {key: value for key, value in base.items() if key not in names}
     described = AgentInputs(
         agent_id=agent.agent_id, provider=provider, client_options={**base, **wanted}, reasoning_key=agent.reasoning_key
     )
     return candidates(described, models)
+
+
+def _chosen(agent: AgentInputs) -> tuple[str, dict[str, Any]]:
+    """The provider and the options of an agent's own model; a model's name in a text `provider:model` wins."""
+    if not isinstance(agent.model, str):
+        return agent.provider or "", dict(agent.client_options)
+    provider, _, name = agent.model.partition(":")
+    others = {key: value for key, value in agent.client_options.items() if key not in _MODEL_NAMES}
+    return provider, {**others, "model": name}
 
 
 def _fallbacks(agent: AgentInputs) -> list[Fallback]:
@@ -327,15 +338,23 @@ def resolve(
         raise ConfigurationError(f"the provider {name!r} was given no model; name one in the client options as 'model'")
     if known.module == _REASONING and reasoning_key is not None:
         parameters["reasoning_key"] = reasoning_key
-    cls = _load(name, known)
+    cls = shielded(_load(name, known))
+    usage = getattr(cls, "model_fields", {}).get("stream_usage")
+    if usage is not None and usage.default is None:
+        # Classes for OpenAI's API would ask only where the address is OpenAI's own.
+        parameters.setdefault("stream_usage", True)
     try:
-        return cls(**parameters)
+        made = cls(**parameters)
     except ValidationError as error:
         problems = validation.explain(error, cls, parameters, values=False).replace("\n", "; ")
     except ImportError:
         raise  # names what to install
     except Exception as error:
         problems = _without_values(error, parameters)
+    else:
+        assert isinstance(made, Shielded)
+        made.shield(Secrets(in_options(parameters)), described(made, name, model_name(made)))
+        return made
     # Not from within the handler: the original's text has values of the parameters.
     raise ConfigurationError(f"{cls.__name__} refuses the client options of the provider {name!r}: {problems}")
 
@@ -343,18 +362,9 @@ def resolve(
 def _without_values(error: Exception, parameters: Mapping[str, Any]) -> str:
     """What a class said about its parameters; no more than the kind of its error if that repeats one of them."""
     said = str(error)
-    repeats = any(text in said for name, value in parameters.items() if name != "model" for text in _texts_in(value))
+    given = (text for name, value in parameters.items() if name != "model" for text in texts_in(value) if text)
+    repeats = any(text in said for text in given)
     return type(error).__name__ if repeats or not said else f"{type(error).__name__}: {said}"
-
-
-def _texts_in(value: Any) -> Iterator[str]:
-    if isinstance(value, SecretStr):
-        value = value.get_secret_value()
-    if isinstance(value, str) and value:
-        yield value
-    elif isinstance(value, Mapping):
-        for each in value.values():
-            yield from _texts_in(each)
 
 
 def _load(provider: str, known: _Provider) -> type[BaseChatModel]:

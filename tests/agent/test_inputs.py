@@ -82,8 +82,11 @@ def test_none_is_the_same_as_not_given() -> None:
             "agent 'a' has a model and a provider beside it; give either the model, or provider and options",
         ),
         (
-            {"model": "openai:m", "clientOptions": {"temperature": 0}},
-            "agent 'a' has a model and client options beside it; give either the model, or provider and options",
+            {"model": ScriptedChatModel(script=["hi"]), "clientOptions": {"temperature": 0}},
+            (
+                "agent 'a' has a model that is made already and client options beside it; give the options to the"
+                " model, or name the model as 'provider:model'"
+            ),
         ),
         ({"model": "gpt"}, "agent 'a' has the model 'gpt'; expected the form 'provider:model'"),
         ({"model": ":gpt"}, "agent 'a' has the model ':gpt'; expected the form 'provider:model'"),

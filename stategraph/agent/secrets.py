@@ -1,0 +1,322 @@
+"""Keep what a host gave as a secret out of every text that leaves the package.
+
+- Secrets are handed to other people's code in two places: chat models and MCP sessions. Each of them holds the
+  `Secrets` that it was given and cleans every error and every text that comes back before it is raised, logged, told
+  or stored. So nothing behind them (logs, events, traces, checkpoints, what a model reads) has to know a secret to
+  hide it.
+- An error keeps its class: its arguments, its texts and its notes are changed where they are, and so is the whole chain
+  behind it. An error whose text cannot be changed is replaced by a `RedactedError`.
+- A secret is also found in the forms that other code writes it in: without the white space around it, each line of it,
+  without the scheme of a header, escaped as in a `repr` or in JSON, percent-encoded, or as HTTP basic authentication.
+- Texts shorter than `SHORTEST` are not replaced: they would be found in everything.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final, TypeVar, cast
+from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit, urlunsplit
+
+from pydantic import SecretBytes, SecretStr
+
+HIDDEN: Final = "[redacted]"
+
+SHORTEST: Final = 6
+"""Characters of the shortest text that is replaced."""
+
+T = TypeVar("T")
+
+_NAMED_SECRET = re.compile(
+    r"(?:^|_)(?:apikey|key|token|secret|password|passwd|credentials?|authorization|cookies?|headers?|(?:default|extra)_query)"
+    r"(?:$|_(?:id|json|value)s?$)"
+)
+"""Options whose values are secret whatever they look like."""
+
+_NO_SECRETS = frozenset({"prompt_cache_key", "reasoning_key"})
+
+_WORD_STARTS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_SCHEME = re.compile(r"(?:api-?key|basic|bearer|digest|token)\s+", re.IGNORECASE)
+
+
+class RedactedError(Exception):
+    """Stands for an error whose text had a secret in it and could not be changed; begins with the error's class."""
+
+
+class Secrets:
+    """Texts that must not be shown.
+
+    Args:
+        texts: The secrets as they were given.
+    """
+
+    __slots__ = ("_forms",)
+
+    def __init__(self, texts: Iterable[str] = ()) -> None:
+        forms = {form for text in texts for form in _forms(text) if len(form) >= SHORTEST}
+        # The longest first: a secret may be a part of another one.
+        self._forms = tuple(sorted(forms, key=lambda form: (-len(form), form)))
+
+    def __bool__(self) -> bool:
+        return bool(self._forms)
+
+    def __repr__(self) -> str:
+        return f"<{len(self._forms)} texts that are not shown>"
+
+    def __or__(self, others: Secrets) -> Secrets:
+        joined = Secrets()
+        joined._forms = tuple(sorted({*self._forms, *others._forms}, key=lambda form: (-len(form), form)))
+        return joined
+
+    def text(self, text: str) -> str:
+        """A text without the secrets.
+
+        Args:
+            text: Any text.
+
+        Returns:
+            The same text if there is no secret in it.
+        """
+        for form in self._forms:
+            if form in text:
+                text = text.replace(form, HIDDEN)
+        return text
+
+    def value(self, value: T) -> T:
+        """A value without the secrets in its texts.
+
+        Args:
+            value: Texts, and mappings, lists, tuples and sets of them; anything else is returned as it is.
+        """
+        return cast("T", self._value(value, ()))
+
+    def _value(self, value: Any, around: tuple[int, ...]) -> Any:
+        if not self._forms or id(value) in around:
+            return value
+        if isinstance(value, str):
+            hidden = self.text(value)
+            return value if hidden == value else hidden
+        if isinstance(value, bytes):
+            hidden = self.text(text := value.decode("latin-1"))
+            return value if hidden == text else hidden.encode("latin-1")
+        within = (*around, id(value))
+        if isinstance(value, Mapping):
+            pairs = [(self._value(key, within), self._value(each, within)) for key, each in value.items()]
+            same = all(new is old for (_, new), old in zip(pairs, value.values(), strict=True))
+            same = same and all(new is old for (new, _), old in zip(pairs, value, strict=True))
+            return value if same else dict(pairs)
+        if type(value) in (list, tuple, set, frozenset):
+            changed = [self._value(each, within) for each in value]
+            return value if all(new is old for new, old in zip(changed, value, strict=True)) else type(value)(changed)
+        return value
+
+    def error(self, error: BaseException) -> BaseException:
+        """An error without the secrets, in itself and in all that it came from.
+
+        Args:
+            error: Changed where it is.
+
+        Returns:
+            The error; a `RedactedError` if its text could not be changed.
+        """
+        return self._error(error, {}) if self._forms else error
+
+    def _error(self, error: BaseException, seen: dict[int, BaseException]) -> BaseException:
+        if id(error) in seen:
+            return seen[id(error)]
+        seen[id(error)] = error
+        suppressed = error.__suppress_context__
+        self._clean(error)
+        shown = error
+        if isinstance(error, BaseExceptionGroup):
+            inner = [self._error(each, seen) for each in error.exceptions]
+            if any(new is not old for new, old in zip(inner, error.exceptions, strict=True)):
+                shown = error.derive(inner)
+        if self._shows(error):
+            shown = RedactedError(f"{type(error).__name__}: {self.text(_said(error))}")
+        seen[id(error)] = shown
+        shown.__traceback__ = error.__traceback__
+        if error.__cause__ is not None:
+            shown.__cause__ = self._error(error.__cause__, seen)
+        if error.__context__ is not None:
+            shown.__context__ = self._error(error.__context__, seen)
+        shown.__suppress_context__ = suppressed
+        return shown
+
+    def _clean(self, error: BaseException) -> None:
+        """Change what of an error can be changed."""
+        try:
+            error.args = self.value(error.args)
+            for name, value in list(vars(error).items()):
+                if (hidden := self.value(value)) is not value:
+                    setattr(error, name, hidden)
+        except Exception:
+            return  # it refuses: `_shows` finds out
+
+    def _shows(self, error: BaseException) -> bool:
+        texts = [_said(error), _repr(error)]
+        if isinstance(error, UnicodeError):
+            texts.append(str(getattr(error, "object", "")))
+        return any(form in text for text in texts for form in self._forms)
+
+    def guard(self) -> Guard:
+        """A block in which errors lose the secrets on their way out."""
+        return Guard(self)
+
+
+class Guard:
+    """A context manager that cleans the errors which leave its block; a guard may be used again.
+
+    Args:
+        secrets: What to hide.
+    """
+
+    __slots__ = ("_secrets",)
+
+    def __init__(self, secrets: Secrets) -> None:
+        self._secrets = secrets
+
+    def __enter__(self) -> None:
+        return None
+
+    def shown(self, error: Exception) -> BaseException:
+        """The error that leaves the block for one that was raised in it."""
+        return self._secrets.error(error)
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if error is None or not isinstance(error, Exception):
+            return
+        shown = self.shown(error)
+        if shown is not error:
+            cause, context, suppressed = shown.__cause__, shown.__context__, shown.__suppress_context__
+            try:
+                raise shown
+            finally:
+                # Python has noted the original as the context, which may still have its text.
+                shown.__cause__, shown.__context__, shown.__suppress_context__ = cause, context, suppressed
+
+
+def _said(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:
+        return ""
+
+
+def _repr(error: BaseException) -> str:
+    try:
+        return repr(error)
+    except Exception:
+        return ""
+
+
+def _forms(secret: str) -> Iterator[str]:
+    """The ways in which a secret may appear in a text."""
+    lines = [line.strip() for line in secret.splitlines()]
+    for each in (secret, secret.strip(), *lines):
+        plain = _SCHEME.sub("", each, count=1) if _SCHEME.match(each) else each
+        for form in (each, plain):
+            yield form
+            yield repr(form)[1:-1]
+            yield repr(form.encode("utf-8", "replace"))[2:-1]
+            yield json.dumps(form)[1:-1]
+            yield quote(form, safe="")
+            yield quote_plus(form)
+
+
+# Where secrets are.
+
+
+def in_address(address: str) -> Iterator[str]:
+    """The secrets of an address: the name and password before its host, and the values of its query.
+
+    Args:
+        address: A URL, or any text.
+
+    Yields:
+        Them as they are written, and decoded.
+    """
+    try:
+        parts = urlsplit(address)
+        password, user = parts.password, parts.username
+    except ValueError:
+        return
+    if not parts.scheme or not parts.netloc:
+        return
+    if password:
+        yield from (password, unquote(password))
+        pair = f"{unquote(user or '')}:{unquote(password)}"
+        yield base64.b64encode(pair.encode("utf-8", "replace")).decode()
+    elif user:
+        yield from (user, unquote(user))
+        yield base64.b64encode(f"{unquote(user)}:".encode("utf-8", "replace")).decode()
+    for _, value in parse_qsl(parts.query, keep_blank_values=False):
+        yield value
+
+
+def shown_address(address: str) -> str:
+    """An address without what may be secret in it: scheme, host, port and path."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return "an address that cannot be read"
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def in_options(options: Mapping[Any, Any]) -> Iterator[str]:
+    """The secrets among the options of a client.
+
+    They are the values of options that are named like secrets (`apiKey`, `default_headers`, `aws_secret_access_key`),
+    however deep, what pydantic holds as a secret, and the secret parts of addresses.
+
+    Args:
+        options: In either spelling.
+
+    Yields:
+        The secrets.
+    """
+    yield from _in_value(options, ())
+
+
+def _in_value(value: Any, around: tuple[int, ...]) -> Iterator[str]:
+    if isinstance(value, str):
+        yield from in_address(value)
+    elif isinstance(value, SecretStr | SecretBytes):
+        yield from texts_in(value, around)
+    if not isinstance(value, Mapping | list | tuple) or id(value) in around:
+        return
+    within = (*around, id(value))
+    for name, each in value.items() if isinstance(value, Mapping) else enumerate(value):
+        plain = _snake(name) if isinstance(name, str) else ""
+        if _NAMED_SECRET.search(plain) and plain not in _NO_SECRETS:
+            yield from texts_in(each, within)
+        else:
+            yield from _in_value(each, within)
+
+
+def texts_in(value: Any, around: tuple[int, ...] = ()) -> Iterator[str]:
+    """The texts of a value that is secret as a whole.
+
+    Args:
+        value: A text, bytes, one of pydantic's secrets, or mappings and lists of them.
+        around: What it is in, by identity.
+
+    Yields:
+        The texts.
+    """
+    if isinstance(value, SecretStr | SecretBytes):
+        value = value.get_secret_value()
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    if isinstance(value, str):
+        yield value
+    if not isinstance(value, Mapping | list | tuple) or id(value) in around:
+        return
+    for each in value.values() if isinstance(value, Mapping) else value:
+        yield from texts_in(each, (*around, id(value)))
+
+
+def _snake(name: str) -> str:
+    return _WORD_STARTS.sub("_", name).lower().replace("-", "_")

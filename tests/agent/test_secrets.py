@@ -1,0 +1,180 @@
+"""What was given as a secret, in every form in which it could be shown."""
+
+from __future__ import annotations
+
+import pickle
+import traceback
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, SecretStr, ValidationError
+
+from stategraph.agent.secrets import RedactedError, Secrets, in_address, in_options, shown_address
+
+KEY = "sk-0123456789"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"apiKey": KEY},
+        {"api_key": SecretStr(KEY)},
+        {"configuration": {"defaultHeaders": {"x-gateway": KEY}}},
+        {"default_headers": {"Authorization": f"Bearer {KEY}"}},
+        {"headers": [("x", KEY)]},
+        {"awsSecretAccessKey": KEY},
+        {"credentials": {"accessKeyId": "a", "nested": [{"anything": KEY}]}},
+        {"baseURL": f"https://user:{KEY}@host/v1"},
+        {"base_url": f"https://{KEY}@host/v1"},
+        {"proxy": {"address": f"https://host/v1?token={KEY}&x=1"}},
+        {"fallbacks": [{"provider": "openAI", "client_options": {"openAIApiKey": KEY}}]},
+        {"some_token": KEY.encode()},
+    ],
+)
+def test_secrets_are_found_wherever_options_have_them(options: dict[str, Any]) -> None:
+    assert KEY not in Secrets(in_options(options)).text(f"it said {KEY}!")
+
+
+def test_options_that_only_sound_like_secrets_are_none() -> None:
+    options = {
+        "maxTokens": 5,
+        "reasoning_key": "reasoning_content",
+        "model": "a-model-name",
+        "url": "https://host/path",
+    }
+    assert not Secrets(in_options(options))
+
+
+def test_options_that_contain_themselves_end() -> None:
+    around: dict[str, Any] = {"api_key": KEY}
+    around["self"], around["headers"] = around, around
+    secrets = Secrets(in_options(around))
+    assert secrets.text(KEY) == "[redacted]"
+    assert secrets.value(around)["api_key"] == "[redacted]"
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        (f"{KEY}\n", f"Illegal header value {f'Bearer {KEY}'.encode()!r}"),
+        (f"{KEY}\n", f"Illegal header value {f'Bearer {KEY}{chr(10)}'.encode()!r}"),
+        (f"Bearer {KEY}", f"wrong token {KEY}"),
+        (f"-----BEGIN-----\n{KEY}\n-----END-----", f"line 2: {KEY}"),
+        ('quo"ted\\secret', '{"key": "quo\\"ted\\\\secret"}'),
+        ("pass word&more", "https://host/?key=pass+word%26more"),
+        ("pass word&more", "https://host/?key=pass%20word%26more"),
+        ("schlüssel", "b'schl\\xc3\\xbcssel'"),
+    ],
+)
+def test_a_secret_is_found_in_the_forms_that_other_code_writes_it_in(given: str, shown: str) -> None:
+    hidden = Secrets([given]).text(shown)
+    assert "[redacted]" in hidden
+    assert not any(part in hidden for part in (KEY, "quo", "pass", "schl"))
+
+
+def test_an_address_is_shown_without_what_may_be_secret_in_it() -> None:
+    address = "https://user:p%40ssword@host:8080/v1?token=0123456#part"
+    assert shown_address(address) == "https://host:8080/v1"
+    secrets = Secrets(in_address(address))
+    # The last is how the two are sent.
+    assert secrets.text("p@ssword 0123456 dXNlcjpwQHNzd29yZA==") == " ".join(["[redacted]"] * 3)
+    assert list(in_address("http://[broken")) == list(in_address("a text")) == []
+    assert shown_address("http://[broken") == "an address that cannot be read"
+
+
+def test_short_texts_stay() -> None:
+    assert Secrets(["k", "12345"]).text("k 12345") == "k 12345"
+
+
+def test_nothing_is_copied_that_has_no_secret_in_it() -> None:
+    value = {"a": ["b", ("c",)], "d": 1}
+    assert Secrets([KEY]).value(value) is value
+    assert Secrets([KEY]).value({**value, KEY: [KEY, 2]}) == {**value, "[redacted]": ["[redacted]", 2]}
+
+
+class Stubborn(Exception):
+    """An error whose text is made of what nobody else can change."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return f"stubborn {KEY}"
+
+
+class Number(BaseModel):
+    key: int
+
+
+def invalid() -> ValidationError:
+    with pytest.raises(ValidationError) as caught:
+        Number.model_validate({"key": KEY})
+    return caught.value
+
+
+def chain(error: BaseException | None) -> list[BaseException]:
+    if error is None:
+        return []
+    inner = [found for one in getattr(error, "exceptions", ()) for found in chain(one)]
+    return [error, *inner, *chain(error.__cause__), *chain(error.__context__)]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ValueError(f"said {KEY}"),
+        lambda: ValueError({"headers": [KEY, KEY.encode()]}),
+        lambda: OSError(2, f"no {KEY}", KEY),
+        lambda: UnicodeEncodeError("ascii", f"Bearer {KEY}é", 7, 8, "ordinal not in range"),
+        Stubborn,
+        invalid,
+        lambda: ExceptionGroup(f"all {KEY}", [ValueError(KEY), ExceptionGroup("inner", [Stubborn(), KeyError(KEY)])]),
+    ],
+)
+@pytest.mark.parametrize("place", ["itself", "cause", "context", "note"])
+def test_an_error_leaves_a_guarded_block_without_secrets(make: Any, place: str) -> None:
+    def fail() -> None:
+        match place:
+            case "itself":
+                raise make()
+            case "cause":
+                raise RuntimeError("above") from make()
+            case "context":
+                try:
+                    raise make()
+                except Exception:
+                    raise RuntimeError("above") from None
+            case _:
+                error = RuntimeError("above")
+                error.add_note(f"noted: {make()!r} {KEY}")
+                raise error
+
+    guard = Secrets([KEY]).guard()
+    for _ in range(2):  # a guard may be used again
+        with pytest.raises((RuntimeError, Exception)) as caught, guard:
+            fail()
+        texts = [text for each in chain(caught.value) for text in (str(each), repr(each), str(vars(each)))]
+        texts.append("".join(traceback.format_exception(caught.value)))
+        assert not any(KEY in text for text in texts)
+        if place != "itself":
+            assert type(caught.value) is RuntimeError
+
+
+def test_an_error_keeps_its_class_where_its_text_can_be_changed() -> None:
+    error = KeyError(KEY)
+    assert Secrets([KEY]).error(error) is error
+    assert error.args == ("[redacted]",)
+    stood_for = Secrets([KEY]).error(Stubborn())
+    assert type(stood_for) is RedactedError
+    assert str(stood_for) == "Stubborn: stubborn [redacted]"
+    assert str(pickle.loads(pickle.dumps(stood_for))) == str(stood_for)
+
+
+def test_errors_that_lead_back_to_themselves_end() -> None:
+    first, second = ValueError(KEY), ValueError(KEY)
+    first.__cause__, second.__cause__ = second, first
+    assert Secrets([KEY]).error(first) is first
+    assert KEY not in f"{first} {second}"
+
+
+def test_secrets_are_not_in_their_own_representation() -> None:
+    assert KEY not in repr(Secrets([KEY]) | Secrets(["another-secret"]))
