@@ -14,8 +14,8 @@ SERVICES_ENV = $(if $(filter 1,$(SERVICES)),services-env)
 BENCH = .venv-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format golden conformance expected follow bench interop vocabulary lock mutants clean dev-env \
-	conformance-env bench-env reference-env services-env python
+.PHONY: help demo test check format golden conformance expected follow bench interop vocabulary lock mutants metadata \
+	clean dev-env conformance-env bench-env reference-env services-env python
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +70,9 @@ lock: ## Resolve the requirements anew (needs `uv`)
 		$(COMPILE) $$set.in --output-file $$set.txt || exit 1; done
 	cd requirements && $(COMPILE) --no-deps langgraph.in --output-file langgraph.txt
 	cd requirements && $(COMPILE) --no-emit-package langgraph langchain.in --output-file langchain.txt
+
+metadata: dev-env ## A wheel that says `langgraph` and holds no file, for packages that require it (see docs/drop-in.md)
+	cd scripts/langgraph-metadata && $(CURDIR)/$(DEV)/bin/python -m hatchling build -t wheel -d $(CURDIR)/dist
 
 clean: ## Delete the environments and everything that was built
 	rm -rf .venv .venv-* .venv.lock .conformance .bench .interop .cache build dist \

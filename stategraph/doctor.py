@@ -104,6 +104,12 @@ class Facts:
         return dropin.read_flag(self.variables)
 
     @property
+    def langgraph(self) -> str | None:
+        """The version of the LangGraph that is installed; None also where only our metadata stand for it."""
+        version = self.versions["langgraph"]
+        return None if version is None or version.endswith(dropin.METADATA_SUFFIX) else version
+
+    @property
     def engine(self) -> Engine:
         """Which engine serves `langgraph.graph` to the next program that starts like this one."""
         if self.origin is None:
@@ -200,7 +206,7 @@ def _judge_flag(facts: Facts) -> Iterator[Finding]:
 
 
 def _judge_path(facts: Facts) -> Iterator[Finding]:
-    wanted, installed = facts.flag.wanted, facts.versions["langgraph"]
+    wanted, installed = facts.flag.wanted, facts.langgraph
     if facts.compat is None:
         yield Finding("error", "compat-missing", "The compat tree is not installed.", "Reinstall stategraph.")
     if facts.foreign:
@@ -245,7 +251,7 @@ def _judge_path(facts: Facts) -> Iterator[Finding]:
 
 def _judge_versions(facts: Facts) -> Iterator[Finding]:
     line = dropin.LANGGRAPH_VERSION.rpartition(".")[0]
-    installed = facts.versions["langgraph"]
+    installed = facts.langgraph
     if installed is not None and not installed.startswith(line + "."):
         yield Finding(
             "warning" if facts.flag.wanted else "note",
@@ -272,14 +278,30 @@ def _judge_versions(facts: Facts) -> Iterator[Finding]:
             "note",
             "no-prebuilt",
             "langgraph-prebuilt is not installed, so create_react_agent and ToolNode cannot be imported.",
-            "pip install langgraph-prebuilt",
+            "pip install 'stategraph[prebuilt]'",
+        )
+    stated = facts.versions["langgraph"]
+    if facts.engine == "stategraph" and stated is None:
+        yield Finding(
+            "note",
+            "no-metadata",
+            "The distribution langgraph is not installed, so importlib.metadata.version('langgraph') raises, and pip "
+            "installs LangGraph with packages that require it. langgraph.version.__version__ is there.",
+            "Where a program needs the distribution: `make metadata`, and install the wheel; see docs/drop-in.md.",
+        )
+    elif facts.langgraph is None and stated not in (None, dropin.METADATA_VERSION):
+        yield Finding(
+            "warning",
+            "other-metadata",
+            f"The installed metadata say langgraph {stated}; this stategraph behaves like {dropin.LANGGRAPH_VERSION}.",
+            "Build them again with `make metadata` and install the wheel.",
         )
 
 
 def as_text(report: Report) -> str:
     """The report for people."""
     facts, flag = report.facts, report.facts.flag
-    installed = facts.versions["langgraph"] is not None
+    installed = facts.langgraph is not None
     theirs = "LangGraph (installed)" if installed else "unknown: modules called langgraph that no package brought"
     engines = {"stategraph": "stategraph", "langgraph": theirs, "none": "none"}
     rows = [

@@ -39,6 +39,10 @@ FALSE_VALUES = ("false", "0", "no", "off")
 LANGGRAPH_VERSION = "1.2.24"
 """The LangGraph release whose behaviour the compat tree offers."""
 
+METADATA_SUFFIX = "+stategraph"
+METADATA_VERSION = LANGGRAPH_VERSION + METADATA_SUFFIX
+"""The version of the distribution that says ``langgraph`` and holds no file (scripts/langgraph-metadata)."""
+
 _MARKER = os.path.join("langgraph", "STATEGRAPH.md")
 
 

@@ -17,6 +17,8 @@ import sys
 from functools import cache
 from importlib import import_module
 
+from stategraph import dropin_missing
+
 TYPE_CHECKING = False  # the typing module is not needed by a program that asks for nothing here
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -266,6 +268,9 @@ langgraph.typing: StateLike TypeVar annotations
 langgraph.warnings: annotations
 """
 """The names of each module; ``name@module`` where the name comes from another place than elsewhere."""
+
+
+dropin_missing.explain()  # whoever imports a module of the drop-in may import one of its neighbours next
 
 
 def names_of(module: str) -> Callable[[str], Any]:

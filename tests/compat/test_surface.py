@@ -265,5 +265,15 @@ def test_without_the_client_library_the_message_names_the_extra():
     assert "pip install 'stategraph[remote]'" in done.stderr
 
 
+def test_without_the_prebuilt_agents_the_message_names_the_package_and_the_extra():
+    code = "import sys; sys.path = [entry for entry in sys.path if 'site-packages' not in entry]"
+    code = f"{code}; sys.path[:0] = {[str(COMPAT), str(COMPAT.parent)]!r}; import langgraph.version, langgraph.warnings"
+    code = f"{code}\ntry: import langgraph.prebuilt\nexcept ModuleNotFoundError as error: print(error.name, error)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=COMPAT.parent)
+    assert done.stdout.startswith("langgraph.prebuilt No module named 'langgraph.prebuilt'"), done.stderr
+    assert "langgraph-prebuilt" in done.stdout
+    assert "pip install 'stategraph[prebuilt]'" in done.stdout
+
+
 def test_the_version_is_the_one_it_behaves_like():
     assert load("langgraph.version").__version__ == "1.2.24"

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from stategraph.dropin import METADATA_VERSION
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -50,6 +52,23 @@ def test_every_file_of_the_drop_in_is_in_the_wheel(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         held = {name.removeprefix("stategraph_compat/langgraph/") for name in archive.namelist()}
     assert wanted - held == set()
+
+
+def test_the_metadata_of_langgraph_stand_for_the_release_and_bring_no_file(installed: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    folder = ROOT / "scripts" / "langgraph-metadata"
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (built,) = tmp_path.glob("langgraph-*.whl")
+    with zipfile.ZipFile(built) as archive:
+        assert {name.partition("/")[0] for name in archive.namelist()} == {f"langgraph-{METADATA_VERSION}.dist-info"}
+        archive.extractall(tmp_path)
+    code = f"""import sys; sys.path.append({str(tmp_path)!r})
+import importlib.metadata as m, importlib.util as u
+print(m.version('langgraph'), u.find_spec('langgraph').submodule_search_locations)"""
+    done = subprocess.run([installed, "-I", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(METADATA_VERSION)
+    assert "stategraph_compat/langgraph" in done.stdout
 
 
 def test_installed_the_drop_in_answers_for_langgraph_without_a_flag(installed: Path) -> None:
