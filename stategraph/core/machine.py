@@ -643,14 +643,18 @@ class Machine:
             self.pending.setdefault(NULL_TASK_ID, []).append(SPENT)
 
     def _storable(self, writes: Sequence[Write]) -> list[Write]:
+        """The part of a task's writes that savers are given; a finished task stays finished, whatever is left out."""
         untracked = self.program.untracked
         if not untracked:
             return list(writes)
-        return [
+        kept = [
             (channel, self._without_untracked(value) if channel == TASKS else value)
             for channel, value in writes
             if channel not in untracked
         ]
+        if len(kept) < len(writes) and all(channel in status.CONTROL for channel, _ in kept):
+            kept.append((NO_WRITES, None))
+        return kept
 
     def _without_untracked(self, packet: Any) -> Any:
         if not (isinstance(packet, Send) and isinstance(packet.arg, dict)):

@@ -589,13 +589,13 @@ class State:
             if views and name in cells:
                 for view in views:
                     view.note(name, channel.value)
+            if changed and available and name in program.reacts_to_empty:
+                self._active.add(name)
             if changed and version is not None:
                 versions[name] = version
                 dirty.add(name)
                 if available:
                     updated.add(name)
-                    if name in program.reacts_to_empty:
-                        self._active.add(name)
         return updated
 
     def _tell_the_rest(self, signals: dict[str, Any], updated: set[str], version: Any) -> None:

@@ -574,6 +574,27 @@ class StateGraphEngine(
         """As :meth:`get_state`."""
         return await snapshots.aget_state(self, config, subgraphs=subgraphs)
 
+    def has_work_left(self, config: RunnableConfig) -> bool:
+        """Return whether a run that goes on with ``invoke(None, config)`` would find something to do.
+
+        It looks at what is recorded behind the latest checkpoint too, so it is also true for a thread that was cut off
+        between a step and its checkpoint, or whose next step waits for an answer.
+
+        Args:
+            config: Names the thread; a checkpoint id in it is ignored.
+
+        Returns:
+            Whether a node, an answer or the end of a step is outstanding; False for a thread that does not exist.
+
+        Raises:
+            ValueError: If the graph has no checkpointer.
+        """
+        return snapshots.has_work_left(self, config)
+
+    async def ahas_work_left(self, config: RunnableConfig) -> bool:
+        """As :meth:`has_work_left`."""
+        return await snapshots.ahas_work_left(self, config)
+
     def get_state_history(
         self,
         config: RunnableConfig,

@@ -1,0 +1,211 @@
+"""What a thread that was cut off, or waits, shows of itself; and that what has finished does not run again."""
+
+from __future__ import annotations
+
+import asyncio
+import operator
+from typing import Annotated, Any, TypedDict
+
+import pytest
+from langgraph.channels import AnyValue, EphemeralValue, Topic, UntrackedValue
+from langgraph.checkpoint.memory import InMemorySaver
+
+from stategraph import START, Command, StateGraph, interrupt
+from tests.conftest import Driver
+
+THREAD = {"configurable": {"thread_id": "t"}}
+
+
+class State(TypedDict, total=False):
+    log: Annotated[list[str], operator.add]
+    answer: str
+    client: Annotated[str, UntrackedValue]
+
+
+def ask(state: Any) -> Any:
+    return {"answer": interrupt("sure?")}
+
+
+WHAT_A_TASK_WRITES = {
+    "an untracked value": {"client": "x"},
+    "nothing": None,
+    "an empty update": {},
+    "a goto": Command(goto="end"),
+    "a goto and an untracked value": Command(goto="end", update={"client": "x"}),
+    "a value and an untracked value": {"log": ["charged"], "client": "x"},
+}
+
+
+@pytest.mark.parametrize("written", WHAT_A_TASK_WRITES.values(), ids=WHAT_A_TASK_WRITES)
+@pytest.mark.parametrize("durability", ["sync", "async", "exit"])
+def test_a_finished_task_does_not_run_again_when_its_neighbour_is_answered(
+    driver: Driver, durability: str, written: Any
+) -> None:
+    charged: list[str] = []
+
+    def charge(state: Any) -> Any:
+        charged.append("charged")
+        return written
+
+    builder = StateGraph(State)
+    builder.add_node("ask", ask)
+    builder.add_node("charge", charge, destinations=("end",))
+    builder.add_node("end", lambda state: {"log": ["end"]})
+    builder.add_edge(START, "ask")
+    builder.add_edge(START, "charge")
+    graph = builder.compile(checkpointer=InMemorySaver())
+    driver.invoke(graph, {"log": []}, THREAD, durability=durability)
+    assert driver.get_state(graph, THREAD).next == ("ask",)
+
+    result = driver.invoke(graph, Command(resume="yes"), THREAD, durability=durability)
+
+    assert charged == ["charged"]
+    assert result["answer"] == "yes"
+
+
+def test_an_answered_task_that_writes_an_untracked_value_is_finished(driver: Driver) -> None:
+    ran: list[str] = []
+
+    def asks_and_charges(state: Any) -> Any:
+        interrupt("sure?")
+        ran.append("charged")
+        return {"client": "x"}
+
+    def fails_once(state: Any) -> Any:
+        if len(ran) == 1:
+            ran.append("failed")
+            raise ConnectionError("away")
+        return {"log": ["done"]}
+
+    builder = StateGraph(State)
+    builder.add_node("a_asks", asks_and_charges)
+    builder.add_node("b_fails", fails_once)
+    builder.add_edge(START, "a_asks")
+    builder.add_edge("a_asks", "b_fails")
+    graph = builder.compile(checkpointer=InMemorySaver())
+    driver.invoke(graph, {"log": []}, THREAD)
+    with pytest.raises(ConnectionError):
+        driver.invoke(graph, Command(resume="yes"), THREAD)
+
+    assert driver.invoke(graph, None, THREAD)["log"] == ["done"]
+    assert ran == ["charged", "failed"]
+
+
+class Cut(InMemorySaver):
+    """Loses its connection before it stores the checkpoint of a step."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self.step: int | None = step
+
+    def put(self, config: Any, checkpoint: Any, metadata: Any, new_versions: Any) -> Any:
+        if metadata["step"] == self.step:
+            raise OSError("the connection is gone")
+        return super().put(config, checkpoint, metadata, new_versions)
+
+    async def aput(self, config: Any, checkpoint: Any, metadata: Any, new_versions: Any) -> Any:
+        return self.put(config, checkpoint, metadata, new_versions)
+
+
+def chain(saver: Any) -> Any:
+    builder = StateGraph(State)
+    for before, name in ((START, "a"), ("a", "b")):
+        builder.add_node(name, lambda state, name=name: {"log": [name]})
+        builder.add_edge(before, name)
+    return builder.compile(checkpointer=saver)
+
+
+def has_work_left(driver: Driver, graph: Any, config: Any) -> bool:
+    if driver.name == "sync":
+        return bool(graph.has_work_left(config))
+    return bool(asyncio.run(graph.ahas_work_left(config)))
+
+
+def cut_at(driver: Driver, step: int) -> Any:
+    saver = Cut(step)
+    graph = chain(saver)
+    with pytest.raises(OSError, match="connection is gone"):
+        driver.invoke(graph, {"log": ["in"]}, THREAD, durability="sync")
+    saver.step = None
+    return graph
+
+
+def test_a_thread_cut_between_a_step_and_its_checkpoint_shows_what_comes_next(driver: Driver) -> None:
+    graph = cut_at(driver, 1)
+
+    state = driver.get_state(graph, THREAD)
+
+    assert state.next == ("b",)
+    assert state.values["log"] == ["in", "a"]
+    assert [(task.name, task.result) for task in state.tasks] == [("a", {"log": ["a"]})]
+    assert has_work_left(driver, graph, THREAD)
+    assert driver.invoke(graph, None, THREAD)["log"] == ["in", "a", "b"]
+    assert driver.get_state(graph, THREAD).next == ()
+    assert not has_work_left(driver, graph, THREAD)
+
+
+def test_looking_at_a_cut_thread_changes_nothing(driver: Driver) -> None:
+    graph = cut_at(driver, 1)
+
+    assert driver.get_state(graph, THREAD) == driver.get_state(graph, THREAD)
+    assert driver.history(graph, THREAD) == driver.history(graph, THREAD)
+
+
+def test_a_thread_cut_before_its_last_checkpoint_has_work_left_though_no_node_is_next(driver: Driver) -> None:
+    graph = cut_at(driver, 2)
+
+    assert driver.get_state(graph, THREAD).next == ()
+    assert has_work_left(driver, graph, THREAD)
+    assert driver.invoke(graph, None, THREAD)["log"] == ["in", "a", "b"]
+    assert not has_work_left(driver, graph, THREAD)
+
+
+def test_a_recorded_goto_shows_what_comes_next(driver: Driver) -> None:
+    saver = Cut(3)
+    graph = chain(saver)
+    saver.step = None
+    driver.invoke(graph, {"log": []}, THREAD)
+    saver.step = 3
+    with pytest.raises(OSError, match="connection is gone"):
+        driver.invoke(graph, Command(goto="b"), THREAD, durability="sync")
+    saver.step = None
+
+    # `b` has run: its step waits for its checkpoint, and nothing comes after it.
+    assert driver.get_state(graph, THREAD).next == ()
+    assert has_work_left(driver, graph, THREAD) is True
+
+
+def test_an_unknown_thread_and_a_waiting_one_say_whether_they_have_work_left(driver: Driver) -> None:
+    builder = StateGraph(State)
+    builder.add_node("ask", ask)
+    builder.add_edge(START, "ask")
+    graph = builder.compile(checkpointer=InMemorySaver())
+    assert not has_work_left(driver, graph, THREAD)
+    driver.invoke(graph, {"log": []}, THREAD)
+    state = driver.get_state(graph, THREAD)
+
+    assert has_work_left(driver, graph, THREAD)
+    assert has_work_left(driver, graph, state.config)
+
+    driver.invoke(graph, Command(resume="yes"), THREAD)
+    assert not has_work_left(driver, graph, THREAD)
+    assert not has_work_left(driver, graph, state.config)
+
+
+def test_values_that_live_for_one_step_are_no_part_of_a_waiting_step_s_state(driver: Driver) -> None:
+    class Fleeting(TypedDict, total=False):
+        plain: str
+        eph: Annotated[str, EphemeralValue]
+        anyv: Annotated[str, AnyValue]
+        top: Annotated[list[str], Topic(str)]
+        kept: Annotated[list[str], Topic(str, accumulate=True)]
+
+    builder = StateGraph(Fleeting)
+    builder.add_node("done", lambda state: {"plain": "p", "eph": "e", "anyv": "a", "top": ["t"], "kept": ["k"]})
+    builder.add_node("ask", ask)
+    builder.add_edge(START, "done")
+    builder.add_edge(START, "ask")
+    graph = builder.compile(checkpointer=InMemorySaver())
+    driver.invoke(graph, {"plain": "0"}, THREAD)
+
+    assert driver.get_state(graph, THREAD).values == {"plain": "p", "kept": ["k"]}
