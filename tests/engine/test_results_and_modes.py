@@ -1,0 +1,264 @@
+"""What calls return and streams yield: each mode alone, hidden nodes, cached nodes, keys written twice, time limits."""
+
+from __future__ import annotations
+
+import operator
+import threading
+from typing import TYPE_CHECKING, Annotated, Any
+
+import pytest
+from langchain_core.messages import AIMessage
+from langgraph.cache.memory import InMemoryCache
+from langgraph.checkpoint.memory import InMemorySaver
+from typing_extensions import TypedDict
+
+from stategraph import interrupt
+from stategraph.constants import END, START, TAG_HIDDEN
+from stategraph.graph.func import entrypoint, task
+from stategraph.graph.state import StateGraph
+from stategraph.types import CachePolicy, Command
+
+if TYPE_CHECKING:
+    from tests.conftest import Driver
+
+
+class State(TypedDict, total=False):
+    items: Annotated[list[int], operator.add]
+    n: int
+
+
+def extend(left: list[int], right: list[int]) -> list[int]:
+    left.extend(right)
+    return left
+
+
+class Changing(TypedDict):
+    items: Annotated[list[int], extend]
+
+
+THREAD: Any = {"configurable": {"thread_id": "1"}}
+
+
+def chain(**options: Any) -> Any:
+    builder = StateGraph(State).add_node("a", lambda _: {"n": 1}).add_node("b", lambda _: {"n": 2})
+    return builder.add_edge(START, "a").add_edge("a", "b").compile(**options)
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [
+        ("values", {"items": [], "n": 2}),
+        ("updates", [{"a": {"n": 1}}, {"b": {"n": 2}}]),
+        (["updates"], [("updates", {"a": {"n": 1}}), ("updates", {"b": {"n": 2}})]),
+    ],
+    ids=["values", "updates", "a list"],
+)
+def test_invoke_returns_the_last_values_or_all_chunks_of_another_mode(driver: Driver, mode: Any, expected: Any) -> None:
+    assert driver.invoke(chain(), {"items": []}, stream_mode=mode) == expected
+
+
+@pytest.mark.parametrize("mode", ["updates", "values", "custom", "tasks"])
+def test_a_single_mode_has_its_envelope_in_the_second_format(driver: Driver, mode: str) -> None:
+    def speak(_: State) -> dict[str, int]:
+        from stategraph.engine.context import get_stream_writer
+
+        get_stream_writer()("said")
+        return {"n": 1}
+
+    graph = StateGraph(State).add_node("a", speak).add_edge(START, "a").compile()
+    parts = driver.stream(graph, {"items": []}, stream_mode=mode, version="v2")
+    assert parts
+    assert {part["type"] for part in parts} == {mode}
+    assert {part["ns"] for part in parts} == {()}
+
+
+def test_a_node_that_writes_a_key_twice_shows_both_writes(driver: Driver) -> None:
+    def twice(_: State) -> list[Any]:
+        return [Command(update={"items": [1]}), Command(update={"items": [2]})]
+
+    graph = StateGraph(State).add_node("a", twice).add_edge(START, "a").compile()
+    assert driver.stream(graph, {"items": []}, stream_mode="updates") == [{"a": [{"items": [1]}, {"items": [2]}]}]
+
+
+def test_results_from_a_cache_are_marked_in_a_step_of_several(driver: Driver) -> None:
+    calls: list[str] = []
+
+    def node(name: str) -> Any:
+        def run(_: State) -> dict[str, list[int]]:
+            calls.append(name)
+            return {"items": [len(name)]}
+
+        return run
+
+    builder = StateGraph(State)
+    for name in ("a", "bb"):
+        builder.add_node(name, node(name), cache_policy=CachePolicy()).add_edge(START, name)
+    graph = builder.compile(cache=InMemoryCache())
+    driver.invoke(graph, {"items": []})
+    chunks = driver.stream(graph, {"items": []}, stream_mode="updates")
+    assert sorted(calls) == ["a", "bb"]
+    assert sorted(chunks, key=str) == [
+        {"a": {"items": [1]}, "__metadata__": {"cached": True}},
+        {"bb": {"items": [2]}, "__metadata__": {"cached": True}},
+    ]
+
+
+def test_a_sync_task_with_a_cache_policy_is_answered_from_the_cache() -> None:
+    calls: list[int] = []
+
+    @task(cache_policy=CachePolicy())
+    def double(n: int) -> int:
+        calls.append(n)
+        return 2 * n
+
+    @entrypoint(cache=InMemoryCache())
+    def flow(n: int) -> int:
+        return double(n).result()
+
+    assert [flow.invoke(2), flow.invoke(2), flow.invoke(3)] == [4, 4, 6]
+    assert calls == [2, 3]
+
+
+def test_a_finished_task_function_does_not_run_again_on_resume(driver: Driver) -> None:
+    calls: list[str] = []
+
+    @task
+    def pay() -> str:
+        calls.append("pay")
+        return "paid"
+
+    @entrypoint(checkpointer=InMemorySaver())
+    def flow(_: int) -> tuple[str, Any]:
+        return pay().result(), interrupt("ship?")
+
+    driver.invoke(flow, 1, THREAD)
+    assert driver.invoke(flow, Command(resume="yes"), THREAD) == ("paid", "yes")
+    assert calls == ["pay"]
+
+
+def test_the_question_of_a_called_task_is_told_once(driver: Driver) -> None:
+    @task
+    def ask() -> Any:
+        return interrupt("really?")
+
+    @entrypoint(checkpointer=InMemorySaver())
+    def flow(_: int) -> Any:
+        return ask().result()
+
+    chunks = driver.stream(flow, 1, THREAD, stream_mode="updates")
+    assert [chunk["__interrupt__"][0].value for chunk in chunks if "__interrupt__" in chunk] == ["really?"]
+
+
+def test_a_sync_run_ends_at_its_step_timeout() -> None:
+    release = threading.Event()
+
+    def slow(_: State) -> dict[str, int]:
+        release.wait(30)
+        return {"n": 1}
+
+    builder = StateGraph(State).add_node("slow", slow).add_node("quick", lambda _: {"items": [1]})
+    graph = builder.add_edge(START, "slow").add_edge(START, "quick").compile()
+    graph.step_timeout = 0.05
+    try:
+        with pytest.raises(TimeoutError):
+            graph.invoke({"items": []})
+    finally:
+        release.set()
+
+
+@pytest.mark.anyio
+async def test_an_async_run_ends_at_its_step_timeout() -> None:
+    import asyncio
+
+    stopped = asyncio.Event()
+
+    async def slow(_: State) -> dict[str, int]:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
+        return {"n": 1}
+
+    graph = StateGraph(State).add_node("slow", slow).add_edge(START, "slow").compile()
+    graph.step_timeout = 0.05
+    with pytest.raises(TimeoutError):
+        await graph.ainvoke({"items": []})
+    assert stopped.is_set()
+
+
+def test_messages_that_a_hidden_node_returns_are_not_streamed(driver: Driver) -> None:
+    class Talk(TypedDict):
+        messages: Annotated[list[Any], operator.add]
+
+    def build(*tags: str) -> Any:
+        from langchain_core.runnables import RunnableLambda
+
+        node = RunnableLambda(lambda _: {"messages": [AIMessage("hello", id="m")]}).with_config(tags=list(tags))
+        return StateGraph(Talk).add_node("say", node).add_edge(START, "say").compile()
+
+    shown = driver.stream(build(), {"messages": []}, stream_mode="messages")
+    assert [message.content for message, _ in shown] == ["hello"]
+    builder = StateGraph(Talk).add_node("say", lambda _: {"messages": [AIMessage("hello", id="m")]})
+    graph = builder.add_edge(START, "say").compile()
+    graph.nodes["say"].tags = [TAG_HIDDEN]
+    assert driver.stream(graph, {"messages": []}, stream_mode="messages") == []
+
+
+def test_an_empty_list_of_a_reducer_is_not_shared_by_runs(driver: Driver) -> None:
+    graph = StateGraph(Changing).add_node("a", lambda _: {"items": [1]}).add_edge(START, "a").compile()
+    results = [driver.invoke(graph, {"items": [n]})["items"] for n in (7, 8)]
+    assert results == [[7, 1], [8, 1]]
+    assert driver.invoke(graph, {"items": []})["items"] == [1]
+
+
+def test_a_question_that_was_answered_keeps_its_first_answer_when_resumed_again(driver: Driver) -> None:
+    class Asking(TypedDict, total=False):
+        said: Annotated[list[Any], operator.add]
+
+    builder = StateGraph(Asking).add_node("ask", lambda _: {"said": [interrupt("?")]}).add_edge(START, "ask")
+    graph = builder.compile(checkpointer=InMemorySaver())
+    driver.invoke(graph, {"said": []}, THREAD)
+    waiting = driver.get_state(graph, THREAD).config
+    assert driver.invoke(graph, Command(resume="one"), THREAD) == {"said": ["one"]}
+    assert driver.invoke(graph, Command(resume="two"), waiting) == {"said": ["one"]}
+    assert driver.get_state(graph, THREAD).values == {"said": ["one"]}
+
+
+def test_a_thread_is_ended_by_hand(driver: Driver) -> None:
+    graph = chain(checkpointer=InMemorySaver(), interrupt_before=["b"])
+    driver.invoke(graph, {"items": []}, THREAD)
+    assert driver.get_state(graph, THREAD).next == ("b",)
+    driver.update_state(graph, THREAD, None, as_node=END)
+    state = driver.get_state(graph, THREAD)
+    assert (state.next, state.values["n"]) == ((), 1)
+
+
+def test_ending_by_hand_keeps_what_a_finished_task_of_the_step_wrote(driver: Driver) -> None:
+    first = threading.Event()
+
+    def good(_: State) -> dict[str, list[int]]:
+        first.set()
+        return {"items": [1]}
+
+    def fail(_: State) -> dict[str, int]:
+        first.wait(10)
+        raise ValueError("no")
+
+    builder = StateGraph(State).add_node("good", good).add_node("bad", fail)
+    graph = builder.add_edge(START, "good").add_edge(START, "bad").compile(checkpointer=InMemorySaver())
+    with pytest.raises(ValueError, match="no"):
+        driver.invoke(graph, {"items": []}, THREAD)
+    driver.update_state(graph, THREAD, None, as_node=END)
+    state = driver.get_state(graph, THREAD)
+    assert (state.next, state.values) == ((), {"items": [1]})
+
+
+def test_an_update_as_the_input_starts_the_graph_again(driver: Driver) -> None:
+    graph = chain(checkpointer=InMemorySaver())
+    driver.invoke(graph, {"items": [1]}, THREAD)
+    before = driver.get_state(graph, THREAD).metadata["step"]
+    driver.update_state(graph, THREAD, {"items": [5]}, as_node="__input__")
+    state = driver.get_state(graph, THREAD)
+    assert state.metadata["source"] == "input"
+    assert state.metadata["step"] == before + 1
+    assert driver.invoke(graph, None, THREAD)["items"] == [1, 5]
