@@ -14,7 +14,7 @@ SERVICES_ENV = $(if $(filter 1,$(SERVICES)),services-env)
 BENCH = .venv-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format golden conformance expected follow bench interop vocabulary lock mutants metadata \
+.PHONY: help demo test oldest check format golden conformance expected follow bench interop vocabulary lock mutants metadata \
 	clean dev-env conformance-env bench-env reference-env services-env python
 
 help: ## List the targets
@@ -25,6 +25,10 @@ demo: dev-env ## An agent program written for LangGraph, running on this engine
 
 test: dev-env ## The project's own tests (ARGS='-k word' chooses)
 	$(DEV)/bin/python -m pytest $(ARGS)
+
+oldest: python ## The project's own tests with the oldest langchain-core that is supported (ARGS='tests/core' chooses)
+	@$(ENVIRONMENT) .venv-oldest requirements/oldest.txt --link
+	.venv-oldest/bin/python -m pytest -q -p no:cacheprovider $(or $(ARGS),$(addprefix tests/,agent compat core engine graph run))
 
 check: dev-env ## Format, lint, types, import contracts, shape of the code
 	$(DEV)/bin/ruff format --check .
@@ -66,7 +70,7 @@ vocabulary: ## The vocabularies of OpenAI's tokenisers, for exact token counts i
 	$(PYTHON) scripts/vocabulary.py .cache/tiktoken
 
 lock: ## Resolve the requirements anew (needs `uv`)
-	cd requirements && for set in conformance dev bench prebuilt services; do \
+	cd requirements && for set in conformance dev oldest bench prebuilt services; do \
 		$(COMPILE) $$set.in --output-file $$set.txt || exit 1; done
 	cd requirements && $(COMPILE) --no-deps langgraph.in --output-file langgraph.txt
 	cd requirements && $(COMPILE) --no-emit-package langgraph langchain.in --output-file langchain.txt
