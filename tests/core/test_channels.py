@@ -365,7 +365,7 @@ def test_two_overwrites_in_one_step_are_refused() -> None:
     channel = BinaryOperatorAggregate(list, operator.add)
     channel.key = "messages"
 
-    with pytest.raises(InvalidUpdateError, match="'messages': Can receive only one Overwrite"):
+    with pytest.raises(InvalidUpdateError, match=r"^Can receive only one Overwrite .* At key 'messages'"):
         channel.update([Overwrite([1]), Overwrite([2])])
 
     assert channel.get() == []

@@ -96,8 +96,8 @@ def only_overwrite(key: str, values: Sequence[Any]) -> Any:
             raise InvalidUpdateError(
                 create_error_message(
                     message=(
-                        f"At key '{key}': Can receive only one Overwrite value per super-step. Let a single node of the"
-                        " step overwrite this key, or let the others return ordinary updates."
+                        f"Can receive only one Overwrite value per super-step. At key '{key}': let a single node of the"
+                        " step overwrite it, or let the others return ordinary updates."
                     ),
                     error_code=ErrorCode.INVALID_CONCURRENT_GRAPH_UPDATE,
                 )
