@@ -10,6 +10,7 @@ import dataclasses
 import enum
 import json
 import re
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
@@ -82,6 +83,33 @@ def blot(value: Any, *, number: bool = True) -> Any:
 
     text = TIME.sub("<time>", json.dumps(value))
     return json.loads(ID.sub(mark, text))
+
+
+def stored(entries: list[Any]) -> list[Any]:
+    """What lies in the saver, by namespace: versions as plain numbers, pending writes in the order of their tasks."""
+    spaces: dict[str, list[Any]] = defaultdict(list)
+    for entry in entries:
+        checkpoint = entry.checkpoint
+        spaces[entry.config["configurable"]["checkpoint_ns"]].append(
+            {
+                "v": checkpoint["v"],
+                "metadata": encode(dict(sorted(entry.metadata.items()))),
+                "values": encode(dict(sorted(checkpoint["channel_values"].items()))),
+                "versions": _versions(checkpoint["channel_versions"]),
+                "seen": {node: _versions(seen) for node, seen in sorted(checkpoint["versions_seen"].items())},
+                "updated": sorted(checkpoint.get("updated_channels") or ()),
+                "writes": sorted(
+                    ([channel, encode(value)] for _, channel, value in entry.pending_writes or ()), key=json.dumps
+                ),
+            }
+        )
+    settled = [settle({"namespace": space, "checkpoints": found}) for space, found in spaces.items()]
+    blotted = [blot(found, number=False) for found in settled]
+    return sorted(blotted, key=json.dumps)
+
+
+def _versions(found: dict[str, Any]) -> dict[str, int]:
+    return {name: int(str(version).split(".")[0]) for name, version in sorted(found.items())}
 
 
 def difference(expected: Any, found: Any, path: str = "") -> str | None:

@@ -7,7 +7,7 @@ import os
 import queue
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,11 +35,17 @@ class Engine:
         python: the interpreter.
         activate: "none" takes the LangGraph installed there, "flag" sets the flag, "path" also puts the
             drop-in in front by hand, for an interpreter that this work tree is not installed in.
+        program: arguments of the interpreter: what a worker runs.
+        folder: where it runs.
+        variables: further variables of its environment.
     """
 
     label: str
     python: str
     activate: str
+    program: tuple[str, ...] = (str(HERE / "worker.py"),)
+    folder: Path = HERE
+    variables: tuple[tuple[str, str], ...] = ()
 
     def environment(self) -> dict[str, str]:
         """The environment of its workers."""
@@ -52,7 +58,7 @@ class Engine:
             path.insert(0, str(ROOT / "compat"))
         env["PYTHONPATH"] = os.pathsep.join(path)
         env["LANGSMITH_TRACING"] = env["LANGCHAIN_TRACING_V2"] = "false"
-        return env
+        return env | dict(self.variables)
 
 
 class Worker:
@@ -66,9 +72,9 @@ class Worker:
 
     def _start(self) -> None:
         self._child = subprocess.Popen(
-            [self.engine.python, str(HERE / "worker.py")],
+            [self.engine.python, *self.engine.program],
             env=self.engine.environment(),
-            cwd=HERE,
+            cwd=self.engine.folder,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL if self._quiet else None,
@@ -99,23 +105,32 @@ class Worker:
         answer: dict[str, Any] = json.loads(line)
         return answer
 
-    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Send one request and wait for its report.
+    def send(self, request: dict[str, Any]) -> None:
+        """Send one request; ``receive`` waits for its report."""
+        assert self._child.stdin is not None
+        with suppress(BrokenPipeError):  # `receive` says that it died
+            self._child.stdin.write(json.dumps(request) + "\n")
+            self._child.stdin.flush()
+
+    def receive(self) -> dict[str, Any]:
+        """Wait for the report of the request sent before.
 
         Returns:
             The report; ``{"died": ...}`` if the process ended instead, ``{"error": ...}`` if it could not report.
         """
-        assert self._child.stdin is not None
         try:
-            self._child.stdin.write(json.dumps(request) + "\n")
-            self._child.stdin.flush()
             answer = self._receive()
-        except (Died, BrokenPipeError) as error:
+        except Died as error:
             self.close()
             self._start()
             return {"died": str(error)}
         found: dict[str, Any] = answer.get("report", answer)
         return found
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Send one request and wait for its report; see ``receive``."""
+        self.send(request)
+        return self.receive()
 
     def close(self) -> None:
         """End the process and wait until it is gone."""
@@ -129,16 +144,16 @@ class Worker:
             self._child.wait()
 
 
-def start_ours(python: str, activate: str, **options: Any) -> Worker:
+def start_ours(python: str, activate: str, *, start: Callable[[Engine], Worker]) -> Worker:
     """Start our engine; "auto" tries the flag and then the path.
 
     Raises:
         HarnessError: the process runs another engine than it should.
     """
     if activate == "none":
-        return Worker(Engine("langgraph again", python, "none"), **options)
+        return start(Engine("langgraph again", python, "none"))
     for way in ("flag", "path") if activate == "auto" else (activate,):
-        worker = Worker(Engine("stategraph", python, way), **options)
+        worker = start(Engine("stategraph", python, way))
         if worker.description.get("engine", "stategraph") == "stategraph":
             return worker
         worker.close()

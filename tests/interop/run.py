@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -278,15 +279,15 @@ def main(argv: list[str] | None = None) -> int:
     directory = Path(tempfile.mkdtemp(prefix="interop-"))
     try:
         with ExitStack() as stack:
-            quiet = {"quiet": not options.stderr}
-            theirs = processes.Worker(processes.Engine("LangGraph", options.python, "none"), **quiet)
+            start = partial(processes.Worker, quiet=not options.stderr)
+            theirs = start(processes.Engine("LangGraph", options.python, "none"))
             stack.callback(theirs.close)
             if theirs.description.get("engine") != "langgraph":
                 raise processes.HarnessError(f"{options.python} has no LangGraph: {theirs.description}")
             if options.list:
                 print("\n".join(theirs.description["cases"]))
                 return 0
-            ours = processes.start_ours(options.ours_python or options.python, options.activate, **quiet)
+            ours = processes.start_ours(options.ours_python or options.python, options.activate, start=start)
             stack.callback(ours.close)
             if "error" in ours.description:
                 raise processes.HarnessError(f"our engine cannot load the cases:\n{ours.description['error']}")

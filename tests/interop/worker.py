@@ -15,7 +15,6 @@ import os
 import pkgutil
 import sys
 import traceback
-from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -152,35 +151,8 @@ def _report(thread: kit.Thread, step: kit.Step | None, stored: Any) -> dict[str,
         report["effects"] = sorted(kit.HERE.effects)
     report["state"] = plain.encode(thread.state(subgraphs=True))
     report["history"] = plain.encode(thread.history())
-    report["stored"] = _stored(stored())
+    report["stored"] = plain.stored(stored())
     return report
-
-
-def _stored(entries: list[Any]) -> list[Any]:
-    """What lies in the saver, by namespace: versions as plain numbers, pending writes in the order of their tasks."""
-    spaces: dict[str, list[Any]] = defaultdict(list)
-    for entry in entries:
-        checkpoint = entry.checkpoint
-        spaces[entry.config["configurable"]["checkpoint_ns"]].append(
-            {
-                "v": checkpoint["v"],
-                "metadata": plain.encode(dict(sorted(entry.metadata.items()))),
-                "values": plain.encode(dict(sorted(checkpoint["channel_values"].items()))),
-                "versions": _versions(checkpoint["channel_versions"]),
-                "seen": {node: _versions(seen) for node, seen in sorted(checkpoint["versions_seen"].items())},
-                "updated": sorted(checkpoint.get("updated_channels") or ()),
-                "writes": sorted(
-                    ([channel, plain.encode(value)] for _, channel, value in entry.pending_writes or ()), key=json.dumps
-                ),
-            }
-        )
-    settled = [plain.settle({"namespace": space, "checkpoints": found}) for space, found in spaces.items()]
-    blotted = [plain.blot(found, number=False) for found in settled]
-    return sorted(blotted, key=json.dumps)
-
-
-def _versions(found: dict[str, Any]) -> dict[str, int]:
-    return {name: int(str(version).split(".")[0]) for name, version in sorted(found.items())}
 
 
 def main() -> None:

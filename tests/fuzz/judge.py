@@ -1,0 +1,103 @@
+"""Both engines on one case, and the verdict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.fuzz import known
+from tests.fuzz.program import Case
+from tests.interop import plain, processes
+
+PROGRAM = ("-m", "tests.fuzz.worker")
+# Sets of names have the same order in every process.
+VARIABLES = (("PYTHONHASHSEED", "0"), ("STATEGRAPH_LOG", "error"))
+REPEATS = 4
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What became of one case.
+
+    Attributes:
+        kind: "equal"; "skipped" (it does more than a case should); "timing" (an engine differs from itself in the
+            same way); "known" (a difference of the list); "different".
+        detail: the first difference, the name of the known one, or nothing.
+        ends: how its steps ended on LangGraph.
+    """
+
+    kind: str
+    detail: str = ""
+    ends: list[str] = field(default_factory=list)
+
+
+class Engines:
+    """A warm worker of each engine, side by side."""
+
+    def __init__(self, python: str, activate: str, *, quiet: bool) -> None:
+        def start(engine: processes.Engine) -> processes.Worker:
+            placed = processes.Engine(engine.label, engine.python, engine.activate, PROGRAM, processes.ROOT, VARIABLES)
+            return processes.Worker(placed, quiet=quiet, timeout_s=60)
+
+        self.theirs = start(processes.Engine("LangGraph", python, "none"))
+        try:
+            if self.theirs.description.get("engine") != "langgraph":
+                raise processes.HarnessError(f"{python} has no LangGraph: {self.theirs.description}")
+            self.ours = processes.start_ours(python, activate, start=start)
+        except BaseException:
+            self.theirs.close()
+            raise
+
+    def close(self) -> None:
+        """End both workers."""
+        self.theirs.close()
+        self.ours.close()
+
+    def digests(self, case: Case) -> list[dict[str, Any]]:
+        """Play a case on both at once; returns the digest of each, LangGraph's first."""
+        both = (self.theirs, self.ours)
+        for worker in both:
+            worker.send({"case": case})
+        return [worker.receive() for worker in both]
+
+    def reports(self) -> list[dict[str, Any]]:
+        """Return all of what the last case came to on each."""
+        return [worker.ask({"last": True}) for worker in (self.theirs, self.ours)]
+
+    def judge(self, case: Case, *, repeat: bool = True) -> Verdict:
+        """Play a case on both engines and compare; ``repeat`` asks whether timing explains a difference."""
+        theirs, ours = self.digests(case)
+        ends = theirs.get("ends", [])
+        if "too much" in ends or "too much" in ours.get("ends", ()):
+            return Verdict("skipped")
+        if broken := [(found.get("died") or found.get("error")) for found in (theirs, ours) if "digest" not in found]:
+            return Verdict("different", f"no report: {broken[0]}")
+        if theirs["digest"] == ours["digest"]:
+            return Verdict("equal", ends=ends)
+        expected, found = self.reports()
+        difference = plain.difference(expected, found) or "the order of keys"
+        if name := known.explain(case, expected, found, difference):
+            return Verdict("known", name, ends)
+        if repeat and self._timing(case, theirs["digest"], ours["digest"]):
+            return Verdict("timing", difference, ends)
+        return Verdict("different", difference, ends)
+
+    def _timing(self, case: Case, theirs: str, ours: str) -> bool:
+        """Tell whether timing decides what this case comes to: an engine then differs from itself, too.
+
+        A case in which ours varies and LangGraph does not is a difference all the same.
+        """
+        seen = {theirs}
+        mine = {ours}
+        for _ in range(REPEATS):
+            again, also = self.digests(case)
+            seen.add(again.get("digest", ""))
+            mine.add(also.get("digest", ""))
+        return len(seen) > 1 or bool(seen & mine)
+
+
+def kind_of(difference: str) -> str:
+    """Reduce a difference to its kind, so that a shrunk case still shows the one it began with."""
+    path, _, what = difference.partition(":")
+    keys = [part.split("[")[0] for part in path.split(".")]
+    return ".".join(keys[:3]) + what[:12]

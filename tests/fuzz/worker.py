@@ -1,0 +1,145 @@
+"""The child process: plays cases on the engine that it got, over the line protocol of the interchange tests.
+
+A request is ``{"case": ...}``; its report has the digest of everything that was seen. ``{"last": true}`` asks for all
+of what the last case came to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import linecache
+import os
+import re
+import sys
+import traceback
+import types
+import warnings
+from typing import Any
+
+from tests.fuzz import known, program
+from tests.interop import plain
+
+MODULE = "fuzz_case"
+FILE = "<case>"
+PRELUDE = compile(program.PRELUDE, "<prelude>", "exec")
+
+
+def perform(case: program.Case) -> dict[str, Any]:
+    """Play a case and return everything that can be seen of it, as plain JSON."""
+    module = sys.modules[MODULE] = types.ModuleType(MODULE)
+    space = module.__dict__
+    exec(PRELUDE, space)
+    space["freeze"] = plain.encode
+    text = program.source(case)
+    linecache.cache[FILE] = (len(text), None, text.splitlines(keepends=True), FILE)
+    try:
+        exec(compile(text, FILE, "exec"), space)
+    except Exception as error:
+        return {"built": space["said"](error)}
+    try:
+        steps = [{"step": name, "found": found, "ran": seen} for name, found, seen in space["play"](space["STEPS"])]
+    except space["TooMuch"]:
+        return {"too much": True}
+    return {"steps": steps, **_afterwards(space)}
+
+
+def _afterwards(space: dict[str, Any]) -> dict[str, Any]:
+    """Look at the thread, and at what lies in the saver."""
+    if space["saver"] is None:
+        return {}
+    graph, thread = space["graph"], space["THREAD"]
+    try:
+        state = plain.encode(graph.get_state(thread, subgraphs=True))
+        history = plain.encode(list(graph.get_state_history(thread)))
+    except Exception as error:
+        state, history = space["said"](error), []
+    entries = list(space["saver"].list({"configurable": {"thread_id": "t"}}))
+    return {"state": state, "history": history, "stored": plain.stored(entries)}
+
+
+SPELLED = re.compile(r"(\w*(?:Error|Boom|Command))\((.*)\)", re.DOTALL)
+
+
+def brief(value: Any) -> Any:
+    """Keep of the message of an engine's error its first words; those of a program's own errors stay whole."""
+    if isinstance(value, list):
+        return [brief(item) for item in value]
+    if isinstance(value, str):
+        spelled = SPELLED.fullmatch(value)
+        return f"{spelled[1]}({'' if spelled[1] == 'KeyError' else _words(spelled[2])})" if spelled else value
+    if not isinstance(value, dict):
+        return value
+    if value.get("raised") == "KeyError" or value.get("!") == "KeyError":
+        return {**value, "message": ""}  # LangGraph's is the key alone
+    if set(value) == {"raised", "message"} or (set(value) == {"!", "message"} and not value["!"].endswith("Message")):
+        return {**value, "message": _words(value["message"])}
+    return {key: brief(item) for key, item in value.items()}
+
+
+def _words(message: str) -> str:
+    bare = message.strip("'\",")
+    return bare if known.OWN.fullmatch(bare) else " ".join(bare.split()[:3])
+
+
+def normal(report: dict[str, Any], *, sequential: bool) -> dict[str, Any]:
+    """Blot out of a report what may differ between two runs of the same program.
+
+    In a case whose tasks run one after the other, ids are numbered by their order of appearance, so links between them
+    stay visible. In others what parallel tasks did is sorted.
+    """
+    report = brief(report)
+    if sequential:
+        found: dict[str, Any] = plain.blot(report)
+        return found
+    found = plain.blot(plain.settle(report), number=False)
+    for step in found.get("steps", ()):
+        step["ran"].sort(key=json.dumps)
+        if isinstance(step["found"], list):
+            step["found"].sort(key=json.dumps)
+    return found
+
+
+def main() -> None:
+    """Serve requests until stdin closes."""
+    import langgraph.graph
+
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    warnings.simplefilter("ignore")
+
+    def reply(answer: dict[str, Any]) -> None:
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+    ours = langgraph.graph.StateGraph.__module__.startswith("stategraph")
+    reply({"engine": "stategraph" if ours else "langgraph", "modules": langgraph.graph.__file__})
+    last: dict[str, Any] = {}
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            if request.get("last"):
+                reply({"report": last})
+                continue
+            case = request["case"]
+            last = normal(perform(case), sequential=case.get("sequential", True))
+            digest = hashlib.sha256(json.dumps(last, sort_keys=True).encode()).hexdigest()
+            reply({"report": {"digest": digest, "ends": _ends(last)}})
+        except Exception:
+            reply({"error": traceback.format_exc()})
+
+
+def _ends(report: dict[str, Any]) -> list[str]:
+    """Say in a word how each step ended, for the summary of what the cases came to."""
+    if "too much" in report:
+        return ["too much"]
+    if "built" in report:
+        return [f"not built: {report['built']['raised']}"]
+    return [
+        step["found"]["raised"] if isinstance(step["found"], dict) and "raised" in step["found"] else "returned"
+        for step in report["steps"]
+    ]
+
+
+if __name__ == "__main__":
+    main()
