@@ -12,10 +12,11 @@ CONFORMANCE_SET = $(or $(BESIDE),conformance)
 CONFORMANCE = .venv-$(CONFORMANCE_SET)
 SERVICES_ENV = $(if $(filter 1,$(SERVICES)),services-env)
 BENCH = .venv-bench
+PROPERTIES = tests/core/test_machine.py tests/engine/test_properties.py tests/engine/test_kills.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test oldest check format golden conformance expected follow bench interop vocabulary lock mutants metadata \
-	clean dev-env conformance-env bench-env reference-env services-env python
+.PHONY: help demo test oldest check format golden conformance expected follow bench interop fuzz fuzz-nightly properties vocabulary lock mutants \
+	metadata clean dev-env conformance-env bench-env reference-env services-env python
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +64,16 @@ interop: bench-env ## Threads begun on one engine and finished on the other, bot
 
 mutants: dev-env ## How many random single changes of the code the tests notice (N=60 a group, SEED=1, ARGS='--groups core --jobs 2')
 	$(DEV)/bin/python -m tests.mutation --count $(or $(N),60) --seed $(or $(SEED),1) $(ARGS)
+
+fuzz: bench-env ## Random programs on both engines, compared (N=2000 SEED=7, CASE=12 for one of them)
+	$(PYTHON) -m tests.fuzz --python $(CURDIR)/$(BENCH)/bin/python --count $(or $(N),200) --seed $(or $(SEED),1) \
+		$(if $(CASE),--case $(CASE)) $(ARGS)
+
+fuzz-nightly: ## 10,000 random programs, other ones each day
+	$(MAKE) fuzz N=$(or $(N),10000) SEED=$(or $(SEED),$(shell date +%Y%m%d))
+
+properties: dev-env ## What must hold of the core and of runs, thousands of examples of each (N=2000)
+	STATEGRAPH_EXAMPLES=$(or $(N),2000) $(DEV)/bin/python -m pytest -q -x $(PROPERTIES) $(ARGS)
 
 COMPILE = uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet --upgrade
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stategraph.constants import INTERRUPT, PULL, PUSH, TASKS
@@ -33,6 +33,7 @@ from stategraph.core.task import Task, Write, path_key
 from stategraph.core.views import Keys
 from stategraph.errors import EmptyInputError
 from stategraph.types import Command, Interrupt, Send, interrupt_id
+from tests.properties import examples
 
 LOG, TOTAL = "log", "total"
 
@@ -357,6 +358,7 @@ def test_a_question_waits_while_its_neighbour_finishes_and_is_not_run_again() ->
 # -- properties ----------------------------------------------------------
 
 
+@examples(200)
 @given(specs=programs(), random=st.randoms(use_true_random=False))
 def test_completion_order_changes_no_checkpoint(specs: tuple[Spec, ...], random: Any) -> None:
     def shuffled(tasks: list[Task]) -> list[Task]:
@@ -367,7 +369,7 @@ def test_completion_order_changes_no_checkpoint(specs: tuple[Spec, ...], random:
     assert planned.contents() == mixed.contents()
 
 
-@settings(max_examples=200)
+@examples(400)
 @given(specs=programs(), lives=st.integers(0, 30))
 def test_a_power_cut_after_any_effect_loses_and_repeats_nothing(specs: tuple[Spec, ...], lives: int) -> None:
     undisturbed = Disk()
@@ -383,6 +385,7 @@ def test_a_power_cut_after_any_effect_loses_and_repeats_nothing(specs: tuple[Spe
     assert disk.without_pauses() == undisturbed.without_pauses()
 
 
+@examples(200)
 @given(specs=programs())
 def test_every_move_is_in_the_table(specs: tuple[Spec, ...]) -> None:
     rig = Rig(make_program(specs), Disk()).run(Start(first_input(specs)))
@@ -416,6 +419,7 @@ def plain(effects: Iterable[Any]) -> list[Any]:
     return [e if isinstance(e, SaveCheckpoint | SaveWrites) else type(e).__name__ for e in effects]
 
 
+@examples(200)
 @given(specs=programs())
 def test_replaying_a_recorded_trace_gives_the_same_effects_and_changes_nothing_saved(specs: tuple[Spec, ...]) -> None:
     program, disk = make_program(specs), Disk()
