@@ -149,9 +149,9 @@ def createHandlers(*more: _Any) -> _Aggregated:
     )
 
 
-def formatAgentMessages(payload: _Any, indexTokenCountMap: _Any = None) -> dict[str, _Any]:
+def formatAgentMessages(payload: _Any, indexTokenCountMap: _Any = None, tools: _Any = None) -> dict[str, _Any]:
     """`format_agent_messages` as a mapping; the summary is left out if there is none."""
-    made = _own.format_agent_messages(payload, indexTokenCountMap)
+    made = _own.format_agent_messages(payload, indexTokenCountMap, tools)
     found = {"messages": made.messages, "indexTokenCountMap": made.index_token_count_map, "summary": made.summary}
     return {key: value for key, value in found.items() if key != "summary" or value is not None}
 

@@ -10,7 +10,7 @@ from langchain_core.messages import AnyMessage, SystemMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import BaseTool
 
-from stategraph.agent import discovery, history
+from stategraph.agent import discovery, handoff, history
 from stategraph.agent.handoff import Handoff, Outlook, Role
 from stategraph.agent.inputs import RetainRecent
 from stategraph.agent.ledger import Ledger
@@ -80,6 +80,7 @@ class Agent:
         max_context_tokens: Size of the models' context; None if nobody counts.
         fitting: How the context is kept within its size; None if that is not known.
         summarising: How messages that do not fit are summarised; None: they are left out.
+        offers_tools: Whether its model is offered tools.
         plain_text: Whether its model takes content that is text alone as a string only.
         tool_end: Whether the turn ends with the tools' results.
         rebound: The routes with tools that were found as well, by their names; None if nothing can be found.
@@ -100,6 +101,7 @@ class Agent:
     max_context_tokens: int | None = None
     fitting: Fitting | None = None
     summarising: Summarising | None = None
+    offers_tools: bool = True
     plain_text: bool = False
     tool_end: bool = False
     rebound: Callable[[frozenset[str]], tuple[Route, ...]] | None = None
@@ -113,11 +115,6 @@ class Agent:
     def tools_node(self) -> str:
         """The name of the node that runs tools."""
         return f"tools={self.id}"
-
-    @property
-    def calls_tools(self) -> bool:
-        """Whether it has a node that runs tools."""
-        return bool(self.tools or self.host_tools or self.handoffs)
 
     @property
     def summarize_node(self) -> str:
@@ -136,7 +133,9 @@ class Agent:
         system = self.system
         if self.summarising is not None and ledger.summary is not None:
             system = self.summarising.system
-        return Outlook(system, messages) if self.role is None else self.role.look(system, messages)
+        if self.role is not None:
+            return self.role.look(system, messages)
+        return Outlook(system, messages if self.offers_tools else handoff.flattened(messages))
 
     def routes_for(self, messages: Sequence[AnyMessage]) -> tuple[Route, ...]:
         """The models to try, in order, with the tools that a conversation has brought up."""

@@ -49,6 +49,11 @@ def read(given: object) -> dict[str, Any]:
     return arguments
 
 
+def is_plain(value: Any) -> bool:
+    """Return whether a value is JSON that can be stored and sent as it is."""
+    return _flaw(value, 0) is None
+
+
 def _unusable(flaw: str) -> UnreadableArgumentsError:
     return UnreadableArgumentsError(f"The arguments cannot be used: {flaw}")
 

@@ -70,6 +70,7 @@ def make_agent(inputs: AgentInputs, wiring: multi.Wiring | None = None, shared: 
     transfers = [each.definition for each in handoffs]
     candidates = models.candidates(inputs, shared)
     shown = (*tools.shown(inputs.discovered_tools), *transfers)
+    offers_tools = bool(tools.offers or transfers)
 
     @cache
     def rebound(found: frozenset[str]) -> tuple[Route, ...]:
@@ -86,13 +87,12 @@ def make_agent(inputs: AgentInputs, wiring: multi.Wiring | None = None, shared: 
         host_tools=frozenset(tools.theirs),
         host_tool_names=tools.names_shown(inputs.discovered_tools),
         handoffs={each.name: each for each in handoffs},
-        role=None
-        if wiring is None
-        else _role(inputs.agent_id, wiring, bool(tools.offers or transfers), candidates[0].provider),
+        role=None if wiring is None else _role(inputs.agent_id, wiring, offers_tools, candidates[0].provider),
         group_id=None if wiring is None else wiring.groups.get(inputs.agent_id),
         max_tool_result_chars=inputs.max_tool_result_chars,
         max_context_tokens=inputs.max_context_tokens,
         fitting=_fitting(inputs, candidates[0], shown),
+        offers_tools=offers_tools,
         plain_text=inputs.use_legacy_content,
         tool_end=inputs.tool_end,
         rebound=rebound if tools.defers else None,

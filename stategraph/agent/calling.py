@@ -20,7 +20,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage
 from langchain_core.runnables import RunnableBinding, RunnableConfig
 
-from stategraph.agent import direct, mending, problems
+from stategraph.agent import direct, mending, problems, storing
 from stategraph.agent.agent import Route
 from stategraph.agent.ports import Listener, ModelCall, ModelEnded, ModelFailed, ModelStarted, ModelStreamed
 from stategraph.agent.shielded import Shielded, secrets_of
@@ -61,7 +61,8 @@ def call(
     errors: list[Exception] = []
     for route in routes:
         try:
-            return mending.mended(direct.ask(route.model, messages, config), history)
+            answer = mending.mended(direct.ask(route.model, messages, config), history)
+            return storing.storable(answer, config)
         except GraphBubbleUp:
             raise
         except Exception as error:
@@ -82,7 +83,8 @@ async def acall(
     errors: list[Exception] = []
     for route in routes:
         try:
-            return mending.mended(await direct.aask(route.model, messages, config), history)
+            answer = mending.mended(await direct.aask(route.model, messages, config), history)
+            return storing.storable(answer, config)
         except GraphBubbleUp:
             raise
         except Exception as error:
@@ -152,7 +154,7 @@ async def _stream(
     if mender.is_empty:
         return ValueError(f"The model '{route.name}' of agent '{call.at.agent_id}' ended its stream without a chunk")
     try:
-        return mender.whole()
+        return storing.storable(mender.whole(), config)
     except (TypeError, ValueError) as error:
         said = f"The pieces of the answer of the model '{route.name}' ({route.provider}) do not make a message"
         broken = ModelAnswerError(f"{said}: {problems.named(error)}")

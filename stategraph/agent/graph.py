@@ -49,26 +49,21 @@ def agent_subgraph(agent: Agent) -> StateGraph[Any, Any, Any, Any]:
         graph.add_node(agent.summarize_node, SummarizeNode(agent, agent.summarising).as_runnable())
         graph.add_edge(agent.summarize_node, agent.llm_node)
         ways.append(agent.summarize_node)
-    if agent.calls_tools:
-        graph.add_node(agent.tools_node, ToolsNode(agent).as_runnable())
-        ways.append(agent.tools_node)
+    # Also without tools: a model may call one that there is not, and has to be told.
+    graph.add_node(agent.tools_node, ToolsNode(agent).as_runnable())
+    ways.append(agent.tools_node)
 
     def after_llm(state: AgentState) -> str:
         if agent.summarising is not None and Ledger.of_agent(state, agent.id).wanted:
             return agent.summarize_node
         last = state["messages"][-1]
-        calls = agent.tools_node in ways and isinstance(last, AIMessage) and wants_tools(last)
-        return agent.tools_node if calls else END
+        return agent.tools_node if isinstance(last, AIMessage) and wants_tools(last) else END
 
     def after_tools(state: AgentState) -> str:
         return END if agent.tool_end or state.get("halt_reason") else agent.llm_node
 
-    if len(ways) == 1:
-        graph.add_edge(agent.llm_node, END)
-        return graph
     graph.add_conditional_edges(agent.llm_node, after_llm, ways)
-    if agent.tools_node in ways:
-        graph.add_conditional_edges(agent.tools_node, after_tools, [agent.llm_node, END])
+    graph.add_conditional_edges(agent.tools_node, after_tools, [agent.llm_node, END])
     return graph
 
 

@@ -328,7 +328,7 @@ class Role:
             if arrival.instructions and all(message.id != arrival.message_id for message in messages):
                 added = (routing_message(arrival.instructions, arrival.message_id),)
                 seen = [*seen, *added]
-        seen = list(_bridged(seen) if self.has_tools else _flattened(seen))
+        seen = list(_bridged(seen) if self.has_tools else flattened(seen))
         if self.needs_cue and seen and isinstance(seen[-1], AIMessage):
             seen.append(routing_message(_CUE))
         return Outlook(system, seen, added)
@@ -422,8 +422,21 @@ def _bridged(messages: Sequence[AnyMessage]) -> Iterator[AnyMessage]:
         before = message
 
 
+def flattened(messages: Sequence[AnyMessage]) -> Sequence[AnyMessage]:
+    """Put calls and their results into text: providers refuse them from agents that have no tools.
+
+    Args:
+        messages: A conversation. It is not changed.
+
+    Returns:
+        The same object if there are none.
+    """
+    if not any(isinstance(each, ToolMessage) or (isinstance(each, AIMessage) and each.tool_calls) for each in messages):
+        return messages
+    return list(_flattened(messages))
+
+
 def _flattened(messages: Sequence[AnyMessage]) -> Iterator[AnyMessage]:
-    """With calls and their results as text: providers refuse them from agents that have no tools."""
     for message, results in _exchanges(messages):
         if not (isinstance(message, AIMessage) and (message.tool_calls or results)):
             yield message

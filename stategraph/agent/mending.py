@@ -143,6 +143,7 @@ class Mender:
     def __init__(self, history: Sequence[AnyMessage] = ()) -> None:
         self._history = history
         self._pieces: list[AIMessage] = []
+        self._sound_id: str | None = None
         self._new_message_id: tuple[str, str] | None = None
         self._halves: dict[Hashable, str] = {}
         self._calls: list[_Call] = []
@@ -162,12 +163,17 @@ class Mender:
         Returns:
             The piece as it is to be told; the same object if nothing is wrong with it.
         """
-        if not isinstance(chunk, AIMessageChunk):
+        made: AIMessage
+        if self._is_usual(chunk):
+            made = chunk
+        elif not isinstance(chunk, AIMessageChunk):
             made = mended(chunk, self._history)
         else:
             update = self._texts(chunk)
             if chunk.id and (message_id := self._message_id(chunk.id)) != chunk.id:
                 update["id"] = message_id
+            else:
+                self._sound_id = chunk.id
             made = chunk.model_copy(update=update) if update else chunk
             if chunk.tool_call_chunks:
                 made = self._with_fragments(chunk, made)
@@ -189,6 +195,17 @@ class Mender:
         # LangChain has completed arguments that break off: what the model wrote counts.
         return (
             mended(message.model_copy(update=_calls(merged.tool_call_chunks))) if merged.tool_call_chunks else message
+        )
+
+    def _is_usual(self, chunk: AIMessage) -> bool:
+        """Return whether a piece is of the kind that most are, with which nothing can be wrong; once per token."""
+        text = chunk.content
+        return (
+            type(chunk) is AIMessageChunk
+            and type(text) is str
+            and text.isascii()
+            and not (self._halves or chunk.tool_call_chunks or chunk.additional_kwargs)
+            and chunk.id == self._sound_id
         )
 
     def _message_id(self, given: str) -> str:

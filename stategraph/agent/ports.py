@@ -168,6 +168,19 @@ class ToolRecalled:
 
 
 @dataclass(frozen=True, slots=True)
+class Injected:
+    """Messages of the host, or of hooks, were added to the conversation.
+
+    Attributes:
+        at: Where.
+        messages: They, with the ids that they keep.
+    """
+
+    at: Place
+    messages: Sequence[HumanMessage]
+
+
+@dataclass(frozen=True, slots=True)
 class ToolReported:
     """A running tool tells of its progress, or logs."""
 
@@ -264,6 +277,7 @@ Fact: TypeAlias = (
     | ToolFailed
     | ToolAnswered
     | ToolRecalled
+    | Injected
     | ToolReported
     | Logged
     | ContextUsed

@@ -107,23 +107,6 @@ def stores(config: RunnableConfig) -> bool:
     return bool((config.get(CONF) or {}).get(CONFIG_KEY_CHECKPOINTER))
 
 
-def storable(message: ToolMessage, config: RunnableConfig) -> ToolMessage:
-    """Return a result as the thread's saver can store it, without what it cannot if need be.
-
-    Args:
-        message: The result.
-        config: Of the node that it is of.
-    """
-    serde = getattr((config.get(CONF) or {}).get(CONFIG_KEY_CHECKPOINTER), "serde", None)
-    if serde is None or (message.artifact is None and not message.additional_kwargs):
-        return message
-    try:
-        serde.dumps_typed(message)
-    except Exception:
-        return message.model_copy(update={"artifact": None, "additional_kwargs": {}})
-    return message
-
-
 def answered(call: ToolCall, text: str, status: Any) -> Result:
     """A result that no tool made."""
     content = texts.encodable(text)

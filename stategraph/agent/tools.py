@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import Awaitable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -22,7 +23,7 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolCall, ToolMessa
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import get_executor_for_config
 
-from stategraph.agent import handoff, running, truncation
+from stategraph.agent import handoff, running, storing, truncation
 from stategraph.agent.agent import Agent
 from stategraph.agent.calls import OpenCalls
 from stategraph.agent.injection import Surroundings
@@ -32,6 +33,7 @@ from stategraph.agent.ports import (
     Answer,
     Fact,
     HostResult,
+    Injected,
     Logged,
     Place,
     ToolAnswered,
@@ -123,6 +125,9 @@ class ToolsNode:
         if context.gate is not None:
             results, more, halt = await batch.finish(results)
             injected.extend(more)
+        if injected:
+            injected = [each if each.id else each.model_copy(update={"id": str(uuid.uuid4())}) for each in injected]
+            await batch.hear(Injected(batch.at, injected))
         memory = None if context.listener is None else context.listener.memory()
         return _update(state, open_calls, results, injected, halt, memory)
 
@@ -220,10 +225,10 @@ class Batch:
 
     async def _storable(self, result: Result) -> Result:
         """A result without what the thread's saver cannot store."""
-        if result.message is None or (kept := running.storable(result.message, self.around.config)) is result.message:
+        if result.message is None or (kept := storing.storable(result.message, self.around.config)) is result.message:
             return result
         text = f"What '{result.call['name']}' keeps beside its result cannot be stored with the thread, and is left out"
-        await self._hear(Logged(self.at, "warn", "tools", text))
+        await self.hear(Logged(self.at, "warn", "tools", text))
         return replace(result, message=kept)
 
     async def host(self, calls: list[ToolCall]) -> list[Result]:
@@ -270,7 +275,7 @@ class Batch:
         if self.context.listener is not None:
             text = truncation.text_of(message.content) if shown is None else shown
             async with self.telling:
-                await self._hear(ToolAnswered(self.at, result.call, message, text, result.outcome))
+                await self.hear(ToolAnswered(self.at, result.call, message, text, result.outcome))
         return replace(result.reworded(message), remarks=remarks)
 
     async def _restored(self, calls: list[ToolCall], stored: Awaitable[list[dict[str, Any]]]) -> list[Result]:
@@ -279,7 +284,7 @@ class Batch:
         for call, each in zip(calls, await stored, strict=True):
             result = Result.restored(call, each)
             if result.message is not None:
-                await self._hear(ToolRecalled(self.at, call, result.message))
+                await self.hear(ToolRecalled(self.at, call, result.message))
             results.append(result)
         return results
 
@@ -303,20 +308,21 @@ class Batch:
             return None
 
         async def started() -> None:
-            await self._hear(ToolStarted(self.at, call))
+            await self.hear(ToolStarted(self.at, call))
 
         async def ended(output: Output) -> None:
-            await self._hear(ToolEnded(self.at, call, output))
+            await self.hear(ToolEnded(self.at, call, output))
 
         async def failed(error: Exception) -> None:
-            await self._hear(ToolFailed(self.at, call, error))
+            await self.hear(ToolFailed(self.at, call, error))
 
         async def report(what: ToolReport) -> None:
-            await self._hear(ToolReported(self.at, call, what))
+            await self.hear(ToolReported(self.at, call, what))
 
         return Watch(started, ended, failed, report)
 
-    async def _hear(self, fact: Fact) -> None:
+    async def hear(self, fact: Fact) -> None:
+        """Tell the listener, if there is one."""
         if self.context.listener is not None:
             await self.context.listener.hear(fact)
 

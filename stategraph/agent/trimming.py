@@ -288,7 +288,7 @@ def _choose(
         )
     room = selection.Room(nearest(budget / ratio), nearest(instruction_tokens / ratio), PRIMER_TOKENS)
     chosen = selection.select(messages, state.counts, room, count_tokens, settings.start_type, settings.thinking)
-    log.append(LogRow("debug", "Pruning complete", _outcome(chosen, ratio)))
+    log.append(LogRow("debug", "Pruning complete", _outcome(chosen)))
     if _says_nothing(chosen.context) and budget > instruction_tokens and not settings.summarise:
         chosen = _emergency(messages, settings, state, count_tokens, room, instruction_tokens, log)
     left = _within(nearest(chosen.left * ratio), budget)
@@ -324,20 +324,20 @@ def _emergency(
     log.append(LogRow("info", "Emergency truncation complete"))
     details = {"truncatedCount": len(cut.messages), "budgetTokens": settings.max_context_tokens}
     log.append(LogRow("debug", "Emergency truncation details", details))
-    outcome = _outcome(chosen, state.calibration.ratio)
+    outcome = _outcome(chosen)
     kept = {key: outcome[key] for key in ("contextLength", "messagesToRefineCount", "remainingTokens")}
     log.append(LogRow("debug", "Emergency truncation retry result", kept))
     return chosen
 
 
-def _outcome(chosen: selection.Selection, ratio: float) -> dict[str, object]:
+def _outcome(chosen: selection.Selection) -> dict[str, object]:
     kinds = ", ".join(f"tool({each.name})" if isinstance(each, ToolMessage) else each.type for each in chosen.context)
     return {
         "contextLength": len(chosen.context),
         "contextTypes": kinds,
         "messagesToRefineCount": len(chosen.to_refine),
         "droppedOrphans": chosen.orphans,
-        "remainingTokens": nearest(chosen.left * ratio),
+        "remainingTokens": chosen.left,
     }
 
 

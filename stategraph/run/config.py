@@ -15,6 +15,7 @@ from stategraph.agent.validation import Settings
 from stategraph.errors import ConfigurationError
 from stategraph.run.abort import AbortSignal
 from stategraph.run.hooks import HookRegistry
+from stategraph.run.registry import EventHandlerRegistry
 
 #: The agent of a configuration that describes just a model.
 DEFAULT_AGENT = "default"
@@ -94,7 +95,7 @@ class RunConfig(Settings):
     Attributes:
         run_id: Its name, unique among the host's runs; a chat backend takes the id of the answer's message.
         graph_config: Its agents.
-        custom_handlers: Handlers by the name of their event.
+        custom_handlers: Handlers by the name of their event; an `EventHandlerRegistry` is used as it is.
         return_content: Whether `process_stream` returns content parts.
         token_counter: Counts the tokens of a message; None: one for the model's name if counts are needed.
         index_token_count_map: Tokens of the input's messages by position, as the host knows them.
@@ -111,7 +112,7 @@ class RunConfig(Settings):
 
     run_id: str = Field(min_length=1)
     graph_config: GraphConfig
-    custom_handlers: dict[str, Any] = Field(default_factory=dict)
+    custom_handlers: InstanceOf[EventHandlerRegistry] | dict[str, Any] = Field(default_factory=dict)
     return_content: bool = False
     token_counter: Callable[[BaseMessage], int] | None = None
     index_token_count_map: dict[int, int] | None = None

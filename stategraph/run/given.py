@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
@@ -10,6 +11,7 @@ from typing import Any, cast
 from langchain_core.messages import AnyMessage, convert_to_messages
 from langchain_core.runnables import RunnableConfig
 
+from stategraph.agent import texts
 from stategraph.errors import ConfigurationError
 from stategraph.run.abort import AbortSignal
 
@@ -45,6 +47,12 @@ def messages_of(inputs: object) -> list[AnyMessage]:
     return [message if message.id else message.model_copy(update={"id": str(uuid.uuid4())}) for message in messages]
 
 
+def _encodable(message: AnyMessage) -> AnyMessage:
+    """A message that can be stored and sent: browsers may cut an emoji in two."""
+    content = texts.encodable_value(message.content)
+    return message if content is message.content else message.model_copy(update={"content": content})
+
+
 def _several(given: object) -> Sequence[object]:
     """What stands for several messages as such, and what stands for one, as a text or a pair does, in a list."""
     is_pair = isinstance(given, tuple) and len(given) == 2 and all(isinstance(each, str) for each in given)
@@ -60,7 +68,7 @@ def _message(given: Any, position: int) -> AnyMessage:
             f"Message {position} of the input cannot be read: {why}. Expected a message of LangChain, a text, a pair "
             "such as ('user', 'hi'), or {'role': 'user', 'content': 'hi'}"
         ) from error
-    return cast("AnyMessage", message)
+    return _encodable(cast("AnyMessage", message))
 
 
 def checked_config(config: object, *, stores: bool) -> Mapping[str, Any]:
@@ -96,12 +104,19 @@ def checked_options(options: object, known: Iterable[str]) -> Mapping[str, Any]:
         ConfigurationError: They are no mapping, or one of them is unknown.
     """
     names = sorted(known)
-    given = _mapping(options, "options", f"a mapping with {' or '.join(names)}")
+    given = _in_python(_mapping(options, "options", f"a mapping with {' or '.join(names)}"))
+    if isinstance(callbacks := given.get("callbacks"), Mapping):
+        given["callbacks"] = _in_python(callbacks)
     for unknown in [key for key in given if key not in names]:
         near = difflib.get_close_matches(str(unknown), names, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(names)}"
         raise ConfigurationError(f"{unknown!r} is no option of an execution; {hint}")
     return given
+
+
+def _in_python(given: Mapping[str, Any]) -> dict[str, Any]:
+    """A mapping with names as in Python, which a host may also spell as in TypeScript."""
+    return {re.sub(r"[A-Z]", lambda found: f"_{found[0].lower()}", str(key)): value for key, value in given.items()}
 
 
 def _mapping(given: object, what: str, expected: str) -> Mapping[str, Any]:

@@ -158,6 +158,8 @@ class RunListener:
                 self._tracker.recalled(at, call["id"])
                 if not _has_result(self.produced, call["id"]):
                     self.produced.append(message)
+            case ports.Injected(_, messages):
+                self.produced.extend(messages)
             case ports.ToolReported(at, call, report):
                 await self._tool_reported(at, call["id"], call["name"], report)
             case ports.ContextUsed(at, figures):

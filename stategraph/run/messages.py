@@ -4,6 +4,7 @@
 - A text that announces tool calls (`tool_call_ids`) is the message that makes them; calls without one get a message
   without text. Every call is followed by its result, an empty one if none was stored: providers insist on it.
 - Other texts of an answer go together into the message at its end.
+- Calls of tools that the agent does not have are left out with their results, if its tools are given.
 - A summary stands for everything before it.
 - Token counts follow: those of a stored message are shared out among what became of it by length of text.
 """
@@ -11,16 +12,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage
 
-from stategraph.agent import truncation
+from stategraph.agent import handoff, truncation
 
 #: Kinds of parts that models are not sent.
 _FOR_READERS = frozenset({"think", "error", "agent_update", "summary"})
+
+#: The tool that brings up others, as hosts call it.
+_SEARCH = "tool_search"
 
 
 class HistorySummary(NamedTuple):
@@ -72,13 +76,17 @@ class _Made:
 
 
 def format_agent_messages(
-    payload: Sequence[Mapping[str, Any]], index_token_count_map: Mapping[int, int] | None = None
+    payload: Sequence[Mapping[str, Any]],
+    index_token_count_map: Mapping[int, int] | None = None,
+    tools: Collection[str] | None = None,
 ) -> FormattedHistory:
     """Turn stored messages into those that a model is sent.
 
     Args:
         payload: Stored messages: a `role` ("user", "assistant" or "system") and `content`, a text or a list of parts.
         index_token_count_map: Tokens of the stored messages by position, as far as they are known. None: not counted.
+        tools: Names of the agent's tools, and of those that a stored search has found: calls of others are left out.
+            Transfers stay in any case. None: all calls stay.
 
     Returns:
         The messages, their token counts and the summary, if there is one.
@@ -89,9 +97,10 @@ def format_agent_messages(
     summary, first, skip = _last_summary(payload)
     messages: list[AnyMessage] = []
     counts: dict[int, int] = {}
+    known_tools = None if tools is None else set(tools)
     for position in range(first, len(payload)):
         stored = payload[position]
-        made, weights = _format_one(stored, position, skip if position == first else 0)
+        made, weights = _format_one(stored, position, skip if position == first else 0, known_tools)
         known = None if index_token_count_map is None else index_token_count_map.get(position)
         if known is not None:
             counts.update(enumerate(_share_out(known, weights), start=len(messages)))
@@ -99,13 +108,16 @@ def format_agent_messages(
     return FormattedHistory(messages, None if index_token_count_map is None else counts, summary)
 
 
-def _format_one(stored: Mapping[str, Any], position: int, skip: int) -> tuple[list[AnyMessage], list[int]]:
+def _format_one(
+    stored: Mapping[str, Any], position: int, skip: int, tools: set[str] | None
+) -> tuple[list[AnyMessage], list[int]]:
     """The messages that one stored message becomes, and their weights."""
     role, content = stored.get("role"), stored.get("content")
     parts = content if isinstance(content, list) else [{"type": "text", "text": content or ""}]
     match role:
         case "assistant":
-            made = _assistant(list(enumerate(parts))[skip:])
+            own = list(enumerate(parts))[skip:]
+            made = _assistant(own if tools is None else list(_with_known_calls(own, tools)))
             return [each.message() for each in made], [each.weight for each in made]
         case "user":
             kept = [(index, part) for index, part in enumerate(parts) if part is not None]
@@ -129,6 +141,50 @@ def _last_summary(payload: Sequence[Mapping[str, Any]]) -> tuple[HistorySummary 
                 if text:
                     return HistorySummary(text, part.get("tokenCount") or 0), position, index + 1
     return None, 0, 0
+
+
+def _with_known_calls(
+    parts: Sequence[tuple[int, Mapping[str, Any] | None]], tools: set[str]
+) -> Iterator[tuple[int, Mapping[str, Any] | None]]:
+    """Parts without calls of unknown tools; tools that a call of a search has found are known from then on."""
+    kept: list[tuple[int, Mapping[str, Any] | None]] = []
+    gone: set[str] = set()
+    for index, part in parts:
+        call = (part.get("tool_call") or {}) if part is not None and part.get("type") == "tool_call" else None
+        if call is None or _is_known(call, tools):
+            kept.append((index, part))
+        else:
+            gone.add(call.get("id") or "")
+    for index, part in kept:
+        ids = part.get("tool_call_ids") if part is not None else None
+        yield (
+            index,
+            part
+            if not ids or not gone.intersection(ids)
+            else {
+                **(part or {}),
+                "tool_call_ids": [each for each in ids if each not in gone],
+            },
+        )
+
+
+def _is_known(call: Mapping[str, Any], tools: set[str]) -> bool:
+    name = call.get("name") or ""
+    if name == _SEARCH and name in tools:
+        tools.update(_found(call.get("output")))
+    return name in tools or name == handoff.CONDITIONAL or name.startswith(handoff.TRANSFER)
+
+
+def _found(output: object) -> Iterator[str]:
+    """The names of tools that a search has found, of which its output is JSON, perhaps behind other text."""
+    text = output if isinstance(output, str) else ""
+    try:
+        found = json.loads(text[text.find("{") : text.rfind("}") + 1])
+    except (ValueError, RecursionError):
+        return
+    for each in found.get("tools") or () if isinstance(found, dict) else ():
+        if isinstance(each, dict) and isinstance(each.get("name"), str):
+            yield each["name"]
 
 
 def _assistant(parts: Sequence[tuple[int, Mapping[str, Any] | None]]) -> list[_Made]:
@@ -167,12 +223,10 @@ def _said(parts: Sequence[tuple[int, Mapping[str, Any]]], *, as_text: bool) -> _
 
 def _called(caller: _Made, call: Mapping[str, Any], index: int) -> _Made:
     """Let a message make a call, and return the call's result."""
-    raw = call.get("args")
-    text = raw if isinstance(raw, str) else truncation.compact_json(raw or {})
-    name = call.get("name") or ""
-    caller.calls.append({"id": call.get("id"), "name": name, "args": _arguments(raw)})
+    name, arguments = call.get("name") or "", _arguments(call.get("args"))
+    caller.calls.append({"id": call.get("id"), "name": name, "args": arguments})
     caller.sources.append(index)
-    caller.weight += len(name) + len(text)
+    caller.weight += len(name) + len(truncation.compact_json(arguments))
     output = call.get("output")
     result = output if isinstance(output, str) else "" if output is None else truncation.compact_json(output)
     return _Made(content=result, sources=[index], weight=len(result), result_of=call)
@@ -186,7 +240,7 @@ def _arguments(raw: object) -> dict[str, Any]:
         return {}
     try:
         parsed = json.loads(raw) if isinstance(raw, str) else raw
-    except ValueError:
+    except (ValueError, RecursionError):
         parsed = raw
     return parsed if isinstance(parsed, dict) else {"input": raw}
 

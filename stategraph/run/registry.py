@@ -11,7 +11,7 @@ import difflib
 import functools
 import inspect
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol, TypeAlias, cast
 
 from stategraph.agent import problems
@@ -37,8 +37,8 @@ class HandlerObject(Protocol):
 Handler: TypeAlias = Handle | HandlerObject
 
 
-class EventHandlerRegistry:
-    """Handlers by the name of their event.
+class EventHandlerRegistry(Mapping[str, Handler]):
+    """Handlers by the name of their event; a mapping that runs take as their `custom_handlers`.
 
     Args:
         handlers: The first handlers.
@@ -49,6 +49,15 @@ class EventHandlerRegistry:
         self._calls: dict[str, Handle] = {}
         for event, handler in (handlers or {}).items():
             self.register(event, handler)
+
+    def __getitem__(self, event: str) -> Handler:
+        return self._handlers[event]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._handlers)
+
+    def __len__(self) -> int:
+        return len(self._handlers)
 
     def register(self, event: str, handler: Handler) -> None:
         """Let a handler handle an event, in place of the one before.

@@ -20,7 +20,7 @@ from typing import Any, Self, TypeAlias, TypedDict, cast
 from langchain_core.messages import AnyMessage
 from langchain_core.runnables import RunnableConfig
 
-from stategraph.agent import assemble
+from stategraph.agent import assemble, history
 from stategraph.agent.discovery import discovered
 from stategraph.agent.models import Models, resolve
 from stategraph.agent.ports import AgentContext
@@ -28,7 +28,7 @@ from stategraph.agent.shrinking import FadingTier
 from stategraph.agent.tokens import token_counter_for
 from stategraph.engine.memory import in_memory_saver
 from stategraph.errors import ConfigurationError
-from stategraph.run import given, waiting
+from stategraph.run import closing, given, waiting
 from stategraph.run import title as titles
 from stategraph.run.approval import HookGate
 from stategraph.run.config import RunConfig
@@ -126,7 +126,9 @@ class Run:
             interrupt_before=list(options.interrupt_before) or None,
             interrupt_after=list(options.interrupt_after) or None,
         )
-        handlers = EventHandlerRegistry(config.custom_handlers)
+        handlers = config.custom_handlers
+        if not isinstance(handlers, EventHandlerRegistry):
+            handlers = EventHandlerRegistry(handlers)
         return cls(config, ExecutionGraph(config.run_id, compiled, handlers, agents, several_agents=several), models)
 
     @property
@@ -221,6 +223,8 @@ class Run:
                 inputs = replace(inputs, resume=waiting.answers(pause.interrupts, inputs.resume))
             return await self._execute(inputs, config, options)
         messages = given.messages_of(inputs)
+        if self._saves:
+            await self._take_up(config)
         self.graph.reset_values(options.get("keep_content", False))
         known = self._config.index_token_count_map or {}
         self._token_counts = {
@@ -449,6 +453,14 @@ class Run:
     @property
     def _saves(self) -> bool:
         return bool(self.graph.compiled.checkpointer)
+
+    async def _take_up(self, config: Mapping[str, Any]) -> None:
+        """End the last turn of a thread if it waits or was cut off: what was said in it comes before this turn."""
+        thread = given.runnable_config(config, self.id)
+        pause = await Pause.of(self.graph.compiled, thread)
+        if pause.unfinished:
+            said = [*pause.said, *await pause.results(self.graph.compiled)]
+            await closing.commit(self.graph.compiled, thread, history.repair(said))
 
     async def _found(self, config: Mapping[str, Any]) -> Pause:
         """Where the thread of a config stands, taking up the run as whoever began it left it."""

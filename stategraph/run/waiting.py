@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from langchain_core.messages import AnyMessage
+from langchain_core.messages import AnyMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
 
+from stategraph.constants import RETURN
 from stategraph.errors import UnknownInterruptError
 from stategraph.graph.compiled import CompiledStateGraph
 from stategraph.run.questions import TOOL_APPROVAL, check_answer
@@ -48,12 +49,16 @@ class Pause:
         unfinished: Whether there is something to go on with, if need be without an answer.
         messages: The conversation as the agent sees it that got furthest.
         memory: What the listener of the run that paused remembers; None if it did not.
+        said: The conversation as all agents see it together.
+        places: The states of the graph and of the agents in it that are not done.
     """
 
     interrupts: tuple[RunInterrupt, ...]
     unfinished: bool
     messages: Sequence[AnyMessage] = ()
     memory: Mapping[str, Any] | None = None
+    said: Sequence[AnyMessage] = ()
+    places: Sequence[RunnableConfig] = ()
 
     @classmethod
     async def of(cls, compiled: CompiledStateGraph[Any, Any, Any, Any], config: RunnableConfig) -> Pause:
@@ -70,16 +75,42 @@ class Pause:
             RunInterrupt(each.id, thread_id, each.value, where.get("checkpoint_id"), where.get("checkpoint_ns", ""))
             for each in state.interrupts
         ]
-        furthest = max(_values(state), key=lambda values: (values.get("memory") or {}).get("count", 0))
-        return cls(tuple(interrupts), bool(state.next), furthest.get("messages", ()), furthest.get("memory"))
+        states = list(_states(state))
+        values = [each.values or {} for each in states]
+        furthest = max(values, key=lambda each: (each.get("memory") or {}).get("count", 0))
+        said = {message.id: message for each in values for message in each.get("messages", ())}
+        return cls(
+            tuple(interrupts),
+            bool(state.next),
+            furthest.get("messages", ()),
+            furthest.get("memory"),
+            tuple(said.values()),
+            tuple(each.config for each in states),
+        )
+
+    async def results(self, compiled: CompiledStateGraph[Any, Any, Any, Any]) -> list[ToolMessage]:
+        """Return the results of calls that ended beside one that waits: they are stored, and in no state yet.
+
+        Args:
+            compiled: The graph, which has a checkpointer.
+        """
+        found = []
+        for place in self.places:
+            saved = await compiled.checkpointer.aget_tuple(place)  # type: ignore[union-attr]
+            for _, channel, value in (saved.pending_writes or ()) if saved else ():
+                for each in value if channel == RETURN and isinstance(value, list) else ():
+                    message = each.get("message") if isinstance(each, Mapping) else None
+                    if isinstance(message, ToolMessage):
+                        found.append(message)
+        return found
 
 
-def _values(state: StateSnapshot) -> Iterator[Mapping[str, Any]]:
-    """The values of a graph, and of the agents in it that are not done."""
-    yield state.values or {}
+def _states(state: StateSnapshot) -> Iterator[StateSnapshot]:
+    """A graph, and the agents in it that are not done."""
+    yield state
     for task in state.tasks:
         if isinstance(task.state, StateSnapshot):
-            yield from _values(task.state)
+            yield from _states(task.state)
 
 
 def after(message_id: str | None, messages: Sequence[AnyMessage]) -> list[AnyMessage] | None:

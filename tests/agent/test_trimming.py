@@ -212,3 +212,13 @@ def test_long_inputs_are_shortened_where_calls_and_blocks_repeat_them() -> None:
     assert shorter.tool_calls[0]["args"]["_originalChars"] == 511
     assert isinstance(shorter.content[0], dict)
     assert shorter.content[0]["input"] == shorter.tool_calls[0]["args"]
+
+
+def test_the_log_tells_what_is_left_as_it_was_counted() -> None:
+    filler = "x" * 100
+    given = [HumanMessage(filler), AIMessage(filler), HumanMessage(filler), AIMessage(filler), HumanMessage("q")]
+    counts = {0: 28, 1: 28, 2: 28, 3: 28, 4: 4}
+    state = trimming.TrimState(counts=counts, calibration=calibration.Calibration(ratio=2))
+    result = trimming.trim(given, trimming.TrimSettings(max_context_tokens=200), state, lambda _: 1)
+    (row,) = [row for row in result.log if row.message == "Pruning complete"]
+    assert (row.data["remainingTokens"], result.remaining_tokens) == (4, 8)

@@ -327,12 +327,43 @@ async def test_a_run_that_waits_at_a_breakpoint_goes_on_without_an_answer() -> N
 async def test_a_new_turn_on_a_thread_that_waits_is_a_turn_of_its_own() -> None:
     saver = in_memory_saver()
     await paused(*ONE, compile_options={"checkpointer": saver})
-    second = await run_of("New.", run_id="r2", compile_options={"checkpointer": saver})
+    tools = {"tool_definitions": [WEATHER]}
+    second = await run_of("New.", run_id="r2", agent=tools, compile_options={"checkpointer": saver})
     await second.process_stream(ask("never mind"), THREAD)
     (request,) = requests_of(second)
-    assert [message.content for message in request.messages] == ["weather?", "never mind"]
+    # What was said before the question stays, and the model knows that its call did not run.
+    assert [message.content for message in request.messages] == [
+        "weather?",
+        "Checking.",
+        "The call did not finish: the run was stopped before it had a result.",
+        "never mind",
+    ]
+    state = await second.graph.compiled.aget_state(THREAD)
+    assert [message.content for message in state.values["messages"]][1::3] == ["Checking.", "New."]
     with pytest.raises(UnknownInterruptError):
         await second.resume([{"type": "approve"}], THREAD)
+
+
+async def test_results_beside_a_question_that_is_never_answered_are_known_to_the_next_turn() -> None:
+    @tool
+    def pay(to: str) -> str:
+        """Has an effect."""
+        return f"paid {to}"
+
+    @tool
+    def choose() -> str:
+        """Asks."""
+        return str(ask_user_question("Which?")["answer"])
+
+    options = {"compile_options": {"checkpointer": in_memory_saver()}, "agent": {"tools": [pay, choose]}}
+    first = await run_of(calls(("pay", {"to": "ada"}), ("choose", {})), **options)
+    await first.process_stream(ask(), THREAD)
+    second = await run_of("New.", run_id="r2", **options)
+    await second.process_stream(ask("never mind"), THREAD)
+    (request,) = requests_of(second)
+    told = {message.tool_call_id: message.content for message in request.messages if isinstance(message, ToolMessage)}
+    assert told["call_1"] == "paid ada"
+    assert "did not finish" in told["call_2"]
 
 
 async def test_an_abort_after_a_resume_leaves_a_valid_thread() -> None:

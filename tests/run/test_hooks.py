@@ -484,3 +484,11 @@ async def test_a_message_without_marks_of_its_own_does_not_begin_a_turn() -> Non
     assert injected.additional_kwargs["injected"] is True
     assert injected.additional_kwargs["provenance"] == {"version": 1, "parts": [{"attribution": "synthetic"}]}
     assert len(turn_of([HumanMessage("weather?"), *run.get_run_messages()])) == 4
+
+
+async def test_what_hooks_injected_is_kept_when_the_run_is_stopped_afterwards() -> None:
+    hooks = registry(PostToolBatch=says(injectedMessages=[{"role": "user", "content": "be brief"}]))
+    run = await run_of(ROUND[0], ValueError("no model"), agent={"tools": [get_weather]}, hooks=hooks)
+    with pytest.raises(ValueError, match="no model"):
+        await run.process_stream(ask(), THREAD)
+    assert [message.content for message in run.get_run_messages()] == ["", "Sunny in Rome", "be brief"]

@@ -48,8 +48,11 @@ class PieceModel(BaseChatModel):
     def _next(self, messages: Sequence[BaseMessage]) -> list[Any]:
         self._sent.append(list(messages))
         # A provider puts what it is sent into JSON, and refuses a history that is not sound.
-        json.dumps([message.model_dump() for message in messages], allow_nan=False, default=str).encode()
-        "".join(str(message.content) for message in messages).encode()
+        for message in messages:
+            calls = getattr(message, "tool_calls", ())
+            json.dumps([message.text, [*calls]], ensure_ascii=False, allow_nan=False).encode()
+            if isinstance(message, ToolMessage):
+                json.dumps(message.content, ensure_ascii=False, allow_nan=False).encode()
         assert history.repair(messages) is messages  # type: ignore[arg-type]
         return self.answers[min(len(self._sent), len(self.answers)) - 1]
 
@@ -220,6 +223,12 @@ ANSWERS: dict[str, list[Any]] = {
     ],
     "nothing but an end": [text("", response_metadata={"finish_reason": "length"}), OK],
     "an empty answer": [text("")],
+    "metadata that no saver takes": [text(response_metadata={"a": object(), "b": 10**30}), OK],
+    "usage that no saver takes": [
+        text(usage_metadata={"input_tokens": 10**30, "output_tokens": 1, "total_tokens": 1}),
+        OK,
+    ],
+    "content that no saver takes": [text([{"type": "text", "text": "Hi", "extra": object()}]), OK],
     "whole, without an id": [whole({"id": None}, {"id": None})],
     "whole, one id": [whole({"id": "c1"}, {"id": "c1"})],
     "whole, NaN": [whole({"args": {"n": float("nan")}})],
@@ -232,7 +241,8 @@ ANSWERS: dict[str, list[Any]] = {
 ANSWERS |= {f"returns {what}": [part("give", json.dumps({"what": what}), "c1")] for what in RETURNS}
 ANSWERS |= {f"raises {what}": [part("fail", json.dumps({"what": what}), "c1")] for what in RAISES}
 ANSWERS |= {
-    f"artifact: {what}": [part("keep", json.dumps({"what": what}), "c1")] for what in ("lambda", "object", "half")
+    f"artifact: {what}": [part("keep", json.dumps({"what": what}), "c1")]
+    for what in ("lambda", "object", "half", "large")
 }
 
 
@@ -259,15 +269,15 @@ async def test_no_run_ends_by_what_a_model_or_a_tool_says(what: str, saved: bool
     if saver is not None:
         state = await run.graph.compiled.aget_state(THREAD)
         assert state.next == ()
-        stored = [(message.type, message.content) for message in state.values["messages"][1:]]
-        assert stored == [(message.type, message.content) for message in run.get_run_messages()]
+        stored = [(message.type, message.content, message.id) for message in state.values["messages"][1:]]
+        assert stored == [(message.type, message.content, message.id) for message in run.get_run_messages()]
 
 
 def check(run: Run, host: Host, parts: Any) -> None:
     """What was told, what was returned and what is kept say the same, and can be stored."""
     messages = run.get_run_messages()
-    for kept in (host.content.content_parts, parts, [message.content for message in messages]):
-        json.dumps(kept, ensure_ascii=False, allow_nan=False).encode()
+    for kept in (host.content.content_parts, parts, [message.text for message in messages]):
+        json.dumps(kept, ensure_ascii=False, allow_nan=False, default=str).encode()
     assert history.repair(messages) is messages or list(history.repair(messages)) == messages
     opened = [data["id"] for event, data in host.rows if event == "on_run_step"]
     closed = [data["id"] for event, data in host.rows if event == "on_run_step_closed"]
@@ -286,3 +296,47 @@ def check(run: Run, host: Host, parts: Any) -> None:
 
 def _text(message: AnyMessage) -> str:
     return str(message.text) if isinstance(message, AIMessage) else ""
+
+
+async def test_an_agent_without_tools_whose_model_calls_one_is_told_so_and_goes_on() -> None:
+    model = PieceModel(answers=[[text("Hm."), part("note", "{}", "c1")], [text("Fine.")]])
+    host = Host()
+    graph = {"agents": [{"agent_id": "a", "model": model}]}
+    run = await Run.create(
+        {"run_id": "r", "graph_config": graph, "custom_handlers": host.handlers(), "return_content": True}
+    )
+    parts = await run.process_stream(ask())
+    check(run, host, parts)
+    assert [message.type for message in run.get_run_messages()] == ["ai", "tool", "ai"]
+    # Its provider would refuse calls and results where no tools are offered.
+    assert [message.type for message in model.sent[1]] == ["human", "ai", "human"]
+    assert 'Tool "note" not found.' in str(model.sent[1][2].content)
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        {"content": f"{HIGH}"},
+        {"content": [{"type": "text", "text": HIGH}, {"type": "x", "data": b"x"}]},
+        {"content": {"a": HIGH}},
+        {"content": None},
+        {"content": "x", "artifact": object()},
+        {"content": "", "status": "error", "errorMessage": HIGH},
+        {"content": "", "status": "error", "errorMessage": {"code": 5}},
+        {"content": "x", "injectedMessages": [{"role": "user", "content": HIGH}]},
+    ],
+)
+async def test_no_run_ends_by_what_a_host_s_tool_says(result: dict[str, Any]) -> None:
+    model = PieceModel(answers=[[part("get", "{}", None), part("get", "{}", None, 1)], [text("Fine.")]])
+    host = Host(
+        on_tool_execute=lambda data: data.resolve([{"toolCallId": each["id"], **result} for each in data["toolCalls"]])
+    )
+    graph = {
+        "agents": [{"agent_id": "a", "model": model, "tool_definitions": [{"name": "get"}]}],
+        "compile_options": {"checkpointer": in_memory_saver()},
+    }
+    run = await Run.create(
+        {"run_id": "r", "graph_config": graph, "custom_handlers": host.handlers(), "return_content": True}
+    )
+    parts = await run.process_stream(ask(), THREAD)
+    check(run, host, parts)

@@ -74,3 +74,45 @@ def test_without_counts_none_are_returned() -> None:
 def test_an_unknown_role_is_named() -> None:
     with pytest.raises(ValueError, match="Stored message 0 has the role 'critic'"):
         messages.format_agent_messages([{"role": "critic", "content": "no"}])
+
+
+@pytest.mark.parametrize(
+    ("args", "shares"),
+    [("not json", {0: 88, 1: 12}), ('{"query":"paris"}', {0: 86, 1: 14}), ('{ "query" : "paris" }', {0: 86, 1: 14})],
+)
+def test_tokens_are_shared_out_by_the_arguments_that_the_message_has(args: str, shares: dict[int, int]) -> None:
+    stored = [{"role": "assistant", "content": [call("c1", args, output="res")]}]
+    assert messages.format_agent_messages(stored, {0: 100}).index_token_count_map == shares
+
+
+def text(words: str, *ids: str) -> dict[str, Any]:
+    return {"type": "text", "text": words, **({"tool_call_ids": list(ids)} if ids else {})}
+
+
+def named(name: str, call_id: str, output: str = "") -> dict[str, Any]:
+    return {"type": "tool_call", "tool_call": {"id": call_id, "name": name, "args": "{}", "output": output}}
+
+
+def test_calls_of_tools_that_the_agent_does_not_have_are_left_out_with_their_results() -> None:
+    parts = [text("I look.", "c1", "c2"), named("theirs", "c1", "R1"), named("own", "c2", "R2"), text("So.")]
+    stored = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": parts}]
+    result = messages.format_agent_messages(stored, {1: 100}, {"own"})
+    assert [(each.type, each.content) for each in result.messages[1:3]] == [("ai", "I look."), ("tool", "R2")]
+    assert "R1" not in str(result.messages)
+    assert sum((result.index_token_count_map or {}).values()) == 100
+    kept = messages.format_agent_messages(stored, None, {"own", "theirs"}).messages
+    assert kept == messages.format_agent_messages(stored).messages
+
+
+def test_without_any_tools_only_texts_and_transfers_are_left() -> None:
+    parts = [text("I look.", "c1"), named("theirs", "c1", "R"), text("So."), named("lc_transfer_to_b", "c2", "Done")]
+    made = messages.format_agent_messages([{"role": "assistant", "content": parts}], None, set()).messages
+    assert [(each.type, each.text) for each in made] == [("ai", ""), ("tool", "Done"), ("ai", "I look.So.")]
+
+
+def test_tools_that_a_stored_search_has_found_count_as_the_agents() -> None:
+    found = 'Note: {"tools": [{"name": "late"}, {"id": 1}]}'
+    first = [named("late", "c0", "too early"), named("tool_search", "c1", found), named("late", "c2", "R")]
+    stored = [{"role": "assistant", "content": first}, {"role": "assistant", "content": [named("late", "c3", "S")]}]
+    made = messages.format_agent_messages(stored, None, {"tool_search"}).messages
+    assert [each.content for each in made if each.type == "tool"] == [found, "R", "S"]

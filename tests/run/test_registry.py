@@ -119,3 +119,25 @@ async def test_a_callback_that_fails_fails_the_run_under_its_name(name: str) -> 
     run = await run_of(reply, "Fine.", agent={"tools": [get_weather]})
     with pytest.raises(HandlerError, match=f"callback '{name}' failed: ValueError: no"):
         await run.process_stream(ask(), {}, {"callbacks": {name: fail}})  # type: ignore[misc]
+
+
+async def test_a_run_takes_a_registry_as_its_handlers_and_uses_it_as_it_is() -> None:
+    seen: list[str] = []
+    handlers = EventHandlerRegistry({"on_run_step": lambda event, *_: seen.append(event)})
+    run = await run_of("Hello.", custom_handlers=handlers)
+    assert run.handler_registry is handlers
+    handlers.register("on_run_step_closed", lambda event, *_: seen.append(event))
+    await run.process_stream(ask())
+    assert seen == ["on_run_step", "on_run_step_closed"]
+    assert (len(handlers), list(handlers)) == (2, seen)
+
+
+async def test_a_runtime_takes_registries_as_well() -> None:
+    seen: list[str] = []
+    shared = EventHandlerRegistry({"on_run_step": lambda *_: seen.append("shared")})
+    own = EventHandlerRegistry({"on_run_step": lambda *_: seen.append("own")})
+    agent = {"agent_id": "a", "model": ScriptedChatModel(replies=["Hello."])}
+    async with AgentRuntime(custom_handlers=shared) as runtime:
+        run = await runtime.create_run(run_id="r", agents=[agent], custom_handlers=own)
+        await run.process_stream(ask())
+    assert seen == ["shared", "own"]

@@ -20,7 +20,7 @@ from stategraph.run.registry import EventHandlerRegistry
 from stategraph.run.run import Run
 from stategraph.run.runtime import create_run
 from stategraph.testing.chat_model import ScriptedChatModel
-from tests.run.hosting import THREAD, ask
+from tests.run.hosting import THREAD, ask, calls, get_weather, requests_of, run_of
 
 pytestmark = pytest.mark.anyio
 
@@ -205,3 +205,19 @@ def test_of_a_handler_that_every_run_registers_one_warning_is_enough(caplog: pyt
         EventHandlerRegistry({"on_run_stepp": print})
     (warning,) = caplog.messages
     assert "did you mean 'on_run_step'?" in warning
+
+
+async def test_options_may_be_spelled_as_on_the_wire() -> None:
+    told: list[str] = []
+    agent = {"tools": [get_weather]}
+    run = await run_of(calls(("get_weather", {"city": "Rome"})), "Fine.", agent=agent, skip_cleanup=True)
+    options: Any = {"keepContent": True, "callbacks": {"handleToolStart": lambda graph, call: told.append(call["id"])}}
+    await run.process_stream(ask(), None, options)
+    assert told == ["call_1"]
+
+
+async def test_half_an_emoji_of_a_browser_does_not_end_a_turn() -> None:
+    run = await run_of("Fine.", compile_options={"checkpointer": in_memory_saver()})
+    await run.process_stream(ask("Hi \ud83d"), THREAD)
+    (request,) = requests_of(run)
+    assert request.messages[0].content == "Hi \ufffd"
