@@ -97,7 +97,8 @@ def ask_index(names: Sequence[str], *, resolve: bool) -> Versions:
         )
         raise IndexSilentError(f"the package index names no newest {', '.join(names)}; pip says: {said[-1]}")
     found = [item["metadata"] for item in json.loads(done.stdout)["install"]]
-    return {item["name"].lower().replace("_", "-"): item["version"] for item in found}
+    versions = {item["name"].lower().replace("_", "-"): item["version"] for item in found}
+    return {name: versions[name] for name in names}
 
 
 def versions_table(target: Versions, newest: Versions, together: Versions) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import socket
 import subprocess
 import sys
@@ -252,6 +253,24 @@ def test_an_index_that_does_not_answer_is_a_sentence(
     told = capsys.readouterr().err
     assert told.startswith("follow: the package index names no newest langgraph, ")
     assert told.endswith("pip says: ERROR: No matching distribution found for langgraph\n")
+
+
+def test_the_index_is_asked_for_what_fits_together_and_only_the_followed_count(
+    follow: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    found = [{"metadata": {"name": name, "version": "1.0"}} for name in ("LangChain_Core", "langgraph", "pydantic")]
+
+    def answer(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        asked.append(command)
+        return subprocess.CompletedProcess(command, 0, json.dumps({"install": found}), "")
+
+    monkeypatch.setattr(subprocess, "run", answer)
+    names = ["langgraph", "langchain-core"]
+    assert (
+        follow.ask_index(names, resolve=True) == follow.ask_index(names, resolve=False) == dict.fromkeys(names, "1.0")
+    )
+    assert ["--no-deps" in command for command in asked] == [False, True]
 
 
 def test_the_target_is_what_the_suites_are_pinned_to(follow: Any) -> None:

@@ -1,4 +1,4 @@
-"""Bugs reported to LangGraph: what happens there (on 1.2.22), and what happens here.
+"""Bugs reported to LangGraph: what happens there (on 1.2.24), and what happens here.
 
 The programs are in `cases.py`; each engine runs them in a process of its own. LangGraph's half is skipped where no
 Python with LangGraph is known (`STATEGRAPH_BENCH_PYTHON`, or the environment that `make bench` makes). When a half
