@@ -49,6 +49,9 @@ OPTIONAL: Final = (
 )
 """Distributions around LangGraph whose versions matter when something is wrong."""
 
+STRICT_STORES: Final = "LANGGRAPH_STRICT_MSGPACK"
+"""Variable of langgraph-checkpoint that limits what its serialiser rebuilds."""
+
 PROBES: Final = ("langgraph.graph", "langgraph.func", "langgraph.pregel", "langgraph.checkpoint.base")
 """Modules that must import, whichever engine serves them."""
 
@@ -85,6 +88,7 @@ class Facts:
         unserved: Modules of the installed LangGraph that the compat tree lacks.
         unmet: Requirements of stategraph that the installed versions do not meet.
         broken: Module to the message of the error that importing it raised.
+        strict_stores: Whether serialisers rebuild only classes that they have been told of.
     """
 
     variables: Mapping[str, str]
@@ -97,6 +101,7 @@ class Facts:
     unserved: tuple[str, ...]
     unmet: tuple[str, ...]
     broken: Mapping[str, str]
+    strict_stores: bool = True
 
     @property
     def flag(self) -> dropin.Flag:
@@ -167,6 +172,7 @@ def gather(environ: Mapping[str, str] | None = None, path: Sequence[str] | None 
         unserved=() if compat is None else tuple(_unserved(compat)),
         unmet=tuple(_unmet_requirements()),
         broken=_broken(PROBES),
+        strict_stores=environ.get(STRICT_STORES, "").lower() in ("1", "true", "yes"),
     )
 
 
@@ -175,6 +181,14 @@ def judge(facts: Facts) -> Iterator[Finding]:
     yield from _judge_flag(facts)
     yield from _judge_path(facts)
     yield from _judge_versions(facts)
+    if not facts.strict_stores:
+        yield Finding(
+            "note",
+            "open-stores",
+            f"{STRICT_STORES} is not set: whoever can write to a checkpoint store can run code where it is read, "
+            "unless the saver was given a StrictSerializer.",
+            f"Set {STRICT_STORES}=true, or pass serde=StrictSerializer() to savers (docs/stores.md).",
+        )
     for module, error in facts.broken.items():
         yield Finding(
             "error",

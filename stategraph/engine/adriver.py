@@ -27,7 +27,7 @@ from langgraph.checkpoint.base import CheckpointTuple
 
 from stategraph.constants import CONFIG_KEY_CHECKPOINT_ID
 from stategraph.core.task import Task
-from stategraph.engine import attempt, doubles, leaving, stepping
+from stategraph.engine import attempt, damage, doubles, leaving, stepping
 from stategraph.engine.call import SyncAsyncFuture
 from stategraph.engine.config import patch_configurable
 from stategraph.engine.execution import Execution, Lookup
@@ -43,14 +43,15 @@ async def find(execution: Execution, lookup: Lookup) -> tuple[CheckpointTuple | 
     """Fetch the checkpoint a run starts from, and whether the thread has moved past it."""
     saver = execution.saver
     assert saver is not None
-    if lookup.how == "replay" and lookup.replay is not None:
-        return doubles.received(await lookup.replay.aget_checkpoint(execution.ns, saver, lookup.config)), False
-    found = doubles.received(await saver.aget_tuple(lookup.config))
-    if lookup.ns is not None:
-        return found, True
-    if lookup.how != "id" or found is None:
-        return found, False
-    latest = await saver.aget_tuple(patch_configurable(lookup.config, {CONFIG_KEY_CHECKPOINT_ID: None}))
+    with damage.reading(lookup.config):
+        if lookup.how == "replay" and lookup.replay is not None:
+            return doubles.received(await lookup.replay.aget_checkpoint(execution.ns, saver, lookup.config)), False
+        found = doubles.received(await saver.aget_tuple(lookup.config))
+        if lookup.ns is not None:
+            return found, True
+        if lookup.how != "id" or found is None:
+            return found, False
+        latest = await saver.aget_tuple(patch_configurable(lookup.config, {CONFIG_KEY_CHECKPOINT_ID: None}))
     return found, latest is not None and latest.checkpoint["id"] != found.checkpoint["id"]
 
 
@@ -149,7 +150,8 @@ class AsyncDriver:
             asked = execution.history_request(found)
             history = None
             if asked is not None and execution.saver is not None:
-                history = await execution.saver.aget_delta_channel_history(**asked)
+                with damage.reading(lookup.config):
+                    history = await execution.saver.aget_delta_channel_history(**asked)
             execution.load(found, lookup.how, superseded, history)
         execution.new_saves = self._new_saves
         execution.on_call = self._call

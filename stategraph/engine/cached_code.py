@@ -6,20 +6,23 @@ Rules
   that LangGraph filled stay good.
 * Anything else that can be called (a lambda, a function made inside another, a callable object, a method, a partial, a
   nested graph) shares its name with others like it, or has none. A digest of what tells it apart is added: its code,
-  its class, and the plain values that it holds. A result of other code must never be taken for its own; not to find an
-  old result is only a pity.
-* What a function assigns itself (a counter) does not count.
+  its class, and what it holds, private attributes included, as it is when first asked for.
+* A result of other code must never be taken for its own; not to find an old result is only a pity. So what cannot be
+  looked into (a connection, a generator), and what is too large to be looked at whole, is told apart by its identity:
+  code that holds it shares its results with nothing but itself. Locks tell nothing apart.
 """
 
 from __future__ import annotations
 
-import dis
+import logging
+import threading
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Set
 from enum import Enum
 from functools import cached_property, partial
 from hashlib import sha256
-from types import BuiltinFunctionType, CodeType, FunctionType, MethodType
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, Final
+from uuid import uuid4
 from weakref import WeakKeyDictionary
 
 from langchain_core.runnables import Runnable
@@ -36,7 +39,16 @@ _MOST_VALUES: Final = 2_000
 _PLAIN: Final = (type(None), bool, int, float, complex, str, bytes, Enum)
 _DIGEST_CHARS: Final = 16
 
+_SAYS_NOTHING: Final = (
+    type(threading.Lock()),
+    type(threading.RLock()),
+    threading.local,
+    threading.Condition,
+    threading.Event,
+)
+
 _known: MutableMapping[Any, str] = WeakKeyDictionary()
+_identities: MutableMapping[Any, str] = WeakKeyDictionary()
 
 
 class CacheNamespace:
@@ -112,7 +124,7 @@ class _Description:
         self._left = _MOST_VALUES
 
     def of(self, value: Any, depth: int) -> Iterator[str]:
-        """Describe a value; of what lies too deep, or was described before, only the class."""
+        """Describe a value; of one that was described before, only the class."""
         self._left -= 1
         if isinstance(value, _PLAIN):
             yield f"{type(value).__qualname__} {value!r}"
@@ -120,15 +132,21 @@ class _Description:
             yield f"class {value.__module__}.{value.__qualname__}"
         else:
             yield f"a {type(value).__module__}.{type(value).__qualname__}"
-            if depth > 0 and self._left > 0 and id(value) not in self._seen:
-                self._seen[id(value)] = value
+            if id(value) in self._seen or isinstance(value, _SAYS_NOTHING):
+                return
+            self._seen[id(value)] = value
+            if depth > 0 and self._left > 0:
                 yield from self._inside(value, depth - 1)
+            else:
+                yield _identity(value)
 
     def _inside(self, value: Any, depth: int) -> Iterator[str]:
         if isinstance(value, FunctionType):
             yield from self._function(value, depth)
         elif isinstance(value, BuiltinFunctionType):
             yield f"{value.__module__}.{value.__qualname__}"
+        elif isinstance(value, (ModuleType, logging.Logger)):
+            yield value.__name__ if isinstance(value, ModuleType) else value.name
         elif isinstance(value, MethodType):
             yield from self._all((value.__func__, value.__self__), depth)
         elif isinstance(value, partial):
@@ -142,8 +160,12 @@ class _Description:
             yield from self._unordered(value, depth)
         elif isinstance(value, (list, tuple)):
             yield from self._all(value, depth)
+        elif (fields := _attributes(value)) is not None:
+            yield from self._unordered(fields.items(), depth)
+        elif (state := _pickled_state(value)) is not None:
+            yield from self._all(state, depth)
         else:
-            yield from self._unordered(_attributes(value).items(), depth)
+            yield _identity(value)
 
     def _function(self, function: FunctionType, depth: int) -> Iterator[str]:
         yield f"{function.__module__}.{function.__qualname__}"
@@ -152,14 +174,12 @@ class _Description:
         code = function.__code__
         yield from self.of(code, depth)
         yield from self._all((function.__defaults__, function.__kwdefaults__), depth)
-        own = {step.argval for step in dis.get_instructions(code) if step.opname == "STORE_DEREF"}
         for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
-            if name not in own:
-                yield name
-                try:
-                    yield from self.of(cell.cell_contents, depth)
-                except ValueError:  # not assigned yet
-                    pass
+            yield name
+            try:
+                yield from self.of(cell.cell_contents, depth)
+            except ValueError:  # not assigned yet
+                pass
 
     def _all(self, values: Iterable[Any], depth: int) -> Iterator[str]:
         for value in values:
@@ -169,25 +189,44 @@ class _Description:
         described = []
         for value in values:
             if self._left <= 0:
+                described.append(_identity(values))
                 break
             described.append(" ".join(self.of(value, depth)))
         yield from sorted(described)
 
 
-def _attributes(value: Any) -> dict[str, Any]:
-    """What an object holds; of what it hides, only plain values: the rest is mostly caches and locks."""
+def _attributes(value: Any) -> dict[str, Any] | None:
+    """What an object holds; None if it has no attributes of its own. What it works out by itself is left out."""
     kind = type(value)
-    fields = dict(getattr(value, "__dict__", {}))
-    for cls in kind.__mro__:
-        slots = cls.__dict__.get("__slots__", ())
-        for name in (slots,) if isinstance(slots, str) else slots:
-            if hasattr(value, name):
-                fields[name] = getattr(value, name)
+    slots = [cls.__dict__.get("__slots__", ()) for cls in kind.__mro__]
+    names = [name for some in slots for name in ((some,) if isinstance(some, str) else some)]
+    if not names and not hasattr(value, "__dict__"):
+        return None
+    fields = {
+        **getattr(value, "__dict__", {}),
+        **{name: getattr(value, name) for name in names if hasattr(value, name)},
+    }
     if isinstance(value, Runnable) and isinstance(nodes := fields.get("nodes"), Mapping):
         return {"nodes": nodes}  # a graph: the rest is what it runs with
     return {
         name: content
         for name, content in fields.items()
-        if isinstance(content, _PLAIN)
-        or not (name.startswith("_") or isinstance(getattr(kind, name, None), cached_property))
+        if name not in ("__weakref__", "__dict__") and not isinstance(getattr(kind, name, None), cached_property)
     }
+
+
+def _pickled_state(value: Any) -> tuple[Any, ...] | None:
+    """What a native object would be pickled as, a date's fields for instance; None if it cannot be pickled."""
+    try:
+        state = value.__reduce_ex__(4)
+    except Exception:  # whatever the object's own code raises
+        return None
+    return state[:3] if isinstance(state, tuple) else (state,)
+
+
+def _identity(value: Any) -> str:
+    """A text that stands for this very object (and those that equal it), and for no other in any process."""
+    try:
+        return _identities.setdefault(value, uuid4().hex)
+    except TypeError:  # it cannot be hashed, or not be referred to weakly
+        return uuid4().hex

@@ -26,7 +26,7 @@ from langgraph.checkpoint.base import CheckpointTuple
 
 from stategraph.constants import CONFIG_KEY_CHECKPOINT_ID
 from stategraph.core.task import Task
-from stategraph.engine import attempt, doubles, leaving, stepping, threads
+from stategraph.engine import attempt, damage, doubles, leaving, stepping, threads
 from stategraph.engine.call import SyncAsyncFuture
 from stategraph.engine.callable import is_async_callable
 from stategraph.engine.config import patch_configurable
@@ -43,14 +43,15 @@ def find(execution: Execution, lookup: Lookup) -> tuple[CheckpointTuple | None, 
     """Fetch the checkpoint a run starts from, and whether the thread has moved past it."""
     saver = execution.saver
     assert saver is not None
-    if lookup.how == "replay" and lookup.replay is not None:
-        return doubles.received(lookup.replay.get_checkpoint(execution.ns, saver, lookup.config)), False
-    found = doubles.received(saver.get_tuple(lookup.config))
-    if lookup.ns is not None:
-        return found, True
-    if lookup.how != "id" or found is None:
-        return found, False
-    latest = saver.get_tuple(patch_configurable(lookup.config, {CONFIG_KEY_CHECKPOINT_ID: None}))
+    with damage.reading(lookup.config):
+        if lookup.how == "replay" and lookup.replay is not None:
+            return doubles.received(lookup.replay.get_checkpoint(execution.ns, saver, lookup.config)), False
+        found = doubles.received(saver.get_tuple(lookup.config))
+        if lookup.ns is not None:
+            return found, True
+        if lookup.how != "id" or found is None:
+            return found, False
+        latest = saver.get_tuple(patch_configurable(lookup.config, {CONFIG_KEY_CHECKPOINT_ID: None}))
     return found, latest is not None and latest.checkpoint["id"] != found.checkpoint["id"]
 
 
@@ -107,7 +108,8 @@ class Driver:
             asked = execution.history_request(found)
             history = None
             if asked is not None and execution.saver is not None:
-                history = execution.saver.get_delta_channel_history(**asked)
+                with damage.reading(lookup.config):
+                    history = execution.saver.get_delta_channel_history(**asked)
             execution.load(found, lookup.how, superseded, history)
         execution.new_saves = self._new_saves
         execution.on_call = self._call

@@ -48,7 +48,7 @@ from stategraph.core import delta_book, deltas, output, status
 from stategraph.core.plan import Planner
 from stategraph.core.state import State
 from stategraph.core.task import IdMaker, Task, Write
-from stategraph.engine import histories, pump, round_trip, runtime, snapshots
+from stategraph.engine import damage, histories, pump, round_trip, runtime, snapshots, strictness
 from stategraph.engine.config import (
     ensure_config,
     patch_checkpoint_map,
@@ -108,7 +108,8 @@ def _bulk(
         if index == 0 and base.saved is not None:
             # Later ones build on checkpoints of this very update, whose writes are theirs.
             base.full |= deltas.pending(engine.program.deltas, base.saved.pending_writes)
-        config = yield from _superstep(base, updates, first=index == 0)
+        with damage.using(base.saved, engine.program):
+            config = yield from _superstep(base, updates, first=index == 0)
     return config
 
 
@@ -166,23 +167,30 @@ def _load(engine: Engine, saver: BaseCheckpointSaver[Any], config: RunnableConfi
     config = engine.own_checkpoint_config(ensure_config(engine.config, config))
     saved: CheckpointTuple | None = yield Ask(saver, "get_tuple", (config,))
     history: histories.Histories | None = None
+    if engine.strict:
+        strictness.check_found(config, saved)
     if saved is None:
         stamp = datetime.now(UTC).isoformat()
         checkpoint = checkpoints.empty(new_checkpoint_id(-2), stamp)
         ns = config[CONF].get(CONFIG_KEY_CHECKPOINT_NS, "")
         address = patch_configurable(config, {CONFIG_KEY_CHECKPOINT_NS: ns})
     else:
-        engine.migrate_checkpoint(saved.checkpoint)
-        checkpoint = checkpoints.detached(saved.checkpoint)
+        with damage.using(saved, engine.program):
+            engine.migrate_checkpoint(saved.checkpoint)
+            checkpoint = checkpoints.detached(saved.checkpoint)
         address = patch_configurable(config, dict(saved.config[CONF]))
         history = yield from histories.fetch(engine.program, saver, saved)
+    with damage.using(saved, engine.program):
+        state = State(engine.program, checkpoint, saver.get_next_version, history)
+    if engine.strict:
+        state.ignored = strictness.Refusals()
     return _Base(
         engine=engine,
         saver=saver,
         config=config,
         saved=saved,
         checkpoint=checkpoint,
-        state=State(engine.program, checkpoint, saver.get_next_version, history),
+        state=state,
         before=dict(checkpoint["channel_versions"]),
         step=saved.metadata.get("step", -1) if saved else -1,
         address=address,

@@ -55,7 +55,7 @@ from stategraph.core.settings import Settings, Watch
 from stategraph.core.starting import Start, Thread
 from stategraph.core.task import Task
 from stategraph.core.views import Keys
-from stategraph.engine import histories, replay, sealed
+from stategraph.engine import damage, histories, replay, sealed, strictness
 from stategraph.engine.callbacks import GraphInterruptEvent, GraphResumeEvent
 from stategraph.engine.config import patch_configurable
 from stategraph.engine.ids import new_checkpoint_id
@@ -133,6 +133,7 @@ class Execution:
     __slots__ = (
         "_checkpoint_base",
         "_custom",
+        "_found",
         "_loaded_conf",
         "_made_configs",
         "_ns_loaded",
@@ -231,6 +232,9 @@ class Execution:
         self.node_finished: Callable[[str], None] | None = None
         self._made_configs: TaskConfigs | None = None
         self.on_call: Callable[..., Any] = _not_running
+        self._found: CheckpointTuple | None = None
+        if engine.strict:
+            strictness.check_request(self)
 
     # -- opening ---------------------------------------------------------
 
@@ -348,6 +352,21 @@ class Execution:
             superseded: Whether the thread has moved past it.
             history: What the saver answered to the history request, if there was one.
         """
+        self._found = found
+        if found is None:
+            self._load(None, how, superseded, history)
+        else:
+            with damage.using(found, self.program):
+                self._load(found, how, superseded, history)
+        if self.engine.strict:
+            self.machine.state.ignored = strictness.Refusals()
+            if how == "id" and not self.nested:
+                strictness.check_found(self._checkpoint_base, found)
+            strictness.check_resume(self)
+
+    def _load(
+        self, found: CheckpointTuple | None, how: str, superseded: bool, history: histories.Histories | None
+    ) -> None:
         base = self._checkpoint_base
         if found is None:
             self._ns_loaded = None
@@ -399,7 +418,7 @@ class Execution:
             new_checkpoint_id,
             _now,
             None if saver is None else saver.get_next_version,
-            bool(conf.get(CONFIG_KEY_STRICT_RESUME, False)),
+            self.engine.strict or bool(conf.get(CONFIG_KEY_STRICT_RESUME, False)),
             _NOTHING if self.projector is None else watch_for(self.projector.modes),
             self.parent_task,
             histories.rules(self.program),
@@ -462,17 +481,20 @@ class Execution:
         # A replayed subgraph takes its input again instead of continuing.
         resuming = None if self.loaded_how == "replay" else conf.get(CONFIG_KEY_RESUMING)
         named = conf.get(CONFIG_KEY_CHECKPOINT_MAP) or {}
-        self.machine.start(
-            Start(
-                self.request.input,
-                resuming,
-                run_id == self.machine.metadata.get("run_id", missing),
-                self.ns in named or self._ns_loaded is not None,
-                conf.get(CONFIG_KEY_RESUME_MAP),
-                named,
-                self._ns_loaded,
-            )
+        begin = Start(
+            self.request.input,
+            resuming,
+            run_id == self.machine.metadata.get("run_id", missing),
+            self.ns in named or self._ns_loaded is not None,
+            conf.get(CONFIG_KEY_RESUME_MAP),
+            named,
+            self._ns_loaded,
         )
+        if self._found is None:
+            self.machine.start(begin)
+        else:
+            with damage.using(self._found, self.program):
+                self.machine.start(begin)
         self.node_finished = conf.get(CONFIG_KEY_NODE_FINISHED)
         if PREVIOUS in self.program.specs:
             # Now, as it changes when the run ends.

@@ -11,7 +11,7 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from stategraph.engine import doubles
+from stategraph.engine import damage, doubles
 
 T = TypeVar("T")
 
@@ -53,7 +53,14 @@ def run(procedure: Procedure[T]) -> T:
                 answer = list(answer)
             answer = doubles.received(answer)
         except BaseException as error:
-            failure = error
+            failure = _told(call, error)
+
+
+def _told(call: Ask, error: BaseException) -> BaseException:
+    """The error of a call, in which damage of what a saver reads is told as such."""
+    if call.method not in damage.READS or not isinstance(error, Exception):
+        return error
+    return damage.of_read(call.kwargs["config"] if "config" in call.kwargs else call.args[0], error)
 
 
 async def arun(procedure: Procedure[T]) -> T:
@@ -70,4 +77,4 @@ async def arun(procedure: Procedure[T]) -> T:
             asked = getattr(call.target, "a" + call.method)(*call.args, **call.kwargs)
             answer = doubles.received([item async for item in asked] if call.method == "list" else await asked)
         except BaseException as error:
-            failure = error
+            failure = _told(call, error)

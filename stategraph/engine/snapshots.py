@@ -35,7 +35,7 @@ from stategraph.core import output, status
 from stategraph.core.plan import Planner
 from stategraph.core.state import State
 from stategraph.core.task import IdMaker, Task
-from stategraph.engine import histories, pump
+from stategraph.engine import damage, histories, pump, strictness
 from stategraph.engine.config import (
     ensure_config,
     merge_configs,
@@ -103,6 +103,8 @@ def _state(
 ) -> Procedure[StateSnapshot]:
     config = _own_config(engine, config)
     saved = yield Ask(saver, "get_tuple", (config,))
+    if engine.strict:
+        strictness.check_found(config, saved)
     if saved is None:
         return StateSnapshot({}, (), config, None, None, None, (), ())
     live = CONFIG_KEY_CHECKPOINT_ID not in config[CONF]
@@ -123,6 +125,13 @@ def _snapshot(
     *,
     recurse: bool = False,
     live: bool = False,
+) -> Procedure[StateSnapshot]:
+    with damage.using(saved, engine.program):
+        return (yield from _described(engine, saved, saver, recurse=recurse, live=live))
+
+
+def _described(
+    engine: Engine, saved: CheckpointTuple, saver: BaseCheckpointSaver[Any], *, recurse: bool, live: bool
 ) -> Procedure[StateSnapshot]:
     engine.migrate_checkpoint(saved.checkpoint)
     history = yield from histories.fetch(engine.program, saver, saved)

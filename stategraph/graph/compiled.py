@@ -95,7 +95,7 @@ class CompiledStateGraph(
         if key == START:
             inputs = builder.schemas[builder.input_schema]
             names = [name for name, spec in inputs.items() if not is_managed_value(spec)]
-            keys = UpdateKeys(names, schemas.aliases(builder.input_schema))
+            keys = UpdateKeys(names, schemas.aliases(builder.input_schema), strict=self.strict)
             self.nodes[key] = PregelNode(
                 tags=[TAG_HIDDEN], triggers=[START], channels=START, writers=[StateWriter(keys)], subgraphs=()
             )
@@ -103,7 +103,7 @@ class CompiledStateGraph(
         if node is None:
             raise RuntimeError(f"Node '{key}' has nothing to run: only START may be attached without a spec")
         if self._update_keys is None:
-            self._update_keys = UpdateKeys([*builder.channels, *builder.managed])
+            self._update_keys = UpdateKeys([*builder.channels, *builder.managed], strict=self.strict)
         reads, mapper = self._reader(node.input_schema)
         trigger = branch_channel(key)
         self.channels[trigger] = LastValueAfterFinish(Any) if node.defer else EphemeralValue(Any, guard=False)

@@ -13,13 +13,14 @@ Updates come before triggers, and the triggers of plain edges come last.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from stategraph.constants import END, TASKS
 from stategraph.core import explain
+from stategraph.engine import strictness
 from stategraph.engine.write import ChannelWrite, ChannelWriteEntry, ChannelWriteTupleEntry, Declared, Pair, WriteScope
-from stategraph.errors import ErrorCode, InvalidUpdateError, ParentCommand, create_error_message
+from stategraph.errors import ErrorCode, IgnoredInputError, InvalidUpdateError, ParentCommand, create_error_message
 from stategraph.fields import annotated_keys, set_items
 from stategraph.graph.schema import ROOT
 from stategraph.types import Command, Send
@@ -48,7 +49,7 @@ class StateWriter(ChannelWrite):
             )
         )
         self._keys = keys
-        self._plain = None if keys.is_root or keys.aliases else keys.allowed
+        self._plain = None if keys.is_root or keys.aliases or keys.strict else keys.allowed
         self._fixed: list[Pair] = []
         self._node = node
 
@@ -69,6 +70,9 @@ class StateWriter(ChannelWrite):
             updates = self._keys.updates(value)
         except InvalidUpdateError as error:
             explain.add_words(error, self._expected(value))
+            raise
+        except IgnoredInputError as error:
+            explain.add_words(error, f"It was written by node '{self._node}'." if self._node else "It came as input.")
             raise
         return [*updates, *control_writes(value), *self._fixed]
 
@@ -99,18 +103,20 @@ class StateWriter(ChannelWrite):
 class UpdateKeys:
     """The state keys that a node may write; one object serves all nodes of a graph."""
 
-    __slots__ = ("aliases", "allowed", "is_root", "order")
+    __slots__ = ("aliases", "allowed", "is_root", "order", "strict")
 
-    def __init__(self, keys: Sequence[str], aliases: Mapping[str, str] | None = None) -> None:
+    def __init__(self, keys: Sequence[str], aliases: Mapping[str, str] | None = None, *, strict: bool = False) -> None:
         """Take the keys.
 
         Args:
             keys: In the order in which the attributes of a returned object are written.
             aliases: Other names under which a dict may give them.
+            strict: Whether other keys are an error.
         """
         self.order = tuple(keys)
         self.allowed = frozenset(keys)
         self.aliases = aliases
+        self.strict = strict
         self.is_root = self.order == (ROOT,)
 
     def updates(self, value: Any) -> list[Pair]:
@@ -124,7 +130,7 @@ class UpdateKeys:
         if isinstance(value, Command):
             # A command for the parent graph is raised, by `control_writes`; its update is not for this graph.
             items = [] if value.graph == Command.PARENT else value._update_as_tuples()
-            return items if self.is_root else [pair for pair in items if pair[0] in self.allowed]
+            return items if self.is_root else self._kept(items)
         if isinstance(value, (list, tuple)) and any(isinstance(item, Command) for item in value):
             return [pair for item in value for pair in self._of_listed(item)]
         if self.is_root:
@@ -132,7 +138,7 @@ class UpdateKeys:
         if isinstance(value, dict):
             if self.aliases:
                 value = _by_name(value, self.aliases)
-            return [pair for pair in value.items() if pair[0] in self.allowed]
+            return self._kept(value.items())
         if annotated_keys(type(value)):
             return set_items(value, self.order)
         raise InvalidUpdateError(
@@ -140,6 +146,12 @@ class UpdateKeys:
                 message=f"Expected dict, got {value}", error_code=ErrorCode.INVALID_GRAPH_NODE_RETURN_VALUE
             )
         )
+
+    def _kept(self, pairs: Iterable[Pair]) -> list[Pair]:
+        if self.strict:
+            pairs = list(pairs)
+            strictness.refuse_keys((key for key, _ in pairs), self.allowed, "Update")
+        return [pair for pair in pairs if pair[0] in self.allowed]
 
     def _of_listed(self, item: Any) -> list[Pair]:
         # Beside commands, the single value of a root state may be anything, a list or None included.
@@ -149,7 +161,7 @@ class UpdateKeys:
 def _by_name(values: dict[str, Any], aliases: Mapping[str, str]) -> dict[str, Any]:
     """Give values that came under an alias their key's name; as in pydantic, the alias wins if both are there."""
     named = {aliases[key]: value for key, value in values.items() if key in aliases}
-    return {**values, **named}
+    return {**{key: value for key, value in values.items() if key not in aliases}, **named}
 
 
 def control_writes(value: Any) -> list[Pair]:

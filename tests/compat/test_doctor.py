@@ -49,6 +49,7 @@ def test_a_healthy_installation_has_no_findings():
         ({"origin": THEIRS, "foreign": {"langgraph.graph": THEIRS}}, {"imported-early": "error"}),
         ({"packages": ("/x/langgraph/__init__.py",)}, {"not-a-namespace": "error"}),
         ({"hook": None}, {"hook-missing": "warning"}),
+        ({"strict_stores": False}, {"open-stores": "note"}),
         ({"variables": {}}, {"before-installed": "warning"}),
         ({"unserved": ("langgraph.new",)}, {"mixed": "warning"}),
         ({"unmet": ("stategraph needs pydantic>=3; 2 is installed.",)}, {"package-version": "error"}),
@@ -111,7 +112,7 @@ def test_it_reports_the_engine_of_the_environment_it_runs_in(make):
     environment.add_dependencies()
     report, _ = environment.doctor()
     assert report["engine"] == "langgraph"
-    report, code = environment.doctor(STATEGRAPH_RUNTIME="true")
+    report, code = environment.doctor(STATEGRAPH_RUNTIME="true", LANGGRAPH_STRICT_MSGPACK="true")
     assert report["engine"] == "stategraph"
     assert report["flag"] == {"variable": "STATEGRAPH_RUNTIME", "value": "true", "wanted": True}
     assert report["versions"]["langgraph"] == "1.2.22"

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import datetime
+import decimal
 import functools
+import logging
 import operator
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -112,7 +117,7 @@ def test_lambdas_of_other_code_have_other_names() -> None:
     assert len(set(names)) == 3
 
 
-def test_what_a_function_counts_does_not_count() -> None:
+def test_what_a_function_counts_later_does_not_count() -> None:
     def counting() -> Any:
         calls = 0
 
@@ -124,8 +129,59 @@ def test_what_a_function_counts_does_not_count() -> None:
         return work
 
     used = counting()
+    before = cache_name(used)
     used({})
-    assert cache_name(used) == cache_name(counting())
+    assert cache_name(used) == before == cache_name(counting())
+
+
+class Hiding:
+    def __init__(self, held: Any) -> None:
+        self._held = held
+        self.__lock = threading.Lock()
+        self._logger = logging.getLogger(__name__)
+
+    def __call__(self, state: State) -> State:
+        return {}
+
+
+@pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
+def test_code_that_holds_other_values_in_private_has_another_name(values: tuple[Any, Any]) -> None:
+    for make in (Hiding, lambda held: closure(Hiding(held)), lambda held: closure(Hiding(Hiding(held))).__call__):
+        one, other = map(make, values)
+        assert cache_name(one) == cache_name(make(values[0]))
+        assert cache_name(one) != cache_name(other)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        (datetime.date(2026, 1, 1), datetime.date(2026, 1, 2)),
+        (decimal.Decimal(1), decimal.Decimal(2)),
+        (re.compile("a"), re.compile("b")),
+        (bytearray(b"a"), bytearray(b"b")),
+        (operator.itemgetter("a"), operator.itemgetter("b")),
+    ],
+    ids=lambda pair: type(pair[0]).__name__,
+)
+def test_native_objects_are_told_apart_by_what_they_would_be_pickled_as(values: tuple[Any, Any]) -> None:
+    one, other = values
+    assert cache_name(Hiding(one)) == cache_name(Hiding(copy.copy(one)))
+    assert cache_name(Hiding(one)) != cache_name(Hiding(other))
+
+
+def test_what_cannot_be_looked_into_is_shared_with_nothing_but_itself() -> None:
+    generators = [(n for n in ()) for _ in range(2)]
+    assert cache_name(Hiding(generators[0])) == cache_name(Hiding(generators[0]))
+    assert cache_name(Hiding(generators[0])) != cache_name(Hiding(generators[1]))
+
+
+def test_what_is_too_large_to_be_looked_at_is_shared_with_nothing_but_itself() -> None:
+    def corpus(last: int) -> Any:
+        return Hiding([*range(5_000), last])
+
+    code = corpus(1)
+    assert cache_name(code) == cache_name(code)
+    assert cache_name(corpus(1)) != cache_name(corpus(2))
 
 
 def test_a_namespace_stays_when_its_code_changes_itself() -> None:

@@ -1,0 +1,186 @@
+"""Checkpoints that cannot be read are one error, whoever reads them, and other errors stay what they are."""
+
+from __future__ import annotations
+
+import pickle
+import sqlite3
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.sqlite import SqliteSaver
+from typing_extensions import TypedDict
+
+from stategraph.constants import START
+from stategraph.core.channels.barrier import NamedBarrierValue
+from stategraph.errors import DamagedCheckpointError
+from stategraph.graph.state import StateGraph
+
+if TYPE_CHECKING:
+    from tests.conftest import Driver
+
+THREAD: Any = {"configurable": {"thread_id": "lost"}}
+
+
+class State(TypedDict, total=False):
+    n: int
+    note: str
+
+
+def build(saver: Any) -> Any:
+    builder = StateGraph(State).add_node("a", lambda _: {"n": 1}).add_node("b", lambda _: {"note": "x"})
+    builder.add_node("c", lambda _: None).add_edge(START, "a").add_edge(START, "b").add_edge(["a", "b"], "c")
+    return builder.compile(checkpointer=saver)
+
+
+class Tampering(InMemorySaver):
+    """Changes the checkpoints that it returns."""
+
+    change: Callable[[Any], None] | None = None
+
+    def get_tuple(self, config: Any) -> Any:
+        return self._changed(super().get_tuple(config))
+
+    def list(self, *args: Any, **options: Any) -> Any:
+        return [self._changed(saved) for saved in super().list(*args, **options)]
+
+    async def alist(self, *args: Any, **options: Any) -> Any:
+        for saved in self.list(*args, **options):
+            yield saved
+
+    def _changed(self, saved: Any) -> Any:
+        if saved is not None and self.change is not None:
+            self.change(saved.checkpoint)
+        return saved
+
+
+def reads(driver: Driver, graph: Any) -> list[Callable[[], Any]]:
+    return [
+        lambda: driver.get_state(graph, THREAD),
+        lambda: driver.history(graph, THREAD),
+        lambda: driver.invoke(graph, {"n": 0}, THREAD),
+        lambda: driver.stream(graph, None, THREAD),
+        lambda: driver.update_state(graph, THREAD, {"n": 2}, as_node="a"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "channel"),
+    [
+        (lambda c: c.pop("channel_versions"), "It has no 'channel_versions'", None),
+        (
+            lambda c: c.update(versions_seen=["a"]),
+            r"Its 'versions_seen' is \['a'\]; expected a value of type dict",
+            None,
+        ),
+        (lambda c: c.update(channel_values=None), "Its 'channel_values' is None; expected", None),
+        (lambda c: c.update(v=99), "Its format is version 99; this release knows versions up to 4", None),
+        (lambda c: c.update(v="x"), "Its 'v' is 'x'", None),
+    ],
+)
+def test_a_damaged_checkpoint_is_one_error_for_all_who_read_it(
+    driver: Driver, change: Any, words: str, channel: str | None
+) -> None:
+    saver = Tampering()
+    graph = build(saver)
+    driver.invoke(graph, {"n": 0}, THREAD)
+    checkpoint_id = driver.get_state(graph, THREAD).config["configurable"]["checkpoint_id"]
+    saver.change = change
+    for read in reads(driver, graph):
+        with pytest.raises(DamagedCheckpointError, match=f"of thread 'lost' cannot be read.*{words}") as caught:
+            read()
+        assert caught.value.thread_id == "lost"
+        assert caught.value.checkpoint_id == checkpoint_id
+        assert f"Checkpoint '{checkpoint_id}'" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "channel"),
+    [
+        (lambda c: c["channel_values"].update({"join:a+b:c": 5}), "its value, of type int, is refused", "join:a+b:c"),
+        (lambda c: c["channel_versions"].update(note=7), "its version 7 cannot be compared with", "note"),
+        (lambda c: c["versions_seen"].update({"__start__": 3}), "What node '__start__' has seen is 3", None),
+        (lambda c: c["channel_versions"].update(note=[1]), r"its version is \[1\]; expected a number", "note"),
+    ],
+)
+def test_a_damaged_channel_is_named_when_a_run_needs_it(
+    driver: Driver, change: Any, words: str, channel: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = NamedBarrierValue.from_checkpoint
+
+    def refusing(self: Any, checkpoint: Any) -> Any:
+        if checkpoint == 5:
+            raise TypeError("no set")
+        return original(self, checkpoint)
+
+    monkeypatch.setattr(NamedBarrierValue, "from_checkpoint", refusing)
+    saver = Tampering()
+    graph = build(saver)
+    driver.invoke(graph, {"n": 0}, THREAD)
+    saver.change = change
+    with pytest.raises(DamagedCheckpointError, match=f"cannot be read.*{words}") as caught:
+        driver.invoke(graph, {"n": 1}, THREAD)
+    assert caught.value.channel == channel
+    assert isinstance(caught.value.__cause__, (TypeError, AttributeError))
+
+
+def test_a_value_that_does_not_decode_is_told_with_its_cause(driver: Driver) -> None:
+    saver = InMemorySaver()
+    graph = build(saver)
+    driver.invoke(graph, {"n": 0}, THREAD)
+    for key, (kind, stored) in saver.blobs.items():
+        saver.blobs[key] = (kind, stored[:0] if kind == "msgpack" else stored)
+    for read in reads(driver, graph):
+        with pytest.raises(
+            DamagedCheckpointError, match=r"The latest checkpoint of thread 'lost'|Checkpoint '"
+        ) as caught:
+            read()
+        assert isinstance(caught.value.__cause__, ValueError)
+
+
+@contextmanager
+def sqlite_saver(path: Path) -> Any:
+    connection = sqlite3.connect(path, check_same_thread=False)
+    try:
+        yield SqliteSaver(connection)
+    finally:
+        connection.close()
+
+
+def test_a_file_that_is_no_database_is_told_as_such(tmp_path: Path) -> None:
+    path = tmp_path / "threads.db"
+    path.write_bytes(b"this was a photograph" * 100)
+    with sqlite_saver(path) as saver:
+        graph = build(saver)
+        for call in (lambda: graph.get_state(THREAD), lambda: graph.invoke({"n": 0}, THREAD)):
+            with pytest.raises(DamagedCheckpointError, match="file is not a database") as caught:
+                call()
+            assert type(caught.value.__cause__) is sqlite3.DatabaseError
+
+
+@pytest.mark.parametrize("error", [ConnectionError("gone"), sqlite3.OperationalError("locked"), TimeoutError("slow")])
+def test_an_error_of_the_connection_is_passed_on(driver: Driver, error: Exception) -> None:
+    class Failing(InMemorySaver):
+        def get_tuple(self, config: Any) -> Any:
+            raise error
+
+    with pytest.raises(type(error)) as caught:
+        driver.get_state(build(Failing()), THREAD)
+    assert caught.value is error
+
+
+def test_an_error_of_a_node_or_an_input_is_not_blamed_on_the_checkpoint(driver: Driver) -> None:
+    graph = build(InMemorySaver())
+    driver.invoke(graph, {"n": 0}, THREAD)
+    with pytest.raises(Exception, match="what is expected is a dict") as caught:
+        driver.invoke(graph, 5, THREAD)
+    assert not isinstance(caught.value, DamagedCheckpointError)
+
+
+def test_the_error_survives_pickling() -> None:
+    error = DamagedCheckpointError("no", thread_id="1", checkpoint_id="2", checkpoint_ns="a", channel="n")
+    copy = pickle.loads(pickle.dumps(error))
+    assert (str(copy), copy.thread_id, copy.channel) == ("no", "1", "n")
