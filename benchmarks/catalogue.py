@@ -123,7 +123,7 @@ def _probes() -> Iterator[Row]:
         ("step_with_500_idle_keys", "step_with_0_idle_keys"),
     )
     yield from _growth("growth_1000_idle_nodes", *idle, must=1.5, quick=True)
-    yield from _growth("growth_500_idle_keys", *keys, must=1.5, quick=True)
+    yield from _growth("growth_500_idle_keys", *keys, must=2, quick=True)
     yield from _growth("growth_10000_messages", "step_with_10000_messages", "step_with_10_messages")
     yield from _growth("growth_fan_out_1000", "task_of_fan_out_1000", "task_of_fan_out_10")
     yield Row("bytes_full_state_4x_rounds", "", "bytes", "agent:stored_full_100", base="agent:stored_full_25")

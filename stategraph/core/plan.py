@@ -125,7 +125,7 @@ class Planner:
         if self.parent is not None:
             task.parent = self.parent
             task.counted = self.ids.counts
-        value = task.input = self.state.node_input(node, task, alone=True)
+        value = task.input = self.state.node_input(node, task)
         return None if value is MISSING else task
 
     def _packets(self) -> list[Task]:
@@ -215,8 +215,7 @@ class Planner:
         path = (*failed.path[:3], "node_error_handler", False)
         task = self._task(task_id, node.name, node, path, PUSH_TRIGGER, ns, failed)
         task.parent_ns = failed.ns
-        # It may have been lent, to a node that only looks.
-        task.input = failed.input.copy() if type(failed.input) is dict else failed.input
+        task.input = failed.input
         task.error = error
         return task
 

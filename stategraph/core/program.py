@@ -31,10 +31,6 @@ from stategraph.core.channels.untracked import UntrackedValue
 from stategraph.core.views import Keys, Layout
 
 
-def _nobody_knows() -> bool:
-    return False
-
-
 @dataclass(frozen=True, slots=True)
 class Node:
     """One node of a program.
@@ -50,7 +46,6 @@ class Node:
         error_handler: Node to start when this one fails, or None.
         has_subgraphs: Whether the node holds a graph with checkpoints of its own.
         body: The driver's record of how to execute the node.
-        only_looks: Whether all that the node is known to do with its input is to look up keys.
     """
 
     name: str
@@ -62,7 +57,6 @@ class Node:
     error_handler: str | None
     has_subgraphs: bool
     body: Any
-    only_looks: Callable[[], bool] = _nobody_knows
     hidden: bool = field(init=False)
     """Whether streams leave this node out."""
     path: tuple[str, str] = field(init=False)

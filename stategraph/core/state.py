@@ -53,9 +53,6 @@ def count_up(current: int | None, _: None) -> int:
 
 _NO_OVERLAY: Mapping[str, Any] = {}
 
-_WIDE = 64
-"""From how many keys on it is worth to ask whether they have to be copied."""
-
 _OPEN_STEPS = 1_000
 """Lone steps whose versions may be open; a run may take steps without end."""
 
@@ -131,7 +128,6 @@ class State:
         "_views",
         "channels",
         "ignored",
-        "lends",
         "program",
         "seen",
         "versions",
@@ -173,8 +169,6 @@ class State:
         self.ignored: dict[str, None] = {}
         self._views: dict[Keys, View] = {}
         self._last_view: View | None = None
-        # Whether a node that only looks may be lent what others are given copies of: not if somebody keeps it.
-        self.lends = False
         self._shown: _Shown | None = None
         # The stored form of every written channel, as of the last freeze, and
         # the channels that changed since.
@@ -201,13 +195,12 @@ class State:
                 pass
         return values
 
-    def node_input(self, node: Node, task: Task, *, alone: bool = False) -> Any:
+    def node_input(self, node: Node, task: Task) -> Any:
         """What a node would be given now; MISSING if nothing.
 
         Args:
             node: The node.
             task: Its task, which managed values are computed from.
-            alone: Whether the state does not change before the task has ended.
         """
         reads, mapper = node.reads, node.mapper
         try:
@@ -217,10 +210,7 @@ class State:
                 if view is None or view.keys is not reads:
                     view = self._last_view = self._views.get(reads)
                 if view is not None and view.simple and view.held is not None:
-                    values = view.held
-                    lent = alone and self.lends and len(values) >= _WIDE and mapper is None and node.only_looks()
-                    if not lent:
-                        values = values.copy()
+                    values = view.held.copy()
                 else:
                     values = self._read_keys(reads, task, _NO_OVERLAY)
                 if mapper is None:

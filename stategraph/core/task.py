@@ -16,7 +16,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from hashlib import sha1
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +59,21 @@ class Call:
     body: Any
 
 
+class _made_once:  # noqa: N801  used as a decorator
+    """Make an attribute when it is first asked for, without the lock that Python 3.11's `cached_property` takes.
+
+    Two threads may make it at once: it must be the same whoever does.
+    """
+
+    def __init__(self, make: Callable[[Any], Any]) -> None:
+        self._make = make
+        self._name = make.__name__
+
+    def __get__(self, task: Any, _: Any = None) -> Any:
+        made = task.__dict__[self._name] = self._make(task)
+        return made
+
+
 class Task:
     """One execution of a node: what it reads, what it wants to write.
 
@@ -89,14 +103,14 @@ class Task:
     # Of a task that was planned alone: made when asked for, which mostly nobody does.
     id_mark: tuple[IdMaker, Mark]
 
-    @cached_property
+    @_made_once
     def id(self) -> str:
         """Identifies the task; see the module."""
         assert self.node is not None
         ids, mark = self.id_mark
         return ids.at(mark, f"{self._place}{self.step}{self.node.id_part}")
 
-    @cached_property
+    @_made_once
     def ns(self) -> str:
         """The namespace of graphs that it runs."""
         return f"{self._place}{NS_END}{self.id}"

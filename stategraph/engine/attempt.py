@@ -35,7 +35,6 @@ from stategraph.engine.callable import CallPlan, no_sync_function
 from stategraph.engine.config import recast_checkpoint_ns
 from stategraph.engine.context import await_in_context
 from stategraph.engine.scope import TaskScope
-from stategraph.engine.sealed import opened
 from stategraph.engine.validate import sync_timeout_unsupported
 from stategraph.engine.write import FastWriter
 from stategraph.errors import GraphBubbleUp, NodeCancelledError, ParentCommand
@@ -222,7 +221,7 @@ def _once(execution: Host, task: Task, scope: TaskScope) -> Any:
         sequence = traced.sequence_of(body)
         if sequence is not None:
             return traced.run(body, sequence, task.input, scope, _direct)
-    return body.runnable.invoke(task.input, opened(scope.config))
+    return body.runnable.invoke(task.input, scope.config)
 
 
 def _direct(body: Body, writers: Sequence[FastWriter], value: Any, scope: TaskScope) -> Any:
@@ -243,7 +242,7 @@ def _direct(body: Body, writers: Sequence[FastWriter], value: Any, scope: TaskSc
 def _work(body: Body, work: Runnable[Any, Any], value: Any, scope: TaskScope) -> Any:
     plan = body.plan
     if plan is None:
-        return work.invoke(value, opened(scope.config))
+        return work.invoke(value, scope.config)
     if plan.func is None:
         raise no_sync_function(plan.name)
     return _resolve(body, _call(plan, plan.func, value, scope), value, scope)
@@ -259,13 +258,8 @@ def _call(plan: CallPlan, func: Any, value: Any, scope: TaskScope) -> Any:
 def _resolve(body: Body, result: Any, value: Any, scope: TaskScope) -> Any:
     """A function may return a Runnable to be run in its place."""
     if _may_go_on(body, result) and isinstance(result, Runnable):
-        return result.invoke(_own(value), opened(scope.config))
+        return result.invoke(value, scope.config)
     return result
-
-
-def _own(value: Any) -> Any:
-    """A function that only looks may have been lent its input; what it returns to be run with it has its own."""
-    return value.copy() if type(value) is dict else value
 
 
 def _may_go_on(body: Body, result: Any) -> bool:
@@ -375,8 +369,8 @@ async def _aonce(execution: Host, task: Task, scope: TaskScope) -> Any:
                 return await traced.arun(body, sequence, task.input, scope, _adirect)
         if execution.traced or body.writers is None:
             if not execution.streams_nodes:
-                return await body.runnable.ainvoke(task.input, opened(scope.config))
-            async for _ in body.runnable.astream(task.input, opened(scope.config)):
+                return await body.runnable.ainvoke(task.input, scope.config)
+            async for _ in body.runnable.astream(task.input, scope.config):
                 if scope.progress is not None:
                     scope.progress()
             return next((value for channel, value in scope.writes if channel == RETURN), None)
@@ -415,7 +409,7 @@ async def _adirect(body: Body, writers: Sequence[FastWriter], value: Any, scope:
 async def _awork(body: Body, work: Runnable[Any, Any], value: Any, scope: TaskScope) -> Any:
     plan = body.plan
     if plan is None:
-        return await work.ainvoke(value, opened(scope.config))
+        return await work.ainvoke(value, scope.config)
     if plan.afunc is not None:
         result = await _call(plan, plan.afunc, value, scope)
     else:
@@ -426,5 +420,5 @@ async def _awork(body: Body, work: Runnable[Any, Any], value: Any, scope: TaskSc
 
 async def _aresolve(body: Body, result: Any, value: Any, scope: TaskScope) -> Any:
     if _may_go_on(body, result) and isinstance(result, Runnable):
-        return await result.ainvoke(_own(value), opened(scope.config))
+        return await result.ainvoke(value, scope.config)
     return result

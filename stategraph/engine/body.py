@@ -21,7 +21,6 @@ from stategraph.core.program import Node, Program
 from stategraph.core.views import Keys
 from stategraph.engine.cached_code import CacheNamespace
 from stategraph.engine.callable import CallPlan, RunnableSeq, plan_call
-from stategraph.engine.looks import only_looks_up
 from stategraph.engine.node import DEFAULT_BOUND, PregelNode
 from stategraph.engine.write import BranchWriter, ChannelWrite, FastWriter
 from stategraph.types import CachePolicy, RetryPolicy, TimeoutPolicy
@@ -144,19 +143,6 @@ def of_call(func: Callable[..., Any], runnable: Runnable[Any, Any]) -> Body:
     )
 
 
-def _when_asked(work: Callable[..., Any] | None) -> Callable[[], bool]:
-    """Reads a function when it is first asked about: few states are so wide that anybody asks."""
-    answer: Callable[[], bool] | None = None
-
-    def only_looks() -> bool:
-        nonlocal answer
-        if answer is None:
-            answer = only_looks_up(work)
-        return answer()
-
-    return only_looks
-
-
 def compile_program(
     nodes: Mapping[str, PregelNode],
     channels: Mapping[str, Any],
@@ -177,7 +163,6 @@ def compile_program(
         for writer in (body.writers or ()) if body is not None else ():
             if type(writer) is BranchWriter:
                 writer.share(shared)
-        work = None if body is None else body.call or body.acall
         compiled[name] = Node(
             name=name,
             triggers=tuple(sorted(node.triggers) if len(node.triggers) > 1 else node.triggers),
@@ -188,7 +173,6 @@ def compile_program(
             error_handler=node.error_handler_node,
             has_subgraphs=bool(node.subgraphs),
             body=body,
-            only_looks=_when_asked(work),
         )
     specs = {k: c for k, c in channels.items() if isinstance(c, BaseChannel)}
     managed = {k: c for k, c in channels.items() if k not in specs}

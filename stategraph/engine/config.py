@@ -39,7 +39,6 @@ from stategraph.constants import (
     NS_END,
     NS_SEP,
 )
-from stategraph.engine import sealed
 from stategraph.engine.quiet import QuietCallbackManager
 
 _ManagerT = TypeVar("_ManagerT", CallbackManager, AsyncCallbackManager)
@@ -272,7 +271,7 @@ def inherited_config(config: RunnableConfig) -> RunnableConfig:
 
     What `ensure_config` makes of it, for a config that is the surrounding one, and that the engine has just made.
     """
-    full = sealed.content(config)
+    full: dict[str, Any] = {**config, "metadata": config["metadata"].copy()}
     full.setdefault("tags", [])
     full.setdefault("recursion_limit", DEFAULT_RECURSION_LIMIT)
     _identify(full[CONF], full["metadata"])

@@ -40,7 +40,6 @@ from stategraph.engine.managed import ManagedValueSpec
 from stategraph.engine.node import NodeBuilder, PregelNode
 from stategraph.engine.protocol import GraphProtocol
 from stategraph.engine.runtime import RunControl
-from stategraph.engine.sealed import opened
 from stategraph.engine.validate import validate_graph, validate_timeout_supported
 from stategraph.types import (
     All,
@@ -422,7 +421,7 @@ class StateGraphEngine(
         """
         kind, own = type(self), self.__dict__
         if kind.invoke is not _INVOKE or kind.stream is not _STREAM or "invoke" in own or "stream" in own:
-            return self.invoke(input, opened(config))  # an override or a wrapper wants to see the run
+            return self.invoke(input, config)  # an override or a wrapper wants to see the run
         execution = calls.open_inside(self, input, config)
         if execution is None:
             return self.invoke(input, config)
@@ -434,7 +433,7 @@ class StateGraphEngine(
         """As :meth:`invoke_inside`."""
         kind, own = type(self), self.__dict__
         if kind.ainvoke is not _AINVOKE or kind.astream is not _ASTREAM or "ainvoke" in own or "astream" in own:
-            return await self.ainvoke(input, opened(config))
+            return await self.ainvoke(input, config)
         execution = calls.open_inside(self, input, config)
         if execution is None:
             return await self.ainvoke(input, config)

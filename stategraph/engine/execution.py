@@ -45,7 +45,6 @@ from stategraph.constants import (
     CONFIG_KEY_THREAD_ID,
     NS_END,
     NS_SEP,
-    PREVIOUS,
 )
 from stategraph.core import checkpoint as checkpoints
 from stategraph.core import status, travel
@@ -55,7 +54,7 @@ from stategraph.core.settings import Settings, Watch
 from stategraph.core.starting import Start, Thread
 from stategraph.core.task import Task
 from stategraph.core.views import Keys
-from stategraph.engine import damage, histories, replay, sealed, strictness
+from stategraph.engine import damage, histories, replay, strictness
 from stategraph.engine.callbacks import GraphInterruptEvent, GraphResumeEvent
 from stategraph.engine.config import patch_configurable
 from stategraph.engine.ids import new_checkpoint_id
@@ -132,10 +131,10 @@ class Execution:
     # Of so many attributes a dict would not be shared with other runs, and asking it takes twice as long.
     __slots__ = (
         "_checkpoint_base",
+        "_configs",
         "_custom",
         "_found",
         "_loaded_conf",
-        "_made_configs",
         "_ns_loaded",
         "cache",
         "cache_policy",
@@ -230,7 +229,7 @@ class Execution:
         # The namespace its checkpoint is taken over from, if that is not its own.
         self._ns_loaded: str | None = None
         self.node_finished: Callable[[str], None] | None = None
-        self._made_configs: TaskConfigs | None = None
+        self._configs: TaskConfigs
         self.on_call: Callable[..., Any] = _not_running
         self._found: CheckpointTuple | None = None
         if engine.strict:
@@ -473,8 +472,6 @@ class Execution:
         """
         self.traced = callbacks is not None
         self.callbacks = callbacks
-        # Who listens may keep what a node was given.
-        self.machine.state.lends = callbacks is None
         conf = self.config[CONF]
         run_id = self.config.get("metadata", {}).get("run_id")
         missing = object()
@@ -496,19 +493,9 @@ class Execution:
             with damage.using(self._found, self.program):
                 self.machine.start(begin)
         self.node_finished = conf.get(CONFIG_KEY_NODE_FINISHED)
-        if PREVIOUS in self.program.specs:
-            # Now, as it changes when the run ends.
-            self._made_configs = TaskConfigs(self)
+        self._configs = TaskConfigs(self)
 
     # -- a task's config -------------------------------------------------
-
-    @property
-    def _configs(self) -> TaskConfigs:
-        configs = self._made_configs
-        if configs is None:
-            with sealed.opening:
-                configs = self._made_configs = self._made_configs or TaskConfigs(self)
-        return configs
 
     def configure(self, task: Task) -> RunnableConfig:
         """The config of a task, kept with it."""
@@ -527,16 +514,10 @@ class Execution:
         """
         machine = self.machine
         scope = TaskScope(task, machine.state, self.on_call)
-        facts = (task, scope, task.attempt, started_at, machine.checkpoint, machine.child_resuming)
-        if self.traced or task.config is not None or task.attempt > 1:
-            scope.config = self._configs.of_attempt(*facts)  # type: ignore[assignment]
-        else:
-            scope.config = sealed.seal(self, facts)  # type: ignore[assignment]
+        scope.config = self._configs.of_attempt(  # type: ignore[assignment]
+            task, scope, task.attempt, started_at, machine.checkpoint, machine.child_resuming
+        )
         return scope
-
-    def content(self, facts: tuple[Task, TaskScope, int, float, Any, bool | None]) -> dict[str, Any]:
-        """What belongs in a config that `scope` has sealed."""
-        return self._configs.of_attempt(*facts)
 
     def stream_writer(self, task: Task) -> Callable[[Any], None] | None:
         """What ``get_stream_writer`` gives in a task; None if nobody reads what nodes write."""

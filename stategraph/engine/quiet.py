@@ -18,6 +18,9 @@ from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager, C
 _added: ContextVar[tuple[tuple[BaseCallbackHandler, bool], ...]] = ContextVar("stategraph_added_handlers", default=())
 
 
+_MADE_WHEN_ASKED = frozenset(("inheritable_tags", "tags", "inheritable_metadata", "metadata"))
+
+
 class QuietCallbackManager(CallbackManager):
     """A manager without handlers that a task and what it calls may share.
 
@@ -42,10 +45,27 @@ class QuietCallbackManager(CallbackManager):
         # The base constructor is not called: it assigns `handlers`, and instrumentation libraries replace it to add
         # theirs to every manager. A quiet one exists only where that has been ruled out.
         self._given_run_id = parent_run_id
-        self.inheritable_tags: list[str] = list(tags)
-        self.tags: list[str] = [*tags] if child is None else [*tags, child]
-        self.inheritable_metadata: dict[str, Any] = dict(metadata or {})
-        self.metadata: dict[str, Any] = self.inheritable_metadata.copy()
+        self._given = (tags, metadata, child)
+
+    def __getattr__(self, name: str) -> Any:
+        """Make tags and metadata when one of them is first asked for: mostly a task calls nothing that does."""
+        if name not in _MADE_WHEN_ASKED:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        tags, metadata, child = self._given
+        labels: dict[str, Any] = dict(metadata or {})
+        if child is not None:
+            labels = {"ls_integration": "langgraph", **labels}
+        made = {
+            "inheritable_tags": [*tags],
+            "tags": [*tags] if child is None else [*tags, child],
+            "inheritable_metadata": labels,
+            "metadata": labels.copy(),
+        }
+        # One atomic step for each, so that two threads which ask at the same time get the same objects.
+        own = vars(self)
+        for key, value in made.items():
+            own.setdefault(key, value)
+        return own[name]
 
     @property
     def parent_run_id(self) -> UUID:  # type: ignore[override]

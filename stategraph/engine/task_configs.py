@@ -4,7 +4,7 @@ Rules
 -----
 * A task's config is made of three layers: what all of the run's tasks share, what those of a step share, and the
   task's own. Each is a dict that the next one copies and fills in.
-* Nothing of it is made before somebody looks at one: the tasks of many a nested run only compute.
+* It is complete before the task's code runs: any code that the task calls can read it, also in C.
 * Several threads may ask at once.
 """
 
@@ -168,8 +168,9 @@ class TaskConfigs:
             called_with = task.call.callbacks if task.call is not None else None
             config["callbacks"] = called_with or child_manager(execution.callbacks, f"graph:step:{task.step}")
         else:
-            labels = {"ls_integration": "langgraph", **metadata}
-            config["callbacks"] = QuietCallbackManager(self._run_id, config.get("tags", ()), labels, child="seq:step:1")
+            config["callbacks"] = QuietCallbackManager(
+                self._run_id, config.get("tags", ()), metadata, child="seq:step:1"
+            )
         return config
 
     def of_attempt(

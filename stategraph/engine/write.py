@@ -23,7 +23,6 @@ from stategraph.core.views import Keys
 from stategraph.engine.callable import RunnableCallable, plan_call
 from stategraph.engine.config import ensure_config
 from stategraph.engine.context import run_in_context
-from stategraph.engine.sealed import opened
 from stategraph.errors import InvalidUpdateError
 from stategraph.types import Send
 
@@ -327,7 +326,7 @@ class BranchWriter(Runnable[Any, Any]):
             answer = await self._ask(state, scope.config)
             pairs = self._known.get(answer) if type(answer) is str else None
             if pairs is None and self._asks_on and isinstance(answer, Runnable):
-                answer = await answer.ainvoke(state, opened(scope.config))
+                answer = await answer.ainvoke(state, scope.config)
             scope.writes.extend(self._pairs(answer) if pairs is None else pairs)
         else:
             self.write_into(value, scope)
@@ -437,7 +436,7 @@ def _router_call(path: Runnable[Any, Any]) -> Callable[[Any, RunnableConfig], An
             answer = run_in_context(config, func, state, **plan.arguments(config))
         if type(answer) in _NAMES or not (plan.recurse and isinstance(answer, Runnable)):
             return answer
-        return answer.invoke(state, opened(config))
+        return answer.invoke(state, config)
 
     return call
 
