@@ -258,8 +258,10 @@ def _judge_path(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "note",
             "inactive",
-            "LangGraph programs run on the installed LangGraph.",
-            f"Set {dropin.VARIABLES[0]}=true before the interpreter starts to run them on stategraph.",
+            f"Both are installed and no flag is set: graphs made with langgraph.graph run on LangGraph {installed}, "
+            "those made with stategraph.StateGraph on stategraph, which understands Command, Send, interrupt and the "
+            "other plain values of langgraph.types.",
+            f"Set {dropin.VARIABLES[0]}=true before the interpreter starts to run LangGraph programs on stategraph.",
         )
 
 
@@ -316,8 +318,9 @@ def as_text(report: Report) -> str:
     """The report for people."""
     facts, flag = report.facts, report.facts.flag
     installed = facts.langgraph is not None
+    ours = "stategraph (the installed LangGraph is not used)" if installed else "stategraph"
     theirs = "LangGraph (installed)" if installed else "unknown: modules called langgraph that no package brought"
-    engines = {"stategraph": "stategraph", "langgraph": theirs, "none": "none"}
+    engines = {"stategraph": ours, "langgraph": theirs, "none": "none"}
     rows = [
         ("engine", engines[facts.engine]),
         ("flag", f"{flag.variable}={flag.value}" if flag.variable else "not set"),

@@ -93,18 +93,21 @@ class RetryPolicy(NamedTuple):
     """Exception classes worth another attempt, or a function that says so for an exception."""
 
 
-def check_retry_policies(value: Any, owner: str) -> None:
+def checked_retry_policies(value: Any, owner: str) -> Any:
     """Check what was given as a ``retry_policy``.
 
     Args:
         value: A policy, a sequence of them, or None.
         owner: What it was given to, for the message.
 
+    Returns:
+        The argument, with the policies of an installed LangGraph exchanged for ours.
+
     Raises:
         TypeError: It is anything else.
     """
     if value is None:
-        return
+        return None
     # By what it can do, as another engine's policies do as well; and a policy is a tuple itself.
     several = isinstance(value, (list, tuple)) and not hasattr(value, "retry_on")
     for policy in value if several else (value,):
@@ -113,6 +116,11 @@ def check_retry_policies(value: Any, owner: str) -> None:
                 f"retry_policy of {owner} is {value!r}; expected a RetryPolicy, a list of them, or None. For three "
                 "attempts write RetryPolicy(max_attempts=3)."
             )
+    return type(value)(map(_own_retry_policy, value)) if several else _own_retry_policy(value)
+
+
+def _own_retry_policy(policy: Any) -> Any:
+    return RetryPolicy(**policy._asdict()) if wire.is_double(policy, RetryPolicy) else policy
 
 
 _REFRESH_ON: Final = ("auto", "heartbeat")
@@ -152,7 +160,13 @@ class TimeoutPolicy:
         """
         if value is None:
             return None
-        policy = value if isinstance(value, TimeoutPolicy) else cls(run_timeout=value)
+        if isinstance(value, TimeoutPolicy):
+            policy = value
+        elif wire.is_double(value, TimeoutPolicy):  # an installed LangGraph's
+            double: Any = value
+            policy = cls(run_timeout=double.run_timeout, idle_timeout=double.idle_timeout, refresh_on=double.refresh_on)
+        else:
+            policy = cls(run_timeout=value)
         if policy.refresh_on not in _REFRESH_ON:
             raise ValueError(f"refresh_on must be 'auto' or 'heartbeat', not {policy.refresh_on!r}")
         run = _seconds(policy.run_timeout, "run_timeout")

@@ -224,8 +224,10 @@ class Command(Generic[NodeName]):
             return []
         listed = list(goto) if isinstance(goto, Iterable) and not isinstance(goto, (bytes, bytearray)) else [goto]
         targets = [target for target in listed if target is not None and target != ""]
-        for target in targets:
-            if not isinstance(target, (str, Send)):
+        for index, target in enumerate(targets):
+            if wire.is_double(target, Send):
+                targets[index] = Send(target.node, target.arg, timeout=target.timeout)
+            elif not isinstance(target, (str, Send)):
                 raise TypeError(
                     f"In Command.goto, expected Send/str, got {type(target).__name__}: {target!r} in {self!r}. Give the"
                     " name of a node, a Send or a list of these; leave goto out to follow the graph's edges."

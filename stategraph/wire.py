@@ -21,6 +21,17 @@ def stored(cls: type[T]) -> type[T]:
     return cls
 
 
+def is_double(value: object, cls: type) -> bool:
+    """Tell whether a value is of the class that an installed LangGraph has at the address of one of ours.
+
+    Args:
+        value: Anything but an instance of `cls`.
+        cls: A stored class of ours.
+    """
+    other = type(value)
+    return other.__name__ == cls.__name__ and other.__module__ == ADDRESS and other is not cls
+
+
 def join(cls: type, family: type) -> None:
     """Make `cls` a subclass of a class that could not be imported where `cls` is defined.
 

@@ -125,7 +125,7 @@ class AsyncDriver:
                     break
             execution.flush()
             if machine.status in ("interrupt_before", "interrupt_after"):
-                raise GraphInterrupt()
+                raise doubles.pause()
         except BaseException as error:
             if not await self._leave(error):
                 raise

@@ -19,8 +19,9 @@ from stategraph.constants import (
     CONFIG_KEY_SEND,
     RESUME,
 )
+from stategraph.engine import doubles
 from stategraph.engine.context import get_config
-from stategraph.errors import GraphInterrupt, mark_invalid_resume
+from stategraph.errors import mark_invalid_resume
 from stategraph.types import Interrupt, interrupt_id
 
 
@@ -64,7 +65,7 @@ def interrupt(value: Any, *, response_schema: Any = None) -> Any:
         interrupt_id(conf[CONFIG_KEY_CHECKPOINT_NS], len(pad.resume)),
         response_schema=response_schema if check is None else check.json_schema(),
     )
-    raise GraphInterrupt((question,))
+    raise doubles.pause((question,))
 
 
 def _checker(schema: Any) -> Any:

@@ -29,7 +29,7 @@ from langchain_core.runnables.config import var_child_runnable_config
 
 from stategraph.constants import NS_SEP, RETURN
 from stategraph.core.task import Task
-from stategraph.engine import threads, timeouts, traced
+from stategraph.engine import doubles, threads, timeouts, traced
 from stategraph.engine.body import Body
 from stategraph.engine.callable import CallPlan, no_sync_function
 from stategraph.engine.config import recast_checkpoint_ns
@@ -160,6 +160,13 @@ def _take_command(task: Task, scope: TaskScope, bubble: ParentCommand) -> None:
     raise bubble
 
 
+def _leave(task: Task, scope: TaskScope, bubble: GraphBubbleUp, error: Exception) -> None:
+    """End a task as another engine's exception says."""
+    if not isinstance(bubble, ParentCommand):
+        raise bubble from error
+    _take_command(task, scope, bubble)
+
+
 # -- sync ---------------------------------------------------------------------
 
 
@@ -198,6 +205,8 @@ def run(execution: Host, task: Task) -> Any:
             # Nothing cancels a sync node from outside: its own code raised this.
             raise NodeCancelledError(task.name) from error
         except Exception as error:
+            if (double := doubles.bubble(error)) is not None:
+                return _leave(task, scope, double, error)
             delay = _after_failure(execution, task, error)
         finally:
             scope.config = _ENDED
@@ -353,6 +362,8 @@ async def arun(execution: Host, task: Task, begun: _Begun | None = None) -> Any:
                 raise NodeCancelledError(task.name) from error
             raise
         except Exception as error:
+            if (double := doubles.bubble(error)) is not None:
+                return _leave(task, scope, double, error)
             delay = _after_failure(execution, task, error)
         finally:
             scope.config = _ENDED
@@ -378,6 +389,11 @@ async def _aonce(execution: Host, task: Task, scope: TaskScope) -> Any:
     except ParentCommand as bubble:
         _take_command(task, scope, bubble)
         return None
+    except Exception as error:
+        if isinstance(double := doubles.bubble(error), ParentCommand):
+            _take_command(task, scope, double)
+            return None
+        raise
     finally:
         scope.config = _ENDED
 

@@ -1,20 +1,29 @@
-"""What comes back from a store while an installed LangGraph answers to the address of our classes.
+"""Values and exceptions of an installed LangGraph, in a process in which this engine runs beside it.
 
-Values are stored under the address of LangGraph, so that either engine finds them (`stategraph.wire`). In a process
-that runs our engine beside an installed LangGraph, a serialiser that looks there brings LangGraph's classes back:
-doubles of ours, equal in everything but identity. They are exchanged for ours where a saver's answer enters the
-engine. In any other process this costs one look into `sys.modules`.
+LangGraph's `Command`, `Send`, `Interrupt` and so on are doubles of ours, equal in everything but identity. They enter
+the engine in two ways, and are exchanged for ours there:
+
+* A program that uses this package's own API takes such classes from `langgraph.types`, as most examples do: they are
+  exchanged in what a node or router returns, what a run is given, what a policy or an annotation says. `interrupt()` of
+  LangGraph works in our nodes, as it reads a task's config by the keys that both engines share; what it raises becomes
+  our exception.
+* Values are stored under the address of LangGraph, so that either engine finds them (`stategraph.wire`): a serialiser
+  that looks there brings LangGraph's classes back. They are exchanged where a saver's answer enters the engine.
+
+LangGraph is never imported: it is looked for in `sys.modules`, and only where a value is not one of ours.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from langgraph.checkpoint.base import CheckpointTuple
 
-from stategraph import types, wire
+from stategraph import errors, types, wire
+from stategraph.core.channels import reducers
 from stategraph.policies import TimeoutPolicy
 
 _MAKERS: Final[Mapping[str, Callable[[Any], Any]]] = {
@@ -26,6 +35,7 @@ _MAKERS: Final[Mapping[str, Callable[[Any], Any]]] = {
         graph=double.graph, update=ours(double.update), resume=ours(double.resume), goto=ours(double.goto)
     ),
     "Overwrite": lambda double: types.Overwrite(ours(double.value)),
+    "StateUpdate": lambda double: types.StateUpdate(*map(ours, double)),
     "TimeoutPolicy": lambda double: TimeoutPolicy(
         run_timeout=double.run_timeout, idle_timeout=double.idle_timeout, refresh_on=double.refresh_on
     ),
@@ -35,7 +45,11 @@ _MAKERS: Final[Mapping[str, Callable[[Any], Any]]] = {
 def exist() -> bool:
     """Whether another engine's classes stand at the address of ours in this process."""
     module = sys.modules.get(wire.ADDRESS)
-    return module is not None and getattr(module, "Send", types.Send) is not types.Send
+    if module is None or getattr(module, "Send", types.Send) is types.Send:
+        return False
+    if overwrite := getattr(module, "Overwrite", None):
+        reducers.understand(overwrite)
+    return True
 
 
 def ours(value: Any) -> Any:
@@ -54,6 +68,66 @@ def ours(value: Any) -> Any:
     if cls.__module__ == wire.ADDRESS and cls.__name__ in _MAKERS and cls is not vars(types).get(cls.__name__):
         return _MAKERS[cls.__name__](value)
     return value
+
+
+def taken(value: Any) -> Any:
+    """A value that enters the engine, with the doubles in it exchanged.
+
+    Args:
+        value: What a node returned or a run is given. A dict is taken as it is: what it holds is the state's, and an
+            `Overwrite` in it is understood by the channel.
+    """
+    return value if type(value) is dict or not exist() else ours(value)
+
+
+_ERRORS: Final = "langgraph.errors"
+
+
+def bubble(error: BaseException) -> errors.GraphBubbleUp | None:
+    """Our exception for one by which LangGraph's `interrupt()`, or code written for it, leaves a node.
+
+    Args:
+        error: What a node raised, none of ours.
+
+    Returns:
+        The exception to raise in its place; None if it is an error like any other.
+    """
+    family = getattr(sys.modules.get(_ERRORS), "GraphBubbleUp", None)
+    if family is None or not isinstance(error, family):
+        return None
+    names = {cls.__name__ for cls in type(error).__mro__}
+    if "GraphInterrupt" in names:
+        return errors.GraphInterrupt(tuple(map(ours, error.args[0] if error.args else ())))
+    if "ParentCommand" in names:
+        return errors.ParentCommand(ours(error.args[0]))
+    if "GraphDrained" in names:
+        return errors.GraphDrained(getattr(error, "reason", "shutdown"))
+    return errors.GraphBubbleUp(*error.args)
+
+
+def pause(interrupts: tuple[Any, ...] = ()) -> errors.GraphInterrupt:
+    """Make the exception by which a task pauses.
+
+    Code written for an installed LangGraph, such as the tool node of langgraph-prebuilt, lets only LangGraph's own
+    class pass and takes any other for a failure to be handled. While LangGraph is loaded it is of both classes.
+
+    Args:
+        interrupts: What the task waits for.
+    """
+    theirs = getattr(sys.modules.get(_ERRORS), "GraphInterrupt", None)
+    if theirs is None or issubclass(errors.GraphInterrupt, theirs):
+        return errors.GraphInterrupt(interrupts)
+    return _of_both(theirs)(interrupts)
+
+
+@lru_cache(maxsize=1)
+def _of_both(theirs: type[Exception]) -> type[errors.GraphInterrupt]:
+    members = {"__module__": __name__, "__doc__": errors.GraphInterrupt.__doc__, "__reduce__": _reduce}
+    return type("GraphInterrupt", (errors.GraphInterrupt, theirs), members)
+
+
+def _reduce(error: errors.GraphInterrupt) -> tuple[Any, ...]:
+    return errors.GraphInterrupt, error.args  # the process that reads it may not have LangGraph
 
 
 def received(answer: Any) -> Any:

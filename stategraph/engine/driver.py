@@ -172,7 +172,7 @@ class Driver:
                 break
         execution.flush()
         if machine.status in ("interrupt_before", "interrupt_after"):
-            raise GraphInterrupt()
+            raise doubles.pause()
 
     def _leave(self, error: BaseException | None) -> bool:
         """Stop what runs, store what waited for the end; returns whether the run paused rather than failed."""

@@ -54,7 +54,7 @@ from stategraph.core.settings import Settings, Watch
 from stategraph.core.starting import Start, Thread
 from stategraph.core.task import Task
 from stategraph.core.views import Keys
-from stategraph.engine import damage, histories, replay, strictness
+from stategraph.engine import damage, doubles, histories, replay, strictness
 from stategraph.engine.callbacks import GraphInterruptEvent, GraphResumeEvent
 from stategraph.engine.config import patch_configurable
 from stategraph.engine.ids import new_checkpoint_id
@@ -135,6 +135,7 @@ class Execution:
         "_custom",
         "_found",
         "_loaded_conf",
+        "_loaded_parent",
         "_ns_loaded",
         "cache",
         "cache_policy",
@@ -395,6 +396,7 @@ class Execution:
                 histories=history,
             )
         self._loaded_conf = own
+        self._loaded_parent = None if found is None else (found.checkpoint["id"], found.parent_config)
         self.loaded_how = how
         self.machine = Machine(self.program, thread, self._settings())
 
@@ -462,6 +464,13 @@ class Execution:
         base = self._checkpoint_base if self.saver is None else self._address()
         return patch_configurable(base, {CONFIG_KEY_CHECKPOINT_ID: checkpoint_id})
 
+    def parent_config(self) -> RunnableConfig | None:
+        """The config that addresses the checkpoint before the current one: of one that was loaded the saver's own."""
+        machine = self.machine
+        if self._loaded_parent is not None and self._loaded_parent[0] == machine.checkpoint["id"]:
+            return self._loaded_parent[1]
+        return self.checkpoint_config(machine.parent_id) if machine.parent_id else None
+
     # -- starting --------------------------------------------------------
 
     def start(self, callbacks: Any) -> None:
@@ -479,7 +488,7 @@ class Execution:
         resuming = None if self.loaded_how == "replay" else conf.get(CONFIG_KEY_RESUMING)
         named = conf.get(CONFIG_KEY_CHECKPOINT_MAP) or {}
         begin = Start(
-            self.request.input,
+            doubles.ours(self.request.input) if doubles.exist() else self.request.input,
             resuming,
             run_id == self.machine.metadata.get("run_id", missing),
             self.ns in named or self._ns_loaded is not None,

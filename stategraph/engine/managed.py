@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from inspect import isclass
 from typing import Annotated, Any, Generic, TypeAlias, TypeGuard, TypeVar
@@ -25,8 +26,11 @@ ManagedValueMapping: TypeAlias = dict[str, ManagedValueSpec]
 
 
 def is_managed_value(value: Any) -> TypeGuard[ManagedValueSpec]:
-    """Tell whether `value` is a subclass of `ManagedValue`."""
-    return isclass(value) and issubclass(value, ManagedValue)
+    """Tell whether `value` is a subclass of `ManagedValue`, ours or that of an installed LangGraph."""
+    if not isclass(value):
+        return False
+    theirs = getattr(sys.modules.get("langgraph.managed.base"), "ManagedValue", ManagedValue)
+    return issubclass(value, (ManagedValue, theirs))
 
 
 class RemainingStepsManager(ManagedValue[int]):

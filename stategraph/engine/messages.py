@@ -21,6 +21,7 @@ from langchain_core.tracers._streaming import _V2StreamingCallbackHandler
 from pydantic import BaseModel
 
 from stategraph.constants import TAG_HIDDEN
+from stategraph.engine import doubles
 from stategraph.engine.config import filter_to_user_tags
 from stategraph.engine.feed import Namespace, Put, StreamFeed, graph_namespace
 from stategraph.types import Command
@@ -215,6 +216,7 @@ def _answer(response: LLMResult) -> BaseMessage | None:
 
 def _messages_in_output(output: Any) -> Iterator[BaseMessage]:
     """The messages that a node returned: bare, in a list, in the fields of a state, or in commands."""
+    output = doubles.taken(output)
     if isinstance(output, Command):
         yield from _messages_in_update(output.update)
     elif _is_list(output) and any(isinstance(item, Command) for item in output):

@@ -30,6 +30,7 @@ from langchain_core.messages import BaseMessage
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from stategraph.constants import ERROR, ERROR_SOURCE_NODE, INTERRUPT, NO_WRITES
+from stategraph.engine import doubles
 from stategraph.engine.serializer import StrictSerializer
 from stategraph.errors import UnstorableValueError
 from stategraph.types import Send
@@ -149,9 +150,10 @@ class Checker:
         return None if verdict is None else (path + verdict[0], verdict[1])
 
     def _try(self, value: Any) -> tuple[str, str] | None:
+        value = doubles.taken(value)  # an installed LangGraph's classes come back as ours
         try:
             serde = self._copy(_classes_in(value))
-            back = serde.loads_typed(serde.dumps_typed(value))
+            back = doubles.taken(serde.loads_typed(serde.dumps_typed(value)))
         except Exception:
             # What cannot be stored at all is told of when storing it fails.
             return None

@@ -68,7 +68,7 @@ class StepEnd:
             if exception is not None:
                 raise exception
         if self.paused:
-            raise GraphInterrupt(tuple(self.interrupts))
+            raise doubles.pause(tuple(self.interrupts))
 
 
 def settle(execution: Execution, task: Task, exception: BaseException | None) -> Task | None:

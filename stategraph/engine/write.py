@@ -20,6 +20,7 @@ from langchain_core.runnables.config import var_child_runnable_config
 
 from stategraph.constants import CONF, CONFIG_KEY_READ, CONFIG_KEY_SEND, END, START, TASKS
 from stategraph.core.views import Keys
+from stategraph.engine import doubles
 from stategraph.engine.callable import RunnableCallable, plan_call
 from stategraph.engine.config import ensure_config
 from stategraph.engine.context import run_in_context
@@ -381,6 +382,8 @@ class BranchWriter(Runnable[Any, Any]):
     def _answered(self, answer: Any) -> list[Pair]:
         pairs: list[Pair] = []
         for item in answer if isinstance(answer, (list, tuple)) else (answer,):
+            if not isinstance(item, (str, Send)):
+                item = doubles.taken(item)
             end = item if self.ends is None or isinstance(item, Send) else self._end_for(item)
             if isinstance(end, Send):
                 if end.node == END:

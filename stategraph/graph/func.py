@@ -28,7 +28,7 @@ from stategraph.engine.validate import sync_timeout_unsupported
 from stategraph.engine.write import ChannelWrite, ChannelWriteEntry
 from stategraph.graph.node import node_name
 from stategraph.graph.renamed import renamed_argument
-from stategraph.policies import check_retry_policies
+from stategraph.policies import checked_retry_policies
 from stategraph.types import CachePolicy, DeprecatedKwargs, RetryPolicy, TimeoutPolicy
 from stategraph.typing import ContextT
 
@@ -159,7 +159,7 @@ def task(
         ```
     """
     retry_policy = renamed_argument(kwargs, "retry", "retry_policy", retry_policy)
-    check_retry_policies(retry_policy, f"task '{name}'" if name else "a task")
+    retry_policy = checked_retry_policies(retry_policy, f"task '{name}'" if name else "a task")
     policies = (retry_policy,) if isinstance(retry_policy, RetryPolicy) else (retry_policy or ())
     limits = TimeoutPolicy.coerce(timeout)
 
@@ -215,7 +215,7 @@ class entrypoint(Generic[ContextT]):  # noqa: N801  a decorator
             kwargs, "config_schema", "context_schema", context_schema
         )
         self.retry_policy = renamed_argument(kwargs, "retry", "retry_policy", retry_policy)
-        check_retry_policies(self.retry_policy, "an entrypoint")
+        self.retry_policy = checked_retry_policies(self.retry_policy, "an entrypoint")
         self.checkpointer = checkpointer
         self.store = store
         self.cache = cache
@@ -292,18 +292,27 @@ class entrypoint(Generic[ContextT]):  # noqa: N801  a decorator
 
 
 def _answered(returned: Any) -> Any:
-    return returned.value if isinstance(returned, entrypoint.final) else returned
+    return returned.value if _is_final(type(returned)) else returned
 
 
 def _kept(returned: Any) -> Any:
-    return returned.save if isinstance(returned, entrypoint.final) else returned
+    return returned.save if _is_final(type(returned)) else returned
+
+
+def _is_final(cls: Any) -> bool:
+    """Whether a class is `entrypoint.final`, ours or that of an installed LangGraph."""
+    if cls is entrypoint.final:
+        return True
+    if not inspect.isclass(cls):
+        return False
+    return cls.__qualname__ == entrypoint.final.__qualname__ and cls.__module__ == "langgraph.func"
 
 
 def _returned_types(annotation: Any) -> tuple[Any, Any]:
     """The types of an entrypoint's answer and of what it keeps."""
-    if annotation is inspect.Signature.empty or annotation is entrypoint.final:
+    if annotation is inspect.Signature.empty or _is_final(annotation):
         return Any, Any
-    if get_origin(annotation) is not entrypoint.final:
+    if not _is_final(get_origin(annotation)):
         return annotation, annotation
     types = get_args(annotation)
     if len(types) != 2:

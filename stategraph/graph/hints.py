@@ -11,11 +11,12 @@ from __future__ import annotations
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from inspect import isfunction, ismethod, signature
+from inspect import isclass, isfunction, ismethod, signature
 from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
 from langchain_core.runnables import RunnableLambda
 
+from stategraph import wire
 from stategraph.engine.callable import RunnableCallable
 from stategraph.graph import schema
 from stategraph.types import Command
@@ -103,6 +104,11 @@ def _first_parameter(function: Callable[..., Any], hints: Mapping[str, Any]) -> 
 
 def _command_targets(returned: Any) -> tuple[str, ...]:
     members = get_args(returned) if get_origin(returned) in _UNIONS else (returned,)
-    command = next((member for member in members if get_origin(member) is Command), None)
+    command = next((member for member in members if _is_command(get_origin(member))), None)
     names = get_args(command)[:1]
     return get_args(names[0]) if names and get_origin(names[0]) is Literal else ()
+
+
+def _is_command(cls: Any) -> bool:
+    """Whether a class is `Command`, ours or that of an installed LangGraph."""
+    return cls is Command or (isclass(cls) and (cls.__module__, cls.__name__) == (wire.ADDRESS, Command.__name__))

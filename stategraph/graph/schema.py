@@ -36,6 +36,7 @@ from stategraph.core.channels.delta import DeltaChannel
 from stategraph.core.channels.last_value import LastValue
 from stategraph.engine import json_schema
 from stategraph.engine.managed import ManagedValueSpec, is_managed_value
+from stategraph.graph import foreign_channels
 
 ROOT: Final = "__root__"
 """The key of a state that is one value."""
@@ -201,7 +202,7 @@ def managed_value_of(annotation: Any) -> ManagedValueSpec | None:
 
 
 def _channel_builder(annotation: Any) -> Callable[[], AnyChannel] | None:
-    for item in getattr(annotation, "__metadata__", ()):
+    for item in map(foreign_channels.own, getattr(annotation, "__metadata__", ())):
         if isinstance(item, BaseChannel):
             return _instance_builder(item, annotation)
         if isclass(item) and issubclass(item, BaseChannel):

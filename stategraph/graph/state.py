@@ -24,7 +24,7 @@ from stategraph.graph import schema as schemas
 from stategraph.graph import validate
 from stategraph.graph.defaults import NodeDefaults
 from stategraph.graph.renamed import renamed_argument
-from stategraph.policies import check_retry_policies
+from stategraph.policies import checked_retry_policies
 from stategraph.types import (
     All,
     CachePolicy,
@@ -172,7 +172,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         Returns:
             The builder.
         """
-        check_retry_policies(retry_policy, "all nodes")
+        retry_policy = checked_retry_policies(retry_policy, "all nodes")
         defaults = self._node_defaults
         self._node_defaults = NodeDefaults(
             retry_policy=defaults.retry_policy if retry_policy is None else retry_policy,
@@ -285,7 +285,7 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         if name in self.nodes:
             raise ValueError(f"There is a node called `{name}` already: give this one another name")
         validate.node_name(name)
-        check_retry_policies(retry_policy, f"node '{name}'")
+        retry_policy = checked_retry_policies(retry_policy, f"node '{name}'")
         hinted = self._hints_of(work)
         chosen = input_schema or hinted.input_schema
         spec: StateNodeSpec[Any, ContextT] = assembly.StateNodeSpec(

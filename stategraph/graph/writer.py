@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 from stategraph.constants import END, TASKS
 from stategraph.core import explain
-from stategraph.engine import strictness
+from stategraph.engine import doubles, strictness
 from stategraph.engine.write import ChannelWrite, ChannelWriteEntry, ChannelWriteTupleEntry, Declared, Pair, WriteScope
 from stategraph.errors import ErrorCode, IgnoredInputError, InvalidUpdateError, ParentCommand, create_error_message
 from stategraph.fields import annotated_keys, set_items
@@ -65,6 +65,8 @@ class StateWriter(ChannelWrite):
 
     def pairs(self, value: Any) -> list[Pair]:
         """Work out what is written when the node returned `value`."""
+        if type(value) is not Command:
+            value = doubles.taken(value)
         # Both before either is written: a command for the parent graph leaves no trace here.
         try:
             updates = self._keys.updates(value)

@@ -6,7 +6,6 @@ from typing import Any, Self, TypeVar
 from stategraph.constants import MISSING
 from stategraph.core.channels import delta, reducers
 from stategraph.core.channels.base import ValueCell
-from stategraph.types import Overwrite
 
 __all__ = ("BinaryOperatorAggregate",)
 
@@ -56,7 +55,7 @@ class BinaryOperatorAggregate(ValueCell[Value]):
             return False
         if len(values) == 1:
             value: Any = values[0]
-            result = reducers.overwritten(value) if isinstance(value, (Overwrite, dict)) else MISSING
+            result = reducers.overwritten(value) if isinstance(value, reducers.REPLACING) else MISSING
             if result is MISSING:
                 result = value if self.value is MISSING else self.operator(self.value, value)
             self.value = result

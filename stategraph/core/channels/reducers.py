@@ -18,6 +18,12 @@ _CONCRETE: Final[dict[Any, type[Any]]] = {
     collections.abc.MutableMapping: dict,
 }
 
+OVERWRITES: tuple[type[Any], ...] = (Overwrite,)
+"""The classes that mean: put this value in place. Ours, and that of an installed LangGraph once it is loaded."""
+
+REPLACING: tuple[type[Any], ...] = (Overwrite, dict)
+"""The classes of updates that may put a value in place."""
+
 
 def concrete_type(typ: Any) -> Any:
     """The class behind an annotation.
@@ -52,6 +58,18 @@ def empty_value(typ: Any) -> Any:
         return MISSING
 
 
+def understand(double: type) -> None:
+    """Take another engine's `Overwrite` for ours. Told by the engine, which knows whether there is one.
+
+    Args:
+        double: Its class; it has the same attributes.
+    """
+    global REPLACING, OVERWRITES
+    if double not in OVERWRITES:
+        OVERWRITES = (*OVERWRITES, double)
+        REPLACING = (*OVERWRITES, dict)
+
+
 def overwritten(value: Any) -> Any:
     """The value that an update puts in place of the state.
 
@@ -62,7 +80,7 @@ def overwritten(value: Any) -> Any:
     Returns:
         The new value, or `MISSING` for an ordinary update.
     """
-    if isinstance(value, Overwrite):
+    if isinstance(value, OVERWRITES):
         return value.value
     if isinstance(value, dict):
         if len(value) == 1:
@@ -87,7 +105,7 @@ def only_overwrite(key: str, values: Sequence[Any]) -> Any:
     """
     found = MISSING
     for value in values:
-        if not isinstance(value, (Overwrite, dict)):
+        if not isinstance(value, REPLACING):
             continue
         new = overwritten(value)
         if new is MISSING:
