@@ -164,7 +164,6 @@ class Projector:
         machine = execution.machine
         metadata = machine.metadata
         config = execution.checkpoint_config(machine.checkpoint["id"])
-        parent = execution.checkpoint_config(machine.parent_id) if machine.parent_id else None
         tasks = list(machine.tasks.values())
         states = {
             task.id: {
@@ -179,7 +178,7 @@ class Projector:
         described = output.described_tasks(tasks, machine.pending, states, execution.output_keys)
         return {
             "config": _public(patch_checkpoint_map(config, metadata)),
-            "parent_config": _public(patch_checkpoint_map(parent, metadata)),
+            "parent_config": _public(patch_checkpoint_map(execution.parent_config(), metadata)),
             "values": machine.state.read(execution.stream_keys),
             "metadata": metadata,
             "next": [task.name for task in tasks],
