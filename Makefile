@@ -15,8 +15,8 @@ BENCH = .venv-bench
 PROPERTIES = tests/core/test_machine.py tests/engine/test_properties.py tests/engine/test_kills.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test oldest check format golden conformance expected follow bench interop fuzz fuzz-nightly properties vocabulary lock mutants \
-	metadata clean dev-env conformance-env bench-env reference-env services-env python
+.PHONY: help demo test oldest check format golden conformance expected follow bench interop server fuzz fuzz-nightly properties vocabulary lock mutants \
+	metadata clean dev-env conformance-env bench-env reference-env services-env server-env python
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,10 @@ bench: bench-env ## Both engines side by side: the table of ratios (ARGS='--json
 interop: bench-env ## Threads begun on one engine and finished on the other, both ways
 	$(PYTHON) tests/interop/run.py --python $(CURDIR)/$(BENCH)/bin/python $(ARGS)
 
+server: server-env ## LangGraph's development server on both engines: every call of its SDK, and the SDK's own tests (ARGS='--part calls --only words')
+	$(PYTHON) -m tests.server.integration
+	.venv-server/bin/python -m tests.server $(ARGS)
+
 mutants: dev-env ## How many random single changes of the code the tests notice (N=60 a group, SEED=1, ARGS='--groups core --jobs 2')
 	$(DEV)/bin/python -m tests.mutation --count $(or $(N),60) --seed $(or $(SEED),1) $(ARGS)
 
@@ -81,7 +85,7 @@ vocabulary: ## The vocabularies of OpenAI's tokenisers, for exact token counts i
 	$(PYTHON) scripts/vocabulary.py .cache/tiktoken
 
 lock: ## Resolve the requirements anew (needs `uv`)
-	cd requirements && for set in conformance dev oldest bench prebuilt services; do \
+	cd requirements && for set in conformance dev oldest bench prebuilt services server; do \
 		$(COMPILE) $$set.in --output-file $$set.txt || exit 1; done
 	cd requirements && $(COMPILE) --no-deps langgraph.in --output-file langgraph.txt
 	cd requirements && $(COMPILE) --no-emit-package langgraph langchain.in --output-file langchain.txt
@@ -108,6 +112,9 @@ services-env: python
 
 bench-env: python
 	@$(ENVIRONMENT) $(BENCH) requirements/bench.txt --link
+
+server-env: python
+	@$(ENVIRONMENT) .venv-server requirements/server.txt --link
 
 python:
 	@test -n "$(PYTHON)" || { echo "no Python >= 3.11 with pip was found; name one with PYTHON=/path/to/python"; exit 1; }

@@ -31,6 +31,7 @@ class Suite:
         sha256: Of the sdist; empty for a release that has just appeared, which pip holds against the index's own.
         ini: What its own configuration asks of pytest, less what only changes the printing.
         tests: The folder below `tests/` that is run; empty means all.
+        beside: Folders of the sdist that the tests need besides `tests/`.
         arguments: What else pytest is told.
         switches: Environment variables of the suite: their values without real servers, and with them.
         not_with_services: Files that need more than a database.
@@ -41,6 +42,7 @@ class Suite:
     sha256: str
     ini: str
     tests: str = ""
+    beside: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
     switches: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     not_with_services: tuple[str, ...] = ()
@@ -142,8 +144,9 @@ def _download(folder: Path, suite: Suite) -> Path:
 
 def _extract_tests(sdist: Path, target: Path, suite: Suite) -> None:
     prefix = f"{suite.sdist}/"
+    wanted = tuple(f"{prefix}{folder}/" for folder in ("tests", *suite.beside))
     with tarfile.open(sdist) as archive:
-        members = [member for member in archive.getmembers() if member.name.startswith(f"{prefix}tests/")]
+        members = [member for member in archive.getmembers() if member.name.startswith(wanted)]
         for member in members:
             member.name = member.name.removeprefix(prefix)
         # Python 3.11.2, which Debian 12 has, knows no filters yet; the archive is the pinned one in any case.

@@ -12,7 +12,7 @@ from stategraph.graph.state import StateGraph
 from stategraph.types import Command, Send
 
 NOTHING = [None, "", (), [], set(), {}, 0, False, [None], ["", None]]
-SENSELESS = [3, 2.5, True, b"b", object(), ["b", 3], [["b"]], [Command(goto="b")]]
+SENSELESS = [3, 2.5, True, b"b", object, ["b", 3], [["b"]], [Command(goto="b")]]
 THREAD: Any = {"configurable": {"thread_id": "1"}}
 
 
