@@ -1,7 +1,8 @@
 """What outlives a run: the models, MCP sessions, saver and store that runs share, and the runs that go on.
 
-A runtime belongs to one event loop, as the connections of its models and servers do. Once it is closed it makes and
-starts no runs, and those that it made end with AbortError.
+While it is open a runtime belongs to one event loop, as the connections of its models and servers do. Once it is closed
+it makes and starts no runs, and those that it made end with AbortError. It may be opened again, in another event loop
+too, as where each request has a loop of its own; models and sessions are made anew then.
 
 A backend opens one `AgentRuntime` at its start and closes it at its end. `create_run` is the one call for a turn; it is
 there as a function too, for who shares nothing.
@@ -152,10 +153,25 @@ class AgentRuntime:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._home = Home("The runtime")
         self._closed = False
+        self._open = False
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "open" if self._open else "not open"
+        return f"<AgentRuntime {state}: {len(self._runs)} runs known, {len(self._models)} models kept>"
 
     async def __aenter__(self) -> Self:
+        if self._open:
+            raise ConfigurationError(
+                "The runtime is open already: use it as it is, or leave the block in which it was opened before it is "
+                "opened again"
+            )
+        if self._closed:
+            # What was kept has connections that belong to the event loop of the block before.
+            self._models, self._home, self._tasks = Models(), Home("The runtime"), set()
+            self._closed = False
         self._home.check()
         await self.mcp.__aenter__()
+        self._open = True
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -173,6 +189,7 @@ class AgentRuntime:
             await asyncio.gather(*self._tasks, return_exceptions=True)
         finally:
             await self.mcp.aclose()
+            self._open = False
 
     async def create_run(
         self,

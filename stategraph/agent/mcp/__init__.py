@@ -19,13 +19,14 @@ from stategraph.agent.mcp.results import (
     ResourceTemplate,
 )
 from stategraph.agent.mcp.servers import HttpServer, McpServer, StdioServer
-from stategraph.agent.mcp.sessions import McpSessions
+from stategraph.agent.mcp.sessions import McpListing, McpSessions
 from stategraph.agent.mcp.tools import McpTool
 
 __all__ = [
     "HttpServer",
     "McpBadAnswer",
     "McpError",
+    "McpListing",
     "McpRefused",
     "McpServer",
     "McpSessions",

@@ -7,6 +7,9 @@ Rules:
 - That task has a clean context: it outlives the run that happened to open it.
 - A session is over when its server's output ends, when its transport fails or when it is closed; then all requests that
   wait for an answer fail. It is never opened again: there is a new one instead.
+- A session that its server forgot takes no more requests, and ends when those that were made have their answers: what
+  one of them learned is not the others' answer.
+- What the server says, and every error, leaves without the secrets that its description has.
 - What a server says about a call while it works is heard before the call returns, in order, by the reporter that the
   caller had when it called. If that reporter fails, the call is cancelled and fails with its error.
 - The protocol does not say which call a line of the server's log belongs to. Over HTTP it comes with the call's own
@@ -17,32 +20,40 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from contextvars import Context, ContextVar
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import anyio
 import httpx2
 import mcp_types as wire
-from mcp import Client, MCPDeprecationWarning, MCPError, StdioServerParameters, stdio_client
+from mcp import Client, MCPDeprecationWarning, MCPError
 from mcp.client import IncomingMessage
-from mcp.client.streamable_http import MCP_SESSION_ID, streamable_http_client
+from mcp.client.streamable_http import streamable_http_client
 from mcp.client.subscriptions import SubscriptionLost
-from mcp.shared.message import SessionMessage
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from stategraph import __version__
 from stategraph.agent import reporting
-from stategraph.agent.mcp.errors import McpBadAnswer, McpError, McpForgotten, McpRefused, McpTimeout, McpUnavailable
+from stategraph.agent.mcp import listing, stdio
+from stategraph.agent.mcp.errors import (
+    LONGEST,
+    McpBadAnswer,
+    McpError,
+    McpNotDone,
+    McpRefused,
+    McpTimeout,
+    McpUnavailable,
+    bounded,
+)
+from stategraph.agent.mcp.exchange import Exchange, Request, current
+from stategraph.agent.mcp.http import LARGEST_ANSWER, Door
 from stategraph.agent.mcp.servers import HttpServer, McpServer, StdioServer
 
 if TYPE_CHECKING:
-    from mcp.client._transport import ReadStream, WriteStream
     from mcp.client._transport import TransportStreams as Streams
 
 T = TypeVar("T")
@@ -55,14 +66,8 @@ CLOSING_S: Final = 10.0
 PING_S: Final = 5.0
 """Seconds in which a server has to show that it is there."""
 
-LARGEST_ANSWER: Final = 64 * 1024 * 1024
-"""Bytes of one answer that comes as an event over HTTP; images and files are large."""
-
 TOOLS_KEPT_S: Final = 60.0
 """Seconds for which a list of tools is believed: a server may lose the way to tell that it changed."""
-
-PAGES: Final = 1000
-"""Where a listing that does not end is given up."""
 
 _LEVELS: Final = {
     "debug": logging.DEBUG,
@@ -73,33 +78,17 @@ _LEVELS: Final = {
 }
 
 
-@dataclass(eq=False, slots=True)
-class _Request:
-    """A request that waits for its answer.
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What a server lists.
 
     Attributes:
-        said: What the server said about it meanwhile, until None ends it; None if nobody listens.
-        status: The HTTP status that refused it.
-        forgotten: Whether the server did not know the session.
+        found: Tools that an agent can have, in the server's order.
+        dropped: What was left out, each with the reason.
     """
 
-    said: asyncio.Queue[reporting.ToolReport | None] | None = None
-    status: int | None = None
-    forgotten: bool = False
-
-    def tell(self, what: reporting.ToolReport) -> bool:
-        """Pass on what the server said; False if nobody listens."""
-        if self.said is None:
-            return False
-        self.said.put_nowait(what)
-        return True
-
-    async def progress(self, progress: float, total: float | None, message: str | None) -> None:
-        self.tell(reporting.ToolProgress(progress, total, message))
-
-
-#: The request that is being made. Over HTTP it is also known where its answer is read.
-_request: ContextVar[_Request | None] = ContextVar("stategraph_mcp_request", default=None)
+    found: tuple[wire.Tool, ...]
+    dropped: tuple[str, ...]
 
 
 class Connection:
@@ -113,13 +102,15 @@ class Connection:
         self._settled = asyncio.Event()
         self._stop = asyncio.Event()
         self._closing = False
+        self._forgotten = False
         self._started = False
+        self._secrets = server.secrets
         self._scope = anyio.CancelScope()
-        self._handshake = _Request()
-        self._requests: set[_Request] = set()
+        self._handshake = Request()
+        self._requests: set[Request] = set()
         self._used_at = asyncio.get_running_loop().time()
         self._doubtful = False
-        self._tools: Sequence[wire.Tool] | None = None
+        self._tools: Tools | None = None
         self._listed_at = 0.0
         self._changes = 0
         self._tells_changes = False
@@ -158,7 +149,17 @@ class Connection:
     @property
     def alive(self) -> bool:
         """Whether requests can be made."""
-        return not self._stop.is_set()
+        return not self._stop.is_set() and not self._forgotten
+
+    @property
+    def forgotten(self) -> bool:
+        """Whether it ends by itself as soon as the requests that were made have their answers."""
+        return self._forgotten
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is left of it."""
+        return self._owner.done()
 
     def doubtful(self, idle_s: float) -> bool:
         """Whether the server should show that it is there before it is used: after a failure, or a long silence."""
@@ -168,6 +169,11 @@ class Connection:
     def retire(self) -> None:
         """Let the session end; `close` waits for it."""
         self._stop.set()
+
+    def _forget(self) -> None:
+        self._forgotten = True
+        if not self._requests:
+            self._stop.set()
 
     async def close(self) -> None:
         """End the session and wait until nothing of it is left, even when cancelled meanwhile."""
@@ -192,7 +198,7 @@ class Connection:
 
     async def _live(self) -> None:
         info = wire.Implementation(name="stategraph", version=__version__)
-        _request.set(self._handshake)
+        current.set(self._handshake)
         try:
             with self._scope:
                 async with Client(
@@ -206,12 +212,13 @@ class Connection:
                 ) as client:
                     await self._serve(client)
         except Exception as error:
-            self._error = error
+            self._error = cast("Exception", self._secrets.error(error))
         finally:
             self._stop.set()
             self._settled.set()
 
     async def _serve(self, client: Client) -> None:
+        current.set(Request())  # the handshake is over
         changes = client.server_capabilities.tools is not None and bool(client.server_capabilities.tools.list_changed)
         if _is_modern(client):
             async with anyio.create_task_group() as tasks:
@@ -254,48 +261,46 @@ class Connection:
         try:
             await setting
         except MCPError as error:
-            logger.info("MCP server %r keeps its own log level: %s", self._name, error)
+            logger.info("MCP server %r keeps its own log level: %s", self._name, self._said(str(error)))
 
     @asynccontextmanager
     async def _transport(self) -> AsyncIterator[Streams]:
         match self._server:
             case StdioServer() as program:
-                parameters = StdioServerParameters(
-                    command=program.command,
-                    args=list(program.args),
-                    env={name: value.get_secret_value() for name, value in program.env.items()},
-                    cwd=program.cwd,
-                )
-                async with stdio_client(parameters, errlog=sys.__stderr__ or sys.stderr) as streams:
+                async with stdio.running(program) as streams:
                     yield self._entered(*streams)
             case HttpServer() as endpoint:
-                headers = {name: value.get_secret_value() for name, value in endpoint.headers.items()}
+                door = Door(endpoint, self._secrets, self._handshake, self._forget)
                 # No limit for reading: a request has its own, and a stream of notifications may be silent for hours.
                 timeout = httpx2.Timeout(endpoint.connect_timeout_s, read=None)
                 async with (
-                    httpx2.AsyncClient(
-                        headers=headers, timeout=timeout, event_hooks={"response": [self._responded]}
-                    ) as http,
+                    httpx2.AsyncClient(transport=door, timeout=timeout) as http,
                     streamable_http_client(
-                        endpoint.url, http_client=http, max_sse_event_size=LARGEST_ANSWER
+                        door.address, http_client=http, max_sse_event_size=LARGEST_ANSWER
                     ) as streams,
                 ):
                     yield self._entered(*streams)
 
-    def _entered(self, read: ReadStream[SessionMessage | Exception], write: WriteStream[SessionMessage]) -> Streams:
+    def _entered(self, read: Any, write: Any) -> Streams:
         self._started = True
         # Not earlier: a program whose start is cut short is killed, but nobody waits for its end.
         if self._closing:
             self._scope.cancel()
-        return _Watched(read, self.retire), write
+        exchange = Exchange(read, write, self.retire, self._version)
+        return exchange.read, exchange.write
+
+    def _version(self) -> str | None:
+        return None if self._client is None else self._client.protocol_version
 
     async def _logged(self, params: wire.LoggingMessageNotificationParams) -> None:
-        line = reporting.ToolLog(params.level, params.data, params.logger)
-        request = _request.get()
+        line = reporting.ToolLog(params.level, self._secrets.value(params.data), params.logger)
+        request = current.get()
         about = [request] if request in self._requests else [*self._requests]
         heard = [one.tell(line) for one in about if one is not None]
         if not any(heard):
-            logger.log(_LEVELS.get(params.level, logging.CRITICAL), "MCP server %r: %s", self._name, params.data)
+            logger.log(
+                _LEVELS.get(params.level, logging.CRITICAL), "MCP server %r: %s", self._name, bounded(str(line.data))
+            )
 
     async def _noticed(self, message: IncomingMessage) -> None:
         if isinstance(message, wire.ToolListChangedNotification):
@@ -314,16 +319,19 @@ class Connection:
         ask = (
             client.session.send_discover(client.protocol_version) if _is_modern(client) else client.session.send_ping()
         )
+        token = current.set(Request())
+        failure: str | None = None
         try:
             async with asyncio.timeout(PING_S):
                 await ask
         except MCPError as error:
-            if error.code != wire.METHOD_NOT_FOUND:
-                raise McpUnavailable(f"MCP server {self._name!r} is not well: {error}", server=self._name) from error
+            failure = None if error.code == wire.METHOD_NOT_FOUND else f"is not well: {self._said(error.message)}"
         except TimeoutError:
-            raise McpUnavailable(
-                f"MCP server {self._name!r} did not answer a ping within {PING_S:g} s", server=self._name
-            ) from None
+            failure = f"did not answer a ping within {PING_S:g} s"
+        finally:
+            current.reset(token)
+        if failure is not None:
+            raise McpUnavailable(f"MCP server {self._name!r} {failure}", server=self._name)
         self._doubtful = False
         self._used_at = asyncio.get_running_loop().time()
 
@@ -339,7 +347,7 @@ class Connection:
             McpError: There is no answer, or one that cannot be used.
         """
         hear = reporting.reporter.get()
-        request = _Request(None if hear is None else asyncio.Queue())
+        request = Request(None if hear is None else asyncio.Queue())
         on_progress = None if hear is None else request.progress
 
         async def send(client: Client) -> wire.CallToolResult:
@@ -350,18 +358,20 @@ class Connection:
             return await waiting
         return await _reporting(waiting, request.said, hear)
 
-    async def tools(self) -> Sequence[wire.Tool]:
+    async def tools(self) -> Tools:
         """List all tools; from memory, if the server promised to tell of changes and has told of none since."""
         now = asyncio.get_running_loop().time()
         if self._tools is not None and now - self._listed_at < TOOLS_KEPT_S:
             return self._tools
         if self._connected().server_capabilities.tools is None:
-            return ()
+            return Tools((), ())
         changes = self._changes
-        found = await self._pages("list of tools", _tools_page)
+        request = Request()
+        found, dropped = listing.usable(await self._pages("list of tools", _tools_page, request))
+        tools = Tools(tuple(found), tuple(self._said(each, 300) for each in (*request.dropped, *dropped)))
         if self._tells_changes and changes == self._changes:
-            self._tools, self._listed_at = found, now
-        return found
+            self._tools, self._listed_at = tools, now
+        return tools
 
     async def resources(self) -> Sequence[wire.Resource]:
         """List all resources."""
@@ -398,114 +408,108 @@ class Connection:
         if why is None or (isinstance(why, MCPError) and why.code == wire.CONNECTION_CLOSED):
             because = "it ended, or closed its output; what it wrote to its standard error may say why"
         else:
-            because = f"{type(why).__name__}: {why}{_with(self._handshake.status)}"
+            because = f"{type(why).__name__}: {self._said(str(why))}{_with(self._handshake.status)}"
         return f"There is no session with MCP server {self._name!r} ({self._server.where}): {because}"
 
     async def _pages(
-        self, what: str, fetch: Callable[[str | None, Client], Awaitable[tuple[Sequence[T], str | None]]]
+        self,
+        what: str,
+        fetch: Callable[[str | None, Client], Awaitable[tuple[Sequence[T], str | None]]],
+        request: Request | None = None,
     ) -> Sequence[T]:
-        found: list[T] = []
-        cursor: str | None = None
-        for _ in range(PAGES):
-            items, cursor = await self._ask(what, partial(fetch, cursor))
-            found += items
-            if not cursor:
-                return tuple(found)
-        raise McpBadAnswer(
-            f"The {what} of MCP server {self._name!r} has more than {PAGES} pages, {len(found)} entries so far: "
-            "it does not seem to end",
-            server=self._name,
-        )
+        whole = request or Request()
 
-    async def _ask(self, what: str, send: Callable[[Client], Awaitable[T]], request: _Request | None = None) -> T:
+        async def page(cursor: str | None) -> tuple[Sequence[T], str | None]:
+            one = Request(dropped=whole.dropped)
+            return await self._ask(what, partial(fetch, cursor), one)
+
+        limit = self._server.call_timeout_s
+        try:
+            async with asyncio.timeout(limit):
+                return await listing.all_pages(page)
+        except listing.EndlessListing as error:
+            raise McpBadAnswer(f"The {what} of MCP server {self._name!r} {error}", server=self._name) from None
+        except TimeoutError:
+            self._doubtful = True
+            message = f"MCP server {self._name!r} did not give the whole {what} within {limit:g} s"
+            raise McpTimeout(message, server=self._name) from None
+
+    async def _ask(self, what: str, send: Callable[[Client], Awaitable[T]], request: Request | None = None) -> T:
         client = self._connected()
-        request = request or _Request()
+        failure: McpError
+        cause: BaseException
+        request = request or Request()
         self._requests.add(request)
-        token = _request.set(request)
+        token = current.set(request)
         try:
             return await send(client)
         except MCPError as error:
-            if request.forgotten:
-                message = f"MCP server {self._name!r} was started anew and forgot the session before {what}"
-                raise McpForgotten(message, server=self._name) from error
-            raise self._failure(what, error, request.status) from error
+            failure, cause = self._failure(what, error, request), self._cause(error)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
-            raise self._gone(what) from error
+            failure, cause = self._gone(what), error
         except Exception as error:
-            message = f"What MCP server {self._name!r} answered for {what} cannot be used: {error}"
-            raise McpBadAnswer(message, server=self._name) from error
+            message = f"What MCP server {self._name!r} answered for {what} cannot be used: {self._said(str(error))}"
+            failure, cause = McpBadAnswer(message, server=self._name), self._cause(error)
         finally:
-            _request.reset(token)
+            current.reset(token)
             self._requests.discard(request)
             self._used_at = asyncio.get_running_loop().time()
+            if self._forgotten and not self._requests:
+                self._stop.set()
+        # Not from within a handler: the error there still has all that the server said.
+        raise failure from cause
 
-    async def _responded(self, response: httpx2.Response) -> None:
-        if not response.is_error:
-            return
-        request = _request.get() or self._handshake
-        request.status = response.status_code
-        # The specification's sign for it; what servers say in words differs.
-        if response.status_code == httpx2.codes.NOT_FOUND and MCP_SESSION_ID in response.request.headers:
-            request.forgotten = True
-            self.retire()
+    def _said(self, text: str, most: int = LONGEST) -> str:
+        """What the server said, as it may be repeated."""
+        return self._secrets.text(bounded(text, most))
 
-    def _failure(self, what: str, error: MCPError, status: int | None) -> McpError:
-        if error.code == wire.CONNECTION_CLOSED:
-            return self._gone(what)
+    def _cause(self, error: Exception) -> BaseException:
+        """An error as it may stand behind one of ours: as long, and without secrets."""
+        if isinstance(error, MCPError):
+            return MCPError(error.code, self._said(error.message))
+        return self._secrets.error(error if len(str(error)) <= LONGEST else ValueError(self._said(str(error))))
+
+    def _failure(self, what: str, error: MCPError, request: Request) -> McpError:
+        server = f"MCP server {self._name!r}"
+        if request.not_done is not None:
+            self._doubtful = True
+            return McpNotDone(f"{server} did nothing about {what}: {request.not_done}", server=self._name)
         if error.code == wire.REQUEST_TIMEOUT:
             self._doubtful = True
-            return McpTimeout(f"MCP server {self._name!r} did not answer in time for {what}", server=self._name)
-        message = f"MCP server {self._name!r} refused {what}: {error.message}{_with(status)}"
+            return McpTimeout(f"{server} did not answer in time for {what}", server=self._name)
+        if (trouble := request.trouble) is not None:
+            said = self._said(trouble.text)
+            match trouble.kind:
+                case "gone":
+                    return self._gone(what, said)
+                case "unavailable":
+                    message = f"{server} was not there for {what}; what stands before it answered in its place ({said})"
+                    return McpUnavailable(message, server=self._name)
+                case "refused":
+                    return McpRefused(f"{server} refused {what} ({said})", server=self._name)
+                case _:
+                    message = f"What {server} answered for {what} cannot be used: {said}"
+                    return McpBadAnswer(message, server=self._name)
+        if error.code == wire.CONNECTION_CLOSED:
+            return self._gone(what)
+        if error.code == wire.PARSE_ERROR and error.message.startswith("Failed to parse "):
+            # The package's words for an event that is no message.
+            message = f"What {server} answered for {what} cannot be used: {self._said(error.message, 300)}"
+            return McpBadAnswer(message, server=self._name)
+        message = f"{server} refused {what}: {self._said(error.message)}{_with(request.status)}"
         return McpRefused(message, server=self._name)
 
-    def _gone(self, what: str) -> McpUnavailable:
+    def _gone(self, what: str, why: str = "") -> McpUnavailable:
         self._doubtful = True
         if self._closing:
             message = f"The session with MCP server {self._name!r} was closed while it worked on {what}"
         else:
+            because = f" ({why})" if why else ""
             message = (
-                f"MCP server {self._name!r} went away while it worked on {what}; it is started or reached again for "
-                "the next request"
+                f"MCP server {self._name!r} went away while it worked on {what}{because}; it is started or reached "
+                "again for the next request"
             )
         return McpUnavailable(message, server=self._name)
-
-
-class _Watched:
-    """The stream of what a server says, telling of its end: the session itself does not."""
-
-    def __init__(self, inner: ReadStream[SessionMessage | Exception], ended: Callable[[], None]) -> None:
-        self._inner = inner
-        self._ended = ended
-
-    @property
-    def last_context(self) -> Context | None:
-        """The context of who sent the last message, where the transport knows it."""
-        return getattr(self._inner, "last_context", None)
-
-    async def receive(self) -> SessionMessage | Exception:
-        try:
-            return await self._inner.receive()
-        except (anyio.EndOfStream, anyio.ClosedResourceError):
-            self._ended()
-            raise
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> SessionMessage | Exception:
-        try:
-            return await self.receive()
-        except anyio.EndOfStream:
-            raise StopAsyncIteration from None
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
 
 
 async def _reporting(

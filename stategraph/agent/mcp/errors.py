@@ -2,11 +2,13 @@
 
     ToolException
     └── McpError
-        ├── McpUnavailable    it cannot be started or reached, or went away in the middle; the next call starts it again
-        │   └── McpForgotten  it was started anew behind its address, and did nothing: the call is made once more
+        ├── McpUnavailable    it cannot be started or reached, what stands before it answered in its place (HTTP status
+        │   │                 500 and above, 404, 408, 425, 429), or it went away in the middle: try again later
+        │   └── McpNotDone    the same, and it did nothing about the request, which was made once more in vain
         ├── McpTimeout        it did not answer in time
-        ├── McpRefused        it answered that it will not: unknown tool, wrong arguments, no such resource
-        └── McpBadAnswer      it answered something that the protocol or the tool's own schema does not allow
+        ├── McpRefused        it answered that it will not: unknown tool, wrong arguments, no such resource, no access
+        └── McpBadAnswer      what came is no answer: no message of the protocol, a page, half of one, another type, or
+                              not what the tool's own schema says
 
 All are tool errors, so that a tools node tells the model and the run goes on. What a tool itself reports as its failure
 is a plain `ToolException` with the server's text. Misuse, such as a call after closing, is a `RuntimeError`.
@@ -14,7 +16,22 @@ is a plain `ToolException` with the server's text. Misuse, such as a call after 
 
 from __future__ import annotations
 
+from typing import Final
+
 from langchain_core.tools import ToolException
+
+LONGEST: Final = 2000
+"""Characters of what a server says that are repeated in an error."""
+
+
+def bounded(text: str, most: int = LONGEST) -> str:
+    """A text, or its beginning and how long it is.
+
+    Args:
+        text: What somebody else said.
+        most: Characters that are repeated.
+    """
+    return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
 
 
 class McpError(ToolException):
@@ -33,8 +50,8 @@ class McpUnavailable(McpError):
     """The server cannot be started or reached, or went away while it worked on the request."""
 
 
-class McpForgotten(McpUnavailable):
-    """The server does not know the session any more, so it did nothing."""
+class McpNotDone(McpUnavailable):
+    """The server did nothing about the request: it could not be reached, or did not know the session any more."""
 
 
 class McpTimeout(McpError):

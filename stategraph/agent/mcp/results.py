@@ -17,12 +17,17 @@ import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from langchain_core.messages import AIMessage, HumanMessage
 
+from stategraph.agent.mcp.errors import bounded
+
 if TYPE_CHECKING:
     import mcp_types as wire
+
+LONGEST_FAILURE: Final = 20_000
+"""Characters of what a tool says about its failure: it may be the output of a compiler."""
 
 Content: TypeAlias = str | list[str | dict[Any, Any]]
 """What a message of LangChain takes as its content."""
@@ -129,7 +134,7 @@ def failure(result: wire.CallToolResult) -> str:
     shown = content(result.content)
     if not isinstance(shown, str):
         shown = "\n".join(block["text"] for block in shown if isinstance(block, dict) and block["type"] == "text")
-    return shown or "The tool failed and does not say why."
+    return bounded(shown, LONGEST_FAILURE) or "The tool failed and does not say why."
 
 
 def content(blocks: Sequence[wire.ContentBlock]) -> Content:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 from urllib.parse import urlsplit
@@ -17,11 +18,12 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, SecretStr, Val
 from pydantic.alias_generators import to_camel
 
 from stategraph.agent import validation
+from stategraph.agent.secrets import Secrets, in_address, in_options, shown_address, texts_in
 from stategraph.errors import ConfigurationError
 
 LogLevel = Literal["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"]
 
-_UNPRINTABLE = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
+_UNPRINTABLE = re.compile(r"[^\t\x20-\x7e\x80-\xff]|^\s|\s$")
 
 
 class _Described(BaseModel):
@@ -63,6 +65,11 @@ class StdioServer(_Described):
         """What may be shown of how it is reached."""
         return self.command
 
+    @property
+    def secrets(self) -> Secrets:
+        """What is not to be shown: values of its environment, and of arguments that are named like secrets."""
+        return Secrets((*texts_in(dict(self.env)), *in_options(_options(self.args))))
+
 
 class HttpServer(_Described):
     """A server that is reached by streamable HTTP.
@@ -90,14 +97,31 @@ class HttpServer(_Described):
         for name, value in headers.items():
             # Refused here, because the HTTP client would repeat the value in its own error.
             if _UNPRINTABLE.search(value.get_secret_value()):
-                raise ValueError(f"the value of {name!r} has characters that no header can have")
+                raise ValueError(
+                    f"the value of {name!r} has characters that no header can have, or white space around it (a key "
+                    "that was read from a file ends with a line break)"
+                )
         return headers
 
     @property
     def where(self) -> str:
         """What may be shown of how it is reached."""
-        parts = urlsplit(self.url)
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        return shown_address(self.url)
+
+    @property
+    def secrets(self) -> Secrets:
+        """What is not to be shown: values of its headers, and what its address carries beside host and path."""
+        return Secrets((*texts_in(dict(self.headers)), *in_address(self.url)))
+
+
+def _options(arguments: Sequence[str]) -> dict[str, Any]:
+    """Arguments of a program as options, `--api-key KEY` and `--api-key=KEY` alike; others may be addresses."""
+    options: dict[str, Any] = {"": list(arguments)}
+    for argument, following in zip_longest(arguments, arguments[1:], fillvalue=""):
+        if argument.startswith("-"):
+            name, separator, value = argument.lstrip("-").partition("=")
+            options.setdefault(name, []).append(value if separator else following)
+    return options
 
 
 McpServer: TypeAlias = StdioServer | HttpServer

@@ -8,8 +8,11 @@ Rules:
   again; one that does not is replaced.
 - Attempts that follow failures wait: `backoff_s`. `ATTEMPTS` failures in a row are told to who asked; from then on each
   request makes one attempt. A request that is answered makes good for all failures.
-- A request that was sent is never repeated: it may have had effects. The exception is a server that says that it does
-  not know the session, and so did nothing.
+- A request that was sent is never repeated: it may have had effects. The exception is one about which the server did
+  nothing for certain: it could not be reached at all, or says that it does not know the session.
+- What one request learns about a session is not the others' answer: a session that was forgotten takes no new ones, and
+  those that it has get their own.
+- A server that cannot be listed costs its own tools and no others'.
 - The pool belongs to the event loop it was opened in. Tools may be called from threads without a loop as well.
 """
 
@@ -17,13 +20,15 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from langchain_core.tools import BaseTool, ToolException
 
 from stategraph.agent.mcp import results
-from stategraph.agent.mcp.errors import McpBadAnswer, McpForgotten, McpTimeout, McpUnavailable
+from stategraph.agent.mcp.errors import McpBadAnswer, McpError, McpNotDone, McpTimeout, McpUnavailable
 from stategraph.agent.mcp.names import visible_names
 from stategraph.agent.mcp.servers import McpServer, parse
 from stategraph.agent.mcp.tools import make_tool
@@ -39,6 +44,11 @@ T = TypeVar("T")
 IDLE_S: Final = 30.0
 ATTEMPTS: Final = 3
 
+_DROPPED_NAMED: Final = 5
+"""Tools that a warning names."""
+
+logger = logging.getLogger("stategraph.agent.mcp")
+
 
 def backoff_s(failures: int) -> float:
     """Seconds to wait before an attempt to reach a server.
@@ -50,6 +60,22 @@ def backoff_s(failures: int) -> float:
         Nothing at first, then a tenth of a second and twice as much each time, at most two seconds.
     """
     return min(0.1 * 2 ** (failures - 1), 2.0) if failures else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class McpListing:
+    """The tools of some servers.
+
+    Attributes:
+        tools: For agents.
+        failed: Servers that could not be asked, and why.
+        dropped: By server, the tools that no agent can have and are left out, each with the reason: without a name,
+            listed twice, or with a description that breaks the protocol or that model providers refuse.
+    """
+
+    tools: tuple[BaseTool, ...]
+    failed: Mapping[str, McpError]
+    dropped: Mapping[str, tuple[str, ...]]
 
 
 class McpSessions:
@@ -69,14 +95,24 @@ class McpSessions:
             raise ConfigurationError(
                 f"MCP servers are given as a mapping from names to descriptions; found {type(servers).__name__}"
             )
-        self._slots = {name: _Slot(name, parse(name, given)) for name, given in servers.items()}
+        self._described = {name: parse(name, given) for name, given in servers.items()}
+        self._slots: dict[str, _Slot] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
 
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "not open" if self._loop is None else "open"
+        return f"<McpSessions {', '.join(self._described) or 'without servers'}: {state}>"
+
     async def __aenter__(self) -> Self:
-        if self._loop is not None:
-            raise RuntimeError("These MCP sessions were opened before; make new ones with McpSessions(servers)")
-        self._loop = asyncio.get_running_loop()
+        if self._loop is not None and not self._closed:
+            raise RuntimeError(
+                "These MCP sessions are open already: use them, or leave the block in which they were opened before "
+                "they are opened again"
+            )
+        # Nothing of an earlier block is used again: it belonged to another event loop, perhaps.
+        self._slots = {name: _Slot(name, server) for name, server in self._described.items()}
+        self._loop, self._closed = asyncio.get_running_loop(), False
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -95,7 +131,7 @@ class McpSessions:
     @property
     def servers(self) -> tuple[str, ...]:
         """The servers' names."""
-        return tuple(self._slots)
+        return tuple(self._described)
 
     async def ping(self, server: str) -> None:
         """Find out whether a server is well; it is started or reached first, if need be.
@@ -117,22 +153,53 @@ class McpSessions:
         A tool keeps its name; where several servers have one of the same name, each gets its server's name in front,
         as in `github_search` (see `stategraph.agent.mcp.names`). Characters that model providers refuse become `_`.
 
+        A server that cannot be asked costs its own tools only, and a tool that no agent can have costs itself: both are
+        logged as warnings, and `listing` returns them.
+
         Args:
             *servers: Whose; none means all.
             prefix: Put the server's name in front of every tool's.
 
         Raises:
-            McpError: A server cannot be asked.
+            McpError: None of the servers can be asked: the first one's error, with those of the others noted on it.
         """
-        asked = servers or self.servers
+        listed = await self.listing(*servers, prefix=prefix)
+        if listed.failed and len(listed.failed) == len(servers or self.servers):
+            first, *others = listed.failed.values()
+            for error in others:
+                first.add_note(str(error))
+            raise first
+        for error in listed.failed.values():
+            logger.warning("The tools of MCP server %r are missing: %s", error.server, error)
+        for server, dropped in listed.dropped.items():
+            more = f" and {len(dropped) - _DROPPED_NAMED} more" if len(dropped) > _DROPPED_NAMED else ""
+            named = "; ".join(dropped[:_DROPPED_NAMED])
+            logger.warning("MCP server %r lists what no agent can have, which is left out: %s%s", server, named, more)
+        return list(listed.tools)
+
+    async def listing(self, *servers: str, prefix: bool = False) -> McpListing:
+        """List the tools of servers, and say which servers and tools are missing.
+
+        Args:
+            *servers: Whose; none means all.
+            prefix: Put the server's name in front of every tool's.
+        """
+        asked = tuple(dict.fromkeys(servers)) or self.servers
         listing = [self._use(name, lambda session: session.tools()) for name in asked]
         found: dict[tuple[str, str], wire.Tool] = {}
+        failed: dict[str, McpError] = {}
+        dropped: dict[str, tuple[str, ...]] = {}
         for server, listed in zip(asked, await asyncio.gather(*listing, return_exceptions=True), strict=True):
-            if isinstance(listed, BaseException):
+            if isinstance(listed, McpError):
+                failed[server] = listed
+            elif isinstance(listed, BaseException):
                 raise listed
-            found |= {(server, tool.name): tool for tool in listed}
+            else:
+                found |= {(server, tool.name): tool for tool in listed.found}
+                dropped |= {server: listed.dropped} if listed.dropped else {}
         names = visible_names(found, prefix=prefix)
-        return [make_tool(self, tool[0], names[tool], described) for tool, described in found.items()]
+        made = tuple(make_tool(self, tool[0], names[tool], described) for tool, described in found.items())
+        return McpListing(made, failed, dropped)
 
     async def call_tool(
         self, server: str, tool: str, arguments: Mapping[str, Any], *, timeout_s: float | None = None
@@ -157,7 +224,7 @@ class McpSessions:
         """
         answer = await self._use(server, lambda connection: connection.call_tool(tool, dict(arguments), timeout_s))
         if answer.is_error:
-            raise ToolException(results.failure(answer))
+            raise ToolException(self._described[server].secrets.text(results.failure(answer)))
         return results.tool_result(answer)
 
     async def resources(self, server: str) -> list[results.Resource]:
@@ -249,7 +316,7 @@ class McpSessions:
         connection = await slot.ready()
         try:
             answer = await ask(connection)
-        except McpForgotten:
+        except McpNotDone:
             answer = await ask(await slot.ready())
         slot.answered()
         return answer
@@ -263,7 +330,7 @@ class McpSessions:
                 "MCP sessions were opened in another event loop; use them there, or open others in this one"
             )
         if server not in self._slots:
-            raise ValueError(f"There is no MCP server {server!r}; there are: {', '.join(self._slots) or 'none'}")
+            raise ValueError(f"There is no MCP server {server!r}; there are: {', '.join(self._described) or 'none'}")
         return self._slots[server]
 
 
@@ -275,6 +342,7 @@ class _Slot:
         self._server = server
         self._connection: Connection | None = None
         self._opening: asyncio.Task[Connection] | None = None
+        self._leaving: list[Connection] = []
         self._failures = 0
         self._closed = False
 
@@ -310,8 +378,8 @@ class _Slot:
         if self._opening is not None:
             self._opening.cancel()
             await asyncio.wait((self._opening,))
-        if self._connection is not None:
-            await self._connection.close()
+        left = [*self._leaving, *([] if self._connection is None else [self._connection])]
+        await asyncio.gather(*(connection.close() for connection in left))
 
     def _opened(self, opening: asyncio.Task[Connection]) -> None:
         self._opening = None
@@ -322,9 +390,11 @@ class _Slot:
         if (held := self._connection) is not None:
             if held.alive and await _answers(held):
                 return held
-            await held.close()
             self._connection = None
-            self._failures += 1
+            self._leaving = [each for each in (*self._leaving, held) if not each.ended]
+            if not held.forgotten:
+                await held.close()
+                self._failures += 1
         session = await asyncio.to_thread(_load)
         while True:
             await asyncio.sleep(backoff_s(self._failures))

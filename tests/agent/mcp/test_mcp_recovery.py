@@ -115,8 +115,8 @@ async def test_a_server_over_http_that_is_down_is_a_tool_error_until_it_is_back(
 
 async def test_a_server_that_hangs_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stategraph.agent.mcp.connection.PING_S", 0.1)
-    monkeypatch.setattr("mcp.client.stdio.PROCESS_TERMINATION_TIMEOUT", 0.1)
-    monkeypatch.setattr("mcp.client.stdio.FORCE_KILL_TIMEOUT", 0.1)
+    monkeypatch.setattr("stategraph.agent.mcp.stdio.LEAVE_S", 0.1)
+    monkeypatch.setattr("stategraph.agent.mcp.stdio.KILL_S", 0.1)
     async with McpSessions({"one": program()}) as sessions:
         first = (await counted(sessions))["pid"]
         os.kill(first, signal.SIGSTOP)
@@ -288,6 +288,7 @@ async def test_sessions_are_used_inside_of_their_block() -> None:
         await sessions.ping("one")
     async with sessions:
         assert await sessions.tools() == []
-    with pytest.raises(RuntimeError, match="opened before"):
-        async with sessions:
-            pass
+        with pytest.raises(RuntimeError, match="open already"):
+            await sessions.__aenter__()
+    with pytest.raises(RuntimeError, match="closed"):
+        await sessions.ping("one")

@@ -1,0 +1,308 @@
+"""What goes over the wire of one session, watched: which requests wait, and what came of each.
+
+The session of the `mcp` package matches answers to requests, and leaves three things open that are decided here:
+
+- An answer that cannot be read. The transports of that package drop it, and its request waits until its time is over.
+  Here the request fails at once, as far as the answer says which it is for, or if there is only one it can be for.
+- One tool of a listing that breaks the protocol. It would cost the whole listing; here that tool is left out.
+- Whose words an error is in: the server's own, or those of what stands between (`Request.trouble`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextvars import Context, ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import anyio
+import mcp_types as wire
+from mcp.shared.message import SessionMessage
+from mcp_types import methods
+from pydantic import ValidationError
+
+from stategraph.agent import reporting
+from stategraph.agent.mcp.errors import bounded
+
+if TYPE_CHECKING:
+    from mcp.client._transport import ReadStream, WriteStream
+
+logger = logging.getLogger("stategraph.agent.mcp")
+
+UNREADABLE: Final = "the answer cannot be read"
+
+_ID = re.compile(r'"id"\s*:\s*(\d{1,15})\b')
+
+_THEIRS_KNOWN: Final = 64
+"""Requests of a server's own that are remembered: some answer the answers to them."""
+
+_WITHOUT_NAME: Final = "a tool without a name"
+
+
+@dataclass(eq=False, slots=True)
+class Request:
+    """A request that waits for its answer.
+
+    Attributes:
+        said: What the server said about it meanwhile, until None ends it; None if nobody listens.
+        status: The HTTP status that refused it.
+        trouble: What came instead of an answer of the server, and whether the server may be asked again: see `Trouble`.
+        not_done: Why the server did nothing about it; None if it may have.
+        dropped: Tools that were left out of the answer, each with the reason.
+    """
+
+    said: asyncio.Queue[reporting.ToolReport | None] | None = None
+    status: int | None = None
+    trouble: Trouble | None = None
+    not_done: str | None = None
+    dropped: list[str] = field(default_factory=list)
+
+    def tell(self, what: reporting.ToolReport) -> bool:
+        """Pass on what the server said; False if nobody listens."""
+        if self.said is None:
+            return False
+        self.said.put_nowait(what)
+        return True
+
+    async def progress(self, progress: float, total: float | None, message: str | None) -> None:
+        """Pass on how far the server is."""
+        self.tell(reporting.ToolProgress(progress, total, message))
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What came instead of an answer of the server.
+
+    Attributes:
+        kind: `unavailable`: the server could not be reached, now; `refused`: it, or what stands before it, will not;
+            `bad`: what came is no answer.
+        text: What came, in words.
+    """
+
+    kind: str
+    text: str
+
+
+#: The request that is being made. Over HTTP it is also known where its answer is read.
+current: ContextVar[Request | None] = ContextVar("stategraph_mcp_request", default=None)
+
+
+class Unreadable(Exception):
+    """A line or body that is no message.
+
+    Attributes:
+        raw: The beginning of it.
+    """
+
+    def __init__(self, why: str, raw: str) -> None:
+        super().__init__(why)
+        self.raw = raw
+
+
+def read_message(raw: bytes) -> SessionMessage | Unreadable:
+    """Read a message.
+
+    Args:
+        raw: Its JSON.
+
+    Returns:
+        The message, or why it is none.
+    """
+    try:
+        return SessionMessage(wire.jsonrpc_message_adapter.validate_json(raw, by_name=False))
+    except (ValidationError, ValueError, RecursionError) as error:
+        return Unreadable(_why(error), raw[:4096].decode("utf-8", "replace"))
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        return bounded(f"{UNREADABLE}: {first['msg']}", 300)
+    return bounded(f"{UNREADABLE}: {type(error).__name__}", 300)
+
+
+class Exchange:
+    """The two streams of a session, watched.
+
+    Args:
+        read: What the server says.
+        write: What it is told.
+        ended: Called when the server says no more.
+        version: Gives the version of the protocol that was agreed on; None as long as there is none.
+    """
+
+    def __init__(
+        self,
+        read: ReadStream[SessionMessage | Exception],
+        write: WriteStream[SessionMessage],
+        ended: Callable[[], None],
+        version: Callable[[], str | None],
+    ) -> None:
+        self.read = _Heard(self, read)
+        self.write = _Told(self, write)
+        self._ended = ended
+        self._version = version
+        self._waiting: dict[int | str, tuple[str, Request | None]] = {}
+        self._newest = 0
+        self._theirs: deque[int | str | None] = deque(maxlen=_THEIRS_KNOWN)
+        self._ignored = 0
+
+    # What the server is told.
+
+    def tell(self, message: SessionMessage) -> None:
+        """Note a request before it is sent."""
+        inner = message.message
+        if isinstance(inner, wire.JSONRPCRequest):
+            self._waiting[_number(inner.id)] = (inner.method, current.get())
+            self._newest = max(self._newest, inner.id if isinstance(inner.id, int) else 0)
+        elif isinstance(inner, wire.JSONRPCNotification) and inner.method == "notifications/cancelled":
+            self._waiting.pop(_number((inner.params or {}).get("requestId", "")), None)
+
+    # What the server says.
+
+    def hear(self, heard: SessionMessage | Exception) -> SessionMessage | None:
+        """What the session is to hear for what came; None: nothing."""
+        if isinstance(heard, Exception):
+            return self._unreadable(heard)
+        inner = heard.message
+        if isinstance(inner, wire.JSONRPCRequest):
+            self._theirs.append(_number(inner.id))
+        if not isinstance(inner, wire.JSONRPCResponse | wire.JSONRPCError):
+            return heard
+        number = None if inner.id is None else _number(inner.id)
+        waiting = None if number is None else self._waiting.pop(number, None)
+        if waiting is None:
+            if isinstance(number, str) or (number is not None and number <= self._newest) or number in self._theirs:
+                return heard  # late, because its request was given up; or nobody's
+            return self._fail("the answer is for a request that was never made")
+        if waiting[0] == "tools/list" and isinstance(inner, wire.JSONRPCResponse):
+            self._keep_good_tools(inner, waiting[1])
+        return heard
+
+    def end(self) -> None:
+        """The server says no more."""
+        self._waiting.clear()
+        self._ended()
+
+    def _unreadable(self, error: Exception) -> SessionMessage | None:
+        raw = getattr(error, "raw", "").lstrip()
+        if raw[:1] == "{" or raw.rstrip() == "null":
+            found = _ID.search(raw)
+            number = int(found[1]) if found else None
+            # What a server asks or tells has a method, and is nobody's answer.
+            if '"method"' not in raw and (number is None or number in self._waiting):
+                return self._fail(str(error), number)
+        self._ignored += 1
+        if self._ignored == 1:
+            logger.info(
+                "An MCP server wrote what is no message and is ignored; said once: %s", bounded(str(error), 200)
+            )
+        return None
+
+    def _fail(self, why: str, number: int | str | None = None) -> SessionMessage | None:
+        """The end of a request whose answer is useless; of the only one, if none is named."""
+        if number is None:
+            if len(self._waiting) != 1:
+                return None
+            number = next(iter(self._waiting))
+        _, request = self._waiting.pop(number)
+        if request is not None and request.trouble is None:
+            request.trouble = Trouble("bad", why)
+        broken = wire.ErrorData(code=wire.PARSE_ERROR, message=why)
+        return SessionMessage(wire.JSONRPCError(jsonrpc="2.0", id=number, error=broken))
+
+    def _keep_good_tools(self, answer: wire.JSONRPCResponse, request: Request | None) -> None:
+        version, listed = self._version(), answer.result.get("tools")
+        if version is None or not isinstance(listed, list) or _is_valid(version, answer.result):
+            return
+        good = []
+        for tool in listed:
+            if _is_valid(version, {**answer.result, "tools": [tool]}):
+                good.append(tool)
+            elif request is not None:
+                name = tool.get("name") if isinstance(tool, Mapping) else None
+                named = f"tool {bounded(repr(name), 80)}" if isinstance(name, str) and name else _WITHOUT_NAME
+                request.dropped.append(f"{named}: its description breaks the protocol")
+        answer.result["tools"] = good
+
+
+def _is_valid(version: str, result: Mapping[str, Any]) -> bool:
+    try:
+        methods.validate_server_result("tools/list", version, result)
+        wire.ListToolsResult.model_validate(result, by_name=False)
+    except KeyError:
+        return True  # a method that this version does not have
+    except (ValidationError, RecursionError):
+        return False
+    return True
+
+
+def _number(found: int | str) -> int | str:
+    """The id of a request as a key: some servers send numbers back as texts."""
+    return int(found) if isinstance(found, str) and found.isdecimal() and len(found) < 16 else found
+
+
+class _Heard:
+    """The stream of what a server says, as the session reads it."""
+
+    def __init__(self, exchange: Exchange, inner: ReadStream[SessionMessage | Exception]) -> None:
+        self._exchange = exchange
+        self._inner = inner
+
+    @property
+    def last_context(self) -> Context | None:
+        """The context of who sent the last message, where the transport knows it."""
+        return getattr(self._inner, "last_context", None)
+
+    async def receive(self) -> SessionMessage | Exception:
+        while True:
+            try:
+                heard = await self._inner.receive()
+            except (anyio.EndOfStream, anyio.ClosedResourceError):
+                self._exchange.end()
+                raise
+            if (passed := self._exchange.hear(heard)) is not None:
+                return passed
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> SessionMessage | Exception:
+        try:
+            return await self.receive()
+        except anyio.EndOfStream:
+            raise StopAsyncIteration from None
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+
+class _Told:
+    """The stream of what a server is told, as the session writes it."""
+
+    def __init__(self, exchange: Exchange, inner: WriteStream[SessionMessage]) -> None:
+        self._exchange = exchange
+        self._inner = inner
+
+    async def send(self, item: SessionMessage, /) -> None:
+        self._exchange.tell(item)
+        await self._inner.send(item)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()

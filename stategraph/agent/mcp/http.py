@@ -1,0 +1,201 @@
+"""The HTTP client of one server: what is secret is added here, and what comes back is sorted here.
+
+- The session of the `mcp` package and the HTTP client know the address without name, password and query, and no header
+  of the host's. They are added where a request leaves, so that no log and no error of those packages has them.
+- An answer is the server's own if it is a message of the protocol, whatever the HTTP status. Anything else came from
+  what stands between, and `Request.trouble` says so: a gateway's error, a page, half of a message.
+- A request that fails on the way fails alone: the transport of that package would end the session, and with it the
+  requests of others.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import urllib.request
+from base64 import b64encode
+from collections.abc import Callable
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+import httpx2
+import mcp_types as wire
+from mcp.client.streamable_http import MCP_SESSION_ID
+
+from stategraph.agent.mcp.errors import bounded
+from stategraph.agent.mcp.exchange import Request, Trouble, Unreadable, current, read_message
+from stategraph.agent.mcp.servers import HttpServer
+from stategraph.agent.secrets import Secrets, shown_address
+
+logger = logging.getLogger("stategraph.agent.mcp")
+
+LARGEST_ANSWER: Final = 64 * 1024 * 1024
+"""Bytes of one answer, be it a body or an event; images and files are large."""
+
+LARGEST_ERROR: Final = 1024 * 1024
+"""Bytes of the body of an HTTP error that are read to see whose it is."""
+
+_ITS_OWN: Final = ("accept", "content-length", "content-type", "last-event-id", "transfer-encoding")
+"""Headers that the transport sets for each request; so it does all that begin with `mcp-`."""
+
+_TRANSIENT: Final = frozenset({404, 408, 410, 425, 429})
+"""Statuses below 500 that say nothing about what was asked."""
+
+_NEVER_SENT: Final = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError)
+
+
+class Door(httpx2.AsyncBaseTransport):
+    """The way of all requests to one server.
+
+    Args:
+        server: The server.
+        secrets: What is hidden in what is said about failures.
+        handshake: The request that opens the session: its failures are the session's.
+        forgotten: Called when the server turns out not to know the session any more.
+        inner: Sends requests; None: as the environment says, through a proxy or directly.
+    """
+
+    def __init__(
+        self,
+        server: HttpServer,
+        secrets: Secrets,
+        handshake: Request,
+        forgotten: Callable[[], None],
+        inner: httpx2.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._parts = urlsplit(server.url)
+        self._headers = {name: value.get_secret_value() for name, value in server.headers.items()}
+        if self._parts.username or self._parts.password:
+            pair = f"{unquote(self._parts.username or '')}:{unquote(self._parts.password or '')}"
+            self._headers["authorization"] = f"Basic {b64encode(pair.encode()).decode()}"
+        self._secrets = secrets
+        self._handshake = handshake
+        self._forgotten = forgotten
+        # A client that is given its way does not look for proxies by itself.
+        self._inner = inner or httpx2.AsyncHTTPTransport(proxy=_proxy(self._parts.scheme, self._parts.hostname or ""))
+
+    @property
+    def address(self) -> str:
+        """The server's address as others know it."""
+        return shown_address(self._parts.geturl())
+
+    async def aclose(self) -> None:
+        """Close its connections."""
+        await self._inner.aclose()
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send a request, and look at what comes back."""
+        asked = current.get() or self._handshake
+        if asked is self._handshake:
+            asked.trouble = asked.status = None  # a server is asked in several ways until one of them is understood
+        try:
+            with self._secrets.guard():
+                response = await self._inner.handle_async_request(self._complete(request))
+                if request.method != "POST":
+                    return response
+                return await self._looked_at(request, response, asked)
+        except httpx2.TransportError as error:
+            if request.method != "POST" or asked is self._handshake:
+                raise
+            return self._undelivered(request, error, asked)
+
+    def _complete(self, request: httpx2.Request) -> httpx2.Request:
+        """A request with what only the server is to see."""
+        url, headers = request.url, request.headers.copy()
+        if self._parts.query and url.path == (self._parts.path or "/") and not url.query:
+            url = url.copy_with(query=self._parts.query.encode())
+        for name, value in self._headers.items():
+            if name.lower() not in _ITS_OWN and not name.lower().startswith("mcp-"):
+                headers[name] = value
+        return httpx2.Request(
+            request.method, url, headers=headers, stream=request.stream, extensions=request.extensions
+        )
+
+    def _undelivered(self, request: httpx2.Request, error: httpx2.TransportError, asked: Request) -> httpx2.Response:
+        """The answer to a request that did not arrive, or whose answer did not."""
+        number = _number_of(request)
+        if number is None:
+            logger.debug("A message to MCP server at %s was lost: %s", self.address, type(error).__name__)
+            return httpx2.Response(202)
+        said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        if isinstance(error, _NEVER_SENT):
+            asked.not_done = f"it could not be reached ({bounded(said, 300)})"
+        else:
+            asked.trouble = Trouble("gone", bounded(said, 300))
+        failed = wire.ErrorData(code=wire.CONNECTION_CLOSED, message=said)
+        return _answering(number, failed)
+
+    async def _looked_at(self, request: httpx2.Request, response: httpx2.Response, asked: Request) -> httpx2.Response:
+        kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if response.status_code >= 400:
+            asked.status = response.status_code
+            return await self._error(request, response, kind, asked)
+        number = _number_of(request)
+        if number is None or response.status_code in (301, 302, 303, 307, 308) or kind == "text/event-stream":
+            return response
+        if response.status_code == 202 or kind != "application/json":
+            what = f"content of type {kind!r}" if kind else "no content"
+            asked.trouble = Trouble("bad", f"it answered with HTTP status {response.status_code} and {what}")
+            return response
+        raw = await _body(response, LARGEST_ANSWER)
+        if raw is None:
+            asked.trouble = Trouble("bad", f"the answer has more than {LARGEST_ANSWER} bytes")
+            await response.aclose()
+            return _answering(number, wire.ErrorData(code=wire.PARSE_ERROR, message=asked.trouble.text))
+        again = httpx2.Response(response.status_code, headers=response.headers, content=raw)
+        read = read_message(again.content)
+        if isinstance(read, Unreadable):
+            asked.trouble = Trouble("bad", str(read))
+        elif getattr(read.message, "id", number) not in (number, str(number), None):
+            asked.trouble = Trouble("bad", "the answer is for another request")
+        if asked.trouble is not None:
+            return _answering(number, wire.ErrorData(code=wire.PARSE_ERROR, message=asked.trouble.text))
+        return again
+
+    async def _error(
+        self, request: httpx2.Request, response: httpx2.Response, kind: str, asked: Request
+    ) -> httpx2.Response:
+        """Find out whose words an HTTP error is in."""
+        status = response.status_code
+        raw = await _body(response, LARGEST_ERROR)
+        await response.aclose()
+        again = httpx2.Response(status, headers=response.headers, content=raw or b"")
+        read = read_message(again.content) if raw and kind == "application/json" else None
+        if status == 404 and MCP_SESSION_ID in request.headers:
+            # The specification's sign for it; what servers say in words differs.
+            asked.not_done = "it was started anew and forgot the session"
+            self._forgotten()
+        elif read is None or isinstance(read, Unreadable) or not isinstance(read.message, wire.JSONRPCError):
+            transient = status >= 500 or status in _TRANSIENT
+            asked.trouble = Trouble("unavailable" if transient else "refused", f"HTTP status {status}")
+        return again
+
+
+def _answering(number: int | str, error: wire.ErrorData) -> httpx2.Response:
+    answer = wire.JSONRPCError(jsonrpc="2.0", id=number, error=error)
+    return httpx2.Response(200, json=answer.model_dump(by_alias=True, mode="json", exclude_unset=True))
+
+
+def _number_of(request: httpx2.Request) -> int | str | None:
+    """The id of a request of the protocol; None for another message."""
+    try:
+        message: Any = json.loads(request.content)
+    except (httpx2.RequestNotRead, ValueError):
+        return None
+    return message.get("id") if isinstance(message, dict) and "method" in message else None
+
+
+async def _body(response: httpx2.Response, most: int) -> bytes | None:
+    """The body as it was sent; None if it is larger."""
+    found = bytearray()
+    async for part in response.aiter_raw():
+        found += part
+        if len(found) > most:
+            return None
+    return bytes(found)
+
+
+def _proxy(scheme: str, host: str) -> str | None:
+    """The proxy that the environment names for an address."""
+    proxies = urllib.request.getproxies()
+    return None if urllib.request.proxy_bypass(host) else proxies.get(scheme) or proxies.get("all")

@@ -1,0 +1,200 @@
+"""Servers over HTTP, and what answers in their place."""
+
+from __future__ import annotations
+
+import asyncio
+import http.server
+import json
+import logging
+import threading
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from stategraph.agent.mcp import McpBadAnswer, McpError, McpRefused, McpSessions, McpUnavailable
+from stategraph.errors import ConfigurationError
+from stategraph.run.runtime import AgentRuntime
+from tests.agent.test_secrets import chain
+
+pytestmark = pytest.mark.anyio
+
+PASSWORD, TOKEN, HEADER = "a-password", "a-token-in-the-query", "a-header-value"
+
+
+class Server:
+    """A server of the handshake protocols with JSON answers, and a gateway before it."""
+
+    def __init__(self) -> None:
+        self.sessions: set[str] = set()
+        self.ran: list[int] = []
+        self.asked: list[str] = []
+        self.seen: list[tuple[str, str | None]] = []
+        self.instead: tuple[int, str, bytes] | None = None
+        server = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_: object) -> None: ...
+
+            def answer(self, status: int, body: bytes = b"", kind: str = "application/json", **more: str) -> None:
+                self.send_response(status)
+                self.send_header("content-type", kind)
+                self.send_header("content-length", str(len(body)))
+                for name, value in more.items():
+                    self.send_header(name.replace("_", "-"), value)
+                self.end_headers()
+                self.wfile.write(body)
+
+            def do_GET(self) -> None:
+                self.answer(405)
+
+            def do_DELETE(self) -> None:
+                self.answer(405)
+
+            def do_POST(self) -> None:
+                message = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                server.seen.append((self.path, self.headers["authorization"]))
+                method, number = message.get("method"), message.get("id")
+                server.asked.append(method)
+                if method == "server/discover":
+                    self.answer(400)
+                elif method == "initialize":
+                    server.sessions.add(name := uuid.uuid4().hex)
+                    info = {"name": "s", "version": "1"}
+                    result = {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": info}
+                    self.say(number, result, mcp_session_id=name)
+                elif self.headers["mcp-session-id"] not in server.sessions:
+                    self.answer(404)
+                elif method == "tools/call" and server.instead is not None:
+                    status, kind, body = server.instead
+                    self.answer(status, body.replace(b"ID", str(number).encode()), kind)
+                elif method == "tools/list":
+                    self.say(number, {"tools": [{"name": "add", "inputSchema": {"type": "object"}}]})
+                elif method == "tools/call":
+                    server.ran.append(message["params"]["arguments"]["n"])
+                    self.say(number, {"content": [{"type": "text", "text": str(server.ran[-1])}]})
+                else:
+                    self.answer(202) if number is None else self.say(number, {})
+
+            def say(self, number: int, result: dict[str, Any], **more: str) -> None:
+                body = json.dumps({"jsonrpc": "2.0", "id": number, "result": result}).encode()
+                self.answer(200, body, **more)
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.where = f"127.0.0.1:{self.server.server_port}"
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    made = Server()
+    thread = threading.Thread(target=made.server.serve_forever, args=(0.01,))
+    thread.start()
+    yield made
+    made.server.shutdown()
+    thread.join()
+    made.server.server_close()
+
+
+ITS_OWN = b'{"jsonrpc": "2.0", "id": ID, "error": {"code": -32602, "message": "wrong arguments"}}'
+
+
+@pytest.mark.parametrize(
+    ("instead", "kind", "said"),
+    [
+        ((500, "text/plain", b"oops"), McpUnavailable, "HTTP status 500"),
+        ((502, "text/html", b"<html>"), McpUnavailable, "HTTP status 502"),
+        ((503, "application/json", b'{"error": "busy"}'), McpUnavailable, "HTTP status 503"),
+        ((429, "text/plain", b"slow down"), McpUnavailable, "HTTP status 429"),
+        ((403, "text/plain", b"no"), McpRefused, "HTTP status 403"),
+        ((200, "text/html", b"<html>Sign in</html>"), McpBadAnswer, "content of type 'text/html'"),
+        ((200, "application/json", b"{"), McpBadAnswer, "the answer cannot be read"),
+        ((200, "application/json", b"null"), McpBadAnswer, "the answer cannot be read"),
+        ((200, "application/json", b'{"jsonrpc": "2.0", "id": 4711, "result": {}}'), McpBadAnswer, "another request"),
+        ((200, "text/event-stream", b"data: {nope}\n\n"), McpBadAnswer, "cannot be used"),
+        ((202, "application/json", b""), McpBadAnswer, "HTTP status 202"),
+        ((200, "application/json", ITS_OWN), McpRefused, "refused tool 'add': wrong arguments"),
+        ((500, "application/json", ITS_OWN), McpRefused, "refused tool 'add': wrong arguments"),
+    ],
+)
+async def test_errors_are_sorted_by_who_answered_and_the_call_is_sent_once(
+    server: Server, instead: tuple[int, str, bytes], kind: type[McpError], said: str
+) -> None:
+    async with McpSessions({"one": {"url": f"http://{server.where}/mcp", "call_timeout_s": None}}) as sessions:
+        (add,) = await sessions.tools()
+        server.instead = instead
+        async with asyncio.timeout(30):
+            with pytest.raises(McpError, match=said) as caught:
+                await add.ainvoke({"n": 1})
+        assert type(caught.value) is kind
+        assert server.asked.count("tools/call") == 1
+        server.instead = None
+        assert await add.ainvoke({"n": 2}) == "2"
+        assert server.asked.count("initialize") == 1  # the session is kept
+        assert server.ran == [2]
+
+
+async def test_of_calls_made_side_by_side_none_is_lost_when_a_server_forgets_its_sessions(server: Server) -> None:
+    async with McpSessions({"one": {"url": f"http://{server.where}/mcp"}}) as sessions:
+        (add,) = await sessions.tools()
+        server.sessions.clear()
+        found = await asyncio.gather(*(add.ainvoke({"n": n}) for n in range(10)))
+    assert found == [str(n) for n in range(10)]
+    assert sorted(server.ran) == list(range(10))  # each once
+    assert server.asked.count("initialize") == 2
+
+
+async def test_what_is_secret_of_an_address_reaches_the_server_and_nobody_else(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    url = f"http://user:{PASSWORD}@{server.where}/mcp?token={TOKEN}"
+    described = {"url": url, "headers": {"x-gateway": HEADER}}
+    async with McpSessions({"one": described}) as sessions:
+        (add,) = await sessions.tools()
+        assert await add.ainvoke({"n": 1}) == "1"
+        server.instead = (200, "application/json", f'{{"id": {TOKEN} {HEADER}'.encode())
+        with pytest.raises(McpBadAnswer) as caught:
+            await add.ainvoke({"n": 2})
+        server.instead = (
+            401,
+            "application/json",
+            ITS_OWN.replace(b"arguments", f"{PASSWORD} {TOKEN} {HEADER}".encode()),
+        )
+        with pytest.raises(McpRefused, match=r"wrong \[redacted\] \[redacted\] \[redacted\]") as refused:
+            await add.ainvoke({"n": 3})
+        texts = [repr(sessions), repr(add), str(add), repr(add.metadata)]
+    assert {path for path, _ in server.seen} == {f"/mcp?token={TOKEN}"}
+    assert {given for _, given in server.seen} == {"Basic dXNlcjphLXBhc3N3b3Jk"}
+    texts += [f"{each} {each!r} {vars(each)}" for each in (*chain(caught.value), *chain(refused.value))]
+    texts += [record.getMessage() for record in caplog.records]  # also of the packages below
+    assert not any(secret in text for secret in (PASSWORD, TOKEN, HEADER, "dXNlcjphLXBhc3N3b3Jk") for text in texts)
+
+
+@pytest.mark.parametrize("value", ["Bearer key-0123\n", " key-0123", "key-0123 ", "key\n0123"])
+def test_a_header_that_cannot_be_sent_is_refused_by_its_name(value: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"'authorization' has characters .* or white space") as caught:
+        McpSessions({"one": {"url": "http://host/mcp", "headers": {"authorization": value}}})
+    assert "0123" not in str(caught.value)
+
+
+def test_a_runtime_can_be_opened_again_in_another_event_loop(server: Server) -> None:
+    runtime = AgentRuntime(mcp_servers={"one": {"url": f"http://{server.where}/mcp"}})
+
+    async def request(n: int) -> str:
+        async with runtime:
+            (add,) = await runtime.tools()
+            return str(await add.ainvoke({"n": n}))
+
+    assert [asyncio.run(request(n)) for n in range(3)] == ["0", "1", "2"]
+    assert repr(runtime) == "<AgentRuntime closed: 0 runs known, 0 models kept>"
+
+
+async def test_a_runtime_that_is_open_is_not_opened_again() -> None:
+    async with AgentRuntime() as runtime:
+        with pytest.raises(ConfigurationError, match="The runtime is open already"):
+            await runtime.__aenter__()
+        assert "open" in repr(runtime)
