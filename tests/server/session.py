@@ -82,7 +82,10 @@ async def whole(answer: Any) -> Any:
 async def attempt(call: Callable[[], Awaitable[Any]]) -> Any:
     """Return what a call answers, or its error as data."""
     try:
-        return await asyncio.wait_for(call(), CALL_S)
+        try:
+            return await asyncio.wait_for(call(), CALL_S)
+        except (httpx.ReadError, httpx.RemoteProtocolError):  # after a 500 the server closes a connection that is kept
+            return await asyncio.wait_for(call(), CALL_S)
     except TimeoutError:
         return {"error": NOT_ANSWERED}
     except httpx.HTTPStatusError as error:
