@@ -91,6 +91,19 @@ def _without_answers(report: Report) -> Any:
     return spaces
 
 
+def _refused_at_exit(case: Case, expected: Report, found: Report, difference: str) -> bool:
+    """The updates of a step were refused, and what was applied of them is stored at the end of the run."""
+    for number, step in enumerate(expected.get("steps", ())[: _step_of(difference)]):
+        failed = isinstance(step["found"], dict) and step["found"].get("raised")
+        if case["script"][number].get("durability") == "exit" and failed in (
+            "InvalidUpdateError",
+            "Boom",
+            "ValueError",
+        ):
+            return True
+    return False
+
+
 def _live_topic(case: Case, expected: Report, found: Report, difference: str) -> bool:
     return "topics" in case["channels"] and ".topics" in difference
 
@@ -141,6 +154,7 @@ KNOWN: tuple[Known, ...] = (
     Known("resume: a router fails behind a node that wrote something", _router_failed),
     Known("resume: an answer that names no interrupt", _answer_spent),
     Known("what is stored of a join that waits, and of an accumulating `Topic`", _live_topic),
+    Known('`durability="exit"`: what is stored when the updates of the last step are refused', _refused_at_exit),
     Known("a reader leaves a stream", _left_early),
     Known("tasks of one step that run one nested graph with `checkpointer=True`", _shared_history),
     Known("interrupt of a task that a node calls", _asked_twice),
