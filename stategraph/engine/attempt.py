@@ -64,6 +64,10 @@ class Host(Protocol):
         """Whether callbacks hear about every step of a node."""
 
     @property
+    def whole(self) -> bool:
+        """Whether a node runs as one Runnable: callbacks hear about its steps, or a wrapper of sequences sees it."""
+
+    @property
     def streams_nodes(self) -> bool:
         """Whether a callback wants a node's output piece by piece."""
 
@@ -188,7 +192,7 @@ def run(execution: Host, task: Task) -> Any:
         raise sync_timeout_unsupported(task.name)
     started_at = time.time()
     # Nobody listens and all writers are our own.
-    direct = body.writers if not execution.traced else None
+    direct = body.writers if not execution.whole else None
     while True:
         scope = execution.scope(task, started_at)
         try:
@@ -304,7 +308,7 @@ def begin(execution: Host, task: Task) -> Coroutine[Any, Any, Any] | None:
     body: Body = task.body
     if body.copies and _copy(execution, task):
         return None
-    if execution.traced or body.writers is None or body.timeout is not None or task.timeout is not None:
+    if execution.whole or body.writers is None or body.timeout is not None or task.timeout is not None:
         return arun(execution, task)
     started_at = time.time()
     scope = execution.scope(task, started_at)
@@ -331,7 +335,7 @@ async def arun(execution: Host, task: Task, begun: _Begun | None = None) -> Any:
     body: Body = task.body
     limit = body.timeout if task.timeout is None else task.timeout
     # Nobody listens, nothing limits the time and all writers are our own.
-    direct = body.writers if limit is None and not execution.traced else None
+    direct = body.writers if limit is None and not execution.whole else None
     while True:
         scope = execution.scope(task, started_at) if begun is None else begun.scope
         try:
@@ -378,7 +382,7 @@ async def _aonce(execution: Host, task: Task, scope: TaskScope) -> Any:
             sequence = traced.sequence_of(body)
             if sequence is not None:
                 return await traced.arun(body, sequence, task.input, scope, _adirect)
-        if execution.traced or body.writers is None:
+        if execution.whole or body.writers is None:
             if not execution.streams_nodes:
                 return await body.runnable.ainvoke(task.input, scope.config)
             async for _ in body.runnable.astream(task.input, scope.config):

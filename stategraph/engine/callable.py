@@ -532,6 +532,18 @@ class RunnableSeq(Runnable[Any, Any]):
         return self.get_name()
 
 
+_SEQ_INVOKE, _SEQ_AINVOKE, _SEQ_ASTREAM = RunnableSeq.invoke, RunnableSeq.ainvoke, RunnableSeq.astream
+
+
+def sequences_are_wrapped() -> bool:
+    """Whether an instrumentation has put something in the place of a method that runs a sequence.
+
+    Nodes are then run as sequences, so that it sees them.
+    """
+    kind = RunnableSeq
+    return kind.invoke is not _SEQ_INVOKE or kind.ainvoke is not _SEQ_AINVOKE or kind.astream is not _SEQ_ASTREAM
+
+
 def numbered(steps: Iterable[_StepT], first: int) -> Iterator[tuple[int, _StepT]]:
     """Number the steps of a sequence as tags name them; a writer with plain edges counts as one step for each."""
     for step in steps:

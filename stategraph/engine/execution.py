@@ -55,6 +55,7 @@ from stategraph.core.starting import Start, Thread
 from stategraph.core.task import Task
 from stategraph.core.views import Keys
 from stategraph.engine import damage, doubles, histories, replay, strictness
+from stategraph.engine.callable import sequences_are_wrapped
 from stategraph.engine.callbacks import GraphInterruptEvent, GraphResumeEvent
 from stategraph.engine.config import patch_configurable
 from stategraph.engine.ids import new_checkpoint_id
@@ -173,6 +174,7 @@ class Execution:
         "traced",
         "view",
         "wake",
+        "whole",
     )
 
     def __init__(self, engine: StateGraphEngine[Any, Any, Any, Any], request: Request) -> None:
@@ -219,6 +221,7 @@ class Execution:
         self._open_streams(request.format)
         self._open_runtime(outer)
         self.traced = False
+        self.whole = False
         self.streams_nodes = False
         self.callbacks: Any = None
         self.graph_callbacks: Any = None
@@ -480,6 +483,7 @@ class Execution:
             callbacks: The run manager of a traced run; None if nobody listens.
         """
         self.traced = callbacks is not None
+        self.whole = self.traced or sequences_are_wrapped()
         self.callbacks = callbacks
         conf = self.config[CONF]
         run_id = self.config.get("metadata", {}).get("run_id")

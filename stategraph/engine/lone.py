@@ -138,6 +138,7 @@ class _Host:
     retry_policy: Sequence[RetryPolicy]
     streams_nodes: bool
     traced: bool = True
+    whole: bool = True
 
     def scope(self, task: Task, started_at: float) -> TaskScope:
         conf = self.config[CONF]

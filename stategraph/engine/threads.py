@@ -25,7 +25,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Executor, Future
 from queue import Empty, SimpleQueue
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -218,6 +218,11 @@ class LoopPool(Executor):
         Raises:
             RuntimeError: The system has no more threads, or no loop is running here.
         """
+        if BackgroundExecutor.submit is not _SUBMIT:
+            return BackgroundExecutor(self._submit).submit(fn, *args, **kwargs)
+        return self._submit(fn, *args, **kwargs)
+
+    def _submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         loop = asyncio.get_running_loop()
         answer = loop.create_future()
         self._pool.post(_Telling(loop, answer), fn, args, kwargs)
@@ -276,8 +281,34 @@ def submit(func: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]
     return _pool.submit(func, *args, **kwargs)
 
 
+class BackgroundExecutor:
+    """Where work is handed to threads, for those who wrap it; without a wrapper, it is handed over directly.
+
+    New Relic's instrumentation wraps `submit` so that its trace goes along.
+
+    Args:
+        hand_over: Hands a function and its arguments to a thread.
+    """
+
+    def __init__(self, hand_over: Callable[..., Any]) -> None:
+        self._hand_over = hand_over
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Run a function in a thread; returns what stands for its end."""
+        return self._hand_over(fn, *args, **kwargs)
+
+
+_SUBMIT = BackgroundExecutor.submit
+
+
 def start(func: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> Ticket:
     """Run a function that tells its end itself in a worker thread of the process's pool."""
+    if BackgroundExecutor.submit is not _SUBMIT:
+        return cast(Ticket, BackgroundExecutor(_start).submit(func, *args, **kwargs))
+    return _start(func, *args, **kwargs)
+
+
+def _start(func: Callable[..., None], *args: Any, **kwargs: Any) -> Ticket:
     ticket = Ticket()
     _pool.post(ticket, func, args, kwargs)
     return ticket

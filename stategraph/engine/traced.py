@@ -17,7 +17,7 @@ from typing import Any
 
 from stategraph.engine import tracing
 from stategraph.engine.body import Body
-from stategraph.engine.callable import RunnableSeq, numbered
+from stategraph.engine.callable import RunnableSeq, numbered, sequences_are_wrapped
 from stategraph.engine.context import await_in_context
 from stategraph.engine.scope import TaskScope
 from stategraph.engine.write import BranchWriter, FastWriter
@@ -26,10 +26,15 @@ from stategraph.engine.write import BranchWriter, FastWriter
 def sequence_of(body: Body) -> RunnableSeq | None:
     """The sequence that a body stands for; None if its steps are not just the work and the writers.
 
-    Nor is there one if the work is a function that is a run of its own.
+    Nor is there one if the work is a function that is a run of its own, or if sequences have been wrapped.
     """
     whole, writers, plan = body.runnable, body.writers, body.plan
-    if type(whole) is not RunnableSeq or writers is None or (plan is not None and plan.trace):
+    if (
+        type(whole) is not RunnableSeq
+        or sequences_are_wrapped()
+        or writers is None
+        or (plan is not None and plan.trace)
+    ):
         return None
     return whole if len(whole.steps) == len(writers) + (body.work is not None) else None
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import functools
 import operator
+import threading
 from collections.abc import Callable
 from types import MethodType
 from typing import Annotated, Any, TypedDict
 from unittest.mock import patch
 
 import pytest
+from langchain_core.callbacks import BaseCallbackHandler
 from langgraph.checkpoint.memory import InMemorySaver
 
 from stategraph import START, Command, StateGraph, entrypoint, interrupt
+from stategraph.engine import threads, unreached
+from stategraph.engine.callable import RunnableSeq
 from stategraph.engine.engine import StateGraphEngine
 from stategraph.graph.compiled import CompiledStateGraph
 
@@ -262,3 +266,57 @@ def test_nothing_is_streamed_for_a_result_that_nothing_looks_at() -> None:
     with patch("stategraph.engine.calls.invoke_through") as through:
         graph.invoke({"steps": []})
     assert not through.called
+
+
+@both
+def test_a_wrapper_of_sequences_sees_every_node(monkeypatch: pytest.MonkeyPatch, prefix: str) -> None:
+    ran: list[Any] = []
+    original = getattr(RunnableSeq, prefix + "invoke")
+
+    def noted(self: Any, input: Any, config: Any = None, **kwargs: Any) -> Any:
+        ran.append(dict.get(dict.get(config, "metadata", {}), "langgraph_node"))
+        return original(self, input, config, **kwargs)
+
+    graph = nested(leaf_graph().compile(name="leaf"))
+    expected = run(graph, prefix)
+    monkeypatch.setattr(RunnableSeq, prefix + "invoke", noted)
+    assert run(graph, prefix) == expected
+    assert run(graph, prefix, config={"callbacks": [BaseCallbackHandler()]}) == expected
+    # A node without edges after it has no writer but its own.
+    assert [name for name in ran if name != START] == ["inner", "work"] * 2
+
+
+@both
+def test_a_wrapped_executor_hands_sync_tasks_to_threads(monkeypatch: pytest.MonkeyPatch, prefix: str) -> None:
+    here = threading.local()
+    told: list[Any] = []
+    original = threads.BackgroundExecutor.submit
+
+    def submit(self: Any, fn: Any, *args: Any, **kwargs: Any) -> Any:
+        trace = getattr(here, "trace", None)
+
+        def traced(*given: Any, **named: Any) -> Any:
+            here.trace = trace
+            try:
+                return fn(*given, **named)
+            finally:
+                del here.trace
+
+        return original(self, traced, *args, **kwargs)
+
+    def work(state: State) -> State:
+        told.append(getattr(here, "trace", None))
+        return {"steps": [1]}
+
+    graph = StateGraph(State).add_node("one", work).add_node("two", work)
+    compiled = graph.add_edge(START, "one").add_edge(START, "two").compile()
+    monkeypatch.setattr(threads.BackgroundExecutor, "submit", submit)
+    here.trace = "trace"
+    assert run(compiled, prefix) == {"steps": [1, 1]}
+    assert told == ["trace", "trace"]
+
+
+@pytest.mark.parametrize("call", [unreached.PregelLoop().tick, lambda: unreached.AsyncBackgroundExecutor().submit(len)])
+def test_a_part_that_the_engine_lacks_says_so_when_called(call: Callable[[], Any]) -> None:
+    with pytest.raises(NotImplementedError, match="can be wrapped but not called"):
+        call()

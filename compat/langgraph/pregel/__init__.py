@@ -1,5 +1,8 @@
 """The engine."""
 
+# Instrumentations wait for this one to be imported, to wrap what is in it.
+from langgraph.pregel import _executor as _executor
+
 from stategraph.dropin_names import names_of as _names_of
 from stategraph.engine.engine import StateGraphEngine as Pregel
 from stategraph.engine.node import NodeBuilder

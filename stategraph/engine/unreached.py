@@ -1,0 +1,50 @@
+"""Parts of LangGraph's engine that instrumentations look for when they start, and wrap; this engine has no such parts.
+
+Rules
+-----
+* They can be imported and wrapped, so that what else the instrumentation does works. Nothing here calls them: what
+  they would have told is not told (docs/drop-in.md).
+* Who calls one is told so in a sentence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any, NoReturn
+
+
+def _refuse(name: str) -> NoReturn:
+    raise NotImplementedError(f"{name} can be wrapped but not called: the engine has no such part, see docs/drop-in.md")
+
+
+class PregelLoop:
+    """Stands for the loop that plans the steps of a run."""
+
+    def tick(self) -> bool:
+        """Refuse to plan a step."""
+        _refuse("PregelLoop.tick")
+
+
+class SyncPregelLoop(PregelLoop):
+    """Stands for the loop of sync runs."""
+
+
+class AsyncPregelLoop(PregelLoop):
+    """Stands for the loop of async runs."""
+
+
+class PregelRunner:
+    """Stands for what runs the tasks of a step."""
+
+
+class AsyncBackgroundExecutor:
+    """Stands for what starts async tasks; the tasks of an event loop take their context along by themselves."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Refuse to start a task."""
+        _refuse("AsyncBackgroundExecutor.submit")
+
+
+async def consume(iterator: AsyncIterator[Any]) -> Any:
+    """Refuse to add up what an iterator yields."""
+    _refuse("_consume_aiter")
