@@ -11,6 +11,7 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from stategraph.constants import CONF
 from stategraph.engine import damage, doubles
 
 T = TypeVar("T")
@@ -59,6 +60,9 @@ def run(procedure: Procedure[T]) -> T:
 def _told(call: Ask, error: BaseException) -> BaseException:
     """The error of a call, in which damage of what a saver reads is told as such."""
     if call.method not in damage.READS or not isinstance(error, Exception):
+        return error
+    before = call.kwargs.get("before")
+    if before is not None and CONF not in before:  # no config, which no store can be blamed for
         return error
     return damage.of_read(call.kwargs["config"] if "config" in call.kwargs else call.args[0], error)
 

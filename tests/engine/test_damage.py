@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 import sqlite3
 from collections.abc import Callable
@@ -184,3 +185,16 @@ def test_the_error_survives_pickling() -> None:
     error = DamagedCheckpointError("no", thread_id="1", checkpoint_id="2", checkpoint_ns="a", channel="n")
     copy = pickle.loads(pickle.dumps(error))
     assert (str(copy), copy.thread_id, copy.channel) == ("no", "1", "n")
+
+
+def test_a_place_in_the_history_that_is_no_config_is_not_the_stores_fault(driver):
+    graph = StateGraph(dict).add_node("node", lambda state: state).add_edge(START, "node")
+    app = graph.compile(checkpointer=InMemorySaver())
+    config = {"configurable": {"thread_id": "1"}}
+    driver.invoke(app, {"a": 1}, config)
+    with pytest.raises(KeyError, match="configurable"):
+        history = app.get_state_history if driver.name == "sync" else app.aget_state_history
+        place = {"checkpoint_id": "x"}
+        list(history(config, before=place)) if driver.name == "sync" else asyncio.run(
+            anext(history(config, before=place))
+        )
