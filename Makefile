@@ -4,7 +4,7 @@
 PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13 python3.14 python; do \
 	$$p -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
 
-ENVIRONMENT = $(PYTHON) scripts/environment.py
+ENVIRONMENT = $(PYTHON) scripts/progress.py scripts/environment.py
 DEV = .venv
 # SUITE: prebuilt and langchain have an environment of their own, and one beside it with the original engine.
 BESIDE = $(filter prebuilt langchain,$(SUITE))
@@ -16,16 +16,16 @@ PROPERTIES = tests/core/test_machine.py tests/engine/test_properties.py tests/en
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test oldest check format golden conformance expected follow bench interop instrumentation server fuzz fuzz-nightly properties vocabulary lock mutants \
-	metadata clean dev-env conformance-env bench-env instrumentation-env reference-env services-env server-env python
+	metadata clean dev-env conformance-env bench-env instrumentation-env reference-env services-env server-env demo-env python
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: dev-env ## An agent program written for LangGraph, running on this engine
+demo: dev-env demo-env ## An agent program written for LangGraph, running on this engine, and what a step costs on both
 	$(DEV)/bin/python -m examples.demo $(ARGS)
 
-test: dev-env ## The project's own tests (ARGS='-k word' chooses)
-	$(DEV)/bin/python -m pytest $(ARGS)
+test: dev-env ## The project's own tests, and at the end what was left out and why (ARGS='-k word' chooses)
+	$(DEV)/bin/python -m pytest -rs $(ARGS)
 
 oldest: python ## The project's own tests with the oldest langchain-core that is supported (ARGS='tests/core' chooses)
 	@$(ENVIRONMENT) .venv-oldest requirements/oldest.txt --link
@@ -105,6 +105,9 @@ dev-env: python
 
 conformance-env: python
 	@PIP_NO_DEPS=1 $(ENVIRONMENT) $(CONFORMANCE) requirements/$(CONFORMANCE_SET).txt
+
+demo-env: python
+	@$(ENVIRONMENT) .venv-demo requirements/demo.txt
 
 # The pinned lists are complete, so nothing asks for dependencies: langchain's would bring the original engine along.
 reference-env: python

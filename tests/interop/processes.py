@@ -161,15 +161,14 @@ def start_ours(python: str, activate: str, *, start: Callable[[Engine], Worker])
 
 
 @contextmanager
-def postgres(python: str, directory: Path) -> Iterator[str]:
+def postgres(python: str) -> Iterator[str]:
     """Run a database server for as long as the block lasts, and yield its address.
 
     Raises:
         HarnessError: it did not start, for instance because its wheel is not installed.
     """
-    directory.mkdir(parents=True)
     child = subprocess.Popen(
-        [python, str(HERE / "server.py"), str(directory)],
+        [python, str(HERE / "server.py")],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -178,9 +177,9 @@ def postgres(python: str, directory: Path) -> Iterator[str]:
     assert child.stdin is not None and child.stdout is not None and child.stderr is not None
     try:
         address = child.stdout.readline().strip()
-        if not address:
+        if not address.startswith("postgresql:"):
             raise HarnessError(
-                f"PostgreSQL did not start (--savers sqlite leaves it out):\n{child.stderr.read()[-2000:]}"
+                f"PostgreSQL did not start (--savers sqlite leaves it out): {address}\n{child.stderr.read()[-2000:]}"
             )
         yield address
     finally:

@@ -295,7 +295,7 @@ def main(argv: list[str] | None = None) -> int:
                 if problems := worker.description["problems"]:
                     print(f"{worker.engine.label} cannot import all cases:\n{problems}", file=sys.stderr)
             with_postgres = "postgres" in options.savers
-            uri = stack.enter_context(processes.postgres(options.python, directory / "pg")) if with_postgres else None
+            uri = stack.enter_context(processes.postgres(options.python)) if with_postgres else None
             found = run_cases(Bench(theirs, ours, directory, uri), options)
     except processes.HarnessError as error:
         print(error, file=sys.stderr)

