@@ -8,6 +8,10 @@ Rules
   not where the order in which tasks begin and end is shown, or stored.
 * A task's end is told to the machine before anybody waiting for it goes on.
 * Leaving waits for what cannot be stopped (running threads, pending saves).
+* An exception may be raised at any line of the waiting thread (Ctrl-C, a soft
+  time limit). So what the driver waits for is noted by the worker threads, and
+  before they start; the inbox only wakes it, and it looks at the notes before
+  each wait. What has ended stays noted until the machine was told.
 """
 
 from __future__ import annotations
@@ -35,8 +39,8 @@ from stategraph.engine.saving import Saves
 from stategraph.engine.stepping import StepEnd
 from stategraph.errors import GraphInterrupt
 
-_Ended = tuple[Task, BaseException | None, Task | None]
-"""A task that has ended, its exception if it failed, and the task that its thread goes on with."""
+_Ended = tuple[Task, BaseException | None]
+"""A task that has ended, and its exception if it failed."""
 
 
 def find(execution: Execution, lookup: Lookup) -> tuple[CheckpointTuple | None, bool]:
@@ -67,8 +71,12 @@ class Driver:
     def __init__(self, execution: Execution) -> None:
         """Args: execution: The run, not loaded yet."""
         self._execution = execution
-        # What ends while the driver waits, or None for "there is something to show".
-        self._inbox: SimpleQueue[_Ended | None] = SimpleQueue()
+        # Wakes the driver: a task or a thread has ended, or there is something to show.
+        self._inbox: SimpleQueue[None] = SimpleQueue()
+        # The tasks that have ended and of which the machine has not been told yet; threads append.
+        self._ended: deque[_Ended] = deque()
+        # The threads at work, noted before they start; they take themselves out.
+        self._working: set[threads.Ticket] = set()
         self._called: dict[str, tuple[Task, Future[Any]]] = {}
         # Ids of the called tasks that have not ended; threads take theirs out.
         self._open_calls: set[str] = set()
@@ -76,7 +84,6 @@ class Driver:
         # Called tasks that wait for a place among those that work, and how many places are taken.
         self._queued: deque[Callable[[], Any]] = deque()
         self._places_taken = 0
-        self._running: dict[str, tuple[Task, threads.Ticket]] = {}
         # The step's tasks that wait for a thread, and whether none may begin until the driver has heard of a failure.
         self._waiting: deque[Task] = deque()
         self._halted = False
@@ -120,13 +127,12 @@ class Driver:
             execution.flush()
             execution.lifecycle("resume")
             yield from self._steps()
+            execution.wake = None
+            if self._called or not execution.leaves_nothing:
+                self._leave(None)
         except BaseException as error:
             if not self._leave(error):
                 raise
-        else:
-            execution.wake = None
-            if self._called or self._running or not execution.leaves_nothing:
-                self._leave(None)
         finally:
             execution.let_go()
         yield from execution.shown()
@@ -196,19 +202,19 @@ class Driver:
         execution = self._execution
         execution.wake = None
         self._halted = True
-        for task, ticket in list(self._running.values()):
+        for ticket in list(self._working):
             if ticket.cancel():
-                del self._running[task.id]
-        for _, future in self._called.values():
+                self._working.discard(ticket)
+        for _, future in list(self._called.values()):
             future.cancel()
-        while self._running:
+        while self._working:
             # A thread cannot be stopped. What it still achieves is recorded, so that a
             # resume need not do it again.
-            ended = self._inbox.get()
-            if ended is not None:
-                self._follow(ended)
-                stepping.settle(execution, *ended[:2])
-        for _, future in self._called.values():
+            self._inbox.get()
+        while self._ended:
+            stepping.settle(execution, *self._ended[0])
+            self._ended.popleft()
+        for _, future in list(self._called.values()):
             if not future.cancelled():
                 future.exception()
 
@@ -287,27 +293,32 @@ class Driver:
         timeout = execution.engine.step_timeout
         deadline = None if timeout is None else time.monotonic() + timeout
         waiting = self._waiting = deque(task for task in tasks if not task.writes)
-        while (waiting or self._running or self._open_calls) and end.error is None:
-            while len(self._running) < self._limit and (task := self._take_waiting()) is not None:
+        while (waiting or self._working or self._ended or self._open_calls) and end.error is None:
+            while len(self._working) < self._limit and (task := self._take_waiting()) is not None:
                 self._submit(task)
-            ended = self._next(deadline)
-            if ended is not None:
-                self._take(ended, end)
+            if not self._ended:
+                self._wait(deadline)
+            if self._ended:
+                self._take(self._ended[0], end)
+                self._ended.popleft()
             yield from execution.shown()
         yield from execution.shown()
 
-    def _next(self, deadline: float | None) -> _Ended | None:
+    def _wait(self, deadline: float | None) -> None:
         if deadline is None:
-            return self._inbox.get()
+            self._inbox.get()
+            return
         try:
-            return self._inbox.get(timeout=max(0.0, deadline - time.monotonic()))
+            self._inbox.get(timeout=max(0.0, deadline - time.monotonic()))
         except Empty:
             raise TimeoutError("Timed out") from None
 
     def _submit(self, task: Task) -> None:
-        self._running[task.id] = (task, threads.start(self._attempts, task, copy_context()))
+        ticket = threads.Ticket()
+        self._working.add(ticket)
+        threads.start(ticket, self._attempts, ticket, task, copy_context())
 
-    def _attempts(self, first: Task, context: Context) -> None:
+    def _attempts(self, ticket: threads.Ticket, first: Task, context: Context) -> None:
         """Run a task, and after it such as wait: to have each handed over takes as long as a small task."""
         task: Task | None = first
         while task is not None:
@@ -318,7 +329,10 @@ class Driver:
                 # Whether others are to begin is for the driver to say.
                 self._halted, error = True, raised
             task = self._take_waiting() if self._goes_on and error is None else None
-            self._inbox.put((ended, error, task))
+            self._ended.append((ended, error))
+            if task is None:
+                self._working.discard(ticket)
+            self._inbox.put(None)
 
     def _take_waiting(self) -> Task | None:
         try:
@@ -326,16 +340,8 @@ class Driver:
         except IndexError:
             return None
 
-    def _follow(self, ended: _Ended) -> None:
-        """Note with what the thread of a task that ended goes on."""
-        task, _, following = ended
-        _, ticket = self._running.pop(task.id)
-        if following is not None:
-            self._running[following.id] = (following, ticket)
-
     def _take(self, ended: _Ended, end: StepEnd) -> None:
-        self._follow(ended)
-        task, error, _ = ended
+        task, error = ended
         handler = stepping.settle(self._execution, task, error)
         if error is None:
             self._to_cache(task)
@@ -387,7 +393,7 @@ class Driver:
         context = copy_context()
 
         def start() -> None:
-            threads.start(context.run, self._run_called, task, future, placed)
+            threads.start(threads.Ticket(), context.run, self._run_called, task, future, placed)
 
         with execution.lock:
             if placed and self._places_taken >= self._limit:
@@ -398,16 +404,18 @@ class Driver:
         return future
 
     def _run_called(self, task: Task, future: Future[Any], placed: bool) -> None:
-        if future.set_running_or_notify_cancel():
-            self._finish_call(task, future)
-        if placed:
-            with self._execution.lock:
-                following = self._queued.popleft() if self._queued else None
-                self._places_taken -= following is None
-            if following is not None:
-                following()
-        self._open_calls.discard(task.id)
-        self._inbox.put(None)
+        try:
+            if future.set_running_or_notify_cancel():
+                self._finish_call(task, future)
+            if placed:
+                with self._execution.lock:
+                    following = self._queued.popleft() if self._queued else None
+                    self._places_taken -= following is None
+                if following is not None:
+                    following()
+        finally:
+            self._open_calls.discard(task.id)
+            self._inbox.put(None)
 
     def _finish_call(self, task: Task, future: Future[Any]) -> None:
         try:

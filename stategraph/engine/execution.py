@@ -553,15 +553,14 @@ class Execution:
     def flush(self) -> None:
         """Do what the machine asked for: hand over saves, build chunks."""
         outbox = self.machine.outbox
-        if not outbox:
-            return
-        effects = outbox.copy()
-        outbox.clear()
-        for effect in effects:
+        while outbox:
+            # It stays there until it is done: an exception of a signal handler must not lose it.
+            effect = outbox[0]
             if isinstance(effect, (SaveWrites, SaveCheckpoint)):
                 self._save(effect)
             elif self.projector is not None:
                 self.projector.project(effect)
+            del outbox[0]
 
     @property
     def end_lone(self) -> Callable[[Task], None]:

@@ -29,11 +29,14 @@ logger = logging.getLogger(__name__)
 def close(execution: Execution, error: BaseException | None) -> None:
     """Ask for what was to be stored at the end of the run."""
     _report(execution)
-    if execution.durability != "exit" or execution.saver is None:
-        return
-    if error is not None or execution.keeps_history:
+    if (
+        execution.durability == "exit"
+        and execution.saver is not None
+        and (error is not None or execution.keeps_history)
+    ):
         execution.machine.close()
-        execution.flush()
+    # What an exception of a signal handler has cut short is there too.
+    execution.flush()
 
 
 def _report(execution: Execution) -> None:

@@ -14,10 +14,10 @@ Rules
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections import deque
 from collections.abc import Callable
 from inspect import signature
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
@@ -30,6 +30,9 @@ from stategraph.engine import round_trip, storable, threads
 
 BACKLOG = 64
 """Saves that may wait before the run waits for them."""
+
+_LOOK_S = 0.5
+"""How often one who waits for saves looks by itself, in seconds."""
 
 _Call = tuple[str, tuple[Any, ...]]
 
@@ -104,7 +107,8 @@ class SaveCalls:
 class Saves:
     """The saves of a sync run.
 
-    Thread-safe: a task may ask for a save from the thread it runs in.
+    Thread-safe: a task may ask for a save from the thread it runs in. There is no lock, as an exception may be raised
+    at any line of the waiting thread. Whoever holds the token performs what waits; only threads of the pool take it.
     """
 
     def __init__(self, calls: SaveCalls, *, background: bool) -> None:
@@ -112,8 +116,9 @@ class Saves:
         self._calls = calls
         self._background = background and type(calls.saver) is not InMemorySaver
         self._waiting: deque[_Call] = deque()
-        self._changed = threading.Condition()
-        self._working = False
+        self._token: list[None] = [None]
+        # Wakes whoever waits; it looks at the token and the queue before each wait.
+        self._news: SimpleQueue[None] = SimpleQueue()
         self._error: BaseException | None = None
 
     def put(self, effect: SaveWrites | SaveCheckpoint) -> None:
@@ -124,41 +129,53 @@ class Saves:
         """
         call = self._calls.call(effect)
         if not self._background:
-            self._perform(call)
+            if self._error is None:
+                self._perform(call)
             return
-        with self._changed:
-            self._raise()
-            self._waiting.append(call)
-            if not self._working:
-                self._working = True
-                threads.submit(self._work)
-            while len(self._waiting) > BACKLOG:
-                self._changed.wait()
+        self._raise()
+        self._waiting.append(call)
+        self._start()
+        if len(self._waiting) > BACKLOG:
+            self._wait_until(lambda: len(self._waiting) <= BACKLOG)
+
+    def _start(self) -> None:
+        """Have what waits performed, unless that is under way."""
+        if self._token:
+            threads.submit(self._work)
 
     def _perform(self, call: _Call) -> None:
-        if self._error is None:
-            try:
-                getattr(self._calls.saver, call[0])(*call[1])
-            except BaseException as error:
-                self._error = error
-                if isinstance(error, Exception):
-                    self._calls.explain(call, error)
-                raise
+        try:
+            getattr(self._calls.saver, call[0])(*call[1])
+        except Exception as error:
+            self._error = error
+            self._calls.explain(call, error)
+            raise
 
     def _work(self) -> None:
-        while True:
-            with self._changed:
-                if not self._waiting or self._error is not None:
-                    self._working = False
-                    self._waiting.clear()
-                    self._changed.notify_all()
-                    return
-                call = self._waiting.popleft()
-                self._changed.notify_all()
+        # Whoever asks for a save while the token is away is noticed here once it is back.
+        while self._waiting:
             try:
-                self._perform(call)
-            except BaseException:  # noqa: S110  kept in _error for the run to raise
+                self._token.pop()
+            except IndexError:
+                return
+            try:
+                self._empty()
+            finally:
+                self._token.append(None)
+                self._news.put(None)
+
+    def _empty(self) -> None:
+        while self._waiting:
+            try:
+                if self._error is None:
+                    self._perform(self._waiting[0])
+            except Exception:  # noqa: S110  kept in _error for the run to raise
                 pass
+            except BaseException as error:
+                self._error = error
+            self._waiting.popleft()
+            if len(self._waiting) >= BACKLOG:
+                self._news.put(None)
 
     def _raise(self) -> None:
         if self._error is not None:
@@ -170,10 +187,24 @@ class Saves:
         Raises:
             BaseException: What a save failed with.
         """
-        with self._changed:
-            while self._working:
-                self._changed.wait()
+        if self._waiting or not self._token:
+            self._wait_until(self._is_done)
         self._raise()
+
+    def _is_done(self) -> bool:
+        if self._waiting:
+            self._start()
+            return False
+        return bool(self._token)
+
+    def _wait_until(self, ready: Callable[[], bool]) -> None:
+        while not ready():
+            try:
+                # Somebody else who waits may have been woken instead, and left with an exception.
+                self._news.get(timeout=_LOOK_S)
+            except Empty:
+                continue
+        self._news.put(None)
 
 
 class AsyncSaves:
@@ -193,12 +224,15 @@ class AsyncSaves:
             BaseException: What an earlier save failed with.
         """
         if self._error is not None:
+            if self._in_place:
+                return
             raise self._error
         name, args = self._calls.call(effect)
         if self._in_place:
             try:
                 getattr(self._calls.saver, name)(*args)
             except Exception as error:
+                self._error = error
                 self._calls.explain((name, args), error)
                 raise
             return

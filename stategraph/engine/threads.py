@@ -24,8 +24,9 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Executor, Future
+from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Any, ParamSpec, Protocol, TypeVar, cast
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -301,15 +302,23 @@ class BackgroundExecutor:
 _SUBMIT = BackgroundExecutor.submit
 
 
-def start(func: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> Ticket:
-    """Run a function that tells its end itself in a worker thread of the process's pool."""
+def start(ticket: Ticket, func: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+    """Run a function that tells its end itself in a worker thread of the process's pool.
+
+    Args:
+        ticket: Tells whether it has begun. It is the caller's, who can note it before: if this is cut off by an
+            exception of a signal handler, the function may begin or not.
+        func: The function.
+        *args: Its arguments.
+        **kwargs: Its named arguments.
+    """
     if BackgroundExecutor.submit is not _SUBMIT:
-        return cast(Ticket, BackgroundExecutor(_start).submit(func, *args, **kwargs))
-    return _start(func, *args, **kwargs)
+        BackgroundExecutor(partial(_start, ticket)).submit(func, *args, **kwargs)
+    else:
+        _pool.post(ticket, func, args, kwargs)
 
 
-def _start(func: Callable[..., None], *args: Any, **kwargs: Any) -> Ticket:
-    ticket = Ticket()
+def _start(ticket: Ticket, func: Callable[..., None], *args: Any, **kwargs: Any) -> Ticket:
     _pool.post(ticket, func, args, kwargs)
     return ticket
 

@@ -276,7 +276,8 @@ def test_a_ticket_runs_or_is_cancelled_but_never_both() -> None:
         begun.set()
         assert go_on.wait(TIMEOUT_S)
 
-    running = threads.start(wait)
+    running = threads.Ticket()
+    threads.start(running, wait)
     assert begun.wait(TIMEOUT_S)
     assert not running.cancel()
     go_on.set()
