@@ -15,7 +15,7 @@ BENCH = .venv-bench
 PROPERTIES = tests/core/test_machine.py tests/engine/test_properties.py tests/engine/test_kills.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test oldest check format golden conformance expected follow bench interop instrumentation server fuzz fuzz-nightly properties vocabulary lock mutants \
+.PHONY: help demo test signals oldest check format golden conformance expected follow bench interop instrumentation server fuzz fuzz-nightly properties vocabulary lock mutants \
 	metadata clean dev-env conformance-env bench-env instrumentation-env reference-env services-env server-env demo-env python
 
 help: ## List the targets
@@ -43,6 +43,9 @@ format: dev-env ## Rewrite the code the way `make check` wants it
 	$(DEV)/bin/ruff format .
 	$(DEV)/bin/ruff check --fix .
 	$(DEV)/bin/python scripts/diagram.py
+
+signals: dev-env ## Stop runs by signals at random times: no hang, nothing lost or twice (N=2000 SEED=1)
+	$(DEV)/bin/python -m tests.stopping.signals --number $(or $(N),2000) --seed $(or $(SEED),1)
 
 golden: dev-env ## Recordings of @librechat/agents, held against the Run API (ARGS='-k word' chooses)
 	$(DEV)/bin/python -m tests.golden $(ARGS)

@@ -23,6 +23,7 @@
     ├── a model
     │   └── ModelAnswerError           a model's answer that cannot be used, or none where one was due
     ├── the engine or a worker
+    │   ├── IllegalMoveError           a driver told a run's machine what it cannot be told in its status
     │   └── TaskNotFound               a worker was asked for a task it does not have
     └── GraphBubbleUp                  not failures: control that travels outwards through nodes
         ├── GraphInterrupt             a node waits for an answer
@@ -63,6 +64,7 @@ __all__ = (
     "GraphRecursionError",
     "HandlerError",
     "IgnoredInputError",
+    "IllegalMoveError",
     "InvalidAnswerError",
     "InvalidUpdateError",
     "MissingPackageError",
@@ -432,6 +434,13 @@ class ModelAnswerError(Exception):
 
 
 # The engine or a worker.
+
+
+class IllegalMoveError(Exception):
+    """A driver told the machine of a run what it cannot be told in its status; nothing has changed.
+
+    The message says which moves are legal. A bug in a driver: graphs and their callers cannot cause it.
+    """
 
 
 class TaskNotFound(Exception):

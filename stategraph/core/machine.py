@@ -6,12 +6,15 @@ The walk of a run, by status (``TRANSITIONS`` is the same as a table)::
                                     \--> done | out_of_steps | draining | interrupt_before
                                             advance \--> interrupt_after
 
+A step of one task may take the short way, ``next_lone`` and ``end_lone``.
+
 Rules
 -----
 * The machine is pure: time, ids and the saver's version rule are arguments,
   and nothing here waits, locks or does I/O. One thread at a time may call it.
 * It never calls back. What the driver has to do (save, show) is put in
   ``outbox``; the driver empties it after each call.
+* A move that the table does not have is refused before it changes anything.
 * A fact nobody listens to is not recorded.
 * A task's end is recorded before its step is applied; a step is applied only
   when all its tasks have ended; a checkpoint is stored only after the step it
@@ -51,11 +54,11 @@ from stategraph.core.effects import (
 )
 from stategraph.core.plan import Planner
 from stategraph.core.program import Program
-from stategraph.core.settings import Settings
+from stategraph.core.settings import Settings, takes_short_way
 from stategraph.core.starting import Start, Thread
 from stategraph.core.state import State, count_up
 from stategraph.core.task import Call, IdMaker, Task, Write
-from stategraph.errors import EmptyInputError, NodeError
+from stategraph.errors import EmptyInputError, IllegalMoveError, NodeError
 from stategraph.types import Command, Send
 
 Status = Literal[
@@ -69,19 +72,24 @@ Status = Literal[
     "interrupt_after",
 ]
 
-TRANSITIONS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
+TRANSITIONS: Final[dict[Status, dict[str, tuple[Status, ...]]]] = {
     "loading": {"start": ("planning",)},
     "planning": {
         "plan": ("stepping", "done", "out_of_steps", "draining", "interrupt_before"),
+        "next_lone": ("stepping",),
     },
-    "stepping": {"advance": ("planning", "interrupt_after")},
+    "stepping": {"advance": ("planning", "interrupt_after"), "end_lone": ("planning",)},
     "done": {},
     "out_of_steps": {},
     "draining": {},
     "interrupt_before": {},
     "interrupt_after": {},
 }
-"""For each status the legal moves and where each may lead. The docs' diagram is made of it."""
+"""For each status the legal moves and where each may lead. It is what runs, and the docs' diagram is made of it."""
+
+_BEGINS_LONE: Final = {s: moves["next_lone"][0] for s, moves in TRANSITIONS.items() if "next_lone" in moves}
+_ENDS_LONE: Final = {s: moves["end_lone"][0] for s, moves in TRANSITIONS.items() if "end_lone" in moves}
+"""The columns of the table for the short way, where a call for each move would take a tenth of a step."""
 
 _PLANNED: Final = 3
 """The longest path of a task that a step was planned with; that of a call or a handler is longer."""
@@ -122,7 +130,9 @@ class Machine:
         "_previous_versions",
         "_quiet",
         "_tasks",
+        "_tells_ends",
         "_tells_values",
+        "_torn",
         "_undescribed",
         "_unrecorded",
         "_unsaved",
@@ -183,12 +193,15 @@ class Machine:
         self._fresh = False
         # Whether a checkpoint waits for the end of the run to be stored.
         self._unsaved = False
+        # Whether an exception that no node raised has cut off the application of a step: half of it is no state.
+        self._torn = False
         # What ended last, if nothing but `step` tells of it: a lone step, or the input, of a run apart.
         self._undescribed: Literal["loop", "input"] | None = None
         self._written: set[str] = set()
         # Whether planning needs to look at nothing but the tasks themselves.
         watch = settings.watch
-        self._quiet = not (settings.interrupt_before or watch.planned or watch.checkpoints or settings.deltas)
+        self._quiet = not (settings.interrupt_before or settings.deltas) and takes_short_way(watch)
+        self._tells_ends = watch.settled or watch.updates
         # Whether a lone task need not be recorded: nothing can cut in before its step is applied.
         self._unrecorded = settings.saves == "never"
         # Whether what is stored in the end, if anything, is beside nothing else: nobody but this run's task knows its
@@ -225,6 +238,26 @@ class Machine:
     def tasks(self, tasks: dict[str, Task]) -> None:
         self._tasks, self._lone = tasks, None
 
+    # -- moving ----------------------------------------------------------
+
+    def _check(self, event: str) -> None:
+        """Refuse an event that the table does not have here.
+
+        Raises:
+            IllegalMoveError: If it does not.
+        """
+        moves = TRANSITIONS[self.status]
+        if event not in moves:
+            legal = " or ".join(f"`{move}`" for move in moves) or "none, as the run is over"
+            raise IllegalMoveError(f"`{event}` is no move of a run that is `{self.status}`; legal is {legal}")
+
+    def _move(self, event: str, target: Status) -> bool:
+        """Change the status, by the table; returns whether the run has a step to take."""
+        if target not in TRANSITIONS[self.status].get(event, ()):
+            raise IllegalMoveError(f"`{event}` does not lead from `{self.status}` to `{target}`")
+        self.status = target
+        return target == "stepping"
+
     # -- starting --------------------------------------------------------
 
     def start(self, start: Start) -> None:
@@ -237,6 +270,7 @@ class Machine:
             UnknownInterruptError: If answers match no waiting interrupt and
                 strict resuming is on.
         """
+        self._check("start")
         command = start.input if isinstance(start.input, Command) else None
         loaded = self.checkpoint.get("updated_channels")
         self.updated = set(loaded) if loaded else None
@@ -279,7 +313,7 @@ class Machine:
         self.child_resuming = start.resuming if self.settings.nested else self.resuming
         if travelling and not self.settings.nested:
             self.replay_id = replay_bound or self._replay_point()
-        self.status = "planning"
+        self._move("start", "planning")
 
     def _remember_namespaces(self, start: Start) -> None:
         """Note where the tasks ran whose ids are about to change, if the caller means a graph inside them."""
@@ -386,40 +420,34 @@ class Machine:
         Returns:
             Whether there are tasks to run; otherwise ``status`` says why not.
         """
+        self._check("plan")
         if self.step > self.stop:
             self.last_nodes = sorted({task.name for task in self.tasks.values()})
             self._prepare()
-            self.status = "out_of_steps"
-            return False
+            return self._move("plan", "out_of_steps")
         if self._plain and self._fresh and self.program.starts.keys().isdisjoint(self.updated or ()):
             # The last step started nothing, and nobody wants to hear how that was found out.
             self.tasks = {}
-            self.status = "done"
-            return False
+            return self._move("plan", "done")
         self._prepare()
         if not self.tasks:
-            self.status = "done"
-            return False
+            return self._move("plan", "done")
         if self._quiet and not self.pending and not drain:
-            self.status = "stepping"
-            return True
+            return self._move("plan", "stepping")
         if self.pending and not self.replaying:
             for task in list(self.tasks.values()):
                 self._restore(task)
             self._restart_handlers()
         if self.settings.interrupt_before and self._breaks_at(self.settings.interrupt_before):
-            self.status = "interrupt_before"
-            return False
+            return self._move("plan", "interrupt_before")
         if drain:
-            self.status = "draining"
-            return False
+            return self._move("plan", "draining")
         if self.settings.watch.planned:
             self.outbox.append(TasksPlanned(tuple(self.tasks.values())))
         for task in self.tasks.values():
             if task.writes:
                 self._settled(task, task.writes, cached=True)
-        self.status = "stepping"
-        return True
+        return self._move("plan", "stepping")
 
     def next_lone(self) -> Task | None:
         """Plan a step that is one task and nothing else to look at.
@@ -427,6 +455,10 @@ class Machine:
         Returns:
             The task to run; None tells nothing, ask :meth:`plan`.
         """
+        following = _BEGINS_LONE.get(self.status)
+        if following is None:
+            self._check("next_lone")
+            return None
         if not (self._plain and self._fresh) or self.pending or self.step > self.stop:
             return None
         updated = self.updated
@@ -435,7 +467,7 @@ class Machine:
         task = self._planner.lone(updated, self.step)
         if task is not None:
             self._lone = task
-            self.status = "stepping"
+            self.status = following
         return task
 
     def end_lone(self, task: Task) -> None:
@@ -444,12 +476,19 @@ class Machine:
         The same as :meth:`finished` and :meth:`advance`, but that whoever calls this knows that the task ended: it is
         not said again.
         """
+        following = _ENDS_LONE.get(self.status)
+        if following is None:
+            self._check("end_lone")
+            return
         try:
             self.updated = updated = self.state.apply_lone(task)
-        except BaseException:
+        except Exception:
             if not self._unrecorded:  # to be stored at the end
                 self._written.add(task.id)
                 self.pending = {task.id: list(task.writes)}
+            raise
+        except BaseException:
+            self._torn = True
             raise
         self.child_resuming = None
         if not self._output_set.isdisjoint(updated):
@@ -464,7 +503,7 @@ class Machine:
             self.step += 1
         else:
             self._make_checkpoint({"source": "loop"})
-        self.status = "planning"
+        self.status = following
 
     def _prepare(self) -> None:
         planner = self._planner
@@ -547,7 +586,7 @@ class Machine:
         else:
             writes.append((NO_WRITES, None))
         if self._unrecorded and self._quiet and len(self.tasks) == 1 and task.call is None:
-            if self.settings.watch.settled and not (task.node is not None and task.node.hidden):
+            if self._tells_ends and not (task.node is not None and task.node.hidden):
                 self.outbox.append(TaskSettled(task, writes, False))
             return
         self._record_task(task, writes, cached=False)
@@ -671,13 +710,32 @@ class Machine:
                 return
             self.interrupts.extend(output.interrupts_in(writes))
             self.values_seen = True
-        if self.settings.watch.settled:
+        if self._tells_ends:
             self.outbox.append(TaskSettled(task, tuple(writes), cached))
 
     # -- ending a step ---------------------------------------------------
 
     def advance(self) -> None:
         """Apply the step: every task of it has ended."""
+        self._check("advance")
+        try:
+            self._apply_step()
+        except Exception:
+            raise
+        except BaseException:
+            self._torn = True
+            raise
+        if not (self.settings.interrupt_after and self._breaks_at(self.settings.interrupt_after)):
+            self._move("advance", "planning")
+            return
+        if self.settings.watch.checkpoints:
+            self._prepare()
+        else:
+            self._sync_planner()
+            self.tasks = {t.id: t for t in self._planner.next_tasks(self.updated)}
+        self._move("advance", "interrupt_after")
+
+    def _apply_step(self) -> None:
         if self._book is not None:
             self._book.stepped(self.step, self.tasks, self.pending)
         self.updated = updated = self.state.apply(self._in_order())
@@ -692,14 +750,6 @@ class Machine:
             self.step += 1
         else:
             self._make_checkpoint({"source": "loop"})
-        self.status = "planning"
-        if self.settings.interrupt_after and self._breaks_at(self.settings.interrupt_after):
-            if self.settings.watch.checkpoints:
-                self._prepare()
-            else:
-                self._sync_planner()
-                self.tasks = {t.id: t for t in self._planner.next_tasks(self.updated)}
-            self.status = "interrupt_after"
 
     def _in_order(self) -> Sequence[Task]:
         tasks = tuple(self.tasks.values())
@@ -799,8 +849,11 @@ class Machine:
         self.stored_id = checkpoint_id
 
     def close(self) -> None:
-        """The run is over, well or not: save what waited for the end."""
-        if self.settings.saves != "exit":
+        """The run is over, well or not: save what waited for the end.
+
+        If a step was cut off while it was applied, the thread stays as it was: there is no whole state to store.
+        """
+        if self.settings.saves != "exit" or self._torn:
             return
         if self._undescribed is not None:
             settings = self.settings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Literal, NamedTuple
 
 from stategraph.core.delta_book import Rules
@@ -11,12 +12,30 @@ from stategraph.core.task import Task
 
 
 class Watch(NamedTuple):
-    """What the run's listeners want to hear."""
+    """What the run's listeners want to hear.
+
+    Attributes:
+        values: That the output channels changed.
+        updates: How each task ended, for listeners who need nothing but its updates.
+        settled: How each task ended.
+        planned: Which tasks are about to run.
+        checkpoints: That a checkpoint is made.
+    """
 
     values: bool = False
+    updates: bool = False
     settled: bool = False
     planned: bool = False
     checkpoints: bool = False
+
+
+@cache
+def takes_short_way(watch: Watch) -> bool:
+    """Return whether steps of one task may take the short way, which tells of nothing but values and updates.
+
+    Whatever else is to be heard, known now or added later, makes every step go the long way.
+    """
+    return not any(watch._replace(values=False, updates=False))
 
 
 class Settings(NamedTuple):

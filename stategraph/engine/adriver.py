@@ -62,7 +62,8 @@ class AsyncDriver:
         self._execution = execution
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
-        self._inbox: deque[_Ended] = deque()
+        # The asyncio tasks that have ended and of which the machine has not been told yet.
+        self._inbox: deque[asyncio.Task[Any]] = deque()
         self._news = asyncio.Event()
         self._waking = False
         self._running: dict[asyncio.Task[Any], Task] = {}
@@ -225,8 +226,8 @@ class AsyncDriver:
         if running:
             await asyncio.wait(running)
         while self._inbox:
-            task, error = self._inbox.popleft()
-            stepping.settle(self._execution, task, error)
+            stepping.settle(self._execution, *self._outcome(self._inbox[0]))
+            self._running.pop(self._inbox.popleft(), None)
         self._running.clear()
 
     # -- one step ----------------------------------------------------------
@@ -286,12 +287,13 @@ class AsyncDriver:
         deadline = None if timeout is None else self._loop.time() + timeout
         waiting = deque(task for task in tasks if not task.writes)
         # A task may end while the reader of the last chunk takes its time; then it waits in the inbox.
-        while (waiting or self._running or self._inbox or self._open_calls) and end.error is None:
+        while (waiting or self._running or self._open_calls) and end.error is None:
             while waiting and len(self._running) < limit:
                 self._start(waiting.popleft())
             await self._next(deadline)
             while self._inbox and end.error is None:
-                await self._take(self._inbox.popleft(), end, waiting)
+                await self._take(self._outcome(self._inbox[0]), end, waiting)
+                self._running.pop(self._inbox.popleft(), None)
             if execution.chunks:
                 for shown in execution.shown():
                     yield shown
@@ -317,10 +319,11 @@ class AsyncDriver:
         started.add_done_callback(self._ended)
 
     def _ended(self, ended: asyncio.Task[Any]) -> None:
-        task = self._running.pop(ended)
-        error = asyncio.CancelledError() if ended.cancelled() else ended.exception()
-        self._inbox.append((task, error))
+        self._inbox.append(ended)
         self._news.set()
+
+    def _outcome(self, ended: asyncio.Task[Any]) -> _Ended:
+        return self._running[ended], asyncio.CancelledError() if ended.cancelled() else ended.exception()
 
     async def _take(self, ended: _Ended, end: StepEnd, waiting: deque[Task]) -> None:
         task, error = ended

@@ -45,7 +45,8 @@ def watch_for(modes: frozenset[str]) -> Watch:
     debug = "debug" in modes
     return Watch(
         values="values" in modes,
-        settled=debug or not modes.isdisjoint(("values", "updates", "tasks")),
+        updates=not modes.isdisjoint(("values", "updates")),
+        settled=debug or "tasks" in modes,
         planned=debug or "tasks" in modes,
         checkpoints=debug or "checkpoints" in modes,
     )

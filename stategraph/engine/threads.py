@@ -35,6 +35,7 @@ IDLE_S = 30.0
 """How long a thread waits for more work before it ends, in seconds."""
 
 _CLOSING_S = 0.01
+_CLOSING_LOOKS = 100
 
 
 class Told(Protocol):
@@ -139,6 +140,7 @@ class Pool(Executor):
 
     def _next(self) -> Job | None:
         """The next job for a thread, or None when it is to end."""
+        in_vain = 0
         while True:
             # Read after this thread left its token, as `finish` writes it before it looks for tokens:
             # one of the two sees the other.
@@ -149,7 +151,11 @@ class Pool(Executor):
                 try:
                     self._spare.pop()
                 except IndexError:
-                    continue  # Somebody counts on a thread and is about to say what for.
+                    # Somebody counts on a thread and is about to say what for; or was cut off by an exception of a
+                    # signal handler just then, and took a token with it. The exit must not wait for that.
+                    in_vain = in_vain + 1 if self._closing else 0
+                    if in_vain < _CLOSING_LOOKS:
+                        continue
                 return None
 
 

@@ -1,0 +1,1 @@
+"""Exceptions that come from outside: at any line, and by signals at random times."""
