@@ -94,9 +94,9 @@ def normal(report: dict[str, Any], *, sequential: bool) -> dict[str, Any]:
         return found
     found = plain.blot(plain.settle(report), number=False)
     for step in found.get("steps", ()):
-        step["ran"].sort(key=json.dumps)
+        step["ran"].sort(key=plain.spelled)
         if isinstance(step["found"], list):
-            step["found"].sort(key=json.dumps)
+            step["found"].sort(key=plain.spelled)
     return found
 
 

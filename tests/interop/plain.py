@@ -99,13 +99,18 @@ def stored(entries: list[Any]) -> list[Any]:
                 "seen": {node: _versions(seen) for node, seen in sorted(checkpoint["versions_seen"].items())},
                 "updated": sorted(checkpoint.get("updated_channels") or ()),
                 "writes": sorted(
-                    ([channel, encode(value)] for _, channel, value in entry.pending_writes or ()), key=json.dumps
+                    ([channel, encode(value)] for _, channel, value in entry.pending_writes or ()), key=spelled
                 ),
             }
         )
     settled = [settle({"namespace": space, "checkpoints": found}) for space, found in spaces.items()]
     blotted = [blot(found, number=False) for found in settled]
-    return sorted(blotted, key=json.dumps)
+    return sorted(blotted, key=spelled)
+
+
+def spelled(value: Any) -> str:
+    """Spell a value the same way for both engines, whose classes have their fields in different orders."""
+    return json.dumps(value, sort_keys=True)
 
 
 def _versions(found: dict[str, Any]) -> dict[str, int]:
