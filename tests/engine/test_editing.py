@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import operator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
 from langchain_core.runnables import RunnableConfig
@@ -16,7 +18,9 @@ from typing_extensions import TypedDict
 
 from stategraph.constants import END, START
 from stategraph.engine.runtime import Runtime
+from stategraph.errors import InvalidUpdateError
 from stategraph.graph.state import StateGraph
+from stategraph.types import StateUpdate
 
 if TYPE_CHECKING:
     from tests.conftest import Driver
@@ -90,3 +94,60 @@ def test_a_thread_with_channel_versions_of_other_types_can_be_read(driver: Drive
     graph.checkpointer.put(address, checkpoint, {"source": "update", "step": 0, "parents": {}}, versions)
     assert driver.get_state(graph, THREAD).values == {"n": 1, "note": "by hand"}
     assert [state.values for state in driver.history(graph, THREAD)] == [{"n": 1, "note": "by hand"}]
+
+
+class Notes(TypedDict, total=False):
+    log: Annotated[list[str], operator.add]
+
+
+def noting(**options: Any) -> Any:
+    builder = StateGraph(Notes).add_node("a", lambda _: {"log": ["a"]}).add_node("b", lambda _: {"log": ["b"]})
+    builder.add_node("c", lambda _: {"log": ["c"]}).add_edge(START, "a").add_edge(START, "b")
+    return builder.add_edge(["a", "b"], "c").compile(checkpointer=InMemorySaver(), **options)
+
+
+def bulk_update(driver: Driver, graph: Any, supersteps: Any) -> Any:
+    if driver.name == "sync":
+        return graph.bulk_update_state(THREAD, supersteps)
+    return asyncio.run(graph.abulk_update_state(THREAD, supersteps))
+
+
+def test_updates_of_one_superstep_stand_for_nodes_that_ran_side_by_side(driver: Driver) -> None:
+    graph = noting()
+    both = [StateUpdate({"log": ["by hand"]}, "a"), StateUpdate({"log": ["as well"]}, "b")]
+    bulk_update(driver, graph, [both])
+    (state,) = driver.history(graph, THREAD)
+    assert (state.values, state.next) == ({"log": ["by hand", "as well"]}, ("c",))
+    assert driver.invoke(graph, None, THREAD) == {"log": ["by hand", "as well", "c"]}
+
+
+def test_each_superstep_is_a_checkpoint_of_its_own(driver: Driver) -> None:
+    graph = noting()
+    bulk_update(driver, graph, [[StateUpdate({"log": ["1"]}, "a")], [StateUpdate({"log": ["2"]}, "b")]])
+    states = driver.history(graph, THREAD)
+    assert [(state.values["log"], state.next) for state in states] == [(["1", "2"], ("c",)), (["1"], ())]
+    steps = [state.metadata["step"] for state in states]
+    assert steps[0] == steps[1] + 1
+
+
+def test_updates_of_one_superstep_that_name_no_node_are_refused(driver: Driver) -> None:
+    graph = noting()
+    with pytest.raises(InvalidUpdateError, match="as_node is required"):
+        bulk_update(driver, graph, [[StateUpdate({"log": ["1"]}, "a"), StateUpdate({"log": ["2"]})]])
+    assert driver.history(graph, THREAD) == []
+
+
+def test_an_update_that_names_no_node_is_refused_where_several_wrote_last(driver: Driver) -> None:
+    graph = noting(interrupt_before=["c"])
+    driver.invoke(graph, {"log": []}, THREAD)
+    with pytest.raises(InvalidUpdateError, match="Ambiguous"):
+        bulk_update(driver, graph, [[StateUpdate({"log": ["by hand"]})]])
+    state = driver.get_state(graph, THREAD)
+    assert (state.values["log"], state.next) == (["a", "b"], ("c",))
+
+
+def test_a_thread_without_checkpoints_is_ended_by_hand(driver: Driver) -> None:
+    graph = noting()
+    driver.update_state(graph, THREAD, None, as_node=END)
+    (state,) = driver.history(graph, THREAD)
+    assert (state.values, state.next, state.metadata["source"]) == ({"log": []}, (), "update")

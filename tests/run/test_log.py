@@ -15,6 +15,7 @@ from langchain_core.messages import HumanMessage, ToolMessage
 from pydantic import BaseModel
 
 from stategraph.errors import AbortError, ConfigurationError, HandlerError
+from stategraph.run.events import GraphEvents
 from stategraph.run.log import LAG, RunEvent, RunLog, sse
 from stategraph.run.run import Run
 from stategraph.testing import script
@@ -324,3 +325,14 @@ async def test_a_run_can_be_executed_again_as_soon_as_its_execution_has_ended() 
     await second
     assert [message.content for message in run.get_run_messages()] == ["Two."]
     assert not run.running
+
+
+async def test_a_run_that_keeps_no_events_tells_its_handlers_all_of_them() -> None:
+    def heard_by(events: list[str]) -> dict[str, Any]:
+        return dict.fromkeys(GraphEvents, lambda event, *_: events.append(event))
+
+    with_log, without = list[str](), list[str]()
+    await (await make("Hi.", custom_handlers=heard_by(with_log))).process_stream(ASK)
+    await (await make("Hi.", event_log_size=0, custom_handlers=heard_by(without))).process_stream(ASK)
+    assert "on_message_delta" in without
+    assert without == with_log

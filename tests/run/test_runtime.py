@@ -175,3 +175,25 @@ async def test_a_host_may_return_the_results_of_its_tools() -> None:
     run = await create_run(run_id="r", agents=[described], custom_handlers={"on_tool_execute": execute})
     await asyncio.wait_for(run.process_stream(ASK), 10)
     assert [message.content for message in run.get_run_messages()] == ["", "a thing", "Seen."]
+
+
+async def test_agents_and_edges_given_to_the_one_call_make_a_graph_that_follows_the_edges() -> None:
+    second = ScriptedChatModel(replies=["Second."])
+    agents = [agent("First."), {"agent_id": "b", "model": second}]
+    edges = [{"from": "a", "to": "b", "edgeType": "direct"}]
+    run = await create_run(run_id="r", agents=agents, edges=edges)
+    await run.process_stream(ASK)
+    assert [message.content for message in run.get_run_messages()] == ["First.", "Second."]
+    assert [message.content for message in second.requests[0].messages] == ["hi", "First."]
+
+
+async def test_the_edges_of_one_agent_are_looked_at_as_well() -> None:
+    with pytest.raises(ConfigurationError, match=r'not present in agents: \["b"\]'):
+        await create_run(run_id="r", agents=[agent("First.")], edges=[{"from": "a", "to": "b"}])
+
+
+async def test_agents_without_edges_all_answer() -> None:
+    agents = [{"agent_id": name, "model": ScriptedChatModel(replies=[name])} for name in ("a", "b")]
+    run = await create_run(run_id="r", agents=agents)
+    await run.process_stream(ASK)
+    assert sorted(message.content for message in run.get_run_messages()) == ["a", "b"]

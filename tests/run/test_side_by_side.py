@@ -10,6 +10,7 @@ import pytest
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 
+from stategraph.errors import AbortError
 from stategraph.run.run import Run
 from stategraph.testing import script
 from stategraph.testing.chat_model import ScriptedChatModel
@@ -166,3 +167,45 @@ async def test_what_a_run_stores_of_its_steps_is_json_without_the_conversation()
     memory = (await run.graph.compiled.aget_state(THREAD)).values["memory"]
     assert "something private" not in json.dumps(memory)
     assert memory["run"] == "r"
+
+
+async def test_what_an_agent_logs_names_the_run_and_the_agent() -> None:
+    host = Host()
+    run = await side_by_side(host, a=["One."], b=["Two."])
+    await run.process_stream(ask())
+    logged = [data for event, data in host.rows if event == "on_agent_log"]
+    assert {(data["runId"], data["agentId"]) for data in logged} == {("r", "a"), ("r", "b")}
+    calls_of = [data["agentId"] for data in logged if data["message"].startswith("LLM call complete")]
+    assert sorted(calls_of) == ["a", "b"]
+
+
+@pytest.mark.parametrize("saver", [InMemorySaver(), None], ids=["stored", "not stored"])
+async def test_tools_that_run_side_by_side_stop_when_their_run_is_aborted(saver: Any) -> None:
+    started: list[str] = []
+    ended: list[str] = []
+    both, release = asyncio.Event(), asyncio.Event()
+
+    @tool
+    async def work(name: str) -> str:
+        """Does something twice."""
+        started.append(name)
+        if len(started) == 2:
+            both.set()
+        try:
+            await release.wait()
+            started.append(f"{name} again")
+        finally:
+            ended.append(name)
+        return name
+
+    answer = calls(("work", {"name": "one"}), ("work", {"name": "two"}))
+    run = await run_of(answer, agent={"tools": [work]}, compile_options={"checkpointer": saver})
+    execution = asyncio.create_task(run.process_stream(ask(), THREAD))
+    await asyncio.wait_for(both.wait(), 10)
+    run.abort()
+    with pytest.raises(AbortError):
+        await asyncio.wait_for(execution, 10)
+    assert sorted(ended) == ["one", "two"]
+    release.set()
+    await asyncio.sleep(0)
+    assert sorted(started) == ["one", "two"]
