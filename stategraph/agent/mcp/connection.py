@@ -293,7 +293,8 @@ class Connection:
         return None if self._client is None else self._client.protocol_version
 
     async def _logged(self, params: wire.LoggingMessageNotificationParams) -> None:
-        line = reporting.ToolLog(params.level, self._secrets.value(params.data), params.logger)
+        hide = self._secrets.value
+        line = reporting.ToolLog(params.level, hide(params.data), hide(params.logger))
         request = current.get()
         about = [request] if request in self._requests else [*self._requests]
         heard = [one.tell(line) for one in about if one is not None]
@@ -328,6 +329,9 @@ class Connection:
             failure = None if error.code == wire.METHOD_NOT_FOUND else f"is not well: {self._said(error.message)}"
         except TimeoutError:
             failure = f"did not answer a ping within {PING_S:g} s"
+        except Exception as error:
+            # Its streams are closed, or the answer is another one than the protocol has.
+            failure = f"is not well: {type(error).__name__}: {self._said(str(error), 300)}"
         finally:
             current.reset(token)
         if failure is not None:
@@ -348,7 +352,11 @@ class Connection:
         """
         hear = reporting.reporter.get()
         request = Request(None if hear is None else asyncio.Queue())
-        on_progress = None if hear is None else request.progress
+
+        async def progressed(progress: float, total: float | None, message: str | None) -> None:
+            request.tell(reporting.ToolProgress(progress, total, self._secrets.value(message)))
+
+        on_progress = None if hear is None else progressed
 
         async def send(client: Client) -> wire.CallToolResult:
             return await client.call_tool(name, arguments, timeout_s, on_progress)
@@ -461,7 +469,8 @@ class Connection:
 
     def _said(self, text: str, most: int = LONGEST) -> str:
         """What the server said, as it may be repeated."""
-        return self._secrets.text(bounded(text, most))
+        # Hidden first: of a secret that was cut in two, nothing would be found.
+        return bounded(self._secrets.text(text), most)
 
     def _cause(self, error: Exception) -> BaseException:
         """An error as it may stand behind one of ours: as long, and without secrets."""
@@ -487,7 +496,7 @@ class Connection:
                     return McpUnavailable(message, server=self._name)
                 case "refused":
                     return McpRefused(f"{server} refused {what} ({said})", server=self._name)
-                case _:
+                case "bad":
                     message = f"What {server} answered for {what} cannot be used: {said}"
                     return McpBadAnswer(message, server=self._name)
         if error.code == wire.CONNECTION_CLOSED:

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextvars import Context, ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 import anyio
 import mcp_types as wire
@@ -68,22 +68,18 @@ class Request:
         self.said.put_nowait(what)
         return True
 
-    async def progress(self, progress: float, total: float | None, message: str | None) -> None:
-        """Pass on how far the server is."""
-        self.tell(reporting.ToolProgress(progress, total, message))
-
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
     """What came instead of an answer of the server.
 
     Attributes:
-        kind: `unavailable`: the server could not be reached, now; `refused`: it, or what stands before it, will not;
-            `bad`: what came is no answer.
+        kind: `gone`: the connection broke on the way; `unavailable`: the server could not be reached, now; `refused`:
+            it, or what stands before it, will not; `bad`: what came is no answer.
         text: What came, in words.
     """
 
-    kind: str
+    kind: Literal["gone", "unavailable", "refused", "bad"]
     text: str
 
 

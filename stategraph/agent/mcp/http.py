@@ -23,7 +23,7 @@ import mcp_types as wire
 from mcp.client.streamable_http import MCP_SESSION_ID
 
 from stategraph.agent.mcp.errors import bounded
-from stategraph.agent.mcp.exchange import Request, Trouble, Unreadable, current, read_message
+from stategraph.agent.mcp.exchange import UNREADABLE, Request, Trouble, Unreadable, current, read_message
 from stategraph.agent.mcp.servers import HttpServer
 from stategraph.agent.secrets import Secrets, shown_address
 
@@ -37,6 +37,9 @@ LARGEST_ERROR: Final = 1024 * 1024
 
 _ITS_OWN: Final = ("accept", "content-length", "content-type", "last-event-id", "transfer-encoding")
 """Headers that the transport sets for each request; so it does all that begin with `mcp-`."""
+
+_OF_THE_BODY: Final = ("content-encoding", "content-length", "transfer-encoding")
+"""Headers that say how a body was sent."""
 
 _TRANSIENT: Final = frozenset({404, 408, 410, 425, 429})
 """Statuses below 500 that say nothing about what was asked."""
@@ -85,19 +88,21 @@ class Door(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send a request, and look at what comes back."""
-        asked = current.get() or self._handshake
+        asked, number = current.get() or self._handshake, _number_of(request)
         if asked is self._handshake:
             asked.trouble = asked.status = None  # a server is asked in several ways until one of them is understood
+        elif number is None:
+            asked = Request()  # a notification, or an answer to the server: its fate is not that of the request
         try:
             with self._secrets.guard():
                 response = await self._inner.handle_async_request(self._complete(request))
                 if request.method != "POST":
                     return response
-                return await self._looked_at(request, response, asked)
+                return await self._looked_at(request, response, asked, number)
         except httpx2.TransportError as error:
             if request.method != "POST" or asked is self._handshake:
                 raise
-            return self._undelivered(request, error, asked)
+            return self._undelivered(number, error, asked)
 
     def _complete(self, request: httpx2.Request) -> httpx2.Request:
         """A request with what only the server is to see."""
@@ -111,9 +116,8 @@ class Door(httpx2.AsyncBaseTransport):
             request.method, url, headers=headers, stream=request.stream, extensions=request.extensions
         )
 
-    def _undelivered(self, request: httpx2.Request, error: httpx2.TransportError, asked: Request) -> httpx2.Response:
-        """The answer to a request that did not arrive, or whose answer did not."""
-        number = _number_of(request)
+    def _undelivered(self, number: int | str | None, error: httpx2.TransportError, asked: Request) -> httpx2.Response:
+        """Answer a request that did not arrive, or whose answer did not."""
         if number is None:
             logger.debug("A message to MCP server at %s was lost: %s", self.address, type(error).__name__)
             return httpx2.Response(202)
@@ -125,12 +129,13 @@ class Door(httpx2.AsyncBaseTransport):
         failed = wire.ErrorData(code=wire.CONNECTION_CLOSED, message=said)
         return _answering(number, failed)
 
-    async def _looked_at(self, request: httpx2.Request, response: httpx2.Response, asked: Request) -> httpx2.Response:
+    async def _looked_at(
+        self, request: httpx2.Request, response: httpx2.Response, asked: Request, number: int | str | None
+    ) -> httpx2.Response:
         kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         if response.status_code >= 400:
             asked.status = response.status_code
             return await self._error(request, response, kind, asked)
-        number = _number_of(request)
         if number is None or response.status_code in (301, 302, 303, 307, 308) or kind == "text/event-stream":
             return response
         if response.status_code == 202 or kind != "application/json":
@@ -138,19 +143,14 @@ class Door(httpx2.AsyncBaseTransport):
             asked.trouble = Trouble("bad", f"it answered with HTTP status {response.status_code} and {what}")
             return response
         raw = await _body(response, LARGEST_ANSWER)
-        if raw is None:
-            asked.trouble = Trouble("bad", f"the answer has more than {LARGEST_ANSWER} bytes")
-            await response.aclose()
-            return _answering(number, wire.ErrorData(code=wire.PARSE_ERROR, message=asked.trouble.text))
-        again = httpx2.Response(response.status_code, headers=response.headers, content=raw)
-        read = read_message(again.content)
+        read = raw if isinstance(raw, Unreadable) else read_message(raw)
         if isinstance(read, Unreadable):
             asked.trouble = Trouble("bad", str(read))
         elif getattr(read.message, "id", number) not in (number, str(number), None):
             asked.trouble = Trouble("bad", "the answer is for another request")
         if asked.trouble is not None:
             return _answering(number, wire.ErrorData(code=wire.PARSE_ERROR, message=asked.trouble.text))
-        return again
+        return _with_body(response, raw if isinstance(raw, bytes) else b"")
 
     async def _error(
         self, request: httpx2.Request, response: httpx2.Response, kind: str, asked: Request
@@ -158,9 +158,7 @@ class Door(httpx2.AsyncBaseTransport):
         """Find out whose words an HTTP error is in."""
         status = response.status_code
         raw = await _body(response, LARGEST_ERROR)
-        await response.aclose()
-        again = httpx2.Response(status, headers=response.headers, content=raw or b"")
-        read = read_message(again.content) if raw and kind == "application/json" else None
+        read = read_message(raw) if isinstance(raw, bytes) and kind == "application/json" else None
         if status == 404 and MCP_SESSION_ID in request.headers:
             # The specification's sign for it; what servers say in words differs.
             asked.not_done = "it was started anew and forgot the session"
@@ -168,7 +166,7 @@ class Door(httpx2.AsyncBaseTransport):
         elif read is None or isinstance(read, Unreadable) or not isinstance(read.message, wire.JSONRPCError):
             transient = status >= 500 or status in _TRANSIENT
             asked.trouble = Trouble("unavailable" if transient else "refused", f"HTTP status {status}")
-        return again
+        return _with_body(response, raw if isinstance(raw, bytes) else b"")
 
 
 def _answering(number: int | str, error: wire.ErrorData) -> httpx2.Response:
@@ -185,14 +183,27 @@ def _number_of(request: httpx2.Request) -> int | str | None:
     return message.get("id") if isinstance(message, dict) and "method" in message else None
 
 
-async def _body(response: httpx2.Response, most: int) -> bytes | None:
-    """The body as it was sent; None if it is larger."""
+async def _body(response: httpx2.Response, most: int) -> bytes | Unreadable:
+    """Read a body, unpacked: a small one that is packed may be very large."""
     found = bytearray()
-    async for part in response.aiter_raw():
-        found += part
-        if len(found) > most:
-            return None
+    try:
+        async for part in response.aiter_bytes():
+            found += part
+            if len(found) > most:
+                return Unreadable(f"the answer has more than {most} bytes", "")
+    except httpx2.DecodingError:
+        return Unreadable(f"{UNREADABLE}: it is not packed as its content-encoding says", "")
+    finally:
+        await response.aclose()
     return bytes(found)
+
+
+def _with_body(response: httpx2.Response, body: bytes) -> httpx2.Response:
+    """Make a response with a body that was read and unpacked."""
+    headers = response.headers.copy()
+    for name in _OF_THE_BODY:
+        headers.pop(name, None)
+    return httpx2.Response(response.status_code, headers=headers, content=body)
 
 
 def _proxy(scheme: str, host: str) -> str | None:

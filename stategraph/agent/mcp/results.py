@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from langchain_core.messages import AIMessage, HumanMessage
 
 from stategraph.agent.mcp.errors import bounded
+from stategraph.agent.secrets import Secrets
 
 if TYPE_CHECKING:
     import mcp_types as wire
@@ -129,12 +130,17 @@ def tool_result(result: wire.CallToolResult) -> tuple[Content, dict[str, Any] | 
     return shown, artifact or None
 
 
-def failure(result: wire.CallToolResult) -> str:
-    """What a tool says about why it failed."""
+def failure(result: wire.CallToolResult, secrets: Secrets) -> str:
+    """Return what a tool says about why it failed.
+
+    Args:
+        result: What the server answered.
+        secrets: What is hidden in it.
+    """
     shown = content(result.content)
     if not isinstance(shown, str):
         shown = "\n".join(block["text"] for block in shown if isinstance(block, dict) and block["type"] == "text")
-    return bounded(shown, LONGEST_FAILURE) or "The tool failed and does not say why."
+    return bounded(secrets.text(shown), LONGEST_FAILURE) or "The tool failed and does not say why."
 
 
 def content(blocks: Sequence[wire.ContentBlock]) -> Content:

@@ -164,7 +164,7 @@ class McpSessions:
             McpError: None of the servers can be asked: the first one's error, with those of the others noted on it.
         """
         listed = await self.listing(*servers, prefix=prefix)
-        if listed.failed and len(listed.failed) == len(servers or self.servers):
+        if listed.failed and len(listed.failed) == len(set(servers or self.servers)):
             first, *others = listed.failed.values()
             for error in others:
                 first.add_note(str(error))
@@ -224,7 +224,7 @@ class McpSessions:
         """
         answer = await self._use(server, lambda connection: connection.call_tool(tool, dict(arguments), timeout_s))
         if answer.is_error:
-            raise ToolException(self._described[server].secrets.text(results.failure(answer)))
+            raise ToolException(results.failure(answer, self._described[server].secrets))
         return results.tool_result(answer)
 
     async def resources(self, server: str) -> list[results.Resource]:

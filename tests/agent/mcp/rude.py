@@ -66,7 +66,7 @@ def listing(request: dict[str, Any]) -> dict[str, Any]:
     return {"tools": TOOLS.get(MOOD, [FINE])}
 
 
-def answer(number: int) -> None:
+def answer(number: int, token: Any) -> None:
     text = {"content": [{"type": "text", "text": "done"}]}
     match MOOD:
         case "half":
@@ -101,6 +101,16 @@ def answer(number: int) -> None:
             say(id=number, result=text)
         case "leaks as no message":
             write(f'{{"id": {number}, "{os.environ["KEY"]}": ')
+        case "leaks at the cut":
+            say(id=number, error={"code": -1, "message": "e" * 1_990 + os.environ["KEY"]})
+        case "leaks as a tool at the cut":
+            text = "f" * 19_990 + os.environ["KEY"]
+            say(id=number, result={"isError": True, "content": [{"type": "text", "text": text}]})
+        case "leaks in its progress":
+            told = {"progressToken": token, "progress": 1, "message": os.environ["KEY"]}
+            say(method="notifications/progress", params=told)
+            say(method="notifications/message", params={"level": "warning", "logger": os.environ["KEY"], "data": "d"})
+            say(id=number, result=text)
         case "asks":
             say(id=90, method="ping")
             say(id=90, result={})
@@ -145,7 +155,7 @@ def main() -> None:
             case "tools/list":
                 say(id=number, result=listing(request))
             case "tools/call":
-                answer(number)
+                answer(number, ((request.get("params") or {}).get("_meta") or {}).get("progressToken"))
             case method if method is not None and number is not None:
                 say(id=number, error={"code": -32601, "message": "no such method"})
 

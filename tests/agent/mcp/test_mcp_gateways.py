@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import http.server
 import json
 import logging
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import httpx2
 import pytest
 
 from stategraph.agent.mcp import McpBadAnswer, McpError, McpRefused, McpSessions, McpUnavailable
+from stategraph.agent.mcp import http as http_door
+from stategraph.agent.mcp.exchange import Request, current
+from stategraph.agent.mcp.http import Door
+from stategraph.agent.mcp.servers import HttpServer
 from stategraph.errors import ConfigurationError
 from stategraph.run.runtime import AgentRuntime
 from tests.agent.test_secrets import chain
@@ -179,6 +185,83 @@ def test_a_header_that_cannot_be_sent_is_refused_by_its_name(value: str) -> None
     with pytest.raises(ConfigurationError, match=r"'authorization' has characters .* or white space") as caught:
         McpSessions({"one": {"url": "http://host/mcp", "headers": {"authorization": value}}})
     assert "0123" not in str(caught.value)
+
+
+# The way through which requests go.
+
+
+class Packed(httpx2.AsyncByteStream):
+    """A body as it is sent."""
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self.raw
+
+
+class Answers(httpx2.AsyncBaseTransport):
+    """Answers every request with the same."""
+
+    def __init__(self, status: int, raw: bytes, **headers: str) -> None:
+        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        self.status, self.raw = status, raw
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(self.status, headers=self.headers, stream=Packed(self.raw))
+
+
+async def passed(answers: Answers, **message: Any) -> tuple[httpx2.Response, Request]:
+    """What comes back for a message that is sent on behalf of a request, and what is known of the request then."""
+    asked = Request()
+    token = current.set(asked)
+    described = HttpServer(url="http://127.0.0.1/mcp")
+    door = Door(described, described.secrets, Request(), lambda: None, answers)
+    sent = httpx2.Request("POST", described.url, headers={"mcp-session-id": "1"}, json={"jsonrpc": "2.0", **message})
+    response = await door.handle_async_request(sent)
+    current.reset(token)
+    return response, asked
+
+
+@pytest.mark.parametrize("status", [404, 400, 500])
+@pytest.mark.parametrize("message", [{"method": "notifications/cancelled"}, {"id": 7, "result": {}}])
+async def test_what_becomes_of_a_notification_says_nothing_about_the_request(
+    status: int, message: dict[str, Any]
+) -> None:
+    response, asked = await passed(Answers(status, b""), **message)
+    assert (response.status_code, asked.not_done, asked.trouble, asked.status) == (status, None, None, None)
+    _, asked = await passed(Answers(404, b""), id=7, method="tools/call")
+    assert asked.not_done is not None  # that of the request itself does
+
+
+CALL = {"id": 7, "method": "tools/call"}
+RESULT = b'{"jsonrpc": "2.0", "id": 7, "result": {"content": []}}'
+
+
+async def test_an_answer_that_was_packed_is_passed_on_unpacked() -> None:
+    packed = Answers(200, gzip.compress(RESULT), content_type="application/json", content_encoding="gzip")
+    response, asked = await passed(packed, **CALL)
+    assert (response.content, asked.trouble) == (RESULT, None)
+    assert "content-encoding" not in response.headers
+
+
+@pytest.mark.parametrize("status", [200, 500])
+async def test_an_answer_is_as_large_as_it_is_unpacked(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_door, "LARGEST_ANSWER", 10_000)
+    monkeypatch.setattr(http_door, "LARGEST_ERROR", 10_000)
+    raw = gzip.compress(RESULT + b" " * 100_000)
+    assert len(raw) < 1_000
+    packed = Answers(status, raw, content_type="application/json", content_encoding="gzip")
+    response, asked = await passed(packed, **CALL)
+    assert asked.trouble is not None
+    assert len(response.content) < 1_000
+
+
+async def test_an_answer_that_cannot_be_unpacked_fails_its_request_alone() -> None:
+    wrong = Answers(200, b"not what gzip makes", content_type="application/json", content_encoding="gzip")
+    response, asked = await passed(wrong, **CALL)
+    assert asked.trouble is not None and "content-encoding" in asked.trouble.text
+    assert response.json()["id"] == 7
 
 
 def test_a_runtime_can_be_opened_again_in_another_event_loop(server: Server) -> None:

@@ -144,6 +144,12 @@ async def test_a_line_without_an_end_ends_the_session(monkeypatch: pytest.Monkey
     assert not psutil.Process().children()
 
 
+async def test_a_server_that_is_named_twice_and_cannot_be_listed_is_an_error() -> None:
+    async with McpSessions({"bad": rude("no list")}) as sessions:
+        with pytest.raises(McpError, match="'bad'"):
+            await sessions.tools("bad", "bad")
+
+
 # What is left.
 
 
@@ -169,7 +175,11 @@ async def test_a_program_that_heeds_no_signal_is_killed(monkeypatch: pytest.Monk
 # Secrets.
 
 
-@pytest.mark.parametrize("mood", ["leaks", "leaks as a tool", "leaks in its log", "leaks as no message"])
+LEAKS = ("leaks", "leaks as a tool", "leaks as no message", "leaks at the cut", "leaks as a tool at the cut")
+TELLS = ("leaks in its log", "leaks in its progress")
+
+
+@pytest.mark.parametrize("mood", LEAKS + TELLS)
 async def test_a_server_that_repeats_its_secrets_is_not_repeated(mood: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     heard: list[reporting.ToolReport] = []
@@ -180,7 +190,7 @@ async def test_a_server_that_repeats_its_secrets_is_not_repeated(mood: str, capl
     failed: list[BaseException] = []
     async with McpSessions({"one": rude(mood, env={"KEY": KEY})}) as sessions:
         (fine,) = await sessions.tools()
-        reporting.reporter.set(hear if mood == "leaks in its log" else None)
+        reporting.reporter.set(hear if mood in TELLS else None)
         try:
             await fine.ainvoke({})
         except ToolException as error:
@@ -188,7 +198,7 @@ async def test_a_server_that_repeats_its_secrets_is_not_repeated(mood: str, capl
         reporting.reporter.set(None)
     texts = [f"{each} {each!r} {vars(each)}" for each in failed] + [repr(heard), repr(sessions)]
     texts += [record.getMessage() for record in caplog.records if record.name.startswith("stategraph")]
-    assert not any(KEY in text for text in texts)
+    assert not any(KEY[:8] in text for text in texts)
     assert failed or heard
 
 

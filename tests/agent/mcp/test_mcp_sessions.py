@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import anyio
 import pytest
 from anyio.from_thread import BlockingPortal
 from langchain_core.messages import AIMessage, HumanMessage
@@ -17,6 +18,7 @@ from stategraph.agent.mcp import (
     McpRefused,
     McpSessions,
     McpTimeout,
+    McpUnavailable,
     PromptArgument,
     Resource,
     ResourceContents,
@@ -236,6 +238,25 @@ def test_an_unknown_tool_is_refused(sessions: McpSessions, run: Run) -> None:
 
 def test_a_well_server_answers_a_ping(sessions: McpSessions, run: Run) -> None:
     assert run(lambda: sessions.ping("one")) is None
+
+
+@pytest.mark.parametrize("error", [anyio.ClosedResourceError(), ValueError("no such answer")])
+def test_a_session_whose_ping_fails_in_any_way_is_replaced(
+    sessions: McpSessions, run: Run, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    async def fail(*_: Any) -> None:
+        raise error
+
+    async def scenario() -> str:
+        await sessions.ping("one")
+        with monkeypatch.context() as patched:
+            for name in ("send_ping", "send_discover"):
+                patched.setattr(f"mcp.client.session.ClientSession.{name}", fail)
+            with pytest.raises(McpUnavailable, match=f"'one' is not well: {type(error).__name__}"):
+                await sessions.ping("one")
+        return (await sessions.call_tool("one", "add", {"a": 1, "b": 1}))[0]
+
+    assert run(scenario) == "2"
 
 
 def test_a_server_that_was_silent_for_long_is_asked_whether_it_is_there(
