@@ -91,13 +91,13 @@ class ToolsNode:
         if theirs := [call for call in todo if self.is_host_s(call)]:
             raise self.unhosted(theirs)
         if len(todo) == 1:
-            outcomes: list[Any] = [_caught(partial(self.runner.run, todo[0], around))]
+            outcomes: list[Any] = [_caught(partial(self.run, todo[0], around))]
         elif running.stores(config):
             futures = [start_task(tool_call_sync, ((self, call, around), {})) for call in todo]
             outcomes = [_caught(future.result) for future in futures]
         else:
             with get_executor_for_config(config) as executor:
-                outcomes = list(executor.map(lambda call: _caught(partial(self.runner.run, call, around)), todo))
+                outcomes = list(executor.map(lambda call: _caught(partial(self.run, call, around)), todo))
         _raise_waiting(outcomes)
         results = {
             call["id"]: outcome if isinstance(outcome, Result) else Result.restored(call, outcome)
@@ -130,6 +130,10 @@ class ToolsNode:
             await batch.hear(Injected(batch.at, injected))
         memory = None if context.listener is None else context.listener.memory()
         return _update(state, open_calls, results, injected, halt, memory)
+
+    def run(self, call: ToolCall, around: Surroundings) -> Result:
+        """Run a call and wait; see `ToolRunner.run`."""
+        return _storable(self.runner.run(call, around), around.config)
 
     def is_host_s(self, call: ToolCall) -> bool:
         """Whether only the host can execute a call."""
@@ -224,12 +228,12 @@ class Batch:
         return [await self.tell(await self._storable(result))]
 
     async def _storable(self, result: Result) -> Result:
-        """A result without what the thread's saver cannot store."""
-        if result.message is None or (kept := storing.storable(result.message, self.around.config)) is result.message:
+        """Leave out of a result what the thread's saver cannot store, and say so."""
+        if (kept := _storable(result, self.around.config)) is result:
             return result
         text = f"What '{result.call['name']}' keeps beside its result cannot be stored with the thread, and is left out"
         await self.hear(Logged(self.at, "warn", "tools", text))
-        return replace(result, message=kept)
+        return kept
 
     async def host(self, calls: list[ToolCall]) -> list[Result]:
         """Have the host run tools, telling each result as soon as it is there."""
@@ -332,7 +336,7 @@ class Batch:
 
 def tool_call_sync(node: ToolsNode, call: ToolCall, around: Surroundings) -> dict[str, Any]:
     """One call."""
-    return node.runner.run(call, replace(around, config=get_config())).stored()
+    return node.run(call, replace(around, config=get_config())).stored()
 
 
 async def tool_call(batch: Batch, call: ToolCall) -> list[dict[str, Any]]:
@@ -353,6 +357,13 @@ async def known_result(batch: Batch, result: Result) -> list[dict[str, Any]]:
 
 
 # What calls end with.
+
+
+def _storable(result: Result, config: RunnableConfig) -> Result:
+    """Leave out of a result what the thread's saver cannot store."""
+    if result.message is None or (kept := storing.storable(result.message, config)) is result.message:
+        return result
+    return replace(result, message=kept)
 
 
 def _caught(work: Any) -> Any:

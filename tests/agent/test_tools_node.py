@@ -121,6 +121,18 @@ def test_a_call_whose_arguments_cannot_be_read_does_not_run_and_the_model_is_tol
     assert [call["args"] for call in mended.tool_calls] == [{}, {}, {}]
 
 
+@pytest.mark.parametrize("calls", [1, 2])
+def test_what_a_tool_keeps_beside_its_result_and_cannot_be_stored_is_left_out(driver: Driver, calls: int) -> None:
+    @tool(response_format="content_and_artifact")
+    def locked() -> tuple[str, Any]:
+        """Returns a lock."""
+        return "done", threading.Lock()
+
+    compiled, _ = agent_of(locked, saver=in_memory_saver())
+    made = results(driver, compiled, calling(*[{"name": "locked"}] * calls), THREAD)
+    assert [(message.content, message.artifact) for message in made] == [("done", None)] * calls
+
+
 def test_whatever_a_tool_returns_becomes_a_result(driver: Driver) -> None:
     class Own(BaseTool):
         name: str = "own"
