@@ -35,6 +35,8 @@ _NAMED_SECRET = re.compile(
 )
 """Options whose values are secret whatever they look like."""
 
+_NO_TEXT = frozenset({bool, int, float})
+
 _NO_SECRETS = frozenset({"prompt_cache_key", "reasoning_key"})
 
 _WORD_STARTS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
@@ -93,7 +95,7 @@ class Secrets:
         return cast("T", self._value(value, ()))
 
     def _value(self, value: Any, around: tuple[int, ...]) -> Any:
-        if not self._forms or id(value) in around:
+        if value is None or not self._forms or type(value) in _NO_TEXT or id(value) in around:
             return value
         if isinstance(value, str):
             hidden = self.text(value)

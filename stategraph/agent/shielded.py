@@ -33,6 +33,8 @@ _ADDRESSES = ("openai_api_base", "azure_endpoint", "anthropic_api_url", "base_ur
 
 _SAYS_NOTHING = frozenset({"model_provider", "model_name"})
 
+_DEFINITIONS = frozenset({"tools", "functions"})
+
 _NONE = Secrets()
 
 if TYPE_CHECKING:
@@ -86,7 +88,11 @@ class Shielded(_Base):
         return self._secrets.value(super().to_json())
 
     def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
-        return self._secrets.value(super()._get_invocation_params(stop=stop, **kwargs))
+        """Return what tracers are told of a call; definitions of tools are the agent's, and too large to search."""
+        given = super()._get_invocation_params(stop=stop, **kwargs)
+        own = {name: value for name, value in given.items() if name not in _DEFINITIONS}
+        hidden = self._secrets.value(own)
+        return given if hidden is own else {**given, **hidden}
 
     def _silent(self) -> ModelAnswerError:
         return ModelAnswerError(

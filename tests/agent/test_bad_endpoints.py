@@ -190,6 +190,25 @@ async def test_a_model_shows_nothing_that_it_was_given_as_a_secret(endpoint: End
         assert not any(secret in text for secret in (KEY, PASSWORD, HEADER))
 
 
+async def test_a_call_is_traced_without_secrets_and_without_searching_the_definitions_of_tools(
+    endpoint: Endpoint,
+) -> None:
+    class Unsearched(str):
+        __slots__ = ()
+
+        def __contains__(self, text: str) -> bool:
+            raise AssertionError("searched")
+
+    tracer = Tracer()
+    endpoint.body = chunk({"content": "hi"}, "stop") + DONE
+    definition = {"type": "function", "function": {"name": "add", "description": Unsearched("Adds.")}}
+    model = models.resolve("openai", options(endpoint)).bind(tools=[definition], metadata={"of": KEY})
+    async for _ in model.astream("hi", {"callbacks": [tracer]}):
+        pass
+    assert "'name': 'add'" in tracer.told[1]
+    assert "[redacted]" in tracer.told[1] and KEY not in tracer.told[1]
+
+
 async def test_usage_is_asked_for_at_any_address_unless_the_host_says_no() -> None:
     for more, expected in (({}, True), ({"streamUsage": False}, False)):
         with FakeOpenAIServer([reply("hi", usage=(3, 4))]) as server:
