@@ -109,8 +109,11 @@ class Planner:
             return None
         # Without the constructor, whose call takes as long as all of this.
         task = _new_task(Task)
-        task.name = node.name
-        task.id_mark = (self.ids, self.ids.mark())
+        name, ids = node.name, self.ids
+        ns = f"{self.ns}{NS_SEP}{name}" if self.ns else name
+        task.id = task_id = ids.make("" if ids.counts else f"{ns}{step}{node.id_part}")
+        task.ns = f"{ns}{NS_END}{task_id}"
+        task.name = name
         task.node = node
         task.path = node.path
         task.triggers = node.triggers

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from xxhash import xxh3_128_hexdigest
 
-from stategraph.constants import INTERRUPT, NS_END, NS_SEP, NULL_TASK_ID, PUSH, RESUME
+from stategraph.constants import INTERRUPT, NULL_TASK_ID, PUSH, RESUME
 from stategraph.types import interrupt_id
 
 if TYPE_CHECKING:
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 
 Write = tuple[str, Any]
 """A channel's name and the value to write there."""
-
-Mark = int | tuple[bytes, int]
-"""A task's number; or the checkpoint that its id is derived from, and the version of its format."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +56,6 @@ class Call:
     body: Any
 
 
-class _made_once:  # noqa: N801  used as a decorator
-    """Make an attribute when it is first asked for, without the lock that Python 3.11's `cached_property` takes.
-
-    Two threads may make it at once: it must be the same whoever does.
-    """
-
-    def __init__(self, make: Callable[[Any], Any]) -> None:
-        self._make = make
-        self._name = make.__name__
-
-    def __get__(self, task: Any, _: Any = None) -> Any:
-        made = task.__dict__[self._name] = self._make(task)
-        return made
-
-
 class Task:
     """One execution of a node: what it reads, what it wants to write.
 
@@ -99,25 +81,6 @@ class Task:
     _interrupts: itertools.count[int] | None = None
     _subgraphs: itertools.count[int] | None = None
     _path_key: str | None = None
-
-    # Of a task that was planned alone: made when asked for, which mostly nobody does.
-    id_mark: tuple[IdMaker, Mark]
-
-    @_made_once
-    def id(self) -> str:
-        """Identifies the task; see the module."""
-        assert self.node is not None
-        ids, mark = self.id_mark
-        return ids.at(mark, f"{self._place}{self.step}{self.node.id_part}")
-
-    @_made_once
-    def ns(self) -> str:
-        """The namespace of graphs that it runs."""
-        return f"{self._place}{NS_END}{self.id}"
-
-    @property
-    def _place(self) -> str:
-        return f"{self.parent_ns}{NS_SEP}{self.name}" if self.parent_ns else self.name
 
     def __init__(
         self,
@@ -311,22 +274,14 @@ class IdMaker:
         """Derive the ids from a checkpoint from now on."""
         self._anchor = (bytes.fromhex(checkpoint_id.replace("-", "")), version)
 
-    def mark(self) -> Mark:
-        """What a task of now needs to be given its id later."""
-        return next(self._count) if self.counts else self._anchor
-
-    def at(self, mark: Mark, description: str) -> str:
-        """The id for the task that is described so, and was planned when this was the mark."""
-        if isinstance(mark, int):
-            return f"{self._prefix}{mark}"
-        base, version = mark
+    def make(self, description: str) -> str:
+        """Make the id for the task that is described so; mere numbers need no description."""
+        if self.counts:
+            return f"{self._prefix}{next(self._count)}"
+        base, version = self._anchor
         data = base + description.encode()
         h = xxh3_128_hexdigest(data) if version > 1 else sha1(data, usedforsecurity=False).hexdigest()
         return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:32]}"
-
-    def make(self, description: str) -> str:
-        """The id for a task that is described so."""
-        return self.at(self.mark(), description)
 
 
 def pull_id(ids: IdMaker, ns: str, step: int, node: Node) -> str:

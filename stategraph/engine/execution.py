@@ -133,7 +133,6 @@ class Execution:
     __slots__ = (
         "_checkpoint_base",
         "_configs",
-        "_custom",
         "_found",
         "_loaded_conf",
         "_loaded_parent",
@@ -170,6 +169,7 @@ class Execution:
         "saves",
         "store",
         "stream",
+        "streams_custom",
         "streams_nodes",
         "traced",
         "view",
@@ -270,7 +270,7 @@ class Execution:
         emit = self.chunks.append if direct else self.emit
         self.projector = Projector(self, modes, emit, bare=bare) if modes else None
         # Whether anybody reads what nodes write to the custom stream.
-        self._custom = "custom" in modes
+        self.streams_custom = "custom" in modes
         self.stream = (
             StreamProtocol(self.emit, set(modes)) if form.subgraphs else self.outer_stream  # type: ignore[arg-type]
         )
@@ -532,10 +532,8 @@ class Execution:
         )
         return scope
 
-    def stream_writer(self, task: Task) -> Callable[[Any], None] | None:
-        """What ``get_stream_writer`` gives in a task; None if nobody reads what nodes write."""
-        if not self._custom:
-            return None
+    def stream_writer(self, task: Task) -> Callable[[Any], None]:
+        """Make what ``get_stream_writer`` returns in a task of a run with a reader of the custom stream."""
         ns = tuple(task.ns.split(NS_SEP)[:-1])
 
         def write(value: Any) -> None:

@@ -39,7 +39,6 @@ class QuietCallbackManager(CallbackManager):
         parent_run_id: UUID | None = None,
         tags: Sequence[str] = (),
         metadata: Mapping[str, Any] | None = None,
-        *,
         child: str | None = None,
     ) -> None:
         # The base constructor is not called: it assigns `handlers`, and instrumentation libraries replace it to add

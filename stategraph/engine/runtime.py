@@ -1,14 +1,16 @@
 """What a run hands to its nodes: context, store, stream writer, identity, and the switch that drains it.
 
-A `Runtime` is made once per run and once more per task, with the few fields that belong to the task filled in. Both are
-immutable. The one thing that changes during a run is `RunControl`, and the run only ever reads it.
+A `Runtime` is made once per run and once more per attempt of a task. Both are immutable. The one thing that changes
+during a run is `RunControl`, and the run only ever reads it.
+
+Most nodes never ask their runtime for anything, so an attempt's works its fields out when one of them is first read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, is_dataclass, replace
-from typing import Any, Generic, NamedTuple, Protocol, cast, runtime_checkable
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Protocol, cast, runtime_checkable
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.store.base import BaseStore
@@ -168,8 +170,16 @@ class _Overrides(TypedDict, Generic[ContextT], total=False):
     control: RunControl | None
 
 
+class _Origin:
+    """What the fields of an attempt's runtime are worked out from: the arguments of `_fields_of_attempt`."""
+
+    __slots__ = ("_origin",)
+
+    _origin: tuple[Any, ...]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Runtime(Generic[ContextT]):
+class Runtime(_Origin, Generic[ContextT]):
     """What a node gets when it has a parameter named `runtime`.
 
     The config is not part of it: declare a parameter `config: RunnableConfig`, or call `get_config`.
@@ -209,6 +219,17 @@ class Runtime(Generic[ContextT]):
     execution_info: ExecutionInfo | None = None
     server_info: ServerInfo | None = None
     control: RunControl | None = None
+
+    if not TYPE_CHECKING:  # or any name would pass for a field
+
+        def __getattr__(self, name: str) -> Any:
+            """Work out the fields of an attempt's runtime, when one that is not there yet is read."""
+            if name not in _FIELDS:
+                raise AttributeError(f"'Runtime' object has no attribute '{name}'")
+            # Two threads may do so at once: what they find out is equal.
+            for field, value in zip(_FIELDS, _fields_of_attempt(*self._origin), strict=True):
+                object.__setattr__(self, field, value)
+            return getattr(self, name)
 
     def merge(self, other: Runtime[ContextT]) -> Runtime[ContextT]:
         """Combine two runtimes: the fields of `other`, and those of `self` where `other` has nothing to say."""
@@ -268,26 +289,6 @@ def get_runtime(context_schema: type[ContextT] | None = None) -> Runtime[Context
 # --- making runtimes ---
 
 
-class _InfoDraft:
-    """An `ExecutionInfo` while it is being filled in.
-
-    A frozen dataclass pays for each field that its constructor sets. A draft has the same slots, is filled in at the
-    price of plain attributes, and then becomes what it is a draft of: a quarter of the time, for something that is made
-    for every attempt of every task.
-    """
-
-    __slots__ = ExecutionInfo.__slots__
-
-
-class _RuntimeDraft(Generic[ContextT]):
-    """A `Runtime` while it is being filled in; half the time, see `_InfoDraft`."""
-
-    __slots__ = Runtime.__slots__
-
-
-_new = object.__new__
-
-
 class RunFacts(NamedTuple):
     """What the runtimes of a run's tasks have in common.
 
@@ -302,6 +303,35 @@ class RunFacts(NamedTuple):
     thread_id: str | None
     run_id: str | None
     previous: Any
+
+
+def _fields_of_attempt(
+    facts: RunFacts,
+    checkpoint_id: str,
+    ns: str,
+    task_id: str,
+    attempt: int,
+    started_at: float,
+    stream_writer: StreamWriter | None,
+) -> tuple[Any, ...]:
+    """Work out the values of an attempt's `Runtime`, in the order of its fields."""
+    run = facts.runtime
+    return (
+        run.context,
+        run.store,
+        stream_writer or run.stream_writer,
+        run.heartbeat,
+        facts.previous,
+        ExecutionInfo(checkpoint_id, ns, task_id, facts.thread_id, facts.run_id, attempt, started_at),
+        run.server_info,
+        run.control,
+    )
+
+
+_FIELDS: Final = tuple(field.name for field in fields(Runtime))
+_new = object.__new__
+# Without a call of `object.__setattr__`, which looks the slot up by its name.
+_set_origin: Callable[[Runtime[Any], tuple[Any, ...]], None] = _Origin.__dict__["_origin"].__set__
 
 
 def attempt_runtime(
@@ -322,27 +352,9 @@ def attempt_runtime(
         started_at: When the first attempt started, in seconds since the epoch.
         stream_writer: Writes to the custom stream; None for the run's.
     """
-    info: Any = _new(_InfoDraft)
-    info.checkpoint_id = checkpoint_id
-    info.checkpoint_ns = task.ns
-    info.task_id = task.id
-    info.thread_id = facts.thread_id
-    info.run_id = facts.run_id
-    info.node_attempt = attempt
-    info.node_first_attempt_time = started_at
-    info.__class__ = ExecutionInfo
-    run = facts.runtime
-    runtime: Any = _new(_RuntimeDraft)
-    runtime.context = run.context
-    runtime.store = run.store
-    runtime.stream_writer = stream_writer or run.stream_writer
-    runtime.heartbeat = run.heartbeat
-    runtime.previous = facts.previous
-    runtime.execution_info = info
-    runtime.server_info = run.server_info
-    runtime.control = run.control
-    runtime.__class__ = Runtime
-    return runtime  # type: ignore[no-any-return]
+    runtime: Runtime[Any] = _new(Runtime)
+    _set_origin(runtime, (facts, checkpoint_id, task.ns, task.id, attempt, started_at, stream_writer))
+    return runtime
 
 
 def run_runtime(
@@ -364,17 +376,16 @@ def run_runtime(
         server_info: What a server says about it.
         control: The caller's switch; None for the one around it, or a new one.
     """
-    runtime: Any = _new(_RuntimeDraft)
-    runtime.context = context or outer.context
-    runtime.store = store or outer.store
-    runtime.stream_writer = stream_writer
-    runtime.heartbeat = outer.heartbeat
-    runtime.previous = outer.previous
-    runtime.execution_info = outer.execution_info
-    runtime.server_info = server_info or outer.server_info
-    runtime.control = control or outer.control or RunControl()
-    runtime.__class__ = Runtime
-    return runtime  # type: ignore[no-any-return]
+    return Runtime(
+        context=context or outer.context,
+        store=store or outer.store,
+        stream_writer=stream_writer,
+        heartbeat=outer.heartbeat,
+        previous=outer.previous,
+        execution_info=outer.execution_info,
+        server_info=server_info or outer.server_info,
+        control=control or outer.control or RunControl(),
+    )
 
 
 def adopt_runtime(value: Any) -> Runtime[Any]:

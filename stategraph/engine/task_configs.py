@@ -97,6 +97,7 @@ class TaskConfigs:
             execution.machine.previous(),
         )
         self._map = conf.get(CONFIG_KEY_CHECKPOINT_MAP) or {}
+        conf.update(_OF_EACH_ATTEMPT)
         # What all tasks of a step share, after what it was made for: the step's checkpoint, and what is said about
         # resuming.
         self._of_step: tuple[Any, bool | None, dict[str, Any]] = (None, None, {})
@@ -120,7 +121,7 @@ class TaskConfigs:
         return conf
 
     def _conf_of_step(self, checkpoint: Any, resuming: bool | None) -> dict[str, Any]:
-        conf = {**self._conf, **_OF_EACH_ATTEMPT}
+        conf = self._conf.copy()
         conf[CONFIG_KEY_CHECKPOINT_MAP] = {**self._map, self._execution.ns: checkpoint["id"]}
         if resuming is None:
             conf.pop(CONFIG_KEY_RESUMING, None)
@@ -147,8 +148,9 @@ class TaskConfigs:
         metadata["langgraph_checkpoint_ns"] = task.ns
         if body.metadata:
             metadata.update(body.metadata)
+        tags = self._tags
         if body.tags:
-            config["tags"] = [*self._tags, *(t for t in body.tags if t not in self._tags)]
+            tags = config["tags"] = [*tags, *(t for t in body.tags if t not in tags)]
         made_for, made_resuming, made = self._of_step
         if made_for is not checkpoint or made_resuming is not resuming:
             made = self._conf_of_step(checkpoint, resuming)
@@ -168,9 +170,7 @@ class TaskConfigs:
             called_with = task.call.callbacks if task.call is not None else None
             config["callbacks"] = called_with or child_manager(execution.callbacks, f"graph:step:{task.step}")
         else:
-            config["callbacks"] = QuietCallbackManager(
-                self._run_id, config.get("tags", ()), metadata, child="seq:step:1"
-            )
+            config["callbacks"] = QuietCallbackManager(self._run_id, tags, metadata, "seq:step:1")
         return config
 
     def of_attempt(
@@ -199,7 +199,8 @@ class TaskConfigs:
         if task.was_sent:
             conf[CONFIG_KEY_READ_STATE] = scope.read_input
         conf[CONFIG_KEY_CALL] = scope.call
-        writer = self._execution.stream_writer(task)
+        execution = self._execution
+        writer = execution.stream_writer(task) if execution.streams_custom else None
         conf[CONFIG_KEY_RUNTIME] = attempt_runtime(self._facts, task, number, checkpoint["id"], started_at, writer)
         if number > 1:
             conf[CONFIG_KEY_RESUMING] = True

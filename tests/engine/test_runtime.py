@@ -5,7 +5,10 @@ from __future__ import annotations
 import copy
 import pickle
 import threading
-from dataclasses import FrozenInstanceError, dataclass, fields
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import FrozenInstanceError, dataclass, fields, replace
+from operator import attrgetter
 from typing import Any
 
 import pytest
@@ -128,6 +131,50 @@ def test_what_is_made_for_a_task_is_as_immutable_and_copyable_as_any() -> None:
     assert pickle.loads(pickle.dumps(info)) == copy.deepcopy(info) == info
     assert copy.copy(runtime) == runtime
     assert runtime.patch_execution_info(node_attempt=3).execution_info == info.patch(node_attempt=3)
+
+
+READS: dict[str, Callable[[Runtime[Any]], Any]] = {
+    "a field": lambda runtime: runtime.execution_info,
+    "a property": lambda runtime: runtime.drain_requested,
+    "a comparison": lambda runtime: runtime == Runtime(),
+    "a repr": repr,
+    "a copy": copy.copy,
+    "a replacement": lambda runtime: replace(runtime, previous=None),
+    "a merge": lambda runtime: Runtime().merge(runtime),
+    "getattr in C": lambda runtime: attrgetter("store", "control")(runtime),
+}
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+def test_whatever_first_reads_the_runtime_of_an_attempt_finds_all_of_it(read: Callable[[Runtime[Any]], Any]) -> None:
+    facts = RunFacts(full_runtime(), "thread", "run", "saved")
+    eager = facts.runtime.override(
+        execution_info=ExecutionInfo("c", "n:t", "t", "thread", "run", 2, 1.5), previous="saved"
+    )
+    made = attempt_runtime(facts, TASK, 2, "c", 1.5, None)
+    assert repr(read(made)) == repr(read(eager))
+    assert values(made) == values(eager)
+    assert made == eager
+
+
+def test_threads_that_read_a_runtime_at_once_find_the_same() -> None:
+    barrier = threading.Barrier(4)
+    made = attempt_runtime(RunFacts(full_runtime(), None, None, None), TASK, 1, "c", 1.5, None)
+
+    def look(name: str) -> Any:
+        barrier.wait(10)
+        return getattr(made, name)
+
+    with ThreadPoolExecutor(4) as pool:
+        seen = [future.result() for future in [pool.submit(look, "execution_info") for _ in range(4)]]
+    assert seen == [made.execution_info] * 4
+
+
+def test_a_runtime_has_no_other_attributes() -> None:
+    for runtime in (Runtime(), attempt_runtime(RunFacts(Runtime(), None, None, None), TASK, 1, "c", 1.5, None)):
+        assert not hasattr(runtime, "config")
+        with pytest.raises(AttributeError, match="'Runtime' object has no attribute 'state'"):
+            getattr(runtime, "state")  # noqa: B009  a type checker would refuse it
 
 
 def test_what_a_server_seeds_in_place_of_a_runtime_is_read_for_its_context() -> None:
