@@ -280,19 +280,29 @@ def _classes_in(value: Any) -> set[tuple[str, str]]:
     return found
 
 
-def _plain_copy(pickle_fallback: bool, classes: set[tuple[str, str]]) -> JsonPlusSerializer:
-    return JsonPlusSerializer(pickle_fallback=pickle_fallback, allowed_msgpack_modules=tuple(classes))
+def _silent(pickle_fallback: bool, classes: Iterable[tuple[str, ...]]) -> JsonPlusSerializer:
+    """Make a plain serialiser that may rebuild these classes, and neither logs nor reports what it cannot rebuild."""
+    # What it stores is read by the strict one, which gives the same plain values for it without a word.
+    reader = StrictSerializer(classes)
+    return JsonPlusSerializer(pickle_fallback=pickle_fallback, __unpack_ext_hook__=reader._unpack_ext_hook)
 
 
 def _quiet_copy(serde: Any) -> Any:
-    """Make what gives a serialiser that changes the same values, and logs nothing about classes that it is not told of.
+    """Make what gives a serialiser that changes the same values, and logs nothing where the saver's own would.
+
+    The log of a read that is only tried would tell of a checkpoint that does not exist, and as each class is told of
+    once, the read of one that does would be silent.
 
     Returns:
         A function of the classes in a value; None if the saver has no serialiser.
     """
     inner = getattr(serde, "serde", serde)
-    if type(inner) is JsonPlusSerializer and inner._allowed_msgpack_modules is True:
-        return partial(_plain_copy, inner.pickle_fallback)
+    if type(inner) is JsonPlusSerializer and not inner._custom_unpack_ext_hook:
+        rebuilt = inner._allowed_msgpack_modules
+        if rebuilt is True:
+            return partial(_silent, inner.pickle_fallback)
+        copied = _silent(inner.pickle_fallback, rebuilt or ())
+        return lambda _: copied
     if isinstance(inner, StrictSerializer):
         allowed = inner.allowed
         return lambda _: StrictSerializer(allowed)

@@ -393,3 +393,20 @@ def test_logging_is_quiet_about_classes_that_nothing_is_wrong_with(caplog: pytes
     with caplog.at_level(logging.WARNING):
         writing([Holder(1), Model(value=Shade.WORD)], InMemorySaver(serde=JsonPlusSerializer())).invoke({}, THREAD)
     assert caplog.records == []
+
+
+@pytest.mark.parametrize("listed", [True, False], ids=["all classes", "those listed"])
+def test_what_a_read_logs_is_logged_by_the_read_and_not_by_the_write(
+    caplog: pytest.LogCaptureFixture, listed: bool
+) -> None:
+    gone: Any = dataclasses.make_dataclass(f"Gone{listed}", ["x"], namespace={"__module__": __name__})
+    serde = JsonPlusSerializer(allowed_msgpack_modules=True if listed else [(__name__, "Holder")])
+    graph = writing([Holder(1), gone(1)], InMemorySaver(serde=serde))
+    with caplog.at_level(logging.WARNING):
+        graph.invoke({}, THREAD)
+        (warning,) = [record.getMessage() for record in caplog.records]
+        assert warning.endswith(f" at value[1] {__name__}.{gone.__name__} comes back as dict")
+        caplog.clear()
+        back = graph.get_state(THREAD).values["value"]
+    assert back == [Holder(1), {"x": 1}]
+    assert any(gone.__name__ in record.getMessage() and record.name != round_trip.__name__ for record in caplog.records)

@@ -122,9 +122,9 @@ def test_a_slow_saver_is_served_by_one_task_whatever_the_number_of_steps() -> No
 
 
 LOST = {
-    "local class": "at answer[0] of type __main__.local_class.<locals>.Local, which comes back as a dict of its fields",
-    "field that is not initialised": "at answer of type __main__.Derived, which comes back as a dict of its fields",
-    "set of tuples": "at answer a set of tuples, which comes back as a list of lists",
+    "local class": "answer[0] __main__.local_class.<locals>.Local comes back as dict",
+    "field that is not initialised": "answer __main__.Derived comes back as dict",
+    "set of tuples": "answer set comes back as list",
 }
 
 
@@ -139,7 +139,7 @@ def test_a_value_that_cannot_be_stored_fails_the_run_and_is_named() -> None:
 def test_a_value_that_comes_back_as_something_else_is_warned_of_when_it_is_written(kind: str) -> None:
     """LG#7066."""
     logged = here()["values_that_do_not_survive"][kind]["logged by the run"]
-    assert [LOST[kind] in line for line in logged] == [True]
+    assert logged == [f"Node 'n' wrote to channel 'answer' a value that no checkpoint keeps: at {LOST[kind]}"]
 
 
 @needs_langgraph
