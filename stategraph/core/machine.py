@@ -279,6 +279,7 @@ class Machine:
         travelling = starting.is_travelling(start, addressed=addressed, nested=nested)
         self.replaying = travelling or self.thread.superseded
         self._planner.resume_map = start.resume_map
+        self._planner.renames = self._ids.counts or (nested and travelling)
         if travelling:
             self._drop_pending(RESUME)
         forks = (
@@ -438,6 +439,8 @@ class Machine:
             for task in list(self.tasks.values()):
                 self._restore(task)
             self._restart_handlers()
+        if NULL_TASK_ID in self.pending:
+            self._follow_command()
         if self.settings.interrupt_before and self._breaks_at(self.settings.interrupt_before):
             return self._move("plan", "interrupt_before")
         if drain:
@@ -448,6 +451,16 @@ class Machine:
             if task.writes:
                 self._settled(task, task.writes, cached=True)
         return self._move("plan", "stepping")
+
+    def _follow_command(self) -> None:
+        """Let the tasks that a command sent have the answer that came with it, if they replaced the one that asked."""
+        if not self._planner.null_resume_for or all(channel != TASKS for channel, _ in self.pending[NULL_TASK_ID]):
+            return
+        if any(status.of(self.pending.get(task_id, ())).waiting for task_id in self.tasks):
+            return
+        self._planner.null_resume_for = None
+        for task in self.tasks.values():
+            task.null_resume_for = None
 
     def next_lone(self) -> Task | None:
         """Plan a step that is one task and nothing else to look at.

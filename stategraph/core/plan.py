@@ -45,6 +45,7 @@ class Planner:
         stop: The last step's number allowed by the recursion limit.
         null_resume_for: Ids of the questions that an answer without an id may
             be given to; None for any.
+        renames: Whether the tasks' questions have other ids than in the run before.
     """
 
     state: State
@@ -56,6 +57,7 @@ class Planner:
     step: int
     stop: int
     null_resume_for: frozenset[str] | None = None
+    renames: bool = False
 
     def next_tasks(self, updated: Iterable[str] | None, *, fresh: bool = False) -> list[Task]:
         """The tasks of the next step, in the order they are started.
@@ -127,7 +129,7 @@ class Planner:
         task.call = task.config = task.fresh = task.timeout = None
         if self.parent is not None:
             task.parent = self.parent
-            task.counted = self.ids.counts
+            task.renamed = self.renames
         value = task.input = self.state.node_input(node, task)
         return None if value is MISSING else task
 
@@ -173,7 +175,7 @@ class Planner:
             task.parent_ns = self.ns
         if parent is not None:
             task.parent = parent
-            task.counted = self.ids.counts
+            task.renamed = self.renames
         if self.pending:
             task.load_answers(self.pending, self.resume_map, self.null_resume_for)
         task.input = self.state.node_input(node, task) if inputs is None else self._input(node, task, inputs)
@@ -235,7 +237,7 @@ class Planner:
         task = Task(task_id, name, node, path, triggers, f"{ns}{NS_END}{task_id}", self.step, self.stop)
         task.parent_ns = self.ns
         task.parent = parent or self.parent
-        task.counted = self.ids.counts
+        task.renamed = self.renames
         if self.pending:
             task.load_answers(self.pending, self.resume_map, self.null_resume_for)
         elif self.parent is not None or parent is not None:

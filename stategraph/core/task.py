@@ -67,8 +67,9 @@ class Task:
     # for every step. What every task is asked for it has itself, as the detour over
     # the class takes ten times as long.
     cache_key: Any = None
-    # Whether its id means nothing to another run, of a graph that stores nothing inside one that may store.
-    counted = False
+    # Whether its questions have other ids than in the run before: its graph stores nothing, or replays a checkpoint
+    # that the caller named. See `null_resume_fits`.
+    renamed = False
     error: Any = None
     input: Any = None
     ns_before: str | None = None
@@ -185,18 +186,22 @@ class Task:
             asker: The task that asks: this one, or one of a graph inside it.
         """
         meant = self.null_resume_for
+        if meant is None or interrupt_id(asker.ns, len(asker.resume)) in meant:
+            return True
         task: Task | None = asker
-        while task is not None and task is not self and not task.counted:
+        while task is not None and task is not self and not task.renamed:
             task = task.parent
-        if meant is None or (task is not None and task.counted):
-            return True
-        if interrupt_id(asker.ns, len(asker.resume)) in meant:
-            return True
+        if task is not None and task.renamed:
+            return not meant.isdisjoint(self._asked())
         # Checkpoints of older versions gave all of a task's interrupts the first id.
         first = interrupt_id(asker.ns, 0)
-        recorded = (asker.pending or {}).get(asker.id, ())
-        asked = next((value for channel, value in recorded if channel == INTERRUPT), ())
-        return first in meant and any(i.id == first for i in (asked if isinstance(asked, (list, tuple)) else (asked,)))
+        return first in meant and first in asker._asked()
+
+    def _asked(self) -> set[str]:
+        """Return the ids of the questions that were recorded for this task."""
+        writes = (self.pending or {}).get(self.id, ())
+        asked = next((value for channel, value in writes if channel == INTERRUPT), ())
+        return {question.id for question in (asked if isinstance(asked, (list, tuple)) else (asked,))}
 
     def load_answers(
         self,

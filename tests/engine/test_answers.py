@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypedDict
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 
-from stategraph import START, Command, StateGraph, entrypoint, interrupt, task
+from stategraph import START, Command, Send, StateGraph, entrypoint, interrupt, task
 from stategraph.constants import NULL_TASK_ID, RESUME
 from tests.conftest import Driver
 
@@ -141,6 +141,96 @@ def test_the_first_question_of_a_neighbour_does_not_take_the_answer(driver: Driv
 
     assert [question.value for question in driver.get_state(graph, config).interrupts] == ["delete?"]
     assert shown(driver.invoke(graph, None, config, durability=durability)) == ["delete?"]
+
+
+def fan_out(saver: Any, *sent: str, **nodes: Any) -> Any:
+    builder = StateGraph(State)
+    for name, node in nodes.items():
+        builder.add_node(name, node)
+    builder.add_conditional_edges(START, lambda state: [Send(name, state) for name in sent], list(nodes))
+    return builder.compile(checkpointer=saver)
+
+
+@pytest.mark.parametrize("durability", DURABILITIES)
+def test_an_answer_given_with_packets_that_replace_the_one_who_asked_goes_to_one_of_them(
+    driver: Driver, durability: str
+) -> None:
+    graph = fan_out(
+        InMemorySaver(), "quick", "ask", quick=lambda _: {"log": ["quick"]}, ask=asking("one"), other=asking("two")
+    )
+    assert shown(driver.invoke(graph, {"log": []}, THREAD, durability=durability)) == ["one"]
+
+    command = Command(resume="A", goto=[Send("other", {}), Send("other", {})])
+    result = driver.invoke(graph, command, THREAD, durability=durability)
+    again = driver.invoke(graph, None, THREAD, durability=durability)
+
+    assert shown(result) == shown(again) == ["two"]
+    answers = {question.id: "B" for question in again["__interrupt__"]}
+    result = driver.invoke(graph, Command(resume=answers), THREAD, durability=durability)
+    assert sorted(result["log"]) == ["two=A", "two=B"]
+
+
+@pytest.mark.parametrize("durability", DURABILITIES)
+def test_an_answer_given_with_packets_is_for_the_one_who_asked_if_it_is_still_there(
+    driver: Driver, durability: str
+) -> None:
+    builder = StateGraph(State)
+    builder.add_node("ask", asking("one"))
+    builder.add_node("a_sent", asking("two"))
+    builder.add_edge(START, "ask")
+    graph = builder.compile(checkpointer=InMemorySaver())
+    config = {**THREAD, "max_concurrency": 1}
+    driver.invoke(graph, {"log": []}, config, durability=durability)
+
+    result = driver.invoke(graph, Command(resume="A", goto=Send("a_sent", {})), config, durability=durability)
+
+    assert shown(result) == ["two"]
+    assert shown(driver.invoke(graph, Command(resume="B"), config, durability=durability)) == ["one=A", "two=B"]
+
+
+def replay_point(driver: Driver, graph: Any, edits: bool = False) -> Any:
+    """The config of the checkpoint inside the subgraph that waits, or of an edit of it."""
+    (waiting,) = [task for task in driver.get_state(graph, THREAD, subgraphs=True).tasks if task.state is not None]
+    inside = waiting.state.config
+    return driver.update_state(graph, inside, {"log": ["edited"]}) if edits else inside
+
+
+@pytest.mark.parametrize("edits", [False, True], ids=["as it is", "edited"])
+@pytest.mark.parametrize("replays_first", [False, True], ids=["at once", "asked again first"])
+@pytest.mark.parametrize("depth", [1, 2])
+def test_a_question_asked_inside_a_subgraph_is_answered_where_its_checkpoint_is_replayed(
+    driver: Driver, depth: int, replays_first: bool, edits: bool
+) -> None:
+    inner = chain(None, before=lambda _: {"log": ["before"]}, first=asking("one"), second=asking("two"))
+    for _ in range(depth - 1):
+        inner = chain(None, inner=inner)
+    graph = chain(InMemorySaver(), sub=inner)
+    assert shown(driver.invoke(graph, {"log": []}, THREAD)) == ["one"]
+    config = replay_point(driver, graph, edits)
+    if replays_first:
+        assert shown(driver.invoke(graph, None, config)) == ["one"]
+
+    assert shown(driver.invoke(graph, Command(resume="A"), config)) == ["two"]
+
+    # What was asked again waits in a fork of its own.
+    assert shown(driver.invoke(graph, None, THREAD)) == (["one"] if replays_first else ["two"])
+    assert replays_first or shown(driver.invoke(graph, Command(resume="B"), THREAD))[-2:] == ["one=A", "two=B"]
+
+
+def test_a_replay_inside_a_subgraph_does_not_take_the_answer_to_the_question_of_a_neighbour(driver: Driver) -> None:
+    inner = StateGraph(State).add_node("before", lambda _: {"log": []}).add_node("ask", asking("two"))
+    stopping = inner.add_edge(START, "before").add_edge("before", "ask").compile(interrupt_before=["ask"])
+    builder = StateGraph(State)
+    builder.add_node("a_stops", stopping)
+    builder.add_node("z_asks", asking("one"))
+    builder.add_edge(START, "a_stops")
+    builder.add_edge(START, "z_asks")
+    graph = builder.compile(checkpointer=InMemorySaver())
+    one_by_one = {"max_concurrency": 1}
+    assert shown(driver.invoke(graph, {"log": []}, {**THREAD, **one_by_one})) == ["one"]
+    config = {**replay_point(driver, graph), **one_by_one}
+
+    assert shown(driver.invoke(graph, Command(resume="A"), config)) == ["two"]
 
 
 class Recording(InMemorySaver):
