@@ -137,7 +137,7 @@ async def tell(
 async def _stream(
     call: ModelCall, route: Route, config: RunnableConfig, listener: Listener, mender: mending.Mender
 ) -> AIMessage | Exception:
-    """The whole answer, or what the model failed with."""
+    """Tell an answer piece by piece; return it whole, or what the model failed with."""
     await listener.hear(ModelStarted(call))
     stream = cast("AsyncIterator[AIMessage]", route.model.astream(call.messages, config))
     async with aclosing(cast("Any", stream)):
@@ -163,7 +163,7 @@ async def _stream(
 
 
 def _without_secrets(route: Route, error: Exception) -> Exception:
-    """An error without what the model was given as a secret; models made here have seen to that themselves."""
+    """Hide in an error what a model was given as a secret; models made here have done that themselves."""
     model: Any = route.model
     while isinstance(model, RunnableBinding):
         model = model.bound

@@ -7,7 +7,8 @@
 - An error keeps its class: its arguments, its texts and its notes are changed where they are, and so is the whole chain
   behind it. An error whose text cannot be changed is replaced by a `RedactedError`.
 - A secret is also found in the forms that other code writes it in: without the white space around it, each line of it,
-  without the scheme of a header, escaped as in a `repr` or in JSON, percent-encoded, or as HTTP basic authentication.
+  without the scheme of a header, escaped as in a `repr` or in JSON, percent-encoded, or as HTTP basic authentication;
+  and so is what is secret by itself within it: the password of an address, a cookie, a key in JSON.
 - Texts shorter than `SHORTEST` are not replaced: they would be found in everything.
 """
 
@@ -17,6 +18,7 @@ import base64
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Final, TypeVar, cast
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit, urlunsplit
 
@@ -73,7 +75,7 @@ class Secrets:
         return joined
 
     def text(self, text: str) -> str:
-        """A text without the secrets.
+        """Hide the secrets in a text.
 
         Args:
             text: Any text.
@@ -87,7 +89,7 @@ class Secrets:
         return text
 
     def value(self, value: T) -> T:
-        """A value without the secrets in its texts.
+        """Hide the secrets in the texts of a value.
 
         Args:
             value: Texts, and mappings, lists, tuples and sets of them; anything else is returned as it is.
@@ -115,7 +117,7 @@ class Secrets:
         return value
 
     def error(self, error: BaseException) -> BaseException:
-        """An error without the secrets, in itself and in all that it came from.
+        """Hide the secrets in an error, and in all that it came from.
 
         Args:
             error: Changed where it is.
@@ -123,29 +125,29 @@ class Secrets:
         Returns:
             The error; a `RedactedError` if its text could not be changed.
         """
-        return self._error(error, {}) if self._forms else error
+        if not self._forms:
+            return error
+        found = list(_reachable(error))
+        links = [(each.__cause__, each.__context__, each.__suppress_context__) for each in found]
+        shown: dict[int, BaseException] = {}
+        for each in reversed(found):  # what a group has in it comes behind it
+            shown[id(each)] = self._cleaned(each, shown)
+        for each, (cause, context, suppressed) in zip(found, links, strict=True):
+            made = shown[id(each)]
+            made.__traceback__ = each.__traceback__
+            made.__cause__ = None if cause is None else shown[id(cause)]
+            made.__context__ = None if context is None else shown[id(context)]
+            made.__suppress_context__ = suppressed
+        return shown[id(error)]
 
-    def _error(self, error: BaseException, seen: dict[int, BaseException]) -> BaseException:
-        if id(error) in seen:
-            return seen[id(error)]
-        seen[id(error)] = error
-        suppressed = error.__suppress_context__
+    def _cleaned(self, error: BaseException, shown: Mapping[int, BaseException]) -> BaseException:
+        """Clean one error, or find another that stands for it; those within a group are done already."""
         self._clean(error)
-        shown = error
         if isinstance(error, BaseExceptionGroup):
-            inner = [self._error(each, seen) for each in error.exceptions]
+            inner = [shown.get(id(one), one) for one in error.exceptions]
             if any(new is not old for new, old in zip(inner, error.exceptions, strict=True)):
-                shown = error.derive(inner)
-        if self._shows(error):
-            shown = RedactedError(f"{type(error).__name__}: {self.text(_said(error))}")
-        seen[id(error)] = shown
-        shown.__traceback__ = error.__traceback__
-        if error.__cause__ is not None:
-            shown.__cause__ = self._error(error.__cause__, seen)
-        if error.__context__ is not None:
-            shown.__context__ = self._error(error.__context__, seen)
-        shown.__suppress_context__ = suppressed
-        return shown
+                error = error.derive(inner)
+        return RedactedError(f"{type(error).__name__}: {self.text(_said(error))}") if self._shows(error) else error
 
     def _clean(self, error: BaseException) -> None:
         """Change what of an error can be changed."""
@@ -164,7 +166,7 @@ class Secrets:
         return any(form in text for text in texts for form in self._forms)
 
     def guard(self) -> Guard:
-        """A block in which errors lose the secrets on their way out."""
+        """Open a block in which errors lose the secrets on their way out."""
         return Guard(self)
 
 
@@ -184,7 +186,7 @@ class Guard:
         return None
 
     def shown(self, error: Exception) -> BaseException:
-        """The error that leaves the block for one that was raised in it."""
+        """Return the error that leaves the block for one that was raised in it."""
         return self._secrets.error(error)
 
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
@@ -198,6 +200,20 @@ class Guard:
             finally:
                 # Python has noted the original as the context, which may still have its text.
                 shown.__cause__, shown.__context__, shown.__suppress_context__ = cause, context, suppressed
+
+
+def _reachable(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error, and all that it came from or holds, each once; without recursion, as chains may be long."""
+    known: set[int] = set()
+    todo = [error]
+    while todo:
+        each = todo.pop()
+        if id(each) in known:
+            continue
+        known.add(id(each))
+        yield each
+        within = each.exceptions if isinstance(each, BaseExceptionGroup) else ()
+        todo += [one for one in (each.__cause__, each.__context__, *within) if one is not None]
 
 
 def _said(error: BaseException) -> str:
@@ -215,9 +231,9 @@ def _repr(error: BaseException) -> str:
 
 
 def _forms(secret: str) -> Iterator[str]:
-    """The ways in which a secret may appear in a text."""
+    """Yield the ways in which a secret may appear in a text."""
     lines = [line.strip() for line in secret.splitlines()]
-    for each in (secret, secret.strip(), *lines):
+    for each in (secret, secret.strip(), *lines, *_within(secret.strip())):
         plain = _SCHEME.sub("", each, count=1) if _SCHEME.match(each) else each
         for form in (each, plain):
             yield form
@@ -228,11 +244,24 @@ def _forms(secret: str) -> Iterator[str]:
             yield quote_plus(form)
 
 
+def _within(secret: str) -> Iterator[str]:
+    """Yield what is secret by itself within a secret: logins, cookies, keys in JSON."""
+    yield from _in_login(secret)
+    if secret[:1] in ("{", "["):
+        with suppress(ValueError, RecursionError):
+            yield from in_options({"": json.loads(secret)})
+    elif ";" in secret:
+        yield from (part.partition("=")[2].strip() for part in secret.split(";"))
+    if secret[:6].lower() == "basic ":
+        with suppress(ValueError):
+            yield base64.b64decode(secret[6:], validate=True).decode().partition(":")[2]
+
+
 # Where secrets are.
 
 
 def in_address(address: str) -> Iterator[str]:
-    """The secrets of an address: the name and password before its host, and the values of its query.
+    """Find the secrets of an address: the name and password before its host, and the values of its query.
 
     Args:
         address: A URL, or any text.
@@ -240,26 +269,33 @@ def in_address(address: str) -> Iterator[str]:
     Yields:
         Them as they are written, and decoded.
     """
+    yield from _in_login(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return
+    if parts.scheme and parts.netloc:
+        for _, value in parse_qsl(parts.query, keep_blank_values=False):
+            yield value
+
+
+def _in_login(address: str) -> Iterator[str]:
+    """Yield the password before the host of an address, or the name if it stands alone, and both as HTTP has them."""
     try:
         parts = urlsplit(address)
         password, user = parts.password, parts.username
     except ValueError:
         return
-    if not parts.scheme or not parts.netloc:
+    if not parts.scheme or not parts.netloc or not (password or user):
         return
-    if password:
-        yield from (password, unquote(password))
-        pair = f"{unquote(user or '')}:{unquote(password)}"
-        yield base64.b64encode(pair.encode("utf-8", "replace")).decode()
-    elif user:
-        yield from (user, unquote(user))
-        yield base64.b64encode(f"{unquote(user)}:".encode("utf-8", "replace")).decode()
-    for _, value in parse_qsl(parts.query, keep_blank_values=False):
-        yield value
+    secret = password or user or ""
+    yield from (secret, unquote(secret))
+    pair = f"{unquote(user or '')}:{unquote(password or '')}"
+    yield base64.b64encode(pair.encode("utf-8", "replace")).decode()
 
 
 def shown_address(address: str) -> str:
-    """An address without what may be secret in it: scheme, host, port and path."""
+    """Return of an address what is not secret: scheme, host, port and path."""
     try:
         parts = urlsplit(address)
     except ValueError:
@@ -268,7 +304,7 @@ def shown_address(address: str) -> str:
 
 
 def in_options(options: Mapping[Any, Any]) -> Iterator[str]:
-    """The secrets among the options of a client.
+    """Find the secrets among the options of a client.
 
     They are the values of options that are named like secrets (`apiKey`, `default_headers`, `aws_secret_access_key`),
     however deep, what pydantic holds as a secret, and the secret parts of addresses.
@@ -299,7 +335,7 @@ def _in_value(value: Any, around: tuple[int, ...]) -> Iterator[str]:
 
 
 def texts_in(value: Any, around: tuple[int, ...] = ()) -> Iterator[str]:
-    """The texts of a value that is secret as a whole.
+    """Find the texts of a value that is secret as a whole.
 
     Args:
         value: A text, bytes, one of pydantic's secrets, or mappings and lists of them.

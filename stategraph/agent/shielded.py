@@ -44,7 +44,7 @@ else:
 
 
 def secrets_of(model: BaseChatModel) -> Secrets:
-    """The secrets that a chat model was given.
+    """Find the secrets that a chat model was given.
 
     Args:
         model: Any.
@@ -55,7 +55,7 @@ def secrets_of(model: BaseChatModel) -> Secrets:
 
 
 def described(model: BaseChatModel, provider: str, name: str) -> str:
-    """A model in words: its name, whose it is, and where that is without what may be secret.
+    """Describe a model: its name, provider and address, without what may be secret.
 
     Args:
         model: The model.
@@ -68,7 +68,7 @@ def described(model: BaseChatModel, provider: str, name: str) -> str:
 
 
 class Shielded(_Base):
-    """What is put before a provider's class; `shielded` does that."""
+    """Base that `shielded` puts before a provider's class."""
 
     if TYPE_CHECKING:
         _secrets: Secrets
@@ -84,7 +84,7 @@ class Shielded(_Base):
             yield name, self._secrets.value(value)
 
     def to_json(self) -> Any:
-        """The model as tracers are told of it."""
+        """Return the model as tracers are told of it."""
         return self._secrets.value(super().to_json())
 
     def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
@@ -167,7 +167,7 @@ _PARTS = {"_generate": _Whole, "_agenerate": _WholeAsync, "_stream": _Streamed, 
 
 @cache
 def shielded(cls: type[BaseChatModel]) -> type[BaseChatModel]:
-    """A provider's class with this module's rules; it has the same name and module.
+    """Make a class with this module's rules of a provider's class; it has the same name and module.
 
     Args:
         cls: The provider's class.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import pickle
 import traceback
 from typing import Any
@@ -64,6 +66,10 @@ def test_options_that_contain_themselves_end() -> None:
         ("pass word&more", "https://host/?key=pass+word%26more"),
         ("pass word&more", "https://host/?key=pass%20word%26more"),
         ("schlüssel", "b'schl\\xc3\\xbcssel'"),
+        (f"postgres://me:{KEY}@host/db", f"cannot connect to postgresql://me:{KEY}@host:5432/db"),
+        (json.dumps({"type": "account", "private_key": f"BEGIN\n{KEY}"}), f"no such key: BEGIN\n{KEY}"),
+        (f"theme=dark; session={KEY}", f"unknown session {KEY}"),
+        ("Basic bWU6cGFzcyB3b3JkJm1vcmU=", "no login of me with 'pass word&more'"),
     ],
 )
 def test_a_secret_is_found_in_the_forms_that_other_code_writes_it_in(given: str, shown: str) -> None:
@@ -174,6 +180,24 @@ def test_errors_that_lead_back_to_themselves_end() -> None:
     first.__cause__, second.__cause__ = second, first
     assert Secrets([KEY]).error(first) is first
     assert KEY not in f"{first} {second}"
+
+
+def test_a_chain_of_errors_may_be_long() -> None:
+    errors = [ValueError(f"{KEY} {number}") for number in range(5_000)]
+    for error, before in itertools.pairwise(errors):
+        error.__context__ = before
+    assert Secrets([KEY]).error(errors[0]) is errors[0]
+    assert [str(error) for error in errors] == [f"[redacted] {number}" for number in range(5_000)]
+
+
+def test_the_members_of_a_group_that_cannot_be_changed_are_stood_for() -> None:
+    inner = ExceptionGroup("inner", [Stubborn(), ValueError(KEY)])
+    shown = Secrets([KEY]).error(ExceptionGroup("outer", [inner, KeyError(1)]))
+    assert isinstance(shown, ExceptionGroup)
+    assert [type(each) for each in shown.exceptions] == [ExceptionGroup, KeyError]
+    assert repr(shown.exceptions[0]) == (
+        "ExceptionGroup('inner', [RedactedError('Stubborn: stubborn [redacted]'), ValueError('[redacted]')])"
+    )
 
 
 def test_secrets_are_not_in_their_own_representation() -> None:

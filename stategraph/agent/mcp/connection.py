@@ -468,12 +468,12 @@ class Connection:
         raise failure from cause
 
     def _said(self, text: str, most: int = LONGEST) -> str:
-        """What the server said, as it may be repeated."""
+        """Return what the server said as it may be repeated."""
         # Hidden first: of a secret that was cut in two, nothing would be found.
         return bounded(self._secrets.text(text), most)
 
     def _cause(self, error: Exception) -> BaseException:
-        """An error as it may stand behind one of ours: as long, and without secrets."""
+        """Return an error as it may stand behind one of ours: bounded, and without secrets."""
         if isinstance(error, MCPError):
             return MCPError(error.code, self._said(error.message))
         return self._secrets.error(error if len(str(error)) <= LONGEST else ValueError(self._said(str(error))))

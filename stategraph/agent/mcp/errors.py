@@ -25,7 +25,7 @@ LONGEST: Final = 2000
 
 
 def bounded(text: str, most: int = LONGEST) -> str:
-    """A text, or its beginning and how long it is.
+    """Return a text, or its beginning and how long it is.
 
     Args:
         text: What somebody else said.

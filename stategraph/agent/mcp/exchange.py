@@ -37,6 +37,9 @@ UNREADABLE: Final = "the answer cannot be read"
 
 _ID = re.compile(r'"id"\s*:\s*(\d{1,15})\b')
 
+_LISTENING: Final = "subscriptions/listen"
+"""A request whose answer is the end of the session; it waits beside all others."""
+
 _THEIRS_KNOWN: Final = 64
 """Requests of a server's own that are remembered: some answer the answers to them."""
 
@@ -161,7 +164,7 @@ class Exchange:
     # What the server says.
 
     def hear(self, heard: SessionMessage | Exception) -> SessionMessage | None:
-        """What the session is to hear for what came; None: nothing."""
+        """Return what the session is to hear for what came; None: nothing."""
         if isinstance(heard, Exception):
             return self._unreadable(heard)
         inner = heard.message
@@ -180,7 +183,7 @@ class Exchange:
         return heard
 
     def end(self) -> None:
-        """The server says no more."""
+        """Take note that the server says no more."""
         self._waiting.clear()
         self._ended()
 
@@ -200,11 +203,12 @@ class Exchange:
         return None
 
     def _fail(self, why: str, number: int | str | None = None) -> SessionMessage | None:
-        """The end of a request whose answer is useless; of the only one, if none is named."""
+        """End a request whose answer is useless; the only one, if none is named."""
         if number is None:
-            if len(self._waiting) != 1:
+            asked = [each for each, (method, _) in self._waiting.items() if method != _LISTENING]
+            if len(asked) != 1:
                 return None
-            number = next(iter(self._waiting))
+            (number,) = asked
         _, request = self._waiting.pop(number)
         if request is not None and request.trouble is None:
             request.trouble = Trouble("bad", why)
@@ -238,7 +242,7 @@ def _is_valid(version: str, result: Mapping[str, Any]) -> bool:
 
 
 def _number(found: int | str) -> int | str:
-    """The id of a request as a key: some servers send numbers back as texts."""
+    """Return the id of a request as a key: some servers send numbers back as texts."""
     return int(found) if isinstance(found, str) and found.isdecimal() and len(found) < 16 else found
 
 

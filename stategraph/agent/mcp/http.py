@@ -105,7 +105,7 @@ class Door(httpx2.AsyncBaseTransport):
             return self._undelivered(number, error, asked)
 
     def _complete(self, request: httpx2.Request) -> httpx2.Request:
-        """A request with what only the server is to see."""
+        """Add to a request what only the server is to see."""
         url, headers = request.url, request.headers.copy()
         if self._parts.query and url.path == (self._parts.path or "/") and not url.query:
             url = url.copy_with(query=self._parts.query.encode())
@@ -175,7 +175,7 @@ def _answering(number: int | str, error: wire.ErrorData) -> httpx2.Response:
 
 
 def _number_of(request: httpx2.Request) -> int | str | None:
-    """The id of a request of the protocol; None for another message."""
+    """Return the id of a request of the protocol; None for another message."""
     try:
         message: Any = json.loads(request.content)
     except (httpx2.RequestNotRead, ValueError):
@@ -207,6 +207,6 @@ def _with_body(response: httpx2.Response, body: bytes) -> httpx2.Response:
 
 
 def _proxy(scheme: str, host: str) -> str | None:
-    """The proxy that the environment names for an address."""
+    """Return the proxy that the environment names for an address."""
     proxies = urllib.request.getproxies()
     return None if urllib.request.proxy_bypass(host) else proxies.get(scheme) or proxies.get("all")

@@ -1,6 +1,6 @@
 """Listings of a server: how long they may be, and which tools of them an agent can have.
 
-A listing is one request to who makes it, whatever the number of its pages: it has the time of one, and it has an end.
+For its caller a listing is one request, however many pages it has: it has the time of one, and it has an end.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ DEEPEST: Final = 64
 
 
 class EndlessListing(Exception):
-    """A listing is longer than anybody can use."""
+    """A listing is too long, or does not end."""
 
 
 async def all_pages(fetch: Callable[[str | None], Awaitable[tuple[Sequence[T], str | None]]]) -> tuple[T, ...]:
@@ -90,7 +90,7 @@ def usable(tools: Sequence[wire.Tool]) -> tuple[list[wire.Tool], list[str]]:
 
 
 def _faults(schema: Mapping[str, Any]) -> Iterator[str]:
-    """What keeps a provider from taking a schema of arguments."""
+    """Find what keeps a provider from taking a schema of arguments."""
     if schema.get("type", "object") != "object":
         yield f"its arguments are of type {bounded(repr(schema['type']), 80)}, expected 'object'"
     if not isinstance(schema.get("properties", {}), Mapping):
@@ -119,7 +119,7 @@ def _lost_references(part: Any, schema: Mapping[str, Any], depth: int) -> Iterat
 
 
 def _leads_somewhere(target: str, schema: Mapping[str, Any]) -> bool:
-    """Whether a reference leads to a part of the same schema (RFC 6901); names of anchors are taken on trust."""
+    """Return whether a reference leads to a part of the same schema (RFC 6901); names of anchors are taken on trust."""
     if not target.startswith("#"):
         return False
     if not target.startswith("#/"):

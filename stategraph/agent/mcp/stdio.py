@@ -119,7 +119,7 @@ async def _read(process: Process, said: MemoryObjectSendStream[SessionMessage | 
                             bytes(buffer[:4096]).decode("utf-8", "replace"),
                         )
                     )
-                    return  # the session cannot go on: where the next message begins is anybody's guess
+                    return  # the session cannot go on: where the next message begins is unknown
     except anyio.EndOfStream:
         return
     except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
@@ -155,10 +155,9 @@ async def _write(
 
 async def _end(process: Process) -> None:
     """End a program and what it has started: ask, signal, kill."""
-    for pipe in (process.stdin,):
-        if pipe is not None:
-            with suppress(OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
-                await pipe.aclose()
+    if process.stdin is not None:
+        with suppress(OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
+            await process.stdin.aclose()
     left = await _gone(process, LEAVE_S)
     if _signal_group(process.pid, signal.SIGTERM) and not await _gone(
         process, ORPHANS_S if left else KILL_S, group=True

@@ -6,14 +6,16 @@ import asyncio
 import logging
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import mcp_types as wire
 import psutil
 import pytest
 from langchain_core.tools import ToolException
+from mcp.shared.message import SessionMessage
 
 from stategraph.agent import reporting
-from stategraph.agent.mcp import McpBadAnswer, McpError, McpRefused, McpSessions, McpTimeout, listing, stdio
+from stategraph.agent.mcp import McpBadAnswer, McpError, McpRefused, McpSessions, McpTimeout, exchange, listing, stdio
 from tests.agent.test_secrets import chain
 
 pytestmark = pytest.mark.anyio
@@ -109,6 +111,15 @@ async def test_an_answer_that_is_none_fails_at_once(mood: str) -> None:
             async with asyncio.timeout(30):
                 with pytest.raises(McpBadAnswer, match="What MCP server 'one' answered for tool 'fine' cannot be used"):
                     await fine.ainvoke({})
+
+
+async def test_an_answer_that_names_no_request_is_not_for_the_one_that_waits_for_changes() -> None:
+    session = exchange.Exchange(cast("Any", None), cast("Any", None), lambda: None, lambda: None)
+    for number, method in (("listen-1", "subscriptions/listen"), (5, "tools/call")):
+        session.tell(SessionMessage(wire.JSONRPCRequest(jsonrpc="2.0", id=number, method=method)))
+    failed = session.hear(exchange.Unreadable("no message", "null"))
+    assert failed is not None and isinstance(failed.message, wire.JSONRPCError)
+    assert failed.message.id == 5
 
 
 async def test_a_server_that_answers_answers_disturbs_nobody() -> None:
