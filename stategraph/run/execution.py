@@ -220,10 +220,16 @@ def _truncation(messages: Sequence[AnyMessage]) -> str | None:
 
 
 async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
-    """Do something that must not be left half done: who is cancelled meanwhile is so afterwards."""
+    """Do something that must not be left half done: who is cancelled meanwhile, however often, is so afterwards."""
     task = asyncio.ensure_future(work)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.gather(task, return_exceptions=True)
-        raise
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            # Cancelling this does not cancel the task.
+            await asyncio.wait((task,))
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is None:
+        return task.result()
+    await asyncio.gather(task, return_exceptions=True)
+    raise cancelled

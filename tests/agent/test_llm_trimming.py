@@ -279,6 +279,28 @@ def test_a_prompt_that_is_refused_again_and_again_is_the_provider_s_error(driver
     assert len(model.requests) == 3
 
 
+@pytest.mark.parametrize("usage", [Usage(100, 4), None], ids=["with usage", "without"])
+def test_an_answer_ends_what_was_tried_so_that_later_refusals_are_recovered_as_well(
+    driver: Driver, usage: Usage | None
+) -> None:
+    saver = in_memory_saver()
+    rounds = [each for _ in range(4) for each in (ValueError("prompt is too long"), script.reply("Fine.", usage=usage))]
+    graph, model = agent(*rounds, saver=saver, max_context_tokens=100_000)
+    for number in range(4):
+        turn = history(100) if number == 0 else [HumanMessage("more")]
+        ended = driver.invoke(graph, {"messages": turn}, THREAD, context=COUNTING)
+        assert ended["messages"][-1].content == "Fine."
+    assert len(model.requests) == 8
+
+
+def test_what_a_run_stored_of_its_steps_is_left_alone_where_nobody_listens(driver: Driver) -> None:
+    graph, _ = agent("Fine.")
+    memory = {"format": 1, "run": "r", "count": 1}
+    ended = driver.invoke(graph, {"messages": [HumanMessage("hi")], "memory": memory})
+    assert ended["messages"][-1].content == "Fine."
+    assert ended["memory"] == memory
+
+
 def test_a_refusal_is_raised_as_it_is_where_nobody_counts(driver: Driver) -> None:
     refusal = ValueError("your prompt is too long")
     graph, _ = agent(refusal, "Fine.", max_context_tokens=1000)

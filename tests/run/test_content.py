@@ -145,3 +145,34 @@ def test_a_whole_summary_replaces_its_pieces() -> None:
     whole = {"type": "summary", "content": [], "boundary": {"messageId": "s1", "contentIndex": 0}}
     aggregator.aggregate_content("on_summarize_complete", {"id": "s1", "agentId": "a", "summary": whole})
     assert aggregator.content_parts == [whole]
+
+
+def test_a_summary_that_is_told_as_the_result_of_its_step_is_its_part() -> None:
+    aggregator = content.create_content_aggregator()
+    aggregator.aggregate_content("on_run_step", step("s1", 0, agentId="a"))
+    whole = {"type": "summary", "content": [{"type": "text", "text": "S"}], "boundary": {"messageId": "s1"}}
+    result = {"id": "s1", "index": 0, "type": "summary", "summary": whole}
+    aggregator.aggregate_content("on_run_step_completed", {"result": result})
+    assert aggregator.content_parts == [{**whole, "agentId": "a"}]
+
+
+def test_a_step_of_calls_that_names_none_yet_gets_them_by_their_fragments() -> None:
+    aggregator = content.create_content_aggregator()
+    opened = step("s1", 0, {"id": "c"})
+    opened["stepDetails"]["tool_calls"] = None
+    aggregator.aggregate_content("on_run_step", opened)
+    assert aggregator.content_parts == []
+    fragment = {"id": "c1", "name": "n", "args": "{}", "index": 0}
+    aggregator.aggregate_content(
+        "on_run_step_delta", {"id": "s1", "delta": {"type": "tool_calls", "tool_calls": [fragment]}}
+    )
+    call = {"id": "c1", "name": "n", "args": "{}", "type": "tool_call"}
+    assert aggregator.content_parts == [{"type": "tool_call", "tool_call": call}]
+
+
+def test_a_part_has_the_place_of_its_index_or_the_next_free_one() -> None:
+    aggregator = content.create_content_aggregator()
+    for step_id, index in (("s1", 2), ("s2", 0)):
+        aggregator.aggregate_content("on_run_step", step(step_id, index))
+        aggregator.aggregate_content("on_message_delta", said(step_id, step_id))
+    assert [part and part["text"] for part in aggregator.content_parts] == [None, None, "s1", "s2"]

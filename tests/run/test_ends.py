@@ -8,6 +8,7 @@ import threading
 from contextlib import aclosing
 from typing import Any
 
+import anyio
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
@@ -32,9 +33,10 @@ class FailingSaver(InMemorySaver):
         super().__init__()
         self.fails = False
         self.slow: tuple[asyncio.Event, asyncio.Event] | None = None
+        self.slow_sources = {"input", "loop", "update"}
 
     async def aput(self, *given: Any, **named: Any) -> Any:
-        if self.slow is not None:
+        if self.slow is not None and given[2]["source"] in self.slow_sources:
             reached, go = self.slow
             reached.set()
             await go.wait()
@@ -286,6 +288,7 @@ async def test_an_error_of_a_model_surfaces_although_the_saver_fails_as_well() -
 async def test_a_run_that_is_cancelled_while_its_thread_is_mended_mends_it_to_the_end() -> None:
     gate, reply = held()
     saver = FailingSaver()
+    saver.slow_sources = {"update"}
     run = await run_of(reply, compile_options=saved_in(saver))
     work = asyncio.create_task(run.process_stream(ask(), THREAD))
     await gate.wait_reached_async()
@@ -298,6 +301,53 @@ async def test_a_run_that_is_cancelled_while_its_thread_is_mended_mends_it_to_th
     saver.slow[1].set()
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(work, 10)
+    assert [message.content for message in await messages_of(run)] == ["hi", "one "]
+
+
+async def test_a_run_that_is_cancelled_twice_while_its_thread_is_mended_mends_it_to_the_end() -> None:
+    gate, reply = held()
+    saver = FailingSaver()
+    saver.slow_sources = {"update"}
+    run = await run_of(reply, compile_options=saved_in(saver))
+    work = asyncio.create_task(run.process_stream(ask(), THREAD))
+    await gate.wait_reached_async()
+    saver.slow = asyncio.Event(), asyncio.Event()
+    run.abort()
+    await asyncio.wait_for(saver.slow[0].wait(), 10)
+    for _ in range(3):
+        work.cancel()
+        await asyncio.sleep(0)
+        assert not work.done()
+    saver.slow[1].set()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(work, 10)
+    assert [message.content for message in await messages_of(run)] == ["hi", "one "]
+    assert [event.event async for event in run.attach()][-1] == "on_run_end"
+
+
+async def test_a_reader_that_is_cancelled_again_and_again_leaves_a_thread_that_is_mended() -> None:
+    """As the servers do that are built on AnyIO when a browser has left."""
+    gate, reply = held()
+    saver = FailingSaver()
+    saver.slow_sources = {"update"}
+    run = await run_of(reply, compile_options=saved_in(saver))
+
+    async def read() -> None:
+        async for _ in run.stream(ask(), THREAD):
+            pass
+
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as group:
+            group.start_soon(read)
+            await gate.wait_reached_async()
+            saver.slow = asyncio.Event(), asyncio.Event()
+            scope.cancel()
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait_for(saver.slow[0].wait(), 10)
+                for _ in range(3):
+                    await asyncio.sleep(0)
+                saver.slow[1].set()
+    await asyncio.wait_for(run.ended(), 10)
     assert [message.content for message in await messages_of(run)] == ["hi", "one "]
 
 

@@ -340,3 +340,20 @@ async def test_no_run_ends_by_what_a_host_s_tool_says(result: dict[str, Any]) ->
     )
     parts = await run.process_stream(ask(), THREAD)
     check(run, host, parts)
+
+
+@pytest.mark.parametrize("names", [("note", "note", "note"), ("no", "te", None)], ids=["whole", "in pieces"])
+async def test_a_call_whose_pieces_repeat_its_id_and_name_is_one_step(names: Sequence[str | None]) -> None:
+    args = ('{"te', 'xt": ', '"x"}')
+    pieces = [part(name, piece, "c1") for name, piece in zip(names, args, strict=True)]
+    model = PieceModel(answers=[pieces, [text("Fine.")]])
+    host = Host()
+    graph = {"agents": [{"agent_id": "a", "model": model, "tools": [note]}]}
+    run = await Run.create({"run_id": "r", "graph_config": graph, "custom_handlers": host.handlers()})
+    await run.process_stream(ask())
+    opened = [data["stepDetails"].get("tool_calls") for event, data in host.rows if event == "on_run_step"]
+    assert [[call["id"] for call in calls] for calls in opened if calls] == [["c1"]]
+    check(run, host, None)
+    answer = run.get_run_messages()[0]
+    assert isinstance(answer, AIMessage)
+    assert [(call["name"], call["args"]) for call in answer.tool_calls] == [("note", {"text": "x"})]

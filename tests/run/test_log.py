@@ -120,6 +120,19 @@ async def test_a_run_waits_for_its_owner_and_not_for_watchers() -> None:
     await watcher.aclose()
 
 
+async def test_a_run_waits_for_the_reader_of_its_stream() -> None:
+    words = [f"{number} " for number in range(LAG * 2)]
+    run = await make(script.Reply(tuple(map(script.Text, words))))
+    async with aclosing(run.stream(ASK)) as events:
+        first = await anext(events)
+        for _ in range(len(words) * 20):
+            await asyncio.sleep(0)
+        assert run.running
+        told = [first, *[event async for event in events]]
+    assert [event.seq for event in told] == list(range(1, len(told) + 1))
+    assert sum(event.event == "on_message_delta" for event in told) == len(words)
+
+
 async def test_a_run_does_not_wait_for_the_owner_of_the_execution_before() -> None:
     log = RunLog(1000)
     log.begin()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -127,6 +128,39 @@ async def test_a_title_is_made_of_the_first_exchange() -> None:
         assert title == {"title": "A Friendly Greeting"}
         (request,) = server.requests
         assert request.messages[0]["content"].endswith("Conversation:\nUser: hi\nAI: Hello.")
+
+
+async def test_a_title_is_asked_for_in_the_host_s_words() -> None:
+    async with FakeOpenAIServer() as server:
+        server.script("t", ["A Greeting"])
+        run = await create_run(run_id="r", agents=[agent("Hello.")])
+        await run.generate_title(
+            provider="openAI",
+            input_text="hi",
+            content_parts=[{"type": "text", "text": "Hello."}],
+            title_method="completion",
+            title_prompt="Name this: {convo}",
+            title_prompt_template="{input} -> {output}",
+            client_options={"model": "t", "apiKey": "key", "configuration": {"baseURL": server.base_url}},
+        )
+        (request,) = server.requests
+        assert request.messages[0]["content"] == "Name this: hi -> Hello."
+
+
+async def test_a_title_needs_no_language_where_the_host_says_so() -> None:
+    async with FakeOpenAIServer() as server:
+        for name, skip in (("with", False), ("without", True)):
+            server.script(name, ['{"title": "A Greeting", "language": "English"}'])
+            run = await create_run(run_id="r", agents=[agent("Hello.")])
+            await run.generate_title(
+                provider="openAI",
+                input_text="hi",
+                content_parts=[{"type": "text", "text": "Hello."}],
+                skip_language=skip,
+                client_options={"model": name, "apiKey": "key", "configuration": {"baseURL": server.base_url}},
+            )
+        asked = ["language" in json.dumps(request.body) for request in server.requests]
+        assert asked == [True, False]
 
 
 async def test_a_template_without_its_places_is_refused() -> None:

@@ -89,6 +89,8 @@ def answer(number: int, token: Any) -> None:
             say(id=number, error={"code": -1, "message": "e" * 1_000_000})
         case "long failure":
             say(id=number, result={"isError": True, "content": [{"type": "text", "text": "f" * 1_000_000}]})
+        case "silent failure":
+            say(id=number, result={"isError": True, "content": []})
         case "leaks":
             say(
                 id=number,

@@ -36,6 +36,7 @@ def test_a_description_shows_no_secret(described: StdioServer | HttpServer) -> N
     [
         ({"args": []}, "neither a `command` to start nor a `url` to reach"),
         ({"command": "x", "environment": {"K": SECRET}}, "'environment' is not a field of StdioServer"),
+        ({"command": ""}, "StdioServer: 'command' is empty, expected at least 1 character"),
         ({"command": "x", "env": [SECRET]}, "StdioServer: 'env' is a value of type list, expected a mapping"),
         ({"command": "x", "connectTimeoutS": 0}, "'connectTimeoutS' is a value of type int, expected greater than 0"),
         ({"url": f"ftp://{SECRET}"}, "'url': an address of the form https://host/path is expected"),

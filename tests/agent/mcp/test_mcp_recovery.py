@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -224,6 +225,15 @@ async def test_a_program_that_ends_at_once_says_so_without_secrets(caplog: pytes
             await sessions.tools()
     assert "hidden" not in "".join(map(str, chain(caught.value)))
     assert "hidden" not in caplog.text
+
+
+async def test_a_program_that_ends_at_once_is_started_three_times(tmp_path: Path) -> None:
+    starts = tmp_path / "starts"
+    code = f"import sys; open({str(starts)!r}, 'a').write('x')"
+    async with McpSessions({"one": {"command": sys.executable, "args": ["-c", code]}}) as sessions:
+        with pytest.raises(McpUnavailable):
+            await sessions.tools()
+    assert starts.read_text() == "xxx"
 
 
 async def test_a_program_that_says_nothing_is_given_up_in_time() -> None:

@@ -139,6 +139,13 @@ async def test_the_texts_of_errors_are_bounded(mood: str, kind: type[Exception],
         assert all(len(str(each)) < most for each in chain(caught.value))
 
 
+async def test_a_tool_that_fails_without_a_word_is_an_error_that_says_so() -> None:
+    async with McpSessions({"one": rude("silent failure")}) as sessions:
+        (fine,) = await sessions.tools()
+        with pytest.raises(ToolException, match="does not say why"):
+            await fine.ainvoke({})
+
+
 async def test_what_is_no_message_is_ignored_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     async with McpSessions({"one": rude("chatters")}) as sessions:

@@ -134,7 +134,9 @@ def test_a_tool_that_breaks_its_own_schema_is_a_tool_error(sessions: McpSessions
         run(scenario)
 
 
-def test_progress_and_logs_are_reported_in_order_before_the_call_returns(sessions: McpSessions, run: Run) -> None:
+def test_progress_and_logs_are_reported_in_order_before_the_call_returns(
+    sessions: McpSessions, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
     heard: list[ToolReport | str] = []
 
     async def hear(report: ToolReport) -> None:
@@ -153,6 +155,8 @@ def test_progress_and_logs_are_reported_in_order_before_the_call_returns(session
         ToolLog("warning", {"step": 2}, "counter"),
         "done",
     ]
+    # What the caller has heard is not said to Python's log as well.
+    assert [record for record in caplog.records if record.name == "stategraph.agent.mcp"] == []
 
 
 def test_each_caller_hears_of_its_own_calls_progress(sessions: McpSessions, run: Run) -> None:
