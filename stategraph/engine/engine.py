@@ -908,7 +908,7 @@ class StateGraphEngine(
         """
         if version != "v3":
             return super().stream_events(input, config, version=version, **kwargs)
-        # Imported here: with langchain-core's message streams it takes 30 ms, which other runs need not pay.
+        # Imported here: it takes 15 ms, which other runs need not pay.
         from stategraph.engine.events import opening
 
         opening.refuse_own_options(kwargs)

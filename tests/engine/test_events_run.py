@@ -738,3 +738,17 @@ def test_the_package_is_loaded_by_who_uses_it() -> None:
     code = "import sys, stategraph.graph.state as s; print([m for m in sys.modules if 'engine.events' in m])"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert loaded.stdout.strip() == "[]"
+
+
+def test_a_run_without_messages_does_not_load_what_shows_messages() -> None:
+    code = (
+        "import sys\n"
+        "from stategraph import START, StateGraph\n"
+        "graph = StateGraph(dict).add_node('n', lambda _: {'n': 1}).add_edge(START, 'n').compile()\n"
+        "before = set(sys.modules)\n"
+        "assert graph.stream_events({'n': 0}, version='v3').output == {'n': 1}\n"
+        "unwanted = ('langchain_protocol', 'langchain_core.language_models')\n"
+        "print([name for name in set(sys.modules) - before if name.startswith(unwanted)])"
+    )
+    loaded = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=60)
+    assert (loaded.stdout.strip(), loaded.returncode) == ("[]", 0), loaded.stderr

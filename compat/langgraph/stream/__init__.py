@@ -1,7 +1,7 @@
 """Projections of a run as a stream."""
 
 from stategraph.dropin_names import names_of as _names_of
-from stategraph.engine.events.lifecycle import LifecyclePayload, LifecycleTransformer
+from stategraph.engine.events.lifecycle import LifecycleTransformer
 from stategraph.engine.events.modes import (
     CheckpointsTransformer,
     CustomTransformer,
@@ -10,6 +10,7 @@ from stategraph.engine.events.modes import (
     UpdatesTransformer,
 )
 from stategraph.engine.events.nested import SubgraphStatus
+from stategraph.engine.events.payload import LifecyclePayload
 from stategraph.engine.events.queue import StreamChannel
 from stategraph.engine.events.run import AsyncGraphRunStream, GraphRunStream
 from stategraph.engine.events.subgraphs import SubgraphTransformer

@@ -8,16 +8,17 @@ results of tools are left out.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
-from langchain_core.language_models._compat_bridge import message_to_events
-from langchain_core.language_models.chat_model_stream import AsyncChatModelStream, ChatModelStream
 from langchain_core.messages import AIMessageChunk, BaseMessage, ToolMessage
 
 from stategraph.engine.events.queue import StreamChannel
 from stategraph.engine.events.transformer import Namespace, ProtocolEvent, StreamTransformer
 
-MessageStream = ChatModelStream | AsyncChatModelStream
+if TYPE_CHECKING:
+    from langchain_core.language_models.chat_model_stream import AsyncChatModelStream, ChatModelStream
+
+MessageStream: TypeAlias = "ChatModelStream | AsyncChatModelStream"
 
 
 class MessagesTransformer(StreamTransformer):
@@ -52,6 +53,10 @@ class MessagesTransformer(StreamTransformer):
             case AIMessageChunk() | ToolMessage():
                 pass
             case BaseMessage():
+                # Imported here, as in `_new_stream`: models import it anyway, and for runs without one it would hold up
+                # the event loop for 30 ms.
+                from langchain_core.language_models._compat_bridge import message_to_events
+
                 stream = self._new_stream(metadata.get("langgraph_node"), payload.id)
                 for piece in message_to_events(payload, message_id=payload.id):
                     stream.dispatch(piece)
@@ -88,6 +93,8 @@ class MessagesTransformer(StreamTransformer):
                 del self._by_run[run_id]
 
     def _new_stream(self, node: str | None, message_id: str | None) -> MessageStream:
+        from langchain_core.language_models.chat_model_stream import AsyncChatModelStream, ChatModelStream
+
         if self._pump_fn is not None and self._apump_fn is None:
             stream = ChatModelStream(namespace=[], node=node, message_id=message_id)
             stream.set_request_more(self._pump_fn)

@@ -5,27 +5,14 @@ Unlike the handles of nested runs it is plain data, so it is an event too and ca
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NotRequired, TypedDict
-
-from langchain_protocol.protocol import LifecycleCause
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from stategraph.engine.events.nested import NestedRunTransformer, SubgraphStatus
 from stategraph.engine.events.queue import StreamChannel
 from stategraph.engine.events.transformer import Namespace
 
-
-class LifecyclePayload(TypedDict, total=False):
-    """The start or the end of a nested run."""
-
-    event: SubgraphStatus
-    namespace: list[str]
-    graph_name: NotRequired[str]
-    """Name of the agent that runs there, else of the node; told at the start."""
-    trigger_call_id: NotRequired[str]
-    """Id of the task that runs it; told at the start."""
-    cause: NotRequired[LifecycleCause]
-    """The tool call that an agent was started by."""
-    error: NotRequired[str]
+if TYPE_CHECKING:
+    from stategraph.engine.events.payload import LifecyclePayload
 
 
 class LifecycleTransformer(NestedRunTransformer):
@@ -49,7 +36,7 @@ class LifecycleTransformer(NestedRunTransformer):
     def _on_started(self, ns: Namespace, graph_name: str | None, trigger_call_id: str | None) -> None:
         if trigger_call_id is None:
             return  # nothing would tell of its end
-        payload = LifecyclePayload(event="started", namespace=list(ns))
+        payload: LifecyclePayload = {"event": "started", "namespace": list(ns)}
         if graph_name:
             payload["graph_name"] = graph_name
         payload["trigger_call_id"] = trigger_call_id
@@ -58,7 +45,7 @@ class LifecycleTransformer(NestedRunTransformer):
         self._channel.push(payload)
 
     def _on_terminal(self, ns: Namespace, status: SubgraphStatus, error: str | None) -> None:
-        payload = LifecyclePayload(event=status, namespace=list(ns))
+        payload: LifecyclePayload = {"event": status, "namespace": list(ns)}
         if error is not None:
             payload["error"] = error
         self._channel.push(payload)

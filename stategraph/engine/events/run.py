@@ -28,7 +28,7 @@ from stategraph.engine.events.transformer import ProtocolEvent
 if TYPE_CHECKING:
     from langchain_core.language_models.chat_model_stream import AsyncChatModelStream, ChatModelStream
 
-    from stategraph.engine.events.lifecycle import LifecyclePayload
+    from stategraph.engine.events.payload import LifecyclePayload
     from stategraph.engine.events.queue import StreamChannel
     from stategraph.engine.events.subruns import AsyncSubgraphRunStream, SubgraphRunStream
 
