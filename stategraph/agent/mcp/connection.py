@@ -35,6 +35,7 @@ from mcp.client import IncomingMessage
 from mcp.client.streamable_http import streamable_http_client
 from mcp.client.subscriptions import SubscriptionLost
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+from pydantic import ValidationError
 
 from stategraph import __version__
 from stategraph.agent import reporting
@@ -48,6 +49,7 @@ from stategraph.agent.mcp.errors import (
     McpTimeout,
     McpUnavailable,
     bounded,
+    words,
 )
 from stategraph.agent.mcp.exchange import Exchange, Request, current
 from stategraph.agent.mcp.http import LARGEST_ANSWER, Door
@@ -331,7 +333,7 @@ class Connection:
             failure = f"did not answer a ping within {PING_S:g} s"
         except Exception as error:
             # Its streams are closed, or the answer is another one than the protocol has.
-            failure = f"is not well: {type(error).__name__}: {self._said(str(error), 300)}"
+            failure = f"is not well: {type(error).__name__}: {self._said(words(error), 300)}"
         finally:
             current.reset(token)
         if failure is not None:
@@ -456,7 +458,7 @@ class Connection:
         except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
             failure, cause = self._gone(what), error
         except Exception as error:
-            message = f"What MCP server {self._name!r} answered for {what} cannot be used: {self._said(str(error))}"
+            message = f"What MCP server {self._name!r} answered for {what} cannot be used: {self._said(words(error))}"
             failure, cause = McpBadAnswer(message, server=self._name), self._cause(error)
         finally:
             current.reset(token)
@@ -476,6 +478,8 @@ class Connection:
         """Return an error as it may stand behind one of ours: bounded, and without secrets."""
         if isinstance(error, MCPError):
             return MCPError(error.code, self._said(error.message))
+        if isinstance(error, ValidationError):
+            return ValueError(self._said(words(error)))
         return self._secrets.error(error if len(str(error)) <= LONGEST else ValueError(self._said(str(error))))
 
     def _failure(self, what: str, error: MCPError, request: Request) -> McpError:

@@ -19,6 +19,7 @@ from __future__ import annotations
 from typing import Final
 
 from langchain_core.tools import ToolException
+from pydantic import ValidationError
 
 LONGEST: Final = 2000
 """Characters of what a server says that are repeated in an error."""
@@ -32,6 +33,20 @@ def bounded(text: str, most: int = LONGEST) -> str:
         most: Characters that are repeated.
     """
     return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
+
+
+def words(error: Exception) -> str:
+    """Return what an error says.
+
+    Of pydantic's errors the values are left out: they are cut in the middle, and a secret cut in two is not found.
+
+    Args:
+        error: What was raised about an answer.
+    """
+    if not isinstance(error, ValidationError):
+        return str(error)
+    problems = error.errors(include_url=False, include_input=False, include_context=False)
+    return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in problems)
 
 
 class McpError(ToolException):

@@ -108,6 +108,8 @@ def answer(number: int, token: Any) -> None:
         case "leaks as a tool at the cut":
             text = "f" * 19_990 + os.environ["KEY"]
             say(id=number, result={"isError": True, "content": [{"type": "text", "text": text}]})
+        case "leaks as a wrong result":
+            say(id=number, result={"content": os.environ["KEY"] + "e" * 200})
         case "leaks in its progress":
             told = {"progressToken": token, "progress": 1, "message": os.environ["KEY"]}
             say(method="notifications/progress", params=told)
