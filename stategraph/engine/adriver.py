@@ -203,20 +203,30 @@ class AsyncDriver:
     async def _left(self, error: BaseException | None) -> bool:
         execution = self._execution
         execution.wake = None
-        await self._stop_running()
-        leaving.close(execution, error)
-        if execution.saves is not None:
-            try:
-                await execution.saves.wait()
-            except BaseException:
-                if error is None or isinstance(error, GraphInterrupt):
-                    raise
+        try:
+            await self._stop_running()
+            leaving.close(execution, error)
+        except Exception as refused:
+            await self._finish_saves(refused)
+            raise
+        await self._finish_saves(error)
         interrupts = leaving.asked(execution, error)
         if interrupts is None:
             return False
         await _maybe(execution.lifecycle("interrupt", interrupts))
         leaving.pause(execution, interrupts)
         return True
+
+    async def _finish_saves(self, error: BaseException | None) -> None:
+        """Wait for the saves that were asked for; what one failed with is raised unless the run has failed anyway."""
+        saves = self._execution.saves
+        if saves is None:
+            return
+        try:
+            await saves.wait()
+        except BaseException:
+            if error is None or isinstance(error, GraphInterrupt):
+                raise
 
     async def _stop_running(self) -> None:
         """Cancel and await the tasks that still run; record how they ended."""
@@ -225,10 +235,17 @@ class AsyncDriver:
             running_task.cancel()
         if running:
             await asyncio.wait(running)
+        refused: Exception | None = None
         while self._inbox:
-            stepping.settle(self._execution, *self._outcome(self._inbox[0]))
+            try:
+                stepping.settle(self._execution, *self._outcome(self._inbox[0]))
+            except Exception as error:
+                # What one task wrote cannot be stored; that of the others may.
+                refused = refused or error
             self._running.pop(self._inbox.popleft(), None)
         self._running.clear()
+        if refused is not None:
+            raise refused
 
     # -- one step ----------------------------------------------------------
 
@@ -292,7 +309,11 @@ class AsyncDriver:
                 self._start(waiting.popleft())
             await self._next(deadline)
             while self._inbox and end.error is None:
-                await self._take(self._outcome(self._inbox[0]), end, waiting)
+                try:
+                    await self._take(self._outcome(self._inbox[0]), end, waiting)
+                except Exception:
+                    self._running.pop(self._inbox.popleft(), None)
+                    raise
                 self._running.pop(self._inbox.popleft(), None)
             if execution.chunks:
                 for shown in execution.shown():

@@ -183,20 +183,30 @@ class Driver:
     def _leave(self, error: BaseException | None) -> bool:
         """Stop what runs, store what waited for the end; returns whether the run paused rather than failed."""
         execution = self._execution
-        self._stop_running()
-        leaving.close(execution, error)
-        if execution.saves is not None:
-            try:
-                execution.saves.wait()
-            except BaseException:
-                if error is None or isinstance(error, GraphInterrupt):
-                    raise
+        try:
+            self._stop_running()
+            leaving.close(execution, error)
+        except Exception as refused:
+            self._finish_saves(refused)
+            raise
+        self._finish_saves(error)
         interrupts = leaving.asked(execution, error)
         if interrupts is None:
             return False
         execution.lifecycle("interrupt", interrupts)
         leaving.pause(execution, interrupts)
         return True
+
+    def _finish_saves(self, error: BaseException | None) -> None:
+        """Wait for the saves that were asked for; what one failed with is raised unless the run has failed anyway."""
+        saves = self._execution.saves
+        if saves is None:
+            return
+        try:
+            saves.wait()
+        except BaseException:
+            if error is None or isinstance(error, GraphInterrupt):
+                raise
 
     def _stop_running(self) -> None:
         execution = self._execution
@@ -211,12 +221,19 @@ class Driver:
             # A thread cannot be stopped. What it still achieves is recorded, so that a
             # resume need not do it again.
             self._inbox.get()
+        refused: Exception | None = None
         while self._ended:
-            stepping.settle(execution, *self._ended[0])
+            try:
+                stepping.settle(execution, *self._ended[0])
+            except Exception as error:
+                # What one task wrote cannot be stored; that of the others may.
+                refused = refused or error
             self._ended.popleft()
         for _, future in list(self._called.values()):
             if not future.cancelled():
                 future.exception()
+        if refused is not None:
+            raise refused
 
     # -- one step ----------------------------------------------------------
 
@@ -299,7 +316,11 @@ class Driver:
             if not self._ended:
                 self._wait(deadline)
             if self._ended:
-                self._take(self._ended[0], end)
+                try:
+                    self._take(self._ended[0], end)
+                except Exception:
+                    self._ended.popleft()
+                    raise
                 self._ended.popleft()
             yield from execution.shown()
         yield from execution.shown()

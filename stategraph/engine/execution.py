@@ -554,10 +554,15 @@ class Execution:
         while outbox:
             # It stays there until it is done: an exception of a signal handler must not lose it.
             effect = outbox[0]
-            if isinstance(effect, (SaveWrites, SaveCheckpoint)):
-                self._save(effect)
-            elif self.projector is not None:
-                self.projector.project(effect)
+            try:
+                if isinstance(effect, (SaveWrites, SaveCheckpoint)):
+                    self._save(effect)
+                elif self.projector is not None:
+                    self.projector.project(effect)
+            except Exception:
+                # It would be refused again, and what follows must not be stored without it.
+                outbox.clear()
+                raise
             del outbox[0]
 
     @property

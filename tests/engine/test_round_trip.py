@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import collections
 import dataclasses
 import datetime
@@ -11,6 +12,7 @@ import gc
 import ipaddress
 import logging
 import pickle
+import threading
 import uuid
 import weakref
 import zoneinfo
@@ -370,6 +372,76 @@ def test_a_strict_graph_refuses_a_value_that_would_come_back_changed_each_time(d
         ):
             driver.invoke(graph, {}, THREAD, durability=durability)
     assert driver.get_state(graph, THREAD).values == {}
+
+
+class SlowSaver(InMemorySaver):
+    """Saves in the background; finishes no checkpoint before a text of the class that is refused was looked at."""
+
+    def __init__(self) -> None:
+        self.begun = self.done = 0
+        self.refused = refused = threading.Event()
+
+        class Serializer(JsonPlusSerializer):
+            def dumps_typed(self, obj: Any) -> tuple[str, bytes]:
+                if isinstance(obj, Text):
+                    refused.set()
+                return super().dumps_typed(obj)
+
+        super().__init__(serde=Serializer())
+
+    def put(self, *args: Any) -> Any:
+        self.begun += 1
+        self.refused.wait(10)
+        self.done += 1
+        return super().put(*args)
+
+    async def aput(self, *args: Any) -> Any:
+        self.begun += 1
+        await asyncio.to_thread(self.refused.wait, 10)
+        # So that whoever does not wait is gone before.
+        for _ in range(20):
+            await asyncio.sleep(0)
+        self.done += 1
+        return super().put(*args)
+
+
+def test_a_refused_value_cuts_off_no_save_that_was_asked_for_before(driver: Driver) -> None:
+    saver = SlowSaver()
+    graph = writing(Text("x"), saver, strict=True)
+    with pytest.raises(UnstorableValueError) as raised:
+        driver.invoke(graph, {"value": 1}, THREAD, durability="async")
+    assert raised.value.__context__ is None
+    assert saver.begun == saver.done == 2
+
+
+class Two(TypedDict, total=False):
+    one: Any
+    other: Any
+
+
+def test_a_refused_value_does_not_lose_what_a_task_beside_it_ends_with_when_it_is_stopped() -> None:
+    begun = asyncio.Event()
+
+    async def refused(state: Any) -> Any:
+        await begun.wait()
+        return {"one": Row([1])}
+
+    async def finishes(state: Any) -> Any:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return {"other": 1}
+
+    saver = InMemorySaver()
+    builder = StateGraph(Two).add_node("refused", refused).add_node("finishes", finishes)
+    builder.add_edge(START, "refused").add_edge(START, "finishes")
+    graph = builder.compile(checkpointer=saver, strict=True)
+    with pytest.raises(UnstorableValueError):
+        asyncio.run(graph.ainvoke({"one": 1}, THREAD, durability="sync"))
+    saved = saver.get_tuple(THREAD)
+    assert saved is not None and saved.pending_writes is not None
+    assert [(channel, value) for _, channel, value in saved.pending_writes] == [("other", 1)]
 
 
 def test_a_strict_graph_takes_what_its_saver_keeps(driver: Driver) -> None:
