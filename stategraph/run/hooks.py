@@ -32,14 +32,16 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import copy_context
+from copy import deepcopy
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Literal, TypeAlias, cast
 
 from langchain_core.messages import HumanMessage
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from stategraph.agent import problems, validation
+from stategraph.agent.texts import encodable_value
 from stategraph.agent.validation import Settings
 from stategraph.engine import threads
 from stategraph.engine.callable import is_async_callable
@@ -112,7 +114,7 @@ class HookOutput(Settings):
         decision: Whether to go on; of Stop and StopFinalize, `block` to not stop.
         reason: Why, for the model or the person who is asked.
         allowed_decisions: What a person who is asked may decide; None: anything.
-        updated_input: The arguments of a call, in place of its own.
+        updated_input: The arguments of a call, in place of its own; what cannot be copied is nonsense.
         updated_output: The result of a call, in place of its own: text, content blocks, or anything that is JSON.
         additional_context: Told to the model.
         injected_messages: Added to the conversation: mappings with `content`, `role`, `isMeta` and `source`.
@@ -125,7 +127,7 @@ class HookOutput(Settings):
     decision: Decision | None = None
     reason: str | None = None
     allowed_decisions: Annotated[tuple[ReviewWord, ...], Field(min_length=1)] | None = None
-    updated_input: dict[str, Any] | None = None
+    updated_input: Annotated[dict[str, Any], AfterValidator(deepcopy)] | None = None
     updated_output: Annotated[tuple[Any, ...], BeforeValidator(_boxed)] | None = None
     additional_context: str | None = None
     injected_messages: tuple[Annotated[dict[str, Any], AfterValidator(_message)], ...] = ()
@@ -133,6 +135,11 @@ class HookOutput(Settings):
     stop_reason: str | None = None
     detached: bool = Field(default=False, alias="async")
     async_timeout: float | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _encodable(cls, given: Any) -> Any:
+        return encodable_value(given)
 
 
 Hook: TypeAlias = Callable[[Mapping[str, Any]], "HookOutput | Mapping[str, Any] | Awaitable[Any] | None"]

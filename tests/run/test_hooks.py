@@ -424,6 +424,33 @@ async def test_a_hook_of_stop_keeps_the_turn_going_with_what_it_injects(saved: b
     assert run.get_halt_reason() is None
 
 
+HALF = "half of an emoji: \ud83d"
+WHOLE = "half of an emoji: \ufffd"
+
+
+@pytest.mark.parametrize("saved", [False, True])
+@pytest.mark.parametrize("output", [{"updatedInput": {"city": HALF}}, {"decision": "deny", "reason": HALF}])
+async def test_what_a_hook_says_can_be_stored_and_sent(saved: bool, output: dict[str, Any]) -> None:
+    run = await weather_run(
+        registry(PreToolUse=says(**output), PostToolBatch=says(preventContinuation=True, stopReason=HALF)),
+        compile_options={"checkpointer": in_memory_saver() if saved else None},
+    )
+    await run.process_stream(ask(), THREAD)
+    result = run.get_run_messages()[1].content
+    assert result in (f"Sunny in {WHOLE}", f"Blocked: {WHOLE}")
+    assert run.get_halt_reason() == WHOLE
+
+
+@pytest.mark.parametrize("saved", [False, True])
+async def test_arguments_that_cannot_be_copied_are_nonsense(saved: bool) -> None:
+    run = await weather_run(
+        registry(PreToolUse=says(updatedInput={"city": threading.Lock()})),
+        compile_options={"checkpointer": in_memory_saver() if saved else None},
+    )
+    await run.process_stream(ask(), THREAD)
+    assert "Blocked: The hook" in run.get_run_messages()[1].content
+
+
 async def test_hooks_of_stop_keep_a_turn_going_no_more_often_than_is_allowed() -> None:
     hooks = registry(Stop=says(decision="block", additionalContext="again"))
     run = await run_of("One.", "Two.", "Three.", hooks=hooks, max_stop_continuations=2)
