@@ -180,7 +180,7 @@ async def test_an_async_run_ends_at_its_step_timeout() -> None:
         return {"n": 1}
 
     graph = StateGraph(State).add_node("slow", slow).add_edge(START, "slow").compile()
-    graph.step_timeout = 0.05
+    graph.step_timeout = 0.5  # long enough for the node to start on a busy machine
     with pytest.raises(TimeoutError):
         await graph.ainvoke({"items": []})
     assert stopped.is_set()
