@@ -223,8 +223,11 @@ class Mender:
             if (text := self._text("content", content)) is not content:
                 update["content"] = text
         else:
-            blocks = [self._block(place, block) for place, block in enumerate(content)]
-            if any(a is not b for a, b in zip(blocks, content, strict=True)):
+            blocks = content
+            for place, block in enumerate(content):
+                if (made := self._block(place, block)) is not block:
+                    blocks = [*blocks[:place], made, *blocks[place + 1 :]]
+            if blocks is not content:
                 update["content"] = blocks
         reasoning = chunk.additional_kwargs.get(_REASONING)
         if isinstance(reasoning, str) and (text := self._text(_REASONING, reasoning)) is not reasoning:
@@ -237,7 +240,10 @@ class Mender:
         changed = {}
         for key in _TEXTS_OF_BLOCKS:
             text = block.get(key)
-            if isinstance(text, str) and (made := self._text((block.get("index", place), key), text)) is not text:
+            # Once per token: the usual text is known to be fine without a key for its half.
+            if not isinstance(text, str) or (text.isascii() and not self._halves):
+                continue
+            if (made := self._text((block.get("index", place), key), text)) is not text:
                 changed[key] = made
         return {**block, **changed} if changed else block
 
