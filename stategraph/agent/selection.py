@@ -60,8 +60,8 @@ def select(
     counts: Mapping[int, int],
     room: Room,
     count_tokens: Callable[[AnyMessage], int],
-    start_type: str | None = None,
-    thinking: bool = False,
+    start_type: str | None,
+    thinking: bool,
 ) -> Selection:
     """Keep the newest messages that fit.
 

@@ -876,7 +876,6 @@ class Machine:
             if self._book is not None:
                 self._save_kept(self._book)
             self._store(self.checkpoint["id"], self.updated)
-            self._unsaved = False
         for task_id, writes in self.pending.items():
             if task_id in self._written:
                 task = self.tasks.get(task_id)

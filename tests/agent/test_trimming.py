@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage
 
-from stategraph.agent import calibration, shrinking, trimming
+from stategraph.agent import calibration, selection, shrinking, trimming
 from tests.golden.counting import count_tokens
 
 VECTORS = Path(__file__).parents[1] / "golden" / "vectors"
@@ -222,3 +222,23 @@ def test_the_log_tells_what_is_left_as_it_was_counted() -> None:
     result = trimming.trim(given, trimming.TrimSettings(max_context_tokens=200), state, lambda _: 1)
     (row,) = [row for row in result.log if row.message == "Pruning complete"]
     assert (row.data["remainingTokens"], result.remaining_tokens) == (4, 8)
+
+
+def test_reported_tokens_are_those_of_the_first_new_answer_and_further_ones_are_counted() -> None:
+    given = [HumanMessage("q"), AIMessage("a"), HumanMessage("q"), AIMessage("b"), AIMessage("c")]
+    state = trimming.TrimState(counts={0: 5, 1: 5, 2: 5})
+    usage: Any = {"input_tokens": 15, "output_tokens": 40, "total_tokens": 55}
+    limits = trimming.TrimSettings(max_context_tokens=1000)
+    result = trimming.trim(given, limits, state, lambda _: 7, usage=usage)
+    assert result.state.counts == {0: 5, 1: 5, 2: 5, 3: 40, 4: 7}
+
+
+def test_what_results_without_their_calls_would_have_taken_is_left() -> None:
+    def count(message: AnyMessage) -> int:
+        return 10
+
+    given: list[AnyMessage] = [HumanMessage("q"), answers("gone"), HumanMessage("q")]
+    room = selection.Room(budget=100, instructions=20, primer=0)
+    chosen = selection.select(given, dict.fromkeys(range(3), 10), room, count, None, False)
+    assert ([each.type for each in chosen.context], chosen.orphans) == (["human", "human"], 1)
+    assert chosen.left == 100 - 20 - 2 * 10

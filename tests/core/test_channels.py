@@ -542,3 +542,17 @@ def test_a_channel_that_overrides_a_hook_is_told_again() -> None:
     assert not channels.reacts_to_empty_update(Renamed)
     assert not channels.reacts_to_consume(Renamed)
     assert not channels.reacts_to_finish(Renamed)
+
+
+def test_a_channel_of_a_class_derived_from_a_reducer_s_is_made_anew_as_that_class() -> None:
+    class Own(channels.BinaryOperatorAggregate[list[int]]):
+        pass
+
+    channel = Own(list, operator.add)
+    channel.key = "items"
+    first, second = channel.from_checkpoint(MISSING), channel.from_checkpoint(MISSING)
+    first.update([[1]])
+    for each in (first, second, first.copy()):
+        assert (type(each), each.key) == (Own, "items")
+    assert (first.get(), first.copy().get(), second.get()) == ([1], [1], [])
+    assert channel.from_checkpoint([5]).get() == [5]

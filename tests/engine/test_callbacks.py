@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import operator
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager, CallbackManager
+from langgraph.checkpoint.memory import InMemorySaver
+from typing_extensions import TypedDict
 
+from stategraph import interrupt
+from stategraph.constants import CONFIG_KEY_NODE_FINISHED, START, TAG_HIDDEN
 from stategraph.engine.callbacks import (
     AsyncGraphCallbackManager,
     GraphCallbackHandler,
@@ -20,7 +25,11 @@ from stategraph.engine.callbacks import (
     get_async_graph_callback_manager_for_config,
     get_sync_graph_callback_manager_for_config,
 )
-from stategraph.types import Interrupt
+from stategraph.graph.state import StateGraph
+from stategraph.types import Command, Interrupt
+
+if TYPE_CHECKING:
+    from tests.conftest import Driver
 
 INTERRUPTED = GraphInterruptEvent(UUID(int=1), "interrupt_before", "c", ("sub:1",), (Interrupt(value="?", id="i"),))
 RESUMED = GraphResumeEvent(UUID(int=1), "pending", "c", ())
@@ -171,3 +180,41 @@ def test_labels_and_parent_are_kept_by_configuring_and_copying(kind: Any) -> Non
     ]
     configured.add_tags(["own"])
     assert given.tags == ["t"]
+
+
+class Talk(TypedDict, total=False):
+    said: Annotated[list[Any], operator.add]
+
+
+def test_a_run_tells_that_it_waits_and_that_it_goes_on(driver: Driver) -> None:
+    builder = StateGraph(Talk).add_node("ask", lambda _: {"said": [interrupt("?")]}).add_edge(START, "ask")
+    graph = builder.compile(checkpointer=InMemorySaver())
+    recorders: list[Recorder] = [Recorder()] if driver.name == "sync" else [Recorder(), AsyncRecorder()]
+    config: Any = {"configurable": {"thread_id": "1"}, "callbacks": recorders}
+    driver.invoke(graph, {"said": []}, config)
+    waiting = [list(recorder.heard) for recorder in recorders]
+    driver.invoke(graph, Command(resume="yes"), config)
+    for recorder, before in zip(recorders, waiting, strict=True):
+        (asked,), (resumed,) = before, recorder.heard[1:]
+        assert isinstance(asked, GraphInterruptEvent)
+        assert [each.value for each in asked.interrupts] == ["?"]
+        assert isinstance(resumed, GraphResumeEvent)
+        assert resumed.checkpoint_id == asked.checkpoint_id
+
+
+def test_a_run_that_starts_anew_tells_nothing(driver: Driver) -> None:
+    graph = StateGraph(Talk).add_node("a", lambda _: {"said": ["a"]}).add_edge(START, "a").compile()
+    recorder = Recorder()
+    driver.invoke(graph, {"said": []}, {"callbacks": [recorder]})
+    assert recorder.heard == []
+
+
+def test_a_listener_in_the_config_hears_of_each_finished_node_that_is_not_hidden(driver: Driver) -> None:
+    builder = StateGraph(Talk)
+    for name in ("a", "b", "c"):
+        builder.add_node(name, lambda _: {"said": ["x"]})
+    graph = builder.add_edge(START, "a").add_edge("a", "b").add_edge("a", "c").compile()
+    graph.nodes["b"].tags = [TAG_HIDDEN]
+    heard: list[str] = []
+    driver.invoke(graph, {"said": []}, {"configurable": {CONFIG_KEY_NODE_FINISHED: heard.append}})
+    assert heard == ["a", "c"]

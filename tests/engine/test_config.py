@@ -300,6 +300,18 @@ def test_a_manager_in_the_config_is_copied() -> None:
     assert (manager.tags, manager.metadata) == ([], {})
 
 
+def test_a_manager_of_a_host_s_own_class_is_copied_with_the_tags_and_metadata_of_the_config() -> None:
+    class Own(CallbackManager):
+        pass
+
+    manager = Own([A])
+    config: Any = {"callbacks": manager, "tags": ["t"], "metadata": {"m": 1}}
+    extended = get_callback_manager_for_config(config, ["further"])
+    assert type(extended) is Own
+    assert (extended.handlers, extended.tags, extended.metadata) == ([A], ["t", "further"], {"m": 1})
+    assert (manager.tags, manager.metadata) == ([], {})
+
+
 def test_a_tracer_gets_the_configurable_values_that_look_harmless(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: dict[str, Any] = {}
     monkeypatch.setattr(CallbackManager, "configure", lambda **options: asked.update(options) or CallbackManager([]))

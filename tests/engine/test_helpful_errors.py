@@ -261,3 +261,19 @@ def test_nothing_is_said_about_a_channel_that_the_message_does_not_name() -> Non
     error = InvalidUpdateError("At key 'x': no")
     explain.name_writers(error, {"y": [1, 2]}, (), ())
     assert str(error) == "At key 'x': no"
+
+
+@pytest.mark.parametrize(
+    ("message", "longer"),
+    [
+        ("It failed", "It failed. More."),
+        ("It failed.", "It failed. More."),
+        ("Why?", "Why? More."),
+        ("It failed \n", "It failed. More."),
+        ("It failed\nFor troubleshooting, see x", "It failed. More.\nFor troubleshooting, see x"),
+    ],
+)
+def test_a_sentence_is_added_after_one_full_stop(message: str, longer: str) -> None:
+    error = ValueError(message)
+    explain.add_words(error, "More.")
+    assert str(error) == longer
