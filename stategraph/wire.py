@@ -28,7 +28,11 @@ def is_double(value: object, cls: type) -> bool:
         value: Anything but an instance of `cls`.
         cls: A stored class of ours.
     """
-    other = type(value)
+    return is_double_class(type(value), cls)
+
+
+def is_double_class(other: type, cls: type) -> bool:
+    """Tell whether `other` is the class that an installed LangGraph has at the address of `cls`, which is ours."""
     return other.__name__ == cls.__name__ and other.__module__ == ADDRESS and other is not cls
 
 

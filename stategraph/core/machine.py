@@ -695,7 +695,7 @@ class Machine:
             self.pending.setdefault(NULL_TASK_ID, []).append(SPENT)
 
     def _storable(self, writes: Sequence[Write]) -> list[Write]:
-        """The part of a task's writes that savers are given; a finished task stays finished, whatever is left out."""
+        """Select the writes of a task that savers are given; a finished task stays finished, whatever is left out."""
         untracked = self.program.untracked
         if not untracked:
             return list(writes)
@@ -862,7 +862,7 @@ class Machine:
         self.stored_id = checkpoint_id
 
     def close(self) -> None:
-        """The run is over, well or not: save what waited for the end.
+        """Save what waited for the end of the run, whether it succeeded or not.
 
         If a step was cut off while it was applied, the thread stays as it was: there is no whole state to store.
         """

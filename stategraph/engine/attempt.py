@@ -65,7 +65,7 @@ class Host(Protocol):
 
     @property
     def whole(self) -> bool:
-        """Whether a node runs as one Runnable: callbacks hear about its steps, or a wrapper of sequences sees it."""
+        """Tell whether a node runs as one Runnable, because callbacks or a wrapper of sequences need to see it so."""
 
     @property
     def streams_nodes(self) -> bool:

@@ -196,7 +196,7 @@ class _Description:
 
 
 def _attributes(value: Any) -> dict[str, Any] | None:
-    """What an object holds; None if it has no attributes of its own. What it works out by itself is left out."""
+    """Collect an object's attributes, without cached properties; None if it has none of its own."""
     kind = type(value)
     slots = [cls.__dict__.get("__slots__", ()) for cls in kind.__mro__]
     names = [name for some in slots for name in ((some,) if isinstance(some, str) else some)]
@@ -216,7 +216,7 @@ def _attributes(value: Any) -> dict[str, Any] | None:
 
 
 def _pickled_state(value: Any) -> tuple[Any, ...] | None:
-    """What a native object would be pickled as, a date's fields for instance; None if it cannot be pickled."""
+    """Return the state that a native object is pickled as, such as a date's fields; None if it cannot be pickled."""
     try:
         state = value.__reduce_ex__(4)
     except Exception:  # whatever the object's own code raises
@@ -225,7 +225,7 @@ def _pickled_state(value: Any) -> tuple[Any, ...] | None:
 
 
 def _identity(value: Any) -> str:
-    """A text that stands for this very object (and those that equal it), and for no other in any process."""
+    """Make a text that identifies this object (and those that equal it), and no other in any process."""
     try:
         return _identities.setdefault(value, uuid4().hex)
     except TypeError:  # it cannot be hashed, or not be referred to weakly

@@ -536,7 +536,7 @@ _SEQ_INVOKE, _SEQ_AINVOKE, _SEQ_ASTREAM = RunnableSeq.invoke, RunnableSeq.ainvok
 
 
 def sequences_are_wrapped() -> bool:
-    """Whether an instrumentation has put something in the place of a method that runs a sequence.
+    """Return whether an instrumentation has replaced a method that runs a sequence.
 
     Nodes are then run as sequences, so that it sees them.
     """

@@ -307,7 +307,7 @@ class Collector:
         return ["updates", "values"] if self._values and not self._v2 else None
 
     def asks(self, options: dict[str, Any]) -> dict[str, Any]:
-        """The options of the stream to collect from: the version is only named where it is not the usual one."""
+        """Return the options for the stream to collect from; the version is named only if it is not the default."""
         asked = {**options, "stream_mode": self.modes or options["stream_mode"]}
         if not self._v2:
             del asked["version"]

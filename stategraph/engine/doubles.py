@@ -36,14 +36,12 @@ _MAKERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     ),
     "Overwrite": lambda double: types.Overwrite(ours(double.value)),
     "StateUpdate": lambda double: types.StateUpdate(*map(ours, double)),
-    "TimeoutPolicy": lambda double: TimeoutPolicy(
-        run_timeout=double.run_timeout, idle_timeout=double.idle_timeout, refresh_on=double.refresh_on
-    ),
+    "TimeoutPolicy": TimeoutPolicy.coerce,
 }
 
 
 def exist() -> bool:
-    """Whether another engine's classes stand at the address of ours in this process."""
+    """Return whether another engine's classes stand at the address of ours in this process."""
     module = sys.modules.get(wire.ADDRESS)
     if module is None or getattr(module, "Send", types.Send) is types.Send:
         return False
@@ -53,7 +51,7 @@ def exist() -> bool:
 
 
 def ours(value: Any) -> Any:
-    """A value with the doubles in it exchanged, at any depth of lists, tuples and dicts.
+    """Exchange the doubles in a value, at any depth of lists, tuples and dicts.
 
     Returns:
         The same object if there was nothing to exchange.
@@ -71,7 +69,7 @@ def ours(value: Any) -> Any:
 
 
 def taken(value: Any) -> Any:
-    """A value that enters the engine, with the doubles in it exchanged.
+    """Exchange the doubles in a value that enters the engine.
 
     Args:
         value: What a node returned or a run is given. A dict is taken as it is: what it holds is the state's, and an
@@ -84,7 +82,7 @@ _ERRORS: Final = "langgraph.errors"
 
 
 def bubble(error: BaseException) -> errors.GraphBubbleUp | None:
-    """Our exception for one by which LangGraph's `interrupt()`, or code written for it, leaves a node.
+    """Make our exception for one by which LangGraph's `interrupt()`, or code written for it, leaves a node.
 
     Args:
         error: What a node raised, none of ours.
@@ -131,7 +129,7 @@ def _reduce(error: errors.GraphInterrupt) -> tuple[Any, ...]:
 
 
 def received(answer: Any) -> Any:
-    """What a saver answered, with the doubles in it exchanged.
+    """Exchange the doubles in a saver's answer.
 
     Args:
         answer: A checkpoint with what belongs to it, a list of them, or anything else, which is left as it is.

@@ -567,7 +567,7 @@ class Execution:
 
     @property
     def end_lone(self) -> Callable[[Task], None]:
-        """What is told that a step's only task ended well: the machine, if nobody is to be shown what came of it."""
+        """Callback for a single task that succeeded; streams its update if anyone streams."""
         return self.machine.end_lone if self.projector is None else self._show_lone
 
     def _show_lone(self, task: Task) -> None:

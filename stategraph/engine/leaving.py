@@ -40,7 +40,7 @@ def close(execution: Execution, error: BaseException | None) -> None:
 
 
 def _report(execution: Execution) -> None:
-    """Log what was asked for in vain, each thing once."""
+    """Log each ignored input or write once."""
     ignored = execution.machine.state.ignored
     for note in ignored:
         logger.warning("%s: %s", execution.engine.get_name(), note)

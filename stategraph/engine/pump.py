@@ -58,7 +58,7 @@ def run(procedure: Procedure[T]) -> T:
 
 
 def _told(call: Ask, error: BaseException) -> BaseException:
-    """The error of a call, in which damage of what a saver reads is told as such."""
+    """Return the error of a call; an error about a saver's data becomes a `DamagedCheckpointError`."""
     if call.method not in damage.READS or not isinstance(error, Exception):
         return error
     before = call.kwargs.get("before")

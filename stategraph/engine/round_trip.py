@@ -55,7 +55,7 @@ _checkers: weakref.WeakKeyDictionary[Any, Checker] = weakref.WeakKeyDictionary()
 
 
 def checker_for(serde: Any) -> Checker:
-    """The checker of a serialiser, with what it has found out so far."""
+    """Return the checker of a serialiser, with the verdicts it has reached so far."""
     try:
         found = _checkers.get(serde)
         if found is None:
@@ -140,7 +140,7 @@ class Checker:
                 yield found[0], value, found[1]
 
     def _verdict(self, value: Any, path: str, shape: Any = None) -> tuple[str, str] | None:
-        """What a value comes back as, with the path of what changes; None if nothing does."""
+        """Return the path at which a value changes and what it comes back as; None if nothing changes."""
         shape = _shape(value) if shape is None else shape
         if shape not in self._verdicts:
             if len(self._verdicts) >= _MOST_VERDICTS:
@@ -190,7 +190,7 @@ def _named(value: Any) -> str:
 
 
 def _shape(value: Any) -> tuple[Any, ...]:
-    """The class of a value and those of what it holds: values of one shape are stored alike."""
+    """Return the class of a value and those of its parts; values of one shape are stored alike."""
     kind = type(value)
     if kind is str:  # only one that has no stored form is asked about
         return (kind,)
@@ -209,7 +209,7 @@ def _shape(value: Any) -> tuple[Any, ...]:
 
 
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:
-    """What an object holds, by the path below it."""
+    """Yield the parts of an object with their paths below it."""
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         for name in value._fields:
             yield f".{name}", getattr(value, name)
@@ -228,7 +228,7 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _first_change(before: Any, after: Any, path: str, depth: int) -> Change | None:
-    """The first place at which two values differ in type or content; None if there is none."""
+    """Find the first place at which two values differ in type or content; None if there is none."""
     if type(before) is not type(after):
         return path, before, after
     if before is after or depth == 0:
@@ -264,7 +264,7 @@ def _equal(before: Any, after: Any) -> bool:
 
 
 def _classes_in(value: Any) -> set[tuple[str, str]]:
-    """The addresses of the classes in a value, as a serialiser stores them."""
+    """Collect the addresses of the classes in a value, as a serialiser stores them."""
     found: set[tuple[str, str]] = set()
     waiting = [value]
     for _ in range(_LOOKED_AT):

@@ -13,7 +13,7 @@ from stategraph.core.views import Keys
 
 
 class TaskScope:
-    """The hands of a running task.
+    """What a running task may read and write.
 
     Attributes:
         config: The attempt's config.
@@ -54,7 +54,7 @@ class TaskScope:
         return self._state.node_input(self._task.node, self._task)
 
     def show(self, keys: Keys, mapper: Callable[[Any], Any]) -> Any:
-        """What a mapper makes of the state with the attempt's own writes applied."""
+        """Apply a mapper to the state with the attempt's own writes applied."""
         return self._state.show(self._task, keys, mapper)
 
     def call(self, func: Callable[..., Any], input: Any, **options: Any) -> Any:

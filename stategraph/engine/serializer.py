@@ -125,7 +125,7 @@ class StrictSerializer(jsonplus.JsonPlusSerializer):
             return fields if make is None else make(**fields)
 
     def _allowed_class(self, module: str, name: str) -> Any:
-        """The class at an address; None if it is not on the list, or not there."""
+        """Return the class at an address; None if it is not on the list, or not there."""
         address = (module, name)
         if address not in self.allowed and address not in _CONTAINERS and address not in SAFE_MSGPACK_TYPES:
             return None
@@ -152,7 +152,7 @@ def _call(code: int, cls: type[Any], argument: Any) -> ormsgpack.Ext:
 
 
 def _stored_form(obj: Any) -> Any:
-    """The stored form of what msgpack has no type of its own for."""
+    """Return the stored form of a value that msgpack has no type for."""
     cls = type(obj)
     if cls is tuple:
         return _call(jsonplus.EXT_CONSTRUCTOR_SINGLE_ARG, cls, list(obj))

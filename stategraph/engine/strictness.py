@@ -26,7 +26,7 @@ _YES: Final = frozenset(("1", "true", "yes", "on"))
 
 
 def by_default() -> bool:
-    """Whether the environment asks for strict graphs."""
+    """Return whether the environment asks for strict graphs."""
     return os.environ.get(ENVIRONMENT, "").strip().lower() in _YES
 
 

@@ -69,7 +69,7 @@ class TaskConfigs:
     __slots__ = ("_base", "_conf", "_execution", "_facts", "_map", "_metadata", "_of_step", "_run_id", "_tags")
 
     def __init__(self, execution: Execution) -> None:
-        """Make what all tasks share.
+        """Make the part that all tasks share.
 
         Args:
             execution: The run, started.
@@ -131,7 +131,7 @@ class TaskConfigs:
         return conf
 
     def of(self, task: Task, checkpoint: Any, resuming: bool | None) -> dict[str, Any]:
-        """The config of a task.
+        """Make the config of a task.
 
         Args:
             task: The task.
@@ -176,7 +176,7 @@ class TaskConfigs:
     def of_attempt(
         self, task: Task, scope: TaskScope, number: int, started_at: float, checkpoint: Any, resuming: bool | None
     ) -> dict[str, Any]:
-        """The config of an attempt.
+        """Make the config of an attempt.
 
         Args:
             task: The task.
@@ -208,7 +208,7 @@ class TaskConfigs:
 
 
 def _namespaces_around(task: Task, ns: str) -> list[str]:
-    """The namespaces of the tasks that one task started after the other, down to a task.
+    """List the namespaces of the tasks that started each other, down to a task.
 
     Args:
         task: The last of them.

@@ -300,7 +300,7 @@ def _kept(returned: Any) -> Any:
 
 
 def _is_final(cls: Any) -> bool:
-    """Whether a class is `entrypoint.final`, ours or that of an installed LangGraph."""
+    """Return whether a class is `entrypoint.final`, ours or that of an installed LangGraph."""
     if cls is entrypoint.final:
         return True
     if not inspect.isclass(cls):

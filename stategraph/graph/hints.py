@@ -110,5 +110,5 @@ def _command_targets(returned: Any) -> tuple[str, ...]:
 
 
 def _is_command(cls: Any) -> bool:
-    """Whether a class is `Command`, ours or that of an installed LangGraph."""
-    return cls is Command or (isclass(cls) and (cls.__module__, cls.__name__) == (wire.ADDRESS, Command.__name__))
+    """Return whether a class is `Command`, ours or that of an installed LangGraph."""
+    return cls is Command or (isclass(cls) and wire.is_double_class(cls, Command))
