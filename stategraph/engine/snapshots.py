@@ -261,10 +261,11 @@ def _work_left(engine: Engine, config: RunnableConfig, saver: BaseCheckpointSave
     saved = yield Ask(saver, "get_tuple", (_own_config(engine, config),))
     if saved is None:
         return False
-    engine.migrate_checkpoint(saved.checkpoint)
-    history = yield from histories.fetch(engine.program, saver, saved)
-    state = State(engine.program, saved.checkpoint, saver.get_next_version, history)
-    return bool(_open_tasks(state, _planner(state, saved), status.group(saved.pending_writes)))
+    with damage.using(saved, engine.program):
+        engine.migrate_checkpoint(saved.checkpoint)
+        history = yield from histories.fetch(engine.program, saver, saved)
+        state = State(engine.program, saved.checkpoint, saver.get_next_version, history)
+        return bool(_open_tasks(state, _planner(state, saved), status.group(saved.pending_writes)))
 
 
 # -- history ------------------------------------------------------------------

@@ -65,6 +65,8 @@ def reads(driver: Driver, graph: Any) -> list[Callable[[], Any]]:
         lambda: driver.invoke(graph, {"n": 0}, THREAD),
         lambda: driver.stream(graph, None, THREAD),
         lambda: driver.update_state(graph, THREAD, {"n": 2}, as_node="a"),
+        lambda: graph.has_work_left(THREAD),
+        lambda: asyncio.run(graph.ahas_work_left(THREAD)),
     ]
 
 
