@@ -227,9 +227,10 @@ class Runtime(_Origin, Generic[ContextT]):
             if name not in _FIELDS:
                 raise AttributeError(f"'Runtime' object has no attribute '{name}'")
             # Two threads may do so at once: what they find out is equal.
-            for field, value in zip(_FIELDS, _fields_of_attempt(*self._origin), strict=True):
-                object.__setattr__(self, field, value)
-            return getattr(self, name)
+            values = _fields_of_attempt(*self._origin)
+            for put, value in zip(_PUT_FIELDS, values):  # noqa: B905  `strict` takes as long as a field
+                put(self, value)
+            return values[_FIELDS.index(name)]
 
     def merge(self, other: Runtime[ContextT]) -> Runtime[ContextT]:
         """Combine two runtimes: the fields of `other`, and those of `self` where `other` has nothing to say."""
@@ -331,6 +332,7 @@ def _fields_of_attempt(
 _FIELDS: Final = tuple(field.name for field in fields(Runtime))
 _new = object.__new__
 # Without a call of `object.__setattr__`, which looks the slot up by its name.
+_PUT_FIELDS: Final = tuple(Runtime.__dict__[field].__set__ for field in _FIELDS)
 _set_origin: Callable[[Runtime[Any], tuple[Any, ...]], None] = _Origin.__dict__["_origin"].__set__
 
 
