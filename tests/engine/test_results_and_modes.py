@@ -16,7 +16,7 @@ from stategraph import interrupt
 from stategraph.constants import END, START, TAG_HIDDEN
 from stategraph.graph.func import entrypoint, task
 from stategraph.graph.state import StateGraph
-from stategraph.types import CachePolicy, Command
+from stategraph.types import CachePolicy, Command, Send
 
 if TYPE_CHECKING:
     from tests.conftest import Driver
@@ -262,3 +262,30 @@ def test_an_update_as_the_input_starts_the_graph_again(driver: Driver) -> None:
     assert state.metadata["source"] == "input"
     assert state.metadata["step"] == before + 1
     assert driver.invoke(graph, None, THREAD)["items"] == [1, 5]
+
+
+def test_nodes_that_several_channels_start_come_in_the_order_of_their_names(driver: Driver) -> None:
+    class Fields(TypedDict, total=False):
+        x: int
+        y: int
+
+    builder = StateGraph(Fields).add_node("first", lambda _: {"x": 1}).add_node("second", lambda _: {"y": 1})
+    for name in ("d", "b", "c", "a"):
+        builder.add_node(name, lambda _: None)
+    builder.add_edge(START, "first").add_edge(START, "second")
+    builder.add_edge("first", "d").add_edge("second", "b").add_edge("first", "c").add_edge("second", "a")
+    # Each of them waits for both as well, so that more than one channel starts it.
+    builder.add_edge(["first", "second"], "a").add_edge(["first", "second"], "d")
+    started = [
+        chunk["name"] for chunk in driver.stream(builder.compile(), {"x": 0}, stream_mode="tasks") if "input" in chunk
+    ]
+    assert started == ["first", "second", "a", "b", "c", "d"]
+
+
+def test_a_node_that_was_sent_to_shows_where_its_packet_came_from(driver: Driver) -> None:
+    builder = StateGraph(State).add_node("a", lambda _: {"n": 1}).add_node("b", lambda _: {"items": [1]})
+    builder.add_edge(START, "a").add_conditional_edges("a", lambda _: [Send("b", {}), Send("b", {})], ["b"])
+    graph = builder.compile(checkpointer=InMemorySaver(), interrupt_before=["b"])
+    driver.invoke(graph, {"items": []}, THREAD)
+    tasks = driver.get_state(graph, THREAD).tasks
+    assert [(task.name, task.path) for task in tasks] == [("b", ("__pregel_push", n, False)) for n in range(2)]

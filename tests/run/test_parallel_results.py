@@ -15,7 +15,7 @@ from stategraph.errors import AbortError, HandlerError
 from stategraph.run.hooks import HookRegistry
 from stategraph.run.questions import ask_user_question
 from stategraph.run.run import Run
-from tests.run.hosting import THREAD, Host, ask, calls, run_of
+from tests.run.hosting import THREAD, WEATHER, Host, ask, calls, run_of
 
 pytestmark = pytest.mark.anyio
 
@@ -116,3 +116,19 @@ async def test_the_error_of_another_runs_handler_is_the_tools_own() -> None:
     run = await run_of(calls(("nested", {})), "Fine.", agent={"tools": [nested]})
     await run.process_stream(ask())
     assert "of another run" in results(run)["call_1"]
+
+
+async def test_a_result_that_a_host_gives_early_and_with_the_others_is_told_once() -> None:
+    def execute(data: Any) -> None:
+        results = [{"toolCallId": call["id"], "content": f"once {call['id']}"} for call in data["toolCalls"]]
+        for _ in range(2):
+            data.on_result(results[0])
+        data.resolve([*results, results[1]])
+
+    host = Host(on_tool_execute=execute)
+    answer = calls(("get_weather", {"city": "Rome"}), ("get_weather", {"city": "Oslo"}))
+    run = await run_of(answer, "Fine.", host=host, agent={"tool_definitions": [WEATHER]})
+    await asyncio.wait_for(run.process_stream(ask()), 10)
+    told = [data["result"]["tool_call"]["id"] for event, data in host.rows if event == "on_run_step_completed"]
+    assert told == ["call_1", "call_2"]
+    assert [message.content for message in run.get_run_messages()][1:3] == ["once call_1", "once call_2"]
