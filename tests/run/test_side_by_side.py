@@ -209,3 +209,12 @@ async def test_tools_that_run_side_by_side_stop_when_their_run_is_aborted(saver:
     release.set()
     await asyncio.sleep(0)
     assert sorted(started) == ["one", "two"]
+
+
+async def test_the_steps_of_an_answer_are_counted_anew_after_its_reasoning() -> None:
+    host = Host()
+    answer = script.reply("<think>Hm.</think>Let me see.", script.call("get_weather", {"city": "Rome"}, id="c"))
+    run = await run_of(answer, "Fine.", host=host, agent={"tools": [get_weather]})
+    await run.process_stream(ask())
+    opened = [(data["type"], data["stepIndex"]) for event, data in host.rows if event == "on_run_step"]
+    assert opened == [("message_creation", 0), ("message_creation", 0), ("tool_calls", 1), ("message_creation", 0)]

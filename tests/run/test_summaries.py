@@ -63,6 +63,19 @@ async def test_a_host_is_told_before_each_call_what_fills_the_context() -> None:
     assert names.index("on_context_usage") < names.index("on_chat_model_start")
 
 
+@pytest.mark.parametrize("said", ["", "Let me see."])
+async def test_calls_without_words_count_as_what_tools_take_and_words_do_not(said: str) -> None:
+    host = Host()
+    reply = script.reply(*([said] if said else []), script.call("get_weather", {"city": "Rome"}, id="c"))
+    agent = {"max_context_tokens": 4000, "tools": [get_weather]}
+    run = await run_of(reply, "Fine.", host=host, agent=agent, token_counter=count)
+    await run.process_stream(ask("weather please"))
+    breakdown = data_of(host, "on_context_usage")[1]["breakdown"]
+    answer, result = run.get_run_messages()[:2]
+    assert breakdown["toolMessageTokens"] == count(result) + (0 if said else count(answer))
+    assert breakdown["toolMessageTokenCounts"] == {"get_weather": count(result)}
+
+
 async def test_nothing_is_told_where_no_context_is_limited() -> None:
     host = Host()
     run = await run_of("Fine.", host=host)
