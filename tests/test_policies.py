@@ -213,7 +213,7 @@ class Plain:
         ("text", [("__root__", "text")]),
         (0, [("__root__", 0)]),
     ],
-    ids=repr,
+    ids=lambda value: value.__class__.__name__ if "object at" in repr(value) else repr(value),
 )
 def test_any_form_of_an_update_becomes_pairs(update: Any, items: list[tuple[str, Any]]) -> None:
     assert fields.update_items(update) == items
