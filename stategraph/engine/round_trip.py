@@ -27,6 +27,7 @@ from itertools import islice
 from typing import Any, Final
 
 from langchain_core.messages import BaseMessage
+from langchain_core.messages.base import TextAccessor
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from stategraph.constants import ERROR, ERROR_SOURCE_NODE, INTERRUPT, NO_WRITES
@@ -43,7 +44,8 @@ _LOOKED_AT: Final = 256
 _MOST_VERDICTS: Final = 2_000
 """Combinations of types that one serialiser's verdicts are kept for; classes may be made without end."""
 
-_PLAIN: Final[frozenset[type]] = frozenset({str, int, float, bool, type(None), bytes, bytearray})
+_PLAIN: Final[frozenset[type]] = frozenset({str, int, float, bool, type(None), bytes, bytearray, TextAccessor})
+"""Types that come back as they are. The text of a message comes back without its older way to be read, by a call."""
 _ITERATED: Final = (list, tuple, set, frozenset, deque)
 _CONTAINERS: Final = frozenset({list, dict, set, frozenset})
 _NOT_VALUES: Final = frozenset({ERROR, ERROR_SOURCE_NODE, NO_WRITES})

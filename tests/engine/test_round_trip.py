@@ -482,3 +482,9 @@ def test_what_a_read_logs_is_logged_by_the_read_and_not_by_the_write(
         back = graph.get_state(THREAD).values["value"]
     assert back == [Holder(1), {"x": 1}]
     assert any(gone.__name__ in record.getMessage() and record.name != round_trip.__name__ for record in caplog.records)
+
+
+def test_the_text_of_a_message_counts_as_a_string(caplog: pytest.LogCaptureFixture) -> None:
+    checker = round_trip.Checker(JsonPlusSerializer())
+    checker.check([("draft", {"text": AIMessage("hello").text})], lambda: "Node 'a'", strict=True)
+    assert not caplog.records

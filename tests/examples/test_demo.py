@@ -94,4 +94,4 @@ def test_without_langgraph_the_demo_measures_this_engine_and_says_how_to_get_the
     demo.show_overhead(None)
     shown = capsys.readouterr().out
     assert "sync   stategraph" in shown
-    assert "pip install" in shown
+    assert "`make demo` sets that up" in shown
