@@ -28,7 +28,10 @@ from stategraph import (
     messages_delta_reducer,
 )
 from stategraph.core import deltas
+from stategraph.core.channels.last_value import LastValue
 from stategraph.engine import config as engine_config
+from stategraph.engine.engine import StateGraphEngine
+from stategraph.engine.node import NodeBuilder
 from tests.conftest import Driver
 
 THREAD = {"configurable": {"thread_id": "t"}}
@@ -408,3 +411,22 @@ def test_no_checkpoint_is_stored_past_writes_that_were_not(driver: Driver, durab
     assert newest is None or newest.metadata.get("step", -2) < 1
     if durability != "exit":
         assert driver.invoke(graph, None, THREAD)["log"] == ["in", "1"]
+
+
+@pytest.mark.parametrize("durability", DURABILITIES)
+def test_a_delta_channel_that_takes_the_input_itself_keeps_it_from_the_first_run_on(
+    driver: Driver, durability: str
+) -> None:
+    saver = InMemorySaver()
+    graph: Any = StateGraphEngine(
+        nodes={"count": NodeBuilder().subscribe_only("log").do(len).write_to("size")},
+        channels={"log": DeltaChannel(extend, list), "size": LastValue(int)},
+        input_channels="log",
+        output_channels="size",
+        checkpointer=saver,
+    )
+    for turn, expected in enumerate(([0], [0, 1], [0, 1, 2])):
+        assert driver.invoke(graph, [turn], THREAD, durability=durability) == len(expected)
+        assert driver.get_state(graph, THREAD).values == {"log": expected, "size": len(expected)}
+        # There is nothing to record writes on before the first checkpoint.
+        assert {checkpoint_id for _, _, checkpoint_id in saver.writes} <= set(saver.storage["t"][""])
