@@ -5,10 +5,12 @@
   or stored. So nothing behind them (logs, events, traces, checkpoints, what a model reads) has to know a secret to
   hide it.
 - An error keeps its class: its arguments, its texts and its notes are changed where they are, and so is the whole chain
-  behind it. An error whose text cannot be changed is replaced by a `RedactedError`.
+  behind it. An error whose text cannot be changed is replaced by a `RedactedError`. Copies stand for the HTTP requests
+  and responses that it holds, of which LangChain tells tracers.
 - A secret is also found in the forms that other code writes it in: without the white space around it, each line of it,
   without the scheme of a header, escaped as in a `repr` or in JSON, percent-encoded, or as HTTP basic authentication;
   and so is what is secret by itself within it: the password of an address, a cookie, a key in JSON.
+- Where a text was cut (`...`), the beginning of a secret before the cut and the end of one after it are hidden too.
 - Texts shorter than `SHORTEST` are not replaced: they would be found in everything.
 """
 
@@ -28,6 +30,12 @@ HIDDEN: Final = "[redacted]"
 
 SHORTEST: Final = 6
 """Characters of the shortest text that is replaced."""
+
+_CUTS: Final = ("...", "\u2026")
+"""How others write that they left out a part of a text; pydantic does so in its errors."""
+
+_OF_BODIES = frozenset({"content-encoding", "content-length", "transfer-encoding"})
+"""Headers that say how a body was sent."""
 
 T = TypeVar("T")
 
@@ -86,6 +94,13 @@ class Secrets:
         for form in self._forms:
             if form in text:
                 text = text.replace(form, HIDDEN)
+        if any(cut in text for cut in _CUTS):
+            for form in self._forms:
+                text = _without_beginning(text, form, HIDDEN)
+            text = text[::-1]
+            for form in self._forms:
+                text = _without_beginning(text, form[::-1], HIDDEN[::-1])
+            text = text[::-1]
         return text
 
     def value(self, value: T) -> T:
@@ -154,16 +169,28 @@ class Secrets:
         try:
             error.args = self.value(error.args)
             for name, value in list(vars(error).items()):
-                if (hidden := self.value(value)) is not value:
+                hidden = self._exchanged(value) if _is_exchanged(value) else self.value(value)
+                if hidden is not value:
                     setattr(error, name, hidden)
         except Exception:
             return  # it refuses: `_shows` finds out
+
+    def _exchanged(self, value: Any) -> Any:
+        """Copy an HTTP request or response without the secrets, the address's query and what was sent."""
+        kept = [(name, each) for name, each in value.headers.multi_items() if name.lower() not in _OF_BODIES]
+        headers = [(name, self.text(each)) for name, each in kept]
+        if not hasattr(value, "status_code"):
+            return type(value)(value.method, self.text(shown_address(str(value.url))), headers=headers)
+        # Neither need be there: an answer may not have been read, or have been made up.
+        content, request = _attribute(value, "content"), _attribute(value, "request")
+        request = request and self._exchanged(request)
+        return type(value)(value.status_code, headers=headers, content=self.value(content), request=request)
 
     def _shows(self, error: BaseException) -> bool:
         texts = [_said(error), _repr(error)]
         if isinstance(error, UnicodeError):
             texts.append(str(getattr(error, "object", "")))
-        return any(form in text for text in texts for form in self._forms)
+        return any(self.text(text) != text for text in texts)
 
     def guard(self) -> Guard:
         """Open a block in which errors lose the secrets on their way out."""
@@ -216,6 +243,18 @@ def _reachable(error: BaseException) -> Iterator[BaseException]:
         todo += [one for one in (each.__cause__, each.__context__, *within) if one is not None]
 
 
+def _is_exchanged(value: Any) -> bool:
+    kind = type(value)
+    return kind.__name__ in ("Request", "Response") and kind.__module__.partition(".")[0] in ("httpx", "httpx2")
+
+
+def _attribute(value: Any, name: str) -> Any:
+    try:
+        return getattr(value, name)
+    except Exception:
+        return None
+
+
 def _said(error: BaseException) -> str:
     try:
         return str(error)
@@ -228,6 +267,21 @@ def _repr(error: BaseException) -> str:
         return repr(error)
     except Exception:
         return ""
+
+
+def _without_beginning(text: str, form: str, hidden: str) -> str:
+    """Replace the beginning of a secret wherever the text was cut after it."""
+    start = form[:SHORTEST]
+    at = text.find(start)
+    while at >= 0:
+        end = at + SHORTEST
+        while text[end : end + 1] == form[end - at : end - at + 1] != "":
+            end += 1
+        if text.startswith(_CUTS, end):
+            text = text[:at] + hidden + text[end:]
+            end = at + len(hidden)
+        at = text.find(start, end)
+    return text
 
 
 def _forms(secret: str) -> Iterator[str]:

@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, cast
+from urllib.parse import urlsplit
 
 from stategraph.testing import openai_wire as wire
 from stategraph.testing import script as scripts
@@ -266,12 +267,17 @@ class _Connection(BaseHTTPRequestHandler):
     def kit(self) -> FakeOpenAIServer:
         return cast(_Listener, self.server).kit
 
+    @property
+    def _asked(self) -> str:
+        """The path without the query, which clients may have been given for gateways."""
+        return urlsplit(self.path).path.rstrip("/")
+
     def log_message(self, format: str, *args: Any) -> None:
         """Requests are recorded, not printed."""
 
     def do_GET(self) -> None:
         recorded = self.kit._record(self.path, self._headers(), None)
-        if self.path.rstrip("/") == "/v1/models":
+        if self._asked == "/v1/models":
             self._json(200, wire.model_list(list(self.kit._scripts)))
             recorded.end("completed")
         else:
@@ -295,7 +301,7 @@ class _Connection(BaseHTTPRequestHandler):
                 recorded.end("dropped")
 
     def _chat(self, recorded: RecordedRequest) -> None:
-        if self.path.rstrip("/") != "/v1/chat/completions":
+        if self._asked != "/v1/chat/completions":
             self._refuse(recorded, scripts.Failure(404, f"unknown path {self.path}"))
             return
         problem = wire.request_problem(recorded.body)

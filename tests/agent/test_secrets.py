@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import json
 import pickle
 import traceback
 from typing import Any
 
+import httpx
 import pytest
 from pydantic import BaseModel, SecretStr, ValidationError
 
@@ -202,3 +204,40 @@ def test_the_members_of_a_group_that_cannot_be_changed_are_stood_for() -> None:
 
 def test_secrets_are_not_in_their_own_representation() -> None:
     assert KEY not in repr(Secrets([KEY]) | Secrets(["another-secret"]))
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        (f"began {KEY[:8]}... (80 characters)", "began [redacted]... (80 characters)"),
+        (f"input_value='x{KEY[:9]}...{KEY[-7:]}'", "input_value='x[redacted]...[redacted]'"),
+        (f"{KEY[:6]}\u2026 and {KEY[:7]}...", "[redacted]\u2026 and [redacted]..."),
+        (f"too short: {KEY[:5]}...", f"too short: {KEY[:5]}..."),
+    ],
+)
+def test_the_ends_of_a_secret_are_hidden_where_a_text_was_cut(shown: str, expected: str) -> None:
+    assert Secrets([KEY]).text(shown) == expected
+
+
+def test_an_error_holds_copies_of_what_was_sent_and_answered() -> None:
+    request = httpx.Request("POST", f"https://user:{KEY}@host/v1?key={KEY}", headers={"authorization": f"Bearer {KEY}"})
+    headers = {"content-encoding": "gzip", "retry-after": "3", "x-echo": KEY}
+    body = gzip.compress(json.dumps({"error": KEY}).encode())
+    error = httpx.HTTPStatusError(
+        "no", request=request, response=httpx.Response(429, headers=headers, content=body, request=request)
+    )
+    assert Secrets([KEY]).error(error) is error
+    response = error.response
+    assert (response.status_code, response.headers["retry-after"]) == (429, "3")
+    assert response.json() == {"error": "[redacted]"}
+    for asked in (error.request, response.request):
+        assert (asked.method, str(asked.url)) == ("POST", "https://host/v1")
+    shown = [response.text, *response.headers.values(), *error.request.headers.values(), repr(vars(error))]
+    assert not any(KEY in text for text in shown)
+
+
+def test_a_response_that_was_not_read_can_be_copied() -> None:
+    error = RuntimeError("no")
+    error.response = httpx.Response(500, stream=httpx.ByteStream(KEY.encode()))  # type: ignore[attr-defined]
+    Secrets([KEY]).error(error)
+    assert error.response.status_code == 500  # type: ignore[attr-defined]

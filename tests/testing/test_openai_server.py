@@ -65,6 +65,14 @@ def test_no_usage_event_unless_asked_for(server: FakeOpenAIServer) -> None:
     assert all(e["choices"] for e in events(post(server, stream=True)))
 
 
+def test_a_query_is_recorded_and_disturbs_nobody(server: FakeOpenAIServer) -> None:
+    server.script("m", ["hi"])
+    body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+    response = httpx.post(f"{server.base_url}/chat/completions?api-version=1", json=body)
+    assert response.json()["choices"][0]["message"]["content"] == "hi"
+    assert server.requests[0].path == "/v1/chat/completions?api-version=1"
+
+
 @pytest.mark.parametrize("status", [400, 429, 500])
 def test_refusals(server: FakeOpenAIServer, status: int) -> None:
     server.script("m", [Failure(status, "no", retry_after_s=2)])

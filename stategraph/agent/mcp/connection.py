@@ -39,7 +39,7 @@ from pydantic import ValidationError
 
 from stategraph import __version__
 from stategraph.agent import reporting
-from stategraph.agent.mcp import listing, stdio
+from stategraph.agent.mcp import listing, logs, stdio
 from stategraph.agent.mcp.errors import (
     LONGEST,
     McpBadAnswer,
@@ -61,6 +61,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 logger = logging.getLogger("stategraph.agent.mcp")
+logs.install()
 
 CLOSING_S: Final = 10.0
 """Seconds that a session may take to end by itself: a program gets two to exit and two to heed a signal."""
@@ -201,6 +202,7 @@ class Connection:
     async def _live(self) -> None:
         info = wire.Implementation(name="stategraph", version=__version__)
         current.set(self._handshake)
+        logs.hiding.set(self._secrets)
         try:
             with self._scope:
                 async with Client(

@@ -24,6 +24,7 @@ from mcp.client.streamable_http import MCP_SESSION_ID
 
 from stategraph.agent.mcp.errors import bounded
 from stategraph.agent.mcp.exchange import UNREADABLE, Request, Trouble, Unreadable, current, read_message
+from stategraph.agent.mcp.logs import hiding
 from stategraph.agent.mcp.servers import HttpServer
 from stategraph.agent.secrets import Secrets, shown_address
 
@@ -88,6 +89,7 @@ class Door(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send a request, and look at what comes back."""
+        hiding.set(self._secrets)  # until the task ends: what the session makes of the answer is logged too
         asked, number = current.get() or self._handshake, _number_of(request)
         if asked is self._handshake:
             asked.trouble = asked.status = None  # a server is asked in several ways until one of them is understood

@@ -23,6 +23,11 @@ from stategraph.errors import ConfigurationError
 
 LogLevel = Literal["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"]
 
+_PAIR = re.compile(r"([\w-]+)(?:=|:\s+)(.*)", re.DOTALL)
+"""An argument that is a name and its value."""
+
+_HEADERS = frozenset({"--header", "--headers", "-h"})
+
 _UNPRINTABLE = re.compile(r"[^\t\x20-\x7e\x80-\xff]|^\s|\s$")
 
 
@@ -115,12 +120,23 @@ class HttpServer(_Described):
 
 
 def _options(arguments: Sequence[str]) -> dict[str, Any]:
-    """Arguments of a program as options, `--api-key KEY` and `--api-key=KEY` alike; others may be addresses."""
+    """Arguments of a program as options, however they are written; others may be addresses.
+
+    `--api-key KEY`, `--api-key=KEY`, `-e API_KEY=KEY` and `--header 'X-Gateway: KEY'` alike.
+    """
     options: dict[str, Any] = {"": list(arguments)}
     for argument, following in zip_longest(arguments, arguments[1:], fillvalue=""):
-        if argument.startswith("-"):
-            name, separator, value = argument.lstrip("-").partition("=")
-            options.setdefault(name, []).append(value if separator else following)
+        if (pair := _PAIR.fullmatch(argument)) is not None:
+            name, value = pair[1], pair[2]
+        elif argument.startswith("-"):
+            name, value = argument, following
+        else:
+            continue
+        # A header is secret whatever its name is.
+        is_header = name.lower() in _HEADERS
+        options.setdefault("header" if is_header else name.lstrip("-"), []).append(value)
+        if (inner := _PAIR.fullmatch(value)) is not None:
+            options.setdefault("header" if is_header else inner[1].lstrip("-"), []).append(inner[2])
     return options
 
 

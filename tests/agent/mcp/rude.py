@@ -63,6 +63,8 @@ def listing(request: dict[str, Any]) -> dict[str, Any]:
             return {"tools": [tool(f"t{cursor}")], "nextCursor": str(cursor + 1)}
         case "heavy":
             return {"tools": [tool(f"t{cursor}", "d" * 10_000)], "nextCursor": str(cursor + 1)}
+        case "leaks in its list":
+            return {"tools": [FINE, {"name": os.environ["KEY"]}]}
     return {"tools": TOOLS.get(MOOD, [FINE])}
 
 
@@ -101,6 +103,11 @@ def answer(number: int, token: Any) -> None:
         case "leaks in its log":
             say(method="notifications/message", params={"level": "warning", "data": {"k": [os.environ["KEY"]]}})
             say(id=number, result=text)
+        case "leaks all":
+            say(id=number, error={"code": -1, "message": " ".join((*sys.argv, os.environ["KEY"]))})
+        case "leaks and dies":
+            write(f"Traceback: {sys.argv} {os.environ['KEY']}")
+            os._exit(1)
         case "leaks as no message":
             write(f'{{"id": {number}, "{os.environ["KEY"]}": ')
         case "leaks at the cut":
@@ -146,6 +153,8 @@ def main() -> None:
         request = json.loads(line)
         number = request.get("id")
         match request.get("method"):
+            case "initialize" if MOOD == "leaks at the start":
+                say(id=number, error={"code": -1, "message": f"{sys.argv} {os.environ['KEY']}"})
             case "initialize":
                 info = {"name": "rude", "version": "1"}
                 say(

@@ -32,6 +32,27 @@ def test_a_description_shows_no_secret(described: StdioServer | HttpServer) -> N
 
 
 @pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--api-key", SECRET],
+        [f"--api-key={SECRET}"],
+        ["run", "-e", f"GITHUB_TOKEN={SECRET}", "image"],
+        [f"--env=GITHUB_TOKEN={SECRET}"],
+        ["--header", f"Authorization: Bearer {SECRET}"],
+        ["-H", f"X-Gateway: {SECRET}"],
+        [f"--header=X-Gateway: {SECRET}"],
+        [f"https://u:{SECRET}@host/"],
+    ],
+)
+def test_secrets_are_found_among_arguments_however_they_are_written(arguments: list[str]) -> None:
+    assert StdioServer(command="serve", args=arguments).secrets.text(SECRET) == "[redacted]"
+
+
+def test_arguments_that_are_no_secrets_are_none() -> None:
+    assert not StdioServer(command="serve", args=["--zone=Europe/Berlin", "--port", "808080", "name: a value"]).secrets
+
+
+@pytest.mark.parametrize(
     ("wrong", "said"),
     [
         ({"args": []}, "neither a `command` to start nor a `url` to reach"),
