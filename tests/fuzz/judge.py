@@ -20,7 +20,8 @@ class Verdict:
     """What became of one case.
 
     Attributes:
-        kind: "equal"; "skipped" (it does more than a case should); "timing" (an engine differs from itself in the
+        kind: "equal"; "skipped" (it does more than a case should); "stuck" (LangGraph hangs, this engine does not:
+            its tasks wait for each other in too few threads); "timing" (an engine differs from itself in the
             same way); "known" (a difference of the list); "different".
         detail: the first difference, the name of the known one, or nothing.
         ends: how its steps ended on LangGraph.
@@ -37,7 +38,7 @@ class Engines:
     def __init__(self, python: str, activate: str, *, quiet: bool) -> None:
         def start(engine: processes.Engine) -> processes.Worker:
             placed = processes.Engine(engine.label, engine.python, engine.activate, PROGRAM, processes.ROOT, VARIABLES)
-            return processes.Worker(placed, quiet=quiet, timeout_s=60)
+            return processes.Worker(placed, quiet=quiet, timeout_s=30)
 
         self.theirs = start(processes.Engine("LangGraph", python, "none"))
         try:
@@ -70,6 +71,8 @@ class Engines:
         ends = theirs.get("ends", [])
         if "too much" in ends or "too much" in ours.get("ends", ()):
             return Verdict("skipped")
+        if theirs.get("died", "").startswith("no answer") and "digest" in ours:
+            return Verdict("stuck")
         if broken := [(found.get("died") or found.get("error")) for found in (theirs, ours) if "digest" not in found]:
             return Verdict("different", f"no report: {broken[0]}")
         if theirs["digest"] == ours["digest"]:

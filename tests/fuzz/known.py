@@ -43,76 +43,69 @@ def _failures(expected: Report, difference: str, *, inclusive: bool) -> list[tup
 def _router_failed(case: Case, expected: Report, found: Report, difference: str) -> bool:
     """A step before this place, or the one whose traces these are, failed while a router was asked.
 
-    A router also fails when the state that it is to see cannot be made of its node's update.
+    A router also fails when the state that it is to see cannot be made of its node's update. What its node wrote is then
+    stored beside the error.
     """
     if not any(graph.get("routers") for graph in case.get("graphs", ())):
         return False
-    refused = {"ValueError", "InvalidUpdateError", "ValidationError", "KeyError", "TypeError", "NotImplementedError"}
-    return any(
-        message.startswith(("route_", "picky")) or (name in refused and not OWN.fullmatch(message))
-        for name, message in _failures(expected, difference, inclusive=False)
+    failed = [message for _, message in _failures(expected, difference, inclusive=False)]
+    asked = any(seen[0].startswith("route_") for step in expected.get("steps", ()) for seen in step["ran"])
+    return bool(failed) and (
+        any(message.startswith("route_") for message in failed)
+        or ((asked or "picky" in failed) and _error_beside_writes(expected, found))
     )
+
+
+def _error_beside_writes(*reports: Report) -> bool:
+    """Tell whether a step left an error and values of channels, on either engine."""
+    for report in reports:
+        for space in report.get("stored", ()):
+            for entry in space["checkpoints"]:
+                channels = {write[0] for write in entry["writes"]}
+                if "__error__" in channels and any(not name.startswith("__") for name in channels):
+                    return True
+    return False
 
 
 def _failed_beside(case: Case, expected: Report, found: Report, difference: str) -> bool:
-    """A node failed beside others in threads: which of them had begun is for LangGraph's threads to say."""
-    failed = _failures(expected, difference, inclusive=True)
-    threads = not case.get("async") or not case.get("sequential")
-    nested = len(case.get("graphs", ())) > 1
-    if threads and nested and _error_kept(expected):
-        return True
-    return threads and any(nested or OWN.fullmatch(message) for _, message in failed)
-
-
-def _error_kept(report: Report) -> bool:
-    """Tell whether a task of a nested graph failed, also if the node that called it went on."""
+    """A step failed whose tasks run at the same time, here or before: which of them had begun is left to timing."""
+    if case.get("sequential"):
+        return False
+    place = _step_of(difference)
     return any(
-        write[0] == "__error__"
-        for space in report.get("stored", ())
-        if space["namespace"]
-        for entry in space["checkpoints"]
-        for write in entry["writes"]
+        isinstance(step["found"], dict) and "raised" in step["found"] and len(step["ran"]) > 1
+        for report in (expected, found)
+        for step in report.get("steps", ())[: place + 1]
     )
+
+
+def unnamed(case: Case) -> list[int]:
+    """Return the numbers of the steps that answer without naming an interrupt."""
+    return [
+        n for n, step in enumerate(case["script"]) if step["op"] == "answer" and step.get("by", "value") == "value"
+    ]
 
 
 def _answer_spent(case: Case, expected: Report, found: Report, difference: str) -> bool:
-    """What is recorded of an answer that names no interrupt, and whom it answers in later steps."""
-    answered = [
-        n for n, step in enumerate(case["script"]) if step["op"] == "answer" and step.get("by", "value") == "value"
-    ]
-    if not answered or answered[0] > _step_of(difference):
+    """A run goes on behind an answer that names no interrupt, or such an answer comes with further tasks."""
+    answered = unnamed(case)
+    if not answered:
         return False
     place = _step_of(difference)
-    more = place < len(case["script"]) and (case["script"][place].get("goto") or case["script"][place].get("values"))
-    if answered[0] < place < 1000 or (place in answered and more):
-        return True
-    left = plain.difference(_without_answers(expected), _without_answers(found), ".stored")
-    return left is None or any(
-        one.applies(case, expected, found, left) for one in KNOWN if one.applies is not _answer_spent
-    )
-
-
-def _without_answers(report: Report) -> Any:
-    """Return what is stored without the answers among the pending writes."""
-    spaces = []
-    for space in report.get("stored", ()):
-        kept = [
-            {**entry, "writes": [write for write in entry["writes"] if write[0] != "__resume__"]}
-            for entry in space["checkpoints"]
-        ]
-        spaces.append(kept)
-    return spaces
+    script = case["script"]
+    with_tasks = any(script[n].get("goto") or script[n].get("values") for n in answered if n <= place)
+    goes_on = any(step["op"] in ("run", "answer") for step in script[answered[0] + 1 : place + 1])
+    return with_tasks or goes_on
 
 
 def _refused_at_exit(case: Case, expected: Report, found: Report, difference: str) -> bool:
     """The updates of a step were refused, and what was applied of them is stored at the end of the run."""
     for number, step in enumerate(expected.get("steps", ())[: _step_of(difference)]):
-        failed = isinstance(step["found"], dict) and step["found"].get("raised")
-        if case["script"][number].get("durability") == "exit" and failed in (
-            "InvalidUpdateError",
-            "Boom",
-            "ValueError",
-        ):
+        end = step["found"]
+        if case["script"][number].get("durability") != "exit" or not isinstance(end, dict) or "raised" not in end:
+            continue
+        by_reducer = end["raised"] == "ValueError" and not OWN.fullmatch(end["message"])
+        if end["raised"] == "InvalidUpdateError" or by_reducer or end["message"] == "picky":
             return True
     return False
 
@@ -148,9 +141,19 @@ def _sync_without_saver(case: Case, expected: Report, found: Report, difference:
 
 def _untracked_at_exit(case: Case, expected: Report, found: Report, difference: str) -> bool:
     """With ``durability="exit"`` LangGraph stores among the writes of a waiting step those to untracked values."""
-    exits = any(step.get("durability") == "exit" for step in case["script"])
-    loose = not {"loose", "looses"}.isdisjoint(case["channels"])
-    return exits and loose and ("writes" in difference or ".result" in difference or ".loose" in difference)
+    if not any(step.get("durability") == "exit" for step in case["script"]):
+        return False
+    return plain.difference(_tracked(expected), _tracked(found)) is None
+
+
+def _tracked(value: Any) -> Any:
+    """Leave out what was written to untracked values."""
+    loose = ("loose", "looses")
+    if isinstance(value, dict):
+        return {key: _tracked(item) for key, item in value.items() if key not in loose}
+    if isinstance(value, list):
+        return [_tracked(item) for item in value if not (isinstance(item, list) and item and item[0] in loose)]
+    return value
 
 
 def _input_shared(case: Case, expected: Report, found: Report, difference: str) -> bool:
@@ -163,17 +166,17 @@ def _input_shared(case: Case, expected: Report, found: Report, difference: str) 
 
 
 KNOWN: tuple[Known, ...] = (
-    Known("a node fails beside others in threads", _failed_beside),
+    Known('`durability="sync"` without a checkpointer', _sync_without_saver),
+    Known("nodes of a `Pregel` on one channel", _input_shared),
+    Known("what is stored of a join that waits, and of an accumulating `Topic`", _live_topic),
+    Known("interrupt of a task that a node calls", _asked_twice),
+    Known('`durability="exit"`: writes to untracked values', _untracked_at_exit),
     Known("resume: a router fails behind a node that wrote something", _router_failed),
     Known("resume: an answer that names no interrupt", _answer_spent),
-    Known("what is stored of a join that waits, and of an accumulating `Topic`", _live_topic),
     Known('`durability="exit"`: what is stored when the updates of the last step are refused', _refused_at_exit),
     Known("a reader leaves a stream", _left_early),
     Known("tasks of one step that run one nested graph with `checkpointer=True`", _shared_history),
-    Known("interrupt of a task that a node calls", _asked_twice),
-    Known('`durability="sync"` without a checkpointer', _sync_without_saver),
-    Known('`durability="exit"`: writes to untracked values', _untracked_at_exit),
-    Known("nodes of a `Pregel` on one channel", _input_shared),
+    Known("a node fails beside others in threads", _failed_beside),
 )
 
 

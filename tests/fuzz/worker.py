@@ -17,7 +17,7 @@ import types
 import warnings
 from typing import Any
 
-from tests.fuzz import known, program
+from tests.fuzz import known, program, turns
 from tests.interop import plain
 
 MODULE = "fuzz_case"
@@ -82,13 +82,46 @@ def _words(message: str) -> str:
     return bare if known.OWN.fullmatch(bare) else " ".join(bare.split()[:3])
 
 
-def normal(report: dict[str, Any], *, sequential: bool) -> dict[str, Any]:
+CANCELLED = "CancelledError()"
+
+
+def _begun(value: Any) -> Any:
+    """Leave out which tasks were cancelled before they began, or while they ran in a thread."""
+    if isinstance(value, list):
+        return [_begun(item) for item in value if item != ["__error__", CANCELLED]]
+    if isinstance(value, dict):
+        return {key: None if key == "error" and item == CANCELLED else _begun(item) for key, item in value.items()}
+    return value
+
+
+def _without_answers(report: Any) -> Any:
+    """Leave out how answers are recorded: one that names no interrupt is stored in a form of its own."""
+    for space in report.get("stored", ()):
+        for entry in space["checkpoints"]:
+            entry["writes"] = [write for write in entry["writes"] if write[0] != "__resume__"]
+    return report
+
+
+def normal(
+    report: dict[str, Any], *, sequential: bool, threads: bool = False, unnamed: bool = False
+) -> dict[str, Any]:
     """Blot out of a report what may differ between two runs of the same program.
 
     In a case whose tasks run one after the other, ids are numbered by their order of appearance, so links between them
     stay visible. In others what parallel tasks did is sorted.
+
+    Args:
+        report: what ``perform`` returned.
+        sequential: whether tasks ran one after the other.
+        threads: whether nodes ran in threads: those that a failing one kept from beginning are then not told from
+            those that it cancelled.
+        unnamed: whether an answer named no interrupt: how answers are recorded is then left out.
     """
     report = brief(report)
+    if unnamed:
+        report = _without_answers(report)
+    if threads:
+        report = _begun(report)
     if sequential:
         found: dict[str, Any] = plain.blot(report)
         return found
@@ -113,6 +146,8 @@ def main() -> None:
         answers.flush()
 
     ours = langgraph.graph.StateGraph.__module__.startswith("stategraph")
+    if not ours:
+        turns.driver_first()
     reply({"engine": "stategraph" if ours else "langgraph", "modules": langgraph.graph.__file__})
     last: dict[str, Any] = {}
     for line in sys.stdin:
@@ -122,7 +157,13 @@ def main() -> None:
                 reply({"report": last})
                 continue
             case = request["case"]
-            last = normal(perform(case), sequential=case.get("sequential", True))
+            alone = case.get("sequential", True)
+            last = normal(
+                perform(case),
+                sequential=alone,
+                threads=not (alone and case.get("async")),
+                unnamed=bool(known.unnamed(case)),
+            )
             digest = hashlib.sha256(json.dumps(last, sort_keys=True).encode()).hexdigest()
             reply({"report": {"digest": digest, "ends": _ends(last)}})
         except Exception:
