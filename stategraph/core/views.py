@@ -60,7 +60,8 @@ class Layout(NamedTuple):
             managed: All managed values.
         """
         names = frozenset(keys)
-        others = tuple(name for name in keys if name not in cells and name not in managed)
+        # A node may name a channel twice: as what it waits for, and as what it reads besides.
+        others = tuple(name for name in dict.fromkeys(keys) if name not in cells and name not in managed)
         computed = tuple(name for name in keys if name in managed)
         return cls(names, names & cells, others, computed, not (others or computed))
 

@@ -125,3 +125,12 @@ def test_a_first_value_and_a_lost_one_make_the_view_be_built_anew() -> None:
     view.build({"a": cell, "b": cell})
     view.note("b", MISSING)
     assert view.held is None
+
+
+def test_a_key_that_is_named_twice_is_read_once_whether_or_not_it_has_a_value() -> None:
+    state = fresh_state()
+    task = a_task([("flash", 1)], 0)
+    twice = Keys(("notes", "flash", "last", "steps", "notes", "flash", "last", "steps"))
+    assert state.read_for(task, twice, False) == {"steps": 0}
+    state.apply([task])
+    assert state.read_for(task, twice, False) == {"flash": 1, "steps": 0}

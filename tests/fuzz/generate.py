@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+from tests.fuzz.known import has_joins
 from tests.fuzz.program import Case
 
 Draw = random.Random
@@ -56,9 +57,13 @@ def case(seed: int, index: int) -> Case:
     if not found["sequential"]:
         _calm(found)
     if _aliased(found):
-        found["durabilities"] = ["sync", "exit"]
-    if any(graph["persist"] == "none" for graph in found["graphs"][:-1]) and not chance(draw, 0.1):
-        found["durabilities"] = ["async", "exit"]  # LangGraph cannot run it with "sync"
+        found["durabilities"] = ["sync"] if _asks(found) and not chance(draw, 0.1) else ["sync", "exit"]
+    if not chance(draw, 0.1):  # LangGraph cannot run what has no history with "sync"
+        for graph in found["graphs"][:-1]:
+            if "durabilities" in found and graph["persist"] == "none":
+                graph["persist"] = "inherit"
+        if any(graph["persist"] == "none" for graph in found["graphs"][:-1]):
+            found["durabilities"] = [None, "async", "exit"]
     found["script"] = _script(draw, found)
     del found["plain_nodes"]
     found.pop("durabilities", None)
@@ -86,11 +91,16 @@ def _calm(part: Any) -> None:
             _calm(item)
 
 
+def _asks(part: Any) -> bool:
+    """Tell whether anything in a part of a case asks a question."""
+    if isinstance(part, dict):
+        return part.get("do") == "ask" or any(map(_asks, part.values()))
+    return isinstance(part, list) and any(map(_asks, part))
+
+
 def _aliased(case_: Case) -> bool:
     """Tell whether LangGraph may store a value of a later step, as it hands the live one to a save beside the run."""
-    graphs = case_.get("graphs", ())
-    joins = any(isinstance(edge["from"], list) for graph in graphs for edge in graph["edges"])
-    return joins or not {"topics", "barrier"}.isdisjoint(case_["channels"])
+    return has_joins(case_) or not {"topics", "barrier"}.isdisjoint(case_["channels"])
 
 
 def chance(draw: Draw, probability: float) -> bool:

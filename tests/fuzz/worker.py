@@ -102,9 +102,7 @@ def _without_answers(report: Any) -> Any:
     return report
 
 
-def normal(
-    report: dict[str, Any], *, sequential: bool, threads: bool = False, unnamed: bool = False
-) -> dict[str, Any]:
+def normal(report: dict[str, Any], *, sequential: bool, threads: bool = False, unnamed: bool = False) -> dict[str, Any]:
     """Blot out of a report what may differ between two runs of the same program.
 
     In a case whose tasks run one after the other, ids are numbered by their order of appearance, so links between them
