@@ -628,7 +628,10 @@ class Machine:
         else:
             # Without what it wrote before it failed: a resume would take that for its
             # output, and neither run the rest of it nor ask its routers.
-            task.writes = [(ERROR, error)]
+            # Of the answers that it was given the ones to its own questions stay: one without an id does anyway.
+            answers = next((value for channel, value in reversed(task.writes) if channel == RESUME), ())
+            kept = answers[: task.own_answers]
+            task.writes = [(ERROR, error), (RESUME, kept)] if kept else [(ERROR, error)]
         self.record(task.id, task.writes, task)
 
     def _record_task(self, task: Task, writes: list[Write], *, cached: bool) -> None:

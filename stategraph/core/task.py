@@ -75,6 +75,8 @@ class Task:
     ns_before: str | None = None
     null_resume: Write | None = None
     null_resume_for: frozenset[str] | None = None
+    # How many answers it began with; behind them come those that named no interrupt.
+    own_answers = 0
     parent: Any = None
     pending: dict[str, list[Write]] | None = None
     took_null_resume = False
@@ -231,6 +233,7 @@ class Task:
                 if key in resume_map:
                     self.resume.append(resume_map[key])
                     break
+        self.own_answers = len(self.resume)
 
 
 def general_answer(pending: Mapping[str, list[Write]]) -> Write | None:

@@ -114,6 +114,29 @@ def test_a_node_that_fails_after_it_was_answered_gets_the_answer_again(driver: D
 
 
 @pytest.mark.parametrize("durability", DURABILITIES)
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_node_that_fails_is_not_asked_again_what_was_answered_by_id(
+    driver: Driver, durability: str, inside: bool
+) -> None:
+    fails = [True]
+
+    def node(state: Any) -> Any:
+        answers = [interrupt("one"), interrupt("two")]
+        if fails and fails.pop():
+            raise ConnectionError("away")
+        return {"log": answers}
+
+    saver = InMemorySaver()
+    graph = chain(saver, sub=chain(None, node=node)) if inside else chain(saver, node=node)
+    asked = driver.invoke(graph, {"log": []}, THREAD, durability=durability)["__interrupt__"][0]
+    asked = driver.invoke(graph, Command(resume={asked.id: "A"}), THREAD, durability=durability)["__interrupt__"][0]
+    with pytest.raises(ConnectionError):
+        driver.invoke(graph, Command(resume={asked.id: "B"}), THREAD, durability=durability)
+
+    assert shown(driver.invoke(graph, None, THREAD, durability=durability)) == ["A", "B"]
+
+
+@pytest.mark.parametrize("durability", DURABILITIES)
 def test_the_first_question_of_a_neighbour_does_not_take_the_answer(driver: Driver, durability: str) -> None:
     fails = [True]
 

@@ -43,8 +43,8 @@ def _failures(expected: Report, difference: str, *, inclusive: bool) -> list[tup
 def _router_failed(case: Case, expected: Report, found: Report, difference: str) -> bool:
     """A step before this place, or the one whose traces these are, failed while a router was asked.
 
-    A router also fails when the state that it is to see cannot be made of its node's update. What its node wrote is then
-    stored beside the error.
+    A router also fails when the state that it is to see cannot be made of its node's update. What the node wrote is
+    then stored beside the error.
     """
     if not any(graph.get("routers") for graph in case.get("graphs", ())):
         return False
