@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from xxhash import xxh3_128_hexdigest
 
 from tests.fuzz import generate, judge, known, program, shrink, worker
 from tests.interop.processes import ROOT
@@ -80,3 +81,14 @@ def test_a_difference_is_reduced_to_its_kind() -> None:
     one = judge.kind_of(".steps[0].found[3].values.log: 2 items, expected 5")
     assert one == judge.kind_of(".steps[4].found.values: 2 items, expected 3")
     assert one != judge.kind_of(".history[0].values.log: missing, expected 1")
+
+
+def test_a_question_is_called_by_whose_it_is_and_how_many_answers_came_before() -> None:
+    def report(digest: str) -> dict[str, Any]:
+        found = {"state": {"id": digest}, "stored": [{"id": digest}]}
+        return worker._name_questions(found, {("", "t1"), ("a:t1", "t2")}, {"a", "b"})
+
+    first, second = xxh3_128_hexdigest(b"a:t1"), xxh3_128_hexdigest(b"a:t1|b:t2|1")
+    assert report(first) == {"state": {"id": "<question 0 of a>"}, "stored": [{"id": first}]}
+    assert report(second)["state"] == {"id": "<question 1 of b>"}
+    assert report("0" * 32)["state"] == {"id": "0" * 32}

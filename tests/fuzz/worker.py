@@ -17,11 +17,14 @@ import types
 import warnings
 from typing import Any
 
+from xxhash import xxh3_128_hexdigest
+
 from tests.fuzz import known, program, turns
 from tests.interop import plain
 
 MODULE = "fuzz_case"
 FILE = "<case>"
+QUESTION = re.compile(r"\b([0-9a-f]{32})\b")
 PRELUDE = compile(program.PRELUDE, "<prelude>", "exec")
 
 
@@ -41,7 +44,46 @@ def perform(case: program.Case) -> dict[str, Any]:
         steps = [{"step": name, "found": found, "ran": seen} for name, found, seen in space["play"](space["STEPS"])]
     except space["TooMuch"]:
         return {"too much": True}
-    return {"steps": steps, **_afterwards(space)}
+    found = {"steps": steps, **_afterwards(space)}
+    if space["saver"] is None:
+        return found
+    tasks = [
+        (entry.config["configurable"]["checkpoint_ns"], write[0])
+        for entry in space["saver"].list({"configurable": {"thread_id": "t"}})
+        for write in entry.pending_writes or ()
+    ]
+    return _name_questions(found, set(tasks), _names(case))
+
+
+def _names(part: Any) -> set[str]:
+    """Collect the names of all nodes and tasks of a case."""
+    if isinstance(part, dict):
+        own = {part["name"]} if "name" in part else {"graph"}
+        return own.union(*map(_names, part.values()))
+    return set().union(*map(_names, part)) if isinstance(part, list) else set()
+
+
+def _name_questions(report: dict[str, Any], tasks: set[tuple[str, str]], names: set[str]) -> dict[str, Any]:
+    """Replace the ids of questions, digests of whose they are and how many were answered before, by these two.
+
+    Both engines must make the same, or a thread could not be answered on the other one.
+
+    Args:
+        report: what the steps, the state and the history came to.
+        tasks: namespace and id of the tasks that wrote something.
+        names: what tasks may be called.
+    """
+    spaces = {f"{space}|{name}:{task}" if space else f"{name}:{task}" for space, task in tasks for name in names}
+    spaces |= {f"{outer}|{name}:{task}" for outer in spaces for space, task in tasks if not space for name in names}
+    known_as = {
+        xxh3_128_hexdigest((f"{space}|{answered}" if answered else space).encode()): f"<question {answered} of {name}>"
+        for space in spaces
+        for name in [space.rpartition("|")[2].partition(":")[0]]
+        for answered in range(4)
+    }
+    kept = {part: value for part, value in report.items() if part != "stored"}
+    spelled = QUESTION.sub(lambda match: known_as.get(match[1], match[1]), json.dumps(kept))
+    return {**json.loads(spelled), **{part: report[part] for part in report.keys() - kept.keys()}}
 
 
 def _afterwards(space: dict[str, Any]) -> dict[str, Any]:
