@@ -199,7 +199,7 @@ KNOWN: tuple[Known, ...] = (
     Known("nodes of a `Pregel` on one channel", _input_shared),
     Known("what is stored of a join that waits, and of an accumulating `Topic`", _live_value),
     Known("interrupt of a task that a node calls", _asked_twice),
-    Known("a task that writes nothing but untracked values", _untracked_alone),
+    Known("resume: a finished task whose writes went to untracked values only", _untracked_alone),
     Known('`durability="exit"`: writes to untracked values', _untracked_at_exit),
     Known("resume: an error handler has finished", _handled_again),
     Known("resume: a router fails behind a node that wrote something", _router_failed),
