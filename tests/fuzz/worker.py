@@ -132,7 +132,11 @@ def _begun(value: Any) -> Any:
     if isinstance(value, list):
         return [_begun(item) for item in value if item != ["__error__", CANCELLED]]
     if isinstance(value, dict):
-        return {key: None if key == "error" and item == CANCELLED else _begun(item) for key, item in value.items()}
+        found = {key: None if key == "error" and item == CANCELLED else _begun(item) for key, item in value.items()}
+        if value.get("error") == CANCELLED and "interrupts" not in found:  # a task in a part of a stream
+            del found["error"]
+            found["interrupts"] = {"!": "tuple", "items": []}
+        return found
     return value
 
 
