@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Iterator
 from typing import Any
 
+import langchain_core
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.load import dumps
@@ -19,6 +20,8 @@ from stategraph.agent import calling, models
 from stategraph.errors import ModelAnswerError
 from stategraph.testing import FakeOpenAIServer, reply
 from tests.agent.test_secrets import chain
+
+OLD_LANGCHAIN = tuple(map(int, langchain_core.__version__.split(".")[:2])) < (1, 6)
 
 pytestmark = pytest.mark.anyio
 
@@ -190,6 +193,7 @@ async def test_a_model_shows_nothing_that_it_was_given_as_a_secret(endpoint: End
         assert not any(secret in text for secret in (KEY, PASSWORD, HEADER))
 
 
+@pytest.mark.skipif(OLD_LANGCHAIN, reason="langchain-core before 1.6 tells tracers what a call was bound to as it is")
 async def test_a_call_is_traced_without_secrets_and_without_searching_the_definitions_of_tools(
     endpoint: Endpoint,
 ) -> None:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextvars import ContextVar
 from typing import Annotated, Any
 
+import langchain_core
 import pytest
 from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import BaseCallbackHandler
@@ -349,6 +350,8 @@ async def run_wrapped(way: str, tool: BaseTool, args: dict[str, Any]) -> Any:
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", TOOLS)
 async def test_a_tool_returns_the_same_on_the_short_way(name: str, way: str, wrapped: list[str]) -> None:
+    if name.endswith("by alias") and tuple(map(int, langchain_core.__version__.split(".")[:2])) < (1, 6):
+        pytest.skip("langchain-core before 1.6 cannot call a tool by the alias of an argument; the short way can")
     make, function, settings, args = TOOLS[name]
     made = make(function, **settings)()
     short = await outcome(run(way, direct.ToolDoor(made), args, {}))
