@@ -10,7 +10,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "stategraph"
-ROOMS = [room for room in ("core", "engine", "graph", "agent", "run", "testing") if (PACKAGE / room).is_dir()]
+ROOMS = [
+    room for room in ("core", "engine", "graph", "agent", "run", "workers", "testing") if (PACKAGE / room).is_dir()
+]
 #: The modules of the langgraph-checkpoint distributions, which are data formats and storage, not an engine.
 STORAGE = ("langgraph.checkpoint", "langgraph.store", "langgraph.cache")
 
