@@ -19,27 +19,27 @@ if TYPE_CHECKING:
     from stategraph.constants import TAG_HIDDEN as TAG_HIDDEN
     from stategraph.constants import TAG_NOSTREAM as TAG_NOSTREAM
     from stategraph.core.channels.delta import DeltaChannel as DeltaChannel
-    from stategraph.engine.asking import interrupt as interrupt
-    from stategraph.engine.context import get_config as get_config
-    from stategraph.engine.context import get_store as get_store
-    from stategraph.engine.context import get_stream_writer as get_stream_writer
+    from stategraph.engine.checkpoints.serializer import StrictSerializer as StrictSerializer
+    from stategraph.engine.compile.managed import IsLastStep as IsLastStep
+    from stategraph.engine.compile.managed import RemainingSteps as RemainingSteps
+    from stategraph.engine.config.context import get_config as get_config
+    from stategraph.engine.config.context import get_store as get_store
+    from stategraph.engine.config.context import get_stream_writer as get_stream_writer
+    from stategraph.engine.config.runtime import RunControl as RunControl
+    from stategraph.engine.config.runtime import Runtime as Runtime
+    from stategraph.engine.config.runtime import get_runtime as get_runtime
     from stategraph.engine.engine import StateGraphEngine as StateGraphEngine
-    from stategraph.engine.events.modes import CheckpointsTransformer as CheckpointsTransformer
-    from stategraph.engine.events.modes import CustomTransformer as CustomTransformer
-    from stategraph.engine.events.modes import DebugTransformer as DebugTransformer
-    from stategraph.engine.events.modes import TasksTransformer as TasksTransformer
-    from stategraph.engine.events.modes import UpdatesTransformer as UpdatesTransformer
-    from stategraph.engine.events.queue import StreamChannel as StreamChannel
-    from stategraph.engine.events.run import AsyncGraphRunStream as AsyncGraphRunStream
-    from stategraph.engine.events.run import GraphRunStream as GraphRunStream
-    from stategraph.engine.events.transformer import ProtocolEvent as ProtocolEvent
-    from stategraph.engine.events.transformer import StreamTransformer as StreamTransformer
-    from stategraph.engine.managed import IsLastStep as IsLastStep
-    from stategraph.engine.managed import RemainingSteps as RemainingSteps
-    from stategraph.engine.runtime import RunControl as RunControl
-    from stategraph.engine.runtime import Runtime as Runtime
-    from stategraph.engine.runtime import get_runtime as get_runtime
-    from stategraph.engine.serializer import StrictSerializer as StrictSerializer
+    from stategraph.engine.streams.events.modes import CheckpointsTransformer as CheckpointsTransformer
+    from stategraph.engine.streams.events.modes import CustomTransformer as CustomTransformer
+    from stategraph.engine.streams.events.modes import DebugTransformer as DebugTransformer
+    from stategraph.engine.streams.events.modes import TasksTransformer as TasksTransformer
+    from stategraph.engine.streams.events.modes import UpdatesTransformer as UpdatesTransformer
+    from stategraph.engine.streams.events.queue import StreamChannel as StreamChannel
+    from stategraph.engine.streams.events.run import AsyncGraphRunStream as AsyncGraphRunStream
+    from stategraph.engine.streams.events.run import GraphRunStream as GraphRunStream
+    from stategraph.engine.streams.events.transformer import ProtocolEvent as ProtocolEvent
+    from stategraph.engine.streams.events.transformer import StreamTransformer as StreamTransformer
+    from stategraph.engine.tasks.interrupts import interrupt as interrupt
     from stategraph.errors import AbortError as AbortError
     from stategraph.errors import ConfigurationError as ConfigurationError
     from stategraph.errors import DamagedCheckpointError as DamagedCheckpointError
@@ -114,22 +114,22 @@ _PUBLIC = {
     "agent.tool_policy": ("ToolPolicy",),
     "constants": ("END", "START", "TAG_HIDDEN", "TAG_NOSTREAM"),
     "core.channels.delta": ("DeltaChannel",),
-    "engine.asking": ("interrupt",),
-    "engine.context": ("get_config", "get_store", "get_stream_writer"),
+    "engine.tasks.interrupts": ("interrupt",),
+    "engine.config.context": ("get_config", "get_store", "get_stream_writer"),
     "engine.engine": ("StateGraphEngine",),
-    "engine.events.modes": (
+    "engine.streams.events.modes": (
         "CheckpointsTransformer",
         "CustomTransformer",
         "DebugTransformer",
         "TasksTransformer",
         "UpdatesTransformer",
     ),
-    "engine.events.queue": ("StreamChannel",),
-    "engine.events.run": ("AsyncGraphRunStream", "GraphRunStream"),
-    "engine.events.transformer": ("ProtocolEvent", "StreamTransformer"),
-    "engine.managed": ("IsLastStep", "RemainingSteps"),
-    "engine.runtime": ("RunControl", "Runtime", "get_runtime"),
-    "engine.serializer": ("StrictSerializer",),
+    "engine.streams.events.queue": ("StreamChannel",),
+    "engine.streams.events.run": ("AsyncGraphRunStream", "GraphRunStream"),
+    "engine.streams.events.transformer": ("ProtocolEvent", "StreamTransformer"),
+    "engine.compile.managed": ("IsLastStep", "RemainingSteps"),
+    "engine.config.runtime": ("RunControl", "Runtime", "get_runtime"),
+    "engine.checkpoints.serializer": ("StrictSerializer",),
     "errors": (
         "AbortError",
         "ConfigurationError",

@@ -133,10 +133,10 @@ langgraph_sdk.client: LangGraphClient SyncLangGraphClient get_client get_sync_cl
 langgraph_sdk.schema: CommandSDK=Command Context QueryParamTypes StreamModeSDK=StreamMode ThreadState
 pydantic: BaseModel TypeAdapter ValidationError
 stategraph.core.channels.base: U=Update
-stategraph.engine.call: get_runnable_for_entrypoint
-stategraph.engine.events.mux: _logger
-stategraph.engine.managed: V
-stategraph.engine.message_delta: ensure_message_ids
+stategraph.engine.compile.task_functions: get_runnable_for_entrypoint
+stategraph.engine.streams.events.mux: _logger
+stategraph.engine.compile.managed: V
+stategraph.engine.checkpoints.message_delta: ensure_message_ids
 stategraph.graph.func: P R S T
 stategraph.graph.state: logger
 stategraph.policies: KeyFuncT

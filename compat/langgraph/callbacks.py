@@ -1,7 +1,7 @@
 """Graph lifecycle callbacks."""
 
 from stategraph.dropin_names import names_of as _names_of
-from stategraph.engine.callbacks import (
+from stategraph.engine.tracing.graph_callbacks import (
     GraphCallbackHandler,
     GraphInterruptEvent,
     GraphLifecycleEvent,
@@ -10,7 +10,7 @@ from stategraph.engine.callbacks import (
     get_async_graph_callback_manager_for_config,
     get_sync_graph_callback_manager_for_config,
 )
-from stategraph.engine.callbacks import GraphCallbackManager as _GraphCallbackManager
+from stategraph.engine.tracing.graph_callbacks import GraphCallbackManager as _GraphCallbackManager
 
 __all__ = (
     "GraphCallbackHandler",

@@ -3,7 +3,7 @@
 from langgraph.checkpoint.base import EmptyChannelError
 
 from stategraph.dropin_names import names_of as _names_of
-from stategraph.engine import adoption as _adoption  # what is raised here is caught there too
+from stategraph.engine.config import langchain_registration as _adoption  # what is raised here is caught there too
 from stategraph.errors import (
     EmptyInputError,
     ErrorCode,

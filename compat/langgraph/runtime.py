@@ -1,8 +1,8 @@
 """What a run provides to its nodes."""
 
 from stategraph.dropin_names import names_of as _names_of
-from stategraph.engine.runtime import DEFAULT_RUNTIME as DEFAULT_RUNTIME
-from stategraph.engine.runtime import BaseUser, ExecutionInfo, RunControl, Runtime, ServerInfo, get_runtime
+from stategraph.engine.config.runtime import DEFAULT_RUNTIME as DEFAULT_RUNTIME
+from stategraph.engine.config.runtime import BaseUser, ExecutionInfo, RunControl, Runtime, ServerInfo, get_runtime
 
 __all__ = ("BaseUser", "ExecutionInfo", "RunControl", "Runtime", "ServerInfo", "get_runtime")
 

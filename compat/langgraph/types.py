@@ -1,7 +1,7 @@
 """The values that authors hold."""
 
 from stategraph.dropin_names import names_of as _names_of
-from stategraph.engine.asking import interrupt
+from stategraph.engine.tasks.interrupts import interrupt
 from stategraph.policies import CacheKey as CacheKey
 from stategraph.policies import CachePolicy, RetryPolicy, TimeoutPolicy, TracePolicy, omit_payload
 from stategraph.policies import default_cache_key as default_cache_key

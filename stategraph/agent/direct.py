@@ -41,9 +41,9 @@ from langchain_core.utils.uuid import uuid7
 from pydantic import BaseModel, RootModel
 
 from stategraph.agent import injection
-from stategraph.engine import config as run_config
-from stategraph.engine import context as run_context
-from stategraph.engine import threads
+from stategraph.engine.config import context as run_context
+from stategraph.engine.config import runnable_config as run_config
+from stategraph.engine.tasks import threads
 
 # Models.
 

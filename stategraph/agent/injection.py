@@ -25,7 +25,7 @@ from langchain_core.tools import BaseTool, InjectedToolArg
 from langchain_core.tools.base import get_all_basemodel_annotations
 from pydantic import BaseModel
 
-from stategraph.engine.runtime import Runtime
+from stategraph.engine.config.runtime import Runtime
 
 _MISSING = object()
 

@@ -24,8 +24,8 @@ from stategraph.agent.ledger import Ledger
 from stategraph.agent.ports import AgentContext, ContextUsed, Listener, Logged, ModelCall, Place, agent_context
 from stategraph.agent.state import AgentState
 from stategraph.agent.window import Prompt, Window
-from stategraph.engine.callable import RunnableCallable
-from stategraph.engine.runtime import Runtime
+from stategraph.engine.compile.functions import RunnableCallable
+from stategraph.engine.config.runtime import Runtime
 
 
 class LlmNode:

@@ -29,7 +29,7 @@ from stategraph.agent.inputs import GraphEdge, PromptFunction
 from stategraph.agent.ports import AgentContext
 from stategraph.agent.state import AgentState, turn_of, was_halted
 from stategraph.constants import END, NS_END, NS_SEP, START
-from stategraph.engine.callable import RunnableCallable
+from stategraph.engine.compile.functions import RunnableCallable
 from stategraph.errors import ConfigurationError
 from stategraph.graph.state import StateGraph
 from stategraph.types import Command, Send

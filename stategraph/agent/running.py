@@ -29,9 +29,9 @@ from stategraph.agent.ports import Remarks
 from stategraph.agent.reporting import Reporter, ToolReport, reporter
 from stategraph.agent.tool_policy import ToolPolicy
 from stategraph.constants import CONF, CONFIG_KEY_CHECKPOINTER
-from stategraph.engine import doubles
-from stategraph.engine.call import start_task
-from stategraph.engine.context import get_config
+from stategraph.engine.compile.task_functions import start_task
+from stategraph.engine.config import foreign_types
+from stategraph.engine.config.context import get_config
 from stategraph.errors import GraphBubbleUp, HandlerError, NodeCancelledError, NodeTimeoutError, is_invalid_resume
 from stategraph.types import TimeoutPolicy
 
@@ -261,9 +261,9 @@ class ToolRunner:
 
     def read(self, call: ToolCall, output: Output) -> Result:
         """What a tool's output says: the result of its call, and commands."""
-        if doubles.exist():
+        if foreign_types.exist():
             # A library's tool may use the classes of an installed LangGraph.
-            output = doubles.ours(output)
+            output = foreign_types.ours(output)
         message: ToolMessage | None = None
         commands: list[Any] = []
         carrier: int | None = None

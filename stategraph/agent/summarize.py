@@ -35,8 +35,8 @@ from stategraph.agent.ports import (
     agent_context,
 )
 from stategraph.agent.state import AgentState, is_synthetic
-from stategraph.engine.callable import RunnableCallable
-from stategraph.engine.runtime import Runtime
+from stategraph.engine.compile.functions import RunnableCallable
+from stategraph.engine.config.runtime import Runtime
 
 #: Providers refuse conversations in which the model speaks first, as it does where a summary ended between its calls.
 _BEFORE = "What was said before this is left out."

@@ -48,10 +48,10 @@ from stategraph.agent.ports import (
 from stategraph.agent.reporting import ToolReport
 from stategraph.agent.running import Output, Result, ToolRunner, Watch, failed
 from stategraph.agent.state import AgentState
-from stategraph.engine.call import start_task
-from stategraph.engine.callable import RunnableCallable
-from stategraph.engine.context import get_config
-from stategraph.engine.runtime import Runtime
+from stategraph.engine.compile.functions import RunnableCallable
+from stategraph.engine.compile.task_functions import start_task
+from stategraph.engine.config.context import get_config
+from stategraph.engine.config.runtime import Runtime
 from stategraph.errors import GraphBubbleUp, GraphInterrupt
 from stategraph.graph.message import add_messages
 

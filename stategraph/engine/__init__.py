@@ -6,4 +6,18 @@ async, which share everything that is not `await`.
 
 It must never know how a graph is authored (schemas, builders, decorators), and it must not decide what a step does to
 the state or what runs next: that is the core's.
+
+Its packages, lowest first. Each imports only those above it in this list:
+
+    config/       RunnableConfig in and out, and what a node is handed: context, store, stream writer, run info
+    tracing/      callback handlers: what they are told about chains, tools and pauses
+    compile/      everything about a node that is known before a run: how it is called, what it reads and writes
+    tasks/        one attempt of a task: scope, time limits, retries, interrupts, worker threads
+    checkpoints/  what is stored and how it comes back: savers, serialisation, delta channels
+    streams/      what a caller is shown: stream modes, and the events of `stream_events`
+    runs/         one run from the call to its result: the execution, the two drivers, how a run ends
+    state/        a thread looked at, changed and drawn from outside a run
+    engine.py     `StateGraphEngine`, the compiled graph that callers hold
+    remote/       a graph on a server, behind the same interface
+    interop/      LangGraph's private helpers, for the drop-in and packages that import them
 """

@@ -32,15 +32,18 @@ from stategraph.core import checkpoint as checkpoints
 from stategraph.core.channels.base import BaseChannel
 from stategraph.core.channels.topic import Topic
 from stategraph.core.program import Program
-from stategraph.engine import allowlist, calls, editing, json_schema, snapshots, strictness
-from stategraph.engine.body import compile_program
-from stategraph.engine.config import merge_configs, patch_configurable
-from stategraph.engine.execution import Execution
-from stategraph.engine.managed import ManagedValueSpec
-from stategraph.engine.node import NodeBuilder, PregelNode
-from stategraph.engine.protocol import GraphProtocol
-from stategraph.engine.runtime import RunControl
-from stategraph.engine.validate import validate_graph, validate_timeout_supported
+from stategraph.engine.checkpoints import allowlist
+from stategraph.engine.compile import json_schema
+from stategraph.engine.compile.compiled_node import compile_program
+from stategraph.engine.compile.managed import ManagedValueSpec
+from stategraph.engine.compile.node import NodeBuilder, PregelNode
+from stategraph.engine.compile.protocol import GraphProtocol
+from stategraph.engine.compile.validate import validate_graph, validate_timeout_supported
+from stategraph.engine.config.runnable_config import merge_configs, patch_configurable
+from stategraph.engine.config.runtime import RunControl
+from stategraph.engine.runs import entrypoints, strictness
+from stategraph.engine.runs.execution import Execution
+from stategraph.engine.state import editing, snapshots
 from stategraph.types import (
     All,
     CachePolicy,
@@ -62,7 +65,7 @@ if TYPE_CHECKING:
     from langchain_core.runnables.graph import Graph
     from langchain_core.runnables.schema import StreamEvent
 
-    from stategraph.engine.events.run import AsyncGraphRunStream, GraphRunStream
+    from stategraph.engine.streams.events.run import AsyncGraphRunStream, GraphRunStream
 
 Modes = StreamMode | Sequence[StreamMode]
 
@@ -359,15 +362,15 @@ class StateGraphEngine(
             "version": version,
         }
         if type(self).stream is not _STREAM or "stream" in self.__dict__:
-            return calls.invoke_through(self.stream, input, config, given, kwargs)
+            return entrypoints.invoke_through(self.stream, input, config, given, kwargs)
         options = self._options(kwargs, given)
-        if calls.reads_at_end(self, options):
-            execution = calls.open_quiet_run(self, input, config, options)
-            for _ in calls.follow(execution):
+        if entrypoints.reads_at_end(self, options):
+            execution = entrypoints.open_quiet_run(self, input, config, options)
+            for _ in entrypoints.follow(execution):
                 pass
-            return calls.result(execution, options)
-        collector = calls.Collector(options.stream_mode, options.version)
-        for chunk in calls.follow(self._open(input, config, options, collector.modes)):
+            return entrypoints.result(execution, options)
+        collector = entrypoints.Collector(options.stream_mode, options.version)
+        for chunk in entrypoints.follow(self._open(input, config, options, collector.modes)):
             collector.add(chunk)
         return collector.result()
 
@@ -400,15 +403,15 @@ class StateGraphEngine(
             "version": version,
         }
         if type(self).astream is not _ASTREAM or "astream" in self.__dict__:
-            return await calls.ainvoke_through(self.astream, input, config, given, kwargs)
+            return await entrypoints.ainvoke_through(self.astream, input, config, given, kwargs)
         options = self._options(kwargs, given)
-        if calls.reads_at_end(self, options):
-            execution = calls.open_quiet_run(self, input, config, options)
-            async for _ in calls.afollow(execution):
+        if entrypoints.reads_at_end(self, options):
+            execution = entrypoints.open_quiet_run(self, input, config, options)
+            async for _ in entrypoints.afollow(execution):
                 pass
-            return calls.result(execution, options)
-        collector = calls.Collector(options.stream_mode, options.version)
-        async for chunk in calls.afollow(self._open(input, config, options, collector.modes)):
+            return entrypoints.result(execution, options)
+        collector = entrypoints.Collector(options.stream_mode, options.version)
+        async for chunk in entrypoints.afollow(self._open(input, config, options, collector.modes)):
             collector.add(chunk)
         return collector.result()
 
@@ -422,24 +425,24 @@ class StateGraphEngine(
         kind, own = type(self), self.__dict__
         if kind.invoke is not _INVOKE or kind.stream is not _STREAM or "invoke" in own or "stream" in own:
             return self.invoke(input, config)  # an override or a wrapper wants to see the run
-        execution = calls.open_inside(self, input, config)
+        execution = entrypoints.open_inside(self, input, config)
         if execution is None:
             return self.invoke(input, config)
-        for _ in calls.follow(execution):
+        for _ in entrypoints.follow(execution):
             pass
-        return calls.result_inside(execution)
+        return entrypoints.result_inside(execution)
 
     async def ainvoke_inside(self, input: Any, config: RunnableConfig) -> Any:
         """As :meth:`invoke_inside`."""
         kind, own = type(self), self.__dict__
         if kind.ainvoke is not _AINVOKE or kind.astream is not _ASTREAM or "ainvoke" in own or "astream" in own:
             return await self.ainvoke(input, config)
-        execution = calls.open_inside(self, input, config)
+        execution = entrypoints.open_inside(self, input, config)
         if execution is None:
             return await self.ainvoke(input, config)
-        async for _ in calls.afollow(execution):
+        async for _ in entrypoints.afollow(execution):
             pass
-        return calls.result_inside(execution)
+        return entrypoints.result_inside(execution)
 
     def stream(  # type: ignore[override]
         self,
@@ -498,7 +501,7 @@ class StateGraphEngine(
             "debug": debug,
         }
         options = self._options(cast("dict[str, Any]", kwargs), given)
-        yield from calls.follow(self._open(input, config, options))
+        yield from entrypoints.follow(self._open(input, config, options))
 
     async def astream(  # type: ignore[override]
         self,
@@ -534,25 +537,25 @@ class StateGraphEngine(
         }
         options = self._options(cast("dict[str, Any]", kwargs), given)
         execution = self._open(input, config, options)
-        async with aclosing(calls.afollow(execution)) as chunks:  # type: ignore[type-var]
+        async with aclosing(entrypoints.afollow(execution)) as chunks:  # type: ignore[type-var]
             async for chunk in chunks:
                 yield chunk
 
-    def _options(self, deprecated_kwargs: dict[str, Any], options: dict[str, Any]) -> calls.Options:
-        options["durability"] = calls.durability_from(options["durability"], deprecated_kwargs)
+    def _options(self, deprecated_kwargs: dict[str, Any], options: dict[str, Any]) -> entrypoints.Options:
+        options["durability"] = entrypoints.durability_from(options["durability"], deprecated_kwargs)
         for name in ("subgraphs", "debug"):
             if name in deprecated_kwargs:
                 options[name] = deprecated_kwargs[name]
-        return calls.Options(**options)
+        return entrypoints.Options(**options)
 
     def _open(
         self,
         input: Any,
         config: RunnableConfig | None,
-        options: calls.Options,
+        options: entrypoints.Options,
         modes: str | list[str] | None = None,
     ) -> Execution:
-        return calls.open_run(self, input, config, options, modes)
+        return entrypoints.open_run(self, input, config, options, modes)
 
     # -- state ---------------------------------------------------------------
 
@@ -758,13 +761,13 @@ class StateGraphEngine(
             config: Not needed; subgraphs may use it.
             xray: How many levels of subgraphs to unfold; True for all.
         """
-        from stategraph.engine import draw  # 4 ms of drawing code that runs do not need
+        from stategraph.engine.state import draw  # 4 ms of drawing code that runs do not need
 
         return draw.draw(self, config, xray=xray)
 
     async def aget_graph(self, config: RunnableConfig | None = None, *, xray: int | bool = False) -> Graph:
         """As :meth:`get_graph`; subgraphs on other machines are asked at the same time."""
-        from stategraph.engine import draw
+        from stategraph.engine.state import draw
 
         return await draw.adraw(self, config, xray=xray)
 
@@ -909,7 +912,7 @@ class StateGraphEngine(
         if version != "v3":
             return super().stream_events(input, config, version=version, **kwargs)
         # Imported here: it takes 15 ms, which other runs need not pay.
-        from stategraph.engine.events import opening
+        from stategraph.engine.streams.events import opening
 
         opening.refuse_own_options(kwargs)
         return opening.open_run(self, input, config, transformers, kwargs)
@@ -962,7 +965,7 @@ class StateGraphEngine(
         """
         if version != "v3":
             return super().astream_events(input, config, version=version, **kwargs)
-        from stategraph.engine.events import opening  # see `stream_events`
+        from stategraph.engine.streams.events import opening  # see `stream_events`
 
         opening.refuse_own_options(kwargs)
         return opening.aopen_run(self, input, config, transformers, kwargs)

@@ -11,8 +11,8 @@ from typing import Any
 
 from langchain_core.runnables import Runnable
 
-from stategraph.engine import allowlist
-from stategraph.engine.callable import coerce_to_runnable
+from stategraph.engine.checkpoints import allowlist
+from stategraph.engine.compile.functions import coerce_to_runnable
 from stategraph.graph.branch import BranchSpec
 from stategraph.graph.compiled import CompiledStateGraph
 from stategraph.graph.hints import node_hints

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Self
 
 from langchain_core.runnables import Runnable
 
-from stategraph.engine.write import BranchWriter
+from stategraph.engine.compile.write import BranchWriter
 from stategraph.graph import hints
 
 

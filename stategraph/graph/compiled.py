@@ -21,10 +21,10 @@ from stategraph.constants import END, START, TAG_HIDDEN
 from stategraph.core.channels.barrier import NamedBarrierValue, NamedBarrierValueAfterFinish
 from stategraph.core.channels.ephemeral import EphemeralValue
 from stategraph.core.channels.last_value import LastValueAfterFinish
+from stategraph.engine.compile.managed import is_managed_value
+from stategraph.engine.compile.node import PregelNode
+from stategraph.engine.compile.write import ChannelWrite, ChannelWriteEntry
 from stategraph.engine.engine import StateGraphEngine
-from stategraph.engine.managed import is_managed_value
-from stategraph.engine.node import PregelNode
-from stategraph.engine.write import ChannelWrite, ChannelWriteEntry
 from stategraph.graph import migrate
 from stategraph.graph import schema as schemas
 from stategraph.graph.branch import BranchSpec
@@ -33,7 +33,7 @@ from stategraph.graph.writer import StateWriter, UpdateKeys, branch_channel, joi
 from stategraph.typing import ContextT, InputT, OutputT, StateT
 
 if TYPE_CHECKING:  # the builder makes these; they only name it
-    from stategraph.engine.ports import Checkpoint
+    from stategraph.engine.checkpoints.saver_interfaces import Checkpoint
     from stategraph.graph.state import StateGraph
 
 Coercer = Callable[[Any], Any] | None

@@ -18,14 +18,14 @@ from typing_extensions import Unpack
 from stategraph.constants import END, PREVIOUS, START
 from stategraph.core.channels.ephemeral import EphemeralValue
 from stategraph.core.channels.last_value import LastValue
-from stategraph.engine import allowlist
-from stategraph.engine.cached_code import CacheNamespace
-from stategraph.engine.call import SyncAsyncFuture, get_runnable_for_entrypoint, start_task
-from stategraph.engine.callable import is_async_callable
+from stategraph.engine.checkpoints import allowlist
+from stategraph.engine.compile.cache_keys import CacheNamespace
+from stategraph.engine.compile.functions import is_async_callable
+from stategraph.engine.compile.node import PregelNode
+from stategraph.engine.compile.task_functions import SyncAsyncFuture, get_runnable_for_entrypoint, start_task
+from stategraph.engine.compile.validate import sync_timeout_unsupported
+from stategraph.engine.compile.write import ChannelWrite, ChannelWriteEntry
 from stategraph.engine.engine import StateGraphEngine
-from stategraph.engine.node import PregelNode
-from stategraph.engine.validate import sync_timeout_unsupported
-from stategraph.engine.write import ChannelWrite, ChannelWriteEntry
 from stategraph.graph.node import node_name
 from stategraph.graph.renamed import renamed_argument
 from stategraph.policies import checked_retry_policies
@@ -33,7 +33,7 @@ from stategraph.types import CachePolicy, DeprecatedKwargs, RetryPolicy, Timeout
 from stategraph.typing import ContextT
 
 if TYPE_CHECKING:  # only named in signatures
-    from stategraph.engine.ports import BaseCache, BaseCheckpointSaver, BaseStore
+    from stategraph.engine.checkpoints.saver_interfaces import BaseCache, BaseCheckpointSaver, BaseStore
 
 __all__ = ("entrypoint", "task")
 

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hi
 from langchain_core.runnables import RunnableLambda
 
 from stategraph import wire
-from stategraph.engine.callable import RunnableCallable
+from stategraph.engine.compile.functions import RunnableCallable
 from stategraph.graph import schema
 from stategraph.types import Command
 

@@ -10,7 +10,7 @@ from langchain_core.messages import AnyMessage, BaseMessageChunk, MessageLikeRep
 from typing_extensions import TypedDict, deprecated
 
 from stategraph.constants import CONF, CONFIG_KEY_SEND, REMOVE_ALL_MESSAGES
-from stategraph.engine.message_delta import messages_delta_reducer
+from stategraph.engine.checkpoints.message_delta import messages_delta_reducer
 from stategraph.graph.reducers import Messages, add_messages
 from stategraph.graph.state import StateGraph
 from stategraph.warnings import LangGraphDeprecatedSinceV10
@@ -69,7 +69,7 @@ def push_message(
         ValueError: If the message has no id.
         RuntimeError: If no node is running here.
     """
-    from stategraph.engine import context  # with the engine 450 ms; whoever is inside a node has it
+    from stategraph.engine.config import context  # with the engine 450 ms; whoever is inside a node has it
 
     config = context.get_config()
     pushed = convert_to_messages([message])[0]

@@ -8,7 +8,7 @@ from typing import Any, Concatenate, Generic, Protocol, TypeAlias, Union
 
 from langchain_core.runnables import Runnable
 
-from stategraph.engine.runtime import Runtime
+from stategraph.engine.config.runtime import Runtime
 from stategraph.types import CachePolicy, RetryPolicy, TimeoutPolicy, TracePolicy
 from stategraph.typing import ContextT, NodeInputT, NodeInputT_contra
 

@@ -10,7 +10,7 @@ What one call does, in this order:
    to an empty list.
 
 The result is always a new list. Steps 1 and 2 and the search for ids are skipped for a left side that this
-reducer has itself returned before: see `stategraph.engine.message_index`.
+reducer has itself returned before: see `stategraph.engine.checkpoints.message_index`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from langchain_core.messages import (
 )
 
 from stategraph.constants import REMOVE_ALL_MESSAGES
-from stategraph.engine import message_index
+from stategraph.engine.checkpoints import message_index
 
 Messages = list[MessageLikeRepresentation] | MessageLikeRepresentation
 

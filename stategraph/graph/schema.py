@@ -34,8 +34,8 @@ from stategraph.core.channels.base import BaseChannel
 from stategraph.core.channels.binop import BinaryOperatorAggregate
 from stategraph.core.channels.delta import DeltaChannel
 from stategraph.core.channels.last_value import LastValue
-from stategraph.engine import json_schema
-from stategraph.engine.managed import ManagedValueSpec, is_managed_value
+from stategraph.engine.compile import json_schema
+from stategraph.engine.compile.managed import ManagedValueSpec, is_managed_value
 from stategraph.graph import foreign_channels
 
 ROOT: Final = "__root__"

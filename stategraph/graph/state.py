@@ -19,7 +19,7 @@ from stategraph.constants import END, START
 from stategraph.core.channels.base import BaseChannel
 from stategraph.core.channels.ephemeral import EphemeralValue
 from stategraph.core.channels.last_value import LastValue
-from stategraph.engine.managed import ManagedValueSpec
+from stategraph.engine.compile.managed import ManagedValueSpec
 from stategraph.graph import schema as schemas
 from stategraph.graph import validate
 from stategraph.graph.defaults import NodeDefaults
@@ -40,7 +40,7 @@ from stategraph.typing import ContextT, InputT, NodeInputT, OutputT, StateT
 if TYPE_CHECKING:  # the engine alone may import the checkpoint package, and `assembly` says why it is not imported yet
     from langchain_core.runnables import Runnable
 
-    from stategraph.engine.ports import BaseCache, BaseStore
+    from stategraph.engine.checkpoints.saver_interfaces import BaseCache, BaseStore
     from stategraph.graph.assembly import BranchSpec, CompiledStateGraph, StateNodeSpec
     from stategraph.graph.hints import NodeHints
     from stategraph.graph.node import StateNode

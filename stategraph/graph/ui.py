@@ -13,7 +13,7 @@ from langchain_core.messages import AnyMessage
 from typing_extensions import TypedDict
 
 from stategraph.constants import CONF, CONFIG_KEY_SEND
-from stategraph.engine import context
+from stategraph.engine.config import context
 
 __all__ = (
     "AnyUIMessage",

@@ -18,8 +18,16 @@ from typing import Any, ClassVar
 
 from stategraph.constants import END, TASKS
 from stategraph.core import explain
-from stategraph.engine import doubles, strictness
-from stategraph.engine.write import ChannelWrite, ChannelWriteEntry, ChannelWriteTupleEntry, Declared, Pair, WriteScope
+from stategraph.engine.compile.write import (
+    ChannelWrite,
+    ChannelWriteEntry,
+    ChannelWriteTupleEntry,
+    Declared,
+    Pair,
+    WriteScope,
+)
+from stategraph.engine.config import foreign_types
+from stategraph.engine.runs import strictness
 from stategraph.errors import ErrorCode, IgnoredInputError, InvalidUpdateError, ParentCommand, create_error_message
 from stategraph.fields import annotated_keys, set_items
 from stategraph.graph.schema import ROOT
@@ -66,7 +74,7 @@ class StateWriter(ChannelWrite):
     def pairs(self, value: Any) -> list[Pair]:
         """Work out what is written when the node returned `value`."""
         if type(value) is not Command:
-            value = doubles.taken(value)
+            value = foreign_types.taken(value)
         # Both before either is written: a command for the parent graph leaves no trace here.
         try:
             updates = self._keys.updates(value)

@@ -19,8 +19,8 @@ from stategraph.agent.ports import Remarks
 from stategraph.agent.running import stores
 from stategraph.agent.texts import encodable_value
 from stategraph.agent.truncation import compact_json, text_of
-from stategraph.engine.call import start_task
-from stategraph.engine.context import get_config
+from stategraph.engine.compile.task_functions import start_task
+from stategraph.engine.config.context import get_config
 from stategraph.run import questions
 from stategraph.run.hooks import NOTHING, HookEvents, HookRegistry, Outcome
 from stategraph.run.injected import hook_context

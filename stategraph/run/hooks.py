@@ -43,8 +43,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from stategraph.agent import problems, validation
 from stategraph.agent.texts import encodable_value
 from stategraph.agent.validation import Settings
-from stategraph.engine import threads
-from stategraph.engine.callable import is_async_callable
+from stategraph.engine.compile.functions import is_async_callable
+from stategraph.engine.tasks import threads
 from stategraph.errors import ConfigurationError
 from stategraph.run.injected import injected_message
 from stategraph.run.questions import REVIEWS, ReviewWord

@@ -22,7 +22,7 @@ from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from stategraph.agent import validation
 from stategraph.agent.inputs import AgentInputs
 from stategraph.agent.truncation import text_of
-from stategraph.engine.memory import BaseStore
+from stategraph.engine.checkpoints.memory import BaseStore
 from stategraph.errors import ConfigurationError
 from stategraph.run.run import Run
 

@@ -16,7 +16,7 @@ from pydantic import AfterValidator
 
 from stategraph.agent import validation
 from stategraph.agent.validation import Settings
-from stategraph.engine.asking import interrupt
+from stategraph.engine.tasks.interrupts import interrupt
 from stategraph.errors import ConfigurationError, InvalidAnswerError
 
 TOOL_APPROVAL = "tool_approval"

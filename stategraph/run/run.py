@@ -26,8 +26,8 @@ from stategraph.agent.models import Models, resolve
 from stategraph.agent.ports import AgentContext
 from stategraph.agent.shrinking import FadingTier
 from stategraph.agent.tokens import token_counter_for
-from stategraph.engine import doubles
-from stategraph.engine.memory import in_memory_saver
+from stategraph.engine.checkpoints.memory import in_memory_saver
+from stategraph.engine.config import foreign_types
 from stategraph.errors import ConfigurationError
 from stategraph.run import closing, given, waiting
 from stategraph.run import title as titles
@@ -218,7 +218,7 @@ class Run:
     async def _process(
         self, inputs: Mapping[str, Any] | Command[Any], config: Mapping[str, Any], options: ProcessOptions
     ) -> Parts:
-        inputs = doubles.taken(inputs)
+        inputs = foreign_types.taken(inputs)
         if isinstance(inputs, Command):
             if inputs.resume is not None:
                 pause = await self._found(config)

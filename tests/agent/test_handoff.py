@@ -15,7 +15,7 @@ from stategraph.agent import assemble, handoff
 from stategraph.agent.handoff import Role
 from stategraph.agent.inputs import AgentInputs
 from stategraph.agent.ports import AgentContext, Allow, Answer, Reviewed, Verdict
-from stategraph.engine.memory import in_memory_saver
+from stategraph.engine.checkpoints.memory import in_memory_saver
 from stategraph.testing import script
 from stategraph.testing.chat_model import ScriptedChatModel
 from stategraph.types import Command

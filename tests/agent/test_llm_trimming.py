@@ -12,7 +12,7 @@ from langchain_core.tools import tool
 from stategraph.agent import assemble
 from stategraph.agent.inputs import AgentInputs
 from stategraph.agent.ports import AgentContext
-from stategraph.engine.memory import in_memory_saver
+from stategraph.engine.checkpoints.memory import in_memory_saver
 from stategraph.errors import EmptyContextError
 from stategraph.testing import Usage, script
 from stategraph.testing.chat_model import ScriptedChatModel

@@ -25,8 +25,8 @@ from stategraph.agent.state import AgentState
 from stategraph.agent.tool_policy import ToolPolicy
 from stategraph.agent.tools import ToolsNode
 from stategraph.constants import END, START
-from stategraph.engine.asking import interrupt
-from stategraph.engine.memory import in_memory_saver
+from stategraph.engine.checkpoints.memory import in_memory_saver
+from stategraph.engine.tasks.interrupts import interrupt
 from stategraph.errors import ConfigurationError
 from stategraph.graph.state import StateGraph
 from stategraph.testing import script

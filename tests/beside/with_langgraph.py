@@ -21,7 +21,7 @@ from langgraph.prebuilt import ToolNode
 
 import stategraph
 from stategraph import END, START, StateGraph, entrypoint, interrupt
-from stategraph.engine import doubles
+from stategraph.engine.config import foreign_types
 
 THREAD = {"configurable": {"thread_id": "1"}}
 PAUSED = "__interrupt__"
@@ -54,7 +54,7 @@ def raising(error: BaseException) -> Any:
 def test_langgraph_itself_is_loaded_and_is_not_this_engine():
     assert types.Command is not stategraph.Command
     assert not OtherCompiled.__module__.startswith("stategraph")
-    assert doubles.exist()
+    assert foreign_types.exist()
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def test_a_question_of_a_tool_passes_langgraphs_tool_node(ask):
 
 
 def test_a_pause_of_both_classes_reaches_a_process_that_has_only_ours():
-    paused = doubles.pause((stategraph.Interrupt("a", id="b"),))
+    paused = foreign_types.pause((stategraph.Interrupt("a", id="b"),))
     assert isinstance(paused, errors.GraphInterrupt)
     make, arguments = paused.__reduce__()
     copy = make(*arguments)

@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from stategraph.engine.events.mux import StreamMux
-from stategraph.engine.events.opening import ALWAYS
+from stategraph.engine.streams.events.mux import StreamMux
+from stategraph.engine.streams.events.opening import ALWAYS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "event-stream.md").read_text(encoding="utf-8")

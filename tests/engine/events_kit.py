@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from typing import Annotated, Any, TypedDict
 
 from stategraph.constants import START
-from stategraph.engine.events.envelope import enveloped
-from stategraph.engine.events.queue import StreamChannel
-from stategraph.engine.events.transformer import ProtocolEvent, StreamTransformer
+from stategraph.engine.streams.events.envelope import enveloped
+from stategraph.engine.streams.events.queue import StreamChannel
+from stategraph.engine.streams.events.transformer import ProtocolEvent, StreamTransformer
 from stategraph.graph.state import StateGraph
 
 

@@ -12,8 +12,8 @@ from pydantic import BaseModel
 from typing_extensions import TypedDict
 
 from stategraph.core.channels.last_value import LastValue
-from stategraph.engine import allowlist
-from stategraph.engine.serializer import StrictSerializer
+from stategraph.engine.checkpoints import allowlist
+from stategraph.engine.checkpoints.serializer import StrictSerializer
 
 if TYPE_CHECKING:
 

@@ -20,7 +20,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from pydantic import TypeAdapter
 
 from stategraph import START, StateGraph
-from stategraph.engine.context import get_config
+from stategraph.engine.config.context import get_config
 from stategraph.graph.func import entrypoint, task
 from stategraph.types import RetryPolicy
 

@@ -16,9 +16,10 @@ from langgraph.checkpoint.memory import InMemorySaver
 from typing_extensions import TypedDict
 
 from stategraph.constants import CONF, CONFIG_KEY_CHECKPOINT_NS, CONFIG_KEY_RUNTIME, CONFIG_KEY_SEND, RETURN, START
-from stategraph.engine import attempt, lone
-from stategraph.engine.asking import interrupt
-from stategraph.engine.runtime import ExecutionInfo, Runtime
+from stategraph.engine.config.runtime import ExecutionInfo, Runtime
+from stategraph.engine.interop import detached_task
+from stategraph.engine.tasks import attempt
+from stategraph.engine.tasks.interrupts import interrupt
 from stategraph.errors import GraphInterrupt, InvalidUpdateError, NodeCancelledError, NodeTimeoutError, ParentCommand
 from stategraph.graph.state import StateGraph
 from stategraph.testing.clock import FakeClock
@@ -309,8 +310,8 @@ def planned(work: Any, policies: Sequence[RetryPolicy] = (), timeout: TimeoutPol
 
 def perform(driver: Driver, task: Any, policies: Any = None, **options: Any) -> Any:
     if driver.name == "sync":
-        return lone.run(task, policies, **options)
-    return asyncio.run(lone.arun(task, policies, **options))
+        return detached_task.run(task, policies, **options)
+    return asyncio.run(detached_task.arun(task, policies, **options))
 
 
 def test_a_planned_task_runs_without_a_run(driver: Driver, clock: FakeClock) -> None:
@@ -357,7 +358,7 @@ def test_a_planned_task_can_be_told_more_about_its_place(driver: Driver) -> None
 
 
 def test_a_streamed_task_answers_what_it_wrote_as_its_result() -> None:
-    assert asyncio.run(lone.arun(planned(Work()), None, stream=True)) == 1
+    assert asyncio.run(detached_task.arun(planned(Work()), None, stream=True)) == 1
 
 
 def test_a_planned_task_keeps_its_time_limit() -> None:
@@ -368,5 +369,5 @@ def test_a_planned_task_keeps_its_time_limit() -> None:
 
     task = planned(Slow(), timeout=TimeoutPolicy(run_timeout=10))
     with pytest.raises(NodeTimeoutError):
-        FakeClock().run(lone.arun(task, None))
+        FakeClock().run(detached_task.arun(task, None))
     assert task.writes == deque()

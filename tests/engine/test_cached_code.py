@@ -21,7 +21,7 @@ import pytest
 from langchain_core.runnables import RunnableLambda
 
 from stategraph import START, StateGraph
-from stategraph.engine.cached_code import CacheNamespace, cache_name
+from stategraph.engine.compile.cache_keys import CacheNamespace, cache_name
 
 
 class State(TypedDict, total=False):

@@ -19,7 +19,7 @@ from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
 from langgraph.store.base import BaseStore
 from langgraph.store.memory import InMemoryStore
 
-from stategraph.engine.callable import (
+from stategraph.engine.compile.functions import (
     CallPlan,
     RunnableCallable,
     RunnableSeq,
@@ -28,8 +28,8 @@ from stategraph.engine.callable import (
     is_async_generator,
     plan_call,
 )
-from stategraph.engine.context import get_config
-from stategraph.engine.runtime import Runtime
+from stategraph.engine.config.context import get_config
+from stategraph.engine.config.runtime import Runtime
 from stategraph.errors import NodeError
 from stategraph.policies import TracePolicy
 from stategraph.types import StreamWriter

@@ -16,7 +16,7 @@ from typing_extensions import TypedDict
 
 from stategraph import interrupt
 from stategraph.constants import CONFIG_KEY_NODE_FINISHED, START, TAG_HIDDEN
-from stategraph.engine.callbacks import (
+from stategraph.engine.tracing.graph_callbacks import (
     AsyncGraphCallbackManager,
     GraphCallbackHandler,
     GraphCallbackManager,

@@ -29,8 +29,9 @@ from langchain_core.runnables.config import var_child_runnable_config
 from langchain_core.tracers import context as tracer_context
 from langsmith import utils as langsmith_utils
 
-from stategraph.engine import config as run_config
-from stategraph.engine.config import (
+from stategraph.engine.config import runnable_config as run_config
+from stategraph.engine.config.quiet_manager import QuietCallbackManager
+from stategraph.engine.config.runnable_config import (
     DEFAULT_RECURSION_LIMIT,
     ensure_config,
     get_async_callback_manager_for_config,
@@ -44,7 +45,6 @@ from stategraph.engine.config import (
     patch_configurable,
     recast_checkpoint_ns,
 )
-from stategraph.engine.quiet import QuietCallbackManager
 
 
 class Handler(BaseCallbackHandler):

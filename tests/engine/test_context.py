@@ -11,7 +11,7 @@ import pytest
 from langchain_core.runnables import RunnableConfig
 from langgraph.store.memory import InMemoryStore
 
-from stategraph.engine.context import (
+from stategraph.engine.config.context import (
     await_in_context,
     config_context,
     get_config,
@@ -19,7 +19,7 @@ from stategraph.engine.context import (
     get_stream_writer,
     run_in_context,
 )
-from stategraph.engine.runtime import Runtime
+from stategraph.engine.config.runtime import Runtime
 
 CONFIG: RunnableConfig = {"tags": ["running"], "configurable": {}}
 mark: ContextVar[str] = ContextVar("mark", default="unset")

@@ -29,9 +29,9 @@ from stategraph import (
 )
 from stategraph.core import deltas
 from stategraph.core.channels.last_value import LastValue
-from stategraph.engine import config as engine_config
+from stategraph.engine.compile.node import NodeBuilder
+from stategraph.engine.config import runnable_config as engine_config
 from stategraph.engine.engine import StateGraphEngine
-from stategraph.engine.node import NodeBuilder
 from tests.conftest import Driver
 
 THREAD = {"configurable": {"thread_id": "t"}}

@@ -16,7 +16,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from stategraph import END, START, CachePolicy, Command, Interrupt, Send, StateGraph, interrupt
 from stategraph.core.channels import reducers
 from stategraph.core.channels.ephemeral import EphemeralValue
-from stategraph.engine import doubles
+from stategraph.engine.config import foreign_types
 from stategraph.errors import GraphBubbleUp, GraphDrained, GraphInterrupt, ParentCommand
 from stategraph.policies import checked_retry_policies
 from stategraph.types import Overwrite, RetryPolicy, TimeoutPolicy
@@ -102,46 +102,46 @@ class OtherBaseChannel:
 
 def test_without_another_engine_there_are_no_doubles(monkeypatch):
     monkeypatch.delitem(sys.modules, "langgraph.types", raising=False)
-    assert not doubles.exist()
+    assert not foreign_types.exist()
     ours = ModuleType("langgraph.types")
     ours.Send = Send
     monkeypatch.setitem(sys.modules, "langgraph.types", ours)
-    assert not doubles.exist()
+    assert not foreign_types.exist()
 
 
 def test_every_double_becomes_ours(installed):
-    assert doubles.exist()
+    assert foreign_types.exist()
     send = installed.Send("node", [1], timeout=installed.TimeoutPolicy(run_timeout=2.0))
-    assert doubles.ours(send) == Send("node", [1], timeout=TimeoutPolicy(run_timeout=2.0))
-    assert doubles.ours(installed.Interrupt("q", "i", {"type": "string"})) == Interrupt(
+    assert foreign_types.ours(send) == Send("node", [1], timeout=TimeoutPolicy(run_timeout=2.0))
+    assert foreign_types.ours(installed.Interrupt("q", "i", {"type": "string"})) == Interrupt(
         "q", "i", response_schema={"type": "string"}
     )
-    assert doubles.ours(installed.Command(goto=[installed.Send("n", 1)], update={"a": 1})) == Command(
+    assert foreign_types.ours(installed.Command(goto=[installed.Send("n", 1)], update={"a": 1})) == Command(
         goto=[Send("n", 1)], update={"a": 1}
     )
-    assert doubles.ours(installed.Overwrite([installed.Send("n", 1)])) == Overwrite([Send("n", 1)])
+    assert foreign_types.ours(installed.Overwrite([installed.Send("n", 1)])) == Overwrite([Send("n", 1)])
 
 
 def test_containers_are_searched_and_kept_where_nothing_is_exchanged(installed):
     plain = {"a": [1, (2, 3)], "b": Send("n", 1)}
-    assert doubles.ours(plain) is plain
+    assert foreign_types.ours(plain) is plain
     mixed = {"a": [installed.Interrupt("q", "i"), 1], "b": plain}
-    found = doubles.ours(mixed)
+    found = foreign_types.ours(mixed)
     assert found == {"a": [Interrupt("q", "i"), 1], "b": plain}
     assert found["b"] is plain
-    assert type(doubles.ours((installed.Send("n", 1),))) is tuple
+    assert type(foreign_types.ours((installed.Send("n", 1),))) is tuple
 
 
 def test_a_savers_answer_is_exchanged_and_anything_else_left(installed):
     checkpoint = {"channel_values": {"x": installed.Send("n", 1)}}
     saved = CheckpointTuple({}, checkpoint, {}, None, [("t", "c", installed.Interrupt("q", "i"))])
-    (found,) = doubles.received([saved])
+    (found,) = foreign_types.received([saved])
     assert found.checkpoint == {"channel_values": {"x": Send("n", 1)}}
     assert found.pending_writes == [("t", "c", Interrupt("q", "i"))]
     assert checkpoint["channel_values"]["x"].__class__ is installed.Send
-    assert doubles.received(None) is None
+    assert foreign_types.received(None) is None
     answer = object()
-    assert doubles.received(answer) is answer
+    assert foreign_types.received(answer) is answer
 
 
 class State(TypedDict):
@@ -250,15 +250,15 @@ def test_exceptions_by_which_code_for_langgraph_leaves_a_node_are_exchanged(driv
 
 
 def test_each_exception_has_a_counterpart(other_errors, installed):
-    assert doubles.bubble(ValueError()) is None
-    assert type(doubles.bubble(other_errors.GraphInterrupt())) is GraphInterrupt
-    drained = doubles.bubble(other_errors.GraphDrained())
+    assert foreign_types.bubble(ValueError()) is None
+    assert type(foreign_types.bubble(other_errors.GraphInterrupt())) is GraphInterrupt
+    drained = foreign_types.bubble(other_errors.GraphDrained())
     assert isinstance(drained, GraphDrained)
     assert drained.reason == "sigterm"
-    parent = doubles.bubble(other_errors.ParentCommand(installed.Command(goto="x")))
+    parent = foreign_types.bubble(other_errors.ParentCommand(installed.Command(goto="x")))
     assert isinstance(parent, ParentCommand)
     assert parent.args == (Command(goto="x"),)
-    assert type(doubles.bubble(OtherBubbleUp("x"))) is GraphBubbleUp
+    assert type(foreign_types.bubble(OtherBubbleUp("x"))) is GraphBubbleUp
 
 
 def test_code_for_langgraph_lets_our_pause_pass(driver, other_errors):
@@ -277,7 +277,7 @@ def test_code_for_langgraph_lets_our_pause_pass(driver, other_errors):
 
 def test_without_another_engine_a_pause_is_ours_alone(monkeypatch):
     monkeypatch.delitem(sys.modules, "langgraph.errors", raising=False)
-    assert type(doubles.pause()) is GraphInterrupt
+    assert type(foreign_types.pause()) is GraphInterrupt
 
 
 def test_policies_are_exchanged():

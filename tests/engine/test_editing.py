@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from typing_extensions import TypedDict
 
 from stategraph.constants import END, START
-from stategraph.engine.runtime import Runtime
+from stategraph.engine.config.runtime import Runtime
 from stategraph.errors import InvalidUpdateError
 from stategraph.graph.state import StateGraph
 from stategraph.types import StateUpdate

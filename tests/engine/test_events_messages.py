@@ -10,9 +10,9 @@ import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, HumanMessage, ToolMessage
 
 from stategraph.constants import START
-from stategraph.engine.events.conversation import MessagesTransformer
-from stategraph.engine.events.mux import StreamMux
-from stategraph.engine.events.transformer import ProtocolEvent, StreamTransformer
+from stategraph.engine.streams.events.conversation import MessagesTransformer
+from stategraph.engine.streams.events.mux import StreamMux
+from stategraph.engine.streams.events.transformer import ProtocolEvent, StreamTransformer
 from stategraph.graph.reducers import add_messages
 from stategraph.graph.state import StateGraph
 from stategraph.testing import Fault, Gate, Hold, ScriptedChatModel, ScriptedModelError, Text, call, reply

@@ -11,11 +11,11 @@ import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 
 from stategraph.constants import START
-from stategraph.engine.asking import interrupt
-from stategraph.engine.events.lifecycle import LifecycleTransformer
-from stategraph.engine.events.mux import StreamMux
-from stategraph.engine.events.subgraphs import SubgraphTransformer
-from stategraph.engine.events.transformer import ProtocolEvent, StreamTransformer
+from stategraph.engine.streams.events.lifecycle import LifecycleTransformer
+from stategraph.engine.streams.events.mux import StreamMux
+from stategraph.engine.streams.events.subgraphs import SubgraphTransformer
+from stategraph.engine.streams.events.transformer import ProtocolEvent, StreamTransformer
+from stategraph.engine.tasks.interrupts import interrupt
 from stategraph.graph.state import StateGraph
 from stategraph.types import Send
 from tests.engine.events_kit import AsyncReader, Probe, Reader, State, SyncReader, chain, event, fails, writes

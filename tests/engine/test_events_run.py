@@ -16,19 +16,19 @@ from typing import Any, ClassVar
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 
-from stategraph.engine.asking import interrupt
-from stategraph.engine.context import get_stream_writer
-from stategraph.engine.events.modes import (
+from stategraph.engine.config.context import get_stream_writer
+from stategraph.engine.config.runtime import RunControl
+from stategraph.engine.streams.events.modes import (
     CheckpointsTransformer,
     CustomTransformer,
     DebugTransformer,
     TasksTransformer,
     UpdatesTransformer,
 )
-from stategraph.engine.events.mux import StreamMux
-from stategraph.engine.events.run import AsyncGraphRunStream, GraphRunStream
-from stategraph.engine.events.transformer import ProtocolEvent
-from stategraph.engine.runtime import RunControl
+from stategraph.engine.streams.events.mux import StreamMux
+from stategraph.engine.streams.events.run import AsyncGraphRunStream, GraphRunStream
+from stategraph.engine.streams.events.transformer import ProtocolEvent
+from stategraph.engine.tasks.interrupts import interrupt
 from stategraph.errors import GraphDrained
 from tests.engine.events_kit import AsyncReader, Probe, Reader, State, SyncReader, chain, fails, writes
 

@@ -5,9 +5,9 @@ import logging
 
 import pytest
 
-from stategraph.engine.events.nested import NestedRunTransformer
-from stategraph.engine.events.queue import StreamChannel
-from stategraph.engine.events.transformer import StreamTransformer, transformer_requires_async
+from stategraph.engine.streams.events.nested import NestedRunTransformer
+from stategraph.engine.streams.events.queue import StreamChannel
+from stategraph.engine.streams.events.transformer import StreamTransformer, transformer_requires_async
 from stategraph.errors import GraphDrained, GraphInterrupt
 
 

@@ -7,9 +7,9 @@ import pytest
 from stategraph.constants import ERROR, INTERRUPT, MISSING, NULL_TASK_ID, RESUME, RETURN, TAG_HIDDEN
 from stategraph.core.channels.binop import BinaryOperatorAggregate
 from stategraph.core.channels.last_value import LastValue
-from stategraph.engine import inspection
-from stategraph.engine.managed import RemainingStepsManager
-from stategraph.engine.node import PregelNode
+from stategraph.engine.compile.managed import RemainingStepsManager
+from stategraph.engine.compile.node import PregelNode
+from stategraph.engine.interop import inspection
 from stategraph.types import Interrupt, PregelExecutableTask, interrupt_id
 
 ASKED = Interrupt(value="really?", id="i1")

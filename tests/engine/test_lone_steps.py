@@ -16,8 +16,9 @@ from stategraph import END, START, Command, Send, StateGraph, interrupt, task
 from stategraph.core.channels.ephemeral import EphemeralValue
 from stategraph.core.channels.last_value import LastValue
 from stategraph.core.machine import Machine
-from stategraph.engine import execution, ids
+from stategraph.engine.checkpoints import ids
 from stategraph.engine.engine import StateGraphEngine
+from stategraph.engine.runs import execution
 from stategraph.errors import EmptyChannelError
 from stategraph.testing import stable
 

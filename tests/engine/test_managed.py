@@ -7,8 +7,8 @@ from typing import Annotated, get_args
 
 import pytest
 
-from stategraph.engine.managed import IsLastStep, ManagedValue, RemainingSteps, is_managed_value
-from stategraph.engine.scratchpad import PregelScratchpad, new_counter
+from stategraph.engine.compile.managed import IsLastStep, ManagedValue, RemainingSteps, is_managed_value
+from stategraph.engine.config.scratchpad import PregelScratchpad, new_counter
 
 
 def scratchpad(step: int, stop: int) -> PregelScratchpad:

@@ -21,11 +21,11 @@ from pydantic import BaseModel
 from typing_extensions import TypedDict
 
 from stategraph.constants import PULL, PUSH, START, TAG_NOSTREAM
-from stategraph.engine.asking import interrupt
-from stategraph.engine.feed import graph_namespace
-from stategraph.engine.messages import StreamMessagesHandler, StreamMessagesHandlerV2
-from stategraph.engine.tool_events import tool_call_writer
-from stategraph.engine.tools import StreamToolCallHandler
+from stategraph.engine.streams.messages import StreamMessagesHandler, StreamMessagesHandlerV2
+from stategraph.engine.streams.tools import StreamToolCallHandler
+from stategraph.engine.tasks.interrupts import interrupt
+from stategraph.engine.tracing.stream_handler import graph_namespace
+from stategraph.engine.tracing.tool_events import tool_call_writer
 from stategraph.graph.func import entrypoint, task
 from stategraph.graph.message import MessagesState, push_message
 from stategraph.graph.state import StateGraph

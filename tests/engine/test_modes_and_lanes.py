@@ -11,8 +11,9 @@ import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 
 from stategraph import END, START, Command, StateGraph
-from stategraph.engine import execution, streaming
-from stategraph.engine.context import get_stream_writer
+from stategraph.engine.config.context import get_stream_writer
+from stategraph.engine.runs import execution
+from stategraph.engine.streams import projection
 from tests.conftest import Driver
 
 MODES = ("values", "updates", "tasks", "checkpoints", "debug", "custom", "messages")
@@ -72,7 +73,7 @@ def test_a_mode_alone_and_beside_another_tells_the_same_with_and_without_a_saver
 def test_a_mode_that_is_added_hears_of_every_task_with_and_without_a_saver(
     driver: Driver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known, told = streaming.watch_for, streaming.Projector.settled
+    known, told = projection.watch_for, projection.Projector.settled
 
     @cache
     def watch_for(modes: frozenset[str]) -> Any:
@@ -83,6 +84,6 @@ def test_a_mode_that_is_added_hears_of_every_task_with_and_without_a_saver(
         self._send("ends", fact.task.name)
 
     monkeypatch.setattr(execution, "watch_for", watch_for)
-    monkeypatch.setattr(streaming.Projector, "settled", settled)
+    monkeypatch.setattr(projection.Projector, "settled", settled)
 
     assert streamed(driver, None, "ends") == streamed(driver, InMemorySaver(), "ends") == ["one", "two", "three"]

@@ -16,9 +16,10 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langgraph.checkpoint.memory import InMemorySaver
 
 from stategraph import START, Command, StateGraph, entrypoint, interrupt
-from stategraph.engine import threads, unreached
-from stategraph.engine.callable import RunnableSeq
+from stategraph.engine.compile.functions import RunnableSeq
 from stategraph.engine.engine import StateGraphEngine
+from stategraph.engine.interop import instrumentation
+from stategraph.engine.tasks import threads
 from stategraph.graph.compiled import CompiledStateGraph
 
 METHODS = ("stream", "astream", "invoke", "ainvoke")
@@ -263,7 +264,7 @@ def test_a_wrapper_is_given_a_config_that_can_be_read_in_any_way(monkeypatch: py
 def test_nothing_is_streamed_for_a_result_that_nothing_looks_at() -> None:
     # The reason for noticing wrappers: without one, no chunk is built.
     graph = leaf_graph().compile(name="leaf")
-    with patch("stategraph.engine.calls.invoke_through") as through:
+    with patch("stategraph.engine.runs.entrypoints.invoke_through") as through:
         graph.invoke({"steps": []})
     assert not through.called
 
@@ -316,7 +317,9 @@ def test_a_wrapped_executor_hands_sync_tasks_to_threads(monkeypatch: pytest.Monk
     assert told == ["trace", "trace"]
 
 
-@pytest.mark.parametrize("call", [unreached.PregelLoop().tick, lambda: unreached.AsyncBackgroundExecutor().submit(len)])
+@pytest.mark.parametrize(
+    "call", [instrumentation.PregelLoop().tick, lambda: instrumentation.AsyncBackgroundExecutor().submit(len)]
+)
 def test_a_part_that_the_engine_lacks_says_so_when_called(call: Callable[[], Any]) -> None:
     with pytest.raises(NotImplementedError, match="can be wrapped but not called"):
         call()

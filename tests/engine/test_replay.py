@@ -10,7 +10,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.memory import InMemorySaver
 
-from stategraph.engine.replay import ReplayState
+from stategraph.engine.runs.replay import ReplayState
 
 NESTED: RunnableConfig = {"configurable": {"thread_id": "t", "checkpoint_ns": "sub"}}
 

@@ -60,7 +60,7 @@ def test_invoke_returns_the_last_values_or_all_chunks_of_another_mode(driver: Dr
 @pytest.mark.parametrize("mode", ["updates", "values", "custom", "tasks"])
 def test_a_single_mode_has_its_envelope_in_the_second_format(driver: Driver, mode: str) -> None:
     def speak(_: State) -> dict[str, int]:
-        from stategraph.engine.context import get_stream_writer
+        from stategraph.engine.config.context import get_stream_writer
 
         get_stream_writer()("said")
         return {"n": 1}

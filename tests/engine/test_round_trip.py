@@ -29,10 +29,10 @@ from pydantic import BaseModel
 from typing_extensions import TypedDict
 
 from stategraph.constants import END, START
-from stategraph.engine import round_trip
-from stategraph.engine.asking import interrupt
-from stategraph.engine.memory import in_memory_saver
-from stategraph.engine.serializer import StrictSerializer
+from stategraph.engine.checkpoints import round_trip
+from stategraph.engine.checkpoints.memory import in_memory_saver
+from stategraph.engine.checkpoints.serializer import StrictSerializer
+from stategraph.engine.tasks.interrupts import interrupt
 from stategraph.errors import UnstorableValueError
 from stategraph.graph.func import entrypoint, task
 from stategraph.graph.state import StateGraph

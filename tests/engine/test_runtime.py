@@ -17,8 +17,8 @@ from pydantic import BaseModel, ValidationError
 from typing_extensions import TypedDict
 
 from stategraph.core.task import Task
-from stategraph.engine import context as run_context
-from stategraph.engine.runtime import (
+from stategraph.engine.config import context as run_context
+from stategraph.engine.config.runtime import (
     DEFAULT_RUNTIME,
     BaseUser,
     ExecutionInfo,

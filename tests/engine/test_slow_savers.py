@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 from langgraph.checkpoint.memory import InMemorySaver
 
 from stategraph import END, START, StateGraph
-from stategraph.engine import saving
+from stategraph.engine.checkpoints import saving
 
 
 class Count(TypedDict):

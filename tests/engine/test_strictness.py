@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
 from stategraph.constants import END, START
-from stategraph.engine.asking import interrupt
+from stategraph.engine.tasks.interrupts import interrupt
 from stategraph.errors import IgnoredInputError
 from stategraph.graph.func import entrypoint, task
 from stategraph.graph.state import StateGraph

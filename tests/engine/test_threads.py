@@ -13,8 +13,8 @@ from concurrent.futures import Future, wait
 
 import pytest
 
-from stategraph.engine import threads
-from stategraph.engine.threads import Pool
+from stategraph.engine.tasks import threads
+from stategraph.engine.tasks.threads import Pool
 
 TIMEOUT_S = 20.0
 
@@ -174,7 +174,7 @@ def run_python(code: str) -> subprocess.CompletedProcess[str]:
 def test_running_work_is_finished_at_the_interpreters_exit() -> None:
     done = run_python(
         "import time\n"
-        "from stategraph.engine import threads\n"
+        "from stategraph.engine.tasks import threads\n"
         "threads.submit(int).result()\n"
         "threads.submit(lambda: (time.sleep(0.3), print('finished')))\n"
     )
@@ -183,7 +183,7 @@ def test_running_work_is_finished_at_the_interpreters_exit() -> None:
 
 def test_idle_threads_do_not_delay_the_exit() -> None:
     began = time.monotonic()
-    done = run_python("from stategraph.engine import threads\nthreads.submit(int).result()\n")
+    done = run_python("from stategraph.engine.tasks import threads\nthreads.submit(int).result()\n")
     assert (done.returncode, done.stderr) == (0, "")
     assert time.monotonic() - began < threads.IDLE_S / 2
 
@@ -193,7 +193,7 @@ def test_a_forked_child_gets_threads_of_its_own() -> None:
     done = run_python(
         "import os, warnings\n"
         "warnings.simplefilter('ignore')\n"
-        "from stategraph.engine import threads\n"
+        "from stategraph.engine.tasks import threads\n"
         "assert threads.submit(int, '1').result(10) == 1\n"
         "child = os.fork()\n"
         "answer = threads.submit(int, '2').result(10)\n"

@@ -14,8 +14,8 @@ from langgraph.checkpoint.memory import InMemorySaver
 from typing_extensions import TypedDict
 
 from stategraph.constants import CONF, CONFIG_KEY_SEND, CONFIG_KEY_TIMED_ATTEMPT_OBSERVER, START
-from stategraph.engine.asking import interrupt
-from stategraph.engine.runtime import Runtime
+from stategraph.engine.config.runtime import Runtime
+from stategraph.engine.tasks.interrupts import interrupt
 from stategraph.errors import NodeCancelledError, NodeTimeoutError
 from stategraph.graph.func import entrypoint, task
 from stategraph.graph.state import StateGraph

@@ -18,11 +18,14 @@ from langgraph.checkpoint.memory import InMemorySaver
 from typing_extensions import TypedDict
 
 from stategraph.constants import END, START
-from stategraph.engine import traced
-from stategraph.engine.asking import interrupt
-from stategraph.engine.callable import RunnableCallable
-from stategraph.engine.config import get_async_callback_manager_for_config, get_callback_manager_for_config
-from stategraph.engine.tracing import child_manager
+from stategraph.engine.compile.functions import RunnableCallable
+from stategraph.engine.config.runnable_config import (
+    get_async_callback_manager_for_config,
+    get_callback_manager_for_config,
+)
+from stategraph.engine.tasks import traced_attempt
+from stategraph.engine.tasks.interrupts import interrupt
+from stategraph.engine.tracing.chain_run import child_manager
 from stategraph.errors import GraphInterrupt
 from stategraph.graph.func import entrypoint, task
 from stategraph.graph.state import StateGraph
@@ -371,7 +374,7 @@ def test_handlers_hear_the_same_whether_steps_are_called_directly_or_by_the_runn
 
     directly = hear()
     assert len(directly) > 1
-    monkeypatch.setattr(traced, "sequence_of", lambda _: None)
+    monkeypatch.setattr(traced_attempt, "sequence_of", lambda _: None)
     assert hear() == directly
 
 

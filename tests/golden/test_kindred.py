@@ -10,7 +10,7 @@ import openai
 from langchain_core.messages import HumanMessage
 from langchain_core.tools import tool
 
-from stategraph.engine.memory import in_memory_saver
+from stategraph.engine.checkpoints.memory import in_memory_saver
 from stategraph.testing import Failure, FakeOpenAIServer, Reply, Text, Think, call, reply
 from tests.golden.rig import Rig
 from tests.golden.scenarios import DEFINITIONS, PARIS, get_weather, human

@@ -9,8 +9,8 @@ from langchain_core.runnables import RunnableConfig, RunnableLambda, RunnablePas
 from typing_extensions import TypedDict
 
 from stategraph.constants import END, START
-from stategraph.engine.callable import coerce_to_runnable
-from stategraph.engine.write import BranchWriter, ChannelWrite
+from stategraph.engine.compile.functions import coerce_to_runnable
+from stategraph.engine.compile.write import BranchWriter, ChannelWrite
 from stategraph.errors import InvalidUpdateError
 from stategraph.graph.branch import BranchSpec
 from stategraph.graph.state import StateGraph

@@ -9,9 +9,9 @@ from pydantic import BaseModel
 from typing_extensions import TypedDict
 
 from stategraph.constants import END, START
-from stategraph.engine import subgraphs
-from stategraph.engine.node import DEFAULT_BOUND, NodeBuilder, PregelNode
-from stategraph.engine.write import SKIP_WRITE, ChannelWrite, ChannelWriteEntry, assemble
+from stategraph.engine.compile import subgraphs
+from stategraph.engine.compile.node import DEFAULT_BOUND, NodeBuilder, PregelNode
+from stategraph.engine.compile.write import SKIP_WRITE, ChannelWrite, ChannelWriteEntry, assemble
 from stategraph.errors import InvalidUpdateError
 from stategraph.graph import migrate
 from stategraph.graph.compiled import CompiledStateGraph

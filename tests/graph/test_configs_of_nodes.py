@@ -10,8 +10,8 @@ from langgraph.checkpoint.memory import InMemorySaver
 from typing_extensions import TypedDict
 
 from stategraph.constants import START
-from stategraph.engine.context import get_config
-from stategraph.engine.runtime import get_runtime
+from stategraph.engine.config.context import get_config
+from stategraph.engine.config.runtime import get_runtime
 from stategraph.errors import NodeError
 from stategraph.graph.func import entrypoint, task
 from stategraph.graph.state import StateGraph

@@ -15,11 +15,11 @@ from typing_extensions import TypedDict
 
 from stategraph.constants import END, START
 from stategraph.core.channels import LastValue
-from stategraph.engine import draw
-from stategraph.engine.callable import RunnableCallable
-from stategraph.engine.draw import Plan, PlanNode, PossibleWrite, Write
+from stategraph.engine.compile.functions import RunnableCallable
+from stategraph.engine.compile.node import NodeBuilder
 from stategraph.engine.engine import StateGraphEngine
-from stategraph.engine.node import NodeBuilder
+from stategraph.engine.state import draw
+from stategraph.engine.state.draw import Plan, PlanNode, PossibleWrite, Write
 from stategraph.graph.state import StateGraph
 from stategraph.types import Command
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from stategraph.constants import END, START
-from stategraph.engine.call import SyncAsyncFuture, call, get_runnable_for_task, identifier
+from stategraph.engine.compile.task_functions import SyncAsyncFuture, call, get_runnable_for_task, identifier
 from stategraph.graph.func import TaskFunction, entrypoint, task
 from stategraph.types import CachePolicy, RetryPolicy, TimeoutPolicy
 from stategraph.warnings import LangGraphDeprecatedSinceV05, LangGraphDeprecatedSinceV10

@@ -7,7 +7,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from typing_extensions import TypedDict
 
 from stategraph.constants import END, START
-from stategraph.engine.asking import interrupt
+from stategraph.engine.tasks.interrupts import interrupt
 from stategraph.graph.state import StateGraph
 from stategraph.types import Command, Send
 

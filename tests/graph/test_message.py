@@ -24,7 +24,8 @@ from langchain_core.messages import (
 
 from stategraph.constants import CONF, CONFIG_KEY_SEND, START
 from stategraph.core.channels.delta import DeltaChannel
-from stategraph.engine import context, message_delta, message_index
+from stategraph.engine.checkpoints import message_delta, message_index
+from stategraph.engine.config import context
 from stategraph.graph.message import MessagesState, add_messages, push_message
 from stategraph.graph.reducers import REMOVE_ALL_MESSAGES, new_message_id
 from stategraph.graph.state import StateGraph

@@ -19,8 +19,9 @@ from typing_extensions import TypedDict
 
 from stategraph.core.channels import BaseChannel, BinaryOperatorAggregate, EphemeralValue, LastValue, Topic
 from stategraph.core.channels.delta import DeltaChannel
-from stategraph.engine import json_schema, runtime
-from stategraph.engine.managed import IsLastStep, IsLastStepManager, RemainingSteps, RemainingStepsManager
+from stategraph.engine.compile import json_schema
+from stategraph.engine.compile.managed import IsLastStep, IsLastStepManager, RemainingSteps, RemainingStepsManager
+from stategraph.engine.config import runtime
 from stategraph.graph import schema
 
 

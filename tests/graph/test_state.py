@@ -13,8 +13,8 @@ from pydantic import BaseModel
 from typing_extensions import TypedDict
 
 from stategraph.constants import END, START
-from stategraph.engine.managed import RemainingSteps
-from stategraph.engine.write import WriteScope
+from stategraph.engine.compile.managed import RemainingSteps
+from stategraph.engine.compile.write import WriteScope
 from stategraph.errors import InvalidUpdateError, ParentCommand
 from stategraph.graph.func import entrypoint, task
 from stategraph.graph.state import StateGraph

@@ -7,7 +7,7 @@ import pytest
 from langchain_core.messages import AIMessage
 
 from stategraph.constants import CONF, CONFIG_KEY_RUNTIME, CONFIG_KEY_SEND
-from stategraph.engine import context
+from stategraph.engine.config import context
 from stategraph.graph import ui
 
 

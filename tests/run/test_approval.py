@@ -9,7 +9,7 @@ import pytest
 from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.tools import InjectedToolCallId, tool
 
-from stategraph.engine.memory import in_memory_saver
+from stategraph.engine.checkpoints.memory import in_memory_saver
 from stategraph.errors import AbortError, ConfigurationError, InvalidAnswerError, UnknownInterruptError
 from stategraph.run.abort import AbortController
 from stategraph.run.hooks import HookRegistry

@@ -13,7 +13,7 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import tool
 
 from stategraph.agent.state import turn_of
-from stategraph.engine.memory import in_memory_saver
+from stategraph.engine.checkpoints.memory import in_memory_saver
 from stategraph.errors import ConfigurationError, HandlerError
 from stategraph.run.hooks import HookEvents, HookOutput, HookRegistry
 from stategraph.testing import script

@@ -16,7 +16,7 @@ from langchain_core.tools import tool
 from pydantic import PrivateAttr
 
 from stategraph.agent import history
-from stategraph.engine.memory import in_memory_saver
+from stategraph.engine.checkpoints.memory import in_memory_saver
 from stategraph.run.run import Run
 from stategraph.types import Command
 from tests.run.hosting import THREAD, Host, ask

@@ -10,7 +10,7 @@ import pytest
 from langchain_core.messages import ToolMessage
 from langchain_core.tools import tool
 
-from stategraph.engine.memory import in_memory_saver
+from stategraph.engine.checkpoints.memory import in_memory_saver
 from stategraph.errors import AbortError, HandlerError
 from stategraph.run.hooks import HookRegistry
 from stategraph.run.questions import ask_user_question

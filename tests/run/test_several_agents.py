@@ -10,7 +10,7 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import tool
 
 from stategraph import interrupt
-from stategraph.engine.memory import in_memory_saver
+from stategraph.engine.checkpoints.memory import in_memory_saver
 from stategraph.errors import AbortError, ConfigurationError
 from stategraph.run.abort import AbortController
 from stategraph.run.hooks import HookRegistry

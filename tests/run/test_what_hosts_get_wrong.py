@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 from langgraph.store.memory import InMemoryStore
 
-from stategraph.engine.memory import in_memory_saver
+from stategraph.engine.checkpoints.memory import in_memory_saver
 from stategraph.errors import ConfigurationError, InvalidAnswerError
 from stategraph.run.given import messages_of
 from stategraph.run.hooks import HookRegistry

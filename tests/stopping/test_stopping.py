@@ -13,12 +13,14 @@ from typing import Any
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 
-from stategraph.engine import driver, saving, stepping, threads
+from stategraph.engine.checkpoints import saving
+from stategraph.engine.runs import driver, step
+from stategraph.engine.tasks import threads
 from tests.stopping.graphs import Stop, build, expected, finish
 
 ROOT = Path(__file__).parent.parent.parent
 ROUNDS = 2
-WATCHED = {module.__file__ for module in (driver, saving, stepping, threads)}
+WATCHED = {module.__file__ for module in (driver, saving, step, threads)}
 THREAD: Any = {"configurable": {"thread_id": "t"}}
 
 

@@ -1,3 +1,3 @@
 """What a task remembers while it runs."""
 
-from stategraph.engine.scratchpad import PregelScratchpad as PregelScratchpad
+from stategraph.engine.config.scratchpad import PregelScratchpad as PregelScratchpad

@@ -1,5 +1,5 @@
 """Private allow-list helpers."""
 
-from stategraph.engine.allowlist import apply as apply_checkpointer_allowlist
-from stategraph.engine.allowlist import collect as collect_allowlist_from_schemas
-from stategraph.engine.allowlist import message_classes as curated_core_allowlist
+from stategraph.engine.checkpoints.allowlist import apply as apply_checkpointer_allowlist
+from stategraph.engine.checkpoints.allowlist import collect as collect_allowlist_from_schemas
+from stategraph.engine.checkpoints.allowlist import message_classes as curated_core_allowlist

@@ -6,7 +6,7 @@ from langchain_core.messages import MessageLikeRepresentation as MessageLikeRepr
 from langchain_core.messages import RemoveMessage as RemoveMessage
 
 from stategraph.dropin_names import names_of as _names_of
-from stategraph.engine.message_delta import messages_delta_reducer as _messages_delta_reducer
+from stategraph.engine.checkpoints.message_delta import messages_delta_reducer as _messages_delta_reducer
 from stategraph.graph.message import MessageGraph, MessagesState
 from stategraph.graph.message import push_message as push_message
 from stategraph.graph.reducers import REMOVE_ALL_MESSAGES, add_messages

@@ -1,9 +1,9 @@
 """What a managed value is."""
 
 from stategraph.dropin_names import names_of as _names_of
-from stategraph.engine.managed import ManagedValue as ManagedValue
-from stategraph.engine.managed import ManagedValueMapping, ManagedValueSpec
-from stategraph.engine.managed import is_managed_value as is_managed_value
+from stategraph.engine.compile.managed import ManagedValue as ManagedValue
+from stategraph.engine.compile.managed import ManagedValueMapping, ManagedValueSpec
+from stategraph.engine.compile.managed import is_managed_value as is_managed_value
 
 __all__ = ("ManagedValueMapping", "ManagedValueSpec")
 

@@ -4,8 +4,8 @@
 from langgraph.pregel import _executor as _executor
 
 from stategraph.dropin_names import names_of as _names_of
+from stategraph.engine.compile.node import NodeBuilder
 from stategraph.engine.engine import StateGraphEngine as Pregel
-from stategraph.engine.node import NodeBuilder
 
 __all__ = ("NodeBuilder", "Pregel")
 

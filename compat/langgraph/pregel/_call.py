@@ -1,4 +1,4 @@
 """Private names of the functional API that packages import."""
 
-from stategraph.engine.call import SyncAsyncFuture as SyncAsyncFuture
-from stategraph.engine.call import identifier as identifier
+from stategraph.engine.compile.task_functions import SyncAsyncFuture as SyncAsyncFuture
+from stategraph.engine.compile.task_functions import identifier as identifier

@@ -1,4 +1,4 @@
 """Private executors that instrumentations wrap; the engine hands its work to threads through a wrapped one."""
 
-from stategraph.engine.threads import BackgroundExecutor as BackgroundExecutor
-from stategraph.engine.unreached import AsyncBackgroundExecutor as AsyncBackgroundExecutor
+from stategraph.engine.interop.instrumentation import AsyncBackgroundExecutor as AsyncBackgroundExecutor
+from stategraph.engine.tasks.threads import BackgroundExecutor as BackgroundExecutor

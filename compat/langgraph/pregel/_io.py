@@ -1,3 +1,3 @@
 """Private helpers that map input and output."""
 
-from stategraph.engine.inspection import read_channels as read_channels
+from stategraph.engine.interop.inspection import read_channels as read_channels

@@ -1,4 +1,4 @@
 """Private names around token streams."""
 
-from stategraph.engine.messages import StreamMessagesHandler as StreamMessagesHandler
-from stategraph.engine.messages import StreamMessagesHandlerV2 as StreamMessagesHandlerV2
+from stategraph.engine.streams.messages import StreamMessagesHandler as StreamMessagesHandler
+from stategraph.engine.streams.messages import StreamMessagesHandlerV2 as StreamMessagesHandlerV2

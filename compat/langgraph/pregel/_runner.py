@@ -1,3 +1,3 @@
 """A private name that instrumentations look for; the engine has no such runner."""
 
-from stategraph.engine.unreached import PregelRunner as PregelRunner
+from stategraph.engine.interop.instrumentation import PregelRunner as PregelRunner

@@ -1,9 +1,9 @@
 """What anything that runs like a graph offers."""
 
 from stategraph.dropin_names import names_of as _names_of
-from stategraph.engine.protocol import GraphProtocol as PregelProtocol
-from stategraph.engine.protocol import StreamChunk as StreamChunk
-from stategraph.engine.protocol import StreamProtocol
+from stategraph.engine.compile.protocol import GraphProtocol as PregelProtocol
+from stategraph.engine.compile.protocol import StreamChunk as StreamChunk
+from stategraph.engine.compile.protocol import StreamProtocol
 
 __all__ = ("PregelProtocol", "StreamProtocol")
 

@@ -1,4 +1,4 @@
 """Older name of `langgraph.pregel._read`."""
 
-from stategraph.engine.node import ChannelRead as ChannelRead
-from stategraph.engine.node import PregelNode as PregelNode
+from stategraph.engine.compile.node import ChannelRead as ChannelRead
+from stategraph.engine.compile.node import PregelNode as PregelNode

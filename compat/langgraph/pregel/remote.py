@@ -1,7 +1,7 @@
 """A graph on a server."""
 
 from stategraph.dropin_names import names_of as _names_of
-from stategraph.engine.private import share_setting
+from stategraph.engine.interop.checkpoint_helpers import share_setting
 from stategraph.engine.remote import wire
 from stategraph.engine.remote.graph import EVENT_RUN_OPTIONS as _V3_SUPPORTED_KWARGS
 from stategraph.engine.remote.graph import RemoteGraph

@@ -1,21 +1,21 @@
 """Projections of a run as a stream."""
 
 from stategraph.dropin_names import names_of as _names_of
-from stategraph.engine.events.lifecycle import LifecycleTransformer
-from stategraph.engine.events.modes import (
+from stategraph.engine.streams.events.lifecycle import LifecycleTransformer
+from stategraph.engine.streams.events.modes import (
     CheckpointsTransformer,
     CustomTransformer,
     DebugTransformer,
     TasksTransformer,
     UpdatesTransformer,
 )
-from stategraph.engine.events.nested import SubgraphStatus
-from stategraph.engine.events.payload import LifecyclePayload
-from stategraph.engine.events.queue import StreamChannel
-from stategraph.engine.events.run import AsyncGraphRunStream, GraphRunStream
-from stategraph.engine.events.subgraphs import SubgraphTransformer
-from stategraph.engine.events.subruns import AsyncSubgraphRunStream, SubgraphRunStream
-from stategraph.engine.events.transformer import ProtocolEvent, StreamTransformer
+from stategraph.engine.streams.events.nested import SubgraphStatus
+from stategraph.engine.streams.events.payload import LifecyclePayload
+from stategraph.engine.streams.events.queue import StreamChannel
+from stategraph.engine.streams.events.run import AsyncGraphRunStream, GraphRunStream
+from stategraph.engine.streams.events.subgraphs import SubgraphTransformer
+from stategraph.engine.streams.events.subruns import AsyncSubgraphRunStream, SubgraphRunStream
+from stategraph.engine.streams.events.transformer import ProtocolEvent, StreamTransformer
 
 __all__ = (
     "AsyncGraphRunStream",

@@ -1,4 +1,4 @@
 """Private names of the event stream."""
 
-from stategraph.engine.events.mux import StreamMux as StreamMux
-from stategraph.engine.events.transformer import TransformerFactory as TransformerFactory
+from stategraph.engine.streams.events.mux import StreamMux as StreamMux
+from stategraph.engine.streams.events.transformer import TransformerFactory as TransformerFactory

@@ -1,5 +1,5 @@
 """What a stream transformer is."""
 
-from stategraph.engine.events.transformer import ProtocolEvent as ProtocolEvent
-from stategraph.engine.events.transformer import StreamTransformer as StreamTransformer
-from stategraph.engine.events.transformer import transformer_requires_async as transformer_requires_async
+from stategraph.engine.streams.events.transformer import ProtocolEvent as ProtocolEvent
+from stategraph.engine.streams.events.transformer import StreamTransformer as StreamTransformer
+from stategraph.engine.streams.events.transformer import transformer_requires_async as transformer_requires_async

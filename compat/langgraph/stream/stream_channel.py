@@ -1,7 +1,7 @@
 """The queue between a transformer and its reader."""
 
 from stategraph.dropin_names import names_of as _names_of
-from stategraph.engine.events.queue import StreamChannel as StreamChannel
-from stategraph.engine.events.queue import T as T
+from stategraph.engine.streams.events.queue import StreamChannel as StreamChannel
+from stategraph.engine.streams.events.queue import T as T
 
 __getattr__ = _names_of(__name__)

@@ -1,4 +1,4 @@
 """Older home of runnable helpers."""
 
-from stategraph.engine.callable import RunnableCallable as RunnableCallable
-from stategraph.engine.callable import RunnableLike as RunnableLike
+from stategraph.engine.compile.functions import RunnableCallable as RunnableCallable
+from stategraph.engine.compile.functions import RunnableLike as RunnableLike

@@ -16,8 +16,8 @@ from langgraph_sdk.client import LangGraphClient, SyncLangGraphClient, get_clien
 from langgraph_sdk.schema import Context, QueryParamTypes
 
 from stategraph.constants import CONF, CONFIG_KEY_THREAD_ID
-from stategraph.engine.config import merge_configs
-from stategraph.engine.protocol import GraphProtocol, Version
+from stategraph.engine.compile.protocol import GraphProtocol, Version
+from stategraph.engine.config.runnable_config import merge_configs
 from stategraph.engine.remote import wire
 from stategraph.engine.remote.relay import Relay, choose_modes
 from stategraph.engine.remote.run import AsyncRemoteRunStream, RemoteRunStream

@@ -20,7 +20,7 @@ from langgraph_sdk.schema import StreamMode as WireMode
 from langgraph_sdk.schema import StreamPart
 
 from stategraph.constants import CONF, CONFIG_KEY_CHECKPOINT_NS, CONFIG_KEY_STREAM, INTERRUPT, NS_SEP
-from stategraph.engine.protocol import StreamProtocol
+from stategraph.engine.compile.protocol import StreamProtocol
 from stategraph.engine.remote import wire
 from stategraph.errors import GraphInterrupt, ParentCommand
 from stategraph.types import Command, StreamMode

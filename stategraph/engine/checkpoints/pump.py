@@ -1,0 +1,85 @@
+"""One procedure over savers and graphs, run by a sync or an async caller.
+
+A procedure is a generator that yields the calls it needs (each of a method that
+has an async form, named with an "a" in front) and is sent their results; it
+decides, the two functions here act.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from stategraph.constants import CONF
+from stategraph.engine.checkpoints import damage
+from stategraph.engine.config import foreign_types
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A call of a method.
+
+    Attributes:
+        target: A saver, a graph or a Runnable.
+        method: Name of the sync method; the answer of ``list`` is a list.
+        args: Positional arguments.
+        kwargs: Keyword arguments.
+    """
+
+    target: Any
+    method: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any] = field(default_factory=dict)
+
+
+Procedure = Generator[Any, Any, T]
+"""Yields calls, is sent their results, returns its own."""
+
+
+def run(procedure: Procedure[T]) -> T:
+    """Run a procedure, calling savers in place."""
+    answer: Any = None
+    failure: BaseException | None = None
+    while True:
+        try:
+            call = procedure.send(answer) if failure is None else procedure.throw(failure)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]
+        answer, failure = None, None
+        try:
+            answer = getattr(call.target, call.method)(*call.args, **call.kwargs)
+            if call.method == "list":
+                answer = list(answer)
+            answer = foreign_types.received(answer)
+        except BaseException as error:
+            failure = _told(call, error)
+
+
+def _told(call: Ask, error: BaseException) -> BaseException:
+    """Return the error of a call; an error about a saver's data becomes a `DamagedCheckpointError`."""
+    if call.method not in damage.READS or not isinstance(error, Exception):
+        return error
+    before = call.kwargs.get("before")
+    if before is not None and CONF not in before:  # no config, which no store can be blamed for
+        return error
+    return damage.of_read(call.kwargs["config"] if "config" in call.kwargs else call.args[0], error)
+
+
+async def arun(procedure: Procedure[T]) -> T:
+    """Run a procedure, awaiting the savers' async methods."""
+    answer: Any = None
+    failure: BaseException | None = None
+    while True:
+        try:
+            call = procedure.send(answer) if failure is None else procedure.throw(failure)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]
+        answer, failure = None, None
+        try:
+            asked = getattr(call.target, "a" + call.method)(*call.args, **call.kwargs)
+            answer = foreign_types.received([item async for item in asked] if call.method == "list" else await asked)
+        except BaseException as error:
+            failure = _told(call, error)

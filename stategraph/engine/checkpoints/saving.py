@@ -1,0 +1,274 @@
+"""Taking checkpoints and writes to the saver, in order, without holding up the run.
+
+Rules
+-----
+* Saves reach the saver in the order the machine asked for them, one at a time:
+  a checkpoint never becomes durable before the writes that made it.
+* With ``durability="async"`` they happen beside the next step; at most
+  ``BACKLOG`` wait, then the run waits for them (memory stays bounded).
+* The first failing save stops all later ones and fails the run.
+* Leaving a run waits for its saves, also when the run is cancelled.
+* The in-memory saver is called in place: a thread would cost more than the save.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from inspect import signature
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.memory import InMemorySaver
+
+from stategraph.constants import CONF, CONFIG_KEY_CHECKPOINT_ID, START
+from stategraph.core.effects import SaveCheckpoint, SaveWrites
+from stategraph.engine.checkpoints import round_trip, serializability
+from stategraph.engine.tasks import threads
+
+BACKLOG = 64
+"""Saves that may wait before the run waits for them."""
+
+_LOOK_S = 0.5
+"""How often one who waits for saves looks by itself, in seconds."""
+
+_Call = tuple[str, tuple[Any, ...]]
+
+
+class SaveCalls:
+    """Turns what the machine asks for into calls of a saver."""
+
+    __slots__ = ("_at_exit", "_base", "_checker", "_node_of", "_strict", "_takes_path", "saver")
+
+    def __init__(
+        self,
+        saver: BaseCheckpointSaver[Any],
+        config: RunnableConfig,
+        put_writes: Callable[..., Any],
+        node_of: Callable[[str], str | None],
+        *,
+        strict: bool = False,
+        at_exit: bool = False,
+    ) -> None:
+        """Prepare the calls of a run.
+
+        Args:
+            saver: The saver.
+            config: Names the thread and namespace.
+            put_writes: The saver's method that the run will use; those written
+                before LangGraph 0.3 take no task path.
+            node_of: Names the node of a task, by the task's id, as long as its step is open.
+            strict: Whether values that would come back as something else are refused.
+            at_exit: Whether the run stores nothing before its end.
+        """
+        self.saver = saver
+        self._base = config
+        self._node_of = node_of
+        self._checker = round_trip.checker_for(getattr(saver, "serde", None))
+        self._strict = strict
+        self._at_exit = at_exit
+        self._takes_path = "task_path" in signature(put_writes).parameters
+
+    def at(self, checkpoint_id: str | None) -> RunnableConfig:
+        """The config that addresses a checkpoint of the thread."""
+        conf = {**self._base[CONF], CONFIG_KEY_CHECKPOINT_ID: checkpoint_id}
+        return {**self._base, CONF: conf}
+
+    def call(self, effect: SaveWrites | SaveCheckpoint) -> _Call:
+        """The saver's method and its arguments."""
+        if isinstance(effect, SaveCheckpoint):
+            config = self.at(effect.parent_id)
+            if self._at_exit:
+                # What was written before has not come by here.
+                values = effect.checkpoint["channel_values"]
+                changed = [(name, values[name]) for name in effect.new_versions if name in values]
+                self._checker.check(changed, lambda: "The run", strict=self._strict)
+            return "put", (config, effect.checkpoint, effect.metadata, effect.new_versions)
+        self._checker.check(effect.writes, lambda: self._writer(effect.task_id), strict=self._strict)
+        args: tuple[Any, ...] = (self.at(effect.checkpoint_id), effect.writes, effect.task_id)
+        return "put_writes", (*args, effect.path_key) if self._takes_path else args
+
+    def _writer(self, task_id: str) -> str:
+        node = self._node_of(task_id)
+        return "The input" if node == START else f"Node '{node}'" if node else "A task"
+
+    def explain(self, call: _Call, error: BaseException) -> None:
+        """Add to an error of a save which value it could not store, if that was the reason."""
+        name, args = call
+        serde = getattr(self.saver, "serde", None)
+        if name == "put":
+            serializability.explain_failure(error, serde, args[1]["channel_values"].items(), None)
+        else:
+            serializability.explain_failure(error, serde, args[1], self._node_of(args[2]))
+
+
+class Saves:
+    """The saves of a sync run.
+
+    Thread-safe: a task may ask for a save from the thread it runs in. There is no lock, as an exception may be raised
+    at any line of the waiting thread. Whoever holds the token performs what waits; only threads of the pool take it.
+    """
+
+    def __init__(self, calls: SaveCalls, *, background: bool) -> None:
+        """Args: background: Whether saves happen beside the run."""
+        self._calls = calls
+        self._background = background and type(calls.saver) is not InMemorySaver
+        self._waiting: deque[_Call] = deque()
+        self._token: list[None] = [None]
+        # Wakes whoever waits; it looks at the token and the queue before each wait.
+        self._news: SimpleQueue[None] = SimpleQueue()
+        self._error: BaseException | None = None
+
+    def put(self, effect: SaveWrites | SaveCheckpoint) -> None:
+        """Ask for a save.
+
+        Raises:
+            BaseException: What an earlier save failed with.
+        """
+        call = self._calls.call(effect)
+        if not self._background:
+            if self._error is None:
+                self._perform(call)
+            return
+        self._raise()
+        self._waiting.append(call)
+        self._start()
+        if len(self._waiting) > BACKLOG:
+            self._wait_until(lambda: len(self._waiting) <= BACKLOG)
+
+    def _start(self) -> None:
+        """Have what waits performed, unless that is under way."""
+        if self._token:
+            threads.submit(self._work)
+
+    def _perform(self, call: _Call) -> None:
+        try:
+            getattr(self._calls.saver, call[0])(*call[1])
+        except Exception as error:
+            self._error = error
+            self._calls.explain(call, error)
+            raise
+
+    def _work(self) -> None:
+        # Whoever asks for a save while the token is away is noticed here once it is back.
+        while self._waiting:
+            try:
+                self._token.pop()
+            except IndexError:
+                return
+            try:
+                self._empty()
+            finally:
+                self._token.append(None)
+                self._news.put(None)
+
+    def _empty(self) -> None:
+        while self._waiting:
+            try:
+                if self._error is None:
+                    self._perform(self._waiting[0])
+            except Exception:  # noqa: S110  kept in _error for the run to raise
+                pass
+            except BaseException as error:
+                self._error = error
+            self._waiting.popleft()
+            if len(self._waiting) >= BACKLOG:
+                self._news.put(None)
+
+    def _raise(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def wait(self) -> None:
+        """Wait for all saves asked for so far.
+
+        Raises:
+            BaseException: What a save failed with.
+        """
+        if self._waiting or not self._token:
+            self._wait_until(self._is_done)
+        self._raise()
+
+    def _is_done(self) -> bool:
+        if self._waiting:
+            self._start()
+            return False
+        return bool(self._token)
+
+    def _wait_until(self, ready: Callable[[], bool]) -> None:
+        while not ready():
+            try:
+                # Somebody else who waits may have been woken instead, and left with an exception.
+                self._news.get(timeout=_LOOK_S)
+            except Empty:
+                continue
+        self._news.put(None)
+
+
+class AsyncSaves:
+    """The saves of an async run; used from its event loop only."""
+
+    def __init__(self, calls: SaveCalls) -> None:
+        self._calls = calls
+        self._in_place = type(calls.saver) is InMemorySaver
+        self._waiting: deque[_Call] = deque()
+        self._worker: asyncio.Task[None] | None = None
+        self._error: BaseException | None = None
+
+    def put(self, effect: SaveWrites | SaveCheckpoint) -> None:
+        """Ask for a save.
+
+        Raises:
+            BaseException: What an earlier save failed with.
+        """
+        if self._error is not None:
+            if self._in_place:
+                return
+            raise self._error
+        name, args = self._calls.call(effect)
+        if self._in_place:
+            try:
+                getattr(self._calls.saver, name)(*args)
+            except Exception as error:
+                self._error = error
+                self._calls.explain((name, args), error)
+                raise
+            return
+        self._waiting.append((name, args))
+        if self._worker is None:
+            self._worker = asyncio.get_running_loop().create_task(self._work())
+
+    async def _work(self) -> None:
+        saver = self._calls.saver
+        methods: dict[str, Callable[..., Any]] = {"put": saver.aput, "put_writes": saver.aput_writes}
+        try:
+            while self._waiting:
+                name, args = self._waiting[0]
+                await methods[name](*args)
+                self._waiting.popleft()
+        except BaseException as error:
+            self._error = error
+            if isinstance(error, Exception):
+                self._calls.explain(self._waiting[0], error)
+            self._waiting.clear()
+        finally:
+            self._worker = None
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so many saves wait that the run should wait for them."""
+        return len(self._waiting) > BACKLOG
+
+    async def wait(self) -> None:
+        """Wait for all saves asked for so far; being cancelled does not cancel them.
+
+        Raises:
+            BaseException: What a save failed with.
+        """
+        while self._worker is not None:
+            await asyncio.shield(self._worker)
+        if self._error is not None:
+            raise self._error

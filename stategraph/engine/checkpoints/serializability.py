@@ -1,0 +1,78 @@
+"""Values that a checkpoint cannot hold: named when storing them has failed.
+
+Why a save failed is only looked for once it has failed. What would come back changed is found by
+`stategraph.engine.checkpoints.round_trip`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from stategraph.core import explain
+
+_DEPTH: Final = 24
+
+
+def explain_failure(error: BaseException, serde: Any, values: Iterable[tuple[str, Any]], writer: str | None) -> None:
+    """Say which value it was that could not be stored.
+
+    Args:
+        error: What the saver raised; its message is added to.
+        serde: The saver's serialiser, or None.
+        values: What was to be stored, by channel.
+        writer: The node that wrote it; None if that is not known.
+    """
+    if serde is None or not _can_store(serde, 0):
+        return
+    for channel, value in values:
+        found = _culprit(serde, value, channel, _DEPTH)
+        if found is not None:
+            path, what = found
+            kind = type(what)
+            by = f" by node '{writer}'" if writer else ""
+            explain.add_words(
+                error,
+                f"The value at {path}, of type {kind.__module__}.{kind.__qualname__}, was written{by} to channel "
+                f"'{channel}' and cannot be stored in a checkpoint. Return plain data, a dataclass or a pydantic model "
+                "instead, keep the object out of the state (in the run's context, say), or declare the key as an "
+                "UntrackedValue.",
+            )
+            return
+
+
+def _can_store(serde: Any, value: Any) -> bool:
+    try:
+        serde.dumps_typed(value)
+    except Exception:  # whatever the serialiser or the value's own code raises
+        return False
+    return True
+
+
+def _culprit(serde: Any, value: Any, path: str, depth: int) -> tuple[str, Any] | None:
+    """The innermost value that cannot be stored, with its path; None if this one can."""
+    if _can_store(serde, value):
+        return None
+    if depth > 0:
+        for step, part in _parts(value):
+            found = _culprit(serde, part, f"{path}{step}", depth - 1)
+            if found is not None:
+                return found
+    return path, value
+
+
+def _parts(value: Any) -> Iterator[tuple[str, Any]]:
+    """What a serialiser takes a value apart into, and how that is written in Python."""
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            yield f"[{key!r}]", part
+    elif isinstance(value, (Sequence, set, frozenset)) and not isinstance(value, (str, bytes, bytearray)):
+        for index, part in enumerate(value):
+            yield f"[{index}]", part
+    elif dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            yield f".{field.name}", getattr(value, field.name, None)
+    elif hasattr(value, "model_dump"):
+        for name, part in vars(value).items():
+            yield f".{name}", part

@@ -1,0 +1,570 @@
+"""Calling what authors wrote: plain functions become runnables, and get the arguments that they ask for by name.
+
+`plan_call` looks at a function once and answers with a flat record, so that an engine calls the function itself.
+`RunnableCallable` and `RunnableSeq` are the same thing as runnables, for everybody else: they report to callback
+handlers when there are any, and otherwise cost little more than the call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from functools import partial, update_wrapper
+from typing import Any, Concatenate, TypeAlias, TypeGuard, TypeVar, Union, cast
+
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, RunnableParallel, RunnableSequence
+from langchain_core.runnables.base import RunnableLike as LangChainRunnableLike
+from langchain_core.runnables.config import run_in_executor
+from langchain_core.runnables.utils import Input, Output
+
+from stategraph.engine.compile.injection import Want, fetch_arguments, wanted_arguments
+from stategraph.engine.config import context as run_context
+from stategraph.engine.config import runnable_config as run_config
+from stategraph.engine.tracing import chain_run
+from stategraph.policies import TracePolicy
+
+RunnableLike: TypeAlias = Union[  # noqa: UP007  one side is a union of generic aliases, which `|` refuses
+    LangChainRunnableLike[Input, Output],
+    Callable[Concatenate[Input, ...], Output],
+]
+"""What can be a node: a runnable, a dict of them, or a function of the input and any injected arguments."""
+
+
+_StepT = TypeVar("_StepT")
+
+
+# --- plans ---
+
+
+@dataclass(frozen=True, slots=True)
+class CallPlan:
+    """How to call an author's function without a runnable in between.
+
+    Attributes:
+        name: The function's name, or that of the runnable around it. None for a lambda.
+        func: The synchronous function. None if there is only an async one.
+        afunc: The coroutine function. None if there is only a synchronous one: run that in a thread.
+        wants: The arguments to inject.
+        kwargs: Further fixed arguments; those in `wants` that are among them are not injected.
+        explode: Whether the input is a pair of positional and keyword arguments.
+        recurse: Whether a runnable that the function returns is to be invoked in its place, with the same input.
+        trace: Whether the call is a run of its own to callback handlers.
+        tags: Tags of that run.
+    """
+
+    name: str | None
+    func: Callable[..., Any] | None
+    afunc: Callable[..., Awaitable[Any]] | None
+    wants: tuple[Want, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    explode: bool = False
+    recurse: bool = True
+    trace: bool = False
+    tags: tuple[str, ...] = ()
+
+    @property
+    def is_async(self) -> bool:
+        """Whether there is a coroutine function to await."""
+        return self.afunc is not None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether `func(input)` is the whole call: nothing to inject, to unpack or to add."""
+        return not (self.wants or self.kwargs or self.explode)
+
+    @property
+    def accepts_config(self) -> bool:
+        """Whether the function is given its task's config."""
+        return any(want.source == "config" for want in self.wants)
+
+    def arguments(self, config: RunnableConfig, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Collect the keyword arguments of one call.
+
+        Args:
+            config: The config of the task.
+            given: The call's own; they go before fixed and injected ones.
+
+        Raises:
+            ValueError: If a wanted value does not exist and cannot be left out.
+        """
+        kwargs = {**self.kwargs, **given} if given else dict(self.kwargs)
+        return fetch_arguments(self.wants, config, kwargs, self.name)
+
+
+def plan_call(thing: Any) -> CallPlan | None:
+    """Plan how to call something that an author gave as a node.
+
+    Args:
+        thing: A function, another callable, or a runnable.
+
+    Returns:
+        The plan, or None if there is no plain function to call: a generator, a dict, a runnable of another kind or one
+        whose class has its own `invoke`. Coerce that to a runnable, and invoke it.
+    """
+    if isinstance(thing, RunnableCallable):
+        kind = type(thing)
+        if kind.invoke is not RunnableCallable.invoke or kind.ainvoke is not RunnableCallable.ainvoke:
+            return None
+        return CallPlan(
+            name=thing.name,
+            func=thing.func,
+            afunc=None if isinstance(thing.afunc, _InThread) else thing.afunc,
+            wants=tuple(thing.func_accepts.values()),
+            kwargs=thing.kwargs,
+            explode=thing.explode_args,
+            recurse=thing.recurse,
+            trace=thing.trace,
+            tags=tuple(thing.tags or ()),
+        )
+    if isinstance(thing, Runnable) or not callable(thing) or _makes_an_iterator(thing):
+        return None
+    is_async = is_async_callable(thing)
+    return CallPlan(
+        name=_name_of(thing),
+        func=None if is_async else thing,
+        afunc=thing if is_async else None,
+        wants=wanted_arguments(thing),
+    )
+
+
+def _name_of(func: Any) -> str | None:
+    name = getattr(func, "__name__", None)
+    return None if name == "<lambda>" else name
+
+
+def no_sync_function(name: str | None) -> TypeError:
+    """Make the error for a synchronous call of something that is only async."""
+    return TypeError(
+        f'"{name}" is async only: it cannot be called synchronously. Give it a synchronous function as well, or call '
+        "it through the async API (ainvoke, astream, ...)."
+    )
+
+
+# --- kinds of callables ---
+
+
+def is_async_callable(func: Any) -> TypeGuard[Callable[..., Coroutine[Any, Any, Any]]]:
+    """Tell whether calling `func` gives a coroutine: an `async def`, or an object with an async `__call__`."""
+    return inspect.iscoroutinefunction(func) or inspect.iscoroutinefunction(_call_method(func))
+
+
+def is_async_generator(func: Any) -> TypeGuard[Callable[..., AsyncIterator[Any]]]:
+    """Tell whether calling `func` gives an async generator, itself or through its `__call__`."""
+    return inspect.isasyncgenfunction(func) or inspect.isasyncgenfunction(_call_method(func))
+
+
+def _call_method(func: Any) -> Any:
+    return getattr(func, "__call__", None)  # noqa: B004  the method itself is wanted
+
+
+def _makes_an_iterator(func: Any) -> bool:
+    return inspect.isgeneratorfunction(func) or is_async_generator(func)
+
+
+class _InThread:
+    """The async form of a synchronous function: a worker thread, in a copy of the context."""
+
+    def __init__(self, func: Callable[..., Any]) -> None:
+        self._func = func
+        update_wrapper(self, func)
+
+    async def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return await run_in_executor(None, self._func, *args, **kwargs)
+
+
+def coerce_to_runnable(thing: RunnableLike[Any, Any] | Any, *, name: str | None, trace: bool) -> Runnable[Any, Any]:
+    """Make a runnable of what an author gave.
+
+    Args:
+        thing: A runnable stays what it is. A generator function, another function, a callable object, or a dict of
+            these becomes one.
+        name: The name of the new runnable. None takes the function's own.
+        trace: Whether calls of a function are runs of their own to callback handlers.
+
+    Raises:
+        TypeError: If it is something else.
+    """
+    if isinstance(thing, Runnable):
+        return thing
+    if isinstance(thing, Mapping):
+        return RunnableParallel(cast(Any, thing))
+    if not callable(thing):
+        kind = type(thing).__name__
+        raise TypeError(f"Expected a runnable, a callable or a dict of them, got {thing!r} of type {kind}")
+    if _makes_an_iterator(thing):
+        return RunnableLambda(cast(Any, thing), name=name)
+    if is_async_callable(thing):
+        return RunnableCallable(None, thing, name=name, trace=trace)
+    return RunnableCallable(thing, _InThread(thing), name=name, trace=trace)
+
+
+# --- one function as a runnable ---
+
+
+class RunnableCallable(Runnable[Any, Any]):
+    """A function, or a sync and an async form of it, as a runnable.
+
+    Args:
+        func: The synchronous form. None if there is none.
+        afunc: The async form. None runs the synchronous one in its place, on the event loop.
+        name: What its runs are called. None takes the function's own name.
+        tags: Tags of its runs.
+        trace: Whether a call is a run of its own to callback handlers. If not, it does not change the running config
+            either.
+        recurse: Whether a runnable that the function returns is invoked in its place, with the same input.
+        explode_args: Whether the input is a pair of positional and keyword arguments.
+        **kwargs: Further arguments of every call.
+
+    Raises:
+        ValueError: If there is neither form.
+    """
+
+    def __init__(
+        self,
+        func: Callable[..., Any] | None,
+        afunc: Callable[..., Awaitable[Any]] | None = None,
+        *,
+        name: str | None = None,
+        tags: Sequence[str] | None = None,
+        trace: bool = True,
+        recurse: bool = True,
+        explode_args: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        main = func or afunc
+        if main is None:
+            raise ValueError("Neither `func` nor `afunc` is given; a RunnableCallable calls at least one of them")
+        self.name = _name_of(main) if name is None else name
+        self.func, self.afunc = func, afunc
+        self.explode_args = explode_args
+        self.kwargs = kwargs
+        self.recurse = recurse
+        self.tags, self.trace = tags, trace
+        self.func_accepts: dict[str, Want] = {want.name: want for want in wanted_arguments(main)}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.get_name()!r}, {self.func or self.afunc!r})"
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        """Call the function.
+
+        Args:
+            input: Its argument, or with `explode_args` all of them.
+            config: None takes the running config.
+            **kwargs: Further arguments, which go before injected ones.
+
+        Raises:
+            TypeError: If there is only an async form.
+            ValueError: If an argument that it wants does not exist here.
+        """
+        func = self.func
+        if func is None:
+            raise no_sync_function(self.name)
+        if config is None:
+            config = run_config.ensure_config()
+        run = chain_run.start(config, input, name=self.get_name(), tags=self.tags) if self.trace else None
+        config = _without_run_id(config)
+        if run is None:
+            args, kwargs = self._arguments(input, config, kwargs)
+            if self.trace:
+                result = run_context.run_in_context(chain_run.quiet_config(config), func, *args, **kwargs)
+            else:
+                result = func(*args, **kwargs)
+        else:
+            try:
+                args, kwargs = self._arguments(input, config, kwargs)
+                result = run.context(run.child_config(config)).run(func, *args, **kwargs)
+            except BaseException as error:
+                run.fail(error)
+                raise
+            run.end(result)
+        if self.recurse and isinstance(result, Runnable):
+            return result.invoke(input, config)
+        return result
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        """Await the async form, or call the synchronous one if there is no other; see `invoke`."""
+        if self.afunc is None:
+            return self.invoke(input, config, **kwargs)
+        return await self._ainvoke(self.afunc, input, config, kwargs)
+
+    async def ainvoke_at_once(self, input: Any, config: RunnableConfig) -> Any:
+        """As `ainvoke`, but a synchronous function gets no thread: for one that only looks at its input."""
+        if self.func is None:
+            return await self.ainvoke(input, config)
+        return await self._ainvoke(partial(_at_once, self.func), input, config, {})
+
+    async def _ainvoke(
+        self, afunc: Callable[..., Awaitable[Any]], input: Any, config: RunnableConfig | None, kwargs: dict[str, Any]
+    ) -> Any:
+        if config is None:
+            config = run_config.ensure_config()
+        # Not `get_name()`: async runs of a lambda are recorded without a name, and whoever compares traces sees that.
+        run = await chain_run.astart(config, input, name=self.name, tags=self.tags) if self.trace else None
+        config = _without_run_id(config)
+        if run is None:
+            args, kwargs = self._arguments(input, config, kwargs)
+            if self.trace:
+                context = run_context.config_context(chain_run.quiet_config(config))
+                result = await run_context.await_in_context(context, _start(context, afunc, args, kwargs))
+            else:
+                result = await afunc(*args, **kwargs)
+        else:
+            try:
+                args, kwargs = self._arguments(input, config, kwargs)
+                context = run.context(run.child_config(config))
+                result = await run_context.await_in_context(context, _start(context, afunc, args, kwargs))
+            except BaseException as error:
+                await run.afail(error)
+                raise
+            await run.aend(result)
+        if self.recurse and isinstance(result, Runnable):
+            return await result.ainvoke(input, config)
+        return result
+
+    def _arguments(
+        self, input: Any, config: RunnableConfig, given: dict[str, Any]
+    ) -> tuple[Sequence[Any], dict[str, Any]]:
+        args: Sequence[Any] = (input,)
+        kwargs = {**self.kwargs, **given}
+        if self.explode_args:
+            args, own = input
+            kwargs = {**self.kwargs, **own, **given}
+        if self.func_accepts:
+            fetch_arguments(tuple(self.func_accepts.values()), config, kwargs, self.name)
+        return args, kwargs
+
+
+def _without_run_id(config: RunnableConfig) -> RunnableConfig:
+    """The id named the run that has just been started; a second one must not get it."""
+    if "run_id" not in config:
+        return config
+    rest = config.copy()
+    del rest["run_id"]
+    return rest
+
+
+async def _at_once(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    return func(*args, **kwargs)
+
+
+async def _await(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
+
+
+def _start(
+    context: Any, afunc: Callable[..., Awaitable[Any]], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> Coroutine[Any, Any, Any]:
+    """Call `afunc` in `context`, where the code before its first await must run as well."""
+    awaitable = context.run(afunc, *args, **kwargs)
+    return awaitable if asyncio.iscoroutine(awaitable) else _await(awaitable)
+
+
+# --- a sequence as a runnable ---
+
+
+class RunnableSeq(Runnable[Any, Any]):
+    """Runnables in a row: each one's output is the next one's input.
+
+    To callback handlers it is one run with a child for each step. Only the first step runs in the context of that run:
+    it is the author's; the others write its result down.
+
+    Args:
+        *steps: Runnables, or what can be made one. Sequences among them are taken apart.
+        name: What its runs are called.
+        trace_inputs: Makes the input that all callback handlers see.
+        trace_policy: Makes the payloads that tracers see.
+
+    Raises:
+        ValueError: If there are fewer than two steps.
+    """
+
+    def __init__(
+        self,
+        *steps: RunnableLike[Any, Any],
+        name: str | None = None,
+        trace_inputs: Callable[[Any], Any] | None = None,
+        trace_policy: TracePolicy | None = None,
+    ) -> None:
+        self.steps: list[Runnable[Any, Any]] = []
+        for step in steps:
+            if isinstance(step, RunnableSequence | RunnableSeq):
+                self.steps.extend(step.steps)
+            else:
+                self.steps.append(coerce_to_runnable(step, name=None, trace=True))
+        if len(self.steps) < 2:
+            raise ValueError(f"A RunnableSeq has two steps or more, got {len(self.steps)}")
+        self.name = name
+        self.trace_inputs = trace_inputs
+        self.trace_policy = trace_policy or chain_run.RECORD_AS_IS
+
+    def __or__(self, other: Any) -> Runnable[Any, Any]:  # type: ignore[override]
+        name = self.name
+        if isinstance(other, RunnableSequence | RunnableSeq):
+            name = name or other.name
+        return RunnableSeq(*self.steps, other, name=name)
+
+    def __ror__(self, other: Any) -> Runnable[Any, Any]:  # type: ignore[override]
+        return RunnableSequence(coerce_to_runnable(other, name=None, trace=True), *self.steps, name=self.name)
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        """Run the steps one after the other.
+
+        Args:
+            input: The first step's input.
+            config: None takes the running config.
+            **kwargs: Further arguments of the first step.
+
+        Returns:
+            The last step's output.
+        """
+        if config is None:
+            config = run_config.ensure_config()
+        run = chain_run.start(config, self.reported(input), name=self._run_name(), policy=self.trace_policy)
+        if run is None:
+            config = chain_run.quiet_config(config)
+            value = run_context.run_in_context(config, self.steps[0].invoke, input, config, **kwargs)
+            for step in self.steps[1:]:
+                value = step.invoke(value, config)
+            return value
+        try:
+            config = run.child_config(config, "seq:step:1")
+            value = run.context(config).run(self.steps[0].invoke, input, config, **kwargs)
+            for number, step in numbered(self.steps[1:], 2):
+                value = step.invoke(value, run.child_config(config, f"seq:step:{number}"))
+        except BaseException as error:
+            run.fail(error)
+            raise
+        run.end(value)
+        return value
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        """Await the steps one after the other; see `invoke`."""
+        if config is None:
+            config = run_config.ensure_config()
+        run = await chain_run.astart(config, self.reported(input), name=self._run_name(), policy=self.trace_policy)
+        first, kwargs_of_first = self.steps[0].ainvoke, kwargs
+        if run is None:
+            config = chain_run.quiet_config(config)
+            context = run_context.config_context(config)
+            coro = _start(context, first, (input, config), kwargs_of_first)
+            value = await run_context.await_in_context(context, coro)
+            for step in self.steps[1:]:
+                value = await step.ainvoke(value, config)
+            return value
+        try:
+            config = run.child_config(config, "seq:step:1")
+            context = run.context(config)
+            value = await asyncio.create_task(_start(context, first, (input, config), kwargs_of_first), context=context)
+            for number, step in numbered(self.steps[1:], 2):
+                value = await step.ainvoke(value, run.child_config(config, f"seq:step:{number}"))
+        except BaseException as error:
+            await run.afail(error)
+            raise
+        await run.aend(value)
+        return value
+
+    def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:
+        """Run the steps as a pipeline, so that handlers which tap streams see every chunk.
+
+        Yields:
+            None, once, when everything has been consumed: a node's result is what its last steps wrote.
+        """
+        if config is None:
+            config = run_config.ensure_config()
+        run = chain_run.start(config, self.reported(input), name=self._run_name(), policy=self.trace_policy)
+        if run is None:
+            self.invoke(input, config, **kwargs)
+            yield
+            return
+        try:
+            config = run.child_config(config, "seq:step:1")
+            context = run.context(config)
+            chunks = self.steps[0].stream(input, config, **kwargs)
+            for number, step in numbered(self.steps[1:], 2):
+                chunks = step.transform(chunks, run.child_config(config, f"seq:step:{number}"))
+            for handler in run.manager.handlers:
+                if chain_run.taps_streams(handler):
+                    chunks = cast(Any, handler).tap_output_iter(run.manager.run_id, chunks)
+            output = context.run(_last, chunks)
+            yield
+        except BaseException as error:
+            run.fail(error)
+            raise
+        run.end(output)
+
+    async def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:
+        """Await the steps as a pipeline; see `stream`."""
+        if config is None:
+            config = run_config.ensure_config()
+        run = await chain_run.astart(config, self.reported(input), name=self._run_name(), policy=self.trace_policy)
+        if run is None:
+            await self.ainvoke(input, config, **kwargs)
+            yield
+            return
+        try:
+            async with AsyncExitStack() as open_iterators:
+                config = run.child_config(config, "seq:step:1")
+                context = run.context(config)
+                chunks = self.steps[0].astream(input, config, **kwargs)
+                _close_with(open_iterators, chunks)
+                for number, step in numbered(self.steps[1:], 2):
+                    chunks = step.atransform(chunks, run.child_config(config, f"seq:step:{number}"))
+                    _close_with(open_iterators, chunks)
+                for handler in run.manager.handlers:
+                    if chain_run.taps_streams(handler):
+                        chunks = cast(Any, handler).tap_output_aiter(run.manager.run_id, chunks)
+                output = await asyncio.create_task(_alast(chunks), context=context)
+                yield
+        except BaseException as error:
+            await run.afail(error)
+            raise
+        await run.aend(output)
+
+    def reported(self, input: Any) -> Any:
+        """What callback handlers see of an input."""
+        return chain_run.recorded_payload(input, self.trace_inputs)
+
+    def _run_name(self) -> str:
+        return self.get_name()
+
+
+_SEQ_INVOKE, _SEQ_AINVOKE, _SEQ_ASTREAM = RunnableSeq.invoke, RunnableSeq.ainvoke, RunnableSeq.astream
+
+
+def sequences_are_wrapped() -> bool:
+    """Return whether an instrumentation has replaced a method that runs a sequence.
+
+    Nodes are then run as sequences, so that it sees them.
+    """
+    kind = RunnableSeq
+    return kind.invoke is not _SEQ_INVOKE or kind.ainvoke is not _SEQ_AINVOKE or kind.astream is not _SEQ_ASTREAM
+
+
+def numbered(steps: Iterable[_StepT], first: int) -> Iterator[tuple[int, _StepT]]:
+    """Number the steps of a sequence as tags name them; a writer with plain edges counts as one step for each."""
+    for step in steps:
+        yield first, step
+        first += getattr(step, "step_count", 1)
+
+
+def _last(chunks: Iterator[Any]) -> Any:
+    last = None
+    for chunk in chunks:
+        last = chunk
+    return last
+
+
+async def _alast(chunks: AsyncIterator[Any]) -> Any:
+    last = None
+    async for chunk in chunks:
+        last = chunk
+    return last
+
+
+def _close_with(stack: AsyncExitStack, chunks: Any) -> None:
+    if hasattr(chunks, "aclose"):
+        stack.push_async_callback(chunks.aclose)

@@ -1,0 +1,481 @@
+"""The sync driver: performs what the machine of a run asks for.
+
+Rules
+-----
+* A step with one task runs it in place, without a thread. Several tasks, or a
+  caller who wants to hear events while a node runs, get worker threads. A thread
+  that is done with a task takes the next one that waits, until one has failed;
+  not where the order in which tasks begin and end is shown, or stored.
+* A task's end is told to the machine before anybody waiting for it goes on.
+* Leaving waits for what cannot be stopped (running threads, pending saves).
+* An exception may be raised at any line of the waiting thread (Ctrl-C, a soft
+  time limit). So what the driver waits for is noted by the worker threads, and
+  before they start; the inbox only wakes it, and it looks at the notes before
+  each wait. What has ended stays noted until the machine was told.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future
+from contextvars import Context, copy_context
+from functools import partial
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from langgraph.checkpoint.base import CheckpointTuple
+
+from stategraph.constants import CONFIG_KEY_CHECKPOINT_ID
+from stategraph.core.task import Task
+from stategraph.engine.checkpoints import damage
+from stategraph.engine.checkpoints.saving import Saves
+from stategraph.engine.compile.functions import is_async_callable
+from stategraph.engine.compile.task_functions import SyncAsyncFuture
+from stategraph.engine.config import foreign_types
+from stategraph.engine.config.runnable_config import patch_configurable
+from stategraph.engine.runs import step, teardown
+from stategraph.engine.runs.execution import Execution, Lookup
+from stategraph.engine.runs.step import StepEnd
+from stategraph.engine.tasks import attempt, threads
+from stategraph.errors import GraphInterrupt
+
+_Ended = tuple[Task, BaseException | None]
+"""A task that has ended, and its exception if it failed."""
+
+
+def find(execution: Execution, lookup: Lookup) -> tuple[CheckpointTuple | None, bool]:
+    """Fetch the checkpoint a run starts from, and whether the thread has moved past it."""
+    saver = execution.saver
+    assert saver is not None
+    with damage.reading(lookup.config):
+        if lookup.how == "replay" and lookup.replay is not None:
+            return foreign_types.received(lookup.replay.get_checkpoint(execution.ns, saver, lookup.config)), False
+        found = foreign_types.received(saver.get_tuple(lookup.config))
+        if lookup.ns is not None:
+            return found, True
+        if lookup.how != "id" or found is None:
+            return found, False
+        latest = saver.get_tuple(patch_configurable(lookup.config, {CONFIG_KEY_CHECKPOINT_ID: None}))
+    return found, latest is not None and latest.checkpoint["id"] != found.checkpoint["id"]
+
+
+THREADS_A_RUN = min(32, (os.cpu_count() or 1) + 4)
+"""Sync tasks of a run that work at once, unless `max_concurrency` says otherwise: as many as `ThreadPoolExecutor`, and
+so LangGraph, allows. Nodes rely on it not to ask a backend everything at once. A nested run has places of its own, so
+that a node which waits for a subgraph does not wait for itself."""
+
+
+class Driver:
+    """Drives one run; see the module."""
+
+    def __init__(self, execution: Execution) -> None:
+        """Args: execution: The run, not loaded yet."""
+        self._execution = execution
+        # Wakes the driver: a task or a thread has ended, or there is something to show.
+        self._inbox: SimpleQueue[None] = SimpleQueue()
+        # The tasks that have ended and of which the machine has not been told yet; threads append.
+        self._ended: deque[_Ended] = deque()
+        # The threads at work, noted before they start; they take themselves out.
+        self._working: set[threads.Ticket] = set()
+        self._called: dict[str, tuple[Task, Future[Any]]] = {}
+        # Ids of the called tasks that have not ended; threads take theirs out.
+        self._open_calls: set[str] = set()
+        self._limit = execution.max_concurrency or THREADS_A_RUN
+        # Called tasks that wait for a place among those that work, and how many places are taken.
+        self._queued: deque[Callable[[], Any]] = deque()
+        self._places_taken = 0
+        # The step's tasks that wait for a thread, and whether none may begin until the driver has heard of a failure.
+        self._waiting: deque[Task] = deque()
+        self._halted = False
+        # Whether threads may take tasks by themselves: not if a task's end has to be shown or stored before others do
+        # something that is.
+        self._goes_on = not execution.eager and execution.outer_stream is None and not execution.stores_steps
+
+    def run(self, callbacks: Any) -> Iterator[Any]:
+        """Run the execution to its end.
+
+        Args:
+            callbacks: The run manager of a traced run, or None.
+
+        Yields:
+            What the caller asked to see.
+
+        Raises:
+            GraphRecursionError: If the recursion limit is reached.
+            GraphDrained: If the run was asked to stop.
+            GraphInterrupt: If a nested run pauses.
+            BaseException: What a node or a save failed with.
+        """
+        execution = self._execution
+        lookup = execution.lookup()
+        if lookup is None:
+            execution.load(None, "none", False)
+        else:
+            found, superseded = find(execution, lookup)
+            asked = execution.history_request(found)
+            history = None
+            if asked is not None and execution.saver is not None:
+                with damage.reading(lookup.config):
+                    history = execution.saver.get_delta_channel_history(**asked)
+            execution.load(found, lookup.how, superseded, history)
+        execution.new_saves = self._new_saves
+        execution.on_call = self._call
+        if execution.eager:
+            execution.wake = partial(self._inbox.put, None)
+        try:
+            execution.start(callbacks)
+            execution.flush()
+            execution.lifecycle("resume")
+            yield from self._steps()
+            execution.wake = None
+            if self._called or not execution.leaves_nothing:
+                self._leave(None)
+        except BaseException as error:
+            if not self._leave(error):
+                raise
+        finally:
+            execution.let_go()
+        yield from execution.shown()
+        teardown.raise_unless_finished(execution)
+
+    def _new_saves(self) -> Saves:
+        execution = self._execution
+        return Saves(execution.save_calls("put_writes"), background=execution.durability == "async")
+
+    def _steps(self) -> Iterator[Any]:
+        execution = self._execution
+        machine, control = execution.machine, execution.control
+        chunks = execution.chunks
+        in_place = not execution.eager and execution.engine.step_timeout is None
+        express = in_place and execution.cache is None and execution.node_finished is None
+        while True:
+            begun = (yield from self._express()) if express else None
+            if begun is not None:
+                end, tasks = begun
+            else:
+                if not machine.plan(drain=control is not None and control.drain_requested):
+                    break
+                tasks, end = self._planned(), None
+                if chunks:
+                    yield from execution.shown()
+                if in_place and len(tasks) == 1:
+                    end, tasks = self._alone(tasks[0])
+            if tasks or self._called:
+                end = end or StepEnd()
+                yield from self._together(tasks, end)
+            if end is not None:
+                # Let the caller see how the tasks ended before their failure.
+                yield from execution.shown()
+                end.conclude()
+            if self._called:
+                self._called.clear()
+            machine.advance()
+            if machine.outbox:
+                execution.flush()
+            if execution.saves is not None and execution.durability == "sync":
+                execution.saves.wait()
+            if machine.status == "interrupt_after":
+                break
+        execution.flush()
+        if machine.status in ("interrupt_before", "interrupt_after"):
+            raise foreign_types.pause()
+
+    def _leave(self, error: BaseException | None) -> bool:
+        """Stop what runs, store what waited for the end; returns whether the run paused rather than failed."""
+        execution = self._execution
+        try:
+            self._stop_running()
+            teardown.close(execution, error)
+        except Exception as refused:
+            self._finish_saves(refused)
+            raise
+        self._finish_saves(error)
+        interrupts = teardown.asked(execution, error)
+        if interrupts is None:
+            return False
+        execution.lifecycle("interrupt", interrupts)
+        teardown.pause(execution, interrupts)
+        return True
+
+    def _finish_saves(self, error: BaseException | None) -> None:
+        """Wait for the saves that were asked for; what one failed with is raised unless the run has failed anyway."""
+        saves = self._execution.saves
+        if saves is None:
+            return
+        try:
+            saves.wait()
+        except BaseException:
+            if error is None or isinstance(error, GraphInterrupt):
+                raise
+
+    def _stop_running(self) -> None:
+        execution = self._execution
+        execution.wake = None
+        self._halted = True
+        for ticket in list(self._working):
+            if ticket.cancel():
+                self._working.discard(ticket)
+        for _, future in list(self._called.values()):
+            future.cancel()
+        while self._working:
+            # A thread cannot be stopped. What it still achieves is recorded, so that a
+            # resume need not do it again.
+            self._inbox.get()
+        refused: Exception | None = None
+        while self._ended:
+            try:
+                step.settle(execution, *self._ended[0])
+            except Exception as error:
+                # What one task wrote cannot be stored; that of the others may.
+                refused = refused or error
+            self._ended.popleft()
+        for _, future in list(self._called.values()):
+            if not future.cancelled():
+                future.exception()
+        if refused is not None:
+            raise refused
+
+    # -- one step ----------------------------------------------------------
+
+    def _planned(self) -> list[Task]:
+        """The tasks of a planned step that still have to run."""
+        execution = self._execution
+        machine = execution.machine
+        if machine.outbox:
+            execution.flush()
+        tasks = machine.unfinished()
+        if execution.cache is not None:
+            self._look_in_cache(tasks)
+            tasks = machine.unfinished()
+        return tasks
+
+    def _express(self) -> Generator[Any, None, tuple[StepEnd | None, list[Task]] | None]:
+        """Run steps of one task for as long as there is nothing to do between them but to apply and to plan.
+
+        Returns:
+            What `_alone` says, of a step that did not end with its task; None if there is none.
+        """
+        execution = self._execution
+        machine, control, chunks = execution.machine, execution.control, execution.chunks
+        bare, end_lone = execution.view is None, execution.end_lone
+        while control is None or not control.drain_requested:
+            task = machine.next_lone()
+            if task is None:
+                break
+            while bare and chunks:
+                yield chunks.popleft()
+            if chunks:
+                yield from execution.shown()
+            try:
+                attempt.run(execution, task)
+            except Exception as error:
+                return self._failed(task, error)
+            if self._called:
+                # Their threads may be telling the machine something too.
+                step.settle(execution, task, None)
+                return None, []
+            end_lone(task)
+        return None
+
+    def _alone(self, task: Task) -> tuple[StepEnd | None, list[Task]]:
+        """Run a step's only task in place.
+
+        Returns:
+            What it raised, if anything; and the task that handles its failure.
+        """
+        execution = self._execution
+        try:
+            attempt.run(execution, task)
+        except Exception as error:
+            return self._failed(task, error)
+        if self._called:
+            step.settle(execution, task, None)
+        else:
+            step.finished(execution, task)
+        if task.cache_key is not None:
+            self._to_cache(task)
+        return None, []
+
+    def _failed(self, task: Task, error: Exception) -> tuple[StepEnd, list[Task]]:
+        end = StepEnd()
+        handler = step.settle(self._execution, task, error)
+        if handler is None and not step.handled(task, error):
+            end.add(error)
+        self._before_handler(handler)
+        return end, [] if handler is None else [handler]
+
+    def _together(self, tasks: list[Task], end: StepEnd) -> Iterator[Any]:
+        """Run tasks in worker threads until all have ended or one has failed."""
+        execution = self._execution
+        timeout = execution.engine.step_timeout
+        deadline = None if timeout is None else time.monotonic() + timeout
+        waiting = self._waiting = deque(task for task in tasks if not task.writes)
+        while (waiting or self._working or self._ended or self._open_calls) and end.error is None:
+            while len(self._working) < self._limit and (task := self._take_waiting()) is not None:
+                self._submit(task)
+            if not self._ended:
+                self._wait(deadline)
+            if self._ended:
+                try:
+                    self._take(self._ended[0], end)
+                except Exception:
+                    self._ended.popleft()
+                    raise
+                self._ended.popleft()
+            yield from execution.shown()
+        yield from execution.shown()
+
+    def _wait(self, deadline: float | None) -> None:
+        if deadline is None:
+            self._inbox.get()
+            return
+        try:
+            self._inbox.get(timeout=max(0.0, deadline - time.monotonic()))
+        except Empty:
+            raise TimeoutError("Timed out") from None
+
+    def _submit(self, task: Task) -> None:
+        ticket = threads.Ticket()
+        self._working.add(ticket)
+        threads.start(ticket, self._attempts, ticket, task, copy_context())
+
+    def _attempts(self, ticket: threads.Ticket, first: Task, context: Context) -> None:
+        """Run a task, and after it such as wait: to have each handed over takes as long as a small task."""
+        task: Task | None = first
+        while task is not None:
+            ended, error = task, None
+            try:
+                context.copy().run(attempt.run, self._execution, ended)
+            except BaseException as raised:
+                # Whether others are to begin is for the driver to say.
+                self._halted, error = True, raised
+            task = self._take_waiting() if self._goes_on and error is None else None
+            self._ended.append((ended, error))
+            if task is None:
+                self._working.discard(ticket)
+            self._inbox.put(None)
+
+    def _take_waiting(self) -> Task | None:
+        try:
+            return None if self._halted else self._waiting.popleft()
+        except IndexError:
+            return None
+
+    def _take(self, ended: _Ended, end: StepEnd) -> None:
+        task, error = ended
+        handler = step.settle(self._execution, task, error)
+        if error is None:
+            self._to_cache(task)
+        elif handler is not None:
+            self._before_handler(handler)
+            if not handler.writes:
+                self._waiting.append(handler)
+        elif not step.handled(task, error):
+            end.add(error)
+        if error is not None and end.error is None:
+            self._halted = False
+
+    def _before_handler(self, handler: Task | None) -> None:
+        # The failure has to be durable before its handler acts on it.
+        if handler is not None and self._execution.saves is not None:
+            self._execution.saves.wait()
+
+    # -- calls from a task to another ---------------------------------------
+
+    def _call(
+        self,
+        caller: Task,
+        func: Callable[..., Any],
+        input: Any,
+        *,
+        retry_policy: Any = None,
+        cache_policy: Any = None,
+        callbacks: Any = None,
+        timeout: Any = None,
+    ) -> Future[Any]:
+        """Start a function as a task of the current step; what ``@task`` functions call."""
+        if is_async_callable(func):
+            raise RuntimeError("In an sync context async tasks cannot be called")
+        execution = self._execution
+        future: SyncAsyncFuture[Any] = SyncAsyncFuture()
+        with execution.lock:
+            task = step.plan_call(execution, caller, func, input, retry_policy, cache_policy, callbacks, timeout)
+            execution.flush()
+        if execution.cache is not None:
+            self._look_in_cache([task])
+        if task.writes:
+            _resolve(future, partial(step.result_of, task))
+            return future
+        self._called[task.id] = (task, future)
+        self._open_calls.add(task.id)
+        # A task that another called task calls goes on in its caller's place: waiting for
+        # a place of its own while the caller holds one could wait forever.
+        placed = not caller.is_call
+        context = copy_context()
+
+        def start() -> None:
+            threads.start(threads.Ticket(), context.run, self._run_called, task, future, placed)
+
+        with execution.lock:
+            if placed and self._places_taken >= self._limit:
+                self._queued.append(start)
+                return future
+            self._places_taken += placed
+        start()
+        return future
+
+    def _run_called(self, task: Task, future: Future[Any], placed: bool) -> None:
+        try:
+            if future.set_running_or_notify_cancel():
+                self._finish_call(task, future)
+            if placed:
+                with self._execution.lock:
+                    following = self._queued.popleft() if self._queued else None
+                    self._places_taken -= following is None
+                if following is not None:
+                    following()
+        finally:
+            self._open_calls.discard(task.id)
+            self._inbox.put(None)
+
+    def _finish_call(self, task: Task, future: Future[Any]) -> None:
+        try:
+            value = self._run_to_end(task)
+        except BaseException as error:
+            future.set_exception(error)
+        else:
+            future.set_result(value)
+
+    def _run_to_end(self, task: Task) -> Any:
+        """Run a called task and record how it ended; its caller is told either way, also if that cannot be stored."""
+        try:
+            value = attempt.run(self._execution, task)
+        except BaseException as error:
+            step.settle(self._execution, task, error)
+            raise
+        step.settle(self._execution, task, None)
+        self._to_cache(task)
+        return value
+
+    # -- cache ---------------------------------------------------------------
+
+    def _look_in_cache(self, tasks: list[Task]) -> None:
+        execution = self._execution
+        keys = step.cache_keys(execution, tasks)
+        if keys and execution.cache is not None:
+            step.take_cached(execution, keys, execution.cache.get(tuple(keys)))
+
+    def _to_cache(self, task: Task) -> None:
+        entry = step.to_cache(task)
+        if entry is not None and self._execution.cache is not None:
+            self._execution.cache.set(entry)
+
+
+def _resolve(future: Future[Any], produce: Callable[[], Any]) -> None:
+    try:
+        future.set_result(produce())
+    except BaseException as error:
+        future.set_exception(error)

@@ -1,0 +1,104 @@
+"""The run's callback manager: made only if somebody listens, once per run.
+
+Who listens: callback handlers of the config or the environment, and the stream
+modes that are fed by callbacks (``messages`` and ``tools``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+# A run takes in what the environment and the context ask for even if it is nested; the room's own function, for what
+# runs within it, leaves a manager as it is.
+from langchain_core.runnables.config import get_async_callback_manager_for_config, get_callback_manager_for_config
+
+from stategraph.constants import CONF, CONFIG_KEY_STREAM_MESSAGES_V2, CONFIG_KEY_TASK_ID, NS_SEP
+from stategraph.engine.config.runnable_config import has_listeners
+from stategraph.engine.runs.execution import Execution
+from stategraph.engine.streams import messages, tools
+from stategraph.engine.tracing.chain_run import taps_streams
+from stategraph.engine.tracing.graph_callbacks import (
+    get_async_graph_callback_manager_for_config,
+    get_sync_graph_callback_manager_for_config,
+)
+from stategraph.engine.tracing.stream_handler import StreamFeed
+
+_FED_BY_CALLBACKS = frozenset(("messages", "tools"))
+
+
+def needed(execution: Execution) -> bool:
+    """Whether anybody would hear the run's callbacks."""
+    return not _FED_BY_CALLBACKS.isdisjoint(execution.own_modes) or has_listeners(execution.config)
+
+
+def _prepare(execution: Execution, manager: Any) -> Any:
+    """Leave out handlers that are not for this run; say what made it."""
+    v1_messages = "messages" in execution.own_modes and execution.request.format.version != "v2"
+    root = CONFIG_KEY_TASK_ID not in execution.config[CONF]
+
+    def stays(handler: Any) -> bool:
+        if v1_messages and isinstance(handler, messages.StreamMessagesHandlerV2):
+            return False
+        # A graph with a thread of its own starts its namespaces anew, so a caller's
+        # handler that follows one graph only would take its events for its own.
+        return not (root and isinstance(handler, StreamFeed) and not handler.subgraphs)
+
+    manager.handlers = [h for h in manager.handlers if stays(h)]
+    manager.inheritable_handlers = [h for h in manager.inheritable_handlers if stays(h)]
+    if "ls_integration" not in manager.metadata:
+        manager.add_metadata({"ls_integration": "langgraph"})
+    return manager
+
+
+def _attach(execution: Execution, run_manager: Any) -> None:
+    """Add the handlers that feed the run's own stream modes."""
+    form = execution.request.format
+    handlers: list[Any] = []
+    if "messages" in execution.own_modes:
+        v2 = form.version == "v2" and execution.config[CONF].get(CONFIG_KEY_STREAM_MESSAGES_V2)
+        kind = messages.StreamMessagesHandlerV2 if v2 else messages.StreamMessagesHandler
+        handlers.append(kind(execution.put, form.subgraphs))
+    if "tools" in execution.own_modes:
+        handlers.append(tools.StreamToolCallHandler(execution.put, form.subgraphs))
+    for handler in handlers:
+        handler.parent_ns = tuple(execution.ns.split(NS_SEP)) if execution.ns else ()
+    execution.streams_nodes = any(map(_taps_streams, run_manager.handlers))
+    run_manager.inheritable_handlers.extend(handlers)
+
+
+def _taps_streams(handler: Any) -> bool:
+    return taps_streams(handler) and not isinstance(handler, StreamFeed)
+
+
+def _begin(execution: Execution, manager: Any) -> Any:
+    config = execution.config
+    return _prepare(execution, manager).on_chain_start(
+        None,
+        execution.request.input,
+        name=config.get("run_name", execution.engine.get_name()),
+        run_id=config.get("run_id"),
+    )
+
+
+def start(execution: Execution) -> Any:
+    """Start the run for its listeners; returns its run manager."""
+    config = execution.config
+    manager = _begin(execution, get_callback_manager_for_config(config))
+    execution.graph_callbacks = get_sync_graph_callback_manager_for_config(config, run_id=manager.run_id)
+    _attach(execution, manager)
+    return manager
+
+
+async def astart(execution: Execution) -> Any:
+    """As :func:`start`."""
+    config = execution.config
+    manager = await _begin(execution, get_async_callback_manager_for_config(config))
+    execution.graph_callbacks = get_async_graph_callback_manager_for_config(config, run_id=manager.run_id)
+    _attach(execution, manager)
+    return manager
+
+
+async def report(manager: Any, error: BaseException) -> None:
+    """Tell listeners of a failure, also while the run is being cancelled."""
+    await asyncio.shield(manager.on_chain_error(error))

@@ -1,0 +1,197 @@
+"""What both drivers do with a task that ended, and with the end of a step.
+
+Rules
+-----
+* A failure stops the other tasks of the step, unless a node handles it. An
+  interrupt does not: the others finish, then the run pauses with all of the
+  step's interrupts.
+* An answer a node finds invalid is raised once the others have finished: what
+  they were answered in the same resume is not asked again.
+* A failure of a called function is its caller's to handle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from xxhash import xxh3_128_hexdigest
+
+from stategraph.constants import ERROR, INTERRUPT, MISSING, RETURN
+from stategraph.core.task import Call, Task
+from stategraph.engine.compile.compiled_node import of_call
+from stategraph.engine.compile.task_functions import get_runnable_for_task
+from stategraph.engine.config import foreign_types
+from stategraph.errors import GraphBubbleUp, GraphInterrupt, is_invalid_resume
+from stategraph.types import CachePolicy
+
+if TYPE_CHECKING:
+    from stategraph.engine.runs.execution import Execution
+
+CacheKey = tuple[tuple[str, ...], str]
+
+_BODY = "_stategraph_body"
+
+
+@dataclass(slots=True)
+class StepEnd:
+    """What went wrong in a step, or has to be asked.
+
+    Attributes:
+        error: The failure that stops the step at once.
+        late: A failure that waits for the other tasks.
+        interrupts: What the step's tasks asked.
+        paused: Whether any task asked.
+    """
+
+    error: BaseException | None = None
+    late: BaseException | None = None
+    interrupts: list[Any] = field(default_factory=list)
+    paused: bool = False
+
+    def add(self, exception: BaseException) -> None:
+        """Take in what a task ended with."""
+        if isinstance(exception, GraphInterrupt):
+            self.paused = True
+            self.interrupts.extend(exception.args[0] if exception.args else ())
+        elif isinstance(exception, asyncio.CancelledError):
+            pass
+        elif isinstance(exception, GraphBubbleUp) or is_invalid_resume(exception):
+            self.late = self.late or exception
+        else:
+            self.error = self.error or exception
+
+    def conclude(self) -> None:
+        """Raise what the step's tasks raised, the gravest first."""
+        for exception in (self.error, self.late):
+            if exception is not None:
+                raise exception
+        if self.paused:
+            raise foreign_types.pause(tuple(self.interrupts))
+
+
+def settle(execution: Execution, task: Task, exception: BaseException | None) -> Task | None:
+    """Tell the machine how a task ended.
+
+    Returns:
+        The task that handles its failure, if a node does.
+    """
+    machine = execution.machine
+    handler = None
+    with execution.lock:
+        if exception is None:
+            finished(execution, task)
+        elif isinstance(exception, GraphInterrupt):
+            machine.interrupted(task, exception.args[0] if exception.args else ())
+        elif not isinstance(exception, GraphBubbleUp):
+            handled = task.node is not None and bool(task.node.error_handler) and isinstance(exception, Exception)
+            machine.failed(task, exception, handled=handled)
+            if handled:
+                handler = machine.handle_failure(task, exception)
+        if machine.outbox:
+            execution.flush()
+    return handler
+
+
+def finished(execution: Execution, task: Task) -> None:
+    """Tell the machine that a task ended well; the caller sees to it that nobody else does so now."""
+    listener = execution.node_finished
+    if listener is not None and not (task.node is not None and task.node.hidden):
+        listener(task.name)
+    machine = execution.machine
+    machine.finished(task)
+    if machine.outbox:
+        execution.flush()
+
+
+def handled(task: Task, exception: BaseException) -> bool:
+    """Whether a node handles the failure of a task."""
+    return (
+        task.node is not None
+        and bool(task.node.error_handler)
+        and isinstance(exception, Exception)
+        and not isinstance(exception, GraphBubbleUp)
+    )
+
+
+def result_of(task: Task) -> Any:
+    """What a called function's recorded writes say it returned.
+
+    Raises:
+        BaseException: What it failed with.
+    """
+    value = next((v for channel, v in task.writes if channel == RETURN), MISSING)
+    if value is not MISSING:
+        return value
+    error = next((v for channel, v in task.writes if channel == ERROR), None)
+    if error is not None:
+        raise error if isinstance(error, BaseException) else Exception(error)
+    return None
+
+
+# -- caching -----------------------------------------------------------------
+
+
+def cache_keys(execution: Execution, tasks: list[Task]) -> dict[CacheKey, Task]:
+    """The tasks whose results may be in the cache, by where they would be."""
+    found: dict[CacheKey, Task] = {}
+    for task in tasks:
+        policy = _cache_policy(execution, task)
+        if policy is None or task.writes:
+            continue
+        if task.call is not None:
+            args, kwargs = task.call.input
+            key = policy.key_func(*args, **kwargs)
+        else:
+            key = policy.key_func(task.input)
+        digest = xxh3_128_hexdigest(key.encode() if isinstance(key, str) else key)
+        task.cache_key = ((task.body.cache_ns(), digest), policy.ttl)
+        found[task.cache_key[0]] = task
+    return found
+
+
+def _cache_policy(execution: Execution, task: Task) -> CachePolicy[Any] | None:
+    own = task.call.cache_policy if task.call is not None else None
+    return own or task.body.cache_policy or execution.cache_policy
+
+
+def take_cached(execution: Execution, tasks: dict[CacheKey, Task], hits: Any) -> None:
+    """Give tasks the writes that were found in the cache."""
+    for key, writes in hits.items():
+        task = tasks[key]
+        task.writes.extend(foreign_types.ours(writes) if foreign_types.exist() else writes)
+        with execution.lock:
+            execution.machine.reused(task)
+            execution.flush()
+
+
+def to_cache(task: Task) -> dict[CacheKey, tuple[Any, int | None]] | None:
+    """What to put into the cache for a task that finished, or None."""
+    if task.cache_key is None or any(c in (INTERRUPT, ERROR) for c, _ in task.writes):
+        return None
+    key, ttl = task.cache_key
+    return {key: (task.writes, ttl)}
+
+
+# -- calls from a task to another ----------------------------------------------
+
+
+def plan_call(
+    execution: Execution,
+    caller: Task,
+    func: Any,
+    input: Any,
+    retry_policy: Any,
+    cache_policy: Any,
+    callbacks: Any,
+    timeout: Any,
+) -> Task:
+    """Plan the task for a function that a running task calls."""
+    runnable = get_runnable_for_task(func)
+    body = getattr(runnable, _BODY, None)
+    if body is None:
+        body = of_call(func, runnable)
+        setattr(runnable, _BODY, body)
+    call = Call(func, input, retry_policy, cache_policy, callbacks, timeout, runnable.get_name(), body)
+    return execution.machine.call(caller, caller.call_counter(), call)

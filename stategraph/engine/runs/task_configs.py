@@ -1,0 +1,221 @@
+"""The configs of a run's tasks: what an author, a library or a subgraph is told about where it runs.
+
+Rules
+-----
+* A task's config is made of three layers: what all of the run's tasks share, what those of a step share, and the
+  task's own. Each is a dict that the next one copies and fills in.
+* It is complete before the task's code runs: any code that the task calls can read it, also in C.
+* Several threads may ask at once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from stategraph.constants import (
+    CONF,
+    CONFIG_KEY_CALL,
+    CONFIG_KEY_CHECKPOINT_ID,
+    CONFIG_KEY_CHECKPOINT_MAP,
+    CONFIG_KEY_CHECKPOINT_NS,
+    CONFIG_KEY_CHECKPOINTER,
+    CONFIG_KEY_DURABILITY,
+    CONFIG_KEY_NODE_ERROR,
+    CONFIG_KEY_READ,
+    CONFIG_KEY_READ_STATE,
+    CONFIG_KEY_REPLAY_STATE,
+    CONFIG_KEY_RESUME_MAP,
+    CONFIG_KEY_RESUMING,
+    CONFIG_KEY_RUNTIME,
+    CONFIG_KEY_SCRATCHPAD,
+    CONFIG_KEY_SEND,
+    CONFIG_KEY_STREAM,
+    CONFIG_KEY_TASK_ID,
+    CONFIG_KEY_THREAD_ID,
+)
+from stategraph.core.task import Task
+from stategraph.engine.config.quiet_manager import QuietCallbackManager
+from stategraph.engine.config.runnable_config import DefaultRecursionLimit
+from stategraph.engine.config.runtime import RunFacts, attempt_runtime
+from stategraph.engine.runs import replay
+from stategraph.engine.tasks.scope import TaskScope
+from stategraph.engine.tracing.chain_run import child_manager
+
+if TYPE_CHECKING:
+    from stategraph.engine.runs.execution import Execution
+
+# Places for what each task fills in: a dict that is copied with them does not grow, which would cost as much as
+# the copy.
+_OF_EACH_TASK = dict.fromkeys(
+    ("langgraph_step", "langgraph_node", "langgraph_triggers", "langgraph_path", "langgraph_checkpoint_ns")
+)
+_OF_EACH_ATTEMPT = dict.fromkeys(
+    (
+        CONFIG_KEY_TASK_ID,
+        CONFIG_KEY_CHECKPOINT_NS,
+        CONFIG_KEY_SCRATCHPAD,
+        CONFIG_KEY_SEND,
+        CONFIG_KEY_READ,
+        CONFIG_KEY_READ_STATE,
+        CONFIG_KEY_CALL,
+        CONFIG_KEY_RUNTIME,
+    )
+)
+
+
+class TaskConfigs:
+    """Makes the configs of one run's tasks; see the module."""
+
+    __slots__ = ("_base", "_conf", "_execution", "_facts", "_map", "_metadata", "_of_step", "_run_id", "_tags")
+
+    def __init__(self, execution: Execution) -> None:
+        """Make the part that all tasks share.
+
+        Args:
+            execution: The run, started.
+        """
+        self._execution = execution
+        config = execution.config
+        base: dict[str, Any] = dict(config)
+        base.pop("run_name", None)
+        # A node sees only what somebody asked for.
+        if not base.get("tags"):
+            base.pop("tags", None)
+        if isinstance(base.get("recursion_limit"), DefaultRecursionLimit):
+            del base["recursion_limit"]
+        if not execution.traced:
+            base.pop("run_id", None)
+        self._base = base
+        self._metadata = {**(base.get("metadata") or {}), **_OF_EACH_TASK}
+        self._tags = list(base.get("tags") or ())
+        conf = self._conf = self._shared_conf()
+        run_id = self._run_id = config.get("run_id")
+        self._facts = RunFacts(
+            execution.runtime,
+            conf.get(CONFIG_KEY_THREAD_ID),
+            str(run_id) if run_id else None,
+            execution.machine.previous(),
+        )
+        self._map = conf.get(CONFIG_KEY_CHECKPOINT_MAP) or {}
+        conf.update(_OF_EACH_ATTEMPT)
+        # What all tasks of a step share, after what it was made for: the step's checkpoint, and what is said about
+        # resuming.
+        self._of_step: tuple[Any, bool | None, dict[str, Any]] = (None, None, {})
+
+    def _shared_conf(self) -> dict[str, Any]:
+        execution = self._execution
+        machine = execution.machine
+        conf = dict(execution.config[CONF])
+        if execution.saver is not None or CONFIG_KEY_CHECKPOINTER not in conf:
+            conf[CONFIG_KEY_CHECKPOINTER] = execution.saver
+        conf[CONFIG_KEY_CHECKPOINT_ID] = None
+        if execution.request.durability is not None:
+            conf[CONFIG_KEY_DURABILITY] = execution.durability
+        if execution.stream is not None:
+            conf[CONFIG_KEY_STREAM] = execution.stream
+        if machine.resume_map is not None:
+            conf[CONFIG_KEY_RESUME_MAP] = machine.resume_map
+        if not execution.nested:
+            state = machine.replay_id
+            conf[CONFIG_KEY_REPLAY_STATE] = replay.ReplayState(state) if state else None
+        return conf
+
+    def _conf_of_step(self, checkpoint: Any, resuming: bool | None) -> dict[str, Any]:
+        conf = self._conf.copy()
+        conf[CONFIG_KEY_CHECKPOINT_MAP] = {**self._map, self._execution.ns: checkpoint["id"]}
+        if resuming is None:
+            conf.pop(CONFIG_KEY_RESUMING, None)
+        else:
+            conf[CONFIG_KEY_RESUMING] = resuming
+        self._of_step = (checkpoint, resuming, conf)
+        return conf
+
+    def of(self, task: Task, checkpoint: Any, resuming: bool | None) -> dict[str, Any]:
+        """Make the config of a task.
+
+        Args:
+            task: The task.
+            checkpoint: The checkpoint that it starts from.
+            resuming: What runs inside it are told about resuming.
+        """
+        execution, body = self._execution, task.body
+        config = self._base.copy()
+        metadata = config["metadata"] = self._metadata.copy()
+        metadata["langgraph_step"] = task.step
+        metadata["langgraph_node"] = task.name
+        metadata["langgraph_triggers"] = task.triggers
+        metadata["langgraph_path"] = task.path
+        metadata["langgraph_checkpoint_ns"] = task.ns
+        if body.metadata:
+            metadata.update(body.metadata)
+        tags = self._tags
+        if body.tags:
+            tags = config["tags"] = [*tags, *(t for t in body.tags if t not in tags)]
+        made_for, made_resuming, made = self._of_step
+        if made_for is not checkpoint or made_resuming is not resuming:
+            made = self._conf_of_step(checkpoint, resuming)
+        conf = config[CONF] = made.copy()
+        conf[CONFIG_KEY_TASK_ID] = task.id
+        conf[CONFIG_KEY_CHECKPOINT_NS] = task.ns
+        conf[CONFIG_KEY_SCRATCHPAD] = task
+        if task.parent_ns != execution.ns:
+            # Another task started it: it called it, or failed and is handled by it.
+            around = dict.fromkeys(_namespaces_around(task, execution.ns), checkpoint["id"])
+            conf[CONFIG_KEY_CHECKPOINT_MAP] = {**conf[CONFIG_KEY_CHECKPOINT_MAP], **around}
+            if task.error is not None:
+                conf[CONFIG_KEY_NODE_ERROR] = task.error
+        if execution.traced:
+            config.pop("run_id", None)
+            config["run_name"] = task.name
+            called_with = task.call.callbacks if task.call is not None else None
+            config["callbacks"] = called_with or child_manager(execution.callbacks, f"graph:step:{task.step}")
+        else:
+            config["callbacks"] = QuietCallbackManager(self._run_id, tags, metadata, "seq:step:1")
+        return config
+
+    def of_attempt(
+        self, task: Task, scope: TaskScope, number: int, started_at: float, checkpoint: Any, resuming: bool | None
+    ) -> dict[str, Any]:
+        """Make the config of an attempt.
+
+        Args:
+            task: The task.
+            scope: The attempt's.
+            number: The attempt's, from 1.
+            started_at: When the first attempt started, in seconds since the epoch.
+            checkpoint: The checkpoint that the task started from.
+            resuming: What runs inside it are told about resuming.
+        """
+        made = task.config
+        if made is None:
+            config = self.of(task, checkpoint, resuming)
+            conf = config[CONF]
+        else:
+            config = made.copy()
+            config["metadata"] = made["metadata"].copy()
+            conf = config[CONF] = made[CONF].copy()
+        conf[CONFIG_KEY_SEND] = scope.writes.extend
+        conf[CONFIG_KEY_READ] = scope
+        if task.was_sent:
+            conf[CONFIG_KEY_READ_STATE] = scope.read_input
+        conf[CONFIG_KEY_CALL] = scope.call
+        execution = self._execution
+        writer = execution.stream_writer(task) if execution.streams_custom else None
+        conf[CONFIG_KEY_RUNTIME] = attempt_runtime(self._facts, task, number, checkpoint["id"], started_at, writer)
+        if number > 1:
+            conf[CONFIG_KEY_RESUMING] = True
+        return config
+
+
+def _namespaces_around(task: Task, ns: str) -> list[str]:
+    """List the namespaces of the tasks that started each other, down to a task.
+
+    Args:
+        task: The last of them.
+        ns: The namespace of their run.
+    """
+    found: list[str] = []
+    while task.parent_ns != ns:
+        found.append(task.parent_ns)
+        task = task.parent
+    return found[::-1]

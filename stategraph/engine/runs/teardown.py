@@ -1,0 +1,102 @@
+"""How a run ends: what is stored, what is shown last, what is raised.
+
+Rules
+-----
+* With ``durability="exit"`` the last checkpoint and the writes of an unfinished
+  step are stored now; by a nested run only if it failed, paused, or keeps a
+  history of its own.
+* A pause of a root run is not an error: its caller sees the interrupts. A
+  nested run hands them to the node it runs in.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from stategraph.engine.runs.execution import Execution
+from stategraph.errors import (
+    ErrorCode,
+    GraphDrained,
+    GraphInterrupt,
+    GraphRecursionError,
+    create_error_message,
+)
+
+logger = logging.getLogger(__name__)
+
+
+def close(execution: Execution, error: BaseException | None) -> None:
+    """Ask for what was to be stored at the end of the run."""
+    _report(execution)
+    if (
+        execution.durability == "exit"
+        and execution.saver is not None
+        and (error is not None or execution.keeps_history)
+    ):
+        execution.machine.close()
+    # What an exception of a signal handler has cut short is there too.
+    execution.flush()
+
+
+def _report(execution: Execution) -> None:
+    """Log each ignored input or write once."""
+    ignored = execution.machine.state.ignored
+    for note in ignored:
+        logger.warning("%s: %s", execution.engine.get_name(), note)
+    ignored.clear()
+
+
+def asked(execution: Execution, error: BaseException | None) -> tuple[Any, ...] | None:
+    """The interrupts a root run pauses with; None if it does not pause."""
+    if not isinstance(error, GraphInterrupt) or execution.nested:
+        return None
+    return tuple(error.args[0]) if error.args else ()
+
+
+def pause(execution: Execution, interrupts: tuple[Any, ...]) -> None:
+    """Show what the unfinished step of a paused root run has changed so far."""
+    execution.machine.pause(asks=bool(interrupts))
+    execution.flush()
+
+
+def raise_unless_finished(execution: Execution) -> None:
+    """Raise what a run that stopped early ends with.
+
+    Raises:
+        GraphRecursionError: If the recursion limit was reached.
+        GraphDrained: If the run was asked to stop.
+    """
+    _report(execution)
+    status = execution.machine.status
+    if status == "out_of_steps":
+        limit = execution.config["recursion_limit"]
+        raise GraphRecursionError(
+            create_error_message(
+                message=(
+                    f"Recursion limit of {limit} reached "
+                    "without hitting a stop condition. You can increase the "
+                    f"limit by setting the `recursion_limit` config key.{_last_nodes(execution)}"
+                ),
+                error_code=ErrorCode.GRAPH_RECURSION_LIMIT,
+            )
+        )
+    if status == "draining":
+        control = execution.control
+        raise GraphDrained((control.drain_reason if control is not None else None) or "shutdown")
+
+
+def _last_nodes(execution: Execution) -> str:
+    """Say which nodes used up the steps."""
+    machine = execution.machine
+    upcoming = sorted({task.name for task in machine.tasks.values()})
+    if not machine.last_nodes or not upcoming:
+        return ""
+    return (
+        f" The last step ran {_quoted(machine.last_nodes)}, the next one would run {_quoted(upcoming)}: "
+        "if the graph goes round there, one of these needs a way to END."
+    )
+
+
+def _quoted(names: list[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names)

@@ -1,0 +1,469 @@
+"""Writing to a thread's state from outside, as if nodes had.
+
+Rules
+-----
+* An update is what a node would have returned; the node's writers turn it into
+  channel writes and next steps. Without a node named, it is the one that wrote
+  last, if that is clear.
+* The updates of a superstep make one checkpoint. They are recorded on the
+  checkpoint they build on under the ids of the tasks they stand for, so the
+  history shows them as results; unless the thread has moved past it.
+* ``as_node`` END with no values drops the next tasks; ``__input__`` acts as a
+  run's input; ``__copy__`` forks the checkpoint, and may update the fork.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict, deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from inspect import signature
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid5
+
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableSequence
+from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
+
+from stategraph.constants import (
+    CONF,
+    CONFIG_KEY_CHECKPOINT_ID,
+    CONFIG_KEY_CHECKPOINT_NS,
+    CONFIG_KEY_CHECKPOINTER,
+    CONFIG_KEY_READ,
+    CONFIG_KEY_RUNTIME,
+    CONFIG_KEY_SEND,
+    CONFIG_KEY_TASK_ID,
+    CONFIG_KEY_THREAD_ID,
+    END,
+    INPUT,
+    INTERRUPT,
+    NULL_TASK_ID,
+    PUSH,
+    RESUME,
+)
+from stategraph.core import checkpoint as checkpoints
+from stategraph.core import delta_book, deltas, output, status
+from stategraph.core.plan import Planner
+from stategraph.core.state import State
+from stategraph.core.task import IdMaker, Task, Write
+from stategraph.engine.checkpoints import damage, histories, pump, round_trip
+from stategraph.engine.checkpoints.ids import new_checkpoint_id
+from stategraph.engine.checkpoints.pump import Ask, Procedure
+from stategraph.engine.config import runtime
+from stategraph.engine.config.runnable_config import (
+    ensure_config,
+    patch_checkpoint_map,
+    patch_config,
+    patch_configurable,
+    recast_checkpoint_ns,
+)
+from stategraph.engine.runs import strictness
+from stategraph.engine.state import snapshots
+from stategraph.engine.tasks.scope import TaskScope
+from stategraph.errors import InvalidUpdateError
+from stategraph.types import StateUpdate
+
+if TYPE_CHECKING:
+    from stategraph.engine.engine import StateGraphEngine
+
+    Engine = StateGraphEngine[Any, Any, Any, Any]
+
+COPY = "__copy__"
+
+
+def bulk_update_state(
+    engine: Engine, config: RunnableConfig, supersteps: Sequence[Sequence[StateUpdate]]
+) -> RunnableConfig:
+    """Write several supersteps of updates; returns the config of the last checkpoint."""
+    return pump.run(_bulk(engine, config, supersteps))
+
+
+async def abulk_update_state(
+    engine: Engine, config: RunnableConfig, supersteps: Sequence[Sequence[StateUpdate]]
+) -> RunnableConfig:
+    """As :func:`bulk_update_state`."""
+    return await pump.arun(_bulk(engine, config, supersteps))
+
+
+def _bulk(
+    engine: Engine, config: RunnableConfig, supersteps: Sequence[Sequence[StateUpdate]]
+) -> Procedure[RunnableConfig]:
+    saver = snapshots.saver_of(engine, config)
+    if not supersteps:
+        raise ValueError("No supersteps provided")
+    if not all(supersteps):
+        raise ValueError("No updates provided")
+    below = snapshots.addressed_subgraph(engine, config, saver)
+    if below is not None:
+        graph, config_below = below
+        updated: RunnableConfig = yield Ask(graph, "bulk_update_state", (config_below, supersteps))
+        return updated
+    ns = config[CONF].get(CONFIG_KEY_CHECKPOINT_NS, "")
+    if ns and CONFIG_KEY_CHECKPOINTER not in config[CONF]:
+        # This graph's nodes and channels would write the wrong state into it.
+        raise ValueError(f"Subgraph {recast_checkpoint_ns(ns)} not found")
+    thread_id = str(config[CONF][CONFIG_KEY_THREAD_ID])
+    config = patch_configurable(config, {CONFIG_KEY_THREAD_ID: thread_id})
+    for index, updates in enumerate(supersteps):
+        base = yield from _load(engine, saver, config)
+        if index == 0 and base.saved is not None:
+            # Later ones build on checkpoints of this very update, whose writes are theirs.
+            base.full |= deltas.pending(engine.program.deltas, base.saved.pending_writes)
+        with damage.using(base.saved, engine.program):
+            config = yield from _superstep(base, updates, first=index == 0)
+    return config
+
+
+@dataclass(slots=True)
+class _Base:
+    """The checkpoint an update builds on.
+
+    Attributes:
+        engine: The graph.
+        saver: Where it is stored.
+        config: The caller's complete config.
+        saved: What the saver returned, or None for a new thread.
+        checkpoint: A copy to build the next one from.
+        state: Its channels.
+        before: The channel versions it was stored with.
+        step: Its step.
+        address: The config that names it, as the parent of the next one.
+        full: Delta channels that the next checkpoint stores in full in any case.
+    """
+
+    engine: Engine
+    saver: BaseCheckpointSaver[Any]
+    config: RunnableConfig
+    saved: CheckpointTuple | None
+    checkpoint: checkpoints.Checkpoint
+    state: State
+    before: dict[str, Any]
+    step: int
+    address: RunnableConfig
+    full: set[str]
+
+    def pending(self) -> status.Pending:
+        """The writes recorded on it."""
+        return status.group(self.saved.pending_writes if self.saved else None)
+
+    def next_tasks(self) -> list[Task]:
+        """The tasks that come after it."""
+        if self.saved is None:
+            return []
+        return _tasks_after(self.state, self.checkpoint, self.saved.config, self.step + 1)
+
+    def metadata(self, source: str, step: int) -> dict[str, Any]:
+        """The metadata of the next checkpoint."""
+        parents = self.saved.metadata.get("parents", {}) if self.saved else {}
+        return {"source": source, "step": step, "parents": parents}
+
+
+def _tasks_after(state: State, checkpoint: checkpoints.Checkpoint, config: RunnableConfig, step: int) -> list[Task]:
+    ids = IdMaker(checkpoint["id"], checkpoint["v"])
+    ns = config[CONF].get(CONFIG_KEY_CHECKPOINT_NS, "")
+    return Planner(state, ids, ns, None, {}, None, step, step + 2).next_tasks(None)
+
+
+def _load(engine: Engine, saver: BaseCheckpointSaver[Any], config: RunnableConfig) -> Procedure[_Base]:
+    config = engine.own_checkpoint_config(ensure_config(engine.config, config))
+    saved: CheckpointTuple | None = yield Ask(saver, "get_tuple", (config,))
+    history: histories.Histories | None = None
+    if engine.strict:
+        strictness.check_found(config, saved)
+    if saved is None:
+        stamp = datetime.now(UTC).isoformat()
+        checkpoint = checkpoints.empty(new_checkpoint_id(-2), stamp)
+        ns = config[CONF].get(CONFIG_KEY_CHECKPOINT_NS, "")
+        address = patch_configurable(config, {CONFIG_KEY_CHECKPOINT_NS: ns})
+    else:
+        with damage.using(saved, engine.program):
+            engine.migrate_checkpoint(saved.checkpoint)
+            checkpoint = checkpoints.detached(saved.checkpoint)
+        address = patch_configurable(config, dict(saved.config[CONF]))
+        history = yield from histories.fetch(engine.program, saver, saved)
+    with damage.using(saved, engine.program):
+        state = State(engine.program, checkpoint, saver.get_next_version, history)
+    if engine.strict:
+        state.ignored = strictness.Refusals()
+    return _Base(
+        engine=engine,
+        saver=saver,
+        config=config,
+        saved=saved,
+        checkpoint=checkpoint,
+        state=state,
+        before=dict(checkpoint["channel_versions"]),
+        step=saved.metadata.get("step", -1) if saved else -1,
+        address=address,
+        full=set(),
+    )
+
+
+def _superstep(base: _Base, updates: Sequence[StateUpdate], *, first: bool) -> Procedure[RunnableConfig]:
+    values, as_node = updates[0][:2]
+    if values is None and as_node == END:
+        _only_one(updates, "Cannot apply multiple updates when clearing state")
+        return (yield from _clear(base))
+    if as_node == INPUT:
+        _only_one(updates, "Cannot apply multiple updates when updating as input")
+        return (yield from _as_input(base, values, first=first))
+    if as_node == COPY:
+        _only_one(updates, "Cannot copy checkpoint with multiple updates")
+        return (yield from _copy(base, values))
+    return (yield from _as_nodes(base, updates, first=first))
+
+
+def _only_one(updates: Sequence[StateUpdate], message: str) -> None:
+    if len(updates) > 1:
+        raise InvalidUpdateError(message)
+
+
+def _store(base: _Base, metadata: dict[str, Any], clock: int, updated: set[str]) -> Procedure[RunnableConfig]:
+    """Store the base's channels as its child, as the update changed them; returns the child's config."""
+    values = base.state.freeze()
+    rules = histories.rules(base.engine.program)
+    if rules is not None:
+        values |= _of_deltas(base, rules, metadata, updated)
+    checkpoint = {
+        "v": checkpoints.FORMAT_VERSION,
+        "ts": datetime.now(UTC).isoformat(),
+        "id": new_checkpoint_id(clock),
+        "channel_values": values,
+        "channel_versions": base.state.versions,
+        "versions_seen": base.state.seen,
+        "updated_channels": None,
+    }
+    new = checkpoints.newer_versions(base.before, base.state.versions)
+    stored: RunnableConfig = yield Ask(base.saver, "put", (base.address, checkpoint, metadata, new))
+    return stored
+
+
+def _of_deltas(base: _Base, rules: delta_book.Rules, metadata: dict[str, Any], updated: set[str]) -> dict[str, Any]:
+    """What the next checkpoint holds of delta channels; versions and metadata change as that demands."""
+    names, state = base.engine.program.deltas, base.state
+    if base.saved is None:
+        # There is no checkpoint before it that could hold the writes.
+        full = {name for name in names if name in state.versions}
+    else:
+        before = base.saved.metadata.get(deltas.COUNTERS_KEY) or {}
+        counters = metadata[deltas.COUNTERS_KEY] = deltas.counted(before, names, updated)
+        full = base.full | deltas.due(state.channels, counters, state.versions, rules.max_supersteps)
+    return delta_book.store_in_full(full, state, metadata, base.before, rules)
+
+
+def _with_map(base: _Base, config: RunnableConfig) -> RunnableConfig:
+    return patch_checkpoint_map(config, base.saved.metadata if base.saved else None)
+
+
+# -- dropping the next tasks ----------------------------------------------------
+
+
+def _clear(base: _Base) -> Procedure[RunnableConfig]:
+    tasks = base.next_tasks()
+    pending = base.pending()
+    null_writes = [w for w in pending.get(NULL_TASK_ID, ()) if w[0] != RESUME]
+    updated: set[str] = set()
+    if null_writes:
+        updated |= base.state.apply((), null_writes)
+    for task in tasks:
+        task.writes.extend(status.of(pending.get(task.id, ())).output)
+    if base.saved is not None:
+        updated |= base.state.apply(sorted(tasks, key=lambda task: task.path_key))
+    metadata = base.metadata("update", base.step + 1)
+    stored = yield from _store(base, metadata, base.step, updated)
+    return _with_map(base, stored)
+
+
+# -- acting as a run's input ----------------------------------------------------
+
+
+def _as_input(base: _Base, values: Any, *, first: bool) -> Procedure[RunnableConfig]:
+    channels = base.engine.input_channels
+    writes = output.input_writes(channels, values, [])
+    if not writes:
+        raise InvalidUpdateError(f"Received no input writes for {channels}")
+    task_id = histories.input_task_id(base.checkpoint["id"])
+    yield from _record(base, [(task_id, writes, "")], first=first)
+    updated = base.state.apply((), writes)
+    known = base.saved is not None and base.saved.metadata.get("step") is not None
+    step = base.step + 1 if known else -1
+    stored = yield from _store(base, base.metadata("input", step), step, updated)
+    return _with_map(base, stored)
+
+
+def _record(base: _Base, writes: Sequence[tuple[str, list[Write], str]], *, first: bool) -> Procedure[None]:
+    """Record writes on the checkpoint they build on, if nothing else was built on it.
+
+    Messages among them that are written to delta channels get their ids first, in place.
+    """
+    rules = histories.rules(base.engine.program)
+    if rules is not None:
+        for _, task_writes, _ in writes:
+            rules.identify(task_writes)
+            base.full |= deltas.overwritten(base.engine.program.deltas, task_writes)
+    checker, strict = round_trip.checker_for(getattr(base.saver, "serde", None)), base.engine.strict
+    for _, task_writes, _ in writes:
+        checker.check(task_writes, lambda: "An update", strict=strict)
+    if base.saved is None:
+        return
+    if first and base.config[CONF].get(CONFIG_KEY_CHECKPOINT_ID):
+        head = patch_configurable(base.config, {CONFIG_KEY_CHECKPOINT_ID: None})
+        latest = yield Ask(base.saver, "get_tuple", (head,))
+        if latest is not None and latest.checkpoint["id"] != base.saved.checkpoint["id"]:
+            names = base.engine.program.deltas
+            base.full.update(k for _, task_writes, _ in writes for k, _ in task_writes if k in names)
+            return
+    takes_path = "task_path" in signature(base.saver.put_writes).parameters
+    for task_id, task_writes, path_key in writes:
+        recorded = [w for w in task_writes if w[0] != PUSH]
+        if recorded:
+            kwargs = {"task_path": path_key} if takes_path and path_key else {}
+            args = (base.address, recorded, task_id)
+            yield Ask(base.saver, "put_writes", args, kwargs)
+
+
+# -- forking ----------------------------------------------------------------------
+
+
+def _copy(base: _Base, updates: Any) -> Procedure[RunnableConfig]:
+    saved = base.saved
+    if saved is None:
+        raise InvalidUpdateError("Cannot copy a non-existent checkpoint")
+    copied = {
+        **checkpoints.detached(base.checkpoint),
+        "v": checkpoints.FORMAT_VERSION,
+        "id": new_checkpoint_id(base.step),
+        "ts": datetime.now(UTC).isoformat(),
+        "updated_channels": None,
+    }
+    parent = saved.parent_config or patch_configurable(saved.config, {CONFIG_KEY_CHECKPOINT_ID: None})
+    metadata = base.metadata("fork", base.step + 1)
+    if deltas.COUNTERS_KEY in saved.metadata:
+        # The copy has the same values and the same history.
+        metadata[deltas.COUNTERS_KEY] = saved.metadata[deltas.COUNTERS_KEY]
+    stored: RunnableConfig = yield Ask(base.saver, "put", (parent, copied, metadata, {}))
+    config = patch_checkpoint_map(stored, saved.metadata)
+    if not (isinstance(updates, list) and updates):
+        return config
+    # The updates take the ids of the fork's own next tasks.
+    free: dict[str, deque[str]] = defaultdict(deque)
+    for task in _tasks_after(base.state, copied, config, base.step + 2):
+        free[task.name].append(task.id)
+    grouped: dict[str, list[StateUpdate]] = {}
+    for item in updates:
+        if not isinstance(item, Sequence):
+            raise InvalidUpdateError(f"Invalid update item: {item} when copying checkpoint")
+        values, as_node = item[:2]
+        task_id = free[as_node].popleft() if free[as_node] else None
+        grouped.setdefault(as_node, []).append(StateUpdate(values, as_node, task_id))
+    fork = yield from _load(base.engine, base.saver, config)
+    return (yield from _superstep(fork, [u for group in grouped.values() for u in group], first=False))
+
+
+# -- acting as nodes ----------------------------------------------------------------
+
+
+def _as_nodes(base: _Base, updates: Sequence[StateUpdate], *, first: bool) -> Procedure[RunnableConfig]:
+    free: dict[str, deque[str]] = defaultdict(deque)
+    if base.saved is not None and base.saved.pending_writes is not None:
+        for task in base.next_tasks():
+            free[task.name].append(task.id)
+    tasks = []
+    for index, (values, as_node, task_id) in enumerate(_named(base, updates)):
+        if not task_id:
+            given = free[as_node]
+            task_id = given.popleft() if given else _update_id(base.checkpoint["id"], index)
+        task = Task(task_id, as_node, None, (INTERRUPT, index), (INTERRUPT,), "", base.step, base.step + 2)
+        yield from _run_writers(base, task, values)
+        tasks.append(task)
+    yield from _record(base, [(t.id, t.writes, t.path_key) for t in tasks], first=first)
+    for task in tasks:
+        # What its writers have read of its writes may lack the ids that these have by now.
+        task.fresh = None
+    base.state.apply(tasks)
+    metadata = base.metadata("update", base.step + 1)
+    updated = {name for task in tasks for name, _ in task.writes if name != PUSH}
+    config = yield from _store(base, metadata, base.step + 1, updated)
+    for task in tasks:
+        pushed = [w for w in task.writes if w[0] == PUSH]
+        if pushed:
+            yield Ask(base.saver, "put_writes", (config, pushed, task.id))
+    return _with_map(base, config)
+
+
+def _named(base: _Base, updates: Sequence[StateUpdate]) -> list[tuple[Any, str, str | None]]:
+    """The updates with the node each stands for.
+
+    Raises:
+        InvalidUpdateError: If a node is missing, unclear or unknown.
+    """
+    named = []
+    for values, as_node, task_id in updates:
+        if as_node is None and len(updates) > 1:
+            raise InvalidUpdateError("as_node is required when applying multiple updates")
+        node = as_node if as_node is not None else _last_writer(base)
+        if node is None:
+            raise InvalidUpdateError("Ambiguous update, specify as_node")
+        if node not in base.engine.nodes:
+            raise InvalidUpdateError(f"Node {node} does not exist")
+        named.append((values, node, task_id))
+    return named
+
+
+def _last_writer(base: _Base) -> str | None:
+    """The node that wrote last; None if several did, or none has."""
+    nodes = base.engine.nodes
+    if len(nodes) == 1:
+        return next(iter(nodes))
+    seen = deltas.seen_without_bumps(base.state.seen)
+    if not any(version for versions in seen.values() for version in versions.values()):
+        channels = base.engine.input_channels
+        return channels if isinstance(channels, str) and channels in nodes else None
+    latest = sorted(
+        (version, name) for name, versions in seen.items() if name in nodes for version in versions.values()
+    )
+    if len(latest) == 1 or (latest and latest[-1][0] != latest[-2][0]):
+        return latest[-1][1]
+    return None
+
+
+def _run_writers(base: _Base, task: Task, values: Any) -> Procedure[None]:
+    writers = base.engine.nodes[task.name].flat_writers
+    if not writers:
+        raise InvalidUpdateError(f"Node {task.name} has no writers")
+    scope = TaskScope(task, base.state)
+    config = patch_config(
+        base.config,
+        run_name=base.engine.name + "UpdateState",
+        configurable={
+            CONFIG_KEY_SEND: task.writes.extend,
+            CONFIG_KEY_TASK_ID: task.id,
+            CONFIG_KEY_READ: scope.read,
+            CONFIG_KEY_RUNTIME: _runtime(base, task),
+        },
+    )
+    chain: Runnable[Any, Any] = writers[0] if len(writers) == 1 else RunnableSequence(*writers)
+    yield Ask(chain, "invoke", (values, config))
+
+
+def _runtime(base: _Base, task: Task) -> runtime.Runtime[Any]:
+    """Make the runtime of routers: what is around the call, completed by the graph's store and default context."""
+    conf, engine = base.config[CONF], base.engine
+    outer = runtime.adopt_runtime(conf.get(CONFIG_KEY_RUNTIME))
+    own = runtime.run_runtime(
+        outer,
+        context=runtime.default_context(engine.context_schema) if outer.context is None else outer.context,
+        store=outer.store or engine.store,
+        stream_writer=outer.stream_writer,
+        server_info=runtime.server_info_from(base.config),
+        control=None,
+    )
+    facts = runtime.RunFacts(own, conf.get(CONFIG_KEY_THREAD_ID), None, None)
+    return runtime.attempt_runtime(facts, task, 1, base.checkpoint["id"], time.time(), None)
+
+
+def _update_id(checkpoint_id: str, index: int) -> str:
+    """The id of an update that stands for no planned task."""
+    return str(uuid5(UUID(checkpoint_id), INTERRUPT if index == 0 else f"{INTERRUPT}:{index}"))

@@ -1,0 +1,316 @@
+"""A thread's state, as its checkpoints tell it.
+
+Rules
+-----
+* Without a checkpoint id a snapshot is live: values include the output of tasks
+  that already finished, ``next`` and ``interrupts`` are what is still open.
+  Addressed by id, or from the history, it is a record of the step: values as of
+  its start, all its tasks, all interrupts they raised.
+* A live snapshot of a thread that was cut between a step and its checkpoint has
+  that step's tasks in ``tasks``, with their results, and in ``next`` what a run
+  that goes on would run first.
+* A config with a namespace addresses a subgraph. One that the graph does not
+  know of (a tool may have run it) is read with the graph's own channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
+
+from stategraph.constants import (
+    CONF,
+    CONFIG_KEY_CHECKPOINT_ID,
+    CONFIG_KEY_CHECKPOINT_NS,
+    CONFIG_KEY_CHECKPOINTER,
+    CONFIG_KEY_THREAD_ID,
+    NULL_TASK_ID,
+    RESUME,
+)
+from stategraph.core import checkpoint as checkpoints
+from stategraph.core import output, status
+from stategraph.core.plan import Planner
+from stategraph.core.state import State
+from stategraph.core.task import IdMaker, Task
+from stategraph.engine.checkpoints import damage, histories, pump
+from stategraph.engine.checkpoints.pump import Ask, Procedure
+from stategraph.engine.compile.protocol import GraphProtocol
+from stategraph.engine.config.runnable_config import (
+    ensure_config,
+    merge_configs,
+    patch_checkpoint_map,
+    patch_configurable,
+    recast_checkpoint_ns,
+)
+from stategraph.engine.runs import strictness
+from stategraph.types import StateSnapshot
+
+if TYPE_CHECKING:
+    from stategraph.engine.engine import StateGraphEngine
+
+    Engine = StateGraphEngine[Any, Any, Any, Any]
+
+
+def saver_of(engine: Engine, config: RunnableConfig) -> BaseCheckpointSaver[Any]:
+    """The saver that state is read from and written to.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    saver = engine.resolve_checkpointer(ensure_config(config))
+    if not isinstance(saver, BaseCheckpointSaver):
+        raise ValueError("No checkpointer set")
+    return saver
+
+
+def addressed_subgraph(
+    engine: Engine, config: RunnableConfig, saver: BaseCheckpointSaver[Any]
+) -> tuple[GraphProtocol[Any, Any, Any, Any], RunnableConfig] | None:
+    """The subgraph that a config's namespace addresses, and the config to ask it with."""
+    ns = config[CONF].get(CONFIG_KEY_CHECKPOINT_NS, "")
+    if not ns or CONFIG_KEY_CHECKPOINTER in config[CONF]:
+        return None
+    for _, graph in engine.get_subgraphs(namespace=recast_checkpoint_ns(ns), recurse=True):
+        return graph, patch_configurable(config, {CONFIG_KEY_CHECKPOINTER: saver})
+    return None
+
+
+# -- one state ----------------------------------------------------------------
+
+
+def get_state(engine: Engine, config: RunnableConfig, *, subgraphs: bool) -> StateSnapshot:
+    """The state at a config's checkpoint, or the latest."""
+    saver = saver_of(engine, config)
+    below = addressed_subgraph(engine, config, saver)
+    if below is not None:
+        return below[0].get_state(below[1], subgraphs=subgraphs)
+    return pump.run(_state(engine, config, saver, subgraphs))
+
+
+async def aget_state(engine: Engine, config: RunnableConfig, *, subgraphs: bool) -> StateSnapshot:
+    """As :func:`get_state`."""
+    saver = saver_of(engine, config)
+    below = addressed_subgraph(engine, config, saver)
+    if below is not None:
+        return await below[0].aget_state(below[1], subgraphs=subgraphs)
+    return await pump.arun(_state(engine, config, saver, subgraphs))
+
+
+def _state(
+    engine: Engine, config: RunnableConfig, saver: BaseCheckpointSaver[Any], recurse: bool
+) -> Procedure[StateSnapshot]:
+    config = _own_config(engine, config)
+    saved = yield Ask(saver, "get_tuple", (config,))
+    if engine.strict:
+        strictness.check_found(config, saved)
+    if saved is None:
+        return StateSnapshot({}, (), config, None, None, None, (), ())
+    live = CONFIG_KEY_CHECKPOINT_ID not in config[CONF]
+    return (yield from _snapshot(engine, saved, saver, recurse=recurse, live=live))
+
+
+def _own_config(engine: Engine, config: RunnableConfig) -> RunnableConfig:
+    config = merge_configs(engine.config, config) if engine.config else config
+    config = engine.own_checkpoint_config(config)
+    thread_id = config[CONF][CONFIG_KEY_THREAD_ID]
+    return config if isinstance(thread_id, str) else patch_configurable(config, {CONFIG_KEY_THREAD_ID: str(thread_id)})
+
+
+def _snapshot(
+    engine: Engine,
+    saved: CheckpointTuple,
+    saver: BaseCheckpointSaver[Any],
+    *,
+    recurse: bool = False,
+    live: bool = False,
+) -> Procedure[StateSnapshot]:
+    with damage.using(saved, engine.program):
+        return (yield from _described(engine, saved, saver, recurse=recurse, live=live))
+
+
+def _described(
+    engine: Engine, saved: CheckpointTuple, saver: BaseCheckpointSaver[Any], *, recurse: bool, live: bool
+) -> Procedure[StateSnapshot]:
+    engine.migrate_checkpoint(saved.checkpoint)
+    history = yield from histories.fetch(engine.program, saver, saved)
+    # Reading a step marks in the checkpoint what its tasks have seen.
+    untouched = checkpoints.detached(saved.checkpoint) if live and saved.pending_writes else None
+    state, tasks = read_step(engine, saved, history)
+    states: dict[str, Any] = {}
+    graphs = dict(engine.get_subgraphs())
+    for task in tasks:
+        if task.name in graphs:
+            states[task.id] = yield from _state_below(graphs[task.name], task, saved, saver, recurse)
+    pending = status.group(saved.pending_writes)
+    null_writes = [w for w in pending.get(NULL_TASK_ID, ()) if w[0] != RESUME]
+    if null_writes:
+        state.apply((), null_writes)
+    upcoming: tuple[str, ...] | None = None
+    if live:
+        _apply_finished(state, tasks, pending)
+    if untouched is not None and (null_writes or (tasks and all(task.writes for task in tasks))):
+        upcoming = _upcoming(State(engine.program, untouched, saver.get_next_version, history), saved)
+    described = output.described_tasks(tasks, pending, states, engine.stream_channels_asis, live=live)
+    return StateSnapshot(
+        state.read(engine.stream_channels_asis),
+        tuple(task.name for task in tasks if not task.writes) if upcoming is None else upcoming,
+        patch_checkpoint_map(saved.config, saved.metadata),
+        saved.metadata,
+        saved.checkpoint["ts"],
+        patch_checkpoint_map(saved.parent_config, saved.metadata),
+        described,
+        tuple(i for task in described for i in task.interrupts),
+    )
+
+
+def read_step(engine: Engine, saved: CheckpointTuple, history: histories.Histories | None) -> tuple[State, list[Task]]:
+    """The state of a checkpoint and the tasks that come after it."""
+    state = State(engine.program, saved.checkpoint, None, history)
+    return state, _planner(state, saved).next_tasks(None)
+
+
+def _planner(state: State, saved: CheckpointTuple) -> Planner:
+    ids = IdMaker(saved.checkpoint["id"], saved.checkpoint["v"])
+    step = saved.metadata.get("step", -1) + 1
+    ns = saved.config[CONF].get(CONFIG_KEY_CHECKPOINT_NS, "")
+    return Planner(state, ids, ns, None, {}, None, step, step + 2)
+
+
+def _apply_finished(state: State, tasks: list[Task], pending: status.Pending) -> None:
+    for task in tasks:
+        task.writes.extend(status.of(pending.get(task.id, ())).output)
+    done = sorted((task for task in tasks if task.writes), key=lambda task: task.path_key)
+    if done:
+        state.apply(done)
+
+
+def _upcoming(state: State, saved: CheckpointTuple) -> tuple[str, ...]:
+    """Find out what a run that goes on would run first.
+
+    For a thread that was cut between a step and its checkpoint, or that a command was recorded for: its checkpoint
+    alone does not tell.
+
+    Args:
+        state: The channels as of the checkpoint; changed.
+        saved: The checkpoint, with what is recorded behind it.
+    """
+    planner = _planner(state, saved)
+    tasks = _open_tasks(state, planner, status.group(saved.pending_writes))
+    if tasks and all(task.writes for task in tasks):
+        updated = state.apply(sorted(tasks, key=lambda task: task.path_key))
+        planner.step += 1
+        tasks = planner.next_tasks(updated, fresh=True)
+    return tuple(task.name for task in tasks if not task.writes)
+
+
+def _open_tasks(state: State, planner: Planner, pending: status.Pending) -> list[Task]:
+    """Find the tasks of the step behind a checkpoint, with what they have written; a recorded command counts."""
+    state.apply((), [write for write in pending.get(NULL_TASK_ID, ()) if write[0] != RESUME])
+    tasks = planner.next_tasks(None)
+    for task in tasks:
+        task.writes.extend(status.of(pending.get(task.id, ())).output)
+    return tasks
+
+
+def _state_below(
+    graph: GraphProtocol[Any, Any, Any, Any],
+    task: Task,
+    saved: CheckpointTuple,
+    saver: BaseCheckpointSaver[Any],
+    recurse: bool,
+) -> Procedure[Any]:
+    """The state of the graph a task runs, or the config to look it up with."""
+    conf: dict[str, Any] = {
+        CONFIG_KEY_THREAD_ID: saved.config[CONF][CONFIG_KEY_THREAD_ID],
+        CONFIG_KEY_CHECKPOINT_NS: task.ns,
+    }
+    if not recurse:
+        return {CONF: conf}
+    config: RunnableConfig = {CONF: {CONFIG_KEY_CHECKPOINTER: saver, **conf}}
+    return (yield Ask(graph, "get_state", (config,), {"subgraphs": True}))
+
+
+def has_work_left(engine: Engine, config: RunnableConfig) -> bool:
+    """Return whether the step behind a thread's latest checkpoint is not over yet."""
+    config = _latest(config)
+    saver = saver_of(engine, config)
+    below = addressed_subgraph(engine, config, saver)
+    if below is not None:
+        return bool(below[0].get_state(below[1]).tasks)
+    return pump.run(_work_left(engine, config, saver))
+
+
+async def ahas_work_left(engine: Engine, config: RunnableConfig) -> bool:
+    """As :func:`has_work_left`."""
+    config = _latest(config)
+    saver = saver_of(engine, config)
+    below = addressed_subgraph(engine, config, saver)
+    if below is not None:
+        return bool((await below[0].aget_state(below[1])).tasks)
+    return await pump.arun(_work_left(engine, config, saver))
+
+
+def _latest(config: RunnableConfig) -> RunnableConfig:
+    conf = {key: value for key, value in config[CONF].items() if key != CONFIG_KEY_CHECKPOINT_ID}
+    return {**config, CONF: conf}
+
+
+def _work_left(engine: Engine, config: RunnableConfig, saver: BaseCheckpointSaver[Any]) -> Procedure[bool]:
+    saved = yield Ask(saver, "get_tuple", (_own_config(engine, config),))
+    if saved is None:
+        return False
+    with damage.using(saved, engine.program):
+        engine.migrate_checkpoint(saved.checkpoint)
+        history = yield from histories.fetch(engine.program, saver, saved)
+        state = State(engine.program, saved.checkpoint, saver.get_next_version, history)
+        return bool(_open_tasks(state, _planner(state, saved), status.group(saved.pending_writes)))
+
+
+# -- history ------------------------------------------------------------------
+
+
+def get_state_history(engine: Engine, config: RunnableConfig, **bounds: Any) -> Iterator[StateSnapshot]:
+    """The states of a thread, newest first.
+
+    Args:
+        engine: The graph.
+        config: Names the thread.
+        **bounds: ``filter``, ``before`` and ``limit``.
+    """
+    config = ensure_config(config)
+    saver = saver_of(engine, config)
+    below = addressed_subgraph(engine, config, saver)
+    if below is not None:
+        yield from below[0].get_state_history(below[1], **bounds)
+        return
+    for saved in pump.run(_list(engine, config, saver, bounds)):
+        yield pump.run(_snapshot(engine, saved, saver))
+
+
+async def aget_state_history(engine: Engine, config: RunnableConfig, **bounds: Any) -> AsyncIterator[StateSnapshot]:
+    """As :func:`get_state_history`."""
+    config = ensure_config(config)
+    saver = saver_of(engine, config)
+    below = addressed_subgraph(engine, config, saver)
+    if below is not None:
+        async for snapshot in below[0].aget_state_history(below[1], **bounds):
+            yield snapshot
+        return
+    for saved in await pump.arun(_list(engine, config, saver, bounds)):
+        yield await pump.arun(_snapshot(engine, saved, saver))
+
+
+def _list(
+    engine: Engine, config: RunnableConfig, saver: BaseCheckpointSaver[Any], bounds: dict[str, Any]
+) -> Procedure[list[CheckpointTuple]]:
+    place = {
+        CONFIG_KEY_CHECKPOINT_NS: config[CONF].get(CONFIG_KEY_CHECKPOINT_NS, ""),
+        CONFIG_KEY_THREAD_ID: str(config[CONF][CONFIG_KEY_THREAD_ID]),
+    }
+    config = engine.own_checkpoint_config(merge_configs(engine.config, config, {CONF: place}))
+    # All at once: a saver's cursor should not stay open while the caller thinks.
+    listed: list[CheckpointTuple] = yield Ask(saver, "list", (config,), bounds)
+    return listed

@@ -1,0 +1,402 @@
+"""What the caller of an event stream holds: a run that goes on as long as somebody reads.
+
+Rules:
+
+1. Nothing runs ahead of its readers: each pull takes one part from the graph's stream, and nobody else takes any.
+2. Concurrent readers share the pull that is under way. Cancelling one of them leaves it to the others; cancelling the
+   only one cancels the run.
+3. A run that has ended, failed or been aborted stays so; what had arrived can still be read.
+4. A stream that cannot be read to its end, because a transformer failed, is closed. So is that of a run which was
+   dropped without a word.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import weakref
+from collections.abc import AsyncIterator, Iterator, Mapping
+from threading import RLock
+from types import MappingProxyType, TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from stategraph.engine.streams.events.envelope import event_of
+from stategraph.engine.streams.events.merge import Merge
+from stategraph.engine.streams.events.mux import StreamMux
+from stategraph.engine.streams.events.transformer import ProtocolEvent
+
+if TYPE_CHECKING:
+    from langchain_core.language_models.chat_model_stream import AsyncChatModelStream, ChatModelStream
+
+    from stategraph.engine.streams.events.payload import LifecyclePayload
+    from stategraph.engine.streams.events.queue import StreamChannel
+    from stategraph.engine.streams.events.subruns import AsyncSubgraphRunStream, SubgraphRunStream
+
+_logger = logging.getLogger(__name__)
+
+_being_closed: set[asyncio.Task[None]] = set()
+"""Closes the parts of dropped runs; an event loop holds its tasks only weakly."""
+
+
+class RunHandle:
+    """What synchronous and asynchronous runs have in common: projections, and what is known of the result.
+
+    Attributes:
+        extensions: All projections by name.
+    """
+
+    # Projections of the engine's own transformers. The first is always there, the others if asked for.
+    values: StreamChannel[dict[str, Any]]
+    lifecycle: StreamChannel[LifecyclePayload]
+    updates: StreamChannel[dict[str, Any]]
+    custom: StreamChannel[Any]
+    checkpoints: StreamChannel[dict[str, Any]]
+    debug: StreamChannel[dict[str, Any]]
+    tasks: StreamChannel[dict[str, Any]]
+
+    def __init__(self, mux: StreamMux) -> None:
+        self._mux = mux
+        self.extensions: Mapping[str, Any] = MappingProxyType(mux.extensions)
+        self._exhausted = False
+        self._scope = list(mux.scope)
+        self._latest: Any = None
+        self._interrupts: list[Any] = []
+        for name in mux.native_keys:
+            setattr(self, name, mux.extensions[name])
+
+    def __getattr__(self, name: str) -> StreamChannel[Any]:
+        """Say which projections there are; only called for a name that is none of them."""
+        mux: StreamMux | None = self.__dict__.get("_mux")  # a bare instance, as copying makes it, has none
+        known = ", ".join(sorted(mux.native_keys)) if mux is not None else ""
+        raise AttributeError(f"{type(self).__name__} has no projection {name!r}; it has: {known or 'none'}")
+
+    def _observe_event(self, event: ProtocolEvent) -> None:
+        """Learn the state and what was asked from an event of the run itself."""
+        params = event["params"]
+        if event["method"] == "values" and params["namespace"] == self._scope:
+            self._latest = params["data"]
+            self._interrupts.extend(params.get("interrupts", ()))
+
+    def _raise_if_failed(self) -> None:
+        if (error := self._mux._events._error) is not None:
+            raise error
+
+
+class GraphRunStream(RunHandle):
+    """A run that is read synchronously. Readers in several threads take turns.
+
+    Leaving a `with` block aborts the run.
+    """
+
+    messages: StreamChannel[ChatModelStream]
+    subgraphs: StreamChannel[SubgraphRunStream]
+
+    def __init__(self, graph_iter: Iterator[Any] | None, mux: StreamMux, *, wire_pump: bool = True) -> None:
+        """Hold a run.
+
+        Args:
+            graph_iter: The parts of its stream; None if somebody else feeds the mux.
+            mux: Hands out its events.
+            wire_pump: Whether readers pull by this handle.
+        """
+        super().__init__(mux)
+        self._parts = graph_iter
+        self._turn = RLock()
+        if wire_pump:
+            mux.bind_pump(self._pump_next)
+
+    @property
+    def output(self) -> Any:
+        """The last state, when the run has ended; None if it has shown none.
+
+        Raises:
+            BaseException: What the run failed with.
+        """
+        self._finish()
+        return self._latest
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the run paused, when it has ended.
+
+        Raises:
+            BaseException: What the run failed with.
+        """
+        return bool(self.interrupts)
+
+    @property
+    def interrupts(self) -> list[Any]:
+        """What the run asks before it goes on, when it has paused or ended.
+
+        Raises:
+            BaseException: What the run failed with.
+        """
+        self._finish()
+        return self._interrupts
+
+    def __iter__(self) -> Iterator[ProtocolEvent]:
+        """Read the plain events; there is one reader of these."""
+        return iter(self._mux._events)
+
+    def interleave(self, *names: str) -> Iterator[tuple[str, Any]]:
+        """Read several projections as one, in the order of arrival.
+
+        Args:
+            *names: Names of the projections, which must be queues without a reader.
+
+        Yields:
+            Name and item.
+
+        Raises:
+            KeyError: If there is no projection with a name.
+            TypeError: If a projection is not a queue, or is read asynchronously.
+            RuntimeError: If somebody reads a projection already.
+            BaseException: What the run failed with, after all items.
+        """
+        pull = self._mux._pump_fn
+        with Merge(self.extensions, names, is_async=False) as merge:
+            more = True
+            while more:
+                while (item := merge.take()) is not None:
+                    yield item
+                more = not merge.ended and pull is not None and pull()
+            while (item := merge.take()) is not None:
+                yield item
+
+    def abort(self) -> None:
+        """Stop the run and end its projections; nothing happens if it has ended."""
+        if self._exhausted:
+            return
+        self._exhausted = True
+        self._close_parts()
+        try:
+            self._mux.close()
+        except Exception:
+            _logger.warning("A stream transformer failed while its run was aborted", exc_info=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.abort()
+
+    def _pump_next(self) -> bool:
+        """Take one part from the graph; returns whether there may be more."""
+        with self._turn:
+            if self._exhausted or self._parts is None:
+                return False
+            try:
+                event = event_of(next(self._parts))
+                self._observe_event(event)
+                self._mux.push(event)
+            except StopIteration:
+                self._exhausted = True
+                # What a transformer could not finish with is the error of every queue now.
+                try:
+                    self._mux.close()
+                except Exception:
+                    _logger.debug("A stream transformer could not finish", exc_info=True)
+            except BaseException as error:
+                self._exhausted = True
+                self._close_parts()
+                self._mux.fail(error)
+                if not isinstance(error, Exception):
+                    raise
+            return not self._exhausted
+
+    def _close_parts(self) -> None:
+        parts, self._parts = self._parts, None
+        close = getattr(parts, "close", None)
+        if close is not None:
+            try:
+                close()
+            except Exception:
+                _logger.warning("A run failed while its event stream was closed", exc_info=True)
+
+    def _finish(self) -> None:
+        while self._pump_next():
+            pass
+        self._raise_if_failed()
+
+
+class AsyncGraphRunStream(RunHandle):
+    """A run that is read asynchronously, by any number of tasks.
+
+    Leaving an `async with` block aborts the run.
+    """
+
+    messages: StreamChannel[AsyncChatModelStream]
+    subgraphs: StreamChannel[AsyncSubgraphRunStream]
+
+    def __init__(self, graph_aiter: AsyncIterator[Any] | None, mux: StreamMux, *, wire_pump: bool = True) -> None:
+        """Hold a run; see `GraphRunStream`."""
+        super().__init__(mux)
+        self._parts = graph_aiter
+        self._pull: asyncio.Task[None] | None = None
+        self._waiting: set[asyncio.Future[None]] = set()  # of readers, for the next part
+        self._finishing = 0  # how many of them want no part but the end
+        self._dropped: weakref.finalize[Any, AsyncGraphRunStream] | None = None
+        if wire_pump:
+            mux.bind_apump(self._apump_next)
+
+    async def output(self) -> Any:
+        """As `GraphRunStream.output`."""
+        await self._finish()
+        return self._latest
+
+    async def interrupted(self) -> bool:
+        """As `GraphRunStream.interrupted`."""
+        return bool(await self.interrupts())
+
+    async def interrupts(self) -> list[Any]:
+        """As `GraphRunStream.interrupts`."""
+        await self._finish()
+        return self._interrupts
+
+    def __aiter__(self) -> AsyncIterator[ProtocolEvent]:
+        """Read the plain events; there is one reader of these."""
+        return aiter(self._mux._events)
+
+    async def interleave(self, *names: str) -> AsyncIterator[tuple[str, Any]]:
+        """As `GraphRunStream.interleave`."""
+        pull = self._mux._apump_fn
+        with Merge(self.extensions, names, is_async=True) as merge:
+            more = True
+            while more:
+                while (item := merge.take()) is not None:
+                    yield item
+                more = not merge.ended and pull is not None and await pull()
+            while (item := merge.take()) is not None:
+                yield item
+
+    async def abort(self) -> None:
+        """Cancel what runs, in nested runs too, and end the projections; nothing happens if the run has ended."""
+        if self._exhausted and self._pull in (None, asyncio.current_task()):
+            return
+        self._exhausted = True
+        await self._stop_pull()
+        await self._close_parts()
+        await self._mux.acancel()
+        try:
+            await self._mux.aclose()
+        except Exception:
+            _logger.warning("A stream transformer failed while its run was aborted", exc_info=True)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.abort()
+
+    async def _apump_next(self) -> bool:
+        """Take one part from the graph, or wait until somebody has; returns whether there may be more."""
+        if self._exhausted or self._parts is None:
+            return False
+        loop = asyncio.get_running_loop()
+        if self._dropped is None:
+            # A handle and its queues refer to each other. Were the parts in that circle too, the collector would close
+            # the generators within them in any order, and they would find each other running.
+            self._dropped = weakref.finalize(self, _close_later, loop, self._parts)
+            self._dropped.atexit = False
+        if self._pull is None:
+            self._pull = loop.create_task(self._take_parts(self._parts))
+        elif self._pull is asyncio.current_task():
+            raise RuntimeError("A stream transformer cannot wait for events of the run it takes part in")
+        part = loop.create_future()
+        self._waiting.add(part)
+        try:
+            await part
+        except asyncio.CancelledError:
+            if self._waiting == {part}:
+                await self.abort()
+            raise
+        finally:
+            self._waiting.discard(part)
+        return not self._exhausted
+
+    async def _take_parts(self, parts: AsyncIterator[Any]) -> None:
+        """Take one part, or all of them as long as somebody waits for the end."""
+        try:
+            while True:
+                event = event_of(await anext(parts))
+                self._observe_event(event)
+                await self._mux.apush(event)
+                if not self._finishing:
+                    return
+                if len(self._waiting) > self._finishing:  # others read what has come before there is more
+                    self._wake()
+                    await asyncio.sleep(0)
+        except StopAsyncIteration:
+            self._exhausted = True
+            self._keep_open()
+            # What a transformer could not finish with is the error of every queue now.
+            try:
+                await self._mux.aclose()
+            except Exception:
+                _logger.debug("A stream transformer could not finish", exc_info=True)
+        except (Exception, asyncio.CancelledError) as error:
+            if self._exhausted:  # being aborted, and whoever does that sees to the rest
+                raise
+            self._exhausted = True
+            await self._close_parts()
+            await self._mux.afail(error)
+        finally:
+            self._pull = None
+            self._wake()
+
+    def _wake(self) -> None:
+        for part in self._waiting:
+            if not part.done():
+                part.set_result(None)
+
+    async def _stop_pull(self) -> None:
+        pull = self._pull
+        if pull is not None and pull is not asyncio.current_task():
+            pull.cancel()
+            await asyncio.wait((pull,))
+            self._pull = None  # which it has not done itself if it had not begun
+            self._wake()
+
+    async def _close_parts(self) -> None:
+        self._keep_open()
+        parts, self._parts = self._parts, None
+        await _close(parts)
+
+    def _keep_open(self) -> None:
+        """Nothing needs to be closed when the handle is dropped."""
+        if self._dropped is not None:
+            self._dropped.detach()
+
+    async def _finish(self) -> None:
+        self._finishing += 1
+        try:
+            while await self._apump_next():
+                pass
+        finally:
+            self._finishing -= 1
+        self._raise_if_failed()
+
+
+async def _close(parts: Any) -> None:
+    close = getattr(parts, "aclose", None)
+    if close is not None:
+        try:
+            await close()
+        except Exception:
+            _logger.warning("A run failed while its event stream was closed", exc_info=True)
+
+
+def _close_later(loop: asyncio.AbstractEventLoop, parts: Any) -> None:
+    """Close the parts of a run that nobody holds any more; called by the collector, in any thread."""
+
+    def close() -> None:
+        task = loop.create_task(_close(parts))
+        _being_closed.add(task)
+        task.add_done_callback(_being_closed.discard)
+
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(close)

@@ -1,0 +1,445 @@
+"""One task, tried until it succeeds or its policies give up.
+
+Rules
+-----
+* An attempt starts with no writes; the interrupts it answers count from the
+  first again. The graphs in it start over.
+* The first policy that matches a failure decides: attempts, then
+  ``min(max_interval, initial_interval * backoff_factor ** (attempt - 1))``
+  seconds, varied by up to one second of jitter; ``max_interval`` is never exceeded.
+* Interrupts and commands for a parent graph are no failures.
+* A task runs in a copy of the driver's context. A sync function of an async
+  run gets a thread; a sync router does not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Coroutine, Sequence
+from contextvars import copy_context
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple, Protocol
+
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import var_child_runnable_config
+
+from stategraph.constants import NS_SEP, RETURN
+from stategraph.core.task import Task
+from stategraph.engine.compile.compiled_node import Body
+from stategraph.engine.compile.functions import CallPlan, no_sync_function
+from stategraph.engine.compile.validate import sync_timeout_unsupported
+from stategraph.engine.compile.write import FastWriter
+from stategraph.engine.config import foreign_types
+from stategraph.engine.config.context import await_in_context
+from stategraph.engine.config.runnable_config import recast_checkpoint_ns
+from stategraph.engine.tasks import threads, timeouts, traced_attempt
+from stategraph.engine.tasks.scope import TaskScope
+from stategraph.errors import GraphBubbleUp, NodeCancelledError, ParentCommand
+from stategraph.types import Command, RetryPolicy
+
+logger = logging.getLogger(__name__)
+
+_set_config = var_child_runnable_config.set
+
+_ENDED: RunnableConfig = {}
+"""The config of a scope whose attempt is over. The config holds the scope; together they would be garbage that only
+the collector finds, which costs more than all else a small step needs."""
+
+_PLAIN_RESULTS = frozenset((dict, type(None), list, tuple, str))
+"""Types of results that need no look at whether they are Runnables."""
+
+
+class Host(Protocol):
+    """What an attempt needs of the run around it."""
+
+    @property
+    def retry_policy(self) -> Sequence[RetryPolicy]:
+        """For tasks without a policy of their own."""
+
+    @property
+    def traced(self) -> bool:
+        """Whether callbacks hear about every step of a node."""
+
+    @property
+    def whole(self) -> bool:
+        """Tell whether a node runs as one Runnable, because callbacks or a wrapper of sequences need to see it so."""
+
+    @property
+    def streams_nodes(self) -> bool:
+        """Whether a callback wants a node's output piece by piece."""
+
+    def scope(self, task: Task, started_at: float) -> TaskScope:
+        """Open an attempt; `started_at` is when the first one started, in seconds since the epoch."""
+
+
+def policies_of(execution: Host, task: Task) -> Sequence[RetryPolicy]:
+    """The retry policies that apply to a task."""
+    if task.call is not None and task.call.retry_policy:
+        return task.call.retry_policy  # type: ignore[no-any-return]
+    return task.body.retry_policy or execution.retry_policy
+
+
+def matches(policy: RetryPolicy, error: Exception) -> bool:
+    """Whether a policy retries this error.
+
+    Raises:
+        TypeError: If ``retry_on`` is neither an exception class, nor a sequence of
+            them, nor a predicate.
+    """
+    retry_on: Any = policy.retry_on
+    if isinstance(retry_on, Sequence):
+        return isinstance(error, tuple(retry_on))
+    if isinstance(retry_on, type) and issubclass(retry_on, Exception):
+        return isinstance(error, retry_on)
+    if callable(retry_on):
+        return bool(retry_on(error))
+    raise TypeError("retry_on must be an Exception class, a list or tuple of Exception classes, or a callable")
+
+
+def delay_before_retry(policies: Sequence[RetryPolicy], error: Exception, attempts: int) -> float | None:
+    """Seconds to wait before the next attempt, or None to give up.
+
+    Args:
+        policies: The task's policies.
+        error: What the last attempt failed with.
+        attempts: How many attempts have failed.
+    """
+    policy = next((p for p in policies if matches(p, error)), None)
+    if policy is None or attempts >= policy.max_attempts:
+        return None
+    grown = policy.initial_interval * policy.backoff_factor ** (attempts - 1)
+    return _jittered(grown, policy.max_interval) if policy.jitter else min(policy.max_interval, grown)
+
+
+def _jittered(pause: float, longest: float) -> float:
+    """Add up to a second to a pause; at the longest one, take up to a second (at most half of it) off instead."""
+    top = min(pause + 1, longest)
+    bottom = min(pause, top - min(1, top / 2))
+    return bottom + random.uniform(0, 1) * (top - bottom)
+
+
+def _after_failure(execution: Host, task: Task, error: Exception) -> float:
+    """Prepare the next attempt; returns the seconds to wait before it, or raises the error."""
+    error.add_note(f"During task with name '{task.name}' and id '{task.id}'")
+    policies = policies_of(execution, task)
+    delay = delay_before_retry(policies, error, task.attempt) if policies else None
+    if delay is None:
+        raise error
+    logger.info(
+        "Retrying task %s after %.2f seconds (attempt %d) after %s %s",
+        task.name,
+        delay,
+        task.attempt,
+        type(error).__name__,
+        error,
+        exc_info=error,
+    )
+    task.attempt += 1
+    return delay
+
+
+def parent_ns(ns: str) -> str:
+    """The namespace of the graph around a task's own; numbers of repeated calls are no levels."""
+    parts = ns.split(NS_SEP)
+    for _ in range(2):
+        while parts and parts[-1].isdigit():
+            parts.pop()
+        if _ == 0 and parts:
+            parts.pop()
+    return NS_SEP.join(parts)
+
+
+def _take_command(task: Task, scope: TaskScope, bubble: ParentCommand) -> None:
+    """Write a command that addresses this graph; send any other on its way, and raise it."""
+    command: Command[Any] = bubble.args[0]
+    if command.graph in (task.ns, recast_checkpoint_ns(task.ns), task.name):
+        for writer in task.body.command_writers:
+            writer.invoke(command, scope.config)
+        return
+    if command.graph == Command.PARENT:
+        bubble.args = (replace(command, graph=parent_ns(task.ns)),)
+    raise bubble
+
+
+def _leave(task: Task, scope: TaskScope, bubble: GraphBubbleUp, error: Exception) -> None:
+    """End a task as another engine's exception says."""
+    if not isinstance(bubble, ParentCommand):
+        raise bubble from error
+    _take_command(task, scope, bubble)
+
+
+# -- sync ---------------------------------------------------------------------
+
+
+def run(execution: Host, task: Task) -> Any:
+    """Run a task to its end; its writes are in ``task.writes``.
+
+    Returns:
+        What the node's work returned.
+
+    Raises:
+        GraphBubbleUp: If it waits for an answer, or addresses another graph.
+        ValueError: If it has a time limit, which needs an async run.
+        BaseException: What it failed with.
+    """
+    body: Body = task.body
+    if body.copies and _copy(execution, task):
+        return task.input
+    if task.timeout is not None or body.timeout is not None:
+        raise sync_timeout_unsupported(task.name)
+    started_at = time.time()
+    # Nobody listens and all writers are our own.
+    direct = body.writers if not execution.whole else None
+    while True:
+        scope = execution.scope(task, started_at)
+        try:
+            try:
+                if direct is not None:
+                    return copy_context().run(_direct, body, direct, task.input, scope)
+                return _once(execution, task, scope)
+            except ParentCommand as bubble:
+                _take_command(task, scope, bubble)
+                return None
+        except GraphBubbleUp:
+            raise
+        except asyncio.CancelledError as error:
+            # Nothing cancels a sync node from outside: its own code raised this.
+            raise NodeCancelledError(task.name) from error
+        except Exception as error:
+            if (double := foreign_types.bubble(error)) is not None:
+                return _leave(task, scope, double, error)
+            delay = _after_failure(execution, task, error)
+        finally:
+            scope.config = _ENDED
+        time.sleep(delay)
+        task.restart()
+
+
+def _copy(execution: Host, task: Task) -> bool:
+    """Let a node that copies do so, if it can and nobody listens: without a config and a context, which nobody sees."""
+    if execution.traced or type(task.input) is not dict:
+        return False
+    for writer in task.body.writers:
+        writer.write_into(task.input, task)
+    return True
+
+
+def _once(execution: Host, task: Task, scope: TaskScope) -> Any:
+    """One attempt whose runs are traced, or that needs a Runnable to write."""
+    body: Body = task.body
+    if execution.traced:
+        sequence = traced_attempt.sequence_of(body)
+        if sequence is not None:
+            return traced_attempt.run(body, sequence, task.input, scope, _direct)
+    return body.runnable.invoke(task.input, scope.config)
+
+
+def _direct(body: Body, writers: Sequence[FastWriter], value: Any, scope: TaskScope) -> Any:
+    _set_config(scope.config)
+    call = body.call
+    if call is not None:
+        result = call(value)
+        value = result if type(result) in _PLAIN_RESULTS else _resolve(body, result, value, scope)
+    elif body.graph is not None:
+        value = body.graph.invoke_inside(value, scope.config)
+    elif body.work is not None:
+        value = _work(body, body.work, value, scope)
+    for writer in writers:
+        writer.write_into(value, scope)
+    return value
+
+
+def _work(body: Body, work: Runnable[Any, Any], value: Any, scope: TaskScope) -> Any:
+    plan = body.plan
+    if plan is None:
+        return work.invoke(value, scope.config)
+    if plan.func is None:
+        raise no_sync_function(plan.name)
+    return _resolve(body, _call(plan, plan.func, value, scope), value, scope)
+
+
+def _call(plan: CallPlan, func: Any, value: Any, scope: TaskScope) -> Any:
+    if plan.explode:
+        args, kwargs = value
+        return func(*args, **plan.arguments(scope.config, kwargs))
+    return func(value, **plan.arguments(scope.config))
+
+
+def _resolve(body: Body, result: Any, value: Any, scope: TaskScope) -> Any:
+    """A function may return a Runnable to be run in its place."""
+    if _may_go_on(body, result) and isinstance(result, Runnable):
+        return result.invoke(value, scope.config)
+    return result
+
+
+def _may_go_on(body: Body, result: Any) -> bool:
+    return type(result) not in _PLAIN_RESULTS and body.plan is not None and body.plan.recurse
+
+
+# -- async --------------------------------------------------------------------
+
+
+class _Begun(NamedTuple):
+    """A first attempt that was begun without a coroutine around it.
+
+    Attributes:
+        scope: Its scope.
+        started_at: When it started, in seconds since the epoch.
+        rest: Goes on where it waits, or raises what it failed with.
+    """
+
+    scope: TaskScope
+    started_at: float
+    rest: Awaitable[Any]
+
+
+def begin(execution: Host, task: Task) -> Coroutine[Any, Any, Any] | None:
+    """Run a task of an async run until it waits for something.
+
+    Most tasks of graphs that only compute never do, and a coroutine that could wait, or try again, would take longer
+    than they.
+
+    Returns:
+        What to await for the rest of it, which is :func:`arun`; None if it has ended well.
+    """
+    body: Body = task.body
+    if body.copies and _copy(execution, task):
+        return None
+    if execution.whole or body.writers is None or body.timeout is not None or task.timeout is not None:
+        return arun(execution, task)
+    started_at = time.time()
+    scope = execution.scope(task, started_at)
+    work = _adirect(body, body.writers, task.input, scope)
+    context = copy_context()
+    rest: Awaitable[Any]
+    try:
+        rest = await_in_context(context, work, context.run(work.send, None))
+    except StopIteration:
+        scope.config = _ENDED
+        return None
+    except BaseException as error:
+        rest = _failed(error)
+    return arun(execution, task, _Begun(scope, started_at, rest))
+
+
+async def _failed(error: BaseException) -> Any:
+    raise error
+
+
+async def arun(execution: Host, task: Task, begun: _Begun | None = None) -> Any:
+    """As :func:`run`, for async runs; time limits apply."""
+    started_at = time.time() if begun is None else begun.started_at
+    body: Body = task.body
+    limit = body.timeout if task.timeout is None else task.timeout
+    # Nobody listens, nothing limits the time and all writers are our own.
+    direct = body.writers if limit is None and not execution.whole else None
+    while True:
+        scope = execution.scope(task, started_at) if begun is None else begun.scope
+        try:
+            try:
+                if begun is not None:
+                    rest, begun = begun.rest, None
+                    return await rest
+                if direct is not None:
+                    work = _adirect(body, direct, task.input, scope)
+                    context = copy_context()
+                    try:
+                        awaited = context.run(work.send, None)
+                    except StopIteration as done:
+                        return done.value
+                    return await await_in_context(context, work, awaited)
+                if limit is not None:
+                    return await timeouts.run(task, scope, limit, partial(_aonce, execution))
+                return await _aonce(execution, task, scope)
+            except ParentCommand as bubble:
+                _take_command(task, scope, bubble)
+                return None
+        except GraphBubbleUp:
+            raise
+        except asyncio.CancelledError as error:
+            current = asyncio.current_task()
+            if current is not None and current.cancelling() == 0:
+                # Nobody asked this task to stop: the node's own code raised it.
+                raise NodeCancelledError(task.name) from error
+            raise
+        except Exception as error:
+            if (double := foreign_types.bubble(error)) is not None:
+                return _leave(task, scope, double, error)
+            delay = _after_failure(execution, task, error)
+        finally:
+            scope.config = _ENDED
+        await asyncio.sleep(delay)
+        task.restart()
+
+
+async def _aonce(execution: Host, task: Task, scope: TaskScope) -> Any:
+    body: Body = task.body
+    try:
+        if execution.traced and not execution.streams_nodes:
+            sequence = traced_attempt.sequence_of(body)
+            if sequence is not None:
+                return await traced_attempt.arun(body, sequence, task.input, scope, _adirect)
+        if execution.whole or body.writers is None:
+            if not execution.streams_nodes:
+                return await body.runnable.ainvoke(task.input, scope.config)
+            async for _ in body.runnable.astream(task.input, scope.config):
+                if scope.progress is not None:
+                    scope.progress()
+            return next((value for channel, value in scope.writes if channel == RETURN), None)
+        return await await_in_context(copy_context(), _adirect(body, body.writers, task.input, scope))
+    except ParentCommand as bubble:
+        _take_command(task, scope, bubble)
+        return None
+    except Exception as error:
+        if isinstance(double := foreign_types.bubble(error), ParentCommand):
+            _take_command(task, scope, double)
+            return None
+        raise
+    finally:
+        scope.config = _ENDED
+
+
+async def _adirect(body: Body, writers: Sequence[FastWriter], value: Any, scope: TaskScope) -> Any:
+    _set_config(scope.config)
+    call = body.acall
+    if call is not None:
+        result = await call(value)
+        value = result if type(result) in _PLAIN_RESULTS else await _aresolve(body, result, value, scope)
+    elif body.graph is not None:
+        value = await body.graph.ainvoke_inside(value, scope.config)
+    elif body.work is not None:
+        value = await _awork(body, body.work, value, scope)
+    if body.awaits:
+        if scope.progress is not None:
+            scope.progress()
+        for writer in writers:
+            if writer.needs_await:
+                await writer.awrite_into(value, scope)
+            else:
+                writer.write_into(value, scope)
+    else:
+        for writer in writers:
+            writer.write_into(value, scope)
+    return value
+
+
+async def _awork(body: Body, work: Runnable[Any, Any], value: Any, scope: TaskScope) -> Any:
+    plan = body.plan
+    if plan is None:
+        return await work.ainvoke(value, scope.config)
+    if plan.afunc is not None:
+        result = await _call(plan, plan.afunc, value, scope)
+    else:
+        call = partial(_call, plan, plan.func, value, scope)
+        result = await threads.pool().submit(copy_context().run, call)
+    return await _aresolve(body, result, value, scope)
+
+
+async def _aresolve(body: Body, result: Any, value: Any, scope: TaskScope) -> Any:
+    if _may_go_on(body, result) and isinstance(result, Runnable):
+        return await result.ainvoke(value, scope.config)
+    return result

@@ -1,0 +1,114 @@
+"""One attempt of a task that somebody listens to.
+
+A node is a run with a child run for its work and one for each router, as if work and writers were a sequence of
+Runnables. Here the steps are called directly; handlers are told the same.
+
+Rules
+-----
+* The work runs in the context of its run: what it calls becomes a child. Writers only write its result down.
+* A router that is a plain function is asked on the event loop, traced or not.
+* Work that is a sequence itself is taken apart into its steps; that is left to the Runnable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from stategraph.engine.compile.compiled_node import Body
+from stategraph.engine.compile.functions import RunnableSeq, numbered, sequences_are_wrapped
+from stategraph.engine.compile.write import BranchWriter, FastWriter
+from stategraph.engine.config.context import await_in_context
+from stategraph.engine.tasks.scope import TaskScope
+from stategraph.engine.tracing import chain_run
+
+
+def sequence_of(body: Body) -> RunnableSeq | None:
+    """The sequence that a body stands for; None if its steps are not just the work and the writers.
+
+    Nor is there one if the work is a function that is a run of its own, or if sequences have been wrapped.
+    """
+    whole, writers, plan = body.runnable, body.writers, body.plan
+    if (
+        type(whole) is not RunnableSeq
+        or sequences_are_wrapped()
+        or writers is None
+        or (plan is not None and plan.trace)
+    ):
+        return None
+    return whole if len(whole.steps) == len(writers) + (body.work is not None) else None
+
+
+def run(
+    body: Body,
+    sequence: RunnableSeq,
+    value: Any,
+    scope: TaskScope,
+    work: Callable[[Body, Sequence[FastWriter], Any, TaskScope], Any],
+) -> Any:
+    """Run an attempt and tell of it.
+
+    Args:
+        body: What to run.
+        sequence: The sequence it stands for; says how to tell of it.
+        value: The task's input.
+        scope: The attempt's; its config becomes that of the work's run.
+        work: Does the work, and what the writers given to it do, without a run around it.
+
+    Returns:
+        What the work returned.
+    """
+    config = scope.config
+    begun = chain_run.start(config, sequence.reported(value), name=sequence.get_name(), policy=sequence.trace_policy)
+    if begun is None:
+        return sequence.invoke(value, config)
+    try:
+        first = 1
+        if body.work is not None:
+            scope.config = begun.child_config(config, "seq:step:1")
+            value = begun.context(scope.config).run(work, body, (), value, scope)
+            first = 2
+        for number, writer in numbered(body.writers or (), first):
+            if isinstance(writer, BranchWriter):
+                writer.invoke(value, begun.child_config(config, f"seq:step:{number}"))
+            else:
+                writer.write_into(value, scope)
+    except BaseException as error:
+        begun.fail(error)
+        raise
+    begun.end(value)
+    return value
+
+
+async def arun(
+    body: Body,
+    sequence: RunnableSeq,
+    value: Any,
+    scope: TaskScope,
+    work: Callable[[Body, Sequence[FastWriter], Any, TaskScope], Coroutine[Any, Any, Any]],
+) -> Any:
+    """As :func:`run`, for async runs."""
+    config = scope.config
+    begun = await chain_run.astart(
+        config, sequence.reported(value), name=sequence.get_name(), policy=sequence.trace_policy
+    )
+    if begun is None:
+        return await sequence.ainvoke(value, config)
+    try:
+        first = 1
+        if body.work is not None:
+            scope.config = begun.child_config(config, "seq:step:1")
+            value = await await_in_context(begun.context(scope.config), work(body, (), value, scope))
+            first = 2
+        for number, writer in numbered(body.writers or (), first):
+            if isinstance(writer, BranchWriter):
+                await writer.ainvoke(value, begun.child_config(config, f"seq:step:{number}"))
+            elif writer.needs_await:
+                await writer.awrite_into(value, scope)
+            else:
+                writer.write_into(value, scope)
+    except BaseException as error:
+        await begun.afail(error)
+        raise
+    await begun.aend(value)
+    return value

@@ -1,0 +1,340 @@
+"""One traced run of a chain: its start, its children, and its end, told to the callback handlers that listen.
+
+`start` and `astart` answer None when nobody listens. Then nothing is built, and `quiet_config` makes the config that
+the callee sees. Everything else about a traced run is the same for sync and async: what is told, to whom and in which
+order is decided here without awaiting, and the two thin bodies only differ in how they tell it.
+
+A node may keep large payloads out of its traces. The replaced payload goes to tracers alone; handlers that feed a
+stream or somebody's own code see what really happened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from contextvars import Context, copy_context
+from typing import Any, Final, Generic, TypeVar, cast
+from uuid import UUID
+
+from langchain_core.callbacks import (
+    AsyncCallbackManager,
+    AsyncCallbackManagerForChainRun,
+    BaseCallbackHandler,
+    BaseCallbackManager,
+    CallbackManager,
+    CallbackManagerForChainRun,
+)
+from langchain_core.callbacks import manager as callback_managers
+from langchain_core.runnables import RunnableConfig
+from langchain_core.tracers._streaming import _StreamingCallbackHandler
+from langchain_core.utils.uuid import uuid7
+
+from stategraph.engine.config import context as run_context
+from stategraph.engine.config import runnable_config as run_config
+from stategraph.engine.config.quiet_manager import QuietCallbackManager
+from stategraph.policies import TracePolicy
+
+logger = logging.getLogger(__name__)
+
+Transform = Callable[[Any], Any]
+_AnyManager = TypeVar("_AnyManager")
+_RunManager = TypeVar("_RunManager", CallbackManagerForChainRun, AsyncCallbackManagerForChainRun)
+
+RECORD_AS_IS: Final = TracePolicy()
+"""The policy that changes nothing."""
+
+
+def quiet_config(config: RunnableConfig) -> RunnableConfig:
+    """Make the config of what an unobserved run calls: as the run's own, without its name and id."""
+    child = config.copy()
+    child.pop("run_name", None)
+    child.pop("run_id", None)
+    if not isinstance(child.get("callbacks"), QuietCallbackManager):
+        child["callbacks"] = QuietCallbackManager(config.get("run_id"))
+    return child
+
+
+def recorded_payload(value: Any, transform: Transform | None) -> Any:
+    """Apply a trace transform. One that raises is logged, and the value is recorded as it is."""
+    if transform is None:
+        return value
+    try:
+        return transform(value)
+    except Exception:
+        logger.exception("%r failed on a payload to be traced; the payload is recorded as it is", transform)
+        return value
+
+
+def child_manager(run: Any, tag: str | None = None) -> Any:
+    """As the run manager's own `get_child`, put together in one step: a run of a node has three to six children.
+
+    Args:
+        run: The manager of a chain's run.
+        tag: Put on the direct children alone.
+
+    Returns:
+        A sync or async callback manager, as the run's.
+    """
+    kind = _CHILD_KINDS.get(type(run))
+    if kind is None:
+        return run.get_child(tag)
+    handlers: list[BaseCallbackHandler] = []
+    for handler in run.inheritable_handlers:
+        if handler not in handlers:
+            handlers.append(handler)
+    inherited = [own for own in run.inheritable_tags if own != tag]
+    metadata = dict(run.inheritable_metadata)
+    return kind(
+        handlers=handlers,
+        inheritable_handlers=handlers.copy(),
+        parent_run_id=run.run_id,
+        tags=inherited.copy() if tag is None else [*inherited, tag],
+        inheritable_tags=inherited,
+        metadata=metadata,
+        inheritable_metadata=metadata.copy(),
+    )
+
+
+_CHILD_KINDS: Final[dict[type, type[CallbackManager] | type[AsyncCallbackManager]]] = {
+    CallbackManagerForChainRun: CallbackManager,
+    AsyncCallbackManagerForChainRun: AsyncCallbackManager,
+}
+
+
+class ChainRun(Generic[_RunManager]):
+    """A run that was started and that somebody listens to.
+
+    Attributes:
+        manager: The langchain-core manager of the run.
+    """
+
+    __slots__ = ("_process_outputs", "manager")
+
+    def __init__(self, manager: _RunManager, policy: TracePolicy) -> None:
+        self.manager: _RunManager = manager
+        self._process_outputs = policy.process_outputs
+
+    def child_config(self, config: RunnableConfig, tag: str | None = None) -> RunnableConfig:
+        """Copy a config so that what is called with it becomes a child of this run.
+
+        Args:
+            config: The config of the run.
+            tag: Put on the direct children alone.
+        """
+        child = config.copy()
+        child["callbacks"] = child_manager(self.manager, tag)
+        # They named this run, not its children.
+        child.pop("run_name", None)
+        child.pop("run_id", None)
+        return child
+
+    def context(self, config: RunnableConfig) -> Context:
+        """Make a context for the children: `config` is the running config and this run the tracer's parent."""
+        return run_context.config_context(config, _traced(self.manager))
+
+    def end(self: ChainRun[CallbackManagerForChainRun], output: Any) -> None:
+        """Report success."""
+        for manager, payload in self._endings(output):
+            manager.on_chain_end(payload)
+
+    def fail(self: ChainRun[CallbackManagerForChainRun], error: BaseException) -> None:
+        """Report failure."""
+        self.manager.on_chain_error(error)
+
+    async def aend(self: ChainRun[AsyncCallbackManagerForChainRun], output: Any) -> None:
+        """Report success."""
+        for manager, payload in self._endings(output):
+            if _is_heard_by_one(manager):
+                await _tell_end(manager, payload)
+            else:
+                await manager.on_chain_end(payload)
+
+    async def afail(self: ChainRun[AsyncCallbackManagerForChainRun], error: BaseException) -> None:
+        """Report failure."""
+        await self.manager.on_chain_error(error)
+
+    def _endings(self, output: Any) -> list[tuple[_RunManager, Any]]:
+        recorded = recorded_payload(output, self._process_outputs)
+        if recorded is output:
+            return [(self.manager, output)]
+        # Tracers first: a cancellation between the two leaves no trace open.
+        others, tracers = _split(self.manager)
+        return [(tracers, recorded), (others, output)]
+
+
+def start(
+    config: RunnableConfig,
+    payload: Any,
+    *,
+    name: str,
+    tags: Sequence[str] | None = None,
+    policy: TracePolicy = RECORD_AS_IS,
+) -> ChainRun[CallbackManagerForChainRun] | None:
+    """Start a run.
+
+    Args:
+        config: Its callbacks, tags, metadata and run id describe the run, and its `run_name` goes before `name`.
+        payload: The input to report.
+        name: What the run is called.
+        tags: Further tags.
+        policy: What tracers record instead of the payloads.
+
+    Returns:
+        The run, or None if nobody listens.
+    """
+    if _is_unheard(config, CallbackManager) or not run_config.has_listeners(config):
+        return None
+    manager = run_config.get_callback_manager_for_config(config, tags)
+    if not manager.handlers:
+        return None
+    run: CallbackManagerForChainRun | None = None
+    for listeners, reported in _beginnings(manager, payload, policy):
+        started = listeners.on_chain_start(
+            None, reported, name=config.get("run_name") or name, run_id=run.run_id if run else config.get("run_id")
+        )
+        run = run or started
+    return ChainRun(_with_handlers(cast(CallbackManagerForChainRun, run), manager), policy)
+
+
+async def astart(
+    config: RunnableConfig,
+    payload: Any,
+    *,
+    name: str | None,
+    tags: Sequence[str] | None = None,
+    policy: TracePolicy = RECORD_AS_IS,
+) -> ChainRun[AsyncCallbackManagerForChainRun] | None:
+    """Start an async run; see `start`."""
+    if _is_unheard(config, AsyncCallbackManager) or not run_config.has_listeners(config):
+        return None
+    manager = run_config.get_async_callback_manager_for_config(config, tags)
+    if not manager.handlers:
+        return None
+    run: AsyncCallbackManagerForChainRun | None = None
+    called = config.get("run_name") or name
+    for listeners, reported in _beginnings(manager, payload, policy):
+        run_id = run.run_id if run else config.get("run_id")
+        if _is_heard_by_one(listeners):
+            started = await _tell_start(listeners, reported, run_id, called)
+        else:
+            started = await listeners.on_chain_start(None, reported, run_id, name=called)
+        run = run or started
+    return ChainRun(_with_handlers(cast(AsyncCallbackManagerForChainRun, run), manager), policy)
+
+
+# -- one listener ----------------------------------------------------------
+#
+# langchain-core gathers what it tells to handlers: for each event of an async run an asyncio task or two, which costs
+# more than everything else about the event. A single handler can be told in place. It gets a context of its own as it
+# would in a task, and an ending it is being told survives the run's cancellation as it does there.
+
+
+def _is_heard_by_one(manager: AsyncCallbackManager | AsyncCallbackManagerForChainRun) -> bool:
+    handlers = manager.handlers
+    if len(handlers) != 1 or type(manager) not in _ASYNC_KINDS or _tell_one is None:
+        return False
+    # The order of events that feed a stream is seen from outside: leave it as it is.
+    return not handlers[0].run_inline and not taps_streams(handlers[0])
+
+
+_ASYNC_KINDS: Final = frozenset((AsyncCallbackManager, AsyncCallbackManagerForChainRun))
+_tell_one: Final[Any] = getattr(callback_managers, "_ahandle_event_for_handler", None)
+
+
+async def _tell_start(
+    manager: AsyncCallbackManager, payload: Any, run_id: UUID | None, name: str | None
+) -> AsyncCallbackManagerForChainRun:
+    run = AsyncCallbackManagerForChainRun(
+        run_id=run_id or uuid7(),
+        handlers=manager.handlers,
+        inheritable_handlers=manager.inheritable_handlers,
+        parent_run_id=manager.parent_run_id,
+        tags=manager.tags,
+        inheritable_tags=manager.inheritable_tags,
+        metadata=manager.metadata,
+        inheritable_metadata=manager.inheritable_metadata,
+    )
+    telling = _tell_one(
+        run.handlers[0],
+        "on_chain_start",
+        "ignore_chain",
+        None,
+        payload,
+        run_id=run.run_id,
+        parent_run_id=run.parent_run_id,
+        tags=run.tags,
+        metadata=run.metadata,
+        name=name,
+    )
+    await run_context.await_in_context(copy_context(), telling)
+    return run
+
+
+async def _tell_end(run: AsyncCallbackManagerForChainRun, output: Any) -> None:
+    telling = _tell_one(
+        run.handlers[0],
+        "on_chain_end",
+        "ignore_chain",
+        output,
+        run_id=run.run_id,
+        parent_run_id=run.parent_run_id,
+        tags=run.tags,
+    )
+    await asyncio.shield(asyncio.get_running_loop().create_task(telling))
+
+
+def _is_unheard(config: RunnableConfig, kind: type[BaseCallbackManager]) -> bool:
+    """Tell whether the run around has a manager that is used as it is, and no handler in it."""
+    callbacks = config.get("callbacks")
+    return isinstance(callbacks, (kind, QuietCallbackManager)) and not callbacks.handlers
+
+
+def _beginnings(manager: _AnyManager, payload: Any, policy: TracePolicy) -> list[tuple[_AnyManager, Any]]:
+    recorded = recorded_payload(payload, policy.process_inputs)
+    if recorded is payload:
+        return [(manager, payload)]
+    # Tracers last: a cancellation between the two leaves no trace open.
+    others, tracers = _split(manager)
+    return [(others, payload), (tracers, recorded)]
+
+
+def _with_handlers(run: _RunManager, manager: CallbackManager | AsyncCallbackManager) -> _RunManager:
+    run.handlers = manager.handlers
+    return run
+
+
+def _split(manager: _AnyManager) -> tuple[_AnyManager, _AnyManager]:
+    """Split a manager's handlers between two copies of it: those that see payloads as they are, and the tracers."""
+    others, tracers = copy.copy(manager), copy.copy(manager)
+    everyone: list[BaseCallbackHandler] = cast(Any, manager).handlers
+    cast(Any, others).handlers = [handler for handler in everyone if not _is_tracer(handler)]
+    cast(Any, tracers).handlers = [handler for handler in everyone if _is_tracer(handler)]
+    return others, tracers
+
+
+def _is_tracer(handler: BaseCallbackHandler) -> bool:
+    from langchain_core.tracers.base import BaseTracer  # 130 ms; loaded by whoever made the handler
+
+    # A tracer that taps a stream feeds its consumer, who asked for the real values.
+    return isinstance(handler, BaseTracer) and not taps_streams(handler)
+
+
+def taps_streams(handler: BaseCallbackHandler) -> bool:
+    """Tell whether langchain-core's own streaming handlers are among the bases of `handler`.
+
+    Having methods of that name does not count: handlers that export traces have them as well.
+    """
+    return _StreamingCallbackHandler in type(handler).__mro__
+
+
+def _traced(manager: CallbackManagerForChainRun | AsyncCallbackManagerForChainRun) -> Any:
+    """Return the run as the LangSmith tracer recorded it, or None if none of the handlers is that tracer."""
+    tracers = sys.modules.get("langchain_core.tracers.langchain")
+    if tracers is not None:
+        for handler in manager.handlers:
+            if isinstance(handler, tracers.LangChainTracer):
+                return handler.run_map.get(str(manager.run_id))
+    return None
