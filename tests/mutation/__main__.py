@@ -174,7 +174,8 @@ def learn() -> None:
     batch.mkdir()
     (batch / "files.json").write_text(json.dumps(changed), encoding="utf-8")
     command = [sys.executable, "-m", "tests.mutation", "--learn", str(batch)]
-    if subprocess.run(command, cwd=tree, env=environment(tree)).returncode > pytest.ExitCode.TESTS_FAILED:
+    ended = subprocess.run(command, cwd=tree, env=environment(tree)).returncode
+    if ended > pytest.ExitCode.TESTS_FAILED or not (batch / "seconds.json").exists():
         shutil.rmtree(batch)
         raise SystemExit("the tests could not be run without a mutation: mend that first")
     learned.write_text(json.dumps({"code": code, "tests": tests}), encoding="utf-8")
