@@ -6,10 +6,11 @@
     python -m tests.mutation --again                        the survivors of the last run once more, on today's code
 
 It works on copies of the tree below `.cache/mutants`, so the work tree can be edited meanwhile. First every test runs
-once, to learn which lines it runs (kept until the code or the tests change); then each mutated copy runs the tests that
-reach the change, the quick files first, until one fails. Prints every survivor with its diff and a table. A change that
-no test can notice, because the program means the same, is listed in `tests/mutation/equivalent.txt` with the reason,
-and not drawn. Ends with 1 when a group stands below `--least` per cent.
+once, to learn which lines it runs (kept until the code or the tests change). Then each mutated copy runs the tests that
+reach the change, those that run the least else first, until one fails or `--budget` seconds of tests have passed: what
+only a later test would notice counts as not noticed. Prints every survivor with its diff and a table. A change that no
+test can notice, because the program means the same, is listed in `tests/mutation/equivalent.txt` with the reason, and
+not drawn. Ends with 1 when a group stands below `--least` per cent.
 """
 
 from __future__ import annotations
@@ -52,7 +53,10 @@ COPIED = (
     "README.md",
     "requirements",
 )
-LONGEST_TRIAL_S = 90.0
+CLOSEST = 60
+"""How many tests run first, before the files of the others are read."""
+SLACK_S = 60.0
+"""How much longer than four times its usual time a trial may take before it counts as endless."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,7 @@ def main(arguments: list[str]) -> int:
     learn()
     chosen = list(sample(options))
     print(f"{len(chosen)} mutants, seed {options.seed}", flush=True)
-    rows = run(chosen, options.jobs)
+    rows = run(chosen, options.jobs, options.budget)
     (STATE / "survivors.json").write_text(json.dumps([row["key"] for row in rows if alive(row)]), encoding="utf-8")
     return 0 if report(rows) >= options.least else 1
 
@@ -91,6 +95,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--files", nargs="*", default=[], help="mutate these files in place of groups")
     parser.add_argument("--again", action="store_true", help="the survivors of the last run once more")
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--budget", type=float, default=45, help="seconds of tests for each mutant (default: 45)")
     parser.add_argument("--least", type=float, default=0, help="fail below this percentage")
     parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--learn", type=Path, help=argparse.SUPPRESS)
@@ -219,18 +224,27 @@ def environment(tree: Path) -> dict[str, str]:
 # -- trials
 
 
-def run(chosen: list[Mutant], jobs: int) -> list[dict[str, Any]]:
+def run(chosen: list[Mutant], jobs: int, budget_s: float) -> list[dict[str, Any]]:
     """Hand the mutants to worker processes, each with its own copy of the tree, and collect the results."""
     workers = []
     for number in range(jobs):
         tree = copy_tree(f"tree-{number}")
-        tasks = [{"group": m.group, "file": m.file, "key": m.key} for m in chosen[number::jobs]]
+        tasks = [{"group": m.group, "file": m.file, "key": m.key, "budget": budget_s} for m in chosen[number::jobs]]
         (tree / "tasks.json").write_text(json.dumps(tasks), encoding="utf-8")
+        _compile(tree)
         command = [sys.executable, "-m", "tests.mutation", "--worker", str(tree)]
         workers.append((tree, subprocess.Popen(command, cwd=tree, env=environment(tree))))
     for _, process in workers:
         process.wait()
     return [json.loads(line) for tree, _ in workers for line in (tree / "rows.jsonl").read_text().splitlines()]
+
+
+def _compile(tree: Path) -> None:
+    """Write the bytecode of a copy, of the tests with their assertions, which trials read and never write."""
+    folders = [f"tests/{name}" for name in TESTS]
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", *folders]
+    quiet = {"stdout": subprocess.DEVNULL, "env": environment(tree) | {"PYTHONDONTWRITEBYTECODE": ""}}
+    subprocess.run(command, cwd=tree, check=True, **quiet)
 
 
 def work(tree: Path) -> int:
@@ -255,13 +269,15 @@ def attempt(tree: Path, reach: Reach, task: dict[str, Any]) -> dict[str, Any]:
     changed = mutation.apply(source)
     diff = list(difflib.unified_diff(source.splitlines(), changed.splitlines(), lineterm="", n=0))[2:]
     row = task | {"diff": diff, "line": mutation.begin[0]}
-    tests = reach.tests(task["file"], mutation.lines)
+    tests = reach.tests(task["file"], mutation.lines, task.get("budget", 45))
     if not tests:
         return row | {"result": "no test", "by": "", "seconds": 0.0}
-    expected = sum(reach.seconds[test] for test in tests)
     try:
         path.write_text(changed, encoding="utf-8")
-        outcome = trial.run(tests, reach.seconds, max(10 + 2 * expected, min(LONGEST_TRIAL_S, 15 + 4 * expected)), tree)
+        for some in (tests[:CLOSEST], tests[CLOSEST:]):
+            outcome = trial.run(some, SLACK_S + 4 * sum(reach.seconds[test] for test in some), tree)
+            if outcome.result != "survived" or len(tests) <= CLOSEST:
+                break
     finally:
         path.write_text(source, encoding="utf-8")
     return row | {"result": outcome.result, "by": outcome.by, "seconds": round(outcome.seconds, 1)}

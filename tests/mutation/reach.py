@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Set
 from contextlib import closing
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,7 @@ class Reach:
     def __init__(self, state: Path) -> None:
         self.seconds: dict[str, float] = {}
         self._lines: dict[str, dict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
+        self._width: Counter[str] = Counter()
         seen: set[str] = set()
         for batch in sorted(state.glob("batch-*"), reverse=True):
             seconds: dict[str, float] = json.loads((batch / "seconds.json").read_text(encoding="utf-8"))
@@ -76,10 +78,18 @@ class Reach:
             for path, context, bits in database.execute(query):
                 if names[context] in contexts:
                     file = path[path.rindex("/stategraph/") + 1 :]
-                    for line in numbits_to_nums(bits):
+                    lines = numbits_to_nums(bits)
+                    self._width[names[context]] += len(lines)
+                    for line in lines:
                         self._lines[file][line].add(names[context])
 
-    def tests(self, file: str, lines: tuple[int, int]) -> set[str]:
-        """Return the tests that run one of the lines; all of them for lines that only run on import."""
+    def tests(self, file: str, lines: tuple[int, int], budget_s: float) -> list[str]:
+        """Return tests that run one of the lines, those that run the least else first, as many as the budget holds.
+
+        For lines that only run on import, these are tests of everything.
+        """
         found: set[Any] = set().union(*(self._lines[file].get(line, set()) for line in range(lines[0], lines[1] + 1)))
-        return set(self.seconds) if found == {""} else found - {""}
+        reaching = set(self.seconds) if found == {""} else found - {""}
+        ordered = sorted(reaching, key=lambda test: (self._width[test], test))
+        spent = list(accumulate((self.seconds[test] for test in ordered), initial=0.0))
+        return [test for test, before in zip(ordered, spent, strict=False) if before < budget_s]

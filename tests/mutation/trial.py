@@ -8,8 +8,7 @@ import signal
 import sys
 import time
 import traceback
-from collections import defaultdict
-from collections.abc import Mapping, Set
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,17 +55,16 @@ class Outcome:
 
 
 class _Selection:
-    """A pytest plugin that keeps some tests, those of quick files first, and notes the first that fails."""
+    """A pytest plugin that keeps some tests, in their order, and notes the first that fails."""
 
-    def __init__(self, tests: Set[str], seconds: Mapping[str, float], log: Path) -> None:
-        self._tests, self._seconds, self._log = tests, seconds, log
+    def __init__(self, tests: Sequence[str], log: Path) -> None:
+        self._place = {test: number for number, test in enumerate(tests)}
+        self._log = log
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        kept = [item for item in items if item.nodeid in self._tests]
-        cost: dict[str, float] = defaultdict(float)
-        for item in kept:
-            cost[_file(item.nodeid)] += self._seconds.get(item.nodeid, 0)
-        items[:] = sorted(kept, key=lambda item: (cost[_file(item.nodeid)], _file(item.nodeid)))
+        items[:] = sorted(
+            (item for item in items if item.nodeid in self._place), key=lambda item: self._place[item.nodeid]
+        )
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
@@ -93,13 +91,13 @@ def warm() -> None:
         raise RuntimeError(f"the project is imported before the fork: {loaded[0]}")
 
 
-def run(tests: Set[str], seconds: Mapping[str, float], limit: float, state: Path) -> Outcome:
+def run(tests: Sequence[str], limit: float, state: Path) -> Outcome:
     """Run tests until the first fails, at most `limit` seconds; what they started is ended with them."""
     log, begun = state / "failed.txt", time.perf_counter()
     log.unlink(missing_ok=True)
     child = os.fork()
     if child == 0:
-        _child(tests, seconds, state, log)
+        _child(tests, state, log)
     code = _wait(child, begun + limit)
     try:
         os.killpg(child, signal.SIGKILL)
@@ -122,7 +120,7 @@ def _wait(child: int, until: float) -> int | None:
     return None
 
 
-def _child(tests: Set[str], seconds: Mapping[str, float], state: Path, log: Path) -> None:
+def _child(tests: Sequence[str], state: Path, log: Path) -> None:
     os.setpgid(0, 0)
     output = os.open(state / "output.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(output, 1)
@@ -131,7 +129,7 @@ def _child(tests: Set[str], seconds: Mapping[str, float], state: Path, log: Path
     try:
         options = ["-x", "-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
         files = sorted({_file(test) for test in tests})
-        code = int(pytest.main([*options, *files], plugins=[_Selection(tests, seconds, log)]))
+        code = int(pytest.main([*options, *files], plugins=[_Selection(tests, log)]))
     except BaseException:
         traceback.print_exc()
     finally:
