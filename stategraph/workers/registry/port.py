@@ -1,0 +1,57 @@
+"""What the registry needs of a database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol, TypeAlias
+
+from stategraph.workers.registry.sql import Sql
+
+Rows: TypeAlias = list[tuple[Any, ...]]
+
+
+class StoreUnavailableError(ConnectionError):
+    """The database cannot be reached, or went away in the middle of a transaction.
+
+    Whether that transaction was committed is unknown; what it would have done may be asked for again.
+    """
+
+
+class ConflictError(Exception):
+    """Another transaction was faster; nothing has changed, and the operation may be tried again."""
+
+
+class Session(Protocol):
+    """A transaction that is open."""
+
+    def execute(self, statement: str, parameters: Sequence[Any] = ()) -> Rows:
+        """Execute a statement of `sql` and return its rows; none if it returns no rows."""
+
+    def change(self, statement: str, parameters: Sequence[Any] = ()) -> int:
+        """Execute a statement of `sql` that returns no rows, and say how many it changed."""
+
+    def change_many(self, statement: str, parameters: Sequence[Sequence[Any]]) -> None:
+        """Execute a statement of `sql` with each of several parameters."""
+
+
+class Database(Protocol):
+    """Where the registry's tables are. Thread-safe."""
+
+    @property
+    def sql(self) -> Sql:
+        """The statements in this database's words."""
+
+    def transaction(self, *, write: bool = True) -> AbstractContextManager[Session]:
+        """Open a transaction that is committed at the end of the block, or rolled back if it raises.
+
+        Args:
+            write: Whether anything is changed in it.
+
+        Raises:
+            StoreUnavailableError: The database cannot be reached.
+            ConflictError: A unique index refused a row, or the transaction was chosen to end a deadlock.
+        """
+
+    def close(self) -> None:
+        """Close every connection."""

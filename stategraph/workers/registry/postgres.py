@@ -1,0 +1,91 @@
+"""The registry in PostgreSQL, through `psycopg` (the extra `postgres`).
+
+Rules
+-----
+* Connections are checked before they are used, so a server that was restarted is found again.
+* Rows that another worker has locked are passed over by claims, never waited for.
+* The address is never shown: it may hold a password.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from stategraph.workers.registry.port import ConflictError, Rows, StoreUnavailableError
+from stategraph.workers.registry.sql import POSTGRES, Sql
+
+if TYPE_CHECKING:
+    from psycopg import Cursor
+
+_CONNECTIONS: Final = 8
+
+#: How long a connection is waited for.
+CONNECT_S: Final = 5.0
+
+
+class PostgresDatabase:
+    """A server, reached over a few connections.
+
+    Args:
+        url: Its address, as libpq takes it.
+    """
+
+    def __init__(self, url: str) -> None:
+        import psycopg  # an extra
+        import psycopg_pool
+
+        self.sql = Sql(POSTGRES)
+        self._pool = psycopg_pool.ConnectionPool(
+            url,
+            min_size=1,
+            max_size=_CONNECTIONS,
+            timeout=CONNECT_S,
+            reconnect_timeout=CONNECT_S,
+            check=psycopg_pool.ConnectionPool.check_connection,
+            kwargs={"application_name": "stategraph", "prepare_threshold": 3},
+            open=False,
+        )
+        self._unavailable = (psycopg.OperationalError, psycopg.InterfaceError, psycopg_pool.PoolTimeout)
+        self._conflicts = (psycopg.errors.UniqueViolation, psycopg.errors.DeadlockDetected)
+
+    @contextmanager
+    def transaction(self, *, write: bool = True) -> Iterator[PostgresSession]:
+        """Open a transaction; see `port.Database`."""
+        del write  # nothing is gained by knowing
+        try:
+            self._pool.open()
+            with self._pool.connection() as connection, connection.cursor() as cursor:
+                yield PostgresSession(cursor)
+        except self._conflicts as error:
+            raise ConflictError(type(error).__name__) from error
+        except self._unavailable as error:
+            raise StoreUnavailableError(f"The registry's PostgreSQL cannot be reached: {error}") from error
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._pool.close()
+
+
+class PostgresSession:
+    """An open transaction; see `port.Session`."""
+
+    __slots__ = ("_cursor",)
+
+    def __init__(self, cursor: Cursor[Any]) -> None:
+        self._cursor = cursor
+
+    def execute(self, statement: str, parameters: Sequence[Any] = ()) -> Rows:
+        """Execute a statement and return its rows."""
+        self._cursor.execute(cast("Any", statement), parameters)
+        return [] if self._cursor.description is None else self._cursor.fetchall()
+
+    def change(self, statement: str, parameters: Sequence[Any] = ()) -> int:
+        """Execute a statement and return how many rows it changed."""
+        self._cursor.execute(cast("Any", statement), parameters)
+        return self._cursor.rowcount
+
+    def change_many(self, statement: str, parameters: Sequence[Sequence[Any]]) -> None:
+        """Execute a statement with each of several parameters."""
+        self._cursor.executemany(cast("Any", statement), parameters)

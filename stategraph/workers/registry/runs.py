@@ -1,0 +1,331 @@
+"""The registry as hosts and workers call it.
+
+    registry = RunRegistry.from_url("sqlite:///runs.db")
+    run_id = await registry.submit("thread-1", {"question": "..."}, target="my_app.graphs:graph")
+
+Operations on the database happen in threads; being cancelled does not tear one off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Self, TypeVar
+from urllib.parse import unquote, urlsplit
+
+import anyio.to_thread
+
+from stategraph.engine.checkpoints import allowlist
+from stategraph.engine.checkpoints.serializer import StrictSerializer
+from stategraph.errors import ConfigurationError, MissingPackageError
+from stategraph.types import Command
+from stategraph.workers.leases import LeaseSettings, RunStatus
+from stategraph.workers.registry.port import Database
+from stategraph.workers.registry.store import RunStore
+from stategraph.workers.registry.values import (
+    ON_CONFLICT,
+    Beat,
+    Claimed,
+    Event,
+    Lease,
+    OnConflict,
+    RunInfo,
+    Submission,
+)
+
+T = TypeVar("T")
+
+#: How many bytes of an error are kept.
+ERROR_CHARACTERS: Final = 2_000
+
+
+class RunRegistry:
+    """The runs of a database.
+
+    Args:
+        runs: The operations.
+        settings: How long leases last, and how often a run is tried.
+        serde: Reads and writes inputs and contexts. By default one that rebuilds messages and plain values only; give a
+            `StrictSerializer` that allows the classes of your own that inputs hold.
+    """
+
+    def __init__(
+        self, runs: RunStore, *, settings: LeaseSettings | None = None, serde: StrictSerializer | None = None
+    ) -> None:
+        self.store = runs
+        self.settings = settings or LeaseSettings()
+        self.serde = serde or StrictSerializer(allowlist.message_classes())
+
+    @classmethod
+    def from_url(
+        cls, url: str, *, settings: LeaseSettings | None = None, serde: StrictSerializer | None = None
+    ) -> Self:
+        """Make a registry; nothing is opened before its first use.
+
+        Args:
+            url: `sqlite:///runs.db` (relative), `sqlite:////var/lib/runs.db` (absolute), `sqlite:///:memory:`, or
+                `postgresql://...`, which needs the extra `postgres`. The database of the checkpoints.
+            settings: How long leases last, and how often a run is tried.
+            serde: Reads and writes inputs and contexts.
+
+        Raises:
+            ConfigurationError: The address is none of these.
+            MissingPackageError: `psycopg` is not installed.
+        """
+        return cls(RunStore(open_database(url)), settings=settings, serde=serde)
+
+    async def set_up(self) -> None:
+        """Create the tables, unless they are there; also done by the first operation.
+
+        Raises:
+            StoreUnavailableError: The database cannot be reached, or its tables are of a newer version.
+        """
+        await _in_thread(self.store.set_up)
+
+    async def aclose(self) -> None:
+        """Close the registry's connections."""
+        await _in_thread(self.store.database.close)
+
+    # What hosts do.
+
+    async def submit(
+        self,
+        thread_id: str,
+        input: Any,
+        *,
+        target: str,
+        on_conflict: OnConflict = "reject",
+        run_id: str = "",
+        config: Mapping[str, Any] | None = None,
+        context: Any = None,
+        queue: str = "default",
+        priority: int = 0,
+        graph_version: str | None = None,
+        delay_s: float = 0.0,
+        deadline_s: float | None = None,
+        tenant: str = "",
+    ) -> str:
+        """Add a run, to be executed by any worker.
+
+        Args:
+            thread_id: The thread it writes to. Its runs execute one after the other.
+            input: What the graph is called with; a `Command` too. None: go on from the thread's checkpoint.
+            target: Where the graph is, `package.module:attribute`. Workers import it from modules that they allow.
+            on_conflict: What to do if the thread has runs that wait or run. `reject`: refuse this one. `enqueue`: run
+                it after them. `interrupt`: stop them, and go on from where they got to. `rollback`: stop them, and
+                begin where the thread stood before them.
+            run_id: Names the submission. The same one twice is one run, so a submission may be repeated. Empty: new.
+            config: Further plain values for the run's config.
+            context: What the graph is given as its context.
+            queue: Only workers of this queue claim it.
+            priority: Runs with a greater one are claimed first; not before older ones of the same thread.
+            graph_version: Only workers of this version claim it; None: all do.
+            delay_s: Seconds before which it is not claimed.
+            deadline_s: Seconds after which it is not begun any more, and ends as `timeout`; None: no limit.
+            tenant: Whose run it is; opaque here, and the scope of its effects.
+
+        Returns:
+            The run's id.
+
+        Raises:
+            ThreadBusy: The thread has a run, and `on_conflict` is `reject`.
+            ValueError: The policy or the target is none, or the run id is that of a run on another thread.
+            TypeError: The input or the context cannot be stored.
+            StoreUnavailableError: The database cannot be reached; nothing is known of the submission.
+        """
+        if on_conflict not in ON_CONFLICT:
+            raise ValueError(f"on_conflict is '{on_conflict}'; expected one of: {', '.join(ON_CONFLICT)}")
+        if target.count(":") != 1 or not all(target.split(":")):
+            raise ValueError(f"The target '{target}' names no graph: write 'package.module:attribute'")
+        run = Submission(
+            str(thread_id),
+            target,
+            self.dump(input),
+            run_id,
+            config=config,
+            context=self.dump(context),
+            queue=queue,
+            priority=priority,
+            graph_version=graph_version,
+            max_attempts=self.settings.max_attempts,
+            delay_s=delay_s,
+            deadline_s=deadline_s,
+            tenant=tenant,
+        )
+        return await _in_thread(self.store.submit, run, on_conflict)
+
+    async def get(self, run_id: str) -> RunInfo:
+        """Look at a run.
+
+        Raises:
+            UnknownRunError: There is none.
+        """
+        return await _in_thread(self.store.show, run_id)
+
+    async def list(
+        self,
+        *,
+        status: RunStatus | str | None = None,
+        thread_id: str | None = None,
+        tenant: str | None = None,
+        limit: int = 100,
+    ) -> list[RunInfo]:
+        """Look at the newest runs.
+
+        Args:
+            status: Only those in this status.
+            thread_id: Only those of this thread.
+            tenant: Only those of this tenant.
+            limit: At most so many.
+        """
+        wanted = None if status is None else RunStatus(status)
+        return await _in_thread(self.store.newest, wanted, thread_id, tenant, limit)
+
+    async def resume(self, run_id: str, answer: Any = None, *, new_id: str = "") -> str:
+        """Go on where a run waits for an answer: a new run on its thread, with the same target, config and context.
+
+        Args:
+            run_id: A run that is `interrupted`.
+            answer: The answer, or answers by interrupt id.
+            new_id: Names the new run; empty: new.
+
+        Returns:
+            The new run's id.
+
+        Raises:
+            IllegalRunMove: The run waits for nothing.
+            ThreadBusy: Its thread has a run already.
+            UnknownRunError: There is no such run.
+        """
+        return await _in_thread(self.store.resume, run_id, self.dump(Command(resume=answer)), new_id)
+
+    async def cancel(self, run_id: str, reason: str = "cancelled by the host") -> bool:
+        """Ask a run to stop. One that waits ends at once; one that runs does with its owner's next heartbeat.
+
+        Args:
+            run_id: The run.
+            reason: Why, for whoever looks at the run later.
+
+        Returns:
+            Whether there was something to stop; False if the run had ended.
+
+        Raises:
+            UnknownRunError: There is no such run.
+        """
+        return await _in_thread(self.store.cancel, run_id, reason)
+
+    async def requeue(self, run_id: str) -> bool:
+        """Give a dead run new attempts.
+
+        Returns:
+            Whether it was dead.
+
+        Raises:
+            UnknownRunError: There is no such run.
+        """
+        return await _in_thread(self.store.requeue, run_id)
+
+    # What workers do.
+
+    async def claim(self, owner: str, queue: str = "default", *, version: str | None = None) -> Claimed | None:
+        """Claim a run: one whose owner is gone, or else the next that waits.
+
+        Args:
+            owner: This process, from `ids.new_owner`.
+            queue: The queue.
+            version: The version of this worker's graphs.
+
+        Returns:
+            The run; None if there is none for now.
+        """
+        return await _in_thread(self.store.claim, owner, queue, self.settings.lease_s, version)
+
+    async def claim_run(self, owner: str, run_id: str) -> Claimed | None:
+        """Claim one run, whatever its queue; None if it is not its turn."""
+        return await _in_thread(self.store.claim_run, owner, run_id, self.settings.lease_s)
+
+    async def heartbeat(self, owner: str, held: Sequence[Lease]) -> Beat:
+        """Lengthen all leases of a worker, and learn which are lost and which runs are to stop."""
+        return await _in_thread(self.store.heartbeat, owner, held, self.settings.lease_s)
+
+    async def finish(
+        self,
+        lease: Lease,
+        status: RunStatus | str,
+        error: str | None = None,
+        events: Sequence[tuple[int, Event]] = (),
+    ) -> None:
+        """End a run, and store its last events in the same transaction.
+
+        Raises:
+            LeaseLost: Somebody else has the run, or it has ended.
+        """
+        error = None if error is None else error[:ERROR_CHARACTERS]
+        await _in_thread(self.store.finish, lease, RunStatus(status), error, events)
+
+    async def release(
+        self, lease: Lease, *, delay_s: float = 0.0, counts: bool = False, error: str | None = None
+    ) -> None:
+        """Give a run back, to be claimed by any worker.
+
+        Args:
+            lease: The lease.
+            delay_s: Not claimed again before.
+            counts: Whether this was an attempt; the last one leaves the run `dead`.
+            error: Why.
+
+        Raises:
+            LeaseLost: Somebody else has the run, or it has ended.
+        """
+        error = None if error is None else error[:ERROR_CHARACTERS]
+        await _in_thread(lambda: self.store.release(lease, delay_s=delay_s, counts=counts, error=error))
+
+    # Values.
+
+    def dump(self, value: Any) -> bytes | None:
+        """Serialise a value; None stays None.
+
+        Raises:
+            TypeError: It cannot be stored.
+        """
+        if value is None:
+            return None
+        kind, data = self.serde.dumps_typed(value)
+        return kind.encode() + b"\0" + data
+
+    def load(self, stored: bytes | None) -> Any:
+        """Read a value that was serialised here; only allowed classes are rebuilt."""
+        if stored is None:
+            return None
+        kind, _, data = bytes(stored).partition(b"\0")
+        return self.serde.loads_typed((kind.decode(), data))
+
+
+def open_database(url: str) -> Database:
+    """Make the database of an address; nothing is opened before its first use.
+
+    Raises:
+        ConfigurationError: The address is not understood.
+        MissingPackageError: `psycopg` is not installed.
+    """
+    scheme = urlsplit(url).scheme
+    if scheme == "sqlite":
+        path = unquote(url.removeprefix("sqlite:///"))
+        if not url.startswith("sqlite:///") or not path:
+            raise ConfigurationError("A SQLite registry is named 'sqlite:///runs.db', or 'sqlite:////var/lib/runs.db'")
+        from stategraph.workers.registry.sqlite import SqliteDatabase  # only one of the two is needed
+
+        return SqliteDatabase(path)
+    if scheme in ("postgresql", "postgres"):
+        from stategraph.workers.registry.postgres import PostgresDatabase  # imports an extra
+
+        try:
+            return PostgresDatabase(url)
+        except ImportError as error:
+            raise MissingPackageError("psycopg[binary,pool]", "A registry in PostgreSQL") from error
+    raise ConfigurationError(
+        f"The registry's address has the scheme '{scheme}'; expected 'sqlite:///...' or 'postgresql://...'"
+    )
+
+
+async def _in_thread(function: Callable[..., T], *arguments: Any) -> T:
+    return await anyio.to_thread.run_sync(function, *arguments)

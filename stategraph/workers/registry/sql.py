@@ -1,0 +1,290 @@
+"""The registry's tables and statements, in the words that SQLite and PostgreSQL share.
+
+Rules
+-----
+* A statement that both understand is written once; what they spell differently is in a `Dialect`.
+* Times are seconds since 1970 as floating point numbers, by the database's clock (`to_timestamp(lease_until)` shows one
+  in PostgreSQL). No statement takes the time as an argument.
+* A statement changes a run only as long as its token and status are those that were read.
+* Tables are never changed by hand: `sg_schema` has one row with their version.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+SCHEMA_VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """What the two databases spell differently.
+
+    Attributes:
+        name: `sqlite` or `postgres`.
+        parameter: Stands for an argument.
+        now: The time of the statement, in seconds.
+        blob: The type of bytes.
+        real: The type of times.
+        serial: The type of a number that grows with each row.
+        lock_candidate: Locks a run and its thread's fence, and passes over those that others have locked.
+        lock_row: Locks rows and waits for those that others have locked.
+        members: The elements of a JSON array of text, as a table.
+        lock_thread: Lets only one transaction at a time look at what a thread has; None if one is alone anyway.
+        lock_schema: Lets only one transaction at a time create tables; None if one is alone anyway.
+        guard: Part of a SELECT: has the server end this transaction if its client stalls; empty if there is no server.
+        share: Locks a row against change, not against others who read it.
+    """
+
+    name: str
+    parameter: str
+    now: str
+    blob: str
+    real: str
+    serial: str
+    lock_candidate: str
+    lock_row: str
+    members: str
+    lock_thread: str | None
+    lock_schema: str | None
+    guard: str
+    share: str
+
+
+SQLITE: Final = Dialect(
+    name="sqlite",
+    parameter="?",
+    now="((julianday('now') - 2440587.5) * 86400.0)",
+    blob="BLOB",
+    real="REAL",
+    serial="INTEGER PRIMARY KEY AUTOINCREMENT",
+    lock_candidate="",
+    lock_row="",
+    members="SELECT value FROM json_each(?)",
+    lock_thread=None,
+    lock_schema=None,
+    guard="",
+    share="",
+)
+
+POSTGRES: Final = Dialect(
+    name="postgres",
+    parameter="%s",
+    now="(extract(epoch from statement_timestamp())::double precision)",
+    blob="BYTEA",
+    real="DOUBLE PRECISION",
+    serial="BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
+    lock_candidate="FOR UPDATE OF r, f SKIP LOCKED",
+    lock_row="FOR UPDATE",
+    members="SELECT jsonb_array_elements_text(CAST(? AS jsonb))",
+    lock_thread="SELECT pg_advisory_xact_lock(hashtextextended(?, 7326))",
+    lock_schema="SELECT pg_advisory_xact_lock(7326001)",
+    guard=", set_config('idle_in_transaction_session_timeout', '{stall_ms}', true)",
+    share="FOR SHARE",
+)
+
+#: How long a transaction that holds a thread's fence may stall before the server ends it and lets others claim.
+STALL_MS: Final = 3_000
+
+_TABLES: Final = (
+    """CREATE TABLE sg_run (
+        position {serial},
+        run_id TEXT NOT NULL UNIQUE,
+        thread_id TEXT NOT NULL,
+        queue TEXT NOT NULL,
+        priority INTEGER NOT NULL,
+        status TEXT NOT NULL CHECK (status IN
+            ('pending', 'running', 'interrupted', 'success', 'error', 'timeout', 'cancelled', 'dead')),
+        target TEXT NOT NULL,
+        graph_version TEXT,
+        input {blob},
+        config TEXT NOT NULL,
+        context {blob},
+        attempt INTEGER NOT NULL,
+        max_attempts INTEGER NOT NULL,
+        token BIGINT NOT NULL,
+        owner TEXT,
+        lease_until {real},
+        heartbeat_at {real},
+        available_at {real} NOT NULL,
+        deadline {real},
+        cancel_requested TEXT,
+        error TEXT,
+        began INTEGER NOT NULL DEFAULT 0,
+        base_checkpoint TEXT,
+        rollback_of TEXT,
+        tenant TEXT NOT NULL,
+        created_at {real} NOT NULL,
+        finished_at {real}
+    )""",
+    "CREATE UNIQUE INDEX sg_one_active ON sg_run (thread_id) WHERE status = 'running'",
+    "CREATE INDEX sg_claim ON sg_run (queue, priority DESC, available_at, position) WHERE status = 'pending'",
+    "CREATE INDEX sg_orphan ON sg_run (lease_until) WHERE status = 'running'",
+    "CREATE INDEX sg_of_thread ON sg_run (thread_id, position)",
+    "CREATE TABLE sg_thread_fence (thread_id TEXT PRIMARY KEY, token BIGINT NOT NULL)",
+    """CREATE TABLE sg_event (
+        run_id TEXT NOT NULL,
+        seq BIGINT NOT NULL,
+        attempt INTEGER NOT NULL,
+        type TEXT NOT NULL,
+        data {blob},
+        at {real} NOT NULL,
+        PRIMARY KEY (run_id, seq)
+    )""",
+    """CREATE TABLE sg_effect (
+        scope TEXT NOT NULL,
+        key TEXT NOT NULL,
+        args_hash TEXT NOT NULL,
+        state TEXT NOT NULL CHECK (state IN ('claimed', 'committed', 'failed', 'in_doubt')),
+        run_id TEXT NOT NULL,
+        token BIGINT NOT NULL,
+        result {blob},
+        error TEXT,
+        retryable INTEGER NOT NULL,
+        external_ref TEXT,
+        claimed_at {real} NOT NULL,
+        settled_at {real},
+        PRIMARY KEY (scope, key)
+    )""",
+    """CREATE TABLE sg_worker (
+        worker_id TEXT PRIMARY KEY,
+        host TEXT NOT NULL,
+        pid INTEGER NOT NULL,
+        capacity INTEGER NOT NULL,
+        version TEXT NOT NULL,
+        started_at {real} NOT NULL,
+        seen_at {real} NOT NULL
+    )""",
+)
+
+#: The columns that decide what may happen to a run, in the order of `leases.RunRow`.
+_LIFE: Final = (
+    "run_id, thread_id, status, attempt, max_attempts, token, owner, lease_until, available_at, deadline, "
+    "cancel_requested, error"
+)
+
+#: What hosts are shown of a run: no input, no context.
+_SHOWN: Final = (
+    "run_id, thread_id, queue, priority, status, target, attempt, owner, cancel_requested, error, tenant, created_at, "
+    "finished_at, lease_until"
+)
+
+_WORK: Final = "queue, target, input, config, context, began, rollback_of, tenant"
+
+#: No other run of the thread is active, and none that came before waits.
+_FIRST_OF_THREAD: Final = """NOT EXISTS (
+        SELECT 1 FROM sg_run AS o WHERE o.thread_id = r.thread_id AND o.run_id <> r.run_id
+        AND (o.status = 'running' OR (o.status = 'pending' AND o.position < r.position)))"""
+
+
+class Sql:
+    """Every statement, in the words of one database.
+
+    Args:
+        dialect: Those words.
+    """
+
+    def __init__(self, dialect: Dialect) -> None:
+        self.dialect = dialect
+        say = self._render
+        life = ", ".join(f"r.{column.strip()}" for column in _LIFE.split(","))
+        work = ", ".join(f"r.{column.strip()}" for column in _WORK.split(","))
+        candidate = f"SELECT {life}, {work}, f.token AS fence, {{now}} AS now FROM sg_run AS r JOIN sg_thread_fence AS f ON f.thread_id = r.thread_id"  # noqa: E501
+        self.tables = tuple(map(say, _TABLES))
+        self.create_schema = "CREATE TABLE IF NOT EXISTS sg_schema (version INTEGER NOT NULL)"
+        self.version = "SELECT version FROM sg_schema"
+        self.set_version = say("INSERT INTO sg_schema (version) VALUES (?)")
+        self.now = say("SELECT {now}")
+
+        #: A run to claim: one whose owner is gone, of this queue or without attempts left, or else one that waits.
+        self.candidate = say(
+            f"""WITH orphan AS (
+                {candidate} WHERE r.status = 'running' AND r.lease_until < {{now}}
+                AND ((r.queue = ? AND (r.graph_version IS NULL OR r.graph_version = ?))
+                    OR r.attempt >= r.max_attempts OR r.cancel_requested IS NOT NULL)
+                ORDER BY r.lease_until LIMIT 1 {{lock_candidate}}
+            ), waiting AS (
+                {candidate} WHERE r.status = 'pending' AND r.queue = ? AND r.available_at <= {{now}}
+                AND (r.graph_version IS NULL OR r.graph_version = ?)
+                AND NOT EXISTS (SELECT 1 FROM orphan) AND {_FIRST_OF_THREAD}
+                ORDER BY r.priority DESC, r.available_at, r.position LIMIT 1 {{lock_candidate}}
+            ) SELECT * FROM orphan UNION ALL SELECT * FROM waiting"""
+        )
+        #: The same of one run.
+        self.candidate_run = say(
+            f"""{candidate} WHERE r.run_id = ? AND ((r.status = 'pending' AND r.available_at <= {{now}})
+                OR (r.status = 'running' AND r.lease_until < {{now}})) AND {_FIRST_OF_THREAD} {{lock_candidate}}"""
+        )
+        self.raise_fence = say("UPDATE sg_thread_fence SET token = ? WHERE thread_id = ?")
+        self.add_fence = say(
+            "INSERT INTO sg_thread_fence (thread_id, token) VALUES (?, 0) ON CONFLICT (thread_id) DO NOTHING"
+        )
+        self.check_fence = say("SELECT token{guard} FROM sg_thread_fence WHERE thread_id = ? {share}")
+        self.life = say(f"SELECT {_LIFE}, {{now}} FROM sg_run WHERE run_id = ? {{lock_row}}")
+        self.lives_of_thread = say(
+            f"""SELECT {_LIFE}, {{now}}, rollback_of, began FROM sg_run
+                WHERE thread_id = ? AND status IN ('pending', 'running') ORDER BY position {{lock_row}}"""
+        )
+        self.swap = say(
+            """UPDATE sg_run SET status = ?, attempt = ?, token = ?, owner = ?, lease_until = ?, available_at = ?,
+                cancel_requested = ?, error = ?, heartbeat_at = {now}, finished_at = CASE WHEN ? THEN {now} END
+                WHERE run_id = ? AND status = ? AND token = ?"""
+        )
+        self.add_run = say(
+            """INSERT INTO sg_run (run_id, thread_id, queue, priority, status, target, graph_version, input, config,
+                context, attempt, max_attempts, token, available_at, deadline, rollback_of, tenant, created_at)
+                VALUES (?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, 0, ?, 0, {now} + ?, {now} + ?, ?, ?, {now})"""
+        )
+        self.heartbeat = say(
+            """UPDATE sg_run SET lease_until = {now} + ?, heartbeat_at = {now}
+                WHERE owner = ? AND status = 'running' AND run_id IN ({members})
+                RETURNING run_id, token, cancel_requested"""
+        )
+        self.show = say(f"SELECT {_SHOWN} FROM sg_run WHERE run_id = ?")
+        self.list = say(
+            f"""SELECT {_SHOWN} FROM sg_run WHERE (CAST(? AS TEXT) IS NULL OR status = ?)
+                AND (CAST(? AS TEXT) IS NULL OR thread_id = ?) AND (CAST(? AS TEXT) IS NULL OR tenant = ?)
+                ORDER BY position DESC LIMIT ?"""
+        )
+        self.again = say(
+            """SELECT target, graph_version, config, context, queue, priority, tenant, max_attempts
+                FROM sg_run WHERE run_id = ?"""
+        )
+        self.base = say("SELECT began, base_checkpoint FROM sg_run WHERE run_id = ?")
+        self.begin = say("UPDATE sg_run SET began = 1, base_checkpoint = ? WHERE run_id = ? AND began = 0")
+        self.count_waiting = say(
+            "SELECT count(*), COALESCE({now} - min(available_at), 0) FROM sg_run WHERE status = 'pending'"
+        )
+
+        self.last_seq = say("SELECT COALESCE(MAX(seq), 0) FROM sg_event WHERE run_id = ?")
+        self.add_event = say(
+            "INSERT INTO sg_event (run_id, seq, attempt, type, data, at) VALUES (?, ?, ?, ?, ?, {now})"
+        )
+        self.events = say(
+            "SELECT seq, attempt, type, data FROM sg_event WHERE run_id = ? AND seq > ? ORDER BY seq LIMIT ?"
+        )
+
+        self.thread_lock = None if dialect.lock_thread is None else say(dialect.lock_thread)
+        self.schema_lock = dialect.lock_schema
+        self.see_worker = say(
+            """INSERT INTO sg_worker (worker_id, host, pid, capacity, version, started_at, seen_at)
+                VALUES (?, ?, ?, ?, ?, {now}, {now})
+                ON CONFLICT (worker_id) DO UPDATE SET seen_at = excluded.seen_at, capacity = excluded.capacity"""
+        )
+        self.forget_worker = say("DELETE FROM sg_worker WHERE worker_id = ?")
+
+    def _render(self, statement: str) -> str:
+        d = self.dialect
+        words = {
+            "now": d.now,
+            "blob": d.blob,
+            "real": d.real,
+            "serial": d.serial,
+            "lock_candidate": d.lock_candidate,
+            "lock_row": d.lock_row,
+            "members": d.members,
+            "guard": d.guard.format(stall_ms=STALL_MS),
+            "share": d.share,
+        }
+        return statement.format_map(words).replace("?", d.parameter)

@@ -1,0 +1,105 @@
+"""The registry in a SQLite file, or in the memory of this process.
+
+Rules
+-----
+* A transaction that writes takes SQLite's one write lock when it begins, so what it reads cannot change before its end.
+* Commits are flushed to the disk (`synchronous=FULL`): an effect must not be dispatched before its row is safe.
+* A process that is stopped while it holds the write lock holds up all others until it goes on or is killed: there is no
+  server that could end it. Where workers may be stopped for long, use PostgreSQL.
+"""
+
+from __future__ import annotations
+
+import queue
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+from stategraph.workers.registry.port import ConflictError, Rows, StoreUnavailableError
+from stategraph.workers.registry.sql import SQLITE, Sql
+
+#: How long a transaction waits for the write lock.
+BUSY_S: Final = 30.0
+
+_CONNECTIONS: Final = 8
+
+
+class SqliteDatabase:
+    """A file, reached over a few connections.
+
+    Args:
+        path: The file; `:memory:` for a database that lives as long as this object.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.sql = Sql(SQLITE)
+        self._path = path
+        # Slots for connections, opened when first used; one in memory, which is a database of its own.
+        self._free: queue.LifoQueue[sqlite3.Connection | None] = queue.LifoQueue()
+        self._number = 1 if path == ":memory:" else _CONNECTIONS
+        for _ in range(self._number):
+            self._free.put(None)
+
+    @contextmanager
+    def transaction(self, *, write: bool = True) -> Iterator[SqliteSession]:
+        """Open a transaction; see `port.Database`."""
+        connection = self._free.get()
+        try:
+            connection = connection or self._connect()
+            connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+            try:
+                yield SqliteSession(connection)
+            except BaseException:
+                _roll_back(connection)
+                raise
+            connection.execute("COMMIT")
+        except sqlite3.IntegrityError as error:
+            raise ConflictError(str(error)) from error
+        except sqlite3.OperationalError as error:
+            raise StoreUnavailableError(f"The registry's database '{self._path}' cannot be used: {error}") from error
+        finally:
+            if connection is not None and connection.in_transaction:
+                _roll_back(connection)
+            self._free.put(connection)
+
+    def close(self) -> None:
+        """Close every connection; waits for transactions that are open."""
+        for _ in range(self._number):
+            connection = self._free.get()
+            if connection is not None:
+                connection.close()
+        for _ in range(self._number):
+            self._free.put(None)
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode=WAL").close()
+        connection.execute("PRAGMA synchronous=FULL").close()
+        return connection
+
+
+class SqliteSession:
+    """An open transaction; see `port.Session`."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def execute(self, statement: str, parameters: Sequence[Any] = ()) -> Rows:
+        """Execute a statement and return its rows."""
+        return self._connection.execute(statement, parameters).fetchall()
+
+    def change(self, statement: str, parameters: Sequence[Any] = ()) -> int:
+        """Execute a statement and return how many rows it changed."""
+        return self._connection.execute(statement, parameters).rowcount
+
+    def change_many(self, statement: str, parameters: Sequence[Sequence[Any]]) -> None:
+        """Execute a statement with each of several parameters."""
+        self._connection.executemany(statement, parameters)
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")

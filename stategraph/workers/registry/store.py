@@ -1,0 +1,382 @@
+"""Every operation of the registry: one transaction that reads a row, has `leases` decide, and writes the row.
+
+All of it is synchronous and thread-safe; `runs` calls it from a thread.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from stategraph.workers import leases
+from stategraph.workers.ids import new_ulid
+from stategraph.workers.leases import IllegalRunMove, LeaseLost, RunRow, RunStatus
+from stategraph.workers.registry.port import ConflictError, Database, Session, StoreUnavailableError
+from stategraph.workers.registry.sql import SCHEMA_VERSION
+from stategraph.workers.registry.values import (
+    Base,
+    Beat,
+    Claimed,
+    Event,
+    Lease,
+    OnConflict,
+    RunInfo,
+    Submission,
+    ThreadBusy,
+    UnknownRunError,
+)
+
+ATTEMPT_EVENT: Final = "run.attempt"
+END_EVENT: Final = "run.end"
+
+#: How often an operation is tried that another transaction got in the way of.
+_TRIES: Final = 20
+
+_COLUMNS: Final = len(RunRow.__dataclass_fields__)
+
+
+class RunStore:
+    """The registry's operations on a database.
+
+    Args:
+        database: Where the tables are; they are created when first used.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self._sql = database.sql
+        self._is_set_up = False
+
+    def set_up(self) -> None:
+        """Create the tables, unless they are there.
+
+        Raises:
+            StoreUnavailableError: The database cannot be reached, or a newer version of this package made its tables.
+        """
+        if self._is_set_up:
+            return
+        with self.database.transaction() as session:
+            if self._sql.schema_lock is not None:
+                session.execute(self._sql.schema_lock)
+            session.change(self._sql.create_schema)
+            found = session.execute(self._sql.version)
+            if not found:
+                for table in self._sql.tables:
+                    session.change(table)
+                session.change(self._sql.set_version, (SCHEMA_VERSION,))
+            elif found[0][0] != SCHEMA_VERSION:
+                raise StoreUnavailableError(
+                    f"The registry's tables have version {found[0][0]} and this stategraph knows version "
+                    f"{SCHEMA_VERSION}: use the same version of stategraph in all processes"
+                )
+        self._is_set_up = True
+
+    # What hosts do.
+
+    def submit(self, run: Submission, on_conflict: OnConflict) -> str:
+        """Add a run; see `RunRegistry.submit`."""
+        self.set_up()
+        run_id = run.run_id or new_ulid()
+        with self.database.transaction() as session:
+            if self._sql.thread_lock is not None:
+                session.execute(self._sql.thread_lock, (run.thread_id,))
+            if known := session.execute(self._sql.show, (run_id,)):
+                if known[0][1] != run.thread_id:
+                    raise ValueError(f"Run '{run_id}' is there already, on thread '{known[0][1]}': use another run_id")
+                return run_id
+            session.change(self._sql.add_fence, (run.thread_id,))
+            rollback_of = run.rollback_of
+            active = session.execute(self._sql.lives_of_thread, (run.thread_id,))
+            if active and on_conflict == "reject":
+                ids = [row[0] for row in active]
+                raise ThreadBusy(
+                    f"Thread '{run.thread_id}' is busy with run '{ids[0]}': wait for it, cancel it, or submit with "
+                    "on_conflict='enqueue', 'interrupt' or 'rollback'",
+                    thread_id=run.thread_id,
+                    run_ids=ids,
+                )
+            if on_conflict in ("interrupt", "rollback"):
+                taken_back = self._stop_all(session, active, f"{on_conflict} by run {run_id}")
+                rollback_of = (taken_back if on_conflict == "rollback" else None) or rollback_of
+            session.change(self._sql.add_run, _values(run, run_id, rollback_of))
+        return run_id
+
+    def _stop_all(self, session: Session, active: Iterable[tuple[Any, ...]], reason: str) -> str | None:
+        """Stop the runs of a thread; return the oldest whose writes are to be taken back, if that is asked for."""
+        taken_back: str | None = None
+        for found in active:
+            row, now, rollback_of, began = _life(found), found[_COLUMNS], found[_COLUMNS + 1], found[_COLUMNS + 2]
+            # A run that was to take back others and has not begun leaves that to this one.
+            inherited = row.run_id if began or row.status is RunStatus.RUNNING else rollback_of
+            taken_back = taken_back or inherited
+            self._apply(session, row, leases.decide(row, now, leases.RequestCancel(reason)))
+        return taken_back
+
+    def show(self, run_id: str) -> RunInfo:
+        """Return what hosts are shown of a run."""
+        self.set_up()
+        with self.database.transaction(write=False) as session:
+            found = session.execute(self._sql.show, (run_id,))
+        if not found:
+            raise UnknownRunError(f"The registry has no run '{run_id}'")
+        return _shown(found[0])
+
+    def newest(self, status: RunStatus | None, thread_id: str | None, tenant: str | None, limit: int) -> list[RunInfo]:
+        """Return what hosts are shown of the newest runs."""
+        self.set_up()
+        with self.database.transaction(write=False) as session:
+            found = session.execute(self._sql.list, (status, status, thread_id, thread_id, tenant, tenant, limit))
+        return [_shown(row) for row in found]
+
+    def resume(self, run_id: str, answer: bytes | None, new_id: str) -> str:
+        """Add a run that goes on where another one waits for an answer."""
+        shown = self.show(run_id)
+        if shown.status is not RunStatus.INTERRUPTED:
+            raise IllegalRunMove(
+                f"Run '{run_id}' is {shown.status}: only an interrupted run waits for an answer"
+                + (". Give it new attempts with requeue" if shown.status is RunStatus.DEAD else "")
+            )
+        with self.database.transaction(write=False) as session:
+            target, version, config, context, queue, priority, tenant, attempts = session.execute(
+                self._sql.again, (run_id,)
+            )[0]
+        again = Submission(
+            shown.thread_id,
+            target,
+            answer,
+            new_id,
+            config=json.loads(config),
+            context=context,
+            queue=queue,
+            priority=priority,
+            graph_version=version,
+            max_attempts=attempts,
+            tenant=tenant,
+        )
+        return self.submit(again, "reject")
+
+    def cancel(self, run_id: str, reason: str) -> bool:
+        """Ask a run to stop; return False if it has ended."""
+        return self._move(run_id, leases.RequestCancel(reason))
+
+    def requeue(self, run_id: str) -> bool:
+        """Give a dead run new attempts; return False if it is not dead."""
+        return self._move(run_id, leases.Requeue())
+
+    def _move(self, run_id: str, event: leases.Event) -> bool:
+        self.set_up()
+        with self.database.transaction() as session:
+            row, now = self._read(session, run_id)
+            try:
+                decision = leases.decide(row, now, event)
+            except IllegalRunMove:
+                return False
+            self._apply(session, row, decision)
+        return True
+
+    # What workers do.
+
+    def claim(self, owner: str, queue: str, lease_s: float, version: str | None = None) -> Claimed | None:
+        """Claim a run of a queue: one whose lease is past, or else the next that waits.
+
+        Returns:
+            The run; None if there is none for now.
+        """
+        self.set_up()
+        return self._claim(owner, lease_s, self._sql.candidate, (queue, version, queue, version))
+
+    def claim_run(self, owner: str, run_id: str, lease_s: float) -> Claimed | None:
+        """Claim one run, whatever its queue; None if it is not its turn."""
+        self.set_up()
+        return self._claim(owner, lease_s, self._sql.candidate_run, (run_id,))
+
+    def _claim(self, owner: str, lease_s: float, candidate: str, parameters: tuple[Any, ...]) -> Claimed | None:
+        for _ in range(_TRIES):
+            try:
+                with self.database.transaction() as session:
+                    found = session.execute(candidate, parameters)
+                    if not found:
+                        return None
+                    row, work = _life(found[0]), found[0][_COLUMNS:]
+                    fence, now = work[-2:]
+                    decision = leases.decide(row, now, leases.Claim(owner, fence + 1, lease_s))
+                    self._apply(session, row, decision)
+                    if decision.row.status is RunStatus.RUNNING:
+                        return self._claimed(session, decision.row, work)
+            except ConflictError:
+                continue  # another worker was faster with this thread
+        return None
+
+    def _claimed(self, session: Session, row: RunRow, work: tuple[Any, ...]) -> Claimed:
+        queue, target, input, config, context, began, rollback_of, tenant, _, _ = work
+        rollback = None
+        if rollback_of is not None and not began:
+            base = session.execute(self._sql.base, (rollback_of,))
+            rollback = Base(base[0][1]) if base and base[0][0] else None
+        return Claimed(
+            lease=Lease(row.run_id, row.thread_id, row.token, row.owner or ""),
+            attempt=row.attempt,
+            queue=queue,
+            target=target,
+            input=input,
+            config=json.loads(config),
+            context=context,
+            tenant=tenant,
+            began=bool(began),
+            rollback=rollback,
+            last_seq=session.execute(self._sql.last_seq, (row.run_id,))[0][0],
+        )
+
+    def heartbeat(self, owner: str, held: Sequence[Lease], lease_s: float) -> Beat:
+        """Lengthen all leases of a worker in one statement."""
+        if not held:
+            return Beat((), {})
+        self.set_up()
+        with self.database.transaction() as session:
+            found = session.execute(self._sql.heartbeat, (lease_s, owner, json.dumps([each.run_id for each in held])))
+        alive = {(run_id, token): reason for run_id, token, reason in found}
+        return Beat(
+            lost=tuple(each for each in held if (each.run_id, each.token) not in alive),
+            cancelled={run_id: reason for (run_id, _), reason in alive.items() if reason is not None},
+        )
+
+    def finish(
+        self, lease: Lease, status: RunStatus, error: str | None = None, events: Sequence[tuple[int, Event]] = ()
+    ) -> None:
+        """End a run, and store its last events with that.
+
+        Raises:
+            LeaseLost: Somebody else has the run, or it has ended.
+        """
+        self._owned(lease, leases.Finish(lease.token, status, error), events)
+
+    def release(self, lease: Lease, *, delay_s: float = 0.0, counts: bool = False, error: str | None = None) -> None:
+        """Give a run back.
+
+        Raises:
+            LeaseLost: Somebody else has the run, or it has ended.
+        """
+        self._owned(lease, leases.Release(lease.token, delay_s, counts, error), ())
+
+    def _owned(self, lease: Lease, event: leases.Event, events: Sequence[tuple[int, Event]]) -> None:
+        with self.database.transaction() as session:
+            row, now = self._read(session, lease.run_id)
+            decision = leases.decide(row, now, event)
+            self.add_events(session, lease.run_id, row.attempt, events)
+            self._apply(session, row, decision)
+
+    def add_events(self, session: Session, run_id: str, attempt: int, events: Sequence[tuple[int, Event]]) -> None:
+        """Add numbered events in a transaction that has checked the lease."""
+        if events:
+            rows = [(run_id, seq, attempt, event.type, event.data) for seq, event in events]
+            session.change_many(self._sql.add_event, rows)
+
+    def flush(self, lease: Lease, attempt: int, events: Sequence[tuple[int, Event]]) -> None:
+        """Add numbered events to the log.
+
+        Raises:
+            LeaseLost: Somebody else has the run.
+        """
+        with self.database.transaction() as session:
+            self.check_fence(session, lease)
+            self.add_events(session, lease.run_id, attempt, events)
+
+    def check_fence(self, session: Session, lease: Lease) -> None:
+        """Check a lease, and keep it from being lost before the transaction ends.
+
+        Raises:
+            LeaseLost: Somebody else has the thread.
+        """
+        found = session.execute(self._sql.check_fence, (lease.thread_id,))
+        if not found or found[0][0] != lease.token:
+            raise lost(lease)
+
+    def events(self, run_id: str, after_seq: int, limit: int) -> list[tuple[int, int, str, bytes | None]]:
+        """Return number, attempt, type and data of a run's events after a number."""
+        self.set_up()
+        with self.database.transaction(write=False) as session:
+            found = session.execute(self._sql.events, (run_id, after_seq, limit))
+        return [(seq, attempt, kind, data) for seq, attempt, kind, data in found]
+
+    def waiting(self) -> tuple[int, float]:
+        """Return how many runs wait, and the seconds for which the oldest has."""
+        self.set_up()
+        with self.database.transaction(write=False) as session:
+            number, oldest_s = session.execute(self._sql.count_waiting)[0]
+        return number, max(0.0, oldest_s)
+
+    # Rows.
+
+    def _read(self, session: Session, run_id: str) -> tuple[RunRow, float]:
+        found = session.execute(self._sql.life, (run_id,))
+        if not found:
+            raise UnknownRunError(f"The registry has no run '{run_id}'")
+        return _life(found[0]), found[0][_COLUMNS]
+
+    def _apply(self, session: Session, before: RunRow, decision: leases.Decision) -> None:
+        """Write a row that was decided, and perform the effects that belong to the same transaction."""
+        row = decision.row
+        if row != before:
+            swapped = session.change(
+                self._sql.swap,
+                (
+                    row.status,
+                    row.attempt,
+                    row.token,
+                    row.owner,
+                    row.lease_until,
+                    row.available_at,
+                    row.cancel_requested,
+                    row.error,
+                    row.status in leases.ENDED,
+                    row.run_id,
+                    before.status,
+                    before.token,
+                ),
+            )
+            if swapped != 1:
+                raise ConflictError(f"Run '{row.run_id}' was changed by another transaction")
+        for effect in decision.effects:
+            match effect:
+                case leases.Fence(thread_id=thread_id, token=token):
+                    session.change(self._sql.raise_fence, (token, thread_id))
+                case leases.BeginAttempt(attempt=attempt, reason=reason):
+                    self._tell(session, row, ATTEMPT_EVENT, {"attempt": attempt, "reason": reason})
+                case leases.End(status=status, error=error):
+                    # The message of an error is for the host; it may name prompts, addresses and keys.
+                    kind = None if error is None else error.partition(":")[0]
+                    self._tell(session, row, END_EVENT, {"status": status, "error": kind})
+                case leases.Wake() | leases.TellOwner():
+                    pass  # workers look by themselves, and owners with each heartbeat
+
+    def _tell(self, session: Session, row: RunRow, kind: str, data: Mapping[str, Any]) -> None:
+        seq = session.execute(self._sql.last_seq, (row.run_id,))[0][0] + 1
+        event = Event(kind, json.dumps(data).encode())
+        self.add_events(session, row.run_id, row.attempt, [(seq, event)])
+
+
+def lost(lease: Lease) -> LeaseLost:
+    """Make the error of an owner whose thread somebody else has."""
+    return LeaseLost(
+        f"Run '{lease.run_id}' has lost thread '{lease.thread_id}': another worker claimed it after token "
+        f"{lease.token}. Nothing was written",
+        run_id=lease.run_id,
+        token=lease.token,
+    )
+
+
+def _life(found: tuple[Any, ...]) -> RunRow:
+    row = RunRow(*found[:_COLUMNS])
+    return RunRow(row.run_id, row.thread_id, RunStatus(row.status), *found[3:_COLUMNS])
+
+
+def _shown(found: tuple[Any, ...]) -> RunInfo:
+    run_id, thread_id, queue, priority, status, *others = found
+    return RunInfo(run_id, thread_id, queue, priority, RunStatus(status), *others)
+
+
+def _values(run: Submission, run_id: str, rollback_of: str | None) -> tuple[Any, ...]:
+    config = json.dumps(dict(run.config or {}))
+    about = (run_id, run.thread_id, run.queue, run.priority, run.target, run.graph_version, run.input, config)
+    return (*about, run.context, run.max_attempts, run.delay_s, run.deadline_s, rollback_of, run.tenant)

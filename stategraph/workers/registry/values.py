@@ -1,0 +1,189 @@
+"""What the registry takes and gives: submissions, leases, claimed runs, and what hosts are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeAlias
+
+from stategraph.workers.leases import RunStatus
+
+OnConflict: TypeAlias = Literal["reject", "enqueue", "interrupt", "rollback"]
+ON_CONFLICT: Final[tuple[OnConflict, ...]] = ("reject", "enqueue", "interrupt", "rollback")
+
+
+class ThreadBusy(Exception):
+    """A run was refused, because its thread has one that waits or runs.
+
+    Attributes:
+        thread_id: The thread.
+        run_ids: Its runs, the oldest first.
+    """
+
+    def __init__(self, message: str, *, thread_id: str = "", run_ids: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.thread_id = thread_id
+        self.run_ids = tuple(run_ids)
+
+
+class UnknownRunError(LookupError):
+    """The registry has no such run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to write to a thread, as long as nobody else has claimed the run.
+
+    Attributes:
+        run_id: The run.
+        thread_id: Its thread.
+        token: Greater than every token of the thread before it.
+        owner: The process that has it.
+    """
+
+    run_id: str
+    thread_id: str
+    token: int
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """What hosts are shown of a run: no input, no context, as those may hold secrets.
+
+    Attributes:
+        run_id: The run.
+        thread_id: Its thread.
+        queue: The queue it was put into.
+        priority: Runs with a greater one are claimed first.
+        status: What has become of it.
+        target: What executes it, `package.module:attribute`.
+        attempt: How often it was begun or taken over.
+        owner: The process that has it; None if none has.
+        cancel_requested: Why it is to stop; None if it is not.
+        error: What its last attempt failed with.
+        tenant: Whose run it is.
+        created_at: When it was submitted, in seconds since 1970, as all times.
+        finished_at: When it ended; None before.
+        lease_until: Until when its owner has it; None if nobody has.
+    """
+
+    run_id: str
+    thread_id: str
+    queue: str
+    priority: int
+    status: RunStatus
+    target: str
+    attempt: int
+    owner: str | None
+    cancel_requested: str | None
+    error: str | None
+    tenant: str
+    created_at: float
+    finished_at: float | None
+    lease_until: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A run to be.
+
+    Attributes:
+        thread_id: The thread it writes to.
+        target: What executes it, `package.module:attribute`.
+        input: Serialised; None to go on from the thread's checkpoint.
+        run_id: Names the submission: the same one twice is one run. Empty for a new name.
+        config: Plain values for the run's config.
+        context: Serialised; opaque here.
+        queue: Which workers may have it.
+        priority: Runs with a greater one are claimed first.
+        graph_version: Only workers of this version claim it; None: all do.
+        max_attempts: How often it is begun or taken over.
+        delay_s: Not claimed before.
+        deadline_s: Not begun after; None: no limit.
+        tenant: Whose run it is; opaque here.
+        rollback_of: The run whose writes to the thread it takes back.
+    """
+
+    thread_id: str
+    target: str
+    input: bytes | None = None
+    run_id: str = ""
+    config: Mapping[str, Any] | None = None
+    context: bytes | None = None
+    queue: str = "default"
+    priority: int = 0
+    graph_version: str | None = None
+    max_attempts: int = 3
+    delay_s: float = 0.0
+    deadline_s: float | None = None
+    tenant: str = ""
+    rollback_of: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """Where a thread stood before a run that is to be taken back.
+
+    Attributes:
+        checkpoint_id: Its latest checkpoint then; None if it had none.
+    """
+
+    checkpoint_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A run that a worker has now.
+
+    Attributes:
+        lease: The right to write.
+        attempt: The number of this attempt.
+        queue: The queue it came from.
+        target: What executes it.
+        input: Serialised; None to go on from the thread's checkpoint.
+        config: Plain values for the run's config.
+        context: Serialised; opaque here.
+        tenant: Whose run it is.
+        began: Whether an earlier attempt has stored something, so the input is not given again.
+        rollback: Where to begin instead of at the latest checkpoint; None: nowhere else.
+        last_seq: The number of the newest event.
+    """
+
+    lease: Lease
+    attempt: int
+    queue: str
+    target: str
+    input: bytes | None
+    config: Mapping[str, Any]
+    context: bytes | None
+    tenant: str
+    began: bool
+    rollback: Base | None
+    last_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """What a heartbeat brought.
+
+    Attributes:
+        lost: Leases that are lost.
+        cancelled: Runs that are to stop, with the reason.
+    """
+
+    lost: tuple[Lease, ...]
+    cancelled: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A row of the event log, before it has a number.
+
+    Attributes:
+        type: What happened.
+        data: Serialised; None for nothing.
+    """
+
+    type: str
+    data: bytes | None

