@@ -389,11 +389,11 @@ class Machine:
             return False
         if self._book is not None:
             self._book.identify(writes)
-        # Unfinished tasks of the step before are dropped; their triggers count as seen.
+        # Unfinished tasks are dropped, whatever step began them; their triggers count as seen.
         dropped: list[Task] = []
         if self.state.versions:
             self._sync_planner()
-            dropped = self._planner.next_tasks(self.updated)
+            dropped = self._planner.next_tasks(None)
         first = self._plain and not self.state.versions
         self.updated = self.state.take_input(writes) if first else self.state.apply(dropped, writes)
         self._fresh = True

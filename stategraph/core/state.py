@@ -601,6 +601,9 @@ class State:
                 if name not in updated:
                     self.versions[name] = version
                     self._dirty.add(name)
+        else:
+            # Nothing counts as updated when a state is only looked at: what lives for one step is over.
+            self.channels.raised = {}
         if self._active:
             self._tell_active(updated, version)
         program = self.program

@@ -7,8 +7,9 @@ import operator
 from typing import Annotated, Any, TypedDict
 
 import pytest
-from langgraph.channels import AnyValue, EphemeralValue, Topic, UntrackedValue
+from langgraph.channels import AnyValue, BinaryOperatorAggregate, EphemeralValue, LastValue, Topic, UntrackedValue
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.pregel import NodeBuilder, Pregel
 
 from stategraph import START, Command, StateGraph, interrupt
 from tests.conftest import Driver
@@ -196,12 +197,14 @@ def test_values_that_live_for_one_step_are_no_part_of_a_waiting_step_s_state(dri
     class Fleeting(TypedDict, total=False):
         plain: str
         eph: Annotated[str, EphemeralValue]
+        loud: Annotated[str, EphemeralValue(str, guard=False)]
         anyv: Annotated[str, AnyValue]
         top: Annotated[list[str], Topic(str)]
         kept: Annotated[list[str], Topic(str, accumulate=True)]
 
+    written = {"plain": "p", "eph": "e", "loud": "l", "anyv": "a", "top": ["t"], "kept": ["k"]}
     builder = StateGraph(Fleeting)
-    builder.add_node("done", lambda state: {"plain": "p", "eph": "e", "anyv": "a", "top": ["t"], "kept": ["k"]})
+    builder.add_node("done", lambda state: written)
     builder.add_node("ask", ask)
     builder.add_edge(START, "done")
     builder.add_edge(START, "ask")
@@ -209,3 +212,44 @@ def test_values_that_live_for_one_step_are_no_part_of_a_waiting_step_s_state(dri
     driver.invoke(graph, {"plain": "0"}, THREAD)
 
     assert driver.get_state(graph, THREAD).values == {"plain": "p", "kept": ["k"]}
+
+
+def test_what_only_starts_nodes_of_channels_is_no_part_of_a_waiting_step_s_state(driver: Driver) -> None:
+    graph = Pregel(
+        nodes={
+            "done": NodeBuilder().subscribe_only("in").do(str.upper).write_to("signal", "kept"),
+            "ask": NodeBuilder().subscribe_only("in").do(lambda text: interrupt(text)).write_to("kept"),
+            "next": NodeBuilder().subscribe_to("signal", read=False).do(len).write_to("kept"),
+        },
+        channels={"in": EphemeralValue(str), "signal": EphemeralValue(str, guard=False), "kept": LastValue(str)},
+        input_channels="in",
+        output_channels="kept",
+        checkpointer=InMemorySaver(),
+    )
+    driver.invoke(graph, "go", THREAD)
+
+    state = driver.get_state(graph, THREAD)
+    assert (state.values, state.next) == ({"kept": "GO"}, ("ask",))
+
+
+def test_new_input_drops_every_node_that_was_due_also_one_that_the_last_step_did_not_start(driver: Driver) -> None:
+    # `waits` is due, as its channel has a value from the beginning, but no write ever starts it.
+    def ends(text: str) -> None:
+        return None
+
+    graph = Pregel(
+        nodes={
+            "ends": NodeBuilder().subscribe_only("in").do(ends),
+            "waits": NodeBuilder().subscribe_only("total").do(ends),
+        },
+        channels={"in": LastValue(str), "total": BinaryOperatorAggregate(int, operator.add)},
+        input_channels="in",
+        output_channels="in",
+        checkpointer=InMemorySaver(),
+        interrupt_before_nodes=["ends"],
+    )
+    driver.invoke(graph, "first", THREAD)
+    assert driver.get_state(graph, THREAD).next == ("ends", "waits")
+
+    driver.invoke(graph, "second", THREAD)
+    assert driver.get_state(graph, THREAD).next == ("ends",)
