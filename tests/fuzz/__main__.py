@@ -34,6 +34,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--no-shrink", action="store_true", help="print divergences as they were drawn")
     parser.add_argument("--brief", action="store_true", help="print a line for each divergence, and no program")
     parser.add_argument("--folder", type=Path, help="also write the programs of divergences there")
+    parser.add_argument("--record", type=Path, metavar="FILE", help="append a line for each case that is not equal")
     parser.add_argument("--stderr", action="store_true", help="let the workers' stderr through")
     return parser.parse_args(argv)
 
@@ -71,8 +72,8 @@ def many(engines: judge.Engines, options: argparse.Namespace) -> int:
         ends.update(verdict.ends)
         if verdict.kind == "known":
             named[verdict.detail] += 1
-        if verdict.kind == "timing" and options.brief:
-            print(f"timing SEED={options.seed} CASE={index}: {verdict.detail[:400]}", flush=True)
+        if options.record and verdict.kind not in ("equal", "skipped"):
+            record(options.record, options.seed, index, verdict)
         if verdict.kind == "different":
             tell(engines, case, verdict, index, options)
             if kinds["different"] >= options.keep_going:
@@ -86,6 +87,13 @@ def many(engines: judge.Engines, options: argparse.Namespace) -> int:
     print(f"fuzz: {', '.join(f'{number} {kind}' for kind, number in kinds.most_common())}", end="; ")
     print(f"SEED={options.seed}, {done} cases in {spent_s:.0f} s ({done / spent_s:.0f} a second)")
     return 1 if kinds["different"] else 0
+
+
+def record(file: Path, seed: int, index: int, verdict: judge.Verdict) -> None:
+    """Append what became of a case, so that it can be looked at again."""
+    line = {"seed": seed, "case": index, "kind": verdict.kind, "detail": verdict.detail[:900]}
+    with file.open("a", encoding="utf-8") as out:
+        out.write(json.dumps(line) + "\n")
 
 
 def tell(

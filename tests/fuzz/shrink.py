@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,10 +18,14 @@ NEEDED = frozenset(
 )
 
 
-def shrink(case: Case, shows: Callable[[Case], bool], *, tries: int = 250) -> Case:
-    """Return a smaller case for which ``shows`` still says yes, after at most so many tries."""
+def shrink(case: Case, shows: Callable[[Case], bool], *, tries: int = 250, seconds: float = 300) -> Case:
+    """Return a smaller case for which ``shows`` still says yes, after at most so many tries or seconds.
+
+    A program that hangs takes its whole time at each try.
+    """
     left = tries
     changed = True
+    end = time.monotonic() + seconds
     while changed and left > 0:
         changed = False
         for smaller in candidates(case):
@@ -28,6 +33,7 @@ def shrink(case: Case, shows: Callable[[Case], bool], *, tries: int = 250) -> Ca
             if shows(smaller):
                 case, changed = smaller, True
                 break
+            left = left if time.monotonic() < end else 0
             if left <= 0:
                 break
     return case

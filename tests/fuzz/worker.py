@@ -6,6 +6,7 @@ of what the last case came to.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import linecache
@@ -15,6 +16,7 @@ import sys
 import traceback
 import types
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 from xxhash import xxh3_128_hexdigest
@@ -73,17 +75,31 @@ def _name_questions(report: dict[str, Any], tasks: set[tuple[str, str]], names: 
         tasks: namespace and id of the tasks that wrote something.
         names: what tasks may be called.
     """
-    spaces = {f"{space}|{name}:{task}" if space else f"{name}:{task}" for space, task in tasks for name in names}
-    spaces |= {f"{outer}|{name}:{task}" for outer in spaces for space, task in tasks if not space for name in names}
-    known_as = {
-        xxh3_128_hexdigest((f"{space}|{answered}" if answered else space).encode()): f"<question {answered} of {name}>"
-        for space in spaces
-        for name in [space.rpartition("|")[2].partition(":")[0]]
-        for answered in range(4)
-    }
     kept = {part: value for part, value in report.items() if part != "stored"}
-    spelled = QUESTION.sub(lambda match: known_as.get(match[1], match[1]), json.dumps(kept))
+    text = json.dumps(kept)
+    sought = set(QUESTION.findall(text))
+    known_as: dict[str, str] = {}
+    for space in _spaces(tasks, names):
+        if not sought:
+            break
+        name = space.rpartition("|")[2].partition(":")[0]
+        for answered in range(4):
+            digest = xxh3_128_hexdigest((f"{space}|{answered}" if answered else space).encode())
+            if digest in sought:
+                sought.remove(digest)
+                known_as[digest] = f"<question {answered} of {name}>"
+    spelled = QUESTION.sub(lambda match: known_as.get(match[1], match[1]), text)
     return {**json.loads(spelled), **{part: report[part] for part in report.keys() - kept.keys()}}
+
+
+def _spaces(tasks: set[tuple[str, str]], names: set[str]) -> Iterator[str]:
+    """Yield what may be the namespace of something that asks: of a task, then of one that a task without one calls."""
+    first = {f"{space}|{name}:{task}" if space else f"{name}:{task}" for space, task in tasks for name in names}
+    yield from first
+    for outer in first:
+        for space, task in tasks:
+            if not space:
+                yield from (f"{outer}|{name}:{task}" for name in names)
 
 
 def _afterwards(space: dict[str, Any]) -> dict[str, Any]:
@@ -193,6 +209,7 @@ def main() -> None:
     if not ours:
         turns.driver_first()
     reply({"engine": "stategraph" if ours else "langgraph", "modules": langgraph.graph.__file__})
+    gc.freeze()  # what the engine consists of need not be looked at again
     last: dict[str, Any] = {}
     for line in sys.stdin:
         request = json.loads(line)
