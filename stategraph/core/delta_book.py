@@ -141,13 +141,11 @@ class DeltaBook:
 
     # -- stepping --------------------------------------------------------
 
-    def stepped(self, step: int, tasks: Mapping[str, Task], pending: Pending) -> None:
-        """A step is over.
+    def applies(self, tasks: Mapping[str, Task]) -> None:
+        """A step is about to be applied; it may be refused halfway.
 
         Args:
-            step: Its number.
             tasks: Its tasks.
-            pending: The writes recorded in it.
         """
         for task in tasks.values():
             self._forced |= deltas.overwritten(self._names, task.writes)
@@ -155,10 +153,17 @@ class DeltaBook:
             # A packet that was replaced, say: the task is gone, but its writes stay on the checkpoint.
             self._forced.update(name for task_id, name in self._loaded if task_id not in tasks)
             self._loaded = []
-        if self._at_exit:
-            self._keep(step, tasks, pending)
 
-    def _keep(self, step: int, tasks: Mapping[str, Task], pending: Pending) -> None:
+    def applied(self, step: int, tasks: Mapping[str, Task], pending: Pending) -> None:
+        """A step was applied.
+
+        Args:
+            step: Its number.
+            tasks: Its tasks.
+            pending: The writes recorded in it.
+        """
+        if not self._at_exit:
+            return
         first = self._first_step is None
         if first:
             self._first_step = step

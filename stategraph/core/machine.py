@@ -752,9 +752,12 @@ class Machine:
         self._move("advance", "interrupt_after")
 
     def _apply_step(self) -> None:
-        if self._book is not None:
-            self._book.stepped(self.step, self.tasks, self.pending)
+        book = self._book
+        if book is not None:
+            book.applies(self.tasks)
         self.updated = updated = self.state.apply(self._in_order())
+        if book is not None:
+            book.applied(self.step, self.tasks, self.pending)
         self._fresh = True
         self.child_resuming = None
         if not self._output_set.isdisjoint(updated):

@@ -84,9 +84,9 @@ def test_writes_nobody_takes_back_force_a_snapshot() -> None:
 
     taken_back, replaced, branched = book(), book(), book()
     taken_back.begin(pending, reapplies=True)
-    taken_back.stepped(1, {TASK: task(TASK)}, pending)
+    taken_back.applies({TASK: task(TASK)})
     replaced.begin(pending, reapplies=True)
-    replaced.stepped(1, {OTHER: task(OTHER)}, pending)
+    replaced.applies({OTHER: task(OTHER)})
     branched.begin(pending, reapplies=False)
 
     stored = [full(notes, state(("log", []))) for notes in (taken_back, replaced, branched)]
@@ -95,7 +95,7 @@ def test_writes_nobody_takes_back_force_a_snapshot() -> None:
 
 def test_an_overwrite_forces_one_snapshot() -> None:
     notes, values = book(), state(("log", ["a"]))
-    notes.stepped(1, {TASK: task(TASK, ("log", Overwrite(["a"])))}, {})
+    notes.applies({TASK: task(TASK, ("log", Overwrite(["a"])))})
 
     assert list(full(notes, values)) == ["log"]
     assert full(notes, values) == {}
@@ -114,8 +114,8 @@ def test_writes_of_a_run_that_stores_at_its_end_are_kept_in_order() -> None:
     stored: Any = {TASK: [("log", ["before"])], NULL_TASK_ID: [("log", ["command"])]}
     notes.begin({TASK: stored[TASK]}, reapplies=True)
     notes.commanded([("log", ["command"]), ("last", 1)])
-    notes.stepped(3, {TASK: task(TASK), OTHER: task(OTHER)}, {**stored, OTHER: [("log", ["first"]), ("last", 2)]})
-    notes.stepped(4, {TASK: task(TASK)}, {TASK: [("log", ["second"])]})
+    notes.applied(3, {TASK: task(TASK), OTHER: task(OTHER)}, {**stored, OTHER: [("log", ["first"]), ("last", 2)]})
+    notes.applied(4, {TASK: task(TASK)}, {TASK: [("log", ["second"])]})
 
     kept = notes.kept(values, {}, built_on=False)
     assert [writes for _, _, writes in kept] == [[("log", [what])] for what in ("command", "first", "second")]

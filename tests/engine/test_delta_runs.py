@@ -430,3 +430,26 @@ def test_a_delta_channel_that_takes_the_input_itself_keeps_it_from_the_first_run
         assert driver.get_state(graph, THREAD).values == {"log": expected, "size": len(expected)}
         # There is nothing to record writes on before the first checkpoint.
         assert {checkpoint_id for _, _, checkpoint_id in saver.writes} <= set(saver.storage["t"][""])
+
+
+def refuse(value: str, update: str) -> str:
+    if update == "bad":
+        raise ValueError("refused")
+    return update
+
+
+class Refusing(TypedDict, total=False):
+    log: Annotated[list[Any], DeltaChannel(extend, snapshot_frequency=100)]
+    checked: Annotated[str, refuse]
+
+
+def test_a_step_whose_updates_are_refused_leaves_nothing_in_a_delta_channel_at_exit(driver: Driver) -> None:
+    builder = StateGraph(Refusing)
+    builder.add_node("writes", lambda state: {"checked": "bad", "log": ["refused"]})
+    builder.add_edge(START, "writes")
+    graph = builder.compile(checkpointer=InMemorySaver())
+    with pytest.raises(ValueError, match="refused"):
+        driver.invoke(graph, {"log": ["in"]}, THREAD, durability="exit")
+
+    (latest, *_) = driver.history(graph, THREAD)
+    assert latest.values["log"] == ["in"]

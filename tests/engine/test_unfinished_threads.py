@@ -11,7 +11,7 @@ from langgraph.channels import AnyValue, BinaryOperatorAggregate, EphemeralValue
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.pregel import NodeBuilder, Pregel
 
-from stategraph import START, Command, StateGraph, interrupt
+from stategraph import START, Command, InvalidUpdateError, Send, StateGraph, interrupt
 from tests.conftest import Driver
 
 THREAD = {"configurable": {"thread_id": "t"}}
@@ -253,3 +253,21 @@ def test_new_input_drops_every_node_that_was_due_also_one_that_the_last_step_did
 
     driver.invoke(graph, "second", THREAD)
     assert driver.get_state(graph, THREAD).next == ("ends",)
+
+
+def test_a_thread_whose_command_led_to_refused_updates_can_still_be_looked_at(driver: Driver) -> None:
+    builder = StateGraph(State)
+    builder.add_node("first", lambda state: {"log": ["first"]})
+    builder.add_node("writes", lambda state: {"answer": "mine"})
+    builder.add_edge(START, "first")
+    graph = builder.compile(checkpointer=InMemorySaver())
+    driver.invoke(graph, {"log": []}, THREAD)
+    twice = Command(goto=[Send("writes", {}), Send("writes", {})])
+    with pytest.raises(InvalidUpdateError):
+        driver.invoke(graph, twice, THREAD)
+
+    state = driver.get_state(graph, THREAD)
+    assert (state.values, state.next) == ({"log": ["first"]}, ())
+    assert has_work_left(driver, graph, THREAD)
+    with pytest.raises(InvalidUpdateError):
+        driver.invoke(graph, None, THREAD)

@@ -200,7 +200,10 @@ def _upcoming(state: State, saved: CheckpointTuple) -> tuple[str, ...]:
     planner = _planner(state, saved)
     tasks = _open_tasks(state, planner, status.group(saved.pending_writes))
     if tasks and all(task.writes for task in tasks):
-        updated = state.apply(sorted(tasks, key=lambda task: task.path_key))
+        try:
+            updated = state.apply(sorted(tasks, key=lambda task: task.path_key))
+        except Exception:
+            return ()  # the step's updates are refused, and a run that goes on says why
         planner.step += 1
         tasks = planner.next_tasks(updated, fresh=True)
     return tuple(task.name for task in tasks if not task.writes)
