@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
-from typing import Any
+from typing import Any, cast
 from unittest.mock import MagicMock
 from uuid import UUID
 
@@ -30,7 +30,7 @@ from langchain_core.tracers import context as tracer_context
 from langsmith import utils as langsmith_utils
 
 from stategraph.engine.config import runnable_config as run_config
-from stategraph.engine.config.quiet_manager import QuietCallbackManager
+from stategraph.engine.config.quiet_manager import AsyncQuietCallbackManager, Quiet, QuietCallbackManager
 from stategraph.engine.config.runnable_config import (
     DEFAULT_RECURSION_LIMIT,
     ensure_config,
@@ -418,8 +418,12 @@ def test_settings_of_the_retired_tracer_are_left_to_langchain_to_refuse(monkeypa
 # --- the quiet manager ---
 
 
-def test_the_quiet_manager_lets_a_node_attach_a_handler_for_itself_alone() -> None:
-    shared, handler = QuietCallbackManager(), Handler()
+KINDS = pytest.mark.parametrize("kind", [QuietCallbackManager, AsyncQuietCallbackManager])
+
+
+@KINDS
+def test_the_quiet_manager_lets_a_node_attach_a_handler_for_itself_alone(kind: type[Quiet]) -> None:
+    shared, handler = kind(), Handler()
 
     def node() -> None:
         shared.add_handler(handler)
@@ -430,7 +434,8 @@ def test_the_quiet_manager_lets_a_node_attach_a_handler_for_itself_alone() -> No
     assert shared.handlers == shared.inheritable_handlers == []
 
 
-def test_the_quiet_manager_changes_handlers_as_an_ordinary_one_does() -> None:
+@KINDS
+def test_the_quiet_manager_changes_handlers_as_an_ordinary_one_does(kind: type[Quiet]) -> None:
     def node(manager: BaseCallbackManager) -> list[Any]:
         seen: list[Any] = []
         manager.add_handler(A, inherit=False)
@@ -443,17 +448,27 @@ def test_the_quiet_manager_changes_handlers_as_an_ordinary_one_does() -> None:
         seen.append((manager.handlers[:], manager.inheritable_handlers[:]))
         return seen
 
-    quiet, ordinary = (copy_context().run(node, kind) for kind in (QuietCallbackManager(), CallbackManager([])))
+    quiet, ordinary = (copy_context().run(node, made) for made in (kind(), kind.ordinary([])))
     assert quiet == ordinary
 
 
-def test_copies_of_the_quiet_manager_are_ordinary_and_of_the_same_run() -> None:
-    quiet = QuietCallbackManager(UUID(int=7))
-    for derived in (quiet.copy(), quiet.merge(CallbackManager([A])), CallbackManager.configure(quiet)):
-        assert type(derived) is CallbackManager
+@KINDS
+def test_copies_of_the_quiet_manager_are_ordinary_and_of_the_same_run(kind: type[Quiet]) -> None:
+    quiet, ordinary = kind(UUID(int=7)), cast(Any, kind.ordinary)
+    for derived in (quiet.copy(), quiet.merge(CallbackManager([A])), ordinary.configure(quiet)):
+        assert type(derived) is ordinary
         assert derived.parent_run_id == UUID(int=7)
     assert quiet.merge(quiet) is quiet
-    assert QuietCallbackManager().parent_run_id != QuietCallbackManager().parent_run_id
+    assert kind().parent_run_id != kind().parent_run_id
+
+
+def test_a_quiet_manager_of_the_other_kind_is_of_the_same_run_with_the_same_labels() -> None:
+    quiet = QuietCallbackManager(None, ["tag"], {"key": "value"}, "step")
+    twin = quiet.of_kind(AsyncQuietCallbackManager)
+    assert (twin.is_async, quiet.is_async) == (True, False)
+    for name in ("parent_run_id", "tags", "inheritable_tags", "metadata", "inheritable_metadata"):
+        assert getattr(twin, name) == getattr(quiet, name)
+    assert twin.of_kind(AsyncQuietCallbackManager) is twin
 
 
 def test_a_nested_run_shares_the_quiet_manager_around_it() -> None:

@@ -555,3 +555,39 @@ def test_a_manager_takes_on_what_a_config_says_and_stays_as_it_was(kind: Any, ma
     expected.add_metadata(metadata)
     assert described(make({"callbacks": manager, "tags": tags, "metadata": metadata})) == described(expected)
     assert described(manager) == before
+
+
+@pytest.mark.parametrize("heard", [True, False], ids=["heard", "unheard"])
+def test_the_manager_of_a_node_is_of_the_kind_of_the_run_whether_or_not_anybody_listens(
+    driver: Driver, heard: bool
+) -> None:
+    is_async = driver.name == "async"
+    kinds: list[tuple[str, bool]] = []
+
+    def note(name: str, config: RunnableConfig) -> None:
+        kinds.append((name, isinstance(config["callbacks"], AsyncCallbackManager)))
+        assert isinstance(config["callbacks"], AsyncCallbackManager | CallbackManager)
+
+    def plain(state: State, config: RunnableConfig) -> None:
+        note("plain", config)
+        RunnableLambda(lambda _, config: note("called", config)).invoke(1)
+
+    async def awaited(state: State, config: RunnableConfig) -> None:
+        note("awaited", config)
+        run: Any = await config["callbacks"].on_chain_start({}, {}, name="own")  # type: ignore[union-attr,misc]
+        await run.on_chain_end({})
+
+    def route(state: State, config: RunnableConfig) -> str:
+        note("route", config)
+        return END
+
+    inner = StateGraph(State).add_node("plain", plain).add_edge(START, "plain")
+    graph = StateGraph(State).add_node("inner", inner.compile()).add_edge(START, "inner")
+    if is_async:
+        graph.add_node("awaited", awaited).add_edge("inner", "awaited").add_conditional_edges("awaited", route)
+    else:
+        graph.add_conditional_edges("inner", route)
+    driver.invoke(graph.compile(), EMPTY, {"callbacks": [BaseCallbackHandler()] if heard else None})
+    expected = [("plain", is_async), ("called", False)]
+    expected += [("awaited", True), ("route", True)] if is_async else [("route", False)]
+    assert kinds == expected

@@ -23,6 +23,7 @@ from langchain_core.runnables.utils import Input, Output
 from stategraph.engine.compile.injection import Want, fetch_arguments, wanted_arguments
 from stategraph.engine.config import context as run_context
 from stategraph.engine.config import runnable_config as run_config
+from stategraph.engine.config.quiet_manager import AsyncQuietCallbackManager, QuietCallbackManager
 from stategraph.engine.tracing import chain_run
 from stategraph.policies import TracePolicy
 
@@ -270,7 +271,9 @@ class RunnableCallable(Runnable[Any, Any]):
         if run is None:
             args, kwargs = self._arguments(input, config, kwargs)
             if self.trace:
-                result = run_context.run_in_context(chain_run.quiet_config(config), func, *args, **kwargs)
+                result = run_context.run_in_context(
+                    chain_run.quiet_config(config, QuietCallbackManager), func, *args, **kwargs
+                )
             else:
                 result = func(*args, **kwargs)
         else:
@@ -308,7 +311,7 @@ class RunnableCallable(Runnable[Any, Any]):
         if run is None:
             args, kwargs = self._arguments(input, config, kwargs)
             if self.trace:
-                context = run_context.config_context(chain_run.quiet_config(config))
+                context = run_context.config_context(chain_run.quiet_config(config, AsyncQuietCallbackManager))
                 result = await run_context.await_in_context(context, _start(context, afunc, args, kwargs))
             else:
                 result = await afunc(*args, **kwargs)
@@ -425,7 +428,7 @@ class RunnableSeq(Runnable[Any, Any]):
             config = run_config.ensure_config()
         run = chain_run.start(config, self.reported(input), name=self._run_name(), policy=self.trace_policy)
         if run is None:
-            config = chain_run.quiet_config(config)
+            config = chain_run.quiet_config(config, QuietCallbackManager)
             value = run_context.run_in_context(config, self.steps[0].invoke, input, config, **kwargs)
             for step in self.steps[1:]:
                 value = step.invoke(value, config)
@@ -448,7 +451,7 @@ class RunnableSeq(Runnable[Any, Any]):
         run = await chain_run.astart(config, self.reported(input), name=self._run_name(), policy=self.trace_policy)
         first, kwargs_of_first = self.steps[0].ainvoke, kwargs
         if run is None:
-            config = chain_run.quiet_config(config)
+            config = chain_run.quiet_config(config, AsyncQuietCallbackManager)
             context = run_context.config_context(config)
             coro = _start(context, first, (input, config), kwargs_of_first)
             value = await run_context.await_in_context(context, coro)

@@ -10,18 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 from uuid import UUID, uuid4
 
-from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager, CallbackManager
+from langchain_core.callbacks import AsyncCallbackManager, BaseCallbackHandler, BaseCallbackManager, CallbackManager
 
 _added: ContextVar[tuple[tuple[BaseCallbackHandler, bool], ...]] = ContextVar("stategraph_added_handlers", default=())
 
 
+_QuietT = TypeVar("_QuietT", bound="Quiet")
 _MADE_WHEN_ASKED = frozenset(("inheritable_tags", "tags", "inheritable_metadata", "metadata"))
 
 
-class QuietCallbackManager(CallbackManager):
+class Quiet(BaseCallbackManager):
     """A manager without handlers that a task and what it calls may share.
 
     Handlers added to it are visible in the current context and in contexts copied from it, nowhere else. Copying or
@@ -33,6 +34,9 @@ class QuietCallbackManager(CallbackManager):
         metadata: The same.
         child: A further tag, for its direct children.
     """
+
+    ordinary: ClassVar[type[BaseCallbackManager]]
+    """The class of a manager that is made of this one."""
 
     def __init__(
         self,
@@ -103,9 +107,9 @@ class QuietCallbackManager(CallbackManager):
         """Attach these handlers, and only these, for the rest of this context."""
         _added.set(tuple((handler, inherit) for handler in handlers))
 
-    def copy(self) -> CallbackManager:  # type: ignore[override]
+    def copy(self) -> Any:
         """Make an ordinary manager of the same run."""
-        return CallbackManager(
+        return self.ordinary(
             self.handlers,
             self.inheritable_handlers,
             self.parent_run_id,
@@ -115,6 +119,25 @@ class QuietCallbackManager(CallbackManager):
             inheritable_metadata=self.inheritable_metadata.copy(),
         )
 
-    def merge(self, other: BaseCallbackManager) -> CallbackManager:  # type: ignore[override]
+    def merge(self, other: BaseCallbackManager) -> Any:
         """Make an ordinary manager with the handlers of both; merged with itself it stays what it is."""
         return self if other is self else self.copy().merge(other)
+
+    def of_kind(self, kind: type[_QuietT]) -> _QuietT:
+        """Return this manager, or one of the other kind for the same run."""
+        if type(self) is kind:
+            return self
+        tags, metadata, child = self._given
+        return kind(self.parent_run_id, tags, metadata, child)
+
+
+class QuietCallbackManager(Quiet, CallbackManager):
+    """The manager of a sync run's tasks."""
+
+    ordinary = CallbackManager
+
+
+class AsyncQuietCallbackManager(Quiet, AsyncCallbackManager):
+    """The manager of an async run's tasks: its methods are awaited."""
+
+    ordinary = AsyncCallbackManager

@@ -39,7 +39,7 @@ from stategraph.constants import (
     NS_END,
     NS_SEP,
 )
-from stategraph.engine.config.quiet_manager import QuietCallbackManager
+from stategraph.engine.config.quiet_manager import Quiet
 
 _ManagerT = TypeVar("_ManagerT", CallbackManager, AsyncCallbackManager)
 _AddressT = TypeVar("_AddressT", RunnableConfig, RunnableConfig | None)
@@ -230,7 +230,7 @@ def ensure_config(*configs: RunnableConfig | None) -> RunnableConfig:
     if ambient:
         for key, value in ambient.items():
             if is_not_empty(value):
-                shared = key not in _CONTAINER_KEYS or isinstance(value, QuietCallbackManager)
+                shared = key not in _CONTAINER_KEYS or isinstance(value, Quiet)
                 full[key] = value if shared else cast(Any, value).copy()
         if len(given) == 1 and given[0] is ambient and ambient.keys() <= _KNOWN_KEYS:
             # A graph that is called as a node is handed what it inherits anyway: overlaying it once more takes 15 us.
@@ -477,7 +477,7 @@ def has_listeners(config: RunnableConfig) -> bool:
         context, no registered hook that yields a handler, no global debug output, nobody who patched the managers.
     """
     callbacks = config.get("callbacks")
-    if type(callbacks) is QuietCallbackManager:
+    if isinstance(callbacks, Quiet):
         if callbacks.is_heard:
             return True
     elif callbacks:

@@ -31,6 +31,7 @@ from stategraph.engine.checkpoints import damage
 from stategraph.engine.checkpoints.saving import AsyncSaves
 from stategraph.engine.compile.task_functions import SyncAsyncFuture
 from stategraph.engine.config import foreign_types
+from stategraph.engine.config.quiet_manager import AsyncQuietCallbackManager
 from stategraph.engine.config.runnable_config import patch_configurable
 from stategraph.engine.runs import step, teardown
 from stategraph.engine.runs.execution import Execution, Lookup
@@ -85,7 +86,7 @@ class AsyncDriver:
         in_place = not execution.eager and execution.engine.step_timeout is None
         chunks, bare = execution.chunks, execution.view is None
         try:
-            execution.start(callbacks)
+            execution.start(callbacks, AsyncQuietCallbackManager)
             execution.flush()
             if execution.graph_callbacks is not None:
                 await _maybe(execution.lifecycle("resume"))

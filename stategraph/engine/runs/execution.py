@@ -60,6 +60,7 @@ from stategraph.engine.checkpoints.saving import SaveCalls
 from stategraph.engine.compile.functions import sequences_are_wrapped
 from stategraph.engine.compile.protocol import StreamProtocol
 from stategraph.engine.config import foreign_types
+from stategraph.engine.config.quiet_manager import Quiet, QuietCallbackManager
 from stategraph.engine.config.runnable_config import patch_configurable
 from stategraph.engine.config.runtime import (
     RunControl,
@@ -478,11 +479,12 @@ class Execution:
 
     # -- starting --------------------------------------------------------
 
-    def start(self, callbacks: Any) -> None:
+    def start(self, callbacks: Any, quiet: type[Quiet] = QuietCallbackManager) -> None:
         """Start the machine with the run's input.
 
         Args:
             callbacks: The run manager of a traced run; None if nobody listens.
+            quiet: The class of the managers that its tasks have if nobody listens.
         """
         self.traced = callbacks is not None
         self.whole = self.traced or sequences_are_wrapped()
@@ -508,7 +510,7 @@ class Execution:
             with damage.using(self._found, self.program):
                 self.machine.start(begin)
         self.node_finished = conf.get(CONFIG_KEY_NODE_FINISHED)
-        self._configs = TaskConfigs(self)
+        self._configs = TaskConfigs(self, quiet)
 
     # -- a task's config -------------------------------------------------
 

@@ -34,7 +34,7 @@ from stategraph.constants import (
     CONFIG_KEY_THREAD_ID,
 )
 from stategraph.core.task import Task
-from stategraph.engine.config.quiet_manager import QuietCallbackManager
+from stategraph.engine.config.quiet_manager import Quiet
 from stategraph.engine.config.runnable_config import DefaultRecursionLimit
 from stategraph.engine.config.runtime import RunFacts, attempt_runtime
 from stategraph.engine.runs import replay
@@ -66,15 +66,28 @@ _OF_EACH_ATTEMPT = dict.fromkeys(
 class TaskConfigs:
     """Makes the configs of one run's tasks; see the module."""
 
-    __slots__ = ("_base", "_conf", "_execution", "_facts", "_map", "_metadata", "_of_step", "_run_id", "_tags")
+    __slots__ = (
+        "_base",
+        "_conf",
+        "_execution",
+        "_facts",
+        "_map",
+        "_metadata",
+        "_of_step",
+        "_quiet",
+        "_run_id",
+        "_tags",
+    )
 
-    def __init__(self, execution: Execution) -> None:
+    def __init__(self, execution: Execution, quiet: type[Quiet]) -> None:
         """Make the part that all tasks share.
 
         Args:
             execution: The run, started.
+            quiet: The class of the managers that tasks have if nobody listens.
         """
         self._execution = execution
+        self._quiet = quiet
         config = execution.config
         base: dict[str, Any] = dict(config)
         base.pop("run_name", None)
@@ -170,7 +183,7 @@ class TaskConfigs:
             called_with = task.call.callbacks if task.call is not None else None
             config["callbacks"] = called_with or child_manager(execution.callbacks, f"graph:step:{task.step}")
         else:
-            config["callbacks"] = QuietCallbackManager(self._run_id, tags, metadata, "seq:step:1")
+            config["callbacks"] = self._quiet(self._run_id, tags, metadata, "seq:step:1")
         return config
 
     def of_attempt(

@@ -34,7 +34,7 @@ from langchain_core.utils.uuid import uuid7
 
 from stategraph.engine.config import context as run_context
 from stategraph.engine.config import runnable_config as run_config
-from stategraph.engine.config.quiet_manager import QuietCallbackManager
+from stategraph.engine.config.quiet_manager import Quiet
 from stategraph.policies import TracePolicy
 
 logger = logging.getLogger(__name__)
@@ -47,13 +47,18 @@ RECORD_AS_IS: Final = TracePolicy()
 """The policy that changes nothing."""
 
 
-def quiet_config(config: RunnableConfig) -> RunnableConfig:
-    """Make the config of what an unobserved run calls: as the run's own, without its name and id."""
+def quiet_config(config: RunnableConfig, kind: type[Quiet]) -> RunnableConfig:
+    """Make the config of what an unobserved run calls: as the run's own, without its name and id.
+
+    Args:
+        config: The run's.
+        kind: Its callback manager's class, which depends on how the run is called.
+    """
     child = config.copy()
     child.pop("run_name", None)
     child.pop("run_id", None)
-    if not isinstance(child.get("callbacks"), QuietCallbackManager):
-        child["callbacks"] = QuietCallbackManager(config.get("run_id"))
+    callbacks = child.get("callbacks")
+    child["callbacks"] = callbacks.of_kind(kind) if isinstance(callbacks, Quiet) else kind(config.get("run_id"))
     return child
 
 
@@ -289,7 +294,7 @@ async def _tell_end(run: AsyncCallbackManagerForChainRun, output: Any) -> None:
 def _is_unheard(config: RunnableConfig, kind: type[BaseCallbackManager]) -> bool:
     """Tell whether the run around has a manager that is used as it is, and no handler in it."""
     callbacks = config.get("callbacks")
-    return isinstance(callbacks, (kind, QuietCallbackManager)) and not callbacks.handlers
+    return isinstance(callbacks, (kind, Quiet)) and not callbacks.handlers
 
 
 def _beginnings(manager: _AnyManager, payload: Any, policy: TracePolicy) -> list[tuple[_AnyManager, Any]]:
