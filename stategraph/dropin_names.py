@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 _HOMES = """
-internal: AsyncPregelLoop AsyncQueue PregelRunner SyncPregelLoop SyncQueue TaskStatus
+internal: AsyncQueue SyncQueue TaskStatus
     acheckpoint_superseded apply_writes checkpoint_superseded create_checkpoint
     create_checkpoint_plan_for_update_state_api delta_channels_overwritten delta_channels_with_pending_writes
-    draw_graph filter_to_user_tags get_updated_channels_from_tasks map_input prepare_next_tasks
+    filter_to_user_tags get_updated_channels_from_tasks map_input prepare_next_tasks
     put_writes_accepts_task_path read_task_statuses validate_timeout_supported
 __future__: annotations
 abc: ABC abstractmethod
@@ -106,10 +106,13 @@ langgraph.pregel._algo: PregelTaskWrites _scratchpad local_read task_path_str
 langgraph.pregel._call: SyncAsyncFuture identifier
 langgraph.pregel._checkpoint: achannels_from_checkpoint channels_from_checkpoint copy_checkpoint empty_checkpoint
     versions_seen_without_bumps
+langgraph.pregel._draw: draw_graph
 langgraph.pregel._io: read_channels
+langgraph.pregel._loop: AsyncPregelLoop SyncPregelLoop
 langgraph.pregel._messages: StreamMessagesHandler StreamMessagesHandlerV2
 langgraph.pregel._read: ChannelRead DEFAULT_BOUND PregelNode
 langgraph.pregel._remote_run_stream: _AsyncRemoteGraphRunStream _RemoteGraphRunStream
+langgraph.pregel._runner: PregelRunner
 langgraph.pregel._tools: StreamToolCallHandler
 langgraph.pregel._utils: get_new_channel_versions
 langgraph.pregel._validate: validate_graph validate_keys

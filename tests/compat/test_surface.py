@@ -213,6 +213,29 @@ def test_a_part_of_langgraphs_engine_without_a_counterpart_can_be_named_and_says
         _ = plan.__wrapped__
 
 
+def test_a_graph_can_be_drawn_from_its_parts():
+    def node(state):
+        return {}
+
+    state, pregel = load("langgraph.graph.state"), load("langgraph.pregel._draw")
+    graph = state.StateGraph(dict).add_node("one", node).add_node("two", node).add_edge("__start__", "one")
+    compiled = graph.add_conditional_edges("one", lambda _: "two", ["two"]).compile(interrupt_before=["two"])
+    drawn = pregel.draw_graph(
+        {},
+        nodes=compiled.nodes,
+        specs=compiled.channels,
+        input_channels=compiled.input_channels,
+        interrupt_after_nodes=compiled.interrupt_after_nodes,
+        interrupt_before_nodes=compiled.interrupt_before_nodes,
+        trigger_to_nodes=compiled.trigger_to_nodes,
+        checkpointer=compiled.checkpointer,
+        subgraphs={},
+    )
+    assert drawn.to_json() == compiled.get_graph().to_json()
+    assert {edge.target for edge in drawn.edges if edge.conditional} == {"two"}
+    assert pregel.draw_graph is load("langgraph.pregel.main").draw_graph
+
+
 def test_every_module_of_langgraph_has_ours_in_its_place():
     """Else an installed LangGraph would fill the gap, and two engines would meet in one program."""
     names = {module.split(".")[1] for module in json.loads((HERE / "surface.json").read_text())}

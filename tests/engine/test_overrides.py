@@ -318,7 +318,7 @@ def test_a_wrapped_executor_hands_sync_tasks_to_threads(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(
-    "call", [instrumentation.PregelLoop().tick, lambda: instrumentation.AsyncBackgroundExecutor().submit(len)]
+    "call", [instrumentation.PregelRunner, lambda: instrumentation.AsyncBackgroundExecutor().submit(len)]
 )
 def test_a_part_that_the_engine_lacks_says_so_when_called(call: Callable[[], Any]) -> None:
     with pytest.raises(NotImplementedError, match="can be wrapped but not called"):

@@ -158,6 +158,43 @@ def _dd_span(span: Any) -> Span:
     }
 
 
+def ddtrace_llm() -> dict[str, list[Span]]:
+    os.environ.update(
+        DD_TRACE_AGENT_URL="http://127.0.0.1:9",
+        DD_LLMOBS_OVERRIDE_ORIGIN="http://127.0.0.1:9",
+        DD_INSTRUMENTATION_TELEMETRY_ENABLED="false",
+    )
+    from ddtrace.llmobs import LLMObs  # type: ignore[import-not-found,unused-ignore]
+
+    told: list[Any] = []
+    LLMObs.enable(ml_app="scenes", agentless_enabled=True, api_key="0" * 32, site="example.invalid")
+    LLMObs._instance._llmobs_span_writer.enqueue = told.append
+
+    def spans_of(scene: Scene) -> list[Span]:
+        told.clear()
+        with LLMObs.workflow(name="scene"):
+            scene()
+        names = {event["span_id"]: event["name"] for event in told}
+        return [_llm_span(event, names) for event in told]
+
+    return _each(spans_of)
+
+
+def _llm_span(event: Any, names: dict[str, str]) -> Span:
+    """A span of LLM Observability; its links are told by the names of the spans that they lead to."""
+    links = [
+        (names.get(link["span_id"], "elsewhere"), link["attributes"]["from"], link["attributes"]["to"])
+        for link in event.get("span_links", ())
+    ]
+    return {
+        "id": event["span_id"],
+        "parent": event["parent_id"],
+        "name": event["name"],
+        "status": str(event["status"]),
+        "attributes": {"meta": event["meta"], "links": sorted(links)},
+    }
+
+
 def newrelic() -> dict[str, list[Span]]:
     os.environ.update(
         NEW_RELIC_DEVELOPER_MODE="true",
@@ -213,6 +250,7 @@ PROBES = {
     "openinference": openinference,
     "sentry": sentry,
     "ddtrace": ddtrace,
+    "ddtrace-llm": ddtrace_llm,
     "newrelic": newrelic,
 }
 

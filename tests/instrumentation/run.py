@@ -7,6 +7,8 @@ Rules
 * Each instrumentation runs twice, in processes of their own that differ in one thing: ``STATEGRAPH_RUNTIME``.
 * Spans are compared as trees: names, parents, status, attributes. Ids, times and addresses are projected away, and
   spans with the same parent are put in order, as parallel tasks have none.
+* Of a stack trace the frames of the program count, and what is said of the error; of a config's `configurable` what an
+  engine keeps there for itself counts by its key.
 * Which module a class of the engine lives in, and whether its base class is called ``Pregel`` or ``StateGraphEngine``,
   is no part of what is compared; see docs/drop-in.md.
 
@@ -28,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = ("opentelemetry", "openinference", "sentry", "ddtrace", "newrelic")
+NAMES = ("opentelemetry", "openinference", "sentry", "ddtrace", "ddtrace-llm", "newrelic")
 SECONDS = 300
 
 _PASSING = re.compile(
@@ -37,6 +39,8 @@ _PASSING = re.compile(
     r"|0x[0-9a-f]+"  # addresses
     r"|\b\d{12,}\b|\b\d+\.\d+(e-?\d+)?\b"  # times
 )
+_FRAME = re.compile(r'(^  File ".*\n(?:    .*\n)*)', re.MULTILINE)
+_PROGRAM = "tests/instrumentation/program.py"
 _PLACE = re.compile(r"\b(?:stategraph|langgraph)(?:\.[a-z_]+)*\.(?=[A-Z])")
 _UNTOLD = ("thread.", "process_id", "system.pid", "language", "duration", "timestamp")
 
@@ -116,9 +120,20 @@ def tree(spans: list[dict[str, Any]]) -> Iterator[str]:
 
 def projected(span: dict[str, Any]) -> str:
     """A span in one line."""
-    kept = {k: v for k, v in span["attributes"].items() if not any(word in k.lower() for word in _UNTOLD)}
+    kept = {k: _comparable(v) for k, v in span["attributes"].items() if not any(word in k.lower() for word in _UNTOLD)}
     line = f"{span['name']} [{span['status']}] {json.dumps(kept, sort_keys=True)}"
     return _PLACE.sub("", _PASSING.sub("*", line)).replace("StateGraphEngine", "Pregel")
+
+
+def _comparable(value: Any) -> Any:
+    """Leave out of an attribute what tells the engine only: its objects in a config, its frames in a stack trace."""
+    if isinstance(value, dict):
+        return {key: "*" if key.startswith("__pregel_") else _comparable(below) for key, below in value.items()}
+    if isinstance(value, list):
+        return [_comparable(below) for below in value]
+    if isinstance(value, str) and "Traceback (most recent call last):" in value:
+        return "".join(frame for frame in _FRAME.split(value) if not _FRAME.match(frame) or _PROGRAM in frame)
+    return value
 
 
 if __name__ == "__main__":

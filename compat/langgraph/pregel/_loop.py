@@ -1,5 +1,5 @@
-"""Private names that instrumentations wrap; the engine has no such loop."""
+"""Private loops that instrumentations wrap; a run is planned through a wrapped one."""
 
-from stategraph.engine.interop.instrumentation import AsyncPregelLoop as AsyncPregelLoop
-from stategraph.engine.interop.instrumentation import PregelLoop as PregelLoop
-from stategraph.engine.interop.instrumentation import SyncPregelLoop as SyncPregelLoop
+from stategraph.engine.runs.pregel_loop import AsyncPregelLoop as AsyncPregelLoop
+from stategraph.engine.runs.pregel_loop import PregelLoop as PregelLoop
+from stategraph.engine.runs.pregel_loop import SyncPregelLoop as SyncPregelLoop

@@ -520,7 +520,7 @@ class RunnableSeq(Runnable[Any, Any]):
                 for handler in run.manager.handlers:
                     if chain_run.taps_streams(handler):
                         chunks = cast(Any, handler).tap_output_aiter(run.manager.run_id, chunks)
-                output = await asyncio.create_task(_alast(chunks), context=context)
+                output = await asyncio.create_task(alast(chunks), context=context)
                 yield
         except BaseException as error:
             await run.afail(error)
@@ -561,7 +561,8 @@ def _last(chunks: Iterator[Any]) -> Any:
     return last
 
 
-async def _alast(chunks: AsyncIterator[Any]) -> Any:
+async def alast(chunks: AsyncIterator[Any]) -> Any:
+    """Return the last chunk of a streamed sequence, or None; Datadog's instrumentation wraps it to see that."""
     last = None
     async for chunk in chunks:
         last = chunk

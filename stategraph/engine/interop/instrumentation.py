@@ -9,7 +9,7 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 
@@ -17,24 +17,12 @@ def _refuse(name: str) -> NoReturn:
     raise NotImplementedError(f"{name} can be wrapped but not called: the engine has no such part, see docs/drop-in.md")
 
 
-class PregelLoop:
-    """Stands for the loop that plans the steps of a run."""
-
-    def tick(self) -> bool:
-        """Refuse to plan a step."""
-        _refuse("PregelLoop.tick")
-
-
-class SyncPregelLoop(PregelLoop):
-    """Stands for the loop of sync runs."""
-
-
-class AsyncPregelLoop(PregelLoop):
-    """Stands for the loop of async runs."""
-
-
 class PregelRunner:
     """Stands for what runs the tasks of a step."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Refuse to be made."""
+        _refuse("PregelRunner")
 
 
 class AsyncBackgroundExecutor:
@@ -43,8 +31,3 @@ class AsyncBackgroundExecutor:
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Refuse to start a task."""
         _refuse("AsyncBackgroundExecutor.submit")
-
-
-async def consume(iterator: AsyncIterator[Any]) -> Any:
-    """Refuse to add up what an iterator yields."""
-    _refuse("_consume_aiter")

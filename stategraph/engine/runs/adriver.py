@@ -33,7 +33,7 @@ from stategraph.engine.compile.task_functions import SyncAsyncFuture
 from stategraph.engine.config import foreign_types
 from stategraph.engine.config.quiet_manager import AsyncQuietCallbackManager
 from stategraph.engine.config.runnable_config import patch_configurable
-from stategraph.engine.runs import step, teardown
+from stategraph.engine.runs import pregel_loop, step, teardown
 from stategraph.engine.runs.execution import Execution, Lookup
 from stategraph.engine.runs.step import StepEnd
 from stategraph.engine.tasks import attempt
@@ -90,14 +90,16 @@ class AsyncDriver:
             execution.flush()
             if execution.graph_callbacks is not None:
                 await _maybe(execution.lifecycle("resume"))
-            express = in_place and execution.cache is None and execution.node_finished is None
+            loop = pregel_loop.loop_of(pregel_loop.AsyncPregelLoop, execution)
+            plan = machine.plan if loop is None else loop.plan
+            express = in_place and execution.cache is None and execution.node_finished is None and loop is None
             end_lone = execution.end_lone
             while True:
                 drain = control is not None and control.drain_requested
                 lone = machine.next_lone() if express and not drain else None
                 if lone is not None:
                     tasks = [lone]
-                elif machine.plan(drain=drain):
+                elif plan(drain=drain):
                     tasks = await self._planned()
                 else:
                     break

@@ -36,7 +36,7 @@ from stategraph.engine.compile.functions import is_async_callable
 from stategraph.engine.compile.task_functions import SyncAsyncFuture
 from stategraph.engine.config import foreign_types
 from stategraph.engine.config.runnable_config import patch_configurable
-from stategraph.engine.runs import step, teardown
+from stategraph.engine.runs import pregel_loop, step, teardown
 from stategraph.engine.runs.execution import Execution, Lookup
 from stategraph.engine.runs.step import StepEnd
 from stategraph.engine.tasks import attempt, threads
@@ -150,13 +150,15 @@ class Driver:
         machine, control = execution.machine, execution.control
         chunks = execution.chunks
         in_place = not execution.eager and execution.engine.step_timeout is None
-        express = in_place and execution.cache is None and execution.node_finished is None
+        loop = pregel_loop.loop_of(pregel_loop.SyncPregelLoop, execution)
+        plan = machine.plan if loop is None else loop.plan
+        express = in_place and execution.cache is None and execution.node_finished is None and loop is None
         while True:
             begun = (yield from self._express()) if express else None
             if begun is not None:
                 end, tasks = begun
             else:
-                if not machine.plan(drain=control is not None and control.drain_requested):
+                if not plan(drain=control is not None and control.drain_requested):
                     break
                 tasks, end = self._planned(), None
                 if chunks:

@@ -1,0 +1,108 @@
+"""The planning of steps, for those who wrap it.
+
+Rules
+-----
+* Datadog's LLM Observability wraps `PregelLoop.tick`: what has run before a tick and what is to run after it tells it
+  the names of nodes and the links between their spans.
+* A run looks once, when it starts, whether `tick` has been replaced. Only then is there a loop; a step that is planned
+  by the core alone costs nothing more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from langchain_core.runnables import RunnableConfig
+
+from stategraph.core.task import Task
+from stategraph.engine.config import foreign_types
+from stategraph.engine.runs.execution import lifecycle_status
+from stategraph.errors import GraphInterrupt
+
+if TYPE_CHECKING:
+    from stategraph.engine.runs.execution import Execution
+
+
+class PregelLoop:
+    """Plans the steps of one run, and shows it to those who wrap `tick`.
+
+    Args:
+        execution: The run, started.
+    """
+
+    def __init__(self, execution: Execution) -> None:
+        self._execution = execution
+        self._drain = False
+
+    @property
+    def config(self) -> RunnableConfig:
+        """The run's config."""
+        return self._execution.config
+
+    @property
+    def tasks(self) -> Mapping[str, Task]:
+        """The tasks of a step by id: of the one that has ended before a tick, of the one that begins after it."""
+        return self._execution.machine.tasks
+
+    @property
+    def step(self) -> int:
+        """The number of the step that is planned next."""
+        return self._execution.machine.step
+
+    @property
+    def stop(self) -> int:
+        """The number of the last step that the recursion limit allows."""
+        stop: int = self._execution.machine.stop
+        return stop
+
+    @property
+    def status(self) -> str:
+        """Where the run stands, in the words of lifecycle events."""
+        return lifecycle_status(self._execution.machine.status)
+
+    def tick(self) -> bool:
+        """Plan the next step.
+
+        Returns:
+            Whether it has tasks to run; `status` says why not.
+
+        Raises:
+            GraphInterrupt: The run is to pause before one of them.
+        """
+        machine = self._execution.machine
+        more = machine.plan(drain=self._drain)
+        if machine.status == "interrupt_before":
+            raise foreign_types.pause()
+        return more
+
+    def plan(self, *, drain: bool = False) -> bool:
+        """Plan the next step through `tick`, as the machine's `plan` does without it."""
+        self._drain = drain
+        try:
+            return self.tick()
+        except GraphInterrupt:
+            if self._execution.machine.status != "interrupt_before":
+                raise
+            return False
+
+
+_TICK = PregelLoop.tick
+
+
+class SyncPregelLoop(PregelLoop):
+    """The loop of a sync run."""
+
+
+class AsyncPregelLoop(PregelLoop):
+    """The loop of an async run."""
+
+
+def loop_of(kind: type[PregelLoop], execution: Execution) -> PregelLoop | None:
+    """Make the loop of a run, if `tick` has been wrapped; None if nobody would see it.
+
+    Args:
+        kind: The class of loops of the driver.
+        execution: The run, started.
+    """
+    return kind(execution) if kind.tick is not _TICK else None
