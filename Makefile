@@ -15,7 +15,7 @@ BENCH = .venv-bench
 PROPERTIES = tests/core/test_machine.py tests/engine/test_properties.py tests/engine/test_kills.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test signals oldest check format golden conformance expected follow bench interop instrumentation server fuzz fuzz-nightly properties vocabulary lock mutants \
+.PHONY: help demo test signals oldest check format golden conformance expected follow bench workers interop instrumentation server fuzz fuzz-nightly properties vocabulary lock mutants \
 	metadata clean dev-env conformance-env bench-env instrumentation-env reference-env services-env server-env demo-env python
 
 help: ## List the targets
@@ -46,6 +46,9 @@ format: dev-env ## Rewrite the code the way `make check` wants it
 
 signals: dev-env ## Stop runs by signals at random times: no hang, nothing lost or twice (N=2000 SEED=1)
 	$(DEV)/bin/python -m tests.stopping.signals --number $(or $(N),2000) --seed $(or $(SEED),1)
+
+workers: dev-env ## The contract of worker pools on each backend, and how workers die (ARGS='-k process')
+	$(DEV)/bin/python -m pytest -q tests/workers $(ARGS)
 
 golden: dev-env ## Recordings of @librechat/agents, held against the Run API (ARGS='-k word' chooses)
 	$(DEV)/bin/python -m tests.golden $(ARGS)

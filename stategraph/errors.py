@@ -24,7 +24,11 @@
     │   └── ModelAnswerError           a model's answer that cannot be used, or none where one was due
     ├── the engine or a worker
     │   ├── IllegalMoveError           a driver told a run's machine what it cannot be told in its status
-    │   └── TaskNotFound               a worker was asked for a task it does not have
+    │   ├── TaskNotFound               a worker was asked for a task it does not have
+    │   ├── WorkerError                a worker died, was stopped or could not be started
+    │   │   └── JobTimeoutError        a job passed its deadline
+    │   ├── JobError                   a job raised an exception that cannot be made again here
+    │   └── TransferError              code or a value that cannot be sent to a worker (also a ValueError)
     └── GraphBubbleUp                  not failures: control that travels outwards through nodes
         ├── GraphInterrupt             a node waits for an answer
         │   └── NodeInterrupt          the same, raised by hand (deprecated)
@@ -67,6 +71,8 @@ __all__ = (
     "IllegalMoveError",
     "InvalidAnswerError",
     "InvalidUpdateError",
+    "JobError",
+    "JobTimeoutError",
     "MissingPackageError",
     "ModelAnswerError",
     "NodeCancelledError",
@@ -75,8 +81,10 @@ __all__ = (
     "NodeTimeoutError",
     "ParentCommand",
     "TaskNotFound",
+    "TransferError",
     "UnknownInterruptError",
     "UnstorableValueError",
+    "WorkerError",
     "adopt_empty_channel_error",
     "create_error_message",
     "is_empty_channel",
@@ -445,6 +453,47 @@ class IllegalMoveError(Exception):
 
 class TaskNotFound(Exception):
     """A worker was asked for a task that it does not have."""
+
+
+class WorkerError(Exception):
+    """A worker died, was stopped for a limit, or could not be started.
+
+    The message names the worker, how it ended, and the job that it held.
+    """
+
+
+class JobTimeoutError(WorkerError):
+    """A job had not ended at its deadline and was stopped."""
+
+
+class JobError(Exception):
+    """A job raised an exception whose class, or whose content, cannot be made again in this process.
+
+    Attributes:
+        kind: Module and qualified name of the exception's class.
+    """
+
+    kind: str
+
+    def __init__(self, message: str, *, kind: str = "") -> None:
+        """Report an exception.
+
+        Args:
+            message: Its class and message.
+            kind: Module and qualified name of its class.
+        """
+        super().__init__(message)
+        self.kind = kind
+
+    __reduce__ = _reduce
+
+
+class TransferError(ConfigurationError):
+    """Code or a value cannot be sent to a worker.
+
+    Code is sent by its import path, so lambdas, functions inside functions and what is defined in a script cannot be.
+    Data is sent as checkpoints store it. The message says what was found, where, and what to do instead.
+    """
 
 
 # Control that travels outwards.

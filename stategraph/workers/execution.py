@@ -1,0 +1,380 @@
+"""The worker's side of jobs: finds the target, runs it, and reports events and the end to the host.
+
+The same in each backend: a worker is told messages by `Worker.receive`, in its event loop, and answers by `send`.
+
+- A target that is async runs in the event loop, a sync one in a thread, so that events get out while it works.
+- A job may be so many events ahead of its host; then it waits. A sync target waits in its thread.
+- Nothing is sent for a job after its end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import threading
+from collections.abc import Callable, Mapping
+from queue import SimpleQueue
+from typing import Any, TypeAlias, TypeVar
+
+from stategraph.errors import TransferError
+from stategraph.workers import carrying
+from stategraph.workers.pool import Job
+from stategraph.workers.references import Targets
+from stategraph.workers.wire import Codec, Message, encode
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_Work: TypeAlias = tuple[asyncio.AbstractEventLoop, "asyncio.Future[Any]", Callable[..., Any], tuple[Any, ...]]
+
+#: How many events a job may be ahead of its host.
+WINDOW = 512
+
+_current: contextvars.ContextVar[JobPort] = contextvars.ContextVar("stategraph.workers.port")
+
+_WITH_PORT = "__stategraph_job__"
+
+
+def job_target(function: F) -> F:
+    """Mark an async function as one that is given its `JobPort` rather than the job's input."""
+    setattr(function, _WITH_PORT, True)
+    return function
+
+
+def current_port() -> JobPort:
+    """Return the port of the job that the caller is part of.
+
+    Raises:
+        LookupError: The caller is not part of a job.
+    """
+    return _current.get()
+
+
+class JobPort:
+    """What a running job may do. Its methods may be called from the job's own threads as well, unless they are async.
+
+    Attributes:
+        job: The job.
+        input: Its input, decoded.
+        tells: Called in the worker's event loop with the name and value of news from the host.
+        is_cancelled: Whether the host has cancelled the job.
+        cancelled: Why; None if the host did not say.
+        in_thread: Whether a sync target is running.
+        over: Whether the job has ended.
+    """
+
+    def __init__(self, job: Job, worker: Worker) -> None:
+        self.job = job
+        self.input: Any = None
+        self.tells: Callable[[str, Any], None] | None = None
+        self.cancelled: str | None = None
+        self.is_cancelled = False
+        self.in_thread = False
+        self.over = False
+        self._worker = worker
+        self._loop = asyncio.get_running_loop()
+        self._sent = 0
+        self._number = 0
+        self._credit = WINDOW
+        self._room = asyncio.Event()
+        self._room_for_threads = threading.Condition()
+        self._calls: dict[int, asyncio.Future[Any]] = {}
+        self._asked = 0
+
+    # Events.
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the host is so far behind that the job should wait."""
+        return self._sent >= self._credit
+
+    async def room(self) -> None:
+        """Wait until the host has nearly caught up."""
+        while self.is_full:
+            self._room.clear()
+            await self._room.wait()
+
+    async def emit(self, event: str, data: Any = None, metadata: Mapping[str, Any] | None = None) -> None:
+        """Tell an event; waits while the host is too far behind.
+
+        Raises:
+            TransferError: The data have no stored form.
+        """
+        self.put(event, data, metadata)
+        if self.is_full:
+            await self.room()
+
+    def put(self, event: str, data: Any = None, metadata: Mapping[str, Any] | None = None) -> None:
+        """Tell an event without waiting, in the worker's event loop."""
+        what = f"The data of the event '{event}' of job '{self.job.id}'"
+        encoded = encode((data, metadata), what)
+        with self._room_for_threads:
+            self._sent += 1
+        self._send_event(str(event), encoded)
+
+    def _send_event(self, event: str, encoded: bytes) -> None:
+        # Numbered here, in the event loop, so that events of several threads go out in the order of their numbers.
+        self._number += 1
+        self._send(("event", self.job.id, self._number, event, encoded))
+
+    def emit_from_thread(self, event: str, data: Any = None, metadata: Mapping[str, Any] | None = None) -> None:
+        """Tell an event from a thread of the job; waits while the host is too far behind."""
+        encoded = encode((data, metadata), f"The data of the event '{event}' of job '{self.job.id}'")
+        with self._room_for_threads:
+            self._room_for_threads.wait_for(lambda: not self.is_full or self.over)
+            if self.over:
+                return
+            self._sent += 1
+        self._loop.call_soon_threadsafe(self._send_event, str(event), encoded)
+
+    # Calls.
+
+    async def call(self, name: str, value: Any = None) -> Any:
+        """Ask the host, and return its answer.
+
+        Raises:
+            TransferError: The value has no stored form.
+            Exception: What the host's function raised.
+        """
+        encoded = encode(value, f"The argument of the call '{name}' of job '{self.job.id}'")
+        self._asked += 1
+        number = self._asked
+        answer = self._calls[number] = self._loop.create_future()
+        self._send(("call", self.job.id, number, name, encoded))
+        try:
+            return await answer
+        finally:
+            del self._calls[number]
+
+    def call_from_thread(self, name: str, value: Any = None) -> Any:
+        """Ask the host from a thread of the job, and wait for its answer."""
+        return asyncio.run_coroutine_threadsafe(self.call(name, value), self._loop).result()
+
+    # What the host says.
+
+    def add_credit(self, number: int) -> None:
+        """Allow further events."""
+        with self._room_for_threads:
+            self._credit += number
+            self._room_for_threads.notify_all()
+        self._room.set()
+
+    def answer(self, number: int, worked: bool, content: Any) -> None:
+        """Take the host's answer to a call."""
+        waiting = self._calls.get(number)
+        if waiting is None or waiting.done():
+            return
+        try:
+            if worked:
+                waiting.set_result(self._worker.codec.decode(content, "The host's answer"))
+                return
+            error = self._worker.codec.rebuild(content)
+        except TransferError as problem:
+            error = problem
+        # The host has the exception itself, and is told which of its answers came back.
+        error.__dict__["_stategraph_reply"] = number
+        waiting.set_exception(error)
+
+    def end(self) -> None:
+        """Nothing is sent from now on."""
+        self.over = True
+        with self._room_for_threads:
+            self._room_for_threads.notify_all()
+
+    def _send(self, message: Message) -> None:
+        if not self.over:
+            self._worker.send(message)
+
+
+class JobThreads:
+    """Threads for sync jobs, that are used again. None of them keeps the interpreter from ending.
+
+    Args:
+        name: Of the threads.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._idle: list[SimpleQueue[_Work | None]] = []
+        self._closed = False
+
+    def run(self, function: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]:
+        """Run a function in a thread, and return its future; one that is cancelled leaves the thread to itself."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        if self._idle:
+            inbox = self._idle.pop()
+        else:
+            inbox = SimpleQueue()
+            threading.Thread(target=self._serve, args=(inbox,), name=self._name, daemon=True).start()
+        inbox.put((loop, future, function, arguments))
+        return future
+
+    def close(self) -> None:
+        """Let idle threads end, and the others when they have done their work."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().put(None)
+
+    def _serve(self, inbox: SimpleQueue[_Work | None]) -> None:
+        while (work := inbox.get()) is not None:
+            loop, future, function, arguments = work
+            try:
+                outcome: tuple[bool, Any] = True, function(*arguments)
+            except BaseException as error:  # reported to whoever waits for the future
+                outcome = False, error
+            if loop.is_closed():
+                return
+            loop.call_soon_threadsafe(self._finish, inbox, future, *outcome)
+            del work, function, arguments, outcome
+
+    def _finish(self, inbox: SimpleQueue[_Work | None], future: asyncio.Future[Any], worked: bool, result: Any) -> None:
+        if self._closed:
+            inbox.put(None)
+        else:
+            self._idle.append(inbox)
+        if future.cancelled():
+            return
+        if worked:
+            future.set_result(result)
+        elif isinstance(result, StopIteration):  # cannot be raised in a future
+            future.set_exception(RuntimeError(f"The job raised StopIteration: {result}"))
+        else:
+            future.set_exception(result)
+
+
+class Worker:
+    """Runs jobs. Belongs to one event loop.
+
+    Args:
+        name: Its name in messages.
+        targets: What it may import.
+        send: Sends a message to the host.
+    """
+
+    def __init__(self, name: str, targets: Targets, send: Callable[[Message], None]) -> None:
+        self.name = name
+        self.codec = Codec(targets)
+        self.send = send
+        self._targets = targets
+        self._jobs: dict[str, tuple[JobPort, asyncio.Task[None]]] = {}
+        self._threads = JobThreads(f"{name} job")
+        self._closing = False
+
+    def receive(self, message: Message) -> None:
+        """Take a message of the host."""
+        match message:
+            case ("job", fields):
+                self._begin(Job(**fields))
+            case ("allow", modules):
+                self._targets.allow(modules)
+            case (kind, job_id, *rest) if job_id in self._jobs:
+                self._told(kind, *self._jobs[job_id], rest)
+
+    def _told(self, kind: str, port: JobPort, task: asyncio.Task[None], rest: list[Any]) -> None:
+        match kind, *rest:
+            case "credit", number:
+                port.add_credit(number)
+            case "reply", number, worked, content:
+                port.answer(number, worked, content)
+            case "tell", name, value:
+                if port.tells is not None:
+                    port.tells(name, self.codec.decode(value, "News of the host"))
+            case "cancel", reason:
+                port.is_cancelled, port.cancelled = True, reason
+                task.cancel()
+
+    async def aclose(self) -> None:
+        """Cancel all jobs, wait until they have ended, and let idle threads go."""
+        self._closing = True
+        tasks = [task for _, task in self._jobs.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._threads.close()
+
+    # One job.
+
+    def _begin(self, job: Job) -> None:
+        port = JobPort(job, self)
+        # In a context of its own: what it is given of the submitter's is what another process can be given as well.
+        task = asyncio.get_running_loop().create_task(
+            self._run(port), name=f"job {job.id}", context=contextvars.Context()
+        )
+        self._jobs[job.id] = port, task
+        task.add_done_callback(lambda done: self._ended(port, done))
+
+    def _ended(self, port: JobPort, task: asyncio.Task[None]) -> None:
+        self._jobs.pop(port.job.id, None)
+        if port.over or self._closing:
+            return
+        # Cancelled before its first step, so that it could not say so itself.
+        self.send(("cancelled", port.job.id, port.cancelled, False))
+        port.end()
+
+    async def _run(self, port: JobPort) -> None:
+        job_id = port.job.id
+        try:
+            result = await self._called(port)
+            last: Message = ("done", job_id, encode(result, f"The result of job '{job_id}'"))
+        except asyncio.CancelledError as error:
+            if self._closing and not port.is_cancelled:
+                port.end()  # the host says why the worker had to go
+                return
+            if port.is_cancelled:
+                last = ("cancelled", job_id, port.cancelled, port.in_thread)
+            else:
+                last = ("failed", job_id, self._described(error))
+        except BaseException as error:
+            last = ("failed", job_id, self._described(error))
+        try:
+            self.send(last)
+        except TransferError as error:  # the result is too large
+            self.send(("failed", job_id, self._described(error)))
+        port.end()
+
+    def _described(self, error: BaseException) -> dict[str, Any]:
+        record = self.codec.describe(error, f"worker '{self.name}'")
+        return record | {"reply": getattr(error, "_stategraph_reply", None)}
+
+    async def _called(self, port: JobPort) -> Any:
+        job = port.job
+        _current.set(port)
+        with carrying.restored(job.context, job.traceparent, self._targets, self.codec):
+            target = self._targets.load(job.target)
+            port.input = self.codec.decode(job.input, f"The input of job '{job.id}'")
+            if getattr(target, _WITH_PORT, False):
+                return await target(port)
+            if hasattr(target, "astream") and hasattr(target, "ainvoke"):
+                return await _stream_graph(target, port)
+            if not callable(target):
+                raise TransferError(
+                    f"The target {job.target!r} is a value of type {type(target).__name__}; expected a function or a "
+                    "compiled graph"
+                )
+            if inspect.iscoroutinefunction(target):
+                return await target(port.input)
+            return await self._in_thread(target, port)
+
+    async def _in_thread(self, target: Callable[[Any], Any], port: JobPort) -> Any:
+        """Run a sync target; a job that is cancelled meanwhile leaves its thread behind, and says so."""
+        context = contextvars.copy_context()
+        port.in_thread = True
+        result = await self._threads.run(context.run, target, port.input)
+        port.in_thread = False
+        return await result if inspect.isawaitable(result) else result
+
+
+async def _stream_graph(graph: Any, port: JobPort) -> Any:
+    """Run a compiled graph; its stream parts are the job's events, and its last values the result."""
+    config = dict(port.job.config)
+    if port.job.thread_id is not None:
+        config["configurable"] = {**(config.get("configurable") or {}), "thread_id": port.job.thread_id}  # type: ignore[dict-item]
+    values: Any = None
+    async for namespace, mode, part in graph.astream(
+        port.input, config, stream_mode=["values", "updates", "custom", "messages"], subgraphs=True
+    ):
+        if mode == "values" and not namespace:
+            values = part
+        await port.emit(mode, part, {"namespace": list(namespace)})
+    return values

@@ -1,0 +1,225 @@
+"""The host's side of a job: its events, its calls, its end.
+
+Events come numbered from the worker, and a number that is missing or out of order ends the job: a backend that loses
+events is found out, never believed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import AsyncGenerator, Callable
+from typing import Any, Literal
+
+from stategraph.errors import AbortError, JobError, TransferError, WorkerError
+from stategraph.run.log import RunEvent, RunLog
+from stategraph.workers.execution import WINDOW
+from stategraph.workers.pool import Calls, Job
+from stategraph.workers.wire import Codec, Message, encode
+
+#: How many events of a job are kept for readers that come late.
+EVENTS_KEPT = 4096
+
+Outcome = Literal["completed", "failed", "cancelled"]
+
+
+class HostedJob:
+    """A job that was submitted; what `WorkerPool.submit` returns.
+
+    Args:
+        job: The job.
+        codec: Reads what comes from the worker.
+        calls: What the job may ask.
+        log: Where events go; None: a log of its own.
+
+    Attributes:
+        submitted_at: When it was submitted, in seconds of the monotonic clock.
+        outcome: How it ended; None before.
+        stopping: Called with a reason to stop it; set by the pool.
+        worked: Whether a worker has begun it.
+    """
+
+    def __init__(self, job: Job, codec: Codec, calls: Calls | None, log: RunLog | None) -> None:
+        self.job = job
+        self.submitted_at = time.monotonic()
+        self.outcome: Outcome | None = None
+        self.stopping: Callable[[str | None], None] = lambda reason: None
+        self.send: Callable[[Message], None] = lambda message: None
+        self.worked = False
+        self._codec = codec
+        self._calls = calls or {}
+        self._own_log = log is None
+        self._log = RunLog(EVENTS_KEPT) if log is None else log
+        self._result: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._seen = 0
+        self._owed = 0
+        self._has_reader = False
+        self._granting: asyncio.Task[None] | None = None
+        self._answering: set[asyncio.Task[None]] = set()
+        self._raised: dict[int, BaseException] = {}
+
+    # For whoever submitted it.
+
+    async def events(self, after_seq: int = 0) -> AsyncGenerator[RunEvent, None]:
+        """Read its events, see `JobHandle.events`."""
+        owns, self._has_reader = not self._has_reader, True
+        async for event in self._log.read(after_seq, owns=owns):
+            yield event
+
+    async def result(self) -> Any:
+        """Wait for its end, see `JobHandle.result`."""
+        return await asyncio.shield(self._result)
+
+    async def cancel(self, reason: str | None = None) -> bool:
+        """Stop it and wait until it has ended, see `JobHandle.cancel`."""
+        if self.outcome is not None:
+            return False
+        self.stopping(reason)
+        await self.ended()
+        # mypy does not see that it has changed meanwhile.
+        return bool(self.outcome == "cancelled")
+
+    async def ended(self) -> None:
+        """Wait until it has ended, however it does."""
+        await asyncio.wait((self._result,))
+
+    # For the pool.
+
+    def receive(self, message: Message) -> None:
+        """Take a message of the worker."""
+        if self.outcome is not None:
+            return
+        match message:
+            case ("event", _, number, name, content):
+                self._event(number, name, content)
+            case ("call", _, number, name, content):
+                self._call(number, name, content)
+            case ("done", _, content):
+                self._done(content)
+            case ("failed", _, record):
+                self.fail(self._rebuilt(record))
+            case ("cancelled", _, reason, _):
+                self.abort(reason)
+
+    def _done(self, content: bytes) -> None:
+        try:
+            result = self._codec.decode(content, f"The result of job '{self.job.id}'")
+        except TransferError as error:
+            self.fail(error)
+        else:
+            self._end("completed", result, None)
+
+    def fail(self, error: BaseException) -> None:
+        """End it with an error."""
+        self._end("failed", None, error)
+
+    def abort(self, reason: str | None) -> None:
+        """End it as cancelled."""
+        self._end("cancelled", None, AbortError(reason or "This operation was aborted"))
+
+    def _end(self, outcome: Outcome, result: Any, error: BaseException | None) -> None:
+        if self.outcome is not None:
+            return
+        self.outcome = outcome
+        for task in (*self._answering, *((self._granting,) if self._granting else ())):
+            task.cancel()
+        if self._own_log:
+            self._log.end(outcome, error)
+        if error is None:
+            self._result.set_result(result)
+        else:
+            self._result.set_exception(error)
+            self._result.exception()  # it may be that nobody waits
+
+    def _rebuilt(self, record: dict[str, Any]) -> BaseException:
+        """Return what the job raised; the very exception if this process raised it, in answer to a call."""
+        raised = self._raised.get(record.get("reply") or 0)
+        return self._codec.rebuild(record) if raised is None else raised
+
+    # Events.
+
+    def _event(self, number: int, name: str, content: bytes) -> None:
+        if number != self._seen + 1:
+            self.stopping("events were lost")
+            self.fail(
+                WorkerError(
+                    f"Event {number} of job '{self.job.id}' came after event {self._seen}: the connection to its "
+                    "worker loses or reorders messages"
+                )
+            )
+            return
+        self._seen = number
+        try:
+            data, metadata = self._codec.decode(content, f"The event '{name}' of job '{self.job.id}'")
+        except TransferError as error:
+            self.stopping("an event cannot be read")
+            self.fail(error)
+            return
+        self._log.put(name, data, metadata)
+        self._owed += 1
+        if self._log.is_full:
+            if self._granting is None:
+                self._granting = asyncio.ensure_future(self._grant_later())
+        elif self._granting is None and self._owed >= WINDOW // 2:
+            self._grant()
+
+    async def _grant_later(self) -> None:
+        await self._log.room()
+        self._granting = None
+        self._grant()
+
+    def _grant(self) -> None:
+        owed, self._owed = self._owed, 0
+        self.send(("credit", self.job.id, owed))
+
+    # Calls.
+
+    def _call(self, number: int, name: str, content: bytes) -> None:
+        """Begin to answer at once, so that what is called sees jobs' calls and events in their order."""
+        try:
+            function = self._calls.get(name)
+            if function is None:
+                known = ", ".join(sorted(self._calls)) or "nothing"
+                raise LookupError(f"Job '{self.job.id}' called {name!r} of its host, which offers {known}")
+            answer = function(self._codec.decode(content, f"The argument of the call '{name}'"))
+        except Exception as error:
+            self._refuse(number, error)
+            return
+        if not inspect.isawaitable(answer):
+            self._answer(number, name, answer)
+            return
+        task = asyncio.ensure_future(self._await(number, name, answer))
+        self._answering.add(task)
+        task.add_done_callback(self._answering.discard)
+
+    async def _await(self, number: int, name: str, answer: Any) -> None:
+        try:
+            result = await answer
+        except asyncio.CancelledError as error:
+            if self.outcome is not None:
+                raise
+            self._refuse(number, JobError(f"The call '{name}' of job '{self.job.id}' was cancelled by its host"), error)
+        except Exception as error:
+            self._refuse(number, error)
+        else:
+            self._answer(number, name, result)
+
+    def _answer(self, number: int, name: str, result: Any) -> None:
+        try:
+            content = encode(result, f"The host's answer to the call '{name}' of job '{self.job.id}'")
+        except TransferError as error:
+            self._refuse(number, error)
+        else:
+            self.send(("reply", self.job.id, number, True, content))
+
+    def _refuse(self, number: int, error: BaseException, cause: BaseException | None = None) -> None:
+        if cause is not None:
+            error.__cause__ = cause
+        self._raised[number] = error
+        self.send(("reply", self.job.id, number, False, self._codec.describe(error, "the host")))
+
+    def tell(self, name: str, value: Any) -> None:
+        """Send news to the running job."""
+        if self.outcome is None:
+            self.send(("tell", self.job.id, name, encode(value, f"The news '{name}'")))

@@ -1,0 +1,207 @@
+"""The port behind which jobs run: in this event loop, in threads, in processes, on other machines.
+
+- A job is data: its target is an import path, its input bytes of the checkpoint serialiser. So a job that runs in one
+  backend runs in each of them.
+- A job's id is its idempotency key: a second submission of an id that the pool knows returns the first one's handle.
+- Events of a job are numbered from 1 without holes. Each reader sees each event once, in order, whenever it comes; the
+  job waits for its first reader when that falls behind.
+- A job ends once: with a result, with the exception that it raised, with AbortError when it was cancelled, with
+  JobTimeoutError at its deadline, or with WorkerError when its worker died.
+
+`tests/workers/contract.py` holds each backend to this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeAlias
+
+if TYPE_CHECKING:
+    from stategraph.run.log import RunEvent, RunLog
+
+JsonValue: TypeAlias = "str | int | float | bool | list[JsonValue] | dict[str, JsonValue] | None"
+
+#: What a job may ask of the process that submitted it, by name: called in the order in which jobs ask, in the pool's
+#: event loop, with the value that the job passed. What it returns, or what its awaitable comes to, is the answer.
+Calls: TypeAlias = Mapping[str, Callable[[Any], Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Work for a worker.
+
+    Attributes:
+        id: Its name, and the idempotency key of the submission.
+        kind: `run`: may share its worker with other jobs, and is cancelled politely. `task`: has its worker to itself
+            while it runs, and is stopped with it.
+        target: What to run, as `package.module:attribute`: a function that takes the input, a function that takes a
+            `JobPort` (see `stategraph.workers.execution`), or a compiled graph.
+        input: What the target is given, as `stategraph.workers.wire.encode` makes it; empty: None.
+        thread_id: The thread that it works on; None: none.
+        config: A RunnableConfig as JSON.
+        context: Context variables, as `stategraph.workers.carrying.carried` makes them; empty: none.
+        deadline: When to stop it, in seconds since the epoch; None: never.
+        traceparent: The trace that it belongs to (https://www.w3.org/TR/trace-context/); None: none.
+        priority: Jobs with a higher one begin earlier.
+        queue: The queue that it waits in, for backends that have several.
+    """
+
+    id: str
+    kind: Literal["run", "task"]
+    target: str
+    input: bytes = b""
+    thread_id: str | None = None
+    config: Mapping[str, JsonValue] = field(default_factory=dict)
+    context: bytes = field(default=b"", repr=False)
+    deadline: float | None = None
+    traceparent: str | None = None
+    priority: int = 0
+    queue: str = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class PoolHealth:
+    """How a pool is now.
+
+    Attributes:
+        workers: How many workers can take jobs.
+        busy: How many of them have one.
+        queued: How many jobs wait for a worker.
+        oldest_wait_s: Seconds that the first of them has waited; 0 if none waits.
+        restarts: How many workers took the place of one that died.
+        last_error: How the last one died; None if none did.
+    """
+
+    workers: int
+    busy: int
+    queued: int
+    oldest_wait_s: float
+    restarts: int
+    last_error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatistics:
+    """What one worker did.
+
+    Attributes:
+        name: Its name in messages.
+        pid: Its process; None for one in this process.
+        running: The jobs that it holds, by their ids.
+        ended: How many jobs ended on it.
+        rss_bytes: Its resident memory; None if that is not known.
+    """
+
+    name: str
+    pid: int | None
+    running: tuple[str, ...]
+    ended: int
+    rss_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStatistics:
+    """What a pool did since it was made.
+
+    Attributes:
+        submitted: Jobs that were accepted, each id once.
+        succeeded: Jobs that returned.
+        failed: Jobs that raised, passed their deadline or lost their worker.
+        cancelled: Jobs that were cancelled.
+        recycled: Workers that were replaced because they had done enough or grown too large.
+        workers: Each worker that is there.
+    """
+
+    submitted: int
+    succeeded: int
+    failed: int
+    cancelled: int
+    recycled: int
+    workers: tuple[WorkerStatistics, ...]
+
+
+class JobHandle(Protocol):
+    """A job that was submitted."""
+
+    @property
+    def job(self) -> Job:
+        """The job."""
+
+    def events(self, after_seq: int = 0) -> AsyncGenerator[RunEvent, None]:
+        """Read its events: those that are kept, then new ones until it has ended.
+
+        The first reader holds the job up when it falls behind; others may find a gap, which is an event of its own.
+        The last event, `on_run_end`, says how the job ended.
+
+        Args:
+            after_seq: The number of the last event that the reader has; 0: from the start.
+        """
+
+    async def result(self) -> Any:
+        """Wait for its end and return its result.
+
+        Raises:
+            AbortError: It was cancelled.
+            JobTimeoutError: It passed its deadline.
+            WorkerError: Its worker died; the message names both.
+            Exception: What it raised, with a note that holds the traceback of the worker. If its class cannot be made
+                here, a JobError.
+        """
+
+    async def cancel(self, reason: str | None = None) -> bool:
+        """Stop it, and wait until it has ended.
+
+        Args:
+            reason: Why, for the message of its AbortError.
+
+        Returns:
+            Whether this stopped it; False if it had ended.
+        """
+
+
+class WorkerPool(Protocol):
+    """Where jobs run. An async context manager; belongs to the event loop in which it is first used."""
+
+    async def submit(self, job: Job, *, calls: Calls | None = None, log: RunLog | None = None) -> JobHandle:
+        """Have a job done as soon as a worker is free.
+
+        Args:
+            job: The job.
+            calls: What it may ask of this process; None: nothing.
+            log: Where its events go; None: a log of its own. One that is given is ended by its owner.
+
+        Returns:
+            Its handle; for an id that is known, the handle that it has.
+
+        Raises:
+            TransferError: The target is no import path, or is not allowed.
+            WorkerError: The pool takes no more jobs.
+        """
+
+    async def resize(self, workers: int) -> None:
+        """Have more or fewer workers. Those that are too many end their jobs first.
+
+        Raises:
+            ConfigurationError: It is less than 1.
+        """
+
+    async def drain(self, timeout: float = 30.0) -> None:  # noqa: ASYNC109 (what is left is cancelled, not given up)
+        """Take no more jobs and let those that are there end.
+
+        Args:
+            timeout: After so many seconds, what is left is cancelled.
+        """
+
+    async def health(self) -> PoolHealth:
+        """How the pool is now."""
+
+    def statistics(self) -> PoolStatistics:
+        """What it did so far."""
+
+    async def aclose(self) -> None:
+        """Cancel what is left and stop all workers. Closing again does nothing."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(self, *_: object) -> None: ...

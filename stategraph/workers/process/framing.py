@@ -1,0 +1,83 @@
+"""Messages on a stream of bytes: four bytes of length, most significant first, then so many bytes of msgpack."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from stategraph.errors import TransferError
+from stategraph.workers.wire import Message, pack, unpack
+
+#: The longest message, in bytes. What is larger belongs into a store.
+MOST_BYTES = 64 * 1024 * 1024
+
+_HEAD = 4
+
+
+def frame(message: Message) -> bytes:
+    """Return a message with its length in front.
+
+    Raises:
+        TransferError: It is too long.
+    """
+    data = pack(message)
+    if len(data) > MOST_BYTES:
+        raise TransferError(
+            f"A message of the kind {message[0]!r} has {len(data):,} bytes; at most {MOST_BYTES:,} can be sent to or "
+            "from a worker. Store the value and send its key"
+        )
+    return len(data).to_bytes(_HEAD, "big") + data
+
+
+class Framed(asyncio.Protocol):
+    """Both ends of the socket between a host and a worker.
+
+    Args:
+        receive: Called with each message.
+        lost: Called once, when the other end is gone.
+    """
+
+    def __init__(self, receive: Callable[[Message], None], lost: Callable[[], None]) -> None:
+        self._receive = receive
+        self._lost = lost
+        self._buffer = bytearray()
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes, and hand on each message that is whole."""
+        buffer = self._buffer
+        buffer += data
+        position = 0
+        while len(buffer) - position >= _HEAD:
+            begin = position + _HEAD
+            end = begin + int.from_bytes(buffer[position:begin], "big")
+            if len(buffer) < end:
+                break
+            message = unpack(bytes(buffer[begin:end]))
+            position = end
+            self._receive(message)
+        del buffer[:position]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell that the other end is gone."""
+        self._lost()
+
+    def send(self, message: Message) -> None:
+        """Send a message; one that finds no other end is dropped.
+
+        Raises:
+            TransferError: It is too long.
+        """
+        data = frame(message)
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+    def close(self) -> None:
+        """Send what is left, then leave."""
+        if self._transport is not None:
+            self._transport.close()

@@ -1,0 +1,438 @@
+"""What all pools have in common: the queue, who gets which job, and what happens when a worker is gone.
+
+A backend provides links to its workers; everything else is here, so that jobs behave alike in each of them.
+
+- The job with the highest priority goes first, then the one that has waited longest, to the worker with the fewest
+  jobs. A job of the kind `task` has its worker to itself.
+- A job that is cancelled has `grace_s` seconds to end; then its worker is stopped, with whatever else it holds. A task
+  at its deadline has none.
+- A worker that dies fails the jobs that it held, each with an error that names both, and is replaced. Workers that die
+  before they are ready hold no job, and are replaced ever more slowly.
+- A worker that has done `max_jobs_per_worker` jobs, or has grown beyond its limit, gets no more, ends what it has and
+  is replaced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import logging
+import time
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Protocol, Self
+
+from stategraph.errors import ConfigurationError, JobTimeoutError, WorkerError
+from stategraph.run.home import Home
+from stategraph.run.log import RunLog
+from stategraph.workers.handle import HostedJob
+from stategraph.workers.pool import Calls, Job, PoolHealth, PoolStatistics, WorkerStatistics
+from stategraph.workers.references import Targets, split
+from stategraph.workers.wire import Codec, Message
+
+_log = logging.getLogger(__name__)
+
+#: Jobs that have ended and whose ids are known still.
+ENDED_KEPT = 1024
+
+_LONGEST_BACKOFF_S = 5.0
+
+
+class WorkerLink(Protocol):
+    """A worker, as its pool sees it."""
+
+    @property
+    def pid(self) -> int | None:
+        """Its process; None for one in this process."""
+
+    def send(self, message: Message) -> None:
+        """Send it a message, in order."""
+
+    def rss_bytes(self) -> int | None:
+        """Its resident memory; None if that is not known."""
+
+    def kill(self, why: str) -> None:
+        """Stop it whatever it does. The pool is told when it is gone."""
+
+    async def stop(self) -> None:
+        """Let it end; it holds no job."""
+
+
+@dataclass(eq=False, slots=True)
+class Seat:
+    """A worker and what it holds.
+
+    Attributes:
+        name: The worker's name.
+        link: The way to it.
+        jobs: What it holds, by id.
+        ended: How many jobs ended on it.
+        ready: Whether it can take jobs: a worker that dies while it starts takes none with it.
+        retiring: Whether it gets no more.
+        killed: Why it was killed; None if it was not.
+        gone: Set when it is gone.
+    """
+
+    name: str
+    link: WorkerLink
+    jobs: dict[str, HostedJob] = field(default_factory=dict)
+    ended: int = 0
+    ready: bool = False
+    retiring: bool = False
+    killed: str | None = None
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def has_task(self) -> bool:
+        """Whether it holds a job that wants it for itself."""
+        return any(each.job.kind == "task" for each in self.jobs.values())
+
+
+class ScheduledPool(ABC):
+    """A pool whose queue is in this process.
+
+    Args:
+        workers: How many workers.
+        allow: Modules that targets and values may be imported from; a package stands for all in it.
+        max_concurrency_per_worker: How many jobs of the kind `run` a worker has at a time.
+        max_jobs_per_worker: After so many a worker is replaced; None: never.
+        grace_s: Seconds that a cancelled job has to end.
+    """
+
+    #: What the backend is called.
+    backend: str
+
+    def __init__(
+        self,
+        workers: int = 2,
+        *,
+        allow: Iterable[str] = (),
+        max_concurrency_per_worker: int = 1,
+        max_jobs_per_worker: int | None = None,
+        grace_s: float = 5.0,
+    ) -> None:
+        for name, number in (("workers", workers), ("max_concurrency_per_worker", max_concurrency_per_worker)):
+            _at_least_one(name, number)
+        if max_jobs_per_worker is not None:
+            _at_least_one("max_jobs_per_worker", max_jobs_per_worker)
+        self.targets = Targets(allow)
+        self.codec = Codec(self.targets)
+        self._wanted = workers
+        self._most_jobs = max_concurrency_per_worker
+        self._most_ended = max_jobs_per_worker
+        self._grace_s = grace_s
+        self._home = Home("The worker pool")
+        self._queue: list[tuple[int, int, HostedJob]] = []
+        self._order = itertools.count()
+        self._names = itertools.count(1)
+        self._seats: list[Seat] = []
+        self._jobs: dict[str, HostedJob] = {}
+        self._ended: OrderedDict[str, HostedJob] = OrderedDict()
+        self._timers: dict[str, list[asyncio.TimerHandle]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._count = {"submitted": 0, "completed": 0, "failed": 0, "cancelled": 0, "recycled": 0, "restarts": 0}
+        self._deaths = 0
+        self._last_error: str | None = None
+        self._refusing: str | None = None
+        self._closed = False
+
+    # What a backend provides.
+
+    @abstractmethod
+    def _start(self, name: str) -> WorkerLink:
+        """Start a worker. It reports by `_received` and `_died`."""
+
+    # The port.
+
+    async def __aenter__(self) -> Self:
+        self._home.check()
+        self._fill()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def submit(self, job: Job, *, calls: Calls | None = None, log: RunLog | None = None) -> HostedJob:
+        """Have a job done, see `WorkerPool.submit`."""
+        return self.submit_now(job, calls=calls, log=log)
+
+    def submit_now(self, job: Job, *, calls: Calls | None = None, log: RunLog | None = None) -> HostedJob:
+        """As `submit`, without a coroutine: nothing in it waits."""
+        self._home.check()
+        known = self._jobs.get(job.id) or self._ended.get(job.id)
+        if known is not None:
+            return known
+        if self._refusing is not None:
+            raise WorkerError(f"Job '{job.id}' was not accepted: {self._refusing}")
+        module, _ = split(job.target)
+        if not self.targets.permits(module):
+            self.targets.load(job.target)
+        self._fill()
+        hosted = HostedJob(job, self.codec, calls, log)
+        hosted.stopping = lambda reason: self._stop_job(hosted, reason)
+        self._jobs[job.id] = hosted
+        self._count["submitted"] += 1
+        heapq.heappush(self._queue, (-job.priority, next(self._order), hosted))
+        if job.deadline is not None:
+            self._after(job.deadline - time.time(), hosted, self._expired)
+        self._dispatch()
+        return hosted
+
+    async def resize(self, workers: int) -> None:
+        """Have more or fewer workers, see `WorkerPool.resize`."""
+        self._home.check()
+        _at_least_one("workers", workers)
+        self._wanted = workers
+        free = sorted((each for each in self._seats if not each.retiring), key=lambda each: len(each.jobs))
+        for seat in free[: max(0, len(free) - workers)]:
+            self._retire(seat)
+        self._fill()
+        self._dispatch()
+
+    async def drain(self, timeout: float = 30.0) -> None:  # noqa: ASYNC109 (what is left is cancelled, not given up)
+        """Let what is there end, see `WorkerPool.drain`."""
+        self._home.check()
+        self._refusing = self._refusing or "the pool is being drained"
+        left = list(self._jobs.values())
+        if left:
+            await asyncio.wait([asyncio.ensure_future(each.ended()) for each in left], timeout=timeout)
+        await asyncio.gather(
+            *(each.cancel(f"The pool was drained for {timeout:g} s") for each in list(self._jobs.values()))
+        )
+
+    async def health(self) -> PoolHealth:
+        """How the pool is now, see `WorkerPool.health`."""
+        self._home.check()
+        waiting = [each.submitted_at for _, _, each in self._queue if each.outcome is None]
+        return PoolHealth(
+            workers=sum(not each.retiring for each in self._seats),
+            busy=sum(bool(each.jobs) for each in self._seats),
+            queued=len(waiting),
+            oldest_wait_s=time.monotonic() - min(waiting) if waiting else 0.0,
+            restarts=self._count["restarts"],
+            last_error=self._last_error,
+        )
+
+    def statistics(self) -> PoolStatistics:
+        """What the pool did so far, see `WorkerPool.statistics`."""
+        count = self._count
+        workers = tuple(
+            WorkerStatistics(each.name, each.link.pid, tuple(each.jobs), each.ended, each.link.rss_bytes())
+            for each in self._seats
+        )
+        return PoolStatistics(
+            count["submitted"], count["completed"], count["failed"], count["cancelled"], count["recycled"], workers
+        )
+
+    async def aclose(self) -> None:
+        """Cancel what is left and stop all workers, see `WorkerPool.aclose`."""
+        self._home.check()
+        if self._closed:
+            return
+        self._closed, self._refusing = True, "the pool is closed"
+        try:
+            await asyncio.gather(*(each.cancel("The pool was closed") for each in list(self._jobs.values())))
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*(self._dismiss(each) for each in list(self._seats)))
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # Workers.
+
+    def _fill(self) -> None:
+        """Start workers that are missing."""
+        while not self._closed and sum(not each.retiring for each in self._seats) < self._wanted:
+            name = f"{self.backend}-{next(self._names)}"
+            self._seats.append(Seat(name, self._start(name)))
+
+    def _seat(self, name: str) -> Seat | None:
+        return next((each for each in self._seats if each.name == name), None)
+
+    def _retire(self, seat: Seat) -> None:
+        """Give a worker no more jobs; it leaves when it has none."""
+        seat.retiring = True
+        if not seat.jobs:
+            self._spawn(self._dismiss(seat))
+
+    async def _dismiss(self, seat: Seat) -> None:
+        """Let a worker end that holds no job."""
+        seat.retiring = True
+        await seat.link.stop()
+        if seat in self._seats:
+            self._seats.remove(seat)
+        seat.gone.set()
+
+    def _kill(self, seat: Seat, why: str) -> None:
+        if seat.killed is None:
+            seat.retiring, seat.killed = True, why
+            seat.link.kill(why)
+
+    def _died(self, name: str, how: str) -> None:
+        """A worker is gone, by itself or because it was killed."""
+        seat = self._seat(name)
+        if seat is None:
+            return
+        self._seats.remove(seat)
+        seat.gone.set()
+        held, seat.jobs = list(seat.jobs.values()), {}
+        for hosted in held:
+            others = ", ".join(repr(each.job.id) for each in held if each is not hosted)
+            beside = f" (and {others})" if others else ""
+            ended = f"was stopped: {seat.killed}" if seat.killed is not None else how
+            hosted.fail(WorkerError(f"Worker '{name}' {ended}, while it held job '{hosted.job.id}'{beside}"))
+            self._job_ended(hosted)
+        if self._closed:
+            return
+        if seat.killed is None and not (seat.retiring and not held):
+            self._deaths += 0 if seat.ready else 1
+            self._count["restarts"] += 1
+            doing = f", while it held job {', '.join(repr(each.job.id) for each in held)}" if held else ""
+            self._last_error = f"Worker '{name}' {how}{doing}"
+            _log.error(self._last_error)
+        self._spawn(self._replace())
+
+    async def _replace(self) -> None:
+        """Start a worker in place of one that is gone, the later the more of them died before they were ready."""
+        if self._deaths:
+            await asyncio.sleep(min(_LONGEST_BACKOFF_S, 0.05 * 2**self._deaths))
+        self._fill()
+        self._dispatch()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _received(self, name: str, message: Message) -> None:
+        """A worker has sent a message."""
+        seat = self._seat(name)
+        if seat is None:
+            return
+        if message[0] == "ready":
+            seat.ready, self._deaths = True, 0
+            self._dispatch()
+            return
+        hosted = seat.jobs.get(message[1])
+        if hosted is None:
+            return
+        hosted.receive(message)
+        if message[0] in ("done", "failed", "cancelled"):
+            left_behind = message[0] == "cancelled" and message[3]
+            self._leave(seat, hosted, left_behind=left_behind)
+
+    def _leave(self, seat: Seat, hosted: HostedJob, *, left_behind: bool) -> None:
+        """A job has left its worker; one whose thread still runs is followed by no other."""
+        del seat.jobs[hosted.job.id]
+        seat.ended += 1
+        self._job_ended(hosted)
+        if left_behind:
+            self._kill(seat, f"job '{hosted.job.id}' was cancelled, and its function goes on")
+            self._fill()
+        elif seat.retiring:
+            self._retire(seat)
+        elif self._is_worn(seat):
+            self._count["recycled"] += 1
+            self._retire(seat)
+            self._fill()
+        self._dispatch()
+
+    def _is_worn(self, seat: Seat) -> bool:
+        return self._most_ended is not None and seat.ended >= self._most_ended
+
+    # Jobs.
+
+    def _dispatch(self) -> None:
+        while self._queue:
+            _, _, hosted = self._queue[0]
+            if hosted.outcome is not None:
+                heapq.heappop(self._queue)
+                continue
+            seat = self._free_for(hosted.job)
+            if seat is None:
+                return
+            heapq.heappop(self._queue)
+            self._give(seat, hosted)
+
+    def _free_for(self, job: Job) -> Seat | None:
+        """The worker with the fewest jobs, if it can take this one."""
+        most = 1 if job.kind == "task" else self._most_jobs
+        free = [
+            each
+            for each in self._seats
+            if each.ready and not each.retiring and len(each.jobs) < most and not each.has_task
+        ]
+        return min(free, key=lambda each: len(each.jobs), default=None)
+
+    def _give(self, seat: Seat, hosted: HostedJob) -> None:
+        job = hosted.job
+        seat.jobs[job.id] = hosted
+        hosted.worked, hosted.send = True, seat.link.send
+        seat.link.send(("job", _fields(job)))
+
+    def _job_ended(self, hosted: HostedJob) -> None:
+        if self._jobs.pop(hosted.job.id, None) is None:
+            return
+        for timer in self._timers.pop(hosted.job.id, ()):
+            timer.cancel()
+        self._count[hosted.outcome or "failed"] += 1
+        self._ended[hosted.job.id] = hosted
+        while len(self._ended) > ENDED_KEPT:
+            self._ended.popitem(last=False)
+
+    def _stop_job(self, hosted: HostedJob, reason: str | None) -> None:
+        if not hosted.worked:
+            hosted.abort(reason)
+            self._job_ended(hosted)
+            return
+        hosted.send(("cancel", hosted.job.id, reason))
+        self._after(self._grace_s, hosted, lambda late: self._overdue(late, reason))
+
+    def _overdue(self, hosted: HostedJob, reason: str | None) -> None:
+        """A job that was cancelled has not ended."""
+        hosted.abort(reason)
+        self._kill_worker_of(hosted, f"job '{hosted.job.id}' had not ended {self._grace_s:g} s after it was cancelled")
+
+    def _expired(self, hosted: HostedJob) -> None:
+        """A job has passed its deadline: it fails now, and is stopped."""
+        hosted.fail(JobTimeoutError(f"Job '{hosted.job.id}' had not ended at its deadline and was stopped"))
+        if not hosted.worked:
+            self._job_ended(hosted)
+        elif hosted.job.kind == "task":
+            self._kill_worker_of(hosted, f"job '{hosted.job.id}' passed its deadline")
+        else:
+            self._stop_job(hosted, "The job passed its deadline")
+
+    def _kill_worker_of(self, hosted: HostedJob, why: str) -> None:
+        for seat in self._seats:
+            if seat.jobs.get(hosted.job.id) is hosted:
+                self._kill(seat, why)
+
+    def _after(self, delay_s: float, hosted: HostedJob, what: Callable[[HostedJob], None]) -> None:
+        timer = asyncio.get_running_loop().call_later(max(0.0, delay_s), what, hosted)
+        self._timers.setdefault(hosted.job.id, []).append(timer)
+
+
+def _fields(job: Job) -> dict[str, object]:
+    names = (
+        "id",
+        "kind",
+        "target",
+        "input",
+        "thread_id",
+        "config",
+        "context",
+        "deadline",
+        "traceparent",
+        "priority",
+        "queue",
+    )
+    return {name: getattr(job, name) for name in names}
+
+
+def _at_least_one(name: str, number: int) -> None:
+    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+        raise ConfigurationError(f"{name!r} is {number!r}; expected a whole number of 1 or more")
