@@ -10,10 +10,10 @@ __version__ = "0.1.0"
 
 TYPE_CHECKING = False  # importing typing would be most of this module's cost; type checkers know the bare name
 if TYPE_CHECKING:
-    from stategraph.agent.inputs import AgentInputs as AgentInputs
-    from stategraph.agent.inputs import GraphEdge as GraphEdge
-    from stategraph.agent.inputs import Providers as Providers
-    from stategraph.agent.tool_policy import ToolPolicy as ToolPolicy
+    from stategraph.agent.settings.inputs import AgentInputs as AgentInputs
+    from stategraph.agent.settings.inputs import GraphEdge as GraphEdge
+    from stategraph.agent.settings.inputs import Providers as Providers
+    from stategraph.agent.settings.tool_policy import ToolPolicy as ToolPolicy
     from stategraph.constants import END as END
     from stategraph.constants import START as START
     from stategraph.constants import TAG_HIDDEN as TAG_HIDDEN
@@ -68,31 +68,31 @@ if TYPE_CHECKING:
     from stategraph.run.abort import AbortController as AbortController
     from stategraph.run.abort import AbortSignal as AbortSignal
     from stategraph.run.config import RunConfig as RunConfig
-    from stategraph.run.content import ContentAggregator as ContentAggregator
-    from stategraph.run.content import create_content_aggregator as create_content_aggregator
-    from stategraph.run.events import ContentTypes as ContentTypes
-    from stategraph.run.events import GraphEvents as GraphEvents
-    from stategraph.run.events import StepTypes as StepTypes
-    from stategraph.run.graph import ExecutionGraph as ExecutionGraph
-    from stategraph.run.handlers import ChatModelStreamHandler as ChatModelStreamHandler
-    from stategraph.run.handlers import ModelEndHandler as ModelEndHandler
-    from stategraph.run.handlers import ToolEndHandler as ToolEndHandler
-    from stategraph.run.handlers import create_handlers as create_handlers
-    from stategraph.run.hooks import HookEvents as HookEvents
-    from stategraph.run.hooks import HookOutput as HookOutput
-    from stategraph.run.hooks import HookRegistry as HookRegistry
-    from stategraph.run.log import RunEvent as RunEvent
-    from stategraph.run.log import sse as sse
-    from stategraph.run.memory import LongTermMemory as LongTermMemory
-    from stategraph.run.memory import remember as remember
-    from stategraph.run.messages import format_agent_messages as format_agent_messages
+    from stategraph.run.events.content import ContentAggregator as ContentAggregator
+    from stategraph.run.events.content import create_content_aggregator as create_content_aggregator
+    from stategraph.run.events.event_types import ContentTypes as ContentTypes
+    from stategraph.run.events.event_types import GraphEvents as GraphEvents
+    from stategraph.run.events.event_types import StepTypes as StepTypes
+    from stategraph.run.events.execution_graph import ExecutionGraph as ExecutionGraph
+    from stategraph.run.events.handler_registry import EventHandlerRegistry as EventHandlerRegistry
+    from stategraph.run.events.handler_registry import compose_event_handlers as compose_event_handlers
+    from stategraph.run.events.handlers import ChatModelStreamHandler as ChatModelStreamHandler
+    from stategraph.run.events.handlers import ModelEndHandler as ModelEndHandler
+    from stategraph.run.events.handlers import ToolEndHandler as ToolEndHandler
+    from stategraph.run.events.handlers import create_handlers as create_handlers
+    from stategraph.run.events.run_log import RunEvent as RunEvent
+    from stategraph.run.events.run_log import sse as sse
+    from stategraph.run.history.stored_messages import format_agent_messages as format_agent_messages
+    from stategraph.run.hooks.hook_registry import HookEvents as HookEvents
+    from stategraph.run.hooks.hook_registry import HookOutput as HookOutput
+    from stategraph.run.hooks.hook_registry import HookRegistry as HookRegistry
+    from stategraph.run.long_term import LongTermMemory as LongTermMemory
+    from stategraph.run.long_term import remember as remember
+    from stategraph.run.pauses import RunInterrupt as RunInterrupt
     from stategraph.run.questions import ask_user_question as ask_user_question
-    from stategraph.run.registry import EventHandlerRegistry as EventHandlerRegistry
-    from stategraph.run.registry import compose_event_handlers as compose_event_handlers
     from stategraph.run.run import Run as Run
     from stategraph.run.runtime import AgentRuntime as AgentRuntime
     from stategraph.run.runtime import create_run as create_run
-    from stategraph.run.waiting import RunInterrupt as RunInterrupt
     from stategraph.types import CachePolicy as CachePolicy
     from stategraph.types import Command as Command
     from stategraph.types import Durability as Durability
@@ -106,12 +106,12 @@ if TYPE_CHECKING:
     from stategraph.types import TimeoutPolicy as TimeoutPolicy
 
 _PUBLIC = {
-    "agent.inputs": (
+    "agent.settings.inputs": (
         "AgentInputs",
         "GraphEdge",
         "Providers",
     ),
-    "agent.tool_policy": ("ToolPolicy",),
+    "agent.settings.tool_policy": ("ToolPolicy",),
     "constants": ("END", "START", "TAG_HIDDEN", "TAG_NOSTREAM"),
     "core.channels.delta": ("DeltaChannel",),
     "engine.tasks.interrupts": ("interrupt",),
@@ -158,33 +158,33 @@ _PUBLIC = {
         "AbortSignal",
     ),
     "run.config": ("RunConfig",),
-    "run.content": (
+    "run.events.content": (
         "ContentAggregator",
         "create_content_aggregator",
     ),
-    "run.events": (
+    "run.events.event_types": (
         "ContentTypes",
         "GraphEvents",
         "StepTypes",
     ),
-    "run.graph": ("ExecutionGraph",),
-    "run.handlers": (
+    "run.events.execution_graph": ("ExecutionGraph",),
+    "run.events.handlers": (
         "ChatModelStreamHandler",
         "ModelEndHandler",
         "ToolEndHandler",
         "create_handlers",
     ),
-    "run.hooks": ("HookEvents", "HookOutput", "HookRegistry"),
-    "run.log": ("RunEvent", "sse"),
-    "run.messages": ("format_agent_messages",),
-    "run.registry": (
+    "run.hooks.hook_registry": ("HookEvents", "HookOutput", "HookRegistry"),
+    "run.events.run_log": ("RunEvent", "sse"),
+    "run.history.stored_messages": ("format_agent_messages",),
+    "run.events.handler_registry": (
         "EventHandlerRegistry",
         "compose_event_handlers",
     ),
-    "run.memory": ("LongTermMemory", "remember"),
+    "run.long_term": ("LongTermMemory", "remember"),
     "run.run": ("Run",),
     "run.questions": ("ask_user_question",),
-    "run.waiting": ("RunInterrupt",),
+    "run.pauses": ("RunInterrupt",),
     "run.runtime": ("AgentRuntime", "create_run"),
     "types": (
         "CachePolicy",

@@ -23,9 +23,9 @@ def _graph(rounds: int) -> Any:
     module = importlib.import_module("bench.react_agent")
     if not langgraph.graph.StateGraph.__module__.startswith("stategraph"):
         return module.react_agent(rounds, checkpointer=None)
-    from stategraph.agent import assemble
-    from stategraph.agent.graph import agent_subgraph
-    from stategraph.agent.inputs import AgentInputs
+    from stategraph.agent.graphs import assemble
+    from stategraph.agent.graphs.agent_graph import agent_subgraph
+    from stategraph.agent.settings.inputs import AgentInputs
 
     # The function makes a model and a tool and hands them to the builder that it finds in its module.
     found: list[Any] = []

@@ -3,4 +3,16 @@
 Agents are built with the public graph API and tell what they do through ports (`stategraph.agent.ports`). This room
 must never know who watches a run, who executes a host's tools, or who decides about a call: no event, handler or
 content part here.
+
+Its packages and modules, lowest first. Each imports only those above it in this list:
+
+    messages/     messages and arguments made fit to be stored, sent or shown: repaired, cut, shortened
+    settings/     what a host says about agents, checked; secrets kept out of what is shown
+    ports.py      what agents tell and ask (with `reporting.py`, `state.py`: the state that agents share)
+    context/      what a model is sent: counting, trimming, handoffs, what is known from one call to the next
+    agent.py      one agent, resolved: models, tools, context
+    tools/        the calls of an answer, executed
+    llm/          models, resolved and called; summaries
+    mcp/          tools of MCP servers
+    graphs/       agents as graphs: one, or several with edges and handoffs
 """

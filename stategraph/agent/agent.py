@@ -10,14 +10,15 @@ from langchain_core.messages import AnyMessage, SystemMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import BaseTool
 
-from stategraph.agent import discovery, handoff, history
-from stategraph.agent.handoff import Handoff, Outlook, Role
-from stategraph.agent.inputs import RetainRecent
-from stategraph.agent.ledger import Ledger
+from stategraph.agent.context import discovery, handoff
+from stategraph.agent.context.context_state import Ledger
+from stategraph.agent.context.context_window import Fitting
+from stategraph.agent.context.handoff import Handoff, Outlook, Role
+from stategraph.agent.messages import history
 from stategraph.agent.ports import Place
-from stategraph.agent.tool_policy import ToolPolicy
-from stategraph.agent.usage import SummaryTrigger
-from stategraph.agent.window import Fitting
+from stategraph.agent.settings.inputs import RetainRecent
+from stategraph.agent.settings.tool_policy import ToolPolicy
+from stategraph.agent.settings.usage import SummaryTrigger
 
 
 @dataclass(frozen=True, slots=True)

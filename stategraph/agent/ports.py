@@ -15,8 +15,8 @@ from typing import Any, Literal, Protocol, TypeAlias
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolCall, ToolMessage
 from langchain_core.runnables import RunnableConfig
 
+from stategraph.agent.messages.compaction import FadingTier
 from stategraph.agent.reporting import ToolReport
-from stategraph.agent.shrinking import FadingTier
 from stategraph.types import Command
 
 

@@ -54,7 +54,7 @@ class AgentState(TypedDict):
             `Overwrite(None)`.
         usage: Tokens of the turn, written by the done node.
         memory: What a listener needs to go on in another process.
-        windows: What each agent knows of its context, see `stategraph.agent.ledger`.
+        windows: What each agent knows of its context, see `stategraph.agent.context.context_state`.
     """
 
     messages: Annotated[list[AnyMessage], add_messages]

@@ -8,14 +8,14 @@ from typing import Any, Literal, Self
 from langchain_core.messages import BaseMessage
 from pydantic import Field, InstanceOf
 
-from stategraph.agent import validation
-from stategraph.agent.inputs import AgentInputs, GraphEdge
-from stategraph.agent.shrinking import FadingTier
-from stategraph.agent.validation import Settings
+from stategraph.agent.messages.compaction import FadingTier
+from stategraph.agent.settings import validation
+from stategraph.agent.settings.inputs import AgentInputs, GraphEdge
+from stategraph.agent.settings.validation import Settings
 from stategraph.errors import ConfigurationError
 from stategraph.run.abort import AbortSignal
-from stategraph.run.hooks import HookRegistry
-from stategraph.run.registry import EventHandlerRegistry
+from stategraph.run.events.handler_registry import EventHandlerRegistry
+from stategraph.run.hooks.hook_registry import HookRegistry
 
 #: The agent of a configuration that describes just a model.
 DEFAULT_AGENT = "default"
@@ -102,7 +102,7 @@ class RunConfig(Settings):
         calibration_ratio: What an earlier run of the conversation learned about counts.
         fading_tiers: How far the run before shortened tool results, by agent: what was sent once stays the same text,
             so that providers' prompt caches keep hitting.
-        hooks: Decide about prompts and tool calls, see `stategraph.run.hooks`.
+        hooks: Decide about prompts and tool calls, see `stategraph.run.hooks.hook_registry`.
         human_in_the_loop: Whether tools may wait for a person.
         eager_event_tool_execution: Accepted, without an effect on the order of events.
         max_stop_continuations: How often hooks of Stop may keep a turn going.

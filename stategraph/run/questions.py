@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal, TypeAlias, cast, get_args
 
 from pydantic import AfterValidator
 
-from stategraph.agent import validation
-from stategraph.agent.validation import Settings
+from stategraph.agent.settings import validation
+from stategraph.agent.settings.validation import Settings
 from stategraph.engine.tasks.interrupts import interrupt
 from stategraph.errors import ConfigurationError, InvalidAnswerError
 

@@ -20,29 +20,32 @@ from typing import Any, Self, TypeAlias, TypedDict, cast
 from langchain_core.messages import AnyMessage
 from langchain_core.runnables import RunnableConfig
 
-from stategraph.agent import assemble, history
-from stategraph.agent.discovery import discovered
-from stategraph.agent.models import Models, resolve
+from stategraph.agent.context.discovery import discovered
+from stategraph.agent.context.tokens import token_counter_for
+from stategraph.agent.graphs import assemble
+from stategraph.agent.llm.models import Models, resolve
+from stategraph.agent.messages import history
+from stategraph.agent.messages.compaction import FadingTier
 from stategraph.agent.ports import AgentContext
-from stategraph.agent.shrinking import FadingTier
-from stategraph.agent.tokens import token_counter_for
 from stategraph.engine.checkpoints.memory import in_memory_saver
 from stategraph.engine.config import foreign_types
 from stategraph.errors import ConfigurationError
-from stategraph.run import closing, given, waiting
-from stategraph.run import title as titles
-from stategraph.run.approval import HookGate
+from stategraph.run import pauses
 from stategraph.run.config import RunConfig
-from stategraph.run.execution import Execution
-from stategraph.run.graph import ExecutionGraph
-from stategraph.run.hooks import HookRegistry
-from stategraph.run.host import RunToolHost
-from stategraph.run.listener import ClientCallbacks, HandlerStatistics, RunListener
-from stategraph.run.log import RunEvent, RunLog
-from stategraph.run.registry import EventHandlerRegistry
-from stategraph.run.turn import TurnHooks
-from stategraph.run.turns import Turns
-from stategraph.run.waiting import Pause, RunInterrupt, after
+from stategraph.run.events.execution_graph import ExecutionGraph
+from stategraph.run.events.handler_registry import EventHandlerRegistry
+from stategraph.run.events.listener import ClientCallbacks, HandlerStatistics, RunListener
+from stategraph.run.events.run_log import RunEvent, RunLog
+from stategraph.run.history import recovery
+from stategraph.run.history import title as titles
+from stategraph.run.hooks.approval import HookGate
+from stategraph.run.hooks.hook_registry import HookRegistry
+from stategraph.run.hooks.turn_hooks import TurnHooks
+from stategraph.run.pauses import Pause, RunInterrupt, after
+from stategraph.run.turn import turn_inputs
+from stategraph.run.turn.client_tools import RunToolHost
+from stategraph.run.turn.run_lock import Turns
+from stategraph.run.turn.turn_execution import Execution
 from stategraph.types import Command, Overwrite
 
 Parts: TypeAlias = list[dict[str, Any]] | None
@@ -212,8 +215,8 @@ class Run:
         self, config: Mapping[str, Any] | None, options: ProcessOptions | None
     ) -> tuple[Mapping[str, Any], ProcessOptions]:
         """What a host says about an execution, None standing for nothing."""
-        known = given.checked_options(options, ProcessOptions.__annotations__)
-        return given.checked_config(config, stores=self._saves), cast("ProcessOptions", known)
+        known = turn_inputs.checked_options(options, ProcessOptions.__annotations__)
+        return turn_inputs.checked_config(config, stores=self._saves), cast("ProcessOptions", known)
 
     async def _process(
         self, inputs: Mapping[str, Any] | Command[Any], config: Mapping[str, Any], options: ProcessOptions
@@ -222,9 +225,9 @@ class Run:
         if isinstance(inputs, Command):
             if inputs.resume is not None:
                 pause = await self._found(config)
-                inputs = replace(inputs, resume=waiting.answers(pause.interrupts, inputs.resume))
+                inputs = replace(inputs, resume=pauses.answers(pause.interrupts, inputs.resume))
             return await self._execute(inputs, config, options)
-        messages = given.messages_of(inputs)
+        messages = turn_inputs.messages_of(inputs)
         if self._saves:
             await self._take_up(config)
         self.graph.reset_values(options.get("keep_content", False))
@@ -262,7 +265,7 @@ class Run:
         pause = await self._found(config)
         if not pause.interrupts and pause.unfinished:
             return await self._execute(None, config, options)
-        resume = waiting.answers(pause.interrupts, value)
+        resume = pauses.answers(pause.interrupts, value)
         return await self._execute(Command(resume=resume), config, options)
 
     async def stream(
@@ -327,7 +330,7 @@ class Run:
         return self._log
 
     async def _execute(self, inputs: Any, config: Mapping[str, Any], options: ProcessOptions) -> Parts:
-        signals = [self._turns.signal, given.signal_of(config), self._config.graph_config.signal]
+        signals = [self._turns.signal, turn_inputs.signal_of(config), self._config.graph_config.signal]
         self._listener.callbacks = options.get("callbacks", {})
         self._host.signal = self._turns.signal
         context = AgentContext(
@@ -345,7 +348,7 @@ class Run:
             self._listener,
             self._hooks,
             self._log,
-            given.runnable_config(config, self.id),
+            turn_inputs.runnable_config(config, self.id),
             durability=config.get("durability") or "exit",
             clean=not self._config.skip_cleanup,
         )
@@ -426,7 +429,7 @@ class Run:
             content_parts: The answer.
             client_options: What the provider's client takes.
             title_method: How to ask: for text, structured output, or a function call.
-            title_prompt: What to ask, see `stategraph.run.title`.
+            title_prompt: What to ask, see `stategraph.run.history.title`.
             title_prompt_template: How the conversation is written.
             skip_language: Do not ask for the language.
             chain_options: A RunnableConfig for the call.
@@ -458,11 +461,11 @@ class Run:
 
     async def _take_up(self, config: Mapping[str, Any]) -> None:
         """End the last turn of a thread if it waits or was cut off: what was said in it comes before this turn."""
-        thread = given.runnable_config(config, self.id)
+        thread = turn_inputs.runnable_config(config, self.id)
         pause = await Pause.of(self.graph.compiled, thread)
         if pause.unfinished:
             said = [*pause.said, *await pause.results(self.graph.compiled)]
-            await closing.commit(self.graph.compiled, thread, history.repair(said))
+            await recovery.commit(self.graph.compiled, thread, history.repair(said))
 
     async def _found(self, config: Mapping[str, Any]) -> Pause:
         """Where the thread of a config stands, taking up the run as whoever began it left it."""
@@ -471,7 +474,7 @@ class Run:
                 f"Run '{self.id}' cannot wait or be resumed without a checkpointer: give one as "
                 "graph_config.compile_options.checkpointer, or enable human_in_the_loop"
             )
-        pause = await Pause.of(self.graph.compiled, given.runnable_config(config, self.id))
+        pause = await Pause.of(self.graph.compiled, turn_inputs.runnable_config(config, self.id))
         if not self._asks and any(each.needs_approval for each in pause.interrupts):
             raise ConfigurationError(
                 f"Run '{self.id}' waits for the approval of tool calls, and was created without human_in_the_loop, so "

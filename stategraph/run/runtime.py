@@ -21,14 +21,14 @@ from typing import Any, Self
 from langchain_core.messages import BaseMessage
 from langchain_core.tools import BaseTool
 
-from stategraph.agent.inputs import AgentInputs, GraphEdge
+from stategraph.agent.llm.models import Models
 from stategraph.agent.mcp import McpServer, McpSessions
-from stategraph.agent.models import Models
+from stategraph.agent.settings.inputs import AgentInputs, GraphEdge
 from stategraph.errors import AbortError, ConfigurationError
 from stategraph.run.abort import AbortSignal
-from stategraph.run.home import Home
-from stategraph.run.log import RunEvent
-from stategraph.run.registry import Handler, compose_event_handlers
+from stategraph.run.events.handler_registry import Handler, compose_event_handlers
+from stategraph.run.events.run_log import RunEvent
+from stategraph.run.loop_affinity import Home
 from stategraph.run.run import ProcessOptions, Run
 from stategraph.types import Command
 

@@ -6,7 +6,7 @@ import math
 
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage
 
-from stategraph.agent.truncation import compact_json
+from stategraph.agent.messages.truncation import compact_json
 
 
 def count(message: BaseMessage) -> int:

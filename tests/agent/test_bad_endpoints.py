@@ -16,7 +16,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.load import dumps
 
 from stategraph import Run
-from stategraph.agent import calling, models
+from stategraph.agent.llm import model_calls, models
 from stategraph.errors import ModelAnswerError
 from stategraph.testing import FakeOpenAIServer, reply
 from tests.agent.test_secrets import chain
@@ -225,11 +225,11 @@ async def test_usage_is_asked_for_at_any_address_unless_the_host_says_no() -> No
 async def test_a_provider_that_reports_no_usage_is_named_once(
     endpoint: Endpoint, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calling, "_without_usage", set())
+    monkeypatch.setattr(model_calls, "_without_usage", set())
     endpoint.body = chunk({"content": "hi"}, "stop") + DONE
     for _ in range(2):
         await (await run(endpoint)).process_stream({"messages": [("user", "hi")]})
-    (said,) = [record.getMessage() for record in caplog.records if record.name == calling.__name__]
+    (said,) = [record.getMessage() for record in caplog.records if record.name == model_calls.__name__]
     assert said.startswith("The model 'm' of agent 'helper' (openAI) reports no usage")
 
 

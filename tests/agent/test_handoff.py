@@ -11,10 +11,11 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemM
 from langchain_core.messages.tool import invalid_tool_call
 
 from stategraph import interrupt
-from stategraph.agent import assemble, handoff
-from stategraph.agent.handoff import Role
-from stategraph.agent.inputs import AgentInputs
+from stategraph.agent.context import handoff
+from stategraph.agent.context.handoff import Role
+from stategraph.agent.graphs import assemble
 from stategraph.agent.ports import AgentContext, Allow, Answer, Reviewed, Verdict
+from stategraph.agent.settings.inputs import AgentInputs
 from stategraph.engine.checkpoints.memory import in_memory_saver
 from stategraph.testing import script
 from stategraph.testing.chat_model import ScriptedChatModel

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from stategraph.agent import truncation, usage
+from stategraph.agent.messages import truncation
+from stategraph.agent.settings import usage
 
 HELPERS: dict[str, Any] = json.loads(
     (Path(__file__).parents[1] / "golden" / "vectors" / "helpers.json").read_text(encoding="utf-8")

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_openai.chat_models.base import _convert_message_to_dict
 
-from stategraph.agent import assemble, history
-from stategraph.agent.inputs import AgentInputs
+from stategraph.agent.graphs import assemble
+from stategraph.agent.messages import history
+from stategraph.agent.settings.inputs import AgentInputs
 from stategraph.testing import openai_wire
 from stategraph.testing.chat_model import ScriptedChatModel
 

@@ -12,10 +12,11 @@ from langgraph.store.memory import InMemoryStore
 from pydantic import BaseModel
 from typing_extensions import TypedDict
 
-from stategraph.agent import assemble, injection
-from stategraph.agent.inputs import AgentInputs
+from stategraph.agent.graphs import assemble
 from stategraph.agent.ports import AgentContext
-from stategraph.agent.tools import ToolsNode
+from stategraph.agent.settings.inputs import AgentInputs
+from stategraph.agent.tools import injection
+from stategraph.agent.tools.tools_node import ToolsNode
 from stategraph.constants import END, START
 from stategraph.graph.message import add_messages
 from stategraph.graph.state import StateGraph

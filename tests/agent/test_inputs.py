@@ -10,10 +10,10 @@ import pytest
 from langchain_core.tools import tool
 from pydantic import ValidationError
 
-from stategraph.agent import inputs, validation
-from stategraph.agent.inputs import AgentInputs, GraphEdge, Providers
-from stategraph.agent.shrinking import ContextPruning
-from stategraph.agent.usage import SummaryTrigger
+from stategraph.agent.messages.compaction import ContextPruning
+from stategraph.agent.settings import inputs, validation
+from stategraph.agent.settings.inputs import AgentInputs, GraphEdge, Providers
+from stategraph.agent.settings.usage import SummaryTrigger
 from stategraph.errors import ConfigurationError, MissingPackageError
 from stategraph.testing import ScriptedChatModel
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from langchain_core.messages import SystemMessage
 
-from stategraph.agent import instructions
-from stategraph.agent.inputs import AgentInputs
-from stategraph.agent.instructions import PromptCache
+from stategraph.agent.context import instructions
+from stategraph.agent.context.instructions import PromptCache
+from stategraph.agent.settings.inputs import AgentInputs
 from stategraph.errors import ConfigurationError
 
 

@@ -8,9 +8,9 @@ from typing import Any
 from langchain_core.messages import AnyMessage, HumanMessage, SystemMessage
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
-from stategraph.agent.calibration import Calibration
-from stategraph.agent.ledger import Correction, Ledger, Summary, covered, uncovered
-from stategraph.agent.shrinking import FadingTier
+from stategraph.agent.context.calibration import Calibration
+from stategraph.agent.context.context_state import Correction, Ledger, Summary, covered, uncovered
+from stategraph.agent.messages.compaction import FadingTier
 from stategraph.agent.state import AgentState
 from stategraph.graph.state import StateGraph
 

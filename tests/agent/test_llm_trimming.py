@@ -9,9 +9,9 @@ import pytest
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.tools import tool
 
-from stategraph.agent import assemble
-from stategraph.agent.inputs import AgentInputs
+from stategraph.agent.graphs import assemble
 from stategraph.agent.ports import AgentContext
+from stategraph.agent.settings.inputs import AgentInputs
 from stategraph.engine.checkpoints.memory import in_memory_saver
 from stategraph.errors import EmptyContextError
 from stategraph.testing import Usage, script

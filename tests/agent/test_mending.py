@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 
-from stategraph.agent import arguments, mending, problems, texts
-from stategraph.agent.calls import OpenCalls, cut_off
+from stategraph.agent.messages import arguments, encodable, mending, problems
+from stategraph.agent.tools.tool_calls import OpenCalls, cut_off
 
 HIGH, LOW = "\ud83d", "\ude00"
 EMOJI = "\N{GRINNING FACE}"
@@ -70,10 +70,10 @@ def test_arguments_that_no_tool_can_be_given_are_refused_with_the_reason(given: 
 
 
 def test_pairs_are_joined_and_single_halves_replaced() -> None:
-    assert texts.encodable(f"a{HIGH}{LOW}b{LOW}") == f"a{EMOJI}b\ufffd"
-    assert texts.encodable_value({HIGH: [f"{HIGH}{LOW}", 1]}) == {"\ufffd": [EMOJI, 1]}
+    assert encodable.encodable(f"a{HIGH}{LOW}b{LOW}") == f"a{EMOJI}b\ufffd"
+    assert encodable.encodable_value({HIGH: [f"{HIGH}{LOW}", 1]}) == {"\ufffd": [EMOJI, 1]}
     sound = {"a": ["b", {"c": EMOJI}]}
-    assert texts.encodable_value(sound) is sound
+    assert encodable.encodable_value(sound) is sound
 
 
 def test_an_emoji_in_two_pieces_is_told_once_and_whole() -> None:

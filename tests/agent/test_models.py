@@ -20,8 +20,8 @@ from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 from pydantic import ConfigDict
 
-from stategraph.agent import models
-from stategraph.agent.inputs import AgentInputs, Providers, ToolDefinition
+from stategraph.agent.llm import models
+from stategraph.agent.settings.inputs import AgentInputs, Providers, ToolDefinition
 from stategraph.errors import ConfigurationError, MissingPackageError
 from stategraph.testing import FakeOpenAIServer, ScriptedChatModel, Think, ToolCall, reply
 from stategraph.testing import openai_wire as wire
@@ -275,7 +275,10 @@ def test_keys_and_headers_are_in_no_text_about_the_model() -> None:
 
 
 def test_no_providers_package_is_imported_before_it_is_asked_for() -> None:
-    code = "import sys, stategraph.agent.models; print([m for m in sys.modules if m in ('openai', 'langchain_openai')])"
+    code = (
+        "import sys, stategraph.agent.llm.models\n"
+        "print([m for m in sys.modules if m in ('openai', 'langchain_openai')])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
-from stategraph.agent import assemble, multi
-from stategraph.agent.inputs import AgentInputs, GraphEdge
+from stategraph.agent.graphs import assemble, multi_agent
 from stategraph.agent.ports import AgentContext, Allow, Reviewed
+from stategraph.agent.settings.inputs import AgentInputs, GraphEdge
 from stategraph.errors import ConfigurationError
 from stategraph.testing import script
 from stategraph.testing.chat_model import ScriptedChatModel
@@ -231,7 +231,7 @@ def test_an_agent_that_could_hand_over_and_does_not_is_followed(driver: Driver) 
 
 
 def groups_of(names: str, *edges: dict[str, Any]) -> dict[str, int]:
-    wiring = multi.wire([(name, name) for name in names.split()], [GraphEdge.of(edge) for edge in edges])
+    wiring = multi_agent.wire([(name, name) for name in names.split()], [GraphEdge.of(edge) for edge in edges])
     return dict(wiring.groups)
 
 
@@ -280,7 +280,7 @@ def test_an_edge_without_a_type_is_direct_only_if_it_leads_from_one_agent_to_sev
 )
 def test_what_makes_no_sense_is_refused_in_a_sentence(agents: str, edges: list[Any], problem: str) -> None:
     with pytest.raises(ConfigurationError, match=problem):
-        multi.wire([(name, name) for name in agents.split()], [GraphEdge.of(edge) for edge in edges])
+        multi_agent.wire([(name, name) for name in agents.split()], [GraphEdge.of(edge) for edge in edges])
 
 
 def test_a_tool_with_the_name_of_a_handoff_is_refused() -> None:

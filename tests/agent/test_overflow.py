@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from langchain_core.exceptions import ContextOverflowError
 
-from stategraph.agent import overflow
-from stategraph.agent.overflow import Overflow
+from stategraph.agent.context import overflow
+from stategraph.agent.context.overflow import Overflow
 
 
 class Refusal(Exception):

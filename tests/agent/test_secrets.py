@@ -13,7 +13,7 @@ import httpx
 import pytest
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from stategraph.agent.secrets import RedactedError, Secrets, in_address, in_options, shown_address
+from stategraph.agent.settings.secrets import RedactedError, Secrets, in_address, in_options, shown_address
 
 KEY = "sk-0123456789"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage
 
-from stategraph.agent.inputs import RetainRecent
-from stategraph.agent.summaries import newest_turn, span
+from stategraph.agent.llm.summaries import newest_turn, span
+from stategraph.agent.settings.inputs import RetainRecent
 
 SIZE = 1000
 

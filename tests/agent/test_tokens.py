@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.tools import tool
 
-from stategraph.agent import tokens
-from stategraph.agent.inputs import ToolDefinition
-from stategraph.agent.tokens import MessageCounter
+from stategraph.agent.context import tokens
+from stategraph.agent.context.tokens import MessageCounter
+from stategraph.agent.settings.inputs import ToolDefinition
 from stategraph.errors import ConfigurationError
 
 VOCABULARIES = Path(__file__).parents[2] / ".cache" / "tiktoken"
@@ -181,7 +181,7 @@ def test_an_estimate_is_within_a_half_of_the_truth(text: str) -> None:
 
 
 def test_tiktoken_is_not_imported_before_somebody_counts() -> None:
-    code = "import sys, stategraph.agent.tokens; print('tiktoken' in sys.modules)"
+    code = "import sys, stategraph.agent.context.tokens; print('tiktoken' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

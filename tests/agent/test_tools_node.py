@@ -17,13 +17,14 @@ from langchain_core.messages.tool import ToolOutputMixin
 from langchain_core.tools import BaseTool, InjectedToolCallId, StructuredTool, ToolException, tool
 from pydantic import BaseModel, Field
 
-from stategraph.agent import assemble, graph, running
-from stategraph.agent.discovery import discovered
-from stategraph.agent.inputs import AgentInputs
-from stategraph.agent.llm import LlmNode
+from stategraph.agent.context.discovery import discovered
+from stategraph.agent.graphs import agent_graph, assemble
+from stategraph.agent.llm.llm_node import LlmNode
+from stategraph.agent.settings.inputs import AgentInputs
+from stategraph.agent.settings.tool_policy import ToolPolicy
 from stategraph.agent.state import AgentState
-from stategraph.agent.tool_policy import ToolPolicy
-from stategraph.agent.tools import ToolsNode
+from stategraph.agent.tools import tool_runner
+from stategraph.agent.tools.tools_node import ToolsNode
 from stategraph.constants import END, START
 from stategraph.engine.checkpoints.memory import in_memory_saver
 from stategraph.engine.tasks.interrupts import interrupt
@@ -463,7 +464,7 @@ def test_a_tool_that_asks_twice_and_is_tried_again_gets_its_answers_in_order(dri
 def test_a_turn_may_end_after_the_tools(driver: Driver) -> None:
     model = ScriptedChatModel(replies=[script.reply(script.call("echo", text="x")), "unused"])
     agent = assemble.make_agent(AgentInputs(agent_id="a", model=model, tools=[echo], tool_end=True))
-    compiled = graph.agent_subgraph(agent).compile()
+    compiled = agent_graph.agent_subgraph(agent).compile()
     values = driver.invoke(compiled, {"messages": [HumanMessage("hi")]})
     assert values["messages"][-1].content == "x"
     assert len(model.requests) == 1
@@ -510,7 +511,7 @@ def test_a_tool_that_was_found_in_the_conversation_is_shown_from_then_on(driver:
     model = ScriptedChatModel(replies=replies)
     registry = {"echo": {"name": "echo", "defer_loading": True}}
     given = AgentInputs(agent_id="a", model=model, tools=[tool_search, echo], tool_registry=registry)
-    compiled = graph.agent_subgraph(assemble.make_agent(given)).compile()
+    compiled = agent_graph.agent_subgraph(assemble.make_agent(given)).compile()
     values = driver.invoke(compiled, {"messages": [HumanMessage("hi")]})
     assert [request.tools for request in model.requests] == [("tool_search",), *[("tool_search", "echo")] * 2]
     assert values["messages"][-2].content == "y"
@@ -586,7 +587,7 @@ def test_a_tool_of_the_provider_may_be_any_mapping() -> None:
     ],
 )
 def test_the_model_is_told_what_failed_also_where_the_error_has_no_words(error: Exception, said: str) -> None:
-    result = running.failed({"name": "t", "args": {}, "id": "1"}, error)
+    result = tool_runner.failed({"name": "t", "args": {}, "id": "1"}, error)
     assert result.message is not None
     assert result.message.content == f"Error: {said}\n Please fix your mistakes."
     assert result.shown == f"Error processing tool: {said}"

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage
 
-from stategraph.agent import calibration, selection, shrinking, trimming
+from stategraph.agent.context import calibration, selection, trimming
+from stategraph.agent.messages import compaction
 from tests.golden.counting import count_tokens
 
 VECTORS = Path(__file__).parents[1] / "golden" / "vectors"
@@ -38,7 +39,7 @@ def settings(params: dict[str, Any]) -> trimming.TrimSettings:
         thinking=params["thinkingEnabled"],
         start_type=params.get("startType"),
         context_pruning=pruning
-        and shrinking.ContextPruning(
+        and compaction.ContextPruning(
             keep_last_assistants=pruning["keepLastAssistants"],
             min_chars=pruning["minPrunableToolChars"],
             soft_max_chars=pruning["softTrim"]["maxChars"],
@@ -187,18 +188,18 @@ def test_messages_cut_once_stay_cut() -> None:
 
 
 def test_old_results_keep_their_ends_before_they_are_cleared() -> None:
-    pruning = shrinking.ContextPruning(
+    pruning = compaction.ContextPruning(
         keep_last_assistants=1, min_chars=100, soft_max_chars=100, head_chars=3, tail_chars=2
     )
     given = [HumanMessage("a")] * 6 + [asks("c1"), answers("c1", "abc" + "x" * 200 + "yz"), HumanMessage("b")]
     given += [HumanMessage("c"), AIMessage("end")]
-    (kept,) = shrinking.clear_old(given, pruning).values()
+    (kept,) = compaction.clear_old(given, pruning).values()
     assert kept.content == "abc\n…\nyz"
 
 
 def test_wide_batches_get_shorter_results() -> None:
-    narrow = shrinking.deepen(shrinking.FadingTier(), window=1000, room=900, widest_batch=1, pressure=0.0, mask=False)
-    wide = shrinking.deepen(shrinking.FadingTier(), window=1000, room=900, widest_batch=4, pressure=0.0, mask=False)
+    narrow = compaction.deepen(compaction.FadingTier(), window=1000, room=900, widest_batch=1, pressure=0.0, mask=False)
+    wide = compaction.deepen(compaction.FadingTier(), window=1000, room=900, widest_batch=4, pressure=0.0, mask=False)
     assert (narrow.rung, wide.rung) == (0, 1)
 
 
@@ -206,7 +207,7 @@ def test_long_inputs_are_shortened_where_calls_and_blocks_repeat_them() -> None:
     arguments = {"code": "x" * 500}
     block = {"type": "tool_use", "id": "c1", "name": "run", "input": arguments}
     given = AIMessage(content=[block], tool_calls=[{"id": "c1", "name": "run", "args": arguments}])
-    faded = shrinking.fade([given], shrinking.Caps(result=1000, masked=None, tool_input=200))
+    faded = compaction.fade([given], compaction.Caps(result=1000, masked=None, tool_input=200))
     (shorter,) = faded.messages.values()
     assert isinstance(shorter, AIMessage)
     assert shorter.tool_calls[0]["args"]["_originalChars"] == 511

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from stategraph.run.config import RunConfig
-from stategraph.run.events import FRONT_END_EVENTS, GraphEvents
-from stategraph.run.graph import ExecutionGraph
+from stategraph.run.events.event_types import FRONT_END_EVENTS, GraphEvents
+from stategraph.run.events.execution_graph import ExecutionGraph
 from stategraph.run.run import Run
 
 ROOT = Path(__file__).resolve().parents[2]

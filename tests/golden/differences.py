@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from stategraph.agent import summaries, window
+from stategraph.agent.context import context_window
+from stategraph.agent.llm import summaries
 from tests.golden.counting import compact
 from tests.golden.projection import Json
 
@@ -56,7 +57,7 @@ class Difference:
 
 
 #: How a model is told the recorded summary.
-_TOLD = window.summary_message("A short summary of things.").content
+_TOLD = context_window.summary_message("A short summary of things.").content
 
 
 def _run_messages(*messages: Json) -> Replaced:

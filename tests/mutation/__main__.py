@@ -2,7 +2,7 @@
 
     python -m tests.mutation --count 60 --seed 1            sixty changes of each group
     python -m tests.mutation --groups core --jobs 2         one group, two at a time
-    python -m tests.mutation --files stategraph/run/log.py  all files that are named, in place of a group
+    python -m tests.mutation --files stategraph/run/events/run_log.py  all files that are named, in place of a group
     python -m tests.mutation --again                        the survivors of the last run once more, on today's code
 
 It works on copies of the tree below `.cache/mutants`, so the work tree can be edited meanwhile. First every test runs

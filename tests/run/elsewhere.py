@@ -18,7 +18,7 @@ from typing import Any
 from langchain_core.messages import HumanMessage
 from langchain_core.tools import tool
 
-from stategraph.run.hooks import HookRegistry
+from stategraph.run.hooks.hook_registry import HookRegistry
 from stategraph.run.questions import ask_user_question
 from stategraph.run.run import Run
 from stategraph.testing import script

@@ -8,8 +8,8 @@ from typing import Any
 from langchain_core.messages import HumanMessage
 from langchain_core.tools import tool
 
-from stategraph.run.content import ContentAggregator
-from stategraph.run.events import GraphEvents
+from stategraph.run.events.content import ContentAggregator
+from stategraph.run.events.event_types import GraphEvents
 from stategraph.run.run import Run
 from stategraph.testing import script
 from stategraph.testing.chat_model import ScriptedChatModel

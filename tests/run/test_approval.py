@@ -12,7 +12,7 @@ from langchain_core.tools import InjectedToolCallId, tool
 from stategraph.engine.checkpoints.memory import in_memory_saver
 from stategraph.errors import AbortError, ConfigurationError, InvalidAnswerError, UnknownInterruptError
 from stategraph.run.abort import AbortController
-from stategraph.run.hooks import HookRegistry
+from stategraph.run.hooks.hook_registry import HookRegistry
 from stategraph.run.questions import Question, ask_user_question
 from stategraph.run.run import Run
 from stategraph.testing import script

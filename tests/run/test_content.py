@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from stategraph.run import content
+from stategraph.run.events import content
 
 VECTORS: dict[str, Any] = json.loads(
     (Path(__file__).parents[1] / "golden" / "vectors" / "aggregator.json").read_text(encoding="utf-8")

@@ -15,8 +15,8 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from stategraph.errors import AbortError, ConfigurationError, HandlerError, UnknownInterruptError
 from stategraph.run.abort import AbortController, AbortSignal
-from stategraph.run.hooks import HookRegistry
-from stategraph.run.log import LAG
+from stategraph.run.events.run_log import LAG
+from stategraph.run.hooks.hook_registry import HookRegistry
 from stategraph.run.run import Run
 from stategraph.testing import script
 from stategraph.testing.chat_model import ScriptedChatModel

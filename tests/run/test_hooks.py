@@ -15,7 +15,7 @@ from langchain_core.tools import tool
 from stategraph.agent.state import turn_of
 from stategraph.engine.checkpoints.memory import in_memory_saver
 from stategraph.errors import ConfigurationError, HandlerError
-from stategraph.run.hooks import HookEvents, HookOutput, HookRegistry
+from stategraph.run.hooks.hook_registry import HookEvents, HookOutput, HookRegistry
 from stategraph.testing import script
 from tests.run.hosting import THREAD, WEATHER, Host, ask, calls, get_weather, requests_of, run_of, sunny
 

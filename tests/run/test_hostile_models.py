@@ -15,7 +15,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.tools import tool
 from pydantic import PrivateAttr
 
-from stategraph.agent import history
+from stategraph.agent.messages import history
 from stategraph.engine.checkpoints.memory import in_memory_saver
 from stategraph.run.run import Run
 from stategraph.types import Command

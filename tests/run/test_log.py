@@ -15,8 +15,8 @@ from langchain_core.messages import HumanMessage, ToolMessage
 from pydantic import BaseModel
 
 from stategraph.errors import AbortError, ConfigurationError, HandlerError
-from stategraph.run.events import GraphEvents
-from stategraph.run.log import LAG, RunEvent, RunLog, sse
+from stategraph.run.events.event_types import GraphEvents
+from stategraph.run.events.run_log import LAG, RunEvent, RunLog, sse
 from stategraph.run.run import Run
 from stategraph.testing import script
 from stategraph.testing.chat_model import ScriptedChatModel

@@ -11,7 +11,7 @@ from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.tools import ToolException
 from langgraph.store.memory import InMemoryStore
 
-from stategraph.run.memory import LongTermMemory, MemoryChange, remember
+from stategraph.run.long_term import LongTermMemory, MemoryChange, remember
 from stategraph.testing import script
 from stategraph.testing.chat_model import ScriptedChatModel
 

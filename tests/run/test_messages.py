@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
 
-from stategraph.run import messages
+from stategraph.run.history import stored_messages
 
 VECTORS: dict[str, Any] = json.loads(
     (Path(__file__).parents[1] / "golden" / "vectors" / "format_agent_messages.json").read_text(encoding="utf-8")
@@ -42,11 +42,11 @@ def recorded(row: dict[str, Any]) -> dict[str, Any]:
 def test_a_recorded_history_gives_the_recorded_messages(name: str) -> None:
     vector = VECTORS[name]
     assert vector["counts_in"] == "each 100"
-    result = messages.format_agent_messages(vector["payload"], dict.fromkeys(range(len(vector["payload"])), 100))
+    result = stored_messages.format_agent_messages(vector["payload"], dict.fromkeys(range(len(vector["payload"])), 100))
     assert [shown(message) for message in result.messages] == [recorded(row) for row in vector["messages"]]
     assert result.index_token_count_map == {int(key): count for key, count in vector["indexTokenCountMap"].items()}
     summary = vector.get("summary")
-    assert result.summary == (summary and messages.HistorySummary(summary["text"], summary["tokenCount"]))
+    assert result.summary == (summary and stored_messages.HistorySummary(summary["text"], summary["tokenCount"]))
 
 
 def call(call_id: str, args: object, **more: Any) -> dict[str, Any]:
@@ -55,25 +55,25 @@ def call(call_id: str, args: object, **more: Any) -> dict[str, Any]:
 
 def test_arguments_that_are_no_json_object_are_handed_on_whole() -> None:
     stored = [{"role": "assistant", "content": [call("c1", "Paris"), call("c2", "[1]"), call("c3", {"a": 1})]}]
-    first = messages.format_agent_messages(stored).messages[0]
+    first = stored_messages.format_agent_messages(stored).messages[0]
     assert isinstance(first, AIMessage)
     assert [made["args"] for made in first.tool_calls] == [{"input": "Paris"}, {"input": "[1]"}, {"a": 1}]
 
 
 def test_every_call_is_followed_by_its_result() -> None:
     stored = [{"role": "assistant", "content": [call("c1", "{}", output="one"), call("c2", "{}")]}]
-    made = messages.format_agent_messages(stored).messages
+    made = stored_messages.format_agent_messages(stored).messages
     assert [message.type for message in made] == ["ai", "tool", "tool"]
     assert [message.content for message in made[1:]] == ["one", ""]
 
 
 def test_without_counts_none_are_returned() -> None:
-    assert messages.format_agent_messages([{"role": "user", "content": "hi"}]).index_token_count_map is None
+    assert stored_messages.format_agent_messages([{"role": "user", "content": "hi"}]).index_token_count_map is None
 
 
 def test_an_unknown_role_is_named() -> None:
     with pytest.raises(ValueError, match="Stored message 0 has the role 'critic'"):
-        messages.format_agent_messages([{"role": "critic", "content": "no"}])
+        stored_messages.format_agent_messages([{"role": "critic", "content": "no"}])
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_an_unknown_role_is_named() -> None:
 )
 def test_tokens_are_shared_out_by_the_arguments_that_the_message_has(args: str, shares: dict[int, int]) -> None:
     stored = [{"role": "assistant", "content": [call("c1", args, output="res")]}]
-    assert messages.format_agent_messages(stored, {0: 100}).index_token_count_map == shares
+    assert stored_messages.format_agent_messages(stored, {0: 100}).index_token_count_map == shares
 
 
 def text(words: str, *ids: str) -> dict[str, Any]:
@@ -96,17 +96,17 @@ def named(name: str, call_id: str, output: str = "") -> dict[str, Any]:
 def test_calls_of_tools_that_the_agent_does_not_have_are_left_out_with_their_results() -> None:
     parts = [text("I look.", "c1", "c2"), named("theirs", "c1", "R1"), named("own", "c2", "R2"), text("So.")]
     stored = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": parts}]
-    result = messages.format_agent_messages(stored, {1: 100}, {"own"})
+    result = stored_messages.format_agent_messages(stored, {1: 100}, {"own"})
     assert [(each.type, each.content) for each in result.messages[1:3]] == [("ai", "I look."), ("tool", "R2")]
     assert "R1" not in str(result.messages)
     assert sum((result.index_token_count_map or {}).values()) == 100
-    kept = messages.format_agent_messages(stored, None, {"own", "theirs"}).messages
-    assert kept == messages.format_agent_messages(stored).messages
+    kept = stored_messages.format_agent_messages(stored, None, {"own", "theirs"}).messages
+    assert kept == stored_messages.format_agent_messages(stored).messages
 
 
 def test_without_any_tools_only_texts_and_transfers_are_left() -> None:
     parts = [text("I look.", "c1"), named("theirs", "c1", "R"), text("So."), named("lc_transfer_to_b", "c2", "Done")]
-    made = messages.format_agent_messages([{"role": "assistant", "content": parts}], None, set()).messages
+    made = stored_messages.format_agent_messages([{"role": "assistant", "content": parts}], None, set()).messages
     assert [(each.type, each.text) for each in made] == [("ai", ""), ("tool", "Done"), ("ai", "I look.So.")]
 
 
@@ -114,5 +114,5 @@ def test_tools_that_a_stored_search_has_found_count_as_the_agents() -> None:
     found = 'Note: {"tools": [{"name": "late"}, {"id": 1}]}'
     first = [named("late", "c0", "too early"), named("tool_search", "c1", found), named("late", "c2", "R")]
     stored = [{"role": "assistant", "content": first}, {"role": "assistant", "content": [named("late", "c3", "S")]}]
-    made = messages.format_agent_messages(stored, None, {"tool_search"}).messages
+    made = stored_messages.format_agent_messages(stored, None, {"tool_search"}).messages
     assert [each.content for each in made if each.type == "tool"] == [found, "R", "S"]

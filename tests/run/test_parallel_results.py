@@ -12,7 +12,7 @@ from langchain_core.tools import tool
 
 from stategraph.engine.checkpoints.memory import in_memory_saver
 from stategraph.errors import AbortError, HandlerError
-from stategraph.run.hooks import HookRegistry
+from stategraph.run.hooks.hook_registry import HookRegistry
 from stategraph.run.questions import ask_user_question
 from stategraph.run.run import Run
 from tests.run.hosting import THREAD, WEATHER, Host, ask, calls, run_of

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from stategraph.errors import HandlerError
-from stategraph.run.registry import EventHandlerRegistry, compose_event_handlers
+from stategraph.run.events.handler_registry import EventHandlerRegistry, compose_event_handlers
 from stategraph.run.runtime import AgentRuntime
 from stategraph.testing import script
 from stategraph.testing.chat_model import ScriptedChatModel

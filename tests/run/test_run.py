@@ -15,10 +15,10 @@ from stategraph.agent.ports import ModelCall, Place, ToolAnswered
 from stategraph.engine.checkpoints.memory import in_memory_saver
 from stategraph.errors import AbortError, ConfigurationError, GraphRecursionError, HandlerError
 from stategraph.run.abort import AbortController
-from stategraph.run.hooks import HookRegistry
+from stategraph.run.events.step_list import StepList
+from stategraph.run.events.steps import StepTracker
+from stategraph.run.hooks.hook_registry import HookRegistry
 from stategraph.run.run import Run
-from stategraph.run.step_list import StepList
-from stategraph.run.steps import StepTracker
 from stategraph.testing import script
 from stategraph.testing.chat_model import ScriptedChatModel
 from tests.run.hosting import THREAD, Host, ask, get_weather
@@ -213,7 +213,7 @@ async def test_a_run_whose_steps_were_stored_by_another_version_goes_on_without_
     }
     paused = await Run.create(settings)
     await paused.process_stream(ask(), THREAD)
-    monkeypatch.setattr("stategraph.run.listener._FORMAT", 2)
+    monkeypatch.setattr("stategraph.run.events.listener._FORMAT", 2)
     elsewhere = await Run.create({**settings, "custom_handlers": host.handlers()})
     await elsewhere.resume([{"type": "approve"}], THREAD)
     (completed,) = [data["result"] for event, data in host.rows if event == "on_run_step_completed"]

@@ -30,13 +30,13 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from pydantic import SecretStr
 
 from stategraph import AgentRuntime
-from stategraph.agent import secrets
-from stategraph.agent.inputs import AgentInputs
 from stategraph.agent.mcp import McpSessions, sessions
 from stategraph.agent.mcp.servers import parse
+from stategraph.agent.settings import secrets
+from stategraph.agent.settings.inputs import AgentInputs
 from stategraph.errors import ConfigurationError
 from stategraph.run.config import RunConfig
-from stategraph.run.events import GraphEvents
+from stategraph.run.events.event_types import GraphEvents
 from stategraph.testing import call, reply
 from stategraph.testing.chat_model import ScriptedChatModel
 from tests.agent.counting import count, history

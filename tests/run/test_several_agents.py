@@ -13,7 +13,7 @@ from stategraph import interrupt
 from stategraph.engine.checkpoints.memory import in_memory_saver
 from stategraph.errors import AbortError, ConfigurationError
 from stategraph.run.abort import AbortController
-from stategraph.run.hooks import HookRegistry
+from stategraph.run.hooks.hook_registry import HookRegistry
 from stategraph.run.run import Run
 from stategraph.testing import script
 from stategraph.testing.chat_model import ScriptedChatModel

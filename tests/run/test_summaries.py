@@ -10,7 +10,7 @@ from langchain_core.messages import AIMessage, HumanMessage
 from stategraph.engine.checkpoints.memory import in_memory_saver
 from stategraph.errors import AbortError, EmptyContextError
 from stategraph.run.abort import AbortController
-from stategraph.run.hooks import HookRegistry
+from stategraph.run.hooks.hook_registry import HookRegistry
 from stategraph.run.run import Run
 from stategraph.testing import Usage, script
 from stategraph.testing.chat_model import ScriptedChatModel

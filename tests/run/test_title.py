@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
 
-from stategraph.run.title import generate_title
+from stategraph.run.history.title import generate_title
 from stategraph.testing import script
 from stategraph.testing.chat_model import ScriptedChatModel
 

@@ -11,14 +11,14 @@ from langgraph.store.memory import InMemoryStore
 
 from stategraph.engine.checkpoints.memory import in_memory_saver
 from stategraph.errors import ConfigurationError, InvalidAnswerError
-from stategraph.run.given import messages_of
-from stategraph.run.hooks import HookRegistry
-from stategraph.run.host import ToolExecuteRequest
-from stategraph.run.memory import LongTermMemory, remember
+from stategraph.run.events.handler_registry import EventHandlerRegistry
+from stategraph.run.hooks.hook_registry import HookRegistry
+from stategraph.run.long_term import LongTermMemory, remember
 from stategraph.run.questions import check_answer
-from stategraph.run.registry import EventHandlerRegistry
 from stategraph.run.run import Run
 from stategraph.run.runtime import create_run
+from stategraph.run.turn.client_tools import ToolExecuteRequest
+from stategraph.run.turn.turn_inputs import messages_of
 from stategraph.testing.chat_model import ScriptedChatModel
 from tests.run.hosting import THREAD, ask, calls, get_weather, requests_of, run_of
 

@@ -26,7 +26,7 @@ from stategraph.agent.mcp.errors import bounded
 from stategraph.agent.mcp.exchange import UNREADABLE, Request, Trouble, Unreadable, current, read_message
 from stategraph.agent.mcp.logs import hiding
 from stategraph.agent.mcp.servers import HttpServer
-from stategraph.agent.secrets import Secrets, shown_address
+from stategraph.agent.settings.secrets import Secrets, shown_address
 
 logger = logging.getLogger("stategraph.agent.mcp")
 

@@ -10,7 +10,7 @@ import logging
 from contextvars import ContextVar
 from typing import Final
 
-from stategraph.agent.secrets import Secrets
+from stategraph.agent.settings.secrets import Secrets
 
 hiding: ContextVar[Secrets | None] = ContextVar("stategraph_mcp_hiding", default=None)
 """The secrets of the session that the current task belongs to."""

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from langchain_core.messages import AIMessage, HumanMessage
 
 from stategraph.agent.mcp.errors import bounded
-from stategraph.agent.secrets import Secrets
+from stategraph.agent.settings.secrets import Secrets
 
 if TYPE_CHECKING:
     import mcp_types as wire

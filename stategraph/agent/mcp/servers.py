@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, SecretStr, ValidationError, field_validator
 from pydantic.alias_generators import to_camel
 
-from stategraph.agent import validation
-from stategraph.agent.secrets import Secrets, in_address, in_options, shown_address, texts_in
+from stategraph.agent.settings import validation
+from stategraph.agent.settings.secrets import Secrets, in_address, in_options, shown_address, texts_in
 from stategraph.errors import ConfigurationError
 
 LogLevel = Literal["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"]

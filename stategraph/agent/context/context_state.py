@@ -1,0 +1,154 @@
+"""What is known about an agent's context from one call of its model to the next.
+
+- It is kept in the graph's state, as JSON by the agent's id: so a paused run goes on with it in another process, a
+  thread's next turn starts from it, and going back in a thread's history goes back in it as well. JSON, because
+  checkpointers that allow no classes must take it.
+- Messages are named by id, not by position: other agents add to a conversation, hosts edit it, summaries shorten it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import Any, Self
+
+from langchain_core.messages import AnyMessage, SystemMessage
+
+from stategraph.agent.context.calibration import Calibration
+from stategraph.agent.messages.compaction import FadingTier
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What stands for the beginning of a conversation.
+
+    Attributes:
+        text: The summary.
+        tokens: What it takes in every call, with the words around it.
+        version: How many summaries of the conversation there were, this one included.
+        covers: The id of the newest message that it stands for.
+    """
+
+    text: str
+    tokens: int
+    version: int
+    covers: str
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """A number of tokens that turned out to be another.
+
+    Attributes:
+        said: What was said or counted, for which this holds: nothing is known about another number.
+        tokens: What is used in its place.
+    """
+
+    said: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """What one call leaves for the next.
+
+    Attributes:
+        counts: Tokens of messages by id, before the ratio.
+        calibration: What reported usage says about the counts.
+        tier: How far tool results are shortened.
+        newest: The newest message at the last call; None before the first.
+        oldest: The oldest message that was kept then; None if all were.
+        reported: Input and output tokens of the last call, until they are learned from.
+        tools: What the tools' descriptions take, as usage says; None: as counted.
+        size: How large the context is, as a provider's refusal says; None: as the host says.
+        summary: Of what came before.
+        summarised_at: How many messages there were after the last summary.
+        failed_after: The message of a person after which a summary could not be made; empty: there was none. None: no
+            summary failed.
+        wanted: Whether a summary is to be made before the next call.
+        rejected: How often in a row a provider found the context too long.
+        writes: How often it was written: of two, the later one has more.
+    """
+
+    counts: Mapping[str, int] = field(default_factory=dict)
+    calibration: Calibration = field(default_factory=Calibration)
+    tier: FadingTier = field(default_factory=FadingTier)
+    newest: str | None = None
+    oldest: str | None = None
+    reported: tuple[int, int] | None = None
+    tools: Correction | None = None
+    size: Correction | None = None
+    summary: Summary | None = None
+    summarised_at: int = 0
+    failed_after: str | None = None
+    wanted: bool = False
+    rejected: int = 0
+    writes: int = 0
+
+    @classmethod
+    def of(cls, stored: Mapping[str, Any]) -> Self:
+        """A ledger from the JSON in a state; what a later version may have noted besides is passed over."""
+        known = _known(cls, stored)
+        if (found := known.get("calibration")) is not None and found["deviation"] is None:
+            known["calibration"] = {**found, "deviation": math.inf}
+        for name, kind in _PARTS.items():
+            if known.get(name) is not None:
+                known[name] = kind(**_known(kind, known[name]))
+        if known.get("reported") is not None:
+            known["reported"] = tuple(known["reported"])
+        return cls(**known)
+
+    @classmethod
+    def of_agent(cls, state: Mapping[str, Any], agent_id: str) -> Self:
+        """The ledger of an agent in a state of its graph."""
+        stored = (state.get("windows") or {}).get(agent_id)
+        return cls() if stored is None else cls.of(stored)
+
+    def stored(self) -> dict[str, Any]:
+        """The ledger as JSON, without what is as at the beginning."""
+        left: dict[str, Any] = {}
+        for name, empty in _EMPTY.items():
+            value = getattr(self, name)
+            if value != empty:
+                # Not all of it by `asdict`, which copies the counts of all messages one by one.
+                left[name] = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+        left["writes"] = self.writes + 1
+        if (calibration := left.get("calibration")) is not None and calibration["deviation"] == math.inf:
+            # JSON has no infinity.
+            calibration["deviation"] = None
+        if self.reported is not None:
+            left["reported"] = list(self.reported)
+        return left
+
+
+_PARTS: Mapping[str, type[Any]] = {
+    "calibration": Calibration,
+    "tier": FadingTier,
+    "tools": Correction,
+    "size": Correction,
+    "summary": Summary,
+}
+
+
+def _known(kind: type[Any], stored: Mapping[str, Any]) -> dict[str, Any]:
+    return {each.name: stored[each.name] for each in fields(kind) if each.name in stored}
+
+
+_EMPTY = {each.name: getattr(Ledger(), each.name) for each in fields(Ledger)}
+
+
+def covered(messages: Sequence[AnyMessage], summary: Summary | None) -> int:
+    """How many of the first messages a summary stands for; none if the newest of them is not there (any more)."""
+    for index in range(len(messages) - 1, -1, -1) if summary is not None else ():
+        if messages[index].id == summary.covers:  # type: ignore[union-attr]
+            return index + 1
+    return 0
+
+
+def uncovered(messages: Sequence[AnyMessage], summary: Summary | None) -> Sequence[AnyMessage]:
+    """The messages that a summary does not stand for, and before them a leading system message, which none covers."""
+    end = covered(messages, summary)
+    if end > 1 and isinstance(messages[0], SystemMessage):
+        return [messages[0], *messages[end:]]
+    return messages[end:] if end else messages

@@ -1,0 +1,85 @@
+"""An agent as a graph: the model, its tools, and back, until an answer calls none.
+
+Built with the public graph API, so that it is drawn, checkpointed, interrupted and time-travelled like any other:
+
+    START -> agent=<id> -> tools=<id> -> agent=<id> -> ... -> END          one agent's own graph
+             agent=<id> -> summarize=<id> -> agent=<id>                     where it summarises what does not fit
+    START -> <id> -> done -> END                                            the graph of a run
+
+The graph of a run with several agents is in `multi`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from langchain_core.messages import AIMessage
+
+from stategraph.agent.agent import Agent
+from stategraph.agent.context.context_state import Ledger
+from stategraph.agent.graphs import done
+from stategraph.agent.llm.llm_node import LlmNode
+from stategraph.agent.llm.summarize import SummarizeNode
+from stategraph.agent.ports import AgentContext
+from stategraph.agent.state import AgentState, was_halted
+from stategraph.agent.tools.tools_node import ToolsNode, wants_tools
+from stategraph.constants import END, START
+from stategraph.graph.state import StateGraph
+
+
+def agent_subgraph(agent: Agent) -> StateGraph[Any, Any, Any, Any]:
+    """The graph of one agent, to be a node of a graph of agents.
+
+    Args:
+        agent: The agent. If it has a role among others, it does nothing in a turn that another agent has ended.
+
+    Returns:
+        The builder; compile it without a checkpointer of its own.
+    """
+    graph = StateGraph(AgentState, context_schema=AgentContext)
+    graph.add_node(agent.llm_node, LlmNode(agent).as_runnable())
+    if agent.role is None:
+        graph.add_edge(START, agent.llm_node)
+    else:
+        graph.add_conditional_edges(
+            START, lambda state: END if was_halted(state) else agent.llm_node, [agent.llm_node, END]
+        )
+    ways = [END]
+    if agent.summarising is not None:
+        graph.add_node(agent.summarize_node, SummarizeNode(agent, agent.summarising).as_runnable())
+        graph.add_edge(agent.summarize_node, agent.llm_node)
+        ways.append(agent.summarize_node)
+    # Also without tools: a model may call one that there is not, and has to be told.
+    graph.add_node(agent.tools_node, ToolsNode(agent).as_runnable())
+    ways.append(agent.tools_node)
+
+    def after_llm(state: AgentState) -> str:
+        if agent.summarising is not None and Ledger.of_agent(state, agent.id).wanted:
+            return agent.summarize_node
+        last = state["messages"][-1]
+        return agent.tools_node if isinstance(last, AIMessage) and wants_tools(last) else END
+
+    def after_tools(state: AgentState) -> str:
+        return END if agent.tool_end or state.get("halt_reason") else agent.llm_node
+
+    graph.add_conditional_edges(agent.llm_node, after_llm, ways)
+    graph.add_conditional_edges(agent.tools_node, after_tools, [agent.llm_node, END])
+    return graph
+
+
+def single_agent_graph(agent: Agent) -> StateGraph[Any, Any, Any, Any]:
+    """The graph of a run with one agent.
+
+    Args:
+        agent: The agent.
+
+    Returns:
+        The builder.
+    """
+    graph = StateGraph(AgentState, context_schema=AgentContext)
+    graph.add_node(agent.id, agent_subgraph(agent).compile(name=agent.id))
+    graph.add_node(done.NODE, done.after([agent.id]))
+    graph.add_edge(START, agent.id)
+    graph.add_edge(agent.id, done.NODE)
+    graph.add_edge(done.NODE, END)
+    return graph

@@ -1,0 +1,163 @@
+"""From what a host says about agents to agents that run, and the graph that they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+from langchain_core.messages import SystemMessage
+
+from stategraph.agent.agent import Agent, Route, Summarising
+from stategraph.agent.context import instructions
+from stategraph.agent.context.context_window import Fitting
+from stategraph.agent.context.handoff import Role
+from stategraph.agent.context.trimming import TrimSettings
+from stategraph.agent.graphs import agent_graph, multi_agent
+from stategraph.agent.llm import models, summaries
+from stategraph.agent.settings.inputs import AgentInputs, GraphEdge, InitialSummary
+from stategraph.agent.tools.toolset import ToolSet
+from stategraph.errors import ConfigurationError
+from stategraph.graph.state import StateGraph
+
+
+def build(
+    inputs: Sequence[AgentInputs], edges: Sequence[GraphEdge] | None = None, shared: models.Models | None = None
+) -> tuple[list[Agent], StateGraph[Any, Any, Any, Any]]:
+    """The agents of a run and their graph.
+
+    Args:
+        inputs: The agents as the host describes them.
+        edges: The ways between them; None: only the first agent runs.
+        shared: Models made before, to be used again.
+
+    Returns:
+        The agents, and the builder of the graph.
+
+    Raises:
+        ConfigurationError: They make no sense.
+        MissingPackageError: A model's package is not installed.
+    """
+    if edges is None:
+        multi_agent.check_ids([inputs[0].agent_id])
+        agent = make_agent(inputs[0], None, shared)
+        return [agent], agent_graph.single_agent_graph(agent)
+    wiring = multi_agent.wire([(each.agent_id, each.label) for each in inputs], edges)
+    agents = [make_agent(each, wiring, shared) for each in inputs]
+    return agents, multi_agent.several_agents_graph(agents, wiring)
+
+
+def make_agent(
+    inputs: AgentInputs, wiring: multi_agent.Wiring | None = None, shared: models.Models | None = None
+) -> Agent:
+    """An agent from its description.
+
+    Args:
+        inputs: The description.
+        wiring: The ways between it and others; None: it is on its own.
+        shared: Models made before, to be used again.
+
+    Returns:
+        The agent, its models with its tools bound.
+
+    Raises:
+        ConfigurationError: A tool and a handoff have the same name.
+    """
+    tools = ToolSet.of(inputs)
+    handoffs = () if wiring is None else wiring.handoffs.get(inputs.agent_id, ())
+    for each in handoffs:
+        if each.name in {*tools.here, *tools.theirs}:
+            raise ConfigurationError(
+                f"Agent {inputs.agent_id!r} has a tool called {each.name!r}, and so is its handoff: rename the tool"
+            )
+    transfers = [each.definition for each in handoffs]
+    candidates = models.candidates(inputs, shared)
+    shown = (*tools.shown(inputs.discovered_tools), *transfers)
+    offers_tools = bool(tools.offers or transfers)
+
+    @cache
+    def rebound(found: frozenset[str]) -> tuple[Route, ...]:
+        more = (*tools.shown({*inputs.discovered_tools, *found}), *transfers)
+        return _routes(candidates, more)
+
+    agent = Agent(
+        id=inputs.agent_id,
+        name=inputs.label,
+        routes=rebound(frozenset()),
+        system=_system(inputs, inputs.initial_summary),
+        tools=tools.here,
+        tool_policies=inputs.tool_policies,
+        host_tools=frozenset(tools.theirs),
+        host_tool_names=tools.names_shown(inputs.discovered_tools),
+        handoffs={each.name: each for each in handoffs},
+        role=None if wiring is None else _role(inputs.agent_id, wiring, offers_tools, candidates[0].provider),
+        group_id=None if wiring is None else wiring.groups.get(inputs.agent_id),
+        max_tool_result_chars=inputs.max_tool_result_chars,
+        max_context_tokens=inputs.max_context_tokens,
+        fitting=_fitting(inputs, candidates[0], shown),
+        offers_tools=offers_tools,
+        plain_text=inputs.use_legacy_content,
+        tool_end=inputs.tool_end,
+        rebound=rebound if tools.defers else None,
+    )
+    if agent.fitting is None or not inputs.summarization_enabled:
+        return agent
+    return replace(agent, summarising=_summarising(inputs, agent.routes, shown, shared))
+
+
+def _system(inputs: AgentInputs, summary: InitialSummary | None) -> SystemMessage | None:
+    before = None if summary is None else f"## What came before this conversation, in summary\n\n{summary.text}"
+    cache = instructions.prompt_cache(inputs)
+    return instructions.system_message([inputs.instructions], [inputs.additional_instructions, before], cache)
+
+
+def _fitting(inputs: AgentInputs, candidate: models.Candidate, shown: Sequence[Any]) -> Fitting | None:
+    if inputs.max_context_tokens is None:
+        return None
+    settings = TrimSettings(
+        max_context_tokens=inputs.max_context_tokens,
+        reserve_ratio=inputs.summarization_config.reserve_ratio,
+        summarise=inputs.summarization_enabled,
+        thinking=models.thinks(candidate.model),
+        max_tool_result_chars=inputs.max_tool_result_chars,
+        context_pruning=inputs.context_pruning_config.pruning(),
+    )
+    initial = 0 if inputs.initial_summary is None else inputs.initial_summary.token_count
+    provider, name = candidate.provider, candidate.name
+    return Fitting(settings, tuple(shown), provider, name, inputs.tool_schema_tokens, initial)
+
+
+def _routes(candidates: Sequence[models.Candidate], shown: Sequence[Any]) -> tuple[Route, ...]:
+    return tuple(
+        Route(models.bind(each.model, shown), each.provider, each.name, models.provider_of(each.model))
+        for each in candidates
+    )
+
+
+def _summarising(
+    inputs: AgentInputs, routes: tuple[Route, ...], shown: Sequence[Any], shared: models.Models | None
+) -> Summarising:
+    config = inputs.summarization_config
+    writers = models.summarisers(inputs, shared)
+    if writers is not None:
+        # With the agent's tools: some providers refuse a history with calls if none are offered.
+        routes = _routes(writers, shown)
+    return Summarising(
+        routes=routes,
+        prompt=config.prompt or summaries.PROMPT,
+        update_prompt=config.update_prompt or summaries.UPDATE_PROMPT,
+        trigger=config.trigger,
+        retain=config.retain_recent,
+        system=_system(inputs, None),
+        initial=None if inputs.initial_summary is None else inputs.initial_summary.text,
+    )
+
+
+#: Parts of the names of providers whose models take up the text of the agent before them where that comes last.
+_WANT_CUE = ("anthropic", "bedrock", "mistral")
+
+
+def _role(agent_id: str, wiring: multi_agent.Wiring, has_tools: bool, provider: str) -> Role:
+    needs_cue = any(part in provider.lower() for part in _WANT_CUE)
+    return Role(agent_id, wiring.names, has_tools, needs_cue)

@@ -1,0 +1,51 @@
+"""The done node: the end of a turn, whatever ended it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from langchain_core.messages import AIMessage, AnyMessage, RemoveMessage, SystemMessage
+from langchain_core.messages.ai import UsageMetadata
+
+from stategraph.agent.context import context_state
+from stategraph.agent.context.context_state import Ledger
+from stategraph.agent.settings import usage
+from stategraph.agent.state import AgentState, turn_of
+
+NODE = "done"
+
+
+def after(agent_ids: Sequence[str]) -> Callable[[AgentState], dict[str, Any]]:
+    """The node that ends the turns of some agents.
+
+    Args:
+        agent_ids: All agents of the graph.
+
+    Returns:
+        A function from the last state to an update: `usage`, over all calls of the turn, `halt_reason`, and earlier
+        messages to remove for which every agent has a summary.
+    """
+
+    def done(state: AgentState) -> dict[str, Any]:
+        messages = state["messages"]
+        turn = turn_of(messages)
+        update = {"usage": _total(turn), "halt_reason": state.get("halt_reason")}
+        covered = [context_state.covered(messages, Ledger.of_agent(state, agent_id).summary) for agent_id in agent_ids]
+        # The message that leads the turn, and what came of it, are still to be read by the host.
+        gone = messages[: min(*covered, max(0, len(messages) - len(turn) - 1))]
+        removed = [RemoveMessage(id=each.id) for each in gone if each.id and not isinstance(each, SystemMessage)]
+        return {**update, "messages": removed} if removed else update
+
+    return done
+
+
+def _total(messages: Sequence[AnyMessage]) -> UsageMetadata:
+    total = UsageMetadata(input_tokens=0, output_tokens=0, total_tokens=0)
+    for message in messages:
+        if isinstance(message, AIMessage) and message.usage_metadata:
+            one = usage.total_usage(message.usage_metadata)
+            total["input_tokens"] += one["input_tokens"]
+            total["output_tokens"] += one["output_tokens"]
+            total["total_tokens"] += one["total_tokens"]
+    return total

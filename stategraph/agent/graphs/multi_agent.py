@@ -1,0 +1,362 @@
+"""Several agents as a graph: who starts, who follows whom, and who may hand over to whom.
+
+- A direct edge is always taken, to all of its destinations at once; one from several agents waits for all of them. A
+  handoff edge is a tool of the agent that it leaves, see `handoff`.
+- The agents that no edge leads to start, side by side; if there are none, the first one does.
+- An agent that handed over is not followed by direct edges as well.
+- Agents that run side by side because of edges share a group, counted from one in the order of the ways to them.
+- What a direct edge tells its destination is told by a node before it, `fan_in_<id>_prompt`.
+
+    START -> <id> -> ... -> <id> -> done -> END          every node with a name of an agent is that agent's own graph
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import uuid
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage
+
+from stategraph.agent.agent import Agent
+from stategraph.agent.context import handoff
+from stategraph.agent.context.handoff import Handoff
+from stategraph.agent.graphs import done
+from stategraph.agent.graphs.agent_graph import agent_subgraph
+from stategraph.agent.messages import truncation
+from stategraph.agent.ports import AgentContext
+from stategraph.agent.settings.inputs import GraphEdge, PromptFunction
+from stategraph.agent.state import AgentState, turn_of, was_halted
+from stategraph.constants import END, NS_END, NS_SEP, START
+from stategraph.engine.compile.functions import RunnableCallable
+from stategraph.errors import ConfigurationError
+from stategraph.graph.state import StateGraph
+from stategraph.types import Command, Send
+
+RESULTS = "{results}"
+"""In the prompt of a direct edge: what the run has brought so far."""
+
+_TOOL_NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
+_SPEAKERS: dict[type[Any], str] = {AIMessage: "AI", HumanMessage: "Human", SystemMessage: "System"}
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """The ways between agents, checked.
+
+    Attributes:
+        names: What agents call each other, by id.
+        starts: Who starts.
+        direct: Edges that are always taken.
+        handoffs: Tools that hand over, by the agent that has them.
+        groups: What agents that run side by side have in common.
+    """
+
+    names: Mapping[str, str]
+    starts: tuple[str, ...]
+    direct: tuple[GraphEdge, ...]
+    handoffs: Mapping[str, tuple[Handoff, ...]]
+    groups: Mapping[str, int]
+
+
+def wire(names: Sequence[tuple[str, str]], edges: Sequence[GraphEdge]) -> Wiring:
+    """Find out what edges mean, and whether they make sense.
+
+    Args:
+        names: The agents: ids, and what they call each other.
+        edges: The ways between them.
+
+    Returns:
+        The ways, sorted by kind.
+
+    Raises:
+        ConfigurationError: They make no sense; the message names agents and edges.
+    """
+    ids = [agent_id for agent_id, _ in names]
+    check_ids(ids)
+    _check_ends(ids, edges)
+    direct = tuple(edge for edge in edges if edge.direct)
+    handoffs = _handoffs(dict(names), [edge for edge in edges if not edge.direct])
+    _check_direct(direct, handoffs)
+    reached = {agent_id for edge in edges for agent_id in edge.to}
+    starts = tuple(agent_id for agent_id in ids if agent_id not in reached) or (ids[0],)
+    return Wiring(dict(names), starts, direct, handoffs, _groups(starts, edges))
+
+
+def check_ids(ids: Sequence[str]) -> None:
+    """Check the names of agents: they become names of nodes.
+
+    Args:
+        ids: The names.
+
+    Raises:
+        ConfigurationError: One is taken twice, reserved, or has a character that separates names in checkpoints.
+    """
+    for agent_id in ids:
+        if ids.count(agent_id) > 1:
+            raise ConfigurationError(f"Several agents have the id {agent_id!r}: give each agent an id of its own")
+        if agent_id in (START, END, done.NODE) or agent_id in map(prompt_node, ids):
+            raise ConfigurationError(f"No agent can have the id {agent_id!r}: a node of the graph has that name")
+        for separator in (NS_SEP, NS_END):
+            if separator in agent_id:
+                raise ConfigurationError(
+                    f"No agent can have the id {agent_id!r}: {separator!r} separates names in checkpoints; use letters,"
+                    " digits, '-' and '_'"
+                )
+
+
+def prompt_node(agent_id: str) -> str:
+    """The name of the node that tells an agent the prompt of a direct edge."""
+    return f"fan_in_{agent_id}_prompt"
+
+
+def _shown(edge: GraphEdge) -> str:
+    return f"{', '.join(edge.from_)} -> {', '.join(edge.to)}"
+
+
+def _check_ends(ids: Sequence[str], edges: Sequence[GraphEdge]) -> None:
+    unknown = {end: edge for edge in edges for end in (*edge.from_, *edge.to) if end not in ids}
+    if unknown:
+        where = "; ".join(dict.fromkeys(map(_shown, unknown.values())))
+        raise ConfigurationError(
+            f"MultiAgentGraph: edges reference agent(s) not present in agents: {json.dumps(list(unknown))}. Found them"
+            f" in {where}; the agents are {', '.join(ids)}. Add what is missing to the agents, or leave the edges out"
+        )
+
+
+def _check_direct(direct: Sequence[GraphEdge], handoffs: Mapping[str, Sequence[Handoff]]) -> None:
+    """Refuse what has no meaning: edges that wait for an agent that may go elsewhere, prompts that contradict."""
+    prompts: dict[str, tuple[object, GraphEdge]] = {}
+    for edge in direct:
+        leaving = [agent_id for agent_id in edge.from_ if agent_id in handoffs]
+        if leaving and (len(edge.from_) > 1 or edge.prompt):
+            kind = "waits for several agents" if len(edge.from_) > 1 else "has a prompt"
+            raise ConfigurationError(
+                f"The direct edge {_shown(edge)} {kind}, and {', '.join(leaving)} may hand over instead: such an edge"
+                " can only come from agents without handoffs"
+            )
+        if edge.condition is not None and len(edge.from_) > 1:
+            raise ConfigurationError(
+                f"The direct edge {_shown(edge)} waits for several agents and has a condition: give it one or the other"
+            )
+        for destination in edge.to if edge.prompt else ():
+            told, other = prompts.setdefault(destination, (_told(edge), edge))
+            if told != _told(edge):
+                raise ConfigurationError(
+                    f"The direct edges {_shown(other)} and {_shown(edge)} tell {destination!r} different things: give"
+                    " them the same prompt, or one a function that decides"
+                )
+
+
+def _told(edge: GraphEdge) -> tuple[object, bool | None]:
+    return edge.prompt, edge.exclude_results
+
+
+def _handoffs(names: Mapping[str, str], edges: Sequence[GraphEdge]) -> dict[str, tuple[Handoff, ...]]:
+    """The tools of each agent that hand over."""
+    tools: dict[str, list[Handoff]] = {}
+    for edge in edges:
+        for source in edge.from_:
+            tools.setdefault(source, []).extend(_handoff_tools(edge, names[source], names))
+    for source, its in tools.items():
+        called = [each.name for each in its]
+        for name in called:
+            if called.count(name) > 1:
+                raise ConfigurationError(
+                    f"Several handoffs of agent {source!r} are called '{name}': let one edge lead to each agent, and"
+                    " one edge at most have a condition, which can choose among several destinations"
+                )
+    return {source: tuple(its) for source, its in tools.items()}
+
+
+def _handoff_tools(edge: GraphEdge, source_name: str, names: Mapping[str, str]) -> Iterator[Handoff]:
+    parameter = (edge.prompt_key or "instructions") if edge.prompt else None
+    told = edge.prompt if isinstance(edge.prompt, str) else ""
+    if edge.condition is not None:
+        description = edge.description or "Hand the conversation over to another agent, if the state of things allows."
+        yield Handoff(handoff.CONDITIONAL, description, source_name, edge.to, parameter, told, edge.condition)
+        return
+    for destination in edge.to:
+        if not _TOOL_NAME_CHARACTERS.issuperset(destination):
+            raise ConfigurationError(
+                f"Agent {destination!r} cannot be handed over to: its id is part of a tool's name, for which providers"
+                " take letters, digits, '-' and '_' only"
+            )
+        description = edge.description or f"Hand the conversation over to the agent {names[destination]}."
+        name = f"{handoff.TRANSFER}{destination}"
+        yield Handoff(name, description, source_name, (destination,), parameter, told)
+
+
+def _groups(starts: Sequence[str], edges: Sequence[GraphEdge]) -> dict[str, int]:
+    """A number for each set of agents that an edge, or the start, sends off together; the first one counts."""
+    groups: dict[str, int] = {}
+    together: list[Sequence[str]] = [starts]
+    waiting, known = list(starts), set(starts)
+    for source in waiting:
+        leading = [edge for edge in edges if source in edge.from_]
+        together.append(list(dict.fromkeys(to for edge in leading if edge.direct for to in edge.to)))
+        following = [to for edge in leading for to in edge.to if to not in known]
+        waiting.extend(dict.fromkeys(following))
+        known.update(following)
+    number = 0
+    for members in together:
+        fresh = [agent_id for agent_id in members if agent_id not in groups]
+        if len(members) > 1 and fresh:
+            number += 1
+            groups.update(dict.fromkeys(fresh, number))
+    return groups
+
+
+# The graph.
+
+
+def several_agents_graph(agents: Sequence[Agent], wiring: Wiring) -> StateGraph[Any, Any, Any, Any]:
+    """The graph of a run with several agents.
+
+    Args:
+        agents: The agents, each with its role.
+        wiring: The ways between them.
+
+    Returns:
+        The builder.
+    """
+    graph = StateGraph(AgentState, context_schema=AgentContext)
+    for agent in agents:
+        graph.add_node(agent.id, agent_subgraph(agent).compile(name=agent.id))
+    told = {to: edge for edge in wiring.direct if edge.prompt for to in edge.to}
+    for agent_id, edge in told.items():
+        node = Prompt(agent_id, edge.prompt or "", edge.exclude_results)
+        graph.add_node(prompt_node(agent_id), node.as_runnable(), destinations=(agent_id,))
+    # Ways end at different times; the turn ends once, after the last of them.
+    graph.add_node(done.NODE, done.after([agent.id for agent in agents]), defer=True)
+    for agent_id in wiring.starts:
+        graph.add_edge(START, agent_id)
+    for agent in agents:
+        _lead_on(graph, agent.id, wiring, {to: prompt_node(to) if to in told else to for to in wiring.names})
+    for edge in wiring.direct:
+        for to in edge.to if len(edge.from_) > 1 else ():
+            graph.add_edge(list(edge.from_), prompt_node(to) if to in told else to)
+    graph.add_edge(done.NODE, END)
+    return graph
+
+
+def _lead_on(graph: StateGraph[Any, Any, Any, Any], agent_id: str, wiring: Wiring, entry: Mapping[str, str]) -> None:
+    """Add the ways from an agent that are its own, and no join with others."""
+    edges = [edge for edge in wiring.direct if edge.from_ == (agent_id,)]
+    joins = any(agent_id in edge.from_ for edge in wiring.direct if len(edge.from_) > 1)
+    last = [] if joins else [done.NODE]
+    if agent_id not in wiring.handoffs and all(edge.condition is None for edge in edges):
+        for to in dict.fromkeys(entry[to] for edge in edges for to in edge.to) or last:
+            graph.add_edge(agent_id, to)
+        return
+
+    def chosen(choices: Iterable[tuple[GraphEdge, object]]) -> list[Hashable | Send]:
+        to = [each for edge, choice in choices for each in handoff.chosen(choice, edge.to, f"The edge {_shown(edge)}")]
+        return list(dict.fromkeys(entry[each] for each in to) or last)
+
+    def elsewhere(state: AgentState) -> list[Hashable | Send] | None:
+        """Where to go whatever the edges say; None: let them say it."""
+        if was_halted(state):
+            return [done.NODE]
+        to = handoff.destinations(state["messages"])
+        # Tasks that are sent keep the order of the calls; nodes that are named would run in the order of the alphabet.
+        return [*to] if len(to) == 1 else [Send(each, state) for each in to] or None
+
+    def route(state: AgentState) -> list[Hashable | Send]:
+        if (to := elsewhere(state)) is not None:
+            return to
+        return chosen((edge, True if edge.condition is None else edge.condition(state)) for edge in edges)
+
+    async def aroute(state: AgentState) -> list[Hashable | Send]:
+        if (to := elsewhere(state)) is not None:
+            return to
+        choices = []
+        for edge in edges:
+            choice = True if edge.condition is None else edge.condition(state)
+            choices.append((edge, await choice if inspect.isawaitable(choice) else choice))
+        return chosen(choices)
+
+    transfers = [to for each in wiring.handoffs.get(agent_id, ()) for to in each.destinations]
+    path = dict.fromkeys([*transfers, *(entry[to] for edge in edges for to in edge.to), done.NODE])
+    graph.add_conditional_edges(agent_id, RunnableCallable(route, aroute, name="route", trace=False), [*path])
+
+
+class Prompt:
+    """The node before an agent that tells it the prompt of a direct edge.
+
+    Args:
+        agent_id: The agent.
+        prompt: The text, or the function that makes it.
+        exclude_results: Whether the agent is not shown what the run has brought; None: if the prompt tells it.
+    """
+
+    def __init__(self, agent_id: str, prompt: str | PromptFunction, exclude_results: bool | None) -> None:
+        self._agent_id = agent_id
+        self._prompt = prompt
+        self._told_instead = isinstance(prompt, str) and RESULTS in prompt
+        self._exclude = self._told_instead if exclude_results is None else exclude_results
+
+    def as_runnable(self) -> RunnableCallable:
+        """The node for a graph, sync and async."""
+        return RunnableCallable(self.call, self.acall, name=prompt_node(self._agent_id), trace=False)
+
+    def call(self, state: AgentState) -> Command[Any]:
+        """Tell the prompt.
+
+        Raises:
+            TypeError: The function that makes it is async.
+        """
+        text = None if was_halted(state) else self._text(state["messages"])
+        if inspect.isawaitable(text):
+            if inspect.iscoroutine(text):
+                text.close()
+            raise TypeError(
+                f"The prompt for agent '{self._agent_id}' is made by an async function: run the graph with ainvoke() or"
+                " astream()"
+            )
+        return self._go(state, text)
+
+    async def acall(self, state: AgentState) -> Command[Any]:
+        """As `call`; the function may be async."""
+        text = None if was_halted(state) else self._text(state["messages"])
+        return self._go(state, await text if inspect.isawaitable(text) else text)
+
+    def _text(self, messages: Sequence[AnyMessage]) -> Any:
+        brought = turn_of(messages)
+        if isinstance(self._prompt, str):
+            return self._prompt.replace(RESULTS, transcript(brought)) if self._told_instead else self._prompt
+        return self._prompt(messages, len(messages) - len(brought))
+
+    def _go(self, state: AgentState, text: object) -> Command[Any]:
+        if not text:
+            return Command(goto=self._agent_id)
+        if not isinstance(text, str):
+            raise TypeError(
+                f"The function that makes the prompt for agent '{self._agent_id}' returned a value of type "
+                f"{type(text).__name__}; expected a text, or None for no prompt"
+            )
+        messages = state["messages"]
+        told = handoff.routing_message(text, str(uuid.uuid4()))
+        if not self._exclude:
+            return Command(goto=self._agent_id, update={"messages": [told]})
+        given = messages[: len(messages) - len(turn_of(messages))]
+        send = Send(self._agent_id, {**state, "messages": [*given, told]})
+        return Command(goto=[send], update={"messages": [told]})
+
+
+def transcript(messages: Sequence[AnyMessage]) -> str:
+    """Messages as text, a line for each that says something; transfers are left out.
+
+    Args:
+        messages: What a run has brought.
+    """
+    lines = []
+    for message in handoff.without_transfers(messages):
+        text = truncation.text_of(message.content)
+        if text:
+            speaker = next((name for kind, name in _SPEAKERS.items() if isinstance(message, kind)), "Tool")
+            lines.append(f"{speaker}: {text}")
+    return "\n".join(lines)

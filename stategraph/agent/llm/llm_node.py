@@ -1,0 +1,174 @@
+"""The llm node: one call of a model.
+
+- What does not fit the model's context is left out, see `stategraph.agent.context.context_window`. What is known about
+  that is written to the state with the answer.
+- If messages are to be summarised before, the node calls nobody and writes that: the graph then goes to the node that
+  summarises, and comes back.
+- If a call fails, the next route is tried; when all fail, the first error is raised. A prompt that a provider refuses
+  as too long is shortened and sent again, a few times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from langchain_core.messages import AIMessage, AnyMessage
+from langchain_core.runnables import Runnable, RunnableConfig
+
+from stategraph.agent.agent import Agent, Route
+from stategraph.agent.context import context_window
+from stategraph.agent.context.context_state import Ledger
+from stategraph.agent.context.context_window import Prompt, Window
+from stategraph.agent.llm import model_calls, summaries
+from stategraph.agent.messages import history as histories
+from stategraph.agent.ports import AgentContext, ContextUsed, Listener, Logged, ModelCall, Place, agent_context
+from stategraph.agent.state import AgentState
+from stategraph.engine.compile.functions import RunnableCallable
+from stategraph.engine.config.runtime import Runtime
+
+
+class LlmNode:
+    """Calls the model of an agent with the conversation.
+
+    Args:
+        agent: The agent.
+    """
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+        self._window = Window(agent.fitting)
+
+    def as_runnable(self) -> Runnable[Any, Any]:
+        """The node for a graph, sync and async."""
+        return RunnableCallable(self.call, self.acall, name=self._agent.llm_node, trace=False)
+
+    def call(self, state: AgentState, config: RunnableConfig, runtime: Runtime[AgentContext]) -> dict[str, Any]:
+        """Call the model and wait.
+
+        Raises:
+            EmptyContextError: Nothing of the conversation fits the model's context.
+            TypeError: If somebody listens: listeners are async.
+        """
+        context = agent_context(runtime.context)
+        if context.listener is not None:
+            raise TypeError(
+                f"Agent '{self._agent.id}' was run with invoke() or stream() and a listener in its context; a listener "
+                "is awaited: use ainvoke() or astream(), or Run.process_stream()"
+            )
+        prompt = self._prepare(state, context, self._ledger(state))
+        routes = self._agent.routes_for(state["messages"])
+        while not prompt.ledger.wanted:
+            self._window.check(prompt)
+            answer = model_calls.call(routes, prompt.whole, config, prompt.refused_by, state["messages"])
+            if isinstance(answer, AIMessage):
+                return self._update(prompt, answer)
+            prompt = self._prepare(state, context, _next_try(prompt, answer, self._agent.id))
+        return self._update(prompt)
+
+    async def acall(self, state: AgentState, config: RunnableConfig, runtime: Runtime[AgentContext]) -> dict[str, Any]:
+        """Call the model, telling a listener about every piece of the answer.
+
+        Raises:
+            EmptyContextError: Nothing of the conversation fits the model's context.
+        """
+        context = agent_context(runtime.context)
+        listener = context.listener
+        if listener is not None and (memory := state.get("memory")) is not None:
+            listener.recall(memory)
+        at = self._agent.place(self._agent.llm_node, config, state["messages"])
+        prompt = self._prepare(state, context, self._ledger(state))
+        routes = self._agent.routes_for(state["messages"])
+        while not prompt.ledger.wanted:
+            if listener is None:
+                self._window.check(prompt)
+                answer = await model_calls.acall(routes, prompt.whole, config, prompt.refused_by, state["messages"])
+            else:
+                answer = await self._aloud(prompt, routes, context, at, config, listener, state["messages"])
+            if isinstance(answer, AIMessage):
+                return self._update(prompt, answer, listener)
+            prompt = self._prepare(state, context, _next_try(prompt, answer, self._agent.id))
+        if listener is not None:
+            await listener.hear(Logged(at, "info", "graph", "Summarization triggered"))
+        return self._update(prompt, None, listener)
+
+    def _ledger(self, state: AgentState) -> Ledger:
+        """What the last call left; a summary that was wanted then, in a run that was aborted, is decided on anew."""
+        ledger = Ledger.of_agent(state, self._agent.id)
+        return replace(ledger, wanted=False) if ledger.wanted else ledger
+
+    def _prepare(self, state: AgentState, context: AgentContext, ledger: Ledger) -> Prompt:
+        """What the model is sent; its ledger may say that a summary is wanted before."""
+        agent, how = self._agent, self._agent.summarising
+        seen = agent.look(histories.repair(state["messages"]), ledger)
+        prompt = self._window.prompt(seen, ledger, context, agent.id)
+        if how is None or prompt.trimmed is None:
+            return prompt
+        if summaries.due(how, prompt):
+            return replace(prompt, ledger=replace(prompt.ledger, wanted=True))
+        return self._window.prompt(seen, ledger, context, agent.id, summarise=False) if prompt.empty else prompt
+
+    async def _aloud(
+        self,
+        prompt: Prompt,
+        routes: Sequence[Route],
+        context: AgentContext,
+        at: Place,
+        config: RunnableConfig,
+        listener: Listener,
+        history: Sequence[AnyMessage],
+    ) -> model_calls.Answer:
+        """The answer, or the errors of all routes that were tried, told to a listener with what was chosen and why."""
+        for row in prompt.log:
+            await listener.hear(Logged(at, row.level, "prune", row.message, row.data))
+        if prompt.empty:
+            error, row = self._window.refusal(prompt)
+            await listener.hear(Logged(at, row.level, "graph", row.message, row.data))
+            raise error
+        if prompt.trimmed is not None and context.token_counter is not None:
+            figures = self._window.figures(prompt, context.token_counter)
+            overhead = prompt.ledger.calibration.instruction_overhead
+            await listener.hear(ContextUsed(at, figures, overhead, prompt.ledger.tier))
+        sent = len(prompt.history)
+        data: dict[str, Any] = {"messageCount": sent, "provider": routes[0].provider}
+        await listener.hear(Logged(at, "debug", "graph", "Invoking LLM", data, detail=False))
+        tokens = prompt.corrected
+        about = ModelCall(at, "", "", prompt.whole, sent, tokens.total, tokens.tools)
+        answer = await model_calls.tell(routes, about, config, listener, prompt.refused_by, history)
+        if not isinstance(answer, AIMessage) and (again := context_window.rejected(prompt, answer[-1])) is not None:
+            text = "The provider refused the prompt as too long: it is shortened and sent again"
+            await listener.hear(Logged(at, "warn", "graph", text, _shortening(prompt, again)))
+        return answer
+
+    def _update(
+        self, prompt: Prompt, answer: AIMessage | None = None, listener: Listener | None = None
+    ) -> dict[str, Any]:
+        """What the node writes; no answer: a summary has to be made before."""
+        update: dict[str, Any] = {} if answer is None else {"messages": [*prompt.added, answer]}
+        if prompt.trimmed is not None:
+            ledger = prompt.ledger if answer is None else context_window.answered(prompt, answer)
+            update["windows"] = {self._agent.id: ledger.stored()}
+        memory = None if listener is None else listener.memory()
+        return update if memory is None else {**update, "memory": memory}
+
+
+def _next_try(prompt: Prompt, errors: Sequence[Exception], agent_id: str) -> Ledger:
+    """What is known once a prompt was refused as too long.
+
+    Raises:
+        Exception: The error of the first route if that is not so, or nothing can be made shorter any more.
+    """
+    again = context_window.rejected(prompt, errors[-1])
+    if again is None:
+        raise model_calls.first(errors, agent_id)
+    return again
+
+
+def _shortening(prompt: Prompt, again: Ledger) -> dict[str, Any]:
+    return {
+        "previousBudget": None if prompt.settings is None else prompt.settings.max_context_tokens,
+        "recoveredBudget": None if again.size is None else again.size.tokens,
+        "providerReportedPromptTokens": None if again.reported is None else again.reported[0],
+        "attempt": again.rejected,
+    }

@@ -1,0 +1,202 @@
+"""Calling a model: one route after the other, until one answers.
+
+- A model is called through LangChain's own interface, so every chat model works and every error is the provider's;
+  what of that is only for listeners is left out where there are none (`direct`).
+- Where somebody listens the answer is streamed to them piece by piece; where nobody does, it is one call, and
+  LangChain streams by itself if a callback handler asks for it.
+- What comes out of a listener is no failure of the model: it ends the run.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any, TypeAlias, cast
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, AnyMessage
+from langchain_core.runnables import RunnableBinding, RunnableConfig
+
+from stategraph.agent.agent import Route
+from stategraph.agent.llm.shielded import Shielded, secrets_of
+from stategraph.agent.messages import mending, problems, storable
+from stategraph.agent.ports import Listener, ModelCall, ModelEnded, ModelFailed, ModelStarted, ModelStreamed
+from stategraph.agent.tools import direct
+from stategraph.errors import GraphBubbleUp, ModelAnswerError
+
+_log = logging.getLogger(__name__)
+
+_MODELS_NOTED = 256
+_without_usage: set[tuple[str, str]] = set()
+"""Models of which it has been said that they report no usage."""
+
+Answer: TypeAlias = AIMessage | list[Exception]
+"""An answer, or the errors of all routes that were tried, in their order: at least one."""
+
+Final: TypeAlias = Callable[[Exception], bool]
+"""Whether no other route is to be tried after an error."""
+
+
+def call(
+    routes: Sequence[Route],
+    messages: list[AnyMessage],
+    config: RunnableConfig,
+    final: Final,
+    history: Sequence[AnyMessage] = (),
+) -> Answer:
+    """Call and wait.
+
+    Args:
+        routes: The models to try.
+        messages: What they are sent.
+        config: Of the running node.
+        final: Ends the trying.
+        history: The conversation that the answer becomes part of.
+
+    Returns:
+        The first answer, or the errors.
+    """
+    errors: list[Exception] = []
+    for route in routes:
+        try:
+            answer = mending.mended(direct.ask(route.model, messages, config), history)
+            return storable.storable(answer, config)
+        except GraphBubbleUp:
+            raise
+        except Exception as error:
+            errors.append(_without_secrets(route, error))
+            if final(errors[-1]):
+                break
+    return errors
+
+
+async def acall(
+    routes: Sequence[Route],
+    messages: list[AnyMessage],
+    config: RunnableConfig,
+    final: Final,
+    history: Sequence[AnyMessage] = (),
+) -> Answer:
+    """As `call`."""
+    errors: list[Exception] = []
+    for route in routes:
+        try:
+            answer = mending.mended(await direct.aask(route.model, messages, config), history)
+            return storable.storable(answer, config)
+        except GraphBubbleUp:
+            raise
+        except Exception as error:
+            errors.append(_without_secrets(route, error))
+            if final(errors[-1]):
+                break
+    return errors
+
+
+async def tell(
+    routes: Sequence[Route],
+    about: ModelCall,
+    config: RunnableConfig,
+    listener: Listener,
+    final: Final,
+    history: Sequence[AnyMessage] = (),
+) -> Answer:
+    """As `acall`, telling every piece of the answer.
+
+    Args:
+        routes: The models to try.
+        about: The call; its provider and model are those of the route that is tried.
+        config: Of the running node.
+        listener: Who is told.
+        final: Ends the trying.
+        history: The conversation that the answer becomes part of.
+
+    Returns:
+        The first answer, or the errors.
+    """
+    errors: list[Exception] = []
+    for route in routes:
+        attempt = replace(about, provider=route.provider, model=route.name, traced_as=route.traced_as)
+        began = time.monotonic()
+        answer = await _stream(attempt, route, config, listener, mending.Mender(history))
+        if isinstance(answer, AIMessage):
+            if answer.usage_metadata is None:
+                _say_without_usage(attempt)
+            await listener.hear(ModelEnded(attempt, answer, time.monotonic() - began))
+            return answer
+        errors.append(answer)
+        ends = final(answer)
+        if ends or len(errors) < len(routes):
+            await listener.hear(ModelFailed(attempt, answer))
+        if ends:
+            break
+    return errors
+
+
+async def _stream(
+    call: ModelCall, route: Route, config: RunnableConfig, listener: Listener, mender: mending.Mender
+) -> AIMessage | Exception:
+    """Tell an answer piece by piece; return it whole, or what the model failed with."""
+    await listener.hear(ModelStarted(call))
+    stream = cast("AsyncIterator[AIMessage]", route.model.astream(call.messages, config))
+    async with aclosing(cast("Any", stream)):
+        while True:
+            try:
+                chunk = mender.piece(await anext(stream))
+            except StopAsyncIteration:
+                break
+            except GraphBubbleUp:
+                raise
+            except Exception as error:
+                return _without_secrets(route, error)
+            await listener.hear(ModelStreamed(call, chunk))
+    if mender.is_empty:
+        return ValueError(f"The model '{route.name}' of agent '{call.at.agent_id}' ended its stream without a chunk")
+    try:
+        return storable.storable(mender.whole(), config)
+    except (TypeError, ValueError) as error:
+        said = f"The pieces of the answer of the model '{route.name}' ({route.provider}) do not make a message"
+        broken = ModelAnswerError(f"{said}: {problems.named(error)}")
+        broken.__cause__ = error
+        return _without_secrets(route, broken)
+
+
+def _without_secrets(route: Route, error: Exception) -> Exception:
+    """Hide in an error what a model was given as a secret; models made here have done that themselves."""
+    model: Any = route.model
+    while isinstance(model, RunnableBinding):
+        model = model.bound
+    if isinstance(model, Shielded) or not isinstance(model, BaseChatModel):
+        return error
+    return cast("Exception", secrets_of(model).error(error))
+
+
+def _say_without_usage(call: ModelCall) -> None:
+    """Say once of each model that its answers come without usage."""
+    if len(_without_usage) < _MODELS_NOTED and (key := (call.provider, call.model)) not in _without_usage:
+        _without_usage.add(key)
+        _log.warning(
+            "The model '%s' of agent '%s' (%s) reports no usage: its tokens are in no total. If its provider reports "
+            "usage when asked, see that the option 'stream_usage' is not off; said once",
+            *(call.model, call.at.agent_id, call.provider),
+        )
+
+
+def first(errors: Sequence[Exception], agent_id: str | None = None) -> Exception:
+    """Choose the error of the first route, which the author chose; the others are noted on it.
+
+    Args:
+        errors: Those of all routes, in order.
+        agent_id: Whose model it was; None: nothing is said about that.
+    """
+    chosen, *others = errors
+    if agent_id is not None:
+        if isinstance(chosen, ModelAnswerError):
+            chosen.args = (f"Agent '{agent_id}': {chosen}",)
+        else:
+            chosen.add_note(f"The model was called by agent '{agent_id}'.")
+    for error in others:
+        chosen.add_note(f"A fallback failed as well: {problems.named(error)}")
+    return chosen

@@ -1,0 +1,511 @@
+"""Chat models from what a host says: a provider's name and what its client takes, or a text `provider:model`.
+
+- The table `_PROVIDERS` says which class of which package is a provider's, and what its parameters are called. Packages
+  are imported when a model of theirs is asked for; one that is missing is named, with what to install.
+- Options may be spelled as hosts of the TypeScript clients do (`apiKey`, `configuration.baseURL`, `maxTokens`) or as
+  Python's classes do. What the tables do not know is passed on: the class decides. Durations are seconds.
+- Keys and headers are never in a message: where a class refuses its parameters, they are named without their values,
+  and a model that is made here hides what it was given (`stategraph.agent.llm.shielded`).
+- Streams are asked for their usage, unless the options say `stream_usage=False` for a server that refuses that.
+- Options say which models to try, too: `fallbacks`. Trying them is for who calls.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.messages import AIMessage
+from langchain_core.runnables import Runnable, RunnableBinding
+from pydantic import Field, ValidationError
+
+from stategraph.agent.llm.shielded import Shielded, described, shielded
+from stategraph.agent.settings import validation
+from stategraph.agent.settings.inputs import AgentInputs, ToolDefinition
+from stategraph.agent.settings.secrets import Secrets, in_options, texts_in
+from stategraph.errors import ConfigurationError, MissingPackageError
+
+
+@dataclass(frozen=True, slots=True)
+class _Provider:
+    """Where a provider's class is and how it is called.
+
+    Attributes:
+        module: Its module.
+        name: Its name there.
+        package: What `pip install` takes.
+        renamed: Parameters whose names differ from those of OpenAI's class.
+        unknown: Parameters that hosts set for every provider and that this class does not have.
+        url: Where its API is, if the class is another provider's.
+        key_from: The environment variable with its key, if the class is another provider's and would send that one's.
+        needs_model: Whether the class must be told a model.
+    """
+
+    module: str
+    name: str
+    package: str
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    unknown: frozenset[str] = frozenset()
+    url: str | None = None
+    key_from: str | None = None
+    needs_model: bool = True
+
+
+_USAGE = frozenset({"stream_usage"})
+_REASONING = "stategraph.agent.llm.openai_reasoning"
+
+_OPENAI = _Provider(_REASONING, "ChatOpenAI", "langchain-openai")
+_AZURE = _Provider(
+    _REASONING,
+    "AzureChatOpenAI",
+    "langchain-openai",
+    renamed={
+        "azure_openai_api_deployment_name": "azure_deployment",
+        "azure_openai_api_key": "api_key",
+        "azure_openai_api_version": "api_version",
+        "azure_openai_endpoint": "azure_endpoint",
+        "deployment_name": "azure_deployment",
+        "openai_api_version": "api_version",
+    },
+    needs_model=False,
+)
+_GOOGLE = _Provider(
+    "langchain_google_genai",
+    "ChatGoogleGenerativeAI",
+    "langchain-google-genai",
+    renamed={"custom_headers": "additional_headers", "default_headers": "additional_headers"},
+    unknown=_USAGE,
+)
+_VERTEX = _Provider("langchain_google_vertexai", "ChatVertexAI", "langchain-google-vertexai", unknown=_USAGE)
+_BEDROCK = _Provider(
+    "langchain_aws", "ChatBedrockConverse", "langchain-aws", renamed={"region": "region_name"}, unknown=_USAGE
+)
+_MISTRAL = _Provider(
+    "langchain_mistralai", "ChatMistralAI", "langchain-mistralai", renamed={"server_url": "base_url"}, unknown=_USAGE
+)
+
+_PROVIDERS: Mapping[str, _Provider] = {
+    "anthropic": _Provider(
+        "langchain_anthropic", "ChatAnthropic", "langchain-anthropic", renamed={"anthropic_api_key": "api_key"}
+    ),
+    "azureOpenAI": _AZURE,
+    "azure_openai": _AZURE,
+    "bedrock": _BEDROCK,
+    "bedrock_converse": _BEDROCK,
+    "cohere": _Provider(
+        "langchain_cohere",
+        "ChatCohere",
+        "langchain-cohere",
+        renamed={"api_key": "cohere_api_key", "timeout": "timeout_seconds"},
+        unknown=_USAGE | {"max_retries"},
+    ),
+    "deepseek": _Provider("langchain_deepseek", "ChatDeepSeek", "langchain-deepseek"),
+    "fireworks": _Provider("langchain_fireworks", "ChatFireworks", "langchain-fireworks", unknown=_USAGE),
+    "google": _GOOGLE,
+    "google_genai": _GOOGLE,
+    "google_vertexai": _VERTEX,
+    "groq": _Provider("langchain_groq", "ChatGroq", "langchain-groq", unknown=_USAGE),
+    "mistral": _MISTRAL,
+    "mistralai": _MISTRAL,
+    "moonshot": _Provider(
+        _REASONING, "ChatOpenAI", "langchain-openai", url="https://api.moonshot.ai/v1", key_from="MOONSHOT_API_KEY"
+    ),
+    "ollama": _Provider(
+        "langchain_ollama",
+        "ChatOllama",
+        "langchain-ollama",
+        renamed={"max_tokens": "num_predict"},
+        unknown=_USAGE | {"api_key", "max_retries", "streaming"},
+    ),
+    "openAI": _OPENAI,
+    "openai": _OPENAI,
+    "openrouter": _Provider("langchain_openrouter", "ChatOpenRouter", "langchain-openrouter"),
+    "perplexity": _Provider("langchain_perplexity", "ChatPerplexity", "langchain-perplexity", unknown=_USAGE),
+    "together": _Provider("langchain_together", "ChatTogether", "langchain-together"),
+    "vertexai": _VERTEX,
+    "xai": _Provider("langchain_xai", "ChatXAI", "langchain-xai"),
+}
+
+_RENAMED: Mapping[str, str] = {
+    "invocation_kwargs": "model_kwargs",
+    "model_name": "model",
+    "openai_api_key": "api_key",
+    "stop_sequences": "stop",
+}
+"""What hosts call a parameter, in snake case, and what the classes call it."""
+
+_NESTED = ("configuration", "client_options")
+"""Options of the HTTP client, which the TypeScript classes keep apart."""
+
+_NOT_THE_CLASSES = frozenset(
+    {
+        *("_lc_stream_delay", "fallbacks", "prompt_cache", "prompt_cache_ttl"),
+        *("dangerously_allow_browser", "fetch", "fetch_options", "http_agent"),
+    }
+)
+"""Options for who calls the model, and those that mean something to JavaScript alone."""
+
+_MODEL_NAMES = ("model", "modelName", "model_name")
+
+MODELS_KEPT = 256
+"""How many models are kept to be used again if nobody says otherwise."""
+
+_WORD_STARTS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+
+class Fallback(validation.Settings):
+    """Another model to try when one fails.
+
+    Attributes:
+        provider: Whose model it is.
+        client_options: What the provider's client takes.
+    """
+
+    provider: Annotated[str, Field(min_length=1)]
+    client_options: dict[str, Any] = Field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A model that may answer.
+
+    Attributes:
+        provider: The provider, as the host spelled it; for a model that came ready, as it says itself.
+        name: The model's name; empty if it has none.
+        model: The model.
+    """
+
+    provider: str
+    name: str
+    model: BaseChatModel = field(repr=False)
+
+
+class Models:
+    """Models that are made once and used again: a client's connections are worth more than its memory.
+
+    Those with options that are no JSON, such as functions, are made anew each time.
+
+    Args:
+        kept: How many are kept, those that were asked for last: backends may have a key for each person.
+    """
+
+    def __init__(self, kept: int = MODELS_KEPT) -> None:
+        self._made: dict[bytes, BaseChatModel] = {}
+        self._kept = kept
+
+    def __len__(self) -> int:
+        return len(self._made)
+
+    def resolve(
+        self, provider: str, client_options: Mapping[str, Any] | None = None, reasoning_key: str | None = None
+    ) -> BaseChatModel:
+        """A chat model, see the function of this name."""
+        try:
+            settings = json.dumps([provider, client_options, reasoning_key], sort_keys=True)
+        except (TypeError, ValueError):
+            return resolve(provider, client_options, reasoning_key)
+        key = hashlib.sha256(settings.encode()).digest()
+        model = self._made.pop(key, None) or resolve(provider, client_options, reasoning_key)
+        self._made[key] = model
+        if len(self._made) > self._kept:
+            del self._made[next(iter(self._made))]
+        return model
+
+
+def candidates(agent: AgentInputs, models: Models | None = None) -> tuple[Candidate, ...]:
+    """The models that an agent may use, in the order in which to try them.
+
+    All of them are made now, so that settings which make no sense are found before anything runs.
+
+    Args:
+        agent: The agent.
+        models: Models made before, to be used again; None: all are made anew.
+
+    Returns:
+        At least one.
+
+    Raises:
+        ConfigurationError: A provider is unknown, or its settings make no sense.
+        MissingPackageError: A provider's package is not installed.
+    """
+    if isinstance(agent.model, BaseChatModel):
+        return (Candidate(provider_of(agent.model), model_name(agent.model), agent.model),)
+    provider, options = _chosen(agent)
+    wanted = [Fallback(provider=provider, client_options=options), *_fallbacks(agent)]
+    make = resolve if models is None else models.resolve
+    try:
+        made = [(each.provider, make(each.provider, each.client_options, agent.reasoning_key)) for each in wanted]
+    except ConfigurationError as error:
+        raise ConfigurationError(f"Agent {agent.agent_id!r}: {error}") from None
+    return tuple(Candidate(provider, model_name(model), model) for provider, model in made)
+
+
+def summarisers(agent: AgentInputs, models: Models | None = None) -> tuple[Candidate, ...] | None:
+    """The models that may summarise for an agent, in the order in which to try them.
+
+    Args:
+        agent: The agent.
+        models: Models made before, to be used again; None: all are made anew.
+
+    Returns:
+        None for the agent's own.
+
+    Raises:
+        ConfigurationError: As `candidates`; or the agent has a ready model, which cannot be given other parameters.
+        MissingPackageError: A provider's package is not installed.
+    """
+    config = agent.summarization_config
+    wanted: dict[str, Any] = dict(config.parameters)
+    # Hosts of the TypeScript package put the limit among the parameters as well.
+    limits = (wanted.pop("maxSummaryTokens", None), wanted.pop("max_summary_tokens", None), config.max_summary_tokens)
+    limit = next((each for each in limits if each is not None), None)
+    wanted |= {key: value for key, value in (("model", config.model), ("max_tokens", limit)) if value is not None}
+    if config.provider is None and not wanted:
+        return None
+    own, options = ("", {}) if isinstance(agent.model, BaseChatModel) else _chosen(agent)
+    provider = config.provider or own
+    if not provider:
+        raise ConfigurationError(
+            f"the summarization of agent {agent.agent_id!r} names {', '.join(sorted(wanted))}, but the agent's model"
+            " came ready; name a 'provider' too, so that a model can be made"
+        )
+    base: dict[str, Any] = {}
+    if provider == own:
+        base = dict(options)
+    for names in (_MODEL_NAMES, ("max_tokens", "maxTokens")):
+        if names[0] in wanted:
+            base = {key: value for key, value in base.items() if key not in names}
+    described = AgentInputs(
+        agent_id=agent.agent_id, provider=provider, client_options={**base, **wanted}, reasoning_key=agent.reasoning_key
+    )
+    return candidates(described, models)
+
+
+def _chosen(agent: AgentInputs) -> tuple[str, dict[str, Any]]:
+    """The provider and the options of an agent's own model; a model's name in a text `provider:model` wins."""
+    if not isinstance(agent.model, str):
+        return agent.provider or "", dict(agent.client_options)
+    provider, _, name = agent.model.partition(":")
+    others = {key: value for key, value in agent.client_options.items() if key not in _MODEL_NAMES}
+    return provider, {**others, "model": name}
+
+
+def _fallbacks(agent: AgentInputs) -> list[Fallback]:
+    given = agent.client_options.get("fallbacks") or ()
+    if not isinstance(given, Sequence) or isinstance(given, str):
+        raise ConfigurationError(
+            f"the fallbacks of agent {agent.agent_id!r} are a value of type {type(given).__name__}, expected a list of"
+            " mappings with 'provider' and 'client_options'"
+        )
+    return [validation.checked(Fallback, each) for each in given]
+
+
+def resolve(
+    provider: str, client_options: Mapping[str, Any] | None = None, reasoning_key: str | None = None
+) -> BaseChatModel:
+    """A chat model.
+
+    Args:
+        provider: A provider's name, or `provider:model`.
+        client_options: What its client takes, in either spelling; None: nothing besides.
+        reasoning_key: Where an OpenAI-compatible model's reasoning is kept in messages; None: `reasoning_content`.
+
+    Returns:
+        The model.
+
+    Raises:
+        ConfigurationError: The provider is unknown, or its class refuses the options.
+        MissingPackageError: The provider's package is not installed.
+    """
+    name, _, model = provider.partition(":")
+    known = _PROVIDERS.get(name)
+    if known is None:
+        raise ConfigurationError(
+            f"the provider {name!r} is not known; known are {', '.join(sorted(_PROVIDERS, key=str.lower))}. A model of"
+            " another one can be given ready, as a LangChain chat model"
+        )
+    parameters = _parameters(known, client_options or {})
+    if model:
+        parameters["model"] = model
+    if known.needs_model and not parameters.get("model"):
+        raise ConfigurationError(f"the provider {name!r} was given no model; name one in the client options as 'model'")
+    if known.module == _REASONING and reasoning_key is not None:
+        parameters["reasoning_key"] = reasoning_key
+    cls = shielded(_load(name, known))
+    usage = getattr(cls, "model_fields", {}).get("stream_usage")
+    if usage is not None and usage.default is None:
+        # Classes for OpenAI's API would ask only where the address is OpenAI's own.
+        parameters.setdefault("stream_usage", True)
+    try:
+        made = cls(**parameters)
+    except ValidationError as error:
+        problems = validation.explain(error, cls, parameters, values=False).replace("\n", "; ")
+    except ImportError:
+        raise  # names what to install
+    except Exception as error:
+        problems = _without_values(error, parameters)
+    else:
+        assert isinstance(made, Shielded)
+        made.shield(Secrets(in_options(parameters)), described(made, name, model_name(made)))
+        return made
+    # Not from within the handler: the original's text has values of the parameters.
+    raise ConfigurationError(f"{cls.__name__} refuses the client options of the provider {name!r}: {problems}")
+
+
+def _without_values(error: Exception, parameters: Mapping[str, Any]) -> str:
+    """What a class said about its parameters; no more than the kind of its error if that repeats one of them."""
+    said = str(error)
+    given = (text for name, value in parameters.items() if name != "model" for text in texts_in(value) if text)
+    repeats = any(text in said for text in given)
+    return type(error).__name__ if repeats or not said else f"{type(error).__name__}: {said}"
+
+
+def _load(provider: str, known: _Provider) -> type[BaseChatModel]:
+    needed = known.package.replace("-", "_")
+    try:
+        module = importlib.import_module(known.module)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != needed:
+            raise
+        raise MissingPackageError(known.package, f"the provider {provider!r}") from None
+    found: type[BaseChatModel] = getattr(module, known.name)
+    return found
+
+
+def _parameters(known: _Provider, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options under the names of the class, without those that are not for it."""
+    given = _flat(options)
+    parameters = {}
+    for name, value in given.items():
+        parameter = known.renamed.get(name, _RENAMED.get(name, name))
+        parameter = known.renamed.get(parameter, parameter)
+        if value is not None and parameter not in known.unknown and parameter not in _NOT_THE_CLASSES:
+            # Classes change what they are given: OpenAI's moves parameters from one mapping to another.
+            parameters[parameter] = dict(value) if isinstance(value, Mapping) else value
+    _join_azure_address(parameters)
+    _join_aws_settings(parameters)
+    if known.url is not None:
+        parameters.setdefault("base_url", known.url)
+    if known.key_from is not None and "api_key" not in parameters:
+        parameters["api_key"] = _key_from_environment(known.key_from)
+    return parameters
+
+
+def _flat(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options in snake case, those of the HTTP client among the others, which win."""
+    flat: dict[str, Any] = {}
+    for name, value in options.items():
+        snake = name if name == name.lower() else _WORD_STARTS.sub("_", name).lower().replace("open_ai", "openai")
+        flat[snake] = value
+    for nested in _NESTED:
+        inner = flat.get(nested)
+        if isinstance(inner, Mapping):
+            del flat[nested]
+            flat = {**_flat(inner), **flat}
+    return flat
+
+
+def _join_azure_address(parameters: dict[str, Any]) -> None:
+    """Azure's address, which hosts give in three ways and the class takes in two."""
+    instance = parameters.pop("azure_openai_api_instance_name", None)
+    base = parameters.pop("azure_openai_base_path", None)
+    if base is not None:
+        deployment = parameters.pop("azure_deployment", None)
+        parameters["base_url"] = f"{base.rstrip('/')}/{deployment}" if deployment else base
+    elif instance is not None:
+        parameters.setdefault("azure_endpoint", f"https://{instance}.openai.azure.com/")
+
+
+def _join_aws_settings(parameters: dict[str, Any]) -> None:
+    """Credentials, which the TypeScript class takes as one object, and the address, of which it takes the host."""
+    host = parameters.pop("endpoint_host", None)
+    if host is not None:
+        parameters.setdefault("base_url", f"https://{host}")
+    credentials = parameters.get("credentials")
+    if isinstance(credentials, Mapping) and "accessKeyId" in credentials:
+        del parameters["credentials"]
+        names = {
+            "accessKeyId": "access_key_id",
+            "secretAccessKey": "secret_access_key",
+            "sessionToken": "session_token",
+        }
+        parameters |= {f"aws_{name}": credentials[key] for key, name in names.items() if credentials.get(key)}
+
+
+def _key_from_environment(variable: str) -> str:
+    key = os.environ.get(variable)
+    if not key:
+        raise ConfigurationError(f"there is no API key: give one in the client options as 'api_key', or set {variable}")
+    return key
+
+
+# Facts about models.
+
+
+def _inner(model: Runnable[Any, Any]) -> BaseChatModel:
+    while isinstance(model, RunnableBinding):
+        model = model.bound
+    if not isinstance(model, BaseChatModel):
+        raise ConfigurationError(f"a value of type {type(model).__name__} is no chat model; expected a BaseChatModel")
+    return model
+
+
+def model_name(model: Runnable[Any, Any]) -> str:
+    """A model's name as tracing has it; empty if it has none."""
+    return _inner(model)._get_ls_params().get("ls_model_name") or ""
+
+
+def provider_of(model: Runnable[Any, Any]) -> str:
+    """A model's provider as tracing has it; empty if it has none."""
+    return _inner(model)._get_ls_params().get("ls_provider") or ""
+
+
+def thinks(model: Runnable[Any, Any]) -> bool:
+    """Whether a model is asked for reasoning blocks, which its provider wants back in a run of tool calls."""
+    inner = _inner(model)
+    holders = (getattr(inner, "additional_model_request_fields", None), getattr(inner, "model_kwargs", None))
+    asked = [getattr(inner, "thinking", None), *(each.get("thinking") for each in holders if isinstance(each, dict))]
+    return any(isinstance(each, dict) and each.get("type") in ("enabled", "adaptive") for each in asked)
+
+
+# Tools.
+
+
+def bind(model: BaseChatModel, tools: Sequence[Any]) -> Runnable[LanguageModelInput, AIMessage]:
+    """A model that is offered tools with every call.
+
+    Args:
+        model: The model.
+        tools: LangChain tools, functions, definitions, and mappings for tools that the provider runs; may be empty.
+
+    Returns:
+        The model itself if there are no tools.
+
+    Raises:
+        ConfigurationError: The model cannot call tools.
+    """
+    if not tools:
+        return model
+    offered = [_offered(each) if isinstance(each, ToolDefinition) else each for each in tools]
+    try:
+        return model.bind_tools(offered)
+    except NotImplementedError:
+        known = model_name(model) or "without a name"
+    raise ConfigurationError(
+        f"the model {known} ({type(model).__name__}) cannot call tools, and the agent has {len(offered)};"
+        " give the agent another model or no tools"
+    )
+
+
+def _offered(definition: ToolDefinition) -> dict[str, Any]:
+    """A definition in the form that every class understands: OpenAI's."""
+    parameters = definition.parameters or {"type": "object", "properties": {}}
+    function = {"name": definition.name, "description": definition.description or "", "parameters": parameters}
+    return {"type": "function", "function": function}

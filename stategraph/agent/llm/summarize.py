@@ -1,0 +1,253 @@
+"""The summarize node: has a model write a summary of what does not fit.
+
+- The conversation is not touched. The ledger says from where on the summary stands for it; what every agent has a
+  summary for is let go of at the end of the turn, by the done node.
+- What the model is sent are the messages as they are, and then what is asked of it: the prompt, and the summary before.
+- Messages that are too long for the model that summarises are summarised in two parts, one after the other, and those
+  again if need be.
+- A summary that cannot be made is no failure of the run: it is told, and the call goes on with what fits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
+from langchain_core.runnables import Runnable, RunnableConfig
+
+from stategraph.agent.agent import Agent, Summarising
+from stategraph.agent.context import context_window, overflow, tokens
+from stategraph.agent.context.calibration import Calibration
+from stategraph.agent.context.context_state import Ledger, Summary, uncovered
+from stategraph.agent.llm import model_calls, summaries
+from stategraph.agent.messages import history, problems, truncation
+from stategraph.agent.ports import (
+    AgentContext,
+    Fact,
+    Listener,
+    Logged,
+    ModelCall,
+    ModelStreamed,
+    Place,
+    SummaryEnded,
+    SummaryStarted,
+    SummaryStreamed,
+    agent_context,
+)
+from stategraph.agent.state import AgentState, is_synthetic
+from stategraph.engine.compile.functions import RunnableCallable
+from stategraph.engine.config.runtime import Runtime
+
+#: Providers refuse conversations in which the model speaks first, as it does where a summary ended between its calls.
+_BEFORE = "What was said before this is left out."
+_GOES_ON = "; the run goes on with the messages that fit"
+
+#: So often are messages halved that are too long for the model that summarises.
+_MOST_SPLITS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What is to be summarised.
+
+    Attributes:
+        covered: The messages that the summary will stand for.
+        left: Those that stay.
+        before: The summary that it goes on from.
+        version: The summary's number.
+    """
+
+    covered: Sequence[AnyMessage]
+    left: Sequence[AnyMessage]
+    before: str | None
+    version: int
+
+
+class SummarizeNode:
+    """Summarises what does not fit the context of an agent.
+
+    Args:
+        agent: The agent.
+        how: How it summarises.
+    """
+
+    def __init__(self, agent: Agent, how: Summarising) -> None:
+        self._agent = agent
+        self._how = how
+
+    def as_runnable(self) -> Runnable[Any, Any]:
+        """The node for a graph, sync and async."""
+        return RunnableCallable(self.call, self.acall, name=self._agent.summarize_node, trace=False)
+
+    def call(self, state: AgentState, config: RunnableConfig, runtime: Runtime[AgentContext]) -> dict[str, Any]:
+        """Summarise and wait."""
+        ledger, job = self._job(state)
+        if not job.covered:
+            return self._stored(replace(ledger, wanted=False))
+        asking = self._asking(job.covered, job.before)
+        question, answer = next(asking), None
+        while answer is None:
+            try:
+                question = asking.send(model_calls.call(self._how.routes, question, config, _never))
+            except StopIteration as end:
+                answer = end.value
+        return self._stored(_after(ledger, job, self._summary(job, answer, agent_context(runtime.context))))
+
+    async def acall(self, state: AgentState, config: RunnableConfig, runtime: Runtime[AgentContext]) -> dict[str, Any]:
+        """Summarise, telling a listener about it."""
+        context = agent_context(runtime.context)
+        listener = context.listener
+        if listener is not None and (memory := state.get("memory")) is not None:
+            listener.recall(memory)
+        ledger, job = self._job(state)
+        if not job.covered:
+            return self._stored(replace(ledger, wanted=False))
+        if listener is None:
+            answer = await self._asked(job, lambda asked: model_calls.acall(self._how.routes, asked, config, _never))
+            summary = self._summary(job, answer, context)
+        else:
+            at = self._agent.place(self._agent.summarize_node, config, state["messages"])
+            summary = await self._aloud(job, at, config, context, listener)
+        update = self._stored(_after(ledger, job, summary))
+        memory = None if listener is None else listener.memory()
+        return update if memory is None else {**update, "memory": memory}
+
+    def _job(self, state: AgentState) -> tuple[Ledger, _Job]:
+        agent, how = self._agent, self._how
+        ledger = Ledger.of_agent(state, agent.id)
+        seen = agent.look(history.repair(state["messages"]), ledger)
+        messages = uncovered(seen.messages, ledger.summary)
+        size = 0 if agent.fitting is None else agent.fitting.size(ledger)
+        first, end = summaries.span(messages, how.retain, lambda each: ledger.counts.get(each.id or "", 0), size)
+        before = how.initial if ledger.summary is None else ledger.summary.text
+        version = 1 + (ledger.summary.version if ledger.summary is not None else before is not None)
+        return ledger, _Job(messages[first:end], messages[end:], before, version)
+
+    def _asking(
+        self, covered: Sequence[AnyMessage], before: str | None, splits: int = _MOST_SPLITS
+    ) -> Generator[list[AnyMessage], model_calls.Answer, model_calls.Answer]:
+        """What to ask for, question by question, so that sync and async nodes ask the same; returns the last answer."""
+        prompt = self._how.prompt
+        if before is not None:
+            prompt = f"{self._how.update_prompt}\n\n<previous-summary>\n{before}\n</previous-summary>"
+        lead = [] if isinstance(covered[0], HumanMessage) else [HumanMessage(content=_BEFORE)]
+        answer = yield [*lead, *covered, HumanMessage(content=prompt)]
+        half = _half(covered)
+        if isinstance(answer, AIMessage) or not splits or not half or overflow.recognise(answer[-1]) is None:
+            return answer
+        first = yield from self._asking(covered[:half], before, splits - 1)
+        if not isinstance(first, AIMessage):
+            return first
+        return (yield from self._asking(covered[half:], truncation.text_of(first.content), splits - 1))
+
+    async def _asked(
+        self, job: _Job, ask: Callable[[list[AnyMessage]], Awaitable[model_calls.Answer]]
+    ) -> model_calls.Answer:
+        asking = self._asking(job.covered, job.before)
+        question = next(asking)
+        while True:
+            answer = await ask(question)
+            try:
+                question = asking.send(answer)
+            except StopIteration as end:
+                return cast("model_calls.Answer", end.value)
+
+    async def _aloud(
+        self, job: _Job, at: Place, config: RunnableConfig, context: AgentContext, listener: Listener
+    ) -> Summary | None:
+        route = self._how.routes[0]
+        figures = {"messagesToRefineCount": len(job.covered), "summaryVersion": job.version}
+        trigger = "default" if self._how.trigger is None else self._how.trigger.type
+        about = {"provider": route.provider, "model": route.name, **figures}
+        await listener.hear(SummaryStarted(at, about, trigger))
+        scribe = _Scribe(listener)
+
+        async def ask(asked: list[AnyMessage]) -> model_calls.Answer:
+            about = ModelCall(at, "", "", asked, len(asked) - 1, aside=True)
+            return await model_calls.tell(self._how.routes, about, config, scribe, _never)
+
+        answer = await self._asked(job, ask)
+        summary = self._summary(job, answer, context)
+        if summary is None:
+            kind, text = _problem(answer)
+            await listener.hear(SummaryEnded(at, None, kind + _GOES_ON))
+            await listener.hear(Logged(at, "warn", "summarize", kind + text + _GOES_ON))
+        else:
+            by = {"provider": scribe.provider, "model": scribe.model}
+            await listener.hear(SummaryEnded(at, _told(summary, job) | by, left=len(job.left)))
+            await listener.hear(Logged(at, "info", "summarize", "Summary persisted"))
+        return summary
+
+    def _summary(self, job: _Job, answer: model_calls.Answer, context: AgentContext) -> Summary | None:
+        text = truncation.text_of(answer.content).strip() if isinstance(answer, AIMessage) else ""
+        covers = next((each.id for each in reversed(job.covered) if each.id is not None), None)
+        if not text or covers is None:
+            return None
+        count = context.token_counter or tokens.create_token_counter()
+        return Summary(text, count(context_window.summary_message(text)), job.version, covers)
+
+    def _stored(self, ledger: Ledger) -> dict[str, Any]:
+        return {"windows": {self._agent.id: ledger.stored()}}
+
+
+class _Scribe:
+    """Tells the pieces of an answer as pieces of a summary as well, and notes whose they are."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self.memory = listener.memory
+        self.recall = listener.recall
+        self.provider = self.model = ""
+
+    async def hear(self, fact: Fact, /) -> None:
+        """Pass a fact on."""
+        await self._listener.hear(fact)
+        if isinstance(fact, ModelStreamed) and (text := truncation.text_of(fact.chunk.content)):
+            self.provider, self.model = fact.call.provider, fact.call.model
+            await self._listener.hear(SummaryStreamed(fact.call.at, text))
+
+
+def _half(messages: Sequence[AnyMessage]) -> int:
+    """About half of some messages, such that no result is parted from its call; 0 if they cannot be parted."""
+    half = len(messages) // 2
+    while half and isinstance(messages[half], ToolMessage):
+        half -= 1
+    return half
+
+
+def _never(_: Exception) -> bool:
+    return False
+
+
+def _after(ledger: Ledger, job: _Job, summary: Summary | None) -> Ledger:
+    """What is known once a summary was made, or could not be."""
+    if summary is None:
+        failed_after = summaries.newest_turn([*job.covered, *job.left])
+        return replace(ledger, wanted=False, failed_after=failed_after)
+    # What is left is counted anew, and what was sent up to now says nothing about what will be, but for the ratio.
+    learned = Calibration(ledger.calibration.ratio)
+    kept = Ledger(
+        calibration=learned, tools=ledger.tools, size=ledger.size, rejected=ledger.rejected, writes=ledger.writes
+    )
+    return replace(kept, summary=summary, summarised_at=len(job.left))
+
+
+def _problem(answer: model_calls.Answer) -> tuple[str, str]:
+    """Why there is no summary, and what the provider said, which may name prompts, addresses and keys."""
+    if isinstance(answer, AIMessage):
+        return "The summary is empty", ""
+    error = model_calls.first(answer)
+    return f"No summary could be made: {type(error).__name__}", f": {problems.text(error)}"
+
+
+def _told(summary: Summary, job: _Job) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "type": "summary",
+        "content": [{"type": "text", "text": summary.text}],
+        "tokenCount": summary.tokens,
+        "summaryVersion": summary.version,
+    }
+    kept = next((each.id for each in job.left if each.id is not None and not is_synthetic(each)), None)
+    return told if kept is None else {**told, "coverage": {"retainedFromMessageId": kept}}

@@ -1,0 +1,241 @@
+"""Models and tools without LangChain's wrapping, where nobody can tell.
+
+LangChain surrounds every call of a model or a tool with callback managers, run ids and copies of messages for tracers,
+which costs more than a graph's whole step. All of it is for who listens. So what is called here is the inner part:
+
+- Of a model, LangChain's own step from messages to a result, in which rate limits are kept.
+- Of a tool made from a function, the function, with arguments that its schema has checked.
+
+That is done only if
+
+- nobody listens: no callbacks of the run, the model or the tool, no tracing, no debug or verbose output;
+- nothing else is done on the way: no class or library has replaced the methods that are left out, no answers are
+  cached or put together from a stream, no content of messages has to be converted, no error is handled, no argument is
+  injected.
+
+In every other case the call takes LangChain's way. The results are the same on both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import copy_context
+from functools import partial
+from operator import attrgetter
+from types import FunctionType, MethodType
+from typing import Any, TypeAlias, cast
+
+from langchain_core.globals import get_llm_cache
+from langchain_core.language_models import BaseChatModel, chat_models
+from langchain_core.messages import AIMessage, AnyMessage, ToolCall
+from langchain_core.outputs import ChatResult
+from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
+from langchain_core.runnables import base as runnables
+from langchain_core.tools import BaseTool, StructuredTool
+from langchain_core.tools import base as base_tools
+from langchain_core.tools import structured as structured_tools
+from langchain_core.utils.utils import LC_ID_PREFIX
+from langchain_core.utils.uuid import uuid7
+from pydantic import BaseModel, RootModel
+
+from stategraph.agent.tools import injection
+from stategraph.engine.config import context as run_context
+from stategraph.engine.config import runnable_config as run_config
+from stategraph.engine.tasks import threads
+
+# Models.
+
+#: Blocks that LangChain converts before a model sees them.
+_CONVERTED = frozenset({"audio", "file", "image", "input_audio"})
+
+_of_model = attrgetter(
+    "invoke", "ainvoke", "generate_prompt", "agenerate_prompt", "generate", "agenerate", "_convert_input"
+)
+_of_binding = attrgetter("invoke", "ainvoke")
+_of_tool = attrgetter("invoke", "ainvoke", "run", "arun", "_run", "_arun", "_parse_input", "_to_args_and_kwargs")
+
+
+_Methods: TypeAlias = tuple[Any, ...]
+
+
+def _found(methods_of: attrgetter[_Methods], owner: type[Any]) -> _Methods | None:
+    """Methods of a class; None if this version of LangChain lacks one: most of them are its own affair."""
+    try:
+        return methods_of(owner)
+    except AttributeError:
+        return None
+
+
+def _originals(methods: _Methods | None, *modules: Any) -> _Methods | None:
+    """Methods of LangChain that are left out; None if a library that instruments calls has replaced one already."""
+    own = [vars(module) for module in modules]
+    for method in methods or ():
+        if type(method) is not FunctionType or all(method.__globals__ is not each for each in own):
+            return None
+    return methods
+
+
+_of_inner = attrgetter("_generate_with_cache", "_agenerate", "_agenerate_with_cache", "_stream", "_astream")
+_SYNC_ONLY = _found(_of_inner, BaseChatModel)
+_MODEL = None if _SYNC_ONLY is None else _originals(_found(_of_model, BaseChatModel), chat_models)
+_BINDING = _originals(_found(_of_binding, RunnableBinding), runnables)
+_TOOL = _originals(_found(_of_tool, StructuredTool), base_tools, structured_tools)
+
+
+def ask(model: Runnable[Any, Any], messages: list[AnyMessage], config: RunnableConfig) -> AIMessage:
+    """A model's answer; as `model.invoke`.
+
+    Args:
+        model: A chat model, perhaps with arguments bound to it.
+        messages: What it is sent.
+        config: Of the running node.
+    """
+    inner = _inner(model, messages, config)
+    if inner is None:
+        return cast("AIMessage", model.invoke(messages, config))
+    chat, given = inner
+    return _answer(chat._generate_with_cache([*messages], **given))
+
+
+async def aask(model: Runnable[Any, Any], messages: list[AnyMessage], config: RunnableConfig) -> AIMessage:
+    """A model's answer; as `model.ainvoke`."""
+    inner = _inner(model, messages, config)
+    if inner is None:
+        return cast("AIMessage", await model.ainvoke(messages, config))
+    chat, given = inner
+    if _of_inner(type(chat)) == _SYNC_ONLY and chat.rate_limiter is None:
+        # LangChain would take a thread for the innermost part; ours are quicker to reach.
+        step = partial(chat._generate_with_cache, [*messages], **given)
+        return _answer(await asyncio.get_running_loop().run_in_executor(threads.pool(), copy_context().run, step))
+    return _answer(await chat._agenerate_with_cache([*messages], **given))
+
+
+def _inner(
+    model: Runnable[Any, Any], messages: Sequence[AnyMessage], config: RunnableConfig
+) -> tuple[BaseChatModel, Mapping[str, Any]] | None:
+    """The model to ask directly and what is bound to it; None if that is not to be done."""
+    given: Mapping[str, Any] = {}
+    if isinstance(model, RunnableBinding):
+        bound: RunnableBinding[Any, Any] = model
+        if bound.config or bound.config_factories or _of_binding(type(bound)) != _BINDING:
+            return None
+        model, given = bound.bound, bound.kwargs
+        if any(name.endswith("structured_output_format") for name in given):
+            return None
+    if _MODEL is None or not isinstance(model, BaseChatModel) or model.callbacks or model.verbose:
+        return None
+    if given.get("stream") or getattr(model, "streaming", False):
+        return None  # its pieces have the id of LangChain's run
+    is_cached = model.cache is not False and (model.cache is not None or get_llm_cache() is not None)
+    if is_cached or _of_model(type(model)) != _MODEL or run_config.has_listeners(config):
+        return None
+    contents = [message.content for message in messages if not isinstance(message.content, str)]
+    if any(isinstance(block, dict) and block.get("type") in _CONVERTED for blocks in contents for block in blocks):
+        return None
+    return model, given
+
+
+def _answer(result: ChatResult) -> AIMessage:
+    message = cast("AIMessage", result.generations[0].message)
+    if message.id is None:
+        message.id = f"{LC_ID_PREFIX}-{uuid7()}-0"
+    return message
+
+
+# Tools.
+
+_format_output = getattr(base_tools, "_format_output", None)
+
+#: Names that LangChain gives a meaning of its own.
+_RESERVED = frozenset({"args", "callbacks", "config", "kwargs", "run_manager", "self"})
+
+
+class ToolDoor:
+    """The way into a tool, with what is known about it after the first call.
+
+    Args:
+        tool: The tool.
+    """
+
+    def __init__(self, tool: BaseTool) -> None:
+        self._tool = tool
+        self._looked_at: tuple[Any, ...] = ()
+        self._is_simple = False
+
+    def invoke(self, call: ToolCall, config: RunnableConfig) -> Any:
+        """As `tool.invoke` with a call."""
+        function = self._simple("func", config)
+        if function is None:
+            return self._tool.invoke(cast("Any", {**call, "type": "tool_call"}), config)
+        return copy_context().run(self._run, function, call)
+
+    async def ainvoke(self, call: ToolCall, config: RunnableConfig) -> Any:
+        """As `tool.ainvoke` with a call."""
+        coroutine = self._simple("coroutine", config)
+        if coroutine is not None:
+            # As in a task of its own: calls that run side by side all begin before one of them ends.
+            await asyncio.sleep(0)
+            work = coroutine(**self._arguments(call))
+            return self._output(call, await run_context.await_in_context(copy_context(), work))
+        function = self._simple("func", config)
+        if function is None or getattr(self._tool, "coroutine", None) is not None:
+            return await self._tool.ainvoke(cast("Any", {**call, "type": "tool_call"}), config)
+        run = partial(copy_context().run, self._run, function, call)
+        return await asyncio.get_running_loop().run_in_executor(threads.pool(), run)
+
+    def _run(self, function: Callable[..., Any], call: ToolCall) -> Any:
+        return self._output(call, function(**self._arguments(call)))
+
+    def _arguments(self, call: ToolCall) -> dict[str, Any]:
+        """What the schema makes of a model's arguments."""
+        schema = cast("type[BaseModel]", cast("StructuredTool", self._tool).args_schema)
+        if not schema.model_fields:
+            return {}
+        checked = schema.model_validate(call["args"])
+        return {name: getattr(checked, name) for name in checked.model_dump() if name in schema.model_fields}
+
+    def _output(self, call: ToolCall, output: Any) -> Any:
+        assert _format_output is not None
+        return _format_output(output, None, call["id"], self._tool.name, "success")
+
+    def _simple(self, way: str, config: RunnableConfig) -> Callable[..., Any] | None:
+        """The tool's function if it is to be called directly."""
+        tool = self._tool
+        if type(tool) is not StructuredTool or tool.callbacks or tool.verbose:
+            return None
+        function: Callable[..., Any] | None = getattr(tool, way)
+        if function is None or tool.response_format != "content" or tool.handle_tool_error:
+            return None
+        if tool.handle_validation_error or _TOOL is None or _of_tool(StructuredTool) != _TOOL:
+            return None
+        parts = (function, tool.args_schema)
+        if parts != self._looked_at:
+            self._looked_at = parts
+            self._is_simple = (
+                _format_output is not None
+                and (way == "func" or inspect.iscoroutinefunction(function))
+                and _is_simple(tool, function)
+            )
+        return None if not self._is_simple or run_config.has_listeners(config) else function
+
+
+def _is_simple(tool: StructuredTool, function: Any) -> bool:
+    """Whether a function takes exactly the fields of a plain schema, all of them from the model."""
+    schema = tool.args_schema
+    if not isinstance(function, FunctionType | MethodType) or not isinstance(schema, type):
+        return False
+    if not issubclass(schema, BaseModel) or issubclass(schema, RootModel):
+        return False
+    settings = schema.model_config
+    if settings.get("extra") == "allow" or settings.get("serialize_by_alias") or schema.model_computed_fields:
+        return False
+    parameters = inspect.signature(function).parameters
+    keywords = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return (
+        parameters.keys() == schema.model_fields.keys()
+        and not parameters.keys() & _RESERVED
+        and all(each.kind in keywords for each in parameters.values())
+        and not injection.is_wanted(tool)
+    )

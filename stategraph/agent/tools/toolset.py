@@ -1,0 +1,124 @@
+"""Which of an agent's tools run where, and which of them the model is told about.
+
+- With any tool definitions the host executes those, and of the tools only `graph_tools` run here. Without, all tools
+  run here.
+- A tool with deferred loading is shown once it is discovered. One that only code may call is never shown.
+- A mapping among the tools describes one that the provider runs itself: it is shown, and runs nowhere here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from langchain_core.tools import BaseTool
+from langchain_core.tools import tool as as_tool
+
+from stategraph.agent.settings.inputs import AgentInputs, AgentTool, ToolDefinition
+from stategraph.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSet:
+    """The tools of an agent.
+
+    Attributes:
+        here: Tools of this process by the name that the model calls them by.
+        theirs: Names of the tools that the host executes.
+        offers: Everything that the model may be told about, in order: the name, and the tool or its definition.
+        registry: What is said about tools by name.
+    """
+
+    here: Mapping[str, BaseTool]
+    theirs: tuple[str, ...]
+    offers: tuple[tuple[str, Any], ...]
+    registry: Mapping[str, ToolDefinition]
+
+    @classmethod
+    def of(cls, inputs: AgentInputs) -> ToolSet:
+        """The tools that a host gave an agent.
+
+        Raises:
+            ConfigurationError: A policy is for a tool that there is not, two tools have the same name, or a function
+                cannot be made a tool.
+        """
+        tools = _tools((*inputs.tools, *inputs.graph_tools), inputs.agent_id)
+        definitions = _definitions(inputs.tool_definitions, tools, inputs.agent_id)
+        registry = {**inputs.tool_registry, **definitions}
+        host = definitions
+        if definitions:
+            # The registry describes tools of the host, some of which are shown only when they were discovered.
+            known = {*tools, *inputs.tool_map}
+            host = definitions | {name: each for name, each in inputs.tool_registry.items() if name not in known}
+        here = {name: tool for name, tool in tools.items() if isinstance(tool, BaseTool)} | inputs.tool_map
+        unknown = sorted(set(inputs.tool_policies) - {*here, *host})
+        if unknown:
+            known_names = ", ".join(sorted({*here, *host})) or "none"
+            raise ConfigurationError(
+                f"Agent '{inputs.agent_id}' has tool policies for {', '.join(unknown)}, which it has not; its tools: "
+                f"{known_names}"
+            )
+        return cls(here, tuple(host), (*host.items(), *tools.items()), registry)
+
+    def shown(self, discovered: Collection[str]) -> list[Any]:
+        """What the model is told about.
+
+        Args:
+            discovered: Names of tools with deferred loading that are shown nevertheless.
+        """
+        return [offer for name, offer in self.offers if self._is_shown(name, discovered)]
+
+    def names_shown(self, discovered: Collection[str]) -> tuple[str, ...]:
+        """The names of the host's tools that the model is told about."""
+        return tuple(name for name in self.theirs if self._is_shown(name, discovered))
+
+    @property
+    def defers(self) -> bool:
+        """Whether there are tools to be discovered."""
+        return any(name in self.registry and self.registry[name].defer_loading for name, _ in self.offers)
+
+    def _is_shown(self, name: str, discovered: Collection[str]) -> bool:
+        described = self.registry.get(name)
+        if described is None:
+            return True
+        for_model = described.allowed_callers is None or "direct" in described.allowed_callers
+        return for_model and (not described.defer_loading or name in discovered)
+
+
+def _definitions(given: Sequence[ToolDefinition], tools: Mapping[str, Any], agent_id: str) -> dict[str, ToolDefinition]:
+    definitions: dict[str, ToolDefinition] = {}
+    for each in given:
+        if each.name in tools or definitions.setdefault(each.name, each) != each:
+            raise _twice(each.name, agent_id)
+    return definitions
+
+
+def _twice(name: str, agent_id: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"Agent '{agent_id}' has two tools called '{name}', and a model could not tell them apart: rename one"
+    )
+
+
+def _tools(given: Sequence[AgentTool], agent_id: str) -> dict[str, Any]:
+    tools: dict[str, Any] = {}
+    for each in given:
+        # LangChain takes a description of a tool as a dict only.
+        made = dict(each) if isinstance(each, Mapping) else _made(each, agent_id)
+        name = made.name if isinstance(made, BaseTool) else str(made.get("name") or made.get("type") or len(tools))
+        if tools.setdefault(name, made) != made:
+            raise _twice(name, agent_id)
+    return tools
+
+
+def _made(given: Any, agent_id: str) -> BaseTool:
+    if isinstance(given, BaseTool):
+        return given
+    try:
+        return cast("BaseTool", as_tool(given))
+    except (TypeError, ValueError) as error:
+        name = getattr(given, "__qualname__", type(given).__name__)
+        raise ConfigurationError(
+            f"The function '{name}' of agent '{agent_id}' cannot be made a tool: {error} It needs a name, a docstring, "
+            "and parameters with annotations; or give a LangChain tool"
+        ) from error

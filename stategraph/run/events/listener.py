@@ -1,0 +1,373 @@
+"""From facts of agents to events for handlers: the one place where a run speaks to its host.
+
+- Facts become events in the order in which agents tell them; each handler is waited for before its agent goes on.
+- A handler that raises fails the run, under its own name. Only one that is told of a closing does not: that is logged.
+- How long handlers take is counted: they slow the run.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, TypedDict
+
+from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
+
+from stategraph.agent import ports
+from stategraph.agent.messages import problems
+from stategraph.agent.messages.truncation import compact_json
+from stategraph.agent.reporting import ToolProgress
+from stategraph.errors import HandlerError
+from stategraph.run.events import event_types, handler_registry
+from stategraph.run.events.event_types import GraphEvents
+from stategraph.run.events.execution_graph import ExecutionGraph
+from stategraph.run.events.run_log import RunLog
+from stategraph.run.events.step_list import Row, Status
+
+_log = logging.getLogger(__name__)
+
+#: Of what is stored for the process that goes on with a run: to be raised when an older version could not read it.
+_FORMAT = 1
+
+CallbackName: TypeAlias = Literal["handle_tool_start", "handle_tool_end", "handle_tool_error"]
+
+
+class ClientCallbacks(TypedDict, total=False):
+    """Functions that a host wants called beside the events; each gets the run's graph first.
+
+    Attributes:
+        handle_tool_start: Then the call.
+        handle_tool_end: Then what the tool returned.
+        handle_tool_error: Then the error, and the id of the call.
+    """
+
+    handle_tool_start: Callable[..., Any]
+    handle_tool_end: Callable[..., Any]
+    handle_tool_error: Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerStatistics:
+    """What the handler of one event cost.
+
+    Attributes:
+        event: The event.
+        calls: How often it was called.
+        total_s: Seconds in all.
+        longest_s: Seconds of the slowest call.
+    """
+
+    event: str
+    calls: int
+    total_s: float
+    longest_s: float
+
+
+@dataclass(slots=True)
+class _Cost:
+    """Statistics that grow."""
+
+    calls: int = 0
+    total_s: float = 0.0
+    longest_s: float = 0.0
+
+
+class RunListener:
+    """Hears a run's agents and tells the host's handlers.
+
+    Args:
+        run_id: The run.
+        graph: Its graph, which knows its steps and handlers, and which handlers are given.
+        log: Keeps every event, whether it has a handler or not; None: nobody keeps them.
+    """
+
+    def __init__(self, run_id: str, graph: ExecutionGraph, log: RunLog | None = None) -> None:
+        self._run_id = run_id
+        self._graph = graph
+        self._tracker = graph.tracker
+        self._handlers = graph.handler_registry
+        self._log = log
+        self._costs: dict[str, _Cost] = {}
+        self._place: ports.Place | None = None
+        self._metadata: dict[str, Any] = {}
+        self._count = 0
+        self._last_input_id: str | None = None
+        self._began = False
+        self.remember = False
+        self.observe: Callable[[ports.Fact], Awaitable[None]] | None = None
+        self.callbacks: ClientCallbacks = {}
+        self.sent: Sequence[AnyMessage] = ()
+        self.produced: list[AnyMessage] = []
+        self.partial: dict[int, tuple[ports.ModelCall, list[AIMessage]]] = {}
+        self.contexts: dict[str, ports.ContextUsed] = {}
+
+    def begin(self, messages: Sequence[AnyMessage]) -> None:
+        """Start a turn.
+
+        Args:
+            messages: What goes in: what comes after the last of them is of this run.
+        """
+        self._began = True
+        self.sent = messages
+        self._last_input_id = messages[-1].id if messages else None
+        self.produced.clear()
+        self.partial.clear()
+
+    @property
+    def last_input_id(self) -> str | None:
+        """The id of the newest message that went in."""
+        return self._last_input_id
+
+    # The port.
+
+    async def hear(self, fact: ports.Fact, /) -> None:
+        """Turn a fact into events and wait for their handlers."""
+        self._count += 1
+        match fact:
+            case ports.ModelStreamed(call, chunk):
+                await self.emit(GraphEvents.CHAT_MODEL_STREAM, {"chunk": chunk}, call.at)
+                if not call.aside:
+                    self.partial[id(call)][1].append(chunk)
+                    for event, data in self._tracker.chunk(call, chunk):
+                        await self.emit(event, data, call.at)
+            case ports.ModelStarted(call):
+                if not call.aside:
+                    self.partial[id(call)] = (call, [])
+                await self.emit(GraphEvents.CHAT_MODEL_START, {"input": _model_input(call)}, call.at)
+            case ports.ModelEnded():
+                await self._model_ended(fact)
+            case ports.ModelFailed(call):
+                self.partial.pop(id(call), None)
+                await self._emit_all(self._tracker.fail(call), call.at)
+            case ports.ToolStarted(at, call):
+                self._tracker.turn(at, call)
+                await self._call_back("handle_tool_start", call)
+                await self.emit(GraphEvents.TOOL_START, {"input": _tool_input(call)}, at)
+            case ports.ToolFailed(_, call, error):
+                await self._call_back("handle_tool_error", error, call["id"])
+            case ports.ToolEnded(at, call, output):
+                await self._call_back("handle_tool_end", output)
+                await self.emit(GraphEvents.TOOL_END, {"output": output, "input": _tool_input(call)}, at)
+            case ports.ToolAnswered(at, _, message):
+                self.produced.append(message)
+                await self._emit_all(self._tracker.answer(fact), at)
+            case ports.ToolRecalled(at, call, message):
+                self._tracker.recalled(at, call["id"])
+                if not _has_result(self.produced, call["id"]):
+                    self.produced.append(message)
+            case ports.Injected(_, messages):
+                self.produced.extend(messages)
+            case ports.ToolReported(at, call, report):
+                await self._tool_reported(at, call["id"], call["name"], report)
+            case ports.ContextUsed(at, figures):
+                self.contexts[at.agent_id] = fact
+                await self.emit(GraphEvents.ON_CONTEXT_USAGE, self._signed(at, dict(figures)), at)
+            case ports.SummaryStarted(at, figures):
+                await self._emit_all(self._tracker.summaries.open(at, figures), at)
+                await self._observed(fact)
+            case ports.SummaryStreamed(at, text):
+                await self._emit_all(self._tracker.summaries.text(at, text), at)
+            case ports.SummaryEnded(at, summary, error):
+                await self._emit_all(self._tracker.summaries.close(at, summary, error), at)
+                await self._observed(fact)
+            case ports.Logged():
+                await self._logged(fact)
+
+    def memory(self) -> dict[str, Any] | None:
+        """The steps of the run, for the process that goes on with it; None if nothing is stored."""
+        if not self.remember:
+            return None
+        about = {"format": _FORMAT, "run": self._run_id, "count": self._count, "last_input": self._last_input_id}
+        return about | self._tracker.memory()
+
+    def recall(self, memory: Mapping[str, Any], /) -> None:
+        """Go on with the steps of an earlier process.
+
+        Those of an earlier run on the thread are not ours, and those that another version stored cannot be read: then
+        the run goes on with steps of its own.
+        """
+        if self._began or memory.get("run") != self._run_id or memory.get("format") != _FORMAT:
+            return
+        if memory["count"] > self._count:
+            self._count = memory["count"]
+            self._last_input_id = memory["last_input"]
+            self._tracker.recall(memory)
+
+    # The end of a run.
+
+    async def sweep(self, status: Status) -> None:
+        """Close every open step."""
+        await self._emit_all(self._tracker.sweep(status), None)
+
+    def statistics(self) -> tuple[HandlerStatistics, ...]:
+        """What handlers cost so far, the most expensive first."""
+        found = [HandlerStatistics(event, c.calls, c.total_s, c.longest_s) for event, c in self._costs.items()]
+        return tuple(sorted(found, key=lambda each: -each.total_s))
+
+    # Facts that take more than a line.
+
+    async def _observed(self, fact: ports.Fact) -> None:
+        if self.observe is not None:
+            await self.observe(fact)
+
+    async def _model_ended(self, fact: ports.ModelEnded) -> None:
+        call, message = fact.call, fact.message
+        self.partial.pop(id(call), None)
+        if not call.aside:
+            self.produced.append(message)
+            # Numbered here, in order, so that a process that goes on with the run numbers them alike.
+            self._tracker.number(call.at, message)
+        data = {"output": message, "input": _model_input(call)}
+        await self.emit(GraphEvents.CHAT_MODEL_END, data, call.at, call)
+        if call.aside:
+            return
+        await self._emit_all(self._tracker.end(call, message), call.at)
+        figures = {
+            **(message.usage_metadata or {}),
+            "elapsedSeconds": round(fact.elapsed_s, 2),
+            "instructionTokens": call.instruction_tokens,
+            "toolSchemaTokens": call.tool_schema_tokens,
+            "messageCount": call.history,
+        }
+        text = f"LLM call complete ({fact.elapsed_s:.2f}s)"
+        await self._logged(ports.Logged(call.at, "debug", "graph", text, figures, detail=False))
+
+    async def _tool_reported(self, at: ports.Place, call_id: str | None, name: str, report: Any) -> None:
+        about = event_types.ToolReport(id=self._tracker.step_id(at, call_id), toolCallId=call_id, name=name)
+        if isinstance(report, ToolProgress):
+            progress = event_types.ToolProgress(
+                **about, progress=report.progress, total=report.total, message=report.message
+            )
+            await self.emit(GraphEvents.ON_TOOL_PROGRESS, progress, at)
+        else:
+            line = event_types.ToolLog(**about, level=report.level, logger=report.logger, data=report.data)
+            await self.emit(GraphEvents.ON_TOOL_LOG, line, at)
+
+    async def _logged(self, fact: ports.Logged) -> None:
+        if fact.detail and fact.level == "debug" and os.environ.get("AGENT_DEBUG_LOGGING") != "true":
+            return
+        data = event_types.AgentLog(
+            level=fact.level,
+            scope=fact.scope,
+            message=fact.message,
+            runId=self._run_id,
+            agentId=fact.at.agent_id,
+        )
+        if fact.data is not None:
+            data["data"] = dict(fact.data)
+        await self.emit(GraphEvents.ON_AGENT_LOG, data, fact.at)
+
+    async def _call_back(self, name: CallbackName, *details: Any) -> None:
+        callback = self.callbacks.get(name)
+        if callback is not None:
+            try:
+                answer = callback(self._graph, *details)
+                if inspect.isawaitable(answer):
+                    await answer
+            except Exception as error:
+                raise HandlerError(f"The callback '{name}' failed: {problems.named(error)}") from error
+
+    def _signed(self, at: ports.Place, data: dict[str, Any]) -> dict[str, Any]:
+        return {**data, "runId": self._run_id, "agentId": at.agent_id}
+
+    # Handlers.
+
+    async def _emit_all(self, rows: Iterable[Row], at: ports.Place | None) -> None:
+        for event, data in rows:
+            await self.emit(event, data, at)
+
+    async def emit(self, event: str, data: Any, at: ports.Place | None, call: ports.ModelCall | None = None) -> bool:
+        """Tell an event and wait for its handler.
+
+        Args:
+            event: The event's name.
+            data: Its payload.
+            at: Where it arose; None: at the end of the run.
+            call: The call of a model that it is about.
+
+        Returns:
+            Whether there was a handler.
+
+        Raises:
+            HandlerError: The handler failed.
+        """
+        # Once or twice per token: what only a slow handler or a reader needs is not built here.
+        handle, log = self._handlers.get_handle(event), self._log
+        if handle is None and log is None:
+            return False
+        metadata = None if at is None else self._known(at)
+        if metadata is not None and call is not None:
+            metadata = metadata | {"ls_provider": call.traced_as or call.provider, "ls_model_name": call.model}
+        if log is not None:
+            log.put(event, data, metadata)
+            if log.is_full:
+                await log.room()
+        if handle is None:
+            return False
+        began = time.perf_counter()
+        try:
+            # Handlers may change what they are given, so each gets its own.
+            answer = handle(event, data, metadata and metadata.copy(), self._graph)
+            if answer is not None and inspect.isawaitable(answer):
+                answer = await answer
+            if answer is not None and event == GraphEvents.ON_TOOL_EXECUTE:
+                data.resolve(answer)
+        except Exception as error:
+            failure = handler_registry.failure(handle, event, error)
+            if event != GraphEvents.ON_RUN_STEP_CLOSED:
+                raise failure from (error if failure is not error else error.__cause__)
+            # What it was told has ended already, and there may be nobody left to raise to.
+            _log.warning("Run '%s' goes on. %s", self._run_id, failure, exc_info=error)
+        self._count_cost(event, time.perf_counter() - began)
+        return True
+
+    def metadata(self, at: ports.Place) -> dict[str, Any]:
+        """What handlers are told about where something arose."""
+        return self._known(at).copy()
+
+    def _known(self, at: ports.Place) -> dict[str, Any]:
+        """The same, shared by all events of a place."""
+        if at is not self._place:
+            root = self._graph.agents[0]
+            self._place = at
+            self._metadata = {
+                **at.metadata,
+                "run_id": self._run_id,
+                "agentId": at.agent_id,
+                "activeAgentId": at.agent_id,
+                "activeAgentName": at.agent_name,
+                "rootAgentId": root.id,
+                "rootAgentName": root.name,
+            }
+        return self._metadata
+
+    def _count_cost(self, event: str, took_s: float) -> None:
+        cost = self._costs.get(event)
+        if cost is None:
+            cost = self._costs[event] = _Cost()
+        cost.calls += 1
+        cost.total_s += took_s
+        if took_s > cost.longest_s:
+            cost.longest_s = took_s
+
+
+def _has_result(messages: Sequence[AnyMessage], call_id: str | None) -> bool:
+    """Whether a call of the newest answers has its result among the messages behind them."""
+    for message in reversed(messages):
+        if isinstance(message, ToolMessage) and message.tool_call_id == call_id:
+            return True
+        if isinstance(message, AIMessage) and any(call["id"] == call_id for call in message.tool_calls):
+            return False
+    return False
+
+
+def _model_input(call: ports.ModelCall) -> dict[str, Any]:
+    return {"messages": [list(call.messages)]}
+
+
+def _tool_input(call: Mapping[str, Any]) -> dict[str, Any]:
+    return {"input": compact_json(call["args"])}

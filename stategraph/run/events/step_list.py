@@ -1,0 +1,141 @@
+"""The steps of a run in the order in which they were opened: each is closed exactly once, and the first close wins.
+
+A process that goes on with a run is told of the steps that are open, and how many there were: all of them would be
+stored again with every state of a thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal, TypeAlias, cast
+
+from stategraph.agent.ports import Place
+from stategraph.run.events.event_types import GraphEvents, MessageCreationDetails, RunStep, ToolCallsDetails
+
+#: An event and its payload.
+Row: TypeAlias = tuple[GraphEvents, Any]
+Status: TypeAlias = Literal["completed", "cancelled", "failed"]
+
+_STAMP: dict[Status, str] = {"completed": "completed_at", "cancelled": "cancelled_at", "failed": "failed_at"}
+
+
+class StepList:
+    """The steps.
+
+    Args:
+        run_id: The run.
+        new_id: Makes an id with the given prefix.
+        now_ms: The time as epoch milliseconds.
+        several_agents: Whether steps say which agent they are of.
+    """
+
+    def __init__(
+        self, run_id: str, *, new_id: Callable[[str], str], now_ms: Callable[[], int], several_agents: bool = False
+    ) -> None:
+        self.new_id = new_id
+        self.now_ms = now_ms
+        self._run_id = run_id
+        self._several_agents = several_agents
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything; indices start at 0 again."""
+        self._steps: list[RunStep] = []
+        self._by_id: dict[str, RunStep] = {}
+        self._open: dict[str, RunStep] = {}
+        self._opened = 0
+
+    def __iter__(self) -> Iterator[RunStep]:
+        return iter(self._steps)
+
+    def get(self, step_id: str) -> RunStep | None:
+        """A step by its id."""
+        return self._by_id.get(step_id)
+
+    def open(
+        self,
+        at: Place,
+        kind: Literal["message_creation", "tool_calls"],
+        details: MessageCreationDetails | ToolCallsDetails,
+        position: int,
+    ) -> RunStep:
+        """Begin a step.
+
+        Args:
+            at: Where.
+            kind: What it is.
+            details: What is known of it.
+            position: Its place within a phase of a model's answer.
+        """
+        step = RunStep(
+            stepIndex=position,
+            id=self.new_id("step_"),
+            type=kind,
+            index=self._opened,
+            stepDetails=details,
+            usage=None,
+            status="in_progress",
+            runId=self._run_id,
+            created_at=self.now_ms(),
+        )
+        if self._several_agents:
+            step["agentId"] = at.agent_id
+        if at.group_id is not None:
+            step["groupId"] = at.group_id
+        self._opened += 1
+        self._add(step)
+        return step
+
+    def _add(self, step: RunStep) -> None:
+        self._steps.append(step)
+        self._by_id[step["id"]] = self._open[step["id"]] = step
+
+    def is_open(self, step_id: str) -> bool:
+        """Whether a step is there and not closed."""
+        return step_id in self._open
+
+    def close(self, step: RunStep | None, status: Status) -> Iterator[Row]:
+        """Close a step.
+
+        Args:
+            step: The step; None, or one that is closed, changes nothing.
+            status: How it ended.
+
+        Yields:
+            The closing.
+        """
+        if step is None or self._open.pop(step["id"], None) is None:
+            return
+        now = self.now_ms()
+        step["status"] = status
+        cast("dict[str, Any]", step)[_STAMP[status]] = now
+        closed: dict[str, Any] = {
+            "id": step["id"],
+            "index": step["index"],
+            "type": step["type"],
+            "status": status,
+            "closed_at": now,
+            "created_at": step.get("created_at"),
+            "runId": self._run_id,
+            "stepIndex": step.get("stepIndex"),
+        }
+        for key in ("agentId", "groupId"):
+            if key in step:
+                closed[key] = step[key]
+        yield GraphEvents.ON_RUN_STEP_CLOSED, closed
+
+    def sweep(self, status: Status) -> Iterator[Row]:
+        """Close whatever is open, in the order in which it was opened."""
+        for step in list(self._open.values()):
+            yield from self.close(step, status)
+
+    def memory(self) -> dict[str, Any]:
+        """What another process needs to go on, as JSON."""
+        return {"steps": [dict(step) for step in self._open.values()], "opened": self._opened}
+
+    def recall(self, memory: Mapping[str, Any]) -> None:
+        """Take up what `memory` returned; steps that are known already stay."""
+        for step in memory["steps"]:
+            if step["id"] not in self._by_id:
+                self._add(cast("RunStep", dict(step)))
+        self._opened = max(self._opened, memory["opened"])

@@ -1,0 +1,65 @@
+"""What is left of a run that did not end by itself, such that the next one can start from it.
+
+- An answer that was cut off keeps its text and says so; calls that were being written are left out of it.
+- Every call of a whole answer has a result, if need be one that says that it did not finish: providers refuse a
+  history in which one is missing.
+- A thread with a checkpointer is brought to the same state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from langchain_core.messages import AIMessage, AnyMessage
+from langchain_core.runnables import RunnableConfig
+
+from stategraph.agent.graphs import done
+from stategraph.agent.messages import history
+from stategraph.agent.messages.truncation import text_of
+from stategraph.graph.compiled import CompiledStateGraph
+
+#: Where a message says why it is not whole.
+INCOMPLETE = "incomplete"
+
+
+def remains(produced: Sequence[AnyMessage], partial: Iterable[Sequence[AIMessage]], reason: str) -> list[AnyMessage]:
+    """The messages of a run that was cut off.
+
+    Args:
+        produced: What was whole.
+        partial: Pieces of the answers that were being written.
+        reason: Why it was cut off, in a word.
+
+    Returns:
+        Messages that every provider accepts.
+    """
+    cut = []
+    for pieces in partial:
+        text = "".join(text_of(piece.content) for piece in pieces)
+        if text:
+            message_id = next((piece.id for piece in pieces if piece.id), None)
+            cut.append(AIMessage(content=text, id=message_id, additional_kwargs={INCOMPLETE: reason}))
+    return list(history.repair([*produced, *cut]))
+
+
+async def commit(
+    compiled: CompiledStateGraph[Any, Any, Any, Any], config: RunnableConfig, messages: Sequence[AnyMessage]
+) -> None:
+    """Bring a thread to the state that a cut-off run leaves, as if its turn had ended there.
+
+    Args:
+        compiled: The run's graph, which has a checkpointer.
+        config: The thread.
+        messages: What went in and what came out.
+    """
+    thread: RunnableConfig = {"configurable": {"thread_id": (config.get("configurable") or {})["thread_id"]}}
+    state = await compiled.aget_state(thread)
+    if state.next:
+        # What agents wrote that ended beside one that did not is shown, and lost with the step that never ends: the
+        # state by its id is the one without it.
+        state = await compiled.aget_state(state.config)
+    known = {message.id for message in (state.values or {}).get("messages", ())}
+    missing = [message for message in messages if message.id is None or message.id not in known]
+    if missing or state.next:
+        await compiled.aupdate_state(thread, {"messages": missing}, as_node=done.NODE)

@@ -1,0 +1,272 @@
+"""The gate between a model's calls and its tools: hooks decide, and where they ask, a person does.
+
+- All calls of one answer that need approval are asked about together, in one interrupt.
+- Hooks are called once for a call, however often its node runs again: what they said is kept with the waiting run.
+- What hooks want besides (context for the model, messages, the end of the turn) happens when the batch is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+from langchain_core.messages import ToolCall, ToolMessage
+
+from stategraph.agent import ports
+from stategraph.agent.messages.encodable import encodable_value
+from stategraph.agent.messages.truncation import compact_json, text_of
+from stategraph.agent.ports import Remarks
+from stategraph.agent.tools.tool_runner import stores
+from stategraph.engine.compile.task_functions import start_task
+from stategraph.engine.config.context import get_config
+from stategraph.run import questions
+from stategraph.run.events.steps import StepTracker
+from stategraph.run.hooks.hook_registry import NOTHING, HookEvents, HookRegistry, Outcome
+from stategraph.run.hooks.injected import hook_context
+from stategraph.run.questions import Approve, Edit, Reject, Respond, Review
+
+_BLOCKED = "Blocked: "
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What was said about one call before it ran.
+
+    Attributes:
+        remarks: What hooks want beyond whether it runs.
+        blocked: Why it does not run; None if it does, or if a person answered in its place.
+        ran: Whether the call was let through.
+    """
+
+    remarks: Remarks
+    blocked: str | None = None
+    ran: bool = True
+
+
+def _remarks(outcome: Outcome) -> Remarks:
+    return Remarks(outcome.contexts, outcome.injected, outcome.halt)
+
+
+class HookGate:
+    """Lets hooks, and through them a person, decide about tool calls.
+
+    Args:
+        run_id: The run.
+        hooks: The hooks.
+        tracker: Knows the steps and turns of calls.
+        hear: Told about hooks that failed.
+        asks: Whether a person can be asked. Else a call that would need approval is blocked.
+    """
+
+    def __init__(
+        self,
+        run_id: str,
+        hooks: HookRegistry,
+        tracker: StepTracker,
+        hear: Callable[[ports.Fact], Awaitable[None]],
+        *,
+        asks: bool,
+    ) -> None:
+        self._run_id = run_id
+        self._hooks = hooks
+        self._tracker = tracker
+        self._hear = hear
+        self._asks = asks
+        self._said: dict[tuple[str, str], _Said] = {}
+
+    async def before(self, at: ports.Place, calls: Sequence[ToolCall], /) -> Sequence[ports.Verdict]:
+        """Decide about the calls of one answer."""
+        outcomes = await self._consult(at, calls)
+        calls = [_updated(call, outcome.updated_input) for call, outcome in zip(calls, outcomes, strict=True)]
+        halt = next((outcome.halt for outcome in outcomes if outcome.halt is not None), None)
+        asking = [pair for pair in zip(calls, outcomes, strict=True) if pair[1].decision == "ask"]
+        reviews: dict[str, Review] = {}
+        if asking and self._asks and halt is None:
+            reviews = questions.ask(self._approval(asking), questions.read_decisions)
+        verdicts = []
+        for call, outcome in zip(calls, outcomes, strict=True):
+            review = reviews.get(_id(call))
+            if halt is not None and outcome.decision != "deny":
+                verdict: ports.Verdict = _blocked(call, halt)
+            elif review is not None:
+                verdict = _reviewed(call, review)
+            elif outcome.decision in ("deny", "ask"):
+                verdict = _blocked(call, outcome.reason or "A hook does not allow this call.")
+            else:
+                verdict = ports.Allow(call)
+            ran = isinstance(verdict, ports.Allow)
+            why = None if isinstance(verdict, ports.Allow) or isinstance(review, Respond) else verdict.text
+            self._said[_key(at, call)] = _Said(_remarks(outcome), why, ran)
+            verdicts.append(verdict)
+        return verdicts
+
+    async def after(
+        self, at: ports.Place, call: ToolCall, message: ToolMessage, /
+    ) -> tuple[ToolMessage, Remarks | None]:
+        """Show the result of a call to hooks: that of a tool, its failure, or that it was not allowed."""
+        said = self._said.get(_key(at, call))
+        about, name = self._about(at, call), call["name"]
+        if said is not None and not said.ran:
+            if said.blocked is not None and self._hooks.has(HookEvents.PERMISSION_DENIED):
+                told = {**about, "reason": said.blocked.removeprefix(_BLOCKED)}
+                return message, await self._observed(at, HookEvents.PERMISSION_DENIED, told, name)
+            return message, None
+        facts: dict[str, Any]
+        if message.status == "error":
+            event, facts = HookEvents.POST_TOOL_USE_FAILURE, {"error": text_of(message.content)}
+        else:
+            event, facts = HookEvents.POST_TOOL_USE, {"toolOutput": deepcopy(message.content)}
+        if not self._hooks.has(event):
+            return message, None
+        outcome = await self._hooks.call(event, {**about, **facts, "status": message.status}, name)
+        await self._report(at, outcome)
+        if outcome.updated_output is not None:
+            (output,) = outcome.updated_output
+            content = encodable_value(output if isinstance(output, str | list) else compact_json(output))
+            message = message.model_copy(update={"content": content})
+        return message, _remarks(outcome)
+
+    async def finish(
+        self,
+        at: ports.Place,
+        calls: Sequence[ToolCall],
+        messages: Sequence[ToolMessage],
+        remarks: Sequence[Remarks],
+        /,
+    ) -> ports.Reviewed:
+        """Show all results of a batch to hooks, and say what all hooks of the batch want to happen next."""
+        before = [said.remarks for call in calls if (said := self._said.pop(_key(at, call), None)) is not None]
+        wanted = [*before, *remarks]
+        if self._hooks.has(HookEvents.POST_TOOL_BATCH):
+            by_id = {message.tool_call_id: message for message in messages}
+            entries = [self._entry(at, call, by_id[_id(call)]) for call in calls if _id(call) in by_id]
+            batch = {**self._where(at), "entries": entries}
+            wanted.append(await self._observed(at, HookEvents.POST_TOOL_BATCH, batch))
+        contexts = [text for each in wanted for text in each.contexts]
+        context = [hook_context(contexts)] if contexts else []
+        injected = [message for each in wanted for message in each.injected]
+        halt = next((each.halt for each in wanted if each.halt is not None), None)
+        return ports.Reviewed(messages, [*injected, *context], halt)
+
+    async def _observed(
+        self, at: ports.Place, event: HookEvents, happened: Mapping[str, Any], tool: str | None = None
+    ) -> Remarks:
+        outcome = await self._hooks.call(event, happened, tool)
+        await self._report(at, outcome)
+        return _remarks(outcome)
+
+    def _entry(self, at: ports.Place, call: ToolCall, message: ToolMessage) -> dict[str, Any]:
+        failed = message.status == "error"
+        result = {"error": text_of(message.content)} if failed else {"toolOutput": deepcopy(message.content)}
+        return {**self._of_call(call), **self._step(at, call), **result, "status": message.status}
+
+    async def _consult(self, at: ports.Place, calls: Sequence[ToolCall]) -> list[Outcome]:
+        """What hooks say about each call."""
+        if not stores(get_config()):
+            return [await self._consult_about(at, call) for call in calls]
+        # As a task of the engine: its result is stored with a waiting run, and the node that runs again is given it,
+        # also where the hooks are no longer there. Else a call that waits for approval would run without; and results
+        # of calls that ended are found by their place among those that were allowed, which must stay the same.
+        said = await start_task(consult_hooks, ((self, at, calls), {}))
+        return [_thawed(each) for each in said]
+
+    async def _consult_about(self, at: ports.Place, call: ToolCall) -> Outcome:
+        if not self._hooks.has(HookEvents.PRE_TOOL_USE):
+            return NOTHING
+        outcome = await self._hooks.call(HookEvents.PRE_TOOL_USE, self._about(at, call), call["name"])
+        await self._report(at, outcome)
+        return outcome
+
+    async def _report(self, at: ports.Place, outcome: Outcome) -> None:
+        for error in outcome.errors:
+            await self._hear(ports.Logged(at, "error", "hooks", error, detail=False))
+
+    def _approval(self, asking: Sequence[tuple[ToolCall, Outcome]]) -> dict[str, Any]:
+        return {
+            "type": questions.TOOL_APPROVAL,
+            "hook_session_id": self._run_id,
+            "action_requests": [
+                {
+                    "tool_call_id": _id(call),
+                    "name": call["name"],
+                    "arguments": call["args"],
+                    **({} if outcome.reason is None else {"description": outcome.reason}),
+                }
+                for call, outcome in asking
+            ],
+            "review_configs": [
+                {
+                    "action_name": call["name"],
+                    "tool_call_id": _id(call),
+                    "allowed_decisions": list(outcome.allowed_decisions),
+                }
+                for call, outcome in asking
+            ],
+        }
+
+    def _about(self, at: ports.Place, call: ToolCall) -> dict[str, Any]:
+        return {**self._where(at), **self._of_call(call), **self._step(at, call)}
+
+    def _step(self, at: ports.Place, call: ToolCall) -> dict[str, Any]:
+        return {"stepId": self._tracker.step_id(at, call["id"]), "turn": self._tracker.turn(at, call)}
+
+    def _where(self, at: ports.Place) -> dict[str, Any]:
+        who = {"agentId": at.agent_id, "executingAgentId": at.agent_id}
+        return {"runId": self._run_id, "threadId": at.metadata.get("thread_id"), **who}
+
+    def _of_call(self, call: ToolCall) -> dict[str, Any]:
+        return {"toolName": call["name"], "toolInput": deepcopy(call["args"]), "toolUseId": call["id"]}
+
+
+async def consult_hooks(gate: HookGate, at: ports.Place, calls: Sequence[ToolCall]) -> list[dict[str, Any]]:
+    """What hooks say about calls, as JSON that can be stored."""
+    return [_frozen(await gate._consult_about(at, call)) for call in calls]
+
+
+_KEPT = ("decision", "reason", "updated_input", "halt")
+
+
+def _frozen(outcome: Outcome) -> dict[str, Any]:
+    kept = {key: value for key in _KEPT if (value := getattr(outcome, key)) is not None}
+    return {
+        **kept,
+        "allowed_decisions": list(outcome.allowed_decisions),
+        "contexts": list(outcome.contexts),
+        "injected": list(outcome.injected),
+    }
+
+
+def _thawed(said: Mapping[str, Any]) -> Outcome:
+    lists: dict[str, Any] = {key: tuple(said[key]) for key in ("allowed_decisions", "contexts", "injected")}
+    return Outcome(**{key: said[key] for key in _KEPT if key in said}, **lists)
+
+
+def _id(call: ToolCall) -> str:
+    return call["id"] or ""
+
+
+def _key(at: ports.Place, call: ToolCall) -> tuple[str, str]:
+    """Models number their calls as they like: those of agents that run side by side may have the same ids."""
+    return at.agent_id, _id(call)
+
+
+def _updated(call: ToolCall, arguments: dict[str, Any] | None) -> ToolCall:
+    return call if arguments is None else ToolCall(name=call["name"], args=arguments, id=call["id"], type="tool_call")
+
+
+def _blocked(call: ToolCall, reason: str) -> ports.Answer:
+    return ports.Answer(call, f"{_BLOCKED}{reason}", "error")
+
+
+def _reviewed(call: ToolCall, review: Review) -> ports.Verdict:
+    match review:
+        case Reject(reason=reason):
+            return _blocked(call, reason or "A person rejected this call.")
+        case Edit(updated_input=arguments):
+            return ports.Allow(_updated(call, arguments))
+        case Respond(response_text=text):
+            return ports.Answer(call, text, "success")
+        case Approve():
+            return ports.Allow(call)

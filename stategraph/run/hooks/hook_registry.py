@@ -1,0 +1,368 @@
+"""Hooks: functions of a host that see a run at fixed points and may say what is to happen.
+
+| event | when | a hook may |
+|---|---|---|
+| RunStart | before a turn, not when one is resumed | add context, end the turn |
+| UserPromptSubmit | after that, with the newest message's text | deny or ask: no turn; add context |
+| PreToolUse | before a call runs | allow, deny or ask, change the arguments, end the turn |
+| PostToolUse | when a call has succeeded | change the result, add context, end the turn |
+| PostToolUseFailure | when a call has failed | the same |
+| PermissionDenied | when a call was denied, by a hook or a person | add context, end the turn |
+| PostToolBatch | when all calls of an answer have results | add messages and context, end the turn |
+| PreCompact, PostCompact | before and after messages are summarised | |
+| Stop | when a turn has ended, also early | block: go on with what it injects; or say why it ends |
+| StopFinalize | after that, knowing what hooks of Stop said | the same |
+| StopFailure | when it failed or was aborted, before the error is raised | |
+
+- The hooks of one event run side by side; what they return is folded in the order of registration. `deny` beats `ask`
+  beats `allow`; of two changes the later one counts.
+- A hook is sync, and then runs in a thread, or async. It has `timeout_s` seconds; a sync one that takes longer is left
+  behind, not stopped.
+- A hook that fails, takes too long or returns nonsense fails closed where it decides (PreToolUse, UserPromptSubmit):
+  it counts as `deny`. One of StopFinalize that fails fails the run: it may have taken up work that would be lost. At
+  the other points the run goes on as if it had said nothing. All are logged.
+- A hook cannot wait for a person itself: it returns `ask`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import copy_context
+from copy import deepcopy
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Any, Literal, TypeAlias, cast
+
+from langchain_core.messages import HumanMessage
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from stategraph.agent.messages import problems
+from stategraph.agent.messages.encodable import encodable_value
+from stategraph.agent.settings import validation
+from stategraph.agent.settings.validation import Settings
+from stategraph.engine.compile.functions import is_async_callable
+from stategraph.engine.tasks import threads
+from stategraph.errors import ConfigurationError
+from stategraph.run.hooks.injected import injected_message
+from stategraph.run.questions import REVIEWS, ReviewWord
+
+logger = logging.getLogger("stategraph.run.hooks")
+
+#: Seconds that a hook may take if its registration says nothing.
+TIMEOUT_S = 30.0
+
+Decision: TypeAlias = Literal["allow", "ask", "deny", "continue", "block"]
+
+_WEIGHT: dict[Decision | None, int] = {None: 0, "allow": 1, "continue": 1, "ask": 2, "deny": 3, "block": 3}
+_OF_STOP = ("continue", "block")
+
+
+class HookEvents(StrEnum):
+    """The points at which hooks are called."""
+
+    RUN_START = "RunStart"
+    USER_PROMPT_SUBMIT = "UserPromptSubmit"
+    PRE_TOOL_USE = "PreToolUse"
+    POST_TOOL_USE = "PostToolUse"
+    POST_TOOL_USE_FAILURE = "PostToolUseFailure"
+    POST_TOOL_BATCH = "PostToolBatch"
+    PERMISSION_DENIED = "PermissionDenied"
+    PRE_COMPACT = "PreCompact"
+    POST_COMPACT = "PostCompact"
+    STOP = "Stop"
+    STOP_FINALIZE = "StopFinalize"
+    STOP_FAILURE = "StopFailure"
+
+
+_OF_TOOLS = frozenset(
+    (
+        HookEvents.PRE_TOOL_USE,
+        HookEvents.POST_TOOL_USE,
+        HookEvents.POST_TOOL_USE_FAILURE,
+        HookEvents.PERMISSION_DENIED,
+    )
+)
+_DECIDING = frozenset((HookEvents.PRE_TOOL_USE, HookEvents.USER_PROMPT_SUBMIT))
+_STOPPING = frozenset((HookEvents.STOP, HookEvents.STOP_FINALIZE))
+
+_NEVER = {
+    "PreemptBoundary": "an answer that is being written is not interrupted here: inject messages with PostToolBatch or "
+    "Stop, or abort the run and start another one",
+    "SubagentStart": "agents do not start others here but hand over to them: watch the agentId of steps, or "
+    "PreToolUse of 'lc_transfer_to_...'",
+    "SubagentStop": "agents do not start others here but hand over to them: watch the agentId of steps, or Stop",
+}
+"""Events of other implementations that cannot happen here, and what to do instead."""
+
+
+def _boxed(output: Any) -> Any:
+    return (output,)
+
+
+def _message(given: dict[str, Any]) -> dict[str, Any]:
+    injected_message(given)
+    return given
+
+
+class HookOutput(Settings):
+    """What a hook returns; a mapping in either spelling, or None for nothing.
+
+    Attributes:
+        decision: Whether to go on; of Stop and StopFinalize, `block` to not stop.
+        reason: Why, for the model or the person who is asked.
+        allowed_decisions: What a person who is asked may decide; None: anything.
+        updated_input: The arguments of a call, in place of its own; what cannot be copied is nonsense.
+        updated_output: The result of a call, in place of its own: text, content blocks, or anything that is JSON.
+        additional_context: Told to the model.
+        injected_messages: Added to the conversation: mappings with `content`, `role`, `isMeta` and `source`.
+        prevent_continuation: End the turn.
+        stop_reason: Why.
+        detached: The hook goes on by itself, and nothing else that it returns counts. On the wire it is `async`.
+        async_timeout: Accepted, without an effect: how long the hook may go on by itself.
+    """
+
+    decision: Decision | None = None
+    reason: str | None = None
+    allowed_decisions: Annotated[tuple[ReviewWord, ...], Field(min_length=1)] | None = None
+    updated_input: Annotated[dict[str, Any], AfterValidator(deepcopy)] | None = None
+    updated_output: Annotated[tuple[Any, ...], BeforeValidator(_boxed)] | None = None
+    additional_context: str | None = None
+    injected_messages: tuple[Annotated[dict[str, Any], AfterValidator(_message)], ...] = ()
+    prevent_continuation: bool = False
+    stop_reason: str | None = None
+    detached: bool = Field(default=False, alias="async")
+    async_timeout: float | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _encodable(cls, given: Any) -> Any:
+        return encodable_value(given)
+
+
+Hook: TypeAlias = Callable[[Mapping[str, Any]], "HookOutput | Mapping[str, Any] | Awaitable[Any] | None"]
+
+
+class HookRegistration(Settings):
+    """Hooks that are registered together.
+
+    Attributes:
+        hooks: The functions. Each is given a mapping that says what happened.
+        pattern: For tools: only calls of tools in whose name this regular expression is found.
+        timeout_s: Seconds that each may take.
+        timeout: The same in milliseconds, as other implementations have it.
+        once: Only the first time.
+    """
+
+    hooks: Annotated[tuple[Callable[..., Any], ...], Field(min_length=1)]
+    pattern: re.Pattern[str] | None = None
+    timeout_s: Annotated[float, Field(gt=0)] = TIMEOUT_S
+    timeout: Annotated[float, Field(gt=0)] | None = None
+    once: bool = False
+
+    @property
+    def limit_s(self) -> float:
+        """Seconds that each may take, in whichever unit they were given."""
+        return self.timeout_s if self.timeout is None else self.timeout / 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the hooks of an event say together.
+
+    Attributes:
+        decision: The strictest one; None if none decided.
+        reason: Of the first hook that decided so.
+        allowed_decisions: What all who ask allow a person to decide.
+        updated_input: Arguments in place of a call's own.
+        updated_output: A tuple of the result in place of a call's own; None to leave it.
+        contexts: Told to the model.
+        injected: Added to the conversation.
+        halt: Why the turn is to end; None if it is not.
+        errors: Hooks that failed, and how.
+    """
+
+    decision: Decision | None = None
+    reason: str | None = None
+    allowed_decisions: tuple[ReviewWord, ...] = REVIEWS
+    updated_input: dict[str, Any] | None = None
+    updated_output: tuple[Any, ...] | None = None
+    contexts: tuple[str, ...] = ()
+    injected: tuple[HumanMessage, ...] = ()
+    halt: str | None = None
+    errors: tuple[str, ...] = ()
+
+
+NOTHING = Outcome()
+
+#: What a hook said, and how it failed if it did.
+_Said: TypeAlias = tuple[HookOutput, str | None]
+
+
+class HookRegistry:
+    """The hooks of a host. One registry may serve many runs."""
+
+    def __init__(self) -> None:
+        self._registered: dict[HookEvents, list[HookRegistration]] = {}
+
+    def register(
+        self,
+        event: str,
+        hooks: Hook | Sequence[Hook] | HookRegistration | Mapping[str, Any],
+        *,
+        pattern: str | None = None,
+        timeout_s: float | None = None,
+        once: bool = False,
+    ) -> Callable[[], None]:
+        """Have hooks called.
+
+        Args:
+            event: When, a name in `HookEvents`.
+            hooks: A function or several, or all of a registration as one value.
+            pattern: For tools: a regular expression to be found in the name of the tool; None: all tools.
+            timeout_s: Seconds that each may take; None: 30.
+            once: Only the first time.
+
+        Returns:
+            A function that takes the registration back.
+
+        Raises:
+            ConfigurationError: There is no such event, or the registration makes no sense.
+        """
+        point = _event(event)
+        if isinstance(hooks, Mapping | HookRegistration):
+            if pattern is not None or timeout_s is not None or once:
+                raise ConfigurationError("pattern, timeout_s and once belong into the registration that is given")
+            registration = validation.checked(HookRegistration, hooks)
+        else:
+            several = cast("Any", hooks)
+            if not callable(hooks) and (isinstance(several, str) or not isinstance(several, Sequence)):
+                raise ConfigurationError(
+                    f"The hook of {point} is a value of type {type(hooks).__name__}; expected a function, a list of "
+                    "functions, or a HookRegistration"
+                )
+            given = {"hooks": [hooks] if callable(hooks) else hooks, "pattern": pattern, "once": once}
+            registration = validation.checked(HookRegistration, given | {"timeout_s": timeout_s})
+        if registration.pattern is not None and point not in _OF_TOOLS:
+            raise ConfigurationError(f"A pattern chooses tools, and {point} is about none: leave it out")
+        registered = self._registered.setdefault(point, [])
+        registered.append(registration)
+
+        def take_back() -> None:
+            self._registered[point] = [each for each in self._registered[point] if each is not registration]
+
+        return take_back
+
+    def has(self, event: HookEvents) -> bool:
+        """Whether anybody wants to be called."""
+        return bool(self._registered.get(event))
+
+    async def call(self, event: HookEvents, happened: Mapping[str, Any], tool: str | None = None) -> Outcome:
+        """Call the hooks of an event and fold what they say.
+
+        Args:
+            event: The event.
+            happened: What each hook is given a copy of.
+            tool: The name of the tool that it is about, if any.
+
+        Returns:
+            What they say together.
+        """
+        chosen = [each for each in self._registered.get(event, ()) if _matches(each, tool)]
+        if not chosen:
+            return NOTHING
+        spent = {id(each) for each in chosen if each.once}
+        if spent:
+            self._registered[event] = [each for each in self._registered[event] if id(each) not in spent]
+        calls = [
+            _call(event, hook, {"hook_event_name": event, **happened}, registration.limit_s)
+            for registration in chosen
+            for hook in registration.hooks
+        ]
+        if len(calls) == 1:
+            return _fold([await calls[0]])
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(call) for call in calls]
+        return _fold([task.result() for task in tasks])
+
+
+def _event(name: str) -> HookEvents:
+    try:
+        return HookEvents(name)
+    except ValueError:
+        known = ", ".join(HookEvents)
+    if (why := _NEVER.get(name)) is not None:
+        raise ConfigurationError(f"The hook event '{name}' never happens: {why}. There are {known}")
+    raise ConfigurationError(f"There is no hook event {name!r}; expected one of {known}")
+
+
+def _name(hook: Hook) -> str:
+    return str(getattr(hook, "__qualname__", None) or type(hook).__name__)
+
+
+def _matches(registration: HookRegistration, tool: str | None) -> bool:
+    return registration.pattern is None or (tool is not None and registration.pattern.search(tool) is not None)
+
+
+async def _call(event: HookEvents, hook: Hook, happened: dict[str, Any], limit_s: float) -> _Said:
+    """What one hook says, or what it counts as having said because it failed."""
+    limit = asyncio.timeout(limit_s)
+    try:
+        async with limit:
+            if is_async_callable(hook):
+                said = await cast("Awaitable[Any]", hook(happened))
+            else:
+                # Not in the loop's own few threads: hooks that hang would keep them from everybody else's tools.
+                loop = asyncio.get_running_loop()
+                said = await loop.run_in_executor(threads.pool(), copy_context().run, hook, happened)
+                if inspect.isawaitable(said):
+                    said = await said
+        return _checked(event, said), None
+    except asyncio.CancelledError as error:
+        current = asyncio.current_task()
+        if current is None or current.cancelling():
+            raise
+        problem: BaseException | str = error
+    except TimeoutError as error:
+        problem = f"took longer than {limit_s:g} s" if limit.expired() else error
+    except Exception as error:
+        problem = error
+    if isinstance(problem, BaseException):
+        problem = f"failed with {problems.named(problem)}"
+    sentence = f"The hook '{_name(hook)}' of {event} {problem}"
+    logger.error(sentence)
+    return (HookOutput(decision="deny", reason=sentence) if event in _DECIDING else HookOutput()), sentence
+
+
+def _checked(event: HookEvents, said: Any) -> HookOutput:
+    """What a hook returned, if it makes sense at its point."""
+    output = HookOutput() if said is None else validation.checked(HookOutput, said)
+    if output.detached:
+        return HookOutput()
+    if output.decision is not None and (output.decision in _OF_STOP) is not (event in _STOPPING):
+        words = "'continue' or 'block'" if event in _STOPPING else "'allow', 'ask' or 'deny'"
+        raise ConfigurationError(f"the decision is {output.decision!r}, expected {words}")
+    return output
+
+
+def _fold(said: Sequence[_Said]) -> Outcome:
+    outputs = [output for output, _ in said]
+    decision = max((each.decision for each in outputs), key=lambda each: _WEIGHT[each], default=None)
+    updated_inputs = [each.updated_input for each in outputs if each.updated_input is not None]
+    updated_outputs = [each.updated_output for each in outputs if each.updated_output is not None]
+    asking = [set(each.allowed_decisions) for each in outputs if each.decision == "ask" and each.allowed_decisions]
+    allowed = tuple(word for word in REVIEWS if all(word in each for each in asking))
+    return Outcome(
+        decision=decision,
+        reason=next((each.reason for each in outputs if each.decision == decision and each.reason), None),
+        allowed_decisions=allowed or ("reject",),
+        updated_input=updated_inputs[-1] if updated_inputs else None,
+        updated_output=updated_outputs[-1] if updated_outputs else None,
+        contexts=tuple(each.additional_context for each in outputs if each.additional_context),
+        injected=tuple(injected_message(message) for each in outputs for message in each.injected_messages),
+        halt=next((each.stop_reason or "preventContinuation" for each in outputs if each.prevent_continuation), None),
+        errors=tuple(error for _, error in said if error is not None),
+    )

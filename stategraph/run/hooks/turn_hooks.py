@@ -1,0 +1,158 @@
+"""The hooks around a turn: before it starts, and when it has ended."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
+
+from stategraph.agent.messages import problems
+from stategraph.agent.messages.truncation import text_of
+from stategraph.agent.ports import Fact, Place, SummaryEnded, SummaryStarted
+from stategraph.errors import HandlerError
+from stategraph.run.hooks.hook_registry import HookEvents, HookRegistry, Outcome
+from stategraph.run.hooks.injected import hook_context
+
+PROMPT_DENIED = "prompt_denied"
+PROMPT_REQUIRES_APPROVAL = "prompt_requires_approval"
+
+_BLOCKS = {"deny": PROMPT_DENIED, "ask": PROMPT_REQUIRES_APPROVAL}
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """What hooks say when a turn has ended.
+
+    Attributes:
+        more: What it goes on with; empty: it ends.
+        halt: Why it ends, in the words of a hook; None if none says so.
+    """
+
+    more: tuple[HumanMessage, ...] = ()
+    halt: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TurnHooks:
+    """Calls a host's hooks about turns.
+
+    Attributes:
+        run_id: The run.
+        agent_id: Its first agent.
+        hooks: The hooks.
+        max_continuations: How often they may keep a turn going.
+    """
+
+    run_id: str
+    agent_id: str
+    hooks: HookRegistry
+    max_continuations: int
+
+    async def begin(self, messages: Sequence[AnyMessage], thread_id: str) -> tuple[list[AnyMessage], str | None]:
+        """Ask hooks before a turn.
+
+        Args:
+            messages: What goes in.
+            thread_id: The thread.
+
+        Returns:
+            What goes in, with what hooks want the model to know; and why the turn does not start, None if it does.
+        """
+        where = self._where(thread_id)
+        started = await self.hooks.call(HookEvents.RUN_START, {**where, "messages": list(messages)})
+        if started.halt is not None:
+            return list(messages), started.halt
+        prompt = next((text_of(each.content) for each in reversed(messages) if isinstance(each, HumanMessage)), "")
+        submitted = await self.hooks.call(HookEvents.USER_PROMPT_SUBMIT, {**where, "prompt": prompt})
+        blocked = submitted.halt or _BLOCKS.get(submitted.decision or "allow")
+        added: list[HumanMessage] = [*started.injected, *submitted.injected]
+        texts = [*started.contexts, *submitted.contexts]
+        if texts:
+            added.append(hook_context(texts))
+        return [*messages, *_numbered(added)], blocked
+
+    async def stop(
+        self, messages: Sequence[AnyMessage], thread_id: str, reason: str | None, continuations: int
+    ) -> Stopped:
+        """Tell hooks that a turn has ended, and ask whether it may.
+
+        Args:
+            messages: What it brought.
+            thread_id: The thread.
+            reason: Why it ended early; None if it did not. Then it ends, whatever hooks say.
+            continuations: How often hooks have kept it going.
+
+        Returns:
+            What hooks say.
+
+        Raises:
+            HandlerError: A hook of StopFinalize failed, or hooks kept the turn going more often than is allowed.
+        """
+        left = max(0, self.max_continuations - continuations)
+        happened: dict[str, Any] = {
+            **self._where(thread_id),
+            "messages": list(messages),
+            "stopReason": reason,
+            "stopHookActive": continuations > 0,
+            "continuationCount": continuations,
+            "continuationBudgetRemaining": left,
+        }
+        said = await self.hooks.call(HookEvents.STOP, happened)
+        more, halt = _more(said), said.halt
+        if self.hooks.has(HookEvents.STOP_FINALIZE):
+            prevented = reason is not None or halt is not None
+            planned = bool(more) and not prevented and left > 0
+            final = {**happened, "continuationPlanned": planned, "continuationPrevented": prevented}
+            last = await self.hooks.call(HookEvents.STOP_FINALIZE, final)
+            if last.errors:
+                raise HandlerError(last.errors[0])
+            more, halt = [*more, *_more(last)], halt or last.halt
+        if halt is not None or reason is not None or not more:
+            return Stopped(halt=halt)
+        if not left:
+            raise HandlerError(
+                f"Hooks of Stop kept the turn going {continuations} times and want to again, but "
+                f"max_stop_continuations is {self.max_continuations}: let them look at continuationBudgetRemaining"
+            )
+        return Stopped(tuple(_numbered(more)))
+
+    async def fail(self, messages: Sequence[AnyMessage], thread_id: str, error: BaseException) -> None:
+        """Tell hooks that a turn failed.
+
+        Args:
+            messages: What it brought until then.
+            thread_id: The thread.
+            error: What `process_stream` is about to raise.
+        """
+        last = next((each for each in reversed(messages) if isinstance(each, AIMessage)), None)
+        about = {"error": problems.said(error), "exception": error, "lastAssistantMessage": last}
+        await self.hooks.call(HookEvents.STOP_FAILURE, {**self._where(thread_id), **about})
+
+    async def hear(self, fact: Fact) -> None:
+        """Tell hooks that messages are about to be summarised, or were."""
+        if isinstance(fact, SummaryStarted):
+            about = {"messagesBeforeCount": fact.figures["messagesToRefineCount"], "trigger": fact.trigger}
+            await self.hooks.call(HookEvents.PRE_COMPACT, {**self._at(fact.at), **about})
+        elif isinstance(fact, SummaryEnded) and fact.summary is not None:
+            about = {"summary": text_of(fact.summary["content"]), "messagesAfterCount": fact.left}
+            await self.hooks.call(HookEvents.POST_COMPACT, {**self._at(fact.at), **about})
+
+    def _where(self, thread_id: Any, agent_id: str | None = None) -> dict[str, Any]:
+        return {"runId": self.run_id, "threadId": thread_id, "agentId": agent_id or self.agent_id}
+
+    def _at(self, at: Place) -> dict[str, Any]:
+        return {**self._where(at.metadata.get("thread_id"), at.agent_id), "executingAgentId": at.agent_id}
+
+
+def _more(said: Outcome) -> list[HumanMessage]:
+    """What hooks want to go on with; nothing if they do not."""
+    if said.decision != "block":
+        return []
+    return [*said.injected, *([hook_context(list(said.contexts))] if said.contexts else [])]
+
+
+def _numbered(messages: Sequence[HumanMessage]) -> Iterator[HumanMessage]:
+    return (message.model_copy(update={"id": str(uuid.uuid4())}) for message in messages)

@@ -1,0 +1,146 @@
+"""One execution at a time: of a run, and on a thread.
+
+- A run has one event loop and one execution at a time, which an abort ends. Readers of its events leave when that is
+  over, and are told also of what was refused or cancelled before it began.
+- Two executions on a thread would both start from the same messages, and one turn would be lost. Known is what this
+  process executes on the same checkpointer; hosts of several processes see to the others themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from stategraph.errors import ConfigurationError
+from stategraph.run.abort import AbortController, AbortSignal, was_stopped
+from stategraph.run.events.run_log import RunLog
+from stategraph.run.loop_affinity import Home
+from stategraph.run.turn import turn_inputs
+
+T = TypeVar("T")
+
+_executed: dict[tuple[int, str], str] = {}
+
+
+class Turns:
+    """The executions of a run.
+
+    Args:
+        run_id: The run.
+        checkpointer: Keeps its threads; None: nobody does.
+        log: Keeps its events; None: nobody does.
+
+    Attributes:
+        home: The event loop that it belongs to.
+    """
+
+    def __init__(self, run_id: str, checkpointer: Any, log: RunLog | None) -> None:
+        self.home = Home(f"Run '{run_id}'")
+        self._run_id = run_id
+        self._checkpointer = checkpointer
+        self._log = log
+        self._stop = AbortController()
+        self._over = asyncio.Event()
+        self._over.set()
+        self._any = False
+
+    @property
+    def running(self) -> bool:
+        """Whether there is one now, or is about to be."""
+        return not self._over.is_set()
+
+    @property
+    def signal(self) -> AbortSignal:
+        """Of the execution that goes on: tells it to stop."""
+        return self._stop.signal
+
+    def abort(self, reason: str | None = None) -> None:
+        """Stop the one that goes on, or the first before it begins. May be called from any thread."""
+        self._stop.abort(reason)
+
+    async def ended(self) -> None:
+        """Wait until the one that goes on has ended."""
+        self.home.check()
+        await self._over.wait()
+
+    def take(self, config: Mapping[str, Any], work: Callable[[], Coroutine[Any, Any, T]]) -> Coroutine[Any, Any, T]:
+        """Have the run to oneself from now on.
+
+        Args:
+            config: The host's, which names the thread.
+            work: The execution.
+
+        Returns:
+            The execution, with the thread to itself. It has to be awaited.
+
+        Raises:
+            ConfigurationError: The run is being executed, or belongs to another event loop.
+        """
+        self.home.check()
+        if self.running:
+            raise ConfigurationError(
+                f"Run '{self._run_id}' is being executed already; wait for it, or create another run"
+            )
+        if self._any:
+            self._stop = AbortController()
+        self._any, self._over = True, asyncio.Event()
+        if self._log is not None:
+            self._log.begin()
+        return self._to_its_end(config, work)
+
+    def start(self, config: Mapping[str, Any], work: Callable[[], Coroutine[Any, Any, T]]) -> asyncio.Task[T]:
+        """As `take`, in the background."""
+        loop = asyncio.get_running_loop()
+        execution = self.take(config, work)
+        over = self._over
+        task = loop.create_task(execution, name=f"run {self._run_id}")
+        # One that is cancelled before it begins cannot end by itself.
+        task.add_done_callback(lambda _: None if over.is_set() else self._end(asyncio.CancelledError()))
+        return task
+
+    async def _to_its_end(self, config: Mapping[str, Any], work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        try:
+            with taken(self._checkpointer, config, self._run_id):
+                result = await work()
+        except BaseException as error:
+            self._end(error)
+            raise
+        self._end(None)
+        return result
+
+    def _end(self, error: BaseException | None) -> None:
+        if self._log is not None and self._log.is_open:
+            self._log.end("cancelled" if was_stopped(error) else "failed", error)
+        self._over.set()
+
+
+@contextmanager
+def taken(checkpointer: Any, config: Mapping[str, Any], run_id: str) -> Iterator[None]:
+    """Have a thread to oneself.
+
+    Args:
+        checkpointer: Keeps the thread; without one there is nothing to lose.
+        config: The host's, which names the thread.
+        run_id: Who takes it.
+
+    Raises:
+        ConfigurationError: A run is being executed on it.
+    """
+    if not checkpointer:
+        yield
+        return
+    thread_id = str(turn_inputs.thread_of(config, run_id))
+    key = id(checkpointer), thread_id
+    other = _executed.get(key)
+    if other is not None:
+        raise ConfigurationError(
+            f"Run '{run_id}' cannot be executed on thread '{thread_id}': run '{other}' is being executed on it; "
+            "wait for it or abort it"
+        )
+    _executed[key] = run_id
+    try:
+        yield
+    finally:
+        del _executed[key]

@@ -1,0 +1,236 @@
+"""One execution of a run's graph, to its end, however it ends.
+
+- It ends by itself, pauses for a person, is stopped, or fails. In each case its last event says how, its steps are
+  closed unless it pauses, and what it brought can be read.
+- What was stopped or failed is committed to its thread as if the turn had ended there. What goes wrong with that is
+  noted on the error that ended the run, and does not take its place.
+- From the end on nobody holds it up: neither a reader that has stopped to read nor a signal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any, Literal, TypeAlias, cast
+
+from langchain_core.messages import AIMessage, AnyMessage
+from langchain_core.runnables import RunnableConfig
+
+from stategraph.agent.messages import problems
+from stategraph.agent.ports import AgentContext
+from stategraph.agent.tools import tool_calls
+from stategraph.errors import is_invalid_resume
+from stategraph.run.abort import AbortSignal, unless_aborted, was_stopped
+from stategraph.run.events.execution_graph import ExecutionGraph
+from stategraph.run.events.listener import RunListener
+from stategraph.run.events.run_log import RunLog
+from stategraph.run.events.step_list import Status
+from stategraph.run.history import recovery
+from stategraph.run.hooks.turn_hooks import Stopped, TurnHooks
+from stategraph.run.pauses import Pause, RunInterrupt, after
+
+Durability: TypeAlias = Literal["exit", "async", "sync"]
+
+OUTPUT_TRUNCATED = "output_truncated"
+"""The halt reason of a turn whose last answer stopped at its output limit."""
+
+_log = logging.getLogger(__name__)
+
+
+class Execution:
+    """One execution.
+
+    Args:
+        graph: The run's graph.
+        listener: Hears its agents.
+        hooks: Those around the turn; None: there are none.
+        log: Keeps its events; None: nobody does.
+        config: The thread, and what the host says besides.
+        durability: When states are stored; of no effect without a checkpointer.
+        clean: Whether to let go of the steps at the end.
+
+    Attributes:
+        paused: Whether it waits.
+        interrupts: What it waits for.
+        halt_reason: Why the turn was ended early; None if it was not.
+    """
+
+    def __init__(
+        self,
+        graph: ExecutionGraph,
+        listener: RunListener,
+        hooks: TurnHooks | None,
+        log: RunLog | None,
+        config: RunnableConfig,
+        *,
+        durability: Durability = "exit",
+        clean: bool = True,
+    ) -> None:
+        self.paused = False
+        self.interrupts: tuple[RunInterrupt, ...] = ()
+        self.halt_reason: str | None = None
+        self._graph = graph
+        self._listener = listener
+        self._hooks = hooks
+        self._log = log
+        self._config = config
+        self._durability = durability
+        self._clean = clean
+
+    async def run(self, given: Any, context: AgentContext, signals: Sequence[AbortSignal]) -> bool:
+        """Execute, and keep the messages that it brings.
+
+        Args:
+            given: What goes into the graph.
+            context: For its nodes.
+            signals: Any of them stops it.
+
+        Returns:
+            Whether the graph ran; a hook may have kept it from starting.
+
+        Raises:
+            AbortError: A signal said so.
+            Exception: What the graph raised.
+        """
+        status: Status = "failed"
+        failure: BaseException | None = None
+        try:
+            ran = await unless_aborted(signals, lambda: self._drive(given, context))
+            status = "cancelled" if self.halt_reason not in (None, OUTPUT_TRUNCATED) else "completed"
+            return ran
+        except BaseException as error:
+            failure = error
+            if is_invalid_resume(error):
+                await self._wait_again()
+                raise
+            self.paused, self.interrupts = False, ()
+            status = "cancelled" if was_stopped(error) else "failed"
+            await self._give_up(error)
+            raise
+        finally:
+            await self._end(status, failure)
+
+    # While it goes.
+
+    async def _drive(self, given: Any, context: AgentContext) -> bool:
+        if self._hooks is not None and isinstance(given, dict):
+            messages, self.halt_reason = await self._hooks.begin(given["messages"], self._thread_id)
+            if self.halt_reason is not None:
+                return False
+            self._listener.begin(messages)
+            given = {**given, "messages": messages}
+        continuations = 0
+        while True:
+            values = await self._segment(given, context)
+            if self.paused:
+                return True
+            brought = self._brought(values)
+            self.halt_reason = values.get("halt_reason") or _truncation(brought)
+            stopped = Stopped()
+            if self._hooks is not None:
+                stopped = await self._hooks.stop(brought, self._thread_id, self.halt_reason, continuations)
+            self.halt_reason = stopped.halt or self.halt_reason
+            if not stopped.more:
+                self._graph.keep_messages(brought)
+                return True
+            continuations += 1
+            self._listener.produced.extend(stopped.more)
+            given = self._continued(values, stopped.more)
+
+    async def _segment(self, given: Any, context: AgentContext) -> dict[str, Any]:
+        """Execute the graph once, and return its last state."""
+        compiled = self._graph.compiled
+        values: dict[str, Any] = {}
+        stream = compiled.astream(
+            given,
+            self._config,
+            context=context,
+            stream_mode="values",
+            durability=self._durability if compiled.checkpointer else None,
+        )
+        async for chunk in stream:
+            if "__interrupt__" in chunk:
+                self.paused = True
+            else:
+                values = cast("dict[str, Any]", chunk)
+        # A breakpoint says nothing in the stream of values.
+        if self.paused or compiled.interrupt_before_nodes or compiled.interrupt_after_nodes:
+            await self._wait_again()
+        return values
+
+    def _continued(self, values: Mapping[str, Any], more: Sequence[AnyMessage]) -> dict[str, Any]:
+        """What goes into the graph when a turn that has ended goes on."""
+        if self._graph.compiled.checkpointer:
+            return {"messages": list(more)}
+        kept = {key: values[key] for key in ("windows",) if values.get(key) is not None}
+        return {**kept, "messages": [*values["messages"], *more]}
+
+    async def _wait_again(self) -> None:
+        """Find out what the thread waits for."""
+        pause = await Pause.of(self._graph.compiled, self._config)
+        self.paused, self.interrupts = pause.unfinished, pause.interrupts
+
+    @property
+    def _thread_id(self) -> str:
+        return str(self._config["configurable"]["thread_id"])
+
+    def _brought(self, values: Mapping[str, Any]) -> list[AnyMessage]:
+        """The messages of a state that came after the last one that went in."""
+        brought = after(self._listener.last_input_id, values.get("messages", []))
+        return list(self._listener.produced) if brought is None else brought
+
+    # The end.
+
+    async def _give_up(self, error: BaseException) -> None:
+        """Keep what the run brought, here and on the thread."""
+        listener = self._listener
+        reason = "aborted" if was_stopped(error) else "failed"
+        pieces = [chunks for _, chunks in listener.partial.values()]
+        left = recovery.remains(listener.produced, pieces, reason)
+        listener.partial.clear()
+        self._graph.keep_messages(left)
+        if self._graph.compiled.checkpointer:
+            try:
+                await _to_its_end(recovery.commit(self._graph.compiled, self._config, [*listener.sent, *left]))
+            except Exception as problem:
+                note = f"The thread '{self._thread_id}' was left as it was: {problems.named(problem)}"
+                error.add_note(note)
+                _log.error("A run ended with %s. %s", type(error).__name__, note)
+        if self._hooks is not None and not isinstance(error, asyncio.CancelledError):
+            await self._hooks.fail(left, self._thread_id, error)
+
+    async def _end(self, status: Status, failure: BaseException | None) -> None:
+        if self._log is not None:
+            self._log.let_go()
+        try:
+            if not self.paused:
+                await self._listener.sweep(status)
+        finally:
+            if self._clean and not self.paused:
+                self._graph.clear_heavy_state()
+            if self._log is not None:
+                self._log.end("interrupted" if self.paused else status, failure, self.interrupts)
+
+
+def _truncation(messages: Sequence[AnyMessage]) -> str | None:
+    """The halt reason of a turn whose last answer was cut off; None if it was not."""
+    last = messages[-1] if messages else None
+    why = tool_calls.cut_off(last) if isinstance(last, AIMessage) else None
+    return None if why is None or tool_calls.FILTERED in why.lower() else OUTPUT_TRUNCATED
+
+
+async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """Do something that must not be left half done: who is cancelled meanwhile, however often, is so afterwards."""
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            # Cancelling this does not cancel the task.
+            await asyncio.wait((task,))
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is None:
+        return task.result()
+    await asyncio.gather(task, return_exceptions=True)
+    raise cancelled

@@ -1,0 +1,162 @@
+"""What a host gives to an execution, read into what the engine takes."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
+
+from langchain_core.messages import AnyMessage, convert_to_messages
+from langchain_core.runnables import RunnableConfig
+
+from stategraph.agent.messages import encodable
+from stategraph.errors import ConfigurationError
+from stategraph.run.abort import AbortSignal
+
+#: Steps that a run may take if its host says nothing.
+RECURSION_LIMIT = 50
+
+_SPELLINGS = {"recursionLimit": "recursion_limit", "runName": "run_name", "maxConcurrency": "max_concurrency"}
+#: What hosts pass along although it holds for every run here.
+_IMPLIED = ("version", "streamMode", "stream_mode")
+#: What is no part of a RunnableConfig.
+_OURS = ("signal", "durability")
+_DURABILITIES = ("exit", "async", "sync")
+#: Where a host may have meant `configurable.thread_id`.
+_THREAD_KEYS = ("thread_id", "threadId")
+
+
+def messages_of(inputs: object) -> list[AnyMessage]:
+    """The messages that go in, each with an id, so that what comes out can be told from them.
+
+    Args:
+        inputs: `{"messages": [...]}`.
+
+    Raises:
+        ConfigurationError: It is something else.
+    """
+    given = inputs.get("messages") if isinstance(inputs, Mapping) else None
+    if given is None:
+        found = f"a value of type {type(inputs).__name__}"
+        if isinstance(inputs, Mapping):
+            found = f"a mapping with {', '.join(map(repr, inputs)) or 'nothing'}"
+        raise ConfigurationError(f"A run starts from {{'messages': [...]}} or a Command; found {found}")
+    messages = [_message(each, position) for position, each in enumerate(_several(given))]
+    return [message if message.id else message.model_copy(update={"id": str(uuid.uuid4())}) for message in messages]
+
+
+def _encodable(message: AnyMessage) -> AnyMessage:
+    """A message that can be stored and sent: browsers may cut an emoji in two."""
+    content = encodable.encodable_value(message.content)
+    return message if content is message.content else message.model_copy(update={"content": content})
+
+
+def _several(given: object) -> Sequence[object]:
+    """What stands for several messages as such, and what stands for one, as a text or a pair does, in a list."""
+    is_pair = isinstance(given, tuple) and len(given) == 2 and all(isinstance(each, str) for each in given)
+    return given if isinstance(given, Sequence) and not isinstance(given, str) and not is_pair else [given]
+
+
+def _message(given: Any, position: int) -> AnyMessage:
+    try:
+        (message,) = convert_to_messages([given])
+    except (NotImplementedError, TypeError, ValueError) as error:
+        why = str(error).partition("\nFor troubleshooting")[0]
+        raise ConfigurationError(
+            f"Message {position} of the input cannot be read: {why}. Expected a message of LangChain, a text, a pair "
+            "such as ('user', 'hi'), or {'role': 'user', 'content': 'hi'}"
+        ) from error
+    return _encodable(cast("AnyMessage", message))
+
+
+def checked_config(config: object, *, stores: bool) -> Mapping[str, Any]:
+    """A host's config; an empty one for None.
+
+    Args:
+        config: What the host gave.
+        stores: Whether the run has a checkpointer, so that it matters which thread is meant.
+
+    Raises:
+        ConfigurationError: It is no mapping, its durability is unknown, or its thread is named in the wrong place.
+    """
+    given = _mapping(config, "config", "{'configurable': {'thread_id': ...}}")
+    configurable = _mapping(given.get("configurable"), "configurable", "{'thread_id': ...}")
+    durability = given.get("durability")
+    if durability is not None and durability not in _DURABILITIES:
+        raise ConfigurationError(f"'durability' is {durability!r}; expected one of {', '.join(_DURABILITIES)}")
+    if stores and configurable.get("thread_id") is None:
+        misplaced = [f"config[{key!r}]" for key in _THREAD_KEYS if key in given]
+        misplaced += [f"config['configurable'][{key!r}]" for key in _THREAD_KEYS[1:] if key in configurable]
+        if misplaced:
+            raise ConfigurationError(
+                f"The thread is named by {misplaced[0]}, which nobody reads; name it as "
+                "config['configurable']['thread_id']"
+            )
+    return given
+
+
+def checked_options(options: object, known: Iterable[str]) -> Mapping[str, Any]:
+    """A host's options of one execution; none for None.
+
+    Raises:
+        ConfigurationError: They are no mapping, or one of them is unknown.
+    """
+    names = sorted(known)
+    given = _in_python(_mapping(options, "options", f"a mapping with {' or '.join(names)}"))
+    if isinstance(callbacks := given.get("callbacks"), Mapping):
+        given["callbacks"] = _in_python(callbacks)
+    for unknown in [key for key in given if key not in names]:
+        near = difflib.get_close_matches(str(unknown), names, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(names)}"
+        raise ConfigurationError(f"{unknown!r} is no option of an execution; {hint}")
+    return given
+
+
+def _in_python(given: Mapping[str, Any]) -> dict[str, Any]:
+    """A mapping with names as in Python, which a host may also spell as in TypeScript."""
+    return {re.sub(r"[A-Z]", lambda found: f"_{found[0].lower()}", str(key)): value for key, value in given.items()}
+
+
+def _mapping(given: object, what: str, expected: str) -> Mapping[str, Any]:
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise ConfigurationError(f"'{what}' is a value of type {type(given).__name__}; expected {expected}")
+    return given
+
+
+def thread_of(config: Mapping[str, Any], run_id: str) -> Any:
+    """The thread that a host's config names, as it names it; the run's id if it names none."""
+    thread_id = (config.get("configurable") or {}).get("thread_id")
+    return run_id if thread_id is None else thread_id
+
+
+def runnable_config(config: Mapping[str, Any], run_id: str) -> RunnableConfig:
+    """A host's config as the engine takes it.
+
+    Args:
+        config: The host's, in either spelling.
+        run_id: Names the thread if the host does not.
+    """
+    given = {_SPELLINGS.get(key, key): value for key, value in config.items() if key not in (*_IMPLIED, *_OURS)}
+    configurable = {**(given.get("configurable") or {}), "thread_id": thread_of(config, run_id)}
+    # To a graph, the run id of a thread's newest checkpoint means that this is the same run again, and it would not
+    # look at what goes in.
+    configurable.pop("run_id", None)
+    return cast("RunnableConfig", {"recursion_limit": RECURSION_LIMIT, **given, "configurable": configurable})
+
+
+def signal_of(config: Mapping[str, Any]) -> AbortSignal | None:
+    """The signal in a host's config.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
+    signal = config.get("signal")
+    if signal is None or isinstance(signal, AbortSignal):
+        return signal
+    raise ConfigurationError(
+        f"'signal' has to be an AbortSignal, such as AbortController().signal; found {type(signal).__name__}"
+    )
