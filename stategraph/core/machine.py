@@ -24,7 +24,7 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NoReturn
 
 from stategraph.constants import (
     ERROR,
@@ -246,10 +246,12 @@ class Machine:
         Raises:
             IllegalMoveError: If it does not.
         """
-        moves = TRANSITIONS[self.status]
-        if event not in moves:
-            legal = " or ".join(f"`{move}`" for move in moves) or "none, as the run is over"
-            raise IllegalMoveError(f"`{event}` is no move of a run that is `{self.status}`; legal is {legal}")
+        if event not in TRANSITIONS[self.status]:
+            self._refuse(event)
+
+    def _refuse(self, event: str) -> NoReturn:
+        legal = " or ".join(f"`{move}`" for move in TRANSITIONS[self.status]) or "none, as the run is over"
+        raise IllegalMoveError(f"`{event}` is no move of a run that is `{self.status}`; legal is {legal}")
 
     def _move(self, event: str, target: Status) -> bool:
         """Change the status, by the table; returns whether the run has a step to take."""
@@ -470,8 +472,7 @@ class Machine:
         """
         following = _BEGINS_LONE.get(self.status)
         if following is None:
-            self._check("next_lone")
-            return None
+            self._refuse("next_lone")
         if not (self._plain and self._fresh) or self.pending or self.step > self.stop:
             return None
         updated = self.updated
@@ -491,8 +492,7 @@ class Machine:
         """
         following = _ENDS_LONE.get(self.status)
         if following is None:
-            self._check("end_lone")
-            return
+            self._refuse("end_lone")
         try:
             self.updated = updated = self.state.apply_lone(task)
         except Exception:
@@ -647,12 +647,10 @@ class Machine:
 
         Args:
             task_id: Whose writes; the null id for a command's.
-            writes: The writes; nothing happens if empty.
+            writes: The writes, at least one.
             task: The task, if it is one of this step's.
             cached: Whether they were not produced by running.
         """
-        if not writes:
-            return
         if task is not None and task.took_null_resume:
             self._spend_answer(task, writes)
         self._written.add(task_id)

@@ -24,7 +24,7 @@ from stategraph.core.channels.barrier import NamedBarrierValue
 from stategraph.core.channels.binop import BinaryOperatorAggregate
 from stategraph.core.channels.ephemeral import EphemeralValue
 from stategraph.core.channels.topic import Topic
-from stategraph.core.effects import SaveCheckpoint, SaveWrites, TaskSettled, ValuesChanged
+from stategraph.core.effects import CheckpointReached, SaveCheckpoint, SaveWrites, TaskSettled, ValuesChanged
 from stategraph.core.machine import TRANSITIONS, Machine
 from stategraph.core.program import Node, Program, build
 from stategraph.core.settings import Settings, Watch
@@ -243,6 +243,8 @@ class Rig:
             if asked:
                 break
             self.tell("advance")
+            if self.machine.status != "planning":
+                break
         return self
 
     @property
@@ -458,3 +460,170 @@ def test_tasks_are_applied_in_the_order_of_their_spelled_paths(
         machine.tasks[str(number)] = Task(str(number), name, None, path, (), "", 0, 0)
     spelled = sorted(machine.tasks.values(), key=lambda task: path_key(task.path))
     assert list(machine._in_order()) == spelled
+
+
+# -- what is cut off, refused or left out --------------------------------
+
+
+class Stopped(BaseException):
+    """What a signal handler raises: no node's fault."""
+
+
+def torn_program(raised: BaseException) -> Program:
+    """A chain of two nodes, of which the second writes what a reducer stumbles over."""
+
+    def add(total: int, new: int) -> int:
+        if new == 1:
+            raise raised
+        return total + new
+
+    program = make_program(CHAIN)
+    specs: dict[str, Any] = {**program.specs, TOTAL: BinaryOperatorAggregate(int, add)}
+    specs[TOTAL].key = TOTAL
+    return build(program.nodes, specs, {}, program.input_channels)
+
+
+def run_to_the_stumble(saves: Any, *, lone: bool, raised: BaseException, quiet: bool = True) -> Rig:
+    watch = Watch() if quiet else SETTINGS.watch
+    config = SETTINGS._replace(saves=saves, watch=watch)
+    rig = Rig(torn_program(raised), Disk(), config=config)
+    rig.tell("start", Start(first_input(CHAIN)))
+    rig.tell("plan")
+    (first,) = rig.machine.unfinished()
+    first.writes.extend([(LOG, ["n0"]), (TOTAL, 5), (to("n1"), None)])
+    rig.tell("finished", first)
+    rig.tell("advance")
+    task = rig.machine.next_lone() if lone else None
+    if task is None:
+        rig.tell("plan")
+        (task,) = rig.machine.unfinished()
+    task.writes.extend([(LOG, ["n1"]), (TOTAL, 1)])
+    if not lone:
+        rig.tell("finished", task)
+    with pytest.raises(type(raised)):
+        rig.tell("end_lone" if lone else "advance", *([task] if lone else []))
+    rig.tell("close")
+    return rig
+
+
+@pytest.mark.parametrize("lone", [True, False], ids=["alone", "by the long way"])
+def test_a_step_that_a_signal_cut_off_leaves_the_thread_as_it_was(lone: bool) -> None:
+    rig = run_to_the_stumble("exit", lone=lone, raised=Stopped())
+    assert rig.machine.status == "stepping"
+    assert rig.disk.contents() == ({}, {})
+
+
+@pytest.mark.parametrize("lone", [True, False], ids=["alone", "by the long way"])
+def test_a_step_that_a_reducer_refuses_leaves_the_steps_before_it_and_what_its_task_wrote(lone: bool) -> None:
+    rig = run_to_the_stumble("exit", lone=lone, raised=ValueError("no such number"))
+    (saved,) = rig.disk.saved.values()
+    assert saved.metadata["step"] == 0
+    assert saved.checkpoint["channel_values"][TOTAL] == 5
+    (by_task,) = rig.disk.writes.values()
+    (writes,) = by_task.values()
+    assert writes == [(LOG, ["n1"]), (TOTAL, 1)]
+
+
+def test_a_run_that_stores_at_each_step_has_nothing_left_to_store_at_its_end() -> None:
+    rig = Rig(make_program(CHAIN), Disk()).run(Start(first_input(CHAIN)))
+    before = deepcopy(rig.disk.contents())
+    rig.tell("close")
+    assert rig.disk.contents() == before
+
+
+def test_a_run_that_stores_at_its_end_stores_one_checkpoint_of_its_last_step() -> None:
+    disk = Disk()
+    rig = Rig(make_program(CHAIN), disk, config=SETTINGS._replace(saves="exit")).run(Start(first_input(CHAIN)))
+    assert disk.contents() == ({}, {})
+    rig.tell("close")
+    (saved,) = disk.saved.values()
+    assert saved.metadata == {"source": "loop", "step": 1, "parents": {}}
+    assert saved.parent_id is None
+    assert saved.checkpoint["channel_values"][LOG] == ["n0", "n1"]
+    assert finish(CHAIN, disk)[LOG] == ["n0", "n1"]
+
+
+def test_a_run_that_stores_nothing_stores_nothing() -> None:
+    disk = Disk()
+    rig = Rig(make_program(CHAIN), disk, config=SETTINGS._replace(saves="never")).run(Start(first_input(CHAIN)))
+    rig.tell("close")
+    assert rig.machine.status == "done"
+    assert disk.contents() == ({}, {})
+    assert rig.values[LOG] == ["n0", "n1"]
+
+
+def test_an_empty_command_and_an_answer_without_a_saver_are_refused() -> None:
+    disk, program = Disk(), make_program(CHAIN)
+    Rig(program, disk).run(Start(first_input(CHAIN)))
+    with pytest.raises(EmptyInputError, match="empty Command"):
+        Rig(program, disk).run(Start(Command()))
+    unsaved = SETTINGS._replace(saves="never")
+    with pytest.raises(RuntimeError, match="without checkpointer"):
+        Rig(program, Disk(), config=unsaved).run(Start(Command(resume="yes")))
+
+
+def test_input_that_the_graph_does_not_take_is_named() -> None:
+    rig = Rig(make_program(CHAIN), Disk()).run(Start({**first_input(CHAIN), "lgo": 1}))
+    (note,) = rig.machine.state.ignored
+    assert note.startswith("Input key 'lgo' is ignored: the graph takes ['log', 'total'")
+
+
+def test_a_command_at_a_checkpoint_that_is_named_makes_a_fork_of_its_own() -> None:
+    disk, program = Disk(), make_program(CHAIN)
+    Rig(program, disk).run(Start(first_input(CHAIN)))
+    chain = [disk.saved[key] for key in sorted(disk.saved)]
+    before = deepcopy(disk.writes)
+    middle = deepcopy(chain[1])
+    there = Thread(
+        middle.checkpoint,
+        middle.metadata,
+        parent_id=middle.parent_id,
+        pending={},
+        stored_id=middle.checkpoint["id"],
+        addressed=True,
+        found=True,
+    )
+    machine = Machine(program, there, SETTINGS._replace(new_id=lambda step: new_id(step + 100)))
+    machine.start(Start(Command(update=[(LOG, ["by hand"])])))
+    disk.perform(machine.outbox)
+
+    (fork,) = [saved for saved in disk.saved.values() if saved.metadata["source"] == "fork"]
+    assert fork.parent_id == middle.checkpoint["id"]
+    assert fork.checkpoint["channel_values"][LOG] == ["n0", "by hand"]
+    assert fork.checkpoint["updated_channels"] is None
+    # The checkpoint that it started from may have other children.
+    assert disk.writes == before
+
+
+def test_a_packet_that_is_none_and_one_to_nowhere_are_named_and_left_out() -> None:
+    rig = Rig(make_program(CHAIN), Disk())
+    rig.tell("start", Start(first_input(CHAIN)))
+    rig.tell("plan")
+    (task,) = rig.machine.unfinished()
+    task.writes.extend([(TASKS, "worker"), (TASKS, Send("wroker", 1)), (TASKS, Send("worker", 2))])
+    rig.tell("finished", task)
+    rig.tell("advance")
+    rig.tell("plan")
+    assert [(task.name, task.input, task.path) for task in rig.machine.unfinished()] == [
+        ("worker", 2, (PUSH, 2, False))
+    ]
+    no_packet, nowhere = rig.machine.state.ignored
+    assert no_packet == "A packet of type str is ignored: expected a Send"
+    assert nowhere.startswith(
+        "A Send to 'wroker' is ignored: the graph has no node of that name. Did you mean 'worker'?"
+    )
+
+
+def test_the_next_step_is_shown_when_a_run_pauses_after_a_node() -> None:
+    disk = Disk()
+    stops = SETTINGS._replace(interrupt_after=("n0",))
+    rig = Rig(make_program(CHAIN), disk, config=stops).run(Start(first_input(CHAIN)))
+    assert rig.machine.status == "interrupt_after"
+    assert [task.name for task in rig.machine.tasks.values()] == ["n1"]
+    assert isinstance(rig.effects[-1], CheckpointReached)
+    quiet = stops._replace(watch=Watch())
+    unheard = Rig(make_program(CHAIN), Disk(), config=quiet).run(Start(first_input(CHAIN)))
+    assert [task.name for task in unheard.machine.tasks.values()] == ["n1"]
+    resumed = Rig(make_program(CHAIN), disk, config=stops).run(Start(None, resuming=True))
+    assert resumed.machine.status == "done"
+    assert resumed.values[LOG] == ["n0", "n1"]

@@ -92,3 +92,10 @@ def test_every_status_of_the_table_refuses_the_rest() -> None:
             told.status = status  # type: ignore[assignment]
             with pytest.raises(IllegalMoveError):
                 tell(told, event)
+
+
+def test_a_move_leads_only_where_the_table_says() -> None:
+    told = machine("never", ())
+    with pytest.raises(IllegalMoveError, match="`start` does not lead from `loading` to `done`"):
+        told._move("start", "done")
+    assert told.status == "loading"

@@ -1,0 +1,417 @@
+"""The channels of a run: what reading shows, what applying a step changes, and that the short way comes to the same."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stategraph.constants import MISSING, TASKS
+from stategraph.core import checkpoint as checkpoints
+from stategraph.core.channels import (
+    AnyValue,
+    BinaryOperatorAggregate,
+    EphemeralValue,
+    LastValue,
+    LastValueAfterFinish,
+    NamedBarrierValue,
+    Topic,
+    UntrackedValue,
+)
+from stategraph.core.program import Node, Program, build
+from stategraph.core.state import NextVersion, State, count_up
+from stategraph.core.task import Task, Write
+from stategraph.core.views import Keys
+from stategraph.errors import InvalidUpdateError
+from stategraph.types import Send
+from tests.properties import examples
+
+NODES = ("a", "b")
+READ = ("last", "total", "any", "topic", "all", "untracked")
+
+
+def spelled(current: str | None, _: None) -> str:
+    """A version rule of a saver: numbers as text."""
+    return f"{int(current or 0) + 1:04}"
+
+
+def channels() -> dict[str, Any]:
+    made: dict[str, Any] = {
+        "last": LastValue(int),
+        "total": BinaryOperatorAggregate(int, operator.add),
+        "any": AnyValue(int),
+        "input": EphemeralValue(int),
+        "topic": Topic(int),
+        "all": Topic(int, accumulate=True),
+        "untracked": UntrackedValue(int, guard=False),
+        TASKS: Topic(Send),
+    }
+    made |= {f"to:{name}": EphemeralValue(Any, guard=False) for name in NODES}
+    return made
+
+
+def node(name: str, *triggers: str, reads: str | None = None) -> Node:
+    return Node(name, tuple(sorted(triggers)), reads or Keys(READ), None, (), True, None, False, None)
+
+
+def program(more: dict[str, Any] | None = None, nodes: Sequence[Node] = ()) -> Program:
+    specs = channels() | (more or {})
+    for name, channel in specs.items():
+        channel.key = name
+    made = {n.name: n for n in nodes or [node(name, f"to:{name}", "topic") for name in NODES]}
+    return build(made, specs, {}, ["input"])
+
+
+def state(of: Program, rule: NextVersion | None = spelled, values: dict[str, Any] | None = None) -> State:
+    made = State(of, checkpoints.empty("id", "now"), rule)
+    if values:
+        made.apply((), list(values.items()))
+    return made
+
+
+def task(of: Program, name: str, *writes: Write) -> Task:
+    body = of.nodes[name]
+    made = Task(f"id of {name}", name, body, body.path, body.triggers, "", 0, 9)
+    made.writes = list(writes)
+    return made
+
+
+# -- what a step changes -------------------------------------------------
+
+
+def test_an_empty_publication_changes_nothing_and_starts_nobody() -> None:
+    made = state(program(), values={"last": 1})
+    before = dict(made.versions)
+
+    assert made.apply([task(made.program, "a", ("topic", []), ("all", []))]) == set()
+    assert made.versions == before
+    assert not made.triggers(made.program.nodes["b"])
+
+
+def test_a_node_has_seen_what_started_it_and_is_started_by_newer_values_only() -> None:
+    made = state(program(), values={"topic": [1]})
+    b = made.program.nodes["b"]
+    assert made.triggers(b)
+
+    made.apply([task(made.program, "b")])
+    assert not made.triggers(b)
+    assert made.seen["b"] == {"topic": "0001"}
+    made.apply([task(made.program, "a", ("topic", [2]))])
+    assert made.triggers(b)
+
+
+def test_a_signal_starts_its_node_for_one_step() -> None:
+    made = state(program(), values={"last": 1})
+    made.apply([task(made.program, "a", ("to:b", None))])
+    assert made.triggers(made.program.nodes["b"])
+
+    made.apply([task(made.program, "b", ("last", 2))])
+    assert not made.triggers(made.program.nodes["b"])
+    # It changed once more when it was gone, and is stored as gone.
+    assert made.versions["to:b"] == made.versions["last"] == "0003"
+    assert "to:b" not in made.freeze()
+
+
+def test_a_value_of_one_step_is_forgotten_by_a_step_and_not_by_an_update_from_outside() -> None:
+    made = state(program(), values={"any": 1})
+    made.apply((), [("last", 1)])
+    assert made.read("any") == 1
+    assert made.apply([task(made.program, "a")]) == set()
+    assert made.read("any") is None
+    assert made.versions["any"] == "0003"
+
+
+def test_a_version_that_no_channel_got_is_given_again() -> None:
+    made = state(program(), values={"last": 1})
+    made.apply([task(made.program, "a")])
+    made.apply([task(made.program, "a", ("last", 2))])
+    assert made.versions == {"last": "0002"}
+
+
+def test_writes_to_what_does_not_exist_are_named_once_with_their_writer() -> None:
+    made = state(program(), values={"nothing": 1})
+    for _ in range(2):
+        made.apply([task(made.program, "a", ("lost", 1), ("branch:to:c", None))])
+    by_input, channel, goto = made.ignored
+    assert by_input.startswith("The input wrote to 'nothing', which is no channel")
+    assert channel.startswith("Node 'a' wrote to 'lost', which is no channel")
+    assert "last" in channel
+    assert "to:a" not in channel
+    assert goto.startswith("Node 'a' goes to 'c', which is no node of this graph: ignored.")
+
+
+def test_two_writers_of_a_channel_for_one_are_named() -> None:
+    made = state(program())
+    both = [task(made.program, name, ("last", 1)) for name in NODES]
+    with pytest.raises(InvalidUpdateError, match=r"The writers: node 'a', node 'b'\."):
+        made.apply(both)
+
+
+def test_a_barrier_is_told_that_its_node_ran_and_a_deferred_channel_that_nothing_is_left() -> None:
+    join = node("join", "join:ab")
+    late = node("late", "late")
+    more: dict[str, Any] = {"join:ab": NamedBarrierValue(str, {"a", "b"}), "late": LastValueAfterFinish(int)}
+    made = state(program(more, [join, late, *(node(name, f"to:{name}") for name in NODES)]))
+    start = [task(made.program, name, ("join:ab", name), ("late", 1)) for name in NODES]
+
+    assert made.apply(start) == {"join:ab"}
+    assert made.triggers(join)
+    assert not made.triggers(late)
+    assert made.apply([task(made.program, "join")]) == {"late"}
+    assert not made.triggers(join)
+    assert made.triggers(late)
+    assert made.versions["join:ab"] == made.versions["late"]
+    made.apply([task(made.program, "late")])
+    assert not made.triggers(late)
+
+
+def test_a_deferred_channel_waits_while_something_is_started() -> None:
+    more: dict[str, Any] = {"late": LastValueAfterFinish(int)}
+    made = state(program(more, [node("late", "late"), *(node(name, f"to:{name}") for name in NODES)]))
+    assert made.apply([task(made.program, "a", ("to:b", None), ("late", 1))]) == {"to:b"}
+    assert made.apply([task(made.program, "b")]) == {"late"}
+
+
+def test_a_bumped_channel_has_a_new_version_that_starts_nobody() -> None:
+    made = state(program(nodes=[node(name, "last") for name in NODES]), count_up, values={"last": 1})
+    made.apply([task(made.program, "a")])
+    made.bump(["last", "all"], {"last": 1})
+
+    assert made.versions == {"last": 2, "all": 1}
+    assert not made.triggers(made.program.nodes["a"])
+    assert made.triggers(made.program.nodes["b"])
+    made.apply([task(made.program, "a", ("last", 1))])
+    assert made.versions["last"] == 3
+
+
+def test_what_a_reader_has_seen_of_all_channels_is_noted_until_one_changes() -> None:
+    made = state(program(), values={"last": 1})
+    assert made.changed_since_seen_by("reader")
+    made.mark_all_seen("reader")
+    assert not made.changed_since_seen_by("reader")
+    made.apply_lone(task(made.program, "a", ("last", 2)))
+    assert made.changed_since_seen_by("reader")
+    made.apply_lone(task(made.program, "a", ("last", 3)))
+    made.mark_all_seen("reader")
+    assert not made.changed_since_seen_by("reader")
+
+
+# -- what is stored ------------------------------------------------------
+
+
+def test_a_thread_goes_on_from_what_was_stored() -> None:
+    made = state(program(), values={"last": 1, "total": 2, "topic": [3], "untracked": 4})
+    made.apply([task(made.program, "a", ("total", 5), ("to:b", "why"))])
+    stored = checkpoints.empty("id", "now") | {
+        "channel_values": made.freeze(),
+        "channel_versions": made.versions,
+        "versions_seen": made.seen,
+    }
+    again = State(program(), stored, spelled)
+
+    assert again.read(READ) == {"last": 1, "total": 7}
+    assert again.triggers(again.program.nodes["b"])
+    again.apply([task(again.program, "b", ("last", 9))])
+    assert not again.triggers(again.program.nodes["b"])
+    assert again.versions["last"] == "0003"
+    assert again.freeze() == {"last": 9, "total": 7, "topic": []}
+
+
+def test_frozen_values_are_those_of_the_moment() -> None:
+    made = state(program(), values={"last": 1})
+    before = made.freeze()
+    made.apply([task(made.program, "a", ("last", 2))])
+    assert (before, made.freeze()) == ({"last": 1}, {"last": 2})
+
+
+def test_versions_that_cannot_be_compared_do_not_keep_a_state_from_being_looked_at() -> None:
+    stored = checkpoints.empty("id", "now") | {"channel_values": {"last": 1}, "channel_versions": {"last": 1, "x": "2"}}
+    assert State(program(), stored, None).read("last") == 1
+
+
+# -- what is read --------------------------------------------------------
+
+
+def test_one_name_reads_the_bare_value_and_several_leave_empty_ones_out() -> None:
+    made = state(program(), values={"last": 1})
+    assert made.read("last") == 1
+    assert made.read("total") == 0
+    assert made.read("topic") is None
+    assert made.read(["topic", "last"]) == {"last": 1}
+
+
+def test_a_task_reads_its_own_writes_only_when_it_asks_for_fresh_values() -> None:
+    made = state(program(), values={"last": 1, "total": 10, "any": 1})
+    reader = task(made.program, "a", ("last", 2), ("total", 5))
+
+    assert made.read_for(reader, "total", False) == 10
+    assert made.read_for(reader, "total", True) == 15
+    assert made.read_for(reader, ["last", "total", "topic"], False) == {"last": 1, "total": 10}
+    assert made.read_for(reader, ["last", "total", "topic"], True) == {"last": 2, "total": 15}
+    # What lasts one step is over by then.
+    assert made.read_for(reader, "any", False) == 1
+    assert made.read_for(reader, "any", True) is None
+    assert made.read_for(reader, ["any"], True) == {}
+    assert made.read(READ) == {"last": 1, "total": 10, "any": 1}
+
+
+def test_a_reducer_runs_once_for_a_write_that_its_task_has_read() -> None:
+    calls: list[tuple[int, int]] = []
+
+    def adding(old: int, new: int) -> int:
+        calls.append((old, new))
+        return old + new
+
+    made = state(program({"counted": BinaryOperatorAggregate(int, adding)}), values={"counted": 1})
+    calls.clear()
+    for apply in (made.apply_lone, lambda lone: made.apply((lone,))):
+        reader = task(made.program, "a", ("counted", 2))
+        before = made.read("counted")
+        assert made.read_for(reader, "counted", True) == made.read_for(reader, ["counted"], True)["counted"]
+        apply(reader)
+        assert calls == [(before, 2)]
+        calls.clear()
+    assert made.read("counted") == 5
+
+
+def test_what_was_read_too_early_is_not_taken_for_the_outcome() -> None:
+    made = state(program(), values={"total": 1})
+    reader = task(made.program, "a", ("total", 2))
+    assert made.read_for(reader, "total", True) == 3
+    reader.writes.append(("total", 4))
+    assert made.read_for(reader, "total", True) == 7
+    made.apply((reader,))
+    assert made.read("total") == 7
+
+
+def test_a_node_that_reads_one_channel_gets_nothing_while_it_is_empty() -> None:
+    one = node("one", "topic", reads="topic")
+    mapped = Node("mapped", ("topic",), "last", str, (), True, None, False, None)
+    made = state(program(nodes=[one, mapped]))
+    reader = task(made.program, "one")
+    assert made.node_input(one, reader) is MISSING
+    made.apply((), [("topic", [1]), ("last", 2)])
+    assert made.node_input(one, reader) == [1]
+    assert made.node_input(mapped, reader) == "2"
+
+
+def test_an_error_in_a_mapper_names_the_node_and_the_path() -> None:
+    def refuse(values: Any) -> Any:
+        raise ValueError("not such values")
+
+    strict = Node("strict", ("last",), Keys(("last",)), refuse, (), True, None, False, None)
+    made = state(program(nodes=[strict]), values={"last": 1})
+    with pytest.raises(ValueError, match="not such values") as refused:
+        made.node_input(strict, task(made.program, "strict"))
+    assert refused.value.__notes__ == [
+        "Before task with name 'strict' and path '('__pregel_pull', 'strict')'",
+    ]
+
+
+# -- the short way -------------------------------------------------------
+
+WRITES = {
+    "last": st.integers(0, 9),
+    "total": st.integers(0, 9),
+    "any": st.integers(0, 9),
+    "topic": st.one_of(st.integers(0, 9), st.lists(st.integers(0, 9), max_size=2)),
+    "all": st.lists(st.integers(0, 9), max_size=2),
+    "untracked": st.integers(0, 9),
+    "to:a": st.none(),
+    "to:b": st.none(),
+    "lost": st.none(),
+    "late": st.integers(0, 9),
+    "join": st.sampled_from(NODES),
+}
+WAITING: dict[str, Callable[[], Any]] = {
+    "late": lambda: LastValueAfterFinish(int),
+    "join": lambda: NamedBarrierValue(str, {*NODES}),
+}
+
+
+@st.composite
+def steps(draw: st.DrawFn) -> list[tuple[str, list[Write], str]]:
+    """Steps of one task: its node, its writes, and what is done between this step and the next."""
+    made = []
+    for _ in range(draw(st.integers(1, 6))):
+        names = draw(st.lists(st.sampled_from(sorted(WRITES)), max_size=4))
+        writes = [(name, draw(WRITES[name])) for name in names]
+        after = draw(st.sampled_from(["", "", "read", "freeze", "look", "note", "together"]))
+        made.append((draw(st.sampled_from(NODES)), writes, after))
+    return made
+
+
+def outcome(apply: Callable[[], Any]) -> Any:
+    try:
+        return set(apply())
+    except InvalidUpdateError as error:
+        return str(error)
+
+
+@examples(150)
+@given(steps(), st.sampled_from(["", "late", "join"]), st.sampled_from([spelled, count_up]))
+def test_steps_of_one_task_come_to_the_same_by_the_short_way(
+    planned: list[tuple[str, list[Write], str]], waiting: str, rule: NextVersion
+) -> None:
+    def begun() -> State:
+        return state(program({name: WAITING[name]() for name in WAITING if name == waiting}), rule, {"last": 0})
+
+    long, short = begun(), begun()
+    for name, writes, after in planned:
+        if after == "read":
+            seen = [each.read_for(task(each.program, name, *writes), READ, False) for each in (long, short)]
+            assert seen[0] == seen[1]
+        one, other = task(long.program, name, *writes), task(short.program, name, *writes)
+        came = outcome(partial(long.apply, (one,)))
+        assert outcome(partial(short.apply_lone, other)) == came
+        if isinstance(came, str):
+            break
+        assert short.read(READ) == long.read(READ)
+        if rule is count_up:
+            continue  # nothing is stored, and the short way leaves versions alone
+        if after == "freeze":
+            assert short.freeze() == long.freeze()
+        elif after == "look":
+            nodes = long.program.nodes.values()
+            assert [short.triggers(n) for n in nodes] == [long.triggers(n) for n in nodes]
+            assert short.changed_since_seen_by("r") == long.changed_since_seen_by("r")
+        elif after == "note":
+            short.mark_all_seen("r")
+            long.mark_all_seen("r")
+        elif after == "together":
+            for each in (long, short):
+                each.apply([task(each.program, node_name, ("total", 1)) for node_name in NODES])
+    assert short.ignored == long.ignored
+    assert short.read(READ) == long.read(READ)
+    if rule is spelled:
+        assert short.freeze() == long.freeze()
+        assert short.versions == long.versions
+        assert short.seen == long.seen
+
+
+@examples(100)
+@given(steps())
+def test_what_a_task_reads_after_its_writes_is_what_all_read_after_the_step(
+    planned: list[tuple[str, list[Write], str]],
+) -> None:
+    made = state(program(), values={"last": 0})
+    keys = Keys(("last", "total"))
+    made.read(keys)
+    for name, writes, _ in planned:
+        lone = task(
+            made.program, name, *((channel, value) for channel, value in writes if channel in made.program.specs)
+        )
+        if sum(channel == "last" for channel, _ in lone.writes) > 1:
+            continue
+        ones = [made.read_for(lone, channel, True) for channel in READ]
+        several = made.read_for(lone, Keys(READ), True)
+        by_router = made.last_written(lone, keys)
+        made.apply((lone,))
+        assert ones == [made.read(channel) for channel in READ]
+        assert list(several.items()) == list(made.read(Keys(READ)).items())
+        assert by_router in (None, made.read(keys))
