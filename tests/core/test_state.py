@@ -313,6 +313,65 @@ def test_an_error_in_a_mapper_names_the_node_and_the_path() -> None:
     ]
 
 
+class Listing:
+    """Makes a list of what is read, and can copy it."""
+
+    def __init__(self) -> None:
+        self.made = 0
+
+    def __call__(self, values: dict[str, Any]) -> Any:
+        self.made += 1
+        return sorted(values.items())
+
+    def copied(self, made: Any) -> Any:
+        return list(made)
+
+
+def listing_program(keys: Keys) -> tuple[Program, Listing, Node]:
+    mapper = Listing()
+    after = Node("b", ("to:b",), keys, mapper, (), True, None, False, None)
+    more = {"first": LastValue(int)}
+    return program(more, [node("a", "to:a"), after]), mapper, after
+
+
+def test_the_next_node_gets_a_copy_of_what_a_router_was_shown_if_it_is_the_very_same() -> None:
+    keys = Keys(("last", "total", "first"))
+    made, mapper, after = listing_program(keys)
+    held = state(made, values={"last": 1, "total": 1})
+    held.read(keys)
+    lone = task(made, "a", ("last", 2), ("to:b", None))
+    shown = held.show(lone, keys, mapper)
+    held.apply_lone(lone)
+    given = held.node_input(after, task(made, "b"))
+    assert shown == given == [("last", 2), ("total", 1)]
+    assert given is not shown
+    assert mapper.made == 1
+
+
+@pytest.mark.parametrize(("channel", "value"), [("total", 4), ("first", 4)])
+def test_the_next_node_gets_what_was_written_after_a_router_was_shown_the_state(channel: str, value: int) -> None:
+    keys = Keys(("last", "total", "first"))
+    made, mapper, after = listing_program(keys)
+    held = state(made, values={"last": 1, "total": 0})
+    held.read(keys)
+    lone = task(made, "a", ("last", 2), ("to:b", None))
+    held.show(lone, keys, mapper)
+    lone.writes.append((channel, value))
+    held.apply_lone(lone)
+    assert dict(held.node_input(after, task(made, "b")))[channel] == value
+
+
+def test_a_mapper_that_cannot_copy_is_asked_again() -> None:
+    keys = Keys(("last",))
+    after = Node("b", ("to:b",), keys, len, (), True, None, False, None)
+    made = program(nodes=[node("a", "to:a"), after])
+    held = state(made, values={"last": 1})
+    held.read(keys)
+    lone = task(made, "a", ("last", 2))
+    assert held.show(lone, keys, len) == 1
+    assert held.show(lone, Keys(("last", "topic")), len) == 1
+
+
 # -- the short way -------------------------------------------------------
 
 WRITES = {
