@@ -17,10 +17,14 @@ from pydantic import BaseModel
 from typing_extensions import TypedDict
 
 from stategraph.constants import END, START
+from stategraph.core.channels import LastValue
+from stategraph.engine.compile.node import PregelNode
 from stategraph.engine.config.runtime import Runtime
+from stategraph.engine.engine import StateGraphEngine
+from stategraph.engine.tasks.interrupts import interrupt
 from stategraph.errors import InvalidUpdateError
 from stategraph.graph.state import StateGraph
-from stategraph.types import StateUpdate
+from stategraph.types import Command, StateUpdate
 
 if TYPE_CHECKING:
     from tests.conftest import Driver
@@ -151,3 +155,152 @@ def test_a_thread_without_checkpoints_is_ended_by_hand(driver: Driver) -> None:
     driver.update_state(graph, THREAD, None, as_node=END)
     (state,) = driver.history(graph, THREAD)
     assert (state.values, state.next, state.metadata["source"]) == ({"log": []}, (), "update")
+
+
+# -- what is refused, and forks ------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("supersteps", "error", "message"),
+    [
+        ([], ValueError, "No supersteps provided"),
+        ([[StateUpdate({"log": ["1"]}, "a")], []], ValueError, "No updates provided"),
+        ([[StateUpdate({"log": ["1"]}, "z")]], InvalidUpdateError, "Node z does not exist"),
+        ([[StateUpdate(None, END), StateUpdate(None, "a")]], InvalidUpdateError, "when clearing state"),
+        ([[StateUpdate({}, "__input__"), StateUpdate({}, "a")]], InvalidUpdateError, "when updating as input"),
+        ([[StateUpdate(None, "__copy__"), StateUpdate({}, "a")]], InvalidUpdateError, "Cannot copy checkpoint with"),
+        ([[StateUpdate(None, "__copy__")]], InvalidUpdateError, "Cannot copy a non-existent checkpoint"),
+        ([[StateUpdate(None, "__input__")]], InvalidUpdateError, "Received no input writes for"),
+    ],
+)
+def test_updates_that_cannot_be_are_refused_and_leave_the_thread_alone(
+    driver: Driver, supersteps: Any, error: Any, message: str
+) -> None:
+    graph = noting()
+    with pytest.raises(error, match=message):
+        bulk_update(driver, graph, supersteps)
+    assert driver.history(graph, THREAD) == []
+
+
+def test_a_graph_of_another_place_is_not_updated(driver: Driver) -> None:
+    elsewhere: RunnableConfig = {"configurable": {"thread_id": "1", "checkpoint_ns": "below:123"}}
+    with pytest.raises(ValueError, match="Subgraph below not found"):
+        driver.update_state(noting(), elsewhere, {"log": ["1"]}, as_node="a")
+
+
+def test_updating_needs_a_checkpointer(driver: Driver) -> None:
+    graph = StateGraph(Notes).add_node("a", lambda _: {}).add_edge(START, "a").compile()
+    for call in (driver.update_state, driver.get_state):
+        with pytest.raises(ValueError, match="No checkpointer set"):
+            call(graph, THREAD, *([{"log": []}] if call == driver.update_state else []))
+
+
+def test_the_only_node_need_not_be_named(driver: Driver) -> None:
+    graph = StateGraph(Notes).add_node("a", lambda _: {}).add_edge(START, "a").compile(checkpointer=InMemorySaver())
+    driver.update_state(graph, THREAD, {"log": ["1"]})
+    assert driver.get_state(graph, THREAD).values == {"log": ["1"]}
+
+
+def test_the_first_update_of_a_thread_is_its_input_unless_it_names_a_node(driver: Driver) -> None:
+    graph = noting()
+    driver.update_state(graph, THREAD, {"log": ["1"]})
+    state = driver.get_state(graph, THREAD)
+    assert (state.values, state.next) == ({"log": ["1"]}, ("a", "b"))
+
+
+def test_a_node_that_writes_nothing_cannot_be_stood_for(driver: Driver) -> None:
+    silent = StateGraphEngine(
+        nodes={"n": PregelNode(channels="in", triggers=["in"])},
+        channels={"in": LastValue(int)},
+        input_channels="in",
+        output_channels="in",
+        checkpointer=InMemorySaver(),
+    )
+    with pytest.raises(InvalidUpdateError, match="Node n has no writers"):
+        driver.update_state(silent, THREAD, {"log": []}, as_node="n")
+
+
+def test_a_copy_is_a_sibling_that_goes_on_by_itself(driver: Driver) -> None:
+    graph = noting(interrupt_before=["c"])
+    driver.invoke(graph, {"log": ["in"]}, THREAD)
+    original = driver.get_state(graph, THREAD)
+    driver.update_state(graph, original.config, None, as_node="__copy__")
+    copy = driver.get_state(graph, THREAD)
+
+    assert copy.config != original.config
+    assert (copy.values, copy.next, copy.parent_config) == (original.values, original.next, original.parent_config)
+    assert (copy.metadata["source"], copy.metadata["step"]) == ("fork", original.metadata["step"] + 1)
+    assert driver.invoke(graph, None, THREAD) == {"log": ["in", "a", "b", "c"]}
+    assert driver.get_state(graph, original.config).next == ("c",)
+
+
+def test_a_copy_may_be_updated_as_its_next_nodes(driver: Driver) -> None:
+    graph = noting()
+    driver.invoke(graph, {"log": ["in"]}, THREAD)
+    start = [state for state in driver.history(graph, THREAD) if state.next == ("a", "b")][-1]
+    driver.update_state(graph, start.config, [({"log": ["A"]}, "a"), ({"log": ["B"]}, "b")], as_node="__copy__")
+
+    state = driver.get_state(graph, THREAD)
+    assert (state.values, state.next) == ({"log": ["in", "A", "B"]}, ("c",))
+    assert state.metadata["source"] == "update"
+    fork = driver.get_state(graph, state.parent_config)
+    assert fork.metadata["source"] == "fork"
+    # The updates stand for the tasks that come next, so these show what they came to.
+    assert [(task.name, task.result) for task in fork.tasks] == [("a", {"log": ["A"]}), ("b", {"log": ["B"]})]
+    assert driver.invoke(graph, None, THREAD) == {"log": ["in", "A", "B", "c"]}
+    assert driver.get_state(graph, start.config).values == {"log": ["in"]}
+
+
+def test_what_a_copy_is_to_be_updated_with_is_a_list_of_pairs(driver: Driver) -> None:
+    graph = noting()
+    driver.invoke(graph, {"log": []}, THREAD)
+    with pytest.raises(InvalidUpdateError, match="Invalid update item: 3 when copying checkpoint"):
+        driver.update_state(graph, THREAD, [3], as_node="__copy__")
+
+
+def test_an_update_shows_as_the_result_of_the_task_that_it_stands_for(driver: Driver) -> None:
+    graph = noting(interrupt_before=["c"])
+    driver.invoke(graph, {"log": ["in"]}, THREAD)
+    before = driver.get_state(graph, THREAD)
+    driver.update_state(graph, THREAD, {"log": ["C"]}, as_node="c")
+    (task,) = driver.get_state(graph, before.config).tasks
+    assert (task.name, task.id, task.result) == ("c", before.tasks[0].id, {"log": ["C"]})
+
+
+def test_an_update_of_an_older_checkpoint_leaves_its_other_child_alone(driver: Driver) -> None:
+    graph = noting(interrupt_before=["c"])
+    driver.invoke(graph, {"log": ["in"]}, THREAD)
+    before = driver.get_state(graph, THREAD)
+    driver.invoke(graph, None, THREAD)
+    driver.update_state(graph, before.config, {"log": ["C"]}, as_node="c")
+
+    assert driver.get_state(graph, THREAD).values == {"log": ["in", "a", "b", "C"]}
+    children = [state for state in driver.history(graph, THREAD) if state.parent_config == before.config]
+    assert sorted(state.values["log"][-1] for state in children) == ["C", "c"]
+    (task,) = driver.get_state(graph, before.config).tasks
+    assert task.result == {"log": ["c"]}
+
+
+def test_ending_by_hand_keeps_what_a_command_brought_while_a_question_waited(driver: Driver) -> None:
+    builder = StateGraph(Notes).add_node("a", lambda _: {"log": [interrupt("?")]}).add_edge(START, "a")
+    graph = builder.compile(checkpointer=InMemorySaver())
+    driver.invoke(graph, {"log": ["in"]}, THREAD)
+    driver.invoke(graph, Command(update={"log": ["said"]}), THREAD)
+    assert driver.get_state(graph, THREAD).next == ("a",)
+    driver.update_state(graph, THREAD, None, as_node=END)
+    state = driver.get_state(graph, THREAD)
+    assert (state.values, state.next) == ({"log": ["in", "said"]}, ())
+
+
+def test_an_update_keeps_the_ids_of_enclosing_checkpoints(driver: Driver) -> None:
+    below = StateGraph(Notes).add_node("x", lambda _: {"log": [str(interrupt("?"))]}).add_edge(START, "x").compile()
+    outer = StateGraph(Notes).add_node("below", below).add_edge(START, "below").compile(checkpointer=InMemorySaver())
+    driver.invoke(outer, {"log": []}, THREAD)
+    (task,) = driver.get_state(outer, THREAD).tasks
+    updated = driver.update_state(outer, task.state, {"log": ["by hand"]}, as_node="x")
+
+    inside = driver.get_state(outer, updated)
+    assert (inside.values, inside.next) == ({"log": ["by hand"]}, ())
+    parents = inside.config["configurable"]["checkpoint_map"]
+    assert parents[""] == driver.get_state(outer, THREAD).config["configurable"]["checkpoint_id"]
+    assert inside.metadata["parents"] == {"": parents[""]}
