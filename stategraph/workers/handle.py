@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Any, Literal
 
 from stategraph.errors import AbortError, JobError, TransferError, WorkerError
-from stategraph.run.log import RunEvent, RunLog
+from stategraph.run.events.run_log import RunEvent, RunLog
 from stategraph.workers.execution import WINDOW
 from stategraph.workers.pool import Calls, Job
 from stategraph.workers.wire import Codec, Message, encode

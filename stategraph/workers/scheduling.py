@@ -26,8 +26,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
 from stategraph.errors import ConfigurationError, JobTimeoutError, WorkerError
-from stategraph.run.home import Home
-from stategraph.run.log import RunLog
+from stategraph.run.events.run_log import RunLog
+from stategraph.run.loop_affinity import Home
 from stategraph.workers.handle import HostedJob
 from stategraph.workers.pool import Calls, Job, PoolHealth, PoolStatistics, WorkerStatistics
 from stategraph.workers.references import Targets, split

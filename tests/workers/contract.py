@@ -15,7 +15,7 @@ import pytest
 from langchain_core.messages import AIMessage
 
 from stategraph.errors import AbortError, ConfigurationError, JobError, JobTimeoutError, TransferError, WorkerError
-from stategraph.run.log import RunEvent
+from stategraph.run.events.run_log import RunEvent
 from stategraph.workers import carrying
 from stategraph.workers.pool import Job, JobHandle, WorkerPool
 from stategraph.workers.wire import encode
