@@ -292,6 +292,25 @@ def test_interleaving_gives_the_projections_free_again(reader: Reader) -> None:
         taken()
 
 
+def test_interleaving_queues_that_are_closed_takes_a_run_no_further(reader: Reader) -> None:
+    class Early(Probe):
+        def process(self, event: ProtocolEvent) -> bool:
+            if not self.queue._closed:
+                self.queue.push("first")
+                self.queue.close()
+            return True
+
+    ran: list[str] = []
+
+    def node(state: State) -> State:
+        ran.append("b")
+        return {"value": "b"}
+
+    reader.open(chain(writes("a"), node), {"value": ""}, transformers=[Early])
+    assert list(reader.interleave("probe")) == [("probe", "first")]
+    assert ran == []
+
+
 def test_only_queues_can_be_interleaved(reader: Reader) -> None:
     class Other(Probe):
         def init(self) -> dict[str, Any]:
@@ -621,6 +640,26 @@ def test_the_state_of_a_nested_run_is_not_the_output() -> None:
     parts = [{"type": "values", "ns": ns, "data": ns, "interrupts": ns} for ns in [(), ("inner:1",)]]
     run = GraphRunStream(iter(parts), StreamMux())
     assert (run.output, run.interrupts) == ((), [])
+
+
+def test_what_fails_while_the_parts_are_closed_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    class Parts:
+        def __iter__(self) -> Iterator[Any]:
+            return self
+
+        def __next__(self) -> Any:
+            return {"type": "values", "ns": (), "data": {}, "interrupts": ()}
+
+        def close(self) -> None:
+            raise ValueError("cannot close")
+
+    run = GraphRunStream(Parts(), StreamMux())
+    assert next(iter(run))["method"] == "values"
+    run.abort()
+    (record,) = caplog.records
+    assert record.getMessage() == "A run failed while its event stream was closed"
+    assert record.exc_info is not None
+    assert str(record.exc_info[1]) == "cannot close"
 
 
 def test_the_parts_are_closed_when_a_transformer_fails() -> None:

@@ -333,6 +333,36 @@ def test_a_run_that_fails_is_forgotten() -> None:
             assert followed.handler.metadata == {}
 
 
+@pytest.mark.parametrize("failed", [False, True])
+def test_pieces_that_come_after_the_end_of_their_run_are_not_shown(failed: bool) -> None:
+    followed = Followed(StreamMessagesHandler)
+    piece = ChatGenerationChunk(message=AIMessageChunk("x", id="m"))
+    followed.handler.on_llm_new_token("x", chunk=piece, run_id=followed.run_id)
+    if failed:
+        followed.handler.on_llm_error(ValueError(), run_id=followed.run_id)
+    else:
+        followed.end(AIMessage("x", id="m"))
+    followed.handler.on_llm_new_token("late", chunk=piece, run_id=followed.run_id)
+    assert [message.content for message, _ in followed.shown] == ["x"]
+
+
+def test_pieces_without_an_id_are_given_one() -> None:
+    followed = Followed(StreamMessagesHandler)
+    for text in "ab":
+        piece = ChatGenerationChunk(message=AIMessageChunk(text))
+        followed.handler.on_llm_new_token(text, chunk=piece, run_id=followed.run_id)
+    ids = [message.id for message, _ in followed.shown]
+    assert all(ids)
+    assert set(ids) == followed.handler.seen
+
+
+def test_events_of_a_run_that_is_not_followed_are_not_shown() -> None:
+    followed = Followed(StreamMessagesHandlerV2)
+    followed.handler.on_stream_event({"event": "message-start", "message_id": "m"}, run_id=uuid4())
+    assert followed.shown == []
+    assert followed.handler.seen == set()
+
+
 # -- tools -------------------------------------------------------------------
 
 

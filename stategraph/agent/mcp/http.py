@@ -173,7 +173,7 @@ class Door(httpx2.AsyncBaseTransport):
 
 def _answering(number: int | str, error: wire.ErrorData) -> httpx2.Response:
     answer = wire.JSONRPCError(jsonrpc="2.0", id=number, error=error)
-    return httpx2.Response(200, json=answer.model_dump(by_alias=True, mode="json", exclude_unset=True))
+    return httpx2.Response(200, json=answer.model_dump(mode="json", exclude_unset=True))
 
 
 def _number_of(request: httpx2.Request) -> int | str | None:

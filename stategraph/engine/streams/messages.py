@@ -93,6 +93,7 @@ class StreamMessagesHandler(StreamFeed):
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """Forget a model's run."""
+        self._latest = (None, None)
         self.metadata.pop(run_id, None)
 
     # -- nodes --
