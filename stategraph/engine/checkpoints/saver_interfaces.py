@@ -5,5 +5,9 @@ Only this room may import that package.
 
 from langgraph.cache.base import BaseCache as BaseCache
 from langgraph.checkpoint.base import BaseCheckpointSaver as BaseCheckpointSaver
+from langgraph.checkpoint.base import ChannelVersions as ChannelVersions
 from langgraph.checkpoint.base import Checkpoint as Checkpoint
+from langgraph.checkpoint.base import CheckpointMetadata as CheckpointMetadata
+from langgraph.checkpoint.base import CheckpointTuple as CheckpointTuple
+from langgraph.checkpoint.memory import InMemorySaver as InMemorySaver
 from langgraph.store.base import BaseStore as BaseStore

@@ -33,8 +33,8 @@ class Dialect:
         members: The elements of a JSON array of text, as a table.
         lock_thread: Lets only one transaction at a time look at what a thread has; None if one is alone anyway.
         lock_schema: Lets only one transaction at a time create tables; None if one is alone anyway.
-        guard: Part of a SELECT: has the server end this transaction if its client stalls; empty if there is no server.
         share: Locks a row against change, not against others who read it.
+        functions: Statements that define functions.
     """
 
     name: str
@@ -48,8 +48,8 @@ class Dialect:
     members: str
     lock_thread: str | None
     lock_schema: str | None
-    guard: str
     share: str
+    functions: tuple[str, ...] = ()
 
 
 SQLITE: Final = Dialect(
@@ -64,9 +64,27 @@ SQLITE: Final = Dialect(
     members="SELECT value FROM json_each(?)",
     lock_thread=None,
     lock_schema=None,
-    guard="",
     share="",
 )
+
+#: The error that PostgreSQL raises in a transaction whose lease is lost.
+LEASE_LOST: Final = "SGL01"
+
+#: How long a transaction that has checked its lease may stall before the server ends it and lets others claim.
+STALL_MS: Final = 3_000
+
+#: Checks a lease in the same round trip as the statements after it: an error makes the server skip those.
+_CHECK_LEASE: Final = f"""CREATE FUNCTION sg_check_lease(of_thread TEXT, with_token BIGINT) RETURNS VOID
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF current_setting('server_version_num')::int >= 170000 THEN
+        PERFORM set_config('transaction_timeout', '{STALL_MS}', true);
+    END IF;
+    PERFORM 1 FROM sg_thread_fence WHERE thread_id = of_thread AND token = with_token FOR SHARE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING MESSAGE = 'the lease is lost', ERRCODE = '{LEASE_LOST}';
+    END IF;
+END $$"""
 
 POSTGRES: Final = Dialect(
     name="postgres",
@@ -80,12 +98,9 @@ POSTGRES: Final = Dialect(
     members="SELECT jsonb_array_elements_text(CAST(? AS jsonb))",
     lock_thread="SELECT pg_advisory_xact_lock(hashtextextended(?, 7326))",
     lock_schema="SELECT pg_advisory_xact_lock(7326001)",
-    guard=", set_config('idle_in_transaction_session_timeout', '{stall_ms}', true)",
     share="FOR SHARE",
+    functions=(_CHECK_LEASE,),
 )
-
-#: How long a transaction that holds a thread's fence may stall before the server ends it and lets others claim.
-STALL_MS: Final = 3_000
 
 _TABLES: Final = (
     """CREATE TABLE sg_run (
@@ -191,7 +206,7 @@ class Sql:
         life = ", ".join(f"r.{column.strip()}" for column in _LIFE.split(","))
         work = ", ".join(f"r.{column.strip()}" for column in _WORK.split(","))
         candidate = f"SELECT {life}, {work}, f.token AS fence, {{now}} AS now FROM sg_run AS r JOIN sg_thread_fence AS f ON f.thread_id = r.thread_id"  # noqa: E501
-        self.tables = tuple(map(say, _TABLES))
+        self.tables = (*map(say, _TABLES), *dialect.functions)
         self.create_schema = "CREATE TABLE IF NOT EXISTS sg_schema (version INTEGER NOT NULL)"
         self.version = "SELECT version FROM sg_schema"
         self.set_version = say("INSERT INTO sg_schema (version) VALUES (?)")
@@ -220,7 +235,7 @@ class Sql:
         self.add_fence = say(
             "INSERT INTO sg_thread_fence (thread_id, token) VALUES (?, 0) ON CONFLICT (thread_id) DO NOTHING"
         )
-        self.check_fence = say("SELECT token{guard} FROM sg_thread_fence WHERE thread_id = ? {share}")
+        self.check_fence = say("SELECT token FROM sg_thread_fence WHERE thread_id = ? {share}")
         self.life = say(f"SELECT {_LIFE}, {{now}} FROM sg_run WHERE run_id = ? {{lock_row}}")
         self.lives_of_thread = say(
             f"""SELECT {_LIFE}, {{now}}, rollback_of, began FROM sg_run
@@ -258,9 +273,13 @@ class Sql:
         )
 
         self.last_seq = say("SELECT COALESCE(MAX(seq), 0) FROM sg_event WHERE run_id = ?")
+        #: PostgreSQL only.
+        self.require_fence = say("SELECT sg_check_lease(?, ?)")
         self.add_event = say(
             "INSERT INTO sg_event (run_id, seq, attempt, type, data, at) VALUES (?, ?, ?, ?, ?, {now})"
         )
+        #: The same, of an attempt that may have stored the event already.
+        self.keep_event = self.add_event + " ON CONFLICT (run_id, seq) DO NOTHING"
         self.events = say(
             "SELECT seq, attempt, type, data FROM sg_event WHERE run_id = ? AND seq > ? ORDER BY seq LIMIT ?"
         )
@@ -284,7 +303,6 @@ class Sql:
             "lock_candidate": d.lock_candidate,
             "lock_row": d.lock_row,
             "members": d.members,
-            "guard": d.guard.format(stall_ms=STALL_MS),
             "share": d.share,
         }
         return statement.format_map(words).replace("?", d.parameter)

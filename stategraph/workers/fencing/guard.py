@@ -1,0 +1,112 @@
+"""What a write of a leased run does beside writing: check the lease, note that the run has begun, store its events.
+
+Rules
+-----
+* The check and the write are one transaction. The check locks the thread's fence, which a claim has to change; so a
+  claim comes before the check, and the write is refused, or after the write, and the next owner sees it.
+* The run's first write notes the checkpoint that was there before it. From then on its input is not given again.
+* Events that were told before a write are stored with it: what a later attempt does not do again has been told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+from stategraph.errors import ConfigurationError
+from stategraph.workers.registry.sql import Sql
+from stategraph.workers.registry.store import lost
+from stategraph.workers.registry.values import Event, Lease
+
+Statement: TypeAlias = tuple[str, tuple[Any, ...]]
+
+
+class Outbox(Protocol):
+    """Events that were told and are not stored yet."""
+
+    def waiting(self) -> Sequence[tuple[int, Event]]:
+        """List them, with their numbers."""
+
+    def stored(self, seq: int) -> None:
+        """Take note that all events up to a number are stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One write that is to happen.
+
+    Attributes:
+        lease: What it needs.
+        check: Returns the thread's token.
+        others: What belongs to the same transaction.
+        last_seq: The number of the newest event among those.
+    """
+
+    lease: Lease
+    check: Statement
+    others: tuple[Statement, ...]
+    last_seq: int
+
+    def verify(self, found: Sequence[Any] | None) -> None:
+        """Verify what the check returned.
+
+        Raises:
+            LeaseLost: It is not this lease's token.
+        """
+        if found is None or found[0] != self.lease.token:
+            raise lost(self.lease)
+
+
+class Guard:
+    """Guards the writes of one attempt of a run.
+
+    Args:
+        lease: The lease of the run.
+        attempt: The number of the attempt.
+        began: Whether an earlier attempt has stored something.
+        outbox: The events of the run; None if they are not stored with its writes.
+    """
+
+    def __init__(self, lease: Lease, *, attempt: int = 1, began: bool = False, outbox: Outbox | None = None) -> None:
+        self._lease = lease
+        self._attempt = attempt
+        self._began = began
+        self._outbox = outbox
+
+    def lease_of(self, thread_id: str) -> Lease:
+        """Return the lease for a thread.
+
+        Raises:
+            ConfigurationError: The run has another thread.
+        """
+        if thread_id != self._lease.thread_id:
+            raise ConfigurationError(
+                f"Run '{self._lease.run_id}' has the lease of thread '{self._lease.thread_id}' and writes to thread "
+                f"'{thread_id}': give a graph that uses another thread a saver of its own"
+            )
+        return self._lease
+
+    def write(self, sql: Sql, thread_id: str, base: str | None) -> Write:
+        """Prepare a write.
+
+        Args:
+            sql: The statements in the words of the saver's database.
+            thread_id: The thread.
+            base: The checkpoint that the write follows.
+        """
+        lease = self.lease_of(thread_id)
+        others: list[Statement] = []
+        if not self._began:
+            others.append((sql.begin, (base, lease.run_id)))
+        last_seq = 0
+        for seq, event in () if self._outbox is None else self._outbox.waiting():
+            others.append((sql.keep_event, (lease.run_id, seq, self._attempt, event.type, event.data)))
+            last_seq = seq
+        return Write(lease, (sql.check_fence, (thread_id,)), tuple(others), last_seq)
+
+    def written(self, write: Write) -> None:
+        """Take note that a write was committed."""
+        self._began = True
+        if write.last_seq and self._outbox is not None:
+            self._outbox.stored(write.last_seq)
