@@ -127,6 +127,9 @@ CONFIG_KEY_STRICT_RESUME: Final = "__pregel_strict_resume"
 CONFIG_KEY_REPLAY_STATE: Final = "__pregel_replay_state"
 """Which checkpoint of the outer graph is being replayed, so that nested graphs start from theirs of that time."""
 
+CONFIG_KEY_LINEAGE: Final = "__pregel_lineage"
+"""What the enclosing runs started from, so that nested graphs start from what belongs to it."""
+
 CONFIG_KEY_NODE_FINISHED: Final = "__pregel_node_finished"
 CONFIG_KEY_NODE_ERROR: Final = "__pregel_node_error"
 CONFIG_KEY_RUNNER_SUBMIT: Final = "__pregel_runner_submit"

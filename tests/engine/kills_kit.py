@@ -28,6 +28,7 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 from stategraph import Command
+from tests.engine import nested_kit as nested
 from tests.engine import programs_kit as kit
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -123,14 +124,14 @@ class Life:
     """What a process does: go on with the thread in a folder until it ends, or dies.
 
     Attributes:
-        spec: the program.
+        spec: the program; None for the conversation of `nested_kit`.
         folder: where the database and the traces are.
         asynchronous: which driver.
         durability: of all runs.
         death: when it dies; None lets it live.
     """
 
-    spec: kit.Spec
+    spec: kit.Spec | None
     folder: Path
     asynchronous: bool
     durability: str
@@ -148,6 +149,9 @@ def live(life: Life) -> None:
         connection.execute("PRAGMA synchronous=OFF")
         saver = MortalSqlite(connection)
         saver.reaper = reaper
+        if life.spec is None:
+            nested.converse(nested.build(saver), life.durability)
+            return
         graph = kit.build(life.spec, world, saver)
         given: Any = None if saver.get_tuple(kit.THREAD) else kit.new_input()
         for _ in range(50):
@@ -166,6 +170,9 @@ async def _live_async(life: Life, world: FileWorld, reaper: Reaper) -> None:
         await connection.execute("PRAGMA synchronous=OFF")
         saver = MortalAsyncSqlite(connection)
         saver.reaper = reaper
+        if life.spec is None:
+            await nested.aconverse(nested.build(saver, asynchronous=True), life.durability)
+            return
         graph = kit.build(life.spec, world, saver, asynchronous=True)
         given: Any = None if await saver.aget_tuple(kit.THREAD) else kit.new_input()
         for _ in range(50):

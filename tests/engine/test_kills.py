@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from langgraph.checkpoint.memory import InMemorySaver
 
 from tests.engine import kills_kit as kills
+from tests.engine import nested_kit as nested
 from tests.engine import programs_kit as kit
 from tests.properties import examples
 
@@ -36,6 +37,7 @@ def killed_and_continued(lives: kills.Lives, life: kills.Life, expected: Any) ->
     done = kills.recorded(life.folder) if (life.folder / "db").exists() and has_tables(life.folder) else set()
     survivor = kills.Life(life.spec, life.folder, life.asynchronous, life.durability)
     assert lives.spend(survivor) == 0
+    assert life.spec is not None
     assert done.isdisjoint(kills.executed(life.folder)[len(before) :])
     with kills.opened(life.folder) as saver:
         assert kit.build(life.spec, kit.World(), saver).get_state(kit.THREAD).values == expected
@@ -87,3 +89,43 @@ def test_a_kill_at_any_moment_of_any_program_changes_nothing(
     expected = kit.to_the_end(kit.build(spec, kit.World(), InMemorySaver()))
     with tempfile.TemporaryDirectory() as folder:
         killed_and_continued(lives, kills.Life(spec, Path(folder), asynchronous, durability, death), expected)
+
+
+def conversation_is_killed_and_carried_on(lives: kills.Lives, life: kills.Life) -> bool:
+    """Let a process die in a conversation, and another one end it; tells whether it died."""
+    expected = nested.converse(nested.build(InMemorySaver()), "sync")
+    code = lives.spend(life)
+    assert code in (0, -signal.SIGKILL)
+    assert lives.spend(kills.Life(None, life.folder, life.asynchronous, life.durability)) == 0
+    with kills.opened(life.folder) as saver:
+        assert nested.build(saver).get_state(nested.THREAD).values == expected
+    return code != 0
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_kill_at_every_boundary_of_saves_at_the_end_leaves_graphs_that_agree(
+    lives: kills.Lives, tmp_path: Path, asynchronous: bool
+) -> None:
+    for number in itertools.count(1):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        life = kills.Life(None, folder, asynchronous, "exit", kills.Death("after", number))
+        if not conversation_is_killed_and_carried_on(lives, life):
+            break
+    assert number > 10
+
+
+@examples(60)
+@given(
+    death=st.one_of(
+        st.builds(kills.Death, st.sampled_from(["before", "after"]), st.integers(1, 160)),
+        st.builds(kills.Death, st.just("line"), st.integers(1, 40_000)),
+    ),
+    durability=st.sampled_from(DURABILITIES),
+    asynchronous=st.booleans(),
+)
+def test_a_kill_at_any_moment_leaves_graphs_that_agree(
+    lives: kills.Lives, death: kills.Death, durability: str, asynchronous: bool
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        conversation_is_killed_and_carried_on(lives, kills.Life(None, Path(folder), asynchronous, durability, death))

@@ -27,7 +27,7 @@ from langgraph.checkpoint.base import CheckpointTuple
 
 from stategraph.constants import CONFIG_KEY_CHECKPOINT_ID
 from stategraph.core.task import Task
-from stategraph.engine.checkpoints import damage
+from stategraph.engine.checkpoints import damage, pump
 from stategraph.engine.checkpoints.saving import AsyncSaves
 from stategraph.engine.compile.task_functions import SyncAsyncFuture
 from stategraph.engine.config import foreign_types
@@ -55,7 +55,12 @@ async def find(execution: Execution, lookup: Lookup) -> tuple[CheckpointTuple | 
         found = foreign_types.received(await saver.aget_tuple(lookup.config))
         if lookup.ns is not None:
             return found, True
-        if lookup.how != "id" or found is None:
+        if found is None:
+            return None, False
+        if lookup.how != "id":
+            around = lookup.lineage
+            if around is not None and around.lost(found):
+                found = await pump.arun(around.latest(saver, lookup.config, found))
             return found, False
         latest = await saver.aget_tuple(patch_configurable(lookup.config, {CONFIG_KEY_CHECKPOINT_ID: None}))
     return found, latest is not None and latest.checkpoint["id"] != found.checkpoint["id"]

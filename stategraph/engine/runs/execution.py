@@ -33,6 +33,7 @@ from stategraph.constants import (
     CONFIG_KEY_CHECKPOINT_MAP,
     CONFIG_KEY_CHECKPOINT_NS,
     CONFIG_KEY_DURABILITY,
+    CONFIG_KEY_LINEAGE,
     CONFIG_KEY_NODE_FINISHED,
     CONFIG_KEY_REPLAY_STATE,
     CONFIG_KEY_RESUME_MAP,
@@ -55,7 +56,7 @@ from stategraph.core.starting import Start, Thread
 from stategraph.core.task import Task
 from stategraph.core.views import Keys
 from stategraph.engine.checkpoints import damage, histories
-from stategraph.engine.checkpoints.ids import new_checkpoint_id
+from stategraph.engine.checkpoints.ids import moment, new_checkpoint_id
 from stategraph.engine.checkpoints.saving import SaveCalls
 from stategraph.engine.compile.functions import sequences_are_wrapped
 from stategraph.engine.compile.protocol import StreamProtocol
@@ -70,7 +71,7 @@ from stategraph.engine.config.runtime import (
     run_runtime,
     server_info_from,
 )
-from stategraph.engine.runs import replay, strictness
+from stategraph.engine.runs import lineage, replay, strictness
 from stategraph.engine.runs.task_configs import TaskConfigs
 from stategraph.engine.streams.projection import NOTHING, Chunk, Format, Projector, watch_for
 from stategraph.engine.tasks.scope import TaskScope
@@ -121,12 +122,14 @@ class Lookup(NamedTuple):
         how: By its id, the last one before a replayed parent's, or the latest.
         replay: Remembers which namespaces a replay has visited; None otherwise.
         ns: The namespace it is in, if that is not the run's own.
+        lineage: What the latest one has to agree with; None if there is nothing.
     """
 
     config: RunnableConfig
     how: Literal["id", "replay", "latest"]
     replay: replay.ReplayState | None = None
     ns: str | None = None
+    lineage: lineage.Lineage | None = None
 
 
 class Execution:
@@ -137,6 +140,7 @@ class Execution:
         "_checkpoint_base",
         "_configs",
         "_found",
+        "_lineage_around",
         "_loaded_conf",
         "_loaded_parent",
         "_ns_loaded",
@@ -150,6 +154,7 @@ class Execution:
         "eager",
         "engine",
         "graph_callbacks",
+        "lineage",
         "loaded_how",
         "lock",
         "machine",
@@ -239,6 +244,9 @@ class Execution:
         self._configs: TaskConfigs
         self.on_call: Callable[..., Any] = _not_running
         self._found: CheckpointTuple | None = None
+        # What the run has to agree with, and what the graphs inside it have to.
+        self._lineage_around: lineage.Lineage | None = None
+        self.lineage: lineage.Lineage | None = None
         if engine.strict:
             strictness.check_request(self)
 
@@ -337,7 +345,11 @@ class Execution:
             self._ns_loaded = before
             return Lookup(patch_configurable(config, place), "id", ns=before)
         state = conf.get(CONFIG_KEY_REPLAY_STATE)
-        return Lookup(config, "replay", state) if state is not None else Lookup(config, "latest")
+        if state is not None:
+            return Lookup(config, "replay", state)
+        if self.nested and self.keeps_history:
+            self._lineage_around = lineage.shared(conf.get(CONFIG_KEY_LINEAGE), config)
+        return Lookup(config, "latest", lineage=self._lineage_around)
 
     def history_request(self, found: CheckpointTuple | None) -> dict[str, Any] | None:
         """What to ask the saver about channels that the checkpoint does not hold; None if it holds all."""
@@ -404,7 +416,28 @@ class Execution:
         self._loaded_conf = own
         self._loaded_parent = None if found is None else (found.checkpoint["id"], found.parent_config)
         self.loaded_how = how
+        self.lineage = self._lineage(thread)
         self.machine = Machine(self.program, thread, self._settings())
+
+    def _lineage(self, thread: Thread) -> lineage.Lineage | None:
+        """Say what the graphs inside the run have to agree with; None if they are told by id where to start."""
+        around: lineage.Lineage | None = self.config[CONF].get(CONFIG_KEY_LINEAGE)
+        if self.saver is None:
+            return around
+        if self.nested:
+            named = around is None or self.loaded_how != "latest"
+        else:
+            named = self.loaded_how == "id" and (thread.superseded or not thread.found)
+        if named:
+            return None
+        return lineage.Lineage(
+            lineage.shared(around, self.config),
+            str(self.config[CONF].get(CONFIG_KEY_THREAD_ID)),
+            self.ns,
+            thread.checkpoint["id"] if thread.found else "",
+            thread.metadata.get("source") in lineage.EDITS,
+            moment(),
+        )
 
     def _settings(self) -> Settings:
         request, saver = self.request, self.saver
@@ -494,6 +527,9 @@ class Execution:
         missing = object()
         # A replayed subgraph takes its input again instead of continuing.
         resuming = None if self.loaded_how == "replay" else conf.get(CONFIG_KEY_RESUMING)
+        around = self._lineage_around
+        if resuming and around is not None and self._found is not None:
+            resuming = around.has_begun(self._found, conf[CONFIG_KEY_CHECKPOINT_MAP])
         named = conf.get(CONFIG_KEY_CHECKPOINT_MAP) or {}
         begin = Start(
             foreign_types.ours(self.request.input) if foreign_types.exist() else self.request.input,

@@ -20,6 +20,7 @@ from stategraph.constants import (
     CONFIG_KEY_CHECKPOINT_NS,
     CONFIG_KEY_CHECKPOINTER,
     CONFIG_KEY_DURABILITY,
+    CONFIG_KEY_LINEAGE,
     CONFIG_KEY_NODE_ERROR,
     CONFIG_KEY_READ,
     CONFIG_KEY_READ_STATE,
@@ -122,6 +123,8 @@ class TaskConfigs:
         if execution.saver is not None or CONFIG_KEY_CHECKPOINTER not in conf:
             conf[CONFIG_KEY_CHECKPOINTER] = execution.saver
         conf[CONFIG_KEY_CHECKPOINT_ID] = None
+        if execution.lineage is not None or CONFIG_KEY_LINEAGE in conf:
+            conf[CONFIG_KEY_LINEAGE] = execution.lineage
         if execution.request.durability is not None:
             conf[CONFIG_KEY_DURABILITY] = execution.durability
         if execution.stream is not None:
