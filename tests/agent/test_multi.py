@@ -211,6 +211,31 @@ def test_a_condition_that_chooses_somebody_else_is_named(driver: Driver) -> None
         driver.invoke(team.graph, ask())
 
 
+def test_an_async_condition_of_a_direct_edge_works_async_and_a_sync_call_says_how() -> None:
+    async def to_c(state: Any) -> str:
+        await asyncio.sleep(0)
+        return "c"
+
+    agents: dict[str, Any] = {"a": ["One."], "b": ["Two."], "c": ["Three."]}
+    edges = (direct("a", ["b", "c"], condition=to_c), direct("c", "b", condition=lambda state: False))
+    team = Team(agents, *edges)
+    result = asyncio.run(team.graph.ainvoke(ask()))
+    assert said(result["messages"])[1:] == [("ai", "One."), ("ai", "Three.")]
+    assert team.calls("b") == 0
+    with pytest.raises(TypeError, match=r"The condition of the edge a -> b, c is async: run the graph with ainvoke"):
+        Team(agents, *edges).graph.invoke(ask())
+
+
+def test_an_agent_that_handed_over_is_not_asked_where_to_go_by_an_async_condition() -> None:
+    async def refuse(state: Any) -> str:
+        raise AssertionError("asked")
+
+    agents = {"a": [script.reply(transfer("c"))], "b": ["Two."], "c": ["Three."]}
+    team = Team(agents, direct("a", "b", condition=refuse), handoff("a", "c"))
+    asyncio.run(team.graph.ainvoke(ask()))
+    assert (team.calls("b"), team.calls("c")) == (0, 1)
+
+
 # Handing over wins.
 
 

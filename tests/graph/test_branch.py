@@ -9,7 +9,7 @@ from langchain_core.runnables import RunnableConfig, RunnableLambda, RunnablePas
 from typing_extensions import TypedDict
 
 from stategraph.constants import END, START
-from stategraph.engine.compile.functions import coerce_to_runnable
+from stategraph.engine.compile.functions import RunnableCallable, coerce_to_runnable
 from stategraph.engine.compile.write import BranchWriter, ChannelWrite
 from stategraph.errors import InvalidUpdateError
 from stategraph.graph.branch import BranchSpec
@@ -178,6 +178,18 @@ def test_only_a_plain_function_is_called_without_awaiting(path: Any, needs_await
     scope = Scope({"at": "here"})
     anyio.run(branch.awrite_into, None, scope)
     assert scope.writes == [("branch:to:a", None)]
+
+
+def test_a_router_that_is_sync_and_async_is_asked_the_way_that_its_graph_runs() -> None:
+    async def there(state: State) -> str:
+        return "b"
+
+    branch = writer(RunnableCallable(_sync_router, there))
+    assert branch.needs_await
+    sync, awaited = Scope({"at": "here"}), Scope({"at": "here"})
+    branch.write_into(None, sync)
+    anyio.run(branch.awrite_into, None, awaited)
+    assert (sync.writes, awaited.writes) == ([("branch:to:a", None)], [("branch:to:b", None)])
 
 
 def test_an_async_router_cannot_be_asked_synchronously() -> None:

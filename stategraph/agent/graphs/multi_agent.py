@@ -268,7 +268,7 @@ def _lead_on(graph: StateGraph[Any, Any, Any, Any], agent_id: str, wiring: Wirin
     def route(state: AgentState) -> list[Hashable | Send]:
         if (to := elsewhere(state)) is not None:
             return to
-        return chosen((edge, True if edge.condition is None else edge.condition(state)) for edge in edges)
+        return chosen((edge, _choice_of(edge, state)) for edge in edges)
 
     async def aroute(state: AgentState) -> list[Hashable | Send]:
         if (to := elsewhere(state)) is not None:
@@ -281,7 +281,19 @@ def _lead_on(graph: StateGraph[Any, Any, Any, Any], agent_id: str, wiring: Wirin
 
     transfers = [to for each in wiring.handoffs.get(agent_id, ()) for to in each.destinations]
     path = dict.fromkeys([*transfers, *(entry[to] for edge in edges for to in edge.to), done.NODE])
-    graph.add_conditional_edges(agent_id, RunnableCallable(route, aroute, name="route", trace=False), [*path])
+    # Where nothing is asked that could be async, the router need not be awaited.
+    awaited = aroute if any(edge.condition is not None for edge in edges) else None
+    graph.add_conditional_edges(agent_id, RunnableCallable(route, awaited, name="route", trace=False), [*path])
+
+
+def _choice_of(edge: GraphEdge, state: AgentState) -> object:
+    """Ask the condition of a direct edge, if it has one, in a sync run."""
+    choice = True if edge.condition is None else edge.condition(state)
+    if inspect.isawaitable(choice):
+        if inspect.iscoroutine(choice):
+            choice.close()
+        raise TypeError(f"The condition of the edge {_shown(edge)} is async: run the graph with ainvoke() or astream()")
+    return choice
 
 
 class Prompt:

@@ -142,7 +142,7 @@ def clear_old(messages: Sequence[AnyMessage], pruning: ContextPruning) -> dict[i
         The changed messages by position.
     """
     answers = [index for index, message in enumerate(messages) if isinstance(message, AIMessage)]
-    if len(answers) < pruning.keep_last_assistants or not messages:
+    if len(answers) < pruning.keep_last_assistants:
         return {}
     recent = answers[-pruning.keep_last_assistants] if pruning.keep_last_assistants else len(messages)
     changed: dict[int, AnyMessage] = {}

@@ -335,7 +335,7 @@ class GraphEdge(Settings):
         edge_type: `direct`: always taken, to all destinations at once. `handoff`: taken by a tool call of the agent.
             None: direct if it leads from one agent to several without a condition, else a handoff.
         description: When to take it: the description of the handoff tool.
-        condition: Chooses destinations from the state, or says whether to go.
+        condition: Chooses destinations from the state, or says whether to go; may be async.
         prompt: Direct: told to the destination, `{results}` standing for what this run has brought so far, or a
             function that makes it. Handoff: the description of the tool's parameter for instructions.
         exclude_results: Direct with a prompt: do not show the destination this run's messages; None: hide them if the

@@ -288,9 +288,9 @@ class BranchWriter(Runnable[Any, Any]):
         self._reads = select if select is None or isinstance(select, str) else Keys(select)
         self.mapper = mapper
         self.adds_output = adds_output
-        self.needs_await = (call := _router_call(path)) is None
+        call, direct = _router_call(path), _async_router_call(path)
         self._call = path.invoke if call is None else call
-        direct = _async_router_call(path)
+        self.needs_await = call is None or direct is not None
         self._ask: Callable[[Any, RunnableConfig], Awaitable[Any]] = path.ainvoke if direct is None else direct
         # Whether a Runnable in the place of an answer has to be asked in its turn: `ainvoke` does so itself.
         self._asks_on = direct is not None
@@ -445,9 +445,9 @@ def _router_call(path: Runnable[Any, Any]) -> Callable[[Any, RunnableConfig], An
 
 
 def _async_router_call(path: Runnable[Any, Any]) -> Callable[[Any, RunnableConfig], Awaitable[Any]] | None:
-    """What begins a router that is only async, without a run and a coroutine around it; None for any other."""
+    """What begins a router that has an async function, without a run and a coroutine around it; None for any other."""
     plan = plan_call(path)
-    if plan is None or plan.func is not None or plan.afunc is None or not plan.recurse:
+    if plan is None or plan.afunc is None or not plan.recurse:
         return None
     afunc, is_plain = plan.afunc, plan.is_plain
 
