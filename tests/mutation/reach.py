@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import pkgutil
 import sqlite3
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Set
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,11 @@ class Recorder:
             data_file=str(state / "coverage"), source=[str(tree / "stategraph")], config_file=False
         )
         self._coverage.start()
+        # Else what runs on import would be the work of the test that happens to need a module first.
+        for module in pkgutil.walk_packages([str(tree / "stategraph")], "stategraph."):
+            if not module.name.endswith("__main__"):
+                with suppress(ImportError):
+                    importlib.import_module(module.name)
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
@@ -86,10 +93,12 @@ class Reach:
     def tests(self, file: str, lines: tuple[int, int], budget_s: float) -> list[str]:
         """Return tests that run one of the lines, those that run the least else first, as many as the budget holds.
 
-        For lines that only run on import, these are tests of everything.
+        For lines that only run on import, these are the tests that run anything in the file; all tests if none does.
         """
         found: set[Any] = set().union(*(self._lines[file].get(line, set()) for line in range(lines[0], lines[1] + 1)))
-        reaching = set(self.seconds) if found == {""} else found - {""}
+        reaching = found - {""}
+        if found == {""}:
+            reaching = set[Any]().union(*self._lines[file].values()) - {""} or set(self.seconds)
         ordered = sorted(reaching, key=lambda test: (self._width[test], test))
         spent = list(accumulate((self.seconds[test] for test in ordered), initial=0.0))
         return [test for test, before in zip(ordered, spent, strict=False) if before < budget_s]
