@@ -214,6 +214,24 @@ def test_messages_that_are_too_long_for_the_summarising_model_are_summarised_par
     assert "Whole." in str(model.requests[3].messages[1].content)
 
 
+def test_messages_are_parted_a_few_times_before_a_summary_is_given_up(driver: Driver) -> None:
+    refusal = ValueError("prompt is too long: 900 tokens > 400 maximum")
+    graph, model = agent(refusal, "1.", refusal, "2.", refusal, "3.", refusal, "Fine.", **SUMMARISING)
+    ended = driver.invoke(graph, {"messages": history()}, context=COUNTING)
+    assert ended["messages"][-1].content == "Fine."
+    assert len(model.requests) == 8
+    assert "summary" not in ended["windows"]["a"]
+    assert ended["windows"]["a"]["failed_after"]
+
+
+def test_a_part_that_fails_for_another_reason_ends_the_summary(driver: Driver) -> None:
+    refusal = ValueError("prompt is too long: 900 tokens > 400 maximum")
+    graph, model = agent(refusal, ValueError("out of order"), "Fine.", **SUMMARISING)
+    ended = driver.invoke(graph, {"messages": history()}, context=COUNTING)
+    assert ended["messages"][-1].content == "Fine."
+    assert len(model.requests) == 3
+
+
 def test_a_summary_that_was_wanted_in_an_aborted_run_is_decided_on_anew(driver: Driver) -> None:
     saver = in_memory_saver()
     graph, model = agent("Fine.", saver=saver, **SUMMARISING)

@@ -241,3 +241,48 @@ def test_a_response_that_was_not_read_can_be_copied() -> None:
     error.response = httpx.Response(500, stream=httpx.ByteStream(KEY.encode()))  # type: ignore[attr-defined]
     Secrets([KEY]).error(error)
     assert error.response.status_code == 500  # type: ignore[attr-defined]
+
+
+def test_other_objects_of_the_http_library_stay_as_they_are() -> None:
+    error = RuntimeError("no")
+    error.timeout = httpx.Timeout(3)  # type: ignore[attr-defined]
+    error.said = f"with {KEY}"  # type: ignore[attr-defined]
+    shown: Any = Secrets([KEY]).error(error)
+    assert shown is error
+    assert shown.timeout == httpx.Timeout(3)
+    assert shown.said == "with [redacted]"
+
+
+def test_an_object_that_only_has_the_name_of_a_request_is_a_value_like_others() -> None:
+    class Request:
+        """A host's own class."""
+
+    error = RuntimeError(f"no {KEY}")
+    error.request = request = Request()  # type: ignore[attr-defined]
+    error.said = KEY  # type: ignore[attr-defined]
+    shown: Any = Secrets([KEY]).error(error)
+    assert shown is error
+    assert (shown.request, shown.said, str(shown)) == (request, "[redacted]", "no [redacted]")
+
+
+def test_an_error_that_cannot_be_changed_or_shown_is_stood_for_or_let_be() -> None:
+    class Sealed(Exception):
+        def __setattr__(self, name: str, value: object) -> None:
+            raise TypeError("sealed")
+
+        def __str__(self) -> str:
+            return f"sealed {KEY}"
+
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no words")
+
+        __repr__ = __str__
+
+    sealed, mute = Sealed(KEY), Mute(KEY)
+    shown = Secrets([KEY]).error(sealed)
+    assert isinstance(shown, RedactedError)
+    assert str(shown) == "Sealed: sealed [redacted]"
+    assert Secrets([KEY]).error(mute) is mute
+    assert mute.args == ("[redacted]",)
+    assert Secrets([]).error(sealed) is sealed
