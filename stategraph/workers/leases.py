@@ -18,6 +18,8 @@ Rules
 * No move consults a clock: `now` is the database's, in seconds. No move touches a database either; whoever performs
   them reads a row, decides here, and writes the row back in one transaction.
 * An illegal move raises and changes nothing.
+* An owner that reports the end, or gives the run back, takes its own token out of use with that: nothing it does later
+  counts.
 * A lease that is past is not lost yet. Its owner may still lengthen it; it is lost once somebody else has claimed.
 """
 
@@ -207,7 +209,7 @@ Event: TypeAlias = Claim | Heartbeat | Finish | Release | RequestCancel | Requeu
 
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """Make the token the thread's: every older one is worthless from now on."""
+    """Make the token the thread's: every other one is worthless from now on."""
 
     thread_id: str
     token: int
@@ -303,17 +305,22 @@ def _finish(row: RunRow, now: float, event: Finish) -> Decision:
     _check_token(row, event.token)
     if event.status not in _REPORTED:
         raise IllegalRunMove(f"Run '{row.run_id}' cannot be reported as {event.status}: that is no end of an attempt")
-    return _end(row, event.status, event.error)
+    return _end(row, event.status, event.error, _closed(row))
 
 
 def _release(row: RunRow, now: float, event: Release) -> Decision:
     _check_token(row, event.token)
     error = event.error or row.error
     if event.counts and row.attempt >= row.max_attempts:
-        return _end(row, RunStatus.DEAD, error)
+        return _end(row, RunStatus.DEAD, error, _closed(row))
     attempt = row.attempt if event.counts else row.attempt - 1
     given_back = replace(_without_owner(row), attempt=attempt, available_at=now + event.delay_s, error=error)
-    return Decision(replace(given_back, status=RunStatus.PENDING), (Wake(),))
+    return Decision(replace(given_back, status=RunStatus.PENDING), (_closed(row), Wake()))
+
+
+def _closed(row: RunRow) -> Fence:
+    """Take the row's token out of use; nobody has the next one."""
+    return Fence(row.thread_id, row.token + 1)
 
 
 def _cancel_at_once(row: RunRow, now: float, event: RequestCancel) -> Decision:

@@ -123,10 +123,15 @@ def test_readers_hear_of_every_end_once_and_of_nothing_else(row: RunRow, now: fl
 
 
 @given(rows, moments, events)
-def test_a_new_token_always_fences_the_thread(row: RunRow, now: float, event: leases.Event) -> None:
+def test_whoever_has_no_run_any_more_has_no_token_that_counts(row: RunRow, now: float, event: leases.Event) -> None:
     if (done := decided(row, now, event)) is not None:
-        fences = [effect for effect in done.effects if isinstance(effect, Fence)]
-        assert fences == ([Fence("t", done.row.token)] if done.row.token != row.token else [])
+        fences = [effect.token for effect in done.effects if isinstance(effect, Fence)]
+        if isinstance(event, Claim):
+            assert fences == [event.token] == [done.row.token]
+        elif row.status is RunStatus.RUNNING and done.row.status is not RunStatus.RUNNING:
+            assert fences == [row.token + 1]
+        else:
+            assert fences == []
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["claim", "beat", "finish", "die"])), max_size=40))
@@ -161,7 +166,7 @@ def test_a_run_is_claimed_begun_and_finished() -> None:
     assert (first.row.status, first.row.owner, first.row.attempt, first.row.lease_until) == ("running", "a", 1, 115.0)
     assert first.effects == (Fence("t", 1), BeginAttempt(1, "first"))
     ended = leases.decide(first.row, 101.0, Finish(1, RunStatus.SUCCESS))
-    assert (ended.row.status, ended.effects) == ("success", (End(RunStatus.SUCCESS),))
+    assert (ended.row.status, ended.effects) == ("success", (Fence("t", 2), End(RunStatus.SUCCESS)))
 
 
 def test_a_lease_is_taken_over_when_it_is_past_and_not_before() -> None:

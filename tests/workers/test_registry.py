@@ -129,7 +129,7 @@ def test_runs_of_a_thread_go_one_after_the_other_in_their_order(registry: Regist
     assert claimed.lease.run_id == first
     assert registry.claim("b", "default", LEASE_S) is None
     registry.finish(claimed.lease, RunStatus.SUCCESS)
-    assert registry.take("b").lease == Lease(second, "t", 2, "b")
+    assert registry.take("b").lease == Lease(second, "t", 3, "b")
 
 
 def test_a_run_that_was_given_back_for_later_is_not_overtaken_on_its_thread_and_holds_up_no_other(

@@ -41,12 +41,14 @@ class Write:
         check: Returns the thread's token.
         others: What belongs to the same transaction.
         last_seq: The number of the newest event among those.
+        begins: Whether the run has begun with it.
     """
 
     lease: Lease
     check: Statement
     others: tuple[Statement, ...]
     last_seq: int
+    begins: bool
 
     def verify(self, found: Sequence[Any] | None) -> None:
         """Verify what the check returned.
@@ -87,26 +89,28 @@ class Guard:
             )
         return self._lease
 
-    def write(self, sql: Sql, thread_id: str, base: str | None) -> Write:
+    def write(self, sql: Sql, method: str, thread_id: str, base: str | None) -> Write:
         """Prepare a write.
 
         Args:
             sql: The statements in the words of the saver's database.
+            method: The saver's method. To delete the thread is not to begin.
             thread_id: The thread.
             base: The checkpoint that the write follows.
         """
         lease = self.lease_of(thread_id)
+        begins = "delete" not in method
         others: list[Statement] = []
-        if not self._began:
+        if begins and not self._began:
             others.append((sql.begin, (base, lease.run_id)))
         last_seq = 0
         for seq, event in () if self._outbox is None else self._outbox.waiting():
             others.append((sql.keep_event, (lease.run_id, seq, self._attempt, event.type, event.data)))
             last_seq = seq
-        return Write(lease, (sql.check_fence, (thread_id,)), tuple(others), last_seq)
+        return Write(lease, (sql.check_fence, (thread_id,)), tuple(others), last_seq, begins)
 
     def written(self, write: Write) -> None:
         """Take note that a write was committed."""
-        self._began = True
+        self._began = self._began or write.begins
         if write.last_seq and self._outbox is not None:
             self._outbox.stored(write.last_seq)

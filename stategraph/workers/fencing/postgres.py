@@ -42,7 +42,7 @@ class FencedPostgres:
         Raises:
             LeaseLost: The run has lost its thread; nothing was written.
         """
-        write = self._guard.write(_SQL, thread_id, base)
+        write = self._guard.write(_SQL, method, thread_id, base)
         try:
             with self._connection() as connection, self._together(connection), connection.cursor() as cursor:
                 try:
@@ -100,7 +100,7 @@ class AsyncFencedPostgres:
         Raises:
             LeaseLost: The run has lost its thread; nothing was written.
         """
-        write = self._guard.write(_SQL, thread_id, base)
+        write = self._guard.write(_SQL, method, thread_id, base)
         try:
             async with self._connection() as connection, self._together(connection), connection.cursor() as cursor:
                 try:

@@ -38,7 +38,7 @@ class FencedSqlite:
         Raises:
             LeaseLost: The run has lost its thread; nothing was written.
         """
-        write = self._guard.write(_SQL, thread_id, base)
+        write = self._guard.write(_SQL, method, thread_id, base)
         clone = copy.copy(self._saver)
         clone.lock = _Transaction(self._saver, write)
         clone.conn = _Held(self._saver.conn)
@@ -117,7 +117,7 @@ class AsyncFencedSqlite:
             LeaseLost: The run has lost its thread; nothing was written.
         """
         await self._saver.setup()
-        write = self._guard.write(_SQL, thread_id, base)
+        write = self._guard.write(_SQL, method, thread_id, base)
         clone = copy.copy(self._saver)
         clone.lock = _AsyncTransaction(self._saver, write)
         clone.conn = _AsyncHeld(self._saver.conn)

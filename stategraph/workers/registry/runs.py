@@ -279,6 +279,18 @@ class RunRegistry:
         error = None if error is None else error[:ERROR_CHARACTERS]
         await _in_thread(lambda: self.store.release(lease, delay_s=delay_s, counts=counts, error=error))
 
+    async def add_events(self, lease: Lease, attempt: int, events: Sequence[tuple[int, Event]]) -> None:
+        """Store numbered events of a run that this process has.
+
+        Raises:
+            LeaseLost: Somebody else has the run.
+        """
+        await _in_thread(self.store.flush, lease, attempt, events)
+
+    async def events_after(self, run_id: str, seq: int, limit: int) -> Sequence[tuple[int, int, str, bytes | None]]:
+        """Return number, attempt, kind and data of a run's stored events; `eventlog.attach` reads them as they come."""
+        return await _in_thread(self.store.events, run_id, seq, limit)
+
     # Values.
 
     def dump(self, value: Any) -> bytes | None:

@@ -190,7 +190,8 @@ _WORK: Final = "queue, target, input, config, context, began, rollback_of, tenan
 #: No other run of the thread is active, and none that came before waits.
 _FIRST_OF_THREAD: Final = """NOT EXISTS (
         SELECT 1 FROM sg_run AS o WHERE o.thread_id = r.thread_id AND o.run_id <> r.run_id
-        AND (o.status = 'running' OR (o.status = 'pending' AND o.position < r.position)))"""
+        AND (o.status = 'running' OR (o.status = 'pending' AND o.position < r.position
+            AND (o.deadline IS NULL OR o.deadline >= {now}))))"""
 
 
 class Sql:

@@ -260,17 +260,23 @@ class RunStore:
         self._owned(lease, leases.Release(lease.token, delay_s, counts, error), ())
 
     def _owned(self, lease: Lease, event: leases.Event, events: Sequence[tuple[int, Event]]) -> None:
-        with self.database.transaction() as session:
-            row, now = self._read(session, lease.run_id)
-            decision = leases.decide(row, now, event)
-            self.add_events(session, lease.run_id, row.attempt, events)
-            self._apply(session, row, decision)
+        for tries in range(1, _TRIES + 1):
+            try:
+                with self.database.transaction() as session:
+                    row, now = self._read(session, lease.run_id)
+                    decision = leases.decide(row, now, event)
+                    self.add_events(session, lease.run_id, row.attempt, events)
+                    self._apply(session, row, decision)
+                return
+            except ConflictError:
+                if tries == _TRIES:
+                    raise
 
     def add_events(self, session: Session, run_id: str, attempt: int, events: Sequence[tuple[int, Event]]) -> None:
-        """Add numbered events in a transaction that has checked the lease."""
+        """Add numbered events in a transaction that has checked the lease; those that are there already stay."""
         if events:
             rows = [(run_id, seq, attempt, event.type, event.data) for seq, event in events]
-            session.change_many(self._sql.add_event, rows)
+            session.change_many(self._sql.keep_event, rows)
 
     def flush(self, lease: Lease, attempt: int, events: Sequence[tuple[int, Event]]) -> None:
         """Add numbered events to the log.
@@ -352,8 +358,7 @@ class RunStore:
 
     def _tell(self, session: Session, row: RunRow, kind: str, data: Mapping[str, Any]) -> None:
         seq = session.execute(self._sql.last_seq, (row.run_id,))[0][0] + 1
-        event = Event(kind, json.dumps(data).encode())
-        self.add_events(session, row.run_id, row.attempt, [(seq, event)])
+        session.change(self._sql.add_event, (row.run_id, seq, row.attempt, kind, json.dumps(data).encode()))
 
 
 def lost(lease: Lease) -> LeaseLost:

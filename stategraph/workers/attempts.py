@@ -1,0 +1,158 @@
+"""One attempt of a run: find its graph, give it a fenced saver, call it, and tell what it says.
+
+Rules
+-----
+* A graph is imported only from modules that the worker was told of.
+* The input is given unless an earlier attempt has stored something; then the run goes on from its checkpoint.
+* A run that takes back another one begins at the checkpoint that was there before that one, or on an empty thread.
+* However an attempt ends, it ends as one `Outcome`. A lost lease has none: nothing is said or stored about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from stategraph.engine.checkpoints.saver_interfaces import BaseCheckpointSaver
+from stategraph.errors import TransferError
+from stategraph.workers.eventlog import EventBuffer
+from stategraph.workers.fencing.guard import Guard
+from stategraph.workers.fencing.saver import FencedSaver
+from stategraph.workers.leases import LeaseLost, RunStatus
+from stategraph.workers.references import Targets
+from stategraph.workers.registry.runs import RunRegistry
+from stategraph.workers.registry.store import lost
+from stategraph.workers.registry.values import Claimed
+
+#: What a run says, if its worker is told nothing else.
+STREAM_MODES: Final = ("updates", "custom")
+
+UNSTORABLE_EVENT: Final = "run.unstorable"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an attempt ended.
+
+    Attributes:
+        status: What becomes of the run; `pending`: it is given back, as the store was away.
+        error: Kind and message of what it failed with.
+    """
+
+    status: RunStatus
+    error: str | None = None
+
+
+def find_graph(target: str, targets: Targets) -> Any:
+    """Import a graph from a module that is allowed.
+
+    Raises:
+        TransferError: It may not be imported, cannot be, or is no graph.
+    """
+    found = targets.load(target)
+    if not hasattr(found, "astream") or not hasattr(found, "checkpointer"):
+        raise TransferError(
+            f"The target {target!r} is a {type(found).__name__}; expected a compiled graph at the top of a module, not "
+            "a function that makes one"
+        )
+    return found
+
+
+class Attempt:
+    """An attempt of a run that has been claimed.
+
+    Args:
+        registry: Where the run is.
+        saver: Where its thread is.
+        claimed: The run.
+        modes: The stream modes that are told as events.
+    """
+
+    def __init__(
+        self,
+        registry: RunRegistry,
+        saver: BaseCheckpointSaver[Any],
+        claimed: Claimed,
+        modes: Sequence[str] = STREAM_MODES,
+    ) -> None:
+        self._registry = registry
+        self._claimed = claimed
+        self._modes = list(modes)
+        self.events = EventBuffer(registry, claimed)
+        guard = Guard(claimed.lease, attempt=claimed.attempt, began=claimed.began, outbox=self.events)
+        self._saver = FencedSaver(saver, guard, registry.store.database)
+
+    async def run(self, graph: Any) -> Outcome:
+        """Execute a graph to the end of the attempt.
+
+        Raises:
+            LeaseLost: Somebody else has the run.
+        """
+        try:
+            await self._stream(graph.copy({"checkpointer": self._saver}))
+        except Exception as error:
+            if any(isinstance(each, LeaseLost) for each in _flat(error)):
+                raise lost(self._claimed.lease) from error
+            status = RunStatus.PENDING if any(map(_is_of_store, _flat(error))) else RunStatus.ERROR
+            return Outcome(status, f"{type(error).__name__}: {error}")
+        return Outcome(await self._ended_as(graph))
+
+    async def _stream(self, graph: Any) -> None:
+        claimed = self._claimed
+        config = self._config()
+        given: Any = None
+        if not claimed.began:
+            given = self._registry.load(claimed.input)
+            if claimed.rollback is not None:
+                if claimed.rollback.checkpoint_id is None:
+                    await self._saver.adelete_thread(claimed.lease.thread_id)
+                else:
+                    config["configurable"]["checkpoint_id"] = claimed.rollback.checkpoint_id
+        options = {"stream_mode": self._modes, "durability": "sync"}
+        if claimed.context is not None:
+            options["context"] = self._registry.load(claimed.context)
+        async for mode, chunk in graph.astream(given, config, **options):
+            self._tell(mode, chunk)
+
+    async def _ended_as(self, graph: Any) -> RunStatus:
+        state = await graph.copy({"checkpointer": self._saver}).aget_state(self._config())
+        return RunStatus.INTERRUPTED if state.next else RunStatus.SUCCESS
+
+    def _config(self) -> dict[str, Any]:
+        claimed = self._claimed
+        given = dict(claimed.config)
+        metadata = {**given.get("metadata", {}), "run_id": claimed.lease.run_id}
+        return {
+            **given,
+            "metadata": metadata,
+            "configurable": {**given.get("configurable", {}), "thread_id": claimed.lease.thread_id},
+        }
+
+    def _tell(self, mode: str, chunk: Any) -> None:
+        try:
+            self.events.put(mode, chunk)
+        except TypeError as error:
+            self.events.put(UNSTORABLE_EVENT, {"type": mode, "error": str(error)[:200]})
+
+
+def _flat(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error, those in it if it is a group, and those that it came from."""
+    yield error
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _flat(each)
+    if error.__cause__ is not None:
+        yield from _flat(error.__cause__)
+
+
+def _is_of_store(error: BaseException) -> bool:
+    """Return whether an error says that a database is away."""
+    module, name = type(error).__module__.partition(".")[0], type(error).__name__
+    return (module, name) in {
+        ("stategraph", "StoreUnavailableError"),
+        ("sqlite3", "OperationalError"),
+        ("psycopg", "OperationalError"),
+        ("psycopg", "AdminShutdown"),
+        ("psycopg_pool", "PoolTimeout"),
+    }

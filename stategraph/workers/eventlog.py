@@ -1,0 +1,149 @@
+"""What runs say, as numbered rows that any process can read: before, during and after a change of worker.
+
+Rules
+-----
+* The events of a run are numbered from 1 without holes, over all its attempts. A number is given once: only the owner
+  of the lease adds rows, and it checks the lease in the transaction that adds them.
+* Events are stored in batches: with the checkpoint or write that follows them, or after a moment if none follows.
+* A later attempt goes on where the rows end. What an attempt told and did not store is told again, with the numbers
+  that were free; `run.attempt` stands between two attempts.
+* The last event is `run.end`.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import deque
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import anyio
+
+from stategraph.workers.registry.runs import RunRegistry
+from stategraph.workers.registry.store import ATTEMPT_EVENT, END_EVENT
+from stategraph.workers.registry.values import Claimed, Event
+
+#: How often a reader looks for new rows, in seconds: at first, and at most after it found nothing for a while.
+LOOK_S: Final = 0.02
+LONGEST_LOOK_S: Final = 0.5
+
+#: How many rows a reader fetches at a time.
+PAGE: Final = 500
+
+#: An event that is larger is not stored; in its place is one that says so.
+LARGEST_BYTES: Final = 1_048_576
+
+OVERSIZE_EVENT: Final = "run.oversize"
+
+#: Those that the registry writes itself, as JSON.
+_OF_REGISTRY: Final = frozenset({ATTEMPT_EVENT, END_EVENT})
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedEvent:
+    """An event with its number.
+
+    Attributes:
+        run_id: The run.
+        seq: 1 for the first event of a run, then without holes.
+        attempt: The attempt that told it.
+        type: What happened.
+        data: Its payload.
+    """
+
+    run_id: str
+    seq: int
+    attempt: int
+    type: str
+    data: Any
+
+
+class EventBuffer:
+    """The events of one attempt on their way into the log; an `Outbox` for the writes of its checkpoints.
+
+    It is used from one event loop; writes may take rows from it in other threads.
+
+    Args:
+        registry: Serialises payloads.
+        claimed: The run, whose log is continued.
+    """
+
+    def __init__(self, registry: RunRegistry, claimed: Claimed) -> None:
+        self._registry = registry
+        self._claimed = claimed
+        self._last = claimed.last_seq
+        self._waiting: deque[tuple[int, Event]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def put(self, type: str, data: Any) -> int:
+        """Tell an event; return its number.
+
+        Raises:
+            TypeError: The payload cannot be stored.
+        """
+        stored = self._registry.dump(data)
+        if stored is not None and len(stored) > LARGEST_BYTES:
+            type, stored = OVERSIZE_EVENT, self._registry.dump({"type": type, "bytes": len(stored)})
+        self._last += 1
+        self._waiting.append((self._last, Event(type, stored)))
+        return self._last
+
+    def waiting(self) -> list[tuple[int, Event]]:
+        """List the events that are not stored, with their numbers."""
+        return list(self._waiting)
+
+    def stored(self, seq: int) -> None:
+        """Take note that all events up to a number are stored."""
+        while self._waiting and self._waiting[0][0] <= seq:
+            self._waiting.popleft()
+
+    async def flush(self) -> None:
+        """Store what waits; a write that stores the same rows meanwhile does no harm.
+
+        Raises:
+            LeaseLost: Somebody else has the run.
+        """
+        if rows := self.waiting():
+            await self._registry.add_events(self._claimed.lease, self._claimed.attempt, rows)
+            self.stored(rows[-1][0])
+
+
+async def attach(registry: RunRegistry, run_id: str, after_seq: int = 0) -> AsyncGenerator[LoggedEvent, None]:
+    """Read the events of a run from any process, as they come, until its end.
+
+    Args:
+        registry: Where the run is.
+        run_id: The run.
+        after_seq: The number of the last event that the reader has; 0: none.
+
+    Yields:
+        Every event after that one, once, in order.
+
+    Raises:
+        UnknownRunError: There is no such run.
+    """
+    ended = (await registry.get(run_id)).finished_at is not None
+    wait_s = LOOK_S
+    while True:
+        rows = await registry.events_after(run_id, after_seq, PAGE)
+        for seq, attempt, kind, data in rows:
+            after_seq = seq
+            payload = json.loads(data or b"null") if kind in _OF_REGISTRY else registry.load(data)
+            yield LoggedEvent(run_id, seq, attempt, kind, payload)
+        if rows:
+            # A dead run that was given new attempts goes on after its end.
+            ended, wait_s = rows[-1][2] == END_EVENT, LOOK_S
+            if ended or len(rows) == PAGE:
+                continue
+        elif ended:
+            return
+        else:
+            # Looked at before the rows are looked at again: the last ones are stored with the end.
+            ended = (await registry.get(run_id)).finished_at is not None
+            wait_s = min(LONGEST_LOOK_S, wait_s * 1.5)
+        if not ended:
+            await anyio.sleep(wait_s * random.uniform(0.8, 1.2))

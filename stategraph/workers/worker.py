@@ -1,0 +1,341 @@
+"""The loop of a worker: claim, run, heartbeat, finish.
+
+Rules
+-----
+* One failing run, or one that cannot be begun, never keeps the worker from the next.
+* A lost lease is learnt from a heartbeat or from a refused write. The run is cancelled here; nothing is stored or told
+  about it, as its new owner does that.
+* While the database is away, runs go on to their next write, and claims and heartbeats are tried again.
+* Draining claims nothing more, waits, and gives back what has not ended: others go on from the checkpoint at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import anyio
+from anyio.abc import TaskGroup
+
+from stategraph.engine.checkpoints.saver_interfaces import BaseCheckpointSaver
+from stategraph.errors import ConfigurationError, TransferError
+from stategraph.workers import leases
+from stategraph.workers.attempts import STREAM_MODES, Attempt, Outcome, find_graph
+from stategraph.workers.ids import new_owner
+from stategraph.workers.leases import LeaseLost, RunStatus
+from stategraph.workers.references import Targets
+from stategraph.workers.registry.port import StoreUnavailableError
+from stategraph.workers.registry.runs import RunRegistry
+from stategraph.workers.registry.values import Claimed, Lease
+
+logger = logging.getLogger("stategraph.workers")
+
+#: A run whose graph this worker cannot import is left to others for so long.
+FOREIGN_S: Final = 5.0
+
+#: How long events wait for a write to be stored with.
+FLUSH_S: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """What a worker takes on.
+
+    Attributes:
+        allow: Modules that targets may be imported from, with all modules below them.
+        queues: The queues that it claims from, the most important first.
+        capacity: How many runs it executes at a time.
+        version: The version of its graphs; runs of another version are left alone.
+        poll_s: How often it looks for runs, in seconds, if it found none.
+        drain_s: How long runs may go on when it is to stop, in seconds.
+        store_grace_s: How long it tries to give back a run while the database is away, in seconds.
+        stream_modes: The stream modes that are told as events.
+    """
+
+    allow: Sequence[str]
+    queues: Sequence[str] = ("default",)
+    capacity: int = 10
+    version: str | None = None
+    poll_s: float = 0.5
+    drain_s: float = 30.0
+    store_grace_s: float = 30.0
+    stream_modes: Sequence[str] = STREAM_MODES
+
+    def __post_init__(self) -> None:
+        if isinstance(self.allow, str) or not self.allow:
+            raise ConfigurationError("A worker is told which modules it may import: allow=['my_app']")
+        if self.capacity < 1:
+            raise ConfigurationError(f"A worker's capacity is {self.capacity}; it needs at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerHealth:
+    """A worker at one moment.
+
+    Attributes:
+        owner: Its name.
+        busy: How many runs it executes.
+        capacity: How many it can.
+        finished: How many it brought to an end.
+        lost: How many leases it lost.
+        draining: Whether it claims nothing more.
+        last_error: The last thing that went wrong with the worker itself; None if nothing did.
+    """
+
+    owner: str
+    busy: int
+    capacity: int
+    finished: int
+    lost: int
+    draining: bool
+    last_error: str | None
+
+
+@dataclass(eq=False, slots=True)
+class _Running:
+    """A run that is executed here."""
+
+    claimed: Claimed
+    task: asyncio.Task[Outcome] | None = None
+    stopped: bool = False
+    cancelled: str | None = None
+    lost: bool = False
+
+    def stop(self) -> None:
+        """Cancel the run here, once: the engine takes its time to leave."""
+        if not self.stopped and self.task is not None:
+            self.task.cancel()
+        self.stopped = True
+
+
+class Worker:
+    """Executes runs of a registry until it is told to stop.
+
+    Args:
+        registry: Where the runs are.
+        saver: Where their threads are: an async saver on the same database.
+        settings: What it takes on.
+    """
+
+    def __init__(self, registry: RunRegistry, saver: BaseCheckpointSaver[Any], settings: WorkerSettings) -> None:
+        self.owner = new_owner()
+        self._registry = registry
+        self._saver = saver
+        self._settings = settings
+        self._targets = Targets(settings.allow)
+        self._running: dict[Lease, _Running] = {}
+        self._draining = anyio.Event()
+        self._freed = anyio.Event()
+        self._finished = 0
+        self._lost = 0
+        self._last_error: str | None = None
+
+    def health(self) -> WorkerHealth:
+        """Describe the worker at this moment."""
+        return WorkerHealth(
+            owner=self.owner,
+            busy=len(self._running),
+            capacity=self._settings.capacity,
+            finished=self._finished,
+            lost=self._lost,
+            draining=self._draining.is_set(),
+            last_error=self._last_error,
+        )
+
+    def drain(self) -> None:
+        """Claim nothing more; `run` returns when the runs that are there have ended, or were given back."""
+        self._draining.set()
+
+    async def run(self) -> None:
+        """Execute runs until `drain` is called.
+
+        Raises:
+            StoreUnavailableError: The database cannot be reached when the worker starts.
+        """
+        await self._registry.set_up()
+        async with anyio.create_task_group() as group:
+            await group.start(self._beat)
+            async with anyio.create_task_group() as runs:
+                await self._claim_until_drained(runs)
+                runs.start_soon(self._end_drain)
+                await self._wait_for_runs()
+                runs.cancel_scope.cancel()
+            group.cancel_scope.cancel()
+
+    # Claiming.
+
+    async def _claim_until_drained(self, runs: TaskGroup) -> None:
+        while not self._draining.is_set():
+            claimed = await self._claim() if len(self._running) < self._settings.capacity else None
+            if claimed is None:
+                await self._rest()
+                continue
+            running = _Running(claimed)
+            self._running[claimed.lease] = running
+            runs.start_soon(self._take_on, running)
+
+    async def _claim(self) -> Claimed | None:
+        for queue in self._settings.queues:
+            try:
+                claimed = await self._registry.claim(self.owner, queue, version=self._settings.version)
+            except StoreUnavailableError as error:
+                self._note(error)
+                return None
+            if claimed is not None:
+                return claimed
+        return None
+
+    async def _rest(self) -> None:
+        """Wait for a moment, for a place that becomes free, or for the end."""
+        self._freed = anyio.Event()
+        wait_s = self._settings.poll_s * random.uniform(0.7, 1.3)
+        async with anyio.create_task_group() as group:
+
+            async def wake(event: anyio.Event) -> None:
+                await event.wait()
+                group.cancel_scope.cancel()
+
+            group.start_soon(wake, self._draining)
+            group.start_soon(wake, self._freed)
+            await anyio.sleep(wait_s)
+            group.cancel_scope.cancel()
+
+    # Running.
+
+    async def _take_on(self, running: _Running) -> None:
+        claimed = running.claimed
+        try:
+            await self._execute(running)
+        except LeaseLost as error:
+            self._lost += 1
+            logger.warning("%s; its events and results here are dropped", error)
+        except StoreUnavailableError as error:
+            self._note(error)  # the lease runs out, and somebody goes on from the checkpoint
+        finally:
+            del self._running[claimed.lease]
+            self._freed.set()
+
+    async def _execute(self, running: _Running) -> None:
+        claimed = running.claimed
+        try:
+            graph = find_graph(claimed.target, self._targets)
+        except TransferError as error:
+            self._note(error)
+            await self._registry.release(claimed.lease, delay_s=FOREIGN_S, error=f"TransferError: {error}")
+            return
+        attempt = Attempt(self._registry, self._saver, claimed, self._settings.stream_modes)
+        outcome = await self._attempt(running, attempt, graph)
+        with anyio.CancelScope(shield=True):
+            await self._report(running, attempt, outcome)
+
+    async def _attempt(self, running: _Running, attempt: Attempt, graph: Any) -> Outcome | None:
+        """Run an attempt, and store its events while no write comes by; None if it was stopped."""
+        if running.stopped:
+            return None
+        task = running.task = asyncio.create_task(attempt.run(graph))
+        over = asyncio.Event()
+        flushing = asyncio.create_task(self._flush_often(running, attempt, over))
+        try:
+            await asyncio.wait({task})
+        finally:
+            running.stop()
+            over.set()
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait({task, flushing})
+        return None if task.cancelled() else task.result()
+
+    async def _flush_often(self, running: _Running, attempt: Attempt, over: asyncio.Event) -> None:
+        while not over.is_set():
+            with anyio.move_on_after(FLUSH_S):
+                await over.wait()
+            try:
+                await attempt.events.flush()
+            except LeaseLost:
+                running.lost = True
+                running.stop()
+                return
+            except StoreUnavailableError as error:
+                self._note(error)
+
+    async def _report(self, running: _Running, attempt: Attempt, outcome: Outcome | None) -> None:
+        claimed = running.claimed
+        if running.lost:
+            raise LeaseLost(
+                f"Run '{claimed.lease.run_id}' has lost its thread",
+                run_id=claimed.lease.run_id,
+                token=claimed.lease.token,
+            )
+        if outcome is None and running.cancelled is not None:
+            outcome = Outcome(RunStatus.CANCELLED, f"AbortError: {running.cancelled}")
+        if outcome is None:  # the worker stops
+            await self._persist(lambda: self._registry.release(claimed.lease))
+            return
+        if outcome.status is RunStatus.PENDING:
+            delay_s = leases.backoff_s(claimed.attempt)
+            await self._persist(
+                lambda: self._registry.release(claimed.lease, delay_s=delay_s, counts=True, error=outcome.error)
+            )
+            return
+        await self._persist(
+            lambda: self._registry.finish(claimed.lease, outcome.status, outcome.error, attempt.events.waiting())
+        )
+        self._finished += 1
+
+    async def _persist(self, act: Callable[[], Awaitable[None]]) -> None:
+        """Report to the registry, and try again for a while if it is away."""
+        deadline = anyio.current_time() + self._settings.store_grace_s
+        tries = 0
+        while True:
+            try:
+                await act()
+                return
+            except StoreUnavailableError as error:
+                self._note(error)
+                tries += 1
+                wait_s = min(0.1 * 2**tries, 5.0) * random.uniform(0.5, 1.0)
+                if anyio.current_time() + wait_s > deadline:
+                    raise
+                await anyio.sleep(wait_s)
+
+    # Heartbeats.
+
+    async def _beat(self, *, task_status: Any = anyio.TASK_STATUS_IGNORED) -> None:
+        task_status.started()
+        while True:
+            await anyio.sleep(self._registry.settings.heartbeat_s)
+            held = list(self._running.values())
+            try:
+                beat = await self._registry.heartbeat(self.owner, [each.claimed.lease for each in held])
+            except StoreUnavailableError as error:
+                self._note(error)
+                continue
+            for running in held:
+                lease = running.claimed.lease
+                if lease not in self._running:
+                    continue  # it has been reported meanwhile
+                if lease in beat.lost:
+                    running.lost = True
+                    running.stop()
+                elif lease.run_id in beat.cancelled and running.cancelled is None:
+                    running.cancelled = beat.cancelled[lease.run_id]
+                    running.stop()
+
+    # The end.
+
+    async def _wait_for_runs(self) -> None:
+        while self._running:
+            self._freed = anyio.Event()
+            await self._freed.wait()
+
+    async def _end_drain(self) -> None:
+        await anyio.sleep(self._settings.drain_s)
+        for running in list(self._running.values()):
+            running.stop()
+
+    def _note(self, error: Exception) -> None:
+        self._last_error = f"{type(error).__name__}: {error}"
+        logger.warning("%s", self._last_error)

@@ -1,0 +1,384 @@
+"""Workers: runs are executed, taken over, cancelled and given back; readers see every event once."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from langgraph.checkpoint.memory import InMemorySaver
+
+from stategraph.errors import AbortError, ConfigurationError
+from stategraph.workers.eventlog import LoggedEvent, attach
+from stategraph.workers.holding import hold
+from stategraph.workers.leases import LeaseLost, LeaseSettings, RunStatus
+from stategraph.workers.registry.runs import RunRegistry
+from stategraph.workers.registry.values import ThreadBusy
+from stategraph.workers.worker import Worker, WorkerSettings
+from tests.workers import app
+from tests.workers.savers import async_saver
+
+ROOT = Path(__file__).resolve().parents[2]
+LIMIT_S = 60
+
+pytestmark = pytest.mark.anyio
+
+
+class Site:
+    """A registry with a saver, and workers."""
+
+    def __init__(self, url: str, registry: RunRegistry, saver: Any) -> None:
+        self.url = url
+        self.registry = registry
+        self.saver = saver
+
+    async def submit(self, graph: str, given: Any = None, thread: str = "t", **options: Any) -> str:
+        return await self.registry.submit(thread, given or {"done": []}, target=f"tests.workers.app:{graph}", **options)
+
+    @asynccontextmanager
+    async def worker(self, **settings: Any) -> AsyncIterator[Worker]:
+        made = Worker(
+            self.registry, self.saver, WorkerSettings(**{"allow": ["tests.workers"], "poll_s": 0.02, **settings})
+        )
+        async with anyio.create_task_group() as group:
+            group.start_soon(made.run)
+            try:
+                yield made
+            finally:
+                made.drain()
+
+    async def events(self, run_id: str, after_seq: int = 0) -> list[LoggedEvent]:
+        with anyio.fail_after(LIMIT_S):
+            return [event async for event in attach(self.registry, run_id, after_seq)]
+
+    async def ended(self, run_id: str) -> str:
+        await self.events(run_id)
+        return (await self.registry.get(run_id)).status
+
+    async def values(self, thread: str = "t") -> Any:
+        graph = app.steps.copy({"checkpointer": self.saver})
+        return (await graph.aget_state({"configurable": {"thread_id": thread}})).values
+
+
+@pytest.fixture
+async def site(url: str) -> AsyncIterator[Site]:
+    registry = RunRegistry.from_url(url, settings=LeaseSettings(lease_s=5.0, heartbeat_s=0.1))
+    await registry.set_up()
+    async with async_saver(url) as saver:
+        yield Site(url, registry, saver)
+    await registry.aclose()
+
+
+@pytest.fixture
+def gates() -> dict[str, asyncio.Event]:
+    app.gates = {"waits": asyncio.Event(), "go": asyncio.Event()}
+    return app.gates
+
+
+async def until(fact: Callable[[], bool]) -> None:
+    """Wait for what happens in another process, or in a database."""
+    with anyio.fail_after(LIMIT_S):
+        for _ in itertools.count():
+            if fact():
+                return
+            await anyio.sleep(0.01)
+
+
+async def reached(gate: asyncio.Event) -> None:
+    with anyio.fail_after(LIMIT_S):
+        await gate.wait()
+
+
+def told(events: list[LoggedEvent]) -> list[tuple[str, Any]]:
+    return [(event.type, event.data) for event in events]
+
+
+async def test_a_worker_executes_a_run_and_tells_what_it_says(site: Site) -> None:
+    run_id = await site.submit("steps")
+    async with site.worker() as worker:
+        events = await site.events(run_id)
+        assert [event.seq for event in events] == list(range(1, len(events) + 1))
+        assert told(events) == [
+            ("run.attempt", {"attempt": 1, "reason": "first"}),
+            ("custom", {"at": "one"}),
+            ("updates", {"one": {"done": ["one"]}}),
+            ("updates", {"two": {"done": ["two"]}}),
+            ("updates", {"three": {"done": ["three"]}}),
+            ("run.end", {"status": "success", "error": None}),
+        ]
+        assert await site.events(run_id, 4) == events[4:]
+        assert await site.events(run_id, 6) == await site.events(run_id, 99) == []
+    plain = app.steps.copy({"checkpointer": InMemorySaver()})
+    expected = await plain.ainvoke({"done": []}, {"configurable": {"thread_id": "t"}})
+    assert await site.values() == expected
+    assert (worker.health().finished, worker.health().busy, worker.health().draining) == (1, 0, True)
+
+
+async def test_a_run_that_asks_is_interrupted_and_goes_on_with_the_answer(site: Site) -> None:
+    async with site.worker():
+        run_id = await site.submit("asking")
+        assert await site.ended(run_id) == "interrupted"
+        resumed = await site.registry.resume(run_id, "yes")
+        assert await site.ended(resumed) == "success"
+    assert await site.values() == {"done": ["one", "answer yes", "three"]}
+
+
+async def test_a_run_that_fails_says_so_without_its_secrets(site: Site) -> None:
+    async with site.worker():
+        run_id = await site.submit("failing")
+        events = await site.events(run_id)
+    assert told(events)[-1] == ("run.end", {"status": "error", "error": "RuntimeError"})
+    assert app.SECRET not in str(events)
+    assert (await site.registry.get(run_id)).error == f"RuntimeError: no luck with {app.SECRET}"
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        ("os:system", "may not import"),
+        ("tests.workers.nowhere:graph", "cannot be imported"),
+        ("tests.workers.app:not_a_graph", "is a dict; expected a compiled graph"),
+    ],
+)
+async def test_what_a_worker_cannot_import_is_left_for_others_and_holds_up_nothing(
+    site: Site, target: str, reason: str
+) -> None:
+    foreign = await site.registry.submit("u", None, target=target, priority=9)
+    run_id = await site.submit("steps")
+    async with site.worker() as worker:
+        assert await site.ended(run_id) == "success"
+    left = await site.registry.get(foreign)
+    assert (left.status, left.attempt) == ("pending", 0)
+    assert reason in str(left.error)
+    assert reason in str(worker.health().last_error)
+
+
+async def test_what_cannot_be_stored_of_an_event_does_not_stop_a_run(site: Site) -> None:
+    async with site.worker():
+        events = await site.events(await site.submit("odd"))
+    assert [event.type for event in events] == ["run.attempt", "run.unstorable", "updates", "run.end"]
+
+
+async def test_a_worker_that_lost_a_run_drops_it_and_goes_on(site: Site, gates: dict[str, asyncio.Event]) -> None:
+    run_id = await site.submit("holding")
+    async with site.worker(capacity=1) as worker:  # so that it does not take its own run over
+        await reached(gates["waits"])
+        thief = await steal(site, run_id)
+        await until(lambda: worker.health().lost == 1)
+        gates["go"].set()
+        other = await site.submit("steps", thread="u")
+        assert await site.ended(other) == "success"
+        assert (await site.registry.get(run_id)).owner == "thief"
+    assert (await site.values())["done"] == ["one"]
+    await site.registry.finish(thief.lease, RunStatus.SUCCESS)
+    kinds = [event.type for event in await site.events(run_id)]
+    assert kinds == ["run.attempt", "custom", "updates", "run.attempt", "run.end"]
+
+
+def start_process(url: str) -> subprocess.Popen[bytes]:
+    """Start a worker in a process of its own, with leases that do not run out by themselves."""
+    program = [sys.executable, "-m", "tests.workers.process", url, "600"]
+    return subprocess.Popen(program, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def expire(site: Site, run_id: str) -> None:
+    """Let the lease of a run run out."""
+    database = site.registry.store.database
+    with database.transaction() as session:
+        ph = database.sql.dialect.parameter
+        session.change(f"UPDATE sg_run SET lease_until = 0 WHERE run_id = {ph}", (run_id,))
+
+
+async def steal(site: Site, run_id: str) -> Any:
+    """Let a lease run out and claim its run, before its owner's next heartbeat."""
+
+    def act() -> Any:
+        while True:
+            expire(site, run_id)
+            if (found := site.registry.store.claim_run("thief", run_id, 60.0)) is not None:
+                return found
+
+    return await anyio.to_thread.run_sync(act)
+
+
+async def test_a_run_is_cancelled_while_it_runs(site: Site, gates: dict[str, asyncio.Event]) -> None:
+    run_id = await site.submit("holding")
+    async with site.worker():
+        await reached(gates["waits"])
+        assert await site.registry.cancel(run_id, "enough")
+        assert await site.ended(run_id) == "cancelled"
+    assert (await site.registry.get(run_id)).error == "AbortError: enough"
+    assert (await site.values())["done"] == ["one"]
+
+
+async def test_a_worker_that_stops_gives_back_what_has_not_ended(site: Site, gates: dict[str, asyncio.Event]) -> None:
+    run_id = await site.submit("holding")
+    async with site.worker(drain_s=0.05):
+        await reached(gates["waits"])
+    left = await site.registry.get(run_id)
+    assert (left.status, left.attempt) == ("pending", 0)
+    gates["go"].set()
+    async with site.worker():
+        assert await site.ended(run_id) == "success"
+    assert (await site.values())["done"] == ["one", "held", "three"]
+
+
+async def test_a_run_that_is_rolled_back_leaves_no_trace_in_the_state(
+    site: Site, gates: dict[str, asyncio.Event]
+) -> None:
+    async with site.worker():
+        await site.ended(await site.submit("steps", {"done": ["a"]}))
+        first = await site.submit("holding", {"done": ["b"]})
+        await reached(gates["waits"])
+        second = await site.submit("steps", {"done": ["c"]}, on_conflict="rollback")
+        assert await site.ended(first) == "cancelled"
+        assert await site.ended(second) == "success"
+    assert (await site.values())["done"] == ["a", "one", "two", "three", "c", "one", "two", "three"]
+
+
+async def test_a_rolled_back_first_run_leaves_an_empty_thread(site: Site, gates: dict[str, asyncio.Event]) -> None:
+    async with site.worker():
+        await site.submit("holding", {"done": ["b"]})
+        await reached(gates["waits"])
+        second = await site.submit("steps", {"done": ["c"]}, on_conflict="rollback")
+        assert await site.ended(second) == "success"
+    assert (await site.values())["done"] == ["c", "one", "two", "three"]
+
+
+async def test_an_interrupted_run_keeps_what_it_has_done(site: Site, gates: dict[str, asyncio.Event]) -> None:
+    async with site.worker():
+        await site.submit("holding", {"done": ["b"]})
+        await reached(gates["waits"])
+        second = await site.submit("steps", {"done": ["c"]}, on_conflict="interrupt")
+        assert await site.ended(second) == "success"
+    assert (await site.values())["done"] == ["b", "one", "c", "one", "two", "three"]
+
+
+async def test_a_killed_worker_is_replaced_and_readers_see_every_event_once(site: Site, tmp_path: Path) -> None:
+    run_id = await site.submit("dying", {"folder": str(tmp_path)})
+    seen: list[LoggedEvent] = []
+    got_one = anyio.Event()
+
+    async def read_all_along() -> None:
+        async for event in attach(site.registry, run_id):
+            seen.append(event)
+            if event.data == {"one": {"done": ["one"]}}:
+                got_one.set()
+
+    doomed = start_process(site.url)
+    with anyio.fail_after(LIMIT_S):
+        async with anyio.create_task_group() as group:
+            group.start_soon(read_all_along)
+            await got_one.wait()
+            await until(lambda: "stuck" in (tmp_path / "ran").read_text())
+            doomed.kill()
+            assert doomed.wait() == -signal.SIGKILL
+            middle = seen[-1].seq
+            await anyio.to_thread.run_sync(expire, site, run_id)
+            async with site.worker():
+                resumed = await site.events(run_id, middle)
+    doomed.communicate()
+    afterwards = await site.events(run_id)
+    assert seen == afterwards
+    assert seen[:middle] + resumed == seen
+    assert [event.seq for event in seen] == list(range(1, len(seen) + 1))
+    assert told(seen)[-4:] == [
+        ("run.attempt", {"attempt": 2, "reason": "lease expired"}),
+        ("updates", {"stuck": {"done": ["stuck"]}}),
+        ("updates", {"three": {"done": ["three"]}}),
+        ("run.end", {"status": "success", "error": None}),
+    ]
+    # What was stored did not run again.
+    assert (tmp_path / "ran").read_text().split() == ["one", "stuck", "stuck", "three"]
+
+
+# Threads that a process holds by itself.
+
+
+async def test_a_thread_that_is_held_is_written_by_nobody_else(site: Site) -> None:
+    config: Any = {"configurable": {"thread_id": "t"}}
+    async with hold(site.registry, "t") as held:
+        with pytest.raises(ThreadBusy):
+            async with hold(site.registry, "t"):
+                pass
+        graph = app.steps.copy({"checkpointer": held.fence(site.saver)})
+        await graph.ainvoke({"done": []}, config)
+    with pytest.raises(LeaseLost):
+        await graph.ainvoke({"done": []}, config)
+    assert (await site.registry.get(held.run_id)).status == "success"
+    assert (await site.values())["done"] == ["one", "two", "three"]
+
+
+async def test_whoever_waits_for_a_held_thread_gets_it_next(site: Site) -> None:
+    order: list[str] = []
+    inside, leave = anyio.Event(), anyio.Event()
+
+    async def first() -> None:
+        async with hold(site.registry, "t"):
+            inside.set()
+            await leave.wait()
+            order.append("first")
+
+    async def second() -> None:
+        async with hold(site.registry, "t", on_conflict="enqueue"):
+            order.append("second")
+
+    with anyio.fail_after(LIMIT_S):
+        async with anyio.create_task_group() as group:
+            group.start_soon(first)
+            await inside.wait()
+            group.start_soon(second)
+            await until(lambda: site.registry.store.waiting()[0] == 1)
+            leave.set()
+    assert order == ["first", "second"]
+
+
+async def test_a_later_block_stops_the_one_that_holds_the_thread(site: Site) -> None:
+    inside = anyio.Event()
+    stopped: list[str] = []
+
+    async def first() -> None:
+        with pytest.raises(AbortError, match="interrupt by run"):
+            async with hold(site.registry, "t"):
+                inside.set()
+                await anyio.sleep_forever()
+        stopped.append("first")
+
+    with anyio.fail_after(LIMIT_S):
+        async with anyio.create_task_group() as group:
+            group.start_soon(first)
+            await inside.wait()
+            async with hold(site.registry, "t", on_conflict="interrupt"):
+                pass
+    assert stopped == ["first"]
+
+
+async def test_a_thread_that_does_not_become_free_is_given_up(site: Site) -> None:
+    async with hold(site.registry, "t"):
+        with pytest.raises(ThreadBusy, match=r"was not free within 0\.2 s"):
+            async with hold(site.registry, "t", on_conflict="enqueue", wait_s=0.2):
+                pass
+    assert [run.status for run in await site.registry.list(thread_id="t")] == ["cancelled", "success"]
+
+
+async def test_an_error_in_a_block_is_the_blocks(site: Site) -> None:
+    with pytest.raises(KeyError, match="x"):
+        async with hold(site.registry, "t"):
+            raise KeyError("x")
+    assert [run.status for run in await site.registry.list(thread_id="t")] == ["error"]
+
+
+async def test_a_worker_that_may_import_nothing_is_a_mistake(site: Site) -> None:
+    for allow in ([], "my_app"):
+        with pytest.raises(ConfigurationError, match="is told which modules it may import"):
+            WorkerSettings(allow=allow)
+    with pytest.raises(ConfigurationError, match="capacity is 0"):
+        WorkerSettings(allow=["a"], capacity=0)
