@@ -16,7 +16,7 @@ PROPERTIES = tests/core/test_machine.py tests/engine/test_properties.py tests/en
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test signals oldest check format golden conformance expected follow bench workers interop instrumentation server fuzz fuzz-nightly properties vocabulary lock mutants \
-	metadata clean dev-env conformance-env bench-env instrumentation-env reference-env services-env server-env demo-env python
+	metadata clean dev-env conformance-env bench-env instrumentation-env mlflow-env reference-env services-env server-env demo-env python
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -85,8 +85,9 @@ fuzz-nightly: ## 10,000 random programs, other ones each day
 properties: dev-env ## What must hold of the core and of runs, thousands of examples of each (N=2000)
 	STATEGRAPH_EXAMPLES=$(or $(N),2000) $(DEV)/bin/python -m pytest -q -x $(PROPERTIES) $(ARGS)
 
-instrumentation: instrumentation-env ## Spans of OpenTelemetry, Datadog and others on both engines (ARGS='--verbose sentry')
-	$(PYTHON) tests/instrumentation/run.py --python $(CURDIR)/.venv-instrumentation/bin/python $(ARGS)
+instrumentation: instrumentation-env mlflow-env ## Spans of OpenTelemetry, Datadog and others on both engines (ARGS='--verbose sentry')
+	$(PYTHON) tests/instrumentation/run.py --python $(CURDIR)/.venv-instrumentation/bin/python \
+		--mlflow-python $(CURDIR)/.venv-mlflow/bin/python $(ARGS)
 
 COMPILE = uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet --upgrade
 
@@ -94,7 +95,7 @@ vocabulary: ## The vocabularies of OpenAI's tokenisers, for exact token counts i
 	$(PYTHON) scripts/vocabulary.py .cache/tiktoken
 
 lock: ## Resolve the requirements anew (needs `uv`)
-	cd requirements && for set in conformance dev oldest bench instrumentation prebuilt services server; do \
+	cd requirements && for set in conformance dev oldest bench instrumentation mlflow prebuilt services server; do \
 		$(COMPILE) $$set.in --output-file $$set.txt || exit 1; done
 	cd requirements && $(COMPILE) --no-deps langgraph.in --output-file langgraph.txt
 	cd requirements && $(COMPILE) --no-emit-package langgraph langchain.in --output-file langchain.txt
@@ -124,6 +125,9 @@ services-env: python
 
 instrumentation-env: python
 	@$(ENVIRONMENT) .venv-instrumentation requirements/instrumentation.txt --link
+
+mlflow-env: python
+	@$(ENVIRONMENT) .venv-mlflow requirements/mlflow.txt --link
 
 bench-env: python
 	@$(ENVIRONMENT) $(BENCH) requirements/bench.txt --link

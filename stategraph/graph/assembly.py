@@ -11,6 +11,7 @@ from typing import Any
 
 from langchain_core.runnables import Runnable
 
+from stategraph.dropin_hooks import shown_by_langgraph
 from stategraph.engine.checkpoints import allowlist
 from stategraph.engine.compile.functions import coerce_to_runnable
 from stategraph.graph.branch import BranchSpec
@@ -33,3 +34,6 @@ __all__ = (
 def name_of(node: Any) -> str | None:
     """What a node that was added without a name is called: what its Runnable, function or class is called."""
     return node.get_name() if isinstance(node, Runnable) else node_name(node)
+
+
+shown_by_langgraph(__name__)

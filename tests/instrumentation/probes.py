@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -23,14 +24,16 @@ Span = dict[str, Any]
 Scene = Callable[[], Any]
 
 
-def scenes() -> dict[str, Scene]:
-    """The scenes of the program, which is imported now."""
-    found: dict[str, Scene] = import_module("tests.instrumentation.program").SCENES
-    return found
+def _each(spans_of: Callable[[Scene], list[Span]], own_span: Callable[[str], Any]) -> dict[str, list[Span]]:
+    """Play the scenes of the program, which is imported now.
 
-
-def _each(spans_of: Callable[[Scene], list[Span]]) -> dict[str, list[Span]]:
-    return {name: spans_of(scene) for name, scene in scenes().items()}
+    Args:
+        spans_of: Plays a scene and returns its spans.
+        own_span: How a program opens a span of its own with this instrumentation.
+    """
+    program: Any = import_module("tests.instrumentation.program")
+    program.own_span = own_span
+    return {name: spans_of(scene) for name, scene in program.SCENES.items()}
 
 
 def _in_memory(instrumentor: Callable[[Any], None]) -> dict[str, list[Span]]:
@@ -49,7 +52,7 @@ def _in_memory(instrumentor: Callable[[Any], None]) -> dict[str, list[Span]]:
         scene()
         return [_otel_span(span) for span in exporter.get_finished_spans()]
 
-    return _each(spans_of)
+    return _each(spans_of, provider.get_tracer("scenes").start_as_current_span)
 
 
 def _otel_span(span: Any) -> Span:
@@ -105,7 +108,7 @@ def sentry() -> dict[str, list[Span]]:
             scene()
         return [span for event in told for span in _sentry_spans(event)]
 
-    return _each(spans_of)
+    return _each(spans_of, lambda name: sentry_sdk.start_span(name=name))
 
 
 def _sentry_spans(event: Any) -> list[Span]:
@@ -144,7 +147,7 @@ def ddtrace() -> dict[str, list[Span]]:
             scene()
         return [_dd_span(span) for span in told]
 
-    return _each(spans_of)
+    return _each(spans_of, tracer.trace)
 
 
 def _dd_span(span: Any) -> Span:
@@ -177,7 +180,7 @@ def ddtrace_llm() -> dict[str, list[Span]]:
         names = {event["span_id"]: event["name"] for event in told}
         return [_llm_span(event, names) for event in told]
 
-    return _each(spans_of)
+    return _each(spans_of, lambda name: LLMObs.task(name=name))
 
 
 def _llm_span(event: Any, names: dict[str, str]) -> Span:
@@ -234,7 +237,7 @@ def newrelic() -> dict[str, list[Span]]:
                 )
         return spans
 
-    return _each(spans_of)
+    return _each(spans_of, lambda name: agent.FunctionTrace(name))
 
 
 def _nr_spans(node: Any, parent: int | None, spans: list[Span]) -> None:
@@ -245,6 +248,57 @@ def _nr_spans(node: Any, parent: int | None, spans: list[Span]) -> None:
         _nr_spans(child, number, spans)
 
 
+def mlflow() -> dict[str, list[Span]]:
+    os.environ.update(MLFLOW_DISABLE_TELEMETRY="true", MLFLOW_ENABLE_ASYNC_TRACE_LOGGING="false")
+    import mlflow as ml  # type: ignore[import-not-found,unused-ignore]
+
+    with tempfile.TemporaryDirectory(prefix="mlflow-") as folder:
+        ml.set_tracking_uri(f"sqlite:///{folder}/tracking.db")
+        experiment = ml.create_experiment("scenes", artifact_location=f"file://{folder}/artifacts")
+        ml.set_experiment(experiment_id=experiment)
+        ml.langchain.autolog()
+        seen: set[str] = set()
+
+        def spans_of(scene: Scene) -> list[Span]:
+            scene()
+            ml.flush_trace_async_logging()
+            found = ml.search_traces(locations=[experiment], return_type="list", max_results=1000)
+            traces = sorted((t for t in found if t.info.trace_id not in seen), key=lambda t: t.info.request_time)
+            seen.update(trace.info.trace_id for trace in traces)
+            return [span for trace in traces for span in _mlflow_spans(trace)]
+
+        return _each(spans_of, ml.start_span)
+
+
+def _mlflow_spans(trace: Any) -> list[Span]:
+    info = trace.info
+    described = {
+        "tags": _of_the_trace(info.tags),
+        "metadata": _of_the_trace(info.trace_metadata),
+        "request": info.request_preview,
+        "response": info.response_preview,
+    }
+    spans = [{"id": info.trace_id, "parent": None, "name": "trace", "status": str(info.state), "attributes": described}]
+    for span in trace.data.spans:
+        events = [[event.name, dict(event.attributes)] for event in span.events]
+        spans.append(
+            {
+                "id": span.span_id,
+                "parent": span.parent_id or info.trace_id,
+                "name": f"{span.span_type}: {span.name}",
+                "status": str(span.status),
+                "attributes": {**span.attributes, "events": events},
+            }
+        )
+    return spans
+
+
+def _of_the_trace(labels: dict[str, str]) -> dict[str, str]:
+    """Leave out the labels that tell the machine, and sizes: they count what stack traces have of the engine."""
+    untold = ("mlflow.source.", "mlflow.user", "mlflow.artifactLocation", "mlflow.trace.size")
+    return {key: value for key, value in labels.items() if not key.startswith(untold)}
+
+
 PROBES = {
     "opentelemetry": opentelemetry,
     "openinference": openinference,
@@ -252,6 +306,7 @@ PROBES = {
     "ddtrace": ddtrace,
     "ddtrace-llm": ddtrace_llm,
     "newrelic": newrelic,
+    "mlflow": mlflow,
 }
 
 

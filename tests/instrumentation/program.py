@@ -8,16 +8,21 @@ from __future__ import annotations
 import asyncio
 import operator
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Any, TypedDict
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.tools import tool
+from langgraph.callbacks import GraphCallbackHandler, GraphInterruptEvent, GraphResumeEvent
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.func import entrypoint, task
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, Send, interrupt
+
+own_span: Callable[[str], AbstractContextManager[Any]] = nullcontext
+"""Opens a span by the program itself, where an instrumentation has a way to."""
 
 
 class State(TypedDict, total=False):
@@ -78,6 +83,49 @@ def failing() -> Any:
     return StateGraph(State).add_node("inner", inner).add_edge(START, "inner").compile(name="failing")
 
 
+def marking(*, is_async: bool) -> Any:
+    """Nodes that open spans themselves: beside each other, around a graph, around a function in a thread."""
+
+    def work(state: State) -> State:
+        with own_span("own work"):
+            return {"steps": ["work"]}
+
+    async def awork(state: State) -> State:
+        with own_span("own work"):
+            await asyncio.sleep(0)
+            return {"steps": ["work"]}
+
+    inner = (
+        StateGraph(State).add_node("work", awork if is_async else work).add_edge(START, "work").compile(name="inner")
+    )
+
+    def call(state: State) -> State:
+        with own_span("own call"):
+            return {"steps": inner.invoke({"steps": []})["steps"]}
+
+    async def acall(state: State) -> State:
+        with own_span("own call"):
+            return {"steps": (await inner.ainvoke({"steps": []}))["steps"]}
+
+    graph = StateGraph(State).add_node("call", acall if is_async else call).add_edge(START, "call")
+    for name in ("left", "right"):
+        graph.add_node(name, work).add_edge("call", name)
+    return graph.compile(name="marking")
+
+
+class Listener(GraphCallbackHandler):
+    """Hears that a graph pauses and goes on, beside the instrumentation."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def on_interrupt(self, event: GraphInterruptEvent) -> None:
+        self.heard.append(event.status)
+
+    def on_resume(self, event: GraphResumeEvent) -> None:
+        self.heard.append(event.status)
+
+
 def asking() -> Any:
     def ask(state: State) -> Command[Any]:
         return Command(update={"steps": [interrupt("name?")]}, goto="greet")
@@ -112,20 +160,32 @@ def _attempt(run: Callable[[], Any]) -> Any:
         return repr(error)
 
 
-def _paused(graph: Any) -> Any:
-    config = {"configurable": {"thread_id": "thread"}}
+def _paused(graph: Any, **options: Any) -> Any:
+    config = {"configurable": {"thread_id": "thread"}, **options}
     graph.invoke({"steps": []}, config)
     return graph.invoke(Command(resume="Ada"), config)
 
 
-async def _apaused(graph: Any) -> Any:
-    config = {"configurable": {"thread_id": "thread"}}
+async def _apaused(graph: Any, **options: Any) -> Any:
+    config = {"configurable": {"thread_id": "thread"}, **options}
     await graph.ainvoke({"steps": []}, config)
     return await graph.ainvoke(Command(resume="Ada"), config)
 
 
+def _heard(pause: Callable[..., Any]) -> None:
+    """Pause and go on with a listener, who must have heard of both whatever else is attached."""
+    listener = Listener()
+    pause(asking(), callbacks=[listener])
+    if listener.heard != ["pending", "pending"]:
+        raise AssertionError(f"the listener heard {listener.heard}")
+
+
 async def _listed(chunks: Any) -> list[Any]:
     return [chunk async for chunk in chunks]
+
+
+async def _listed_later(chunks: Any) -> list[Any]:
+    return await _listed(await chunks)
 
 
 EMPTY: Any = {"steps": []}
@@ -141,8 +201,15 @@ SCENES: dict[str, Callable[[], Any]] = {
     "failing, async": lambda: _attempt(lambda: asyncio.run(failing().ainvoke(EMPTY))),
     "asking": lambda: _paused(asking()),
     "asking, async": lambda: asyncio.run(_apaused(asking())),
+    "asking, heard": lambda: _heard(_paused),
+    "asking, heard, async": lambda: _heard(lambda *args, **options: asyncio.run(_apaused(*args, **options))),
+    "own spans": lambda: marking(is_async=False).invoke(EMPTY),
+    "own spans, async": lambda: asyncio.run(marking(is_async=True).ainvoke(EMPTY)),
+    "own spans, sync nodes": lambda: asyncio.run(marking(is_async=False).ainvoke(EMPTY)),
     "agent": lambda: agent().invoke(QUESTION),
     "agent, async": lambda: asyncio.run(agent().ainvoke(QUESTION)),
     "agent, tokens": lambda: list(agent().stream(QUESTION, stream_mode="messages")),
+    "agent, event stream": lambda: list(agent().stream_events(QUESTION, version="v3")),
+    "agent, event stream, async": lambda: asyncio.run(_listed_later(agent().astream_events(QUESTION, version="v3"))),
     "functional": lambda: functional().invoke(1),
 }

@@ -1,6 +1,7 @@
 """``make instrumentation``: what instrumentations tell of a program, on LangGraph and on this engine, side by side.
 
-    python tests/instrumentation/run.py --python .venv-instrumentation/bin/python [sentry ...]
+    python tests/instrumentation/run.py --python .venv-instrumentation/bin/python \\
+        --mlflow-python .venv-mlflow/bin/python [sentry ...]
 
 Rules
 -----
@@ -30,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = ("opentelemetry", "openinference", "sentry", "ddtrace", "ddtrace-llm", "newrelic")
+NAMES = ("opentelemetry", "openinference", "sentry", "ddtrace", "ddtrace-llm", "newrelic", "mlflow")
 SECONDS = 300
 
 _PASSING = re.compile(
@@ -41,13 +42,14 @@ _PASSING = re.compile(
 )
 _FRAME = re.compile(r'(^  File ".*\n(?:    .*\n)*)', re.MULTILINE)
 _PROGRAM = "tests/instrumentation/program.py"
-_PLACE = re.compile(r"\b(?:stategraph|langgraph)(?:\.[a-z_]+)*\.(?=[A-Z])")
+_PLACE = re.compile(r"(?:\b|(?<=\\n))(?:stategraph|langgraph)(?:\.[a-z_]+)*\.(?=[A-Z])")
 _UNTOLD = ("thread.", "process_id", "system.pid", "language", "duration", "timestamp")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Spans on both engines.")
     parser.add_argument("--python", default=sys.executable, help="interpreter that has LangGraph and instrumentations")
+    parser.add_argument("--mlflow-python", help="one that has MLflow (default: the same)")
     parser.add_argument("--verbose", action="store_true", help="print the spans that differ")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)} (default: all)")
     options = parser.parse_args()
@@ -55,7 +57,8 @@ def main() -> int:
     if unknown:
         parser.error(f"no such instrumentation: {', '.join(sorted(unknown))}")
     names = options.names or NAMES
-    different = [name for name in names if not compare(options.python, name, verbose=options.verbose)]
+    pythons = {"mlflow": options.mlflow_python or options.python}
+    different = [n for n in names if not compare(pythons.get(n, options.python), n, verbose=options.verbose)]
     return 1 if different else 0
 
 

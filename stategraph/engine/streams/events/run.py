@@ -20,6 +20,7 @@ from threading import RLock
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from stategraph.dropin_hooks import shown_by_langgraph
 from stategraph.engine.streams.events.envelope import event_of
 from stategraph.engine.streams.events.merge import Merge
 from stategraph.engine.streams.events.mux import StreamMux
@@ -400,3 +401,6 @@ def _close_later(loop: asyncio.AbstractEventLoop, parts: Any) -> None:
 
     if not loop.is_closed():
         loop.call_soon_threadsafe(close)
+
+
+shown_by_langgraph(__name__)
