@@ -115,15 +115,23 @@ def test_an_attempt_starts_with_a_config_that_the_one_before_has_not_changed(mod
 def test_a_handler_that_a_node_attaches_is_told_whose_runs_it_hears(driver: Any) -> None:
     listener = Listener()
 
-    def node(state: Seen, config: RunnableConfig) -> Seen:
+    def start(config: RunnableConfig) -> Any:
         own = config["callbacks"].copy()  # type: ignore[union-attr]
         own.add_handler(listener)
         RunnableLambda(len).invoke("x", {"callbacks": own})
         own.add_tags(["mine"])
-        own.on_chain_start({"name": "x"}, "x")
+        return own.on_chain_start({"name": "x"}, "x")
+
+    def node(state: Seen, config: RunnableConfig) -> Seen:
+        start(config)
         return {}
 
-    driver.invoke(one_node(node), {}, {"tags": ["T"], "metadata": {"M": 1}})
+    async def anode(state: Seen, config: RunnableConfig) -> Seen:
+        await start(config)
+        return {}
+
+    graph = one_node(node if driver.name == "sync" else anode)
+    driver.invoke(graph, {}, {"tags": ["T"], "metadata": {"M": 1}})
     called, started = listener.heard
     assert called[0] == {"T", "seq:step:1"}
     assert started[0] == {"T", "seq:step:1", "mine"}
