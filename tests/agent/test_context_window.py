@@ -1,0 +1,236 @@
+"""What an agent's model is sent, and what an answer or a refusal teaches for the next call."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+
+from stategraph.agent.context import context_window
+from stategraph.agent.context.context_state import Correction, Ledger, Summary
+from stategraph.agent.context.context_window import Fitting, Window
+from stategraph.agent.context.handoff import Outlook
+from stategraph.agent.context.trimming import TrimSettings
+from stategraph.agent.ports import AgentContext
+
+
+def words(message: BaseMessage) -> int:
+    """A counter: so many words, and one for the message."""
+    return 1 + len(str(message.content).split())
+
+
+COUNTING = AgentContext(token_counter=words)
+SYSTEM = SystemMessage("be very kind")
+
+
+def talk(count: int, length: int = 9) -> list[AnyMessage]:
+    """So many messages of ten tokens, a person's and a model's in turn."""
+    text = " ".join(["word"] * length)
+    return [(HumanMessage if index % 2 == 0 else AIMessage)(text, id=f"m{index}") for index in range(count)]
+
+
+def fitting(size: int, **more: Any) -> Fitting:
+    return Fitting(TrimSettings(size, reserve_ratio=0.0), schema_tokens=more.pop("schema_tokens", 0), **more)
+
+
+def outlook(messages: list[AnyMessage]) -> Outlook:
+    return Outlook(SYSTEM, messages, ())
+
+
+def prompt(
+    messages: list[AnyMessage],
+    size: int = 1_000,
+    ledger: Ledger | None = None,
+    context: AgentContext = COUNTING,
+    **more: Any,
+) -> Any:
+    window = Window(fitting(size, **more))
+    return window, window.prompt(outlook(messages), Ledger() if ledger is None else ledger, context, "a")
+
+
+def reported(read: int, written: int, **about: Any) -> AIMessage:
+    usage: Any = {"input_tokens": read, "output_tokens": written, "total_tokens": read + written}
+    return AIMessage("fine", usage_metadata=usage, **about)
+
+
+# -- what is sent --------------------------------------------------------
+
+
+def test_all_is_sent_where_nobody_counts_or_the_size_is_not_known() -> None:
+    messages = talk(5)
+    for window, context in ((Window(None), COUNTING), (Window(fitting(10)), AgentContext())):
+        whole = window.prompt(outlook(messages), Ledger(), context, "a")
+        assert whole.whole == [SYSTEM, *messages]
+        assert whole.trimmed is None
+        assert list(whole.log) == []
+        assert not whole.empty
+        assert whole.ledger == Ledger()
+
+
+def test_the_newest_messages_that_fit_are_sent_after_the_instructions() -> None:
+    messages = talk(8)
+    _, chosen = prompt(messages, 40)
+    assert chosen.whole[0] is SYSTEM
+    assert 0 < len(chosen.history) < 8
+    assert list(chosen.history) == messages[8 - len(chosen.history) :]
+    assert chosen.instructions.total == words(SYSTEM)
+    assert chosen.said == 40
+
+
+def test_a_summary_is_sent_in_place_of_what_it_covers() -> None:
+    summary = Summary("They said hi.", 20, 1, "m3")
+    _, chosen = prompt(talk(6), ledger=Ledger(summary=summary))
+    system, told, *rest = chosen.whole
+    assert system is SYSTEM
+    assert told.content.startswith("<summary>\nThey said hi.\n</summary>\n\nThis summary stands for")
+    assert [message.id for message in rest] == ["m4", "m5"]
+    assert chosen.instructions.summary == 20
+    assert chosen.instructions.total == 20 + words(SYSTEM)
+
+
+def test_a_corrected_size_holds_until_the_host_says_another() -> None:
+    corrected = Ledger(size=Correction(1_000, 30))
+    _, small = prompt(talk(8), 1_000, corrected)
+    assert small.settings.max_context_tokens == 30
+    assert len(small.history) < 8
+    _, large = prompt(talk(8), 900, corrected)
+    assert large.settings.max_context_tokens == 900
+    assert len(large.history) == 8
+
+
+def test_counts_of_the_host_are_believed_for_messages_that_were_not_counted() -> None:
+    context = AgentContext(token_counter=words, token_counts={"m0": 500, "m1": 7})
+    _, chosen = prompt(talk(3), 1_000, Ledger(counts={"m1": 9}), context)
+    assert dict(chosen.ledger.counts) == {"m0": 500, "m1": 9, "m2": 10}
+
+
+def test_instructions_and_tools_are_counted_once_for_a_counter() -> None:
+    counted: list[str] = []
+
+    def counter(message: BaseMessage) -> int:
+        counted.append(str(message.content))
+        return words(message)
+
+    window = Window(fitting(1_000))
+    for system in (SYSTEM, SYSTEM, SystemMessage("be brief")):
+        window.prompt(Outlook(system, talk(1), ()), Ledger(), AgentContext(token_counter=counter), "a")
+    assert counted.count("be very kind") == 1
+    assert counted.count("be brief") == 1
+
+
+# -- what an answer teaches ----------------------------------------------
+
+
+def test_reported_tokens_are_kept_for_the_next_call_and_the_answer_has_its_count() -> None:
+    _, chosen = prompt(talk(3), ledger=Ledger(rejected=2))
+    after = context_window.answered(chosen, reported(44, 6, id="new"))
+    assert after.reported == (44, 0)
+    assert after.counts == {**chosen.ledger.counts, "new": 6}
+    assert after.rejected == 0
+
+
+@pytest.mark.parametrize("answer", [reported(44, 0, id="new"), reported(44, 6)], ids=["no tokens", "no id"])
+def test_an_answer_without_tokens_or_without_an_id_has_no_count(answer: AIMessage) -> None:
+    _, chosen = prompt(talk(3))
+    assert context_window.answered(chosen, answer).counts == chosen.ledger.counts
+
+
+def test_an_answer_without_usage_ends_a_row_of_refusals_all_the_same() -> None:
+    _, chosen = prompt(talk(3), ledger=Ledger(rejected=2, reported=(1, 0)))
+    after = context_window.answered(chosen, AIMessage("fine", id="new"))
+    assert (after.reported, after.rejected) == (None, 0)
+    assert after.counts == chosen.ledger.counts
+
+
+def test_nothing_is_learned_where_nobody_counts() -> None:
+    whole = Window(None).prompt(outlook(talk(2)), Ledger(), COUNTING, "a")
+    assert context_window.answered(whole, reported(1, 1, id="new")) is whole.ledger
+    assert context_window.rejected(whole, ValueError("prompt is too long: 900 tokens > 400 maximum")) is None
+
+
+# -- what a refusal teaches ----------------------------------------------
+
+REFUSAL = ValueError("prompt is too long: 900 tokens > 400 maximum")
+
+
+def test_a_refusal_says_how_large_the_context_is() -> None:
+    _, chosen = prompt(talk(8), 1_000)
+    after = context_window.rejected(chosen, REFUSAL)
+    assert after is not None
+    assert after.size == Correction(1_000, 400)
+    assert (after.reported, after.rejected) == ((900, 0), 1)
+    assert chosen.refused_by(REFUSAL)
+
+
+def test_other_errors_teach_nothing_and_refusals_are_recovered_a_few_times_in_a_row() -> None:
+    _, chosen = prompt(talk(8), 1_000)
+    assert context_window.rejected(chosen, ValueError("out of order")) is None
+    assert not chosen.refused_by(ValueError("out of order"))
+    tries = 0
+    ledger: Ledger | None = Ledger()
+    while ledger is not None and tries < 10:
+        _, chosen = prompt(talk(8), 1_000, ledger)
+        ledger = context_window.rejected(chosen, REFUSAL)
+        tries += ledger is not None
+    assert 0 < tries < 10
+
+
+def test_a_context_that_instructions_would_fill_is_not_tried() -> None:
+    _, chosen = prompt(talk(2), 1_000, schema_tokens=450)
+    assert context_window.rejected(chosen, REFUSAL) is None
+
+
+# -- what is told --------------------------------------------------------
+
+
+def test_figures_tell_what_fills_the_context() -> None:
+    call = AIMessage("", id="call", tool_calls=[{"id": "c", "name": "n", "args": {}}])
+    messages = [*talk(2), call, ToolMessage("a b c", tool_call_id="c", name="n", id="r")]
+    window, chosen = prompt(messages, 1_000, schema_tokens=50, initial_summary_tokens=3)
+    figures = window.figures(chosen, words)
+    assert figures["contextBudget"] == 1_000
+    assert figures["effectiveInstructionTokens"] == 50 + words(SYSTEM)
+    assert figures["calibrationRatio"] == 1.0
+    breakdown = figures["breakdown"]
+    start_of_the_answer = 3
+    sent = sum(map(words, chosen.history)) + start_of_the_answer
+    assert breakdown["messageTokens"] == sent
+    assert breakdown["messageCount"] == len(chosen.history)
+    assert breakdown["availableForMessages"] == 1_000 - 50 - words(SYSTEM)
+    assert (breakdown["maxContextTokens"], breakdown["toolSchemaTokens"]) == (1_000, 50)
+    assert (breakdown["systemMessageTokens"], breakdown["summaryTokens"]) == (words(SYSTEM), 3)
+    assert figures["remainingContextTokens"] == 1_000 - 50 - words(SYSTEM) - sent
+    tools = [message for message in chosen.history if isinstance(message, ToolMessage) or message is call]
+    assert breakdown["toolMessageTokens"] == sum(map(words, tools))
+    assert breakdown["toolMessageTokenCounts"]["n"] == 4
+
+
+@pytest.mark.parametrize(
+    ("size", "schema", "advice", "too_much"),
+    [
+        (8, 0, "Please increase the context window size or make your message shorter.", False),
+        (60, 100, "Tool definitions (100 tokens, 0 tools) exceed maxContextTokens (60).", True),
+        (3, 0, "Instructions (4 tokens) exceed maxContextTokens (3).", True),
+    ],
+)
+def test_a_conversation_of_which_nothing_fits_is_refused_with_the_reason(
+    size: int, schema: int, advice: str, too_much: bool
+) -> None:
+    window, chosen = prompt(talk(1), size, schema_tokens=schema)
+    assert chosen.empty
+    error, row = window.refusal(chosen)
+    said = json.loads(str(error))
+    assert said["type"] == "empty_messages"
+    assert advice in said["info"]
+    assert "messageTokens:       10 (1 messages)" in said["info"]
+    assert (row.level, row.data and row.data["instructionsExceedBudget"]) == ("error", too_much)
+    with pytest.raises(type(error), match="empty_messages"):
+        window.check(chosen)
+
+
+def test_a_conversation_that_has_not_begun_is_not_refused() -> None:
+    window, chosen = prompt([], 1)
+    assert not chosen.empty
+    window.check(chosen)

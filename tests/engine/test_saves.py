@@ -1,0 +1,337 @@
+"""Saves on their way to the saver: their order, what a failing one stops, and who waits for whom."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from langgraph.checkpoint.memory import InMemorySaver
+
+from stategraph.core.effects import SaveCheckpoint, SaveWrites
+from stategraph.engine.checkpoints import saving
+from stategraph.engine.checkpoints.saving import AsyncSaves, SaveCalls, Saves
+
+
+class Refused(Exception):
+    """The saver does not want to."""
+
+
+class Saver:
+    """Keeps what it is given; may wait, and may refuse a number."""
+
+    def __init__(self) -> None:
+        self.saved: list[int] = []
+        self.threads: set[int] = set()
+        self.gate = threading.Event()
+        self.gate.set()
+        self.refuses: dict[int, BaseException] = {}
+
+    def put(self, number: int) -> None:
+        self.threads.add(threading.get_ident())
+        assert self.gate.wait(30)
+        if number in self.refuses:
+            raise self.refuses[number]
+        self.saved.append(number)
+
+    put_writes = put
+
+    async def aput(self, number: int) -> None:
+        await asyncio.to_thread(self.gate.wait, 30)
+        self.put(number)
+
+    aput_writes = aput
+
+
+class InMemory(Saver, InMemorySaver):
+    """One that is called in place only if it is no subclass."""
+
+
+class Calls:
+    """Calls of a saver that are numbers."""
+
+    def __init__(self, saver: Any) -> None:
+        self.saver = saver
+        self.explained: list[tuple[Any, BaseException]] = []
+
+    def call(self, effect: Any) -> Any:
+        return "put", (effect,)
+
+    def explain(self, call: Any, error: BaseException) -> None:
+        self.explained.append((call, error))
+
+
+def saves_of(saver: Any, *, background: bool = True) -> tuple[Any, Calls]:
+    calls = Calls(saver)
+    return Saves(calls, background=background), calls  # type: ignore[arg-type]
+
+
+def test_saves_happen_in_the_order_of_asking_beside_the_run() -> None:
+    saver = Saver()
+    saves, _ = saves_of(saver)
+    for number in range(200):
+        saves.put(number)
+    saves.wait()
+    assert saver.saved == list(range(200))
+    assert threading.get_ident() not in saver.threads
+
+
+def test_saves_of_a_run_that_stores_each_step_happen_at_once_in_its_thread() -> None:
+    saver = Saver()
+    saves, _ = saves_of(saver, background=False)
+    saves.put(1)
+    assert saver.saved == [1]
+    assert saver.threads == {threading.get_ident()}
+    saves.wait()
+
+
+def test_who_waits_waits_for_all_saves_asked_for() -> None:
+    saver = Saver()
+    saver.gate.clear()
+    saves, _ = saves_of(saver)
+    saves.put(1)
+    saves.put(2)
+    waiting = threading.Thread(target=saves.wait)
+    waiting.start()
+    assert saver.saved == []
+    saver.gate.set()
+    waiting.join(30)
+    assert saver.saved == [1, 2]
+
+
+@pytest.mark.parametrize("error", [Refused("no"), KeyboardInterrupt("stop")], ids=["refused", "no exception"])
+def test_the_first_failing_save_stops_all_later_ones_and_is_raised_to_all_who_ask(error: BaseException) -> None:
+    saver = Saver()
+    saver.refuses = {1: error}
+    saver.gate.clear()
+    saves, calls = saves_of(saver)
+    for number in range(4):
+        saves.put(number)
+    saver.gate.set()
+    for ask in (saves.wait, saves.wait, lambda: saves.put(9)):
+        with pytest.raises(type(error)) as raised:
+            ask()
+        assert raised.value is error
+    assert saver.saved == [0]
+    assert calls.explained == ([(("put", (1,)), error)] if isinstance(error, Exception) else [])
+
+
+def test_a_failing_save_in_place_is_raised_by_the_one_who_asked_and_by_who_waits() -> None:
+    saver = Saver()
+    saver.refuses = {1: Refused("no")}
+    saves, calls = saves_of(saver, background=False)
+    saves.put(0)
+    with pytest.raises(Refused):
+        saves.put(1)
+    saves.put(2)
+    assert saver.saved == [0]
+    assert len(calls.explained) == 1
+    with pytest.raises(Refused):
+        saves.wait()
+
+
+def test_a_run_waits_for_a_saver_that_has_fallen_far_behind() -> None:
+    saver = Saver()
+    saver.gate.clear()
+    saves, _ = saves_of(saver)
+    put: list[int] = []
+
+    def run() -> None:
+        for number in range(2 * saving.BACKLOG):
+            saves.put(number)
+            put.append(number)
+
+    running = threading.Thread(target=run)
+    running.start()
+    until = time.monotonic() + 30
+    while len(saves._waiting) <= saving.BACKLOG and time.monotonic() < until:
+        time.sleep(0)
+    assert put == list(range(saving.BACKLOG))
+    saver.gate.set()
+    running.join(30)
+    saves.wait()
+    assert saver.saved == list(range(2 * saving.BACKLOG))
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+def test_an_in_memory_saver_is_called_in_place_and_one_derived_from_it_is_not(in_place: bool) -> None:
+    saver = SimpleNamespace() if in_place else InMemory()
+    saves, _ = saves_of(InMemorySaver() if in_place else saver)
+    assert saves._background is not in_place
+    asynchronous = AsyncSaves(Calls(InMemorySaver() if in_place else saver))  # type: ignore[arg-type]
+    assert asynchronous._in_place is in_place
+
+
+def run_async(saver: Any, use: Callable[[AsyncSaves], Any]) -> Calls:
+    calls = Calls(saver)
+
+    async def through() -> None:
+        async with asyncio.timeout(30):
+            await use(AsyncSaves(calls))  # type: ignore[arg-type]
+
+    asyncio.run(through())
+    return calls
+
+
+def test_saves_of_an_async_run_happen_in_order_and_are_waited_for() -> None:
+    saver = Saver()
+
+    async def use(saves: AsyncSaves) -> None:
+        for number in range(5):
+            saves.put(number)  # type: ignore[arg-type]
+        assert saver.saved == []
+        await saves.wait()
+        assert saver.saved == list(range(5))
+        saves.put(5)  # type: ignore[arg-type]
+        await saves.wait()
+        await saves.wait()
+
+    run_async(saver, use)
+    assert saver.saved == list(range(6))
+
+
+def test_a_failing_save_of_an_async_run_stops_the_later_ones() -> None:
+    saver = Saver()
+    saver.refuses = {1: Refused("no")}
+
+    async def use(saves: AsyncSaves) -> None:
+        for number in range(3):
+            saves.put(number)  # type: ignore[arg-type]
+        for _ in range(2):
+            with pytest.raises(Refused):
+                await saves.wait()
+        with pytest.raises(Refused):
+            saves.put(3)  # type: ignore[arg-type]
+        assert not saves.crowded
+
+    calls = run_async(saver, use)
+    assert saver.saved == [0]
+    assert [call for call, _ in calls.explained] == [("put", (1,))]
+
+
+def test_being_cancelled_while_waiting_does_not_cancel_the_saves() -> None:
+    saver = Saver()
+    saver.gate.clear()
+
+    async def use(saves: AsyncSaves) -> None:
+        saves.put(1)  # type: ignore[arg-type]
+        waiting = asyncio.ensure_future(saves.wait())
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        saver.gate.set()
+        await saves.wait()
+
+    run_async(saver, use)
+    assert saver.saved == [1]
+
+
+def test_a_run_is_told_that_its_saver_is_behind() -> None:
+    saver = Saver()
+    saver.gate.clear()
+
+    async def use(saves: AsyncSaves) -> None:
+        for number in range(saving.BACKLOG):
+            saves.put(number)  # type: ignore[arg-type]
+        assert not saves.crowded
+        saves.put(saving.BACKLOG)  # type: ignore[arg-type]
+        assert saves.crowded
+        saver.gate.set()
+        await saves.wait()
+        assert not saves.crowded
+
+    run_async(saver, use)
+
+
+def test_a_failing_save_in_place_is_raised_once_to_an_async_run() -> None:
+    class Failing(InMemorySaver):
+        def put(self, *given: Any, **named: Any) -> Any:
+            raise Refused
+
+    saver = Failing()
+
+    async def use(saves: AsyncSaves) -> None:
+        saves._in_place = True
+        with pytest.raises(Refused):
+            saves.put(1)  # type: ignore[arg-type]
+        saves.put(2)  # type: ignore[arg-type]
+        with pytest.raises(Refused):
+            await saves.wait()
+
+    calls = run_async(saver, use)
+    assert len(calls.explained) == 1
+
+
+# -- what the saver is asked ---------------------------------------------
+
+PLACE: Any = {"configurable": {"thread_id": "t", "checkpoint_ns": "n"}, "tags": ["kept"]}
+
+
+def calls_of(saver: Any, put_writes: Any, **options: Any) -> SaveCalls:
+    return SaveCalls(saver, PLACE, put_writes, {"1": "node", "2": "__start__"}.get, **options)
+
+
+def test_a_checkpoint_is_put_behind_its_parent_and_writes_on_theirs() -> None:
+    saver = InMemorySaver()
+    calls = calls_of(saver, saver.put_writes)
+    name, args = calls.call(SaveCheckpoint("parent", {"id": "c"}, {"step": 1}, {"x": 2}))
+    assert name == "put"
+    place, *rest = args
+    assert place == {"configurable": {**PLACE["configurable"], "checkpoint_id": "parent"}, "tags": ["kept"]}
+    assert rest == [{"id": "c"}, {"step": 1}, {"x": 2}]
+    name, args = calls.call(SaveWrites("c", "1", [("x", 1)], "path"))
+    assert (name, args[0]["configurable"]["checkpoint_id"]) == ("put_writes", "c")
+    assert args[1:] == ([("x", 1)], "1", "path")
+
+
+def test_savers_that_know_no_paths_are_given_none() -> None:
+    def put_writes(config: Any, writes: Any, task_id: str) -> None:
+        """As before LangGraph 0.3."""
+
+    name, args = calls_of(InMemorySaver(), put_writes).call(SaveWrites("c", "1", [("x", 1)], "path"))
+    assert (name, args[1:]) == ("put_writes", ([("x", 1)], "1"))
+
+
+@pytest.mark.parametrize(("task_id", "who"), [("1", "Node 'node'"), ("2", "The input"), ("3", "A task")])
+def test_who_wrote_what_would_come_back_changed_is_named(
+    task_id: str, who: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Text(str):
+        """A text of another class, which the serialiser makes plain."""
+
+        __slots__ = ()
+
+    saver = InMemorySaver()
+    calls_of(saver, saver.put_writes).call(SaveWrites("c", task_id, [("x", Text("a"))], ""))
+    assert any(record.getMessage().startswith(who) for record in caplog.records)
+
+
+def test_what_a_run_that_stores_at_its_end_stores_is_looked_at_then(caplog: pytest.LogCaptureFixture) -> None:
+    class Word(str):
+        """Another one."""
+
+        __slots__ = ()
+
+    saver = InMemorySaver()
+    checkpoint = {"id": "c", "channel_values": {"x": Word("a"), "y": 1}}
+    calls_of(saver, saver.put_writes).call(SaveCheckpoint(None, checkpoint, {}, {"x": 1, "gone": 1}))
+    assert caplog.records == []
+    calls_of(saver, saver.put_writes, at_exit=True).call(SaveCheckpoint(None, checkpoint, {}, {"x": 1, "gone": 1}))
+    assert any(record.getMessage().startswith("The run") for record in caplog.records)
+
+
+def test_a_value_that_could_not_be_stored_is_named_with_its_channel_and_node() -> None:
+    saver = InMemorySaver()
+    calls = calls_of(saver, saver.put_writes)
+    bad = lambda: None  # noqa: E731  (no serialiser takes a lambda)
+    writes, checkpoint = TypeError("cannot"), TypeError("cannot")
+    calls.explain(("put_writes", (PLACE, [("x", bad)], "1")), writes)
+    calls.explain(("put", (PLACE, {"channel_values": {"y": bad}})), checkpoint)
+    assert "'x'" in str(getattr(writes, "__notes__", writes))
+    assert "node" in str(getattr(writes, "__notes__", writes))
+    assert "'y'" in str(getattr(checkpoint, "__notes__", checkpoint))
