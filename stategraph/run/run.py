@@ -74,13 +74,17 @@ class Run:
         return_content: Whether `process_stream` returns content parts.
     """
 
-    def __init__(self, config: RunConfig, graph: ExecutionGraph, models: Models | None = None) -> None:
+    def __init__(
+        self, config: RunConfig, graph: ExecutionGraph, models: Models | None = None, log: RunLog | None = None
+    ) -> None:
         self.id = config.run_id
         self.graph = graph
         self.return_content = config.return_content
         self._config = config
         self._models = models
-        self._log = RunLog(config.event_log_size) if config.event_log_size else None
+        self._log = log
+        if log is None and config.event_log_size:
+            self._log = RunLog(config.event_log_size)
         self._listener = RunListener(self.id, graph, self._log)
         tools = {agent.id: agent.host_tool_names for agent in graph.agents}
         self._listener.remember = self._saves
@@ -102,12 +106,15 @@ class Run:
         self._turns = Turns(self.id, graph.compiled.checkpointer, self._log)
 
     @classmethod
-    async def create(cls, config: RunConfig | Mapping[str, Any], *, models: Models | None = None) -> Self:
+    async def create(
+        cls, config: RunConfig | Mapping[str, Any], *, models: Models | None = None, log: RunLog | None = None
+    ) -> Self:
         """Make a run. Neither models nor networks are contacted.
 
         Args:
             config: What to run, as a value or as a mapping in either spelling.
             models: Models made before, to be used again; None: models of the run's own.
+            log: Keeps the run's events; None: one of the size that the configuration says.
 
         Returns:
             The run, not started.
@@ -133,7 +140,21 @@ class Run:
         handlers = config.custom_handlers
         if not isinstance(handlers, EventHandlerRegistry):
             handlers = EventHandlerRegistry(handlers)
-        return cls(config, ExecutionGraph(config.run_id, compiled, handlers, agents, several_agents=several), models)
+        graph = ExecutionGraph(config.run_id, compiled, handlers, agents, several_agents=several)
+        return cls(config, graph, models, log)
+
+    @property
+    def token_counts(self) -> Mapping[str, int]:
+        """Tokens of the input's messages by their ids, as far as the host knows them."""
+        return self._token_counts
+
+    def restore(self, token_counts: Mapping[str, int]) -> None:
+        """Take up what an execution of the run in another process knew.
+
+        Args:
+            token_counts: What its `token_counts` was.
+        """
+        self._token_counts = dict(token_counts)
 
     @property
     def handler_registry(self) -> EventHandlerRegistry:

@@ -75,6 +75,45 @@ async def create_run(
         ConfigurationError: The configuration makes no sense.
         MissingPackageError: A model's package is not installed.
     """
+    config = run_settings(
+        run_id=run_id,
+        agents=agents,
+        edges=edges,
+        custom_handlers=custom_handlers,
+        signal=signal,
+        token_counter=token_counter,
+        index_token_count_map=index_token_count_map,
+        checkpointer=checkpointer,
+        store=store,
+        **settings,
+    )
+    return await Run.create(config, models=models)
+
+
+def run_settings(
+    *,
+    run_id: str,
+    agents: Sequence[AgentInputs | Mapping[str, Any]],
+    edges: Sequence[GraphEdge | Mapping[str, Any]] = (),
+    signal: AbortSignal | None = None,
+    checkpointer: Any = None,
+    store: Any = None,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Return the `RunConfig` of a run as a mapping.
+
+    Args:
+        run_id: As for `create_run`, like the others.
+        agents: The agents.
+        edges: The ways between them.
+        signal: Aborts the run.
+        checkpointer: Keeps the thread's state.
+        store: Long-term memory.
+        **settings: Other fields of `RunConfig`.
+
+    Raises:
+        ConfigurationError: Agents or edges are no list.
+    """
     given: Any
     for what, given in (("agents", agents), ("edges", edges)):
         if not isinstance(given, Sequence) or isinstance(given, str):
@@ -87,15 +126,7 @@ async def create_run(
         "signal": signal,
         "compile_options": {"checkpointer": checkpointer, "store": store},
     }
-    config = {
-        "run_id": run_id,
-        "graph_config": graph,
-        "custom_handlers": custom_handlers,
-        "token_counter": token_counter,
-        "index_token_count_map": index_token_count_map,
-        **settings,
-    }
-    return await Run.create(config, models=models)
+    return {"run_id": run_id, "graph_config": graph, **settings}
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,9 +253,12 @@ class AgentRuntime:
             )
         handlers = compose_event_handlers(self._handlers, custom_handlers or {})
         shared = {**self._shared, **settings}
-        run = await create_run(run_id=run_id, agents=agents, custom_handlers=handlers, models=self._models, **shared)
+        run = await self._make(run_settings(run_id=run_id, agents=agents, custom_handlers=handlers, **shared))
         self._keep(run)
         return run
+
+    async def _make(self, config: Mapping[str, Any]) -> Run:
+        return await Run.create(config, models=self._models)
 
     def start(
         self,

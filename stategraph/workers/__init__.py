@@ -11,3 +11,45 @@ This package stands on `run`, `agent` and `engine`. It must never know HTTP, YAM
 through as an opaque context. It never imports code because stored data says so, except from modules that the worker was
 told of.
 """
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from stategraph.workers.execution import JobPort as JobPort
+    from stategraph.workers.execution import current_port as current_port
+    from stategraph.workers.execution import job_target as job_target
+    from stategraph.workers.inline import InlinePool as InlinePool
+    from stategraph.workers.pool import Job as Job
+    from stategraph.workers.pool import JobHandle as JobHandle
+    from stategraph.workers.pool import PoolHealth as PoolHealth
+    from stategraph.workers.pool import PoolStatistics as PoolStatistics
+    from stategraph.workers.pool import WorkerPool as WorkerPool
+    from stategraph.workers.process.supervisor import ProcessPool as ProcessPool
+    from stategraph.workers.references import imported as imported
+    from stategraph.workers.runtime import MultiProcessRuntime as MultiProcessRuntime
+    from stategraph.workers.thread import ThreadPool as ThreadPool
+    from stategraph.workers.wire import encode as encode
+
+_PUBLIC = {
+    "execution": ("JobPort", "current_port", "job_target"),
+    "inline": ("InlinePool",),
+    "pool": ("Job", "JobHandle", "PoolHealth", "PoolStatistics", "WorkerPool"),
+    "process.supervisor": ("ProcessPool",),
+    "references": ("imported",),
+    "runtime": ("MultiProcessRuntime",),
+    "thread": ("ThreadPool",),
+    "wire": ("encode",),
+}
+_HOMES = {name: f"stategraph.workers.{module}" for module, names in _PUBLIC.items() for name in names}
+
+__all__ = tuple(sorted(_HOMES))  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> object:
+    # Loaded when first used: a worker process imports no more than it needs.
+    if name not in _HOMES:
+        raise AttributeError(f"module 'stategraph.workers' has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value

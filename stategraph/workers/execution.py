@@ -14,6 +14,7 @@ import contextvars
 import inspect
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 from queue import SimpleQueue
 from typing import Any, TypeAlias, TypeVar
 
@@ -80,6 +81,25 @@ class JobPort:
         self._room_for_threads = threading.Condition()
         self._calls: dict[int, asyncio.Future[Any]] = {}
         self._asked = 0
+
+    @property
+    def codec(self) -> Codec:
+        """Writes and reads values of the job."""
+        return self._worker.codec
+
+    @property
+    def targets(self) -> Targets:
+        """What the job may import."""
+        return self._worker.codec.targets
+
+    async def kept(self, name: str, make: Callable[[], Any]) -> Any:
+        """Return something that the worker's jobs share, made when the first of them needs it.
+
+        Args:
+            name: Its name.
+            make: Makes it; an async context manager is entered, and left when the worker ends.
+        """
+        return await self._worker.kept(name, make)
 
     # Events.
 
@@ -260,6 +280,9 @@ class Worker:
         self._jobs: dict[str, tuple[JobPort, asyncio.Task[None]]] = {}
         self._threads = JobThreads(f"{name} job")
         self._closing = False
+        self._kept: dict[str, Any] = {}
+        self._keeping = asyncio.Lock()
+        self._exits = AsyncExitStack()
 
     def receive(self, message: Message) -> None:
         """Take a message of the host."""
@@ -284,6 +307,15 @@ class Worker:
                 port.is_cancelled, port.cancelled = True, reason
                 task.cancel()
 
+    async def kept(self, name: str, make: Callable[[], Any]) -> Any:
+        """Return something that jobs share, see `JobPort.kept`."""
+        async with self._keeping:
+            if name not in self._kept:
+                made = make()
+                is_manager = hasattr(made, "__aenter__") and hasattr(made, "__aexit__")
+                self._kept[name] = await self._exits.enter_async_context(made) if is_manager else made
+            return self._kept[name]
+
     async def aclose(self) -> None:
         """Cancel all jobs, wait until they have ended, and let idle threads go."""
         self._closing = True
@@ -292,6 +324,7 @@ class Worker:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._threads.close()
+        await self._exits.aclose()
 
     # One job.
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import AsyncGenerator, Callable
-from typing import Any, Literal
+from collections.abc import AsyncGenerator, Callable, Mapping
+from typing import Any, Literal, Protocol
 
-from stategraph.errors import AbortError, JobError, TransferError, WorkerError
+from stategraph.errors import AbortError, ConfigurationError, JobError, TransferError, WorkerError
 from stategraph.run.events.run_log import RunEvent, RunLog
 from stategraph.workers.execution import WINDOW
 from stategraph.workers.pool import Calls, Job
@@ -22,6 +22,20 @@ from stategraph.workers.wire import Codec, Message, encode
 EVENTS_KEPT = 4096
 
 Outcome = Literal["completed", "failed", "cancelled"]
+
+
+class EventSink(Protocol):
+    """Where events of a job go: a log, or what stands before one."""
+
+    def put(self, event: str, data: Any, metadata: Mapping[str, Any] | None) -> None:
+        """Take an event."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the job should wait."""
+
+    async def room(self) -> None:
+        """Wait until it need not."""
 
 
 class HostedJob:
@@ -40,7 +54,7 @@ class HostedJob:
         worked: Whether a worker has begun it.
     """
 
-    def __init__(self, job: Job, codec: Codec, calls: Calls | None, log: RunLog | None) -> None:
+    def __init__(self, job: Job, codec: Codec, calls: Calls | None, log: EventSink | None) -> None:
         self.job = job
         self.submitted_at = time.monotonic()
         self.outcome: Outcome | None = None
@@ -49,8 +63,8 @@ class HostedJob:
         self.worked = False
         self._codec = codec
         self._calls = calls or {}
-        self._own_log = log is None
-        self._log = RunLog(EVENTS_KEPT) if log is None else log
+        self._own_log = RunLog(EVENTS_KEPT) if log is None else None
+        self._log: EventSink = log or self._own_log  # type: ignore[assignment]
         self._result: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._seen = 0
         self._owed = 0
@@ -63,8 +77,10 @@ class HostedJob:
 
     async def events(self, after_seq: int = 0) -> AsyncGenerator[RunEvent, None]:
         """Read its events, see `JobHandle.events`."""
+        if self._own_log is None:
+            raise ConfigurationError(f"The events of job '{self.job.id}' are read where they were said to go")
         owns, self._has_reader = not self._has_reader, True
-        async for event in self._log.read(after_seq, owns=owns):
+        async for event in self._own_log.read(after_seq, owns=owns):
             yield event
 
     async def result(self) -> Any:
@@ -98,7 +114,8 @@ class HostedJob:
             case ("done", _, content):
                 self._done(content)
             case ("failed", _, record):
-                self.fail(self._rebuilt(record))
+                error = self._rebuilt(record)
+                self._end("cancelled" if isinstance(error, AbortError) else "failed", None, error)
             case ("cancelled", _, reason, _):
                 self.abort(reason)
 
@@ -124,8 +141,8 @@ class HostedJob:
         self.outcome = outcome
         for task in (*self._answering, *((self._granting,) if self._granting else ())):
             task.cancel()
-        if self._own_log:
-            self._log.end(outcome, error)
+        if self._own_log is not None:
+            self._own_log.end(outcome, error)
         if error is None:
             self._result.set_result(result)
         else:

@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeAlias
 
 if TYPE_CHECKING:
-    from stategraph.run.events.run_log import RunEvent, RunLog
+    from stategraph.run.events.run_log import RunEvent
+    from stategraph.workers.handle import EventSink
 
 JsonValue: TypeAlias = "str | int | float | bool | list[JsonValue] | dict[str, JsonValue] | None"
 
@@ -65,7 +66,7 @@ class PoolHealth:
     """How a pool is now.
 
     Attributes:
-        workers: How many workers can take jobs.
+        workers: How many workers can take jobs; those that start, or end, are not among them.
         busy: How many of them have one.
         queued: How many jobs wait for a worker.
         oldest_wait_s: Seconds that the first of them has waited; 0 if none waits.
@@ -163,13 +164,13 @@ class JobHandle(Protocol):
 class WorkerPool(Protocol):
     """Where jobs run. An async context manager; belongs to the event loop in which it is first used."""
 
-    async def submit(self, job: Job, *, calls: Calls | None = None, log: RunLog | None = None) -> JobHandle:
+    async def submit(self, job: Job, *, calls: Calls | None = None, log: EventSink | None = None) -> JobHandle:
         """Have a job done as soon as a worker is free.
 
         Args:
             job: The job.
             calls: What it may ask of this process; None: nothing.
-            log: Where its events go; None: a log of its own. One that is given is ended by its owner.
+            log: Where its events go in place of the handle; None: to the handle.
 
         Returns:
             Its handle; for an id that is known, the handle that it has.

@@ -20,7 +20,7 @@ from typing import Any
 from stategraph.errors import TransferError
 
 #: Targets of this package itself.
-OWN_MODULES = ("stategraph.workers",)
+OWN_MODULES = ("stategraph.engine.checkpoints.saver_urls", "stategraph.workers")
 
 _SCRIPTS = ("__main__", "__mp_main__")
 
@@ -79,6 +79,11 @@ def imported(target: str, **arguments: Any) -> Any:
     return made
 
 
+def recipe_of(value: Any) -> Reference | None:
+    """Return how `imported` made an object; None if it did not."""
+    return _recipes.by_id.get(id(value))
+
+
 class Targets:
     """Imports what stored or sent data names, from a list of modules.
 
@@ -133,7 +138,13 @@ class Targets:
     def resolve(self, reference: Reference) -> Any:
         """Return the object that a reference stands for, made by its call if there is one."""
         found = self.load(reference.target)
-        return found if reference.arguments is None else found(**reference.arguments)
+        if reference.arguments is None:
+            return found
+        return found(**self.resolved(reference.arguments))
+
+    def resolved(self, value: Any) -> Any:
+        """Return mappings and lists with the objects that references in them stand for."""
+        return replaced(value, lambda each: self.resolve(each) if isinstance(each, Reference) else each)
 
 
 def split(target: str) -> tuple[str, str]:

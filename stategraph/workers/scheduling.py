@@ -26,9 +26,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
 from stategraph.errors import ConfigurationError, JobTimeoutError, WorkerError
-from stategraph.run.events.run_log import RunLog
 from stategraph.run.loop_affinity import Home
-from stategraph.workers.handle import HostedJob
+from stategraph.workers.handle import EventSink, HostedJob
 from stategraph.workers.pool import Calls, Job, PoolHealth, PoolStatistics, WorkerStatistics
 from stategraph.workers.references import Targets, split
 from stategraph.workers.wire import Codec, Message
@@ -155,11 +154,11 @@ class ScheduledPool(ABC):
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
-    async def submit(self, job: Job, *, calls: Calls | None = None, log: RunLog | None = None) -> HostedJob:
+    async def submit(self, job: Job, *, calls: Calls | None = None, log: EventSink | None = None) -> HostedJob:
         """Have a job done, see `WorkerPool.submit`."""
         return self.submit_now(job, calls=calls, log=log)
 
-    def submit_now(self, job: Job, *, calls: Calls | None = None, log: RunLog | None = None) -> HostedJob:
+    def submit_now(self, job: Job, *, calls: Calls | None = None, log: EventSink | None = None) -> HostedJob:
         """As `submit`, without a coroutine: nothing in it waits."""
         self._home.check()
         known = self._jobs.get(job.id) or self._ended.get(job.id)
@@ -180,6 +179,14 @@ class ScheduledPool(ABC):
             self._after(job.deadline - time.time(), hosted, self._expired)
         self._dispatch()
         return hosted
+
+    def allow(self, modules: Iterable[str]) -> None:
+        """Let workers import further modules: those that this program itself names."""
+        new = [each for each in modules if not self.targets.permits(each)]
+        if new:
+            self.targets.allow(new)
+            for seat in self._seats:
+                seat.link.send(("allow", new))
 
     async def resize(self, workers: int) -> None:
         """Have more or fewer workers, see `WorkerPool.resize`."""
@@ -208,7 +215,7 @@ class ScheduledPool(ABC):
         self._home.check()
         waiting = [each.submitted_at for _, _, each in self._queue if each.outcome is None]
         return PoolHealth(
-            workers=sum(not each.retiring for each in self._seats),
+            workers=sum(each.ready and not each.retiring for each in self._seats),
             busy=sum(bool(each.jobs) for each in self._seats),
             queued=len(waiting),
             oldest_wait_s=time.monotonic() - min(waiting) if waiting else 0.0,

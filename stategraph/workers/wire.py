@@ -3,8 +3,9 @@
 - A message is a tuple in msgpack; `stategraph.workers.process.framing` gives it a length.
 - A value is written by the checkpoint serialiser. Of the classes in it, only those of allowed modules are made again;
   another one is an error and never silently something else.
-- An exception is its class, arguments and attributes, with its causes. It is made again without calling `__init__`; one
-  that cannot be made again is a JobError that says what it was. The traceback of the worker is a note on it.
+- An exception is its class, arguments and attributes, with its causes. It is made again without calling `__init__`, and
+  without attributes that have no stored form, such as a response's connection. One whose class is not known here, or
+  whose arguments cannot be sent, is a JobError that says what it was. The traceback of the worker is a note on it.
 
 Messages of a host: `job`, `cancel`, `credit` (so many more events may be sent), `reply` (to a call), `tell` (news for a
 job), `allow`, `stop`. Messages of a worker: `ready`, `event`, `call`, `done`, `failed`, `cancelled`.
@@ -28,8 +29,11 @@ from stategraph.workers.references import Targets
 
 Message: TypeAlias = tuple[Any, ...]
 
-#: Packages whose classes may always cross: messages of LangChain, values of ours.
-_SHARED = ("langchain_core", "stategraph", wire.ADDRESS)
+#: Packages whose classes may always cross: messages of LangChain, checkpoints, values of ours.
+_SHARED = ("langchain_core", "langgraph.checkpoint", "stategraph", wire.ADDRESS)
+
+#: Attributes of exceptions that are no part of what they say.
+_OWN_STATE = ("__notes__", "_stategraph_reply")
 
 #: Causes beyond this many are left out.
 _MOST_CAUSES = 8
@@ -106,9 +110,18 @@ class Codec:
             "name": cls.__qualname__,
             "said": _said(error),
             "args": _encoded(list(error.args)),
-            "state": _encoded({key: value for key, value in vars(error).items() if key != "__notes__"}),
+            "state": {},
             "notes": [str(each) for each in getattr(error, "__notes__", ())],
         }
+        left_out = []
+        for name, value in vars(error).items():
+            encoded = None if name in _OWN_STATE else _encoded(value)
+            if encoded is not None:
+                record["state"][name] = encoded
+            elif name not in _OWN_STATE:
+                left_out.append(name)
+        if left_out:
+            record["notes"].append(f"Attributes that stayed in {where}: {', '.join(left_out)}")
         if depth == 0:
             text = "".join(traceback.format_exception(error)).rstrip()
             record["trace"] = f"In {where}:\n{text}"
@@ -129,10 +142,11 @@ class Codec:
     def _made(self, record: Mapping[str, Any]) -> BaseException:
         cls = self._exception_class(record["module"], record["name"])
         kind = f"{record['module']}.{record['name']}".removeprefix("builtins.")
-        if cls is not None and record["args"] is not None and record["state"] is not None:
+        if cls is not None and record["args"] is not None:
             try:
                 arguments = self.decode(record["args"], "the arguments of an exception")
-                state = self.decode(record["state"], "the attributes of an exception")
+                attributes = record["state"].items()
+                state = {name: self.decode(value, f"the attribute {name!r}") for name, value in attributes}
                 error: BaseException = cls.__new__(cls, *arguments)
                 error.__dict__.update(state)
                 error.args = tuple(arguments)
@@ -152,6 +166,27 @@ class Codec:
         for part in name.split("."):
             found = getattr(found, part, None)
         return found if isinstance(found, type) and issubclass(found, Exception) else None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ErrorData:
+    """An exception among the values of a call.
+
+    Attributes:
+        record: What `Codec.describe` returned.
+    """
+
+    record: dict[str, Any]
+
+    @staticmethod
+    def of(value: Any, codec: Codec) -> Any:
+        """Return an exception as data, and any other value as it is."""
+        return ErrorData(codec.describe(value, "a worker")) if isinstance(value, BaseException) else value
+
+    @staticmethod
+    def taken(value: Any, codec: Codec) -> Any:
+        """Return the exception that data describe, and any other value as it is."""
+        return codec.rebuild(value.record) if isinstance(value, ErrorData) else value
 
 
 def encode(value: Any, what: str) -> bytes:

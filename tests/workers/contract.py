@@ -124,9 +124,19 @@ async def makes_exceptions_again_whose_constructors_are_their_own(pool: WorkerPo
 async def says_what_an_exception_was_that_cannot_cross(pool: WorkerPool) -> None:
     handle = await pool.submit(job("fails_with_what_cannot_cross", 4))
 
-    with pytest.raises(JobError, match=r"jobs\.OddError: odd 4") as caught:
+    with pytest.raises(JobError, match=r"OSError: .*odd 4") as caught:
         await handle.result()
-    assert caught.value.kind == "tests.workers.jobs.OddError"
+    assert caught.value.kind == "OSError"
+
+
+@clause
+async def leaves_out_attributes_of_an_exception_that_cannot_cross_and_names_them(pool: WorkerPool) -> None:
+    handle = await pool.submit(job("fails_with_an_attribute_that_cannot_cross", 4))
+
+    with pytest.raises(jobs.OddError, match="odd 4") as caught:
+        await handle.result()
+    assert caught.value.code == 4 and not hasattr(caught.value, "about")
+    assert any("stayed in worker '" in note and note.endswith(": about") for note in caught.value.__notes__)
 
 
 @clause

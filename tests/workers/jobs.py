@@ -146,8 +146,12 @@ def fails_oddly(given: int) -> None:
     raise OddError(code=given, about=Parcel(given, "x"))
 
 
-def fails_with_what_cannot_cross(given: int) -> None:
+def fails_with_an_attribute_that_cannot_cross(given: int) -> None:
     raise OddError(code=given, about=threading.Lock())
+
+
+def fails_with_what_cannot_cross(given: int) -> None:
+    raise OSError(f"odd {given}", threading.Lock())
 
 
 def fails_with_ours(given: Any) -> None:

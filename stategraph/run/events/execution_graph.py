@@ -37,8 +37,11 @@ class ExecutionGraph:
         several_agents: bool = False,
     ) -> None:
         self.compiled = compiled
-        self.handler_registry = handler_registry
         self.agents = tuple(agents)
+        self._begin(run_id, handler_registry, several_agents)
+
+    def _begin(self, run_id: str, handler_registry: EventHandlerRegistry, several_agents: bool) -> None:
+        self.handler_registry = handler_registry
         steps = StepList(
             run_id, new_id=new_id, now_ms=lambda: time.time_ns() // 1_000_000, several_agents=several_agents
         )

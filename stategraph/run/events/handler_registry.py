@@ -47,6 +47,7 @@ class EventHandlerRegistry(Mapping[str, Handler]):
     def __init__(self, handlers: Mapping[str, Handler] | None = None) -> None:
         self._handlers: dict[str, Handler] = {}
         self._calls: dict[str, Handle] = {}
+        self._watchers: list[Callable[[], None]] = []
         for event, handler in (handlers or {}).items():
             self.register(event, handler)
 
@@ -73,6 +74,7 @@ class EventHandlerRegistry(Mapping[str, Handler]):
         if event not in _KNOWN:
             _warn_of_typo(str(event))
         self._handlers[str(event)] = handler
+        self._tell_watchers()
 
     def get_handler(self, event: str) -> Handler | None:
         """The handler of an event, or None."""
@@ -89,7 +91,30 @@ class EventHandlerRegistry(Mapping[str, Handler]):
             The handler, or None if there was none.
         """
         self._calls.pop(str(event), None)
-        return self._handlers.pop(str(event), None)
+        handler = self._handlers.pop(str(event), None)
+        self._tell_watchers()
+        return handler
+
+    def name_of(self, event: str) -> str:
+        """The name of an event's handler, for messages; empty without one."""
+        handle = self.get_handle(event)
+        return "" if handle is None else _name_of(handle)
+
+    def watch(self, watcher: Callable[[], None]) -> Callable[[], None]:
+        """Be told of each change.
+
+        Args:
+            watcher: Called after a handler was registered or taken away.
+
+        Returns:
+            Call it to be told no longer.
+        """
+        self._watchers.append(watcher)
+        return lambda: self._watchers.remove(watcher)
+
+    def _tell_watchers(self) -> None:
+        for watcher in self._watchers:
+            watcher()
 
     @property
     def events(self) -> frozenset[str]:

@@ -145,12 +145,12 @@ class RunListener:
                 await self._emit_all(self._tracker.fail(call), call.at)
             case ports.ToolStarted(at, call):
                 self._tracker.turn(at, call)
-                await self._call_back("handle_tool_start", call)
+                await self.call_back("handle_tool_start", call)
                 await self.emit(GraphEvents.TOOL_START, {"input": _tool_input(call)}, at)
             case ports.ToolFailed(_, call, error):
-                await self._call_back("handle_tool_error", error, call["id"])
+                await self.call_back("handle_tool_error", error, call["id"])
             case ports.ToolEnded(at, call, output):
-                await self._call_back("handle_tool_end", output)
+                await self.call_back("handle_tool_end", output)
                 await self.emit(GraphEvents.TOOL_END, {"output": output, "input": _tool_input(call)}, at)
             case ports.ToolAnswered(at, _, message):
                 self.produced.append(message)
@@ -261,7 +261,16 @@ class RunListener:
             data["data"] = dict(fact.data)
         await self.emit(GraphEvents.ON_AGENT_LOG, data, fact.at)
 
-    async def _call_back(self, name: CallbackName, *details: Any) -> None:
+    async def call_back(self, name: CallbackName, *details: Any) -> None:
+        """Call one of the host's callbacks and wait for it.
+
+        Args:
+            name: Which.
+            *details: What it is given after the run's graph.
+
+        Raises:
+            HandlerError: It failed.
+        """
         callback = self.callbacks.get(name)
         if callback is not None:
             try:
@@ -308,6 +317,30 @@ class RunListener:
                 await log.room()
         if handle is None:
             return False
+        await self._handled(handle, event, data, metadata)
+        return True
+
+    async def tell(self, event: str, data: Any, metadata: dict[str, Any] | None) -> None:
+        """Call the handler of an event that arose in another process, once readers have caught up.
+
+        Args:
+            event: The event's name; it is in the log already.
+            data: Its payload.
+            metadata: Where it arose.
+
+        Raises:
+            HandlerError: The handler failed.
+        """
+        if self._log is not None and self._log.is_full:
+            await self._log.room()
+        handle = self._handlers.get_handle(event)
+        if handle is not None:
+            await self._handled(handle, event, data, metadata)
+
+    async def _handled(
+        self, handle: handler_registry.Handle, event: str, data: Any, metadata: dict[str, Any] | None
+    ) -> None:
+        """Call a handler, and count what it costs."""
         began = time.perf_counter()
         try:
             # Handlers may change what they are given, so each gets its own.
@@ -323,7 +356,6 @@ class RunListener:
             # What it was told has ended already, and there may be nobody left to raise to.
             _log.warning("Run '%s' goes on. %s", self._run_id, failure, exc_info=error)
         self._count_cost(event, time.perf_counter() - began)
-        return True
 
     def metadata(self, at: ports.Place) -> dict[str, Any]:
         """What handlers are told about where something arose."""

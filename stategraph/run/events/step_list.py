@@ -129,6 +129,27 @@ class StepList:
         for step in list(self._open.values()):
             yield from self.close(step, status)
 
+    def follow(self, event: str, data: Mapping[str, Any]) -> RunStep | None:
+        """Take up a step that another process opened or closed.
+
+        Args:
+            event: What happened.
+            data: The event's payload.
+
+        Returns:
+            The step; None if it is not known.
+        """
+        if event == GraphEvents.ON_RUN_STEP:
+            step = cast("RunStep", dict(data))
+            self._add(step)
+            self._opened = max(self._opened, step["index"] + 1)
+            return step
+        closed = self._open.pop(data["id"], None)
+        if closed is not None:
+            closed["status"] = data["status"]
+            cast("dict[str, Any]", closed)[_STAMP[data["status"]]] = data["closed_at"]
+        return closed
+
     def memory(self) -> dict[str, Any]:
         """What another process needs to go on, as JSON."""
         return {"steps": [dict(step) for step in self._open.values()], "opened": self._opened}

@@ -315,6 +315,19 @@ class StepTracker:
 
     # Across processes.
 
+    def follow(self, event: str, data: Mapping[str, Any], agent_id: str) -> None:
+        """Take up a step that the agents' own process opened or closed.
+
+        Args:
+            event: What happened.
+            data: The event's payload.
+            agent_id: The agent.
+        """
+        step = self.steps.follow(event, data)
+        details = cast("Mapping[str, Any]", step["stepDetails"] if step is not None else {})
+        for call in details.get("tool_calls") or () if event == GraphEvents.ON_RUN_STEP else ():
+            self._calls[agent_id, call["id"]] = data["id"]
+
     def memory(self) -> dict[str, Any]:
         """What another process needs to go on with the same ids and places, as JSON: what has ended is left out."""
         waiting = {call: step_id for call, step_id in self._calls.items() if self.steps.is_open(step_id)}

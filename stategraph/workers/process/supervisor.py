@@ -101,14 +101,6 @@ class ProcessPool(ScheduledPool):
         """A worker is gone."""
         self._died(name, how)
 
-    def allow(self, modules: Iterable[str]) -> None:
-        """Let workers import further modules: those that this program itself names."""
-        new = [each for each in modules if not self.targets.permits(each)]
-        if new:
-            self.targets.allow(new)
-            for seat in self._seats:
-                seat.link.send(("allow", new))
-
     async def aclose(self) -> None:
         """Cancel what is left and stop all workers, see `WorkerPool.aclose`."""
         if self._watching is not None:

@@ -1,0 +1,270 @@
+"""The worker's side of a run of agents: the run itself, with its handlers, hooks and tools of the host left behind.
+
+- Every event goes to the host. One that has a handler there goes as a call, and the agent waits for the handler as it
+  does in one process; the others go without an answer, as far ahead as the host allows.
+- Hooks, tools that the host executes and callbacks are calls as well; so is the saver, unless the worker opens its own.
+- What the host wants to know of the run afterwards is a report: the result of the job, or a call before its error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+from stategraph.agent.llm.models import Models
+from stategraph.agent.ports import HostResult
+from stategraph.errors import AbortError
+from stategraph.run.events.event_types import GraphEvents
+from stategraph.run.events.handler_registry import EventHandlerRegistry, Handle, Handler
+from stategraph.run.events.listener import ClientCallbacks
+from stategraph.run.events.run_log import RunLog
+from stategraph.run.hooks.hook_registry import HookEvents, HookRegistry, Outcome
+from stategraph.run.pauses import RunInterrupt
+from stategraph.run.run import ProcessOptions, Run
+from stategraph.run.turn.client_tools import ToolExecuteRequest
+from stategraph.workers.execution import JobPort, job_target
+from stategraph.workers.host_saver import HostSaver
+from stategraph.workers.references import Reference
+from stategraph.workers.wire import ErrorData
+
+TARGET = f"{__name__}:execute"
+
+#: Events by which the host keeps its own list of steps; they go to it even if nobody reads events.
+STEP_EVENTS = frozenset((GraphEvents.ON_RUN_STEP, GraphEvents.ON_RUN_STEP_CLOSED))
+
+
+@job_target
+async def execute(port: JobPort) -> dict[str, Any]:
+    """Run a turn of agents.
+
+    Args:
+        port: Its input is what `stategraph.workers.remote_run.WorkerRun` sends.
+
+    Returns:
+        The report.
+
+    Raises:
+        Exception: What the run raised.
+    """
+    given: Mapping[str, Any] = port.input
+    far = _Far(port, given["handled"], keeps=given["keeps_events"])
+    run = await _run_of(port, given, far)
+    work = asyncio.ensure_future(_act(run, port, given))
+    while not work.done():
+        try:
+            await asyncio.wait((work,))
+        except asyncio.CancelledError:
+            # The run ends itself: its steps are closed, and its thread is left such that the next run can go on.
+            run.abort(port.cancelled)
+    if work.cancelled() or (error := work.exception()) is not None:
+        await port.call("ended", _report(run, far, None))
+        raise AbortError("The run was cancelled") if work.cancelled() else cast("BaseException", error)
+    return _report(run, far, work.result())
+
+
+async def _run_of(port: JobPort, given: Mapping[str, Any], far: _Far) -> Run:
+    config = port.targets.resolved(given["config"])
+    match given["saver"]:
+        case ["host", versions]:
+            config["graph_config"]["compile_options"]["checkpointer"] = HostSaver(port, versions)
+        case ["open", Reference() as opener]:
+            saver = await port.kept(repr(opener), lambda: port.targets.resolve(opener))
+            config["graph_config"]["compile_options"]["checkpointer"] = saver
+    models = await port.kept("models", Models)
+    own = {
+        "custom_handlers": far.handlers,
+        "hooks": None if given["hooks"] is None else _FarHooks(port, given["hooks"]),
+        "return_content": True,
+        "event_log_size": 1,
+    }
+    run = await Run.create({**config, **own}, models=models, log=far.log)
+    run.graph.tracker.steps.recall(given["steps"])
+    run.restore(given["token_counts"])
+    return run
+
+
+async def _act(run: Run, port: JobPort, given: Mapping[str, Any]) -> Any:
+    options = ProcessOptions(keep_content=given["keep_content"])
+    if given["callbacks"]:
+        callbacks = {name: _callback(port, name) for name in given["callbacks"]}
+        options["callbacks"] = cast("ClientCallbacks", callbacks)
+    act = run.resume if given["action"] == "resume" else run.process_stream
+    return await act(given["inputs"], given["run_config"], options)
+
+
+def _report(run: Run, far: _Far, parts: Any) -> dict[str, Any]:
+    """What a host can ask a run for."""
+    return {
+        "status": far.log.status,
+        "interrupts": list(far.log.interrupts),
+        "parts": parts,
+        "messages": run.get_run_messages(),
+        "halt_reason": run.get_halt_reason(),
+        "calibration_ratio": run.get_calibration_ratio(),
+        "instruction_overhead": run.get_resolved_instruction_overhead(),
+        "fading_tiers": run.get_fading_tiers(),
+        "token_counts": run.token_counts,
+    }
+
+
+def _callback(port: JobPort, name: str) -> Callable[..., Any]:
+    async def call(graph: Any, *details: Any) -> None:
+        await port.call("callback", [name, [ErrorData.of(each, port.codec) for each in details]])
+
+    return call
+
+
+class _Far:
+    """Handlers and log of the host, as the run in the worker sees them.
+
+    Args:
+        port: The way to the host.
+        handled: Names of handlers by their events.
+        keeps: Whether the host keeps events for readers.
+
+    Attributes:
+        handlers: Those that the host has.
+        log: The host's.
+    """
+
+    def __init__(self, port: JobPort, handled: Mapping[str, str], *, keeps: bool) -> None:
+        self.handled = dict(handled)
+        self.port = port
+        self.keeps = keeps
+        self.handlers = _FarHandlers(self)
+        self.log = _FarLog(self)
+        self._requests: dict[int, ToolExecuteRequest] = {}
+        self._asked = 0
+        self._waiting: set[asyncio.Task[None]] = set()
+        port.tells = self._told
+
+    def _told(self, name: str, value: Any) -> None:
+        if name == "handled":
+            self.handled = dict(value)
+        elif name == "early":
+            number, result = value
+            if (request := self._requests.get(number)) is not None:
+                request.on_result(result)
+
+    def handle(self, event: str) -> Handle:
+        """The function that takes an event to its handler, under the name of the handler."""
+
+        async def handle(event: str, data: Any, metadata: Any, graph: Any) -> None:
+            if event == GraphEvents.ON_TOOL_EXECUTE:
+                await self._execute_tools(data, metadata)
+            else:
+                await self.port.call("handle", [str(event), data, metadata, 0])
+
+        handle.__qualname__ = self.handled[event]
+        return handle
+
+    async def _execute_tools(self, request: ToolExecuteRequest, metadata: Any) -> None:
+        self._asked += 1
+        number = self._asked
+        self._requests[number] = request
+        payload = {key: value for key, value in request.items() if key != "signal"}
+        await self.port.call("handle", [str(GraphEvents.ON_TOOL_EXECUTE), payload, metadata, number])
+        # The handler has returned; it may answer whenever it is ready.
+        task = asyncio.ensure_future(self._await_answer(number, request))
+        self._waiting.add(task)
+        task.add_done_callback(self._waiting.discard)
+
+    async def _await_answer(self, number: int, request: ToolExecuteRequest) -> None:
+        try:
+            results: Sequence[HostResult] = await self.port.call("answered", number)
+        except Exception as error:
+            request.reject(error)
+        else:
+            request.resolve(results)
+        finally:
+            del self._requests[number]
+
+
+class _FarHandlers(EventHandlerRegistry):
+    """Who handles events: the host, for those that it named."""
+
+    def __init__(self, far: _Far) -> None:
+        super().__init__()
+        self._far = far
+        self._known: dict[str, tuple[str, Handle]] = {}
+
+    def get_handle(self, event: str) -> Handle | None:
+        """The function that takes an event to its handler; None without one."""
+        name = self._far.handled.get(event)
+        if name is None:
+            return None
+        known = self._known.get(event)
+        if known is None or known[0] != name:
+            known = self._known[event] = name, self._far.handle(event)
+        return known[1]
+
+    def get_handler(self, event: str) -> Handler | None:
+        """As `get_handle`."""
+        return self.get_handle(event)
+
+
+class _FarLog(RunLog):
+    """The host's log: events that have a handler go with the call of the handler.
+
+    Attributes:
+        status: How the execution ended; None before.
+        interrupts: What it waits for.
+    """
+
+    def __init__(self, far: _Far) -> None:
+        super().__init__(1)
+        self._far = far
+        self.status: str | None = None
+        self.interrupts: Sequence[RunInterrupt] = ()
+
+    def put(self, event: str, data: Any, metadata: Mapping[str, Any] | None) -> None:
+        """Send an event to the host."""
+        far = self._far
+        if event in far.handled:
+            return
+        if event == GraphEvents.ON_TOOL_EXECUTE:
+            data = {key: value for key, value in data.items() if key != "signal"}
+        if far.keeps or event in STEP_EVENTS:
+            far.port.put(event, data, metadata)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the host is too far behind."""
+        return self._far.port.is_full
+
+    async def room(self) -> None:
+        """Wait for the host."""
+        await self._far.port.room()
+
+    def end(self, status: Any, error: BaseException | None, interrupts: Sequence[RunInterrupt] = ()) -> None:
+        """Note how the execution ended; the host tells its readers."""
+        self._running = False
+        if self.status is None:
+            self.status, self.interrupts = status, interrupts
+
+
+class _FarHooks(HookRegistry):
+    """The hooks of the host.
+
+    Args:
+        port: The way to the host.
+        points: The events that it has hooks for.
+    """
+
+    def __init__(self, port: JobPort, points: Sequence[str]) -> None:
+        super().__init__()
+        self._port = port
+        self._points = frozenset(points)
+
+    def has(self, event: HookEvents) -> bool:
+        """Whether the host has a hook for an event."""
+        return event in self._points
+
+    async def call(self, event: HookEvents, happened: Mapping[str, Any], tool: str | None = None) -> Outcome:
+        """Have the host call its hooks."""
+        if event not in self._points:
+            return Outcome()
+        codec = self._port.codec
+        about = {key: ErrorData.of(value, codec) for key, value in happened.items()}
+        return cast("Outcome", await self._port.call("hook", [str(event), about, tool]))

@@ -1,0 +1,341 @@
+"""The host's side of a run of agents that a worker executes: the same `Run`, whose executions are jobs of a pool.
+
+- Events, handlers, readers, hooks, the tools that the host executes, the lock of the thread and the numbers of events
+  are here, as they are when the run executes in this process; the agents, their models and their tools are in the
+  worker.
+- Each execution goes to whichever worker is free. Nothing of a run that waits is kept in a worker: it is in the thread.
+- A worker that dies ends the execution with a WorkerError; the steps that it left open are closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from functools import cached_property, partial
+from typing import Any, Literal, TypeAlias
+
+from stategraph.agent.agent import Agent
+from stategraph.agent.graphs import assemble
+from stategraph.agent.llm.models import Models
+from stategraph.errors import AbortError
+from stategraph.graph.compiled import CompiledStateGraph
+from stategraph.run.abort import AbortSignal, was_stopped
+from stategraph.run.config import RunConfig
+from stategraph.run.events.execution_graph import ExecutionGraph
+from stategraph.run.events.handler_registry import EventHandlerRegistry
+from stategraph.run.events.listener import RunListener
+from stategraph.run.events.run_log import RunLog
+from stategraph.run.hooks.hook_registry import HookEvents
+from stategraph.run.pauses import RunInterrupt
+from stategraph.run.run import Parts, ProcessOptions, Run
+from stategraph.run.turn import turn_inputs
+from stategraph.run.turn.client_tools import ToolExecuteRequest
+from stategraph.run.turn.run_lock import Turns
+from stategraph.types import Command
+from stategraph.workers import agent_runs, host_saver, run_transfer
+from stategraph.workers.handle import HostedJob
+from stategraph.workers.pool import Job
+from stategraph.workers.references import Reference, modules_of
+from stategraph.workers.scheduling import ScheduledPool
+from stategraph.workers.wire import ErrorData, encode
+
+#: Makes the context of a job: context variables, and the trace.
+Carry: TypeAlias = Callable[[], tuple[bytes, str | None]]
+
+
+class WorkerGraph(ExecutionGraph):
+    """The graph of a run that a worker executes: steps and messages follow the worker.
+
+    Args:
+        config: The run's configuration.
+        handlers: Who handles the run's events.
+        saver: Keeps the run's thread; None: nobody does.
+        models: To make the graph with, if it is asked for here.
+    """
+
+    def __init__(self, config: RunConfig, handlers: EventHandlerRegistry, saver: Any, models: Models | None) -> None:
+        self._several = config.graph_config.type == "multi-agent"
+        self._config = config
+        self._saver = saver
+        self._models = models
+        self._begin(config.run_id, handlers, self._several)
+
+    @cached_property
+    def _built(self) -> tuple[CompiledStateGraph[Any, Any, Any, Any], tuple[Agent, ...]]:
+        """The graph and its agents, made in this process when somebody looks at them."""
+        graph = self._config.graph_config
+        agents, builder = assemble.build(graph.agents, graph.edges if self._several else None, self._models)
+        options = graph.compile_options
+        compiled = builder.compile(
+            checkpointer=self._saver,
+            store=options.store,
+            interrupt_before=list(options.interrupt_before) or None,
+            interrupt_after=list(options.interrupt_after) or None,
+        )
+        return compiled, tuple(agents)
+
+    @property
+    def compiled(self) -> CompiledStateGraph[Any, Any, Any, Any]:  # type: ignore[override]
+        """The graph, which can be drawn, inspected and time-travelled."""
+        return self._built[0]
+
+    @property
+    def agents(self) -> tuple[Agent, ...]:  # type: ignore[override]
+        """The agents, the first of which is the root."""
+        return self._built[1]
+
+
+class _Feed:
+    """Where events of the worker go: the run's steps, and its log.
+
+    Args:
+        graph: The run's graph.
+        log: The run's log; None: nobody keeps events.
+    """
+
+    def __init__(self, graph: WorkerGraph, log: RunLog | None) -> None:
+        self._graph = graph
+        self._log = log
+
+    def put(self, event: str, data: Any, metadata: Mapping[str, Any] | None) -> None:
+        """Take an event."""
+        if event in agent_runs.STEP_EVENTS:
+            self._graph.tracker.follow(event, data, (metadata or {}).get("agentId", ""))
+        if self._log is not None:
+            self._log.put(event, data, metadata)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the reader that owns the run has fallen behind."""
+        return self._log is not None and self._log.is_full
+
+    async def room(self) -> None:
+        """Wait until it has nearly caught up."""
+        if self._log is not None:
+            await self._log.room()
+
+
+class WorkerRun(Run):
+    """A run whose executions are jobs of a pool. Made by `MultiProcessRuntime`.
+
+    Args:
+        config: The run's configuration.
+        pool: Where it executes.
+        saver: The checkpointer, here; None: there is none.
+        opener: Makes the checkpointer in a worker; None: workers use the one that is here.
+        carry: Makes the context of a job.
+        models: To make titles with.
+
+    Raises:
+        TransferError: The configuration cannot be sent to a worker.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        pool: ScheduledPool,
+        saver: Any,
+        opener: Reference | None,
+        carry: Carry,
+        models: Models | None = None,
+    ) -> None:
+        handlers = config.custom_handlers
+        if not isinstance(handlers, EventHandlerRegistry):
+            handlers = EventHandlerRegistry(handlers)
+        graph = WorkerGraph(config, handlers, saver, models)
+        self.id = config.run_id
+        self.graph = graph
+        self.return_content = config.return_content
+        self._token_counts = {}
+        self._config = config
+        self._models = models
+        self._pool = pool
+        self._saver = saver
+        self._carry = carry
+        self._log = RunLog(config.event_log_size) if config.event_log_size else None
+        self._feed = _Feed(graph, self._log)
+        self._listener = RunListener(self.id, graph, self._log)
+        self._turns = Turns(self.id, saver, self._log)
+        self._data = run_transfer.as_data(config)
+        self._place: list[Any] = ["none"]
+        if opener is not None:
+            self._place = ["open", opener]
+        elif saver is not None:
+            self._place = ["host", host_saver.versions_of(saver)]
+        pool.allow({*modules_of([self._data, self._place])})
+        self._report: Mapping[str, Any] = {}
+        self._paused = False
+        self._interrupts: tuple[RunInterrupt, ...] = ()
+        self._requests: dict[int, ToolExecuteRequest] = {}
+        self._executed = 0
+
+    # Executions.
+
+    async def _process(
+        self, inputs: Mapping[str, Any] | Command[Any], config: Mapping[str, Any], options: ProcessOptions
+    ) -> Parts:
+        if not isinstance(inputs, Command):
+            inputs = {**inputs, "messages": turn_inputs.messages_of(inputs)}
+            self.graph.reset_values(options.get("keep_content", False))
+        return await self._job("process", inputs, config, options)
+
+    async def _resume(self, value: Any, config: Mapping[str, Any], options: ProcessOptions) -> Parts:
+        return await self._job("resume", value, config, options)
+
+    async def _job(
+        self, action: Literal["process", "resume"], inputs: Any, config: Mapping[str, Any], options: ProcessOptions
+    ) -> Parts:
+        several = (self._turns.signal, turn_inputs.signal_of(config), self._config.graph_config.signal)
+        signals = [each for each in several if each is not None]
+        for signal in signals:
+            if signal.aborted:
+                raise AbortError(signal.reason or "This operation was aborted")
+        self._paused, self._interrupts, self._report = False, (), {}
+        self._listener.callbacks = options.get("callbacks", {})
+        hosted = self._pool.submit_now(
+            self._described(action, inputs, config, options), calls=self._calls, log=self._feed
+        )
+        loop = asyncio.get_running_loop()
+        leave = [each.listen(partial(loop.call_soon_threadsafe, _stop, hosted, each)) for each in signals]
+        leave.append(self.handler_registry.watch(lambda: hosted.tell("handled", self._handled())))
+        self._hosted = hosted
+        failure: BaseException | None = None
+        try:
+            self._ended(await hosted.result())
+        except BaseException as error:
+            failure = error
+            if isinstance(error, asyncio.CancelledError):
+                await hosted.cancel("The run was cancelled")
+            raise
+        finally:
+            for each in leave:
+                each()
+            await self._close(failure)
+        return self._report["parts"] if self.return_content else None
+
+    def _described(self, action: str, inputs: Any, config: Mapping[str, Any], options: ProcessOptions) -> Job:
+        hooks = self._config.hooks
+        kept = {key: value for key, value in config.items() if key != "signal"}
+        data = {
+            "action": action,
+            "config": self._data,
+            "saver": self._place,
+            "inputs": inputs,
+            "run_config": kept,
+            "keep_content": options.get("keep_content", False),
+            "callbacks": list(self._listener.callbacks),
+            "handled": self._handled(),
+            "keeps_events": self._log is not None,
+            "hooks": None if hooks is None else [str(each) for each in HookEvents if hooks.has(each)],
+            "steps": self.graph.tracker.steps.memory(),
+            "token_counts": self.token_counts,
+        }
+        self._executed += 1
+        context, trace = self._carry()
+        return Job(
+            id=f"{self.id}/{self._executed}/{id(self):x}",
+            kind="run",
+            target=agent_runs.TARGET,
+            input=encode(data, f"Run '{self.id}'"),
+            thread_id=str(turn_inputs.thread_of(config, self.id)),
+            context=context,
+            traceparent=trace,
+        )
+
+    def _ended(self, report: Mapping[str, Any]) -> None:
+        """Take the worker's report."""
+        self._report = report
+        self._interrupts = tuple(report["interrupts"])
+        self._paused = report["status"] == "interrupted"
+        self._token_counts = report["token_counts"]
+        self.graph.keep_messages(report["messages"])
+
+    async def _close(self, failure: BaseException | None) -> None:
+        """End the execution as the worker said, or as far as is known if it could not say."""
+        status: Any = self._report.get("status") or ("cancelled" if was_stopped(failure) else "failed")
+        if self._log is not None:
+            self._log.let_go()
+        self._requests.clear()
+        try:
+            if not self._paused:
+                await self._listener.sweep(status)
+        finally:
+            if not (self._paused or self._config.skip_cleanup):
+                self.graph.clear_heavy_state()
+            if self._log is not None:
+                self._log.end(status, failure, self._interrupts)
+
+    # What the worker asks for.
+
+    @property
+    def _calls(self) -> dict[str, Callable[[Any], Any]]:
+        calls: dict[str, Callable[[Any], Any]] = {
+            "handle": self._handle,
+            "answered": lambda number: self._requests.pop(number).answered(),
+            "callback": self._call_back,
+            "ended": self._ended,
+        }
+        if self._config.hooks is not None:
+            calls["hook"] = self._hook
+        if self._saver is not None:
+            calls[host_saver.CALL] = partial(host_saver.serve, self._saver)
+        return calls
+
+    def _handled(self) -> dict[str, str]:
+        """Names of handlers by their events."""
+        registry = self.handler_registry
+        return {event: registry.name_of(event) for event in registry.events}
+
+    def _handle(self, value: Any) -> Any:
+        event, data, metadata, number = value
+        if number:
+            data = self._requests[number] = ToolExecuteRequest(
+                {**data, "signal": self._turns.signal}, partial(self._early, number)
+            )
+        self._feed.put(event, data, metadata)
+        return self._listener.tell(event, data, metadata)
+
+    async def _early(self, number: int, result: Any) -> None:
+        self._hosted.tell("early", [number, result])
+
+    async def _call_back(self, value: Any) -> None:
+        name, details = value
+        await self._listener.call_back(name, *(ErrorData.taken(each, self._pool.codec) for each in details))
+
+    async def _hook(self, value: Any) -> Any:
+        event, happened, tool = value
+        hooks = self._config.hooks
+        assert hooks is not None
+        about = {key: ErrorData.taken(each, self._pool.codec) for key, each in happened.items()}
+        return await hooks.call(HookEvents(event), about, tool)
+
+    # What is to be known.
+
+    def get_interrupts(self) -> list[RunInterrupt]:
+        """Everything that the run waits for."""
+        return list(self._interrupts)
+
+    def get_halt_reason(self) -> str | None:
+        """Why the turn was ended early; None if it was not."""
+        return self._report.get("halt_reason")
+
+    def get_calibration_ratio(self) -> float:
+        """Reported tokens per counted token, to be handed to the conversation's next run; that of the first agent."""
+        return float(self._report.get("calibration_ratio", self._config.calibration_ratio))
+
+    def get_resolved_instruction_overhead(self) -> int | None:
+        """Tokens that instructions and tools of the first agent really cost; None as long as usage does not say."""
+        return self._report.get("instruction_overhead")
+
+    def get_fading_tiers(self) -> dict[str, dict[str, Any]]:
+        """How far tool results are shortened, by agent, to be handed to the conversation's next run."""
+        return dict(self._report.get("fading_tiers", {}))
+
+    @property
+    def _saves(self) -> bool:
+        return self._saver is not None
+
+
+def _stop(hosted: HostedJob, signal: AbortSignal) -> None:
+    if hosted.outcome is None:
+        hosted.stopping(signal.reason)

@@ -1,0 +1,77 @@
+"""A run's configuration as data: what is code in it becomes import paths, what stays with the host is left out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+from pydantic import SecretStr
+
+from stategraph.agent.settings.validation import Settings
+from stategraph.run.config import RunConfig
+from stategraph.workers.references import Reference, recipe_of, reference_to
+
+#: What the host keeps: it is asked by calls, or applied there.
+_HOSTS = ("custom_handlers", "hooks", "return_content", "event_log_size")
+
+
+def as_data(config: RunConfig) -> dict[str, Any]:
+    """Return a run's configuration for a worker.
+
+    Args:
+        config: The configuration.
+
+    Returns:
+        A mapping that `RunConfig` takes once its references are resolved. Handlers, hooks, signals and the checkpointer
+        are not in it.
+
+    Raises:
+        TransferError: Code in it has no import path; the message names the field.
+    """
+    fields = {name: getattr(config, name) for name in config.model_fields_set if name not in _HOSTS}
+    graph = fields.pop("graph_config")
+    plain = {name: _plain(value, name) for name, value in fields.items()}
+    plain["graph_config"] = _graph(graph)
+    return plain
+
+
+def _graph(graph: Any) -> dict[str, Any]:
+    options = graph.compile_options
+    kept = {
+        "type": graph.type,
+        "agents": [_settings(agent, f"agent {agent.agent_id!r}") for agent in graph.agents],
+        "edges": [_settings(edge, f"the edge to {', '.join(edge.to)}") for edge in graph.edges],
+        "compile_options": {
+            "interrupt_before": list(options.interrupt_before),
+            "interrupt_after": list(options.interrupt_after),
+        },
+    }
+    if options.store is not None:
+        kept["compile_options"]["store"] = reference_to(options.store, "The store of a run")
+    return kept
+
+
+def _settings(settings: Settings, what: str) -> dict[str, Any]:
+    return {name: _plain(getattr(settings, name), f"{what}: {name}") for name in settings.model_fields_set}
+
+
+def _plain(value: Any, what: str) -> Any:
+    """Return a value as data, with references for code."""
+    match value:
+        case Enum():
+            return value.value
+        case None | bool() | int() | float() | str() | bytes() | SecretStr():
+            return value
+        case Settings():
+            return _settings(value, what)
+        case Mapping():
+            return {key: _plain(each, f"{what}[{key!r}]") for key, each in value.items()}
+        case list() | tuple() | set() | frozenset() if not hasattr(value, "_fields"):
+            return [_plain(each, f"{what}[{index}]") for index, each in enumerate(value)]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type) and recipe_of(value) is None:
+        fields = {each.name: getattr(value, each.name) for each in dataclasses.fields(value) if each.init}
+        made_by = reference_to(type(value), f"The class of {what}")
+        return Reference(made_by.target, _plain(fields, what))
+    return reference_to(value, what[0].upper() + what[1:])

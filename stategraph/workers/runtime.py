@@ -1,0 +1,177 @@
+"""A runtime whose runs execute in workers: the same API as `AgentRuntime`, in threads or processes.
+
+- `create_run` returns a `Run`: its events, handlers, hooks, interrupts and messages are here as ever, in the same order
+  and under the same numbers; models are called and tools run in a worker.
+- Agents are data, and code by import paths. What cannot be sent is refused when the run is created, in a sentence.
+- The thread of a run may be kept by any checkpointer of this process, which workers reach through it, or in a database
+  that each of them opens itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AsyncExitStack
+from typing import Any, Literal, Self
+
+from stategraph.engine.checkpoints.memory import in_memory_saver
+from stategraph.engine.checkpoints.saver_urls import saver_at
+from stategraph.errors import ConfigurationError
+from stategraph.run.config import RunConfig
+from stategraph.run.events.handler_registry import Handler
+from stategraph.run.run import Run
+from stategraph.run.runtime import RUNS_KEPT, AgentRuntime
+from stategraph.workers import carrying
+from stategraph.workers.inline import InlinePool
+from stategraph.workers.pool import PoolHealth, PoolStatistics
+from stategraph.workers.process.supervisor import ProcessPool
+from stategraph.workers.references import Reference, recipe_of
+from stategraph.workers.remote_run import WorkerRun
+from stategraph.workers.scheduling import ScheduledPool
+from stategraph.workers.thread import ThreadPool
+
+Backend = Literal["inline", "thread", "process"]
+
+#: What a worker imports before its first run.
+_PRELOAD = ("stategraph.workers.agent_runs",)
+
+_OPENER = f"{saver_at.__module__}:{saver_at.__qualname__}"
+
+
+class MultiProcessRuntime(AgentRuntime):
+    """Shared by all runs of a process, which execute in workers. An async context manager.
+
+    Args:
+        store: Where threads are kept: an address such as `sqlite:///runs.db` or `postgresql://...`, which each worker
+            opens; None: in `checkpointer`, if there is one.
+        workers: How many workers.
+        backend: `process`, `thread`, or `inline`: in this event loop.
+        max_runs_per_worker: After so many runs a worker is replaced; None: never.
+        memory_limit_mb: Resident memory of a process, in MiB, above which it is replaced; None: no limit.
+        max_concurrency_per_worker: How many runs a worker has at a time.
+        checkpointer: Keeps threads, in this process; workers reach it through their connection. Excludes `store`.
+        allow: Modules that workers may import beside those of the code that runs name, for classes in messages and
+            results.
+        pass_environment: Environment variables that processes get, such as keys of model providers.
+        environment: Environment variables of processes alone.
+        context_vars: Context variables that travel with runs, by their import paths: `package.module:variable`.
+        preload: Modules that processes import before their first run.
+        custom_handlers: Handlers for every run, called before the run's own.
+        runs_kept: How many runs are known by their ids when they have ended.
+        **settings: Further fields of `RunConfig` for every run, such as `hooks`.
+
+    Example:
+        ```python
+        async with MultiProcessRuntime(store="sqlite:///runs.db", workers=4) as runtime:
+            run = await runtime.create_run(run_id=message_id, agents=[agent])
+            async for event in run.stream({"messages": [("user", text)]}, config):
+                await send(event.to_sse())
+        ```
+    """
+
+    def __init__(
+        self,
+        *,
+        store: str | None = None,
+        workers: int = 4,
+        backend: Backend = "process",
+        max_runs_per_worker: int | None = 1_000,
+        memory_limit_mb: int | None = 1_024,
+        max_concurrency_per_worker: int = 10,
+        checkpointer: Any = None,
+        allow: Iterable[str] = (),
+        pass_environment: Iterable[str] = (),
+        environment: Mapping[str, str] | None = None,
+        context_vars: Iterable[str] = (),
+        preload: Iterable[str] = (),
+        custom_handlers: Mapping[str, Handler] | None = None,
+        runs_kept: int = RUNS_KEPT,
+        **settings: Any,
+    ) -> None:
+        super().__init__(custom_handlers=custom_handlers, runs_kept=runs_kept, **settings)
+        if store is not None and checkpointer is not None:
+            raise ConfigurationError("Both 'store' and 'checkpointer' were given; threads are kept in one of them")
+        pools: dict[str, Callable[[], ScheduledPool]] = {
+            "inline": lambda: InlinePool(workers, **self._limits),
+            "thread": lambda: ThreadPool(workers, **self._limits),
+            "process": lambda: ProcessPool(workers, **self._limits, **process),
+        }
+        if backend not in pools:
+            raise ConfigurationError(f"'backend' is {backend!r}; expected one of {', '.join(pools)}")
+        self._limits: dict[str, Any] = {
+            "allow": tuple(allow),
+            "max_concurrency_per_worker": max_concurrency_per_worker,
+            "max_jobs_per_worker": max_runs_per_worker,
+        }
+        process: dict[str, Any] = {
+            "memory_limit_mb": memory_limit_mb,
+            "pass_environment": tuple(pass_environment),
+            "environment": environment,
+            "preload": (*_PRELOAD, *preload),
+        }
+        self._make_pool = pools[backend]
+        self._pool: ScheduledPool | None = None
+        self._store_url = store
+        self._own_saver = checkpointer
+        self._context_vars = tuple(context_vars)
+        self._exits = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        await super().__aenter__()
+        if self._store_url is not None:
+            self._own_saver = await self._exits.enter_async_context(saver_at(self._store_url))
+        await self.pool.__aenter__()
+        return self
+
+    async def aclose(self) -> None:
+        """Stop every run that goes on, then the workers."""
+        try:
+            await super().aclose()
+        finally:
+            pool, self._pool = self._pool, None
+            if pool is not None:
+                await pool.aclose()
+            await self._exits.aclose()
+
+    @property
+    def pool(self) -> ScheduledPool:
+        """The pool of workers: it may be resized, and takes other jobs too."""
+        if self._pool is None:
+            self._pool = self._make_pool()
+        return self._pool
+
+    async def health(self) -> PoolHealth:
+        """How the workers are now."""
+        return await self.pool.health()
+
+    def worker_statistics(self) -> PoolStatistics:
+        """What the workers did so far."""
+        return self.pool.statistics()
+
+    async def create(self, config: RunConfig | Mapping[str, Any]) -> Run:
+        """Make a run from its whole configuration, see `Run.create`.
+
+        Raises:
+            ConfigurationError: The configuration makes no sense, or the runtime is closed.
+            TransferError: It cannot be sent to a worker.
+        """
+        self._check()
+        run = await self._make(config)
+        self._keep(run)
+        return run
+
+    async def _make(self, config: RunConfig | Mapping[str, Any]) -> Run:
+        config = RunConfig.of(config)
+        saver = config.graph_config.compile_options.checkpointer
+        opener = recipe_of(saver)
+        if saver is None:
+            if self._store_url is not None and self._own_saver is None:
+                raise ConfigurationError("The runtime has a store and is not open: use it in an 'async with' block")
+            saver = self._own_saver
+            if self._store_url is not None:
+                opener = Reference(_OPENER, {"url": self._store_url})
+        if saver is None and config.human_in_the_loop.enabled:
+            saver = in_memory_saver()
+        return WorkerRun(config, self.pool, saver, opener, self._carry, self._models)
+
+    def _carry(self) -> tuple[bytes, str | None]:
+        return carrying.carried(self._context_vars), carrying.traceparent()

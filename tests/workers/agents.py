@@ -1,0 +1,83 @@
+"""Agents that workers run in the tests: models and tools by their import paths."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from typing import Any
+
+from langchain_core.messages import AIMessage
+from langchain_core.tools import tool
+
+from stategraph.run.questions import ask_user_question
+from stategraph.testing import script
+from stategraph.testing.chat_model import ScriptedChatModel
+from tests.workers.jobs import tenant
+
+
+def scripted(replies: list[Any]) -> ScriptedChatModel:
+    """A model that gives its answer number n after n answers, in whichever process it is asked.
+
+    Args:
+        replies: Texts, or lists of a text and tool calls, each a name and arguments.
+    """
+
+    def answer(request: script.ModelRequest[Any]) -> script.Reply:
+        number = sum(isinstance(each, AIMessage) for each in request.messages)
+        said = replies[number]
+        if isinstance(said, str):
+            return script.reply(said, usage=(10, number + 1))
+        text, *calls = said
+        made = [script.call(name, args, id=f"call_{number}_{index}") for index, (name, args) in enumerate(calls)]
+        return script.reply(text, *made, usage=(10, number + 1))
+
+    return ScriptedChatModel(replies=script.Script([answer], repeat_last=True))
+
+
+@tool
+def weather(city: str) -> str:
+    """The weather of a city."""
+    return f"Sunny in {city}"
+
+
+@tool
+def process() -> str:
+    """The process that it runs in."""
+    return str(os.getpid())
+
+
+@tool
+def die() -> str:
+    """Kill the process, as a crash would."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    return "never"
+
+
+@tool
+async def wait() -> str:
+    """Wait for ever."""
+    await asyncio.Event().wait()
+    return "never"
+
+
+@tool
+def who() -> str:
+    """The tenant that the run is for."""
+    return tenant.get("nobody")
+
+
+@tool
+def ask(question: str) -> str:
+    """Ask a person."""
+    return f"They said {ask_user_question(question)['answer']}, in process {os.getpid()}"
+
+
+@tool
+def fail() -> str:
+    """Fail."""
+    raise ValueError("no luck")
+
+
+def count(message: Any) -> int:
+    return len(str(message.content))
