@@ -22,7 +22,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: dev-env demo-env ## An agent program written for LangGraph, running on this engine, and what a step costs on both
-	$(DEV)/bin/python -m examples.demo $(ARGS)
+	@$(DEV)/bin/python -m examples.demo $(ARGS)
 
 test: dev-env ## The project's own tests, and at the end what was left out and why (ARGS='-k word' chooses)
 	$(DEV)/bin/python -m pytest -rs $(ARGS)
@@ -104,7 +104,7 @@ metadata: dev-env ## A wheel that says `langgraph` and holds no file, for packag
 	cd scripts/langgraph-metadata && $(CURDIR)/$(DEV)/bin/python -m hatchling build -t wheel -d $(CURDIR)/dist
 
 clean: ## Delete the environments and everything that was built
-	rm -rf .venv .venv-* .venv.lock .conformance .bench .interop .cache build dist \
+	rm -rf .venv .venv-* .venv.* .conformance .bench .interop .cache build dist \
 		.mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 dev-env: python

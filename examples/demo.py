@@ -264,6 +264,7 @@ def show_overhead(given: str | None) -> None:
     headline("Overhead of one step (a node that does nothing, microseconds)")
     other = langgraph_python(given)
     engines = ["stategraph"] if other is None else ["langgraph", "stategraph"]
+    say(f"  measuring {' and '.join(engines)}, in turns ...")
     with contextlib.ExitStack() as stack:
         meters = {}
         for engine in engines:
