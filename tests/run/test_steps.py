@@ -1,0 +1,542 @@
+"""From what agents do to steps, and from facts to events: one at a time, without models and graphs."""
+
+from __future__ import annotations
+
+from itertools import count
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolCall, ToolMessage
+
+from stategraph.agent import ports
+from stategraph.agent.ports import ModelCall, Place, ToolAnswered
+from stategraph.agent.reporting import ToolLog, ToolProgress
+from stategraph.errors import HandlerError
+from stategraph.run.events.handler_registry import EventHandlerRegistry
+from stategraph.run.events.listener import RunListener
+from stategraph.run.events.step_list import StepList
+from stategraph.run.events.steps import StepTracker
+
+AT = Place("a", "Anna", "agent=a", {"thread_id": "t"})
+
+
+def tracker(*, several: bool = False) -> StepTracker:
+    ids, clock = count(), count(100)
+    steps = StepList(
+        "r", new_id=lambda prefix: f"{prefix}{next(ids)}", now_ms=lambda: next(clock), several_agents=several
+    )
+    return StepTracker(steps)
+
+
+def model_call(at: Place = AT, **about: Any) -> ModelCall:
+    return ModelCall(at, "openai", "m", [HumanMessage("hi")], 1, **about)
+
+
+def call(number: int = 1, name: str = "n", **args: Any) -> ToolCall:
+    return ToolCall(name=name, args=args, id=f"c{number}")
+
+
+def fragment(**parts: Any) -> AIMessageChunk:
+    whole = {"id": None, "name": None, "args": None, "index": 0, "type": "tool_call_chunk", **parts}
+    return AIMessageChunk("", tool_call_chunks=[whole])  # type: ignore[list-item]
+
+
+def told(rows: Any) -> list[tuple[str, Any]]:
+    """Events in short: opened and closed steps by their kind, deltas by what they say."""
+    shown: list[tuple[str, Any]] = []
+    for event, data in rows:
+        match str(event):
+            case "on_run_step":
+                shown.append(("open", data["type"]))
+            case "on_run_step_closed":
+                shown.append(("close", (data["type"], data["status"])))
+            case "on_message_delta" | "on_reasoning_delta":
+                (part,) = data["delta"]["content"]
+                shown.append((part["type"], part[part["type"]]))
+            case "on_run_step_delta":
+                shown.append(("fragment", data["delta"]["tool_calls"][0]))
+            case other:
+                shown.append((other, data))
+    return shown
+
+
+def said(*chunks: Any) -> list[tuple[str, Any]]:
+    """What the pieces of one answer come to."""
+    steps, about = tracker(), model_call()
+    return told(row for chunk in chunks for row in steps.chunk(about, chunk))
+
+
+MESSAGE = "message_creation"
+
+
+# -- pieces of an answer -------------------------------------------------
+
+
+def test_text_goes_into_one_message_piece_by_piece() -> None:
+    assert said(*map(AIMessageChunk, ("a", "", "b"))) == [("open", MESSAGE), ("text", "a"), ("text", "b")]
+
+
+def test_reasoning_and_text_have_a_message_each() -> None:
+    thought = AIMessageChunk("", additional_kwargs={"reasoning_content": "hm"})
+    assert said(thought, AIMessageChunk("so"), thought) == [
+        ("open", MESSAGE),
+        ("think", "hm"),
+        ("close", (MESSAGE, "completed")),
+        ("open", MESSAGE),
+        ("text", "so"),
+        ("close", (MESSAGE, "completed")),
+        ("open", MESSAGE),
+        ("think", "hm"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("pieces", "expected"),
+    [
+        (["a<think>b</think>c"], [("text", "a"), ("think", "b"), ("text", "c")]),
+        (["<think>b</think>"], [("think", "b")]),
+        (
+            ["<think>b", "c", "d</think>", "e"],
+            [("think", "<think>b"), ("think", "c"), ("think", "d</think>"), ("text", "e")],
+        ),
+        (["a</think>"], [("text", "a</think>")]),
+        (["<think>a", "<think>b</think>", "c"], [("think", "<think>a"), ("think", "<think>b</think>"), ("text", "c")]),
+    ],
+)
+def test_tags_around_reasoning_are_understood(pieces: list[str], expected: list[Any]) -> None:
+    rows = said(*map(AIMessageChunk, pieces))
+    assert [row for row in rows if row[0] in ("text", "think")] == expected
+
+
+def test_a_message_takes_the_providers_id_from_an_empty_first_piece() -> None:
+    steps, about = tracker(), model_call()
+    list(steps.chunk(about, AIMessageChunk("", id="provider")))
+    list(steps.chunk(about, AIMessageChunk("", id="later")))
+    ((_, opened), _) = steps.chunk(about, AIMessageChunk("a", id="other"))
+    assert opened["stepDetails"]["message_creation"]["message_id"] == "provider"
+    thought = AIMessageChunk("", additional_kwargs={"reasoning_content": "hm"})
+    _, (_, second), _ = steps.chunk(about, thought)
+    assert second["stepDetails"]["message_creation"]["message_id"].startswith("msg_")
+
+
+def test_the_fragments_of_a_call_are_passed_on_behind_its_step() -> None:
+    rows = said(fragment(id="c1", name="n", args=""), fragment(args='{"x"'), fragment(args=": 1}", index=None))
+    assert rows == [
+        ("open", MESSAGE),
+        ("close", (MESSAGE, "completed")),
+        ("open", "tool_calls"),
+        ("fragment", {"args": "", "type": "tool_call_chunk", "name": "n", "id": "c1", "index": 0}),
+        ("fragment", {"args": '{"x"', "type": "tool_call_chunk", "index": 0}),
+        ("fragment", {"args": ": 1}", "type": "tool_call_chunk"}),
+    ]
+
+
+def test_a_provider_that_repeats_id_and_name_in_every_fragment_opens_one_step() -> None:
+    rows = said(fragment(id="c1", name="n", args="{"), fragment(id="c1", name="n", args="}"))
+    assert [row for row in rows if row == ("open", "tool_calls")] == [("open", "tool_calls")]
+    assert len([row for row in rows if row[0] == "fragment"]) == 2
+
+
+def test_text_that_arrives_while_a_call_is_written_is_part_of_no_message() -> None:
+    rows = said(AIMessageChunk("a"), fragment(id="c1", name="n", args=""), AIMessageChunk("b"))
+    assert [row for row in rows if row[0] == "text"] == [("text", "a")]
+
+
+def test_a_call_ends_the_reasoning_before_it() -> None:
+    thought = AIMessageChunk("", additional_kwargs={"reasoning_content": "hm"})
+    rows = said(thought, fragment(id="c1", name="n", args=""))
+    assert rows[:5] == [
+        ("open", MESSAGE),
+        ("think", "hm"),
+        ("close", (MESSAGE, "completed")),
+        ("open", MESSAGE),
+        ("close", (MESSAGE, "completed")),
+    ]
+
+
+def test_the_end_of_an_answer_closes_its_message_and_opens_steps_for_calls_that_have_none() -> None:
+    steps, about = tracker(), model_call()
+    list(steps.chunk(about, AIMessageChunk("a")))
+    rows = told(steps.end(about, AIMessage("a", tool_calls=[call(1), call(2)])))
+    assert rows == [("close", (MESSAGE, "completed")), ("open", "tool_calls"), ("open", "tool_calls")]
+    assert [steps.steps.is_open(steps.step_id(AT, each)) for each in ("c1", "c2")] == [True, True]
+    assert steps.tool_call_steps.keys() == {"c1", "c2"}
+
+
+def test_calls_that_cannot_be_read_have_steps_too() -> None:
+    steps, about = tracker(), model_call()
+    broken: Any = [{"id": "c9", "name": "n", "args": "{", "error": "no", "type": "invalid_tool_call"}]
+    rows = told(steps.end(about, AIMessage("", tool_calls=[call(1)], invalid_tool_calls=broken)))
+    assert rows.count(("open", "tool_calls")) == 2
+    assert steps.step_id(AT, "c9")
+
+
+def test_an_answer_that_is_given_up_closes_all_its_steps_as_failed() -> None:
+    steps, about = tracker(), model_call()
+    list(steps.chunk(about, fragment(id="c1", name="n", args="")))
+    list(steps.chunk(about, fragment(id="c2", name="n", args="", index=1)))
+    assert told(steps.fail(about)) == [("close", ("tool_calls", "failed"))] * 2
+    assert told(steps.fail(about)) == []
+    assert told(steps.fail(model_call())) == []
+
+
+def test_two_calls_of_models_at_once_have_lanes_of_their_own() -> None:
+    steps, one, other = tracker(), model_call(), model_call(Place("b", "Ben", "agent=b", {}))
+    rows = [
+        row
+        for about, text in ((one, "1"), (other, "2"), (one, "3"))
+        for row in steps.chunk(about, AIMessageChunk(text))
+    ]
+    first, second, third = [data["id"] for event, data in rows if event == "on_message_delta"]
+    assert first == third != second
+
+
+# -- tools ---------------------------------------------------------------
+
+
+def test_calls_are_numbered_by_tool_and_asking_again_gives_the_same_number() -> None:
+    steps = tracker()
+    steps.number(AT, AIMessage("", tool_calls=[call(1), call(2), call(3, "other")]))
+    assert [steps.turn(AT, each) for each in (call(1), call(2), call(3, "other"), call(1))] == [0, 1, 0, 0]
+    assert steps.turn(AT, call(4)) == 2
+    assert steps.turn(Place("b", "Ben", "n", {}), call(1)) == 3
+
+
+def test_a_result_completes_its_call_and_closes_its_step() -> None:
+    steps, about = tracker(), model_call()
+    answer = AIMessage("", tool_calls=[call(1, x="ä")])
+    list(steps.end(about, answer))
+    steps.number(AT, answer)
+    step_id = steps.step_id(AT, "c1")
+    fact = ToolAnswered(AT, call(1, x="ä"), ToolMessage("full", tool_call_id="c1"), "shown", "denied")
+    (completed, result), (closed, end) = steps.answer(fact)
+    assert (completed, closed) == ("on_run_step_completed", "on_run_step_closed")
+    shown = result["result"]
+    assert shown["tool_call"] == {
+        "id": "c1",
+        "name": "n",
+        "args": '{"x":"ä"}',
+        "output": "shown",
+        "progress": 1,
+        "outcome": "denied",
+    }
+    assert (shown["id"], shown["index"], shown["type"]) == (step_id, 0, "tool_call")
+    assert (end["id"], end["status"]) == (step_id, "completed")
+    plain = ToolAnswered(AT, call(2), ToolMessage("x", tool_call_id="c2"), "x")
+    ((_, unknown),) = steps.answer(plain)
+    assert unknown["result"]["id"] == ""
+    assert "outcome" not in unknown["result"]["tool_call"]
+
+
+def test_a_completion_that_was_told_elsewhere_is_told_no_more() -> None:
+    steps, about = tracker(), model_call()
+    list(steps.end(about, AIMessage("", tool_calls=[call(1)])))
+    steps.recalled(AT, "c1")
+    steps.recalled(AT, "unknown")
+    assert not steps.steps.is_open(steps.step_id(AT, "c1"))
+    assert told(steps.sweep("cancelled")) == []
+
+
+def test_steps_say_whose_they_are_where_there_are_several_agents() -> None:
+    place = Place("a", "Anna", "agent=a", {}, group_id=3)
+    steps = tracker(several=True)
+    ((_, opened), _) = steps.chunk(model_call(place), AIMessageChunk("a"))
+    assert (opened["agentId"], opened["groupId"], opened["runId"]) == ("a", 3, "r")
+    assert (opened["index"], opened["stepIndex"], opened["status"], opened["usage"]) == (0, 0, "in_progress", None)
+    ((_, closed),) = steps.sweep("failed")
+    assert (closed["agentId"], closed["groupId"], closed["status"]) == ("a", 3, "failed")
+    assert closed["closed_at"] > closed["created_at"]
+    assert steps.steps.get(opened["id"])["status"] == "failed"  # type: ignore[index]
+    ((_, alone), _) = tracker().chunk(model_call(), AIMessageChunk("a"))
+    assert "agentId" not in alone
+    assert "groupId" not in alone
+
+
+def test_forgetting_starts_indices_again() -> None:
+    steps = tracker()
+    list(steps.chunk(model_call(), AIMessageChunk("a")))
+    steps.number(AT, AIMessage("", tool_calls=[call(1)]))
+    steps.clear()
+    assert list(steps.steps) == []
+    assert steps.turn(AT, call(1)) == 0
+    ((_, opened), _) = steps.chunk(model_call(), AIMessageChunk("a"))
+    assert opened["index"] == 0
+
+
+# -- summaries -----------------------------------------------------------
+
+FIGURES = {"model": "m", "provider": "p", "messagesToRefineCount": 4, "summaryVersion": 1}
+
+
+def test_a_summary_is_a_step_that_starts_grows_and_is_whole() -> None:
+    summaries = tracker().summaries
+    (opened, step), (started, figures) = summaries.open(AT, FIGURES)
+    assert (opened, started) == ("on_run_step", "on_summarize_start")
+    assert figures == {"agentId": "a", **FIGURES}
+    assert step["summary"] == {"type": "summary", "model": "m", "provider": "p"}
+    assert step["stepDetails"]["message_creation"]["message_id"] == step["id"]
+    ((_, delta),) = summaries.text(AT, "so far")
+    assert delta["id"] == step["id"]
+    assert delta["delta"]["summary"]["content"] == [{"type": "text", "text": "so far"}]
+    rows = list(summaries.close(AT, {"type": "summary", "tokenCount": 7}, None))
+    assert [str(event) for event, _ in rows] == ["on_run_step_completed", "on_run_step_closed", "on_summarize_complete"]
+    whole = rows[2][1]["summary"]
+    assert whole == rows[0][1]["result"]["summary"]
+    assert whole["tokenCount"] == 7
+    assert whole["boundary"] == {"messageId": step["id"], "contentIndex": step["index"]}
+    assert whole["createdAt"].startswith("1970-01-01T00:00:00.1")
+    assert whole["createdAt"].endswith("Z")
+
+
+def test_a_summary_that_failed_says_why() -> None:
+    summaries = tracker().summaries
+    list(summaries.open(AT, FIGURES))
+    (_, closed), (over, why) = summaries.close(AT, None, "no model")
+    assert (closed["status"], str(over)) == ("failed", "on_summarize_complete")
+    assert (why["error"], why["agentId"]) == ("no model", "a")
+
+
+# -- facts ---------------------------------------------------------------
+
+
+class Heard:
+    """A listener, and the events that its handlers were told."""
+
+    def __init__(self, **handlers: Any) -> None:
+        self.events: list[tuple[str, Any, Any]] = []
+        self.registry = EventHandlerRegistry(handlers)
+        for event in (
+            *("on_tool_progress", "on_tool_log", "on_agent_log", "on_tool_start", "on_tool_end", "on_context_usage"),
+            *("on_run_step", "on_run_step_completed", "on_run_step_closed", "on_message_delta"),
+            *("on_chat_model_start", "on_chat_model_stream", "on_chat_model_end"),
+        ):
+            if event not in handlers:
+                self.registry.register(
+                    event, lambda event, data, metadata, graph: self.events.append((event, data, metadata))
+                )
+        self.tracker = tracker()
+        self.graph: Any = SimpleNamespace(
+            tracker=self.tracker, handler_registry=self.registry, agents=[SimpleNamespace(id="a", name="Anna")]
+        )
+        self.listener = RunListener("r", self.graph)
+        self.listener.begin([HumanMessage("hi", id="m0")])
+
+    async def hear(self, *facts: Any) -> None:
+        for fact in facts:
+            await self.listener.hear(fact)
+
+    def of(self, event: str) -> list[Any]:
+        return [data for name, data, _ in self.events if name == event]
+
+
+@pytest.mark.anyio
+async def test_what_a_tool_reports_is_told_whole_with_its_step_and_call() -> None:
+    heard = Heard()
+    about, made = model_call(), call(1)
+    await heard.hear(
+        ports.ModelStarted(about),
+        ports.ModelEnded(about, AIMessage("", tool_calls=[made]), 0.5),
+        ports.ToolReported(AT, made, ToolProgress(1, 3, "working")),
+        ports.ToolReported(AT, made, ToolLog("info", {"a": 1}, "name")),
+        ports.ToolReported(AT, call(9, "other"), ToolProgress(2)),
+    )
+    step_id = heard.tracker.step_id(AT, "c1")
+    known = {"id": step_id, "toolCallId": "c1", "name": "n"}
+    assert heard.of("on_tool_progress") == [
+        {**known, "progress": 1, "total": 3, "message": "working"},
+        {"id": "", "toolCallId": "c9", "name": "other", "progress": 2, "total": None, "message": None},
+    ]
+    assert heard.of("on_tool_log") == [{**known, "level": "info", "logger": "name", "data": {"a": 1}}]
+
+
+@pytest.mark.anyio
+async def test_metadata_says_where_something_arose_and_each_handler_has_its_own() -> None:
+    heard = Heard()
+    await heard.hear(ports.ModelStarted(model_call(traced_as="azure")), ports.ModelStarted(model_call()))
+    one, other = (metadata for _, _, metadata in heard.events)
+    assert one == other
+    assert one is not other
+    assert one == {
+        "thread_id": "t",
+        "run_id": "r",
+        "agentId": "a",
+        "activeAgentId": "a",
+        "activeAgentName": "Anna",
+        "rootAgentId": "a",
+        "rootAgentName": "Anna",
+    }
+    about = model_call(traced_as="azure")
+    await heard.hear(ports.ModelStarted(about), ports.ModelEnded(about, AIMessage("x"), 1.0))
+    (_, _, end) = next(row for row in heard.events if row[0] == "on_chat_model_end")
+    assert (end["ls_provider"], end["ls_model_name"]) == ("azure", "m")
+    plain = model_call()
+    await heard.hear(ports.ModelStarted(plain), ports.ModelEnded(plain, AIMessage("x"), 1.0))
+    (_, _, end) = [row for row in heard.events if row[0] == "on_chat_model_end"][-1]
+    assert end["ls_provider"] == "openai"
+
+
+@pytest.mark.anyio
+async def test_the_end_of_a_call_is_logged_with_its_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard = Heard()
+    usage: Any = {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5}
+    about = model_call(instruction_tokens=7, tool_schema_tokens=4)
+    await heard.hear(ports.ModelStarted(about), ports.ModelEnded(about, AIMessage("x", usage_metadata=usage), 1.236))
+    (line,) = heard.of("on_agent_log")
+    assert (line["level"], line["scope"], line["runId"], line["agentId"]) == ("debug", "graph", "r", "a")
+    assert line["message"] == "LLM call complete (1.24s)"
+    assert line["data"] == {
+        **usage,
+        "elapsedSeconds": 1.24,
+        "instructionTokens": 7,
+        "toolSchemaTokens": 4,
+        "messageCount": 1,
+    }
+
+
+@pytest.mark.anyio
+async def test_details_are_logged_only_when_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard = Heard()
+    detail = ports.Logged(AT, "debug", "s", "detail", None, detail=True)
+    others = [
+        ports.Logged(AT, "info", "s", "info", None, detail=True),
+        ports.Logged(AT, "debug", "s", "plain", None, detail=False),
+    ]
+    await heard.hear(detail, *others)
+    assert [line["message"] for line in heard.of("on_agent_log")] == ["info", "plain"]
+    assert all("data" not in line for line in heard.of("on_agent_log"))
+    monkeypatch.setenv("AGENT_DEBUG_LOGGING", "true")
+    await heard.hear(detail)
+    assert heard.of("on_agent_log")[-1]["message"] == "detail"
+
+
+@pytest.mark.anyio
+async def test_an_answer_aside_is_told_and_is_no_part_of_the_conversation() -> None:
+    heard = Heard()
+    aside = model_call(aside=True)
+    await heard.hear(
+        ports.ModelStarted(aside),
+        ports.ModelStreamed(aside, AIMessageChunk("x")),
+        ports.ModelEnded(aside, AIMessage("x"), 1.0),
+    )
+    assert [event for event, _, _ in heard.events] == [
+        "on_chat_model_start",
+        "on_chat_model_stream",
+        "on_chat_model_end",
+    ]
+    assert heard.listener.produced == []
+    assert heard.listener.partial == {}
+
+
+@pytest.mark.anyio
+async def test_a_failed_answer_is_no_longer_written_and_its_steps_are_closed() -> None:
+    heard = Heard()
+    about = model_call()
+    await heard.hear(ports.ModelStarted(about), ports.ModelStreamed(about, AIMessageChunk("x")))
+    assert [pieces for _, pieces in heard.listener.partial.values()] == [[AIMessageChunk("x")]]
+    await heard.hear(ports.ModelFailed(about, ValueError("no")))
+    assert heard.listener.partial == {}
+    assert [step["status"] for step in heard.of("on_run_step_closed")] == ["failed"]
+
+
+@pytest.mark.anyio
+async def test_results_are_kept_once_also_when_they_were_told_before() -> None:
+    heard = Heard()
+    about, made, result = model_call(), call(1), ToolMessage("x", tool_call_id="c1")
+    injected = HumanMessage("by the host")
+    await heard.hear(
+        ports.ModelStarted(about),
+        ports.ModelEnded(about, AIMessage("", tool_calls=[made], id="m1"), 1.0),
+        ports.ToolAnswered(AT, made, result, "x"),
+        ports.ToolRecalled(AT, made, ToolMessage("again", tool_call_id="c1")),
+        ports.Injected(AT, [injected]),
+    )
+    assert [message.content for message in heard.listener.produced] == ["", "x", "by the host"]
+    other = Heard()
+    await other.hear(ports.ToolRecalled(AT, made, result))
+    assert other.listener.produced == [result]
+
+
+@pytest.mark.anyio
+async def test_callbacks_are_called_with_the_graph_and_named_when_they_fail() -> None:
+    heard = Heard()
+    seen: list[Any] = []
+
+    async def later(graph: Any, output: Any) -> None:
+        seen.append(("end", graph is heard.graph, output))
+
+    heard.listener.callbacks = {
+        "handle_tool_start": lambda graph, made: seen.append(("start", graph is heard.graph, made["id"])),
+        "handle_tool_end": later,
+        "handle_tool_error": lambda graph, error, call_id: seen.append(("error", str(error), call_id)),
+    }
+    made = call(1, x=1)
+    await heard.hear(
+        ports.ToolStarted(AT, made), ports.ToolEnded(AT, made, "output"), ports.ToolFailed(AT, made, ValueError("no"))
+    )
+    assert seen == [("start", True, "c1"), ("end", True, "output"), ("error", "no", "c1")]
+    assert heard.of("on_tool_start") == [{"input": {"input": '{"x":1}'}}]
+    assert heard.of("on_tool_end") == [{"output": "output", "input": {"input": '{"x":1}'}}]
+
+    def fail(*about: Any) -> None:
+        raise KeyError("mine")
+
+    heard.listener.callbacks = {"handle_tool_start": fail}
+    with pytest.raises(HandlerError, match="The callback 'handle_tool_start' failed: KeyError"):
+        await heard.hear(ports.ToolStarted(AT, made))
+
+
+@pytest.mark.anyio
+async def test_a_handler_that_fails_fails_the_run_except_for_what_has_ended(caplog: pytest.LogCaptureFixture) -> None:
+    def fail(event: str, *about: Any) -> None:
+        raise ValueError("mine")
+
+    heard = Heard(on_message_delta=fail, on_run_step_closed=fail)
+    about = model_call()
+    with pytest.raises(HandlerError, match="of 'on_message_delta' failed: ValueError: mine") as raised:
+        await heard.hear(ports.ModelStarted(about), ports.ModelStreamed(about, AIMessageChunk("x")))
+    assert isinstance(raised.value.__cause__, ValueError)
+    await heard.listener.sweep("failed")
+    (record,) = caplog.records
+    assert record.getMessage().startswith("Run 'r' goes on. The handler")
+    assert record.exc_info is not None
+
+
+@pytest.mark.anyio
+async def test_what_handlers_cost_is_counted_the_most_expensive_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 1.0, 10.0, 15.0, 20.0, 22.0])
+    monkeypatch.setattr("stategraph.run.events.listener.time.perf_counter", lambda: next(clock))
+    heard = Heard()
+    for event in ("on_tool_start", "on_tool_end", "on_tool_start"):
+        assert await heard.listener.emit(event, {}, AT)
+    assert not await heard.listener.emit("on_nothing", {}, AT)
+    dear, cheap = heard.listener.statistics()
+    assert (dear.event, dear.calls, dear.total_s, dear.longest_s) == ("on_tool_end", 1, 5.0, 5.0)
+    assert (cheap.event, cheap.calls, cheap.total_s, cheap.longest_s) == ("on_tool_start", 2, 3.0, 2.0)
+
+
+@pytest.mark.anyio
+async def test_a_run_goes_on_with_its_own_steps_and_with_no_others() -> None:
+    before = Heard()
+    before.listener.remember = True
+    about = model_call()
+    await before.hear(ports.ModelStarted(about), ports.ModelEnded(about, AIMessage("", tool_calls=[call(1)]), 1.0))
+    memory: Any = before.listener.memory()
+    assert (memory["run"], memory["last_input"]) == ("r", "m0")
+
+    def taken(memory: Any, *, began: bool = False) -> Any:
+        heard = Heard()
+        if not began:
+            heard.listener = RunListener("r", heard.graph)
+        heard.listener.recall(memory)
+        return heard.listener.last_input_id, [step["id"] for step in heard.tracker.steps]
+
+    own = [step["id"] for step in memory["steps"]]
+    assert own
+    assert taken(memory) == ("m0", own)
+    assert taken({**memory, "run": "other"}) == (None, [])
+    assert taken({**memory, "format": 0}) == (None, [])
+    assert taken({**memory, "count": 0}) == (None, [])
+    assert taken({**memory, "last_input": "m9"}, began=True) == ("m0", [])
+    before.listener.remember = False
+    assert before.listener.memory() is None
