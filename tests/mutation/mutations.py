@@ -211,7 +211,9 @@ class _Finder:
         if statement.value is None:
             self._statement("delete", statement, ast.Pass())
         elif not (isinstance(statement.value, ast.Constant) and statement.value.value is None):
-            self._statement("return", statement, ast.Return(ast.Constant(None)))
+            # To who asks whether something is so, None says the same as False.
+            if not (isinstance(statement.value, ast.Constant) and statement.value.value is False):
+                self._statement("return", statement, ast.Return(ast.Constant(None)))
             self._inside(statement.value, itself=True)
 
     def _visit_if(self, statement: ast.If) -> None:

@@ -39,6 +39,13 @@ def test_text_that_changes_no_behaviour_is_left_alone() -> None:
     assert mutations.find(source) == {}
 
 
+def test_none_is_not_returned_in_place_of_false() -> None:
+    kinds = {
+        source: [m.kind for m in mutations.find(f"def f():\n    return {source}").values()] for source in ("False", "a")
+    }
+    assert kinds == {"False": ["boolean"], "a": ["return"]}
+
+
 def test_every_name_of_a_change_stays_when_lines_are_added_before_it() -> None:
     source = (ROOT / "stategraph" / "core" / "plan.py").read_text(encoding="utf-8")
     assert list(mutations.find(source)) == list(mutations.find("# a line\n" + source))
