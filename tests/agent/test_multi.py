@@ -168,15 +168,22 @@ def test_a_prompt_that_is_no_text_is_refused_by_the_name_of_the_agent(driver: Dr
         driver.invoke(team.graph, ask())
 
 
+@pytest.mark.parametrize("nothing", [None, ""])
+def test_without_a_prompt_after_all_the_agent_follows_and_is_told_nothing(driver: Driver, nothing: str | None) -> None:
+    team = Team({"a": ["One."], "b": ["Two."]}, direct("a", "b", prompt=lambda messages, start: nothing))
+    result = driver.invoke(team.graph, ask())
+    assert team.asked("b") == [("human", "hi"), ("ai", "One.")]
+    assert said(result["messages"])[1:] == [("ai", "One."), ("ai", "Two.")]
+
+
 @pytest.mark.parametrize("text", ["Told later.", None])
 def test_an_async_prompt_works_async_and_a_sync_call_says_how(text: str | None) -> None:
     async def summarise(messages: Sequence[BaseMessage], start: int) -> str | None:
         return text
 
-    async def run() -> None:
-        await Team({"a": ["One."], "b": ["Two."]}, direct("a", "b", prompt=summarise)).graph.ainvoke(ask())
-
-    asyncio.run(run())
+    team = Team({"a": ["One."], "b": ["Two."]}, direct("a", "b", prompt=summarise))
+    asyncio.run(team.graph.ainvoke(ask()))
+    assert [said for _, said in team.asked("b")] == ["hi", "One.", *([] if text is None else [text])]
     team = Team({"a": ["One."], "b": ["Two."]}, direct("a", "b", prompt=summarise))
     with pytest.raises(TypeError, match=r"agent 'b' is made by an async function.*ainvoke"):
         team.graph.invoke(ask())
@@ -320,6 +327,11 @@ def test_an_agent_on_its_own_cannot_have_a_name_that_no_node_can_have() -> None:
 
 
 # The graph as a graph.
+
+
+def test_every_agents_graph_has_the_name_of_its_agent() -> None:
+    team = Team({"a": [], "b": []}, direct("a", "b"))
+    assert {name: graph.get_name() for name, graph in team.graph.get_subgraphs()} == {"a": "a", "b": "b"}
 
 
 def test_the_graph_is_drawn_with_handoffs_joins_and_prompts() -> None:

@@ -116,3 +116,12 @@ def test_tools_that_a_stored_search_has_found_count_as_the_agents() -> None:
     stored = [{"role": "assistant", "content": first}, {"role": "assistant", "content": [named("late", "c3", "S")]}]
     made = stored_messages.format_agent_messages(stored, None, {"tool_search"}).messages
     assert [each.content for each in made if each.type == "tool"] == [found, "R", "S"]
+
+
+def test_what_a_search_has_found_counts_only_if_the_agent_can_search() -> None:
+    found = '{"tools": [{"name": "late"}]}'
+    stored = [
+        {"role": "assistant", "content": [named("tool_search", "c1", found), named("late", "c2", "R"), text("So.")]}
+    ]
+    made = stored_messages.format_agent_messages(stored, None, {"own"}).messages
+    assert [(each.type, each.text) for each in made] == [("ai", "So.")]
