@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
 
+from stategraph.errors import ConfigurationError
 from stategraph.run.history.title import generate_title
+from stategraph.run.run import Run
 from stategraph.testing import script
 from stategraph.testing.chat_model import ScriptedChatModel
 
@@ -57,3 +61,79 @@ async def test_a_model_that_answers_in_text_although_it_should_call_is_taken_by_
 async def test_an_answer_that_is_no_title_makes_none() -> None:
     call = script.call("_TitleAndLanguage", {"name": "A Greeting"})
     assert await titled(ScriptedChatModel(replies=[script.reply(call)]), method="functions") == {"title": ""}
+
+
+class Heard(BaseCallbackHandler):
+    """Notes the tags of the calls that it hears of."""
+
+    def __init__(self) -> None:
+        self.tags: list[Any] = []
+
+    def on_chat_model_start(self, *about: Any, tags: Any = None, **more: Any) -> None:
+        self.tags.append(tags)
+
+
+def titling(model: Any) -> Any:
+    """A run whose models are one model, whatever is asked for."""
+    asked: list[Any] = []
+
+    def made(provider: str, options: Any) -> Any:
+        asked.append((provider, options))
+        return model
+
+    run = Run.__new__(Run)
+    run._models = SimpleNamespace(resolve=made)  # type: ignore[assignment]
+    return run, asked
+
+
+async def test_a_run_asks_for_a_title_as_its_host_says() -> None:
+    model = ScriptedChatModel(replies=["A Greeting"])
+    run, asked = titling(model)
+    handler = Heard()
+    title = await run.generate_title(
+        provider="openAI",
+        input_text="hi",
+        content_parts=[None, {"type": "text", "text": "Hello."}, {"type": "think", "think": "hm"}],
+        client_options={"model": "m"},
+        title_method="completion",
+        title_prompt="Name: {convo}",
+        title_prompt_template="P {input} A {output}",
+        chain_options={"callbacks": [handler], "tags": ["title"]},
+    )
+    assert title == {"title": "A Greeting"}
+    assert asked == [("openAI", {"model": "m"})]
+    assert model.requests[0].messages[0].content == "Name: P hi A Hello."
+    assert handler.tags == [["title"]]
+
+
+@pytest.mark.parametrize(("given", "language"), [({}, True), ({"skip_language": True}, False)])
+async def test_a_run_asks_for_the_language_unless_its_host_does_not_want_it(given: Any, language: bool) -> None:
+    name = "_TitleAndLanguage" if language else "_TitleOnly"
+    answer = {"title": "A Greeting", **({"language": "English"} if language else {})}
+    run, _ = titling(ScriptedChatModel(replies=[script.reply(script.call(name, answer))]))
+    title = await run.generate_title(
+        provider="openAI", input_text="hi", content_parts=[], title_method="functions", **given
+    )
+    assert title == answer
+
+
+async def test_what_makes_no_sense_about_a_title_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="The title's method is 'guess'; expected one of "):
+        await titled(ScriptedChatModel(replies=[]), method="guess")
+    with pytest.raises(ConfigurationError, match=r"The title's template lacks \{output\}; it is 'of \{input\}'"):
+        await titled(ScriptedChatModel(replies=[]), prompt_template="of {input}")
+
+
+async def test_a_conversation_goes_where_the_prompt_says_or_at_its_end() -> None:
+    for prompt, question in (
+        ("A: {convo}!", "A: User: hi\nAI: Hello.!"),
+        ("A", "A\n\nConversation:\nUser: hi\nAI: Hello."),
+    ):
+        model = ScriptedChatModel(replies=["T"])
+        await titled(model, method="completion", prompt=prompt)
+        assert model.requests[0].messages[0].content == question
+
+
+async def test_json_that_is_no_title_makes_none() -> None:
+    for said in ('{"a": 1}', ' ["a"]'):
+        assert await titled(ScriptedChatModel(replies=[said]), method="functions") == {"title": ""}
