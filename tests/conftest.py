@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any, Protocol
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests import loopback
 
 settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", parent=settings.get_profile("house"), derandomize=True, print_blob=True)
@@ -23,6 +26,16 @@ def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(FOREIGN):
             monkeypatch.delenv(name)
+
+
+Listen = Callable[[type[loopback.Handler]], str]
+
+
+@pytest.fixture
+def listen() -> Iterator[Listen]:
+    """Serves requests by a handler until the test is over, and returns the address."""
+    with ExitStack() as servers:
+        yield lambda handler: servers.enter_context(loopback.listening(handler))
 
 
 @pytest.fixture

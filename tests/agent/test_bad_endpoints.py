@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import http.server
 import json
 import logging
-import threading
 import traceback
-from collections.abc import Iterator
 from typing import Any
 
 import langchain_core
@@ -19,7 +16,9 @@ from stategraph import Run
 from stategraph.agent.llm import model_calls, models
 from stategraph.errors import ModelAnswerError
 from stategraph.testing import FakeOpenAIServer, reply
+from tests import loopback
 from tests.agent.test_secrets import chain
+from tests.conftest import Listen
 
 OLD_LANGCHAIN = tuple(map(int, langchain_core.__version__.split(".")[:2])) < (1, 6)
 
@@ -60,31 +59,21 @@ class Endpoint:
         self.kind = "text/event-stream"
         endpoint = self
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def log_message(self, *_: object) -> None: ...
+        class Handler(loopback.Handler):
+            def post(self) -> None:
+                self.body()
+                body = endpoint.body.replace("{sent}", self.headers["authorization"])
+                self.answer(endpoint.status, body.encode(), endpoint.kind)
 
-            def do_POST(self) -> None:
-                self.rfile.read(int(self.headers["content-length"]))
-                body = endpoint.body.replace("{sent}", self.headers["authorization"]).encode()
-                self.send_response(endpoint.status)
-                self.send_header("content-type", endpoint.kind)
-                self.send_header("content-length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.where = f"127.0.0.1:{self.server.server_port}"
+        self.handler = Handler
+        self.where = ""
 
 
 @pytest.fixture
-def endpoint() -> Iterator[Endpoint]:
+def endpoint(listen: Listen) -> Endpoint:
     made = Endpoint()
-    thread = threading.Thread(target=made.server.serve_forever, args=(0.01,))
-    thread.start()
-    yield made
-    made.server.shutdown()
-    thread.join()
-    made.server.server_close()
+    made.where = listen(made.handler)
+    return made
 
 
 def options(endpoint: Endpoint, **more: Any) -> dict[str, Any]:

@@ -6,12 +6,10 @@ search has to find every canary, else it would show nothing.
 
 from __future__ import annotations
 
-import http.server
 import json
 import logging
 import re
 import socket
-import threading
 import traceback
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
@@ -39,10 +37,12 @@ from stategraph.run.config import RunConfig
 from stategraph.run.events.event_types import GraphEvents
 from stategraph.testing import call, reply
 from stategraph.testing.chat_model import ScriptedChatModel
+from tests import loopback
 from tests.agent.counting import count, history
 from tests.agent.mcp.test_mcp_gateways import ITS_OWN, Server, server
 from tests.agent.mcp.test_mcp_rude_servers import rude
 from tests.agent.test_secrets import chain
+from tests.conftest import Listen
 
 pytestmark = pytest.mark.anyio
 
@@ -165,34 +165,23 @@ class Repeating:
         self.got: list[str] = []
         endpoint = self
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def log_message(self, *_: object) -> None: ...
-
-            def do_POST(self) -> None:
-                self.rfile.read(int(self.headers["content-length"]))
+        class Handler(loopback.Handler):
+            def post(self) -> None:
+                self.body()
                 sent = " ".join([self.path, *(f"{name}: {value}" for name, value in self.headers.items())])
                 endpoint.got.append(sent)
                 status, kind, text = endpoint.answer
-                body = text.replace("{sent}", json.dumps(sent)[1:-1]).encode()
-                self.send_response(status)
-                self.send_header("content-type", kind)
-                self.send_header("content-length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
+                self.answer(status, text.replace("{sent}", json.dumps(sent)[1:-1]).encode(), kind)
 
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.where = f"127.0.0.1:{self.server.server_port}"
+        self.handler = Handler
+        self.where = ""
 
 
 @pytest.fixture
-def endpoint() -> Iterator[Repeating]:
+def endpoint(listen: Listen) -> Repeating:
     made = Repeating()
-    thread = threading.Thread(target=made.server.serve_forever, args=(0.01,))
-    thread.start()
-    yield made
-    made.server.shutdown()
-    thread.join()
-    made.server.server_close()
+    made.where = listen(made.handler)
+    return made
 
 
 @pytest.fixture

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import http.server
 import json
 import logging
-import threading
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx2
@@ -22,7 +20,9 @@ from stategraph.agent.mcp.http import Door
 from stategraph.agent.mcp.servers import HttpServer
 from stategraph.errors import ConfigurationError
 from stategraph.run.runtime import AgentRuntime
+from tests import loopback
 from tests.agent.test_secrets import chain
+from tests.conftest import Listen
 
 pytestmark = pytest.mark.anyio
 
@@ -40,28 +40,11 @@ class Server:
         self.instead: tuple[int, str, bytes] | None = None
         server = self
 
-        class Handler(http.server.BaseHTTPRequestHandler):
+        class Handler(loopback.Handler):
             protocol_version = "HTTP/1.1"
 
-            def log_message(self, *_: object) -> None: ...
-
-            def answer(self, status: int, body: bytes = b"", kind: str = "application/json", **more: str) -> None:
-                self.send_response(status)
-                self.send_header("content-type", kind)
-                self.send_header("content-length", str(len(body)))
-                for name, value in more.items():
-                    self.send_header(name.replace("_", "-"), value)
-                self.end_headers()
-                self.wfile.write(body)
-
-            def do_GET(self) -> None:
-                self.answer(405)
-
-            def do_DELETE(self) -> None:
-                self.answer(405)
-
-            def do_POST(self) -> None:
-                message = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            def post(self) -> None:
+                message = json.loads(self.body())
                 server.seen.append((self.path, self.headers["authorization"]))
                 method, number = message.get("method"), message.get("id")
                 server.asked.append(method)
@@ -89,20 +72,15 @@ class Server:
                 body = json.dumps({"jsonrpc": "2.0", "id": number, "result": result}).encode()
                 self.answer(200, body, **more)
 
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.where = f"127.0.0.1:{self.server.server_port}"
+        self.handler = Handler
+        self.where = ""
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
+def server(listen: Listen) -> Server:
     made = Server()
-    thread = threading.Thread(target=made.server.serve_forever, args=(0.01,))
-    thread.start()
-    yield made
-    made.server.shutdown()
-    thread.join()
-    made.server.server_close()
+    made.where = listen(made.handler)
+    return made
 
 
 ITS_OWN = b'{"jsonrpc": "2.0", "id": ID, "error": {"code": -32602, "message": "wrong arguments"}}'
