@@ -6,7 +6,7 @@ and a program pays only for the rooms it enters. The rooms, and which may import
 
 import os as _os
 
-__version__ = "0.1.0"
+from stategraph._version import __version__ as __version__
 
 TYPE_CHECKING = False  # importing typing would be most of this module's cost; type checkers know the bare name
 if TYPE_CHECKING:

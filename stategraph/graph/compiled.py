@@ -28,13 +28,13 @@ from stategraph.engine.engine import StateGraphEngine
 from stategraph.graph import migrate
 from stategraph.graph import schema as schemas
 from stategraph.graph.branch import BranchSpec
+from stategraph.graph.declaration import Declaration
 from stategraph.graph.node import StateNodeSpec
 from stategraph.graph.writer import StateWriter, UpdateKeys, branch_channel, join_channel
 from stategraph.typing import ContextT, InputT, OutputT, StateT
 
-if TYPE_CHECKING:  # the builder makes these; they only name it
+if TYPE_CHECKING:
     from stategraph.engine.checkpoints.saver_interfaces import Checkpoint
-    from stategraph.graph.state import StateGraph
 
 Coercer = Callable[[Any], Any] | None
 
@@ -46,17 +46,17 @@ class CompiledStateGraph(
     """A compiled state graph; see the engine for what it can do.
 
     Attributes:
-        builder: What it was compiled from.
+        builder: The `StateGraph` it was compiled from.
         schema_to_mapper: For each schema, what turns a dict of state keys into an instance; None for no need to.
     """
 
-    builder: StateGraph[StateT, ContextT, InputT, OutputT]
+    builder: Declaration[StateT, ContextT, InputT, OutputT]
     schema_to_mapper: dict[type[Any], Coercer]
 
     def __init__(
         self,
         *,
-        builder: StateGraph[StateT, ContextT, InputT, OutputT],
+        builder: Declaration[StateT, ContextT, InputT, OutputT],
         schema_to_mapper: dict[type[Any], Coercer],
         **kwargs: Any,
     ) -> None:

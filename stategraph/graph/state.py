@@ -7,7 +7,6 @@ whole and makes of it a graph that runs. A builder can be compiled any number of
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -16,12 +15,10 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Self, cast, overload
 from typing_extensions import Unpack
 
 from stategraph.constants import END, START
-from stategraph.core.channels.base import BaseChannel
 from stategraph.core.channels.ephemeral import EphemeralValue
-from stategraph.core.channels.last_value import LastValue
-from stategraph.engine.compile.managed import ManagedValueSpec
 from stategraph.graph import schema as schemas
 from stategraph.graph import validate
+from stategraph.graph.declaration import Declaration
 from stategraph.graph.defaults import NodeDefaults
 from stategraph.graph.renamed import renamed_argument
 from stategraph.policies import checked_retry_policies
@@ -41,7 +38,7 @@ if TYPE_CHECKING:  # the engine alone may import the checkpoint package, and `as
     from langchain_core.runnables import Runnable
 
     from stategraph.engine.checkpoints.saver_interfaces import BaseCache, BaseStore
-    from stategraph.graph.assembly import BranchSpec, CompiledStateGraph, StateNodeSpec
+    from stategraph.graph.assembly import CompiledStateGraph, StateNodeSpec
     from stategraph.graph.hints import NodeHints
     from stategraph.graph.node import StateNode
 
@@ -55,12 +52,10 @@ __all__ = ("StateGraph",)
 
 logger = logging.getLogger(__name__)
 
-AnyChannel = BaseChannel[Any, Any, Any]
-
 DEFAULT_ERROR_HANDLER: Final = "__default_error_handler__"
 
 
-class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
+class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT, ContextT, InputT, OutputT]):
     """A graph in the making, whose nodes read a shared state and answer updates of it.
 
     Each key of the state may have a reducer, a function of the old value and an update; without one the last update
@@ -106,49 +101,12 @@ class StateGraph(Generic[StateT, ContextT, InputT, OutputT]):
         **kwargs: Unpack[DeprecatedKwargs],
     ) -> None:
         self.compiled = False
-        self.nodes: dict[str, StateNodeSpec[Any, ContextT]] = {}
-        self.edges: set[tuple[str, str]] = set()
-        self.waiting_edges: set[tuple[tuple[str, ...], str]] = set()
-        self.branches: defaultdict[str, dict[str, BranchSpec]] = defaultdict(dict)
-        self.channels: dict[str, AnyChannel] = {}
-        self.managed: dict[str, ManagedValueSpec] = {}
-        self.schemas: dict[type[Any], dict[str, AnyChannel | ManagedValueSpec]] = {}
         self._node_defaults = NodeDefaults()
         self._hints: dict[int, tuple[Any, NodeHints]] = {}
-
         input_schema = renamed_argument(kwargs, "input", "input_schema", input_schema)
         output_schema = renamed_argument(kwargs, "output", "output_schema", output_schema)
         context_schema = renamed_argument(kwargs, "config_schema", "context_schema", context_schema)
-        self.state_schema: type[StateT] = state_schema
-        self.context_schema: type[ContextT] | None = context_schema
-        self.input_schema = cast("type[InputT]", input_schema or state_schema)
-        self.output_schema = cast("type[OutputT]", output_schema or state_schema)
-        self._add_schema(self.state_schema)
-        self._add_schema(self.input_schema, allow_managed=False)
-        self._add_schema(self.output_schema, allow_managed=False)
-
-    def _add_schema(self, schema: type[Any], /, allow_managed: bool = True) -> None:
-        if schema in self.schemas:
-            return
-        schemas.warn_if_no_schema(schema)
-        keys = schemas.state_keys(schema)
-        if keys.managed and not allow_managed:
-            raise ValueError(
-                f"{getattr(schema, '__name__', schema)} declares managed values ({', '.join(keys.managed)}), which the "
-                "engine computes: they can be keys of the state or of a node's input, not of what goes in or out"
-            )
-        self.schemas[schema] = {**keys.channels, **keys.managed}
-        for key, channel in keys.channels.items():
-            known = self.channels.setdefault(key, channel)
-            # A plain key may stand for one that another schema gives a reducer.
-            if known is not channel and known != channel and not isinstance(channel, LastValue):
-                raise ValueError(
-                    f"Key '{key}' is updated in different ways: by {known!r} according to an earlier schema, by "
-                    f"{channel!r} according to {getattr(schema, '__name__', schema)}"
-                )
-        for key, managed in keys.managed.items():
-            if self.managed.setdefault(key, managed) != managed:
-                raise ValueError(f"Key '{key}' is one managed value in one schema and another in the next")
+        self._declare(state_schema, context_schema, input_schema, output_schema)
 
     def set_node_defaults(
         self,

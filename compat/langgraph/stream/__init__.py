@@ -12,9 +12,13 @@ from stategraph.engine.streams.events.modes import (
 from stategraph.engine.streams.events.nested import SubgraphStatus
 from stategraph.engine.streams.events.payload import LifecyclePayload
 from stategraph.engine.streams.events.queue import StreamChannel
-from stategraph.engine.streams.events.run import AsyncGraphRunStream, GraphRunStream
+from stategraph.engine.streams.events.run import (
+    AsyncGraphRunStream,
+    AsyncSubgraphRunStream,
+    GraphRunStream,
+    SubgraphRunStream,
+)
 from stategraph.engine.streams.events.subgraphs import SubgraphTransformer
-from stategraph.engine.streams.events.subruns import AsyncSubgraphRunStream, SubgraphRunStream
 from stategraph.engine.streams.events.transformer import ProtocolEvent, StreamTransformer
 
 __all__ = (

@@ -37,7 +37,7 @@ from mcp.client.subscriptions import SubscriptionLost
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
-from stategraph import __version__
+from stategraph._version import __version__
 from stategraph.agent import reporting
 from stategraph.agent.mcp import listing, logs, stdio
 from stategraph.agent.mcp.errors import (

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from langchain_core.tools import BaseTool
 from pydantic import PrivateAttr
@@ -12,7 +13,19 @@ from stategraph.agent.mcp import results
 if TYPE_CHECKING:
     import mcp_types as wire
 
-    from stategraph.agent.mcp.sessions import McpSessions
+T = TypeVar("T")
+
+
+class ToolCaller(Protocol):
+    """Calls the tools of servers; `stategraph.agent.mcp.sessions.McpSessions` is one."""
+
+    async def call_tool(
+        self, server: str, tool: str, arguments: Mapping[str, Any], *, timeout_s: float | None = None
+    ) -> tuple[results.Content, dict[str, Any] | None]:
+        """Call a tool and return its result."""
+
+    def from_thread(self, ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Make a request from a thread without an event loop."""
 
 
 class McpTool(BaseTool):
@@ -34,7 +47,7 @@ class McpTool(BaseTool):
     tool: str
     timeout_s: float | None = None
     response_format: Literal["content", "content_and_artifact"] = "content_and_artifact"
-    _sessions: McpSessions = PrivateAttr()
+    _sessions: ToolCaller = PrivateAttr()
 
     # The parameters are those of the tool, whatever their names: hence nothing else is named here.
 
@@ -45,7 +58,7 @@ class McpTool(BaseTool):
         return await self._sessions.call_tool(self.server, self.tool, arguments, timeout_s=self.timeout_s)
 
 
-def make_tool(sessions: McpSessions, server: str, name: str, listed: wire.Tool) -> McpTool:
+def make_tool(sessions: ToolCaller, server: str, name: str, listed: wire.Tool) -> McpTool:
     """Make a tool of what a server lists.
 
     Args:

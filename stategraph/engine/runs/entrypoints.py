@@ -17,11 +17,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from langchain_core.runnables import RunnableConfig
 
 from stategraph.constants import CONF, CONFIG_KEY_TASK_ID, INTERRUPT
+from stategraph.engine.compile.compiled_graph import CompiledGraph
 from stategraph.engine.compile.validate import validate_keys
 from stategraph.engine.config.runnable_config import ensure_config, inherited_config
 from stategraph.engine.config.runtime import RunControl
@@ -30,9 +31,6 @@ from stategraph.engine.runs.execution import Execution, Request
 from stategraph.engine.streams.projection import Format
 from stategraph.types import All, Durability, GraphOutput
 from stategraph.warnings import LangGraphDeprecatedSinceV10
-
-if TYPE_CHECKING:
-    from stategraph.engine.engine import StateGraphEngine
 
 
 class Options(NamedTuple):
@@ -76,7 +74,7 @@ def durability_from(durability: Durability | None, deprecated: dict[str, Any]) -
 
 
 def open_run(
-    engine: StateGraphEngine[Any, Any, Any, Any],
+    engine: CompiledGraph,
     input: Any,
     config: RunnableConfig | None,
     options: Options,
@@ -165,7 +163,7 @@ async def _afollow_traced(execution: Execution) -> AsyncIterator[Any]:
 
 
 def open_quiet_run(
-    engine: StateGraphEngine[Any, Any, Any, Any],
+    engine: CompiledGraph,
     input: Any,
     config: RunnableConfig | None,
     options: Options,
@@ -177,7 +175,7 @@ def open_quiet_run(
 _QUIET = Format((), (), False, "v1")
 
 
-def open_inside(engine: StateGraphEngine[Any, Any, Any, Any], input: Any, config: RunnableConfig) -> Execution | None:
+def open_inside(engine: CompiledGraph, input: Any, config: RunnableConfig) -> Execution | None:
     """As :func:`open_quiet_run`, for a graph that is the work of a node, and so has nothing to be told.
 
     Args:
@@ -211,7 +209,7 @@ def open_inside(engine: StateGraphEngine[Any, Any, Any, Any], input: Any, config
 # -- invoke ------------------------------------------------------------------
 
 
-def reads_at_end(engine: StateGraphEngine[Any, Any, Any, Any], options: Options) -> bool:
+def reads_at_end(engine: CompiledGraph, options: Options) -> bool:
     """Whether the result can be read from the channels when the run has ended."""
     if options.stream_mode != "values" or options.print_mode or options.debug or engine.debug:
         return False
@@ -221,7 +219,7 @@ def reads_at_end(engine: StateGraphEngine[Any, Any, Any, Any], options: Options)
     return not _may_lose_value(engine, keys)
 
 
-def _may_lose_value(engine: StateGraphEngine[Any, Any, Any, Any], keys: Sequence[str]) -> bool:
+def _may_lose_value(engine: CompiledGraph, keys: Sequence[str]) -> bool:
     return not engine.program.loses.isdisjoint(keys)
 
 

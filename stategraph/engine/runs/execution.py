@@ -19,7 +19,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.cache.base import BaseCache
@@ -58,6 +58,7 @@ from stategraph.core.views import Keys
 from stategraph.engine.checkpoints import damage, histories
 from stategraph.engine.checkpoints.ids import moment, new_checkpoint_id
 from stategraph.engine.checkpoints.saving import SaveCalls
+from stategraph.engine.compile.compiled_graph import CompiledGraph
 from stategraph.engine.compile.functions import sequences_are_wrapped
 from stategraph.engine.compile.protocol import StreamProtocol
 from stategraph.engine.config import foreign_types
@@ -77,9 +78,6 @@ from stategraph.engine.streams.projection import NOTHING, Chunk, Format, Project
 from stategraph.engine.tasks.scope import TaskScope
 from stategraph.engine.tracing.graph_callbacks import GraphInterruptEvent, GraphResumeEvent
 from stategraph.types import Durability
-
-if TYPE_CHECKING:
-    from stategraph.engine.engine import StateGraphEngine
 
 _NOTHING = Watch()
 _STREAMED_IN_NODES = frozenset(("messages", "custom", "tools"))
@@ -185,7 +183,7 @@ class Execution:
         "whole",
     )
 
-    def __init__(self, engine: StateGraphEngine[Any, Any, Any, Any], request: Request) -> None:
+    def __init__(self, engine: CompiledGraph, request: Request) -> None:
         """Parse the request. Nothing is loaded or started yet.
 
         Raises:

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, NoReturn, get_args
+from typing import Any, Final, NoReturn, get_args
 
 from stategraph.constants import CONF, CONFIG_KEY_CHECKPOINT_ID, CONFIG_KEY_THREAD_ID, INTERRUPT
 from stategraph.core import explain
+from stategraph.engine.runs.run_view import RunView
 from stategraph.errors import IgnoredInputError
 from stategraph.types import Command, Durability, StreamMode
-
-if TYPE_CHECKING:
-    from stategraph.engine.runs.execution import Execution
 
 ENVIRONMENT: Final = "STATEGRAPH_STRICT"
 """Makes every graph strict that is not told otherwise when it is compiled."""
@@ -42,7 +40,7 @@ class Refusals(dict[str, None]):
         raise IgnoredInputError(note)
 
 
-def check_request(execution: Execution) -> None:
+def check_request(execution: RunView) -> None:
     """Check what a run's caller asked for.
 
     Raises:
@@ -87,7 +85,7 @@ def check_found(config: Mapping[str, Any], found: Any) -> None:
         )
 
 
-def check_resume(execution: Execution) -> None:
+def check_resume(execution: RunView) -> None:
     """Check that an answer has a question.
 
     Raises:

@@ -10,7 +10,7 @@ Rules
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from stategraph.constants import (
     CONF,
@@ -39,11 +39,9 @@ from stategraph.engine.config.quiet_manager import Quiet
 from stategraph.engine.config.runnable_config import DefaultRecursionLimit
 from stategraph.engine.config.runtime import RunFacts, attempt_runtime
 from stategraph.engine.runs import replay
+from stategraph.engine.runs.run_view import RunView
 from stategraph.engine.tasks.scope import TaskScope
 from stategraph.engine.tracing.chain_run import child_manager
-
-if TYPE_CHECKING:
-    from stategraph.engine.runs.execution import Execution
 
 # Places for what each task fills in: a dict that is copied with them does not grow, which would cost as much as
 # the copy.
@@ -80,7 +78,7 @@ class TaskConfigs:
         "_tags",
     )
 
-    def __init__(self, execution: Execution, quiet: type[Quiet]) -> None:
+    def __init__(self, execution: RunView, quiet: type[Quiet]) -> None:
         """Make the part that all tasks share.
 
         Args:

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from inspect import signature
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID, uuid5
 
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableSequence
@@ -51,6 +51,7 @@ from stategraph.core.task import IdMaker, Task, Write
 from stategraph.engine.checkpoints import damage, histories, pump, round_trip
 from stategraph.engine.checkpoints.ids import new_checkpoint_id
 from stategraph.engine.checkpoints.pump import Ask, Procedure
+from stategraph.engine.compile.compiled_graph import CompiledGraph
 from stategraph.engine.config import runtime
 from stategraph.engine.config.runnable_config import (
     ensure_config,
@@ -65,30 +66,25 @@ from stategraph.engine.tasks.scope import TaskScope
 from stategraph.errors import InvalidUpdateError
 from stategraph.types import StateUpdate
 
-if TYPE_CHECKING:
-    from stategraph.engine.engine import StateGraphEngine
-
-    Engine = StateGraphEngine[Any, Any, Any, Any]
-
 COPY = "__copy__"
 
 
 def bulk_update_state(
-    engine: Engine, config: RunnableConfig, supersteps: Sequence[Sequence[StateUpdate]]
+    engine: CompiledGraph, config: RunnableConfig, supersteps: Sequence[Sequence[StateUpdate]]
 ) -> RunnableConfig:
     """Write several supersteps of updates; returns the config of the last checkpoint."""
     return pump.run(_bulk(engine, config, supersteps))
 
 
 async def abulk_update_state(
-    engine: Engine, config: RunnableConfig, supersteps: Sequence[Sequence[StateUpdate]]
+    engine: CompiledGraph, config: RunnableConfig, supersteps: Sequence[Sequence[StateUpdate]]
 ) -> RunnableConfig:
     """As :func:`bulk_update_state`."""
     return await pump.arun(_bulk(engine, config, supersteps))
 
 
 def _bulk(
-    engine: Engine, config: RunnableConfig, supersteps: Sequence[Sequence[StateUpdate]]
+    engine: CompiledGraph, config: RunnableConfig, supersteps: Sequence[Sequence[StateUpdate]]
 ) -> Procedure[RunnableConfig]:
     saver = snapshots.saver_of(engine, config)
     if not supersteps:
@@ -133,7 +129,7 @@ class _Base:
         full: Delta channels that the next checkpoint stores in full in any case.
     """
 
-    engine: Engine
+    engine: CompiledGraph
     saver: BaseCheckpointSaver[Any]
     config: RunnableConfig
     saved: CheckpointTuple | None
@@ -166,7 +162,7 @@ def _tasks_after(state: State, checkpoint: checkpoints.Checkpoint, config: Runna
     return Planner(state, ids, ns, None, {}, None, step, step + 2).next_tasks(None)
 
 
-def _load(engine: Engine, saver: BaseCheckpointSaver[Any], config: RunnableConfig) -> Procedure[_Base]:
+def _load(engine: CompiledGraph, saver: BaseCheckpointSaver[Any], config: RunnableConfig) -> Procedure[_Base]:
     config = engine.own_checkpoint_config(ensure_config(engine.config, config))
     saved: CheckpointTuple | None = yield Ask(saver, "get_tuple", (config,))
     history: histories.Histories | None = None

@@ -16,7 +16,7 @@ Rules
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
@@ -37,6 +37,7 @@ from stategraph.core.state import State
 from stategraph.core.task import IdMaker, Task
 from stategraph.engine.checkpoints import damage, histories, pump
 from stategraph.engine.checkpoints.pump import Ask, Procedure
+from stategraph.engine.compile.compiled_graph import CompiledGraph
 from stategraph.engine.compile.protocol import GraphProtocol
 from stategraph.engine.config.runnable_config import (
     ensure_config,
@@ -48,13 +49,8 @@ from stategraph.engine.config.runnable_config import (
 from stategraph.engine.runs import strictness
 from stategraph.types import StateSnapshot
 
-if TYPE_CHECKING:
-    from stategraph.engine.engine import StateGraphEngine
 
-    Engine = StateGraphEngine[Any, Any, Any, Any]
-
-
-def saver_of(engine: Engine, config: RunnableConfig) -> BaseCheckpointSaver[Any]:
+def saver_of(engine: CompiledGraph, config: RunnableConfig) -> BaseCheckpointSaver[Any]:
     """The saver that state is read from and written to.
 
     Raises:
@@ -67,7 +63,7 @@ def saver_of(engine: Engine, config: RunnableConfig) -> BaseCheckpointSaver[Any]
 
 
 def addressed_subgraph(
-    engine: Engine, config: RunnableConfig, saver: BaseCheckpointSaver[Any]
+    engine: CompiledGraph, config: RunnableConfig, saver: BaseCheckpointSaver[Any]
 ) -> tuple[GraphProtocol[Any, Any, Any, Any], RunnableConfig] | None:
     """The subgraph that a config's namespace addresses, and the config to ask it with."""
     ns = config[CONF].get(CONFIG_KEY_CHECKPOINT_NS, "")
@@ -81,7 +77,7 @@ def addressed_subgraph(
 # -- one state ----------------------------------------------------------------
 
 
-def get_state(engine: Engine, config: RunnableConfig, *, subgraphs: bool) -> StateSnapshot:
+def get_state(engine: CompiledGraph, config: RunnableConfig, *, subgraphs: bool) -> StateSnapshot:
     """The state at a config's checkpoint, or the latest."""
     saver = saver_of(engine, config)
     below = addressed_subgraph(engine, config, saver)
@@ -90,7 +86,7 @@ def get_state(engine: Engine, config: RunnableConfig, *, subgraphs: bool) -> Sta
     return pump.run(_state(engine, config, saver, subgraphs))
 
 
-async def aget_state(engine: Engine, config: RunnableConfig, *, subgraphs: bool) -> StateSnapshot:
+async def aget_state(engine: CompiledGraph, config: RunnableConfig, *, subgraphs: bool) -> StateSnapshot:
     """As :func:`get_state`."""
     saver = saver_of(engine, config)
     below = addressed_subgraph(engine, config, saver)
@@ -100,7 +96,7 @@ async def aget_state(engine: Engine, config: RunnableConfig, *, subgraphs: bool)
 
 
 def _state(
-    engine: Engine, config: RunnableConfig, saver: BaseCheckpointSaver[Any], recurse: bool
+    engine: CompiledGraph, config: RunnableConfig, saver: BaseCheckpointSaver[Any], recurse: bool
 ) -> Procedure[StateSnapshot]:
     config = _own_config(engine, config)
     saved = yield Ask(saver, "get_tuple", (config,))
@@ -112,7 +108,7 @@ def _state(
     return (yield from _snapshot(engine, saved, saver, recurse=recurse, live=live))
 
 
-def _own_config(engine: Engine, config: RunnableConfig) -> RunnableConfig:
+def _own_config(engine: CompiledGraph, config: RunnableConfig) -> RunnableConfig:
     config = merge_configs(engine.config, config) if engine.config else config
     config = engine.own_checkpoint_config(config)
     thread_id = config[CONF][CONFIG_KEY_THREAD_ID]
@@ -120,7 +116,7 @@ def _own_config(engine: Engine, config: RunnableConfig) -> RunnableConfig:
 
 
 def _snapshot(
-    engine: Engine,
+    engine: CompiledGraph,
     saved: CheckpointTuple,
     saver: BaseCheckpointSaver[Any],
     *,
@@ -132,7 +128,7 @@ def _snapshot(
 
 
 def _described(
-    engine: Engine, saved: CheckpointTuple, saver: BaseCheckpointSaver[Any], *, recurse: bool, live: bool
+    engine: CompiledGraph, saved: CheckpointTuple, saver: BaseCheckpointSaver[Any], *, recurse: bool, live: bool
 ) -> Procedure[StateSnapshot]:
     engine.migrate_checkpoint(saved.checkpoint)
     history = yield from histories.fetch(engine.program, saver, saved)
@@ -166,7 +162,9 @@ def _described(
     )
 
 
-def read_step(engine: Engine, saved: CheckpointTuple, history: histories.Histories | None) -> tuple[State, list[Task]]:
+def read_step(
+    engine: CompiledGraph, saved: CheckpointTuple, history: histories.Histories | None
+) -> tuple[State, list[Task]]:
     """The state of a checkpoint and the tasks that come after it."""
     state = State(engine.program, saved.checkpoint, None, history)
     return state, _planner(state, saved).next_tasks(None)
@@ -236,7 +234,7 @@ def _state_below(
     return (yield Ask(graph, "get_state", (config,), {"subgraphs": True}))
 
 
-def has_work_left(engine: Engine, config: RunnableConfig) -> bool:
+def has_work_left(engine: CompiledGraph, config: RunnableConfig) -> bool:
     """Return whether the step behind a thread's latest checkpoint is not over yet."""
     config = _latest(config)
     saver = saver_of(engine, config)
@@ -246,7 +244,7 @@ def has_work_left(engine: Engine, config: RunnableConfig) -> bool:
     return pump.run(_work_left(engine, config, saver))
 
 
-async def ahas_work_left(engine: Engine, config: RunnableConfig) -> bool:
+async def ahas_work_left(engine: CompiledGraph, config: RunnableConfig) -> bool:
     """As :func:`has_work_left`."""
     config = _latest(config)
     saver = saver_of(engine, config)
@@ -261,7 +259,7 @@ def _latest(config: RunnableConfig) -> RunnableConfig:
     return {**config, CONF: conf}
 
 
-def _work_left(engine: Engine, config: RunnableConfig, saver: BaseCheckpointSaver[Any]) -> Procedure[bool]:
+def _work_left(engine: CompiledGraph, config: RunnableConfig, saver: BaseCheckpointSaver[Any]) -> Procedure[bool]:
     saved = yield Ask(saver, "get_tuple", (_own_config(engine, config),))
     if saved is None:
         return False
@@ -275,7 +273,7 @@ def _work_left(engine: Engine, config: RunnableConfig, saver: BaseCheckpointSave
 # -- history ------------------------------------------------------------------
 
 
-def get_state_history(engine: Engine, config: RunnableConfig, **bounds: Any) -> Iterator[StateSnapshot]:
+def get_state_history(engine: CompiledGraph, config: RunnableConfig, **bounds: Any) -> Iterator[StateSnapshot]:
     """The states of a thread, newest first.
 
     Args:
@@ -293,7 +291,9 @@ def get_state_history(engine: Engine, config: RunnableConfig, **bounds: Any) -> 
         yield pump.run(_snapshot(engine, saved, saver))
 
 
-async def aget_state_history(engine: Engine, config: RunnableConfig, **bounds: Any) -> AsyncIterator[StateSnapshot]:
+async def aget_state_history(
+    engine: CompiledGraph, config: RunnableConfig, **bounds: Any
+) -> AsyncIterator[StateSnapshot]:
     """As :func:`get_state_history`."""
     config = ensure_config(config)
     saver = saver_of(engine, config)
@@ -307,7 +307,7 @@ async def aget_state_history(engine: Engine, config: RunnableConfig, **bounds: A
 
 
 def _list(
-    engine: Engine, config: RunnableConfig, saver: BaseCheckpointSaver[Any], bounds: dict[str, Any]
+    engine: CompiledGraph, config: RunnableConfig, saver: BaseCheckpointSaver[Any], bounds: dict[str, Any]
 ) -> Procedure[list[CheckpointTuple]]:
     place = {
         CONFIG_KEY_CHECKPOINT_NS: config[CONF].get(CONFIG_KEY_CHECKPOINT_NS, ""),

@@ -15,8 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
+from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import EXCLUDED_METADATA_KEYS
 
 from stategraph.constants import CONF, CONFIG_KEY_CHECKPOINT_NS, ERROR, INTERRUPT, NS_SEP, RETURN, START
@@ -29,14 +30,36 @@ from stategraph.core.effects import (
     TasksPlanned,
     ValuesChanged,
 )
+from stategraph.core.machine import Machine
 from stategraph.core.settings import Watch
 from stategraph.core.task import Task
 from stategraph.engine.config.runnable_config import filter_to_user_tags, patch_checkpoint_map
 
-if TYPE_CHECKING:
-    from stategraph.engine.runs.execution import Execution
-
 Chunk = tuple[tuple[str, ...], str, Any]
+
+
+class ShownRun(Protocol):
+    """The run whose facts are shown; see `stategraph.engine.runs.execution.Execution`."""
+
+    machine: Machine
+    ns: str
+
+    @property
+    def output_keys(self) -> str | Sequence[str]:
+        """The channels that make up the output."""
+
+    @property
+    def stream_keys(self) -> str | Sequence[str]:
+        """The channels shown as the state."""
+
+    def configure(self, task: Task) -> RunnableConfig:
+        """Return the config of a task."""
+
+    def checkpoint_config(self, checkpoint_id: str) -> RunnableConfig:
+        """Return the config that addresses a checkpoint of the run's thread."""
+
+    def parent_config(self) -> RunnableConfig | None:
+        """Return the config that addresses the checkpoint before the current one."""
 
 
 @cache
@@ -57,7 +80,7 @@ class Projector:
 
     __slots__ = ("_bare", "_emit", "_execution", "_keys", "_results", "_updates", "modes", "ns")
 
-    def __init__(self, execution: Execution, modes: frozenset[str], emit: Callable[[Any], None], *, bare: bool) -> None:
+    def __init__(self, execution: ShownRun, modes: frozenset[str], emit: Callable[[Any], None], *, bare: bool) -> None:
         """Args: modes: Those anybody reads; emit: Takes each chunk; bare: Whether it takes the payloads alone."""
         self._execution = execution
         self._emit = emit

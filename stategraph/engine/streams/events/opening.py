@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from langchain_core.runnables import RunnableConfig
 
 from stategraph.constants import CONF, CONFIG_KEY_CHECKPOINT_NS, CONFIG_KEY_STREAM_MESSAGES_V2, NS_SEP
+from stategraph.engine.compile.compiled_graph import CompiledGraph
 from stategraph.engine.config.runnable_config import ensure_config, patch_configurable
 from stategraph.engine.streams.events.conversation import MessagesTransformer
 from stategraph.engine.streams.events.lifecycle import LifecycleTransformer
@@ -16,11 +17,6 @@ from stategraph.engine.streams.events.mux import StreamMux
 from stategraph.engine.streams.events.run import AsyncGraphRunStream, GraphRunStream
 from stategraph.engine.streams.events.subgraphs import SubgraphTransformer
 from stategraph.engine.streams.events.transformer import Namespace, StreamTransformer, TransformerFactory
-
-if TYPE_CHECKING:
-    from stategraph.engine.engine import StateGraphEngine
-
-    Graph = StateGraphEngine[Any, Any, Any, Any]
 
 ALWAYS: Final[tuple[TransformerFactory, ...]] = (
     ValuesTransformer,
@@ -34,7 +30,7 @@ _OWN_OPTIONS: Final = ("stream_mode", "subgraphs")
 
 
 def open_run(
-    graph: Graph,
+    graph: CompiledGraph,
     input: Any,
     config: RunnableConfig | None,
     transformers: Sequence[TransformerFactory] | None,
@@ -59,7 +55,7 @@ def open_run(
 
 
 async def aopen_run(
-    graph: Graph,
+    graph: CompiledGraph,
     input: Any,
     config: RunnableConfig | None,
     transformers: Sequence[TransformerFactory] | None,
@@ -103,13 +99,17 @@ def factories_of(specs: Sequence[Any] | None) -> list[TransformerFactory]:
 
 
 def _mux(
-    graph: Graph, config: RunnableConfig | None, transformers: Sequence[TransformerFactory] | None, *, is_async: bool
+    graph: CompiledGraph,
+    config: RunnableConfig | None,
+    transformers: Sequence[TransformerFactory] | None,
+    *,
+    is_async: bool,
 ) -> StreamMux:
     factories = [*ALWAYS, *factories_of(graph.stream_transformers), *factories_of(transformers)]
     return StreamMux(factories=factories, scope=_scope(graph, config), is_async=is_async)
 
 
-def _scope(graph: Graph, config: RunnableConfig | None) -> Namespace:
+def _scope(graph: CompiledGraph, config: RunnableConfig | None) -> Namespace:
     """The namespace of the run: that of the task, if a task of another run opens it."""
     ns = ensure_config(graph.config, config)[CONF].get(CONFIG_KEY_CHECKPOINT_NS)
     return tuple(ns.split(NS_SEP)) if ns else ()

@@ -14,7 +14,7 @@ from stategraph.engine.checkpoints.pump import Ask, Procedure
 from stategraph.engine.streams.events.mux import StreamMux
 from stategraph.engine.streams.events.nested import NestedRunTransformer, SubgraphStatus, ending
 from stategraph.engine.streams.events.queue import StreamChannel
-from stategraph.engine.streams.events.subruns import AsyncSubgraphRunStream, SubgraphRunStream
+from stategraph.engine.streams.events.run import AsyncSubgraphRunStream, SubgraphRunStream
 from stategraph.engine.streams.events.transformer import Namespace, ProtocolEvent
 
 Handle = SubgraphRunStream | AsyncSubgraphRunStream
