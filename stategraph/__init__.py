@@ -6,10 +6,9 @@ and a program pays only for the rooms it enters. The rooms, and which may import
 
 import os as _os
 
-from stategraph._version import __version__ as __version__
-
 TYPE_CHECKING = False  # importing typing would be most of this module's cost; type checkers know the bare name
 if TYPE_CHECKING:
+    from stategraph._version import __version__ as __version__
     from stategraph.agent.settings.inputs import AgentInputs as AgentInputs
     from stategraph.agent.settings.inputs import GraphEdge as GraphEdge
     from stategraph.agent.settings.inputs import Providers as Providers
@@ -106,6 +105,7 @@ if TYPE_CHECKING:
     from stategraph.types import TimeoutPolicy as TimeoutPolicy
 
 _PUBLIC = {
+    "_version": ("__version__",),
     "agent.settings.inputs": (
         "AgentInputs",
         "GraphEdge",
@@ -202,7 +202,7 @@ _PUBLIC = {
 }
 _HOMES = {name: f"stategraph.{module}" for module, names in _PUBLIC.items() for name in names}
 
-__all__ = (*sorted(_HOMES), "__version__")  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = tuple(sorted(_HOMES))  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> object:

@@ -11,6 +11,7 @@ Its packages and modules, lowest first. Each imports only those above it in this
     ports.py      what agents tell and ask (with `reporting.py`, `state.py`: the state that agents share)
     context/      what a model is sent: counting, trimming, handoffs, what is known from one call to the next
     agent.py      one agent, resolved: models, tools, context
+    invocation/   one model or one tool, invoked directly or in LangChain's way
     tools/        the calls of an answer, executed
     llm/          models, resolved and called; summaries
     mcp/          tools of MCP servers

@@ -21,7 +21,7 @@ from langchain_core.tools import BaseTool, InjectedToolArg, InjectedToolCallId, 
 from langchain_core.tools import base as base_tools
 from pydantic import BaseModel, Field, computed_field
 
-from stategraph.agent.tools import direct
+from stategraph.agent.invocation import direct
 from stategraph.types import Command
 
 pytestmark = pytest.mark.anyio

@@ -13,9 +13,9 @@ from pydantic import BaseModel
 from typing_extensions import TypedDict
 
 from stategraph.agent.graphs import assemble
+from stategraph.agent.invocation import injection
 from stategraph.agent.ports import AgentContext
 from stategraph.agent.settings.inputs import AgentInputs
-from stategraph.agent.tools import injection
 from stategraph.agent.tools.tools_node import ToolsNode
 from stategraph.constants import END, START
 from stategraph.graph.message import add_messages

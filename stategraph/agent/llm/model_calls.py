@@ -21,10 +21,10 @@ from langchain_core.messages import AIMessage, AnyMessage
 from langchain_core.runnables import RunnableBinding, RunnableConfig
 
 from stategraph.agent.agent import Route
+from stategraph.agent.invocation import direct
 from stategraph.agent.llm.shielded import Shielded, secrets_of
 from stategraph.agent.messages import mending, problems, storable
 from stategraph.agent.ports import Listener, ModelCall, ModelEnded, ModelFailed, ModelStarted, ModelStreamed
-from stategraph.agent.tools import direct
 from stategraph.errors import GraphBubbleUp, ModelAnswerError
 
 _log = logging.getLogger(__name__)

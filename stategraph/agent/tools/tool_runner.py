@@ -22,12 +22,12 @@ from langchain_core.runnables import RunnableConfig
 
 from stategraph import fields
 from stategraph.agent.agent import Agent
+from stategraph.agent.invocation.direct import ToolDoor
+from stategraph.agent.invocation.injection import Injection, Surroundings
 from stategraph.agent.messages import encodable, problems, truncation
 from stategraph.agent.ports import Remarks
 from stategraph.agent.reporting import Reporter, ToolReport, reporter
 from stategraph.agent.settings.tool_policy import ToolPolicy
-from stategraph.agent.tools.direct import ToolDoor
-from stategraph.agent.tools.injection import Injection, Surroundings
 from stategraph.constants import CONF, CONFIG_KEY_CHECKPOINTER
 from stategraph.engine.compile.task_functions import start_task
 from stategraph.engine.config import foreign_types

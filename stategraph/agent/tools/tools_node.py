@@ -25,6 +25,7 @@ from langchain_core.runnables.config import get_executor_for_config
 
 from stategraph.agent.agent import Agent
 from stategraph.agent.context import handoff
+from stategraph.agent.invocation.injection import Surroundings
 from stategraph.agent.messages import storable, truncation
 from stategraph.agent.ports import (
     AgentContext,
@@ -47,7 +48,6 @@ from stategraph.agent.ports import (
 from stategraph.agent.reporting import ToolReport
 from stategraph.agent.state import AgentState
 from stategraph.agent.tools import tool_runner
-from stategraph.agent.tools.injection import Surroundings
 from stategraph.agent.tools.tool_calls import OpenCalls
 from stategraph.agent.tools.tool_runner import Output, Result, ToolRunner, Watch, failed
 from stategraph.engine.compile.functions import RunnableCallable

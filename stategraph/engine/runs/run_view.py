@@ -14,6 +14,7 @@ from stategraph.core.task import Task
 from stategraph.engine.compile.compiled_graph import CompiledGraph
 from stategraph.engine.compile.protocol import StreamProtocol
 from stategraph.engine.config.runtime import Runtime
+from stategraph.engine.runs.lineage import Lineage
 from stategraph.engine.streams.projection import Format, ShownRun
 from stategraph.types import Durability
 
@@ -57,6 +58,7 @@ class RunView(ShownRun, Protocol):
     callbacks: Any
     nested: bool
     traced: bool
+    lineage: Lineage | None
     streams_custom: bool
 
     @property

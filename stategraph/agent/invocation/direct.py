@@ -40,7 +40,7 @@ from langchain_core.utils.utils import LC_ID_PREFIX
 from langchain_core.utils.uuid import uuid7
 from pydantic import BaseModel, RootModel
 
-from stategraph.agent.tools import injection
+from stategraph.agent.invocation import injection
 from stategraph.engine.config import context as run_context
 from stategraph.engine.config import runnable_config as run_config
 from stategraph.engine.tasks import threads
