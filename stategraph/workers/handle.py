@@ -9,33 +9,19 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
-from typing import Any, Literal, Protocol
+from collections.abc import AsyncGenerator, Callable
+from typing import Any, Literal
 
 from stategraph.errors import AbortError, ConfigurationError, JobError, TransferError, WorkerError
 from stategraph.run.events.run_log import RunEvent, RunLog
 from stategraph.workers.execution import WINDOW
-from stategraph.workers.pool import Calls, Job
+from stategraph.workers.pool import Calls, EventSink, Job
 from stategraph.workers.wire import Codec, Message, encode
 
 #: How many events of a job are kept for readers that come late.
 EVENTS_KEPT = 4096
 
 Outcome = Literal["completed", "failed", "cancelled"]
-
-
-class EventSink(Protocol):
-    """Where events of a job go: a log, or what stands before one."""
-
-    def put(self, event: str, data: Any, metadata: Mapping[str, Any] | None) -> None:
-        """Take an event."""
-
-    @property
-    def is_full(self) -> bool:
-        """Whether the job should wait."""
-
-    async def room(self) -> None:
-        """Wait until it need not."""
 
 
 class HostedJob:

@@ -19,13 +19,26 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeAlias
 
 if TYPE_CHECKING:
     from stategraph.run.events.run_log import RunEvent
-    from stategraph.workers.handle import EventSink
 
 JsonValue: TypeAlias = "str | int | float | bool | list[JsonValue] | dict[str, JsonValue] | None"
 
 #: What a job may ask of the process that submitted it, by name: called in the order in which jobs ask, in the pool's
 #: event loop, with the value that the job passed. What it returns, or what its awaitable comes to, is the answer.
 Calls: TypeAlias = Mapping[str, Callable[[Any], Any]]
+
+
+class EventSink(Protocol):
+    """Where events of a job go: a log, or what stands before one."""
+
+    def put(self, event: str, data: Any, metadata: Mapping[str, Any] | None) -> None:
+        """Take an event."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the job should wait."""
+
+    async def room(self) -> None:
+        """Wait until it need not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,8 +27,8 @@ from typing import Any, Protocol, Self
 
 from stategraph.errors import ConfigurationError, JobTimeoutError, WorkerError
 from stategraph.run.loop_affinity import Home
-from stategraph.workers.handle import EventSink, HostedJob
-from stategraph.workers.pool import Calls, Job, PoolHealth, PoolStatistics, WorkerStatistics
+from stategraph.workers.handle import HostedJob
+from stategraph.workers.pool import Calls, EventSink, Job, PoolHealth, PoolStatistics, WorkerStatistics
 from stategraph.workers.references import Targets, split
 from stategraph.workers.wire import Codec, Message
 
