@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from stategraph.core.machine import TRANSITIONS  # noqa: E402 - the script runs from the work tree
+from stategraph.core.moves import TRANSITIONS  # noqa: E402 - the script runs from the work tree
 
 PAGE = ROOT / "docs" / "architecture.md"
 BEGIN, END = "<!-- states: begin -->\n", "<!-- states: end -->\n"

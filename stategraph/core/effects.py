@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from stategraph.core import checkpoint as checkpoints
-from stategraph.core.task import Task, Write
+from stategraph.core.task import Draft, Task, Write
 
 
 class SaveWrites(NamedTuple):
@@ -59,4 +59,7 @@ class PausedBare(NamedTuple):
     """Fact: the run paused at a breakpoint, which asks nothing."""
 
 
-Effect = SaveWrites | SaveCheckpoint | ValuesChanged | CheckpointReached | TasksPlanned | TaskSettled | PausedBare
+Effect = (
+    SaveWrites | SaveCheckpoint | ValuesChanged | CheckpointReached | TasksPlanned | TaskSettled | Draft | PausedBare
+)
+"""The draft of a task that ended well is a fact by itself; so a step that takes the short way need not make one."""

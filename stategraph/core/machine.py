@@ -1,17 +1,18 @@
 r"""The run of a graph as a machine: told what happened, it says what to do next.
 
-The walk of a run, by status (``TRANSITIONS`` is the same as a table)::
+The walk of a run, by status (``moves.TRANSITIONS`` is the same as a table)::
 
-    loading --start--> planning --plan--> stepping --advance--> planning ...
+    loading --start--> planning --next--> stepping --tell, tell, next--> planning ...
                                     \--> done | out_of_steps | draining | interrupt_before
-                                            advance \--> interrupt_after
-
-A step of one task may take the short way, ``next_lone`` and ``end_lone``.
+                                            next \--> interrupt_after
 
 Rules
 -----
 * The machine is pure: time, ids and the saver's version rule are arguments,
   and nothing here waits, locks or does I/O. One thread at a time may call it.
+* One conversation: ``next`` answers with a directive, each outcome is told with ``tell``.
+* A step of one task, in a run that stores nothing before its end, is planned, told and applied by a short way of the
+  machine's own. Drivers see no difference, nor do listeners.
 * It never calls back. What the driver has to do (save, show) is put in
   ``outbox``; the driver empties it after each call.
 * A move that the table does not have is refused before it changes anything.
@@ -24,7 +25,7 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any, Final, Literal, NoReturn
+from typing import Any, Final, Literal
 
 from stategraph.constants import (
     ERROR,
@@ -40,7 +41,7 @@ from stategraph.constants import (
     TASKS,
 )
 from stategraph.core import checkpoint as checkpoints
-from stategraph.core import output, starting, status, travel
+from stategraph.core import moves, output, starting, status, travel
 from stategraph.core.delta_book import DeltaBook
 from stategraph.core.effects import (
     CheckpointReached,
@@ -52,44 +53,32 @@ from stategraph.core.effects import (
     TasksPlanned,
     ValuesChanged,
 )
+from stategraph.core.moves import (
+    Cached,
+    Called,
+    Directive,
+    Drain,
+    Failed,
+    Finish,
+    Interrupted,
+    OutOfSteps,
+    Pause,
+    RunTasks,
+    Status,
+    Told,
+)
 from stategraph.core.plan import Planner
 from stategraph.core.program import Program
 from stategraph.core.settings import Settings, takes_short_way
 from stategraph.core.starting import Start, Thread
 from stategraph.core.state import State, count_up
-from stategraph.core.task import Call, IdMaker, Task, Write
+from stategraph.core.task import Draft, IdMaker, Task, Write
 from stategraph.errors import EmptyInputError, IllegalMoveError, NodeError
 from stategraph.types import Command, Send
 
-Status = Literal[
-    "loading",
-    "planning",
-    "stepping",
-    "done",
-    "out_of_steps",
-    "draining",
-    "interrupt_before",
-    "interrupt_after",
-]
-
-TRANSITIONS: Final[dict[Status, dict[str, tuple[Status, ...]]]] = {
-    "loading": {"start": ("planning",)},
-    "planning": {
-        "plan": ("stepping", "done", "out_of_steps", "draining", "interrupt_before"),
-        "next_lone": ("stepping",),
-    },
-    "stepping": {"advance": ("planning", "interrupt_after"), "end_lone": ("planning",)},
-    "done": {},
-    "out_of_steps": {},
-    "draining": {},
-    "interrupt_before": {},
-    "interrupt_after": {},
-}
-"""For each status the legal moves and where each may lead. It is what runs, and the docs' diagram is made of it."""
-
-_BEGINS_LONE: Final = {s: moves["next_lone"][0] for s, moves in TRANSITIONS.items() if "next_lone" in moves}
-_ENDS_LONE: Final = {s: moves["end_lone"][0] for s, moves in TRANSITIONS.items() if "end_lone" in moves}
-"""The columns of the table for the short way, where a call for each move would take a tenth of a step."""
+_BEGUN: Final = moves.follow("planning", "next", "stepping")
+_APPLIED: Final = moves.follow("stepping", "next", "planning")
+"""What the table says of steps that take the short way, where a call for each move would take a tenth of a step."""
 
 _PLANNED: Final = 3
 """The longest path of a task that a step was planned with; that of a call or a handler is longer."""
@@ -105,7 +94,7 @@ class Machine:
     """One run of a program.
 
     Attributes:
-        status: Where the run is; see ``TRANSITIONS``.
+        status: Where the run is; see ``moves.TRANSITIONS``.
         state: The run's channels.
         outbox: What the driver still has to do, in order.
         last_nodes: The nodes of the last step, once the run is out of steps.
@@ -120,15 +109,17 @@ class Machine:
     __slots__ = (
         "_apart",
         "_book",
+        "_ended",
         "_fresh",
         "_ids",
-        "_lone",
         "_namespaces_before",
+        "_open",
         "_output_set",
         "_plain",
         "_planner",
         "_previous_versions",
         "_quiet",
+        "_single",
         "_tasks",
         "_tells_ends",
         "_tells_values",
@@ -177,7 +168,11 @@ class Machine:
         self.step: int = thread.metadata["step"] + 1
         self.stop = self.step + settings.limit + 1
         self._tasks: dict[str, Task] = {}
-        self._lone: Task | None = None
+        # The tasks of the open step that have not ended.
+        self._open: set[str] = set()
+        # The only task of a step that takes the short way, and how it ended.
+        self._single: Task | None = None
+        self._ended: Draft | None = None
         self.outbox: list[Effect] = []
         self.interrupts: list[Any] = []
         self.last_nodes: list[str] = []
@@ -195,17 +190,18 @@ class Machine:
         self._unsaved = False
         # Whether an exception that no node raised has cut off the application of a step: half of it is no state.
         self._torn = False
-        # What ended last, if nothing but `step` tells of it: a lone step, or the input, of a run apart.
+        # What ended last, if nothing but `step` tells of it: a step that took the short way, or the input, of a run
+        # apart.
         self._undescribed: Literal["loop", "input"] | None = None
         self._written: set[str] = set()
         # Whether planning needs to look at nothing but the tasks themselves.
         watch = settings.watch
         self._quiet = not (settings.interrupt_before or settings.deltas) and takes_short_way(watch)
         self._tells_ends = watch.settled or watch.updates
-        # Whether a lone task need not be recorded: nothing can cut in before its step is applied.
+        # Whether the only task of a step need not be recorded: nothing can cut in before its step is applied.
         self._unrecorded = settings.saves == "never"
         # Whether what is stored in the end, if anything, is beside nothing else: nobody but this run's task knows its
-        # namespace. Then lone steps need no ids of their own by which checkpoints would be told apart, or sorted.
+        # namespace. Then steps need no ids of their own by which checkpoints would be told apart, or sorted.
         self._apart = settings.saves == "exit" and settings.nested and NS_END in settings.ns
         self._plain = self._quiet and settings.saves != "step" and not settings.interrupt_after
         self._tells_values = watch.values
@@ -229,36 +225,11 @@ class Machine:
     @property
     def tasks(self) -> dict[str, Task]:
         """The step's tasks by id, in the order they were planned."""
-        lone = self._lone
-        if lone is not None:
-            self._tasks, self._lone = {lone.id: lone}, None
-        return self._tasks
+        single = self._single
+        return self._tasks if single is None else {single.id: single}
 
-    @tasks.setter
-    def tasks(self, tasks: dict[str, Task]) -> None:
-        self._tasks, self._lone = tasks, None
-
-    # -- moving ----------------------------------------------------------
-
-    def _check(self, event: str) -> None:
-        """Refuse an event that the table does not have here.
-
-        Raises:
-            IllegalMoveError: If it does not.
-        """
-        if event not in TRANSITIONS[self.status]:
-            self._refuse(event)
-
-    def _refuse(self, event: str) -> NoReturn:
-        legal = " or ".join(f"`{move}`" for move in TRANSITIONS[self.status]) or "none, as the run is over"
-        raise IllegalMoveError(f"`{event}` is no move of a run that is `{self.status}`; legal is {legal}")
-
-    def _move(self, event: str, target: Status) -> bool:
-        """Change the status, by the table; returns whether the run has a step to take."""
-        if target not in TRANSITIONS[self.status].get(event, ()):
-            raise IllegalMoveError(f"`{event}` does not lead from `{self.status}` to `{target}`")
-        self.status = target
-        return target == "stepping"
+    def _move(self, move: str, target: Status) -> None:
+        self.status = moves.follow(self.status, move, target)
 
     # -- starting --------------------------------------------------------
 
@@ -272,7 +243,7 @@ class Machine:
             UnknownInterruptError: If answers match no waiting interrupt and
                 strict resuming is on.
         """
-        self._check("start")
+        moves.check(self.status, "start")
         command = start.input if isinstance(start.input, Command) else None
         loaded = self.checkpoint.get("updated_channels")
         self.updated = set(loaded) if loaded else None
@@ -412,117 +383,172 @@ class Machine:
             self._make_checkpoint({"source": "input"})
         return True
 
-    # -- stepping --------------------------------------------------------
+    # -- the conversation ------------------------------------------------
 
-    def plan(self, *, drain: bool = False) -> bool:
-        """Find the next step's tasks.
+    def next(self, drain: bool = False) -> Directive:
+        """End the open step, if there is one, and plan the following one.
 
         Args:
             drain: Stop before running anything, if there is anything to run.
 
         Returns:
-            Whether there are tasks to run; otherwise ``status`` says why not.
+            What to do now; it holds until the next call. Whatever is not `RunTasks` ends the conversation.
+
+        Raises:
+            IllegalMoveError: If the run is not between two steps, or tasks of the open one have not ended.
+            InvalidUpdateError: If what the step's tasks wrote cannot be applied.
+            Exception: What a reducer, or the type of a node's input, refused.
         """
-        self._check("plan")
+        if self._ended is not None:
+            self._end_single()
+        elif self.status != "planning" and self._end_step():
+            return Pause("interrupt_after")
+        updated = self.updated
+        if self._plain and self._fresh and not (self.pending or drain or updated is None or self.step > self.stop):
+            task = self._planner.lone(updated, self.step)
+            if task is not None:
+                self._single = task
+                self.status = _BEGUN
+                return task
+        return self._plan(drain)
+
+    def tell(self, told: Told) -> Task | None:
+        """Take in how a task ended, or that a running task called a function.
+
+        Args:
+            told: What happened.
+
+        Returns:
+            The task that this adds to the step: the called function, or the node that handles a failure. It has
+            writes already if its output was recorded before.
+
+        Raises:
+            IllegalMoveError: If there is no open step, or it has no such task that has not ended.
+        """
+        task = self._single
+        if task is None or self._ended is not None or not isinstance(told, Draft) or told.task is not task:
+            return self._tell(told)
+        task.writes, task.fresh = told.writes, told.fresh
+        if self._tells_ends:
+            self.outbox.append(told)
+        self._ended = told
+        return None
+
+    def _tell(self, told: Told) -> Task | None:
+        moves.check(self.status, "tell")
+        single = self._single
+        if isinstance(told, Called):
+            self._widen()
+            return self._take_call(told)
+        waiting = self._open if single is None else {single.id} if self._ended is None else ()
+        if told.task_id not in waiting:
+            raise _not_open(told.task_id, waiting)
+        self._widen()
+        task, handler = self._tasks[told.task_id], None
+        match told:
+            case Draft():
+                task.writes, task.fresh = told.writes, told.fresh
+                self._take_end(task)
+            case Cached(_, writes):
+                task.writes = writes
+                self._record_task(task, writes, cached=True)
+            case Interrupted(_, writes, _, interrupts):
+                task.writes = writes
+                if interrupts:
+                    asked: list[Write] = [(INTERRUPT, interrupts)]
+                    asked.extend(w for w in writes if w[0] == RESUME)
+                    self.record(task.id, asked, task)
+            case Failed(_, writes, error):
+                handler = self._take_failure(task, writes, error)
+            case _:
+                task.writes = told.writes
+        self._open.discard(task.id)
+        return handler
+
+    def waits_for(self, task_id: str) -> bool:
+        """Return whether the outcome of a task has not been told yet."""
+        single = self._single
+        if single is None:
+            return task_id in self._open
+        return single.id == task_id and self._ended is None
+
+    def _widen(self) -> None:
+        """Leave the short way: what follows concerns more than the end of the step's only task."""
+        task = self._single
+        if task is None:
+            return
+        self._tasks, self._open, self._single = {task.id: task}, {task.id}, None
+        if self._ended is not None:
+            self._open = set()
+            if not self._unrecorded:  # to be stored at the end
+                self._written.add(task.id)
+                self.pending = {task.id: list(task.writes)}
+            self._ended = None
+
+    # -- planning --------------------------------------------------------
+
+    def _plan(self, drain: bool) -> Directive:
+        """Find the next step's tasks."""
+        self._widen()
         if self.step > self.stop:
-            self.last_nodes = sorted({task.name for task in self.tasks.values()})
+            self.last_nodes = sorted({task.name for task in self._tasks.values()})
             self._prepare()
-            return self._move("plan", "out_of_steps")
+            self._move("next", "out_of_steps")
+            return OutOfSteps()
         if self._plain and self._fresh and self.program.starts.keys().isdisjoint(self.updated or ()):
             # The last step started nothing, and nobody wants to hear how that was found out.
-            self.tasks = {}
-            return self._move("plan", "done")
+            self._tasks = {}
+            self._move("next", "done")
+            return Finish()
         self._prepare()
-        if not self.tasks:
-            return self._move("plan", "done")
-        if self._quiet and not self.pending and not drain:
-            return self._move("plan", "stepping")
+        if not self._tasks:
+            self._move("next", "done")
+            return Finish()
+        if not (self._quiet and not self.pending and not drain):
+            stop = self._look_closer(drain)
+            if stop is not None:
+                return stop
+        tasks = [task for task in self._tasks.values() if not task.writes]
+        self._open = {task.id for task in tasks}
+        self._move("next", "stepping")
+        return tasks[0] if len(tasks) == 1 else RunTasks(tasks)
+
+    def _look_closer(self, drain: bool) -> Pause | Drain | None:
+        """Take in what is recorded of the step, see whether the run stops before it, and tell of it."""
         if self.pending and not self.replaying:
-            for task in list(self.tasks.values()):
+            for task in list(self._tasks.values()):
                 self._restore(task)
             self._restart_handlers()
         if NULL_TASK_ID in self.pending:
             self._follow_command()
         if self.settings.interrupt_before and self._breaks_at(self.settings.interrupt_before):
-            return self._move("plan", "interrupt_before")
+            self._move("next", "interrupt_before")
+            return Pause("interrupt_before")
         if drain:
-            return self._move("plan", "draining")
+            self._move("next", "draining")
+            return Drain()
         if self.settings.watch.planned:
-            self.outbox.append(TasksPlanned(tuple(self.tasks.values())))
-        for task in self.tasks.values():
+            self.outbox.append(TasksPlanned(tuple(self._tasks.values())))
+        for task in self._tasks.values():
             if task.writes:
-                self._settled(task, task.writes, cached=True)
-        return self._move("plan", "stepping")
+                self._settled(task, task.writes, True)
+        return None
 
     def _follow_command(self) -> None:
         """Let the tasks that a command sent have the answer that came with it, if they replaced the one that asked."""
         if not self._planner.null_resume_for or all(channel != TASKS for channel, _ in self.pending[NULL_TASK_ID]):
             return
-        if any(status.of(self.pending.get(task_id, ())).waiting for task_id in self.tasks):
+        if any(status.of(self.pending.get(task_id, ())).waiting for task_id in self._tasks):
             return
         self._planner.null_resume_for = None
-        for task in self.tasks.values():
+        for task in self._tasks.values():
             task.null_resume_for = None
-
-    def next_lone(self) -> Task | None:
-        """Plan a step that is one task and nothing else to look at.
-
-        Returns:
-            The task to run; None tells nothing, ask :meth:`plan`.
-        """
-        following = _BEGINS_LONE.get(self.status)
-        if following is None:
-            self._refuse("next_lone")
-        if not (self._plain and self._fresh) or self.pending or self.step > self.stop:
-            return None
-        updated = self.updated
-        if updated is None:
-            return None
-        task = self._planner.lone(updated, self.step)
-        if task is not None:
-            self._lone = task
-            self.status = following
-        return task
-
-    def end_lone(self, task: Task) -> None:
-        """The step's only task, from :meth:`next_lone`, ended well: apply the step.
-
-        The same as :meth:`finished` and :meth:`advance`, but that whoever calls this knows that the task ended: it is
-        not said again.
-        """
-        following = _ENDS_LONE.get(self.status)
-        if following is None:
-            self._refuse("end_lone")
-        try:
-            self.updated = updated = self.state.apply_lone(task)
-        except Exception:
-            if not self._unrecorded:  # to be stored at the end
-                self._written.add(task.id)
-                self.pending = {task.id: list(task.writes)}
-            raise
-        except BaseException:
-            self._torn = True
-            raise
-        self.child_resuming = None
-        if not self._output_set.isdisjoint(updated):
-            self.values_seen = True
-            if self._tells_values:
-                self.outbox.append(ValuesChanged())
-        self.replaying = False
-        if self._unrecorded:
-            self.step += 1
-        elif self._apart:
-            self._undescribed = "loop"
-            self.step += 1
-        else:
-            self._make_checkpoint({"source": "loop"})
-        self.status = following
 
     def _prepare(self) -> None:
         planner = self._planner
         planner.pending, planner.step = self.pending, self.step
         tasks = planner.next_tasks(self.updated, fresh=self._fresh)
-        self.tasks = {task.id: task for task in tasks}
+        self._tasks = {task.id: task for task in tasks}
         if self._namespaces_before is not None:
             for task in tasks:
                 task.ns_before = self._namespaces_before.get(task.path_key)
@@ -534,10 +560,6 @@ class Machine:
         planner = self._planner
         planner.pending, planner.step = self.pending, self.step
 
-    def unfinished(self) -> list[Task]:
-        """The step's tasks that still have to run."""
-        return [task for task in self.tasks.values() if not task.writes]
-
     def _restore(self, task: Task) -> None:
         """Give a task back the output recorded for it, so that it does not run again."""
         recorded = self.pending.get(task.id)
@@ -547,98 +569,73 @@ class Machine:
     def _restart_handlers(self) -> None:
         """Start the error handlers of tasks that failed before the run was cut off."""
         for task_id, writes in list(self.pending.items()):
-            task = self.tasks.get(task_id)
+            task = self._tasks.get(task_id)
             if task is None or not any(channel == ERROR_SOURCE_NODE for channel, _ in writes):
                 continue
             error = status.of(writes).error
             if error is not None and task.node is not None and task.node.error_handler:
                 task.writes.append((ERROR, error))
-                self.handle_failure(task, error)
+                self._handle(task, error)
 
-    def handle_failure(self, failed: Task, error: BaseException) -> Task | None:
-        """Plan the node that handles a failed task.
-
-        Returns:
-            The task to run, already finished if its output was recorded; None
-            if the failed node has no handler.
-        """
+    def _handle(self, failed: Task, error: BaseException) -> Task | None:
+        """Plan the node that handles a failed task; None if the graph has no such node."""
         name = failed.node.error_handler if failed.node is not None else None
         if not name or name not in self.program.nodes:
             return None
         self._sync_planner()
         task = self._planner.handler(failed, self.program.nodes[name], NodeError(node=failed.name, error=error))
         if task is not None:
-            self.tasks[task.id] = task
-            if not self.replaying:
-                self._restore(task)
+            self._add(task)
         return task
 
-    def call(self, caller: Task, index: int, call: Call) -> Task:
-        """Plan the task for a function that a running task calls.
-
-        Returns:
-            The task; finished already if its output was recorded.
-        """
+    def _take_call(self, called: Called) -> Task:
+        """Plan the task for a function that a running task calls."""
         self._sync_planner()
-        task = self._planner.called(caller, index, call)
+        task = self._planner.called(*called)
         if self.settings.watch.planned:
             self.outbox.append(TasksPlanned((task,)))
-        self.tasks[task.id] = task
-        if not self.replaying:
-            self._restore(task)
+        self._add(task)
         return task
 
-    # -- what became of a task ------------------------------------------
+    def _add(self, task: Task) -> None:
+        """Add a task to the open step; it is finished already if its output was recorded."""
+        self._tasks[task.id] = task
+        if not self.replaying:
+            self._restore(task)
+        if not task.writes:
+            self._open.add(task.id)
 
-    def finished(self, task: Task) -> None:
-        """A task ended well; its writes are in ``task.writes``."""
+    # -- outcomes --------------------------------------------------------
+
+    def _take_end(self, task: Task) -> None:
         writes = task.writes
-        for channel, _ in writes:
-            if channel not in status.CONTROL:
-                break
-        else:
-            writes.append((NO_WRITES, None))
-        if self._unrecorded and self._quiet and len(self.tasks) == 1 and task.call is None:
-            if self._tells_ends and not (task.node is not None and task.node.hidden):
-                self.outbox.append(TaskSettled(task, writes, False))
+        _complete(writes)
+        if self._unrecorded and self._quiet and len(self._tasks) == 1 and task.call is None:
+            if self._tells_ends:
+                self._settled(task, writes, False)
             return
         self._record_task(task, writes, cached=False)
 
-    def reused(self, task: Task) -> None:
-        """A task's writes were taken from a cache; it need not run."""
-        self._record_task(task, task.writes, cached=True)
-
-    def interrupted(self, task: Task, interrupts: Sequence[Any]) -> None:
-        """A task asked something and waits for the answer."""
-        if interrupts:
-            writes: list[Write] = [(INTERRUPT, interrupts)]
-            writes.extend(w for w in task.writes if w[0] == RESUME)
-            self.record(task.id, writes, task)
-
-    def failed(self, task: Task, error: BaseException, *, handled: bool = False) -> None:
-        """A task failed.
-
-        Args:
-            task: The task.
-            error: What it raised.
-            handled: Whether another node will handle the failure.
-        """
+    def _take_failure(self, task: Task, writes: list[Write], error: BaseException) -> Task | None:
+        """Record a failure; returns the task that handles it, if a node does."""
+        handled = task.node is not None and bool(task.node.error_handler) and isinstance(error, Exception)
         if handled:
-            task.writes += ((ERROR, error), (ERROR_SOURCE_NODE, task.name))
+            task.writes = [*writes, (ERROR, error), (ERROR_SOURCE_NODE, task.name)]
         else:
             # Without what it wrote before it failed: a resume would take that for its
             # output, and neither run the rest of it nor ask its routers.
             # Of the answers that it was given the ones to its own questions stay: one without an id does anyway.
-            answers = next((value for channel, value in reversed(task.writes) if channel == RESUME), ())
+            answers = next((value for channel, value in reversed(writes) if channel == RESUME), ())
             kept = answers[: task.own_answers]
             task.writes = [(ERROR, error), (RESUME, kept)] if kept else [(ERROR, error)]
         self.record(task.id, task.writes, task)
+        return self._handle(task, error) if handled else None
 
     def _record_task(self, task: Task, writes: list[Write], *, cached: bool) -> None:
-        if self._unrecorded and len(self.tasks) == 1 and not task.is_call:
+        if self._unrecorded and len(self._tasks) == 1 and not task.is_call:
             if self._book is not None:
                 self._book.identify(writes, task)
-            self._settled(task, writes, cached=cached)
+            self._settled(task, writes, cached)
         else:
             self.record(task.id, writes, task, cached=cached)
 
@@ -675,7 +672,7 @@ class Machine:
                 )
             )
         if task is not None:
-            self._settled(task, writes, cached=cached)
+            self._settled(task, writes, cached)
 
     def _spend_answer(self, task: Task, writes: Sequence[Write]) -> None:
         """Store that the answer without an id is used up, before what its task did with it.
@@ -687,7 +684,7 @@ class Machine:
         if channel == ERROR:
             return
         task.took_null_resume = False
-        if channel != INTERRUPT and all(other.writes for other in self.tasks.values()):
+        if channel != INTERRUPT and all(other.writes for other in self._tasks.values()):
             return  # The step's checkpoint follows, and takes no answers over.
         if self.settings.saves == "step":
             self.outbox.append(SaveWrites(self.checkpoint["id"], NULL_TASK_ID, [SPENT], ""))
@@ -715,7 +712,7 @@ class Machine:
         kept = {k: v for k, v in packet.arg.items() if k not in self.program.untracked}
         return Send(packet.node, kept, timeout=packet.timeout)
 
-    def _settled(self, task: Task, writes: Sequence[Write], *, cached: bool) -> None:
+    def _settled(self, task: Task, writes: Sequence[Write], cached: bool) -> None:
         if task.node is not None and task.node.hidden:
             return
         first = writes[0][0]
@@ -725,13 +722,45 @@ class Machine:
             self.interrupts.extend(output.interrupts_in(writes))
             self.values_seen = True
         if self._tells_ends:
-            self.outbox.append(TaskSettled(task, tuple(writes), cached))
+            # Past the constructor of a named tuple, which takes twice as long as this.
+            self.outbox.append(tuple.__new__(TaskSettled, (task, writes, cached)))
 
     # -- ending a step ---------------------------------------------------
 
-    def advance(self) -> None:
-        """Apply the step: every task of it has ended."""
-        self._check("advance")
+    def _end_single(self) -> None:
+        """Apply the step of a task that took the short way."""
+        task = self._single
+        assert task is not None
+        try:
+            self.updated = updated = self.state.apply_lone(task)
+        except Exception:
+            self._widen()
+            raise
+        except BaseException:
+            self._torn = True
+            raise
+        self.child_resuming = None
+        if not self._output_set.isdisjoint(updated):
+            self.values_seen = True
+            if self._tells_values:
+                self.outbox.append(ValuesChanged())
+        self.replaying = False
+        if self._unrecorded:
+            self.step += 1
+        elif self._apart:
+            self._undescribed = "loop"
+            self.step += 1
+        else:
+            self._make_checkpoint({"source": "loop"})
+        self._ended = None
+        self.status = _APPLIED
+
+    def _end_step(self) -> bool:
+        """Apply the step, if every task of it has ended; returns whether the run pauses after it."""
+        moves.check(self.status, "next")
+        if self._open or self._single is not None:
+            names = sorted({task.name for task in self.tasks.values() if self.waits_for(task.id)})
+            raise IllegalMoveError(f"`next` is no move while tasks of the step have not ended: {', '.join(names)}")
         try:
             self._apply_step()
         except Exception:
@@ -740,22 +769,23 @@ class Machine:
             self._torn = True
             raise
         if not (self.settings.interrupt_after and self._breaks_at(self.settings.interrupt_after)):
-            self._move("advance", "planning")
-            return
+            self._move("next", "planning")
+            return False
         if self.settings.watch.checkpoints:
             self._prepare()
         else:
             self._sync_planner()
-            self.tasks = {t.id: t for t in self._planner.next_tasks(self.updated)}
-        self._move("advance", "interrupt_after")
+            self._tasks = {t.id: t for t in self._planner.next_tasks(self.updated)}
+        self._move("next", "interrupt_after")
+        return True
 
     def _apply_step(self) -> None:
         book = self._book
         if book is not None:
-            book.applies(self.tasks)
+            book.applies(self._tasks)
         self.updated = updated = self.state.apply(self._in_order())
         if book is not None:
-            book.applied(self.step, self.tasks, self.pending)
+            book.applied(self.step, self._tasks, self.pending)
         self._fresh = True
         self.child_resuming = None
         if not self._output_set.isdisjoint(updated):
@@ -769,7 +799,7 @@ class Machine:
             self._make_checkpoint({"source": "loop"})
 
     def _in_order(self) -> Sequence[Task]:
-        tasks = tuple(self.tasks.values())
+        tasks = tuple(self._tasks.values())
         if len(tasks) == 1:
             return tasks
         if any(len(task.path) > _PLANNED for task in tasks):
@@ -792,7 +822,7 @@ class Machine:
         """Whether the run should pause at one of the current tasks."""
         if not self.state.changed_since_seen_by(INTERRUPT):
             return False
-        tasks = self.tasks.values()
+        tasks = self._tasks.values()
         if names == "*":
             return any(t.node is None or not t.node.hidden for t in tasks)
         return any(t.name in names for t in tasks)
@@ -802,11 +832,17 @@ class Machine:
 
         Args:
             asks: Whether it waits for answers, rather than at a breakpoint.
+
+        Raises:
+            IllegalMoveError: If the run is not where it can pause.
         """
-        if self.pending and any(task.writes for task in self.tasks.values()):
+        moves.check(self.status, "pause")
+        self._widen()
+        if self.pending and any(task.writes for task in self._tasks.values()):
             self._output_updated(self.state.apply(self._in_order()))
         if not asks:
             self.outbox.append(PausedBare())
+        self._move("pause", "paused")
 
     # -- checkpoints -----------------------------------------------------
 
@@ -872,6 +908,7 @@ class Machine:
         """
         if self.settings.saves != "exit" or self._torn:
             return
+        self._widen()
         if self._undescribed is not None:
             settings = self.settings
             self.metadata = {"source": self._undescribed, "step": self.step - 1, "parents": settings.parents}
@@ -882,7 +919,7 @@ class Machine:
             self._store(self.checkpoint["id"], self.updated)
         for task_id, writes in self.pending.items():
             if task_id in self._written:
-                task = self.tasks.get(task_id)
+                task = self._tasks.get(task_id)
                 self.outbox.append(
                     SaveWrites(
                         self.checkpoint["id"],
@@ -912,3 +949,16 @@ class Machine:
         channel = channels[PREVIOUS]
         value = channel.checkpoint()
         return None if value is MISSING else value
+
+
+def _complete(writes: list[Write]) -> None:
+    """Mark a finished task as such if it has written nothing."""
+    for channel, _ in writes:
+        if channel not in status.CONTROL:
+            return
+    writes.append((NO_WRITES, None))
+
+
+def _not_open(task_id: str, waiting: Collection[str]) -> IllegalMoveError:
+    known = f"those that have not ended: {', '.join(sorted(waiting))}" if waiting else "all of its tasks have ended"
+    return IllegalMoveError(f"`tell` is no move for task {task_id}, which the open step does not wait for; {known}")

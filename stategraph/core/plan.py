@@ -29,6 +29,9 @@ PUSH_TRIGGER = (PUSH,)
 
 _new_task = object.__new__
 
+_NOT_TOLD: Any = ()
+"""The writes of a task that has not ended; a list for each takes as long as a tenth of planning it."""
+
 
 @dataclass(slots=True)
 class Planner:
@@ -123,9 +126,8 @@ class Planner:
         task.step = step
         task.stop = self.stop
         task.body = node.body
-        task.writes = []
+        task.writes = _NOT_TOLD
         task.resume = []
-        task.attempt = 1
         task.call = task.config = task.fresh = task.timeout = None
         if self.parent is not None:
             task.parent = self.parent

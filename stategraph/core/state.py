@@ -36,7 +36,7 @@ from stategraph.core import deltas, explain
 from stategraph.core.channels.base import BaseChannel
 from stategraph.core.channels.ephemeral import EphemeralValue
 from stategraph.core.program import Node, Program
-from stategraph.core.task import Task, Write
+from stategraph.core.task import Draft, Fresh, Task, Write
 from stategraph.core.views import Keys, Layout, View
 from stategraph.errors import EmptyChannelError, InvalidUpdateError
 
@@ -96,13 +96,13 @@ class _Shown(NamedTuple):
     """What a router was shown.
 
     Attributes:
-        task: Its task.
+        writes: Those of its task that it shows.
         mapper: What made it.
         values: Of what.
         copied: Copies it; nobody has the original.
     """
 
-    task: Task
+    writes: list[Write]
     mapper: Callable[[Any], Any]
     values: dict[str, Any]
     copied: Callable[[], Any]
@@ -227,39 +227,39 @@ class State:
             exc.add_note(f"Before task with name '{node.name}' and path '{task.path[:3]}'")
             raise
 
-    def read_for(self, task: Task, select: str | Sequence[str], fresh: bool) -> Any:
-        """Read as a task sees it.
+    def read_for(self, draft: Draft, select: str | Sequence[str], fresh: bool) -> Any:
+        """Read as an attempt sees it.
 
         Args:
-            task: The reader.
+            draft: The attempt's.
             select: One name or several; several may include managed values.
-            fresh: Whether the task's own writes are applied first.
+            fresh: Whether its own writes are applied first.
         """
         if isinstance(select, str):
-            return self._read_fresh(task, select) if fresh else self.read(select)
+            return self._read_fresh(draft, select) if fresh else self.read(select)
         keys = select if type(select) is Keys else Keys(select)
         if not fresh:
-            return self._read_keys(keys, task, _NO_OVERLAY)
-        return self._read_keys(keys, task, self._overlay(task), fresh=True)
+            return self._read_keys(keys, draft.task, _NO_OVERLAY)
+        return self._read_keys(keys, draft.task, self._overlay(draft), fresh=True)
 
-    def show(self, task: Task, keys: Keys, mapper: Callable[[Any], Any]) -> Any:
-        """What a mapper makes of what a task reads after its writes.
+    def show(self, draft: Draft, keys: Keys, mapper: Callable[[Any], Any]) -> Any:
+        """What a mapper makes of what an attempt reads after its writes.
 
         To validate a wide model can take longer than all else in a step. So if the next node is given the very same,
         it gets a copy: nodes of one step that read the same share it in that way too.
         """
-        values = self.last_written(task, keys)
+        values = self.last_written(draft, keys)
         if values is None:
-            return mapper(self.read_for(task, keys, True))
+            return mapper(self.read_for(draft, keys, True))
         made = mapper(values)
         copied = getattr(mapper, "copied", None)
         if copied is None:
             return made
-        shown = self._shown = _Shown(task, mapper, values, partial(copied, made))
+        shown = self._shown = _Shown(draft.writes, mapper, values, partial(copied, made))
         return shown.copied()
 
-    def last_written(self, task: Task, keys: Keys) -> dict[str, Any] | None:
-        """What a task reads after its writes, if all it reads are cells and it wrote each channel once.
+    def last_written(self, draft: Draft, keys: Keys) -> dict[str, Any] | None:
+        """What an attempt reads after its writes, if all it reads are cells and it wrote each channel once.
 
         The short way of a router; None if it takes more: ask :meth:`read_for`.
         """
@@ -268,22 +268,22 @@ class State:
             view = self._views.get(keys)
         if view is None or view.held is None or not view.simple:
             return None
-        writes, last_values = task.writes, self.program.last_values
+        writes, last_values = draft.writes, self.program.last_values
         if (len(writes) > 2 and _repeats(writes)) or (len(writes) == 2 and writes[0][0] == writes[1][0]):
             return None
         values = view.held.copy()
         for name, value in writes:
             if name in values:
-                values[name] = value if name in last_values else self._folded(task, name, value)
+                values[name] = value if name in last_values else self._folded(draft, name, value)
             elif name in view.names:
                 return None
         return values
 
-    def _folded(self, task: Task, name: str, value: Any) -> Any:
-        """The value of a channel with the only write of a task folded in, kept for applying the step."""
-        fresh = task.fresh
+    def _folded(self, draft: Draft, name: str, value: Any) -> Any:
+        """The value of a channel with the only write of an attempt folded in, kept for applying the step."""
+        fresh = draft.fresh
         if fresh is None:
-            fresh = task.fresh = {}
+            fresh = draft.fresh = {}
         ready = fresh.get(name)
         if ready is None or ready[0] != 1:
             channel: Any = self.channels[name].copy()
@@ -335,18 +335,21 @@ class State:
             channel.update(())
         return channel
 
-    def _read_fresh(self, task: Task, name: str) -> Any:
-        """Read one channel with the task's own writes applied; None if empty."""
-        channel = self._overlay(task).get(name)
+    def _read_fresh(self, draft: Draft, name: str) -> Any:
+        """Read one channel with the attempt's own writes applied; None if empty."""
+        channel = self._overlay(draft).get(name)
         if channel is None:
             channel = self._after_step(name)
         return channel.get() if channel.is_available() else None
 
-    def _overlay(self, task: Task) -> dict[str, BaseChannel[Any, Any, Any]]:
-        """Copies of the channels the task has written, with its writes applied."""
-        grouped = _by_channel((task,), self.program, None)
-        known = task.fresh or {}
-        fresh: dict[str, tuple[int, Any, bool]] = {}
+    def _overlay(self, draft: Draft) -> dict[str, BaseChannel[Any, Any, Any]]:
+        """Copies of the channels the attempt has written, with its writes applied."""
+        grouped: dict[str, list[Any]] = {}
+        for name, value in draft.writes:
+            if name in self.program.specs:
+                grouped.setdefault(name, []).append(value)
+        known = draft.fresh or {}
+        fresh: Fresh = {}
         for name, values in grouped.items():
             ready = known.get(name)
             if ready is not None and ready[0] == len(values):
@@ -354,7 +357,7 @@ class State:
                 continue
             channel = self.channels[name].copy()
             fresh[name] = (len(values), channel, channel.update(values))
-        task.fresh = fresh
+        draft.fresh = fresh
         return {name: ready[1] for name, ready in fresh.items()}
 
     # -- updating --------------------------------------------------------
@@ -424,7 +427,7 @@ class State:
             or (steps is not None and len(steps) > _OPEN_STEPS)
         ):
             return self.apply((task,))
-        if self._shown is not None and self._shown.task is not task:
+        if self._shown is not None and self._shown.writes is not writes:
             self._shown = None
         channels = self.channels
         signals, last_values, cells = program.signals, program.last_values, program.cells
@@ -709,7 +712,7 @@ def _repeats(writes: Sequence[Write]) -> bool:
 def _by_channel(
     tasks: Sequence[Task],
     program: Program,
-    ignored: dict[str, None] | None,
+    ignored: dict[str, None],
 ) -> dict[str, list[Any]]:
     specs = program.specs
     grouped: dict[str, list[Any]] = {}
@@ -720,7 +723,7 @@ def _by_channel(
                 values.append(value)
             elif name in specs:
                 grouped[name] = [value]
-            elif ignored is not None and name not in _NOT_CHANNELS:
+            elif name not in _NOT_CHANNELS:
                 ignored[unknown_channel(name, task.name, program)] = None
     return grouped
 

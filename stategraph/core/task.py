@@ -17,7 +17,7 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha1
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from xxhash import xxh3_128_hexdigest
 
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 Write = tuple[str, Any]
 """A channel's name and the value to write there."""
+
+Fresh = dict[str, tuple[int, Any, bool]]
+"""Copies of channels with a task's own writes applied: of how many writes, the copy, and whether it changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +60,11 @@ class Call:
 
 
 class Task:
-    """One execution of a node: what it reads, what it wants to write.
+    """One execution of a node: what it reads, and what it wrote once it has ended.
 
     It is also the task's scratchpad (the counters and answers behind
-    ``interrupt()``, managed values and nested calls).
+    ``interrupt()``, managed values and nested calls). Its writes and what was read of them belong to the machine, which
+    sets them when it is told how an attempt ended; while one runs, they are in its `Draft`.
     """
 
     # Class attributes, not slots: most tasks never touch them, and a task is made
@@ -108,10 +112,9 @@ class Task:
         self.parent_ns = ""
         self.writes: list[Write] = []
         self.resume: list[Any] = []
-        self.attempt = 1
         self.call: Call | None = None
         self.config: Any = None
-        self.fresh: dict[str, tuple[int, Any, bool]] | None = None
+        self.fresh: Fresh | None = None
         self.timeout: Any = None
 
     def __repr__(self) -> str:
@@ -153,10 +156,7 @@ class Task:
         return counter
 
     def restart(self) -> None:
-        """Forget what the last attempt wrote and asked, before another one."""
-        # A new list: an attempt that was given up may still write to the old one.
-        self.writes = []
-        self.fresh = None
+        """Forget what the last attempt asked, before another one."""
         if self._interrupts is not None:
             del self._interrupts
 
@@ -234,6 +234,37 @@ class Task:
                     self.resume.append(resume_map[key])
                     break
         self.own_answers = len(self.resume)
+
+
+class Draft:
+    """What an attempt of a task has written so far.
+
+    Nobody but the attempt sees it while it runs. If the task ends well, the draft of its last attempt is its outcome:
+    the attempt lets go of it, and it never changes again.
+
+    Attributes:
+        task: The task.
+        writes: Its writes.
+        fresh: Channels with them applied, as far as its routers asked for them; None if they did not.
+        value: What the task's work returned, for whoever waits for it.
+    """
+
+    __slots__ = ("fresh", "task", "value", "writes")
+
+    cached: Final = False
+    """As a fact about the end of a task: it ran for these writes."""
+
+    def __init__(self, task: Task, writes: list[Write] | None = None, value: Any = None) -> None:
+        """Args: writes: What is written already; value: What the work returned, if it has."""
+        self.task = task
+        self.writes: list[Write] = [] if writes is None else writes
+        self.fresh: Fresh | None = None
+        self.value = value
+
+    @property
+    def task_id(self) -> str:
+        """The id of the task."""
+        return self.task.id
 
 
 def general_answer(pending: Mapping[str, list[Write]]) -> Write | None:

@@ -25,7 +25,7 @@ from stategraph.core.channels import (
 )
 from stategraph.core.program import Node, Program, build
 from stategraph.core.state import NextVersion, State, count_up
-from stategraph.core.task import Task, Write
+from stategraph.core.task import Draft, Task, Write
 from stategraph.core.views import Keys
 from stategraph.errors import InvalidUpdateError
 from stategraph.types import Send
@@ -79,6 +79,16 @@ def task(of: Program, name: str, *writes: Write) -> Task:
     made = Task(f"id of {name}", name, body, body.path, body.triggers, "", 0, 9)
     made.writes = list(writes)
     return made
+
+
+def draft(of: Program, name: str, *writes: Write) -> Draft:
+    return Draft(task(of, name), list(writes))
+
+
+def told(made: Draft) -> Task:
+    """The task as the machine has it once the draft was told."""
+    made.task.writes, made.task.fresh = made.writes, made.fresh
+    return made.task
 
 
 # -- what a step changes -------------------------------------------------
@@ -247,7 +257,7 @@ def test_one_name_reads_the_bare_value_and_several_leave_empty_ones_out() -> Non
 
 def test_a_task_reads_its_own_writes_only_when_it_asks_for_fresh_values() -> None:
     made = state(program(), values={"last": 1, "total": 10, "any": 1})
-    reader = task(made.program, "a", ("last", 2), ("total", 5))
+    reader = draft(made.program, "a", ("last", 2), ("total", 5))
 
     assert made.read_for(reader, "total", False) == 10
     assert made.read_for(reader, "total", True) == 15
@@ -270,10 +280,10 @@ def test_a_reducer_runs_once_for_a_write_that_its_task_has_read() -> None:
     made = state(program({"counted": BinaryOperatorAggregate(int, adding)}), values={"counted": 1})
     calls.clear()
     for apply in (made.apply_lone, lambda lone: made.apply((lone,))):
-        reader = task(made.program, "a", ("counted", 2))
+        reader = draft(made.program, "a", ("counted", 2))
         before = made.read("counted")
         assert made.read_for(reader, "counted", True) == made.read_for(reader, ["counted"], True)["counted"]
-        apply(reader)
+        apply(told(reader))
         assert calls == [(before, 2)]
         calls.clear()
     assert made.read("counted") == 5
@@ -281,11 +291,11 @@ def test_a_reducer_runs_once_for_a_write_that_its_task_has_read() -> None:
 
 def test_what_was_read_too_early_is_not_taken_for_the_outcome() -> None:
     made = state(program(), values={"total": 1})
-    reader = task(made.program, "a", ("total", 2))
+    reader = draft(made.program, "a", ("total", 2))
     assert made.read_for(reader, "total", True) == 3
     reader.writes.append(("total", 4))
     assert made.read_for(reader, "total", True) == 7
-    made.apply((reader,))
+    made.apply((told(reader),))
     assert made.read("total") == 7
 
 
@@ -293,7 +303,7 @@ def test_a_node_that_reads_one_channel_gets_nothing_while_it_is_empty() -> None:
     one = node("one", "topic", reads="topic")
     mapped = Node("mapped", ("topic",), "last", str, (), True, None, False, None)
     made = state(program(nodes=[one, mapped]))
-    reader = task(made.program, "one")
+    reader = draft(made.program, "one")
     assert made.node_input(one, reader) is MISSING
     made.apply((), [("topic", [1]), ("last", 2)])
     assert made.node_input(one, reader) == [1]
@@ -339,9 +349,9 @@ def test_the_next_node_gets_a_copy_of_what_a_router_was_shown_if_it_is_the_very_
     made, mapper, after = listing_program(keys)
     held = state(made, values={"last": 1, "total": 1})
     held.read(keys)
-    lone = task(made, "a", ("last", 2), ("to:b", None))
+    lone = draft(made, "a", ("last", 2), ("to:b", None))
     shown = held.show(lone, keys, mapper)
-    held.apply_lone(lone)
+    held.apply_lone(told(lone))
     given = held.node_input(after, task(made, "b"))
     assert shown == given == [("last", 2), ("total", 1)]
     assert given is not shown
@@ -354,10 +364,10 @@ def test_the_next_node_gets_what_was_written_after_a_router_was_shown_the_state(
     made, mapper, after = listing_program(keys)
     held = state(made, values={"last": 1, "total": 0})
     held.read(keys)
-    lone = task(made, "a", ("last", 2), ("to:b", None))
+    lone = draft(made, "a", ("last", 2), ("to:b", None))
     held.show(lone, keys, mapper)
     lone.writes.append((channel, value))
-    held.apply_lone(lone)
+    held.apply_lone(told(lone))
     assert dict(held.node_input(after, task(made, "b")))[channel] == value
 
 
@@ -367,7 +377,7 @@ def test_a_mapper_that_cannot_copy_is_asked_again() -> None:
     made = program(nodes=[node("a", "to:a"), after])
     held = state(made, values={"last": 1})
     held.read(keys)
-    lone = task(made, "a", ("last", 2))
+    lone = draft(made, "a", ("last", 2))
     assert held.show(lone, keys, len) == 1
     assert held.show(lone, Keys(("last", "topic")), len) == 1
 
@@ -423,7 +433,7 @@ def test_steps_of_one_task_come_to_the_same_by_the_short_way(
     long, short = begun(), begun()
     for name, writes, after in planned:
         if after == "read":
-            seen = [each.read_for(task(each.program, name, *writes), READ, False) for each in (long, short)]
+            seen = [each.read_for(draft(each.program, name, *writes), READ, False) for each in (long, short)]
             assert seen[0] == seen[1]
         one, other = task(long.program, name, *writes), task(short.program, name, *writes)
         came = outcome(partial(long.apply, (one,)))
@@ -462,7 +472,7 @@ def test_what_a_task_reads_after_its_writes_is_what_all_read_after_the_step(
     keys = Keys(("last", "total"))
     made.read(keys)
     for name, writes, _ in planned:
-        lone = task(
+        lone = draft(
             made.program, name, *((channel, value) for channel, value in writes if channel in made.program.specs)
         )
         if sum(channel == "last" for channel, _ in lone.writes) > 1:
@@ -470,7 +480,7 @@ def test_what_a_task_reads_after_its_writes_is_what_all_read_after_the_step(
         ones = [made.read_for(lone, channel, True) for channel in READ]
         several = made.read_for(lone, Keys(READ), True)
         by_router = made.last_written(lone, keys)
-        made.apply((lone,))
+        made.apply((told(lone),))
         assert ones == [made.read(channel) for channel in READ]
         assert list(several.items()) == list(made.read(Keys(READ)).items())
         assert by_router in (None, made.read(keys))

@@ -13,7 +13,7 @@ from stategraph.constants import MISSING
 from stategraph.core import program
 from stategraph.core.channels import BinaryOperatorAggregate, EphemeralValue, LastValue, Topic
 from stategraph.core.state import State, count_up
-from stategraph.core.task import Task
+from stategraph.core.task import Draft, Task
 from stategraph.core.views import Keys, Layout, View
 
 
@@ -82,10 +82,12 @@ def test_a_view_is_what_the_channels_hold_in_the_order_of_the_keys(
     for step, writes in enumerate(written):
         task = a_task(writes, step)
         # A router reads what the state will be, before it is.
-        expected_by_router = state.read_for(task, ORDER, True) if routed[step] else None
+        draft = Draft(task, list(writes))
+        expected_by_router = state.read_for(draft, ORDER, True) if routed[step] else None
+        task.writes, task.fresh = draft.writes, draft.fresh
         state.apply([task])
         expected = asked_one_by_one(state, task)
-        found = state.read_for(task, ORDER, False)
+        found = state.read_for(Draft(task), ORDER, False)
         assert list(found.items()) == list(expected.items())
         if expected_by_router is not None:
             assert list(expected_by_router.items()) == list(expected.items())
@@ -95,17 +97,17 @@ def test_a_reader_may_do_what_it_likes_with_its_dict() -> None:
     state = fresh_state()
     task = a_task([("last", 1)], 0)
     state.apply([task])
-    first = state.read_for(task, ORDER, False)
+    first = state.read_for(Draft(task), ORDER, False)
     first["last"] = 2
     del first["sum"]
-    assert state.read_for(task, ORDER, False) == asked_one_by_one(state, task)
+    assert state.read_for(Draft(task), ORDER, False) == asked_one_by_one(state, task)
 
 
 def test_equal_keys_share_a_view_and_other_sequences_are_as_good() -> None:
     state = fresh_state()
     task = a_task([("last", 1)], 0)
     state.apply([task])
-    assert state.read_for(task, list(ORDER), False) == state.read_for(task, Keys(ORDER), False)
+    assert state.read_for(Draft(task), list(ORDER), False) == state.read_for(Draft(task), Keys(ORDER), False)
     assert state.read(Keys(("last", "later"))) == {"last": 1}
     assert len(state._views) == 2
 
@@ -131,6 +133,6 @@ def test_a_key_that_is_named_twice_is_read_once_whether_or_not_it_has_a_value() 
     state = fresh_state()
     task = a_task([("flash", 1)], 0)
     twice = Keys(("notes", "flash", "last", "steps", "notes", "flash", "last", "steps"))
-    assert state.read_for(task, twice, False) == {"steps": 0}
+    assert state.read_for(Draft(task), twice, False) == {"steps": 0}
     state.apply([task])
-    assert state.read_for(task, twice, False) == {"flash": 1, "steps": 0}
+    assert state.read_for(Draft(task), twice, False) == {"flash": 1, "steps": 0}

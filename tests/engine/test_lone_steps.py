@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, TypedDict
 from uuid import UUID
 
@@ -15,7 +15,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from stategraph import END, START, Command, Send, StateGraph, interrupt, task
 from stategraph.core.channels.ephemeral import EphemeralValue
 from stategraph.core.channels.last_value import LastValue
-from stategraph.core.machine import Machine
+from stategraph.core.plan import Planner
 from stategraph.engine.checkpoints import ids
 from stategraph.engine.engine import StateGraphEngine
 from stategraph.engine.runs import execution
@@ -199,19 +199,19 @@ def test_a_run_that_stores_at_its_end_stores_the_same_both_ways(
 ) -> None:
     monkeypatch.setattr(execution, "_now", lambda: "now")
     outcomes, lone_steps = [], 0
-    short = Machine.next_lone
+    short = Planner.lone
 
-    def counted(machine: Machine) -> Any:
+    def counted(planner: Planner, updated: Iterable[str], step: int) -> Any:
         nonlocal lone_steps
-        task = short(machine)
+        task = short(planner, updated, step)
         lone_steps += task is not None
         return task
 
-    for next_lone in (counted, lambda machine: None):
+    for lone in (counted, lambda planner, updated, step: None):
         numbers = itertools.count()
         new_id = lambda step, numbers=numbers: f"{next(numbers):08x}-0000-6000-8000-000000000000"  # noqa: E731
         monkeypatch.setattr(execution, "new_checkpoint_id", new_id)
-        monkeypatch.setattr(Machine, "next_lone", next_lone)
+        monkeypatch.setattr(Planner, "lone", lone)
         saver = Counting()
         shown = run(driver, GRAPHS[name](saver), INPUTS)
         # A graph inside makes fewer ids the short way, so what is stored can only be compared but for its ids.

@@ -25,7 +25,8 @@ from stategraph.constants import (
     CONFIG_KEY_TASK_ID,
     CONFIG_KEY_THREAD_ID,
 )
-from stategraph.core.task import Task
+from stategraph.core.moves import Outcome
+from stategraph.core.task import Draft, Task
 from stategraph.engine.compile.compiled_node import Body
 from stategraph.engine.config.runnable_config import patch_configurable
 from stategraph.engine.config.runtime import ExecutionInfo, Runtime
@@ -56,10 +57,7 @@ def run(
         BaseException: What it failed with.
     """
     host, own = _prepare(task, retry_policy, configurable, streams=False)
-    try:
-        return attempt.run(host, own)
-    finally:
-        _hand_back(task, own)
+    return _hand_back(task, attempt.run(host, own))
 
 
 async def arun(
@@ -78,10 +76,7 @@ async def arun(
         configurable: Replaces values of the task's config.
     """
     host, own = _prepare(task, retry_policy, configurable, streams=stream)
-    try:
-        return await attempt.arun(host, own)
-    finally:
-        _hand_back(task, own)
+    return _hand_back(task, await attempt.arun(host, own))
 
 
 def execution_info(config: RunnableConfig, task_id: str) -> ExecutionInfo:
@@ -125,9 +120,13 @@ def _prepare(
     return _Host(config, tuple(retry_policy or ()), streams), own
 
 
-def _hand_back(task: PregelExecutableTask, own: Task) -> None:
+def _hand_back(task: PregelExecutableTask, outcome: Outcome) -> Any:
+    """Put an outcome's writes into the task; returns what its work returned, or raises what it raised."""
     task.writes.clear()
-    task.writes.extend(own.writes)
+    task.writes.extend(outcome.writes)
+    if isinstance(outcome, Draft):
+        return outcome.value
+    raise outcome.error
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +139,7 @@ class _Host:
     traced: bool = True
     whole: bool = True
 
-    def scope(self, task: Task, started_at: float) -> TaskScope:
+    def scope(self, task: Task, number: int, started_at: float) -> TaskScope:
         conf = self.config[CONF]
         scope = _Scope(task)
         patch: dict[str, Any] = {CONFIG_KEY_SEND: scope.writes.extend}
@@ -149,9 +148,9 @@ class _Host:
             runtime = Runtime()
         info = runtime.execution_info or execution_info(self.config, task.id)
         patch[CONFIG_KEY_RUNTIME] = runtime.override(
-            execution_info=info.patch(node_attempt=task.attempt, node_first_attempt_time=started_at)
+            execution_info=info.patch(node_attempt=number, node_first_attempt_time=started_at)
         )
-        if task.attempt > 1:
+        if number > 1:
             patch[CONFIG_KEY_RESUMING] = True
             pad = conf.get(CONFIG_KEY_SCRATCHPAD)
             if isinstance(pad, PregelScratchpad):
@@ -166,6 +165,8 @@ class _Scope(TaskScope):
     __slots__ = ()
 
     def __init__(self, task: Task) -> None:
-        self.writes = task.writes
+        self.task = task
+        self.writes = []
+        self.fresh = self.value = None
         self.config = {}
         self.progress = None

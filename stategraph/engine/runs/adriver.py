@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import Future
 from contextlib import nullcontext
 from contextvars import Context, copy_context
@@ -26,7 +26,8 @@ from typing import Any
 from langgraph.checkpoint.base import CheckpointTuple
 
 from stategraph.constants import CONFIG_KEY_CHECKPOINT_ID
-from stategraph.core.task import Task
+from stategraph.core.moves import Failed, Outcome, RunTasks
+from stategraph.core.task import Draft, Task
 from stategraph.engine.checkpoints import damage, pump
 from stategraph.engine.checkpoints.saving import AsyncSaves
 from stategraph.engine.compile.task_functions import SyncAsyncFuture
@@ -39,7 +40,6 @@ from stategraph.engine.runs.step import StepEnd
 from stategraph.engine.tasks import attempt
 from stategraph.errors import GraphInterrupt
 
-_Ended = tuple[Task, BaseException | None]
 _Answer = asyncio.Future[Any] | Future[Any]
 
 
@@ -73,13 +73,16 @@ class AsyncDriver:
         self._execution = execution
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
-        # The asyncio tasks that have ended and of which the machine has not been told yet.
-        self._inbox: deque[asyncio.Task[Any]] = deque()
+        # How tasks ended, of which the machine has not been told yet.
+        self._inbox: deque[Outcome] = deque()
         self._news = asyncio.Event()
         self._waking = False
-        self._running: dict[asyncio.Task[Any], Task] = {}
+        self._running: set[asyncio.Task[Any]] = set()
+        self._waiting: deque[Task] = deque()
         self._called: set[asyncio.Task[Any]] = set()
         self._open_calls: set[asyncio.Task[Any]] = set()
+        # As the sync driver's.
+        self._in_place = not execution.eager and execution.engine.step_timeout is None
         limit = execution.max_concurrency
         self._call_slots = asyncio.Semaphore(limit) if limit else None
 
@@ -87,71 +90,63 @@ class AsyncDriver:
         """As the sync driver's."""
         await self._open()
         execution = self._execution
-        machine, control = execution.machine, execution.control
-        in_place = not execution.eager and execution.engine.step_timeout is None
-        chunks, bare = execution.chunks, execution.view is None
+        chunks, called = execution.chunks, self._called
+        at_once, bare = self._in_place and execution.cache is None, execution.view is None
+        waits = execution.saver is not None
         try:
-            execution.start(callbacks, AsyncQuietCallbackManager)
-            execution.flush()
-            if execution.graph_callbacks is not None:
-                await _maybe(execution.lifecycle("resume"))
+            await self._begin(callbacks)
+            machine, control, tell = execution.machine, execution.control, execution.teller()
             loop = pregel_loop.loop_of(pregel_loop.AsyncPregelLoop, execution)
-            plan = machine.plan if loop is None else loop.plan
-            express = in_place and execution.cache is None and execution.node_finished is None and loop is None
-            end_lone = execution.end_lone
+            proceed = machine.next if loop is None else loop.next
             while True:
-                drain = control is not None and control.drain_requested
-                lone = machine.next_lone() if express and not drain else None
-                if lone is not None:
-                    tasks = [lone]
-                elif plan(drain=drain):
-                    tasks = await self._planned()
-                else:
-                    break
+                directive = proceed(control is not None and control.drain_requested)
+                if machine.outbox:
+                    execution.flush()
+                if waits:
+                    await self._let_save()
                 while bare and chunks:
                     yield chunks.popleft()
-                if chunks:
-                    for shown in execution.shown():
-                        yield shown
-                end = None
-                if in_place and len(tasks) == 1:
-                    rest = attempt.begin(execution, tasks[0])
-                    if rest is not None or lone is None or self._called:
-                        end, tasks, ended = await self._alone(tasks[0], rest, lone is not None)
-                        if ended:
-                            continue
-                    else:
-                        end_lone(lone)
+                for shown in execution.shown() if chunks else ():
+                    yield shown
+                if type(directive) is Task and at_once:
+                    begun = attempt.begin(execution, directive)
+                    outcome = begun if isinstance(begun, Draft) else await begun
+                    if isinstance(outcome, Draft) and not called:
+                        tell(outcome)
                         continue
-                if tasks or self._called:
-                    end = end or StepEnd()
-                    async for shown in self._together(tasks, end):
-                        yield shown
-                if end is not None:
-                    # Let the caller see how the tasks ended before their failure.
-                    for shown in execution.shown():
-                        yield shown
-                    end.conclude()
-                if self._called:
-                    self._called.clear()
-                await self._advance()
-                if machine.status == "interrupt_after":
+                    rest = self._step([], outcome)
+                elif isinstance(directive, (Task, RunTasks)):
+                    rest = self._step([directive] if isinstance(directive, Task) else directive.tasks)
+                else:
                     break
-            execution.flush()
-            if machine.status in ("interrupt_before", "interrupt_after"):
-                raise foreign_types.pause()
+                async for shown in rest:
+                    yield shown
+            teardown.pause_at_breakpoint(execution)
+            execution.wake = None
+            if called or not execution.leaves_nothing:
+                await self._leave(None)
         except BaseException as error:
             if not await self._leave(error):
                 raise
-        else:
-            execution.wake = None
-            if self._called or not execution.leaves_nothing:
-                await self._leave(None)
         finally:
             execution.let_go()
         for shown in execution.shown():
             yield shown
         teardown.raise_unless_finished(execution)
+
+    async def _begin(self, callbacks: Any) -> None:
+        """Start the run, and tell of it."""
+        execution = self._execution
+        execution.start(callbacks, AsyncQuietCallbackManager)
+        execution.flush()
+        if execution.graph_callbacks is not None:
+            await _maybe(execution.lifecycle("resume"))
+
+    async def _let_save(self) -> None:
+        """Wait for the saves of the last step, if they have to be done before the next, or too many wait."""
+        saves = self._execution.saves
+        if saves is not None and (self._execution.durability == "sync" or saves.crowded):
+            await saves.wait()
 
     async def _open(self) -> None:
         """Load what the run starts from and connect the run to this driver."""
@@ -174,16 +169,6 @@ class AsyncDriver:
 
     def _new_saves(self) -> AsyncSaves:
         return AsyncSaves(self._execution.save_calls("aput_writes"))
-
-    async def _advance(self) -> None:
-        """End the step, and wait for its saves if they have to be done before the next."""
-        execution = self._execution
-        machine, saves = execution.machine, execution.saves
-        machine.advance()
-        if machine.outbox:
-            execution.flush()
-        if saves is not None and (execution.durability == "sync" or saves.crowded):
-            await saves.wait()
 
     def _wake(self) -> None:
         if threading.get_ident() == self._thread:
@@ -248,91 +233,67 @@ class AsyncDriver:
             running_task.cancel()
         if running:
             await asyncio.wait(running)
+            # What they ended with is noted by callbacks, which the loop calls after them.
+            await asyncio.sleep(0)
         refused: Exception | None = None
         while self._inbox:
             try:
-                step.settle(self._execution, *self._outcome(self._inbox[0]))
+                self._execution.tell(self._inbox[0])
             except Exception as error:
                 # What one task wrote cannot be stored; that of the others may.
                 refused = refused or error
-            self._running.pop(self._inbox.popleft(), None)
-        self._running.clear()
+            self._inbox.popleft()
         if refused is not None:
             raise refused
 
     # -- one step ----------------------------------------------------------
 
-    async def _planned(self) -> list[Task]:
-        """The tasks of a planned step that still have to run."""
-        execution = self._execution
-        machine = execution.machine
-        if machine.outbox:
-            execution.flush()
-        tasks = machine.unfinished()
+    async def _step(self, tasks: list[Task], first: Outcome | None = None) -> AsyncIterator[Any]:
+        """As the sync driver's; tasks run as tasks of the event loop."""
+        end, execution = StepEnd(), self._execution
         if execution.cache is not None:
             await self._look_in_cache(tasks)
-            tasks = machine.unfinished()
-        return tasks
+            tasks = [task for task in tasks if not task.writes]
+            for shown in execution.shown():
+                yield shown
+        if self._in_place and len(tasks) == 1:
+            first = await attempt.arun(execution, tasks.pop())
+        self._waiting = deque(tasks)
+        if first is not None:
+            await self._take_in_place(first, end)
+        async for shown in self._together(end):
+            yield shown
+        # Let the caller see how the tasks ended before their failure.
+        for shown in execution.shown():
+            yield shown
+        end.conclude()
+        self._called.clear()
 
-    async def _alone(
-        self, task: Task, rest: Awaitable[Any] | None, lone: bool
-    ) -> tuple[StepEnd | None, list[Task], bool]:
-        """Let a step's only task end in place.
+    async def _take_in_place(self, outcome: Outcome, end: StepEnd) -> None:
+        error = None if isinstance(outcome, Draft) else outcome.error
+        if isinstance(error, asyncio.CancelledError):
+            self._execution.tell(outcome)
+        elif error is None or isinstance(error, Exception):
+            await self._take(outcome, end)
+            return
+        raise error
 
-        Args:
-            task: The task.
-            rest: What is left of it, or None.
-            lone: Whether the machine planned it as such, so that it ends its step.
-
-        Returns:
-            What it raised, if anything; the task that handles its failure; and whether the step has ended with it.
-        """
-        execution = self._execution
-        try:
-            if rest is not None:
-                await rest
-        except asyncio.CancelledError as cancelled:
-            step.settle(execution, task, cancelled)
-            raise
-        except Exception as error:
-            end = StepEnd()
-            handler = step.settle(execution, task, error)
-            if handler is None and not step.handled(task, error):
-                end.add(error)
-            await self._before_handler(handler)
-            return end, [] if handler is None else [handler], False
-        if lone and not self._called:
-            execution.end_lone(task)
-            return None, [], True
-        step.finished(execution, task)
-        if task.cache_key is not None:
-            await self._to_cache(task)
-        return None, [], False
-
-    async def _together(self, tasks: list[Task], end: StepEnd) -> AsyncIterator[Any]:
-        """Run tasks beside each other until all have ended or one has failed."""
-        execution = self._execution
-        limit = execution.max_concurrency or len(tasks) + 1
+    async def _together(self, end: StepEnd) -> AsyncIterator[Any]:
+        """Run the tasks that wait beside each other, until all have ended or one has failed."""
+        execution, waiting = self._execution, self._waiting
+        limit = execution.max_concurrency or len(waiting) + 1
         timeout = execution.engine.step_timeout
         deadline = None if timeout is None else self._loop.time() + timeout
-        waiting = deque(task for task in tasks if not task.writes)
         # A task may end while the reader of the last chunk takes its time; then it waits in the inbox.
-        while (waiting or self._running or self._open_calls) and end.error is None:
+        while (waiting or self._running or self._inbox or self._open_calls) and end.error is None:
             while waiting and len(self._running) < limit:
                 self._start(waiting.popleft())
             await self._next(deadline)
             while self._inbox and end.error is None:
-                try:
-                    await self._take(self._outcome(self._inbox[0]), end, waiting)
-                except Exception:
-                    self._running.pop(self._inbox.popleft(), None)
-                    raise
-                self._running.pop(self._inbox.popleft(), None)
+                await self._take(self._inbox.popleft(), end)
             if execution.chunks:
                 for shown in execution.shown():
                     yield shown
-        for shown in execution.shown():
-            yield shown
 
     async def _next(self, deadline: float | None) -> None:
         if self._inbox or self._execution.chunks:
@@ -348,33 +309,40 @@ class AsyncDriver:
             raise TimeoutError("Timed out") from None
 
     def _start(self, task: Task) -> None:
-        started = self._loop.create_task(attempt.arun(self._execution, task), name=task.name)
-        self._running[started] = task
-        started.add_done_callback(self._ended)
+        started = self._loop.create_task(self._perform(task), name=task.name)
+        self._running.add(started)
+        started.add_done_callback(partial(self._ended, task))
 
-    def _ended(self, ended: asyncio.Task[Any]) -> None:
-        self._inbox.append(ended)
+    async def _perform(self, task: Task) -> Outcome:
+        outcome = await attempt.arun(self._execution, task)
+        if isinstance(outcome, Failed) and isinstance(outcome.error, (KeyboardInterrupt, SystemExit)):
+            self._inbox.append(outcome)
+            raise outcome.error  # the loop's to hear, too
+        return outcome
+
+    def _ended(self, task: Task, ended: asyncio.Task[Outcome]) -> None:
+        self._running.discard(ended)
+        if ended.cancelled():  # before it began
+            self._inbox.append(Failed(task.id, [], asyncio.CancelledError()))
+        elif ended.exception() is None:
+            self._inbox.append(ended.result())
         self._news.set()
 
-    def _outcome(self, ended: asyncio.Task[Any]) -> _Ended:
-        return self._running[ended], asyncio.CancelledError() if ended.cancelled() else ended.exception()
-
-    async def _take(self, ended: _Ended, end: StepEnd, waiting: deque[Task]) -> None:
-        task, error = ended
-        handler = step.settle(self._execution, task, error)
-        if error is None:
+    async def _take(self, outcome: Outcome, end: StepEnd) -> None:
+        """As the sync driver's."""
+        execution = self._execution
+        task = execution.machine.tasks[outcome.task_id]
+        handler = execution.tell(outcome)
+        if isinstance(outcome, Draft):
             await self._to_cache(task)
         elif handler is not None:
-            await self._before_handler(handler)
+            # The failure has to be durable before its handler acts on it.
+            if execution.saves is not None:
+                await execution.saves.wait()
             if not handler.writes:
-                waiting.append(handler)
-        elif not step.handled(task, error):
-            end.add(error)
-
-    async def _before_handler(self, handler: Task | None) -> None:
-        # The failure has to be durable before its handler acts on it.
-        if handler is not None and self._execution.saves is not None:
-            await self._execution.saves.wait()
+                self._waiting.append(handler)
+        elif not step.handled(task, outcome):
+            end.add(outcome)
 
     # -- calls from a task to another ---------------------------------------
 
@@ -410,7 +378,6 @@ class AsyncDriver:
                 options.get("callbacks"),
                 options.get("timeout"),
             )
-            execution.flush()
         except BaseException as error:
             _answer(answer, None, error)
             return
@@ -448,19 +415,16 @@ class AsyncDriver:
             _answer(answer, value, None)
 
     async def _finish_call(self, task: Task) -> Any:
-        execution = self._execution
-        try:
-            value = await attempt.arun(execution, task)
-        except BaseException as error:
-            step.settle(execution, task, error)
-            raise
-        step.settle(execution, task, None)
+        outcome = await attempt.arun(self._execution, task)
+        self._execution.tell(outcome)
+        if not isinstance(outcome, Draft):
+            raise outcome.error
         await self._to_cache(task)
-        return value
+        return outcome.value
 
     # -- cache ---------------------------------------------------------------
 
-    async def _look_in_cache(self, tasks: list[Task]) -> None:
+    async def _look_in_cache(self, tasks: Sequence[Task]) -> None:
         execution = self._execution
         keys = step.cache_keys(execution, tasks)
         if keys and execution.cache is not None:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextvars import Context, copy_context
 from functools import partial
@@ -29,7 +29,8 @@ from typing import Any
 from langgraph.checkpoint.base import CheckpointTuple
 
 from stategraph.constants import CONFIG_KEY_CHECKPOINT_ID
-from stategraph.core.task import Task
+from stategraph.core.moves import Outcome, RunTasks
+from stategraph.core.task import Draft, Task
 from stategraph.engine.checkpoints import damage, pump
 from stategraph.engine.checkpoints.saving import Saves
 from stategraph.engine.compile.functions import is_async_callable
@@ -41,9 +42,6 @@ from stategraph.engine.runs.execution import Execution, Lookup
 from stategraph.engine.runs.step import StepEnd
 from stategraph.engine.tasks import attempt, threads
 from stategraph.errors import GraphInterrupt
-
-_Ended = tuple[Task, BaseException | None]
-"""A task that has ended, and its exception if it failed."""
 
 
 def find(execution: Execution, lookup: Lookup) -> tuple[CheckpointTuple | None, bool]:
@@ -82,10 +80,10 @@ class Driver:
         # Wakes the driver: a task or a thread has ended, or there is something to show.
         self._inbox: SimpleQueue[None] = SimpleQueue()
         # The tasks that have ended and of which the machine has not been told yet; threads append.
-        self._ended: deque[_Ended] = deque()
+        self._ended: deque[Outcome] = deque()
         # The threads at work, noted before they start; they take themselves out.
         self._working: set[threads.Ticket] = set()
-        self._called: dict[str, tuple[Task, Future[Any]]] = {}
+        self._called: dict[str, Future[Any]] = {}
         # Ids of the called tasks that have not ended; threads take theirs out.
         self._open_calls: set[str] = set()
         self._limit = execution.max_concurrency or THREADS_A_RUN
@@ -95,6 +93,8 @@ class Driver:
         # The step's tasks that wait for a thread, and whether none may begin until the driver has heard of a failure.
         self._waiting: deque[Task] = deque()
         self._halted = False
+        # A step's only task runs in place, unless what it says is to be heard at once, or it may be given up.
+        self._in_place = not execution.eager and execution.engine.step_timeout is None
         # Whether threads may take tasks by themselves: not if a task's end has to be shown or stored before others do
         # something that is.
         self._goes_on = not execution.eager and execution.outer_stream is None and not execution.stores_steps
@@ -151,44 +151,35 @@ class Driver:
         return Saves(execution.save_calls("put_writes"), background=execution.durability == "async")
 
     def _steps(self) -> Iterator[Any]:
+        """Do what the machine asks for, until it has no more tasks."""
         execution = self._execution
-        machine, control = execution.machine, execution.control
-        chunks = execution.chunks
-        in_place = not execution.eager and execution.engine.step_timeout is None
+        machine, control, chunks, called = execution.machine, execution.control, execution.chunks, self._called
+        at_once, bare = self._in_place and execution.cache is None, execution.view is None
         loop = pregel_loop.loop_of(pregel_loop.SyncPregelLoop, execution)
-        plan = machine.plan if loop is None else loop.plan
-        express = in_place and execution.cache is None and execution.node_finished is None and loop is None
+        proceed = machine.next if loop is None else loop.next
+        tell, stepped = execution.teller(), False
         while True:
-            begun = (yield from self._express()) if express else None
-            if begun is not None:
-                end, tasks = begun
-            else:
-                if not plan(drain=control is not None and control.drain_requested):
-                    break
-                tasks, end = self._planned(), None
-                if chunks:
-                    yield from execution.shown()
-                if in_place and len(tasks) == 1:
-                    end, tasks = self._alone(tasks[0])
-            if tasks or self._called:
-                end = end or StepEnd()
-                yield from self._together(tasks, end)
-            if end is not None:
-                # Let the caller see how the tasks ended before their failure.
-                yield from execution.shown()
-                end.conclude()
-            if self._called:
-                self._called.clear()
-            machine.advance()
+            directive = proceed(control is not None and control.drain_requested)
             if machine.outbox:
                 execution.flush()
-            if execution.saves is not None and execution.durability == "sync":
+            if stepped and execution.saves is not None and execution.durability == "sync":
                 execution.saves.wait()
-            if machine.status == "interrupt_after":
+            while bare and chunks:
+                yield chunks.popleft()
+            if chunks:
+                yield from execution.shown()
+            if type(directive) is Task and at_once:
+                outcome = attempt.run(execution, directive)
+                if isinstance(outcome, Draft) and not called:
+                    tell(outcome)
+                else:
+                    yield from self._step([], outcome)
+            elif isinstance(directive, (Task, RunTasks)):
+                yield from self._step([directive] if isinstance(directive, Task) else directive.tasks)
+            else:
                 break
-        execution.flush()
-        if machine.status in ("interrupt_before", "interrupt_after"):
-            raise foreign_types.pause()
+            stepped = True
+        teardown.pause_at_breakpoint(execution)
 
     def _leave(self, error: BaseException | None) -> bool:
         """Stop what runs, store what waited for the end; returns whether the run paused rather than failed."""
@@ -225,7 +216,7 @@ class Driver:
         for ticket in list(self._working):
             if ticket.cancel():
                 self._working.discard(ticket)
-        for _, future in list(self._called.values()):
+        for future in list(self._called.values()):
             future.cancel()
         while self._working:
             # A thread cannot be stopped. What it still achieves is recorded, so that a
@@ -233,13 +224,16 @@ class Driver:
             self._inbox.get()
         refused: Exception | None = None
         while self._ended:
+            outcome = self._ended[0]
             try:
-                step.settle(execution, *self._ended[0])
+                # One that was being told when an exception of a signal handler hit may be told again.
+                if execution.machine.waits_for(outcome.task_id):
+                    execution.tell(outcome)
             except Exception as error:
                 # What one task wrote cannot be stored; that of the others may.
                 refused = refused or error
             self._ended.popleft()
-        for _, future in list(self._called.values()):
+        for future in list(self._called.values()):
             if not future.cancelled():
                 future.exception()
         if refused is not None:
@@ -247,80 +241,37 @@ class Driver:
 
     # -- one step ----------------------------------------------------------
 
-    def _planned(self) -> list[Task]:
-        """The tasks of a planned step that still have to run."""
-        execution = self._execution
-        machine = execution.machine
-        if machine.outbox:
-            execution.flush()
-        tasks = machine.unfinished()
+    def _step(self, tasks: list[Task], first: Outcome | None = None) -> Iterator[Any]:
+        """Take a step to its end.
+
+        Args:
+            tasks: The step's tasks that have to run, unless the cache has what they write.
+            first: How its only task ended, if it has run already.
+        """
+        end, execution = StepEnd(), self._execution
         if execution.cache is not None:
             self._look_in_cache(tasks)
-            tasks = machine.unfinished()
-        return tasks
+            tasks = [task for task in tasks if not task.writes]
+            yield from execution.shown()
+        if self._in_place and len(tasks) == 1:
+            first = attempt.run(execution, tasks.pop())
+        self._waiting = deque(tasks)
+        if first is not None:
+            if not isinstance(first, Draft) and not isinstance(first.error, Exception):
+                raise first.error
+            self._take(first, end)
+        yield from self._together(end)
+        # Let the caller see how the tasks ended before their failure.
+        yield from execution.shown()
+        end.conclude()
+        self._called.clear()
 
-    def _express(self) -> Generator[Any, None, tuple[StepEnd | None, list[Task]] | None]:
-        """Run steps of one task for as long as there is nothing to do between them but to apply and to plan.
-
-        Returns:
-            What `_alone` says, of a step that did not end with its task; None if there is none.
-        """
-        execution = self._execution
-        machine, control, chunks = execution.machine, execution.control, execution.chunks
-        bare, end_lone = execution.view is None, execution.end_lone
-        while control is None or not control.drain_requested:
-            task = machine.next_lone()
-            if task is None:
-                break
-            while bare and chunks:
-                yield chunks.popleft()
-            if chunks:
-                yield from execution.shown()
-            try:
-                attempt.run(execution, task)
-            except Exception as error:
-                return self._failed(task, error)
-            if self._called:
-                # Their threads may be telling the machine something too.
-                step.settle(execution, task, None)
-                return None, []
-            end_lone(task)
-        return None
-
-    def _alone(self, task: Task) -> tuple[StepEnd | None, list[Task]]:
-        """Run a step's only task in place.
-
-        Returns:
-            What it raised, if anything; and the task that handles its failure.
-        """
-        execution = self._execution
-        try:
-            attempt.run(execution, task)
-        except Exception as error:
-            return self._failed(task, error)
-        if self._called:
-            step.settle(execution, task, None)
-        else:
-            step.finished(execution, task)
-        if task.cache_key is not None:
-            self._to_cache(task)
-        return None, []
-
-    def _failed(self, task: Task, error: Exception) -> tuple[StepEnd, list[Task]]:
-        end = StepEnd()
-        handler = step.settle(self._execution, task, error)
-        if handler is None and not step.handled(task, error):
-            end.add(error)
-        self._before_handler(handler)
-        return end, [] if handler is None else [handler]
-
-    def _together(self, tasks: list[Task], end: StepEnd) -> Iterator[Any]:
-        """Run tasks in worker threads until all have ended or one has failed."""
+    def _together(self, end: StepEnd) -> Iterator[Any]:
+        """Run the tasks that wait in worker threads, until all have ended or one has failed."""
         execution = self._execution
         timeout = execution.engine.step_timeout
         deadline = None if timeout is None else time.monotonic() + timeout
-        waiting = self._waiting = deque(task for task in tasks if not task.writes)
-        while (waiting or self._working or self._ended or self._open_calls) and end.error is None:
+        while (self._waiting or self._working or self._ended or self._open_calls) and end.error is None:
             while len(self._working) < self._limit and (task := self._take_waiting()) is not None:
                 self._submit(task)
             if not self._ended:
@@ -333,7 +284,6 @@ class Driver:
                     raise
                 self._ended.popleft()
             yield from execution.shown()
-        yield from execution.shown()
 
     def _wait(self, deadline: float | None) -> None:
         if deadline is None:
@@ -353,14 +303,13 @@ class Driver:
         """Run a task, and after it such as wait: to have each handed over takes as long as a small task."""
         task: Task | None = first
         while task is not None:
-            ended, error = task, None
-            try:
-                context.copy().run(attempt.run, self._execution, ended)
-            except BaseException as raised:
+            outcome = context.copy().run(attempt.run, self._execution, task)
+            failed = not isinstance(outcome, Draft)
+            if failed:
                 # Whether others are to begin is for the driver to say.
-                self._halted, error = True, raised
-            task = self._take_waiting() if self._goes_on and error is None else None
-            self._ended.append((ended, error))
+                self._halted = True
+            task = self._take_waiting() if self._goes_on and not failed else None
+            self._ended.append(outcome)
             if task is None:
                 self._working.discard(ticket)
             self._inbox.put(None)
@@ -371,23 +320,26 @@ class Driver:
         except IndexError:
             return None
 
-    def _take(self, ended: _Ended, end: StepEnd) -> None:
-        task, error = ended
-        handler = step.settle(self._execution, task, error)
-        if error is None:
+    def _take(self, outcome: Outcome, end: StepEnd) -> None:
+        """Tell the machine how a task ended, and see what that means for the rest of the step."""
+        execution = self._execution
+        task = execution.machine.tasks[outcome.task_id]
+        handler = execution.tell(outcome)
+        if isinstance(outcome, Draft):
             self._to_cache(task)
-        elif handler is not None:
-            self._before_handler(handler)
+            return
+        if handler is not None:
+            self._before_handler()
             if not handler.writes:
                 self._waiting.append(handler)
-        elif not step.handled(task, error):
-            end.add(error)
-        if error is not None and end.error is None:
+        elif not step.handled(task, outcome):
+            end.add(outcome)
+        if end.error is None:
             self._halted = False
 
-    def _before_handler(self, handler: Task | None) -> None:
+    def _before_handler(self) -> None:
         # The failure has to be durable before its handler acts on it.
-        if handler is not None and self._execution.saves is not None:
+        if self._execution.saves is not None:
             self._execution.saves.wait()
 
     # -- calls from a task to another ---------------------------------------
@@ -408,15 +360,13 @@ class Driver:
             raise RuntimeError("In an sync context async tasks cannot be called")
         execution = self._execution
         future: SyncAsyncFuture[Any] = SyncAsyncFuture()
-        with execution.lock:
-            task = step.plan_call(execution, caller, func, input, retry_policy, cache_policy, callbacks, timeout)
-            execution.flush()
+        task = step.plan_call(execution, caller, func, input, retry_policy, cache_policy, callbacks, timeout)
         if execution.cache is not None:
             self._look_in_cache([task])
         if task.writes:
             _resolve(future, partial(step.result_of, task))
             return future
-        self._called[task.id] = (task, future)
+        self._called[task.id] = future
         self._open_calls.add(task.id)
         # A task that another called task calls goes on in its caller's place: waiting for
         # a place of its own while the caller holds one could wait forever.
@@ -458,18 +408,16 @@ class Driver:
 
     def _run_to_end(self, task: Task) -> Any:
         """Run a called task and record how it ended; its caller is told either way, also if that cannot be stored."""
-        try:
-            value = attempt.run(self._execution, task)
-        except BaseException as error:
-            step.settle(self._execution, task, error)
-            raise
-        step.settle(self._execution, task, None)
+        outcome = attempt.run(self._execution, task)
+        self._execution.tell(outcome)
+        if not isinstance(outcome, Draft):
+            raise outcome.error
         self._to_cache(task)
-        return value
+        return outcome.value
 
     # -- cache ---------------------------------------------------------------
 
-    def _look_in_cache(self, tasks: list[Task]) -> None:
+    def _look_in_cache(self, tasks: Sequence[Task]) -> None:
         execution = self._execution
         keys = step.cache_keys(execution, tasks)
         if keys and execution.cache is not None:

@@ -51,9 +51,10 @@ from stategraph.core import checkpoint as checkpoints
 from stategraph.core import status, travel
 from stategraph.core.effects import SaveCheckpoint, SaveWrites
 from stategraph.core.machine import Machine
+from stategraph.core.moves import Told
 from stategraph.core.settings import Settings, Watch
 from stategraph.core.starting import Start, Thread
-from stategraph.core.task import Task
+from stategraph.core.task import Draft, Task
 from stategraph.core.views import Keys
 from stategraph.engine.checkpoints import damage, histories
 from stategraph.engine.checkpoints.ids import moment, new_checkpoint_id
@@ -556,17 +557,18 @@ class Execution:
             config = task.config = self._configs.of(task, machine.checkpoint, machine.child_resuming)  # type: ignore[assignment]
         return config  # type: ignore[return-value]
 
-    def scope(self, task: Task, started_at: float) -> TaskScope:
+    def scope(self, task: Task, number: int, started_at: float) -> TaskScope:
         """Open an attempt: a config and a place for its writes.
 
         Args:
             task: The task.
+            number: The attempt's, from 1.
             started_at: When the first attempt started, in seconds since the epoch.
         """
         machine = self.machine
         scope = TaskScope(task, machine.state, self.on_call)
         scope.config = self._configs.of_attempt(  # type: ignore[assignment]
-            task, scope, task.attempt, started_at, machine.checkpoint, machine.child_resuming
+            task, scope, number, started_at, machine.checkpoint, machine.child_resuming
         )
         return scope
 
@@ -584,37 +586,48 @@ class Execution:
 
         return write
 
-    # -- passing on what the machine asks for ------------------------------
+    # -- the conversation with the machine ---------------------------------
+
+    def tell(self, told: Told) -> Task | None:
+        """Tell the machine what happened, and pass on what it asks for. Thread-safe.
+
+        Returns:
+            The task that this adds to the step, or None.
+        """
+        with self.lock:
+            if self.node_finished is not None and isinstance(told, Draft):
+                task = told.task
+                if task.node is None or not task.node.hidden:
+                    self.node_finished(task.name)
+            added = self.machine.tell(told)
+            if self.machine.outbox:
+                self.flush()
+        return added
+
+    def teller(self) -> Callable[[Draft], Any]:
+        """Return what is as good as :meth:`tell`, and faster, if no other thread can tell anything.
+
+        What is to be shown is passed on after the call of ``next`` that has to follow at once; what is to be saved
+        is not, as a refusal names the node of a task, which is known for as long as its step is open.
+        """
+        return self.tell if self.stores_steps or self.node_finished is not None else self.machine.tell
 
     def flush(self) -> None:
         """Do what the machine asked for: hand over saves, build chunks."""
-        outbox = self.machine.outbox
-        while outbox:
-            # It stays there until it is done: an exception of a signal handler must not lose it.
-            effect = outbox[0]
-            try:
-                if isinstance(effect, (SaveWrites, SaveCheckpoint)):
+        outbox, projector = self.machine.outbox, self.projector
+        try:
+            while outbox:
+                # It stays there until it is done: an exception of a signal handler must not lose it.
+                effect = outbox[0]
+                if type(effect) is SaveWrites or type(effect) is SaveCheckpoint:
                     self._save(effect)
-                elif self.projector is not None:
-                    self.projector.project(effect)
-            except Exception:
-                # It would be refused again, and what follows must not be stored without it.
-                outbox.clear()
-                raise
-            del outbox[0]
-
-    @property
-    def end_lone(self) -> Callable[[Task], None]:
-        """Callback for a single task that succeeded; streams its update if anyone streams."""
-        return self.machine.end_lone if self.projector is None else self._show_lone
-
-    def _show_lone(self, task: Task) -> None:
-        projector, machine = self.projector, self.machine
-        if projector is not None:
-            projector.ended(task)
-        machine.end_lone(task)
-        if machine.outbox:
-            self.flush()
+                elif projector is not None:
+                    projector.project(effect)
+                del outbox[0]
+        except Exception:
+            # It would be refused again, and what follows must not be stored without it.
+            outbox.clear()
+            raise
 
     def shown(self) -> list[Any]:
         """What the caller is to see of the chunks that are ready."""

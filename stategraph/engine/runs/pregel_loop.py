@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from langchain_core.runnables import RunnableConfig
 
+from stategraph.core.moves import Directive
 from stategraph.core.task import Task
 from stategraph.engine.config import foreign_types
 from stategraph.engine.runs.execution import lifecycle_status
@@ -34,6 +35,9 @@ class PregelLoop:
     def __init__(self, execution: Execution) -> None:
         self._execution = execution
         self._drain = False
+        self._before_tick = False
+        # What the machine asked for in the last tick.
+        self._directive: Directive
 
     @property
     def config(self) -> RunnableConfig:
@@ -48,7 +52,9 @@ class PregelLoop:
     @property
     def step(self) -> int:
         """The number of the step that is planned next."""
-        return self._execution.machine.step
+        machine = self._execution.machine
+        # A step that has ended counts as over before the tick that applies it.
+        return machine.step + (self._before_tick and machine.status == "stepping")
 
     @property
     def stop(self) -> int:
@@ -71,20 +77,21 @@ class PregelLoop:
             GraphInterrupt: The run is to pause before one of them.
         """
         machine = self._execution.machine
-        more = machine.plan(drain=self._drain)
+        self._directive = machine.next(self._drain)
+        self._before_tick = False
         if machine.status == "interrupt_before":
             raise foreign_types.pause()
-        return more
+        return machine.status == "stepping"
 
-    def plan(self, *, drain: bool = False) -> bool:
-        """Plan the next step through `tick`, as the machine's `plan` does without it."""
-        self._drain = drain
+    def next(self, drain: bool = False) -> Directive:
+        """Plan the next step through `tick`, as the machine's `next` does without it."""
+        self._drain, self._before_tick = drain, True
         try:
-            return self.tick()
+            self.tick()
         except GraphInterrupt:
             if self._execution.machine.status != "interrupt_before":
                 raise
-            return False
+        return self._directive
 
 
 _TICK = PregelLoop.tick

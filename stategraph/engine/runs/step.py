@@ -13,17 +13,19 @@ Rules
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from xxhash import xxh3_128_hexdigest
 
 from stategraph.constants import ERROR, INTERRUPT, MISSING, RETURN
+from stategraph.core.moves import Cached, Called, Failed, Interrupted, Left
 from stategraph.core.task import Call, Task
 from stategraph.engine.compile.compiled_node import of_call
 from stategraph.engine.compile.task_functions import get_runnable_for_task
 from stategraph.engine.config import foreign_types
-from stategraph.errors import GraphBubbleUp, GraphInterrupt, is_invalid_resume
+from stategraph.errors import is_invalid_resume
 from stategraph.types import CachePolicy
 
 if TYPE_CHECKING:
@@ -50,17 +52,18 @@ class StepEnd:
     interrupts: list[Any] = field(default_factory=list)
     paused: bool = False
 
-    def add(self, exception: BaseException) -> None:
+    def add(self, outcome: Failed | Interrupted | Left) -> None:
         """Take in what a task ended with."""
-        if isinstance(exception, GraphInterrupt):
+        error = outcome.error
+        if isinstance(outcome, Interrupted):
             self.paused = True
-            self.interrupts.extend(exception.args[0] if exception.args else ())
-        elif isinstance(exception, asyncio.CancelledError):
+            self.interrupts.extend(outcome.interrupts)
+        elif isinstance(error, asyncio.CancelledError):
             pass
-        elif isinstance(exception, GraphBubbleUp) or is_invalid_resume(exception):
-            self.late = self.late or exception
+        elif isinstance(outcome, Left) or is_invalid_resume(error):
+            self.late = self.late or error
         else:
-            self.error = self.error or exception
+            self.error = self.error or error
 
     def conclude(self) -> None:
         """Raise what the step's tasks raised, the gravest first."""
@@ -71,47 +74,13 @@ class StepEnd:
             raise foreign_types.pause(tuple(self.interrupts))
 
 
-def settle(execution: Execution, task: Task, exception: BaseException | None) -> Task | None:
-    """Tell the machine how a task ended.
-
-    Returns:
-        The task that handles its failure, if a node does.
-    """
-    machine = execution.machine
-    handler = None
-    with execution.lock:
-        if exception is None:
-            finished(execution, task)
-        elif isinstance(exception, GraphInterrupt):
-            machine.interrupted(task, exception.args[0] if exception.args else ())
-        elif not isinstance(exception, GraphBubbleUp):
-            handled = task.node is not None and bool(task.node.error_handler) and isinstance(exception, Exception)
-            machine.failed(task, exception, handled=handled)
-            if handled:
-                handler = machine.handle_failure(task, exception)
-        if machine.outbox:
-            execution.flush()
-    return handler
-
-
-def finished(execution: Execution, task: Task) -> None:
-    """Tell the machine that a task ended well; the caller sees to it that nobody else does so now."""
-    listener = execution.node_finished
-    if listener is not None and not (task.node is not None and task.node.hidden):
-        listener(task.name)
-    machine = execution.machine
-    machine.finished(task)
-    if machine.outbox:
-        execution.flush()
-
-
-def handled(task: Task, exception: BaseException) -> bool:
-    """Whether a node handles the failure of a task."""
+def handled(task: Task, outcome: Failed | Interrupted | Left) -> bool:
+    """Whether a node handles what a task ended with."""
     return (
-        task.node is not None
+        isinstance(outcome, Failed)
+        and task.node is not None
         and bool(task.node.error_handler)
-        and isinstance(exception, Exception)
-        and not isinstance(exception, GraphBubbleUp)
+        and isinstance(outcome.error, Exception)
     )
 
 
@@ -133,7 +102,7 @@ def result_of(task: Task) -> Any:
 # -- caching -----------------------------------------------------------------
 
 
-def cache_keys(execution: Execution, tasks: list[Task]) -> dict[CacheKey, Task]:
+def cache_keys(execution: Execution, tasks: Sequence[Task]) -> dict[CacheKey, Task]:
     """The tasks whose results may be in the cache, by where they would be."""
     found: dict[CacheKey, Task] = {}
     for task in tasks:
@@ -159,11 +128,8 @@ def _cache_policy(execution: Execution, task: Task) -> CachePolicy[Any] | None:
 def take_cached(execution: Execution, tasks: dict[CacheKey, Task], hits: Any) -> None:
     """Give tasks the writes that were found in the cache."""
     for key, writes in hits.items():
-        task = tasks[key]
-        task.writes.extend(foreign_types.ours(writes) if foreign_types.exist() else writes)
-        with execution.lock:
-            execution.machine.reused(task)
-            execution.flush()
+        found = foreign_types.ours(writes) if foreign_types.exist() else writes
+        execution.tell(Cached(tasks[key].id, list(found)))
 
 
 def to_cache(task: Task) -> dict[CacheKey, tuple[Any, int | None]] | None:
@@ -194,4 +160,6 @@ def plan_call(
         body = of_call(func, runnable)
         setattr(runnable, _BODY, body)
     call = Call(func, input, retry_policy, cache_policy, callbacks, timeout, runnable.get_name(), body)
-    return execution.machine.call(caller, caller.call_counter(), call)
+    task = execution.tell(Called(caller, caller.call_counter(), call))
+    assert task is not None
+    return task

@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from stategraph.engine.config import foreign_types
 from stategraph.engine.runs.execution import Execution
 from stategraph.errors import (
     ErrorCode,
@@ -24,6 +25,17 @@ from stategraph.errors import (
 )
 
 logger = logging.getLogger(__name__)
+
+
+def pause_at_breakpoint(execution: Execution) -> None:
+    """Pass on what is left when the machine asks for no more tasks.
+
+    Raises:
+        GraphInterrupt: If it paused at a breakpoint.
+    """
+    execution.flush()
+    if execution.machine.status in ("interrupt_before", "interrupt_after"):
+        raise foreign_types.pause()
 
 
 def close(execution: Execution, error: BaseException | None) -> None:

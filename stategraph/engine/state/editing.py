@@ -372,12 +372,9 @@ def _as_nodes(base: _Base, updates: Sequence[StateUpdate], *, first: bool) -> Pr
             given = free[as_node]
             task_id = given.popleft() if given else _update_id(base.checkpoint["id"], index)
         task = Task(task_id, as_node, None, (INTERRUPT, index), (INTERRUPT,), "", base.step, base.step + 2)
-        yield from _run_writers(base, task, values)
+        task.writes = yield from _run_writers(base, task, values)
         tasks.append(task)
     yield from _record(base, [(t.id, t.writes, t.path_key) for t in tasks], first=first)
-    for task in tasks:
-        # What its writers have read of its writes may lack the ids that these have by now.
-        task.fresh = None
     base.state.apply(tasks)
     metadata = base.metadata("update", base.step + 1)
     updated = {name for task in tasks for name, _ in task.writes if name != PUSH}
@@ -425,7 +422,8 @@ def _last_writer(base: _Base) -> str | None:
     return None
 
 
-def _run_writers(base: _Base, task: Task, values: Any) -> Procedure[None]:
+def _run_writers(base: _Base, task: Task, values: Any) -> Procedure[list[Write]]:
+    """Have a node's writers write what an update stands for; returns the writes."""
     writers = base.engine.nodes[task.name].flat_writers
     if not writers:
         raise InvalidUpdateError(f"Node {task.name} has no writers")
@@ -434,7 +432,7 @@ def _run_writers(base: _Base, task: Task, values: Any) -> Procedure[None]:
         base.config,
         run_name=base.engine.name + "UpdateState",
         configurable={
-            CONFIG_KEY_SEND: task.writes.extend,
+            CONFIG_KEY_SEND: scope.writes.extend,
             CONFIG_KEY_TASK_ID: task.id,
             CONFIG_KEY_READ: scope.read,
             CONFIG_KEY_RUNTIME: _runtime(base, task),
@@ -442,6 +440,7 @@ def _run_writers(base: _Base, task: Task, values: Any) -> Procedure[None]:
     )
     chain: Runnable[Any, Any] = writers[0] if len(writers) == 1 else RunnableSequence(*writers)
     yield Ask(chain, "invoke", (values, config))
+    return scope.writes
 
 
 def _runtime(base: _Base, task: Task) -> runtime.Runtime[Any]:

@@ -32,7 +32,7 @@ from stategraph.core.effects import (
 )
 from stategraph.core.machine import Machine
 from stategraph.core.settings import Watch
-from stategraph.core.task import Task
+from stategraph.core.task import Draft, Task
 from stategraph.engine.config.runnable_config import filter_to_user_tags, patch_checkpoint_map
 
 Chunk = tuple[tuple[str, ...], str, Any]
@@ -94,21 +94,21 @@ class Projector:
 
     def project(self, effect: Effect) -> None:
         """Build the chunks of one fact."""
-        match effect:
-            case TaskSettled():
-                self.settled(effect)
-            case ValuesChanged():
-                if "values" in self.modes:
-                    state = self._execution.machine.state
-                    self._send("values", state.read(self._execution.output_keys))
-            case TasksPlanned(tasks):
-                for task in tasks:
-                    if not self._hidden(task):
-                        self._send_debuggable("tasks", "task", self._described_task(task))
-            case CheckpointReached():
-                self._send_debuggable("checkpoints", "checkpoint", self._described_checkpoint())
-            case PausedBare():
-                self._send("updates", {INTERRUPT: ()})
+        if isinstance(effect, (TaskSettled, Draft)):
+            self.settled(effect)
+        elif type(effect) is ValuesChanged:
+            if "values" in self.modes:
+                state = self._execution.machine.state
+                self._send("values", state.read(self._execution.output_keys))
+        elif type(effect) is TasksPlanned:
+            for task in effect.tasks:
+                if not self._hidden(task):
+                    self._send_debuggable("tasks", "task", self._described_task(task), task.step)
+        elif type(effect) is CheckpointReached:
+            step = self._execution.machine.step - 1
+            self._send_debuggable("checkpoints", "checkpoint", self._described_checkpoint(), step)
+        elif type(effect) is PausedBare:
+            self._send("updates", {INTERRUPT: ()})
 
     def _hidden(self, task: Task) -> bool:
         return task.node is not None and task.node.hidden
@@ -117,33 +117,30 @@ class Projector:
         if mode in self.modes:
             self._emit(payload if self._bare else (self.ns, mode, payload))
 
-    def _send_debuggable(self, mode: str, kind: str, payload: Any) -> None:
+    def _send_debuggable(self, mode: str, kind: str, payload: Any, step: int) -> None:
         self._send(mode, payload)
         if "debug" in self.modes:
-            step = self._execution.machine.step
             wrapped = {
-                "step": step - 1 if mode == "checkpoints" else step,
+                "step": step,
                 "timestamp": datetime.now(UTC).isoformat(),
                 "type": kind,
                 "payload": payload,
             }
             self._send("debug", wrapped)
 
-    def ended(self, task: Task) -> None:
-        """Build the chunk of a lone task that ended well, of which nobody asked for more than its updates."""
-        if self._updates and not task.node.hidden:  # type: ignore[union-attr]
-            emit, payload = self._emit, {task.name: output.update_of(task.writes, self._keys)}
-            emit(payload if self._bare else (self.ns, "updates", payload))
-
-    def settled(self, fact: TaskSettled) -> None:
+    def settled(self, fact: TaskSettled | Draft) -> None:
         """Build the chunks of a task's end."""
-        task, writes = fact.task, fact.writes
-        if writes[0][0] == INTERRUPT:
+        task, writes, cached = fact.task, fact.writes, fact.cached
+        if task.node is not None and task.node.hidden:
+            return
+        first = writes[0][0] if writes else None
+        if first == INTERRUPT:
             self._asked(output.interrupts_in(writes))
-        elif self._updates and writes[0][0] != ERROR:
-            self._send("updates", output.updates(task, writes, self._keys, fact.cached))
-        if self._results and not fact.cached:
-            self._send_debuggable("tasks", "task_result", self._described_result(fact))
+        elif self._updates and first != ERROR:
+            payload = output.updates(task, writes, self._keys, cached)
+            self._emit(payload if self._bare else (self.ns, "updates", payload))
+        if self._results and not cached:
+            self._send_debuggable("tasks", "task_result", self._described_result(fact), task.step)
 
     def _asked(self, interrupts: tuple[Any, ...]) -> None:
         self._send("updates", {INTERRUPT: interrupts})
@@ -172,7 +169,7 @@ class Projector:
             payload["metadata"] = shown
         return payload
 
-    def _described_result(self, fact: TaskSettled) -> dict[str, Any]:
+    def _described_result(self, fact: TaskSettled | Draft) -> dict[str, Any]:
         keys = self._execution.stream_keys
         shown = (keys,) if isinstance(keys, str) else keys
         return {

@@ -8,6 +8,8 @@ Rules
   ``min(max_interval, initial_interval * backoff_factor ** (attempt - 1))``
   seconds, varied by up to one second of jitter; ``max_interval`` is never exceeded.
 * Interrupts and commands for a parent graph are no failures.
+* An attempt writes into a draft of its own, and how it ended is an outcome: nobody sees either before the last attempt
+  is over.
 * A task runs in a copy of the driver's context. A sync function of an async
   run gets a thread; a sync router does not.
 """
@@ -22,13 +24,14 @@ from collections.abc import Awaitable, Coroutine, Sequence
 from contextvars import copy_context
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
 
 from stategraph.constants import NS_SEP, RETURN
-from stategraph.core.task import Task
+from stategraph.core.moves import Failed, Interrupted, Left, Outcome
+from stategraph.core.task import Draft, Task, Write
 from stategraph.engine.compile.compiled_node import Body
 from stategraph.engine.compile.functions import CallPlan, no_sync_function
 from stategraph.engine.compile.validate import sync_timeout_unsupported
@@ -38,7 +41,7 @@ from stategraph.engine.config.context import await_in_context
 from stategraph.engine.config.runnable_config import recast_checkpoint_ns
 from stategraph.engine.tasks import threads, timeouts, traced_attempt
 from stategraph.engine.tasks.scope import TaskScope
-from stategraph.errors import GraphBubbleUp, NodeCancelledError, ParentCommand
+from stategraph.errors import GraphBubbleUp, GraphInterrupt, NodeCancelledError, ParentCommand
 from stategraph.types import Command, RetryPolicy
 
 logger = logging.getLogger(__name__)
@@ -72,7 +75,7 @@ class Host(Protocol):
     def streams_nodes(self) -> bool:
         """Whether a callback wants a node's output piece by piece."""
 
-    def scope(self, task: Task, started_at: float) -> TaskScope:
+    def scope(self, task: Task, number: int, started_at: float) -> TaskScope:
         """Open an attempt; `started_at` is when the first one started, in seconds since the epoch."""
 
 
@@ -122,23 +125,22 @@ def _jittered(pause: float, longest: float) -> float:
     return bottom + random.uniform(0, 1) * (top - bottom)
 
 
-def _after_failure(execution: Host, task: Task, error: Exception) -> float:
+def _after_failure(execution: Host, task: Task, number: int, error: Exception) -> float:
     """Prepare the next attempt; returns the seconds to wait before it, or raises the error."""
     error.add_note(f"During task with name '{task.name}' and id '{task.id}'")
     policies = policies_of(execution, task)
-    delay = delay_before_retry(policies, error, task.attempt) if policies else None
+    delay = delay_before_retry(policies, error, number) if policies else None
     if delay is None:
         raise error
     logger.info(
         "Retrying task %s after %.2f seconds (attempt %d) after %s %s",
         task.name,
         delay,
-        task.attempt,
+        number,
         type(error).__name__,
         error,
         exc_info=error,
     )
-    task.attempt += 1
     return delay
 
 
@@ -165,67 +167,85 @@ def _take_command(task: Task, scope: TaskScope, bubble: ParentCommand) -> None:
     raise bubble
 
 
-def _leave(task: Task, scope: TaskScope, bubble: GraphBubbleUp, error: Exception) -> None:
+def _leave(task: Task, scope: TaskScope, bubble: GraphBubbleUp, error: Exception) -> Draft:
     """End a task as another engine's exception says."""
     if not isinstance(bubble, ParentCommand):
         raise bubble from error
     _take_command(task, scope, bubble)
+    return scope
+
+
+def raised(task: Task, writes: list[Write], error: BaseException) -> Outcome:
+    """Describe what an attempt came to that raised something."""
+    # What was given up may still write to the list.
+    written = writes.copy()
+    if isinstance(error, GraphInterrupt):
+        return Interrupted(task.id, written, error, error.args[0] if error.args else ())
+    if isinstance(error, GraphBubbleUp):
+        return Left(task.id, written, error)
+    return Failed(task.id, written, error)
+
+
+_NO_SCOPE: Any = Draft(cast(Any, None))
+"""Stands for the scope of an attempt that did not get one."""
 
 
 # -- sync ---------------------------------------------------------------------
 
 
-def run(execution: Host, task: Task) -> Any:
-    """Run a task to its end; its writes are in ``task.writes``.
+def run(execution: Host, task: Task) -> Outcome:
+    """Run a task to its end.
 
     Returns:
-        What the node's work returned.
-
-    Raises:
-        GraphBubbleUp: If it waits for an answer, or addresses another graph.
-        ValueError: If it has a time limit, which needs an async run.
-        BaseException: What it failed with.
+        How it ended; what the node raised, or a signal handler in its place, is part of that.
     """
-    body: Body = task.body
-    if body.copies and _copy(execution, task):
-        return task.input
-    if task.timeout is not None or body.timeout is not None:
-        raise sync_timeout_unsupported(task.name)
-    started_at = time.time()
-    # Nobody listens and all writers are our own.
-    direct = body.writers if not execution.whole else None
-    while True:
-        scope = execution.scope(task, started_at)
-        try:
+    scope, number = _NO_SCOPE, 1
+    try:
+        body: Body = task.body
+        if body.copies and (done := _copy(execution, task)) is not None:
+            return done
+        if task.timeout is not None or body.timeout is not None:
+            raise sync_timeout_unsupported(task.name)
+        started_at = time.time()
+        # Nobody listens and all writers are our own.
+        direct = body.writers if not execution.whole else None
+        while True:
+            scope = execution.scope(task, number, started_at)
             try:
-                if direct is not None:
-                    return copy_context().run(_direct, body, direct, task.input, scope)
-                return _once(execution, task, scope)
-            except ParentCommand as bubble:
-                _take_command(task, scope, bubble)
-                return None
-        except GraphBubbleUp:
-            raise
-        except asyncio.CancelledError as error:
-            # Nothing cancels a sync node from outside: its own code raised this.
-            raise NodeCancelledError(task.name) from error
-        except Exception as error:
-            if (double := foreign_types.bubble(error)) is not None:
-                return _leave(task, scope, double, error)
-            delay = _after_failure(execution, task, error)
-        finally:
-            scope.config = _ENDED
-        time.sleep(delay)
-        task.restart()
+                try:
+                    if direct is not None:
+                        scope.value = copy_context().run(_direct, body, direct, task.input, scope)
+                    else:
+                        scope.value = _once(execution, task, scope)
+                except ParentCommand as bubble:
+                    _take_command(task, scope, bubble)
+                return scope
+            except GraphBubbleUp:
+                raise
+            except asyncio.CancelledError as error:
+                # Nothing cancels a sync node from outside: its own code raised this.
+                raise NodeCancelledError(task.name) from error
+            except Exception as error:
+                if (double := foreign_types.bubble(error)) is not None:
+                    return _leave(task, scope, double, error)
+                delay = _after_failure(execution, task, number, error)
+            finally:
+                scope.config = _ENDED
+            time.sleep(delay)
+            task.restart()
+            number += 1
+    except BaseException as error:
+        return raised(task, scope.writes, error)
 
 
-def _copy(execution: Host, task: Task) -> bool:
+def _copy(execution: Host, task: Task) -> Draft | None:
     """Let a node that copies do so, if it can and nobody listens: without a config and a context, which nobody sees."""
     if execution.traced or type(task.input) is not dict:
-        return False
+        return None
+    draft = Draft(task, None, task.input)
     for writer in task.body.writers:
-        writer.write_into(task.input, task)
-    return True
+        writer.write_into(task.input, draft)
+    return draft
 
 
 def _once(execution: Host, task: Task, scope: TaskScope) -> Any:
@@ -297,30 +317,31 @@ class _Begun(NamedTuple):
     rest: Awaitable[Any]
 
 
-def begin(execution: Host, task: Task) -> Coroutine[Any, Any, Any] | None:
+def begin(execution: Host, task: Task) -> Draft | Coroutine[Any, Any, Outcome]:
     """Run a task of an async run until it waits for something.
 
     Most tasks of graphs that only compute never do, and a coroutine that could wait, or try again, would take longer
     than they.
 
     Returns:
-        What to await for the rest of it, which is :func:`arun`; None if it has ended well.
+        How it ended, if it has ended well; else what to await for that, which is :func:`arun`.
     """
     body: Body = task.body
-    if body.copies and _copy(execution, task):
-        return None
+    if body.copies and (done := _copy(execution, task)) is not None:
+        return done
     if execution.whole or body.writers is None or body.timeout is not None or task.timeout is not None:
         return arun(execution, task)
     started_at = time.time()
-    scope = execution.scope(task, started_at)
+    scope = execution.scope(task, 1, started_at)
     work = _adirect(body, body.writers, task.input, scope)
     context = copy_context()
     rest: Awaitable[Any]
     try:
         rest = await_in_context(context, work, context.run(work.send, None))
-    except StopIteration:
+    except StopIteration as ended:
         scope.config = _ENDED
-        return None
+        scope.value = ended.value
+        return scope
     except BaseException as error:
         rest = _failed(error)
     return arun(execution, task, _Begun(scope, started_at, rest))
@@ -330,50 +351,65 @@ async def _failed(error: BaseException) -> Any:
     raise error
 
 
-async def arun(execution: Host, task: Task, begun: _Begun | None = None) -> Any:
-    """As :func:`run`, for async runs; time limits apply."""
-    started_at = time.time() if begun is None else begun.started_at
-    body: Body = task.body
-    limit = body.timeout if task.timeout is None else task.timeout
-    # Nobody listens, nothing limits the time and all writers are our own.
-    direct = body.writers if limit is None and not execution.whole else None
-    while True:
-        scope = execution.scope(task, started_at) if begun is None else begun.scope
-        try:
+async def arun(execution: Host, task: Task, begun: _Begun | None = None) -> Outcome:
+    """As :func:`run`, for async runs; time limits apply.
+
+    A cancellation is part of the outcome as well: whoever has cancelled the task has to see to it that it goes on.
+    """
+    scope, number = _NO_SCOPE, 1
+    try:
+        started_at = time.time() if begun is None else begun.started_at
+        while True:
+            scope = execution.scope(task, number, started_at) if begun is None else begun.scope
             try:
                 if begun is not None:
                     rest, begun = begun.rest, None
-                    return await rest
-                if direct is not None:
-                    work = _adirect(body, direct, task.input, scope)
-                    context = copy_context()
-                    try:
-                        awaited = context.run(work.send, None)
-                    except StopIteration as done:
-                        return done.value
-                    return await await_in_context(context, work, awaited)
-                if limit is not None:
-                    return await timeouts.run(task, scope, limit, partial(_aonce, execution))
-                return await _aonce(execution, task, scope)
-            except ParentCommand as bubble:
-                _take_command(task, scope, bubble)
-                return None
-        except GraphBubbleUp:
-            raise
-        except asyncio.CancelledError as error:
-            current = asyncio.current_task()
-            if current is not None and current.cancelling() == 0:
-                # Nobody asked this task to stop: the node's own code raised it.
-                raise NodeCancelledError(task.name) from error
-            raise
-        except Exception as error:
-            if (double := foreign_types.bubble(error)) is not None:
-                return _leave(task, scope, double, error)
-            delay = _after_failure(execution, task, error)
-        finally:
-            scope.config = _ENDED
-        await asyncio.sleep(delay)
-        task.restart()
+                else:
+                    rest = _attempt(execution, task, scope)
+                try:
+                    scope.value = await rest
+                except ParentCommand as bubble:
+                    _take_command(task, scope, bubble)
+                return scope
+            except GraphBubbleUp:
+                raise
+            except asyncio.CancelledError as error:
+                current = asyncio.current_task()
+                if current is not None and current.cancelling() == 0:
+                    # Nobody asked this task to stop: the node's own code raised it.
+                    raise NodeCancelledError(task.name) from error
+                raise
+            except Exception as error:
+                if (double := foreign_types.bubble(error)) is not None:
+                    return _leave(task, scope, double, error)
+                delay = _after_failure(execution, task, number, error)
+            finally:
+                scope.config = _ENDED
+            await asyncio.sleep(delay)
+            task.restart()
+            number += 1
+    except GeneratorExit:
+        raise
+    except BaseException as error:
+        return raised(task, scope.writes, error)
+
+
+async def _attempt(execution: Host, task: Task, scope: TaskScope) -> Any:
+    """Make an attempt; returns what the node's work returned."""
+    body: Body = task.body
+    limit = body.timeout if task.timeout is None else task.timeout
+    if limit is not None:
+        return await timeouts.run(task, scope, limit, partial(_aonce, execution))
+    if body.writers is None or execution.whole:
+        return await _aonce(execution, task, scope)
+    # Nobody listens, nothing limits the time and all writers are our own.
+    work = _adirect(body, body.writers, task.input, scope)
+    context = copy_context()
+    try:
+        awaited = context.run(work.send, None)
+    except StopIteration as done:
+        return done.value
+    return await await_in_context(context, work, awaited)
 
 
 async def _aonce(execution: Host, task: Task, scope: TaskScope) -> Any:

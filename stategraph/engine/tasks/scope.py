@@ -8,27 +8,28 @@ from typing import Any
 from langchain_core.runnables import RunnableConfig
 
 from stategraph.core.state import State
-from stategraph.core.task import Task, Write
+from stategraph.core.task import Draft, Task
 from stategraph.core.views import Keys
 
 
-class TaskScope:
-    """What a running task may read and write.
+class TaskScope(Draft):
+    """What an attempt of a task may read and write.
 
     Attributes:
         config: The attempt's config.
-        writes: Where the attempt's writes go.
         progress: Notes a sign of life; None unless a time limit asks for it.
     """
 
-    __slots__ = ("_on_call", "_state", "_task", "config", "progress", "writes")
+    __slots__ = ("_on_call", "_state", "config", "progress")
 
     def __init__(self, task: Task, state: State, on_call: Callable[..., Any] | None = None) -> None:
         """Args: on_call: Starts a function that the task calls, and takes the task first; None if it cannot call."""
-        self._task = task
+        # As the constructor of a draft does; to call it would take as long again.
+        self.task = task
+        self.writes = []
+        self.fresh = self.value = None
         self._state = state
         self._on_call = on_call
-        self.writes: list[Write] = task.writes
         self.config: RunnableConfig = {}
         self.progress: Callable[[], None] | None = None
 
@@ -41,26 +42,26 @@ class TaskScope:
         """
         if fresh and type(select) is Keys:
             # The short way of a router.
-            written = self._state.last_written(self._task, select)
+            written = self._state.last_written(self, select)
             if written is not None:
                 return written
-        return self._state.read_for(self._task, select, fresh)
+        return self._state.read_for(self, select, fresh)
 
     __call__ = read
 
     def read_input(self) -> Any:
         """Read the state as the node would be given it by an edge; a task that was sent got something else."""
-        assert self._task.node is not None
-        return self._state.node_input(self._task.node, self._task)
+        assert self.task.node is not None
+        return self._state.node_input(self.task.node, self.task)
 
     def show(self, keys: Keys, mapper: Callable[[Any], Any]) -> Any:
         """Apply a mapper to the state with the attempt's own writes applied."""
-        return self._state.show(self._task, keys, mapper)
+        return self._state.show(self, keys, mapper)
 
     def call(self, func: Callable[..., Any], input: Any, **options: Any) -> Any:
         """Start a function as a task of the current step; what ``@task`` functions call."""
         assert self._on_call is not None
-        return self._on_call(self._task, func, input, **options)
+        return self._on_call(self.task, func, input, **options)
 
     @property
     def args(self) -> tuple[Any, ...]:
@@ -69,4 +70,4 @@ class TaskScope:
         It expects the reader under `CONFIG_KEY_READ` to be a partial of LangGraph's, with these four arguments.
         """
         program = self._state.program
-        return (self._task, program.specs, program.managed, self._task)
+        return (self.task, program.specs, program.managed, self.task)
