@@ -295,7 +295,7 @@ def test_options_are_understood_in_both_spellings_and_unknown_ones_refused() -> 
         "callbacks": {"handle_tool_end": 1},
     }
     assert turn_inputs.checked_options(None, ["callbacks"]) == {}
-    with pytest.raises(ConfigurationError, match="'callback' is no option of an execution; did you mean 'callbacks'?"):
+    with pytest.raises(ConfigurationError, match="'callback' is no option of an execution; did you mean 'callbacks'"):
         turn_inputs.checked_options({"callback": 1}, ["callbacks"])
     with pytest.raises(ConfigurationError, match="'zzz' is no option of an execution; known are a, b"):
         turn_inputs.checked_options({"zzz": 1}, ["b", "a"])
@@ -336,5 +336,5 @@ def test_a_signal_is_an_abort_signal_or_nothing() -> None:
     signal = AbortController().signal
     assert turn_inputs.signal_of({"signal": signal}) is signal
     assert turn_inputs.signal_of({}) is None
-    with pytest.raises(ConfigurationError, match="'signal' has to be an AbortSignal, .* found AbortController"):
+    with pytest.raises(ConfigurationError, match=r"'signal' has to be an AbortSignal, .* found AbortController"):
         turn_inputs.signal_of({"signal": AbortController()})
