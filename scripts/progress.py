@@ -20,6 +20,9 @@ import time
 from pathlib import Path
 from typing import TextIO
 
+STAMP = "stategraph-requirements"
+"""What `environment.py` puts into an environment that is complete: then there is nothing to tell."""
+
 QUIET_S = 2.0
 """Seconds in which nothing is said, as when there is nothing to do."""
 
@@ -48,7 +51,8 @@ def main() -> int:
                 try:
                     return work.wait(max(0.0, due - time.monotonic()))
                 except subprocess.TimeoutExpired:
-                    shown.show(time.monotonic() - began, *state(folder, scratch, wanted))
+                    if not (folder / STAMP).exists():
+                        shown.show(time.monotonic() - began, *state(folder, scratch, wanted))
                     due += EVERY_S
                 except KeyboardInterrupt:
                     return work.wait()
@@ -58,7 +62,7 @@ def main() -> int:
 
 
 def count(requirements: Path) -> int:
-    """Packages that a list of requirements pins."""
+    """Packages that a list of requirements pins; some of them are not for this system."""
     return sum("==" in line for line in requirements.read_text(encoding="utf-8").splitlines())
 
 
@@ -66,10 +70,10 @@ def state(folder: Path, scratch: Path, wanted: int) -> tuple[str, str]:
     """Return the phase that a set-up is in, and how far that is."""
     installed = sum(1 for _ in folder.glob("lib/python*/site-packages/*.dist-info"))
     if installed:
-        return "installing", f"{min(installed, wanted)} of {wanted} packages are there"
+        return "installing", f"{installed} of up to {wanted} packages are there"
     downloaded = sum(1 for _ in scratch.glob("pip-unpack-*/*.whl"))
     if downloaded:
-        return "downloading", f"{min(downloaded, wanted)} of {wanted} packages, each checked against its hash"
+        return "downloading", f"{downloaded} of up to {wanted} packages, each checked against its hash"
     return "looking up", f"{wanted} pinned packages in the package index; this is done once and takes some minutes"
 
 
