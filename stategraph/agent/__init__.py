@@ -1,15 +1,15 @@
 """Agents: models and tools as nodes of graphs, what a model is sent, and what its answers mean for the next call.
 
 Agents are built with the public graph API and tell what they do through ports (`stategraph.agent.ports`). This room
-must never know who watches a run, who executes a host's tools, or who decides about a call: no event, handler or
+must never know how a run is watched, who executes a host's tools, or who decides about a call: no event, handler or
 content part here.
 
 Its packages and modules, lowest first. Each imports only those above it in this list:
 
     messages/     messages and arguments made fit to be stored, sent or shown: repaired, cut, shortened
-    settings/     what a host says about agents, checked; secrets kept out of what is shown
-    ports.py      what agents tell and ask (with `reporting.py`, `state.py`: the state that agents share)
-    context/      what a model is sent: counting, trimming, handoffs, what is known from one call to the next
+    settings/     the host's settings of agents, checked; secrets kept out of texts
+    ports.py      listeners, tool hosts, gates (with `reporting.py`, `state.py`: the state that agents share)
+    context/      the context that a model is sent: counting, trimming, handoffs, state between calls
     agent.py      one agent, resolved: models, tools, context
     invocation/   one model or one tool, invoked directly or in LangChain's way
     tools/        the calls of an answer, executed

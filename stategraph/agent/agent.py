@@ -40,7 +40,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Summarising:
-    """How messages that do not fit are summarised.
+    """Settings for summarising messages that do not fit.
 
     Attributes:
         routes: The models to try, in order.
@@ -76,9 +76,9 @@ class Agent:
         host_tool_names: Those of them that the model is told about from the start, in the order of their definitions.
         handoffs: Tools by name that hand the conversation over to another agent.
         role: What it is among other agents; None for an agent on its own, which sees the conversation as it is.
-        group_id: What it has in common with agents that always run beside it.
+        group_id: Shared by agents that always run in parallel with it.
         max_tool_result_chars: Limit for the result of a tool; None for that of the context alone.
-        max_context_tokens: Size of the models' context; None if nobody counts.
+        max_context_tokens: Size of the models' context; None if tokens are not counted.
         fitting: How the context is kept within its size; None if that is not known.
         summarising: How messages that do not fit are summarised; None: they are left out.
         offers_tools: Whether its model is offered tools.
@@ -123,7 +123,7 @@ class Agent:
         return f"summarize={self.id}"
 
     def look(self, messages: Sequence[AnyMessage], ledger: Ledger) -> Outlook:
-        """What it is sent of a conversation, if all of it fits.
+        """Return what the agent's model is sent of a conversation, if all of it fits.
 
         Args:
             messages: The conversation.
@@ -139,14 +139,14 @@ class Agent:
         return Outlook(system, messages if self.offers_tools else handoff.flattened(messages))
 
     def routes_for(self, messages: Sequence[AnyMessage]) -> tuple[Route, ...]:
-        """The models to try, in order, with the tools that a conversation has brought up."""
+        """Return the models to try, in order, with the tools that a conversation has brought up."""
         if self.rebound is None:
             return self.routes
         found = frozenset(discovery.discovered(messages))
         return self.rebound(found) if found else self.routes
 
     def place(self, node: str, config: RunnableConfig, messages: Sequence[AnyMessage]) -> Place:
-        """Where a running node is."""
+        """Return the place of a running node."""
         arrived = None if self.role is None else self.role.group_id(messages)
         group_id = self.group_id if arrived is None else arrived
         return Place(self.id, self.name, node, config.get("metadata") or {}, group_id)

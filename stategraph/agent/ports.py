@@ -1,4 +1,4 @@
-"""What an agent tells, and whom it asks: the doors of this room.
+"""Ports of agents: the listeners they report to, and the hosts and gates they ask.
 
 - An agent tells facts to one `Listener`, in order, and goes on when it has heard: a slow listener slows the agent.
 - Tools that the agent knows only by their definition run with a `ToolHost`; whether a call may run is for a `ToolGate`
@@ -22,7 +22,7 @@ from stategraph.types import Command
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where something happened.
+    """The place of an event: agent, node and task.
 
     Attributes:
         agent_id: The agent.
@@ -47,9 +47,9 @@ class ModelCall:
         at: Where.
         provider: The provider's name as the host spelled it.
         model: The model's name; empty if unknown.
-        messages: What is sent.
+        messages: The messages that are sent.
         history: How many messages of it are history, and not the agent's instructions.
-        instruction_tokens: Tokens beside the messages; 0 if nobody counts.
+        instruction_tokens: Tokens in addition to the messages; 0 if tokens are not counted.
         tool_schema_tokens: Those of them that describe tools.
         aside: Whether the answer is no part of the conversation, as that of a summary.
         traced_as: The provider's name as tracing has it; empty if unknown.
@@ -199,7 +199,7 @@ class Logged:
         scope: Which part of the agent it is about.
         message: A short sentence.
         data: Figures.
-        detail: Only for somebody who looks for a mistake.
+        detail: Details for debugging.
     """
 
     at: Place
@@ -212,7 +212,7 @@ class Logged:
 
 @dataclass(frozen=True, slots=True)
 class ContextUsed:
-    """What fills the model's context, told before each call of an agent that trims.
+    """Usage of the model's context, reported before each call of an agent that trims.
 
     Attributes:
         at: Where.
@@ -234,7 +234,7 @@ class SummaryStarted:
     Attributes:
         at: Where.
         figures: The model and its provider, how many messages, and the summary's number, by their names in JSON.
-        trigger: The kind of the trigger that said so; `default` where whatever does not fit is summarised.
+        trigger: The kind of the trigger that said so; `default` where everything that does not fit is summarised.
     """
 
     at: Place
@@ -294,10 +294,10 @@ class Listener(Protocol):
         """Take note of a fact; the agent waits until this returns, and fails if it raises."""
 
     def memory(self) -> dict[str, Any] | None:
-        """What has to outlive this process for a paused run to go on elsewhere, as JSON. None: nothing."""
+        """Return what must outlive this process so that a paused run can continue elsewhere, as JSON; None: nothing."""
 
     def recall(self, memory: Mapping[str, Any], /) -> None:
-        """Take up what `memory` returned elsewhere. Called at every node; what is known already changes nothing."""
+        """Restore what `memory` returned elsewhere. Called at every node; known contents change nothing."""
 
 
 # Tools of the host.
@@ -314,7 +314,7 @@ class ToolBatch:
 
 @dataclass(frozen=True, slots=True)
 class HostResult:
-    """What a host answers to a call.
+    """A host's answer to a call.
 
     Attributes:
         tool_call_id: The call.
@@ -352,7 +352,7 @@ class ToolHost(Protocol):
         """
 
 
-# Who may call.
+# Callers that are allowed.
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,7 +376,7 @@ Verdict: TypeAlias = Allow | Answer
 
 @dataclass(frozen=True, slots=True)
 class Remarks:
-    """What a gate wants beyond a result.
+    """A gate's requests beyond a result.
 
     Attributes:
         contexts: To be told to the model.
@@ -402,7 +402,7 @@ class Remarks:
 
 @dataclass(frozen=True, slots=True)
 class Reviewed:
-    """What became of the results of a batch.
+    """The results of a batch after review.
 
     Attributes:
         messages: The results, changed or not, in the order of the calls.
@@ -426,10 +426,10 @@ class ToolGate(Protocol):
         """
 
     async def after(self, at: Place, call: ToolCall, message: ToolMessage, /) -> tuple[ToolMessage, Remarks | None]:
-        """Look at one result before anybody else does; once, also of a call that did not run.
+        """Review one result before it is reported; once each, also of calls that did not run.
 
         Returns:
-            The result, changed or not, and what is wanted beyond it, which is given to `finish`, also elsewhere.
+            The result, changed or not, and requests beyond it, passed to `finish`, possibly in another process.
         """
 
     async def finish(
@@ -445,7 +445,7 @@ class ToolGate(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AgentContext:
-    """What a run hands to the nodes of its agents, as the graph's context.
+    """The graph's context, which a run hands to the nodes of its agents.
 
     Attributes:
         run_id: The run; empty for a graph that is run by itself.
@@ -474,10 +474,10 @@ NOBODY = AgentContext()
 
 
 def agent_context(context: Any) -> AgentContext:
-    """The context of a graph as its agents need it.
+    """Return the context of a graph as its agents need it.
 
     Args:
-        context: What the caller of the graph gave. A graph that agents are put into may have a context of its own;
-            then nobody listens.
+        context: The context that the caller of the graph gave. A graph that contains agents may have its own;
+            then there is no listener.
     """
     return context if isinstance(context, AgentContext) else NOBODY

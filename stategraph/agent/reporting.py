@@ -1,4 +1,4 @@
-"""What a running tool tells while it runs: progress, and lines of a log.
+"""Reports of a running tool: progress, and lines of a log.
 
 A tool calls `report`; whoever runs the tool has set who hears it. With nobody there, reporting costs nothing.
 """
@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class ToolProgress:
-    """How far a tool is.
+    """The progress of a tool.
 
     Attributes:
         progress: How much is done, in units of the tool's own.
@@ -32,7 +32,7 @@ class ToolLog:
 
     Attributes:
         level: As the tool or its server names it.
-        data: What is logged, as JSON.
+        data: The logged data, as JSON.
         logger: The logger's name, if it has one.
     """
 

@@ -25,19 +25,22 @@ def _newest(_before: Any, after: Any) -> Any:
 
 
 def _unless_none(before: Any, after: Any) -> Any:
-    """None is no news: agents that run beside the one that ends the turn know nothing of it."""
+    """Keep the reason if the update is None: agents that run in parallel with the one that ends the turn write None."""
     return before if after is None else after
 
 
 def _latest_memory(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """One listener serves all agents of a run, so the memory with the higher count contains the other."""
+    """Return the memory with the higher count: one listener serves all agents of a run, so it contains the other."""
     if before is None or after is None:
         return after or before
     return after if after.get("count", 0) >= before.get("count", 0) else before
 
 
 def _latest_of_each(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    """What an agent's own graph returns has the other agents' ledgers as they were when it began."""
+    """Merge ledgers, keeping the latest of each agent.
+
+    An agent's own graph returns the other agents' ledgers as they were when it began.
+    """
     latest = dict(before or {})
     for agent_id, ledger in (after or {}).items():
         if ledger["writes"] >= latest.get(agent_id, ledger)["writes"]:
@@ -65,13 +68,13 @@ class AgentState(TypedDict):
 
 
 def is_synthetic(message: AnyMessage) -> bool:
-    """Whether a human message was put there by the machinery or by the host, not by a person."""
+    """Return whether a human message was added by the engine or the host, and not written by a person."""
     marks = message.additional_kwargs
     return isinstance(message, HumanMessage) and any(marks.get(mark) for mark in _MARKS)
 
 
 def turn_of(messages: Sequence[AnyMessage]) -> Sequence[AnyMessage]:
-    """The messages after what went in last: a message that a person wrote, and what the host added to it."""
+    """Return the messages after the turn's input: a message that a person wrote, and what the host added to it."""
     start = len(messages)
     while start and (not isinstance(messages[start - 1], HumanMessage) or is_synthetic(messages[start - 1])):
         start -= 1
@@ -81,5 +84,5 @@ def turn_of(messages: Sequence[AnyMessage]) -> Sequence[AnyMessage]:
 
 
 def was_halted(state: AgentState) -> bool:
-    """Whether an agent has ended this turn; the reason of an earlier turn, in which nothing is done yet, is void."""
+    """Return whether an agent has ended this turn. A reason left by an earlier turn does not count."""
     return bool(state.get("halt_reason")) and bool(turn_of(state["messages"]))

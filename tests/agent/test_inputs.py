@@ -79,12 +79,12 @@ def test_none_is_the_same_as_not_given() -> None:
         ({}, "agent 'a' has no model; give one as 'model', or a 'provider' with its client options"),
         (
             {"model": "openai:m", "provider": "openAI"},
-            "agent 'a' has a model and a provider beside it; give either the model, or provider and options",
+            "agent 'a' has both a model and a provider; give either the model, or provider and options",
         ),
         (
             {"model": ScriptedChatModel(script=["hi"]), "clientOptions": {"temperature": 0}},
             (
-                "agent 'a' has a model that is made already and client options beside it; give the options to the"
+                "agent 'a' has both a ready model and client options; give the options to the"
                 " model, or name the model as 'provider:model'"
             ),
         ),
@@ -139,7 +139,7 @@ def test_there_is_exactly_one_way_to_a_model(given: dict[str, Any], said: str) -
         ),
         (
             {"agentId": "a", "model": "p:m", "tools": [add], "toolDefinitions": [{"name": "t"}]},
-            "agent 'a' has 'tools' (add) beside 'tool_definitions', whose tools the host executes; give those that run",
+            "agent 'a' has 'tools' (add) and 'tool_definitions', whose tools the host executes; give those that run",
         ),
         (5, "AgentInputs is a value of type int, expected a mapping"),
         (None, "AgentInputs is None, expected a mapping"),

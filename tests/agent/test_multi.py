@@ -317,7 +317,8 @@ def test_what_makes_no_sense_is_refused_in_a_sentence(agents: str, edges: list[A
 
 def test_a_tool_with_the_name_of_a_handoff_is_refused() -> None:
     settings = {"a": {"tool_definitions": [{"name": "lc_transfer_to_b"}]}}
-    with pytest.raises(ConfigurationError, match=r"Agent 'a' has a tool called 'lc_transfer_to_b'"):
+    message = r"Agent 'a': the name 'lc_transfer_to_b' is used by a tool and by a handoff"
+    with pytest.raises(ConfigurationError, match=message):
         Team({"a": [], "b": []}, handoff("a", "b"), settings=settings)
 
 

@@ -1,4 +1,4 @@
-"""What reported usage says about estimated counts: one ratio, learned over a run.
+"""Calibration of token counts by reported usage: one ratio, learned over a run.
 
 - Sums are compared, not single calls: a long call tells more than a short one.
 - A report that cannot be true is left out: fewer tokens than the instructions and half of the messages.
@@ -18,7 +18,7 @@ _BELIEVED_SHARE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What was learned up to now.
+    """The calibration learned so far.
 
     Attributes:
         ratio: Reported tokens per counted token; a host may hand it on to the next run.
@@ -61,10 +61,10 @@ def learn(known: Calibration, sent: int, input_tokens: int, instruction_tokens: 
 
 
 def within(ratio: float) -> float:
-    """The nearest ratio that may be true."""
+    """Return the nearest ratio that may be true."""
     return min(max(ratio, LOWEST_RATIO), HIGHEST_RATIO)
 
 
 def forget_sums(known: Calibration) -> Calibration:
-    """Start to compare anew, keeping the ratio."""
+    """Restart the comparison, keeping the ratio."""
     return replace(known, sent=0, reported=0)

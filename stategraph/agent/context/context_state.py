@@ -1,4 +1,4 @@
-"""What is known about an agent's context from one call of its model to the next.
+"""State of an agent's context, kept from one call of its model to the next.
 
 - It is kept in the graph's state, as JSON by the agent's id: so a paused run goes on with it in another process, a
   thread's next turn starts from it, and going back in a thread's history goes back in it as well. JSON, because
@@ -21,7 +21,7 @@ from stategraph.agent.messages.compaction import FadingTier
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What stands for the beginning of a conversation.
+    """A summary that replaces the beginning of a conversation.
 
     Attributes:
         text: The summary.
@@ -42,7 +42,7 @@ class Correction:
 
     Attributes:
         said: What was said or counted, for which this holds: nothing is known about another number.
-        tokens: What is used in its place.
+        tokens: The number to use in its place.
     """
 
     said: int
@@ -51,7 +51,7 @@ class Correction:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """What one call leaves for the next.
+    """State that one call leaves for the next.
 
     Attributes:
         counts: Tokens of messages by id, before the ratio.
@@ -88,7 +88,7 @@ class Ledger:
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> Self:
-        """A ledger from the JSON in a state; what a later version may have noted besides is passed over."""
+        """Return a ledger from the JSON in a state; unknown fields, as of a later version, are ignored."""
         known = _known(cls, stored)
         if (found := known.get("calibration")) is not None and found["deviation"] is None:
             known["calibration"] = {**found, "deviation": math.inf}
@@ -101,12 +101,12 @@ class Ledger:
 
     @classmethod
     def of_agent(cls, state: Mapping[str, Any], agent_id: str) -> Self:
-        """The ledger of an agent in a state of its graph."""
+        """Return the ledger of an agent in a state of its graph."""
         stored = (state.get("windows") or {}).get(agent_id)
         return cls() if stored is None else cls.of(stored)
 
     def stored(self) -> dict[str, Any]:
-        """The ledger as JSON, without what is as at the beginning."""
+        """Return the ledger as JSON, without the fields that still have their initial values."""
         left: dict[str, Any] = {}
         for name, empty in _EMPTY.items():
             value = getattr(self, name)
@@ -139,7 +139,7 @@ _EMPTY = {each.name: getattr(Ledger(), each.name) for each in fields(Ledger)}
 
 
 def covered(messages: Sequence[AnyMessage], summary: Summary | None) -> int:
-    """How many of the first messages a summary stands for; none if the newest of them is not there (any more)."""
+    """Return how many of the first messages a summary covers; 0 if the newest of them is no longer there."""
     for index in range(len(messages) - 1, -1, -1) if summary is not None else ():
         if messages[index].id == summary.covers:  # type: ignore[union-attr]
             return index + 1
@@ -147,7 +147,7 @@ def covered(messages: Sequence[AnyMessage], summary: Summary | None) -> int:
 
 
 def uncovered(messages: Sequence[AnyMessage], summary: Summary | None) -> Sequence[AnyMessage]:
-    """The messages that a summary does not stand for, and before them a leading system message, which none covers."""
+    """Return the messages that no summary covers, after a leading system message, which is always kept."""
     end = covered(messages, summary)
     if end > 1 and isinstance(messages[0], SystemMessage):
         return [messages[0], *messages[end:]]

@@ -1,6 +1,6 @@
 """An agent's window on a conversation: what its model is sent, and what that costs.
 
-- Tokens are counted if somebody gave a counter and the size of the context is known. Otherwise all is sent.
+- Tokens are counted if there is a counter and the size of the context is known. Otherwise all is sent.
 - A summary is sent before what it does not cover; the initial one, of a time before the conversation, with the
   instructions.
 - Nothing is told or asked here, and no state is written: a node does that with what it finds in a `Prompt`.
@@ -38,7 +38,7 @@ _RESUME = (
 
 @dataclass(frozen=True, slots=True)
 class Fitting:
-    """How an agent's context is kept within its size.
+    """Settings that keep an agent's context within its size.
 
     Attributes:
         settings: What holds for every call.
@@ -57,13 +57,13 @@ class Fitting:
     initial_summary_tokens: int = 0
 
     def size(self, ledger: Ledger) -> int:
-        """How large the context is, by what is known."""
+        """Return the size of the context: the host's figure, or the provider's where a refusal corrected it."""
         return _as_known(self.settings.max_context_tokens, ledger.size)
 
 
 @dataclass(frozen=True, slots=True)
 class Instructions:
-    """Tokens beside the messages.
+    """Tokens that are sent in addition to the messages.
 
     Attributes:
         system: Of the system message.
@@ -85,7 +85,7 @@ class Instructions:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What a model is to be sent.
+    """The prompt for a call of a model.
 
     Attributes:
         system: The instructions.
@@ -121,18 +121,18 @@ class Prompt:
 
     @property
     def log(self) -> Sequence[LogRow]:
-        """What was decided, in order."""
+        """Decisions of trimming, in order."""
         return self.trimmed.log if self.trimmed is not None else ()
 
     @property
     def empty(self) -> bool:
-        """Whether nothing is left of a conversation that a model could answer."""
+        """True if no message is left that a model could answer."""
         if self.trimmed is None or not self.messages:
             return False
         return all(isinstance(message, SystemMessage) for message in self.history)
 
     def refused_by(self, error: Exception) -> bool:
-        """Whether an error means that this is too long, and it can be made shorter."""
+        """Return whether an error means that the prompt is too long, and it can be shortened."""
         return rejected(self, error) is not None
 
 
@@ -221,14 +221,14 @@ class Window:
         )
 
     def _of_system(self, system: SystemMessage, counter: TokenCounter) -> int:
-        """Tokens of the instructions; they may be long, and hardly ever change: counted once for a text."""
+        """Count the tokens of the instructions, once per text: they may be long, and hardly ever change."""
         known = self._system
         if known is None or known[0] is not counter or known[1] != system.content:
             known = self._system = (counter, system.content, counter(system))
         return known[2]
 
     def _schema(self, fitting: Fitting, counter: TokenCounter) -> ToolTokens:
-        """Tokens of the tools' descriptions; counted once for a counter."""
+        """Count the tokens of the tools' descriptions, once per counter."""
         if fitting.schema_tokens is not None:
             return ToolTokens(fitting.schema_tokens, {})
         known = self._schemas
@@ -238,7 +238,7 @@ class Window:
         return known[1]
 
     def figures(self, prompt: Prompt, counter: TokenCounter) -> dict[str, Any]:
-        """What fills the context, by the names in JSON."""
+        """Return the figures of the context's usage, by their names in JSON."""
         trimmed, settings, fitting = prompt.trimmed, prompt.settings, self._fitting
         assert trimmed is not None and settings is not None and fitting is not None
         used = trimmed.instruction_tokens
@@ -278,7 +278,7 @@ class Window:
             raise self.refusal(prompt)[0]
 
     def refusal(self, prompt: Prompt) -> tuple[EmptyContextError, LogRow]:
-        """The error of a prompt that is empty, and what to log about it."""
+        """Return the error for an empty prompt, and its row of the log."""
         trimmed, settings, fitting = prompt.trimmed, prompt.settings, self._fitting
         assert trimmed is not None and settings is not None and fitting is not None
         size, given = settings.max_context_tokens, prompt.corrected
@@ -312,12 +312,12 @@ class Window:
 
 
 def summary_message(text: str) -> HumanMessage:
-    """The message by which a model is told a summary."""
+    """Return the message that carries a summary to a model."""
     return HumanMessage(content=f"<summary>\n{text}\n</summary>\n\n{_RESUME}")
 
 
 def answered(prompt: Prompt, message: AIMessage) -> Ledger:
-    """What is known once the model has answered.
+    """Return the ledger after the model has answered.
 
     Args:
         prompt: What it was sent.
@@ -338,7 +338,7 @@ def answered(prompt: Prompt, message: AIMessage) -> Ledger:
 
 
 def rejected(prompt: Prompt, error: BaseException) -> Ledger | None:
-    """What is known once a provider has found a prompt too long.
+    """Return the ledger after a provider refused a prompt as too long; None if a retry cannot help.
 
     Args:
         prompt: What it was sent.
@@ -373,7 +373,7 @@ def _usage(reported: tuple[int, int] | None) -> UsageMetadata | None:
 
 
 def _trim_state(messages: Sequence[AnyMessage], ledger: Ledger, context: AgentContext, agent_id: str) -> TrimState:
-    """What the last call left, by the positions that its messages have now."""
+    """Return the state of the last call, keyed by the present positions of its messages."""
     at = {message.id: index for index, message in enumerate(messages) if message.id is not None}
     counts = {index: ledger.counts[name] for name, index in at.items() if name in ledger.counts}
     counted = next((index for index in range(len(messages)) if index not in counts), len(messages))
@@ -404,14 +404,14 @@ def _after(messages: Sequence[AnyMessage], state: TrimState, ledger: Ledger) -> 
 
 
 def _tools(counted: int, instructions: Instructions, learned: Calibration) -> Correction | None:
-    """What the tools' descriptions take, by what instructions really cost, if that is far off the count."""
+    """Return the tokens of the tool schemas, corrected by reported usage where the estimate is far off."""
     found = max(0, (learned.instruction_overhead or 0) - instructions.total + instructions.tools)
     off = abs(found - instructions.tools) / instructions.tools if instructions.tools else 1.0
     return Correction(counted, found) if off > _WORTH_CORRECTING else None
 
 
 def _tool_share(prompt: Prompt, counter: TokenCounter, ratio: float, message_tokens: int) -> dict[str, Any]:
-    """How much of the messages are calls and results, and of which tools."""
+    """Return the share of the messages that calls and results take, in total and by tool."""
     total, by_name = 0, dict[str, int]()
     for message in prompt.history:
         if isinstance(message, ToolMessage):

@@ -15,7 +15,7 @@ _REFERENCES = "tool_references"
 
 
 def discovered(messages: Sequence[AnyMessage]) -> tuple[str, ...]:
-    """The names of the tools that a conversation has brought up.
+    """Return the names of the tools that a conversation has discovered.
 
     Args:
         messages: The conversation.

@@ -27,7 +27,7 @@ from stategraph.graph.message import add_messages
 from stategraph.types import Command
 
 TRANSFER = "lc_transfer_to_"
-"""What the name of a tool that hands over to one agent begins with."""
+"""Prefix of the name of a tool that hands over to one agent."""
 
 CONDITIONAL = "conditional_transfer"
 """The tool that hands over to whom a condition chooses."""
@@ -80,7 +80,7 @@ class Handoff:
         return ToolDefinition(name=self.name, description=self.description, parameters=schema)
 
     def take(self, call: ToolCall, state: AgentState) -> ToolMessage | Command[Any]:
-        """What a call comes to.
+        """Execute the handoff and return its result.
 
         Args:
             call: The call.
@@ -101,7 +101,7 @@ class Handoff:
         return self._outcome(call, choice)
 
     async def atake(self, call: ToolCall, state: AgentState) -> ToolMessage | Command[Any]:
-        """As `take`; the condition may be async."""
+        """Execute the handoff and return its result; the condition may be async."""
         choice = True if self.condition is None else self.condition(state)
         return self._outcome(call, await choice if inspect.isawaitable(choice) else choice)
 
@@ -123,18 +123,18 @@ class Handoff:
 
 
 def chosen(choice: object, destinations: Sequence[str], who: str) -> tuple[str, ...]:
-    """The destinations that a condition means.
+    """Return the destinations that a condition's result stands for.
 
     Args:
         choice: What it returned: a destination, several, or whether to go to all of them; None means no.
         destinations: Those there are.
-        who: The condition, for an error.
+        who: Name of the condition, for an error.
 
     Returns:
         Destinations, each once.
 
     Raises:
-        ValueError: It means somebody else.
+        ValueError: It names another agent.
     """
     if choice is None or isinstance(choice, bool):
         return tuple(destinations) if choice else ()
@@ -148,7 +148,7 @@ def chosen(choice: object, destinations: Sequence[str], who: str) -> tuple[str, 
 
 
 def leaves(outputs: Sequence[ToolMessage | Command[Any]]) -> bool:
-    """Whether one of the outputs of an agent's tools leads out of the agent."""
+    """Return whether one of the outputs of an agent's tools leaves the agent's graph."""
     return any(isinstance(output, Command) and output.graph == Command.PARENT for output in outputs)
 
 
@@ -158,10 +158,10 @@ def departure(
     injected: Sequence[AnyMessage],
     memory: Mapping[str, Any] | None,
 ) -> Command[Any]:
-    """The one command by which an agent leaves, made of everything that its tools said.
+    """Build the single command with which an agent leaves, from everything that its tools returned.
 
-    It does not say where handoffs lead: that is read from the state by who asks `destinations`, so that it still holds
-    when somebody edits the state of a paused run.
+    It does not say where handoffs lead: callers read that from the state with `destinations`, so that it still holds
+    when the state of a paused run is edited.
 
     Args:
         state: The agent's state, which would be lost otherwise.
@@ -196,7 +196,7 @@ def departure(
 
 
 def _in_parallel(results: Sequence[AnyMessage], names: Sequence[str]) -> list[AnyMessage]:
-    """Results with the mark that their destinations run side by side."""
+    """Return results marked as having destinations that run in parallel."""
     mark = {_PARALLEL: {"agents": list(names), "groupId": random.choice(_GROUPS)}}
     return [
         message.model_copy(update={"additional_kwargs": {**message.additional_kwargs, **mark}})
@@ -207,7 +207,7 @@ def _in_parallel(results: Sequence[AnyMessage], names: Sequence[str]) -> list[An
 
 
 def destinations(messages: Sequence[AnyMessage]) -> tuple[str, ...]:
-    """To whom the agent that wrote the newest messages has handed over, in the order of its calls; empty: to nobody."""
+    """Return the agents to whom the author of the newest messages handed over, in the order of its calls."""
     found: list[str] = []
     for message in reversed(messages):
         if isinstance(message, AIMessage):
@@ -221,7 +221,7 @@ def destinations(messages: Sequence[AnyMessage]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """How an agent came to have the conversation.
+    """A handoff as the receiving agent sees it.
 
     Attributes:
         source_name: Who handed it over.
@@ -239,7 +239,7 @@ class Arrival:
 
 
 def arrival_of(agent_id: str, messages: Sequence[AnyMessage]) -> Arrival | None:
-    """How an agent got the conversation in this turn, at the last time.
+    """Return the last handoff to an agent in this turn.
 
     Args:
         agent_id: The agent.
@@ -270,7 +270,7 @@ def arrival_of(agent_id: str, messages: Sequence[AnyMessage]) -> Arrival | None:
 
 
 def _leads_to(message: AnyMessage) -> Sequence[str]:
-    """To whom a message hands over, if it is the result of a transfer."""
+    """Return the agents to whom a message hands over, if it is the result of a transfer."""
     marks = message.additional_kwargs
     if not isinstance(message, ToolMessage) or _SOURCE not in marks:
         return ()
@@ -279,7 +279,7 @@ def _leads_to(message: AnyMessage) -> Sequence[str]:
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """What an agent is sent.
+    """The part of a conversation that an agent is sent.
 
     Attributes:
         system: Its instructions; None for none.
@@ -294,7 +294,7 @@ class Outlook:
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """What an agent is among others.
+    """An agent's part in a graph of several agents.
 
     Attributes:
         agent_id: The agent.
@@ -309,12 +309,12 @@ class Role:
     needs_cue: bool = False
 
     def group_id(self, messages: Sequence[AnyMessage]) -> int | None:
-        """What the agent has in common with those that were handed over to together with it; None: there are none."""
+        """Return the group of agents that received the conversation together with this one; None if there is none."""
         arrival = arrival_of(self.agent_id, messages)
         return None if arrival is None else arrival.group_id
 
     def look(self, system: SystemMessage | None, messages: Sequence[AnyMessage]) -> Outlook:
-        """What the agent is sent.
+        """Return what the agent is sent.
 
         Args:
             system: Its own instructions.
@@ -334,7 +334,7 @@ class Role:
         return Outlook(system, seen, added)
 
     def _introduced(self, system: SystemMessage | None, arrival: Arrival) -> SystemMessage:
-        """The instructions with word of who the agent is, who handed over, and who works beside it."""
+        """Return the instructions, preceded by the agent's name, who handed over, and who runs in parallel with it."""
         lines = [
             "## Multi-Agent Workflow",
             f'You are "{self.names.get(self.agent_id, self.agent_id)}", transferred from "{arrival.source_name}".',
@@ -359,10 +359,10 @@ class Role:
 
 
 def routing_message(text: str, message_id: str | None = None) -> HumanMessage:
-    """A message of a user that no person wrote: what one agent, or an edge, tells the next agent.
+    """Return a user message that no person wrote: text from an agent, or an edge, for the next agent.
 
     Args:
-        text: What is told.
+        text: Its content.
         message_id: The message's id; None: given when the state takes it up.
     """
     provenance = {"version": 1, "parts": [{"attribution": "synthetic"}]}
@@ -371,7 +371,7 @@ def routing_message(text: str, message_id: str | None = None) -> HumanMessage:
 
 
 def without_transfers(messages: Sequence[AnyMessage]) -> Sequence[AnyMessage]:
-    """A conversation without the calls that handed it over; the same object if there are none."""
+    """Return a conversation without transfers and their results; the same object if there are none."""
     if not any(isinstance(message, ToolMessage) and _is_transfer(message) for message in messages):
         return messages
     seen: list[AnyMessage] = []
@@ -387,13 +387,13 @@ def without_transfers(messages: Sequence[AnyMessage]) -> Sequence[AnyMessage]:
 
 
 def _is_transfer(result: ToolMessage) -> bool:
-    """Whether a result is one of a transfer; the marks are lost where a host stores content alone."""
+    """Return whether a result is that of a transfer; its marks are lost where a host stores content alone."""
     stored = (result.name or "").startswith(TRANSFER) and truncation.text_of(result.content).startswith(_DONE)
     return stored or _SOURCE in result.additional_kwargs
 
 
 def _without(message: AIMessage, gone: set[str]) -> AIMessage | None:
-    """An answer without some of its calls: just what it said if no others are left, None if that is nothing."""
+    """Return an answer without some of its calls: only its text if no calls are left, None if that is empty."""
     called = {call["id"] or "" for call in (*message.tool_calls, *message.invalid_tool_calls)}
     kept = history.with_calls(message, called - gone)
     if kept.tool_calls or kept.invalid_tool_calls:
@@ -402,7 +402,7 @@ def _without(message: AIMessage, gone: set[str]) -> AIMessage | None:
 
 
 def _exchanges(messages: Sequence[AnyMessage]) -> Iterator[tuple[AnyMessage, list[ToolMessage]]]:
-    """Each message that is no result, with the results that follow it."""
+    """Yield each message that is not a tool result, with the results that follow it."""
     position = 0
     while position < len(messages):
         end = position + 1
@@ -413,7 +413,7 @@ def _exchanges(messages: Sequence[AnyMessage]) -> Iterator[tuple[AnyMessage, lis
 
 
 def _bridged(messages: Sequence[AnyMessage]) -> Iterator[AnyMessage]:
-    """With an answer between results and what an agent is told then: some providers insist on it."""
+    """Insert an answer between results and the routing message after them: some providers insist on one."""
     before: AnyMessage | None = None
     for message in messages:
         if isinstance(before, ToolMessage) and message.additional_kwargs.get("source") == "routing":

@@ -1,4 +1,4 @@
-"""What an agent is told first.
+"""System instructions of an agent.
 
 - It is one system message, sent before the history with every call and never part of it: what stays the same in every
   run, a blank line, and what may differ. Nothing to say is no message.
@@ -30,7 +30,7 @@ _MARKS: Mapping[str, Literal["cache_control", "cache_point"]] = {
 
 @dataclass(frozen=True, slots=True)
 class PromptCache:
-    """How a provider is told to cache.
+    """A provider's form of prompt caching.
 
     Attributes:
         mark: The form of the mark: a field of the block that it ends, or a block of its own behind it.
@@ -41,7 +41,7 @@ class PromptCache:
     ttl: Literal["5m", "1h"] = "1h"
 
     def blocks(self, text: str) -> list[str | dict[Any, Any]]:
-        """A text as blocks, with the mark at its end."""
+        """Return a text as content blocks, with the cache mark at its end."""
         # The short time is the providers' own default, which older models insist on.
         ttl = {} if self.ttl == "5m" else {"ttl": self.ttl}
         if self.mark == "cache_control":
@@ -50,7 +50,7 @@ class PromptCache:
 
 
 def prompt_cache(inputs: AgentInputs) -> PromptCache | None:
-    """How an agent's provider is told to cache.
+    """Return the prompt cache settings of an agent.
 
     Args:
         inputs: The agent.
@@ -79,7 +79,7 @@ def prompt_cache(inputs: AgentInputs) -> PromptCache | None:
 def system_message(
     stable: Iterable[str | None], dynamic: Iterable[str | None] = (), cache: PromptCache | None = None
 ) -> SystemMessage | None:
-    """One message of all that an agent is told first.
+    """Join all instructions into one system message.
 
     Args:
         stable: What is the same in every run; empty ones do not count.

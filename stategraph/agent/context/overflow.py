@@ -22,7 +22,7 @@ _NEXT_TRY = 0.7
 
 
 def _row(pattern: str) -> re.Pattern[str]:
-    """A row of the table; `<limit>`, `<prompt>`, `<answer>` and `<total>` stand for numbers of tokens."""
+    """Compile a row of the table; `<limit>`, `<prompt>`, `<answer>` and `<total>` match numbers of tokens."""
     for name in ("limit", "prompt", "answer", "total"):
         pattern = pattern.replace(f"<{name}>", rf"(?P<{name}>\d[\d,_]*)")
     return re.compile(pattern, re.IGNORECASE | re.DOTALL)
@@ -70,7 +70,7 @@ _TOO_LARGE = 413
 
 @dataclass(frozen=True, slots=True)
 class Overflow:
-    """What a refusal tells.
+    """Figures from a provider's refusal.
 
     Attributes:
         limit: Tokens that a prompt may have; None: not told.
@@ -82,7 +82,7 @@ class Overflow:
 
 
 def recognise(error: BaseException) -> Overflow | None:
-    """Whether a provider refused a request because it is too long.
+    """Recognise a refusal of a request because it is too long.
 
     Args:
         error: What a model raised.
@@ -120,7 +120,7 @@ def _told(figures: dict[str, int]) -> Overflow | None:
 
 
 def smaller(told: Overflow, max_context_tokens: int, sent: int, instruction_tokens: int) -> int | None:
-    """The size of the context to assume from now on.
+    """Return the size of the context to assume from now on.
 
     Args:
         told: What the refusal tells.

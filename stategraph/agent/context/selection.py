@@ -19,7 +19,7 @@ _REASONING = frozenset({"thinking", "reasoning_content"})
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """How much there is room for: the whole, what instructions take of it, and the start of the answer."""
+    """The budget of tokens: the whole, what instructions take of it, and the start of the answer."""
 
     budget: int
     instructions: int
@@ -28,7 +28,7 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What fits.
+    """The messages that fit.
 
     Attributes:
         context: The messages to send, oldest first.
@@ -101,7 +101,7 @@ def select(
 
 
 def _walk(messages: Sequence[AnyMessage], counts: Mapping[int, int], room: Room, start_type: str | None) -> _Walk:
-    """From the newest message back, as long as they fit."""
+    """Take messages from the newest back, as long as they fit."""
     system = bool(messages) and isinstance(messages[0], SystemMessage)
     available = room.budget if system else room.budget - room.instructions
     used = room.primer + (counts[0] if system else 0)
@@ -116,7 +116,7 @@ def _walk(messages: Sequence[AnyMessage], counts: Mapping[int, int], room: Room,
         used -= counts[kept[0]]
         left_out.append(kept.pop(0))
     if start_type is not None and any(messages[index].type == start_type for index in kept):
-        # What a host asks to skip is its choice of a start, not something that did not fit: it is not to be refined.
+        # Messages that the host's start type skips are not refined: they were excluded by choice, not for lack of room.
         while messages[kept[0]].type != start_type:
             used -= counts[kept.pop(0)]
     return _Walk([0, *kept] if system else kept, left_out, used, available)
@@ -149,7 +149,7 @@ def _repair(
 
 
 def _trailing_run(messages: Sequence[AnyMessage]) -> int:
-    """Where the calls and results after the last message of a human begin."""
+    """Return the position after the last message of a human or the system: there the calls and results begin."""
     start = len(messages)
     while start and not isinstance(messages[start - 1], HumanMessage | SystemMessage):
         start -= 1
@@ -157,7 +157,7 @@ def _trailing_run(messages: Sequence[AnyMessage]) -> int:
 
 
 def _reasoning_to_save(messages: Sequence[AnyMessage], kept: Sequence[int]) -> dict[Any, Any] | None:
-    """The newest reasoning block of the trailing run if the message that has it is not kept."""
+    """Return the newest reasoning block of the trailing run if the message that has it is not kept."""
     for index in reversed(range(_trailing_run(messages), len(messages))):
         message = messages[index]
         blocks = message.content if isinstance(message, AIMessage) and isinstance(message.content, list) else []

@@ -1,4 +1,4 @@
-"""How many tokens a message or a tool's description takes.
+"""Token counts of messages and of tools' descriptions.
 
 - A counter never goes to the network unless it is told to. The vocabulary of a tokeniser is a file of some megabytes
   that `tiktoken` fetches; here it is used if it is in tiktoken's cache (`TIKTOKEN_CACHE_DIR`) with the right checksum.
@@ -55,7 +55,7 @@ _WIDE = re.compile("[\u1100-\u11ff\u2e80-\u9fff\ua960-\ua97f\uac00-\ud7ff\uf900-
 
 @dataclass(frozen=True, slots=True)
 class _Media:
-    """What media takes: so many tokens for a character of base64, at least so many, and if it is only referred to."""
+    """Tokens of media: per character of base64, at least so many, and for media that is only referred to."""
 
     per_char: float
     least: int
@@ -63,7 +63,7 @@ class _Media:
 
 
 _IMAGE = _Media(0, 1_105, 1_105)
-"""OpenAI's price of six tiles, as a screenshot has, whatever the size: 85 and 170 for each."""
+"""OpenAI's price of six tiles, as for a screenshot, used for every size: 85 and 170 for each."""
 _CLAUDE_IMAGE = _Media(0, 1_600, 1_600)
 """The largest price there is: Claude is shown larger images in a smaller size."""
 _LOW_DETAIL = 85
@@ -96,7 +96,7 @@ _TEXT_OF: Final[Mapping[str, str]] = {
     "think": "think",
     "thinking": "thinking",
 }
-"""Where the text is in blocks that are text."""
+"""Fields that hold the text in blocks of text."""
 _CALLS: Final = frozenset({"function_call", "tool_call", "tool_use"})
 _DATA_KEYS: Final = frozenset({"base64", "data", "file_data"})
 
@@ -188,7 +188,7 @@ def _is_low_detail(block: Mapping[Any, Any]) -> bool:
 
 
 def _data_chars(block: Mapping[Any, Any]) -> Iterator[int]:
-    """The lengths of what is in a block itself, and not referred to."""
+    """Yield the lengths of data that a block itself contains, and not refers to."""
     for key, value in block.items():
         if isinstance(value, Mapping):
             yield from _data_chars(value)
@@ -200,7 +200,7 @@ def _data_chars(block: Mapping[Any, Any]) -> Iterator[int]:
 
 
 def token_counter_for(model: str, *, download: bool = False) -> MessageCounter:
-    """The best counter that there is for a model.
+    """Return the best counter that there is for a model.
 
     Loading a vocabulary takes half a second, once in a process.
 
@@ -220,8 +220,8 @@ def token_counter_for(model: str, *, download: bool = False) -> MessageCounter:
 
 
 def _known_encoding(model: str) -> str | None:
-    """The vocabulary of one of OpenAI's models; None for others, and for those before chat."""
-    # Lazy: 30 ms, and only those who count need it.
+    """Return the vocabulary of one of OpenAI's models; None for others, and for those before chat."""
+    # Lazy: 30 ms, needed only for counting.
     from tiktoken import model as table
 
     try:
@@ -234,7 +234,7 @@ def _known_encoding(model: str) -> str | None:
 
 
 def create_token_counter(encoding: str = DEFAULT, *, download: bool = False) -> MessageCounter:
-    """A counter with a given vocabulary.
+    """Return a counter with a given vocabulary.
 
     Args:
         encoding: `o200k_base`, `cl100k_base`, or `claude` for an estimate by OpenAI's vocabulary.
@@ -259,7 +259,10 @@ def create_token_counter(encoding: str = DEFAULT, *, download: bool = False) -> 
 
 
 def _is_at_hand(vocabulary: str) -> bool:
-    """Whether tiktoken can load a vocabulary without fetching it. A file with a wrong checksum it would fetch again."""
+    """Return whether tiktoken can load a vocabulary without a download.
+
+    A cached file with a wrong checksum does not count: tiktoken would fetch it again.
+    """
     from tiktoken import registry
 
     if vocabulary in registry.ENCODINGS:
@@ -272,7 +275,7 @@ def _is_at_hand(vocabulary: str) -> bool:
 
 
 def _cache_file(vocabulary: str) -> Path:
-    """Where tiktoken would keep a vocabulary; with its cache switched off that is a folder, which cannot be read."""
+    """Return the path of tiktoken's copy of a vocabulary; a folder, which cannot be read, if its cache is off."""
     own = os.environ.get("TIKTOKEN_CACHE_DIR", os.environ.get("DATA_GYM_CACHE_DIR"))
     if own == "":
         return Path(tempfile.gettempdir())
@@ -282,7 +285,7 @@ def _cache_file(vocabulary: str) -> Path:
 
 
 def estimate(text: str) -> int:
-    """Tokens of a text without a vocabulary.
+    """Estimate the tokens of a text without a vocabulary.
 
     Args:
         text: Any text.
@@ -317,7 +320,7 @@ class ToolTokens:
 def tool_schema_tokens(
     definitions: Sequence[Any], counter: Callable[[SystemMessage], int], provider: str, model: str = ""
 ) -> ToolTokens:
-    """Tokens that the descriptions of tools take in every call.
+    """Count the tokens that the descriptions of tools take in every call.
 
     Args:
         definitions: LangChain tools, functions, `ToolDefinition`s, and mappings for tools that the provider runs. Of
@@ -345,7 +348,7 @@ def _is_anthropics(model: str) -> bool:
 
 
 def _described(tool: Any) -> tuple[str, Mapping[str, Any]]:
-    """A tool's name, and what the model is shown of it."""
+    """Return a tool's name, and its description as the model is shown it."""
     match tool:
         case ToolDefinition(name=name, description=description, parameters=parameters):
             function = {"name": name, "description": description or "", "parameters": parameters or {}}

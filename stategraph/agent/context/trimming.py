@@ -1,4 +1,4 @@
-"""Which messages a model is sent when not all of them fit its context.
+"""Choice of the messages that a model is sent when not all of them fit its context.
 
 - The budget is the context minus a reserve; instructions and tool schemas come out of it, and so does the start of the
   answer. Counts are estimates: a ratio learned from reported usage scales them.
@@ -26,7 +26,7 @@ from stategraph.agent.messages.compaction import ContextPruning, FadingTier
 
 TokenCounter = Callable[[AnyMessage], int]
 
-#: Every answer starts with tokens of its own.
+#: Tokens with which every answer starts.
 PRIMER_TOKENS = 3
 #: From this part of the budget on, tool results that were answered already are shortened.
 MASKING_PRESSURE = 0.8
@@ -36,7 +36,7 @@ _SHORTEST_EMERGENCY_CHARS = 200
 
 @dataclass(frozen=True, slots=True)
 class TrimSettings:
-    """What stays the same during a run.
+    """Settings that stay the same during a run.
 
     Attributes:
         max_context_tokens: Size of the model's context.
@@ -64,7 +64,7 @@ class TrimSettings:
 
 @dataclass(frozen=True, slots=True)
 class TrimState:
-    """What one call leaves for the next one of the same run.
+    """State that one call leaves for the next one of the same run.
 
     Attributes:
         counts: Tokens of the messages by position, before the ratio.
@@ -94,7 +94,7 @@ class LogRow:
 
 @dataclass(frozen=True, slots=True)
 class Trimmed:
-    """What fits.
+    """The messages that fit, and the tokens that they take.
 
     Attributes:
         context: The messages to send, oldest first.
@@ -122,7 +122,7 @@ class Trimmed:
 
 
 def nearest(value: float) -> int:
-    """The nearest whole number, halves upwards: budgets must not depend on whether a neighbour is even."""
+    """Round to the nearest whole number, halves upwards: budgets must not depend on whether a neighbour is even."""
     return math.floor(value + 0.5)
 
 
@@ -231,7 +231,7 @@ def _shrink(
     pressure: float,
     log: list[LogRow],
 ) -> tuple[dict[int, AnyMessage], TrimState]:
-    """Shorten tool results and inputs, and count anew what was shortened."""
+    """Shorten tool results and inputs, and recount those that were shortened."""
     ratio = state.calibration.ratio
     room = nearest(settings.budget / ratio) - nearest(instruction_tokens / ratio)
     tier = compaction.deepen(
@@ -250,7 +250,7 @@ def _shrink(
     after = replace(state, counts=counts, tier=tier)
     if counts == state.counts:
         return shrunk, after
-    # What the provider saw up to now is no longer what the counts say, so the sums would compare unlike things.
+    # The provider saw the messages unshortened until now, so the sums would compare unlike things.
     after = replace(after, calibration=calibration.forget_sums(state.calibration))
     tokens_before = nearest(sum(state.counts.values()) * ratio)
     tokens_after = nearest(sum(counts.values()) * ratio)

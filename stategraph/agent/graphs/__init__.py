@@ -1,4 +1,4 @@
 """Agents as graphs: a single one, or several with edges, joins and handoffs.
 
-The top of the room. It must never know who runs a graph or listens to it.
+The top of `stategraph.agent`. It must never know the caller of a graph or its listeners.
 """

@@ -28,13 +28,13 @@ from stategraph.graph.state import StateGraph
 
 
 def agent_subgraph(agent: Agent) -> StateGraph[Any, Any, Any, Any]:
-    """The graph of one agent, to be a node of a graph of agents.
+    """Build the graph of one agent, to be a node of a graph of agents.
 
     Args:
         agent: The agent. If it has a role among others, it does nothing in a turn that another agent has ended.
 
     Returns:
-        The builder; compile it without a checkpointer of its own.
+        The builder; compile it without a checkpointer.
     """
     graph = StateGraph(AgentState, context_schema=AgentContext)
     graph.add_node(agent.llm_node, LlmNode(agent).as_runnable())
@@ -68,7 +68,7 @@ def agent_subgraph(agent: Agent) -> StateGraph[Any, Any, Any, Any]:
 
 
 def single_agent_graph(agent: Agent) -> StateGraph[Any, Any, Any, Any]:
-    """The graph of a run with one agent.
+    """Build the graph of a run with one agent.
 
     Args:
         agent: The agent.

@@ -1,4 +1,4 @@
-"""From what a host says about agents to agents that run, and the graph that they are."""
+"""Construction of agents and their graph from the host's settings."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from stategraph.graph.state import StateGraph
 def build(
     inputs: Sequence[AgentInputs], edges: Sequence[GraphEdge] | None = None, shared: models.Models | None = None
 ) -> tuple[list[Agent], StateGraph[Any, Any, Any, Any]]:
-    """The agents of a run and their graph.
+    """Build the agents of a run and their graph.
 
     Args:
         inputs: The agents as the host describes them.
@@ -51,7 +51,7 @@ def build(
 def make_agent(
     inputs: AgentInputs, wiring: multi_agent.Wiring | None = None, shared: models.Models | None = None
 ) -> Agent:
-    """An agent from its description.
+    """Build an agent from its description.
 
     Args:
         inputs: The description.
@@ -69,7 +69,7 @@ def make_agent(
     for each in handoffs:
         if each.name in {*tools.here, *tools.theirs}:
             raise ConfigurationError(
-                f"Agent {inputs.agent_id!r} has a tool called {each.name!r}, and so is its handoff: rename the tool"
+                f"Agent {inputs.agent_id!r}: the name {each.name!r} is used by a tool and by a handoff; rename the tool"
             )
     transfers = [each.definition for each in handoffs]
     candidates = models.candidates(inputs, shared)

@@ -1,4 +1,4 @@
-"""The done node: the end of a turn, whatever ended it."""
+"""The done node: the end of every turn, for any reason."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NODE = "done"
 
 
 def after(agent_ids: Sequence[str]) -> Callable[[AgentState], dict[str, Any]]:
-    """The node that ends the turns of some agents.
+    """Return a function for the node that ends the turns of some agents.
 
     Args:
         agent_ids: All agents of the graph.

@@ -1,4 +1,4 @@
-"""Several agents as a graph: who starts, who follows whom, and who may hand over to whom.
+"""Several agents as a graph: its starting agents, its edges, and the handoffs that are allowed.
 
 - A direct edge is always taken, to all of its destinations at once; one from several agents waits for all of them. A
   handoff edge is a tool of the agent that it leaves, see `handoff`.
@@ -37,7 +37,7 @@ from stategraph.graph.state import StateGraph
 from stategraph.types import Command, Send
 
 RESULTS = "{results}"
-"""In the prompt of a direct edge: what the run has brought so far."""
+"""Placeholder in the prompt of a direct edge for the run's results so far."""
 
 _TOOL_NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
 _SPEAKERS: dict[type[Any], str] = {AIMessage: "AI", HumanMessage: "Human", SystemMessage: "System"}
@@ -49,7 +49,7 @@ class Wiring:
 
     Attributes:
         names: What agents call each other, by id.
-        starts: Who starts.
+        starts: The agents that start.
         direct: Edges that are always taken.
         handoffs: Tools that hand over, by the agent that has them.
         groups: What agents that run side by side have in common.
@@ -97,7 +97,7 @@ def check_ids(ids: Sequence[str]) -> None:
     """
     for agent_id in ids:
         if ids.count(agent_id) > 1:
-            raise ConfigurationError(f"Several agents have the id {agent_id!r}: give each agent an id of its own")
+            raise ConfigurationError(f"Several agents have the id {agent_id!r}: give each agent a unique id")
         if agent_id in (START, END, done.NODE) or agent_id in map(prompt_node, ids):
             raise ConfigurationError(f"No agent can have the id {agent_id!r}: a node of the graph has that name")
         for separator in (NS_SEP, NS_END):
@@ -109,7 +109,7 @@ def check_ids(ids: Sequence[str]) -> None:
 
 
 def prompt_node(agent_id: str) -> str:
-    """The name of the node that tells an agent the prompt of a direct edge."""
+    """Return the name of the node that gives an agent the prompt of a direct edge."""
     return f"fan_in_{agent_id}_prompt"
 
 
@@ -156,7 +156,7 @@ def _told(edge: GraphEdge) -> tuple[object, bool | None]:
 
 
 def _handoffs(names: Mapping[str, str], edges: Sequence[GraphEdge]) -> dict[str, tuple[Handoff, ...]]:
-    """The tools of each agent that hand over."""
+    """Return the handoff tools of each agent."""
     tools: dict[str, list[Handoff]] = {}
     for edge in edges:
         for source in edge.from_:
@@ -191,7 +191,7 @@ def _handoff_tools(edge: GraphEdge, source_name: str, names: Mapping[str, str]) 
 
 
 def _groups(starts: Sequence[str], edges: Sequence[GraphEdge]) -> dict[str, int]:
-    """A number for each set of agents that an edge, or the start, sends off together; the first one counts."""
+    """Return a number for each agent that an edge, or the start, starts with others; its first set counts."""
     groups: dict[str, int] = {}
     together: list[Sequence[str]] = [starts]
     waiting, known = list(starts), set(starts)
@@ -214,7 +214,7 @@ def _groups(starts: Sequence[str], edges: Sequence[GraphEdge]) -> dict[str, int]
 
 
 def several_agents_graph(agents: Sequence[Agent], wiring: Wiring) -> StateGraph[Any, Any, Any, Any]:
-    """The graph of a run with several agents.
+    """Build the graph of a run with several agents.
 
     Args:
         agents: The agents, each with its role.
@@ -258,7 +258,7 @@ def _lead_on(graph: StateGraph[Any, Any, Any, Any], agent_id: str, wiring: Wirin
         return list(dict.fromkeys(entry[each] for each in to) or last)
 
     def elsewhere(state: AgentState) -> list[Hashable | Send] | None:
-        """Where to go whatever the edges say; None: let them say it."""
+        """Return where to go regardless of the edges; None if the edges decide."""
         if was_halted(state):
             return [done.NODE]
         to = handoff.destinations(state["messages"])
@@ -281,7 +281,7 @@ def _lead_on(graph: StateGraph[Any, Any, Any, Any], agent_id: str, wiring: Wirin
 
     transfers = [to for each in wiring.handoffs.get(agent_id, ()) for to in each.destinations]
     path = dict.fromkeys([*transfers, *(entry[to] for edge in edges for to in edge.to), done.NODE])
-    # Where nothing is asked that could be async, the router need not be awaited.
+    # Without a condition that could be async, the router need not be awaited.
     awaited = aroute if any(edge.condition is not None for edge in edges) else None
     graph.add_conditional_edges(agent_id, RunnableCallable(route, awaited, name="route", trace=False), [*path])
 
@@ -312,7 +312,7 @@ class Prompt:
         self._exclude = self._told_instead if exclude_results is None else exclude_results
 
     def as_runnable(self) -> RunnableCallable:
-        """The node for a graph, sync and async."""
+        """Return the node for a graph, sync and async."""
         return RunnableCallable(self.call, self.acall, name=prompt_node(self._agent_id), trace=False)
 
     def call(self, state: AgentState) -> Command[Any]:
@@ -332,7 +332,7 @@ class Prompt:
         return self._go(state, text)
 
     async def acall(self, state: AgentState) -> Command[Any]:
-        """As `call`; the function may be async."""
+        """Like `call`; the function may be async."""
         text = None if was_halted(state) else self._text(state["messages"])
         return self._go(state, await text if inspect.isawaitable(text) else text)
 
@@ -360,7 +360,7 @@ class Prompt:
 
 
 def transcript(messages: Sequence[AnyMessage]) -> str:
-    """Messages as text, a line for each that says something; transfers are left out.
+    """Render messages as text, one line for each that has text; transfers are left out.
 
     Args:
         messages: What a run has brought.

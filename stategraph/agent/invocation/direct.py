@@ -1,14 +1,14 @@
-"""Models and tools without LangChain's wrapping, where nobody can tell.
+"""Models and tools called without LangChain's wrapping, where no listener could notice.
 
 LangChain surrounds every call of a model or a tool with callback managers, run ids and copies of messages for tracers,
-which costs more than a graph's whole step. All of it is for who listens. So what is called here is the inner part:
+which costs more than a graph's whole step. All of it is for listeners. So only the inner part is called here:
 
 - Of a model, LangChain's own step from messages to a result, in which rate limits are kept.
 - Of a tool made from a function, the function, with arguments that its schema has checked.
 
 That is done only if
 
-- nobody listens: no callbacks of the run, the model or the tool, no tracing, no debug or verbose output;
+- there are no listeners: no callbacks of the run, the model or the tool, no tracing, no debug or verbose output;
 - nothing else is done on the way: no class or library has replaced the methods that are left out, no answers are
   cached or put together from a stream, no content of messages has to be converted, no error is handled, no argument is
   injected.
@@ -61,7 +61,7 @@ _Methods: TypeAlias = tuple[Any, ...]
 
 
 def _found(methods_of: attrgetter[_Methods], owner: type[Any]) -> _Methods | None:
-    """Methods of a class; None if this version of LangChain lacks one: most of them are its own affair."""
+    """Return methods of a class; None if this version of LangChain lacks one: most of them are private."""
     try:
         return methods_of(owner)
     except AttributeError:
@@ -69,7 +69,7 @@ def _found(methods_of: attrgetter[_Methods], owner: type[Any]) -> _Methods | Non
 
 
 def _originals(methods: _Methods | None, *modules: Any) -> _Methods | None:
-    """Methods of LangChain that are left out; None if a library that instruments calls has replaced one already."""
+    """Return methods of LangChain that are bypassed; None if an instrumentation library has replaced one already."""
     own = [vars(module) for module in modules]
     for method in methods or ():
         if type(method) is not FunctionType or all(method.__globals__ is not each for each in own):
@@ -85,7 +85,7 @@ _TOOL = _originals(_found(_of_tool, StructuredTool), base_tools, structured_tool
 
 
 def ask(model: Runnable[Any, Any], messages: list[AnyMessage], config: RunnableConfig) -> AIMessage:
-    """A model's answer; as `model.invoke`.
+    """Ask a model and return its answer, as `model.invoke` does.
 
     Args:
         model: A chat model, perhaps with arguments bound to it.
@@ -100,7 +100,7 @@ def ask(model: Runnable[Any, Any], messages: list[AnyMessage], config: RunnableC
 
 
 async def aask(model: Runnable[Any, Any], messages: list[AnyMessage], config: RunnableConfig) -> AIMessage:
-    """A model's answer; as `model.ainvoke`."""
+    """Ask a model and return its answer, as `model.ainvoke` does."""
     inner = _inner(model, messages, config)
     if inner is None:
         return cast("AIMessage", await model.ainvoke(messages, config))
@@ -115,7 +115,7 @@ async def aask(model: Runnable[Any, Any], messages: list[AnyMessage], config: Ru
 def _inner(
     model: Runnable[Any, Any], messages: Sequence[AnyMessage], config: RunnableConfig
 ) -> tuple[BaseChatModel, Mapping[str, Any]] | None:
-    """The model to ask directly and what is bound to it; None if that is not to be done."""
+    """Return the model to ask directly and what is bound to it; None if it must not be asked directly."""
     given: Mapping[str, Any] = {}
     if isinstance(model, RunnableBinding):
         bound: RunnableBinding[Any, Any] = model
@@ -148,12 +148,12 @@ def _answer(result: ChatResult) -> AIMessage:
 
 _format_output = getattr(base_tools, "_format_output", None)
 
-#: Names that LangChain gives a meaning of its own.
+#: Names with a special meaning in LangChain.
 _RESERVED = frozenset({"args", "callbacks", "config", "kwargs", "run_manager", "self"})
 
 
 class ToolDoor:
-    """The way into a tool, with what is known about it after the first call.
+    """A tool's entry point, with what the first call has learned about it.
 
     Args:
         tool: The tool.
@@ -165,17 +165,17 @@ class ToolDoor:
         self._is_simple = False
 
     def invoke(self, call: ToolCall, config: RunnableConfig) -> Any:
-        """As `tool.invoke` with a call."""
+        """Call the tool, as `tool.invoke` does with a tool call."""
         function = self._simple("func", config)
         if function is None:
             return self._tool.invoke(cast("Any", {**call, "type": "tool_call"}), config)
         return copy_context().run(self._run, function, call)
 
     async def ainvoke(self, call: ToolCall, config: RunnableConfig) -> Any:
-        """As `tool.ainvoke` with a call."""
+        """Call the tool, as `tool.ainvoke` does with a tool call."""
         coroutine = self._simple("coroutine", config)
         if coroutine is not None:
-            # As in a task of its own: calls that run side by side all begin before one of them ends.
+            # As in a separate task: calls that run in parallel all begin before one of them ends.
             await asyncio.sleep(0)
             work = coroutine(**self._arguments(call))
             return self._output(call, await run_context.await_in_context(copy_context(), work))
@@ -189,7 +189,7 @@ class ToolDoor:
         return self._output(call, function(**self._arguments(call)))
 
     def _arguments(self, call: ToolCall) -> dict[str, Any]:
-        """What the schema makes of a model's arguments."""
+        """Validate a model's arguments by the schema."""
         schema = cast("type[BaseModel]", cast("StructuredTool", self._tool).args_schema)
         if not schema.model_fields:
             return {}
@@ -201,7 +201,7 @@ class ToolDoor:
         return _format_output(output, None, call["id"], self._tool.name, "success")
 
     def _simple(self, way: str, config: RunnableConfig) -> Callable[..., Any] | None:
-        """The tool's function if it is to be called directly."""
+        """Return the tool's function if it is to be called directly."""
         tool = self._tool
         if type(tool) is not StructuredTool or tool.callbacks or tool.verbose:
             return None
@@ -222,7 +222,7 @@ class ToolDoor:
 
 
 def _is_simple(tool: StructuredTool, function: Any) -> bool:
-    """Whether a function takes exactly the fields of a plain schema, all of them from the model."""
+    """Return whether a function takes exactly the fields of a plain schema, all of them from the model."""
     schema = tool.args_schema
     if not isinstance(function, FunctionType | MethodType) or not isinstance(schema, type):
         return False

@@ -32,7 +32,7 @@ _MISSING = object()
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What there is to inject.
+    """The values that can be injected.
 
     Attributes:
         state: The state that the node was given.
@@ -51,7 +51,7 @@ class Surroundings:
 
 @dataclass(frozen=True, slots=True)
 class Injection:
-    """Which parameters of a tool are filled.
+    """The parameters of a tool that are injected.
 
     Attributes:
         state: The key of the state for each parameter, None for all of it; and whether it may be missing.
@@ -89,7 +89,7 @@ class Injection:
         return cls(state, tuple(store), runtime) if state or store or runtime else None
 
     def into(self, call: ToolCall, around: Surroundings) -> dict[str, Any]:
-        """The arguments of a call with those of the graph.
+        """Return the arguments of a call with those of the graph.
 
         Args:
             call: The call.
@@ -116,13 +116,13 @@ class Injection:
                 )
             given[name] = around.runtime.store
         given |= {name: _make(kind, call, around) for name, kind in self.runtime.items()}
-        # What the model says about such a parameter, which it does not know of, never counts.
+        # The model does not know of such a parameter, so a value from it never counts.
         hidden = {*self.state, *self.store, *self.runtime}
         return {**{name: value for name, value in call["args"].items() if name not in hidden}, **given}
 
 
 def is_wanted(tool: BaseTool) -> bool:
-    """Whether any parameter of a tool is not for the model to give, whoever fills it."""
+    """Return whether any parameter of a tool is injected, by this package or by another."""
     for annotation in _annotations(tool).values():
         for part in _parts(annotation):
             kind = part if isinstance(part, type) else type(part)
@@ -132,7 +132,7 @@ def is_wanted(tool: BaseTool) -> bool:
 
 
 def _make(kind: type, call: ToolCall, around: Surroundings) -> Any:
-    """An instance of the runtime's class, whichever of its fields that version has."""
+    """Return an instance of the runtime's class, with those fields that its version has."""
     there = {
         "state": around.state,
         "context": around.context,
@@ -149,7 +149,7 @@ def _make(kind: type, call: ToolCall, around: Surroundings) -> Any:
 
 
 def _annotations(tool: BaseTool) -> dict[str, Any]:
-    """What a tool's parameters are annotated with, by its function and by its schema, which counts more."""
+    """Return the annotations of a tool's parameters, by its function and by its schema, which takes precedence."""
     schema = tool.args_schema
     known = get_all_basemodel_annotations(schema) if inspect.isclass(schema) and issubclass(schema, BaseModel) else {}
     return {**_hints(_function(tool)), **known}
@@ -173,7 +173,7 @@ def _defaults(tool: BaseTool) -> set[str]:
 
 
 def _parts(annotation: Any) -> Iterator[Any]:
-    """An annotation, taken apart to the classes and markers in it."""
+    """Yield the classes and markers of which an annotation consists."""
     origin = get_origin(annotation)
     if origin is Annotated or origin is Union or origin is UnionType:
         for part in get_args(annotation):

@@ -2,7 +2,7 @@
 
 - What does not fit the model's context is left out, see `stategraph.agent.context.context_window`. What is known about
   that is written to the state with the answer.
-- If messages are to be summarised before, the node calls nobody and writes that: the graph then goes to the node that
+- If messages are to be summarised before, the node calls no model and writes that: the graph then goes to the node that
   summarises, and comes back.
 - If a call fails, the next route is tried; when all fail, the first error is raised. A prompt that a provider refuses
   as too long is shortened and sent again, a few times.
@@ -41,7 +41,7 @@ class LlmNode:
         self._window = Window(agent.fitting)
 
     def as_runnable(self) -> Runnable[Any, Any]:
-        """The node for a graph, sync and async."""
+        """Return the node for a graph, sync and async."""
         return RunnableCallable(self.call, self.acall, name=self._agent.llm_node, trace=False)
 
     def call(self, state: AgentState, config: RunnableConfig, runtime: Runtime[AgentContext]) -> dict[str, Any]:
@@ -49,7 +49,7 @@ class LlmNode:
 
         Raises:
             EmptyContextError: Nothing of the conversation fits the model's context.
-            TypeError: If somebody listens: listeners are async.
+            TypeError: If there is a listener: listeners are async.
         """
         context = agent_context(runtime.context)
         if context.listener is not None:
@@ -94,12 +94,12 @@ class LlmNode:
         return self._update(prompt, None, listener)
 
     def _ledger(self, state: AgentState) -> Ledger:
-        """What the last call left; a summary that was wanted then, in a run that was aborted, is decided on anew."""
+        """Return the ledger of the last call; a summary wanted then, in an aborted run, is decided on again."""
         ledger = Ledger.of_agent(state, self._agent.id)
         return replace(ledger, wanted=False) if ledger.wanted else ledger
 
     def _prepare(self, state: AgentState, context: AgentContext, ledger: Ledger) -> Prompt:
-        """What the model is sent; its ledger may say that a summary is wanted before."""
+        """Choose what the model is sent; the prompt's ledger may ask for a summary first."""
         agent, how = self._agent, self._agent.summarising
         seen = agent.look(histories.repair(state["messages"]), ledger)
         prompt = self._window.prompt(seen, ledger, context, agent.id)
@@ -119,7 +119,7 @@ class LlmNode:
         listener: Listener,
         history: Sequence[AnyMessage],
     ) -> model_calls.Answer:
-        """The answer, or the errors of all routes that were tried, told to a listener with what was chosen and why."""
+        """Call the models in order, telling a listener each choice and its reason; return an answer, or all errors."""
         for row in prompt.log:
             await listener.hear(Logged(at, row.level, "prune", row.message, row.data))
         if prompt.empty:
@@ -144,7 +144,7 @@ class LlmNode:
     def _update(
         self, prompt: Prompt, answer: AIMessage | None = None, listener: Listener | None = None
     ) -> dict[str, Any]:
-        """What the node writes; no answer: a summary has to be made before."""
+        """Return the node's update; without an answer, one that asks for a summary first."""
         update: dict[str, Any] = {} if answer is None else {"messages": [*prompt.added, answer]}
         if prompt.trimmed is not None:
             ledger = prompt.ledger if answer is None else context_window.answered(prompt, answer)
@@ -154,7 +154,7 @@ class LlmNode:
 
 
 def _next_try(prompt: Prompt, errors: Sequence[Exception], agent_id: str) -> Ledger:
-    """What is known once a prompt was refused as too long.
+    """Return the ledger for a retry after a prompt was refused as too long, or raise the first error.
 
     Raises:
         Exception: The error of the first route if that is not so, or nothing can be made shorter any more.

@@ -2,7 +2,7 @@
 
 - A model is called through LangChain's own interface, so every chat model works and every error is the provider's;
   what of that is only for listeners is left out where there are none (`direct`).
-- Where somebody listens the answer is streamed to them piece by piece; where nobody does, it is one call, and
+- With a listener the answer is streamed to it piece by piece; without one, it is one call, and
   LangChain streams by itself if a callback handler asks for it.
 - What comes out of a listener is no failure of the model: it ends the run.
 """
@@ -37,7 +37,7 @@ Answer: TypeAlias = AIMessage | list[Exception]
 """An answer, or the errors of all routes that were tried, in their order: at least one."""
 
 Final: TypeAlias = Callable[[Exception], bool]
-"""Whether no other route is to be tried after an error."""
+"""Predicate for errors after which no other route is to be tried."""
 
 
 def call(
@@ -80,7 +80,7 @@ async def acall(
     final: Final,
     history: Sequence[AnyMessage] = (),
 ) -> Answer:
-    """As `call`."""
+    """Like `call`, async."""
     errors: list[Exception] = []
     for route in routes:
         try:
@@ -103,7 +103,7 @@ async def tell(
     final: Final,
     history: Sequence[AnyMessage] = (),
 ) -> Answer:
-    """As `acall`, telling every piece of the answer.
+    """Like `acall`, telling a listener every piece of the answer.
 
     Args:
         routes: The models to try.

@@ -7,7 +7,7 @@
 - Keys and headers are never in a message: where a class refuses its parameters, they are named without their values,
   and a model that is made here hides what it was given (`stategraph.agent.llm.shielded`).
 - Streams are asked for their usage, unless the options say `stream_usage=False` for a server that refuses that.
-- Options say which models to try, too: `fallbacks`. Trying them is for who calls.
+- Options say which models to try, too: `fallbacks`. Trying them is left to the caller.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from stategraph.errors import ConfigurationError, MissingPackageError
 
 @dataclass(frozen=True, slots=True)
 class _Provider:
-    """Where a provider's class is and how it is called.
+    """The class of a provider's models and its parameters.
 
     Attributes:
         module: Its module.
@@ -139,7 +139,7 @@ _RENAMED: Mapping[str, str] = {
     "openai_api_key": "api_key",
     "stop_sequences": "stop",
 }
-"""What hosts call a parameter, in snake case, and what the classes call it."""
+"""The classes' names for parameters that hosts call otherwise, in snake case."""
 
 _NESTED = ("configuration", "client_options")
 """Options of the HTTP client, which the TypeScript classes keep apart."""
@@ -150,12 +150,12 @@ _NOT_THE_CLASSES = frozenset(
         *("dangerously_allow_browser", "fetch", "fetch_options", "http_agent"),
     }
 )
-"""Options for who calls the model, and those that mean something to JavaScript alone."""
+"""Options for the caller of the model, and those that only JavaScript understands."""
 
 _MODEL_NAMES = ("model", "modelName", "model_name")
 
 MODELS_KEPT = 256
-"""How many models are kept to be used again if nobody says otherwise."""
+"""Default for how many models are kept for reuse."""
 
 _WORD_STARTS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
@@ -190,7 +190,7 @@ class Candidate:
 class Models:
     """Models that are made once and used again: a client's connections are worth more than its memory.
 
-    Those with options that are no JSON, such as functions, are made anew each time.
+    Those with options that are no JSON, such as functions, are built each time.
 
     Args:
         kept: How many are kept, those that were asked for last: backends may have a key for each person.
@@ -206,7 +206,7 @@ class Models:
     def resolve(
         self, provider: str, client_options: Mapping[str, Any] | None = None, reasoning_key: str | None = None
     ) -> BaseChatModel:
-        """A chat model, see the function of this name."""
+        """Return a chat model, as the function `resolve` does."""
         try:
             settings = json.dumps([provider, client_options, reasoning_key], sort_keys=True)
         except (TypeError, ValueError):
@@ -220,13 +220,13 @@ class Models:
 
 
 def candidates(agent: AgentInputs, models: Models | None = None) -> tuple[Candidate, ...]:
-    """The models that an agent may use, in the order in which to try them.
+    """Return the models that an agent may use, in the order in which to try them.
 
     All of them are made now, so that settings which make no sense are found before anything runs.
 
     Args:
         agent: The agent.
-        models: Models made before, to be used again; None: all are made anew.
+        models: Models built before, for reuse; None: build all.
 
     Returns:
         At least one.
@@ -248,11 +248,11 @@ def candidates(agent: AgentInputs, models: Models | None = None) -> tuple[Candid
 
 
 def summarisers(agent: AgentInputs, models: Models | None = None) -> tuple[Candidate, ...] | None:
-    """The models that may summarise for an agent, in the order in which to try them.
+    """Return the models that may summarise for an agent, in the order in which to try them.
 
     Args:
         agent: The agent.
-        models: Models made before, to be used again; None: all are made anew.
+        models: Models built before, for reuse; None: build all.
 
     Returns:
         None for the agent's own.
@@ -289,7 +289,7 @@ def summarisers(agent: AgentInputs, models: Models | None = None) -> tuple[Candi
 
 
 def _chosen(agent: AgentInputs) -> tuple[str, dict[str, Any]]:
-    """The provider and the options of an agent's own model; a model's name in a text `provider:model` wins."""
+    """Return the provider and the options of an agent's own model; a name in the form `provider:model` wins."""
     if not isinstance(agent.model, str):
         return agent.provider or "", dict(agent.client_options)
     provider, _, name = agent.model.partition(":")
@@ -310,11 +310,11 @@ def _fallbacks(agent: AgentInputs) -> list[Fallback]:
 def resolve(
     provider: str, client_options: Mapping[str, Any] | None = None, reasoning_key: str | None = None
 ) -> BaseChatModel:
-    """A chat model.
+    """Build a chat model.
 
     Args:
         provider: A provider's name, or `provider:model`.
-        client_options: What its client takes, in either spelling; None: nothing besides.
+        client_options: What its client takes, in either spelling; None: no more options.
         reasoning_key: Where an OpenAI-compatible model's reasoning is kept in messages; None: `reasoning_content`.
 
     Returns:
@@ -360,7 +360,7 @@ def resolve(
 
 
 def _without_values(error: Exception, parameters: Mapping[str, Any]) -> str:
-    """What a class said about its parameters; no more than the kind of its error if that repeats one of them."""
+    """Return a class's message about its parameters; only the kind of its error if the message repeats a value."""
     said = str(error)
     given = (text for name, value in parameters.items() if name != "model" for text in texts_in(value) if text)
     repeats = any(text in said for text in given)
@@ -380,7 +380,7 @@ def _load(provider: str, known: _Provider) -> type[BaseChatModel]:
 
 
 def _parameters(known: _Provider, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options under the names of the class, without those that are not for it."""
+    """Return options under the names of the class, without those that do not apply to it."""
     given = _flat(options)
     parameters = {}
     for name, value in given.items():
@@ -399,7 +399,7 @@ def _parameters(known: _Provider, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _flat(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options in snake case, those of the HTTP client among the others, which win."""
+    """Return options in snake case, merged with those of the HTTP client, which win."""
     flat: dict[str, Any] = {}
     for name, value in options.items():
         snake = name if name == name.lower() else _WORD_STARTS.sub("_", name).lower().replace("open_ai", "openai")
@@ -458,17 +458,17 @@ def _inner(model: Runnable[Any, Any]) -> BaseChatModel:
 
 
 def model_name(model: Runnable[Any, Any]) -> str:
-    """A model's name as tracing has it; empty if it has none."""
+    """Return a model's name as tracing reports it; empty if it has none."""
     return _inner(model)._get_ls_params().get("ls_model_name") or ""
 
 
 def provider_of(model: Runnable[Any, Any]) -> str:
-    """A model's provider as tracing has it; empty if it has none."""
+    """Return a model's provider as tracing reports it; empty if it has none."""
     return _inner(model)._get_ls_params().get("ls_provider") or ""
 
 
 def thinks(model: Runnable[Any, Any]) -> bool:
-    """Whether a model is asked for reasoning blocks, which its provider wants back in a run of tool calls."""
+    """Return whether a model is asked for reasoning blocks, which its provider wants back in a run of tool calls."""
     inner = _inner(model)
     holders = (getattr(inner, "additional_model_request_fields", None), getattr(inner, "model_kwargs", None))
     asked = [getattr(inner, "thinking", None), *(each.get("thinking") for each in holders if isinstance(each, dict))]
@@ -479,7 +479,7 @@ def thinks(model: Runnable[Any, Any]) -> bool:
 
 
 def bind(model: BaseChatModel, tools: Sequence[Any]) -> Runnable[LanguageModelInput, AIMessage]:
-    """A model that is offered tools with every call.
+    """Offer a model tools with every call.
 
     Args:
         model: The model.
@@ -505,7 +505,7 @@ def bind(model: BaseChatModel, tools: Sequence[Any]) -> Runnable[LanguageModelIn
 
 
 def _offered(definition: ToolDefinition) -> dict[str, Any]:
-    """A definition in the form that every class understands: OpenAI's."""
+    """Convert a definition to the form that every class understands: OpenAI's."""
     parameters = definition.parameters or {"type": "object", "properties": {}}
     function = {"name": definition.name, "description": definition.description or "", "parameters": parameters}
     return {"type": "function", "function": function}

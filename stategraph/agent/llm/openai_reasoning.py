@@ -1,7 +1,7 @@
 """OpenAI's chat models with the reasoning that compatible servers send.
 
 OpenAI's own API has no such field, so LangChain's classes drop it: servers call it `reasoning_content` or `reasoning`
-and send it beside the content, streamed or whole. Here it is kept in `additional_kwargs` under `reasoning_key`. And
+and send it next to the content, streamed or whole. Here it is kept in `additional_kwargs` under `reasoning_key`. And
 headers and query parameters, which often carry keys of gateways, stay out of the `repr` and of what tracers are given.
 
 The module imports the provider's package and must itself be imported lazily: that takes about a second.
@@ -27,7 +27,7 @@ _SENT_AS = ("reasoning_content", "reasoning")
 
 
 def _reasoning(message: Mapping[str, Any]) -> str | None:
-    """The reasoning in a message or a piece of one. Structured reasoning belongs to other APIs and is not it."""
+    """Return the reasoning in a message or a piece of one. Structured reasoning of other APIs is ignored."""
     for key in _SENT_AS:
         found = message.get(key)
         if isinstance(found, str) and found:

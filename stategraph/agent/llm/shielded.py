@@ -75,7 +75,7 @@ class Shielded(_Base):
         _described: str
 
     def shield(self, secrets: Secrets, described: str) -> None:
-        """Say what is to be hidden, and what the model is called in errors."""
+        """Set the secrets to hide, and the name of the model in errors."""
         self._secrets = secrets | Secrets(in_options(vars(self)))
         self._described = described
 

@@ -1,6 +1,6 @@
 """Summaries of what does not fit: when, and of what.
 
-- What is left as it is: the newest turns, each led by a message of a person; the newest one always, unless the host
+- Not summarised are the newest turns, each led by a message of a person; the newest one always, unless the host
   wants nothing left. If that is everything, the beginning of the oldest of them is summarised, up to between two rounds
   of tools: a single turn can fill a context, too.
 - A summary is made once for a number of messages, and not again in a turn in which it failed: the run then goes on with
@@ -62,7 +62,7 @@ and error messages letter by letter. Take results of tools as they are."""
 
 
 def due(how: Summarising, prompt: Prompt) -> bool:
-    """Whether messages are to be summarised before a call.
+    """Return whether messages are to be summarised before a call.
 
     Args:
         how: How the agent summarises.
@@ -93,14 +93,14 @@ def due(how: Summarising, prompt: Prompt) -> bool:
 
 
 def newest_turn(messages: Sequence[AnyMessage]) -> str:
-    """The id of the newest message of a person; empty if there is none."""
+    """Return the id of the newest message of a person; empty if there is none."""
     return next((message.id or "" for message in reversed(messages) if _leads_a_turn(message)), "")
 
 
 def span(
     messages: Sequence[AnyMessage], retain: RetainRecent, count: Callable[[AnyMessage], int], max_context_tokens: int
 ) -> tuple[int, int]:
-    """Which messages a summary is to stand for.
+    """Choose the messages that a summary is to cover.
 
     Args:
         messages: A conversation in which every call has its result.
@@ -136,7 +136,7 @@ def _leads_a_turn(message: AnyMessage) -> bool:
 def _between_rounds(
     messages: Sequence[AnyMessage], begin: int, end: int, count: Callable[[AnyMessage], int], room: int
 ) -> int | None:
-    """The last place in a turn behind a result and before an answer from which on at least `room` tokens are left."""
+    """Find the last place in a turn between a result and an answer that leaves at least `room` tokens after it."""
     left = sum(map(count, messages[end:]))
     for index in range(end - 1, begin + 1, -1):
         left += count(messages[index])

@@ -2,7 +2,7 @@
 
 - The conversation is not touched. The ledger says from where on the summary stands for it; what every agent has a
   summary for is let go of at the end of the turn, by the done node.
-- What the model is sent are the messages as they are, and then what is asked of it: the prompt, and the summary before.
+- The model is sent the messages unchanged, followed by the request: the prompt, and the previous summary if any.
 - Messages that are too long for the model that summarises are summarised in two parts, one after the other, and those
   again if need be.
 - A summary that cannot be made is no failure of the run: it is told, and the call goes on with what fits.
@@ -50,7 +50,7 @@ _MOST_SPLITS = 3
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """What is to be summarised.
+    """The messages to be summarised.
 
     Attributes:
         covered: The messages that the summary will stand for.
@@ -78,7 +78,7 @@ class SummarizeNode:
         self._how = how
 
     def as_runnable(self) -> Runnable[Any, Any]:
-        """The node for a graph, sync and async."""
+        """Return the node for a graph, sync and async."""
         return RunnableCallable(self.call, self.acall, name=self._agent.summarize_node, trace=False)
 
     def call(self, state: AgentState, config: RunnableConfig, runtime: Runtime[AgentContext]) -> dict[str, Any]:
@@ -128,7 +128,7 @@ class SummarizeNode:
     def _asking(
         self, covered: Sequence[AnyMessage], before: str | None, splits: int = _MOST_SPLITS
     ) -> Generator[list[AnyMessage], model_calls.Answer, model_calls.Answer]:
-        """What to ask for, question by question, so that sync and async nodes ask the same; returns the last answer."""
+        """Yield one request after another, so that sync and async nodes ask the same; return the last answer."""
         prompt = self._how.prompt
         if before is not None:
             prompt = f"{self._how.update_prompt}\n\n<previous-summary>\n{before}\n</previous-summary>"
@@ -222,11 +222,11 @@ def _never(_: Exception) -> bool:
 
 
 def _after(ledger: Ledger, job: _Job, summary: Summary | None) -> Ledger:
-    """What is known once a summary was made, or could not be."""
+    """Return the ledger after a summary was made, or could not be."""
     if summary is None:
         failed_after = summaries.newest_turn([*job.covered, *job.left])
         return replace(ledger, wanted=False, failed_after=failed_after)
-    # What is left is counted anew, and what was sent up to now says nothing about what will be, but for the ratio.
+    # The messages left are recounted, and of what was learned from earlier calls only the ratio stays valid.
     learned = Calibration(ledger.calibration.ratio)
     kept = Ledger(
         calibration=learned, tools=ledger.tools, size=ledger.size, rejected=ledger.rejected, writes=ledger.writes
@@ -235,7 +235,7 @@ def _after(ledger: Ledger, job: _Job, summary: Summary | None) -> Ledger:
 
 
 def _problem(answer: model_calls.Answer) -> tuple[str, str]:
-    """Why there is no summary, and what the provider said, which may name prompts, addresses and keys."""
+    """Return why there is no summary, and the provider's message, which may name prompts, addresses and keys."""
     if isinstance(answer, AIMessage):
         return "The summary is empty", ""
     error = model_calls.first(answer)

@@ -1,12 +1,12 @@
 """Tools of MCP servers, for agents: stdio and streamable HTTP through the official `mcp` package.
 
 - The host says which servers there are, in code; nothing here starts a program because stored data names it.
-- `McpSessions` owns the sessions and gives LangChain tools. Whoever opens it decides what it is for: one for all runs,
-  or one for a run whose servers keep a state of their own.
+- `McpSessions` owns the sessions and gives LangChain tools. The code that opens it decides its scope: one for all runs,
+  or one for each run whose servers keep state.
 - A server that dies costs the calls it was working on, each a tool error; the next call finds it started again.
 
-This package must never know who runs its tools or who listens. `mcp` (0.57 s to import, and an extra) is loaded when
-the first session is opened, not by importing this package.
+This package must never know the caller of its tools or the listener. `mcp` (0.57 s to import, and an extra) is loaded
+when the first session is opened, not by importing this package.
 """
 
 from stategraph.agent.mcp.errors import McpBadAnswer, McpError, McpRefused, McpTimeout, McpUnavailable

@@ -2,7 +2,7 @@
 
 Rules:
 
-- A session lives in a task of its own, because the transports of `mcp` have to be entered and left by one task.
+- A session lives in its own task, because the transports of `mcp` have to be entered and left by one task.
   Requests may come from any task of the same event loop.
 - That task has a clean context: it outlives the run that happened to open it.
 - A session is over when its server's output ends, when its transport fails or when it is closed; then all requests that
@@ -83,7 +83,7 @@ _LEVELS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What a server lists.
+    """The tools that a server lists.
 
     Attributes:
         found: Tools that an agent can have, in the server's order.
@@ -151,21 +151,21 @@ class Connection:
 
     @property
     def alive(self) -> bool:
-        """Whether requests can be made."""
+        """True if requests can be made."""
         return not self._stop.is_set() and not self._forgotten
 
     @property
     def forgotten(self) -> bool:
-        """Whether it ends by itself as soon as the requests that were made have their answers."""
+        """True if the session ends by itself as soon as its pending requests have their answers."""
         return self._forgotten
 
     @property
     def ended(self) -> bool:
-        """Whether nothing is left of it."""
+        """True if the session has ended completely."""
         return self._owner.done()
 
     def doubtful(self, idle_s: float) -> bool:
-        """Whether the server should show that it is there before it is used: after a failure, or a long silence."""
+        """Return whether the server should be pinged before it is used: after a failure, or a long silence."""
         idle = asyncio.get_running_loop().time() - self._used_at
         return self._doubtful or (not self._requests and idle > idle_s)
 
@@ -287,7 +287,7 @@ class Connection:
 
     def _entered(self, read: Any, write: Any) -> Streams:
         self._started = True
-        # Not earlier: a program whose start is cut short is killed, but nobody waits for its end.
+        # Not earlier: a program whose start is cut short is killed, but its end is not awaited.
         if self._closing:
             self._scope.cancel()
         exchange = Exchange(read, write, self.retire, self._version)
@@ -530,7 +530,7 @@ class Connection:
 async def _reporting(
     call: Awaitable[T], said: asyncio.Queue[reporting.ToolReport | None], hear: reporting.Reporter
 ) -> T:
-    """Wait for a call while somebody hears what is said about it: all of that before the call ends, well or not."""
+    """Await a call and forward its progress and log; all is delivered before this returns or raises."""
 
     async def pass_on() -> None:
         while (what := await said.get()) is not None:

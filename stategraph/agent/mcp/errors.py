@@ -1,4 +1,4 @@
-"""What can go wrong between an agent and an MCP server.
+"""Errors between an agent and an MCP server.
 
     ToolException
     └── McpError
@@ -29,7 +29,7 @@ def bounded(text: str, most: int = LONGEST) -> str:
     """Return a text, or its beginning and how long it is.
 
     Args:
-        text: What somebody else said.
+        text: A message from elsewhere.
         most: Characters that are repeated.
     """
     return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"

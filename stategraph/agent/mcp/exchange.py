@@ -1,4 +1,4 @@
-"""What goes over the wire of one session, watched: which requests wait, and what came of each.
+"""Messages of one session, watched on the wire: pending requests, and the outcome of each.
 
 The session of the `mcp` package matches answers to requests, and leaves three things open that are decided here:
 
@@ -38,7 +38,7 @@ UNREADABLE: Final = "the answer cannot be read"
 _ID = re.compile(r'"id"\s*:\s*(\d{1,15})\b')
 
 _LISTENING: Final = "subscriptions/listen"
-"""A request whose answer is the end of the session; it waits beside all others."""
+"""A request whose answer is the end of the session; it waits alongside all others."""
 
 _THEIRS_KNOWN: Final = 64
 """Requests of a server's own that are remembered: some answer the answers to them."""
@@ -51,7 +51,7 @@ class Request:
     """A request that waits for its answer.
 
     Attributes:
-        said: What the server said about it meanwhile, until None ends it; None if nobody listens.
+        said: What the server said about it meanwhile, until None ends it; None if there is no listener.
         status: The HTTP status that refused it.
         trouble: What came instead of an answer of the server, and whether the server may be asked again: see `Trouble`.
         not_done: Why the server did nothing about it; None if it may have.
@@ -65,7 +65,7 @@ class Request:
     dropped: list[str] = field(default_factory=list)
 
     def tell(self, what: reporting.ToolReport) -> bool:
-        """Pass on what the server said; False if nobody listens."""
+        """Pass on what the server said; False if there is no listener."""
         if self.said is None:
             return False
         self.said.put_nowait(what)
@@ -74,7 +74,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What came instead of an answer of the server.
+    """A failure that came instead of an answer of the server.
 
     Attributes:
         kind: `gone`: the connection broke on the way; `unavailable`: the server could not be reached, now; `refused`:
@@ -150,7 +150,7 @@ class Exchange:
         self._theirs: deque[int | str | None] = deque(maxlen=_THEIRS_KNOWN)
         self._ignored = 0
 
-    # What the server is told.
+    # Messages to the server.
 
     def tell(self, message: SessionMessage) -> None:
         """Note a request before it is sent."""
@@ -161,7 +161,7 @@ class Exchange:
         elif isinstance(inner, wire.JSONRPCNotification) and inner.method == "notifications/cancelled":
             self._waiting.pop(_number((inner.params or {}).get("requestId", "")), None)
 
-    # What the server says.
+    # Messages from the server.
 
     def hear(self, heard: SessionMessage | Exception) -> SessionMessage | None:
         """Return what the session is to hear for what came; None: nothing."""
@@ -176,7 +176,7 @@ class Exchange:
         waiting = None if number is None else self._waiting.pop(number, None)
         if waiting is None:
             if isinstance(number, str) or (number is not None and number <= self._newest) or number in self._theirs:
-                return heard  # late, because its request was given up; or nobody's
+                return heard  # late, because its request was given up; or unknown
             return self._fail("the answer is for a request that was never made")
         if waiting[0] == "tools/list" and isinstance(inner, wire.JSONRPCResponse):
             self._keep_good_tools(inner, waiting[1])
@@ -192,7 +192,7 @@ class Exchange:
         if raw[:1] == "{" or raw.rstrip() == "null":
             found = _ID.search(raw)
             number = int(found[1]) if found else None
-            # What a server asks or tells has a method, and is nobody's answer.
+            # Requests and notifications of a server have a method, and are not answers.
             if '"method"' not in raw and (number is None or number in self._waiting):
                 return self._fail(str(error), number)
         self._ignored += 1
@@ -255,7 +255,7 @@ class _Heard:
 
     @property
     def last_context(self) -> Context | None:
-        """The context of who sent the last message, where the transport knows it."""
+        """Return the context of the sender of the last message, where the transport knows it."""
         return getattr(self._inner, "last_context", None)
 
     async def receive(self) -> SessionMessage | Exception:

@@ -1,9 +1,9 @@
-"""The HTTP client of one server: what is secret is added here, and what comes back is sorted here.
+"""The HTTP client of one server: it adds secrets to requests and sorts the responses.
 
 - The session of the `mcp` package and the HTTP client know the address without name, password and query, and no header
   of the host's. They are added where a request leaves, so that no log and no error of those packages has them.
-- An answer is the server's own if it is a message of the protocol, whatever the HTTP status. Anything else came from
-  what stands between, and `Request.trouble` says so: a gateway's error, a page, half of a message.
+- An answer is the server's own if it is a message of the protocol, regardless of the HTTP status. Anything else came
+  from a gateway in between, and `Request.trouble` says so: a gateway's error, a page, half of a message.
 - A request that fails on the way fails alone: the transport of that package would end the session, and with it the
   requests of others.
 """
@@ -53,7 +53,7 @@ class Door(httpx2.AsyncBaseTransport):
 
     Args:
         server: The server.
-        secrets: What is hidden in what is said about failures.
+        secrets: Texts to hide in messages about failures.
         handshake: The request that opens the session: its failures are the session's.
         forgotten: Called when the server turns out not to know the session any more.
         inner: Sends requests; None: as the environment says, through a proxy or directly.
@@ -163,7 +163,7 @@ class Door(httpx2.AsyncBaseTransport):
         read = read_message(raw) if isinstance(raw, bytes) and kind == "application/json" else None
         if status == 404 and MCP_SESSION_ID in request.headers:
             # The specification's sign for it; what servers say in words differs.
-            asked.not_done = "it was started anew and forgot the session"
+            asked.not_done = "it was restarted and forgot the session"
             self._forgotten()
         elif read is None or isinstance(read, Unreadable) or not isinstance(read.message, wire.JSONRPCError):
             transient = status >= 500 or status in _TRANSIENT

@@ -19,7 +19,7 @@ T = TypeVar("T")
 MOST_PAGES: Final = 1000
 MOST_ENTRIES: Final = 10_000
 MOST_BYTES: Final = 16 * 1024 * 1024
-"""Where a listing that does not seem to end is given up: pages, entries, and bytes of what they say as JSON."""
+"""Limits at which an endless listing is given up: pages, entries, and bytes of their JSON."""
 
 DEEPEST: Final = 64
 """Levels of a schema: JSON encoders of providers give up on more."""
@@ -72,7 +72,7 @@ def usable(tools: Sequence[wire.Tool]) -> tuple[list[wire.Tool], list[str]]:
         tools: As a server lists them.
 
     Returns:
-        Those that can be had, in order; and for each of the others, its name and what is wrong with it.
+        The usable ones, in order; and for each of the others, its name and the reason.
     """
     good: dict[str, wire.Tool] = {}
     dropped: list[str] = []

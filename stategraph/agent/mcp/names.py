@@ -1,4 +1,4 @@
-"""Which name a model sees for a tool of an MCP server.
+"""Names under which a model sees the tools of MCP servers.
 
 1. The tool's own name, if no other server has a tool of that name.
 2. `server_tool` for every tool whose name several servers have (or for all, if asked for).

@@ -1,4 +1,4 @@
-"""What MCP servers answer, in the terms of this house: content blocks and messages of LangChain, and plain values.
+"""Answers of MCP servers as content blocks and messages of LangChain, and as plain values.
 
 Rules for content:
 
@@ -31,7 +31,7 @@ LONGEST_FAILURE: Final = 20_000
 """Characters of what a tool says about its failure: it may be the output of a compiler."""
 
 Content: TypeAlias = str | list[str | dict[Any, Any]]
-"""What a message of LangChain takes as its content."""
+"""Content of a LangChain message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +68,10 @@ class ResourceTemplate:
 
 @dataclass(frozen=True, slots=True)
 class ResourceContents:
-    """What was read: either text or data.
+    """Contents of a resource: either text or data.
 
     Attributes:
-        uri: Where it is; a folder's contents have addresses of their own.
+        uri: Where it is; each file of a folder has its own address.
         text: The text, if it is one.
         data: The bytes, if it is not.
         mime_type: What kind of data it is, if the server says.
@@ -85,7 +85,7 @@ class ResourceContents:
 
 @dataclass(frozen=True, slots=True)
 class PromptArgument:
-    """What a prompt wants to know."""
+    """An argument of a prompt."""
 
     name: str
     description: str | None = None
@@ -135,7 +135,7 @@ def failure(result: wire.CallToolResult, secrets: Secrets) -> str:
 
     Args:
         result: What the server answered.
-        secrets: What is hidden in it.
+        secrets: Texts to hide in it.
     """
     shown = content(result.content)
     if not isinstance(shown, str):

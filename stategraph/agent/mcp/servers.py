@@ -1,6 +1,6 @@
 """Descriptions of MCP servers, as the host program gives them.
 
-Values of `env` and `headers` are secrets, and so may be `args` and what an address carries beside host and path: they
+Values of `env` and `headers` are secrets, and so may be `args` and parts of an address other than host and path: they
 are shown in no representation and no error.
 """
 
@@ -32,7 +32,7 @@ _UNPRINTABLE = re.compile(r"[^\t\x20-\x7e\x80-\xff]|^\s|\s$")
 
 
 class _Described(BaseModel):
-    """What every server has.
+    """Settings common to all servers.
 
     Attributes:
         connect_timeout_s: Seconds in which it has to start and answer.
@@ -55,7 +55,7 @@ class StdioServer(_Described):
     Attributes:
         command: The program.
         args: Its arguments.
-        env: Variables of its environment, beside the few that are safe to inherit (`PATH`, `HOME` and the like).
+        env: Variables of its environment, added to the few that are safe to inherit (`PATH`, `HOME` and the like).
         cwd: The folder it runs in; None: this program's.
     """
 
@@ -67,12 +67,12 @@ class StdioServer(_Described):
 
     @property
     def where(self) -> str:
-        """What may be shown of how it is reached."""
+        """The server's location as it may be shown."""
         return self.command
 
     @property
     def secrets(self) -> Secrets:
-        """What is not to be shown: values of its environment, and of arguments that are named like secrets."""
+        """Texts to hide: values of its environment, and of arguments that are named like secrets."""
         return Secrets((*texts_in(dict(self.env)), *in_options(_options(self.args))))
 
 
@@ -110,19 +110,19 @@ class HttpServer(_Described):
 
     @property
     def where(self) -> str:
-        """What may be shown of how it is reached."""
+        """The server's location as it may be shown."""
         return shown_address(self.url)
 
     @property
     def secrets(self) -> Secrets:
-        """What is not to be shown: values of its headers, and what its address carries beside host and path."""
+        """Texts to hide: values of its headers, and parts of its address other than host and path."""
         return Secrets((*texts_in(dict(self.headers)), *in_address(self.url)))
 
 
 def _options(arguments: Sequence[str]) -> dict[str, Any]:
-    """Arguments of a program as options, however they are written; others may be addresses.
+    """Read a program's arguments as options, in any notation; others may be addresses.
 
-    `--api-key KEY`, `--api-key=KEY`, `-e API_KEY=KEY` and `--header 'X-Gateway: KEY'` alike.
+    `--api-key KEY`, `--api-key=KEY`, `-e API_KEY=KEY` and `--header 'X-Gateway: KEY'` are all understood.
     """
     options: dict[str, Any] = {"": list(arguments)}
     for argument, following in zip_longest(arguments, arguments[1:], fillvalue=""):
@@ -132,7 +132,7 @@ def _options(arguments: Sequence[str]) -> dict[str, Any]:
             name, value = argument, following
         else:
             continue
-        # A header is secret whatever its name is.
+        # Every header is secret, regardless of its name.
         is_header = name.lower() in _HEADERS
         options.setdefault("header" if is_header else name.lstrip("-"), []).append(value)
         if (inner := _PAIR.fullmatch(value)) is not None:

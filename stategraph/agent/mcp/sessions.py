@@ -2,12 +2,12 @@
 
 Rules:
 
-- One attempt at a time to reach a server; everybody who needs it waits for that one. Somebody who stops waiting does
+- One attempt at a time to reach a server; all callers that need it wait for that one. A caller that stops waiting does
   not stop the attempt.
 - A session whose server failed to answer, or that was silent for `IDLE_S`, has to answer a ping before it is used
   again; one that does not is replaced.
-- Attempts that follow failures wait: `backoff_s`. `ATTEMPTS` failures in a row are told to who asked; from then on each
-  request makes one attempt. A request that is answered makes good for all failures.
+- Attempts that follow failures wait: `backoff_s`. `ATTEMPTS` failures in a row are reported to the caller; from then on
+  each request makes one attempt. A request that is answered resets the count of failures.
 - A request that was sent is never repeated: it may have had effects. The exception is one about which the server did
   nothing for certain: it could not be reached at all, or says that it does not know the session.
 - What one request learns about a session is not the others' answer: a session that was forgotten takes no new ones, and
@@ -51,7 +51,7 @@ logger = logging.getLogger("stategraph.agent.mcp")
 
 
 def backoff_s(failures: int) -> float:
-    """Seconds to wait before an attempt to reach a server.
+    """Return seconds to wait before an attempt to reach a server.
 
     Args:
         failures: How many attempts or sessions ended badly since a request was answered.
@@ -216,7 +216,7 @@ class McpSessions:
             timeout_s: Seconds in which it has to answer; None: the server's `call_timeout_s`.
 
         Returns:
-            The content for the model, and what is kept beside it: see `stategraph.agent.mcp.results`.
+            The content for the model, and what is kept with it: see `stategraph.agent.mcp.results`.
 
         Raises:
             ToolException: The tool says that it failed, in these words.
@@ -347,14 +347,14 @@ class _Slot:
         self._closed = False
 
     async def ready(self) -> Connection:
-        """The session, opened or replaced if need be."""
+        """Return the session, opened or replaced if need be."""
         if self._closed:
             raise McpUnavailable(f"MCP server {self._name!r} was closed", server=self._name)
         held = self._connection
         if self._opening is None:
             if held is not None and held.alive and not held.doubtful(IDLE_S):
                 return held
-            # A clean context: the session outlives who happens to need it first.
+            # A clean context: the session outlives the run that happens to need it first.
             self._opening = asyncio.get_running_loop().create_task(
                 self._reopen(), name=f"opening MCP session of {self._name}", context=contextvars.Context()
             )
@@ -369,7 +369,7 @@ class _Slot:
             raise
 
     def answered(self) -> None:
-        """A request was answered."""
+        """Note that a request was answered."""
         self._failures = 0
 
     async def close(self) -> None:
@@ -384,7 +384,7 @@ class _Slot:
     def _opened(self, opening: asyncio.Task[Connection]) -> None:
         self._opening = None
         if not opening.cancelled():
-            opening.exception()  # known to who waits; if nobody does any more, the next who asks tries again
+            opening.exception()  # raised to those who wait; if none is left, the next caller tries again
 
     async def _reopen(self) -> Connection:
         if (held := self._connection) is not None:
@@ -402,7 +402,7 @@ class _Slot:
                 self._connection = await session.open(self._name, self._server)
             except (McpUnavailable, McpTimeout) as error:
                 self._failures += 1
-                # Who waited for a time-out has waited long enough.
+                # After waiting for a time-out, do not wait again.
                 if self._failures >= ATTEMPTS or isinstance(error, McpTimeout):
                     raise
             else:
@@ -418,7 +418,7 @@ async def _answers(connection: Connection) -> bool:
 
 
 def _load() -> type[Connection]:
-    """Import what needs the `mcp` package: 0.57 s, so it is left to a thread, and to those who use it."""
+    """Import the modules that need the `mcp` package: on first use, in a thread, since that takes 0.57 s."""
     try:
         from stategraph.agent.mcp.connection import Connection
     except ModuleNotFoundError as error:

@@ -4,7 +4,7 @@ The `mcp` package has such a transport. This one differs where that one is at th
 
 - The program's whole process group is ended with it, also if the program itself has left long ago.
 - A line has a largest size, and bytes that are no text cost that line and not the session.
-- What is no message is not logged line by line, with a traceback each.
+- Lines that are no messages are not each logged with a traceback.
 
 On Windows, which has no process groups of this kind, the package's own transport is used; it ends the program's job.
 """
@@ -147,7 +147,7 @@ async def _write(
                 line = message.message.model_dump_json(by_alias=True, exclude_unset=True)
                 await process.stdin.send(line.encode() + b"\n")
     except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
-        # It takes nothing more, so what waits for its answers waits in vain.
+        # It takes nothing more, so no pending request will be answered.
         await said.aclose()
     finally:
         flushed.set()
@@ -194,5 +194,5 @@ def _signal_group(leader: int, number: int) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        return number != 0  # what is left belongs to somebody else
+        return number != 0  # the rest belongs to another user
     return True

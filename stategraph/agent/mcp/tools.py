@@ -49,7 +49,7 @@ class McpTool(BaseTool):
     response_format: Literal["content", "content_and_artifact"] = "content_and_artifact"
     _sessions: ToolCaller = PrivateAttr()
 
-    # The parameters are those of the tool, whatever their names: hence nothing else is named here.
+    # The parameters are those of the tool, under any names: so none may be named here.
 
     def _run(self, /, **arguments: Any) -> tuple[results.Content, dict[str, Any] | None]:
         return self._sessions.from_thread(lambda: self._arun(**arguments))

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from stategraph.agent.messages import encodable
 
 MAX_DEPTH = 100
-"""How deeply arguments may be nested. Savers and providers refuse what is nested much deeper."""
+"""Limit for the nesting of arguments. Savers and providers refuse what is nested much deeper."""
 
 _LOWEST, _HIGHEST = -(2**63), 2**64 - 1
 _SHOWN_CHARS = 200
@@ -63,7 +63,7 @@ def _parsed(text: str) -> Any:
     if not text.strip():
         return {}
     try:
-        # Line breaks within texts are common, and leave no doubt about what is meant.
+        # Line breaks within texts are common and unambiguous.
         return json.loads(encodable.joined(text), strict=False, parse_constant=_refuse)
     except (UnreadableArgumentsError, json.JSONDecodeError) as error:
         if isinstance(error, UnreadableArgumentsError):

@@ -1,4 +1,4 @@
-"""How tool results and tool inputs get shorter before messages are left out.
+"""Compaction of tool results and tool inputs, before messages are left out.
 
 A tier says how far: at every rung the limits are those of a context half as large. The rung is the smallest at which
 the widest batch of parallel calls fits, and deeper under pressure. "Masked" results, which the model has answered
@@ -26,7 +26,7 @@ _PRESSURE_RUNGS = ((0.99, 4), (0.90, 2), (0.85, 1))
 
 @dataclass(frozen=True, slots=True)
 class FadingTier:
-    """How far results are shortened: the rung, and whether those answered already are masked."""
+    """The degree to which results are shortened: the rung, and whether those answered already are masked."""
 
     rung: int = 0
     masking: bool = False
@@ -34,7 +34,7 @@ class FadingTier:
 
 @dataclass(frozen=True, slots=True)
 class ContextPruning:
-    """When old tool results are cleared although there is room.
+    """Settings for clearing old tool results even where there is room.
 
     A result's age is its distance from the end as a part of the whole history.
 
@@ -79,12 +79,12 @@ class Faded:
 
 
 def widest_batch(messages: Sequence[AnyMessage]) -> int:
-    """The largest number of calls that one message makes, at least one."""
+    """Return the largest number of calls that one message makes, at least one."""
     return max((len(message.tool_calls) for message in messages if isinstance(message, AIMessage)), default=1) or 1
 
 
 def deepen(tier: FadingTier, *, window: int, room: int, widest_batch: int, pressure: float, mask: bool) -> FadingTier:
-    """The tier for this call, never above that of the last one.
+    """Return the tier for this call, never above that of the last one.
 
     Args:
         tier: The last call's.
@@ -105,7 +105,7 @@ def deepen(tier: FadingTier, *, window: int, room: int, widest_batch: int, press
 
 
 def caps(tier: FadingTier, window: int, max_tool_result_chars: int | None) -> Caps:
-    """The limits of a tier in a context of this size; a host's own limit for results holds too."""
+    """Return the limits of a tier in a context of this size; a host's own limit for results holds too."""
     result = truncation.max_tool_result_chars(math.floor(_window_at(tier.rung, window)))
     if max_tool_result_chars is not None:
         result = min(result, max_tool_result_chars)
@@ -126,7 +126,7 @@ def _input_cap(rung: int, window: int) -> int:
 
 
 def _batch_tokens(rung: int, window: int) -> float:
-    """What the longest call and result of a rung take."""
+    """Return the tokens that the longest call and result of a rung take."""
     result = truncation.max_tool_result_chars(math.floor(_window_at(rung, window)))
     return (result + _input_cap(rung, window)) / truncation.CHARS_PER_TOKEN
 
@@ -164,7 +164,7 @@ def clear_old(messages: Sequence[AnyMessage], pruning: ContextPruning) -> dict[i
 
 
 def fade(messages: Sequence[AnyMessage], caps: Caps) -> Faded:
-    """Shorten what is longer than a tier allows.
+    """Shorten results and inputs that are longer than a tier allows.
 
     Args:
         messages: The whole history.
@@ -200,7 +200,7 @@ def fade(messages: Sequence[AnyMessage], caps: Caps) -> Faded:
 
 
 def _shorten_inputs(message: AIMessage, max_chars: int) -> AIMessage | None:
-    """The message with long arguments cut, also where its content repeats them; None if all are short enough."""
+    """Return the message with long arguments cut, also where its content repeats them; None if all are short enough."""
     short = {
         call["id"]: truncation.truncate_tool_input(call["args"], max_chars)
         for call in message.tool_calls

@@ -60,7 +60,7 @@ def repair(messages: Sequence[AnyMessage]) -> Sequence[AnyMessage]:
 
 
 def _is_sound(messages: Sequence[AnyMessage]) -> bool:
-    """Whether nothing is wrong; the usual case, before every call of a model."""
+    """Return whether the history needs no repair; the usual case, before every call of a model."""
     pending: set[str | None] = set()
     for message in messages:
         # A class is looked up much faster than it is found out that a message is no instance of another one.
@@ -99,7 +99,7 @@ def _close(repaired: list[AnyMessage], pending: dict[str, str], missing: dict[st
 
 
 def _with_sound_calls(message: AIMessage) -> AIMessage | None:
-    """The message with calls that providers accept; None if nothing is left of it."""
+    """Return the message with calls that providers accept; None if nothing is left of it."""
     ids = {call["id"] for call in message.tool_calls}
     if not message.invalid_tool_calls and all(ids) and len(ids) == len(message.tool_calls):
         return message
@@ -128,7 +128,7 @@ def _arguments(text: str) -> dict[str, Any]:
 
 
 def in_plain_text(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
-    """A history for models that take content as a string only.
+    """Return a history for models that take content as a string only.
 
     Args:
         messages: A history. It is not changed.
@@ -144,7 +144,7 @@ def in_plain_text(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
 
 
 def _plain(content: str | list[str | dict[Any, Any]]) -> str | None:
-    """Content as a string; None if it is one, or has something else than text in it."""
+    """Return content as a string; None if it is one, or has something else than text in it."""
     if isinstance(content, str):
         return None
     texts = [block.get("text") for block in content if isinstance(block, dict) and block.get("type") == "text"]
@@ -153,7 +153,7 @@ def _plain(content: str | list[str | dict[Any, Any]]) -> str | None:
 
 
 def with_calls(message: AIMessage, kept: Set[str]) -> AIMessage:
-    """An answer with only some of its calls.
+    """Return an answer with only some of its calls.
 
     Args:
         message: The answer.

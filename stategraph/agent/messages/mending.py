@@ -1,4 +1,4 @@
-"""Answers of models, mended before anybody is told about them.
+"""Answers of models, repaired before they are reported.
 
 Models leave out ids, use one twice, leave out names, break off in the middle of arguments, and cut texts between the
 halves of a surrogate pair. Providers, savers and front ends refuse any of these, and results are matched to calls by id
@@ -31,7 +31,7 @@ NAMELESS = "nameless_tool"
 _TEXTS_OF_BLOCKS = ("text", "thinking", "reasoning")
 _REASONING = "reasoning_content"
 
-#: How LangChain's ids of runs begin, which no two answers have in common.
+#: Prefix of LangChain's ids of runs, which are different for every answer.
 _UNIQUE = "lc_run-"
 
 
@@ -63,7 +63,7 @@ def mended(message: AIMessage, history: Sequence[AnyMessage] = ()) -> AIMessage:
 
 
 def is_mended(calls: Sequence[Any]) -> bool:
-    """Return whether every call has a name, and an id of its own."""
+    """Return whether every call has a name and a unique id."""
     ids = [call.get("id") for call in calls]
     return all(isinstance(each, str) and each for each in ids) and len(set(ids)) == len(ids) and all(map(_name, calls))
 
@@ -98,7 +98,7 @@ def _calls(given: Sequence[Any]) -> dict[str, Any]:
         try:
             sound.append(tool_call(name=name, args=arguments.read(raw), id=call_id))
         except arguments.UnreadableArgumentsError as error:
-            # What cannot be read is kept as far as a person may want to see it.
+            # Unreadable arguments are kept up to a length that a person may want to see.
             text = encodable.encodable(raw if isinstance(raw, str) else reprlib.repr(raw))
             unreadable.append(invalid_tool_call(name=name, args=text, id=call_id, error=str(error)))
     return {"tool_calls": sound, "invalid_tool_calls": unreadable}
@@ -151,7 +151,7 @@ class Mender:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing came."""
+        """True if no piece of an answer has arrived."""
         return not self._pieces
 
     def piece(self, chunk: AIMessage) -> AIMessage:

@@ -1,4 +1,4 @@
-"""Errors in words, whatever their authors made of `__str__`."""
+"""Texts of errors, safe against a faulty `__str__`."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from stategraph.constants import CONF, CONFIG_KEY_CHECKPOINTER
 M = TypeVar("M", bound=BaseMessage)
 
 _BESIDE = ("artifact", "additional_kwargs", "response_metadata", "usage_metadata")
-"""What messages have beside their content and calls."""
+"""Attributes of messages other than their content and calls."""
 
 _OPEN = ("additional_kwargs", "response_metadata")
 """Those whose parts may be missing."""

@@ -1,4 +1,4 @@
-"""Long tool results and tool inputs, cut to a number of characters with a notice in place of what is left out.
+"""Long tool results and tool inputs, cut to a number of characters with a notice in place of the omitted part.
 
 - A result keeps its beginning and its end, 70 to 30, snapped to line ends nearby: errors stand at the end of an output.
 - Where too little would be left for two readable pieces, only the beginning is kept.
@@ -25,7 +25,7 @@ _SHORTEST_SPLIT_INPUT_CHARS = 100
 
 
 def max_tool_result_chars(max_context_tokens: int | None) -> int:
-    """How long a tool result may be in a context of this size.
+    """Return the longest tool result, in characters, for a context of this size.
 
     Args:
         max_context_tokens: Size of the context in tokens; None or 0 means that it is not known.
@@ -86,7 +86,7 @@ def compact_json(value: object) -> str:
 
 
 def text_of(content: str | list[Any]) -> str:
-    """The text of a message's content, without blocks of other kinds."""
+    """Return the text of a message's content, without blocks of other kinds."""
     if isinstance(content, str):
         return content
     return "".join(_block_text(block) for block in content)

@@ -1,4 +1,4 @@
-"""What a host says about agents, checked and refused in sentences, and secrets kept out of every text.
+"""Settings of agents, validated with errors in plain sentences, and secrets kept out of every text.
 
 It must never know how a setting is used: no model, tool or graph is made here.
 """

@@ -1,4 +1,4 @@
-"""What a host says about an agent, and about the ways between agents.
+"""Settings of an agent, and of the edges between agents.
 
 - A model is given in one of two ways: ready (`model`), or as a provider and what its client takes.
 - Names of the fields are those of the wire in snake case; mappings may use either spelling.
@@ -97,7 +97,7 @@ class ToolDefinition(Settings):
         name: What the model calls it by.
         description: For the model.
         parameters: JSON schema of the arguments, an object; None: none.
-        allowed_callers: Who may call it; None: the model. A tool only for code is not shown to the model.
+        allowed_callers: The callers allowed; None: the model. A tool only for code is not shown to the model.
         defer_loading: Show it to the model only once it was discovered.
         response_format: Whether results have an artifact beside the content.
         server_name: The MCP server that it comes from.
@@ -115,7 +115,7 @@ class ToolDefinition(Settings):
 
 
 class RetainRecent(Settings):
-    """What a summary leaves as it is.
+    """The messages that are not summarised.
 
     Attributes:
         turns: So many turns, each led by a message of the user. 0: everything is summarised.
@@ -127,12 +127,12 @@ class RetainRecent(Settings):
 
 
 class SummarizationConfig(Settings):
-    """How messages that no longer fit are summarised.
+    """Settings for summarising messages that no longer fit.
 
     Attributes:
         provider: Whose model summarises; None: the agent's.
         model: Which one; None: the agent's.
-        parameters: What its client takes besides.
+        parameters: More parameters of its client.
         prompt: Asks for a summary; None: a prompt of this package.
         update_prompt: Asks for a summary that goes on from an earlier one; None: a prompt of this package.
         trigger: When to summarise; None: whenever something does not fit.
@@ -165,7 +165,7 @@ class InitialSummary(Settings):
 
 
 class SoftTrim(Settings):
-    """How an old tool result is shortened: longer ones than `max_chars` keep so much of the beginning and the end."""
+    """Settings for shortening an old tool result: longer ones than `max_chars` keep so much of both ends."""
 
     max_chars: PositiveInt = _PRUNING.soft_max_chars
     head_chars: Count = _PRUNING.head_chars
@@ -173,7 +173,7 @@ class SoftTrim(Settings):
 
 
 class HardClear(Settings):
-    """Whether very old tool results are replaced, and by what."""
+    """Settings for replacing very old tool results."""
 
     enabled: bool = True
     placeholder: str = _PRUNING.placeholder
@@ -201,7 +201,7 @@ class ContextPruningConfig(Settings):
     hard_clear: HardClear = HardClear()
 
     def pruning(self) -> ContextPruning | None:
-        """These settings as trimming takes them; None if they are off."""
+        """Return these settings as trimming takes them; None if they are off."""
         if not self.enabled:
             return None
         return ContextPruning(
@@ -277,7 +277,7 @@ class AgentInputs(Settings):
 
     @classmethod
     def of(cls, given: Self | Mapping[str, Any]) -> Self:
-        """An agent from what a host gave.
+        """Return an agent from what a host gave.
 
         Args:
             given: An agent, or a mapping in either spelling.
@@ -292,7 +292,7 @@ class AgentInputs(Settings):
 
     @property
     def label(self) -> str:
-        """What readers and other agents call it."""
+        """The name that readers and other agents see."""
         return self.name or self.agent_id
 
     @model_validator(mode="after")
@@ -300,12 +300,10 @@ class AgentInputs(Settings):
         ready, described = self.model is not None, self.provider is not None
         who = f"agent {self.agent_id!r}"
         if ready and described:
-            raise ValueError(
-                f"{who} has a model and a provider beside it; give either the model, or provider and options"
-            )
+            raise ValueError(f"{who} has both a model and a provider; give either the model, or provider and options")
         if isinstance(self.model, BaseChatModel) and self.client_options:
             raise ValueError(
-                f"{who} has a model that is made already and client options beside it; give the options to the model,"
+                f"{who} has both a ready model and client options; give the options to the model,"
                 " or name the model as 'provider:model'"
             )
         if not ready and not described:
@@ -320,7 +318,7 @@ class AgentInputs(Settings):
         if ours and self.tool_definitions:
             names = ", ".join(str(getattr(each, "name", None) or getattr(each, "__name__", each)) for each in ours)
             raise ValueError(
-                f"agent {self.agent_id!r} has 'tools' ({names}) beside 'tool_definitions', whose tools the host"
+                f"agent {self.agent_id!r} has 'tools' ({names}) and 'tool_definitions', whose tools the host"
                 " executes; give those that run here as 'graph_tools'"
             )
         return self
@@ -354,7 +352,7 @@ class GraphEdge(Settings):
 
     @classmethod
     def of(cls, given: Self | Mapping[str, Any]) -> Self:
-        """An edge from what a host gave.
+        """Return an edge from what a host gave.
 
         Args:
             given: An edge, or a mapping in either spelling.
@@ -369,7 +367,7 @@ class GraphEdge(Settings):
 
     @property
     def direct(self) -> bool:
-        """Whether it is taken always, and not by a tool call."""
+        """True if the edge is always taken, and not by a tool call."""
         if self.edge_type is not None:
             return self.edge_type == "direct"
         return len(self.from_) == 1 and len(self.to) > 1 and self.condition is None

@@ -9,7 +9,7 @@
   and responses that it holds, of which LangChain tells tracers.
 - A secret is also found in the forms that other code writes it in: without the white space around it, each line of it,
   without the scheme of a header, escaped as in a `repr` or in JSON, percent-encoded, or as HTTP basic authentication;
-  and so is what is secret by itself within it: the password of an address, a cookie, a key in JSON.
+  and so are parts of it that are secret by themselves: the password of an address, a cookie, a key in JSON.
 - Where a text was cut (`...`), the beginning of a secret before the cut and the end of one after it are hidden too.
 - Texts shorter than `SHORTEST` are not replaced: they would be found in everything.
 """
@@ -32,7 +32,7 @@ SHORTEST: Final = 6
 """Characters of the shortest text that is replaced."""
 
 _CUTS: Final = ("...", "\u2026")
-"""How others write that they left out a part of a text; pydantic does so in its errors."""
+"""Marks with which other libraries shorten a text; pydantic does so in its errors."""
 
 _OF_BODIES = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 """Headers that say how a body was sent."""
@@ -43,7 +43,7 @@ _NAMED_SECRET = re.compile(
     r"(?:^|_)(?:apikey|key|token|secret|password|passwd|credentials?|authorization|cookies?|headers?|(?:default|extra)_query)"
     r"(?:$|_(?:id|json|value)s?$)"
 )
-"""Options whose values are secret whatever they look like."""
+"""Options whose values are secret regardless of their form."""
 
 _NO_TEXT = frozenset({bool, int, float})
 
@@ -299,7 +299,7 @@ def _forms(secret: str) -> Iterator[str]:
 
 
 def _within(secret: str) -> Iterator[str]:
-    """Yield what is secret by itself within a secret: logins, cookies, keys in JSON."""
+    """Yield the parts of a secret that are secret by themselves: logins, cookies, keys in JSON."""
     yield from _in_login(secret)
     if secret[:1] in ("{", "["):
         with suppress(ValueError, RecursionError):
@@ -311,7 +311,7 @@ def _within(secret: str) -> Iterator[str]:
             yield base64.b64decode(secret[6:], validate=True).decode().partition(":")[2]
 
 
-# Where secrets are.
+# Places of secrets.
 
 
 def in_address(address: str) -> Iterator[str]:
@@ -349,7 +349,7 @@ def _in_login(address: str) -> Iterator[str]:
 
 
 def shown_address(address: str) -> str:
-    """Return of an address what is not secret: scheme, host, port and path."""
+    """Return the parts of an address that are not secret: scheme, host, port and path."""
     try:
         parts = urlsplit(address)
     except ValueError:

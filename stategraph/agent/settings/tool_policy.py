@@ -1,4 +1,4 @@
-"""How single tools are run: time limits, retries, the longest result."""
+"""Execution policies of single tools: time limits, retries, the longest result."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from stategraph.types import RetryPolicy
 
 @dataclass(frozen=True, slots=True)
 class ToolPolicy:
-    """How a tool is run.
+    """An execution policy of a tool.
 
     Attributes:
         timeout_s: Seconds that one attempt may take; None: no limit. Needs an async run.
@@ -35,5 +35,5 @@ class ToolPolicy:
 
     @property
     def needs_task(self) -> bool:
-        """Whether the engine has to watch its attempts."""
+        """True if the engine has to watch the tool's attempts."""
         return self.timeout_s is not None or bool(self.retry)

@@ -1,4 +1,4 @@
-"""What providers report about a call: totals of tokens, and when they say that history should be summarised."""
+"""Usage reported by providers: totals of tokens, and when they mean that history should be summarised."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from langchain_core.messages.ai import UsageMetadata
 
 @dataclass(frozen=True, slots=True)
 class SummaryTrigger:
-    """When to summarise messages that no longer fit.
+    """The condition for summarising messages that no longer fit.
 
     Attributes:
         type: What `value` is compared with: the used part of the context, the tokens left, or the number of messages
@@ -23,7 +23,7 @@ class SummaryTrigger:
 
 
 def total_usage(usage: UsageMetadata) -> UsageMetadata:
-    """Usage with its total; cached input counts as input where a provider left it out.
+    """Return usage with its total; cached input is added where a provider left it out of the input.
 
     Providers disagree on whether cached tokens are part of `input_tokens`: where they exceed it they cannot be.
 
@@ -48,7 +48,7 @@ def should_summarise(
     context_tokens: int | None = None,
     instruction_tokens: int = 0,
 ) -> bool:
-    """Whether messages that do not fit are to be summarised now.
+    """Return whether messages that do not fit are to be summarised now.
 
     Args:
         messages_to_refine: How many messages do not fit.

@@ -28,7 +28,7 @@ _EXPECTED = {
     "too_short": "at least one",
     "tuple_type": "a list",
 }
-"""Words for what pydantic calls otherwise than those who write settings."""
+"""Plain words for pydantic's terms."""
 
 
 class Settings(BaseModel):
@@ -55,7 +55,7 @@ S = TypeVar("S", bound=Settings)
 
 
 def checked(kind: type[S], given: object) -> S:
-    """Settings from what a host gave.
+    """Validate settings from a host.
 
     Args:
         kind: The settings wanted.
@@ -76,7 +76,7 @@ def checked(kind: type[S], given: object) -> S:
 
 
 def explain(error: ValidationError, kind: type[BaseModel], given: object, *, values: bool = True) -> str:
-    """What is wrong with settings, a line for each problem.
+    """Describe the errors in settings, a line for each problem.
 
     Args:
         error: What pydantic found.
@@ -97,7 +97,7 @@ def explain(error: ValidationError, kind: type[BaseModel], given: object, *, val
 
 @dataclass(frozen=True, slots=True)
 class _Spot:
-    """Where a problem is.
+    """The location of a problem.
 
     Attributes:
         path: The way there as the host spelled it; empty for the settings as a whole.
@@ -138,10 +138,10 @@ def _join(path: str, key: str | int) -> str:
 
 
 def _field(kind: type[BaseModel] | None, step: str | int) -> tuple[str | int, FieldInfo | None]:
-    """The field that is meant, which pydantic names by its alias."""
+    """Return the field that is meant, which pydantic names by its alias."""
     for name, field in kind.model_fields.items() if kind is not None else ():
         if step in (name, field.alias):
-            # An underscore at the end avoids a word of Python's; nobody writes it in a mapping.
+            # An underscore at the end avoids a word of Python's; it is not used in mappings.
             return step if name.endswith("_") else name, field
     return step, None
 
@@ -154,12 +154,12 @@ def _settings_in(annotation: object) -> Iterator[type[BaseModel]]:
 
 
 def _is_snake(given: object) -> bool:
-    """Whether settings are spelled as in Python, which is also the answer where nothing tells."""
+    """Return whether settings are spelled as in Python; True if nothing in them tells."""
     return not (isinstance(given, Mapping) and any(key != key.lower() for key in given if isinstance(key, str)))
 
 
 def _sentence(spot: _Spot, problem: Mapping[str, Any], values: bool) -> tuple[str, list[str]]:
-    """What was found, and what was expected."""
+    """Return what was found, and what was expected."""
     where = f"{spot.path!r}" if spot.path else spot.owner.__name__
     match problem["type"]:
         case "extra_forbidden" if (twice := _field(spot.owner, problem["loc"][-1])[1]) is not None:
@@ -194,7 +194,7 @@ def _shown(spot: _Spot, values: bool) -> str:
 
 
 def _hint(spot: _Spot) -> str:
-    """The known field that is nearest, or all of them."""
+    """Return a hint: the nearest known field, or all of them."""
     wanted = spot.path.rpartition(".")[2]
     snake = "_" in wanted or (spot.snake and wanted == wanted.lower())
     known = [name if snake else field.alias or name for name, field in spot.owner.model_fields.items()]

@@ -18,10 +18,10 @@ from langchain_core.messages import AIMessage, AnyMessage, ToolCall, ToolMessage
 from stategraph.agent.messages import mending
 
 _WHERE = ("finish_reason", "stop_reason", "finishReason", "stopReason", "done_reason")
-"""Where providers say why an answer ended."""
+"""Fields in which providers say why an answer ended."""
 
 FILTERED = "content_filter"
-"""What they say if they stopped the answer for what is in it."""
+"""Reason of an answer that the provider's content filter stopped."""
 
 _CUT_OFF = (
     "length",
@@ -32,7 +32,7 @@ _CUT_OFF = (
     "error_limit",
     "content_filter",
 )
-"""What they say, or a part of it, if it did not end by itself."""
+"""Reasons of answers that were cut off, or parts of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def _not_run(why: str) -> str:
 
 
 def _last_calling(messages: Sequence[AnyMessage]) -> tuple[AIMessage | None, set[str]]:
-    """The last answer of a model if it calls tools, and which of its calls have results already."""
+    """Return the last answer of a model if it calls tools, and which of its calls have results already."""
     answered: set[str] = set()
     for message in reversed(messages):
         if isinstance(message, ToolMessage):

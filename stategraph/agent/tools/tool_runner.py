@@ -1,4 +1,4 @@
-"""One call of a tool of this process: from arguments to a result, whatever the tool does.
+"""One call of a tool of this process: from arguments to a result, however the tool behaves.
 
 - A tool is called through LangChain's own interface, so callbacks, validation and its own handling of errors are as
   LangChain has them.
@@ -35,7 +35,7 @@ from stategraph.engine.config.context import get_config
 from stategraph.errors import GraphBubbleUp, HandlerError, NodeCancelledError, NodeTimeoutError, is_invalid_resume
 from stategraph.types import TimeoutPolicy
 
-#: What a tool returned: messages, commands, or, of a tool that has its own `invoke`, anything.
+#: A tool's return value: messages, commands, or, of a tool that has its own `invoke`, anything.
 Output: TypeAlias = Any
 
 _NOTHING_SAID = "Done."
@@ -43,12 +43,12 @@ _NOTHING_SAID = "Done."
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a call came to.
+    """The outcome of a call.
 
     Attributes:
         call: The call, with the arguments that were used.
         message: The result that the model reads; None if a command carries it to another graph.
-        commands: What the tool wants to happen besides.
+        commands: Commands of the tool, in addition to its result.
         shown: The result as a person should read it; None: as the model reads it.
         outcome: How the host described it.
         injected: Messages of the host to add after the results.
@@ -76,22 +76,22 @@ class Result:
         return outputs
 
     def reworded(self, message: ToolMessage) -> Result:
-        """The result with another message in place of its own."""
+        """Return the result with another message in place of its own."""
         if self.carrier is not None and self.message is not None and message is not self.message:
-            # Name and marks say where a handoff leads, which whoever rewords its result does not know.
+            # Name and marks say where a handoff leads, which a reworded result lacks.
             marks = {**self.message.additional_kwargs, **message.additional_kwargs}
             message = message.model_copy(update={"name": self.message.name, "additional_kwargs": marks})
         return replace(self, message=message)
 
     def stored(self) -> dict[str, Any]:
-        """The result as it can be stored."""
+        """Return the result as it can be stored."""
         kept = {"message": self.message, "shown": self.shown, "outcome": self.outcome, "carrier": self.carrier}
         remarks = None if self.remarks is None else self.remarks.stored()
         return {**kept, "commands": list(self.commands), "injected": list(self.injected), "remarks": remarks}
 
     @classmethod
     def restored(cls, call: ToolCall, stored: Mapping[str, Any]) -> Result:
-        """A result from what `stored` returned."""
+        """Return a result from what `stored` returned."""
         lists: dict[str, Any] = {key: tuple(stored[key]) for key in ("commands", "injected")}
         kept = {key: stored[key] for key in ("shown", "outcome", "carrier")}
         remarks = Remarks.restored(stored.get("remarks"))
@@ -99,7 +99,7 @@ class Result:
 
 
 def stores(config: RunnableConfig) -> bool:
-    """Whether the state of a running node is stored, so that the node may be run again, here or elsewhere.
+    """Return whether the state of a running node is stored, so that the node may be run again, here or elsewhere.
 
     Args:
         config: Of the node.
@@ -108,13 +108,13 @@ def stores(config: RunnableConfig) -> bool:
 
 
 def answered(call: ToolCall, text: str, status: Any) -> Result:
-    """A result that no tool made."""
+    """Return a result that no tool made."""
     content = encodable.encodable(text)
     return Result(call, ToolMessage(content=content, name=call["name"], tool_call_id=call["id"] or "", status=status))
 
 
 def failed(call: ToolCall, error: BaseException | str) -> Result:
-    """A failure, told to the model such that it tries again."""
+    """Return a failure, worded so that the model tries again."""
     said = error if isinstance(error, str) else problems.said(error)
     result = answered(call, f"Error: {said}\n Please fix your mistakes.", "error")
     return replace(result, shown=f"Error processing tool: {said}")
@@ -122,7 +122,7 @@ def failed(call: ToolCall, error: BaseException | str) -> Result:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Who is told about a call while it runs; each may be left out.
+    """Callbacks that follow a call while it runs; each may be left out.
 
     Attributes:
         started: Before the tool runs.
@@ -150,7 +150,7 @@ class ToolRunner:
         self._doors: dict[str, ToolDoor] = {}
 
     def has(self, call: ToolCall) -> bool:
-        """Whether the tool of a call is here."""
+        """Return whether the tool of a call is here."""
         return call["name"] in self._agent.tools or call["name"] in self._agent.handoffs
 
     def run(self, call: ToolCall, around: Surroundings) -> Result:
@@ -158,7 +158,7 @@ class ToolRunner:
 
         Args:
             call: The call.
-            around: What the tool may be given beside the arguments.
+            around: What the tool may be given in addition to the arguments.
 
         Returns:
             Its result, also if the tool failed.
@@ -188,7 +188,7 @@ class ToolRunner:
             return failed(call, _told(call, error))
 
     async def arun(self, call: ToolCall, around: Surroundings, watch: Watch | None) -> Result:
-        """As `run`, telling whoever watches."""
+        """Like `run`, reporting to `watch`."""
         if not self.has(call):
             return failed(call, self._no_such_tool(call))
         refused: list[HandlerError] = []
@@ -213,7 +213,7 @@ class ToolRunner:
             current = asyncio.current_task()
             if current is None or current.cancelling():
                 raise
-            # Nobody asked for it: the tool's own code raised it.
+            # It was not requested: the tool's own code raised it.
             return await self._fail(call, NodeCancelledError(call["name"], problems.text(error) or "cancelled"), watch)
         except Exception as error:
             return await self._fail(call, _told(call, error), watch)
@@ -260,7 +260,7 @@ class ToolRunner:
         return call if injection is None else ToolCall(name=name, args=injection.into(call, around), id=call["id"])
 
     def read(self, call: ToolCall, output: Output) -> Result:
-        """What a tool's output says: the result of its call, and commands."""
+        """Read a tool's output: the result of its call, and commands."""
         if foreign_types.exist():
             # A library's tool may use the classes of an installed LangGraph.
             output = foreign_types.ours(output)
@@ -278,7 +278,7 @@ class ToolRunner:
                 message = ToolMessage(content=content, name=call["name"], tool_call_id=call["id"] or "")
             elif message is None and item.tool_call_id == call["id"]:
                 message = item
-            # Providers refuse a second result, and one of a call that nobody made.
+            # Providers refuse a second result, and results of unknown calls.
         if message is None and not any(command.graph for command in commands):
             message = ToolMessage(content=_NOTHING_SAID, name=call["name"], tool_call_id=call["id"] or "")
         if message is not None:
@@ -286,7 +286,7 @@ class ToolRunner:
         return Result(call, message, tuple(commands), carrier=carrier)
 
     def shortened(self, call: ToolCall, message: ToolMessage) -> ToolMessage:
-        """A result as it can be sent, with its text cut to the limit."""
+        """Return a result as it can be sent, with its text cut to the limit."""
         agent = self._agent
         policy = agent.tool_policies.get(call["name"])
         limit = (policy.max_result_chars if policy is not None else None) or agent.max_tool_result_chars
@@ -299,7 +299,7 @@ class ToolRunner:
 
 
 def _noting(report: Reporter, refused: list[HandlerError]) -> Reporter:
-    """A reporter that notes the errors of handlers, to tell them from a tool's own."""
+    """Wrap a reporter so that it notes the errors of handlers, to tell them from a tool's own."""
 
     async def noting(what: ToolReport) -> None:
         try:
@@ -312,17 +312,17 @@ def _noting(report: Reporter, refused: list[HandlerError]) -> Reporter:
 
 
 def tool_attempt_sync(runner: ToolRunner, call: ToolCall, around: Surroundings) -> Output:
-    """An attempt of a call, as a task of the engine."""
+    """Run an attempt of a call, as a task of the engine."""
     return runner.attempt(call, replace(around, config=get_config()))
 
 
 async def tool_attempt(runner: ToolRunner, call: ToolCall, around: Surroundings, watch: Watch | None) -> Output:
-    """An attempt of a call, as a task of the engine."""
+    """Run an attempt of a call, as a task of the engine."""
     return await runner.aattempt(call, replace(around, config=get_config()), watch)
 
 
 def _sendable(content: str | list[Any]) -> str | list[Any]:
-    """Content as a provider can be sent it: blocks that are no JSON as text."""
+    """Return content that a provider accepts: blocks that are not JSON are turned into text."""
     if isinstance(content, list):
         try:
             json.dumps(content, allow_nan=False)
@@ -336,7 +336,7 @@ def _limit(policy: ToolPolicy) -> TimeoutPolicy | None:
 
 
 def _told(call: ToolCall, error: Exception) -> Exception:
-    """The error that the model is told, or raised if it is not the model's to hear."""
+    """Return the error for the model; raise it if the model must not see it."""
     if is_invalid_resume(error):
         raise error
     if isinstance(error, NodeTimeoutError) and error.node == tool_attempt.__name__:
@@ -353,7 +353,7 @@ def _is_several(output: Output) -> bool:
 
 
 def _own_message(command: Any, call_id: str | None) -> tuple[ToolMessage | None, Any]:
-    """The result of a call that a command carries, and the command without it."""
+    """Return the result of a call that a command carries, and the command without it."""
     for key, value in fields.update_items(command.update):
         for each in value if key == "messages" and isinstance(value, list) else ():
             if isinstance(each, ToolMessage) and each.tool_call_id == call_id:
@@ -362,7 +362,7 @@ def _own_message(command: Any, call_id: str | None) -> tuple[ToolMessage | None,
 
 
 def _with_message(command: Any, message: ToolMessage | None) -> Any:
-    """A command that carries the result of a call again, before its other messages."""
+    """Put the result of a call back into its command, before its other messages."""
     others = next(value for key, value in fields.update_items(command.update) if key == "messages")
     return _with_messages(command, [message, *others])
 

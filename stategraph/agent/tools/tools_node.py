@@ -1,13 +1,13 @@
 """The tools node: runs the calls of a model's answer.
 
-- Every call gets exactly one result, in the order of the calls, whatever happens: providers refuse a history in which
+- Every call gets exactly one result, in the order of the calls, in every case: providers refuse a history in which
   one is missing. A tool that fails, does not exist or was given arguments that cannot be read is a result with status
   "error" that tells the model.
 - Calls run side by side. Calls that interrupt let their siblings end, then pause the run together.
 - Where states are stored, each of several calls is a task of the engine: what has ended is stored with the waiting run
   and does not run again, here or in another process. Elsewhere nothing of this is paid.
 - A gate sees the calls before and the results after; tools known by definition alone go to the host as one batch.
-- Each result is told when it is there, and kept with the waiting run as told: nobody is told twice.
+- Each result is reported once: as soon as it is there, and marked as reported in a paused run.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class ToolsNode:
         self.runner = ToolRunner(agent)
 
     def as_runnable(self) -> Runnable[Any, Any]:
-        """The node for a graph, sync and async."""
+        """Return the node for a graph, sync and async."""
         return RunnableCallable(self.call, self.acall, name=self.agent.tools_node, trace=False)
 
     def call(self, state: AgentState, config: RunnableConfig, runtime: Runtime[Any]) -> Any:
@@ -138,14 +138,14 @@ class ToolsNode:
         return _storable(self.runner.run(call, around), around.config)
 
     def is_host_s(self, call: ToolCall) -> bool:
-        """Whether only the host can execute a call."""
+        """Return whether only the host can execute a call."""
         return call["name"] in self.agent.host_tools and not self.runner.has(call)
 
     def unhosted(self, calls: Sequence[ToolCall]) -> LookupError:
-        """The error of calls that only a host can execute where there is none."""
+        """Build the error for calls that only a host can execute where there is none."""
         names = ", ".join(sorted({call["name"] for call in calls}))
         return LookupError(
-            f"Agent '{self.agent.id}' called {names}, which only the host can execute, and nobody does: "
+            f"Agent '{self.agent.id}' called {names}, which only the host can execute, and there is no host: "
             "register a handler for 'on_tool_execute', or give the agent tools in place of tool definitions"
         )
 
@@ -162,10 +162,10 @@ class Batch:
 
     Attributes:
         node: The node.
-        context: Who listens, executes and decides.
+        context: The listener, the tool host and the gate.
         at: Where.
         around: What tools may be given.
-        telling: Held while a result is told, so that what is told of one is not parted by another.
+        telling: Held while a result is reported, so that the reports of two results do not interleave.
     """
 
     node: ToolsNode
@@ -175,7 +175,7 @@ class Batch:
     telling: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def run(self, open_calls: OpenCalls) -> list[Result]:
-        """The results of calls, in their order, each told to the listener."""
+        """Run calls and return their results in order, reporting each to the listener."""
         known = _unreadable(open_calls)
         allowed: list[ToolCall] = []
         for verdict in await self._verdicts([call for call in open_calls.calls if call["id"] not in known]):
@@ -196,7 +196,7 @@ class Batch:
         return await self.context.gate.before(self.at, calls)
 
     async def _ended(self, known: list[Result], ours: list[ToolCall], theirs: list[ToolCall]) -> list[Result]:
-        """The results of all calls.
+        """Return the results of all calls.
 
         Args:
             known: Those that no tool has to make.
@@ -233,7 +233,7 @@ class Batch:
         """Leave out of a result what the thread's saver cannot store, and say so."""
         if (kept := _storable(result, self.around.config)) is result:
             return result
-        text = f"What '{result.call['name']}' keeps beside its result cannot be stored with the thread, and is left out"
+        text = f"The artifact of '{result.call['name']}' cannot be stored with the thread, and is left out"
         await self.hear(Logged(self.at, "warn", "tools", text))
         return kept
 
@@ -285,7 +285,7 @@ class Batch:
         return replace(result.reworded(message), remarks=remarks)
 
     async def _restored(self, calls: list[ToolCall], stored: Awaitable[list[dict[str, Any]]]) -> list[Result]:
-        """The results of a task, which has told them, perhaps in another process."""
+        """Return the results of a task, which has reported them, perhaps in another process."""
         results = []
         for call, each in zip(calls, await stored, strict=True):
             result = Result.restored(call, each)
@@ -337,28 +337,28 @@ class Batch:
 
 
 def tool_call_sync(node: ToolsNode, call: ToolCall, around: Surroundings) -> dict[str, Any]:
-    """One call."""
+    """Execute one call."""
     return node.run(call, replace(around, config=get_config())).stored()
 
 
 async def tool_call(batch: Batch, call: ToolCall) -> list[dict[str, Any]]:
-    """One call."""
+    """Execute one call."""
     here = replace(batch, around=replace(batch.around, config=get_config()))
     return [result.stored() for result in await here.one(call)]
 
 
 async def host_tool_calls(batch: Batch, calls: list[ToolCall]) -> list[dict[str, Any]]:
-    """The calls of the host's tools."""
+    """Execute the calls of the host's tools."""
     by_id = {result.call["id"]: result for result in await batch.host(calls)}
     return [by_id[call["id"]].stored() for call in calls]
 
 
 async def known_result(batch: Batch, result: Result) -> list[dict[str, Any]]:
-    """A call that does not run: a task as well, so that its result is told once."""
+    """Return the result of a call that does not run: as a task, so that it is reported once."""
     return [each.stored() for each in await batch.known(result)]
 
 
-# What calls end with.
+# Outcomes of calls.
 
 
 def _storable(result: Result, config: RunnableConfig) -> Result:
@@ -369,7 +369,7 @@ def _storable(result: Result, config: RunnableConfig) -> Result:
 
 
 def _caught(work: Any) -> Any:
-    """What a call comes to; a wait is not raised before its siblings have ended."""
+    """Return the result of a call; a wait is returned, not raised, until its siblings have ended."""
     try:
         return work()
     except GraphBubbleUp as wait:
@@ -394,7 +394,7 @@ def _raise_waiting(outcomes: Sequence[Any]) -> None:
 
 
 async def _side_by_side(works: list[Coroutine[Any, Any, Any]]) -> list[Any]:
-    """The results of coroutines in order; when one raises, the others are cancelled and waited for."""
+    """Run coroutines in parallel and return their results in order; if one raises, cancel and await the others."""
     if len(works) == 1:
         return [await works[0]]
     tasks = [asyncio.ensure_future(work) for work in works]
@@ -412,7 +412,7 @@ async def _side_by_side(works: list[Coroutine[Any, Any, Any]]) -> list[Any]:
 
 
 def _unreadable(open_calls: OpenCalls) -> dict[str | None, Result]:
-    """Results of calls that cannot run."""
+    """Return the results of calls that cannot be read."""
     problems = open_calls.unreadable
     return {call["id"]: failed(call, problems[call["id"]]) for call in open_calls.calls if call["id"] in problems}
 
@@ -425,7 +425,7 @@ def _update(
     halt: str | None = None,
     memory: dict[str, Any] | None = None,
 ) -> Any:
-    """What the node writes: results in order, commands of tools as they are, and why the turn ends if it does.
+    """Return the node's update: results in order, commands of tools unchanged, and the reason if the turn ends.
 
     A command that leads out of the agent takes everything along; where the turn ends, none does.
     """
@@ -448,5 +448,5 @@ def _update(
 
 
 def wants_tools(message: AIMessage) -> bool:
-    """Whether an answer calls tools."""
+    """Return whether an answer calls tools."""
     return bool(message.tool_calls or message.invalid_tool_calls)

@@ -1,4 +1,4 @@
-"""Which of an agent's tools run where, and which of them the model is told about.
+"""Tools of an agent: which of them run here, and which of them the model is shown.
 
 - With any tool definitions the host executes those, and of the tools only `graph_tools` run here. Without, all tools
   run here.
@@ -27,7 +27,7 @@ class ToolSet:
         here: Tools of this process by the name that the model calls them by.
         theirs: Names of the tools that the host executes.
         offers: Everything that the model may be told about, in order: the name, and the tool or its definition.
-        registry: What is said about tools by name.
+        registry: Definitions of tools by name.
     """
 
     here: Mapping[str, BaseTool]
@@ -37,7 +37,7 @@ class ToolSet:
 
     @classmethod
     def of(cls, inputs: AgentInputs) -> ToolSet:
-        """The tools that a host gave an agent.
+        """Return the tools that a host gave an agent.
 
         Raises:
             ConfigurationError: A policy is for a tool that there is not, two tools have the same name, or a function
@@ -56,13 +56,13 @@ class ToolSet:
         if unknown:
             known_names = ", ".join(sorted({*here, *host})) or "none"
             raise ConfigurationError(
-                f"Agent '{inputs.agent_id}' has tool policies for {', '.join(unknown)}, which it has not; its tools: "
-                f"{known_names}"
+                f"Agent '{inputs.agent_id}': tool_policies names unknown {'tools' if len(unknown) > 1 else 'tool'} "
+                f"{', '.join(map(repr, unknown))}. Its tools are: {known_names}"
             )
         return cls(here, tuple(host), (*host.items(), *tools.items()), registry)
 
     def shown(self, discovered: Collection[str]) -> list[Any]:
-        """What the model is told about.
+        """Return the tools that the model is shown.
 
         Args:
             discovered: Names of tools with deferred loading that are shown nevertheless.
@@ -70,12 +70,12 @@ class ToolSet:
         return [offer for name, offer in self.offers if self._is_shown(name, discovered)]
 
     def names_shown(self, discovered: Collection[str]) -> tuple[str, ...]:
-        """The names of the host's tools that the model is told about."""
+        """Return the names of the host's tools that the model is shown."""
         return tuple(name for name in self.theirs if self._is_shown(name, discovered))
 
     @property
     def defers(self) -> bool:
-        """Whether there are tools to be discovered."""
+        """True if there are tools to be discovered."""
         return any(name in self.registry and self.registry[name].defer_loading for name, _ in self.offers)
 
     def _is_shown(self, name: str, discovered: Collection[str]) -> bool:
