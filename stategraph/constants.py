@@ -9,7 +9,7 @@ All values are those of LangGraph 1.2.24. This module imports nothing but `typin
 
 from typing import Any, Final, final
 
-# What authors write.
+# For authors.
 
 START: Final = "__start__"
 """The virtual node that hands the input to the graph."""
@@ -29,7 +29,7 @@ INPUT: Final = "__input__"
 """The caller's input."""
 
 PREVIOUS: Final = "__previous__"
-"""What an entrypoint saved for its next run on the thread."""
+"""Channel of the value that an entrypoint saved for its next run on the thread."""
 
 RETURN: Final = "__return__"
 """The return value of a functional task."""
@@ -67,7 +67,7 @@ NULL_TASK_ID: Final = "00000000-0000-0000-0000-000000000000"
 CACHE_NS_WRITES: Final = "__pregel_ns_writes"
 """Cache namespace of task results."""
 
-# How a task came to be, as the first element of its path.
+# Kinds of tasks, as the first element of their paths.
 
 PULL: Final = "__pregel_pull"
 """A channel it listens to changed."""
@@ -116,7 +116,7 @@ CONFIG_KEY_STREAM_MESSAGES_V2: Final = "__pregel_stream_messages_v2"
 """True: token streams are content-block events."""
 
 CONFIG_KEY_RESUMING: Final = "__pregel_resuming"
-"""Whether a nested graph continues from its last checkpoint."""
+"""True if a nested graph continues from its last checkpoint."""
 
 CONFIG_KEY_RESUME_MAP: Final = "__pregel_resume_map"
 """Interrupt id, or hash of a namespace, to the answer meant for it."""
@@ -125,10 +125,10 @@ CONFIG_KEY_STRICT_RESUME: Final = "__pregel_strict_resume"
 """True: an answer that fits no pending interrupt is refused."""
 
 CONFIG_KEY_REPLAY_STATE: Final = "__pregel_replay_state"
-"""Which checkpoint of the outer graph is being replayed, so that nested graphs start from theirs of that time."""
+"""The checkpoint of the outer graph that is being replayed, so that nested graphs start from theirs of that time."""
 
 CONFIG_KEY_LINEAGE: Final = "__pregel_lineage"
-"""What the enclosing runs started from, so that nested graphs start from what belongs to it."""
+"""The checkpoints that the enclosing runs started from, so that nested graphs start from those belonging to them."""
 
 CONFIG_KEY_NODE_FINISHED: Final = "__pregel_node_finished"
 CONFIG_KEY_NODE_ERROR: Final = "__pregel_node_error"

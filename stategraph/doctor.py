@@ -1,4 +1,4 @@
-"""What `stategraph doctor` knows: which engine serves `langgraph` here, and what would go wrong.
+"""Checks of `stategraph doctor`: which engine serves `langgraph` here, and what would go wrong.
 
 Facts are gathered first (`gather`), then judged (`judge`) without looking at the machine again, then rendered. A
 finding names what was found and a way out. Levels: an *error* means that what the flag asks for is not what runs, or
@@ -75,7 +75,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What was found on this machine.
+    """Facts about this machine and its installation.
 
     Attributes:
         variables: The flag's variables that are set, as they are.
@@ -116,7 +116,7 @@ class Facts:
 
     @property
     def engine(self) -> Engine:
-        """Which engine serves `langgraph.graph` to the next program that starts like this one."""
+        """The engine that serves `langgraph.graph` to the next program that starts like this one."""
         if self.origin is None:
             return "none"
         ours = self.compat is not None and self.origin.startswith(self.compat + os.sep)
@@ -158,7 +158,7 @@ def gather(environ: Mapping[str, str] | None = None, path: Sequence[str] | None 
     except RuntimeError:
         compat, foreign = None, {}
     packages = (Path(entry, "langgraph", "__init__.py") for entry in entries)
-    # The source tree carries the hook beside the compat tree, where no interpreter reads it.
+    # The source tree has the hook next to the compat tree, where no interpreter reads it.
     hook_places = [entry for entry in dict.fromkeys((*entries, *site.getsitepackages())) if not dropin.is_compat(entry)]
     hooks = (Path(entry, HOOK) for entry in hook_places)
     return Facts(
@@ -177,7 +177,7 @@ def gather(environ: Mapping[str, str] | None = None, path: Sequence[str] | None 
 
 
 def judge(facts: Facts) -> Iterator[Finding]:
-    """Everything that these facts say is wrong or worth knowing."""
+    """Yield a finding for each fact that is a problem or worth knowing."""
     yield from _judge_flag(facts)
     yield from _judge_path(facts)
     yield from _judge_versions(facts)
@@ -185,7 +185,7 @@ def judge(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "note",
             "open-stores",
-            f"{STRICT_STORES} is not set: whoever can write to a checkpoint store can run code where it is read, "
+            f"{STRICT_STORES} is not set: write access to a checkpoint store is enough to run code where it is read, "
             "unless the saver was given a StrictSerializer.",
             f"Set {STRICT_STORES}=true, or pass serde=StrictSerializer() to savers (docs/stores.md).",
         )
@@ -315,7 +315,7 @@ def _judge_versions(facts: Facts) -> Iterator[Finding]:
 
 
 def as_text(report: Report) -> str:
-    """The report for people."""
+    """Return the report for people."""
     facts, flag = report.facts, report.facts.flag
     installed = facts.langgraph is not None
     ours = "stategraph (the installed LangGraph is not used)" if installed else "stategraph"
@@ -345,7 +345,7 @@ def as_text(report: Report) -> str:
 
 
 def as_json(report: Report) -> dict[str, Any]:
-    """The report for scripts: plain values only, the same facts as the text."""
+    """Return the report for scripts: plain values only, the same facts as the text."""
     facts, flag = report.facts, report.facts.flag
     return {
         "engine": facts.engine,

@@ -1,4 +1,4 @@
-"""Which engine serves ``langgraph.*`` in this process.
+"""Choice of the engine that serves ``langgraph.*`` in this process.
 
 The rules:
 
@@ -64,7 +64,7 @@ class Flag:
 
     @property
     def error(self) -> str | None:
-        """What is wrong with the value and which values are accepted; None when nothing is."""
+        """The problem with the variable's value and the values that are accepted; None if there is none."""
         if self.variable is None or self.wanted is not None:
             return None
         return (
@@ -90,7 +90,7 @@ def read_flag(environ: Mapping[str, str] | None = None) -> Flag:
 
 
 def compat_path() -> str:
-    """The directory that holds the compat tree.
+    """Return the directory that holds the compat tree.
 
     Raises:
         RuntimeError: If the installation has none.
@@ -107,7 +107,7 @@ def compat_path() -> str:
 
 
 def is_compat(entry: str) -> bool:
-    """Whether an entry of ``sys.path`` is a compat tree (of this installation or of another)."""
+    """Return whether an entry of ``sys.path`` is a compat tree (of this installation or of another)."""
     return os.path.isfile(os.path.join(entry, _MARKER))
 
 
@@ -131,7 +131,7 @@ def foreign_modules() -> dict[str, str]:
 
 
 def activate() -> bool:
-    """Make the compat tree come first on ``sys.path``, whatever the flag says.
+    """Make the compat tree come first on ``sys.path``, regardless of the flag.
 
     For programs that cannot set a variable before the interpreter starts, such as notebooks. Call it before anything
     imports ``langgraph``.

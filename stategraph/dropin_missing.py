@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Final
 
 _PACKAGES: Final = {"langgraph.prebuilt": ("langgraph-prebuilt", "stategraph[prebuilt]")}
-"""Module to its package, and to what is to be installed."""
+"""Packages by module, with the name to install."""
 
 
 class _Explaining:

@@ -152,7 +152,7 @@ uuid: UUID uuid4 uuid5
 warnings: warn
 xxhash: xxh3_128_hexdigest
 """
-"""Where names come from: a module and its names, some of them as ``other name=name there``.
+"""Origins of names: a module and its names, some of them as ``other name=name there``.
 
 ``import`` stands before modules, ``internal`` before what has no counterpart.
 """
@@ -273,7 +273,7 @@ langgraph.warnings: annotations
 """The names of each module; ``name@module`` where the name comes from another place than elsewhere."""
 
 
-dropin_missing.explain()  # whoever imports a module of the drop-in may import one of its neighbours next
+dropin_missing.explain()  # the next import may be of a neighbouring module
 
 
 def names_of(module: str) -> Callable[[str], Any]:

@@ -114,7 +114,7 @@ def create_error_message(*, message: str, error_code: ErrorCode) -> str:
         error_code: The kind of mistake.
 
     Returns:
-        The message and, on a line of its own, the address.
+        The message and, on a separate line, the address.
     """
     return f"{message}\nFor troubleshooting, visit: {_HELP}{error_code.value}"
 
@@ -131,7 +131,7 @@ class InvalidUpdateError(Exception):
     """The state cannot take what was written to it.
 
     Two nodes of one step wrote a channel that holds one value, a node returned something that is not an update, or an
-    update names what is not there. The message names the channel or the node.
+    update names something that does not exist. The message names the channel or the node.
     """
 
 
@@ -170,7 +170,7 @@ class EmptyChannelError(_NoValue):
 
 
 def adopt_empty_channel_error(cls: type[Exception]) -> None:
-    """Let those who catch another package's class of the same meaning catch ours.
+    """Make our class catchable as another package's class of the same meaning.
 
     The `langgraph-checkpoint` package has an `EmptyChannelError`, and programs may catch that one. The engine, which
     knows the package, calls this once with it; this module must not import it.
@@ -182,7 +182,7 @@ def adopt_empty_channel_error(cls: type[Exception]) -> None:
 
 
 def is_empty_channel(error: BaseException) -> bool:
-    """Whether an exception says that a channel holds nothing.
+    """Return whether an exception says that a channel is empty.
 
     The counterpart of `adopt_empty_channel_error`: channels written against `langgraph-checkpoint` raise its class. It
     is recognised by its name.
@@ -258,7 +258,7 @@ class ConfigurationError(ValueError):
 
 
 class MissingPackageError(ImportError):
-    """What was asked for needs a package that is not installed.
+    """A package is needed that is not installed.
 
     Attributes:
         package: What `pip install` takes.
@@ -373,7 +373,7 @@ class NodeCancelledError(Exception):
     node: str
 
     def __init__(self, node: str, message: str | None = None) -> None:
-        """Report a cancellation that nobody asked for.
+        """Report a cancellation that was not requested.
 
         Args:
             node: The node.
@@ -387,13 +387,13 @@ class NodeCancelledError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class NodeError:
-    """What a node's error handler is told, in a parameter annotated with this class."""
+    """The argument of a node's error handler, in a parameter annotated with this class."""
 
     node: str
     """The node that failed."""
 
     error: BaseException
-    """What it raised last."""
+    """The exception of the last attempt."""
 
 
 # The store.
@@ -491,7 +491,7 @@ class JobError(Exception):
 class TransferError(ConfigurationError):
     """Code or a value cannot be sent to a worker.
 
-    Code is sent by its import path, so lambdas, functions inside functions and what is defined in a script cannot be.
+    Code is sent by its import path, so lambdas, nested functions and definitions of a script cannot be.
     Data is sent as checkpoints store it. The message says what was found, where, and what to do instead.
     """
 
@@ -525,7 +525,7 @@ class NodeInterrupt(GraphInterrupt):
         """Stop the task.
 
         Args:
-            value: What to show to whoever may answer.
+            value: The value to show to those who may answer.
             id: The interrupt's id; None lets the engine choose it.
         """
         warn(
@@ -584,7 +584,7 @@ def mark_invalid_resume(error: BaseException) -> None:
 
 
 def is_invalid_resume(error: BaseException) -> bool:
-    """Whether an exception says that an answer does not fit the interrupt's `response_schema`.
+    """Return whether an exception says that an answer does not fit the interrupt's `response_schema`.
 
     Around a tool this tells a bad answer, which can be given again, from bad arguments of the model.
 

@@ -17,7 +17,7 @@ _cache: WeakKeyDictionary[type[Any], tuple[str, ...]] = WeakKeyDictionary()
 
 
 def annotated_keys(cls: type[Any]) -> tuple[str, ...]:
-    """Names annotated in a class and its bases, the oldest base first, each name once.
+    """Return the names annotated in a class and its bases, the oldest base first, each name once.
 
     Args:
         cls: A dataclass, a pydantic model, a typed dict or any other class.
@@ -41,9 +41,9 @@ def _annotations(cls: type[Any]) -> Iterable[str]:
 
 
 def set_items(obj: Any, keys: Iterable[str]) -> list[tuple[str, Any]]:
-    """The updates an object stands for.
+    """Return the updates that an object stands for.
 
-    A field of a pydantic model that is None by default counts only if somebody set it: a node that returns a model
+    A field of a pydantic model that is None by default counts only if it was set: a node that returns a model
     says nothing about the fields it left alone.
 
     Args:

@@ -1,4 +1,4 @@
-"""How a node's attempts are retried, timed out, cached and traced.
+"""Policies of nodes: retries, time limits, caching and tracing.
 
 The policies are data. The engine's attempt reads them; nothing here sleeps, calls or counts.
 """
@@ -31,13 +31,13 @@ _PERMANENT: Final = (
     *(TypeError, ValueError, OSError, StopIteration, StopAsyncIteration),
 )
 
-# Where an HTTP client keeps its "the server answered with an error status" and its "no answer came at all".
+# The classes of HTTP clients for "the server answered with an error status" and for "no answer came at all".
 _HTTP_STATUS_ERRORS: Final = (("httpx", "HTTPStatusError"), ("httpx2", "HTTPStatusError"), ("requests", "HTTPError"))
 _HTTP_TRANSPORT_ERRORS: Final = (("requests", "ConnectionError"), ("requests", "Timeout"))
 
 
 def _is_any(error: BaseException, names: Sequence[tuple[str, str]]) -> bool:
-    """Whether `error` is an instance of one of the named classes, without importing their modules.
+    """Return whether `error` is an instance of one of the named classes, without importing their modules.
 
     A library that has not been imported cannot have raised anything.
     """
@@ -49,7 +49,7 @@ def _is_any(error: BaseException, names: Sequence[tuple[str, str]]) -> bool:
 
 
 def default_retry_on(exc: Exception) -> bool:
-    """Whether a failure looks temporary.
+    """Return whether a failure looks temporary.
 
     Args:
         exc: What the node raised.
@@ -72,13 +72,13 @@ def default_retry_on(exc: Exception) -> bool:
 
 @wire.stored
 class RetryPolicy(NamedTuple):
-    """When a failed attempt of a node is repeated, and after which pause."""
+    """Retry policy of a node: which failed attempts are repeated, and after which pause."""
 
     initial_interval: float = 0.5
     """Pause before the second attempt, in seconds."""
 
     backoff_factor: float = 2.0
-    """How much longer each pause is than the one before."""
+    """Factor by which each pause is longer than the one before."""
 
     max_interval: float = 128.0
     """No pause is longer than this, in seconds."""
@@ -87,7 +87,7 @@ class RetryPolicy(NamedTuple):
     """Attempts altogether, the first one included."""
 
     jitter: bool = True
-    """Whether each pause is varied by up to a second, so that many clients do not come back at once."""
+    """True to vary each pause by up to a second, so that many clients do not come back at once."""
 
     retry_on: type[Exception] | Sequence[type[Exception]] | Callable[[Exception], bool] = default_retry_on
     """Exception classes worth another attempt, or a function that says so for an exception."""
@@ -129,7 +129,7 @@ _REFRESH_ON: Final = ("auto", "heartbeat")
 @wire.stored
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeoutPolicy:
-    """How long one attempt of an async node may take.
+    """Time limits for one attempt of an async node.
 
     Time-outs cancel the attempt as asyncio cancels a task: code that blocks the event loop is not interrupted.
     """
@@ -141,8 +141,9 @@ class TimeoutPolicy:
     """Longest silence within one attempt, in seconds. None: no limit."""
 
     refresh_on: Literal["auto", "heartbeat"] = "auto"
-    """What ends a silence: `auto` is any sign of progress (a callback, a write, a stream event or a heartbeat),
-    `heartbeat` is only `runtime.heartbeat()`."""
+    """Events that end a silence: `auto` is any sign of progress (a callback, a write, a stream event or a heartbeat),
+    `heartbeat` is only `runtime.heartbeat()`.
+    """
 
     @classmethod
     def coerce(cls, value: "float | timedelta | TimeoutPolicy | None") -> "TimeoutPolicy | None":
@@ -179,7 +180,7 @@ class TimeoutPolicy:
 
 
 def _seconds(limit: float | timedelta | None, field: str) -> float | None:
-    """A limit as positive seconds; a float that is one comes back as the same object."""
+    """Return a limit as positive seconds; a float that is one comes back as the same object."""
     if limit is None:
         return None
     seconds = limit.total_seconds() if isinstance(limit, timedelta) else float(limit)
@@ -190,12 +191,12 @@ def _seconds(limit: float | timedelta | None, field: str) -> float | None:
 
 _CANONICAL_DEPTH: Final = 10
 
-# What the bytes of an array or image mean. Without these, arrays of different numbers have the same bytes.
+# The meaning of the bytes of an array or image. Without these, arrays of different numbers have the same bytes.
 _LAYOUT: Final = ("dtype", "typecode", "format", "shape", "mode", "size")
 
 
 def _canonical(value: Any, depth: int = _CANONICAL_DEPTH) -> Any:
-    """A value that pickles alike for equal inputs: without the order of mappings and sets.
+    """Return a value whose pickle is the same for equal inputs: without the order of mappings and sets.
 
     Args:
         value: Any input of a node.
@@ -221,10 +222,10 @@ def _canonical(value: Any, depth: int = _CANONICAL_DEPTH) -> Any:
 
 
 def default_cache_key(*args: Any, **kwargs: Any) -> str | bytes:
-    """A cache key for a call with these arguments.
+    """Return a cache key for a call with these arguments.
 
     Returns:
-        Bytes that are equal for equal arguments, whatever the order of their mappings and sets.
+        Bytes that are equal for equal arguments, regardless of the order of their mappings and sets.
     """
     return pickle.dumps((_canonical(args), _canonical(kwargs)), protocol=5, fix_imports=False)
 
@@ -235,18 +236,18 @@ KeyFuncT = TypeVar("KeyFuncT", bound=Callable[..., str | bytes], default=Callabl
 @wire.stored
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CachePolicy(Generic[KeyFuncT]):
-    """When a node's earlier result is used instead of running it."""
+    """Cache policy of a node: the key of an earlier result, and how long it is used instead of running the node."""
 
     key_func: KeyFuncT = default_cache_key  # type: ignore[assignment]
     """Makes the key out of the node's input. The default pickles it."""
 
     ttl: int | None = None
-    """How long a result stays valid, in seconds. None: for ever."""
+    """Seconds that a result stays valid. None: for ever."""
 
 
 @wire.stored
 class CacheKey(NamedTuple):
-    """Where the result of one task is cached."""
+    """Cache key of the result of one task."""
 
     ns: tuple[str, ...]
     """Namespace in the cache."""
@@ -255,13 +256,13 @@ class CacheKey(NamedTuple):
     """Key within the namespace."""
 
     ttl: int | None
-    """How long the entry stays valid, in seconds. None: for ever."""
+    """Seconds that the entry stays valid. None: for ever."""
 
 
 @wire.stored
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TracePolicy:
-    """What a trace records of a node's own run.
+    """Contents of the trace of a node's own run.
 
     Runs inside the node, and the run of the graph around it, record what they always do. This saves space; it is
     not a way to keep secrets out of traces.

@@ -55,11 +55,11 @@ class TaskResultPayload(TypedDict):
     name: str
     """The node."""
     error: str | None
-    """Why it failed. None: it did not."""
+    """The error it failed with. None: it did not fail."""
     interrupts: list[dict[str, Any]]
-    """What it waits for."""
+    """The interrupts it waits for."""
     result: dict[str, Any]
-    """What it wrote, by channel."""
+    """Its writes, by channel."""
 
 
 class CheckpointTask(TypedDict):
@@ -75,7 +75,7 @@ class CheckpointTask(TypedDict):
     result: NotRequired[Any]
     interrupts: NotRequired[list[dict[str, Any]]]
     state: "StateSnapshot | RunnableConfig | None"
-    """For a nested graph its snapshot, or a config to get it with. None: the node is no graph."""
+    """The snapshot of a nested graph, or a config to get it with. None: the node is no graph."""
 
 
 class CheckpointPayload(TypedDict, Generic[StateT]):
@@ -131,7 +131,7 @@ class ValuesStreamPart(TypedDict, Generic[OutputT]):
 
 
 class UpdatesStreamPart(TypedDict):
-    """What a task wrote: `{node: update}`; what the graph waits for comes under `__interrupt__`."""
+    """A task's writes: `{node: update}`; interrupts of the graph come under `__interrupt__`."""
 
     type: Literal["updates"]
     ns: tuple[str, ...]
@@ -147,7 +147,7 @@ class MessagesStreamPart(TypedDict):
 
 
 class CustomStreamPart(TypedDict):
-    """What a node gave to its stream writer."""
+    """A value that a node gave to its stream writer."""
 
     type: Literal["custom"]
     ns: tuple[str, ...]

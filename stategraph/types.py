@@ -86,10 +86,10 @@ All = Literal["*"]
 """Every node of the graph, where a list of nodes is expected."""
 
 Durability = Literal["sync", "async", "exit"]
-"""When a step's checkpoint is stored: before the next step starts, while it runs, or only when the run ends."""
+"""The time at which a step's checkpoint is stored: before the next step, while it runs, or when the run ends."""
 
 StreamMode = Literal["values", "updates", "checkpoints", "tasks", "debug", "messages", "custom"]
-"""What a stream shows.
+"""The kind of parts that a stream yields.
 
 `values` the whole state after each step; `updates` what each task wrote; `messages` tokens of chat models, with
 metadata; `custom` what nodes hand to their stream writer; `checkpoints` each stored checkpoint; `tasks` each start and
@@ -100,7 +100,7 @@ StreamWriter = Callable[[Any], None]
 """Given to a node that asks for it: what it is called with appears in the `custom` stream."""
 
 Checkpointer = Union[None, bool, "BaseCheckpointSaver[Any]"]
-"""A saver. For a nested graph also True (checkpoints of its own), False (none) or None (as the graph around it)."""
+"""A saver. For a nested graph also True (separate checkpoints), False (none) or None (as the graph around it)."""
 
 
 def ensure_valid_checkpointer(checkpointer: Checkpointer) -> Checkpointer:
@@ -132,12 +132,12 @@ def ensure_valid_checkpointer(checkpointer: Checkpointer) -> Checkpointer:
     )
 
 
-# What a node returns and a caller sends.
+# Returned by nodes and sent by callers.
 
 
 @wire.stored
 class Send:
-    """Run a node in the next step with an input of its own, beside whatever else runs there.
+    """Run a node in the next step with a separate input, in addition to the step's other tasks.
 
     Returned by a router, or in `Command.goto`. Many of them to one node are a map-reduce: the node runs once for each,
     and the state's reducers bring the results together.
@@ -189,7 +189,7 @@ class Command(Generic[NodeName]):
     """
 
     graph: str | None = None
-    """Whom it is for: None is the graph itself, `Command.PARENT` the one around it."""
+    """The graph it is for: None is the graph itself, `Command.PARENT` the one around it."""
 
     update: Any | None = None
     """Changes to the state: a dict, pairs of key and value, or an object with annotated fields."""
@@ -198,8 +198,9 @@ class Command(Generic[NodeName]):
     """The answer to an interrupt: a value for the only one that waits, or a dict of answers by interrupt id."""
 
     goto: Send | Sequence[Send | NodeName] | NodeName = ()
-    """What runs next besides the node's own edges: names of nodes, `Send`s, or a sequence of both. None and anything
-    else that is empty mean the edges alone."""
+    """The next nodes, in addition to the node's own edges: names of nodes, `Send`s, or a sequence of both. None and
+    anything else that is empty mean the edges alone.
+    """
 
     PARENT: ClassVar[Literal["__parent__"]] = "__parent__"
 
@@ -281,7 +282,7 @@ _PLACEHOLDER_ID: Final = "placeholder-id"
 
 
 def interrupt_id(ns: str, answered: int) -> str:
-    """The id of a task's next interrupt.
+    """Return the id of a task's next interrupt.
 
     Args:
         ns: The task's checkpoint namespace.
@@ -301,13 +302,13 @@ class Interrupt(Generic[ResponseT]):
     """A node waits for an answer."""
 
     value: Any
-    """What it shows to whoever may answer."""
+    """The value to show to those who may answer."""
 
     id: str
     """Names this wait: `Command(resume={id: answer})`."""
 
     response_schema: type[ResponseT] | dict[str, Any] | None = None
-    """What an answer looks like, as JSON schema once a run has surfaced the interrupt. None: anything."""
+    """JSON schema of an answer, once a run has surfaced the interrupt. None: any answer."""
 
     def __init__(
         self,
@@ -337,7 +338,7 @@ class Interrupt(Generic[ResponseT]):
     def from_ns(
         cls, value: Any, ns: str, *, response_schema: type[ResponseT] | dict[str, Any] | None = None
     ) -> "Interrupt[ResponseT]":
-        """The first interrupt of a task.
+        """Return the first interrupt of a task.
 
         Args:
             value: What to show.
@@ -357,7 +358,7 @@ class Interrupt(Generic[ResponseT]):
         return self.id
 
 
-# What a graph shows of itself.
+# States of a graph, as they are shown.
 
 
 @wire.stored
@@ -365,13 +366,13 @@ class StateUpdate(NamedTuple):
     """One change to a thread's state from outside."""
 
     values: dict[str, Any] | None
-    """What to write; None writes nothing and ends the node's turn."""
+    """The update; None writes nothing and ends the node's turn."""
 
     as_node: str | None = None
-    """Whose turn the change counts as. None: the node that ran last, if there is only one."""
+    """The node whose turn the change counts as. None: the node that ran last, if there is only one."""
 
     task_id: str | None = None
-    """Which of that node's waiting tasks it finishes. None: any."""
+    """The waiting task of that node that the change finishes. None: any."""
 
 
 @wire.stored
@@ -385,19 +386,19 @@ class PregelTask(NamedTuple):
     """The node."""
 
     path: tuple[str | int | tuple[Any, ...], ...]
-    """How the task came to be, and its place in the order in which writes are applied."""
+    """The task's origin, and its place in the order in which writes are applied."""
 
     error: Exception | None = None
-    """Why it failed. None: it did not."""
+    """The error it failed with. None: it did not fail."""
 
     interrupts: tuple[Interrupt, ...] = ()
-    """What it waits for."""
+    """The interrupts it waits for."""
 
     state: "RunnableConfig | StateSnapshot | None" = None
-    """For a nested graph: its snapshot if nested state was asked for, else a config to get it with."""
+    """The snapshot of a nested graph if nested state was asked for, else a config to get it with."""
 
     result: Any | None = None
-    """What it wrote. None: it has not finished."""
+    """Its writes. None: it has not finished."""
 
 
 @wire.stored
@@ -414,20 +415,21 @@ class StateSnapshot(NamedTuple):
     """Names the checkpoint this was read from."""
 
     metadata: "CheckpointMetadata | None"
-    """What was stored beside the checkpoint: source, step, parents."""
+    """Metadata stored with the checkpoint: source, step, parents."""
 
     created_at: str | None
-    """When the checkpoint was made, ISO 8601."""
+    """Time at which the checkpoint was made, ISO 8601."""
 
     parent_config: "RunnableConfig | None"
     """Names the checkpoint before it. None: this is the first."""
 
     tasks: tuple[PregelTask, ...]
-    """The tasks of the next step, with what is known about earlier attempts."""
+    """The tasks of the next step, with the results of earlier attempts."""
 
     interrupts: tuple[Interrupt, ...]
-    """What the tasks wait for. In the thread's latest state only what still has no answer; in an older checkpoint the
-    last interrupt of each task, answered or not."""
+    """The interrupts that the tasks wait for. In the thread's latest state only those without an answer; in an older
+    checkpoint the last interrupt of each task, answered or not.
+    """
 
 
 @wire.stored
@@ -453,13 +455,13 @@ class PregelExecutableTask:
 @wire.stored
 @dataclass(frozen=True)
 class GraphOutput(Generic[OutputT]):
-    """What `invoke(..., version="v2")` returns."""
+    """The return value of `invoke(..., version="v2")`."""
 
     value: OutputT
     """The output, in the form of the graph's output schema."""
 
     interrupts: tuple[Interrupt, ...] = ()
-    """What the graph waits for. Empty: it has ended."""
+    """The interrupts that the graph waits for. Empty: it has ended."""
 
     def __getitem__(self, key: str) -> Any:
         """Read a key of the output, as callers of the first version do.

@@ -41,14 +41,14 @@ class DataclassLike(Protocol):
 
 
 StateLike: TypeAlias = "TypedDictLike | TypedDictLikeInstance | DataclassLike | BaseModel"
-"""What can be a state: a TypedDict, a dataclass or a pydantic model."""
+"""A class of states: a TypedDict, a dataclass or a pydantic model."""
 
 StateT = TypeVar("StateT", bound=StateLike)
 StateT_co = TypeVar("StateT_co", bound=StateLike, covariant=True)
 StateT_contra = TypeVar("StateT_contra", bound=StateLike, contravariant=True)
 
 ContextT = TypeVar("ContextT", bound="StateLike | None", default=None)
-"""What a run's caller hands to all nodes."""
+"""The context that a run's caller hands to all nodes."""
 ContextT_contra = TypeVar("ContextT_contra", bound="StateLike | None", contravariant=True, default=None)
 
 InputT = TypeVar("InputT", bound=StateLike, default=StateT)

@@ -23,7 +23,7 @@ class LangGraphDeprecationWarning(DeprecationWarning):
     """Something still works and will stop working.
 
     Attributes:
-        message: What is deprecated and what to use instead, without a final full stop.
+        message: The deprecated name and its replacement, as a sentence without a final full stop.
         since: Version that deprecated it.
         expected_removal: Version that removes it.
     """
@@ -36,7 +36,7 @@ class LangGraphDeprecationWarning(DeprecationWarning):
         """Describe a deprecation.
 
         Args:
-            message: What is deprecated and what to use instead.
+            message: The deprecated name and its replacement.
             *args: Kept in `args` behind the message.
             since: Version that deprecated it.
             expected_removal: Version that removes it; None means the next major version after `since`.

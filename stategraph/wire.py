@@ -1,4 +1,4 @@
-"""How our classes appear to packages that know LangGraph's: the address they are stored under, the families they join.
+"""Appearance of our classes to packages that know LangGraph's: their stored addresses, the families they join.
 
 A serialiser stores an object as its class's module and name, and finds the class again by importing that module.
 Threads are exchanged with LangGraph in both directions, so the classes that reach a store are stored under LangGraph's

@@ -1,4 +1,4 @@
-"""What a builder needs of the engine: to take nodes and routers, and to make a graph that runs.
+"""Names of the engine that a builder needs: to take nodes and routers, and to make a graph that runs.
 
 It is apart from the builder because importing the engine imports langchain's runnables and, with them, its tracing
 client: 450 of the 650 ms that `import langgraph.graph` would take. The builder imports this module when it is given its
@@ -32,7 +32,7 @@ __all__ = (
 
 
 def name_of(node: Any) -> str | None:
-    """What a node that was added without a name is called: what its Runnable, function or class is called."""
+    """Return the default name of a node: that of its Runnable, function or class."""
     return node.get_name() if isinstance(node, Runnable) else node_name(node)
 
 

@@ -17,9 +17,9 @@ class BranchSpec(NamedTuple):
     path: Runnable[Any, Any]
     """The router."""
     ends: dict[Hashable, str] | None
-    """For each answer the node it stands for; None if the router answers with node names and may go anywhere."""
+    """Destinations by the router's answers; None if the router answers with node names and may go anywhere."""
     input_schema: type[Any] | None = None
-    """What the router wants to see; None for what the node before it saw."""
+    """Schema of the router's input; None for that of the node before it."""
 
     @classmethod
     def from_path(

@@ -68,11 +68,11 @@ class CompiledStateGraph(
         self._update_keys: UpdateKeys | None = None
 
     def get_input_jsonschema(self, config: RunnableConfig | None = None) -> dict[str, Any]:
-        """The JSON schema of what a run starts from."""
+        """Return the JSON schema of the graph's input."""
         return self._json_schema(self.builder.input_schema, "Input")
 
     def get_output_jsonschema(self, config: RunnableConfig | None = None) -> dict[str, Any]:
-        """The JSON schema of what a run answers."""
+        """Return the JSON schema of the graph's output."""
         return self._json_schema(self.builder.output_schema, "Output")
 
     def _json_schema(self, schema: type[Any], suffix: str) -> dict[str, Any]:
@@ -159,7 +159,7 @@ class CompiledStateGraph(
         self.nodes[start].writers.append(branch.writer(start, select, mapper))
 
     def _reader(self, schema: type[Any]) -> tuple[str | list[str], Coercer]:
-        """What to read for a schema, and what turns it into an instance."""
+        """Return the channels to read for a schema, and the function that makes an instance of it."""
         keys = list(self.builder.schemas[schema])
         if schema not in self.schema_to_mapper:
             self.schema_to_mapper[schema] = schemas.coercer(keys, schema)

@@ -1,4 +1,4 @@
-"""What the nodes of a graph have in common unless they say otherwise."""
+"""Defaults for the nodes of a graph."""
 
 from __future__ import annotations
 

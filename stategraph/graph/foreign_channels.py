@@ -1,4 +1,4 @@
-"""Channels of an installed LangGraph in the annotations of a state, in a process in which this engine runs beside it.
+"""Channels of an installed LangGraph in the annotations of a state, in a process that has both engines.
 
 LangGraph's own channel classes have the names and arguments of ours, so ours takes the place of one. A class that was
 derived from one of them cannot be exchanged, and is refused.

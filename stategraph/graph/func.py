@@ -84,7 +84,7 @@ class TaskFunction(Generic[P, T]):
             cache.clear((self._cache_namespace(),))
 
     async def aclear_cache(self, cache: BaseCache[Any]) -> None:
-        """As `clear_cache`."""
+        """Like `clear_cache`, async."""
         if self.cache_policy is not None:
             await cache.aclear((self._cache_namespace(),))
 
@@ -225,7 +225,7 @@ class entrypoint(Generic[ContextT]):  # noqa: N801  a decorator
 
     @dataclass(frozen=True, slots=True, kw_only=True)
     class final(Generic[R, S]):  # noqa: N801  written as entrypoint.final
-        """What an entrypoint returns to keep something else than it answers.
+        """An entrypoint's return value and, apart from it, the value to save.
 
         Attributes:
             value: The run's answer, also if it is None.
@@ -309,7 +309,7 @@ def _is_final(cls: Any) -> bool:
 
 
 def _returned_types(annotation: Any) -> tuple[Any, Any]:
-    """The types of an entrypoint's answer and of what it keeps."""
+    """Return the types of an entrypoint's answer and of its saved value."""
     if annotation is inspect.Signature.empty or _is_final(annotation):
         return Any, Any
     if not _is_final(get_origin(annotation)):

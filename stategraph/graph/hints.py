@@ -1,4 +1,4 @@
-"""What the annotations of a node's or a router's function say about the graph.
+"""Information about the graph in the annotations of a node's or a router's function.
 
 The first parameter's class is the part of the state the function wants. A return type `Command[Literal[...]]` names
 the nodes a node may go to, and `Literal[...]` those a router may answer.
@@ -26,7 +26,7 @@ _UNIONS: Final = (Union, types.UnionType)
 
 @dataclass(frozen=True, slots=True)
 class NodeHints:
-    """What a node's function says.
+    """Information in the annotations of a node's function.
 
     Attributes:
         input_schema: The class of its first parameter, if it declares state keys.
@@ -62,7 +62,7 @@ def node_hints(action: Any) -> NodeHints:
 
 
 def router_input(path: Any) -> type[Any] | None:
-    """The class of a router's first parameter, if it declares state keys."""
+    """Return the class of a router's first parameter, if it declares state keys."""
     if isinstance(path, (RunnableCallable, RunnableLambda)):
         found = (_python_function(getattr(path, name, None)) for name in ("func", "afunc"))
         function = next((each for each in found if each is not None), None)
@@ -77,7 +77,7 @@ def router_input(path: Any) -> type[Any] | None:
 
 
 def router_answers(path: Any) -> tuple[Any, ...] | None:
-    """The answers a router says it may give, or None."""
+    """Return the answers that a router declares, or None."""
     if not isinstance(path, (RunnableCallable, RunnableLambda)):
         return None
     function = getattr(path, "func", None) or getattr(path, "afunc", None)

@@ -69,7 +69,7 @@ def push_message(
         ValueError: If the message has no id.
         RuntimeError: If no node is running here.
     """
-    from stategraph.engine.config import context  # with the engine 450 ms; whoever is inside a node has it
+    from stategraph.engine.config import context  # with the engine 450 ms; inside a node it is loaded
 
     config = context.get_config()
     pushed = convert_to_messages([message])[0]

@@ -1,4 +1,4 @@
-"""What authors may give as a node, and what the builder keeps of it."""
+"""Forms in which authors give a node, and the record that the builder keeps of it."""
 
 from __future__ import annotations
 
@@ -60,5 +60,5 @@ class StateNodeSpec(Generic[NodeInputT, ContextT]):
 
 
 def node_name(node: Any) -> str:
-    """The name a node gets when its author gives none: that of the function, or of its class."""
+    """Return the default name of a node: that of its function, or of its class."""
     return str(getattr(node, "__name__", type(node).__name__))

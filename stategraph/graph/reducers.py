@@ -208,7 +208,7 @@ def _agree(
     incoming: list[BaseMessage],
     incoming_ids: list[str | None],
 ) -> bool:
-    """Whether recalled positions are right about the incoming ids: messages may have been renamed in place."""
+    """Return whether recalled positions fit the incoming ids: messages may have been renamed in place."""
     for message_id, message in zip(incoming_ids, incoming, strict=True):
         at = positions.get(message_id)
         if at is None:

@@ -53,14 +53,14 @@ class StateKeys:
     """The keys that a schema declares, in the order of its annotations."""
 
     channels: dict[str, AnyChannel]
-    """The stored keys, each with a channel of its own."""
+    """The stored keys, each with its channel."""
     managed: dict[str, ManagedValueSpec]
     """The computed keys."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Key:
-    """What one annotation says: a managed value, or how to build the channel."""
+    """The meaning of one annotation: a managed value, or how to build the channel."""
 
     name: str
     build: Callable[[], AnyChannel] | None = None
@@ -83,7 +83,7 @@ _keys_seen: WeakKeyDictionary[type[Any], tuple[_Key, ...]] = WeakKeyDictionary()
 
 
 def type_hints(schema: Any) -> Mapping[str, Any]:
-    """The resolved annotations of a schema and its bases, with ``Annotated`` and the like kept.
+    """Return the resolved annotations of a schema and its bases, with ``Annotated`` and the like kept.
 
     Raises:
         NameError: If an annotation names something that cannot be found.
@@ -97,7 +97,7 @@ def type_hints(schema: Any) -> Mapping[str, Any]:
 
 
 def declares_keys(type_: Any) -> bool:
-    """Whether a type can be the schema of a node's input: a class with annotations.
+    """Return whether a type can be the schema of a node's input: a class with annotations.
 
     Raises:
         NameError: If an annotation names something that cannot be found.
@@ -173,13 +173,13 @@ def channel_of(name: str, annotation: Any, *, allow_managed: bool = True) -> Any
 
 
 def declared_channel(annotation: Any) -> AnyChannel | None:
-    """The channel that stands in an annotation's metadata, built if it is a class; None if there is none."""
+    """Return the channel that an annotation's metadata declares, built if it is a class; None if there is none."""
     build = _channel_builder(annotation)
     return None if build is None else build()
 
 
 def reducer_channel(annotation: Any) -> AnyChannel | None:
-    """The channel for an annotation whose metadata ends in a reducer; None if it does not.
+    """Return the channel for an annotation whose metadata ends in a reducer; None if it does not.
 
     Raises:
         ValueError: If what it ends in can be called but not with two arguments.
@@ -189,7 +189,7 @@ def reducer_channel(annotation: Any) -> AnyChannel | None:
 
 
 def managed_value_of(annotation: Any) -> ManagedValueSpec | None:
-    """The managed value that an annotation, or what it wraps, ends in; None if there is none."""
+    """Return the managed value that an annotation, or what it wraps, ends in; None if there is none."""
     while True:
         metadata = getattr(annotation, "__metadata__", None)
         if metadata:
@@ -247,7 +247,7 @@ def warn_if_no_schema(schema: Any) -> None:
 
 
 def coercer(keys: Sequence[str], schema: Any) -> Callable[[Any], Any] | None:
-    """How to turn a dict of state keys into what a node with this schema expects.
+    """Return a function that turns a dict of state keys into an instance of a schema; None if a dict is expected.
 
     Args:
         keys: The state keys of the schema.
@@ -312,7 +312,7 @@ class _ModelOf(_InstanceOf):
         return self._schema(**values)
 
     def copied(self, model: BaseModel) -> BaseModel:
-        """Copy a model so that its fields, and what is in their lists, dicts and sets, can be replaced."""
+        """Copy a model so that its fields, and the contents of their lists, dicts and sets, can be replaced."""
         copied = copy(model)
         fields = copied.__dict__
         for name, value in fields.items():
@@ -327,7 +327,7 @@ class _ModelOf(_InstanceOf):
 def state_json_schema(
     schema: Any, *, keys: Iterable[str], channels: Mapping[str, AnyChannel], title: str
 ) -> dict[str, Any]:
-    """The JSON schema of a graph's input or output.
+    """Return the JSON schema of a graph's input or output.
 
     Args:
         schema: The input or output schema.
@@ -352,7 +352,7 @@ def state_json_schema(
 
 
 def field_default(name: str, type_: Any, schema: Any) -> Any:
-    """The default of a state key in a JSON schema.
+    """Return the default of a state key in a JSON schema.
 
     Args:
         name: The key.
@@ -378,7 +378,7 @@ def field_default(name: str, type_: Any, schema: Any) -> Any:
 
 
 def is_required_type(type_: Any) -> bool | None:
-    """True for ``Required``, False for ``NotRequired``, None if an annotation says neither."""
+    """Return True for ``Required``, False for ``NotRequired``, None if an annotation says neither."""
     while get_origin(type_) is Annotated:
         type_ = get_args(type_)[0]
     origin = get_origin(type_)
@@ -386,7 +386,7 @@ def is_required_type(type_: Any) -> bool | None:
 
 
 def is_optional_type(type_: Any) -> bool:
-    """Whether an annotation allows None: a union with None in it, also inside ``Annotated`` or as a bound."""
+    """Return whether an annotation allows None: a union that includes it, also inside ``Annotated`` or as a bound."""
     origin = get_origin(type_)
     if origin is Union or origin is types.UnionType:
         return any(member is types.NoneType or is_optional_type(member) for member in get_args(type_))
@@ -398,7 +398,7 @@ def is_optional_type(type_: Any) -> bool:
 
 
 def described_fields(schema: type[Any]) -> Iterator[tuple[str, Any, Any, str | None]]:
-    """The fields of a context schema as ``(name, type, default, description)``, None where nothing is said."""
+    """Yield the fields of a context schema as ``(name, type, default, description)``, None for what is missing."""
     model_fields = getattr(schema, "model_fields", {})
     class_values = getattr(schema, "__dict__", {})
     for name, type_ in get_type_hints(schema).items():

@@ -276,11 +276,11 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
             return node, action
         name = assembly.name_of(node)
         if name is None:
-            raise ValueError(f"{node!r} has no name of its own: pass add_node(name, action)")
+            raise ValueError(f"{node!r} has no name: pass add_node(name, action)")
         return name, node
 
     def _hints_of(self, action: Any) -> NodeHints:
-        # Keyed by identity, with the action kept alive beside the hints: an action need not be hashable.
+        # Keyed by identity, with the action kept alive next to the hints: an action need not be hashable.
         known = self._hints.get(id(action))
         if known is None:
             from stategraph.graph import assembly
@@ -511,7 +511,7 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
         return compiled.validate()
 
     def _specs_with_defaults(self) -> dict[str, StateNodeSpec[Any, ContextT]]:
-        """The nodes with the defaults filled in; a node's own policy always wins."""
+        """Return the nodes with the defaults filled in; a node's own policy always wins."""
         defaults = self._node_defaults
         if defaults == NodeDefaults():
             return self.nodes
@@ -559,7 +559,7 @@ def _handler(node: StateNode[Any, Any], name: str, input_schema: type[Any]) -> S
 
 
 def _readable(keys: Mapping[str, Any], managed: Mapping[str, Any]) -> str | list[str]:
-    """The stored keys: a list for a dict of them, or the one name of a state that is a single value."""
+    """Return the stored keys: a list for a dict of them, or the one name of a state that is a single value."""
     if list(keys) == [schemas.ROOT]:
         return schemas.ROOT
     return [key for key in keys if key not in managed]

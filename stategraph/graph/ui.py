@@ -33,7 +33,7 @@ class UIMessage(TypedDict):
     name: str
     props: dict[str, Any]
     metadata: dict[str, Any]
-    """Whether it merges into the component that is there, the run that made it, the message it belongs to."""
+    """Metadata: whether it merges into the existing component, the run that made it, the message it belongs to."""
 
 
 class RemoveUIMessage(TypedDict):
@@ -44,7 +44,7 @@ class RemoveUIMessage(TypedDict):
 
 
 AnyUIMessage = UIMessage | RemoveUIMessage
-"""What is sent to the front end, and what the reducer takes."""
+"""A UI message, as it is sent to the front end and taken by the reducer."""
 
 
 def push_ui_message(

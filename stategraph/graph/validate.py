@@ -1,6 +1,6 @@
 """Checks of a state graph: each statement when it is made, the whole when it is compiled.
 
-Each error names the node or the edge, what is wrong with it, and what would be right.
+Each error names the node or the edge, the mistake, and a way to mend it.
 """
 
 from __future__ import annotations

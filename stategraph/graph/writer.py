@@ -1,4 +1,4 @@
-"""How the return value of a state graph's node becomes writes.
+"""Conversion of the return value of a state graph's node to writes.
 
 A node may return
 * None: nothing to write;
@@ -38,7 +38,7 @@ class StateWriter(ChannelWrite):
     """Writes what a node returned, and the triggers of the plain edges that leave it."""
 
     copies_dicts: ClassVar[bool] = True
-    """Of a dict it takes what is the state's, and looks at nothing."""
+    """Marks that of a dict only the state's keys are written, and its values are not examined."""
 
     def __init__(
         self, keys: UpdateKeys, ends: Sequence[str] | Mapping[str, str] | None = None, *, node: str = ""
@@ -62,17 +62,17 @@ class StateWriter(ChannelWrite):
         self._node = node
 
     def add(self, channel: str, value: Any) -> None:
-        """Write a constant as well, whatever the node returns."""
+        """Write a constant as well, for every return value of the node."""
         self.writes.append(ChannelWriteEntry(channel, value))
         self._fixed.append((channel, value))
 
     @property
     def step_count(self) -> int:
-        """How many steps of a traced sequence it counts as: LangGraph has a writer of its own for each plain edge."""
+        """Number of steps of a traced sequence that it counts as: LangGraph has a separate writer for each edge."""
         return 1 + len(self._fixed)
 
     def pairs(self, value: Any) -> list[Pair]:
-        """Work out what is written when the node returned `value`."""
+        """Convert the node's return value to writes."""
         if type(value) is not Command:
             value = foreign_types.taken(value)
         # Both before either is written: a command for the parent graph leaves no trace here.
@@ -130,7 +130,7 @@ class UpdateKeys:
         self.is_root = self.order == (ROOT,)
 
     def updates(self, value: Any) -> list[Pair]:
-        """The state updates in a node's return value.
+        """Return the state updates in a node's return value.
 
         Raises:
             InvalidUpdateError: It is nothing that a node may return.
@@ -164,7 +164,7 @@ class UpdateKeys:
         return [pair for pair in pairs if pair[0] in self.allowed]
 
     def _of_listed(self, item: Any) -> list[Pair]:
-        # Beside commands, the single value of a root state may be anything, a list or None included.
+        # Among commands, the single value of a root state may be anything, a list or None included.
         return [(ROOT, item)] if self.is_root and not isinstance(item, Command) else self.updates(item)
 
 
@@ -175,7 +175,7 @@ def _by_name(values: dict[str, Any], aliases: Mapping[str, str]) -> dict[str, An
 
 
 def control_writes(value: Any) -> list[Pair]:
-    """The triggers in a node's return value.
+    """Return the triggers in a node's return value.
 
     Raises:
         ParentCommand: It has a command that is meant for the graph around this one.
@@ -201,7 +201,7 @@ def _triggers(command: Command[Any]) -> Iterator[Pair]:
 
 
 def declared_ends(ends: Sequence[str] | Mapping[str, str] | None) -> list[Declared] | None:
-    """The triggers that a node says its commands may write."""
+    """Return the triggers that a node says its commands may write."""
     if ends is None:
         return None
     labels: Mapping[str, str | None] = ends if isinstance(ends, Mapping) else dict.fromkeys(ends)
@@ -209,10 +209,10 @@ def declared_ends(ends: Sequence[str] | Mapping[str, str] | None) -> list[Declar
 
 
 def branch_channel(node: str) -> str:
-    """The channel that triggers a node."""
+    """Return the channel that triggers a node."""
     return f"branch:to:{node}"
 
 
 def join_channel(starts: Sequence[str], end: str) -> str:
-    """The channel that triggers a node when all of several others have run."""
+    """Return the channel that triggers a node when all of several others have run."""
     return f"join:{'+'.join(starts)}:{end}"

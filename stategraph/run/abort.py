@@ -21,7 +21,7 @@ class AbortSignal:
     """Tells whether to stop, and calls back when it is time to.
 
     Attributes:
-        reason: Why; None if nobody said, or it is not aborted.
+        reason: The reason; None if none was given, or it is not aborted.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class AbortSignal:
 
     @property
     def aborted(self) -> bool:
-        """Whether it is time to stop."""
+        """True once the signal was aborted."""
         return self._aborted
 
     def listen(self, listener: Callable[[], object]) -> Callable[[], None]:
@@ -73,7 +73,7 @@ class AbortSignal:
 
 
 class AbortController:
-    """Stops whatever was given its signal.
+    """Stops all work that was given its signal.
 
     Attributes:
         signal: To be given away.
@@ -95,7 +95,7 @@ class AbortController:
 
 
 async def unless_aborted(signals: Sequence[AbortSignal], work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """What work comes to, unless a signal says to stop; then it is cancelled and waited for.
+    """Await `work`; if a signal aborts, cancel it, wait for its end and raise AbortError.
 
     Args:
         signals: Any of them stops it; if one did already, the work does not begin.
@@ -123,7 +123,7 @@ async def unless_aborted(signals: Sequence[AbortSignal], work: Callable[[], Coro
 
 
 def was_stopped(error: BaseException | None) -> bool:
-    """Whether an error says that somebody stopped the work, and not that it failed."""
+    """Return whether an error means that the work was stopped, and not that it failed."""
     return isinstance(error, AbortError | asyncio.CancelledError)
 
 

@@ -1,4 +1,4 @@
-"""What a host says about a run: its agents, how they are wired, who handles events."""
+"""Configuration of a run: its agents, their edges, the handlers of events."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DEFAULT_AGENT = "default"
 
 
 class CompileOptions(Settings):
-    """What a run's graph is compiled with.
+    """Options for compiling a run's graph.
 
     Attributes:
         checkpointer: Keeps the state of threads; None: nothing is kept.
@@ -56,7 +56,7 @@ class GraphConfig(Settings):
 
 
 class HumanInTheLoop(Settings):
-    """Whether tools may wait for a person.
+    """Settings for tools that wait for a person.
 
     Attributes:
         enabled: Without it, a hook that asks for approval denies.
@@ -78,7 +78,7 @@ class EagerEventToolExecution(Settings):
 
 
 class FadingTierConfig(Settings):
-    """How far an earlier run shortened tool results, as `Run.get_fading_tiers` gives it.
+    """The degree to which an earlier run shortened tool results, as `Run.get_fading_tiers` returns it.
 
     Attributes:
         rung: So many times was the assumed context halved.
@@ -107,7 +107,7 @@ class RunConfig(Settings):
         eager_event_tool_execution: Accepted, without an effect on the order of events.
         max_stop_continuations: How often hooks of Stop may keep a turn going.
         skip_cleanup: Keep steps after the end.
-        event_log_size: How many events are kept for readers that attach; 0: none, and nobody can.
+        event_log_size: How many events are kept for readers that attach; 0: none, and no reader can attach.
     """
 
     run_id: str = Field(min_length=1)
@@ -126,12 +126,12 @@ class RunConfig(Settings):
     event_log_size: int = Field(default=4096, ge=0)
 
     def tiers(self) -> dict[str, FadingTier]:
-        """The fading tiers as agents take them."""
+        """Return the fading tiers in the form that agents take."""
         return {agent_id: FadingTier(tier.rung, tier.masking) for agent_id, tier in self.fading_tiers.items()}
 
     @classmethod
     def of(cls, given: Self | Mapping[str, Any]) -> Self:
-        """A run's configuration from what a host gave.
+        """Read a run's configuration from what a host gave.
 
         Args:
             given: A configuration, or a mapping in either spelling.
@@ -140,7 +140,7 @@ class RunConfig(Settings):
             The configuration.
 
         Raises:
-            ConfigurationError: It makes no sense; the message says what is wrong with it.
+            ConfigurationError: It is invalid; the message names each problem.
         """
         if isinstance(given, cls):
             return given
@@ -159,7 +159,7 @@ class RunConfig(Settings):
 
 
 def _with_agents(graph: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A graph's configuration with its agents as a list: the older form describes one agent by its model."""
+    """Convert the older form of a graph's configuration, one agent described by its model, to a list of agents."""
     llm = graph.get("llm_config", graph.get("llmConfig"))
     if llm is not None:
         kept = {key: graph[key] for key in ("type", "signal", "compile_options", "compileOptions") if key in graph}

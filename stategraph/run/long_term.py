@@ -1,8 +1,8 @@
 """Long-term memory: what an assistant knows of a person beyond one conversation.
 
 - A memory is a key and a text in a namespace of a store, usually one namespace a person.
-- Two tools write it: `set_memory` and `delete_memory`. A chat backend lets a run of its own use them after a turn
-  (`remember`), and shows what is known to the agents of the next (`LongTermMemory.text`).
+- Two tools write it: `set_memory` and `delete_memory`. A chat backend lets a separate run use them after a turn
+  (`remember`), and shows the memories to the agents of the next (`LongTermMemory.text`).
 - Keys may be limited to a list, and all texts together to a number of tokens: a tool that would exceed either changes
   nothing and tells the model. The number holds for what is written through one `LongTermMemory`; others that write to
   the namespace at the same time, or a sync and an async graph, may exceed it together.
@@ -32,7 +32,7 @@ _INSTRUCTIONS = (
     "correct what has changed, delete what is no longer true or what the person wants forgotten. If there is nothing "
     "to change, call no tool."
 )
-#: How many memories are read at once.
+#: Number of memories that are read at once.
 _PAGE = 100
 
 #: A namespace and a key.
@@ -89,7 +89,7 @@ class LongTermMemory:
             )
 
     async def read(self) -> dict[str, str]:
-        """All memories by key."""
+        """Return all memories by key."""
         found: dict[_Place, Any] = {}
         while _add(found, await self.store.asearch(self.namespace, limit=_PAGE, offset=len(found))):
             pass
@@ -102,7 +102,7 @@ class LongTermMemory:
         return self._texts(found)
 
     async def text(self) -> str:
-        """All memories for a model, a line each; empty if there are none."""
+        """Return all memories as text for a model, a line each; empty if there are none."""
         return "\n".join(f"- {key}: {' '.join(value.split())}" for key, value in (await self.read()).items())
 
     async def set(self, key: str, value: str) -> str:
@@ -158,10 +158,10 @@ class LongTermMemory:
             self.store.delete(self.namespace, key)
             return self._was_deleted(key)
 
-    # What holds sync and async.
+    # Shared by sync and async.
 
     def _texts(self, found: Mapping[_Place, Any]) -> dict[str, str]:
-        """The texts by key; a store's search goes into the namespaces below as well, which are not of this memory."""
+        """Return the texts by key, without those of namespaces below, which a store's search includes."""
         own = tuple(self.namespace)
         texts = {key: str(item.value.get("value", "")) for (space, key), item in found.items() if space == own}
         return dict(sorted(texts.items()))
@@ -188,7 +188,7 @@ class LongTermMemory:
         return f"The memory '{key}' is deleted."
 
     def tools(self) -> list[BaseTool]:
-        """The tools `set_memory` and `delete_memory`, for any agent."""
+        """Return the tools `set_memory` and `delete_memory`, for any agent."""
         keys = f" Allowed keys: {', '.join(self.valid_keys)}." if self.valid_keys is not None else ""
         return [
             StructuredTool.from_function(
@@ -235,7 +235,7 @@ async def remember(
 
     Args:
         messages: The conversation, or its newest part, in any form that LangChain takes for messages.
-        memory: What is known, and where changes go.
+        memory: The memory to read and change.
         agent: Whose model decides; its tools and instructions are not used.
         run_id: A name for the run.
         instructions: What to remember; None: instructions of this package.
@@ -262,7 +262,7 @@ async def remember(
 
 
 def _transcript(messages: Sequence[BaseMessage]) -> str:
-    """A conversation as one text, so that no model takes it for its own."""
+    """Render a conversation as one text, so that no model takes it for its own."""
     speakers = {"human": "User", "ai": "Assistant"}
     said = [(speakers[each.type], text_of(each.content)) for each in messages if each.type in speakers]
     return "The conversation:\n\n" + "\n\n".join(f"{who}: {text}" for who, text in said if text)

@@ -1,4 +1,4 @@
-"""What a thread waits for, and which answer is meant for what."""
+"""Interrupts of a paused thread, and the matching of answers to them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from stategraph.types import StateSnapshot
 
 @dataclass(frozen=True, slots=True)
 class RunInterrupt:
-    """What a run waits for.
+    """An interrupt that a run waits for.
 
     Attributes:
         interrupt_id: Its id, to be answered by.
@@ -36,13 +36,13 @@ class RunInterrupt:
 
     @property
     def needs_approval(self) -> bool:
-        """Whether it asks about tool calls."""
+        """True if it asks for a decision about tool calls."""
         return isinstance(self.payload, Mapping) and self.payload.get("type") == TOOL_APPROVAL
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Where a thread stands.
+    """The paused state of a thread.
 
     Attributes:
         interrupts: What it waits for.
@@ -89,7 +89,7 @@ class Pause:
         )
 
     async def results(self, compiled: CompiledStateGraph[Any, Any, Any, Any]) -> list[ToolMessage]:
-        """Return the results of calls that ended beside one that waits: they are stored, and in no state yet.
+        """Return the results of calls that ended while another waits: they are stored, and in no state yet.
 
         Args:
             compiled: The graph, which has a checkpointer.
@@ -106,7 +106,7 @@ class Pause:
 
 
 def _states(state: StateSnapshot) -> Iterator[StateSnapshot]:
-    """A graph, and the agents in it that are not done."""
+    """Yield the states of a graph, and of the agents in it that are not done."""
     yield state
     for task in state.tasks:
         if isinstance(task.state, StateSnapshot):
@@ -114,7 +114,7 @@ def _states(state: StateSnapshot) -> Iterator[StateSnapshot]:
 
 
 def after(message_id: str | None, messages: Sequence[AnyMessage]) -> list[AnyMessage] | None:
-    """The messages behind the one with an id; None if it is not there."""
+    """Return the messages after the one with an id; None if it is missing."""
     for index in range(len(messages) - 1, -1, -1):
         if messages[index].id == message_id:
             return list(messages[index + 1 :])
@@ -122,7 +122,7 @@ def after(message_id: str | None, messages: Sequence[AnyMessage]) -> list[AnyMes
 
 
 def answers(waiting: Sequence[RunInterrupt], value: Any) -> dict[str, Any]:
-    """Which answer is for which interrupt.
+    """Match an answer to the pending interrupts, by their ids.
 
     Args:
         waiting: What waits.

@@ -1,4 +1,4 @@
-"""What a person is asked, and how it is answered.
+"""Questions to a person, and their answers.
 
 - `tool_approval`: a person approves a call, rejects it, edits its arguments or responds in its place, each call for
   itself, in the order of the requests or by their ids.
@@ -22,7 +22,7 @@ from stategraph.errors import ConfigurationError, InvalidAnswerError
 TOOL_APPROVAL = "tool_approval"
 ASK_USER_QUESTION = "ask_user_question"
 
-#: What a person may decide about a call.
+#: Decisions that a person may make about a call.
 ReviewWord: TypeAlias = Literal["approve", "reject", "edit", "respond"]
 REVIEWS: tuple[ReviewWord, ...] = get_args(ReviewWord)
 #: Questions that may be asked at once.
@@ -65,7 +65,7 @@ _KINDS: Mapping[str, type[Settings]] = {"approve": Approve, "reject": Reject, "e
 
 
 def read_decisions(payload: Mapping[str, Any], answer: Any) -> dict[str, Review]:
-    """What a person decided about the calls of a `tool_approval`.
+    """Read a person's decisions about the calls of a `tool_approval`.
 
     Args:
         payload: What was asked.
@@ -136,8 +136,8 @@ class QuestionOption(Settings):
     """An answer to choose.
 
     Attributes:
-        label: What is shown.
-        value: What is answered.
+        label: The text that is shown.
+        value: The value of the answer.
         description: What it means.
     """
 
@@ -147,7 +147,7 @@ class QuestionOption(Settings):
 
 
 class Question(Settings):
-    """What a person is asked.
+    """A question to a person.
 
     Attributes:
         question: The question.
@@ -166,7 +166,7 @@ class Question(Settings):
     header: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """The question in the spelling of the wire, without what was not given."""
+        """Return the question in the spelling of the wire, without unset fields."""
         return self.model_dump(by_alias=True, exclude_defaults=True, mode="json")
 
 
@@ -197,7 +197,7 @@ def ask_user_question(
         if not 1 <= len(read) <= MOST_QUESTIONS or None in ids or len(set(ids)) != len(ids):
             raise ConfigurationError(
                 f"{len(read)} questions with the ids {ids} were asked at once; expected one to {MOST_QUESTIONS}, each "
-                "with an id of its own"
+                "with a unique id"
             )
         payload["questions"] = [each.as_json() for each in read]
     payload["question"] = {key: value for key, value in read[0].as_json().items() if key not in ("id", "header")}
@@ -207,7 +207,7 @@ def ask_user_question(
 
 
 def read_answers(payload: Mapping[str, Any], answer: Any) -> dict[str, Any]:
-    """What a person answered to an `ask_user_question`.
+    """Read a person's answers to an `ask_user_question`.
 
     Args:
         payload: What was asked.
@@ -257,8 +257,8 @@ def ask(payload: Mapping[str, Any], read: Callable[[Mapping[str, Any], Any], Any
     """Wait for an answer that fits; one that does not is not used up.
 
     Args:
-        payload: What is asked, as JSON.
-        read: Makes of the payload and an answer what is returned, or raises ValueError.
+        payload: The question, as JSON.
+        read: Turns the payload and an answer into the return value, or raises ValueError.
 
     Raises:
         GraphInterrupt: There is no answer yet.

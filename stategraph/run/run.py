@@ -1,6 +1,6 @@
 """A run: one turn of a conversation, from the messages that go in to the events, content and messages that come out.
 
-- `create` builds the graph and contacts nobody. `process_stream` executes it; every event reaches its handler, in
+- `create` builds the graph without any I/O. `process_stream` executes it; every event reaches its handler, in
   order, before the agent that caused it goes on.
 - However a run ends, each of its steps is closed and its messages can be read. An abort ends it with AbortError, and a
   thread with a checkpointer is left with messages that every provider accepts.
@@ -56,7 +56,7 @@ class ProcessOptions(TypedDict, total=False):
     """Options of one execution.
 
     Attributes:
-        callbacks: Functions called beside the events.
+        callbacks: Functions called in addition to the events.
         keep_content: Go on counting content indices where the execution before ended; its steps have to be there
             still, see `RunConfig.skip_cleanup`.
     """
@@ -95,7 +95,7 @@ class Run:
             self._listener.observe = self._hooks.hear
         self._asks = config.human_in_the_loop.enabled
         gate = HookGate(self.id, config.hooks or HookRegistry(), graph.tracker, self._listener.hear, asks=self._asks)
-        # A run that goes on with what another process asked needs it also without hooks of its own.
+        # A run that continues with a question of another process needs it also without hooks.
         self._gate = gate if config.hooks is not None or self._asks else None
         self._token_counts: dict[str, int] = {}
         self._token_counter = config.token_counter
@@ -120,7 +120,7 @@ class Run:
             The run, not started.
 
         Raises:
-            ConfigurationError: The configuration makes no sense, or lacks what is needed.
+            ConfigurationError: The configuration is invalid or incomplete.
             MissingPackageError: A model's package is not installed.
         """
         config = RunConfig.of(config)
@@ -158,16 +158,16 @@ class Run:
 
     @property
     def handler_registry(self) -> EventHandlerRegistry:
-        """Who handles the run's events; may be changed at any time."""
+        """The handlers of the run's events; may be changed at any time."""
         return self.graph.handler_registry
 
     @property
     def running(self) -> bool:
-        """Whether it is being executed now, or is about to be since it was started."""
+        """True if the run is being executed, or has been started."""
         return self._turns.running
 
     def abort(self, reason: str | None = None) -> None:
-        """Stop what goes on; whoever waits for it gets an AbortError. May be called from any thread.
+        """Stop the running execution; its callers get an AbortError. May be called from any thread.
 
         A run that was not executed yet will not be; on one that is over it has no effect.
 
@@ -224,7 +224,7 @@ class Run:
             options: As for `process_stream`.
 
         Returns:
-            The execution; it comes to what `process_stream` returns or raises. Keep it as long as it goes on.
+            The execution, with the result or error of `process_stream`. Keep a reference as long as it runs.
 
         Raises:
             ConfigurationError: The run is being executed already, or config or options make no sense.
@@ -235,7 +235,7 @@ class Run:
     def _checked(
         self, config: Mapping[str, Any] | None, options: ProcessOptions | None
     ) -> tuple[Mapping[str, Any], ProcessOptions]:
-        """What a host says about an execution, None standing for nothing."""
+        """Validate the config and options of an execution; None is the same as empty."""
         known = turn_inputs.checked_options(options, ProcessOptions.__annotations__)
         return turn_inputs.checked_config(config, stores=self._saves), cast("ProcessOptions", known)
 
@@ -376,47 +376,47 @@ class Run:
         try:
             ran = await execution.run(inputs, context, [each for each in signals if each is not None])
         except BaseException:
-            # The host's tools go on by themselves, and are told here that nobody waits for them.
+            # The host's tools run on their own, and are told here that their results are no longer awaited.
             self._turns.abort()
             raise
         if not (ran and self.return_content):
             return None
         return [] if execution.paused else self.graph.get_content_parts()
 
-    # What is to be known.
+    # State of the run.
 
     def get_run_messages(self) -> list[AnyMessage]:
-        """The messages that the run has brought."""
+        """Return the messages that the run has produced."""
         return self.graph.get_run_messages()
 
     def get_interrupt(self) -> RunInterrupt | None:
-        """What the run waits for; the first if there are several, None if it does not wait."""
+        """Return the interrupt that the run waits for; the first if there are several, None if it does not wait."""
         return next(iter(self.get_interrupts()), None)
 
     def get_interrupts(self) -> list[RunInterrupt]:
-        """Everything that the run waits for."""
+        """Return all interrupts that the run waits for."""
         return [] if self._last is None else list(self._last.interrupts)
 
     def get_discovered_tools(self) -> tuple[str, ...]:
-        """The tools that this turn has brought up, to be given to the next as `discovered_tools`."""
+        """Return the tools that this turn has discovered, for the `discovered_tools` of the next."""
         return discovered(self.graph.get_run_messages())
 
     def get_halt_reason(self) -> str | None:
-        """Why the turn was ended early; None if it was not."""
+        """Return the reason why the turn was ended early; None if it was not."""
         return None if self._last is None else self._last.halt_reason
 
     def get_calibration_ratio(self) -> float:
-        """Reported tokens per counted token, to be handed to the conversation's next run; that of the first agent."""
+        """Return reported tokens per counted token, for the conversation's next run; that of the first agent."""
         used = self._listener.contexts.get(self.graph.agents[0].id)
         return self._config.calibration_ratio if used is None else used.figures["calibrationRatio"]
 
     def get_resolved_instruction_overhead(self) -> int | None:
-        """Tokens that instructions and tools of the first agent really cost; None as long as usage does not say."""
+        """Return the true tokens of the first agent's instructions and tools; None until usage is reported."""
         used = self._listener.contexts.get(self.graph.agents[0].id)
         return None if used is None else used.instruction_overhead
 
     def get_fading_tiers(self) -> dict[str, dict[str, Any]]:
-        """How far tool results are shortened, by agent, to be handed to the conversation's next run.
+        """Return the degree to which tool results are shortened, by agent, for the conversation's next run.
 
         Agents whose results are as long as they came are left out.
         """
@@ -424,7 +424,7 @@ class Run:
         return {agent_id: asdict(tier) for agent_id, tier in tiers.items() if tier != FadingTier()}
 
     def statistics(self) -> tuple[HandlerStatistics, ...]:
-        """What handlers cost, the most expensive first: they hold the run up."""
+        """Return the cost of each handler, the most expensive first: the run waits for them."""
         return self._listener.statistics()
 
     # Titles.
@@ -489,7 +489,7 @@ class Run:
             await recovery.commit(self.graph.compiled, thread, history.repair(said))
 
     async def _found(self, config: Mapping[str, Any]) -> Pause:
-        """Where the thread of a config stands, taking up the run as whoever began it left it."""
+        """Load the thread's paused state and restore this run from it."""
         if not self._saves:
             raise ConfigurationError(
                 f"Run '{self.id}' cannot wait or be resumed without a checkpointer: give one as "

@@ -1,4 +1,4 @@
-"""What outlives a run: the models, MCP sessions, saver and store that runs share, and the runs that go on.
+"""State that outlives a run: the models, MCP sessions, saver and store that runs share, and the running runs.
 
 While it is open a runtime belongs to one event loop, as the connections of its models and servers do. Once it is closed
 it makes and starts no runs, and those that it made end with AbortError. It may be opened again, in another event loop
@@ -34,7 +34,7 @@ from stategraph.types import Command
 
 _log = logging.getLogger(__name__)
 
-#: How many runs a runtime knows by their ids if its author says nothing. Each keeps its events, one to two megabytes
+#: Default for how many runs a runtime knows by their ids. Each keeps its events, one to two megabytes
 #: for an answer of a thousand tokens.
 RUNS_KEPT = 128
 
@@ -131,7 +131,7 @@ def run_settings(
 
 @dataclass(frozen=True, slots=True)
 class RuntimeStatistics:
-    """What a runtime holds.
+    """The contents of a runtime.
 
     Attributes:
         models: How many models it keeps, to be used again.
@@ -148,7 +148,7 @@ class AgentRuntime:
     """Shared by all runs of a process. An async context manager.
 
     Args:
-        checkpointer: Keeps threads; None: nobody does.
+        checkpointer: Keeps threads; None: they are not kept.
         store: Long-term memory; None: none.
         mcp_servers: Servers whose tools agents may have, by name.
         custom_handlers: Handlers for every run, called before the run's own.
@@ -197,7 +197,7 @@ class AgentRuntime:
                 "opened again"
             )
         if self._closed:
-            # What was kept has connections that belong to the event loop of the block before.
+            # Kept models have connections that belong to the event loop of the previous block.
             self._models, self._home, self._tasks = Models(), Home("The runtime"), set()
             self._closed = False
         self._home.check()
@@ -235,7 +235,7 @@ class AgentRuntime:
         Args:
             run_id: The run's name.
             agents: Its agents.
-            custom_handlers: Handlers of its own, called after the runtime's.
+            custom_handlers: Handlers of this run, called after the runtime's.
             **settings: As for the function `create_run`; they win over the runtime's.
 
         Returns:
@@ -248,9 +248,7 @@ class AgentRuntime:
         self._check()
         known = self._runs.get(run_id)
         if known is not None and known.running:
-            raise ConfigurationError(
-                f"Run '{run_id}' goes on: wait for it or abort it, or give the new run an id of its own"
-            )
+            raise ConfigurationError(f"Run '{run_id}' is still running: await it, abort it, or use another run_id")
         handlers = compose_event_handlers(self._handlers, custom_handlers or {})
         shared = {**self._shared, **settings}
         run = await self._make(run_settings(run_id=run_id, agents=agents, custom_handlers=handlers, **shared))
@@ -267,7 +265,7 @@ class AgentRuntime:
         config: Mapping[str, Any] | None = None,
         options: ProcessOptions | None = None,
     ) -> asyncio.Task[Any]:
-        """Execute a run in the background: it goes on whoever watches, until it ends or the runtime is closed.
+        """Execute a run in the background: it runs with or without readers, until it ends or the runtime is closed.
 
         Args:
             run: The run.
@@ -306,7 +304,7 @@ class AgentRuntime:
             del self._runs[run_id]
 
     def get_run(self, run_id: str) -> Run | None:
-        """A run made here by its id; None if there is none, or it ended long ago."""
+        """Return a run created here by its id; None if there is none, or it ended long ago."""
         return self._runs.get(run_id)
 
     def abort(self, run_id: str, reason: str | None = None) -> bool:
@@ -344,7 +342,7 @@ class AgentRuntime:
         return run.attach(after_seq)
 
     async def tools(self, *servers: str) -> list[BaseTool]:
-        """The tools of MCP servers, for an agent.
+        """Return the tools of MCP servers, for an agent.
 
         Args:
             *servers: Their names; none: all servers.
@@ -352,6 +350,6 @@ class AgentRuntime:
         return await self.mcp.tools(*servers)
 
     def statistics(self) -> RuntimeStatistics:
-        """What the runtime holds now."""
+        """Return the present contents of the runtime."""
         going = sum(run.running for run in self._runs.values())
         return RuntimeStatistics(len(self._models), len(self._runs), going)

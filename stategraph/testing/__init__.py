@@ -1,6 +1,6 @@
 """A test kit for programs that are built on state graphs.
 
-What is here replaces the parts of an agent that a test cannot control: the
+This package replaces the parts of an agent that a test cannot control: the
 language model (:class:`ScriptedChatModel` in the process,
 :class:`FakeOpenAIServer` behind a real socket), time (:class:`FakeClock`) and
 the order in which a reader sees a run (:class:`StreamRecorder`). One

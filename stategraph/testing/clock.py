@@ -21,7 +21,7 @@ GRACE_S = 0.002
 """Real time given to sockets and foreign threads before virtual time jumps."""
 
 _REAL_SLICE_S = 0.05
-"""How long one real wait lasts while foreign work goes on."""
+"""Duration of one real wait while foreign work is running."""
 
 
 class FakeClock:
@@ -51,7 +51,7 @@ class FakeClock:
         self._lock = threading.Lock()
 
     def now(self) -> float:
-        """The current reading in seconds; stands in for ``time.monotonic``."""
+        """Return the current reading in seconds; stands in for ``time.monotonic``."""
         return self._now
 
     def advance(self, seconds_s: float) -> None:
@@ -72,7 +72,7 @@ class FakeClock:
 
     @property
     def is_busy(self) -> bool:
-        """Whether work goes on outside the loop, so that time must not jump."""
+        """True while work outside the loop is running, so that time must not jump."""
         return self._busy > 0
 
     @contextlib.contextmanager
@@ -89,7 +89,7 @@ class FakeClock:
             self._busy += by
 
     def new_loop(self) -> VirtualTimeLoop:
-        """A new event loop on this clock; also fits ``asyncio.Runner(loop_factory=...)``."""
+        """Return a new event loop on this clock; also fits ``asyncio.Runner(loop_factory=...)``."""
         return VirtualTimeLoop(self)
 
     def run(self, main: Coroutine[Any, Any, T]) -> T:
@@ -106,11 +106,11 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         super().__init__(_JumpingSelector(self.clock))
 
     def time(self) -> float:
-        """The clock's reading, not the machine's."""
+        """Return the clock's reading, not the machine's."""
         return self.clock.now()
 
     def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]
-        """As in every loop; time stands still until the call is over."""
+        """Run a function in an executor, as every loop does; time stands still until it has returned."""
         self.clock._shift(1)
         try:
             future = super().run_in_executor(executor, func, *args)

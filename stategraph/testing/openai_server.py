@@ -5,7 +5,7 @@ completions, whole and streamed, and the list of models. Everything a network
 does to an agent can be scripted: slow tokens, refusals, an error event in the
 middle, a connection that dies.
 
-Rules: each connection is served by a thread of its own, so the server works the
+Rules: each connection is served by its own thread, so the server works the
 same under a synchronous test, an event loop and a child process; `close` leaves
 no thread and no socket behind; a bug in the server itself surfaces in `close`.
 """
@@ -33,7 +33,7 @@ from stategraph.testing import script as scripts
 Outcome: TypeAlias = Literal["pending", "completed", "refused", "dropped", "faulted", "client_closed"]
 
 _POLL_S = 0.02
-"""How often a waiting connection looks whether its client has gone."""
+"""Interval at which a waiting connection checks whether its client has gone."""
 
 Entries: TypeAlias = scripts.Script | scripts.Entry | Sequence[scripts.Entry]
 
@@ -85,10 +85,10 @@ class RecordedRequest:
 
 
 class FakeOpenAIServer:
-    """An OpenAI-compatible server on 127.0.0.1 with a port of its own.
+    """An OpenAI-compatible server on 127.0.0.1, on a free port.
 
     Args:
-        replies: The script for every model without a script of its own.
+        replies: The script for every model without a separate one.
         by_model: A script for each model name.
         strict: Refuse conversations that the real service refuses: tool
             messages without a call, calls without an answer.
@@ -134,11 +134,11 @@ class FakeOpenAIServer:
 
     @property
     def base_url(self) -> str:
-        """What a client takes as its base URL, ``/v1`` included."""
+        """The base URL for clients, ``/v1`` included."""
         return f"http://127.0.0.1:{self.port}/v1"
 
     def script(self, model: str, entries: Entries) -> None:
-        """Give `model` a script of its own, replacing the one it had."""
+        """Give `model` a separate script, replacing the one it had."""
         with self._lock:
             self._scripts[model] = scripts.Script.of(entries)
 
@@ -273,7 +273,7 @@ class _Connection(BaseHTTPRequestHandler):
         return urlsplit(self.path).path.rstrip("/")
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Requests are recorded, not printed."""
+        """Print nothing: requests are recorded."""
 
     def do_GET(self) -> None:
         recorded = self.kit._record(self.path, self._headers(), None)

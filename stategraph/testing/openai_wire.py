@@ -13,14 +13,14 @@ from typing import Any
 from stategraph.testing import script as scripts
 
 DEFAULT_USAGE = scripts.Usage(10, 5)
-"""What a reply without counts reports: the real service always reports some."""
+"""Usage of a reply without counts: the real service always reports some."""
 
 CREATED = 1_700_000_000
 """A constant creation time (epoch seconds), so that recordings compare equal."""
 
 
 def error_body(message: str, *, type: str = "invalid_request_error", code: str | None = None) -> dict[str, Any]:
-    """The body of a refused request."""
+    """Return the body of a refused request."""
     return {"error": {"message": message, "type": type, "param": None, "code": code}}
 
 
@@ -37,7 +37,7 @@ def usage_body(usage: scripts.Usage | None) -> dict[str, Any]:
 
 
 def completion(answer: scripts.Reply, *, id: str, model: str, reasoning_field: str) -> dict[str, Any]:
-    """A whole answer, as a request without ``stream`` gets it."""
+    """Return a whole answer, for a request without ``stream``."""
     message: dict[str, Any] = {"role": "assistant", "content": answer.text()}
     if reasoning := answer.reasoning():
         message[reasoning_field] = reasoning
@@ -57,18 +57,18 @@ def completion(answer: scripts.Reply, *, id: str, model: str, reasoning_field: s
 
 
 def chunk(id: str, model: str, delta: dict[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
-    """One event of a streamed answer."""
+    """Return one event of a streamed answer."""
     choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
     return {"id": id, "object": "chat.completion.chunk", "created": CREATED, "model": model, "choices": [choice]}
 
 
 def usage_chunk(id: str, model: str, usage: scripts.Usage | None) -> dict[str, Any]:
-    """The extra event that ``stream_options.include_usage`` asks for."""
+    """Return the extra event that ``stream_options.include_usage`` asks for."""
     return {**chunk(id, model, {}), "choices": [], "usage": usage_body(usage)}
 
 
 def delta(part: scripts.Part, *, reasoning_field: str) -> dict[str, Any] | None:
-    """What a part adds to the answer, or None for a part that adds nothing."""
+    """Return a part's delta in a streamed answer, or None for a part that adds nothing."""
     match part:
         case scripts.Text(text):
             return {"content": text}
@@ -87,13 +87,13 @@ def delta(part: scripts.Part, *, reasoning_field: str) -> dict[str, Any] | None:
 
 
 def model_list(names: Sequence[str]) -> dict[str, Any]:
-    """The answer of ``/v1/models``."""
+    """Return the answer of ``/v1/models``."""
     entries = [{"id": name, "object": "model", "created": CREATED, "owned_by": "script"} for name in names]
     return {"object": "list", "data": entries}
 
 
 def request_problem(body: Any) -> str | None:
-    """Why the real service would refuse this request, or None.
+    """Return why the real service would refuse this request, or None.
 
     Checks what goes wrong in agents: tool messages that answer no call, and
     calls that no tool message answers.

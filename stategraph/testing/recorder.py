@@ -1,7 +1,7 @@
 """Record what a run streams, and compare recordings.
 
-Rules: an event is recorded in the order in which the reader got it, whatever
-shape the chosen modes give it. :func:`stable` turns anything that a stream
+Rules: an event is recorded in the order in which the reader got it, in any
+shape that the chosen modes give it. :func:`stable` turns anything that a stream
 carries into plain data in which generated ids and times are replaced by names
 in the order of their appearance, so that two runs of the same program, sync or
 async, on this engine or another, compare with ``==``.
@@ -30,7 +30,7 @@ Mode: TypeAlias = str
 
 
 class Streams(Protocol):
-    """What a recorder needs of a compiled graph."""
+    """The methods of a compiled graph that a recorder needs."""
 
     def stream(self, input: Any, config: Any = None, **options: Any) -> Iterator[Any]:
         """Run synchronously and yield events."""
@@ -101,7 +101,7 @@ class StreamRecorder:
         return self.events[begin:]
 
     async def arun(self, input: Any, config: Any = None, *, raises: bool = True, **options: Any) -> list[Recorded]:
-        """As :meth:`run`, through ``astream``."""
+        """Like :meth:`run`, through ``astream``."""
         begin = len(self.events)
         self.error = None
         try:
@@ -114,7 +114,7 @@ class StreamRecorder:
         return self.events[begin:]
 
     def payloads(self, mode: Mode | None = None, *, namespace: tuple[str, ...] | None = None) -> list[Any]:
-        """The payloads of one mode, of one namespace, or of all."""
+        """Return the payloads of one mode, of one namespace, or of all."""
         return [
             e.payload
             for e in self.events
@@ -122,7 +122,7 @@ class StreamRecorder:
         ]
 
     def stable(self) -> list[Any]:
-        """The whole recording in the form of :func:`stable`."""
+        """Return the whole recording in the form of :func:`stable`."""
         form: list[Any] = stable([{"mode": e.mode, "ns": e.namespace, "payload": e.payload} for e in self.events])
         return form
 
@@ -208,5 +208,5 @@ class _Stabiliser:
 
 
 def _told(fields: dict[str, Any]) -> dict[str, Any]:
-    """A message's fields without those that were left at their empty default."""
+    """Return a message's fields without those that have their empty default."""
     return {name: v for name, v in fields.items() if v not in (None, [], {}) and name != "type"}

@@ -1,4 +1,4 @@
-"""What a scripted model does, as data.
+"""Scripts for models, as data.
 
 A script is a queue of entries, one for each request of the model. An entry is
 
@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeAlias, TypeVar
 
 GATE_TIMEOUT_S = 10.0
-"""How long a :class:`Gate` waits before it says that the test forgot it."""
+"""Seconds that a :class:`Gate` waits before it reports that the test never opened it."""
 
 _WORD = re.compile(r"\s*\S+\s*|\s+")
 
@@ -97,7 +97,7 @@ class Gate:
     """A point in a reply where the model waits until the test lets it go on.
 
     It replaces a sleep: the test waits until the model has come to the gate,
-    looks at whatever it wants to see in the middle of a reply, and opens it.
+    makes its assertions in the middle of a reply, and opens it.
     """
 
     def __init__(self, name: str = "gate") -> None:
@@ -107,12 +107,12 @@ class Gate:
 
     @property
     def reached(self) -> bool:
-        """Whether the model has come to this gate."""
+        """True once the model has reached this gate."""
         return self._reached.is_set()
 
     @property
     def is_open(self) -> bool:
-        """Whether the model may pass."""
+        """True if the model may pass."""
         return self._opened.is_set()
 
     def open(self) -> None:
@@ -133,7 +133,7 @@ class Gate:
             raise TimeoutError(self._unreached(timeout_s))
 
     async def wait_reached_async(self, timeout_s: float = GATE_TIMEOUT_S) -> None:
-        """As :meth:`wait_reached`, without blocking the event loop."""
+        """Like :meth:`wait_reached`, without blocking the event loop."""
         if not await self._reached.wait_async(timeout_s):
             raise TimeoutError(self._unreached(timeout_s))
 
@@ -141,14 +141,14 @@ class Gate:
         """Arrive, and block the model until the gate is open.
 
         Raises:
-            TimeoutError: Nobody opened the gate within `timeout_s`.
+            TimeoutError: The gate was not opened within `timeout_s`.
         """
         self.arrive()
         if not self._opened.wait(timeout_s):
             raise TimeoutError(self._unopened(timeout_s))
 
     async def wait_open_async(self, timeout_s: float = GATE_TIMEOUT_S) -> None:
-        """As :meth:`wait_open`, without blocking the event loop."""
+        """Like :meth:`wait_open`, without blocking the event loop."""
         self.arrive()
         if not await self._opened.wait_async(timeout_s):
             raise TimeoutError(self._unopened(timeout_s))
@@ -233,7 +233,7 @@ class ToolCall:
     id: str | None = None
 
     def arguments(self) -> str:
-        """The arguments as the text that travels."""
+        """Return the arguments in their JSON text form."""
         if isinstance(self.args, str):
             return self.args
         return json.dumps(self.args, separators=(",", ":"), ensure_ascii=False)
@@ -282,15 +282,15 @@ class Reply:
         return "tool_calls" if any(isinstance(p, CallPart) for p in self.parts) else "stop"
 
     def text(self) -> str:
-        """The visible answer as a whole."""
+        """Return the visible answer as a whole."""
         return "".join(p.text for p in self.parts if isinstance(p, Text))
 
     def reasoning(self) -> str:
-        """The reasoning as a whole."""
+        """Return the reasoning as a whole."""
         return "".join(p.text for p in self.parts if isinstance(p, Think))
 
     def calls(self) -> list[ToolCall]:
-        """The tool calls put together, their arguments as text, ordered by index."""
+        """Return the tool calls put together, their arguments as text, ordered by index."""
         built: dict[int, tuple[str, str, str | None]] = {}
         for part in self.parts:
             if isinstance(part, CallPart):
@@ -299,7 +299,7 @@ class Reply:
         return [ToolCall(name, arguments, call_id) for _, (name, arguments, call_id) in sorted(built.items())]
 
     def numbered(self, prefix: str) -> Reply:
-        """This reply with an id on each tool call that has none."""
+        """Return this reply with an id on each tool call that has none."""
         named = {p.index for p in self.parts if isinstance(p, CallPart) and p.id is not None}
         parts: list[Part] = []
         for part in self.parts:
@@ -337,7 +337,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class ModelRequest(Generic[M]):
-    """What the model was asked.
+    """A request to the model.
 
     Attributes:
         number: 0 for the first request of the script.
@@ -364,7 +364,7 @@ Entry: TypeAlias = Answer | Callable[[ModelRequest[Any]], Answer]
 def call(
     name: str, args: Mapping[str, Any] | str | None = None, /, *, id: str | None = None, **kwargs: Any
 ) -> ToolCall:
-    """A tool call, its arguments as a mapping, as raw text or as keywords.
+    """Return a tool call, its arguments as a mapping, as raw text or as keywords.
 
     Raises:
         TypeError: Both raw text and keywords were given.
@@ -439,7 +439,7 @@ class Script:
 
     @classmethod
     def of(cls, entries: Script | Entry | Sequence[Entry]) -> Script:
-        """A script from whatever is convenient to write."""
+        """Make a script of any convenient form."""
         if isinstance(entries, Script):
             return entries
         if isinstance(entries, str | Reply | Failure | BaseException) or callable(entries):
@@ -462,7 +462,7 @@ class Script:
             self._entries.extend(entries)
 
     def next_number(self) -> int:
-        """The number that the next request will have."""
+        """Return the number that the next request will have."""
         return self._taken
 
     def answer(self, request: ModelRequest[Any]) -> Reply | Failure | BaseException:

@@ -1,4 +1,4 @@
-"""From facts of agents to numbered events, run steps and content parts.
+"""Events, run steps and content parts, made from the reports of agents.
 
 It must never decide anything about a run: it hears facts, tells handlers, and keeps the log that readers come back to.
 """

@@ -1,4 +1,4 @@
-"""What a chunk of an answer says: its text and its reasoning, in whatever form a provider sends them."""
+"""Text and reasoning in a chunk of an answer, in any provider's form."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _REASONING_BLOCKS = ("thinking", "reasoning", "reasoning_content")
 
 
 def plain_text(chunk: AIMessage) -> str | None:
-    """The text of a chunk that has nothing else and no tag: most chunks of an answer."""
+    """Return the text of a chunk that has nothing else and no tag: most chunks of an answer."""
     text = chunk.content
     if not isinstance(text, str) or not text or chunk.additional_kwargs or chunk.tool_calls or "<think>" in text:
         return None
@@ -19,7 +19,7 @@ def plain_text(chunk: AIMessage) -> str | None:
 
 
 def of(chunk: AIMessage) -> Iterator[tuple[bool, str]]:
-    """The text of a chunk in its order: whether it is reasoning, and the text."""
+    """Yield the text of a chunk in its order: whether it is reasoning, and the text."""
     reasoning = chunk.additional_kwargs.get("reasoning_content")
     if isinstance(reasoning, str) and reasoning:
         yield True, reasoning

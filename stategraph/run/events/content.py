@@ -1,4 +1,4 @@
-"""From events to content parts: what a chat backend stores of an answer.
+"""Content parts, made from events: the form in which a chat backend stores an answer.
 
 - A step's place is the one already given to its index, else the next free one, at least its index. So two steps may
   share a place, and a step that never received content leaves a hole (None), which hosts filter out.
@@ -237,7 +237,7 @@ class ContentAggregator:
 
 
 def create_content_aggregator(content_parts: list[Part | None] | None = None) -> ContentAggregator:
-    """An aggregator for one run.
+    """Create an aggregator for one run.
 
     Args:
         content_parts: Parts of an earlier part of the same answer, such as before a pause; new ones come after them,
@@ -261,7 +261,7 @@ def _pieces(content: object) -> list[Mapping[str, Any]]:
 
 
 def _longer_text(part: Part, piece: Mapping[str, Any], tool_call_ids: Sequence[str] | None) -> Part:
-    """The text with a piece more; the ids are those of the last piece, none if it has none."""
+    """Append a piece to the text; the ids are those of the last piece, none if it has none."""
     longer: Part = {"type": "text", "text": part.get("text", "") + (piece.get("text") or "")}
     ids = piece.get("tool_call_ids") or tool_call_ids
     if ids:
@@ -274,7 +274,7 @@ def _longer_text(part: Part, piece: Mapping[str, Any], tool_call_ids: Sequence[s
 
 
 def _longer_arguments(so_far: object, fragment: str) -> object:
-    """Arguments with a fragment more: text grows, an empty object gives way to text, a parsed object is complete."""
+    """Append a fragment of arguments: text grows, text replaces an empty object, a parsed object is complete."""
     if isinstance(so_far, str):
         return so_far + fragment
     return so_far or fragment

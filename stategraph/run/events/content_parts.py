@@ -15,7 +15,7 @@ from stategraph.agent.messages import truncation
 
 
 def content_parts(messages: Sequence[AnyMessage]) -> list[dict[str, Any]]:
-    """Content parts, in the order of the messages.
+    """Convert messages to content parts, in order.
 
     Args:
         messages: What a run has brought.
@@ -54,7 +54,7 @@ def _answer_parts(message: AIMessage) -> Iterator[dict[str, Any]]:
 
 
 def _block_part(block: Any) -> dict[str, Any] | None:
-    """A content block as a part; calls have parts of their own."""
+    """Convert a content block to a part; calls become separate parts."""
     if isinstance(block, str):
         return {"type": "text", "text": block}
     kind = block.get("type")

@@ -114,28 +114,28 @@ class StepToolCall(TypedDict):
 
 
 class MessageCreationDetails(TypedDict):
-    """What a message step is about."""
+    """Details of a message step."""
 
     type: Literal["message_creation"]
     message_creation: MessageCreation
 
 
 class ToolCallsDetails(TypedDict):
-    """What a tool step is about."""
+    """Details of a tool step."""
 
     type: Literal["tool_calls"]
     tool_calls: list[StepToolCall]
 
 
 class SummaryBoundary(TypedDict):
-    """Where a summary stands: everything before it is summarised."""
+    """The position of a summary: everything before it is summarised."""
 
     messageId: str
     contentIndex: int
 
 
 class SummaryCoverage(TypedDict):
-    """What a summary does not cover."""
+    """The messages that a summary does not cover."""
 
     retainedFromMessageId: NotRequired[str]
 
@@ -233,7 +233,7 @@ class CompletedToolCall(TypedDict):
 
 
 class ToolCallResult(TypedDict):
-    """What a tool step came to. Correlate by `id` (the step) and `tool_call.id`."""
+    """The result of a tool step. Correlate by `id` (the step) and `tool_call.id`."""
 
     id: str
     index: int
@@ -243,7 +243,7 @@ class ToolCallResult(TypedDict):
 
 
 class SummaryResult(TypedDict):
-    """What a summary step came to."""
+    """The result of a summary step."""
 
     id: str
     index: int
@@ -274,14 +274,14 @@ class RunStepClosed(TypedDict):
 
 
 class RunError(TypedDict):
-    """What ended a run: the name of its class, and, of an abort, why."""
+    """The error that ended a run: the name of its class, and, of an abort, the reason."""
 
     type: str
     message: NotRequired[str]
 
 
 class WaitingFor(TypedDict):
-    """What a paused run asks a person, and the id to answer by."""
+    """A question of a paused run, with the id by which it is answered."""
 
     interruptId: str
     payload: Any
@@ -303,7 +303,7 @@ class Gap(TypedDict):
 
 
 class ToolReport(TypedDict):
-    """What a running tool tells: its step, if it is known, and its call."""
+    """A report of a running tool: its step, if it is known, and its call."""
 
     id: str
     toolCallId: str | None

@@ -1,4 +1,4 @@
-"""What a host sees of a run's graph while it runs, and after."""
+"""A run's graph as a host sees it, during the run and after."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ExecutionGraph:
 
     Attributes:
         compiled: The graph, which can be drawn, inspected and time-travelled.
-        handler_registry: Who handles the run's events.
+        handler_registry: The handlers of the run's events.
         agents: The agents, the first of which is the root.
     """
 
@@ -51,14 +51,14 @@ class ExecutionGraph:
     # Messages and content.
 
     def get_run_messages(self) -> list[AnyMessage]:
-        """The messages that the run has brought: answers, results, and what the machinery added.
+        """Return the messages that the run has produced: answers, results, and those that the engine added.
 
         After an error or an abort: what was complete by then, and the answer that was cut off, which is marked.
         """
         return list(self._messages)
 
     def get_content_parts(self) -> list[dict[str, Any]]:
-        """The content parts of the run's messages, also after its end."""
+        """Return the content parts of the run's messages, also after its end."""
         return content_parts(self._messages)
 
     def keep_messages(self, messages: Sequence[AnyMessage]) -> None:
@@ -68,11 +68,11 @@ class ExecutionGraph:
     # Steps.
 
     def get_run_step(self, step_id: str) -> RunStep | None:
-        """A step by its id; None if there is none, or it was cleaned up."""
+        """Return a step by its id; None if there is none, or it was cleaned up."""
         return self.tracker.steps.get(step_id)
 
     def get_run_steps(self, agent_id: str | None = None) -> list[RunStep]:
-        """The steps so far, in the order of their indices; of those of an earlier process the ones it left open.
+        """Return the steps so far, by index; of an earlier process's steps only those that it left open.
 
         Args:
             agent_id: Only the steps of this agent.
@@ -80,16 +80,16 @@ class ExecutionGraph:
         return [step for step in self.tracker.steps if agent_id is None or step.get("agentId") == agent_id]
 
     def get_run_steps_by_agent(self) -> dict[str, list[RunStep]]:
-        """The steps of each agent; empty where there is only one, whose steps do not say so."""
+        """Return the steps of each agent; empty if there is one agent only, since its steps do not name it."""
         agents = dict.fromkeys(step["agentId"] for step in self.tracker.steps if "agentId" in step)
         return {agent_id: self.get_run_steps(agent_id) for agent_id in agents}
 
     def get_active_agent_ids(self) -> list[str]:
-        """The agents that have written steps."""
+        """Return the agents that have written steps."""
         return list(self.get_run_steps_by_agent())
 
     def get_content_part_agent_map(self) -> dict[int, str]:
-        """Which agent wrote which content part, by index."""
+        """Return the author of each content part, an agent's id by the part's index."""
         return {step["index"]: step["agentId"] for step in self.tracker.steps if "agentId" in step}
 
     @property

@@ -1,4 +1,4 @@
-"""Who handles which event.
+"""Handlers of events.
 
 - One handler per event; registering again replaces it. An event nobody registered for is dropped.
 - A handler is called with the event's name, its payload, the metadata of where it arose, and the run's graph. It may be
@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 #: Names of all events that runs emit.
 _KNOWN = tuple(map(str, GraphEvents))
 
-#: What it returns counts for `on_tool_execute` alone, where it is the results.
+#: Its return value counts for `on_tool_execute` alone: the results.
 Handle: TypeAlias = Callable[[str, Any, "Mapping[str, Any] | None", Any], Any]
 
 
@@ -77,11 +77,11 @@ class EventHandlerRegistry(Mapping[str, Handler]):
         self._tell_watchers()
 
     def get_handler(self, event: str) -> Handler | None:
-        """The handler of an event, or None."""
+        """Return the handler of an event, or None."""
         return self._handlers.get(event)
 
     def get_handle(self, event: str) -> Handle | None:
-        """The function that handles an event, or None."""
+        """Return the function that handles an event, or None."""
         return self._calls.get(event)
 
     def unregister(self, event: str) -> Handler | None:
@@ -96,7 +96,7 @@ class EventHandlerRegistry(Mapping[str, Handler]):
         return handler
 
     def name_of(self, event: str) -> str:
-        """The name of an event's handler, for messages; empty without one."""
+        """Return the name of an event's handler, for messages; empty without one."""
         handle = self.get_handle(event)
         return "" if handle is None else _name_of(handle)
 
@@ -123,7 +123,7 @@ class EventHandlerRegistry(Mapping[str, Handler]):
 
 
 def compose_event_handlers(*several: Mapping[str, Handler]) -> dict[str, Handler]:
-    """One mapping of handlers from several: those of the same event are called one after the other.
+    """Merge mappings of handlers: several handlers of one event are called one after the other.
 
     Args:
         *several: Handlers by event.
@@ -177,7 +177,7 @@ def _in_turn(calls: list[Handle]) -> Handle:
 
 
 def failure(handle: Handle, event: str, error: Exception) -> HandlerError:
-    """The error that says which handler failed.
+    """Build the error that names the handler that failed.
 
     Args:
         handle: The handler's function.

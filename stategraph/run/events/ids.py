@@ -9,7 +9,7 @@ _LENGTH = 21
 
 
 def new_id(prefix: str) -> str:
-    """A new id.
+    """Return a new id.
 
     Args:
         prefix: What it begins with, such as `step_`.

@@ -1,4 +1,4 @@
-"""Payloads as JSON that every browser reads, whatever a host or a tool put into them."""
+"""Payloads as JSON that every browser reads, for any content from hosts and tools."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NOTHING = object()
 
 
 def to_json(value: Any) -> str:
-    """A value as JSON, in one line.
+    """Encode a value as JSON, in one line.
 
     Args:
         value: JSON as it is; else what comes nearest: models and dataclasses are objects, bytes are base64, numbers
@@ -46,7 +46,7 @@ def _dumped(value: Any) -> str:
 
 
 def _plain(value: Any, around: tuple[int, ...]) -> Any:
-    """A value in the types of JSON.
+    """Convert a value to the types of JSON.
 
     Args:
         value: The value.

@@ -1,4 +1,4 @@
-"""From facts of agents to events for handlers: the one place where a run speaks to its host.
+"""Events for handlers, made from the reports of agents: the one place where a run speaks to its host.
 
 - Facts become events in the order in which agents tell them; each handler is waited for before its agent goes on.
 - A handler that raises fails the run, under its own name. Only one that is told of a closing does not: that is logged.
@@ -30,14 +30,14 @@ from stategraph.run.events.step_list import Row, Status
 
 _log = logging.getLogger(__name__)
 
-#: Of what is stored for the process that goes on with a run: to be raised when an older version could not read it.
+#: Version of the state stored for the process that continues a run: raise it when older code could not read it.
 _FORMAT = 1
 
 CallbackName: TypeAlias = Literal["handle_tool_start", "handle_tool_end", "handle_tool_error"]
 
 
 class ClientCallbacks(TypedDict, total=False):
-    """Functions that a host wants called beside the events; each gets the run's graph first.
+    """Functions that a host wants called in addition to the events; each gets the run's graph first.
 
     Attributes:
         handle_tool_start: Then the call.
@@ -52,7 +52,7 @@ class ClientCallbacks(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class HandlerStatistics:
-    """What the handler of one event cost.
+    """The cost of one event's handler.
 
     Attributes:
         event: The event.
@@ -82,7 +82,7 @@ class RunListener:
     Args:
         run_id: The run.
         graph: Its graph, which knows its steps and handlers, and which handlers are given.
-        log: Keeps every event, whether it has a handler or not; None: nobody keeps them.
+        log: Keeps every event, whether it has a handler or not; None: they are not kept.
     """
 
     def __init__(self, run_id: str, graph: ExecutionGraph, log: RunLog | None = None) -> None:
@@ -178,7 +178,7 @@ class RunListener:
                 await self._logged(fact)
 
     def memory(self) -> dict[str, Any] | None:
-        """The steps of the run, for the process that goes on with it; None if nothing is stored."""
+        """Return the steps of the run, for the process that continues it; None if nothing is stored."""
         if not self.remember:
             return None
         about = {"format": _FORMAT, "run": self._run_id, "count": self._count, "last_input": self._last_input_id}
@@ -188,7 +188,7 @@ class RunListener:
         """Go on with the steps of an earlier process.
 
         Those of an earlier run on the thread are not ours, and those that another version stored cannot be read: then
-        the run goes on with steps of its own.
+        the run continues with new steps.
         """
         if self._began or memory.get("run") != self._run_id or memory.get("format") != _FORMAT:
             return
@@ -204,7 +204,7 @@ class RunListener:
         await self._emit_all(self._tracker.sweep(status), None)
 
     def statistics(self) -> tuple[HandlerStatistics, ...]:
-        """What handlers cost so far, the most expensive first."""
+        """Return the cost of each handler so far, the most expensive first."""
         found = [HandlerStatistics(event, c.calls, c.total_s, c.longest_s) for event, c in self._costs.items()]
         return tuple(sorted(found, key=lambda each: -each.total_s))
 
@@ -219,7 +219,7 @@ class RunListener:
         self.partial.pop(id(call), None)
         if not call.aside:
             self.produced.append(message)
-            # Numbered here, in order, so that a process that goes on with the run numbers them alike.
+            # Numbered here, in order, so that a process that continues the run gives them the same numbers.
             self._tracker.number(call.at, message)
         data = {"output": message, "input": _model_input(call)}
         await self.emit(GraphEvents.CHAT_MODEL_END, data, call.at, call)
@@ -353,16 +353,16 @@ class RunListener:
             failure = handler_registry.failure(handle, event, error)
             if event != GraphEvents.ON_RUN_STEP_CLOSED:
                 raise failure from (error if failure is not error else error.__cause__)
-            # What it was told has ended already, and there may be nobody left to raise to.
-            _log.warning("Run '%s' goes on. %s", self._run_id, failure, exc_info=error)
+            # The reported event is past, and there may be no caller left to raise to.
+            _log.warning("Run '%s' is still running. %s", self._run_id, failure, exc_info=error)
         self._count_cost(event, time.perf_counter() - began)
 
     def metadata(self, at: ports.Place) -> dict[str, Any]:
-        """What handlers are told about where something arose."""
+        """Return the metadata that handlers get about the place of an event."""
         return self._known(at).copy()
 
     def _known(self, at: ports.Place) -> dict[str, Any]:
-        """The same, shared by all events of a place."""
+        """Return the same metadata, shared by all events of a place."""
         if at is not self._place:
             root = self._graph.agents[0]
             self._place = at
@@ -388,7 +388,7 @@ class RunListener:
 
 
 def _has_result(messages: Sequence[AnyMessage], call_id: str | None) -> bool:
-    """Whether a call of the newest answers has its result among the messages behind them."""
+    """Return whether a call of the newest answer has its result among the messages behind it."""
     for message in reversed(messages):
         if isinstance(message, ToolMessage) and message.tool_call_id == call_id:
             return True

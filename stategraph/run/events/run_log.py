@@ -1,8 +1,8 @@
-"""The events of a run, numbered and kept for a while, so that whoever lost the connection loses nothing.
+"""The events of a run, numbered and kept for a while, so that a reader that lost the connection loses nothing.
 
 - Every event has the next number. The newest ones are kept, as many as the log is long.
-- A reader who comes back says what it saw last and goes on from there. If that is no longer kept, it is told: a gap is
-  an event of its own, never silence.
+- A reader that reconnects names the last event it saw and continues from there. If that is no longer kept, a gap is
+  sent as an event, never silence.
 - A reader that owns the run holds it up when it falls behind; one that only watches does not, and may find gaps.
 - The last event of an execution says how it ended.
 """
@@ -20,7 +20,7 @@ from stategraph.run.events.event_types import FRONT_END_EVENTS, Gap, GraphEvents
 from stategraph.run.events.json_safe import to_json
 from stategraph.run.pauses import RunInterrupt
 
-#: How far a reader that owns the run may fall behind, in events.
+#: The lag, in events, that the reader that owns the run may have.
 LAG = 64
 
 
@@ -45,7 +45,7 @@ class RunEvent:
         return to_json({"event": self.event, "data": self.data})
 
     def to_sse(self) -> str:
-        """A frame of an event stream (https://html.spec.whatwg.org/#server-sent-events).
+        """Format the event as a frame of an event stream (https://html.spec.whatwg.org/#server-sent-events).
 
         The number is the frame's id, which a browser that reconnects sends as `Last-Event-ID`.
         """
@@ -55,7 +55,7 @@ class RunEvent:
 async def sse(
     events: AsyncIterator[RunEvent], only: Collection[str] | None = FRONT_END_EVENTS
 ) -> AsyncGenerator[str, None]:
-    """The frames of an event stream for a browser.
+    """Yield the frames of an event stream for a browser.
 
     Args:
         events: From `Run.stream`, `Run.attach` or `AgentRuntime.attach`; closed when the browser leaves.
@@ -81,7 +81,7 @@ class RunLog:
     """
 
     def __init__(self, size: int) -> None:
-        # Made into a RunEvent when somebody reads it: most events are read by nobody.
+        # Made into a RunEvent when it is read: most events are never read.
         self._events: deque[tuple[int, str, Any, Mapping[str, Any] | None]] = deque(maxlen=size)
         self._last = 0
         self._running = True
@@ -95,7 +95,7 @@ class RunLog:
         return self._last
 
     def begin(self) -> None:
-        """An execution is about to start: readers wait for its events, as they do before the first one."""
+        """Prepare for an execution that is about to start: readers wait for its events, as before the first one."""
         self._running = True
         self._let_go = False
         # One that is left from the execution before does not hold up this one.
@@ -109,7 +109,7 @@ class RunLog:
 
     @property
     def is_full(self) -> bool:
-        """Whether the reader that owns the run has fallen behind."""
+        """True if the reader that owns the run has fallen too far behind."""
         owner = self._owner
         return owner is not None and not self._let_go and self._last - owner.seen > LAG
 
@@ -128,7 +128,7 @@ class RunLog:
 
     @property
     def is_open(self) -> bool:
-        """Whether an execution goes on or is about to start."""
+        """True if an execution is running or about to start."""
         return self._running
 
     def end(
@@ -137,7 +137,7 @@ class RunLog:
         error: BaseException | None,
         interrupts: Sequence[RunInterrupt] = (),
     ) -> None:
-        """An execution has ended: the last event says how, and readers leave.
+        """Log the end of an execution: the last event gives its outcome, and readers leave.
 
         A run that waits says for what, so that a front end that comes back can ask the person. The message of an error
         is for the host, who is raised it; it may name prompts, addresses and keys. Why a run was aborted is the host's
@@ -195,8 +195,8 @@ class RunLog:
                 self._owner = None
 
     def _after(self, seq: int) -> list[RunEvent]:
-        """What is kept after a number, led by a gap if something is missing."""
-        # Numbers have no holes, so the newest are the last ones: nobody looks through what was read before.
+        """Return the kept events after a number, preceded by a gap if some are missing."""
+        # Numbers have no holes, so the newest are the last ones: earlier events need not be searched.
         newest = min(self._last - seq, len(self._events))
         kept = [RunEvent(*self._events[-back]) for back in range(newest, 0, -1)]
         first = self._last - newest + 1
@@ -212,7 +212,7 @@ def _gap(seen: int, lost_to: int) -> RunEvent:
 
 
 class _Reader:
-    """How far somebody has read.
+    """The position of a reader.
 
     Attributes:
         seen: The number of the newest event that it has.
@@ -228,5 +228,5 @@ class _Reader:
         self.read = asyncio.Event()
 
     def has_all(self) -> bool:
-        """Whether there is nothing more for it."""
+        """Return whether the reader has received everything meant for it."""
         return self.until is not None and self.seen >= self.until

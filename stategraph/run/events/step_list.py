@@ -49,7 +49,7 @@ class StepList:
         return iter(self._steps)
 
     def get(self, step_id: str) -> RunStep | None:
-        """A step by its id."""
+        """Return a step by its id."""
         return self._by_id.get(step_id)
 
     def open(
@@ -64,7 +64,7 @@ class StepList:
         Args:
             at: Where.
             kind: What it is.
-            details: What is known of it.
+            details: Its details.
             position: Its place within a phase of a model's answer.
         """
         step = RunStep(
@@ -91,7 +91,7 @@ class StepList:
         self._by_id[step["id"]] = self._open[step["id"]] = step
 
     def is_open(self, step_id: str) -> bool:
-        """Whether a step is there and not closed."""
+        """Return whether a step exists and is not closed."""
         return step_id in self._open
 
     def close(self, step: RunStep | None, status: Status) -> Iterator[Row]:
@@ -125,7 +125,7 @@ class StepList:
         yield GraphEvents.ON_RUN_STEP_CLOSED, closed
 
     def sweep(self, status: Status) -> Iterator[Row]:
-        """Close whatever is open, in the order in which it was opened."""
+        """Close all open steps, in the order in which it was opened."""
         for step in list(self._open.values()):
             yield from self.close(step, status)
 
@@ -151,7 +151,7 @@ class StepList:
         return closed
 
     def memory(self) -> dict[str, Any]:
-        """What another process needs to go on, as JSON."""
+        """Return the state that another process needs to continue, as JSON."""
         return {"steps": [dict(step) for step in self._open.values()], "opened": self._opened}
 
     def recall(self, memory: Mapping[str, Any]) -> None:

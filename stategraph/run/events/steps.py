@@ -1,4 +1,4 @@
-"""From what agents do to run steps: the rules, without I/O.
+"""Run steps, made from the reports of agents: the rules, without I/O.
 
 - A step is a message being written or a tool call; its index is its place among the content parts and only grows.
 - One call of a model writes its steps in a lane. The lane's next step closes the message before it, and so does the end
@@ -88,7 +88,7 @@ class StepTracker:
     # A model's answer.
 
     def chunk(self, call: ModelCall, chunk: AIMessage) -> Iterable[Row]:
-        """What a piece of an answer comes to.
+        """Yield the rows for a piece of an answer.
 
         Args:
             call: The call that it belongs to; identity matters.
@@ -136,7 +136,7 @@ class StepTracker:
             yield GraphEvents.ON_MESSAGE_DELTA, _delta(step, {"type": "text", "text": text})
 
     def _change(self, lane: _Lane, reasoning: bool) -> Iterator[Row]:
-        """Begin or end a phase of reasoning: what comes next has a message of its own."""
+        """Begin or end a phase of reasoning: the next piece starts a new message."""
         lane.reasoning = reasoning
         lane.written = 0
         lane.provider_id = None
@@ -192,7 +192,7 @@ class StepTracker:
         yield GraphEvents.ON_RUN_STEP, cast("RunStep", dict(step))
 
     def end(self, call: ModelCall, message: AIMessage) -> Iterator[Row]:
-        """The answer of a call is whole: its message is closed.
+        """Yield the rows for the end of an answer: its message is closed.
 
         Args:
             call: The call.
@@ -209,7 +209,7 @@ class StepTracker:
             yield from self.steps.close(lane.step, "completed")
 
     def fail(self, call: ModelCall) -> Iterator[Row]:
-        """A call failed and its answer is given up: all its open steps are closed.
+        """Yield the rows for a failed call, whose answer is given up: all its open steps are closed.
 
         Args:
             call: The call.
@@ -233,11 +233,11 @@ class StepTracker:
         return {call_id: step_id for (_, call_id), step_id in self._calls.items()}
 
     def step_id(self, at: Place, call_id: str | None) -> str:
-        """The step of an agent's tool call; empty if it has none."""
+        """Return the id of the step of an agent's tool call; empty if it has none."""
         return self._calls.get(_key(at, call_id), "")
 
     def number(self, at: Place, message: AIMessage) -> None:
-        """Number the calls of a whole answer; ids that an earlier answer used mean new calls.
+        """Index the calls of a whole answer; ids that an earlier answer used mean new calls.
 
         Args:
             at: Where.
@@ -247,7 +247,7 @@ class StepTracker:
             self._number(at, call)
 
     def turn(self, at: Place, call: ToolCall) -> int:
-        """How many calls of the same tool came before this one in the run.
+        """Return how many calls of the same tool came before this one in the run.
 
         Args:
             at: Where.
@@ -263,7 +263,7 @@ class StepTracker:
         self._turns_of_tool[call["name"]] += 1
 
     def answer(self, fact: ToolAnswered) -> Iterator[Row]:
-        """A tool call has its result.
+        """Yield the rows for a tool call's result.
 
         Args:
             fact: The result.
@@ -301,7 +301,7 @@ class StepTracker:
     # The end.
 
     def sweep(self, status: Status) -> Iterator[Row]:
-        """Close whatever is open.
+        """Close all open steps.
 
         Args:
             status: How the run ended.
@@ -329,7 +329,10 @@ class StepTracker:
             self._calls[agent_id, call["id"]] = data["id"]
 
     def memory(self) -> dict[str, Any]:
-        """What another process needs to go on with the same ids and places, as JSON: what has ended is left out."""
+        """Return the state that another process needs to continue with the same ids and indices, as JSON.
+
+        Closed steps are left out.
+        """
         waiting = {call: step_id for call, step_id in self._calls.items() if self.steps.is_open(step_id)}
         return {
             **self.steps.memory(),
@@ -341,7 +344,7 @@ class StepTracker:
         }
 
     def recall(self, memory: Mapping[str, Any]) -> None:
-        """Go on from what `memory` returned; what is known already stays.
+        """Restore what `memory` returned; known entries stay.
 
         Args:
             memory: The JSON, perhaps from another process.
@@ -355,12 +358,12 @@ class StepTracker:
 
 
 def _key(at: Place, call_id: str | None) -> tuple[str, str]:
-    """Models number their calls as they like: those of agents that run side by side may have the same ids."""
+    """Return a key that is unique among agents: models of agents that run in parallel may use the same ids of calls."""
     return at.agent_id, call_id or ""
 
 
 def _calls_of(message: AIMessage) -> list[ToolCall]:
-    """The calls of an answer or a piece of one; of those that cannot be read, the arguments are left out."""
+    """Return the calls of an answer or a piece of one; of those that cannot be read, the arguments are left out."""
     if not message.invalid_tool_calls:
         return message.tool_calls
     unreadable = [ToolCall(name=each["name"] or "", args={}, id=each["id"]) for each in message.invalid_tool_calls]
@@ -372,7 +375,7 @@ def _delta(step: RunStep, part: dict[str, object]) -> dict[str, Any]:
 
 
 def _fragment(step: RunStep, chunk: Mapping[str, Any]) -> dict[str, Any]:
-    """A fragment of a call as front ends read it: what it does not have is left out."""
+    """Return a fragment of a call in the form for front ends: missing fields are left out."""
     fragment = ToolCallFragment(args=chunk["args"] or "", type="tool_call_chunk")
     if chunk.get("name"):
         fragment["name"] = chunk["name"]
@@ -384,7 +387,7 @@ def _fragment(step: RunStep, chunk: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _split_tags(lane: _Lane, reasoning: bool, text: str) -> Iterator[tuple[bool, str]]:
-    """What of a text is reasoning because of tags in it."""
+    """Split a text into reasoning and the rest by the tags in it."""
     if reasoning:
         yield True, text
     elif not lane.tagged and "<think>" in text:

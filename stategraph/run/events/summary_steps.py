@@ -35,7 +35,7 @@ class SummarySteps:
         self._open.clear()
 
     def open(self, at: Place, figures: Mapping[str, Any]) -> Iterator[Row]:
-        """A summary is about to be written.
+        """Yield the rows for a summary that is about to be written.
 
         Args:
             at: Where.
@@ -54,7 +54,7 @@ class SummarySteps:
         yield GraphEvents.ON_SUMMARIZE_START, {"agentId": at.agent_id, **figures}
 
     def text(self, at: Place, text: str) -> Iterator[Row]:
-        """A piece of a summary came.
+        """Yield the rows for a piece of a summary.
 
         Args:
             at: Where.
@@ -68,7 +68,7 @@ class SummarySteps:
         yield GraphEvents.ON_SUMMARIZE_DELTA, {"id": step["id"], "delta": {"summary": piece}}
 
     def close(self, at: Place, summary: Mapping[str, Any] | None, error: str | None) -> Iterator[Row]:
-        """A summary is whole, or could not be made.
+        """Yield the rows for the end of a summary, made or failed.
 
         Args:
             at: Where.
@@ -101,6 +101,6 @@ class SummarySteps:
 
 
 def _iso(time_ms: int) -> str:
-    """A time as front ends read it."""
+    """Format a time in the form for front ends."""
     time = datetime.fromtimestamp(time_ms / 1000, UTC)
     return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")

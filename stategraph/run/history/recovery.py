@@ -1,4 +1,4 @@
-"""What is left of a run that did not end by itself, such that the next one can start from it.
+"""Recovery of a run that was cut off, so that the next one can start from its messages.
 
 - An answer that was cut off keeps its text and says so; calls that were being written are left out of it.
 - Every call of a whole answer has a result, if need be one that says that it did not finish: providers refuse a
@@ -19,12 +19,12 @@ from stategraph.agent.messages import history
 from stategraph.agent.messages.truncation import text_of
 from stategraph.graph.compiled import CompiledStateGraph
 
-#: Where a message says why it is not whole.
+#: Key under which an incomplete message gives the reason.
 INCOMPLETE = "incomplete"
 
 
 def remains(produced: Sequence[AnyMessage], partial: Iterable[Sequence[AIMessage]], reason: str) -> list[AnyMessage]:
-    """The messages of a run that was cut off.
+    """Return the messages that remain of a run that was cut off.
 
     Args:
         produced: What was whole.
@@ -56,7 +56,7 @@ async def commit(
     thread: RunnableConfig = {"configurable": {"thread_id": (config.get("configurable") or {})["thread_id"]}}
     state = await compiled.aget_state(thread)
     if state.next:
-        # What agents wrote that ended beside one that did not is shown, and lost with the step that never ends: the
+        # Messages of agents that ended in a step in which another did not were shown, but are lost with that step: the
         # state by its id is the one without it.
         state = await compiled.aget_state(state.config)
     known = {message.id for message in (state.values or {}).get("messages", ())}

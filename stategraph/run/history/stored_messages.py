@@ -29,7 +29,7 @@ _SEARCH = "tool_search"
 
 
 class HistorySummary(NamedTuple):
-    """What stands for the messages before those that are returned.
+    """The summary of the messages before those that are returned.
 
     Attributes:
         text: The summary.
@@ -112,7 +112,7 @@ def format_agent_messages(
 def _format_one(
     stored: Mapping[str, Any], position: int, skip: int, tools: set[str] | None
 ) -> tuple[list[AnyMessage], list[int]]:
-    """The messages that one stored message becomes, and their weights."""
+    """Convert one stored message to messages, and return their weights."""
     role, content = stored.get("role"), stored.get("content")
     parts = content if isinstance(content, list) else [{"type": "text", "text": content or ""}]
     match role:
@@ -133,7 +133,7 @@ def _format_one(
 
 
 def _last_summary(payload: Sequence[Mapping[str, Any]]) -> tuple[HistorySummary | None, int, int]:
-    """The newest summary, the stored message it is in, and how many parts there it stands for."""
+    """Return the newest summary, the stored message that contains it, and how many of its parts it covers."""
     for position in reversed(range(len(payload))):
         content = payload[position].get("content")
         for index, part in reversed(list(enumerate(content if isinstance(content, list) else ()))):
@@ -147,7 +147,7 @@ def _last_summary(payload: Sequence[Mapping[str, Any]]) -> tuple[HistorySummary 
 def _with_known_calls(
     parts: Sequence[tuple[int, Mapping[str, Any] | None]], tools: set[str]
 ) -> Iterator[tuple[int, Mapping[str, Any] | None]]:
-    """Parts without calls of unknown tools; tools that a call of a search has found are known from then on."""
+    """Yield parts without calls of unknown tools; tools found by a search call are known from then on."""
     kept: list[tuple[int, Mapping[str, Any] | None]] = []
     gone: set[str] = set()
     for index, part in parts:
@@ -177,7 +177,7 @@ def _is_known(call: Mapping[str, Any], tools: set[str]) -> bool:
 
 
 def _found(output: object) -> Iterator[str]:
-    """The names of tools that a search has found, of which its output is JSON, perhaps behind other text."""
+    """Yield the names of tools that a search found: its output is JSON, perhaps after other text."""
     text = output if isinstance(output, str) else ""
     try:
         found = json.loads(text[text.find("{") : text.rfind("}") + 1])
@@ -214,7 +214,7 @@ def _assistant(parts: Sequence[tuple[int, Mapping[str, Any] | None]]) -> list[_M
 
 
 def _said(parts: Sequence[tuple[int, Mapping[str, Any]]], *, as_text: bool) -> _Made:
-    """One message of several parts; as text if it makes calls or follows thoughts, unless a part is none."""
+    """Join parts into one message; with `as_text`, its content is a string if all parts are text."""
     texts = [part.get("text") or "" for _, part in parts if part.get("type") == "text"]
     content: str | list[str | dict[Any, Any]] = [dict(part) for _, part in parts]
     if as_text and len(texts) == len(parts):
@@ -234,7 +234,7 @@ def _called(caller: _Made, call: Mapping[str, Any], index: int) -> _Made:
 
 
 def _arguments(raw: object) -> dict[str, Any]:
-    """Arguments as an object; text that is no JSON object is handed on whole."""
+    """Return arguments as an object; text that is not a JSON object is passed on whole."""
     if isinstance(raw, Mapping):
         return dict(raw)
     if not raw:

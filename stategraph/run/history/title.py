@@ -105,7 +105,7 @@ async def generate_title(
 
 
 def _structured(model: BaseChatModel, method: TitleMethod, skip_language: bool) -> Runnable[Any, Any] | None:
-    """The model with an answer of the wanted form beside what it said; None if it cannot be asked for one."""
+    """Return the model with a structured answer next to its raw one; None if it cannot be asked for one."""
     schema = _TitleOnly if skip_language else _TitleAndLanguage
     how = "function_calling" if method == "functions" else "json_schema"
     try:
@@ -115,7 +115,7 @@ def _structured(model: BaseChatModel, method: TitleMethod, skip_language: bool) 
 
 
 def _line(said: str) -> str:
-    """A title as it is shown: without reasoning in tags and quotes around it."""
+    """Clean a title: without reasoning in tags and without quotes around it."""
     return " ".join(_REASONING.sub("", said).split()).strip('"')
 
 

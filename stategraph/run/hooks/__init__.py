@@ -1,4 +1,4 @@
-"""Functions of the host that see a run at fixed points and may say what is to happen; approval of tool calls.
+"""Functions of the host that see a run at fixed points and may influence it; approval of tool calls.
 
 It must never know how an execution is driven or which events readers see.
 """

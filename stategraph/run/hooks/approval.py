@@ -2,7 +2,7 @@
 
 - All calls of one answer that need approval are asked about together, in one interrupt.
 - Hooks are called once for a call, however often its node runs again: what they said is kept with the waiting run.
-- What hooks want besides (context for the model, messages, the end of the turn) happens when the batch is done.
+- Other requests of hooks (context for the model, messages, the end of the turn) are met when the batch is done.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _BLOCKED = "Blocked: "
 
 @dataclass(frozen=True, slots=True)
 class _Said:
-    """What was said about one call before it ran.
+    """Decisions about one call before it runs.
 
     Attributes:
         remarks: What hooks want beyond whether it runs.
@@ -163,7 +163,7 @@ class HookGate:
         return {**self._of_call(call), **self._step(at, call), **result, "status": message.status}
 
     async def _consult(self, at: ports.Place, calls: Sequence[ToolCall]) -> list[Outcome]:
-        """What hooks say about each call."""
+        """Ask the hooks about each call."""
         if not stores(get_config()):
             return [await self._consult_about(at, call) for call in calls]
         # As a task of the engine: its result is stored with a waiting run, and the node that runs again is given it,
@@ -221,7 +221,7 @@ class HookGate:
 
 
 async def consult_hooks(gate: HookGate, at: ports.Place, calls: Sequence[ToolCall]) -> list[dict[str, Any]]:
-    """What hooks say about calls, as JSON that can be stored."""
+    """Ask the hooks about calls and return their answers as JSON that can be stored."""
     return [_frozen(await gate._consult_about(at, call)) for call in calls]
 
 
@@ -248,7 +248,7 @@ def _id(call: ToolCall) -> str:
 
 
 def _key(at: ports.Place, call: ToolCall) -> tuple[str, str]:
-    """Models number their calls as they like: those of agents that run side by side may have the same ids."""
+    """Return a key that is unique among agents: models of agents that run in parallel may use the same ids of calls."""
     return at.agent_id, _id(call)
 
 

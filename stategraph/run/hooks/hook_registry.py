@@ -1,4 +1,4 @@
-"""Hooks: functions of a host that see a run at fixed points and may say what is to happen.
+"""Hooks: functions of a host that see a run at fixed points and may influence it.
 
 | event | when | a hook may |
 |---|---|---|
@@ -109,7 +109,7 @@ def _message(given: dict[str, Any]) -> dict[str, Any]:
 
 
 class HookOutput(Settings):
-    """What a hook returns; a mapping in either spelling, or None for nothing.
+    """A hook's return value; a mapping in either spelling, or None for nothing.
 
     Attributes:
         decision: Whether to go on; of Stop and StopFinalize, `block` to not stop.
@@ -171,7 +171,7 @@ class HookRegistration(Settings):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the hooks of an event say together.
+    """The combined result of an event's hooks.
 
     Attributes:
         decision: The strictest one; None if none decided.
@@ -198,7 +198,7 @@ class Outcome:
 
 NOTHING = Outcome()
 
-#: What a hook said, and how it failed if it did.
+#: A hook's output, and its error if it failed.
 _Said: TypeAlias = tuple[HookOutput, str | None]
 
 
@@ -257,7 +257,7 @@ class HookRegistry:
         return take_back
 
     def has(self, event: HookEvents) -> bool:
-        """Whether anybody wants to be called."""
+        """Return whether any hook is registered for an event."""
         return bool(self._registered.get(event))
 
     async def call(self, event: HookEvents, happened: Mapping[str, Any], tool: str | None = None) -> Outcome:
@@ -308,14 +308,14 @@ def _matches(registration: HookRegistration, tool: str | None) -> bool:
 
 
 async def _call(event: HookEvents, hook: Hook, happened: dict[str, Any], limit_s: float) -> _Said:
-    """What one hook says, or what it counts as having said because it failed."""
+    """Call one hook and return its output, or the output that stands for its failure."""
     limit = asyncio.timeout(limit_s)
     try:
         async with limit:
             if is_async_callable(hook):
                 said = await cast("Awaitable[Any]", hook(happened))
             else:
-                # Not in the loop's own few threads: hooks that hang would keep them from everybody else's tools.
+                # Not in the loop's own few threads: hooks that hang would block the tools of all others.
                 loop = asyncio.get_running_loop()
                 said = await loop.run_in_executor(threads.pool(), copy_context().run, hook, happened)
                 if inspect.isawaitable(said):
@@ -338,7 +338,7 @@ async def _call(event: HookEvents, hook: Hook, happened: dict[str, Any], limit_s
 
 
 def _checked(event: HookEvents, said: Any) -> HookOutput:
-    """What a hook returned, if it makes sense at its point."""
+    """Validate a hook's return value for its event."""
     output = HookOutput() if said is None else validation.checked(HookOutput, said)
     if output.detached:
         return HookOutput()

@@ -12,7 +12,7 @@ from stategraph.agent.state import INJECTED
 
 
 def injected_message(message: Mapping[str, Any]) -> HumanMessage:
-    """A message as a host gives it, for the model.
+    """Convert a host's message to one for the model.
 
     Args:
         message: `content`, and what it says of itself: `role`, `isMeta`, `source`.
@@ -37,7 +37,7 @@ def injected_message(message: Mapping[str, Any]) -> HumanMessage:
 
 
 def hook_context(texts: list[str]) -> HumanMessage:
-    """What hooks want the model to know, as one message.
+    """Join hooks' context for the model into one message.
 
     Args:
         texts: What each of them said.

@@ -24,7 +24,7 @@ _BLOCKS = {"deny": PROMPT_DENIED, "ask": PROMPT_REQUIRES_APPROVAL}
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """What hooks say when a turn has ended.
+    """The hooks' answer at the end of a turn.
 
     Attributes:
         more: What it goes on with; empty: it ends.
@@ -82,7 +82,7 @@ class TurnHooks:
         Args:
             messages: What it brought.
             thread_id: The thread.
-            reason: Why it ended early; None if it did not. Then it ends, whatever hooks say.
+            reason: Why it ended early; None if it did not. Then it ends, regardless of hooks.
             continuations: How often hooks have kept it going.
 
         Returns:
@@ -148,7 +148,7 @@ class TurnHooks:
 
 
 def _more(said: Outcome) -> list[HumanMessage]:
-    """What hooks want to go on with; nothing if they do not."""
+    """Return the messages with which hooks continue the turn; empty if they do not."""
     if said.decision != "block":
         return []
     return [*said.injected, *([hook_context(list(said.contexts))] if said.contexts else [])]

@@ -1,7 +1,7 @@
 """Tools that the host executes: one request for the calls of an answer, answered whenever the host is ready.
 
 The host's handler of `on_tool_execute` is given a `ToolExecuteRequest`. It may answer at once, or keep the request and
-answer later, from any thread; what it returns is an answer as well. With no handler the run fails at once: nobody could
+answer later, from any thread; what it returns is an answer as well. With no handler the run fails at once: no one could
 ever answer.
 """
 
@@ -67,7 +67,7 @@ class ToolExecuteRequest(dict[str, Any]):
         """
         failure = error if isinstance(error, BaseException) else RuntimeError(error)
         if isinstance(error, asyncio.CancelledError | StopIteration):
-            # Raised in the run, the first would say that somebody cancelled it, and the second cannot be.
+            # Raised in the run, the first would look like a cancellation of it, and the second cannot be raised.
             failure = RuntimeError(problems.named(error))
             failure.__cause__ = error
         self._soon(lambda: None if self._answer.done() else self._answer.set_exception(failure))
@@ -98,7 +98,7 @@ class ToolExecuteRequest(dict[str, Any]):
             self._answer.set_exception(error)
 
     async def answered(self) -> list[HostResult]:
-        """The results, once the host has given them."""
+        """Return the results, as soon as the host has given them."""
         try:
             results = await self._answer
             if self._early_tasks:
@@ -111,14 +111,14 @@ class ToolExecuteRequest(dict[str, Any]):
             await asyncio.gather(*left, return_exceptions=True)
 
     def _soon(self, what: Callable[[], None]) -> None:
-        """Do something in the run's loop: a host may answer from a thread of its own."""
+        """Call a function in the run's loop: a host may answer from another thread."""
         try:
             running = asyncio.get_running_loop()
         except RuntimeError:
             running = None
         if running is self._loop:
             what()
-        elif not self._loop.is_closed():  # else the run is over, and nobody is there to be told
+        elif not self._loop.is_closed():  # else the run is over, and no listener is left
             self._loop.call_soon_threadsafe(what)
 
 
@@ -146,7 +146,7 @@ class RunToolHost:
         """Have the host execute calls.
 
         Raises:
-            LookupError: Nobody handles `on_tool_execute`.
+            LookupError: There is no handler of `on_tool_execute`.
         """
         metadata = self._listener.metadata(batch.at)
         given = {"run_id": metadata["run_id"], **(batch.config.get("configurable") or {})}

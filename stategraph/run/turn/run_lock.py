@@ -29,8 +29,8 @@ class Turns:
 
     Args:
         run_id: The run.
-        checkpointer: Keeps its threads; None: nobody does.
-        log: Keeps its events; None: nobody does.
+        checkpointer: Keeps its threads; None: they are not kept.
+        log: Keeps its events; None: they are not kept.
 
     Attributes:
         home: The event loop that it belongs to.
@@ -48,12 +48,12 @@ class Turns:
 
     @property
     def running(self) -> bool:
-        """Whether there is one now, or is about to be."""
+        """True if an execution is running, or about to."""
         return not self._over.is_set()
 
     @property
     def signal(self) -> AbortSignal:
-        """Of the execution that goes on: tells it to stop."""
+        """The signal that tells the running execution to stop."""
         return self._stop.signal
 
     def abort(self, reason: str | None = None) -> None:
@@ -91,7 +91,7 @@ class Turns:
         return self._to_its_end(config, work)
 
     def start(self, config: Mapping[str, Any], work: Callable[[], Coroutine[Any, Any, T]]) -> asyncio.Task[T]:
-        """As `take`, in the background."""
+        """Like `take`, in the background."""
         loop = asyncio.get_running_loop()
         execution = self.take(config, work)
         over = self._over
@@ -123,7 +123,7 @@ def taken(checkpointer: Any, config: Mapping[str, Any], run_id: str) -> Iterator
     Args:
         checkpointer: Keeps the thread; without one there is nothing to lose.
         config: The host's, which names the thread.
-        run_id: Who takes it.
+        run_id: The run that takes it.
 
     Raises:
         ConfigurationError: A run is being executed on it.

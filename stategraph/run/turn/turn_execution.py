@@ -4,7 +4,7 @@
   closed unless it pauses, and what it brought can be read.
 - What was stopped or failed is committed to its thread as if the turn had ended there. What goes wrong with that is
   noted on the error that ended the run, and does not take its place.
-- From the end on nobody holds it up: neither a reader that has stopped to read nor a signal.
+- Once it ends, nothing holds it up: neither a reader that has stopped reading nor a signal.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class Execution:
         graph: The run's graph.
         listener: Hears its agents.
         hooks: Those around the turn; None: there are none.
-        log: Keeps its events; None: nobody does.
-        config: The thread, and what the host says besides.
+        log: Keeps its events; None: they are not kept.
+        config: The thread, and the host's other settings.
         durability: When states are stored; of no effect without a checkpointer.
         clean: Whether to let go of the steps at the end.
 
@@ -160,7 +160,7 @@ class Execution:
         return values
 
     def _continued(self, values: Mapping[str, Any], more: Sequence[AnyMessage]) -> dict[str, Any]:
-        """What goes into the graph when a turn that has ended goes on."""
+        """Return the graph's input for continuing a turn that has ended."""
         if self._graph.compiled.checkpointer:
             return {"messages": list(more)}
         kept = {key: values[key] for key in ("windows",) if values.get(key) is not None}
@@ -176,7 +176,7 @@ class Execution:
         return str(self._config["configurable"]["thread_id"])
 
     def _brought(self, values: Mapping[str, Any]) -> list[AnyMessage]:
-        """The messages of a state that came after the last one that went in."""
+        """Return the messages of a state after the last input message."""
         brought = after(self._listener.last_input_id, values.get("messages", []))
         return list(self._listener.produced) if brought is None else brought
 
@@ -214,14 +214,14 @@ class Execution:
 
 
 def _truncation(messages: Sequence[AnyMessage]) -> str | None:
-    """The halt reason of a turn whose last answer was cut off; None if it was not."""
+    """Return the halt reason of a turn whose last answer was cut off; None if it was not."""
     last = messages[-1] if messages else None
     why = tool_calls.cut_off(last) if isinstance(last, AIMessage) else None
     return None if why is None or tool_calls.FILTERED in why.lower() else OUTPUT_TRUNCATED
 
 
 async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
-    """Do something that must not be left half done: who is cancelled meanwhile, however often, is so afterwards."""
+    """Run work that must not be left half done: cancellations meanwhile take effect after it."""
     task = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
     while not task.done():

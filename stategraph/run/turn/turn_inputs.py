@@ -1,4 +1,4 @@
-"""What a host gives to an execution, read into what the engine takes."""
+"""Inputs of an execution, converted from the host's form to the engine's."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from stategraph.run.abort import AbortSignal
 RECURSION_LIMIT = 50
 
 _SPELLINGS = {"recursionLimit": "recursion_limit", "runName": "run_name", "maxConcurrency": "max_concurrency"}
-#: What hosts pass along although it holds for every run here.
+#: Settings that hosts pass although they hold for every run here.
 _IMPLIED = ("version", "streamMode", "stream_mode")
-#: What is no part of a RunnableConfig.
+#: Settings that are not part of a RunnableConfig.
 _OURS = ("signal", "durability")
 _DURABILITIES = ("exit", "async", "sync")
-#: Where a host may have meant `configurable.thread_id`.
+#: Places where a host may have meant `configurable.thread_id`.
 _THREAD_KEYS = ("thread_id", "threadId")
 
 
 def messages_of(inputs: object) -> list[AnyMessage]:
-    """The messages that go in, each with an id, so that what comes out can be told from them.
+    """Return the input messages, each with an id that tells them from later ones.
 
     Args:
         inputs: `{"messages": [...]}`.
@@ -48,13 +48,13 @@ def messages_of(inputs: object) -> list[AnyMessage]:
 
 
 def _encodable(message: AnyMessage) -> AnyMessage:
-    """A message that can be stored and sent: browsers may cut an emoji in two."""
+    """Make a message fit to be stored and sent: browsers may cut an emoji in two."""
     content = encodable.encodable_value(message.content)
     return message if content is message.content else message.model_copy(update={"content": content})
 
 
 def _several(given: object) -> Sequence[object]:
-    """What stands for several messages as such, and what stands for one, as a text or a pair does, in a list."""
+    """Normalise to a list: a sequence stays, a single message, string or (role, text) pair is wrapped."""
     is_pair = isinstance(given, tuple) and len(given) == 2 and all(isinstance(each, str) for each in given)
     return given if isinstance(given, Sequence) and not isinstance(given, str) and not is_pair else [given]
 
@@ -72,7 +72,7 @@ def _message(given: Any, position: int) -> AnyMessage:
 
 
 def checked_config(config: object, *, stores: bool) -> Mapping[str, Any]:
-    """A host's config; an empty one for None.
+    """Validate a host's config; an empty one for None.
 
     Args:
         config: What the host gave.
@@ -91,14 +91,14 @@ def checked_config(config: object, *, stores: bool) -> Mapping[str, Any]:
         misplaced += [f"config['configurable'][{key!r}]" for key in _THREAD_KEYS[1:] if key in configurable]
         if misplaced:
             raise ConfigurationError(
-                f"The thread is named by {misplaced[0]}, which nobody reads; name it as "
+                f"The thread is named by {misplaced[0]}, which is not read; name it as "
                 "config['configurable']['thread_id']"
             )
     return given
 
 
 def checked_options(options: object, known: Iterable[str]) -> Mapping[str, Any]:
-    """A host's options of one execution; none for None.
+    """Validate a host's options of one execution; none for None.
 
     Raises:
         ConfigurationError: They are no mapping, or one of them is unknown.
@@ -115,7 +115,7 @@ def checked_options(options: object, known: Iterable[str]) -> Mapping[str, Any]:
 
 
 def _in_python(given: Mapping[str, Any]) -> dict[str, Any]:
-    """A mapping with names as in Python, which a host may also spell as in TypeScript."""
+    """Convert a mapping to Python's spelling of its names; hosts may use TypeScript's."""
     return {re.sub(r"[A-Z]", lambda found: f"_{found[0].lower()}", str(key)): value for key, value in given.items()}
 
 
@@ -128,13 +128,13 @@ def _mapping(given: object, what: str, expected: str) -> Mapping[str, Any]:
 
 
 def thread_of(config: Mapping[str, Any], run_id: str) -> Any:
-    """The thread that a host's config names, as it names it; the run's id if it names none."""
+    """Return the thread that a host's config names, unchanged; the run's id if it names none."""
     thread_id = (config.get("configurable") or {}).get("thread_id")
     return run_id if thread_id is None else thread_id
 
 
 def runnable_config(config: Mapping[str, Any], run_id: str) -> RunnableConfig:
-    """A host's config as the engine takes it.
+    """Convert a host's config to the engine's.
 
     Args:
         config: The host's, in either spelling.
@@ -149,7 +149,7 @@ def runnable_config(config: Mapping[str, Any], run_id: str) -> RunnableConfig:
 
 
 def signal_of(config: Mapping[str, Any]) -> AbortSignal | None:
-    """The signal in a host's config.
+    """Return the signal in a host's config.
 
     Raises:
         ConfigurationError: It is none.
