@@ -1,4 +1,4 @@
-"""A durable wait: the run stops for a person, the thread keeps its place, a command goes on.
+"""A durable wait: the run stops for a person, the thread keeps its place, a command resumes it.
 
 Prints::
 

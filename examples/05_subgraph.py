@@ -15,7 +15,7 @@ from stategraph import END, START, StateGraph
 
 
 def extend(old: list[str], new: list[str]) -> list[str]:
-    """Append what is new; a subgraph hands back the whole list that it was given."""
+    """Append only new items; a subgraph returns the whole list that it was given."""
     return [*old, *(step for step in new if step not in old)]
 
 

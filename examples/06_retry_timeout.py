@@ -30,7 +30,7 @@ def price(state: State) -> State:
 
 
 async def review(state: State) -> State:
-    await asyncio.Event().wait()  # Never set: somebody forgot to answer.
+    await asyncio.Event().wait()  # Never set: the answer was forgotten.
     return {"note": "unreachable"}
 
 

@@ -1,4 +1,4 @@
-"""What a run is given beside its state: a typed context, and a store that outlives the thread.
+"""A typed context for a run, in addition to its state, and a store that outlives the thread.
 
 Prints::
 

@@ -1,6 +1,6 @@
 """A person decides: a call that needs approval, a question of a tool, and an answer from another process.
 
-Each `Run` below stands for a process of its own; what they share is the checkpointer.
+Each `Run` below stands for a separate process; they share the checkpointer.
 
 Prints::
 
