@@ -281,7 +281,7 @@ async def test_a_question_that_makes_no_sense_is_told_to_the_model() -> None:
 
     run = await run_of(calls(("survey", {})), "Sorry.", agent={"tools": [survey]}, **HITL)
     await run.process_stream(ask(), THREAD)
-    assert "each with an id of its own" in run.get_run_messages()[1].content
+    assert "each with a unique id" in run.get_run_messages()[1].content
     with pytest.raises(ConfigurationError, match="did you mean 'question'"):
         ask_user_question({"questions": "A?"})
 

@@ -114,7 +114,7 @@ async def test_a_run_that_goes_on_is_not_replaced_by_another_of_its_name() -> No
         run = await runtime.create_run(run_id="r", agents=[described])
         work = runtime.start(run, ask())
         await gate.wait_reached_async()
-        with pytest.raises(ConfigurationError, match="'r' goes on"):
+        with pytest.raises(ConfigurationError, match="'r' is still running"):
             await runtime.create_run(run_id="r", agents=[agent("Hello.")])
         assert runtime.get_run("r") is run
         gate.open()
