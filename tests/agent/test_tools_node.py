@@ -524,7 +524,7 @@ def test_artifacts_of_other_shapes_bring_nothing_up() -> None:
 
 
 def test_a_policy_for_a_tool_that_there_is_not_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="tool_policies names unknown tool .ecko.. Its tools are: echo"):
+    with pytest.raises(ConfigurationError, match="tool_policies names unknown tool 'ecko'"):
         agent_of(echo, tool_policies={"ecko": ToolPolicy(timeout_s=1)})
     with pytest.raises(ValueError, match="greater than 0 seconds"):
         ToolPolicy(timeout_s=0)
