@@ -13,7 +13,7 @@ Its packages, lowest first. Each imports only those above it in this list:
     tracing/      callback handlers: what they are told about chains, tools and pauses
     compile/      everything about a node that is known before a run: how it is called, what it reads and writes
     tasks/        one attempt of a task: scope, time limits, retries, interrupts, worker threads
-    checkpoints/  what is stored and how it comes back: savers, serialisation, delta channels
+    checkpoints/  stored state: savers, serialisation, delta channels
     streams/      what a caller is shown: stream modes, and the events of `stream_events`
     runs/         one run from the call to its result: the execution, the two drivers, how a run ends
     state/        a thread looked at, changed and drawn from outside a run

@@ -181,16 +181,16 @@ class StateGraphEngine(
         self.channels = channels if channels is not None else {}
         if not isinstance(self.channels.setdefault(TASKS, Topic(Send, accumulate=False)), Topic):
             raise ValueError(f"Channel '{TASKS}' is reserved and cannot be used in the graph.")
-        # What goes in and out.
+        # Input and output.
         self.input_channels = input_channels
         self.output_channels = output_channels
         self.stream_channels = stream_channels
         self.context_schema = context_schema
-        # What is kept, and where.
+        # State, and its storage.
         self.checkpointer = ensure_valid_checkpointer(checkpointer)
         self.cache, self.cache_policy = cache, cache_policy
         self.store = store
-        # How a run goes.
+        # Execution of a run.
         self.config = config
         self.interrupt_before_nodes = interrupt_before_nodes
         self.interrupt_after_nodes = interrupt_after_nodes
@@ -198,7 +198,7 @@ class StateGraphEngine(
         self.node_error_handler_map = node_error_handler_map or {}
         self.step_timeout = step_timeout
         self.trigger_to_nodes = trigger_to_nodes or {}
-        # How it is shown.
+        # Name, streams and checks.
         self.debug = get_debug() if debug is None else debug
         self.name = name
         self.stream_eager = stream_eager
@@ -249,7 +249,7 @@ class StateGraphEngine(
         return self
 
     def copy(self, update: dict[str, Any] | None = None) -> Self:
-        """A graph with some attributes replaced."""
+        """Return a graph with some attributes replaced."""
         attributes = {k: v for k, v in self.__dict__.items() if k not in ("__orig_class__", "_allowlist", "_program")}
         attributes.update(update or {})
         return self._rebuilt(attributes)
@@ -261,17 +261,17 @@ class StateGraphEngine(
         return twin
 
     def with_config(self, config: RunnableConfig | None = None, **kwargs: Any) -> Self:
-        """A graph with further defaults for every run's config."""
+        """Return a graph with further defaults for every run's config."""
         return self.copy({"config": merge_configs(self.config, config, cast(RunnableConfig, kwargs))})
 
     def get_name(self, suffix: str | None = None, *, name: str | None = None) -> str:
-        """The graph's name, with a suffix for its schemas."""
+        """Return the graph's name, with a suffix for its schemas."""
         return super().get_name(suffix, name=name)
 
     # -- savers --------------------------------------------------------------
 
     def resolve_checkpointer(self, config: RunnableConfig) -> BaseCheckpointSaver[Any] | None:
-        """The saver of a run: its parent's if it has one, else the graph's own.
+        """Return the saver of a run: its parent's if it has one, else the graph's own.
 
         Raises:
             RuntimeError: If a root graph was compiled with ``checkpointer=True``.
@@ -290,7 +290,7 @@ class StateGraphEngine(
         return cast("BaseCheckpointSaver[Any] | None", saver)
 
     def own_checkpoint_config(self, config: RunnableConfig) -> RunnableConfig:
-        """The config of a subgraph with one history per thread: no task ids in its namespace."""
+        """Return the config of a subgraph with one history per thread: no task ids in its namespace."""
         if self.checkpointer is not True:
             return config
         ns = config[CONF].get(CONFIG_KEY_CHECKPOINT_NS, "")
@@ -336,7 +336,7 @@ class StateGraphEngine(
             interrupt_before: Nodes to pause before; None for the graph's.
             interrupt_after: Nodes to pause after; None for the graph's.
             durability: When checkpoints are stored: "sync" before the next step,
-                "async" (the default) beside it, "exit" at the end.
+                "async" (the default) during it, "exit" at the end.
             control: A switch to drain the run with.
             version: "v2" returns a ``GraphOutput``.
             **kwargs: The deprecated ``checkpoint_during``, ``subgraphs``, ``debug``.
@@ -390,7 +390,7 @@ class StateGraphEngine(
         version: Literal["v1", "v2"] = "v1",
         **kwargs: Any,
     ) -> dict[str, Any] | Any:
-        """As :meth:`invoke`; several tasks of a step run beside each other on the event loop."""
+        """Like :meth:`invoke`; several tasks of a step run concurrently on the event loop."""
         given = {
             "context": context,
             "stream_mode": stream_mode,
@@ -416,7 +416,7 @@ class StateGraphEngine(
         return collector.result()
 
     def invoke_inside(self, input: Any, config: RunnableConfig) -> Any:
-        """As :meth:`invoke`, for the engine: the graph is the work of a node, and nobody listens to the run around it.
+        """Like :meth:`invoke`, for the engine: the graph is a node's work, and the outer run has no listeners.
 
         Args:
             input: What the node is given.
@@ -433,7 +433,7 @@ class StateGraphEngine(
         return entrypoints.result_inside(execution)
 
     async def ainvoke_inside(self, input: Any, config: RunnableConfig) -> Any:
-        """As :meth:`invoke_inside`."""
+        """Like :meth:`invoke_inside`, async."""
         kind, own = type(self), self.__dict__
         if kind.ainvoke is not _AINVOKE or kind.astream is not _ASTREAM or "ainvoke" in own or "astream" in own:
             return await self.ainvoke(input, config)
@@ -479,7 +479,7 @@ class StateGraphEngine(
             durability: As for :meth:`invoke`.
             control: As for :meth:`invoke`.
             subgraphs: Whether to show what happens in subgraphs too; then the
-                namespace comes first in what is yielded.
+                namespace comes first in each yielded item.
             debug: Whether to print every step; None for the graph's setting.
             version: "v2" yields dicts with ``type``, ``ns`` and ``data``.
             **kwargs: The deprecated ``checkpoint_during``.
@@ -521,7 +521,7 @@ class StateGraphEngine(
         version: Literal["v1", "v2"] = "v1",
         **kwargs: Unpack[DeprecatedKwargs],
     ) -> AsyncIterator[dict[str, Any] | Any]:
-        """As :meth:`stream`."""
+        """Like :meth:`stream`."""
         given = {
             "version": version,
             "subgraphs": subgraphs,
@@ -560,7 +560,7 @@ class StateGraphEngine(
     # -- state ---------------------------------------------------------------
 
     def get_state(self, config: RunnableConfig, *, subgraphs: bool = False) -> StateSnapshot:
-        """The state of a thread.
+        """Return the state of a thread.
 
         Args:
             config: Names the thread, and optionally a checkpoint or the namespace
@@ -573,13 +573,13 @@ class StateGraphEngine(
         return snapshots.get_state(self, config, subgraphs=subgraphs)
 
     async def aget_state(self, config: RunnableConfig, *, subgraphs: bool = False) -> StateSnapshot:
-        """As :meth:`get_state`."""
+        """Like :meth:`get_state`."""
         return await snapshots.aget_state(self, config, subgraphs=subgraphs)
 
     def has_work_left(self, config: RunnableConfig) -> bool:
         """Return whether a run that goes on with ``invoke(None, config)`` would find something to do.
 
-        It looks at what is recorded behind the latest checkpoint too, so it is also true for a thread that was cut off
+        It includes the writes recorded behind the latest checkpoint, so it is also true for a thread that was cut off
         between a step and its checkpoint, or whose next step waits for an answer.
 
         Args:
@@ -594,7 +594,7 @@ class StateGraphEngine(
         return snapshots.has_work_left(self, config)
 
     async def ahas_work_left(self, config: RunnableConfig) -> bool:
-        """As :meth:`has_work_left`."""
+        """Like :meth:`has_work_left`."""
         return await snapshots.ahas_work_left(self, config)
 
     def get_state_history(
@@ -605,7 +605,7 @@ class StateGraphEngine(
         before: RunnableConfig | None = None,
         limit: int | None = None,
     ) -> Iterator[StateSnapshot]:
-        """The states of a thread, newest first.
+        """Yield the states of a thread, newest first.
 
         Args:
             config: Names the thread.
@@ -623,7 +623,7 @@ class StateGraphEngine(
         before: RunnableConfig | None = None,
         limit: int | None = None,
     ) -> AsyncIterator[StateSnapshot]:
-        """As :meth:`get_state_history`."""
+        """Like :meth:`get_state_history`."""
         history = snapshots.aget_state_history(self, config, filter=filter, before=before, limit=limit)
         async for snapshot in history:
             yield snapshot
@@ -659,7 +659,7 @@ class StateGraphEngine(
         as_node: str | None = None,
         task_id: str | None = None,
     ) -> RunnableConfig:
-        """As :meth:`update_state`."""
+        """Like :meth:`update_state`."""
         update = StateUpdate(values, as_node, task_id)
         return await self.abulk_update_state(config, [[update]])
 
@@ -675,7 +675,7 @@ class StateGraphEngine(
     async def abulk_update_state(
         self, config: RunnableConfig, supersteps: Sequence[Sequence[StateUpdate]]
     ) -> RunnableConfig:
-        """As :meth:`bulk_update_state`."""
+        """Like :meth:`bulk_update_state`."""
         return await editing.abulk_update_state(self, config, supersteps)
 
     # -- cache ---------------------------------------------------------------
@@ -692,7 +692,7 @@ class StateGraphEngine(
         self._cache_or_raise().clear(self._cache_namespaces(nodes))
 
     async def aclear_cache(self, nodes: Sequence[str] | None = None) -> None:
-        """As :meth:`clear_cache`."""
+        """Like :meth:`clear_cache`."""
         await self._cache_or_raise().aclear(self._cache_namespaces(nodes))
 
     def _cache_or_raise(self) -> BaseCache[Any]:
@@ -722,7 +722,7 @@ class StateGraphEngine(
     def get_subgraphs(
         self, *, namespace: str | None = None, recurse: bool = False
     ) -> Iterator[tuple[str, GraphProtocol[Any, Any, Any, Any]]]:
-        """The graphs that nodes of this one run.
+        """Yield the graphs that nodes of this one run.
 
         Args:
             namespace: Only the one at this namespace (node names joined by "|").
@@ -750,12 +750,12 @@ class StateGraphEngine(
     async def aget_subgraphs(
         self, *, namespace: str | None = None, recurse: bool = False
     ) -> AsyncIterator[tuple[str, GraphProtocol[Any, Any, Any, Any]]]:
-        """As :meth:`get_subgraphs`."""
+        """Like :meth:`get_subgraphs`."""
         for found in self.get_subgraphs(namespace=namespace, recurse=recurse):
             yield found
 
     def get_graph(self, config: RunnableConfig | None = None, *, xray: int | bool = False) -> Graph:
-        """The graph as a drawing, to be rendered as mermaid, ascii or an image.
+        """Return the graph as a drawing, to be rendered as mermaid, ascii or an image.
 
         Args:
             config: Not needed; subgraphs may use it.
@@ -766,13 +766,13 @@ class StateGraphEngine(
         return draw.draw(self, config, xray=xray)
 
     async def aget_graph(self, config: RunnableConfig | None = None, *, xray: int | bool = False) -> Graph:
-        """As :meth:`get_graph`; subgraphs on other machines are asked at the same time."""
+        """Like :meth:`get_graph`; subgraphs on other machines are asked at the same time."""
         from stategraph.engine.state import draw
 
         return await draw.adraw(self, config, xray=xray)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
-        """How notebooks show the graph."""
+        """Return the forms in which notebooks show the graph."""
         return {"text/plain": repr(self), "image/png": self.get_graph().draw_mermaid_png()}
 
     # -- schemas -----------------------------------------------------------------
@@ -792,13 +792,13 @@ class StateGraphEngine(
         return getattr(channel, kind) if isinstance(channel, BaseChannel) else None
 
     def get_input_schema(self, config: RunnableConfig | None = None) -> type[BaseModel]:
-        """The pydantic model of the input."""
+        """Return the pydantic model of the input."""
         if isinstance(self.input_channels, str):
             return cast(type[BaseModel], super().get_input_schema(merge_configs(self.config, config)))
         return self._model("Input", self.input_channels or list(self.channels), "UpdateType")
 
     def get_output_schema(self, config: RunnableConfig | None = None) -> type[BaseModel]:
-        """The pydantic model of the output."""
+        """Return the pydantic model of the output."""
         if isinstance(self.output_channels, str):
             return cast(type[BaseModel], super().get_output_schema(merge_configs(self.config, config)))
         return self._model("Output", self.output_channels, "ValueType")
@@ -812,15 +812,15 @@ class StateGraphEngine(
         return json_schema.model_of(self.get_name(suffix), fields)
 
     def get_input_jsonschema(self, config: RunnableConfig | None = None) -> dict[str, Any]:
-        """The JSON schema of the input."""
+        """Return the JSON schema of the input."""
         return self.get_input_schema(config).model_json_schema()
 
     def get_output_jsonschema(self, config: RunnableConfig | None = None) -> dict[str, Any]:
-        """The JSON schema of the output."""
+        """Return the JSON schema of the output."""
         return self.get_output_schema(config).model_json_schema()
 
     def get_context_jsonschema(self) -> dict[str, Any] | None:
-        """The JSON schema of the run context; None if the graph has none."""
+        """Return the JSON schema of the run context; None if the graph has none."""
         return json_schema.context_json_schema(self.context_schema)
 
     @deprecated(
@@ -828,7 +828,7 @@ class StateGraphEngine(
         category=None,
     )
     def config_schema(self, *, include: Sequence[str] | None = None) -> type[BaseModel]:
-        """The pydantic model of the config."""
+        """Return the pydantic model of the config."""
         warnings.warn(
             "`config_schema` is deprecated. Use `get_context_jsonschema` for the relevant schema instead.",
             category=LangGraphDeprecatedSinceV10,
@@ -850,7 +850,7 @@ class StateGraphEngine(
         category=None,
     )
     def get_config_jsonschema(self, *, include: Sequence[str] | None = None) -> dict[str, Any]:
-        """The JSON schema of the config."""
+        """Return the JSON schema of the config."""
         warnings.warn(
             "`get_config_jsonschema` is deprecated. Use `get_context_jsonschema` instead.",
             category=LangGraphDeprecatedSinceV10,
@@ -893,7 +893,7 @@ class StateGraphEngine(
         version: Literal["v1", "v2", "v3"] = "v2",
         **kwargs: Any,
     ) -> Any:
-        """The run as a handle with projections, which goes on as long as somebody reads them.
+        """Return the run as a handle with projections; it advances while they are read.
 
         Args:
             input: As for :meth:`invoke`.
@@ -950,7 +950,7 @@ class StateGraphEngine(
         version: Literal["v1", "v2", "v3"] = "v2",
         **kwargs: Any,
     ) -> AsyncIterator[StreamEvent] | Awaitable[Any]:
-        """The run as a stream of events of every runnable in it, or for version 3 as in :meth:`stream_events`.
+        """Stream the events of every runnable in the run, or for version 3 as in :meth:`stream_events`.
 
         Args:
             input: As for :meth:`invoke`.
@@ -971,6 +971,6 @@ class StateGraphEngine(
         return opening.aopen_run(self, input, config, transformers, kwargs)
 
 
-# What a run looks for, to see whether a subclass, an instance or an instrumentation has something of its own there.
+# Methods that a run checks for overrides, by a subclass, an instance or an instrumentation.
 _INVOKE, _AINVOKE = StateGraphEngine.invoke, StateGraphEngine.ainvoke
 _STREAM, _ASTREAM = StateGraphEngine.stream, StateGraphEngine.astream

@@ -1,4 +1,4 @@
-"""What the author of a state graph has declared: schemas, nodes and edges.
+"""The declaration of a state graph by its author: schemas, nodes and edges.
 
 `stategraph.graph.state.StateGraph` adds the statements that fill it, `stategraph.graph.compiled` reads it.
 """

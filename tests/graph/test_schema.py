@@ -375,7 +375,7 @@ def test_a_single_value_that_is_a_model_keeps_the_title_it_was_given() -> None:
 
 
 def test_a_description_of_both_kinds_is_refused() -> None:
-    with pytest.raises(NotImplementedError, match="takes no fields besides"):
+    with pytest.raises(NotImplementedError, match="takes no other fields"):
         json_schema.create_model("M", root=int, field_definitions={"a": (int, 1)})
     with pytest.raises(NotImplementedError, match="'copy' has a name that pydantic keeps for itself"):
         json_schema.create_model("M", field_definitions={"copy": int})

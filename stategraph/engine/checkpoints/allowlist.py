@@ -1,4 +1,4 @@
-"""Which classes a strict serialiser may bring back from a store: those that the graph's own types mention.
+"""The classes that a strict serialiser may restore from a store: those that the graph's own types mention.
 
 With `LANGGRAPH_STRICT_MSGPACK` set, or with `StrictSerializer`, a saver rebuilds no class that it has not been told of.
 A graph tells it the classes in its schemas and channels, at any depth, and LangChain's messages.
@@ -147,7 +147,7 @@ def collect(schemas: Iterable[Any] | None = None, channels: Mapping[str, Any] | 
 
 
 def _is_seen(type_: Any, seen: Mapping[int, Any]) -> bool:
-    # Generic aliases are made anew wherever they are written; their arguments have been seen then.
+    # Each use of a generic alias is a new object; their arguments have been seen then.
     return False if isinstance(type_, type) else any(type_ is other for other in seen.values())
 
 
@@ -160,7 +160,7 @@ def _is_class_of_values(type_: Any) -> bool:
 
 
 def _is_model(type_: type[Any]) -> bool:
-    # Both generations of pydantic, without importing the older one: whoever subclasses it has done so.
+    # Both generations of pydantic, without importing the older one: code that subclasses it has done so.
     legacy = sys.modules.get("pydantic.v1")
     bases: list[Any] = [getattr(sys.modules["pydantic"], "BaseModel", None), getattr(legacy, "BaseModel", None)]
     return issubclass(type_, tuple(base for base in bases if base is not None))

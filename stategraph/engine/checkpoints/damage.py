@@ -55,7 +55,7 @@ _PARTS: Final[Mapping[str, type]] = {
 
 
 class _Fault(NamedTuple):
-    """What is wrong with a checkpoint, and the channel if it is one."""
+    """A fault of a checkpoint, and its channel if it has one."""
 
     words: str
     channel: str | None = None
@@ -145,7 +145,7 @@ def _unknown_version(version: Any) -> _Fault:
 
 
 def _fault(saved: CheckpointTuple, program: Program) -> _Fault | None:
-    """Find what is wrong with a checkpoint; None if nothing is."""
+    """Find the fault of a checkpoint; None if it is sound."""
     checkpoint: Any = saved.checkpoint
     if not isinstance(checkpoint, dict):
         return _Fault(f"It is a value of type {type(checkpoint).__name__}; expected a dict")
@@ -161,7 +161,7 @@ def _fault(saved: CheckpointTuple, program: Program) -> _Fault | None:
 
 
 def _mixed(versions: Mapping[str, Any]) -> _Fault | None:
-    """Versions that cannot be compared with the first one: numbers and texts in one checkpoint."""
+    """Return the fault of versions that cannot be compared with the first one: numbers and texts in one checkpoint."""
     first = next(iter(versions.items()), None)
     for name, version in versions.items():
         if not isinstance(version, (str, int, float)):
@@ -181,7 +181,7 @@ def _unusable(values: Mapping[str, Any], program: Program) -> _Fault | None:
             continue
         try:
             channel.from_checkpoint(value)
-        except Exception as error:  # whatever the channel's own code raises
+        except Exception as error:  # any error of the channel's own code
             kind = type(value).__name__
             return _Fault(f"its value, of type {kind}, is refused with {type(error).__name__}: {error}", name)
     return None

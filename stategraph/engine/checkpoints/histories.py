@@ -28,11 +28,11 @@ from stategraph.engine.checkpoints.pump import Ask, Procedure
 from stategraph.engine.config import runnable_config as configs
 
 Histories = Mapping[str, Any]
-"""By channel what a saver found: the writes, oldest first, and the seed they start from."""
+"""History by channel, from a saver: the writes, oldest first, and the seed they start from."""
 
 
 def rules(program: Program) -> Rules | None:
-    """What a run of a program needs to keep its delta channels; None if it has none."""
+    """Return the rules for a run of a program to keep its delta channels; None if it has none."""
     if not program.deltas:
         return None
     identify = partial[None](ensure_message_ids, program.specs)
@@ -40,12 +40,12 @@ def rules(program: Program) -> Rules | None:
 
 
 def input_task_id(checkpoint_id: str) -> str:
-    """The task id under which a checkpoint keeps the input that came after it."""
+    """Return the task id under which a checkpoint keeps the input that came after it."""
     return str(uuid5(UUID(checkpoint_id), INPUT))
 
 
 def request(program: Program, saved: CheckpointTuple | None, config: RunnableConfig) -> dict[str, Any] | None:
-    """What to ask a saver's `get_delta_channel_history` for.
+    """Return the arguments for a saver's `get_delta_channel_history`; None if no history is needed.
 
     Args:
         program: The graph.

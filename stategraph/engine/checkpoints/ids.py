@@ -14,13 +14,13 @@ import time
 from typing import Final
 
 _EPOCH: Final = 0x01B21DD213814000
-"""How many 100 ns the epoch of UUIDs (1582-10-15) lies before that of Unix."""
+"""Distance between the epochs of UUIDs (1582-10-15) and of Unix, in units of 100 ns."""
 
 _last = 0
 
 
 def new_checkpoint_id(step: int) -> str:
-    """A new id, greater than all before.
+    """Return a new id, greater than all before.
 
     Spelled at once: a run that stores at its end makes one for each step, and by way of `uuid.UUID` it takes three
     times as long.

@@ -1,4 +1,4 @@
-"""Messages in delta channels: their batch reducer, and stable ids for what is written to them.
+"""Messages in delta channels: their batch reducer, and stable ids for the messages written to them.
 
 A delta channel is stored as the writes it received, and reduces them again whenever a thread is loaded. So
 
@@ -123,7 +123,7 @@ def ensure_message_ids(channels: Mapping[str, Any], writes: Sequence[tuple[str, 
 
 
 def _every_message(value: Any) -> Any:
-    """Turn whatever can be a message into one with an id."""
+    """Turn anything that can be a message into one with an id."""
     replacement = overwritten(value)
     if replacement is MISSING:
         return _each(value, _converted_strictly_if_dict) if isinstance(value, list) else _converted(value)
@@ -165,7 +165,7 @@ def _converted(item: Any) -> Any:
     try:
         return _to_message(item)
     except Exception:
-        # What is no message fails where the reducer reads it, and says more there.
+        # A value that is no message fails where the reducer reads it, with a better error.
         return item
 
 

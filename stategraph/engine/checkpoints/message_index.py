@@ -1,4 +1,4 @@
-"""Where every message id sits in a message list, remembered from one reducer call to the next.
+"""Positions of message ids in message lists, remembered from one reducer call to the next.
 
 A message reducer needs "which position has this id?", and building that answer anew costs time in the
 length of the conversation at every step. The rules here:
@@ -24,14 +24,14 @@ SMALLEST_REMEMBERED: Final = 16
 """Lists shorter than this are indexed faster than an index is looked up and checked."""
 
 MOST_REMEMBERED: Final = 512
-"""How many lists may be remembered at once, over all runs of the process."""
+"""Limit for remembered lists, over all runs of the process."""
 
 
 class MessageIndex:
     """Positions by message id for one message list.
 
     Args:
-        positions: The position of each id in the list; of several messages with one id, the last. Whoever
+        positions: The position of each id in the list; of several messages with one id, the last. Code that
             owns the index may change it.
         reducer: The name of the reducer that makes the list. What one reducer guarantees about its lists
             (no chunks, an id on every message) another one does not.
@@ -101,7 +101,7 @@ def remember(index: MessageIndex, messages: list[Any], *, changed: Iterable[Any]
 
 
 def remember_one(index: MessageIndex, messages: list[Any], at: int | None) -> None:
-    """As `remember`, after one message was put at ``at``, or appended if that is None: what nearly every call does."""
+    """Like `remember`, after one message was put at ``at``, or appended if that is None: the usual case."""
     snapshot = index._snapshot
     if snapshot is None:
         index._snapshot = messages.copy()
@@ -125,12 +125,12 @@ def forget_all() -> None:
 
 
 def remembered_count() -> int:
-    """How many lists are remembered now."""
+    """Return the number of lists that are remembered."""
     return len(_remembered)
 
 
 def _inspect_oldest() -> None:
-    """Drop the oldest entry if nobody else holds its list, else move it to the back.
+    """Drop the oldest entry if its list is held nowhere else, else move it to the back.
 
     One look per `remember` visits every entry in turn, so what finished runs leave behind is gone before as
     many steps have passed as there are entries.
@@ -149,6 +149,6 @@ def _count_references_of_an_orphan() -> int:
     return sys.getrefcount(probe._owner)
 
 
-# How CPython counts temporary references differs between versions, so the count is measured.
+# CPython's count of temporary references differs between versions, so it is measured.
 _REFERENCES_OF_AN_ORPHAN: Final = _count_references_of_an_orphan()
 _remembered: OrderedDict[int, MessageIndex] = OrderedDict()

@@ -51,7 +51,7 @@ _CONTAINERS: Final = frozenset({list, dict, set, frozenset})
 _NOT_VALUES: Final = frozenset({ERROR, ERROR_SOURCE_NODE, NO_WRITES})
 
 Change = tuple[str, Any, Any]
-"""Where, below a value, what it was, and what came back."""
+"""A change by storing: the path below a value, the old value, and the restored one."""
 
 _checkers: weakref.WeakKeyDictionary[Any, Checker] = weakref.WeakKeyDictionary()
 
@@ -82,8 +82,8 @@ class Checker:
         """Warn about values that will come back as something else.
 
         Args:
-            writes: Channels and what is written to them.
-            writer: Says who wrote them, as the beginning of a sentence.
+            writes: Channels with the written values.
+            writer: Names their writer, as the beginning of a sentence.
             strict: Whether to refuse such values.
 
         Raises:
@@ -91,7 +91,7 @@ class Checker:
         """
         plain = self._plain
         for channel, value in writes:
-            # What is almost always all there is to look at costs half a microsecond.
+            # In almost all cases this is all there is to check; it costs half a microsecond.
             kind = type(value)
             if kind is str:
                 if value.isascii() or _encodes(value):
@@ -157,7 +157,7 @@ class Checker:
             serde = self._copy(_classes_in(value))
             back = foreign_types.taken(serde.loads_typed(serde.dumps_typed(value)))
         except Exception:
-            # What cannot be stored at all is told of when storing it fails.
+            # A value that cannot be stored at all is reported when storing it fails.
             return None
         change = _first_change(value, back, "", _DEPTH)
         if change is None:
@@ -192,7 +192,7 @@ def _named(value: Any) -> str:
 
 
 def _shape(value: Any) -> tuple[Any, ...]:
-    """Return the class of a value and those of its parts; values of one shape are stored alike."""
+    """Return the class of a value and those of its parts; values of one shape are stored in the same way."""
     kind = type(value)
     if kind is str:  # only one that has no stored form is asked about
         return (kind,)
@@ -284,7 +284,7 @@ def _classes_in(value: Any) -> set[tuple[str, str]]:
 
 def _silent(pickle_fallback: bool, classes: Iterable[tuple[str, ...]]) -> JsonPlusSerializer:
     """Make a plain serialiser that may rebuild these classes, and neither logs nor reports what it cannot rebuild."""
-    # What it stores is read by the strict one, which gives the same plain values for it without a word.
+    # Its stored form is read by the strict one, which silently gives the same plain values for it.
     reader = StrictSerializer(classes)
     return JsonPlusSerializer(pickle_fallback=pickle_fallback, __unpack_ext_hook__=reader._unpack_ext_hook)
 

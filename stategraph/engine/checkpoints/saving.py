@@ -4,7 +4,7 @@ Rules
 -----
 * Saves reach the saver in the order the machine asked for them, one at a time:
   a checkpoint never becomes durable before the writes that made it.
-* With ``durability="async"`` they happen beside the next step; at most
+* With ``durability="async"`` they happen during the next step; at most
   ``BACKLOG`` wait, then the run waits for them (memory stays bounded).
 * The first failing save stops all later ones and fails the run.
 * Leaving a run waits for its saves, also when the run is cancelled.
@@ -33,7 +33,7 @@ BACKLOG = 64
 """Saves that may wait before the run waits for them."""
 
 _LOOK_S = 0.5
-"""How often one who waits for saves looks by itself, in seconds."""
+"""Interval, in seconds, at which a thread that waits for saves checks by itself."""
 
 _Call = tuple[str, tuple[Any, ...]]
 
@@ -73,16 +73,16 @@ class SaveCalls:
         self._takes_path = "task_path" in signature(put_writes).parameters
 
     def at(self, checkpoint_id: str | None) -> RunnableConfig:
-        """The config that addresses a checkpoint of the thread."""
+        """Return the config that addresses a checkpoint of the thread."""
         conf = {**self._base[CONF], CONFIG_KEY_CHECKPOINT_ID: checkpoint_id}
         return {**self._base, CONF: conf}
 
     def call(self, effect: SaveWrites | SaveCheckpoint) -> _Call:
-        """The saver's method and its arguments."""
+        """Return the saver's method and its arguments."""
         if isinstance(effect, SaveCheckpoint):
             config = self.at(effect.parent_id)
             if self._at_exit:
-                # What was written before has not come by here.
+                # Earlier writes did not pass through here.
                 values = effect.checkpoint["channel_values"]
                 changed = [(name, values[name]) for name in effect.new_versions if name in values]
                 self._checker.check(changed, lambda: "The run", strict=self._strict)
@@ -109,16 +109,17 @@ class Saves:
     """The saves of a sync run.
 
     Thread-safe: a task may ask for a save from the thread it runs in. There is no lock, as an exception may be raised
-    at any line of the waiting thread. Whoever holds the token performs what waits; only threads of the pool take it.
+    at any line of the waiting thread. The holder of the token performs the waiting
+    saves; only threads of the pool take it.
     """
 
     def __init__(self, calls: SaveCalls, *, background: bool) -> None:
-        """Args: background: Whether saves happen beside the run."""
+        """Args: background: Whether saves happen in the background of the run."""
         self._calls = calls
         self._background = background and type(calls.saver) is not InMemorySaver
         self._waiting: deque[_Call] = deque()
         self._token: list[None] = [None]
-        # Wakes whoever waits; it looks at the token and the queue before each wait.
+        # Wakes the waiting thread, which checks the token and the queue before each wait.
         self._news: SimpleQueue[None] = SimpleQueue()
         self._error: BaseException | None = None
 
@@ -153,7 +154,7 @@ class Saves:
             raise
 
     def _work(self) -> None:
-        # Whoever asks for a save while the token is away is noticed here once it is back.
+        # A request for a save while the token is away is noticed here once it is back.
         while self._waiting:
             try:
                 self._token.pop()
@@ -201,7 +202,7 @@ class Saves:
     def _wait_until(self, ready: Callable[[], bool]) -> None:
         while not ready():
             try:
-                # Somebody else who waits may have been woken instead, and left with an exception.
+                # Another waiting thread may have been woken instead, and left with an exception.
                 self._news.get(timeout=_LOOK_S)
             except Empty:
                 continue
@@ -259,7 +260,7 @@ class AsyncSaves:
 
     @property
     def crowded(self) -> bool:
-        """Whether so many saves wait that the run should wait for them."""
+        """True if so many saves wait that the run should wait for them."""
         return len(self._waiting) > BACKLOG
 
     async def wait(self) -> None:

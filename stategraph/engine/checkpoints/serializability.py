@@ -45,13 +45,13 @@ def explain_failure(error: BaseException, serde: Any, values: Iterable[tuple[str
 def _can_store(serde: Any, value: Any) -> bool:
     try:
         serde.dumps_typed(value)
-    except Exception:  # whatever the serialiser or the value's own code raises
+    except Exception:  # any error of the serialiser or the value's own code
         return False
     return True
 
 
 def _culprit(serde: Any, value: Any, path: str, depth: int) -> tuple[str, Any] | None:
-    """The innermost value that cannot be stored, with its path; None if this one can."""
+    """Return the innermost value that cannot be stored, with its path; None if this one can."""
     if _can_store(serde, value):
         return None
     if depth > 0:
@@ -63,7 +63,7 @@ def _culprit(serde: Any, value: Any, path: str, depth: int) -> tuple[str, Any] |
 
 
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:
-    """What a serialiser takes a value apart into, and how that is written in Python."""
+    """Yield the parts that a serialiser takes a value apart into, each with its path in Python's notation."""
     if isinstance(value, Mapping):
         for key, part in value.items():
             yield f"[{key!r}]", part

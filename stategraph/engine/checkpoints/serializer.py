@@ -139,7 +139,7 @@ class StrictSerializer(jsonplus.JsonPlusSerializer):
 
 
 def address_of(cls: type[Any]) -> Address:
-    """Module and qualified name of a class, as they are stored."""
+    """Return the module and qualified name of a class, as they are stored."""
     return cls.__module__, cls.__qualname__
 
 

@@ -1,4 +1,4 @@
-"""Which code's results a cache holds: the name under which a node or a task is cached.
+"""Cache keys of code: the namespace under which the results of a node or a task are cached.
 
 Rules
 -----
@@ -34,7 +34,7 @@ from stategraph.engine.compile.task_functions import identifier
 
 _DEPTH: Final = 16
 _MOST_VALUES: Final = 2_000
-"""How much of an object is looked at: one that holds a corpus has to be told apart by less."""
+"""Limit for the values of an object that are examined: one that holds a corpus has to be told apart by less."""
 
 _PLAIN: Final = (type(None), bool, int, float, complex, str, bytes, Enum)
 _DIGEST_CHARS: Final = 16
@@ -52,7 +52,7 @@ _identities: MutableMapping[Any, str] = WeakKeyDictionary()
 
 
 class CacheNamespace:
-    """Where the results of a piece of code are cached; worked out when first asked for, and then fixed."""
+    """The namespace under which the results of a piece of code are cached; computed on first use, and then fixed."""
 
     __slots__ = ("_code", "_known", "_suffix")
 
@@ -63,7 +63,7 @@ class CacheNamespace:
         self._known: tuple[str, ...] | None = None
 
     def __call__(self) -> tuple[str, ...]:
-        """The namespace."""
+        """Return the namespace."""
         if self._known is None:
             self._known = (CACHE_NS_WRITES, cache_name(self._code), *self._suffix)
         return self._known
@@ -116,7 +116,7 @@ def _digested(code: Any) -> str:
 
 
 class _Description:
-    """What tells a piece of code apart, as a sequence of strings that is the same in every process."""
+    """A description of a piece of code, as a sequence of strings that is the same in every process."""
 
     def __init__(self) -> None:
         # Kept alive, so that nothing else gets their ids.
@@ -196,7 +196,7 @@ class _Description:
 
 
 def _attributes(value: Any) -> dict[str, Any] | None:
-    """Collect an object's attributes, without cached properties; None if it has none of its own."""
+    """Collect an object's attributes, without cached properties; None if it has none."""
     kind = type(value)
     slots = [cls.__dict__.get("__slots__", ()) for cls in kind.__mro__]
     names = [name for some in slots for name in ((some,) if isinstance(some, str) else some)]
@@ -219,7 +219,7 @@ def _pickled_state(value: Any) -> tuple[Any, ...] | None:
     """Return the state that a native object is pickled as, such as a date's fields; None if it cannot be pickled."""
     try:
         state = value.__reduce_ex__(4)
-    except Exception:  # whatever the object's own code raises
+    except Exception:  # any error of the object's own code
         return None
     return state[:3] if isinstance(state, tuple) else (state,)
 

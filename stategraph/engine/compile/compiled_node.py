@@ -1,4 +1,4 @@
-"""How a node is executed: everything about it that can be known before a run.
+"""Compiled nodes: everything about a node's execution that can be known before a run.
 
 Rules
 -----
@@ -33,7 +33,7 @@ class InnerGraph(Protocol):
         """Run to the end, under the config of the node's task."""
 
     async def ainvoke_inside(self, input: Any, config: RunnableConfig) -> Any:
-        """As `invoke_inside`."""
+        """Like `invoke_inside`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class Body:
 
     @property
     def direct(self) -> bool:
-        """Whether the work can be called without its Runnable."""
+        """True if the work can be called without its Runnable."""
         return self.writers is not None
 
 

@@ -31,7 +31,7 @@ RunnableLike: TypeAlias = Union[  # noqa: UP007  one side is a union of generic 
     LangChainRunnableLike[Input, Output],
     Callable[Concatenate[Input, ...], Output],
 ]
-"""What can be a node: a runnable, a dict of them, or a function of the input and any injected arguments."""
+"""An object that can be a node: a runnable, a dict of them, or a function of the input and any injected arguments."""
 
 
 _StepT = TypeVar("_StepT")
@@ -42,7 +42,7 @@ _StepT = TypeVar("_StepT")
 
 @dataclass(frozen=True, slots=True)
 class CallPlan:
-    """How to call an author's function without a runnable in between.
+    """A plan for calling an author's function without a runnable in between.
 
     Attributes:
         name: The function's name, or that of the runnable around it. None for a lambda.
@@ -68,17 +68,17 @@ class CallPlan:
 
     @property
     def is_async(self) -> bool:
-        """Whether there is a coroutine function to await."""
+        """True if there is a coroutine function to await."""
         return self.afunc is not None
 
     @property
     def is_plain(self) -> bool:
-        """Whether `func(input)` is the whole call: nothing to inject, to unpack or to add."""
+        """True if `func(input)` is the whole call: nothing to inject, to unpack or to add."""
         return not (self.wants or self.kwargs or self.explode)
 
     @property
     def accepts_config(self) -> bool:
-        """Whether the function is given its task's config."""
+        """True if the function is given its task's config."""
         return any(want.source == "config" for want in self.wants)
 
     def arguments(self, config: RunnableConfig, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -183,7 +183,7 @@ def coerce_to_runnable(thing: RunnableLike[Any, Any] | Any, *, name: str | None,
         thing: A runnable stays what it is. A generator function, another function, a callable object, or a dict of
             these becomes one.
         name: The name of the new runnable. None takes the function's own.
-        trace: Whether calls of a function are runs of their own to callback handlers.
+        trace: Whether calls of a function are separate runs to callback handlers.
 
     Raises:
         TypeError: If it is something else.
@@ -213,7 +213,7 @@ class RunnableCallable(Runnable[Any, Any]):
         afunc: The async form. None runs the synchronous one in its place, on the event loop.
         name: What its runs are called. None takes the function's own name.
         tags: Tags of its runs.
-        trace: Whether a call is a run of its own to callback handlers. If not, it does not change the running config
+        trace: Whether a call is a separate run to callback handlers. If not, it does not change the running config
             either.
         recurse: Whether a runnable that the function returns is invoked in its place, with the same input.
         explode_args: Whether the input is a pair of positional and keyword arguments.
@@ -295,7 +295,7 @@ class RunnableCallable(Runnable[Any, Any]):
         return await self._ainvoke(self.afunc, input, config, kwargs)
 
     async def ainvoke_at_once(self, input: Any, config: RunnableConfig) -> Any:
-        """As `ainvoke`, but a synchronous function gets no thread: for one that only looks at its input."""
+        """Like `ainvoke`, but a synchronous function gets no thread: for one that only reads its input."""
         if self.func is None:
             return await self.ainvoke(input, config)
         return await self._ainvoke(partial(_at_once, self.func), input, config, {})
@@ -305,7 +305,7 @@ class RunnableCallable(Runnable[Any, Any]):
     ) -> Any:
         if config is None:
             config = run_config.ensure_config()
-        # Not `get_name()`: async runs of a lambda are recorded without a name, and whoever compares traces sees that.
+        # Not `get_name()`: async runs of a lambda are recorded without a name, which is visible in traces.
         run = await chain_run.astart(config, input, name=self.name, tags=self.tags) if self.trace else None
         config = _without_run_id(config)
         if run is None:
@@ -342,7 +342,7 @@ class RunnableCallable(Runnable[Any, Any]):
 
 
 def _without_run_id(config: RunnableConfig) -> RunnableConfig:
-    """The id named the run that has just been started; a second one must not get it."""
+    """Return the config without its run id: the run that was just started has it, a second one must not."""
     if "run_id" not in config:
         return config
     rest = config.copy()
@@ -528,7 +528,7 @@ class RunnableSeq(Runnable[Any, Any]):
         await run.aend(output)
 
     def reported(self, input: Any) -> Any:
-        """What callback handlers see of an input."""
+        """Return an input as callback handlers see it."""
         return chain_run.recorded_payload(input, self.trace_inputs)
 
     def _run_name(self) -> str:
@@ -548,7 +548,7 @@ def sequences_are_wrapped() -> bool:
 
 
 def numbered(steps: Iterable[_StepT], first: int) -> Iterator[tuple[int, _StepT]]:
-    """Number the steps of a sequence as tags name them; a writer with plain edges counts as one step for each."""
+    """Yield the steps of a sequence with the numbers in their tags; a writer counts once for each plain edge."""
     for step in steps:
         yield first, step
         first += getattr(step, "step_count", 1)

@@ -1,4 +1,4 @@
-"""Which arguments a function is given beyond its input, decided once from its signature.
+"""Arguments that a function is given beyond its input, decided once from its signature.
 
 A parameter counts if its name is in the table and its annotation is one of those listed with it.
 

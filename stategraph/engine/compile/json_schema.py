@@ -49,7 +49,7 @@ def create_model(model_name: str, *, field_definitions: Mapping[str, Any] | None
     """
     fields = field_definitions or {}
     if root and fields:
-        raise NotImplementedError(f"{model_name} has a root and takes no fields besides; got {', '.join(fields)}")
+        raise NotImplementedError(f"{model_name} has a root and takes no other fields; got {', '.join(fields)}")
     if root:
         fields = {"root": root if isinstance(root, tuple) else (root, ...)}
     key = tuple((name, *_identity(definition)) for name, definition in fields.items())
@@ -100,7 +100,7 @@ def root_model_of(name: str, type_: Any, default: Any = None) -> type[BaseModel]
 
 
 def describes_itself(type_: Any) -> bool:
-    """Whether pydantic can derive a schema from a container type: a model, a dataclass or a typed dict.
+    """Return whether pydantic can derive a schema from a container type: a model, a dataclass or a typed dict.
 
     False for plain types, and for ``typing.TypedDict`` before Python 3.12, which pydantic refuses.
     """
@@ -114,7 +114,7 @@ def describes_itself(type_: Any) -> bool:
 
 
 def own_json_schema(type_: Any) -> dict[str, Any] | None:
-    """The JSON schema that a model or a typed dict gives of itself; None for any other type."""
+    """Return the JSON schema that a model or a typed dict gives of itself; None for any other type."""
     if isclass(type_) and issubclass(type_, BaseModel):
         return type_.model_json_schema()
     if typing_extensions.is_typeddict(type_):
@@ -123,7 +123,7 @@ def own_json_schema(type_: Any) -> dict[str, Any] | None:
 
 
 def context_json_schema(context_schema: Any) -> dict[str, Any] | None:
-    """The JSON schema of a graph's run context.
+    """Return the JSON schema of a graph's run context.
 
     Returns:
         The schema; None if the graph declares no context.

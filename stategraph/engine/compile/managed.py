@@ -34,7 +34,7 @@ def is_managed_value(value: Any) -> TypeGuard[ManagedValueSpec]:
 
 
 class RemainingStepsManager(ManagedValue[int]):
-    """How many supersteps the run may still take, this one included."""
+    """The number of supersteps that the run may still take, this one included."""
 
     @staticmethod
     def get(scratchpad: PregelScratchpad) -> int:
@@ -43,7 +43,7 @@ class RemainingStepsManager(ManagedValue[int]):
 
 
 class IsLastStepManager(ManagedValue[bool]):
-    """Whether this superstep is the last one that the run may take."""
+    """True if this superstep is the last one that the run may take."""
 
     @staticmethod
     def get(scratchpad: PregelScratchpad) -> bool:

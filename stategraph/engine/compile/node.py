@@ -37,7 +37,7 @@ class ChannelRead(Runnable[Any, Any]):
             channel: One channel for its bare value, or a list for a dict.
             fresh: Whether the task's own writes are applied first.
             mapper: Applied to what was read.
-            tags: Kept for whoever reads them.
+            tags: Kept for readers.
         """
         self.channel = channel
         self.fresh = fresh
@@ -54,7 +54,7 @@ class ChannelRead(Runnable[Any, Any]):
         return self.do_read(config or ensure_config(), select=self.channel, fresh=self.fresh, mapper=self.mapper)
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        """As `invoke`."""
+        """Like `invoke`."""
         return self.invoke(input, config)
 
     @staticmethod
@@ -165,7 +165,7 @@ class PregelNode:
         self._subgraphs = value
 
     def copy(self, update: dict[str, Any]) -> PregelNode:
-        """A node with some parts replaced, named as in the constructor."""
+        """Return a node with some parts replaced, named as in the constructor."""
         parts: dict[str, Any] = {key: value for key, value in vars(self).items() if not key.startswith("_")}
         parts["subgraphs"] = self._subgraphs
         return PregelNode(**{**parts, **update})
@@ -214,15 +214,15 @@ class PregelNode:
         return self.bound.invoke(input, self._config(config), **kwargs)
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        """As `invoke`."""
+        """Like `invoke`."""
         return await self.bound.ainvoke(input, self._config(config), **kwargs)
 
     def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:
-        """As `invoke`, yielding what the work yields."""
+        """Like `invoke`, yielding the items that the work yields."""
         return self.bound.stream(input, self._config(config), **kwargs)
 
     def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:
-        """As `stream`."""
+        """Like `stream`."""
         return self.bound.astream(input, self._config(config), **kwargs)
 
     def _config(self, config: RunnableConfig | None) -> RunnableConfig:
@@ -236,7 +236,7 @@ def _look_for_subgraphs(bound: Runnable[Any, Any]) -> Sequence[GraphProtocol[Any
     try:
         found = find_subgraph(bound)
     except Exception:
-        # Looking runs properties of foreign objects; whatever they raise, the node itself is fine.
+        # Looking runs properties of foreign objects; even if they raise, the node itself is fine.
         return ()
     return () if found is None else (found,)
 
@@ -367,7 +367,7 @@ class NodeBuilder:
         return self
 
     def build(self) -> PregelNode:
-        """The node as spelled so far."""
+        """Build the node as specified so far."""
         node = PregelNode(
             bound=self._bound,
             writers=[ChannelWrite(self._writes)],

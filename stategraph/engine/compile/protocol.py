@@ -1,4 +1,4 @@
-"""What makes something a graph for the graph that holds it.
+"""The interface of a graph for the graph that contains it.
 
 A node whose work is one of these is a subgraph: its state can be inspected and its checkpoints nest. The local engine
 is one implementation, a client of a remote server is another.
@@ -15,7 +15,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from stategraph.types import All, Command, GraphOutput, StateSnapshot, StateUpdate, StreamMode
 from stategraph.typing import ContextT, InputT, OutputT, StateT
 
-if TYPE_CHECKING:  # drawing code is loaded by whoever draws
+if TYPE_CHECKING:  # drawing code is loaded on use
     from langchain_core.runnables.graph import Graph
 
 StreamChunk = tuple[tuple[str, ...], str, Any]
@@ -29,23 +29,23 @@ class GraphProtocol(Runnable[InputT, Any], Generic[StateT, ContextT, InputT, Out
 
     @abstractmethod
     def with_config(self, config: RunnableConfig | None = None, **kwargs: Any) -> Self:
-        """A copy with defaults for every run's config."""
+        """Return a copy with defaults for every run's config."""
 
     @abstractmethod
     def get_graph(self, config: RunnableConfig | None = None, *, xray: int | bool = False) -> Graph:
-        """The drawing; `xray` says how many levels of subgraphs to unfold, True for all."""
+        """Return the drawing; `xray` says how many levels of subgraphs to unfold, True for all."""
 
     @abstractmethod
     async def aget_graph(self, config: RunnableConfig | None = None, *, xray: int | bool = False) -> Graph:
-        """As `get_graph`."""
+        """Like `get_graph`."""
 
     @abstractmethod
     def get_state(self, config: RunnableConfig, *, subgraphs: bool = False) -> StateSnapshot:
-        """The state at the checkpoint the config names, or the latest of its thread."""
+        """Return the state at the checkpoint the config names, or the latest of its thread."""
 
     @abstractmethod
     async def aget_state(self, config: RunnableConfig, *, subgraphs: bool = False) -> StateSnapshot:
-        """As `get_state`."""
+        """Like `get_state`."""
 
     @abstractmethod
     def get_state_history(
@@ -56,7 +56,7 @@ class GraphProtocol(Runnable[InputT, Any], Generic[StateT, ContextT, InputT, Out
         before: RunnableConfig | None = None,
         limit: int | None = None,
     ) -> Iterator[StateSnapshot]:
-        """The states of a thread, newest first."""
+        """Yield the states of a thread, newest first."""
 
     @abstractmethod
     def aget_state_history(
@@ -67,7 +67,7 @@ class GraphProtocol(Runnable[InputT, Any], Generic[StateT, ContextT, InputT, Out
         before: RunnableConfig | None = None,
         limit: int | None = None,
     ) -> AsyncIterator[StateSnapshot]:
-        """As `get_state_history`."""
+        """Like `get_state_history`."""
 
     @abstractmethod
     def bulk_update_state(self, config: RunnableConfig, updates: Sequence[Sequence[StateUpdate]]) -> RunnableConfig:
@@ -77,7 +77,7 @@ class GraphProtocol(Runnable[InputT, Any], Generic[StateT, ContextT, InputT, Out
     async def abulk_update_state(
         self, config: RunnableConfig, updates: Sequence[Sequence[StateUpdate]]
     ) -> RunnableConfig:
-        """As `bulk_update_state`."""
+        """Like `bulk_update_state`."""
 
     @abstractmethod
     def update_state(
@@ -89,7 +89,7 @@ class GraphProtocol(Runnable[InputT, Any], Generic[StateT, ContextT, InputT, Out
     async def aupdate_state(
         self, config: RunnableConfig, values: dict[str, Any] | Any | None, as_node: str | None = None
     ) -> RunnableConfig:
-        """As `update_state`."""
+        """Like `update_state`."""
 
     @abstractmethod
     def stream(  # type: ignore[override]
@@ -119,7 +119,7 @@ class GraphProtocol(Runnable[InputT, Any], Generic[StateT, ContextT, InputT, Out
         subgraphs: bool = False,
         version: Version = "v1",
     ) -> AsyncIterator[dict[str, Any] | Any]:
-        """As `stream`."""
+        """Like `stream`."""
 
     @abstractmethod
     def invoke(  # type: ignore[override]
@@ -145,11 +145,11 @@ class GraphProtocol(Runnable[InputT, Any], Generic[StateT, ContextT, InputT, Out
         interrupt_after: All | Sequence[str] | None = None,
         version: Version = "v1",
     ) -> dict[str, Any] | GraphOutput[OutputT] | Any:
-        """As `invoke`."""
+        """Like `invoke`."""
 
 
 class StreamProtocol:
-    """A place to put stream chunks, and the modes somebody listens for there."""
+    """A receiver of stream chunks, and the modes that it listens for."""
 
     __slots__ = ("__call__", "modes")
 

@@ -30,7 +30,7 @@ _ROOTS: Final = frozenset((_GLOBAL, "LOAD_DEREF"))
 _ATTRIBUTES: Final = frozenset(("LOAD_ATTR", "LOAD_METHOD"))
 
 Path = tuple[bool, str, tuple[str, ...]]
-"""Whether it starts at a global (or else at a captured variable), the name it starts at, the attributes it follows."""
+"""A path: whether it starts at a global or a captured variable, the name it starts at, the attributes it follows."""
 
 
 def find_subgraph(candidate: Runnable[Any, Any]) -> GraphProtocol[Any, Any, Any, Any] | None:

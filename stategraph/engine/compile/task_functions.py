@@ -1,7 +1,7 @@
 """Functions as tasks: how a task function becomes something the engine can run, and how calling it starts a task.
 
 A call does not run the function. It looks up the running task's config and asks the engine, through the function kept
-there, to start another task beside it; the answer is a future.
+there, to start another task alongside it; the answer is a future.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def start_task(
     cache_policy: CachePolicy[Any] | None = None,
     timeout: TimeoutPolicy | None = None,
 ) -> SyncAsyncFuture[Any]:
-    """As `call`, with the function's arguments as a pair, so that none can clash with the options.
+    """Like `call`, with the function's arguments as a pair, so that none can clash with the options.
 
     Raises:
         RuntimeError: No task is running here.
@@ -167,7 +167,7 @@ def _display_name(func: Any) -> str:
 
 
 def _named_arguments(signature: inspect.Signature, arguments: tuple[tuple[Any, ...], dict[str, Any]]) -> dict[str, Any]:
-    """What a trace shows as a task's input: each argument under its parameter's name."""
+    """Return a task's input for traces: each argument under its parameter's name."""
     args, kwargs = arguments
     bound = signature.bind_partial(*args, **kwargs)
     bound.apply_defaults()

@@ -19,7 +19,7 @@ from stategraph.engine.compile.node import PregelNode
 from stategraph.types import All
 
 _SHOWN_CHARS = 100
-"""How much of a list of names an error quotes."""
+"""Length to which an error quotes a list of names."""
 
 
 def validate_graph(
@@ -100,7 +100,7 @@ def validate_timeout_supported(runnable: Runnable[Any, Any], *, name: str) -> No
 
 
 def sync_timeout_unsupported(name: str, kind: str = "Node") -> ValueError:
-    """The error for a timeout on synchronous code.
+    """Return the error for a timeout on synchronous code.
 
     Args:
         name: Name of the node or task.
@@ -125,7 +125,7 @@ def _awaits_natively(runnable: Runnable[Any, Any]) -> bool:
         return function is not None and not (isinstance(function, partial) and function.func is run_in_executor)
     if isinstance(runnable, RunnableLambda):
         return getattr(runnable, "afunc", None) is not None
-    # Any other Runnable with an ainvoke of its own is taken at its word.
+    # Any other Runnable that overrides ainvoke is taken at its word.
     return type(runnable).ainvoke is not Runnable.ainvoke
 
 

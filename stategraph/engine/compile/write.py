@@ -50,14 +50,14 @@ class _Sentinel:
 
 
 SKIP_WRITE: Final[Any] = _Sentinel("SKIP_WRITE")
-"""What an entry's mapper returns to leave its channel alone."""
+"""Return value of an entry's mapper to leave its channel alone."""
 
 PASSTHROUGH: Final[Any] = _Sentinel("PASSTHROUGH")
-"""The value of an entry that writes whatever the node returned."""
+"""The value of an entry that writes the node's return value."""
 
 
 class WriteScope(Protocol):
-    """What a writer sees of the task it writes for."""
+    """The attributes of a task that its writers need."""
 
     @property
     def writes(self) -> Any:
@@ -68,10 +68,10 @@ class WriteScope(Protocol):
         """The task's config."""
 
     def read(self, select: str | Sequence[str], fresh: bool) -> Any:
-        """The state as the task sees it; `fresh` applies the task's own writes first."""
+        """Return the state as the task sees it; `fresh` applies the task's own writes first."""
 
     def show(self, keys: Keys, mapper: Callable[[Any], Any]) -> Any:
-        """What a mapper makes of several keys of the state, with the task's own writes applied."""
+        """Return the result of a mapper for several keys of the state, with the task's own writes applied."""
 
 
 class FastWriter(Protocol):
@@ -79,13 +79,13 @@ class FastWriter(Protocol):
 
     @property
     def needs_await(self) -> bool:
-        """Whether an async run has to use `awrite_into`."""
+        """True if an async run has to use `awrite_into`."""
 
     def write_into(self, value: Any, scope: WriteScope) -> None:
         """Append the writes for a node's return value."""
 
     async def awrite_into(self, value: Any, scope: WriteScope) -> None:
-        """As `write_into`, for a writer that has to await."""
+        """Like `write_into`, for a writer that has to await."""
 
 
 class ChannelWriteEntry(NamedTuple):
@@ -93,9 +93,9 @@ class ChannelWriteEntry(NamedTuple):
 
     channel: str
     value: Any = PASSTHROUGH
-    """What to write; `PASSTHROUGH` for the node's return value."""
+    """The value to write; `PASSTHROUGH` for the node's return value."""
     skip_none: bool = False
-    """Whether None means: write nothing."""
+    """True to write nothing if the value is None."""
     mapper: Callable[[Any], Any] | None = None
     """Applied to the value first; it may answer `SKIP_WRITE`."""
 
@@ -106,7 +106,7 @@ class ChannelWriteTupleEntry(NamedTuple):
     mapper: Callable[[Any], Sequence[Pair] | None]
     """Answers the pairs to write; None and an empty sequence both mean none."""
     value: Any = PASSTHROUGH
-    """What to give the mapper; `PASSTHROUGH` for the node's return value."""
+    """The value to give the mapper; `PASSTHROUGH` for the node's return value."""
     static: Sequence[Declared] | None = None
     """Writes the mapper may answer with, for drawing."""
 
@@ -161,7 +161,7 @@ class ChannelWrite(Runnable[Any, Any]):
 
         Args:
             writes: What to write, in order.
-            tags: Kept for whoever reads them; writers make no runs of their own.
+            tags: Kept for readers; writers make no separate runs.
         """
         self.writes = list(writes)
         self.tags = tags
@@ -173,7 +173,7 @@ class ChannelWrite(Runnable[Any, Any]):
         return super().get_name(suffix, name=name)
 
     def pairs(self, value: Any) -> list[Pair]:
-        """Work out what is written when the node returned `value`."""
+        """Compute the writes for a node that returned `value`."""
         return assemble(self.writes, value)
 
     def write_into(self, value: Any, scope: WriteScope) -> None:
@@ -181,7 +181,7 @@ class ChannelWrite(Runnable[Any, Any]):
         scope.writes.extend(self.pairs(value))
 
     async def awrite_into(self, value: Any, scope: WriteScope) -> None:
-        """As `write_into`; nothing here awaits."""
+        """Like `write_into`; nothing here awaits."""
         self.write_into(value, scope)
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
@@ -190,7 +190,7 @@ class ChannelWrite(Runnable[Any, Any]):
         return input
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        """As `invoke`; nothing here awaits."""
+        """Like `invoke`; nothing here awaits."""
         return self.invoke(input, config)
 
     @staticmethod
@@ -200,7 +200,7 @@ class ChannelWrite(Runnable[Any, Any]):
         Args:
             config: The task's config.
             writes: What to write.
-            allow_passthrough: Whether an entry without a value of its own is accepted.
+            allow_passthrough: Whether an entry without a value is accepted.
 
         Raises:
             InvalidUpdateError: An entry is not allowed here.
@@ -283,7 +283,7 @@ class BranchWriter(Runnable[Any, Any]):
         self._source = source
         self.ends = dict(ends) if ends else None
         self.select = select
-        # What answers that are names came to; never changed in place.
+        # Writes by answers that are names; never changed in place.
         self._known: dict[str, list[Pair]] = {}
         self._reads = select if select is None or isinstance(select, str) else Keys(select)
         self.mapper = mapper
@@ -292,7 +292,7 @@ class BranchWriter(Runnable[Any, Any]):
         self._call = path.invoke if call is None else call
         self.needs_await = call is None or direct is not None
         self._ask: Callable[[Any, RunnableConfig], Awaitable[Any]] = path.ainvoke if direct is None else direct
-        # Whether a Runnable in the place of an answer has to be asked in its turn: `ainvoke` does so itself.
+        # True if a Runnable returned as an answer has to be invoked in turn: `ainvoke` does so itself.
         self._asks_on = direct is not None
 
     def share(self, known: dict[Keys, Keys]) -> None:
@@ -339,7 +339,7 @@ class BranchWriter(Runnable[Any, Any]):
         return self._send(answer, input, config)
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        """As `invoke`, awaiting the router; one that is a plain function is called inline."""
+        """Like `invoke`, awaiting the router; one that is a plain function is called inline."""
         config = config or ensure_config()
         state = self._traced_state(input, config)
         if self.needs_await or not isinstance(self.path, RunnableCallable):
@@ -423,7 +423,7 @@ _current_config = var_child_runnable_config.get
 
 
 def _router_call(path: Runnable[Any, Any]) -> Callable[[Any, RunnableConfig], Any] | None:
-    """The router's own function, to be called without a run; None if it has to be invoked or awaited."""
+    """Return the router's own function, to be called without a run; None if it has to be invoked or awaited."""
     plan = plan_call(path)
     if plan is None or plan.func is None:
         return None
@@ -445,7 +445,7 @@ def _router_call(path: Runnable[Any, Any]) -> Callable[[Any, RunnableConfig], An
 
 
 def _async_router_call(path: Runnable[Any, Any]) -> Callable[[Any, RunnableConfig], Awaitable[Any]] | None:
-    """What begins a router that has an async function, without a run and a coroutine around it; None for any other."""
+    """Return a function that starts an async router without a run and a coroutine around it; None for any other."""
     plan = plan_call(path)
     if plan is None or plan.afunc is None or not plan.recurse:
         return None
@@ -458,7 +458,7 @@ def _async_router_call(path: Runnable[Any, Any]) -> Callable[[Any, RunnableConfi
 
 
 def reader(config: RunnableConfig) -> Callable[[str | Sequence[str], bool], Any]:
-    """The function in a task's config that reads the state.
+    """Return the function in a task's config that reads the state.
 
     Raises:
         RuntimeError: The config is not that of a task.

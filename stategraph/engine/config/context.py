@@ -50,7 +50,7 @@ def get_store() -> BaseStore:
 
     Raises:
         RuntimeError: If no node or task is running in this context.
-        KeyError: If what is running is not part of a graph.
+        KeyError: If the running code is not part of a graph.
     """
     return cast(BaseStore, get_config()[CONF][CONFIG_KEY_RUNTIME].store)
 
@@ -58,11 +58,11 @@ def get_store() -> BaseStore:
 def get_stream_writer() -> StreamWriter:
     """Return the function that writes to the `custom` stream of the running graph.
 
-    It takes one value of any kind, and does nothing if nobody asked for that stream.
+    It takes one value of any kind, and does nothing if that stream was not requested.
 
     Raises:
         RuntimeError: If no node or task is running in this context.
-        KeyError: If what is running is not part of a graph.
+        KeyError: If the running code is not part of a graph.
     """
     return cast(StreamWriter, get_config()[CONF][CONFIG_KEY_RUNTIME].stream_writer)
 
@@ -99,7 +99,7 @@ def run_in_context(config: RunnableConfig, func: Callable[P, T], /, *args: P.arg
 
 @coroutine
 def await_in_context(context: Context, coro: Coroutine[Any, Any, T], awaited: Any = None) -> Generator[Any, Any, T]:
-    """Await a coroutine that runs in `context`, without a task of its own.
+    """Await a coroutine that runs in `context`, without a separate task.
 
     Cancellation and exceptions pass through. The current asyncio task stays the caller's, so timeouts and cancel
     scopes that the coroutine opens work as they do in a plain `await`.

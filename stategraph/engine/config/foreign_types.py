@@ -1,4 +1,4 @@
-"""Values and exceptions of an installed LangGraph, in a process in which this engine runs beside it.
+"""Values and exceptions of an installed LangGraph, in a process that has both engines.
 
 LangGraph's `Command`, `Send`, `Interrupt` and so on are doubles of ours, equal in everything but identity. They enter
 the engine in two ways, and are exchanged for ours there:

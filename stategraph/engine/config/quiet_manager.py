@@ -1,9 +1,9 @@
-"""The callback manager of a task that nobody listens to.
+"""The callback manager of a task without listeners.
 
 A node may expect that its config carries a callback manager with the id of the run around it, even when no handler is
-attached: custom events ask for that id, and a node may attach a handler of its own. This one is made in a tenth of the
+attached: custom events ask for that id, and a node may attach a handler. This one is made in a tenth of the
 time of an ordinary one. What a task's config is merged into may share it with the task; a handler added to it is
-therefore kept in the context of whoever added it.
+therefore kept in the context of the code that added it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Quiet(BaseCallbackManager):
 
     Args:
         parent_run_id: The run that events are attributed to. None makes one up.
-        tags: Of that run, for whatever is called in it.
+        tags: Of that run, for all calls in it.
         metadata: The same.
         child: A further tag, for its direct children.
     """
@@ -72,7 +72,7 @@ class Quiet(BaseCallbackManager):
 
     @property
     def parent_run_id(self) -> UUID:  # type: ignore[override]
-        """The run that events are attributed to; made up when first asked for, because hardly anybody asks."""
+        """The run that events are attributed to; made up on first use, which is rare."""
         if self._given_run_id is not None:
             return self._given_run_id
         # One atomic step, so that two threads which ask at the same time get the same answer.
@@ -91,7 +91,7 @@ class Quiet(BaseCallbackManager):
 
     @property
     def is_heard(self) -> bool:
-        """Whether this context has added a handler."""
+        """True if this context has added a handler."""
         return bool(_added.get())
 
     def add_handler(self, handler: BaseCallbackHandler, inherit: bool = True) -> None:

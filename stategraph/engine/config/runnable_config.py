@@ -5,7 +5,7 @@ The rules, in one place:
 * A later config wins key by key. `tags` append, `metadata` and `configurable` overlay, `callbacks` combine, every other
   key replaces. Only `metadata["lc_versions"]` overlays one level deeper, because several packages each add their line.
 * A config never changes in place: what comes out shares no container with what went in, one level deep.
-* The recursion limit that nobody asked for is marked by its type, so that a limit somebody did ask for survives a merge
+* The default recursion limit is marked by its type, so that a limit that was asked for survives a merge
   even when it equals the default.
 * The config of the surrounding run is inherited, except that a config which names its own place in checkpoint storage
   starts from an empty `configurable`: it must not write below the namespace of the task that happens to call it.
@@ -115,7 +115,7 @@ def merge_metadata(base: Mapping[str, Any] | None, new: Mapping[str, Any] | None
     """Lay one metadata mapping over another.
 
     Args:
-        base: What is there. None means nothing.
+        base: The existing callbacks. None means none.
         new: What wins key by key. None means nothing.
 
     Returns:
@@ -139,7 +139,7 @@ def merge_callbacks(base: Callbacks, new: Callbacks) -> Callbacks:
         new: The same.
 
     Returns:
-        A list if both are lists, a manager if either one is, or what is left when the other is None.
+        A list if both are lists, a manager if either one is, or the other one if one is None.
 
     Raises:
         NotImplementedError: If either is of another type.
@@ -427,7 +427,7 @@ def _callback_manager(kind: type[_ManagerT], config: RunnableConfig, tags: Seque
 
 
 def _labelled(manager: _ManagerT, tags: list[str], metadata: Mapping[str, Any] | None) -> _ManagerT:
-    """A copy of a manager with tags and metadata added, for it and its children, in one step."""
+    """Return a copy of a manager with tags and metadata added, for it and its children, in one step."""
     return type(manager)(
         handlers=manager.handlers.copy(),
         inheritable_handlers=manager.inheritable_handlers.copy(),
@@ -448,7 +448,7 @@ def _overlay_metadata(base: dict[str, Any], new: Mapping[str, Any] | None) -> di
 
 
 def _tracing_defaults(config: RunnableConfig) -> dict[str, Any] | None:
-    """Values of `configurable` that a tracer may record: plain ones that do not look like secrets or internals."""
+    """Return values of `configurable` that a tracer may record: plain ones that do not look like secrets."""
     configurable = config.get(CONF) or {}
     return {key: value for key, value in configurable.items() if _may_be_traced(key, value)} or None
 
@@ -460,21 +460,21 @@ def _may_be_traced(key: str, value: Any) -> bool:
     return not any(word in folded for word in _SECRET_WORDS)
 
 
-# --- does anybody listen? ---
+# --- are there listeners? ---
 
 
 def has_listeners(config: RunnableConfig) -> bool:
     """Tell whether a callback manager configured for `config` could have a handler.
 
     Asked once per run, before anything is built for tracing. A false "yes" costs time and a false "no" loses events,
-    so whatever cannot be known cheaply counts as yes: look at the `handlers` of the manager that is then built.
+    so everything that cannot be known cheaply counts as yes: look at the `handlers` of the manager that is then built.
 
     Args:
         config: A complete config.
 
     Returns:
-        False only if nobody can hear this run: no handlers in `config`, no tracing in the environment or the current
-        context, no registered hook that yields a handler, no global debug output, nobody who patched the managers.
+        False only if this run has no listener: no handlers in `config`, no tracing in the environment or the current
+        context, no registered hook that yields a handler, no global debug output, no patched managers.
     """
     callbacks = config.get("callbacks")
     if isinstance(callbacks, Quiet):
@@ -524,5 +524,5 @@ def _tracing_in_environment() -> bool:
 
 @cache
 def _retired_tracing_in_environment() -> bool:
-    """Settings of the first tracer, for which configuring a manager raises an error. Cached: 1 us each to look up."""
+    """Check for settings of the first tracer, with which configuring a manager fails. Cached: 1 us each to look up."""
     return env_var_is_set("LANGCHAIN_TRACING") or env_var_is_set("LANGCHAIN_HANDLER")

@@ -1,4 +1,4 @@
-"""What a run hands to its nodes: context, store, stream writer, identity, and the switch that drains it.
+"""Runtime of a run, handed to its nodes: context, store, stream writer, identity, and the switch that drains it.
 
 A `Runtime` is made once per run and once more per attempt of a task. Both are immutable. The one thing that changes
 during a run is `RunControl`, and the run only ever reads it.
@@ -35,7 +35,7 @@ ContextT = TypeVar("ContextT", default=None)
 """The author's context: a dataclass, a pydantic model, a TypedDict, or None."""
 
 
-# --- who and where ---
+# --- identity and place ---
 
 
 @runtime_checkable
@@ -47,7 +47,7 @@ class BaseUser(Protocol):
 
     @property
     def is_authenticated(self) -> bool:
-        """Whether a login stands behind this user."""
+        """True if the user has logged in."""
         ...
 
     @property
@@ -57,12 +57,12 @@ class BaseUser(Protocol):
 
     @property
     def identity(self) -> str:
-        """What identifies the user."""
+        """The string that identifies the user."""
         ...
 
     @property
     def permissions(self) -> Sequence[str]:
-        """What the user may do."""
+        """The permissions of the user."""
         ...
 
     def __getitem__(self, key: str) -> Any: ...
@@ -74,7 +74,7 @@ class BaseUser(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ExecutionInfo:
-    """Where in which run a node executes.
+    """The place in a run at which a node executes.
 
     Attributes:
         checkpoint_id: The checkpoint that the task started from.
@@ -101,7 +101,7 @@ class ExecutionInfo:
 
 @dataclass(frozen=True, slots=True)
 class ServerInfo:
-    """What a server that runs graphs for others says about the run.
+    """Information about the run from a server that runs graphs for others.
 
     Attributes:
         assistant_id: The assistant; empty if unknown.
@@ -139,12 +139,12 @@ class RunControl:
 
     @property
     def drain_requested(self) -> bool:
-        """Whether the run has been asked to stop."""
+        """True if the run has been asked to stop."""
         return self._drain_reason is not None
 
     @property
     def drain_reason(self) -> str | None:
-        """Why, or None if it has not been asked."""
+        """The reason, or None if it has not been asked."""
         return self._drain_reason
 
 
@@ -152,7 +152,7 @@ class RunControl:
 
 
 def _no_op_stream_writer(_: Any) -> None:
-    """Write to a custom stream that nobody asked for."""
+    """Do nothing: the custom stream was not requested."""
 
 
 def _no_op_heartbeat() -> None:
@@ -171,7 +171,7 @@ class _Overrides(TypedDict, Generic[ContextT], total=False):
 
 
 class _Origin:
-    """What the fields of an attempt's runtime are worked out from: the arguments of `_fields_of_attempt`."""
+    """The arguments of `_fields_of_attempt`, from which the fields of an attempt's runtime are computed."""
 
     __slots__ = ("_origin",)
 
@@ -180,7 +180,7 @@ class _Origin:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Runtime(_Origin, Generic[ContextT]):
-    """What a node gets when it has a parameter named `runtime`.
+    """The argument of a node that has a parameter named `runtime`.
 
     The config is not part of it: declare a parameter `config: RunnableConfig`, or call `get_config`.
 
@@ -263,12 +263,12 @@ class Runtime(_Origin, Generic[ContextT]):
 
     @property
     def drain_requested(self) -> bool:
-        """Whether the run has been asked to stop."""
+        """True if the run has been asked to stop."""
         return self.control is not None and self.control.drain_requested
 
     @property
     def drain_reason(self) -> str | None:
-        """Why the run has been asked to stop, or None."""
+        """The reason why the run has been asked to stop, or None."""
         return None if self.control is None else self.control.drain_reason
 
 
@@ -291,7 +291,7 @@ def get_runtime(context_schema: type[ContextT] | None = None) -> Runtime[Context
 
 
 class RunFacts(NamedTuple):
-    """What the runtimes of a run's tasks have in common.
+    """Values that the runtimes of a run's tasks have in common.
 
     Attributes:
         runtime: The runtime of the run.
@@ -347,7 +347,7 @@ def attempt_runtime(
     """Make the runtime of an attempt.
 
     Args:
-        facts: What is known of its run.
+        facts: The values common to its run.
         task: Its task.
         attempt: Its number, from 1.
         checkpoint_id: The checkpoint that the task started from.
@@ -397,7 +397,7 @@ def adopt_runtime(value: Any) -> Runtime[Any]:
         value: What the config holds: a runtime, nothing, or something of a server's that only resembles one.
 
     Returns:
-        The runtime itself, the default for None, or a runtime with the `context` of whatever else it is.
+        The runtime itself, the default for None, or a runtime with the `context` of any other object.
     """
     if isinstance(value, Runtime):
         return value

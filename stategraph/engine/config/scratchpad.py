@@ -1,4 +1,4 @@
-"""What one task keeps track of while it runs: its place in the run, and how many children, calls and waits it had.
+"""Counters of one running task: its place in the run, and how many children, calls and waits it had.
 
 The counters number things in the order in which the task asks for them. Task ids, and the answers to a task's
 interrupts, are derived from these numbers, so a task that runs again must count the same way.
@@ -30,7 +30,7 @@ class PregelScratchpad:
         call_counter: Numbers the functional tasks that this task calls.
         interrupt_counter: Numbers the interrupts that this task asks for.
         get_null_resume: Returns the answer that was given to no interrupt in particular, or None. With True, takes it,
-            so that nobody else gets it.
+            so that no other call gets it.
         resume: The answers to this task's interrupts, in order.
         subgraph_counter: Numbers the graphs that this task runs.
     """

@@ -24,7 +24,7 @@ from stategraph.engine.config import runnable_config as configs
 
 
 def empty_checkpoint() -> Checkpoint:
-    """The checkpoint of a thread in which nothing has been written."""
+    """Return the checkpoint of a thread in which nothing has been written."""
     return cast(Checkpoint, checkpoints.empty(ids.new_checkpoint_id(-2), datetime.now(UTC).isoformat()))
 
 
@@ -33,7 +33,7 @@ def delta_channels_to_snapshot(
     counters_since_delta_snapshot: Mapping[str, tuple[int, int]],
     channel_versions: Mapping[str, Any],
 ) -> set[str]:
-    """The delta channels whose counters say that the next checkpoint stores them in full."""
+    """Return the delta channels whose counters say that the next checkpoint stores them in full."""
     counters = {
         name: counters_since_delta_snapshot.get(name, (0, 0))
         for name, channel in channels.items()
@@ -49,7 +49,7 @@ def channels_from_checkpoint(
     saver: BaseCheckpointSaver[Any] | None = None,
     config: RunnableConfig | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The channels as a checkpoint describes them, and the managed values among the specs."""
+    """Return the channels as a checkpoint describes them, and the managed values among the specs."""
     channels, managed = _split(specs)
     needed = deltas.needing_history(channels, checkpoint)
     histories: Mapping[str, Any] = {}
@@ -66,7 +66,7 @@ async def achannels_from_checkpoint(
     saver: BaseCheckpointSaver[Any] | None = None,
     config: RunnableConfig | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """As `channels_from_checkpoint`."""
+    """Like `channels_from_checkpoint`."""
     channels, managed = _split(specs)
     needed = deltas.needing_history(channels, checkpoint)
     histories: Mapping[str, Any] = {}

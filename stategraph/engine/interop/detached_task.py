@@ -45,7 +45,7 @@ def run(
 
     Args:
         task: The task; its writes end up in it.
-        retry_policy: For a task without a policy of its own.
+        retry_policy: For tasks without a policy.
         configurable: Replaces values of the task's config.
 
     Returns:
@@ -66,7 +66,7 @@ async def arun(
     stream: bool = False,
     configurable: Mapping[str, Any] | None = None,
 ) -> Any:
-    """As `run`, for async tasks; time limits apply.
+    """Like `run`, for async tasks; time limits apply.
 
     Args:
         task: The task; its writes end up in it.
@@ -80,7 +80,7 @@ async def arun(
 
 
 def execution_info(config: RunnableConfig, task_id: str) -> ExecutionInfo:
-    """Where a task executes, as far as its config says.
+    """Return the execution info of a task, as far as its config has it.
 
     Args:
         config: The task's config.

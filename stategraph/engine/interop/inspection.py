@@ -45,7 +45,7 @@ COLOR_CODES: Final = {"gray": "1;30", **{name: f"0;3{number}" for number, name i
 
 
 class Described(Protocol):
-    """What a task has to tell about itself to be described."""
+    """The attributes of a task that a description needs."""
 
     @property
     def id(self) -> str:
@@ -57,7 +57,7 @@ class Described(Protocol):
 
     @property
     def path(self) -> tuple[Any, ...]:
-        """How it came to be."""
+        """The task's origin."""
 
 
 class PregelTaskWrites(NamedTuple):
@@ -122,9 +122,9 @@ def map_debug_checkpoint(
         config: Names the checkpoint.
         channels: The live channels.
         stream_channels: Those that are shown as its values.
-        metadata: What is stored beside it.
+        metadata: The metadata stored with it.
         tasks: The tasks of the next step.
-        pending_writes: What is recorded about them.
+        pending_writes: The writes recorded for them.
         parent_config: Names the checkpoint before it.
         output_keys: The channels that a task's result is made of.
     """
@@ -160,11 +160,11 @@ def tasks_w_writes(
     *,
     live: bool = False,
 ) -> tuple[PregelTask, ...]:
-    """Describe the tasks of a step with what is recorded about each.
+    """Describe the tasks of a step with the writes recorded for each.
 
     Args:
         tasks: The tasks.
-        pending_writes: What is recorded.
+        pending_writes: The recorded writes.
         states: For tasks that run a graph: its state, or a config to look it up with.
         output_keys: The channels that a result is made of.
         live: Show only the interrupts that still wait, not all that were raised.
@@ -174,19 +174,19 @@ def tasks_w_writes(
 
 
 def rm_pregel_keys(config: RunnableConfig | None) -> RunnableConfig | None:
-    """A config reduced to what callers may see of its `configurable`."""
+    """Return a config reduced to what callers may see of its `configurable`."""
     if config is None:
         return None
     return {CONF: {key: value for key, value in config.get(CONF, {}).items() if not key.startswith("__pregel_")}}
 
 
 def is_multiple_channel_write(value: Any) -> bool:
-    """Whether a described result stands for several writes to one channel."""
+    """Return whether a described result stands for several writes to one channel."""
     return isinstance(value, dict) and isinstance(value.get("$writes"), list)
 
 
 def get_colored_text(text: str, color: str) -> str:
-    """Text for a terminal, in colour.
+    """Format text for a terminal, in colour.
 
     Raises:
         KeyError: If there is no such colour.
@@ -195,7 +195,7 @@ def get_colored_text(text: str, color: str) -> str:
 
 
 def get_bolded_text(text: str) -> str:
-    """Text for a terminal, in bold."""
+    """Format text for a terminal, in bold."""
     return f"\033[1m{text}\033[0m"
 
 
@@ -211,7 +211,7 @@ def _entry(task: PregelTask) -> dict[str, Any]:
 
 
 def read_channels(channels: Channels, select: str | Sequence[str]) -> Any:
-    """The value of one channel, None if it has none; or the values of several, without those that have none."""
+    """Return the value of one channel, None if it has none; or the values of several, without those that have none."""
     if isinstance(select, str):
         return channels[select].get() if channels[select].is_available() else None
     return {name: channels[name].get() for name in select if channels[name].is_available()}
@@ -225,7 +225,7 @@ def local_read(
     select: list[str] | str,
     fresh: bool = False,
 ) -> Any:
-    """The state as one task sees it.
+    """Return the state as one task sees it.
 
     Args:
         scratchpad: The task's, for managed values.
@@ -256,7 +256,7 @@ def proc_input(
     scratchpad: PregelScratchpad,
     input_cache: dict[Any, Any] | None,
 ) -> Any:
-    """What a node gets when a channel starts it.
+    """Return the input of a node that is started by a channel.
 
     Args:
         proc: The node.
@@ -300,11 +300,11 @@ def scratchpad_of(
     step: int,
     stop: int,
 ) -> PregelScratchpad:
-    """The bookkeeping of a task that starts, with the answers it has been given.
+    """Return the bookkeeping of a task that starts, with the answers it has been given.
 
     Args:
         parent_scratchpad: Of the task that runs this graph, if any.
-        pending_writes: What is recorded in the step. The answer to no interrupt in particular is removed when taken.
+        pending_writes: The writes recorded in the step. The answer to no interrupt in particular is removed when taken.
         task_id: The task.
         task_checkpoint_ns: Its namespace.
         resume_map: Answers by interrupt id.

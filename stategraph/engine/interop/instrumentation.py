@@ -4,7 +4,7 @@ Rules
 -----
 * They can be imported and wrapped, so that what else the instrumentation does works. Nothing here calls them: what
   they would have told is not told (docs/drop-in.md).
-* Who calls one is told so in a sentence.
+* Calling one raises an error that says so.
 """
 
 from __future__ import annotations

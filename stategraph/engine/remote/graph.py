@@ -26,7 +26,7 @@ from stategraph.types import All, GraphOutput, StateSnapshot, StreamMode
 logger = logging.getLogger(__name__)
 
 EVENT_RUN_OPTIONS: Final = frozenset({"metadata", "headers"})
-"""What else than input and config a run with `version="v3"` takes."""
+"""Options of a run with `version="v3"`, in addition to input and config."""
 
 DEFAULT_HISTORY_LIMIT: Final = 10
 
@@ -59,7 +59,7 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
             api_key: Key for the clients made here; None lets the client library look in the environment.
             headers: Headers that the clients made here always send.
             client: The client for async calls. Without it and a `url` there are no async calls.
-            sync_client: The client for sync calls, likewise.
+            sync_client: The client for sync calls, in the same way.
             config: Defaults for the config of every call.
             name: Name of this graph as a node; None means `assistant_id`.
             distributed_tracing: Whether the server's trace shall hang below the caller's.
@@ -75,12 +75,12 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
         self.sync_client = sync_client
 
     def copy(self, update: dict[str, Any]) -> Self:
-        """A copy with some of the constructor's arguments replaced."""
+        """Return a copy with some of the constructor's arguments replaced."""
         arguments = vars(self) | update
         return type(self)(arguments.pop("assistant_id"), **arguments)
 
     def with_config(self, config: RunnableConfig | None = None, **kwargs: Any) -> Self:
-        """A copy with defaults for every run's config."""
+        """Return a copy with defaults for every run's config."""
         return self.copy({"config": merge_configs(self.config, config, cast(RunnableConfig, kwargs))})
 
     # --- clients and configs ---
@@ -102,7 +102,7 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
         return wire.merge_tracing_headers(headers) if self.distributed_tracing else headers
 
     def _thread_and_config(self, config: RunnableConfig | None) -> tuple[str | None, RunnableConfig]:
-        """Which thread to run on, None for none, and the config to send; the thread is told in a place of its own."""
+        """Return the thread to run on, or None, and the config to send, in which the thread is left out."""
         sent = self._sanitize_config(merge_configs(self.config, config))
         return sent.get(CONF, {}).pop(CONFIG_KEY_THREAD_ID, None), sent
 
@@ -116,7 +116,7 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
         headers: dict[str, str] | None = None,
         params: QueryParamTypes | None = None,
     ) -> Graph:
-        """The drawing, made by the server.
+        """Return the drawing, made by the server.
 
         Args:
             config: Not used.
@@ -135,7 +135,7 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
         headers: dict[str, str] | None = None,
         params: QueryParamTypes | None = None,
     ) -> Graph:
-        """As `get_graph`."""
+        """Like `get_graph`."""
         assistants = self._validate_client().assistants
         return wire.drawing_of(await assistants.get_graph(self.assistant_id, xray=xray, headers=headers, params=params))
 
@@ -149,7 +149,7 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
         headers: dict[str, str] | None = None,
         params: QueryParamTypes | None = None,
     ) -> StateSnapshot:
-        """The state at the checkpoint the config names, or the latest of its thread.
+        """Return the state at the checkpoint the config names, or the latest of its thread.
 
         Args:
             config: Names the thread, and perhaps a checkpoint.
@@ -171,7 +171,7 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
         headers: dict[str, str] | None = None,
         params: QueryParamTypes | None = None,
     ) -> StateSnapshot:
-        """As `get_state`."""
+        """Like `get_state`."""
         request = self._state_request(config, subgraphs=subgraphs, headers=headers, params=params)
         return wire.snapshot_of(await self._validate_client().threads.get_state(**request))
 
@@ -185,7 +185,7 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
         headers: dict[str, str] | None = None,
         params: QueryParamTypes | None = None,
     ) -> Iterator[StateSnapshot]:
-        """The states of a thread, newest first.
+        """Yield the states of a thread, newest first.
 
         Args:
             config: Names the thread.
@@ -212,7 +212,7 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
         headers: dict[str, str] | None = None,
         params: QueryParamTypes | None = None,
     ) -> AsyncIterator[StateSnapshot]:
-        """As `get_state_history`."""
+        """Like `get_state_history`."""
         request = self._history_request(config, filter, before, limit)
         client = self._validate_client()
         for state in await client.threads.get_history(**request, headers=headers, params=params):
@@ -252,13 +252,13 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
         headers: dict[str, str] | None = None,
         params: QueryParamTypes | None = None,
     ) -> RunnableConfig:
-        """As `update_state`."""
+        """Like `update_state`."""
         request = self._state_request(config, values=values, as_node=as_node, headers=headers, params=params)
         answer: Any = await self._validate_client().threads.update_state(**request)
         return wire.config_of(answer["checkpoint"])
 
     def bulk_update_state(self, config: RunnableConfig, updates: Any) -> RunnableConfig:
-        """Not to be had: the server's API changes a thread by one update at a time.
+        """Raise an error: the server's API changes a thread by one update at a time.
 
         Raises:
             NotImplementedError: Always.
@@ -266,7 +266,7 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
         raise NotImplementedError("a remote graph takes one update at a time; call update_state() for each")
 
     async def abulk_update_state(self, config: RunnableConfig, updates: Any) -> RunnableConfig:
-        """As `bulk_update_state`.
+        """Like `bulk_update_state`.
 
         Raises:
             NotImplementedError: Always.
@@ -346,7 +346,7 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
         version: Version = "v1",
         **kwargs: Any,
     ) -> AsyncIterator[dict[str, Any] | Any]:
-        """As `stream`."""
+        """Like `stream`."""
         runs = self._validate_client().runs
         relay = Relay.of(choose_modes(stream_mode, config), config, subgraphs=subgraphs, version=version)
         request = self._run_request(input, config, relay, headers)
@@ -423,7 +423,7 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
         version: Version = "v1",
         **kwargs: Any,
     ) -> dict[str, Any] | Any:
-        """As `invoke`."""
+        """Like `invoke`."""
         stops = {"interrupt_before": interrupt_before, "interrupt_after": interrupt_after}
         rest: Any = {"context": context, "headers": headers, "params": params, "version": version, **stops, **kwargs}
         last = None
@@ -446,7 +446,7 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
         headers: dict[str, str] | None = None,
         **kwargs: Any,
     ) -> Any:
-        """The events of a run.
+        """Return the events of a run.
 
         Args:
             input: Input for the graph, or `Command(resume=...)`.
@@ -494,7 +494,7 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
         headers: dict[str, str] | None = None,
         **kwargs: Any,
     ) -> Any:
-        """As `stream_events`, but for `v3` alone: `async with await graph.astream_events(..., version="v3") as run`.
+        """Like `stream_events`, for `v3` alone: `async with await graph.astream_events(..., version="v3") as run`.
 
         Raises:
             NotImplementedError: Another version, or something that the server's API cannot do.
@@ -526,7 +526,7 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
         if refused:
             raise NotImplementedError(
                 f"a remote run with version='v3' does not support {', '.join(f'`{name}=`' for name in refused)}; "
-                f"beside input and config it takes {' and '.join(sorted(EVENT_RUN_OPTIONS))}"
+                f"in addition to input and config it takes {' and '.join(sorted(EVENT_RUN_OPTIONS))}"
             )
 
 

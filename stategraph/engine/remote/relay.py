@@ -1,4 +1,4 @@
-"""From what a server streams to what a caller of `stream` expects.
+"""Chunks for a caller of `stream`, made from the stream of a server.
 
 The rules for one part of the stream, in this order:
 
@@ -34,7 +34,7 @@ class RemoteException(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Modes:
-    """What is asked of the server, and what of it is for whom.
+    """Stream modes of a request: those sent to the server, and the receivers of each.
 
     Attributes:
         sent: Modes to ask the server for.
@@ -75,7 +75,7 @@ class Relay:
     """Takes the parts of one run's stream.
 
     Attributes:
-        modes: Who wants what.
+        modes: The modes and their receivers.
         caller_ns: Namespace of the task that runs this graph; empty outside of graphs.
         subgraphs: Whether the caller wants subgraphs, and namespaces with them.
         parts: Whether the caller wants typed parts, as version 2 of the stream has them.

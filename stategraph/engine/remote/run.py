@@ -25,7 +25,7 @@ _ThreadT = TypeVar("_ThreadT", AsyncThreadStream, SyncThreadStream)
 
 
 class ChannelProjection:
-    """The payloads of one wire channel that the client library has no projection of its own for.
+    """The payloads of one wire channel for which the client library has no projection.
 
     Iterate with `for` in a sync run and with `async for` in an async one, while the run is entered.
     """
@@ -77,7 +77,7 @@ class Projections(Mapping[str, Any]):
 
 
 class _Run(Generic[_ThreadT]):
-    """What both kinds of handle share."""
+    """Common base of both kinds of handle."""
 
     _sdk: _ThreadT
 
@@ -176,22 +176,22 @@ class RemoteRunStream(_Run[SyncThreadStream]):
 
     @property
     def interrupted(self) -> bool:
-        """Whether the run waits for answers, as far as is known by now."""
+        """True if the run waits for answers, as far as is known by now."""
         return self._sdk.interrupted
 
     @property
     def interrupts(self) -> list[Any]:
-        """What the run waits for, as far as is known by now."""
+        """The interrupts that the run waits for, as far as is known by now."""
         return [*self._sdk.interrupts]
 
     def __iter__(self) -> Iterator[Any]:
-        """All events. Every iteration continues the first one."""
+        """Iterate over all events. Every iteration continues the first one."""
         if self._events is None:
             self._events = iter(self._sdk.events)
         return self._events
 
     def interleave(self, *names: str) -> Iterator[tuple[str, Any]]:
-        """Several projections in the order of arrival, as pairs of name and item."""
+        """Iterate over several projections in the order of arrival, as pairs of name and item."""
         return iter(self._sdk.interleave_projections([*names]))
 
     def abort(self) -> None:
@@ -210,7 +210,7 @@ class RemoteRunStream(_Run[SyncThreadStream]):
 
 
 class AsyncRemoteRunStream(_Run[AsyncThreadStream]):
-    """As `RemoteRunStream`. It cannot interleave: tasks do that."""
+    """Like `RemoteRunStream`, async. It cannot interleave: tasks do that."""
 
     def __init__(
         self,
@@ -251,19 +251,19 @@ class AsyncRemoteRunStream(_Run[AsyncThreadStream]):
             await self._sdk.__aexit__(exc_type, exc, tb)
 
     async def output(self) -> Any:
-        """The state at the end; waits for it."""
+        """Wait for the end and return the final state."""
         return await self._sdk.output
 
     async def interrupted(self) -> bool:
-        """Whether the run waits for answers, as far as is known by now."""
+        """Return whether the run waits for answers, as far as is known by now."""
         return self._sdk.interrupted
 
     async def interrupts(self) -> list[Any]:
-        """What the run waits for, as far as is known by now."""
+        """Return the interrupts that the run waits for, as far as is known by now."""
         return [*self._sdk.interrupts]
 
     def __aiter__(self) -> AsyncIterator[Any]:
-        """All events. Every iteration continues the first one."""
+        """Iterate over all events. Every iteration continues the first one."""
         if self._events is None:
             self._events = cast(AsyncIterator[Any], aiter(self._sdk.events))
         return self._events

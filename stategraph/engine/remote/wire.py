@@ -1,4 +1,4 @@
-"""How values look on the wire, both ways. Nothing here talks to a server.
+"""Conversion of values to and from their form on the wire. Nothing here talks to a server.
 
 * A config is cut down to what JSON can say. What names a place in *this* process's checkpoints stays here: on the
   server it would name a place that does not exist there.
@@ -154,7 +154,7 @@ def _task_of(task: Mapping[str, Any]) -> PregelTask:
     return PregelTask(
         id=task["id"],
         name=task["name"],
-        path=(),  # how a task came to be is the server's business
+        path=(),  # a task's origin is the server's business
         error=Exception(task["error"]) if task["error"] else None,
         interrupts=interrupts_of(task["interrupts"]),
         state=nested,
@@ -163,7 +163,7 @@ def _task_of(task: Mapping[str, Any]) -> PregelTask:
 
 
 def interrupts_of(items: Iterable[Any]) -> tuple[Interrupt, ...]:
-    """Make interrupts of their JSON form; what is one already stays as it is."""
+    """Make interrupts of their JSON form; interrupts stay as they are."""
     return tuple(Interrupt(**item) if isinstance(item, Mapping) else item for item in items)
 
 
@@ -188,7 +188,7 @@ def _node_of(node: Mapping[str, Any]) -> Node:
 
 
 def split_input(input: Any) -> tuple[Any, WireCommand | None]:
-    """Tell a run's input from a command, which servers take in a place of its own."""
+    """Tell a run's input from a command, which servers take in a separate field."""
     if isinstance(input, Command):
         return None, cast(WireCommand, dataclasses.asdict(input))
     return input, None

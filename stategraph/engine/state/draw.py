@@ -12,7 +12,7 @@ starts, and go on until nothing starts. No code of the author runs. What the wal
 
 The input of the walk is plain data (`Plan`), so that any kind of compiled graph can be drawn.
 
-Nobody needs this module to run a graph: import it when something is to be drawn.
+Running a graph does not need this module: import it when something is to be drawn.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ from stategraph.core.channels.last_value import LastValueAfterFinish
 from stategraph.engine.compile.write import PASSTHROUGH, ChannelWrite, ChannelWriteEntry
 
 FEWEST_STEPS: Final = 251
-"""How many steps a walk goes on where the graph runs in circles. Larger graphs get as many as they have nodes."""
+"""Lowest limit for the steps of a walk where the graph runs in circles.
+
+Larger graphs get as many as they have nodes.
+"""
 
 
 class Write(NamedTuple):
@@ -40,7 +43,7 @@ class Write(NamedTuple):
 
     channel: str
     name: str | None = None
-    """What is written, if it is a name that a join waits for."""
+    """The written value, if it is a name that a join waits for."""
 
 
 class PossibleWrite(NamedTuple):
@@ -94,7 +97,7 @@ class Plan:
 
 
 class CompiledNode(Protocol):
-    """What is read of a compiled node."""
+    """The attributes of a compiled node that are read."""
 
     bound: Any
     triggers: list[str]
@@ -180,7 +183,7 @@ class _Edge(NamedTuple):
 
 
 class _Mark(NamedTuple):
-    """That a node writes a channel, certainly or (dashed) perhaps."""
+    """A mark that a node writes a channel, certainly or (dashed) perhaps."""
 
     channel: str
     dashed: bool
@@ -189,7 +192,7 @@ class _Mark(NamedTuple):
 
 @dataclass(slots=True)
 class _Channels:
-    """Which channels start something: the little of a channel's life that a picture needs."""
+    """The channels that start something: the little of a channel's life that a picture needs."""
 
     plan: Plan
     starts: Mapping[str, Sequence[str]]
@@ -325,7 +328,7 @@ class Picture(Graph):
     """langchain-core's picture, whose JSON names classes as LangGraph does: that JSON is read by other programs."""
 
     def to_json(self, *, with_schemas: bool = False) -> dict[str, list[dict[str, Any]]]:
-        """The picture as JSON data; see langchain-core."""
+        """Return the picture as JSON data; see langchain-core."""
         described = super().to_json(with_schemas=with_schemas)
         for node in described["nodes"]:
             data = node.get("data")
@@ -335,7 +338,7 @@ class Picture(Graph):
         return described
 
     def __eq__(self, other: object) -> bool:
-        """Whether the other one shows the same, be it of this class or langchain-core's."""
+        """Return whether the other one shows the same, be it of this class or langchain-core's."""
         return isinstance(other, Graph) and self.nodes == other.nodes and self.edges == other.edges
 
 
@@ -349,7 +352,7 @@ _WIRE_PATHS: Final[dict[tuple[str, ...], tuple[str, ...]]] = {
 
 
 class DrawableGraph(Protocol):
-    """What is read of a compiled graph."""
+    """The attributes of a compiled graph that are read."""
 
     @property
     def nodes(self) -> Mapping[str, Any]:
@@ -361,21 +364,21 @@ class DrawableGraph(Protocol):
 
     @property
     def input_channels(self) -> str | Sequence[str]:
-        """Where the input goes."""
+        """The channels of the input."""
 
     @property
     def interrupt_before_nodes(self) -> str | Sequence[str]:
-        """Where runs stop before a node."""
+        """The nodes before which runs stop."""
 
     @property
     def interrupt_after_nodes(self) -> str | Sequence[str]:
-        """Where runs stop after a node."""
+        """The nodes after which runs stop."""
 
     def get_subgraphs(self) -> Iterator[tuple[str, Any]]:
-        """The graphs that nodes run, by the names of these nodes."""
+        """Yield the graphs that nodes run, by the names of these nodes."""
 
     def aget_subgraphs(self) -> AsyncIterator[tuple[str, Any]]:
-        """As `get_subgraphs`."""
+        """Like `get_subgraphs`."""
 
 
 def draw(graph: DrawableGraph, config: RunnableConfig | None = None, *, xray: int | bool = False) -> Graph:
@@ -396,7 +399,7 @@ def draw(graph: DrawableGraph, config: RunnableConfig | None = None, *, xray: in
 
 
 async def adraw(graph: DrawableGraph, config: RunnableConfig | None = None, *, xray: int | bool = False) -> Graph:
-    """As `draw`, for graphs with subgraphs that have to be asked over a network: they are asked at once."""
+    """Like `draw`, for graphs with subgraphs that have to be asked over a network: they are asked at once."""
     subgraphs = [item async for item in graph.aget_subgraphs()] if xray else []
     deeper = _one_level_less(xray)
     drawn = await asyncio.gather(*(subgraph.aget_graph(config, xray=deeper) for _, subgraph in subgraphs))
@@ -457,7 +460,7 @@ def _metadata(plan: Plan, name: str, node: PlanNode) -> dict[str, Any]:
 
 
 def _last_edges(walk: _Walk) -> list[_Edge]:
-    """The edges to the end that no node declares."""
+    """Return the edges to the end that no node declares."""
     sources = {edge.source for edge in walk.edges}
     targets = {edge.target for edge in walk.edges}
     loose = sorted(targets - sources - {END})

@@ -79,7 +79,7 @@ def bulk_update_state(
 async def abulk_update_state(
     engine: CompiledGraph, config: RunnableConfig, supersteps: Sequence[Sequence[StateUpdate]]
 ) -> RunnableConfig:
-    """As :func:`bulk_update_state`."""
+    """Like :func:`bulk_update_state`."""
     return await pump.arun(_bulk(engine, config, supersteps))
 
 
@@ -141,17 +141,17 @@ class _Base:
     full: set[str]
 
     def pending(self) -> status.Pending:
-        """The writes recorded on it."""
+        """Return the writes recorded on it."""
         return status.group(self.saved.pending_writes if self.saved else None)
 
     def next_tasks(self) -> list[Task]:
-        """The tasks that come after it."""
+        """Return the tasks that come after it."""
         if self.saved is None:
             return []
         return _tasks_after(self.state, self.checkpoint, self.saved.config, self.step + 1)
 
     def metadata(self, source: str, step: int) -> dict[str, Any]:
-        """The metadata of the next checkpoint."""
+        """Return the metadata of the next checkpoint."""
         parents = self.saved.metadata.get("parents", {}) if self.saved else {}
         return {"source": source, "step": step, "parents": parents}
 
@@ -237,7 +237,7 @@ def _store(base: _Base, metadata: dict[str, Any], clock: int, updated: set[str])
 
 
 def _of_deltas(base: _Base, rules: delta_book.Rules, metadata: dict[str, Any], updated: set[str]) -> dict[str, Any]:
-    """What the next checkpoint holds of delta channels; versions and metadata change as that demands."""
+    """Return the delta channels' content of the next checkpoint, updating versions and metadata."""
     names, state = base.engine.program.deltas, base.state
     if base.saved is None:
         # There is no checkpoint before it that could hold the writes.
@@ -387,7 +387,7 @@ def _as_nodes(base: _Base, updates: Sequence[StateUpdate], *, first: bool) -> Pr
 
 
 def _named(base: _Base, updates: Sequence[StateUpdate]) -> list[tuple[Any, str, str | None]]:
-    """The updates with the node each stands for.
+    """Return the updates with the node each stands for.
 
     Raises:
         InvalidUpdateError: If a node is missing, unclear or unknown.
@@ -406,7 +406,7 @@ def _named(base: _Base, updates: Sequence[StateUpdate]) -> list[tuple[Any, str, 
 
 
 def _last_writer(base: _Base) -> str | None:
-    """The node that wrote last; None if several did, or none has."""
+    """Return the node that wrote last; None if several did, or none has."""
     nodes = base.engine.nodes
     if len(nodes) == 1:
         return next(iter(nodes))
@@ -444,7 +444,7 @@ def _run_writers(base: _Base, task: Task, values: Any) -> Procedure[list[Write]]
 
 
 def _runtime(base: _Base, task: Task) -> runtime.Runtime[Any]:
-    """Make the runtime of routers: what is around the call, completed by the graph's store and default context."""
+    """Make the runtime of routers: the surrounding one, completed by the graph's store and default context."""
     conf, engine = base.config[CONF], base.engine
     outer = runtime.adopt_runtime(conf.get(CONFIG_KEY_RUNTIME))
     own = runtime.run_runtime(
@@ -460,5 +460,5 @@ def _runtime(base: _Base, task: Task) -> runtime.Runtime[Any]:
 
 
 def _update_id(checkpoint_id: str, index: int) -> str:
-    """The id of an update that stands for no planned task."""
+    """Return the id of an update that stands for no planned task."""
     return str(uuid5(UUID(checkpoint_id), INTERRUPT if index == 0 else f"{INTERRUPT}:{index}"))

@@ -3,7 +3,7 @@
 Rules
 -----
 * Without a checkpoint id a snapshot is live: values include the output of tasks
-  that already finished, ``next`` and ``interrupts`` are what is still open.
+  that already finished, ``next`` and ``interrupts`` are those still open.
   Addressed by id, or from the history, it is a record of the step: values as of
   its start, all its tasks, all interrupts they raised.
 * A live snapshot of a thread that was cut between a step and its checkpoint has
@@ -51,7 +51,7 @@ from stategraph.types import StateSnapshot
 
 
 def saver_of(engine: CompiledGraph, config: RunnableConfig) -> BaseCheckpointSaver[Any]:
-    """The saver that state is read from and written to.
+    """Return the saver that state is read from and written to.
 
     Raises:
         ValueError: If there is none.
@@ -65,7 +65,7 @@ def saver_of(engine: CompiledGraph, config: RunnableConfig) -> BaseCheckpointSav
 def addressed_subgraph(
     engine: CompiledGraph, config: RunnableConfig, saver: BaseCheckpointSaver[Any]
 ) -> tuple[GraphProtocol[Any, Any, Any, Any], RunnableConfig] | None:
-    """The subgraph that a config's namespace addresses, and the config to ask it with."""
+    """Return the subgraph that a config's namespace addresses, and the config to ask it with."""
     ns = config[CONF].get(CONFIG_KEY_CHECKPOINT_NS, "")
     if not ns or CONFIG_KEY_CHECKPOINTER in config[CONF]:
         return None
@@ -78,7 +78,7 @@ def addressed_subgraph(
 
 
 def get_state(engine: CompiledGraph, config: RunnableConfig, *, subgraphs: bool) -> StateSnapshot:
-    """The state at a config's checkpoint, or the latest."""
+    """Return the state at a config's checkpoint, or the latest."""
     saver = saver_of(engine, config)
     below = addressed_subgraph(engine, config, saver)
     if below is not None:
@@ -87,7 +87,7 @@ def get_state(engine: CompiledGraph, config: RunnableConfig, *, subgraphs: bool)
 
 
 async def aget_state(engine: CompiledGraph, config: RunnableConfig, *, subgraphs: bool) -> StateSnapshot:
-    """As :func:`get_state`."""
+    """Like :func:`get_state`."""
     saver = saver_of(engine, config)
     below = addressed_subgraph(engine, config, saver)
     if below is not None:
@@ -165,7 +165,7 @@ def _described(
 def read_step(
     engine: CompiledGraph, saved: CheckpointTuple, history: histories.Histories | None
 ) -> tuple[State, list[Task]]:
-    """The state of a checkpoint and the tasks that come after it."""
+    """Return the state of a checkpoint and the tasks that come after it."""
     state = State(engine.program, saved.checkpoint, None, history)
     return state, _planner(state, saved).next_tasks(None)
 
@@ -193,7 +193,7 @@ def _upcoming(state: State, saved: CheckpointTuple) -> tuple[str, ...]:
 
     Args:
         state: The channels as of the checkpoint; changed.
-        saved: The checkpoint, with what is recorded behind it.
+        saved: The checkpoint, with the writes recorded behind it.
     """
     planner = _planner(state, saved)
     tasks = _open_tasks(state, planner, status.group(saved.pending_writes))
@@ -223,7 +223,7 @@ def _state_below(
     saver: BaseCheckpointSaver[Any],
     recurse: bool,
 ) -> Procedure[Any]:
-    """The state of the graph a task runs, or the config to look it up with."""
+    """Return the state of the graph a task runs, or the config to look it up with."""
     conf: dict[str, Any] = {
         CONFIG_KEY_THREAD_ID: saved.config[CONF][CONFIG_KEY_THREAD_ID],
         CONFIG_KEY_CHECKPOINT_NS: task.ns,
@@ -245,7 +245,7 @@ def has_work_left(engine: CompiledGraph, config: RunnableConfig) -> bool:
 
 
 async def ahas_work_left(engine: CompiledGraph, config: RunnableConfig) -> bool:
-    """As :func:`has_work_left`."""
+    """Like :func:`has_work_left`."""
     config = _latest(config)
     saver = saver_of(engine, config)
     below = addressed_subgraph(engine, config, saver)
@@ -274,7 +274,7 @@ def _work_left(engine: CompiledGraph, config: RunnableConfig, saver: BaseCheckpo
 
 
 def get_state_history(engine: CompiledGraph, config: RunnableConfig, **bounds: Any) -> Iterator[StateSnapshot]:
-    """The states of a thread, newest first.
+    """Yield the states of a thread, newest first.
 
     Args:
         engine: The graph.
@@ -294,7 +294,7 @@ def get_state_history(engine: CompiledGraph, config: RunnableConfig, **bounds: A
 async def aget_state_history(
     engine: CompiledGraph, config: RunnableConfig, **bounds: Any
 ) -> AsyncIterator[StateSnapshot]:
-    """As :func:`get_state_history`."""
+    """Like :func:`get_state_history`."""
     config = ensure_config(config)
     saver = saver_of(engine, config)
     below = addressed_subgraph(engine, config, saver)

@@ -27,7 +27,7 @@ from stategraph.engine.tracing.stream_handler import Namespace, Put, StreamFeed,
 from stategraph.types import Command
 
 Source = tuple[Namespace, dict[str, Any]]
-"""Where a message comes from: the namespace of the graph, and the metadata of the run in it."""
+"""The origin of a message: the namespace of the graph, and the metadata of the run in it."""
 
 
 class StreamMessagesHandler(StreamFeed):
@@ -39,7 +39,7 @@ class StreamMessagesHandler(StreamFeed):
     """
 
     content_blocks: ClassVar[bool] = False
-    """Whether answers are shown as events of their content blocks rather than as message chunks."""
+    """True if answers are shown as events of their content blocks rather than as message chunks."""
 
     def __init__(self, put: Put, subgraphs: bool, *, parent_ns: Namespace | None = None) -> None:
         super().__init__(put, subgraphs, parent_ns=parent_ns)
@@ -158,7 +158,7 @@ class StreamMessagesHandler(StreamFeed):
 class StreamMessagesHandlerV2(StreamMessagesHandler, _V2StreamingCallbackHandler):
     """Shows answers as events of their content blocks: the base class makes langchain-core report these instead.
 
-    Results of tools are no part of a conversation that is followed this way; they have a stream mode of their own.
+    Results of tools are no part of a conversation that is followed this way; they have a separate stream mode.
     """
 
     content_blocks: ClassVar[bool] = True
@@ -209,14 +209,14 @@ class StreamMessagesHandlerV2(StreamMessagesHandler, _V2StreamingCallbackHandler
 
 
 def _answer(response: LLMResult) -> BaseMessage | None:
-    """The first answer of a model, if it is a chat model's."""
+    """Return the first answer of a model, if it is a chat model's."""
     first = response.generations[0] if response.generations else None
     generation = first[0] if first else None
     return generation.message if isinstance(generation, ChatGeneration) else None
 
 
 def _messages_in_output(output: Any) -> Iterator[BaseMessage]:
-    """The messages that a node returned: bare, in a list, in the fields of a state, or in commands."""
+    """Yield the messages that a node returned: bare, in a list, in the fields of a state, or in commands."""
     output = foreign_types.taken(output)
     if isinstance(output, Command):
         yield from _messages_in_update(output.update)
@@ -233,7 +233,7 @@ def _messages_in_update(update: Any) -> Iterator[BaseMessage]:
 
 
 def _messages_among(values: Iterable[Any]) -> Iterator[BaseMessage]:
-    """The values that are messages, and the messages in those that are lists."""
+    """Yield the values that are messages, and the messages in those that are lists."""
     for value in values:
         if isinstance(value, BaseMessage):
             yield value
@@ -248,7 +248,7 @@ def _is_list(value: Any) -> bool:
 
 
 def _parts(state: Any) -> Iterable[Any]:
-    """The values of a state's fields; nothing if it is no state with fields."""
+    """Return the values of a state's fields; nothing if it is no state with fields."""
     if isinstance(state, Mapping):
         return tuple(state.values())
     if isinstance(state, BaseModel):

@@ -1,4 +1,4 @@
-"""From facts of a run to the chunks of its stream modes: the one projection of the one event source.
+"""Chunks of stream modes, made from facts of a run: the one projection of the one event source.
 
 Rules
 -----
@@ -64,7 +64,7 @@ class ShownRun(Protocol):
 
 @cache
 def watch_for(modes: frozenset[str]) -> Watch:
-    """What the machine has to report so that these modes can be served."""
+    """Return the facts that the machine has to report so that these modes can be served."""
     debug = "debug" in modes
     return Watch(
         values="values" in modes,
@@ -81,7 +81,7 @@ class Projector:
     __slots__ = ("_bare", "_emit", "_execution", "_keys", "_results", "_updates", "modes", "ns")
 
     def __init__(self, execution: ShownRun, modes: frozenset[str], emit: Callable[[Any], None], *, bare: bool) -> None:
-        """Args: modes: Those anybody reads; emit: Takes each chunk; bare: Whether it takes the payloads alone."""
+        """Args: modes: Those with readers; emit: Takes each chunk; bare: Whether it takes the payloads alone."""
         self._execution = execution
         self._emit = emit
         self._bare = bare
@@ -219,7 +219,7 @@ def _task_entry(task: Any) -> dict[str, Any]:
 
 
 def _public(config: Any) -> dict[str, Any] | None:
-    """A config without the engine's own keys."""
+    """Return a config without the engine's own keys."""
     if config is None:
         return None
     conf = config.get(CONF, {})
@@ -235,7 +235,7 @@ NOTHING: Any = object()
 
 
 class Format(NamedTuple):
-    """How chunks are shown to the caller.
+    """The format of chunks for the caller.
 
     Attributes:
         modes: Asked-for modes; a plain string when a single one was asked for
@@ -255,7 +255,7 @@ class Format(NamedTuple):
     state_mapper: Callable[[Any], Any] | None = None
 
     def wanted(self) -> frozenset[str]:
-        """All modes that have to be produced."""
+        """Return all modes that have to be produced."""
         if not self.modes and not self.printed:
             return _NO_MODES
         modes = (self.modes,) if isinstance(self.modes, str) else self.modes
@@ -264,11 +264,11 @@ class Format(NamedTuple):
 
     @property
     def bare(self) -> bool:
-        """Whether the caller gets the payloads of one mode, and nothing around them."""
+        """True if the caller gets the payloads of one mode, and nothing around them."""
         return isinstance(self.modes, str) and not (self.printed or self.subgraphs or self.version == "v2")
 
     def viewer(self) -> Callable[[Chunk], Any]:
-        """What turns a chunk into what the caller is to see of it, or ``NOTHING``."""
+        """Return a function that formats a chunk for the caller, or returns ``NOTHING`` to skip it."""
         if self.bare:
             mode = self.modes
             return lambda chunk: chunk[2] if chunk[1] == mode else NOTHING

@@ -57,15 +57,15 @@ _PLAIN_RESULTS = frozenset((dict, type(None), list, tuple, str))
 
 
 class Host(Protocol):
-    """What an attempt needs of the run around it."""
+    """The context of a run that an attempt needs."""
 
     @property
     def retry_policy(self) -> Sequence[RetryPolicy]:
-        """For tasks without a policy of their own."""
+        """Policies for tasks without their own."""
 
     @property
     def traced(self) -> bool:
-        """Whether callbacks hear about every step of a node."""
+        """True if callbacks hear about every step of a node."""
 
     @property
     def whole(self) -> bool:
@@ -73,21 +73,21 @@ class Host(Protocol):
 
     @property
     def streams_nodes(self) -> bool:
-        """Whether a callback wants a node's output piece by piece."""
+        """True if a callback wants a node's output piece by piece."""
 
     def scope(self, task: Task, number: int, started_at: float) -> TaskScope:
         """Open an attempt; `started_at` is when the first one started, in seconds since the epoch."""
 
 
 def policies_of(execution: Host, task: Task) -> Sequence[RetryPolicy]:
-    """The retry policies that apply to a task."""
+    """Return the retry policies that apply to a task."""
     if task.call is not None and task.call.retry_policy:
         return task.call.retry_policy  # type: ignore[no-any-return]
     return task.body.retry_policy or execution.retry_policy
 
 
 def matches(policy: RetryPolicy, error: Exception) -> bool:
-    """Whether a policy retries this error.
+    """Return whether a policy retries this error.
 
     Raises:
         TypeError: If ``retry_on`` is neither an exception class, nor a sequence of
@@ -104,7 +104,7 @@ def matches(policy: RetryPolicy, error: Exception) -> bool:
 
 
 def delay_before_retry(policies: Sequence[RetryPolicy], error: Exception, attempts: int) -> float | None:
-    """Seconds to wait before the next attempt, or None to give up.
+    """Return seconds to wait before the next attempt, or None to give up.
 
     Args:
         policies: The task's policies.
@@ -145,7 +145,7 @@ def _after_failure(execution: Host, task: Task, number: int, error: Exception) -
 
 
 def parent_ns(ns: str) -> str:
-    """The namespace of the graph around a task's own; numbers of repeated calls are no levels."""
+    """Return the namespace of the graph around a task's own; numbers of repeated calls are no levels."""
     parts = ns.split(NS_SEP)
     for _ in range(2):
         while parts and parts[-1].isdigit():
@@ -249,7 +249,7 @@ def _copy(execution: Host, task: Task) -> Draft | None:
 
 
 def _once(execution: Host, task: Task, scope: TaskScope) -> Any:
-    """One attempt whose runs are traced, or that needs a Runnable to write."""
+    """Make one attempt whose runs are traced, or that needs a Runnable to write."""
     body: Body = task.body
     if execution.traced:
         sequence = traced_attempt.sequence_of(body)
@@ -290,7 +290,7 @@ def _call(plan: CallPlan, func: Any, value: Any, scope: TaskScope) -> Any:
 
 
 def _resolve(body: Body, result: Any, value: Any, scope: TaskScope) -> Any:
-    """A function may return a Runnable to be run in its place."""
+    """Run a Runnable that a function returned, in its place; any other value is returned as it is."""
     if _may_go_on(body, result) and isinstance(result, Runnable):
         return result.invoke(value, scope.config)
     return result

@@ -33,7 +33,7 @@ def interrupt(value: Any, *, response_schema: Any = None) -> Any:
     returns the answer.
 
     Args:
-        value: What to show to whoever answers.
+        value: The value to show to those who may answer.
         response_schema: What an answer looks like: a JSON schema (not checked),
             or a pydantic model, TypedDict or dataclass that answers are
             validated against. None accepts anything.

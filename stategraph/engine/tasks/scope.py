@@ -1,4 +1,4 @@
-"""What one attempt of a task may touch: its writes, its config, the state as it sees it."""
+"""Access of one attempt of a task: its writes, its config, the state as it sees it."""
 
 from __future__ import annotations
 

@@ -32,14 +32,14 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 IDLE_S = 30.0
-"""How long a thread waits for more work before it ends, in seconds."""
+"""Seconds that a thread waits for more work before it ends."""
 
 _CLOSING_S = 0.01
 _CLOSING_LOOKS = 100
 
 
 class Told(Protocol):
-    """Whoever is told how a function ended: what a future has for that."""
+    """The part of the Future interface through which the pool reports a job's result."""
 
     def set_running_or_notify_cancel(self) -> bool:
         """Note that the function begins; False if nobody wants it to."""
@@ -52,7 +52,7 @@ class Told(Protocol):
 
 
 Job = tuple[Told, Callable[..., Any], tuple[Any, ...], dict[str, Any]]
-"""Whom to tell, and what to run."""
+"""A job: the receiver of its result, and the function with its arguments."""
 
 
 class Pool(Executor):
@@ -97,11 +97,11 @@ class Pool(Executor):
         self._jobs.put((told, fn, args, kwargs))
 
     def thread_count(self) -> int:
-        """How many threads there are, working or idle."""
+        """Return the number of threads, working or idle."""
         return len(self._threads)
 
     def spare_count(self) -> int:
-        """How many threads could take a job now."""
+        """Return the number of threads that could take a job now."""
         return len(self._spare)
 
     def finish(self) -> None:
@@ -139,7 +139,7 @@ class Pool(Executor):
             self._threads.discard(threading.current_thread())
 
     def _next(self) -> Job | None:
-        """The next job for a thread, or None when it is to end."""
+        """Return the next job for a thread, or None when it is to end."""
         in_vain = 0
         while True:
             # Read after this thread left its token, as `finish` writes it before it looks for tokens:
@@ -151,7 +151,7 @@ class Pool(Executor):
                 try:
                     self._spare.pop()
                 except IndexError:
-                    # Somebody counts on a thread and is about to say what for; or was cut off by an exception of a
+                    # A caller counts on a thread and is about to hand it a job; or was cut off by an exception of a
                     # signal handler just then, and took a token with it. The exit must not wait for that.
                     in_vain = in_vain + 1 if self._closing else 0
                     if in_vain < _CLOSING_LOOKS:
@@ -173,7 +173,7 @@ def _run(told: Told, func: Callable[..., Any], args: tuple[Any, ...], kwargs: di
 
 
 class Ticket:
-    """For a function that reports to somebody itself: it can be cancelled until it begins, and that is all.
+    """Ticket for a function that reports its result itself: it can be cancelled until it begins, and that is all.
 
     A future would also keep the result, behind a lock that takes longer to make than a small task to plan.
     """
@@ -197,16 +197,16 @@ class Ticket:
         return True
 
     def set_result(self, result: Any) -> None:
-        """Nobody asks for it here."""
+        """Ignore the result: it is not read here."""
 
     def set_exception(self, error: BaseException) -> None:
-        """Nobody asks for it here."""
+        """Ignore the exception: it is not read here."""
 
 
 class LoopPool(Executor):
     """A pool for ``loop.run_in_executor``: it answers with a future of the running loop.
 
-    The loop takes that as it is. To a future of the other kind it would add one of its own, with a lock and callbacks
+    The loop takes that as it is. To a future of the other kind it would add another, with a lock and callbacks
     on both sides, which is a third of what a short call costs.
 
     Args:
@@ -267,7 +267,7 @@ class _Telling:
         except RuntimeError:
             if not self._loop.is_closed():
                 raise
-            # Nobody is left to be told.
+            # There is no receiver left.
 
 
 def _settle(answer: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
@@ -289,7 +289,7 @@ def submit(func: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]
 
 
 class BackgroundExecutor:
-    """Where work is handed to threads, for those who wrap it; without a wrapper, it is handed over directly.
+    """Hands work to threads, through a method that other code may wrap; directly if it is not wrapped.
 
     New Relic's instrumentation wraps `submit` so that its trace goes along.
 
@@ -330,7 +330,7 @@ def _start(ticket: Ticket, func: Callable[..., None], *args: Any, **kwargs: Any)
 
 
 def pool() -> LoopPool:
-    """The process's pool, for ``loop.run_in_executor``."""
+    """Return the process's pool, for ``loop.run_in_executor``."""
     return _loop_pool
 
 

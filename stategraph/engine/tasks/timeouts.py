@@ -2,9 +2,9 @@
 
 Rules
 -----
-* A timed attempt works in an asyncio task of its own. At a limit that task is cancelled and left behind, so code that
+* A timed attempt works in a separate asyncio task. At a limit that task is cancelled and left behind, so code that
   ignores the cancellation cannot hold up what comes next.
-* What was left behind has no effect any more: it writes into a list that nobody reads, its chunks are dropped, and it
+* A task left behind has no effect any more: it writes into a list that is never read, its chunks are dropped, and it
   can start no further tasks.
 * Code that blocks the event loop is not interrupted. If it is done when the loop gets to look, it was in time.
 * An observer hears how an attempt ended before anything follows from it: a retry, a handler, the end of the run.
@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 Kind = Literal["idle", "run"]
 
 _REPORTS_PER_SILENCE: Final = 4
-"""How often at most progress is reported during one idle limit: a model may make progress a thousand times a second."""
+"""Limit for reports of progress during one idle limit: a model may make progress a thousand times a second."""
 
 _working: Final[set[asyncio.Task[Any]]] = set()
 """Keeps work alive that was left behind; the event loop itself holds tasks only weakly."""
@@ -122,7 +122,7 @@ class _Limit:
 
     @property
     def is_refreshed(self) -> bool:
-        """Whether every sign of progress counts, not only a heartbeat."""
+        """True if every sign of progress counts, not only a heartbeat."""
         return self.refresh_on == "auto"
 
 
@@ -208,7 +208,7 @@ class _Window:
         return act_in_time
 
     def beating(self, outer: Callable[[], None]) -> Callable[[], None]:
-        """The attempt's heartbeat, which a node around it with a limit of its own hears as well."""
+        """Return the attempt's heartbeat, which also refreshes the limit of a node around it."""
 
         def heartbeat() -> None:
             if self.is_open:
@@ -266,7 +266,7 @@ for _name in dir(BaseCallbackHandler):
 
 
 class AttemptContext(NamedTuple):
-    """Which attempt an observer hears about.
+    """Context of the attempt that an observer hears about.
 
     Attributes:
         task_id: The task.
@@ -295,7 +295,7 @@ class AttemptContext(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class AttemptEvent:
-    """What an observer hears about a timed attempt.
+    """An event of a timed attempt, for observers.
 
     Attributes:
         context: The attempt; the same object in all its events.
@@ -321,7 +321,7 @@ def _reported(task: Task, config: RunnableConfig, limit: _Limit) -> Iterator[Cal
     """Tell an observer, if there is one, about the attempt made in the `with` block.
 
     Yields:
-        What to call on progress, or None if nobody observes.
+        The function to call on progress, or None without observers.
     """
     observer = config[CONF].get(CONFIG_KEY_TIMED_ATTEMPT_OBSERVER)
     if observer is None:

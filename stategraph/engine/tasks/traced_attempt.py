@@ -1,4 +1,4 @@
-"""One attempt of a task that somebody listens to.
+"""One attempt of a task that has listeners.
 
 A node is a run with a child run for its work and one for each router, as if work and writers were a sequence of
 Runnables. Here the steps are called directly; handlers are told the same.
@@ -24,9 +24,9 @@ from stategraph.engine.tracing import chain_run
 
 
 def sequence_of(body: Body) -> RunnableSeq | None:
-    """The sequence that a body stands for; None if its steps are not just the work and the writers.
+    """Return the sequence that a body stands for; None if its steps are not just the work and the writers.
 
-    Nor is there one if the work is a function that is a run of its own, or if sequences have been wrapped.
+    Nor is there one if the work is a function that is traced as a separate run, or if sequences have been wrapped.
     """
     whole, writers, plan = body.runnable, body.writers, body.plan
     if (
@@ -87,7 +87,7 @@ async def arun(
     scope: TaskScope,
     work: Callable[[Body, Sequence[FastWriter], Any, TaskScope], Coroutine[Any, Any, Any]],
 ) -> Any:
-    """As :func:`run`, for async runs."""
+    """Like :func:`run`, for async runs."""
     config = scope.config
     begun = await chain_run.astart(
         config, sequence.reported(value), name=sequence.get_name(), policy=sequence.trace_policy

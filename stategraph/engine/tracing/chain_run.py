@@ -1,11 +1,11 @@
 """One traced run of a chain: its start, its children, and its end, told to the callback handlers that listen.
 
-`start` and `astart` answer None when nobody listens. Then nothing is built, and `quiet_config` makes the config that
-the callee sees. Everything else about a traced run is the same for sync and async: what is told, to whom and in which
-order is decided here without awaiting, and the two thin bodies only differ in how they tell it.
+`start` and `astart` return None if there are no listeners. Then nothing is built, and `quiet_config` makes the
+config that the callee sees. Everything else about a traced run is the same for sync and async: the events, their
+handlers and their order are decided here without awaiting, and the two thin bodies only differ in how they send them.
 
 A node may keep large payloads out of its traces. The replaced payload goes to tracers alone; handlers that feed a
-stream or somebody's own code see what really happened.
+stream or other code see the real values.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def recorded_payload(value: Any, transform: Transform | None) -> Any:
 
 
 def child_manager(run: Any, tag: str | None = None) -> Any:
-    """As the run manager's own `get_child`, put together in one step: a run of a node has three to six children.
+    """Return the manager of a child, like the run manager's `get_child`, in one step: a node's run has three to six.
 
     Args:
         run: The manager of a chain's run.
@@ -110,7 +110,7 @@ _CHILD_KINDS: Final[dict[type, type[CallbackManager] | type[AsyncCallbackManager
 
 
 class ChainRun(Generic[_RunManager]):
-    """A run that was started and that somebody listens to.
+    """A run that was started and has listeners.
 
     Attributes:
         manager: The langchain-core manager of the run.
@@ -123,7 +123,7 @@ class ChainRun(Generic[_RunManager]):
         self._process_outputs = policy.process_outputs
 
     def child_config(self, config: RunnableConfig, tag: str | None = None) -> RunnableConfig:
-        """Copy a config so that what is called with it becomes a child of this run.
+        """Copy a config so that calls with it become children of this run.
 
         Args:
             config: The config of the run.
@@ -188,7 +188,7 @@ def start(
         policy: What tracers record instead of the payloads.
 
     Returns:
-        The run, or None if nobody listens.
+        The run, or None if there are no listeners.
     """
     if _is_unheard(config, CallbackManager) or not run_config.has_listeners(config):
         return None
@@ -233,7 +233,7 @@ async def astart(
 # -- one listener ----------------------------------------------------------
 #
 # langchain-core gathers what it tells to handlers: for each event of an async run an asyncio task or two, which costs
-# more than everything else about the event. A single handler can be told in place. It gets a context of its own as it
+# more than everything else about the event. A single handler can be told in place. It gets a separate context as it
 # would in a task, and an ending it is being told survives the run's cancellation as it does there.
 
 
@@ -321,9 +321,9 @@ def _split(manager: _AnyManager) -> tuple[_AnyManager, _AnyManager]:
 
 
 def _is_tracer(handler: BaseCallbackHandler) -> bool:
-    from langchain_core.tracers.base import BaseTracer  # 130 ms; loaded by whoever made the handler
+    from langchain_core.tracers.base import BaseTracer  # 130 ms; loaded already by the code that made the handler
 
-    # A tracer that taps a stream feeds its consumer, who asked for the real values.
+    # A tracer that taps a stream feeds its consumer, which asked for the real values.
     return isinstance(handler, BaseTracer) and not taps_streams(handler)
 
 

@@ -31,7 +31,7 @@ __all__ = (
 GraphLifecycleStatus: TypeAlias = Literal[
     "input", "pending", "done", "interrupt_before", "interrupt_after", "out_of_steps"
 ]
-"""Where a run stands: it has read its input, has tasks to run, is done, stands at a breakpoint, or ran out of steps."""
+"""The status of a run: it has read its input, has tasks to run, is done, is at a breakpoint, or ran out of steps."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def _hearing(handlers: Iterable[Any]) -> list[GraphCallbackHandler]:
 
 
 class _LifecycleManager(BaseCallbackManager):
-    """What the sync and the async manager of lifecycle events share: who hears them, and for which run."""
+    """Common base of the sync and the async manager of lifecycle events: their handlers and their run."""
 
     def __init__(
         self,

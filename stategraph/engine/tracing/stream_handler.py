@@ -1,4 +1,4 @@
-"""What the callback handlers that feed a run's own stream modes have in common.
+"""Base of the callback handlers that feed a run's own stream modes.
 
 A stream mode such as ``messages`` shows what happens inside models and tools, where the engine is not. The run
 therefore adds a handler of its own to what its tasks inherit; the handler turns callbacks into chunks.
@@ -29,7 +29,7 @@ Put = Callable[[tuple[Namespace, str, Any]], None]
 
 
 def graph_namespace(metadata: Mapping[str, Any]) -> Namespace:
-    """The namespace of the graph that a task belongs to.
+    """Return the namespace of the graph that a task belongs to.
 
     Args:
         metadata: That of the task's runs. Its namespace ends with the task's own level; a function that was called as
@@ -68,7 +68,7 @@ class StreamFeed(BaseCallbackHandler, _StreamingCallbackHandler[Any]):
         return self.subgraphs or not ns or ns == self.parent_ns
 
     def place(self, metadata: Mapping[str, Any] | None, tags: Sequence[str] | None) -> Namespace | None:
-        """The namespace to show a model's or tool's run under; None to leave it out."""
+        """Return the namespace to show a model's or tool's run under; None to leave it out."""
         if not metadata or (tags and TAG_NOSTREAM in tags):
             return None
         ns = graph_namespace(metadata) if metadata.get("langgraph_checkpoint_ns") else ()

@@ -1,4 +1,4 @@
-"""How a tool shows partial output while it runs.
+"""Partial output of a tool, shown while it runs.
 
 Whoever streams tool events sets the writer around the tool's call; the tool's runtime finds it here. Where nobody
 streams them there is none, and partial output goes nowhere.

@@ -1,7 +1,7 @@
 """The event stream: one run as events in an envelope, and the projections that are folded from them.
 
 The events are the chunks of the other stream modes, nothing else: `stream_events` calls `stream` and reads its parts.
-Every reader pulls, so a run is never ahead of who reads it.
+Every reader pulls, so a run is never ahead of its readers.
 
     part ── envelope ── mux ──┬── transformers ── queues ── readers of a projection
                               └── log ── readers of plain events

@@ -1,4 +1,4 @@
-"""The projection that shows each answer of a model as a stream of its own.
+"""The projection that shows each answer of a model as a separate stream.
 
 Answers arrive as events of their content blocks and are told apart by the run of the model. A message that comes in
 one piece, since a node returned it, is shown as a stream that is complete. Message chunks of the older protocol and
@@ -38,7 +38,7 @@ class MessagesTransformer(StreamTransformer):
         self._apump_fn: Callable[[], Awaitable[bool]] | None = None
 
     def init(self) -> dict[str, Any]:
-        """One queue of streams, `messages`."""
+        """Return one queue of streams, `messages`."""
         return {"messages": self._log}
 
     def process(self, event: ProtocolEvent) -> bool:
@@ -104,7 +104,7 @@ class MessagesTransformer(StreamTransformer):
             astream.set_arequest_more(self._apump_fn)
         return astream
 
-    # What the mux calls, so that whoever reads a message pulls the run.
+    # Called by the mux, so that reading a message pulls the run.
 
     def _bind_pump(self, fn: Callable[[], bool]) -> None:
         self._pump_fn = fn

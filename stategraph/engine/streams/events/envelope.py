@@ -22,7 +22,7 @@ def event_of(part: Mapping[str, Any]) -> ProtocolEvent:
 
 
 def enveloped(method: str, data: Any, namespace: list[str]) -> ProtocolEvent:
-    """An event of now.
+    """Wrap a payload in an event of now.
 
     Args:
         method: The stream mode or channel it belongs to.

@@ -26,7 +26,7 @@ class LifecycleTransformer(NestedRunTransformer):
         self._channel: StreamChannel[LifecyclePayload] = StreamChannel("lifecycle")
 
     def init(self) -> dict[str, Any]:
-        """One queue, `lifecycle`."""
+        """Return one queue, `lifecycle`."""
         return {"lifecycle": self._channel}
 
     def _should_track(self, ns: Namespace) -> bool:

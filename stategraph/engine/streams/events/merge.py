@@ -33,7 +33,7 @@ class Merge:
         Raises:
             KeyError: If there is no projection with a name.
             TypeError: If a projection is not a queue, or its run is driven the other way.
-            RuntimeError: If somebody reads a queue already.
+            RuntimeError: If a queue has a reader already.
         """
         try:
             for name in dict.fromkeys(self._names):
@@ -54,11 +54,11 @@ class Merge:
 
     @property
     def ended(self) -> bool:
-        """Whether all queues are closed and empty."""
+        """True if all queues are closed and empty."""
         return all(queue._closed and not queue._items for queue in self._queues.values())
 
     def take(self) -> tuple[str, Any] | None:
-        """The item that arrived first, with the name of its queue; None if there is none yet.
+        """Return the item that arrived first, with the name of its queue; None if there is none yet.
 
         Raises:
             BaseException: The error of a queue, if no item is left.

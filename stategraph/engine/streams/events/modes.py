@@ -29,7 +29,7 @@ class ModeTransformer(StreamTransformer):
         self._log: StreamChannel[Any] = StreamChannel()
 
     def init(self) -> dict[str, Any]:
-        """One queue, named like the mode."""
+        """Return one queue, named like the mode."""
         return {self._mode: self._log}
 
     def process(self, event: ProtocolEvent) -> bool:
@@ -56,7 +56,7 @@ class ValuesTransformer(ModeTransformer):
 
     @property
     def error(self) -> BaseException | None:
-        """What the run ended with; None if it goes on or has ended well."""
+        """The error that the run ended with; None if it is running or has ended well."""
         return self._log._error
 
     @property

@@ -5,7 +5,7 @@ Rules:
 1. An event goes through all transformers in their order, then to the readers of plain events, unless any of the
    transformers kept it back.
 2. Transformers that ask for it (`before_builtins`) come first; otherwise the order is the caller's.
-3. What is pushed to a named queue is an event at once. It passes no transformer, so nobody can answer himself, and it
+3. What is pushed to a named queue is an event at once. It passes no transformer, so none can answer itself, and it
    comes ahead of the event that caused it.
 4. Only the outermost run numbers its events: nested runs show the same ones.
 5. However a run ends, every queue ends too: with the error of the run, else with that of a transformer which could not
@@ -79,7 +79,7 @@ class StreamMux:
         self._pump_fn: Callable[[], bool] | None = None
         self._apump_fn: Callable[[], Awaitable[bool]] | None = None
         self._transformers: list[StreamTransformer] = []
-        self._ways: list[tuple[StreamTransformer, bool]] = []  # with whether it has an `aprocess` of its own
+        self._ways: list[tuple[StreamTransformer, bool]] = []  # with whether it overrides `aprocess`
         self._owners: dict[str, StreamTransformer] = {}
         self._channels: list[StreamChannel[Any]] = []
         self._events: StreamChannel[ProtocolEvent] = StreamChannel()
@@ -91,7 +91,7 @@ class StreamMux:
     # -- taking part -----------------------------------------------------------
 
     def transformer_by_key(self, key: str) -> StreamTransformer | None:
-        """Who makes a projection; None if nobody does."""
+        """Return the transformer that makes a projection; None if there is none."""
         return self._owners.get(key)
 
     @property
@@ -100,14 +100,14 @@ class StreamMux:
         return list(dict.fromkeys(mode for each in self._transformers for mode in each.required_stream_modes))
 
     def bind_pump(self, fn: Callable[[], bool]) -> None:
-        """Let readers who find nothing ask for more with this; it tells whether there may be something now."""
+        """Set the function with which readers ask for more; it returns whether there may be something now."""
         self._pump_fn = fn
         for channel in self._queues():
             channel._request_more = fn
         self._tell_transformers("_bind_pump", fn)
 
     def bind_apump(self, fn: Callable[[], Awaitable[bool]]) -> None:
-        """As `bind_pump`, for asynchronous readers."""
+        """Like `bind_pump`, for asynchronous readers."""
         self._apump_fn = fn
         for channel in self._queues():
             channel._arequest_more = fn
@@ -120,13 +120,13 @@ class StreamMux:
                 bind(fn)
 
     def _make_child(self, scope: Namespace) -> StreamMux:
-        """A mux for a nested run, with transformers of its own and fed by the same pump.
+        """Return a mux for a nested run, with separate transformers and fed by the same pump.
 
         Raises:
             RuntimeError: If this one was made without factories.
         """
         if self._factories is None:
-            raise RuntimeError("A nested run needs transformers of its own: make its StreamMux with factories=")
+            raise RuntimeError("A nested run needs separate transformers: make its StreamMux with factories=")
         child = StreamMux(factories=self._factories, is_async=self.is_async, scope=scope, _assign_seq=False)
         if (pull := self._pump_fn) is not None:
             child.bind_pump(pull)
@@ -199,13 +199,13 @@ class StreamMux:
         self._events.push(event)
 
     def _next_push_seq(self) -> int:
-        """The place of an item among all that the queues of this run got."""
+        """Return the place of an item among all that the queues of this run got."""
         return next(self._stamps)
 
     # -- the end ---------------------------------------------------------------
 
     def close(self) -> None:
-        """The run has ended well.
+        """End the run well.
 
         Raises:
             BaseException: The first that a transformer raised; all others have finished all the same.
@@ -213,7 +213,7 @@ class StreamMux:
         pump.run(self._closing())
 
     async def aclose(self) -> None:
-        """As `close`, when all scheduled work is done.
+        """Like `close`, once all scheduled work is done.
 
         Raises:
             BaseException: What scheduled work failed with, after which the run counts as failed; else as `close`.
@@ -226,11 +226,11 @@ class StreamMux:
         await pump.arun(self._closing())
 
     def fail(self, err: BaseException) -> None:
-        """The run has ended with an error, which every reader gets; errors of transformers are reported only."""
+        """End the run with an error, which every reader gets; errors of transformers are only logged."""
         pump.run(self._failing(err))
 
     async def afail(self, err: BaseException) -> None:
-        """As `fail`, when all scheduled work is cancelled."""
+        """Like `fail`, once all scheduled work is cancelled."""
         await self.acancel()
         await pump.arun(self._failing(err))
 

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 SubgraphStatus = Literal["started", "completed", "failed", "interrupted", "drained"]
 
 Ended = tuple[Namespace, SubgraphStatus, str | None]
-"""Which run has ended, how, and the text of the error it failed with."""
+"""An ended run, its status, and the text of the error it failed with."""
 
 
 def ending(err: BaseException) -> tuple[SubgraphStatus, str | None]:
-    """How what still runs has ended when the run around it ends with an error, and the text of that error."""
+    """Return the status of nested runs when the run around them ends with an error, and the text of that error."""
     match err:
         case GraphDrained():
             return "drained", None
@@ -51,11 +51,11 @@ class NestedRunTransformer(StreamTransformer):
         self._pending_cause: LifecycleCause | None = None  # for the `_on_started` being called
 
     def _should_track(self, ns: Namespace) -> bool:
-        """Whether the run with this namespace is followed."""
+        """Return whether the run with this namespace is followed."""
         raise NotImplementedError(f"{type(self).__name__} does not say which namespaces it follows")
 
     def _on_started(self, ns: Namespace, graph_name: str | None, trigger_call_id: str | None) -> None:
-        """A followed run has started.
+        """Handle the start of a followed run.
 
         Args:
             ns: Its namespace.
@@ -65,7 +65,7 @@ class NestedRunTransformer(StreamTransformer):
         raise NotImplementedError(f"{type(self).__name__} does not say what the start of a run means")
 
     def _on_terminal(self, ns: Namespace, status: SubgraphStatus, error: str | None) -> None:
-        """A followed run has ended.
+        """Handle the end of a followed run.
 
         Args:
             ns: Its namespace.
@@ -83,11 +83,11 @@ class NestedRunTransformer(StreamTransformer):
         return False
 
     def finalize(self) -> None:
-        """Whatever still runs has completed."""
+        """Complete all followed runs that are still running."""
         self._end_all("completed", None)
 
     def fail(self, err: BaseException) -> None:
-        """Whatever still runs has ended with the run around it."""
+        """End all followed runs that are still running, with the error of the run around them."""
         self._end_all(*ending(err))
 
     def _end_all(self, status: SubgraphStatus, error: str | None) -> None:
@@ -100,7 +100,7 @@ class NestedRunTransformer(StreamTransformer):
         """Take in the event of a task, and tell of the run that it may have started.
 
         Returns:
-            The followed runs that have ended with it, of which nobody has been told yet.
+            The followed runs that have ended with it and are not reported yet.
         """
         ns, task = tuple(event["params"]["namespace"]), event["params"]["data"]
         if "result" in task:
@@ -139,7 +139,7 @@ class NestedRunTransformer(StreamTransformer):
             self._open[ns] = task_id
 
     def _pop_terminal_transitions(self, ns: Namespace, task: dict[str, Any]) -> list[Ended]:
-        """The followed runs that end with this result, which are followed no longer."""
+        """Return the followed runs that end with this result, and stop following them."""
         self._pending_tool_calls.pop(task.get("id", ""), None)
         ended = [run for run, task_id in self._open.items() if run[:-1] == ns and task_id == task.get("id")]
         for run in ended:

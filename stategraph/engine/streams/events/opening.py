@@ -1,4 +1,4 @@
-"""From a call of `stream_events` to the handle of the run."""
+"""Opening of a run by `stream_events`, up to its handle."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def open_run(
     transformers: Sequence[TransformerFactory] | None,
     options: Mapping[str, Any],
 ) -> GraphRunStream:
-    """Prepare a run; it starts when somebody reads.
+    """Prepare a run; it starts when it is first read.
 
     Args:
         graph: Whose run.
@@ -61,7 +61,7 @@ async def aopen_run(
     transformers: Sequence[TransformerFactory] | None,
     options: Mapping[str, Any],
 ) -> AsyncGraphRunStream:
-    """As `open_run`."""
+    """Like `open_run`."""
     mux = _mux(graph, config, transformers, is_async=True)
     return AsyncGraphRunStream(aiter(graph.astream(input, _marked(config), **_options(mux, options))), mux)
 
@@ -81,7 +81,7 @@ def refuse_own_options(options: Mapping[str, Any]) -> None:
 
 
 def factories_of(specs: Sequence[Any] | None) -> list[TransformerFactory]:
-    """Check that transformers can be made anew for every nested run.
+    """Check that transformers can be made again for every nested run.
 
     Raises:
         TypeError: If one is an instance, or cannot be called.
@@ -110,7 +110,7 @@ def _mux(
 
 
 def _scope(graph: CompiledGraph, config: RunnableConfig | None) -> Namespace:
-    """The namespace of the run: that of the task, if a task of another run opens it."""
+    """Return the namespace of the run: that of the task, if a task of another run opens it."""
     ns = ensure_config(graph.config, config)[CONF].get(CONFIG_KEY_CHECKPOINT_NS)
     return tuple(ns.split(NS_SEP)) if ns else ()
 

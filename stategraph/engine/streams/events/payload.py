@@ -1,4 +1,4 @@
-"""What the `lifecycle` projection tells.
+"""Payloads of the `lifecycle` projection.
 
 A module of its own, as the type of one field comes from a package that takes 20 ms to import: a run does not need it.
 """

@@ -51,7 +51,7 @@ class StreamChannel(Generic[T]):
         """Add an item.
 
         Raises:
-            RuntimeError: If somebody reads the queue and it is closed.
+            RuntimeError: If the queue has a reader and is closed.
         """
         if self._subscribed:
             if self._closed:
@@ -61,11 +61,11 @@ class StreamChannel(Generic[T]):
             self._wire_fn(item)
 
     def close(self) -> None:
-        """Nothing more will come."""
+        """Close the queue: nothing more will come."""
         self._closed = True
 
     def fail(self, err: BaseException) -> None:
-        """Nothing more will come, and the reader shall get an exception after the last item.
+        """Close the queue with an exception, which the reader gets after the last item.
 
         Args:
             err: That exception.
@@ -120,7 +120,7 @@ class StreamChannel(Generic[T]):
         return tuple(map(read, shares))
 
     def atee(self, n: int = 2) -> tuple[AsyncIterator[T], ...]:
-        """Like `tee`, for asynchronous readers. They may run as tasks of their own.
+        """Like `tee`, for asynchronous readers. They may run as separate tasks.
 
         Raises:
             ValueError: If `n` is less than 1.
@@ -136,7 +136,7 @@ class StreamChannel(Generic[T]):
                 while own:
                     yield own.popleft()
                 async with turn:
-                    if own:  # somebody else's turn has brought an item meanwhile
+                    if own:  # another reader's turn has brought an item meanwhile
                         continue
                     try:
                         item = await anext(source)
@@ -170,7 +170,7 @@ class StreamChannel(Generic[T]):
     def _is_idle(self) -> bool:
         return not self._items and not self._closed
 
-    # What the engine that drives the transformers calls.
+    # Called by the engine that drives the transformers.
 
     def _subscribe(self, *, is_async: bool) -> None:
         """Become the reader, as iteration does."""
@@ -194,7 +194,7 @@ class StreamChannel(Generic[T]):
         self._is_async = is_async
 
     def _bind_mux(self, mux: Any) -> None:
-        """Settle who numbers its items."""
+        """Set the source of its items' numbers."""
         self._mux = mux
 
     def _wire(self, fn: Callable[[T], None]) -> None:

@@ -1,4 +1,4 @@
-"""What the caller of an event stream holds: a run that goes on as long as somebody reads.
+"""Handles of event streams: a run that advances while it is read.
 
 Rules:
 
@@ -40,7 +40,7 @@ _being_closed: set[asyncio.Task[None]] = set()
 
 
 class RunHandle:
-    """What synchronous and asynchronous runs have in common: projections, and what is known of the result.
+    """Common base of synchronous and asynchronous runs: projections, and the result so far.
 
     Attributes:
         extensions: All projections by name.
@@ -96,7 +96,7 @@ class GraphRunStream(RunHandle):
         """Hold a run.
 
         Args:
-            graph_iter: The parts of its stream; None if somebody else feeds the mux.
+            graph_iter: The parts of its stream; None if the mux is fed elsewhere.
             mux: Hands out its events.
             wire_pump: Whether readers pull by this handle.
         """
@@ -118,7 +118,7 @@ class GraphRunStream(RunHandle):
 
     @property
     def interrupted(self) -> bool:
-        """Whether the run paused, when it has ended.
+        """True if the run paused, once it has ended.
 
         Raises:
             BaseException: What the run failed with.
@@ -127,7 +127,7 @@ class GraphRunStream(RunHandle):
 
     @property
     def interrupts(self) -> list[Any]:
-        """What the run asks before it goes on, when it has paused or ended.
+        """The interrupts of the run, once it has paused or ended.
 
         Raises:
             BaseException: What the run failed with.
@@ -151,7 +151,7 @@ class GraphRunStream(RunHandle):
         Raises:
             KeyError: If there is no projection with a name.
             TypeError: If a projection is not a queue, or is read asynchronously.
-            RuntimeError: If somebody reads a projection already.
+            RuntimeError: If a projection has a reader already.
             BaseException: What the run failed with, after all items.
         """
         pull = self._mux._pump_fn
@@ -194,7 +194,7 @@ class GraphRunStream(RunHandle):
                 self._mux.push(event)
             except StopIteration:
                 self._exhausted = True
-                # What a transformer could not finish with is the error of every queue now.
+                # The error of a transformer that could not finish is that of every queue now.
                 try:
                     self._mux.close()
                 except Exception:
@@ -243,16 +243,16 @@ class AsyncGraphRunStream(RunHandle):
             mux.bind_apump(self._apump_next)
 
     async def output(self) -> Any:
-        """As `GraphRunStream.output`."""
+        """Like `GraphRunStream.output`."""
         await self._finish()
         return self._latest
 
     async def interrupted(self) -> bool:
-        """As `GraphRunStream.interrupted`."""
+        """Like `GraphRunStream.interrupted`."""
         return bool(await self.interrupts())
 
     async def interrupts(self) -> list[Any]:
-        """As `GraphRunStream.interrupts`."""
+        """Like `GraphRunStream.interrupts`."""
         await self._finish()
         return self._interrupts
 
@@ -261,7 +261,7 @@ class AsyncGraphRunStream(RunHandle):
         return aiter(self._mux._events)
 
     async def interleave(self, *names: str) -> AsyncIterator[tuple[str, Any]]:
-        """As `GraphRunStream.interleave`."""
+        """Like `GraphRunStream.interleave`."""
         pull = self._mux._apump_fn
         with Merge(self.extensions, names, is_async=True) as merge:
             more = True
@@ -294,7 +294,7 @@ class AsyncGraphRunStream(RunHandle):
         await self.abort()
 
     async def _apump_next(self) -> bool:
-        """Take one part from the graph, or wait until somebody has; returns whether there may be more."""
+        """Take one part from the graph, or wait until another reader has; return whether there may be more."""
         if self._exhausted or self._parts is None:
             return False
         loop = asyncio.get_running_loop()
@@ -320,7 +320,7 @@ class AsyncGraphRunStream(RunHandle):
         return not self._exhausted
 
     async def _take_parts(self, parts: AsyncIterator[Any]) -> None:
-        """Take one part, or all of them as long as somebody waits for the end."""
+        """Take one part, or all of them as long as the end is awaited."""
         try:
             while True:
                 event = event_of(await anext(parts))
@@ -334,13 +334,13 @@ class AsyncGraphRunStream(RunHandle):
         except StopAsyncIteration:
             self._exhausted = True
             self._keep_open()
-            # What a transformer could not finish with is the error of every queue now.
+            # The error of a transformer that could not finish is that of every queue now.
             try:
                 await self._mux.aclose()
             except Exception:
                 _logger.debug("A stream transformer could not finish", exc_info=True)
         except (Exception, asyncio.CancelledError) as error:
-            if self._exhausted:  # being aborted, and whoever does that sees to the rest
+            if self._exhausted:  # being aborted, which also does the rest
                 raise
             self._exhausted = True
             await self._close_parts()
@@ -368,7 +368,7 @@ class AsyncGraphRunStream(RunHandle):
         await _close(parts)
 
     def _keep_open(self) -> None:
-        """Nothing needs to be closed when the handle is dropped."""
+        """Close nothing when the handle is dropped."""
         if self._dropped is not None:
             self._dropped.detach()
 
@@ -392,7 +392,7 @@ async def _close(parts: Any) -> None:
 
 
 def _close_later(loop: asyncio.AbstractEventLoop, parts: Any) -> None:
-    """Close the parts of a run that nobody holds any more; called by the collector, in any thread."""
+    """Close the parts of a run whose handle was dropped; called by the collector, in any thread."""
 
     def close() -> None:
         task = loop.create_task(_close(parts))
@@ -404,7 +404,7 @@ def _close_later(loop: asyncio.AbstractEventLoop, parts: Any) -> None:
 
 
 class NestedRun(RunHandle):
-    """What is known of a nested run.
+    """A nested run.
 
     Attributes:
         path: Its namespace.
@@ -428,7 +428,7 @@ class NestedRun(RunHandle):
         self.path, self.graph_name = path, graph_name
 
     def _mark(self, status: SubgraphStatus, error: str | None) -> None:
-        """It has ended, if it had not."""
+        """Mark the run as ended, unless it is already."""
         if not self._seen_terminal:
             self._seen_terminal = True
             self.status = status

@@ -1,7 +1,7 @@
 """The projection that hands out a handle for each nested run directly below its own.
 
-A handle has transformers of its own, made for the namespace of the nested run, and gets every event from there and
-below; so the next level of nested runs is found on the handle. It is let go when the run ends: who holds it may still
+A handle has separate transformers, made for the namespace of the nested run, and gets every event from there and
+below; so the next level of nested runs is found on the handle. It is let go when the run ends: its holder may still
 read what had arrived.
 """
 
@@ -34,7 +34,7 @@ class SubgraphTransformer(NestedRunTransformer):
         self._mux: StreamMux | None = None
 
     def init(self) -> dict[str, Any]:
-        """One queue of handles, `subgraphs`."""
+        """Return one queue of handles, `subgraphs`."""
         return {"subgraphs": self._log}
 
     def process(self, event: ProtocolEvent) -> bool:
@@ -42,23 +42,23 @@ class SubgraphTransformer(NestedRunTransformer):
         return self._is_for_others(event) or pump.run(self._taking(event))
 
     async def aprocess(self, event: ProtocolEvent) -> bool:
-        """As `process`, waiting for the transformers of the nested run."""
+        """Like `process`, waiting for the transformers of the nested run."""
         return self._is_for_others(event) or await pump.arun(self._taking(event))
 
     def finalize(self) -> None:
-        """Whatever still runs has completed."""
+        """Complete all nested runs that are still running."""
         pump.run(self._ending_all("completed", None, None))
 
     async def afinalize(self) -> None:
-        """As `finalize`."""
+        """Like `finalize`."""
         await pump.arun(self._ending_all("completed", None, None))
 
     def fail(self, err: BaseException) -> None:
-        """Whatever still runs has ended with the run around it."""
+        """End all nested runs that are still running, with the error of the run around them."""
         pump.run(self._ending_all(*ending(err), err))
 
     async def afail(self, err: BaseException) -> None:
-        """As `fail`."""
+        """Like `fail`."""
         await pump.arun(self._ending_all(*ending(err), err))
 
     def _on_register(self, mux: StreamMux) -> None:
@@ -69,7 +69,7 @@ class SubgraphTransformer(NestedRunTransformer):
 
     def _on_started(self, ns: Namespace, graph_name: str | None, trigger_call_id: str | None) -> None:
         if self._mux is None or self._mux._factories is None:
-            return  # nobody could read the run
+            return  # the run has no reader
         kind = AsyncSubgraphRunStream if self._mux.is_async else SubgraphRunStream
         handle = kind(self._mux._make_child(ns), path=ns, graph_name=graph_name, trigger_call_id=trigger_call_id)
         self._handles[ns] = handle
@@ -79,7 +79,7 @@ class SubgraphTransformer(NestedRunTransformer):
         self._handles[ns]._mark(status, error)
 
     def _is_for_others(self, event: ProtocolEvent) -> bool:
-        """Whether it comes from the run itself and says nothing of nested ones, as most events do."""
+        """Return whether an event comes from the run itself and is not about nested ones, as most are."""
         return len(event["params"]["namespace"]) <= len(self.scope) and event["method"] != "tasks"
 
     def _taking(self, event: ProtocolEvent) -> Procedure[bool]:

@@ -22,7 +22,7 @@ Namespace = tuple[str, ...]
 
 
 class ProtocolEventParams(TypedDict):
-    """Where, when and what of an event."""
+    """The namespace, time and payload of an event."""
 
     namespace: list[str]
     timestamp: int
@@ -76,7 +76,7 @@ class StreamTransformer(ABC):
 
     @abstractmethod
     def init(self) -> dict[str, Any]:
-        """The projections, by the name under which readers find them."""
+        """Return the projections, by the name under which readers find them."""
 
     def process(self, event: ProtocolEvent) -> bool:
         """Take in one event.
@@ -97,21 +97,21 @@ class StreamTransformer(ABC):
         return self.process(event)
 
     def finalize(self) -> None:  # noqa: B027 (most transformers have nothing to do then)
-        """The run has ended well."""
+        """Handle the end of a run that ended well."""
 
     async def afinalize(self) -> None:
-        """The run has ended well, and all scheduled work is done."""
+        """Handle the end of a run that ended well, once all scheduled work is done."""
         self.finalize()
 
     def fail(self, err: BaseException) -> None:  # noqa: B027
-        """The run has ended with an error.
+        """Handle the end of a run that failed.
 
         Args:
             err: That error.
         """
 
     async def afail(self, err: BaseException) -> None:
-        """The run has ended with an error, and scheduled work is cancelled."""
+        """Handle the end of a run that failed, once scheduled work is cancelled."""
         self.fail(err)
 
     def schedule(
@@ -148,13 +148,13 @@ class StreamTransformer(ABC):
             self._scheduled_task_set().discard(task)
 
     def _scheduled_task_set(self) -> set[asyncio.Task[Any]]:
-        """The tasks that are not done or have failed; made on first use as subclasses may skip the constructor."""
+        """Return the tasks that are running or failed; made on first use: subclasses may skip the constructor."""
         if self._scheduled is None:
             self._scheduled = set()
         return self._scheduled
 
     def _on_register(self, mux: Any) -> None:  # noqa: B027
-        """It takes part in the run whose events `mux` hands out."""
+        """Take part in the run whose events `mux` hands out."""
 
 
 TransformerFactory = Callable[[Namespace], StreamTransformer]
@@ -162,7 +162,7 @@ TransformerFactory = Callable[[Namespace], StreamTransformer]
 
 
 def transformer_requires_async(transformer: StreamTransformer) -> bool:
-    """Whether a synchronous run has to refuse it."""
+    """Return whether a synchronous run has to refuse it."""
     kind = type(transformer)
     hooks = ("aprocess", "afinalize", "afail")
     overrides = any(getattr(kind, hook) is not getattr(StreamTransformer, hook) for hook in hooks)
