@@ -2,7 +2,7 @@
 
 Rules
 -----
-* A chunk is ``(namespace, mode, payload)``. It is built only if somebody reads
+* A chunk is ``(namespace, mode, payload)``. It is built only if it is read
   that mode: the run's own caller, or the caller of an enclosing run that
   streams subgraphs.
 * ``debug`` is ``checkpoints`` and ``tasks`` with a wrapper.
@@ -239,9 +239,9 @@ class Format(NamedTuple):
 
     Attributes:
         modes: Asked-for modes; a plain string when a single one was asked for
-            as such, which leaves the mode out of what is yielded.
+            as such, which leaves the mode out of the yielded items.
         printed: Modes that are printed as well.
-        subgraphs: Whether the namespace is part of what is yielded.
+        subgraphs: Whether the namespace is part of the yielded items.
         version: ``v1`` yields payloads or tuples, ``v2`` typed dicts.
         output_mapper: Coerces ``values`` payloads in v2, or None.
         state_mapper: Coerces states inside checkpoints in v2, or None.

@@ -176,8 +176,8 @@ def _leave(task: Task, scope: TaskScope, bubble: GraphBubbleUp, error: Exception
 
 
 def raised(task: Task, writes: list[Write], error: BaseException) -> Outcome:
-    """Describe what an attempt came to that raised something."""
-    # What was given up may still write to the list.
+    """Describe the outcome of an attempt that raised something."""
+    # Code that was given up may still write to the list.
     written = writes.copy()
     if isinstance(error, GraphInterrupt):
         return Interrupted(task.id, written, error, error.args[0] if error.args else ())
@@ -207,7 +207,7 @@ def run(execution: Host, task: Task) -> Outcome:
         if task.timeout is not None or body.timeout is not None:
             raise sync_timeout_unsupported(task.name)
         started_at = time.time()
-        # Nobody listens and all writers are our own.
+        # There are no listeners and all writers are our own.
         direct = body.writers if not execution.whole else None
         while True:
             scope = execution.scope(task, number, started_at)
@@ -239,7 +239,7 @@ def run(execution: Host, task: Task) -> Outcome:
 
 
 def _copy(execution: Host, task: Task) -> Draft | None:
-    """Let a node that copies do so, if it can and nobody listens: without a config and a context, which nobody sees."""
+    """Write a pass-through node's input straight to its channels; None if it is traced or the input is no dict."""
     if execution.traced or type(task.input) is not dict:
         return None
     draft = Draft(task, None, task.input)
@@ -352,7 +352,7 @@ async def _failed(error: BaseException) -> Any:
 
 
 async def arun(execution: Host, task: Task, begun: _Begun | None = None) -> Outcome:
-    """As :func:`run`, for async runs; time limits apply.
+    """Like :func:`run`, for async runs; time limits apply.
 
     A cancellation is part of the outcome as well: whoever has cancelled the task has to see to it that it goes on.
     """
@@ -376,7 +376,7 @@ async def arun(execution: Host, task: Task, begun: _Begun | None = None) -> Outc
             except asyncio.CancelledError as error:
                 current = asyncio.current_task()
                 if current is not None and current.cancelling() == 0:
-                    # Nobody asked this task to stop: the node's own code raised it.
+                    # This task was not asked to stop: the node's own code raised it.
                     raise NodeCancelledError(task.name) from error
                 raise
             except Exception as error:
@@ -402,7 +402,7 @@ async def _attempt(execution: Host, task: Task, scope: TaskScope) -> Any:
         return await timeouts.run(task, scope, limit, partial(_aonce, execution))
     if body.writers is None or execution.whole:
         return await _aonce(execution, task, scope)
-    # Nobody listens, nothing limits the time and all writers are our own.
+    # There are no listeners, no time limit, and all writers are our own.
     work = _adirect(body, body.writers, task.input, scope)
     context = copy_context()
     try:

@@ -13,7 +13,7 @@ from stategraph.core.views import Keys
 
 
 class TaskScope(Draft):
-    """What an attempt of a task may read and write.
+    """Access of an attempt of a task: the state that it reads, the writes that it makes.
 
     Attributes:
         config: The attempt's config.
