@@ -8,7 +8,7 @@ Rules
   ``min(max_interval, initial_interval * backoff_factor ** (attempt - 1))``
   seconds, varied by up to one second of jitter; ``max_interval`` is never exceeded.
 * Interrupts and commands for a parent graph are no failures.
-* An attempt writes into a draft of its own, and how it ended is an outcome: nobody sees either before the last attempt
+* An attempt writes into a separate draft, and how it ended is an outcome: neither is visible before the last attempt
   is over.
 * A task runs in a copy of the driver's context. A sync function of an async
   run gets a thread; a sync router does not.
