@@ -271,7 +271,7 @@ def test_what_is_no_input_is_refused_with_what_was_found(inputs: Any, message: s
         (7, "'config' is a value of type int; expected"),
         ({"configurable": 7}, "'configurable' is a value of type int; expected"),
         ({"durability": "never"}, "'durability' is 'never'; expected one of exit, async, sync"),
-        ({"thread_id": "t"}, r"The thread is named by config\['thread_id'\], which nobody reads"),
+        ({"thread_id": "t"}, r"The thread is named by config\['thread_id'\], which is not read"),
         ({"threadId": "t"}, r"config\['threadId'\]"),
         ({"configurable": {"threadId": "t"}}, r"config\['configurable'\]\['threadId'\]"),
     ],

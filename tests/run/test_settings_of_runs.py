@@ -226,7 +226,7 @@ async def test_a_runtime_keeps_so_many_ended_runs_and_all_that_go_on() -> None:
         assert runtime.get_run("going") is going
         known = [runtime.get_run(f"r{number}") is not None for number in range(4)]
         assert known == [False, False, False, True]
-        with pytest.raises(ConfigurationError, match="Run 'going' goes on: wait for it or abort it"):
+        with pytest.raises(ConfigurationError, match="Run 'going' is still running: await it, abort it"):
             await runtime.create_run(run_id="going", agents=[agent("x")])
         assert not runtime.abort("r3")
         assert not runtime.abort("nobody")

@@ -498,7 +498,7 @@ async def test_a_handler_that_fails_fails_the_run_except_for_what_has_ended(capl
     assert isinstance(raised.value.__cause__, ValueError)
     await heard.listener.sweep("failed")
     (record,) = caplog.records
-    assert record.getMessage().startswith("Run 'r' goes on. The handler")
+    assert record.getMessage().startswith("Run 'r' is still running. The handler")
     assert record.exc_info is not None
 
 
