@@ -358,17 +358,23 @@ def test_the_next_node_gets_a_copy_of_what_a_router_was_shown_if_it_is_the_very_
     assert mapper.made == 1
 
 
-@pytest.mark.parametrize(("channel", "value"), [("total", 4), ("first", 4)])
-def test_the_next_node_gets_what_was_written_after_a_router_was_shown_the_state(channel: str, value: int) -> None:
+@pytest.mark.parametrize(
+    ("before", "channel"),
+    [({"total": 0}, "total"), ({"total": 0}, "first"), ({"total": 0, "first": 3}, "first")],
+    ids=["a reducer", "a first value", "another value"],
+)
+def test_the_next_node_gets_what_was_written_after_a_router_was_shown_the_state(
+    before: dict[str, int], channel: str
+) -> None:
     keys = Keys(("last", "total", "first"))
     made, mapper, after = listing_program(keys)
-    held = state(made, values={"last": 1, "total": 0})
+    held = state(made, values={"last": 1, **before})
     held.read(keys)
     lone = draft(made, "a", ("last", 2), ("to:b", None))
     held.show(lone, keys, mapper)
-    lone.writes.append((channel, value))
+    lone.writes.append((channel, 4))
     held.apply_lone(told(lone))
-    assert dict(held.node_input(after, task(made, "b")))[channel] == value
+    assert dict(held.node_input(after, task(made, "b")))[channel] == 4
 
 
 def test_a_mapper_that_cannot_copy_is_asked_again() -> None:
