@@ -64,6 +64,7 @@ follow: python ## What is newer than the target on the package index, and its te
 
 bench: bench-env ## Both engines side by side: the table of ratios (ARGS='--json out.json')
 	$(PYTHON) benchmarks/run.py --python $(CURDIR)/$(BENCH)/bin/python $(ARGS)
+	$(if $(ARGS),,$(BENCH)/bin/python -m benchmarks.workers)
 
 interop: bench-env ## Threads begun on one engine and finished on the other, both ways
 	$(PYTHON) tests/interop/run.py --python $(CURDIR)/$(BENCH)/bin/python $(ARGS)

@@ -14,6 +14,7 @@ from langchain_core.runnables import Runnable
 from stategraph.dropin_hooks import shown_by_langgraph
 from stategraph.engine.checkpoints import allowlist
 from stategraph.engine.compile.functions import coerce_to_runnable
+from stategraph.engine.tasks.executors import executed
 from stategraph.graph.branch import BranchSpec
 from stategraph.graph.compiled import CompiledStateGraph
 from stategraph.graph.hints import node_hints
@@ -25,6 +26,7 @@ __all__ = (
     "StateNodeSpec",
     "allowlist",
     "coerce_to_runnable",
+    "executed",
     "name_of",
     "node_hints",
     "node_name",

@@ -38,6 +38,7 @@ if TYPE_CHECKING:  # the engine alone may import the checkpoint package, and `as
     from langchain_core.runnables import Runnable
 
     from stategraph.engine.checkpoints.saver_interfaces import BaseCache, BaseStore
+    from stategraph.engine.tasks.executors import ExecutorName
     from stategraph.graph.assembly import CompiledStateGraph, StateNodeSpec
     from stategraph.graph.hints import NodeHints
     from stategraph.graph.node import StateNode
@@ -154,6 +155,7 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
         destinations: dict[str, str] | tuple[str, ...] | None = None,
         timeout: float | timedelta | TimeoutPolicy | None = None,
         trace_policy: TracePolicy | None = None,
+        executor: ExecutorName | None = None,
         **kwargs: Unpack[DeprecatedKwargs],
     ) -> Self: ...
 
@@ -172,6 +174,7 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
         destinations: dict[str, str] | tuple[str, ...] | None = None,
         timeout: float | timedelta | TimeoutPolicy | None = None,
         trace_policy: TracePolicy | None = None,
+        executor: ExecutorName | None = None,
         **kwargs: Unpack[DeprecatedKwargs],
     ) -> Self: ...
 
@@ -190,6 +193,7 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
         destinations: dict[str, str] | tuple[str, ...] | None = None,
         timeout: float | timedelta | TimeoutPolicy | None = None,
         trace_policy: TracePolicy | None = None,
+        executor: ExecutorName | None = None,
         **kwargs: Unpack[DeprecatedKwargs],
     ) -> Self: ...
 
@@ -207,6 +211,7 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
         destinations: dict[str, str] | tuple[str, ...] | None = None,
         timeout: float | timedelta | TimeoutPolicy | None = None,
         trace_policy: TracePolicy | None = None,
+        executor: ExecutorName | None = None,
         **kwargs: Unpack[DeprecatedKwargs],
     ) -> Self:
         """Add a node.
@@ -225,14 +230,18 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
                 `error: NodeError`.
             destinations: Where commands of this node may go: names, or names with labels. For drawings only; it does
                 not limit the node. None takes them from a return annotation `Command[Literal[...]]`.
-            timeout: Limits of one attempt of an async node. A bare number is in seconds and covers the whole attempt.
+            timeout: Limits of one attempt of an async node, or of one with an executor. A bare number is in seconds and
+                covers the whole attempt.
             trace_policy: What tracers get to see of the node's input and output.
+            executor: Where a sync function runs. `process`: in a worker process, which is killed when an attempt takes
+                longer than its timeout; see `docs/scaling.md`. None: in this process.
 
         Returns:
             The builder.
 
         Raises:
             ValueError: The name is taken, reserved, or has a reserved character.
+            ConfigurationError: The executor cannot run the node; a TransferError if its function has no import path.
         """
         from stategraph.graph import assembly  # 450 ms, of the first node only; here and below
 
@@ -245,6 +254,9 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
         validate.node_name(name)
         retry_policy = checked_retry_policies(retry_policy, f"node '{name}'")
         hinted = self._hints_of(work)
+        limits = TimeoutPolicy.coerce(timeout)
+        if executor is not None:
+            work, limits = assembly.executed(work, executor, name, limits), None
         chosen = input_schema or hinted.input_schema
         spec: StateNodeSpec[Any, ContextT] = assembly.StateNodeSpec(
             assembly.coerce_to_runnable(work, name=name, trace=False),
@@ -254,7 +266,7 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
             cache_policy=cache_policy,
             ends=hinted.goto if destinations is None else destinations,
             defer=defer,
-            timeout=TimeoutPolicy.coerce(timeout),
+            timeout=limits,
             trace_policy=trace_policy,
         )
         if error_handler is not None:

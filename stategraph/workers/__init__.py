@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from stategraph.workers.execution import current_port as current_port
     from stategraph.workers.execution import job_target as job_target
     from stategraph.workers.inline import InlinePool as InlinePool
+    from stategraph.workers.nodes.executor import close_node_workers as close_node_workers
+    from stategraph.workers.nodes.executor import configure_node_workers as configure_node_workers
     from stategraph.workers.pool import Job as Job
     from stategraph.workers.pool import JobHandle as JobHandle
     from stategraph.workers.pool import PoolHealth as PoolHealth
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 _PUBLIC = {
     "execution": ("JobPort", "current_port", "job_target"),
     "inline": ("InlinePool",),
+    "nodes.executor": ("close_node_workers", "configure_node_workers"),
     "pool": ("Job", "JobHandle", "PoolHealth", "PoolStatistics", "WorkerPool"),
     "process.supervisor": ("ProcessPool",),
     "references": ("imported",),

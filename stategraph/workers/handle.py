@@ -88,6 +88,10 @@ class HostedJob:
 
     # For the pool.
 
+    def when_ended(self, call: Callable[[asyncio.Future[Any]], None]) -> None:
+        """Have a function called with the result when it has ended."""
+        self._result.add_done_callback(call)
+
     def receive(self, message: Message) -> None:
         """Take a message of the worker."""
         if self.outcome is not None:

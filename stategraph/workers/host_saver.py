@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from random import random
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias
 
-from stategraph.engine.checkpoints.saver_interfaces import BaseCheckpointSaver
+from langchain_core.runnables import RunnableConfig
+
+from stategraph.engine.checkpoints.saver_interfaces import BaseCheckpointSaver, Checkpoint, CheckpointTuple
 from stategraph.engine.checkpoints.serializer import StrictSerializer
 from stategraph.errors import TransferError
 from stategraph.workers.execution import JobPort
@@ -59,23 +61,34 @@ class HostSaver(BaseCheckpointSaver[Any]):
         before = 0 if current is None else int(str(current).partition(".")[0])
         return f"{before + 1:032}.{random():016}"
 
-    async def aget_tuple(self, config: Any) -> Any:
+    async def aget_tuple(self, config: RunnableConfig) -> Any:
         """Return a checkpoint, see the base class."""
         return await self._port.call(CALL, ["get", _plain(config)])
 
     async def alist(
-        self, config: Any, *, filter: Any = None, before: Any = None, limit: int | None = None
-    ) -> AsyncIterator[Any]:
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, object] | None = None,
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[CheckpointTuple]:
         """Return the checkpoints of a thread, see the base class."""
         for each in await self._port.call(CALL, _listing(config, filter, before, limit)):
             yield each
 
-    async def aput(self, config: Any, checkpoint: Any, metadata: Any, new_versions: Any) -> Any:
+    async def aput(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: Mapping[str, object],
+        new_versions: Mapping[str, object],
+    ) -> Any:
         """Store a checkpoint, see the base class."""
         return await self._port.call(CALL, ["put", _plain(config), checkpoint, metadata, new_versions])
 
     async def aput_writes(
-        self, config: Any, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+        self, config: RunnableConfig | None, writes: Sequence[tuple[str, object]], task_id: str, task_path: str = ""
     ) -> None:
         """Store what a task wrote, see the base class."""
         await self._port.call(CALL, ["put_writes", _plain(config), list(writes), task_id, task_path])
@@ -86,19 +99,34 @@ class HostSaver(BaseCheckpointSaver[Any]):
 
     # From threads of the run: graphs that a sync node calls.
 
-    def get_tuple(self, config: Any) -> Any:
+    def get_tuple(self, config: RunnableConfig) -> Any:
         """As `aget_tuple`."""
         return self._port.call_from_thread(CALL, ["get", _plain(config)])
 
-    def list(self, config: Any, *, filter: Any = None, before: Any = None, limit: int | None = None) -> Iterator[Any]:
+    def list(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, object] | None = None,
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> Iterator[CheckpointTuple]:
         """As `alist`."""
         yield from self._port.call_from_thread(CALL, _listing(config, filter, before, limit))
 
-    def put(self, config: Any, checkpoint: Any, metadata: Any, new_versions: Any) -> Any:
+    def put(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: Mapping[str, object],
+        new_versions: Mapping[str, object],
+    ) -> Any:
         """As `aput`."""
         return self._port.call_from_thread(CALL, ["put", _plain(config), checkpoint, metadata, new_versions])
 
-    def put_writes(self, config: Any, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = "") -> None:
+    def put_writes(
+        self, config: RunnableConfig | None, writes: Sequence[tuple[str, object]], task_id: str, task_path: str = ""
+    ) -> None:
         """As `aput_writes`."""
         self._port.call_from_thread(CALL, ["put_writes", _plain(config), [*writes], task_id, task_path])
 
@@ -107,7 +135,9 @@ class HostSaver(BaseCheckpointSaver[Any]):
         self._port.call_from_thread(CALL, ["delete", thread_id])
 
 
-def _listing(config: Any, filter: Any, before: Any, limit: int | None) -> Any:
+def _listing(
+    config: RunnableConfig | None, filter: object, before: RunnableConfig | None, limit: int | None
+) -> list[object]:
     return ["list", _plain(config), filter, _plain(before), limit]
 
 
@@ -132,17 +162,17 @@ async def serve(saver: BaseCheckpointSaver[Any], value: Sequence[Any]) -> Any:
     raise LookupError(f"A saver has no operation {value[0]!r}")
 
 
-def _plain(config: Any) -> Any:
+def _plain(config: RunnableConfig | None) -> dict[str, object] | None:
     """Return a config as savers use it: the engine keeps live objects in it."""
     if config is None:
         return None
-    configurable = cast("Mapping[str, Any]", config.get("configurable") or {})
+    configurable = config.get("configurable") or {}
     kept = {
         key: value
         for key, value in configurable.items()
         if not key.startswith("__") and isinstance(value, str | int | float | bool | None)
     }
-    plain = {"configurable": kept}
+    plain: dict[str, object] = {"configurable": kept}
     if config.get("metadata"):
         plain["metadata"] = dict(config["metadata"])
     return plain

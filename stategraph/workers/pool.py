@@ -56,6 +56,7 @@ class Job:
         config: A RunnableConfig as JSON.
         context: Context variables, as `stategraph.workers.carrying.carried` makes them; empty: none.
         deadline: When to stop it, in seconds since the epoch; None: never.
+        timeout_s: Seconds that it may take from when a worker begins it; None: as long as it likes.
         traceparent: The trace that it belongs to (https://www.w3.org/TR/trace-context/); None: none.
         priority: Jobs with a higher one begin earlier.
         queue: The queue that it waits in, for backends that have several.
@@ -69,6 +70,7 @@ class Job:
     config: Mapping[str, JsonValue] = field(default_factory=dict)
     context: bytes = field(default=b"", repr=False)
     deadline: float | None = None
+    timeout_s: float | None = None
     traceparent: str | None = None
     priority: int = 0
     queue: str = "default"

@@ -93,6 +93,7 @@ class Targets:
 
     def __init__(self, allow: Iterable[str] = ()) -> None:
         self._allowed = {*OWN_MODULES, *allow}
+        self._loaded: dict[str, Any] = {}
 
     @property
     def allowed(self) -> tuple[str, ...]:
@@ -119,6 +120,8 @@ class Targets:
         Raises:
             TransferError: It is not allowed, cannot be imported, or is not there.
         """
+        if target in self._loaded:
+            return self._loaded[target]
         module, _ = split(target)
         if not self.permits(module):
             raise TransferError(
@@ -133,6 +136,7 @@ class Targets:
                 f"The target {target!r} is defined in the module '{home}', which this worker may not import; name it "
                 f"by a function of '{module}' itself, or allow '{home}'"
             )
+        self._loaded[target] = found
         return found
 
     def resolve(self, reference: Reference) -> Any:

@@ -379,6 +379,8 @@ class ScheduledPool(ABC):
         seat.jobs[job.id] = hosted
         hosted.worked, hosted.send = True, seat.link.send
         seat.link.send(("job", _fields(job)))
+        if job.timeout_s is not None:
+            self._after(job.timeout_s, hosted, self._too_slow)
 
     def _job_ended(self, hosted: HostedJob) -> None:
         if self._jobs.pop(hosted.job.id, None) is None:
@@ -404,14 +406,20 @@ class ScheduledPool(ABC):
         self._kill_worker_of(hosted, f"job '{hosted.job.id}' had not ended {self._grace_s:g} s after it was cancelled")
 
     def _expired(self, hosted: HostedJob) -> None:
-        """A job has passed its deadline: it fails now, and is stopped."""
-        hosted.fail(JobTimeoutError(f"Job '{hosted.job.id}' had not ended at its deadline and was stopped"))
+        self._end_late(hosted, "had not ended at its deadline")
+
+    def _too_slow(self, hosted: HostedJob) -> None:
+        self._end_late(hosted, f"had not ended after {hosted.job.timeout_s:g} s")
+
+    def _end_late(self, hosted: HostedJob, how: str) -> None:
+        """Fail a job that takes too long, and stop it."""
+        hosted.fail(JobTimeoutError(f"Job '{hosted.job.id}' {how} and was stopped"))
         if not hosted.worked:
             self._job_ended(hosted)
         elif hosted.job.kind == "task":
-            self._kill_worker_of(hosted, f"job '{hosted.job.id}' passed its deadline")
+            self._kill_worker_of(hosted, f"job '{hosted.job.id}' {how}")
         else:
-            self._stop_job(hosted, "The job passed its deadline")
+            self._stop_job(hosted, f"The job {how}")
 
     def _kill_worker_of(self, hosted: HostedJob, why: str) -> None:
         for seat in self._seats:
@@ -433,6 +441,7 @@ def _fields(job: Job) -> dict[str, object]:
         "config",
         "context",
         "deadline",
+        "timeout_s",
         "traceparent",
         "priority",
         "queue",

@@ -18,6 +18,8 @@ import importlib
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
 from typing import Any, TypeAlias
 
 import ormsgpack
@@ -31,6 +33,8 @@ Message: TypeAlias = tuple[Any, ...]
 
 #: Packages whose classes may always cross: messages of LangChain, checkpoints, values of ours.
 _SHARED = ("langchain_core", "langgraph.checkpoint", "stategraph", wire.ADDRESS)
+
+_HERE = str(Path(__file__).parent)
 
 #: Attributes of exceptions that are no part of what they say.
 _OWN_STATE = ("__notes__", "_stategraph_reply")
@@ -123,7 +127,7 @@ class Codec:
         if left_out:
             record["notes"].append(f"Attributes that stayed in {where}: {', '.join(left_out)}")
         if depth == 0:
-            text = "".join(traceback.format_exception(error)).rstrip()
+            text = "".join(traceback.format_exception(cls, error, _beyond_this_package(error.__traceback__))).rstrip()
             record["trace"] = f"In {where}:\n{text}"
         cause = error.__cause__
         if cause is not None and depth < _MOST_CAUSES:
@@ -203,6 +207,14 @@ def encode(value: Any, what: str) -> bytes:
 
 
 _PLAIN = StrictSerializer()
+
+
+def _beyond_this_package(trace: TracebackType | None) -> TracebackType | None:
+    """Return a traceback without the worker's own frames at its start; all of it if it has no others."""
+    found = trace
+    while found is not None and found.tb_frame.f_code.co_filename.startswith(_HERE):
+        found = found.tb_next
+    return found or trace
 
 
 def _encoded(value: Any) -> bytes | None:

@@ -1,0 +1,106 @@
+"""Nodes that run on workers in the tests."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+from langchain_core.runnables import RunnableConfig
+from typing_extensions import TypedDict
+
+from stategraph import Command, Runtime, StreamWriter, get_stream_writer, interrupt
+from tests.workers.agents import scripted
+
+
+def joined(left: list[Any], right: list[Any]) -> list[Any]:
+    return left + right
+
+
+class State(TypedDict, total=False):
+    number: int
+    path: str
+    seen: Annotated[list[Any], joined]
+
+
+def doubles(state: State) -> State:
+    return {"number": 2 * state["number"], "seen": [os.getpid()]}
+
+
+def asks_for_everything(state: State, config: RunnableConfig, runtime: Runtime[Any], writer: StreamWriter) -> State:
+    writer({"from": "writer"})
+    get_stream_writer()({"from": "get_stream_writer"})
+    info = runtime.execution_info
+    assert info is not None
+    return {
+        "seen": [
+            config["configurable"]["thread_id"],
+            config["metadata"]["mine"],
+            runtime.context,
+            info.thread_id,
+            info.node_attempt,
+        ]
+    }
+
+
+def asks_a_person(state: State) -> State:
+    first = interrupt({"question": "one"})
+    second = interrupt({"question": "two"})
+    return {"seen": [first, second, os.getpid()]}
+
+
+def goes_on(state: State) -> Command[Any]:
+    return Command(update={"seen": ["went on"]}, goto="target")
+
+
+def talks(state: State) -> State:
+    answer = scripted(["Hello there."]).invoke("hi")
+    return {"seen": [answer.content]}
+
+
+def loops_for_ever(state: State) -> State:
+    Path(state["path"]).write_text(str(os.getpid()))
+    while True:
+        pass
+
+
+def waits(state: State) -> State:
+    Path(state["path"]).write_text(str(os.getpid()))
+    while True:
+        time.sleep(60)
+
+
+def dies_once(state: State) -> State:
+    mark = Path(state["path"])
+    if not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return {"seen": ["survived"]}
+
+
+def fails_once(state: State) -> State:
+    mark = Path(state["path"])
+    if not mark.exists():
+        mark.touch()
+        raise ConnectionError("not yet")
+    return {"seen": ["worked"]}
+
+
+def fails(state: State) -> State:
+    raise LookupError(f"no {state['number']}")
+
+
+def returns_what_cannot_be_sent(state: State) -> Any:
+    return {"seen": [threading.Lock()]}
+
+
+def meets(state: State) -> State:
+    """Wait until the other of two nodes has come as well: only nodes that run at the same time do."""
+    here = Path(state["path"])
+    (here / f"{os.getpid()}").touch()
+    while len(list(here.iterdir())) < 2:
+        time.sleep(0.001)
+    return {"seen": ["met"]}
