@@ -65,6 +65,13 @@ def test_short_results_and_short_histories_stay() -> None:
     assert compaction.clear_old([], replace(PRUNING, keep_last_assistants=0)) == {}
 
 
+def test_results_of_the_newest_answer_stay_whatever_was_said_after_it() -> None:
+    messages = [*rounds("x" * 10, "y" * 10), HumanMessage("and?"), HumanMessage("well?")]
+    hard = replace(PRUNING, hard_age=0.1)
+    assert list(compaction.clear_old(messages, hard)) == [2]
+    assert list(compaction.clear_old(messages, replace(hard, keep_last_assistants=2))) == []
+
+
 def test_results_of_all_answers_may_be_cleared() -> None:
     every = replace(PRUNING, keep_last_assistants=0, hard_age=0.1)
     assert list(compaction.clear_old(rounds("x" * 10, "y" * 10), every)) == [2, 4]
