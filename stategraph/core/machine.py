@@ -32,16 +32,14 @@ from stategraph.constants import (
     ERROR_SOURCE_NODE,
     INTERRUPT,
     MISSING,
-    NO_WRITES,
     NS_END,
     NULL_TASK_ID,
     PREVIOUS,
-    PULL,
     RESUME,
     TASKS,
 )
 from stategraph.core import checkpoint as checkpoints
-from stategraph.core import moves, output, starting, status, travel
+from stategraph.core import moves, output, plan, starting, status, travel
 from stategraph.core.delta_book import DeltaBook
 from stategraph.core.effects import (
     CheckpointReached,
@@ -74,14 +72,11 @@ from stategraph.core.starting import Start, Thread
 from stategraph.core.state import State, count_up
 from stategraph.core.task import Draft, IdMaker, Task, Write
 from stategraph.errors import EmptyInputError, IllegalMoveError, NodeError
-from stategraph.types import Command, Send
+from stategraph.types import Command
 
 _BEGUN: Final = moves.follow("planning", "next", "stepping")
 _APPLIED: Final = moves.follow("stepping", "next", "planning")
 """What the table says of steps that take the short way, where a call for each move would take a tenth of a step."""
-
-_PLANNED: Final = 3
-"""The longest path of a task that a step was planned with; that of a call or a handler is longer."""
 
 SPENT: Final[Write] = (RESUME, None)
 """Stored in place of an answer that was given to no interrupt in particular, once a task has used it."""
@@ -442,7 +437,7 @@ class Machine:
             return self._take_call(told)
         waiting = self._open if single is None else {single.id} if self._ended is None else ()
         if told.task_id not in waiting:
-            raise _not_open(told.task_id, waiting)
+            raise moves.not_open(told.task_id, waiting)
         self._widen()
         task, handler = self._tasks[told.task_id], None
         match told:
@@ -504,10 +499,9 @@ class Machine:
         if not self._tasks:
             self._move("next", "done")
             return Finish()
-        if not (self._quiet and not self.pending and not drain):
-            stop = self._look_closer(drain)
-            if stop is not None:
-                return stop
+        stop = self._look_closer(drain)
+        if stop is not None:
+            return stop
         tasks = [task for task in self._tasks.values() if not task.writes]
         self._open = {task.id for task in tasks}
         self._move("next", "stepping")
@@ -515,6 +509,8 @@ class Machine:
 
     def _look_closer(self, drain: bool) -> Pause | Drain | None:
         """Take in what is recorded of the step, see whether the run stops before it, and tell of it."""
+        if self._quiet and not self.pending and not drain:
+            return None
         if self.pending and not self.replaying:
             for task in list(self._tasks.values()):
                 self._restore(task)
@@ -609,7 +605,7 @@ class Machine:
 
     def _take_end(self, task: Task) -> None:
         writes = task.writes
-        _complete(writes)
+        status.complete(writes)
         if self._unrecorded and self._quiet and len(self._tasks) == 1 and task.call is None:
             if self._tells_ends:
                 self._settled(task, writes, False)
@@ -622,12 +618,7 @@ class Machine:
         if handled:
             task.writes = [*writes, (ERROR, error), (ERROR_SOURCE_NODE, task.name)]
         else:
-            # Without what it wrote before it failed: a resume would take that for its
-            # output, and neither run the rest of it nor ask its routers.
-            # Of the answers that it was given the ones to its own questions stay: one without an id does anyway.
-            answers = next((value for channel, value in reversed(writes) if channel == RESUME), ())
-            kept = answers[: task.own_answers]
-            task.writes = [(ERROR, error), (RESUME, kept)] if kept else [(ERROR, error)]
+            task.writes = status.after_failure(writes, error, task.own_answers)
         self.record(task.id, task.writes, task)
         return self._handle(task, error) if handled else None
 
@@ -667,7 +658,7 @@ class Machine:
                 SaveWrites(
                     self.checkpoint["id"],
                     task_id,
-                    self._storable(writes),
+                    status.storable(writes, self.program.untracked),
                     task.path_key if task is not None else "",
                 )
             )
@@ -691,26 +682,6 @@ class Machine:
         else:
             self._written.add(NULL_TASK_ID)
             self.pending.setdefault(NULL_TASK_ID, []).append(SPENT)
-
-    def _storable(self, writes: Sequence[Write]) -> list[Write]:
-        """Select the writes of a task that savers are given; a finished task stays finished, whatever is left out."""
-        untracked = self.program.untracked
-        if not untracked:
-            return list(writes)
-        kept = [
-            (channel, self._without_untracked(value) if channel == TASKS else value)
-            for channel, value in writes
-            if channel not in untracked
-        ]
-        if len(kept) < len(writes) and all(channel in status.CONTROL for channel, _ in kept):
-            kept.append((NO_WRITES, None))
-        return kept
-
-    def _without_untracked(self, packet: Any) -> Any:
-        if not (isinstance(packet, Send) and isinstance(packet.arg, dict)):
-            return packet
-        kept = {k: v for k, v in packet.arg.items() if k not in self.program.untracked}
-        return Send(packet.node, kept, timeout=packet.timeout)
 
     def _settled(self, task: Task, writes: Sequence[Write], cached: bool) -> None:
         if task.node is not None and task.node.hidden:
@@ -799,15 +770,7 @@ class Machine:
             self._make_checkpoint({"source": "loop"})
 
     def _in_order(self) -> Sequence[Task]:
-        tasks = tuple(self._tasks.values())
-        if len(tasks) == 1:
-            return tasks
-        if any(len(task.path) > _PLANNED for task in tasks):
-            return sorted(tasks, key=lambda t: t.path_key)
-        # Most steps have planned tasks only. Their paths need not be spelled to see that nodes
-        # go first, by name, and then packets, in the order in which they were planned.
-        nodes = sorted([task for task in tasks if task.path[0] == PULL], key=lambda t: t.name)
-        return nodes if len(nodes) == len(tasks) else nodes + [t for t in tasks if t.path[0] != PULL]
+        return plan.in_order(tuple(self._tasks.values()))
 
     def _output_updated(self, updated: Iterable[str]) -> None:
         if not self._output_set.isdisjoint(updated):
@@ -878,7 +841,7 @@ class Machine:
         if self._book is not None:
             values |= self._book.snapshots(self.state, self.metadata, self._previous_versions)
         if self.program.untracked and TASKS in values:
-            values[TASKS] = [self._without_untracked(packet) for packet in values[TASKS]]
+            values[TASKS] = [status.tracked(packet, self.program.untracked) for packet in values[TASKS]]
         self.checkpoint = {
             "v": checkpoints.FORMAT_VERSION,
             "ts": self.settings.now(),
@@ -924,7 +887,7 @@ class Machine:
                     SaveWrites(
                         self.checkpoint["id"],
                         task_id,
-                        self._storable(writes),
+                        status.storable(writes, self.program.untracked),
                         task.path_key if task is not None else "",
                     )
                 )
@@ -949,16 +912,3 @@ class Machine:
         channel = channels[PREVIOUS]
         value = channel.checkpoint()
         return None if value is MISSING else value
-
-
-def _complete(writes: list[Write]) -> None:
-    """Mark a finished task as such if it has written nothing."""
-    for channel, _ in writes:
-        if channel not in status.CONTROL:
-            return
-    writes.append((NO_WRITES, None))
-
-
-def _not_open(task_id: str, waiting: Collection[str]) -> IllegalMoveError:
-    known = f"those that have not ended: {', '.join(sorted(waiting))}" if waiting else "all of its tasks have ended"
-    return IllegalMoveError(f"`tell` is no move for task {task_id}, which the open step does not wait for; {known}")

@@ -12,7 +12,7 @@ Named tuples, as one is made in a fifth of the time of a frozen dataclass.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 from stategraph.core.task import Call, Draft, Task, Write
@@ -74,6 +74,12 @@ def follow(status: Status, move: str, target: Status) -> Status:
     if target not in TRANSITIONS[status].get(move, ()):
         raise IllegalMoveError(f"`{move}` does not lead from `{status}` to `{target}`")
     return target
+
+
+def not_open(task_id: str, waiting: Collection[str]) -> IllegalMoveError:
+    """Make the error of telling the outcome of a task that the open step does not wait for."""
+    known = f"those that have not ended: {', '.join(sorted(waiting))}" if waiting else "all of its tasks have ended"
+    return IllegalMoveError(f"`tell` is no move for task {task_id}, which the open step does not wait for; {known}")
 
 
 # -- directives ---------------------------------------------------------------

@@ -12,12 +12,12 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from stategraph.constants import MISSING, NS_END, NS_SEP, PUSH, TASKS
+from stategraph.constants import MISSING, NS_END, NS_SEP, PULL, PUSH, TASKS
 from stategraph.core import explain
 from stategraph.core.program import Node
 from stategraph.core.state import State
@@ -26,6 +26,9 @@ from stategraph.core.task import Call, IdMaker, Task, path_key, pull_id
 from stategraph.types import Send
 
 PUSH_TRIGGER = (PUSH,)
+
+_PLANNED: Final = 3
+"""The longest path of a task that a step was planned with; that of a call or a handler is longer."""
 
 _new_task = object.__new__
 
@@ -259,3 +262,15 @@ def _triggered(triggers: Mapping[str, tuple[str, ...]], updated: Iterable[str]) 
         if names is not None:
             found = names if not found else found + names
     return found if len(found) < 2 else sorted(set(found))
+
+
+def in_order(tasks: tuple[Task, ...]) -> Sequence[Task]:
+    """Sort the tasks of a step by their paths, the order in which their writes are applied."""
+    if len(tasks) == 1:
+        return tasks
+    if any(len(task.path) > _PLANNED for task in tasks):
+        return sorted(tasks, key=lambda t: t.path_key)
+    # Most steps have planned tasks only. Their paths need not be spelled to see that nodes
+    # go first, by name, and then packets, in the order in which they were planned.
+    nodes = sorted([task for task in tasks if task.path[0] == PULL], key=lambda t: t.name)
+    return nodes if len(nodes) == len(tasks) else nodes + [t for t in tasks if t.path[0] != PULL]

@@ -344,10 +344,7 @@ class State:
 
     def _overlay(self, draft: Draft) -> dict[str, BaseChannel[Any, Any, Any]]:
         """Copies of the channels the attempt has written, with its writes applied."""
-        grouped: dict[str, list[Any]] = {}
-        for name, value in draft.writes:
-            if name in self.program.specs:
-                grouped.setdefault(name, []).append(value)
+        grouped = _by_channel((draft,), self.program, None)
         known = draft.fresh or {}
         fresh: Fresh = {}
         for name, values in grouped.items():
@@ -710,9 +707,9 @@ def _repeats(writes: Sequence[Write]) -> bool:
 
 
 def _by_channel(
-    tasks: Sequence[Task],
+    tasks: Sequence[Task | Draft],
     program: Program,
-    ignored: dict[str, None],
+    ignored: dict[str, None] | None,
 ) -> dict[str, list[Any]]:
     specs = program.specs
     grouped: dict[str, list[Any]] = {}
@@ -723,7 +720,7 @@ def _by_channel(
                 values.append(value)
             elif name in specs:
                 grouped[name] = [value]
-            elif name not in _NOT_CHANNELS:
+            elif ignored is not None and isinstance(task, Task) and name not in _NOT_CHANNELS:
                 ignored[unknown_channel(name, task.name, program)] = None
     return grouped
 

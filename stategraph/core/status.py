@@ -12,7 +12,7 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,11 +20,13 @@ from stategraph.constants import (
     ERROR,
     ERROR_SOURCE_NODE,
     INTERRUPT,
+    NO_WRITES,
     NULL_TASK_ID,
     RESUME,
+    TASKS,
 )
 from stategraph.core.task import Write
-from stategraph.types import Interrupt
+from stategraph.types import Interrupt, Send
 
 CONTROL = frozenset((ERROR, ERROR_SOURCE_NODE, INTERRUPT, RESUME))
 """Channels that tell what happened to a task rather than what it produced."""
@@ -70,6 +72,52 @@ def of(writes: Iterable[Write]) -> Status:
         elif channel not in CONTROL:
             output.append(write)
     return Status(tuple(output), tuple(interrupts), error)
+
+
+def complete(writes: list[Write]) -> None:
+    """Mark the writes of a finished task as such if there is no output among them."""
+    for channel, _ in writes:
+        if channel not in CONTROL:
+            return
+    writes.append((NO_WRITES, None))
+
+
+def after_failure(writes: Sequence[Write], error: BaseException, own_answers: int) -> list[Write]:
+    """Make what is recorded of a task that failed.
+
+    What it wrote before is left out: a resume would take that for its output, and neither run the rest of it nor ask
+    its routers. Of the answers that it was given the ones to its own questions stay: one without an id does anyway.
+
+    Args:
+        writes: What it had written.
+        error: What it raised.
+        own_answers: How many answers it began with.
+    """
+    answers = next((value for channel, value in reversed(writes) if channel == RESUME), ())
+    kept = answers[:own_answers]
+    return [(ERROR, error), (RESUME, kept)] if kept else [(ERROR, error)]
+
+
+def storable(writes: Sequence[Write], untracked: Collection[str]) -> list[Write]:
+    """Select the writes of a task that savers are given; a finished task stays finished, whatever is left out."""
+    if not untracked:
+        return list(writes)
+    kept = [
+        (channel, tracked(value, untracked) if channel == TASKS else value)
+        for channel, value in writes
+        if channel not in untracked
+    ]
+    if len(kept) < len(writes) and all(channel in CONTROL for channel, _ in kept):
+        kept.append((NO_WRITES, None))
+    return kept
+
+
+def tracked(packet: Any, untracked: Collection[str]) -> Any:
+    """Leave untracked channels out of what a packet carries."""
+    if not (isinstance(packet, Send) and isinstance(packet.arg, dict)):
+        return packet
+    kept = {k: v for k, v in packet.arg.items() if k not in untracked}
+    return Send(packet.node, kept, timeout=packet.timeout)
 
 
 def waiting_ids(pending: Mapping[str, list[Write]]) -> set[str]:

@@ -38,7 +38,8 @@ from stategraph.engine.compile.task_functions import SyncAsyncFuture
 from stategraph.engine.config import foreign_types
 from stategraph.engine.config.runnable_config import patch_configurable
 from stategraph.engine.runs import pregel_loop, step, teardown
-from stategraph.engine.runs.execution import Execution, Lookup
+from stategraph.engine.runs.execution import Execution
+from stategraph.engine.runs.request import Lookup
 from stategraph.engine.runs.step import StepEnd
 from stategraph.engine.tasks import attempt, threads
 from stategraph.errors import GraphInterrupt

@@ -27,7 +27,8 @@ from stategraph.engine.compile.validate import validate_keys
 from stategraph.engine.config.runnable_config import ensure_config, inherited_config
 from stategraph.engine.config.runtime import RunControl
 from stategraph.engine.runs import adriver, driver, listeners
-from stategraph.engine.runs.execution import Execution, Request
+from stategraph.engine.runs.execution import Execution
+from stategraph.engine.runs.request import Request
 from stategraph.engine.streams.projection import Format
 from stategraph.types import All, Durability, GraphOutput
 from stategraph.warnings import LangGraphDeprecatedSinceV10

@@ -19,7 +19,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.cache.base import BaseCache
@@ -66,14 +66,14 @@ from stategraph.engine.config import foreign_types
 from stategraph.engine.config.quiet_manager import Quiet, QuietCallbackManager
 from stategraph.engine.config.runnable_config import patch_configurable
 from stategraph.engine.config.runtime import (
-    RunControl,
     Runtime,
     adopt_runtime,
     coerce_context,
     run_runtime,
     server_info_from,
 )
-from stategraph.engine.runs import lineage, replay, strictness
+from stategraph.engine.runs import lineage, strictness
+from stategraph.engine.runs.request import Lookup, Request
 from stategraph.engine.runs.task_configs import TaskConfigs
 from stategraph.engine.streams.projection import NOTHING, Chunk, Format, Projector, watch_for
 from stategraph.engine.tasks.scope import TaskScope
@@ -82,53 +82,6 @@ from stategraph.types import Durability
 
 _NOTHING = Watch()
 _STREAMED_IN_NODES = frozenset(("messages", "custom", "tools"))
-
-
-class Request(NamedTuple):
-    """What a caller asked for, with defaults filled in.
-
-    A named tuple, as the other records of a run are: one is made in a fifth of the time of a frozen dataclass, and
-    a graph that runs as a node makes five of them.
-
-    Attributes:
-        input: The input, a ``Command``, or None to continue.
-        config: The complete config: the graph's, the caller's and the ambient one.
-        context: The run's context, not coerced yet.
-        format: Which chunks the caller gets and how.
-        output_keys: Channels that make up the output.
-        interrupt_before: Nodes to pause before; "*" for all.
-        interrupt_after: Nodes to pause after; "*" for all.
-        durability: When checkpoints are stored, or None for the default.
-        control: The switch that drains the run, or None for a new one.
-    """
-
-    input: Any
-    config: RunnableConfig
-    context: Any
-    format: Format
-    output_keys: str | Sequence[str]
-    interrupt_before: Literal["*"] | Sequence[str]
-    interrupt_after: Literal["*"] | Sequence[str]
-    durability: Durability | None
-    control: RunControl | None
-
-
-class Lookup(NamedTuple):
-    """Which checkpoint a run starts from.
-
-    Attributes:
-        config: Addresses it.
-        how: By its id, the last one before a replayed parent's, or the latest.
-        replay: Remembers which namespaces a replay has visited; None otherwise.
-        ns: The namespace it is in, if that is not the run's own.
-        lineage: What the latest one has to agree with; None if there is nothing.
-    """
-
-    config: RunnableConfig
-    how: Literal["id", "replay", "latest"]
-    replay: replay.ReplayState | None = None
-    ns: str | None = None
-    lineage: lineage.Lineage | None = None
 
 
 class Execution:
