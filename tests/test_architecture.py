@@ -55,3 +55,21 @@ def test_a_room_says_what_it_is(room: str) -> None:
     docstring = ast.get_docstring(module) or ""
     limits = ("never", "must not", "no other room")
     assert any(words in docstring for words in limits), f"stategraph/{room}/ does not say what it must never know"
+
+
+def test_the_map_in_the_docs_names_every_package_and_nothing_that_is_not_there() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    drawn = text.split("```")[1].split("compat/langgraph/")[0]
+    lines = [line for line in drawn.splitlines()[2:] if line[2:3] != " " or line[4:5] != " "]
+    named, room = set[Path](), PACKAGE
+    for line in lines:
+        room = PACKAGE if line[2:3] != " " else room
+        names = [each.strip() for each in line.strip().split("  ")[0].split(",")]
+        found = [path for name in names for path in [*room.glob(name.rstrip("/")), *room.glob(f"{name}.py")]]
+        assert len(found) >= len(names), f"the map names {names}, which are not all in {room.name}/"
+        named |= set(found)
+        if line[2:3] != " " and names[0].endswith("/"):
+            room = PACKAGE / names[0]
+    packages = {file.parent for room in ("", *ROOMS) for file in (PACKAGE / room).glob("*/__init__.py")}
+    unmapped = packages - named - {each for each in packages if each.parent.name in ("core", "workers")}
+    assert sorted(each.name for each in unmapped) == []

@@ -22,7 +22,7 @@ from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from stategraph.agent.messages.truncation import text_of
 from stategraph.agent.settings import validation
 from stategraph.agent.settings.inputs import AgentInputs
-from stategraph.engine.checkpoints.memory import BaseStore
+from stategraph.engine.checkpoints.saver_interfaces import BaseStore
 from stategraph.errors import ConfigurationError
 from stategraph.run.run import Run
 
