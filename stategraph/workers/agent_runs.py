@@ -25,7 +25,7 @@ from stategraph.run.run import ProcessOptions, Run
 from stategraph.run.turn.client_tools import ToolExecuteRequest
 from stategraph.workers.execution import JobPort, job_target
 from stategraph.workers.host_saver import HostSaver
-from stategraph.workers.references import Reference
+from stategraph.workers.references import Reference, key_of
 from stategraph.workers.wire import ErrorData
 
 TARGET = f"{__name__}:execute"
@@ -69,7 +69,7 @@ async def _run_of(port: JobPort, given: Mapping[str, Any], far: _Far) -> Run:
         case ["host", versions]:
             config["graph_config"]["compile_options"]["checkpointer"] = HostSaver(port, versions)
         case ["open", Reference() as opener]:
-            saver = await port.kept(repr(opener), lambda: port.targets.resolve(opener))
+            saver = await port.kept(key_of(opener), lambda: port.targets.make(opener))
             config["graph_config"]["compile_options"]["checkpointer"] = saver
     models = await port.kept("models", Models)
     own = {

@@ -13,7 +13,7 @@ import asyncio
 import contextvars
 import inspect
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import AsyncExitStack
 from queue import SimpleQueue
 from typing import Any, TypeAlias, TypeVar
@@ -92,7 +92,7 @@ class JobPort:
         """What the job may import."""
         return self._worker.codec.targets
 
-    async def kept(self, name: str, make: Callable[[], Any]) -> Any:
+    async def kept(self, name: Hashable, make: Callable[[], Any]) -> Any:
         """Return something that the worker's jobs share, made when the first of them needs it.
 
         Args:
@@ -280,7 +280,7 @@ class Worker:
         self._jobs: dict[str, tuple[JobPort, asyncio.Task[None]]] = {}
         self._threads = JobThreads(f"{name} job")
         self._closing = False
-        self._kept: dict[str, Any] = {}
+        self._kept: dict[Hashable, Any] = {}
         self._keeping = asyncio.Lock()
         self._exits = AsyncExitStack()
 
@@ -307,7 +307,7 @@ class Worker:
                 port.is_cancelled, port.cancelled = True, reason
                 task.cancel()
 
-    async def kept(self, name: str, make: Callable[[], Any]) -> Any:
+    async def kept(self, name: Hashable, make: Callable[[], Any]) -> Any:
         """Return something that jobs share, see `JobPort.kept`."""
         async with self._keeping:
             if name not in self._kept:

@@ -4,7 +4,8 @@
   modules, and so is the module that defines what is found: `my_app:system` is refused where `my_app` merely imported
   `os.system`.
 - An object that has no import path of its own, such as a model or a tool that was made by a call, is sent by the call
-  that made it: `imported("my_app.models:make", size=3)` makes it here, and each worker makes it again.
+  that made it: `imported("my_app.models:make", size=3)` makes it here, and each worker makes it once for all of its
+  jobs.
 """
 
 from __future__ import annotations
@@ -13,14 +14,19 @@ import importlib
 import sys
 import types
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from pydantic import SecretStr
 
 from stategraph.errors import TransferError
 
 #: Targets of this package itself.
 OWN_MODULES = ("stategraph.engine.checkpoints.saver_urls", "stategraph.workers")
+
+#: How many objects that were made by calls a worker keeps, the newest ones.
+MADE_KEPT = 256
 
 _SCRIPTS = ("__main__", "__mp_main__")
 
@@ -35,7 +41,7 @@ class Reference:
     """
 
     target: str
-    arguments: dict[str, Any] | None = None
+    arguments: dict[str, Any] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +100,7 @@ class Targets:
     def __init__(self, allow: Iterable[str] = ()) -> None:
         self._allowed = {*OWN_MODULES, *allow}
         self._loaded: dict[str, Any] = {}
+        self._made: dict[Hashable, Any] = {}
 
     @property
     def allowed(self) -> tuple[str, ...]:
@@ -140,15 +147,41 @@ class Targets:
         return found
 
     def resolve(self, reference: Reference) -> Any:
-        """Return the object that a reference stands for, made by its call if there is one."""
-        found = self.load(reference.target)
+        """Return the object that a reference stands for; one that is made by a call is made once and kept."""
         if reference.arguments is None:
-            return found
-        return found(**self.resolved(reference.arguments))
+            return self.load(reference.target)
+        key = key_of(reference)
+        try:
+            return self._made[key]
+        except KeyError:
+            made = self._made[key] = self.make(reference)
+        except TypeError:  # a value among the arguments has no hash
+            return self.make(reference)
+        if len(self._made) > MADE_KEPT:
+            del self._made[next(iter(self._made))]
+        return made
+
+    def make(self, reference: Reference) -> Any:
+        """Make the call of a reference, also if it was made before."""
+        return self.load(reference.target)(**self.resolved(reference.arguments or {}))
 
     def resolved(self, value: Any) -> Any:
         """Return mappings and lists with the objects that references in them stand for."""
         return replaced(value, lambda each: self.resolve(each) if isinstance(each, Reference) else each)
+
+
+def key_of(value: object) -> Hashable:
+    """Return a key for a value that equal values of equal types have; without a hash if the value has none."""
+    match value:
+        case Reference():
+            return value.target, key_of(value.arguments)
+        case Mapping():
+            return "mapping", tuple((key, key_of(each)) for key, each in value.items())
+        case list() | tuple():
+            return type(value), tuple(key_of(each) for each in value)
+        case SecretStr():
+            return "secret", value.get_secret_value()
+    return type(value), value
 
 
 def split(target: str) -> tuple[str, str]:

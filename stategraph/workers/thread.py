@@ -11,6 +11,7 @@ import threading
 
 from stategraph.workers.execution import Worker
 from stategraph.workers.inline import InlinePool
+from stategraph.workers.references import Targets
 from stategraph.workers.scheduling import WorkerLink
 from stategraph.workers.wire import Message
 
@@ -54,7 +55,7 @@ class ThreadLink:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        self._worker = Worker(self._name, self._pool.targets, self._reply)
+        self._worker = Worker(self._name, Targets(self._pool.targets.allowed), self._reply)
         self._ready.set()
         self._reply(("ready", None))
         await self._stop.wait()
