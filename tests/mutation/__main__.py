@@ -197,7 +197,7 @@ def digest(paths: Iterable[Path]) -> str:
 def record(batch: Path) -> int:
     """Be the process that learns: run the tests of a batch under a recorder."""
     files = json.loads((batch / "files.json").read_text(encoding="utf-8"))
-    return int(pytest.main(["-q", "-p", "no:cacheprovider", *files], plugins=[Recorder(Path.cwd(), batch)]))
+    return int(pytest.main([*trial.OPTIONS, *files], plugins=[Recorder(Path.cwd(), batch)]))
 
 
 def copy_tree(name: str) -> Path:

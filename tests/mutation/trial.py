@@ -42,6 +42,8 @@ WARM = (
     "langchain_core.documents",
     "langchain_core.runnables.graph",
 )
+OPTIONS = ("-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning")
+"""What pytest is told: packages are imported before it, so that it cannot rewrite assertions in them."""
 CODES = {0: "survived", 5: "no test"}
 
 
@@ -127,7 +129,7 @@ def _child(tests: Sequence[str], state: Path, log: Path) -> None:
     os.dup2(output, 2)
     code = 99
     try:
-        options = ["-x", "-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+        options = ["-x", *OPTIONS]
         files = sorted({_file(test) for test in tests})
         code = int(pytest.main([*options, *files], plugins=[_Selection(tests, log)]))
     except BaseException:
