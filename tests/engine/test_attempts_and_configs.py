@@ -14,6 +14,7 @@ from typing_extensions import TypedDict
 
 from stategraph import interrupt
 from stategraph.constants import START
+from stategraph.core.task import Task
 from stategraph.engine.runs.step import StepEnd
 from stategraph.engine.tasks import attempt
 from stategraph.errors import GraphInterrupt, InvalidUpdateError, ParentCommand
@@ -127,6 +128,11 @@ def test_a_command_for_a_parent_that_there_is_not_is_refused(driver: Driver) -> 
 # -- the end of a step ---------------------------------------------------
 
 
+def raised(error: BaseException) -> Any:
+    """The outcome of a task that raised something."""
+    return attempt.raised(Task("id", "n", None, (), (), "", 0, 0), [], error)
+
+
 def test_a_failure_is_graver_than_a_question_and_the_first_one_counts() -> None:
     end = StepEnd()
     for ended in (
@@ -135,25 +141,25 @@ def test_a_failure_is_graver_than_a_question_and_the_first_one_counts() -> None:
         ValueError("first"),
         KeyError("second"),
     ):
-        end.add(ended)
+        end.add(raised(ended))
     with pytest.raises(ValueError, match="first"):
         end.conclude()
 
 
 def test_the_questions_of_a_step_are_asked_together() -> None:
     end = StepEnd()
-    end.add(GraphInterrupt((Interrupt("a", id="1"),)))
-    end.add(GraphInterrupt((Interrupt("b", id="2"), Interrupt("c", id="3"))))
-    end.add(GraphInterrupt())
-    with pytest.raises(GraphInterrupt) as raised:
+    end.add(raised(GraphInterrupt((Interrupt("a", id="1"),))))
+    end.add(raised(GraphInterrupt((Interrupt("b", id="2"), Interrupt("c", id="3")))))
+    end.add(raised(GraphInterrupt()))
+    with pytest.raises(GraphInterrupt) as asked:
         end.conclude()
-    assert [question.value for question in raised.value.args[0]] == ["a", "b", "c"]
+    assert [question.value for question in asked.value.args[0]] == ["a", "b", "c"]
 
 
 def test_a_command_for_a_graph_around_comes_after_the_others_have_finished_and_before_questions() -> None:
     end = StepEnd()
-    end.add(GraphInterrupt((Interrupt("?", id="1"),)))
-    end.add(ParentCommand(Command(goto="x")))
+    end.add(raised(GraphInterrupt((Interrupt("?", id="1"),))))
+    end.add(raised(ParentCommand(Command(goto="x"))))
     assert end.error is None
     with pytest.raises(ParentCommand):
         end.conclude()
@@ -161,7 +167,7 @@ def test_a_command_for_a_graph_around_comes_after_the_others_have_finished_and_b
 
 def test_a_step_in_which_nothing_happened_ends_quietly() -> None:
     end = StepEnd()
-    end.add(asyncio.CancelledError())
+    end.add(raised(asyncio.CancelledError()))
     end.conclude()
 
 
