@@ -81,6 +81,8 @@ class AsyncDriver:
         self._running: set[asyncio.Task[Any]] = set()
         self._waiting: deque[Task] = deque()
         self._called: set[asyncio.Task[Any]] = set()
+        # What the called tasks of the step asked, for the run around this one.
+        self._asked: list[step.Asked] = []
         self._open_calls: set[asyncio.Task[Any]] = set()
         # As the sync driver's.
         self._in_place = not execution.eager and execution.engine.step_timeout is None
@@ -267,8 +269,9 @@ class AsyncDriver:
         # Let the caller see how the tasks ended before their failure.
         for shown in execution.shown():
             yield shown
-        end.conclude()
+        end.conclude(self._asked)
         self._called.clear()
+        self._asked.clear()
 
     async def _take_in_place(self, outcome: Outcome, end: StepEnd) -> None:
         error = None if isinstance(outcome, Draft) else outcome.error
@@ -417,6 +420,8 @@ class AsyncDriver:
 
     async def _finish_call(self, task: Task) -> Any:
         outcome = await attempt.arun(self._execution, task)
+        if not isinstance(outcome, Draft):
+            self._asked += step.asked_by(self._execution, task, outcome)
         self._execution.tell(outcome)
         if not isinstance(outcome, Draft):
             raise outcome.error

@@ -85,6 +85,8 @@ class Driver:
         # The threads at work, noted before they start; they take themselves out.
         self._working: set[threads.Ticket] = set()
         self._called: dict[str, Future[Any]] = {}
+        # What the called tasks of the step asked, for the run around this one.
+        self._asked: list[step.Asked] = []
         # Ids of the called tasks that have not ended; threads take theirs out.
         self._open_calls: set[str] = set()
         self._limit = execution.max_concurrency or THREADS_A_RUN
@@ -264,8 +266,9 @@ class Driver:
         yield from self._together(end)
         # Let the caller see how the tasks ended before their failure.
         yield from execution.shown()
-        end.conclude()
+        end.conclude(self._asked)
         self._called.clear()
+        self._asked.clear()
 
     def _together(self, end: StepEnd) -> Iterator[Any]:
         """Run the tasks that wait in worker threads, until all have ended or one has failed."""
@@ -410,6 +413,8 @@ class Driver:
     def _run_to_end(self, task: Task) -> Any:
         """Run a called task and record how it ended; its caller is told either way, also if that cannot be stored."""
         outcome = attempt.run(self._execution, task)
+        if not isinstance(outcome, Draft):
+            self._asked += step.asked_by(self._execution, task, outcome)
         self._execution.tell(outcome)
         if not isinstance(outcome, Draft):
             raise outcome.error

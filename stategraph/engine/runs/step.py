@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from stategraph.engine.runs.execution import Execution
 
 CacheKey = tuple[tuple[str, ...], str]
+Asked = tuple[str, Sequence[Any]]
+"""The path of a task and its questions."""
 
 _BODY = "_stategraph_body"
 
@@ -65,13 +67,35 @@ class StepEnd:
         else:
             self.error = self.error or error
 
-    def conclude(self) -> None:
-        """Raise what the step's tasks raised, the gravest first."""
+    def conclude(self, asked: Sequence[Asked] = ()) -> None:
+        """Raise what the step's tasks raised, the gravest first.
+
+        Args:
+            asked: What tasks asked that the step's tasks called. The run around this one is told of all questions,
+                also of those that the caller had not come to yet.
+        """
         for exception in (self.error, self.late):
             if exception is not None:
                 raise exception
-        if self.paused:
-            raise foreign_types.pause(tuple(self.interrupts))
+        if not self.paused:
+            return
+        questions = self.interrupts
+        if asked:
+            known = {question.id for question in questions}
+            more = {question.id: question for _, of_one in sorted(asked, key=_path_of) for question in of_one}
+            questions = questions + [question for key, question in more.items() if key not in known]
+        raise foreign_types.pause(tuple(questions))
+
+
+def _path_of(asked: Asked) -> str:
+    return asked[0]
+
+
+def asked_by(execution: Execution, task: Task, outcome: Failed | Interrupted | Left) -> tuple[Asked, ...]:
+    """Return what a called task asked, if a run around this one is to hear of it."""
+    if execution.nested and isinstance(outcome, Interrupted):
+        return ((task.path_key, outcome.interrupts),)
+    return ()
 
 
 def handled(task: Task, outcome: Failed | Interrupted | Left) -> bool:
