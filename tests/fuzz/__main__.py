@@ -72,6 +72,8 @@ def many(engines: judge.Engines, options: argparse.Namespace) -> int:
         ends.update(verdict.ends)
         if verdict.kind == "known":
             named[verdict.detail] += 1
+        if verdict.kind == "stuck":
+            print(f"LangGraph hangs: SEED={options.seed} CASE={index}", flush=True)
         if options.record and verdict.kind not in ("equal", "skipped"):
             record(options.record, options.seed, index, verdict)
         if verdict.kind == "different":

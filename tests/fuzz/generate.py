@@ -6,7 +6,6 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from tests.fuzz.known import has_joins
 from tests.fuzz.program import Case
 
 Draw = random.Random
@@ -100,7 +99,8 @@ def _asks(part: Any) -> bool:
 
 def _aliased(case_: Case) -> bool:
     """Tell whether LangGraph may store a value of a later step, as it hands the live one to a save beside the run."""
-    return has_joins(case_) or not {"topics", "barrier"}.isdisjoint(case_["channels"])
+    joins = any(isinstance(edge["from"], list) for graph in case_["graphs"] for edge in graph["edges"])
+    return joins or not {"topics", "barrier"}.isdisjoint(case_["channels"])
 
 
 def chance(draw: Draw, probability: float) -> bool:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from tests.fuzz import known
 from tests.fuzz.program import Case
+from tests.fuzz.worker import HANGS, LIMIT_S
 from tests.interop import plain, processes
 
 PROGRAM = ("-m", "tests.fuzz.worker")
@@ -22,8 +25,8 @@ class Verdict:
     Attributes:
         kind: "equal"; "skipped" (it does more than a case should); "stuck" (LangGraph hangs, this engine does not:
             its tasks wait for each other in too few threads); "timing" (an engine differs from itself in the
-            same way); "known" (a difference of the list); "different".
-        detail: the first difference, the name of the known one, or nothing.
+            same way); "known" (a difference of the list); "different", also if this engine hangs.
+        detail: the first difference, the name of the known one, where an engine hangs, or nothing.
         ends: how its steps ended on LangGraph.
     """
 
@@ -36,9 +39,12 @@ class Engines:
     """A warm worker of each engine, side by side."""
 
     def __init__(self, python: str, activate: str, *, quiet: bool) -> None:
+        self._traces = tempfile.TemporaryDirectory()
+
         def start(engine: processes.Engine) -> processes.Worker:
-            placed = processes.Engine(engine.label, engine.python, engine.activate, PROGRAM, processes.ROOT, VARIABLES)
-            return processes.Worker(placed, quiet=quiet, timeout_s=30)
+            variables = (*VARIABLES, (HANGS, self._trace_of(engine)))
+            placed = processes.Engine(engine.label, engine.python, engine.activate, PROGRAM, processes.ROOT, variables)
+            return processes.Worker(placed, quiet=quiet, timeout_s=2 * LIMIT_S)
 
         self.theirs = start(processes.Engine("LangGraph", python, "none"))
         try:
@@ -53,6 +59,17 @@ class Engines:
         """End both workers."""
         self.theirs.close()
         self.ours.close()
+        self._traces.cleanup()
+
+    def _trace_of(self, engine: processes.Engine) -> str:
+        return str(Path(self._traces.name) / engine.label)
+
+    def _hang(self, worker: processes.Worker) -> str:
+        """Return where a worker was that did not come to an end, its innermost frames first."""
+        file = Path(self._trace_of(worker.engine))
+        trace = file.read_text(encoding="utf-8")
+        file.write_text("", encoding="utf-8")
+        return trace[:3000]
 
     def digests(self, case: Case) -> list[dict[str, Any]]:
         """Play a case on both at once; returns the digest of each, LangGraph's first."""
@@ -71,19 +88,34 @@ class Engines:
         ends = theirs.get("ends", [])
         if "too much" in ends or "too much" in ours.get("ends", ()):
             return Verdict("skipped")
-        if theirs.get("died", "").startswith("no answer") and "digest" in ours:
-            return Verdict("stuck")
-        if broken := [(found.get("died") or found.get("error")) for found in (theirs, ours) if "digest" not in found]:
-            return Verdict("different", f"no report: {broken[0]}")
+        if "died" in theirs and "digest" in ours:
+            return Verdict("stuck", self._hang(self.theirs))
+        for worker, found in ((self.ours, ours), (self.theirs, theirs)):
+            if "digest" not in found:
+                what = found.get("error") or f"{found['died']}\n{self._hang(worker)}"
+                return Verdict("different", f"no report of {worker.engine.label}: {what}")
         if theirs["digest"] == ours["digest"]:
             return Verdict("equal", ends=ends)
         expected, found = self.reports()
         difference = plain.difference(expected, found) or "the order of keys"
-        if name := known.explain(case, expected, found, difference):
+        if name := known.explain(self._beginning(case, expected, found)):
             return Verdict("known", name, ends)
         if repeat and self._timing(case, theirs["digest"], ours["digest"]):
             return Verdict("timing", difference, ends)
         return Verdict("different", difference, ends)
+
+    def _beginning(self, case: Case, expected: dict[str, Any], found: dict[str, Any]) -> known.Difference:
+        """Find the step that makes the difference: the last one of the shortest script that shows one.
+
+        What a step leaves in the saver may show only in what a later one does. Everything before it is the same on
+        both, so what explains a difference has to lie in this step.
+        """
+        for number in range(1, len(case["script"])):
+            shorter = {**case, "script": case["script"][:number]}
+            theirs, ours = self.digests(shorter)
+            if "digest" in theirs and "digest" in ours and theirs["digest"] != ours["digest"]:
+                return known.Difference(shorter, *self.reports())
+        return known.Difference(case, expected, found)
 
     def _timing(self, case: Case, theirs: str, ours: str) -> bool:
         """Tell whether timing decides what this case comes to: an engine then differs from itself, too.

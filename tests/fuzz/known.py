@@ -1,18 +1,58 @@
-"""Differences that are meant, each with the row of docs/compatibility.md that gives its reason."""
+"""Differences that are meant, each with the row of docs/compatibility.md that gives its reason.
+
+Rules
+-----
+* A case is looked at up to the step that makes the difference; see `judge`. Everything before is the same on both.
+* Where a row says that something else is shown or stored, `allow` makes just that the same in both reports, and
+  nothing else may be left. Several rows may meet in one case.
+* Where a row says that a run goes another way, `departs` finds the evidence of it in what the step ran, asked or
+  returned.
+"""
 
 from __future__ import annotations
 
+import copy
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+from tests.fuzz import reports
 from tests.fuzz.program import Case
+from tests.fuzz.reports import Report, bag
 from tests.interop import plain
 
 OWN = re.compile(r"picky|[\w.]+ \d+")  # the message of an error that a program raises itself
-Report = dict[str, Any]
+LOOSE = frozenset(("loose", "looses"))
+REFUSED_LOOSE = ("At key 'loose':", "At key 'looses':", "At key '':")  # a `Pregel` gives its channels no keys
+BRIEF = frozenset(("in", "brief", "briefs", "topic", "same", "any"))  # channels that lose their value by a step
+
+
+class Difference(NamedTuple):
+    """What a case came to on both engines; its script ends with the step that makes the difference."""
+
+    case: Case
+    expected: Report
+    found: Report
+
+    @property
+    def number(self) -> int:
+        """The number of the step that makes it: the last one, if timing did not make an earlier one differ now."""
+        steps = zip(*(report.get("steps", ()) for report in self[1:]), strict=False)
+        last = len(self.case["script"]) - 1
+        return next((number for number, (one, other) in enumerate(steps) if one != other), last)
+
+    @property
+    def step(self) -> dict[str, Any]:
+        """The step that makes it, as it was drawn."""
+        drawn: dict[str, Any] = self.case["script"][self.number]
+        return drawn
+
+    def last(self, part: str) -> tuple[Any, Any]:
+        """Return what the step "found" or "ran" on LangGraph and here."""
+        one, other = (report["steps"][self.number][part] if "steps" in report else [] for report in self[1:])
+        return one, other
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,61 +61,264 @@ class Known:
 
     Attributes:
         row: words that its row of docs/compatibility.md begins with.
-        applies: whether it explains a difference between LangGraph's report and ours of a case.
+        departs: whether the step goes another way as the row says.
+        allow: makes the same in both reports what the row says is not.
     """
 
     row: str
-    applies: Callable[[Case, Report, Report, str], bool]
+    departs: Callable[[Difference], bool] | None = None
+    allow: Callable[[Difference], None] | None = None
 
 
-def _step_of(difference: str) -> int:
-    """Return the number of the step that a difference is in; one behind all steps if it is in what is left."""
-    found = re.match(r"\.steps\[(\d+)\]", difference)
-    return int(found[1]) if found else 1000
+def explain(difference: Difference) -> str | None:
+    """Name the known difference that explains one, or return None."""
+    left = Difference(difference.case, copy.deepcopy(difference.expected), copy.deepcopy(difference.found))
+    names = []
+    for known in KNOWN:
+        if known.allow is None:
+            continue
+        before = plain.spelled(left[1:])
+        known.allow(left)
+        if plain.spelled(left[1:]) != before:
+            names.append(known.row)
+            if reports.same(left.expected, left.found):
+                return names[0]
+    for known in KNOWN:
+        if known.departs is not None and known.departs(difference):
+            return known.row
+    return None
 
 
-def _failures(expected: Report, difference: str, *, inclusive: bool) -> list[tuple[str, str]]:
-    """Return class and message of what the steps up to this place raised."""
-    last = _step_of(difference) + inclusive
-    found = [step["found"] for step in expected.get("steps", ())[:last]]
-    return [(f["raised"], f["message"]) for f in found if isinstance(f, dict) and "raised" in f]
+# -- what is shown or stored -------------------------------------------------------------------------------------
 
 
-def _router_failed(case: Case, expected: Report, found: Report, difference: str) -> bool:
-    """A step before this place, or the one whose traces these are, failed while a router was asked.
+def _untracked_alone(left: Difference) -> None:
+    """A task is shown as finished that wrote untracked values alone."""
+    if LOOSE.isdisjoint(left.case["channels"]):
+        return
+    for expected, found in reports.snapshots(left.expected, left.found):
+        ended = [
+            (one, other)
+            for one, other in reports.tasks(expected, found)
+            if (one["result"], other["result"]) == (None, {}) and one["error"] == other["error"]
+        ]
+        for one, _ in ended:
+            one["result"] = {}
+        if ended and expected["next"] != found["next"]:
+            expected["next"]["items"] = reports.unfinished(expected)
+        if ended and isinstance(expected["values"], dict):
+            for name in BRIEF & expected["values"].keys() - found["values"].keys():
+                del expected["values"][name]
+    for expected, found in reports.checkpoints(left.expected, left.found):
+        ends = ["__no_writes__", None]
+        for _ in range(found["writes"].count(ends) - expected["writes"].count(ends)):
+            found["writes"].remove(ends)
 
-    A router also fails when the state that it is to see cannot be made of its node's update. What the node wrote is
-    then stored beside the error.
-    """
-    if not any(graph.get("routers") for graph in case.get("graphs", ())):
-        return False
-    failed = [message for _, message in _failures(expected, difference, inclusive=False)]
-    return bool(failed) and (
-        any(message.startswith("route_") for message in failed) or _error_beside_writes(expected, found)
-    )
+
+def _untracked_at_exit(left: Difference) -> None:
+    """What a waiting step wrote to untracked values is stored, and counts when the thread is read."""
+    if LOOSE.isdisjoint(left.case["channels"]) or left.step.get("durability") != "exit":
+        return
+    for expected, _ in reports.checkpoints(left.expected, left.found):
+        expected["writes"] = [write for write in expected["writes"] if write[0] not in LOOSE]
+    for expected, found in reports.snapshots(left.expected, left.found):
+        for one, other in [(expected["values"], found["values"])] + [
+            (one["result"], other["result"]) for one, other in reports.tasks(expected, found)
+        ]:
+            if isinstance(one, dict) and isinstance(other, dict):
+                for name in LOOSE & one.keys() - other.keys():
+                    del one[name]
+    state = left.expected.get("state", {})
+    if state.get("raised") == "InvalidUpdateError" and state["message"] in REFUSED_LOOSE:
+        _unread(left)
 
 
-def _error_beside_writes(*reports: Report) -> bool:
-    """Tell whether a step left an error and values of channels, on either engine."""
-    for report in reports:
-        for space in report.get("stored", ()):
-            for entry in space["checkpoints"]:
-                channels = {write[0] for write in entry["writes"]}
-                if "__error__" in channels and any(not name.startswith("__") for name in channels):
-                    return True
+def _unread(left: Difference) -> None:
+    """LangGraph cannot read the thread; see what else there is."""
+    for part in ("state", "history"):
+        left.found[part] = left.expected[part]
+
+
+def _next_named(left: Difference) -> None:
+    """A thread that was cut names what would run next."""
+    commanded = any(step.get("goto") for step in left.case["script"])
+    for expected, found in reports.snapshots(left.expected, left.found):
+        one, other = expected["next"]["items"], found["next"]["items"]
+        ended = bool(expected["tasks"]["items"]) and not reports.unfinished(expected)
+        if one != other and ((not one and ended) or (commanded and set(one) <= set(other))):
+            found["next"]["items"] = one
+
+
+def _live_value(left: Difference) -> None:
+    """LangGraph's join or accumulating topic has values more: those of the step behind the checkpoint."""
+    joined = set()
+    for expected, found in reports.checkpoints(left.expected, left.found):
+        for name in expected["values"].keys() & found["values"].keys():
+            live = name.startswith("join:") or name in ("topics", "barrier")
+            if live and _cut(expected["values"], found["values"], name):
+                joined.add(name.rpartition(":")[2])
+    for expected, found in reports.snapshots(left.expected, left.found):
+        if joined:
+            _start_less(expected, found, joined)
+        if isinstance(expected["values"], dict) and "topics" in expected["values"].keys() & found["values"].keys():
+            _cut(expected["values"], found["values"], "topics")
+
+
+def _cut(expected: dict[str, Any], found: dict[str, Any], name: str) -> bool:
+    cut = expected[name] != found[name] and _holds(expected[name], found[name])
+    if cut:
+        expected[name] = found[name]
+    return cut
+
+
+def _start_less(expected: dict[str, Any], found: dict[str, Any], joined: set[str]) -> None:
+    """Leave out the nodes that are due on LangGraph alone, as their join is complete there."""
+    there = {task["name"] for task in found["tasks"]["items"]}
+    more = {task["name"] for task in expected["tasks"]["items"]} & joined - there
+    expected["tasks"]["items"] = [task for task in expected["tasks"]["items"] if task["name"] not in more]
+    expected["next"]["items"] = [name for name in expected["next"]["items"] if name not in more]
+
+
+def _holds(more: Any, less: Any) -> bool:
+    """Tell whether a set has all of another, or a list begins with another."""
+    match more, less:
+        case list(), list():
+            return more[: len(less)] == less
+        case {"!": "set", "items": left}, {"!": "set", "items": right}:
+            return not bag(right) - bag(left)
+        case {"!": "tuple", "items": [left, left_over]}, {"!": "tuple", "items": [right, right_over]}:
+            return left_over == right_over and _holds(left, right)
     return False
 
 
-def _failed_beside(case: Case, expected: Report, found: Report, difference: str) -> bool:
-    """A step failed whose tasks run at the same time, here or before: which of them had begun is left to timing."""
-    if case.get("sequential"):
+def _asked_twice(left: Difference) -> None:
+    """LangGraph lists an interrupt twice that is one: of a task which a node calls and waits for."""
+    if not left.case.get("tasks"):
+        return
+    for report in left[1:]:
+        _ask_once(report)
+        if not left.case.get("sequential"):  # parts are sorted
+            for step in report.get("steps", ()):
+                if isinstance(step["found"], list):
+                    step["found"].sort(key=plain.spelled)
+
+
+def _ask_once(value: Any) -> None:
+    """Leave each question in a list once, as far as they can be told from each other."""
+    if isinstance(value, list) and all(isinstance(item, dict) and "response_schema" in item for item in value):
+        once = {plain.spelled(item): item for item in value}
+        value[:] = [once[spelled] for spelled in sorted(once)]
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _ask_once(item)
+
+
+def _router_failed(left: Difference) -> None:
+    """The task of a node behind which a router failed counts as done."""
+    if not any(graph.get("routers") for graph in left.case.get("graphs", ())):
+        return
+    failed = False
+    for expected, found in reports.checkpoints(left.expected, left.found):
+        more = bag(expected["writes"]) - bag(found["writes"])
+        if more and not bag(found["writes"]) - bag(expected["writes"]) and _has_error(found):
+            found["writes"], failed = expected["writes"], True
+    for expected, found in reports.snapshots(left.expected, left.found):
+        ended = [
+            (one, other)
+            for one, other in reports.tasks(expected, found)
+            if one["error"] and one["error"] == other["error"] and one["result"] is not None and other["result"] is None
+        ]
+        for one, other in ended:
+            other["result"], other["interrupts"] = one["result"], one["interrupts"]
+        if ended:
+            found["interrupts"]["items"] = [i for task in found["tasks"]["items"] for i in task["interrupts"]["items"]]
+        if ended and expected["next"] != found["next"]:  # not in the history
+            found["next"]["items"] = reports.unfinished(found)
+            found["values"] = expected["values"]
+    if failed and "raised" in left.expected.get("state", ()):
+        _unread(left)
+
+
+def _has_error(checkpoint: dict[str, Any]) -> bool:
+    return any(write[0] == "__error__" for write in checkpoint["writes"])
+
+
+def _refused_at_exit(left: Difference) -> None:
+    """What had been applied of a step whose updates were refused is stored at the end of the run."""
+    end, ran = left.last("found")[0], left.last("ran")[0]
+    if left.step.get("durability") != "exit" or not (_is_refusal(end) or _saw_refusal(ran)):
+        return
+    newest: set[int] = set()
+    for report in (left.expected, left.found):
+        newest |= {id(space["checkpoints"][0]) for space in report["stored"]}
+    for expected, found in reports.checkpoints(left.expected, left.found):
+        if {id(expected), id(found)} <= newest:
+            found.update({part: expected[part] for part in ("values", "versions", "updated")})
+    for expected, found in reports.snapshots(left.expected, left.found):
+        if expected["config"] == found["config"]:
+            found["values"] = expected["values"]
+
+
+def _is_refusal(end: Any) -> bool:
+    if not isinstance(end, dict) or "raised" not in end:
         return False
-    place = _step_of(difference)
-    return any(
-        isinstance(step["found"], dict) and "raised" in step["found"] and len(step["ran"]) > 1
-        for report in (expected, found)
-        for step in report.get("steps", ())[: place + 1]
-    )
+    by_reducer = end["raised"] == "ValueError" and not OWN.fullmatch(end["message"])
+    return bool(by_reducer or end["raised"] == "InvalidUpdateError" or end["message"] == "picky")
+
+
+def _saw_refusal(ran: list[Any]) -> bool:
+    return any("InvalidUpdateError" in json.dumps(seen) for seen in ran if seen[0].endswith("_handler"))
+
+
+def _cancelled_again(left: Difference) -> None:
+    """A task that does not begin shows `CancelledError()`, which is blotted out, in place of its earlier error."""
+    if not isinstance(left.last("found")[0], dict) or (left.case.get("sequential") and left.case.get("async")):
+        return
+    earlier = json.dumps([step["found"] for step in left.expected["steps"][: left.number]])
+    for expected, found in reports.checkpoints(left.expected, left.found):
+        for write in bag(found["writes"]) - bag(expected["writes"]):
+            channel, error = json.loads(write)
+            if channel == "__error__" and json.dumps(_message(error))[1:-1] in earlier:
+                found["writes"].remove([channel, error])
+    for snapshots in reports.snapshots(left.expected, left.found):
+        for one, other in reports.tasks(*snapshots):
+            if one["error"] is None and other["error"] and json.dumps(_message(other["error"]))[1:-1] in earlier:
+                other["error"] = None
+
+
+def _message(error: str) -> str:
+    """Take the message out of an error that is spelled as a call of its class."""
+    return error.partition("(")[2].removesuffix(")")
+
+
+# -- where a run goes another way --------------------------------------------------------------------------------
+
+
+def _sync_without_saver(difference: Difference) -> bool:
+    """LangGraph raised an AttributeError from within, or a handler or a node saw one."""
+    return "PregelLoop' object has" in json.dumps(difference.expected.get("steps", ())[-1:])
+
+
+def _input_shared(difference: Difference) -> bool:
+    """Of two nodes on one channel, one takes its value and the other a dictionary of it; what they see differs."""
+    ways: dict[str, dict[str, bool]] = {}
+    for node in difference.case.get("nodes", ()):
+        if len(node["on"]) == 1 and not node.get("reads"):
+            ways.setdefault(node["on"][0], {})[f"raw_{node['name']}"] = bool(node.get("only"))
+    shared = {name for found in ways.values() if len(set(found.values())) > 1 for name in found}
+    expected, found = difference.last("ran")
+    first = next(((one, other) for one, other in zip(expected, found, strict=False) if one != other), None)
+    return first is not None and first[0][0] == first[1][0] and first[0][0] in shared
+
+
+def _handled_again(difference: Difference) -> bool:
+    """LangGraph runs an error handler again that had finished in an earlier step."""
+    ran, mine = difference.last("ran")
+    earlier = {seen[0] for step in difference.expected["steps"][: difference.number] for seen in step["ran"]}
+    return any(_count(ran, name) > _count(mine, name) for name in earlier if name.endswith("_handler"))
+
+
+def _count(ran: list[Any], name: str) -> int:
+    return sum(seen[0] == name for seen in ran)
 
 
 def unnamed(case: Case) -> list[int]:
@@ -83,146 +326,100 @@ def unnamed(case: Case) -> list[int]:
     return [n for n, step in enumerate(case["script"]) if step["op"] == "answer" and step.get("by", "value") == "value"]
 
 
-def _answer_spent(case: Case, expected: Report, found: Report, difference: str) -> bool:
-    """A run goes on behind an answer that names no interrupt, or such an answer comes with further tasks."""
-    answered = unnamed(case)
-    if not answered:
+def _answer_spent(difference: Difference) -> bool:
+    """An answer that names no interrupt is taken by one question here, and by further ones on LangGraph."""
+    if not unnamed(difference.case):
         return False
-    place = _step_of(difference)
-    script = case["script"]
-    with_tasks = any(script[n].get("goto") or script[n].get("values") for n in answered if n <= place)
-    goes_on = any(step["op"] in ("run", "answer") for step in script[answered[0] + 1 : place + 1])
-    return with_tasks or goes_on
+    expected, found = (_asked(report) for report in difference[1:])
+    ran, mine = map(bag, difference.last("ran"))
+    return bool(found - expected) or bool(ran - mine and not mine - ran)
 
 
-def _refused_at_exit(case: Case, expected: Report, found: Report, difference: str) -> bool:
-    """The updates of a step were refused, and what was applied of them is stored at the end of the run."""
-    for number, step in enumerate(expected.get("steps", ())[: _step_of(difference)]):
-        end = step["found"]
-        if case["script"][number].get("durability") != "exit":
-            continue
-        if any("InvalidUpdateError" in json.dumps(seen) for seen in step["ran"] if seen[0].endswith("_handler")):
-            return True  # within a nested graph
-        if not isinstance(end, dict) or "raised" not in end:
-            continue
-        by_reducer = end["raised"] == "ValueError" and not OWN.fullmatch(end["message"])
-        if end["raised"] == "InvalidUpdateError" or by_reducer or end["message"] == "picky":
-            return True
-    return False
+def _asked(report: Report) -> Any:
+    """Count the questions that wait."""
+    state = report.get("state", {})
+    return bag(question["value"] for question in state.get("interrupts", {}).get("items", ()))
 
 
-def _live_value(case: Case, expected: Report, found: Report, difference: str) -> bool:
-    """What accumulates differs itself, or what a join made of it after a run that waited."""
-    if "topics" in case["channels"] and ".topics" in difference:
-        return True
-    before = case["script"][: _step_of(difference)]
-    return has_joins(case) and any(step.get("durability") in ("exit", "async") for step in before)
+def _cached_later(difference: Difference) -> bool:
+    """LangGraph runs again what it had run with the same input, as its result is not in the cache yet."""
+    expected, found = map(bag, difference.last("ran"))
+    more = expected - found
+    return bool(difference.case.get("cache") and more and not found - expected and more.keys() <= found.keys())
 
 
-def has_joins(case: Case) -> bool:
-    """Tell whether an edge of a case waits for several nodes."""
-    return any(isinstance(edge["from"], list) for graph in case.get("graphs", ()) for edge in graph["edges"])
-
-
-def _handled_again(case: Case, expected: Report, found: Report, difference: str) -> bool:
-    """LangGraph runs an error handler again that had finished in a step which failed."""
-    place = _step_of(difference)
-    handlers = [{seen[0] for seen in step["ran"] if seen[0].endswith("_handler")} for step in expected.get("steps", ())]
-    before: set[str] = set().union(*handlers[:place])
-    return bool(before) and any(handlers[number] & before for number in range(1, min(place + 1, len(handlers))))
-
-
-def _left_early(case: Case, expected: Report, found: Report, difference: str) -> bool:
-    """A reader leaves a stream: how far the run had got by then is nobody's promise."""
-    steps = case["script"][: _step_of(difference) + 1]
-    return any(step.get("stop") for step in steps) and not (case.get("sequential") and not case.get("async"))
-
-
-def _shared_history(case: Case, expected: Report, found: Report, difference: str) -> bool:
-    """Tasks of one step run the same nested graph with a history of its own."""
-    own = any(graph.get("persist") == "own" for graph in case.get("graphs", ()))
-    return own and not case.get("sequential")
-
-
-def _asked_twice(case: Case, expected: Report, found: Report, difference: str) -> bool:
-    """LangGraph lists an interrupt twice that is one: of a task which a node calls and waits for."""
-    return bool(case.get("tasks")) and "nterrupt" in difference
-
-
-def _sync_without_saver(case: Case, expected: Report, found: Report, difference: str) -> bool:
-    """LangGraph raised an AttributeError from within, or a handler or a node saw one."""
-    seen = json.dumps(expected.get("steps", ())[: _step_of(difference) + 1])
-    return "PregelLoop' object has" in seen
-
-
-def _untracked_at_exit(case: Case, expected: Report, found: Report, difference: str) -> bool:
-    """With ``durability="exit"`` LangGraph stores among the writes of a waiting step those to untracked values."""
-    if not any(step.get("durability") == "exit" for step in case["script"]):
+def _left_early(difference: Difference) -> bool:
+    """A reader leaves a stream, and one of the engines has got further by then."""
+    ends, ran = difference.last("found"), difference.last("ran")
+    if not difference.step.get("stop") or not all(isinstance(end, list) for end in ends):
         return False
-    place = _step_of(difference)
-    loose = not {"loose", "looses"}.isdisjoint(case["channels"])
-    if loose and 0 < place < len(expected.get("steps", ())):
-        # Both that write and the one of the task that waited count when the run goes on.
-        end = expected["steps"][place]["found"]
-        return isinstance(end, dict) and end.get("raised") == "InvalidUpdateError"
-    return plain.difference(_tracked(expected), _tracked(found)) is None
-
-
-def _untracked_alone(case: Case, expected: Report, found: Report, difference: str) -> bool:
-    """A task that wrote nothing but untracked values is stored as finished."""
-    if {"loose", "looses"}.isdisjoint(case["channels"]):
+    if difference.case.get("sequential") and ends[0] != ends[1]:
         return False
-    return plain.difference(_without_ends(expected), _without_ends(found)) is None
+    one, other = bag(ran[0]), bag(ran[1])
+    return len(ends[0]) == len(ends[1]) == difference.step["stop"] and (not one - other or not other - one)
 
 
-def _without_ends(value: Any) -> Any:
-    """Leave out that a task ended which wrote nothing."""
-    if isinstance(value, dict):
-        return {key: None if key == "result" and item == {} else _without_ends(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_ends(item) for item in value if item != ["__no_writes__", None]]
-    return value
+def _shared_history(difference: Difference) -> bool:
+    """Tasks of one step run the same nested graph with a history of its own, as packets go to its node."""
+    case = difference.case
+    if case.get("sequential"):
+        return False
+    graphs = {graph["name"]: graph for graph in case.get("graphs", ())}
+    own = {name for name, graph in graphs.items() if graph.get("persist") == "own" and name != "graph"}
+    for _ in graphs:  # as deep as they can be nested
+        own |= {name for name, graph in graphs.items() if any(_runs(node, own) for node in graph["nodes"])}
+    meant = set(_packets(case))
+    return any(node["name"] in meant and _runs(node, own) for graph in graphs.values() for node in graph["nodes"])
 
 
-def _tracked(value: Any) -> Any:
-    """Leave out what was written to untracked values."""
-    loose = ("loose", "looses")
-    if isinstance(value, dict):
-        return {key: _tracked(item) for key, item in value.items() if key not in loose}
-    if isinstance(value, list):
-        return [_tracked(item) for item in value if not (isinstance(item, list) and item and item[0] in loose)]
-    return value
+def _runs(node: dict[str, Any], graphs: set[str]) -> bool:
+    """Tell whether a node is one of these graphs, or calls one."""
+    return node.get("graph") in graphs or any(step.get("graph") in graphs for step in node.get("does", ()))
 
 
-def _input_shared(case: Case, expected: Report, found: Report, difference: str) -> bool:
-    """Of two nodes on one channel, one takes its value and the other a dictionary of it."""
-    ways: dict[str, set[bool]] = {}
-    for node in case.get("nodes", ()):
-        if len(node["on"]) == 1 and not node.get("reads"):
-            ways.setdefault(node["on"][0], set()).add(bool(node.get("only")))
-    return any(len(found) > 1 for found in ways.values())
+def _packets(part: Any) -> Iterator[str]:
+    """Yield the nodes that a `Send` goes to."""
+    if isinstance(part, dict) and "send" in part:
+        yield part["send"]
+    for item in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        yield from _packets(item)
+
+
+def _failed_beside(difference: Difference) -> bool:
+    """A step failed whose tasks run at the same time: which of them had begun is left to timing.
+
+    Where asyncio fixes their order, nothing but an error handler may begin.
+    """
+    ends, ran = difference.last("found"), difference.last("ran")
+    if not any(isinstance(end, dict) and "raised" in end for end in ends):
+        return False
+    if difference.case.get("sequential"):
+        more = [seen[0] for seen in ran[0] if seen not in ran[1]]
+        handled = bool(more) and all(name.endswith("_handler") for name in more)
+        return bool(difference.case.get("async") and handled and not bag(ran[1]) - bag(ran[0]))
+    told = any(
+        (one["error"] is None) != (other["error"] is None)
+        for snapshots in reports.snapshots(*difference[1:])
+        for one, other in reports.tasks(*snapshots)
+    )
+    return told or bag(ran[0]) != bag(ran[1])
 
 
 KNOWN: tuple[Known, ...] = (
-    Known('`durability="sync"` without a checkpointer', _sync_without_saver),
-    Known("nodes of a `Pregel` on one channel", _input_shared),
-    Known("what is stored of a join that waits, and of an accumulating `Topic`", _live_value),
-    Known("interrupt of a task that a node calls", _asked_twice),
-    Known("resume: a finished task whose writes went to untracked values only", _untracked_alone),
-    Known('`durability="exit"`: writes to untracked values', _untracked_at_exit),
-    Known("resume: an error handler has finished", _handled_again),
-    Known("resume: a router fails behind a node that wrote something", _router_failed),
-    Known("resume: an answer that names no interrupt", _answer_spent),
-    Known('`durability="exit"`: what is stored when the updates of the last step are refused', _refused_at_exit),
-    Known("a reader leaves a stream", _left_early),
-    Known("tasks of one step that run one nested graph with `checkpointer=True`", _shared_history),
-    Known("a node fails beside others in threads", _failed_beside),
+    Known("interrupts of tasks that a node calls", allow=_asked_twice),
+    Known("resume: a finished task whose writes went to untracked values only", allow=_untracked_alone),
+    Known('`durability="exit"`: writes to untracked values', allow=_untracked_at_exit),
+    Known("resume: a router fails behind a node that wrote something", allow=_router_failed),
+    Known("a node fails beside others in threads", allow=_cancelled_again),
+    Known("`get_state` of a run that was cut", allow=_next_named),
+    Known("what is stored of a join that waits, and of an accumulating `Topic`", allow=_live_value),
+    Known('`durability="exit"`: what is stored when the updates of the last step are refused', allow=_refused_at_exit),
+    Known('`durability="sync"` without a checkpointer', departs=_sync_without_saver),
+    Known("nodes of a `Pregel` on one channel", departs=_input_shared),
+    Known("resume: an error handler has finished", departs=_handled_again),
+    Known("resume: an answer that names no interrupt", departs=_answer_spent),
+    Known("node cache: what a task wrote", departs=_cached_later),
+    Known("a reader leaves a stream", departs=_left_early),
+    Known("tasks of one step that run one nested graph with `checkpointer=True`", departs=_shared_history),
+    Known("a node fails beside others in threads", departs=_failed_beside),
 )
-
-
-def explain(case: Case, expected: Report, found: Report, difference: str) -> str | None:
-    """Name the known difference that explains one, or return None."""
-    for one in KNOWN:
-        if one.applies(case, expected, found, difference):
-            return one.row
-    return None

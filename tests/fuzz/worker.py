@@ -6,6 +6,7 @@ of what the last case came to.
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import hashlib
 import json
@@ -26,6 +27,8 @@ from tests.interop import plain
 
 MODULE = "fuzz_case"
 FILE = "<case>"
+LIMIT_S = 30.0  # what a case may take; then the process ends, and says where it was
+HANGS = "STATEGRAPH_FUZZ_HANGS"  # the variable that names the file where it says so
 QUESTION = re.compile(r"\b([0-9a-f]{32})\b")
 PRELUDE = compile(program.PRELUDE, "<prelude>", "exec")
 
@@ -137,6 +140,8 @@ def brief(value: Any) -> Any:
 
 def _words(message: str) -> str:
     bare = message.strip("'\",")
+    if bare.startswith("No synchronous function provided") or '" is async only: ' in bare:
+        return "is async"  # in other words on both
     return bare if known.OWN.fullmatch(bare) else " ".join(bare.split()[:3])
 
 
@@ -200,6 +205,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     warnings.simplefilter("ignore")
+    hangs = open(os.environ[HANGS], "a", encoding="utf-8")  # noqa: SIM115 - faulthandler keeps its number
 
     def reply(answer: dict[str, Any]) -> None:
         answers.write(json.dumps(answer) + "\n")
@@ -218,6 +224,7 @@ def main() -> None:
                 reply({"report": last})
                 continue
             case = request["case"]
+            faulthandler.dump_traceback_later(LIMIT_S, exit=True, file=hangs)
             alone = case.get("sequential", True)
             last = normal(
                 perform(case),
@@ -226,8 +233,10 @@ def main() -> None:
                 unnamed=bool(known.unnamed(case)),
             )
             digest = hashlib.sha256(json.dumps(last, sort_keys=True).encode()).hexdigest()
+            faulthandler.cancel_dump_traceback_later()
             reply({"report": {"digest": digest, "ends": _ends(last)}})
         except Exception:
+            faulthandler.cancel_dump_traceback_later()
             reply({"error": traceback.format_exc()})
 
 
