@@ -191,7 +191,7 @@ class Machine:
         self._written: set[str] = set()
         # Whether planning needs to look at nothing but the tasks themselves.
         watch = settings.watch
-        self._quiet = not (settings.interrupt_before or settings.deltas) and takes_short_way(watch)
+        self._quiet = not (settings.interrupt_before or settings.deltas or program.due) and takes_short_way(watch)
         self._tells_ends = watch.settled or watch.updates
         # Whether the only task of a step need not be recorded: nothing can cut in before its step is applied.
         self._unrecorded = settings.saves == "never"
@@ -344,7 +344,11 @@ class Machine:
     def _apply_null_writes(self) -> None:
         writes = self.pending.get(NULL_TASK_ID)
         if writes:
-            updated = self.state.apply((), [w for w in writes if w[0] != RESUME])
+            try:
+                updated = self.state.apply((), [w for w in writes if w[0] != RESUME])
+            except Exception:
+                self._written.discard(NULL_TASK_ID)  # a run that stores at its end keeps nothing of what is refused
+                raise
             if self.updated is not None:
                 self.updated = {*self.updated, *updated}
 

@@ -78,8 +78,11 @@ class Planner:
         # A step that sent no packets leaves none.
         tasks = [] if fresh and updated is not None and TASKS not in updated else self._packets()
         candidates: Collection[str]
-        if updated or (fresh and updated is not None):
+        if updated:
             candidates = _triggered(program.triggers, updated)
+        elif fresh and updated is not None:
+            # A step that changed nothing is the occasion of those that are due without a write.
+            candidates, fresh = program.due, False
         elif state.versions:
             candidates, fresh = program.nodes.keys(), False
         else:

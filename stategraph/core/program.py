@@ -16,13 +16,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from stategraph.constants import PULL, TAG_HIDDEN, TASKS
+from stategraph.constants import MISSING, PULL, TAG_HIDDEN, TASKS
 from stategraph.core import deltas
 from stategraph.core.channels import (
     reacts_to_consume,
     reacts_to_empty_update,
     reacts_to_finish,
 )
+from stategraph.core.channels.barrier import NamedBarrierValue
 from stategraph.core.channels.base import BaseChannel
 from stategraph.core.channels.binop import BinaryOperatorAggregate
 from stategraph.core.channels.ephemeral import EphemeralValue
@@ -81,6 +82,7 @@ class Program:
         triggers: For each channel the nodes its update starts.
         starts: The same, for a step that starts one node: the node, or None for a channel that takes a closer look,
             as it may start several.
+        due: Nodes that a channel may start which nobody has written, as it has a value from the beginning.
         input_channels: Where the input of a run is written.
         reacts_to_empty: Channels to tell of a step that did not write them.
         reacts_to_finish: Channels to tell that nothing is left to run.
@@ -102,6 +104,7 @@ class Program:
     managed: Mapping[str, Any]
     triggers: Mapping[str, tuple[str, ...]]
     starts: Mapping[str, Node | None]
+    due: tuple[str, ...]
     input_channels: str | Sequence[str]
     reacts_to_empty: frozenset[str]
     reacts_to_finish: tuple[str, ...]
@@ -155,6 +158,7 @@ def build(
         managed=managed,
         triggers={channel: tuple(names) for channel, names in triggers.items()},
         starts=starts,
+        due=_due(nodes, specs),
         input_channels=input_channels,
         reacts_to_empty=frozenset(empty),
         reacts_to_finish=tuple(finish),
@@ -168,6 +172,21 @@ def build(
         deltas=deltas.names(specs),
         replayable={name: specs[name] for name in where(lambda kind: issubclass(kind, deltas.REPLAYABLE))},
     )
+
+
+_EMPTY_AT_FIRST = (LastValue, EphemeralValue, NamedBarrierValue)
+
+
+def _due(nodes: Mapping[str, Node], specs: Mapping[str, BaseChannel[Any, Any, Any]]) -> tuple[str, ...]:
+    def has_value(name: str) -> bool:
+        channel = specs.get(name)
+        return (
+            channel is not None
+            and type(channel) not in _EMPTY_AT_FIRST
+            and channel.from_checkpoint(MISSING).is_available()
+        )
+
+    return tuple(node.name for node in nodes.values() if any(map(has_value, node.triggers)))
 
 
 _CELLS = (LastValue, BinaryOperatorAggregate)

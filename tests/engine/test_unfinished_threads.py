@@ -271,3 +271,58 @@ def test_a_thread_whose_command_led_to_refused_updates_can_still_be_looked_at(dr
     assert has_work_left(driver, graph, THREAD)
     with pytest.raises(InvalidUpdateError):
         driver.invoke(graph, None, THREAD)
+
+
+@pytest.mark.parametrize("durability", [None, "sync", "async", "exit"])
+def test_a_node_that_is_due_without_a_write_runs_when_a_step_changes_nothing_and_only_once(
+    driver: Driver, durability: Any
+) -> None:
+    ran: list[str] = []
+
+    def starts(text: str) -> None:
+        ran.append("starts")
+
+    def due(total: list[str]) -> None:
+        ran.append("due")
+
+    graph = Pregel(
+        nodes={
+            "starts": NodeBuilder().subscribe_only("in").do(starts),
+            "due": NodeBuilder().subscribe_only("total").do(due),
+        },
+        channels={"in": EphemeralValue(str), "total": BinaryOperatorAggregate(list, operator.add)},
+        input_channels="in",
+        output_channels="in",
+        checkpointer=InMemorySaver() if durability else None,
+    )
+    options = {"durability": durability} if durability else {}
+    driver.invoke(graph, "go", THREAD, **options)
+    assert ran == ["starts", "due"]
+
+    driver.invoke(graph, "go", THREAD, **options)
+    assert ran == ["starts", "due", "starts", *([] if durability else ["due"])]
+
+
+def refuse(value: str, update: str) -> str:
+    if update == "bad":
+        raise ValueError("refused")
+    return update
+
+
+class Refusing(TypedDict, total=False):
+    answer: str
+    checked: Annotated[str, refuse]
+
+
+def test_a_command_that_is_refused_leaves_nothing_behind_at_exit(driver: Driver) -> None:
+    builder = StateGraph(Refusing)
+    builder.add_node("ask", ask)
+    builder.add_edge(START, "ask")
+    graph = builder.compile(checkpointer=InMemorySaver())
+    driver.invoke(graph, {"checked": "good"}, THREAD)
+    with pytest.raises(ValueError, match="refused"):
+        driver.invoke(graph, Command(resume="no", update={"checked": "bad"}), THREAD, durability="exit")
+
+    state = driver.get_state(graph, THREAD)
+    assert (state.values["checked"], state.next, len(state.interrupts)) == ("good", ("ask",), 1)
+    assert driver.invoke(graph, Command(resume="yes"), THREAD)["answer"] == "yes"
