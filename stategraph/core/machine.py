@@ -344,11 +344,7 @@ class Machine:
     def _apply_null_writes(self) -> None:
         writes = self.pending.get(NULL_TASK_ID)
         if writes:
-            try:
-                updated = self.state.apply((), [w for w in writes if w[0] != RESUME])
-            except Exception:
-                self._written.discard(NULL_TASK_ID)  # a run that stores at its end keeps nothing of what is refused
-                raise
+            updated = self.state.apply((), [w for w in writes if w[0] != RESUME])
             if self.updated is not None:
                 self.updated = {*self.updated, *updated}
 
@@ -869,7 +865,7 @@ class Machine:
         self.stored_id = checkpoint_id
 
     def close(self) -> None:
-        """Save what waited for the end of the run, whether it succeeded or not.
+        """Save what waited for the end of the run, whether it succeeded or not; a refused command has not begun one.
 
         If a step was cut off while it was applied, the thread stays as it was: there is no whole state to store.
         """
@@ -885,7 +881,7 @@ class Machine:
                 self._save_kept(self._book)
             self._store(self.checkpoint["id"], self.updated)
         for task_id, writes in self.pending.items():
-            if task_id in self._written:
+            if task_id in self._written and (task_id != NULL_TASK_ID or self.status != "loading"):
                 task = self._tasks.get(task_id)
                 self.outbox.append(
                     SaveWrites(

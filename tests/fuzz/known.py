@@ -423,7 +423,7 @@ KNOWN: tuple[Known, ...] = (
     Known("resume: a finished task whose writes went to untracked values only", allow=_untracked_alone),
     Known('`durability="exit"`: writes to untracked values', allow=_untracked_at_exit),
     Known("resume: a router fails behind a node that wrote something", allow=_router_failed),
-    Known("a node fails beside others in threads", allow=_cancelled_again),
+    Known("a node fails while others, in threads", allow=_cancelled_again),
     Known("`get_state` of a run that was cut", allow=_next_named),
     Known("what is stored of a join that waits, and of an accumulating `Topic`", allow=_live_value),
     Known('`durability="exit"`: what is stored when the updates of the last step are refused', allow=_refused_at_exit),
@@ -435,5 +435,5 @@ KNOWN: tuple[Known, ...] = (
     Known("node cache: what a task wrote", departs=_cached_later),
     Known("a reader leaves a stream", departs=_left_early),
     Known("tasks of one step that run one nested graph with `checkpointer=True`", departs=_shared_history),
-    Known("a node fails beside others in threads", departs=_failed_beside),
+    Known("a node fails while others, in threads", departs=_failed_beside),
 )

@@ -271,7 +271,6 @@ class AsyncDriver:
             yield shown
         end.conclude(self._asked)
         self._called.clear()
-        self._asked.clear()
 
     async def _take_in_place(self, outcome: Outcome, end: StepEnd) -> None:
         error = None if isinstance(outcome, Draft) else outcome.error
@@ -420,8 +419,7 @@ class AsyncDriver:
 
     async def _finish_call(self, task: Task) -> Any:
         outcome = await attempt.arun(self._execution, task)
-        if not isinstance(outcome, Draft):
-            self._asked += step.asked_by(self._execution, task, outcome)
+        self._asked += step.asked_by(self._execution, task, outcome)
         self._execution.tell(outcome)
         if not isinstance(outcome, Draft):
             raise outcome.error

@@ -268,7 +268,6 @@ class Driver:
         yield from execution.shown()
         end.conclude(self._asked)
         self._called.clear()
-        self._asked.clear()
 
     def _together(self, end: StepEnd) -> Iterator[Any]:
         """Run the tasks that wait in worker threads, until all have ended or one has failed."""
@@ -413,8 +412,7 @@ class Driver:
     def _run_to_end(self, task: Task) -> Any:
         """Run a called task and record how it ended; its caller is told either way, also if that cannot be stored."""
         outcome = attempt.run(self._execution, task)
-        if not isinstance(outcome, Draft):
-            self._asked += step.asked_by(self._execution, task, outcome)
+        self._asked += step.asked_by(self._execution, task, outcome)
         self._execution.tell(outcome)
         if not isinstance(outcome, Draft):
             raise outcome.error

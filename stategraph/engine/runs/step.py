@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from xxhash import xxh3_128_hexdigest
 
 from stategraph.constants import ERROR, INTERRUPT, MISSING, RETURN
-from stategraph.core.moves import Cached, Called, Failed, Interrupted, Left
+from stategraph.core.moves import Cached, Called, Failed, Interrupted, Left, Outcome
 from stategraph.core.task import Call, Task
 from stategraph.engine.compile.compiled_node import of_call
 from stategraph.engine.compile.task_functions import get_runnable_for_task
@@ -67,17 +67,18 @@ class StepEnd:
         else:
             self.error = self.error or error
 
-    def conclude(self, asked: Sequence[Asked] = ()) -> None:
+    def conclude(self, asked: list[Asked]) -> None:
         """Raise what the step's tasks raised, the gravest first.
 
         Args:
             asked: What tasks asked that the step's tasks called. The run around this one is told of all questions,
-                also of those that the caller had not come to yet.
+                also of those that the caller had not come to yet. Emptied.
         """
         for exception in (self.error, self.late):
             if exception is not None:
                 raise exception
         if not self.paused:
+            asked.clear()
             return
         questions = self.interrupts
         if asked:
@@ -91,7 +92,7 @@ def _path_of(asked: Asked) -> str:
     return asked[0]
 
 
-def asked_by(execution: Execution, task: Task, outcome: Failed | Interrupted | Left) -> tuple[Asked, ...]:
+def asked_by(execution: Execution, task: Task, outcome: Outcome) -> tuple[Asked, ...]:
     """Return what a called task asked, if a run around this one is to hear of it."""
     if execution.nested and isinstance(outcome, Interrupted):
         return ((task.path_key, outcome.interrupts),)
