@@ -47,7 +47,7 @@ class Summarising:
         prompt: Asks for a summary.
         update_prompt: Asks for a summary that goes on from an earlier one.
         trigger: When to; None: whenever something does not fit.
-        retain: What is left as it is.
+        retain: The messages that are not summarised.
         system: The instructions without the initial summary, once another one stands for it.
         initial: The initial summary; None: there is none.
     """
@@ -127,7 +127,7 @@ class Agent:
 
         Args:
             messages: The conversation.
-            ledger: What is known of its context.
+            ledger: The state of its context.
         """
         if self.plain_text:
             messages = history.in_plain_text(messages)

@@ -1,9 +1,9 @@
 """Ports of agents: the listeners they report to, and the hosts and gates they ask.
 
 - An agent tells facts to one `Listener`, in order, and goes on when it has heard: a slow listener slows the agent.
-- Tools that the agent knows only by their definition run with a `ToolHost`; whether a call may run is for a `ToolGate`
-  to say. Who they are is not known here.
-- Nobody listening is the usual case of a graph that is run by itself: then no fact is made.
+- Tools that the agent knows only by their definition run with a `ToolHost`; a `ToolGate` decides whether a
+  call may run. Their classes are not known here.
+- A graph that is run by itself usually has no listener: then no fact is made.
 """
 
 from __future__ import annotations
@@ -321,7 +321,7 @@ class HostResult:
         content: What the model reads.
         status: Whether it worked.
         error_message: What went wrong.
-        artifact: What is kept beside the content and not sent to the model.
+        artifact: Data kept with the content and not sent to the model.
         outcome: How to show it.
         injected: Messages to add after the results.
     """

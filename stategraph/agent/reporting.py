@@ -1,6 +1,6 @@
 """Reports of a running tool: progress, and lines of a log.
 
-A tool calls `report`; whoever runs the tool has set who hears it. With nobody there, reporting costs nothing.
+A tool calls `report`; the code that runs the tool has set the receiver. Without one, reporting costs nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class ToolProgress:
     Attributes:
         progress: How much is done, in units of the tool's own.
         total: How much there is to do; None if unknown.
-        message: What is being done.
+        message: The current work, in words.
     """
 
     progress: float

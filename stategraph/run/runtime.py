@@ -2,10 +2,10 @@
 
 While it is open a runtime belongs to one event loop, as the connections of its models and servers do. Once it is closed
 it makes and starts no runs, and those that it made end with AbortError. It may be opened again, in another event loop
-too, as where each request has a loop of its own; models and sessions are made anew then.
+too, as where each request has its own loop; models and sessions are then created again.
 
 A backend opens one `AgentRuntime` at its start and closes it at its end. `create_run` is the one call for a turn; it is
-there as a function too, for who shares nothing.
+there as a function too, for callers that share nothing.
 """
 
 from __future__ import annotations

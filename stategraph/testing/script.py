@@ -388,7 +388,7 @@ def reply(
 
     Args:
         *parts: A string becomes one :class:`Text` for each of its words. A
-            :class:`Think` is split into words likewise. A :class:`ToolCall`
+            :class:`Think` is split into words in the same way. A :class:`ToolCall`
             becomes a header and two pieces of arguments, and calls are numbered
             in order. Everything else is taken as it is.
         usage: Token counts, or (input, output).

@@ -1,4 +1,4 @@
-"""Where runs and nodes execute, and how nothing is lost or done twice.
+"""Execution of runs and nodes on workers, so that nothing is lost or done twice.
 
 - `pool` is the port for execution: jobs that are data, handles with events, a result and a way to stop. Its backends
   are `inline`, `thread` and `process`. `execution` is the worker's side of a job and `handle` the host's; `wire` is

@@ -30,7 +30,7 @@ from stategraph.workers.wire import ErrorData
 
 TARGET = f"{__name__}:execute"
 
-#: Events by which the host keeps its own list of steps; they go to it even if nobody reads events.
+#: Events by which the host keeps its own list of steps; they go to it even if events are not read.
 STEP_EVENTS = frozenset((GraphEvents.ON_RUN_STEP, GraphEvents.ON_RUN_STEP_CLOSED))
 
 
@@ -94,7 +94,7 @@ async def _act(run: Run, port: JobPort, given: Mapping[str, Any]) -> Any:
 
 
 def _report(run: Run, far: _Far, parts: Any) -> dict[str, Any]:
-    """What a host can ask a run for."""
+    """Return the report of a run: the values that a host can ask a run for."""
     return {
         "status": far.log.status,
         "interrupts": list(far.log.interrupts),
@@ -148,7 +148,7 @@ class _Far:
                 request.on_result(result)
 
     def handle(self, event: str) -> Handle:
-        """The function that takes an event to its handler, under the name of the handler."""
+        """Return the function that takes an event to its handler, under the name of the handler."""
 
         async def handle(event: str, data: Any, metadata: Any, graph: Any) -> None:
             if event == GraphEvents.ON_TOOL_EXECUTE:
@@ -182,7 +182,7 @@ class _Far:
 
 
 class _FarHandlers(EventHandlerRegistry):
-    """Who handles events: the host, for those that it named."""
+    """Handlers of events at the host, for those that it named."""
 
     def __init__(self, far: _Far) -> None:
         super().__init__()
@@ -190,7 +190,7 @@ class _FarHandlers(EventHandlerRegistry):
         self._known: dict[str, tuple[str, Handle]] = {}
 
     def get_handle(self, event: str) -> Handle | None:
-        """The function that takes an event to its handler; None without one."""
+        """Return the function that takes an event to its handler; None without one."""
         name = self._far.handled.get(event)
         if name is None:
             return None
@@ -200,7 +200,7 @@ class _FarHandlers(EventHandlerRegistry):
         return known[1]
 
     def get_handler(self, event: str) -> Handler | None:
-        """As `get_handle`."""
+        """Like `get_handle`."""
         return self.get_handle(event)
 
 
@@ -230,7 +230,7 @@ class _FarLog(RunLog):
 
     @property
     def is_full(self) -> bool:
-        """Whether the host is too far behind."""
+        """True if the host is too far behind."""
         return self._far.port.is_full
 
     async def room(self) -> None:
@@ -258,7 +258,7 @@ class _FarHooks(HookRegistry):
         self._points = frozenset(points)
 
     def has(self, event: HookEvents) -> bool:
-        """Whether the host has a hook for an event."""
+        """Return whether the host has a hook for an event."""
         return event in self._points
 
     async def call(self, event: HookEvents, happened: Mapping[str, Any], tool: str | None = None) -> Outcome:

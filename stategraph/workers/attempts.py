@@ -25,7 +25,7 @@ from stategraph.workers.registry.runs import RunRegistry
 from stategraph.workers.registry.store import lost
 from stategraph.workers.registry.values import Claimed
 
-#: What a run says, if its worker is told nothing else.
+#: Default for the stream modes that a run logs.
 STREAM_MODES: Final = ("updates", "custom")
 
 UNSTORABLE_EVENT: Final = "run.unstorable"
@@ -33,7 +33,7 @@ UNSTORABLE_EVENT: Final = "run.unstorable"
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an attempt ended.
+    """The end of an attempt.
 
     Attributes:
         status: What becomes of the run; `pending`: it is given back, as the store was away.
@@ -87,7 +87,7 @@ class Attempt:
         """Execute a graph to the end of the attempt.
 
         Raises:
-            LeaseLost: Somebody else has the run.
+            LeaseLost: Another owner has the run.
         """
         try:
             await self._stream(graph.copy({"checkpointer": self._saver}))

@@ -1,4 +1,4 @@
-"""What runs say, as numbered rows that any process can read: before, during and after a change of worker.
+"""Events of runs, as numbered rows that any process can read: before, during and after a change of worker.
 
 Rules
 -----
@@ -105,7 +105,7 @@ class EventBuffer:
         """Store what waits; a write that stores the same rows meanwhile does no harm.
 
         Raises:
-            LeaseLost: Somebody else has the run.
+            LeaseLost: Another owner has the run.
         """
         if rows := self.waiting():
             await self._registry.add_events(self._claimed.lease, self._claimed.attempt, rows)

@@ -52,7 +52,9 @@ def current_port() -> JobPort:
 
 
 class JobPort:
-    """What a running job may do. Its methods may be called from the job's own threads as well, unless they are async.
+    """Port of a running job to its host.
+
+    Its methods may be called from the job's own threads, unless they are async.
 
     Attributes:
         job: The job.
@@ -89,7 +91,7 @@ class JobPort:
 
     @property
     def targets(self) -> Targets:
-        """What the job may import."""
+        """The targets that the job may import."""
         return self._worker.codec.targets
 
     async def kept(self, name: Hashable, make: Callable[[], Any]) -> Any:
@@ -105,7 +107,7 @@ class JobPort:
 
     @property
     def is_full(self) -> bool:
-        """Whether the host is so far behind that the job should wait."""
+        """True if the host is so far behind that the job should wait."""
         return self._sent >= self._credit
 
     async def room(self) -> None:
@@ -170,7 +172,7 @@ class JobPort:
         """Ask the host from a thread of the job, and wait for its answer."""
         return asyncio.run_coroutine_threadsafe(self.call(name, value), self._loop).result()
 
-    # What the host says.
+    # Messages from the host.
 
     def add_credit(self, number: int) -> None:
         """Allow further events."""
@@ -196,7 +198,7 @@ class JobPort:
         waiting.set_exception(error)
 
     def end(self) -> None:
-        """Nothing is sent from now on."""
+        """Send nothing from now on."""
         self.over = True
         with self._room_for_threads:
             self._room_for_threads.notify_all()
@@ -241,7 +243,7 @@ class JobThreads:
             loop, future, function, arguments = work
             try:
                 outcome: tuple[bool, Any] = True, function(*arguments)
-            except BaseException as error:  # reported to whoever waits for the future
+            except BaseException as error:  # reported through the future
                 outcome = False, error
             if loop.is_closed():
                 return
@@ -330,7 +332,7 @@ class Worker:
 
     def _begin(self, job: Job) -> None:
         port = JobPort(job, self)
-        # In a context of its own: what it is given of the submitter's is what another process can be given as well.
+        # In a separate context: of the submitter's it gets only the values that another process can get as well.
         task = asyncio.get_running_loop().create_task(
             self._run(port), name=f"job {job.id}", context=contextvars.Context()
         )

@@ -31,7 +31,7 @@ class HostedJob:
         job: The job.
         codec: Reads what comes from the worker.
         calls: What the job may ask.
-        log: Where events go; None: a log of its own.
+        log: Receives the events; None: a new log.
 
     Attributes:
         submitted_at: When it was submitted, in seconds of the monotonic clock.
@@ -59,7 +59,7 @@ class HostedJob:
         self._answering: set[asyncio.Task[None]] = set()
         self._raised: dict[int, BaseException] = {}
 
-    # For whoever submitted it.
+    # For the submitter.
 
     async def events(self, after_seq: int = 0) -> AsyncGenerator[RunEvent, None]:
         """Read its events, see `JobHandle.events`."""
@@ -137,7 +137,7 @@ class HostedJob:
             self._result.set_result(result)
         else:
             self._result.set_exception(error)
-            self._result.exception()  # it may be that nobody waits
+            self._result.exception()  # the result may not be awaited
 
     def _rebuilt(self, record: dict[str, Any]) -> BaseException:
         """Return what the job raised; the very exception if this process raised it, in answer to a call."""
@@ -183,7 +183,7 @@ class HostedJob:
     # Calls.
 
     def _call(self, number: int, name: str, content: bytes) -> None:
-        """Begin to answer at once, so that what is called sees jobs' calls and events in their order."""
+        """Begin to answer at once, so that the called function sees jobs' calls and events in their order."""
         try:
             function = self._calls.get(name)
             if function is None:

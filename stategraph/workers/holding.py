@@ -1,4 +1,4 @@
-"""Runs that a process executes by itself, beside those of workers: nobody else writes to the thread meanwhile.
+"""Runs that a process executes by itself, next to those of workers: no other writes to the thread meanwhile.
 
     async with hold(registry, "thread-1", on_conflict="enqueue") as held:
         graph = graph.copy({"checkpointer": held.fence(saver)})
@@ -28,7 +28,7 @@ from stategraph.workers.registry.runs import RunRegistry
 from stategraph.workers.registry.store import lost
 from stategraph.workers.registry.values import Claimed, OnConflict, Submission, ThreadBusy
 
-#: How often one who waits for a thread looks whether it is free.
+#: Interval at which a waiting run checks whether its thread is free.
 LOOK_S: Final = 0.1
 
 
@@ -98,7 +98,7 @@ async def hold(
 
 
 class _Ending:
-    """How a block ends."""
+    """The end of a block."""
 
     def __init__(self) -> None:
         self.error: BaseException | None = None

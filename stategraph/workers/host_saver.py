@@ -25,10 +25,10 @@ CALL = "saver"
 
 
 def versions_of(saver: BaseCheckpointSaver[Any]) -> Versions:
-    """Return how a saver numbers versions of channels: workers number them alike.
+    """Return how a saver numbers versions of channels: workers number them in the same way.
 
     Raises:
-        TransferError: In a way of its own.
+        TransferError: In another way than workers can.
     """
     first = saver.get_next_version(None, None)
     if isinstance(first, int):
@@ -100,7 +100,7 @@ class HostSaver(BaseCheckpointSaver[Any]):
     # From threads of the run: graphs that a sync node calls.
 
     def get_tuple(self, config: RunnableConfig) -> Any:
-        """As `aget_tuple`."""
+        """Like `aget_tuple`."""
         return self._port.call_from_thread(CALL, ["get", _plain(config)])
 
     def list(
@@ -111,7 +111,7 @@ class HostSaver(BaseCheckpointSaver[Any]):
         before: RunnableConfig | None = None,
         limit: int | None = None,
     ) -> Iterator[CheckpointTuple]:
-        """As `alist`."""
+        """Like `alist`."""
         yield from self._port.call_from_thread(CALL, _listing(config, filter, before, limit))
 
     def put(
@@ -121,17 +121,17 @@ class HostSaver(BaseCheckpointSaver[Any]):
         metadata: Mapping[str, object],
         new_versions: Mapping[str, object],
     ) -> Any:
-        """As `aput`."""
+        """Like `aput`."""
         return self._port.call_from_thread(CALL, ["put", _plain(config), checkpoint, metadata, new_versions])
 
     def put_writes(
         self, config: RunnableConfig | None, writes: Sequence[tuple[str, object]], task_id: str, task_path: str = ""
     ) -> None:
-        """As `aput_writes`."""
+        """Like `aput_writes`."""
         self._port.call_from_thread(CALL, ["put_writes", _plain(config), [*writes], task_id, task_path])
 
     def delete_thread(self, thread_id: str) -> None:
-        """As `adelete_thread`."""
+        """Like `adelete_thread`."""
         self._port.call_from_thread(CALL, ["delete", thread_id])
 
 

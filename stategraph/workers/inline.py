@@ -27,7 +27,7 @@ class InlinePool(ScheduledPool):
         self._received(name, message)
 
     def lost(self, name: str, how: str) -> None:
-        """A worker is gone."""
+        """Handle the loss of a worker."""
         self._died(name, how)
 
 
@@ -57,7 +57,7 @@ class InlineLink:
         self._loop.call_soon(self._pool.deliver, self._name, message)
 
     def rss_bytes(self) -> int | None:
-        """Nothing: the memory is the host's own."""
+        """Return None: the memory is the host's own."""
         return None
 
     def kill(self, why: str) -> None:

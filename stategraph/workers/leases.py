@@ -6,7 +6,7 @@
     running  --release-->    pending        given back, at once or after a delay
     running  --claim-->      running        the lease was past: taken over, with a new token
     running  --claim-->      dead           the lease was past, and no attempts are left
-    pending | running(past) --claim--> cancelled | timeout       cancelled or overdue meanwhile: nobody runs it
+    pending | running(past) --claim--> cancelled | timeout       cancelled or overdue meanwhile: it is not run
     pending  --cancel-->     cancelled
     running  --cancel-->     running        the owner is told with its next heartbeat
     dead     --requeue-->    pending
@@ -34,7 +34,7 @@ from stategraph.errors import ConfigurationError
 
 
 class RunStatus(StrEnum):
-    """What has become of a run."""
+    """Status of a run."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -76,7 +76,7 @@ class IllegalRunMove(Exception):
 
 @dataclass(frozen=True, slots=True)
 class LeaseSettings:
-    """How long leases last and how often a run is tried.
+    """Settings of leases and attempts.
 
     Attributes:
         lease_s: Seconds for which a claim holds without a heartbeat.
@@ -204,7 +204,7 @@ class Requeue:
 Event: TypeAlias = Claim | Heartbeat | Finish | Release | RequestCancel | Requeue
 
 
-# Effects: what is to be done in the same transaction.
+# Effects: actions for the same transaction.
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +253,7 @@ Effect: TypeAlias = Fence | BeginAttempt | End | Wake | TellOwner
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The row as it is to be, and what is to be done with it."""
+    """The new row, and the effects that belong to it."""
 
     row: RunRow
     effects: tuple[Effect, ...] = ()
@@ -319,7 +319,7 @@ def _release(row: RunRow, now: float, event: Release) -> Decision:
 
 
 def _closed(row: RunRow) -> Fence:
-    """Take the row's token out of use; nobody has the next one."""
+    """Take the row's token out of use; the next one has no owner."""
     return Fence(row.thread_id, row.token + 1)
 
 
@@ -360,7 +360,7 @@ def _check_token(row: RunRow, token: int) -> None:
 
 _Rule: TypeAlias = Callable[[RunRow, float, Any], Decision]
 
-#: Every legal move. What is not here is illegal, and an owner's move on a run that is not running is a lost lease.
+#: Every legal move. All others are illegal, and an owner's move on a run that is not running is a lost lease.
 TRANSITIONS: Final[dict[tuple[RunStatus, type[Any]], _Rule]] = {
     (RunStatus.PENDING, Claim): _begin,
     (RunStatus.PENDING, RequestCancel): _cancel_at_once,
@@ -384,7 +384,7 @@ def decide(row: RunRow, now: float, event: Event) -> Decision:
         event: What happened.
 
     Returns:
-        The row as it is to be, and what is to be done in the same transaction.
+        The new row, and the effects for the same transaction.
 
     Raises:
         LeaseLost: An owner moved without the run's token, or after its end.

@@ -28,14 +28,14 @@ Calls: TypeAlias = Mapping[str, Callable[[Any], Any]]
 
 
 class EventSink(Protocol):
-    """Where events of a job go: a log, or what stands before one."""
+    """Receiver of a job's events: a log, or a buffer before one."""
 
     def put(self, event: str, data: Any, metadata: Mapping[str, Any] | None) -> None:
         """Take an event."""
 
     @property
     def is_full(self) -> bool:
-        """Whether the job should wait."""
+        """True if the job should wait."""
 
     async def room(self) -> None:
         """Wait until it need not."""
@@ -78,7 +78,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class PoolHealth:
-    """How a pool is now.
+    """State of a pool at one moment.
 
     Attributes:
         workers: How many workers can take jobs; those that start, or end, are not among them.
@@ -99,7 +99,7 @@ class PoolHealth:
 
 @dataclass(frozen=True, slots=True)
 class WorkerStatistics:
-    """What one worker did.
+    """Statistics of one worker.
 
     Attributes:
         name: Its name in messages.
@@ -118,7 +118,7 @@ class WorkerStatistics:
 
 @dataclass(frozen=True, slots=True)
 class PoolStatistics:
-    """What a pool did since it was made.
+    """Statistics of a pool since it was made.
 
     Attributes:
         submitted: Jobs that were accepted, each id once.
@@ -147,7 +147,7 @@ class JobHandle(Protocol):
     def events(self, after_seq: int = 0) -> AsyncGenerator[RunEvent, None]:
         """Read its events: those that are kept, then new ones until it has ended.
 
-        The first reader holds the job up when it falls behind; others may find a gap, which is an event of its own.
+        The first reader holds the job up when it falls behind; others may find a gap, which is an event as well.
         The last event, `on_run_end`, says how the job ended.
 
         Args:
@@ -177,7 +177,10 @@ class JobHandle(Protocol):
 
 
 class WorkerPool(Protocol):
-    """Where jobs run. An async context manager; belongs to the event loop in which it is first used."""
+    """A pool of workers that runs jobs.
+
+    An async context manager; belongs to the event loop in which it is first used.
+    """
 
     async def submit(self, job: Job, *, calls: Calls | None = None, log: EventSink | None = None) -> JobHandle:
         """Have a job done as soon as a worker is free.
@@ -206,17 +209,17 @@ class WorkerPool(Protocol):
         """Take no more jobs and let those that are there end.
 
         Args:
-            timeout: After so many seconds, what is left is cancelled.
+            timeout: After so many seconds, the remaining jobs are cancelled.
         """
 
     async def health(self) -> PoolHealth:
-        """How the pool is now."""
+        """Return the pool's present state."""
 
     def statistics(self) -> PoolStatistics:
-        """What it did so far."""
+        """Return the pool's statistics so far."""
 
     async def aclose(self) -> None:
-        """Cancel what is left and stop all workers. Closing again does nothing."""
+        """Cancel the remaining jobs and stop all workers. Closing again does nothing."""
 
     async def __aenter__(self) -> Self: ...
 

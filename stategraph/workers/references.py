@@ -46,7 +46,7 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class _Recipes:
-    """How objects were made, by their identity, as long as they live."""
+    """The calls by which objects were made, by their identity, as long as they live."""
 
     by_id: dict[int, Reference] = field(default_factory=dict)
     kept: dict[int, Any] = field(default_factory=dict)
@@ -112,7 +112,7 @@ class Targets:
         self._allowed.update(modules)
 
     def permits(self, module: str) -> bool:
-        """Whether a module is on the list, itself or by a package around it."""
+        """Return whether a module is on the list, itself or by a package around it."""
         return any(module == each or module.startswith(f"{each}.") for each in self._allowed)
 
     def load(self, target: str) -> Any:
@@ -122,7 +122,7 @@ class Targets:
             target: `package.module:attribute`.
 
         Returns:
-            What is there.
+            The object there.
 
         Raises:
             TransferError: It is not allowed, cannot be imported, or is not there.
@@ -197,7 +197,7 @@ def split(target: str) -> tuple[str, str]:
 
 
 def find(target: str) -> Any:
-    """Import a target, whatever its module is: for programs that name it themselves.
+    """Import a target of any module: for programs that name it themselves.
 
     Raises:
         TransferError: It cannot be imported, or is not there.
@@ -205,7 +205,7 @@ def find(target: str) -> Any:
     module, attribute = split(target)
     try:
         found: Any = importlib.import_module(module)
-    except Exception as error:  # whatever the module's own code raises
+    except Exception as error:  # any error of the module's own code
         raise TransferError(
             f"The target {target!r} cannot be imported: {type(error).__name__}: {error}. The module has to be on the "
             "import path (sys.path) of the worker too"
@@ -252,7 +252,7 @@ def _paths(value: Any) -> Iterator[str]:
 
 
 def _definitions(value: Any) -> Iterator[Any]:
-    """A value, and the functions that it wraps, as a tool does."""
+    """Yield a value, and the functions that it wraps, as a tool does."""
     yield value
     for name in ("func", "coroutine", "__wrapped__"):
         inner = getattr(value, name, None)
@@ -261,7 +261,7 @@ def _definitions(value: Any) -> Iterator[Any]:
 
 
 def _modules(value: Any) -> list[str]:
-    """Loaded modules that may hold a value under a name."""
+    """Return loaded modules that may hold a value under a name."""
     found = [getattr(each, "__module__", None) for each in (*_definitions(value), type(value))]
     return [
         each for each in dict.fromkeys(found) if isinstance(each, str) and each in sys.modules and each not in _SCRIPTS
@@ -296,7 +296,7 @@ def _why_not(value: Any) -> str:
 
 
 def modules_of(value: Any) -> Iterator[str]:
-    """The modules of all references in a value, for a pool that trusts what this process sends."""
+    """Yield the modules of all references in a value, for a pool that trusts what this process sends."""
     if isinstance(value, Reference):
         yield split(value.target)[0]
         yield from modules_of(value.arguments)

@@ -48,8 +48,8 @@ class WorkerGraph(ExecutionGraph):
 
     Args:
         config: The run's configuration.
-        handlers: Who handles the run's events.
-        saver: Keeps the run's thread; None: nobody does.
+        handlers: The handlers of the run's events.
+        saver: Keeps the run's thread; None: it is not kept.
         models: To make the graph with, if it is asked for here.
     """
 
@@ -62,7 +62,7 @@ class WorkerGraph(ExecutionGraph):
 
     @cached_property
     def _built(self) -> tuple[CompiledStateGraph[Any, Any, Any, Any], tuple[Agent, ...]]:
-        """The graph and its agents, made in this process when somebody looks at them."""
+        """The graph and its agents, made in this process on first access."""
         graph = self._config.graph_config
         agents, builder = assemble.build(graph.agents, graph.edges if self._several else None, self._models)
         options = graph.compile_options
@@ -86,7 +86,7 @@ class WorkerGraph(ExecutionGraph):
 
 
 class _Feed:
-    """Where events of the worker go: the run's steps, and its log.
+    """Receiver of the worker's events: passes them to the run's steps, and to its log.
 
     Args:
         graph: The run's graph.
@@ -106,7 +106,7 @@ class _Feed:
 
     @property
     def is_full(self) -> bool:
-        """Whether the reader that owns the run has fallen behind."""
+        """True if the reader that owns the run has fallen behind."""
         return self._log is not None and self._log.is_full
 
     async def room(self) -> None:
@@ -265,7 +265,7 @@ class WorkerRun(Run):
             if self._log is not None:
                 self._log.end(status, failure, self._interrupts)
 
-    # What the worker asks for.
+    # Requests of the worker.
 
     @property
     def _calls(self) -> dict[str, Callable[[Any], Any]]:
@@ -282,7 +282,7 @@ class WorkerRun(Run):
         return calls
 
     def _handled(self) -> dict[str, str]:
-        """Names of handlers by their events."""
+        """Return names of handlers by their events."""
         registry = self.handler_registry
         return {event: registry.name_of(event) for event in registry.events}
 
@@ -309,26 +309,26 @@ class WorkerRun(Run):
         about = {key: ErrorData.taken(each, self._pool.codec) for key, each in happened.items()}
         return await hooks.call(HookEvents(event), about, tool)
 
-    # What is to be known.
+    # State of the run.
 
     def get_interrupts(self) -> list[RunInterrupt]:
-        """Everything that the run waits for."""
+        """Return all interrupts that the run waits for."""
         return list(self._interrupts)
 
     def get_halt_reason(self) -> str | None:
-        """Why the turn was ended early; None if it was not."""
+        """Return the reason why the turn was ended early; None if it was not."""
         return self._report.get("halt_reason")
 
     def get_calibration_ratio(self) -> float:
-        """Reported tokens per counted token, to be handed to the conversation's next run; that of the first agent."""
+        """Return reported tokens per counted token, for the conversation's next run; that of the first agent."""
         return float(self._report.get("calibration_ratio", self._config.calibration_ratio))
 
     def get_resolved_instruction_overhead(self) -> int | None:
-        """Tokens that instructions and tools of the first agent really cost; None as long as usage does not say."""
+        """Return the true tokens of the first agent's instructions and tools; None until usage is reported."""
         return self._report.get("instruction_overhead")
 
     def get_fading_tiers(self) -> dict[str, dict[str, Any]]:
-        """How far tool results are shortened, by agent, to be handed to the conversation's next run."""
+        """Return the degree to which tool results are shortened, by agent, for the conversation's next run."""
         return dict(self._report.get("fading_tiers", {}))
 
     @property

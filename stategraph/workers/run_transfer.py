@@ -1,4 +1,4 @@
-"""A run's configuration as data: what is code in it becomes import paths, what stays with the host is left out."""
+"""A run's configuration as data: code in it becomes import paths, parts that stay with the host are left out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stategraph.agent.settings.validation import Settings
 from stategraph.run.config import RunConfig
 from stategraph.workers.references import Reference, recipe_of, reference_to
 
-#: What the host keeps: it is asked by calls, or applied there.
+#: Parts that the host keeps: they are asked by calls, or applied there.
 _HOSTS = ("custom_handlers", "hooks", "return_content", "event_log_size")
 
 

@@ -31,7 +31,7 @@ from stategraph.workers.thread import ThreadPool
 
 Backend = Literal["inline", "thread", "process"]
 
-#: What a worker imports before its first run.
+#: Modules that a worker imports before its first run.
 _PRELOAD = ("stategraph.workers.agent_runs",)
 
 _OPENER = f"{saver_at.__module__}:{saver_at.__qualname__}"
@@ -49,8 +49,8 @@ class MultiProcessRuntime(AgentRuntime):
         memory_limit_mb: Resident memory of a process, in MiB, above which it is replaced; None: no limit.
         max_concurrency_per_worker: How many runs a worker has at a time.
         checkpointer: Keeps threads, in this process; workers reach it through their connection. Excludes `store`.
-        allow: Modules that workers may import beside those of the code that runs name, for classes in messages and
-            results.
+        allow: More modules that workers may import, next to those of the code that runs name: for classes in
+            messages and results.
         pass_environment: Environment variables that processes get, such as keys of model providers.
         environment: Environment variables of processes alone.
         context_vars: Context variables that travel with runs, by their import paths: `package.module:variable`.
@@ -140,11 +140,11 @@ class MultiProcessRuntime(AgentRuntime):
         return self._pool
 
     async def health(self) -> PoolHealth:
-        """How the workers are now."""
+        """Return the workers' present state."""
         return await self.pool.health()
 
     def worker_statistics(self) -> PoolStatistics:
-        """What the workers did so far."""
+        """Return the workers' statistics so far."""
         return self.pool.statistics()
 
     async def create(self, config: RunConfig | Mapping[str, Any]) -> Run:

@@ -1,4 +1,4 @@
-"""What all pools have in common: the queue, who gets which job, and what happens when a worker is gone.
+"""Common base of all pools: the queue, the assignment of jobs to workers, and the loss of a worker.
 
 A backend provides links to its workers; everything else is here, so that jobs behave alike in each of them.
 
@@ -51,10 +51,10 @@ class WorkerLink(Protocol):
         """Send it a message, in order."""
 
     def rss_bytes(self) -> int | None:
-        """Its resident memory; None if that is not known."""
+        """Return its resident memory; None if that is not known."""
 
     def kill(self, why: str) -> None:
-        """Stop it whatever it does. The pool is told when it is gone."""
+        """Stop it in any state. The pool is told when it is gone."""
 
     async def stop(self) -> None:
         """Let it end; it holds no job."""
@@ -86,7 +86,7 @@ class Seat:
 
     @property
     def has_task(self) -> bool:
-        """Whether it holds a job that wants it for itself."""
+        """True if it holds a job that wants it for itself."""
         return any(each.job.kind == "task" for each in self.jobs.values())
 
 
@@ -101,7 +101,7 @@ class ScheduledPool(ABC):
         grace_s: Seconds that a cancelled job has to end.
     """
 
-    #: What the backend is called.
+    #: The backend's name.
     backend: str
 
     def __init__(
@@ -138,7 +138,7 @@ class ScheduledPool(ABC):
         self._refusing: str | None = None
         self._closed = False
 
-    # What a backend provides.
+    # For backends to provide.
 
     @abstractmethod
     def _start(self, name: str) -> WorkerLink:
@@ -159,7 +159,7 @@ class ScheduledPool(ABC):
         return self.submit_now(job, calls=calls, log=log)
 
     def submit_now(self, job: Job, *, calls: Calls | None = None, log: EventSink | None = None) -> HostedJob:
-        """As `submit`, without a coroutine: nothing in it waits."""
+        """Like `submit`, without a coroutine: nothing in it waits."""
         self._home.check()
         known = self._jobs.get(job.id) or self._ended.get(job.id)
         if known is not None:
@@ -200,7 +200,7 @@ class ScheduledPool(ABC):
         self._dispatch()
 
     async def drain(self, timeout: float = 30.0) -> None:  # noqa: ASYNC109 (what is left is cancelled, not given up)
-        """Let what is there end, see `WorkerPool.drain`."""
+        """Let the accepted jobs end, see `WorkerPool.drain`."""
         self._home.check()
         self._refusing = self._refusing or "the pool is being drained"
         left = list(self._jobs.values())
@@ -211,7 +211,7 @@ class ScheduledPool(ABC):
         )
 
     async def health(self) -> PoolHealth:
-        """How the pool is now, see `WorkerPool.health`."""
+        """Return the pool's present state, see `WorkerPool.health`."""
         self._home.check()
         waiting = [each.submitted_at for _, _, each in self._queue if each.outcome is None]
         return PoolHealth(
@@ -224,7 +224,7 @@ class ScheduledPool(ABC):
         )
 
     def statistics(self) -> PoolStatistics:
-        """What the pool did so far, see `WorkerPool.statistics`."""
+        """Return the pool's statistics so far, see `WorkerPool.statistics`."""
         count = self._count
         workers = tuple(
             WorkerStatistics(each.name, each.link.pid, tuple(each.jobs), each.ended, each.link.rss_bytes())
@@ -235,7 +235,7 @@ class ScheduledPool(ABC):
         )
 
     async def aclose(self) -> None:
-        """Cancel what is left and stop all workers, see `WorkerPool.aclose`."""
+        """Cancel the remaining jobs and stop all workers, see `WorkerPool.aclose`."""
         self._home.check()
         if self._closed:
             return
@@ -279,7 +279,7 @@ class ScheduledPool(ABC):
             seat.link.kill(why)
 
     def _died(self, name: str, how: str) -> None:
-        """A worker is gone, by itself or because it was killed."""
+        """Handle the loss of a worker, which ended by itself or was killed."""
         seat = self._seat(name)
         if seat is None:
             return
@@ -315,7 +315,7 @@ class ScheduledPool(ABC):
         task.add_done_callback(self._tasks.discard)
 
     def _received(self, name: str, message: Message) -> None:
-        """A worker has sent a message."""
+        """Handle a message of a worker."""
         seat = self._seat(name)
         if seat is None:
             return
@@ -332,7 +332,7 @@ class ScheduledPool(ABC):
             self._leave(seat, hosted, left_behind=left_behind)
 
     def _leave(self, seat: Seat, hosted: HostedJob, *, left_behind: bool) -> None:
-        """A job has left its worker; one whose thread still runs is followed by no other."""
+        """Handle the end of a job on its worker; one whose thread still runs is followed by no other."""
         del seat.jobs[hosted.job.id]
         seat.ended += 1
         self._job_ended(hosted)
@@ -365,7 +365,7 @@ class ScheduledPool(ABC):
             self._give(seat, hosted)
 
     def _free_for(self, job: Job) -> Seat | None:
-        """The worker with the fewest jobs, if it can take this one."""
+        """Return the worker with the fewest jobs, if it can take this one."""
         most = 1 if job.kind == "task" else self._most_jobs
         free = [
             each
@@ -401,7 +401,7 @@ class ScheduledPool(ABC):
         self._after(self._grace_s, hosted, lambda late: self._overdue(late, reason))
 
     def _overdue(self, hosted: HostedJob, reason: str | None) -> None:
-        """A job that was cancelled has not ended."""
+        """Stop a job that was cancelled and has not ended."""
         hosted.abort(reason)
         self._kill_worker_of(hosted, f"job '{hosted.job.id}' had not ended {self._grace_s:g} s after it was cancelled")
 

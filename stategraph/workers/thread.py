@@ -1,4 +1,4 @@
-"""A pool of threads, each with an event loop of its own.
+"""A pool of threads, each with its own event loop.
 
 It keeps the host's event loop free from jobs that hold it up for a while. Threads share the interpreter's lock, so they
 make nothing faster, and a job that never ends cannot be stopped: its thread is left behind and replaced.
@@ -73,7 +73,7 @@ class ThreadLink:
             self._home.call_soon_threadsafe(what, *arguments)  # type: ignore[arg-type]
 
     def rss_bytes(self) -> int | None:
-        """Nothing: the memory is the host's own."""
+        """Return None: the memory is the host's own."""
         return None
 
     def kill(self, why: str) -> None:

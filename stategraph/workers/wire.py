@@ -1,4 +1,4 @@
-"""What crosses between a host and its workers, as bytes: messages, values, exceptions.
+"""Messages, values and exceptions between a host and its workers, as bytes.
 
 - A message is a tuple in msgpack; `stategraph.workers.process.framing` gives it a length.
 - A value is written by the checkpoint serialiser. Of the classes in it, only those of allowed modules are made again;
@@ -232,7 +232,7 @@ def _said(error: BaseException) -> str:
 
 
 def _culprits(value: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """The innermost values that have no stored form, with the path to each."""
+    """Yield the innermost values that have no stored form, with the path to each."""
     try:
         _PLAIN.dumps_typed([value])
     except Exception:

@@ -37,13 +37,13 @@ logger = logging.getLogger("stategraph.workers")
 #: A run whose graph this worker cannot import is left to others for so long.
 FOREIGN_S: Final = 5.0
 
-#: How long events wait for a write to be stored with.
+#: Time that events wait for a write to be stored with.
 FLUSH_S: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """What a worker takes on.
+    """Settings of a worker.
 
     Attributes:
         allow: Modules that targets may be imported from, with all modules below them.
@@ -214,7 +214,7 @@ class Worker:
             self._lost += 1
             logger.warning("%s; its events and results here are dropped", error)
         except StoreUnavailableError as error:
-            self._note(error)  # the lease runs out, and somebody goes on from the checkpoint
+            self._note(error)  # the lease runs out, and another worker continues from the checkpoint
         finally:
             del self._running[claimed.lease]
             self._freed.set()

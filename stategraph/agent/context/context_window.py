@@ -25,7 +25,7 @@ from stategraph.agent.messages import truncation
 from stategraph.agent.ports import AgentContext
 from stategraph.errors import EmptyContextError
 
-#: What usage says about tools' descriptions counts where it differs from the count by more than this part.
+#: Reported usage of tools' descriptions replaces the count where they differ by more than this part.
 _WORTH_CORRECTING = 0.15
 #: Instructions consist of tools for the most part from this part on.
 _MOSTLY_TOOLS = 0.5
@@ -93,9 +93,9 @@ class Prompt:
         history: The messages of the conversation that are sent.
         messages: The conversation that they are chosen from.
         added: Messages of it that the state does not have yet.
-        ledger: What is known after the choice; as before if nobody counts.
-        trimmed: The choice; None if nobody counts.
-        instructions: Tokens beside the messages, as they were known for the choice.
+        ledger: The ledger after the choice; unchanged if tokens are not counted.
+        trimmed: The choice; None if tokens are not counted.
+        instructions: Tokens in addition to the messages, as they were known for the choice.
         corrected: The same as known after it.
         settings: What held for the choice.
         said: How large the context is as the host says.
@@ -324,7 +324,7 @@ def answered(prompt: Prompt, message: AIMessage) -> Ledger:
         message: The answer, whose tokens the provider may have reported.
 
     Returns:
-        What is left for the next call.
+        The ledger for the next call.
     """
     ledger, usage = prompt.ledger, message.usage_metadata
     if prompt.trimmed is None:
@@ -345,7 +345,7 @@ def rejected(prompt: Prompt, error: BaseException) -> Ledger | None:
         error: What it said.
 
     Returns:
-        What is left for the next try; None if the error is another one, or nothing can be made shorter any more.
+        The ledger for the next try; None if the error is another one, or nothing can be made shorter any more.
     """
     trimmed, settings, ledger = prompt.trimmed, prompt.settings, prompt.ledger
     if trimmed is None or settings is None or ledger.rejected >= overflow.MOST_RECOVERIES:

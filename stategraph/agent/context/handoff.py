@@ -91,7 +91,7 @@ class Handoff:
 
         Raises:
             TypeError: The condition is async.
-            ValueError: The condition chose somebody to whom this tool does not lead.
+            ValueError: The condition chose an agent to which this tool does not lead.
         """
         choice = True if self.condition is None else self.condition(state)
         if inspect.isawaitable(choice):
@@ -224,10 +224,10 @@ class Arrival:
     """A handoff as the receiving agent sees it.
 
     Attributes:
-        source_name: Who handed it over.
+        source_name: The agent that handed it over.
         instructions: What it said along with it; empty for nothing.
         message_id: The id of the message that carries the instructions.
-        parallel: Who else got it at the same time.
+        parallel: Other agents that got it at the same time.
         group_id: What they have in common; None for an agent on its own.
     """
 

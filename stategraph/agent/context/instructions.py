@@ -56,7 +56,7 @@ def prompt_cache(inputs: AgentInputs) -> PromptCache | None:
         inputs: The agent.
 
     Returns:
-        None if nobody asked for it, or the provider is not told.
+        None if it was not asked for, or the provider is not told.
 
     Raises:
         ConfigurationError: The time to keep is not one that providers know.
@@ -82,7 +82,7 @@ def system_message(
     """Join all instructions into one system message.
 
     Args:
-        stable: What is the same in every run; empty ones do not count.
+        stable: Texts that are the same in every run; empty ones do not count.
         dynamic: What may differ from run to run.
         cache: How the provider is told to cache; None: it is not.
 

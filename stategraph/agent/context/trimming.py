@@ -44,7 +44,7 @@ class TrimSettings:
         summarise: Messages that do not fit will be summarised, so less is shortened before.
         thinking: The provider demands reasoning blocks in a run of tool calls.
         start_type: Type of message that the kept ones must begin with; None: any but a tool's.
-        max_tool_result_chars: Limit for tool results beside that of the context; None: none.
+        max_tool_result_chars: Limit for tool results in addition to that of the context; None: none.
         context_pruning: Clear old tool results even where there is room; None: do not.
     """
 
@@ -105,7 +105,7 @@ class Trimmed:
         remaining_tokens: Tokens left of the budget.
         pressure: The messages' part of the budget before anything was shortened; None without messages.
         budget: Tokens for everything.
-        instruction_tokens: Tokens beside the messages.
+        instruction_tokens: Tokens in addition to the messages.
         log: What was decided, in order.
     """
 
@@ -208,7 +208,7 @@ def _budget_row(settings: TrimSettings, instruction_tokens: int, count: int, tok
 def _count(
     messages: Sequence[AnyMessage], state: TrimState, count_tokens: TokenCounter, usage: UsageMetadata | None
 ) -> TrimState:
-    """Count what is not counted yet: the answer as reported, tool results again, since hosts count them before use."""
+    """Count messages not counted yet: the answer as reported, tool results again, since hosts count them before use."""
     counts = {index: tokens for index, tokens in state.counts.items() if index < len(messages)}
     answer_tokens = usage["output_tokens"] if usage is not None else 0
     for index, message in enumerate(messages):

@@ -109,7 +109,7 @@ async def tell(
         routes: The models to try.
         about: The call; its provider and model are those of the route that is tried.
         config: Of the running node.
-        listener: Who is told.
+        listener: The listener.
         final: Ends the trying.
         history: The conversation that the answer becomes part of.
 

@@ -172,7 +172,7 @@ def shielded(cls: type[BaseChatModel]) -> type[BaseChatModel]:
     Args:
         cls: The provider's class.
     """
-    # LangChain asks whether a class has these methods of its own: only those are put before it.
+    # LangChain checks whether a class itself defines these methods: only those are put before it.
     parts = [
         part for name, part in _PARTS.items() if getattr(cls, name, None) not in (None, getattr(BaseChatModel, name))
     ]

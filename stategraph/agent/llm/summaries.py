@@ -104,7 +104,7 @@ def span(
 
     Args:
         messages: A conversation in which every call has its result.
-        retain: What is left as it is.
+        retain: The messages that are not summarised.
         count: Tokens of a message.
         max_context_tokens: Size of the context.
 

@@ -42,7 +42,7 @@ from stategraph.engine.config.runtime import Runtime
 
 #: Providers refuse conversations in which the model speaks first, as it does where a summary ended between its calls.
 _BEFORE = "What was said before this is left out."
-_GOES_ON = "; the run goes on with the messages that fit"
+_GOES_ON = "; the run continues with the messages that fit"
 
 #: So often are messages halved that are too long for the model that summarises.
 _MOST_SPLITS = 3

@@ -4,7 +4,7 @@
     └── McpError
         ├── McpUnavailable    it cannot be started or reached, what stands before it answered in its place (HTTP status
         │   │                 500 and above, 404, 408, 425, 429), or it went away in the middle: try again later
-        │   └── McpNotDone    the same, and it did nothing about the request, which was made once more in vain
+        │   └── McpNotDone    the same, and it did nothing about the request, which was made once more without success
         ├── McpTimeout        it did not answer in time
         ├── McpRefused        it answered that it will not: unknown tool, wrong arguments, no such resource, no access
         └── McpBadAnswer      what came is no answer: no message of the protocol, a page, half of one, another type, or

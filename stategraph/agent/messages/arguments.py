@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from stategraph.agent.messages import encodable
 
 MAX_DEPTH = 100
-"""Limit for the nesting of arguments. Savers and providers refuse what is nested much deeper."""
+"""Limit for the nesting of arguments. Savers and providers refuse values that are nested much deeper."""
 
 _LOWEST, _HIGHEST = -(2**63), 2**64 - 1
 _SHOWN_CHARS = 200

@@ -99,7 +99,7 @@ class ToolDefinition(Settings):
         parameters: JSON schema of the arguments, an object; None: none.
         allowed_callers: The callers allowed; None: the model. A tool only for code is not shown to the model.
         defer_loading: Show it to the model only once it was discovered.
-        response_format: Whether results have an artifact beside the content.
+        response_format: Whether results have an artifact in addition to the content.
         server_name: The MCP server that it comes from.
         tool_type: Where it comes from.
     """
@@ -138,7 +138,7 @@ class SummarizationConfig(Settings):
         trigger: When to summarise; None: whenever something does not fit.
         max_summary_tokens: The longest summary; None: as long as the model makes it.
         reserve_ratio: Part of the context that is left free.
-        retain_recent: What is left as it is.
+        retain_recent: The messages that are not summarised.
     """
 
     provider: str | None = None

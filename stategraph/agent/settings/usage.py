@@ -55,7 +55,7 @@ def should_summarise(
         trigger: None: whenever there are any.
         max_context_tokens: Size of the context; None: not known, so triggers that measure it do not fire.
         context_tokens: Tokens of all messages before any was left out; None: not known.
-        instruction_tokens: Tokens of instructions and tool schemas beside the messages.
+        instruction_tokens: Tokens of instructions and tool schemas, in addition to the messages.
 
     Returns:
         False whenever all messages fit.

@@ -76,7 +76,7 @@ class Result:
         return outputs
 
     def reworded(self, message: ToolMessage) -> Result:
-        """Return the result with another message in place of its own."""
+        """Return the result with its message replaced."""
         if self.carrier is not None and self.message is not None and message is not self.message:
             # Name and marks say where a handoff leads, which a reworded result lacks.
             marks = {**self.message.additional_kwargs, **message.additional_kwargs}

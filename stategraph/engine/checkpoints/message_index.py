@@ -1,16 +1,16 @@
 """Positions of message ids in message lists, remembered from one reducer call to the next.
 
-A message reducer needs "which position has this id?", and building that answer anew costs time in the
+A message reducer needs "which position has this id?", and building that answer again costs time in the
 length of the conversation at every step. The rules here:
 
 * An index belongs to exactly one list object: the one a reducer returned. While the index is remembered it
   holds that list, so the list's identity cannot be taken over by another one.
-* ``recall`` *takes* the index out. Nobody else can see it while its new owner changes it, which is why no
+* ``recall`` *takes* the index out. No other caller can see it while its new owner changes it, which is why no
   lock is needed: a second caller with the same list finds nothing and builds its own.
 * A list that was changed behind the reducer's back is noticed: the index keeps a private copy of the list
   and compares (by identity first, which C does at a nanosecond per message).
 * Ids that are changed in place are noticed at the end of the list, and wherever an incoming message lands.
-* The memory is bounded, and lists that nobody else holds any more are dropped step by step.
+* The memory is bounded, and lists that are held nowhere else any more are dropped step by step.
 """
 
 from __future__ import annotations

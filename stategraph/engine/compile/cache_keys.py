@@ -8,7 +8,7 @@ Rules
   nested graph) shares its name with others like it, or has none. A digest of what tells it apart is added: its code,
   its class, and what it holds, private attributes included, as it is when first asked for.
 * A result of other code must never be taken for its own; not to find an old result is only a pity. So what cannot be
-  looked into (a connection, a generator), and what is too large to be looked at whole, is told apart by its identity:
+  looked into (a connection, a generator), or is too large to be examined whole, is told apart by its identity:
   code that holds it shares its results with nothing but itself. Locks tell nothing apart.
 """
 

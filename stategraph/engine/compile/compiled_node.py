@@ -4,7 +4,7 @@ Rules
 -----
 * A signature is inspected once, when the program is built.
 * A node whose work is a plain function and whose writers are ours is called
-  directly when nobody traces; everything else goes through its Runnable.
+  directly when nothing is traced; everything else goes through its Runnable.
 """
 
 from __future__ import annotations

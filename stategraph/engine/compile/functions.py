@@ -52,7 +52,7 @@ class CallPlan:
         kwargs: Further fixed arguments; those in `wants` that are among them are not injected.
         explode: Whether the input is a pair of positional and keyword arguments.
         recurse: Whether a runnable that the function returns is to be invoked in its place, with the same input.
-        trace: Whether the call is a run of its own to callback handlers.
+        trace: Whether the call is a separate run to callback handlers.
         tags: Tags of that run.
     """
 

@@ -500,8 +500,8 @@ def _managers_are_patched() -> bool:
 
 
 def _tracing_in_context() -> bool:
-    # The modules that hold the context variables cost about 130 ms to import. As long as nobody imported them nobody
-    # can have set the variables, and the environment decides alone.
+    # The modules that hold the context variables cost about 130 ms to import. As long as they are not imported,
+    # the variables cannot have been set, and the environment decides alone.
     hooks = sys.modules.get("langchain_core.tracers.context")
     if hooks is not None:
         if hooks.tracing_v2_callback_var.get() is not None:

@@ -106,7 +106,7 @@ class ServerInfo:
     Attributes:
         assistant_id: The assistant; empty if unknown.
         graph_id: The name the server knows the graph by; empty if unknown.
-        user: Who asked. None without authentication.
+        user: The user who asked. None without authentication.
     """
 
     assistant_id: str
@@ -202,7 +202,7 @@ class Runtime(_Origin, Generic[ContextT]):
     Attributes:
         context: What the caller passed as `context=`, in the form of the graph's context schema.
         store: The store that the graph was compiled with, or None.
-        stream_writer: Writes one value to the `custom` stream; does nothing if nobody asked for it.
+        stream_writer: Writes one value to the `custom` stream; does nothing if that stream was not requested.
         heartbeat: Tells the node's idle timeout that work goes on although nothing is written or streamed. With
             `TimeoutPolicy(refresh_on="heartbeat")` nothing else counts as progress. Does nothing without a timeout.
         previous: What the entrypoint saved in the run before on the same thread. None in a `StateGraph`.

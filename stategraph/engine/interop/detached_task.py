@@ -70,7 +70,7 @@ async def arun(
 
     Args:
         task: The task; its writes end up in it.
-        retry_policy: For a task without a policy of its own.
+        retry_policy: For tasks without a policy.
         stream: Whether to take its work's output piece by piece. What is returned is then the value that a called
             function has written as its result.
         configurable: Replaces values of the task's config.

@@ -2,12 +2,12 @@
 
 The rules for one part of the stream, in this order:
 
-1. A command for the parent graph leaves as `ParentCommand`, also when nobody asked for commands.
+1. A command for the parent graph leaves as `ParentCommand`, also when commands were not requested.
 2. The surrounding graph's stream gets the part if it listens to that mode.
 3. Below another graph, an interrupt leaves as `GraphInterrupt`: the outermost graph shows it. `updates` are therefore
    always asked for, because they carry interrupts. An error leaves as `RemoteException`.
 4. The caller gets what it asked for. Parts of subgraphs that were asked for on behalf of the surrounding graph alone
-   are held back, except messages: a server sends a message once, under whatever namespace it first saw it.
+   are held back, except messages: a server sends a message once, under the namespace in which it first saw it.
 """
 
 from __future__ import annotations

@@ -354,7 +354,7 @@ async def _failed(error: BaseException) -> Any:
 async def arun(execution: Host, task: Task, begun: _Begun | None = None) -> Outcome:
     """Like :func:`run`, for async runs; time limits apply.
 
-    A cancellation is part of the outcome as well: whoever has cancelled the task has to see to it that it goes on.
+    A cancellation is part of the outcome as well: the code that cancelled the task must propagate it.
     """
     scope, number = _NO_SCOPE, 1
     try:

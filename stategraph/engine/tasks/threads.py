@@ -42,7 +42,7 @@ class Told(Protocol):
     """The part of the Future interface through which the pool reports a job's result."""
 
     def set_running_or_notify_cancel(self) -> bool:
-        """Note that the function begins; False if nobody wants it to."""
+        """Note that the function begins; False if it was cancelled."""
 
     def set_result(self, result: Any) -> None:
         """Take what it returned."""
@@ -84,7 +84,7 @@ class Pool(Executor):
         return future
 
     def post(self, told: Told, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Run a function in a worker thread, and tell somebody how it ended.
+        """Run a function in a worker thread, and report how it ended.
 
         Raises:
             RuntimeError: The system has no more threads.

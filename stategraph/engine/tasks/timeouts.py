@@ -89,7 +89,7 @@ async def run(
         if exceeded is None:
             return work.result()
         work.cancel()
-        # What was written is given up, and what the work may still write goes nowhere.
+        # The writes are given up, and later writes of the work go nowhere.
         scope.writes = []
         raise NodeTimeoutError(
             task.name, window.elapsed_s, kind=exceeded, idle_timeout=limit.idle_s, run_timeout=limit.run_s

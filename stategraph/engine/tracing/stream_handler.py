@@ -1,13 +1,13 @@
 """Base of the callback handlers that feed a run's own stream modes.
 
 A stream mode such as ``messages`` shows what happens inside models and tools, where the engine is not. The run
-therefore adds a handler of its own to what its tasks inherit; the handler turns callbacks into chunks.
+therefore adds a handler to those that its tasks inherit; the handler turns callbacks into chunks.
 
 Rules
 -----
 * A chunk carries the namespace of the graph in which the model or tool was called.
 * Without ``subgraphs`` only the graph that made the handler is followed, wherever that graph runs.
-* Whoever tags a run with ``nostream`` is left alone.
+* Runs tagged ``nostream`` are left out.
 """
 
 from __future__ import annotations

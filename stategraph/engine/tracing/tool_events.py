@@ -1,7 +1,7 @@
 """Partial output of a tool, shown while it runs.
 
-Whoever streams tool events sets the writer around the tool's call; the tool's runtime finds it here. Where nobody
-streams them there is none, and partial output goes nowhere.
+The code that streams tool events sets the writer around the tool's call; the tool's runtime finds it here. Where they
+are not streamed there is none, and partial output goes nowhere.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,6 @@
 """Handlers of events.
 
-- One handler per event; registering again replaces it. An event nobody registered for is dropped.
+- One handler per event; registering again replaces it. An event without a handler is dropped.
 - A handler is called with the event's name, its payload, the metadata of where it arose, and the run's graph. It may be
   sync or async; the run waits for it.
 """

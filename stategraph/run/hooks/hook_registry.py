@@ -113,9 +113,9 @@ class HookOutput(Settings):
 
     Attributes:
         decision: Whether to go on; of Stop and StopFinalize, `block` to not stop.
-        reason: Why, for the model or the person who is asked.
-        allowed_decisions: What a person who is asked may decide; None: anything.
-        updated_input: The arguments of a call, in place of its own; what cannot be copied is nonsense.
+        reason: The reason, for the model or the person who is asked.
+        allowed_decisions: Decisions open to a person who is asked; None: all.
+        updated_input: The arguments of a call, in place of its own; they must be copyable.
         updated_output: The result of a call, in place of its own: text, content blocks, or anything that is JSON.
         additional_context: Told to the model.
         injected_messages: Added to the conversation: mappings with `content`, `role`, `isMeta` and `source`.
@@ -176,7 +176,7 @@ class Outcome:
     Attributes:
         decision: The strictest one; None if none decided.
         reason: Of the first hook that decided so.
-        allowed_decisions: What all who ask allow a person to decide.
+        allowed_decisions: Decisions that all asking hooks leave to a person.
         updated_input: Arguments in place of a call's own.
         updated_output: A tuple of the result in place of a call's own; None to leave it.
         contexts: Told to the model.

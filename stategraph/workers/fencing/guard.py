@@ -1,4 +1,4 @@
-"""What a write of a leased run does beside writing: check the lease, note that the run has begun, store its events.
+"""Additions to a write of a leased run: check the lease, note that the run has begun, store its events.
 
 Rules
 -----

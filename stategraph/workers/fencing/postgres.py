@@ -5,7 +5,7 @@ goes first and fails in the server if the lease is lost, which makes the server 
 synchronisation: the saver's statements are one transaction with it, in one round trip.
 
 A client that stalls in the middle of it is cut off by PostgreSQL 17 and newer (`sql.STALL_MS`). An older one waits for
-it, and nobody can claim that thread until then.
+it, and that thread cannot be claimed until then.
 """
 
 from __future__ import annotations
@@ -141,21 +141,21 @@ class AsyncFencedPostgres:
 
 
 class _Held:
-    """A pipeline that is synchronised by whoever opened it."""
+    """A pipeline that is synchronised by the code that opened it."""
 
     def sync(self) -> None:
         """Leave the pipeline open."""
 
 
 class _AsyncHeld:
-    """A pipeline that is synchronised by whoever opened it."""
+    """A pipeline that is synchronised by the code that opened it."""
 
     async def sync(self) -> None:
         """Leave the pipeline open."""
 
 
 class _Alone:
-    """Stands for the lock of a saver whose connection nobody else has."""
+    """Replaces the lock of a saver whose connection is not shared."""
 
     def __enter__(self) -> None:
         pass

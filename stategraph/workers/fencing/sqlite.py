@@ -49,7 +49,7 @@ class FencedSqlite:
 
 
 class _Held:
-    """A connection whose transaction is ended by whoever began it."""
+    """A connection whose transaction is ended by the code that began it."""
 
     def __init__(self, connection: Any) -> None:
         self.cursor: Callable[..., Any] = connection.cursor
@@ -128,7 +128,7 @@ class AsyncFencedSqlite:
 
 
 class _AsyncHeld:
-    """A connection whose transaction is ended by whoever began it."""
+    """A connection whose transaction is ended by the code that began it."""
 
     def __init__(self, connection: Any) -> None:
         self.cursor: Callable[..., Any] = connection.cursor

@@ -3,8 +3,8 @@
     absent    --claim-->            claimed      dispatch it
     claimed   --settle-->           committed    with the result
     claimed   --fail-->             failed       to be tried again, or for good
-    claimed   --doubt-->            in_doubt     the call was torn off: nobody knows
-    claimed   --claim (orphaned)--> in_doubt     its attempt is gone: nobody knows
+    claimed   --doubt-->            in_doubt     the call was torn off: unknown
+    claimed   --claim (orphaned)--> in_doubt     its attempt is gone: unknown
     failed    --claim-->            claimed      if it may be tried again
     in_doubt  --settle-->           committed    by the very attempt that dispatched it
     in_doubt  --resolve-->          committed | absent
@@ -26,7 +26,7 @@ from typing import TypeAlias
 
 
 class EffectState(StrEnum):
-    """What is known of an effect."""
+    """State of an effect."""
 
     CLAIMED = "claimed"
     COMMITTED = "committed"
@@ -60,7 +60,7 @@ class Claimant:
 
 @dataclass(frozen=True, slots=True)
 class EffectRow:
-    """What is known of one effect.
+    """The record of one effect.
 
     Attributes:
         scope: Within which its key is unique.
@@ -185,7 +185,7 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Whether the effect happened is unknown: ask the destination, or a person."""
+    """Answer for an effect that may have happened or not: ask the destination, or a person."""
 
 
 Order: TypeAlias = Dispatch | Replay | RaiseAgain | Wait | Ask | None
@@ -203,7 +203,7 @@ def decide(row: EffectRow | None, event: Event) -> Decision:
     """Decide what an event makes of an effect.
 
     Args:
-        row: What is known of it; None: nothing.
+        row: Its record; None: there is none.
         event: What happened.
 
     Returns:

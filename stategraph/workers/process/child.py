@@ -30,7 +30,7 @@ def main(descriptor: int, parent: int, settings: dict[str, Any]) -> None:
     """
     limits.die_with(parent)
     os.set_inheritable(descriptor, False)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the host, who decides what becomes of its jobs
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the host, which decides about its jobs
     connection = socket.socket(fileno=descriptor)
     connection.setblocking(False)
     asyncio.run(_serve(connection, settings))
@@ -74,5 +74,5 @@ async def _serve(connection: socket.socket, settings: dict[str, Any]) -> None:
 def _preload(module: str) -> None:
     try:
         importlib.import_module(module)
-    except Exception:  # whatever its code raises: the job that needs it will say so
+    except Exception:  # any error of its code: the job that needs it will report it
         _log.exception("A worker could not import '%s' ahead of its jobs", module)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from stategraph.errors import TransferError
 from stategraph.workers.wire import Message, pack, unpack
 
-#: The longest message, in bytes. What is larger belongs into a store.
+#: The longest message, in bytes. Larger values belong into a store.
 MOST_BYTES = 64 * 1024 * 1024
 
 _HEAD = 4
@@ -78,6 +78,6 @@ class Framed(asyncio.Protocol):
             self._transport.write(data)
 
     def close(self) -> None:
-        """Send what is left, then leave."""
+        """Send the remaining messages, then leave."""
         if self._transport is not None:
             self._transport.close()

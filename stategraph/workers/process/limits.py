@@ -1,4 +1,4 @@
-"""What a worker process is given of its host, and what it may use.
+"""Environment of a worker process, and limits of its resources.
 
 - Of the environment, only what programs need to run at all; the host adds what its jobs need. So keys and tokens of the
   host do not reach every worker.
@@ -48,8 +48,8 @@ def environment(pass_through: Iterable[str], added: Mapping[str, str]) -> dict[s
     """Return the environment of a worker.
 
     Args:
-        pass_through: Names of variables that it gets beside the usual ones.
-        added: Variables of its own.
+        pass_through: Names of variables that it gets in addition to the usual ones.
+        added: Additional variables.
     """
     wanted = {*KEPT, *pass_through}
     kept = {key: value for key, value in os.environ.items() if key in wanted or key.startswith(KEPT_PREFIXES)}
@@ -66,7 +66,7 @@ def rss_bytes(pid: int) -> int | None:
 
 
 def die_with(parent: int) -> None:
-    """Have the kernel kill this process when its parent ends; without effect beside Linux.
+    """Have the kernel kill this process when its parent ends; without effect except on Linux.
 
     Args:
         parent: The parent's process id. If it has ended already, this process ends now.

@@ -1,4 +1,4 @@
-"""A pool of processes: true parallelism, and jobs that can be stopped whatever they do.
+"""A pool of processes: true parallelism, and jobs that can always be stopped.
 
 - A worker is a fresh interpreter, not a fork: it has no threads, locks or connections of its host. It gets the host's
   import path, a cleaned environment and one socket.
@@ -33,7 +33,7 @@ _BOOT = (
 #: Seconds between SIGTERM and SIGKILL.
 KILL_S = 0.5
 
-#: How often memory is looked at, in seconds.
+#: Interval between checks of memory, in seconds.
 _LOOK_S = 0.5
 
 #: Above so many times the limit a worker is killed at once.
@@ -50,7 +50,7 @@ class ProcessPool(ScheduledPool):
         allow: Modules that targets and values may be imported from.
         memory_limit_mb: Resident memory of a worker, in MiB, above which it is replaced; None: no limit. Known on Linux
             alone.
-        pass_environment: Names of environment variables that workers get, beside the few that every program needs:
+        pass_environment: Names of environment variables that workers get, added to the few that every program needs:
             keys of model providers, for example.
         environment: Variables of the workers' own.
         preload: Modules that a worker imports before its first job.
@@ -98,11 +98,11 @@ class ProcessPool(ScheduledPool):
         self._received(name, message)
 
     def lost(self, name: str, how: str) -> None:
-        """A worker is gone."""
+        """Handle the loss of a worker."""
         self._died(name, how)
 
     async def aclose(self) -> None:
-        """Cancel what is left and stop all workers, see `WorkerPool.aclose`."""
+        """Cancel the remaining jobs and stop all workers, see `WorkerPool.aclose`."""
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
@@ -201,7 +201,7 @@ class ProcessLink:
             asyncio.get_running_loop().call_soon(self._receive, failed)
 
     def rss_bytes(self) -> int | None:
-        """Its resident memory; None where the system does not tell."""
+        """Return its resident memory; None where the system does not tell."""
         return None if self.pid is None else limits.rss_bytes(self.pid)
 
     def kill(self, why: str) -> None:

@@ -1,4 +1,4 @@
-"""What the registry needs of a database."""
+"""The interface that the registry needs of a database."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Session(Protocol):
 
 
 class Database(Protocol):
-    """Where the registry's tables are. Thread-safe."""
+    """A database with the registry's tables. Thread-safe."""
 
     @property
     def sql(self) -> Sql:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _CONNECTIONS: Final = 8
 
-#: How long a connection is waited for.
+#: Time limit for a connection.
 CONNECT_S: Final = 5.0
 
 

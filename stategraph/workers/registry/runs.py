@@ -34,7 +34,7 @@ from stategraph.workers.registry.values import (
 
 T = TypeVar("T")
 
-#: How many bytes of an error are kept.
+#: Bytes of an error that are kept.
 ERROR_CHARACTERS: Final = 2_000
 
 
@@ -85,7 +85,7 @@ class RunRegistry:
         """Close the registry's connections."""
         await _in_thread(self.store.database.close)
 
-    # What hosts do.
+    # For hosts.
 
     async def submit(
         self,
@@ -203,7 +203,7 @@ class RunRegistry:
 
         Args:
             run_id: The run.
-            reason: Why, for whoever looks at the run later.
+            reason: The reason, for later readers of the run.
 
         Returns:
             Whether there was something to stop; False if the run had ended.
@@ -224,7 +224,7 @@ class RunRegistry:
         """
         return await _in_thread(self.store.requeue, run_id)
 
-    # What workers do.
+    # For workers.
 
     async def claim(self, owner: str, queue: str = "default", *, version: str | None = None) -> Claimed | None:
         """Claim a run: one whose owner is gone, or else the next that waits.
@@ -240,7 +240,7 @@ class RunRegistry:
         return await _in_thread(self.store.claim, owner, queue, self.settings.lease_s, version)
 
     async def claim_run(self, owner: str, run_id: str) -> Claimed | None:
-        """Claim one run, whatever its queue; None if it is not its turn."""
+        """Claim one run of any queue; None if it is not its turn."""
         return await _in_thread(self.store.claim_run, owner, run_id, self.settings.lease_s)
 
     async def heartbeat(self, owner: str, held: Sequence[Lease]) -> Beat:
@@ -257,7 +257,7 @@ class RunRegistry:
         """End a run, and store its last events in the same transaction.
 
         Raises:
-            LeaseLost: Somebody else has the run, or it has ended.
+            LeaseLost: Another owner has the run, or it has ended.
         """
         error = None if error is None else error[:ERROR_CHARACTERS]
         await _in_thread(self.store.finish, lease, RunStatus(status), error, events)
@@ -274,7 +274,7 @@ class RunRegistry:
             error: Why.
 
         Raises:
-            LeaseLost: Somebody else has the run, or it has ended.
+            LeaseLost: Another owner has the run, or it has ended.
         """
         error = None if error is None else error[:ERROR_CHARACTERS]
         await _in_thread(lambda: self.store.release(lease, delay_s=delay_s, counts=counts, error=error))
@@ -283,7 +283,7 @@ class RunRegistry:
         """Store numbered events of a run that this process has.
 
         Raises:
-            LeaseLost: Somebody else has the run.
+            LeaseLost: Another owner has the run.
         """
         await _in_thread(self.store.flush, lease, attempt, events)
 

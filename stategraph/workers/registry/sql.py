@@ -19,7 +19,7 @@ SCHEMA_VERSION: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """What the two databases spell differently.
+    """Differences in the spelling of the two databases.
 
     Attributes:
         name: `sqlite` or `postgres`.
@@ -70,7 +70,7 @@ SQLITE: Final = Dialect(
 #: The error that PostgreSQL raises in a transaction whose lease is lost.
 LEASE_LOST: Final = "SGL01"
 
-#: How long a transaction that has checked its lease may stall before the server ends it and lets others claim.
+#: Time that a transaction that has checked its lease may stall before the server ends it and lets others claim.
 STALL_MS: Final = 3_000
 
 #: Checks a lease in the same round trip as the statements after it: an error makes the server skip those.
@@ -179,7 +179,7 @@ _LIFE: Final = (
     "cancel_requested, error"
 )
 
-#: What hosts are shown of a run: no input, no context.
+#: Columns that hosts are shown of a run: no input, no context.
 _SHOWN: Final = (
     "run_id, thread_id, queue, priority, status, target, attempt, owner, cancel_requested, error, tenant, created_at, "
     "finished_at, lease_until"

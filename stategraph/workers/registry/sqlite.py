@@ -19,7 +19,7 @@ from typing import Any, Final
 from stategraph.workers.registry.port import ConflictError, Rows, StoreUnavailableError
 from stategraph.workers.registry.sql import SQLITE, Sql
 
-#: How long a transaction waits for the write lock.
+#: Time that a transaction waits for the write lock.
 BUSY_S: Final = 30.0
 
 _CONNECTIONS: Final = 8
@@ -35,7 +35,7 @@ class SqliteDatabase:
     def __init__(self, path: str) -> None:
         self.sql = Sql(SQLITE)
         self._path = path
-        # Slots for connections, opened when first used; one in memory, which is a database of its own.
+        # Slots for connections, opened when first used; one in memory, which is a separate database.
         self._free: queue.LifoQueue[sqlite3.Connection | None] = queue.LifoQueue()
         self._number = 1 if path == ":memory:" else _CONNECTIONS
         for _ in range(self._number):

@@ -30,7 +30,7 @@ from stategraph.workers.registry.values import (
 ATTEMPT_EVENT: Final = "run.attempt"
 END_EVENT: Final = "run.end"
 
-#: How often an operation is tried that another transaction got in the way of.
+#: Attempts of an operation that conflicts with other transactions.
 _TRIES: Final = 20
 
 _COLUMNS: Final = len(RunRow.__dataclass_fields__)
@@ -72,7 +72,7 @@ class RunStore:
                 )
         self._is_set_up = True
 
-    # What hosts do.
+    # For hosts.
 
     def submit(self, run: Submission, on_conflict: OnConflict) -> str:
         """Add a run; see `RunRegistry.submit`."""
@@ -175,7 +175,7 @@ class RunStore:
             self._apply(session, row, decision)
         return True
 
-    # What workers do.
+    # For workers.
 
     def claim(self, owner: str, queue: str, lease_s: float, version: str | None = None) -> Claimed | None:
         """Claim a run of a queue: one whose lease is past, or else the next that waits.
@@ -187,7 +187,7 @@ class RunStore:
         return self._claim(owner, lease_s, self._sql.candidate, (queue, version, queue, version))
 
     def claim_run(self, owner: str, run_id: str, lease_s: float) -> Claimed | None:
-        """Claim one run, whatever its queue; None if it is not its turn."""
+        """Claim one run of any queue; None if it is not its turn."""
         self.set_up()
         return self._claim(owner, lease_s, self._sql.candidate_run, (run_id,))
 
@@ -247,7 +247,7 @@ class RunStore:
         """End a run, and store its last events with that.
 
         Raises:
-            LeaseLost: Somebody else has the run, or it has ended.
+            LeaseLost: Another owner has the run, or it has ended.
         """
         self._owned(lease, leases.Finish(lease.token, status, error), events)
 
@@ -255,7 +255,7 @@ class RunStore:
         """Give a run back.
 
         Raises:
-            LeaseLost: Somebody else has the run, or it has ended.
+            LeaseLost: Another owner has the run, or it has ended.
         """
         self._owned(lease, leases.Release(lease.token, delay_s, counts, error), ())
 
@@ -282,7 +282,7 @@ class RunStore:
         """Add numbered events to the log.
 
         Raises:
-            LeaseLost: Somebody else has the run.
+            LeaseLost: Another owner has the run.
         """
         with self.database.transaction() as session:
             self.check_fence(session, lease)
@@ -292,7 +292,7 @@ class RunStore:
         """Check a lease, and keep it from being lost before the transaction ends.
 
         Raises:
-            LeaseLost: Somebody else has the thread.
+            LeaseLost: Another owner has the thread.
         """
         found = session.execute(self._sql.check_fence, (lease.thread_id,))
         if not found or found[0][0] != lease.token:
@@ -362,7 +362,7 @@ class RunStore:
 
 
 def lost(lease: Lease) -> LeaseLost:
-    """Make the error of an owner whose thread somebody else has."""
+    """Make the error of an owner whose thread has another owner."""
     return LeaseLost(
         f"Run '{lease.run_id}' has lost thread '{lease.thread_id}': another worker claimed it after token "
         f"{lease.token}. Nothing was written",

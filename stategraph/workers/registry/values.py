@@ -1,4 +1,4 @@
-"""What the registry takes and gives: submissions, leases, claimed runs, and what hosts are shown."""
+"""Values of the registry: submissions, leases, claimed runs, and the view of runs for hosts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class UnknownRunError(LookupError):
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to write to a thread, as long as nobody else has claimed the run.
+    """The right to write to a thread, as long as no other has claimed the run.
 
     Attributes:
         run_id: The run.
@@ -49,7 +49,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
-    """What hosts are shown of a run: no input, no context, as those may hold secrets.
+    """A run as hosts are shown it: no input, no context, as those may hold secrets.
 
     Attributes:
         run_id: The run.
@@ -123,7 +123,7 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """Where a thread stood before a run that is to be taken back.
+    """The checkpoint of a thread before a run that is to be taken back.
 
     Attributes:
         checkpoint_id: Its latest checkpoint then; None if it had none.
@@ -165,7 +165,7 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """What a heartbeat brought.
+    """The result of a heartbeat.
 
     Attributes:
         lost: Leases that are lost.

@@ -5,7 +5,7 @@ Rules:
 1. An event goes through all transformers in their order, then to the readers of plain events, unless any of the
    transformers kept it back.
 2. Transformers that ask for it (`before_builtins`) come first; otherwise the order is the caller's.
-3. What is pushed to a named queue is an event at once. It passes no transformer, so none can answer itself, and it
+3. An item pushed to a named queue is an event at once. It passes no transformer, so none can answer itself, and it
    comes ahead of the event that caused it.
 4. Only the outermost run numbers its events: nested runs show the same ones.
 5. However a run ends, every queue ends too: with the error of the run, else with that of a transformer which could not

@@ -1,6 +1,6 @@
 """Payloads of the `lifecycle` projection.
 
-A module of its own, as the type of one field comes from a package that takes 20 ms to import: a run does not need it.
+A separate module, as the type of one field comes from a package that takes 20 ms to import: a run does not need it.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Rules:
 
-1. Nothing runs ahead of its readers: each pull takes one part from the graph's stream, and nobody else takes any.
+1. Nothing runs ahead of its readers: each pull takes one part from the graph's stream, and nothing else takes any.
 2. Concurrent readers share the pull that is under way. Cancelling one of them leaves it to the others; cancelling the
    only one cancels the run.
 3. A run that has ended, failed or been aborted stays so; what had arrived can still be read.
