@@ -114,8 +114,8 @@ PUBLIC = frozenset(
 )
 
 COUNTS = {
-    "docstrings that begin with a question word": 132,
-    "docstrings not in the imperative": 123,
+    "docstrings that begin with a question word": 82,
+    "docstrings not in the imperative": 102,
     "lines that sync and async twins have in common": 523,
     "uses of Any per 1,000 lines of code": 86,
 }
@@ -285,8 +285,9 @@ def questions(module: Module) -> int:
 
 
 def not_imperative() -> int:
-    command = [sys.executable, "-m", "ruff", "check", "--select", "D401", "--output-format", "concise", "--exit-zero"]
-    done = subprocess.run([*command, PACKAGE], cwd=ROOT, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "D401", "--exit-zero"]
+    command += ["--output-format", "concise", PACKAGE]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return sum(": D401 " in line for line in done.stdout.splitlines())
 
 
