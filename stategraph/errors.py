@@ -110,7 +110,7 @@ def create_error_message(*, message: str, error_code: ErrorCode) -> str:
     """Add the address of the page of help to a message.
 
     Args:
-        message: What went wrong.
+        message: The error, in a sentence.
         error_code: The kind of mistake.
 
     Returns:
@@ -188,7 +188,7 @@ def is_empty_channel(error: BaseException) -> bool:
     is recognised by its name.
 
     Args:
-        error: What a channel's `get` raised.
+        error: The exception of a channel's `get`.
 
     Returns:
         True for either class and their subclasses.
@@ -229,7 +229,7 @@ class UnknownInterruptError(Exception):
         """Refuse an answer.
 
         Args:
-            message: What does not match.
+            message: The mismatch.
             reason: In which way.
             interrupt_ids: The ids that do not wait.
             pending_ids: The ids that do.
@@ -261,7 +261,7 @@ class MissingPackageError(ImportError):
     """A package is needed that is not installed.
 
     Attributes:
-        package: What `pip install` takes.
+        package: Its name for `pip install`.
     """
 
     package: str
@@ -270,8 +270,8 @@ class MissingPackageError(ImportError):
         """Name a package.
 
         Args:
-            package: What `pip install` takes.
-            purpose: What needs it, as the beginning of a sentence.
+            package: Its name for `pip install`.
+            purpose: The feature that needs it, as the beginning of a sentence.
         """
         super().__init__(f"{purpose} needs the package {package!r}, which is not installed: pip install {package}")
         self.package = package
@@ -305,7 +305,7 @@ class NodeTimeoutError(Exception):
 
     Attributes:
         node: The node.
-        kind: Which limit it was.
+        kind: The kind of limit.
         timeout: That limit, in seconds.
         elapsed: How long the attempt had taken, in seconds.
         run_timeout: The policy's limit for the whole attempt, in seconds, or None.
@@ -333,7 +333,7 @@ class NodeTimeoutError(Exception):
         Args:
             node: The node.
             elapsed: How long the attempt had taken, in seconds.
-            kind: Which limit it was.
+            kind: The kind of limit.
             idle_timeout: The limit for silence, in seconds; needed for `idle`.
             run_timeout: The limit for the attempt, in seconds; needed for `run`.
 
@@ -377,7 +377,7 @@ class NodeCancelledError(Exception):
 
         Args:
             node: The node.
-            message: What to say; None for a sentence that names the node.
+            message: The message; None for a sentence that names the node.
         """
         super().__init__(message or f"Node {node!r} raised asyncio.CancelledError, although nothing cancelled it")
         self.node = node
@@ -512,7 +512,7 @@ class GraphInterrupt(GraphBubbleUp):
         """Stop a task.
 
         Args:
-            interrupts: What it waits for.
+            interrupts: The interrupts that it waits for.
         """
         super().__init__(interrupts)
 

@@ -321,9 +321,9 @@ class Interrupt(Generic[ResponseT]):
         """Describe a wait.
 
         Args:
-            value: What to show.
+            value: The value to show.
             id: The id, if it is known.
-            response_schema: What an answer looks like.
+            response_schema: JSON schema or class of an answer.
             **deprecated_kwargs: Fields of interrupts stored before 0.6. Their `ns`, a sequence of namespace
                 parts, stands for the id; the others are ignored.
         """
@@ -341,9 +341,9 @@ class Interrupt(Generic[ResponseT]):
         """Return the first interrupt of a task.
 
         Args:
-            value: What to show.
+            value: The value to show.
             ns: The task's checkpoint namespace, which the id is made of.
-            response_schema: What an answer looks like.
+            response_schema: JSON schema or class of an answer.
 
         Returns:
             The interrupt.

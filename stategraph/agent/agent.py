@@ -67,7 +67,7 @@ class Agent:
 
     Attributes:
         id: Its name among agents.
-        name: What readers call it.
+        name: Its name for readers.
         routes: The models to try, in order.
         system: Instructions, sent before the history; None for none.
         tools: Tools of this process by name.
@@ -75,7 +75,7 @@ class Agent:
         host_tools: Names of tools that the host executes.
         host_tool_names: Those of them that the model is told about from the start, in the order of their definitions.
         handoffs: Tools by name that hand the conversation over to another agent.
-        role: What it is among other agents; None for an agent on its own, which sees the conversation as it is.
+        role: Its part among other agents; None for an agent on its own, which sees the conversation as it is.
         group_id: Shared by agents that always run in parallel with it.
         max_tool_result_chars: Limit for the result of a tool; None for that of the context alone.
         max_context_tokens: Size of the models' context; None if tokens are not counted.

@@ -26,10 +26,10 @@ class Place:
 
     Attributes:
         agent_id: The agent.
-        agent_name: What readers call it.
+        agent_name: Its name for readers.
         node: The node's name in the agent's graph.
         metadata: Of the running task: thread, step, namespace, and what the caller gave.
-        group_id: What agents that run side by side have in common; None for an agent on its own.
+        group_id: Number of the group of agents that run in parallel; None for an agent on its own.
     """
 
     agent_id: str
@@ -196,7 +196,7 @@ class Logged:
     Attributes:
         at: Where.
         level: How important.
-        scope: Which part of the agent it is about.
+        scope: The part of the agent that it is about.
         message: A short sentence.
         data: Figures.
         detail: Details for debugging.
@@ -217,7 +217,7 @@ class ContextUsed:
     Attributes:
         at: Where.
         figures: Counts by their names in JSON.
-        instruction_overhead: What instructions and tools really cost, as reported usage says; None: not known.
+        instruction_overhead: True tokens of instructions and tools, by reported usage; None: not known.
         tier: How far tool results are shortened.
     """
 
@@ -318,9 +318,9 @@ class HostResult:
 
     Attributes:
         tool_call_id: The call.
-        content: What the model reads.
+        content: The content for the model.
         status: Whether it worked.
-        error_message: What went wrong.
+        error_message: The error, in words.
         artifact: Data kept with the content and not sent to the model.
         outcome: How to show it.
         injected: Messages to add after the results.
@@ -454,7 +454,7 @@ class AgentContext:
         gate: Decides about calls; None lets all of them run.
         token_counter: Counts the tokens of a message; None: nothing is counted, and so nothing trimmed.
         token_counts: Tokens of messages by id, as the host knows them.
-        calibration_ratio: What an earlier run learned about counts.
+        calibration_ratio: The calibration ratio of an earlier run.
         fading_tiers: How far earlier runs shortened tool results, by agent.
         context: For the host's own tools: what they get as the context of their `ToolRuntime`.
     """

@@ -56,8 +56,8 @@ class AgentState(TypedDict):
         halt_reason: Why a turn ended early; None while it goes on and after a natural end. To take it back, write
             `Overwrite(None)`.
         usage: Tokens of the turn, written by the done node.
-        memory: What a listener needs to go on in another process.
-        windows: What each agent knows of its context, see `stategraph.agent.context.context_state`.
+        memory: State of a listener, so that it can continue in another process.
+        windows: State of each agent's context, see `stategraph.agent.context.context_state`.
     """
 
     messages: Annotated[list[AnyMessage], add_messages]

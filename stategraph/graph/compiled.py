@@ -86,7 +86,7 @@ class CompiledStateGraph(
 
         Args:
             key: Its name.
-            node: What it is; None for `START`.
+            node: Its specification; None for `START`.
 
         Raises:
             RuntimeError: There is nothing to add.
@@ -146,7 +146,7 @@ class CompiledStateGraph(
 
         Args:
             start: The node it comes from.
-            name: What it is called; a node's conditional edges have different names.
+            name: Its name; a node's conditional edges have different names.
             branch: The router.
             with_reader: Whether the router gets the state; False to give it the node's return value.
         """

@@ -135,7 +135,7 @@ def task(
     run does not run it again; arguments and results must then be serialisable. Used as `@task` or `@task(...)`.
 
     Args:
-        name: What the task is called; None for the function's name.
+        name: The task's name; None for the function's name.
         retry_policy: Whether a failed attempt is repeated. Of several, the first that matches decides.
         cache_policy: Whether an earlier result for the same arguments may be taken.
         timeout: Limits of one attempt of an async task. A bare number is in seconds and covers the whole attempt.
@@ -179,10 +179,10 @@ class entrypoint(Generic[ContextT]):  # noqa: N801  a decorator
     see `final`) and needs a checkpointer.
 
     Args:
-        checkpointer: Where threads are kept, or None.
+        checkpointer: The saver of threads, or None.
         store: Handed to the function if it asks for it.
-        cache: Where a cache policy looks for results.
-        context_schema: What a run's caller hands over as context, or None.
+        cache: The cache for results under a cache policy.
+        context_schema: The class of the run's context, or None.
         cache_policy: Whether an earlier result for the same input may be taken.
         retry_policy: Whether a failed attempt is repeated. Of several, the first that matches decides.
         timeout: Limits of one attempt of an async function. A bare number is in seconds and covers the whole attempt.
@@ -229,7 +229,7 @@ class entrypoint(Generic[ContextT]):  # noqa: N801  a decorator
 
         Attributes:
             value: The run's answer, also if it is None.
-            save: What the next run on the thread sees as `previous`, also if it is None.
+            save: The `previous` of the next run on the thread, also if it is None.
         """
 
         value: R

@@ -67,7 +67,7 @@ def add_messages(
 
     Args:
         left: The messages so far: a list, or one message or message-like value.
-        right: What to add, replace or remove: a list, or one message or message-like value.
+        right: The messages to add, replace or remove: a list, or one message or message-like value.
         **kwargs: ``format``: None leaves messages as they are; ``"langchain-openai"`` rewrites the contents of
             the result to OpenAI's shapes.
 

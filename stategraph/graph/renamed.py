@@ -24,7 +24,7 @@ def renamed_argument(given: Mapping[str, Any], old: str, new: str, value: Any) -
         given: The keyword arguments that the signature does not name.
         old: The old name.
         new: The new name.
-        value: What was passed under the new name; None if nothing.
+        value: The value under the new name; None if none was passed.
 
     Returns:
         `value`, or if that is None what was passed under the old name.

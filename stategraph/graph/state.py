@@ -65,7 +65,7 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
     Args:
         state_schema: The state: a TypedDict, a dataclass, a pydantic model, or `Annotated[type, reducer]` for a state
             that is a single value.
-        context_schema: What a run's caller hands to all nodes, or None.
+        context_schema: The class of the run's context, or None.
         input_schema: The part of the state that a run starts from; None for all of it.
         output_schema: The part of the state that a run answers; None for all of it.
 
@@ -232,7 +232,7 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
                 not limit the node. None takes them from a return annotation `Command[Literal[...]]`.
             timeout: Limits of one attempt of an async node, or of one with an executor. A bare number is in seconds and
                 covers the whole attempt.
-            trace_policy: What tracers get to see of the node's input and output.
+            trace_policy: The form of the node's input and output for tracers.
             executor: Where a sync function runs. `process`: in a worker process, which is killed when an attempt takes
                 longer than its timeout; see `docs/scaling.md`. None: in this process.
 
@@ -342,7 +342,7 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
             source: The node to come from, or `START`.
             path: The router: a function of the state, a coroutine function or a Runnable. It answers one or several
                 nodes, `END`, or `Send` objects.
-            path_map: What the router's answers mean, or the node names it may answer. None: a return annotation
+            path_map: Destinations by the router's answers, or the node names it may answer. None: a return annotation
                 `Literal[...]` says so; without one, drawings show an edge to every node.
 
         Returns:
@@ -454,15 +454,15 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
         """Make a graph that runs.
 
         Args:
-            checkpointer: Where the state is kept between runs of a thread. None: a subgraph uses its parent's, any
-                other graph keeps nothing. False: nothing is kept in either case. True: a subgraph keeps a state of its
-                own across its parent's runs.
-            cache: Where nodes with a cache policy look for results.
+            checkpointer: The saver that keeps the state between runs of a thread. None: a subgraph uses its parent's,
+                any other graph keeps nothing. False: nothing is kept in either case. True: a subgraph keeps its own
+                state across its parent's runs.
+            cache: The cache for nodes with a cache policy.
             store: Handed to nodes that ask for it.
             interrupt_before: Nodes to pause before; "*" for all.
             interrupt_after: Nodes to pause after; "*" for all.
             debug: Whether to print every step.
-            name: What the graph's runs are called.
+            name: The name of the graph's runs.
             transformers: Makers of stream transformers, called with a namespace once for each run and subgraph that is
                 streamed as events of version 3.
             strict: Whether what would have no effect (a misspelt key, stream mode or checkpoint id, a jump to nowhere)

@@ -115,7 +115,7 @@ def ui_message_reducer(
 
     Args:
         left: The components so far.
-        right: What to show, change or remove. A message whose metadata says ``merge`` adds its properties to
+        right: The components to show, change or remove. A message whose metadata says ``merge`` adds its properties to
             those of the component with the same id.
 
     Returns:

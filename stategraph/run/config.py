@@ -45,7 +45,7 @@ class GraphConfig(Settings):
         agents: The agents; a standard graph uses the first.
         edges: The ways between several agents.
         signal: Aborts every run of the graph.
-        compile_options: What the graph is compiled with.
+        compile_options: Options for compiling the graph.
     """
 
     type: Literal["standard", "multi-agent"] = "standard"
@@ -99,7 +99,7 @@ class RunConfig(Settings):
         return_content: Whether `process_stream` returns content parts.
         token_counter: Counts the tokens of a message; None: one for the model's name if counts are needed.
         index_token_count_map: Tokens of the input's messages by position, as the host knows them.
-        calibration_ratio: What an earlier run of the conversation learned about counts.
+        calibration_ratio: The calibration ratio of an earlier run of the conversation.
         fading_tiers: How far the run before shortened tool results, by agent: what was sent once stays the same text,
             so that providers' prompt caches keep hitting.
         hooks: Decide about prompts and tool calls, see `stategraph.run.hooks.hook_registry`.

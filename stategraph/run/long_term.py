@@ -59,12 +59,12 @@ class LongTermMemory:
     """The memories of one namespace.
 
     Attributes:
-        store: Where they are kept.
-        namespace: Which they are, such as `("memories", user_id)`.
+        store: The store that keeps them.
+        namespace: Their namespace, such as `("memories", user_id)`.
         valid_keys: The only keys that may be set; None: any.
         token_limit: How many tokens all texts together may have; None: any number.
         count_tokens: Tokens of a text; None: about four characters each.
-        changes: What the tools changed, in order.
+        changes: The changes by the tools, in order.
     """
 
     store: BaseStore
@@ -238,7 +238,7 @@ async def remember(
         memory: The memory to read and change.
         agent: Whose model decides; its tools and instructions are not used.
         run_id: A name for the run.
-        instructions: What to remember; None: instructions of this package.
+        instructions: Instructions on what to remember; None: instructions of this package.
         config: For the run.
 
     Returns:

@@ -11,7 +11,7 @@ class Home:
     """Remembers the loop in which something was first used.
 
     Args:
-        what: What belongs to it, for the message.
+        what: The object that belongs to it, for the message.
     """
 
     def __init__(self, what: str) -> None:

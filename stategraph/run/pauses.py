@@ -23,7 +23,7 @@ class RunInterrupt:
     Attributes:
         interrupt_id: Its id, to be answered by.
         thread_id: The thread that waits.
-        payload: What is asked, as JSON.
+        payload: The question, as JSON.
         checkpoint_id: The state that it waits in.
         checkpoint_ns: The namespace of that state.
     """
@@ -45,10 +45,10 @@ class Pause:
     """The paused state of a thread.
 
     Attributes:
-        interrupts: What it waits for.
+        interrupts: The interrupts that it waits for.
         unfinished: Whether there is something to go on with, if need be without an answer.
         messages: The conversation as the agent sees it that got furthest.
-        memory: What the listener of the run that paused remembers; None if it did not.
+        memory: State of the listener of the run that paused; None if it did not.
         said: The conversation as all agents see it together.
         places: The states of the graph and of the agents in it that are not done.
     """
@@ -125,7 +125,7 @@ def answers(waiting: Sequence[RunInterrupt], value: Any) -> dict[str, Any]:
     """Match an answer to the pending interrupts, by their ids.
 
     Args:
-        waiting: What waits.
+        waiting: The pending interrupts.
         value: The answer, or a mapping from ids of interrupts to answers; not all of them have to be answered.
 
     Returns:

@@ -68,7 +68,7 @@ def read_decisions(payload: Mapping[str, Any], answer: Any) -> dict[str, Review]
     """Read a person's decisions about the calls of a `tool_approval`.
 
     Args:
-        payload: What was asked.
+        payload: The question.
         answer: A list of decisions in the order of the requests, a mapping of decisions by call id, or, for one
             request, a decision.
 
@@ -138,7 +138,7 @@ class QuestionOption(Settings):
     Attributes:
         label: The text that is shown.
         value: The value of the answer.
-        description: What it means.
+        description: Its meaning.
     """
 
     label: str
@@ -210,7 +210,7 @@ def read_answers(payload: Mapping[str, Any], answer: Any) -> dict[str, Any]:
     """Read a person's answers to an `ask_user_question`.
 
     Args:
-        payload: What was asked.
+        payload: The question.
         answer: `{"answer": ...}` or a text; for several questions a mapping from their ids to answers.
 
     Returns:

@@ -112,7 +112,7 @@ class Run:
         """Make a run. Neither models nor networks are contacted.
 
         Args:
-            config: What to run, as a value or as a mapping in either spelling.
+            config: The configuration, as a value or as a mapping in either spelling.
             models: Models made before, to be used again; None: models of the run's own.
             log: Keeps the run's events; None: one of the size that the configuration says.
 
@@ -152,7 +152,7 @@ class Run:
         """Take up what an execution of the run in another process knew.
 
         Args:
-            token_counts: What its `token_counts` was.
+            token_counts: Its `token_counts`.
         """
         self._token_counts = dict(token_counts)
 
@@ -446,11 +446,11 @@ class Run:
 
         Args:
             provider: Whose model, or `provider:model`.
-            input_text: What the person wrote.
+            input_text: The person's message.
             content_parts: The answer.
-            client_options: What the provider's client takes.
+            client_options: Options of the provider's client.
             title_method: How to ask: for text, structured output, or a function call.
-            title_prompt: What to ask, see `stategraph.run.history.title`.
+            title_prompt: The prompt, see `stategraph.run.history.title`.
             title_prompt_template: How the conversation is written.
             skip_language: Do not ask for the language.
             chain_options: A RunnableConfig for the call.

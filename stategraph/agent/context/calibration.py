@@ -24,7 +24,7 @@ class Calibration:
         ratio: Reported tokens per counted token; a host may hand it on to the next run.
         sent: Counted tokens of all calls that were compared.
         reported: Tokens that the provider reported for them, without instructions.
-        instruction_overhead: What instructions and schemas cost by the best call; None before the first comparison.
+        instruction_overhead: Tokens of instructions and schemas by the best call; None before the first comparison.
         deviation: How far off that call was.
     """
 
@@ -39,9 +39,9 @@ def learn(known: Calibration, sent: int, input_tokens: int, instruction_tokens: 
     """Take one call's report into account.
 
     Args:
-        known: What was learned before.
+        known: The calibration so far.
         sent: Counted tokens of the messages that the provider saw.
-        input_tokens: What the provider reported for them and the instructions.
+        input_tokens: The provider's report for them and the instructions.
         instruction_tokens: Tokens that were assumed for the instructions.
 
     Returns:

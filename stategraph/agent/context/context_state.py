@@ -25,7 +25,7 @@ class Summary:
 
     Attributes:
         text: The summary.
-        tokens: What it takes in every call, with the words around it.
+        tokens: Its tokens in every call, with the words around it.
         version: How many summaries of the conversation there were, this one included.
         covers: The id of the newest message that it stands for.
     """
@@ -55,12 +55,12 @@ class Ledger:
 
     Attributes:
         counts: Tokens of messages by id, before the ratio.
-        calibration: What reported usage says about the counts.
+        calibration: The calibration of the counts by reported usage.
         tier: How far tool results are shortened.
         newest: The newest message at the last call; None before the first.
         oldest: The oldest message that was kept then; None if all were.
         reported: Input and output tokens of the last call, until they are learned from.
-        tools: What the tools' descriptions take, as usage says; None: as counted.
+        tools: Tokens of the tools' descriptions by reported usage; None: as counted.
         size: How large the context is, as a provider's refusal says; None: as the host says.
         summary: Of what came before.
         summarised_at: How many messages there were after the last summary.

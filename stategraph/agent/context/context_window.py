@@ -41,7 +41,7 @@ class Fitting:
     """Settings that keep an agent's context within its size.
 
     Attributes:
-        settings: What holds for every call.
+        settings: Settings for every call.
         shown: The tools as the model is shown them.
         provider: The provider's name, by which tools are counted.
         model: The model's name.
@@ -97,7 +97,7 @@ class Prompt:
         trimmed: The choice; None if tokens are not counted.
         instructions: Tokens in addition to the messages, as they were known for the choice.
         corrected: The same as known after it.
-        settings: What held for the choice.
+        settings: The settings of the choice.
         said: How large the context is as the host says.
     """
 
@@ -161,7 +161,7 @@ class Window:
 
         Args:
             seen: The conversation as the agent sees it.
-            ledger: What the last call left.
+            ledger: The ledger of the last call.
             context: Whose counter and counts to use.
             agent_id: The agent.
             summarise: Whether messages that do not fit can be summarised; None: as the agent is set up.
@@ -320,7 +320,7 @@ def answered(prompt: Prompt, message: AIMessage) -> Ledger:
     """Return the ledger after the model has answered.
 
     Args:
-        prompt: What it was sent.
+        prompt: The prompt that it was sent.
         message: The answer, whose tokens the provider may have reported.
 
     Returns:
@@ -341,8 +341,8 @@ def rejected(prompt: Prompt, error: BaseException) -> Ledger | None:
     """Return the ledger after a provider refused a prompt as too long; None if a retry cannot help.
 
     Args:
-        prompt: What it was sent.
-        error: What it said.
+        prompt: The prompt that it was sent.
+        error: Its error.
 
     Returns:
         The ledger for the next try; None if the error is another one, or nothing can be made shorter any more.

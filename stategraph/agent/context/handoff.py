@@ -53,12 +53,12 @@ class Handoff:
     """A tool that hands the conversation over.
 
     Attributes:
-        name: What the model calls it by.
+        name: The name for the model.
         description: When to call it.
-        source_name: What other agents call the agent that has it.
+        source_name: The name by which others know the agent that has it.
         destinations: To whom it may lead.
         parameter: The parameter for instructions to the receiver; None: there is none.
-        parameter_description: What to write there.
+        parameter_description: The parameter's description.
         condition: Chooses destinations, or says whether to go; None: always, to all.
     """
 
@@ -84,7 +84,7 @@ class Handoff:
 
         Args:
             call: The call.
-            state: What the condition is asked about.
+            state: The state for the condition.
 
         Returns:
             The command that hands over, with the call's result; or a result alone if the condition says no.
@@ -126,7 +126,7 @@ def chosen(choice: object, destinations: Sequence[str], who: str) -> tuple[str, 
     """Return the destinations that a condition's result stands for.
 
     Args:
-        choice: What it returned: a destination, several, or whether to go to all of them; None means no.
+        choice: Its return value: a destination, several, or whether to go to all of them; None means no.
         destinations: Those there are.
         who: Name of the condition, for an error.
 
@@ -165,9 +165,9 @@ def departure(
 
     Args:
         state: The agent's state, which would be lost otherwise.
-        outputs: What its tools returned, in the order of the calls.
+        outputs: The outputs of its tools, in the order of the calls.
         injected: Messages to add after the results.
-        memory: What the listener has to keep; None: nothing.
+        memory: The listener's state to keep; None: nothing.
 
     Returns:
         A command for the graph of agents.
@@ -225,10 +225,10 @@ class Arrival:
 
     Attributes:
         source_name: The agent that handed it over.
-        instructions: What it said along with it; empty for nothing.
+        instructions: Its instructions for the receiver; empty for none.
         message_id: The id of the message that carries the instructions.
         parallel: Other agents that got it at the same time.
-        group_id: What they have in common; None for an agent on its own.
+        group_id: The number of their group; None for an agent on its own.
     """
 
     source_name: str
@@ -298,7 +298,7 @@ class Role:
 
     Attributes:
         agent_id: The agent.
-        names: What agents call each other, by id.
+        names: Names by which agents know each other, by id.
         has_tools: Whether its model is offered tools.
         needs_cue: Whether its provider would take up the text of the agent before it where that comes last.
     """

@@ -83,7 +83,7 @@ def system_message(
 
     Args:
         stable: Texts that are the same in every run; empty ones do not count.
-        dynamic: What may differ from run to run.
+        dynamic: Texts that may differ from run to run.
         cache: How the provider is told to cache; None: it is not.
 
     Returns:

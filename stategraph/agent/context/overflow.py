@@ -85,7 +85,7 @@ def recognise(error: BaseException) -> Overflow | None:
     """Recognise a refusal of a request because it is too long.
 
     Args:
-        error: What a model raised.
+        error: An error of a model.
 
     Returns:
         None if it failed for another reason.
@@ -123,7 +123,7 @@ def smaller(told: Overflow, max_context_tokens: int, sent: int, instruction_toke
     """Return the size of the context to assume from now on.
 
     Args:
-        told: What the refusal tells.
+        told: The figures of the refusal.
         max_context_tokens: The size that was assumed.
         sent: Tokens of the refused request as counted here.
         instruction_tokens: Those of them that cannot be shortened.

@@ -368,8 +368,8 @@ def shared_out(total: int, counts: Mapping[str, int], factor: float) -> dict[str
     """Shares of a total in whole tokens; what rounding leaves over goes to those that lost most by it.
 
     Args:
-        total: What the shares sum up to.
-        counts: What each has a share for.
+        total: The sum of the shares.
+        counts: The counts in proportion to which it is shared.
         factor: Tokens for one of them.
 
     Returns:

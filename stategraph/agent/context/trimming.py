@@ -68,7 +68,7 @@ class TrimState:
 
     Attributes:
         counts: Tokens of the messages by position, before the ratio.
-        calibration: What reported usage says about the counts.
+        calibration: The calibration of the counts by reported usage.
         tier: How far tool results are shortened.
         seen: How many messages there were at the last call.
         cut_at: Position of the oldest message kept at the last call.
@@ -106,7 +106,7 @@ class Trimmed:
         pressure: The messages' part of the budget before anything was shortened; None without messages.
         budget: Tokens for everything.
         instruction_tokens: Tokens in addition to the messages.
-        log: What was decided, in order.
+        log: The decisions, in order.
     """
 
     context: tuple[AnyMessage, ...]
@@ -140,11 +140,11 @@ def trim(
 
     Args:
         messages: The whole history, oldest first. Within a run, a longer version of that of the last call.
-        settings: What holds for the run.
-        state: What the last call left; at first, the counts that the host knows and the ratio of the last run.
+        settings: The settings of the run.
+        state: The state of the last call; at first, the counts that the host knows and the ratio of the last run.
         count_tokens: Tokens of one message, as an estimate.
         instruction_tokens: Tokens of system message, instructions and tool schemas.
-        usage: What the provider reported for the last call; None if there was none.
+        usage: The provider's report for the last call; None if there was none.
         usage_is_fresh: Whether that report is of the last call indeed, and so may correct the ratio.
 
     Returns:

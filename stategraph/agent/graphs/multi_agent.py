@@ -48,11 +48,11 @@ class Wiring:
     """The ways between agents, checked.
 
     Attributes:
-        names: What agents call each other, by id.
+        names: Names by which agents know each other, by id.
         starts: The agents that start.
         direct: Edges that are always taken.
         handoffs: Tools that hand over, by the agent that has them.
-        groups: What agents that run side by side have in common.
+        groups: Numbers of groups of agents that run in parallel.
     """
 
     names: Mapping[str, str]
@@ -363,7 +363,7 @@ def transcript(messages: Sequence[AnyMessage]) -> str:
     """Render messages as text, one line for each that has text; transfers are left out.
 
     Args:
-        messages: What a run has brought.
+        messages: The messages of a run.
     """
     lines = []
     for message in handoff.without_transfers(messages):

@@ -89,7 +89,7 @@ def ask(model: Runnable[Any, Any], messages: list[AnyMessage], config: RunnableC
 
     Args:
         model: A chat model, perhaps with arguments bound to it.
-        messages: What it is sent.
+        messages: The messages that it is sent.
         config: Of the running node.
     """
     inner = _inner(model, messages, config)

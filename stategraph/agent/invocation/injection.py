@@ -38,7 +38,7 @@ class Surroundings:
         state: The state that the node was given.
         config: The config that the tool is called with.
         runtime: The node's runtime.
-        context: What the caller of the graph gave its nodes.
+        context: The context from the caller of the graph.
         tools: The agent's tools.
     """
 
@@ -93,7 +93,7 @@ class Injection:
 
         Args:
             call: The call.
-            around: What there is to inject.
+            around: The values to inject.
 
         Returns:
             New arguments.

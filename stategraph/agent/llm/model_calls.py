@@ -51,7 +51,7 @@ def call(
 
     Args:
         routes: The models to try.
-        messages: What they are sent.
+        messages: The messages that they are sent.
         config: Of the running node.
         final: Ends the trying.
         history: The conversation that the answer becomes part of.

@@ -40,10 +40,10 @@ class _Provider:
     Attributes:
         module: Its module.
         name: Its name there.
-        package: What `pip install` takes.
+        package: Its package, for `pip install`.
         renamed: Parameters whose names differ from those of OpenAI's class.
         unknown: Parameters that hosts set for every provider and that this class does not have.
-        url: Where its API is, if the class is another provider's.
+        url: Address of its API, if the class is another provider's.
         key_from: The environment variable with its key, if the class is another provider's and would send that one's.
         needs_model: Whether the class must be told a model.
     """
@@ -165,7 +165,7 @@ class Fallback(validation.Settings):
 
     Attributes:
         provider: Whose model it is.
-        client_options: What the provider's client takes.
+        client_options: Options of the provider's client.
     """
 
     provider: Annotated[str, Field(min_length=1)]
@@ -314,8 +314,8 @@ def resolve(
 
     Args:
         provider: A provider's name, or `provider:model`.
-        client_options: What its client takes, in either spelling; None: no more options.
-        reasoning_key: Where an OpenAI-compatible model's reasoning is kept in messages; None: `reasoning_content`.
+        client_options: Options of its client, in either spelling; None: no more options.
+        reasoning_key: Key of an OpenAI-compatible model's reasoning in messages; None: `reasoning_content`.
 
     Returns:
         The model.

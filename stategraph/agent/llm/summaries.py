@@ -66,7 +66,7 @@ def due(how: Summarising, prompt: Prompt) -> bool:
 
     Args:
         how: How the agent summarises.
-        prompt: What would be sent otherwise.
+        prompt: The prompt without a summary.
 
     Returns:
         False where everything fits, where the host's trigger says so, or where there is nothing to summarise.

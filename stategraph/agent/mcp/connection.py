@@ -87,7 +87,7 @@ class Tools:
 
     Attributes:
         found: Tools that an agent can have, in the server's order.
-        dropped: What was left out, each with the reason.
+        dropped: The tools left out, each with the reason.
     """
 
     found: tuple[wire.Tool, ...]
@@ -124,7 +124,7 @@ class Connection:
         """Start or reach a server and agree on a protocol.
 
         Args:
-            name: What the server is called, in errors.
+            name: The server's name, for errors.
             server: Its description.
 
         Raises:

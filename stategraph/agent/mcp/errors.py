@@ -41,7 +41,7 @@ def words(error: Exception) -> str:
     Of pydantic's errors the values are left out: they are cut in the middle, and a secret cut in two is not found.
 
     Args:
-        error: What was raised about an answer.
+        error: The error of an answer.
     """
     if not isinstance(error, ValidationError):
         return str(error)

@@ -79,7 +79,7 @@ class Trouble:
     Attributes:
         kind: `gone`: the connection broke on the way; `unavailable`: the server could not be reached, now; `refused`:
             it, or what stands before it, will not; `bad`: what came is no answer.
-        text: What came, in words.
+        text: The failure, in words.
     """
 
     kind: Literal["gone", "unavailable", "refused", "bad"]
@@ -128,8 +128,8 @@ class Exchange:
     """The two streams of a session, watched.
 
     Args:
-        read: What the server says.
-        write: What it is told.
+        read: Messages from the server.
+        write: Messages to the server.
         ended: Called when the server says no more.
         version: Gives the version of the protocol that was agreed on; None as long as there is none.
     """

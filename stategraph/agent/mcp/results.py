@@ -42,8 +42,8 @@ class Resource:
         uri: Its address on that server.
         name: Its name for programs.
         title: Its name for people.
-        description: What it is.
-        mime_type: What kind of data it is, if the server says.
+        description: Its description.
+        mime_type: Its type of data, if the server gives one.
         size: Bytes, if the server says.
     """
 
@@ -71,10 +71,10 @@ class ResourceContents:
     """Contents of a resource: either text or data.
 
     Attributes:
-        uri: Where it is; each file of a folder has its own address.
+        uri: Its address; each file of a folder has its own address.
         text: The text, if it is one.
         data: The bytes, if it is not.
-        mime_type: What kind of data it is, if the server says.
+        mime_type: Its type of data, if the server gives one.
     """
 
     uri: str
@@ -114,7 +114,7 @@ def tool_result(result: wire.CallToolResult) -> tuple[Content, dict[str, Any] | 
     """Turn a tool's result into a message's content and its artifact.
 
     Args:
-        result: What the server answered.
+        result: The server's answer.
 
     Returns:
         The content, and the artifact or None if the content says everything.
@@ -134,7 +134,7 @@ def failure(result: wire.CallToolResult, secrets: Secrets) -> str:
     """Return what a tool says about why it failed.
 
     Args:
-        result: What the server answered.
+        result: The server's answer.
         secrets: Texts to hide in it.
     """
     shown = content(result.content)

@@ -62,9 +62,9 @@ def make_tool(sessions: ToolCaller, server: str, name: str, listed: wire.Tool) -
     """Make a tool of what a server lists.
 
     Args:
-        sessions: Where its calls go.
+        sessions: The sessions that execute its calls.
         server: The server.
-        name: What the model shall call it.
+        name: The name for the model.
         listed: The server's description.
 
     Returns:

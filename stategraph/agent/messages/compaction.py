@@ -46,7 +46,7 @@ class ContextPruning:
         soft_max_chars: Results that are not longer are not trimmed.
         head_chars: How much of the beginning is kept.
         tail_chars: How much of the end is kept.
-        placeholder: What stands for a cleared result.
+        placeholder: Text in place of a cleared result.
     """
 
     keep_last_assistants: int = 3
@@ -136,7 +136,7 @@ def clear_old(messages: Sequence[AnyMessage], pruning: ContextPruning) -> dict[i
 
     Args:
         messages: The whole history.
-        pruning: What counts as old and long.
+        pruning: Settings of what is old and long.
 
     Returns:
         The changed messages by position.

@@ -94,14 +94,14 @@ class ToolDefinition(Settings):
     """A tool by its description alone; the host executes it.
 
     Attributes:
-        name: What the model calls it by.
+        name: The name for the model.
         description: For the model.
         parameters: JSON schema of the arguments, an object; None: none.
         allowed_callers: The callers allowed; None: the model. A tool only for code is not shown to the model.
         defer_loading: Show it to the model only once it was discovered.
         response_format: Whether results have an artifact in addition to the content.
         server_name: The MCP server that it comes from.
-        tool_type: Where it comes from.
+        tool_type: Its origin.
     """
 
     name: Annotated[str, Field(min_length=1)]
@@ -131,7 +131,7 @@ class SummarizationConfig(Settings):
 
     Attributes:
         provider: Whose model summarises; None: the agent's.
-        model: Which one; None: the agent's.
+        model: The model's name; None: the agent's.
         parameters: More parameters of its client.
         prompt: Asks for a summary; None: a prompt of this package.
         update_prompt: Asks for a summary that goes on from an earlier one; None: a prompt of this package.
@@ -224,11 +224,11 @@ class AgentInputs(Settings):
         model: A model ready to use, or a text `provider:model`. Excludes `provider`; a model that is ready excludes
             `client_options` too.
         provider: Whose model it is.
-        client_options: What the provider's client takes, in either spelling, and `fallbacks`: a list of
+        client_options: Options of the provider's client, in either spelling, and `fallbacks`: a list of
             `{provider, client_options}` to try in order when the model fails.
         name: For other agents and for readers; None: the id.
-        instructions: What the model is told first, the same in every run.
-        additional_instructions: What it is told after that, which may differ from run to run.
+        instructions: Instructions that are the same in every run.
+        additional_instructions: More instructions, which may differ from run to run.
         tools: Tools that run here.
         tool_map: Further tools that run here, by the name that the model calls them by, but are not shown to it.
         tool_definitions: Tools that the host executes. With any, only `graph_tools` run here, and `tools` may
@@ -239,7 +239,7 @@ class AgentInputs(Settings):
         tool_registry: Descriptions by name of tools that are shown later or to others than the model.
         discovered_tools: Tools with deferred loading that are shown nevertheless, as found in an earlier run.
         max_context_tokens: Size of the model's context; None: not known, and nothing is trimmed.
-        reasoning_key: Where in a message's `additional_kwargs` the provider's reasoning is.
+        reasoning_key: The key of the provider's reasoning in a message's `additional_kwargs`.
         use_legacy_content: Send content that is text alone as a string.
         tool_end: End the run after the tools, without the model's answer to them.
         summarization_enabled: Summarise messages that do not fit.
@@ -328,8 +328,8 @@ class GraphEdge(Settings):
     """A way from agents to agents.
 
     Attributes:
-        from_: Where it begins. A direct edge waits for all of them.
-        to: Where it leads.
+        from_: Its sources. A direct edge waits for all of them.
+        to: Its destinations.
         edge_type: `direct`: always taken, to all destinations at once. `handoff`: taken by a tool call of the agent.
             None: direct if it leads from one agent to several without a condition, else a handoff.
         description: When to take it: the description of the handoff tool.

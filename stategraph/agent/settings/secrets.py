@@ -201,7 +201,7 @@ class Guard:
     """A context manager that cleans the errors which leave its block; a guard may be used again.
 
     Args:
-        secrets: What to hide.
+        secrets: The texts to hide.
     """
 
     __slots__ = ("_secrets",)
@@ -393,7 +393,7 @@ def texts_in(value: Any, around: tuple[int, ...] = ()) -> Iterator[str]:
 
     Args:
         value: A text, bytes, one of pydantic's secrets, or mappings and lists of them.
-        around: What it is in, by identity.
+        around: The containers around it, by identity.
 
     Yields:
         The texts.

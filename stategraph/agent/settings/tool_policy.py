@@ -14,7 +14,7 @@ class ToolPolicy:
 
     Attributes:
         timeout_s: Seconds that one attempt may take; None: no limit. Needs an async run.
-        retry: What to do when it fails, the first policy that matches; none: the model is told at once.
+        retry: Retry policies, of which the first match applies; none: the model is told at once.
         max_result_chars: Limit for its result; None for the agent's.
     """
 

@@ -13,7 +13,7 @@ class SummaryTrigger:
     """The condition for summarising messages that no longer fit.
 
     Attributes:
-        type: What `value` is compared with: the used part of the context, the tokens left, or the number of messages
+        type: The figure that `value` limits: the used part of the context, the tokens left, or the number of messages
             that do not fit. An unknown type never triggers.
         value: The limit, inclusive.
     """

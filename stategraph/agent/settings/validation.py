@@ -79,9 +79,9 @@ def explain(error: ValidationError, kind: type[BaseModel], given: object, *, val
     """Describe the errors in settings, a line for each problem.
 
     Args:
-        error: What pydantic found.
+        error: The error of pydantic.
         kind: The settings that were wanted.
-        given: What the host gave, from which the spelling is taken.
+        given: The host's settings, from which the spelling is taken.
         values: Whether to show values of fields that do not say that they are secret.
 
     Returns:
@@ -101,7 +101,7 @@ class _Spot:
 
     Attributes:
         path: The way there as the host spelled it; empty for the settings as a whole.
-        value: What stands there; None if nothing does.
+        value: The value there; None if there is none.
         field: The field; None for an unknown one.
         owner: The settings that it is a field of.
         snake: Whether those are spelled as in Python.

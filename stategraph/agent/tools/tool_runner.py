@@ -52,8 +52,8 @@ class Result:
         shown: The result as a person should read it; None: as the model reads it.
         outcome: How the host described it.
         injected: Messages of the host to add after the results.
-        remarks: What the gate wants beyond the result.
-        carrier: Which of the commands brings the message to another graph; None: it is written here.
+        remarks: The gate's requests beyond the result.
+        carrier: The command that carries the message to another graph; None: it is written here.
     """
 
     call: ToolCall
@@ -158,7 +158,7 @@ class ToolRunner:
 
         Args:
             call: The call.
-            around: What the tool may be given in addition to the arguments.
+            around: The values that the tool may be given in addition to the arguments.
 
         Returns:
             Its result, also if the tool failed.

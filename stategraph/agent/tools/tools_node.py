@@ -164,7 +164,7 @@ class Batch:
         node: The node.
         context: The listener, the tool host and the gate.
         at: Where.
-        around: What tools may be given.
+        around: The values that tools may be given.
         telling: Held while a result is reported, so that the reports of two results do not interleave.
     """
 

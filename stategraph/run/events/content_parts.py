@@ -18,7 +18,7 @@ def content_parts(messages: Sequence[AnyMessage]) -> list[dict[str, Any]]:
     """Convert messages to content parts, in order.
 
     Args:
-        messages: What a run has brought.
+        messages: The messages of a run.
 
     Returns:
         For an answer its reasoning and text, for a tool's result its call with the output.

@@ -181,8 +181,8 @@ def failure(handle: Handle, event: str, error: Exception) -> HandlerError:
 
     Args:
         handle: The handler's function.
-        event: What it was told.
-        error: What it raised; of a handler made of several, this names the one of them already.
+        event: The event that it was called for.
+        error: Its error; of a handler made of several, this names the one of them already.
     """
     if isinstance(error, HandlerError):
         return error

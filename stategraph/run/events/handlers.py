@@ -34,7 +34,7 @@ class ModelEndHandler:
     """Collects the usage that providers report, for `on_chat_model_end`.
 
     Attributes:
-        collected_usage: What was reported, in order; the list that was given.
+        collected_usage: The reported usage, in order; the list that was given.
     """
 
     def __init__(self, collected_usage: list[UsageMetadata] | None = None) -> None:
@@ -82,8 +82,8 @@ class ContentHandlers:
 
     Attributes:
         handlers: For a run's `custom_handlers`.
-        aggregator: What they have put together.
-        collected_usage: What providers reported, call by call.
+        aggregator: The aggregator that they fill.
+        collected_usage: The usage that providers reported, call by call.
     """
 
     handlers: Mapping[str, Handler]

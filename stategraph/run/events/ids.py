@@ -12,7 +12,7 @@ def new_id(prefix: str) -> str:
     """Return a new id.
 
     Args:
-        prefix: What it begins with, such as `step_`.
+        prefix: Its prefix, such as `step_`.
 
     Returns:
         The prefix and 126 random bits.

@@ -50,7 +50,7 @@ def _plain(value: Any, around: tuple[int, ...]) -> Any:
 
     Args:
         value: The value.
-        around: What it is in, by identity.
+        around: The containers around it, by identity.
     """
     if id(value) in around:
         return _NOTHING

@@ -295,7 +295,7 @@ class RunListener:
         Args:
             event: The event's name.
             data: Its payload.
-            at: Where it arose; None: at the end of the run.
+            at: Its place; None: at the end of the run.
             call: The call of a model that it is about.
 
         Returns:
@@ -326,7 +326,7 @@ class RunListener:
         Args:
             event: The event's name; it is in the log already.
             data: Its payload.
-            metadata: Where it arose.
+            metadata: Its place.
 
         Raises:
             HandlerError: The handler failed.

@@ -32,7 +32,7 @@ class RunEvent:
         seq: 1 for the first event of a run, then without holes.
         event: Its name on the wire.
         data: Its payload, as handlers are given it.
-        metadata: Where it arose; None at the end of a run.
+        metadata: Its place; None at the end of a run.
     """
 
     seq: int

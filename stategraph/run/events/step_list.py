@@ -63,7 +63,7 @@ class StepList:
 
         Args:
             at: Where.
-            kind: What it is.
+            kind: Its kind.
             details: Its details.
             position: Its place within a phase of a model's answer.
         """

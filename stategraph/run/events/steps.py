@@ -63,7 +63,7 @@ class StepTracker:
     """The steps of a run.
 
     Args:
-        steps: Where they are kept.
+        steps: The list that keeps them.
 
     Attributes:
         steps: All of them.

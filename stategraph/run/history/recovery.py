@@ -27,7 +27,7 @@ def remains(produced: Sequence[AnyMessage], partial: Iterable[Sequence[AIMessage
     """Return the messages that remain of a run that was cut off.
 
     Args:
-        produced: What was whole.
+        produced: The complete messages.
         partial: Pieces of the answers that were being written.
         reason: Why it was cut off, in a word.
 
@@ -51,7 +51,7 @@ async def commit(
     Args:
         compiled: The run's graph, which has a checkpointer.
         config: The thread.
-        messages: What went in and what came out.
+        messages: The input and the messages after it.
     """
     thread: RunnableConfig = {"configurable": {"thread_id": (config.get("configurable") or {})["thread_id"]}}
     state = await compiled.aget_state(thread)

@@ -69,10 +69,10 @@ async def generate_title(
 
     Args:
         model: The model.
-        input_text: What the person wrote.
+        input_text: The person's message.
         content_parts: The answer, with None where a step had no content.
         method: How to ask.
-        prompt: What to ask, with `{convo}` where the conversation goes, else it goes at the end; None: a prompt of
+        prompt: The prompt, with `{convo}` where the conversation goes, else it goes at the end; None: a prompt of
             this package.
         prompt_template: How the conversation is written, with `{input}` and `{output}`.
         skip_language: Do not ask for the language.

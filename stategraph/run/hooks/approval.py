@@ -35,7 +35,7 @@ class _Said:
     """Decisions about one call before it runs.
 
     Attributes:
-        remarks: What hooks want beyond whether it runs.
+        remarks: Requests of hooks beyond whether it runs.
         blocked: Why it does not run; None if it does, or if a person answered in its place.
         ran: Whether the call was let through.
     """

@@ -265,7 +265,7 @@ class HookRegistry:
 
         Args:
             event: The event.
-            happened: What each hook is given a copy of.
+            happened: The event's data, of which each hook is given a copy.
             tool: The name of the tool that it is about, if any.
 
         Returns:

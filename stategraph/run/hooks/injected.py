@@ -40,6 +40,6 @@ def hook_context(texts: list[str]) -> HumanMessage:
     """Join hooks' context for the model into one message.
 
     Args:
-        texts: What each of them said.
+        texts: The text of each.
     """
     return injected_message({"content": "\n\n".join(texts), "role": "system", "isMeta": True, "source": "hook"})

@@ -27,7 +27,7 @@ class Stopped:
     """The hooks' answer at the end of a turn.
 
     Attributes:
-        more: What it goes on with; empty: it ends.
+        more: Messages that continue it; empty: it ends.
         halt: Why it ends, in the words of a hook; None if none says so.
     """
 
@@ -55,7 +55,7 @@ class TurnHooks:
         """Ask hooks before a turn.
 
         Args:
-            messages: What goes in.
+            messages: The input messages.
             thread_id: The thread.
 
         Returns:
@@ -80,7 +80,7 @@ class TurnHooks:
         """Tell hooks that a turn has ended, and ask whether it may.
 
         Args:
-            messages: What it brought.
+            messages: The messages that it produced.
             thread_id: The thread.
             reason: Why it ended early; None if it did not. Then it ends, regardless of hooks.
             continuations: How often hooks have kept it going.
@@ -123,9 +123,9 @@ class TurnHooks:
         """Tell hooks that a turn failed.
 
         Args:
-            messages: What it brought until then.
+            messages: The messages that it produced until then.
             thread_id: The thread.
-            error: What `process_stream` is about to raise.
+            error: The error that `process_stream` is about to raise.
         """
         last = next((each for each in reversed(messages) if isinstance(each, AIMessage)), None)
         about = {"error": problems.said(error), "exception": error, "lastAssistantMessage": last}

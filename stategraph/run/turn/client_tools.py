@@ -63,7 +63,7 @@ class ToolExecuteRequest(dict[str, Any]):
         """Fail the run.
 
         Args:
-            error: What `process_stream` raises.
+            error: The error of `process_stream`.
         """
         failure = error if isinstance(error, BaseException) else RuntimeError(error)
         if isinstance(error, asyncio.CancelledError | StopIteration):

@@ -48,7 +48,7 @@ class Turns:
 
     @property
     def running(self) -> bool:
-        """True if an execution is running, or about to."""
+        """True if an execution is running, or about to start."""
         return not self._over.is_set()
 
     @property

@@ -52,7 +52,7 @@ class Execution:
 
     Attributes:
         paused: Whether it waits.
-        interrupts: What it waits for.
+        interrupts: The interrupts that it waits for.
         halt_reason: Why the turn was ended early; None if it was not.
     """
 
@@ -82,7 +82,7 @@ class Execution:
         """Execute, and keep the messages that it brings.
 
         Args:
-            given: What goes into the graph.
+            given: The graph's input.
             context: For its nodes.
             signals: Any of them stops it.
 

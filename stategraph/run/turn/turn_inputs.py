@@ -75,7 +75,7 @@ def checked_config(config: object, *, stores: bool) -> Mapping[str, Any]:
     """Validate a host's config; an empty one for None.
 
     Args:
-        config: What the host gave.
+        config: The host's config.
         stores: Whether the run has a checkpointer, so that it matters which thread is meant.
 
     Raises:

@@ -157,7 +157,7 @@ def close_node_workers() -> None:
 
 
 def node_workers() -> NodeWorkers:
-    """The workers of this process, started when first asked for. A forked process has its own."""
+    """Return the workers of this process, started on first use. A forked process has its own."""
     global _workers
     with _lock:
         if _workers is None or _workers.pid != os.getpid():
