@@ -15,7 +15,7 @@ BENCH = .venv-bench
 PROPERTIES = tests/core/test_machine.py tests/engine/test_properties.py tests/engine/test_kills.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test signals oldest check format golden conformance expected follow bench workers interop instrumentation server fuzz fuzz-nightly properties vocabulary lock mutants \
+.PHONY: help demo test signals traps chaos oldest check format golden conformance expected follow bench workers interop instrumentation server fuzz fuzz-nightly properties vocabulary lock mutants \
 	metadata clean dev-env conformance-env bench-env instrumentation-env mlflow-env reference-env services-env server-env demo-env python
 
 help: ## List the targets
@@ -49,6 +49,13 @@ signals: dev-env ## Stop runs by signals at random times: no hang, nothing lost 
 
 workers: dev-env ## The contract of worker pools on each backend, and how workers die (ARGS='-k process')
 	$(DEV)/bin/python -m pytest -q tests/workers $(ARGS)
+
+traps: dev-env ## Failures that other systems had with leases, on a naive lease and on the registry, and the unknown window
+	$(DEV)/bin/python -m pytest -q tests/workers/test_traps.py tests/workers/test_unknown_window.py $(ARGS)
+
+chaos: dev-env ## Kill and stop workers at random: no effect twice, the same end, the same events (SEED=7 N=50 STORE=postgres REFERENCE=python)
+	$(DEV)/bin/python -m tests.workers.chaos --seed $(or $(SEED),1) --number $(or $(N),50) --store $(or $(STORE),sqlite) \
+		$(if $(REFERENCE),--reference $(REFERENCE)) $(ARGS)
 
 golden: dev-env ## Recordings of @librechat/agents, held against the Run API (ARGS='-k word' chooses)
 	$(DEV)/bin/python -m tests.golden $(ARGS)

@@ -108,6 +108,22 @@ def serve_on_socket(scratch: Path) -> tuple[subprocess.Popen[bytes], str]:
     """
     programs, data = prepare(scratch)
     initialise(programs, data)
+    return start(scratch), f"postgresql://postgres:@/postgres?host={data}"
+
+
+def start(scratch: Path) -> subprocess.Popen[bytes]:
+    """Start a server on a folder that `serve_on_socket` was given before.
+
+    Raises:
+        UnavailableError: It cannot be started.
+    """
+    data = scratch / "data"
+    programs = scratch / "postgres" / PACKAGE / "pginstall18" / "bin"
+    if not programs.exists():  # they are where everybody can go
+        found = importlib.util.find_spec(PACKAGE)
+        assert found is not None
+        assert found.origin is not None
+        programs = Path(found.origin).parent / "pginstall18" / "bin"
     command = [
         programs / "postgres",
         "-D",
@@ -122,7 +138,7 @@ def serve_on_socket(scratch: Path) -> tuple[subprocess.Popen[bytes], str]:
         "synchronous_commit=off",
     ]
     log = scratch / "log"
-    with log.open("wb") as out:
+    with log.open("ab") as out:
         server = subprocess.Popen(command, user=user(), cwd=data, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
     deadline = time.monotonic() + STARTING_S
     ask = [programs / "pg_isready", "-q", "-h", data, "-U", "postgres"]
@@ -131,7 +147,7 @@ def serve_on_socket(scratch: Path) -> tuple[subprocess.Popen[bytes], str]:
             stop(server)
             raise UnavailableError(f"PostgreSQL did not start: {log.read_text(errors='replace')[-500:].strip()}")
         time.sleep(0.05)
-    return server, f"postgresql://postgres:@/postgres?host={data}"
+    return server
 
 
 def stop(server: subprocess.Popen[bytes]) -> None:

@@ -27,6 +27,7 @@ from stategraph.workers import leases
 from stategraph.workers.attempts import STREAM_MODES, Attempt, Outcome, find_graph
 from stategraph.workers.ids import new_owner
 from stategraph.workers.leases import LeaseLost, RunStatus
+from stategraph.workers.ledger.effects import EffectLedger
 from stategraph.workers.references import Targets
 from stategraph.workers.registry.port import StoreUnavailableError
 from stategraph.workers.registry.runs import RunRegistry
@@ -127,12 +128,14 @@ class Worker:
         self._saver = saver
         self._settings = settings
         self._targets = Targets(settings.allow)
+        self._ledger = EffectLedger(registry)
         self._running: dict[Lease, _Running] = {}
         self._draining = anyio.Event()
         self._freed = anyio.Event()
         self._finished = 0
         self._lost = 0
         self._last_error: str | None = None
+        self._broken: str | None = None
 
     def health(self) -> WorkerHealth:
         """Describe the worker at this moment."""
@@ -154,7 +157,8 @@ class Worker:
         """Execute runs until `drain` is called.
 
         Raises:
-            StoreUnavailableError: The database cannot be reached when the worker starts.
+            StoreUnavailableError: The database cannot be reached when the worker starts, or the saver's only connection
+                was closed: the worker would fail every run that it claims. What it had was given back.
         """
         await self._registry.set_up()
         async with anyio.create_task_group() as group:
@@ -165,11 +169,17 @@ class Worker:
                 await self._wait_for_runs()
                 runs.cancel_scope.cancel()
             group.cancel_scope.cancel()
+        if self._broken is not None:
+            raise StoreUnavailableError(self._broken)
 
     # Claiming.
 
     async def _claim_until_drained(self, runs: TaskGroup) -> None:
         while not self._draining.is_set():
+            if getattr(getattr(self._saver, "conn", None), "closed", False):
+                self._broken = "The worker's saver has lost its connection for good: give it a saver on a pool"
+                self.drain()
+                return
             claimed = await self._claim() if len(self._running) < self._settings.capacity else None
             if claimed is None:
                 await self._rest()
@@ -228,7 +238,8 @@ class Worker:
             await self._registry.release(claimed.lease, delay_s=FOREIGN_S, error=f"TransferError: {error}")
             return
         attempt = Attempt(self._registry, self._saver, claimed, self._settings.stream_modes)
-        outcome = await self._attempt(running, attempt, graph)
+        with self._ledger.of_run(claimed):
+            outcome = await self._attempt(running, attempt, graph)
         with anyio.CancelScope(shield=True):
             await self._report(running, attempt, outcome)
 

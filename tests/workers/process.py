@@ -18,7 +18,7 @@ from tests.workers.savers import async_saver
 
 async def main(url: str, lease_s: float) -> None:
     registry = RunRegistry.from_url(url, settings=LeaseSettings(lease_s=lease_s, heartbeat_s=lease_s / 4))
-    async with async_saver(url) as saver:
+    async with async_saver(url, pool=True) as saver:
         worker = Worker(registry, saver, WorkerSettings(allow=["tests.workers"], poll_s=0.05))
 
         async def drain_with_parent() -> None:

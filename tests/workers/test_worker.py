@@ -20,6 +20,7 @@ from stategraph.errors import AbortError, ConfigurationError
 from stategraph.workers.eventlog import LoggedEvent, attach
 from stategraph.workers.holding import hold
 from stategraph.workers.leases import LeaseLost, LeaseSettings, RunStatus
+from stategraph.workers.registry.port import StoreUnavailableError
 from stategraph.workers.registry.runs import RunRegistry
 from stategraph.workers.registry.values import ThreadBusy
 from stategraph.workers.worker import Worker, WorkerSettings
@@ -382,3 +383,14 @@ async def test_a_worker_that_may_import_nothing_is_a_mistake(site: Site) -> None
             WorkerSettings(allow=allow)
     with pytest.raises(ConfigurationError, match="capacity is 0"):
         WorkerSettings(allow=["a"], capacity=0)
+
+
+async def test_a_worker_whose_saver_is_dead_claims_nothing_and_says_so(postgres: str) -> None:
+    registry = RunRegistry.from_url(postgres)
+    run_id = await registry.submit("t", None, target="tests.workers.app:steps")
+    async with async_saver(postgres) as saver:
+        await saver.conn.close()
+        with anyio.fail_after(LIMIT_S), pytest.raises(StoreUnavailableError, match="give it a saver on a pool"):
+            await Worker(registry, saver, WorkerSettings(allow=["tests.workers"])).run()
+    assert (await registry.get(run_id)).status == "pending"
+    await registry.aclose()

@@ -39,7 +39,7 @@ from pydantic import ValidationError
 
 from stategraph._version import __version__
 from stategraph.agent import reporting
-from stategraph.agent.mcp import listing, logs, stdio
+from stategraph.agent.mcp import call_meta, listing, logs, stdio
 from stategraph.agent.mcp.errors import (
     LONGEST,
     McpBadAnswer,
@@ -361,9 +361,14 @@ class Connection:
             request.tell(reporting.ToolProgress(progress, total, self._secrets.value(message)))
 
         on_progress = None if hear is None else progressed
+        # Taken here: the request may be made in another task.
+        meta = call_meta.current.get()
 
         async def send(client: Client) -> wire.CallToolResult:
-            return await client.call_tool(name, arguments, timeout_s, on_progress)
+            if meta is None:
+                return await client.call_tool(name, arguments, timeout_s, on_progress)
+            along = cast("wire.RequestParamsMeta", dict(meta))
+            return await client.call_tool(name, arguments, timeout_s, on_progress, meta=along)
 
         waiting = self._ask(f"tool {name!r}", send, request)
         if hear is None or request.said is None:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
+from stategraph.engine.checkpoints.saver_interfaces import BaseCheckpointSaver
 from stategraph.errors import ConfigurationError
 from stategraph.workers.registry.sql import Sql
 from stategraph.workers.registry.store import lost
@@ -114,3 +115,29 @@ class Guard:
         self._began = self._began or write.begins
         if write.last_seq and self._outbox is not None:
             self._outbox.stored(write.last_seq)
+
+
+class Fenced:
+    """A saver and the guard of its writes.
+
+    Args:
+        saver: The saver.
+        guard: The guard.
+    """
+
+    def __init__(self, saver: BaseCheckpointSaver[Any], guard: Guard) -> None:
+        self._saver: Any = saver
+        self._guard = guard
+
+
+class Transaction:
+    """A transaction of a saver, in which a write happens.
+
+    Args:
+        saver: The saver.
+        write: The write.
+    """
+
+    def __init__(self, saver: Any, write: Write) -> None:
+        self._saver = saver
+        self._write = write

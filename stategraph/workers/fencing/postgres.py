@@ -16,25 +16,15 @@ from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
 from typing import Any
 
-from stategraph.engine.checkpoints.saver_interfaces import BaseCheckpointSaver
-from stategraph.workers.fencing.guard import Guard, Statement, Write
+from stategraph.workers.fencing.guard import Fenced, Statement, Write
 from stategraph.workers.registry.sql import LEASE_LOST, POSTGRES, Sql
 from stategraph.workers.registry.store import lost
 
 _SQL = Sql(POSTGRES)
 
 
-class FencedPostgres:
-    """Writes through a `PostgresSaver`.
-
-    Args:
-        saver: The saver.
-        guard: The guard.
-    """
-
-    def __init__(self, saver: BaseCheckpointSaver[Any], guard: Guard) -> None:
-        self._saver: Any = saver
-        self._guard = guard
+class FencedPostgres(Fenced):
+    """Writes through a `PostgresSaver`."""
 
     def call(self, method: str, thread_id: str, base: str | None, arguments: tuple[Any, ...]) -> Any:
         """Call a method of the saver that writes.
@@ -82,17 +72,8 @@ class FencedPostgres:
                 yield given
 
 
-class AsyncFencedPostgres:
-    """Writes through an `AsyncPostgresSaver`.
-
-    Args:
-        saver: The saver.
-        guard: The guard.
-    """
-
-    def __init__(self, saver: BaseCheckpointSaver[Any], guard: Guard) -> None:
-        self._saver: Any = saver
-        self._guard = guard
+class AsyncFencedPostgres(Fenced):
+    """Writes through an `AsyncPostgresSaver`."""
 
     async def call(self, method: str, thread_id: str, base: str | None, arguments: tuple[Any, ...]) -> Any:
         """Call a method of the saver that writes.

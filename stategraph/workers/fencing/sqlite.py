@@ -12,25 +12,15 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from stategraph.engine.checkpoints.saver_interfaces import BaseCheckpointSaver
-from stategraph.workers.fencing.guard import Guard, Write
+from stategraph.workers.fencing.guard import Fenced, Transaction
 from stategraph.workers.registry.sql import SQLITE, Sql
 
 _SQL = Sql(SQLITE)
 _BEGIN = "BEGIN IMMEDIATE"
 
 
-class FencedSqlite:
-    """Writes through a `SqliteSaver`.
-
-    Args:
-        saver: The saver.
-        guard: The guard.
-    """
-
-    def __init__(self, saver: BaseCheckpointSaver[Any], guard: Guard) -> None:
-        self._saver: Any = saver
-        self._guard = guard
+class FencedSqlite(Fenced):
+    """Writes through a `SqliteSaver`."""
 
     def call(self, method: str, thread_id: str, base: str | None, arguments: tuple[Any, ...]) -> Any:
         """Call a method of the saver that writes.
@@ -58,12 +48,8 @@ class _Held:
         """Leave the transaction open."""
 
 
-class _Transaction:
+class _Transaction(Transaction):
     """Stands for a saver's lock: a transaction in which the lease holds."""
-
-    def __init__(self, saver: Any, write: Write) -> None:
-        self._saver = saver
-        self._write = write
 
     def __enter__(self) -> None:
         saver, connection = self._saver, self._saver.conn
@@ -98,17 +84,8 @@ def _nothing() -> None:
     """Set nothing up: that is done."""
 
 
-class AsyncFencedSqlite:
-    """Writes through an `AsyncSqliteSaver`.
-
-    Args:
-        saver: The saver.
-        guard: The guard.
-    """
-
-    def __init__(self, saver: BaseCheckpointSaver[Any], guard: Guard) -> None:
-        self._saver: Any = saver
-        self._guard = guard
+class AsyncFencedSqlite(Fenced):
+    """Writes through an `AsyncSqliteSaver`."""
 
     async def call(self, method: str, thread_id: str, base: str | None, arguments: tuple[Any, ...]) -> Any:
         """Call a method of the saver that writes.
@@ -138,12 +115,8 @@ class _AsyncHeld:
         """Leave the transaction open."""
 
 
-class _AsyncTransaction:
+class _AsyncTransaction(Transaction):
     """Stands for a saver's lock: a transaction in which the lease holds."""
-
-    def __init__(self, saver: Any, write: Write) -> None:
-        self._saver = saver
-        self._write = write
 
     async def __aenter__(self) -> None:
         connection = self._saver.conn

@@ -187,6 +187,8 @@ _SHOWN: Final = (
 
 _WORK: Final = "queue, target, input, config, context, began, rollback_of, tenant"
 
+_EFFECT: Final = "scope, key, args_hash, state, run_id, token, result, error, retryable, external_ref"
+
 #: No other run of the thread is active, and none that came before waits.
 _FIRST_OF_THREAD: Final = """NOT EXISTS (
         SELECT 1 FROM sg_run AS o WHERE o.thread_id = r.thread_id AND o.run_id <> r.run_id
@@ -255,6 +257,7 @@ class Sql:
         self.heartbeat = say(
             """UPDATE sg_run SET lease_until = {now} + ?, heartbeat_at = {now}
                 WHERE owner = ? AND status = 'running' AND run_id IN ({members})
+                AND run_id || ':' || CAST(token AS TEXT) IN ({members})
                 RETURNING run_id, token, cancel_requested"""
         )
         self.show = say(f"SELECT {_SHOWN} FROM sg_run WHERE run_id = ?")
@@ -272,7 +275,11 @@ class Sql:
         self.count_waiting = say(
             "SELECT count(*), COALESCE({now} - min(available_at), 0) FROM sg_run WHERE status = 'pending'"
         )
+        self._add_events_and_effects()
 
+    def _add_events_and_effects(self) -> None:
+        """Render the statements of the event log, the ledger and the workers."""
+        say = self._render
         self.last_seq = say("SELECT COALESCE(MAX(seq), 0) FROM sg_event WHERE run_id = ?")
         #: PostgreSQL only.
         self.require_fence = say("SELECT sg_check_lease(?, ?)")
@@ -285,8 +292,28 @@ class Sql:
             "SELECT seq, attempt, type, data FROM sg_event WHERE run_id = ? AND seq > ? ORDER BY seq LIMIT ?"
         )
 
-        self.thread_lock = None if dialect.lock_thread is None else say(dialect.lock_thread)
-        self.schema_lock = dialect.lock_schema
+        self.effect = say(f"SELECT {_EFFECT} FROM sg_effect WHERE scope = ? AND key = ? {{lock_row}}")
+        self.add_effect = say(
+            f"""INSERT INTO sg_effect ({_EFFECT}, claimed_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, {{now}})
+                ON CONFLICT (scope, key) DO NOTHING"""
+        )
+        self.change_effect = say(
+            """UPDATE sg_effect SET args_hash = ?, state = ?, run_id = ?, token = ?, result = ?, error = ?,
+                retryable = ?, external_ref = ?, settled_at = CASE WHEN ? THEN {now} END WHERE scope = ? AND key = ?"""
+        )
+        self.delete_effect = say("DELETE FROM sg_effect WHERE scope = ? AND key = ?")
+        self.effects_in_doubt = say(
+            f"SELECT {_EFFECT} FROM sg_effect WHERE state = 'in_doubt' ORDER BY claimed_at LIMIT ?"
+        )
+        self.forget_effects = say("DELETE FROM sg_effect WHERE state = 'committed' AND settled_at < {now} - ?")
+        #: Whether an attempt has its lease.
+        self.lives = say(
+            "SELECT 1 FROM sg_run WHERE run_id = ? AND token = ? AND status = 'running' AND lease_until >= {now}"
+        )
+
+        thread_lock = self.dialect.lock_thread
+        self.thread_lock = None if thread_lock is None else say(thread_lock)
+        self.schema_lock = self.dialect.lock_schema
         self.see_worker = say(
             """INSERT INTO sg_worker (worker_id, host, pid, capacity, version, started_at, seen_at)
                 VALUES (?, ?, ?, ?, ?, {now}, {now})

@@ -234,7 +234,10 @@ class RunStore:
             return Beat((), {})
         self.set_up()
         with self.database.transaction() as session:
-            found = session.execute(self._sql.heartbeat, (lease_s, owner, json.dumps([each.run_id for each in held])))
+            runs = json.dumps([each.run_id for each in held])
+            # A process may have claimed a run again that it still executes under an older token.
+            tokens = json.dumps([f"{each.run_id}:{each.token}" for each in held])
+            found = session.execute(self._sql.heartbeat, (lease_s, owner, runs, tokens))
         alive = {(run_id, token): reason for run_id, token, reason in found}
         return Beat(
             lost=tuple(each for each in held if (each.run_id, each.token) not in alive),

@@ -178,6 +178,13 @@ def header(ctx: Context, name: str) -> str:
 
 
 @server.tool(structured_output=False)
+def along(ctx: Context) -> str:
+    """What the client sent along with the call."""
+    meta = ctx.request_context.meta or {}
+    return " ".join(f"{name}={value}" for name, value in sorted(dict(meta).items()) if name.startswith("stategraph/"))
+
+
+@server.tool(structured_output=False)
 async def grow(ctx: Context, name: str) -> str:
     """Get another tool, and tell."""
     server.add_tool(lambda: "new", name=name, description="grown", structured_output=False)
