@@ -106,7 +106,7 @@ def _untracked_alone(left: Difference) -> None:
             one["result"] = {}
         if ended and expected["next"] != found["next"]:
             expected["next"]["items"] = reports.unfinished(expected)
-        if ended and isinstance(expected["values"], dict):
+        if ended and isinstance(expected["values"], dict) and isinstance(found["values"], dict):
             for name in BRIEF & expected["values"].keys() - found["values"].keys():
                 del expected["values"][name]
     for expected, found in reports.checkpoints(left.expected, left.found):
@@ -161,8 +161,9 @@ def _live_value(left: Difference) -> None:
     for expected, found in reports.snapshots(left.expected, left.found):
         if joined:
             _start_less(expected, found, joined)
-        if isinstance(expected["values"], dict) and "topics" in expected["values"].keys() & found["values"].keys():
-            _cut(expected["values"], found["values"], "topics")
+        one, other = expected["values"], found["values"]
+        if isinstance(one, dict) and isinstance(other, dict) and "topics" in one.keys() & other.keys():
+            _cut(one, other, "topics")
 
 
 def _cut(expected: dict[str, Any], found: dict[str, Any], name: str) -> bool:

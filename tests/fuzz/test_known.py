@@ -152,3 +152,10 @@ def test_what_is_in_the_cache_need_not_run_again_and_everything_else_has_to() ->
     assert told(twice, once) is None
     assert told(once, twice, cache=True) is None
     assert told(report(ran=["a", "b"]), once, cache=True) is None
+
+
+def test_a_state_whose_values_are_none_on_one_of_the_engines_can_be_compared() -> None:
+    theirs, ours = report(task("a", None)), report(task("a", {}))
+    ours["state"]["values"] = None
+    assert explained(theirs, ours, step={"durability": "exit"}) is None
+    assert explained(ours, theirs, step={"durability": "exit"}) is None
