@@ -14,10 +14,27 @@ told of.
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from stategraph.workers.eventlog import LoggedEvent as LoggedEvent
+    from stategraph.workers.eventlog import attach as attach
     from stategraph.workers.execution import JobPort as JobPort
     from stategraph.workers.execution import current_port as current_port
     from stategraph.workers.execution import job_target as job_target
+    from stategraph.workers.fencing.guard import Guard as Guard
+    from stategraph.workers.fencing.saver import FencedSaver as FencedSaver
+    from stategraph.workers.holding import hold as hold
     from stategraph.workers.inline import InlinePool as InlinePool
+    from stategraph.workers.leases import LeaseLost as LeaseLost
+    from stategraph.workers.leases import LeaseSettings as LeaseSettings
+    from stategraph.workers.leases import RunStatus as RunStatus
+    from stategraph.workers.ledger.effects import EffectLedger as EffectLedger
+    from stategraph.workers.ledger.effects import effect as effect
+    from stategraph.workers.ledger.records import EffectFailed as EffectFailed
+    from stategraph.workers.ledger.records import EffectRecord as EffectRecord
+    from stategraph.workers.ledger.records import Found as Found
+    from stategraph.workers.ledger.records import InDoubt as InDoubt
+    from stategraph.workers.ledger.records import NotFound as NotFound
+    from stategraph.workers.ledger.records import current_effect as current_effect
+    from stategraph.workers.ledger.tools import effect_tool as effect_tool
     from stategraph.workers.nodes.executor import close_node_workers as close_node_workers
     from stategraph.workers.nodes.executor import configure_node_workers as configure_node_workers
     from stategraph.workers.pool import Job as Job
@@ -27,11 +44,28 @@ if TYPE_CHECKING:
     from stategraph.workers.pool import WorkerPool as WorkerPool
     from stategraph.workers.process.supervisor import ProcessPool as ProcessPool
     from stategraph.workers.references import imported as imported
+    from stategraph.workers.registry.runs import RunRegistry as RunRegistry
+    from stategraph.workers.registry.values import Lease as Lease
+    from stategraph.workers.registry.values import RunInfo as RunInfo
+    from stategraph.workers.registry.values import ThreadBusy as ThreadBusy
     from stategraph.workers.runtime import MultiProcessRuntime as MultiProcessRuntime
     from stategraph.workers.thread import ThreadPool as ThreadPool
     from stategraph.workers.wire import encode as encode
+    from stategraph.workers.worker import Worker as Worker
+    from stategraph.workers.worker import WorkerSettings as WorkerSettings
 
 _PUBLIC = {
+    "eventlog": ("LoggedEvent", "attach"),
+    "fencing.guard": ("Guard",),
+    "fencing.saver": ("FencedSaver",),
+    "holding": ("hold",),
+    "leases": ("LeaseLost", "LeaseSettings", "RunStatus"),
+    "ledger.effects": ("EffectLedger", "effect"),
+    "ledger.records": ("EffectFailed", "EffectRecord", "Found", "InDoubt", "NotFound", "current_effect"),
+    "ledger.tools": ("effect_tool",),
+    "registry.runs": ("RunRegistry",),
+    "registry.values": ("Lease", "RunInfo", "ThreadBusy"),
+    "worker": ("Worker", "WorkerSettings"),
     "execution": ("JobPort", "current_port", "job_target"),
     "inline": ("InlinePool",),
     "nodes.executor": ("close_node_workers", "configure_node_workers"),
