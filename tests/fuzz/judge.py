@@ -9,13 +9,16 @@ from typing import Any
 
 from tests.fuzz import known
 from tests.fuzz.program import Case
-from tests.fuzz.worker import HANGS, LIMIT_S
 from tests.interop import plain, processes
 
 PROGRAM = ("-m", "tests.fuzz.worker")
 # Sets of names have the same order in every process.
 VARIABLES = (("PYTHONHASHSEED", "0"), ("STATEGRAPH_LOG", "error"))
 REPEATS = 4
+LIMIT_S = 30.0
+"""How long a case may take; then the process ends, and says where it was."""
+HANGS = "STATEGRAPH_FUZZ_HANGS"
+"""The variable that names the file where it says so."""
 
 
 @dataclass(slots=True)

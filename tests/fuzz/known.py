@@ -51,7 +51,7 @@ class Difference(NamedTuple):
 
     def last(self, part: str) -> tuple[Any, Any]:
         """Return what the step "found" or "ran" on LangGraph and here."""
-        one, other = (report["steps"][self.number][part] if "steps" in report else [] for report in self[1:])
+        one, other = (report["steps"][self.number][part] for report in self[1:])
         return one, other
 
 
@@ -71,7 +71,12 @@ class Known:
 
 
 def explain(difference: Difference) -> str | None:
-    """Name the known difference that explains one, or return None."""
+    """Name the known difference that explains one, or return None.
+
+    None is about a graph that can be built on one engine alone: it has no steps to compare.
+    """
+    if not ("steps" in difference.expected and "steps" in difference.found):
+        return None
     left = Difference(difference.case, copy.deepcopy(difference.expected), copy.deepcopy(difference.found))
     names = []
     for known in KNOWN:

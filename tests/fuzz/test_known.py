@@ -159,3 +159,9 @@ def test_a_state_whose_values_are_none_on_one_of_the_engines_can_be_compared() -
     ours["state"]["values"] = None
     assert explained(theirs, ours, step={"durability": "exit"}) is None
     assert explained(ours, theirs, step={"durability": "exit"}) is None
+
+
+def test_nothing_explains_a_graph_that_only_one_engine_builds() -> None:
+    built = report(task("a", None), found=[])
+    assert known.explain(known.Difference(CASE, {"built": "TypeError"}, built)) is None
+    assert known.explain(known.Difference(CASE, built, {"built": "TypeError"})) is None

@@ -23,12 +23,11 @@ from typing import Any
 from xxhash import xxh3_128_hexdigest
 
 from tests.fuzz import known, program, turns
+from tests.fuzz.judge import HANGS, LIMIT_S
 from tests.interop import plain
 
 MODULE = "fuzz_case"
 FILE = "<case>"
-LIMIT_S = 30.0  # what a case may take; then the process ends, and says where it was
-HANGS = "STATEGRAPH_FUZZ_HANGS"  # the variable that names the file where it says so
 QUESTION = re.compile(r"\b([0-9a-f]{32})\b")
 PRELUDE = compile(program.PRELUDE, "<prelude>", "exec")
 
