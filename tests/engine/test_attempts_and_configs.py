@@ -143,7 +143,7 @@ def test_a_failure_is_graver_than_a_question_and_the_first_one_counts() -> None:
     ):
         end.add(raised(ended))
     with pytest.raises(ValueError, match="first"):
-        end.conclude()
+        end.conclude([])
 
 
 def test_the_questions_of_a_step_are_asked_together() -> None:
@@ -152,8 +152,22 @@ def test_the_questions_of_a_step_are_asked_together() -> None:
     end.add(raised(GraphInterrupt((Interrupt("b", id="2"), Interrupt("c", id="3")))))
     end.add(raised(GraphInterrupt()))
     with pytest.raises(GraphInterrupt) as asked:
-        end.conclude()
+        end.conclude([])
     assert [question.value for question in asked.value.args[0]] == ["a", "b", "c"]
+
+
+def test_what_called_tasks_asked_is_asked_behind_it_in_the_order_of_their_paths_and_once() -> None:
+    end = StepEnd()
+    end.add(raised(GraphInterrupt((Interrupt("a", id="1"),))))
+    with pytest.raises(GraphInterrupt) as asked:
+        end.conclude([("2", (Interrupt("c", id="3"), Interrupt("a", id="1"))), ("1", (Interrupt("b", id="2"),))])
+    assert [question.value for question in asked.value.args[0]] == ["a", "b", "c"]
+
+
+def test_what_called_tasks_asked_is_forgotten_when_their_caller_went_on() -> None:
+    asked: Any = [("1", (Interrupt("b", id="2"),))]
+    StepEnd().conclude(asked)
+    assert asked == []
 
 
 def test_a_command_for_a_graph_around_comes_after_the_others_have_finished_and_before_questions() -> None:
@@ -162,13 +176,13 @@ def test_a_command_for_a_graph_around_comes_after_the_others_have_finished_and_b
     end.add(raised(ParentCommand(Command(goto="x"))))
     assert end.error is None
     with pytest.raises(ParentCommand):
-        end.conclude()
+        end.conclude([])
 
 
 def test_a_step_in_which_nothing_happened_ends_quietly() -> None:
     end = StepEnd()
     end.add(raised(asyncio.CancelledError()))
-    end.conclude()
+    end.conclude([])
 
 
 # -- what nodes are told -------------------------------------------------

@@ -170,8 +170,13 @@ def _clone(saver: Any, connection: Any, pipe: _Held | _AsyncHeld) -> Any:
 def _raise_if_lost(error: Exception, write: Write) -> None:
     """Raise the loss of the lease if that is what the server's error says.
 
+    In a pipeline the error that says so may be followed by others, of the statements behind it and of the rollback.
+
     Raises:
         LeaseLost: It is.
     """
-    if getattr(error, "sqlstate", None) == LEASE_LOST:
-        raise lost(write.lease) from None
+    found: BaseException | None = error
+    while found is not None:
+        if getattr(found, "sqlstate", None) == LEASE_LOST:
+            raise lost(write.lease) from None
+        found = None if found.__suppress_context__ else found.__context__
