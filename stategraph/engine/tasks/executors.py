@@ -34,7 +34,7 @@ def executed(function: Any, executor: str, name: str, timeout: TimeoutPolicy | N
         function: What the author gave as the node.
         executor: Where.
         name: The node.
-        timeout: Its limits; None: none.
+        timeout: Its limits, in the form that `TimeoutPolicy.coerce` brings them to; None: none.
 
     Raises:
         ConfigurationError: There is no such executor, or the node or its limits are not for it.
@@ -61,8 +61,4 @@ def executed(function: Any, executor: str, name: str, timeout: TimeoutPolicy | N
             "whole attempt: timeout=seconds"
         )
     make: Make = importlib.import_module(_MODULES[executor]).executed
-    return make(function, name=name, timeout_s=None if timeout is None else _seconds(timeout.run_timeout))
-
-
-def _seconds(limit: Any) -> float:
-    return float(limit.total_seconds() if hasattr(limit, "total_seconds") else limit)
+    return make(function, name=name, timeout_s=None if timeout is None else timeout.run_timeout)
