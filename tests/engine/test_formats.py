@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import operator
+import threading
 from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
@@ -165,11 +166,20 @@ def test_a_checkpoint_names_itself_its_parent_and_what_comes_next(driver: Driver
 
 
 def test_a_task_that_failed_is_shown_with_its_error() -> None:
+    stored = threading.Event()
+
+    class Watched(InMemorySaver):
+        def put_writes(self, config: Any, writes: Any, task_id: str, task_path: str = "") -> None:
+            super().put_writes(config, writes, task_id, task_path)
+            if any(channel == "log" for channel, _ in writes):
+                stored.set()
+
     def fail(_: Any) -> Any:
+        assert stored.wait(30), "the writes of the other node were not stored"
         raise ValueError("no")
 
     builder = StateGraph(Plain).add_node("a", fail).add_node("b", lambda _: {"log": ["b"]})
-    graph = builder.add_edge(START, "a").add_edge(START, "b").compile(checkpointer=InMemorySaver())
+    graph = builder.add_edge(START, "a").add_edge(START, "b").compile(checkpointer=Watched())
     with pytest.raises(ValueError, match="no"):
         graph.invoke({"n": 0}, THREAD)
     entries: list[Any] = []

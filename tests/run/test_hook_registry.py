@@ -182,12 +182,12 @@ async def test_a_pattern_is_found_in_the_name_of_the_tool_and_once_means_once() 
     registry.register(PRE, lambda happened: seen.append("weather"), pattern="weather$")
     registry.register(PRE, lambda happened: seen.append("once"), once=True)
     take_back = registry.register(PRE, lambda happened: seen.append("all"))
-    for tool in ("get_weather", "weather_get", None):
+    for tool, called in (("get_weather", ["all", "once", "weather"]), ("weather_get", ["all"]), (None, ["all"])):
         await registry.call(PRE, {}, tool)
-    assert seen == ["weather", "once", "all", "all", "all"]
+        assert sorted(seen) == called  # the hooks of one event run side by side
+        seen.clear()
     take_back()
     take_back()
-    seen.clear()
     await registry.call(PRE, {}, "get_weather")
     assert seen == ["weather"]
     assert registry.has(PRE)
