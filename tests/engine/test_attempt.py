@@ -227,6 +227,36 @@ def test_a_command_for_the_graph_above_is_not_tried_again(driver: Driver, clock:
     assert len(attempts) == 1
 
 
+@pytest.mark.parametrize("timeout", [None, TimeoutPolicy(run_timeout=60)], ids=["no limit", "a limit"])
+def test_a_router_that_fails_behind_a_command_from_a_graph_inside_is_not_tried_again_but_a_graph_around_it_is(
+    driver: Driver, clock: FakeClock, timeout: TimeoutPolicy | None
+) -> None:
+    if timeout is not None and driver.name == "sync":
+        pytest.skip("a synchronous run has no time limits")
+    ran = []
+
+    async def aleave(state: State) -> Any:
+        return leave(state)
+
+    def leave(state: State) -> Any:
+        ran.append("node")
+        return Command(graph=Command.PARENT, update={"seen": ["above"]})
+
+    def route(state: State) -> str:
+        ran.append("router")
+        raise ConnectionError("away")
+
+    inner = one_node(leave if driver.name == "sync" else aleave)
+    middle = StateGraph(State).add_node("inner", inner, retry_policy=ALWAYS, timeout=timeout).add_edge(START, "inner")
+    middle.add_conditional_edges("inner", route, ["__end__"])
+    outer = StateGraph(State).add_node("middle", middle.compile(), retry_policy=ALWAYS).add_edge(START, "middle")
+
+    with pytest.raises(ConnectionError):
+        driver.invoke(outer.compile(), {"seen": []})
+
+    assert ran == ["node", "router"] * 3
+
+
 def test_a_cancellation_of_the_nodes_own_is_its_failure(driver: Driver) -> None:
     def gives_up(state: State) -> State:
         raise asyncio.CancelledError

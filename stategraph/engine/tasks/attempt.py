@@ -7,7 +7,8 @@ Rules
 * The first policy that matches a failure decides: attempts, then
   ``min(max_interval, initial_interval * backoff_factor ** (attempt - 1))``
   seconds, varied by up to one second of jitter; ``max_interval`` is never exceeded.
-* Interrupts and commands for a parent graph are no failures.
+* Interrupts and commands for a parent graph are no failures. A command from a graph inside is carried out behind the
+  attempt: if its router fails, the task does, and is not tried again.
 * An attempt writes into a separate draft, and how it ended is an outcome: neither is visible before the last attempt
   is over.
 * A task runs in a copy of the driver's context. A sync function of an async
@@ -24,7 +25,7 @@ from collections.abc import Awaitable, Coroutine, Sequence
 from contextvars import copy_context
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, Final, NamedTuple, Protocol, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
@@ -51,6 +52,9 @@ _set_config = var_child_runnable_config.set
 _ENDED: RunnableConfig = {}
 """The config of a scope whose attempt is over. The config holds the scope; together they would be garbage that only
 the collector finds, which costs more than all else a small step needs."""
+
+_NOT_AGAIN: Final = "_stategraph_not_again"
+"""An attribute of an error: the task is not tried again, whatever its policies say. A graph around it may be."""
 
 _PLAIN_RESULTS = frozenset((dict, type(None), list, tuple, str))
 """Types of results that need no look at whether they are Runnables."""
@@ -125,9 +129,15 @@ def _jittered(pause: float, longest: float) -> float:
     return bottom + random.uniform(0, 1) * (top - bottom)
 
 
+def _name_task(task: Task, error: Exception) -> None:
+    error.add_note(f"During task with name '{task.name}' and id '{task.id}'")
+
+
 def _after_failure(execution: Host, task: Task, number: int, error: Exception) -> float:
     """Prepare the next attempt; returns the seconds to wait before it, or raises the error."""
-    error.add_note(f"During task with name '{task.name}' and id '{task.id}'")
+    if vars(error).pop(_NOT_AGAIN, False):
+        raise error
+    _name_task(task, error)
     policies = policies_of(execution, task)
     delay = delay_before_retry(policies, error, number) if policies else None
     if delay is None:
@@ -155,13 +165,17 @@ def parent_ns(ns: str) -> str:
     return NS_SEP.join(parts)
 
 
-def _take_command(task: Task, scope: TaskScope, bubble: ParentCommand) -> None:
-    """Write a command that addresses this graph; send any other on its way, and raise it."""
+def _take_command(task: Task, scope: TaskScope, bubble: ParentCommand) -> Draft:
+    """Write a command that addresses this graph, which ends the task; send any other on its way, and raise it."""
     command: Command[Any] = bubble.args[0]
     if command.graph in (task.ns, recast_checkpoint_ns(task.ns), task.name):
-        for writer in task.body.command_writers:
-            writer.invoke(command, scope.config)
-        return
+        try:
+            for writer in task.body.command_writers:
+                writer.invoke(command, scope.config)
+        except Exception as error:
+            _name_task(task, error)
+            raise
+        return scope
     if command.graph == Command.PARENT:
         bubble.args = (replace(command, graph=parent_ns(task.ns)),)
     raise bubble
@@ -171,8 +185,7 @@ def _leave(task: Task, scope: TaskScope, bubble: GraphBubbleUp, error: Exception
     """End a task as another engine's exception says."""
     if not isinstance(bubble, ParentCommand):
         raise bubble from error
-    _take_command(task, scope, bubble)
-    return scope
+    return _take_command(task, scope, bubble)
 
 
 def raised(task: Task, writes: list[Write], error: BaseException) -> Outcome:
@@ -212,14 +225,13 @@ def run(execution: Host, task: Task) -> Outcome:
         while True:
             scope = execution.scope(task, number, started_at)
             try:
-                try:
-                    if direct is not None:
-                        scope.value = copy_context().run(_direct, body, direct, task.input, scope)
-                    else:
-                        scope.value = _once(execution, task, scope)
-                except ParentCommand as bubble:
-                    _take_command(task, scope, bubble)
+                if direct is not None:
+                    scope.value = copy_context().run(_direct, body, direct, task.input, scope)
+                else:
+                    scope.value = _once(execution, task, scope)
                 return scope
+            except ParentCommand as bubble:
+                return _take_command(task, scope, bubble)
             except GraphBubbleUp:
                 raise
             except asyncio.CancelledError as error:
@@ -366,11 +378,10 @@ async def arun(execution: Host, task: Task, begun: _Begun | None = None) -> Outc
                     rest, begun = begun.rest, None
                 else:
                     rest = _attempt(execution, task, scope)
-                try:
-                    scope.value = await rest
-                except ParentCommand as bubble:
-                    _take_command(task, scope, bubble)
+                scope.value = await rest
                 return scope
+            except ParentCommand as bubble:
+                return _take_command(task, scope, bubble)
             except GraphBubbleUp:
                 raise
             except asyncio.CancelledError as error:
@@ -399,7 +410,7 @@ async def _attempt(execution: Host, task: Task, scope: TaskScope) -> Any:
     body: Body = task.body
     limit = body.timeout if task.timeout is None else task.timeout
     if limit is not None:
-        return await timeouts.run(task, scope, limit, partial(_aonce, execution))
+        return await timeouts.run(task, scope, limit, partial(_within_limit, execution))
     if body.writers is None or execution.whole:
         return await _aonce(execution, task, scope)
     # There are no listeners, no time limit, and all writers are our own.
@@ -412,31 +423,39 @@ async def _attempt(execution: Host, task: Task, scope: TaskScope) -> Any:
     return await await_in_context(context, work, awaited)
 
 
-async def _aonce(execution: Host, task: Task, scope: TaskScope) -> Any:
-    body: Body = task.body
+async def _within_limit(execution: Host, task: Task, scope: TaskScope) -> Any:
+    """Make an attempt that has a time limit, and carry out a command from a graph inside: after it no write counts."""
     try:
-        if execution.traced and not execution.streams_nodes:
-            sequence = traced_attempt.sequence_of(body)
-            if sequence is not None:
-                return await traced_attempt.arun(body, sequence, task.input, scope, _adirect)
-        if execution.whole or body.writers is None:
-            if not execution.streams_nodes:
-                return await body.runnable.ainvoke(task.input, scope.config)
-            async for _ in body.runnable.astream(task.input, scope.config):
-                if scope.progress is not None:
-                    scope.progress()
-            return next((value for channel, value in scope.writes if channel == RETURN), None)
-        return await await_in_context(copy_context(), _adirect(body, body.writers, task.input, scope))
-    except ParentCommand as bubble:
-        _take_command(task, scope, bubble)
-        return None
+        return await _aonce(execution, task, scope)
     except Exception as error:
-        if isinstance(double := foreign_types.bubble(error), ParentCommand):
-            _take_command(task, scope, double)
-            return None
-        raise
+        bubble = error if isinstance(error, ParentCommand) else foreign_types.bubble(error)
+        if not isinstance(bubble, ParentCommand):
+            raise
+        try:
+            _take_command(task, scope, bubble)
+        except GraphBubbleUp:
+            raise
+        except Exception as refused:
+            setattr(refused, _NOT_AGAIN, True)
+            raise
     finally:
         scope.config = _ENDED
+
+
+async def _aonce(execution: Host, task: Task, scope: TaskScope) -> Any:
+    body: Body = task.body
+    if execution.traced and not execution.streams_nodes:
+        sequence = traced_attempt.sequence_of(body)
+        if sequence is not None:
+            return await traced_attempt.arun(body, sequence, task.input, scope, _adirect)
+    if execution.whole or body.writers is None:
+        if not execution.streams_nodes:
+            return await body.runnable.ainvoke(task.input, scope.config)
+        async for _ in body.runnable.astream(task.input, scope.config):
+            if scope.progress is not None:
+                scope.progress()
+        return next((value for channel, value in scope.writes if channel == RETURN), None)
+    return await await_in_context(copy_context(), _adirect(body, body.writers, task.input, scope))
 
 
 async def _adirect(body: Body, writers: Sequence[FastWriter], value: Any, scope: TaskScope) -> Any:
