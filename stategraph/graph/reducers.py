@@ -39,6 +39,7 @@ from langchain_core.messages import (
 
 from stategraph.constants import REMOVE_ALL_MESSAGES
 from stategraph.engine.checkpoints import message_index
+from stategraph.engine.config import environment
 
 Messages = list[MessageLikeRepresentation] | MessageLikeRepresentation
 
@@ -256,12 +257,15 @@ def _formatted(messages: list[BaseMessage], shape: str) -> list[BaseMessage]:
 
 
 def new_message_id() -> str:
-    """Return a random (version 4) UUID as text.
+    """Return a random (version 4) UUID as text, or what the ids of a simulation are.
 
     It is `uuid.uuid4`, at a third of the cost; where a program puts another function in its place, to get ids
     that repeat, that one is called.
     """
     if uuid.uuid4 is not _UUID4:
         return str(uuid.uuid4())
+    around = environment.current()
+    if around is not environment.SYSTEM:
+        return around.unique()
     digits = os.urandom(16).hex()
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{_VARIANT[digits[16]]}{digits[17:20]}-{digits[20:]}"

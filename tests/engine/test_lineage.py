@@ -15,7 +15,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 
 from stategraph import START, Command, RetryPolicy, StateGraph, interrupt
-from stategraph.engine.checkpoints import ids
+from stategraph.engine.config.environment import SYSTEM
 from tests.conftest import Driver
 from tests.engine import nested_kit as kit
 from tests.properties import examples
@@ -311,9 +311,10 @@ def test_a_graph_that_had_begun_goes_on_where_it_was(driver: Driver) -> None:
 
 
 def test_ids_sort_around_the_moments_between_them() -> None:
+    ids = SYSTEM.ids
     for _ in range(1_000):
-        before, moment, after = ids.new_checkpoint_id(1), ids.moment(), ids.new_checkpoint_id(1)
-        assert before < ids.earliest_id(moment) < after
+        before, between, after = ids.checkpoint_id(1), ids.boundary(), ids.checkpoint_id(1)
+        assert before < between < after
 
 
 def nesting() -> Any:
@@ -405,7 +406,7 @@ def test_a_graph_whose_checkpoints_name_no_outer_one_goes_on_when_it_is_answered
 
 def test_ids_follow_a_moment_even_if_the_clock_is_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
     now = time.time_ns()
-    monkeypatch.setattr(ids.time, "time_ns", lambda: now)
-    moment = ids.moment()
-    monkeypatch.setattr(ids.time, "time_ns", lambda: now - 1_000_000_000)
-    assert ids.new_checkpoint_id(1) > ids.earliest_id(moment)
+    monkeypatch.setattr(time, "time_ns", lambda: now)
+    between = SYSTEM.ids.boundary()
+    monkeypatch.setattr(time, "time_ns", lambda: now - 1_000_000_000)
+    assert SYSTEM.ids.checkpoint_id(1) > between

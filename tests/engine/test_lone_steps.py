@@ -16,9 +16,9 @@ from stategraph import END, START, Command, Send, StateGraph, interrupt, task
 from stategraph.core.channels.ephemeral import EphemeralValue
 from stategraph.core.channels.last_value import LastValue
 from stategraph.core.plan import Planner
-from stategraph.engine.checkpoints import ids
+from stategraph.engine.config import environment
+from stategraph.engine.config.environment import SYSTEM, Environment, SystemClock, SystemIds
 from stategraph.engine.engine import StateGraphEngine
-from stategraph.engine.runs import execution
 from stategraph.errors import EmptyChannelError
 from stategraph.testing import stable
 
@@ -69,6 +69,19 @@ class Counting(InMemorySaver):
             for place, stored in stored_there.items()
         }
         return {"checkpoints": storage, "writes": dict(self.writes), "values": dict(self.blobs)}
+
+
+class StoppedClock(SystemClock):
+    """It is always the same time."""
+
+    time = staticmethod(lambda: 1_000_000.0)
+
+
+class Numbered(SystemIds):
+    """Ids of checkpoints are made by a function."""
+
+    def __init__(self, make: Callable[[int], str]) -> None:
+        self.checkpoint_id = make  # type: ignore[method-assign]
 
 
 def note(name: str, **more: Any) -> Callable[[State], Any]:
@@ -197,7 +210,6 @@ INPUTS = [{"log": [], "total": 0}, Command(resume="yes"), Command(resume="no"), 
 def test_a_run_that_stores_at_its_end_stores_the_same_both_ways(
     name: str, driver: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(execution, "_now", lambda: "now")
     outcomes, lone_steps = [], 0
     short = Planner.lone
 
@@ -210,10 +222,10 @@ def test_a_run_that_stores_at_its_end_stores_the_same_both_ways(
     for lone in (counted, lambda planner, updated, step: None):
         numbers = itertools.count()
         new_id = lambda step, numbers=numbers: f"{next(numbers):08x}-0000-6000-8000-000000000000"  # noqa: E731
-        monkeypatch.setattr(execution, "new_checkpoint_id", new_id)
         monkeypatch.setattr(Planner, "lone", lone)
         saver = Counting()
-        shown = run(driver, GRAPHS[name](saver), INPUTS)
+        with environment.use(Environment(StoppedClock(), Numbered(new_id))):
+            shown = run(driver, GRAPHS[name](saver), INPUTS)
         # A graph inside makes fewer ids the short way, so what is stored can only be compared but for its ids.
         exact = () if "inside" in name else saver.contents()
         if name == "steps of several tasks":
@@ -255,7 +267,7 @@ def test_versions_of_many_lone_steps_are_given_before_they_pile_up(
 
 
 def test_ids_of_checkpoints_sort_by_their_age() -> None:
-    made = [ids.new_checkpoint_id(step) for step in range(-2, 1_000)]
+    made = [SYSTEM.ids.checkpoint_id(step) for step in range(-2, 1_000)]
     assert made == sorted(set(made))
     assert {(UUID(one).version, str(UUID(one))) for one in made} == {(6, one) for one in made}
     assert [UUID(one).clock_seq for one in made] == [16_382, 16_383, *range(1_000)]

@@ -12,7 +12,6 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping, MutableSequence, Sequence
 from typing import Any, Final, cast
-from uuid import uuid4
 
 from langchain_core.messages import AnyMessage, BaseMessage, RemoveMessage, convert_to_messages
 
@@ -20,6 +19,7 @@ from stategraph.constants import MISSING, REMOVE_ALL_MESSAGES
 from stategraph.core.channels.delta import DeltaChannel
 from stategraph.core.channels.reducers import overwritten
 from stategraph.engine.checkpoints import message_index
+from stategraph.engine.config import environment
 from stategraph.types import Overwrite
 
 _NAME: Final = "messages_delta_reducer"
@@ -143,7 +143,7 @@ def _certain_messages(value: Any) -> Any:
     if isinstance(value, list):
         return _each(value, lambda item: _to_message(item) if _says_it_is_a_message(item) else _stamped(item))
     if _says_it_is_a_message(value) and not value.get("id"):
-        return {**value, "id": str(uuid4())}
+        return {**value, "id": environment.current().unique()}
     return _stamped(value)
 
 
@@ -172,13 +172,13 @@ def _converted(item: Any) -> Any:
 def _to_message(item: Any) -> BaseMessage:
     message = convert_to_messages([item])[0]
     if not message.id:
-        message.id = str(uuid4())
+        message.id = environment.current().unique()
     return message
 
 
 def _stamped(item: Any) -> Any:
     if isinstance(item, BaseMessage) and item.id is None:
-        item.id = str(uuid4())
+        item.id = environment.current().unique()
     return item
 
 

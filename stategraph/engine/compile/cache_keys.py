@@ -22,7 +22,6 @@ from functools import cached_property, partial
 from hashlib import sha256
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, Final
-from uuid import uuid4
 from weakref import WeakKeyDictionary
 
 from langchain_core.runnables import Runnable
@@ -31,6 +30,7 @@ from stategraph.constants import CACHE_NS_WRITES
 from stategraph.engine.compile.functions import RunnableCallable, RunnableSeq
 from stategraph.engine.compile.node import PregelNode
 from stategraph.engine.compile.task_functions import identifier
+from stategraph.engine.config import environment
 
 _DEPTH: Final = 16
 _MOST_VALUES: Final = 2_000
@@ -227,6 +227,6 @@ def _pickled_state(value: Any) -> tuple[Any, ...] | None:
 def _identity(value: Any) -> str:
     """Make a text that identifies this object (and those that equal it), and no other in any process."""
     try:
-        return _identities.setdefault(value, uuid4().hex)
+        return _identities.setdefault(value, environment.current().ids.unique().hex)
     except TypeError:  # it cannot be hashed, or not be referred to weakly
-        return uuid4().hex
+        return environment.current().ids.unique().hex

@@ -11,9 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, ClassVar, TypeVar
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from langchain_core.callbacks import AsyncCallbackManager, BaseCallbackHandler, BaseCallbackManager, CallbackManager
+
+from stategraph.engine.config import environment
 
 _added: ContextVar[tuple[tuple[BaseCallbackHandler, bool], ...]] = ContextVar("stategraph_added_handlers", default=())
 
@@ -76,7 +78,7 @@ class Quiet(BaseCallbackManager):
         if self._given_run_id is not None:
             return self._given_run_id
         # One atomic step, so that two threads which ask at the same time get the same answer.
-        made_up: UUID = vars(self).setdefault("made_up_run_id", uuid4())
+        made_up: UUID = vars(self).setdefault("made_up_run_id", environment.current().ids.unique())
         return made_up
 
     @property

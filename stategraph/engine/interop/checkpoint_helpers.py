@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from types import ModuleType
 from typing import Any, cast
 
@@ -19,13 +18,14 @@ from stategraph.constants import MISSING
 from stategraph.core import checkpoint as checkpoints
 from stategraph.core import deltas
 from stategraph.core.channels import BaseChannel, DeltaChannel
-from stategraph.engine.checkpoints import ids
+from stategraph.engine.config import environment
 from stategraph.engine.config import runnable_config as configs
 
 
 def empty_checkpoint() -> Checkpoint:
     """Return the checkpoint of a thread in which nothing has been written."""
-    return cast(Checkpoint, checkpoints.empty(ids.new_checkpoint_id(-2), datetime.now(UTC).isoformat()))
+    around = environment.current()
+    return cast(Checkpoint, checkpoints.empty(around.ids.checkpoint_id(-2), around.now()))
 
 
 def delta_channels_to_snapshot(

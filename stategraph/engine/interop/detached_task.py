@@ -9,7 +9,7 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
@@ -28,9 +28,11 @@ from stategraph.constants import (
 from stategraph.core.moves import Outcome
 from stategraph.core.task import Draft, Task
 from stategraph.engine.compile.compiled_node import Body
+from stategraph.engine.config import environment
 from stategraph.engine.config.runnable_config import patch_configurable
 from stategraph.engine.config.runtime import ExecutionInfo, Runtime
 from stategraph.engine.config.scratchpad import PregelScratchpad, new_counter
+from stategraph.engine.ports import Clock
 from stategraph.engine.tasks import attempt
 from stategraph.engine.tasks.scope import TaskScope
 from stategraph.types import PregelExecutableTask, RetryPolicy
@@ -138,6 +140,7 @@ class _Host:
     streams_nodes: bool
     traced: bool = True
     whole: bool = True
+    clock: Clock = field(default_factory=lambda: environment.current().clock)
 
     def scope(self, task: Task, number: int, started_at: float) -> TaskScope:
         conf = self.config[CONF]

@@ -17,7 +17,6 @@ Rules
 from __future__ import annotations
 
 import os
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -273,7 +272,7 @@ class Driver:
         """Run the tasks that wait in worker threads, until all have ended or one has failed."""
         execution = self._execution
         timeout = execution.engine.step_timeout
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = None if timeout is None else execution.environment.clock.monotonic() + timeout
         while (self._waiting or self._working or self._ended or self._open_calls) and end.error is None:
             while len(self._working) < self._limit and (task := self._take_waiting()) is not None:
                 self._submit(task)
@@ -293,7 +292,7 @@ class Driver:
             self._inbox.get()
             return
         try:
-            self._inbox.get(timeout=max(0.0, deadline - time.monotonic()))
+            self._inbox.get(timeout=max(0.0, deadline - self._execution.environment.clock.monotonic()))
         except Empty:
             raise TimeoutError("Timed out") from None
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import Any, Literal, cast
 
 from langchain_core.runnables import RunnableConfig
@@ -57,12 +56,11 @@ from stategraph.core.starting import Start, Thread
 from stategraph.core.task import Draft, Task
 from stategraph.core.views import Keys
 from stategraph.engine.checkpoints import damage, histories
-from stategraph.engine.checkpoints.ids import moment, new_checkpoint_id
 from stategraph.engine.checkpoints.saving import SaveCalls
 from stategraph.engine.compile.compiled_graph import CompiledGraph
 from stategraph.engine.compile.functions import sequences_are_wrapped
 from stategraph.engine.compile.protocol import StreamProtocol
-from stategraph.engine.config import foreign_types
+from stategraph.engine.config import environment, foreign_types
 from stategraph.engine.config.quiet_manager import Quiet, QuietCallbackManager
 from stategraph.engine.config.runnable_config import patch_configurable
 from stategraph.engine.config.runtime import (
@@ -100,11 +98,13 @@ class Execution:
         "cache_policy",
         "callbacks",
         "chunks",
+        "clock",
         "config",
         "control",
         "durability",
         "eager",
         "engine",
+        "environment",
         "graph_callbacks",
         "lineage",
         "loaded_how",
@@ -152,6 +152,8 @@ class Execution:
             raise ValueError("recursion_limit must be at least 1")
         conf = config[CONF]
         self.engine = engine
+        self.environment = environment.current()
+        self.clock = self.environment.clock
         self.program = engine.program
         self.request = request
         self.lock = threading.RLock()
@@ -341,7 +343,7 @@ class Execution:
         if found is None:
             self._ns_loaded = None
             # Nobody sees the time of what is not stored.
-            checkpoint = checkpoints.empty(new_checkpoint_id(-2), "")
+            checkpoint = checkpoints.empty(self.environment.ids.checkpoint_id(-2), "")
             thread = Thread(
                 checkpoint,
                 {"step": -2},
@@ -388,7 +390,7 @@ class Execution:
             self.ns,
             thread.checkpoint["id"] if thread.found else "",
             thread.metadata.get("source") in lineage.EDITS,
-            moment(),
+            self.environment.ids.boundary(),
         )
 
     def _settings(self) -> Settings:
@@ -407,8 +409,8 @@ class Execution:
             request.interrupt_before,
             request.interrupt_after,
             conf.get(CONFIG_KEY_CHECKPOINT_MAP, {}),
-            new_checkpoint_id,
-            _now,
+            self.environment.ids.checkpoint_id,
+            self.environment.now,
             None if saver is None else saver.get_next_version,
             self.engine.strict or bool(conf.get(CONFIG_KEY_STRICT_RESUME, False)),
             _NOTHING if self.projector is None else watch_for(self.projector.modes),
@@ -667,7 +669,3 @@ def lifecycle_status(status: str) -> str:
 
 
 _LIFECYCLE = {"loading": "input", "planning": "pending", "stepping": "pending"}
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat()

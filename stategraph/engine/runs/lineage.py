@@ -26,7 +26,6 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 
 from stategraph.constants import CONF, CONFIG_KEY_CHECKPOINT_NS, CONFIG_KEY_THREAD_ID
-from stategraph.engine.checkpoints.ids import earliest_id
 from stategraph.engine.checkpoints.pump import Ask, Procedure
 
 logger = logging.getLogger(__name__)
@@ -46,7 +45,7 @@ class Lineage(NamedTuple):
         ns: Its namespace.
         stored: The checkpoint it started from, "" if there was none.
         edited: Whether an edit made that checkpoint, rather than a run.
-        began_at: When it began, as a moment of `ids`.
+        began_at: When it began, as a boundary between checkpoint ids.
     """
 
     around: Lineage | None
@@ -54,7 +53,7 @@ class Lineage(NamedTuple):
     ns: str
     stored: str
     edited: bool
-    began_at: int
+    began_at: str
 
     def lost(self, found: CheckpointTuple) -> bool:
         """Return whether a checkpoint of a nested graph belongs to a step that was never stored."""
@@ -64,7 +63,7 @@ class Lineage(NamedTuple):
         run: Lineage | None = self
         while run is not None:
             outer = named.get(run.ns)
-            if outer is not None and run.stored < outer < earliest_id(run.began_at):
+            if outer is not None and run.stored < outer < run.began_at:
                 return True
             run = run.around
         return False

@@ -14,11 +14,9 @@ Rules
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from inspect import signature
 from typing import Any
 from uuid import UUID, uuid5
@@ -49,10 +47,9 @@ from stategraph.core.plan import Planner
 from stategraph.core.state import State
 from stategraph.core.task import IdMaker, Task, Write
 from stategraph.engine.checkpoints import damage, histories, pump, round_trip
-from stategraph.engine.checkpoints.ids import new_checkpoint_id
 from stategraph.engine.checkpoints.pump import Ask, Procedure
 from stategraph.engine.compile.compiled_graph import CompiledGraph
-from stategraph.engine.config import runtime
+from stategraph.engine.config import environment, runtime
 from stategraph.engine.config.runnable_config import (
     ensure_config,
     patch_checkpoint_map,
@@ -169,8 +166,8 @@ def _load(engine: CompiledGraph, saver: BaseCheckpointSaver[Any], config: Runnab
     if engine.strict:
         strictness.check_found(config, saved)
     if saved is None:
-        stamp = datetime.now(UTC).isoformat()
-        checkpoint = checkpoints.empty(new_checkpoint_id(-2), stamp)
+        around = environment.current()
+        checkpoint = checkpoints.empty(around.ids.checkpoint_id(-2), around.now())
         ns = config[CONF].get(CONFIG_KEY_CHECKPOINT_NS, "")
         address = patch_configurable(config, {CONFIG_KEY_CHECKPOINT_NS: ns})
     else:
@@ -224,8 +221,8 @@ def _store(base: _Base, metadata: dict[str, Any], clock: int, updated: set[str])
         values |= _of_deltas(base, rules, metadata, updated)
     checkpoint = {
         "v": checkpoints.FORMAT_VERSION,
-        "ts": datetime.now(UTC).isoformat(),
-        "id": new_checkpoint_id(clock),
+        "ts": environment.current().now(),
+        "id": environment.current().ids.checkpoint_id(clock),
         "channel_values": values,
         "channel_versions": base.state.versions,
         "versions_seen": base.state.seen,
@@ -330,8 +327,8 @@ def _copy(base: _Base, updates: Any) -> Procedure[RunnableConfig]:
     copied = {
         **checkpoints.detached(base.checkpoint),
         "v": checkpoints.FORMAT_VERSION,
-        "id": new_checkpoint_id(base.step),
-        "ts": datetime.now(UTC).isoformat(),
+        "id": environment.current().ids.checkpoint_id(base.step),
+        "ts": environment.current().now(),
         "updated_channels": None,
     }
     parent = saved.parent_config or patch_configurable(saved.config, {CONFIG_KEY_CHECKPOINT_ID: None})
@@ -456,7 +453,7 @@ def _runtime(base: _Base, task: Task) -> runtime.Runtime[Any]:
         control=None,
     )
     facts = runtime.RunFacts(own, conf.get(CONFIG_KEY_THREAD_ID), None, None)
-    return runtime.attempt_runtime(facts, task, 1, base.checkpoint["id"], time.time(), None)
+    return runtime.attempt_runtime(facts, task, 1, base.checkpoint["id"], environment.current().clock.time(), None)
 
 
 def _update_id(checkpoint_id: str, index: int) -> str:

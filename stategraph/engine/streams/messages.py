@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, ClassVar
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from langchain_core.messages import BaseMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, LLMResult
@@ -21,7 +21,7 @@ from langchain_core.tracers._streaming import _V2StreamingCallbackHandler
 from pydantic import BaseModel
 
 from stategraph.constants import TAG_HIDDEN
-from stategraph.engine.config import foreign_types
+from stategraph.engine.config import environment, foreign_types
 from stategraph.engine.config.runnable_config import filter_to_user_tags
 from stategraph.engine.tracing.stream_handler import Namespace, Put, StreamFeed, graph_namespace
 from stategraph.types import Command
@@ -149,7 +149,7 @@ class StreamMessagesHandler(StreamFeed):
 
     def _show(self, source: Source, message: BaseMessage) -> None:
         if message.id is None:
-            message.id = str(uuid4())
+            message.id = environment.current().unique()
         self.seen.add(message.id)
         ns, metadata = source
         self.put((ns, "messages", (message, metadata)))
@@ -187,7 +187,7 @@ class StreamMessagesHandlerV2(StreamMessagesHandler, _V2StreamingCallbackHandler
         if run_id in self._begun:
             message = _answer(response) if run_id in self.metadata else None
             if message is not None:
-                message.id = message.id or str(uuid4())
+                message.id = message.id or environment.current().unique()
                 self.seen.add(message.id)
             self._forget(run_id)
         else:

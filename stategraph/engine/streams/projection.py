@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -122,7 +121,7 @@ class Projector:
         if "debug" in self.modes:
             wrapped = {
                 "step": step,
-                "timestamp": datetime.now(UTC).isoformat(),
+                "timestamp": self._execution.environment.now(),
                 "type": kind,
                 "payload": payload,
             }

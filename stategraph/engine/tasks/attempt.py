@@ -19,8 +19,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
-import time
 from collections.abc import Awaitable, Coroutine, Sequence
 from contextvars import copy_context
 from dataclasses import replace
@@ -37,9 +35,10 @@ from stategraph.engine.compile.compiled_node import Body
 from stategraph.engine.compile.functions import CallPlan, no_sync_function
 from stategraph.engine.compile.validate import sync_timeout_unsupported
 from stategraph.engine.compile.write import FastWriter
-from stategraph.engine.config import foreign_types
+from stategraph.engine.config import environment, foreign_types
 from stategraph.engine.config.context import await_in_context
 from stategraph.engine.config.runnable_config import recast_checkpoint_ns
+from stategraph.engine.ports import Clock
 from stategraph.engine.tasks import threads, timeouts, traced_attempt
 from stategraph.engine.tasks.scope import TaskScope
 from stategraph.errors import GraphBubbleUp, GraphInterrupt, NodeCancelledError, ParentCommand
@@ -78,6 +77,10 @@ class Host(Protocol):
     @property
     def streams_nodes(self) -> bool:
         """True if a callback wants a node's output piece by piece."""
+
+    @property
+    def clock(self) -> Clock:
+        """Tells the time, and lets it pass between attempts."""
 
     def scope(self, task: Task, number: int, started_at: float) -> TaskScope:
         """Open an attempt; `started_at` is when the first one started, in seconds since the epoch."""
@@ -126,7 +129,7 @@ def _jittered(pause: float, longest: float) -> float:
     """Add up to a second to a pause; at the longest one, take up to a second (at most half of it) off instead."""
     top = min(pause + 1, longest)
     bottom = min(pause, top - min(1, top / 2))
-    return bottom + random.uniform(0, 1) * (top - bottom)
+    return bottom + environment.current().ids.random() * (top - bottom)
 
 
 def _name_task(task: Task, error: Exception) -> None:
@@ -219,7 +222,7 @@ def run(execution: Host, task: Task) -> Outcome:
             return done
         if task.timeout is not None or body.timeout is not None:
             raise sync_timeout_unsupported(task.name)
-        started_at = time.time()
+        started_at = execution.clock.time()
         # There are no listeners and all writers are our own.
         direct = body.writers if not execution.whole else None
         while True:
@@ -243,7 +246,7 @@ def run(execution: Host, task: Task) -> Outcome:
                 delay = _after_failure(execution, task, number, error)
             finally:
                 scope.config = _ENDED
-            time.sleep(delay)
+            execution.clock.sleep(delay)
             task.restart()
             number += 1
     except BaseException as error:
@@ -343,7 +346,7 @@ def begin(execution: Host, task: Task) -> Draft | Coroutine[Any, Any, Outcome]:
         return done
     if execution.whole or body.writers is None or body.timeout is not None or task.timeout is not None:
         return arun(execution, task)
-    started_at = time.time()
+    started_at = execution.clock.time()
     scope = execution.scope(task, 1, started_at)
     work = _adirect(body, body.writers, task.input, scope)
     context = copy_context()
@@ -370,7 +373,7 @@ async def arun(execution: Host, task: Task, begun: _Begun | None = None) -> Outc
     """
     scope, number = _NO_SCOPE, 1
     try:
-        started_at = time.time() if begun is None else begun.started_at
+        started_at = execution.clock.time() if begun is None else begun.started_at
         while True:
             scope = execution.scope(task, number, started_at) if begun is None else begun.scope
             try:
@@ -396,7 +399,7 @@ async def arun(execution: Host, task: Task, begun: _Begun | None = None) -> Outc
                 delay = _after_failure(execution, task, number, error)
             finally:
                 scope.config = _ENDED
-            await asyncio.sleep(delay)
+            await execution.clock.asleep(delay)
             task.restart()
             number += 1
     except GeneratorExit:

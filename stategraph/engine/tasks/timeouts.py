@@ -17,7 +17,7 @@ import logging
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final, Literal, NamedTuple
 
 from langchain_core.callbacks import BaseCallbackHandler
@@ -33,6 +33,7 @@ from stategraph.constants import (
 )
 from stategraph.core.task import Task
 from stategraph.engine.compile.protocol import StreamProtocol
+from stategraph.engine.config import environment
 from stategraph.engine.config.runnable_config import merge_callbacks
 from stategraph.engine.config.runtime import Runtime
 from stategraph.engine.tasks.scope import TaskScope
@@ -335,7 +336,7 @@ def _reported(task: Task, config: RunnableConfig, limit: _Limit) -> Iterator[Cal
         info.run_id,
         info.thread_id,
         info.checkpoint_ns,
-        datetime.now(UTC),
+        environment.current().datetime(),
         limit.run_s,
         limit.idle_s,
         limit.refresh_on,
@@ -348,11 +349,11 @@ def _reported(task: Task, config: RunnableConfig, limit: _Limit) -> Iterator[Cal
             logger.warning("The observer of timed attempts failed on %r of %s", event, task.name, exc_info=True)
 
     def finish(status: Literal["success", "error"], **facts: Any) -> None:
-        tell("finish", finished_at=datetime.now(UTC), status=status, **facts)
+        tell("finish", finished_at=environment.current().datetime(), status=status, **facts)
 
     tell("start")
     try:
-        yield lambda: tell("progress", progress_at=datetime.now(UTC))
+        yield lambda: tell("progress", progress_at=environment.current().datetime())
     except GraphBubbleUp:
         finish("success")
         raise

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
+from stategraph.engine.config import environment
 from stategraph.engine.streams.events.transformer import ProtocolEvent, ProtocolEventParams
 
 
@@ -29,5 +29,6 @@ def enveloped(method: str, data: Any, namespace: list[str]) -> ProtocolEvent:
         data: What it carries.
         namespace: Of the run it tells about.
     """
-    params: ProtocolEventParams = {"namespace": namespace, "timestamp": time.time_ns() // 1_000_000, "data": data}
+    now_ms = int(environment.current().clock.time() * 1_000)
+    params: ProtocolEventParams = {"namespace": namespace, "timestamp": now_ms, "data": data}
     return {"type": "event", "method": method, "params": params}

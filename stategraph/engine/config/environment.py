@@ -1,0 +1,128 @@
+"""The clock and the ids of the runs that begin here: the machine's own, unless something else was put in their place.
+
+Rules
+-----
+* Nothing in the engine asks the machine for the time, for waiting, or for chance, but this module.
+* What was put in place holds for runs that begin in that context and for all that runs inside them, in threads too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time as machine
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
+from uuid import UUID, uuid4
+
+from stategraph.engine.ports import Clock, IdFactory
+
+_EPOCH: Final = 0x01B21DD213814000
+"""How many 100 ns the epoch of UUIDs (1582-10-15) lies before that of Unix."""
+
+_last = 0
+
+
+def _tick() -> int:
+    """Return a moment of the clock that never stands still."""
+    global _last
+    now = machine.time_ns() // 100 + _EPOCH
+    if now <= _last:
+        now = _last + 1
+    _last = now
+    return now
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    time = staticmethod(machine.time)
+    monotonic = staticmethod(machine.monotonic)
+
+    def sleep(self, seconds: float, /) -> None:
+        """Wait in a thread."""
+        machine.sleep(seconds)
+
+    async def asleep(self, seconds: float, /) -> None:
+        """Wait in an event loop."""
+        await asyncio.sleep(seconds)
+
+
+class SystemIds:
+    """Random ids; those of checkpoints are UUIDs of version 6, which sort by the time they were made.
+
+    The latest checkpoint of a thread is the one with the greatest id, so all ids of a process come from one clock that
+    never stands still. The sequence number is the step's, as in LangGraph's checkpoints.
+    """
+
+    def checkpoint_id(self, step: int, /) -> str:
+        """Return a new id, greater than all before.
+
+        Spelled at once: a run that stores at its end makes one for each step, and by way of `uuid.UUID` it takes three
+        times as long.
+
+        Args:
+            step: The step's number; -2 for the state before anything was written.
+        """
+        now = _tick()
+        parts = (now >> 28, now >> 12 & 0xFFFF, now & 0xFFF, 0x8000 | step & 0x3FFF, random.getrandbits(48))
+        return "%08x-%04x-6%03x-%04x-%012x" % parts  # noqa: UP031  an f-string takes a third longer
+
+    def boundary(self) -> str:
+        """Return a text that sorts after all checkpoint ids made so far, and before all to come."""
+        now = _tick()
+        return "%08x-%04x-6%03x" % (now >> 28, now >> 12 & 0xFFFF, now & 0xFFF)  # noqa: UP031
+
+    def unique(self) -> UUID:
+        """Return a random id."""
+        return uuid4()
+
+    def random(self) -> float:
+        """Return a random number from 0 up to 1, without it."""
+        return random.random()
+
+
+class Environment(NamedTuple):
+    """What a run has of the world around it.
+
+    Attributes:
+        clock: Tells the time.
+        ids: Makes ids.
+    """
+
+    clock: Clock
+    ids: IdFactory
+
+    def now(self) -> str:
+        """Return the time as ISO 8601, in UTC."""
+        return self.datetime().isoformat()
+
+    def datetime(self) -> datetime:
+        """Return the time, in UTC."""
+        return datetime.fromtimestamp(self.clock.time(), UTC)
+
+    def unique(self) -> str:
+        """Return a new id as text."""
+        return str(self.ids.unique())
+
+
+SYSTEM: Final = Environment(SystemClock(), SystemIds())
+"""The machine's own clock, and random ids."""
+
+_current: ContextVar[Environment] = ContextVar("stategraph_environment", default=SYSTEM)
+
+current = _current.get
+"""Return the environment of what runs here."""
+
+
+@contextmanager
+def use(environment: Environment) -> Iterator[None]:
+    """Put an environment in place, for the runs that begin in the `with` block."""
+    token = _current.set(environment)
+    try:
+        yield
+    finally:
+        _current.reset(token)

@@ -1,0 +1,168 @@
+"""A run asks one clock for the time and one factory for ids, so that a whole run can be simulated."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import operator
+from pathlib import Path
+from typing import Annotated, Any, TypedDict
+from uuid import UUID
+
+import pytest
+from langchain_core.messages import AnyMessage, HumanMessage
+from langgraph.checkpoint.memory import InMemorySaver
+
+import stategraph.engine
+from stategraph import END, START, Command, Send, StateGraph, interrupt, task
+from stategraph.engine.config import environment
+from stategraph.engine.config.environment import Environment
+from stategraph.graph.reducers import add_messages
+from stategraph.types import RetryPolicy
+from tests.conftest import Driver
+
+
+class VirtualClock:
+    """Begins at a fixed time, and moves a second with each look and as far as it is waited."""
+
+    def __init__(self) -> None:
+        self._now = 1_700_000_000.0
+        self.waits: list[float] = []
+
+    def time(self) -> float:
+        self._now += 1
+        return self._now
+
+    monotonic = time
+
+    def sleep(self, seconds: float, /) -> None:
+        self.waits.append(seconds)
+        self._now += seconds
+
+    async def asleep(self, seconds: float, /) -> None:
+        self.sleep(seconds)
+
+
+class CountedIds:
+    """Ids in the order of their making."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count()
+
+    def checkpoint_id(self, step: int, /) -> str:
+        return f"{next(self._numbers):08x}-0000-6000-8000-{step + 2:012x}"
+
+    def boundary(self) -> str:
+        return f"{next(self._numbers):08x}"
+
+    def unique(self) -> UUID:
+        return UUID(int=next(self._numbers))
+
+    def random(self) -> float:
+        return 0.5
+
+
+class Counting(InMemorySaver):
+    """A saver whose versions have no random part."""
+
+    def get_next_version(self, current: Any, channel: None) -> int:
+        return 1 if current is None else current + 1
+
+    def contents(self) -> Any:
+        return (
+            [
+                (place, stored)
+                for spaces in self.storage.values()
+                for stored_there in spaces.values()
+                for place, stored in stored_there.items()
+            ],
+            dict(self.writes),
+            dict(self.blobs),
+        )
+
+
+class State(TypedDict, total=False):
+    log: Annotated[list[str], operator.add]
+    messages: Annotated[list[AnyMessage], add_messages]
+
+
+@task
+def shout(word: str) -> str:
+    return word.upper()
+
+
+def build(saver: Any) -> Any:
+    """Retries, packets, a graph inside, a called function, messages without ids and a question."""
+    failures = iter([ConnectionError(), ConnectionError()])
+
+    def flaky(state: State) -> State:
+        for error in failures:
+            raise error
+        return {"log": ["flaky"], "messages": [HumanMessage("hello")]}
+
+    inner = StateGraph(State)
+    inner.add_node("x", lambda state: {"log": [shout("x").result()]})
+    inner.add_edge(START, "x")
+    builder = StateGraph(State)
+    builder.add_node("flaky", flaky, retry_policy=RetryPolicy(max_attempts=3, initial_interval=60))
+    builder.add_node("inner", inner.compile())
+    builder.add_node("worker", lambda packet: {"log": [f"worker {packet}"]})
+    builder.add_node("ask", lambda state: {"log": [interrupt("go on?")]})
+    builder.add_edge(START, "flaky")
+    builder.add_conditional_edges("flaky", lambda state: [Send("worker", 1), Send("worker", 2), "inner"])
+    builder.add_edge("inner", "ask")
+    builder.add_edge("ask", END)
+    return builder.compile(checkpointer=saver)
+
+
+def simulated(driver: Driver, durability: str) -> tuple[Any, ...]:
+    saver, clock = Counting(), VirtualClock()
+    graph = build(saver)
+    config: Any = {"configurable": {"thread_id": "t"}, "max_concurrency": 1}
+    with environment.use(Environment(clock, CountedIds())):
+        paused = driver.stream(graph, {"log": []}, config, durability=durability, stream_mode=["updates", "debug"])
+        result = driver.invoke(graph, Command(resume="yes"), config, durability=durability)
+        driver.update_state(graph, config, {"log": ["by hand"]})
+    return clock.waits, repr(paused), repr(result), saver.contents()
+
+
+@pytest.mark.parametrize("durability", ["sync", "exit"])
+def test_a_simulated_run_comes_out_the_same_each_time_to_the_last_byte(driver: Driver, durability: str) -> None:
+    first, second = simulated(driver, durability), simulated(driver, durability)
+    assert first[0] == [60.5, 120.5]
+    assert first == second
+    checkpoints, *_ = first[-1]
+    assert len(checkpoints) >= 3
+
+
+def test_without_a_simulation_no_two_checkpoints_have_one_id() -> None:
+    savers = [Counting(), Counting()]
+    for saver in savers:
+        chain = StateGraph(State).add_node("n", lambda state: {"log": ["n"]}).add_edge(START, "n")
+        chain.compile(checkpointer=saver).invoke({"log": []}, {"configurable": {"thread_id": "t"}})
+    one, other = ({place for place, _ in saver.contents()[0]} for saver in savers)
+    assert one
+    assert one.isdisjoint(other)
+
+
+ASKS = {"time": {"time", "monotonic", "sleep", "time_ns"}, "random": None, "uuid": {"uuid1", "uuid4", "uuid6"}}
+"""What of the machine's modules gives time or chance; None for all."""
+
+
+def test_only_one_module_of_the_engine_asks_the_machine_for_time_or_chance() -> None:
+    root = Path(stategraph.engine.__file__).parent
+    found = {
+        file.relative_to(root).as_posix()
+        for file in root.rglob("*.py")
+        if any(asks_the_machine(node) for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
+    }
+    assert found == {"config/environment.py"}
+
+
+def asks_the_machine(node: ast.AST) -> bool:
+    if isinstance(node, ast.Import):
+        return any(alias.name in ("time", "random") for alias in node.names)
+    if isinstance(node, ast.ImportFrom) and node.module in ASKS:
+        names = ASKS[node.module]
+        return any(names is None or alias.name in names for alias in node.names)
+    return isinstance(node, ast.Attribute) and node.attr == "now" and ast.unparse(node.value) == "datetime"
