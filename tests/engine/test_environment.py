@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import itertools
 import operator
+import time
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 from uuid import UUID
@@ -19,6 +20,7 @@ from stategraph.engine.config import environment
 from stategraph.engine.config.environment import Environment
 from stategraph.graph.reducers import add_messages
 from stategraph.types import RetryPolicy
+from stategraph.workers.ids import new_ulid
 from tests.conftest import Driver
 
 
@@ -166,3 +168,16 @@ def asks_the_machine(node: ast.AST) -> bool:
         names = ASKS[node.module]
         return any(names is None or alias.name in names for alias in node.names)
     return isinstance(node, ast.Attribute) and node.attr == "now" and ast.unparse(node.value) == "datetime"
+
+
+def test_a_clock_that_a_test_replaced_in_the_time_module_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time", lambda: 86_400.0)
+    assert environment.current().now() == "1970-01-02T00:00:00+00:00"
+
+
+def test_ids_of_workers_come_from_the_same_clock_and_factory() -> None:
+    with environment.use(Environment(VirtualClock(), CountedIds())):
+        first = [new_ulid() for _ in range(3)]
+    with environment.use(Environment(VirtualClock(), CountedIds())):
+        assert [new_ulid() for _ in range(3)] == first
+    assert new_ulid() > max(first)

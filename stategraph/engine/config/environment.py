@@ -1,9 +1,9 @@
-"""The clock and the ids of the runs that begin here: the machine's own, unless something else was put in their place.
+"""Keeps the clock and the ids of the runs that begin here: the machine's own, unless `use` replaced them.
 
 Rules
 -----
-* Nothing in the engine asks the machine for the time, for waiting, or for chance, but this module.
-* What was put in place holds for runs that begin in that context and for all that runs inside them, in threads too.
+* No other module of the engine asks the machine for the time, for waiting, or for random numbers.
+* A replacement holds for runs that begin in that context and for all that runs inside them, in threads too.
 """
 
 from __future__ import annotations
@@ -37,10 +37,15 @@ def _tick() -> int:
 
 
 class SystemClock:
-    """The machine's clock."""
+    """The machine's clock, and what tests put in its place (`freezegun` replaces functions of modules)."""
 
-    time = staticmethod(machine.time)
-    monotonic = staticmethod(machine.monotonic)
+    def time(self) -> float:
+        """Return the time in seconds since the epoch."""
+        return machine.time()
+
+    def monotonic(self) -> float:
+        """Return a reading in seconds that never goes back."""
+        return machine.monotonic()
 
     def sleep(self, seconds: float, /) -> None:
         """Wait in a thread."""
@@ -86,7 +91,7 @@ class SystemIds:
 
 
 class Environment(NamedTuple):
-    """What a run has of the world around it.
+    """The clock and the ids that a run uses.
 
     Attributes:
         clock: Tells the time.
@@ -120,7 +125,7 @@ current = _current.get
 
 @contextmanager
 def use(environment: Environment) -> Iterator[None]:
-    """Put an environment in place, for the runs that begin in the `with` block."""
+    """Use another environment for the runs that begin in the `with` block."""
     token = _current.set(environment)
     try:
         yield

@@ -32,6 +32,7 @@ from stategraph.core.effects import (
 from stategraph.core.machine import Machine
 from stategraph.core.settings import Watch
 from stategraph.core.task import Draft, Task
+from stategraph.engine.config.environment import Environment
 from stategraph.engine.config.runnable_config import filter_to_user_tags, patch_checkpoint_map
 
 Chunk = tuple[tuple[str, ...], str, Any]
@@ -40,6 +41,7 @@ Chunk = tuple[tuple[str, ...], str, Any]
 class ShownRun(Protocol):
     """The run whose facts are shown; see `stategraph.engine.runs.execution.Execution`."""
 
+    environment: Environment
     machine: Machine
     ns: str
 
