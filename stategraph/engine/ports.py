@@ -1,4 +1,4 @@
-"""What a run needs of the world around it, one contract each.
+"""The ports of the engine: what a run needs of the world around it, one contract each.
 
 Each port is implemented once in this package; tests, workers and simulations bring implementations of their own, which
 `stategraph.engine.config.environment.use` puts in place.

@@ -23,48 +23,19 @@ from contextvars import Context, copy_context
 from functools import partial
 from typing import Any
 
-from langgraph.checkpoint.base import CheckpointTuple
-
-from stategraph.constants import CONFIG_KEY_CHECKPOINT_ID
 from stategraph.core.moves import Failed, Outcome, RunTasks
 from stategraph.core.task import Draft, Task
-from stategraph.engine.checkpoints import damage, pump
+from stategraph.engine.checkpoints import pump
 from stategraph.engine.checkpoints.saving import AsyncSaves
 from stategraph.engine.compile.task_functions import SyncAsyncFuture
-from stategraph.engine.config import foreign_types
 from stategraph.engine.config.quiet_manager import AsyncQuietCallbackManager
-from stategraph.engine.config.runnable_config import patch_configurable
-from stategraph.engine.runs import pregel_loop, step, teardown
+from stategraph.engine.runs import loading, pregel_loop, step, teardown
 from stategraph.engine.runs.execution import Execution
-from stategraph.engine.runs.request import Lookup
 from stategraph.engine.runs.step import StepEnd
 from stategraph.engine.tasks import attempt
 from stategraph.errors import GraphInterrupt
 
 _Answer = asyncio.Future[Any] | Future[Any]
-
-
-async def find(execution: Execution, lookup: Lookup) -> tuple[CheckpointTuple | None, bool]:
-    """Fetch the checkpoint a run starts from, and whether the thread has moved past it."""
-    saver = execution.saver
-    assert saver is not None
-    with damage.reading(lookup.config):
-        if lookup.how == "replay" and lookup.replay is not None:
-            return foreign_types.received(
-                await lookup.replay.aget_checkpoint(execution.ns, saver, lookup.config)
-            ), False
-        found = foreign_types.received(await saver.aget_tuple(lookup.config))
-        if lookup.ns is not None:
-            return found, True
-        if found is None:
-            return None, False
-        if lookup.how != "id":
-            around = lookup.lineage
-            if around is not None and around.lost(found):
-                found = await pump.arun(around.latest(saver, lookup.config, found))
-            return found, False
-        latest = await saver.aget_tuple(patch_configurable(lookup.config, {CONFIG_KEY_CHECKPOINT_ID: None}))
-    return found, latest is not None and latest.checkpoint["id"] != found.checkpoint["id"]
 
 
 class AsyncDriver:
@@ -154,17 +125,10 @@ class AsyncDriver:
     async def _open(self) -> None:
         """Load what the run starts from and connect the run to this driver."""
         execution = self._execution
-        lookup = execution.lookup()
-        if lookup is None:
+        if execution.saver is None:
             execution.load(None, "none", False)
         else:
-            found, superseded = await find(execution, lookup)
-            asked = execution.history_request(found)
-            history = None
-            if asked is not None and execution.saver is not None:
-                with damage.reading(lookup.config):
-                    history = await execution.saver.aget_delta_channel_history(**asked)
-            execution.load(found, lookup.how, superseded, history)
+            await pump.arun(loading.load(execution))
         execution.new_saves = self._new_saves
         execution.on_call = self._call
         if execution.eager:

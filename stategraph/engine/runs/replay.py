@@ -1,4 +1,4 @@
-"""Which checkpoint a nested graph starts from while the graph around it replays its past.
+"""Finds the checkpoint that a nested graph starts from while the graph around it replays its past.
 
 When a graph is run again from an earlier checkpoint, a nested graph must not start from the newest of its own
 checkpoints: that one belongs to a future that is being done over. It starts from the last one before the replayed
@@ -14,6 +14,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 
 from stategraph.constants import NS_END
+from stategraph.engine.checkpoints import pump
 
 
 class ReplayState:
@@ -42,21 +43,24 @@ class ReplayState:
         Returns:
             The checkpoint, or None if the nested graph had none at that time.
         """
-        if not self._is_first_visit(checkpoint_ns):
-            return checkpointer.get_tuple(checkpoint_config)
-        return next(iter(checkpointer.list(checkpoint_config, before=self._replayed(), limit=1)), None)
+        return pump.run(self.find(checkpoint_ns, checkpointer, checkpoint_config))
 
     async def aget_checkpoint(
         self, checkpoint_ns: str, checkpointer: BaseCheckpointSaver[Any], checkpoint_config: RunnableConfig
     ) -> CheckpointTuple | None:
         """Load the checkpoint that a nested graph starts from; see `get_checkpoint`."""
-        if not self._is_first_visit(checkpoint_ns):
-            return await checkpointer.aget_tuple(checkpoint_config)
-        earlier = [saved async for saved in checkpointer.alist(checkpoint_config, before=self._replayed(), limit=1)]
-        return earlier[0] if earlier else None
+        return await pump.arun(self.find(checkpoint_ns, checkpointer, checkpoint_config))
 
-    def _replayed(self) -> RunnableConfig:
-        return {"configurable": {"checkpoint_id": self.checkpoint_id}}
+    def find(
+        self, ns: str, saver: BaseCheckpointSaver[Any], config: RunnableConfig
+    ) -> pump.Procedure[CheckpointTuple | None]:
+        """Find the checkpoint that a nested graph starts from; see `get_checkpoint`."""
+        if not self._is_first_visit(ns):
+            found: CheckpointTuple | None = yield pump.Ask(saver, "get_tuple", (config,))
+            return found
+        before: RunnableConfig = {"configurable": {"checkpoint_id": self.checkpoint_id}}
+        earlier = yield pump.Ask(saver, "list", (config,), {"before": before, "limit": 1})
+        return earlier[0] if earlier else None
 
     def _is_first_visit(self, checkpoint_ns: str) -> bool:
         # The task id at the end differs each time the same nested graph runs.
