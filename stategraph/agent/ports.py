@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, TypedDict, runtime_checkable
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolCall, ToolMessage
 from langchain_core.runnables import RunnableConfig
 
 from stategraph.agent.messages.compaction import FadingTier
 from stategraph.agent.reporting import ToolReport
-from stategraph.types import Command
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +116,17 @@ class ToolStarted:
 
 @dataclass(frozen=True, slots=True)
 class ToolEnded:
-    """A tool of this process returned."""
+    """A tool of this process returned.
+
+    Attributes:
+        at: Where.
+        call: The call.
+        output: The result for the model, or the tool's command; of a tool that returns several, their list.
+    """
 
     at: Place
     call: ToolCall
-    output: ToolMessage | Command[Any]
+    output: object
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,24 +272,13 @@ class SummaryEnded:
     left: int = 0
 
 
-Fact: TypeAlias = (
-    ModelStarted
-    | ModelStreamed
-    | ModelEnded
-    | ModelFailed
-    | ToolStarted
-    | ToolEnded
-    | ToolFailed
-    | ToolAnswered
-    | ToolRecalled
-    | Injected
-    | ToolReported
-    | Logged
-    | ContextUsed
-    | SummaryStarted
-    | SummaryStreamed
-    | SummaryEnded
-)
+ModelFact: TypeAlias = ModelStarted | ModelStreamed | ModelEnded | ModelFailed
+ToolFact: TypeAlias = ToolStarted | ToolEnded | ToolFailed | ToolAnswered | ToolRecalled
+SummaryFact: TypeAlias = SummaryStarted | SummaryStreamed | SummaryEnded
+ShownFact: TypeAlias = ToolReported | ContextUsed | Logged
+"""Facts that are shown to front ends as they are, see `stategraph.run.events.event_types.shown`."""
+
+Fact: TypeAlias = ModelFact | ToolFact | SummaryFact | ShownFact | Injected
 
 
 class Listener(Protocol):
@@ -374,6 +368,14 @@ class Answer:
 Verdict: TypeAlias = Allow | Answer
 
 
+class StoredRemarks(TypedDict):
+    """Remarks as they are kept with a waiting run."""
+
+    contexts: list[str]
+    injected: list[HumanMessage]
+    halt: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class Remarks:
     """A gate's requests beyond a result.
@@ -388,13 +390,13 @@ class Remarks:
     injected: tuple[HumanMessage, ...] = ()
     halt: str | None = None
 
-    def stored(self) -> dict[str, Any]:
+    def stored(self) -> StoredRemarks:
         """Return them as they can be stored."""
-        return {"contexts": list(self.contexts), "injected": list(self.injected), "halt": self.halt}
+        return StoredRemarks(contexts=list(self.contexts), injected=list(self.injected), halt=self.halt)
 
     @classmethod
-    def restored(cls, stored: Mapping[str, Any] | None) -> Remarks | None:
-        """Return them from what `stored` returned."""
+    def restored(cls, stored: StoredRemarks | None) -> Remarks | None:
+        """Return them from what `stored` returned; None stays None."""
         if stored is None:
             return None
         return cls(tuple(stored["contexts"]), tuple(stored["injected"]), stored["halt"])
@@ -415,11 +417,14 @@ class Reviewed:
     halt: str | None = None
 
 
+@runtime_checkable
 class ToolGate(Protocol):
-    """Decides which calls run, and looks at what they return."""
+    """Decides which calls run, and reviews what they return; several gates are each around the next."""
 
     async def before(self, at: Place, calls: Sequence[ToolCall], /) -> Sequence[Verdict]:
         """Decide about the calls of one answer, in their order. May wait for a person by interrupting the node.
+
+        A gate is asked about the calls that all gates before it allow, with the arguments that these allow.
 
         A node that was interrupted runs again, and asks again: then this has to decide as before, for results of
         calls that had ended are found by their place among the allowed ones.
@@ -427,6 +432,8 @@ class ToolGate(Protocol):
 
     async def after(self, at: Place, call: ToolCall, message: ToolMessage, /) -> tuple[ToolMessage, Remarks | None]:
         """Review one result before it is reported; once each, also of calls that did not run.
+
+        The last gate that saw the call reviews first. One that an earlier gate answered is not shown to later ones.
 
         Returns:
             The result, changed or not, and requests beyond it, passed to `finish`, possibly in another process.
@@ -451,7 +458,7 @@ class AgentContext:
         run_id: The run; empty for a graph that is run by itself.
         listener: Hears the run.
         host: Executes tools of the host; None if there is none.
-        gate: Decides about calls; None lets all of them run.
+        gates: Decide about calls, each within the one before it, see `ToolGate`; none lets all of them run.
         token_counter: Counts the tokens of a message; None: nothing is counted, and so nothing trimmed.
         token_counts: Tokens of messages by id, as the host knows them.
         calibration_ratio: The calibration ratio of an earlier run.
@@ -462,7 +469,7 @@ class AgentContext:
     run_id: str = ""
     listener: Listener | None = None
     host: ToolHost | None = None
-    gate: ToolGate | None = None
+    gates: Sequence[ToolGate] = ()
     token_counter: Callable[[AnyMessage], int] | None = None
     token_counts: Mapping[str, int] = field(default_factory=dict)
     calibration_ratio: float = 1.0

@@ -17,13 +17,14 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import count
 from typing import Any, Final, Literal, cast
 
 from langchain_core.messages import (
     AIMessage,
+    AnyMessage,
     BaseMessage,
     BaseMessageChunk,
     ChatMessage,
@@ -90,6 +91,22 @@ def add_messages(
     return _merge(left, right, **kwargs) if kwargs else _merge(left, right)
 
 
+def merge_messages(left: Sequence[AnyMessage], right: Sequence[AnyMessage]) -> list[AnyMessage]:
+    """Merge two lists of messages by id, as `add_messages` does.
+
+    Args:
+        left: The messages so far.
+        right: The messages to add, replace or remove.
+
+    Returns:
+        A new list.
+
+    Raises:
+        ValueError: A removal names an id that is not there.
+    """
+    return cast("list[AnyMessage]", _merge(left, right))
+
+
 def _merge(left: Any, right: Any, *, format: Literal["langchain-openai"] | None = None) -> Messages:
     index: message_index.MessageIndex | None = None
     if type(left) is list and len(left) >= message_index.SMALLEST_REMEMBERED:
@@ -99,25 +116,43 @@ def _merge(left: Any, right: Any, *, format: Literal["langchain-openai"] | None 
     known_ids = _settled_ids(known) if index is None else None
     if len(incoming) == 1 and type(incoming[0]) in _PUTS and not format:
         return _put(known, known_ids, incoming[0], index)  # type: ignore[return-value]
+    merged = _merge_many(known, known_ids, incoming, index, remember=not format)
+    return _formatted(merged, format) if format else merged  # type: ignore[return-value]
+
+
+def _merge_many(
+    known: list[BaseMessage],
+    known_ids: list[str | None] | None,
+    incoming: list[BaseMessage],
+    index: message_index.MessageIndex | None,
+    *,
+    remember: bool,
+) -> list[BaseMessage]:
+    """Merge whole messages in the general way.
+
+    Args:
+        known: The left side.
+        known_ids: Its ids; None if there is an index.
+        incoming: The right side.
+        index: The recalled index of the left side.
+        remember: Whether to remember the positions of the result for the next call.
+    """
     incoming_ids = _settled_ids(incoming)
     if REMOVE_ALL_MESSAGES in incoming_ids and (kept_from := _after_last_clear(incoming, incoming_ids)):
         known, known_ids, index = [], [], None
         incoming, incoming_ids = incoming[kept_from:], incoming_ids[kept_from:]
     if index is not None and not _agree(index.positions, known, incoming, incoming_ids):
         index = None
-    if index is not None:
-        positions = index.positions
-    else:
+    if index is None:
         positions = _positions(_settled_ids(known) if known_ids is None else known_ids)
+    else:
+        positions = index.positions
     merged, removed = _apply(known, incoming, incoming_ids, positions)
     if removed:
-        merged = [message for message in merged if message.id not in removed]
-    elif not format and len(merged) >= message_index.SMALLEST_REMEMBERED:
-        index = index or message_index.MessageIndex(positions, _NAME)
-        message_index.remember(index, merged, changed=incoming_ids)
-    if format:
-        merged = _formatted(merged, format)
-    return merged  # type: ignore[return-value]
+        return [message for message in merged if message.id not in removed]
+    if remember and len(merged) >= message_index.SMALLEST_REMEMBERED:
+        message_index.remember(index or message_index.MessageIndex(positions, _NAME), merged, changed=incoming_ids)
+    return merged
 
 
 def _put(

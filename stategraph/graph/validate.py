@@ -82,31 +82,47 @@ def graph(
         ValueError: There is no way in, or an edge or an interrupt names an unknown node.
     """
     edges = sorted(edges)
-    sources = {start for start, _ in edges} | {start for start, specs in branches.items() if specs}
+    _sources(nodes, {start for start, _ in edges} | {start for start, specs in branches.items() if specs})
+    for start, end in edges:
+        if _is_unknown(end, nodes):
+            raise ValueError(f"Found edge ending at unknown node `{end}`: '{start}' -> '{end}'{_known(end, nodes)}")
+    _answers_of_routers(nodes, branches)
+    _destinations(nodes)
+    for name in interrupt:
+        if name not in nodes:
+            raise ValueError(f"Cannot interrupt at `{name}`, which is not a node{_known(name, nodes)}")
+
+
+def _sources(nodes: Collection[str], sources: Collection[str]) -> None:
+    """Check that edges leave known nodes, and that one of them leaves `START`."""
     for source in sorted(sources):
         if source != START and source not in nodes:
             raise ValueError(f"Found edge starting at unknown node '{source}'{_known(source, nodes)}")
     if START not in sources:
         raise ValueError("The graph has no beginning: add an edge from START to its first node")
-    for start, end in edges:
-        if end != END and end not in nodes:
-            raise ValueError(f"Found edge ending at unknown node `{end}`: '{start}' -> '{end}'{_known(end, nodes)}")
+
+
+def _answers_of_routers(nodes: Collection[str], branches: Mapping[str, Mapping[str, BranchSpec]]) -> None:
+    """Check that conditional edges can only end at known nodes."""
     for start, specs in branches.items():
         for name, branch in specs.items():
-            for end in (branch.ends or {}).values():
-                if end != END and end not in nodes:
-                    raise ValueError(
-                        f"Router '{name}' of '{start}' may answer '{end}', which is not a node{_known(end, nodes)}"
-                    )
-    for name, spec in nodes.items():
-        for end in spec.ends or ():
-            if end != END and end not in nodes:
+            for end in filter(lambda each: _is_unknown(each, nodes), (branch.ends or {}).values()):
                 raise ValueError(
-                    f"Found edge ending at unknown node `{end}`: a destination of '{name}'{_known(end, nodes)}"
+                    f"Router '{name}' of '{start}' may answer '{end}', which is not a node{_known(end, nodes)}"
                 )
-    for name in interrupt:
-        if name not in nodes:
-            raise ValueError(f"Cannot interrupt at `{name}`, which is not a node{_known(name, nodes)}")
+
+
+def _destinations(nodes: Mapping[str, StateNodeSpec[Any, Any]]) -> None:
+    """Check that the destinations that nodes name are nodes."""
+    for name, spec in nodes.items():
+        for end in filter(lambda each: _is_unknown(each, nodes), spec.ends or ()):
+            raise ValueError(
+                f"Found edge ending at unknown node `{end}`: a destination of '{name}'{_known(end, nodes)}"
+            )
+
+
+def _is_unknown(end: str, nodes: Collection[str]) -> bool:
+    return end != END and end not in nodes
 
 
 def _known(name: str, nodes: Iterable[str]) -> str:

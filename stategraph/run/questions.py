@@ -80,25 +80,9 @@ def read_decisions(payload: Mapping[str, Any], answer: Any) -> dict[str, Review]
     """
     allowed = {each["tool_call_id"]: each["allowed_decisions"] for each in payload["review_configs"]}
     names = {each["tool_call_id"]: each["name"] for each in payload["action_requests"]}
-    ids = list(names)
-    if isinstance(answer, Mapping | Settings) and len(ids) == 1 and (ids[0] not in _keys(answer)):
-        answer = [answer]
-    if isinstance(answer, Mapping):
-        given = dict(answer)
-    elif isinstance(answer, Sequence) and not isinstance(answer, str):
-        if len(answer) != len(ids):
-            raise InvalidAnswerError(
-                f"{len(ids)} tool calls wait for approval ({_named(names)}), and {len(answer)} decisions were given; "
-                "give one for each, in this order, or a mapping from the ids of the calls to decisions"
-            )
-        given = dict(zip(ids, answer, strict=True))
-    else:
-        raise InvalidAnswerError(
-            f"The answer to a tool approval is {type(answer).__name__}; expected a list of decisions like "
-            f"{{'type': 'approve'}}, or a mapping from the ids of the calls to them. Calls: {_named(names)}"
-        )
-    if set(given) != set(ids):
-        missing, unknown = [each for each in ids if each not in given], [each for each in given if each not in names]
+    given = _by_call(names, answer)
+    missing, unknown = [each for each in names if each not in given], [each for each in given if each not in names]
+    if missing or unknown:
         raise InvalidAnswerError(
             "; ".join(
                 ([f"no decision about {', '.join(missing)}"] if missing else [])
@@ -106,11 +90,35 @@ def read_decisions(payload: Mapping[str, Any], answer: Any) -> dict[str, Review]
             )
             + f". Tool calls that wait for approval: {_named(names)}"
         )
-    return {each: _decision(each, names[each], given[each], allowed.get(each, REVIEWS)) for each in ids}
+    return {each: _decision(each, names[each], given[each], allowed.get(each, REVIEWS)) for each in names}
 
 
-def _keys(answer: Mapping[str, Any] | Settings) -> Sequence[str]:
-    return list(answer) if isinstance(answer, Mapping) else ()
+def _by_call(names: Mapping[str, str], answer: object) -> Mapping[str, object]:
+    """Return the decisions of an answer by the ids of calls, in whichever form they were given.
+
+    Args:
+        names: The names of the tools by the ids of the calls.
+        answer: The answer.
+
+    Raises:
+        InvalidAnswerError: It has another form, or not one decision for each call.
+    """
+    ids = list(names)
+    if isinstance(answer, Mapping) and (len(ids) != 1 or ids[0] in answer):
+        return answer
+    if isinstance(answer, Mapping | Settings) and len(ids) == 1:
+        return {ids[0]: answer}
+    if isinstance(answer, Sequence) and not isinstance(answer, str):
+        if len(answer) == len(ids):
+            return dict(zip(ids, answer, strict=True))
+        raise InvalidAnswerError(
+            f"{len(ids)} tool calls wait for approval ({_named(names)}), and {len(answer)} decisions were given; "
+            "give one for each, in this order, or a mapping from the ids of the calls to decisions"
+        )
+    raise InvalidAnswerError(
+        f"The answer to a tool approval is {type(answer).__name__}; expected a list of decisions like "
+        f"{{'type': 'approve'}}, or a mapping from the ids of the calls to them. Calls: {_named(names)}"
+    )
 
 
 def _named(names: Mapping[str, str]) -> str:

@@ -26,7 +26,7 @@ from stategraph.agent.graphs import assemble
 from stategraph.agent.llm.models import Models, resolve
 from stategraph.agent.messages import history
 from stategraph.agent.messages.compaction import FadingTier
-from stategraph.agent.ports import AgentContext
+from stategraph.agent.ports import AgentContext, ToolGate
 from stategraph.engine.checkpoints.memory import in_memory_saver
 from stategraph.engine.config import foreign_types
 from stategraph.errors import ConfigurationError
@@ -96,7 +96,8 @@ class Run:
         self._asks = config.human_in_the_loop.enabled
         gate = HookGate(self.id, config.hooks or HookRegistry(), graph.tracker, self._listener.hear, asks=self._asks)
         # A run that continues with a question of another process needs it also without hooks.
-        self._gate = gate if config.hooks is not None or self._asks else None
+        asked = (gate,) if config.hooks is not None or self._asks else ()
+        self._gates: Sequence[ToolGate] = (*asked, *config.tool_gates)
         self._token_counts: dict[str, int] = {}
         self._token_counter = config.token_counter
         limited = any(agent.max_context_tokens for agent in config.graph_config.agents)
@@ -358,7 +359,7 @@ class Run:
             run_id=self.id,
             listener=self._listener,
             host=self._host,
-            gate=self._gate,
+            gates=self._gates,
             token_counter=self._token_counter,
             token_counts=self._token_counts,
             calibration_ratio=self._config.calibration_ratio,

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import Enum
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, cast
 
 from langchain_core.messages import BaseMessage
 from pydantic import BaseModel
@@ -163,7 +163,7 @@ class _Stabiliser:
     def __init__(self) -> None:
         self._names: dict[str, str] = {}
 
-    def plain(self, value: Any) -> Any:
+    def plain(self, value: object) -> object:
         match value:
             case Enum():
                 return self.plain(value.value)
@@ -175,27 +175,16 @@ class _Stabiliser:
                 return f"<{len(value)} bytes>"
             case datetime() | date():
                 return "<time>"
-            case BaseMessage():
-                return self._record(type(value).__name__, _told(value.model_dump()))
-            case BaseModel():
-                return self._record(type(value).__name__, {k: getattr(value, k) for k in type(value).model_fields})
             case BaseException():
                 return {"!": type(value).__name__, "message": self.plain(str(value))}
             case Mapping():
                 return {str(self.plain(k)): self.plain(v) for k, v in value.items()}
             case Set():
                 return sorted((self.plain(v) for v in value), key=repr)
-            case tuple() if hasattr(value, "_asdict"):
-                return self._record(type(value).__name__, value._asdict())
-            case list() | tuple() | deque():
+            case list() | tuple() | deque() if not hasattr(value, "_asdict"):
                 return [self.plain(v) for v in value]
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            fields = {f.name: getattr(value, f.name, None) for f in dataclasses.fields(value)}
+        if (fields := _fields(value)) is not None:
             return self._record(type(value).__name__, fields)
-        slots = getattr(type(value), "__slots__", ())
-        if slots and not isinstance(value, type):
-            names = (slots,) if isinstance(slots, str) else slots
-            return self._record(type(value).__name__, {name: getattr(value, name, None) for name in names})
         return f"<{getattr(value, '__name__', type(value).__name__)}>"
 
     def _record(self, kind: str, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -207,6 +196,20 @@ class _Stabiliser:
         return self._names.setdefault(match.group(), f"<id-{len(self._names) + 1}>")
 
 
-def _told(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return a message's fields without those that have their empty default."""
-    return {name: v for name, v in fields.items() if v not in (None, [], {}) and name != "type"}
+def _fields(value: object) -> Mapping[str, object] | None:
+    """Return the fields of an object that is a record; None for anything else."""
+    match value:
+        case type():
+            return None
+        case BaseMessage():
+            # Fields that have their empty default say nothing.
+            return {name: v for name, v in value.model_dump().items() if v not in (None, [], {}) and name != "type"}
+        case BaseModel():
+            return {name: getattr(value, name) for name in type(value).model_fields}
+        case tuple() if hasattr(value, "_asdict"):
+            return cast("Mapping[str, object]", value._asdict())
+    if dataclasses.is_dataclass(value):
+        return {f.name: getattr(value, f.name, None) for f in dataclasses.fields(value)}
+    slots = getattr(type(value), "__slots__", ())
+    names = (slots,) if isinstance(slots, str) else slots
+    return {name: getattr(value, name, None) for name in names} if names else None

@@ -354,7 +354,7 @@ async def test_a_tool_returns_the_same_on_the_short_way(name: str, way: str, wra
         pytest.skip("langchain-core before 1.6 cannot call a tool by the alias of an argument; the short way can")
     make, function, settings, args = TOOLS[name]
     made = make(function, **settings)()
-    short = await outcome(run(way, direct.ToolDoor(made), args, {}))
+    short = await outcome(run(way, direct.ToolInvoker(made), args, {}))
     assert wrapped == []
     assert short == await outcome(run_wrapped(way, made, args))
     assert wrapped != []
@@ -365,7 +365,7 @@ async def test_tools_of_a_version_of_langchain_without_their_inner_steps_are_cal
     way: str, wrapped: list[str]
 ) -> None:
     other = loaded_without(BaseTool, "_parse_input")
-    door = other.ToolDoor(_only_sync(whatever)())
+    door = other.ToolInvoker(_only_sync(whatever)())
     assert (await run(way, door, {"x": "number"}, {})).content == "3"
     assert wrapped != []
 
@@ -450,7 +450,7 @@ LONG_WAY_TOOLS: dict[str, tuple[BaseTool, RunnableConfig]] = {
 @pytest.mark.parametrize("name", LONG_WAY_TOOLS)
 async def test_a_tool_goes_the_long_way_where_somebody_could_tell(name: str, way: str, wrapped: list[str]) -> None:
     made, config = LONG_WAY_TOOLS[name]
-    output = await run(way, direct.ToolDoor(made), {"x": 3}, config)
+    output = await run(way, direct.ToolInvoker(made), {"x": 3}, config)
     assert wrapped != []
     assert isinstance(output, ToolMessage)
     assert output.content.startswith("3") or output.status == "error"
@@ -465,7 +465,7 @@ async def test_a_sync_tool_of_an_async_run_works_in_another_thread_with_the_cont
         return found
 
     user.set("ann")
-    door = direct.ToolDoor(StructuredTool.from_function(who, name="t", description="A tool."))
+    door = direct.ToolInvoker(StructuredTool.from_function(who, name="t", description="A tool."))
     assert (await run("async", door, {"x": 1}, {})).content == "ann False"
     assert (await run("sync", door, {"x": 1}, {})).content == "ann True"
     assert user.get() == "ann"
@@ -474,7 +474,7 @@ async def test_a_sync_tool_of_an_async_run_works_in_another_thread_with_the_cont
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_function_that_is_replaced_is_looked_at_again(way: str) -> None:
     made = StructuredTool.from_function(stay, name="t", description="A tool.")
-    door = direct.ToolDoor(made)
+    door = direct.ToolInvoker(made)
     assert (await run(way, door, {"x": 1}, {})).content == "1"
     made.func = times
     assert (await run(way, door, {"x": 1}, {})).content == "1 []"

@@ -249,7 +249,7 @@ def handing_over(*more: Any) -> Team:
 @pytest.mark.anyio
 async def test_a_result_that_a_gate_rewords_still_hands_over() -> None:
     team = handing_over()
-    result = await team.graph.ainvoke(ask(), context=AgentContext(gate=Gate(reword=True)))
+    result = await team.graph.ainvoke(ask(), context=AgentContext(gates=(Gate(reword=True),)))
     assert team.asked("two")[1:] == [("human", "hi"), ("human", "A.")]
     assert said(result["messages"])[2] == ("tool", "reworded")
 
@@ -257,14 +257,14 @@ async def test_a_result_that_a_gate_rewords_still_hands_over() -> None:
 @pytest.mark.anyio
 async def test_what_is_added_to_the_results_does_not_hide_the_handoff_from_the_receiver() -> None:
     team = handing_over()
-    await team.graph.ainvoke(ask(), context=AgentContext(gate=Gate(add="Mind the law.")))
+    await team.graph.ainvoke(ask(), context=AgentContext(gates=(Gate(add="Mind the law."),)))
     assert team.asked("two")[1:] == [("human", "hi"), ("human", "Mind the law."), ("human", "A.")]
 
 
 @pytest.mark.anyio
 async def test_a_transfer_that_somebody_else_answers_is_a_result_that_the_agent_reads() -> None:
     team = handing_over("Then not.")
-    await team.graph.ainvoke(ask(), context=AgentContext(gate=Gate(answer="Stay.")))
+    await team.graph.ainvoke(ask(), context=AgentContext(gates=(Gate(answer="Stay."),)))
     assert team.calls("two") == 0
     assert team.asked("one", 1)[-1] == ("tool", "Stay.")
 

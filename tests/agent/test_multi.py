@@ -384,7 +384,7 @@ async def test_a_turn_that_is_halted_lets_those_beside_it_end_and_nobody_start()
         direct("z", "told", prompt=lambda messages, start: pytest.fail("nobody is told anything")),
         settings={"a": {"tools": [noop]}},
     )
-    result = await team.graph.ainvoke(ask(), context=AgentContext(gate=HaltAt("a")))
+    result = await team.graph.ainvoke(ask(), context=AgentContext(gates=(HaltAt("a"),)))
     assert result["halt_reason"] == "enough"
     assert said(result["messages"])[2:] == [("tool", "ok"), ("ai", "Z.")]
     assert (team.calls("join"), team.calls("told")) == (0, 0)
@@ -394,7 +394,7 @@ async def test_a_turn_that_is_halted_lets_those_beside_it_end_and_nobody_start()
 @pytest.mark.anyio
 async def test_a_handoff_in_a_turn_that_is_halted_is_not_gone_through_with() -> None:
     team = Team({"a": [script.reply(transfer("b"))], "b": []}, handoff("a", "b"))
-    result = await team.graph.ainvoke(ask(), context=AgentContext(gate=HaltAt("a")))
+    result = await team.graph.ainvoke(ask(), context=AgentContext(gates=(HaltAt("a"),)))
     assert team.calls("b") == 0
     assert result["messages"][-1].type == "tool"
     assert "usage" in result

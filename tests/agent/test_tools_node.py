@@ -23,7 +23,7 @@ from stategraph.agent.llm.llm_node import LlmNode
 from stategraph.agent.settings.inputs import AgentInputs
 from stategraph.agent.settings.tool_policy import ToolPolicy
 from stategraph.agent.state import AgentState
-from stategraph.agent.tools import tool_runner
+from stategraph.agent.tools import tool_result
 from stategraph.agent.tools.tools_node import ToolsNode
 from stategraph.constants import END, START
 from stategraph.engine.checkpoints.memory import in_memory_saver
@@ -587,7 +587,7 @@ def test_a_tool_of_the_provider_may_be_any_mapping() -> None:
     ],
 )
 def test_the_model_is_told_what_failed_also_where_the_error_has_no_words(error: Exception, said: str) -> None:
-    result = tool_runner.failed({"name": "t", "args": {}, "id": "1"}, error)
+    result = tool_result.failed({"name": "t", "args": {}, "id": "1"}, error)
     assert result.message is not None
     assert result.message.content == f"Error: {said}\n Please fix your mistakes."
     assert result.shown == f"Error processing tool: {said}"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
-from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, HumanMessage, ToolCall, ToolMessage
 from langchain_core.tools import tool
 
+from stategraph.agent.ports import Allow, Answer, Place, Reviewed
 from stategraph.agent.state import turn_of
 from stategraph.engine.checkpoints.memory import in_memory_saver
 from stategraph.errors import ConfigurationError, HandlerError
@@ -131,6 +132,46 @@ async def test_a_hook_changes_arguments_and_result() -> None:
     assert run.get_run_messages()[1].content == '{"weather":"secret"}'
     (done,) = [data["result"]["tool_call"] for event, data in host.rows if event == "on_run_step_completed"]
     assert (done["args"], done["output"]) == ('{"city":"Oslo"}', '{"weather":"secret"}')
+
+
+class Limit:
+    """A gate that lets calls about one city run, and notes what it is shown."""
+
+    def __init__(self, city: str) -> None:
+        self._city = city
+        self.seen: list[Any] = []
+
+    async def before(self, at: Place, given: Sequence[ToolCall], /) -> list[Allow | Answer]:
+        self.seen += [each["args"] for each in given]
+        return [
+            Allow(each) if each["args"]["city"] == self._city else Answer(each, "elsewhere", "error") for each in given
+        ]
+
+    async def after(self, at: Place, call: ToolCall, message: ToolMessage, /) -> tuple[ToolMessage, None]:
+        self.seen.append(message.content)
+        return message, None
+
+    async def finish(
+        self, at: Place, given: Sequence[ToolCall], messages: Sequence[ToolMessage], remarks: Any, /
+    ) -> Reviewed:
+        return Reviewed(messages)
+
+
+@pytest.mark.parametrize(("city", "result"), [("Oslo", "Sunny in Oslo"), ("Rome", "elsewhere")])
+async def test_a_gate_decides_about_the_arguments_that_hooks_leave(city: str, result: str) -> None:
+    seen: list[Mapping[str, Any]] = []
+    hooks = registry(PreToolUse=says(updated_input={"city": "Oslo"}), PostToolBatch=seen.append)
+    gate = Limit(city)
+    run = await weather_run(hooks, tool_gates=[gate])
+    await run.process_stream(ask("weather?"), THREAD)
+    assert gate.seen == [{"city": "Oslo"}, result]
+    assert [message.content for message in run.get_run_messages() if isinstance(message, ToolMessage)] == [result]
+    assert seen[0]["entries"][0]["status"] == ("error" if result == "elsewhere" else "success")
+
+
+async def test_what_is_no_gate_is_refused_when_the_run_is_made() -> None:
+    with pytest.raises(ConfigurationError, match="tool_gates"):
+        await weather_run(registry(), tool_gates=[print])
 
 
 async def test_hooks_see_calls_of_the_hosts_tools_before_and_after_the_host_does() -> None:

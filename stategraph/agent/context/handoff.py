@@ -23,7 +23,7 @@ from stategraph import fields
 from stategraph.agent.messages import history, truncation
 from stategraph.agent.settings.inputs import ToolDefinition
 from stategraph.agent.state import AgentState, turn_of
-from stategraph.graph.message import add_messages
+from stategraph.graph.reducers import merge_messages
 from stategraph.types import Command
 
 TRANSFER = "lc_transfer_to_"
@@ -191,7 +191,7 @@ def departure(
     names = list(dict.fromkeys(name for message in results for name in _leads_to(message)))
     if len(names) > 1:
         results = _in_parallel(results, names)
-    messages = add_messages(state["messages"], [*results, *injected])  # type: ignore[arg-type]
+    messages = merge_messages(state["messages"], [*results, *injected])
     return Command(graph=Command.PARENT, update=[("messages", messages), *update], goto=goto)
 
 

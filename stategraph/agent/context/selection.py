@@ -5,7 +5,7 @@ All figures here are counted tokens, before any ratio.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,19 +125,14 @@ def _walk(messages: Sequence[AnyMessage], counts: Mapping[int, int], room: Room,
 def _repair(
     chosen: Mapping[int, AnyMessage], counts: Mapping[int, int], count_tokens: Callable[[AnyMessage], int]
 ) -> tuple[dict[int, AnyMessage], list[int], int]:
-    """Without half pairs of calls and results: the messages, the positions dropped, and the tokens that frees."""
+    """Drop half pairs of calls and results; return the messages, the positions dropped, and the tokens that frees."""
     called = {call["id"] for each in chosen.values() if isinstance(each, AIMessage) for call in each.tool_calls}
     answered = {each.tool_call_id for each in chosen.values() if isinstance(each, ToolMessage)}
     repaired: dict[int, AnyMessage] = {}
     orphans: list[int] = []
     reclaimed = 0
     for index, message in chosen.items():
-        kept: AnyMessage | None = message
-        if isinstance(message, ToolMessage) and message.tool_call_id not in called:
-            kept = None
-        elif isinstance(message, AIMessage) and any(call["id"] not in answered for call in message.tool_calls):
-            answer = history.with_calls(message, answered)
-            kept = answer if answer.tool_calls or answer.content else None
+        kept = _paired(message, called, answered)
         if kept is None:
             orphans.append(index)
             reclaimed += counts[index]
@@ -146,6 +141,22 @@ def _repair(
             reclaimed += max(0, counts[index] - count_tokens(kept))
         repaired[index] = kept
     return repaired, orphans, reclaimed
+
+
+def _paired(message: AnyMessage, called: Set[str | None], answered: Set[str]) -> AnyMessage | None:
+    """Return a message without calls that have no result; None for a result without its call, or if nothing is left.
+
+    Args:
+        message: The message.
+        called: Ids of the calls that are kept.
+        answered: Ids of the calls whose results are kept.
+    """
+    if isinstance(message, ToolMessage):
+        return message if message.tool_call_id in called else None
+    if not isinstance(message, AIMessage) or all(call["id"] in answered for call in message.tool_calls):
+        return message
+    answer = history.with_calls(message, answered)
+    return answer if answer.tool_calls or answer.content else None
 
 
 def _trailing_run(messages: Sequence[AnyMessage]) -> int:

@@ -6,12 +6,12 @@ Built with the public graph API, so that it is drawn, checkpointed, interrupted 
              agent=<id> -> summarize=<id> -> agent=<id>                     where it summarises what does not fit
     START -> <id> -> done -> END                                            the graph of a run
 
-The graph of a run with several agents is in `multi`.
+The graph of a run with several agents is in `multi_agent`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeAlias
 
 from langchain_core.messages import AIMessage
 
@@ -26,8 +26,11 @@ from stategraph.agent.tools.tools_node import ToolsNode, wants_tools
 from stategraph.constants import END, START
 from stategraph.graph.state import StateGraph
 
+#: The builder of a graph of agents.
+AgentGraph: TypeAlias = StateGraph[AgentState, AgentContext, AgentState, AgentState]
 
-def agent_subgraph(agent: Agent) -> StateGraph[Any, Any, Any, Any]:
+
+def agent_subgraph(agent: Agent) -> AgentGraph:
     """Build the graph of one agent, to be a node of a graph of agents.
 
     Args:
@@ -67,7 +70,7 @@ def agent_subgraph(agent: Agent) -> StateGraph[Any, Any, Any, Any]:
     return graph
 
 
-def single_agent_graph(agent: Agent) -> StateGraph[Any, Any, Any, Any]:
+def single_agent_graph(agent: Agent) -> AgentGraph:
     """Build the graph of a run with one agent.
 
     Args:

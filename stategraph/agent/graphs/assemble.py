@@ -19,12 +19,11 @@ from stategraph.agent.llm import models, summaries
 from stategraph.agent.settings.inputs import AgentInputs, GraphEdge, InitialSummary
 from stategraph.agent.tools.toolset import ToolSet
 from stategraph.errors import ConfigurationError
-from stategraph.graph.state import StateGraph
 
 
 def build(
     inputs: Sequence[AgentInputs], edges: Sequence[GraphEdge] | None = None, shared: models.Models | None = None
-) -> tuple[list[Agent], StateGraph[Any, Any, Any, Any]]:
+) -> tuple[list[Agent], agent_graph.AgentGraph]:
     """Build the agents of a run and their graph.
 
     Args:

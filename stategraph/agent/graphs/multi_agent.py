@@ -15,7 +15,7 @@ from __future__ import annotations
 import inspect
 import json
 import uuid
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ from stategraph.agent.agent import Agent
 from stategraph.agent.context import handoff
 from stategraph.agent.context.handoff import Handoff
 from stategraph.agent.graphs import done
-from stategraph.agent.graphs.agent_graph import agent_subgraph
+from stategraph.agent.graphs.agent_graph import AgentGraph, agent_subgraph
 from stategraph.agent.messages import truncation
 from stategraph.agent.ports import AgentContext
 from stategraph.agent.settings.inputs import GraphEdge, PromptFunction
@@ -213,7 +213,7 @@ def _groups(starts: Sequence[str], edges: Sequence[GraphEdge]) -> dict[str, int]
 # The graph.
 
 
-def several_agents_graph(agents: Sequence[Agent], wiring: Wiring) -> StateGraph[Any, Any, Any, Any]:
+def several_agents_graph(agents: Sequence[Agent], wiring: Wiring) -> AgentGraph:
     """Build the graph of a run with several agents.
 
     Args:
@@ -226,64 +226,106 @@ def several_agents_graph(agents: Sequence[Agent], wiring: Wiring) -> StateGraph[
     graph = StateGraph(AgentState, context_schema=AgentContext)
     for agent in agents:
         graph.add_node(agent.id, agent_subgraph(agent).compile(name=agent.id))
-    told = {to: edge for edge in wiring.direct if edge.prompt for to in edge.to}
-    for agent_id, edge in told.items():
+    prompted = {to: edge for edge in wiring.direct if edge.prompt for to in edge.to}
+    for agent_id, edge in prompted.items():
         node = Prompt(agent_id, edge.prompt or "", edge.exclude_results)
         graph.add_node(prompt_node(agent_id), node.as_runnable(), destinations=(agent_id,))
     # Ways end at different times; the turn ends once, after the last of them.
     graph.add_node(done.NODE, done.after([agent.id for agent in agents]), defer=True)
     for agent_id in wiring.starts:
         graph.add_edge(START, agent_id)
+    entry = {to: prompt_node(to) if to in prompted else to for to in wiring.names}
     for agent in agents:
-        _lead_on(graph, agent.id, wiring, {to: prompt_node(to) if to in told else to for to in wiring.names})
-    for edge in wiring.direct:
-        for to in edge.to if len(edge.from_) > 1 else ():
-            graph.add_edge(list(edge.from_), prompt_node(to) if to in told else to)
+        _lead_on(graph, agent.id, wiring, entry)
+    for edge in filter(_is_join, wiring.direct):
+        for to in edge.to:
+            graph.add_edge(list(edge.from_), entry[to])
     graph.add_edge(done.NODE, END)
     return graph
 
 
-def _lead_on(graph: StateGraph[Any, Any, Any, Any], agent_id: str, wiring: Wiring, entry: Mapping[str, str]) -> None:
-    """Add the ways from an agent that are its own, and no join with others."""
+def _is_join(edge: GraphEdge) -> bool:
+    """Return whether a direct edge waits for several agents."""
+    return len(edge.from_) > 1
+
+
+def _lead_on(graph: AgentGraph, agent_id: str, wiring: Wiring, entry: Mapping[str, str]) -> None:
+    """Add the ways from an agent that are its own, and no join with others.
+
+    Args:
+        graph: The graph.
+        agent_id: The agent.
+        wiring: The ways between all agents.
+        entry: The node at which each agent is entered.
+    """
     edges = [edge for edge in wiring.direct if edge.from_ == (agent_id,)]
-    joins = any(agent_id in edge.from_ for edge in wiring.direct if len(edge.from_) > 1)
-    last = [] if joins else [done.NODE]
-    if agent_id not in wiring.handoffs and all(edge.condition is None for edge in edges):
-        for to in dict.fromkeys(entry[to] for edge in edges for to in edge.to) or last:
+    joins = any(agent_id in edge.from_ for edge in filter(_is_join, wiring.direct))
+    last = () if joins else (done.NODE,)
+    direct = dict.fromkeys(entry[to] for edge in edges for to in edge.to)
+    conditional = any(edge.condition is not None for edge in edges)
+    if agent_id not in wiring.handoffs and not conditional:
+        for to in direct or last:
             graph.add_edge(agent_id, to)
         return
-
-    def chosen(choices: Iterable[tuple[GraphEdge, object]]) -> list[Hashable | Send]:
-        to = [each for edge, choice in choices for each in handoff.chosen(choice, edge.to, f"The edge {_shown(edge)}")]
-        return list(dict.fromkeys(entry[each] for each in to) or last)
-
-    def elsewhere(state: AgentState) -> list[Hashable | Send] | None:
-        """Return where to go regardless of the edges; None if the edges decide."""
-        if was_halted(state):
-            return [done.NODE]
-        to = handoff.destinations(state["messages"])
-        # Tasks that are sent keep the order of the calls; nodes that are named would run in the order of the alphabet.
-        return [*to] if len(to) == 1 else [Send(each, state) for each in to] or None
-
-    def route(state: AgentState) -> list[Hashable | Send]:
-        if (to := elsewhere(state)) is not None:
-            return to
-        return chosen((edge, _choice_of(edge, state)) for edge in edges)
-
-    async def aroute(state: AgentState) -> list[Hashable | Send]:
-        if (to := elsewhere(state)) is not None:
-            return to
-        choices = []
-        for edge in edges:
-            choice = True if edge.condition is None else edge.condition(state)
-            choices.append((edge, await choice if inspect.isawaitable(choice) else choice))
-        return chosen(choices)
-
+    router = _Router(edges, entry, last)
     transfers = [to for each in wiring.handoffs.get(agent_id, ()) for to in each.destinations]
-    path = dict.fromkeys([*transfers, *(entry[to] for edge in edges for to in edge.to), done.NODE])
+    path = dict.fromkeys([*transfers, *direct, done.NODE])
     # Without a condition that could be async, the router need not be awaited.
-    awaited = aroute if any(edge.condition is not None for edge in edges) else None
-    graph.add_conditional_edges(agent_id, RunnableCallable(route, awaited, name="route", trace=False), [*path])
+    awaited = router.aroute if conditional else None
+    graph.add_conditional_edges(agent_id, RunnableCallable(router.route, awaited, name="route", trace=False), [*path])
+
+
+@dataclass(frozen=True, slots=True)
+class _Router:
+    """Chooses where to go after an agent that may hand over, or whose edges have conditions.
+
+    Attributes:
+        edges: The direct edges that leave the agent.
+        entry: The node at which each agent is entered.
+        last: Where to go if no edge is taken.
+    """
+
+    edges: Sequence[GraphEdge]
+    entry: Mapping[str, str]
+    last: Sequence[str]
+
+    def route(self, state: AgentState) -> list[Hashable | Send]:
+        """Return the next nodes.
+
+        Raises:
+            TypeError: A condition is async.
+        """
+        if (to := _regardless_of_edges(state)) is not None:
+            return to
+        return self._taken([_choice_of(edge, state) for edge in self.edges])
+
+    async def aroute(self, state: AgentState) -> list[Hashable | Send]:
+        """Like `route`; conditions may be async."""
+        if (to := _regardless_of_edges(state)) is not None:
+            return to
+        choices: list[object] = []
+        for edge in self.edges:
+            choice = True if edge.condition is None else edge.condition(state)
+            choices.append(await choice if inspect.isawaitable(choice) else choice)
+        return self._taken(choices)
+
+    def _taken(self, choices: Sequence[object]) -> list[Hashable | Send]:
+        """Return the nodes to which the edges lead whose conditions answered with these choices."""
+        chosen = [
+            each
+            for edge, choice in zip(self.edges, choices, strict=True)
+            for each in handoff.chosen(choice, edge.to, f"The edge {_shown(edge)}")
+        ]
+        return list(dict.fromkeys(self.entry[each] for each in chosen) or self.last)
+
+
+def _regardless_of_edges(state: AgentState) -> list[Hashable | Send] | None:
+    """Return where to go at the end of a turn, or after a handoff; None if the edges decide."""
+    if was_halted(state):
+        return [done.NODE]
+    to = handoff.destinations(state["messages"])
+    # Tasks that are sent keep the order of the calls; nodes that are named would run in the order of the alphabet.
+    return [*to] if len(to) == 1 else [Send(each, state) for each in to] or None
 
 
 def _choice_of(edge: GraphEdge, state: AgentState) -> object:

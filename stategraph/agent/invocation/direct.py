@@ -25,7 +25,7 @@ from contextvars import copy_context
 from functools import partial
 from operator import attrgetter
 from types import FunctionType, MethodType
-from typing import Any, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, cast
 
 from langchain_core.globals import get_llm_cache
 from langchain_core.language_models import BaseChatModel, chat_models
@@ -116,25 +116,40 @@ def _inner(
     model: Runnable[Any, Any], messages: Sequence[AnyMessage], config: RunnableConfig
 ) -> tuple[BaseChatModel, Mapping[str, Any]] | None:
     """Return the model to ask directly and what is bound to it; None if it must not be asked directly."""
-    given: Mapping[str, Any] = {}
-    if isinstance(model, RunnableBinding):
-        bound: RunnableBinding[Any, Any] = model
-        if bound.config or bound.config_factories or _of_binding(type(bound)) != _BINDING:
-            return None
-        model, given = bound.bound, bound.kwargs
-        if any(name.endswith("structured_output_format") for name in given):
-            return None
-    if _MODEL is None or not isinstance(model, BaseChatModel) or model.callbacks or model.verbose:
+    unbound = _unbound(model)
+    if unbound is None:
         return None
-    if given.get("stream") or getattr(model, "streaming", False):
-        return None  # its pieces have the id of LangChain's run
-    is_cached = model.cache is not False and (model.cache is not None or get_llm_cache() is not None)
-    if is_cached or _of_model(type(model)) != _MODEL or run_config.has_listeners(config):
+    chat, arguments = unbound
+    if _MODEL is None or _of_model(type(chat)) != _MODEL or run_config.has_listeners(config):
         return None
+    return None if _does_more(chat, arguments) or _needs_conversion(messages) else unbound
+
+
+def _unbound(model: Runnable[Any, Any]) -> tuple[BaseChatModel, Mapping[str, Any]] | None:
+    """Return a chat model and the arguments bound to it; None for other Runnables, and where more is bound."""
+    if not isinstance(model, RunnableBinding):
+        return (model, {}) if isinstance(model, BaseChatModel) else None
+    bound: RunnableBinding[Any, Any] = model
+    if bound.config or bound.config_factories or _of_binding(type(bound)) != _BINDING:
+        return None
+    if any(name.endswith("structured_output_format") for name in bound.kwargs):
+        return None
+    return (bound.bound, bound.kwargs) if isinstance(bound.bound, BaseChatModel) else None
+
+
+def _does_more(model: BaseChatModel, arguments: Mapping[str, Any]) -> bool:
+    """Return whether a model reports its calls, remembers answers, or puts them together from a stream."""
+    if model.callbacks or model.verbose:
+        return True
+    if arguments.get("stream") or getattr(model, "streaming", False):
+        return True  # its pieces have the id of LangChain's run
+    return model.cache is not False and (model.cache is not None or get_llm_cache() is not None)
+
+
+def _needs_conversion(messages: Sequence[AnyMessage]) -> bool:
+    """Return whether LangChain would convert blocks of the messages before the model sees them."""
     contents = [message.content for message in messages if not isinstance(message.content, str)]
-    if any(isinstance(block, dict) and block.get("type") in _CONVERTED for blocks in contents for block in blocks):
-        return None
-    return model, given
+    return any(isinstance(block, dict) and block.get("type") in _CONVERTED for blocks in contents for block in blocks)
 
 
 def _answer(result: ChatResult) -> AIMessage:
@@ -152,8 +167,8 @@ _format_output = getattr(base_tools, "_format_output", None)
 _RESERVED = frozenset({"args", "callbacks", "config", "kwargs", "run_manager", "self"})
 
 
-class ToolDoor:
-    """A tool's entry point, with what the first call has learned about it.
+class ToolInvoker:
+    """Invokes a tool, and remembers what the first call has found out about it.
 
     Args:
         tool: The tool.
@@ -161,25 +176,25 @@ class ToolDoor:
 
     def __init__(self, tool: BaseTool) -> None:
         self._tool = tool
-        self._looked_at: tuple[Any, ...] = ()
-        self._is_simple = False
+        self._checked: tuple[object, ...] = ()
+        self._is_direct = False
 
     def invoke(self, call: ToolCall, config: RunnableConfig) -> Any:
         """Call the tool, as `tool.invoke` does with a tool call."""
-        function = self._simple("func", config)
+        function = self._function("func", config)
         if function is None:
             return self._tool.invoke(cast("Any", {**call, "type": "tool_call"}), config)
         return copy_context().run(self._run, function, call)
 
     async def ainvoke(self, call: ToolCall, config: RunnableConfig) -> Any:
         """Call the tool, as `tool.ainvoke` does with a tool call."""
-        coroutine = self._simple("coroutine", config)
+        coroutine = self._function("coroutine", config)
         if coroutine is not None:
             # As in a separate task: calls that run in parallel all begin before one of them ends.
             await asyncio.sleep(0)
             work = coroutine(**self._arguments(call))
             return self._output(call, await run_context.await_in_context(copy_context(), work))
-        function = self._simple("func", config)
+        function = self._function("func", config)
         if function is None or getattr(self._tool, "coroutine", None) is not None:
             return await self._tool.ainvoke(cast("Any", {**call, "type": "tool_call"}), config)
         run = partial(copy_context().run, self._run, function, call)
@@ -200,28 +215,37 @@ class ToolDoor:
         assert _format_output is not None
         return _format_output(output, None, call["id"], self._tool.name, "success")
 
-    def _simple(self, way: str, config: RunnableConfig) -> Callable[..., Any] | None:
+    def _function(self, way: Literal["func", "coroutine"], config: RunnableConfig) -> Callable[..., Any] | None:
         """Return the tool's function if it is to be called directly."""
         tool = self._tool
-        if type(tool) is not StructuredTool or tool.callbacks or tool.verbose:
+        if type(tool) is not StructuredTool or _does_more_than_call(tool):
             return None
         function: Callable[..., Any] | None = getattr(tool, way)
-        if function is None or tool.response_format != "content" or tool.handle_tool_error:
-            return None
-        if tool.handle_validation_error or _TOOL is None or _of_tool(StructuredTool) != _TOOL:
+        if function is None or _TOOL is None or _of_tool(StructuredTool) != _TOOL:
             return None
         parts = (function, tool.args_schema)
-        if parts != self._looked_at:
-            self._looked_at = parts
-            self._is_simple = (
+        if parts != self._checked:
+            self._checked = parts
+            self._is_direct = (
                 _format_output is not None
                 and (way == "func" or inspect.iscoroutinefunction(function))
-                and _is_simple(tool, function)
+                and _takes_its_schema(tool, function)
             )
-        return None if not self._is_simple or run_config.has_listeners(config) else function
+        return None if not self._is_direct or run_config.has_listeners(config) else function
 
 
-def _is_simple(tool: StructuredTool, function: Any) -> bool:
+def _does_more_than_call(tool: StructuredTool) -> bool:
+    """Return whether a tool reports its calls, handles errors, or returns artifacts."""
+    return bool(
+        tool.callbacks
+        or tool.verbose
+        or tool.response_format != "content"
+        or tool.handle_tool_error
+        or tool.handle_validation_error
+    )
+
+
+def _takes_its_schema(tool: StructuredTool, function: object) -> bool:
     """Return whether a function takes exactly the fields of a plain schema, all of them from the model."""
     schema = tool.args_schema
     if not isinstance(function, FunctionType | MethodType) or not isinstance(schema, type):

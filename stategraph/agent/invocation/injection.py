@@ -31,7 +31,7 @@ _MISSING = object()
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class InjectionContext:
     """The values that can be injected.
 
     Attributes:
@@ -88,12 +88,12 @@ class Injection:
                     runtime[name] = part
         return cls(state, tuple(store), runtime) if state or store or runtime else None
 
-    def into(self, call: ToolCall, around: Surroundings) -> dict[str, Any]:
+    def into(self, call: ToolCall, values: InjectionContext) -> dict[str, Any]:
         """Return the arguments of a call with those of the graph.
 
         Args:
             call: The call.
-            around: The values to inject.
+            values: The values to inject.
 
         Returns:
             New arguments.
@@ -103,19 +103,19 @@ class Injection:
         """
         given: dict[str, Any] = {}
         for name, (key, optional) in self.state.items():
-            value = around.state if key is None else _at(around.state, key)
+            value = values.state if key is None else _at(values.state, key)
             if value is not _MISSING:
                 given[name] = value
             elif not optional:
                 raise LookupError(f"The tool '{call['name']}' wants '{key}' of the state, which has no such key")
         for name in self.store:
-            if around.runtime.store is None:
+            if values.runtime.store is None:
                 raise LookupError(
                     f"The tool '{call['name']}' wants a store for its parameter '{name}', and the graph was compiled "
                     "without one"
                 )
-            given[name] = around.runtime.store
-        given |= {name: _make(kind, call, around) for name, kind in self.runtime.items()}
+            given[name] = values.runtime.store
+        given |= {name: _make(kind, call, values) for name, kind in self.runtime.items()}
         # The model does not know of such a parameter, so a value from it never counts.
         hidden = {*self.state, *self.store, *self.runtime}
         return {**{name: value for name, value in call["args"].items() if name not in hidden}, **given}
@@ -131,18 +131,18 @@ def is_wanted(tool: BaseTool) -> bool:
     return False
 
 
-def _make(kind: type, call: ToolCall, around: Surroundings) -> Any:
+def _make(kind: type, call: ToolCall, values: InjectionContext) -> Any:
     """Return an instance of the runtime's class, with those fields that its version has."""
     there = {
-        "state": around.state,
-        "context": around.context,
-        "config": around.config,
-        "stream_writer": around.runtime.stream_writer,
+        "state": values.state,
+        "context": values.context,
+        "config": values.config,
+        "stream_writer": values.runtime.stream_writer,
         "tool_call_id": call["id"],
-        "store": around.runtime.store,
-        "tools": list(around.tools),
-        "execution_info": around.runtime.execution_info,
-        "server_info": around.runtime.server_info,
+        "store": values.runtime.store,
+        "tools": list(values.tools),
+        "execution_info": values.runtime.execution_info,
+        "server_info": values.runtime.server_info,
     }
     made: Any = kind
     return made(**{field.name: there[field.name] for field in fields(made) if field.name in there})

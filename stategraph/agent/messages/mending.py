@@ -129,8 +129,31 @@ class _Call:
 
     id: str
     given: str
-    index: Any
+    index: object
     name: str = ""
+
+    def is_followed_by(self, call_id: str, name: str) -> bool:
+        """Return whether a fragment with the same index, of this id and name, begins another call."""
+        return bool(name and call_id and call_id != self.given and (self.given or self.name))
+
+    def corrections(self, index: object, call_id: str, name: str) -> dict[str, Any]:
+        """Return what to change in a further fragment: providers repeat names and ids, which would be joined.
+
+        Args:
+            index: The fragment's index.
+            call_id: Its id; empty if it has none.
+            name: Its name, or part of a name; empty if it has none.
+        """
+        update: dict[str, Any] = {}
+        if index != self.index:
+            update["index"] = self.index
+        if name and name == self.name:
+            update["name"] = name = ""
+        if name and not self.name:
+            update["id"] = self.id
+        elif call_id and call_id != self.id:
+            update["id"] = None
+        return update
 
 
 class Mender:
@@ -269,18 +292,10 @@ class Mender:
         """Mend a fragment; the same object if nothing is wrong with it."""
         index, call_id, name = given.get("index"), given.get("id") or "", given.get("name") or ""
         call = None if index is None else self._by_index.get(index)
-        if call is None or (name and call_id and call_id != call.given and (call.given or call.name)):
+        if call is None or call.is_followed_by(call_id, name):
             return self._first_fragment(given)
-        update: dict[str, Any] = {}
-        if index != call.index:
-            update["index"] = call.index
-        if name and name == call.name:
-            update["name"] = name = ""
-        if name and not call.name:
-            update["id"] = call.id
-        elif call_id and call_id != call.id:
-            update["id"] = None
-        call.name += name
+        update = call.corrections(index, call_id, name)
+        call.name += update.get("name", name)
         return {**given, **update} if update else given
 
     def _first_fragment(self, given: Any) -> Any:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Final, TypeVar, cast
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit, urlunsplit
@@ -46,6 +46,8 @@ _NAMED_SECRET = re.compile(
 """Options whose values are secret regardless of their form."""
 
 _NO_TEXT = frozenset({bool, int, float})
+_COLLECTIONS = frozenset({list, tuple, set, frozenset})
+"""Classes that can be made of their items; subclasses, such as named tuples, may not be."""
 
 _NO_SECRETS = frozenset({"prompt_cache_key", "reasoning_key"})
 
@@ -111,25 +113,41 @@ class Secrets:
         """
         return cast("T", self._value(value, ()))
 
-    def _value(self, value: Any, around: tuple[int, ...]) -> Any:
+    def _value(self, value: object, around: tuple[int, ...]) -> object:
+        """Return the same object if there is no secret in it.
+
+        Args:
+            value: Any value.
+            around: The containers around it, by identity.
+        """
         if value is None or not self._forms or type(value) in _NO_TEXT or id(value) in around:
             return value
-        if isinstance(value, str):
-            hidden = self.text(value)
-            return value if hidden == value else hidden
-        if isinstance(value, bytes):
-            hidden = self.text(text := value.decode("latin-1"))
-            return value if hidden == text else hidden.encode("latin-1")
-        within = (*around, id(value))
-        if isinstance(value, Mapping):
-            pairs = [(self._value(key, within), self._value(each, within)) for key, each in value.items()]
-            same = all(new is old for (_, new), old in zip(pairs, value.values(), strict=True))
-            same = same and all(new is old for (new, _), old in zip(pairs, value, strict=True))
-            return value if same else dict(pairs)
-        if type(value) in (list, tuple, set, frozenset):
-            changed = [self._value(each, within) for each in value]
-            return value if all(new is old for new, old in zip(changed, value, strict=True)) else type(value)(changed)
+        match value:
+            case str():
+                hidden = self.text(value)
+                return value if hidden == value else hidden
+            case bytes():
+                hidden = self.text(text := value.decode("latin-1"))
+                return value if hidden == text else hidden.encode("latin-1")
+            case Mapping():
+                return self._mapping(value, (*around, id(value)))
+            case list() | tuple() | set() | frozenset() if type(value) in _COLLECTIONS:
+                return self._collection(value, (*around, id(value)))
         return value
+
+    def _mapping(self, value: Mapping[object, object], within: tuple[int, ...]) -> Mapping[object, object]:
+        pairs = [(self._value(key, within), self._value(each, within)) for key, each in value.items()]
+        same = all(key is old for (key, _), old in zip(pairs, value, strict=True)) and all(
+            each is old for (_, each), old in zip(pairs, value.values(), strict=True)
+        )
+        return value if same else dict(pairs)
+
+    def _collection(self, value: Collection[object], within: tuple[int, ...]) -> Collection[object]:
+        changed = [self._value(each, within) for each in value]
+        if all(new is old for new, old in zip(changed, value, strict=True)):
+            return value
+        make: Callable[[Iterable[object]], Collection[object]] = type(value)
+        return make(changed)
 
     def error(self, error: BaseException) -> BaseException:
         """Hide the secrets in an error, and in all that it came from.

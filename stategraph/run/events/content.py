@@ -80,8 +80,7 @@ class ContentAggregator:
             case event_types.GraphEvents.ON_RUN_STEP_COMPLETED:
                 self._complete(data["result"])
             case event_types.GraphEvents.ON_AGENT_UPDATE:
-                update = data["agent_update"]
-                self._put(self._new_place(update["index"]), {"type": "agent_update", "agent_update": dict(update)})
+                self._put_update(data["agent_update"])
             case event_types.GraphEvents.ON_SUMMARIZE_DELTA:
                 self._append_summary(data)
             case event_types.GraphEvents.ON_SUMMARIZE_COMPLETE:
@@ -198,23 +197,23 @@ class ContentAggregator:
         if result.get("type") == event_types.ContentTypes.SUMMARY:
             self._put_summary(result.get("id"), result.get("summary"))
             return
-        step = self._steps.get(result.get("id") or "")
         call = result["tool_call"]
-        call_id = call.get("id") or ""
-        own = {} if step is None else step.by_id
-        place = own.get(call_id, self._place_of_call.get(call_id))
-        if place is None and step is not None and len(step.places) == 1:
-            place = step.places[0]
+        place = self._place_of_result(self._steps.get(result.get("id") or ""), call.get("id") or "")
         before = None if place is None else self._at(place)
         if place is None or before is None:
             _log.warning("No run step or tool call found for completed step event")
             return
-        completed = {key: call[key] for key in ("id", "name", "args") if key in call}
-        completed |= {"type": "tool_call", "progress": 1, "output": call.get("output", "")}
-        completed |= {key: before["tool_call"][key] for key in ("auth", "expires_at") if key in before["tool_call"]}
-        if call.get("outcome") is not None:
-            completed["outcome"] = call["outcome"]
-        self._put(place, {**before, "tool_call": completed})
+        self._put(place, {**before, "tool_call": _completed(call, before["tool_call"])})
+
+    def _place_of_result(self, step: _Step | None, call_id: str) -> int | None:
+        """Find the part of a completed call."""
+        if step is None:
+            return self._place_of_call.get(call_id)
+        place = step.by_id.get(call_id, self._place_of_call.get(call_id))
+        return step.places[0] if place is None and len(step.places) == 1 else place
+
+    def _put_update(self, update: Mapping[str, Any]) -> None:
+        self._put(self._new_place(update["index"]), {"type": "agent_update", "agent_update": dict(update)})
 
     def _append_summary(self, data: Mapping[str, Any]) -> None:
         step = self._steps.get(data["id"])
@@ -271,6 +270,16 @@ def _longer_text(part: Part, piece: Mapping[str, Any], tool_call_ids: Sequence[s
         if citations:
             longer["citations"] = citations
     return longer
+
+
+def _completed(call: Mapping[str, Any], before: Mapping[str, Any]) -> Part:
+    """Return a call with its result, and where to sign in, if that was told before."""
+    completed = {key: call[key] for key in ("id", "name", "args") if key in call}
+    completed |= {"type": "tool_call", "progress": 1, "output": call.get("output", "")}
+    completed |= {key: before[key] for key in ("auth", "expires_at") if key in before}
+    if call.get("outcome") is not None:
+        completed["outcome"] = call["outcome"]
+    return completed
 
 
 def _longer_arguments(so_far: object, fragment: str) -> object:

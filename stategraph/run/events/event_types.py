@@ -1,4 +1,4 @@
-"""The events of a run: their names on the wire and what they carry.
+"""The events of a run: their names on the wire, what they carry, and how simple facts become events.
 
 Payloads are JSON in the spelling of the front ends that read them, so their keys are camelCase. Steps are the frame of
 it all: `on_run_step` opens one, deltas and completions name it by id, and `on_run_step_closed` comes exactly once.
@@ -6,8 +6,12 @@ it all: `on_run_step` opens one, deltas and completions name it by id, and `on_r
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Literal, NotRequired, TypeAlias, TypedDict, assert_never
+
+from stategraph.agent import ports, reporting
 
 
 class GraphEvents(StrEnum):
@@ -284,7 +288,7 @@ class WaitingFor(TypedDict):
     """A question of a paused run, with the id by which it is answered."""
 
     interruptId: str
-    payload: Any
+    payload: object
 
 
 class RunEnd(TypedDict):
@@ -335,3 +339,44 @@ class AgentLog(TypedDict):
     runId: str
     agentId: str
     data: NotRequired[dict[str, object]]
+
+
+Payload: TypeAlias = Mapping[str, object]
+"""What an event carries: one of the typed dicts here, or what a host's tool or model gave."""
+
+Row: TypeAlias = tuple[GraphEvents, Payload]
+"""An event and its payload."""
+
+
+def shown(fact: ports.ShownFact, run_id: str, step_id: Callable[[ports.Place, str | None], str]) -> Iterator[Row]:
+    """Yield the event for a fact that is shown as it is.
+
+    Args:
+        fact: The fact.
+        run_id: The run.
+        step_id: Finds the step of a call; empty if it is not known.
+    """
+    match fact:
+        case ports.ToolReported(at, call, report):
+            yield _of_tool(report, ToolReport(id=step_id(at, call["id"]), toolCallId=call["id"], name=call["name"]))
+        case ports.ContextUsed(at, figures):
+            yield GraphEvents.ON_CONTEXT_USAGE, {**figures, "runId": run_id, "agentId": at.agent_id}
+        case ports.Logged(at, level, scope, text):
+            if fact.detail and level == "debug" and os.environ.get("AGENT_DEBUG_LOGGING") != "true":
+                return
+            log = AgentLog(level=level, scope=scope, message=text, runId=run_id, agentId=at.agent_id)
+            if fact.data is not None:
+                log["data"] = dict(fact.data)
+            yield GraphEvents.ON_AGENT_LOG, log
+        case _:
+            assert_never(fact)
+
+
+def _of_tool(report: reporting.ToolReport, about: ToolReport) -> Row:
+    match report:
+        case reporting.ToolProgress(progress, total, message):
+            return GraphEvents.ON_TOOL_PROGRESS, ToolProgress(**about, progress=progress, total=total, message=message)
+        case reporting.ToolLog(level, data, logger):
+            return GraphEvents.ON_TOOL_LOG, ToolLog(**about, level=level, logger=logger, data=data)
+        case _:
+            assert_never(report)

@@ -11,7 +11,7 @@ from datetime import date, time
 from decimal import Decimal
 from enum import Enum
 from pathlib import PurePath
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from langchain_core.load import dumpd
@@ -21,7 +21,7 @@ from pydantic import BaseModel
 _NOTHING = object()
 
 
-def to_json(value: Any) -> str:
+def to_json(value: object) -> str:
     """Encode a value as JSON, in one line.
 
     Args:
@@ -41,16 +41,19 @@ def to_json(value: Any) -> str:
     return text
 
 
-def _dumped(value: Any) -> str:
+def _dumped(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
-def _plain(value: Any, around: tuple[int, ...]) -> Any:
+def _plain(value: object, around: tuple[int, ...]) -> object:
     """Convert a value to the types of JSON.
 
     Args:
         value: The value.
         around: The containers around it, by identity.
+
+    Returns:
+        The value as JSON; `_NOTHING` if it has no form in JSON, or contains itself.
     """
     if id(value) in around:
         return _NOTHING
@@ -58,33 +61,47 @@ def _plain(value: Any, around: tuple[int, ...]) -> Any:
     match value:
         case Enum():
             return _plain(value.value, within)
-        case float():
-            return value if math.isfinite(value) else None
-        case None | bool() | int() | str():
+        case float() if not math.isfinite(value):
+            return None
+        case None | bool() | int() | float() | str():
             return value
-        case Mapping():
-            return _object(value, within)
         case list() | tuple():
             return [each for each in (_plain(item, within) for item in value) if each is not _NOTHING]
         case Set():
             return _plain(sorted(value, key=str), within)
-        case BaseMessage():
-            return _plain(dumpd(value), within)
-        case BaseModel():
-            return _object(dict(value), within)
+    if (text := _text(value)) is not None:
+        return text
+    if (fields := _fields(value)) is None:
+        return _NOTHING
+    plain = {str(key): _plain(each, within) for key, each in fields.items()}
+    return {key: each for key, each in plain.items() if each is not _NOTHING}
+
+
+def _text(value: object) -> str | None:
+    """Return the text that stands for a value in JSON; None if there is none."""
+    match value:
         case bytes() | bytearray():
             return base64.b64encode(value).decode()
         case date() | time():
             return value.isoformat()
         case UUID() | Decimal() | PurePath():
             return str(value)
+    return None
+
+
+def _fields(value: object) -> Mapping[Any, object] | None:
+    """Return the fields of a value that is an object in JSON; None for anything else."""
+    match value:
+        case Mapping():
+            return value
+        case BaseMessage():
+            return cast("Mapping[str, object]", dumpd(value))
+        case BaseModel():
+            return dict(value)
         case BaseException():
             return {"type": type(value).__name__, "message": str(value)}
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return _object({field.name: getattr(value, field.name) for field in dataclasses.fields(value)}, within)
-    return _NOTHING
-
-
-def _object(value: Mapping[Any, Any], within: tuple[int, ...]) -> dict[str, Any]:
-    plain = {str(key): _plain(each, within) for key, each in value.items()}
-    return {key: each for key, each in plain.items() if each is not _NOTHING}
+        case type():
+            return None
+    if dataclasses.is_dataclass(value):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    return None

@@ -9,24 +9,22 @@ from __future__ import annotations
 
 import inspect
 import logging
-import os
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, TypedDict
+from typing import Any, Literal, TypeAlias, TypedDict, assert_never
 
 from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
 
 from stategraph.agent import ports
 from stategraph.agent.messages import problems
 from stategraph.agent.messages.truncation import compact_json
-from stategraph.agent.reporting import ToolProgress
 from stategraph.errors import HandlerError
 from stategraph.run.events import event_types, handler_registry
-from stategraph.run.events.event_types import GraphEvents
+from stategraph.run.events.event_types import GraphEvents, Row
 from stategraph.run.events.execution_graph import ExecutionGraph
 from stategraph.run.events.run_log import RunLog
-from stategraph.run.events.step_list import Row, Status
+from stategraph.run.events.step_list import Status
 
 _log = logging.getLogger(__name__)
 
@@ -134,48 +132,22 @@ class RunListener:
                     self.partial[id(call)][1].append(chunk)
                     for event, data in self._tracker.chunk(call, chunk):
                         await self.emit(event, data, call.at)
-            case ports.ModelStarted(call):
-                if not call.aside:
-                    self.partial[id(call)] = (call, [])
-                await self.emit(GraphEvents.CHAT_MODEL_START, {"input": _model_input(call)}, call.at)
-            case ports.ModelEnded():
-                await self._model_ended(fact)
-            case ports.ModelFailed(call):
-                self.partial.pop(id(call), None)
-                await self._emit_all(self._tracker.fail(call), call.at)
-            case ports.ToolStarted(at, call):
-                self._tracker.turn(at, call)
-                await self.call_back("handle_tool_start", call)
-                await self.emit(GraphEvents.TOOL_START, {"input": _tool_input(call)}, at)
-            case ports.ToolFailed(_, call, error):
-                await self.call_back("handle_tool_error", error, call["id"])
-            case ports.ToolEnded(at, call, output):
-                await self.call_back("handle_tool_end", output)
-                await self.emit(GraphEvents.TOOL_END, {"output": output, "input": _tool_input(call)}, at)
-            case ports.ToolAnswered(at, _, message):
-                self.produced.append(message)
-                await self._emit_all(self._tracker.answer(fact), at)
-            case ports.ToolRecalled(at, call, message):
-                self._tracker.recalled(at, call["id"])
-                if not _has_result(self.produced, call["id"]):
-                    self.produced.append(message)
+            case ports.ModelStarted() | ports.ModelEnded() | ports.ModelFailed():
+                await self._hear_model(fact)
+            case (
+                ports.ToolStarted()
+                | ports.ToolEnded()
+                | ports.ToolFailed()
+                | ports.ToolAnswered()
+                | ports.ToolRecalled()
+            ):
+                await self._hear_tool(fact)
+            case ports.SummaryStarted() | ports.SummaryStreamed() | ports.SummaryEnded():
+                await self._hear_summary(fact)
             case ports.Injected(_, messages):
                 self.produced.extend(messages)
-            case ports.ToolReported(at, call, report):
-                await self._tool_reported(at, call["id"], call["name"], report)
-            case ports.ContextUsed(at, figures):
-                self.contexts[at.agent_id] = fact
-                await self.emit(GraphEvents.ON_CONTEXT_USAGE, self._signed(at, dict(figures)), at)
-            case ports.SummaryStarted(at, figures):
-                await self._emit_all(self._tracker.summaries.open(at, figures), at)
-                await self._observed(fact)
-            case ports.SummaryStreamed(at, text):
-                await self._emit_all(self._tracker.summaries.text(at, text), at)
-            case ports.SummaryEnded(at, summary, error):
-                await self._emit_all(self._tracker.summaries.close(at, summary, error), at)
-                await self._observed(fact)
-            case ports.Logged():
-                await self._logged(fact)
+            case _:
+                await self._show(fact)
 
     def memory(self) -> dict[str, Any] | None:
         """Return the steps of the run, for the process that continues it; None if nothing is stored."""
@@ -208,14 +180,24 @@ class RunListener:
         found = [HandlerStatistics(event, c.calls, c.total_s, c.longest_s) for event, c in self._costs.items()]
         return tuple(sorted(found, key=lambda each: -each.total_s))
 
-    # Facts that take more than a line.
+    # Facts by their subject.
 
-    async def _observed(self, fact: ports.Fact) -> None:
-        if self.observe is not None:
-            await self.observe(fact)
+    async def _hear_model(self, fact: ports.ModelStarted | ports.ModelEnded | ports.ModelFailed) -> None:
+        call = fact.call
+        match fact:
+            case ports.ModelStarted():
+                if not call.aside:
+                    self.partial[id(call)] = (call, [])
+                await self.emit(GraphEvents.CHAT_MODEL_START, {"input": _model_input(call)}, call.at)
+            case ports.ModelEnded(_, message, elapsed_s):
+                await self._model_ended(call, message, elapsed_s)
+            case ports.ModelFailed():
+                self.partial.pop(id(call), None)
+                await self._emit_all(self._tracker.fail(call), call.at)
+            case _:
+                assert_never(fact)
 
-    async def _model_ended(self, fact: ports.ModelEnded) -> None:
-        call, message = fact.call, fact.message
+    async def _model_ended(self, call: ports.ModelCall, message: AIMessage, elapsed_s: float) -> None:
         self.partial.pop(id(call), None)
         if not call.aside:
             self.produced.append(message)
@@ -228,38 +210,54 @@ class RunListener:
         await self._emit_all(self._tracker.end(call, message), call.at)
         figures = {
             **(message.usage_metadata or {}),
-            "elapsedSeconds": round(fact.elapsed_s, 2),
+            "elapsedSeconds": round(elapsed_s, 2),
             "instructionTokens": call.instruction_tokens,
             "toolSchemaTokens": call.tool_schema_tokens,
             "messageCount": call.history,
         }
-        text = f"LLM call complete ({fact.elapsed_s:.2f}s)"
-        await self._logged(ports.Logged(call.at, "debug", "graph", text, figures, detail=False))
+        text = f"LLM call complete ({elapsed_s:.2f}s)"
+        await self._show(ports.Logged(call.at, "debug", "graph", text, figures, detail=False))
 
-    async def _tool_reported(self, at: ports.Place, call_id: str | None, name: str, report: Any) -> None:
-        about = event_types.ToolReport(id=self._tracker.step_id(at, call_id), toolCallId=call_id, name=name)
-        if isinstance(report, ToolProgress):
-            progress = event_types.ToolProgress(
-                **about, progress=report.progress, total=report.total, message=report.message
-            )
-            await self.emit(GraphEvents.ON_TOOL_PROGRESS, progress, at)
-        else:
-            line = event_types.ToolLog(**about, level=report.level, logger=report.logger, data=report.data)
-            await self.emit(GraphEvents.ON_TOOL_LOG, line, at)
+    async def _hear_tool(self, fact: ports.ToolFact) -> None:
+        at, call = fact.at, fact.call
+        match fact:
+            case ports.ToolStarted():
+                self._tracker.turn(at, call)
+                await self.call_back("handle_tool_start", call)
+                await self.emit(GraphEvents.TOOL_START, {"input": _tool_input(call)}, at)
+            case ports.ToolFailed(_, _, error):
+                await self.call_back("handle_tool_error", error, call["id"])
+            case ports.ToolEnded(_, _, output):
+                await self.call_back("handle_tool_end", output)
+                await self.emit(GraphEvents.TOOL_END, {"output": output, "input": _tool_input(call)}, at)
+            case ports.ToolAnswered(_, _, message):
+                self.produced.append(message)
+                await self._emit_all(self._tracker.answer(fact), at)
+            case ports.ToolRecalled(_, _, message):
+                self._tracker.recalled(at, call["id"])
+                if not _has_result(self.produced, call["id"]):
+                    self.produced.append(message)
+            case _:
+                assert_never(fact)
 
-    async def _logged(self, fact: ports.Logged) -> None:
-        if fact.detail and fact.level == "debug" and os.environ.get("AGENT_DEBUG_LOGGING") != "true":
-            return
-        data = event_types.AgentLog(
-            level=fact.level,
-            scope=fact.scope,
-            message=fact.message,
-            runId=self._run_id,
-            agentId=fact.at.agent_id,
-        )
-        if fact.data is not None:
-            data["data"] = dict(fact.data)
-        await self.emit(GraphEvents.ON_AGENT_LOG, data, fact.at)
+    async def _hear_summary(self, fact: ports.SummaryFact) -> None:
+        match fact:
+            case ports.SummaryStarted(at, figures):
+                rows = self._tracker.summaries.open(at, figures)
+            case ports.SummaryStreamed(at, text):
+                rows = self._tracker.summaries.text(at, text)
+            case ports.SummaryEnded(at, summary, error):
+                rows = self._tracker.summaries.close(at, summary, error)
+            case _:
+                assert_never(fact)
+        await self._emit_all(rows, at)
+        if self.observe is not None and not isinstance(fact, ports.SummaryStreamed):
+            await self.observe(fact)
+
+    async def _show(self, fact: ports.ShownFact) -> None:
+        if isinstance(fact, ports.ContextUsed):
+            self.contexts[fact.at.agent_id] = fact
+        await self._emit_all(event_types.shown(fact, self._run_id, self._tracker.step_id), fact.at)
 
     async def call_back(self, name: CallbackName, *details: Any) -> None:
         """Call one of the host's callbacks and wait for it.
@@ -279,9 +277,6 @@ class RunListener:
                     await answer
             except Exception as error:
                 raise HandlerError(f"The callback '{name}' failed: {problems.named(error)}") from error
-
-    def _signed(self, at: ports.Place, data: dict[str, Any]) -> dict[str, Any]:
-        return {**data, "runId": self._run_id, "agentId": at.agent_id}
 
     # Handlers.
 

@@ -10,10 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, TypeAlias, cast
 
 from stategraph.agent.ports import Place
-from stategraph.run.events.event_types import GraphEvents, MessageCreationDetails, RunStep, ToolCallsDetails
+from stategraph.run.events.event_types import GraphEvents, MessageCreationDetails, Row, RunStep, ToolCallsDetails
 
-#: An event and its payload.
-Row: TypeAlias = tuple[GraphEvents, Any]
 Status: TypeAlias = Literal["completed", "cancelled", "failed"]
 
 _STAMP: dict[Status, str] = {"completed": "completed_at", "cancelled": "cancelled_at", "failed": "failed_at"}

@@ -26,13 +26,14 @@ from stategraph.run.events.event_types import (
     GraphEvents,
     MessageCreation,
     MessageCreationDetails,
+    Row,
     RunStep,
     StepToolCall,
     ToolCallFragment,
     ToolCallResult,
     ToolCallsDetails,
 )
-from stategraph.run.events.step_list import Row, Status, StepList
+from stategraph.run.events.step_list import Status, StepList
 from stategraph.run.events.summary_steps import SummarySteps
 
 

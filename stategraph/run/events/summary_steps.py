@@ -11,12 +11,13 @@ from stategraph.run.events.event_types import (
     GraphEvents,
     MessageCreation,
     MessageCreationDetails,
+    Row,
     RunStep,
     Summary,
     SummaryBoundary,
     SummaryResult,
 )
-from stategraph.run.events.step_list import Row, StepList
+from stategraph.run.events.step_list import StepList
 
 
 class SummarySteps:

@@ -31,8 +31,8 @@ _BLOCKED = "Blocked: "
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
-    """Decisions about one call before it runs.
+class _Decision:
+    """The decision about one call before it runs.
 
     Attributes:
         remarks: Requests of hooks beyond whether it runs.
@@ -74,44 +74,47 @@ class HookGate:
         self._tracker = tracker
         self._hear = hear
         self._asks = asks
-        self._said: dict[tuple[str, str], _Said] = {}
+        self._decisions: dict[tuple[str, str], _Decision] = {}
 
     async def before(self, at: ports.Place, calls: Sequence[ToolCall], /) -> Sequence[ports.Verdict]:
         """Decide about the calls of one answer."""
         outcomes = await self._consult(at, calls)
         calls = [_updated(call, outcome.updated_input) for call, outcome in zip(calls, outcomes, strict=True)]
         halt = next((outcome.halt for outcome in outcomes if outcome.halt is not None), None)
+        reviews = self._reviews(calls, outcomes) if halt is None else {}
+        return [
+            self._decided(at, call, outcome, reviews.get(_id(call)), halt)
+            for call, outcome in zip(calls, outcomes, strict=True)
+        ]
+
+    def _reviews(self, calls: Sequence[ToolCall], outcomes: Sequence[Outcome]) -> dict[str, Review]:
+        """Ask a person about the calls for which hooks want it, if one can be asked."""
         asking = [pair for pair in zip(calls, outcomes, strict=True) if pair[1].decision == "ask"]
-        reviews: dict[str, Review] = {}
-        if asking and self._asks and halt is None:
-            reviews = questions.ask(self._approval(asking), questions.read_decisions)
-        verdicts = []
-        for call, outcome in zip(calls, outcomes, strict=True):
-            review = reviews.get(_id(call))
-            if halt is not None and outcome.decision != "deny":
-                verdict: ports.Verdict = _blocked(call, halt)
-            elif review is not None:
-                verdict = _reviewed(call, review)
-            elif outcome.decision in ("deny", "ask"):
-                verdict = _blocked(call, outcome.reason or "A hook does not allow this call.")
-            else:
-                verdict = ports.Allow(call)
-            ran = isinstance(verdict, ports.Allow)
-            why = None if isinstance(verdict, ports.Allow) or isinstance(review, Respond) else verdict.text
-            self._said[_key(at, call)] = _Said(_remarks(outcome), why, ran)
-            verdicts.append(verdict)
-        return verdicts
+        return questions.ask(self._approval(asking), questions.read_decisions) if asking and self._asks else {}
+
+    def _decided(
+        self, at: ports.Place, call: ToolCall, outcome: Outcome, review: Review | None, halt: str | None
+    ) -> ports.Verdict:
+        """Decide about a call, and note the decision for `after` and `finish`."""
+        verdict = _verdict(call, outcome, review, halt)
+        if isinstance(verdict, ports.Allow):
+            decision = _Decision(_remarks(outcome))
+        else:
+            why = None if isinstance(review, Respond) else verdict.text
+            decision = _Decision(_remarks(outcome), why, ran=False)
+        self._decisions[_key(at, call)] = decision
+        return verdict
 
     async def after(
         self, at: ports.Place, call: ToolCall, message: ToolMessage, /
     ) -> tuple[ToolMessage, Remarks | None]:
         """Show the result of a call to hooks: that of a tool, its failure, or that it was not allowed."""
-        said = self._said.get(_key(at, call))
+        decision = self._decisions.get(_key(at, call))
         about, name = self._about(at, call), call["name"]
-        if said is not None and not said.ran:
-            if said.blocked is not None and self._hooks.has(HookEvents.PERMISSION_DENIED):
-                told = {**about, "reason": said.blocked.removeprefix(_BLOCKED)}
-                return message, await self._observed(at, HookEvents.PERMISSION_DENIED, told, name)
+        if decision is not None and not decision.ran:
+            if decision.blocked is not None and self._hooks.has(HookEvents.PERMISSION_DENIED):
+                denied = {**about, "reason": decision.blocked.removeprefix(_BLOCKED)}
+                return message, await self._observed(at, HookEvents.PERMISSION_DENIED, denied, name)
             return message, None
         facts: dict[str, Any]
         if message.status == "error":
@@ -137,7 +140,8 @@ class HookGate:
         /,
     ) -> ports.Reviewed:
         """Show all results of a batch to hooks, and say what all hooks of the batch want to happen next."""
-        before = [said.remarks for call in calls if (said := self._said.pop(_key(at, call), None)) is not None]
+        decisions = [self._decisions.pop(_key(at, call), None) for call in calls]
+        before = [decision.remarks for decision in decisions if decision is not None]
         wanted = [*before, *remarks]
         if self._hooks.has(HookEvents.POST_TOOL_BATCH):
             by_id = {message.tool_call_id: message for message in messages}
@@ -258,6 +262,24 @@ def _updated(call: ToolCall, arguments: dict[str, Any] | None) -> ToolCall:
 
 def _blocked(call: ToolCall, reason: str) -> ports.Answer:
     return ports.Answer(call, f"{_BLOCKED}{reason}", "error")
+
+
+def _verdict(call: ToolCall, outcome: Outcome, review: Review | None, halt: str | None) -> ports.Verdict:
+    """Decide about a call.
+
+    Args:
+        call: The call.
+        outcome: The decision of hooks.
+        review: That of a person; None if none was asked.
+        halt: Why the turn ends here; None if it goes on.
+    """
+    if halt is not None and outcome.decision != "deny":
+        return _blocked(call, halt)
+    if review is not None:
+        return _reviewed(call, review)
+    if outcome.decision in ("deny", "ask"):
+        return _blocked(call, outcome.reason or "A hook does not allow this call.")
+    return ports.Allow(call)
 
 
 def _reviewed(call: ToolCall, review: Review) -> ports.Verdict:

@@ -30,12 +30,12 @@ import asyncio
 import inspect
 import logging
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextvars import copy_context
 from copy import deepcopy
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Any, Literal, TypeAlias, cast
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, cast
 
 from langchain_core.messages import HumanMessage
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -51,6 +51,8 @@ from stategraph.run.hooks.injected import injected_message
 from stategraph.run.questions import REVIEWS, ReviewWord
 
 logger = logging.getLogger("stategraph.run.hooks")
+
+T = TypeVar("T")
 
 #: Seconds that a hook may take if its registration says nothing.
 TIMEOUT_S = 30.0
@@ -139,8 +141,13 @@ class HookOutput(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _encodable(cls, given: Any) -> Any:
+    def _encodable(cls, given: object) -> object:
         return encodable_value(given)
+
+    @property
+    def halt(self) -> str | None:
+        """The reason for which the turn ends; None if it goes on."""
+        return (self.stop_reason or "preventContinuation") if self.prevent_continuation else None
 
 
 Hook: TypeAlias = Callable[[Mapping[str, Any]], "HookOutput | Mapping[str, Any] | Awaitable[Any] | None"]
@@ -349,20 +356,33 @@ def _checked(event: HookEvents, said: Any) -> HookOutput:
 
 
 def _fold(said: Sequence[_Said]) -> Outcome:
+    """Combine what hooks return, in the order of their registration."""
     outputs = [output for output, _ in said]
     decision = max((each.decision for each in outputs), key=lambda each: _WEIGHT[each], default=None)
-    updated_inputs = [each.updated_input for each in outputs if each.updated_input is not None]
-    updated_outputs = [each.updated_output for each in outputs if each.updated_output is not None]
-    asking = [set(each.allowed_decisions) for each in outputs if each.decision == "ask" and each.allowed_decisions]
-    allowed = tuple(word for word in REVIEWS if all(word in each for each in asking))
     return Outcome(
         decision=decision,
-        reason=next((each.reason for each in outputs if each.decision == decision and each.reason), None),
-        allowed_decisions=allowed or ("reject",),
-        updated_input=updated_inputs[-1] if updated_inputs else None,
-        updated_output=updated_outputs[-1] if updated_outputs else None,
+        reason=_first(each.reason for each in outputs if each.decision == decision),
+        allowed_decisions=_allowed_decisions(outputs),
+        updated_input=_last(each.updated_input for each in outputs),
+        updated_output=_last(each.updated_output for each in outputs),
         contexts=tuple(each.additional_context for each in outputs if each.additional_context),
         injected=tuple(injected_message(message) for each in outputs for message in each.injected_messages),
-        halt=next((each.stop_reason or "preventContinuation" for each in outputs if each.prevent_continuation), None),
+        halt=_first(each.halt for each in outputs),
         errors=tuple(error for _, error in said if error is not None),
     )
+
+
+def _allowed_decisions(outputs: Sequence[HookOutput]) -> tuple[ReviewWord, ...]:
+    """Return the decisions that all asking hooks leave to a person; rejecting is always one."""
+    asking = [set(each.allowed_decisions) for each in outputs if each.decision == "ask" and each.allowed_decisions]
+    return tuple(word for word in REVIEWS if all(word in each for each in asking)) or ("reject",)
+
+
+def _first(texts: Iterable[str | None]) -> str | None:
+    return next((text for text in texts if text), None)
+
+
+def _last(values: Iterable[T | None]) -> T | None:
+    """Return the last value that is not None."""
+    given = [value for value in values if value is not None]
+    return given[-1] if given else None
