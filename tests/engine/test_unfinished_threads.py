@@ -10,6 +10,7 @@ import pytest
 from langgraph.channels import AnyValue, BinaryOperatorAggregate, EphemeralValue, LastValue, Topic, UntrackedValue
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.pregel import NodeBuilder, Pregel
+from pydantic import BaseModel, ValidationError
 
 from stategraph import START, Command, InvalidUpdateError, Send, StateGraph, interrupt
 from tests.conftest import Driver
@@ -270,6 +271,27 @@ def test_a_thread_whose_command_led_to_refused_updates_can_still_be_looked_at(dr
     assert (state.values, state.next) == ({"log": ["first"]}, ())
     assert has_work_left(driver, graph, THREAD)
     with pytest.raises(InvalidUpdateError):
+        driver.invoke(graph, None, THREAD)
+
+
+class Strict(BaseModel):
+    log: Annotated[list[str], operator.add] = []
+    word: str = ""
+
+
+def test_a_thread_whose_command_left_a_state_that_does_not_fit_its_schema_can_still_be_looked_at(
+    driver: Driver,
+) -> None:
+    builder = StateGraph(Strict).add_node("says", lambda state: {"log": [state.word]}).add_edge(START, "says")
+    graph = builder.compile(checkpointer=InMemorySaver(), interrupt_before=["says"])
+    driver.invoke(graph, {"log": []}, THREAD)
+    with pytest.raises(ValidationError):
+        driver.invoke(graph, Command(update={"word": None}), THREAD)
+
+    state = driver.get_state(graph, THREAD)
+    assert (state.values["word"], state.next) == (None, ("says",))
+    assert has_work_left(driver, graph, THREAD)
+    with pytest.raises(ValidationError):
         driver.invoke(graph, None, THREAD)
 
 

@@ -185,8 +185,8 @@ def _apply_finished(state: State, tasks: list[Task], pending: status.Pending) ->
         state.apply(done)
 
 
-def _upcoming(state: State, saved: CheckpointTuple) -> tuple[str, ...]:
-    """Find out what a run that goes on would run first.
+def _upcoming(state: State, saved: CheckpointTuple) -> tuple[str, ...] | None:
+    """Find out what a run that goes on would run first; None if its command leaves a node an input that is refused.
 
     For a thread that was cut between a step and its checkpoint, or that a command was recorded for: its checkpoint
     alone does not tell.
@@ -196,14 +196,17 @@ def _upcoming(state: State, saved: CheckpointTuple) -> tuple[str, ...]:
         saved: The checkpoint, with the writes recorded behind it.
     """
     planner = _planner(state, saved)
-    tasks = _open_tasks(state, planner, status.group(saved.pending_writes))
+    try:
+        tasks = _open_tasks(state, planner, status.group(saved.pending_writes))
+    except Exception:
+        return None
     if tasks and all(task.writes for task in tasks):
         try:
             updated = state.apply(sorted(tasks, key=lambda task: task.path_key))
+            planner.step += 1
+            tasks = planner.next_tasks(updated, fresh=True)
         except Exception:
             return ()  # the step's updates are refused, and a run that goes on says why
-        planner.step += 1
-        tasks = planner.next_tasks(updated, fresh=True)
     return tuple(task.name for task in tasks if not task.writes)
 
 
@@ -267,7 +270,10 @@ def _work_left(engine: CompiledGraph, config: RunnableConfig, saver: BaseCheckpo
         engine.migrate_checkpoint(saved.checkpoint)
         history = yield from histories.fetch(engine.program, saver, saved)
         state = State(engine.program, saved.checkpoint, saver.get_next_version, history)
-        return bool(_open_tasks(state, _planner(state, saved), status.group(saved.pending_writes)))
+        try:
+            return bool(_open_tasks(state, _planner(state, saved), status.group(saved.pending_writes)))
+        except Exception:
+            return True  # a node's input is refused, and a run that goes on says why
 
 
 # -- history ------------------------------------------------------------------
