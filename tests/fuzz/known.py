@@ -252,11 +252,12 @@ def _has_error(checkpoint: dict[str, Any]) -> bool:
 def _refused_at_exit(left: Difference) -> None:
     """What had been applied of a step whose updates were refused is stored at the end of the run."""
     end, ran = left.last("found")[0], left.last("ran")[0]
-    if left.step.get("durability") != "exit" or not (_is_refusal(end) or _saw_refusal(ran)):
+    refused = _is_refusal(end) or _saw_refusal(ran)
+    if left.step.get("durability") != "exit" or not (refused or _catches(left.case)):
         return
     newest: set[int] = set()
     for report in (left.expected, left.found):
-        newest |= {id(space["checkpoints"][0]) for space in report["stored"]}
+        newest |= {id(space["checkpoints"][0]) for space in report["stored"] if refused or space["namespace"]}
     for expected, found in reports.checkpoints(left.expected, left.found):
         if {id(expected), id(found)} <= newest:
             found.update({part: expected[part] for part in ("values", "versions", "updated")})
@@ -272,13 +273,23 @@ def _is_refusal(end: Any) -> bool:
     return bool(by_reducer or end["raised"] == "InvalidUpdateError" or end["message"] == "picky")
 
 
+def _catches(part: Any) -> bool:
+    """Tell whether a node catches what a graph fails with that it calls."""
+    if isinstance(part, dict) and part.get("do") == "catch":
+        return any(step["do"] == "call" for step in part["body"])
+    return any(map(_catches, part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()))
+
+
 def _saw_refusal(ran: list[Any]) -> bool:
     return any("InvalidUpdateError" in json.dumps(seen) for seen in ran if seen[0].endswith("_handler"))
 
 
 def _cancelled_again(left: Difference) -> None:
-    """A task that does not begin shows `CancelledError()`, which is blotted out, in place of its earlier error."""
-    if not isinstance(left.last("found")[0], dict) or (left.case.get("sequential") and left.case.get("async")):
+    """A task that does not begin gets `CancelledError()`, which is blotted out, in place of what it had before.
+
+    In a stream it then shows no questions, and one with an error handler is noted as the source of an error.
+    """
+    if (left.case.get("sequential") and left.case.get("async")) or not _has_failed(left):
         return
     earlier = json.dumps([step["found"] for step in left.expected["steps"][: left.number]])
     for expected, found in reports.checkpoints(left.expected, left.found):
@@ -286,15 +297,48 @@ def _cancelled_again(left: Difference) -> None:
             channel, error = json.loads(write)
             if channel == "__error__" and json.dumps(_message(error))[1:-1] in earlier:
                 found["writes"].remove([channel, error])
+        for write in bag(expected["writes"]) - bag(found["writes"]):
+            if json.loads(write)[0] == "__error_source_node__":
+                expected["writes"].remove(json.loads(write))
     for snapshots in reports.snapshots(left.expected, left.found):
         for one, other in reports.tasks(*snapshots):
             if one["error"] is None and other["error"] and json.dumps(_message(other["error"]))[1:-1] in earlier:
                 other["error"] = None
+    for one, other in reports.streamed_tasks(*left.last("found")):
+        if one.get("interrupts") == {"!": "tuple", "items": []} and "interrupts" in other:
+            other["interrupts"] = one["interrupts"]
+
+
+def _has_failed(difference: Difference) -> bool:
+    """Tell whether a step failed, the one that makes the difference or one before it."""
+    ends = [step["found"] for step in difference.expected["steps"][: difference.number + 1]]
+    return any(isinstance(end, dict) and "raised" in end for end in ends)
 
 
 def _message(error: str) -> str:
     """Take the message out of an error that is spelled as a call of its class."""
     return error.partition("(")[2].removesuffix(")")
+
+
+LATER_ANSWER = re.compile(r"yes .*")  # names its question; one that names none is "yes" alone
+
+
+def _answered_anew(left: Difference) -> None:
+    """A task that failed after an answer which names no interrupt takes a later one in its place."""
+    if not any(number < left.number for number in unnamed(left.case)) or not _has_failed(left):
+        return
+    both = _with_one_answer(left.expected), _with_one_answer(left.found)
+    if reports.same(*both):
+        left.expected.update(both[0])
+        left.found.update(both[1])
+
+
+def _with_one_answer(value: Any) -> Any:
+    if isinstance(value, str):
+        return LATER_ANSWER.sub("yes", value)
+    if isinstance(value, list):
+        return [_with_one_answer(item) for item in value]
+    return {key: _with_one_answer(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 # -- where a run goes another way --------------------------------------------------------------------------------
@@ -324,8 +368,8 @@ def _handled_again(difference: Difference) -> bool:
     return any(_count(ran, name) > _count(mine, name) for name in earlier if name.endswith("_handler"))
 
 
-def _count(ran: list[Any], name: str) -> int:
-    return sum(seen[0] == name for seen in ran)
+def _count(items: list[Any], name: str, key: Any = 0) -> int:
+    return sum(item[key] == name for item in items)
 
 
 def unnamed(case: Case) -> list[int]:
@@ -334,18 +378,36 @@ def unnamed(case: Case) -> list[int]:
 
 
 def _answer_spent(difference: Difference) -> bool:
-    """An answer that names no interrupt is taken by one question here, and by further ones on LangGraph."""
-    if not unnamed(difference.case):
+    """A question waits here that LangGraph answered, with an answer that names none and was spent here."""
+    if not any(number <= difference.number for number in unnamed(difference.case)):
         return False
-    expected, found = (_asked(report) for report in difference[1:])
-    ran, mine = map(bag, difference.last("ran"))
-    return bool(found - expected) or bool(ran - mine and not mine - ran)
+    asked, mine = (set(_waiting(report.get("state", {}))) for report in difference[1:])
+    if mine - asked:
+        return True
+    if any(
+        _asked(found) - _asked(expected) for expected, found in reports.checkpoints(*difference[1:], first="oldest")
+    ):
+        return True
+    goes_on = difference.step["op"] == "run" and difference.step.get("input") is None
+    spaces = reports.namespaces(*difference[1:])
+    return goes_on and any(len(theirs) > len(ours) and _asked(ours[0]) for theirs, ours in spaces)
 
 
-def _asked(report: Report) -> Any:
-    """Count the questions that wait."""
-    state = report.get("state", {})
-    return bag(question["value"] for question in state.get("interrupts", {}).get("items", ()))
+def _waiting(snapshot: Any, place: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the questions that wait in a snapshot and in those inside it, each behind the place of its task."""
+    if not isinstance(snapshot, dict):
+        return
+    for task in snapshot.get("tasks", {}).get("items", ()):
+        here = f"{place}/{plain.spelled(task.get('path'))}"
+        for question in task["interrupts"]["items"]:
+            yield here, plain.spelled(question)
+        yield from _waiting(task.get("state"), here)
+
+
+def _asked(checkpoint: dict[str, Any]) -> Any:
+    """Count the questions that were asked in the step behind a checkpoint."""
+    asked = [value for channel, value in checkpoint["writes"] if channel == "__interrupt__"]
+    return bag(question["value"] for questions in asked for question in questions)
 
 
 def _validated_late(difference: Difference) -> bool:
@@ -372,28 +434,62 @@ def _left_early(difference: Difference) -> bool:
     ends, ran = difference.last("found"), difference.last("ran")
     if not difference.step.get("stop") or not all(isinstance(end, list) for end in ends):
         return False
-    if difference.case.get("sequential") and ends[0] != ends[1]:
-        return False
+    read = len(ends[0]) == len(ends[1]) == difference.step["stop"]
+    if not difference.case.get("sequential"):
+        return read
     one, other = bag(ran[0]), bag(ran[1])
-    return len(ends[0]) == len(ends[1]) == difference.step["stop"] and (not one - other or not other - one)
+    return read and ends[0] == ends[1] and (not one - other or not other - one)
+
+
+def _told_to_go_on(difference: Difference) -> bool:
+    """In a step that is gone on with LangGraph does not run a nested graph that has a history, and had not begun."""
+    goes_on = difference.step["op"] == "answer" or difference.step.get("input", 0) is None
+    retried = any("retry" in node for graph in difference.case.get("graphs", ()) for node in graph["nodes"])
+    inside = tuple(f"{name}_" for name in _with_history(difference.case))
+    if not (inside and (goes_on or retried)):
+        return False
+    earlier = [seen[0] for step in difference.expected["steps"][: difference.number] for seen in step["ran"]]
+    ran, mine = (bag(seen for seen in ran if seen[0].startswith(inside)) for ran in difference.last("ran"))
+    return any(name.startswith(inside) for name in earlier) and bool(mine - ran) and not ran - mine
+
+
+def _with_history(case: Case) -> set[str]:
+    """Name the nested graphs that have a history of their own."""
+    return {graph["name"] for graph in case.get("graphs", ()) if graph.get("persist") == "own"} - {"graph"}
 
 
 def _shared_history(difference: Difference) -> bool:
-    """Tasks of one step run the same nested graph with a history of its own, as packets go to its node."""
+    """Packets of one step went to a node that runs a nested graph with a history of its own."""
     case = difference.case
     if case.get("sequential"):
         return False
     graphs = {graph["name"]: graph for graph in case.get("graphs", ())}
-    own = {name for name, graph in graphs.items() if graph.get("persist") == "own" and name != "graph"}
+    own = _with_history(case)
     for _ in graphs:  # as deep as they can be nested
         own |= {name for name, graph in graphs.items() if any(_runs(node, own) for node in graph["nodes"])}
     meant = set(_packets(case))
-    return any(node["name"] in meant and _runs(node, own) for graph in graphs.values() for node in graph["nodes"])
+    found = [
+        (f"{graph['name']}_{node['name']}", node.get("graph", ""), node["name"])
+        for graph in graphs.values()
+        for node in graph["nodes"]
+        if node["name"] in meant and _runs(node, own)
+    ]
+    return any(all(_met(report, difference.number, *node) for report in difference[1:]) for node in found)
 
 
-def _runs(node: dict[str, Any], graphs: set[str]) -> bool:
+def _met(report: Report, number: int, function: str, graph: str, node: str) -> bool:
+    """Tell whether two tasks of a node may have run in one step: both are shown, or the node ran at least twice."""
+    if any(_count(step["tasks"]["items"], node, "name") > 1 for step in reports.of_kind("StateSnapshot", report)):
+        return True
+    ran = [seen[0].removeprefix("route_") for seen in report["steps"][number]["ran"]]
+    return ran.count(function) > 1 or (graph != "" and sum(name.startswith(f"{graph}_") for name in ran) > 1)
+
+
+def _runs(part: Any, graphs: set[str]) -> bool:
     """Tell whether a node is one of these graphs, or calls one."""
-    return node.get("graph") in graphs or any(step.get("graph") in graphs for step in node.get("does", ()))
+    if isinstance(part, dict):
+        return part.get("graph") in graphs or any(_runs(item, graphs) for item in part.values())
+    return isinstance(part, list) and any(_runs(item, graphs) for item in part)
 
 
 def _packets(part: Any) -> Iterator[str]:
@@ -405,41 +501,51 @@ def _packets(part: Any) -> Iterator[str]:
 
 
 def _failed_beside(difference: Difference) -> bool:
-    """A step failed whose tasks run at the same time: which of them had begun is left to timing.
+    """A step failed whose tasks run at the same time: how far the others get is left to timing, and nothing else is.
 
     Where asyncio fixes their order, nothing but an error handler may begin.
     """
     ends, ran = difference.last("found"), difference.last("ran")
-    if not any(isinstance(end, dict) and "raised" in end for end in ends):
+    if not all(isinstance(end, dict) and "raised" in end for end in ends):
         return False
     if difference.case.get("sequential"):
         more = [seen[0] for seen in ran[0] if seen not in ran[1]]
         handled = bool(more) and all(name.endswith("_handler") for name in more)
         return bool(difference.case.get("async") and handled and not bag(ran[1]) - bag(ran[0]))
     told = any(
-        (one["error"] is None) != (other["error"] is None)
+        any(one[part] != other[part] for part in ("error", "result", "interrupts"))
         for snapshots in reports.snapshots(*difference[1:])
         for one, other in reports.tasks(*snapshots)
     )
-    return told or bag(ran[0]) != bag(ran[1])
+    within = [[space for space in report.get("stored", ()) if space["namespace"]] for report in difference[1:]]
+    others = told or bag(ran[0]) != bag(ran[1]) or bag(within[0]) != bag(within[1])
+    return others and _before_its_open_step(difference.expected) == _before_its_open_step(difference.found)
+
+
+def _before_its_open_step(report: Report) -> Any:
+    """Return what is stored of a thread but for what the tasks of its open step have done."""
+    root = [space["checkpoints"] for space in report.get("stored", ()) if not space["namespace"]]
+    return [[{**entry, "writes": None if entry is one[0] else entry["writes"]} for entry in one] for one in root]
 
 
 KNOWN: tuple[Known, ...] = (
     Known("interrupts of tasks that a node calls", allow=_asked_twice),
     Known("resume: a finished task whose writes went to untracked values only", allow=_untracked_alone),
     Known('`durability="exit"`: writes to untracked values', allow=_untracked_at_exit),
+    Known("a node fails while others of its step run", allow=_cancelled_again),
     Known("resume: a router fails behind a node that wrote something", allow=_router_failed),
-    Known("a node fails while others, in threads", allow=_cancelled_again),
     Known("`get_state` of a run that was cut", allow=_next_named),
     Known("what is stored of a join that waits, and of an accumulating `Topic`", allow=_live_value),
     Known('`durability="exit"`: what is stored when the updates of the last step are refused', allow=_refused_at_exit),
+    Known("resume: an answer that names no interrupt", allow=_answered_anew),
     Known('`durability="sync"` without a checkpointer', departs=_sync_without_saver),
     Known("nodes of a `Pregel` on one channel", departs=_input_shared),
     Known("resume: an error handler has finished", departs=_handled_again),
     Known("resume: an answer that names no interrupt", departs=_answer_spent),
+    Known("a subgraph with `checkpointer=True` and a history, in a step that is gone on with", departs=_told_to_go_on),
     Known('`invoke(version="v2")` of a graph', departs=_validated_late),
     Known("node cache: what a task wrote", departs=_cached_later),
     Known("a reader leaves a stream", departs=_left_early),
     Known("tasks of one step that run one nested graph with `checkpointer=True`", departs=_shared_history),
-    Known("a node fails while others, in threads", departs=_failed_beside),
+    Known("a node fails while others of its step run", departs=_failed_beside),
 )

@@ -12,6 +12,9 @@ from typing import Any
 Case = dict[str, Any]
 PRELUDE = Path(__file__).with_name("prelude.py").read_text(encoding="utf-8")
 
+PAUSE_S = 0.01
+"""The pause before a node is tried again: longer than it takes a failed neighbour to end the step."""
+
 # What each channel of a state is declared as, and the first value of a dataclass or pydantic field.
 CHANNELS = {
     "log": ("Annotated[list, operator.add]", "list"),
@@ -319,7 +322,9 @@ def _policies(spec: dict[str, Any], name: str | None) -> str:
         found.append("defer=True")
     if spec.get("retry"):
         on = f", retry_on={spec['retry_on']}" if spec.get("retry_on") else ""
-        found.append(f"retry_policy=RetryPolicy(max_attempts={spec['retry']}, initial_interval=0, jitter=False{on})")
+        found.append(
+            f"retry_policy=RetryPolicy(max_attempts={spec['retry']}, initial_interval={PAUSE_S}, jitter=False{on})"
+        )
     if spec.get("cached"):
         found.append("cache_policy=CachePolicy()")
     if spec.get("handler") and name:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 from tests.interop import plain
 
@@ -18,6 +18,12 @@ def snapshots(expected: Report, found: Report) -> Iterator[Pair]:
         yield from _of_kind("StateSnapshot", expected["steps"][-1]["found"], found["steps"][-1]["found"])
     for part in ("state", "history"):
         yield from _of_kind("StateSnapshot", expected.get(part), found.get(part))
+
+
+def of_kind(kind: str, value: Any) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a class in a value, the outer ones first."""
+    for one, _ in _of_kind(kind, value, value):
+        yield one
 
 
 def _of_kind(kind: str, expected: Any, found: Any) -> Iterator[Pair]:
@@ -38,15 +44,34 @@ def tasks(expected: dict[str, Any], found: dict[str, Any]) -> Iterator[Pair]:
         yield from zip(*both, strict=True)
 
 
-def checkpoints(expected: Report, found: Report) -> Iterator[Pair]:
-    """Yield the stored checkpoints, those of the same namespace together, the newest first."""
+def streamed_tasks(expected: Any, found: Any) -> Iterator[Pair]:
+    """Yield the tasks in the parts of two streams that tell of a checkpoint."""
+    if isinstance(expected, dict) and isinstance(found, dict):
+        if {"id", "name", "state"} <= expected.keys() & found.keys() and expected["name"] == found["name"]:
+            yield expected, found
+        for key in expected.keys() & found.keys():
+            yield from streamed_tasks(expected[key], found[key])
+    if isinstance(expected, list) and isinstance(found, list):
+        for one, other in zip(expected, found, strict=False):
+            yield from streamed_tasks(one, other)
+
+
+def checkpoints(expected: Report, found: Report, *, first: Literal["newest", "oldest"] = "newest") -> Iterator[Pair]:
+    """Yield the stored checkpoints, those of the same namespace together, beginning at one end of their histories."""
+    step = 1 if first == "newest" else -1
+    for one, other in namespaces(expected, found):
+        yield from zip(one[::step], other[::step], strict=False)
+
+
+def namespaces(expected: Report, found: Report) -> Iterator[tuple[list[Any], list[Any]]]:
+    """Yield the stored checkpoints of each namespace, the newest first."""
     spaces = [
         sorted(report.get("stored", ()), key=lambda space: (space["namespace"], plain.spelled(_bare(space))))
         for report in (expected, found)
     ]
     for one, other in zip(*spaces, strict=False):
         if one["namespace"] == other["namespace"]:
-            yield from zip(one["checkpoints"], other["checkpoints"], strict=False)
+            yield one["checkpoints"], other["checkpoints"]
 
 
 def _bare(space: dict[str, Any]) -> Any:

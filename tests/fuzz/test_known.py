@@ -132,15 +132,112 @@ def test_values_that_were_applied_before_a_refusal_are_known_at_exit_and_nothing
     assert explained(theirs, report(found=refused, writes=[("log", 1)]), step={"durability": "exit"}) is None
 
 
-def test_packets_to_one_graph_with_a_history_share_it_and_other_tasks_do_not() -> None:
+def test_packets_to_one_graph_with_a_history_share_it_if_they_meet_in_a_step_and_other_tasks_do_not() -> None:
     inner = {"name": "inner", "persist": "own", "nodes": [], "edges": [], "routers": []}
-    outer = {"name": "graph", "nodes": [{"name": "a", "graph": "inner"}], "edges": [], "routers": [{"then": ["a"]}]}
+    call = {"do": "catch", "body": [{"do": "call", "graph": "inner"}]}
+    node = {"name": "a", "does": [call]}
+    outer = {"name": "graph", "nodes": [node], "edges": [], "routers": [{"then": ["a"]}]}
     sent = {**outer, "routers": [{"then": [{"send": "a", "payload": {}}]}]}
-    one, other = report(log=[1]), report(log=[2])
+    one, other = (report(ran=["graph_a", "graph_a"], log=[number]) for number in (1, 2))
     assert "checkpointer=True" in str(explained(one, other, graphs=[inner, sent], sequential=False))
+    shown = [report(task("a", None), task("a", None), log=[number]) for number in (1, 2)]
+    assert "checkpointer=True" in str(explained(*shown, graphs=[inner, sent], sequential=False))
+    assert explained(report(ran=["graph_a"]), other, graphs=[inner, sent], sequential=False) is None
     assert explained(one, other, graphs=[inner, outer], sequential=False) is None
     assert explained(one, other, graphs=[inner, sent], sequential=True) is None
     assert explained(one, other, graphs=[{**inner, "persist": "inherit"}, sent], sequential=False) is None
+
+
+def test_a_graph_with_a_history_takes_its_input_in_a_step_that_is_gone_on_with_if_it_ran_in_an_earlier_one() -> None:
+    inner = {"name": "inner", "persist": "own", "nodes": [], "edges": [], "routers": []}
+    outer = {"name": "graph", "nodes": [{"name": "a", "graph": "inner"}], "edges": [], "routers": []}
+
+    def told(ran: list[str], mine: list[str], earlier: list[str], **step: Any) -> str | None:
+        both = report(ran=ran), report(ran=mine)
+        for one in both:
+            one["steps"].insert(0, report(ran=earlier)["steps"][0])
+        case = {**CASE, "graphs": [inner, outer], "script": [{"op": "run", "input": {}}, step]}
+        return known.explain(known.Difference(case, *both))
+
+    goes_on = {"op": "run", "input": None}
+    assert "gone on with" in str(told([], ["inner_a"], ["inner_a"], **goes_on))
+    assert "gone on with" in str(told(["graph_b"], ["graph_b", "inner_a"], ["inner_a"], op="answer"))
+    assert told(["inner_a"], [], ["inner_a"], **goes_on) is None
+    assert told([], ["graph_b"], ["inner_a"], **goes_on) is None
+    assert told([], ["inner_a"], ["graph_b"], **goes_on) is None
+    assert told([], ["inner_a"], ["inner_a"], op="run", input={}) is None
+
+
+def test_when_a_node_fails_its_neighbours_may_get_further_and_nothing_stored_before_may_differ() -> None:
+    def told(expected: dict[str, Any], found: dict[str, Any], **case: Any) -> str | None:
+        return known.explain(known.Difference({**CASE, "sequential": False, **case}, expected, found))
+
+    failed = {"raised": "Boom", "message": "boom 1"}
+    further, less = report(found=failed, ran=["a", "b"], writes=[("log", 1)]), report(found=failed, ran=["a"])
+    assert "a node fails" in str(told(further, less))
+    assert "a node fails" in str(told(less, further))
+    assert told(report(ran=["a", "b"]), report(ran=["a"])) is None
+    assert told(further, report(found=failed, ran=["a"], log=[1])) is None
+    assert told(report(found=failed, writes=[("log", 1)]), report(found=failed)) is None
+    assert told(further, less, sequential=True) is None
+
+
+def test_a_task_that_failed_after_an_answer_may_take_another_one_and_nothing_else_may_differ() -> None:
+    first = {"step": "s", "found": {"raised": "Boom", "message": "boom 1"}, "ran": []}
+
+    def told(theirs: Any, ours: Any, by: str = "value", end: Any = first) -> str | None:
+        both = report(log=theirs), report(log=ours)
+        for one in both:
+            one["steps"].insert(0, end)
+        case = {**CASE, "script": [{"op": "answer", "by": by}, {"op": "answer", "by": "ids"}]}
+        return known.explain(known.Difference(case, *both))
+
+    assert "names no interrupt" in str(told(["a", "yes"], ["a", "yes a?"]))
+    assert told(["a", "yes"], ["b", "yes a?"]) is None
+    assert told(["a", "yes"], ["a", "yes a?"], by="ids") is None
+    assert told(["a", "yes"], ["a", "yes a?"], end={**first, "found": None}) is None
+
+
+def test_a_task_that_does_not_begin_may_lose_what_it_had_in_a_step_that_failed() -> None:
+    def told(expected: dict[str, Any], found: dict[str, Any], **case: Any) -> str | None:
+        return known.explain(known.Difference({**CASE, "async": False, **case}, expected, found))
+
+    failed = {"raised": "Boom", "message": "boom 1"}
+    handled = report(found=failed, writes=[("__error_source_node__", "b")])
+    assert "a node fails" in str(told(handled, report(found=failed)))
+    assert told(report(found=failed), handled) is None
+    assert told(report(writes=[("__error_source_node__", "b")]), report()) is None
+
+    def streamed(*asked: str) -> dict[str, Any]:
+        part = {"id": "<id 1>", "name": "b", "state": None, "interrupts": many(*map(question, asked))}
+        found = report(found=[{"tasks": [part]}])
+        found["steps"].insert(0, {"step": "s", "found": failed, "ran": []})
+        return found
+
+    script = [{"op": "run"}, {"op": "run"}]
+    assert "a node fails" in str(told(streamed(), streamed("b?"), script=script))
+    assert told(streamed("b?"), streamed(), script=script) is None
+    assert told(streamed("c?"), streamed("b?"), script=script) is None
+
+
+def test_a_question_that_a_packet_asks_here_may_have_taken_the_answer_on_langgraph() -> None:
+    asked = ("__interrupt__", [question("a?")])
+    answer = {"op": "answer", "by": "value"}
+    one, two = report(writes=[asked]), report(writes=[asked, asked])
+    assert "names no interrupt" in str(explained(one, two, step=answer))
+    assert explained(two, one, step=answer) is None
+    assert explained(one, two, step={"op": "answer", "by": "ids"}) is None
+
+
+def test_what_had_been_applied_is_known_of_a_graph_whose_failure_its_caller_catches() -> None:
+    catches = {"name": "graph", "nodes": [{"does": [{"do": "catch", "body": [{"do": "call", "graph": "inner"}]}]}]}
+    both = report(log=[1]), report(log=[2])
+    for one in both:
+        one["stored"][0]["namespace"] = "a:<id>"
+    assert "are refused" in str(explained(*both, graphs=[catches], step={"durability": "exit"}))
+    assert explained(*both, graphs=[catches], step={"durability": "sync"}) is None
+    assert explained(*both, step={"durability": "exit"}) is None
+    assert explained(report(log=[1]), report(log=[2]), graphs=[catches], step={"durability": "exit"}) is None
 
 
 def test_what_is_in_the_cache_need_not_run_again_and_everything_else_has_to() -> None:

@@ -141,6 +141,8 @@ def _words(message: str) -> str:
     bare = message.strip("'\",")
     if bare.startswith("No synchronous function provided") or '" is async only: ' in bare:
         return "is async"  # in other words on both
+    if bare.startswith("Command("):
+        return "Command("  # spelled in another way
     return bare if known.OWN.fullmatch(bare) else " ".join(bare.split()[:3])
 
 
