@@ -10,11 +10,11 @@ import importlib.util
 import os
 import site
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import stategraph
 from stategraph import dropin
@@ -152,22 +152,14 @@ def gather(environ: Mapping[str, str] | None = None, path: Sequence[str] | None 
     """
     environ = os.environ if environ is None else environ
     entries = [entry or os.curdir for entry in (sys.path if path is None else path)]
-    try:
-        compat = dropin.compat_path()
-        foreign = dropin.foreign_modules()
-    except RuntimeError:
-        compat, foreign = None, {}
-    packages = (Path(entry, "langgraph", "__init__.py") for entry in entries)
-    # The source tree has the hook next to the compat tree, where no interpreter reads it.
-    hook_places = [entry for entry in dict.fromkeys((*entries, *site.getsitepackages())) if not dropin.is_compat(entry)]
-    hooks = (Path(entry, HOOK) for entry in hook_places)
+    compat, foreign = _compat()
     return Facts(
         variables={name: environ[name] for name in dropin.VARIABLES if name in environ},
         compat=compat,
         origin=_origin("langgraph.graph"),
-        packages=tuple(str(file) for file in packages if file.is_file()),
+        packages=tuple(_files("langgraph/__init__.py", entries)),
         foreign=foreign,
-        hook=next((str(file) for file in hooks if file.is_file()), None),
+        hook=_hook(entries),
         versions={name: _version(name) for name in ("langgraph", *REQUIRED, *OPTIONAL)},
         unserved=() if compat is None else tuple(_unserved(compat)),
         unmet=tuple(_unmet_requirements()),
@@ -344,7 +336,7 @@ def as_text(report: Report) -> str:
     return "\n".join(lines)
 
 
-def as_json(report: Report) -> dict[str, Any]:
+def as_json(report: Report) -> dict[str, object]:
     """Return the report for scripts: plain values only, the same facts as the text."""
     facts, flag = report.facts, report.facts.flag
     return {
@@ -362,6 +354,28 @@ def as_json(report: Report) -> dict[str, Any]:
         "findings": [asdict(finding) for finding in report.findings],
         "exit_code": report.exit_code,
     }
+
+
+def _compat() -> tuple[str | None, Mapping[str, str]]:
+    """Return the directory of the compat tree and LangGraph's modules imported before it could act, if it is there."""
+    try:
+        return dropin.compat_path(), dropin.foreign_modules()
+    except RuntimeError:
+        return None, {}
+
+
+def _hook(entries: Sequence[str]) -> str | None:
+    # The source tree has the hook next to the compat tree, where no interpreter reads it.
+    places = [entry for entry in dict.fromkeys((*entries, *site.getsitepackages())) if not dropin.is_compat(entry)]
+    return next(_files(HOOK, places), None)
+
+
+def _files(name: str, directories: Iterable[str]) -> Iterator[str]:
+    """Yield the files of a name in some directories."""
+    for directory in directories:
+        file = Path(directory, name)
+        if file.is_file():
+            yield str(file)
 
 
 def _origin(module: str) -> str | None:

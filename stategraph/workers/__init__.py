@@ -14,6 +14,7 @@ told of.
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from stategraph.workers.agents.runtime import MultiProcessRuntime as MultiProcessRuntime
     from stategraph.workers.eventlog import LoggedEvent as LoggedEvent
     from stategraph.workers.eventlog import attach as attach
     from stategraph.workers.execution import JobPort as JobPort
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
     from stategraph.workers.registry.values import Lease as Lease
     from stategraph.workers.registry.values import RunInfo as RunInfo
     from stategraph.workers.registry.values import ThreadBusy as ThreadBusy
-    from stategraph.workers.runtime import MultiProcessRuntime as MultiProcessRuntime
     from stategraph.workers.thread import ThreadPool as ThreadPool
     from stategraph.workers.wire import encode as encode
     from stategraph.workers.worker import Worker as Worker
@@ -72,7 +72,7 @@ _PUBLIC = {
     "pool": ("Job", "JobHandle", "PoolHealth", "PoolStatistics", "WorkerPool"),
     "process.supervisor": ("ProcessPool",),
     "references": ("imported",),
-    "runtime": ("MultiProcessRuntime",),
+    "agents.runtime": ("MultiProcessRuntime",),
     "thread": ("ThreadPool",),
     "wire": ("encode",),
 }

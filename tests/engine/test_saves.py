@@ -7,14 +7,28 @@ import threading
 import time
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
+from typing_extensions import TypedDict
 
+from stategraph.constants import START
 from stategraph.core.effects import SaveCheckpoint, SaveWrites
 from stategraph.engine.checkpoints import saving
 from stategraph.engine.checkpoints.saving import AsyncSaves, SaveCalls, Saves
+from stategraph.engine.tasks.interrupts import interrupt
+from stategraph.graph.state import StateGraph
+
+if TYPE_CHECKING:
+    from tests.conftest import Driver
+
+THREAD: RunnableConfig = {"configurable": {"thread_id": "1"}}
+
+
+class Counted(TypedDict):
+    n: int
 
 
 class Refused(Exception):
@@ -335,3 +349,49 @@ def test_a_value_that_could_not_be_stored_is_named_with_its_channel_and_node() -
     assert "'x'" in str(getattr(writes, "__notes__", writes))
     assert "node" in str(getattr(writes, "__notes__", writes))
     assert "'y'" in str(getattr(checkpoint, "__notes__", checkpoint))
+
+
+class Breaking(InMemorySaver):
+    """Stores until it is broken."""
+
+    broken = False
+
+    def put(self, *args: Any, **kwargs: Any) -> Any:
+        if self.broken:
+            raise OSError("the disk is full")
+        return super().put(*args, **kwargs)
+
+    async def aput(self, *args: Any, **kwargs: Any) -> Any:
+        return self.put(*args, **kwargs)
+
+
+def breaking_graph(saver: Breaking, ends_with: Callable[[], Any]) -> Any:
+    def last(_: Any) -> dict[str, int]:
+        saver.broken = True
+        return {"n": ends_with()}
+
+    builder = StateGraph(Counted).add_node("first", lambda _: {"n": 1}).add_node("last", last)
+    return builder.add_edge(START, "first").add_edge("first", "last").compile(checkpointer=saver)
+
+
+def fail() -> int:
+    raise Refused("the node's own")
+
+
+def test_a_node_error_is_raised_also_where_the_end_of_its_run_cannot_be_stored(
+    driver: Driver, caplog: pytest.LogCaptureFixture
+) -> None:
+    graph = breaking_graph(Breaking(), fail)
+    with pytest.raises(Refused, match="the node's own") as raised:
+        driver.invoke(graph, {"n": 0}, THREAD, durability="exit")
+    assert "The end of the run could not be stored: OSError: the disk is full" in raised.value.__notes__
+    assert [str(record.exc_info[1]) for record in caplog.records if record.exc_info] == ["the disk is full"]
+
+
+@pytest.mark.parametrize("ends_with", [lambda: 2, lambda: interrupt("go on?")], ids=["finished", "paused"])
+def test_a_run_that_has_not_failed_raises_what_storing_its_end_failed_with(
+    driver: Driver, ends_with: Callable[[], Any]
+) -> None:
+    graph = breaking_graph(Breaking(), ends_with)
+    with pytest.raises(OSError, match="the disk is full"):
+        driver.invoke(graph, {"n": 0}, THREAD, durability="exit")

@@ -15,7 +15,7 @@ import openai
 import pytest
 
 from stategraph.testing import FakeOpenAIServer
-from stategraph.workers.runtime import MultiProcessRuntime
+from stategraph.workers.agents.runtime import MultiProcessRuntime
 from tests.golden import comparison, differences, projection
 from tests.golden.rig import Rig
 from tests.golden.scenarios import SCENARIOS, Scenario

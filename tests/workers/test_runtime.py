@@ -28,7 +28,7 @@ from stategraph.run.hooks.hook_registry import HookRegistry
 from stategraph.run.run import Run
 from stategraph.run.runtime import AgentRuntime
 from stategraph.workers import imported
-from stategraph.workers.runtime import MultiProcessRuntime
+from stategraph.workers.agents.runtime import MultiProcessRuntime
 from tests.workers import agents, jobs
 
 BACKENDS = ["inline", "thread", "process"]

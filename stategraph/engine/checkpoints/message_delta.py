@@ -46,14 +46,28 @@ def messages_delta_reducer(state: list[AnyMessage], writes: list[list[AnyMessage
     cleared = _last_clear(incoming)
     if cleared is not None:
         known, incoming = [], incoming[cleared + 1 :]
+    index = _index_of(known, incoming)
+    merged = list(known)
+    holes = _merge(merged, incoming, index.positions)
+    if holes:
+        return [message for at, message in enumerate(merged) if at not in holes]
+    if len(merged) >= message_index.SMALLEST_REMEMBERED:
+        changed = [message.id for message in incoming if message.id in index.positions]
+        message_index.remember(index, merged, changed=changed)
+    return merged
+
+
+def _index_of(known: list[Any], incoming: Sequence[BaseMessage]) -> message_index.MessageIndex:
+    """Return the places of messages by id: those remembered, if they are right for all incoming ones, or new ones."""
     index = message_index.recall(known, reducer=_NAME)
-    if index is not None and any(_is_elsewhere(index, known, message) for message in incoming):
-        index = None
-    if index is None:
+    if index is None or any(_is_elsewhere(index, known, message) for message in incoming):
         index = message_index.MessageIndex({message.id: at for at, message in enumerate(known)}, _NAME)
         index.positions.pop(None, None)
-    positions = index.positions
-    merged = list(known)
+    return index
+
+
+def _merge(merged: list[Any], incoming: Sequence[BaseMessage], positions: dict[str | None, int]) -> set[int]:
+    """Replace and append messages in place, and note their places; returns the places of those to be removed."""
     holes: set[int] = set()
     for message in incoming:
         at = positions.get(message.id)
@@ -66,12 +80,7 @@ def messages_delta_reducer(state: list[AnyMessage], writes: list[list[AnyMessage
             if message.id is not None:
                 positions[message.id] = len(merged)
             merged.append(message)
-    if holes:
-        return [message for at, message in enumerate(merged) if at not in holes]
-    if len(merged) >= message_index.SMALLEST_REMEMBERED:
-        changed = [message.id for message in incoming if message.id in positions]
-        message_index.remember(index, merged, changed=changed)
-    return merged
+    return holes
 
 
 def _last_clear(messages: Sequence[BaseMessage]) -> int | None:

@@ -7,14 +7,15 @@ decides, the two functions here act.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from stategraph.constants import CONF
 from stategraph.engine.checkpoints import damage
 from stategraph.engine.config import foreign_types
 
+R = TypeVar("R")
 T = TypeVar("T")
 
 
@@ -29,33 +30,74 @@ class Ask:
         kwargs: Keyword arguments.
     """
 
-    target: Any
+    target: object
     method: str
     args: tuple[Any, ...]
     kwargs: dict[str, Any] = field(default_factory=dict)
 
 
-Procedure = Generator[Any, Any, T]
+Procedure = Generator[Ask, Any, T]
 """Yields calls, is sent their results, returns its own."""
+
+
+class Requests(Generic[R, T]):
+    """The requests of a procedure, each of which is answered before the next one is taken.
+
+    Attributes:
+        result: What the procedure returned, once there are no more requests.
+    """
+
+    __slots__ = ("_answer", "_go_on", "_procedure", "result")
+
+    result: T
+
+    def __init__(self, procedure: Generator[R, Any, T]) -> None:
+        self._procedure = procedure
+        self._go_on: Callable[[Any], R] = procedure.send
+        self._answer: object = None
+
+    def __iter__(self) -> Iterator[R]:
+        while True:
+            try:
+                request = self._go_on(self._answer)
+            except StopIteration as end:
+                self.result = end.value
+                return
+            self._go_on, self._answer = self._procedure.send, None
+            yield request
+
+    def answer(self, value: object) -> None:
+        """Set what the procedure is sent for the request; None if nothing is set."""
+        self._answer = value
+
+    def fail(self, error: BaseException) -> None:
+        """Set the error that the request raises in the procedure."""
+        self._go_on, self._answer = self._procedure.throw, error
 
 
 def run(procedure: Procedure[T]) -> T:
     """Run a procedure, calling savers in place."""
-    answer: Any = None
-    failure: BaseException | None = None
-    while True:
-        try:
-            call = procedure.send(answer) if failure is None else procedure.throw(failure)
-        except StopIteration as done:
-            return done.value  # type: ignore[no-any-return]
-        answer, failure = None, None
+    requests = Requests(procedure)
+    for call in requests:
         try:
             answer = getattr(call.target, call.method)(*call.args, **call.kwargs)
-            if call.method == "list":
-                answer = list(answer)
-            answer = foreign_types.received(answer)
+            requests.answer(foreign_types.received(list(answer) if call.method == "list" else answer))
         except BaseException as error:
-            failure = _told(call, error)
+            requests.fail(_told(call, error))
+    return requests.result
+
+
+async def arun(procedure: Procedure[T]) -> T:
+    """Run a procedure, awaiting the savers' async methods."""
+    requests = Requests(procedure)
+    for call in requests:
+        try:
+            asked = getattr(call.target, "a" + call.method)(*call.args, **call.kwargs)
+            answer = [item async for item in asked] if call.method == "list" else await asked
+            requests.answer(foreign_types.received(answer))
+        except BaseException as error:
+            requests.fail(_told(call, error))
+    return requests.result
 
 
 def _told(call: Ask, error: BaseException) -> BaseException:
@@ -66,20 +108,3 @@ def _told(call: Ask, error: BaseException) -> BaseException:
     if before is not None and CONF not in before:  # no config, which no store can be blamed for
         return error
     return damage.of_read(call.kwargs["config"] if "config" in call.kwargs else call.args[0], error)
-
-
-async def arun(procedure: Procedure[T]) -> T:
-    """Run a procedure, awaiting the savers' async methods."""
-    answer: Any = None
-    failure: BaseException | None = None
-    while True:
-        try:
-            call = procedure.send(answer) if failure is None else procedure.throw(failure)
-        except StopIteration as done:
-            return done.value  # type: ignore[no-any-return]
-        answer, failure = None, None
-        try:
-            asked = getattr(call.target, "a" + call.method)(*call.args, **call.kwargs)
-            answer = foreign_types.received([item async for item in asked] if call.method == "list" else await asked)
-        except BaseException as error:
-            failure = _told(call, error)

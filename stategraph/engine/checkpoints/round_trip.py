@@ -47,7 +47,7 @@ _MOST_VERDICTS: Final = 2_000
 _PLAIN: Final[frozenset[type]] = frozenset({str, int, float, bool, type(None), bytes, bytearray, TextAccessor})
 """Types that come back as they are. The text of a message comes back without its older way to be read, by a call."""
 _ITERATED: Final = (list, tuple, set, frozenset, deque)
-_CONTAINERS: Final = frozenset({list, dict, set, frozenset})
+_SETS: Final = frozenset({set, frozenset})
 _NOT_VALUES: Final = frozenset({ERROR, ERROR_SOURCE_NODE, NO_WRITES})
 
 Change = tuple[str, Any, Any]
@@ -109,33 +109,41 @@ class Checker:
     def _changes(self, value: Any, channel: str) -> Iterator[tuple[str, Any, str]]:
         """Find changed values: their paths, and in words what they come back as."""
         waiting = [(channel, value)]
-        plain = self._plain
         for _ in range(_LOOKED_AT):
             if not waiting:
                 return
             path, value = waiting.pop()
             kind = type(value)
             if kind is dict:
-                if not set(map(type, value)) <= plain:
-                    yield from self._changed_keys(path, value)
-                if not set(map(type, value.values())) <= plain:
-                    items = islice(value.items(), _LOOKED_AT)
-                    waiting += [(f"{path}[{key!r}]", part) for key, part in items if type(part) not in plain]
-            elif kind in _CONTAINERS or (kind is tuple and self._verdict(value, path) is None):
-                kinds = set(map(type, islice(value, _LOOKED_AT)))
-                if kind in (set, frozenset) and not kinds <= plain and (found := self._verdict(value, path)):
+                yield from self._changed_keys(path, value)
+                waiting += self._uncertain(path, value.values(), value.items())
+            elif kind in _SETS:
+                parts = self._uncertain(path, value, enumerate(value))
+                if parts and (found := self._verdict(value, path)):
                     yield found[0], value, found[1]
-                elif not kinds <= plain:
-                    parts = enumerate(islice(value, _LOOKED_AT))
-                    waiting += [(f"{path}[{i}]", part) for i, part in parts if type(part) not in plain]
+                else:
+                    waiting += parts
+            elif kind is list or (kind is tuple and self._verdict(value, path) is None):
+                waiting += self._uncertain(path, value, enumerate(value))
             elif isinstance(value, Send):
                 waiting.append((f"{path}.arg", value.arg))
             elif kind.__module__.startswith("langchain_core.messages") and isinstance(value, BaseMessage):
-                plain.add(kind)
+                self._plain.add(kind)
             elif found := self._verdict(value, path):
                 yield found[0], value, found[1]
 
+    def _uncertain(
+        self, path: str, parts: Iterable[Any], numbered: Iterable[tuple[object, Any]]
+    ) -> list[tuple[str, Any]]:
+        """Return the parts of a container that do not come back as they are for their type alone, with their paths."""
+        plain = self._plain
+        if set(map(type, islice(parts, _LOOKED_AT))) <= plain:
+            return []
+        return [(f"{path}[{key!r}]", part) for key, part in islice(numbered, _LOOKED_AT) if type(part) not in plain]
+
     def _changed_keys(self, path: str, value: dict[Any, Any]) -> Iterator[tuple[str, Any, str]]:
+        if set(map(type, value)) <= self._plain:
+            return
         keys = [key for key in islice(value, _LOOKED_AT) if type(key) not in self._plain]
         for key in keys:
             if found := self._verdict({key: None}, path, ("key", *_shape(key))):
@@ -235,15 +243,10 @@ def _first_change(before: Any, after: Any, path: str, depth: int) -> Change | No
         return path, before, after
     if before is after or depth == 0:
         return None
-    if isinstance(before, (str, bytes, int)):
-        return None if before == after else (path, before, after)
-    if isinstance(before, (set, frozenset)):
-        same = before == after and set(map(type, before)) == set(map(type, after))
-        return None if same else (path, before, after)
-    if isinstance(before, Mapping):
-        keys = list(zip(before, after, strict=False))
-        if len(before) != len(after) or any(type(one) is not type(other) for one, other in keys):
-            return path, before, after
+    if isinstance(before, (str, bytes, int, set, frozenset)):
+        return None if _same(before, after) else (path, before, after)
+    if isinstance(before, Mapping) and list(map(type, before)) != list(map(type, after)):
+        return path, before, after
     parts, others = list(_parts(before)), list(_parts(after))
     if len(parts) != len(others):
         return path, before, after
@@ -252,6 +255,13 @@ def _first_change(before: Any, after: Any, path: str, depth: int) -> Change | No
         if change is not None:
             return change
     return None if parts or _equal(before, after) else (path, before, after)
+
+
+def _same(before: Any, after: Any) -> bool:
+    """Compare two plain values of one type, or two sets, whose members are of the same types too."""
+    if isinstance(before, (set, frozenset)):
+        return before == after and set(map(type, before)) == set(map(type, after))
+    return bool(before == after)
 
 
 def _equal(before: Any, after: Any) -> bool:

@@ -164,23 +164,34 @@ def _stored_form(obj: Any) -> Any:
         )
     if isinstance(obj, Enum):
         return _call(jsonplus.EXT_CONSTRUCTOR_SINGLE_ARG, cls, obj.value)
-    if isinstance(obj, tuple) and hasattr(obj, "_asdict"):
-        return _call(jsonplus.EXT_CONSTRUCTOR_KW_ARGS, cls, obj._asdict())
     if (cls.__module__, cls.__name__) == (wire.ADDRESS, "Send"):
         arguments = [obj.node, obj.arg] if obj.timeout is None else [obj.node, obj.arg, obj.timeout]
         return _call(jsonplus.EXT_CONSTRUCTOR_POS_ARGS, cls, arguments)
-    if dataclasses.is_dataclass(obj):
-        fields = {field.name: getattr(obj, field.name) for field in dataclasses.fields(obj)}
+    fields = _fields(obj)
+    if fields is not None:
         return _call(jsonplus.EXT_CONSTRUCTOR_KW_ARGS, cls, fields)
-    if isinstance(obj, (set, frozenset)) or (cls is deque and obj.maxlen is None):
-        return _call(jsonplus.EXT_CONSTRUCTOR_SINGLE_ARG, cls, list(obj))
-    if cls is deque:
-        return _call(jsonplus.EXT_CONSTRUCTOR_POS_ARGS, cls, [list(obj), obj.maxlen])
+    if isinstance(obj, (set, frozenset)) or cls is deque:
+        return _collection(obj, cls)
     if isinstance(obj, datetime) and isinstance(obj.tzinfo, ZoneInfo):
         return _call(jsonplus.EXT_CONSTRUCTOR_KW_ARGS, datetime, _of_datetime(obj))
     if isinstance(obj, _PLAIN):
         return _subclass(obj, cls)
     return jsonplus._msgpack_default(obj)
+
+
+def _fields(obj: Any) -> dict[str, Any] | None:
+    """Return the arguments of a named tuple's or dataclass's constructor; None for an object of another kind."""
+    if isinstance(obj, tuple) and hasattr(obj, "_asdict"):
+        return obj._asdict()  # type: ignore[no-any-return]
+    if dataclasses.is_dataclass(obj):
+        return {field.name: getattr(obj, field.name) for field in dataclasses.fields(obj)}
+    return None
+
+
+def _collection(obj: Any, cls: type[Any]) -> ormsgpack.Ext:
+    if cls is deque and obj.maxlen is not None:
+        return _call(jsonplus.EXT_CONSTRUCTOR_POS_ARGS, cls, [list(obj), obj.maxlen])
+    return _call(jsonplus.EXT_CONSTRUCTOR_SINGLE_ARG, cls, list(obj))
 
 
 def _subclass(obj: Any, cls: type[Any]) -> Any:

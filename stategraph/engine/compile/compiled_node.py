@@ -99,14 +99,15 @@ def of_node(name: str, node: PregelNode) -> Body | None:
         return None
     writers = node.fast_writers
     plan = plan_call(work) if work is not None else None
+    call, acall = (plan.func, plan.afunc) if plan is not None and plan.is_plain else (None, None)
     return Body(
         source=node,
         work=work,
         plan=plan,
         writers=writers,
         command_writers=node.flat_writers,
-        call=plan.func if plan is not None and plan.is_plain else None,
-        acall=plan.afunc if plan is not None and plan.is_plain else None,
+        call=call,
+        acall=acall,
         graph=cast(InnerGraph, work) if hasattr(work, "invoke_inside") else None,
         copies=work is None and writers is not None and all(map(_copies, writers)),
         awaits=any(w.needs_await for w in writers or ()),

@@ -1,4 +1,4 @@
-"""RunnableConfig, in and out of the house.
+"""RunnableConfig: merging, completing, patching, and what callback managers are made of it.
 
 The rules, in one place:
 
@@ -228,10 +228,7 @@ def ensure_config(*configs: RunnableConfig | None) -> RunnableConfig:
     ambient = var_child_runnable_config.get()
     inherited_tags: frozenset[str] = frozenset()
     if ambient:
-        for key, value in ambient.items():
-            if is_not_empty(value):
-                shared = key not in _CONTAINER_KEYS or isinstance(value, Quiet)
-                full[key] = value if shared else cast(Any, value).copy()
+        _inherit(full, ambient)
         if len(given) == 1 and given[0] is ambient and ambient.keys() <= _KNOWN_KEYS:
             # A graph that is called as a node is handed what it inherits anyway: overlaying it once more takes 15 us.
             full["metadata"] = merge_metadata(full["metadata"], None)
@@ -242,28 +239,45 @@ def ensure_config(*configs: RunnableConfig | None) -> RunnableConfig:
             full["metadata"] = _without_place(full["metadata"], full[CONF])
             full[CONF] = {}
     for config in given:
-        strays: dict[str, Any] = {}
-        if not isinstance(config, Mapping):
-            raise TypeError(f"A config is a dict; found {config!r}, of type {type(config).__name__}")
-        for key, value in config.items():
-            if not is_not_empty(value):
-                continue
-            if key not in _KNOWN_KEYS:
-                strays[key] = value
-                continue
-            if key in _FORMS and (isinstance(value, str) or not isinstance(value, _FORMS[key])):
-                form = "a list of strings" if key == "tags" else "a dict"
-                raise TypeError(f"config['{key}'] is {value!r}, of type {type(value).__name__}; expected {form}")
-            if key == "tags" and inherited_tags:
-                # A subgraph is handed its parent's config and also inherits it: without this the tags would double
-                # at every level of nesting.
-                value = [tag for tag in cast(list[str], value) if tag not in inherited_tags]
-            combine = _COMBINE.get(key)
-            full[key] = value if combine is None else combine(full.get(key), value)
-        if strays:
-            full[CONF].update(strays)
+        _lay_over(full, config, inherited_tags)
     _identify(full[CONF], full["metadata"])
     return cast(RunnableConfig, full)
+
+
+def _inherit(full: dict[str, Any], ambient: RunnableConfig) -> None:
+    """Take over a surrounding config, its containers as copies."""
+    for key, value in ambient.items():
+        if is_not_empty(value):
+            shared = key not in _CONTAINER_KEYS or isinstance(value, Quiet)
+            full[key] = value if shared else cast(Any, value).copy()
+
+
+def _lay_over(full: dict[str, Any], config: RunnableConfig, inherited_tags: frozenset[str]) -> None:
+    """Lay a config over a complete one, in place.
+
+    Raises:
+        TypeError: If it, or its tags, metadata or `configurable`, are of another kind.
+    """
+    strays: dict[str, Any] = {}
+    if not isinstance(config, Mapping):
+        raise TypeError(f"A config is a dict; found {config!r}, of type {type(config).__name__}")
+    for key, value in config.items():
+        if not is_not_empty(value):
+            continue
+        if key not in _KNOWN_KEYS:
+            strays[key] = value
+            continue
+        if key in _FORMS and (isinstance(value, str) or not isinstance(value, _FORMS[key])):
+            form = "a list of strings" if key == "tags" else "a dict"
+            raise TypeError(f"config['{key}'] is {value!r}, of type {type(value).__name__}; expected {form}")
+        if key == "tags" and inherited_tags:
+            # A subgraph is handed its parent's config and also inherits it: without this the tags would double
+            # at every level of nesting.
+            value = [tag for tag in cast(list[str], value) if tag not in inherited_tags]
+        combine = _COMBINE.get(key)
+        full[key] = value if combine is None else combine(full.get(key), value)
+    if strays:
+        full[CONF].update(strays)
 
 
 def inherited_config(config: RunnableConfig) -> RunnableConfig:

@@ -173,8 +173,10 @@ class AsyncDriver:
             teardown.close(execution, error)
         except Exception as refused:
             await self._finish_saves(refused)
-            raise
-        await self._finish_saves(error)
+            if not teardown.keeps(execution, error, refused):
+                raise
+        else:
+            await self._finish_saves(error)
         interrupts = teardown.asked(execution, error)
         if interrupts is None:
             return False
@@ -189,6 +191,9 @@ class AsyncDriver:
             return
         try:
             await saves.wait()
+        except Exception as refused:
+            if not teardown.keeps(self._execution, error, refused):
+                raise
         except BaseException:
             if error is None or isinstance(error, GraphInterrupt):
                 raise

@@ -156,8 +156,10 @@ class Driver:
             teardown.close(execution, error)
         except Exception as refused:
             self._finish_saves(refused)
-            raise
-        self._finish_saves(error)
+            if not teardown.keeps(execution, error, refused):
+                raise
+        else:
+            self._finish_saves(error)
         interrupts = teardown.asked(execution, error)
         if interrupts is None:
             return False
@@ -172,6 +174,9 @@ class Driver:
             return
         try:
             saves.wait()
+        except Exception as refused:
+            if not teardown.keeps(self._execution, error, refused):
+                raise
         except BaseException:
             if error is None or isinstance(error, GraphInterrupt):
                 raise

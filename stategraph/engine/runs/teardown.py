@@ -5,6 +5,8 @@ Rules
 * With ``durability="exit"`` the last checkpoint and the writes of an unfinished
   step are stored now; by a nested run only if it failed, paused, or keeps a
   history of its own.
+* A run that has failed is left with its own error, also if storing its end
+  fails too: that error is logged, and named in a note of the first.
 * A pause of a root run is not an error: its caller sees the interrupts. A
   nested run hands them to the node it runs in.
 """
@@ -59,8 +61,27 @@ def _report(execution: Execution) -> None:
     ignored.clear()
 
 
+def keeps(execution: Execution, error: BaseException | None, refused: BaseException) -> bool:
+    """Decide what a run ends with of its own error and one of storing its end.
+
+    Args:
+        execution: The run.
+        error: Its own error; None if it has not failed.
+        refused: The error of storing its end; logged and noted if the run's own error stays.
+
+    Returns:
+        Whether the run ends with its own error.
+    """
+    if error is None or isinstance(error, GraphInterrupt):
+        return False
+    if refused is not error:
+        logger.error("%s failed, and its end could not be stored", execution.engine.get_name(), exc_info=refused)
+        error.add_note(f"The end of the run could not be stored: {type(refused).__name__}: {refused}")
+    return True
+
+
 def asked(execution: Execution, error: BaseException | None) -> tuple[Any, ...] | None:
-    """The interrupts a root run pauses with; None if it does not pause."""
+    """Return the interrupts a root run pauses with; None if it does not pause."""
     if not isinstance(error, GraphInterrupt) or execution.nested:
         return None
     return tuple(error.args[0]) if error.args else ()

@@ -287,18 +287,8 @@ def _as_input(base: _Base, values: Any, *, first: bool) -> Procedure[RunnableCon
 
 
 def _record(base: _Base, writes: Sequence[tuple[str, list[Write], str]], *, first: bool) -> Procedure[None]:
-    """Record writes on the checkpoint they build on, if nothing else was built on it.
-
-    Messages among them that are written to delta channels get their ids first, in place.
-    """
-    rules = histories.rules(base.engine.program)
-    if rules is not None:
-        for _, task_writes, _ in writes:
-            rules.identify(task_writes)
-            base.full |= deltas.overwritten(base.engine.program.deltas, task_writes)
-    checker, strict = round_trip.checker_for(getattr(base.saver, "serde", None)), base.engine.strict
-    for _, task_writes, _ in writes:
-        checker.check(task_writes, lambda: "An update", strict=strict)
+    """Record writes, after preparing them, on the checkpoint they build on, if nothing else was built on it."""
+    _prepare(base, writes)
     if base.saved is None:
         return
     if first and base.config[CONF].get(CONFIG_KEY_CHECKPOINT_ID):
@@ -315,6 +305,22 @@ def _record(base: _Base, writes: Sequence[tuple[str, list[Write], str]], *, firs
             kwargs = {"task_path": path_key} if takes_path and path_key else {}
             args = (base.address, recorded, task_id)
             yield Ask(base.saver, "put_writes", args, kwargs)
+
+
+def _prepare(base: _Base, writes: Sequence[tuple[str, list[Write], str]]) -> None:
+    """Give messages in writes to delta channels their ids, in place, and check that the values can be stored.
+
+    Raises:
+        UnstorableValueError: A value would come back as something else, and the graph is strict.
+    """
+    rules = histories.rules(base.engine.program)
+    if rules is not None:
+        for _, task_writes, _ in writes:
+            rules.identify(task_writes)
+            base.full |= deltas.overwritten(base.engine.program.deltas, task_writes)
+    checker, strict = round_trip.checker_for(getattr(base.saver, "serde", None)), base.engine.strict
+    for _, task_writes, _ in writes:
+        checker.check(task_writes, lambda: "An update", strict=strict)
 
 
 # -- forking ----------------------------------------------------------------------

@@ -62,9 +62,11 @@ def saver_of(engine: CompiledGraph, config: RunnableConfig) -> BaseCheckpointSav
     return saver
 
 
-def addressed_subgraph(
-    engine: CompiledGraph, config: RunnableConfig, saver: BaseCheckpointSaver[Any]
-) -> tuple[GraphProtocol[Any, Any, Any, Any], RunnableConfig] | None:
+_Below = tuple[GraphProtocol[Any, Any, Any, Any], RunnableConfig]
+"""A subgraph, and the config to ask it with."""
+
+
+def addressed_subgraph(engine: CompiledGraph, config: RunnableConfig, saver: BaseCheckpointSaver[Any]) -> _Below | None:
     """Return the subgraph that a config's namespace addresses, and the config to ask it with."""
     ns = config[CONF].get(CONFIG_KEY_CHECKPOINT_NS, "")
     if not ns or CONFIG_KEY_CHECKPOINTER in config[CONF]:
@@ -79,27 +81,23 @@ def addressed_subgraph(
 
 def get_state(engine: CompiledGraph, config: RunnableConfig, *, subgraphs: bool) -> StateSnapshot:
     """Return the state at a config's checkpoint, or the latest."""
-    saver = saver_of(engine, config)
-    below = addressed_subgraph(engine, config, saver)
-    if below is not None:
-        return below[0].get_state(below[1], subgraphs=subgraphs)
-    return pump.run(_state(engine, config, saver, subgraphs))
+    return pump.run(_state(engine, config, subgraphs))
 
 
 async def aget_state(engine: CompiledGraph, config: RunnableConfig, *, subgraphs: bool) -> StateSnapshot:
     """Like :func:`get_state`."""
+    return await pump.arun(_state(engine, config, subgraphs))
+
+
+def _state(engine: CompiledGraph, config: RunnableConfig, recurse: bool) -> Procedure[StateSnapshot]:
     saver = saver_of(engine, config)
     below = addressed_subgraph(engine, config, saver)
     if below is not None:
-        return await below[0].aget_state(below[1], subgraphs=subgraphs)
-    return await pump.arun(_state(engine, config, saver, subgraphs))
-
-
-def _state(
-    engine: CompiledGraph, config: RunnableConfig, saver: BaseCheckpointSaver[Any], recurse: bool
-) -> Procedure[StateSnapshot]:
+        graph, config_below = below
+        state_below: StateSnapshot = yield Ask(graph, "get_state", (config_below,), {"subgraphs": recurse})
+        return state_below
     config = _own_config(engine, config)
-    saved = yield Ask(saver, "get_tuple", (config,))
+    saved: CheckpointTuple | None = yield Ask(saver, "get_tuple", (config,))
     if engine.strict:
         strictness.check_found(config, saved)
     if saved is None:
@@ -135,24 +133,19 @@ def _described(
     # Reading a step marks in the checkpoint what its tasks have seen.
     untouched = checkpoints.detached(saved.checkpoint) if live and saved.pending_writes else None
     state, tasks = read_step(engine, saved, history)
-    states: dict[str, Any] = {}
-    graphs = dict(engine.get_subgraphs())
-    for task in tasks:
-        if task.name in graphs:
-            states[task.id] = yield from _state_below(graphs[task.name], task, saved, saver, recurse)
+    states = yield from _states_below(engine, tasks, saved, saver, recurse)
     pending = status.group(saved.pending_writes)
-    null_writes = [w for w in pending.get(NULL_TASK_ID, ()) if w[0] != RESUME]
-    if null_writes:
-        state.apply((), null_writes)
-    upcoming: tuple[str, ...] | None = None
+    commanded = _apply_command(state, pending)
     if live:
         _apply_finished(state, tasks, pending)
-    if untouched is not None and (null_writes or (tasks and all(task.writes for task in tasks))):
-        upcoming = _upcoming(State(engine.program, untouched, saver.get_next_version, history), saved)
+    upcoming = _names_of_open(tasks)
+    if untouched is not None and (commanded or (tasks and not upcoming)):
+        planned = _upcoming(State(engine.program, untouched, saver.get_next_version, history), saved)
+        upcoming = upcoming if planned is None else planned
     described = output.described_tasks(tasks, pending, states, engine.stream_channels_asis, live=live)
     return StateSnapshot(
         state.read(engine.stream_channels_asis),
-        tuple(task.name for task in tasks if not task.writes) if upcoming is None else upcoming,
+        upcoming,
         patch_checkpoint_map(saved.config, saved.metadata),
         saved.metadata,
         saved.checkpoint["ts"],
@@ -175,6 +168,30 @@ def _planner(state: State, saved: CheckpointTuple) -> Planner:
     step = saved.metadata.get("step", -1) + 1
     ns = saved.config[CONF].get(CONFIG_KEY_CHECKPOINT_NS, "")
     return Planner(state, ids, ns, None, {}, None, step, step + 2)
+
+
+def _states_below(
+    engine: CompiledGraph, tasks: list[Task], saved: CheckpointTuple, saver: BaseCheckpointSaver[Any], recurse: bool
+) -> Procedure[dict[str, StateSnapshot | RunnableConfig]]:
+    """Return the states of the graphs that tasks run, by task id, or the configs to look them up with."""
+    states: dict[str, StateSnapshot | RunnableConfig] = {}
+    graphs = dict(engine.get_subgraphs())
+    for task in tasks:
+        if task.name in graphs:
+            states[task.id] = yield from _state_below(graphs[task.name], task, saved, saver, recurse)
+    return states
+
+
+def _apply_command(state: State, pending: status.Pending) -> bool:
+    """Apply the writes of a command recorded behind a checkpoint; returns whether there are any."""
+    writes = [write for write in pending.get(NULL_TASK_ID, ()) if write[0] != RESUME]
+    if writes:
+        state.apply((), writes)
+    return bool(writes)
+
+
+def _names_of_open(tasks: list[Task]) -> tuple[str, ...]:
+    return tuple(task.name for task in tasks if not task.writes)
 
 
 def _apply_finished(state: State, tasks: list[Task], pending: status.Pending) -> None:
@@ -207,12 +224,12 @@ def _upcoming(state: State, saved: CheckpointTuple) -> tuple[str, ...] | None:
             tasks = planner.next_tasks(updated, fresh=True)
         except Exception:
             return ()  # the step's updates are refused, and a run that goes on says why
-    return tuple(task.name for task in tasks if not task.writes)
+    return _names_of_open(tasks)
 
 
 def _open_tasks(state: State, planner: Planner, pending: status.Pending) -> list[Task]:
     """Find the tasks of the step behind a checkpoint, with what they have written; a recorded command counts."""
-    state.apply((), [write for write in pending.get(NULL_TASK_ID, ()) if write[0] != RESUME])
+    _apply_command(state, pending)
     tasks = planner.next_tasks(None)
     for task in tasks:
         task.writes.extend(status.of(pending.get(task.id, ())).output)
@@ -225,7 +242,7 @@ def _state_below(
     saved: CheckpointTuple,
     saver: BaseCheckpointSaver[Any],
     recurse: bool,
-) -> Procedure[Any]:
+) -> Procedure[StateSnapshot | RunnableConfig]:
     """Return the state of the graph a task runs, or the config to look it up with."""
     conf: dict[str, Any] = {
         CONFIG_KEY_THREAD_ID: saved.config[CONF][CONFIG_KEY_THREAD_ID],
@@ -234,27 +251,18 @@ def _state_below(
     if not recurse:
         return {CONF: conf}
     config: RunnableConfig = {CONF: {CONFIG_KEY_CHECKPOINTER: saver, **conf}}
-    return (yield Ask(graph, "get_state", (config,), {"subgraphs": True}))
+    state: StateSnapshot = yield Ask(graph, "get_state", (config,), {"subgraphs": True})
+    return state
 
 
 def has_work_left(engine: CompiledGraph, config: RunnableConfig) -> bool:
     """Return whether the step behind a thread's latest checkpoint is not over yet."""
-    config = _latest(config)
-    saver = saver_of(engine, config)
-    below = addressed_subgraph(engine, config, saver)
-    if below is not None:
-        return bool(below[0].get_state(below[1]).tasks)
-    return pump.run(_work_left(engine, config, saver))
+    return pump.run(_work_left(engine, _latest(config)))
 
 
 async def ahas_work_left(engine: CompiledGraph, config: RunnableConfig) -> bool:
     """Like :func:`has_work_left`."""
-    config = _latest(config)
-    saver = saver_of(engine, config)
-    below = addressed_subgraph(engine, config, saver)
-    if below is not None:
-        return bool((await below[0].aget_state(below[1])).tasks)
-    return await pump.arun(_work_left(engine, config, saver))
+    return await pump.arun(_work_left(engine, _latest(config)))
 
 
 def _latest(config: RunnableConfig) -> RunnableConfig:
@@ -262,8 +270,14 @@ def _latest(config: RunnableConfig) -> RunnableConfig:
     return {**config, CONF: conf}
 
 
-def _work_left(engine: CompiledGraph, config: RunnableConfig, saver: BaseCheckpointSaver[Any]) -> Procedure[bool]:
-    saved = yield Ask(saver, "get_tuple", (_own_config(engine, config),))
+def _work_left(engine: CompiledGraph, config: RunnableConfig) -> Procedure[bool]:
+    saver = saver_of(engine, config)
+    below = addressed_subgraph(engine, config, saver)
+    if below is not None:
+        graph, config_below = below
+        state_below: StateSnapshot = yield Ask(graph, "get_state", (config_below,))
+        return bool(state_below.tasks)
+    saved: CheckpointTuple | None = yield Ask(saver, "get_tuple", (_own_config(engine, config),))
     if saved is None:
         return False
     with damage.using(saved, engine.program):
@@ -287,9 +301,7 @@ def get_state_history(engine: CompiledGraph, config: RunnableConfig, **bounds: A
         config: Names the thread.
         **bounds: ``filter``, ``before`` and ``limit``.
     """
-    config = ensure_config(config)
-    saver = saver_of(engine, config)
-    below = addressed_subgraph(engine, config, saver)
+    config, saver, below = _place(engine, config)
     if below is not None:
         yield from below[0].get_state_history(below[1], **bounds)
         return
@@ -301,15 +313,21 @@ async def aget_state_history(
     engine: CompiledGraph, config: RunnableConfig, **bounds: Any
 ) -> AsyncIterator[StateSnapshot]:
     """Like :func:`get_state_history`."""
-    config = ensure_config(config)
-    saver = saver_of(engine, config)
-    below = addressed_subgraph(engine, config, saver)
+    config, saver, below = _place(engine, config)
     if below is not None:
         async for snapshot in below[0].aget_state_history(below[1], **bounds):
             yield snapshot
         return
     for saved in await pump.arun(_list(engine, config, saver, bounds)):
         yield await pump.arun(_snapshot(engine, saved, saver))
+
+
+def _place(
+    engine: CompiledGraph, config: RunnableConfig
+) -> tuple[RunnableConfig, BaseCheckpointSaver[Any], _Below | None]:
+    config = ensure_config(config)
+    saver = saver_of(engine, config)
+    return config, saver, addressed_subgraph(engine, config, saver)
 
 
 def _list(

@@ -33,7 +33,7 @@ import anyio
 import anyio.to_thread
 
 from stategraph.agent.mcp import call_meta
-from stategraph.engine.checkpoints import allowlist
+from stategraph.engine.checkpoints import allowlist, pump
 from stategraph.engine.tasks.interrupts import interrupt
 from stategraph.errors import ConfigurationError, GraphBubbleUp, InvalidAnswerError
 from stategraph.workers.ids import new_owner
@@ -442,63 +442,33 @@ def _flow(plan: _Plan, call: _Call) -> Generator[_Step, Any, Any]:
                 yield _Do(functools.partial(call.resolve, said))
 
 
-class _Pump:
-    """Steps of a flow, each of which is answered before the next one is taken.
-
-    Attributes:
-        result: What the flow returned; None before its end.
-    """
-
-    def __init__(self, flow: Generator[_Step, Any, Any]) -> None:
-        self.result: Any = None
-        self._flow = flow
-        self._go_on: Callable[[Any], _Step] = flow.send
-        self._came: Any = None
-
-    def __iter__(self) -> Iterator[_Step]:
-        while True:
-            try:
-                step = self._go_on(self._came)
-            except StopIteration as end:
-                self.result = end.value
-                return
-            self._go_on, self._came = self._flow.send, None
-            yield step
-
-    def answer(self, came: Any) -> None:
-        self._came = came
-
-    def fail(self, error: BaseException) -> None:
-        self._go_on, self._came = self._flow.throw, error
-
-
 def _call(plan: _Plan, call: _Call, dispatch: Callable[[], Any]) -> Any:
-    pump = _Pump(_flow(plan, call))
-    for step in pump:
+    steps = pump.Requests(_flow(plan, call))
+    for step in steps:
         try:
             match step:
                 case _Do(act=act):
-                    pump.answer(act())
+                    steps.answer(act())
                 case _Rest(seconds=seconds):
                     time.sleep(seconds)
                 case _Dispatch():
                     with call.dispatching():
-                        pump.answer(dispatch())
+                        steps.answer(dispatch())
                 case _Reconcile(hook=hook, record=record):
-                    pump.answer(hook(record))
+                    steps.answer(hook(record))
         except BaseException as error:
-            pump.fail(error)
-    return pump.result
+            steps.fail(error)
+    return steps.result
 
 
 async def _acall(plan: _Plan, call: _Call, dispatch: Callable[[], Awaitable[Any]]) -> Any:
-    pump = _Pump(_flow(plan, call))
-    for step in pump:
+    steps = pump.Requests(_flow(plan, call))
+    for step in steps:
         try:
-            pump.answer(await _perform(step, call, dispatch))
+            steps.answer(await _perform(step, call, dispatch))
         except BaseException as error:
-            pump.fail(error)
-    return pump.result
+            steps.fail(error)
+    return steps.result
 
 
 async def _perform(step: _Step, call: _Call, dispatch: Callable[[], Awaitable[Any]]) -> Any:

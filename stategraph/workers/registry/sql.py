@@ -205,16 +205,30 @@ class Sql:
 
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
-        say = self._render
-        life = ", ".join(f"r.{column.strip()}" for column in _LIFE.split(","))
-        work = ", ".join(f"r.{column.strip()}" for column in _WORK.split(","))
-        candidate = f"SELECT {life}, {work}, f.token AS fence, {{now}} AS now FROM sg_run AS r JOIN sg_thread_fence AS f ON f.thread_id = r.thread_id"  # noqa: E501
+        self._render_schema()
+        self._render_claims()
+        self._render_moves()
+        self._render_views()
+        self._render_events()
+        self._render_effects()
+        self._render_workers()
+
+    def _render_schema(self) -> None:
+        say, dialect = self._render, self.dialect
         self.tables = (*map(say, _TABLES), *dialect.functions)
         self.create_schema = "CREATE TABLE IF NOT EXISTS sg_schema (version INTEGER NOT NULL)"
         self.version = "SELECT version FROM sg_schema"
         self.set_version = say("INSERT INTO sg_schema (version) VALUES (?)")
         self.now = say("SELECT {now}")
+        self.schema_lock = dialect.lock_schema
+        self.thread_lock = None if dialect.lock_thread is None else say(dialect.lock_thread)
 
+    def _render_claims(self) -> None:
+        """Render the statements that find a run to claim and give it a new token, and those that check a token."""
+        say = self._render
+        life = ", ".join(f"r.{column.strip()}" for column in _LIFE.split(","))
+        work = ", ".join(f"r.{column.strip()}" for column in _WORK.split(","))
+        candidate = f"SELECT {life}, {work}, f.token AS fence, {{now}} AS now FROM sg_run AS r JOIN sg_thread_fence AS f ON f.thread_id = r.thread_id"  # noqa: E501
         #: A run to claim: one whose owner is gone, of this queue or without attempts left, or else one that waits.
         self.candidate = say(
             f"""WITH orphan AS (
@@ -239,6 +253,16 @@ class Sql:
             "INSERT INTO sg_thread_fence (thread_id, token) VALUES (?, 0) ON CONFLICT (thread_id) DO NOTHING"
         )
         self.check_fence = say("SELECT token FROM sg_thread_fence WHERE thread_id = ? {share}")
+        #: PostgreSQL only.
+        self.require_fence = say("SELECT sg_check_lease(?, ?)")
+        #: Whether an attempt has its lease.
+        self.lives = say(
+            "SELECT 1 FROM sg_run WHERE run_id = ? AND token = ? AND status = 'running' AND lease_until >= {now}"
+        )
+
+    def _render_moves(self) -> None:
+        """Render the statements that begin and change the life of a run."""
+        say = self._render
         self.life = say(f"SELECT {_LIFE}, {{now}} FROM sg_run WHERE run_id = ? {{lock_row}}")
         self.lives_of_thread = say(
             f"""SELECT {_LIFE}, {{now}}, rollback_of, began FROM sg_run
@@ -260,6 +284,11 @@ class Sql:
                 AND run_id || ':' || CAST(token AS TEXT) IN ({members})
                 RETURNING run_id, token, cancel_requested"""
         )
+        self.begin = say("UPDATE sg_run SET began = 1, base_checkpoint = ? WHERE run_id = ? AND began = 0")
+
+    def _render_views(self) -> None:
+        """Render the statements that read runs and change nothing."""
+        say = self._render
         self.show = say(f"SELECT {_SHOWN} FROM sg_run WHERE run_id = ?")
         self.list = say(
             f"""SELECT {_SHOWN} FROM sg_run WHERE (CAST(? AS TEXT) IS NULL OR status = ?)
@@ -271,18 +300,13 @@ class Sql:
                 FROM sg_run WHERE run_id = ?"""
         )
         self.base = say("SELECT began, base_checkpoint FROM sg_run WHERE run_id = ?")
-        self.begin = say("UPDATE sg_run SET began = 1, base_checkpoint = ? WHERE run_id = ? AND began = 0")
         self.count_waiting = say(
             "SELECT count(*), COALESCE({now} - min(available_at), 0) FROM sg_run WHERE status = 'pending'"
         )
-        self._add_events_and_effects()
 
-    def _add_events_and_effects(self) -> None:
-        """Render the statements of the event log, the ledger and the workers."""
+    def _render_events(self) -> None:
         say = self._render
         self.last_seq = say("SELECT COALESCE(MAX(seq), 0) FROM sg_event WHERE run_id = ?")
-        #: PostgreSQL only.
-        self.require_fence = say("SELECT sg_check_lease(?, ?)")
         self.add_event = say(
             "INSERT INTO sg_event (run_id, seq, attempt, type, data, at) VALUES (?, ?, ?, ?, ?, {now})"
         )
@@ -292,6 +316,9 @@ class Sql:
             "SELECT seq, attempt, type, data FROM sg_event WHERE run_id = ? AND seq > ? ORDER BY seq LIMIT ?"
         )
 
+    def _render_effects(self) -> None:
+        """Render the statements of the ledger."""
+        say = self._render
         self.effect = say(f"SELECT {_EFFECT} FROM sg_effect WHERE scope = ? AND key = ? {{lock_row}}")
         self.add_effect = say(
             f"""INSERT INTO sg_effect ({_EFFECT}, claimed_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, {{now}})
@@ -306,14 +333,9 @@ class Sql:
             f"SELECT {_EFFECT} FROM sg_effect WHERE state = 'in_doubt' ORDER BY claimed_at LIMIT ?"
         )
         self.forget_effects = say("DELETE FROM sg_effect WHERE state = 'committed' AND settled_at < {now} - ?")
-        #: Whether an attempt has its lease.
-        self.lives = say(
-            "SELECT 1 FROM sg_run WHERE run_id = ? AND token = ? AND status = 'running' AND lease_until >= {now}"
-        )
 
-        thread_lock = self.dialect.lock_thread
-        self.thread_lock = None if thread_lock is None else say(thread_lock)
-        self.schema_lock = self.dialect.lock_schema
+    def _render_workers(self) -> None:
+        say = self._render
         self.see_worker = say(
             """INSERT INTO sg_worker (worker_id, host, pid, capacity, version, started_at, seen_at)
                 VALUES (?, ?, ?, ?, ?, {now}, {now})

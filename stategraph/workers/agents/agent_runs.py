@@ -23,8 +23,8 @@ from stategraph.run.hooks.hook_registry import HookEvents, HookRegistry, Outcome
 from stategraph.run.pauses import RunInterrupt
 from stategraph.run.run import ProcessOptions, Run
 from stategraph.run.turn.client_tools import ToolExecuteRequest
+from stategraph.workers.agents.host_saver import HostSaver
 from stategraph.workers.execution import JobPort, job_target
-from stategraph.workers.host_saver import HostSaver
 from stategraph.workers.references import Reference, key_of
 from stategraph.workers.wire import ErrorData
 
@@ -39,7 +39,7 @@ async def execute(port: JobPort) -> dict[str, Any]:
     """Run a turn of agents.
 
     Args:
-        port: Its input is what `stategraph.workers.remote_run.WorkerRun` sends.
+        port: Its input is what `stategraph.workers.agents.remote_run.WorkerRun` sends.
 
     Returns:
         The report.

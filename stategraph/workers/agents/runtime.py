@@ -21,18 +21,18 @@ from stategraph.run.events.handler_registry import Handler
 from stategraph.run.run import Run
 from stategraph.run.runtime import RUNS_KEPT, AgentRuntime
 from stategraph.workers import carrying
+from stategraph.workers.agents.remote_run import WorkerRun
 from stategraph.workers.inline import InlinePool
 from stategraph.workers.pool import PoolHealth, PoolStatistics
 from stategraph.workers.process.supervisor import ProcessPool
 from stategraph.workers.references import Reference, recipe_of
-from stategraph.workers.remote_run import WorkerRun
 from stategraph.workers.scheduling import ScheduledPool
 from stategraph.workers.thread import ThreadPool
 
 Backend = Literal["inline", "thread", "process"]
 
 #: Modules that a worker imports before its first run.
-_PRELOAD = ("stategraph.workers.agent_runs",)
+_PRELOAD = ("stategraph.workers.agents.agent_runs",)
 
 _OPENER = f"{saver_at.__module__}:{saver_at.__qualname__}"
 

@@ -32,7 +32,7 @@ from stategraph.run.turn import turn_inputs
 from stategraph.run.turn.client_tools import ToolExecuteRequest
 from stategraph.run.turn.run_lock import Turns
 from stategraph.types import Command
-from stategraph.workers import agent_runs, host_saver, run_transfer
+from stategraph.workers.agents import agent_runs, host_saver, run_transfer
 from stategraph.workers.handle import HostedJob
 from stategraph.workers.pool import Job
 from stategraph.workers.references import Reference, modules_of

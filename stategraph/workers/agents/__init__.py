@@ -1,0 +1,4 @@
+"""Whole runs of agents as jobs of a pool: the same `Run` for the host, whose turns a worker executes.
+
+The pool, the workers and the registry know nothing of agents; this package does, on either side of a job.
+"""
