@@ -74,7 +74,6 @@ from stategraph.engine.runs import lineage, strictness
 from stategraph.engine.runs.request import Lookup, Request
 from stategraph.engine.runs.task_configs import TaskConfigs
 from stategraph.engine.streams.projection import NOTHING, Chunk, Format, Projector, watch_for
-from stategraph.engine.tasks.scope import TaskScope
 from stategraph.engine.tracing.graph_callbacks import GraphInterruptEvent, GraphResumeEvent
 from stategraph.types import Durability
 
@@ -127,6 +126,7 @@ class Execution:
         "runtime",
         "saver",
         "saves",
+        "scope",
         "store",
         "stream",
         "streams_custom",
@@ -501,6 +501,7 @@ class Execution:
                 self.machine.start(begin)
         self.node_finished = conf.get(CONFIG_KEY_NODE_FINISHED)
         self._configs = TaskConfigs(self, quiet)
+        self.scope = self._configs.scope
 
     # -- a task's config -------------------------------------------------
 
@@ -508,24 +509,8 @@ class Execution:
         """The config of a task, kept with it."""
         config: RunnableConfig | None = task.config
         if config is None:
-            machine = self.machine
-            config = task.config = self._configs.of(task, machine.checkpoint, machine.child_resuming)  # type: ignore[assignment]
+            config = task.config = self._configs.of(task)  # type: ignore[assignment]
         return config  # type: ignore[return-value]
-
-    def scope(self, task: Task, number: int, started_at: float) -> TaskScope:
-        """Open an attempt: a config and a place for its writes.
-
-        Args:
-            task: The task.
-            number: The attempt's, from 1.
-            started_at: When the first attempt started, in seconds since the epoch.
-        """
-        machine = self.machine
-        scope = TaskScope(task, machine.state, self.on_call)
-        scope.config = self._configs.of_attempt(  # type: ignore[assignment]
-            task, scope, number, started_at, machine.checkpoint, machine.child_resuming
-        )
-        return scope
 
     def stream_writer(self, task: Task) -> Callable[[Any], None]:
         """Make what ``get_stream_writer`` returns in a task of a run with a reader of the custom stream."""
@@ -574,7 +559,10 @@ class Execution:
             while outbox:
                 # It stays there until it is done: an exception of a signal handler must not lose it.
                 effect = outbox[0]
-                if type(effect) is SaveWrites or type(effect) is SaveCheckpoint:
+                if isinstance(effect, Draft):
+                    if projector is not None:
+                        projector.ended(effect)
+                elif type(effect) is SaveWrites or type(effect) is SaveCheckpoint:
                     self._save(effect)
                 elif projector is not None:
                     projector.project(effect)
@@ -604,6 +592,7 @@ class Execution:
         """
         self.on_call = self.new_saves = _not_running
         self.projector = None
+        del self.scope, self._configs
 
     def lifecycle(self, kind: Literal["resume", "interrupt"], interrupts: tuple[Any, ...] = ()) -> Any:
         """Tell handlers of graph events that the run continues or pauses; an async run awaits the result."""

@@ -60,6 +60,7 @@ class RunView(ShownRun, Protocol):
     traced: bool
     lineage: Lineage | None
     streams_custom: bool
+    on_call: Callable[..., Any]
 
     @property
     def request(self) -> RequestView:

@@ -33,6 +33,7 @@ from stategraph.constants import (
     CONFIG_KEY_STREAM,
     CONFIG_KEY_TASK_ID,
     CONFIG_KEY_THREAD_ID,
+    PUSH,
 )
 from stategraph.core.task import Task
 from stategraph.engine.config.quiet_manager import Quiet
@@ -144,15 +145,11 @@ class TaskConfigs:
         self._of_step = (checkpoint, resuming, conf)
         return conf
 
-    def of(self, task: Task, checkpoint: Any, resuming: bool | None) -> dict[str, Any]:
-        """Make the config of a task.
-
-        Args:
-            task: The task.
-            checkpoint: The checkpoint that it starts from.
-            resuming: What runs inside it are told about resuming.
-        """
+    def of(self, task: Task) -> dict[str, Any]:
+        """Make the config of a task."""
         execution, body = self._execution, task.body
+        machine = execution.machine
+        checkpoint, resuming = machine.checkpoint, machine.child_resuming
         config = self._base.copy()
         metadata = config["metadata"] = self._metadata.copy()
         metadata["langgraph_step"] = task.step
@@ -187,22 +184,20 @@ class TaskConfigs:
             config["callbacks"] = self._quiet(self._run_id, tags, metadata, "seq:step:1")
         return config
 
-    def of_attempt(
-        self, task: Task, scope: TaskScope, number: int, started_at: float, checkpoint: Any, resuming: bool | None
-    ) -> dict[str, Any]:
-        """Make the config of an attempt.
+    def scope(self, task: Task, number: int, started_at: float) -> TaskScope:
+        """Open an attempt: a config and a place for its writes.
 
         Args:
             task: The task.
-            scope: The attempt's.
             number: The attempt's, from 1.
             started_at: When the first attempt started, in seconds since the epoch.
-            checkpoint: The checkpoint that the task started from.
-            resuming: What runs inside it are told about resuming.
         """
+        execution = self._execution
+        machine = execution.machine
+        scope = TaskScope(task, machine.state, execution.on_call)
         made = task.config
         if made is None:
-            config = self.of(task, checkpoint, resuming)
+            config = self.of(task)
             conf = config[CONF]
         else:
             config = made.copy()
@@ -210,15 +205,17 @@ class TaskConfigs:
             conf = config[CONF] = made[CONF].copy()
         conf[CONFIG_KEY_SEND] = scope.writes.extend
         conf[CONFIG_KEY_READ] = scope
-        if task.was_sent:
+        if task.path[0] == PUSH and task.was_sent:
             conf[CONFIG_KEY_READ_STATE] = scope.read_input
         conf[CONFIG_KEY_CALL] = scope.call
-        execution = self._execution
         writer = execution.stream_writer(task) if execution.streams_custom else None
-        conf[CONFIG_KEY_RUNTIME] = attempt_runtime(self._facts, task, number, checkpoint["id"], started_at, writer)
+        conf[CONFIG_KEY_RUNTIME] = attempt_runtime(
+            self._facts, task, number, machine.checkpoint["id"], started_at, writer
+        )
         if number > 1:
             conf[CONFIG_KEY_RESUMING] = True
-        return config
+        scope.config = config  # type: ignore[assignment]
+        return scope
 
 
 def _namespaces_around(task: Task, ns: str) -> list[str]:
