@@ -7,8 +7,6 @@ first node.
 
 from __future__ import annotations
 
-from typing import Any
-
 from langchain_core.runnables import Runnable
 
 from stategraph.dropin_hooks import shown_by_langgraph
@@ -33,7 +31,7 @@ __all__ = (
 )
 
 
-def name_of(node: Any) -> str | None:
+def name_of(node: object) -> str | None:
     """Return the default name of a node: that of its Runnable, function or class."""
     return node.get_name() if isinstance(node, Runnable) else node_name(node)
 

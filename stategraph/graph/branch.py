@@ -18,7 +18,7 @@ class BranchSpec(NamedTuple):
     """The router."""
     ends: dict[Hashable, str] | None
     """Destinations by the router's answers; None if the router answers with node names and may go anywhere."""
-    input_schema: type[Any] | None = None
+    input_schema: type[object] | None = None
     """Schema of the router's input; None for that of the node before it."""
 
     @classmethod

@@ -12,7 +12,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Generic
 
 from langchain_core.runnables import RunnableConfig
@@ -36,8 +36,6 @@ from stategraph.typing import ContextT, InputT, OutputT, StateT
 if TYPE_CHECKING:
     from stategraph.engine.checkpoints.saver_interfaces import Checkpoint
 
-Coercer = Callable[[Any], Any] | None
-
 
 class CompiledStateGraph(
     StateGraphEngine[StateT, ContextT, InputT, OutputT],
@@ -51,13 +49,13 @@ class CompiledStateGraph(
     """
 
     builder: Declaration[StateT, ContextT, InputT, OutputT]
-    schema_to_mapper: dict[type[Any], Coercer]
+    schema_to_mapper: dict[type[object], schemas.Coercer | None]
 
     def __init__(
         self,
         *,
         builder: Declaration[StateT, ContextT, InputT, OutputT],
-        schema_to_mapper: dict[type[Any], Coercer],
+        schema_to_mapper: dict[type[object], schemas.Coercer | None],
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -75,7 +73,7 @@ class CompiledStateGraph(
         """Return the JSON schema of the graph's output."""
         return self._json_schema(self.builder.output_schema, "Output")
 
-    def _json_schema(self, schema: type[Any], suffix: str) -> dict[str, Any]:
+    def _json_schema(self, schema: type[object], suffix: str) -> dict[str, Any]:
         builder = self.builder
         return schemas.state_json_schema(
             schema, keys=builder.schemas[schema], channels=builder.channels, title=self.get_name(suffix)
@@ -151,21 +149,21 @@ class CompiledStateGraph(
             with_reader: Whether the router gets the state; False to give it the node's return value.
         """
         select: str | list[str] | None = None
-        mapper: Coercer = None
+        mapper: schemas.Coercer | None = None
         if with_reader:
             source = self.builder.nodes.get(start)
             schema = branch.input_schema or (self.builder.state_schema if source is None else source.input_schema)
             select, mapper = self._reader(schema)
         self.nodes[start].writers.append(branch.writer(start, select, mapper))
 
-    def _reader(self, schema: type[Any]) -> tuple[str | list[str], Coercer]:
+    def _reader(self, schema: type[object]) -> tuple[str | list[str], schemas.Coercer | None]:
         """Return the channels to read for a schema, and the function that makes an instance of it."""
         keys = list(self.builder.schemas[schema])
         if schema not in self.schema_to_mapper:
             self.schema_to_mapper[schema] = schemas.coercer(keys, schema)
         return schemas.ROOT if keys == [schemas.ROOT] else keys, self.schema_to_mapper[schema]
 
-    def _add_write(self, node: str, channel: str, value: Any) -> None:
+    def _add_write(self, node: str, channel: str, value: object) -> None:
         writers = self.nodes[node].writers
         if writers and isinstance(writers[-1], StateWriter):
             writers[-1].add(channel, value)

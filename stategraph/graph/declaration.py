@@ -30,7 +30,7 @@ class Declaration(Generic[StateT, ContextT, InputT, OutputT]):
     branches: defaultdict[str, dict[str, BranchSpec]]
     channels: dict[str, AnyChannel]
     managed: dict[str, ManagedValueSpec]
-    schemas: dict[type[Any], dict[str, AnyChannel | ManagedValueSpec]]
+    schemas: dict[type[object], dict[str, AnyChannel | ManagedValueSpec]]
     state_schema: type[StateT]
     context_schema: type[ContextT] | None
     input_schema: type[InputT]
@@ -63,7 +63,7 @@ class Declaration(Generic[StateT, ContextT, InputT, OutputT]):
         self._add_schema(self.input_schema, allow_managed=False)
         self._add_schema(self.output_schema, allow_managed=False)
 
-    def _add_schema(self, schema: type[Any], /, allow_managed: bool = True) -> None:
+    def _add_schema(self, schema: type[object], /, allow_managed: bool = True) -> None:
         if schema in self.schemas:
             return
         schemas.warn_if_no_schema(schema)

@@ -24,6 +24,6 @@ class NodeDefaults:
     """
 
     retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None
-    cache_policy: CachePolicy[Any] | None = None
+    cache_policy: CachePolicy | None = None
     error_handler: StateNode[Any, Any] | None = None
     timeout: TimeoutPolicy | None = None

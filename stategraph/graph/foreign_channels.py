@@ -38,7 +38,7 @@ _ATTRIBUTES: Final[Mapping[type[BaseChannel[Any, Any, Any]], tuple[str, ...]]] =
 _BY_NAME: Final = {cls.__name__: cls for cls in _ATTRIBUTES}
 
 
-def own(item: Any) -> Any:
+def own(item: Any) -> object:
     """Return our channel for one of LangGraph's, class or instance, and anything else as it is.
 
     Args:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial, update_wrapper
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, get_args, get_origin, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, get_args, get_origin, overload
 
 from typing_extensions import Unpack
 
@@ -58,7 +58,7 @@ class TaskFunction(Generic[P, T]):
         func: Callable[P, Awaitable[T]] | Callable[P, T],
         *,
         retry_policy: Sequence[RetryPolicy],
-        cache_policy: CachePolicy[Any] | None = None,
+        cache_policy: CachePolicy | None = None,
         timeout: TimeoutPolicy | None = None,
         name: str | None = None,
     ) -> None:
@@ -106,7 +106,7 @@ def task(
     *,
     name: str | None = None,
     retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
-    cache_policy: CachePolicy[Any] | None = None,
+    cache_policy: CachePolicy | None = None,
     timeout: float | timedelta | TimeoutPolicy | None = None,
     **kwargs: Unpack[DeprecatedKwargs],
 ) -> Callable[[Callable[P, Awaitable[T]] | Callable[P, T]], TaskFunction[P, T]]: ...
@@ -125,7 +125,7 @@ def task(
     *,
     name: str | None = None,
     retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
-    cache_policy: CachePolicy[Any] | None = None,
+    cache_policy: CachePolicy | None = None,
     timeout: float | timedelta | TimeoutPolicy | None = None,
     **kwargs: Unpack[DeprecatedKwargs],
 ) -> Callable[[Callable[P, Awaitable[T]] | Callable[P, T]], TaskFunction[P, T]] | TaskFunction[P, T]:
@@ -205,7 +205,7 @@ class entrypoint(Generic[ContextT]):  # noqa: N801  a decorator
         store: BaseStore | None = None,
         cache: BaseCache[Any] | None = None,
         context_schema: type[ContextT] | None = None,
-        cache_policy: CachePolicy[Any] | None = None,
+        cache_policy: CachePolicy | None = None,
         retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
         timeout: float | timedelta | TimeoutPolicy | None = None,
         strict: bool | None = None,
@@ -291,15 +291,15 @@ class entrypoint(Generic[ContextT]):  # noqa: N801  a decorator
         return graph
 
 
-def _answered(returned: Any) -> Any:
-    return returned.value if _is_final(type(returned)) else returned
+def _answered(returned: object) -> object:
+    return cast("entrypoint.final[object, object]", returned).value if _is_final(type(returned)) else returned
 
 
-def _kept(returned: Any) -> Any:
-    return returned.save if _is_final(type(returned)) else returned
+def _kept(returned: object) -> object:
+    return cast("entrypoint.final[object, object]", returned).save if _is_final(type(returned)) else returned
 
 
-def _is_final(cls: Any) -> bool:
+def _is_final(cls: object) -> bool:
     """Return whether a class is `entrypoint.final`, ours or that of an installed LangGraph."""
     if cls is entrypoint.final:
         return True
@@ -308,7 +308,7 @@ def _is_final(cls: Any) -> bool:
     return cls.__qualname__ == entrypoint.final.__qualname__ and cls.__module__ == "langgraph.func"
 
 
-def _returned_types(annotation: Any) -> tuple[Any, Any]:
+def _returned_types(annotation: object) -> tuple[Any, Any]:
     """Return the types of an entrypoint's answer and of its saved value."""
     if annotation is inspect.Signature.empty or _is_final(annotation):
         return Any, Any

@@ -33,14 +33,14 @@ class NodeHints:
         goto: The nodes it says it may go to.
     """
 
-    input_schema: type[Any] | None = None
+    input_schema: type[object] | None = None
     goto: tuple[str, ...] = ()
 
 
 NO_HINTS: Final = NodeHints()
 
 
-def node_hints(action: Any) -> NodeHints:
+def node_hints(action: object) -> NodeHints:
     """Read the hints of a node.
 
     Args:
@@ -61,7 +61,7 @@ def node_hints(action: Any) -> NodeHints:
         return NodeHints(input_schema)
 
 
-def router_input(path: Any) -> type[Any] | None:
+def router_input(path: object) -> type[object] | None:
     """Return the class of a router's first parameter, if it declares state keys."""
     if isinstance(path, (RunnableCallable, RunnableLambda)):
         found = (_python_function(getattr(path, name, None)) for name in ("func", "afunc"))
@@ -76,7 +76,7 @@ def router_input(path: Any) -> type[Any] | None:
         return None
 
 
-def router_answers(path: Any) -> tuple[Any, ...] | None:
+def router_answers(path: object) -> tuple[Any, ...] | None:
     """Return the answers that a router declares, or None."""
     if not isinstance(path, (RunnableCallable, RunnableLambda)):
         return None
@@ -89,26 +89,26 @@ def router_answers(path: Any) -> tuple[Any, ...] | None:
     return get_args(returned) if get_origin(returned) is Literal else None
 
 
-def _python_function(thing: Any) -> Callable[..., Any] | None:
+def _python_function(thing: object) -> Callable[..., Any] | None:
     if isfunction(thing) or ismethod(thing):
         return thing
     method = getattr(thing, "__call__", None)  # noqa: B004  the method itself is wanted
     return method if ismethod(method) else None
 
 
-def _first_parameter(function: Callable[..., Any], hints: Mapping[str, Any]) -> type[Any] | None:
+def _first_parameter(function: Callable[..., Any], hints: Mapping[str, object]) -> type[object] | None:
     name = next(iter(signature(function).parameters), None) if hints else None
     hint = None if name is None else hints.get(name)
-    return hint if hint is not None and schema.declares_keys(hint) else None
+    return hint if schema.declares_keys(hint) else None
 
 
-def _command_targets(returned: Any) -> tuple[str, ...]:
+def _command_targets(returned: object) -> tuple[str, ...]:
     members = get_args(returned) if get_origin(returned) in _UNIONS else (returned,)
     command = next((member for member in members if _is_command(get_origin(member))), None)
     names = get_args(command)[:1]
     return get_args(names[0]) if names and get_origin(names[0]) is Literal else ()
 
 
-def _is_command(cls: Any) -> bool:
+def _is_command(cls: object) -> bool:
     """Return whether a class is `Command`, ours or that of an installed LangGraph."""
     return cls is Command or (isclass(cls) and wire.is_double_class(cls, Command))

@@ -16,7 +16,7 @@ from stategraph.graph.state import StateGraph
 from stategraph.warnings import LangGraphDeprecatedSinceV10
 
 if TYPE_CHECKING:
-    from langchain_core.callbacks import BaseCallbackHandler
+    from langchain_core.callbacks import BaseCallbackHandler, Callbacks
 
 __all__ = (
     "REMOVE_ALL_MESSAGES",
@@ -50,7 +50,7 @@ class MessageGraph(StateGraph[Any, Any, Any, Any]):
             category=LangGraphDeprecatedSinceV10,
             stacklevel=2,
         )
-        super().__init__(cast("type[Any]", Annotated[list[AnyMessage], add_messages]))
+        super().__init__(cast("type[object]", Annotated[list[AnyMessage], add_messages]))
 
 
 def push_message(
@@ -85,7 +85,7 @@ def push_message(
     return cast("AnyMessage", pushed)
 
 
-def _handlers(callbacks: Any) -> Iterable[BaseCallbackHandler]:
+def _handlers(callbacks: Callbacks) -> Iterable[BaseCallbackHandler]:
     from langchain_core.callbacks import BaseCallbackManager  # 100 ms; here because the engine has it
 
     if isinstance(callbacks, BaseCallbackManager):

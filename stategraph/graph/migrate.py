@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from stategraph.constants import END, INTERRUPT, MISSING, START
 from stategraph.graph.writer import branch_channel
+
+if TYPE_CHECKING:
+    from stategraph.engine.checkpoints.saver_interfaces import Checkpoint
 
 ONE_TRIGGER_EACH: Final = 3
 """The first format with one channel for each node."""
 
 
-def move_triggers(checkpoint: Any, nodes: Collection[str], edges: Iterable[tuple[str, str]]) -> None:
+def move_triggers(checkpoint: Checkpoint, nodes: Collection[str], edges: Iterable[tuple[str, str]]) -> None:
     """Bring the triggers in a checkpoint under the channels of today.
 
     Args:
@@ -51,7 +54,7 @@ def _branch_triggers(channels: Iterable[str], nodes: Collection[str]) -> Iterato
             yield channel, parts[3]
 
 
-def _move(checkpoint: Any, old: str, nodes: Iterable[str]) -> None:
+def _move(checkpoint: Checkpoint, old: str, nodes: Iterable[str]) -> None:
     values, versions, seen = checkpoint["channel_values"], checkpoint["channel_versions"], checkpoint["versions_seen"]
     version, value = versions.pop(old), values.pop(old, MISSING)
     at_interrupt = seen.get(INTERRUPT, {}).pop(old, None)

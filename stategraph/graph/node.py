@@ -50,7 +50,7 @@ class StateNodeSpec(Generic[NodeInputT, ContextT]):
     metadata: dict[str, Any] | None
     input_schema: type[NodeInputT]
     retry_policy: RetryPolicy | Sequence[RetryPolicy] | None
-    cache_policy: CachePolicy[Any] | None
+    cache_policy: CachePolicy | None
     is_error_handler: bool = False
     error_handler_node: str | None = None
     ends: tuple[str, ...] | dict[str, str] | None = ()
@@ -59,6 +59,6 @@ class StateNodeSpec(Generic[NodeInputT, ContextT]):
     trace_policy: TracePolicy | None = None
 
 
-def node_name(node: Any) -> str:
+def node_name(node: object) -> str:
     """Return the default name of a node: that of its function, or of its class."""
     return str(getattr(node, "__name__", type(node).__name__))

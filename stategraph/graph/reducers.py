@@ -107,7 +107,7 @@ def merge_messages(left: Sequence[AnyMessage], right: Sequence[AnyMessage]) -> l
     return cast("list[AnyMessage]", _merge(left, right))
 
 
-def _merge(left: Any, right: Any, *, format: Literal["langchain-openai"] | None = None) -> Messages:
+def _merge(left: Any, right: object, *, format: Literal["langchain-openai"] | None = None) -> Messages:
     index: message_index.MessageIndex | None = None
     if type(left) is list and len(left) >= message_index.SMALLEST_REMEMBERED:
         index = message_index.recall(left, reducer=_NAME)
@@ -193,7 +193,7 @@ def _put(
     return merged
 
 
-def _whole_messages(side: Any) -> list[BaseMessage]:
+def _whole_messages(side: object) -> list[BaseMessage]:
     """Return ``side`` as a list of messages that are not chunks: the same list if it is one already."""
     items: list[Any] = side if isinstance(side, list) else [side]
     kinds = set(map(type, items))
@@ -205,7 +205,7 @@ def _whole_messages(side: Any) -> list[BaseMessage]:
     ]
 
 
-def _is_whole(kind: type[Any]) -> bool:
+def _is_whole(kind: type[object]) -> bool:
     return issubclass(kind, BaseMessage) and not issubclass(kind, BaseMessageChunk)
 
 

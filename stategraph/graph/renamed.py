@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final, TypeVar, cast
 
 from stategraph.constants import MISSING
 from stategraph.warnings import LangGraphDeprecatedSinceV05, LangGraphDeprecatedSinceV10
+
+T = TypeVar("T")
 
 _SINCE: Final = {
     "config_schema": LangGraphDeprecatedSinceV10,
@@ -17,7 +19,7 @@ _SINCE: Final = {
 }
 
 
-def renamed_argument(given: Mapping[str, Any], old: str, new: str, value: Any) -> Any:
+def renamed_argument(given: Mapping[str, object], old: str, new: str, value: T) -> T:
     """Accept an argument under its old name, with a warning to the caller's caller.
 
     Args:
@@ -35,4 +37,4 @@ def renamed_argument(given: Mapping[str, Any], old: str, new: str, value: Any) -
     warnings.warn(
         f"`{old}` is deprecated and will be removed. Please use `{new}` instead.", category=_SINCE[old], stacklevel=3
     )
-    return found if value is None else value
+    return cast("T", found) if value is None else value

@@ -23,7 +23,19 @@ from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from inspect import Parameter, isclass, signature
-from typing import Annotated, Any, Final, NotRequired, Required, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    Final,
+    NotRequired,
+    Required,
+    TypeGuard,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 from weakref import WeakKeyDictionary
 
 from pydantic import AliasChoices, BaseModel
@@ -41,11 +53,14 @@ from stategraph.graph import foreign_channels
 ROOT: Final = "__root__"
 """The key of a state that is one value."""
 
-_REQUIREDNESS: Final[tuple[Any, ...]] = (Required, NotRequired)
+_REQUIREDNESS: Final[tuple[object, ...]] = (Required, NotRequired)
 _CONTAINERS: Final = frozenset((list, dict, set))
 _POSITIONAL: Final = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
 AnyChannel = BaseChannel[Any, Any, Any]
+
+Coercer = Callable[[dict[str, object]], object]
+"""Makes an instance of a schema of a dict of state keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +90,14 @@ class _Key:
         return channel
 
 
-_hints_seen: WeakKeyDictionary[type[Any], dict[str, Any]] = WeakKeyDictionary()
-_keys_seen: WeakKeyDictionary[type[Any], tuple[_Key, ...]] = WeakKeyDictionary()
+_hints_seen: WeakKeyDictionary[type[object], dict[str, object]] = WeakKeyDictionary()
+_keys_seen: WeakKeyDictionary[type[object], tuple[_Key, ...]] = WeakKeyDictionary()
 
 
 # --- state keys ---
 
 
-def type_hints(schema: Any) -> Mapping[str, Any]:
+def type_hints(schema: object) -> Mapping[str, object]:
     """Return the resolved annotations of a schema and its bases, with ``Annotated`` and the like kept.
 
     Raises:
@@ -96,7 +111,7 @@ def type_hints(schema: Any) -> Mapping[str, Any]:
     return hints
 
 
-def declares_keys(type_: Any) -> bool:
+def declares_keys(type_: object) -> TypeGuard[type[object]]:
     """Return whether a type can be the schema of a node's input: a class with annotations.
 
     Raises:
@@ -105,7 +120,7 @@ def declares_keys(type_: Any) -> bool:
     return isinstance(type_, type) and bool(type_hints(type_))
 
 
-def state_keys(schema: Any) -> StateKeys:
+def state_keys(schema: object) -> StateKeys:
     """Read the keys of a schema.
 
     Returns:
@@ -127,7 +142,7 @@ def state_keys(schema: Any) -> StateKeys:
     return StateKeys(channels, managed)
 
 
-def _read_keys(schema: Any) -> tuple[_Key, ...]:
+def _read_keys(schema: object) -> tuple[_Key, ...]:
     if not hasattr(schema, "__annotations__"):
         return (_read_key(ROOT, schema, allow_managed=False),)
     if not isinstance(schema, type):
@@ -138,11 +153,11 @@ def _read_keys(schema: Any) -> tuple[_Key, ...]:
     return keys
 
 
-def _read_annotations(schema: Any) -> tuple[_Key, ...]:
+def _read_annotations(schema: object) -> tuple[_Key, ...]:
     return tuple(_read_key(name, hint) for name, hint in type_hints(schema).items() if name != "__slots__")
 
 
-def _read_key(name: str, annotation: Any, *, allow_managed: bool = True) -> _Key:
+def _read_key(name: str, annotation: object, *, allow_managed: bool = True) -> _Key:
     annotation = _without_requiredness(annotation)
     managed = managed_value_of(annotation)
     if managed is not None and not allow_managed:
@@ -155,7 +170,7 @@ def _read_key(name: str, annotation: Any, *, allow_managed: bool = True) -> _Key
     return _Key(name, build=build)
 
 
-def channel_of(name: str, annotation: Any, *, allow_managed: bool = True) -> AnyChannel | ManagedValueSpec:
+def channel_of(name: str, annotation: object, *, allow_managed: bool = True) -> AnyChannel | ManagedValueSpec:
     """Read one annotation.
 
     Args:
@@ -172,13 +187,13 @@ def channel_of(name: str, annotation: Any, *, allow_managed: bool = True) -> Any
     return _read_key(name, annotation, allow_managed=allow_managed).value()
 
 
-def declared_channel(annotation: Any) -> AnyChannel | None:
+def declared_channel(annotation: object) -> AnyChannel | None:
     """Return the channel that an annotation's metadata declares, built if it is a class; None if there is none."""
     build = _channel_builder(annotation)
     return None if build is None else build()
 
 
-def reducer_channel(annotation: Any) -> AnyChannel | None:
+def reducer_channel(annotation: object) -> AnyChannel | None:
     """Return the channel for an annotation whose metadata ends in a reducer; None if it does not.
 
     Raises:
@@ -188,7 +203,7 @@ def reducer_channel(annotation: Any) -> AnyChannel | None:
     return None if build is None else build()
 
 
-def managed_value_of(annotation: Any) -> ManagedValueSpec | None:
+def managed_value_of(annotation: object) -> ManagedValueSpec | None:
     """Return the managed value that an annotation, or what it wraps, ends in; None if there is none."""
     while True:
         metadata = getattr(annotation, "__metadata__", None)
@@ -201,7 +216,7 @@ def managed_value_of(annotation: Any) -> ManagedValueSpec | None:
         annotation = wrapped[0]
 
 
-def _channel_builder(annotation: Any) -> Callable[[], AnyChannel] | None:
+def _channel_builder(annotation: object) -> Callable[[], AnyChannel] | None:
     for item in map(foreign_channels.own, getattr(annotation, "__metadata__", ())):
         if isinstance(item, BaseChannel):
             return _instance_builder(item, annotation)
@@ -210,30 +225,30 @@ def _channel_builder(annotation: Any) -> Callable[[], AnyChannel] | None:
     return None
 
 
-def _instance_builder(channel: AnyChannel, annotation: Any) -> Callable[[], AnyChannel]:
+def _instance_builder(channel: AnyChannel, annotation: object) -> Callable[[], AnyChannel]:
     if not isinstance(channel, DeltaChannel):
         return lambda: channel
     # A delta channel is written without the type it stores; the annotation knows it.
     stored = _without_requiredness(getattr(annotation, "__origin__", annotation))
-    return partial(type(channel), channel.reducer, stored, snapshot_frequency=channel.snapshot_frequency)
+    return partial(type(channel), channel.reducer, cast("type", stored), snapshot_frequency=channel.snapshot_frequency)
 
 
-def _reducer_builder(annotation: Any) -> Callable[[], AnyChannel] | None:
-    metadata = getattr(annotation, "__metadata__", ())
+def _reducer_builder(annotation: object) -> Callable[[], AnyChannel] | None:
+    metadata: tuple[object, ...] = getattr(annotation, "__metadata__", ())
     if not metadata or not callable(metadata[-1]):
         return None
     reducer = metadata[-1]
     taken = signature(reducer)
     if sum(parameter.kind in _POSITIONAL for parameter in taken.parameters.values()) != 2:
         raise ValueError(f"Invalid reducer signature. Expected (a, b) -> c. Got {taken}")
-    return partial(BinaryOperatorAggregate, annotation, reducer)
+    return partial(BinaryOperatorAggregate, cast("type", annotation), reducer)
 
 
-def _without_requiredness(annotation: Any) -> Any:
+def _without_requiredness(annotation: object) -> object:
     return get_args(annotation)[0] if get_origin(annotation) in _REQUIREDNESS else annotation
 
 
-def warn_if_no_schema(schema: Any) -> None:
+def warn_if_no_schema(schema: object) -> None:
     """Warn about a state schema that is a value, where a type was meant."""
     if not isinstance(schema, type) and not get_args(schema):
         warnings.warn(
@@ -246,7 +261,7 @@ def warn_if_no_schema(schema: Any) -> None:
 # --- state values ---
 
 
-def coercer(keys: Sequence[str], schema: Any) -> Callable[[Any], Any] | None:
+def coercer(keys: Sequence[str], schema: object) -> Coercer | None:
     """Return a function that turns a dict of state keys into an instance of a schema; None if a dict is expected.
 
     Args:
@@ -263,7 +278,7 @@ def coercer(keys: Sequence[str], schema: Any) -> Callable[[Any], Any] | None:
     return _ModelOf(schema) if issubclass(schema, BaseModel) else _InstanceOf(schema)
 
 
-def aliases(schema: Any) -> dict[str, str]:
+def aliases(schema: object) -> dict[str, str]:
     """Map the aliases that a pydantic model takes its fields under to the fields' names."""
     if not isclass(schema) or not issubclass(schema, BaseModel):
         return {}
@@ -289,7 +304,7 @@ class _InstanceOf:
     def __init__(self, schema: Callable[..., Any]) -> None:
         self._schema = schema
 
-    def __call__(self, values: dict[str, Any]) -> Any:
+    def __call__(self, values: dict[str, object]) -> object:
         return self._schema(**values)
 
 
@@ -305,7 +320,7 @@ class _ModelOf(_InstanceOf):
         # A model that takes a field by its alias alone would drop what the state calls by its name.
         self._spelled = {} if by_name else {name: alias for alias, name in reversed(aliases(schema).items())}
 
-    def __call__(self, values: dict[str, Any]) -> Any:
+    def __call__(self, values: dict[str, object]) -> object:
         spelled = self._spelled
         if spelled:
             values = {spelled.get(name, name): value for name, value in values.items()}
@@ -325,7 +340,7 @@ class _ModelOf(_InstanceOf):
 
 
 def state_json_schema(
-    schema: Any, *, keys: Iterable[str], channels: Mapping[str, AnyChannel], title: str
+    schema: object, *, keys: Iterable[str], channels: Mapping[str, AnyChannel], title: str
 ) -> dict[str, Any]:
     """Return the JSON schema of a graph's input or output.
 
@@ -351,7 +366,7 @@ def state_json_schema(
     return model.model_json_schema()
 
 
-def field_default(name: str, type_: Any, schema: Any) -> Any:
+def field_default(name: str, type_: object, schema: object) -> object:
     """Return the default of a state key in a JSON schema.
 
     Args:
@@ -377,7 +392,7 @@ def field_default(name: str, type_: Any, schema: Any) -> Any:
     return None if is_optional_type(type_) else ...
 
 
-def is_required_type(type_: Any) -> bool | None:
+def is_required_type(type_: object) -> bool | None:
     """Return True for ``Required``, False for ``NotRequired``, None if an annotation says neither."""
     while get_origin(type_) is Annotated:
         type_ = get_args(type_)[0]
@@ -385,7 +400,7 @@ def is_required_type(type_: Any) -> bool | None:
     return origin is Required if origin in _REQUIREDNESS else None
 
 
-def is_optional_type(type_: Any) -> bool:
+def is_optional_type(type_: object) -> bool:
     """Return whether an annotation allows None: a union that includes it, also inside ``Annotated`` or as a bound."""
     origin = get_origin(type_)
     if origin is Union or origin is types.UnionType:
@@ -397,7 +412,7 @@ def is_optional_type(type_: Any) -> bool:
     return type_ is None
 
 
-def described_fields(schema: type[Any]) -> Iterator[tuple[str, Any, Any, str | None]]:
+def described_fields(schema: type[object]) -> Iterator[tuple[str, object, object, str | None]]:
     """Yield the fields of a context schema as ``(name, type, default, description)``, None for what is missing."""
     model_fields = getattr(schema, "model_fields", {})
     class_values = getattr(schema, "__dict__", {})

@@ -7,7 +7,7 @@ whole and makes of it a graph that runs. A builder can be compiled any number of
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, cast, overload
@@ -103,7 +103,7 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
     ) -> None:
         self.compiled = False
         self._node_defaults = NodeDefaults()
-        self._hints: dict[int, tuple[Any, NodeHints]] = {}
+        self._hints: dict[int, tuple[object, NodeHints]] = {}
         input_schema = renamed_argument(kwargs, "input", "input_schema", input_schema)
         output_schema = renamed_argument(kwargs, "output", "output_schema", output_schema)
         context_schema = renamed_argument(kwargs, "config_schema", "context_schema", context_schema)
@@ -113,7 +113,7 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
         self,
         *,
         retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
-        cache_policy: CachePolicy[Any] | None = None,
+        cache_policy: CachePolicy | None = None,
         error_handler: StateNode[Any, ContextT] | None = None,
         timeout: float | timedelta | TimeoutPolicy | None = None,
     ) -> Self:
@@ -150,7 +150,7 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
         metadata: dict[str, Any] | None = None,
         input_schema: None = None,
         retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
-        cache_policy: CachePolicy[Any] | None = None,
+        cache_policy: CachePolicy | None = None,
         error_handler: StateNode[Any, ContextT] | None = None,
         destinations: dict[str, str] | tuple[str, ...] | None = None,
         timeout: float | timedelta | TimeoutPolicy | None = None,
@@ -169,7 +169,7 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
         metadata: dict[str, Any] | None = None,
         input_schema: None = None,
         retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
-        cache_policy: CachePolicy[Any] | None = None,
+        cache_policy: CachePolicy | None = None,
         error_handler: StateNode[Any, ContextT] | None = None,
         destinations: dict[str, str] | tuple[str, ...] | None = None,
         timeout: float | timedelta | TimeoutPolicy | None = None,
@@ -188,7 +188,7 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
         metadata: dict[str, Any] | None = None,
         input_schema: type[NodeInputT],
         retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
-        cache_policy: CachePolicy[Any] | None = None,
+        cache_policy: CachePolicy | None = None,
         error_handler: StateNode[Any, ContextT] | None = None,
         destinations: dict[str, str] | tuple[str, ...] | None = None,
         timeout: float | timedelta | TimeoutPolicy | None = None,
@@ -206,7 +206,7 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
         metadata: dict[str, Any] | None = None,
         input_schema: type[NodeInputT] | None = None,
         retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
-        cache_policy: CachePolicy[Any] | None = None,
+        cache_policy: CachePolicy | None = None,
         error_handler: StateNode[Any, ContextT] | None = None,
         destinations: dict[str, str] | tuple[str, ...] | None = None,
         timeout: float | timedelta | TimeoutPolicy | None = None,
@@ -279,7 +279,7 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
             self._add_schema(chosen)
         return self
 
-    def _named(self, node: Any, action: Any) -> tuple[str, Any]:
+    def _named(self, node: object, action: object) -> tuple[str, object]:
         from stategraph.graph import assembly
 
         if isinstance(node, str):
@@ -291,7 +291,7 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
             raise ValueError(f"{node!r} has no name: pass add_node(name, action)")
         return name, node
 
-    def _hints_of(self, action: Any) -> NodeHints:
+    def _hints_of(self, action: object) -> NodeHints:
         # Keyed by identity, with the action kept alive next to the hints: an action need not be hashable.
         known = self._hints.get(id(action))
         if known is None:
@@ -548,7 +548,7 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
             specs[name] = own
         return specs
 
-    def _all_schemas(self) -> Iterator[type[Any]]:
+    def _all_schemas(self) -> Iterator[type[object]]:
         yield from (self.state_schema, self.input_schema, self.output_schema)
         if self.context_schema is not None:
             yield self.context_schema
@@ -557,7 +557,7 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
             yield from (branch.input_schema for branch in branches.values() if branch.input_schema is not None)
 
 
-def _handler(node: StateNode[Any, Any], name: str, input_schema: type[Any]) -> StateNodeSpec[Any, Any]:
+def _handler(node: StateNode[Any, Any], name: str, input_schema: type[object]) -> StateNodeSpec[Any, Any]:
     from stategraph.graph import assembly
 
     return assembly.StateNodeSpec(
@@ -570,7 +570,7 @@ def _handler(node: StateNode[Any, Any], name: str, input_schema: type[Any]) -> S
     )
 
 
-def _readable(keys: Mapping[str, Any], managed: Mapping[str, Any]) -> str | list[str]:
+def _readable(keys: Iterable[str], managed: Collection[str]) -> str | list[str]:
     """Return the stored keys: a list for a dict of them, or the one name of a state that is a single value."""
     if list(keys) == [schemas.ROOT]:
         return schemas.ROOT

@@ -149,7 +149,7 @@ def _changed(shown: UIMessage, change: UIMessage) -> UIMessage:
     return {**change, "props": {**shown["props"], **change["props"]}}
 
 
-def _id_of(message: Any) -> Any:
+def _id_of(message: object) -> object:
     if isinstance(message, dict):
         return message.get("id")
     return getattr(message, "id", None)

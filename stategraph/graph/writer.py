@@ -61,7 +61,7 @@ class StateWriter(ChannelWrite):
         self._fixed: list[Pair] = []
         self._node = node
 
-    def add(self, channel: str, value: Any) -> None:
+    def add(self, channel: str, value: object) -> None:
         """Write a constant as well, for every return value of the node."""
         self.writes.append(ChannelWriteEntry(channel, value))
         self._fixed.append((channel, value))
@@ -71,7 +71,7 @@ class StateWriter(ChannelWrite):
         """Number of steps of a traced sequence that it counts as: LangGraph has a separate writer for each edge."""
         return 1 + len(self._fixed)
 
-    def pairs(self, value: Any) -> list[Pair]:
+    def pairs(self, value: object) -> list[Pair]:
         """Convert the node's return value to writes."""
         if type(value) is not Command:
             value = foreign_types.taken(value)
@@ -86,7 +86,7 @@ class StateWriter(ChannelWrite):
             raise
         return [*updates, *control_writes(value), *self._fixed]
 
-    def _expected(self, value: Any) -> str:
+    def _expected(self, value: object) -> str:
         who = f"Node '{self._node}' returned" if self._node else "The input is"
         keys = explain.listing(self._keys.allowed, "keys").removeprefix("The graph's keys are: ")
         return (
@@ -94,7 +94,7 @@ class StateWriter(ChannelWrite):
             f"{', a Command, a list of these with a Command in it, or None' if self._node else ''}."
         )
 
-    def write_into(self, value: Any, scope: WriteScope) -> None:
+    def write_into(self, value: object, scope: WriteScope) -> None:
         """Append the writes for a node's return value."""
         writes = scope.writes
         if value is not None:
@@ -129,7 +129,7 @@ class UpdateKeys:
         self.strict = strict
         self.is_root = self.order == (ROOT,)
 
-    def updates(self, value: Any) -> list[Pair]:
+    def updates(self, value: object) -> list[Pair]:
         """Return the state updates in a node's return value.
 
         Raises:
@@ -163,18 +163,18 @@ class UpdateKeys:
             strictness.refuse_keys((key for key, _ in pairs), self.allowed, "Update")
         return [pair for pair in pairs if pair[0] in self.allowed]
 
-    def _of_listed(self, item: Any) -> list[Pair]:
+    def _of_listed(self, item: object) -> list[Pair]:
         # Among commands, the single value of a root state may be anything, a list or None included.
         return [(ROOT, item)] if self.is_root and not isinstance(item, Command) else self.updates(item)
 
 
-def _by_name(values: dict[str, Any], aliases: Mapping[str, str]) -> dict[str, Any]:
+def _by_name(values: dict[str, object], aliases: Mapping[str, str]) -> dict[str, object]:
     """Give values that came under an alias their key's name; as in pydantic, the alias wins if both are there."""
     named = {aliases[key]: value for key, value in values.items() if key in aliases}
     return {**{key: value for key, value in values.items() if key not in aliases}, **named}
 
 
-def control_writes(value: Any) -> list[Pair]:
+def control_writes(value: object) -> list[Pair]:
     """Return the triggers in a node's return value.
 
     Raises:

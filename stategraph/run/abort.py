@@ -10,7 +10,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from stategraph.errors import AbortError
 
@@ -94,7 +94,7 @@ class AbortController:
         self.signal._abort(reason)
 
 
-async def unless_aborted(signals: Sequence[AbortSignal], work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+async def unless_aborted(signals: Sequence[AbortSignal], work: Callable[[], Coroutine[object, None, T]]) -> T:
     """Await `work`; if a signal aborts, cancel it, wait for its end and raise AbortError.
 
     Args:

@@ -134,7 +134,7 @@ class RunConfig(Settings):
         return {agent_id: FadingTier(tier.rung, tier.masking) for agent_id, tier in self.fading_tiers.items()}
 
     @classmethod
-    def of(cls, given: Self | Mapping[str, Any]) -> Self:
+    def of(cls, given: Self | Mapping[str, object]) -> Self:
         """Read a run's configuration from what a host gave.
 
         Args:
@@ -162,7 +162,7 @@ class RunConfig(Settings):
         return validation.checked(cls, fields)
 
 
-def _with_agents(graph: Mapping[str, Any]) -> Mapping[str, Any]:
+def _with_agents(graph: Mapping[str, Any]) -> Mapping[str, object]:
     """Convert the older form of a graph's configuration, one agent described by its model, to a list of agents."""
     llm = graph.get("llm_config", graph.get("llmConfig"))
     if llm is not None:

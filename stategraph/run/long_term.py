@@ -225,11 +225,11 @@ def _unknown(key: str, known: Mapping[str, str]) -> ToolException:
 async def remember(
     messages: Sequence[MessageLikeRepresentation],
     memory: LongTermMemory,
-    agent: AgentInputs | Mapping[str, Any],
+    agent: AgentInputs | Mapping[str, object],
     *,
     run_id: str,
     instructions: str | None = None,
-    config: Mapping[str, Any] | None = None,
+    config: Mapping[str, object] | None = None,
 ) -> list[MemoryChange]:
     """Let a model decide what of a conversation to remember, as chat backends do after a turn.
 

@@ -30,7 +30,7 @@ class RunInterrupt:
 
     interrupt_id: str
     thread_id: str
-    payload: Any
+    payload: object
     checkpoint_id: str | None
     checkpoint_ns: str
 
@@ -56,7 +56,7 @@ class Pause:
     interrupts: tuple[RunInterrupt, ...]
     unfinished: bool
     messages: Sequence[AnyMessage] = ()
-    memory: Mapping[str, Any] | None = None
+    memory: Mapping[str, object] | None = None
     said: Sequence[AnyMessage] = ()
     places: Sequence[RunnableConfig] = ()
 
@@ -121,7 +121,7 @@ def after(message_id: str | None, messages: Sequence[AnyMessage]) -> list[AnyMes
     return None
 
 
-def answers(waiting: Sequence[RunInterrupt], value: Any) -> dict[str, Any]:
+def answers(waiting: Sequence[RunInterrupt], value: object) -> dict[str, Any]:
     """Match an answer to the pending interrupts, by their ids.
 
     Args:

@@ -64,7 +64,7 @@ Review: TypeAlias = Approve | Reject | Edit | Respond
 _KINDS: Mapping[str, type[Settings]] = {"approve": Approve, "reject": Reject, "edit": Edit, "respond": Respond}
 
 
-def read_decisions(payload: Mapping[str, Any], answer: Any) -> dict[str, Review]:
+def read_decisions(payload: Mapping[str, Any], answer: object) -> dict[str, Review]:
     """Read a person's decisions about the calls of a `tool_approval`.
 
     Args:
@@ -125,7 +125,7 @@ def _named(names: Mapping[str, str]) -> str:
     return ", ".join(f"{call_id} ({name})" for call_id, name in names.items())
 
 
-def _decision(call_id: str, name: str, given: Any, allowed: Sequence[str]) -> Review:
+def _decision(call_id: str, name: str, given: object, allowed: Sequence[str]) -> Review:
     about = f"The decision about the call {call_id} of '{name}'"
     word = given.get("type") if isinstance(given, Mapping) else getattr(given, "type", None)
     if not isinstance(word, str) or word not in allowed:
@@ -214,7 +214,7 @@ def ask_user_question(
     return cast("dict[str, Any]", ask(payload, read_answers))
 
 
-def read_answers(payload: Mapping[str, Any], answer: Any) -> dict[str, Any]:
+def read_answers(payload: Mapping[str, Any], answer: object) -> dict[str, Any]:
     """Read a person's answers to an `ask_user_question`.
 
     Args:
@@ -249,7 +249,7 @@ _READERS: Mapping[str, Callable[[Mapping[str, Any], Any], Any]] = {
 }
 
 
-def check_answer(payload: Any, answer: Any) -> None:
+def check_answer(payload: Any, answer: object) -> None:
     """See whether an answer fits what was asked; questions of other kinds take any answer.
 
     Raises:

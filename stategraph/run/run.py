@@ -46,6 +46,7 @@ from stategraph.run.turn import turn_inputs
 from stategraph.run.turn.client_tools import RunToolHost
 from stategraph.run.turn.run_lock import Turns
 from stategraph.run.turn.turn_execution import Execution
+from stategraph.run.turn.turn_inputs import HostConfig
 from stategraph.types import Command, Overwrite
 
 Parts: TypeAlias = list[dict[str, Any]] | None
@@ -108,7 +109,7 @@ class Run:
 
     @classmethod
     async def create(
-        cls, config: RunConfig | Mapping[str, Any], *, models: Models | None = None, log: RunLog | None = None
+        cls, config: RunConfig | Mapping[str, object], *, models: Models | None = None, log: RunLog | None = None
     ) -> Self:
         """Make a run. Neither models nor networks are contacted.
 
@@ -185,8 +186,8 @@ class Run:
 
     async def process_stream(
         self,
-        inputs: Mapping[str, Any] | Command[Any],
-        config: Mapping[str, Any] | None = None,
+        inputs: Mapping[str, object] | Command[Any],
+        config: Mapping[str, object] | None = None,
         options: ProcessOptions | None = None,
     ) -> Parts:
         """Run a turn to its end, or until it waits for a person.
@@ -213,8 +214,8 @@ class Run:
 
     def start(
         self,
-        inputs: Mapping[str, Any] | Command[Any],
-        config: Mapping[str, Any] | None = None,
+        inputs: Mapping[str, object] | Command[Any],
+        config: Mapping[str, object] | None = None,
         options: ProcessOptions | None = None,
     ) -> asyncio.Task[Parts]:
         """Run a turn in the background.
@@ -234,14 +235,14 @@ class Run:
         return self._turns.start(config, partial(self._process, inputs, config, options))
 
     def _checked(
-        self, config: Mapping[str, Any] | None, options: ProcessOptions | None
-    ) -> tuple[Mapping[str, Any], ProcessOptions]:
+        self, config: Mapping[str, object] | None, options: ProcessOptions | None
+    ) -> tuple[HostConfig, ProcessOptions]:
         """Validate the config and options of an execution; None is the same as empty."""
         known = turn_inputs.checked_options(options, ProcessOptions.__annotations__)
         return turn_inputs.checked_config(config, stores=self._saves), cast("ProcessOptions", known)
 
     async def _process(
-        self, inputs: Mapping[str, Any] | Command[Any], config: Mapping[str, Any], options: ProcessOptions
+        self, inputs: Mapping[str, object] | Command[Any], config: HostConfig, options: ProcessOptions
     ) -> Parts:
         inputs = foreign_types.taken(inputs)
         if isinstance(inputs, Command):
@@ -262,7 +263,7 @@ class Run:
         return await self._execute(fresh, config, options)
 
     async def resume(
-        self, value: Any, config: Mapping[str, Any] | None = None, options: ProcessOptions | None = None
+        self, value: object, config: Mapping[str, object] | None = None, options: ProcessOptions | None = None
     ) -> Parts:
         """Go on with a run that waits.
 
@@ -283,7 +284,7 @@ class Run:
         config, options = self._checked(config, options)
         return await self._turns.take(config, partial(self._resume, value, config, options))
 
-    async def _resume(self, value: Any, config: Mapping[str, Any], options: ProcessOptions) -> Parts:
+    async def _resume(self, value: object, config: HostConfig, options: ProcessOptions) -> Parts:
         pause = await self._found(config)
         if not pause.interrupts and pause.unfinished:
             return await self._execute(None, config, options)
@@ -292,8 +293,8 @@ class Run:
 
     async def stream(
         self,
-        inputs: Mapping[str, Any] | Command[Any],
-        config: Mapping[str, Any] | None = None,
+        inputs: Mapping[str, object] | Command[Any],
+        config: Mapping[str, object] | None = None,
         options: ProcessOptions | None = None,
     ) -> AsyncGenerator[RunEvent, None]:
         """Run a turn, and read its events as they come; the run waits for this reader.
@@ -351,7 +352,7 @@ class Run:
             )
         return self._log
 
-    async def _execute(self, inputs: Any, config: Mapping[str, Any], options: ProcessOptions) -> Parts:
+    async def _execute(self, inputs: object, config: HostConfig, options: ProcessOptions) -> Parts:
         signals = [self._turns.signal, turn_inputs.signal_of(config), self._config.graph_config.signal]
         self._listener.callbacks = options.get("callbacks", {})
         self._host.signal = self._turns.signal
@@ -435,13 +436,13 @@ class Run:
         *,
         provider: str,
         input_text: str,
-        content_parts: Sequence[Mapping[str, Any] | None],
-        client_options: Mapping[str, Any] | None = None,
+        content_parts: Sequence[Mapping[str, object] | None],
+        client_options: Mapping[str, object] | None = None,
         title_method: titles.TitleMethod = "structured",
         title_prompt: str | None = None,
         title_prompt_template: str | None = None,
         skip_language: bool = False,
-        chain_options: Mapping[str, Any] | None = None,
+        chain_options: Mapping[str, object] | None = None,
     ) -> titles.Title:
         """Ask a model for a title of the conversation.
 
@@ -481,7 +482,7 @@ class Run:
     def _saves(self) -> bool:
         return bool(self.graph.compiled.checkpointer)
 
-    async def _take_up(self, config: Mapping[str, Any]) -> None:
+    async def _take_up(self, config: HostConfig) -> None:
         """End the last turn of a thread if it waits or was cut off: what was said in it comes before this turn."""
         thread = turn_inputs.runnable_config(config, self.id)
         pause = await Pause.of(self.graph.compiled, thread)
@@ -489,7 +490,7 @@ class Run:
             said = [*pause.said, *await pause.results(self.graph.compiled)]
             await recovery.commit(self.graph.compiled, thread, history.repair(said))
 
-    async def _found(self, config: Mapping[str, Any]) -> Pause:
+    async def _found(self, config: HostConfig) -> Pause:
         """Load the thread's paused state and restore this run from it."""
         if not self._saves:
             raise ConfigurationError(

@@ -42,8 +42,8 @@ RUNS_KEPT = 128
 async def create_run(
     *,
     run_id: str,
-    agents: Sequence[AgentInputs | Mapping[str, Any]],
-    edges: Sequence[GraphEdge | Mapping[str, Any]] = (),
+    agents: Sequence[AgentInputs | Mapping[str, object]],
+    edges: Sequence[GraphEdge | Mapping[str, object]] = (),
     custom_handlers: Mapping[str, Handler] | None = None,
     signal: AbortSignal | None = None,
     token_counter: Callable[[BaseMessage], int] | None = None,
@@ -93,8 +93,8 @@ async def create_run(
 def run_settings(
     *,
     run_id: str,
-    agents: Sequence[AgentInputs | Mapping[str, Any]],
-    edges: Sequence[GraphEdge | Mapping[str, Any]] = (),
+    agents: Sequence[AgentInputs | Mapping[str, object]],
+    edges: Sequence[GraphEdge | Mapping[str, object]] = (),
     signal: AbortSignal | None = None,
     checkpointer: Any = None,
     store: Any = None,
@@ -170,7 +170,7 @@ class AgentRuntime:
         *,
         checkpointer: Any = None,
         store: Any = None,
-        mcp_servers: Mapping[str, McpServer | Mapping[str, Any]] | None = None,
+        mcp_servers: Mapping[str, McpServer | Mapping[str, object]] | None = None,
         custom_handlers: Mapping[str, Handler] | None = None,
         runs_kept: int = RUNS_KEPT,
         **settings: Any,
@@ -181,7 +181,7 @@ class AgentRuntime:
         self._models = Models()
         self._runs: OrderedDict[str, Run] = OrderedDict()
         self._runs_kept = runs_kept
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: set[asyncio.Task[object]] = set()
         self._home = Home("The runtime")
         self._closed = False
         self._open = False
@@ -226,7 +226,7 @@ class AgentRuntime:
         self,
         *,
         run_id: str,
-        agents: Sequence[AgentInputs | Mapping[str, Any]],
+        agents: Sequence[AgentInputs | Mapping[str, object]],
         custom_handlers: Mapping[str, Handler] | None = None,
         **settings: Any,
     ) -> Run:
@@ -255,16 +255,16 @@ class AgentRuntime:
         self._keep(run)
         return run
 
-    async def _make(self, config: Mapping[str, Any]) -> Run:
+    async def _make(self, config: Mapping[str, object]) -> Run:
         return await Run.create(config, models=self._models)
 
     def start(
         self,
         run: Run,
-        inputs: Mapping[str, Any] | Command[Any],
-        config: Mapping[str, Any] | None = None,
+        inputs: Mapping[str, object] | Command[Any],
+        config: Mapping[str, object] | None = None,
         options: ProcessOptions | None = None,
-    ) -> asyncio.Task[Any]:
+    ) -> asyncio.Task[object]:
         """Execute a run in the background: it runs with or without readers, until it ends or the runtime is closed.
 
         Args:
@@ -290,7 +290,7 @@ class AgentRuntime:
         if self._closed:
             raise ConfigurationError("The runtime is closed: it makes and starts no more runs")
 
-    def _ended(self, run_id: str, task: asyncio.Task[Any]) -> None:
+    def _ended(self, run_id: str, task: asyncio.Task[object]) -> None:
         self._tasks.discard(task)
         if task.cancelled() or (error := task.exception()) is None or isinstance(error, AbortError):
             return

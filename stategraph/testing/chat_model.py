@@ -12,7 +12,7 @@ import json
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
@@ -27,6 +27,9 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import Field, PrivateAttr, field_validator
 
 from stategraph.testing import script as scripts
+
+_Answer: TypeAlias = scripts.Reply | scripts.Failure | BaseException
+_Step: TypeAlias = scripts.Pause | scripts.Hold | ChatGenerationChunk
 
 
 class ScriptedChatModel(BaseChatModel):
@@ -82,7 +85,7 @@ class ScriptedChatModel(BaseChatModel):
 
     def _open(
         self, messages: list[BaseMessage], stop: list[str] | None, options: dict[str, Any], *, stream: bool
-    ) -> scripts.Reply | scripts.Failure | BaseException:
+    ) -> _Answer:
         if stop is not None:
             options = {**options, "stop": stop}
         tools = tuple(_tool_name(tool) for tool in options.get("tools") or ())
@@ -99,11 +102,10 @@ class ScriptedChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        opened = _accepted(self._open(messages, stop, kwargs, stream=False), time.sleep)
-        for part in opened.parts:
-            _wait_sync(part)
-            _break(part)
-        return _whole(opened, self.model_name)
+        opened = self._open(messages, stop, kwargs, stream=False)
+        for step in _performed(opened):
+            _wait_sync(step)
+        return _whole(_accepted(opened), self.model_name)
 
     async def _agenerate(
         self,
@@ -112,11 +114,10 @@ class ScriptedChatModel(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        opened = await _accepted_async(self._open(messages, stop, kwargs, stream=False))
-        for part in opened.parts:
-            await _wait_async(part)
-            _break(part)
-        return _whole(opened, self.model_name)
+        opened = self._open(messages, stop, kwargs, stream=False)
+        for step in _performed(opened):
+            await _wait_async(step)
+        return _whole(_accepted(opened), self.model_name)
 
     def _stream(
         self,
@@ -125,18 +126,14 @@ class ScriptedChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        opened = _accepted(self._open(messages, stop, kwargs, stream=True), time.sleep)
-        for part in opened.parts:
-            _wait_sync(part)
-            _break(part)
-            chunk = _chunk(part, opened)
-            if chunk is not None:
+        opened = self._open(messages, stop, kwargs, stream=True)
+        for step in _performed(opened, gaps=True):
+            _wait_sync(step)
+            if isinstance(step, ChatGenerationChunk):
                 if run_manager is not None:
-                    run_manager.on_llm_new_token(chunk.text, chunk=chunk)
-                yield chunk
-                if opened.gap_s:
-                    time.sleep(opened.gap_s)
-        yield _last_chunk(opened, self.model_name)
+                    run_manager.on_llm_new_token(step.text, chunk=step)
+                yield step
+        yield _last_chunk(_accepted(opened), self.model_name)
 
     async def _astream(
         self,
@@ -145,18 +142,14 @@ class ScriptedChatModel(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        opened = await _accepted_async(self._open(messages, stop, kwargs, stream=True))
-        for part in opened.parts:
-            await _wait_async(part)
-            _break(part)
-            chunk = _chunk(part, opened)
-            if chunk is not None:
+        opened = self._open(messages, stop, kwargs, stream=True)
+        for step in _performed(opened, gaps=True):
+            await _wait_async(step)
+            if isinstance(step, ChatGenerationChunk):
                 if run_manager is not None:
-                    await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
-                yield chunk
-                if opened.gap_s:
-                    await asyncio.sleep(opened.gap_s)
-        yield _last_chunk(opened, self.model_name)
+                    await run_manager.on_llm_new_token(step.text, chunk=step)
+                yield step
+        yield _last_chunk(_accepted(opened), self.model_name)
 
 
 def _tool_name(tool: Any) -> str:
@@ -173,34 +166,45 @@ def _refuse(answer: scripts.Failure | BaseException) -> BaseException:
     return answer
 
 
-def _accepted(answer: scripts.Reply | scripts.Failure | BaseException, sleep: Callable[[float], None]) -> scripts.Reply:
-    if not isinstance(answer, BaseException) and answer.delay_s:
-        sleep(answer.delay_s)
+def _accepted(answer: _Answer) -> scripts.Reply:
     if isinstance(answer, scripts.Reply):
         return answer
     raise _refuse(answer)
 
 
-async def _accepted_async(answer: scripts.Reply | scripts.Failure | BaseException) -> scripts.Reply:
+def _performed(answer: _Answer, *, gaps: bool = False) -> Iterator[_Step]:
+    """Yield what to wait for and what to send, in the order of the script, up to where it fails.
+
+    Args:
+        answer: What the script says.
+        gaps: Whether to wait between chunks, as a stream does.
+    """
     if not isinstance(answer, BaseException) and answer.delay_s:
-        await asyncio.sleep(answer.delay_s)
-    if isinstance(answer, scripts.Reply):
-        return answer
-    raise _refuse(answer)
+        yield scripts.Pause(answer.delay_s)
+    reply = _accepted(answer)
+    for part in reply.parts:
+        if isinstance(part, scripts.Pause | scripts.Hold):
+            yield part
+        _break(part)
+        chunk = _chunk(part, reply)
+        if chunk is not None:
+            yield chunk
+            if gaps and reply.gap_s:
+                yield scripts.Pause(reply.gap_s)
 
 
-def _wait_sync(part: scripts.Part) -> None:
-    if isinstance(part, scripts.Pause):
-        time.sleep(part.seconds_s)
-    elif isinstance(part, scripts.Hold):
-        part.gate.wait_open()
+def _wait_sync(step: _Step) -> None:
+    if isinstance(step, scripts.Pause):
+        time.sleep(step.seconds_s)
+    elif isinstance(step, scripts.Hold):
+        step.gate.wait_open()
 
 
-async def _wait_async(part: scripts.Part) -> None:
-    if isinstance(part, scripts.Pause):
-        await asyncio.sleep(part.seconds_s)
-    elif isinstance(part, scripts.Hold):
-        await part.gate.wait_open_async()
+async def _wait_async(step: _Step) -> None:
+    if isinstance(step, scripts.Pause):
+        await asyncio.sleep(step.seconds_s)
+    elif isinstance(step, scripts.Hold):
+        await step.gate.wait_open_async()
 
 
 def _break(part: scripts.Part) -> None:

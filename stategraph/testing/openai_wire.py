@@ -19,12 +19,12 @@ CREATED = 1_700_000_000
 """A constant creation time (epoch seconds), so that recordings compare equal."""
 
 
-def error_body(message: str, *, type: str = "invalid_request_error", code: str | None = None) -> dict[str, Any]:
+def error_body(message: str, *, type: str = "invalid_request_error", code: str | None = None) -> dict[str, object]:
     """Return the body of a refused request."""
     return {"error": {"message": message, "type": type, "param": None, "code": code}}
 
 
-def usage_body(usage: scripts.Usage | None) -> dict[str, Any]:
+def usage_body(usage: scripts.Usage | None) -> dict[str, object]:
     """Token counts in the names of the chat-completions API."""
     counted = usage or DEFAULT_USAGE
     return {
@@ -36,9 +36,9 @@ def usage_body(usage: scripts.Usage | None) -> dict[str, Any]:
     }
 
 
-def completion(answer: scripts.Reply, *, id: str, model: str, reasoning_field: str) -> dict[str, Any]:
+def completion(answer: scripts.Reply, *, id: str, model: str, reasoning_field: str) -> dict[str, object]:
     """Return a whole answer, for a request without ``stream``."""
-    message: dict[str, Any] = {"role": "assistant", "content": answer.text()}
+    message: dict[str, object] = {"role": "assistant", "content": answer.text()}
     if reasoning := answer.reasoning():
         message[reasoning_field] = reasoning
     if calls := answer.calls():
@@ -56,18 +56,18 @@ def completion(answer: scripts.Reply, *, id: str, model: str, reasoning_field: s
     }
 
 
-def chunk(id: str, model: str, delta: dict[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
+def chunk(id: str, model: str, delta: dict[str, object], finish_reason: str | None = None) -> dict[str, object]:
     """Return one event of a streamed answer."""
     choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
     return {"id": id, "object": "chat.completion.chunk", "created": CREATED, "model": model, "choices": [choice]}
 
 
-def usage_chunk(id: str, model: str, usage: scripts.Usage | None) -> dict[str, Any]:
+def usage_chunk(id: str, model: str, usage: scripts.Usage | None) -> dict[str, object]:
     """Return the extra event that ``stream_options.include_usage`` asks for."""
     return {**chunk(id, model, {}), "choices": [], "usage": usage_body(usage)}
 
 
-def delta(part: scripts.Part, *, reasoning_field: str) -> dict[str, Any] | None:
+def delta(part: scripts.Part, *, reasoning_field: str) -> dict[str, object] | None:
     """Return a part's delta in a streamed answer, or None for a part that adds nothing."""
     match part:
         case scripts.Text(text):
@@ -75,8 +75,8 @@ def delta(part: scripts.Part, *, reasoning_field: str) -> dict[str, Any] | None:
         case scripts.Think(text):
             return {reasoning_field: text}
         case scripts.CallPart(index, arguments, name, call_id):
-            function: dict[str, Any] = {"arguments": arguments}
-            head: dict[str, Any] = {"index": index}
+            function: dict[str, object] = {"arguments": arguments}
+            head: dict[str, object] = {"index": index}
             if call_id is not None:
                 head |= {"id": call_id, "type": "function"}
             if name is not None:
@@ -86,7 +86,7 @@ def delta(part: scripts.Part, *, reasoning_field: str) -> dict[str, Any] | None:
             return None
 
 
-def model_list(names: Sequence[str]) -> dict[str, Any]:
+def model_list(names: Sequence[str]) -> dict[str, object]:
     """Return the answer of ``/v1/models``."""
     entries = [{"id": name, "object": "model", "created": CREATED, "owned_by": "script"} for name in names]
     return {"object": "list", "data": entries}

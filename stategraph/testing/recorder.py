@@ -13,6 +13,7 @@ import dataclasses
 import re
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import Enum
@@ -71,7 +72,12 @@ class StreamRecorder:
     """
 
     def __init__(
-        self, graph: Streams, *, stream_mode: Mode | Sequence[Mode] = "values", subgraphs: bool = False, **options: Any
+        self,
+        graph: Streams,
+        *,
+        stream_mode: Mode | Sequence[Mode] = "values",
+        subgraphs: bool = False,
+        **options: object,
     ) -> None:
         self.events: list[Recorded] = []
         self.error: BaseException | None = None
@@ -80,7 +86,7 @@ class StreamRecorder:
         self._subgraphs = subgraphs
         self._options = options
 
-    def run(self, input: Any, config: Any = None, *, raises: bool = True, **options: Any) -> list[Recorded]:
+    def run(self, input: object, config: object = None, *, raises: bool = True, **options: object) -> list[Recorded]:
         """Run to the end and return what this run streamed.
 
         Args:
@@ -90,28 +96,30 @@ class StreamRecorder:
             **options: Passed on to ``stream``.
         """
         begin = len(self.events)
-        self.error = None
-        try:
+        with self._noting_error(raises):
             for item in self._graph.stream(input, config, **self._stream_options(options)):
                 self.events.append(self._recorded(item))
-        except Exception as exc:
-            self.error = exc
-            if raises:
-                raise
         return self.events[begin:]
 
-    async def arun(self, input: Any, config: Any = None, *, raises: bool = True, **options: Any) -> list[Recorded]:
+    async def arun(
+        self, input: object, config: object = None, *, raises: bool = True, **options: object
+    ) -> list[Recorded]:
         """Like :meth:`run`, through ``astream``."""
         begin = len(self.events)
-        self.error = None
-        try:
+        with self._noting_error(raises):
             async for item in self._graph.astream(input, config, **self._stream_options(options)):
                 self.events.append(self._recorded(item))
+        return self.events[begin:]
+
+    @contextmanager
+    def _noting_error(self, raises: bool) -> Iterator[None]:
+        self.error = None
+        try:
+            yield
         except Exception as exc:
             self.error = exc
             if raises:
                 raise
-        return self.events[begin:]
 
     def payloads(self, mode: Mode | None = None, *, namespace: tuple[str, ...] | None = None) -> list[Any]:
         """Return the payloads of one mode, of one namespace, or of all."""
@@ -126,7 +134,7 @@ class StreamRecorder:
         form: list[Any] = stable([{"mode": e.mode, "ns": e.namespace, "payload": e.payload} for e in self.events])
         return form
 
-    def _stream_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
+    def _stream_options(self, options: Mapping[str, object]) -> dict[str, object]:
         return {"stream_mode": self._modes, "subgraphs": self._subgraphs, **self._options, **options}
 
     def _recorded(self, item: Any) -> Recorded:
@@ -146,7 +154,7 @@ class StreamRecorder:
         return Recorded(str(mode), payload, tuple(namespace))
 
 
-def stable(value: Any) -> Any:
+def stable(value: object) -> Any:
     """Plain data that compares equal for two runs of the same program.
 
     Messages, dataclasses, pydantic models, named tuples, enumerations and
@@ -187,7 +195,7 @@ class _Stabiliser:
             return self._record(type(value).__name__, fields)
         return f"<{getattr(value, '__name__', type(value).__name__)}>"
 
-    def _record(self, kind: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    def _record(self, kind: str, fields: Mapping[str, object]) -> dict[str, object]:
         return {"!": kind, **{name: self.plain(v) for name, v in fields.items()}}
 
     def _name(self, match: re.Match[str]) -> str:

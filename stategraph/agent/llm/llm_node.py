@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from stategraph.agent.agent import Agent, Route
 from stategraph.agent.context import context_window
 from stategraph.agent.context.context_state import Ledger
 from stategraph.agent.context.context_window import Prompt, Window
-from stategraph.agent.llm import model_calls, summaries
+from stategraph.agent.llm import asking, model_calls, summaries
 from stategraph.agent.messages import history as histories
 from stategraph.agent.ports import AgentContext, ContextUsed, Listener, Logged, ModelCall, Place, agent_context
 from stategraph.agent.state import AgentState
@@ -57,15 +57,13 @@ class LlmNode:
                 f"Agent '{self._agent.id}' was run with invoke() or stream() and a listener in its context; a listener "
                 "is awaited: use ainvoke() or astream(), or Run.process_stream()"
             )
-        prompt = self._prepare(state, context, self._ledger(state))
         routes = self._agent.routes_for(state["messages"])
-        while not prompt.ledger.wanted:
+
+        def ask(prompt: Prompt) -> model_calls.Answer:
             self._window.check(prompt)
-            answer = model_calls.call(routes, prompt.whole, config, prompt.refused_by, state["messages"])
-            if isinstance(answer, AIMessage):
-                return self._update(prompt, answer)
-            prompt = self._prepare(state, context, _next_try(prompt, answer, self._agent.id))
-        return self._update(prompt)
+            return model_calls.call(routes, prompt.whole, config, prompt.refused_by, state["messages"])
+
+        return self._update(*asking.run(self._asking(state, context), ask))
 
     async def acall(self, state: AgentState, config: RunnableConfig, runtime: Runtime[AgentContext]) -> dict[str, Any]:
         """Call the model, telling a listener about every piece of the answer.
@@ -78,20 +76,30 @@ class LlmNode:
         if listener is not None and (memory := state.get("memory")) is not None:
             listener.recall(memory)
         at = self._agent.place(self._agent.llm_node, config, state["messages"])
-        prompt = self._prepare(state, context, self._ledger(state))
         routes = self._agent.routes_for(state["messages"])
-        while not prompt.ledger.wanted:
-            if listener is None:
-                self._window.check(prompt)
-                answer = await model_calls.acall(routes, prompt.whole, config, prompt.refused_by, state["messages"])
-            else:
-                answer = await self._aloud(prompt, routes, context, at, config, listener, state["messages"])
-            if isinstance(answer, AIMessage):
-                return self._update(prompt, answer, listener)
-            prompt = self._prepare(state, context, _next_try(prompt, answer, self._agent.id))
-        if listener is not None:
+
+        async def ask(prompt: Prompt) -> model_calls.Answer:
+            if listener is not None:
+                return await self._reported(prompt, routes, context, at, config, listener, state["messages"])
+            self._window.check(prompt)
+            return await model_calls.acall(routes, prompt.whole, config, prompt.refused_by, state["messages"])
+
+        prompt, answer = await asking.arun(self._asking(state, context), ask)
+        if listener is not None and answer is None:
             await listener.hear(Logged(at, "info", "graph", "Summarization triggered"))
-        return self._update(prompt, None, listener)
+        return self._update(prompt, answer, listener)
+
+    def _asking(
+        self, state: AgentState, context: AgentContext
+    ) -> Generator[Prompt, model_calls.Answer, tuple[Prompt, AIMessage | None]]:
+        """Yield one prompt after another; return the last one and its answer, None if a summary has to come first."""
+        prompt = self._prepare(state, context, self._ledger(state))
+        while not prompt.ledger.wanted:
+            answer = yield prompt
+            if isinstance(answer, AIMessage):
+                return prompt, answer
+            prompt = self._prepare(state, context, _next_try(prompt, answer, self._agent.id))
+        return prompt, None
 
     def _ledger(self, state: AgentState) -> Ledger:
         """Return the ledger of the last call; a summary wanted then, in an aborted run, is decided on again."""
@@ -109,7 +117,7 @@ class LlmNode:
             return replace(prompt, ledger=replace(prompt.ledger, wanted=True))
         return self._window.prompt(seen, ledger, context, agent.id, summarise=False) if prompt.empty else prompt
 
-    async def _aloud(
+    async def _reported(
         self,
         prompt: Prompt,
         routes: Sequence[Route],

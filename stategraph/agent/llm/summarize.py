@@ -10,9 +10,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -21,7 +21,7 @@ from stategraph.agent.agent import Agent, Summarising
 from stategraph.agent.context import context_window, overflow, tokens
 from stategraph.agent.context.calibration import Calibration
 from stategraph.agent.context.context_state import Ledger, Summary, uncovered
-from stategraph.agent.llm import model_calls, summaries
+from stategraph.agent.llm import asking, model_calls, summaries
 from stategraph.agent.messages import history, problems, truncation
 from stategraph.agent.ports import (
     AgentContext,
@@ -86,13 +86,8 @@ class SummarizeNode:
         ledger, job = self._job(state)
         if not job.covered:
             return self._stored(replace(ledger, wanted=False))
-        asking = self._asking(job.covered, job.before)
-        question, answer = next(asking), None
-        while answer is None:
-            try:
-                question = asking.send(model_calls.call(self._how.routes, question, config, _never))
-            except StopIteration as end:
-                answer = end.value
+        routes = self._how.routes
+        answer = asking.run(self._asking(job), lambda prompt: model_calls.call(routes, prompt, config, _never))
         return self._stored(_after(ledger, job, self._summary(job, answer, agent_context(runtime.context))))
 
     async def acall(self, state: AgentState, config: RunnableConfig, runtime: Runtime[AgentContext]) -> dict[str, Any]:
@@ -105,11 +100,14 @@ class SummarizeNode:
         if not job.covered:
             return self._stored(replace(ledger, wanted=False))
         if listener is None:
-            answer = await self._asked(job, lambda asked: model_calls.acall(self._how.routes, asked, config, _never))
+            routes = self._how.routes
+            answer = await asking.arun(
+                self._asking(job), lambda prompt: model_calls.acall(routes, prompt, config, _never)
+            )
             summary = self._summary(job, answer, context)
         else:
             at = self._agent.place(self._agent.summarize_node, config, state["messages"])
-            summary = await self._aloud(job, at, config, context, listener)
+            summary = await self._reported(job, at, config, context, listener)
         update = self._stored(_after(ledger, job, summary))
         memory = None if listener is None else listener.memory()
         return update if memory is None else {**update, "memory": memory}
@@ -125,10 +123,14 @@ class SummarizeNode:
         version = 1 + (ledger.summary.version if ledger.summary is not None else before is not None)
         return ledger, _Job(messages[first:end], messages[end:], before, version)
 
-    def _asking(
-        self, covered: Sequence[AnyMessage], before: str | None, splits: int = _MOST_SPLITS
+    def _asking(self, job: _Job) -> Generator[list[AnyMessage], model_calls.Answer, model_calls.Answer]:
+        """Yield one request after another; return the last answer."""
+        return self._asking_about(job.covered, job.before, _MOST_SPLITS)
+
+    def _asking_about(
+        self, covered: Sequence[AnyMessage], before: str | None, splits: int
     ) -> Generator[list[AnyMessage], model_calls.Answer, model_calls.Answer]:
-        """Yield one request after another, so that sync and async nodes ask the same; return the last answer."""
+        """Ask for a summary of messages; in two halves, one after the other, if they are too long for the model."""
         prompt = self._how.prompt
         if before is not None:
             prompt = f"{self._how.update_prompt}\n\n<previous-summary>\n{before}\n</previous-summary>"
@@ -137,24 +139,12 @@ class SummarizeNode:
         half = _half(covered)
         if isinstance(answer, AIMessage) or not splits or not half or overflow.recognise(answer[-1]) is None:
             return answer
-        first = yield from self._asking(covered[:half], before, splits - 1)
+        first = yield from self._asking_about(covered[:half], before, splits - 1)
         if not isinstance(first, AIMessage):
             return first
-        return (yield from self._asking(covered[half:], truncation.text_of(first.content), splits - 1))
+        return (yield from self._asking_about(covered[half:], truncation.text_of(first.content), splits - 1))
 
-    async def _asked(
-        self, job: _Job, ask: Callable[[list[AnyMessage]], Awaitable[model_calls.Answer]]
-    ) -> model_calls.Answer:
-        asking = self._asking(job.covered, job.before)
-        question = next(asking)
-        while True:
-            answer = await ask(question)
-            try:
-                question = asking.send(answer)
-            except StopIteration as end:
-                return cast("model_calls.Answer", end.value)
-
-    async def _aloud(
+    async def _reported(
         self, job: _Job, at: Place, config: RunnableConfig, context: AgentContext, listener: Listener
     ) -> Summary | None:
         route = self._how.routes[0]
@@ -164,11 +154,11 @@ class SummarizeNode:
         await listener.hear(SummaryStarted(at, about, trigger))
         scribe = _Scribe(listener)
 
-        async def ask(asked: list[AnyMessage]) -> model_calls.Answer:
-            about = ModelCall(at, "", "", asked, len(asked) - 1, aside=True)
+        async def ask(prompt: list[AnyMessage]) -> model_calls.Answer:
+            about = ModelCall(at, "", "", prompt, len(prompt) - 1, aside=True)
             return await model_calls.tell(self._how.routes, about, config, scribe, _never)
 
-        answer = await self._asked(job, ask)
+        answer = await asking.arun(self._asking(job), ask)
         summary = self._summary(job, answer, context)
         if summary is None:
             kind, text = _problem(answer)

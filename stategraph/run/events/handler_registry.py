@@ -30,7 +30,7 @@ Handle: TypeAlias = Callable[[str, Any, "Mapping[str, Any] | None", Any], Any]
 class HandlerObject(Protocol):
     """An object that handles events."""
 
-    def handle(self, event: str, data: Any, metadata: Mapping[str, Any] | None, graph: Any, /) -> Any:
+    def handle(self, event: str, data: object, metadata: Mapping[str, Any] | None, graph: Any, /) -> Any:
         """Handle one event; may be async. What it returns counts for `on_tool_execute` alone."""
 
 
@@ -160,7 +160,7 @@ def _warn_of_typo(event: str) -> None:
 
 
 def _in_turn(calls: list[Handle]) -> Handle:
-    async def handle(event: str, data: Any, metadata: Mapping[str, Any] | None, graph: Any) -> Any:
+    async def handle(event: str, data: object, metadata: Mapping[str, Any] | None, graph: Any) -> Any:
         last: Any = None
         for call in calls:
             try:

@@ -40,7 +40,7 @@ class ModelEndHandler:
     def __init__(self, collected_usage: list[UsageMetadata] | None = None) -> None:
         self.collected_usage: list[UsageMetadata] = [] if collected_usage is None else collected_usage
 
-    def handle(self, event: str, data: Any, metadata: Mapping[str, Any] | None, graph: Any, /) -> None:
+    def handle(self, event: str, data: Any, metadata: Mapping[str, object] | None, graph: object, /) -> None:
         """Note the usage of one call, if the provider reported it."""
         usage = data["output"].usage_metadata
         if usage is not None:
@@ -54,10 +54,10 @@ class ToolEndHandler:
         callback: Called with `{"input": ..., "output": ToolMessage}` and the metadata; may be async.
     """
 
-    def __init__(self, callback: Callable[[Any, Mapping[str, Any] | None], Awaitable[None] | None]) -> None:
+    def __init__(self, callback: Callable[[Any, Mapping[str, object] | None], Awaitable[None] | None]) -> None:
         self._callback = callback
 
-    async def handle(self, event: str, data: Any, metadata: Mapping[str, Any] | None, graph: Any, /) -> None:
+    async def handle(self, event: str, data: Any, metadata: Mapping[str, object] | None, graph: object, /) -> None:
         """Pass one result on; a tool that returned a Command has none."""
         if not isinstance(data["output"], ToolMessage):
             return
@@ -72,7 +72,7 @@ class ToolEndHandler:
 class ChatModelStreamHandler:
     """Stands where hosts of older versions registered the handler that made steps of chunks; a run does that itself."""
 
-    def handle(self, event: str, data: Any, metadata: Mapping[str, Any] | None, graph: Any, /) -> None:
+    def handle(self, event: str, data: Any, metadata: Mapping[str, object] | None, graph: object, /) -> None:
         """Do nothing."""
 
 
@@ -107,7 +107,7 @@ def create_handlers(*more: Mapping[str, Handler]) -> ContentHandlers:
     """
     aggregator, usage = ContentAggregator(), ModelEndHandler()
 
-    def aggregate(event: str, data: Any, metadata: Mapping[str, Any] | None, graph: Any) -> None:
+    def aggregate(event: str, data: Any, metadata: Mapping[str, object] | None, graph: object) -> None:
         aggregator.aggregate_content(event, data)
 
     own: dict[str, Handler] = dict.fromkeys(CONTENT_EVENTS, aggregate)

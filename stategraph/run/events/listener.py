@@ -91,7 +91,7 @@ class RunListener:
         self._log = log
         self._costs: dict[str, _Cost] = {}
         self._place: ports.Place | None = None
-        self._metadata: dict[str, Any] = {}
+        self._metadata: dict[str, object] = {}
         self._count = 0
         self._last_input_id: str | None = None
         self._began = False
@@ -149,7 +149,7 @@ class RunListener:
             case _:
                 await self._show(fact)
 
-    def memory(self) -> dict[str, Any] | None:
+    def memory(self) -> dict[str, object] | None:
         """Return the steps of the run, for the process that continues it; None if nothing is stored."""
         if not self.remember:
             return None
@@ -284,7 +284,7 @@ class RunListener:
         for event, data in rows:
             await self.emit(event, data, at)
 
-    async def emit(self, event: str, data: Any, at: ports.Place | None, call: ports.ModelCall | None = None) -> bool:
+    async def emit(self, event: str, data: object, at: ports.Place | None, call: ports.ModelCall | None = None) -> bool:
         """Tell an event and wait for its handler.
 
         Args:
@@ -315,7 +315,7 @@ class RunListener:
         await self._handled(handle, event, data, metadata)
         return True
 
-    async def tell(self, event: str, data: Any, metadata: dict[str, Any] | None) -> None:
+    async def tell(self, event: str, data: object, metadata: dict[str, object] | None) -> None:
         """Call the handler of an event that arose in another process, once readers have caught up.
 
         Args:
@@ -333,7 +333,7 @@ class RunListener:
             await self._handled(handle, event, data, metadata)
 
     async def _handled(
-        self, handle: handler_registry.Handle, event: str, data: Any, metadata: dict[str, Any] | None
+        self, handle: handler_registry.Handle, event: str, data: Any, metadata: dict[str, object] | None
     ) -> None:
         """Call a handler, and count what it costs."""
         began = time.perf_counter()
@@ -352,11 +352,11 @@ class RunListener:
             _log.warning("Run '%s' is still running. %s", self._run_id, failure, exc_info=error)
         self._count_cost(event, time.perf_counter() - began)
 
-    def metadata(self, at: ports.Place) -> dict[str, Any]:
+    def metadata(self, at: ports.Place) -> dict[str, object]:
         """Return the metadata that handlers get about the place of an event."""
         return self._known(at).copy()
 
-    def _known(self, at: ports.Place) -> dict[str, Any]:
+    def _known(self, at: ports.Place) -> dict[str, object]:
         """Return the same metadata, shared by all events of a place."""
         if at is not self._place:
             root = self._graph.agents[0]
@@ -392,9 +392,9 @@ def _has_result(messages: Sequence[AnyMessage], call_id: str | None) -> bool:
     return False
 
 
-def _model_input(call: ports.ModelCall) -> dict[str, Any]:
+def _model_input(call: ports.ModelCall) -> dict[str, object]:
     return {"messages": [list(call.messages)]}
 
 
-def _tool_input(call: Mapping[str, Any]) -> dict[str, Any]:
+def _tool_input(call: Mapping[str, Any]) -> dict[str, object]:
     return {"input": compact_json(call["args"])}

@@ -37,8 +37,8 @@ class RunEvent:
 
     seq: int
     event: str
-    data: Any
-    metadata: Mapping[str, Any] | None = None
+    data: object
+    metadata: Mapping[str, object] | None = None
 
     def to_json(self) -> str:
         """Name and payload as JSON; what has no form in JSON, such as ways to answer, is left out."""
@@ -82,7 +82,7 @@ class RunLog:
 
     def __init__(self, size: int) -> None:
         # Made into a RunEvent when it is read: most events are never read.
-        self._events: deque[tuple[int, str, Any, Mapping[str, Any] | None]] = deque(maxlen=size)
+        self._events: deque[tuple[int, str, Any, Mapping[str, object] | None]] = deque(maxlen=size)
         self._last = 0
         self._running = True
         self._let_go = False
@@ -101,7 +101,7 @@ class RunLog:
         # One that is left from the execution before does not hold up this one.
         self._owner = None
 
-    def put(self, event: str, data: Any, metadata: Mapping[str, Any] | None) -> None:
+    def put(self, event: str, data: object, metadata: Mapping[str, object] | None) -> None:
         """Keep an event and wake readers."""
         self._last += 1
         self._events.append((self._last, event, data, metadata))

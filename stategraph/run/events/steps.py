@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
-from langchain_core.messages import AIMessage, AIMessageChunk, ToolCall
+from langchain_core.messages import AIMessage, AIMessageChunk, ToolCall, ToolCallChunk
 
 from stategraph.agent.messages import truncation
 from stategraph.agent.ports import ModelCall, Place, ToolAnswered
@@ -26,8 +26,10 @@ from stategraph.run.events.event_types import (
     GraphEvents,
     MessageCreation,
     MessageCreationDetails,
+    MessageDelta,
     Row,
     RunStep,
+    RunStepDelta,
     StepToolCall,
     ToolCallFragment,
     ToolCallResult,
@@ -325,8 +327,9 @@ class StepTracker:
             agent_id: The agent.
         """
         step = self.steps.follow(event, data)
-        details = cast("Mapping[str, Any]", step["stepDetails"] if step is not None else {})
-        for call in details.get("tool_calls") or () if event == GraphEvents.ON_RUN_STEP else ():
+        if step is None or event != GraphEvents.ON_RUN_STEP or step["stepDetails"]["type"] != "tool_calls":
+            return
+        for call in step["stepDetails"].get("tool_calls") or ():
             self._calls[agent_id, call["id"]] = data["id"]
 
     def memory(self) -> dict[str, Any]:
@@ -371,20 +374,20 @@ def _calls_of(message: AIMessage) -> list[ToolCall]:
     return [*message.tool_calls, *unreadable]
 
 
-def _delta(step: RunStep, part: dict[str, object]) -> dict[str, Any]:
-    return {"id": step["id"], "delta": {"content": [part]}}
+def _delta(step: RunStep, part: dict[str, object]) -> MessageDelta:
+    return MessageDelta(id=step["id"], delta={"content": [part]})
 
 
-def _fragment(step: RunStep, chunk: Mapping[str, Any]) -> dict[str, Any]:
+def _fragment(step: RunStep, chunk: ToolCallChunk) -> RunStepDelta:
     """Return a fragment of a call in the form for front ends: missing fields are left out."""
     fragment = ToolCallFragment(args=chunk["args"] or "", type="tool_call_chunk")
-    if chunk.get("name"):
-        fragment["name"] = chunk["name"]
-    if chunk.get("id"):
-        fragment["id"] = chunk["id"]
-    if chunk.get("index") is not None:
-        fragment["index"] = chunk["index"]
-    return {"id": step["id"], "delta": {"type": "tool_calls", "tool_calls": [fragment]}}
+    if name := chunk.get("name"):
+        fragment["name"] = name
+    if call_id := chunk.get("id"):
+        fragment["id"] = call_id
+    if (index := chunk.get("index")) is not None:
+        fragment["index"] = index
+    return RunStepDelta(id=step["id"], delta={"type": "tool_calls", "tool_calls": [fragment]})
 
 
 def _split_tags(lane: _Lane, reasoning: bool, text: str) -> Iterator[tuple[bool, str]]:

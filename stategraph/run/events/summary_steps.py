@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import cast
 
 from stategraph.agent.ports import Place
 from stategraph.run.events.event_types import (
@@ -35,7 +35,7 @@ class SummarySteps:
         """Forget everything."""
         self._open.clear()
 
-    def open(self, at: Place, figures: Mapping[str, Any]) -> Iterator[Row]:
+    def open(self, at: Place, figures: Mapping[str, object]) -> Iterator[Row]:
         """Yield the rows for a summary that is about to be written.
 
         Args:
@@ -68,7 +68,7 @@ class SummarySteps:
         piece = {**step.get("summary", {}), "content": [{"type": "text", "text": text}]}
         yield GraphEvents.ON_SUMMARIZE_DELTA, {"id": step["id"], "delta": {"summary": piece}}
 
-    def close(self, at: Place, summary: Mapping[str, Any] | None, error: str | None) -> Iterator[Row]:
+    def close(self, at: Place, summary: Mapping[str, object] | None, error: str | None) -> Iterator[Row]:
         """Yield the rows for the end of a summary, made or failed.
 
         Args:
@@ -80,7 +80,7 @@ class SummarySteps:
             The completion, the closing of the step, and that it is over.
         """
         step = self._open.pop(at.agent_id)
-        over: dict[str, Any] = {"id": step["id"], "agentId": at.agent_id}
+        over: dict[str, object] = {"id": step["id"], "agentId": at.agent_id}
         if summary is None:
             yield from self._steps.close(step, "failed")
             yield GraphEvents.ON_SUMMARIZE_COMPLETE, {**over, "error": error}

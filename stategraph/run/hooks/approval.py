@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
-from langchain_core.messages import ToolCall, ToolMessage
+from langchain_core.messages import HumanMessage, ToolCall, ToolMessage
 
 from stategraph.agent import ports
 from stategraph.agent.messages.encodable import encodable_value
@@ -23,9 +23,9 @@ from stategraph.engine.compile.task_functions import start_task
 from stategraph.engine.config.context import get_config
 from stategraph.run import questions
 from stategraph.run.events.steps import StepTracker
-from stategraph.run.hooks.hook_registry import NOTHING, HookEvents, HookRegistry, Outcome
+from stategraph.run.hooks.hook_registry import NOTHING, Decision, HookEvents, HookRegistry, Outcome
 from stategraph.run.hooks.injected import hook_context
-from stategraph.run.questions import Approve, Edit, Reject, Respond, Review
+from stategraph.run.questions import Approve, Edit, Reject, Respond, Review, ReviewWord
 
 _BLOCKED = "Blocked: "
 
@@ -116,7 +116,7 @@ class HookGate:
                 denied = {**about, "reason": decision.blocked.removeprefix(_BLOCKED)}
                 return message, await self._observed(at, HookEvents.PERMISSION_DENIED, denied, name)
             return message, None
-        facts: dict[str, Any]
+        facts: dict[str, object]
         if message.status == "error":
             event, facts = HookEvents.POST_TOOL_USE_FAILURE, {"error": text_of(message.content)}
         else:
@@ -155,13 +155,13 @@ class HookGate:
         return ports.Reviewed(messages, [*injected, *context], halt)
 
     async def _observed(
-        self, at: ports.Place, event: HookEvents, happened: Mapping[str, Any], tool: str | None = None
+        self, at: ports.Place, event: HookEvents, happened: Mapping[str, object], tool: str | None = None
     ) -> Remarks:
         outcome = await self._hooks.call(event, happened, tool)
         await self._report(at, outcome)
         return _remarks(outcome)
 
-    def _entry(self, at: ports.Place, call: ToolCall, message: ToolMessage) -> dict[str, Any]:
+    def _entry(self, at: ports.Place, call: ToolCall, message: ToolMessage) -> dict[str, object]:
         failed = message.status == "error"
         result = {"error": text_of(message.content)} if failed else {"toolOutput": deepcopy(message.content)}
         return {**self._of_call(call), **self._step(at, call), **result, "status": message.status}
@@ -173,8 +173,8 @@ class HookGate:
         # As a task of the engine: its result is stored with a waiting run, and the node that runs again is given it,
         # also where the hooks are no longer there. Else a call that waits for approval would run without; and results
         # of calls that ended are found by their place among those that were allowed, which must stay the same.
-        said = await start_task(consult_hooks, ((self, at, calls), {}))
-        return [_thawed(each) for each in said]
+        stored = await start_task(consult_hooks, ((self, at, calls), {}))
+        return [_restored(each) for each in stored]
 
     async def _consult_about(self, at: ports.Place, call: ToolCall) -> Outcome:
         if not self._hooks.has(HookEvents.PRE_TOOL_USE):
@@ -187,7 +187,7 @@ class HookGate:
         for error in outcome.errors:
             await self._hear(ports.Logged(at, "error", "hooks", error, detail=False))
 
-    def _approval(self, asking: Sequence[tuple[ToolCall, Outcome]]) -> dict[str, Any]:
+    def _approval(self, asking: Sequence[tuple[ToolCall, Outcome]]) -> dict[str, object]:
         return {
             "type": questions.TOOL_APPROVAL,
             "hook_session_id": self._run_id,
@@ -210,41 +210,64 @@ class HookGate:
             ],
         }
 
-    def _about(self, at: ports.Place, call: ToolCall) -> dict[str, Any]:
+    def _about(self, at: ports.Place, call: ToolCall) -> dict[str, object]:
         return {**self._where(at), **self._of_call(call), **self._step(at, call)}
 
-    def _step(self, at: ports.Place, call: ToolCall) -> dict[str, Any]:
+    def _step(self, at: ports.Place, call: ToolCall) -> dict[str, object]:
         return {"stepId": self._tracker.step_id(at, call["id"]), "turn": self._tracker.turn(at, call)}
 
-    def _where(self, at: ports.Place) -> dict[str, Any]:
+    def _where(self, at: ports.Place) -> dict[str, object]:
         who = {"agentId": at.agent_id, "executingAgentId": at.agent_id}
         return {"runId": self._run_id, "threadId": at.metadata.get("thread_id"), **who}
 
-    def _of_call(self, call: ToolCall) -> dict[str, Any]:
+    def _of_call(self, call: ToolCall) -> dict[str, object]:
         return {"toolName": call["name"], "toolInput": deepcopy(call["args"]), "toolUseId": call["id"]}
 
 
-async def consult_hooks(gate: HookGate, at: ports.Place, calls: Sequence[ToolCall]) -> list[dict[str, Any]]:
-    """Ask the hooks about calls and return their answers as JSON that can be stored."""
-    return [_frozen(await gate._consult_about(at, call)) for call in calls]
+async def consult_hooks(gate: HookGate, at: ports.Place, calls: Sequence[ToolCall]) -> list[_StoredOutcome]:
+    """Ask the hooks about calls and return their answers in a form that can be stored."""
+    return [_stored(await gate._consult_about(at, call)) for call in calls]
 
 
-_KEPT = ("decision", "reason", "updated_input", "halt")
+class _StoredOutcome(TypedDict):
+    """An outcome as it is kept with a waiting run; fields that are None are left out."""
+
+    decision: NotRequired[Decision]
+    reason: NotRequired[str]
+    updated_input: NotRequired[dict[str, Any]]
+    halt: NotRequired[str]
+    allowed_decisions: list[ReviewWord]
+    contexts: list[str]
+    injected: list[HumanMessage]
 
 
-def _frozen(outcome: Outcome) -> dict[str, Any]:
-    kept = {key: value for key in _KEPT if (value := getattr(outcome, key)) is not None}
-    return {
-        **kept,
-        "allowed_decisions": list(outcome.allowed_decisions),
-        "contexts": list(outcome.contexts),
-        "injected": list(outcome.injected),
-    }
+def _stored(outcome: Outcome) -> _StoredOutcome:
+    stored = _StoredOutcome(
+        allowed_decisions=list(outcome.allowed_decisions),
+        contexts=list(outcome.contexts),
+        injected=list(outcome.injected),
+    )
+    if outcome.decision is not None:
+        stored["decision"] = outcome.decision
+    if outcome.reason is not None:
+        stored["reason"] = outcome.reason
+    if outcome.updated_input is not None:
+        stored["updated_input"] = outcome.updated_input
+    if outcome.halt is not None:
+        stored["halt"] = outcome.halt
+    return stored
 
 
-def _thawed(said: Mapping[str, Any]) -> Outcome:
-    lists: dict[str, Any] = {key: tuple(said[key]) for key in ("allowed_decisions", "contexts", "injected")}
-    return Outcome(**{key: said[key] for key in _KEPT if key in said}, **lists)
+def _restored(stored: _StoredOutcome) -> Outcome:
+    return Outcome(
+        decision=stored.get("decision"),
+        reason=stored.get("reason"),
+        allowed_decisions=tuple(stored["allowed_decisions"]),
+        updated_input=stored.get("updated_input"),
+        contexts=tuple(stored["contexts"]),
+        injected=tuple(stored["injected"]),
+        halt=stored.get("halt"),
+    )
 
 
 def _id(call: ToolCall) -> str:
@@ -256,7 +279,7 @@ def _key(at: ports.Place, call: ToolCall) -> tuple[str, str]:
     return at.agent_id, _id(call)
 
 
-def _updated(call: ToolCall, arguments: dict[str, Any] | None) -> ToolCall:
+def _updated(call: ToolCall, arguments: dict[str, object] | None) -> ToolCall:
     return call if arguments is None else ToolCall(name=call["name"], args=arguments, id=call["id"], type="tool_call")
 
 

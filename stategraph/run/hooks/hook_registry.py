@@ -150,7 +150,7 @@ class HookOutput(Settings):
         return (self.stop_reason or "preventContinuation") if self.prevent_continuation else None
 
 
-Hook: TypeAlias = Callable[[Mapping[str, Any]], "HookOutput | Mapping[str, Any] | Awaitable[Any] | None"]
+Hook: TypeAlias = Callable[[Mapping[str, object]], "HookOutput | Mapping[str, object] | Awaitable[Any] | None"]
 
 
 class HookRegistration(Settings):
@@ -218,7 +218,7 @@ class HookRegistry:
     def register(
         self,
         event: str,
-        hooks: Hook | Sequence[Hook] | HookRegistration | Mapping[str, Any],
+        hooks: Hook | Sequence[Hook] | HookRegistration | Mapping[str, object],
         *,
         pattern: str | None = None,
         timeout_s: float | None = None,
@@ -267,7 +267,7 @@ class HookRegistry:
         """Return whether any hook is registered for an event."""
         return bool(self._registered.get(event))
 
-    async def call(self, event: HookEvents, happened: Mapping[str, Any], tool: str | None = None) -> Outcome:
+    async def call(self, event: HookEvents, happened: Mapping[str, object], tool: str | None = None) -> Outcome:
         """Call the hooks of an event and fold what they say.
 
         Args:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from langchain_core.messages import HumanMessage
 
@@ -11,7 +10,7 @@ from stategraph.agent.messages.encodable import encodable_value
 from stategraph.agent.state import INJECTED
 
 
-def injected_message(message: Mapping[str, Any]) -> HumanMessage:
+def injected_message(message: Mapping[str, object]) -> HumanMessage:
     """Convert a host's message to one for the model.
 
     Args:

@@ -92,7 +92,7 @@ class TurnHooks:
             HandlerError: A hook of StopFinalize failed, or hooks kept the turn going more often than is allowed.
         """
         left = max(0, self.max_continuations - continuations)
-        happened: dict[str, Any] = {
+        happened: dict[str, object] = {
             **self._where(thread_id),
             "messages": list(messages),
             "stopReason": reason,
@@ -140,10 +140,10 @@ class TurnHooks:
             about = {"summary": text_of(fact.summary["content"]), "messagesAfterCount": fact.left}
             await self.hooks.call(HookEvents.POST_COMPACT, {**self._at(fact.at), **about})
 
-    def _where(self, thread_id: Any, agent_id: str | None = None) -> dict[str, Any]:
+    def _where(self, thread_id: Any, agent_id: str | None = None) -> dict[str, object]:
         return {"runId": self.run_id, "threadId": thread_id, "agentId": agent_id or self.agent_id}
 
-    def _at(self, at: Place) -> dict[str, Any]:
+    def _at(self, at: Place) -> dict[str, object]:
         return {**self._where(at.metadata.get("thread_id"), at.agent_id), "executingAgentId": at.agent_id}
 
 

@@ -9,15 +9,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from stategraph.errors import ConfigurationError
 from stategraph.run.abort import AbortController, AbortSignal, was_stopped
 from stategraph.run.events.run_log import RunLog
 from stategraph.run.loop_affinity import Home
 from stategraph.run.turn import turn_inputs
+from stategraph.run.turn.turn_inputs import HostConfig
 
 T = TypeVar("T")
 
@@ -36,7 +37,7 @@ class Turns:
         home: The event loop that it belongs to.
     """
 
-    def __init__(self, run_id: str, checkpointer: Any, log: RunLog | None) -> None:
+    def __init__(self, run_id: str, checkpointer: object, log: RunLog | None) -> None:
         self.home = Home(f"Run '{run_id}'")
         self._run_id = run_id
         self._checkpointer = checkpointer
@@ -65,7 +66,7 @@ class Turns:
         self.home.check()
         await self._over.wait()
 
-    def take(self, config: Mapping[str, Any], work: Callable[[], Coroutine[Any, Any, T]]) -> Coroutine[Any, Any, T]:
+    def take(self, config: HostConfig, work: Callable[[], Coroutine[object, None, T]]) -> Coroutine[object, None, T]:
         """Have the run to oneself from now on.
 
         Args:
@@ -90,7 +91,7 @@ class Turns:
             self._log.begin()
         return self._to_its_end(config, work)
 
-    def start(self, config: Mapping[str, Any], work: Callable[[], Coroutine[Any, Any, T]]) -> asyncio.Task[T]:
+    def start(self, config: HostConfig, work: Callable[[], Coroutine[object, None, T]]) -> asyncio.Task[T]:
         """Like `take`, in the background."""
         loop = asyncio.get_running_loop()
         execution = self.take(config, work)
@@ -100,7 +101,7 @@ class Turns:
         task.add_done_callback(lambda _: None if over.is_set() else self._end(asyncio.CancelledError()))
         return task
 
-    async def _to_its_end(self, config: Mapping[str, Any], work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def _to_its_end(self, config: HostConfig, work: Callable[[], Coroutine[object, None, T]]) -> T:
         try:
             with taken(self._checkpointer, config, self._run_id):
                 result = await work()
@@ -117,7 +118,7 @@ class Turns:
 
 
 @contextmanager
-def taken(checkpointer: Any, config: Mapping[str, Any], run_id: str) -> Iterator[None]:
+def taken(checkpointer: object, config: HostConfig, run_id: str) -> Iterator[None]:
     """Have a thread to oneself.
 
     Args:

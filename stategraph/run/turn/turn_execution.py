@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping, Sequence
-from typing import Any, Literal, TypeAlias, cast
+from collections.abc import Coroutine, Sequence
+from typing import cast
 
 from langchain_core.messages import AIMessage, AnyMessage
 from langchain_core.runnables import RunnableConfig
 
 from stategraph.agent.messages import problems
 from stategraph.agent.ports import AgentContext
+from stategraph.agent.state import AgentState
 from stategraph.agent.tools import tool_calls
 from stategraph.errors import is_invalid_resume
 from stategraph.run.abort import AbortSignal, unless_aborted, was_stopped
@@ -29,8 +30,7 @@ from stategraph.run.events.step_list import Status
 from stategraph.run.history import recovery
 from stategraph.run.hooks.turn_hooks import Stopped, TurnHooks
 from stategraph.run.pauses import Pause, RunInterrupt, after
-
-Durability: TypeAlias = Literal["exit", "async", "sync"]
+from stategraph.types import Durability
 
 OUTPUT_TRUNCATED = "output_truncated"
 """The halt reason of a turn whose last answer stopped at its output limit."""
@@ -78,13 +78,13 @@ class Execution:
         self._durability = durability
         self._clean = clean
 
-    async def run(self, given: Any, context: AgentContext, signals: Sequence[AbortSignal]) -> bool:
+    async def run(self, given: object, context: AgentContext, signals: Sequence[AbortSignal]) -> bool:
         """Execute, and keep the messages that it brings.
 
         Args:
             given: The graph's input.
             context: For its nodes.
-            signals: Any of them stops it.
+            signals: object of them stops it.
 
         Returns:
             Whether the graph ran; a hook may have kept it from starting.
@@ -113,7 +113,7 @@ class Execution:
 
     # While it goes.
 
-    async def _drive(self, given: Any, context: AgentContext) -> bool:
+    async def _drive(self, given: object, context: AgentContext) -> bool:
         if self._hooks is not None and isinstance(given, dict):
             messages, self.halt_reason = await self._hooks.begin(given["messages"], self._thread_id)
             if self.halt_reason is not None:
@@ -138,10 +138,10 @@ class Execution:
             self._listener.produced.extend(stopped.more)
             given = self._continued(values, stopped.more)
 
-    async def _segment(self, given: Any, context: AgentContext) -> dict[str, Any]:
+    async def _segment(self, given: object, context: AgentContext) -> AgentState:
         """Execute the graph once, and return its last state."""
         compiled = self._graph.compiled
-        values: dict[str, Any] = {}
+        values: AgentState = {"messages": []}
         stream = compiled.astream(
             given,
             self._config,
@@ -153,17 +153,17 @@ class Execution:
             if "__interrupt__" in chunk:
                 self.paused = True
             else:
-                values = cast("dict[str, Any]", chunk)
+                values = cast("AgentState", chunk)
         # A breakpoint says nothing in the stream of values.
         if self.paused or compiled.interrupt_before_nodes or compiled.interrupt_after_nodes:
             await self._wait_again()
         return values
 
-    def _continued(self, values: Mapping[str, Any], more: Sequence[AnyMessage]) -> dict[str, Any]:
+    def _continued(self, values: AgentState, more: Sequence[AnyMessage]) -> dict[str, object]:
         """Return the graph's input for continuing a turn that has ended."""
         if self._graph.compiled.checkpointer:
             return {"messages": list(more)}
-        kept = {key: values[key] for key in ("windows",) if values.get(key) is not None}
+        kept = {} if (windows := values.get("windows")) is None else {"windows": windows}
         return {**kept, "messages": [*values["messages"], *more]}
 
     async def _wait_again(self) -> None:
@@ -175,9 +175,9 @@ class Execution:
     def _thread_id(self) -> str:
         return str(self._config["configurable"]["thread_id"])
 
-    def _brought(self, values: Mapping[str, Any]) -> list[AnyMessage]:
+    def _brought(self, values: AgentState) -> list[AnyMessage]:
         """Return the messages of a state after the last input message."""
-        brought = after(self._listener.last_input_id, values.get("messages", []))
+        brought = after(self._listener.last_input_id, values["messages"])
         return list(self._listener.produced) if brought is None else brought
 
     # The end.
@@ -220,7 +220,7 @@ def _truncation(messages: Sequence[AnyMessage]) -> str | None:
     return None if why is None or tool_calls.FILTERED in why.lower() else OUTPUT_TRUNCATED
 
 
-async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+async def _to_its_end(work: Coroutine[object, None, None]) -> None:
     """Run work that must not be left half done: cancellations meanwhile take effect after it."""
     task = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None

@@ -6,7 +6,7 @@ import difflib
 import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, TypedDict, cast
 
 from langchain_core.messages import AnyMessage, convert_to_messages
 from langchain_core.runnables import RunnableConfig
@@ -14,6 +14,7 @@ from langchain_core.runnables import RunnableConfig
 from stategraph.agent.messages import encodable
 from stategraph.errors import ConfigurationError
 from stategraph.run.abort import AbortSignal
+from stategraph.types import Durability
 
 #: Steps that a run may take if its host says nothing.
 RECURSION_LIMIT = 50
@@ -71,7 +72,21 @@ def _message(given: Any, position: int) -> AnyMessage:
     return _encodable(cast("AnyMessage", message))
 
 
-def checked_config(config: object, *, stores: bool) -> Mapping[str, Any]:
+class HostConfig(TypedDict, total=False):
+    """The config that a host gives an execution, checked; further keys are handed on to the engine.
+
+    Attributes:
+        configurable: Names the thread.
+        durability: When the thread's state is stored.
+        signal: Aborts the execution.
+    """
+
+    configurable: Mapping[str, object] | None
+    durability: Durability | None
+    signal: object
+
+
+def checked_config(config: object, *, stores: bool) -> HostConfig:
     """Validate a host's config; an empty one for None.
 
     Args:
@@ -94,10 +109,10 @@ def checked_config(config: object, *, stores: bool) -> Mapping[str, Any]:
                 f"The thread is named by {misplaced[0]}, which is not read; name it as "
                 "config['configurable']['thread_id']"
             )
-    return given
+    return cast("HostConfig", given)
 
 
-def checked_options(options: object, known: Iterable[str]) -> Mapping[str, Any]:
+def checked_options(options: object, known: Iterable[str]) -> Mapping[str, object]:
     """Validate a host's options of one execution; none for None.
 
     Raises:
@@ -114,12 +129,12 @@ def checked_options(options: object, known: Iterable[str]) -> Mapping[str, Any]:
     return given
 
 
-def _in_python(given: Mapping[str, Any]) -> dict[str, Any]:
+def _in_python(given: Mapping[str, object]) -> dict[str, object]:
     """Convert a mapping to Python's spelling of its names; hosts may use TypeScript's."""
     return {re.sub(r"[A-Z]", lambda found: f"_{found[0].lower()}", str(key)): value for key, value in given.items()}
 
 
-def _mapping(given: object, what: str, expected: str) -> Mapping[str, Any]:
+def _mapping(given: object, what: str, expected: str) -> Mapping[str, object]:
     if given is None:
         return {}
     if not isinstance(given, Mapping):
@@ -127,13 +142,13 @@ def _mapping(given: object, what: str, expected: str) -> Mapping[str, Any]:
     return given
 
 
-def thread_of(config: Mapping[str, Any], run_id: str) -> Any:
+def thread_of(config: HostConfig, run_id: str) -> object:
     """Return the thread that a host's config names, unchanged; the run's id if it names none."""
     thread_id = (config.get("configurable") or {}).get("thread_id")
     return run_id if thread_id is None else thread_id
 
 
-def runnable_config(config: Mapping[str, Any], run_id: str) -> RunnableConfig:
+def runnable_config(config: HostConfig, run_id: str) -> RunnableConfig:
     """Convert a host's config to the engine's.
 
     Args:
@@ -141,14 +156,14 @@ def runnable_config(config: Mapping[str, Any], run_id: str) -> RunnableConfig:
         run_id: Names the thread if the host does not.
     """
     given = {_SPELLINGS.get(key, key): value for key, value in config.items() if key not in (*_IMPLIED, *_OURS)}
-    configurable = {**(given.get("configurable") or {}), "thread_id": thread_of(config, run_id)}
+    configurable = {**(config.get("configurable") or {}), "thread_id": thread_of(config, run_id)}
     # To a graph, the run id of a thread's newest checkpoint means that this is the same run again, and it would not
     # look at what goes in.
     configurable.pop("run_id", None)
     return cast("RunnableConfig", {"recursion_limit": RECURSION_LIMIT, **given, "configurable": configurable})
 
 
-def signal_of(config: Mapping[str, Any]) -> AbortSignal | None:
+def signal_of(config: HostConfig) -> AbortSignal | None:
     """Return the signal in a host's config.
 
     Raises:

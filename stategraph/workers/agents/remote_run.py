@@ -31,6 +31,7 @@ from stategraph.run.run import Parts, ProcessOptions, Run
 from stategraph.run.turn import turn_inputs
 from stategraph.run.turn.client_tools import ToolExecuteRequest
 from stategraph.run.turn.run_lock import Turns
+from stategraph.run.turn.turn_inputs import HostConfig
 from stategraph.types import Command
 from stategraph.workers.agents import agent_runs, host_saver, run_transfer
 from stategraph.workers.handle import HostedJob
@@ -172,18 +173,18 @@ class WorkerRun(Run):
     # Executions.
 
     async def _process(
-        self, inputs: Mapping[str, Any] | Command[Any], config: Mapping[str, Any], options: ProcessOptions
+        self, inputs: Mapping[str, Any] | Command[Any], config: HostConfig, options: ProcessOptions
     ) -> Parts:
         if not isinstance(inputs, Command):
             inputs = {**inputs, "messages": turn_inputs.messages_of(inputs)}
             self.graph.reset_values(options.get("keep_content", False))
         return await self._job("process", inputs, config, options)
 
-    async def _resume(self, value: Any, config: Mapping[str, Any], options: ProcessOptions) -> Parts:
+    async def _resume(self, value: Any, config: HostConfig, options: ProcessOptions) -> Parts:
         return await self._job("resume", value, config, options)
 
     async def _job(
-        self, action: Literal["process", "resume"], inputs: Any, config: Mapping[str, Any], options: ProcessOptions
+        self, action: Literal["process", "resume"], inputs: Any, config: HostConfig, options: ProcessOptions
     ) -> Parts:
         several = (self._turns.signal, turn_inputs.signal_of(config), self._config.graph_config.signal)
         signals = [each for each in several if each is not None]
@@ -213,7 +214,7 @@ class WorkerRun(Run):
             await self._close(failure)
         return self._report["parts"] if self.return_content else None
 
-    def _described(self, action: str, inputs: Any, config: Mapping[str, Any], options: ProcessOptions) -> Job:
+    def _described(self, action: str, inputs: Any, config: HostConfig, options: ProcessOptions) -> Job:
         hooks = self._config.hooks
         kept = {key: value for key, value in config.items() if key != "signal"}
         data = {
