@@ -48,7 +48,7 @@ KNOWN: dict[str, dict[str, int]] = {
         "stategraph.core.state:State.apply_lone": 31,
         "stategraph.core.state:State.node_input": 16,
         "stategraph.engine.runs.adriver:AsyncDriver.run": 24,
-        "stategraph.engine.runs.driver:Driver._steps": 18,
+        "stategraph.engine.runs.driver:Driver._steps": 17,
     },
 }
 

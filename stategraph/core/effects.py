@@ -38,7 +38,9 @@ class ValuesChanged(NamedTuple):
 
 
 class CheckpointReached(NamedTuple):
-    """Fact: a step's checkpoint is made and the next tasks are known."""
+    """Fact: a step's checkpoint is made, and these tasks come next."""
+
+    tasks: Sequence[Task]
 
 
 class TasksPlanned(NamedTuple):

@@ -550,7 +550,7 @@ class Machine:
                 task.ns_before = self._namespaces_before.get(task.path_key)
             self._namespaces_before = None
         if not self._quiet and self.settings.watch.checkpoints and self.settings.saves != "never":
-            self.outbox.append(CheckpointReached())
+            self.outbox.append(CheckpointReached(tuple(tasks)))
 
     def _sync_planner(self) -> None:
         planner = self._planner

@@ -112,6 +112,16 @@ class Drain(NamedTuple):
 Directive = Task | RunTasks | Pause | Finish | OutOfSteps | Drain
 """A task by itself asks for the same as `RunTasks` with nothing else in it, and is at hand."""
 
+RUNS: Final[frozenset[type]] = frozenset((Task, RunTasks))
+"""The kinds of directives after which the conversation goes on."""
+
+
+def tasks_of(directive: Directive) -> list[Task]:
+    """Return the tasks that a directive asks to run."""
+    if isinstance(directive, Task):
+        return [directive]
+    return directive.tasks if isinstance(directive, RunTasks) else []
+
 
 # -- outcomes -----------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import operator
 import threading
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +15,7 @@ from typing_extensions import TypedDict
 
 from stategraph import interrupt
 from stategraph.constants import END, START, TAG_HIDDEN
+from stategraph.errors import NodeError
 from stategraph.graph.func import entrypoint, task
 from stategraph.graph.state import StateGraph
 from stategraph.types import CachePolicy, Command, Send
@@ -289,3 +291,53 @@ def test_a_node_that_was_sent_to_shows_where_its_packet_came_from(driver: Driver
     driver.invoke(graph, {"items": []}, THREAD)
     tasks = driver.get_state(graph, THREAD).tasks
     assert [(task.name, task.path) for task in tasks] == [("b", ("__pregel_push", n, False)) for n in range(2)]
+
+
+STATES = ["values", "checkpoints", ["values", "updates"], ["tasks", "debug"]]
+
+
+@pytest.mark.parametrize("mode", STATES, ids=str)
+@pytest.mark.parametrize("durability", ["sync", "async", "exit"])
+def test_a_reader_who_is_shown_the_last_state_finds_it_stored(mode: Any, durability: Any) -> None:
+    graph = chain(checkpointer=InMemorySaver())
+    options = {"stream_mode": mode, "durability": durability}
+    seen = [graph.get_state(THREAD).values.get("n") for _ in graph.stream({"items": []}, THREAD, **options)]
+    assert seen[-1] == 2
+
+    async def read() -> list[Any]:
+        stream = graph.astream({"items": [], "n": 0}, THREAD, **options)
+        return [(await graph.aget_state(THREAD)).values["n"] async for _ in stream]
+
+    assert asyncio.run(read())[-1] == 2
+
+
+@pytest.mark.parametrize("mode", ["updates", "tasks", ["updates"]], ids=str)
+def test_a_reader_sees_how_the_last_node_ended_before_everything_is_stored(mode: Any) -> None:
+    graph = chain(checkpointer=InMemorySaver())
+    options = {"stream_mode": mode, "durability": "exit"}
+    stored = [bool(graph.get_state(THREAD).values) for _ in graph.stream({"items": []}, THREAD, **options)]
+    assert not any(stored)
+
+
+def test_a_checkpoint_is_shown_with_the_tasks_that_it_was_planned_with(driver: Driver) -> None:
+    fails = [True]
+
+    def fail(state: State) -> Any:
+        raise ConnectionError("away")
+
+    def handle(state: State, error: NodeError) -> Any:
+        if fails and fails.pop():
+            raise ValueError("not yet")
+        return {"n": 1}
+
+    builder = StateGraph(State)
+    builder.add_node("fails", fail, error_handler=handle)
+    builder.add_node("waits", lambda state: {"items": [interrupt("sure?")]})
+    builder.add_edge(START, "fails").add_edge(START, "waits")
+    graph = builder.compile(checkpointer=InMemorySaver())
+    with pytest.raises(ValueError, match="not yet"):
+        driver.invoke(graph, {"items": []}, THREAD)
+
+    first = driver.stream(graph, None, THREAD, stream_mode="checkpoints")[0]
+
+    assert first["next"] == ["fails", "waits"] == [task["name"] for task in first["tasks"]]

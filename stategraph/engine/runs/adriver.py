@@ -23,7 +23,8 @@ from contextvars import Context, copy_context
 from functools import partial
 from typing import Any
 
-from stategraph.core.moves import Failed, Outcome, RunTasks
+from stategraph.core import moves
+from stategraph.core.moves import Failed, Outcome
 from stategraph.core.task import Draft, Task
 from stategraph.engine.checkpoints import pump
 from stategraph.engine.checkpoints.saving import AsyncSaves
@@ -78,21 +79,24 @@ class AsyncDriver:
                     execution.flush()
                 if waits:
                     await self._let_save()
+                kind = type(directive)
+                if kind not in moves.RUNS:
+                    for shown in teardown.last_results(execution):
+                        yield shown
+                    break
                 while bare and chunks:
                     yield chunks.popleft()
                 for shown in execution.shown() if chunks else ():
                     yield shown
-                if type(directive) is Task and at_once:
-                    begun = attempt.begin(execution, directive)
+                if kind is Task and at_once:
+                    begun = attempt.begin(execution, directive)  # type: ignore[arg-type]
                     outcome = begun if isinstance(begun, Draft) else await begun
                     if isinstance(outcome, Draft) and not called:
                         tell(outcome)
                         continue
                     rest = self._step([], outcome)
-                elif isinstance(directive, (Task, RunTasks)):
-                    rest = self._step([directive] if isinstance(directive, Task) else directive.tasks)
                 else:
-                    break
+                    rest = self._step(moves.tasks_of(directive))
                 async for shown in rest:
                     yield shown
             teardown.pause_at_breakpoint(execution)

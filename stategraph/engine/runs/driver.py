@@ -25,7 +25,8 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from stategraph.core.moves import Outcome, RunTasks
+from stategraph.core import moves
+from stategraph.core.moves import Outcome
 from stategraph.core.task import Draft, Task
 from stategraph.engine.checkpoints import pump
 from stategraph.engine.checkpoints.saving import Saves
@@ -131,20 +132,22 @@ class Driver:
                 execution.flush()
             if stepped and execution.saves is not None and execution.durability == "sync":
                 execution.saves.wait()
+            kind = type(directive)
+            if kind not in moves.RUNS:
+                yield from teardown.last_results(execution)
+                break
             while bare and chunks:
                 yield chunks.popleft()
             if chunks:
                 yield from execution.shown()
-            if type(directive) is Task and at_once:
-                outcome = attempt.run(execution, directive)
+            if kind is Task and at_once:
+                outcome = attempt.run(execution, directive)  # type: ignore[arg-type]
                 if isinstance(outcome, Draft) and not called:
                     tell(outcome)
                 else:
                     yield from self._step([], outcome)
-            elif isinstance(directive, (Task, RunTasks)):
-                yield from self._step([directive] if isinstance(directive, Task) else directive.tasks)
             else:
-                break
+                yield from self._step(moves.tasks_of(directive))
             stepped = True
         teardown.pause_at_breakpoint(execution)
 

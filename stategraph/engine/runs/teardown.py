@@ -7,6 +7,7 @@ Rules
   history of its own.
 * A run that has failed is left with its own error, also if storing its end
   fails too: that error is logged, and named in a note of the first.
+* How the last tasks ended is shown at once; the state that they led to, and its checkpoint, once all is stored.
 * A pause of a root run is not an error: its caller sees the interrupts. A
   nested run hands them to the node it runs in.
 """
@@ -27,6 +28,21 @@ from stategraph.errors import (
 )
 
 logger = logging.getLogger(__name__)
+
+
+def last_results(execution: Execution) -> list[Any]:
+    """Take from what is ready the part that the caller is to see before everything is stored."""
+    chunks = execution.chunks
+    first_state = next((place for place, chunk in enumerate(chunks) if _is_state(execution, chunk)), len(chunks))
+    later = [chunks.pop() for _ in range(len(chunks) - first_state)]
+    seen = execution.shown()
+    chunks.extend(reversed(later))
+    return seen
+
+
+def _is_state(execution: Execution, chunk: Any) -> bool:
+    _, mode, payload = chunk if execution.view is not None else (None, *execution.own_modes, chunk)
+    return mode in ("values", "checkpoints") or (mode == "debug" and payload["type"] == "checkpoint")
 
 
 def pause_at_breakpoint(execution: Execution) -> None:

@@ -109,7 +109,7 @@ class Projector:
                     self._send_debuggable("tasks", "task", self._described_task(task), task.step)
         elif type(effect) is CheckpointReached:
             step = self._execution.machine.step - 1
-            self._send_debuggable("checkpoints", "checkpoint", self._described_checkpoint(), step)
+            self._send_debuggable("checkpoints", "checkpoint", self._described_checkpoint(effect.tasks), step)
         elif type(effect) is PausedBare:
             self._send("updates", {INTERRUPT: ()})
 
@@ -189,12 +189,11 @@ class Projector:
             "interrupts": [asdict(i) for i in output.interrupts_in(fact.writes)],
         }
 
-    def _described_checkpoint(self) -> dict[str, Any]:
+    def _described_checkpoint(self, tasks: Sequence[Task]) -> dict[str, Any]:
         execution = self._execution
         machine = execution.machine
         metadata = machine.metadata
         config = execution.checkpoint_config(machine.checkpoint["id"])
-        tasks = list(machine.tasks.values())
         states = {
             task.id: {
                 CONF: {
