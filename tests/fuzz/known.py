@@ -287,9 +287,13 @@ def _saw_refusal(ran: list[Any]) -> bool:
 def _cancelled_again(left: Difference) -> None:
     """A task that does not begin gets `CancelledError()`, which is blotted out, in place of what it had before.
 
-    In a stream it then shows no questions, and one with an error handler is noted as the source of an error.
+    In a stream it then shows neither questions nor a result, and one with an error handler is noted as the source of an
+    error. So does one that a reader left behind.
     """
-    if (left.case.get("sequential") and left.case.get("async")) or not _has_failed(left):
+    steps = left.case["script"][: left.number + 1]
+    if left.case.get("sequential") and left.case.get("async"):
+        return
+    if not (_has_failed(left) or any(step.get("stop") for step in steps)):
         return
     earlier = json.dumps([step["found"] for step in left.expected["steps"][: left.number]])
     for expected, found in reports.checkpoints(left.expected, left.found):
@@ -307,6 +311,8 @@ def _cancelled_again(left: Difference) -> None:
     for one, other in reports.streamed_tasks(*left.last("found")):
         if one.get("interrupts") == {"!": "tuple", "items": []} and "interrupts" in other:
             other["interrupts"] = one["interrupts"]
+            if "result" not in one:
+                other.pop("result", None)
 
 
 def _has_failed(difference: Difference) -> bool:
@@ -424,7 +430,7 @@ def _validated_late(difference: Difference) -> bool:
 
 def _cached_later(difference: Difference) -> bool:
     """LangGraph runs again what it had run with the same input, as its result is not in the cache yet."""
-    expected, found = map(bag, difference.last("ran"))
+    expected, found = (bag(seen[:2] for seen in ran) for ran in difference.last("ran"))  # wherever it ran
     more = expected - found
     return bool(difference.case.get("cache") and more and not found - expected and more.keys() <= found.keys())
 
@@ -442,7 +448,10 @@ def _left_early(difference: Difference) -> bool:
 
 
 def _told_to_go_on(difference: Difference) -> bool:
-    """In a step that is gone on with LangGraph does not run a nested graph that has a history, and had not begun."""
+    """In a step that is gone on with LangGraph goes on in a nested graph that has a history, and had not begun.
+
+    It does nothing there, or takes up again what a command had left; here it runs with its input.
+    """
     goes_on = difference.step["op"] == "answer" or difference.step.get("input", 0) is None
     retried = any("retry" in node for graph in difference.case.get("graphs", ()) for node in graph["nodes"])
     inside = tuple(f"{name}_" for name in _with_history(difference.case))
@@ -450,7 +459,7 @@ def _told_to_go_on(difference: Difference) -> bool:
         return False
     earlier = [seen[0] for step in difference.expected["steps"][: difference.number] for seen in step["ran"]]
     ran, mine = (bag(seen for seen in ran if seen[0].startswith(inside)) for ran in difference.last("ran"))
-    return any(name.startswith(inside) for name in earlier) and bool(mine - ran) and not ran - mine
+    return any(name.startswith(inside) for name in earlier) and bool(mine - ran) and ran.total() <= mine.total()
 
 
 def _with_history(case: Case) -> set[str]:

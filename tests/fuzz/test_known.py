@@ -163,6 +163,7 @@ def test_a_graph_with_a_history_takes_its_input_in_a_step_that_is_gone_on_with_i
     assert "gone on with" in str(told([], ["inner_a"], ["inner_a"], **goes_on))
     assert "gone on with" in str(told(["graph_b"], ["graph_b", "inner_a"], ["inner_a"], op="answer"))
     assert told(["inner_a"], [], ["inner_a"], **goes_on) is None
+    assert told(["inner_a", "inner_b"], ["inner_c"], ["inner_a"], **goes_on) is None
     assert told([], ["graph_b"], ["inner_a"], **goes_on) is None
     assert told([], ["inner_a"], ["graph_b"], **goes_on) is None
     assert told([], ["inner_a"], ["inner_a"], op="run", input={}) is None
@@ -249,6 +250,9 @@ def test_what_is_in_the_cache_need_not_run_again_and_everything_else_has_to() ->
     assert told(twice, once) is None
     assert told(once, twice, cache=True) is None
     assert told(report(ran=["a", "b"]), once, cache=True) is None
+    there, here = copy.deepcopy(twice), copy.deepcopy(once)
+    there["steps"][0]["ran"][1].append({"langgraph_node": "a"})
+    assert "node cache" in str(told(there, here, cache=True))
 
 
 def test_a_state_whose_values_are_none_on_one_of_the_engines_can_be_compared() -> None:
