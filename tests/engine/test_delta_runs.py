@@ -32,6 +32,7 @@ from stategraph.core.channels.last_value import LastValue
 from stategraph.engine.compile.node import NodeBuilder
 from stategraph.engine.config import runnable_config as engine_config
 from stategraph.engine.engine import StateGraphEngine
+from stategraph.types import StateUpdate
 from tests.conftest import Driver
 
 THREAD = {"configurable": {"thread_id": "t"}}
@@ -176,6 +177,20 @@ def test_update_state_is_seen_by_the_next_run(driver: Driver) -> None:
     result = driver.invoke(graph, {**both(["in"]), "turn": 0}, THREAD)
 
     assert result["log"] == result["mirror"] == ["first", "second", "in", "0:a", "0:b", "0:c"]
+
+
+def test_updates_in_several_supersteps_read_as_with_an_ordinary_reducer(driver: Driver) -> None:
+    graph = graph_of(InMemorySaver())
+    driver.invoke(graph, {**both(["in"]), "turn": 1}, THREAD, durability="sync")  # a question waits
+
+    supersteps = [[StateUpdate(both([f"up{number}"]), "a")] for number in range(3)]
+    if driver.name == "async":
+        asyncio.run(graph.abulk_update_state(THREAD, supersteps))
+    else:
+        graph.bulk_update_state(THREAD, supersteps)
+
+    for state in driver.history(graph, THREAD):
+        assert state.values.get("log", []) == state.values.get("mirror", [])
 
 
 def test_without_a_saver_a_delta_channel_is_a_reducer(driver: Driver) -> None:
@@ -413,18 +428,38 @@ def test_no_checkpoint_is_stored_past_writes_that_were_not(driver: Driver, durab
         assert driver.invoke(graph, None, THREAD)["log"] == ["in", "1"]
 
 
-@pytest.mark.parametrize("durability", DURABILITIES)
-def test_a_delta_channel_that_takes_the_input_itself_keeps_it_from_the_first_run_on(
-    driver: Driver, durability: str
-) -> None:
-    saver = InMemorySaver()
-    graph: Any = StateGraphEngine(
+def counting(saver: Any) -> Any:
+    return StateGraphEngine(
         nodes={"count": NodeBuilder().subscribe_only("log").do(len).write_to("size")},
         channels={"log": DeltaChannel(extend, list), "size": LastValue(int)},
         input_channels="log",
         output_channels="size",
         checkpointer=saver,
     )
+
+
+@pytest.mark.parametrize("durability", DURABILITIES)
+@pytest.mark.parametrize("saver", SAVERS)
+def test_input_at_an_older_checkpoint_leaves_what_was_built_on_it_alone(
+    driver: Driver, saver: type[InMemorySaver], durability: str
+) -> None:
+    graph = counting(saver())
+    for turn in (0, 1):
+        driver.invoke(graph, [turn], THREAD, durability="sync")
+    before = driver.history(graph, THREAD)
+    for older in before[1:]:
+        driver.invoke(graph, ["other"], older.config, durability=durability)
+        expected = [*older.values["log"], "other"]
+        assert driver.get_state(graph, THREAD).values == {"log": expected, "size": len(expected)}
+        assert [driver.get_state(graph, state.config).values for state in before] == [state.values for state in before]
+
+
+@pytest.mark.parametrize("durability", DURABILITIES)
+def test_a_delta_channel_that_takes_the_input_itself_keeps_it_from_the_first_run_on(
+    driver: Driver, durability: str
+) -> None:
+    saver = InMemorySaver()
+    graph = counting(saver)
     for turn, expected in enumerate(([0], [0, 1], [0, 1, 2])):
         assert driver.invoke(graph, [turn], THREAD, durability=durability) == len(expected)
         assert driver.get_state(graph, THREAD).values == {"log": expected, "size": len(expected)}

@@ -101,8 +101,7 @@ def _bulk(
     config = patch_configurable(config, {CONFIG_KEY_THREAD_ID: thread_id})
     for index, updates in enumerate(supersteps):
         base = yield from _load(engine, saver, config)
-        if index == 0 and base.saved is not None:
-            # Later ones build on checkpoints of this very update, whose writes are theirs.
+        if base.saved is not None:
             base.full |= deltas.pending(engine.program.deltas, base.saved.pending_writes)
         with damage.using(base.saved, engine.program):
             config = yield from _superstep(base, updates, first=index == 0)

@@ -122,6 +122,15 @@ async def test_an_answer_that_names_no_request_is_not_for_the_one_that_waits_for
     assert failed.message.id == 5
 
 
+def test_the_end_of_what_a_server_says_is_told_to_its_connection_and_ends_what_waits() -> None:
+    ended: list[bool] = []
+    session = exchange.Exchange(cast("Any", None), cast("Any", None), lambda: ended.append(True), lambda: None)
+    session.tell(SessionMessage(wire.JSONRPCRequest(jsonrpc="2.0", id=5, method="tools/call")))
+    session.end()
+    assert ended == [True]
+    assert session.hear(exchange.Unreadable("no message", "null")) is None  # there is no request left to fail
+
+
 async def test_a_server_that_answers_answers_disturbs_nobody() -> None:
     async with McpSessions({"one": rude("asks")}) as sessions:
         (fine,) = await sessions.tools()
