@@ -1,21 +1,20 @@
 """One procedure over savers and graphs, run by a sync or an async caller.
 
-A procedure is a generator that yields the calls it needs (each of a method that
-has an async form, named with an "a" in front) and is sent their results; it
-decides, the two functions here act.
+A procedure yields the calls it needs, each of a method that has an async form,
+named with an "a" in front, and is sent their results (see `procedures`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from stategraph.constants import CONF
 from stategraph.engine.checkpoints import damage
+from stategraph.engine.checkpoints.procedures import Requests
 from stategraph.engine.config import foreign_types
 
-R = TypeVar("R")
 T = TypeVar("T")
 
 
@@ -38,41 +37,6 @@ class Ask:
 
 Procedure = Generator[Ask, Any, T]
 """Yields calls, is sent their results, returns its own."""
-
-
-class Requests(Generic[R, T]):
-    """The requests of a procedure, each of which is answered before the next one is taken.
-
-    Attributes:
-        result: What the procedure returned, once there are no more requests.
-    """
-
-    __slots__ = ("_answer", "_go_on", "_procedure", "result")
-
-    result: T
-
-    def __init__(self, procedure: Generator[R, Any, T]) -> None:
-        self._procedure = procedure
-        self._go_on: Callable[[Any], R] = procedure.send
-        self._answer: object = None
-
-    def __iter__(self) -> Iterator[R]:
-        while True:
-            try:
-                request = self._go_on(self._answer)
-            except StopIteration as end:
-                self.result = end.value
-                return
-            self._go_on, self._answer = self._procedure.send, None
-            yield request
-
-    def answer(self, value: object) -> None:
-        """Set what the procedure is sent for the request; None if nothing is set."""
-        self._answer = value
-
-    def fail(self, error: BaseException) -> None:
-        """Set the error that the request raises in the procedure."""
-        self._go_on, self._answer = self._procedure.throw, error
 
 
 def run(procedure: Procedure[T]) -> T:

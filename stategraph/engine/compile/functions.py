@@ -264,8 +264,7 @@ class RunnableCallable(Runnable[Any, Any]):
         func = self.func
         if func is None:
             raise no_sync_function(self.name)
-        if config is None:
-            config = run_config.ensure_config()
+        config = _complete(config)
         run = chain_run.start(config, input, name=self.get_name(), tags=self.tags) if self.trace else None
         config = _without_run_id(config)
         if run is None:
@@ -277,13 +276,9 @@ class RunnableCallable(Runnable[Any, Any]):
             else:
                 result = func(*args, **kwargs)
         else:
-            try:
+            with run:
                 args, kwargs = self._arguments(input, config, kwargs)
-                result = run.context(run.child_config(config)).run(func, *args, **kwargs)
-            except BaseException as error:
-                run.fail(error)
-                raise
-            run.end(result)
+                result = run.output = run.context(run.child_config(config)).run(func, *args, **kwargs)
         if self.recurse and isinstance(result, Runnable):
             return result.invoke(input, config)
         return result
@@ -303,8 +298,7 @@ class RunnableCallable(Runnable[Any, Any]):
     async def _ainvoke(
         self, afunc: Callable[..., Awaitable[Any]], input: Any, config: RunnableConfig | None, kwargs: dict[str, Any]
     ) -> Any:
-        if config is None:
-            config = run_config.ensure_config()
+        config = _complete(config)
         # Not `get_name()`: async runs of a lambda are recorded without a name, which is visible in traces.
         run = await chain_run.astart(config, input, name=self.name, tags=self.tags) if self.trace else None
         config = _without_run_id(config)
@@ -316,14 +310,11 @@ class RunnableCallable(Runnable[Any, Any]):
             else:
                 result = await afunc(*args, **kwargs)
         else:
-            try:
+            async with run:
                 args, kwargs = self._arguments(input, config, kwargs)
                 context = run.context(run.child_config(config))
                 result = await run_context.await_in_context(context, _start(context, afunc, args, kwargs))
-            except BaseException as error:
-                await run.afail(error)
-                raise
-            await run.aend(result)
+                run.output = result
         if self.recurse and isinstance(result, Runnable):
             return await result.ainvoke(input, config)
         return result
@@ -424,8 +415,7 @@ class RunnableSeq(Runnable[Any, Any]):
         Returns:
             The last step's output.
         """
-        if config is None:
-            config = run_config.ensure_config()
+        config = _complete(config)
         run = chain_run.start(config, self.reported(input), name=self._run_name(), policy=self.trace_policy)
         if run is None:
             config = chain_run.quiet_config(config, QuietCallbackManager)
@@ -433,21 +423,17 @@ class RunnableSeq(Runnable[Any, Any]):
             for step in self.steps[1:]:
                 value = step.invoke(value, config)
             return value
-        try:
+        with run:
             config = run.child_config(config, "seq:step:1")
             value = run.context(config).run(self.steps[0].invoke, input, config, **kwargs)
-            for number, step in numbered(self.steps[1:], 2):
-                value = step.invoke(value, run.child_config(config, f"seq:step:{number}"))
-        except BaseException as error:
-            run.fail(error)
-            raise
-        run.end(value)
+            for step, step_config in self._later_steps(run, config):
+                value = step.invoke(value, step_config)
+            run.output = value
         return value
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         """Await the steps one after the other; see `invoke`."""
-        if config is None:
-            config = run_config.ensure_config()
+        config = _complete(config)
         run = await chain_run.astart(config, self.reported(input), name=self._run_name(), policy=self.trace_policy)
         first, kwargs_of_first = self.steps[0].ainvoke, kwargs
         if run is None:
@@ -458,16 +444,13 @@ class RunnableSeq(Runnable[Any, Any]):
             for step in self.steps[1:]:
                 value = await step.ainvoke(value, config)
             return value
-        try:
+        async with run:
             config = run.child_config(config, "seq:step:1")
             context = run.context(config)
             value = await asyncio.create_task(_start(context, first, (input, config), kwargs_of_first), context=context)
-            for number, step in numbered(self.steps[1:], 2):
-                value = await step.ainvoke(value, run.child_config(config, f"seq:step:{number}"))
-        except BaseException as error:
-            await run.afail(error)
-            raise
-        await run.aend(value)
+            for step, step_config in self._later_steps(run, config):
+                value = await step.ainvoke(value, step_config)
+            run.output = value
         return value
 
     def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:
@@ -476,56 +459,48 @@ class RunnableSeq(Runnable[Any, Any]):
         Yields:
             None, once, when everything has been consumed: a node's result is what its last steps wrote.
         """
-        if config is None:
-            config = run_config.ensure_config()
+        config = _complete(config)
         run = chain_run.start(config, self.reported(input), name=self._run_name(), policy=self.trace_policy)
         if run is None:
             self.invoke(input, config, **kwargs)
             yield
             return
-        try:
+        with run:
             config = run.child_config(config, "seq:step:1")
-            context = run.context(config)
             chunks = self.steps[0].stream(input, config, **kwargs)
-            for number, step in numbered(self.steps[1:], 2):
-                chunks = step.transform(chunks, run.child_config(config, f"seq:step:{number}"))
-            for handler in run.manager.handlers:
-                if chain_run.taps_streams(handler):
-                    chunks = cast(Any, handler).tap_output_iter(run.manager.run_id, chunks)
-            output = context.run(_last, chunks)
+            for step, step_config in self._later_steps(run, config):
+                chunks = step.transform(chunks, step_config)
+            for handler in _taps(run):
+                chunks = handler.tap_output_iter(run.manager.run_id, chunks)
+            run.output = run.context(config).run(_last, chunks)
             yield
-        except BaseException as error:
-            run.fail(error)
-            raise
-        run.end(output)
 
     async def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:
         """Await the steps as a pipeline; see `stream`."""
-        if config is None:
-            config = run_config.ensure_config()
+        config = _complete(config)
         run = await chain_run.astart(config, self.reported(input), name=self._run_name(), policy=self.trace_policy)
         if run is None:
             await self.ainvoke(input, config, **kwargs)
             yield
             return
-        try:
-            async with AsyncExitStack() as open_iterators:
-                config = run.child_config(config, "seq:step:1")
-                context = run.context(config)
-                chunks = self.steps[0].astream(input, config, **kwargs)
+        async with run, AsyncExitStack() as open_iterators:
+            config = run.child_config(config, "seq:step:1")
+            chunks = self.steps[0].astream(input, config, **kwargs)
+            _close_with(open_iterators, chunks)
+            for step, step_config in self._later_steps(run, config):
+                chunks = step.atransform(chunks, step_config)
                 _close_with(open_iterators, chunks)
-                for number, step in numbered(self.steps[1:], 2):
-                    chunks = step.atransform(chunks, run.child_config(config, f"seq:step:{number}"))
-                    _close_with(open_iterators, chunks)
-                for handler in run.manager.handlers:
-                    if chain_run.taps_streams(handler):
-                        chunks = cast(Any, handler).tap_output_aiter(run.manager.run_id, chunks)
-                output = await asyncio.create_task(alast(chunks), context=context)
-                yield
-        except BaseException as error:
-            await run.afail(error)
-            raise
-        await run.aend(output)
+            for handler in _taps(run):
+                chunks = handler.tap_output_aiter(run.manager.run_id, chunks)
+            run.output = await asyncio.create_task(alast(chunks), context=run.context(config))
+            yield
+
+    def _later_steps(
+        self, run: chain_run.ChainRun[Any], config: RunnableConfig
+    ) -> Iterator[tuple[Runnable[Any, Any], RunnableConfig]]:
+        """Yield the steps behind the first, with their configs as children of a run."""
+        for number, step in numbered(self.steps[1:], 2):
+            yield step, run.child_config(config, f"seq:step:{number}")
 
     def reported(self, input: Any) -> Any:
         """Return an input as callback handlers see it."""
@@ -552,6 +527,16 @@ def numbered(steps: Iterable[_StepT], first: int) -> Iterator[tuple[int, _StepT]
     for step in steps:
         yield first, step
         first += getattr(step, "step_count", 1)
+
+
+def _complete(config: RunnableConfig | None) -> RunnableConfig:
+    """Return a config, or the running one for None."""
+    return run_config.ensure_config() if config is None else config
+
+
+def _taps(run: chain_run.ChainRun[Any]) -> Iterator[Any]:
+    """Yield the handlers that see every chunk of a run's output."""
+    return filter(chain_run.taps_streams, run.manager.handlers)
 
 
 def _last(chunks: Iterator[Any]) -> Any:

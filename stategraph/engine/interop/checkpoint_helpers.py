@@ -7,7 +7,8 @@ clock, ids and a saver added.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from types import ModuleType
 from typing import Any, cast
 
@@ -18,6 +19,7 @@ from stategraph.constants import MISSING
 from stategraph.core import checkpoint as checkpoints
 from stategraph.core import deltas
 from stategraph.core.channels import BaseChannel, DeltaChannel
+from stategraph.engine.checkpoints.procedures import Procedure, aperform, perform
 from stategraph.engine.config import environment
 from stategraph.engine.config import runnable_config as configs
 
@@ -50,13 +52,8 @@ def channels_from_checkpoint(
     config: RunnableConfig | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the channels as a checkpoint describes them, and the managed values among the specs."""
-    channels, managed = _split(specs)
-    needed = deltas.needing_history(channels, checkpoint)
-    histories: Mapping[str, Any] = {}
-    if needed:
-        reader, place = _history_reader(needed, saver, config)
-        histories = reader.get_delta_channel_history(config=place, channels=needed)
-    return _thawed(channels, checkpoint, histories), managed
+    read = None if saver is None else saver.get_delta_channel_history
+    return perform(_channels(specs, checkpoint, read, config))
 
 
 async def achannels_from_checkpoint(
@@ -67,28 +64,27 @@ async def achannels_from_checkpoint(
     config: RunnableConfig | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Like `channels_from_checkpoint`."""
-    channels, managed = _split(specs)
+    read = None if saver is None else saver.aget_delta_channel_history
+    return await aperform(_channels(specs, checkpoint, read, config))
+
+
+def _channels(
+    specs: Mapping[str, Any],
+    checkpoint: Checkpoint,
+    read: Callable[..., object] | None,
+    config: RunnableConfig | None,
+) -> Procedure[tuple[dict[str, Any], dict[str, Any]]]:
+    channels = {name: spec for name, spec in specs.items() if isinstance(spec, BaseChannel)}
+    managed = {name: spec for name, spec in specs.items() if name not in channels}
     needed = deltas.needing_history(channels, checkpoint)
     histories: Mapping[str, Any] = {}
     if needed:
-        reader, place = _history_reader(needed, saver, config)
-        histories = await reader.aget_delta_channel_history(config=place, channels=needed)
+        if read is None or config is None:
+            raise ValueError(
+                f"DeltaChannel {needed} has history to replay but no checkpointer or config was passed to read it"
+            )
+        histories = yield partial(read, config=config, channels=needed)
     return _thawed(channels, checkpoint, histories), managed
-
-
-def _split(specs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    channels = {name: spec for name, spec in specs.items() if isinstance(spec, BaseChannel)}
-    return channels, {name: spec for name, spec in specs.items() if name not in channels}
-
-
-def _history_reader(
-    needed: list[str], saver: BaseCheckpointSaver[Any] | None, config: RunnableConfig | None
-) -> tuple[BaseCheckpointSaver[Any], RunnableConfig]:
-    if saver is None or config is None:
-        raise ValueError(
-            f"DeltaChannel {needed} has history to replay but no checkpointer or config was passed to read it"
-        )
-    return saver, config
 
 
 def _thawed(

@@ -324,11 +324,11 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
             GraphInterrupt: It waits for answers, and runs as a node of another graph.
             ParentCommand: One of its nodes sent a command to the graph around it.
         """
-        runs = self._validate_sync_client().runs
+        runs: Any = self._validate_sync_client().runs
         relay = Relay.of(choose_modes(stream_mode, config), config, subgraphs=subgraphs, version=version)
-        request = self._run_request(input, config, relay, headers)
         rest = {"context": context, "interrupt_before": interrupt_before, "interrupt_after": interrupt_after}
-        for part in cast(Any, runs.stream)(**request, **rest, params=params, **kwargs):
+        request = {**self._run_request(input, config, relay, headers), **rest, "params": params}
+        for part in runs.stream(**request, **kwargs):
             yield from relay.take(part)
 
     async def astream(  # type: ignore[override]
@@ -347,11 +347,11 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
         **kwargs: Any,
     ) -> AsyncIterator[dict[str, Any] | Any]:
         """Like `stream`."""
-        runs = self._validate_client().runs
+        runs: Any = self._validate_client().runs
         relay = Relay.of(choose_modes(stream_mode, config), config, subgraphs=subgraphs, version=version)
-        request = self._run_request(input, config, relay, headers)
         rest = {"context": context, "interrupt_before": interrupt_before, "interrupt_after": interrupt_after}
-        async for part in cast(Any, runs.stream)(**request, **rest, params=params, **kwargs):
+        request = {**self._run_request(input, config, relay, headers), **rest, "params": params}
+        async for part in runs.stream(**request, **kwargs):
             for chunk in relay.take(part):
                 yield chunk
 
@@ -403,10 +403,10 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
             GraphInterrupt: It waits for answers, and runs as a node of another graph.
             ParentCommand: One of its nodes sent a command to the graph around it.
         """
-        stops = {"interrupt_before": interrupt_before, "interrupt_after": interrupt_after}
-        rest: Any = {"context": context, "headers": headers, "params": params, "version": version, **stops, **kwargs}
+        stops: Any = {"interrupt_before": interrupt_before, "interrupt_after": interrupt_after}
+        rest = {"context": context, "headers": headers, "params": params, **stops, **kwargs}
         last = None
-        for chunk in self.stream(input, config, stream_mode="values", **rest):
+        for chunk in self.stream(input, config, stream_mode="values", version=version, **rest):
             last = chunk
         return _output(last, version)
 
@@ -424,10 +424,10 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
         **kwargs: Any,
     ) -> dict[str, Any] | Any:
         """Like `invoke`."""
-        stops = {"interrupt_before": interrupt_before, "interrupt_after": interrupt_after}
-        rest: Any = {"context": context, "headers": headers, "params": params, "version": version, **stops, **kwargs}
+        stops: Any = {"interrupt_before": interrupt_before, "interrupt_after": interrupt_after}
+        rest = {"context": context, "headers": headers, "params": params, **stops, **kwargs}
         last = None
-        async for chunk in self.astream(input, config, stream_mode="values", **rest):
+        async for chunk in self.astream(input, config, stream_mode="values", version=version, **rest):
             last = chunk
         return _output(last, version)
 
@@ -465,21 +465,16 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
         projected = version == "v3"
         if not projected:
             return super().stream_events(input, config, version=version, **kwargs)
-        unsupported = {
-            "interrupt_before": interrupt_before,
-            "interrupt_after": interrupt_after,
-            "transformers": transformers,
-            "control": control,
-        }
-        self._reject_v3_unsupported(extra_kwargs=kwargs, **unsupported)
+        self._reject_v3_unsupported(
+            extra_kwargs=kwargs,
+            interrupt_before=interrupt_before,
+            interrupt_after=interrupt_after,
+            transformers=transformers,
+            control=control,
+        )
         client = self._validate_sync_client()
-        thread_id, sent = self._thread_and_config(config)
-        thread = client.threads.stream(
-            thread_id=thread_id, assistant_id=self.assistant_id, headers=self._headers(headers)
-        )
-        return RemoteRunStream(
-            sync_client=client, sdk_thread=thread, input=input, config=sent, metadata=kwargs.get("metadata")
-        )
+        where, run = self._event_run(input, config, headers, kwargs.get("metadata"))
+        return RemoteRunStream(sync_client=client, sdk_thread=client.threads.stream(**where), **run)
 
     async def astream_events(  # type: ignore[override]
         self,
@@ -504,21 +499,24 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
                 f"astream_events(version={version!r}) is not implemented for a remote graph: "
                 "use version='v3', or astream()"
             )
-        unsupported = {
-            "interrupt_before": interrupt_before,
-            "interrupt_after": interrupt_after,
-            "transformers": transformers,
-            "control": control,
-        }
-        self._reject_v3_unsupported(extra_kwargs=kwargs, **unsupported)
+        self._reject_v3_unsupported(
+            extra_kwargs=kwargs,
+            interrupt_before=interrupt_before,
+            interrupt_after=interrupt_after,
+            transformers=transformers,
+            control=control,
+        )
         client = self._validate_client()
+        where, run = self._event_run(input, config, headers, kwargs.get("metadata"))
+        return AsyncRemoteRunStream(client=client, sdk_thread=client.threads.stream(**where), **run)
+
+    def _event_run(
+        self, input: Any, config: RunnableConfig | None, headers: dict[str, str] | None, metadata: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the arguments for the stream of a thread, and those for the handle of a run in it."""
         thread_id, sent = self._thread_and_config(config)
-        thread = client.threads.stream(
-            thread_id=thread_id, assistant_id=self.assistant_id, headers=self._headers(headers)
-        )
-        return AsyncRemoteRunStream(
-            client=client, sdk_thread=thread, input=input, config=sent, metadata=kwargs.get("metadata")
-        )
+        thread = {"thread_id": thread_id, "assistant_id": self.assistant_id, "headers": self._headers(headers)}
+        return thread, {"input": input, "config": sent, "metadata": metadata}
 
     def _reject_v3_unsupported(self, *, extra_kwargs: dict[str, Any], **named: Any) -> None:
         refused = [name for name, value in named.items() if value]

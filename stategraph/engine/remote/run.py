@@ -7,7 +7,8 @@ a run is interrupted, and by what, is what has arrived so far; asking does not w
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 
@@ -17,6 +18,7 @@ from langgraph_sdk._sync.stream import SyncThreadStream
 from langgraph_sdk.client import LangGraphClient, SyncLangGraphClient
 from langgraph_sdk.stream.decoders import DataDecoder
 
+from stategraph.engine.checkpoints.procedures import Procedure, aperform, perform
 from stategraph.engine.remote import wire
 
 logger = logging.getLogger(__name__)
@@ -97,6 +99,32 @@ class _Run(Generic[_ThreadT]):
         if self._closed:
             raise RuntimeError("this run is closed; call stream_events() again for another one")
 
+    def _started(self, enter: Callable[[], object], leave: Callable[..., object]) -> Procedure[Self]:
+        """Enter the stream of the thread and start the run."""
+        self._open()
+        yield enter
+        try:
+            started: Mapping[str, str] = yield partial(self._sdk.run.start, **self._start_kwargs)
+        except BaseException as error:
+            yield partial(leave, type(error), error, error.__traceback__)
+            raise
+        self._run_id = started["run_id"]
+        return self
+
+    def _aborted(self, cancel: Callable[..., object]) -> Procedure[None]:
+        """Cancel the run and end the connection, as far as the server can be reached."""
+        if not self._close():
+            return
+        if self._run_id is not None:
+            try:
+                yield partial(cancel, self._sdk.thread_id, self._run_id, wait=False)
+            except Exception:
+                logger.debug("run %s could not be cancelled", self._run_id, exc_info=True)
+        try:
+            yield self._sdk.close
+        except Exception:
+            logger.debug("the stream of run %s could not be closed", self._run_id, exc_info=True)
+
     def _close(self) -> bool:
         """Note that the run is closed; tell whether it was open."""
         was_open, self._closed = not self._closed, True
@@ -154,14 +182,7 @@ class RemoteRunStream(_Run[SyncThreadStream]):
         self._events: Iterator[Any] | None = None
 
     def __enter__(self) -> Self:
-        self._open()
-        self._sdk.__enter__()
-        try:
-            self._run_id = self._sdk.run.start(**self._start_kwargs)["run_id"]
-        except BaseException as error:
-            self._sdk.__exit__(type(error), error, error.__traceback__)
-            raise
-        return self
+        return perform(self._started(self._sdk.__enter__, self._sdk.__exit__))
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
@@ -196,17 +217,7 @@ class RemoteRunStream(_Run[SyncThreadStream]):
 
     def abort(self) -> None:
         """Cancel the run and end the connection. A server that cannot be reached any more is no error."""
-        if not self._close():
-            return
-        if self._run_id is not None:
-            try:
-                self._client.runs.cancel(self._sdk.thread_id, self._run_id, wait=False)
-            except Exception:
-                logger.debug("run %s could not be cancelled", self._run_id, exc_info=True)
-        try:
-            self._sdk.close()
-        except Exception:
-            logger.debug("the stream of run %s could not be closed", self._run_id, exc_info=True)
+        perform(self._aborted(self._client.runs.cancel))
 
 
 class AsyncRemoteRunStream(_Run[AsyncThreadStream]):
@@ -235,14 +246,7 @@ class AsyncRemoteRunStream(_Run[AsyncThreadStream]):
         self._events: AsyncIterator[Any] | None = None
 
     async def __aenter__(self) -> Self:
-        self._open()
-        await self._sdk.__aenter__()
-        try:
-            self._run_id = (await self._sdk.run.start(**self._start_kwargs))["run_id"]
-        except BaseException as error:
-            await self._sdk.__aexit__(type(error), error, error.__traceback__)
-            raise
-        return self
+        return await aperform(self._started(self._sdk.__aenter__, self._sdk.__aexit__))
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
@@ -270,14 +274,4 @@ class AsyncRemoteRunStream(_Run[AsyncThreadStream]):
 
     async def abort(self) -> None:
         """Cancel the run and end the connection. A server that cannot be reached any more is no error."""
-        if not self._close():
-            return
-        if self._run_id is not None:
-            try:
-                await self._client.runs.cancel(self._sdk.thread_id, self._run_id, wait=False)
-            except Exception:
-                logger.debug("run %s could not be cancelled", self._run_id, exc_info=True)
-        try:
-            await self._sdk.close()
-        except Exception:
-            logger.debug("the stream of run %s could not be closed", self._run_id, exc_info=True)
+        await aperform(self._aborted(self._client.runs.cancel))

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextvars import copy_context
 from dataclasses import replace
 from functools import partial
@@ -168,6 +168,49 @@ def parent_ns(ns: str) -> str:
     return NS_SEP.join(parts)
 
 
+def _after(
+    execution: Host, scope: TaskScope, number: int, error: BaseException, cancelled: Callable[[], bool]
+) -> Draft | float:
+    """Decide what follows an attempt that raised something; called where that is handled.
+
+    Args:
+        execution: The run.
+        scope: The attempt's.
+        number: Its number, from 1.
+        error: What it raised.
+        cancelled: Tells whether a cancellation came from outside of the node.
+
+    Returns:
+        How the task ended, if a command for this graph ended it; else the seconds to wait before the next attempt.
+
+    Raises:
+        BaseException: What the task ends with.
+    """
+    task = scope.task
+    try:
+        if isinstance(error, ParentCommand):
+            return _take_command(task, scope, error)
+        if isinstance(error, asyncio.CancelledError) and not cancelled():
+            raise NodeCancelledError(task.name) from error
+        if isinstance(error, GraphBubbleUp) or not isinstance(error, Exception):
+            raise error
+        if (double := foreign_types.bubble(error)) is not None:
+            return _leave(task, scope, double, error)
+        return _after_failure(execution, task, number, error)
+    finally:
+        del error  # it refers to this frame; together they would be garbage that only the collector finds
+
+
+def _never() -> bool:
+    """Return False: a sync node is not cancelled from outside."""
+    return False
+
+
+def _is_asked_to_stop() -> bool:
+    current = asyncio.current_task()
+    return current is None or current.cancelling() > 0
+
+
 def _take_command(task: Task, scope: TaskScope, bubble: ParentCommand) -> Draft:
     """Write a command that addresses this graph, which ends the task; send any other on its way, and raise it."""
     command: Command[Any] = bubble.args[0]
@@ -233,20 +276,13 @@ def run(execution: Host, task: Task) -> Outcome:
                 else:
                     scope.value = _once(execution, task, scope)
                 return scope
-            except ParentCommand as bubble:
-                return _take_command(task, scope, bubble)
-            except GraphBubbleUp:
-                raise
-            except asyncio.CancelledError as error:
-                # Nothing cancels a sync node from outside: its own code raised this.
-                raise NodeCancelledError(task.name) from error
-            except Exception as error:
-                if (double := foreign_types.bubble(error)) is not None:
-                    return _leave(task, scope, double, error)
-                delay = _after_failure(execution, task, number, error)
+            except BaseException as error:
+                after = _after(execution, scope, number, error, _never)
+                if isinstance(after, Draft):
+                    return after
             finally:
                 scope.config = _ENDED
-            execution.clock.sleep(delay)
+            execution.clock.sleep(after)
             task.restart()
             number += 1
     except BaseException as error:
@@ -383,23 +419,13 @@ async def arun(execution: Host, task: Task, begun: _Begun | None = None) -> Outc
                     rest = _attempt(execution, task, scope)
                 scope.value = await rest
                 return scope
-            except ParentCommand as bubble:
-                return _take_command(task, scope, bubble)
-            except GraphBubbleUp:
-                raise
-            except asyncio.CancelledError as error:
-                current = asyncio.current_task()
-                if current is not None and current.cancelling() == 0:
-                    # This task was not asked to stop: the node's own code raised it.
-                    raise NodeCancelledError(task.name) from error
-                raise
-            except Exception as error:
-                if (double := foreign_types.bubble(error)) is not None:
-                    return _leave(task, scope, double, error)
-                delay = _after_failure(execution, task, number, error)
+            except BaseException as error:
+                after = _after(execution, scope, number, error, _is_asked_to_stop)
+                if isinstance(after, Draft):
+                    return after
             finally:
                 scope.config = _ENDED
-            await execution.clock.asleep(delay)
+            await execution.clock.asleep(after)
             task.restart()
             number += 1
     except GeneratorExit:

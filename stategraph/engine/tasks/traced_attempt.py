@@ -12,7 +12,7 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any
 
 from stategraph.engine.compile.compiled_node import Body
@@ -62,22 +62,23 @@ def run(
     begun = chain_run.start(config, sequence.reported(value), name=sequence.get_name(), policy=sequence.trace_policy)
     if begun is None:
         return sequence.invoke(value, config)
-    try:
-        first = 1
+    with begun:
         if body.work is not None:
             scope.config = begun.child_config(config, "seq:step:1")
             value = begun.context(scope.config).run(work, body, (), value, scope)
-            first = 2
-        for number, writer in numbered(body.writers or (), first):
+        for writer, tag in _writers(body):
             if isinstance(writer, BranchWriter):
-                writer.invoke(value, begun.child_config(config, f"seq:step:{number}"))
+                writer.invoke(value, begun.child_config(config, tag))
             else:
                 writer.write_into(value, scope)
-    except BaseException as error:
-        begun.fail(error)
-        raise
-    begun.end(value)
+        begun.output = value
     return value
+
+
+def _writers(body: Body) -> Iterator[tuple[FastWriter, str]]:
+    """Yield the writers with the tags of their runs."""
+    for number, writer in numbered(body.writers or (), 1 if body.work is None else 2):
+        yield writer, f"seq:step:{number}"
 
 
 async def arun(
@@ -94,21 +95,16 @@ async def arun(
     )
     if begun is None:
         return await sequence.ainvoke(value, config)
-    try:
-        first = 1
+    async with begun:
         if body.work is not None:
             scope.config = begun.child_config(config, "seq:step:1")
             value = await await_in_context(begun.context(scope.config), work(body, (), value, scope))
-            first = 2
-        for number, writer in numbered(body.writers or (), first):
+        for writer, tag in _writers(body):
             if isinstance(writer, BranchWriter):
-                await writer.ainvoke(value, begun.child_config(config, f"seq:step:{number}"))
+                await writer.ainvoke(value, begun.child_config(config, tag))
             elif writer.needs_await:
                 await writer.awrite_into(value, scope)
             else:
                 writer.write_into(value, scope)
-    except BaseException as error:
-        await begun.afail(error)
-        raise
-    await begun.aend(value)
+        begun.output = value
     return value

@@ -16,6 +16,7 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from contextvars import Context, copy_context
+from types import TracebackType
 from typing import Any, Final, Generic, TypeVar, cast
 from uuid import UUID
 
@@ -110,17 +111,52 @@ _CHILD_KINDS: Final[dict[type, type[CallbackManager] | type[AsyncCallbackManager
 
 
 class ChainRun(Generic[_RunManager]):
-    """A run that was started and has listeners.
+    """A run that was started and has listeners: a context in which it executes, and whose end is reported.
 
     Attributes:
         manager: The langchain-core manager of the run.
+        output: What the run succeeds with; set before the context is left.
     """
 
-    __slots__ = ("_process_outputs", "manager")
+    __slots__ = ("_process_outputs", "manager", "output")
 
     def __init__(self, manager: _RunManager, policy: TracePolicy) -> None:
         self.manager: _RunManager = manager
+        self.output: object = None
         self._process_outputs = policy.process_outputs
+
+    def __enter__(self: ChainRun[CallbackManagerForChainRun]) -> None:
+        pass
+
+    def __exit__(
+        self: ChainRun[CallbackManagerForChainRun],
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            self.manager.on_chain_error(error)
+            return
+        for manager, payload in self._endings():
+            manager.on_chain_end(payload)
+
+    async def __aenter__(self: ChainRun[AsyncCallbackManagerForChainRun]) -> None:
+        pass
+
+    async def __aexit__(
+        self: ChainRun[AsyncCallbackManagerForChainRun],
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            await self.manager.on_chain_error(error)
+            return
+        for manager, payload in self._endings():
+            if _is_heard_by_one(manager):
+                await _tell_end(manager, payload)
+            else:
+                await manager.on_chain_end(payload)
 
     def child_config(self, config: RunnableConfig, tag: str | None = None) -> RunnableConfig:
         """Copy a config so that calls with it become children of this run.
@@ -140,28 +176,8 @@ class ChainRun(Generic[_RunManager]):
         """Make a context for the children: `config` is the running config and this run the tracer's parent."""
         return run_context.config_context(config, _traced(self.manager))
 
-    def end(self: ChainRun[CallbackManagerForChainRun], output: Any) -> None:
-        """Report success."""
-        for manager, payload in self._endings(output):
-            manager.on_chain_end(payload)
-
-    def fail(self: ChainRun[CallbackManagerForChainRun], error: BaseException) -> None:
-        """Report failure."""
-        self.manager.on_chain_error(error)
-
-    async def aend(self: ChainRun[AsyncCallbackManagerForChainRun], output: Any) -> None:
-        """Report success."""
-        for manager, payload in self._endings(output):
-            if _is_heard_by_one(manager):
-                await _tell_end(manager, payload)
-            else:
-                await manager.on_chain_end(payload)
-
-    async def afail(self: ChainRun[AsyncCallbackManagerForChainRun], error: BaseException) -> None:
-        """Report failure."""
-        await self.manager.on_chain_error(error)
-
-    def _endings(self, output: Any) -> list[tuple[_RunManager, Any]]:
+    def _endings(self) -> list[tuple[_RunManager, Any]]:
+        output = self.output
         recorded = recorded_payload(output, self._process_outputs)
         if recorded is output:
             return [(self.manager, output)]

@@ -126,18 +126,5 @@ class Fenced:
     """
 
     def __init__(self, saver: BaseCheckpointSaver[Any], guard: Guard) -> None:
-        self._saver: Any = saver
-        self._guard = guard
-
-
-class Transaction:
-    """A transaction of a saver, in which a write happens.
-
-    Args:
-        saver: The saver.
-        write: The write.
-    """
-
-    def __init__(self, saver: Any, write: Write) -> None:
-        self._saver = saver
-        self._write = write
+        self.saver: Any = saver
+        self.guard = guard

@@ -11,12 +11,12 @@ it, and that thread cannot be claimed until then.
 from __future__ import annotations
 
 import copy
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from types import TracebackType
 from typing import Any
 
-from stategraph.workers.fencing.guard import Fenced, Statement, Write
+from stategraph.engine.checkpoints.procedures import Enter, Procedure, Within, aperform, perform
+from stategraph.workers.fencing.guard import Fenced, Write
 from stategraph.workers.registry.sql import LEASE_LOST, POSTGRES, Sql
 from stategraph.workers.registry.store import lost
 
@@ -32,44 +32,8 @@ class FencedPostgres(Fenced):
         Raises:
             LeaseLost: The run has lost its thread; nothing was written.
         """
-        write = self._guard.write(_SQL, method, thread_id, base)
-        try:
-            with self._connection() as connection, self._together(connection), connection.cursor() as cursor:
-                try:
-                    for statement, parameters in _statements(write):
-                        cursor.execute(statement, parameters)
-                    done = getattr(_clone(self._saver, connection, _Held()), method)(*arguments)
-                except BaseException:
-                    cursor.execute("ROLLBACK")
-                    raise
-        except Exception as error:
-            _raise_if_lost(error, write)
-            raise
-        self._guard.written(write)
-        return done
-
-    @contextmanager
-    def _together(self, connection: Any) -> Iterator[None]:
-        """Have statements executed as one transaction, or none of them if one fails."""
-        if self._saver.pipe is not None:  # the connection is in pipeline mode all along
-            try:
-                yield
-            finally:
-                self._saver.pipe.sync()
-        else:
-            with connection.pipeline():
-                yield
-
-    @contextmanager
-    def _connection(self) -> Iterator[Any]:
-        """Have the saver's connection to oneself, or one of its pool's."""
-        given = self._saver.conn
-        if hasattr(given, "getconn"):  # a pool
-            with given.connection() as connection:
-                yield connection
-        else:
-            with self._saver.lock:
-                yield given
+        write = self.guard.write(_SQL, method, thread_id, base)
+        return perform(_call(self, write, method, arguments, _Held()))
 
 
 class AsyncFencedPostgres(Fenced):
@@ -81,44 +45,65 @@ class AsyncFencedPostgres(Fenced):
         Raises:
             LeaseLost: The run has lost its thread; nothing was written.
         """
-        write = self._guard.write(_SQL, method, thread_id, base)
-        try:
-            async with self._connection() as connection, self._together(connection), connection.cursor() as cursor:
-                try:
-                    for statement, parameters in _statements(write):
-                        await cursor.execute(statement, parameters)
-                    done = await getattr(_clone(self._saver, connection, _AsyncHeld()), method)(*arguments)
-                except BaseException:
-                    await cursor.execute("ROLLBACK")
-                    raise
-        except Exception as error:
-            _raise_if_lost(error, write)
-            raise
-        self._guard.written(write)
-        return done
+        write = self.guard.write(_SQL, method, thread_id, base)
+        return await aperform(_call(self, write, method, arguments, _AsyncHeld()))
 
-    @asynccontextmanager
-    async def _together(self, connection: Any) -> AsyncIterator[None]:
-        """Have statements executed as one transaction, or none of them if one fails."""
-        if self._saver.pipe is not None:  # the connection is in pipeline mode all along
-            try:
-                yield
-            finally:
-                await self._saver.pipe.sync()
-        else:
-            async with connection.pipeline():
-                yield
 
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Any]:
-        """Have the saver's connection to oneself, or one of its pool's."""
-        given = self._saver.conn
-        if hasattr(given, "getconn"):  # a pool
-            async with given.connection() as connection:
-                yield connection
-        else:
-            async with self._saver.lock:
-                yield given
+def _call(
+    fenced: Fenced, write: Write, method: str, arguments: tuple[Any, ...], held: _Held | _AsyncHeld
+) -> Procedure[Any]:
+    try:
+        done = yield Within(_transaction(fenced.saver, write, method, arguments, held))
+    except Exception as error:
+        _raise_if_lost(error, write)
+        raise
+    fenced.guard.written(write)
+    return done
+
+
+def _transaction(
+    saver: Any, write: Write, method: str, arguments: tuple[Any, ...], held: _Held | _AsyncHeld
+) -> Procedure[Any]:
+    """Check the lease and call the saver's method as one transaction, or none of it if something fails."""
+    connection = saver.conn
+    if hasattr(connection, "getconn"):  # a pool
+        connection = yield Enter(connection.connection())
+    else:
+        yield Enter(saver.lock)
+    # The connection may be in pipeline mode all along.
+    yield Enter(connection.pipeline() if saver.pipe is None else _Synchronised(saver.pipe))
+    cursor = yield Enter(connection.cursor())
+    try:
+        yield partial(cursor.execute, _SQL.require_fence, (write.lease.thread_id, write.lease.token))
+        for statement, parameters in write.others:
+            yield partial(cursor.execute, statement, parameters)
+        return (yield partial(getattr(_clone(saver, connection, held), method), *arguments))
+    except BaseException:
+        yield partial(cursor.execute, "ROLLBACK")
+        raise
+
+
+class _Synchronised:
+    """A pipeline that stays open, and is synchronised when its context is left."""
+
+    def __init__(self, pipe: Any) -> None:
+        self._pipe = pipe
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._pipe.sync()
+
+    async def __aenter__(self) -> None:
+        pass
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._pipe.sync()
 
 
 class _Held:
@@ -153,10 +138,6 @@ class _Alone:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         pass
-
-
-def _statements(write: Write) -> tuple[Statement, ...]:
-    return ((_SQL.require_fence, (write.lease.thread_id, write.lease.token)), *write.others)
 
 
 def _clone(saver: Any, connection: Any, pipe: _Held | _AsyncHeld) -> Any:

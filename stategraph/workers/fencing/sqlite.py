@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Any
 
-from stategraph.workers.fencing.guard import Fenced, Transaction
+from stategraph.engine.checkpoints.procedures import Procedure, aperform, perform
+from stategraph.workers.fencing.guard import Fenced, Write
 from stategraph.workers.registry.sql import SQLITE, Sql
 
 _SQL = Sql(SQLITE)
@@ -28,60 +30,13 @@ class FencedSqlite(Fenced):
         Raises:
             LeaseLost: The run has lost its thread; nothing was written.
         """
-        write = self._guard.write(_SQL, method, thread_id, base)
-        clone = copy.copy(self._saver)
-        clone.lock = _Transaction(self._saver, write)
-        clone.conn = _Held(self._saver.conn)
-        clone.setup = _nothing
-        done = getattr(clone, method)(*arguments)
-        self._guard.written(write)
-        return done
+        return perform(_call(self, self.guard.write(_SQL, method, thread_id, base), method, arguments))
 
-
-class _Held:
-    """A connection whose transaction is ended by the code that began it."""
-
-    def __init__(self, connection: Any) -> None:
-        self.cursor: Callable[..., Any] = connection.cursor
-
-    def commit(self) -> None:
-        """Leave the transaction open."""
-
-
-class _Transaction(Transaction):
-    """Stands for a saver's lock: a transaction in which the lease holds."""
-
-    def __enter__(self) -> None:
-        saver, connection = self._saver, self._saver.conn
-        saver.lock.acquire()
-        try:
-            saver.setup()
-            connection.execute(_BEGIN)
-            self._write.verify(connection.execute(*self._write.check).fetchone())
-            for statement, parameters in self._write.others:
-                connection.execute(statement, parameters)
-        except BaseException:
-            self._end(False)
-            raise
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._end(kind is None)
-
-    def _end(self, succeeded: bool) -> None:
-        connection = self._saver.conn
-        try:
-            if succeeded:
-                connection.commit()
-        finally:
-            if connection.in_transaction:
-                connection.rollback()
-            self._saver.lock.release()
-
-
-def _nothing() -> None:
-    """Set nothing up: that is done."""
+    def clone(self, write: Write) -> Any:
+        """Copy the saver such that one call of it is a transaction in which the lease holds."""
+        clone = copy.copy(self.saver)
+        clone.lock, clone.conn, clone.setup = _Transaction(self.saver, write), _Held(self.saver.conn), _nothing
+        return clone
 
 
 class AsyncFencedSqlite(Fenced):
@@ -93,15 +48,33 @@ class AsyncFencedSqlite(Fenced):
         Raises:
             LeaseLost: The run has lost its thread; nothing was written.
         """
-        await self._saver.setup()
-        write = self._guard.write(_SQL, method, thread_id, base)
-        clone = copy.copy(self._saver)
-        clone.lock = _AsyncTransaction(self._saver, write)
-        clone.conn = _AsyncHeld(self._saver.conn)
+        await self.saver.setup()
+        return await aperform(_call(self, self.guard.write(_SQL, method, thread_id, base), method, arguments))
+
+    def clone(self, write: Write) -> Any:
+        """Copy the saver such that one call of it is a transaction in which the lease holds."""
+        clone = copy.copy(self.saver)
+        clone.lock, clone.conn = _AsyncTransaction(self.saver, write), _AsyncHeld(self.saver.conn)
         clone.setup = _anothing
-        done = await getattr(clone, method)(*arguments)
-        self._guard.written(write)
-        return done
+        return clone
+
+
+def _call(
+    fenced: FencedSqlite | AsyncFencedSqlite, write: Write, method: str, arguments: tuple[Any, ...]
+) -> Procedure[Any]:
+    done = yield partial(getattr(fenced.clone(write), method), *arguments)
+    fenced.guard.written(write)
+    return done
+
+
+class _Held:
+    """A connection whose transaction is ended by the code that began it."""
+
+    def __init__(self, connection: Any) -> None:
+        self.cursor: Callable[..., Any] = connection.cursor
+
+    def commit(self) -> None:
+        """Leave the transaction open."""
 
 
 class _AsyncHeld:
@@ -115,38 +88,70 @@ class _AsyncHeld:
         """Leave the transaction open."""
 
 
-class _AsyncTransaction(Transaction):
+class _Lock:
     """Stands for a saver's lock: a transaction in which the lease holds."""
 
-    async def __aenter__(self) -> None:
+    def __init__(self, saver: Any, write: Write) -> None:
+        self._saver = saver
+        self._write = write
+
+    def _begin(self, prepare: Callable[[], object] | None, check: Callable[[], object]) -> Procedure[None]:
+        """Take the lock and begin.
+
+        Args:
+            prepare: What is to be done with the lock before.
+            check: Fetches the rows of the write's check.
+        """
         connection = self._saver.conn
-        await self._saver.lock.acquire()
+        yield self._saver.lock.acquire
         try:
-            await connection.execute(_BEGIN)
-            found = await connection.execute_fetchall(*self._write.check)
-            self._write.verify(found[0] if found else None)
+            if prepare is not None:
+                yield prepare
+            yield partial(connection.execute, _BEGIN)
+            rows = yield check
+            self._write.verify(rows[0] if rows else None)
             for statement, parameters in self._write.others:
-                await connection.execute(statement, parameters)
+                yield partial(connection.execute, statement, parameters)
         except BaseException:
-            await self._end(False)
+            yield from self._end(False)
             raise
+
+    def _end(self, succeeded: bool) -> Procedure[None]:
+        connection = self._saver.conn
+        try:
+            if succeeded:
+                yield connection.commit
+        finally:
+            try:
+                if connection.in_transaction:
+                    yield connection.rollback
+            finally:
+                self._saver.lock.release()
+
+
+class _Transaction(_Lock):
+    def __enter__(self) -> None:
+        execute, check = self._saver.conn.execute, self._write.check
+        perform(self._begin(self._saver.setup, lambda: execute(*check).fetchall()))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        perform(self._end(kind is None))
+
+
+class _AsyncTransaction(_Lock):
+    async def __aenter__(self) -> None:
+        await aperform(self._begin(None, partial(self._saver.conn.execute_fetchall, *self._write.check)))
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._end(kind is None)
+        await aperform(self._end(kind is None))
 
-    async def _end(self, succeeded: bool) -> None:
-        connection = self._saver.conn
-        try:
-            if succeeded:
-                await connection.commit()
-        finally:
-            try:
-                if connection.in_transaction:
-                    await connection.rollback()
-            finally:
-                self._saver.lock.release()
+
+def _nothing() -> None:
+    """Set nothing up: that is done."""
 
 
 async def _anothing() -> None:

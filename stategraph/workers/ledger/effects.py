@@ -33,7 +33,8 @@ import anyio
 import anyio.to_thread
 
 from stategraph.agent.mcp import call_meta
-from stategraph.engine.checkpoints import allowlist, pump
+from stategraph.engine.checkpoints import allowlist
+from stategraph.engine.checkpoints.procedures import Requests
 from stategraph.engine.tasks.interrupts import interrupt
 from stategraph.errors import ConfigurationError, GraphBubbleUp, InvalidAnswerError
 from stategraph.workers.ids import new_owner
@@ -443,7 +444,7 @@ def _flow(plan: _Plan, call: _Call) -> Generator[_Step, Any, Any]:
 
 
 def _call(plan: _Plan, call: _Call, dispatch: Callable[[], Any]) -> Any:
-    steps = pump.Requests(_flow(plan, call))
+    steps = Requests(_flow(plan, call))
     for step in steps:
         try:
             match step:
@@ -462,7 +463,7 @@ def _call(plan: _Plan, call: _Call, dispatch: Callable[[], Any]) -> Any:
 
 
 async def _acall(plan: _Plan, call: _Call, dispatch: Callable[[], Awaitable[Any]]) -> Any:
-    steps = pump.Requests(_flow(plan, call))
+    steps = Requests(_flow(plan, call))
     for step in steps:
         try:
             steps.answer(await _perform(step, call, dispatch))
