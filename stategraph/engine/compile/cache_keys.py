@@ -56,7 +56,7 @@ class CacheNamespace:
 
     __slots__ = ("_code", "_known", "_suffix")
 
-    def __init__(self, code: Any, *suffix: str) -> None:
+    def __init__(self, code: object, *suffix: str) -> None:
         """Args: code: As for `cache_name`. suffix: What comes behind the name, the node's name for instance."""
         self._code = code
         self._suffix = suffix
@@ -69,7 +69,7 @@ class CacheNamespace:
         return self._known
 
 
-def cache_name(obj: Any) -> str:
+def cache_name(obj: object) -> str:
     """Name a piece of code for a cache.
 
     Args:
@@ -94,7 +94,7 @@ def cache_name(obj: Any) -> str:
     return name
 
 
-def _unwrapped(obj: Any) -> Any:
+def _unwrapped(obj: object) -> Any:
     work = obj.bound if isinstance(obj, PregelNode) else obj
     first = work.steps[0] if isinstance(work, RunnableSeq) else work
     if not isinstance(first, RunnableCallable):
@@ -102,11 +102,11 @@ def _unwrapped(obj: Any) -> Any:
     return first.func if first.func is not None else first.afunc
 
 
-def _has_its_own_name(code: Any) -> bool:
+def _has_its_own_name(code: object) -> bool:
     return isinstance(code, (FunctionType, BuiltinFunctionType, type)) and "<" not in code.__qualname__
 
 
-def _digested(code: Any) -> str:
+def _digested(code: object) -> str:
     name = identifier(code) or f"{type(code).__module__}.{type(code).__qualname__}"
     digest = sha256()
     for piece in _Description().of(code, _DEPTH):
@@ -123,7 +123,7 @@ class _Description:
         self._seen: dict[int, Any] = {}
         self._left = _MOST_VALUES
 
-    def of(self, value: Any, depth: int) -> Iterator[str]:
+    def of(self, value: object, depth: int) -> Iterator[str]:
         """Describe a value; of one that was described before, only the class."""
         self._left -= 1
         if isinstance(value, _PLAIN):
@@ -140,7 +140,7 @@ class _Description:
             else:
                 yield _identity(value)
 
-    def _inside(self, value: Any, depth: int) -> Iterator[str]:
+    def _inside(self, value: object, depth: int) -> Iterator[str]:
         if isinstance(value, FunctionType):
             yield from self._function(value, depth)
         elif isinstance(value, BuiltinFunctionType):
@@ -181,11 +181,11 @@ class _Description:
             except ValueError:  # not assigned yet
                 pass
 
-    def _all(self, values: Iterable[Any], depth: int) -> Iterator[str]:
+    def _all(self, values: Iterable[object], depth: int) -> Iterator[str]:
         for value in values:
             yield from self.of(value, depth)
 
-    def _unordered(self, values: Iterable[Any], depth: int) -> Iterator[str]:
+    def _unordered(self, values: Iterable[object], depth: int) -> Iterator[str]:
         described = []
         for value in values:
             if self._left <= 0:
@@ -195,7 +195,7 @@ class _Description:
         yield from sorted(described)
 
 
-def _attributes(value: Any) -> dict[str, Any] | None:
+def _attributes(value: object) -> dict[str, Any] | None:
     """Collect an object's attributes, without cached properties; None if it has none."""
     kind = type(value)
     slots = [cls.__dict__.get("__slots__", ()) for cls in kind.__mro__]
@@ -215,7 +215,7 @@ def _attributes(value: Any) -> dict[str, Any] | None:
     }
 
 
-def _pickled_state(value: Any) -> tuple[Any, ...] | None:
+def _pickled_state(value: object) -> tuple[Any, ...] | None:
     """Return the state that a native object is pickled as, such as a date's fields; None if it cannot be pickled."""
     try:
         state = value.__reduce_ex__(4)
@@ -224,7 +224,7 @@ def _pickled_state(value: Any) -> tuple[Any, ...] | None:
     return state[:3] if isinstance(state, tuple) else (state,)
 
 
-def _identity(value: Any) -> str:
+def _identity(value: object) -> str:
     """Make a text that identifies this object (and those that equal it), and no other in any process."""
     try:
         return _identities.setdefault(value, environment.current().ids.unique().hex)

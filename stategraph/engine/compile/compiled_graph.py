@@ -71,7 +71,7 @@ class CompiledGraph(Protocol):
     def own_checkpoint_config(self, config: RunnableConfig) -> RunnableConfig:
         """Return the config that addresses the graph's own history."""
 
-    def migrate_checkpoint(self, checkpoint: Any) -> None:
+    def migrate_checkpoint(self, checkpoint: object) -> None:
         """Bring a checkpoint of an older format or graph layout up to date, in place."""
 
     @property

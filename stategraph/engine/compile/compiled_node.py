@@ -29,10 +29,10 @@ from stategraph.types import CachePolicy, RetryPolicy, TimeoutPolicy
 class InnerGraph(Protocol):
     """A graph that is a node of another one."""
 
-    def invoke_inside(self, input: Any, config: RunnableConfig) -> Any:
+    def invoke_inside(self, input: object, config: RunnableConfig) -> Any:
         """Run to the end, under the config of the node's task."""
 
-    async def ainvoke_inside(self, input: Any, config: RunnableConfig) -> Any:
+    async def ainvoke_inside(self, input: object, config: RunnableConfig) -> Any:
         """Like `invoke_inside`."""
 
 
@@ -88,7 +88,7 @@ class Body:
         return self.writers is not None
 
 
-def _copies(writer: Any) -> bool:
+def _copies(writer: object) -> bool:
     return bool(getattr(writer, "copies_dicts", False))
 
 
@@ -146,7 +146,7 @@ def of_call(func: Callable[..., Any], runnable: Runnable[Any, Any]) -> Body:
 
 def compile_program(
     nodes: Mapping[str, PregelNode],
-    channels: Mapping[str, Any],
+    channels: Mapping[str, object],
     input_channels: str | Sequence[str],
 ) -> Program:
     """Compile a graph's nodes and channels.

@@ -78,7 +78,7 @@ _TABLE: Final[tuple[tuple[Want, tuple[Any, ...]], ...]] = (
 )
 
 
-def _spelled(annotation: Any) -> Any:
+def _spelled(annotation: object) -> Any:
     """Bring an annotation that was left as text into the spelling of the table.
 
     `X | None`, in either order, is `Optional[X]`; names of modules in front do not matter.
@@ -122,7 +122,9 @@ def wanted_arguments(func: Callable[..., Any]) -> tuple[Want, ...]:
     return tuple(wants.values())
 
 
-def fetch_arguments(wants: Sequence[Want], config: RunnableConfig, given: dict[str, Any], owner: Any) -> dict[str, Any]:
+def fetch_arguments(
+    wants: Sequence[Want], config: RunnableConfig, given: dict[str, object], owner: object
+) -> dict[str, Any]:
     """Add the arguments that a function wants to those it is given.
 
     Args:

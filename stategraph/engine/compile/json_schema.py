@@ -31,7 +31,7 @@ class _Root(RootModel[Any]):
         return {**super().model_json_schema(*args, **kwargs), "title": cls.__name__}
 
 
-def create_model(model_name: str, *, field_definitions: Mapping[str, Any] | None = None, root: Any = None) -> Any:
+def create_model(model_name: str, *, field_definitions: Mapping[str, object] | None = None, root: object = None) -> Any:
     """Build a pydantic model of some fields, or of a single value without keys.
 
     Args:
@@ -60,7 +60,7 @@ def create_model(model_name: str, *, field_definitions: Mapping[str, Any] | None
     return _make_model(model_name, bool(root), key)
 
 
-def _identity(definition: Any) -> tuple[Any, ...]:
+def _identity(definition: object) -> tuple[Any, ...]:
     """Return what tells a field's definition from others: 1 and True are equal, and are not the same default."""
     return definition, tuple(map(type, definition)) if isinstance(definition, tuple) else type(definition)
 
@@ -73,7 +73,7 @@ def _make_model(model_name: str, is_root: bool, key: tuple[tuple[str, Any, Any],
     return pydantic.create_model(model_name, __config__=_OF_MODELS, **fields)
 
 
-def _field(name: str, definition: Any) -> tuple[str, Any]:
+def _field(name: str, definition: object) -> tuple[str, Any]:
     """Return the name and the definition that pydantic is given for a field."""
     if not name.startswith("_") and name not in _OF_PYDANTIC:
         return name, definition
@@ -87,19 +87,19 @@ def _field(name: str, definition: Any) -> tuple[str, Any]:
     return f"private_{name}", (type_, Field(default=default, alias=name, serialization_alias=name, title=title))
 
 
-def model_of(name: str, fields: Mapping[str, tuple[Any, Any]]) -> type[BaseModel]:
+def model_of(name: str, fields: Mapping[str, tuple[object, object]]) -> type[BaseModel]:
     """Build a pydantic model with these fields; see :func:`create_model`."""
     model: type[BaseModel] = create_model(name, field_definitions=fields)
     return model
 
 
-def root_model_of(name: str, type_: Any, default: Any = None) -> type[BaseModel]:
+def root_model_of(name: str, type_: object, default: object = None) -> type[BaseModel]:
     """Build a pydantic model of a single value without keys."""
     model: type[BaseModel] = create_model(name, root=(type_, default))
     return model
 
 
-def describes_itself(type_: Any) -> bool:
+def describes_itself(type_: object) -> bool:
     """Return whether pydantic can derive a schema from a container type: a model, a dataclass or a typed dict.
 
     False for plain types, and for ``typing.TypedDict`` before Python 3.12, which pydantic refuses.
@@ -141,5 +141,5 @@ def context_json_schema(context_schema: Any) -> dict[str, Any] | None:
     return schema
 
 
-def _is_model(type_: Any) -> bool:
+def _is_model(type_: object) -> bool:
     return isclass(type_) and issubclass(type_, BaseModel)

@@ -25,7 +25,7 @@ ManagedValueSpec: TypeAlias = type[ManagedValue[Any]]
 ManagedValueMapping: TypeAlias = dict[str, ManagedValueSpec]
 
 
-def is_managed_value(value: Any) -> TypeGuard[ManagedValueSpec]:
+def is_managed_value(value: object) -> TypeGuard[ManagedValueSpec]:
     """Tell whether `value` is a subclass of `ManagedValue`, ours or that of an installed LangGraph."""
     if not isclass(value):
         return False

@@ -49,11 +49,11 @@ class ChannelRead(Runnable[Any, Any]):
         channels = self.channel if isinstance(self.channel, str) else ",".join(self.channel)
         return super().get_name(suffix, name=name or f"ChannelRead<{channels}>")
 
-    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+    def invoke(self, input: object, config: RunnableConfig | None = None, **kwargs: object) -> Any:
         """Read the state of the task whose config this is."""
         return self.do_read(config or ensure_config(), select=self.channel, fresh=self.fresh, mapper=self.mapper)
 
-    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+    async def ainvoke(self, input: object, config: RunnableConfig | None = None, **kwargs: object) -> Any:
         """Like `invoke`."""
         return self.invoke(input, config)
 
@@ -74,7 +74,7 @@ class ChannelRead(Runnable[Any, Any]):
         return mapper(state) if mapper is not None else state
 
 
-def _same(input: Any) -> Any:
+def _same(input: object) -> Any:
     return input
 
 
@@ -123,7 +123,7 @@ class PregelNode:
         mapper: Callable[[Any], Any] | None = None,
         writers: list[Runnable[Any, Any]] | None = None,
         tags: list[str] | None = None,
-        metadata: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, object] | None = None,
         trace_policy: TracePolicy | None = None,
         bound: Runnable[Any, Any] | None = None,
         retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
@@ -164,7 +164,7 @@ class PregelNode:
     def subgraphs(self, value: Sequence[GraphProtocol[Any, Any, Any, Any]]) -> None:
         self._subgraphs = value
 
-    def copy(self, update: dict[str, Any]) -> PregelNode:
+    def copy(self, update: dict[str, object]) -> PregelNode:
         """Return a node with some parts replaced, named as in the constructor."""
         parts: dict[str, Any] = {key: value for key, value in vars(self).items() if not key.startswith("_")}
         parts["subgraphs"] = self._subgraphs
@@ -209,19 +209,19 @@ class PregelNode:
         """Nodes with equal keys get equal inputs within a step."""
         return self.mapper, (self.channels,) if isinstance(self.channels, str) else tuple(self.channels)
 
-    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+    def invoke(self, input: object, config: RunnableConfig | None = None, **kwargs: object) -> Any:
         """Do the work alone, without reading or writing state."""
         return self.bound.invoke(input, self._config(config), **kwargs)
 
-    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+    async def ainvoke(self, input: object, config: RunnableConfig | None = None, **kwargs: object) -> Any:
         """Like `invoke`."""
         return await self.bound.ainvoke(input, self._config(config), **kwargs)
 
-    def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:
+    def stream(self, input: object, config: RunnableConfig | None = None, **kwargs: object) -> Iterator[Any]:
         """Like `invoke`, yielding the items that the work yields."""
         return self.bound.stream(input, self._config(config), **kwargs)
 
-    def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:
+    def astream(self, input: object, config: RunnableConfig | None = None, **kwargs: object) -> AsyncIterator[Any]:
         """Like `stream`."""
         return self.bound.astream(input, self._config(config), **kwargs)
 
@@ -332,7 +332,7 @@ class NodeBuilder:
         self._bound = work if self._bound is DEFAULT_BOUND else RunnableSeq(self._bound, work)
         return self
 
-    def write_to(self, *channels: str | ChannelWriteEntry, **kwargs: Any) -> Self:
+    def write_to(self, *channels: str | ChannelWriteEntry, **kwargs: object) -> Self:
         """Add writes.
 
         Args:
@@ -345,7 +345,7 @@ class NodeBuilder:
             self._writes.append(entry)
         return self
 
-    def meta(self, *tags: str, **metadata: Any) -> Self:
+    def meta(self, *tags: str, **metadata: object) -> Self:
         """Add tags and metadata for the node's runs."""
         self._tags.extend(tags)
         self._metadata.update(metadata)

@@ -28,7 +28,7 @@ class GraphProtocol(Runnable[InputT, Any], Generic[StateT, ContextT, InputT, Out
     """A graph that can be run, drawn, inspected and changed."""
 
     @abstractmethod
-    def with_config(self, config: RunnableConfig | None = None, **kwargs: Any) -> Self:
+    def with_config(self, config: RunnableConfig | None = None, **kwargs: object) -> Self:
         """Return a copy with defaults for every run's config."""
 
     @abstractmethod
@@ -52,7 +52,7 @@ class GraphProtocol(Runnable[InputT, Any], Generic[StateT, ContextT, InputT, Out
         self,
         config: RunnableConfig,
         *,
-        filter: dict[str, Any] | None = None,
+        filter: dict[str, object] | None = None,
         before: RunnableConfig | None = None,
         limit: int | None = None,
     ) -> Iterator[StateSnapshot]:
@@ -63,7 +63,7 @@ class GraphProtocol(Runnable[InputT, Any], Generic[StateT, ContextT, InputT, Out
         self,
         config: RunnableConfig,
         *,
-        filter: dict[str, Any] | None = None,
+        filter: dict[str, object] | None = None,
         before: RunnableConfig | None = None,
         limit: int | None = None,
     ) -> AsyncIterator[StateSnapshot]:
@@ -81,13 +81,13 @@ class GraphProtocol(Runnable[InputT, Any], Generic[StateT, ContextT, InputT, Out
 
     @abstractmethod
     def update_state(
-        self, config: RunnableConfig, values: dict[str, Any] | Any | None, as_node: str | None = None
+        self, config: RunnableConfig, values: dict[str, object] | object | None, as_node: str | None = None
     ) -> RunnableConfig:
         """Write to the state as if a node had; answers the config of the new checkpoint."""
 
     @abstractmethod
     async def aupdate_state(
-        self, config: RunnableConfig, values: dict[str, Any] | Any | None, as_node: str | None = None
+        self, config: RunnableConfig, values: dict[str, object] | object | None, as_node: str | None = None
     ) -> RunnableConfig:
         """Like `update_state`."""
 

@@ -39,7 +39,7 @@ class SyncAsyncFuture(Generic[T], Future[T]):
         return result
 
 
-def identifier(obj: Any, name: str | None = None) -> str | None:
+def identifier(obj: object, name: str | None = None) -> str | None:
     """Name a piece of code so that the name outlives the process.
 
     Args:
@@ -87,11 +87,11 @@ def get_runnable_for_task(func: Callable[..., Any]) -> Runnable[Any, Any]:
 
 def call(
     func: Callable[P, Awaitable[T]] | Callable[P, T],
-    *args: Any,
+    *args: object,
     retry_policy: Sequence[RetryPolicy] | None = None,
     cache_policy: CachePolicy[Any] | None = None,
     timeout: float | timedelta | TimeoutPolicy | None = None,
-    **kwargs: Any,
+    **kwargs: object,
 ) -> SyncAsyncFuture[T]:
     """Start a task from inside a running one.
 
@@ -121,7 +121,7 @@ def call(
 
 def start_task(
     func: Callable[..., Any],
-    arguments: tuple[tuple[Any, ...], dict[str, Any]],
+    arguments: tuple[tuple[object, ...], dict[str, object]],
     *,
     retry_policy: Sequence[RetryPolicy] | None = None,
     cache_policy: CachePolicy[Any] | None = None,
@@ -161,12 +161,14 @@ def _wrap(func: Callable[..., Any], *, name: str, explode_args: bool) -> Runnabl
     return RunnableCallable(sync, native, name=name, trace=False, recurse=False, explode_args=explode_args)
 
 
-def _display_name(func: Any) -> str:
+def _display_name(func: object) -> str:
     named = getattr(func, "func", func) if not hasattr(func, "__name__") else func
     return str(getattr(named, "__name__", type(func).__name__))
 
 
-def _named_arguments(signature: inspect.Signature, arguments: tuple[tuple[Any, ...], dict[str, Any]]) -> dict[str, Any]:
+def _named_arguments(
+    signature: inspect.Signature, arguments: tuple[tuple[object, ...], dict[str, object]]
+) -> dict[str, Any]:
     """Return a task's input for traces: each argument under its parameter's name."""
     args, kwargs = arguments
     bound = signature.bind_partial(*args, **kwargs)

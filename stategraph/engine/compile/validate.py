@@ -24,8 +24,8 @@ _SHOWN_CHARS = 100
 
 def validate_graph(
     nodes: Mapping[str, PregelNode],
-    channels: Mapping[str, Any],
-    managed: Mapping[str, Any],
+    channels: Mapping[str, object],
+    managed: Mapping[str, object],
     input_channels: str | Sequence[str],
     output_channels: str | Sequence[str],
     stream_channels: str | Sequence[str] | None,

@@ -81,10 +81,10 @@ class FastWriter(Protocol):
     def needs_await(self) -> bool:
         """True if an async run has to use `awrite_into`."""
 
-    def write_into(self, value: Any, scope: WriteScope) -> None:
+    def write_into(self, value: object, scope: WriteScope) -> None:
         """Append the writes for a node's return value."""
 
-    async def awrite_into(self, value: Any, scope: WriteScope) -> None:
+    async def awrite_into(self, value: object, scope: WriteScope) -> None:
         """Like `write_into`, for a writer that has to await."""
 
 
@@ -114,7 +114,7 @@ class ChannelWriteTupleEntry(NamedTuple):
 WriteEntry = ChannelWriteEntry | ChannelWriteTupleEntry | Send
 
 
-def assemble(entries: Iterable[WriteEntry], returned: Any = PASSTHROUGH) -> list[Pair]:
+def assemble(entries: Iterable[WriteEntry], returned: object = PASSTHROUGH) -> list[Pair]:
     """Work out the pairs that entries write.
 
     Args:
@@ -172,24 +172,24 @@ class ChannelWrite(Runnable[Any, Any]):
             name = f"{type(self).__name__}<{','.join(map(_target, self.writes))}>"
         return super().get_name(suffix, name=name)
 
-    def pairs(self, value: Any) -> list[Pair]:
+    def pairs(self, value: object) -> list[Pair]:
         """Compute the writes for a node that returned `value`."""
         return assemble(self.writes, value)
 
-    def write_into(self, value: Any, scope: WriteScope) -> None:
+    def write_into(self, value: object, scope: WriteScope) -> None:
         """Append the writes for a node's return value."""
         scope.writes.extend(self.pairs(value))
 
-    async def awrite_into(self, value: Any, scope: WriteScope) -> None:
+    async def awrite_into(self, value: object, scope: WriteScope) -> None:
         """Like `write_into`; nothing here awaits."""
         self.write_into(value, scope)
 
-    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+    def invoke(self, input: object, config: RunnableConfig | None = None, **kwargs: object) -> Any:
         """Send the writes through the config and return the input."""
         _sender(config)(self.pairs(input))
         return input
 
-    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+    async def ainvoke(self, input: object, config: RunnableConfig | None = None, **kwargs: object) -> Any:
         """Like `invoke`; nothing here awaits."""
         return self.invoke(input, config)
 
@@ -313,14 +313,14 @@ class BranchWriter(Runnable[Any, Any]):
             return None
         return [(end if end == END else f"branch:to:{end}", None, str(label)) for label, end in self.ends.items()]
 
-    def write_into(self, value: Any, scope: WriteScope) -> None:
+    def write_into(self, value: object, scope: WriteScope) -> None:
         """Ask the router inline and append its triggers."""
         call = self._call
         answer = call(self._shown(value, scope), scope.config)
         pairs = self._known.get(answer) if type(answer) is str else None
         scope.writes.extend(self._pairs(answer) if pairs is None else pairs)
 
-    async def awrite_into(self, value: Any, scope: WriteScope) -> None:
+    async def awrite_into(self, value: object, scope: WriteScope) -> None:
         """Ask the router and append its triggers; a router that is a plain function is called inline."""
         if self.needs_await:
             state = self._shown(value, scope)
@@ -332,13 +332,13 @@ class BranchWriter(Runnable[Any, Any]):
         else:
             self.write_into(value, scope)
 
-    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+    def invoke(self, input: object, config: RunnableConfig | None = None, **kwargs: object) -> Any:
         """Ask the router as a traced step, send the triggers, return the input."""
         config = config or ensure_config()
         answer = self.path.invoke(self._traced_state(input, config), config)
         return self._send(answer, input, config)
 
-    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+    async def ainvoke(self, input: object, config: RunnableConfig | None = None, **kwargs: object) -> Any:
         """Like `invoke`, awaiting the router; one that is a plain function is called inline."""
         config = config or ensure_config()
         state = self._traced_state(input, config)
@@ -348,15 +348,15 @@ class BranchWriter(Runnable[Any, Any]):
             answer = await self.path.ainvoke_at_once(state, config)
         return self._send(answer, input, config)
 
-    def _shown(self, returned: Any, scope: WriteScope) -> Any:
+    def _shown(self, returned: object, scope: WriteScope) -> Any:
         if self.mapper is not None and isinstance(self._reads, Keys):
             return scope.show(self._reads, self.mapper)
         return self._state(returned, scope.read)
 
-    def _traced_state(self, returned: Any, config: RunnableConfig) -> Any:
+    def _traced_state(self, returned: object, config: RunnableConfig) -> Any:
         return returned if self.select is None else self._state(returned, reader(config))
 
-    def _state(self, returned: Any, read: Callable[[str | Sequence[str], bool], Any]) -> Any:
+    def _state(self, returned: object, read: Callable[[str | Sequence[str], bool], Any]) -> Any:
         if self._reads is None:
             return returned
         state = read(self._reads, True)
@@ -367,19 +367,19 @@ class BranchWriter(Runnable[Any, Any]):
         # Mostly there is nothing to add, and merging wide states costs more than reading them.
         return state if returned.keys() <= state.keys() else {**returned, **state}
 
-    def _send(self, answer: Any, returned: Any, config: RunnableConfig) -> Any:
+    def _send(self, answer: object, returned: object, config: RunnableConfig) -> Any:
         if pairs := self._pairs(answer):
             _sender(config)(pairs)
         return returned
 
-    def _pairs(self, answer: Any) -> list[Pair]:
+    def _pairs(self, answer: object) -> list[Pair]:
         pairs = self._answered(answer)
         # Asked for by the class, as a string of another kind may equal one of these and mean something else.
         if type(answer) is str and len(self._known) < _KNOWN_ANSWERS:
             self._known[answer] = pairs
         return pairs
 
-    def _answered(self, answer: Any) -> list[Pair]:
+    def _answered(self, answer: object) -> list[Pair]:
         pairs: list[Pair] = []
         for item in answer if isinstance(answer, (list, tuple)) else (answer,):
             if not isinstance(item, (str, Send)):
@@ -409,7 +409,7 @@ class BranchWriter(Runnable[Any, Any]):
             return who
         return f"{who} after START" if self._source == START else f"{who} of node '{self._source}'"
 
-    def _end_for(self, item: Any) -> Any:
+    def _end_for(self, item: object) -> Any:
         ends = self.ends or {}
         try:
             return ends[item]
@@ -429,7 +429,7 @@ def _router_call(path: Runnable[Any, Any]) -> Callable[[Any, RunnableConfig], An
         return None
     func, is_plain = plan.func, plan.is_plain
 
-    def call(state: Any, config: RunnableConfig) -> Any:
+    def call(state: object, config: RunnableConfig) -> Any:
         inside = _current_config() is config
         if inside and is_plain:
             answer = func(state)
@@ -451,7 +451,7 @@ def _async_router_call(path: Runnable[Any, Any]) -> Callable[[Any, RunnableConfi
         return None
     afunc, is_plain = plan.afunc, plan.is_plain
 
-    def ask(state: Any, config: RunnableConfig) -> Any:
+    def ask(state: object, config: RunnableConfig) -> Any:
         return afunc(state) if is_plain else afunc(state, **plan.arguments(config))
 
     return ask

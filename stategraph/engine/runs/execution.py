@@ -592,7 +592,8 @@ class Execution:
         """
         self.on_call = self.new_saves = _not_running
         self.projector = None
-        del self.scope, self._configs
+        if hasattr(self, "scope"):  # a run that could not start has none
+            del self.scope, self._configs
 
     def lifecycle(self, kind: Literal["resume", "interrupt"], interrupts: tuple[Any, ...] = ()) -> Any:
         """Tell handlers of graph events that the run continues or pauses; an async run awaits the result."""
