@@ -39,7 +39,7 @@ KNOWN: dict[str, dict[str, int]] = {
         "stategraph.core.machine": 914,
         "stategraph.core.state": 742,
         "stategraph.engine.engine": 976,
-        "stategraph.engine.runs.execution": 671,
+        "stategraph.engine.runs.execution": 660,
     },
     "complexity": {
         "stategraph.core.machine:Machine.start": 25,

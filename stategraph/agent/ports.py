@@ -1,4 +1,4 @@
-"""Ports of agents: the listeners they report to, and the hosts and gates they ask.
+"""Ports of agents: the listeners they report to, the hosts and gates they ask, where models and tools come from.
 
 - An agent tells facts to one `Listener`, in order, and goes on when it has heard: a slow listener slows the agent.
 - Tools that the agent knows only by their definition run with a `ToolHost`; a `ToolGate` decides whether a
@@ -12,8 +12,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, TypedDict, runtime_checkable
 
+from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolCall, ToolMessage
 from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import BaseTool
 
 from stategraph.agent.messages.compaction import FadingTier
 from stategraph.agent.reporting import ToolReport
@@ -292,6 +294,53 @@ class Listener(Protocol):
 
     def recall(self, memory: Mapping[str, Any], /) -> None:
         """Restore what `memory` returned elsewhere. Called at every node; known contents change nothing."""
+
+
+# Models and tools.
+
+
+class ModelRegistry(Protocol):
+    """Resolves what a host says about a model, making the model or returning one made before; contacts no network."""
+
+    def resolve(
+        self, provider: str, client_options: Mapping[str, Any] | None = None, reasoning_key: str | None = None
+    ) -> BaseChatModel:
+        """Return a chat model.
+
+        Args:
+            provider: A provider's name, or `provider:model`.
+            client_options: Options of its client, in either spelling; None: no more options.
+            reasoning_key: Key of reasoning in the model's messages, where its provider leaves a choice.
+
+        Raises:
+            ConfigurationError: The provider is unknown, or refuses the options.
+            MissingPackageError: The provider's package is not installed.
+        """
+
+    def __len__(self) -> int:
+        """Return how many models are kept to be used again."""
+
+
+@runtime_checkable
+class ToolSource(Protocol):
+    """Supplies tools between `open` and `aclose`; both may be repeated, in another event loop too."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names by which parts of the source are chosen: of servers, groups and the like."""
+
+    async def open(self) -> None:
+        """Get ready; networks may be contacted when tools are asked for."""
+
+    async def aclose(self) -> None:
+        """End everything that was opened, and wait until nothing is left."""
+
+    async def tools(self, *names: str) -> Sequence[BaseTool]:
+        """Return the tools that there are now.
+
+        Args:
+            *names: The parts to ask; none: all.
+        """
 
 
 # Tools of the host.

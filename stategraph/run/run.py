@@ -23,10 +23,10 @@ from langchain_core.runnables import RunnableConfig
 from stategraph.agent.context.discovery import discovered
 from stategraph.agent.context.tokens import token_counter_for
 from stategraph.agent.graphs import assemble
-from stategraph.agent.llm.models import Models, resolve
+from stategraph.agent.llm.models import resolve
 from stategraph.agent.messages import history
 from stategraph.agent.messages.compaction import FadingTier
-from stategraph.agent.ports import AgentContext, ToolGate
+from stategraph.agent.ports import AgentContext, ModelRegistry, ToolGate
 from stategraph.engine.checkpoints.memory import in_memory_saver
 from stategraph.engine.config import foreign_types
 from stategraph.errors import ConfigurationError
@@ -35,13 +35,14 @@ from stategraph.run.config import RunConfig
 from stategraph.run.events.execution_graph import ExecutionGraph
 from stategraph.run.events.handler_registry import EventHandlerRegistry
 from stategraph.run.events.listener import ClientCallbacks, HandlerStatistics, RunListener
-from stategraph.run.events.run_log import RunEvent, RunLog
+from stategraph.run.events.run_log import RunLog
 from stategraph.run.history import recovery
 from stategraph.run.history import title as titles
 from stategraph.run.hooks.approval import HookGate
 from stategraph.run.hooks.hook_registry import HookRegistry
 from stategraph.run.hooks.turn_hooks import TurnHooks
 from stategraph.run.pauses import Pause, RunInterrupt, after
+from stategraph.run.ports import EventLog, RunEvent
 from stategraph.run.turn import turn_inputs
 from stategraph.run.turn.client_tools import RunToolHost
 from stategraph.run.turn.run_lock import Turns
@@ -76,7 +77,7 @@ class Run:
     """
 
     def __init__(
-        self, config: RunConfig, graph: ExecutionGraph, models: Models | None = None, log: RunLog | None = None
+        self, config: RunConfig, graph: ExecutionGraph, models: ModelRegistry | None = None, log: EventLog | None = None
     ) -> None:
         self.id = config.run_id
         self.graph = graph
@@ -109,13 +110,17 @@ class Run:
 
     @classmethod
     async def create(
-        cls, config: RunConfig | Mapping[str, object], *, models: Models | None = None, log: RunLog | None = None
+        cls,
+        config: RunConfig | Mapping[str, object],
+        *,
+        models: ModelRegistry | None = None,
+        log: EventLog | None = None,
     ) -> Self:
         """Make a run. Neither models nor networks are contacted.
 
         Args:
             config: The configuration, as a value or as a mapping in either spelling.
-            models: Models made before, to be used again; None: models of the run's own.
+            models: Resolves the models of agents; None: models of the run's own.
             log: Keeps the run's events; None: one of the size that the configuration says.
 
         Returns:
@@ -345,7 +350,7 @@ class Run:
             )
         return self._kept_log().read(after_seq)
 
-    def _kept_log(self) -> RunLog:
+    def _kept_log(self) -> EventLog:
         if self._log is None:
             raise ConfigurationError(
                 f"Run '{self.id}' keeps no events to read: create it with an event_log_size above 0"

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,12 +22,15 @@ from langchain_core.tools import BaseTool
 
 from stategraph.agent.llm.models import Models
 from stategraph.agent.mcp import McpServer, McpSessions
+from stategraph.agent.ports import ModelRegistry, ToolSource
 from stategraph.agent.settings.inputs import AgentInputs, GraphEdge
+from stategraph.agent.tools.tool_sources import ToolSources
 from stategraph.errors import AbortError, ConfigurationError
 from stategraph.run.abort import AbortSignal
 from stategraph.run.events.handler_registry import Handler, compose_event_handlers
-from stategraph.run.events.run_log import RunEvent
 from stategraph.run.loop_affinity import Home
+from stategraph.run.ports import RunEvent
+from stategraph.run.recent_runs import RecentRuns
 from stategraph.run.run import ProcessOptions, Run
 from stategraph.types import Command
 
@@ -50,7 +52,7 @@ async def create_run(
     index_token_count_map: Mapping[int, int] | None = None,
     checkpointer: Any = None,
     store: Any = None,
-    models: Models | None = None,
+    models: ModelRegistry | None = None,
     **settings: Any,
 ) -> Run:
     """Make a run: the one call that a chat backend makes for a turn.
@@ -65,7 +67,7 @@ async def create_run(
         index_token_count_map: Tokens of the input's messages by position, as the host knows them.
         checkpointer: Keeps the thread's state; None: the host sends the history with every turn.
         store: Long-term memory for the tools of agents; None: none.
-        models: Models made before, to be used again; None: models of the run's own.
+        models: Resolves the models of agents; None: models of the run's own.
         **settings: Other fields of `RunConfig`.
 
     Returns:
@@ -147,10 +149,16 @@ class RuntimeStatistics:
 class AgentRuntime:
     """Shared by all runs of a process. An async context manager.
 
+    Attributes:
+        mcp: The sessions with MCP servers.
+        runs: The runs by their ids, a `RunStore`.
+
     Args:
         checkpointer: Keeps threads; None: they are not kept.
         store: Long-term memory; None: none.
+        models: Resolves the models of agents; None: the providers known here, whose models are kept.
         mcp_servers: Servers whose tools agents may have, by name.
+        tool_sources: Further sources of tools, open as long as the runtime is, see `ToolSource`.
         custom_handlers: Handlers for every run, called before the run's own.
         runs_kept: How many runs are known by their ids when they have ended, the newest ones, so that a browser may
             come back to them. Runs that go on are always known.
@@ -170,17 +178,20 @@ class AgentRuntime:
         *,
         checkpointer: Any = None,
         store: Any = None,
+        models: ModelRegistry | None = None,
         mcp_servers: Mapping[str, McpServer | Mapping[str, object]] | None = None,
+        tool_sources: Sequence[ToolSource] = (),
         custom_handlers: Mapping[str, Handler] | None = None,
         runs_kept: int = RUNS_KEPT,
         **settings: Any,
     ) -> None:
         self.mcp = McpSessions(mcp_servers or {})
+        self._tools = ToolSources((self.mcp, *tool_sources))
         self._shared = {"checkpointer": checkpointer, "store": store, **settings}
         self._handlers = dict(custom_handlers or {})
-        self._models = Models()
-        self._runs: OrderedDict[str, Run] = OrderedDict()
-        self._runs_kept = runs_kept
+        self._given_models = models
+        self._models = Models() if models is None else models
+        self.runs = RecentRuns(runs_kept)
         self._tasks: set[asyncio.Task[object]] = set()
         self._home = Home("The runtime")
         self._closed = False
@@ -188,7 +199,7 @@ class AgentRuntime:
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open" if self._open else "not open"
-        return f"<AgentRuntime {state}: {len(self._runs)} runs known, {len(self._models)} models kept>"
+        return f"<AgentRuntime {state}: {len(self.runs)} runs known, {len(self._models)} models kept>"
 
     async def __aenter__(self) -> Self:
         if self._open:
@@ -198,10 +209,11 @@ class AgentRuntime:
             )
         if self._closed:
             # Kept models have connections that belong to the event loop of the previous block.
-            self._models, self._home, self._tasks = Models(), Home("The runtime"), set()
+            self._models = Models() if self._given_models is None else self._given_models
+            self._home, self._tasks = Home("The runtime"), set()
             self._closed = False
         self._home.check()
-        await self.mcp.__aenter__()
+        await self._tools.open()
         self._open = True
         return self
 
@@ -209,17 +221,17 @@ class AgentRuntime:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Stop every run that goes on, then close the MCP sessions."""
+        """Stop every run that goes on, then close the sources of tools."""
         self._home.check()
         self._closed = True
-        runs = list(self._runs.values())
+        runs = list(self.runs)
         for run in runs:
             run.abort("The runtime was closed")
         try:
             await asyncio.gather(*(run.ended() for run in runs))
             await asyncio.gather(*self._tasks, return_exceptions=True)
         finally:
-            await self.mcp.aclose()
+            await self._tools.aclose()
             self._open = False
 
     async def create_run(
@@ -246,13 +258,11 @@ class AgentRuntime:
             MissingPackageError: A model's package is not installed.
         """
         self._check()
-        known = self._runs.get(run_id)
-        if known is not None and known.running:
-            raise ConfigurationError(f"Run '{run_id}' is still running: await it, abort it, or use another run_id")
+        self.runs.check(run_id)
         handlers = compose_event_handlers(self._handlers, custom_handlers or {})
         shared = {**self._shared, **settings}
         run = await self._make(run_settings(run_id=run_id, agents=agents, custom_handlers=handlers, **shared))
-        self._keep(run)
+        self.runs.add(run)
         return run
 
     async def _make(self, config: Mapping[str, object]) -> Run:
@@ -296,16 +306,9 @@ class AgentRuntime:
             return
         _log.error("Run '%s' failed: %s: %s", run_id, type(error).__name__, error, exc_info=error)
 
-    def _keep(self, run: Run) -> None:
-        self._runs[run.id] = run
-        self._runs.move_to_end(run.id)
-        others = [run_id for run_id, each in self._runs.items() if each is not run and not each.running]
-        for run_id in others[: max(0, len(self._runs) - self._runs_kept)]:
-            del self._runs[run_id]
-
     def get_run(self, run_id: str) -> Run | None:
         """Return a run created here by its id; None if there is none, or it ended long ago."""
-        return self._runs.get(run_id)
+        return self.runs.get(run_id)
 
     def abort(self, run_id: str, reason: str | None = None) -> bool:
         """Stop a run.
@@ -317,7 +320,7 @@ class AgentRuntime:
         Returns:
             Whether it was going on.
         """
-        run = self._runs.get(run_id)
+        run = self.runs.get(run_id)
         if run is None or not run.running:
             return False
         run.abort(reason)
@@ -336,20 +339,20 @@ class AgentRuntime:
         Raises:
             LookupError: There is no such run here.
         """
-        run = self._runs.get(run_id)
-        if run is None:
-            raise LookupError(f"There is no run '{run_id}' here; it was made elsewhere, or ended long ago")
-        return run.attach(after_seq)
+        return self.runs.known(run_id).attach(after_seq)
 
-    async def tools(self, *servers: str) -> list[BaseTool]:
-        """Return the tools of MCP servers, for an agent.
+    async def tools(self, *names: str) -> list[BaseTool]:
+        """Return the tools of MCP servers and other sources, for an agent.
 
         Args:
-            *servers: Their names; none: all servers.
+            *names: The servers and the like to ask; none: all.
+
+        Raises:
+            ValueError: There is none of that name.
         """
-        return await self.mcp.tools(*servers)
+        return await self._tools.tools(*names)
 
     def statistics(self) -> RuntimeStatistics:
         """Return the present contents of the runtime."""
-        going = sum(run.running for run in self._runs.values())
-        return RuntimeStatistics(len(self._models), len(self._runs), going)
+        going = sum(run.running for run in self.runs)
+        return RuntimeStatistics(len(self._models), len(self.runs), going)

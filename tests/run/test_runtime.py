@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.tools import BaseTool, StructuredTool
 
+from stategraph.agent.tools.tool_sources import FunctionTools
 from stategraph.engine.checkpoints.memory import in_memory_saver
 from stategraph.errors import AbortError, ConfigurationError
 from stategraph.run.runtime import AgentRuntime, create_run
@@ -63,6 +65,98 @@ async def test_models_with_the_same_settings_are_made_once() -> None:
             run = await runtime.create_run(run_id=str(number), agents=[described])
             await run.process_stream(ASK)
         assert runtime.statistics().models == 1
+
+
+class OneModel:
+    """A registry that knows one model by any name."""
+
+    def __init__(self, model: ScriptedChatModel) -> None:
+        self._model = model
+        self.asked: list[Any] = []
+
+    def resolve(self, provider: str, client_options: Any = None, reasoning_key: str | None = None) -> ScriptedChatModel:
+        self.asked.append((provider, client_options, reasoning_key))
+        return self._model
+
+    def __len__(self) -> int:
+        return 1
+
+
+async def test_a_registry_of_the_hosts_own_makes_the_models_of_all_runs() -> None:
+    registry = OneModel(ScriptedChatModel(replies=["One.", "Two."]))
+    runtime = AgentRuntime(models=registry)
+    described = {"agent_id": "a", "provider": "ours", "client_options": {"model": "big"}}
+    for number in range(2):
+        async with runtime:  # opened again, it is the same registry
+            run = await runtime.create_run(run_id=str(number), agents=[described])
+            await run.process_stream(ASK)
+            assert runtime.statistics().models == 1
+    assert registry.asked == [("ours", {"model": "big"}, "reasoning_content")] * 2
+
+
+class Source:
+    """A source of tools that notes its life, and fails to open or close when told to."""
+
+    def __init__(self, name: str, life: list[str], *, fails: str = "") -> None:
+        self._name, self._life, self._fails = name, life, fails
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self._name,)
+
+    async def open(self) -> None:
+        self._note("open")
+
+    async def aclose(self) -> None:
+        self._note("close")
+
+    def _note(self, what: str) -> None:
+        self._life.append(f"{what} {self._name}")
+        if what == self._fails:
+            raise OSError(f"{self._name} cannot {what}")
+
+    async def tools(self, *names: str) -> list[BaseTool]:
+        self._life.append(f"list {self._name}")
+        return [StructuredTool.from_function(lambda: self._name, name=f"of_{self._name}", description="Says whose.")]
+
+
+def twice(x: int) -> int:
+    """Doubles."""
+    return 2 * x
+
+
+async def test_sources_of_tools_live_as_long_as_the_runtime_and_are_chosen_by_name() -> None:
+    life: list[str] = []
+    sources = [Source("one", life), Source("two", life), FunctionTools({"sums": [twice]})]
+    runtime = AgentRuntime(tool_sources=sources)
+    async with runtime:
+        assert [tool.name for tool in await runtime.tools()] == ["of_one", "of_two", "twice"]
+        assert [tool.name for tool in await runtime.tools("two", "sums")] == ["of_two", "twice"]
+        with pytest.raises(ValueError, match="no source of tools 'three'; there are: one, two, sums"):
+            await runtime.tools("three")
+        model = ScriptedChatModel(replies=[script.reply(script.call("of_two")), "Done."])
+        described = {"agent_id": "a", "model": model, "tools": await runtime.tools("two")}
+        await (await runtime.create_run(run_id="r", agents=[described])).process_stream(ASK)
+        assert model.requests[1].messages[-1].content == "two"
+    assert [each for each in life if not each.startswith("list")] == ["open one", "open two", "close two", "close one"]
+
+
+async def test_a_source_that_does_not_open_leaves_none_open_and_one_that_does_not_close_no_other_open() -> None:
+    life: list[str] = []
+    with pytest.raises(OSError, match="two cannot open"):
+        await AgentRuntime(tool_sources=[Source("one", life), Source("two", life, fails="open")]).__aenter__()
+    assert life == ["open one", "open two", "close one"]
+    life.clear()
+    with pytest.raises(OSError, match="two cannot close"):
+        async with AgentRuntime(tool_sources=[Source("one", life), Source("two", life, fails="close")]):
+            pass
+    assert life == ["open one", "open two", "close two", "close one"]
+
+
+def test_two_sources_of_one_name_are_refused() -> None:
+    servers = {"one": {"url": "http://127.0.0.1:1/mcp"}}
+    with pytest.raises(ConfigurationError, match="Two sources of tools are called 'one': rename one of them"):
+        AgentRuntime(mcp_servers=servers, tool_sources=[Source("one", [])])
 
 
 async def test_a_run_is_stopped_by_its_id() -> None:

@@ -13,6 +13,7 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import tool
 
+from stategraph.agent.llm.models import Models
 from stategraph.engine.checkpoints.memory import in_memory_saver
 from stategraph.errors import (
     AbortError,
@@ -422,6 +423,8 @@ def test_code_and_values_that_cannot_be_sent_are_refused_in_a_sentence() -> None
 def test_settings_that_make_no_sense_are_refused_in_a_sentence() -> None:
     with pytest.raises(ConfigurationError, match="'backend' is 'ray'; expected one of inline, thread, process"):
         MultiProcessRuntime(backend="ray")  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="workers make their models by themselves"):
+        MultiProcessRuntime(models=Models())
     with pytest.raises(ConfigurationError, match="Both 'store' and 'checkpointer'"):
         MultiProcessRuntime(store="sqlite:///x.db", checkpointer=in_memory_saver())
 

@@ -16,20 +16,21 @@ from stategraph.agent.context.handoff import Role
 from stategraph.agent.context.trimming import TrimSettings
 from stategraph.agent.graphs import agent_graph, multi_agent
 from stategraph.agent.llm import models, summaries
+from stategraph.agent.ports import ModelRegistry
 from stategraph.agent.settings.inputs import AgentInputs, GraphEdge, InitialSummary
 from stategraph.agent.tools.toolset import ToolSet
 from stategraph.errors import ConfigurationError
 
 
 def build(
-    inputs: Sequence[AgentInputs], edges: Sequence[GraphEdge] | None = None, shared: models.Models | None = None
+    inputs: Sequence[AgentInputs], edges: Sequence[GraphEdge] | None = None, shared: ModelRegistry | None = None
 ) -> tuple[list[Agent], agent_graph.AgentGraph]:
     """Build the agents of a run and their graph.
 
     Args:
         inputs: The agents as the host describes them.
         edges: The ways between them; None: only the first agent runs.
-        shared: Models made before, to be used again.
+        shared: Resolves their models; None: models of their own.
 
     Returns:
         The agents, and the builder of the graph.
@@ -48,14 +49,14 @@ def build(
 
 
 def make_agent(
-    inputs: AgentInputs, wiring: multi_agent.Wiring | None = None, shared: models.Models | None = None
+    inputs: AgentInputs, wiring: multi_agent.Wiring | None = None, shared: ModelRegistry | None = None
 ) -> Agent:
     """Build an agent from its description.
 
     Args:
         inputs: The description.
         wiring: The ways between it and others; None: it is on its own.
-        shared: Models made before, to be used again.
+        shared: Resolves their models; None: models of their own.
 
     Returns:
         The agent, its models with its tools bound.
@@ -135,7 +136,7 @@ def _routes(candidates: Sequence[models.Candidate], shown: Sequence[Any]) -> tup
 
 
 def _summarising(
-    inputs: AgentInputs, routes: tuple[Route, ...], shown: Sequence[Any], shared: models.Models | None
+    inputs: AgentInputs, routes: tuple[Route, ...], shown: Sequence[Any], shared: ModelRegistry | None
 ) -> Summarising:
     config = inputs.summarization_config
     writers = models.summarisers(inputs, shared)

@@ -27,6 +27,7 @@ from langchain_core.runnables import Runnable, RunnableBinding
 from pydantic import Field, ValidationError
 
 from stategraph.agent.llm.shielded import Shielded, described, shielded
+from stategraph.agent.ports import ModelRegistry
 from stategraph.agent.settings import validation
 from stategraph.agent.settings.inputs import AgentInputs, ToolDefinition
 from stategraph.agent.settings.secrets import Secrets, in_options, texts_in
@@ -188,9 +189,10 @@ class Candidate:
 
 
 class Models:
-    """Models that are made once and used again: a client's connections are worth more than its memory.
+    """The `ModelRegistry` of the providers known here.
 
-    Those with options that are no JSON, such as functions, are built each time.
+    Models are made once and used again: a client's connections are worth more than its memory. Those with options
+    that are no JSON, such as functions, are built each time.
 
     Args:
         kept: How many are kept, those that were asked for last: backends may have a key for each person.
@@ -219,14 +221,14 @@ class Models:
         return model
 
 
-def candidates(agent: AgentInputs, models: Models | None = None) -> tuple[Candidate, ...]:
+def candidates(agent: AgentInputs, models: ModelRegistry | None = None) -> tuple[Candidate, ...]:
     """Return the models that an agent may use, in the order in which to try them.
 
     All of them are made now, so that settings which make no sense are found before anything runs.
 
     Args:
         agent: The agent.
-        models: Models built before, for reuse; None: build all.
+        models: Resolves them; None: the function `resolve`.
 
     Returns:
         At least one.
@@ -247,12 +249,12 @@ def candidates(agent: AgentInputs, models: Models | None = None) -> tuple[Candid
     return tuple(Candidate(provider, model_name(model), model) for provider, model in made)
 
 
-def summarisers(agent: AgentInputs, models: Models | None = None) -> tuple[Candidate, ...] | None:
+def summarisers(agent: AgentInputs, models: ModelRegistry | None = None) -> tuple[Candidate, ...] | None:
     """Return the models that may summarise for an agent, in the order in which to try them.
 
     Args:
         agent: The agent.
-        models: Models built before, for reuse; None: build all.
+        models: Resolves them; None: the function `resolve`.
 
     Returns:
         None for the agent's own.

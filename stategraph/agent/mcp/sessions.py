@@ -81,7 +81,7 @@ class McpListing:
 class McpSessions:
     """The sessions with some MCP servers, and what those servers offer.
 
-    An async context manager; leaving it ends every session and every program that was started.
+    A `ToolSource`, and an async context manager; leaving it ends every session and every program that was started.
 
     Args:
         servers: Descriptions by name, as dataclasses or as mappings (see `StdioServer` and `HttpServer`).
@@ -104,7 +104,12 @@ class McpSessions:
         state = "closed" if self._closed else "not open" if self._loop is None else "open"
         return f"<McpSessions {', '.join(self._described) or 'without servers'}: {state}>"
 
-    async def __aenter__(self) -> Self:
+    async def open(self) -> None:
+        """Get ready; servers are reached when they are needed.
+
+        Raises:
+            RuntimeError: The sessions are open already.
+        """
         if self._loop is not None and not self._closed:
             raise RuntimeError(
                 "These MCP sessions are open already: use them, or leave the block in which they were opened before "
@@ -113,6 +118,9 @@ class McpSessions:
         # Nothing of an earlier block is used again: it belonged to another event loop, perhaps.
         self._slots = {name: _Slot(name, server) for name, server in self._described.items()}
         self._loop, self._closed = asyncio.get_running_loop(), False
+
+    async def __aenter__(self) -> Self:
+        await self.open()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -132,6 +140,11 @@ class McpSessions:
     def servers(self) -> tuple[str, ...]:
         """The servers' names."""
         return tuple(self._described)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The servers' names."""
+        return self.servers
 
     async def ping(self, server: str) -> None:
         """Find out whether a server is well; it is started or reached first, if need be.

@@ -8,15 +8,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeAlias
 
 from langchain_core.tools import BaseTool
 from langchain_core.tools import tool as as_tool
 
 from stategraph.agent.settings.inputs import AgentInputs, AgentTool, ToolDefinition
 from stategraph.errors import ConfigurationError
+
+FunctionOrTool: TypeAlias = BaseTool | Callable[..., Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,21 +106,30 @@ def _tools(given: Sequence[AgentTool], agent_id: str) -> dict[str, Any]:
     tools: dict[str, Any] = {}
     for each in given:
         # LangChain takes a description of a tool as a dict only.
-        made = dict(each) if isinstance(each, Mapping) else _made(each, agent_id)
+        made = dict(each) if isinstance(each, Mapping) else made_tool(each, f"agent '{agent_id}'")
         name = made.name if isinstance(made, BaseTool) else str(made.get("name") or made.get("type") or len(tools))
         if tools.setdefault(name, made) != made:
             raise _twice(name, agent_id)
     return tools
 
 
-def _made(given: Any, agent_id: str) -> BaseTool:
+def made_tool(given: FunctionOrTool, owner: str) -> BaseTool:
+    """Return a tool, made of a function if it is none.
+
+    Args:
+        given: The function or tool.
+        owner: Whose it is, for an error.
+
+    Raises:
+        ConfigurationError: The function cannot be made a tool.
+    """
     if isinstance(given, BaseTool):
         return given
     try:
-        return cast("BaseTool", as_tool(given))
+        return as_tool(given)
     except (TypeError, ValueError) as error:
         name = getattr(given, "__qualname__", type(given).__name__)
         raise ConfigurationError(
-            f"The function '{name}' of agent '{agent_id}' cannot be made a tool: {error} It needs a name, a docstring, "
+            f"The function '{name}' of {owner} cannot be made a tool: {error} It needs a name, a docstring, "
             "and parameters with annotations; or give a LangChain tool"
         ) from error

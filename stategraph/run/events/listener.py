@@ -23,8 +23,8 @@ from stategraph.errors import HandlerError
 from stategraph.run.events import event_types, handler_registry
 from stategraph.run.events.event_types import GraphEvents, Row
 from stategraph.run.events.execution_graph import ExecutionGraph
-from stategraph.run.events.run_log import RunLog
 from stategraph.run.events.step_list import Status
+from stategraph.run.ports import EventLog
 
 _log = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ class RunListener:
         log: Keeps every event, whether it has a handler or not; None: they are not kept.
     """
 
-    def __init__(self, run_id: str, graph: ExecutionGraph, log: RunLog | None = None) -> None:
+    def __init__(self, run_id: str, graph: ExecutionGraph, log: EventLog | None = None) -> None:
         self._run_id = run_id
         self._graph = graph
         self._tracker = graph.tracker

@@ -12,44 +12,17 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from stategraph.errors import AbortError
 from stategraph.run.events.event_types import FRONT_END_EVENTS, Gap, GraphEvents, RunEnd, RunError, WaitingFor
-from stategraph.run.events.json_safe import to_json
 from stategraph.run.pauses import RunInterrupt
+from stategraph.run.ports import RunEvent, RunStatus
+
+__all__ = ("LAG", "RunEvent", "RunLog", "sse")
 
 #: The lag, in events, that the reader that owns the run may have.
 LAG = 64
-
-
-@dataclass(frozen=True, slots=True)
-class RunEvent:
-    """An event with its number.
-
-    Attributes:
-        seq: 1 for the first event of a run, then without holes.
-        event: Its name on the wire.
-        data: Its payload, as handlers are given it.
-        metadata: Its place; None at the end of a run.
-    """
-
-    seq: int
-    event: str
-    data: object
-    metadata: Mapping[str, object] | None = None
-
-    def to_json(self) -> str:
-        """Name and payload as JSON; what has no form in JSON, such as ways to answer, is left out."""
-        return to_json({"event": self.event, "data": self.data})
-
-    def to_sse(self) -> str:
-        """Format the event as a frame of an event stream (https://html.spec.whatwg.org/#server-sent-events).
-
-        The number is the frame's id, which a browser that reconnects sends as `Last-Event-ID`.
-        """
-        return f"id: {self.seq}\nevent: message\ndata: {self.to_json()}\n\n"
 
 
 async def sse(
@@ -74,7 +47,7 @@ async def sse(
 
 
 class RunLog:
-    """The newest events of a run.
+    """An `EventLog` in memory: the newest events of a run.
 
     Args:
         size: How many events are kept.
@@ -133,7 +106,7 @@ class RunLog:
 
     def end(
         self,
-        status: Literal["completed", "cancelled", "failed", "interrupted"],
+        status: RunStatus,
         error: BaseException | None,
         interrupts: Sequence[RunInterrupt] = (),
     ) -> None:

@@ -15,8 +15,8 @@ from typing import TypeVar
 
 from stategraph.errors import ConfigurationError
 from stategraph.run.abort import AbortController, AbortSignal, was_stopped
-from stategraph.run.events.run_log import RunLog
 from stategraph.run.loop_affinity import Home
+from stategraph.run.ports import EventLog
 from stategraph.run.turn import turn_inputs
 from stategraph.run.turn.turn_inputs import HostConfig
 
@@ -37,7 +37,7 @@ class Turns:
         home: The event loop that it belongs to.
     """
 
-    def __init__(self, run_id: str, checkpointer: object, log: RunLog | None) -> None:
+    def __init__(self, run_id: str, checkpointer: object, log: EventLog | None) -> None:
         self.home = Home(f"Run '{run_id}'")
         self._run_id = run_id
         self._checkpointer = checkpointer

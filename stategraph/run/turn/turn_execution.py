@@ -25,11 +25,11 @@ from stategraph.errors import is_invalid_resume
 from stategraph.run.abort import AbortSignal, unless_aborted, was_stopped
 from stategraph.run.events.execution_graph import ExecutionGraph
 from stategraph.run.events.listener import RunListener
-from stategraph.run.events.run_log import RunLog
 from stategraph.run.events.step_list import Status
 from stategraph.run.history import recovery
 from stategraph.run.hooks.turn_hooks import Stopped, TurnHooks
 from stategraph.run.pauses import Pause, RunInterrupt, after
+from stategraph.run.ports import EventLog
 from stategraph.types import Durability
 
 OUTPUT_TRUNCATED = "output_truncated"
@@ -61,7 +61,7 @@ class Execution:
         graph: ExecutionGraph,
         listener: RunListener,
         hooks: TurnHooks | None,
-        log: RunLog | None,
+        log: EventLog | None,
         config: RunnableConfig,
         *,
         durability: Durability = "exit",

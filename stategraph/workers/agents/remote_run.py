@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeAlias
 
 from stategraph.agent.agent import Agent
 from stategraph.agent.graphs import assemble
-from stategraph.agent.llm.models import Models
+from stategraph.agent.ports import ModelRegistry
 from stategraph.errors import AbortError
 from stategraph.graph.compiled import CompiledStateGraph
 from stategraph.run.abort import AbortSignal, was_stopped
@@ -27,6 +27,7 @@ from stategraph.run.events.listener import RunListener
 from stategraph.run.events.run_log import RunLog
 from stategraph.run.hooks.hook_registry import HookEvents
 from stategraph.run.pauses import RunInterrupt
+from stategraph.run.ports import EventLog
 from stategraph.run.run import Parts, ProcessOptions, Run
 from stategraph.run.turn import turn_inputs
 from stategraph.run.turn.client_tools import ToolExecuteRequest
@@ -54,7 +55,9 @@ class WorkerGraph(ExecutionGraph):
         models: To make the graph with, if it is asked for here.
     """
 
-    def __init__(self, config: RunConfig, handlers: EventHandlerRegistry, saver: Any, models: Models | None) -> None:
+    def __init__(
+        self, config: RunConfig, handlers: EventHandlerRegistry, saver: Any, models: ModelRegistry | None
+    ) -> None:
         self._several = config.graph_config.type == "multi-agent"
         self._config = config
         self._saver = saver
@@ -94,7 +97,7 @@ class _Feed:
         log: The run's log; None: nobody keeps events.
     """
 
-    def __init__(self, graph: WorkerGraph, log: RunLog | None) -> None:
+    def __init__(self, graph: WorkerGraph, log: EventLog | None) -> None:
         self._graph = graph
         self._log = log
 
@@ -138,7 +141,7 @@ class WorkerRun(Run):
         saver: Any,
         opener: Reference | None,
         carry: Carry,
-        models: Models | None = None,
+        models: ModelRegistry | None = None,
     ) -> None:
         handlers = config.custom_handlers
         if not isinstance(handlers, EventHandlerRegistry):

@@ -87,6 +87,8 @@ class MultiProcessRuntime(AgentRuntime):
         runs_kept: int = RUNS_KEPT,
         **settings: Any,
     ) -> None:
+        if "models" in settings:
+            raise ConfigurationError("'models' was given, and workers make their models by themselves: leave it out")
         super().__init__(custom_handlers=custom_handlers, runs_kept=runs_kept, **settings)
         if store is not None and checkpointer is not None:
             raise ConfigurationError("Both 'store' and 'checkpointer' were given; threads are kept in one of them")
@@ -156,7 +158,7 @@ class MultiProcessRuntime(AgentRuntime):
         """
         self._check()
         run = await self._make(config)
-        self._keep(run)
+        self.runs.add(run)
         return run
 
     async def _make(self, config: RunConfig | Mapping[str, Any]) -> Run:

@@ -1,0 +1,116 @@
+"""Ports of runs: where their events are kept, and where runs are found by their ids.
+
+In one process they are `stategraph.run.events.run_log` and `stategraph.run.recent_runs`; over the registry of workers
+`stategraph.workers.run_store`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeAlias
+
+from stategraph.run.json_safe import to_json
+from stategraph.run.pauses import RunInterrupt
+
+RunStatus: TypeAlias = Literal["completed", "cancelled", "failed", "interrupted"]
+"""How an execution ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunEvent:
+    """An event with its number.
+
+    Attributes:
+        seq: 1 for the first event of a run, then without holes.
+        event: Its name on the wire.
+        data: Its payload, as handlers are given it.
+        metadata: Its place; None at the end of a run.
+    """
+
+    seq: int
+    event: str
+    data: Any
+    metadata: Mapping[str, Any] | None = None
+
+    def to_json(self) -> str:
+        """Name and payload as JSON; what has no form in JSON, such as ways to answer, is left out."""
+        return to_json({"event": self.event, "data": self.data})
+
+    def to_sse(self) -> str:
+        """Format the event as a frame of an event stream (https://html.spec.whatwg.org/#server-sent-events).
+
+        The number is the frame's id, which a browser that reconnects sends as `Last-Event-ID`.
+        """
+        return f"id: {self.seq}\nevent: message\ndata: {self.to_json()}\n\n"
+
+
+class EventLog(Protocol):
+    """Keeps the events of one run, numbered from 1 without holes over all its executions, the last of each its end."""
+
+    @property
+    def last_seq(self) -> int:
+        """The number of the newest event; 0 before the first."""
+
+    @property
+    def is_open(self) -> bool:
+        """True if an execution is running or about to start."""
+
+    @property
+    def is_full(self) -> bool:
+        """True if the run has to wait before the next event, see `room`."""
+
+    def begin(self) -> None:
+        """Prepare for an execution that is about to start: readers wait for its events."""
+
+    def put(self, event: str, data: Any, metadata: Mapping[str, Any] | None) -> None:
+        """Keep an event under the next number; it may be stored later, but before any that follows it."""
+
+    async def room(self) -> None:
+        """Wait until the log takes events again."""
+
+    def let_go(self) -> None:
+        """Wait for no reader any longer: the execution is about to end."""
+
+    def end(self, status: RunStatus, error: BaseException | None, interrupts: Sequence[RunInterrupt] = ()) -> None:
+        """Log the end of an execution; readers leave after it."""
+
+    def read(self, after_seq: int, *, owns: bool = False) -> AsyncGenerator[RunEvent, None]:
+        """Yield the events after a number: those that are kept, then new ones until the execution ends.
+
+        Args:
+            after_seq: The number of the last event that the reader has; 0: none.
+            owns: Whether the run waits for this reader.
+        """
+
+
+class RunStore(Protocol):
+    """Finds runs by their ids, wherever they execute: all that go on, and ended ones for as long as they are kept."""
+
+    async def is_running(self, run_id: str) -> bool:
+        """Return whether a run has not ended.
+
+        Raises:
+            LookupError: There is no such run.
+        """
+
+    async def cancel(self, run_id: str, reason: str = "") -> bool:
+        """Ask a run to stop.
+
+        Args:
+            run_id: Which.
+            reason: Why; empty: not known.
+
+        Returns:
+            Whether there was something to stop; False if the run has ended.
+
+        Raises:
+            LookupError: There is no such run.
+        """
+
+    def events(self, run_id: str, after_seq: int = 0) -> AsyncGenerator[RunEvent, None]:
+        """Yield the events of a run after a number, until its execution ends.
+
+        Raises:
+            LookupError: There is no such run; raised by the first step.
+        """

@@ -1,0 +1,47 @@
+"""Runs of a registry, found by their ids from any process: the ports of `stategraph.run` over the tables of workers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from stategraph.run.ports import RunEvent
+from stategraph.workers import eventlog
+from stategraph.workers.registry.runs import RunRegistry
+
+
+class RegistryRuns:
+    """A `RunStore` of the runs that were submitted to a registry.
+
+    Args:
+        registry: The registry.
+    """
+
+    def __init__(self, registry: RunRegistry) -> None:
+        self._registry = registry
+
+    async def is_running(self, run_id: str) -> bool:
+        """Return whether a run waits or is being executed.
+
+        Raises:
+            UnknownRunError: There is none of that id.
+        """
+        return (await self._registry.get(run_id)).finished_at is None
+
+    async def cancel(self, run_id: str, reason: str = "") -> bool:
+        """Ask a run to stop; it does with its owner's next heartbeat.
+
+        Raises:
+            UnknownRunError: There is none of that id.
+        """
+        return await self._registry.cancel(run_id, reason or "cancelled by the host")
+
+    async def events(self, run_id: str, after_seq: int = 0) -> AsyncGenerator[RunEvent, None]:
+        """Yield the events of a run after a number, until it ends.
+
+        Raises:
+            UnknownRunError: There is none of that id.
+        """
+        async with aclosing(eventlog.attach(self._registry, run_id, after_seq)) as rows:
+            async for row in rows:
+                yield RunEvent(row.seq, row.type, row.data, {"run_id": row.run_id, "attempt": row.attempt})
