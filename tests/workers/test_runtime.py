@@ -83,7 +83,7 @@ def test_the_methods_of_a_run_in_a_worker_are_those_of_a_run() -> None:
             "_host",
             "_hooks",
             "_asks",
-            "_gate",
+            "_gates",
             "_token_counter",
             "_last",
         }
