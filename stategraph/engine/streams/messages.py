@@ -51,13 +51,13 @@ class StreamMessagesHandler(StreamFeed):
 
     def on_chat_model_start(
         self,
-        serialized: dict[str, Any],
+        serialized: dict[str, object],
         messages: list[list[BaseMessage]],
         *,
         run_id: UUID,
         tags: list[str] | None = None,
-        metadata: dict[str, Any] | None = None,
-        **kwargs: Any,
+        metadata: dict[str, object] | None = None,
+        **kwargs: object,
     ) -> None:
         """Follow a model's run."""
         ns = self.place(metadata, tags)
@@ -66,7 +66,7 @@ class StreamMessagesHandler(StreamFeed):
         shown_tags = filter_to_user_tags(tags)
         self.metadata[run_id] = ns, ({**metadata, "tags": shown_tags} if shown_tags else metadata)
 
-    def on_llm_new_token(self, token: Any, *, chunk: Any = None, run_id: UUID, **kwargs: Any) -> None:
+    def on_llm_new_token(self, token: object, *, chunk: object = None, run_id: UUID, **kwargs: object) -> None:
         """Show a piece of an answer."""
         latest, source = self._latest
         if run_id is not latest:
@@ -83,7 +83,7 @@ class StreamMessagesHandler(StreamFeed):
             self.seen.add(known)
             self.put((source[0], "messages", (message, source[1])))
 
-    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
+    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: object) -> None:
         """Show an answer that came in one piece."""
         self._latest = (None, None)
         source = self.metadata.pop(run_id, None)
@@ -91,7 +91,7 @@ class StreamMessagesHandler(StreamFeed):
         if source is not None and message is not None:
             self._show_once(source, message)
 
-    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: object) -> None:
         """Forget a model's run."""
         self._latest = (None, None)
         self.metadata.pop(run_id, None)
@@ -100,13 +100,13 @@ class StreamMessagesHandler(StreamFeed):
 
     def on_chain_start(
         self,
-        serialized: dict[str, Any],
-        inputs: Any,
+        serialized: dict[str, object],
+        inputs: object,
         *,
         run_id: UUID,
         tags: list[str] | None = None,
-        metadata: dict[str, Any] | None = None,
-        **kwargs: Any,
+        metadata: dict[str, object] | None = None,
+        **kwargs: object,
     ) -> None:
         """Follow a node's run; other chains, and nodes that are hidden, are left out."""
         if not metadata or kwargs.get("name") != metadata.get("langgraph_node") or (tags and TAG_HIDDEN in tags):
@@ -116,20 +116,20 @@ class StreamMessagesHandler(StreamFeed):
             self.metadata[run_id] = ns, metadata
             self.seen.update(message.id for message in _messages_among(_parts(inputs)) if message.id is not None)
 
-    def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
+    def on_chain_end(self, outputs: object, *, run_id: UUID, **kwargs: object) -> None:
         """Show the new messages that a node returned."""
         source = self.metadata.pop(run_id, None)
         if source is not None:
             for message in self._new_messages(outputs):
                 self._show_once(source, message)
 
-    def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+    def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: object) -> None:
         """Forget a node's run."""
         self.metadata.pop(run_id, None)
 
     # -- showing --
 
-    def push_message(self, message: BaseMessage, metadata: dict[str, Any]) -> None:
+    def push_message(self, message: BaseMessage, metadata: dict[str, object]) -> None:
         """Show a message that a running task wants to be seen, even if it was shown before.
 
         Args:
@@ -140,7 +140,7 @@ class StreamMessagesHandler(StreamFeed):
         if self.shows(ns):
             self._show((ns, metadata), message)
 
-    def _new_messages(self, output: Any) -> Iterator[BaseMessage]:
+    def _new_messages(self, output: object) -> Iterator[BaseMessage]:
         return _messages_in_output(output)
 
     def _show_once(self, source: Source, message: BaseMessage) -> None:
@@ -179,10 +179,10 @@ class StreamMessagesHandlerV2(StreamMessagesHandler, _V2StreamingCallbackHandler
         ns, metadata = source
         self.put((ns, "messages", (event, {**metadata, "run_id": str(run_id)})))
 
-    def on_llm_new_token(self, token: Any, *, chunk: Any = None, run_id: UUID, **kwargs: Any) -> None:
+    def on_llm_new_token(self, token: object, *, chunk: object = None, run_id: UUID, **kwargs: object) -> None:
         """Show nothing: a node that streams its model itself still causes these callbacks."""
 
-    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
+    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: object) -> None:
         """Show an answer without events; one with events may get its final id only now."""
         if run_id in self._begun:
             message = _answer(response) if run_id in self.metadata else None
@@ -193,7 +193,7 @@ class StreamMessagesHandlerV2(StreamMessagesHandler, _V2StreamingCallbackHandler
         else:
             super().on_llm_end(response, run_id=run_id, **kwargs)
 
-    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: object) -> None:
         """Forget a model's run."""
         self._forget(run_id)
 
@@ -201,7 +201,7 @@ class StreamMessagesHandlerV2(StreamMessagesHandler, _V2StreamingCallbackHandler
         self._begun.discard(run_id)
         self.metadata.pop(run_id, None)
 
-    def _new_messages(self, output: Any) -> Iterator[BaseMessage]:
+    def _new_messages(self, output: object) -> Iterator[BaseMessage]:
         return (message for message in _messages_in_output(output) if not isinstance(message, ToolMessage))
 
 
@@ -227,7 +227,7 @@ def _messages_in_output(output: Any) -> Iterator[BaseMessage]:
         yield from _messages_in_update(output)
 
 
-def _messages_in_update(update: Any) -> Iterator[BaseMessage]:
+def _messages_in_update(update: object) -> Iterator[BaseMessage]:
     bare = isinstance(update, BaseMessage) or _is_list(update)
     return _messages_among((update,) if bare else _parts(update))
 
@@ -243,11 +243,11 @@ def _messages_among(values: Iterable[Any]) -> Iterator[BaseMessage]:
                     yield item
 
 
-def _is_list(value: Any) -> bool:
+def _is_list(value: object) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
 
 
-def _parts(state: Any) -> Iterable[Any]:
+def _parts(state: object) -> Iterable[Any]:
     """Return the values of a state's fields; nothing if it is no state with fields."""
     if isinstance(state, Mapping):
         return tuple(state.values())

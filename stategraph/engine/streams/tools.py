@@ -14,7 +14,6 @@ from contextlib import suppress
 from contextvars import Token
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 from uuid import UUID
 
 from stategraph.engine.tracing.stream_handler import Namespace, Put, StreamFeed
@@ -40,14 +39,14 @@ class StreamToolCallHandler(StreamFeed):
 
     def on_tool_start(
         self,
-        serialized: Mapping[str, Any] | None,
+        serialized: Mapping[str, object] | None,
         input_str: str,
         *,
         run_id: UUID,
         tags: list[str] | None = None,
-        metadata: dict[str, Any] | None = None,
-        inputs: dict[str, Any] | None = None,
-        **kwargs: Any,
+        metadata: dict[str, object] | None = None,
+        inputs: dict[str, object] | None = None,
+        **kwargs: object,
     ) -> None:
         """Show that a tool starts."""
         ns = self.place(metadata, tags)
@@ -60,13 +59,13 @@ class StreamToolCallHandler(StreamFeed):
         given = {} if inputs is None else {"input": inputs}
         self._show(ns, call_id, "tool-started", tool_name=name, **given)
 
-    def on_tool_end(self, output: Any, *, run_id: UUID, **kwargs: Any) -> None:
+    def on_tool_end(self, output: object, *, run_id: UUID, **kwargs: object) -> None:
         """Show what a tool returned."""
         call = self._close(run_id)
         if call is not None:
             self._show(call.ns, call.id, "tool-finished", output=output)
 
-    def on_tool_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+    def on_tool_error(self, error: BaseException, *, run_id: UUID, **kwargs: object) -> None:
         """Show what a tool failed with."""
         call = self._close(run_id)
         if call is not None and not isinstance(error, (GraphInterrupt, GraphDrained)):
@@ -80,8 +79,8 @@ class StreamToolCallHandler(StreamFeed):
                 tool_call_writer.reset(call.before)
         return call
 
-    def _show_delta(self, ns: Namespace, call_id: str, delta: Any) -> None:
+    def _show_delta(self, ns: Namespace, call_id: str, delta: object) -> None:
         self._show(ns, call_id, "tool-output-delta", delta=delta)
 
-    def _show(self, ns: Namespace, call_id: str, event: str, **details: Any) -> None:
+    def _show(self, ns: Namespace, call_id: str, event: str, **details: object) -> None:
         self.put((ns, "tools", {"event": event, "tool_call_id": call_id, **details}))

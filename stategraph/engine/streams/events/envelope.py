@@ -21,7 +21,7 @@ def event_of(part: Mapping[str, Any]) -> ProtocolEvent:
     return event
 
 
-def enveloped(method: str, data: Any, namespace: list[str]) -> ProtocolEvent:
+def enveloped(method: str, data: object, namespace: list[str]) -> ProtocolEvent:
     """Wrap a payload in an event of now.
 
     Args:

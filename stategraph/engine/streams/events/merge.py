@@ -14,7 +14,7 @@ from stategraph.engine.streams.events.queue import StreamChannel
 class Merge:
     """The one reader of some queues of a run; to be used in a `with`, which gives the queues free again."""
 
-    def __init__(self, projections: Mapping[str, Any], names: tuple[str, ...], *, is_async: bool) -> None:
+    def __init__(self, projections: Mapping[str, object], names: tuple[str, ...], *, is_async: bool) -> None:
         """Choose the queues.
 
         Args:

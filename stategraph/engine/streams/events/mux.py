@@ -190,7 +190,7 @@ class StreamMux:
         if shown:
             self._show(event)
 
-    def _announce(self, method: str, item: Any) -> None:
+    def _announce(self, method: str, item: object) -> None:
         self._show(enveloped(method, item, []))
 
     def _show(self, event: ProtocolEvent) -> None:

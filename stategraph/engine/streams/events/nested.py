@@ -110,11 +110,11 @@ class NestedRunTransformer(StreamTransformer):
         self._handle_task_start(ns, task)
         return []
 
-    def _record_identity(self, ns: Namespace, task: dict[str, Any]) -> None:
+    def _record_identity(self, ns: Namespace, task: dict[str, object]) -> None:
         """Remember whose tasks these are: the first task of a namespace tells."""
         self._lc_by_ns.setdefault(ns, _agent_of(task))
 
-    def _record_pending_tool_calls(self, task: dict[str, Any]) -> None:
+    def _record_pending_tool_calls(self, task: dict[str, object]) -> None:
         """Remember which tool call a task makes: its input is one call with its context, or a list of calls."""
         match task:
             case {"id": str(task_id), "input": {"tool_call": {"id": str(call_id)}}}:
@@ -124,7 +124,7 @@ class NestedRunTransformer(StreamTransformer):
                 if ids:
                     self._pending_tool_calls[task_id] = ids[0]
 
-    def _handle_task_start(self, ns: Namespace, task: dict[str, Any]) -> None:
+    def _handle_task_start(self, ns: Namespace, task: dict[str, object]) -> None:
         """Report a run when its first task shows it."""
         if ns in self._seen or not self._should_track(ns):
             return

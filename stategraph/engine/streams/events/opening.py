@@ -31,10 +31,10 @@ _OWN_OPTIONS: Final = ("stream_mode", "subgraphs")
 
 def open_run(
     graph: CompiledGraph,
-    input: Any,
+    input: object,
     config: RunnableConfig | None,
     transformers: Sequence[TransformerFactory] | None,
-    options: Mapping[str, Any],
+    options: Mapping[str, object],
 ) -> GraphRunStream:
     """Prepare a run; it starts when it is first read.
 
@@ -56,17 +56,17 @@ def open_run(
 
 async def aopen_run(
     graph: CompiledGraph,
-    input: Any,
+    input: object,
     config: RunnableConfig | None,
     transformers: Sequence[TransformerFactory] | None,
-    options: Mapping[str, Any],
+    options: Mapping[str, object],
 ) -> AsyncGraphRunStream:
     """Like `open_run`."""
     mux = _mux(graph, config, transformers, is_async=True)
     return AsyncGraphRunStream(aiter(graph.astream(input, _marked(config), **_options(mux, options))), mux)
 
 
-def refuse_own_options(options: Mapping[str, Any]) -> None:
+def refuse_own_options(options: Mapping[str, object]) -> None:
     """Check that the caller does not set what the transformers decide.
 
     Raises:
@@ -119,7 +119,7 @@ def _marked(config: RunnableConfig | None) -> RunnableConfig:
     return patch_configurable(config, {CONFIG_KEY_STREAM_MESSAGES_V2: True})
 
 
-def _options(mux: StreamMux, options: Mapping[str, Any]) -> dict[str, Any]:
+def _options(mux: StreamMux, options: Mapping[str, object]) -> dict[str, Any]:
     return {
         "interrupt_before": None,
         "interrupt_after": None,

@@ -193,7 +193,7 @@ class StreamChannel(Generic[T]):
             raise RuntimeError("StreamChannel is already bound")
         self._is_async = is_async
 
-    def _bind_mux(self, mux: Any) -> None:
+    def _bind_mux(self, mux: object) -> None:
         """Set the source of its items' numbers."""
         self._mux = mux
 
