@@ -72,7 +72,7 @@ class AsyncDriver:
             await self._begin(callbacks)
             machine, control, tell = execution.machine, execution.control, execution.teller()
             loop = pregel_loop.loop_of(pregel_loop.AsyncPregelLoop, execution)
-            proceed = machine.next if loop is None else loop.next
+            proceed, runs = machine.next if loop is None else loop.next, moves.RUNS
             while True:
                 directive = proceed(control is not None and control.drain_requested)
                 if machine.outbox:
@@ -80,7 +80,7 @@ class AsyncDriver:
                 if waits:
                     await self._let_save()
                 kind = type(directive)
-                if kind not in moves.RUNS:
+                if kind not in runs:
                     for shown in teardown.last_results(execution):
                         yield shown
                     break

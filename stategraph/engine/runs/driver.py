@@ -124,7 +124,7 @@ class Driver:
         machine, control, chunks, called = execution.machine, execution.control, execution.chunks, self._called
         at_once, bare = self._in_place and execution.cache is None, execution.view is None
         loop = pregel_loop.loop_of(pregel_loop.SyncPregelLoop, execution)
-        proceed = machine.next if loop is None else loop.next
+        proceed, runs = machine.next if loop is None else loop.next, moves.RUNS
         tell, stepped = execution.teller(), False
         while True:
             directive = proceed(control is not None and control.drain_requested)
@@ -133,7 +133,7 @@ class Driver:
             if stepped and execution.saves is not None and execution.durability == "sync":
                 execution.saves.wait()
             kind = type(directive)
-            if kind not in moves.RUNS:
+            if kind not in runs:
                 yield from teardown.last_results(execution)
                 break
             while bare and chunks:
