@@ -1,4 +1,4 @@
-"""What a node can ask of the run it is in."""
+"""Access to the run that a node is in: its config, store and stream."""
 
 from stategraph.dropin_names import names_of as _names_of
 from stategraph.engine.config.context import get_config as get_config

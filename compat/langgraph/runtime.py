@@ -1,4 +1,4 @@
-"""What a run provides to its nodes."""
+"""Values that a run provides to its nodes."""
 
 from stategraph.dropin_names import names_of as _names_of
 from stategraph.engine.config.runtime import DEFAULT_RUNTIME as DEFAULT_RUNTIME

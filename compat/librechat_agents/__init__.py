@@ -120,7 +120,7 @@ class HandlerRegistry(_own.EventHandlerRegistry):
 
 
 class _Aggregated(dict[str, _Any]):
-    """What createContentAggregator returns: `contentParts`, `aggregateContent` and `stepMap`, as keys or attributes."""
+    """Result of createContentAggregator: `contentParts`, `aggregateContent` and `stepMap`, as keys or attributes."""
 
     def __getattr__(self, name: str) -> _Any:
         try:

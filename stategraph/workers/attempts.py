@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from stategraph.engine.checkpoints.saver_interfaces import BaseCheckpointSaver
+from stategraph.engine.checkpoints.saver_interfaces import Saver
 from stategraph.errors import TransferError
 from stategraph.workers.eventlog import EventBuffer
 from stategraph.workers.fencing.guard import Guard
@@ -72,7 +72,7 @@ class Attempt:
     def __init__(
         self,
         registry: RunRegistry,
-        saver: BaseCheckpointSaver[Any],
+        saver: Saver,
         claimed: Claimed,
         modes: Sequence[str] = STREAM_MODES,
     ) -> None:
@@ -101,7 +101,7 @@ class Attempt:
     async def _stream(self, graph: Any) -> None:
         claimed = self._claimed
         config = self._config()
-        given: Any = None
+        given: object = None
         if not claimed.began:
             given = self._registry.load(claimed.input)
             if claimed.rollback is not None:
@@ -129,7 +129,7 @@ class Attempt:
             "configurable": {**given.get("configurable", {}), "thread_id": claimed.lease.thread_id},
         }
 
-    def _tell(self, mode: str, chunk: Any) -> None:
+    def _tell(self, mode: str, chunk: object) -> None:
         try:
             self.events.put(mode, chunk)
         except TypeError as error:

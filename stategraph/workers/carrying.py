@@ -26,7 +26,7 @@ def carried(targets: Sequence[str]) -> bytes:
     Raises:
         TransferError: A path leads to something else, or a value has no stored form.
     """
-    values: dict[str, Any] = {}
+    values: dict[str, object] = {}
     for target in targets:
         variable = _variable(target, find(target))
         value = variable.get(_NONE)
@@ -35,7 +35,7 @@ def carried(targets: Sequence[str]) -> bytes:
     return encode(values, "The context variables") if values else b""
 
 
-_NONE: Any = object()
+_NONE: object = object()
 
 
 def traceparent() -> str | None:
@@ -82,7 +82,7 @@ def _span(parent: str | None) -> Iterator[None]:
         context.detach(token)
 
 
-def _variable(target: str, found: Any) -> ContextVar[Any]:
+def _variable(target: str, found: object) -> ContextVar[Any]:
     if not isinstance(found, ContextVar):
         raise TransferError(f"{target!r} is a value of type {type(found).__name__}; expected a ContextVar")
     return found

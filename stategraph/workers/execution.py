@@ -81,7 +81,7 @@ class JobPort:
         self._credit = WINDOW
         self._room = asyncio.Event()
         self._room_for_threads = threading.Condition()
-        self._calls: dict[int, asyncio.Future[Any]] = {}
+        self._calls: dict[int, asyncio.Future[object]] = {}
         self._asked = 0
 
     @property
@@ -94,7 +94,7 @@ class JobPort:
         """The targets that the job may import."""
         return self._worker.codec.targets
 
-    async def kept(self, name: Hashable, make: Callable[[], Any]) -> Any:
+    async def kept(self, name: Hashable, make: Callable[[], object]) -> Any:
         """Return something that the worker's jobs share, made when the first of them needs it.
 
         Args:
@@ -116,7 +116,7 @@ class JobPort:
             self._room.clear()
             await self._room.wait()
 
-    async def emit(self, event: str, data: Any = None, metadata: Mapping[str, Any] | None = None) -> None:
+    async def emit(self, event: str, data: object = None, metadata: Mapping[str, object] | None = None) -> None:
         """Tell an event; waits while the host is too far behind.
 
         Raises:
@@ -139,7 +139,7 @@ class JobPort:
         self._number += 1
         self._send(("event", self.job.id, self._number, event, encoded))
 
-    def emit_from_thread(self, event: str, data: Any = None, metadata: Mapping[str, Any] | None = None) -> None:
+    def emit_from_thread(self, event: str, data: object = None, metadata: Mapping[str, object] | None = None) -> None:
         """Tell an event from a thread of the job; waits while the host is too far behind."""
         encoded = encode((data, metadata), f"The data of the event '{event}' of job '{self.job.id}'")
         with self._room_for_threads:
@@ -168,7 +168,7 @@ class JobPort:
         finally:
             del self._calls[number]
 
-    def call_from_thread(self, name: str, value: Any = None) -> Any:
+    def call_from_thread(self, name: str, value: object = None) -> Any:
         """Ask the host from a thread of the job, and wait for its answer."""
         return asyncio.run_coroutine_threadsafe(self.call(name, value), self._loop).result()
 
@@ -223,7 +223,7 @@ class JobThreads:
     def run(self, function: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]:
         """Run a function in a thread, and return its future; one that is cancelled leaves the thread to itself."""
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Any] = loop.create_future()
+        future: asyncio.Future[object] = loop.create_future()
         if self._idle:
             inbox = self._idle.pop()
         else:
@@ -242,7 +242,7 @@ class JobThreads:
         while (work := inbox.get()) is not None:
             loop, future, function, arguments = work
             try:
-                outcome: tuple[bool, Any] = True, function(*arguments)
+                outcome: tuple[bool, object] = True, function(*arguments)
             except BaseException as error:  # reported through the future
                 outcome = False, error
             if loop.is_closed():
@@ -282,7 +282,7 @@ class Worker:
         self._jobs: dict[str, tuple[JobPort, asyncio.Task[None]]] = {}
         self._threads = JobThreads(f"{name} job")
         self._closing = False
-        self._kept: dict[Hashable, Any] = {}
+        self._kept: dict[Hashable, object] = {}
         self._keeping = asyncio.Lock()
         self._exits = AsyncExitStack()
 
@@ -368,11 +368,11 @@ class Worker:
             self.send(("failed", job_id, self._described(error)))
         port.end()
 
-    def _described(self, error: BaseException) -> dict[str, Any]:
+    def _described(self, error: BaseException) -> dict[str, object]:
         record = self.codec.describe(error, f"worker '{self.name}'")
         return record | {"reply": getattr(error, "_stategraph_reply", None)}
 
-    async def _called(self, port: JobPort) -> Any:
+    async def _called(self, port: JobPort) -> object:
         job = port.job
         _current.set(port)
         with carrying.restored(job.context, job.traceparent, self._targets, self.codec):
@@ -391,7 +391,7 @@ class Worker:
                 return await target(port.input)
             return await self._in_thread(target, port)
 
-    async def _in_thread(self, target: Callable[[Any], Any], port: JobPort) -> Any:
+    async def _in_thread(self, target: Callable[[Any], object], port: JobPort) -> object:
         """Run a sync target; a job that is cancelled meanwhile leaves its thread behind, and says so."""
         context = contextvars.copy_context()
         port.in_thread = True
@@ -400,12 +400,12 @@ class Worker:
         return await result if inspect.isawaitable(result) else result
 
 
-async def _stream_graph(graph: Any, port: JobPort) -> Any:
+async def _stream_graph(graph: Any, port: JobPort) -> object:
     """Run a compiled graph; its stream parts are the job's events, and its last values the result."""
     config = dict(port.job.config)
     if port.job.thread_id is not None:
         config["configurable"] = {**(config.get("configurable") or {}), "thread_id": port.job.thread_id}  # type: ignore[dict-item]
-    values: Any = None
+    values: object = None
     async for namespace, mode, part in graph.astream(
         port.input, config, stream_mode=["values", "updates", "custom", "messages"], subgraphs=True
     ):

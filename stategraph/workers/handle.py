@@ -51,7 +51,7 @@ class HostedJob:
         self._calls = calls or {}
         self._own_log = RunLog(EVENTS_KEPT) if log is None else None
         self._log: EventSink = log or self._own_log  # type: ignore[assignment]
-        self._result: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._result: asyncio.Future[object] = asyncio.get_running_loop().create_future()
         self._seen = 0
         self._owed = 0
         self._has_reader = False
@@ -125,7 +125,7 @@ class HostedJob:
         """End it as cancelled."""
         self._end("cancelled", None, AbortError(reason or "This operation was aborted"))
 
-    def _end(self, outcome: Outcome, result: Any, error: BaseException | None) -> None:
+    def _end(self, outcome: Outcome, result: object, error: BaseException | None) -> None:
         if self.outcome is not None:
             return
         self.outcome = outcome
@@ -212,7 +212,7 @@ class HostedJob:
         else:
             self._answer(number, name, result)
 
-    def _answer(self, number: int, name: str, result: Any) -> None:
+    def _answer(self, number: int, name: str, result: object) -> None:
         try:
             content = encode(result, f"The host's answer to the call '{name}' of job '{self.job.id}'")
         except TransferError as error:

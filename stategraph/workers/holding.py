@@ -13,11 +13,11 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Final
 
 import anyio
 
-from stategraph.engine.checkpoints.saver_interfaces import BaseCheckpointSaver
+from stategraph.engine.checkpoints.saver_interfaces import Saver
 from stategraph.errors import AbortError
 from stategraph.workers.fencing.guard import Guard
 from stategraph.workers.fencing.saver import FencedSaver
@@ -45,7 +45,7 @@ class Held:
         self.claimed = claimed
         self._registry = registry
 
-    def fence(self, saver: BaseCheckpointSaver[Any]) -> FencedSaver:
+    def fence(self, saver: Saver) -> FencedSaver:
         """Wrap a saver, so that it writes only as long as this process has the thread."""
         return FencedSaver(saver, Guard(self.claimed.lease), self._registry.store.database)
 

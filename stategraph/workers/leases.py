@@ -15,12 +15,12 @@ Rules
 -----
 * A token is greater than every token of the thread before it, and never used again. An owner whose token is not the
   row's has lost the lease, whatever its name: every move of an owner checks it.
-* No move consults a clock: `now` is the database's, in seconds. No move touches a database either; whoever performs
-  them reads a row, decides here, and writes the row back in one transaction.
+* No move consults a clock: `now` is the database's, in seconds. No move touches a database either; the code that
+  performs them reads a row, decides here, and writes the row back in one transaction.
 * An illegal move raises and changes nothing.
 * An owner that reports the end, or gives the run back, takes its own token out of use with that: nothing it does later
   counts.
-* A lease that is past is not lost yet. Its owner may still lengthen it; it is lost once somebody else has claimed.
+* A lease that is past is not lost yet. Its owner may still lengthen it; it is lost once another owner has claimed.
 """
 
 from __future__ import annotations

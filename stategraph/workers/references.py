@@ -49,9 +49,9 @@ class _Recipes:
     """The calls by which objects were made, by their identity, as long as they live."""
 
     by_id: dict[int, Reference] = field(default_factory=dict)
-    kept: dict[int, Any] = field(default_factory=dict)
+    kept: dict[int, object] = field(default_factory=dict)
 
-    def note(self, made: Any, recipe: Reference) -> None:
+    def note(self, made: object, recipe: Reference) -> None:
         self.by_id[id(made)] = recipe
         try:
             weakref.finalize(made, self.by_id.pop, id(made), None)
@@ -62,7 +62,7 @@ class _Recipes:
 _recipes = _Recipes()
 
 
-def imported(target: str, **arguments: Any) -> Any:
+def imported(target: str, **arguments: object) -> Any:
     """Make an object by calling an importable function, and remember how, so that workers can make it as well.
 
     Args:
@@ -85,7 +85,7 @@ def imported(target: str, **arguments: Any) -> Any:
     return made
 
 
-def recipe_of(value: Any) -> Reference | None:
+def recipe_of(value: object) -> Reference | None:
     """Return how `imported` made an object; None if it did not."""
     return _recipes.by_id.get(id(value))
 
@@ -99,8 +99,8 @@ class Targets:
 
     def __init__(self, allow: Iterable[str] = ()) -> None:
         self._allowed = {*OWN_MODULES, *allow}
-        self._loaded: dict[str, Any] = {}
-        self._made: dict[Hashable, Any] = {}
+        self._loaded: dict[str, object] = {}
+        self._made: dict[Hashable, object] = {}
 
     @property
     def allowed(self) -> tuple[str, ...]:
@@ -146,7 +146,7 @@ class Targets:
         self._loaded[target] = found
         return found
 
-    def resolve(self, reference: Reference) -> Any:
+    def resolve(self, reference: Reference) -> object:
         """Return the object that a reference stands for; one that is made by a call is made once and kept."""
         if reference.arguments is None:
             return self.load(reference.target)
@@ -165,7 +165,7 @@ class Targets:
         """Make the call of a reference, also if it was made before."""
         return self.load(reference.target)(**self.resolved(reference.arguments or {}))
 
-    def resolved(self, value: Any) -> Any:
+    def resolved(self, value: object) -> Any:
         """Return mappings and lists with the objects that references in them stand for."""
         return replaced(value, lambda each: self.resolve(each) if isinstance(each, Reference) else each)
 
@@ -204,7 +204,7 @@ def find(target: str) -> Any:
     """
     module, attribute = split(target)
     try:
-        found: Any = importlib.import_module(module)
+        found: object = importlib.import_module(module)
     except Exception as error:  # any error of the module's own code
         raise TransferError(
             f"The target {target!r} cannot be imported: {type(error).__name__}: {error}. The module has to be on the "
@@ -219,7 +219,7 @@ def find(target: str) -> Any:
     return found
 
 
-def reference_to(value: Any, what: str) -> Reference:
+def reference_to(value: object, what: str) -> Reference:
     """Return how workers find code or an object.
 
     Args:
@@ -237,7 +237,7 @@ def reference_to(value: Any, what: str) -> Reference:
     raise TransferError(f"{what} cannot be sent to a worker: {_why_not(value)}")
 
 
-def _paths(value: Any) -> Iterator[str]:
+def _paths(value: object) -> Iterator[str]:
     """Import paths under which a value is really found."""
     for holder in _definitions(value):
         module, name = getattr(holder, "__module__", None), getattr(holder, "__qualname__", None)
@@ -251,7 +251,7 @@ def _paths(value: Any) -> Iterator[str]:
                 yield f"{module}:{name}"
 
 
-def _definitions(value: Any) -> Iterator[Any]:
+def _definitions(value: object) -> Iterator[object]:
     """Yield a value, and the functions that it wraps, as a tool does."""
     yield value
     for name in ("func", "coroutine", "__wrapped__"):
@@ -260,7 +260,7 @@ def _definitions(value: Any) -> Iterator[Any]:
             yield inner
 
 
-def _modules(value: Any) -> list[str]:
+def _modules(value: object) -> list[str]:
     """Return loaded modules that may hold a value under a name."""
     found = [getattr(each, "__module__", None) for each in (*_definitions(value), type(value))]
     return [
@@ -268,14 +268,14 @@ def _modules(value: Any) -> list[str]:
     ]
 
 
-def _attribute(module: Any, path: str) -> Any:
+def _attribute(module: object, path: str) -> object:
     found = module
     for part in path.split("."):
         found = getattr(found, part, None)
     return found
 
 
-def _why_not(value: Any) -> str:
+def _why_not(value: object) -> str:
     names = [getattr(each, "__qualname__", "") for each in _definitions(value)]
     name = next((each for each in names if isinstance(each, str) and each), type(value).__name__)
     homes = [getattr(each, "__module__", None) for each in _definitions(value)]
@@ -295,7 +295,7 @@ def _why_not(value: Any) -> str:
     )
 
 
-def modules_of(value: Any) -> Iterator[str]:
+def modules_of(value: object) -> Iterator[str]:
     """Yield the modules of all references in a value, for a pool that trusts what this process sends."""
     if isinstance(value, Reference):
         yield split(value.target)[0]
@@ -308,7 +308,7 @@ def modules_of(value: Any) -> Iterator[str]:
             yield from modules_of(each)
 
 
-def replaced(value: Any, replace: Callable[[Any], Any]) -> Any:
+def replaced(value: Any, replace: Callable[[Any], Any]) -> object:
     """Return mappings, lists and tuples with what `replace` makes of the values in them.
 
     Args:

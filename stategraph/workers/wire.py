@@ -64,7 +64,7 @@ class Codec:
         self._serializer = _WireSerializer(targets)
         self.targets = targets
 
-    def encode(self, value: Any, what: str) -> bytes:
+    def encode(self, value: object, what: str) -> bytes:
         """Return a value as bytes.
 
         Args:
@@ -100,7 +100,7 @@ class Codec:
 
     # Exceptions.
 
-    def describe(self, error: BaseException, where: str, depth: int = 0) -> dict[str, Any]:
+    def describe(self, error: BaseException, where: str, depth: int = 0) -> dict[str, object]:
         """Return an exception as data.
 
         Args:
@@ -161,7 +161,7 @@ class Codec:
 
     def _exception_class(self, module: str, name: str) -> type[Exception] | None:
         """Return the class of an exception: one that is loaded here, or of an allowed module."""
-        found: Any = sys.modules.get(module)
+        found: object = sys.modules.get(module)
         if found is None and self.targets.permits(module):
             try:
                 found = importlib.import_module(module)
@@ -193,7 +193,7 @@ class ErrorData:
         return codec.rebuild(value.record) if isinstance(value, ErrorData) else value
 
 
-def encode(value: Any, what: str) -> bytes:
+def encode(value: object, what: str) -> bytes:
     """Return a value as bytes, see `Codec.encode`."""
     try:
         return _PLAIN.dumps_typed([value])[1]
@@ -217,7 +217,7 @@ def _beyond_this_package(trace: TracebackType | None) -> TracebackType | None:
     return found or trace
 
 
-def _encoded(value: Any) -> bytes | None:
+def _encoded(value: object) -> bytes | None:
     try:
         return encode(value, "an exception")
     except TransferError:
@@ -231,7 +231,7 @@ def _said(error: BaseException) -> str:
         return ""
 
 
-def _culprits(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+def _culprits(value: object, path: str) -> Iterator[tuple[str, object]]:
     """Yield the innermost values that have no stored form, with the path to each."""
     try:
         _PLAIN.dumps_typed([value])
@@ -241,7 +241,7 @@ def _culprits(value: Any, path: str) -> Iterator[tuple[str, Any]]:
         yield from found or [(path, value)]
 
 
-def _inside(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+def _inside(value: Any, path: str) -> Iterator[tuple[str, object]]:
     if isinstance(value, Mapping):
         yield from ((f"{path}[{key!r}]", each) for key, each in value.items())
     elif isinstance(value, list | tuple | set | frozenset):
@@ -262,16 +262,16 @@ class _WireSerializer(StrictSerializer):
     def __init__(self, targets: Targets) -> None:
         super().__init__()
         self._targets = targets
-        self._classes: dict[tuple[str, str], Any] = {}
+        self._classes: dict[tuple[str, str], object] = {}
         self.problem: str | None = None
 
-    def _allowed_class(self, module: str, name: str) -> Any:
+    def _allowed_class(self, module: str, name: str) -> object:
         found = self._classes.get((module, name))
         if found is None:
             found = self._classes[module, name] = self._class_at(module, name)
         return found
 
-    def _class_at(self, module: str, name: str) -> Any:
+    def _class_at(self, module: str, name: str) -> object:
         known = super()._allowed_class(module, name) if module != wire.ADDRESS else getattr(types, name, None)
         if known is not None:
             return known
@@ -282,7 +282,7 @@ class _WireSerializer(StrictSerializer):
                 f"modules ({', '.join(self._targets.allowed)}); allow it"
             )
         try:
-            found: Any = importlib.import_module(module)
+            found: object = importlib.import_module(module)
             for part in name.split("."):
                 found = getattr(found, part)
         except (ImportError, AttributeError) as error:

@@ -21,7 +21,7 @@ from typing import Any, Final
 import anyio
 from anyio.abc import TaskGroup
 
-from stategraph.engine.checkpoints.saver_interfaces import BaseCheckpointSaver
+from stategraph.engine.checkpoints.saver_interfaces import Saver
 from stategraph.errors import ConfigurationError, TransferError
 from stategraph.workers import leases
 from stategraph.workers.attempts import STREAM_MODES, Attempt, Outcome, find_graph
@@ -122,7 +122,7 @@ class Worker:
         settings: What it takes on.
     """
 
-    def __init__(self, registry: RunRegistry, saver: BaseCheckpointSaver[Any], settings: WorkerSettings) -> None:
+    def __init__(self, registry: RunRegistry, saver: Saver, settings: WorkerSettings) -> None:
         self.owner = new_owner()
         self._registry = registry
         self._saver = saver
@@ -243,7 +243,7 @@ class Worker:
         with anyio.CancelScope(shield=True):
             await self._report(running, attempt, outcome)
 
-    async def _attempt(self, running: _Running, attempt: Attempt, graph: Any) -> Outcome | None:
+    async def _attempt(self, running: _Running, attempt: Attempt, graph: object) -> Outcome | None:
         """Run an attempt, and store its events while no write comes by; None if it was stopped."""
         if running.stopped:
             return None

@@ -1,3 +1,3 @@
-"""What a task remembers while it runs."""
+"""Memory of a task while it runs."""
 
 from stategraph.engine.config.scratchpad import PregelScratchpad as PregelScratchpad

@@ -1,4 +1,4 @@
-"""What every channel is."""
+"""The base class of all channels."""
 
 from stategraph.core.channels.base import BaseChannel
 from stategraph.core.channels.base import Checkpoint as Checkpoint

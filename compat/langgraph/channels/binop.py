@@ -13,6 +13,6 @@ __getattr__ = _names_of(__name__)
 
 
 def _get_overwrite(value: Any) -> tuple[bool, Any]:
-    """Whether an update replaces the state, and with what."""
+    """Return whether an update replaces the state, and with what."""
     new = overwritten(value)
     return (False, None) if new is MISSING else (True, new)

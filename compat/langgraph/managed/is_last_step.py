@@ -1,4 +1,4 @@
-"""How many steps a run has left."""
+"""Managed values that count the steps a run has left."""
 
 from stategraph.dropin_names import names_of as _names_of
 from stategraph.engine.compile.managed import IsLastStep, RemainingStepsManager

@@ -1,4 +1,4 @@
-"""How a node reads the state."""
+"""Nodes and how they read the state."""
 
 from stategraph.engine.compile.node import DEFAULT_BOUND as DEFAULT_BOUND
 from stategraph.engine.compile.node import ChannelRead as ChannelRead

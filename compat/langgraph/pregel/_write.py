@@ -1,4 +1,4 @@
-"""How a node writes the state."""
+"""Writers of a node."""
 
 from stategraph.engine.compile.write import PASSTHROUGH as PASSTHROUGH
 from stategraph.engine.compile.write import SKIP_WRITE as SKIP_WRITE

@@ -1,4 +1,4 @@
-"""What anything that runs like a graph offers."""
+"""The interface of everything that runs like a graph."""
 
 from stategraph.dropin_names import names_of as _names_of
 from stategraph.engine.compile.protocol import GraphProtocol as PregelProtocol

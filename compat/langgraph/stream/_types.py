@@ -1,4 +1,4 @@
-"""What a stream transformer is."""
+"""The interface of stream transformers."""
 
 from stategraph.engine.streams.events.transformer import ProtocolEvent as ProtocolEvent
 from stategraph.engine.streams.events.transformer import StreamTransformer as StreamTransformer

@@ -64,7 +64,7 @@ class Allowlist:
         self._channels = channels
         self._classes: set[Address] | None = None
         # The last saver that was told, and what came of it: mostly a graph has one.
-        self._told: tuple[Any, Any] = (None, None)
+        self._told: tuple[object, object] = (None, None)
 
     def classes(self) -> set[Address]:
         """List the classes."""
@@ -109,7 +109,7 @@ def apply(saver: Saver, allowed: set[Address] | None) -> Saver:
 
 
 def _is_strict(saver: BaseCheckpointSaver[Any]) -> bool:
-    serde: Any = getattr(saver, "serde", None)
+    serde: object = getattr(saver, "serde", None)
     return isinstance(serde, StrictSerializer) or isinstance(getattr(serde, "serde", None), StrictSerializer)
 
 
@@ -130,7 +130,7 @@ def collect(schemas: Iterable[Any] | None = None, channels: Mapping[str, Any] | 
     pending = [schema for schema in schemas or () if schema is not None]
     for channel in (channels or {}).values():
         pending += (getattr(channel, "ValueType", None), getattr(channel, "UpdateType", None))
-    seen: dict[int, Any] = {}
+    seen: dict[int, object] = {}
     addresses: set[Address] = set()
     while pending:
         type_ = pending.pop()
@@ -146,12 +146,12 @@ def collect(schemas: Iterable[Any] | None = None, channels: Mapping[str, Any] | 
     return addresses
 
 
-def _is_seen(type_: Any, seen: Mapping[int, Any]) -> bool:
+def _is_seen(type_: object, seen: Mapping[int, object]) -> bool:
     # Each use of a generic alias is a new object; their arguments have been seen then.
     return False if isinstance(type_, type) else any(type_ is other for other in seen.values())
 
 
-def _is_class_of_values(type_: Any) -> bool:
+def _is_class_of_values(type_: object) -> bool:
     if not isinstance(type_, type):
         return False
     if dataclasses.is_dataclass(type_) or issubclass(type_, Enum) or _is_model(type_):
@@ -159,14 +159,14 @@ def _is_class_of_values(type_: Any) -> bool:
     return issubclass(type_, _VALUES) and type_.__module__ != "builtins" and not is_typeddict(type_)
 
 
-def _is_model(type_: type[Any]) -> bool:
+def _is_model(type_: type[object]) -> bool:
     # Both generations of pydantic, without importing the older one: code that subclasses it has done so.
     legacy = sys.modules.get("pydantic.v1")
     bases: list[Any] = [getattr(sys.modules["pydantic"], "BaseModel", None), getattr(legacy, "BaseModel", None)]
     return issubclass(type_, tuple(base for base in bases if base is not None))
 
 
-def _arguments(type_: Any) -> Iterator[Any]:
+def _arguments(type_: Any) -> Iterator[object]:
     origin = get_origin(type_)
     if origin in _FIRST_ARGUMENT:
         yield from get_args(type_)[:1]
@@ -176,12 +176,12 @@ def _arguments(type_: Any) -> Iterator[Any]:
         yield base
 
 
-def _fields(type_: Any) -> Iterable[Any]:
-    sources: tuple[Callable[[Any], Iterable[Any]], ...] = (_resolved_hints, _declared_fields)
+def _fields(type_: Any) -> Iterable[object]:
+    sources: tuple[Callable[[Any], Iterable[object]], ...] = (_resolved_hints, _declared_fields)
     return next((found for source in sources if (found := list(source(type_)))), ())
 
 
-def _resolved_hints(type_: Any) -> Iterable[Any]:
+def _resolved_hints(type_: object) -> Iterable[object]:
     module = sys.modules.get(getattr(type_, "__module__", ""))
     try:
         hints = get_type_hints(
@@ -193,10 +193,10 @@ def _resolved_hints(type_: Any) -> Iterable[Any]:
     return hints.values()
 
 
-def _declared_fields(type_: Any) -> Iterable[Any]:
+def _declared_fields(type_: object) -> Iterable[object]:
     if dataclasses.is_dataclass(type_):
         return [field.type for field in dataclasses.fields(type_)]
-    fields: Mapping[str, Any] = getattr(type_, "model_fields", None) or getattr(type_, "__fields__", {})
+    fields: Mapping[str, object] = getattr(type_, "model_fields", None) or getattr(type_, "__fields__", {})
     kinds = (getattr(field, "annotation", None) or getattr(field, "outer_type_", None) for field in fields.values())
     return [kind for kind in kinds if kind is not None]
 

@@ -80,7 +80,7 @@ def reading(config: RunnableConfig) -> Iterator[None]:
         raise damage from error
 
 
-def of_read(config: Any, error: Exception) -> Exception:
+def of_read(config: object, error: Exception) -> Exception:
     """Return an error of a saver that reads: the same, or if it is about data, that the checkpoint is damaged."""
     conf = config.get(CONF) if isinstance(config, Mapping) else None
     if not conf or CONFIG_KEY_THREAD_ID not in conf or isinstance(error, DamagedCheckpointError):
@@ -121,7 +121,7 @@ def using(saved: CheckpointTuple | None, program: Program) -> Iterator[None]:
 
 
 def _error(conf: Mapping[str, Any], fault: _Fault, saved: CheckpointTuple | None = None) -> DamagedCheckpointError:
-    checkpoint: Any = None if saved is None else saved.checkpoint
+    checkpoint: object = None if saved is None else saved.checkpoint
     named = checkpoint.get("id") if isinstance(checkpoint, dict) else None
     checkpoint_id = named or conf.get(CONFIG_KEY_CHECKPOINT_ID)
     ns = conf.get(CONFIG_KEY_CHECKPOINT_NS) or ""
@@ -138,7 +138,7 @@ def _error(conf: Mapping[str, Any], fault: _Fault, saved: CheckpointTuple | None
     )
 
 
-def _unknown_version(version: Any) -> _Fault:
+def _unknown_version(version: object) -> _Fault:
     return _Fault(
         f"Its format is version {version!r}; this release knows versions up to {FORMAT_VERSION}. A newer one wrote it"
     )
@@ -146,7 +146,7 @@ def _unknown_version(version: Any) -> _Fault:
 
 def _fault(saved: CheckpointTuple, program: Program) -> _Fault | None:
     """Find the fault of a checkpoint; None if it is sound."""
-    checkpoint: Any = saved.checkpoint
+    checkpoint: object = saved.checkpoint
     if not isinstance(checkpoint, dict):
         return _Fault(f"It is a value of type {type(checkpoint).__name__}; expected a dict")
     for name, kind in _PARTS.items():
@@ -160,7 +160,7 @@ def _fault(saved: CheckpointTuple, program: Program) -> _Fault | None:
     return _mixed(checkpoint["channel_versions"]) or _unusable(checkpoint["channel_values"], program)
 
 
-def _mixed(versions: Mapping[str, Any]) -> _Fault | None:
+def _mixed(versions: Mapping[str, object]) -> _Fault | None:
     """Return the fault of versions that cannot be compared with the first one: numbers and texts in one checkpoint."""
     first = next(iter(versions.items()), None)
     for name, version in versions.items():
@@ -175,7 +175,7 @@ def _mixed(versions: Mapping[str, Any]) -> _Fault | None:
     return None
 
 
-def _unusable(values: Mapping[str, Any], program: Program) -> _Fault | None:
+def _unusable(values: Mapping[str, object], program: Program) -> _Fault | None:
     for name, channel in program.specs.items():
         if (value := values.get(name, MISSING)) is MISSING:
             continue

@@ -16,7 +16,7 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
+from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
 
 from stategraph.constants import CONF, CONFIG_KEY_CHECKPOINT_NS, INPUT
@@ -25,6 +25,7 @@ from stategraph.core.delta_book import Rules
 from stategraph.core.program import Program
 from stategraph.engine.checkpoints.message_delta import ensure_message_ids
 from stategraph.engine.checkpoints.pump import Ask, Procedure
+from stategraph.engine.checkpoints.saver_interfaces import Saver
 from stategraph.engine.config import runnable_config as configs
 
 Histories = Mapping[str, Any]
@@ -44,7 +45,7 @@ def input_task_id(checkpoint_id: str) -> str:
     return str(uuid5(UUID(checkpoint_id), INPUT))
 
 
-def request(program: Program, saved: CheckpointTuple | None, config: RunnableConfig) -> dict[str, Any] | None:
+def request(program: Program, saved: CheckpointTuple | None, config: RunnableConfig) -> dict[str, object] | None:
     """Return the arguments for a saver's `get_delta_channel_history`; None if no history is needed.
 
     Args:
@@ -64,7 +65,7 @@ def request(program: Program, saved: CheckpointTuple | None, config: RunnableCon
     return {"config": {**config, CONF: conf}, "channels": channels}
 
 
-def fetch(program: Program, saver: BaseCheckpointSaver[Any], saved: CheckpointTuple) -> Procedure[Histories | None]:
+def fetch(program: Program, saver: Saver, saved: CheckpointTuple) -> Procedure[Histories | None]:
     """Ask a saver for the histories that a checkpoint needs; None if it holds every value."""
     asked = request(program, saved, saved.config)
     if asked is None:

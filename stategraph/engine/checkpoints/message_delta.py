@@ -66,7 +66,7 @@ def _index_of(known: list[Any], incoming: Sequence[BaseMessage]) -> message_inde
     return index
 
 
-def _merge(merged: list[Any], incoming: Sequence[BaseMessage], positions: dict[str | None, int]) -> set[int]:
+def _merge(merged: list[object], incoming: Sequence[BaseMessage], positions: dict[str | None, int]) -> set[int]:
     """Replace and append messages in place, and note their places; returns the places of those to be removed."""
     holes: set[int] = set()
     for message in incoming:
@@ -91,8 +91,8 @@ def _last_clear(messages: Sequence[BaseMessage]) -> int | None:
     return None
 
 
-def _flat(writes: Sequence[Any]) -> list[Any]:
-    flat: list[Any] = []
+def _flat(writes: Sequence[object]) -> list[Any]:
+    flat: list[object] = []
     for write in writes:
         if isinstance(write, list):
             flat += write
@@ -106,7 +106,7 @@ def _is_elsewhere(index: message_index.MessageIndex, known: list[Any], message: 
     return at is not None and known[at].id != message.id
 
 
-def ensure_message_ids(channels: Mapping[str, Any], writes: Sequence[tuple[str, Any]]) -> None:
+def ensure_message_ids(channels: Mapping[str, object], writes: Sequence[tuple[str, object]]) -> None:
     """Give ids to the messages that are about to be written to delta channels.
 
     Where the channel's reducer is `messages_delta_reducer`, everything it would accept as a message becomes one.
@@ -131,7 +131,7 @@ def ensure_message_ids(channels: Mapping[str, Any], writes: Sequence[tuple[str, 
             cast("MutableSequence[tuple[str, Any]]", writes)[at] = (name, identified)
 
 
-def _every_message(value: Any) -> Any:
+def _every_message(value: object) -> object:
     """Turn anything that can be a message into one with an id."""
     replacement = overwritten(value)
     if replacement is MISSING:
@@ -142,7 +142,7 @@ def _every_message(value: Any) -> Any:
     return value if identified is replacement else Overwrite(identified)
 
 
-def _certain_messages(value: Any) -> Any:
+def _certain_messages(value: Any) -> object:
     """Give ids to message objects, and to dicts that say they are messages."""
     replacement = overwritten(value)
     if replacement is not MISSING:
@@ -156,7 +156,7 @@ def _certain_messages(value: Any) -> Any:
     return _stamped(value)
 
 
-def _each(items: Any, change: Callable[[Any], Any]) -> Any:
+def _each(items: Any, change: Callable[[Any], Any]) -> object:
     """Apply ``change`` to every item; the same list or tuple comes back if it changed none of them."""
     changed = [change(item) for item in items]
     if all(map(operator.is_, changed, items)):
@@ -164,11 +164,11 @@ def _each(items: Any, change: Callable[[Any], Any]) -> Any:
     return changed if isinstance(items, list) else tuple(changed)
 
 
-def _converted_strictly_if_dict(item: Any) -> Any:
+def _converted_strictly_if_dict(item: object) -> object:
     return _to_message(item) if _says_it_is_a_message(item) else _converted(item)
 
 
-def _converted(item: Any) -> Any:
+def _converted(item: object) -> object:
     if isinstance(item, BaseMessage):
         return _stamped(item)
     try:
@@ -185,11 +185,11 @@ def _to_message(item: Any) -> BaseMessage:
     return message
 
 
-def _stamped(item: Any) -> Any:
+def _stamped(item: Any) -> object:
     if isinstance(item, BaseMessage) and item.id is None:
         item.id = environment.current().unique()
     return item
 
 
-def _says_it_is_a_message(item: Any) -> bool:
+def _says_it_is_a_message(item: object) -> bool:
     return isinstance(item, dict) and (item.get("role") in _ROLES or item.get("type") in _TYPES)

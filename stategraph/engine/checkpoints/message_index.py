@@ -42,8 +42,8 @@ class MessageIndex:
     def __init__(self, positions: dict[Any, int], reducer: str) -> None:
         self.positions = positions
         self.reducer = reducer
-        self._snapshot: list[Any] | None = None
-        self._owner: list[Any] | None = None
+        self._snapshot: list[object] | None = None
+        self._owner: list[object] | None = None
 
     def _describes(self, messages: list[Any]) -> bool:
         snapshot = self._snapshot
@@ -58,7 +58,7 @@ class MessageIndex:
         last = len(snapshot) - 1
         return self.positions.get(messages[last].id) == last
 
-    def _settle(self, messages: list[Any], changed: Iterable[Any]) -> None:
+    def _settle(self, messages: list[object], changed: Iterable[object]) -> None:
         snapshot = self._snapshot
         if snapshot is None:
             self._snapshot = messages.copy()
@@ -87,7 +87,7 @@ def recall(messages: list[Any], *, reducer: str) -> MessageIndex | None:
     return index
 
 
-def remember(index: MessageIndex, messages: list[Any], *, changed: Iterable[Any]) -> None:
+def remember(index: MessageIndex, messages: list[Any], *, changed: Iterable[object]) -> None:
     """Keep ``index`` for the next call that gets ``messages``.
 
     Args:
@@ -113,7 +113,7 @@ def remember_one(index: MessageIndex, messages: list[Any], at: int | None) -> No
     _keep(index, messages)
 
 
-def _keep(index: MessageIndex, messages: list[Any]) -> None:
+def _keep(index: MessageIndex, messages: list[object]) -> None:
     _remembered[id(messages)] = index
     if len(_remembered) > 1:
         _inspect_oldest()

@@ -56,7 +56,7 @@ Change = tuple[str, Any, Any]
 _checkers: weakref.WeakKeyDictionary[Any, Checker] = weakref.WeakKeyDictionary()
 
 
-def checker_for(serde: Any) -> Checker:
+def checker_for(serde: object) -> Checker:
     """Return the checker of a serialiser, with the verdicts it has reached so far."""
     try:
         found = _checkers.get(serde)
@@ -75,7 +75,7 @@ class Checker:
         # Not the serialiser itself, which this must not keep alive.
         self._copy = _quiet_copy(serde)
         self._plain: set[type] = set(_PLAIN)
-        self._verdicts: dict[Any, tuple[str, str] | None] = {}
+        self._verdicts: dict[object, tuple[str, str] | None] = {}
         self._warned: set[tuple[type, str]] = set()
 
     def check(self, writes: Iterable[tuple[str, Any]], writer: Callable[[], str], *, strict: bool = False) -> None:
@@ -141,7 +141,7 @@ class Checker:
             return []
         return [(f"{path}[{key!r}]", part) for key, part in islice(numbered, _LOOKED_AT) if type(part) not in plain]
 
-    def _changed_keys(self, path: str, value: dict[Any, Any]) -> Iterator[tuple[str, Any, str]]:
+    def _changed_keys(self, path: str, value: dict[object, object]) -> Iterator[tuple[str, Any, str]]:
         if set(map(type, value)) <= self._plain:
             return
         keys = [key for key in islice(value, _LOOKED_AT) if type(key) not in self._plain]
@@ -159,7 +159,7 @@ class Checker:
         verdict = self._verdicts[shape]
         return None if verdict is None else (path + verdict[0], verdict[1])
 
-    def _try(self, value: Any) -> tuple[str, str] | None:
+    def _try(self, value: object) -> tuple[str, str] | None:
         value = foreign_types.taken(value)  # an installed LangGraph's classes come back as ours
         try:
             serde = self._copy(_classes_in(value))
@@ -176,7 +176,7 @@ class Checker:
             words = f"{what!r:.80} comes back as {came_back!r:.80}"
         return below, words
 
-    def _tell(self, path: str, channel: str, what: Any, words: str, by: str, *, strict: bool) -> None:
+    def _tell(self, path: str, channel: str, what: object, words: str, by: str, *, strict: bool) -> None:
         text = f"{by} wrote to channel '{channel}' a value that no checkpoint keeps: at {path} {words}"
         if strict:
             way_out = "Return plain data, give the saver a StrictSerializer, or name the class in the state's schema"
@@ -194,12 +194,12 @@ def _encodes(text: str) -> bool:
     return True
 
 
-def _named(value: Any) -> str:
+def _named(value: object) -> str:
     kind = type(value)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
-def _shape(value: Any) -> tuple[Any, ...]:
+def _shape(value: object) -> tuple[Any, ...]:
     """Return the class of a value and those of its parts; values of one shape are stored in the same way."""
     kind = type(value)
     if kind is str:  # only one that has no stored form is asked about
@@ -218,7 +218,7 @@ def _shape(value: Any) -> tuple[Any, ...]:
     return (kind, *(type(part) for _, part in _parts(value)))
 
 
-def _parts(value: Any) -> Iterator[tuple[str, Any]]:
+def _parts(value: object) -> Iterator[tuple[str, object]]:
     """Yield the parts of an object with their paths below it."""
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         for name in value._fields:
@@ -257,14 +257,14 @@ def _first_change(before: Any, after: Any, path: str, depth: int) -> Change | No
     return None if parts or _equal(before, after) else (path, before, after)
 
 
-def _same(before: Any, after: Any) -> bool:
+def _same(before: object, after: object) -> bool:
     """Compare two plain values of one type, or two sets, whose members are of the same types too."""
     if isinstance(before, (set, frozenset)):
         return before == after and set(map(type, before)) == set(map(type, after))
     return bool(before == after)
 
 
-def _equal(before: Any, after: Any) -> bool:
+def _equal(before: object, after: object) -> bool:
     try:
         if repr(before) != repr(after):
             return False
@@ -275,7 +275,7 @@ def _equal(before: Any, after: Any) -> bool:
     return same if isinstance(same, bool) and not isinstance(before, float) else True
 
 
-def _classes_in(value: Any) -> set[tuple[str, str]]:
+def _classes_in(value: object) -> set[tuple[str, str]]:
     """Collect the addresses of the classes in a value, as a serialiser stores them."""
     found: set[tuple[str, str]] = set()
     waiting = [value]
@@ -299,7 +299,7 @@ def _silent(pickle_fallback: bool, classes: Iterable[tuple[str, ...]]) -> JsonPl
     return JsonPlusSerializer(pickle_fallback=pickle_fallback, __unpack_ext_hook__=reader._unpack_ext_hook)
 
 
-def _quiet_copy(serde: Any) -> Any:
+def _quiet_copy(serde: object) -> Any:
     """Make what gives a serialiser that changes the same values, and logs nothing where the saver's own would.
 
     The log of a read that is only tried would tell of a checkpoint that does not exist, and as each class is told of

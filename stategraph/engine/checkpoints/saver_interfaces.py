@@ -3,6 +3,8 @@
 Only this room may import that package.
 """
 
+from typing import Any, TypeAlias
+
 from langgraph.cache.base import BaseCache as BaseCache
 from langgraph.checkpoint.base import BaseCheckpointSaver as BaseCheckpointSaver
 from langgraph.checkpoint.base import ChannelVersions as ChannelVersions
@@ -11,3 +13,6 @@ from langgraph.checkpoint.base import CheckpointMetadata as CheckpointMetadata
 from langgraph.checkpoint.base import CheckpointTuple as CheckpointTuple
 from langgraph.checkpoint.memory import InMemorySaver as InMemorySaver
 from langgraph.store.base import BaseStore as BaseStore
+
+Saver: TypeAlias = BaseCheckpointSaver[Any]
+"""A saver, whatever the versions of its channels are: numbers, text or another kind."""

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
-from langgraph.checkpoint.base import BaseCheckpointSaver
-
+from stategraph.engine.checkpoints.saver_interfaces import Saver
 from stategraph.engine.checkpoints.serializer import StrictSerializer
 from stategraph.errors import ConfigurationError, MissingPackageError
 
@@ -16,7 +14,7 @@ _POSTGRES = ("postgresql://", "postgres://")
 
 
 @asynccontextmanager
-async def saver_at(url: str) -> AsyncIterator[BaseCheckpointSaver[Any]]:
+async def saver_at(url: str) -> AsyncIterator[Saver]:
     """Open a saver.
 
     Args:

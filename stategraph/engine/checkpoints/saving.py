@@ -21,12 +21,12 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
 
 from stategraph.constants import CONF, CONFIG_KEY_CHECKPOINT_ID, START
 from stategraph.core.effects import SaveCheckpoint, SaveWrites
 from stategraph.engine.checkpoints import round_trip, serializability
+from stategraph.engine.checkpoints.saver_interfaces import Saver
 from stategraph.engine.tasks import threads
 
 BACKLOG = 64
@@ -45,7 +45,7 @@ class SaveCalls:
 
     def __init__(
         self,
-        saver: BaseCheckpointSaver[Any],
+        saver: Saver,
         config: RunnableConfig,
         put_writes: Callable[..., Any],
         node_of: Callable[[str], str | None],

@@ -15,7 +15,9 @@ from stategraph.core import explain
 _DEPTH: Final = 24
 
 
-def explain_failure(error: BaseException, serde: Any, values: Iterable[tuple[str, Any]], writer: str | None) -> None:
+def explain_failure(
+    error: BaseException, serde: object, values: Iterable[tuple[str, object]], writer: str | None
+) -> None:
     """Say which value it was that could not be stored.
 
     Args:
@@ -50,7 +52,7 @@ def _can_store(serde: Any, value: Any) -> bool:
     return True
 
 
-def _culprit(serde: Any, value: Any, path: str, depth: int) -> tuple[str, Any] | None:
+def _culprit(serde: object, value: object, path: str, depth: int) -> tuple[str, object] | None:
     """Return the innermost value that cannot be stored, with its path; None if this one can."""
     if _can_store(serde, value):
         return None
@@ -62,7 +64,7 @@ def _culprit(serde: Any, value: Any, path: str, depth: int) -> tuple[str, Any] |
     return path, value
 
 
-def _parts(value: Any) -> Iterator[tuple[str, Any]]:
+def _parts(value: object) -> Iterator[tuple[str, object]]:
     """Yield the parts that a serialiser takes a value apart into, each with its path in Python's notation."""
     if isinstance(value, Mapping):
         for key, part in value.items():

@@ -66,12 +66,12 @@ class StrictSerializer(jsonplus.JsonPlusSerializer):
         super().__init__(allowed_msgpack_modules=tuple(addresses) or None, __unpack_ext_hook__=self._rebuild)
         self.allowed = addresses
 
-    def with_msgpack_allowlist(self, extra_allowlist: Iterable[Address | type[Any]]) -> StrictSerializer:
+    def with_msgpack_allowlist(self, extra_allowlist: Iterable[Address | type[object]]) -> StrictSerializer:
         """Return a serialiser that may rebuild further classes; the same one if it knows them all."""
         extra = {address_of(item) if isinstance(item, type) else tuple(item) for item in extra_allowlist}
         return self if extra <= self.allowed else StrictSerializer(self.allowed | extra)
 
-    def dumps_typed(self, obj: Any) -> tuple[str, bytes]:
+    def dumps_typed(self, obj: object) -> tuple[str, bytes]:
         """Serialise a value; returns the kind of the format, and the bytes.
 
         Raises:
@@ -130,7 +130,7 @@ class StrictSerializer(jsonplus.JsonPlusSerializer):
         if address not in self.allowed and address not in _CONTAINERS and address not in SAFE_MSGPACK_TYPES:
             return None
         try:
-            found: Any = sys.modules.get(module) or importlib.import_module(module)
+            found: object = sys.modules.get(module) or importlib.import_module(module)
             for part in name.split("."):
                 found = getattr(found, part)
         except (ImportError, AttributeError):
@@ -138,12 +138,12 @@ class StrictSerializer(jsonplus.JsonPlusSerializer):
         return found
 
 
-def address_of(cls: type[Any]) -> Address:
+def address_of(cls: type[object]) -> Address:
     """Return the module and qualified name of a class, as they are stored."""
     return cls.__module__, cls.__qualname__
 
 
-def _pack(obj: Any) -> bytes:
+def _pack(obj: object) -> bytes:
     return ormsgpack.packb(obj, default=_stored_form, option=_OPTIONS)
 
 
@@ -151,7 +151,7 @@ def _call(code: int, cls: type[Any], argument: Any) -> ormsgpack.Ext:
     return ormsgpack.Ext(code, _pack([*address_of(cls), argument]))
 
 
-def _stored_form(obj: Any) -> Any:
+def _stored_form(obj: Any) -> object:
     """Return the stored form of a value that msgpack has no type for."""
     cls = type(obj)
     if cls is tuple:
@@ -179,10 +179,10 @@ def _stored_form(obj: Any) -> Any:
     return jsonplus._msgpack_default(obj)
 
 
-def _fields(obj: Any) -> dict[str, Any] | None:
+def _fields(obj: Any) -> dict[str, object] | None:
     """Return the arguments of a named tuple's or dataclass's constructor; None for an object of another kind."""
     if isinstance(obj, tuple) and hasattr(obj, "_asdict"):
-        return obj._asdict()  # type: ignore[no-any-return]
+        return dict(obj._asdict())
     if dataclasses.is_dataclass(obj):
         return {field.name: getattr(obj, field.name) for field in dataclasses.fields(obj)}
     return None
@@ -194,7 +194,7 @@ def _collection(obj: Any, cls: type[Any]) -> ormsgpack.Ext:
     return _call(jsonplus.EXT_CONSTRUCTOR_SINGLE_ARG, cls, list(obj))
 
 
-def _subclass(obj: Any, cls: type[Any]) -> Any:
+def _subclass(obj: Any, cls: type[Any]) -> object:
     plain: Any = next(kind for kind in _PLAIN if isinstance(obj, kind))
     value = list(obj) if plain is tuple else plain(obj)
     if cls is defaultdict:
@@ -202,7 +202,7 @@ def _subclass(obj: Any, cls: type[Any]) -> Any:
     return _call(jsonplus.EXT_CONSTRUCTOR_SINGLE_ARG, cls, value)
 
 
-def _of_datetime(moment: datetime) -> dict[str, Any]:
+def _of_datetime(moment: datetime) -> dict[str, object]:
     names = ("year", "month", "day", "hour", "minute", "second", "microsecond", "tzinfo", "fold")
     return {name: getattr(moment, name) for name in names}
 

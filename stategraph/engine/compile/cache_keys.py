@@ -94,7 +94,7 @@ def cache_name(obj: object) -> str:
     return name
 
 
-def _unwrapped(obj: object) -> Any:
+def _unwrapped(obj: object) -> object:
     work = obj.bound if isinstance(obj, PregelNode) else obj
     first = work.steps[0] if isinstance(work, RunnableSeq) else work
     if not isinstance(first, RunnableCallable):
@@ -120,7 +120,7 @@ class _Description:
 
     def __init__(self) -> None:
         # Kept alive, so that nothing else gets their ids.
-        self._seen: dict[int, Any] = {}
+        self._seen: dict[int, object] = {}
         self._left = _MOST_VALUES
 
     def of(self, value: object, depth: int) -> Iterator[str]:
@@ -195,7 +195,7 @@ class _Description:
         yield from sorted(described)
 
 
-def _attributes(value: object) -> dict[str, Any] | None:
+def _attributes(value: object) -> dict[str, object] | None:
     """Collect an object's attributes, without cached properties; None if it has none."""
     kind = type(value)
     slots = [cls.__dict__.get("__slots__", ()) for cls in kind.__mro__]
@@ -215,7 +215,7 @@ def _attributes(value: object) -> dict[str, Any] | None:
     }
 
 
-def _pickled_state(value: object) -> tuple[Any, ...] | None:
+def _pickled_state(value: object) -> tuple[object, ...] | None:
     """Return the state that a native object is pickled as, such as a date's fields; None if it cannot be pickled."""
     try:
         state = value.__reduce_ex__(4)

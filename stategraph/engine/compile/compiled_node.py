@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
-from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables import RunnableConfig
 
 from stategraph.core import program as programs
 from stategraph.core.channels.base import BaseChannel
@@ -22,6 +22,7 @@ from stategraph.core.views import Keys
 from stategraph.engine.compile.cache_keys import CacheNamespace
 from stategraph.engine.compile.functions import CallPlan, RunnableSeq, plan_call
 from stategraph.engine.compile.node import DEFAULT_BOUND, PregelNode
+from stategraph.engine.compile.protocol import AnyRunnable
 from stategraph.engine.compile.write import BranchWriter, ChannelWrite, FastWriter
 from stategraph.types import CachePolicy, RetryPolicy, TimeoutPolicy
 
@@ -59,13 +60,13 @@ class Body:
         cache_ns: Where results are cached.
     """
 
-    source: PregelNode | Runnable[Any, Any]
-    work: Runnable[Any, Any] | None
+    source: PregelNode | AnyRunnable
+    work: AnyRunnable | None
     plan: CallPlan | None
     writers: tuple[FastWriter, ...] | None
-    command_writers: Sequence[Runnable[Any, Any]]
+    command_writers: Sequence[AnyRunnable]
     call: Callable[[Any], Any] | None = None
-    acall: Callable[[Any], Awaitable[Any]] | None = None
+    acall: Callable[[Any], Awaitable[object]] | None = None
     graph: InnerGraph | None = None
     copies: bool = False
     awaits: bool = False
@@ -77,10 +78,10 @@ class Body:
     cache_ns: Callable[[], tuple[str, ...]] = tuple
 
     @property
-    def runnable(self) -> Runnable[Any, Any]:
+    def runnable(self) -> AnyRunnable:
         """Work and writers as one Runnable, for traced runs; made when one asks."""
         source = self.source
-        return cast(Runnable[Any, Any], source.node) if isinstance(source, PregelNode) else source
+        return cast(AnyRunnable, source.node) if isinstance(source, PregelNode) else source
 
     @property
     def direct(self) -> bool:
@@ -120,14 +121,14 @@ def of_node(name: str, node: PregelNode) -> Body | None:
     )
 
 
-def of_call(func: Callable[..., Any], runnable: Runnable[Any, Any]) -> Body:
+def of_call(func: Callable[..., object], runnable: AnyRunnable) -> Body:
     """Compile a function that is called as a task.
 
     Args:
         func: The function, which names the cache.
         runnable: It and the write of its result, as one Runnable.
     """
-    work: Runnable[Any, Any] = runnable
+    work: AnyRunnable = runnable
     writers: tuple[Any, ...] | None = None
     if isinstance(runnable, RunnableSeq):
         work, *rest = runnable.steps

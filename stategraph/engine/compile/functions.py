@@ -21,6 +21,7 @@ from langchain_core.runnables.config import run_in_executor
 from langchain_core.runnables.utils import Input, Output
 
 from stategraph.engine.compile.injection import Want, fetch_arguments, wanted_arguments
+from stategraph.engine.compile.protocol import AnyRunnable
 from stategraph.engine.config import context as run_context
 from stategraph.engine.config import runnable_config as run_config
 from stategraph.engine.config.quiet_manager import AsyncQuietCallbackManager, QuietCallbackManager
@@ -58,7 +59,7 @@ class CallPlan:
 
     name: str | None
     func: Callable[..., Any] | None
-    afunc: Callable[..., Awaitable[Any]] | None
+    afunc: Callable[..., Awaitable[object]] | None
     wants: tuple[Want, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     explode: bool = False
@@ -95,7 +96,7 @@ class CallPlan:
         return fetch_arguments(self.wants, config, kwargs, self.name)
 
 
-def plan_call(thing: Any) -> CallPlan | None:
+def plan_call(thing: object) -> CallPlan | None:
     """Plan how to call something that an author gave as a node.
 
     Args:
@@ -131,7 +132,7 @@ def plan_call(thing: Any) -> CallPlan | None:
     )
 
 
-def _name_of(func: Any) -> str | None:
+def _name_of(func: object) -> str | None:
     name = getattr(func, "__name__", None)
     return None if name == "<lambda>" else name
 
@@ -147,21 +148,21 @@ def no_sync_function(name: str | None) -> TypeError:
 # --- kinds of callables ---
 
 
-def is_async_callable(func: Any) -> TypeGuard[Callable[..., Coroutine[Any, Any, Any]]]:
+def is_async_callable(func: object) -> TypeGuard[Callable[..., Coroutine[Any, Any, Any]]]:
     """Tell whether calling `func` gives a coroutine: an `async def`, or an object with an async `__call__`."""
     return inspect.iscoroutinefunction(func) or inspect.iscoroutinefunction(_call_method(func))
 
 
-def is_async_generator(func: Any) -> TypeGuard[Callable[..., AsyncIterator[Any]]]:
+def is_async_generator(func: object) -> TypeGuard[Callable[..., AsyncIterator[Any]]]:
     """Tell whether calling `func` gives an async generator, itself or through its `__call__`."""
     return inspect.isasyncgenfunction(func) or inspect.isasyncgenfunction(_call_method(func))
 
 
-def _call_method(func: Any) -> Any:
+def _call_method(func: object) -> object:
     return getattr(func, "__call__", None)  # noqa: B004  the method itself is wanted
 
 
-def _makes_an_iterator(func: Any) -> bool:
+def _makes_an_iterator(func: object) -> bool:
     return inspect.isgeneratorfunction(func) or is_async_generator(func)
 
 
@@ -172,11 +173,11 @@ class _InThread:
         self._func = func
         update_wrapper(self, func)
 
-    async def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    async def __call__(self, *args: object, **kwargs: object) -> Any:
         return await run_in_executor(None, self._func, *args, **kwargs)
 
 
-def coerce_to_runnable(thing: RunnableLike[Any, Any] | Any, *, name: str | None, trace: bool) -> Runnable[Any, Any]:
+def coerce_to_runnable(thing: object, *, name: str | None, trace: bool) -> AnyRunnable:
     """Make a runnable of what an author gave.
 
     Args:
@@ -249,7 +250,7 @@ class RunnableCallable(Runnable[Any, Any]):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.get_name()!r}, {self.func or self.afunc!r})"
 
-    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+    def invoke(self, input: object, config: RunnableConfig | None = None, **kwargs: object) -> Any:
         """Call the function.
 
         Args:
@@ -283,21 +284,25 @@ class RunnableCallable(Runnable[Any, Any]):
             return result.invoke(input, config)
         return result
 
-    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+    async def ainvoke(self, input: object, config: RunnableConfig | None = None, **kwargs: object) -> Any:
         """Await the async form, or call the synchronous one if there is no other; see `invoke`."""
         if self.afunc is None:
             return self.invoke(input, config, **kwargs)
         return await self._ainvoke(self.afunc, input, config, kwargs)
 
-    async def ainvoke_at_once(self, input: Any, config: RunnableConfig) -> Any:
+    async def ainvoke_at_once(self, input: object, config: RunnableConfig) -> Any:
         """Like `ainvoke`, but a synchronous function gets no thread: for one that only reads its input."""
         if self.func is None:
             return await self.ainvoke(input, config)
         return await self._ainvoke(partial(_at_once, self.func), input, config, {})
 
     async def _ainvoke(
-        self, afunc: Callable[..., Awaitable[Any]], input: Any, config: RunnableConfig | None, kwargs: dict[str, Any]
-    ) -> Any:
+        self,
+        afunc: Callable[..., Awaitable[object]],
+        input: object,
+        config: RunnableConfig | None,
+        kwargs: dict[str, object],
+    ) -> object:
         config = _complete(config)
         # Not `get_name()`: async runs of a lambda are recorded without a name, which is visible in traces.
         run = await chain_run.astart(config, input, name=self.name, tags=self.tags) if self.trace else None
@@ -321,8 +326,8 @@ class RunnableCallable(Runnable[Any, Any]):
 
     def _arguments(
         self, input: Any, config: RunnableConfig, given: dict[str, Any]
-    ) -> tuple[Sequence[Any], dict[str, Any]]:
-        args: Sequence[Any] = (input,)
+    ) -> tuple[Sequence[object], dict[str, object]]:
+        args: Sequence[object] = (input,)
         kwargs = {**self.kwargs, **given}
         if self.explode_args:
             args, own = input
@@ -341,11 +346,11 @@ def _without_run_id(config: RunnableConfig) -> RunnableConfig:
     return rest
 
 
-async def _at_once(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+async def _at_once(func: Callable[..., object], *args: object, **kwargs: object) -> object:
     return func(*args, **kwargs)
 
 
-async def _await(awaitable: Awaitable[Any]) -> Any:
+async def _await(awaitable: Awaitable[object]) -> object:
     return await awaitable
 
 
@@ -383,7 +388,7 @@ class RunnableSeq(Runnable[Any, Any]):
         trace_inputs: Callable[[Any], Any] | None = None,
         trace_policy: TracePolicy | None = None,
     ) -> None:
-        self.steps: list[Runnable[Any, Any]] = []
+        self.steps: list[AnyRunnable] = []
         for step in steps:
             if isinstance(step, RunnableSequence | RunnableSeq):
                 self.steps.extend(step.steps)
@@ -395,16 +400,16 @@ class RunnableSeq(Runnable[Any, Any]):
         self.trace_inputs = trace_inputs
         self.trace_policy = trace_policy or chain_run.RECORD_AS_IS
 
-    def __or__(self, other: Any) -> Runnable[Any, Any]:  # type: ignore[override]
+    def __or__(self, other: Any) -> AnyRunnable:  # type: ignore[override]
         name = self.name
         if isinstance(other, RunnableSequence | RunnableSeq):
             name = name or other.name
         return RunnableSeq(*self.steps, other, name=name)
 
-    def __ror__(self, other: Any) -> Runnable[Any, Any]:  # type: ignore[override]
+    def __ror__(self, other: object) -> AnyRunnable:  # type: ignore[override]
         return RunnableSequence(coerce_to_runnable(other, name=None, trace=True), *self.steps, name=self.name)
 
-    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+    def invoke(self, input: object, config: RunnableConfig | None = None, **kwargs: object) -> Any:
         """Run the steps one after the other.
 
         Args:
@@ -431,7 +436,7 @@ class RunnableSeq(Runnable[Any, Any]):
             run.output = value
         return value
 
-    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+    async def ainvoke(self, input: object, config: RunnableConfig | None = None, **kwargs: object) -> Any:
         """Await the steps one after the other; see `invoke`."""
         config = _complete(config)
         run = await chain_run.astart(config, self.reported(input), name=self._run_name(), policy=self.trace_policy)
@@ -453,7 +458,7 @@ class RunnableSeq(Runnable[Any, Any]):
             run.output = value
         return value
 
-    def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:
+    def stream(self, input: object, config: RunnableConfig | None = None, **kwargs: object) -> Iterator[Any]:
         """Run the steps as a pipeline, so that handlers which tap streams see every chunk.
 
         Yields:
@@ -475,7 +480,9 @@ class RunnableSeq(Runnable[Any, Any]):
             run.output = run.context(config).run(_last, chunks)
             yield
 
-    async def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:
+    async def astream(
+        self, input: object, config: RunnableConfig | None = None, **kwargs: object
+    ) -> AsyncIterator[Any]:
         """Await the steps as a pipeline; see `stream`."""
         config = _complete(config)
         run = await chain_run.astart(config, self.reported(input), name=self._run_name(), policy=self.trace_policy)
@@ -497,12 +504,12 @@ class RunnableSeq(Runnable[Any, Any]):
 
     def _later_steps(
         self, run: chain_run.ChainRun[Any], config: RunnableConfig
-    ) -> Iterator[tuple[Runnable[Any, Any], RunnableConfig]]:
+    ) -> Iterator[tuple[AnyRunnable, RunnableConfig]]:
         """Yield the steps behind the first, with their configs as children of a run."""
         for number, step in numbered(self.steps[1:], 2):
             yield step, run.child_config(config, f"seq:step:{number}")
 
-    def reported(self, input: Any) -> Any:
+    def reported(self, input: object) -> Any:
         """Return an input as callback handlers see it."""
         return chain_run.recorded_payload(input, self.trace_inputs)
 
@@ -539,14 +546,14 @@ def _taps(run: chain_run.ChainRun[Any]) -> Iterator[Any]:
     return filter(chain_run.taps_streams, run.manager.handlers)
 
 
-def _last(chunks: Iterator[Any]) -> Any:
+def _last(chunks: Iterator[object]) -> Any:
     last = None
     for chunk in chunks:
         last = chunk
     return last
 
 
-async def alast(chunks: AsyncIterator[Any]) -> Any:
+async def alast(chunks: AsyncIterator[object]) -> Any:
     """Return the last chunk of a streamed sequence, or None; Datadog's instrumentation wraps it to see that."""
     last = None
     async for chunk in chunks:
@@ -554,6 +561,6 @@ async def alast(chunks: AsyncIterator[Any]) -> Any:
     return last
 
 
-def _close_with(stack: AsyncExitStack, chunks: Any) -> None:
+def _close_with(stack: AsyncExitStack, chunks: object) -> None:
     if hasattr(chunks, "aclose"):
         stack.push_async_callback(chunks.aclose)

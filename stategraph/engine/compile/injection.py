@@ -51,7 +51,7 @@ class Want:
     name: str
     source: Source
     attribute: str = ""
-    default: Any = MISSING
+    default: object = MISSING
 
 
 # In this order, because the later of two matching rows wins.
@@ -78,7 +78,7 @@ _TABLE: Final[tuple[tuple[Want, tuple[Any, ...]], ...]] = (
 )
 
 
-def _spelled(annotation: object) -> Any:
+def _spelled(annotation: object) -> object:
     """Bring an annotation that was left as text into the spelling of the table.
 
     `X | None`, in either order, is `Optional[X]`; names of modules in front do not matter.
@@ -96,7 +96,7 @@ def _spelled(annotation: object) -> Any:
     return f"{names[0]}[{names[1]}]" if bracket else names[0]
 
 
-def wanted_arguments(func: Callable[..., Any]) -> tuple[Want, ...]:
+def wanted_arguments(func: Callable[..., object]) -> tuple[Want, ...]:
     """Find out which arguments a function wants to be given, from its signature.
 
     Warns if a parameter named `config` is annotated as something that it will not get.
@@ -124,7 +124,7 @@ def wanted_arguments(func: Callable[..., Any]) -> tuple[Want, ...]:
 
 def fetch_arguments(
     wants: Sequence[Want], config: RunnableConfig, given: dict[str, object], owner: object
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Add the arguments that a function wants to those it is given.
 
     Args:
@@ -146,7 +146,7 @@ def fetch_arguments(
             continue
         source = want.source
         if source == "config":
-            value: Any = config
+            value: object = config
         elif source == "error":
             value = conf.get(CONFIG_KEY_NODE_ERROR, MISSING)
         elif not runtime:

@@ -27,7 +27,7 @@ class _Root(RootModel[Any]):
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     @classmethod
-    def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, object]:
         return {**super().model_json_schema(*args, **kwargs), "title": cls.__name__}
 
 
@@ -60,7 +60,7 @@ def create_model(model_name: str, *, field_definitions: Mapping[str, object] | N
     return _make_model(model_name, bool(root), key)
 
 
-def _identity(definition: object) -> tuple[Any, ...]:
+def _identity(definition: object) -> tuple[object, ...]:
     """Return what tells a field's definition from others: 1 and True are equal, and are not the same default."""
     return definition, tuple(map(type, definition)) if isinstance(definition, tuple) else type(definition)
 
@@ -109,11 +109,11 @@ def describes_itself(type_: object) -> bool:
     usable = [typing_extensions.TypedDict]
     if sys.version_info >= (3, 12):
         usable.append(typing.TypedDict)
-    bases: Iterable[Any] = getattr(type_, "__orig_bases__", ())
+    bases: Iterable[object] = getattr(type_, "__orig_bases__", ())
     return any(base in usable for base in bases)
 
 
-def own_json_schema(type_: Any) -> dict[str, Any] | None:
+def own_json_schema(type_: Any) -> dict[str, object] | None:
     """Return the JSON schema that a model or a typed dict gives of itself; None for any other type."""
     if isclass(type_) and issubclass(type_, BaseModel):
         return type_.model_json_schema()
@@ -122,7 +122,7 @@ def own_json_schema(type_: Any) -> dict[str, Any] | None:
     return None
 
 
-def context_json_schema(context_schema: Any) -> dict[str, Any] | None:
+def context_json_schema(context_schema: Any) -> dict[str, object] | None:
     """Return the JSON schema of a graph's run context.
 
     Returns:

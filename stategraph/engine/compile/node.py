@@ -13,7 +13,7 @@ from typing import Any, Final, Self, cast
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from stategraph.engine.compile.functions import RunnableCallable, RunnableLike, RunnableSeq, coerce_to_runnable
-from stategraph.engine.compile.protocol import GraphProtocol
+from stategraph.engine.compile.protocol import AnyGraph, AnyRunnable
 from stategraph.engine.compile.subgraphs import find_subgraph
 from stategraph.engine.compile.write import ChannelWrite, ChannelWriteEntry, FastWriter, reader
 from stategraph.engine.config.runnable_config import ensure_config, merge_configs
@@ -63,7 +63,7 @@ class ChannelRead(Runnable[Any, Any]):
         *,
         select: str | list[str],
         fresh: bool = False,
-        mapper: Callable[[Any], Any] | None = None,
+        mapper: Callable[[Any], object] | None = None,
     ) -> Any:
         """Read the state from inside a task.
 
@@ -74,11 +74,11 @@ class ChannelRead(Runnable[Any, Any]):
         return mapper(state) if mapper is not None else state
 
 
-def _same(input: object) -> Any:
+def _same(input: object) -> object:
     return input
 
 
-DEFAULT_BOUND: Final[Runnable[Any, Any]] = RunnableCallable(_same)
+DEFAULT_BOUND: Final[AnyRunnable] = RunnableCallable(_same)
 """The work of a node that does nothing."""
 
 
@@ -104,8 +104,8 @@ class PregelNode:
     channels: str | list[str]
     triggers: list[str]
     mapper: Callable[[Any], Any] | None
-    writers: list[Runnable[Any, Any]]
-    bound: Runnable[Any, Any]
+    writers: list[AnyRunnable]
+    bound: AnyRunnable
     retry_policy: Sequence[RetryPolicy] | None
     cache_policy: CachePolicy[Any] | None
     timeout: TimeoutPolicy | None
@@ -121,16 +121,16 @@ class PregelNode:
         channels: str | list[str],
         triggers: Sequence[str],
         mapper: Callable[[Any], Any] | None = None,
-        writers: list[Runnable[Any, Any]] | None = None,
+        writers: list[AnyRunnable] | None = None,
         tags: list[str] | None = None,
         metadata: Mapping[str, object] | None = None,
         trace_policy: TracePolicy | None = None,
-        bound: Runnable[Any, Any] | None = None,
+        bound: AnyRunnable | None = None,
         retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
         cache_policy: CachePolicy[Any] | None = None,
         is_error_handler: bool = False,
         error_handler_node: str | None = None,
-        subgraphs: Sequence[GraphProtocol[Any, Any, Any, Any]] | None = None,
+        subgraphs: Sequence[AnyGraph] | None = None,
         timeout: float | timedelta | TimeoutPolicy | None = None,
     ) -> None:
         """Record a node; see the class for the meaning of each part.
@@ -151,27 +151,27 @@ class PregelNode:
         self.is_error_handler = is_error_handler
         self.error_handler_node = error_handler_node
         self._subgraphs = subgraphs
-        self._chain: tuple[tuple[Runnable[Any, Any], ...], Runnable[Any, Any]] | None = None
+        self._chain: tuple[tuple[AnyRunnable, ...], AnyRunnable] | None = None
 
     @property
-    def subgraphs(self) -> Sequence[GraphProtocol[Any, Any, Any, Any]]:
+    def subgraphs(self) -> Sequence[AnyGraph]:
         """The graphs that the node runs, looked for on first use."""
         if self._subgraphs is None:
             self._subgraphs = _look_for_subgraphs(self.bound)
         return self._subgraphs
 
     @subgraphs.setter
-    def subgraphs(self, value: Sequence[GraphProtocol[Any, Any, Any, Any]]) -> None:
+    def subgraphs(self, value: Sequence[AnyGraph]) -> None:
         self._subgraphs = value
 
-    def copy(self, update: dict[str, object]) -> PregelNode:
+    def copy(self, update: dict[str, Any]) -> PregelNode:
         """Return a node with some parts replaced, named as in the constructor."""
         parts: dict[str, Any] = {key: value for key, value in vars(self).items() if not key.startswith("_")}
         parts["subgraphs"] = self._subgraphs
         return PregelNode(**{**parts, **update})
 
     @property
-    def flat_writers(self) -> list[Runnable[Any, Any]]:
+    def flat_writers(self) -> list[AnyRunnable]:
         """The writers, with plain channel writes at the end of the list merged into one."""
         writers = list(self.writers)
         while len(writers) > 1:
@@ -192,7 +192,7 @@ class PregelNode:
         return cast(tuple[FastWriter, ...], tuple(writers))
 
     @property
-    def node(self) -> Runnable[Any, Any] | None:
+    def node(self) -> AnyRunnable | None:
         """Work and writers as one Runnable, for a run that is traced; None if there is nothing to run."""
         parts = (self.bound, *self.writers)
         if self._chain is not None and self._chain[0] == parts:
@@ -230,7 +230,7 @@ class PregelNode:
         return merge_configs(cast(RunnableConfig, own), config)
 
 
-def _look_for_subgraphs(bound: Runnable[Any, Any]) -> Sequence[GraphProtocol[Any, Any, Any, Any]]:
+def _look_for_subgraphs(bound: AnyRunnable) -> Sequence[AnyGraph]:
     if bound is DEFAULT_BOUND:
         return ()
     try:
@@ -256,7 +256,7 @@ class NodeBuilder:
         "_writes",
     )
 
-    _bound: Runnable[Any, Any]
+    _bound: AnyRunnable
     _cache_policy: CachePolicy[Any] | None
     _channels: str | list[str]
     _metadata: dict[str, Any]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Literal, Self
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeAlias
 
 from langchain_core.runnables import Runnable, RunnableConfig
 
@@ -22,6 +22,9 @@ StreamChunk = tuple[tuple[str, ...], str, Any]
 """Namespace, stream mode, payload."""
 
 Version = Literal["v1", "v2"]
+
+AnyRunnable: TypeAlias = Runnable[Any, Any]
+"""Work of a node, a router or a writer: what it takes and gives is the author's, and known to no type checker here."""
 
 
 class GraphProtocol(Runnable[InputT, Any], Generic[StateT, ContextT, InputT, OutputT]):
@@ -160,3 +163,7 @@ class StreamProtocol:
         """Name the function that takes chunks and the modes it takes."""
         self.__call__ = __call__
         self.modes = modes
+
+
+AnyGraph: TypeAlias = GraphProtocol[Any, Any, Any, Any]
+"""A graph, whatever its state, context, input and output are."""

@@ -13,12 +13,12 @@ import dis
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from types import CodeType, FunctionType
-from typing import Any, Final
+from typing import Final
 
-from langchain_core.runnables import Runnable, RunnableLambda, RunnableSequence
+from langchain_core.runnables import RunnableLambda, RunnableSequence
 
 from stategraph.engine.compile.functions import RunnableCallable, RunnableSeq
-from stategraph.engine.compile.protocol import GraphProtocol
+from stategraph.engine.compile.protocol import AnyGraph, AnyRunnable, GraphProtocol
 
 _PLAIN: Final = frozenset(
     (bool, bytearray, bytes, complex, dict, float, frozenset, int, list, set, str, tuple, type(None))
@@ -33,7 +33,7 @@ Path = tuple[bool, str, tuple[str, ...]]
 """A path: whether it starts at a global or a captured variable, the name it starts at, the attributes it follows."""
 
 
-def find_subgraph(candidate: Runnable[Any, Any]) -> GraphProtocol[Any, Any, Any, Any] | None:
+def find_subgraph(candidate: AnyRunnable) -> AnyGraph | None:
     """Find the graph that a Runnable runs.
 
     Args:
@@ -43,7 +43,7 @@ def find_subgraph(candidate: Runnable[Any, Any]) -> GraphProtocol[Any, Any, Any,
         The first graph found, breadth first; None if there is none. A graph that opted out of checkpoints
         (`checkpointer=False`) has no state to inspect and does not count.
     """
-    queue: list[Any] = [candidate]
+    queue: list[object] = [candidate]
     for item in queue:
         # The exact type first: asking whether something is an instance of an abstract class is slow.
         if type(item) is RunnableCallable or isinstance(item, RunnableCallable):
@@ -59,7 +59,7 @@ def find_subgraph(candidate: Runnable[Any, Any]) -> GraphProtocol[Any, Any, Any,
     return None
 
 
-def function_nonlocals(function: Callable[..., Any] | None) -> list[Any]:
+def function_nonlocals(function: Callable[..., object] | None) -> list[object]:
     """List the values that a function reaches from outside of itself.
 
     Args:
@@ -89,7 +89,7 @@ def function_nonlocals(function: Callable[..., Any] | None) -> list[Any]:
     return found
 
 
-def _captured(function: FunctionType) -> Iterator[tuple[str, Any]]:
+def _captured(function: FunctionType) -> Iterator[tuple[str, object]]:
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
         try:
             yield name, cell.cell_contents

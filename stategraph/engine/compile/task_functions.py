@@ -14,11 +14,10 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, Final, Generic, ParamSpec, TypeVar, cast
 
-from langchain_core.runnables import Runnable
-
 from stategraph.constants import CONF, CONFIG_KEY_CALL, RETURN
 from stategraph.engine.compile.functions import RunnableCallable, RunnableSeq, _InThread, is_async_callable
 from stategraph.engine.compile.node import PregelNode
+from stategraph.engine.compile.protocol import AnyRunnable
 from stategraph.engine.compile.validate import sync_timeout_unsupported
 from stategraph.engine.compile.write import ChannelWrite, ChannelWriteEntry
 from stategraph.engine.config.context import get_config
@@ -57,12 +56,12 @@ def identifier(obj: object, name: str | None = None) -> str | None:
     return None if name is None or module is None else f"{module}.{name}"
 
 
-def get_runnable_for_entrypoint(func: Callable[..., Any]) -> Runnable[Any, Any]:
+def get_runnable_for_entrypoint(func: Callable[..., object]) -> AnyRunnable:
     """Make the work of an entrypoint's only node."""
     return _wrap(func, name=func.__name__, explode_args=False)
 
 
-def get_runnable_for_task(func: Callable[..., Any]) -> Runnable[Any, Any]:
+def get_runnable_for_task(func: Callable[..., object]) -> AnyRunnable:
     """Make a sequence of a task function's work and the write of its result.
 
     The sequence takes `(args, kwargs)`. It is kept on the function, so that the next call of the same task does not
@@ -72,8 +71,8 @@ def get_runnable_for_task(func: Callable[..., Any]) -> Runnable[Any, Any]:
     memo = getattr(func, _MEMO, None)
     # A wrapper made by `functools.wraps` inherits the attributes of what it wraps, this one included.
     if memo is not None and memo[0] is func and memo[1] == name:
-        return cast("Runnable[Any, Any]", memo[2])
-    sequence: Runnable[Any, Any] = RunnableSeq(
+        return cast("AnyRunnable", memo[2])
+    sequence: AnyRunnable = RunnableSeq(
         _wrap(func, name=name, explode_args=True),
         ChannelWrite([ChannelWriteEntry(RETURN)]),
         name=name,
@@ -156,7 +155,7 @@ def start_task(
     )
 
 
-def _wrap(func: Callable[..., Any], *, name: str, explode_args: bool) -> RunnableCallable:
+def _wrap(func: Callable[..., object], *, name: str, explode_args: bool) -> RunnableCallable:
     sync, native = (None, func) if is_async_callable(func) else (func, _InThread(func))
     return RunnableCallable(sync, native, name=name, trace=False, recurse=False, explode_args=explode_args)
 
@@ -168,12 +167,12 @@ def _display_name(func: object) -> str:
 
 def _named_arguments(
     signature: inspect.Signature, arguments: tuple[tuple[object, ...], dict[str, object]]
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return a task's input for traces: each argument under its parameter's name."""
     args, kwargs = arguments
     bound = signature.bind_partial(*args, **kwargs)
     bound.apply_defaults()
-    shown: dict[str, Any] = {}
+    shown: dict[str, object] = {}
     for name, value in bound.arguments.items():
         if signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD:
             shown.update(value)

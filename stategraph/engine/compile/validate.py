@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 from langchain_core.runnables import Runnable, RunnableLambda, RunnableParallel, RunnableSequence
 from langchain_core.runnables.base import RunnableBindingBase
@@ -16,6 +15,7 @@ from langchain_core.runnables.config import run_in_executor
 from stategraph.constants import RESERVED
 from stategraph.engine.compile.functions import RunnableCallable, RunnableSeq, plan_call
 from stategraph.engine.compile.node import PregelNode
+from stategraph.engine.compile.protocol import AnyRunnable
 from stategraph.types import All
 
 _SHOWN_CHARS = 100
@@ -85,7 +85,7 @@ def validate_keys(keys: str | Sequence[str] | None, channels: Collection[str]) -
     _require(_as_names(keys), channels, "The keys name channel")
 
 
-def validate_timeout_supported(runnable: Runnable[Any, Any], *, name: str) -> None:
+def validate_timeout_supported(runnable: AnyRunnable, *, name: str) -> None:
     """Check that a node with a timeout can be cancelled.
 
     Args:
@@ -112,7 +112,7 @@ def sync_timeout_unsupported(name: str, kind: str = "Node") -> ValueError:
     )
 
 
-def _awaits_natively(runnable: Runnable[Any, Any]) -> bool:
+def _awaits_natively(runnable: AnyRunnable) -> bool:
     while isinstance(runnable, RunnableBindingBase):
         runnable = runnable.bound
     if isinstance(runnable, (RunnableSequence, RunnableSeq)):

@@ -21,6 +21,7 @@ from langchain_core.runnables.config import var_child_runnable_config
 from stategraph.constants import CONF, CONFIG_KEY_READ, CONFIG_KEY_SEND, END, START, TASKS
 from stategraph.core.views import Keys
 from stategraph.engine.compile.functions import RunnableCallable, plan_call
+from stategraph.engine.compile.protocol import AnyRunnable
 from stategraph.engine.config import foreign_types
 from stategraph.engine.config.context import run_in_context
 from stategraph.engine.config.runnable_config import ensure_config
@@ -34,7 +35,7 @@ Declared = tuple[str, Any, str | None]
 """A write that may happen, for drawing: channel (or `END`), value, label of the edge."""
 
 
-_Mark = TypeVar("_Mark", bound=Runnable[Any, Any])
+_Mark = TypeVar("_Mark", bound=AnyRunnable)
 
 
 class _Sentinel:
@@ -96,7 +97,7 @@ class ChannelWriteEntry(NamedTuple):
     """The value to write; `PASSTHROUGH` for the node's return value."""
     skip_none: bool = False
     """True to write nothing if the value is None."""
-    mapper: Callable[[Any], Any] | None = None
+    mapper: Callable[[Any], object] | None = None
     """Applied to the value first; it may answer `SKIP_WRITE`."""
 
 
@@ -210,12 +211,12 @@ class ChannelWrite(Runnable[Any, Any]):
         _sender(config)(assemble(writes))
 
     @staticmethod
-    def is_writer(runnable: Runnable[Any, Any]) -> bool:
+    def is_writer(runnable: AnyRunnable) -> bool:
         """Tell writers from the work of a node."""
         return isinstance(runnable, (ChannelWrite, BranchWriter)) or hasattr(runnable, "_is_channel_writer")
 
     @staticmethod
-    def get_static_writes(runnable: Runnable[Any, Any]) -> Sequence[Declared] | None:
+    def get_static_writes(runnable: AnyRunnable) -> Sequence[Declared] | None:
         """List the writes that a writer says it may make, or None if it says nothing."""
         if isinstance(runnable, BranchWriter):
             return runnable.declared()
@@ -261,7 +262,7 @@ class BranchWriter(Runnable[Any, Any]):
 
     def __init__(
         self,
-        path: Runnable[Any, Any],
+        path: AnyRunnable,
         ends: Mapping[Hashable, str] | None,
         *,
         select: str | list[str] | None,
@@ -291,7 +292,7 @@ class BranchWriter(Runnable[Any, Any]):
         call, direct = _router_call(path), _async_router_call(path)
         self._call = path.invoke if call is None else call
         self.needs_await = call is None or direct is not None
-        self._ask: Callable[[Any, RunnableConfig], Awaitable[Any]] = path.ainvoke if direct is None else direct
+        self._ask: Callable[[Any, RunnableConfig], Awaitable[object]] = path.ainvoke if direct is None else direct
         # True if a Runnable returned as an answer has to be invoked in turn: `ainvoke` does so itself.
         self._asks_on = direct is not None
 
@@ -348,15 +349,15 @@ class BranchWriter(Runnable[Any, Any]):
             answer = await self.path.ainvoke_at_once(state, config)
         return self._send(answer, input, config)
 
-    def _shown(self, returned: object, scope: WriteScope) -> Any:
+    def _shown(self, returned: object, scope: WriteScope) -> object:
         if self.mapper is not None and isinstance(self._reads, Keys):
             return scope.show(self._reads, self.mapper)
         return self._state(returned, scope.read)
 
-    def _traced_state(self, returned: object, config: RunnableConfig) -> Any:
+    def _traced_state(self, returned: object, config: RunnableConfig) -> object:
         return returned if self.select is None else self._state(returned, reader(config))
 
-    def _state(self, returned: object, read: Callable[[str | Sequence[str], bool], Any]) -> Any:
+    def _state(self, returned: object, read: Callable[[str | Sequence[str], bool], object]) -> object:
         if self._reads is None:
             return returned
         state = read(self._reads, True)
@@ -367,7 +368,7 @@ class BranchWriter(Runnable[Any, Any]):
         # Mostly there is nothing to add, and merging wide states costs more than reading them.
         return state if returned.keys() <= state.keys() else {**returned, **state}
 
-    def _send(self, answer: object, returned: object, config: RunnableConfig) -> Any:
+    def _send(self, answer: object, returned: object, config: RunnableConfig) -> object:
         if pairs := self._pairs(answer):
             _sender(config)(pairs)
         return returned
@@ -409,7 +410,7 @@ class BranchWriter(Runnable[Any, Any]):
             return who
         return f"{who} after START" if self._source == START else f"{who} of node '{self._source}'"
 
-    def _end_for(self, item: object) -> Any:
+    def _end_for(self, item: object) -> object:
         ends = self.ends or {}
         try:
             return ends[item]
@@ -422,7 +423,7 @@ class BranchWriter(Runnable[Any, Any]):
 _current_config = var_child_runnable_config.get
 
 
-def _router_call(path: Runnable[Any, Any]) -> Callable[[Any, RunnableConfig], Any] | None:
+def _router_call(path: AnyRunnable) -> Callable[[Any, RunnableConfig], object] | None:
     """Return the router's own function, to be called without a run; None if it has to be invoked or awaited."""
     plan = plan_call(path)
     if plan is None or plan.func is None:
@@ -444,7 +445,7 @@ def _router_call(path: Runnable[Any, Any]) -> Callable[[Any, RunnableConfig], An
     return call
 
 
-def _async_router_call(path: Runnable[Any, Any]) -> Callable[[Any, RunnableConfig], Awaitable[Any]] | None:
+def _async_router_call(path: AnyRunnable) -> Callable[[Any, RunnableConfig], Awaitable[object]] | None:
     """Return a function that starts an async router without a run and a coroutine around it; None for any other."""
     plan = plan_call(path)
     if plan is None or plan.afunc is None or not plan.recurse:

@@ -70,7 +70,7 @@ def get_stream_writer() -> StreamWriter:
 # --- what the engine calls ---
 
 
-def config_context(config: RunnableConfig, run: Any = None) -> Context:
+def config_context(config: RunnableConfig, run: object = None) -> Context:
     """Copy the current context and make `config` the running config in the copy.
 
     Args:
@@ -85,7 +85,7 @@ def config_context(config: RunnableConfig, run: Any = None) -> Context:
     return context
 
 
-def _set_traced_parent(run: Any) -> None:
+def _set_traced_parent(run: object) -> None:
     # A traced run means that its tracer imported this module long ago.
     sys.modules["langsmith.run_helpers"]._set_tracing_context({"parent": run})
 
@@ -98,7 +98,7 @@ def run_in_context(config: RunnableConfig, func: Callable[P, T], /, *args: P.arg
 
 
 @coroutine
-def await_in_context(context: Context, coro: Coroutine[Any, Any, T], awaited: Any = None) -> Generator[Any, Any, T]:
+def await_in_context(context: Context, coro: Coroutine[Any, Any, T], awaited: object = None) -> Generator[Any, Any, T]:
     """Await a coroutine that runs in `context`, without a separate task.
 
     Cancellation and exceptions pass through. The current asyncio task stays the caller's, so timeouts and cancel
@@ -112,8 +112,8 @@ def await_in_context(context: Context, coro: Coroutine[Any, Any, T], awaited: An
     Returns:
         What the coroutine returns.
     """
-    step: Callable[..., Any] = coro.send
-    payload: Any = None
+    step: Callable[..., object] = coro.send
+    payload: object = None
     begun = awaited is not None
     try:
         while True:

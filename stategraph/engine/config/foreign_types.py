@@ -124,11 +124,11 @@ def _of_both(theirs: type[Exception]) -> type[errors.GraphInterrupt]:
     return type("GraphInterrupt", (errors.GraphInterrupt, theirs), members)
 
 
-def _reduce(error: errors.GraphInterrupt) -> tuple[Any, ...]:
+def _reduce(error: errors.GraphInterrupt) -> tuple[object, ...]:
     return errors.GraphInterrupt, error.args  # the process that reads it may not have LangGraph
 
 
-def received(answer: Any) -> Any:
+def received(answer: object) -> Any:
     """Exchange the doubles in a saver's answer.
 
     Args:

@@ -57,7 +57,7 @@ class Quiet(BaseCallbackManager):
         if name not in _MADE_WHEN_ASKED:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         tags, metadata, child = self._given
-        labels: dict[str, Any] = dict(metadata or {})
+        labels: dict[str, object] = dict(metadata or {})
         if child is not None:
             labels = {"ls_integration": "langgraph", **labels}
         made = {

@@ -99,19 +99,19 @@ def recast_checkpoint_ns(ns: str) -> str:
 _SCALARS: Final = frozenset((str, int, float, bool, tuple, type(None)))
 
 
-def is_not_empty(value: Any) -> bool:
+def is_not_empty(value: object) -> bool:
     """Tell whether a config value says something: not None and, for a list, tuple or dict, not of length zero."""
     return bool(value) if isinstance(value, list | tuple | dict) else value is not None
 
 
-def _own(value: Any) -> Any:
+def _own(value: object) -> object:
     """Copy a mapping one level deep; everything else stays shared."""
     if value is None or isinstance(value, str | int | float):
         return value
     return dict(value) if isinstance(value, Mapping) else value
 
 
-def merge_metadata(base: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> dict[str, Any]:
+def merge_metadata(base: Mapping[str, object] | None, new: Mapping[str, object] | None) -> dict[str, Any]:
     """Lay one metadata mapping over another.
 
     Args:
@@ -168,7 +168,7 @@ def _append(base: Sequence[str] | None, new: Iterable[str]) -> list[str]:
     return [*base, *new] if base else list(new)
 
 
-def _overlay(base: Mapping[str, Any] | None, new: Mapping[str, Any]) -> dict[str, Any]:
+def _overlay(base: Mapping[str, object] | None, new: Mapping[str, object]) -> dict[str, object]:
     return {**base, **new} if base else dict(new)
 
 
@@ -189,7 +189,7 @@ def merge_configs(*configs: RunnableConfig | None) -> RunnableConfig:
     Returns:
         The merged config. It always has a `configurable`.
     """
-    merged: dict[str, Any] = {}
+    merged: dict[str, object] = {}
     for config in configs:
         if config is None:
             continue
@@ -244,7 +244,7 @@ def ensure_config(*configs: RunnableConfig | None) -> RunnableConfig:
     return cast(RunnableConfig, full)
 
 
-def _inherit(full: dict[str, Any], ambient: RunnableConfig) -> None:
+def _inherit(full: dict[str, object], ambient: RunnableConfig) -> None:
     """Take over a surrounding config, its containers as copies."""
     for key, value in ambient.items():
         if is_not_empty(value):
@@ -258,7 +258,7 @@ def _lay_over(full: dict[str, Any], config: RunnableConfig, inherited_tags: froz
     Raises:
         TypeError: If it, or its tags, metadata or `configurable`, are of another kind.
     """
-    strays: dict[str, Any] = {}
+    strays: dict[str, object] = {}
     if not isinstance(config, Mapping):
         raise TypeError(f"A config is a dict; found {config!r}, of type {type(config).__name__}")
     for key, value in config.items():
@@ -297,7 +297,7 @@ def _names_a_checkpoint(config: RunnableConfig) -> bool:
     return any(is_not_empty(configurable.get(key)) for key in CHECKPOINT_COORDINATE_KEYS)
 
 
-def _without_place(metadata: Mapping[str, Any], configurable: Mapping[str, Any]) -> dict[str, Any]:
+def _without_place(metadata: Mapping[str, object], configurable: Mapping[str, object]) -> dict[str, object]:
     """Leave out what metadata repeats of a place in checkpoint storage."""
     return {
         key: value
@@ -306,7 +306,7 @@ def _without_place(metadata: Mapping[str, Any], configurable: Mapping[str, Any])
     }
 
 
-def _identify(configurable: Mapping[str, Any], metadata: dict[str, Any]) -> None:
+def _identify(configurable: Mapping[str, object], metadata: dict[str, object]) -> None:
     if not configurable:
         return
     for key in _METADATA_FROM_CONFIGURABLE:
@@ -440,7 +440,7 @@ def _callback_manager(kind: type[_ManagerT], config: RunnableConfig, tags: Seque
     )
 
 
-def _labelled(manager: _ManagerT, tags: list[str], metadata: Mapping[str, Any] | None) -> _ManagerT:
+def _labelled(manager: _ManagerT, tags: list[str], metadata: Mapping[str, object] | None) -> _ManagerT:
     """Return a copy of a manager with tags and metadata added, for it and its children, in one step."""
     return type(manager)(
         handlers=manager.handlers.copy(),
@@ -453,7 +453,7 @@ def _labelled(manager: _ManagerT, tags: list[str], metadata: Mapping[str, Any] |
     )
 
 
-def _overlay_metadata(base: dict[str, Any], new: Mapping[str, Any] | None) -> dict[str, Any]:
+def _overlay_metadata(base: dict[str, object], new: Mapping[str, object] | None) -> dict[str, object]:
     if not new:
         return base.copy()
     if "lc_versions" in new and "lc_versions" in base:
@@ -461,13 +461,13 @@ def _overlay_metadata(base: dict[str, Any], new: Mapping[str, Any] | None) -> di
     return {**base, **new}
 
 
-def _tracing_defaults(config: RunnableConfig) -> dict[str, Any] | None:
+def _tracing_defaults(config: RunnableConfig) -> dict[str, object] | None:
     """Return values of `configurable` that a tracer may record: plain ones that do not look like secrets."""
     configurable = config.get(CONF) or {}
     return {key: value for key, value in configurable.items() if _may_be_traced(key, value)} or None
 
 
-def _may_be_traced(key: str, value: Any) -> bool:
+def _may_be_traced(key: str, value: object) -> bool:
     if key.startswith("__") or not isinstance(value, str | int | float | bool):
         return False
     folded = key.casefold()

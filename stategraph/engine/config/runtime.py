@@ -151,7 +151,7 @@ class RunControl:
 # --- the runtime ---
 
 
-def _no_op_stream_writer(_: Any) -> None:
+def _no_op_stream_writer(_: object) -> None:
     """Do nothing: the custom stream was not requested."""
 
 
@@ -250,7 +250,7 @@ class Runtime(_Origin, Generic[ContextT]):
         """Copy this with the given fields replaced, also by None."""
         return replace(self, **overrides)
 
-    def patch_execution_info(self, **overrides: Any) -> Runtime[ContextT]:
+    def patch_execution_info(self, **overrides: object) -> Runtime[ContextT]:
         """Copy this with some fields of `execution_info` replaced.
 
         Raises:
@@ -314,7 +314,7 @@ def _fields_of_attempt(
     attempt: int,
     started_at: float,
     stream_writer: StreamWriter | None,
-) -> tuple[Any, ...]:
+) -> tuple[object, ...]:
     """Work out the values of an attempt's `Runtime`, in the order of its fields."""
     run = facts.runtime
     return (
@@ -362,7 +362,7 @@ def attempt_runtime(
 def run_runtime(
     outer: Runtime[Any],
     *,
-    context: Any,
+    context: object,
     store: BaseStore | None,
     stream_writer: StreamWriter,
     server_info: ServerInfo | None,
@@ -390,7 +390,7 @@ def run_runtime(
     )
 
 
-def adopt_runtime(value: Any) -> Runtime[Any]:
+def adopt_runtime(value: object) -> Runtime[Any]:
     """Read the runtime that a config carries from outside.
 
     Args:
@@ -418,7 +418,7 @@ def server_info_from(config: RunnableConfig) -> ServerInfo | None:
     return ServerInfo(str(assistant_id or ""), str(graph_id or ""), user)
 
 
-def default_context(schema: type[Any] | None) -> Any:
+def default_context(schema: type[object] | None) -> Any:
     """Make the context of code that runs where no caller can pass one: the schema's defaults.
 
     Returns:
@@ -432,11 +432,11 @@ def default_context(schema: type[Any] | None) -> Any:
         return None
 
 
-def _takes_fields(schema: Any) -> bool:
+def _takes_fields(schema: object) -> bool:
     return is_dataclass(schema) or (isinstance(schema, type) and issubclass(schema, BaseModel))
 
 
-def coerce_context(schema: type[Any] | None, value: Any) -> Any:
+def coerce_context(schema: type[object] | None, value: object) -> Any:
     """Bring the caller's `context` into the form that the graph declares.
 
     Args:

@@ -13,13 +13,14 @@ from types import ModuleType
 from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import BaseCheckpointSaver, Checkpoint
+from langgraph.checkpoint.base import Checkpoint
 
 from stategraph.constants import MISSING
 from stategraph.core import checkpoint as checkpoints
 from stategraph.core import deltas
 from stategraph.core.channels import BaseChannel, DeltaChannel
 from stategraph.engine.checkpoints.procedures import Procedure, aperform, perform
+from stategraph.engine.checkpoints.saver_interfaces import Saver
 from stategraph.engine.config import environment
 from stategraph.engine.config import runnable_config as configs
 
@@ -33,7 +34,7 @@ def empty_checkpoint() -> Checkpoint:
 def delta_channels_to_snapshot(
     channels: Mapping[str, BaseChannel[Any, Any, Any]],
     counters_since_delta_snapshot: Mapping[str, tuple[int, int]],
-    channel_versions: Mapping[str, Any],
+    channel_versions: Mapping[str, object],
 ) -> set[str]:
     """Return the delta channels whose counters say that the next checkpoint stores them in full."""
     counters = {
@@ -45,10 +46,10 @@ def delta_channels_to_snapshot(
 
 
 def channels_from_checkpoint(
-    specs: Mapping[str, Any],
+    specs: Mapping[str, object],
     checkpoint: Checkpoint,
     *,
-    saver: BaseCheckpointSaver[Any] | None = None,
+    saver: Saver | None = None,
     config: RunnableConfig | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the channels as a checkpoint describes them, and the managed values among the specs."""
@@ -57,10 +58,10 @@ def channels_from_checkpoint(
 
 
 async def achannels_from_checkpoint(
-    specs: Mapping[str, Any],
+    specs: Mapping[str, object],
     checkpoint: Checkpoint,
     *,
-    saver: BaseCheckpointSaver[Any] | None = None,
+    saver: Saver | None = None,
     config: RunnableConfig | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Like `channels_from_checkpoint`."""
@@ -69,7 +70,7 @@ async def achannels_from_checkpoint(
 
 
 def _channels(
-    specs: Mapping[str, Any],
+    specs: Mapping[str, object],
     checkpoint: Checkpoint,
     read: Callable[..., object] | None,
     config: RunnableConfig | None,
@@ -77,7 +78,7 @@ def _channels(
     channels = {name: spec for name, spec in specs.items() if isinstance(spec, BaseChannel)}
     managed = {name: spec for name, spec in specs.items() if name not in channels}
     needed = deltas.needing_history(channels, checkpoint)
-    histories: Mapping[str, Any] = {}
+    histories: Mapping[str, object] = {}
     if needed:
         if read is None or config is None:
             raise ValueError(
@@ -116,7 +117,7 @@ _SHARED = "__stategraph_shared__"
 
 
 class _Sharing(ModuleType):
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         super().__setattr__(name, value)
         shared, reader, read_as = vars(self).get(_SHARED, ("", None, ""))
         if name == shared:

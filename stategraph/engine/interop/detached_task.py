@@ -66,7 +66,7 @@ async def arun(
     task: PregelExecutableTask,
     retry_policy: Sequence[RetryPolicy] | None,
     stream: bool = False,
-    configurable: Mapping[str, Any] | None = None,
+    configurable: Mapping[str, object] | None = None,
 ) -> Any:
     """Like `run`, for async tasks; time limits apply.
 
@@ -102,7 +102,7 @@ def execution_info(config: RunnableConfig, task_id: str) -> ExecutionInfo:
 def _prepare(
     task: PregelExecutableTask,
     retry_policy: Sequence[RetryPolicy] | None,
-    configurable: Mapping[str, Any] | None,
+    configurable: Mapping[str, object] | None,
     *,
     streams: bool,
 ) -> tuple[_Host, Task]:
@@ -122,7 +122,7 @@ def _prepare(
     return _Host(config, tuple(retry_policy or ()), streams), own
 
 
-def _hand_back(task: PregelExecutableTask, outcome: Outcome) -> Any:
+def _hand_back(task: PregelExecutableTask, outcome: Outcome) -> object:
     """Put an outcome's writes into the task; returns what its work returned, or raises what it raised."""
     task.writes.clear()
     task.writes.extend(outcome.writes)
@@ -145,7 +145,7 @@ class _Host:
     def scope(self, task: Task, number: int, started_at: float) -> TaskScope:
         conf = self.config[CONF]
         scope = _Scope(task)
-        patch: dict[str, Any] = {CONFIG_KEY_SEND: scope.writes.extend}
+        patch: dict[str, object] = {CONFIG_KEY_SEND: scope.writes.extend}
         runtime = conf.get(CONFIG_KEY_RUNTIME)
         if not isinstance(runtime, Runtime):
             runtime = Runtime()

@@ -63,7 +63,7 @@ class Described(Protocol):
 class PregelTaskWrites(NamedTuple):
     """Writes that no task made, such as an input or an update of the state, in the form of a task's."""
 
-    path: tuple[Any, ...]
+    path: tuple[object, ...]
     name: str
     writes: Sequence[tuple[str, Any]]
     triggers: Sequence[str]
@@ -87,7 +87,7 @@ def map_debug_tasks(tasks: Iterable[PregelExecutableTask]) -> Iterator[dict[str,
 
 
 def map_debug_task_results(
-    task_tup: tuple[PregelExecutableTask, Sequence[tuple[str, Any]]], stream_keys: str | Sequence[str]
+    task_tup: tuple[PregelExecutableTask, Sequence[tuple[str, object]]], stream_keys: str | Sequence[str]
 ) -> Iterator[dict[str, Any]]:
     """Describe what a task ended with.
 
@@ -155,7 +155,7 @@ def map_debug_checkpoint(
 def tasks_w_writes(
     tasks: Iterable[Described],
     pending_writes: PendingWrites | None,
-    states: Mapping[str, Any] | None,
+    states: Mapping[str, object] | None,
     output_keys: str | Sequence[str],
     *,
     live: bool = False,
@@ -180,7 +180,7 @@ def rm_pregel_keys(config: RunnableConfig | None) -> RunnableConfig | None:
     return {CONF: {key: value for key, value in config.get(CONF, {}).items() if not key.startswith("__pregel_")}}
 
 
-def is_multiple_channel_write(value: Any) -> bool:
+def is_multiple_channel_write(value: object) -> bool:
     """Return whether a described result stands for several writes to one channel."""
     return isinstance(value, dict) and isinstance(value.get("$writes"), list)
 
@@ -199,8 +199,8 @@ def get_bolded_text(text: str) -> str:
     return f"\033[1m{text}\033[0m"
 
 
-def _entry(task: PregelTask) -> dict[str, Any]:
-    entry: dict[str, Any] = {"id": task.id, "name": task.name, "state": task.state}
+def _entry(task: PregelTask) -> dict[str, object]:
+    entry: dict[str, object] = {"id": task.id, "name": task.name, "state": task.state}
     if task.error:
         return {**entry, "error": task.error}
     entry["interrupts"] = tuple(asdict(interrupt) for interrupt in task.interrupts)
@@ -273,7 +273,7 @@ def proc_input(
     key = (proc.mapper, names)
     if input_cache is not None and key in input_cache:
         return copy.copy(input_cache[key])
-    value: Any
+    value: object
     if isinstance(names, str):
         if names not in channels or not channels[names].is_available():
             return MISSING
@@ -296,7 +296,7 @@ def scratchpad_of(
     pending_writes: list[tuple[str, str, Any]],
     task_id: str,
     task_checkpoint_ns: str,
-    resume_map: Mapping[str, Any] | None,
+    resume_map: Mapping[str, object] | None,
     step: int,
     stop: int,
 ) -> PregelScratchpad:
@@ -311,7 +311,7 @@ def scratchpad_of(
         step: The step it belongs to.
         stop: The first step that the run may not take.
     """
-    given: Any = next((w[2] for w in pending_writes if w[0] == task_id and w[1] == RESUME), [])
+    given: object = next((w[2] for w in pending_writes if w[0] == task_id and w[1] == RESUME), [])
     answers = list(given) if isinstance(given, list) else [given]
     if resume_map and pending_writes:
         # The first interrupt's id is what older versions gave to every interrupt of a task.

@@ -28,6 +28,6 @@ class PregelRunner:
 class AsyncBackgroundExecutor:
     """Stands for what starts async tasks; the tasks of an event loop take their context along by themselves."""
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    def submit(self, fn: Callable[..., object], /, *args: object, **kwargs: object) -> Any:
         """Refuse to start a task."""
         _refuse("AsyncBackgroundExecutor.submit")

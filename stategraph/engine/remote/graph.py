@@ -221,7 +221,7 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
     def update_state(
         self,
         config: RunnableConfig,
-        values: dict[str, Any] | Any | None,
+        values: object,
         as_node: str | None = None,
         *,
         headers: dict[str, str] | None = None,
@@ -246,7 +246,7 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
     async def aupdate_state(
         self,
         config: RunnableConfig,
-        values: dict[str, Any] | Any | None,
+        values: object,
         as_node: str | None = None,
         *,
         headers: dict[str, str] | None = None,
@@ -257,7 +257,7 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
         answer: Any = await self._validate_client().threads.update_state(**request)
         return wire.config_of(answer["checkpoint"])
 
-    def bulk_update_state(self, config: RunnableConfig, updates: Any) -> RunnableConfig:
+    def bulk_update_state(self, config: RunnableConfig, updates: object) -> RunnableConfig:
         """Raise an error: the server's API changes a thread by one update at a time.
 
         Raises:
@@ -265,7 +265,7 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
         """
         raise NotImplementedError("a remote graph takes one update at a time; call update_state() for each")
 
-    async def abulk_update_state(self, config: RunnableConfig, updates: Any) -> RunnableConfig:
+    async def abulk_update_state(self, config: RunnableConfig, updates: object) -> RunnableConfig:
         """Like `bulk_update_state`.
 
         Raises:
@@ -291,7 +291,7 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
 
     def stream(  # type: ignore[override]
         self,
-        input: dict[str, Any] | Any,
+        input: object,
         config: RunnableConfig | None = None,
         *,
         context: Context | None = None,
@@ -303,7 +303,7 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
         params: QueryParamTypes | None = None,
         version: Version = "v1",
         **kwargs: Any,
-    ) -> Iterator[dict[str, Any] | Any]:
+    ) -> Iterator[Any]:
         """Run and yield what happens.
 
         Args:
@@ -333,7 +333,7 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
 
     async def astream(  # type: ignore[override]
         self,
-        input: dict[str, Any] | Any,
+        input: object,
         config: RunnableConfig | None = None,
         *,
         context: Context | None = None,
@@ -345,7 +345,7 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
         params: QueryParamTypes | None = None,
         version: Version = "v1",
         **kwargs: Any,
-    ) -> AsyncIterator[dict[str, Any] | Any]:
+    ) -> AsyncIterator[Any]:
         """Like `stream`."""
         runs: Any = self._validate_client().runs
         relay = Relay.of(choose_modes(stream_mode, config), config, subgraphs=subgraphs, version=version)
@@ -374,7 +374,7 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
 
     def invoke(
         self,
-        input: dict[str, Any] | Any,
+        input: object,
         config: RunnableConfig | None = None,
         *,
         context: Context | None = None,
@@ -384,7 +384,7 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
         params: QueryParamTypes | None = None,
         version: Version = "v1",
         **kwargs: Any,
-    ) -> dict[str, Any] | Any:
+    ) -> Any:
         """Run and answer the last state; None if the server sent none.
 
         Args:
@@ -412,7 +412,7 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
 
     async def ainvoke(
         self,
-        input: dict[str, Any] | Any,
+        input: object,
         config: RunnableConfig | None = None,
         *,
         context: Context | None = None,
@@ -422,7 +422,7 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
         params: QueryParamTypes | None = None,
         version: Version = "v1",
         **kwargs: Any,
-    ) -> dict[str, Any] | Any:
+    ) -> Any:
         """Like `invoke`."""
         stops: Any = {"interrupt_before": interrupt_before, "interrupt_after": interrupt_after}
         rest = {"context": context, "headers": headers, "params": params, **stops, **kwargs}
@@ -441,8 +441,8 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
         version: Literal["v1", "v2", "v3"] = "v2",
         interrupt_before: All | Sequence[str] | None = None,
         interrupt_after: All | Sequence[str] | None = None,
-        control: Any = None,
-        transformers: Sequence[Any] | None = None,
+        control: object = None,
+        transformers: Sequence[object] | None = None,
         headers: dict[str, str] | None = None,
         **kwargs: Any,
     ) -> Any:
@@ -484,8 +484,8 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
         version: Literal["v1", "v2", "v3"] = "v2",
         interrupt_before: All | Sequence[str] | None = None,
         interrupt_after: All | Sequence[str] | None = None,
-        control: Any = None,
-        transformers: Sequence[Any] | None = None,
+        control: object = None,
+        transformers: Sequence[object] | None = None,
         headers: dict[str, str] | None = None,
         **kwargs: Any,
     ) -> Any:
@@ -532,7 +532,7 @@ def _no_client(kind: str, argument: str) -> NoReturn:
     raise ValueError(f"{kind} client is not initialized: please provide `url` or `{argument}` to `RemoteGraph`.")
 
 
-def _output(last: Any, version: Version) -> Any:
+def _output(last: Any, version: Version) -> object:
     if last is None:
         logger.warning("the remote graph sent no state")
         return None

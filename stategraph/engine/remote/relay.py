@@ -132,7 +132,7 @@ class Relay:
         return part.data if self.modes.single else part
 
 
-def _typed_part(mode: str, ns: tuple[str, ...], data: Any) -> dict[str, Any]:
+def _typed_part(mode: str, ns: tuple[str, ...], data: object) -> dict[str, object]:
     waiting: Any = ()
     if mode == "values" and isinstance(data, dict) and INTERRUPT in data:
         waiting = data[INTERRUPT]

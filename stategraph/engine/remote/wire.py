@@ -44,7 +44,7 @@ _STAYS_HERE: Final = frozenset(
 # --- configs ---
 
 
-def sendable(value: Any) -> Any:
+def sendable(value: object) -> Any:
     """Keep of a value what can be sent.
 
     Args:
@@ -64,7 +64,7 @@ def sendable(value: Any) -> Any:
             return None
 
 
-def _sendable_items(items: Iterable[tuple[Any, Any]], without: frozenset[str] = frozenset()) -> dict[str, Any]:
+def _sendable_items(items: Iterable[tuple[object, object]], without: frozenset[str] = frozenset()) -> dict[str, object]:
     named = ((key, sendable(value)) for key, value in items if isinstance(key, str) and key not in without)
     return {key: value for key, value in named if value is not None}
 
@@ -187,14 +187,14 @@ def _node_of(node: Mapping[str, Any]) -> Node:
 # --- input ---
 
 
-def split_input(input: Any) -> tuple[Any, WireCommand | None]:
+def split_input(input: object) -> tuple[Any, WireCommand | None]:
     """Tell a run's input from a command, which servers take in a separate field."""
     if isinstance(input, Command):
         return None, cast(WireCommand, dataclasses.asdict(input))
     return input, None
 
 
-def event_run_input(input: Any) -> Any:
+def event_run_input(input: object) -> Any:
     """Say the input of a run whose events are streamed.
 
     There the server itself knows from the thread whether it starts or resumes, and takes the answer as plain input.

@@ -107,7 +107,7 @@ class CompiledNode(Protocol):
 
 def plan_of(
     nodes: Mapping[str, CompiledNode],
-    channels: Mapping[str, Any],
+    channels: Mapping[str, object],
     *,
     input_channels: str | Sequence[str],
     interrupt_before: str | Sequence[str] = (),
@@ -327,7 +327,7 @@ class _Walk:
 class Picture(Graph):
     """langchain-core's picture, whose JSON names classes as LangGraph does: that JSON is read by other programs."""
 
-    def to_json(self, *, with_schemas: bool = False) -> dict[str, list[dict[str, Any]]]:
+    def to_json(self, *, with_schemas: bool = False) -> dict[str, list[dict[str, object]]]:
         """Return the picture as JSON data; see langchain-core."""
         described = super().to_json(with_schemas=with_schemas)
         for node in described["nodes"]:
@@ -449,7 +449,7 @@ def picture(plan: Plan, *, subgraphs: Mapping[str, Graph] | None = None) -> Grap
     return graph
 
 
-def _metadata(plan: Plan, name: str, node: PlanNode) -> dict[str, Any]:
+def _metadata(plan: Plan, name: str, node: PlanNode) -> dict[str, object]:
     metadata = dict(node.metadata)
     stops = [
         word for word, names in (("before", plan.interrupt_before), ("after", plan.interrupt_after)) if name in names

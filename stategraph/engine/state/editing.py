@@ -21,8 +21,8 @@ from inspect import signature
 from typing import Any
 from uuid import UUID, uuid5
 
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableSequence
-from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
+from langchain_core.runnables import RunnableConfig, RunnableSequence
+from langgraph.checkpoint.base import CheckpointTuple
 
 from stategraph.constants import (
     CONF,
@@ -48,7 +48,9 @@ from stategraph.core.state import State
 from stategraph.core.task import IdMaker, Task, Write
 from stategraph.engine.checkpoints import damage, histories, pump, round_trip
 from stategraph.engine.checkpoints.pump import Ask, Procedure
+from stategraph.engine.checkpoints.saver_interfaces import Saver
 from stategraph.engine.compile.compiled_graph import CompiledGraph
+from stategraph.engine.compile.protocol import AnyRunnable
 from stategraph.engine.config import environment, runtime
 from stategraph.engine.config.runnable_config import (
     ensure_config,
@@ -126,7 +128,7 @@ class _Base:
     """
 
     engine: CompiledGraph
-    saver: BaseCheckpointSaver[Any]
+    saver: Saver
     config: RunnableConfig
     saved: CheckpointTuple | None
     checkpoint: checkpoints.Checkpoint
@@ -158,7 +160,7 @@ def _tasks_after(state: State, checkpoint: checkpoints.Checkpoint, config: Runna
     return Planner(state, ids, ns, None, {}, None, step, step + 2).next_tasks(None)
 
 
-def _load(engine: CompiledGraph, saver: BaseCheckpointSaver[Any], config: RunnableConfig) -> Procedure[_Base]:
+def _load(engine: CompiledGraph, saver: Saver, config: RunnableConfig) -> Procedure[_Base]:
     config = engine.own_checkpoint_config(ensure_config(engine.config, config))
     saved: CheckpointTuple | None = yield Ask(saver, "get_tuple", (config,))
     history: histories.Histories | None = None
@@ -212,7 +214,7 @@ def _only_one(updates: Sequence[StateUpdate], message: str) -> None:
         raise InvalidUpdateError(message)
 
 
-def _store(base: _Base, metadata: dict[str, Any], clock: int, updated: set[str]) -> Procedure[RunnableConfig]:
+def _store(base: _Base, metadata: dict[str, object], clock: int, updated: set[str]) -> Procedure[RunnableConfig]:
     """Store the base's channels as its child, as the update changed them; returns the child's config."""
     values = base.state.freeze()
     rules = histories.rules(base.engine.program)
@@ -232,7 +234,9 @@ def _store(base: _Base, metadata: dict[str, Any], clock: int, updated: set[str])
     return stored
 
 
-def _of_deltas(base: _Base, rules: delta_book.Rules, metadata: dict[str, Any], updated: set[str]) -> dict[str, Any]:
+def _of_deltas(
+    base: _Base, rules: delta_book.Rules, metadata: dict[str, object], updated: set[str]
+) -> dict[str, object]:
     """Return the delta channels' content of the next checkpoint, updating versions and metadata."""
     names, state = base.engine.program.deltas, base.state
     if base.saved is None:
@@ -271,7 +275,7 @@ def _clear(base: _Base) -> Procedure[RunnableConfig]:
 # -- acting as a run's input ----------------------------------------------------
 
 
-def _as_input(base: _Base, values: Any, *, first: bool) -> Procedure[RunnableConfig]:
+def _as_input(base: _Base, values: object, *, first: bool) -> Procedure[RunnableConfig]:
     channels = base.engine.input_channels
     writes = output.input_writes(channels, values, [])
     if not writes:
@@ -424,7 +428,7 @@ def _last_writer(base: _Base) -> str | None:
     return None
 
 
-def _run_writers(base: _Base, task: Task, values: Any) -> Procedure[list[Write]]:
+def _run_writers(base: _Base, task: Task, values: object) -> Procedure[list[Write]]:
     """Have a node's writers write what an update stands for; returns the writes."""
     writers = base.engine.nodes[task.name].flat_writers
     if not writers:
@@ -440,7 +444,7 @@ def _run_writers(base: _Base, task: Task, values: Any) -> Procedure[list[Write]]
             CONFIG_KEY_RUNTIME: _runtime(base, task),
         },
     )
-    chain: Runnable[Any, Any] = writers[0] if len(writers) == 1 else RunnableSequence(*writers)
+    chain: AnyRunnable = writers[0] if len(writers) == 1 else RunnableSequence(*writers)
     yield Ask(chain, "invoke", (values, config))
     return scope.writes
 

@@ -37,8 +37,9 @@ from stategraph.core.state import State
 from stategraph.core.task import IdMaker, Task
 from stategraph.engine.checkpoints import damage, histories, pump
 from stategraph.engine.checkpoints.pump import Ask, Procedure
+from stategraph.engine.checkpoints.saver_interfaces import Saver
 from stategraph.engine.compile.compiled_graph import CompiledGraph
-from stategraph.engine.compile.protocol import GraphProtocol
+from stategraph.engine.compile.protocol import AnyGraph
 from stategraph.engine.config.runnable_config import (
     ensure_config,
     merge_configs,
@@ -50,7 +51,7 @@ from stategraph.engine.runs import strictness
 from stategraph.types import StateSnapshot
 
 
-def saver_of(engine: CompiledGraph, config: RunnableConfig) -> BaseCheckpointSaver[Any]:
+def saver_of(engine: CompiledGraph, config: RunnableConfig) -> Saver:
     """Return the saver that state is read from and written to.
 
     Raises:
@@ -62,11 +63,11 @@ def saver_of(engine: CompiledGraph, config: RunnableConfig) -> BaseCheckpointSav
     return saver
 
 
-_Below = tuple[GraphProtocol[Any, Any, Any, Any], RunnableConfig]
+_Below = tuple[AnyGraph, RunnableConfig]
 """A subgraph, and the config to ask it with."""
 
 
-def addressed_subgraph(engine: CompiledGraph, config: RunnableConfig, saver: BaseCheckpointSaver[Any]) -> _Below | None:
+def addressed_subgraph(engine: CompiledGraph, config: RunnableConfig, saver: Saver) -> _Below | None:
     """Return the subgraph that a config's namespace addresses, and the config to ask it with."""
     ns = config[CONF].get(CONFIG_KEY_CHECKPOINT_NS, "")
     if not ns or CONFIG_KEY_CHECKPOINTER in config[CONF]:
@@ -116,7 +117,7 @@ def _own_config(engine: CompiledGraph, config: RunnableConfig) -> RunnableConfig
 def _snapshot(
     engine: CompiledGraph,
     saved: CheckpointTuple,
-    saver: BaseCheckpointSaver[Any],
+    saver: Saver,
     *,
     recurse: bool = False,
     live: bool = False,
@@ -126,7 +127,7 @@ def _snapshot(
 
 
 def _described(
-    engine: CompiledGraph, saved: CheckpointTuple, saver: BaseCheckpointSaver[Any], *, recurse: bool, live: bool
+    engine: CompiledGraph, saved: CheckpointTuple, saver: Saver, *, recurse: bool, live: bool
 ) -> Procedure[StateSnapshot]:
     engine.migrate_checkpoint(saved.checkpoint)
     history = yield from histories.fetch(engine.program, saver, saved)
@@ -171,7 +172,7 @@ def _planner(state: State, saved: CheckpointTuple) -> Planner:
 
 
 def _states_below(
-    engine: CompiledGraph, tasks: list[Task], saved: CheckpointTuple, saver: BaseCheckpointSaver[Any], recurse: bool
+    engine: CompiledGraph, tasks: list[Task], saved: CheckpointTuple, saver: Saver, recurse: bool
 ) -> Procedure[dict[str, StateSnapshot | RunnableConfig]]:
     """Return the states of the graphs that tasks run, by task id, or the configs to look them up with."""
     states: dict[str, StateSnapshot | RunnableConfig] = {}
@@ -237,14 +238,14 @@ def _open_tasks(state: State, planner: Planner, pending: status.Pending) -> list
 
 
 def _state_below(
-    graph: GraphProtocol[Any, Any, Any, Any],
+    graph: AnyGraph,
     task: Task,
     saved: CheckpointTuple,
-    saver: BaseCheckpointSaver[Any],
+    saver: Saver,
     recurse: bool,
 ) -> Procedure[StateSnapshot | RunnableConfig]:
     """Return the state of the graph a task runs, or the config to look it up with."""
-    conf: dict[str, Any] = {
+    conf: dict[str, object] = {
         CONFIG_KEY_THREAD_ID: saved.config[CONF][CONFIG_KEY_THREAD_ID],
         CONFIG_KEY_CHECKPOINT_NS: task.ns,
     }
@@ -322,16 +323,14 @@ async def aget_state_history(
         yield await pump.arun(_snapshot(engine, saved, saver))
 
 
-def _place(
-    engine: CompiledGraph, config: RunnableConfig
-) -> tuple[RunnableConfig, BaseCheckpointSaver[Any], _Below | None]:
+def _place(engine: CompiledGraph, config: RunnableConfig) -> tuple[RunnableConfig, Saver, _Below | None]:
     config = ensure_config(config)
     saver = saver_of(engine, config)
     return config, saver, addressed_subgraph(engine, config, saver)
 
 
 def _list(
-    engine: CompiledGraph, config: RunnableConfig, saver: BaseCheckpointSaver[Any], bounds: dict[str, Any]
+    engine: CompiledGraph, config: RunnableConfig, saver: Saver, bounds: dict[str, Any]
 ) -> Procedure[list[CheckpointTuple]]:
     place = {
         CONFIG_KEY_CHECKPOINT_NS: config[CONF].get(CONFIG_KEY_CHECKPOINT_NS, ""),

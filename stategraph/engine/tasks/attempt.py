@@ -33,6 +33,7 @@ from stategraph.core.moves import Failed, Interrupted, Left, Outcome
 from stategraph.core.task import Draft, Task, Write
 from stategraph.engine.compile.compiled_node import Body
 from stategraph.engine.compile.functions import CallPlan, no_sync_function
+from stategraph.engine.compile.protocol import AnyRunnable
 from stategraph.engine.compile.validate import sync_timeout_unsupported
 from stategraph.engine.compile.write import FastWriter
 from stategraph.engine.config import environment, foreign_types
@@ -299,7 +300,7 @@ def _copy(execution: Host, task: Task) -> Draft | None:
     return draft
 
 
-def _once(execution: Host, task: Task, scope: TaskScope) -> Any:
+def _once(execution: Host, task: Task, scope: TaskScope) -> object:
     """Make one attempt whose runs are traced, or that needs a Runnable to write."""
     body: Body = task.body
     if execution.traced:
@@ -309,7 +310,7 @@ def _once(execution: Host, task: Task, scope: TaskScope) -> Any:
     return body.runnable.invoke(task.input, scope.config)
 
 
-def _direct(body: Body, writers: Sequence[FastWriter], value: Any, scope: TaskScope) -> Any:
+def _direct(body: Body, writers: Sequence[FastWriter], value: object, scope: TaskScope) -> object:
     _set_config(scope.config)
     call = body.call
     if call is not None:
@@ -324,7 +325,7 @@ def _direct(body: Body, writers: Sequence[FastWriter], value: Any, scope: TaskSc
     return value
 
 
-def _work(body: Body, work: Runnable[Any, Any], value: Any, scope: TaskScope) -> Any:
+def _work(body: Body, work: AnyRunnable, value: object, scope: TaskScope) -> object:
     plan = body.plan
     if plan is None:
         return work.invoke(value, scope.config)
@@ -340,14 +341,14 @@ def _call(plan: CallPlan, func: Any, value: Any, scope: TaskScope) -> Any:
     return func(value, **plan.arguments(scope.config))
 
 
-def _resolve(body: Body, result: Any, value: Any, scope: TaskScope) -> Any:
+def _resolve(body: Body, result: object, value: object, scope: TaskScope) -> object:
     """Run a Runnable that a function returned, in its place; any other value is returned as it is."""
     if _may_go_on(body, result) and isinstance(result, Runnable):
         return result.invoke(value, scope.config)
     return result
 
 
-def _may_go_on(body: Body, result: Any) -> bool:
+def _may_go_on(body: Body, result: object) -> bool:
     return type(result) not in _PLAIN_RESULTS and body.plan is not None and body.plan.recurse
 
 
@@ -386,7 +387,7 @@ def begin(execution: Host, task: Task) -> Draft | Coroutine[Any, Any, Outcome]:
     scope = execution.scope(task, 1, started_at)
     work = _adirect(body, body.writers, task.input, scope)
     context = copy_context()
-    rest: Awaitable[Any]
+    rest: Awaitable[object]
     try:
         rest = await_in_context(context, work, context.run(work.send, None))
     except StopIteration as ended:
@@ -398,7 +399,7 @@ def begin(execution: Host, task: Task) -> Draft | Coroutine[Any, Any, Outcome]:
     return arun(execution, task, _Begun(scope, started_at, rest))
 
 
-async def _failed(error: BaseException) -> Any:
+async def _failed(error: BaseException) -> object:
     raise error
 
 
@@ -434,7 +435,7 @@ async def arun(execution: Host, task: Task, begun: _Begun | None = None) -> Outc
         return raised(task, scope.writes, error)
 
 
-async def _attempt(execution: Host, task: Task, scope: TaskScope) -> Any:
+async def _attempt(execution: Host, task: Task, scope: TaskScope) -> object:
     """Make an attempt; returns what the node's work returned."""
     body: Body = task.body
     limit = body.timeout if task.timeout is None else task.timeout
@@ -471,7 +472,7 @@ async def _within_limit(execution: Host, task: Task, scope: TaskScope) -> Any:
         scope.config = _ENDED
 
 
-async def _aonce(execution: Host, task: Task, scope: TaskScope) -> Any:
+async def _aonce(execution: Host, task: Task, scope: TaskScope) -> object:
     body: Body = task.body
     if execution.traced and not execution.streams_nodes:
         sequence = traced_attempt.sequence_of(body)
@@ -487,7 +488,7 @@ async def _aonce(execution: Host, task: Task, scope: TaskScope) -> Any:
     return await await_in_context(copy_context(), _adirect(body, body.writers, task.input, scope))
 
 
-async def _adirect(body: Body, writers: Sequence[FastWriter], value: Any, scope: TaskScope) -> Any:
+async def _adirect(body: Body, writers: Sequence[FastWriter], value: object, scope: TaskScope) -> object:
     _set_config(scope.config)
     call = body.acall
     if call is not None:
@@ -511,7 +512,7 @@ async def _adirect(body: Body, writers: Sequence[FastWriter], value: Any, scope:
     return value
 
 
-async def _awork(body: Body, work: Runnable[Any, Any], value: Any, scope: TaskScope) -> Any:
+async def _awork(body: Body, work: AnyRunnable, value: object, scope: TaskScope) -> Any:
     plan = body.plan
     if plan is None:
         return await work.ainvoke(value, scope.config)
@@ -523,7 +524,7 @@ async def _awork(body: Body, work: Runnable[Any, Any], value: Any, scope: TaskSc
     return await _aresolve(body, result, value, scope)
 
 
-async def _aresolve(body: Body, result: Any, value: Any, scope: TaskScope) -> Any:
+async def _aresolve(body: Body, result: object, value: object, scope: TaskScope) -> object:
     if _may_go_on(body, result) and isinstance(result, Runnable):
         return await result.ainvoke(value, scope.config)
     return result

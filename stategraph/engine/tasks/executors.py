@@ -10,24 +10,25 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from langchain_core.runnables import Runnable
 
 from stategraph.engine.compile import functions
+from stategraph.engine.compile.protocol import AnyRunnable
 from stategraph.errors import ConfigurationError
 from stategraph.types import TimeoutPolicy
 
 ExecutorName: TypeAlias = Literal["process"]
 
-Make: TypeAlias = Callable[..., Runnable[Any, Any]]
+Make: TypeAlias = Callable[..., AnyRunnable]
 """Takes the function, the node's name and the seconds that an attempt may take, or None."""
 
 #: Where executors are, as modules with a function `executed`.
 _MODULES: Final[dict[str, str]] = {"process": "stategraph.workers.nodes.executor"}
 
 
-def executed(function: Any, executor: str, name: str, timeout: TimeoutPolicy | None) -> Runnable[Any, Any]:
+def executed(function: object, executor: str, name: str, timeout: TimeoutPolicy | None) -> AnyRunnable:
     """Return a Runnable that runs a node's function elsewhere.
 
     Args:

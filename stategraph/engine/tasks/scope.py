@@ -49,12 +49,12 @@ class TaskScope(Draft):
 
     __call__ = read
 
-    def read_input(self) -> Any:
+    def read_input(self) -> object:
         """Read the state as the node would be given it by an edge; a task that was sent got something else."""
         assert self.task.node is not None
         return self._state.node_input(self.task.node, self.task)
 
-    def show(self, keys: Keys, mapper: Callable[[Any], Any]) -> Any:
+    def show(self, keys: Keys, mapper: Callable[[Any], object]) -> Any:
         """Apply a mapper to the state with the attempt's own writes applied."""
         return self._state.show(self, keys, mapper)
 

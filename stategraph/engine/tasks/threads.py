@@ -83,7 +83,7 @@ class Pool(Executor):
         self.post(future, fn, args, kwargs)
         return future
 
-    def post(self, told: Told, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def post(self, told: Told, fn: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, Any]) -> None:
         """Run a function in a worker thread, and report how it ended.
 
         Raises:
@@ -159,7 +159,7 @@ class Pool(Executor):
                 return None
 
 
-def _run(told: Told, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+def _run(told: Told, func: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]) -> None:
     if not told.set_running_or_notify_cancel():
         return
     try:
@@ -196,7 +196,7 @@ class Ticket:
             return False
         return True
 
-    def set_result(self, result: Any) -> None:
+    def set_result(self, result: object) -> None:
         """Ignore the result: it is not read here."""
 
     def set_exception(self, error: BaseException) -> None:
@@ -216,7 +216,7 @@ class LoopPool(Executor):
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    def submit(self, fn: Callable[..., object], /, *args: object, **kwargs: object) -> Any:
         """Run a function in a worker thread.
 
         Returns:
@@ -229,7 +229,7 @@ class LoopPool(Executor):
             return BackgroundExecutor(self._submit).submit(fn, *args, **kwargs)
         return self._submit(fn, *args, **kwargs)
 
-    def _submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    def _submit(self, fn: Callable[..., object], /, *args: object, **kwargs: object) -> object:
         loop = asyncio.get_running_loop()
         answer = loop.create_future()
         self._pool.post(_Telling(loop, answer), fn, args, kwargs)
@@ -248,7 +248,7 @@ class _Telling:
     def set_running_or_notify_cancel(self) -> bool:
         return not self._answer.cancelled()
 
-    def set_result(self, result: Any) -> None:
+    def set_result(self, result: object) -> None:
         self._tell(result, None)
 
     def set_exception(self, error: BaseException) -> None:
@@ -261,7 +261,7 @@ class _Telling:
             error = asyncio.CancelledError(*error.args)
         self._tell(None, error)
 
-    def _tell(self, result: Any, error: BaseException | None) -> None:
+    def _tell(self, result: object, error: BaseException | None) -> None:
         try:
             self._loop.call_soon_threadsafe(_settle, self._answer, result, error)
         except RuntimeError:
@@ -270,7 +270,7 @@ class _Telling:
             # There is no receiver left.
 
 
-def _settle(answer: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+def _settle(answer: asyncio.Future[object], result: object, error: BaseException | None) -> None:
     if answer.cancelled():
         return
     if error is None:
@@ -300,7 +300,7 @@ class BackgroundExecutor:
     def __init__(self, hand_over: Callable[..., Any]) -> None:
         self._hand_over = hand_over
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    def submit(self, fn: Callable[..., object], /, *args: object, **kwargs: object) -> Any:
         """Run a function in a thread; returns what stands for its end."""
         return self._hand_over(fn, *args, **kwargs)
 
@@ -324,7 +324,7 @@ def start(ticket: Ticket, func: Callable[P, None], *args: P.args, **kwargs: P.kw
         _pool.post(ticket, func, args, kwargs)
 
 
-def _start(ticket: Ticket, func: Callable[..., None], *args: Any, **kwargs: Any) -> Ticket:
+def _start(ticket: Ticket, func: Callable[..., None], *args: object, **kwargs: object) -> Ticket:
     _pool.post(ticket, func, args, kwargs)
     return ticket
 

@@ -159,7 +159,7 @@ class _Window:
             self._report_from = now + self.limit.idle_s / _REPORTS_PER_SILENCE
             self._progressed()
 
-    async def outlast(self, work: asyncio.Future[Any]) -> Kind | None:
+    async def outlast(self, work: asyncio.Future[object]) -> Kind | None:
         """Wait for the work; answers the limit that was reached before it was done, or None."""
         work.add_done_callback(lambda _: self._decide(None))
         if self.limit.run_s is not None:
@@ -168,7 +168,7 @@ class _Window:
             self._timers["idle"] = self._loop.call_later(self.limit.idle_s, self._check, work, "idle")
         return await self._exceeded
 
-    def _check(self, work: asyncio.Future[Any], kind: Kind) -> None:
+    def _check(self, work: asyncio.Future[object], kind: Kind) -> None:
         if work.done():
             return
         if kind == "idle" and self.limit.idle_s is not None:
@@ -191,7 +191,7 @@ class _Window:
 
     # -- what the attempt is given --------------------------------------------
 
-    def guarded(self, act: Callable[..., Any], too_late: Callable[[], Any] | None = None) -> Callable[..., Any]:
+    def guarded(self, act: Callable[..., object], too_late: Callable[[], object] | None = None) -> Callable[..., Any]:
         """Wrap something the attempt may do: it is progress in time, and nothing happens after it.
 
         Args:
@@ -199,7 +199,7 @@ class _Window:
             too_late: Called instead once the window is closed.
         """
 
-        def act_in_time(*args: Any, **kwargs: Any) -> Any:
+        def act_in_time(*args: object, **kwargs: object) -> object:
             if not self.is_open:
                 return None if too_late is None else too_late()
             if self.limit.is_refreshed:
@@ -240,7 +240,7 @@ def _hand_out(window: _Window, scope: TaskScope) -> None:
         config["callbacks"] = merge_callbacks(config.get("callbacks"), [_Listener(window)])
 
 
-def _call_too_late() -> Any:
+def _call_too_late() -> object:
     raise asyncio.CancelledError
 
 
@@ -253,7 +253,7 @@ class _Listener(BaseCallbackHandler):
     def __init__(self, window: _Window) -> None:
         self._window = window
 
-    def any_event(self, *_: Any, **__: Any) -> None:
+    def any_event(self, *_: object, **__: object) -> None:
         """Stand in for the method of every event."""
         self._window.progress()
 
@@ -348,7 +348,7 @@ def _reported(task: Task, config: RunnableConfig, limit: _Limit) -> Iterator[Cal
         except Exception:
             logger.warning("The observer of timed attempts failed on %r of %s", event, task.name, exc_info=True)
 
-    def finish(status: Literal["success", "error"], **facts: Any) -> None:
+    def finish(status: Literal["success", "error"], **facts: object) -> None:
         tell("finish", finished_at=environment.current().datetime(), status=status, **facts)
 
     tell("start")

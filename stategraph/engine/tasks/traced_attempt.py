@@ -84,10 +84,10 @@ def _writers(body: Body) -> Iterator[tuple[FastWriter, str]]:
 async def arun(
     body: Body,
     sequence: RunnableSeq,
-    value: Any,
+    value: object,
     scope: TaskScope,
-    work: Callable[[Body, Sequence[FastWriter], Any, TaskScope], Coroutine[Any, Any, Any]],
-) -> Any:
+    work: Callable[[Body, Sequence[FastWriter], Any, TaskScope], Coroutine[Any, Any, object]],
+) -> object:
     """Like :func:`run`, for async runs."""
     config = scope.config
     begun = await chain_run.astart(

@@ -63,7 +63,7 @@ def quiet_config(config: RunnableConfig, kind: type[Quiet]) -> RunnableConfig:
     return child
 
 
-def recorded_payload(value: Any, transform: Transform | None) -> Any:
+def recorded_payload(value: object, transform: Transform | None) -> object:
     """Apply a trace transform. One that raises is logged, and the value is recorded as it is."""
     if transform is None:
         return value
@@ -176,7 +176,7 @@ class ChainRun(Generic[_RunManager]):
         """Make a context for the children: `config` is the running config and this run the tracer's parent."""
         return run_context.config_context(config, _traced(self.manager))
 
-    def _endings(self) -> list[tuple[_RunManager, Any]]:
+    def _endings(self) -> list[tuple[_RunManager, object]]:
         output = self.output
         recorded = recorded_payload(output, self._process_outputs)
         if recorded is output:
@@ -188,7 +188,7 @@ class ChainRun(Generic[_RunManager]):
 
 def start(
     config: RunnableConfig,
-    payload: Any,
+    payload: object,
     *,
     name: str,
     tags: Sequence[str] | None = None,
@@ -222,7 +222,7 @@ def start(
 
 async def astart(
     config: RunnableConfig,
-    payload: Any,
+    payload: object,
     *,
     name: str | None,
     tags: Sequence[str] | None = None,
@@ -266,7 +266,7 @@ _tell_one: Final[Any] = getattr(callback_managers, "_ahandle_event_for_handler",
 
 
 async def _tell_start(
-    manager: AsyncCallbackManager, payload: Any, run_id: UUID | None, name: str | None
+    manager: AsyncCallbackManager, payload: object, run_id: UUID | None, name: str | None
 ) -> AsyncCallbackManagerForChainRun:
     run = AsyncCallbackManagerForChainRun(
         run_id=run_id or uuid7(),
@@ -294,7 +294,7 @@ async def _tell_start(
     return run
 
 
-async def _tell_end(run: AsyncCallbackManagerForChainRun, output: Any) -> None:
+async def _tell_end(run: AsyncCallbackManagerForChainRun, output: object) -> None:
     telling = _tell_one(
         run.handlers[0],
         "on_chain_end",
@@ -313,7 +313,7 @@ def _is_unheard(config: RunnableConfig, kind: type[BaseCallbackManager]) -> bool
     return isinstance(callbacks, (kind, Quiet)) and not callbacks.handlers
 
 
-def _beginnings(manager: _AnyManager, payload: Any, policy: TracePolicy) -> list[tuple[_AnyManager, Any]]:
+def _beginnings(manager: _AnyManager, payload: object, policy: TracePolicy) -> list[tuple[_AnyManager, object]]:
     recorded = recorded_payload(payload, policy.process_inputs)
     if recorded is payload:
         return [(manager, payload)]
@@ -351,7 +351,7 @@ def taps_streams(handler: BaseCallbackHandler) -> bool:
     return _StreamingCallbackHandler in type(handler).__mro__
 
 
-def _traced(manager: CallbackManagerForChainRun | AsyncCallbackManagerForChainRun) -> Any:
+def _traced(manager: CallbackManagerForChainRun | AsyncCallbackManagerForChainRun) -> object:
     """Return the run as the LangSmith tracer recorded it, or None if none of the handlers is that tracer."""
     tracers = sys.modules.get("langchain_core.tracers.langchain")
     if tracers is not None:

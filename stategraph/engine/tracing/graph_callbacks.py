@@ -76,17 +76,17 @@ GraphLifecycleEvent: TypeAlias = GraphInterruptEvent | GraphResumeEvent
 class GraphCallbackHandler(BaseCallbackHandler):
     """A callback handler that also hears about pauses. Override either method, as `def` or `async def`."""
 
-    def on_interrupt(self, event: GraphInterruptEvent) -> Any:
+    def on_interrupt(self, event: GraphInterruptEvent) -> object:
         """Hear that a graph has paused."""
 
-    def on_resume(self, event: GraphResumeEvent) -> Any:
+    def on_resume(self, event: GraphResumeEvent) -> object:
         """Hear that a graph goes on."""
 
 
 _KEEP: Final[Any] = object()
 
 
-def lifecycle_handlers(callbacks: Any) -> list[GraphCallbackHandler]:
+def lifecycle_handlers(callbacks: object) -> list[GraphCallbackHandler]:
     """Find the handlers among a config's `callbacks` that hear lifecycle events.
 
     Args:
@@ -108,7 +108,7 @@ def lifecycle_handlers(callbacks: Any) -> list[GraphCallbackHandler]:
     )
 
 
-def _hearing(handlers: Iterable[Any]) -> list[GraphCallbackHandler]:
+def _hearing(handlers: Iterable[object]) -> list[GraphCallbackHandler]:
     return [handler for handler in handlers if isinstance(handler, GraphCallbackHandler)]
 
 
@@ -128,7 +128,7 @@ class _LifecycleManager(BaseCallbackManager):
         self.run_id = run_id
 
     @classmethod
-    def configure(cls, callbacks: Any = None, *, run_id: UUID | None = None) -> Self:
+    def configure(cls, callbacks: object = None, *, run_id: UUID | None = None) -> Self:
         """Make a manager for the handlers among `callbacks` that hear lifecycle events.
 
         Args:

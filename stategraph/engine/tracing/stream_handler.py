@@ -67,7 +67,7 @@ class StreamFeed(BaseCallbackHandler, _StreamingCallbackHandler[Any]):
         """Tell whether the graph with this namespace is followed."""
         return self.subgraphs or not ns or ns == self.parent_ns
 
-    def place(self, metadata: Mapping[str, Any] | None, tags: Sequence[str] | None) -> Namespace | None:
+    def place(self, metadata: Mapping[str, object] | None, tags: Sequence[str] | None) -> Namespace | None:
         """Return the namespace to show a model's or tool's run under; None to leave it out."""
         if not metadata or (tags and TAG_NOSTREAM in tags):
             return None

@@ -84,7 +84,7 @@ async def _run_of(port: JobPort, given: Mapping[str, Any], far: _Far) -> Run:
     return run
 
 
-async def _act(run: Run, port: JobPort, given: Mapping[str, Any]) -> Any:
+async def _act(run: Run, port: JobPort, given: Mapping[str, Any]) -> object:
     options = ProcessOptions(keep_content=given["keep_content"])
     if given["callbacks"]:
         callbacks = {name: _callback(port, name) for name in given["callbacks"]}
@@ -93,7 +93,7 @@ async def _act(run: Run, port: JobPort, given: Mapping[str, Any]) -> Any:
     return await act(given["inputs"], given["run_config"], options)
 
 
-def _report(run: Run, far: _Far, parts: Any) -> dict[str, Any]:
+def _report(run: Run, far: _Far, parts: object) -> dict[str, object]:
     """Return the report of a run: the values that a host can ask a run for."""
     return {
         "status": far.log.status,
@@ -108,7 +108,7 @@ def _report(run: Run, far: _Far, parts: Any) -> dict[str, Any]:
     }
 
 
-def _callback(port: JobPort, name: str) -> Callable[..., Any]:
+def _callback(port: JobPort, name: str) -> Callable[..., object]:
     async def call(graph: Any, *details: Any) -> None:
         await port.call("callback", [name, [ErrorData.of(each, port.codec) for each in details]])
 
@@ -159,7 +159,7 @@ class _Far:
         handle.__qualname__ = self.handled[event]
         return handle
 
-    async def _execute_tools(self, request: ToolExecuteRequest, metadata: Any) -> None:
+    async def _execute_tools(self, request: ToolExecuteRequest, metadata: object) -> None:
         self._asked += 1
         number = self._asked
         self._requests[number] = request

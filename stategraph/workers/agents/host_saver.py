@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 
 from langchain_core.runnables import RunnableConfig
 
-from stategraph.engine.checkpoints.saver_interfaces import BaseCheckpointSaver, Checkpoint, CheckpointTuple
+from stategraph.engine.checkpoints.saver_interfaces import BaseCheckpointSaver, Checkpoint, CheckpointTuple, Saver
 from stategraph.engine.checkpoints.serializer import StrictSerializer
 from stategraph.errors import TransferError
 from stategraph.workers.execution import JobPort
@@ -24,7 +24,7 @@ Versions: TypeAlias = Literal["numbers", "texts"]
 CALL = "saver"
 
 
-def versions_of(saver: BaseCheckpointSaver[Any]) -> Versions:
+def versions_of(saver: Saver) -> Versions:
     """Return how a saver numbers versions of channels: workers number them in the same way.
 
     Raises:
@@ -141,7 +141,7 @@ def _listing(
     return ["list", _plain(config), filter, _plain(before), limit]
 
 
-async def serve(saver: BaseCheckpointSaver[Any], value: Sequence[Any]) -> Any:
+async def serve(saver: Saver, value: Sequence[Any]) -> Any:
     """Do for a worker what it asks of the host's saver.
 
     Args:

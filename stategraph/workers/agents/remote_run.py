@@ -94,7 +94,7 @@ class _Feed:
 
     Args:
         graph: The run's graph.
-        log: The run's log; None: nobody keeps events.
+        log: The run's log; None: no events are kept.
     """
 
     def __init__(self, graph: WorkerGraph, log: EventLog | None) -> None:
@@ -176,18 +176,18 @@ class WorkerRun(Run):
     # Executions.
 
     async def _process(
-        self, inputs: Mapping[str, Any] | Command[Any], config: HostConfig, options: ProcessOptions
+        self, inputs: Mapping[str, object] | Command[Any], config: HostConfig, options: ProcessOptions
     ) -> Parts:
         if not isinstance(inputs, Command):
             inputs = {**inputs, "messages": turn_inputs.messages_of(inputs)}
             self.graph.reset_values(options.get("keep_content", False))
         return await self._job("process", inputs, config, options)
 
-    async def _resume(self, value: Any, config: HostConfig, options: ProcessOptions) -> Parts:
+    async def _resume(self, value: object, config: HostConfig, options: ProcessOptions) -> Parts:
         return await self._job("resume", value, config, options)
 
     async def _job(
-        self, action: Literal["process", "resume"], inputs: Any, config: HostConfig, options: ProcessOptions
+        self, action: Literal["process", "resume"], inputs: object, config: HostConfig, options: ProcessOptions
     ) -> Parts:
         several = (self._turns.signal, turn_inputs.signal_of(config), self._config.graph_config.signal)
         signals = [each for each in several if each is not None]
@@ -217,7 +217,7 @@ class WorkerRun(Run):
             await self._close(failure)
         return self._report["parts"] if self.return_content else None
 
-    def _described(self, action: str, inputs: Any, config: HostConfig, options: ProcessOptions) -> Job:
+    def _described(self, action: str, inputs: object, config: HostConfig, options: ProcessOptions) -> Job:
         hooks = self._config.hooks
         kept = {key: value for key, value in config.items() if key != "signal"}
         data = {
@@ -272,7 +272,7 @@ class WorkerRun(Run):
     # Requests of the worker.
 
     @property
-    def _calls(self) -> dict[str, Callable[[Any], Any]]:
+    def _calls(self) -> dict[str, Callable[[Any], object]]:
         calls: dict[str, Callable[[Any], Any]] = {
             "handle": self._handle,
             "answered": lambda number: self._requests.pop(number).answered(),
@@ -290,7 +290,7 @@ class WorkerRun(Run):
         registry = self.handler_registry
         return {event: registry.name_of(event) for event in registry.events}
 
-    def _handle(self, value: Any) -> Any:
+    def _handle(self, value: Any) -> object:
         event, data, metadata, number = value
         if number:
             data = self._requests[number] = ToolExecuteRequest(
@@ -306,7 +306,7 @@ class WorkerRun(Run):
         name, details = value
         await self._listener.call_back(name, *(ErrorData.taken(each, self._pool.codec) for each in details))
 
-    async def _hook(self, value: Any) -> Any:
+    async def _hook(self, value: Any) -> object:
         event, happened, tool = value
         hooks = self._config.hooks
         assert hooks is not None

@@ -37,7 +37,7 @@ def as_data(config: RunConfig) -> dict[str, Any]:
     return plain
 
 
-def _graph(graph: Any) -> dict[str, Any]:
+def _graph(graph: Any) -> dict[str, object]:
     options = graph.compile_options
     kept = {
         "type": graph.type,
@@ -53,11 +53,11 @@ def _graph(graph: Any) -> dict[str, Any]:
     return kept
 
 
-def _settings(settings: Settings, what: str) -> dict[str, Any]:
+def _settings(settings: Settings, what: str) -> dict[str, object]:
     return {name: _plain(getattr(settings, name), f"{what}: {name}") for name in settings.model_fields_set}
 
 
-def _plain(value: Any, what: str) -> Any:
+def _plain(value: object, what: str) -> Any:
     """Return a value as data, with references for code."""
     match value:
         case Enum():

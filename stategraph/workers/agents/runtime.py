@@ -149,7 +149,7 @@ class MultiProcessRuntime(AgentRuntime):
         """Return the workers' statistics so far."""
         return self.pool.statistics()
 
-    async def create(self, config: RunConfig | Mapping[str, Any]) -> Run:
+    async def create(self, config: RunConfig | Mapping[str, object]) -> Run:
         """Make a run from its whole configuration, see `Run.create`.
 
         Raises:

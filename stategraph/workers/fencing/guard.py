@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
-from stategraph.engine.checkpoints.saver_interfaces import BaseCheckpointSaver
+from stategraph.engine.checkpoints.saver_interfaces import Saver
 from stategraph.errors import ConfigurationError
 from stategraph.workers.registry.sql import Sql
 from stategraph.workers.registry.store import lost
@@ -51,7 +51,7 @@ class Write:
     last_seq: int
     begins: bool
 
-    def verify(self, found: Sequence[Any] | None) -> None:
+    def verify(self, found: Sequence[object] | None) -> None:
         """Verify what the check returned.
 
         Raises:
@@ -125,6 +125,6 @@ class Fenced:
         guard: The guard.
     """
 
-    def __init__(self, saver: BaseCheckpointSaver[Any], guard: Guard) -> None:
+    def __init__(self, saver: Saver, guard: Guard) -> None:
         self.saver: Any = saver
         self.guard = guard

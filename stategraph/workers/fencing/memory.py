@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from stategraph.engine.checkpoints.saver_interfaces import BaseCheckpointSaver
+from stategraph.engine.checkpoints.saver_interfaces import Saver
 from stategraph.workers.fencing.guard import Guard
 from stategraph.workers.registry.port import Database
 
@@ -22,7 +22,7 @@ class FencedMemory:
         database: Where the registry is.
     """
 
-    def __init__(self, saver: BaseCheckpointSaver[Any], guard: Guard, database: Database) -> None:
+    def __init__(self, saver: Saver, guard: Guard, database: Database) -> None:
         self._saver = saver
         self._guard = guard
         self._database = database

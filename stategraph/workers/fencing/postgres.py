@@ -140,7 +140,7 @@ class _Alone:
         pass
 
 
-def _clone(saver: Any, connection: Any, pipe: _Held | _AsyncHeld) -> Any:
+def _clone(saver: Any, connection: Any, pipe: _Held | _AsyncHeld) -> object:
     clone = copy.copy(saver)
     clone.conn = connection
     clone.lock = _Alone()

@@ -20,6 +20,7 @@ from stategraph.engine.checkpoints.saver_interfaces import (
     CheckpointMetadata,
     CheckpointTuple,
     InMemorySaver,
+    Saver,
 )
 from stategraph.errors import ConfigurationError
 from stategraph.workers.fencing.guard import Guard
@@ -52,7 +53,7 @@ class FencedSaver(BaseCheckpointSaver[Any]):
         ConfigurationError: The saver is another one: its writes and the check cannot be one transaction.
     """
 
-    def __init__(self, saver: BaseCheckpointSaver[Any], guard: Guard, database: Database | None = None) -> None:
+    def __init__(self, saver: Saver, guard: Guard, database: Database | None = None) -> None:
         super().__init__(serde=saver.serde)
         self.saver = saver
         self.guard = guard
@@ -86,7 +87,7 @@ class FencedSaver(BaseCheckpointSaver[Any]):
     # Reading.
 
     @property
-    def config_specs(self) -> list[Any]:
+    def config_specs(self) -> list[object]:
         """Options of the wrapped saver."""
         return self.saver.config_specs
 
@@ -129,7 +130,7 @@ class FencedSaver(BaseCheckpointSaver[Any]):
         """Load what delta channels are rebuilt from."""
         return await self.saver.aget_delta_channel_history(config=config, channels=channels)
 
-    def get_next_version(self, current: Any, channel: None) -> Any:
+    def get_next_version(self, current: object, channel: None) -> object:
         """Return the version of a channel after a write."""
         return self.saver.get_next_version(current, channel)
 
@@ -217,7 +218,7 @@ class FencedSaver(BaseCheckpointSaver[Any]):
         loop: asyncio.AbstractEventLoop = self.saver.loop  # type: ignore[attr-defined]
         return asyncio.run_coroutine_threadsafe(self._acall(method, config, arguments), loop).result()
 
-    async def _acall(self, method: str, config: RunnableConfig, arguments: tuple[Any, ...]) -> Any:
+    async def _acall(self, method: str, config: RunnableConfig, arguments: tuple[object, ...]) -> Any:
         if self._async is not None:
             try:
                 return await self._async.call(f"a{method}", *_place(config), arguments)
@@ -241,7 +242,7 @@ def _explain(error: Exception) -> None:
         error.add_note("The saver's database has no registry: open both on the same one")
 
 
-def _kind(saver: BaseCheckpointSaver[Any]) -> str | None:
+def _kind(saver: Saver) -> str | None:
     """Say how a saver reaches its database, without importing what it is made of."""
     if isinstance(saver, InMemorySaver):
         return "memory"

@@ -32,7 +32,7 @@ class FencedSqlite(Fenced):
         """
         return perform(_call(self, self.guard.write(_SQL, method, thread_id, base), method, arguments))
 
-    def clone(self, write: Write) -> Any:
+    def clone(self, write: Write) -> object:
         """Copy the saver such that one call of it is a transaction in which the lease holds."""
         clone = copy.copy(self.saver)
         clone.lock, clone.conn, clone.setup = _Transaction(self.saver, write), _Held(self.saver.conn), _nothing
@@ -51,7 +51,7 @@ class AsyncFencedSqlite(Fenced):
         await self.saver.setup()
         return await aperform(_call(self, self.guard.write(_SQL, method, thread_id, base), method, arguments))
 
-    def clone(self, write: Write) -> Any:
+    def clone(self, write: Write) -> object:
         """Copy the saver such that one call of it is a transaction in which the lease holds."""
         clone = copy.copy(self.saver)
         clone.lock, clone.conn = _AsyncTransaction(self.saver, write), _AsyncHeld(self.saver.conn)

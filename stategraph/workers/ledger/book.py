@@ -39,7 +39,7 @@ class EffectBook:
             The row, and what the attempt is to do.
 
         Raises:
-            LeaseLost: The attempt's run belongs to somebody else.
+            LeaseLost: The attempt's run belongs to another owner.
             EffectKeyReused: The key was used with other arguments.
         """
 
@@ -101,7 +101,7 @@ class EffectBook:
         """Return whether the call that has claimed an effect goes on."""
         if row.claimant == claimant:
             return (row.scope, row.key) in self._open
-        if row.claimant.token == 0:  # a process without a lease: nobody can tell
+        if row.claimant.token == 0:  # a process without a lease: there is no telling
             return False
         return bool(session.execute(self._sql.lives, (row.claimant.run_id, row.claimant.token)))
 

@@ -172,7 +172,7 @@ def effect(
             raise ConfigurationError(f"'{plan.name}' is not async, so its on_doubt cannot be: make both the same")
 
         @functools.wraps(function)
-        def call_sync(*args: Any, **kwargs: Any) -> Any:
+        def call_sync(*args: object, **kwargs: object) -> Any:
             return _call(plan, plan.begin(args, kwargs), lambda: function(*args, **kwargs))
 
         return cast("F", call_sync)
@@ -200,7 +200,7 @@ class _Plan:
         self._not_sent = not_sent
         self._classes: set[Any] | None = None
 
-    def begin(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Call:
+    def begin(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> _Call:
         """Name the effect of a call.
 
         Raises:
@@ -247,7 +247,7 @@ class _Plan:
         """Ask a person about a doubt, by an interrupt.
 
         Raises:
-            InDoubt: Nobody is to be asked.
+            InDoubt: There is no one to ask.
             InvalidAnswerError: The answer says neither.
         """
         if self.on_doubt == "raise":
@@ -300,7 +300,7 @@ class _Call:
         """Tell the ledger."""
         return self.place.ledger.book.tell(self.place.scope, self.key, event)
 
-    def settle(self, result: Any) -> None:
+    def settle(self, result: object) -> None:
         """Store what came of the call."""
         try:
             stored = self.place.ledger.dump({"result": result}) or b""
@@ -322,7 +322,7 @@ class _Call:
             else:
                 self.tell(machine.Fail(claimant, *said))
         except IllegalEffectMove:
-            return False  # somebody has resolved it meanwhile
+            return False  # it has been resolved meanwhile
         return said is None
 
     def give_up(self, decision: Decision) -> None:
@@ -330,7 +330,7 @@ class _Call:
         if decision.order == machine.Dispatch():
             self.tell(machine.Fail(self.place.claimant, "cancelled before it was sent", True))
 
-    def resolve(self, said: Any) -> None:
+    def resolve(self, said: object) -> None:
         """Store what the destination, or a person, said.
 
         Raises:
@@ -351,7 +351,7 @@ class _Call:
             pass  # another attempt was told the same
 
     def record(self, row: EffectRow) -> EffectRecord:
-        """Describe the effect to whoever reconciles it."""
+        """Describe the effect for reconciling it."""
         return EffectRecord(row.scope, row.key, self.idempotency_id, self.arguments, row.external_ref, row.error)
 
     def _note(self, external_ref: str) -> None:
@@ -462,7 +462,7 @@ def _call(plan: _Plan, call: _Call, dispatch: Callable[[], Any]) -> Any:
     return steps.result
 
 
-async def _acall(plan: _Plan, call: _Call, dispatch: Callable[[], Awaitable[Any]]) -> Any:
+async def _acall(plan: _Plan, call: _Call, dispatch: Callable[[], Awaitable[object]]) -> Any:
     steps = Requests(_flow(plan, call))
     for step in steps:
         try:
@@ -472,7 +472,7 @@ async def _acall(plan: _Plan, call: _Call, dispatch: Callable[[], Awaitable[Any]
     return steps.result
 
 
-async def _perform(step: _Step, call: _Call, dispatch: Callable[[], Awaitable[Any]]) -> Any:
+async def _perform(step: _Step, call: _Call, dispatch: Callable[[], Awaitable[object]]) -> Any:
     match step:
         case _Do(act=act, undo=undo):
             return await _uncut(act, undo)
@@ -509,7 +509,7 @@ async def _uncut(act: Callable[[], T], undo: Callable[[T], None] | None = None) 
     return done
 
 
-def _canonical(value: Any) -> Any:
+def _canonical(value: object) -> object:
     """Return a value whose stored form depends on what it holds, not on the order it was filled in."""
     if isinstance(value, Mapping):
         return [[str(key), _canonical(value[key])] for key in sorted(value, key=str)]

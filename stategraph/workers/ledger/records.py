@@ -1,4 +1,4 @@
-"""Effects as seen by the code that makes the call, and by whoever is asked about one."""
+"""Effects as seen by the code that makes the call, and by the person or code that is asked about one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class EffectFailed(Exception):
 
 
 class InDoubt(Exception):
-    """It is unknown whether an effect has happened, and there is nobody to ask.
+    """It is unknown whether an effect has happened, and there is no one to ask.
 
     Attributes:
         record: What is known.
@@ -89,7 +89,7 @@ class EffectCall:
     _note: Callable[[str], None]
 
     def note(self, external_ref: str) -> None:
-        """Store the destination's own name for the effect, for whoever has to reconcile it later."""
+        """Store the destination's own name for the effect, for reconciling it later."""
         self._note(external_ref)
 
 

@@ -24,10 +24,10 @@ class EffectTool(BaseTool):
 
     # The parameters are those of the tool, whatever their names: hence nothing else is named here.
 
-    def _run(self, /, **arguments: Any) -> Any:
+    def _run(self, /, **arguments: object) -> object:
         return self._call(**arguments)
 
-    async def _arun(self, /, **arguments: Any) -> Any:
+    async def _arun(self, /, **arguments: object) -> object:
         return await self._acall(**arguments)
 
 
@@ -84,10 +84,10 @@ def effect_tool(
     def call(**arguments: Any) -> Any:
         return tool._run(**arguments)
 
-    async def acall(**arguments: Any) -> Any:
+    async def acall(**arguments: object) -> Any:
         return await tool._arun(**arguments)
 
-    def refuse(**arguments: Any) -> Any:
+    def refuse(**arguments: object) -> Any:
         raise ConfigurationError(f"The on_doubt of the tool '{tool.name}' is async: call the tool with ainvoke")
 
     made._call = refuse if inspect.iscoroutinefunction(on_doubt) else once(call)

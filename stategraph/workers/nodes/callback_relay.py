@@ -85,11 +85,11 @@ for _name in _IGNORED_BY:
 class StreamingRelay(Relay, _StreamingCallbackHandler[Any]):
     """One for whose sake models stream, as they do for the stream of messages."""
 
-    def tap_output_aiter(self, run_id: UUID, output: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    def tap_output_aiter(self, run_id: UUID, output: AsyncIterator[object]) -> AsyncIterator[object]:
         """Return what a Runnable streams as it is: only its reports are sent."""
         return output
 
-    def tap_output_iter(self, run_id: UUID, output: Iterator[Any]) -> Iterator[Any]:
+    def tap_output_iter(self, run_id: UUID, output: Iterator[object]) -> Iterator[object]:
         """Return what a Runnable streams as it is."""
         return output
 
@@ -123,8 +123,8 @@ class Listeners:
         handle_event(manager.handlers, name, _IGNORED_BY[name], *whole, **named)
 
 
-def listeners(config: Mapping[str, Any]) -> Listeners | None:
-    """Return who hears of models and tools in a task; None if nobody does."""
+def listeners(config: Mapping[str, object]) -> Listeners | None:
+    """Return the listeners to models and tools in a task; None if there are none."""
     manager = config.get("callbacks")
     if not isinstance(manager, BaseCallbackManager) or not manager.handlers:
         return None

@@ -77,7 +77,7 @@ def _config(given: Mapping[str, Any], port: JobPort) -> Any:
 def _scratchpad(given: Mapping[str, Any], port: JobPort) -> PregelScratchpad:
     open_answer = given["open_answer"]
 
-    def take(consume: bool) -> Any:
+    def take(consume: bool) -> object:
         nonlocal open_answer
         answer = open_answer
         if consume and answer is not None:

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables import RunnableConfig
 
 from stategraph.constants import (
     CONF,
@@ -33,6 +33,7 @@ from stategraph.constants import (
     RESUME,
 )
 from stategraph.engine.compile.functions import RunnableCallable
+from stategraph.engine.compile.protocol import AnyRunnable
 from stategraph.errors import ConfigurationError, GraphBubbleUp, JobTimeoutError, NodeTimeoutError
 from stategraph.workers import carrying
 from stategraph.workers.nodes import callback_relay
@@ -84,7 +85,7 @@ class NodeWorkers:
         Returns:
             Its result. Cancelling it stops the job.
         """
-        future: Future[Any] = Future()
+        future: Future[object] = Future()
         self._loop.call_soon_threadsafe(self._begin, job, allow, calls, sink, future)
         return future
 
@@ -98,7 +99,7 @@ class NodeWorkers:
             future.set_exception(error)
             return
 
-        def ended(result: asyncio.Future[Any]) -> None:
+        def ended(result: asyncio.Future[object]) -> None:
             if not future.set_running_or_notify_cancel():
                 return
             error = result.exception()
@@ -107,7 +108,7 @@ class NodeWorkers:
             else:
                 future.set_exception(error)
 
-        def left(done: Future[Any]) -> None:
+        def left(done: Future[object]) -> None:
             if done.cancelled():
                 self._loop.call_soon_threadsafe(hosted.stopping, "The run does not wait for the node any more")
 
@@ -127,7 +128,7 @@ _settings: dict[str, Any] = {}
 _numbers = itertools.count(1)
 
 
-def configure_node_workers(workers: int | None = None, **settings: Any) -> None:
+def configure_node_workers(workers: int | None = None, **settings: object) -> None:
     """Say how nodes with `executor="process"` run; before the first of them does.
 
     Args:
@@ -168,7 +169,7 @@ def node_workers() -> NodeWorkers:
 atexit.register(close_node_workers)
 
 
-def executed(function: Callable[..., Any], *, name: str, timeout_s: float | None) -> Runnable[Any, Any]:
+def executed(function: Callable[..., object], *, name: str, timeout_s: float | None) -> AnyRunnable:
     """Return a Runnable that runs a node's function on a worker; the executor `process`.
 
     Args:
@@ -198,13 +199,13 @@ class _Node:
         with self._begun(state, config) as future:
             return future.result()
 
-    async def call_async(self, state: Any, config: RunnableConfig) -> Any:
+    async def call_async(self, state: object, config: RunnableConfig) -> object:
         """Run it, and wait in this event loop."""
         with self._begun(state, config) as future:
             return await asyncio.wrap_future(future)
 
     @contextmanager
-    def _begun(self, state: Any, config: RunnableConfig) -> Iterator[Future[Any]]:
+    def _begun(self, state: object, config: RunnableConfig) -> Iterator[Future[object]]:
         """Begin it, and stop it when it is not waited for any more."""
         began = time.monotonic()
         future = self._submitted(state, config)
@@ -214,7 +215,7 @@ class _Node:
             future.cancel()
             raise self._raised(error, began) from error.__cause__
 
-    def _submitted(self, state: Any, config: RunnableConfig) -> Future[Any]:
+    def _submitted(self, state: object, config: RunnableConfig) -> Future[object]:
         conf: Mapping[str, Any] = config.get(CONF) or {}
         runtime, pad = conf[CONFIG_KEY_RUNTIME], conf[CONFIG_KEY_SCRATCHPAD]
         listeners = callback_relay.listeners(config)
@@ -287,8 +288,8 @@ class _Sink:
 
 def _plain(config: RunnableConfig) -> dict[str, Any]:
     """Return a task's config as the function may see it elsewhere: values, and none of the engine's objects."""
-    conf: Mapping[str, Any] = config.get(CONF) or {}
-    plain: dict[str, Any] = {
+    conf: Mapping[str, object] = config.get(CONF) or {}
+    plain: dict[str, object] = {
         key: config[key]
         for key in ("tags", "metadata", "recursion_limit", "run_name", "max_concurrency")
         if key in config

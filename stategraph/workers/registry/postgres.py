@@ -81,11 +81,11 @@ class PostgresSession:
         self._cursor.execute(cast("Any", statement), parameters)
         return [] if self._cursor.description is None else self._cursor.fetchall()
 
-    def change(self, statement: str, parameters: Sequence[Any] = ()) -> int:
+    def change(self, statement: str, parameters: Sequence[object] = ()) -> int:
         """Execute a statement and return how many rows it changed."""
         self._cursor.execute(cast("Any", statement), parameters)
         return self._cursor.rowcount
 
-    def change_many(self, statement: str, parameters: Sequence[Sequence[Any]]) -> None:
+    def change_many(self, statement: str, parameters: Sequence[Sequence[object]]) -> None:
         """Execute a statement with each of several parameters."""
         self._cursor.executemany(cast("Any", statement), parameters)

@@ -90,13 +90,13 @@ class RunRegistry:
     async def submit(
         self,
         thread_id: str,
-        input: Any,
+        input: object,
         *,
         target: str,
         on_conflict: OnConflict = "reject",
         run_id: str = "",
-        config: Mapping[str, Any] | None = None,
-        context: Any = None,
+        config: Mapping[str, object] | None = None,
+        context: object = None,
         queue: str = "default",
         priority: int = 0,
         graph_version: str | None = None,
@@ -293,7 +293,7 @@ class RunRegistry:
 
     # Values.
 
-    def dump(self, value: Any) -> bytes | None:
+    def dump(self, value: object) -> bytes | None:
         """Serialise a value; None stays None.
 
         Raises:
@@ -339,5 +339,5 @@ def open_database(url: str) -> Database:
     )
 
 
-async def _in_thread(function: Callable[..., T], *arguments: Any) -> T:
+async def _in_thread(function: Callable[..., T], *arguments: object) -> T:
     return await anyio.to_thread.run_sync(function, *arguments)

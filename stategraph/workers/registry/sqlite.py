@@ -91,11 +91,11 @@ class SqliteSession:
         """Execute a statement and return its rows."""
         return self._connection.execute(statement, parameters).fetchall()
 
-    def change(self, statement: str, parameters: Sequence[Any] = ()) -> int:
+    def change(self, statement: str, parameters: Sequence[object] = ()) -> int:
         """Execute a statement and return how many rows it changed."""
         return self._connection.execute(statement, parameters).rowcount
 
-    def change_many(self, statement: str, parameters: Sequence[Sequence[Any]]) -> None:
+    def change_many(self, statement: str, parameters: Sequence[Sequence[object]]) -> None:
         """Execute a statement with each of several parameters."""
         self._connection.executemany(statement, parameters)
 

@@ -191,7 +191,7 @@ class RunStore:
         self.set_up()
         return self._claim(owner, lease_s, self._sql.candidate_run, (run_id,))
 
-    def _claim(self, owner: str, lease_s: float, candidate: str, parameters: tuple[Any, ...]) -> Claimed | None:
+    def _claim(self, owner: str, lease_s: float, candidate: str, parameters: tuple[object, ...]) -> Claimed | None:
         for _ in range(_TRIES):
             try:
                 with self.database.transaction() as session:
@@ -359,7 +359,7 @@ class RunStore:
                 case leases.Wake() | leases.TellOwner():
                     pass  # workers look by themselves, and owners with each heartbeat
 
-    def _tell(self, session: Session, row: RunRow, kind: str, data: Mapping[str, Any]) -> None:
+    def _tell(self, session: Session, row: RunRow, kind: str, data: Mapping[str, object]) -> None:
         seq = session.execute(self._sql.last_seq, (row.run_id,))[0][0] + 1
         session.change(self._sql.add_event, (row.run_id, seq, row.attempt, kind, json.dumps(data).encode()))
 
@@ -384,7 +384,7 @@ def _shown(found: tuple[Any, ...]) -> RunInfo:
     return RunInfo(run_id, thread_id, queue, priority, RunStatus(status), *others)
 
 
-def _values(run: Submission, run_id: str, rollback_of: str | None) -> tuple[Any, ...]:
+def _values(run: Submission, run_id: str, rollback_of: str | None) -> tuple[object, ...]:
     config = json.dumps(dict(run.config or {}))
     about = (run_id, run.thread_id, run.queue, run.priority, run.target, run.graph_version, run.input, config)
     return (*about, run.context, run.max_attempts, run.delay_s, run.deadline_s, rollback_of, run.tenant)

@@ -65,7 +65,7 @@ class RunInfo:
         tenant: Whose run it is.
         created_at: When it was submitted, in seconds since 1970, as all times.
         finished_at: When it ended; None before.
-        lease_until: Until when its owner has it; None if nobody has.
+        lease_until: Until when its owner has it; None if there is no owner.
     """
 
     run_id: str
