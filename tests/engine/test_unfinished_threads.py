@@ -177,6 +177,29 @@ def test_a_recorded_goto_shows_what_comes_next(driver: Driver) -> None:
     assert has_work_left(driver, graph, THREAD) is True
 
 
+@pytest.mark.parametrize("goto", ["failing", Send("failing", {})], ids=["by name", "by a packet in its place"])
+def test_a_recorded_goto_leaves_the_tasks_and_questions_of_the_checkpoint_as_they_were(
+    driver: Driver, goto: Any
+) -> None:
+    def failing(state: Any) -> Any:
+        raise RuntimeError("down")
+
+    builder = StateGraph(State).add_node("ask", ask).add_node("failing", failing)
+    builder.add_conditional_edges(START, lambda state: [Send("ask", {})], ["ask"])
+    graph = builder.compile(checkpointer=InMemorySaver())
+    driver.invoke(graph, {"log": []}, THREAD)
+    before = driver.get_state(graph, THREAD)
+
+    with pytest.raises(RuntimeError, match="down"):
+        driver.invoke(graph, Command(goto=goto), THREAD)
+
+    state = driver.get_state(graph, THREAD)
+    assert "failing" in state.next
+    assert [(task.id, task.interrupts) for task in state.tasks] == [(t.id, t.interrupts) for t in before.tasks]
+    assert state.interrupts == before.interrupts
+    assert driver.history(graph, THREAD)[0].next == ("ask",)
+
+
 def test_an_unknown_thread_and_a_waiting_one_say_whether_they_have_work_left(driver: Driver) -> None:
     builder = StateGraph(State)
     builder.add_node("ask", ask)

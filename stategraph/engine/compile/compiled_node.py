@@ -38,7 +38,7 @@ class InnerGraph(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Body:
+class CompiledNode:
     """The executable part of a node, or of a function called as a task.
 
     Attributes:
@@ -93,7 +93,7 @@ def _copies(writer: object) -> bool:
     return bool(getattr(writer, "copies_dicts", False))
 
 
-def of_node(name: str, node: PregelNode) -> Body | None:
+def of_node(name: str, node: PregelNode) -> CompiledNode | None:
     """Compile a node; None if there is nothing to execute."""
     work = None if node.bound is DEFAULT_BOUND else node.bound
     if work is None and not node.writers:
@@ -101,7 +101,7 @@ def of_node(name: str, node: PregelNode) -> Body | None:
     writers = node.fast_writers
     plan = plan_call(work) if work is not None else None
     call, acall = (plan.func, plan.afunc) if plan is not None and plan.is_plain else (None, None)
-    return Body(
+    return CompiledNode(
         source=node,
         work=work,
         plan=plan,
@@ -121,7 +121,7 @@ def of_node(name: str, node: PregelNode) -> Body | None:
     )
 
 
-def of_call(func: Callable[..., object], runnable: AnyRunnable) -> Body:
+def of_call(func: Callable[..., object], runnable: AnyRunnable) -> CompiledNode:
     """Compile a function that is called as a task.
 
     Args:
@@ -134,7 +134,7 @@ def of_call(func: Callable[..., object], runnable: AnyRunnable) -> Body:
         work, *rest = runnable.steps
         if all(isinstance(step, (ChannelWrite, BranchWriter)) for step in rest):
             writers = tuple(rest)
-    return Body(
+    return CompiledNode(
         source=runnable,
         work=work,
         plan=plan_call(work),

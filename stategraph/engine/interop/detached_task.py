@@ -27,7 +27,7 @@ from stategraph.constants import (
 )
 from stategraph.core.moves import Outcome
 from stategraph.core.task import Draft, Task
-from stategraph.engine.compile.compiled_node import Body
+from stategraph.engine.compile.compiled_node import CompiledNode
 from stategraph.engine.config import environment
 from stategraph.engine.config.runnable_config import patch_configurable
 from stategraph.engine.config.runtime import ExecutionInfo, Runtime
@@ -110,7 +110,7 @@ def _prepare(
     ns = config[CONF].get(CONFIG_KEY_CHECKPOINT_NS) or ""
     own = Task(task.id, task.name, None, task.path, task.triggers, ns, 0, 0)
     own.input = task.input
-    own.body = Body(
+    own.body = CompiledNode(
         source=task.proc,
         work=None,
         plan=None,

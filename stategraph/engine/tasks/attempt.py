@@ -31,7 +31,7 @@ from langchain_core.runnables.config import var_child_runnable_config
 from stategraph.constants import NS_SEP, RETURN
 from stategraph.core.moves import Failed, Interrupted, Left, Outcome
 from stategraph.core.task import Draft, Task, Write
-from stategraph.engine.compile.compiled_node import Body
+from stategraph.engine.compile.compiled_node import CompiledNode
 from stategraph.engine.compile.functions import CallPlan, no_sync_function
 from stategraph.engine.compile.protocol import AnyRunnable
 from stategraph.engine.compile.validate import sync_timeout_unsupported
@@ -60,7 +60,7 @@ _PLAIN_RESULTS = frozenset((dict, type(None), list, tuple, str))
 """Types of results that need no look at whether they are Runnables."""
 
 
-class Host(Protocol):
+class AttemptContext(Protocol):
     """The context of a run that an attempt needs."""
 
     @property
@@ -87,7 +87,7 @@ class Host(Protocol):
         """Open an attempt; `started_at` is when the first one started, in seconds since the epoch."""
 
 
-def policies_of(execution: Host, task: Task) -> Sequence[RetryPolicy]:
+def policies_of(execution: AttemptContext, task: Task) -> Sequence[RetryPolicy]:
     """Return the retry policies that apply to a task."""
     if task.call is not None and task.call.retry_policy:
         return task.call.retry_policy  # type: ignore[no-any-return]
@@ -137,7 +137,7 @@ def _name_task(task: Task, error: Exception) -> None:
     error.add_note(f"During task with name '{task.name}' and id '{task.id}'")
 
 
-def _after_failure(execution: Host, task: Task, number: int, error: Exception) -> float:
+def _after_failure(execution: AttemptContext, task: Task, number: int, error: Exception) -> float:
     """Prepare the next attempt; returns the seconds to wait before it, or raises the error."""
     if vars(error).pop(_NOT_AGAIN, False):
         raise error
@@ -170,7 +170,7 @@ def parent_ns(ns: str) -> str:
 
 
 def _after(
-    execution: Host, scope: TaskScope, number: int, error: BaseException, cancelled: Callable[[], bool]
+    execution: AttemptContext, scope: TaskScope, number: int, error: BaseException, cancelled: Callable[[], bool]
 ) -> Draft | float:
     """Decide what follows an attempt that raised something; called where that is handled.
 
@@ -253,7 +253,7 @@ _NO_SCOPE: Any = Draft(cast(Any, None))
 # -- sync ---------------------------------------------------------------------
 
 
-def run(execution: Host, task: Task) -> Outcome:
+def run(execution: AttemptContext, task: Task) -> Outcome:
     """Run a task to its end.
 
     Returns:
@@ -261,7 +261,7 @@ def run(execution: Host, task: Task) -> Outcome:
     """
     scope, number = _NO_SCOPE, 1
     try:
-        body: Body = task.body
+        body: CompiledNode = task.body
         if body.copies and (done := _copy(execution, task)) is not None:
             return done
         if task.timeout is not None or body.timeout is not None:
@@ -290,7 +290,7 @@ def run(execution: Host, task: Task) -> Outcome:
         return raised(task, scope.writes, error)
 
 
-def _copy(execution: Host, task: Task) -> Draft | None:
+def _copy(execution: AttemptContext, task: Task) -> Draft | None:
     """Write a pass-through node's input straight to its channels; None if it is traced or the input is no dict."""
     if execution.traced or type(task.input) is not dict:
         return None
@@ -300,9 +300,9 @@ def _copy(execution: Host, task: Task) -> Draft | None:
     return draft
 
 
-def _once(execution: Host, task: Task, scope: TaskScope) -> object:
+def _once(execution: AttemptContext, task: Task, scope: TaskScope) -> object:
     """Make one attempt whose runs are traced, or that needs a Runnable to write."""
-    body: Body = task.body
+    body: CompiledNode = task.body
     if execution.traced:
         sequence = traced_attempt.sequence_of(body)
         if sequence is not None:
@@ -310,7 +310,7 @@ def _once(execution: Host, task: Task, scope: TaskScope) -> object:
     return body.runnable.invoke(task.input, scope.config)
 
 
-def _direct(body: Body, writers: Sequence[FastWriter], value: object, scope: TaskScope) -> object:
+def _direct(body: CompiledNode, writers: Sequence[FastWriter], value: object, scope: TaskScope) -> object:
     _set_config(scope.config)
     call = body.call
     if call is not None:
@@ -325,7 +325,7 @@ def _direct(body: Body, writers: Sequence[FastWriter], value: object, scope: Tas
     return value
 
 
-def _work(body: Body, work: AnyRunnable, value: object, scope: TaskScope) -> object:
+def _work(body: CompiledNode, work: AnyRunnable, value: object, scope: TaskScope) -> object:
     plan = body.plan
     if plan is None:
         return work.invoke(value, scope.config)
@@ -341,14 +341,14 @@ def _call(plan: CallPlan, func: Any, value: Any, scope: TaskScope) -> Any:
     return func(value, **plan.arguments(scope.config))
 
 
-def _resolve(body: Body, result: object, value: object, scope: TaskScope) -> object:
+def _resolve(body: CompiledNode, result: object, value: object, scope: TaskScope) -> object:
     """Run a Runnable that a function returned, in its place; any other value is returned as it is."""
     if _may_go_on(body, result) and isinstance(result, Runnable):
         return result.invoke(value, scope.config)
     return result
 
 
-def _may_go_on(body: Body, result: object) -> bool:
+def _may_go_on(body: CompiledNode, result: object) -> bool:
     return type(result) not in _PLAIN_RESULTS and body.plan is not None and body.plan.recurse
 
 
@@ -369,7 +369,7 @@ class _Begun(NamedTuple):
     rest: Awaitable[Any]
 
 
-def begin(execution: Host, task: Task) -> Draft | Coroutine[Any, Any, Outcome]:
+def begin(execution: AttemptContext, task: Task) -> Draft | Coroutine[Any, Any, Outcome]:
     """Run a task of an async run until it waits for something.
 
     Most tasks of graphs that only compute never do, and a coroutine that could wait, or try again, would take longer
@@ -378,7 +378,7 @@ def begin(execution: Host, task: Task) -> Draft | Coroutine[Any, Any, Outcome]:
     Returns:
         How it ended, if it has ended well; else what to await for that, which is :func:`arun`.
     """
-    body: Body = task.body
+    body: CompiledNode = task.body
     if body.copies and (done := _copy(execution, task)) is not None:
         return done
     if execution.whole or body.writers is None or body.timeout is not None or task.timeout is not None:
@@ -403,7 +403,7 @@ async def _failed(error: BaseException) -> object:
     raise error
 
 
-async def arun(execution: Host, task: Task, begun: _Begun | None = None) -> Outcome:
+async def arun(execution: AttemptContext, task: Task, begun: _Begun | None = None) -> Outcome:
     """Like :func:`run`, for async runs; time limits apply.
 
     A cancellation is part of the outcome as well: the code that cancelled the task must propagate it.
@@ -435,9 +435,9 @@ async def arun(execution: Host, task: Task, begun: _Begun | None = None) -> Outc
         return raised(task, scope.writes, error)
 
 
-async def _attempt(execution: Host, task: Task, scope: TaskScope) -> object:
+async def _attempt(execution: AttemptContext, task: Task, scope: TaskScope) -> object:
     """Make an attempt; returns what the node's work returned."""
-    body: Body = task.body
+    body: CompiledNode = task.body
     limit = body.timeout if task.timeout is None else task.timeout
     if limit is not None:
         return await timeouts.run(task, scope, limit, partial(_within_limit, execution))
@@ -453,7 +453,7 @@ async def _attempt(execution: Host, task: Task, scope: TaskScope) -> object:
     return await await_in_context(context, work, awaited)
 
 
-async def _within_limit(execution: Host, task: Task, scope: TaskScope) -> Any:
+async def _within_limit(execution: AttemptContext, task: Task, scope: TaskScope) -> Any:
     """Make an attempt that has a time limit, and carry out a command from a graph inside: after it no write counts."""
     try:
         return await _aonce(execution, task, scope)
@@ -472,8 +472,8 @@ async def _within_limit(execution: Host, task: Task, scope: TaskScope) -> Any:
         scope.config = _ENDED
 
 
-async def _aonce(execution: Host, task: Task, scope: TaskScope) -> object:
-    body: Body = task.body
+async def _aonce(execution: AttemptContext, task: Task, scope: TaskScope) -> object:
+    body: CompiledNode = task.body
     if execution.traced and not execution.streams_nodes:
         sequence = traced_attempt.sequence_of(body)
         if sequence is not None:
@@ -488,7 +488,7 @@ async def _aonce(execution: Host, task: Task, scope: TaskScope) -> object:
     return await await_in_context(copy_context(), _adirect(body, body.writers, task.input, scope))
 
 
-async def _adirect(body: Body, writers: Sequence[FastWriter], value: object, scope: TaskScope) -> object:
+async def _adirect(body: CompiledNode, writers: Sequence[FastWriter], value: object, scope: TaskScope) -> object:
     _set_config(scope.config)
     call = body.acall
     if call is not None:
@@ -512,7 +512,7 @@ async def _adirect(body: Body, writers: Sequence[FastWriter], value: object, sco
     return value
 
 
-async def _awork(body: Body, work: AnyRunnable, value: object, scope: TaskScope) -> Any:
+async def _awork(body: CompiledNode, work: AnyRunnable, value: object, scope: TaskScope) -> Any:
     plan = body.plan
     if plan is None:
         return await work.ainvoke(value, scope.config)
@@ -524,7 +524,7 @@ async def _awork(body: Body, work: AnyRunnable, value: object, scope: TaskScope)
     return await _aresolve(body, result, value, scope)
 
 
-async def _aresolve(body: Body, result: object, value: object, scope: TaskScope) -> object:
+async def _aresolve(body: CompiledNode, result: object, value: object, scope: TaskScope) -> object:
     if _may_go_on(body, result) and isinstance(result, Runnable):
         return await result.ainvoke(value, scope.config)
     return result

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any
 
-from stategraph.engine.compile.compiled_node import Body
+from stategraph.engine.compile.compiled_node import CompiledNode
 from stategraph.engine.compile.functions import RunnableSeq, numbered, sequences_are_wrapped
 from stategraph.engine.compile.write import BranchWriter, FastWriter
 from stategraph.engine.config.context import await_in_context
@@ -23,7 +23,7 @@ from stategraph.engine.tasks.scope import TaskScope
 from stategraph.engine.tracing import chain_run
 
 
-def sequence_of(body: Body) -> RunnableSeq | None:
+def sequence_of(body: CompiledNode) -> RunnableSeq | None:
     """Return the sequence that a body stands for; None if its steps are not just the work and the writers.
 
     Nor is there one if the work is a function that is traced as a separate run, or if sequences have been wrapped.
@@ -40,11 +40,11 @@ def sequence_of(body: Body) -> RunnableSeq | None:
 
 
 def run(
-    body: Body,
+    body: CompiledNode,
     sequence: RunnableSeq,
     value: Any,
     scope: TaskScope,
-    work: Callable[[Body, Sequence[FastWriter], Any, TaskScope], Any],
+    work: Callable[[CompiledNode, Sequence[FastWriter], Any, TaskScope], Any],
 ) -> Any:
     """Run an attempt and tell of it.
 
@@ -75,18 +75,18 @@ def run(
     return value
 
 
-def _writers(body: Body) -> Iterator[tuple[FastWriter, str]]:
+def _writers(body: CompiledNode) -> Iterator[tuple[FastWriter, str]]:
     """Yield the writers with the tags of their runs."""
     for number, writer in numbered(body.writers or (), 1 if body.work is None else 2):
         yield writer, f"seq:step:{number}"
 
 
 async def arun(
-    body: Body,
+    body: CompiledNode,
     sequence: RunnableSeq,
     value: object,
     scope: TaskScope,
-    work: Callable[[Body, Sequence[FastWriter], Any, TaskScope], Coroutine[Any, Any, object]],
+    work: Callable[[CompiledNode, Sequence[FastWriter], Any, TaskScope], Coroutine[Any, Any, object]],
 ) -> object:
     """Like :func:`run`, for async runs."""
     config = scope.config
