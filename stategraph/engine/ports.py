@@ -39,4 +39,4 @@ class IdFactory(Protocol):
         """Return a new id for anything else."""
 
     def random(self) -> float:
-        """Return a number from 0 up to 1, without it."""
+        """Return a number between 0 and 1."""

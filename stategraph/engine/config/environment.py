@@ -86,8 +86,8 @@ class SystemIds:
         return uuid4()
 
     def random(self) -> float:
-        """Return a random number from 0 up to 1, without it."""
-        return random.random()
+        """Return a random number between 0 and 1."""
+        return random.uniform(0, 1)  # which programs replace to test how their nodes are tried again
 
 
 class Environment(NamedTuple):
