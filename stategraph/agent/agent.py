@@ -11,7 +11,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import BaseTool
 
 from stategraph.agent.context import discovery, handoff
-from stategraph.agent.context.context_state import Ledger
+from stategraph.agent.context.context_state import ContextState
 from stategraph.agent.context.context_window import Fitting
 from stategraph.agent.context.handoff import Handoff, Outlook, Role
 from stategraph.agent.messages import history
@@ -122,17 +122,17 @@ class Agent:
         """The name of the node that summarises."""
         return f"summarize={self.id}"
 
-    def look(self, messages: Sequence[AnyMessage], ledger: Ledger) -> Outlook:
+    def look(self, messages: Sequence[AnyMessage], context_state: ContextState) -> Outlook:
         """Return what the agent's model is sent of a conversation, if all of it fits.
 
         Args:
             messages: The conversation.
-            ledger: The state of its context.
+            context_state: The state of its context.
         """
         if self.plain_text:
             messages = history.in_plain_text(messages)
         system = self.system
-        if self.summarising is not None and ledger.summary is not None:
+        if self.summarising is not None and context_state.summary is not None:
             system = self.summarising.system
         if self.role is not None:
             return self.role.look(system, messages)

@@ -52,7 +52,7 @@ class ModelCall:
         history: How many messages of it are history, and not the agent's instructions.
         instruction_tokens: Tokens in addition to the messages; 0 if tokens are not counted.
         tool_schema_tokens: Those of them that describe tools.
-        aside: Whether the answer is no part of the conversation, as that of a summary.
+        off_record: Whether the answer is no part of the conversation, as that of a summary.
         traced_as: The provider's name as tracing has it; empty if unknown.
     """
 
@@ -63,7 +63,7 @@ class ModelCall:
     history: int
     instruction_tokens: int = 0
     tool_schema_tokens: int = 0
-    aside: bool = False
+    off_record: bool = False
     traced_as: str = ""
 
 
@@ -526,7 +526,7 @@ class AgentContext:
     context: Any = None
 
 
-NOBODY = AgentContext()
+NO_CONTEXT = AgentContext()
 
 
 def agent_context(context: Any) -> AgentContext:
@@ -536,4 +536,4 @@ def agent_context(context: Any) -> AgentContext:
         context: The context that the caller of the graph gave. A graph that contains agents may have its own;
             then there is no listener.
     """
-    return context if isinstance(context, AgentContext) else NOBODY
+    return context if isinstance(context, AgentContext) else NO_CONTEXT

@@ -37,14 +37,14 @@ def _latest_memory(before: Mapping[str, Any] | None, after: Mapping[str, Any] | 
 
 
 def _latest_of_each(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    """Merge ledgers, keeping the latest of each agent.
+    """Merge context states, keeping the latest of each agent.
 
-    An agent's own graph returns the other agents' ledgers as they were when it began.
+    An agent's own graph returns the other agents' as they were when it began.
     """
     latest = dict(before or {})
-    for agent_id, ledger in (after or {}).items():
-        if ledger["writes"] >= latest.get(agent_id, ledger)["writes"]:
-            latest[agent_id] = ledger
+    for agent_id, context_state in (after or {}).items():
+        if context_state["writes"] >= latest.get(agent_id, context_state)["writes"]:
+            latest[agent_id] = context_state
     return latest
 
 

@@ -7,7 +7,7 @@ import asyncio
 from stategraph.errors import ConfigurationError
 
 
-class Home:
+class LoopAffinity:
     """Remembers the loop in which something was first used.
 
     Args:

@@ -14,7 +14,7 @@ from stategraph.run.json_safe import to_json
 from stategraph.run.pauses import RunInterrupt
 
 RunStatus: TypeAlias = Literal["completed", "cancelled", "failed", "interrupted"]
-"""How an execution ended."""
+"""The end of an execution."""
 
 
 @dataclass(frozen=True, slots=True)

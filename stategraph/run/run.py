@@ -45,8 +45,8 @@ from stategraph.run.pauses import Pause, RunInterrupt, after
 from stategraph.run.ports import EventLog, RunEvent
 from stategraph.run.turn import turn_inputs
 from stategraph.run.turn.client_tools import RunToolHost
-from stategraph.run.turn.run_lock import Turns
-from stategraph.run.turn.turn_execution import Execution
+from stategraph.run.turn.run_lock import RunLock
+from stategraph.run.turn.turn_execution import TurnExecution
 from stategraph.run.turn.turn_inputs import HostConfig
 from stategraph.types import Command, Overwrite
 
@@ -105,8 +105,8 @@ class Run:
         limited = any(agent.max_context_tokens for agent in config.graph_config.agents)
         if config.token_counter is None and (limited or config.index_token_count_map is not None):
             self._token_counter = token_counter_for(graph.agents[0].routes[0].name)
-        self._last: Execution | None = None
-        self._turns = Turns(self.id, graph.compiled.checkpointer, self._log)
+        self._last: TurnExecution | None = None
+        self._lock = RunLock(self.id, graph.compiled.checkpointer, self._log)
 
     @classmethod
     async def create(
@@ -171,7 +171,7 @@ class Run:
     @property
     def running(self) -> bool:
         """True if the run is being executed, or has been started."""
-        return self._turns.running
+        return self._lock.running
 
     def abort(self, reason: str | None = None) -> None:
         """Stop the running execution; its callers get an AbortError. May be called from any thread.
@@ -181,11 +181,11 @@ class Run:
         Args:
             reason: Why, for the error's message.
         """
-        self._turns.abort(reason)
+        self._lock.abort(reason)
 
     async def ended(self) -> None:
         """Wait until the execution that goes on has ended, however it ends."""
-        await self._turns.ended()
+        await self._lock.ended()
 
     # Running.
 
@@ -215,7 +215,7 @@ class Run:
             Exception: What a model or the host's tools raised, as it is.
         """
         config, options = self._checked(config, options)
-        return await self._turns.take(config, partial(self._process, inputs, config, options))
+        return await self._lock.execute(config, partial(self._process, inputs, config, options))
 
     def start(
         self,
@@ -237,7 +237,7 @@ class Run:
             ConfigurationError: The run is being executed already, or config or options make no sense.
         """
         config, options = self._checked(config, options)
-        return self._turns.start(config, partial(self._process, inputs, config, options))
+        return self._lock.start(config, partial(self._process, inputs, config, options))
 
     def _checked(
         self, config: Mapping[str, object] | None, options: ProcessOptions | None
@@ -287,7 +287,7 @@ class Run:
             InvalidAnswerError: The answer does not fit what was asked; the run still waits.
         """
         config, options = self._checked(config, options)
-        return await self._turns.take(config, partial(self._resume, value, config, options))
+        return await self._lock.execute(config, partial(self._resume, value, config, options))
 
     async def _resume(self, value: object, config: HostConfig, options: ProcessOptions) -> Parts:
         pause = await self._found(config)
@@ -343,7 +343,7 @@ class Run:
         Raises:
             ConfigurationError: The run keeps no events, belongs to another event loop, or the number is none.
         """
-        self._turns.home.check()
+        self._lock.affinity.check()
         if isinstance(after_seq, bool) or not isinstance(after_seq, int):
             raise ConfigurationError(
                 f"'after_seq' is {after_seq!r:.50}; expected the number of an event, such as int(last_event_id)"
@@ -358,9 +358,9 @@ class Run:
         return self._log
 
     async def _execute(self, inputs: object, config: HostConfig, options: ProcessOptions) -> Parts:
-        signals = [self._turns.signal, turn_inputs.signal_of(config), self._config.graph_config.signal]
+        signals = [self._lock.signal, turn_inputs.signal_of(config), self._config.graph_config.signal]
         self._listener.callbacks = options.get("callbacks", {})
-        self._host.signal = self._turns.signal
+        self._host.signal = self._lock.signal
         context = AgentContext(
             run_id=self.id,
             listener=self._listener,
@@ -371,7 +371,7 @@ class Run:
             calibration_ratio=self._config.calibration_ratio,
             fading_tiers=self._config.tiers(),
         )
-        execution = self._last = Execution(
+        execution = self._last = TurnExecution(
             self.graph,
             self._listener,
             self._hooks,
@@ -384,7 +384,7 @@ class Run:
             ran = await execution.run(inputs, context, [each for each in signals if each is not None])
         except BaseException:
             # The host's tools run on their own, and are told here that their results are no longer awaited.
-            self._turns.abort()
+            self._lock.abort()
             raise
         if not (ran and self.return_content):
             return None

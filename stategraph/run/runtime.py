@@ -28,7 +28,7 @@ from stategraph.agent.tools.tool_sources import ToolSources
 from stategraph.errors import AbortError, ConfigurationError
 from stategraph.run.abort import AbortSignal
 from stategraph.run.events.handler_registry import Handler, compose_event_handlers
-from stategraph.run.loop_affinity import Home
+from stategraph.run.loop_affinity import LoopAffinity
 from stategraph.run.ports import RunEvent
 from stategraph.run.recent_runs import RecentRuns
 from stategraph.run.run import ProcessOptions, Run
@@ -193,7 +193,7 @@ class AgentRuntime:
         self._models = Models() if models is None else models
         self.runs = RecentRuns(runs_kept)
         self._tasks: set[asyncio.Task[object]] = set()
-        self._home = Home("The runtime")
+        self._affinity = LoopAffinity("The runtime")
         self._closed = False
         self._open = False
 
@@ -210,9 +210,9 @@ class AgentRuntime:
         if self._closed:
             # Kept models have connections that belong to the event loop of the previous block.
             self._models = Models() if self._given_models is None else self._given_models
-            self._home, self._tasks = Home("The runtime"), set()
+            self._affinity, self._tasks = LoopAffinity("The runtime"), set()
             self._closed = False
-        self._home.check()
+        self._affinity.check()
         await self._tools.open()
         self._open = True
         return self
@@ -222,7 +222,7 @@ class AgentRuntime:
 
     async def aclose(self) -> None:
         """Stop every run that goes on, then close the sources of tools."""
-        self._home.check()
+        self._affinity.check()
         self._closed = True
         runs = list(self.runs)
         for run in runs:
@@ -296,7 +296,7 @@ class AgentRuntime:
         return task
 
     def _check(self) -> None:
-        self._home.check()
+        self._affinity.check()
         if self._closed:
             raise ConfigurationError("The runtime is closed: it makes and starts no more runs")
 

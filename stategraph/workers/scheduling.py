@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
 from stategraph.errors import ConfigurationError, JobTimeoutError, WorkerError
-from stategraph.run.loop_affinity import Home
+from stategraph.run.loop_affinity import LoopAffinity
 from stategraph.workers.handle import HostedJob
 from stategraph.workers.pool import Calls, EventSink, Job, PoolHealth, PoolStatistics, WorkerStatistics
 from stategraph.workers.references import Targets, split
@@ -123,7 +123,7 @@ class ScheduledPool(ABC):
         self._most_jobs = max_concurrency_per_worker
         self._most_ended = max_jobs_per_worker
         self._grace_s = grace_s
-        self._home = Home("The worker pool")
+        self._affinity = LoopAffinity("The worker pool")
         self._queue: list[tuple[int, int, HostedJob]] = []
         self._order = itertools.count()
         self._names = itertools.count(1)
@@ -147,7 +147,7 @@ class ScheduledPool(ABC):
     # The port.
 
     async def __aenter__(self) -> Self:
-        self._home.check()
+        self._affinity.check()
         self._fill()
         return self
 
@@ -160,7 +160,7 @@ class ScheduledPool(ABC):
 
     def submit_now(self, job: Job, *, calls: Calls | None = None, log: EventSink | None = None) -> HostedJob:
         """Like `submit`, without a coroutine: nothing in it waits."""
-        self._home.check()
+        self._affinity.check()
         known = self._jobs.get(job.id) or self._ended.get(job.id)
         if known is not None:
             return known
@@ -190,7 +190,7 @@ class ScheduledPool(ABC):
 
     async def resize(self, workers: int) -> None:
         """Have more or fewer workers, see `WorkerPool.resize`."""
-        self._home.check()
+        self._affinity.check()
         _at_least_one("workers", workers)
         self._wanted = workers
         free = sorted((each for each in self._seats if not each.retiring), key=lambda each: len(each.jobs))
@@ -201,7 +201,7 @@ class ScheduledPool(ABC):
 
     async def drain(self, timeout: float = 30.0) -> None:  # noqa: ASYNC109 (what is left is cancelled, not given up)
         """Let the accepted jobs end, see `WorkerPool.drain`."""
-        self._home.check()
+        self._affinity.check()
         self._refusing = self._refusing or "the pool is being drained"
         left = list(self._jobs.values())
         if left:
@@ -212,7 +212,7 @@ class ScheduledPool(ABC):
 
     async def health(self) -> PoolHealth:
         """Return the pool's present state, see `WorkerPool.health`."""
-        self._home.check()
+        self._affinity.check()
         waiting = [each.submitted_at for _, _, each in self._queue if each.outcome is None]
         return PoolHealth(
             workers=sum(each.ready and not each.retiring for each in self._seats),
@@ -236,7 +236,7 @@ class ScheduledPool(ABC):
 
     async def aclose(self) -> None:
         """Cancel the remaining jobs and stop all workers, see `WorkerPool.aclose`."""
-        self._home.check()
+        self._affinity.check()
         if self._closed:
             return
         self._closed, self._refusing = True, "the pool is closed"

@@ -38,7 +38,7 @@ class ThreadLink:
     def __init__(self, pool: ThreadPool, name: str) -> None:
         self._pool = pool
         self._name = name
-        self._home = asyncio.get_running_loop()
+        self._affinity = asyncio.get_running_loop()
         self._ready = threading.Event()
         self._stop: asyncio.Event | None = None
         self._ended = asyncio.Event()
@@ -69,8 +69,8 @@ class ThreadLink:
         self._tell_home(self._pool.deliver, self._name, message)
 
     def _tell_home(self, what: object, *arguments: object) -> None:
-        if not self._home.is_closed():
-            self._home.call_soon_threadsafe(what, *arguments)  # type: ignore[arg-type]
+        if not self._affinity.is_closed():
+            self._affinity.call_soon_threadsafe(what, *arguments)  # type: ignore[arg-type]
 
     def rss_bytes(self) -> int | None:
         """Return None: the memory is the host's own."""
@@ -79,7 +79,7 @@ class ThreadLink:
     def kill(self, why: str) -> None:
         """Leave it: a thread cannot be stopped. It ends when its job does."""
         self._end()
-        self._home.call_soon(self._pool.lost, self._name, f"was left behind: {why}")
+        self._affinity.call_soon(self._pool.lost, self._name, f"was left behind: {why}")
 
     async def stop(self) -> None:
         """Let it end."""

@@ -9,7 +9,7 @@ import pytest
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
 from stategraph.agent.context import context_window
-from stategraph.agent.context.context_state import Correction, Ledger, Summary
+from stategraph.agent.context.context_state import ContextState, Correction, Summary
 from stategraph.agent.context.context_window import Fitting, Window
 from stategraph.agent.context.handoff import Outlook
 from stategraph.agent.context.trimming import TrimSettings
@@ -42,12 +42,14 @@ def outlook(messages: list[AnyMessage]) -> Outlook:
 def prompt(
     messages: list[AnyMessage],
     size: int = 1_000,
-    ledger: Ledger | None = None,
+    context_state: ContextState | None = None,
     context: AgentContext = COUNTING,
     **more: Any,
 ) -> Any:
     window = Window(fitting(size, **more))
-    return window, window.prompt(outlook(messages), Ledger() if ledger is None else ledger, context, "a")
+    return window, window.prompt(
+        outlook(messages), ContextState() if context_state is None else context_state, context, "a"
+    )
 
 
 def reported(read: int, written: int, **about: Any) -> AIMessage:
@@ -61,12 +63,12 @@ def reported(read: int, written: int, **about: Any) -> AIMessage:
 def test_all_is_sent_where_nobody_counts_or_the_size_is_not_known() -> None:
     messages = talk(5)
     for window, context in ((Window(None), COUNTING), (Window(fitting(10)), AgentContext())):
-        whole = window.prompt(outlook(messages), Ledger(), context, "a")
+        whole = window.prompt(outlook(messages), ContextState(), context, "a")
         assert whole.whole == [SYSTEM, *messages]
         assert whole.trimmed is None
         assert list(whole.log) == []
         assert not whole.empty
-        assert whole.ledger == Ledger()
+        assert whole.context_state == ContextState()
 
 
 def test_the_newest_messages_that_fit_are_sent_after_the_instructions() -> None:
@@ -81,7 +83,7 @@ def test_the_newest_messages_that_fit_are_sent_after_the_instructions() -> None:
 
 def test_a_summary_is_sent_in_place_of_what_it_covers() -> None:
     summary = Summary("They said hi.", 20, 1, "m3")
-    _, chosen = prompt(talk(6), ledger=Ledger(summary=summary))
+    _, chosen = prompt(talk(6), context_state=ContextState(summary=summary))
     system, told, *rest = chosen.whole
     assert system is SYSTEM
     assert told.content.startswith("<summary>\nThey said hi.\n</summary>\n\nThis summary stands for")
@@ -91,7 +93,7 @@ def test_a_summary_is_sent_in_place_of_what_it_covers() -> None:
 
 
 def test_a_corrected_size_holds_until_the_host_says_another() -> None:
-    corrected = Ledger(size=Correction(1_000, 30))
+    corrected = ContextState(size=Correction(1_000, 30))
     _, small = prompt(talk(8), 1_000, corrected)
     assert small.settings.max_context_tokens == 30
     assert len(small.history) < 8
@@ -102,8 +104,8 @@ def test_a_corrected_size_holds_until_the_host_says_another() -> None:
 
 def test_counts_of_the_host_are_believed_for_messages_that_were_not_counted() -> None:
     context = AgentContext(token_counter=words, token_counts={"m0": 500, "m1": 7})
-    _, chosen = prompt(talk(3), 1_000, Ledger(counts={"m1": 9}), context)
-    assert dict(chosen.ledger.counts) == {"m0": 500, "m1": 9, "m2": 10}
+    _, chosen = prompt(talk(3), 1_000, ContextState(counts={"m1": 9}), context)
+    assert dict(chosen.context_state.counts) == {"m0": 500, "m1": 9, "m2": 10}
 
 
 def test_instructions_and_tools_are_counted_once_for_a_counter() -> None:
@@ -115,7 +117,7 @@ def test_instructions_and_tools_are_counted_once_for_a_counter() -> None:
 
     window = Window(fitting(1_000))
     for system in (SYSTEM, SYSTEM, SystemMessage("be brief")):
-        window.prompt(Outlook(system, talk(1), ()), Ledger(), AgentContext(token_counter=counter), "a")
+        window.prompt(Outlook(system, talk(1), ()), ContextState(), AgentContext(token_counter=counter), "a")
     assert counted.count("be very kind") == 1
     assert counted.count("be brief") == 1
 
@@ -124,29 +126,29 @@ def test_instructions_and_tools_are_counted_once_for_a_counter() -> None:
 
 
 def test_reported_tokens_are_kept_for_the_next_call_and_the_answer_has_its_count() -> None:
-    _, chosen = prompt(talk(3), ledger=Ledger(rejected=2))
+    _, chosen = prompt(talk(3), context_state=ContextState(rejected=2))
     after = context_window.answered(chosen, reported(44, 6, id="new"))
     assert after.reported == (44, 0)
-    assert after.counts == {**chosen.ledger.counts, "new": 6}
+    assert after.counts == {**chosen.context_state.counts, "new": 6}
     assert after.rejected == 0
 
 
 @pytest.mark.parametrize("answer", [reported(44, 0, id="new"), reported(44, 6)], ids=["no tokens", "no id"])
 def test_an_answer_without_tokens_or_without_an_id_has_no_count(answer: AIMessage) -> None:
     _, chosen = prompt(talk(3))
-    assert context_window.answered(chosen, answer).counts == chosen.ledger.counts
+    assert context_window.answered(chosen, answer).counts == chosen.context_state.counts
 
 
 def test_an_answer_without_usage_ends_a_row_of_refusals_all_the_same() -> None:
-    _, chosen = prompt(talk(3), ledger=Ledger(rejected=2, reported=(1, 0)))
+    _, chosen = prompt(talk(3), context_state=ContextState(rejected=2, reported=(1, 0)))
     after = context_window.answered(chosen, AIMessage("fine", id="new"))
     assert (after.reported, after.rejected) == (None, 0)
-    assert after.counts == chosen.ledger.counts
+    assert after.counts == chosen.context_state.counts
 
 
 def test_nothing_is_learned_where_nobody_counts() -> None:
-    whole = Window(None).prompt(outlook(talk(2)), Ledger(), COUNTING, "a")
-    assert context_window.answered(whole, reported(1, 1, id="new")) is whole.ledger
+    whole = Window(None).prompt(outlook(talk(2)), ContextState(), COUNTING, "a")
+    assert context_window.answered(whole, reported(1, 1, id="new")) is whole.context_state
     assert context_window.rejected(whole, ValueError("prompt is too long: 900 tokens > 400 maximum")) is None
 
 
@@ -169,11 +171,11 @@ def test_other_errors_teach_nothing_and_refusals_are_recovered_a_few_times_in_a_
     assert context_window.rejected(chosen, ValueError("out of order")) is None
     assert not chosen.refused_by(ValueError("out of order"))
     tries = 0
-    ledger: Ledger | None = Ledger()
-    while ledger is not None and tries < 10:
-        _, chosen = prompt(talk(8), 1_000, ledger)
-        ledger = context_window.rejected(chosen, REFUSAL)
-        tries += ledger is not None
+    context_state: ContextState | None = ContextState()
+    while context_state is not None and tries < 10:
+        _, chosen = prompt(talk(8), 1_000, context_state)
+        context_state = context_window.rejected(chosen, REFUSAL)
+        tries += context_state is not None
     assert 0 < tries < 10
 
 

@@ -11,13 +11,13 @@ from stategraph.errors import AbortError, ConfigurationError
 from stategraph.run.events.event_types import GraphEvents
 from stategraph.run.events.run_log import RunEvent, RunLog, sse
 from stategraph.run.pauses import RunInterrupt
-from stategraph.run.turn.run_lock import Turns, taken
+from stategraph.run.turn.run_lock import RunLock, thread_lease
 
 CONFIG: Any = {"configurable": {"thread_id": "t"}}
 
 
-def turns(*, saver: Any = None, log: RunLog | None = None, run_id: str = "r") -> Turns:
-    return Turns(run_id, saver, log)
+def turns(*, saver: Any = None, log: RunLog | None = None, run_id: str = "r") -> RunLock:
+    return RunLock(run_id, saver, log)
 
 
 async def nothing() -> str:
@@ -47,11 +47,11 @@ async def test_a_run_is_executed_once_at_a_time() -> None:
     with pytest.raises(
         ConfigurationError, match="Run 'r' is being executed already; wait for it, or create another run"
     ):
-        of_run.take(CONFIG, nothing)
+        of_run.execute(CONFIG, nothing)
     gate.set()
     assert await first == "first"
     assert not of_run.running
-    assert await of_run.take(CONFIG, nothing) == "done"
+    assert await of_run.execute(CONFIG, nothing) == "done"
     assert first.get_name() == "run r"
 
 
@@ -80,8 +80,8 @@ async def test_an_abort_before_the_first_execution_stops_it_and_not_the_next() -
     async def look() -> None:
         seen.append((of_run.signal.aborted, of_run.signal.reason))
 
-    await of_run.take(CONFIG, look)
-    await of_run.take(CONFIG, look)
+    await of_run.execute(CONFIG, look)
+    await of_run.execute(CONFIG, look)
     assert seen == [(True, "early"), (False, None)]
 
 
@@ -99,7 +99,7 @@ async def test_readers_are_told_how_an_execution_ended_that_did_not_say_so_itsel
         raise error
 
     with pytest.raises(type(error)):
-        await turns(log=log).take(CONFIG, fail)
+        await turns(log=log).execute(CONFIG, fail)
     event, data = last(log)
     assert (event, data["status"], data["error"]["type"]) == (GraphEvents.ON_RUN_END, status, type(error).__name__)
     assert data["error"].get("message") == ("enough" if isinstance(error, AbortError) else None)
@@ -133,7 +133,7 @@ async def test_an_execution_that_told_its_end_is_not_ended_twice() -> None:
         log.put("mine", 1, None)
         log.end("completed", None)
 
-    await turns(log=log).take(CONFIG, work)
+    await turns(log=log).execute(CONFIG, work)
     assert [event.event for event in log._after(0)] == ["mine", GraphEvents.ON_RUN_END]
 
 
@@ -143,35 +143,35 @@ async def test_an_execution_that_told_its_end_is_not_ended_twice() -> None:
 @pytest.mark.anyio
 async def test_a_thread_is_taken_by_one_run_at_a_time() -> None:
     saver = object()
-    with taken(saver, CONFIG, "one"):
+    with thread_lease(saver, CONFIG, "one"):
         with (
             pytest.raises(ConfigurationError, match="Run 'two' cannot be executed on thread 't': run 'one' is being"),
-            taken(saver, CONFIG, "two"),
+            thread_lease(saver, CONFIG, "two"),
         ):
             raise AssertionError("taken twice")
-        with taken(object(), CONFIG, "two"), taken(saver, {"configurable": {"thread_id": "u"}}, "two"):
+        with thread_lease(object(), CONFIG, "two"), thread_lease(saver, {"configurable": {"thread_id": "u"}}, "two"):
             pass
-        with taken(None, CONFIG, "two"), taken(None, CONFIG, "two"):
+        with thread_lease(None, CONFIG, "two"), thread_lease(None, CONFIG, "two"):
             pass
-    with pytest.raises(KeyError), taken(saver, CONFIG, "two"):
+    with pytest.raises(KeyError), thread_lease(saver, CONFIG, "two"):
         raise KeyError
-    with taken(saver, CONFIG, "three"):
+    with thread_lease(saver, CONFIG, "three"):
         pass
 
 
 def test_a_thread_that_nobody_named_is_that_of_the_run() -> None:
     saver = object()
     with (
-        taken(saver, {}, "one"),
-        taken(saver, {}, "two"),
+        thread_lease(saver, {}, "one"),
+        thread_lease(saver, {}, "two"),
         pytest.raises(ConfigurationError, match="on thread 'one'"),
-        taken(saver, {}, "one"),
+        thread_lease(saver, {}, "one"),
     ):
         raise AssertionError("taken twice")
     with (
-        taken(saver, {"configurable": {"thread_id": 7}}, "one"),
+        thread_lease(saver, {"configurable": {"thread_id": 7}}, "one"),
         pytest.raises(ConfigurationError),
-        taken(saver, {"configurable": {"thread_id": "7"}}, "two"),
+        thread_lease(saver, {"configurable": {"thread_id": "7"}}, "two"),
     ):
         raise AssertionError("taken twice")
 

@@ -413,7 +413,7 @@ async def test_details_are_logged_only_when_they_are_asked_for(monkeypatch: pyte
 @pytest.mark.anyio
 async def test_an_answer_aside_is_told_and_is_no_part_of_the_conversation() -> None:
     heard = Heard()
-    aside = model_call(aside=True)
+    aside = model_call(off_record=True)
     await heard.hear(
         ports.ModelStarted(aside),
         ports.ModelStreamed(aside, AIMessageChunk("x")),

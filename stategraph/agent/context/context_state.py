@@ -50,7 +50,7 @@ class Correction:
 
 
 @dataclass(frozen=True, slots=True)
-class Ledger:
+class ContextState:
     """State that one call leaves for the next.
 
     Attributes:
@@ -88,7 +88,7 @@ class Ledger:
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> Self:
-        """Return a ledger from the JSON in a state; unknown fields, as of a later version, are ignored."""
+        """Return a context state from the JSON in a state; unknown fields, as of a later version, are ignored."""
         known = _known(cls, stored)
         if (found := known.get("calibration")) is not None and found["deviation"] is None:
             known["calibration"] = {**found, "deviation": math.inf}
@@ -101,12 +101,12 @@ class Ledger:
 
     @classmethod
     def of_agent(cls, state: Mapping[str, Any], agent_id: str) -> Self:
-        """Return the ledger of an agent in a state of its graph."""
+        """Return the context state of an agent in a state of its graph."""
         stored = (state.get("windows") or {}).get(agent_id)
         return cls() if stored is None else cls.of(stored)
 
     def stored(self) -> dict[str, Any]:
-        """Return the ledger as JSON, without the fields that still have their initial values."""
+        """Return the context state as JSON, without the fields that still have their initial values."""
         left: dict[str, Any] = {}
         for name, empty in _EMPTY.items():
             value = getattr(self, name)
@@ -135,7 +135,7 @@ def _known(kind: type[Any], stored: Mapping[str, Any]) -> dict[str, Any]:
     return {each.name: stored[each.name] for each in fields(kind) if each.name in stored}
 
 
-_EMPTY = {each.name: getattr(Ledger(), each.name) for each in fields(Ledger)}
+_EMPTY = {each.name: getattr(ContextState(), each.name) for each in fields(ContextState)}
 
 
 def covered(messages: Sequence[AnyMessage], summary: Summary | None) -> int:

@@ -17,7 +17,7 @@ from langchain_core.messages.ai import UsageMetadata
 
 from stategraph.agent.context import calibration, overflow, tokens, trimming
 from stategraph.agent.context.calibration import Calibration
-from stategraph.agent.context.context_state import Correction, Ledger, uncovered
+from stategraph.agent.context.context_state import ContextState, Correction, uncovered
 from stategraph.agent.context.handoff import Outlook
 from stategraph.agent.context.tokens import ToolTokens
 from stategraph.agent.context.trimming import LogRow, TokenCounter, Trimmed, TrimSettings, TrimState
@@ -56,9 +56,9 @@ class Fitting:
     schema_tokens: int | None = None
     initial_summary_tokens: int = 0
 
-    def size(self, ledger: Ledger) -> int:
+    def size(self, context_state: ContextState) -> int:
         """Return the size of the context: the host's figure, or the provider's where a refusal corrected it."""
-        return _as_known(self.settings.max_context_tokens, ledger.size)
+        return _as_known(self.settings.max_context_tokens, context_state.size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class Prompt:
         history: The messages of the conversation that are sent.
         messages: The conversation that they are chosen from.
         added: Messages of it that the state does not have yet.
-        ledger: The ledger after the choice; unchanged if tokens are not counted.
+        context_state: The context state after the choice; unchanged if tokens are not counted.
         trimmed: The choice; None if tokens are not counted.
         instructions: Tokens in addition to the messages, as they were known for the choice.
         corrected: The same as known after it.
@@ -106,7 +106,7 @@ class Prompt:
     history: Sequence[AnyMessage]
     messages: Sequence[AnyMessage]
     added: Sequence[AnyMessage]
-    ledger: Ledger
+    context_state: ContextState
     trimmed: Trimmed | None = None
     instructions: Instructions = field(default=Instructions(0, 0, 0, None))
     corrected: Instructions = field(default=Instructions(0, 0, 0, None))
@@ -151,7 +151,7 @@ class Window:
     def prompt(
         self,
         seen: Outlook,
-        ledger: Ledger,
+        context_state: ContextState,
         context: AgentContext,
         agent_id: str,
         *,
@@ -161,7 +161,7 @@ class Window:
 
         Args:
             seen: The conversation as the agent sees it.
-            ledger: The ledger of the last call.
+            context_state: The context state of the last call.
             context: Whose counter and counts to use.
             agent_id: The agent.
             summarise: Whether messages that do not fit can be summarised; None: as the agent is set up.
@@ -169,27 +169,29 @@ class Window:
         Returns:
             The prompt.
         """
-        summary = None if ledger.summary is None else summary_message(ledger.summary.text)
-        system, messages = seen.system, uncovered(seen.messages, ledger.summary)
+        summary = None if context_state.summary is None else summary_message(context_state.summary.text)
+        system, messages = seen.system, uncovered(seen.messages, context_state.summary)
         fitting, counter = self._fitting, context.token_counter
         if fitting is None or counter is None:
-            return Prompt(system, summary, messages, messages, seen.added, ledger)
-        settings = replace(fitting.settings, max_context_tokens=fitting.size(ledger))
+            return Prompt(system, summary, messages, messages, seen.added, context_state)
+        settings = replace(fitting.settings, max_context_tokens=fitting.size(context_state))
         if summarise is not None:
             settings = replace(settings, summarise=summarise)
-        instructions = self._instructions(fitting, counter, system, ledger)
+        instructions = self._instructions(fitting, counter, system, context_state)
         trimmed = trimming.trim(
             messages,
             settings,
-            _trim_state(messages, ledger, context, agent_id),
+            _trim_state(messages, context_state, context, agent_id),
             counter,
             instruction_tokens=instructions.total,
-            usage=_usage(ledger.reported),
+            usage=_usage(context_state.reported),
         )
-        after = _after(messages, trimmed.state, ledger)
-        if trimmed.state.calibration.deviation < ledger.calibration.deviation:
+        after = _after(messages, trimmed.state, context_state)
+        if trimmed.state.calibration.deviation < context_state.calibration.deviation:
             counted = self._schema(fitting, counter).total
-            after = replace(after, tools=_tools(counted, instructions, trimmed.state.calibration) or ledger.tools)
+            after = replace(
+                after, tools=_tools(counted, instructions, trimmed.state.calibration) or context_state.tools
+            )
         corrected = self._instructions(fitting, counter, system, after)
         said = fitting.settings.max_context_tokens
         return Prompt(
@@ -207,16 +209,16 @@ class Window:
         )
 
     def _instructions(
-        self, fitting: Fitting, counter: TokenCounter, system: SystemMessage | None, ledger: Ledger
+        self, fitting: Fitting, counter: TokenCounter, system: SystemMessage | None, context_state: ContextState
     ) -> Instructions:
         known = self._schema(fitting, counter)
-        total, by_tool = _as_known(known.total, ledger.tools), known.by_name
+        total, by_tool = _as_known(known.total, context_state.tools), known.by_name
         if total != known.total and known.total:
             by_tool = tokens.shared_out(total, by_tool, total / known.total)
         return Instructions(
             system=0 if system is None else self._of_system(system, counter),
             tools=total,
-            summary=0 if ledger.summary is None else ledger.summary.tokens,
+            summary=0 if context_state.summary is None else context_state.summary.tokens,
             by_tool=by_tool if by_tool or not fitting.shown else None,
         )
 
@@ -243,7 +245,7 @@ class Window:
         assert trimmed is not None and settings is not None and fitting is not None
         used = trimmed.instruction_tokens
         message_tokens = max(0, trimmed.budget - used - trimmed.remaining_tokens)
-        ratio = prompt.ledger.calibration.ratio
+        ratio = prompt.context_state.calibration.ratio
         breakdown: dict[str, Any] = {
             "maxContextTokens": settings.max_context_tokens,
             "instructionTokens": used,
@@ -316,39 +318,39 @@ def summary_message(text: str) -> HumanMessage:
     return HumanMessage(content=f"<summary>\n{text}\n</summary>\n\n{_RESUME}")
 
 
-def answered(prompt: Prompt, message: AIMessage) -> Ledger:
-    """Return the ledger after the model has answered.
+def answered(prompt: Prompt, message: AIMessage) -> ContextState:
+    """Return the context state after the model has answered.
 
     Args:
         prompt: The prompt that it was sent.
         message: The answer, whose tokens the provider may have reported.
 
     Returns:
-        The ledger for the next call.
+        The context state for the next call.
     """
-    ledger, usage = prompt.ledger, message.usage_metadata
+    context_state, usage = prompt.context_state, message.usage_metadata
     if prompt.trimmed is None:
-        return ledger
+        return context_state
     if usage is None:
-        return replace(ledger, reported=None, rejected=0)
-    counts = ledger.counts
+        return replace(context_state, reported=None, rejected=0)
+    counts = context_state.counts
     if message.id is not None and usage["output_tokens"] > 0:
         counts = {**counts, message.id: usage["output_tokens"]}
-    return replace(ledger, counts=counts, reported=(usage["input_tokens"], 0), rejected=0)
+    return replace(context_state, counts=counts, reported=(usage["input_tokens"], 0), rejected=0)
 
 
-def rejected(prompt: Prompt, error: BaseException) -> Ledger | None:
-    """Return the ledger after a provider refused a prompt as too long; None if a retry cannot help.
+def rejected(prompt: Prompt, error: BaseException) -> ContextState | None:
+    """Return the context state after a provider refused a prompt as too long; None if a retry cannot help.
 
     Args:
         prompt: The prompt that it was sent.
         error: Its error.
 
     Returns:
-        The ledger for the next try; None if the error is another one, or nothing can be made shorter any more.
+        The context state for the next try; None if the error is another one, or nothing can be made shorter any more.
     """
-    trimmed, settings, ledger = prompt.trimmed, prompt.settings, prompt.ledger
-    if trimmed is None or settings is None or ledger.rejected >= overflow.MOST_RECOVERIES:
+    trimmed, settings, context_state = prompt.trimmed, prompt.settings, prompt.context_state
+    if trimmed is None or settings is None or context_state.rejected >= overflow.MOST_RECOVERIES:
         return None
     told = overflow.recognise(error)
     if told is None:
@@ -358,7 +360,9 @@ def rejected(prompt: Prompt, error: BaseException) -> Ledger | None:
     if size is None:
         return None
     reported = None if told.prompt is None else (told.prompt, 0)
-    return replace(ledger, size=Correction(prompt.said, size), reported=reported, rejected=ledger.rejected + 1)
+    return replace(
+        context_state, size=Correction(prompt.said, size), reported=reported, rejected=context_state.rejected + 1
+    )
 
 
 def _as_known(said: int, correction: Correction | None) -> int:
@@ -372,28 +376,30 @@ def _usage(reported: tuple[int, int] | None) -> UsageMetadata | None:
     return UsageMetadata(input_tokens=read, output_tokens=written, total_tokens=read + written)
 
 
-def _trim_state(messages: Sequence[AnyMessage], ledger: Ledger, context: AgentContext, agent_id: str) -> TrimState:
+def _trim_state(
+    messages: Sequence[AnyMessage], context_state: ContextState, context: AgentContext, agent_id: str
+) -> TrimState:
     """Return the state of the last call, keyed by the present positions of its messages."""
     at = {message.id: index for index, message in enumerate(messages) if message.id is not None}
-    counts = {index: ledger.counts[name] for name, index in at.items() if name in ledger.counts}
+    counts = {index: context_state.counts[name] for name, index in at.items() if name in context_state.counts}
     counted = next((index for index in range(len(messages)) if index not in counts), len(messages))
     for name, index in at.items():
         if index not in counts and name in context.token_counts:
             counts[index] = context.token_counts[name]
-    learned, tier = ledger.calibration, ledger.tier
+    learned, tier = context_state.calibration, context_state.tier
     if learned == Calibration():
         learned = replace(learned, ratio=calibration.within(context.calibration_ratio))
-    if ledger.newest is None and ledger.summary is None:
+    if context_state.newest is None and context_state.summary is None:
         tier = context.fading_tiers.get(agent_id, tier)
-    seen = at.get(ledger.newest or "", -1) + 1
-    return TrimState(counts, learned, tier, seen=seen, cut_at=at.get(ledger.oldest or "", 0), recounted=counted)
+    seen = at.get(context_state.newest or "", -1) + 1
+    return TrimState(counts, learned, tier, seen=seen, cut_at=at.get(context_state.oldest or "", 0), recounted=counted)
 
 
-def _after(messages: Sequence[AnyMessage], state: TrimState, ledger: Ledger) -> Ledger:
+def _after(messages: Sequence[AnyMessage], state: TrimState, context_state: ContextState) -> ContextState:
     names = [message.id for message in messages]
     oldest = names[state.cut_at] if 0 < state.cut_at < len(names) else None
     return replace(
-        ledger,
+        context_state,
         counts={name: state.counts[index] for index, name in enumerate(names) if name is not None},
         calibration=state.calibration,
         tier=state.tier,
@@ -415,7 +421,7 @@ def _tool_share(prompt: Prompt, counter: TokenCounter, ratio: float, message_tok
     total, by_name = 0, dict[str, int]()
     for message in prompt.history:
         if isinstance(message, ToolMessage):
-            count = prompt.ledger.counts.get(message.id or "")
+            count = prompt.context_state.counts.get(message.id or "")
             count = counter(message) if count is None else count
             total += count
             name = message.name or "unknown_tool"

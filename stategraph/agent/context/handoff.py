@@ -30,7 +30,7 @@ TRANSFER = "lc_transfer_to_"
 """Prefix of the name of a tool that hands over to one agent."""
 
 CONDITIONAL = "conditional_transfer"
-"""The tool that hands over to whom a condition chooses."""
+"""The tool that hands over to the agents that a condition chooses."""
 
 _SOURCE = "handoff_source_name"
 _INSTRUCTIONS = "handoff_instructions"
@@ -56,7 +56,7 @@ class Handoff:
         name: The name for the model.
         description: When to call it.
         source_name: The name by which others know the agent that has it.
-        destinations: To whom it may lead.
+        destinations: The agents that it may lead to.
         parameter: The parameter for instructions to the receiver; None: there is none.
         parameter_description: The parameter's description.
         condition: Chooses destinations, or says whether to go; None: always, to all.
@@ -207,7 +207,7 @@ def _in_parallel(results: Sequence[AnyMessage], names: Sequence[str]) -> list[An
 
 
 def destinations(messages: Sequence[AnyMessage]) -> tuple[str, ...]:
-    """Return the agents to whom the author of the newest messages handed over, in the order of its calls."""
+    """Return the agents that the author of the newest messages handed over to, in the order of its calls."""
     found: list[str] = []
     for message in reversed(messages):
         if isinstance(message, AIMessage):
@@ -270,7 +270,7 @@ def arrival_of(agent_id: str, messages: Sequence[AnyMessage]) -> Arrival | None:
 
 
 def _leads_to(message: AnyMessage) -> Sequence[str]:
-    """Return the agents to whom a message hands over, if it is the result of a transfer."""
+    """Return the agents that a message hands over to, if it is the result of a transfer."""
     marks = message.additional_kwargs
     if not isinstance(message, ToolMessage) or _SOURCE not in marks:
         return ()

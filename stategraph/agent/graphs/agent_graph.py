@@ -16,7 +16,7 @@ from typing import TypeAlias
 from langchain_core.messages import AIMessage
 
 from stategraph.agent.agent import Agent
-from stategraph.agent.context.context_state import Ledger
+from stategraph.agent.context.context_state import ContextState
 from stategraph.agent.graphs import done
 from stategraph.agent.llm.llm_node import LlmNode
 from stategraph.agent.llm.summarize import SummarizeNode
@@ -57,7 +57,7 @@ def agent_subgraph(agent: Agent) -> AgentGraph:
     ways.append(agent.tools_node)
 
     def after_llm(state: AgentState) -> str:
-        if agent.summarising is not None and Ledger.of_agent(state, agent.id).wanted:
+        if agent.summarising is not None and ContextState.of_agent(state, agent.id).wanted:
             return agent.summarize_node
         last = state["messages"][-1]
         return agent.tools_node if isinstance(last, AIMessage) and wants_tools(last) else END

@@ -67,7 +67,7 @@ def make_agent(
     tools = ToolSet.of(inputs)
     handoffs = () if wiring is None else wiring.handoffs.get(inputs.agent_id, ())
     for each in handoffs:
-        if each.name in {*tools.here, *tools.theirs}:
+        if each.name in {*tools.local, *tools.hosted}:
             raise ConfigurationError(
                 f"Agent {inputs.agent_id!r}: the name {each.name!r} is used by a tool and by a handoff; rename the tool"
             )
@@ -86,9 +86,9 @@ def make_agent(
         name=inputs.label,
         routes=rebound(frozenset()),
         system=_system(inputs, inputs.initial_summary),
-        tools=tools.here,
+        tools=tools.local,
         tool_policies=inputs.tool_policies,
-        host_tools=frozenset(tools.theirs),
+        host_tools=frozenset(tools.hosted),
         host_tool_names=tools.names_shown(inputs.discovered_tools),
         handoffs={each.name: each for each in handoffs},
         role=None if wiring is None else _role(inputs.agent_id, wiring, offers_tools, candidates[0].provider),

@@ -9,7 +9,7 @@ from langchain_core.messages import AIMessage, AnyMessage, RemoveMessage, System
 from langchain_core.messages.ai import UsageMetadata
 
 from stategraph.agent.context import context_state
-from stategraph.agent.context.context_state import Ledger
+from stategraph.agent.context.context_state import ContextState
 from stategraph.agent.settings import usage
 from stategraph.agent.state import AgentState, turn_of
 
@@ -31,7 +31,9 @@ def after(agent_ids: Sequence[str]) -> Callable[[AgentState], dict[str, Any]]:
         messages = state["messages"]
         turn = turn_of(messages)
         update = {"usage": _total(turn), "halt_reason": state.get("halt_reason")}
-        covered = [context_state.covered(messages, Ledger.of_agent(state, agent_id).summary) for agent_id in agent_ids]
+        covered = [
+            context_state.covered(messages, ContextState.of_agent(state, agent_id).summary) for agent_id in agent_ids
+        ]
         # The message that leads the turn, and what came of it, are still to be read by the host.
         gone = messages[: min(*covered, max(0, len(messages) - len(turn) - 1))]
         removed = [RemoveMessage(id=each.id) for each in gone if each.id and not isinstance(each, SystemMessage)]

@@ -19,7 +19,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 
 from stategraph.agent.agent import Agent, Route
 from stategraph.agent.context import context_window
-from stategraph.agent.context.context_state import Ledger
+from stategraph.agent.context.context_state import ContextState
 from stategraph.agent.context.context_window import Prompt, Window
 from stategraph.agent.llm import asking, model_calls, summaries
 from stategraph.agent.messages import history as histories
@@ -93,29 +93,29 @@ class LlmNode:
         self, state: AgentState, context: AgentContext
     ) -> Generator[Prompt, model_calls.Answer, tuple[Prompt, AIMessage | None]]:
         """Yield one prompt after another; return the last one and its answer, None if a summary has to come first."""
-        prompt = self._prepare(state, context, self._ledger(state))
-        while not prompt.ledger.wanted:
+        prompt = self._prepare(state, context, self._context_state(state))
+        while not prompt.context_state.wanted:
             answer = yield prompt
             if isinstance(answer, AIMessage):
                 return prompt, answer
             prompt = self._prepare(state, context, _next_try(prompt, answer, self._agent.id))
         return prompt, None
 
-    def _ledger(self, state: AgentState) -> Ledger:
-        """Return the ledger of the last call; a summary wanted then, in an aborted run, is decided on again."""
-        ledger = Ledger.of_agent(state, self._agent.id)
-        return replace(ledger, wanted=False) if ledger.wanted else ledger
+    def _context_state(self, state: AgentState) -> ContextState:
+        """Return the context state of the last call; a summary wanted then, in an aborted run, is decided on again."""
+        context_state = ContextState.of_agent(state, self._agent.id)
+        return replace(context_state, wanted=False) if context_state.wanted else context_state
 
-    def _prepare(self, state: AgentState, context: AgentContext, ledger: Ledger) -> Prompt:
-        """Choose what the model is sent; the prompt's ledger may ask for a summary first."""
+    def _prepare(self, state: AgentState, context: AgentContext, context_state: ContextState) -> Prompt:
+        """Choose what the model is sent; the prompt's context state may ask for a summary first."""
         agent, how = self._agent, self._agent.summarising
-        seen = agent.look(histories.repair(state["messages"]), ledger)
-        prompt = self._window.prompt(seen, ledger, context, agent.id)
+        seen = agent.look(histories.repair(state["messages"]), context_state)
+        prompt = self._window.prompt(seen, context_state, context, agent.id)
         if how is None or prompt.trimmed is None:
             return prompt
         if summaries.due(how, prompt):
-            return replace(prompt, ledger=replace(prompt.ledger, wanted=True))
-        return self._window.prompt(seen, ledger, context, agent.id, summarise=False) if prompt.empty else prompt
+            return replace(prompt, context_state=replace(prompt.context_state, wanted=True))
+        return self._window.prompt(seen, context_state, context, agent.id, summarise=False) if prompt.empty else prompt
 
     async def _reported(
         self,
@@ -136,8 +136,8 @@ class LlmNode:
             raise error
         if prompt.trimmed is not None and context.token_counter is not None:
             figures = self._window.figures(prompt, context.token_counter)
-            overhead = prompt.ledger.calibration.instruction_overhead
-            await listener.hear(ContextUsed(at, figures, overhead, prompt.ledger.tier))
+            overhead = prompt.context_state.calibration.instruction_overhead
+            await listener.hear(ContextUsed(at, figures, overhead, prompt.context_state.tier))
         sent = len(prompt.history)
         data: dict[str, Any] = {"messageCount": sent, "provider": routes[0].provider}
         await listener.hear(Logged(at, "debug", "graph", "Invoking LLM", data, detail=False))
@@ -155,14 +155,14 @@ class LlmNode:
         """Return the node's update; without an answer, one that asks for a summary first."""
         update: dict[str, Any] = {} if answer is None else {"messages": [*prompt.added, answer]}
         if prompt.trimmed is not None:
-            ledger = prompt.ledger if answer is None else context_window.answered(prompt, answer)
-            update["windows"] = {self._agent.id: ledger.stored()}
+            context_state = prompt.context_state if answer is None else context_window.answered(prompt, answer)
+            update["windows"] = {self._agent.id: context_state.stored()}
         memory = None if listener is None else listener.memory()
         return update if memory is None else {**update, "memory": memory}
 
 
-def _next_try(prompt: Prompt, errors: Sequence[Exception], agent_id: str) -> Ledger:
-    """Return the ledger for a retry after a prompt was refused as too long, or raise the first error.
+def _next_try(prompt: Prompt, errors: Sequence[Exception], agent_id: str) -> ContextState:
+    """Return the context state for a retry after a prompt was refused as too long, or raise the first error.
 
     Raises:
         Exception: The error of the first route if that is not so, or nothing can be made shorter any more.
@@ -173,7 +173,7 @@ def _next_try(prompt: Prompt, errors: Sequence[Exception], agent_id: str) -> Led
     return again
 
 
-def _shortening(prompt: Prompt, again: Ledger) -> dict[str, Any]:
+def _shortening(prompt: Prompt, again: ContextState) -> dict[str, Any]:
     return {
         "previousBudget": None if prompt.settings is None else prompt.settings.max_context_tokens,
         "recoveredBudget": None if again.size is None else again.size.tokens,

@@ -27,7 +27,7 @@ _TRIPPED_OVER = (
     *(AttributeError, IndexError, KeyError, RecursionError, TypeError, UnicodeDecodeError, ValueError),
     *(json.JSONDecodeError, ValidationError),
 )
-"""Errors of exactly these classes say nothing about what was asked of whom."""
+"""Errors of exactly these classes say nothing about the request."""
 
 _ADDRESSES = ("openai_api_base", "azure_endpoint", "anthropic_api_url", "base_url", "endpoint_url", "endpoint")
 

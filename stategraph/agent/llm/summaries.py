@@ -71,14 +71,14 @@ def due(how: Summarising, prompt: Prompt) -> bool:
     Returns:
         False where everything fits, where the host's trigger says so, or where there is nothing to summarise.
     """
-    trimmed, ledger, messages = prompt.trimmed, prompt.ledger, prompt.messages
+    trimmed, context_state, messages = prompt.trimmed, prompt.context_state, prompt.messages
     if trimmed is None or prompt.settings is None or not trimmed.to_refine:
         return False
     size = prompt.settings.max_context_tokens
     instructions = prompt.corrected.total
-    if len(messages) <= ledger.summarised_at or instructions >= size:
+    if len(messages) <= context_state.summarised_at or instructions >= size:
         return False
-    if ledger.failed_after == newest_turn(messages):
+    if context_state.failed_after == newest_turn(messages):
         return False
     if not usage.should_summarise(
         len(trimmed.to_refine),
@@ -88,7 +88,7 @@ def due(how: Summarising, prompt: Prompt) -> bool:
         instruction_tokens=instructions,
     ):
         return False
-    first, end = span(messages, how.retain, lambda message: ledger.counts.get(message.id or "", 0), size)
+    first, end = span(messages, how.retain, lambda message: context_state.counts.get(message.id or "", 0), size)
     return end > first
 
 

@@ -1,7 +1,7 @@
 """The summarize node: has a model write a summary of what does not fit.
 
-- The conversation is not touched. The ledger says from where on the summary stands for it; what every agent has a
-  summary for is let go of at the end of the turn, by the done node.
+- The conversation is not touched. The context state says from where on the summary stands for it. Messages for which
+  every agent has a summary are removed at the end of the turn, by the done node.
 - The model is sent the messages unchanged, followed by the request: the prompt, and the previous summary if any.
 - Messages that are too long for the model that summarises are summarised in two parts, one after the other, and those
   again if need be.
@@ -20,7 +20,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from stategraph.agent.agent import Agent, Summarising
 from stategraph.agent.context import context_window, overflow, tokens
 from stategraph.agent.context.calibration import Calibration
-from stategraph.agent.context.context_state import Ledger, Summary, uncovered
+from stategraph.agent.context.context_state import ContextState, Summary, uncovered
 from stategraph.agent.llm import asking, model_calls, summaries
 from stategraph.agent.messages import history, problems, truncation
 from stategraph.agent.ports import (
@@ -83,12 +83,12 @@ class SummarizeNode:
 
     def call(self, state: AgentState, config: RunnableConfig, runtime: Runtime[AgentContext]) -> dict[str, Any]:
         """Summarise and wait."""
-        ledger, job = self._job(state)
+        context_state, job = self._job(state)
         if not job.covered:
-            return self._stored(replace(ledger, wanted=False))
+            return self._stored(replace(context_state, wanted=False))
         routes = self._how.routes
         answer = asking.run(self._asking(job), lambda prompt: model_calls.call(routes, prompt, config, _never))
-        return self._stored(_after(ledger, job, self._summary(job, answer, agent_context(runtime.context))))
+        return self._stored(_after(context_state, job, self._summary(job, answer, agent_context(runtime.context))))
 
     async def acall(self, state: AgentState, config: RunnableConfig, runtime: Runtime[AgentContext]) -> dict[str, Any]:
         """Summarise, telling a listener about it."""
@@ -96,9 +96,9 @@ class SummarizeNode:
         listener = context.listener
         if listener is not None and (memory := state.get("memory")) is not None:
             listener.recall(memory)
-        ledger, job = self._job(state)
+        context_state, job = self._job(state)
         if not job.covered:
-            return self._stored(replace(ledger, wanted=False))
+            return self._stored(replace(context_state, wanted=False))
         if listener is None:
             routes = self._how.routes
             answer = await asking.arun(
@@ -108,20 +108,20 @@ class SummarizeNode:
         else:
             at = self._agent.place(self._agent.summarize_node, config, state["messages"])
             summary = await self._reported(job, at, config, context, listener)
-        update = self._stored(_after(ledger, job, summary))
+        update = self._stored(_after(context_state, job, summary))
         memory = None if listener is None else listener.memory()
         return update if memory is None else {**update, "memory": memory}
 
-    def _job(self, state: AgentState) -> tuple[Ledger, _Job]:
+    def _job(self, state: AgentState) -> tuple[ContextState, _Job]:
         agent, how = self._agent, self._how
-        ledger = Ledger.of_agent(state, agent.id)
-        seen = agent.look(history.repair(state["messages"]), ledger)
-        messages = uncovered(seen.messages, ledger.summary)
-        size = 0 if agent.fitting is None else agent.fitting.size(ledger)
-        first, end = summaries.span(messages, how.retain, lambda each: ledger.counts.get(each.id or "", 0), size)
-        before = how.initial if ledger.summary is None else ledger.summary.text
-        version = 1 + (ledger.summary.version if ledger.summary is not None else before is not None)
-        return ledger, _Job(messages[first:end], messages[end:], before, version)
+        context_state = ContextState.of_agent(state, agent.id)
+        seen = agent.look(history.repair(state["messages"]), context_state)
+        messages = uncovered(seen.messages, context_state.summary)
+        size = 0 if agent.fitting is None else agent.fitting.size(context_state)
+        first, end = summaries.span(messages, how.retain, lambda each: context_state.counts.get(each.id or "", 0), size)
+        before = how.initial if context_state.summary is None else context_state.summary.text
+        version = 1 + (context_state.summary.version if context_state.summary is not None else before is not None)
+        return context_state, _Job(messages[first:end], messages[end:], before, version)
 
     def _asking(self, job: _Job) -> Generator[list[AnyMessage], model_calls.Answer, model_calls.Answer]:
         """Yield one request after another; return the last answer."""
@@ -152,11 +152,11 @@ class SummarizeNode:
         trigger = "default" if self._how.trigger is None else self._how.trigger.type
         about = {"provider": route.provider, "model": route.name, **figures}
         await listener.hear(SummaryStarted(at, about, trigger))
-        scribe = _Scribe(listener)
+        listening = _SummaryListener(listener)
 
         async def ask(prompt: list[AnyMessage]) -> model_calls.Answer:
-            about = ModelCall(at, "", "", prompt, len(prompt) - 1, aside=True)
-            return await model_calls.tell(self._how.routes, about, config, scribe, _never)
+            about = ModelCall(at, "", "", prompt, len(prompt) - 1, off_record=True)
+            return await model_calls.tell(self._how.routes, about, config, listening, _never)
 
         answer = await asking.arun(self._asking(job), ask)
         summary = self._summary(job, answer, context)
@@ -165,7 +165,7 @@ class SummarizeNode:
             await listener.hear(SummaryEnded(at, None, kind + _GOES_ON))
             await listener.hear(Logged(at, "warn", "summarize", kind + text + _GOES_ON))
         else:
-            by = {"provider": scribe.provider, "model": scribe.model}
+            by = {"provider": listening.provider, "model": listening.model}
             await listener.hear(SummaryEnded(at, _told(summary, job) | by, left=len(job.left)))
             await listener.hear(Logged(at, "info", "summarize", "Summary persisted"))
         return summary
@@ -178,11 +178,11 @@ class SummarizeNode:
         count = context.token_counter or tokens.create_token_counter()
         return Summary(text, count(context_window.summary_message(text)), job.version, covers)
 
-    def _stored(self, ledger: Ledger) -> dict[str, Any]:
-        return {"windows": {self._agent.id: ledger.stored()}}
+    def _stored(self, context_state: ContextState) -> dict[str, Any]:
+        return {"windows": {self._agent.id: context_state.stored()}}
 
 
-class _Scribe:
+class _SummaryListener:
     """Tells the pieces of an answer as pieces of a summary as well, and notes whose they are."""
 
     def __init__(self, listener: Listener) -> None:
@@ -211,15 +211,19 @@ def _never(_: Exception) -> bool:
     return False
 
 
-def _after(ledger: Ledger, job: _Job, summary: Summary | None) -> Ledger:
-    """Return the ledger after a summary was made, or could not be."""
+def _after(context_state: ContextState, job: _Job, summary: Summary | None) -> ContextState:
+    """Return the context state after a summary was made, or could not be."""
     if summary is None:
         failed_after = summaries.newest_turn([*job.covered, *job.left])
-        return replace(ledger, wanted=False, failed_after=failed_after)
+        return replace(context_state, wanted=False, failed_after=failed_after)
     # The messages left are recounted, and of what was learned from earlier calls only the ratio stays valid.
-    learned = Calibration(ledger.calibration.ratio)
-    kept = Ledger(
-        calibration=learned, tools=ledger.tools, size=ledger.size, rejected=ledger.rejected, writes=ledger.writes
+    learned = Calibration(context_state.calibration.ratio)
+    kept = ContextState(
+        calibration=learned,
+        tools=context_state.tools,
+        size=context_state.size,
+        rejected=context_state.rejected,
+        writes=context_state.writes,
     )
     return replace(kept, summary=summary, summarised_at=len(job.left))
 

@@ -1,6 +1,6 @@
 """The `_meta` of MCP requests: information about a call of a tool, beside its arguments.
 
-Whoever knows more about a call than the tool does, such as under which key its effect is recorded, sets it here.
+Code around a tool that knows more about a call, such as the key under which its effect is recorded, sets it here.
 """
 
 from __future__ import annotations

@@ -237,7 +237,7 @@ class AgentInputs(Settings):
             `stategraph.agent.settings.tool_policy.ToolPolicy`. The limit for results holds for the host's tools too.
         graph_tools: Tools that run here although the host executes the others.
         tool_registry: Descriptions by name of tools that are shown later or to others than the model.
-        discovered_tools: Tools with deferred loading that are shown nevertheless, as found in an earlier run.
+        discovered_tools: Tools with deferred loading that are shown because an earlier run found them.
         max_context_tokens: Size of the model's context; None: not known, and nothing is trimmed.
         reasoning_key: The key of the provider's reasoning in a message's `additional_kwargs`.
         use_legacy_content: Send content that is text alone as a string.

@@ -238,7 +238,7 @@ async def known_result(batch: Batch, result: Result) -> list[StoredResult]:
 
 
 Outcome: TypeAlias = T | GraphBubbleUp
-"""What a call returned, or what it waits for."""
+"""The result of a call, or its wait for a person."""
 
 
 def run_sync(runner: ToolRunner, call: ToolCall, values: InjectionContext) -> Result:

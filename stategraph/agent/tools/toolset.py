@@ -26,14 +26,14 @@ class ToolSet:
     """The tools of an agent.
 
     Attributes:
-        here: Tools of this process by the name that the model calls them by.
-        theirs: Names of the tools that the host executes.
+        local: Tools of this process by the name that the model calls them by.
+        hosted: Names of the tools that the host executes.
         offers: Everything that the model may be told about, in order: the name, and the tool or its definition.
         registry: Definitions of tools by name.
     """
 
-    here: Mapping[str, BaseTool]
-    theirs: tuple[str, ...]
+    local: Mapping[str, BaseTool]
+    hosted: tuple[str, ...]
     offers: tuple[tuple[str, Any], ...]
     registry: Mapping[str, ToolDefinition]
 
@@ -67,13 +67,13 @@ class ToolSet:
         """Return the tools that the model is shown.
 
         Args:
-            discovered: Names of tools with deferred loading that are shown nevertheless.
+            discovered: Names of tools with deferred loading that are shown because they were found.
         """
         return [offer for name, offer in self.offers if self._is_shown(name, discovered)]
 
     def names_shown(self, discovered: Collection[str]) -> tuple[str, ...]:
         """Return the names of the host's tools that the model is shown."""
-        return tuple(name for name in self.theirs if self._is_shown(name, discovered))
+        return tuple(name for name in self.hosted if self._is_shown(name, discovered))
 
     @property
     def defers(self) -> bool:

@@ -342,7 +342,7 @@ class AgentLog(TypedDict):
 
 
 Payload: TypeAlias = Mapping[str, object]
-"""What an event carries: one of the typed dicts here, or what a host's tool or model gave."""
+"""The data of an event: one of the typed dicts here, or data of a host's tool or model."""
 
 Row: TypeAlias = tuple[GraphEvents, Payload]
 """An event and its payload."""

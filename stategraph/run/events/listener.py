@@ -128,7 +128,7 @@ class RunListener:
         match fact:
             case ports.ModelStreamed(call, chunk):
                 await self.emit(GraphEvents.CHAT_MODEL_STREAM, {"chunk": chunk}, call.at)
-                if not call.aside:
+                if not call.off_record:
                     self.partial[id(call)][1].append(chunk)
                     for event, data in self._tracker.chunk(call, chunk):
                         await self.emit(event, data, call.at)
@@ -186,7 +186,7 @@ class RunListener:
         call = fact.call
         match fact:
             case ports.ModelStarted():
-                if not call.aside:
+                if not call.off_record:
                     self.partial[id(call)] = (call, [])
                 await self.emit(GraphEvents.CHAT_MODEL_START, {"input": _model_input(call)}, call.at)
             case ports.ModelEnded(_, message, elapsed_s):
@@ -199,13 +199,13 @@ class RunListener:
 
     async def _model_ended(self, call: ports.ModelCall, message: AIMessage, elapsed_s: float) -> None:
         self.partial.pop(id(call), None)
-        if not call.aside:
+        if not call.off_record:
             self.produced.append(message)
             # Numbered here, in order, so that a process that continues the run gives them the same numbers.
             self._tracker.number(call.at, message)
         data = {"output": message, "input": _model_input(call)}
         await self.emit(GraphEvents.CHAT_MODEL_END, data, call.at, call)
-        if call.aside:
+        if call.off_record:
             return
         await self._emit_all(self._tracker.end(call, message), call.at)
         figures = {

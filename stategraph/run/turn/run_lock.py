@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from stategraph.errors import ConfigurationError
 from stategraph.run.abort import AbortController, AbortSignal, was_stopped
-from stategraph.run.loop_affinity import Home
+from stategraph.run.loop_affinity import LoopAffinity
 from stategraph.run.ports import EventLog
 from stategraph.run.turn import turn_inputs
 from stategraph.run.turn.turn_inputs import HostConfig
@@ -25,7 +25,7 @@ T = TypeVar("T")
 _executed: dict[tuple[int, str], str] = {}
 
 
-class Turns:
+class RunLock:
     """The executions of a run.
 
     Args:
@@ -34,11 +34,11 @@ class Turns:
         log: Keeps its events; None: they are not kept.
 
     Attributes:
-        home: The event loop that it belongs to.
+        affinity: The event loop that it belongs to.
     """
 
     def __init__(self, run_id: str, checkpointer: object, log: EventLog | None) -> None:
-        self.home = Home(f"Run '{run_id}'")
+        self.affinity = LoopAffinity(f"Run '{run_id}'")
         self._run_id = run_id
         self._checkpointer = checkpointer
         self._log = log
@@ -63,10 +63,10 @@ class Turns:
 
     async def ended(self) -> None:
         """Wait until the one that goes on has ended."""
-        self.home.check()
+        self.affinity.check()
         await self._over.wait()
 
-    def take(self, config: HostConfig, work: Callable[[], Coroutine[object, None, T]]) -> Coroutine[object, None, T]:
+    def execute(self, config: HostConfig, work: Callable[[], Coroutine[object, None, T]]) -> Coroutine[object, None, T]:
         """Have the run to oneself from now on.
 
         Args:
@@ -79,7 +79,7 @@ class Turns:
         Raises:
             ConfigurationError: The run is being executed, or belongs to another event loop.
         """
-        self.home.check()
+        self.affinity.check()
         if self.running:
             raise ConfigurationError(
                 f"Run '{self._run_id}' is being executed already; wait for it, or create another run"
@@ -92,9 +92,9 @@ class Turns:
         return self._to_its_end(config, work)
 
     def start(self, config: HostConfig, work: Callable[[], Coroutine[object, None, T]]) -> asyncio.Task[T]:
-        """Like `take`, in the background."""
+        """Like `execute`, in the background."""
         loop = asyncio.get_running_loop()
-        execution = self.take(config, work)
+        execution = self.execute(config, work)
         over = self._over
         task = loop.create_task(execution, name=f"run {self._run_id}")
         # One that is cancelled before it begins cannot end by itself.
@@ -103,7 +103,7 @@ class Turns:
 
     async def _to_its_end(self, config: HostConfig, work: Callable[[], Coroutine[object, None, T]]) -> T:
         try:
-            with taken(self._checkpointer, config, self._run_id):
+            with thread_lease(self._checkpointer, config, self._run_id):
                 result = await work()
         except BaseException as error:
             self._end(error)
@@ -118,7 +118,7 @@ class Turns:
 
 
 @contextmanager
-def taken(checkpointer: object, config: HostConfig, run_id: str) -> Iterator[None]:
+def thread_lease(checkpointer: object, config: HostConfig, run_id: str) -> Iterator[None]:
     """Have a thread to oneself.
 
     Args:

@@ -38,7 +38,7 @@ OUTPUT_TRUNCATED = "output_truncated"
 _log = logging.getLogger(__name__)
 
 
-class Execution:
+class TurnExecution:
     """One execution.
 
     Args:

@@ -31,7 +31,7 @@ from stategraph.run.ports import EventLog
 from stategraph.run.run import Parts, ProcessOptions, Run
 from stategraph.run.turn import turn_inputs
 from stategraph.run.turn.client_tools import ToolExecuteRequest
-from stategraph.run.turn.run_lock import Turns
+from stategraph.run.turn.run_lock import RunLock
 from stategraph.run.turn.turn_inputs import HostConfig
 from stategraph.types import Command
 from stategraph.workers.agents import agent_runs, host_saver, run_transfer
@@ -159,7 +159,7 @@ class WorkerRun(Run):
         self._log = RunLog(config.event_log_size) if config.event_log_size else None
         self._feed = _Feed(graph, self._log)
         self._listener = RunListener(self.id, graph, self._log)
-        self._turns = Turns(self.id, saver, self._log)
+        self._lock = RunLock(self.id, saver, self._log)
         self._data = run_transfer.as_data(config)
         self._place: list[Any] = ["none"]
         if opener is not None:
@@ -189,7 +189,7 @@ class WorkerRun(Run):
     async def _job(
         self, action: Literal["process", "resume"], inputs: object, config: HostConfig, options: ProcessOptions
     ) -> Parts:
-        several = (self._turns.signal, turn_inputs.signal_of(config), self._config.graph_config.signal)
+        several = (self._lock.signal, turn_inputs.signal_of(config), self._config.graph_config.signal)
         signals = [each for each in several if each is not None]
         for signal in signals:
             if signal.aborted:
@@ -294,7 +294,7 @@ class WorkerRun(Run):
         event, data, metadata, number = value
         if number:
             data = self._requests[number] = ToolExecuteRequest(
-                {**data, "signal": self._turns.signal}, partial(self._early, number)
+                {**data, "signal": self._lock.signal}, partial(self._early, number)
             )
         self._feed.put(event, data, metadata)
         return self._listener.tell(event, data, metadata)

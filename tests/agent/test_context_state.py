@@ -9,12 +9,12 @@ from langchain_core.messages import AnyMessage, HumanMessage, SystemMessage
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from stategraph.agent.context.calibration import Calibration
-from stategraph.agent.context.context_state import Correction, Ledger, Summary, covered, uncovered
+from stategraph.agent.context.context_state import ContextState, Correction, Summary, covered, uncovered
 from stategraph.agent.messages.compaction import FadingTier
 from stategraph.agent.state import AgentState
 from stategraph.graph.state import StateGraph
 
-FULL = Ledger(
+FULL = ContextState(
     counts={"m1": 10, "m2": 7},
     calibration=Calibration(1.5, 100, 150, 370, 0.25),
     tier=FadingTier(2, True),
@@ -31,11 +31,11 @@ FULL = Ledger(
 )
 
 
-def test_a_ledger_survives_json_and_a_serialiser_that_allows_no_classes() -> None:
+def test_a_context_state_survives_json_and_a_serialiser_that_allows_no_classes() -> None:
     stored = FULL.stored()
     strict = JsonPlusSerializer(allowed_msgpack_modules=None)
     for read in (json.loads(json.dumps(stored)), strict.loads_typed(strict.dumps_typed(stored))):
-        again = Ledger.of(read)
+        again = ContextState.of(read)
         assert again.writes == 1
         assert again.stored() == {**stored, "writes": 2}
 
@@ -46,23 +46,27 @@ def test_what_a_later_version_noted_besides_is_passed_over() -> None:
         name: {**value, "more": 1} if isinstance(value, dict) and name != "counts" else value
         for name, value in stored.items()
     }
-    assert Ledger.of({**later, "more": 1}) == Ledger.of(stored)
+    assert ContextState.of({**later, "more": 1}) == ContextState.of(stored)
 
 
-def test_an_empty_ledger_takes_no_room() -> None:
-    assert Ledger().stored() == {"writes": 1}
-    assert Ledger.of_agent({}, "a") == Ledger.of_agent({"windows": {"b": {"writes": 1}}}, "a") == Ledger()
+def test_an_empty_context_state_takes_no_room() -> None:
+    assert ContextState().stored() == {"writes": 1}
+    assert (
+        ContextState.of_agent({}, "a")
+        == ContextState.of_agent({"windows": {"b": {"writes": 1}}}, "a")
+        == ContextState()
+    )
 
 
 def test_a_calibration_without_a_comparison_is_json_too() -> None:
-    stored = Ledger(calibration=Calibration(2.0)).stored()
+    stored = ContextState(calibration=Calibration(2.0)).stored()
     assert "Infinity" not in json.dumps(stored)
-    assert Ledger.of(stored).calibration == Calibration(2.0)
+    assert ContextState.of(stored).calibration == Calibration(2.0)
 
 
-def test_agents_that_end_side_by_side_keep_each_its_own_ledger() -> None:
-    def writes(**ledgers: int) -> dict[str, Any]:
-        return {"windows": {agent_id: {"writes": count} for agent_id, count in ledgers.items()}}
+def test_agents_that_end_side_by_side_keep_each_its_own_context_state() -> None:
+    def writes(**states: int) -> dict[str, Any]:
+        return {"windows": {agent_id: {"writes": count} for agent_id, count in states.items()}}
 
     graph = StateGraph(AgentState)
     graph.add_node("one", lambda _: writes(one=5, two=1))
