@@ -262,6 +262,6 @@ def store_in_full(
         metadata[deltas.COUNTERS_KEY] = counters
     if not full:
         return {}
-    state.bump(full, stored)
+    state.versioning.bump(full, stored)
     # Reducers of delta channels may change a value in place, while the saver is still at work.
     return {name: rules.wrap(copy.copy(state.channels[name].get())) for name in full}

@@ -24,29 +24,18 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from typing import Any, Final, Literal
+from collections.abc import Collection, Sequence
+from typing import Any, Final, Literal, assert_never
 
-from stategraph.constants import (
-    ERROR,
-    ERROR_SOURCE_NODE,
-    INTERRUPT,
-    MISSING,
-    NS_END,
-    NULL_TASK_ID,
-    PREVIOUS,
-    RESUME,
-    TASKS,
-)
+from stategraph.constants import ERROR, ERROR_SOURCE_NODE, INTERRUPT, NULL_TASK_ID, TASKS
 from stategraph.core import checkpoint as checkpoints
-from stategraph.core import moves, output, plan, starting, status, travel
+from stategraph.core import moves, opening, plan, status
+from stategraph.core.checkpointing import CheckpointMaker
 from stategraph.core.delta_book import DeltaBook
 from stategraph.core.effects import (
     CheckpointReached,
     Effect,
     PausedBare,
-    SaveCheckpoint,
-    SaveWrites,
     TaskSettled,
     TasksPlanned,
     ValuesChanged,
@@ -59,30 +48,28 @@ from stategraph.core.moves import (
     Failed,
     Finish,
     Interrupted,
+    Left,
     OutOfSteps,
     Pause,
     RunTasks,
     Status,
     Told,
 )
+from stategraph.core.opening import Parts
+from stategraph.core.outcomes import Outcomes
 from stategraph.core.plan import Planner
 from stategraph.core.program import Program
+from stategraph.core.records import Records
 from stategraph.core.settings import Settings, takes_short_way
 from stategraph.core.starting import Start, Thread
-from stategraph.core.state import State, count_up
-from stategraph.core.task import Draft, IdMaker, Task, Write
-from stategraph.errors import EmptyInputError, IllegalMoveError, NodeError
-from stategraph.types import Command
+from stategraph.core.state import State
+from stategraph.core.state.versioning import count_up
+from stategraph.core.task import Draft, IdMaker, Task
+from stategraph.errors import IllegalMoveError, NodeError
 
 _BEGUN: Final = moves.follow("planning", "next", "stepping")
 _APPLIED: Final = moves.follow("stepping", "next", "planning")
 """What the table says of steps that take the short way, where a call for each move would take a tenth of a step."""
-
-SPENT: Final[Write] = (RESUME, None)
-"""Stored in place of an answer that was given to no interrupt in particular, once a task has used it."""
-
-_SPECIAL_SLOTS = frozenset((ERROR, INTERRUPT, RESUME, "__scheduled__"))
-"""Writes that savers keep once per task; a later one replaces an earlier one."""
 
 
 class Machine:
@@ -104,33 +91,28 @@ class Machine:
     __slots__ = (
         "_apart",
         "_book",
+        "_checkpoints",
         "_ended",
         "_fresh",
         "_ids",
         "_namespaces_before",
         "_open",
+        "_outcomes",
         "_output_set",
         "_plain",
         "_planner",
-        "_previous_versions",
         "_quiet",
+        "_records",
         "_single",
         "_tasks",
         "_tells_ends",
         "_tells_values",
         "_torn",
-        "_undescribed",
         "_unrecorded",
-        "_unsaved",
-        "_written",
-        "checkpoint",
+        "_values_changed",
         "child_resuming",
-        "interrupts",
         "last_nodes",
-        "metadata",
         "outbox",
-        "parent_id",
-        "pending",
         "program",
         "replay_id",
         "replaying",
@@ -140,10 +122,8 @@ class Machine:
         "status",
         "step",
         "stop",
-        "stored_id",
         "thread",
         "updated",
-        "values_seen",
     )
 
     def __init__(self, program: Program, thread: Thread, settings: Settings) -> None:
@@ -151,77 +131,102 @@ class Machine:
         self.program = program
         self.thread = thread
         self.settings = settings
-        self.checkpoint = thread.checkpoint
-        self.metadata = thread.metadata
-        self.parent_id = thread.parent_id
-        self.stored_id = thread.stored_id
-        self.pending: status.Pending = {} if thread.pending is None else thread.pending
-        self.state = State(program, self.checkpoint, settings.next_version or count_up, thread.histories)
-        # In a namespace that the checkpoint does not come from, no value is stored yet.
-        self._previous_versions = {} if thread.moved else dict(self.state.versions)
-        self._namespaces_before: dict[str, str] | None = None
+        self.status: Status = "loading"
+        self.outbox: list[Effect] = []
         self.step: int = thread.metadata["step"] + 1
         self.stop = self.step + settings.limit + 1
+        self._make_parts()
+        # The step: its tasks, those of them that have not ended, and how the only task of one that takes the short way
+        # ended.
         self._tasks: dict[str, Task] = {}
-        # The tasks of the open step that have not ended.
         self._open: set[str] = set()
-        # The only task of a step that takes the short way, and how it ended.
         self._single: Task | None = None
         self._ended: Draft | None = None
-        self.outbox: list[Effect] = []
-        self.interrupts: list[Any] = []
+        self._namespaces_before: dict[str, str] | None = None
         self.last_nodes: list[str] = []
+        # The last one: what it changed, whether this run has applied it, so that the nodes it started need no check of
+        # versions, and whether an exception that no node raised has cut that off: half a step is no state.
         self.updated: Collection[str] | None = None
-        self.values_seen = False
+        self._fresh = False
+        self._torn = False
+        # The run so far.
+        self._values_changed = False
         self.resuming = False
         self.replaying = False
         self.replay_id: str | None = None
         self.child_resuming: bool | None = None
-        self.status: Status = "loading"
-        # Whether `updated` stems from a step this run applied, so that the nodes
-        # it triggers need no check of versions.
-        self._fresh = False
-        # Whether a checkpoint waits for the end of the run to be stored.
-        self._unsaved = False
-        # Whether an exception that no node raised has cut off the application of a step: half of it is no state.
-        self._torn = False
-        # What ended last, if nothing but `step` tells of it: a step that took the short way, or the input, of a run
-        # apart.
-        self._undescribed: Literal["loop", "input"] | None = None
-        self._written: set[str] = set()
-        # Whether planning needs to look at nothing but the tasks themselves.
-        watch = settings.watch
-        self._quiet = not (settings.interrupt_before or settings.deltas or program.due) and takes_short_way(watch)
-        self._tells_ends = watch.settled or watch.updates
-        # Whether the only task of a step need not be recorded: nothing can cut in before its step is applied.
-        self._unrecorded = settings.saves == "never"
-        # Whether what is stored in the end, if anything, is beside nothing else: nobody but this run's task knows its
-        # namespace. Then steps need no ids of their own by which checkpoints would be told apart, or sorted.
-        self._apart = settings.saves == "exit" and settings.nested and NS_END in settings.ns
-        self._plain = self._quiet and settings.saves != "step" and not settings.interrupt_after
-        self._tells_values = watch.values
+        self._decide_ways()
+
+    def _make_parts(self) -> None:
+        program, thread, settings = self.program, self.thread, self.settings
+        rule, stored = settings.next_version or count_up, settings.saves != "never"
+        self.state = State(program, thread.checkpoint, rule, thread.histories, stored=stored)
+        pending: status.Pending = {} if thread.pending is None else thread.pending
+        self._ids = IdMaker(thread.checkpoint["id"], thread.checkpoint["v"], counts=not stored)
         self._book: DeltaBook | None = None
         if settings.deltas is not None:
             self._book = DeltaBook(program, settings.deltas, at_exit=settings.saves == "exit")
+        self._records = Records(pending, self.outbox, program.untracked, at_once=settings.saves == "step")
+        self._checkpoints = CheckpointMaker(self.state, thread, settings, self._ids, self._book, self.outbox)
+        self._outcomes = Outcomes(settings, self._records, self._checkpoints, self._book, self.outbox)
+        self._planner = Planner(
+            self.state, self._ids, settings.ns, settings.parent, pending, None, self.step, self.stop
+        )
+
+    def _decide_ways(self) -> None:
+        settings, watch, program = self.settings, self.settings.watch, self.program
         keys = settings.output_keys
         self._output_set = frozenset((keys,) if isinstance(keys, str) else keys)
-        self._ids = IdMaker(self.checkpoint["id"], self.checkpoint["v"], counts=settings.saves == "never")
-        self._planner = Planner(
-            self.state,
-            self._ids,
-            settings.ns,
-            settings.parent,
-            self.pending,
-            None,
-            self.step,
-            self.stop,
-        )
+        self._tells_values = watch.values
+        self._tells_ends = watch.settled or watch.updates
+        # Whether planning needs to look at nothing but the tasks themselves.
+        self._quiet = not (settings.interrupt_before or settings.deltas or program.due) and takes_short_way(watch)
+        # Whether steps of one task may take the short way.
+        self._plain = self._quiet and settings.saves != "step" and not settings.interrupt_after
+        # Whether the only task of a step need not be recorded: nothing can cut in before its step is applied.
+        self._unrecorded = settings.saves == "never"
+        self._apart = settings.is_apart
 
     @property
     def tasks(self) -> dict[str, Task]:
         """The step's tasks by id, in the order they were planned."""
         single = self._single
         return self._tasks if single is None else {single.id: single}
+
+    @property
+    def pending(self) -> status.Pending:
+        """The writes recorded in the open step, by task id."""
+        return self._records.pending
+
+    @property
+    def checkpoint(self) -> checkpoints.Checkpoint:
+        """The checkpoint that the step follows."""
+        return self._checkpoints.checkpoint
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The metadata of that checkpoint."""
+        return self._checkpoints.metadata
+
+    @property
+    def parent_id(self) -> str | None:
+        """The id of the checkpoint before it, or None."""
+        return self._checkpoints.parent_id
+
+    @property
+    def interrupts(self) -> list[Any]:
+        """What the run's tasks have asked."""
+        return self._outcomes.interrupts
+
+    @property
+    def values_seen(self) -> bool:
+        """Whether a reader of the values would have been shown any."""
+        return self._values_changed or bool(self.interrupts)
+
+    @property
+    def resume_map(self) -> dict[str, Any] | None:
+        """Answers by interrupt id, for this run and those inside it."""
+        return self._planner.resume_map
 
     def _move(self, move: str, target: Status) -> None:
         self.status = moves.follow(self.status, move, target)
@@ -239,144 +244,24 @@ class Machine:
                 strict resuming is on.
         """
         moves.check(self.status, "start")
-        command = start.input if isinstance(start.input, Command) else None
-        loaded = self.checkpoint.get("updated_channels")
-        self.updated = set(loaded) if loaded else None
-        nested, addressed = self.settings.nested, self.thread.addressed
-        self.resuming = bool(self.state.versions) and starting.is_resuming(start, nested=nested)
-        travelling = starting.is_travelling(start, addressed=addressed, nested=nested)
-        self.replaying = travelling or self.thread.superseded
-        self._planner.resume_map = start.resume_map
-        self._planner.renames = self._ids.counts or (nested and travelling)
-        if travelling:
-            self._drop_pending(RESUME)
-        forks = (
-            self.resuming
-            and travelling
-            and (self.metadata.get("source") not in ("update", "fork") or self.thread.superseded)
+        parts = Parts(
+            self.thread,
+            self.settings,
+            self.state,
+            self._ids,
+            self._planner,
+            self._records,
+            self._checkpoints,
+            self._book,
         )
-        if self._book is not None:
-            self._book.begin(self.pending, reapplies=self.resuming and not self.replaying)
-            if self.thread.moved:
-                self._book.moved()
-        if command is not None:
-            self._take_command(command, forks)
-        if NULL_TASK_ID in self.pending:
-            self._planner.null_resume_for = starting.questions_meant(self.pending)
-        self._apply_null_writes()
-        replay_bound = None
+        opened = opening.open_run(parts, start, self.step, plain=self._plain)
+        self.resuming, _, self.replaying, _ = opened.course
+        self.step, self.updated, self._fresh = opened.step, opened.updated, opened.took_input
+        self.replay_id, self._namespaces_before = opened.replay_id, opened.namespaces_before
         if self.resuming:
-            self.state.mark_all_seen(INTERRUPT)
-            if forks:
-                if self.metadata.get("source") in ("update", "fork"):
-                    replay_bound = self.parent_id
-                self._drop_pending(INTERRUPT)
-                self._remember_namespaces(start)
-                self._make_checkpoint({"source": "fork"})
-            self._values_changed()
-        elif not self._take_input(start.input) and start.resuming is None:
-            raise EmptyInputError(
-                f"Received no input for {self.program.input_channels}, and there is no run to continue: pass an input, "
-                "or the config of a thread that has one"
-            )
+            self._tell_values()
         self.child_resuming = start.resuming if self.settings.nested else self.resuming
-        if travelling and not self.settings.nested:
-            self.replay_id = replay_bound or self._replay_point()
         self._move("start", "planning")
-
-    def _remember_namespaces(self, start: Start) -> None:
-        """Note where the tasks ran whose ids are about to change, if the caller means a graph inside them."""
-        ns = self.settings.ns if start.ns is None else start.ns
-        if start.named and travel.names_below(start.named, ns):
-            self._namespaces_before = travel.namespaces_before(
-                self.state, self.checkpoint, ns, self.settings.parent, self.pending, self.updated, self.step
-            )
-
-    def _replay_point(self) -> str:
-        if self.metadata.get("source") in ("update", "fork") and self.parent_id:
-            return self.parent_id
-        return str(self.checkpoint["id"])
-
-    def _drop_pending(self, channel: str) -> None:
-        for task_id in list(self.pending):
-            kept = [w for w in self.pending[task_id] if w[0] != channel]
-            if kept:
-                self.pending[task_id] = kept
-            else:
-                del self.pending[task_id]
-
-    def _take_command(self, command: Command[Any], forks: bool) -> None:
-        by_id = command.resume is not None and self._take_answers(command.resume)
-        writes: dict[str, list[Write]] = {}
-        for task_id, channel, value in output.command_writes(command):
-            if not (by_id and channel == RESUME):
-                writes.setdefault(task_id, []).append((channel, value))
-        if not writes and not by_id:
-            raise EmptyInputError("Received empty Command input")
-        for task_id, task_writes in writes.items():
-            if forks:
-                # The fork's own checkpoint holds these; the one it starts from may
-                # have other children, which must not see them.
-                if self._book is not None:
-                    self._book.carried(task_writes)
-                self.pending.setdefault(task_id, []).extend(task_writes)
-            else:
-                self.record(task_id, task_writes)
-                if self._book is not None and task_id == NULL_TASK_ID:
-                    self._book.commanded(task_writes)
-
-    def _take_answers(self, answers: Any) -> bool:
-        """Take a resume value that names interrupts by id; returns whether it does."""
-        settings = self.settings
-        if settings.saves == "never":
-            raise RuntimeError("Cannot use Command(resume=...) without checkpointer")
-        strict = settings.strict_resume and not settings.nested and not self.thread.superseded
-        by_id = starting.names_interrupts(answers, self.pending, strict=strict)
-        if by_id:
-            self._planner.resume_map = answers
-        return by_id
-
-    @property
-    def resume_map(self) -> dict[str, Any] | None:
-        """Answers by interrupt id, for this run and those inside it."""
-        return self._planner.resume_map
-
-    def _apply_null_writes(self) -> None:
-        writes = self.pending.get(NULL_TASK_ID)
-        if writes:
-            updated = self.state.apply((), [w for w in writes if w[0] != RESUME])
-            if self.updated is not None:
-                self.updated = {*self.updated, *updated}
-
-    def _take_input(self, value: Any) -> bool:
-        unknown: list[str] = []
-        writes = output.input_writes(self.program.input_channels, value, unknown)
-        for key in unknown:
-            self.state.ignored[f"Input key '{key}' is ignored: the graph takes {self.program.input_channels}"] = None
-        if not writes:
-            return False
-        if self._book is not None:
-            self._book.identify(writes)
-        # Unfinished tasks are dropped, whatever step began them; their triggers count as seen.
-        dropped: list[Task] = []
-        if self.state.versions:
-            self._sync_planner()
-            dropped = self._planner.next_tasks(None)
-        first = self._plain and not self.state.versions
-        self.updated = self.state.take_input(writes) if first else self.state.apply(dropped, writes)
-        self._fresh = True
-        if self._book is not None:
-            latest = self.thread.found and not self.thread.addressed
-            onto = self.checkpoint["id"] if latest else None
-            recorded = self._book.took_input(writes, self.step, onto=onto)
-            if recorded is not None:
-                self.record(*recorded)
-        if self._apart and first:
-            self._undescribed = "input"
-            self.step += 1
-        else:
-            self._make_checkpoint({"source": "input"})
-        return True
 
     # -- the conversation ------------------------------------------------
 
@@ -399,8 +284,9 @@ class Machine:
         elif self.status != "planning" and self._end_step():
             return Pause("interrupt_after")
         updated = self.updated
-        if self._plain and self._fresh and not (self.pending or drain or updated is None or self.step > self.stop):
-            task = self._planner.lone(updated, self.step)
+        pending = self._records.pending
+        if self._plain and self._fresh and not (pending or drain or updated is None or self.step > self.stop):
+            task = self._planner.single(updated, self.step)
             if task is not None:
                 self._single = task
                 self.status = _BEGUN
@@ -425,7 +311,7 @@ class Machine:
             return self._tell(told)
         task.writes, task.fresh = told.writes, told.fresh
         if self._tells_ends:
-            self.outbox.append(told)
+            self._outcomes.tell(told)
         self._ended = told
         return None
 
@@ -442,21 +328,18 @@ class Machine:
         task, handler = self._tasks[told.task_id], None
         match told:
             case Draft():
-                task.writes, task.fresh = told.writes, told.fresh
-                self._take_end(task)
-            case Cached(_, writes):
+                self._outcomes.take_draft(told, self._tasks)
+            case Cached():
+                self._outcomes.take_cached(task, told, self._tasks)
+            case Interrupted():
+                self._outcomes.take_questions(task, told, self._tasks)
+            case Failed():
+                if self._outcomes.take_failure(task, told, self._tasks):
+                    handler = self._handle(task, told.error)
+            case Left(_, writes, _):
                 task.writes = writes
-                self._record_task(task, writes, cached=True)
-            case Interrupted(_, writes, _, interrupts):
-                task.writes = writes
-                if interrupts:
-                    asked: list[Write] = [(INTERRUPT, interrupts)]
-                    asked.extend(w for w in writes if w[0] == RESUME)
-                    self.record(task.id, asked, task)
-            case Failed(_, writes, error):
-                handler = self._take_failure(task, writes, error)
             case _:
-                task.writes = told.writes
+                assert_never(told)
         self._open.discard(task.id)
         return handler
 
@@ -475,9 +358,8 @@ class Machine:
         self._tasks, self._open, self._single = {task.id: task}, {task.id}, None
         if self._ended is not None:
             self._open = set()
-            if not self._unrecorded:  # to be stored at the end
-                self._written.add(task.id)
-                self.pending = {task.id: list(task.writes)}
+            if not self._unrecorded:
+                self._records.take_single(task)
             self._ended = None
 
     # -- planning --------------------------------------------------------
@@ -527,7 +409,7 @@ class Machine:
             self.outbox.append(TasksPlanned(tuple(self._tasks.values())))
         for task in self._tasks.values():
             if task.writes:
-                self._settled(task, task.writes, True)
+                self._outcomes.tell(TaskSettled(task, task.writes, True))
         return None
 
     def _follow_command(self) -> None:
@@ -601,101 +483,6 @@ class Machine:
         if not task.writes:
             self._open.add(task.id)
 
-    # -- outcomes --------------------------------------------------------
-
-    def _take_end(self, task: Task) -> None:
-        writes = task.writes
-        status.complete(writes)
-        if self._unrecorded and self._quiet and len(self._tasks) == 1 and task.call is None:
-            if self._tells_ends:
-                self._settled(task, writes, False)
-            return
-        self._record_task(task, writes, cached=False)
-
-    def _take_failure(self, task: Task, writes: list[Write], error: BaseException) -> Task | None:
-        """Record a failure; returns the task that handles it, if a node does."""
-        handled = task.node is not None and bool(task.node.error_handler) and isinstance(error, Exception)
-        if handled:
-            task.writes = [*writes, (ERROR, error), (ERROR_SOURCE_NODE, task.name)]
-        else:
-            task.writes = status.after_failure(writes, error, task.own_answers)
-        self.record(task.id, task.writes, task)
-        return self._handle(task, error) if handled else None
-
-    def _record_task(self, task: Task, writes: list[Write], *, cached: bool) -> None:
-        if self._unrecorded and len(self._tasks) == 1 and not task.is_call:
-            if self._book is not None:
-                self._book.identify(writes, task)
-            self._settled(task, writes, cached)
-        else:
-            self.record(task.id, writes, task, cached=cached)
-
-    def record(self, task_id: str, writes: list[Write], task: Task | None = None, *, cached: bool = False) -> None:
-        """Record writes of the open step and ask for them to be saved.
-
-        Args:
-            task_id: Whose writes; the null id for a command's.
-            writes: The writes, at least one.
-            task: The task, if it is one of this step's.
-            cached: Whether they were not produced by running.
-        """
-        if task is not None and task.took_null_resume:
-            self._spend_answer(task, writes)
-        self._written.add(task_id)
-        if self._book is not None:
-            self._book.identify(writes, task)
-        if all(channel in _SPECIAL_SLOTS for channel, _ in writes):
-            writes = list({channel: (channel, value) for channel, value in writes}.values())
-        before = self.pending.pop(task_id, [])
-        if task_id == NULL_TASK_ID:
-            # Savers number regular writes by position, so the special ones, which a
-            # later command replaces, go last.
-            before = [w for w in before if w[0] not in _SPECIAL_SLOTS]
-            writes = before + sorted(writes, key=lambda w: w[0] in _SPECIAL_SLOTS)
-        self.pending[task_id] = list(writes)
-        if self.settings.saves == "step":
-            self.outbox.append(
-                SaveWrites(
-                    self.checkpoint["id"],
-                    task_id,
-                    status.storable(writes, self.program.untracked),
-                    task.path_key if task is not None else "",
-                )
-            )
-        if task is not None:
-            self._settled(task, writes, cached)
-
-    def _spend_answer(self, task: Task, writes: Sequence[Write]) -> None:
-        """Store that the answer without an id is used up, before what its task did with it.
-
-        In the other order a crash between the two would leave an answer that the next question gets as well. A task
-        that failed gets it again when it is tried again.
-        """
-        channel = writes[0][0]
-        if channel == ERROR:
-            return
-        task.took_null_resume = False
-        if channel != INTERRUPT and all(other.writes for other in self._tasks.values()):
-            return  # The step's checkpoint follows, and takes no answers over.
-        if self.settings.saves == "step":
-            self.outbox.append(SaveWrites(self.checkpoint["id"], NULL_TASK_ID, [SPENT], ""))
-        else:
-            self._written.add(NULL_TASK_ID)
-            self.pending.setdefault(NULL_TASK_ID, []).append(SPENT)
-
-    def _settled(self, task: Task, writes: Sequence[Write], cached: bool) -> None:
-        if task.node is not None and task.node.hidden:
-            return
-        first = writes[0][0]
-        if first == INTERRUPT:
-            if task.is_call:
-                return
-            self.interrupts.extend(output.interrupts_in(writes))
-            self.values_seen = True
-        if self._tells_ends:
-            # Past the constructor of a named tuple, which takes twice as long as this.
-            self.outbox.append(tuple.__new__(TaskSettled, (task, writes, cached)))
-
     # -- ending a step ---------------------------------------------------
 
     def _end_single(self) -> None:
@@ -703,27 +490,16 @@ class Machine:
         task = self._single
         assert task is not None
         try:
-            self.updated = updated = self.state.apply_lone(task)
-        except Exception:
-            self._widen()
+            updated = self.state.apply_single(task)
+        except BaseException as error:
+            self._torn = not isinstance(error, Exception)
+            if not self._torn:
+                self._widen()
             raise
-        except BaseException:
-            self._torn = True
-            raise
-        self.child_resuming = None
-        if not self._output_set.isdisjoint(updated):
-            self.values_seen = True
-            if self._tells_values:
-                self.outbox.append(ValuesChanged())
-        self.replaying = False
-        if self._unrecorded:
-            self.step += 1
-        elif self._apart:
-            self._undescribed = "loop"
-            self.step += 1
-        else:
-            self._make_checkpoint({"source": "loop"})
         self._ended = None
+        if self._apart:
+            self._checkpoints.undescribed = "loop"
+        self._conclude(updated, describes=not self._apart)
         self.status = _APPLIED
 
     def _end_step(self) -> bool:
@@ -734,10 +510,8 @@ class Machine:
             raise IllegalMoveError(f"`next` is no move while tasks of the step have not ended: {', '.join(names)}")
         try:
             self._apply_step()
-        except Exception:
-            raise
-        except BaseException:
-            self._torn = True
+        except BaseException as error:
+            self._torn = not isinstance(error, Exception)
             raise
         if not (self.settings.interrupt_after and self._breaks_at(self.settings.interrupt_after)):
             self._move("next", "planning")
@@ -754,36 +528,35 @@ class Machine:
         book = self._book
         if book is not None:
             book.applies(self._tasks)
-        self.updated = updated = self.state.apply(self._in_order())
+        updated = self.state.apply(self._in_order())
         if book is not None:
-            book.applied(self.step, self._tasks, self.pending)
+            book.applied(self.step, self._tasks, self._records.pending)
+        self._records.clear()
+        self._conclude(updated)
+
+    def _conclude(self, updated: Collection[str], describes: bool = True) -> None:
+        """Take in what a step changed, tell of it, and make its checkpoint."""
+        self.updated = updated
         self._fresh = True
+        self.replaying = False
         self.child_resuming = None
         if not self._output_set.isdisjoint(updated):
-            self._values_changed()
-        if self.pending:
-            self.pending = {}
-        self.replaying = False
-        if self._unrecorded:
-            self.step += 1
-        else:
-            self._make_checkpoint({"source": "loop"})
+            self._tell_values()
+        if describes and not self._unrecorded:
+            self._checkpoints.make("loop", self.step, updated)
+        self.step += 1
 
     def _in_order(self) -> Sequence[Task]:
         return plan.in_order(tuple(self._tasks.values()))
 
-    def _output_updated(self, updated: Iterable[str]) -> None:
-        if not self._output_set.isdisjoint(updated):
-            self._values_changed()
-
-    def _values_changed(self) -> None:
-        self.values_seen = True
-        if self.settings.watch.values:
+    def _tell_values(self) -> None:
+        self._values_changed = True
+        if self._tells_values:
             self.outbox.append(ValuesChanged())
 
     def _breaks_at(self, names: Literal["*"] | Sequence[str]) -> bool:
         """Whether the run should pause at one of the current tasks."""
-        if not self.state.changed_since_seen_by(INTERRUPT):
+        if not self.state.versioning.changed_since_seen_by(INTERRUPT):
             return False
         tasks = self._tasks.values()
         if names == "*":
@@ -801,68 +574,15 @@ class Machine:
         """
         moves.check(self.status, "pause")
         self._widen()
-        if self.pending and any(task.writes for task in self._tasks.values()):
-            self._output_updated(self.state.apply(self._in_order()))
+        if self._records.pending and any(task.writes for task in self._tasks.values()):
+            updated = self.state.apply(self._in_order())
+            if not self._output_set.isdisjoint(updated):
+                self._tell_values()
         if not asks:
             self.outbox.append(PausedBare())
         self._move("pause", "paused")
 
-    # -- checkpoints -----------------------------------------------------
-
-    def _make_checkpoint(self, metadata: dict[str, Any]) -> None:
-        settings = self.settings
-        metadata["step"] = self.step
-        metadata["parents"] = settings.parents
-        if self._book is not None:
-            # A fork is made before anything is updated.
-            updated = () if metadata["source"] == "fork" else self.updated or ()
-            self._book.count(self.metadata, metadata, updated)
-        self.metadata, self._undescribed = metadata, None
-        if settings.saves == "never":
-            self.step += 1
-            return
-        if settings.saves == "step":
-            self._store(settings.new_id(self.step), None if metadata["source"] == "fork" else self.updated)
-        else:
-            self.checkpoint = {**self.checkpoint, "id": settings.new_id(self.step)}
-            self._unsaved = True
-        self._ids.anchor(self.checkpoint["id"], checkpoints.FORMAT_VERSION)
-        self.step += 1
-
-    def _store(self, checkpoint_id: str, updated: Iterable[str] | None) -> None:
-        """Freeze the channels under a new id and ask for the result to be saved.
-
-        Args:
-            checkpoint_id: The new id.
-            updated: The channels that the checkpoint's step changed; None if it
-                stands for no step.
-        """
-        values = self.state.freeze()
-        if self._book is not None:
-            values |= self._book.snapshots(self.state, self.metadata, self._previous_versions)
-        if self.program.untracked and TASKS in values:
-            values[TASKS] = [status.tracked(packet, self.program.untracked) for packet in values[TASKS]]
-        self.checkpoint = {
-            "v": checkpoints.FORMAT_VERSION,
-            "ts": self.settings.now(),
-            "id": checkpoint_id,
-            "channel_values": values,
-            "channel_versions": self.state.versions,
-            "versions_seen": self.state.seen,
-            "updated_channels": None if updated is None else sorted(updated),
-        }
-        versions = dict(self.state.versions)
-        self.outbox.append(
-            SaveCheckpoint(
-                self.stored_id,
-                checkpoints.detached(self.checkpoint),
-                self.metadata,
-                checkpoints.newer_versions(self._previous_versions, versions),
-            )
-        )
-        self._previous_versions = versions
-        self.parent_id = self.stored_id
-        self.stored_id = checkpoint_id
+    # -- the end ---------------------------------------------------------
 
     def close(self) -> None:
         """Save what waited for the end of the run, whether it succeeded or not; a refused command has not begun one.
@@ -872,43 +592,5 @@ class Machine:
         if self.settings.saves != "exit" or self._torn:
             return
         self._widen()
-        if self._undescribed is not None:
-            settings = self.settings
-            self.metadata = {"source": self._undescribed, "step": self.step - 1, "parents": settings.parents}
-            self._unsaved = True
-        if self._unsaved:
-            if self._book is not None:
-                self._save_kept(self._book)
-            self._store(self.checkpoint["id"], self.updated)
-        for task_id, writes in self.pending.items():
-            if task_id in self._written and (task_id != NULL_TASK_ID or self.status != "loading"):
-                task = self._tasks.get(task_id)
-                self.outbox.append(
-                    SaveWrites(
-                        self.checkpoint["id"],
-                        task_id,
-                        status.storable(writes, self.program.untracked),
-                        task.path_key if task is not None else "",
-                    )
-                )
-
-    def _save_kept(self, book: DeltaBook) -> None:
-        """Ask for the writes of all steps to be saved on the checkpoint the run started from."""
-        thread = self.thread
-        kept = book.kept(self.state, self.metadata, built_on=thread.found and thread.addressed)
-        if kept and not thread.found:
-            root = checkpoints.empty(thread.checkpoint["id"], self.settings.now())
-            self.outbox.append(SaveCheckpoint(None, root, {"step": -2}, {}))
-            self.stored_id = root["id"]
-        for task_id, path, writes in kept:
-            assert self.stored_id is not None
-            self.outbox.append(SaveWrites(self.stored_id, task_id, writes, path))
-
-    def previous(self) -> Any:
-        """The value an entrypoint saved for its next run, or None."""
-        channels = self.state.channels
-        if PREVIOUS not in self.program.specs or not channels.has_value(PREVIOUS):
-            return None
-        channel = channels[PREVIOUS]
-        value = channel.checkpoint()
-        return None if value is MISSING else value
+        self._checkpoints.finish(self.step, self.updated)
+        self._records.save_all(self._checkpoints.checkpoint["id"], self._tasks, begun=self.status != "loading")

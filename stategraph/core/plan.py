@@ -22,7 +22,7 @@ from stategraph.core import explain
 from stategraph.core.program import Node
 from stategraph.core.state import State
 from stategraph.core.status import Pending
-from stategraph.core.task import Call, IdMaker, Task, path_key, pull_id
+from stategraph.core.task import Call, IdMaker, Task, path_key
 from stategraph.types import Send
 
 PUSH_TRIGGER = (PUSH,)
@@ -31,9 +31,6 @@ _PLANNED: Final = 3
 """The longest path of a task that a step was planned with; that of a call or a handler is longer."""
 
 _new_task = object.__new__
-
-_NOT_TOLD: Any = ()
-"""The writes of a task that has not ended; a list for each takes as long as a tenth of planning it."""
 
 
 @dataclass(slots=True)
@@ -97,8 +94,8 @@ class Planner:
                     tasks.append(task)
         return tasks
 
-    def lone(self, updated: Iterable[str], step: int) -> Task | None:
-        """The next step's task, if one node is all that the last step started.
+    def single(self, updated: Iterable[str], step: int) -> Task | None:
+        """Plan the next step's task, if one node is all that the last step started.
 
         The short way for the commonest step; None tells nothing, ask
         :meth:`next_tasks`. Only where nothing is pending.
@@ -118,6 +115,12 @@ class Planner:
                     return None
         if node is None:
             return None
+        task = self._started(node, step)
+        value = task.input = self.state.node_input(node, task)
+        return None if value is MISSING else task
+
+    def _started(self, node: Node, step: int) -> Task:
+        """Make the task of a node that a channel starts."""
         # Without the constructor, whose call takes as long as all of this.
         task = _new_task(Task)
         name, ids = node.name, self.ids
@@ -132,18 +135,17 @@ class Planner:
         task.step = step
         task.stop = self.stop
         task.body = node.body
-        task.writes = _NOT_TOLD
+        task.writes = []
         task.resume = []
         task.call = task.config = task.fresh = task.timeout = None
         if self.parent is not None:
             task.parent = self.parent
             task.renamed = self.renames
-        value = task.input = self.state.node_input(node, task)
-        return None if value is MISSING else task
+        return task
 
     def _packets(self) -> list[Task]:
         channels = self.state.channels
-        if TASKS not in self.state.program.specs or not channels.has_value(TASKS):
+        if TASKS not in self.state.program.specs or not channels.may_hold_value(TASKS):
             return []
         channel = channels[TASKS]
         if not channel.is_available():
@@ -175,15 +177,7 @@ class Planner:
         return task
 
     def _pull(self, node: Node, inputs: dict[Any, Any] | None) -> Task | None:
-        name, parent = node.name, self.parent
-        ns = f"{self.ns}{NS_SEP}{name}" if self.ns else name
-        task_id = pull_id(self.ids, ns, self.step, node)
-        task = Task(task_id, name, node, node.path, node.triggers, f"{ns}:{task_id}", self.step, self.stop)
-        if self.ns:
-            task.parent_ns = self.ns
-        if parent is not None:
-            task.parent = parent
-            task.renamed = self.renames
+        task = self._started(node, self.step)
         if self.pending:
             task.load_answers(self.pending, self.resume_map, self.null_resume_for)
         task.input = self.state.node_input(node, task) if inputs is None else self._input(node, task, inputs)

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Literal, NamedTuple
 
+from stategraph.constants import NS_END
 from stategraph.core.delta_book import Rules
-from stategraph.core.state import NextVersion
+from stategraph.core.state.versioning import NextVersion
 from stategraph.core.task import Task
 
 
@@ -76,3 +77,8 @@ class Settings(NamedTuple):
     watch: Watch
     parent: Task | None
     deltas: Rules | None = None
+
+    @property
+    def is_apart(self) -> bool:
+        """True if what the run stores in the end is beside nothing else: only its task knows its namespace."""
+        return self.saves == "exit" and self.nested and NS_END in self.ns

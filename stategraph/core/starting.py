@@ -11,12 +11,15 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from stategraph.core import checkpoint as checkpoints
 from stategraph.core import status
 from stategraph.errors import UnknownInterruptError
 from stategraph.types import Command
+
+EDITS: Final = ("update", "fork")
+"""Sources of checkpoints that no step of a run has made."""
 
 
 class Thread(NamedTuple):
@@ -70,6 +73,39 @@ class Start(NamedTuple):
     resume_map: dict[str, Any] | None = None
     named: Mapping[str, str] | None = None
     ns: str | None = None
+
+
+class Course(NamedTuple):
+    """What a run does with its thread.
+
+    Attributes:
+        resuming: Whether it continues an earlier run.
+        travelling: Whether it replays from a checkpoint instead of answering at it.
+        replaying: Whether what was recorded after its checkpoint is another run's.
+        forks: Whether it starts a branch, with a checkpoint of its own.
+    """
+
+    resuming: bool
+    travelling: bool
+    replaying: bool
+    forks: bool
+
+
+def course_of(start: Start, thread: Thread, *, nested: bool, written: bool, source: str | None) -> Course:
+    """Work out what a run does with its thread.
+
+    Args:
+        start: How it begins.
+        thread: What it starts from.
+        nested: Whether the run is a node of another run.
+        written: Whether anything was ever written on the thread.
+        source: What made the checkpoint.
+    """
+    resuming = written and is_resuming(start, nested=nested)
+    travelling = is_travelling(start, addressed=thread.addressed, nested=nested)
+    # The checkpoint of an edit or a fork is the beginning of a branch already, unless the thread has moved past it.
+    forks = resuming and travelling and (source not in EDITS or thread.superseded)
+    return Course(resuming, travelling, travelling or thread.superseded, forks)
 
 
 def is_resuming(start: Start, *, nested: bool) -> bool:

@@ -321,8 +321,3 @@ class IdMaker:
         data = base + description.encode()
         h = xxh3_128_hexdigest(data) if version > 1 else sha1(data, usedforsecurity=False).hexdigest()
         return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:32]}"
-
-
-def pull_id(ids: IdMaker, ns: str, step: int, node: Node) -> str:
-    """The id of the task that runs ``node`` because a channel was updated."""
-    return ids.make("" if ids.counts else f"{ns}{step}{node.id_part}")

@@ -14,7 +14,8 @@ from stategraph.core import deltas
 from stategraph.core.channels import DeltaChannel, LastValue
 from stategraph.core.delta_book import DeltaBook, Rules
 from stategraph.core.program import Program, build
-from stategraph.core.state import State, count_up
+from stategraph.core.state import State
+from stategraph.core.state.versioning import count_up
 from stategraph.core.task import Task, Write
 from stategraph.types import Overwrite
 

@@ -24,7 +24,7 @@ from stategraph.core.channels.barrier import NamedBarrierValue
 from stategraph.core.channels.binop import BinaryOperatorAggregate
 from stategraph.core.channels.ephemeral import EphemeralValue
 from stategraph.core.channels.topic import Topic
-from stategraph.core.effects import CheckpointReached, SaveCheckpoint, SaveWrites, TaskSettled, ValuesChanged
+from stategraph.core.effects import CheckpointReached, SaveCheckpoint, SaveWrites, ValuesChanged
 from stategraph.core.machine import Machine
 from stategraph.core.moves import TRANSITIONS, Directive, Drain, Interrupted, RunTasks
 from stategraph.core.program import Node, Program, build
@@ -311,7 +311,7 @@ def test_nobody_listening_means_no_facts() -> None:
     rig = Rig(make_program(CHAIN), Disk(), config=quiet).run(Start(first_input(CHAIN)))
     assert all(isinstance(effect, SaveCheckpoint | SaveWrites) for effect in rig.effects)
     loud = Rig(make_program(CHAIN), Disk()).run(Start(first_input(CHAIN)))
-    assert {TaskSettled, ValuesChanged} <= {type(effect) for effect in loud.effects}
+    assert {Draft, ValuesChanged} <= {type(effect) for effect in loud.effects}
 
 
 def test_nothing_to_run_is_the_callers_mistake() -> None:

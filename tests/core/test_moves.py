@@ -99,16 +99,24 @@ MOVES: dict[str, tuple[str, Callable[[Machine], Any]]] = {
 """Every method that may change a status, by the move that it makes."""
 
 
+SHARED = frozenset(("_book", "_ids", "_outbox", "_settings", "_state", "_thread"))
+"""What the maker of checkpoints has in common with the machine."""
+
+
 def contents(told: Machine) -> Any:
     """All that a refused move could have changed."""
     names = [name for name in Machine.__slots__ if name not in ("program", "settings", "state", "thread", "_planner")]
     names = [name for name in names if name not in ("_ids", "_tasks", "_single", "_book", "_ended", "outbox")]
+    names = [name for name in names if name not in ("_checkpoints", "_outcomes", "_records")]
     tasks = [(task.id, list(task.writes)) for task in told.tasks.values()]
     state = told.state
     values = {name: state.read(name) for name in ("go", "x")}
     own = deepcopy({name: getattr(told, name) for name in names})
+    made, records = told._checkpoints, told._records
+    own |= deepcopy({name: getattr(made, name) for name in type(made).__slots__ if name not in SHARED})
+    own |= deepcopy({"pending": records.pending, "written": records._written, "asked": told.interrupts})
     waits = [told.waits_for(task_id) for task_id, _ in tasks]
-    return own, tasks, waits, len(told.outbox), deepcopy((values, state.versions, state.seen, state._open))
+    return own, tasks, waits, len(told.outbox), deepcopy((values, state.versions, state.seen, state.versioning.open))
 
 
 @given(

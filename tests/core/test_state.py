@@ -24,7 +24,8 @@ from stategraph.core.channels import (
     UntrackedValue,
 )
 from stategraph.core.program import Node, Program, build
-from stategraph.core.state import NextVersion, State, count_up
+from stategraph.core.state import State
+from stategraph.core.state.versioning import NextVersion, count_up
 from stategraph.core.task import Draft, Task, Write
 from stategraph.core.views import Keys
 from stategraph.errors import InvalidUpdateError
@@ -68,7 +69,7 @@ def program(more: dict[str, Any] | None = None, nodes: Sequence[Node] = ()) -> P
 
 
 def state(of: Program, rule: NextVersion | None = spelled, values: dict[str, Any] | None = None) -> State:
-    made = State(of, checkpoints.empty("id", "now"), rule)
+    made = State(of, checkpoints.empty("id", "now"), rule, stored=rule is not count_up)
     if values:
         made.apply((), list(values.items()))
     return made
@@ -190,7 +191,7 @@ def test_a_deferred_channel_waits_while_something_is_started() -> None:
 def test_a_bumped_channel_has_a_new_version_that_starts_nobody() -> None:
     made = state(program(nodes=[node(name, "last") for name in NODES]), count_up, values={"last": 1})
     made.apply([task(made.program, "a")])
-    made.bump(["last", "all"], {"last": 1})
+    made.versioning.bump(["last", "all"], {"last": 1})
 
     assert made.versions == {"last": 2, "all": 1}
     assert not made.triggers(made.program.nodes["a"])
@@ -201,14 +202,14 @@ def test_a_bumped_channel_has_a_new_version_that_starts_nobody() -> None:
 
 def test_what_a_reader_has_seen_of_all_channels_is_noted_until_one_changes() -> None:
     made = state(program(), values={"last": 1})
-    assert made.changed_since_seen_by("reader")
-    made.mark_all_seen("reader")
-    assert not made.changed_since_seen_by("reader")
-    made.apply_lone(task(made.program, "a", ("last", 2)))
-    assert made.changed_since_seen_by("reader")
-    made.apply_lone(task(made.program, "a", ("last", 3)))
-    made.mark_all_seen("reader")
-    assert not made.changed_since_seen_by("reader")
+    assert made.versioning.changed_since_seen_by("reader")
+    made.versioning.mark_all_seen("reader")
+    assert not made.versioning.changed_since_seen_by("reader")
+    made.apply_single(task(made.program, "a", ("last", 2)))
+    assert made.versioning.changed_since_seen_by("reader")
+    made.apply_single(task(made.program, "a", ("last", 3)))
+    made.versioning.mark_all_seen("reader")
+    assert not made.versioning.changed_since_seen_by("reader")
 
 
 # -- what is stored ------------------------------------------------------
@@ -279,7 +280,7 @@ def test_a_reducer_runs_once_for_a_write_that_its_task_has_read() -> None:
 
     made = state(program({"counted": BinaryOperatorAggregate(int, adding)}), values={"counted": 1})
     calls.clear()
-    for apply in (made.apply_lone, lambda lone: made.apply((lone,))):
+    for apply in (made.apply_single, lambda lone: made.apply((lone,))):
         reader = draft(made.program, "a", ("counted", 2))
         before = made.read("counted")
         assert made.read_for(reader, "counted", True) == made.read_for(reader, ["counted"], True)["counted"]
@@ -351,7 +352,7 @@ def test_the_next_node_gets_a_copy_of_what_a_router_was_shown_if_it_is_the_very_
     held.read(keys)
     lone = draft(made, "a", ("last", 2), ("to:b", None))
     shown = held.show(lone, keys, mapper)
-    held.apply_lone(told(lone))
+    held.apply_single(told(lone))
     given = held.node_input(after, task(made, "b"))
     assert shown == given == [("last", 2), ("total", 1)]
     assert given is not shown
@@ -373,7 +374,7 @@ def test_the_next_node_gets_what_was_written_after_a_router_was_shown_the_state(
     lone = draft(made, "a", ("last", 2), ("to:b", None))
     held.show(lone, keys, mapper)
     lone.writes.append((channel, 4))
-    held.apply_lone(told(lone))
+    held.apply_single(told(lone))
     assert dict(held.node_input(after, task(made, "b")))[channel] == 4
 
 
@@ -443,7 +444,7 @@ def test_steps_of_one_task_come_to_the_same_by_the_short_way(
             assert seen[0] == seen[1]
         one, other = task(long.program, name, *writes), task(short.program, name, *writes)
         came = outcome(partial(long.apply, (one,)))
-        assert outcome(partial(short.apply_lone, other)) == came
+        assert outcome(partial(short.apply_single, other)) == came
         if isinstance(came, str):
             break
         assert short.read(READ) == long.read(READ)
@@ -454,10 +455,10 @@ def test_steps_of_one_task_come_to_the_same_by_the_short_way(
         elif after == "look":
             nodes = long.program.nodes.values()
             assert [short.triggers(n) for n in nodes] == [long.triggers(n) for n in nodes]
-            assert short.changed_since_seen_by("r") == long.changed_since_seen_by("r")
+            assert short.versioning.changed_since_seen_by("r") == long.versioning.changed_since_seen_by("r")
         elif after == "note":
-            short.mark_all_seen("r")
-            long.mark_all_seen("r")
+            short.versioning.mark_all_seen("r")
+            long.versioning.mark_all_seen("r")
         elif after == "together":
             for each in (long, short):
                 each.apply([task(each.program, node_name, ("total", 1)) for node_name in NODES])

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from stategraph.constants import MISSING
 from stategraph.core import program
 from stategraph.core.channels import BinaryOperatorAggregate, EphemeralValue, LastValue, Topic
-from stategraph.core.state import State, count_up
+from stategraph.core.state import State
+from stategraph.core.state.versioning import count_up
 from stategraph.core.task import Draft, Task
 from stategraph.core.views import Keys, Layout, View
 

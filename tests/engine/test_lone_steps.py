@@ -211,7 +211,7 @@ def test_a_run_that_stores_at_its_end_stores_the_same_both_ways(
     name: str, driver: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outcomes, lone_steps = [], 0
-    short = Planner.lone
+    short = Planner.single
 
     def counted(planner: Planner, updated: Iterable[str], step: int) -> Any:
         nonlocal lone_steps
@@ -222,7 +222,7 @@ def test_a_run_that_stores_at_its_end_stores_the_same_both_ways(
     for lone in (counted, lambda planner, updated, step: None):
         numbers = itertools.count()
         new_id = lambda step, numbers=numbers: f"{next(numbers):08x}-0000-6000-8000-000000000000"  # noqa: E731
-        monkeypatch.setattr(Planner, "lone", lone)
+        monkeypatch.setattr(Planner, "single", lone)
         saver = Counting()
         with environment.use(Environment(StoppedClock(), Numbered(new_id))):
             shown = run(driver, GRAPHS[name](saver), INPUTS)
@@ -258,7 +258,7 @@ def test_a_graph_that_is_a_node_is_run_through_what_somebody_has_put_in_between(
 def test_versions_of_many_lone_steps_are_given_before_they_pile_up(
     driver: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stategraph.core.state._OPEN_STEPS", 3)
+    monkeypatch.setattr("stategraph.core.state.state.MOST_OPEN", 3)
     saver = Counting()
     graph = loop(saver, rounds=20)
     driver.invoke(graph, {"log": [], "total": 0}, {**THREAD, "recursion_limit": 100}, durability="exit")

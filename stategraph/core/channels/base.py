@@ -16,7 +16,7 @@ Programs written for LangGraph derive channels of their own from `BaseChannel`, 
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeAlias, TypeVar
 
 from stategraph.constants import MISSING
 from stategraph.errors import EmptyChannelError, is_empty_channel
@@ -132,6 +132,9 @@ class BaseChannel(Generic[Value, Update, Checkpoint], ABC):
                 return MISSING
             raise
 
+
+AnyChannel: TypeAlias = BaseChannel[Any, Any, Any]
+"""A channel of which nothing more is known."""
 
 _new = object.__new__
 

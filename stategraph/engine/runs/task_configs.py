@@ -107,7 +107,7 @@ class TaskConfigs:
             execution.runtime,
             conf.get(CONFIG_KEY_THREAD_ID),
             str(run_id) if run_id else None,
-            execution.machine.previous(),
+            execution.machine.state.previous(),
         )
         self._map = conf.get(CONFIG_KEY_CHECKPOINT_MAP) or {}
         conf.update(_OF_EACH_ATTEMPT)

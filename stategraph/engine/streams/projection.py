@@ -95,9 +95,7 @@ class Projector:
 
     def project(self, effect: Effect) -> None:
         """Build the chunks of one fact."""
-        if isinstance(effect, Draft):
-            self.ended(effect)
-        elif type(effect) is TaskSettled:
+        if isinstance(effect, (TaskSettled, Draft)):
             self.settled(effect)
         elif type(effect) is ValuesChanged:
             if "values" in self.modes:
@@ -131,14 +129,7 @@ class Projector:
             }
             self._send("debug", wrapped)
 
-    def ended(self, draft: Draft) -> None:
-        """Build the chunk of a task that ended well, in a run that is asked for nothing more of it than its update."""
-        task = draft.task
-        if self._updates and not (task.node is not None and task.node.hidden):
-            payload = {task.name: output.update_of(draft.writes, self._keys)}
-            self._emit(payload if self._bare else (self.ns, "updates", payload))
-
-    def settled(self, fact: TaskSettled) -> None:
+    def settled(self, fact: TaskSettled | Draft) -> None:
         """Build the chunks of a task's end."""
         task, writes, cached = fact.task, fact.writes, fact.cached
         if task.node is not None and task.node.hidden:
@@ -178,7 +169,7 @@ class Projector:
             payload["metadata"] = shown
         return payload
 
-    def _described_result(self, fact: TaskSettled) -> dict[str, Any]:
+    def _described_result(self, fact: TaskSettled | Draft) -> dict[str, Any]:
         keys = self._execution.stream_keys
         shown = (keys,) if isinstance(keys, str) else keys
         return {

@@ -1,0 +1,168 @@
+"""The checkpoints of one run, from the one that it starts from to its last.
+
+Rules
+-----
+* A checkpoint is stored only after the step that it describes was applied.
+* A run that stores at its end makes every checkpoint, as ids of tasks are derived from them, and stores the last.
+* In a namespace that nobody but the run's task knows, steps need no checkpoints by which they would be told apart, or
+  sorted: one for the last step is made at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, Literal
+
+from stategraph.constants import TASKS
+from stategraph.core import checkpoint as checkpoints
+from stategraph.core import status
+from stategraph.core.delta_book import DeltaBook
+from stategraph.core.effects import Effect, SaveCheckpoint, SaveWrites
+from stategraph.core.settings import Settings
+from stategraph.core.starting import Thread
+from stategraph.core.state import State
+from stategraph.core.task import IdMaker
+
+Source = Literal["input", "loop", "fork"]
+"""What made a checkpoint: the run's input, a step, or a replay that starts a branch."""
+
+
+class CheckpointMaker:
+    """Makes the checkpoints of one run, and asks for them to be saved.
+
+    Attributes:
+        checkpoint: The latest, or what it will be made of if it waits for the end of the run.
+        metadata: Its metadata.
+        parent_id: Id of the checkpoint before it, or None.
+        stored_id: Id of the last one that is stored, or None.
+        undescribed: What ended last, if no checkpoint has been made of it.
+    """
+
+    __slots__ = (
+        "_book",
+        "_ids",
+        "_outbox",
+        "_settings",
+        "_state",
+        "_stored_versions",
+        "_thread",
+        "_waits",
+        "checkpoint",
+        "metadata",
+        "parent_id",
+        "stored_id",
+        "undescribed",
+    )
+
+    def __init__(
+        self,
+        state: State,
+        thread: Thread,
+        settings: Settings,
+        ids: IdMaker,
+        book: DeltaBook | None,
+        outbox: list[Effect],
+    ) -> None:
+        """Begin with the checkpoint that a run starts from.
+
+        Args:
+            state: The run's channels.
+            thread: What it starts from.
+            settings: When it stores, and how ids and times are made.
+            ids: Makes ids of tasks, from each checkpoint in turn.
+            book: Its delta channels, if it has any.
+            outbox: Gets the requests to save.
+        """
+        self.checkpoint = thread.checkpoint
+        self.metadata = thread.metadata
+        self.parent_id = thread.parent_id
+        self.stored_id = thread.stored_id
+        self.undescribed: Source | None = None
+        # Whether a checkpoint waits for the end of the run to be stored.
+        self._waits = False
+        self._state = state
+        self._thread = thread
+        self._settings = settings
+        self._ids = ids
+        self._book = book
+        self._outbox = outbox
+        # In a namespace that the checkpoint does not come from, no value is stored yet.
+        self._stored_versions: dict[str, Any] = {} if thread.moved else dict(state.versions)
+
+    def make(self, source: Source, step: int, updated: Collection[str] | None) -> None:
+        """Make the checkpoint of a step, and ask for it to be saved unless it waits for the end of the run.
+
+        Args:
+            source: What made it.
+            step: The step's number.
+            updated: The channels that the step changed; None if not known.
+        """
+        settings = self._settings
+        metadata: dict[str, Any] = {"source": source, "step": step, "parents": settings.parents}
+        if source == "fork":
+            # It is made before anything is updated.
+            updated = None
+        if self._book is not None:
+            self._book.count(self.metadata, metadata, updated or ())
+        self.metadata, self.undescribed = metadata, None
+        if settings.saves == "never":
+            return
+        checkpoint_id = settings.new_id(step)
+        if settings.saves == "step":
+            self._store(checkpoint_id, updated)
+        else:
+            self.checkpoint = {**self.checkpoint, "id": checkpoint_id}
+            self._waits = True
+        self._ids.anchor(checkpoint_id, checkpoints.FORMAT_VERSION)
+
+    def finish(self, step: int, updated: Collection[str] | None) -> None:
+        """Ask for the checkpoint that waited for the end of the run to be saved.
+
+        Args:
+            step: The number of the step that would be next.
+            updated: The channels that the last step changed; None if not known.
+        """
+        if self.undescribed is not None:
+            self.metadata = {"source": self.undescribed, "step": step - 1, "parents": self._settings.parents}
+        if self._waits or self.undescribed is not None:
+            if self._book is not None:
+                self._save_kept(self._book)
+            self._store(self.checkpoint["id"], updated)
+
+    def _store(self, checkpoint_id: str, updated: Collection[str] | None) -> None:
+        """Freeze the channels under a new id and ask for the result to be saved."""
+        state = self._state
+        untracked = state.program.untracked
+        values = state.freeze()
+        if self._book is not None:
+            values |= self._book.snapshots(state, self.metadata, self._stored_versions)
+        if untracked and TASKS in values:
+            values[TASKS] = [status.tracked(packet, untracked) for packet in values[TASKS]]
+        self.checkpoint = {
+            "v": checkpoints.FORMAT_VERSION,
+            "ts": self._settings.now(),
+            "id": checkpoint_id,
+            "channel_values": values,
+            "channel_versions": state.versions,
+            "versions_seen": state.seen,
+            "updated_channels": None if updated is None else sorted(updated),
+        }
+        versions = dict(state.versions)
+        new_versions = checkpoints.newer_versions(self._stored_versions, versions)
+        detached = checkpoints.detached(self.checkpoint)
+        self._outbox.append(SaveCheckpoint(self.stored_id, detached, self.metadata, new_versions))
+        self._stored_versions = versions
+        self.parent_id = self.stored_id
+        self.stored_id = checkpoint_id
+
+    def _save_kept(self, book: DeltaBook) -> None:
+        """Ask for the writes of all steps to be saved on the checkpoint the run started from."""
+        thread = self._thread
+        kept = book.kept(self._state, self.metadata, built_on=thread.found and thread.addressed)
+        if kept and not thread.found:
+            root = checkpoints.empty(thread.checkpoint["id"], self._settings.now())
+            self._outbox.append(SaveCheckpoint(None, root, {"step": -2}, {}))
+            self.stored_id = root["id"]
+        for task_id, path, writes in kept:
+            assert self.stored_id is not None
+            self._outbox.append(SaveWrites(self.stored_id, task_id, writes, path))
