@@ -36,17 +36,10 @@ LIMITS = {"lines of a file": 600, "lines": 80, "complexity": 15, "parameters": 8
 
 KNOWN: dict[str, dict[str, int]] = {
     "lines of a file": {
-        "stategraph.core.machine": 914,
-        "stategraph.core.state": 742,
         "stategraph.engine.engine": 976,
         "stategraph.engine.runs.execution": 661,
     },
     "complexity": {
-        "stategraph.core.machine:Machine.start": 25,
-        "stategraph.core.state:State._write": 17,
-        "stategraph.core.state:State.apply": 17,
-        "stategraph.core.state:State.apply_lone": 31,
-        "stategraph.core.state:State.node_input": 16,
         "stategraph.engine.runs.adriver:AsyncDriver.run": 24,
         "stategraph.engine.runs.driver:Driver._steps": 17,
     },

@@ -561,7 +561,7 @@ class Execution:
                 effect = outbox[0]
                 if isinstance(effect, Draft):
                     if projector is not None:
-                        projector.ended(effect)
+                        projector.settled(effect)
                 elif type(effect) is SaveWrites or type(effect) is SaveCheckpoint:
                     self._save(effect)
                 elif projector is not None:
