@@ -178,7 +178,7 @@ class Machine:
         keys = settings.output_keys
         self._output_set = frozenset((keys,) if isinstance(keys, str) else keys)
         self._tells_values = watch.values
-        self._tells_ends = watch.settled or watch.updates
+        self._tells_ends = watch.ended
         # Whether planning needs to look at nothing but the tasks themselves.
         self._quiet = not (settings.interrupt_before or settings.deltas or program.due) and takes_short_way(watch)
         # Whether steps of one task may take the short way.
@@ -279,9 +279,7 @@ class Machine:
             InvalidUpdateError: If what the step's tasks wrote cannot be applied.
             Exception: What a reducer, or the type of a node's input, refused.
         """
-        if self._ended is not None:
-            self._end_single()
-        elif self.status != "planning" and self._end_step():
+        if (self._ended is not None or self.status != "planning") and self._end_step():
             return Pause("interrupt_after")
         updated = self.updated
         pending = self._records.pending
@@ -485,34 +483,57 @@ class Machine:
 
     # -- ending a step ---------------------------------------------------
 
-    def _end_single(self) -> None:
-        """Apply the step of a task that took the short way."""
-        task = self._single
-        assert task is not None
+    def _end_step(self) -> bool:
+        """Apply the step, tell what it changed and make its checkpoint; returns whether the run pauses after it.
+
+        Raises:
+            IllegalMoveError: If tasks of the step have not ended.
+        """
+        single = self._ended is not None
+        if not single:
+            self._check_ended()
         try:
-            updated = self.state.apply_single(task)
+            updated = self.state.apply_single(self._single) if single else self._apply()  # type: ignore[arg-type]
         except BaseException as error:
             self._torn = not isinstance(error, Exception)
             if not self._torn:
                 self._widen()
             raise
         self._ended = None
-        if self._apart:
+        self.updated = updated
+        self._fresh = True
+        self.replaying = False
+        self.child_resuming = None
+        if not self._output_set.isdisjoint(updated):
+            self._tell_values()
+        if single and self._apart:
             self._checkpoints.undescribed = "loop"
-        self._conclude(updated, describes=not self._apart)
-        self.status = _APPLIED
+        elif not self._unrecorded:
+            self._checkpoints.make("loop", self.step, updated)
+        self.step += 1
+        if single:
+            self.status = _APPLIED
+            return False
+        return self._pauses_after()
 
-    def _end_step(self) -> bool:
-        """Apply the step, if every task of it has ended; returns whether the run pauses after it."""
+    def _check_ended(self) -> None:
         moves.check(self.status, "next")
         if self._open or self._single is not None:
             names = sorted({task.name for task in self.tasks.values() if self.waits_for(task.id)})
             raise IllegalMoveError(f"`next` is no move while tasks of the step have not ended: {', '.join(names)}")
-        try:
-            self._apply_step()
-        except BaseException as error:
-            self._torn = not isinstance(error, Exception)
-            raise
+
+    def _apply(self) -> Collection[str]:
+        book, records = self._book, self._records
+        if book is not None:
+            book.applies(self._tasks)
+        updated = self.state.apply(self._in_order())
+        if book is not None:
+            book.applied(self.step, self._tasks, records.pending)
+        records.clear()
+        return updated
+
+    def _pauses_after(self) -> bool:
+        """Leave the step, and see whether the run pauses there."""
         if not (self.settings.interrupt_after and self._breaks_at(self.settings.interrupt_after)):
             self._move("next", "planning")
             return False
@@ -523,28 +544,6 @@ class Machine:
             self._tasks = {t.id: t for t in self._planner.next_tasks(self.updated)}
         self._move("next", "interrupt_after")
         return True
-
-    def _apply_step(self) -> None:
-        book = self._book
-        if book is not None:
-            book.applies(self._tasks)
-        updated = self.state.apply(self._in_order())
-        if book is not None:
-            book.applied(self.step, self._tasks, self._records.pending)
-        self._records.clear()
-        self._conclude(updated)
-
-    def _conclude(self, updated: Collection[str], describes: bool = True) -> None:
-        """Take in what a step changed, tell of it, and make its checkpoint."""
-        self.updated = updated
-        self._fresh = True
-        self.replaying = False
-        self.child_resuming = None
-        if not self._output_set.isdisjoint(updated):
-            self._tell_values()
-        if describes and not self._unrecorded:
-            self._checkpoints.make("loop", self.step, updated)
-        self.step += 1
 
     def _in_order(self) -> Sequence[Task]:
         return plan.in_order(tuple(self._tasks.values()))

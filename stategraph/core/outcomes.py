@@ -57,7 +57,7 @@ class Outcomes:
         self._book = book
         self._outbox = outbox
         self._stores = settings.saves != "never"
-        self._tells = settings.watch.settled or settings.watch.updates
+        self._tells = settings.watch.ended
 
     def take_draft(self, draft: Draft, tasks: Mapping[str, Task]) -> None:
         """Take in that a task ended well.

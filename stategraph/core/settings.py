@@ -17,26 +17,24 @@ class Watch(NamedTuple):
 
     Attributes:
         values: That the output channels changed.
-        updates: How each task ended, for listeners who need nothing but its updates.
-        settled: How each task ended.
+        ended: How each task ended.
         planned: Which tasks are about to run.
         checkpoints: That a checkpoint is made.
     """
 
     values: bool = False
-    updates: bool = False
-    settled: bool = False
+    ended: bool = False
     planned: bool = False
     checkpoints: bool = False
 
 
 @cache
 def takes_short_way(watch: Watch) -> bool:
-    """Return whether steps of one task may take the short way, which tells of nothing but values and updates.
+    """Return whether steps of one task may take the short way, which tells of values and of how tasks ended.
 
     Whatever else is to be heard, known now or added later, makes every step go the long way.
     """
-    return not any(watch._replace(values=False, updates=False))
+    return not any(watch._replace(values=False, ended=False))
 
 
 class Settings(NamedTuple):

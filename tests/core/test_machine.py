@@ -197,7 +197,7 @@ SETTINGS = Settings(
     now=lambda: "now",
     next_version=None,
     strict_resume=False,
-    watch=Watch(values=True, settled=True, planned=True, checkpoints=True),
+    watch=Watch(values=True, ended=True, planned=True, checkpoints=True),
     parent=None,
 )
 

@@ -26,8 +26,8 @@ def task(name: str = "n") -> Task:
 
 
 @pytest.mark.parametrize("heard", Watch._fields)
-def test_only_listeners_for_values_and_updates_leave_steps_of_one_task_on_the_short_way(heard: str) -> None:
-    assert takes_short_way(Watch(**{heard: True})) is (heard in ("values", "updates"))
+def test_only_listeners_for_values_and_ends_leave_steps_of_one_task_on_the_short_way(heard: str) -> None:
+    assert takes_short_way(Watch(**{heard: True})) is (heard in ("values", "ended"))
     assert takes_short_way(Watch())
 
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import operator
-from functools import cache
 from itertools import combinations
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, TypedDict, get_args
 
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 
 from stategraph import END, START, Command, StateGraph
 from stategraph.engine.config.context import get_stream_writer
-from stategraph.engine.runs import execution
-from stategraph.engine.streams import projection
+from stategraph.engine.streams.modes import MODES, Mode
+from stategraph.errors import IgnoredInputError
+from stategraph.types import StreamMode
 from tests.conftest import Driver
 
-MODES = ("values", "updates", "tasks", "checkpoints", "debug", "custom", "messages")
+NAMES = ("values", "updates", "tasks", "checkpoints", "debug", "custom", "messages", "tools")
 
 
 class State(TypedDict, total=False):
@@ -29,7 +29,7 @@ def one(state: State) -> State:
     return {"log": ["one"], "last": "one"}
 
 
-def build(saver: Any) -> Any:
+def build(saver: Any, *, strict: bool = False) -> Any:
     builder = StateGraph(State)
     builder.add_node("one", one)
     builder.add_node("two", lambda state: Command(goto="three", update={"log": ["two"]}), destinations=("three",))
@@ -37,7 +37,7 @@ def build(saver: Any) -> Any:
     builder.add_edge(START, "one")
     builder.add_edge("one", "two")
     builder.add_edge("three", END)
-    return builder.compile(checkpointer=saver)
+    return builder.compile(checkpointer=saver, strict=strict)
 
 
 CHANGING = frozenset(("id", "timestamp", "config", "parent_config", "metadata"))
@@ -61,29 +61,47 @@ def about_checkpoints(chunk: Any) -> bool:
     return bool(chunk[0] == "checkpoints" or (chunk[0] == "debug" and chunk[1]["type"] == "checkpoint"))
 
 
-@pytest.mark.parametrize("modes", [*((mode,) for mode in MODES), *combinations(MODES, 2)], ids="+".join)
+@pytest.mark.parametrize("modes", [*((mode,) for mode in NAMES), *combinations(NAMES, 2)], ids="+".join)
 def test_a_mode_alone_and_beside_another_tells_the_same_with_and_without_a_saver(
     driver: Driver, modes: tuple[str, ...]
 ) -> None:
     stored = [chunk for chunk in streamed(driver, InMemorySaver(), list(modes)) if not about_checkpoints(chunk)]
-    assert stored or modes in [("checkpoints",), ("messages",), ("checkpoints", "messages")]
+    assert stored or {"checkpoints", "messages", "tools"}.issuperset(modes)
     assert streamed(driver, None, list(modes)) == stored
 
 
-def test_a_mode_that_is_added_hears_of_every_task_with_and_without_a_saver(
+def test_a_mode_that_is_added_to_the_table_shows_the_same_with_and_without_a_saver(
     driver: Driver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known, told = projection.watch_for, projection.Projector.settled
+    ends = Mode(
+        name="ends", ended=lambda subject, end: (end.task.name, [name for name, _ in end.writes if name == "log"])
+    )
+    begins = Mode(name="begins", started=lambda subject, task: task.name)
+    for mode in (ends, begins):
+        monkeypatch.setitem(MODES, mode.name, mode)
 
-    @cache
-    def watch_for(modes: frozenset[str]) -> Any:
-        return known(modes)._replace(settled=True) if "ends" in modes else known(modes)
+    ended = [["one", ["log"]], ["two", ["log"]], ["three", []]]
+    assert streamed(driver, None, "ends") == streamed(driver, InMemorySaver(), "ends") == ended
+    assert streamed(driver, None, "begins") == streamed(driver, InMemorySaver(), "begins") == ["one", "two", "three"]
+    both = streamed(driver, None, ["ends", "begins"])
+    assert both == streamed(driver, InMemorySaver(), ["ends", "begins"])
+    assert [mode for mode, _ in both] == ["begins", "ends"] * 3
 
-    def settled(self: Any, fact: Any) -> None:
-        told(self, fact)
-        self._send("ends", fact.task.name)
 
-    monkeypatch.setattr(execution, "watch_for", watch_for)
-    monkeypatch.setattr(projection.Projector, "settled", settled)
+def test_the_names_that_type_checkers_know_are_those_of_the_table() -> None:
+    # "tools" is a mode of LangGraph's too that its type does not name.
+    assert {*get_args(StreamMode), "tools"} == {*MODES}
+    assert all(name == mode.name for name, mode in MODES.items())
 
-    assert streamed(driver, None, "ends") == streamed(driver, InMemorySaver(), "ends") == ["one", "two", "three"]
+
+def test_what_stream_events_shows_of_a_mode_is_that_mode() -> None:
+    for name, mode in MODES.items():
+        assert mode.projection is None or mode.projection.required_stream_modes == (name,)
+
+
+def test_a_strict_graph_knows_every_mode_of_the_table_and_refuses_others(driver: Driver) -> None:
+    graph = build(None, strict=True)
+    for name in MODES:
+        driver.stream(graph, {"log": []}, stream_mode=[name])
+    with pytest.raises(IgnoredInputError, match="Did you mean 'updates'"):
+        driver.stream(graph, {"log": []}, stream_mode=["updaets"])

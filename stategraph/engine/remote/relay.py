@@ -22,10 +22,11 @@ from langgraph_sdk.schema import StreamPart
 from stategraph.constants import CONF, CONFIG_KEY_CHECKPOINT_NS, CONFIG_KEY_STREAM, INTERRUPT, NS_SEP
 from stategraph.engine.compile.protocol import StreamProtocol
 from stategraph.engine.remote import wire
+from stategraph.engine.streams.modes import MODES
 from stategraph.errors import GraphInterrupt, ParentCommand
 from stategraph.types import Command, StreamMode
 
-_WIRE_MESSAGES: Final = "messages-tuple"
+_BY_WIRE_NAME: Final = {mode.sent_as: mode.name for mode in MODES.values() if mode.sent_as}
 
 
 class RemoteException(Exception):
@@ -65,8 +66,8 @@ def choose_modes(stream_mode: StreamMode | list[StreamMode] | None, config: Runn
     asked = asked or ["updates"]
     needed = [*asked, *sorted(listener.modes if listener else ()), "updates"]
     # "events" are a mode of the server that no graph has.
-    sent = dict.fromkeys(_WIRE_MESSAGES if mode == "messages" else mode for mode in needed if mode != "events")
-    wanted = tuple("messages" if mode == _WIRE_MESSAGES else mode for mode in asked)
+    sent = dict.fromkeys(MODES[mode].sent_as or mode if mode in MODES else mode for mode in needed if mode != "events")
+    wanted = tuple(_BY_WIRE_NAME.get(mode, mode) for mode in asked)
     return Modes(cast(tuple[WireMode, ...], tuple(sent)), wanted, single, listener)
 
 

@@ -20,6 +20,7 @@ from langgraph_sdk.stream.decoders import DataDecoder
 
 from stategraph.engine.checkpoints.procedures import Procedure, aperform, perform
 from stategraph.engine.remote import wire
+from stategraph.engine.streams.modes import MODES
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ class Projections(Mapping[str, Any]):
     """
 
     _TYPED: ClassVar = ("values", "messages", "tool_calls", "subgraphs")
-    _DECODED: ClassVar = ("updates", "checkpoints", "tasks", "custom")
+    _DECODED: ClassVar = tuple(mode.name for mode in MODES.values() if mode.decoded)
     _NATIVE: ClassVar = (*_TYPED, *_DECODED)
 
     def __init__(self, sdk: AsyncThreadStream | SyncThreadStream) -> None:

@@ -73,12 +73,13 @@ from stategraph.engine.config.runtime import (
 from stategraph.engine.runs import lineage, strictness
 from stategraph.engine.runs.request import Lookup, Request
 from stategraph.engine.runs.task_configs import TaskConfigs
-from stategraph.engine.streams.projection import NOTHING, Chunk, Format, Projector, watch_for
+from stategraph.engine.streams.modes import display_of
+from stategraph.engine.streams.payloads import NOTHING
+from stategraph.engine.streams.projection import Chunk, Format, Projector
 from stategraph.engine.tracing.graph_callbacks import GraphInterruptEvent, GraphResumeEvent
 from stategraph.types import Durability
 
 _NOTHING = Watch()
-_STREAMED_IN_NODES = frozenset(("messages", "custom", "tools"))
 
 
 class Execution:
@@ -227,7 +228,7 @@ class Execution:
         # What the caller has not been shown yet: chunks, or what it sees of them if there is no view.
         self.chunks: deque[Any] = deque()
         self.wake: Callable[[], None] | None = None
-        self.eager = bool(self.engine.stream_eager or form.subgraphs or not _STREAMED_IN_NODES.isdisjoint(own))
+        self.eager = bool(self.engine.stream_eager or form.subgraphs or display_of(own).in_nodes)
         direct = self.outer_stream is None and not self.eager
         # Nobody else puts anything there, and the caller sees the payloads as they are.
         bare = direct and (form.bare or not own)
@@ -413,7 +414,7 @@ class Execution:
             self.environment.now,
             None if saver is None else saver.get_next_version,
             self.engine.strict or bool(conf.get(CONFIG_KEY_STRICT_RESUME, False)),
-            _NOTHING if self.projector is None else watch_for(self.projector.modes),
+            _NOTHING if self.projector is None else self.projector.watch,
             self.parent_task,
             histories.rules(self.program),
         )

@@ -16,7 +16,8 @@ from langchain_core.runnables.config import get_async_callback_manager_for_confi
 from stategraph.constants import CONF, CONFIG_KEY_STREAM_MESSAGES_V2, CONFIG_KEY_TASK_ID, NS_SEP
 from stategraph.engine.config.runnable_config import has_listeners
 from stategraph.engine.runs.execution import Execution
-from stategraph.engine.streams import messages, tools
+from stategraph.engine.streams import messages
+from stategraph.engine.streams.modes import display_of
 from stategraph.engine.tracing.chain_run import taps_streams
 from stategraph.engine.tracing.graph_callbacks import (
     get_async_graph_callback_manager_for_config,
@@ -24,12 +25,10 @@ from stategraph.engine.tracing.graph_callbacks import (
 )
 from stategraph.engine.tracing.stream_handler import StreamFeed
 
-_FED_BY_CALLBACKS = frozenset(("messages", "tools"))
-
 
 def needed(execution: Execution) -> bool:
     """Whether anybody would hear the run's callbacks."""
-    return not _FED_BY_CALLBACKS.isdisjoint(execution.own_modes) or has_listeners(execution.config)
+    return bool(display_of(execution.own_modes).feeds) or has_listeners(execution.config)
 
 
 def _prepare(execution: Execution, manager: Any) -> Any:
@@ -54,13 +53,8 @@ def _prepare(execution: Execution, manager: Any) -> Any:
 def _attach(execution: Execution, run_manager: Any) -> None:
     """Add the handlers that feed the run's own stream modes."""
     form = execution.request.format
-    handlers: list[Any] = []
-    if "messages" in execution.own_modes:
-        v2 = form.version == "v2" and execution.config[CONF].get(CONFIG_KEY_STREAM_MESSAGES_V2)
-        kind = messages.StreamMessagesHandlerV2 if v2 else messages.StreamMessagesHandler
-        handlers.append(kind(execution.put, form.subgraphs))
-    if "tools" in execution.own_modes:
-        handlers.append(tools.StreamToolCallHandler(execution.put, form.subgraphs))
+    blocks = form.version == "v2" and bool(execution.config[CONF].get(CONFIG_KEY_STREAM_MESSAGES_V2))
+    handlers = [feed(execution.put, form.subgraphs, blocks) for feed in display_of(execution.own_modes).feeds]
     for handler in handlers:
         handler.parent_ns = tuple(execution.ns.split(NS_SEP)) if execution.ns else ()
     execution.streams_nodes = any(map(_taps_streams, run_manager.handlers))

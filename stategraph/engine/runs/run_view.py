@@ -15,7 +15,8 @@ from stategraph.engine.compile.compiled_graph import CompiledGraph
 from stategraph.engine.compile.protocol import StreamProtocol
 from stategraph.engine.config.runtime import Runtime
 from stategraph.engine.runs.lineage import Lineage
-from stategraph.engine.streams.projection import Format, ShownRun
+from stategraph.engine.streams.payloads import ShownRun
+from stategraph.engine.streams.projection import Format
 from stategraph.types import Durability
 
 if TYPE_CHECKING:

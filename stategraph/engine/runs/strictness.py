@@ -14,8 +14,9 @@ from typing import Any, Final, NoReturn, get_args
 from stategraph.constants import CONF, CONFIG_KEY_CHECKPOINT_ID, CONFIG_KEY_THREAD_ID, INTERRUPT
 from stategraph.core import explain
 from stategraph.engine.runs.run_view import RunView
+from stategraph.engine.streams.modes import MODES
 from stategraph.errors import IgnoredInputError
-from stategraph.types import Command, Durability, StreamMode
+from stategraph.types import Command, Durability
 
 ENVIRONMENT: Final = "STATEGRAPH_STRICT"
 """Makes every graph strict that is not told otherwise when it is compiled."""
@@ -50,8 +51,8 @@ def check_request(execution: RunView) -> None:
     form = request.format
     for asked in (form.modes, form.printed):
         for mode in (asked,) if isinstance(asked, str) else asked:
-            if mode not in get_args(StreamMode):
-                _refuse("Stream mode", mode, get_args(StreamMode), "modes")
+            if mode not in MODES:
+                _refuse("Stream mode", mode, MODES, "modes")
     if request.durability is not None:
         if request.durability not in get_args(Durability):
             _refuse("Durability", request.durability, get_args(Durability), "durabilities")
