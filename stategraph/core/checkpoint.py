@@ -21,7 +21,7 @@ Checkpoint = dict[str, Any]
 
 
 def empty(checkpoint_id: str, created_at: str) -> Checkpoint:
-    """The checkpoint before anything was written."""
+    """Make the checkpoint of a thread that nothing was written to."""
     return {
         "v": FORMAT_VERSION,
         "id": checkpoint_id,
@@ -33,7 +33,7 @@ def empty(checkpoint_id: str, created_at: str) -> Checkpoint:
 
 
 def detached(checkpoint: Mapping[str, Any]) -> Checkpoint:
-    """A copy that later steps do not change: containers are copied, values shared."""
+    """Copy a checkpoint so that later steps do not change it: containers are copied, values shared."""
     return {
         "v": checkpoint["v"],
         "ts": checkpoint["ts"],
@@ -46,7 +46,7 @@ def detached(checkpoint: Mapping[str, Any]) -> Checkpoint:
 
 
 def newer_versions(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
-    """The versions that are higher than before."""
+    """Return the versions that are higher than before."""
     if not before:
         return dict(now)
     null = type(next(iter(now.values())))() if now else None

@@ -4,7 +4,7 @@ Rules
 -----
 * A checkpoint is stored only after the step that it describes was applied.
 * A run that stores at its end makes every checkpoint, as ids of tasks are derived from them, and stores the last.
-* In a namespace that nobody but the run's task knows, steps need no checkpoints by which they would be told apart, or
+* In a namespace that only the run's task knows, steps need no checkpoints by which they would be told apart, or
   sorted: one for the last step is made at the end.
 """
 

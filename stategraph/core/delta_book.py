@@ -1,4 +1,4 @@
-"""What one run notes about its delta channels, from its start to the checkpoints it stores.
+"""The journal of one run's delta channels, from its start to the checkpoints it stores.
 
 Rules
 -----
@@ -28,7 +28,7 @@ from stategraph.core.task import Task, Write
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What the book cannot know by itself.
+    """How delta channels are identified and stored: what the journal cannot know by itself.
 
     Attributes:
         wrap: Makes the stored form of a snapshot from a value.
@@ -63,7 +63,7 @@ class DeltaBook:
         self._at_exit = at_exit
         # Channels that the next checkpoint stores in full, whatever their counters say.
         self._forced: set[str] = set()
-        # Writes found on the checkpoint, of which nobody knows yet whether their tasks take them back.
+        # Writes found on the checkpoint, of which it is not known yet whether their tasks take them back.
         self._loaded: list[tuple[str, str]] = []
         # What is stored already: pairs of task and channel.
         self._stored: set[tuple[str, str]] = set()
@@ -103,26 +103,26 @@ class DeltaBook:
             task.fresh = None
 
     def moved(self) -> None:
-        """The run goes on in a namespace that has no history: the next checkpoint holds everything."""
+        """Store everything in the next checkpoint: the run goes on in a namespace that has no history."""
         self._forced.update(self._names)
 
     def carried(self, writes: list[Write]) -> None:
-        """A command's writes go into the checkpoint of a fork, and are recorded nowhere."""
+        """Take in a command's writes that go into the checkpoint of a fork, and are recorded nowhere."""
         self._rules.identify(writes)
         self._forced.update(name for name, _ in writes if name in self._names)
 
     def commanded(self, writes: Iterable[Write]) -> None:
-        """A command's writes were recorded as the checkpoint's own."""
+        """Take in a command's writes that were recorded as the checkpoint's own."""
         if self._at_exit:
             self._commanded += [write for write in writes if write[0] in self._names]
 
     def took_input(self, writes: Iterable[Write], step: int, *, onto: str | None) -> tuple[str, list[Write]] | None:
-        """The run's input was applied.
+        """Take in the run's input, which was applied.
 
         Args:
             writes: The input, identified.
             step: The step it makes up.
-            onto: The checkpoint that nobody has built on yet, None if there is none.
+            onto: The checkpoint, if no other was built on it yet; None if there is none.
 
         Returns:
             A task id and the writes to record under it, if the channels are to be replayed from there.
@@ -142,7 +142,7 @@ class DeltaBook:
     # -- stepping --------------------------------------------------------
 
     def applies(self, tasks: Mapping[str, Task]) -> None:
-        """A step is about to be applied; it may be refused halfway.
+        """Take in a step that is about to be applied; it may be refused halfway.
 
         Args:
             tasks: Its tasks.
@@ -155,7 +155,7 @@ class DeltaBook:
             self._loaded = []
 
     def applied(self, step: int, tasks: Mapping[str, Task], pending: Pending) -> None:
-        """A step was applied.
+        """Take in a step that was applied.
 
         Args:
             step: Its number.
@@ -191,11 +191,11 @@ class DeltaBook:
         metadata[deltas.COUNTERS_KEY] = counters
 
     def snapshots(self, state: State, metadata: dict[str, Any], stored: deltas.Versions) -> dict[str, Any]:
-        """What a checkpoint that is about to be stored holds of the delta channels.
+        """Return what a checkpoint that is about to be stored holds of the delta channels.
 
         Args:
             state: The channels; versions move where a saver would not store a snapshot otherwise.
-            metadata: The checkpoint's; counters start anew.
+            metadata: The checkpoint's; counters start again.
             stored: The versions of the last stored checkpoint.
 
         Returns:
@@ -212,7 +212,7 @@ class DeltaBook:
     def kept(
         self, state: State, metadata: Mapping[str, Any], *, built_on: bool
     ) -> list[tuple[str, str, Sequence[Write]]]:
-        """The writes to record on the checkpoint that the run started from, before its last one is stored.
+        """Return the writes to record on the checkpoint that the run started from, before its last one is stored.
 
         Args:
             state: The channels.
@@ -245,7 +245,7 @@ class DeltaBook:
 def store_in_full(
     full: set[str], state: State, metadata: dict[str, Any], stored: deltas.Versions, rules: Rules
 ) -> dict[str, Any]:
-    """The stored forms of channels; versions and counters change as that demands.
+    """Make the stored forms of channels; versions and counters change as that demands.
 
     Args:
         full: The channels.

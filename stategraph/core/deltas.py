@@ -1,4 +1,4 @@
-"""What a thread stores of its delta channels, and how their values come back from it.
+"""The rules of delta channels: what a thread stores of them, and how their values come back from it.
 
 Rules
 -----
@@ -10,8 +10,8 @@ Rules
 * A snapshot is forced where a walk would go wrong: after an overwrite, and on a branch from a checkpoint whose
   pending writes belong to another child of it.
 * A saver stores a channel's blob only if its version moved. A snapshot of a channel that the step did not write bumps
-  the version, and whoever had seen the old version is marked as having seen the new one: a bump is no write and
-  starts nobody.
+  the version, and nodes that had seen the old version are marked as having seen the new one: a bump is no write
+  and starts no node.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -41,7 +41,7 @@ Bump = tuple[Any, Any]
 
 
 def names(specs: Specs) -> frozenset[str]:
-    """The delta channels of a graph, so that a graph without any pays for none of this."""
+    """Return the delta channels of a graph, so that a graph without any pays for none of this."""
     return frozenset(name for name, spec in specs.items() if isinstance(spec, DeltaChannel))
 
 
@@ -49,7 +49,7 @@ def names(specs: Specs) -> frozenset[str]:
 
 
 def needing_history(specs: Specs, checkpoint: Mapping[str, Any]) -> list[str]:
-    """The channels whose value at a checkpoint only the history knows.
+    """Find the channels whose value at a checkpoint only the history knows.
 
     A channel without a version was never written: it is empty, and a walk for it would find no end.
 
@@ -69,7 +69,7 @@ def needing_history(specs: Specs, checkpoint: Mapping[str, Any]) -> list[str]:
 
 
 def replay(spec: BaseChannel[Any, Any, Any], history: Mapping[str, Any]) -> BaseChannel[Any, Any, Any]:
-    """A channel as the history made it.
+    """Make a channel as the history left it.
 
     Args:
         spec: The channel's template.
@@ -93,7 +93,7 @@ def replay(spec: BaseChannel[Any, Any, Any], history: Mapping[str, Any]) -> Base
 
 
 def counted(counters: Counters, channels: Iterable[str], updated: Collection[str]) -> dict[str, tuple[int, int]]:
-    """The counters one superstep later.
+    """Advance the counters by one superstep.
 
     Args:
         counters: The counters before.
@@ -116,7 +116,7 @@ def due(
     versions: Versions,
     max_supersteps: int = MAX_SUPERSTEPS,
 ) -> set[str]:
-    """The channels that the next checkpoint should store in full.
+    """Find the channels that the next checkpoint should store in full.
 
     Args:
         channels: Channels with their values, at least those with counters; those of other kinds are passed over.
@@ -140,7 +140,7 @@ def due(
 
 
 def to_store(counters: Counters, snapshotted: Collection[str]) -> dict[str, tuple[int, int]]:
-    """The counters for a checkpoint's metadata.
+    """Make the counters for a checkpoint's metadata.
 
     Args:
         counters: The counters of the checkpoint.
@@ -156,7 +156,7 @@ def to_store(counters: Counters, snapshotted: Collection[str]) -> dict[str, tupl
 
 
 def pending(names: Collection[str], writes: Iterable[tuple[str, str, Any]] | None) -> set[str]:
-    """The delta channels among a checkpoint's pending writes.
+    """Find the delta channels among a checkpoint's pending writes.
 
     Nothing says which child the writes went into, so a new branch from the checkpoint must not replay them: it stores
     these channels in full.
@@ -172,7 +172,7 @@ def pending(names: Collection[str], writes: Iterable[tuple[str, str, Any]] | Non
 
 
 def overwritten(names: Collection[str], writes: Iterable[tuple[str, Any]]) -> set[str]:
-    """The delta channels that a step overwrote.
+    """Find the delta channels that a step overwrote.
 
     Args:
         names: The graph's delta channels.
@@ -193,7 +193,7 @@ def bumps(
     stored: Versions | None,
     next_version: Callable[[Any, None], Any],
 ) -> dict[str, Bump]:
-    """The versions that must move for a saver to store the snapshots.
+    """Find the versions that must move for a saver to store the snapshots.
 
     Args:
         snapshotted: Channels to store in full.
@@ -214,7 +214,7 @@ def bumps(
 
 
 def _notes(node: str, channel: str) -> tuple[str, str]:
-    """The keys of two notes: the version that a bump gave, the version that the node really read.
+    """Make the keys of two notes: the version that a bump gave, the version that the node really read.
 
     Neither separator occurs in a node's name.
     """
@@ -222,7 +222,7 @@ def _notes(node: str, channel: str) -> tuple[str, str]:
 
 
 def seen_with_bumps(seen: Seen, moved: Mapping[str, Bump], triggers: Mapping[str, Sequence[str]]) -> Seen:
-    """Mark bumped versions as seen by whoever had seen the versions before.
+    """Mark bumped versions as seen by those who had seen the versions before.
 
     Args:
         seen: The versions that each node has seen.
@@ -256,7 +256,7 @@ def seen_with_bumps(seen: Seen, moved: Mapping[str, Bump], triggers: Mapping[str
 
 
 def seen_without_bumps(seen: Seen) -> Seen:
-    """The versions that nodes really read, to tell which node ran last.
+    """Return the versions that nodes really read, to tell which node ran last.
 
     Args:
         seen: The versions as stored.
@@ -285,7 +285,7 @@ LATE_PATH_PREFIX: Final = "~~"
 
 
 def exit_task_id(step: int, task_id: str) -> str:
-    """A task id for writes of the step that follows the checkpoint they are saved on.
+    """Make a task id for writes of the step that follows the checkpoint they are saved on.
 
     It is a UUID, which some savers demand, and not the task's own: a run whose last checkpoint fails to be stored must
     not leave the task looking finished. It is never `NULL_TASK_ID`, whose writes count as the checkpoint's own.
@@ -302,7 +302,7 @@ def exit_task_id(step: int, task_id: str) -> str:
 
 
 def late_exit_task_id(step: int, task_id: str) -> str:
-    """A task id for writes of a later step.
+    """Make a task id for writes of a later step.
 
     Args:
         step: The step.
@@ -316,7 +316,7 @@ def late_exit_task_id(step: int, task_id: str) -> str:
 
 
 def late_exit_path(step: int, path: str) -> str:
-    """A task path for writes of a later step, for savers that sort by path.
+    """Make a task path for writes of a later step, for savers that sort by path.
 
     Args:
         step: The step.

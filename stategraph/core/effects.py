@@ -1,8 +1,8 @@
-"""What a machine leaves in its outbox: requests to save, and facts for whoever listens.
+"""The contents of a machine's outbox: requests to save, and facts for listeners.
 
 Rules
 -----
-* A request is performed, in order; a fact is shown, if anybody wants to see it.
+* A request is performed, in order; a fact is shown, if there is a reader.
 * Facts hold what happened, not what it looks like: formats belong to the driver.
 """
 

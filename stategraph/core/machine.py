@@ -16,7 +16,7 @@ Rules
 * It never calls back. What the driver has to do (save, show) is put in
   ``outbox``; the driver empties it after each call.
 * A move that the table does not have is refused before it changes anything.
-* A fact nobody listens to is not recorded.
+* A fact without a listener is not recorded.
 * A task's end is recorded before its step is applied; a step is applied only
   when all its tasks have ended; a checkpoint is stored only after the step it
   describes was applied. So a crash at any point loses no finished task.
@@ -215,12 +215,12 @@ class Machine:
 
     @property
     def interrupts(self) -> list[Any]:
-        """What the run's tasks have asked."""
+        """The interrupts that the run's tasks have raised."""
         return self._outcomes.interrupts
 
     @property
     def values_seen(self) -> bool:
-        """Whether a reader of the values would have been shown any."""
+        """True if a reader of the values would have been shown any."""
         return self._values_changed or bool(self.interrupts)
 
     @property
@@ -371,7 +371,7 @@ class Machine:
             self._move("next", "out_of_steps")
             return OutOfSteps()
         if self._plain and self._fresh and self.program.starts.keys().isdisjoint(self.updated or ()):
-            # The last step started nothing, and nobody wants to hear how that was found out.
+            # The last step started nothing, and no listener wants to hear how that was found out.
             self._tasks = {}
             self._move("next", "done")
             return Finish()
@@ -554,7 +554,7 @@ class Machine:
             self.outbox.append(ValuesChanged())
 
     def _breaks_at(self, names: Literal["*"] | Sequence[str]) -> bool:
-        """Whether the run should pause at one of the current tasks."""
+        """Return whether the run should pause at one of the current tasks."""
         if not self.state.versioning.changed_since_seen_by(INTERRUPT):
             return False
         tasks = self._tasks.values()
@@ -563,7 +563,7 @@ class Machine:
         return any(t.name in names for t in tasks)
 
     def pause(self, *, asks: bool) -> None:
-        """The run pauses: show what the finished tasks of the open step changed.
+        """Pause the run, and show what the finished tasks of the open step changed.
 
         Args:
             asks: Whether it waits for answers, rather than at a breakpoint.

@@ -5,7 +5,7 @@ Rules
 * ``TRANSITIONS`` is the machine: a status changes only by a move that it lists.
 * ``Machine.next`` answers with a directive; the driver performs it and tells each outcome with ``Machine.tell``.
 * Directives and outcomes are values: nothing that has been told changes later.
-* An outcome carries what an attempt achieved. Until it is told, nobody but the attempt sees it.
+* An outcome carries what an attempt achieved. Until it is told, only the attempt sees it.
 
 Named tuples, as one is made in a fifth of the time of a frozen dataclass.
 """

@@ -1,4 +1,4 @@
-"""How a run takes its input, or the answers that it continues with.
+"""The beginning of a run: its input is taken in, or the answers that it continues with.
 
 Rules
 -----
@@ -40,7 +40,7 @@ class Parts(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """Where a run is once it has begun.
+    """The state of a run that has begun.
 
     Attributes:
         course: What it does with its thread.

@@ -1,4 +1,4 @@
-"""What is recorded and told of a task's end, by how it ended.
+"""Ends of tasks: what is recorded and told of them, by how they ended.
 
 Rules
 -----

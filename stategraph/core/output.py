@@ -22,7 +22,7 @@ from stategraph.types import Command, PregelTask, Send
 
 
 def command_writes(command: Command[Any]) -> Iterator[tuple[str, str, Any]]:
-    """What a command given as a run's input writes, as (task id, channel, value).
+    """Yield what a command given as a run's input writes, as (task id, channel, value).
 
     Raises:
         InvalidUpdateError: If the command addresses a parent graph.
@@ -43,7 +43,7 @@ def command_writes(command: Command[Any]) -> Iterator[tuple[str, str, Any]]:
 
 
 def input_writes(channels: str | Sequence[str], value: Any, unknown: list[str]) -> list[Write]:
-    """What the input of a run writes.
+    """Return what the input of a run writes.
 
     Args:
         channels: The input channel, or the list of them.
@@ -69,7 +69,7 @@ def input_writes(channels: str | Sequence[str], value: Any, unknown: list[str]) 
 
 
 def update_of(writes: Sequence[Write], keys: str | frozenset[str]) -> Any:
-    """What one task's writes look like in the ``updates`` stream; None if they show nothing, a list if several."""
+    """Show one task's writes as the ``updates`` stream does: None if there is nothing to show, a list if several."""
     if isinstance(keys, str):
         return _value_of(writes, keys)
     shown: dict[str, Any] = {}
@@ -92,7 +92,7 @@ def _value_of(writes: Sequence[Write], key: str) -> Any:
 
 
 def updates(task: Task, writes: Sequence[Write], keys: str | frozenset[str], cached: bool) -> dict[str, Any]:
-    """The ``updates`` chunk of a task that ended well."""
+    """Make the ``updates`` chunk of a task that ended well."""
     chunk = {task.name: update_of(writes, keys)}
     if cached:
         chunk["__metadata__"] = {"cached": cached}
@@ -100,7 +100,7 @@ def updates(task: Task, writes: Sequence[Write], keys: str | frozenset[str], cac
 
 
 def fold(writes: Iterable[Write]) -> dict[str, Any]:
-    """Writes as a dict; several to one channel become ``{"$writes": [...]}``."""
+    """Turn writes into a dict; several to one channel become ``{"$writes": [...]}``."""
     folded: dict[str, Any] = {}
     for channel, value in writes:
         before = folded.get(channel)
@@ -114,7 +114,7 @@ def fold(writes: Iterable[Write]) -> dict[str, Any]:
 
 
 def interrupts_in(writes: Iterable[Write]) -> tuple[Any, ...]:
-    """The interrupts among a task's writes."""
+    """Return the interrupts among a task's writes."""
     found: list[Any] = []
     for channel, value in writes:
         if channel == INTERRUPT:
@@ -130,7 +130,7 @@ def described_tasks(
     *,
     live: bool = False,
 ) -> tuple[PregelTask, ...]:
-    """Tasks of a step with what is recorded about each.
+    """Describe the tasks of a step, with what is recorded about each.
 
     Args:
         tasks: The step's tasks.

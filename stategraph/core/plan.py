@@ -1,4 +1,4 @@
-"""Which tasks come next.
+"""Planning: which tasks come next.
 
 Rules
 -----
@@ -66,7 +66,7 @@ class Planner:
     renames: bool = False
 
     def next_tasks(self, updated: Iterable[str] | None, *, fresh: bool = False) -> list[Task]:
-        """The tasks of the next step, in the order they are started.
+        """Plan the tasks of the next step, in the order they are started.
 
         Args:
             updated: Channels updated by the last step, or None if not known.
@@ -199,7 +199,7 @@ class Planner:
         return value
 
     def called(self, caller: Task, index: int, call: Call) -> Task:
-        """The task for a function that ``caller`` calls.
+        """Plan the task for a function that ``caller`` calls.
 
         Args:
             caller: The running task.
@@ -218,7 +218,7 @@ class Planner:
         return task
 
     def handler(self, failed: Task, node: Node, error: Any) -> Task | None:
-        """The task that handles another one's failure, or None if it runs nothing."""
+        """Plan the task that handles another one's failure; None if it runs nothing."""
         if not node.runs:
             return None
         ns = self._child_ns(failed.ns, node.name)
@@ -256,7 +256,7 @@ class Planner:
 
 
 def _triggered(triggers: Mapping[str, tuple[str, ...]], updated: Iterable[str]) -> Collection[str]:
-    """The nodes that an update of these channels starts, sorted by name."""
+    """Return the nodes that an update of these channels starts, sorted by name."""
     found: tuple[str, ...] = ()
     for channel in updated:
         names = triggers.get(channel)

@@ -82,14 +82,14 @@ class Program:
         triggers: For each channel the nodes its update starts.
         starts: The same, for a step that starts one node: the node, or None for a channel that takes a closer look,
             as it may start several.
-        due: Nodes that a channel may start which nobody has written, as it has a value from the beginning.
+        due: Nodes that a channel may start without having been written, as it has a value from the beginning.
         input_channels: Where the input of a run is written.
         reacts_to_empty: Channels to tell of a step that did not write them.
         reacts_to_finish: Channels to tell that nothing is left to run.
         reacts_to_consume: Channels to tell that a node they triggered has run.
         untracked: Channels that never reach a checkpoint.
         signals: Channels that only start nodes: written in one step, gone after
-            the next, read by nobody.
+            the next, read by no node.
         cells: Channels whose attribute ``value`` is what nodes read.
         layouts: What is known of the keys that nodes read together.
         loses: Channels that may lose their value again in a later step.
@@ -197,7 +197,7 @@ def _signals(
     specs: Mapping[str, BaseChannel[Any, Any, Any]],
     input_channels: str | Sequence[str],
 ) -> frozenset[str]:
-    """The unguarded ephemeral channels that no node reads and no input goes to."""
+    """Find the unguarded ephemeral channels that no node reads and no input goes to."""
     found = {k for k, c in specs.items() if type(c) is EphemeralValue and not c.guard}
     if found:
         found.difference_update((input_channels,) if isinstance(input_channels, str) else input_channels)

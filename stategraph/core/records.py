@@ -1,4 +1,4 @@
-"""What the open step has recorded: the writes of tasks that ended, kept so that a resume does not run them again.
+"""The records of the open step: the writes of tasks that ended, kept so that a resume does not run them again.
 
 Rules
 -----

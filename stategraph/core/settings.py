@@ -1,4 +1,4 @@
-"""How a run behaves: everything about it that is decided before it starts."""
+"""The settings of a run: everything about it that is decided before it starts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stategraph.core.task import Task
 
 
 class Watch(NamedTuple):
-    """What the run's listeners want to hear.
+    """The facts that the run's listeners want to hear.
 
     Attributes:
         values: That the output channels changed.
@@ -38,7 +38,7 @@ def takes_short_way(watch: Watch) -> bool:
 
 
 class Settings(NamedTuple):
-    """How a run behaves; decided before it starts.
+    """The behaviour of a run, decided before it starts.
 
     A named tuple: of its many fields a frozen dataclass would set each by a call.
 

@@ -1,4 +1,4 @@
-"""How a run begins: what it starts from, and whether it goes on, answers or replays.
+"""Decisions at the beginning of a run: what it starts from, and whether it goes on, answers or replays.
 
 Rules
 -----
@@ -23,7 +23,7 @@ EDITS: Final = ("update", "fork")
 
 
 class Thread(NamedTuple):
-    """What a run starts from.
+    """The checkpoint that a run starts from, with what is known about it.
 
     Attributes:
         checkpoint: The loaded checkpoint, or an empty one.
@@ -53,7 +53,7 @@ class Thread(NamedTuple):
 
 
 class Start(NamedTuple):
-    """How a run begins.
+    """The input of a run, and what its caller says about it.
 
     Attributes:
         input: The caller's input: a value, a ``Command``, or None to continue.
@@ -76,7 +76,7 @@ class Start(NamedTuple):
 
 
 class Course(NamedTuple):
-    """What a run does with its thread.
+    """The way that a run treats its thread.
 
     Attributes:
         resuming: Whether it continues an earlier run.
@@ -109,14 +109,14 @@ def course_of(start: Start, thread: Thread, *, nested: bool, written: bool, sour
 
 
 def is_resuming(start: Start, *, nested: bool) -> bool:
-    """Whether a run on a thread with a history continues it, rather than taking its input as new."""
+    """Return whether a run on a thread with a history continues it, rather than taking its input as new."""
     if start.resuming is not None:
         return start.resuming
     return start.input is None or isinstance(start.input, Command) or (start.same_run and not nested)
 
 
 def is_travelling(start: Start, *, addressed: bool, nested: bool) -> bool:
-    """Whether the run replays from a checkpoint instead of answering at it."""
+    """Return whether the run replays from a checkpoint instead of answering at it."""
     if not addressed:
         return False
     if nested and start.own_checkpoint_named:
@@ -184,5 +184,5 @@ def questions_meant(pending: status.Pending) -> frozenset[str] | None:
 
 
 def is_interrupt_id(key: Any) -> bool:
-    """Whether a key of a resume map has the form of an interrupt's id (XXH3-128, hex)."""
+    """Return whether a key of a resume map has the form of an interrupt's id (XXH3-128, hex)."""
     return isinstance(key, str) and len(key) == 32 and all(c in "0123456789abcdef" for c in key)

@@ -1,4 +1,4 @@
-"""What the writes recorded for an open step say about each of its tasks.
+"""The status of each task of an open step, as its recorded writes tell it.
 
 Rules
 -----
@@ -37,7 +37,7 @@ Pending = dict[str, list[Write]]
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What is recorded about one task.
+    """The status of one task.
 
     Attributes:
         output: Its output writes; empty while it is unfinished.
@@ -121,7 +121,7 @@ def tracked(packet: Any, untracked: Collection[str]) -> Any:
 
 
 def waiting_ids(pending: Mapping[str, list[Write]]) -> set[str]:
-    """The ids of all interrupts that wait for an answer."""
+    """Return the ids of all interrupts that wait for an answer."""
     return {i.id for tid, writes in pending.items() if tid != NULL_TASK_ID for i in of(writes).waiting}
 
 

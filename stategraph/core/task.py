@@ -130,24 +130,24 @@ class Task:
 
     @property
     def is_call(self) -> bool:
-        """Whether another task called it (its interrupts belong to the caller)."""
+        """True if another task called it (its interrupts belong to the caller)."""
         return self.call is not None
 
     @property
     def was_sent(self) -> bool:
-        """Whether a `Send` started it: its input is what was sent, not the state."""
+        """True if a `Send` started it: its input is what was sent, not the state."""
         return len(self.path) == 3 and self.path[0] == PUSH  # longer: it was called, or handles a failure
 
     def call_counter(self) -> int:
-        """Number the calls the task makes to other tasks, from 0."""
+        """Return the number of the next call that the task makes to another task, from 0."""
         return next(self._calls or self._start_count("_calls"))
 
     def interrupt_counter(self) -> int:
-        """Number the task's ``interrupt()`` calls, from 0."""
+        """Return the number of the task's next ``interrupt()`` call, from 0."""
         return next(self._interrupts or self._start_count("_interrupts"))
 
     def subgraph_counter(self) -> int:
-        """Number the graphs the task runs, from 0."""
+        """Return the number of the next graph that the task runs, from 0."""
         return next(self._subgraphs or self._start_count("_subgraphs"))
 
     def _start_count(self, name: str) -> itertools.count[int]:
@@ -237,7 +237,7 @@ class Task:
 
 
 class Draft:
-    """What an attempt of a task has written so far.
+    """The writes of an attempt of a task, so far.
 
     Nobody but the attempt sees it while it runs. If the task ends well, the draft of its last attempt is its outcome:
     the attempt lets go of it, and it never changes again.
@@ -246,7 +246,7 @@ class Draft:
         task: The task.
         writes: Its writes.
         fresh: Channels with them applied, as far as its routers asked for them; None if they did not.
-        value: What the task's work returned, for whoever waits for it.
+        value: What the task's work returned, for the one that waits for it.
     """
 
     __slots__ = ("fresh", "task", "value", "writes")

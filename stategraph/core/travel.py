@@ -24,7 +24,7 @@ from stategraph.core.task import IdMaker, Task
 
 
 def names_below(named: Mapping[str, str], ns: str) -> bool:
-    """Whether a run's caller named a checkpoint of a graph nested in the one at `ns`.
+    """Return whether a run's caller named a checkpoint of a graph nested in the one at `ns`.
 
     Args:
         named: Checkpoint ids by namespace.
@@ -43,7 +43,7 @@ def namespaces_before(
     updated: Iterable[str] | None,
     step: int,
 ) -> dict[str, str]:
-    """Under which namespaces the tasks of a checkpoint's next step ran, before the checkpoint is forked.
+    """Find the namespaces in which the tasks of a checkpoint's next step ran, before the checkpoint is forked.
 
     Args:
         state: The channels as of the checkpoint.
@@ -63,7 +63,7 @@ def namespaces_before(
 
 
 def namespace_before(task: Task | None, ns: str) -> str | None:
-    """Where a graph kept its checkpoints when its task ran before the fork.
+    """Find the namespace of a graph's checkpoints when its task ran before the fork.
 
     Args:
         task: The task it runs in.

@@ -2,12 +2,12 @@
 
 Rules
 -----
-* Names that are read together are one `Keys`; what they read amounts to is one `View`, a dict of their values in the
+* Names that are read together are one `Keys`; their values are one `View`, a dict of their values in the
   order of the names. A reader gets a copy of that dict.
 * Only cells (channels whose attribute ``value`` is what nodes read) are kept in a view. Other channels and managed
-  values have a place in it, and are asked anew by every reader.
+  values have a place in it, and are asked by every reader.
 * A write puts the new value into every view that shows the channel. If it is the channel's first value, or its last,
-  the view is built anew at the next read, so that the keys keep their order.
+  the view is built again at the next read, so that the keys keep their order.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Keys(tuple[str, ...]):  # noqa: SLOT001 (a base of variable size allows no
 
 
 class Layout(NamedTuple):
-    """What is known of some keys before any run.
+    """The sorts of some keys, as known before any run.
 
     Attributes:
         names: The keys, to look up.
@@ -60,18 +60,18 @@ class Layout(NamedTuple):
             managed: All managed values.
         """
         names = frozenset(keys)
-        # A node may name a channel twice: as what it waits for, and as what it reads besides.
+        # A node may name a channel twice: as what it waits for, and as what it reads.
         others = tuple(name for name in dict.fromkeys(keys) if name not in cells and name not in managed)
         computed = tuple(name for name in keys if name in managed)
         return cls(names, names & cells, others, computed, not (others or computed))
 
 
 class View:
-    """What reading some keys amounts to; see also `Layout`.
+    """The values of some keys, kept up to date; see also `Layout`.
 
     Attributes:
         keys: What is read.
-        held: The cells' values by name, with None in the places of the rest; None if it has to be built anew.
+        held: The cells' values by name, with None in the places of the rest; None if it has to be built again.
     """
 
     __slots__ = ("cells", "held", "keys", "managed", "names", "others", "simple")

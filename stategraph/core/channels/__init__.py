@@ -50,7 +50,7 @@ _IGNORES_EMPTY_UPDATE: Final = frozenset(
 
 
 def reacts_to_empty_update(cls: type[Channel]) -> bool:
-    """Whether a channel must hear of a step that wrote nothing to it.
+    """Return whether a channel must hear of a step that wrote nothing to it.
 
     Args:
         cls: The channel's class.
@@ -62,7 +62,7 @@ def reacts_to_empty_update(cls: type[Channel]) -> bool:
 
 
 def reacts_to_finish(cls: type[Channel]) -> bool:
-    """Whether a channel must hear that nothing is left to run.
+    """Return whether a channel must hear that nothing is left to run.
 
     Args:
         cls: The channel's class.
@@ -74,7 +74,7 @@ def reacts_to_finish(cls: type[Channel]) -> bool:
 
 
 def reacts_to_consume(cls: type[Channel]) -> bool:
-    """Whether a channel must hear that a node it started has run.
+    """Return whether a channel must hear that a node it started has run.
 
     Args:
         cls: The channel's class.

@@ -13,7 +13,7 @@ Value = TypeVar("Value")
 
 
 def _arrivals(key: str, names: Iterable[Any], values: Sequence[Any]) -> set[Any]:
-    """The updates as a set.
+    """Return the updates as a set.
 
     Raises:
         InvalidUpdateError: One of them is not waited for.
@@ -37,7 +37,7 @@ class _Barrier(BaseChannel[Value, Value, Any]):
     seen: set[Value]
 
     def __init__(self, typ: type[Value], names: set[Value]) -> None:
-        """Make a barrier that nobody has reached.
+        """Make a barrier that none of the names has reached.
 
         Args:
             typ: The type of a name.
@@ -75,7 +75,7 @@ class _Barrier(BaseChannel[Value, Value, Any]):
         """Note who has arrived.
 
         Returns:
-            Whether somebody is new.
+            Whether one of the names is new.
 
         Raises:
             InvalidUpdateError: Somebody is not waited for.
@@ -97,7 +97,7 @@ class NamedBarrierValue(_Barrier[Value]):
     __slots__ = ()
 
     def is_available(self) -> bool:
-        """Whether every name has been written."""
+        """Return whether every name has been written."""
         return self.seen == self.names
 
     def consume(self) -> bool:
@@ -108,11 +108,11 @@ class NamedBarrierValue(_Barrier[Value]):
         return True
 
     def checkpoint(self) -> set[Value]:
-        """The names that have been written."""
+        """Return the names that have been written."""
         return self.seen
 
     def from_checkpoint(self, checkpoint: set[Value] | Any) -> Self:
-        """A new barrier that the stored names have reached."""
+        """Make a barrier that the stored names have reached."""
         barrier = self._closed()
         if checkpoint is not MISSING:
             barrier.seen = checkpoint
@@ -127,7 +127,7 @@ class NamedBarrierValueAfterFinish(_Barrier[Value]):
     finished: bool
 
     def __init__(self, typ: type[Value], names: set[Value]) -> None:
-        """Make a barrier that nobody has reached.
+        """Make a barrier that none of the names has reached.
 
         Args:
             typ: The type of a name.
@@ -137,7 +137,7 @@ class NamedBarrierValueAfterFinish(_Barrier[Value]):
         self.finished = False
 
     def is_available(self) -> bool:
-        """Whether every name has been written and nothing else was left to run."""
+        """Return whether every name has been written and nothing else was left to run."""
         return self.finished and self.seen == self.names
 
     def finish(self) -> bool:
@@ -156,11 +156,11 @@ class NamedBarrierValueAfterFinish(_Barrier[Value]):
         return True
 
     def checkpoint(self) -> tuple[set[Value], bool]:
-        """The names that have been written, and whether nothing else was left to run."""
+        """Return the names that have been written, and whether nothing else was left to run."""
         return self.seen, self.finished
 
     def from_checkpoint(self, checkpoint: tuple[set[Value], bool] | Any) -> Self:
-        """A new barrier in the stored state."""
+        """Make a barrier in the stored state."""
         barrier = self._closed()
         if checkpoint is not MISSING:
             barrier.seen, barrier.finished = checkpoint

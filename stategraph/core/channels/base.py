@@ -1,4 +1,4 @@
-"""What a channel is.
+"""Channels: the cells of the state.
 
 A channel is one cell of the state together with the rule that merges a step's writes into it. Nodes never see it; they
 read values and return updates. At the end of a step every channel that was written gets all of that step's updates at
@@ -60,14 +60,14 @@ class BaseChannel(Generic[Value, Update, Checkpoint], ABC):
 
     @abstractmethod
     def get(self) -> Value:
-        """The value that nodes read.
+        """Return the value that nodes read.
 
         Raises:
             EmptyChannelError: There is none.
         """
 
     def is_available(self) -> bool:
-        """Whether `get` has a value. Channels that can tell without calling `get` override this."""
+        """Return whether `get` has a value. Channels that can tell without calling `get` override this."""
         return self._get_or_missing() is not MISSING
 
     @abstractmethod
@@ -101,7 +101,7 @@ class BaseChannel(Generic[Value, Update, Checkpoint], ABC):
         return False
 
     def checkpoint(self) -> Checkpoint | Any:
-        """What to store.
+        """Return the value to store.
 
         Returns:
             A value that a serialiser takes, or `MISSING` to store nothing.
@@ -110,7 +110,7 @@ class BaseChannel(Generic[Value, Update, Checkpoint], ABC):
 
     @abstractmethod
     def from_checkpoint(self, checkpoint: Checkpoint | Any) -> Self:
-        """A new channel of the same kind and name, with the state that was stored.
+        """Make a channel of the same kind and name, with the state that was stored.
 
         Args:
             checkpoint: What `checkpoint` returned; `MISSING` for a fresh channel. It belongs to the caller: whatever
@@ -121,7 +121,7 @@ class BaseChannel(Generic[Value, Update, Checkpoint], ABC):
         """
 
     def copy(self) -> Self:
-        """A channel that can be updated without changing this one."""
+        """Make a channel that can be updated without changing this one."""
         return self.from_checkpoint(self.checkpoint())
 
     def _get_or_missing(self) -> Any:
@@ -164,7 +164,7 @@ class ValueCell(BaseChannel[Value, Value, Value]):
         return self.typ
 
     def get(self) -> Value:
-        """The value.
+        """Return the value.
 
         Raises:
             EmptyChannelError: There is none.
@@ -175,15 +175,15 @@ class ValueCell(BaseChannel[Value, Value, Value]):
         return value
 
     def is_available(self) -> bool:
-        """Whether there is a value."""
+        """Return whether there is a value."""
         return self.value is not MISSING
 
     def checkpoint(self) -> Value | Any:
-        """The value, or `MISSING`."""
+        """Return the value, or `MISSING`."""
         return self.value
 
     def from_checkpoint(self, checkpoint: Value | Any) -> Self:
-        """A new channel with the stored value; without one, as a fresh channel starts."""
+        """Make a channel with the stored value; without one, as a fresh channel starts."""
         kind = type(self)
         if kind.__init__ is ValueCell.__init__ and kind._empty is ValueCell._empty:
             cell = _new(kind)
@@ -195,7 +195,7 @@ class ValueCell(BaseChannel[Value, Value, Value]):
         return cell
 
     def copy(self) -> Self:
-        """A channel with the same value: the value itself is shared, since updates replace it."""
+        """Make a channel with the same value: the value itself is shared, since updates replace it."""
         kind = type(self)
         if kind.__init__ is ValueCell.__init__:
             cell = _new(kind)

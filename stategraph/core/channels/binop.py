@@ -69,7 +69,7 @@ class BinaryOperatorAggregate(ValueCell[Value]):
         return True
 
     def from_checkpoint(self, checkpoint: Value | Any) -> Self:
-        """A new channel with the stored value, also if the field was a `DeltaChannel` when it was stored."""
+        """Make a channel with the stored value, also if the field was a `DeltaChannel` when it was stored."""
         if checkpoint is MISSING:
             return self._empty()
         cell = self.copy()
@@ -77,7 +77,7 @@ class BinaryOperatorAggregate(ValueCell[Value]):
         return cell
 
     def copy(self) -> Self:
-        """A channel with the same value: the value itself is shared, since updates replace it."""
+        """Make a channel with the same value: the value itself is shared, since updates replace it."""
         if type(self) is not BinaryOperatorAggregate:
             return super().copy()
         # Without the constructor, which makes an empty value first.

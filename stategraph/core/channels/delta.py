@@ -25,7 +25,7 @@ _SNAPSHOT_CLASS = "_DeltaSnapshot"
 
 
 def is_snapshot(stored: Any) -> bool:
-    """Whether a stored value is a channel's full snapshot.
+    """Return whether a stored value is a channel's full snapshot.
 
     The class belongs to the `langgraph-checkpoint` package, whose serialiser has a code of its own for it. It is
     recognised by its name, since this room must not import it.
@@ -34,7 +34,7 @@ def is_snapshot(stored: Any) -> bool:
 
 
 def snapshot_value(stored: Any) -> Any:
-    """What a snapshot holds; anything else as it is."""
+    """Unwrap a snapshot; return anything else as it is."""
     return stored[0] if is_snapshot(stored) else stored
 
 
@@ -120,11 +120,11 @@ class DeltaChannel(ValueCell[Value]):
             self.value = self.reducer(self._start(), updates)
 
     def checkpoint(self) -> Any:
-        """Nothing: snapshots are stored by whoever makes the checkpoint."""
+        """Return nothing: snapshots are stored when the checkpoint is made."""
         return MISSING
 
     def from_checkpoint(self, checkpoint: Any) -> Self:
-        """A new channel from what the history holds.
+        """Make a channel from what the history holds.
 
         Args:
             checkpoint: A snapshot; a plain value, if the field was another kind of channel when it was stored; or
@@ -138,7 +138,7 @@ class DeltaChannel(ValueCell[Value]):
         return channel
 
     def copy(self) -> Self:
-        """A channel with a copy of the value: reducers of this kind may change what they are given."""
+        """Make a channel with a copy of the value: reducers of this kind may change what they are given."""
         channel = self._empty()
         channel.value = copy.copy(self.value)
         return channel
@@ -147,7 +147,7 @@ class DeltaChannel(ValueCell[Value]):
         return self.typ() if self.value is MISSING else self.value
 
     def _own(self, value: Any) -> Any:
-        """A value that the reducer may change: the writer keeps its own. None stands for an empty one."""
+        """Return a value that the reducer may change: the writer keeps its own. None stands for an empty one."""
         return self.typ() if value is None else copy.copy(value)
 
     def _empty(self) -> Self:

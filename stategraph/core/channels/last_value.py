@@ -73,7 +73,7 @@ class LastValueAfterFinish(BaseChannel[Value, Value, tuple[Value, bool]]):
         return self.typ
 
     def get(self) -> Value:
-        """The value, once it is offered.
+        """Return the value, once it is offered.
 
         Raises:
             EmptyChannelError: There is none yet.
@@ -84,7 +84,7 @@ class LastValueAfterFinish(BaseChannel[Value, Value, tuple[Value, bool]]):
         return value
 
     def is_available(self) -> bool:
-        """Whether the value is offered."""
+        """Return whether the value is offered."""
         return self.finished and self.value is not MISSING
 
     def update(self, values: Sequence[Value | Any]) -> bool:
@@ -111,11 +111,11 @@ class LastValueAfterFinish(BaseChannel[Value, Value, tuple[Value, bool]]):
         return True
 
     def checkpoint(self) -> tuple[Value | Any, bool] | Any:
-        """The value and whether it is offered, or `MISSING`."""
+        """Return the value and whether it is offered, or `MISSING`."""
         return MISSING if self.value is MISSING else (self.value, self.finished)
 
     def from_checkpoint(self, checkpoint: tuple[Value | Any, bool] | Any) -> Self:
-        """A new channel with the stored value and state."""
+        """Make a channel with the stored value and state."""
         channel = type(self)(self.typ, self.key)
         if checkpoint is not MISSING:
             channel.value, channel.finished = checkpoint

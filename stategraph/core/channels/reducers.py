@@ -1,4 +1,4 @@
-"""What channels with a reducer share: the overwrite forms, empty values of a type, when two reducers are the same."""
+"""Helpers of channels with a reducer: the overwrite forms, empty values of a type, when two reducers are the same."""
 
 import collections.abc
 from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ REPLACING: tuple[type[Any], ...] = (Overwrite, dict)
 
 
 def concrete_type(typ: Any) -> Any:
-    """The class behind an annotation.
+    """Return the class behind an annotation.
 
     Args:
         typ: A type, possibly subscripted, annotated or marked Required or NotRequired.
@@ -43,7 +43,7 @@ def concrete_type(typ: Any) -> Any:
 
 
 def empty_value(typ: Any) -> Any:
-    """The value a reducer starts from.
+    """Return the value a reducer starts from.
 
     Args:
         typ: A concrete type.
@@ -71,7 +71,7 @@ def understand(double: type) -> None:
 
 
 def overwritten(value: Any) -> Any:
-    """The value that an update puts in place of the state.
+    """Return the value that an update puts in place of the state.
 
     Args:
         value: An update. Besides an `Overwrite` itself there are two dicts that mean it:
@@ -91,7 +91,7 @@ def overwritten(value: Any) -> Any:
 
 
 def only_overwrite(key: str, values: Sequence[Any]) -> Any:
-    """The new value, if one of a step's updates overwrites the state.
+    """Return the new value, if one of a step's updates overwrites the state.
 
     Args:
         key: The channel, for the message.
@@ -125,7 +125,7 @@ def only_overwrite(key: str, values: Sequence[Any]) -> Any:
 
 
 def same_reducer(one: Callable[..., Any], other: Callable[..., Any]) -> bool:
-    """Whether two declarations of a field agree on its reducer.
+    """Return whether two declarations of a field agree on its reducer.
 
     A lambda agrees with anything: evaluating the same declaration twice makes two of them.
     """

@@ -53,7 +53,7 @@ class Topic(BaseChannel[Sequence[Value], Value | list[Value], list[Value]]):
         return self.typ | list[self.typ]  # type: ignore[name-defined]
 
     def get(self) -> Sequence[Value]:
-        """A list of the values.
+        """Return a list of the values.
 
         Raises:
             EmptyChannelError: Nothing was published.
@@ -63,7 +63,7 @@ class Topic(BaseChannel[Sequence[Value], Value | list[Value], list[Value]]):
         return list(self.values)
 
     def is_available(self) -> bool:
-        """Whether anything was published."""
+        """Return whether anything was published."""
         return bool(self.values)
 
     def update(self, values: Sequence[Value | list[Value]]) -> bool:
@@ -78,11 +78,11 @@ class Topic(BaseChannel[Sequence[Value], Value | list[Value], list[Value]]):
         return changed
 
     def checkpoint(self) -> list[Value]:
-        """The values."""
+        """Return the values."""
         return self.values
 
     def from_checkpoint(self, checkpoint: list[Value] | Any) -> Self:
-        """A new topic with the stored values; old checkpoints hold a pair of which they are the second."""
+        """Make a topic with the stored values; old checkpoints hold a pair of which they are the second."""
         topic = type(self)(self.typ, self.accumulate)
         topic.key = self.key
         if checkpoint is not MISSING:

@@ -57,7 +57,7 @@ class UntrackedValue(ValueCell[Value]):
         return MISSING
 
     def from_checkpoint(self, checkpoint: Value | Any) -> Self:
-        """A new, empty channel, whatever was stored."""
+        """Make an empty channel, regardless of what was stored."""
         return self._empty()
 
     def _empty(self) -> Self:

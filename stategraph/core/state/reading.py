@@ -25,13 +25,13 @@ _NO_OVERLAY: Mapping[str, AnyChannel] = {}
 
 
 class _Shown(NamedTuple):
-    """What a router was shown.
+    """A state that a router was shown.
 
     Attributes:
         writes: Those of its task that it shows.
         mapper: What made it.
         values: Of what.
-        copied: Copies it; nobody has the original.
+        copied: Copies it; the original is never handed out.
     """
 
     writes: list[Write]

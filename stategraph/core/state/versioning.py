@@ -98,7 +98,7 @@ class Versioning:
         changed += [name for name in lowered if name not in updated]
         versions.update(dict.fromkeys(changed, version))
         self.moved.update(changed)
-        # A version that starts nobody is given again, as LangGraph does.
+        # A version that starts no node is given again, as LangGraph does.
         self._highest = version if updated else max(versions.values(), default=None)
 
     def catch_up(self) -> None:
@@ -110,7 +110,7 @@ class Versioning:
             self.open.clear()
 
     def bump(self, names: Iterable[str], stored: Mapping[str, Any]) -> None:
-        """Give channels a version that is not stored yet, and start nobody by it.
+        """Give channels a version that is not stored yet, and start no node by it.
 
         Args:
             names: The channels.
