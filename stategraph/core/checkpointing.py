@@ -31,6 +31,7 @@ class CheckpointMaker:
     """Makes the checkpoints of one run, and asks for them to be saved.
 
     Attributes:
+        book: The run's delta channels, if it has any.
         checkpoint: The latest, or what it will be made of if it waits for the end of the run.
         metadata: Its metadata.
         parent_id: Id of the checkpoint before it, or None.
@@ -39,7 +40,6 @@ class CheckpointMaker:
     """
 
     __slots__ = (
-        "_book",
         "_ids",
         "_outbox",
         "_settings",
@@ -47,6 +47,7 @@ class CheckpointMaker:
         "_stored_versions",
         "_thread",
         "_waits",
+        "book",
         "checkpoint",
         "metadata",
         "parent_id",
@@ -84,10 +85,10 @@ class CheckpointMaker:
         self._thread = thread
         self._settings = settings
         self._ids = ids
-        self._book = book
+        self.book = book
         self._outbox = outbox
         # In a namespace that the checkpoint does not come from, no value is stored yet.
-        self._stored_versions: dict[str, Any] = {} if thread.moved else dict(state.versions)
+        self._stored_versions: dict[str, Any] = {} if thread.moved else dict(state.versioning.by_channel)
 
     def make(self, source: Source, step: int, updated: Collection[str] | None) -> None:
         """Make the checkpoint of a step, and ask for it to be saved unless it waits for the end of the run.
@@ -102,8 +103,8 @@ class CheckpointMaker:
         if source == "fork":
             # It is made before anything is updated.
             updated = None
-        if self._book is not None:
-            self._book.count(self.metadata, metadata, updated or ())
+        if self.book is not None:
+            self.book.count(self.metadata, metadata, updated or ())
         self.metadata, self.undescribed = metadata, None
         if settings.saves == "never":
             return
@@ -125,8 +126,8 @@ class CheckpointMaker:
         if self.undescribed is not None:
             self.metadata = {"source": self.undescribed, "step": step - 1, "parents": self._settings.parents}
         if self._waits or self.undescribed is not None:
-            if self._book is not None:
-                self._save_kept(self._book)
+            if self.book is not None:
+                self._save_kept(self.book)
             self._store(self.checkpoint["id"], updated)
 
     def _store(self, checkpoint_id: str, updated: Collection[str] | None) -> None:
@@ -134,8 +135,8 @@ class CheckpointMaker:
         state = self._state
         untracked = state.program.untracked
         values = state.freeze()
-        if self._book is not None:
-            values |= self._book.snapshots(state, self.metadata, self._stored_versions)
+        if self.book is not None:
+            values |= self.book.snapshots(state, self.metadata, self._stored_versions)
         if untracked and TASKS in values:
             values[TASKS] = [status.tracked(packet, untracked) for packet in values[TASKS]]
         self.checkpoint = {

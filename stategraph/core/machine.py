@@ -29,7 +29,7 @@ from typing import Any, Final, Literal, assert_never
 
 from stategraph.constants import ERROR, ERROR_SOURCE_NODE, INTERRUPT, NULL_TASK_ID, TASKS
 from stategraph.core import checkpoint as checkpoints
-from stategraph.core import moves, opening, plan, status
+from stategraph.core import moves, plan, status
 from stategraph.core.checkpointing import CheckpointMaker
 from stategraph.core.delta_book import DeltaBook
 from stategraph.core.effects import (
@@ -55,7 +55,7 @@ from stategraph.core.moves import (
     Status,
     Told,
 )
-from stategraph.core.opening import Parts
+from stategraph.core.opening import Opening
 from stategraph.core.outcomes import Outcomes
 from stategraph.core.plan import Planner
 from stategraph.core.program import Program
@@ -244,18 +244,18 @@ class Machine:
                 strict resuming is on.
         """
         moves.check(self.status, "start")
-        parts = Parts(
+        opened = Opening(
+            start,
+            self.step,
             self.thread,
             self.settings,
             self.state,
-            self._ids,
             self._planner,
             self._records,
             self._checkpoints,
-            self._book,
         )
-        opened = opening.open_run(parts, start, self.step, plain=self._plain)
-        self.resuming, _, self.replaying, _ = opened.course
+        opened.take(plain=self._plain)
+        self.resuming, self.replaying = opened.resuming, opened.replaying
         self.step, self.updated, self._fresh = opened.step, opened.updated, opened.took_input
         self.replay_id, self._namespaces_before = opened.replay_id, opened.namespaces_before
         if self.resuming:
@@ -499,22 +499,26 @@ class Machine:
             if not self._torn:
                 self._widen()
             raise
-        self._ended = None
         self.updated = updated
-        self._fresh = True
         self.replaying = False
         self.child_resuming = None
         if not self._output_set.isdisjoint(updated):
             self._tell_values()
-        if single and self._apart:
-            self._checkpoints.undescribed = "loop"
-        elif not self._unrecorded:
-            self._checkpoints.make("loop", self.step, updated)
+        if not self._unrecorded:
+            self._describe(single, updated)
         self.step += 1
         if single:
+            self._ended = None
             self.status = _APPLIED
             return False
+        self._fresh = True
         return self._pauses_after()
+
+    def _describe(self, single: bool, updated: Collection[str]) -> None:
+        if single and self._apart:
+            self._checkpoints.undescribed = "loop"
+        else:
+            self._checkpoints.make("loop", self.step, updated)
 
     def _check_ended(self) -> None:
         moves.check(self.status, "next")

@@ -10,7 +10,7 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, NamedTuple
+from typing import Any
 
 from stategraph.constants import INTERRUPT, NULL_TASK_ID, RESUME
 from stategraph.core import output, starting, travel
@@ -19,31 +19,19 @@ from stategraph.core.delta_book import DeltaBook
 from stategraph.core.plan import Planner
 from stategraph.core.records import Records
 from stategraph.core.settings import Settings
-from stategraph.core.starting import Course, Start, Thread
+from stategraph.core.starting import Start, Thread
 from stategraph.core.state import State
-from stategraph.core.task import IdMaker, Task, Write
+from stategraph.core.task import Task, Write
 from stategraph.errors import EmptyInputError
 from stategraph.types import Command
 
 
-class Parts(NamedTuple):
-    """The parts of a run that its beginning works on; see `stategraph.core.machine.Machine`."""
-
-    thread: Thread
-    settings: Settings
-    state: State
-    ids: IdMaker
-    planner: Planner
-    records: Records
-    checkpoints: CheckpointMaker
-    book: DeltaBook | None
-
-
-class Opened(NamedTuple):
-    """The state of a run that has begun.
+class Opening:
+    """The beginning of one run.
 
     Attributes:
-        course: What it does with its thread.
+        resuming: Whether the run continues an earlier one.
+        replaying: Whether what was recorded after its checkpoint is another run's.
         step: The number of the next step.
         updated: The channels that the last step changed, or None if not known.
         took_input: Whether it has taken its input in.
@@ -52,91 +40,102 @@ class Opened(NamedTuple):
             graph inside them.
     """
 
-    course: Course
-    step: int
-    updated: Collection[str] | None
-    took_input: bool
-    replay_id: str | None
-    namespaces_before: dict[str, str] | None
+    __slots__ = (
+        "_book",
+        "_checkpoints",
+        "_forks",
+        "_planner",
+        "_records",
+        "_replay_bound",
+        "_settings",
+        "_start",
+        "_state",
+        "_thread",
+        "namespaces_before",
+        "replay_id",
+        "replaying",
+        "resuming",
+        "step",
+        "took_input",
+        "updated",
+    )
 
-
-def open_run(parts: Parts, start: Start, step: int, *, plain: bool) -> Opened:
-    """Begin a run.
-
-    Args:
-        parts: The run's.
-        start: How it begins.
-        step: The number of its first step.
-        plain: Whether its steps may take the short way.
-
-    Raises:
-        EmptyInputError: If there is neither input nor anything to continue.
-        RuntimeError: If the input answers interrupts but nothing is saved,
-            or does not say which of several it answers.
-        UnknownInterruptError: If answers match no waiting interrupt and
-            strict resuming is on.
-    """
-    return _Opening(parts, start, step).take(plain)
-
-
-class _Opening:
-    """The beginning of one run, under way."""
-
-    __slots__ = ("course", "namespaces_before", "parts", "replay_bound", "start", "step", "updated")
-
-    def __init__(self, parts: Parts, start: Start, step: int) -> None:
-        checkpoints = parts.checkpoints
+    def __init__(
+        self,
+        start: Start,
+        step: int,
+        thread: Thread,
+        settings: Settings,
+        state: State,
+        planner: Planner,
+        records: Records,
+        checkpoints: CheckpointMaker,
+    ) -> None:
+        """Args: start: How the run begins; step: The number of its first step; the rest are its parts."""
         loaded = checkpoints.checkpoint.get("updated_channels")
-        self.parts = parts
-        self.start = start
         self.step = step
         self.updated: Collection[str] | None = set(loaded) if loaded else None
-        self.course = starting.course_of(
-            start,
-            parts.thread,
-            nested=parts.settings.nested,
-            written=bool(parts.state.versions),
-            source=checkpoints.metadata.get("source"),
-        )
+        self.took_input = False
+        self.replay_id: str | None = None
         self.namespaces_before: dict[str, str] | None = None
-        self.replay_bound: str | None = None
+        self._replay_bound: str | None = None
+        self._start = start
+        self._thread = thread
+        self._settings = settings
+        self._state = state
+        self._planner = planner
+        self._records = records
+        self._checkpoints = checkpoints
+        self._book = checkpoints.book
 
-    def take(self, plain: bool) -> Opened:
-        start, course, parts = self.start, self.course, self.parts
-        planner, records, nested = parts.planner, parts.records, parts.settings.nested
+    def take(self, *, plain: bool) -> None:
+        """Begin the run.
+
+        Args:
+            plain: Whether its steps may take the short way.
+
+        Raises:
+            EmptyInputError: If there is neither input nor anything to continue.
+            RuntimeError: If the input answers interrupts but nothing is saved,
+                or does not say which of several it answers.
+            UnknownInterruptError: If answers match no waiting interrupt and
+                strict resuming is on.
+        """
+        start, planner, records, nested = self._start, self._planner, self._records, self._settings.nested
+        written, source = bool(self._state.versioning.by_channel), self._checkpoints.metadata.get("source")
+        course = starting.course_of(start, self._thread, nested=nested, written=written, source=source)
+        self.resuming, travelling, self.replaying, self._forks = course
         planner.resume_map = start.resume_map
-        planner.renames = parts.ids.counts or (nested and course.travelling)
-        if course.travelling:
+        planner.renames = planner.ids.counts or (nested and travelling)
+        if travelling:
             records.drop(RESUME)
-        if parts.book is not None:
-            self._open_book(parts.book)
+        if self._book is not None:
+            self._open_book(self._book)
         if isinstance(start.input, Command):
             self._take_command(start.input)
         if NULL_TASK_ID in records.pending:
             planner.null_resume_for = starting.questions_meant(records.pending)
             self._apply_null_writes(records.pending[NULL_TASK_ID])
-        took_input = not course.resuming and self._take_input(start.input, plain)
-        if course.resuming:
+        if self.resuming:
             self._resume()
-        elif not took_input and start.resuming is None:
+        elif not self._take_input(start.input, plain) and start.resuming is None:
             raise EmptyInputError(
-                f"Received no input for {parts.state.program.input_channels}, and there is no run to continue: "
+                f"Received no input for {self._state.program.input_channels}, and there is no run to continue: "
                 "pass an input, or the config of a thread that has one"
             )
-        replay_id = self._replay_point() if course.travelling and not nested else None
-        return Opened(course, self.step, self.updated, took_input, replay_id, self.namespaces_before)
+        if travelling and not nested:
+            self.replay_id = self._replay_point()
 
     def _open_book(self, book: DeltaBook) -> None:
-        course = self.course
-        book.begin(self.parts.records.pending, reapplies=course.resuming and not course.replaying)
-        if self.parts.thread.moved:
+        book.begin(self._records.pending, reapplies=self.resuming and not self.replaying)
+        if self._thread.moved:
             book.moved()
 
     def _replay_point(self) -> str:
         """Return the checkpoint before which subgraphs look for theirs: that of an edit or a fork has none of them."""
-        checkpoints = self.parts.checkpoints
-        if self.replay_bound:
-            return self.replay_bound
+        checkpoints = self._checkpoints
+        if self._replay_bound:
+            return self._replay_bound
         if checkpoints.metadata.get("source") in starting.EDITS and checkpoints.parent_id:
             return checkpoints.parent_id
         return str(checkpoints.checkpoint["id"])
@@ -155,8 +154,8 @@ class _Opening:
             self._take_command_writes(task_id, task_writes)
 
     def _take_command_writes(self, task_id: str, writes: list[Write]) -> None:
-        book, records = self.parts.book, self.parts.records
-        if self.course.forks:
+        book, records = self._book, self._records
+        if self._forks:
             # The fork's own checkpoint holds these; the one it starts from may have other children, which must not see
             # them.
             if book is not None:
@@ -168,51 +167,49 @@ class _Opening:
             book.commanded(writes)
 
     def _record(self, task_id: str, writes: list[Write]) -> None:
-        if self.parts.book is not None:
-            self.parts.book.identify(writes)
-        self.parts.records.add(self.parts.checkpoints.checkpoint["id"], task_id, writes)
+        if self._book is not None:
+            self._book.identify(writes)
+        self._records.add(self._checkpoints.checkpoint["id"], task_id, writes)
 
     def _take_answers(self, answers: Any) -> bool:
         """Take a resume value that names interrupts by id; returns whether it does."""
-        settings = self.parts.settings
+        settings = self._settings
         if settings.saves == "never":
             raise RuntimeError("Cannot use Command(resume=...) without checkpointer")
-        strict = settings.strict_resume and not settings.nested and not self.parts.thread.superseded
-        by_id = starting.names_interrupts(answers, self.parts.records.pending, strict=strict)
+        strict = settings.strict_resume and not settings.nested and not self._thread.superseded
+        by_id = starting.names_interrupts(answers, self._records.pending, strict=strict)
         if by_id:
-            self.parts.planner.resume_map = answers
+            self._planner.resume_map = answers
         return by_id
 
     def _apply_null_writes(self, writes: list[Write]) -> None:
-        updated = self.parts.state.apply((), [w for w in writes if w[0] != RESUME])
+        updated = self._state.apply((), [w for w in writes if w[0] != RESUME])
         if self.updated is not None:
             self.updated = {*self.updated, *updated}
 
     # -- going on --------------------------------------------------------
 
     def _resume(self) -> None:
-        parts = self.parts
-        parts.state.versioning.mark_all_seen(INTERRUPT)
-        if self.course.forks:
-            if parts.checkpoints.metadata.get("source") in starting.EDITS:
-                self.replay_bound = parts.checkpoints.parent_id
-            parts.records.drop(INTERRUPT)
+        self._state.versioning.mark_all_seen(INTERRUPT)
+        if self._forks:
+            if self._checkpoints.metadata.get("source") in starting.EDITS:
+                self._replay_bound = self._checkpoints.parent_id
+            self._records.drop(INTERRUPT)
             self._note_namespaces()
-            parts.checkpoints.make("fork", self.step, None)
+            self._checkpoints.make("fork", self.step, None)
             self.step += 1
 
     def _note_namespaces(self) -> None:
         """Note where the tasks ran whose ids are about to change, if the caller means a graph inside them."""
-        parts, start = self.parts, self.start
-        settings = parts.settings
+        settings, start = self._settings, self._start
         ns = settings.ns if start.ns is None else start.ns
         if start.named and travel.names_below(start.named, ns):
             self.namespaces_before = travel.namespaces_before(
-                parts.state,
-                parts.checkpoints.checkpoint,
+                self._state,
+                self._checkpoints.checkpoint,
                 ns,
                 settings.parent,
-                parts.records.pending,
+                self._records.pending,
                 self.updated,
                 self.step,
             )
@@ -221,8 +218,7 @@ class _Opening:
 
     def _take_input(self, value: Any, plain: bool) -> bool:
         """Take the caller's input in; returns whether there is any."""
-        parts = self.parts
-        state, settings, book = parts.state, parts.settings, parts.book
+        state, settings, book = self._state, self._settings, self._book
         channels = state.program.input_channels
         unknown: list[str] = []
         writes = output.input_writes(channels, value, unknown)
@@ -232,28 +228,29 @@ class _Opening:
             return False
         if book is not None:
             book.identify(writes)
-        first = plain and not state.versions
+        first = plain and not state.versioning.by_channel
         self.updated = state.take_input(writes) if first else state.apply(self._dropped(), writes)
         if book is not None:
             self._note_input(book, writes)
         if settings.is_apart and first:
-            parts.checkpoints.undescribed = "input"
+            self._checkpoints.undescribed = "input"
         else:
-            parts.checkpoints.make("input", self.step, self.updated)
+            self._checkpoints.make("input", self.step, self.updated)
         self.step += 1
+        self.took_input = True
         return True
 
     def _dropped(self) -> list[Task]:
         """Return the unfinished tasks, whatever step began them; their triggers count as seen."""
-        if not self.parts.state.versions:
+        if not self._state.versioning.by_channel:
             return []
-        planner = self.parts.planner
-        planner.pending, planner.step = self.parts.records.pending, self.step
+        planner = self._planner
+        planner.pending, planner.step = self._records.pending, self.step
         return planner.next_tasks(None)
 
     def _note_input(self, book: DeltaBook, writes: list[Write]) -> None:
-        thread = self.parts.thread
-        onto = self.parts.checkpoints.checkpoint["id"] if thread.found and not thread.addressed else None
+        thread = self._thread
+        onto = self._checkpoints.checkpoint["id"] if thread.found and not thread.addressed else None
         recorded = book.took_input(writes, self.step, onto=onto)
         if recorded is not None:
             self._record(*recorded)

@@ -128,7 +128,7 @@ class Planner:
         task = _new_task(Task)
         name, ids = node.name, self.ids
         ns = f"{self.ns}{NS_SEP}{name}" if self.ns else name
-        task.id = task_id = ids.make("" if ids.counts else f"{ns}{step}{node.id_part}")
+        task.id = task_id = f"{ids.prefix}{next(ids.number)}" if ids.counts else ids.make(f"{ns}{step}{node.id_part}")
         task.ns = f"{ns}{NS_END}{task_id}"
         task.name = name
         task.node = node

@@ -289,9 +289,14 @@ class IdMaker:
     With a saver, ids follow the rule of LangGraph's checkpoints (version 2 and
     later: XXH3-128; version 1: SHA-1). Without one nothing can refer to a task
     after the run, so a counter behind a part of the first checkpoint's id will do.
+
+    Attributes:
+        counts: Whether ids are mere numbers.
+        prefix: Their beginning, if they are.
+        number: Counts them.
     """
 
-    __slots__ = ("_anchor", "_count", "_prefix", "counts")
+    __slots__ = ("_anchor", "counts", "number", "prefix")
 
     def __init__(self, checkpoint_id: str, version: int, *, counts: bool = False) -> None:
         """Begin with a checkpoint.
@@ -303,9 +308,9 @@ class IdMaker:
         """
         self.counts = counts
         if counts:
-            self._prefix = checkpoint_id[:24]
             # So many digits that they never get more.
-            self._count = itertools.count(100_000_000_000)
+            self.prefix = checkpoint_id[:24]
+            self.number = itertools.count(100_000_000_000)
         else:
             self.anchor(checkpoint_id, version)
 
@@ -316,7 +321,7 @@ class IdMaker:
     def make(self, description: str) -> str:
         """Make the id for the task that is described so; mere numbers need no description."""
         if self.counts:
-            return f"{self._prefix}{next(self._count)}"
+            return f"{self.prefix}{next(self.number)}"
         base, version = self._anchor
         data = base + description.encode()
         h = xxh3_128_hexdigest(data) if version > 1 else sha1(data, usedforsecurity=False).hexdigest()

@@ -172,7 +172,7 @@ class State(Reader):
 
     def take_input(self, writes: Sequence[Write]) -> Collection[str]:
         """As :meth:`apply` for the input of a run that continues nothing, and stores nothing before its end."""
-        if writes_twice(writes):
+        if len(writes) > 1 and writes_twice(writes):
             return self.apply((), writes)
         updated: dict[str, None] = {}
         emptied: list[str] = []

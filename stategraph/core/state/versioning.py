@@ -58,7 +58,7 @@ class Versioning:
         self.by_channel = by_channel
         self.seen: dict[str, dict[str, Any]] = checkpoint["versions_seen"]
         # The graph may have had other channels when the checkpoint was made.
-        self.moved = {name for name in by_channel if name in program.specs}
+        self.moved = {name for name in by_channel if name in program.specs} if by_channel else set()
         self.open: list[OpenStep] | None = [] if stored else None
         self._program = program
         self._rule = rule

@@ -79,8 +79,6 @@ from stategraph.engine.streams.projection import Chunk, Format, Projector
 from stategraph.engine.tracing.graph_callbacks import GraphInterruptEvent, GraphResumeEvent
 from stategraph.types import Durability
 
-_NOTHING = Watch()
-
 
 class Execution:
     """One run of a graph; see the module."""
@@ -414,7 +412,7 @@ class Execution:
             self.environment.now,
             None if saver is None else saver.get_next_version,
             self.engine.strict or bool(conf.get(CONFIG_KEY_STRICT_RESUME, False)),
-            _NOTHING if self.projector is None else self.projector.watch,
+            Watch() if self.projector is None else self.projector.watch,
             self.parent_task,
             histories.rules(self.program),
         )

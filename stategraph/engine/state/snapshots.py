@@ -48,6 +48,7 @@ from stategraph.engine.config.runnable_config import (
     recast_checkpoint_ns,
 )
 from stategraph.engine.runs import strictness
+from stategraph.errors import DamagedCheckpointError
 from stategraph.types import StateSnapshot
 
 
@@ -286,7 +287,10 @@ def _work_left(engine: CompiledGraph, config: RunnableConfig) -> Procedure[bool]
         history = yield from histories.fetch(engine.program, saver, saved)
         state = State(engine.program, saved.checkpoint, saver.get_next_version, history)
         try:
-            return bool(_open_tasks(state, _planner(state, saved), status.group(saved.pending_writes)))
+            with damage.using(saved, engine.program):
+                return bool(_open_tasks(state, _planner(state, saved), status.group(saved.pending_writes)))
+        except DamagedCheckpointError:
+            raise
         except Exception:
             return True  # a node's input is refused, and a run that goes on says why
 

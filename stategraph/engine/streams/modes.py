@@ -208,17 +208,24 @@ class Display(NamedTuple):
     checkpoint: tuple[tuple[str, Callable[[Subject, Sequence[Task]], Any]], ...]
 
 
+_FACTS: Final = ("values", "asked", "paused", "started", "ended", "checkpoint")
+
+
 @cache
 def display_of(wanted: frozenset[str]) -> Display:
     """Collect what some modes show; names that are no mode show nothing."""
     modes = [mode for name, mode in MODES.items() if name in wanted]
-    values = tuple((mode.name, mode.values) for mode in modes if mode.values)
-    asked = tuple((mode.name, mode.asked) for mode in modes if mode.asked)
-    paused = tuple((mode.name, mode.paused) for mode in modes if mode.paused)
-    started = tuple((mode.name, mode.started) for mode in modes if mode.started)
-    ended = tuple((mode.name, mode.ended) for mode in modes if mode.ended)
-    checkpoint = tuple((mode.name, mode.checkpoint) for mode in modes if mode.checkpoint)
-    watch = Watch(bool(values), bool(asked or ended), bool(started), bool(checkpoint))
-    in_nodes = any(mode.source != "machine" for mode in modes)
-    feeds = tuple(mode.feed for mode in modes if mode.feed)
-    return Display(watch, in_nodes, feeds, values, asked, paused, started, ended, checkpoint)
+    feeds = tuple(mode.feed for mode in modes if mode.feed is not None)
+    shows = {fact: _that_show(modes, fact) for fact in _FACTS}
+    watch = Watch(
+        values=bool(shows["values"]),
+        ended=bool(shows["asked"] or shows["ended"]),
+        planned=bool(shows["started"]),
+        checkpoints=bool(shows["checkpoint"]),
+    )
+    return Display(watch, any(mode.source != "machine" for mode in modes), feeds, **shows)
+
+
+def _that_show(modes: Sequence[Mode], fact: str) -> tuple[Any, ...]:
+    found = ((mode.name, getattr(mode, fact)) for mode in modes)
+    return tuple((name, show) for name, show in found if show is not None)
