@@ -72,22 +72,12 @@ def _is_sound(messages: Sequence[AnyMessage]) -> bool:
         elif pending:
             return False
         elif type(message) is AIMessage or (not known and isinstance(message, AIMessage)):
-            if not message.tool_calls and not message.invalid_tool_calls:
-                continue
-            pending = {call["id"] for call in message.tool_calls}
-            if not _are_sound(message, pending):
+            if message.tool_calls:
+                pending = {call["id"] for call in message.tool_calls}
+            # Not by a function: for each answer of the history, before every call of a model.
+            if message.invalid_tool_calls or len(pending) < len(message.tool_calls) or not all(pending):
                 return False
     return not pending
-
-
-def _are_sound(message: AIMessage, ids: Set[str | None]) -> bool:
-    """Return whether all calls of an answer can be read and have unique ids.
-
-    Args:
-        message: The answer.
-        ids: The ids of its calls that can be read.
-    """
-    return not message.invalid_tool_calls and all(ids) and len(ids) == len(message.tool_calls)
 
 
 def _close(repaired: list[AnyMessage], pending: dict[str, str], missing: dict[str, int]) -> None:
@@ -109,7 +99,8 @@ def _close(repaired: list[AnyMessage], pending: dict[str, str], missing: dict[st
 
 def _with_sound_calls(message: AIMessage) -> AIMessage | None:
     """Return the message with calls that providers accept; None if nothing is left of it."""
-    if _are_sound(message, {call["id"] for call in message.tool_calls}):
+    ids = {call["id"] for call in message.tool_calls}
+    if not message.invalid_tool_calls and all(ids) and len(ids) == len(message.tool_calls):
         return message
     broken = [
         tool_call(name=call["name"] or "", args=_arguments(call["args"] or ""), id=call["id"])

@@ -6,7 +6,7 @@ taken out of the command, treated as every other result, and put back.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NotRequired, TypeAlias, TypedDict, TypeGuard
 
@@ -120,13 +120,14 @@ def failed(call: ToolCall, error: BaseException | str) -> Result:
     return replace(result, shown=f"Error processing tool: {said}")
 
 
-def read(call: ToolCall, output: Output) -> Result:
+def read(call: ToolCall, output: Output, as_sent: Callable[[ToolCall, ToolMessage], ToolMessage]) -> Result:
     """Read a tool's output: the result of its call, and commands.
 
     Args:
         call: The call.
         output: What the tool returned. A second result is left out, and so are results of other calls: providers
             refuse them.
+        as_sent: Makes a message fit to be sent to a model.
     """
     message: ToolMessage | None = None
     commands: list[Command[Any]] = []
@@ -143,7 +144,7 @@ def read(call: ToolCall, output: Output) -> Result:
             message = item
     if message is None and not any(command.graph for command in commands):
         message = _message(call, _EMPTY)
-    return Result(call, message, tuple(commands), carrier=carrier)
+    return Result(call, None if message is None else as_sent(call, message), tuple(commands), carrier=carrier)
 
 
 def is_command(output: Output) -> TypeGuard[Command[Any]]:

@@ -188,8 +188,7 @@ class ToolRunner:
         if foreign_types.exist():
             # A library's tool may use the classes of an installed LangGraph.
             output = foreign_types.ours(output)
-        result = tool_result.read(call, output)
-        return result if result.message is None else replace(result, message=self.shortened(call, result.message))
+        return tool_result.read(call, output, self.shortened)
 
     def shortened(self, call: ToolCall, message: ToolMessage) -> ToolMessage:
         """Return a result as it can be sent, with its text cut to the limit."""
