@@ -370,6 +370,14 @@ def test_a_pool_is_fenced_too(postgres: str) -> None:
             stale.put(place(), empty_checkpoint(), {}, {})
 
 
+def _is_free(store: RunStore, thread_id: str, pid: int) -> bool:
+    """Tell whether a server's process is there and has not locked the fence of a thread."""
+    with store.database.transaction() as session:
+        there = session.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", (pid,))
+        fence = "SELECT 1 FROM sg_thread_fence WHERE thread_id = %s FOR UPDATE SKIP LOCKED"
+        return bool(there and session.execute(fence, (thread_id,)))
+
+
 def test_a_client_that_stalls_in_a_write_is_cut_off_and_the_thread_can_be_claimed(postgres: str) -> None:
     import psycopg
 
@@ -387,6 +395,8 @@ def test_a_client_that_stalls_in_a_write_is_cut_off_and_the_thread_can_be_claime
             session.change("UPDATE sg_run SET lease_until = 0")
         with pytest.raises(psycopg.OperationalError), saver.conn.pipeline():
             saver.conn.execute("SELECT sg_check_lease(%s, %s)", (claimed.lease.thread_id, claimed.lease.token))
+            while _is_free(store, claimed.lease.thread_id, saver.conn.info.backend_pid):  # the check is on its way
+                pass
             taken = store.claim("b", "default", LEASE_S)
             while taken is None:  # until the server loses its patience
                 taken = store.claim("b", "default", LEASE_S)
