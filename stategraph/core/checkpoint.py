@@ -19,6 +19,15 @@ FORMAT_VERSION = 4
 
 Checkpoint = dict[str, Any]
 
+Values = dict[str, Any]
+"""Values by channel: of a node's input, of a checkpoint, of an update."""
+
+Metadata = dict[str, Any]
+"""The metadata of a checkpoint: what made it, of which step it is, and what the caller's config adds."""
+
+Versions = dict[str, Any]
+"""Versions by channel, of whichever type the saver gives: they can be compared, and nothing else is known."""
+
 
 def empty(checkpoint_id: str, created_at: str) -> Checkpoint:
     """Make the checkpoint of a thread that nothing was written to."""
@@ -45,7 +54,7 @@ def detached(checkpoint: Mapping[str, Any]) -> Checkpoint:
     }
 
 
-def newer_versions(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+def newer_versions(before: Mapping[str, Any], now: Mapping[str, Any]) -> Versions:
     """Return the versions that are higher than before."""
     if not before:
         return dict(now)

@@ -11,7 +11,7 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, Literal
+from typing import Literal
 
 from stategraph.constants import TASKS
 from stategraph.core import checkpoint as checkpoints
@@ -88,7 +88,7 @@ class CheckpointMaker:
         self.book = book
         self._outbox = outbox
         # In a namespace that the checkpoint does not come from, no value is stored yet.
-        self._stored_versions: dict[str, Any] = {} if thread.moved else dict(state.versioning.by_channel)
+        self._stored_versions: checkpoints.Versions = {} if thread.moved else dict(state.versioning.by_channel)
 
     def make(self, source: Source, step: int, updated: Collection[str] | None) -> None:
         """Make the checkpoint of a step, and ask for it to be saved unless it waits for the end of the run.
@@ -99,7 +99,7 @@ class CheckpointMaker:
             updated: The channels that the step changed; None if not known.
         """
         settings = self._settings
-        metadata: dict[str, Any] = {"source": source, "step": step, "parents": settings.parents}
+        metadata: checkpoints.Metadata = {"source": source, "step": step, "parents": settings.parents}
         if source == "fork":
             # It is made before anything is updated.
             updated = None

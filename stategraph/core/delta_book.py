@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from stategraph.constants import NULL_TASK_ID
 from stategraph.core import deltas
+from stategraph.core.checkpoint import Metadata, Values
 from stategraph.core.program import Program
 from stategraph.core.state import State
 from stategraph.core.status import Pending
@@ -179,7 +180,7 @@ class DeltaBook:
 
     # -- checkpoints -----------------------------------------------------
 
-    def count(self, before: Mapping[str, Any], metadata: dict[str, Any], updated: Collection[str]) -> None:
+    def count(self, before: Metadata, metadata: Metadata, updated: Collection[str]) -> None:
         """Advance the counters in a new checkpoint's metadata.
 
         Args:
@@ -190,7 +191,7 @@ class DeltaBook:
         counters = deltas.counted(before.get(deltas.COUNTERS_KEY) or {}, self._names, updated)
         metadata[deltas.COUNTERS_KEY] = counters
 
-    def snapshots(self, state: State, metadata: dict[str, Any], stored: deltas.Versions) -> dict[str, Any]:
+    def snapshots(self, state: State, metadata: Metadata, stored: deltas.Versions) -> Values:
         """Return what a checkpoint that is about to be stored holds of the delta channels.
 
         Args:
@@ -205,13 +206,11 @@ class DeltaBook:
         self._forced -= full
         return store_in_full(full, state, metadata, stored, self._rules)
 
-    def _due(self, state: State, metadata: Mapping[str, Any]) -> set[str]:
+    def _due(self, state: State, metadata: Metadata) -> set[str]:
         counters = metadata.get(deltas.COUNTERS_KEY) or {}
         return self._forced | deltas.due(state.channels, counters, state.versions, self._rules.max_supersteps)
 
-    def kept(
-        self, state: State, metadata: Mapping[str, Any], *, built_on: bool
-    ) -> list[tuple[str, str, Sequence[Write]]]:
+    def kept(self, state: State, metadata: Metadata, *, built_on: bool) -> list[tuple[str, str, Sequence[Write]]]:
         """Return the writes to record on the checkpoint that the run started from, before its last one is stored.
 
         Args:
@@ -242,9 +241,7 @@ class DeltaBook:
         return deltas.late_exit_task_id(write.step, write.task_id), deltas.late_exit_path(write.step, write.path)
 
 
-def store_in_full(
-    full: set[str], state: State, metadata: dict[str, Any], stored: deltas.Versions, rules: Rules
-) -> dict[str, Any]:
+def store_in_full(full: set[str], state: State, metadata: Metadata, stored: deltas.Versions, rules: Rules) -> Values:
     """Make the stored forms of channels; versions and counters change as that demands.
 
     Args:

@@ -18,7 +18,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from stategraph.constants import MISSING, NS_END, NS_SEP, NULL_TASK_ID, SNAPSHOT_BUMPS
-from stategraph.core.channels import BaseChannel, BinaryOperatorAggregate, DeltaChannel, reducers
+from stategraph.core.channels import BinaryOperatorAggregate, DeltaChannel, reducers
+from stategraph.core.channels.base import AnyChannel
 
 COUNTERS_KEY: Final = "counters_since_delta_snapshot"
 """Where a checkpoint's metadata keep the counters."""
@@ -35,7 +36,7 @@ Counters = Mapping[str, tuple[int, int]]
 
 Versions = Mapping[str, Any]
 Seen = Mapping[str, Versions]
-Specs = Mapping[str, Any]
+Specs = Mapping[str, object]
 Bump = tuple[Any, Any]
 """A version before and after; before is None if there was none."""
 
@@ -68,7 +69,7 @@ def needing_history(specs: Specs, checkpoint: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def replay(spec: BaseChannel[Any, Any, Any], history: Mapping[str, Any]) -> BaseChannel[Any, Any, Any]:
+def replay(spec: AnyChannel, history: Mapping[str, Any]) -> AnyChannel:
     """Make a channel as the history left it.
 
     Args:
@@ -111,7 +112,7 @@ def counted(counters: Counters, channels: Iterable[str], updated: Collection[str
 
 
 def due(
-    channels: Mapping[str, BaseChannel[Any, Any, Any]],
+    channels: Mapping[str, AnyChannel],
     counters: Counters,
     versions: Versions,
     max_supersteps: int = MAX_SUPERSTEPS,
@@ -155,7 +156,7 @@ def to_store(counters: Counters, snapshotted: Collection[str]) -> dict[str, tupl
 # When a snapshot is forced.
 
 
-def pending(names: Collection[str], writes: Iterable[tuple[str, str, Any]] | None) -> set[str]:
+def pending(names: Collection[str], writes: Iterable[tuple[str, str, object]] | None) -> set[str]:
     """Find the delta channels among a checkpoint's pending writes.
 
     Nothing says which child the writes went into, so a new branch from the checkpoint must not replay them: it stores
@@ -171,7 +172,7 @@ def pending(names: Collection[str], writes: Iterable[tuple[str, str, Any]] | Non
     return {name for _, name, _ in writes or () if name in names}
 
 
-def overwritten(names: Collection[str], writes: Iterable[tuple[str, Any]]) -> set[str]:
+def overwritten(names: Collection[str], writes: Iterable[tuple[str, object]]) -> set[str]:
     """Find the delta channels that a step overwrote.
 
     Args:

@@ -25,7 +25,7 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any, Final, Literal, assert_never
+from typing import Final, Literal, assert_never
 
 from stategraph.constants import ERROR, ERROR_SOURCE_NODE, INTERRUPT, NULL_TASK_ID, TASKS
 from stategraph.core import checkpoint as checkpoints
@@ -64,8 +64,9 @@ from stategraph.core.settings import Settings, takes_short_way
 from stategraph.core.starting import Start, Thread
 from stategraph.core.state import State
 from stategraph.core.state.versioning import count_up
-from stategraph.core.task import Draft, IdMaker, Task
+from stategraph.core.task import Draft, IdMaker, ResumeMap, Task
 from stategraph.errors import IllegalMoveError, NodeError
+from stategraph.types import Interrupt
 
 _BEGUN: Final = moves.follow("planning", "next", "stepping")
 _APPLIED: Final = moves.follow("stepping", "next", "planning")
@@ -204,7 +205,7 @@ class Machine:
         return self._checkpoints.checkpoint
 
     @property
-    def metadata(self) -> dict[str, Any]:
+    def metadata(self) -> checkpoints.Metadata:
         """The metadata of that checkpoint."""
         return self._checkpoints.metadata
 
@@ -214,7 +215,7 @@ class Machine:
         return self._checkpoints.parent_id
 
     @property
-    def interrupts(self) -> list[Any]:
+    def interrupts(self) -> list[Interrupt]:
         """The interrupts that the run's tasks have raised."""
         return self._outcomes.interrupts
 
@@ -224,7 +225,7 @@ class Machine:
         return self._values_changed or bool(self.interrupts)
 
     @property
-    def resume_map(self) -> dict[str, Any] | None:
+    def resume_map(self) -> ResumeMap | None:
         """Answers by interrupt id, for this run and those inside it."""
         return self._planner.resume_map
 

@@ -12,7 +12,6 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from stategraph.constants import ERROR, ERROR_SOURCE_NODE, INTERRUPT, RESUME
 from stategraph.core import output, status
@@ -23,6 +22,7 @@ from stategraph.core.moves import Cached, Failed, Interrupted
 from stategraph.core.records import Records
 from stategraph.core.settings import Settings
 from stategraph.core.task import Draft, Task, Write
+from stategraph.types import Interrupt
 
 
 class Outcomes:
@@ -51,7 +51,7 @@ class Outcomes:
             book: The run's delta channels, if it has any.
             outbox: Gets the facts.
         """
-        self.interrupts: list[Any] = []
+        self.interrupts: list[Interrupt] = []
         self._records = records
         self._checkpoints = checkpoints
         self._book = book

@@ -16,12 +16,13 @@ from typing import Any
 
 from stategraph.constants import INTERRUPT, MISSING, NULL_TASK_ID, RESUME, RETURN, START, TASKS
 from stategraph.core import status
+from stategraph.core.checkpoint import Values
 from stategraph.core.task import Task, Write
 from stategraph.errors import InvalidUpdateError
-from stategraph.types import Command, PregelTask, Send
+from stategraph.types import Command, Interrupt, PregelTask, Send
 
 
-def command_writes(command: Command[Any]) -> Iterator[tuple[str, str, Any]]:
+def command_writes(command: Command[Any]) -> Iterator[tuple[str, str, object]]:
     """Yield what a command given as a run's input writes, as (task id, channel, value).
 
     Raises:
@@ -42,7 +43,7 @@ def command_writes(command: Command[Any]) -> Iterator[tuple[str, str, Any]]:
             yield NULL_TASK_ID, channel, value
 
 
-def input_writes(channels: str | Sequence[str], value: Any, unknown: list[str]) -> list[Write]:
+def input_writes(channels: str | Sequence[str], value: object, unknown: list[str]) -> list[Write]:
     """Return what the input of a run writes.
 
     Args:
@@ -72,7 +73,7 @@ def update_of(writes: Sequence[Write], keys: str | frozenset[str]) -> Any:
     """Show one task's writes as the ``updates`` stream does: None if there is nothing to show, a list if several."""
     if isinstance(keys, str):
         return _value_of(writes, keys)
-    shown: dict[str, Any] = {}
+    shown: Values = {}
     repeated = False
     for channel, value in writes:
         if channel in keys:
@@ -91,7 +92,7 @@ def _value_of(writes: Sequence[Write], key: str) -> Any:
     return values if len(values) > 1 else values[0] if values else None
 
 
-def updates(task: Task, writes: Sequence[Write], keys: str | frozenset[str], cached: bool) -> dict[str, Any]:
+def updates(task: Task, writes: Sequence[Write], keys: str | frozenset[str], cached: bool) -> Values:
     """Make the ``updates`` chunk of a task that ended well."""
     chunk = {task.name: update_of(writes, keys)}
     if cached:
@@ -99,9 +100,9 @@ def updates(task: Task, writes: Sequence[Write], keys: str | frozenset[str], cac
     return chunk
 
 
-def fold(writes: Iterable[Write]) -> dict[str, Any]:
+def fold(writes: Iterable[Write]) -> Values:
     """Turn writes into a dict; several to one channel become ``{"$writes": [...]}``."""
-    folded: dict[str, Any] = {}
+    folded: Values = {}
     for channel, value in writes:
         before = folded.get(channel)
         if before is None:
@@ -113,9 +114,9 @@ def fold(writes: Iterable[Write]) -> dict[str, Any]:
     return folded
 
 
-def interrupts_in(writes: Iterable[Write]) -> tuple[Any, ...]:
+def interrupts_in(writes: Iterable[Write]) -> tuple[Interrupt, ...]:
     """Return the interrupts among a task's writes."""
-    found: list[Any] = []
+    found: list[Interrupt] = []
     for channel, value in writes:
         if channel == INTERRUPT:
             found.extend(value if isinstance(value, (list, tuple)) else (value,))

@@ -19,10 +19,12 @@ from typing import Any, Final
 
 from stategraph.constants import MISSING, NS_END, NS_SEP, PULL, PUSH, TASKS
 from stategraph.core import explain
-from stategraph.core.program import Node
+from stategraph.core.program import Mapper, Node
 from stategraph.core.state import State
 from stategraph.core.status import Pending
-from stategraph.core.task import Call, IdMaker, Task, path_key
+from stategraph.core.task import Call, IdMaker, Path, ResumeMap, Task, path_key
+from stategraph.core.views import Keys
+from stategraph.errors import NodeError
 from stategraph.types import Send
 
 PUSH_TRIGGER = (PUSH,)
@@ -31,6 +33,9 @@ _PLANNED: Final = 3
 """The longest path of a task that a step was planned with; that of a call or a handler is longer."""
 
 _new_task = object.__new__
+
+Inputs = dict[tuple[Mapper | None, Keys | str], Any]
+"""What nodes of one step have read, by what they read and how it is mapped."""
 
 _NOT_TOLD: Any = ()
 """The writes of a task that has not ended; a list for each takes as long as a tenth of planning it."""
@@ -59,7 +64,7 @@ class Planner:
     ns: str
     parent: Task | None
     pending: Pending
-    resume_map: dict[str, Any] | None
+    resume_map: ResumeMap | None
     step: int
     stop: int
     null_resume_for: frozenset[str] | None = None
@@ -88,7 +93,7 @@ class Planner:
         else:
             candidates = ()
         # Only tasks of the same step share reads.
-        inputs: dict[Any, Any] | None = None if len(candidates) < 2 else {}
+        inputs: Inputs | None = None if len(candidates) < 2 else {}
         for name in candidates:
             node = program.nodes[name]
             if fresh or state.triggers(node):
@@ -160,7 +165,7 @@ class Planner:
                 tasks.append(task)
         return tasks
 
-    def _packet(self, index: int, packet: Any) -> Task | None:
+    def _packet(self, index: int, packet: object) -> Task | None:
         if not isinstance(packet, Send):
             self.state.ignored[f"A packet of type {type(packet).__name__} is ignored: expected a Send"] = None
             return None
@@ -179,7 +184,7 @@ class Planner:
         task.timeout = packet.timeout
         return task
 
-    def _pull(self, node: Node, inputs: dict[Any, Any] | None) -> Task | None:
+    def _pull(self, node: Node, inputs: Inputs | None) -> Task | None:
         task = self._started(node, self.step)
         task.writes = []
         if self.pending:
@@ -189,7 +194,7 @@ class Planner:
             return None
         return task
 
-    def _input(self, node: Node, task: Task, inputs: dict[Any, Any]) -> Any:
+    def _input(self, node: Node, task: Task, inputs: Inputs) -> Any:
         key = (node.mapper, node.reads)
         if key in inputs:
             return copy(inputs[key])
@@ -217,7 +222,7 @@ class Planner:
         task.timeout = call.timeout
         return task
 
-    def handler(self, failed: Task, node: Node, error: Any) -> Task | None:
+    def handler(self, failed: Task, node: Node, error: NodeError) -> Task | None:
         """Plan the task that handles another one's failure; None if it runs nothing."""
         if not node.runs:
             return None
@@ -235,7 +240,7 @@ class Planner:
         task_id: str,
         name: str,
         node: Node | None,
-        path: tuple[Any, ...],
+        path: Path,
         triggers: tuple[str, ...],
         ns: str,
         parent: Task | None = None,

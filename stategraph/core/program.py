@@ -24,12 +24,18 @@ from stategraph.core.channels import (
     reacts_to_finish,
 )
 from stategraph.core.channels.barrier import NamedBarrierValue
-from stategraph.core.channels.base import BaseChannel
+from stategraph.core.channels.base import AnyChannel
 from stategraph.core.channels.binop import BinaryOperatorAggregate
 from stategraph.core.channels.ephemeral import EphemeralValue
 from stategraph.core.channels.last_value import LastValue
 from stategraph.core.channels.untracked import UntrackedValue
 from stategraph.core.views import Keys, Layout
+
+Mapper = Callable[[Any], Any]
+"""Turns values that were read into what a node, or a router, is given."""
+
+ManagedValues = Mapping[str, Any]
+"""Managed values by name: anything with ``get(task) -> value``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +58,7 @@ class Node:
     name: str
     triggers: tuple[str, ...]
     reads: Keys | str
-    mapper: Callable[[Any], Any] | None
+    mapper: Mapper | None
     tags: tuple[str, ...]
     runs: bool
     error_handler: str | None
@@ -100,8 +106,8 @@ class Program:
     """
 
     nodes: Mapping[str, Node]
-    specs: Mapping[str, BaseChannel[Any, Any, Any]]
-    managed: Mapping[str, Any]
+    specs: Mapping[str, AnyChannel]
+    managed: ManagedValues
     triggers: Mapping[str, tuple[str, ...]]
     starts: Mapping[str, Node | None]
     due: tuple[str, ...]
@@ -116,13 +122,13 @@ class Program:
     loses: frozenset[str]
     last_values: frozenset[str]
     deltas: frozenset[str]
-    replayable: Mapping[str, BaseChannel[Any, Any, Any]]
+    replayable: Mapping[str, AnyChannel]
 
 
 def build(
     nodes: Mapping[str, Node],
-    specs: Mapping[str, BaseChannel[Any, Any, Any]],
-    managed: Mapping[str, Any],
+    specs: Mapping[str, AnyChannel],
+    managed: ManagedValues,
     input_channels: str | Sequence[str],
 ) -> Program:
     """Index nodes and channels into a program.
@@ -146,7 +152,7 @@ def build(
     # Asked of each kind of channel once: a graph has a channel for every node, but few kinds.
     kinds = {type(channel) for channel in specs.values()}
 
-    def where(holds: Callable[[type[Any]], bool]) -> list[str]:
+    def where(holds: Callable[[type[AnyChannel]], bool]) -> list[str]:
         chosen = {kind for kind in kinds if holds(kind)}
         return [name for name, channel in specs.items() if type(channel) in chosen] if chosen else []
 
@@ -177,7 +183,7 @@ def build(
 _EMPTY_AT_FIRST = (LastValue, EphemeralValue, NamedBarrierValue)
 
 
-def _due(nodes: Mapping[str, Node], specs: Mapping[str, BaseChannel[Any, Any, Any]]) -> tuple[str, ...]:
+def _due(nodes: Mapping[str, Node], specs: Mapping[str, AnyChannel]) -> tuple[str, ...]:
     def has_value(name: str) -> bool:
         channel = specs.get(name)
         return (
@@ -194,7 +200,7 @@ _CELLS = (LastValue, BinaryOperatorAggregate)
 
 def _signals(
     nodes: Mapping[str, Node],
-    specs: Mapping[str, BaseChannel[Any, Any, Any]],
+    specs: Mapping[str, AnyChannel],
     input_channels: str | Sequence[str],
 ) -> frozenset[str]:
     """Find the unguarded ephemeral channels that no node reads and no input goes to."""

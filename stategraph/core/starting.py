@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from stategraph.core import checkpoint as checkpoints
 from stategraph.core import status
+from stategraph.core.task import ResumeMap
 from stategraph.errors import UnknownInterruptError
 from stategraph.types import Command
 
@@ -41,7 +42,7 @@ class Thread(NamedTuple):
     """
 
     checkpoint: checkpoints.Checkpoint
-    metadata: dict[str, Any]
+    metadata: checkpoints.Metadata
     parent_id: str | None = None
     pending: status.Pending | None = None
     stored_id: str | None = None
@@ -70,7 +71,7 @@ class Start(NamedTuple):
     resuming: bool | None = None
     same_run: bool = False
     own_checkpoint_named: bool = False
-    resume_map: dict[str, Any] | None = None
+    resume_map: ResumeMap | None = None
     named: Mapping[str, str] | None = None
     ns: str | None = None
 
@@ -125,7 +126,7 @@ def is_travelling(start: Start, *, addressed: bool, nested: bool) -> bool:
     return not (answers or start.resuming)
 
 
-def names_interrupts(answers: Any, pending: status.Pending, *, strict: bool) -> bool:
+def names_interrupts(answers: object, pending: status.Pending, *, strict: bool) -> bool:
     """Check a resume value against the interrupts that wait.
 
     Args:
@@ -183,6 +184,6 @@ def questions_meant(pending: status.Pending) -> frozenset[str] | None:
     return frozenset(waiting if len(waiting) == 1 else ())
 
 
-def is_interrupt_id(key: Any) -> bool:
+def is_interrupt_id(key: object) -> bool:
     """Return whether a key of a resume map has the form of an interrupt's id (XXH3-128, hex)."""
     return isinstance(key, str) and len(key) == 32 and all(c in "0123456789abcdef" for c in key)

@@ -125,7 +125,7 @@ def waiting_ids(pending: Mapping[str, list[Write]]) -> set[str]:
     return {i.id for tid, writes in pending.items() if tid != NULL_TASK_ID for i in of(writes).waiting}
 
 
-def group(pending: Iterable[tuple[str, str, Any]] | None) -> Pending:
+def group(pending: Iterable[tuple[str, str, object]] | None) -> Pending:
     """Index stored pending writes by task id."""
     grouped: Pending = {}
     for task_id, channel, value in pending or ():

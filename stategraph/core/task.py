@@ -26,9 +26,16 @@ from stategraph.types import interrupt_id
 
 if TYPE_CHECKING:
     from stategraph.core.program import Node
+    from stategraph.errors import NodeError
 
 Write = tuple[str, Any]
 """A channel's name and the value to write there."""
+
+Path = tuple[Any, ...]
+"""Where a task comes from: the sort of its start, and the node, the number of the packet or the path of its caller."""
+
+ResumeMap = dict[str, Any]
+"""Answers by the ids of the interrupts that they are for."""
 
 Fresh = dict[str, tuple[int, Any, bool]]
 """Copies of channels with a task's own writes applied: of how many writes, the copy, and whether it changed."""
@@ -74,7 +81,7 @@ class Task:
     # Whether its questions have other ids than in the run before: its graph stores nothing, or replays a checkpoint
     # that the caller named. See `null_resume_fits`.
     renamed = False
-    error: Any = None
+    error: NodeError | None = None
     input: Any = None
     ns_before: str | None = None
     null_resume: Write | None = None
@@ -94,7 +101,7 @@ class Task:
         id: str,
         name: str,
         node: Node | None,
-        path: tuple[Any, ...],
+        path: Path,
         triggers: Sequence[str],
         ns: str,
         step: int,
@@ -208,7 +215,7 @@ class Task:
     def load_answers(
         self,
         pending: dict[str, list[Write]],
-        resume_map: dict[str, Any] | None,
+        resume_map: ResumeMap | None,
         null_resume_for: frozenset[str] | None = None,
     ) -> None:
         """Take the answers waiting for this task from the pending writes.
@@ -272,7 +279,7 @@ def general_answer(pending: Mapping[str, list[Write]]) -> Write | None:
     return next((w for w in pending.get(NULL_TASK_ID, ()) if w[0] == RESUME and w[1] is not None), None)
 
 
-def path_key(path: Any) -> str:
+def path_key(path: object) -> str:
     """Spell a task's path so that comparing strings orders tasks.
 
     >>> path_key(("__pregel_pull", "a"))

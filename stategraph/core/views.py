@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from stategraph.constants import MISSING
+from stategraph.core.checkpoint import Values
 
 
 class Keys(tuple[str, ...]):  # noqa: SLOT001 (a base of variable size allows no slots)
@@ -51,7 +52,7 @@ class Layout(NamedTuple):
     simple: bool
 
     @classmethod
-    def of(cls, keys: Keys, cells: frozenset[str], managed: Mapping[str, Any]) -> Layout:
+    def of(cls, keys: Keys, cells: frozenset[str], managed: Mapping[str, object]) -> Layout:
         """Sort keys by kind.
 
         Args:
@@ -80,9 +81,9 @@ class View:
         """Begin without having read anything."""
         self.keys = keys
         self.names, self.cells, self.others, self.managed, self.simple = layout
-        self.held: dict[str, Any] | None = None
+        self.held: Values | None = None
 
-    def build(self, channels: Mapping[str, Any]) -> dict[str, Any]:
+    def build(self, channels: Mapping[str, Any]) -> Values:
         """Look at every cell.
 
         Args:
@@ -91,7 +92,7 @@ class View:
         Returns:
             What is now in ``held``.
         """
-        held: dict[str, Any] = {}
+        held: Values = {}
         for name in self.keys:
             value = channels[name].value if name in self.cells else None
             if value is not MISSING:

@@ -4,11 +4,11 @@ Most channels change only when they are written. Telling each of them about ever
 the state is wide, so the three questions below are asked once, when a graph is compiled.
 """
 
-from typing import Any, Final
+from typing import Final
 
 from stategraph.core.channels.any_value import AnyValue
 from stategraph.core.channels.barrier import NamedBarrierValue, NamedBarrierValueAfterFinish
-from stategraph.core.channels.base import BaseChannel
+from stategraph.core.channels.base import AnyChannel, BaseChannel
 from stategraph.core.channels.binop import BinaryOperatorAggregate
 from stategraph.core.channels.delta import DeltaChannel
 from stategraph.core.channels.ephemeral import EphemeralValue
@@ -33,7 +33,7 @@ __all__ = (
     "reacts_to_finish",
 )
 
-Channel = BaseChannel[Any, Any, Any]
+Channel = AnyChannel
 
 _IGNORES_EMPTY_UPDATE: Final = frozenset(
     cls.update

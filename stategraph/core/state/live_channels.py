@@ -10,6 +10,7 @@ from typing import Any
 
 from stategraph.constants import MISSING
 from stategraph.core.channels.base import AnyChannel
+from stategraph.core.checkpoint import Values
 
 
 class Channels(dict[str, AnyChannel]):
@@ -31,7 +32,7 @@ class Channels(dict[str, AnyChannel]):
         self._specs = specs
         self._values = values
         self._signals = signals
-        self.raised: dict[str, Any] = {name: values[name] for name in signals.intersection(values)} if values else {}
+        self.raised: Values = {name: values[name] for name in signals.intersection(values)} if values else {}
 
     def __missing__(self, name: str) -> AnyChannel:
         if name in self._signals:

@@ -15,11 +15,15 @@ from typing import Any, NamedTuple
 
 from stategraph.constants import MISSING, PREVIOUS
 from stategraph.core.channels.base import AnyChannel
-from stategraph.core.program import Node, Program
+from stategraph.core.checkpoint import Values
+from stategraph.core.program import Mapper, Node, Program
 from stategraph.core.state.live_channels import Channels
 from stategraph.core.task import Draft, Fresh, Task, Write
 from stategraph.core.views import Keys, Layout, View
 from stategraph.errors import EmptyChannelError
+
+Grouped = dict[str, list[Any]]
+"""The values of writes by channel, in order."""
 
 _NO_OVERLAY: Mapping[str, AnyChannel] = {}
 
@@ -35,8 +39,8 @@ class _Shown(NamedTuple):
     """
 
     writes: list[Write]
-    mapper: Callable[[Any], Any]
-    values: dict[str, Any]
+    mapper: Mapper
+    values: Values
     copied: Callable[[], Any]
 
 
@@ -68,7 +72,7 @@ class Reader:
                 return channels[select].get()
             except EmptyChannelError:
                 return None
-        values: dict[str, Any] = {}
+        values: Values = {}
         for name in select:
             try:
                 values[name] = channels[name].get()
@@ -109,13 +113,13 @@ class Reader:
             exc.add_note(f"Before task with name '{node.name}' and path '{task.path[:3]}'")
             raise
 
-    def _bare_input(self, name: str, mapper: Callable[[Any], Any] | None) -> Any:
+    def _bare_input(self, name: str, mapper: Mapper | None) -> Any:
         channel = self.channels[name] if name in self.program.specs else None
         if channel is None or not channel.is_available():
             return MISSING
         return channel.get() if mapper is None else mapper(channel.get())
 
-    def _mapped(self, values: dict[str, Any], mapper: Callable[[Any], Any]) -> Any:
+    def _mapped(self, values: Values, mapper: Mapper) -> Any:
         shown = self._shown
         if shown is not None and shown.mapper is mapper and _same(shown.values, values):
             return shown.copied()
@@ -138,7 +142,7 @@ class Reader:
             return self._read_keys(keys, draft.task, _NO_OVERLAY)
         return self._read_keys(keys, draft.task, self._overlay(draft), fresh=True)
 
-    def show(self, draft: Draft, keys: Keys, mapper: Callable[[Any], Any]) -> Any:
+    def show(self, draft: Draft, keys: Keys, mapper: Mapper) -> Any:
         """Apply a mapper to what an attempt reads after its writes.
 
         To validate a wide model can take longer than all else in a step. So if the next node is given the very same,
@@ -154,7 +158,7 @@ class Reader:
         shown = self._shown = _Shown(draft.writes, mapper, values, partial(copied, made))
         return shown.copied()
 
-    def last_written(self, draft: Draft, keys: Keys) -> dict[str, Any] | None:
+    def last_written(self, draft: Draft, keys: Keys) -> Values | None:
         """Read what an attempt reads after its writes, if all it reads are cells and it wrote each channel once.
 
         The short way of a router; None if it takes more: ask :meth:`read_for`.
@@ -184,7 +188,7 @@ class Reader:
             ready = fresh[name] = (1, channel, channel.update((value,)))
         return ready[1].value
 
-    def _read_keys(self, keys: Keys, task: Any, overlay: Mapping[str, Any], *, fresh: bool = False) -> dict[str, Any]:
+    def _read_keys(self, keys: Keys, task: Task | None, overlay: Mapping[str, Any], *, fresh: bool = False) -> Values:
         """Read several keys; empty ones are left out.
 
         Args:
@@ -238,7 +242,7 @@ class Reader:
 
     def _overlay(self, draft: Draft) -> dict[str, AnyChannel]:
         """Make copies of the channels that the attempt has written, with its writes applied."""
-        grouped: dict[str, list[Any]] = {}
+        grouped: Grouped = {}
         group_by_channel(draft.writes, self.program.specs, grouped)
         known = draft.fresh or {}
         fresh: Fresh = {}
@@ -253,9 +257,7 @@ class Reader:
         return {name: ready[1] for name, ready in fresh.items()}
 
 
-def group_by_channel(
-    writes: Iterable[Write], specs: Mapping[str, AnyChannel], grouped: dict[str, list[Any]]
-) -> list[str]:
+def group_by_channel(writes: Iterable[Write], specs: Mapping[str, AnyChannel], grouped: Grouped) -> list[str]:
     """Group the values of writes by channel.
 
     Args:
@@ -286,6 +288,6 @@ def writes_twice(writes: Sequence[Write]) -> bool:
     return len({name for name, _ in writes}) != count
 
 
-def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+def _same(one: Values, other: Values) -> bool:
     """Return whether two dicts hold the very same objects."""
     return len(one) == len(other) and all(other.get(name, MISSING) is value for name, value in one.items())

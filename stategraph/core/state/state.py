@@ -26,9 +26,10 @@ from stategraph.constants import (
     RETURN,
 )
 from stategraph.core import deltas, explain
+from stategraph.core.checkpoint import Values, Versions
 from stategraph.core.program import Node, Program
 from stategraph.core.state.live_channels import Channels
-from stategraph.core.state.reading import Reader, group_by_channel, writes_twice
+from stategraph.core.state.reading import Grouped, Reader, group_by_channel, writes_twice
 from stategraph.core.state.versioning import MOST_OPEN, NextVersion, Versioning
 from stategraph.core.task import Fresh, Task, Write
 from stategraph.errors import InvalidUpdateError
@@ -77,15 +78,15 @@ class State(Reader):
         self._active = {name for name in heeding if self.channels[name].is_available()} if heeding else set()
         self.ignored: dict[str, None] = {}
         # The stored form of every written channel, as of the last freeze.
-        self._frozen: dict[str, Any] = {}
+        self._frozen: Values = {}
 
     @property
-    def versions(self) -> dict[str, Any]:
+    def versions(self) -> Versions:
         """The version of each channel that was ever written."""
         return self.versioning.by_channel
 
     @property
-    def seen(self) -> dict[str, dict[str, Any]]:
+    def seen(self) -> dict[str, Versions]:
         """For each node, and other readers, the versions that it has seen."""
         return self.versioning.seen
 
@@ -104,7 +105,7 @@ class State(Reader):
         self._shown = None
         channels, versioning, program = self.channels, self.versioning, self.program
         versioning.catch_up()
-        grouped: dict[str, list[Any]] = {}
+        grouped: Grouped = {}
         is_step = False
         for task in tasks:
             # A step is only over for the channels when a channel started a task of it.
@@ -116,7 +117,7 @@ class State(Reader):
             versioning.note_run(INPUT, ())
             for name in group_by_channel(inputs, program.specs, grouped):
                 self._ignore(name, None)
-        lowered: Mapping[str, Any] = {}
+        lowered: Values = {}
         if is_step:
             lowered, channels.raised = channels.raised, {}
         updated: dict[str, None] = {}
@@ -181,9 +182,7 @@ class State(Reader):
             self.versioning.open.append((INPUT, (), updated, emptied, ()))
         return updated
 
-    def _write(
-        self, grouped: Mapping[str, Sequence[Any]], fresh: Fresh | None, updated: dict[str, None], emptied: list[str]
-    ) -> None:
+    def _write(self, grouped: Grouped, fresh: Fresh | None, updated: dict[str, None], emptied: list[str]) -> None:
         """Apply writes grouped by channel.
 
         Args:
@@ -234,7 +233,7 @@ class State(Reader):
             elif self._update(name, (value,), fresh):
                 self._note_change(name, updated, emptied)
 
-    def _update(self, name: str, values: Sequence[Any], fresh: Fresh | None) -> bool:
+    def _update(self, name: str, values: Sequence[object], fresh: Fresh | None) -> bool:
         """Update a channel with what a step wrote to it; returns whether it changed."""
         ready = None if fresh is None else fresh.get(name)
         if ready is not None and ready[0] == len(values):
@@ -293,7 +292,7 @@ class State(Reader):
 
     # -- storing ---------------------------------------------------------
 
-    def freeze(self) -> dict[str, Any]:
+    def freeze(self) -> Values:
         """Return the values to store: those of every channel that was ever written. Versions are complete after it."""
         self.versioning.catch_up()
         frozen, channels, signals, moved = self._frozen, self.channels, self.program.signals, self.versioning.moved

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from stategraph.core import deltas
+from stategraph.core.checkpoint import Versions
 from stategraph.core.program import Program
 
 NextVersion = Callable[[Any, None], Any]
@@ -54,9 +55,9 @@ class Versioning:
             rule: The saver's version rule; None leaves versions alone, for looking at a state without running it.
             stored: Whether the run stores anything.
         """
-        by_channel: dict[str, Any] = checkpoint["channel_versions"]
+        by_channel: Versions = checkpoint["channel_versions"]
         self.by_channel = by_channel
-        self.seen: dict[str, dict[str, Any]] = checkpoint["versions_seen"]
+        self.seen: dict[str, Versions] = checkpoint["versions_seen"]
         # The graph may have had other channels when the checkpoint was made.
         self.moved = {name for name in by_channel if name in program.specs} if by_channel else set()
         self.open: list[OpenStep] | None = [] if stored else None
@@ -109,7 +110,7 @@ class Versioning:
                 self.give(updated, emptied, lowered)
             self.open.clear()
 
-    def bump(self, names: Iterable[str], stored: Mapping[str, Any]) -> None:
+    def bump(self, names: Iterable[str], stored: Mapping[str, object]) -> None:
         """Give channels a version that is not stored yet, and start no node by it.
 
         Args:
