@@ -37,7 +37,7 @@ LIMITS = {"lines of a file": 600, "lines": 80, "complexity": 15, "parameters": 8
 KNOWN: dict[str, dict[str, int]] = {
     "lines of a file": {
         "stategraph.engine.engine": 976,
-        "stategraph.engine.runs.execution": 661,
+        "stategraph.engine.runs.execution": 660,
     },
     "complexity": {
         "stategraph.engine.runs.adriver:AsyncDriver.run": 24,
@@ -75,7 +75,7 @@ COUNTS = {
     "docstrings that begin with a question word": 35,
     "docstrings not in the imperative": 16,
     "lines that sync and async twins have in common": 410,
-    "uses of Any per 1,000 lines of code": 56,
+    "uses of Any per 1,000 lines of code": 53,
 }
 
 QUESTION = re.compile(r"(What|Whatever|Whether|Who|Whoever|Whose|Whom|Which|How|When|Where|Why)\b")

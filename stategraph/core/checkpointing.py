@@ -16,7 +16,7 @@ from typing import Literal
 from stategraph.constants import TASKS
 from stategraph.core import checkpoint as checkpoints
 from stategraph.core import status
-from stategraph.core.delta_book import DeltaBook
+from stategraph.core.delta_journal import DeltaJournal
 from stategraph.core.effects import Effect, SaveCheckpoint, SaveWrites
 from stategraph.core.settings import Settings
 from stategraph.core.starting import Thread
@@ -31,7 +31,7 @@ class CheckpointMaker:
     """Makes the checkpoints of one run, and asks for them to be saved.
 
     Attributes:
-        book: The run's delta channels, if it has any.
+        journal: The run's delta channels, if it has any.
         checkpoint: The latest, or what it will be made of if it waits for the end of the run.
         metadata: Its metadata.
         parent_id: Id of the checkpoint before it, or None.
@@ -47,8 +47,8 @@ class CheckpointMaker:
         "_stored_versions",
         "_thread",
         "_waits",
-        "book",
         "checkpoint",
+        "journal",
         "metadata",
         "parent_id",
         "stored_id",
@@ -61,7 +61,7 @@ class CheckpointMaker:
         thread: Thread,
         settings: Settings,
         ids: IdMaker,
-        book: DeltaBook | None,
+        journal: DeltaJournal | None,
         outbox: list[Effect],
     ) -> None:
         """Begin with the checkpoint that a run starts from.
@@ -71,7 +71,7 @@ class CheckpointMaker:
             thread: What it starts from.
             settings: When it stores, and how ids and times are made.
             ids: Makes ids of tasks, from each checkpoint in turn.
-            book: Its delta channels, if it has any.
+            journal: Its delta channels, if it has any.
             outbox: Gets the requests to save.
         """
         self.checkpoint = thread.checkpoint
@@ -85,7 +85,7 @@ class CheckpointMaker:
         self._thread = thread
         self._settings = settings
         self._ids = ids
-        self.book = book
+        self.journal = journal
         self._outbox = outbox
         # In a namespace that the checkpoint does not come from, no value is stored yet.
         self._stored_versions: checkpoints.Versions = {} if thread.moved else dict(state.versioning.by_channel)
@@ -103,8 +103,8 @@ class CheckpointMaker:
         if source == "fork":
             # It is made before anything is updated.
             updated = None
-        if self.book is not None:
-            self.book.count(self.metadata, metadata, updated or ())
+        if self.journal is not None:
+            self.journal.count(self.metadata, metadata, updated or ())
         self.metadata, self.undescribed = metadata, None
         if settings.saves == "never":
             return
@@ -126,8 +126,8 @@ class CheckpointMaker:
         if self.undescribed is not None:
             self.metadata = {"source": self.undescribed, "step": step - 1, "parents": self._settings.parents}
         if self._waits or self.undescribed is not None:
-            if self.book is not None:
-                self._save_kept(self.book)
+            if self.journal is not None:
+                self._save_kept(self.journal)
             self._store(self.checkpoint["id"], updated)
 
     def _store(self, checkpoint_id: str, updated: Collection[str] | None) -> None:
@@ -135,8 +135,8 @@ class CheckpointMaker:
         state = self._state
         untracked = state.program.untracked
         values = state.freeze()
-        if self.book is not None:
-            values |= self.book.snapshots(state, self.metadata, self._stored_versions)
+        if self.journal is not None:
+            values |= self.journal.snapshots(state, self.metadata, self._stored_versions)
         if untracked and TASKS in values:
             values[TASKS] = [status.tracked(packet, untracked) for packet in values[TASKS]]
         self.checkpoint = {
@@ -156,10 +156,10 @@ class CheckpointMaker:
         self.parent_id = self.stored_id
         self.stored_id = checkpoint_id
 
-    def _save_kept(self, book: DeltaBook) -> None:
+    def _save_kept(self, journal: DeltaJournal) -> None:
         """Ask for the writes of all steps to be saved on the checkpoint the run started from."""
         thread = self._thread
-        kept = book.kept(self._state, self.metadata, built_on=thread.found and thread.addressed)
+        kept = journal.kept(self._state, self.metadata, built_on=thread.found and thread.addressed)
         if kept and not thread.found:
             root = checkpoints.empty(thread.checkpoint["id"], self._settings.now())
             self._outbox.append(SaveCheckpoint(None, root, {"step": -2}, {}))

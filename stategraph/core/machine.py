@@ -31,7 +31,7 @@ from stategraph.constants import ERROR, ERROR_SOURCE_NODE, INTERRUPT, NULL_TASK_
 from stategraph.core import checkpoint as checkpoints
 from stategraph.core import moves, plan, status
 from stategraph.core.checkpointing import CheckpointMaker
-from stategraph.core.delta_book import DeltaBook
+from stategraph.core.delta_journal import DeltaJournal
 from stategraph.core.effects import (
     CheckpointReached,
     Effect,
@@ -91,11 +91,11 @@ class Machine:
 
     __slots__ = (
         "_apart",
-        "_book",
         "_checkpoints",
         "_ended",
         "_fresh",
         "_ids",
+        "_journal",
         "_namespaces_before",
         "_open",
         "_outcomes",
@@ -164,12 +164,12 @@ class Machine:
         self.state = State(program, thread.checkpoint, rule, thread.histories, stored=stored)
         pending: status.Pending = {} if thread.pending is None else thread.pending
         self._ids = IdMaker(thread.checkpoint["id"], thread.checkpoint["v"], counts=not stored)
-        self._book: DeltaBook | None = None
+        self._journal: DeltaJournal | None = None
         if settings.deltas is not None:
-            self._book = DeltaBook(program, settings.deltas, at_exit=settings.saves == "exit")
+            self._journal = DeltaJournal(program, settings.deltas, at_exit=settings.saves == "exit")
         self._records = Records(pending, self.outbox, program.untracked, at_once=settings.saves == "step")
-        self._checkpoints = CheckpointMaker(self.state, thread, settings, self._ids, self._book, self.outbox)
-        self._outcomes = Outcomes(settings, self._records, self._checkpoints, self._book, self.outbox)
+        self._checkpoints = CheckpointMaker(self.state, thread, settings, self._ids, self._journal, self.outbox)
+        self._outcomes = Outcomes(settings, self._records, self._checkpoints, self._journal, self.outbox)
         self._planner = Planner(
             self.state, self._ids, settings.ns, settings.parent, pending, None, self.step, self.stop
         )
@@ -528,12 +528,12 @@ class Machine:
             raise IllegalMoveError(f"`next` is no move while tasks of the step have not ended: {', '.join(names)}")
 
     def _apply(self) -> Collection[str]:
-        book, records = self._book, self._records
-        if book is not None:
-            book.applies(self._tasks)
+        journal, records = self._journal, self._records
+        if journal is not None:
+            journal.applies(self._tasks)
         updated = self.state.apply(self._in_order())
-        if book is not None:
-            book.applied(self.step, self._tasks, records.pending)
+        if journal is not None:
+            journal.applied(self.step, self._tasks, records.pending)
         records.clear()
         return updated
 

@@ -15,7 +15,7 @@ from typing import Any
 from stategraph.constants import INTERRUPT, NULL_TASK_ID, RESUME
 from stategraph.core import output, starting, travel
 from stategraph.core.checkpointing import CheckpointMaker
-from stategraph.core.delta_book import DeltaBook
+from stategraph.core.delta_journal import DeltaJournal
 from stategraph.core.plan import Planner
 from stategraph.core.records import Records
 from stategraph.core.settings import Settings
@@ -41,9 +41,9 @@ class Opening:
     """
 
     __slots__ = (
-        "_book",
         "_checkpoints",
         "_forks",
+        "_journal",
         "_planner",
         "_records",
         "_replay_bound",
@@ -86,7 +86,7 @@ class Opening:
         self._planner = planner
         self._records = records
         self._checkpoints = checkpoints
-        self._book = checkpoints.book
+        self._journal = checkpoints.journal
 
     def take(self, *, plain: bool) -> None:
         """Begin the run.
@@ -109,8 +109,8 @@ class Opening:
         planner.renames = planner.ids.counts or (nested and travelling)
         if travelling:
             records.drop(RESUME)
-        if self._book is not None:
-            self._open_book(self._book)
+        if self._journal is not None:
+            self._open_journal(self._journal)
         if isinstance(start.input, Command):
             self._take_command(start.input)
         if NULL_TASK_ID in records.pending:
@@ -126,10 +126,10 @@ class Opening:
         if travelling and not nested:
             self.replay_id = self._replay_point()
 
-    def _open_book(self, book: DeltaBook) -> None:
-        book.begin(self._records.pending, reapplies=self.resuming and not self.replaying)
+    def _open_journal(self, journal: DeltaJournal) -> None:
+        journal.begin(self._records.pending, reapplies=self.resuming and not self.replaying)
         if self._thread.moved:
-            book.moved()
+            journal.moved()
 
     def _replay_point(self) -> str:
         """Return the checkpoint before which subgraphs look for theirs: that of an edit or a fork has none of them."""
@@ -154,21 +154,21 @@ class Opening:
             self._take_command_writes(task_id, task_writes)
 
     def _take_command_writes(self, task_id: str, writes: list[Write]) -> None:
-        book, records = self._book, self._records
+        journal, records = self._journal, self._records
         if self._forks:
             # The fork's own checkpoint holds these; the one it starts from may have other children, which must not see
             # them.
-            if book is not None:
-                book.carried(writes)
+            if journal is not None:
+                journal.carried(writes)
             records.carry(task_id, writes)
             return
         self._record(task_id, writes)
-        if book is not None and task_id == NULL_TASK_ID:
-            book.commanded(writes)
+        if journal is not None and task_id == NULL_TASK_ID:
+            journal.commanded(writes)
 
     def _record(self, task_id: str, writes: list[Write]) -> None:
-        if self._book is not None:
-            self._book.identify(writes)
+        if self._journal is not None:
+            self._journal.identify(writes)
         self._records.add(self._checkpoints.checkpoint["id"], task_id, writes)
 
     def _take_answers(self, answers: Any) -> bool:
@@ -218,7 +218,7 @@ class Opening:
 
     def _take_input(self, value: Any, plain: bool) -> bool:
         """Take the caller's input in; returns whether there is any."""
-        state, settings, book = self._state, self._settings, self._book
+        state, settings, journal = self._state, self._settings, self._journal
         channels = state.program.input_channels
         unknown: list[str] = []
         writes = output.input_writes(channels, value, unknown)
@@ -226,12 +226,12 @@ class Opening:
             state.ignored[f"Input key '{key}' is ignored: the graph takes {channels}"] = None
         if not writes:
             return False
-        if book is not None:
-            book.identify(writes)
+        if journal is not None:
+            journal.identify(writes)
         first = plain and not state.versioning.by_channel
         self.updated = state.take_input(writes) if first else state.apply(self._dropped(), writes)
-        if book is not None:
-            self._note_input(book, writes)
+        if journal is not None:
+            self._note_input(journal, writes)
         if settings.is_apart and first:
             self._checkpoints.undescribed = "input"
         else:
@@ -248,9 +248,9 @@ class Opening:
         planner.pending, planner.step = self._records.pending, self.step
         return planner.next_tasks(None)
 
-    def _note_input(self, book: DeltaBook, writes: list[Write]) -> None:
+    def _note_input(self, journal: DeltaJournal, writes: list[Write]) -> None:
         thread = self._thread
         onto = self._checkpoints.checkpoint["id"] if thread.found and not thread.addressed else None
-        recorded = book.took_input(writes, self.step, onto=onto)
+        recorded = journal.took_input(writes, self.step, onto=onto)
         if recorded is not None:
             self._record(*recorded)

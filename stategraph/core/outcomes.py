@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from stategraph.constants import ERROR, ERROR_SOURCE_NODE, INTERRUPT, RESUME
 from stategraph.core import output, status
 from stategraph.core.checkpointing import CheckpointMaker
-from stategraph.core.delta_book import DeltaBook
+from stategraph.core.delta_journal import DeltaJournal
 from stategraph.core.effects import Effect, TaskSettled
 from stategraph.core.moves import Cached, Failed, Interrupted
 from stategraph.core.records import Records
@@ -32,14 +32,14 @@ class Outcomes:
         interrupts: What they asked.
     """
 
-    __slots__ = ("_book", "_checkpoints", "_outbox", "_records", "_stores", "_tells", "interrupts")
+    __slots__ = ("_checkpoints", "_journal", "_outbox", "_records", "_stores", "_tells", "interrupts")
 
     def __init__(
         self,
         settings: Settings,
         records: Records,
         checkpoints: CheckpointMaker,
-        book: DeltaBook | None,
+        journal: DeltaJournal | None,
         outbox: list[Effect],
     ) -> None:
         """Begin without having heard of any.
@@ -48,13 +48,13 @@ class Outcomes:
             settings: What the run stores, and what its listeners want to hear.
             records: Where ends are recorded.
             checkpoints: Those of the run; the latest is what the open step follows.
-            book: The run's delta channels, if it has any.
+            journal: The run's delta channels, if it has any.
             outbox: Gets the facts.
         """
         self.interrupts: list[Interrupt] = []
         self._records = records
         self._checkpoints = checkpoints
-        self._book = book
+        self._journal = journal
         self._outbox = outbox
         self._stores = settings.saves != "never"
         self._tells = settings.watch.ended
@@ -114,14 +114,14 @@ class Outcomes:
     def _note_output(self, task: Task, tasks: Mapping[str, Task]) -> None:
         if self._stores or len(tasks) > 1 or task.is_call:
             self._record(task, task.writes, tasks)
-        elif self._book is not None:
-            self._book.identify(task.writes, task)
+        elif self._journal is not None:
+            self._journal.identify(task.writes, task)
 
     def _record(self, task: Task, writes: list[Write], tasks: Mapping[str, Task]) -> None:
         if task.took_null_resume:
             self._spend_answer(task, writes, tasks)
-        if self._book is not None:
-            self._book.identify(writes, task)
+        if self._journal is not None:
+            self._journal.identify(writes, task)
         self._records.add(self._checkpoints.checkpoint["id"], task.id, writes, task)
 
     def _spend_answer(self, task: Task, writes: Sequence[Write], tasks: Mapping[str, Task]) -> None:

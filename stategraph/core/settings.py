@@ -7,7 +7,7 @@ from functools import cache
 from typing import Literal, NamedTuple
 
 from stategraph.constants import NS_END
-from stategraph.core.delta_book import Rules
+from stategraph.core.delta_journal import DeltaCodec
 from stategraph.core.state.versioning import NextVersion
 from stategraph.core.task import Task
 
@@ -74,7 +74,7 @@ class Settings(NamedTuple):
     strict_resume: bool
     watch: Watch
     parent: Task | None
-    deltas: Rules | None = None
+    deltas: DeltaCodec | None = None
 
     @property
     def is_apart(self) -> bool:

@@ -99,14 +99,14 @@ MOVES: dict[str, tuple[str, Callable[[Machine], Any]]] = {
 """Every method that may change a status, by the move that it makes."""
 
 
-SHARED = frozenset(("_book", "_ids", "_outbox", "_settings", "_state", "_thread"))
+SHARED = frozenset(("_journal", "_ids", "_outbox", "_settings", "_state", "_thread"))
 """What the maker of checkpoints has in common with the machine."""
 
 
 def contents(told: Machine) -> Any:
     """All that a refused move could have changed."""
     names = [name for name in Machine.__slots__ if name not in ("program", "settings", "state", "thread", "_planner")]
-    names = [name for name in names if name not in ("_ids", "_tasks", "_single", "_book", "_ended", "outbox")]
+    names = [name for name in names if name not in ("_ids", "_tasks", "_single", "_journal", "_ended", "outbox")]
     names = [name for name in names if name not in ("_checkpoints", "_outcomes", "_records")]
     tasks = [(task.id, list(task.writes)) for task in told.tasks.values()]
     state = told.state

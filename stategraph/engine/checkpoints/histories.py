@@ -21,7 +21,7 @@ from langgraph.checkpoint.serde.types import _DeltaSnapshot
 
 from stategraph.constants import CONF, CONFIG_KEY_CHECKPOINT_NS, INPUT
 from stategraph.core import deltas
-from stategraph.core.delta_book import Rules
+from stategraph.core.delta_journal import DeltaCodec
 from stategraph.core.program import Program
 from stategraph.engine.checkpoints.message_delta import ensure_message_ids
 from stategraph.engine.checkpoints.pump import Ask, Procedure
@@ -32,12 +32,12 @@ Histories = Mapping[str, Any]
 """History by channel, from a saver: the writes, oldest first, and the seed they start from."""
 
 
-def rules(program: Program) -> Rules | None:
-    """Return the rules for a run of a program to keep its delta channels; None if it has none."""
+def codec(program: Program) -> DeltaCodec | None:
+    """Return how a run of a program identifies and stores its delta channels; None if it has none."""
     if not program.deltas:
         return None
     identify = partial[None](ensure_message_ids, program.specs)
-    return Rules(_DeltaSnapshot, identify, input_task_id, configs.DELTA_MAX_SUPERSTEPS_SINCE_SNAPSHOT)
+    return DeltaCodec(_DeltaSnapshot, identify, input_task_id, configs.DELTA_MAX_SUPERSTEPS_SINCE_SNAPSHOT)
 
 
 def input_task_id(checkpoint_id: str) -> str:

@@ -414,7 +414,7 @@ class Execution:
             self.engine.strict or bool(conf.get(CONFIG_KEY_STRICT_RESUME, False)),
             Watch() if self.projector is None else self.projector.watch,
             self.parent_task,
-            histories.rules(self.program),
+            histories.codec(self.program),
         )
 
     def _address(self) -> RunnableConfig:

@@ -42,7 +42,7 @@ from stategraph.constants import (
     RESUME,
 )
 from stategraph.core import checkpoint as checkpoints
-from stategraph.core import delta_book, deltas, output, status
+from stategraph.core import delta_journal, deltas, output, status
 from stategraph.core.plan import Planner
 from stategraph.core.state import State
 from stategraph.core.task import IdMaker, Task, Write
@@ -217,9 +217,9 @@ def _only_one(updates: Sequence[StateUpdate], message: str) -> None:
 def _store(base: _Base, metadata: dict[str, object], clock: int, updated: set[str]) -> Procedure[RunnableConfig]:
     """Store the base's channels as its child, as the update changed them; returns the child's config."""
     values = base.state.freeze()
-    rules = histories.rules(base.engine.program)
-    if rules is not None:
-        values |= _of_deltas(base, rules, metadata, updated)
+    codec = histories.codec(base.engine.program)
+    if codec is not None:
+        values |= _of_deltas(base, codec, metadata, updated)
     checkpoint = {
         "v": checkpoints.FORMAT_VERSION,
         "ts": environment.current().now(),
@@ -235,7 +235,7 @@ def _store(base: _Base, metadata: dict[str, object], clock: int, updated: set[st
 
 
 def _of_deltas(
-    base: _Base, rules: delta_book.Rules, metadata: dict[str, object], updated: set[str]
+    base: _Base, codec: delta_journal.DeltaCodec, metadata: dict[str, object], updated: set[str]
 ) -> dict[str, object]:
     """Return the delta channels' content of the next checkpoint, updating versions and metadata."""
     names, state = base.engine.program.deltas, base.state
@@ -245,8 +245,8 @@ def _of_deltas(
     else:
         before = base.saved.metadata.get(deltas.COUNTERS_KEY) or {}
         counters = metadata[deltas.COUNTERS_KEY] = deltas.counted(before, names, updated)
-        full = base.full | deltas.due(state.channels, counters, state.versions, rules.max_supersteps)
-    return delta_book.store_in_full(full, state, metadata, base.before, rules)
+        full = base.full | deltas.due(state.channels, counters, state.versions, codec.max_supersteps)
+    return delta_journal.store_in_full(full, state, metadata, base.before, codec)
 
 
 def _with_map(base: _Base, config: RunnableConfig) -> RunnableConfig:
@@ -316,10 +316,10 @@ def _prepare(base: _Base, writes: Sequence[tuple[str, list[Write], str]]) -> Non
     Raises:
         UnstorableValueError: A value would come back as something else, and the graph is strict.
     """
-    rules = histories.rules(base.engine.program)
-    if rules is not None:
+    codec = histories.codec(base.engine.program)
+    if codec is not None:
         for _, task_writes, _ in writes:
-            rules.identify(task_writes)
+            codec.identify(task_writes)
             base.full |= deltas.overwritten(base.engine.program.deltas, task_writes)
     checker, strict = round_trip.checker_for(getattr(base.saver, "serde", None)), base.engine.strict
     for _, task_writes, _ in writes:

@@ -2,8 +2,8 @@
 
 Rules
 -----
-* A run of a graph without delta channels has no book.
-* The book is told what the machine does; it answers what a checkpoint stores in full, and what has to be recorded so
+* A run of a graph without delta channels has no journal.
+* The journal is told what the machine does; it answers what a checkpoint stores in full, and what has to be recorded so
   that the rest can be replayed.
 * Writes are given their identities (ids of messages) before they are recorded, applied or kept, so that every copy
   of them is the same.
@@ -28,7 +28,7 @@ from stategraph.core.task import Task, Write
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class DeltaCodec:
     """How delta channels are identified and stored: what the journal cannot know by itself.
 
     Attributes:
@@ -52,15 +52,15 @@ class _Kept(NamedTuple):
     value: Any
 
 
-class DeltaBook:
+class DeltaJournal:
     """The delta channels of one run; see the module."""
 
-    __slots__ = ("_at_exit", "_commanded", "_first_step", "_forced", "_kept", "_loaded", "_names", "_rules", "_stored")
+    __slots__ = ("_at_exit", "_codec", "_commanded", "_first_step", "_forced", "_kept", "_loaded", "_names", "_stored")
 
-    def __init__(self, program: Program, rules: Rules, *, at_exit: bool) -> None:
+    def __init__(self, program: Program, codec: DeltaCodec, *, at_exit: bool) -> None:
         """Args: at_exit: Whether the run stores its writes when it ends, rather than when they are made."""
         self._names = frozenset(program.deltas)
-        self._rules = rules
+        self._codec = codec
         self._at_exit = at_exit
         # Channels that the next checkpoint stores in full, whatever their counters say.
         self._forced: set[str] = set()
@@ -99,7 +99,7 @@ class DeltaBook:
             task: Whose; what it has read of its own writes is forgotten if they changed.
         """
         before = writes.copy() if task is not None and task.fresh else None
-        self._rules.identify(writes)
+        self._codec.identify(writes)
         if task is not None and before is not None and any(map(operator.is_not, before, writes)):
             task.fresh = None
 
@@ -109,7 +109,7 @@ class DeltaBook:
 
     def carried(self, writes: list[Write]) -> None:
         """Take in a command's writes that go into the checkpoint of a fork, and are recorded nowhere."""
-        self._rules.identify(writes)
+        self._codec.identify(writes)
         self._forced.update(name for name, _ in writes if name in self._names)
 
     def commanded(self, writes: Iterable[Write]) -> None:
@@ -135,7 +135,7 @@ class DeltaBook:
         if self._at_exit:
             self._kept += [_Kept(step, NULL_TASK_ID, "", name, value) for name, value in mine]
         elif onto is not None:
-            return self._rules.input_id(onto), mine
+            return self._codec.input_id(onto), mine
         else:
             self._forced.update(name for name, _ in mine)
         return None
@@ -204,11 +204,11 @@ class DeltaBook:
         """
         full = self._due(state, metadata)
         self._forced -= full
-        return store_in_full(full, state, metadata, stored, self._rules)
+        return store_in_full(full, state, metadata, stored, self._codec)
 
     def _due(self, state: State, metadata: Metadata) -> set[str]:
         counters = metadata.get(deltas.COUNTERS_KEY) or {}
-        return self._forced | deltas.due(state.channels, counters, state.versions, self._rules.max_supersteps)
+        return self._forced | deltas.due(state.channels, counters, state.versions, self._codec.max_supersteps)
 
     def kept(self, state: State, metadata: Metadata, *, built_on: bool) -> list[tuple[str, str, Sequence[Write]]]:
         """Return the writes to record on the checkpoint that the run started from, before its last one is stored.
@@ -241,7 +241,9 @@ class DeltaBook:
         return deltas.late_exit_task_id(write.step, write.task_id), deltas.late_exit_path(write.step, write.path)
 
 
-def store_in_full(full: set[str], state: State, metadata: Metadata, stored: deltas.Versions, rules: Rules) -> Values:
+def store_in_full(
+    full: set[str], state: State, metadata: Metadata, stored: deltas.Versions, codec: DeltaCodec
+) -> Values:
     """Make the stored forms of channels; versions and counters change as that demands.
 
     Args:
@@ -249,7 +251,7 @@ def store_in_full(full: set[str], state: State, metadata: Metadata, stored: delt
         state: The channels' values and versions; the latter move where needed.
         metadata: The metadata of the checkpoint.
         stored: The versions of the last stored checkpoint.
-        rules: How to wrap a value.
+        codec: How to wrap a value.
 
     Returns:
         What to store, by channel.
@@ -261,4 +263,4 @@ def store_in_full(full: set[str], state: State, metadata: Metadata, stored: delt
         return {}
     state.versioning.bump(full, stored)
     # Reducers of delta channels may change a value in place, while the saver is still at work.
-    return {name: rules.wrap(copy.copy(state.channels[name].get())) for name in full}
+    return {name: codec.wrap(copy.copy(state.channels[name].get())) for name in full}

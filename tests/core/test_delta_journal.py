@@ -12,7 +12,7 @@ from stategraph.constants import NULL_TASK_ID
 from stategraph.core import checkpoint as checkpoints
 from stategraph.core import deltas
 from stategraph.core.channels import DeltaChannel, LastValue
-from stategraph.core.delta_book import DeltaBook, Rules
+from stategraph.core.delta_journal import DeltaCodec, DeltaJournal
 from stategraph.core.program import Program, build
 from stategraph.core.state import State
 from stategraph.core.state.versioning import count_up
@@ -37,9 +37,9 @@ def number(writes: list[Write]) -> None:
     writes[:] = [(w[0], [*w[1], "id"]) if isinstance(w[1], list) else w for w in writes]
 
 
-def book(*, at_exit: bool = False, identify: Any = lambda writes: None) -> DeltaBook:
-    rules = Rules(_DeltaSnapshot, identify, lambda checkpoint_id: f"input of {checkpoint_id}", 5000)
-    return DeltaBook(program(), rules, at_exit=at_exit)
+def journal(*, at_exit: bool = False, identify: Any = lambda writes: None) -> DeltaJournal:
+    codec = DeltaCodec(_DeltaSnapshot, identify, lambda checkpoint_id: f"input of {checkpoint_id}", 5000)
+    return DeltaJournal(program(), codec, at_exit=at_exit)
 
 
 def task(task_id: str, *writes: Write) -> Task:
@@ -54,12 +54,12 @@ def state(*writes: Write) -> State:
     return made
 
 
-def full(notes: DeltaBook, of: State, metadata: dict[str, Any] | None = None) -> dict[str, Any]:
+def full(notes: DeltaJournal, of: State, metadata: dict[str, Any] | None = None) -> dict[str, Any]:
     return notes.snapshots(of, {} if metadata is None else metadata, {})
 
 
 def test_the_counters_reach_the_frequency_and_start_anew() -> None:
-    notes, values = book(), state(("log", ["a"]))
+    notes, values = journal(), state(("log", ["a"]))
     first: dict[str, Any] = {}
     notes.count({}, first, {"log"})
     assert full(notes, values, first) == {}
@@ -72,7 +72,7 @@ def test_the_counters_reach_the_frequency_and_start_anew() -> None:
 
 
 def test_a_snapshot_is_a_copy_that_later_steps_leave_alone() -> None:
-    notes, values = book(), state(("log", ["a"]))
+    notes, values = journal(), state(("log", ["a"]))
     notes.carried([("log", ["a"])])
 
     snapshot = full(notes, values)["log"]
@@ -83,7 +83,7 @@ def test_a_snapshot_is_a_copy_that_later_steps_leave_alone() -> None:
 def test_writes_nobody_takes_back_force_a_snapshot() -> None:
     pending: Any = {TASK: [("log", ["a"])], OTHER: [("last", 1)]}
 
-    taken_back, replaced, branched = book(), book(), book()
+    taken_back, replaced, branched = journal(), journal(), journal()
     taken_back.begin(pending, reapplies=True)
     taken_back.applies({TASK: task(TASK)})
     replaced.begin(pending, reapplies=True)
@@ -95,7 +95,7 @@ def test_writes_nobody_takes_back_force_a_snapshot() -> None:
 
 
 def test_an_overwrite_forces_one_snapshot() -> None:
-    notes, values = book(), state(("log", ["a"]))
+    notes, values = journal(), state(("log", ["a"]))
     notes.applies({TASK: task(TASK, ("log", Overwrite(["a"])))})
 
     assert list(full(notes, values)) == ["log"]
@@ -104,14 +104,14 @@ def test_an_overwrite_forces_one_snapshot() -> None:
 
 @pytest.mark.parametrize(("onto", "recorded"), [("c1", ("input of c1", [("log", ["in"])])), (None, None)])
 def test_input_is_recorded_where_nobody_has_built_on_yet_and_snapshotted_otherwise(onto: Any, recorded: Any) -> None:
-    notes = book()
+    notes = journal()
 
     assert notes.took_input([("log", ["in"]), ("last", 1)], 0, onto=onto) == recorded
     assert bool(full(notes, state(("log", ["in"])))) is (recorded is None)
 
 
 def test_writes_of_a_run_that_stores_at_its_end_are_kept_in_order() -> None:
-    notes, values = book(at_exit=True), state(("log", []))
+    notes, values = journal(at_exit=True), state(("log", []))
     stored: Any = {TASK: [("log", ["before"])], NULL_TASK_ID: [("log", ["command"])]}
     notes.begin({TASK: stored[TASK]}, reapplies=True)
     notes.commanded([("log", ["command"]), ("last", 1)])
@@ -125,7 +125,7 @@ def test_writes_of_a_run_that_stores_at_its_end_are_kept_in_order() -> None:
 
 
 def test_nothing_is_kept_for_a_checkpoint_with_other_children() -> None:
-    notes, values = book(at_exit=True), state(("log", ["in"]))
+    notes, values = journal(at_exit=True), state(("log", ["in"]))
     notes.took_input([("log", ["in"])], 0, onto="c1")
 
     assert notes.kept(values, {}, built_on=True) == []
@@ -136,7 +136,7 @@ def test_what_a_task_has_read_of_its_writes_is_forgotten_if_they_get_ids() -> No
     changed, same = task(TASK, ("log", ["a"])), task(OTHER, ("last", 1))
     for one in (changed, same):
         one.fresh = {"log": (1, None, True)}
-        book(identify=number).identify(one.writes, one)
+        journal(identify=number).identify(one.writes, one)
 
     assert changed.writes == [("log", ["a", "id"])]
     assert changed.fresh is None
