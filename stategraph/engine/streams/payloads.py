@@ -81,7 +81,9 @@ def update(subject: Subject, end: End) -> Any:
     writes = end.writes
     if writes and writes[0][0] in (ERROR, INTERRUPT):
         return NOTHING
-    return output.updates(end.task, writes, subject.keys, end.cached)
+    if end.cached:
+        return output.updates(end.task, writes, subject.keys, True)
+    return {end.task.name: output.update_of(writes, subject.keys)}
 
 
 def questions(_: Subject, interrupts: tuple[Any, ...]) -> Any:

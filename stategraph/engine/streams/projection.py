@@ -53,11 +53,11 @@ class Projector:
         """Build the chunks of one fact."""
         subject, shows = self._subject, self._shows
         match effect:
-            case TaskSettled() | Draft():
-                self.settled(effect)
             case ValuesChanged():
                 for mode, values in shows.values:
                     self._send(mode, values(subject))
+            case TaskSettled() | Draft():
+                self.settled(effect)
             case TasksPlanned(tasks):
                 for task in tasks:
                     if task.node is None or not task.node.hidden:
@@ -84,7 +84,9 @@ class Projector:
             for mode, asked in shows.asked:
                 self._send(mode, asked(subject, interrupts))
         for mode, ended in shows.ended:
-            self._send(mode, ended(subject, end))
+            payload = ended(subject, end)
+            if payload is not NOTHING:
+                self._emit(payload if self._bare else (self.ns, mode, payload))
 
     def _send(self, mode: str, payload: Any) -> None:
         if payload is not NOTHING:
