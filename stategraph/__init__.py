@@ -1,7 +1,8 @@
 """stategraph: a lightweight state-graph engine for LLM agents that LangGraph programs run on unmodified.
 
 Everything public is here. A name is loaded when it is first used, so that importing the package costs next to nothing
-and a program pays only for the rooms it enters. The rooms, and which may import which, are in `docs/architecture.md`.
+and a program pays only for the packages it uses. The packages, and which may import which, are in
+`docs/architecture.md`.
 """
 
 import os as _os

@@ -1,4 +1,4 @@
-"""Every exception the house raises, by whose fault it is.
+"""Every exception that this package raises, by whose fault it is.
 
     Exception
     ├── the author or the caller

@@ -1,6 +1,6 @@
 """Agents: models and tools as nodes of graphs, what a model is sent, and what its answers mean for the next call.
 
-Agents are built with the public graph API and tell what they do through ports (`stategraph.agent.ports`). This room
+Agents are built with the public graph API and tell what they do through ports (`stategraph.agent.ports`). This package
 must never know how a run is watched, who executes a host's tools, or who decides about a call: no event, handler or
 content part here.
 

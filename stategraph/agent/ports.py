@@ -395,7 +395,7 @@ class ToolHost(Protocol):
         """
 
 
-# Callers that are allowed.
+# Decisions about calls.
 
 
 @dataclass(frozen=True, slots=True)

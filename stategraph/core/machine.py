@@ -13,8 +13,8 @@ Rules
 * One conversation: ``next`` answers with a directive, each outcome is told with ``tell``.
 * A step of one task, in a run that stores nothing before its end, is planned, told and applied by a short way of the
   machine's own. Drivers see no difference, nor do listeners.
-* It never calls back. What the driver has to do (save, show) is put in
-  ``outbox``; the driver empties it after each call.
+* The only functions of the driver that it calls are those in ``Settings``. What the driver has to do (save, show) is
+  put in ``outbox``; the driver empties it after each call.
 * A move that the table does not have is refused before it changes anything.
 * A fact without a listener is not recorded.
 * A task's end is recorded before its step is applied; a step is applied only

@@ -1,4 +1,4 @@
-"""The port behind which jobs run: in this event loop, in threads, in processes, on other machines.
+"""The port behind which jobs run: in this event loop, in threads or in processes.
 
 - A job is data: its target is an import path, its input bytes of the checkpoint serialiser. So a job that runs in one
   backend runs in each of them.

@@ -11,6 +11,8 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from stategraph import END, START, Command, StateGraph
 from stategraph.engine.config.context import get_stream_writer
+from stategraph.engine.streams.events.conversation import MessagesTransformer
+from stategraph.engine.streams.events.modes import ModeTransformer
 from stategraph.engine.streams.modes import MODES, Mode
 from stategraph.errors import IgnoredInputError
 from stategraph.types import StreamMode
@@ -94,9 +96,9 @@ def test_the_names_that_type_checkers_know_are_those_of_the_table() -> None:
     assert all(name == mode.name for name, mode in MODES.items())
 
 
-def test_what_stream_events_shows_of_a_mode_is_that_mode() -> None:
-    for name, mode in MODES.items():
-        assert mode.projection is None or mode.projection.required_stream_modes == (name,)
+def test_stream_events_can_show_every_mode_but_that_of_tools() -> None:
+    transformers = [MessagesTransformer, *ModeTransformer.__subclasses__()]
+    assert {mode for each in transformers for mode in each.required_stream_modes} == {*MODES} - {"tools"}
 
 
 def test_a_strict_graph_knows_every_mode_of_the_table_and_refuses_others(driver: Driver) -> None:

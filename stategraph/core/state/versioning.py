@@ -134,7 +134,7 @@ class Versioning:
         return None
 
     def has_news(self, reader: str, names: Iterable[str]) -> bool:
-        """Return whether one of some channels is newer than what a reader has seen; who never read has seen nothing."""
+        """Return whether one of some channels is newer than what a reader has seen; without an entry: nothing."""
         self.catch_up()
         versions, seen, null = self.by_channel, self.seen.get(reader), self.null_version()
         return any(seen is None or versions.get(name, null) > seen.get(name, null) for name in names)

@@ -2,7 +2,8 @@
 
 Rules
 -----
-* No other module of the engine asks the machine for the time, for waiting, or for random numbers.
+* No other module of the engine asks the machine for the time, for a pause, or for random numbers. Waiting for a
+  worker thread is real: with a clock of tests, time limits of sync nodes are those of that clock.
 * A replacement holds for runs that begin in that context and for all that runs inside them, in threads too.
 """
 
@@ -37,7 +38,7 @@ def _tick() -> int:
 
 
 class SystemClock:
-    """The machine's clock, and what tests put in its place (`freezegun` replaces functions of modules)."""
+    """The machine's clock. Looks up `time.time` at each call, so that patches such as freezegun's take effect."""
 
     def time(self) -> float:
         """Return the time in seconds since the epoch."""

@@ -1,7 +1,8 @@
 """The stream modes: where each gets what it shows, and how it shows it.
 
 This table is the only place that lists them. A mode is added by a row here, and by its name in
-`stategraph.types.StreamMode`, for type checkers.
+`stategraph.types.StreamMode`, for type checkers. `stream_events` shows a mode if a transformer of `streams/events` asks
+for it.
 
 Rules
 -----
@@ -20,9 +21,6 @@ from stategraph.constants import INTERRUPT, START
 from stategraph.core.settings import Watch
 from stategraph.core.task import Task
 from stategraph.engine.streams import payloads
-from stategraph.engine.streams.events import conversation
-from stategraph.engine.streams.events import modes as projections
-from stategraph.engine.streams.events.transformer import StreamTransformer
 from stategraph.engine.streams.messages import StreamMessagesHandler, StreamMessagesHandlerV2
 from stategraph.engine.streams.payloads import End, Subject
 from stategraph.engine.streams.tools import StreamToolCallHandler
@@ -104,7 +102,6 @@ class Mode:
         feed: Makes the callback handler that puts its chunks: of where to put them, whether of nested graphs as well,
             and whether messages are shown by content block.
         part: Makes the part of version 2.
-        projection: Shows it in `stream_events`, on its own; None for a mode that has no place there.
         sent_as: What a server calls it; None for one that no server has.
         decoded: Whether `stream_events` of a remote graph shows what the server sends under its name.
     """
@@ -119,7 +116,6 @@ class Mode:
     checkpoint: Callable[[Subject, Sequence[Task]], Any] | None = None
     feed: Callable[[Put, bool, bool], StreamFeed] | None = None
     part: Callable[[str, tuple[str, ...], Any, Mappers], Part] = plain_part
-    projection: type[StreamTransformer] | None = None
     sent_as: str | None = None
     decoded: bool = False
 
@@ -130,7 +126,6 @@ _ROWS = (
         asked=payloads.questions,
         paused=payloads.questions,
         ended=payloads.update,
-        projection=projections.UpdatesTransformer,
         sent_as="updates",
         decoded=True,
     ),
@@ -139,14 +134,12 @@ _ROWS = (
         values=payloads.output_values,
         asked=payloads.values_with_questions,
         part=values_part,
-        projection=projections.ValuesTransformer,
         sent_as="values",
     ),
     Mode(
         name="checkpoints",
         checkpoint=payloads.checkpoint,
         part=state_part,
-        projection=projections.CheckpointsTransformer,
         sent_as="checkpoints",
         decoded=True,
     ),
@@ -154,7 +147,6 @@ _ROWS = (
         name="tasks",
         started=payloads.task_started,
         ended=payloads.task_result,
-        projection=projections.TasksTransformer,
         sent_as="tasks",
         decoded=True,
     ),
@@ -164,13 +156,11 @@ _ROWS = (
         ended=payloads.result_at,
         checkpoint=payloads.checkpoint_at,
         part=state_part,
-        projection=projections.DebugTransformer,
         sent_as="debug",
     ),
     Mode(
         name="custom",
         source="nodes",
-        projection=projections.CustomTransformer,
         sent_as="custom",
         decoded=True,
     ),
@@ -178,7 +168,6 @@ _ROWS = (
         name="messages",
         source="callbacks",
         feed=_messages_feed,
-        projection=conversation.MessagesTransformer,
         sent_as="messages-tuple",
     ),
     Mode(name="tools", source="callbacks", feed=_tools_feed, sent_as="tools"),

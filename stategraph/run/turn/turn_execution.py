@@ -84,7 +84,7 @@ class TurnExecution:
         Args:
             given: The graph's input.
             context: For its nodes.
-            signals: object of them stops it.
+            signals: Any of these stops the execution.
 
         Returns:
             Whether the graph ran; a hook may have kept it from starting.
