@@ -1,6 +1,6 @@
-"""The interfaces of `langgraph-checkpoint` that upper rooms name in their signatures: where state and results go.
+"""The interfaces of `langgraph-checkpoint` that packages above name in their signatures: where state and results go.
 
-Only this room may import that package.
+Only the engine may import that package.
 """
 
 from typing import Any, TypeAlias

@@ -1,6 +1,6 @@
 """Registration of our classes with langchain and `langgraph-checkpoint`.
 
-The rooms below must not import those packages. Importing this module, which happens before any graph or task exists,
+The core must not import those packages. Importing this module, which happens before any graph or task exists,
 tells them what they need: the families that outsiders look for, and what the names in annotations mean.
 """
 

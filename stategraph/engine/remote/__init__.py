@@ -3,7 +3,7 @@
 `wire` says how values look on the wire, `relay` turns what a server streams into what a caller of `stream` expects,
 `graph` is the graph, `run` the handle of a run's event stream. The client library does the talking.
 
-Nothing else in the engine imports this room: a program without remote graphs needs no client library.
+Nothing else in the engine imports this package: a program without remote graphs needs no client library.
 """
 
 from importlib.util import find_spec as _find_spec
