@@ -74,7 +74,7 @@ PUBLIC = frozenset(
 COUNTS = {
     "docstrings that begin with a question word": 35,
     "docstrings not in the imperative": 16,
-    "lines that sync and async twins have in common": 410,
+    "lines that sync and async twins have in common": 411,
     "uses of Any per 1,000 lines of code": 53,
 }
 

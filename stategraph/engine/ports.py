@@ -1,13 +1,18 @@
 """The ports of the engine: what a run needs of the world around it, one contract each.
 
-Each port is implemented once in this package; tests, workers and simulations bring implementations of their own, which
-`stategraph.engine.config.environment.use` puts in place.
+Each port is implemented in this package; tests, workers, simulations and hosts bring implementations of their own. A
+clock and ids are put in place by `stategraph.engine.config.environment.use`, an executor is given to `add_node`.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 from uuid import UUID
+
+from langchain_core.runnables import Runnable, RunnableConfig
+
+from stategraph.policies import TimeoutPolicy
 
 
 class Clock(Protocol):
@@ -40,3 +45,48 @@ class IdFactory(Protocol):
 
     def random(self) -> float:
         """Return a number between 0 and 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeWork:
+    """A node that an executor is to run.
+
+    Attributes:
+        name: The node's name.
+        function: What the author gave as the node: a function, a coroutine function, or a Runnable.
+        timeout: Limits of one attempt, in seconds; None: none.
+        runnable: Runs the node where it is called: `invoke(state, config)`, and for the async API
+            `ainvoke(state, config)`; both fill in the arguments that the function asks for.
+    """
+
+    name: str
+    function: object
+    timeout: TimeoutPolicy | None
+    runnable: Runnable[Any, Any]
+
+
+class NodeCall(Protocol):
+    """Runs one node for every attempt of a task; called by several threads and tasks at the same time."""
+
+    def invoke(self, state: Any, config: RunnableConfig, /) -> Any:
+        """Run the node, and return what its function returns or raise what it raises; waits in this thread."""
+
+    async def ainvoke(self, state: Any, config: RunnableConfig, /) -> Any:
+        """Do the same for a run on an event loop; if it is cancelled, the result is no longer wanted."""
+
+
+class NodeExecutor(Protocol):
+    """Runs nodes in a place of its own; given to `add_node` as `executor`.
+
+    To a run such a node is like any other: retries, error handlers, caches and interrupts follow from what the call
+    returns or raises. A call in this process has to run in a copy of the caller's context
+    (`contextvars.copy_context()`), where `interrupt()` and `get_stream_writer()` find the run. Limits of an attempt are
+    kept by the executor alone, which raises `NodeTimeoutError`.
+    """
+
+    def prepare(self, work: NodeWork, /) -> NodeCall:
+        """Return the call that runs a node; done once, when the node is added.
+
+        Raises:
+            ConfigurationError: The executor cannot run this node, or keep its limits.
+        """

@@ -38,6 +38,7 @@ if TYPE_CHECKING:  # the engine alone may import the checkpoint package, and `as
     from langchain_core.runnables import Runnable
 
     from stategraph.engine.checkpoints.saver_interfaces import BaseCache, BaseStore
+    from stategraph.engine.ports import NodeExecutor
     from stategraph.engine.tasks.executors import ExecutorName
     from stategraph.graph.assembly import CompiledStateGraph, StateNodeSpec
     from stategraph.graph.hints import NodeHints
@@ -155,7 +156,7 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
         destinations: dict[str, str] | tuple[str, ...] | None = None,
         timeout: float | timedelta | TimeoutPolicy | None = None,
         trace_policy: TracePolicy | None = None,
-        executor: ExecutorName | None = None,
+        executor: ExecutorName | NodeExecutor | None = None,
         **kwargs: Unpack[DeprecatedKwargs],
     ) -> Self: ...
 
@@ -174,7 +175,7 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
         destinations: dict[str, str] | tuple[str, ...] | None = None,
         timeout: float | timedelta | TimeoutPolicy | None = None,
         trace_policy: TracePolicy | None = None,
-        executor: ExecutorName | None = None,
+        executor: ExecutorName | NodeExecutor | None = None,
         **kwargs: Unpack[DeprecatedKwargs],
     ) -> Self: ...
 
@@ -193,7 +194,7 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
         destinations: dict[str, str] | tuple[str, ...] | None = None,
         timeout: float | timedelta | TimeoutPolicy | None = None,
         trace_policy: TracePolicy | None = None,
-        executor: ExecutorName | None = None,
+        executor: ExecutorName | NodeExecutor | None = None,
         **kwargs: Unpack[DeprecatedKwargs],
     ) -> Self: ...
 
@@ -211,7 +212,7 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
         destinations: dict[str, str] | tuple[str, ...] | None = None,
         timeout: float | timedelta | TimeoutPolicy | None = None,
         trace_policy: TracePolicy | None = None,
-        executor: ExecutorName | None = None,
+        executor: ExecutorName | NodeExecutor | None = None,
         **kwargs: Unpack[DeprecatedKwargs],
     ) -> Self:
         """Add a node.
@@ -233,8 +234,9 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
             timeout: Limits of one attempt of an async node, or of one with an executor. A bare number is in seconds and
                 covers the whole attempt.
             trace_policy: The form of the node's input and output for tracers.
-            executor: Where a sync function runs. `process`: in a worker process, which is killed when an attempt takes
-                longer than its timeout; see `docs/scaling.md`. None: in this process.
+            executor: Where the node runs. `process`: a sync function runs in a worker process, which is killed when an
+                attempt takes longer than its timeout. An object: as it says, see `NodeExecutor` in
+                `stategraph/engine/ports.py` and `docs/scaling.md`. None: in this process.
 
         Returns:
             The builder.

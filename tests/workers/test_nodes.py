@@ -208,7 +208,7 @@ def test_functions_that_cannot_be_sent_are_refused_when_they_are_added() -> None
     for function, options, kind, why in refused:
         with pytest.raises(kind, match=why):
             StateGraph(State).add_node("n", function, executor="process", **options)
-    with pytest.raises(ConfigurationError, match="executor 'gpu'; expected one of 'process', or None"):
+    with pytest.raises(ConfigurationError, match="executor 'gpu'; expected 'process', an object with"):
         StateGraph(State).add_node("n", nodes.doubles, executor="gpu")  # type: ignore[call-overload]
 
 

@@ -220,9 +220,14 @@ class RunnableCallable(Runnable[Any, Any]):
         explode_args: Whether the input is a pair of positional and keyword arguments.
         **kwargs: Further arguments of every call.
 
+    Attributes:
+        stands_for: The Runnable that this one has run elsewhere, in which graphs are looked for; None: there is none.
+
     Raises:
         ValueError: If there is neither form.
     """
+
+    stands_for: AnyRunnable | None = None
 
     def __init__(
         self,

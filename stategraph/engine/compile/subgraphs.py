@@ -47,6 +47,8 @@ def find_subgraph(candidate: AnyRunnable) -> AnyGraph | None:
     for item in queue:
         # The exact type first: asking whether something is an instance of an abstract class is slow.
         if type(item) is RunnableCallable or isinstance(item, RunnableCallable):
+            if item.stands_for is not None:
+                queue.append(item.stands_for)
             function = item.func if item.func is not None else item.afunc
             queue.extend(getattr(value, "__self__", value) for value in function_nonlocals(function))
         elif isinstance(item, GraphProtocol):

@@ -20,9 +20,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
-from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables import Runnable, RunnableConfig
 
 from stategraph.constants import (
     CONF,
@@ -32,8 +32,8 @@ from stategraph.constants import (
     CONFIG_KEY_TASK_ID,
     RESUME,
 )
-from stategraph.engine.compile.functions import RunnableCallable
-from stategraph.engine.compile.protocol import AnyRunnable
+from stategraph.engine.compile.functions import plan_call
+from stategraph.engine.ports import NodeWork
 from stategraph.errors import ConfigurationError, GraphBubbleUp, JobTimeoutError, NodeTimeoutError
 from stategraph.workers import carrying
 from stategraph.workers.nodes import callback_relay
@@ -169,24 +169,51 @@ def node_workers() -> NodeWorkers:
 atexit.register(close_node_workers)
 
 
-def executed(function: Callable[..., object], *, name: str, timeout_s: float | None) -> AnyRunnable:
-    """Return a Runnable that runs a node's function on a worker; the executor `process`.
+class ProcessExecutor:
+    """The executor `process`, a `NodeExecutor`: runs sync functions on the workers of this process."""
 
-    Args:
-        function: The function.
-        name: The node.
-        timeout_s: Seconds that an attempt may take; None: as long as it likes.
+    def prepare(self, work: NodeWork, /) -> _Node:
+        """Return the call that runs a node's function on a worker.
 
-    Raises:
-        TransferError: The function has no import path.
-    """
-    target = reference_to(function, f"The function of node '{name}'").target
-    node = _Node(target, name, timeout_s)
-    return RunnableCallable(node.call, node.call_async, name=name, trace=False)
+        Raises:
+            ConfigurationError: The node is no sync function, asks for what stays here, or has a limit for silence.
+            TransferError: The function has no import path.
+        """
+        function = _sync_function(work)
+        timeout = work.timeout
+        if timeout is not None and (timeout.run_timeout is None or timeout.idle_timeout is not None):
+            raise ConfigurationError(
+                f"Node '{work.name}' has a limit for silence, which executor='process' does not watch; give a limit "
+                "for the whole attempt: timeout=seconds"
+            )
+        target = reference_to(function, f"The function of node '{work.name}'").target
+        # `TimeoutPolicy.coerce` has made seconds of it.
+        return _Node(target, work.name, None if timeout is None else cast("float", timeout.run_timeout))
+
+
+PROCESS = ProcessExecutor()
+
+
+def _sync_function(work: NodeWork) -> object:
+    """Return the function of a node if a worker can run it."""
+    plan = None if isinstance(work.function, Runnable) else plan_call(work.function)
+    if plan is None or plan.func is None:
+        kind = "a coroutine function" if plan is not None else f"a value of type {type(work.function).__name__}"
+        raise ConfigurationError(
+            f"Node '{work.name}' is {kind}, and executor='process' is for sync functions, which nothing else can stop; "
+            "leave the executor out"
+        )
+    wanted = [want.name for want in plan.wants if want.name in ("store", "error")]
+    if wanted:
+        raise ConfigurationError(
+            f"Node '{work.name}' asks for '{wanted[0]}', which stays in the process of the run; read what the node "
+            "needs in a node before it, or leave the executor out"
+        )
+    return work.function
 
 
 class _Node:
-    """A node's function, as the engine calls it."""
+    """A node's function on workers, as the engine calls it: a `NodeCall`."""
 
     def __init__(self, target: str, name: str, timeout_s: float | None) -> None:
         self._target = target
@@ -194,12 +221,12 @@ class _Node:
         self._timeout_s = timeout_s
         self._packages = {split(target)[0].partition(".")[0]}
 
-    def call(self, state: Any, config: RunnableConfig) -> Any:
+    def invoke(self, state: Any, config: RunnableConfig, /) -> Any:
         """Run it, and wait in this thread."""
         with self._begun(state, config) as future:
             return future.result()
 
-    async def call_async(self, state: object, config: RunnableConfig) -> object:
+    async def ainvoke(self, state: object, config: RunnableConfig, /) -> object:
         """Run it, and wait in this event loop."""
         with self._begun(state, config) as future:
             return await asyncio.wrap_future(future)
