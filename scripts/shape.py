@@ -36,12 +36,7 @@ LIMITS = {"lines of a file": 600, "lines": 80, "complexity": 15, "parameters": 8
 
 KNOWN: dict[str, dict[str, int]] = {
     "lines of a file": {
-        "stategraph.engine.engine": 976,
-        "stategraph.engine.runs.execution": 660,
-    },
-    "complexity": {
-        "stategraph.engine.runs.adriver:AsyncDriver.run": 24,
-        "stategraph.engine.runs.driver:Driver._steps": 17,
+        "stategraph.engine.engine": 973,
     },
 }
 
@@ -72,8 +67,8 @@ PUBLIC = frozenset(
 )
 
 COUNTS = {
-    "docstrings that begin with a question word": 35,
-    "docstrings not in the imperative": 16,
+    "docstrings that begin with a question word": 5,
+    "docstrings not in the imperative": 0,
     "lines that sync and async twins have in common": 411,
     "uses of Any per 1,000 lines of code": 53,
 }

@@ -19,19 +19,12 @@ from langgraph.store.base import BaseStore
 from pydantic import BaseModel
 from typing_extensions import Unpack, deprecated
 
-from stategraph.constants import (
-    CONF,
-    CONFIG_KEY_CHECKPOINT_NS,
-    CONFIG_KEY_CHECKPOINTER,
-    MISSING,
-    NS_END,
-    NS_SEP,
-    TASKS,
-)
+from stategraph.constants import CONF, MISSING, NS_SEP, TASKS
 from stategraph.core import checkpoint as checkpoints
 from stategraph.core.channels.base import BaseChannel
 from stategraph.core.channels.topic import Topic
 from stategraph.core.program import Program
+from stategraph.core.views import Keys
 from stategraph.engine.checkpoints import allowlist
 from stategraph.engine.compile import json_schema
 from stategraph.engine.compile.compiled_node import compile_program
@@ -39,10 +32,11 @@ from stategraph.engine.compile.managed import ManagedValueSpec
 from stategraph.engine.compile.node import NodeBuilder, PregelNode
 from stategraph.engine.compile.protocol import GraphProtocol
 from stategraph.engine.compile.validate import validate_graph, validate_timeout_supported
-from stategraph.engine.config.runnable_config import merge_configs, patch_configurable
+from stategraph.engine.config.runnable_config import merge_configs
 from stategraph.engine.config.runtime import RunControl
 from stategraph.engine.runs import entrypoints, strictness
-from stategraph.engine.runs.execution import Execution
+from stategraph.engine.runs.run_plan import Options
+from stategraph.engine.spec import GraphSpec
 from stategraph.engine.state import editing, snapshots
 from stategraph.types import (
     All,
@@ -128,6 +122,10 @@ class StateGraphEngine(
     name: str = "LangGraph"
     trigger_to_nodes: Mapping[str, Sequence[str]]
     node_error_handler_map: Mapping[str, str]
+
+    # The record that runs use, with the mark of the changes it was made after, and the mark of the latest change.
+    _spec: tuple[object, GraphSpec] | None = None
+    _changes: object = None
 
     # Coerce states in v2 streams; set by graphs that know their schemas.
     _output_mapper: Callable[[Any], Any] | None = None
@@ -217,8 +215,49 @@ class StateGraphEngine(
         """The graph as the core reads it; compiled on first use."""
         program = self._program
         if program is None:
-            program = self._program = compile_program(self.nodes, self.channels, self.input_channels)
+            program = compile_program(self.nodes, self.channels, self.input_channels)
+            self.__dict__["_program"] = program
         return program
+
+    @property
+    def spec(self) -> GraphSpec:
+        """The graph as its runs know it; made anew for the next run when an attribute was set or `validate` called."""
+        changes, known = self._changes, self._spec
+        if known is not None and known[0] is changes:
+            return known[1]
+        spec = GraphSpec(
+            name=self.get_name(),
+            program=self.program,
+            nodes=self.nodes,
+            channels=self.channels,
+            output_channels=_keys(self.output_channels),
+            stream_channels=_keys(self.stream_channels_asis),
+            stream_mode=self.stream_mode,
+            stream_eager=self.stream_eager,
+            interrupt_before=self.interrupt_before_nodes,
+            interrupt_after=self.interrupt_after_nodes,
+            step_timeout=self.step_timeout,
+            debug=self.debug,
+            strict=self.strict,
+            checkpointer=self.checkpointer,
+            trusting=None if self._allowlist is None else self._allowlist.tell,
+            migrate=self._migration(),
+            store=self.store,
+            cache=self.cache,
+            retry_policy=tuple(self.retry_policy),
+            cache_policy=self.cache_policy,
+            context_schema=self.context_schema,
+            config=self.config,
+            output_mapper=self._output_mapper,
+            state_mapper=self._state_mapper,
+        )
+        # Beside the mark of what it was made after, so that a change meanwhile is not overlooked.
+        self.__dict__["_spec"] = (changes, spec)
+        return spec
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+        self.__dict__["_changes"] = object()
 
     def validate(self) -> Self:
         """Check that the parts fit together; call it again after changing any.
@@ -250,7 +289,7 @@ class StateGraphEngine(
 
     def copy(self, update: dict[str, Any] | None = None) -> Self:
         """Return a graph with some attributes replaced."""
-        attributes = {k: v for k, v in self.__dict__.items() if k not in ("__orig_class__", "_allowlist", "_program")}
+        attributes = {k: v for k, v in self.__dict__.items() if k != "__orig_class__"}
         attributes.update(update or {})
         return self._rebuilt(attributes)
 
@@ -276,33 +315,19 @@ class StateGraphEngine(
         Raises:
             RuntimeError: If a root graph was compiled with ``checkpointer=True``.
         """
-        if self.checkpointer is False:
-            return None
-        conf = config.get(CONF, {})
-        if CONFIG_KEY_CHECKPOINTER in conf:
-            saver = conf[CONFIG_KEY_CHECKPOINTER]
-        elif self.checkpointer is True:
-            raise RuntimeError("checkpointer=True cannot be used for root graphs.")
-        else:
-            saver = self.checkpointer
-        if self._allowlist is not None:
-            saver = self._allowlist.tell(saver)
-        return cast("BaseCheckpointSaver[Any] | None", saver)
+        return self.spec.saver_of(config)
 
     def own_checkpoint_config(self, config: RunnableConfig) -> RunnableConfig:
         """Return the config of a subgraph with one history per thread: no task ids in its namespace."""
-        if self.checkpointer is not True:
-            return config
-        ns = config[CONF].get(CONFIG_KEY_CHECKPOINT_NS, "")
-        stable = NS_SEP.join(part.split(NS_END)[0] for part in ns.split(NS_SEP))
-        return patch_configurable(config, {CONFIG_KEY_CHECKPOINT_NS: stable})
+        return self.spec.own_config(config)
 
     def migrate_checkpoint(self, checkpoint: Any) -> None:
         """Bring a checkpoint of an older format or graph layout up to date, in place."""
-        self._migrate_checkpoint(checkpoint)
+        self._migration()(checkpoint)
 
-    def _migrate_checkpoint(self, checkpoint: Any) -> None:
-        checkpoints.migrate(checkpoint)
+    def _migration(self) -> Callable[[Any], None]:
+        """Return what brings checkpoints of older formats up to date; it must not refer to the graph itself."""
+        return checkpoints.migrate
 
     # -- running -------------------------------------------------------------
 
@@ -350,29 +375,21 @@ class StateGraphEngine(
             InvalidUpdateError: If nodes write what the state cannot take.
             BaseException: What a node failed with.
         """
-        given = {
-            "context": context,
-            "stream_mode": stream_mode,
-            "print_mode": print_mode,
-            "output_keys": self.output_channels if output_keys is None else output_keys,
-            "interrupt_before": interrupt_before,
-            "interrupt_after": interrupt_after,
-            "durability": durability,
-            "control": control,
-            "version": version,
-        }
+        keys = self.output_channels if output_keys is None else output_keys
+        options = Options(
+            context,
+            stream_mode,
+            print_mode,
+            keys,
+            interrupt_before,
+            interrupt_after,
+            durability,
+            control,
+            version=version,
+        )
         if type(self).stream is not _STREAM or "stream" in self.__dict__:
-            return entrypoints.invoke_through(self.stream, input, config, given, kwargs)
-        options = self._options(kwargs, given)
-        if entrypoints.reads_at_end(self, options):
-            execution = entrypoints.open_quiet_run(self, input, config, options)
-            for _ in entrypoints.follow(execution):
-                pass
-            return entrypoints.result(execution, options)
-        collector = entrypoints.Collector(options.stream_mode, options.version)
-        for chunk in entrypoints.follow(self._open(input, config, options, collector.modes)):
-            collector.add(chunk)
-        return collector.result()
+            return entrypoints.invoke_through(self.stream, input, config, options, kwargs)
+        return entrypoints.invoke(self.spec, input, config, entrypoints.resolved(options, kwargs))
 
     async def ainvoke(
         self,
@@ -391,29 +408,21 @@ class StateGraphEngine(
         **kwargs: Any,
     ) -> dict[str, Any] | Any:
         """Like :meth:`invoke`; several tasks of a step run concurrently on the event loop."""
-        given = {
-            "context": context,
-            "stream_mode": stream_mode,
-            "print_mode": print_mode,
-            "output_keys": self.output_channels if output_keys is None else output_keys,
-            "interrupt_before": interrupt_before,
-            "interrupt_after": interrupt_after,
-            "durability": durability,
-            "control": control,
-            "version": version,
-        }
+        keys = self.output_channels if output_keys is None else output_keys
+        options = Options(
+            context,
+            stream_mode,
+            print_mode,
+            keys,
+            interrupt_before,
+            interrupt_after,
+            durability,
+            control,
+            version=version,
+        )
         if type(self).astream is not _ASTREAM or "astream" in self.__dict__:
-            return await entrypoints.ainvoke_through(self.astream, input, config, given, kwargs)
-        options = self._options(kwargs, given)
-        if entrypoints.reads_at_end(self, options):
-            execution = entrypoints.open_quiet_run(self, input, config, options)
-            async for _ in entrypoints.afollow(execution):
-                pass
-            return entrypoints.result(execution, options)
-        collector = entrypoints.Collector(options.stream_mode, options.version)
-        async for chunk in entrypoints.afollow(self._open(input, config, options, collector.modes)):
-            collector.add(chunk)
-        return collector.result()
+            return await entrypoints.ainvoke_through(self.astream, input, config, options, kwargs)
+        return await entrypoints.ainvoke(self.spec, input, config, entrypoints.resolved(options, kwargs))
 
     def invoke_inside(self, input: Any, config: RunnableConfig) -> Any:
         """Like :meth:`invoke`, for the engine: the graph is a node's work, and the outer run has no listeners.
@@ -425,7 +434,7 @@ class StateGraphEngine(
         kind, own = type(self), self.__dict__
         if kind.invoke is not _INVOKE or kind.stream is not _STREAM or "invoke" in own or "stream" in own:
             return self.invoke(input, config)  # an override or a wrapper wants to see the run
-        execution = entrypoints.open_inside(self, input, config)
+        execution = entrypoints.open_inside(self.spec, input, config)
         if execution is None:
             return self.invoke(input, config)
         for _ in entrypoints.follow(execution):
@@ -437,7 +446,7 @@ class StateGraphEngine(
         kind, own = type(self), self.__dict__
         if kind.ainvoke is not _AINVOKE or kind.astream is not _ASTREAM or "ainvoke" in own or "astream" in own:
             return await self.ainvoke(input, config)
-        execution = entrypoints.open_inside(self, input, config)
+        execution = entrypoints.open_inside(self.spec, input, config)
         if execution is None:
             return await self.ainvoke(input, config)
         async for _ in entrypoints.afollow(execution):
@@ -487,21 +496,21 @@ class StateGraphEngine(
         Yields:
             Payloads, or tuples as described above.
         """
-        given = {
-            "version": version,
-            "subgraphs": subgraphs,
-            "stream_mode": stream_mode,
-            "output_keys": output_keys,
-            "print_mode": print_mode,
-            "context": context,
-            "control": control,
-            "durability": durability,
-            "interrupt_after": interrupt_after,
-            "interrupt_before": interrupt_before,
-            "debug": debug,
-        }
-        options = self._options(cast("dict[str, Any]", kwargs), given)
-        yield from entrypoints.follow(self._open(input, config, options))
+        options = Options(
+            context,
+            stream_mode,
+            print_mode,
+            output_keys,
+            interrupt_before,
+            interrupt_after,
+            durability,
+            control,
+            subgraphs,
+            debug,
+            version,
+        )
+        deprecated = cast("dict[str, Any]", kwargs)
+        yield from entrypoints.stream(self.spec, input, config, entrypoints.resolved(options, deprecated))
 
     async def astream(  # type: ignore[override]
         self,
@@ -522,40 +531,24 @@ class StateGraphEngine(
         **kwargs: Unpack[DeprecatedKwargs],
     ) -> AsyncIterator[dict[str, Any] | Any]:
         """Like :meth:`stream`."""
-        given = {
-            "version": version,
-            "subgraphs": subgraphs,
-            "stream_mode": stream_mode,
-            "output_keys": output_keys,
-            "print_mode": print_mode,
-            "context": context,
-            "control": control,
-            "durability": durability,
-            "interrupt_after": interrupt_after,
-            "interrupt_before": interrupt_before,
-            "debug": debug,
-        }
-        options = self._options(cast("dict[str, Any]", kwargs), given)
-        execution = self._open(input, config, options)
-        async with aclosing(entrypoints.afollow(execution)) as chunks:  # type: ignore[type-var]
+        options = Options(
+            context,
+            stream_mode,
+            print_mode,
+            output_keys,
+            interrupt_before,
+            interrupt_after,
+            durability,
+            control,
+            subgraphs,
+            debug,
+            version,
+        )
+        deprecated = cast("dict[str, Any]", kwargs)
+        shown = entrypoints.astream(self.spec, input, config, entrypoints.resolved(options, deprecated))
+        async with aclosing(shown) as chunks:  # type: ignore[type-var]
             async for chunk in chunks:
                 yield chunk
-
-    def _options(self, deprecated_kwargs: dict[str, Any], options: dict[str, Any]) -> entrypoints.Options:
-        options["durability"] = entrypoints.durability_from(options["durability"], deprecated_kwargs)
-        for name in ("subgraphs", "debug"):
-            if name in deprecated_kwargs:
-                options[name] = deprecated_kwargs[name]
-        return entrypoints.Options(**options)
-
-    def _open(
-        self,
-        input: Any,
-        config: RunnableConfig | None,
-        options: entrypoints.Options,
-        modes: str | list[str] | None = None,
-    ) -> Execution:
-        return entrypoints.open_run(self, input, config, options, modes)
 
     # -- state ---------------------------------------------------------------
 
@@ -969,6 +962,10 @@ class StateGraphEngine(
 
         opening.refuse_own_options(kwargs)
         return opening.aopen_run(self, input, config, transformers, kwargs)
+
+
+def _keys(channels: str | Sequence[str]) -> str | Sequence[str]:
+    return channels if isinstance(channels, str) else Keys(channels)
 
 
 # Methods that a run checks for overrides, by a subclass, an instance or an instrumentation.

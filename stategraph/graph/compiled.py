@@ -12,8 +12,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Generic
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Generic
 
 from langchain_core.runnables import RunnableConfig
 
@@ -32,9 +33,6 @@ from stategraph.graph.declaration import Declaration
 from stategraph.graph.node import StateNodeSpec
 from stategraph.graph.writer import StateWriter, UpdateKeys, branch_channel, join_channel
 from stategraph.typing import ContextT, InputT, OutputT, StateT
-
-if TYPE_CHECKING:
-    from stategraph.engine.checkpoints.saver_interfaces import Checkpoint
 
 
 class CompiledStateGraph(
@@ -170,9 +168,14 @@ class CompiledStateGraph(
         else:  # routers have been attached already, and they come first
             writers.append(ChannelWrite([ChannelWriteEntry(channel, value)]))
 
-    def _migrate_checkpoint(self, checkpoint: Checkpoint) -> None:
-        super()._migrate_checkpoint(checkpoint)
-        migrate.move_triggers(checkpoint, self.nodes, self.builder.edges)
+    def _migration(self) -> Callable[[Any], None]:
+        return partial(_migrate, super()._migration(), self.nodes, self.builder.edges)
+
+
+def _migrate(formats: Callable[[Any], None], nodes: Any, edges: Any, checkpoint: Any) -> None:
+    """Bring a checkpoint up to date: its format, then what starts the nodes."""
+    formats(checkpoint)
+    migrate.move_triggers(checkpoint, nodes, edges)
 
 
 def _names(channels: str | Sequence[str] | None) -> Sequence[str]:

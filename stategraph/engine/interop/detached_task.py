@@ -142,7 +142,11 @@ class _Host:
     whole: bool = True
     clock: Clock = field(default_factory=lambda: environment.current().clock)
 
-    def scope(self, task: Task, number: int, started_at: float) -> TaskScope:
+    @property
+    def configs(self) -> attempt.Scopes:
+        return self
+
+    def scope(self, run: Any, task: Task, number: int, started_at: float, /) -> TaskScope:
         conf = self.config[CONF]
         scope = _Scope(task)
         patch: dict[str, object] = {CONFIG_KEY_SEND: scope.writes.extend}

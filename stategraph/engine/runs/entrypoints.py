@@ -1,4 +1,4 @@
-"""What a call of ``invoke``, ``stream`` and their async forms does, from the caller's arguments to the result.
+"""Calls of ``invoke``, ``stream`` and their async forms, from the caller's arguments to the result.
 
 Rules
 -----
@@ -17,74 +17,65 @@ from __future__ import annotations
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 
 from stategraph.constants import CONF, CONFIG_KEY_TASK_ID, INTERRUPT
-from stategraph.engine.compile.compiled_graph import CompiledGraph
 from stategraph.engine.compile.validate import validate_keys
 from stategraph.engine.config.runnable_config import ensure_config, inherited_config
-from stategraph.engine.config.runtime import RunControl
-from stategraph.engine.runs import adriver, driver, listeners
+from stategraph.engine.runs import adriver, driver, listeners, run_plan
 from stategraph.engine.runs.execution import Execution
-from stategraph.engine.runs.request import Request
+from stategraph.engine.runs.run_plan import Options
+from stategraph.engine.spec import GraphSpec
 from stategraph.engine.streams.projection import Format
-from stategraph.types import All, Durability, GraphOutput
+from stategraph.types import GraphOutput
 from stategraph.warnings import LangGraphDeprecatedSinceV10
-
-
-class Options(NamedTuple):
-    """The options of a run, as its caller gave them; None means the graph's default."""
-
-    context: Any = None
-    stream_mode: str | Sequence[str] | None = None
-    print_mode: str | Sequence[str] = ()
-    output_keys: str | Sequence[str] | None = None
-    interrupt_before: All | Sequence[str] | None = None
-    interrupt_after: All | Sequence[str] | None = None
-    durability: Durability | None = None
-    control: RunControl | None = None
-    subgraphs: bool = False
-    debug: bool | None = None
-    version: Literal["v1", "v2"] = "v1"
-
 
 _DURING_AND_DURABILITY = (
     "Cannot use both `checkpoint_during` and `durability` parameters. Please use `durability` instead."
 )
 
 
-def durability_from(durability: Durability | None, deprecated: dict[str, Any]) -> Durability | None:
-    """Take the deprecated ``checkpoint_during`` into account.
+def resolved(options: Options, deprecated: dict[str, Any]) -> Options:
+    """Take deprecated options into account.
+
+    Args:
+        options: The caller's options.
+        deprecated: Those by other names: ``checkpoint_during``, and for an ``invoke`` ``subgraphs`` and ``debug``.
 
     Raises:
-        ValueError: If both are given.
+        ValueError: If both ``checkpoint_during`` and ``durability`` are given.
     """
+    if not deprecated:
+        return options
+    for name in ("subgraphs", "debug"):
+        if name in deprecated:
+            options = options._replace(**{name: deprecated[name]})
     during = deprecated.get("checkpoint_during")
     if during is None:
-        return durability
+        return options
     warnings.warn(
         "`checkpoint_during` is deprecated and will be removed. Please use `durability` instead.",
         category=LangGraphDeprecatedSinceV10,
-        stacklevel=4,
+        stacklevel=3,
     )
-    if durability is not None:
+    if options.durability is not None:
         raise ValueError(_DURING_AND_DURABILITY)
-    return "async" if during else "exit"
+    return options._replace(durability="async" if during else "exit")
 
 
 def open_run(
-    engine: CompiledGraph,
-    input: Any,
+    spec: GraphSpec,
+    input: object,
     config: RunnableConfig | None,
     options: Options,
     modes: str | Sequence[str] | None = None,
 ) -> Execution:
-    """Fill in defaults and parse the config.
+    """Fill in defaults, decide how the graph is run, and open the run.
 
     Args:
-        engine: The graph.
+        spec: The graph.
         input: Its input, a ``Command``, or None to continue.
         config: The caller's config, or None.
         options: The caller's options.
@@ -95,36 +86,40 @@ def open_run(
     if modes is None:
         # A graph that runs as a node of another one shows its state unless told otherwise.
         nested = config is not None and CONFIG_KEY_TASK_ID in config.get(CONF, {})
-        modes = "values" if nested else engine.stream_mode
-    printed = ["updates", "values"] if options.debug or engine.debug else options.print_mode
-    v2 = options.version == "v2"
+        modes = "values" if nested else spec.stream_mode
+    printed = ["updates", "values"] if options.debug or spec.debug else options.print_mode
     keys = options.output_keys
     if keys is None:
-        keys = engine.stream_channels_asis
+        keys = spec.stream_channels
     else:
-        validate_keys(keys, engine.channels)
-    request = Request(
-        input=input,
-        config=ensure_config(engine.config, config),
-        context=options.context,
-        format=Format(
-            modes,
-            printed,
-            options.subgraphs,
-            options.version,
-            engine._output_mapper if v2 else None,
-            engine._state_mapper if v2 else None,
-        ),
-        output_keys=keys,
-        interrupt_before=options.interrupt_before or engine.interrupt_before_nodes,
-        interrupt_after=options.interrupt_after or engine.interrupt_after_nodes,
-        durability=options.durability,
-        control=options.control,
+        validate_keys(keys, spec.channels)
+    v2 = options.version == "v2"
+    form = Format(
+        modes,
+        printed,
+        options.subgraphs,
+        options.version,
+        spec.output_mapper if v2 else None,
+        spec.state_mapper if v2 else None,
     )
-    execution = Execution(engine, request)
-    if execution.saver is None and options.durability is not None:
+    plan = run_plan.decide(spec, input, ensure_config(spec.config, config), options, form, keys)
+    execution = Execution(plan)
+    if plan.saver is None and options.durability is not None:
         warnings.warn("`durability` has no effect when no checkpointer is present.", stacklevel=4)
     return execution
+
+
+# -- stream ------------------------------------------------------------------
+
+
+def stream(spec: GraphSpec, input: object, config: RunnableConfig | None, options: Options) -> Iterator[Any]:
+    """Run a graph; returns an iterator of what the caller asked to see."""
+    return follow(open_run(spec, input, config, options))
+
+
+def astream(spec: GraphSpec, input: object, config: RunnableConfig | None, options: Options) -> AsyncIterator[Any]:
+    """Run a graph as :func:`stream`; to be called where an event loop runs."""
+    return afollow(open_run(spec, input, config, options))
 
 
 def follow(execution: Execution) -> Iterator[Any]:
@@ -145,7 +140,7 @@ def _follow_traced(execution: Execution) -> Iterator[Any]:
 
 
 def afollow(execution: Execution) -> AsyncIterator[Any]:
-    """As :func:`follow`; to be called where an event loop runs."""
+    """Run an execution as :func:`follow`; to be called where an event loop runs."""
     if listeners.needed(execution):
         return _afollow_traced(execution)
     return adriver.AsyncDriver(execution).run(None)
@@ -163,73 +158,70 @@ async def _afollow_traced(execution: Execution) -> AsyncIterator[Any]:
         raise
 
 
-def open_quiet_run(
-    engine: CompiledGraph,
-    input: Any,
-    config: RunnableConfig | None,
-    options: Options,
-) -> Execution:
-    """As :func:`open_run`, for a caller who only wants the result."""
-    return open_run(engine, input, config, options, ())
-
-
+_INSIDE = Options()
 _QUIET = Format((), (), False, "v1")
 
 
-def open_inside(engine: CompiledGraph, input: Any, config: RunnableConfig) -> Execution | None:
-    """As :func:`open_quiet_run`, for a graph that is the work of a node, and so has nothing to be told.
+def open_inside(spec: GraphSpec, input: object, config: RunnableConfig) -> Execution | None:
+    """Open a run as :func:`open_run`, for a graph that is the work of a node, and so has nothing to be told.
 
     Args:
-        engine: The graph.
+        spec: The graph.
         input: What the node is given.
         config: The config of the node's task, which is also the surrounding one.
 
     Returns:
         The run, to be read at its end; None if the graph has options that take the long way.
     """
-    keys = engine.output_channels
-    shown = (keys,) if isinstance(keys, str) else keys
-    if engine.debug or engine.config is not None or _may_lose_value(engine, shown):
+    keys = spec.output_channels
+    if spec.debug or spec.config is not None or spec.may_lose(keys):
         return None
-    return Execution(
-        engine,
-        Request(
-            input,
-            inherited_config(config),
-            None,
-            _QUIET,
-            keys,
-            engine.interrupt_before_nodes,
-            engine.interrupt_after_nodes,
-            None,
-            None,
-        ),
-    )
+    return Execution(run_plan.decide(spec, input, inherited_config(config), _INSIDE, _QUIET, keys))
 
 
 # -- invoke ------------------------------------------------------------------
 
 
-def reads_at_end(engine: CompiledGraph, options: Options) -> bool:
-    """Whether the result can be read from the channels when the run has ended."""
-    if options.stream_mode != "values" or options.print_mode or options.debug or engine.debug:
+def invoke(spec: GraphSpec, input: object, config: RunnableConfig | None, options: Options) -> Any:
+    """Run a graph to its end, or to its next interrupt."""
+    if reads_at_end(spec, options):
+        execution = open_run(spec, input, config, options, ())
+        for _ in follow(execution):
+            pass
+        return result(execution, options)
+    collector = Collector(options.stream_mode, options.version)
+    for chunk in follow(open_run(spec, input, config, options, collector.modes)):
+        collector.add(chunk)
+    return collector.result()
+
+
+async def ainvoke(spec: GraphSpec, input: object, config: RunnableConfig | None, options: Options) -> Any:
+    """Run a graph as :func:`invoke`."""
+    if reads_at_end(spec, options):
+        execution = open_run(spec, input, config, options, ())
+        async for _ in afollow(execution):
+            pass
+        return result(execution, options)
+    collector = Collector(options.stream_mode, options.version)
+    async for chunk in afollow(open_run(spec, input, config, options, collector.modes)):
+        collector.add(chunk)
+    return collector.result()
+
+
+def reads_at_end(spec: GraphSpec, options: Options) -> bool:
+    """Return whether the result can be read from the channels when the run has ended."""
+    if options.stream_mode != "values" or options.print_mode or options.debug or spec.debug:
         return False
-    keys = options.output_keys if options.output_keys is not None else engine.output_channels
-    if isinstance(keys, str):
-        return options.version == "v1" and not _may_lose_value(engine, (keys,))
-    return not _may_lose_value(engine, keys)
-
-
-def _may_lose_value(engine: CompiledGraph, keys: Sequence[str]) -> bool:
-    return not engine.program.loses.isdisjoint(keys)
+    keys = options.output_keys if options.output_keys is not None else spec.output_channels
+    return not ((isinstance(keys, str) and options.version != "v1") or spec.may_lose(keys))
 
 
 def result(execution: Execution, options: Options) -> Any:
-    """The result of an ``invoke`` that built no chunks."""
+    """Return the result of an ``invoke`` that built no chunks."""
     machine = execution.machine
     value = _read_once(execution) if machine.values_seen else None
     if options.version == "v2":
-        mapper = execution.engine._output_mapper
+        mapper = execution.plan.spec.output_mapper
         if mapper is not None and isinstance(value, dict):
             value = mapper(value)
         return GraphOutput(value=value, interrupts=tuple(machine.interrupts))
@@ -240,20 +232,21 @@ def result(execution: Execution, options: Options) -> Any:
 
 
 def result_inside(execution: Execution) -> Any:
-    """As :func:`result`, of a run that :func:`open_inside` has opened: it has not paused, or it would have raised."""
+    """Return the result of a run that :func:`open_inside` has opened: it has not paused, or it would have raised."""
     return _read_once(execution) if execution.machine.values_seen else None
 
 
 def _read_once(execution: Execution) -> Any:
-    """The output of a run that is over: read plainly, as what makes many reads fast would serve for this one only."""
-    return execution.machine.state.read(execution.request.output_keys)
+    """Read the output of a run that is over: plainly, as what makes many reads fast would serve for this one only."""
+    keys = execution.plan.output_keys
+    return execution.machine.state.read(keys if isinstance(keys, str) else list(keys))
 
 
 def invoke_through(
     stream: Callable[..., Iterator[Any]],
-    input: Any,
+    input: object,
     config: RunnableConfig | None,
-    options: dict[str, Any],
+    options: Options,
     deprecated: dict[str, Any],
 ) -> Any:
     """Put the result of an ``invoke`` together from a ``stream`` that is not the engine's own.
@@ -262,10 +255,10 @@ def invoke_through(
         stream: The method to call.
         input: The caller's input.
         config: The caller's config, or None.
-        options: The caller's options by name.
+        options: The caller's options.
         deprecated: Further ones, which `stream` knows too.
     """
-    collector = Collector(options["stream_mode"], options["version"])
+    collector = Collector(options.stream_mode, options.version)
     for chunk in stream(input, config, **collector.asks(options), **deprecated):
         collector.add(chunk)
     return collector.result()
@@ -273,13 +266,13 @@ def invoke_through(
 
 async def ainvoke_through(
     astream: Callable[..., AsyncIterator[Any]],
-    input: Any,
+    input: object,
     config: RunnableConfig | None,
-    options: dict[str, Any],
+    options: Options,
     deprecated: dict[str, Any],
 ) -> Any:
-    """As :func:`invoke_through`, with an ``astream``."""
-    collector = Collector(options["stream_mode"], options["version"])
+    """Put the result together as :func:`invoke_through`, with an ``astream``."""
+    collector = Collector(options.stream_mode, options.version)
     async for chunk in astream(input, config, **collector.asks(options), **deprecated):
         collector.add(chunk)
     return collector.result()
@@ -302,12 +295,14 @@ class Collector:
 
     @property
     def modes(self) -> str | list[str] | None:
-        """The modes to stream; None for the caller's own."""
+        """Modes to stream; None for the caller's own."""
         return ["updates", "values"] if self._values and not self._v2 else None
 
-    def asks(self, options: dict[str, Any]) -> dict[str, Any]:
+    def asks(self, options: Options) -> dict[str, Any]:
         """Return the options for the stream to collect from; the version is named only if it is not the default."""
-        asked = {**options, "stream_mode": self.modes or options["stream_mode"]}
+        asked = options._asdict()
+        del asked["subgraphs"], asked["debug"]  # no options of an ``invoke``
+        asked["stream_mode"] = self.modes or options.stream_mode
         if not self._v2:
             del asked["version"]
         return asked
@@ -327,7 +322,7 @@ class Collector:
                 self._interrupts.extend(payload[INTERRUPT])
 
     def result(self) -> Any:
-        """What ``invoke`` returns."""
+        """Return what ``invoke`` returns."""
         if not self._values:
             return self._chunks
         if self._v2:

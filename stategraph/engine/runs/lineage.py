@@ -1,4 +1,4 @@
-"""Which checkpoint a nested graph with a history of its own starts from, so that it agrees with the graph around it.
+"""Finds the checkpoint from which a nested graph with a separate history starts, to agree with the graph around it.
 
 A nested graph and the graph around it are stored by separate saves. A process that dies between the two may leave
 checkpoints of the nested graph that belong to a step which the graph around it never stored, and will take again.
@@ -37,7 +37,7 @@ EDITS = frozenset(("update", "fork"))
 
 
 class Lineage(NamedTuple):
-    """What the graphs nested in a run must know about it to agree with it.
+    """Facts about a run with which the graphs nested in it have to agree.
 
     Attributes:
         around: The same of the run around it; None for a root run.

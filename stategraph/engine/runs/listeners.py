@@ -27,14 +27,14 @@ from stategraph.engine.tracing.stream_handler import StreamFeed
 
 
 def needed(execution: Execution) -> bool:
-    """Whether anybody would hear the run's callbacks."""
-    return bool(display_of(execution.own_modes).feeds) or has_listeners(execution.config)
+    """Return whether anybody would hear the run's callbacks."""
+    return bool(display_of(execution.outlet.own_modes).feeds) or has_listeners(execution.plan.config)
 
 
 def _prepare(execution: Execution, manager: Any) -> Any:
     """Leave out handlers that are not for this run; say what made it."""
-    v1_messages = "messages" in execution.own_modes and execution.request.format.version != "v2"
-    root = CONFIG_KEY_TASK_ID not in execution.config[CONF]
+    v1_messages = "messages" in execution.outlet.own_modes and execution.plan.form.version != "v2"
+    root = CONFIG_KEY_TASK_ID not in execution.plan.config[CONF]
 
     def stays(handler: Any) -> bool:
         if v1_messages and isinstance(handler, messages.StreamMessagesHandlerV2):
@@ -52,11 +52,12 @@ def _prepare(execution: Execution, manager: Any) -> Any:
 
 def _attach(execution: Execution, run_manager: Any) -> None:
     """Add the handlers that feed the run's own stream modes."""
-    form = execution.request.format
-    blocks = form.version == "v2" and bool(execution.config[CONF].get(CONFIG_KEY_STREAM_MESSAGES_V2))
-    handlers = [feed(execution.put, form.subgraphs, blocks) for feed in display_of(execution.own_modes).feeds]
+    form = execution.plan.form
+    outlet = execution.outlet
+    blocks = form.version == "v2" and bool(execution.plan.config[CONF].get(CONFIG_KEY_STREAM_MESSAGES_V2))
+    handlers = [feed(outlet.put, form.subgraphs, blocks) for feed in display_of(outlet.own_modes).feeds]
     for handler in handlers:
-        handler.parent_ns = tuple(execution.ns.split(NS_SEP)) if execution.ns else ()
+        handler.parent_ns = tuple(execution.plan.ns.split(NS_SEP)) if execution.plan.ns else ()
     execution.streams_nodes = any(map(_taps_streams, run_manager.handlers))
     run_manager.inheritable_handlers.extend(handlers)
 
@@ -66,18 +67,18 @@ def _taps_streams(handler: Any) -> bool:
 
 
 def _begin(execution: Execution, manager: Any) -> Any:
-    config = execution.config
+    config = execution.plan.config
     return _prepare(execution, manager).on_chain_start(
         None,
-        execution.request.input,
-        name=config.get("run_name", execution.engine.get_name()),
+        execution.plan.input,
+        name=config.get("run_name", execution.plan.spec.name),
         run_id=config.get("run_id"),
     )
 
 
 def start(execution: Execution) -> Any:
     """Start the run for its listeners; returns its run manager."""
-    config = execution.config
+    config = execution.plan.config
     manager = _begin(execution, get_callback_manager_for_config(config))
     execution.graph_callbacks = get_sync_graph_callback_manager_for_config(config, run_id=manager.run_id)
     _attach(execution, manager)
@@ -86,7 +87,7 @@ def start(execution: Execution) -> Any:
 
 async def astart(execution: Execution) -> Any:
     """As :func:`start`."""
-    config = execution.config
+    config = execution.plan.config
     manager = await _begin(execution, get_async_callback_manager_for_config(config))
     execution.graph_callbacks = get_async_graph_callback_manager_for_config(config, run_id=manager.run_id)
     _attach(execution, manager)

@@ -10,7 +10,7 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from langchain_core.runnables import RunnableConfig
@@ -42,7 +42,7 @@ class PregelLoop:
     @property
     def config(self) -> RunnableConfig:
         """The run's config."""
-        return self._execution.config
+        return self._execution.plan.config
 
     @property
     def tasks(self) -> Mapping[str, Task]:
@@ -64,7 +64,7 @@ class PregelLoop:
 
     @property
     def status(self) -> str:
-        """Where the run stands, in the words of lifecycle events."""
+        """The run's status, in the words of lifecycle events."""
         return lifecycle_status(self._execution.machine.status)
 
     def tick(self) -> bool:
@@ -105,11 +105,11 @@ class AsyncPregelLoop(PregelLoop):
     """The loop of an async run."""
 
 
-def loop_of(kind: type[PregelLoop], execution: Execution) -> PregelLoop | None:
-    """Make the loop of a run, if `tick` has been wrapped; None if nobody would see it.
+def planner(kind: type[PregelLoop], execution: Execution) -> Callable[[bool], Directive]:
+    """Return what plans the steps of a run: its machine, or a loop before it if `tick` has been wrapped.
 
     Args:
         kind: The class of loops of the driver.
         execution: The run, started.
     """
-    return kind(execution) if kind.tick is not _TICK else None
+    return execution.machine.next if kind.tick is _TICK else kind(execution).next

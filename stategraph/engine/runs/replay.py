@@ -18,7 +18,7 @@ from stategraph.engine.checkpoints import pump
 
 
 class ReplayState:
-    """What one replay knows; shared by all the graphs that it runs.
+    """Notes of one replay, shared by all the graphs that it runs.
 
     Attributes:
         checkpoint_id: The checkpoint of the outer graph that is replayed.

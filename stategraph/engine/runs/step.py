@@ -1,4 +1,4 @@
-"""What both drivers do with a task that ended, and with the end of a step.
+"""Decisions of both drivers about a task that ended, and about the end of a step.
 
 Rules
 -----
@@ -21,7 +21,8 @@ from xxhash import xxh3_128_hexdigest
 
 from stategraph.constants import ERROR, INTERRUPT, MISSING, RETURN
 from stategraph.core.moves import Cached, Called, Failed, Interrupted, Left, Outcome
-from stategraph.core.task import Call, Task
+from stategraph.core.task import Call, Draft, Task
+from stategraph.engine.checkpoints.pump import Ask, Procedure
 from stategraph.engine.compile.compiled_node import of_call
 from stategraph.engine.compile.task_functions import get_runnable_for_task
 from stategraph.engine.config import foreign_types
@@ -40,7 +41,7 @@ _BODY = "_stategraph_body"
 
 @dataclass(slots=True)
 class StepEnd:
-    """What went wrong in a step, or has to be asked.
+    """The failures and questions of a step.
 
     Attributes:
         error: The failure that stops the step at once.
@@ -94,13 +95,26 @@ def _path_of(asked: Asked) -> str:
 
 def asked_by(execution: Execution, task: Task, outcome: Outcome) -> tuple[Asked, ...]:
     """Return what a called task asked, if a run around this one is to hear of it."""
-    if execution.nested and isinstance(outcome, Interrupted):
+    if execution.plan.nested and isinstance(outcome, Interrupted):
         return ((task.path_key, outcome.interrupts),)
     return ()
 
 
+def settle(execution: Execution, outcome: Outcome, end: StepEnd) -> tuple[Task, Task | None]:
+    """Tell the machine how a task ended, and note what that means for the rest of the step.
+
+    Returns:
+        The task, and the one that handles its failure, if any.
+    """
+    task = execution.machine.tasks[outcome.task_id]
+    handler = execution.tell(outcome)
+    if handler is None and not isinstance(outcome, Draft) and not handled(task, outcome):
+        end.add(outcome)
+    return task, handler
+
+
 def handled(task: Task, outcome: Failed | Interrupted | Left) -> bool:
-    """Whether a node handles what a task ended with."""
+    """Return whether a node handles what a task ended with."""
     return (
         isinstance(outcome, Failed)
         and task.node is not None
@@ -110,7 +124,7 @@ def handled(task: Task, outcome: Failed | Interrupted | Left) -> bool:
 
 
 def result_of(task: Task) -> Any:
-    """What a called function's recorded writes say it returned.
+    """Return what a called function returned, by its recorded writes.
 
     Raises:
         BaseException: What it failed with.
@@ -127,8 +141,27 @@ def result_of(task: Task) -> Any:
 # -- caching -----------------------------------------------------------------
 
 
-def cache_keys(execution: Execution, tasks: Sequence[Task]) -> dict[CacheKey, Task]:
-    """The tasks whose results may be in the cache, by where they would be."""
+def look_in_cache(execution: Execution, tasks: Sequence[Task]) -> Procedure[None]:
+    """Give tasks the writes that the run's cache has for them."""
+    places = _places(execution, tasks)
+    if not places:
+        return
+    hits = yield Ask(execution.plan.cache, "get", (tuple(places),))
+    for key, writes in hits.items():
+        found = foreign_types.ours(writes) if foreign_types.exist() else writes
+        execution.tell(Cached(places[key].id, list(found)))
+
+
+def to_cache(execution: Execution, task: Task) -> Procedure[None]:
+    """Put the writes of a task that ended well into the cache, if they belong there."""
+    if task.cache_key is None or any(channel in (INTERRUPT, ERROR) for channel, _ in task.writes):
+        return
+    key, ttl = task.cache_key
+    yield Ask(execution.plan.cache, "set", ({key: (task.writes, ttl)},))
+
+
+def _places(execution: Execution, tasks: Sequence[Task]) -> dict[CacheKey, Task]:
+    """Return the tasks whose results may be in the cache, by where they would be."""
     found: dict[CacheKey, Task] = {}
     for task in tasks:
         policy = _cache_policy(execution, task)
@@ -147,22 +180,7 @@ def cache_keys(execution: Execution, tasks: Sequence[Task]) -> dict[CacheKey, Ta
 
 def _cache_policy(execution: Execution, task: Task) -> CachePolicy[Any] | None:
     own = task.call.cache_policy if task.call is not None else None
-    return own or task.body.cache_policy or execution.cache_policy
-
-
-def take_cached(execution: Execution, tasks: dict[CacheKey, Task], hits: Any) -> None:
-    """Give tasks the writes that were found in the cache."""
-    for key, writes in hits.items():
-        found = foreign_types.ours(writes) if foreign_types.exist() else writes
-        execution.tell(Cached(tasks[key].id, list(found)))
-
-
-def to_cache(task: Task) -> dict[CacheKey, tuple[Any, int | None]] | None:
-    """What to put into the cache for a task that finished, or None."""
-    if task.cache_key is None or any(c in (INTERRUPT, ERROR) for c, _ in task.writes):
-        return None
-    key, ttl = task.cache_key
-    return {key: (task.writes, ttl)}
+    return own or task.body.cache_policy or execution.plan.spec.cache_policy
 
 
 # -- calls from a task to another ----------------------------------------------
@@ -173,10 +191,11 @@ def plan_call(
     caller: Task,
     func: Any,
     input: Any,
-    retry_policy: Any,
-    cache_policy: Any,
-    callbacks: Any,
-    timeout: Any,
+    *,
+    retry_policy: Any = None,
+    cache_policy: Any = None,
+    callbacks: Any = None,
+    timeout: Any = None,
 ) -> Task:
     """Plan the task for a function that a running task calls."""
     runnable = get_runnable_for_task(func)

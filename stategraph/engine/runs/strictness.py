@@ -1,4 +1,4 @@
-"""Whether a graph refuses what would otherwise be ignored, and the refusals.
+"""Refuses what would otherwise be ignored, for graphs that are strict.
 
 LangGraph ignores a number of inputs that cannot have the effect they ask for: a misspelt stream mode in a list, a key
 that no channel has, a checkpoint id that is not there. So does this engine by default. A strict graph raises
@@ -13,7 +13,8 @@ from typing import Any, Final, NoReturn, get_args
 
 from stategraph.constants import CONF, CONFIG_KEY_CHECKPOINT_ID, CONFIG_KEY_THREAD_ID, INTERRUPT
 from stategraph.core import explain
-from stategraph.engine.runs.run_view import RunView
+from stategraph.core.machine import Machine
+from stategraph.engine.runs.run_plan import RunPlan
 from stategraph.engine.streams.modes import MODES
 from stategraph.errors import IgnoredInputError
 from stategraph.types import Command, Durability
@@ -41,30 +42,29 @@ class Refusals(dict[str, None]):
         raise IgnoredInputError(note)
 
 
-def check_request(execution: RunView) -> None:
+def check_request(plan: RunPlan) -> None:
     """Check what a run's caller asked for.
 
     Raises:
         IgnoredInputError: Something of it would have no effect.
     """
-    request, engine = execution.request, execution.engine
-    form = request.format
-    for asked in (form.modes, form.printed):
+    for asked in (plan.form.modes, plan.form.printed):
         for mode in (asked,) if isinstance(asked, str) else asked:
             if mode not in MODES:
                 _refuse("Stream mode", mode, MODES, "modes")
-    if request.durability is not None:
-        if request.durability not in get_args(Durability):
-            _refuse("Durability", request.durability, get_args(Durability), "durabilities")
-        if execution.saver is None and not execution.nested:
+    durability = plan.options.durability
+    if durability is not None:
+        if durability not in get_args(Durability):
+            _refuse("Durability", durability, get_args(Durability), "durabilities")
+        if plan.saver is None and not plan.nested:
             raise IgnoredInputError(
-                f"durability='{request.durability}' has no effect: the graph has no checkpointer. Compile it with one, "
+                f"durability='{durability}' has no effect: the graph has no checkpointer. Compile it with one, "
                 "or leave durability out."
             )
-    for where, nodes in (("before", request.interrupt_before), ("after", request.interrupt_after)):
+    for where, nodes in (("before", plan.interrupt_before), ("after", plan.interrupt_after)):
         for node in () if nodes == "*" else nodes:
-            if node not in engine.nodes:
-                _refuse(f"interrupt_{where} node", node, engine.nodes, "nodes")
+            if node not in plan.spec.nodes:
+                _refuse(f"interrupt_{where} node", node, plan.spec.nodes, "nodes")
 
 
 def check_found(config: Mapping[str, Any], found: Any) -> None:
@@ -86,16 +86,16 @@ def check_found(config: Mapping[str, Any], found: Any) -> None:
         )
 
 
-def check_resume(execution: RunView) -> None:
+def check_resume(plan: RunPlan, machine: Machine) -> None:
     """Check that an answer has a question.
 
     Raises:
         IgnoredInputError: A command resumes, and no interrupt waits.
     """
-    command = execution.request.input
-    if not isinstance(command, Command) or command.resume is None or execution.nested:
+    command = plan.input
+    if not isinstance(command, Command) or command.resume is None or plan.nested:
         return
-    pending = execution.machine.pending.values()
+    pending = machine.pending.values()
     if not any(channel == INTERRUPT for writes in pending for channel, *_ in writes):
         raise IgnoredInputError(
             "Command(resume=...) answers nothing: no interrupt of the thread waits. Pass None to continue the thread, "

@@ -1,4 +1,4 @@
-"""The configs of a run's tasks: what an author, a library or a subgraph is told about where it runs.
+"""The configs of a run's tasks, which tell authors, libraries and subgraphs where they run.
 
 Rules
 -----
@@ -10,7 +10,9 @@ Rules
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
+
+from langchain_core.runnables import RunnableConfig
 
 from stategraph.constants import (
     CONF,
@@ -35,13 +37,17 @@ from stategraph.constants import (
     CONFIG_KEY_THREAD_ID,
     PUSH,
 )
+from stategraph.core.machine import Machine
 from stategraph.core.task import Task
 from stategraph.engine.config.quiet_manager import Quiet
 from stategraph.engine.config.runnable_config import DefaultRecursionLimit
 from stategraph.engine.config.runtime import RunFacts, attempt_runtime
 from stategraph.engine.runs import replay
-from stategraph.engine.runs.run_view import RunView
-from stategraph.engine.tasks.scope import TaskScope
+from stategraph.engine.runs.lineage import Lineage
+from stategraph.engine.runs.outlet import Outlet
+from stategraph.engine.runs.run_plan import RunPlan
+from stategraph.engine.tasks.attempt import AttemptContext
+from stategraph.engine.tasks.scope import Calls, TaskScope
 from stategraph.engine.tracing.chain_run import child_manager
 
 # Places for what each task fills in: a dict that is copied with them does not grow, which would cost as much as
@@ -63,32 +69,52 @@ _OF_EACH_ATTEMPT = dict.fromkeys(
 )
 
 
+class RunView(Protocol):
+    """A run, as far as the configs of its tasks tell of it."""
+
+    plan: RunPlan
+    outlet: Outlet
+    machine: Machine
+    callbacks: Any
+    lineage: Lineage | None
+
+
 class TaskConfigs:
     """Makes the configs of one run's tasks; see the module."""
 
     __slots__ = (
         "_base",
+        "_callbacks",
+        "_calls",
         "_conf",
-        "_execution",
         "_facts",
+        "_machine",
         "_map",
         "_metadata",
+        "_ns",
         "_of_step",
         "_quiet",
         "_run_id",
         "_tags",
+        "_writer",
     )
 
-    def __init__(self, execution: RunView, quiet: type[Quiet]) -> None:
+    def __init__(self, run: RunView, quiet: type[Quiet], calls: Calls) -> None:
         """Make the part that all tasks share.
 
         Args:
-            execution: The run, started.
+            run: The run, started.
             quiet: The class of the managers that tasks have if nobody listens.
+            calls: Starts the functions that tasks call.
         """
-        self._execution = execution
+        plan = run.plan
+        self._calls = calls
+        self._callbacks = run.callbacks
+        self._machine = run.machine
+        self._ns = plan.ns
         self._quiet = quiet
-        config = execution.config
+        self._writer = run.outlet.writer if "custom" in run.outlet.modes else None
+        config = plan.config
         base: dict[str, Any] = dict(config)
         base.pop("run_name", None)
         # A node sees only what somebody asked for.
@@ -96,18 +122,18 @@ class TaskConfigs:
             base.pop("tags", None)
         if isinstance(base.get("recursion_limit"), DefaultRecursionLimit):
             del base["recursion_limit"]
-        if not execution.traced:
+        if run.callbacks is None:
             base.pop("run_id", None)
         self._base = base
         self._metadata = {**(base.get("metadata") or {}), **_OF_EACH_TASK}
         self._tags = list(base.get("tags") or ())
-        conf = self._conf = self._shared_conf()
+        conf = self._conf = _shared_conf(run)
         run_id = self._run_id = config.get("run_id")
         self._facts = RunFacts(
-            execution.runtime,
+            plan.runtime,
             conf.get(CONFIG_KEY_THREAD_ID),
             str(run_id) if run_id else None,
-            execution.machine.state.previous(),
+            run.machine.state.previous(),
         )
         self._map = conf.get(CONFIG_KEY_CHECKPOINT_MAP) or {}
         conf.update(_OF_EACH_ATTEMPT)
@@ -115,29 +141,9 @@ class TaskConfigs:
         # resuming.
         self._of_step: tuple[Any, bool | None, dict[str, Any]] = (None, None, {})
 
-    def _shared_conf(self) -> dict[str, Any]:
-        execution = self._execution
-        machine = execution.machine
-        conf = dict(execution.config[CONF])
-        if execution.saver is not None or CONFIG_KEY_CHECKPOINTER not in conf:
-            conf[CONFIG_KEY_CHECKPOINTER] = execution.saver
-        conf[CONFIG_KEY_CHECKPOINT_ID] = None
-        if execution.lineage is not None or CONFIG_KEY_LINEAGE in conf:
-            conf[CONFIG_KEY_LINEAGE] = execution.lineage
-        if execution.request.durability is not None:
-            conf[CONFIG_KEY_DURABILITY] = execution.durability
-        if execution.stream is not None:
-            conf[CONFIG_KEY_STREAM] = execution.stream
-        if machine.resume_map is not None:
-            conf[CONFIG_KEY_RESUME_MAP] = machine.resume_map
-        if not execution.nested:
-            state = machine.replay_id
-            conf[CONFIG_KEY_REPLAY_STATE] = replay.ReplayState(state) if state else None
-        return conf
-
     def _conf_of_step(self, checkpoint: Any, resuming: bool | None) -> dict[str, Any]:
         conf = self._conf.copy()
-        conf[CONFIG_KEY_CHECKPOINT_MAP] = {**self._map, self._execution.ns: checkpoint["id"]}
+        conf[CONFIG_KEY_CHECKPOINT_MAP] = {**self._map, self._ns: checkpoint["id"]}
         if resuming is None:
             conf.pop(CONFIG_KEY_RESUMING, None)
         else:
@@ -145,10 +151,16 @@ class TaskConfigs:
         self._of_step = (checkpoint, resuming, conf)
         return conf
 
+    def kept(self, task: Task) -> RunnableConfig:
+        """Return the config of a task, which is made once and kept with it."""
+        config: RunnableConfig | None = task.config
+        if config is None:
+            config = task.config = self.of(task)  # type: ignore[assignment]
+        return config  # type: ignore[return-value]
+
     def of(self, task: Task) -> dict[str, Any]:
         """Make the config of a task."""
-        execution, body = self._execution, task.body
-        machine = execution.machine
+        body, machine = task.body, self._machine
         checkpoint, resuming = machine.checkpoint, machine.child_resuming
         config = self._base.copy()
         metadata = config["metadata"] = self._metadata.copy()
@@ -169,32 +181,32 @@ class TaskConfigs:
         conf[CONFIG_KEY_TASK_ID] = task.id
         conf[CONFIG_KEY_CHECKPOINT_NS] = task.ns
         conf[CONFIG_KEY_SCRATCHPAD] = task
-        if task.parent_ns != execution.ns:
+        if task.parent_ns != self._ns:
             # Another task started it: it called it, or failed and is handled by it.
-            around = dict.fromkeys(_namespaces_around(task, execution.ns), checkpoint["id"])
+            around = dict.fromkeys(_namespaces_around(task, self._ns), checkpoint["id"])
             conf[CONFIG_KEY_CHECKPOINT_MAP] = {**conf[CONFIG_KEY_CHECKPOINT_MAP], **around}
             if task.error is not None:
                 conf[CONFIG_KEY_NODE_ERROR] = task.error
-        if execution.traced:
+        if self._callbacks is not None:
             config.pop("run_id", None)
             config["run_name"] = task.name
             called_with = task.call.callbacks if task.call is not None else None
-            config["callbacks"] = called_with or child_manager(execution.callbacks, f"graph:step:{task.step}")
+            config["callbacks"] = called_with or child_manager(self._callbacks, f"graph:step:{task.step}")
         else:
             config["callbacks"] = self._quiet(self._run_id, tags, metadata, "seq:step:1")
         return config
 
-    def scope(self, task: Task, number: int, started_at: float) -> TaskScope:
+    def scope(self, run: AttemptContext, task: Task, number: int, started_at: float) -> TaskScope:
         """Open an attempt: a config and a place for its writes.
 
         Args:
+            run: The run.
             task: The task.
             number: The attempt's, from 1.
             started_at: When the first attempt started, in seconds since the epoch.
         """
-        execution = self._execution
-        machine = execution.machine
-        scope = TaskScope(task, machine.state, execution.on_call)
+        machine = self._machine
+        scope = TaskScope(task, machine.state, run, self._calls)
         made = task.config
         if made is None:
             config = self.of(task)
@@ -208,7 +220,7 @@ class TaskConfigs:
         if task.path[0] == PUSH and task.was_sent:
             conf[CONFIG_KEY_READ_STATE] = scope.read_input
         conf[CONFIG_KEY_CALL] = scope.call
-        writer = execution.stream_writer(task) if execution.streams_custom else None
+        writer = None if self._writer is None else self._writer(task)
         conf[CONFIG_KEY_RUNTIME] = attempt_runtime(
             self._facts, task, number, machine.checkpoint["id"], started_at, writer
         )
@@ -216,6 +228,26 @@ class TaskConfigs:
             conf[CONFIG_KEY_RESUMING] = True
         scope.config = config  # type: ignore[assignment]
         return scope
+
+
+def _shared_conf(run: RunView) -> dict[str, Any]:
+    plan, machine = run.plan, run.machine
+    conf = dict(plan.config[CONF])
+    if plan.saver is not None or CONFIG_KEY_CHECKPOINTER not in conf:
+        conf[CONFIG_KEY_CHECKPOINTER] = plan.saver
+    conf[CONFIG_KEY_CHECKPOINT_ID] = None
+    if run.lineage is not None or CONFIG_KEY_LINEAGE in conf:
+        conf[CONFIG_KEY_LINEAGE] = run.lineage
+    if plan.options.durability is not None:
+        conf[CONFIG_KEY_DURABILITY] = plan.durability
+    if run.outlet.stream is not None:
+        conf[CONFIG_KEY_STREAM] = run.outlet.stream
+    if machine.resume_map is not None:
+        conf[CONFIG_KEY_RESUME_MAP] = machine.resume_map
+    if not plan.nested:
+        state = machine.replay_id
+        conf[CONFIG_KEY_REPLAY_STATE] = replay.ReplayState(state) if state else None
+    return conf
 
 
 def _namespaces_around(task: Task, ns: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""How a run ends: what is stored, what is shown last, what is raised.
+"""The end of a run: what is stored, what is shown last, what is raised.
 
 Rules
 -----
@@ -15,10 +15,12 @@ Rules
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, Protocol
 
+from stategraph.engine.checkpoints.pump import Ask, Procedure
 from stategraph.engine.config import foreign_types
 from stategraph.engine.runs.execution import Execution
+from stategraph.engine.runs.outlet import Outlet
 from stategraph.errors import (
     ErrorCode,
     GraphDrained,
@@ -32,16 +34,17 @@ logger = logging.getLogger(__name__)
 
 def last_results(execution: Execution) -> list[Any]:
     """Take from what is ready the part that the caller is to see before everything is stored."""
-    chunks = execution.chunks
-    first_state = next((place for place, chunk in enumerate(chunks) if _is_state(execution, chunk)), len(chunks))
+    outlet = execution.outlet
+    chunks = outlet.chunks
+    first_state = next((place for place, chunk in enumerate(chunks) if _is_state(outlet, chunk)), len(chunks))
     later = [chunks.pop() for _ in range(len(chunks) - first_state)]
-    seen = execution.shown()
+    seen = outlet.shown()
     chunks.extend(reversed(later))
     return seen
 
 
-def _is_state(execution: Execution, chunk: Any) -> bool:
-    _, mode, payload = chunk if execution.view is not None else (None, *execution.own_modes, chunk)
+def _is_state(outlet: Outlet, chunk: Any) -> bool:
+    _, mode, payload = chunk if outlet.view is not None else (None, *outlet.own_modes, chunk)
     return mode in ("values", "checkpoints") or (mode == "debug" and payload["type"] == "checkpoint")
 
 
@@ -56,14 +59,58 @@ def pause_at_breakpoint(execution: Execution) -> None:
         raise foreign_types.pause()
 
 
-def close(execution: Execution, error: BaseException | None) -> None:
+class Leaving(Protocol):
+    """A driver that leaves its run. One that waits has these methods with an "a" in front, to be awaited."""
+
+
+def leave(execution: Execution, driver: Leaving, error: BaseException | None) -> Procedure[bool]:
+    """Stop what runs, and store what waited for the end of the run.
+
+    Args:
+        execution: The run.
+        driver: Stops tasks (`stop_running`), waits for saves (`saves_done`), and tells of a pause (`interrupted`).
+        error: What the run ended with, or None.
+
+    Returns:
+        Whether the run paused rather than failed.
+    """
+    try:
+        yield Ask(driver, "stop_running", ())
+        _close(execution, error)
+    except Exception as refused:
+        yield from _finish_saves(execution, driver, refused)
+        if not keeps(execution, error, refused):
+            raise
+    else:
+        yield from _finish_saves(execution, driver, error)
+    # A root run pauses; a nested one hands its interrupts to the node it runs in.
+    if not isinstance(error, GraphInterrupt) or execution.plan.nested:
+        return False
+    interrupts = tuple(error.args[0]) if error.args else ()
+    yield Ask(driver, "interrupted", (interrupts,))
+    # Show what the unfinished step has changed so far.
+    execution.machine.pause(asks=bool(interrupts))
+    execution.flush()
+    return True
+
+
+def _finish_saves(execution: Execution, driver: Leaving, error: BaseException | None) -> Procedure[None]:
+    """Wait for the saves that were asked for; what one failed with is raised unless the run has failed anyway."""
+    try:
+        yield Ask(driver, "saves_done", ())
+    except Exception as refused:
+        if not keeps(execution, error, refused):
+            raise
+    except BaseException:
+        if error is None or isinstance(error, GraphInterrupt):
+            raise
+
+
+def _close(execution: Execution, error: BaseException | None) -> None:
     """Ask for what was to be stored at the end of the run."""
     _report(execution)
-    if (
-        execution.durability == "exit"
-        and execution.saver is not None
-        and (error is not None or execution.keeps_history)
-    ):
+    plan = execution.plan
+    if plan.durability == "exit" and plan.saver is not None and (error is not None or plan.keeps_history):
         execution.machine.close()
     # What an exception of a signal handler has cut short is there too.
     execution.flush()
@@ -73,7 +120,7 @@ def _report(execution: Execution) -> None:
     """Log each ignored input or write once."""
     ignored = execution.machine.state.ignored
     for note in ignored:
-        logger.warning("%s: %s", execution.engine.get_name(), note)
+        logger.warning("%s: %s", execution.plan.spec.name, note)
     ignored.clear()
 
 
@@ -91,22 +138,9 @@ def keeps(execution: Execution, error: BaseException | None, refused: BaseExcept
     if error is None or isinstance(error, GraphInterrupt):
         return False
     if refused is not error:
-        logger.error("%s failed, and its end could not be stored", execution.engine.get_name(), exc_info=refused)
+        logger.error("%s failed, and its end could not be stored", execution.plan.spec.name, exc_info=refused)
         error.add_note(f"The end of the run could not be stored: {type(refused).__name__}: {refused}")
     return True
-
-
-def asked(execution: Execution, error: BaseException | None) -> tuple[Any, ...] | None:
-    """Return the interrupts a root run pauses with; None if it does not pause."""
-    if not isinstance(error, GraphInterrupt) or execution.nested:
-        return None
-    return tuple(error.args[0]) if error.args else ()
-
-
-def pause(execution: Execution, interrupts: tuple[Any, ...]) -> None:
-    """Show what the unfinished step of a paused root run has changed so far."""
-    execution.machine.pause(asks=bool(interrupts))
-    execution.flush()
 
 
 def raise_unless_finished(execution: Execution) -> None:
@@ -119,7 +153,7 @@ def raise_unless_finished(execution: Execution) -> None:
     _report(execution)
     status = execution.machine.status
     if status == "out_of_steps":
-        limit = execution.config["recursion_limit"]
+        limit = execution.plan.config["recursion_limit"]
         raise GraphRecursionError(
             create_error_message(
                 message=(
@@ -131,7 +165,7 @@ def raise_unless_finished(execution: Execution) -> None:
             )
         )
     if status == "draining":
-        control = execution.control
+        control = execution.plan.runtime.control
         raise GraphDrained((control.drain_reason if control is not None else None) or "shutdown")
 
 

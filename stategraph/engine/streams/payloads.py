@@ -28,9 +28,17 @@ End = TaskSettled | Draft
 class ShownRun(Protocol):
     """The run whose facts are shown; see `stategraph.engine.runs.execution.Execution`."""
 
-    environment: Environment
-    machine: Machine
-    ns: str
+    @property
+    def environment(self) -> Environment:
+        """The clock and the ids."""
+
+    @property
+    def machine(self) -> Machine:
+        """The run as the core knows it."""
+
+    @property
+    def ns(self) -> str:
+        """The namespace of the run's graph within the thread."""
 
     @property
     def output_keys(self) -> str | Sequence[str]:

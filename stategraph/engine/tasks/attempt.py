@@ -60,6 +60,13 @@ _PLAIN_RESULTS = frozenset((dict, type(None), list, tuple, str))
 """Types of results that need no look at whether they are Runnables."""
 
 
+class Scopes(Protocol):
+    """Opens the attempts of a run's tasks."""
+
+    def scope(self, run: Any, task: Task, number: int, started_at: float, /) -> TaskScope:
+        """Open an attempt; `started_at` is when the first one started, in seconds since the epoch."""
+
+
 class AttemptContext(Protocol):
     """The context of a run that an attempt needs."""
 
@@ -83,8 +90,9 @@ class AttemptContext(Protocol):
     def clock(self) -> Clock:
         """Tells the time, and lets it pass between attempts."""
 
-    def scope(self, task: Task, number: int, started_at: float) -> TaskScope:
-        """Open an attempt; `started_at` is when the first one started, in seconds since the epoch."""
+    @property
+    def configs(self) -> Scopes:
+        """Opens attempts."""
 
 
 def policies_of(execution: AttemptContext, task: Task) -> Sequence[RetryPolicy]:
@@ -270,7 +278,7 @@ def run(execution: AttemptContext, task: Task) -> Outcome:
         # There are no listeners and all writers are our own.
         direct = body.writers if not execution.whole else None
         while True:
-            scope = execution.scope(task, number, started_at)
+            scope = execution.configs.scope(execution, task, number, started_at)
             try:
                 if direct is not None:
                     scope.value = copy_context().run(_direct, body, direct, task.input, scope)
@@ -384,7 +392,7 @@ def begin(execution: AttemptContext, task: Task) -> Draft | Coroutine[Any, Any, 
     if execution.whole or body.writers is None or body.timeout is not None or task.timeout is not None:
         return arun(execution, task)
     started_at = execution.clock.time()
-    scope = execution.scope(task, 1, started_at)
+    scope = execution.configs.scope(execution, task, 1, started_at)
     work = _adirect(body, body.writers, task.input, scope)
     context = copy_context()
     rest: Awaitable[object]
@@ -412,7 +420,7 @@ async def arun(execution: AttemptContext, task: Task, begun: _Begun | None = Non
     try:
         started_at = execution.clock.time() if begun is None else begun.started_at
         while True:
-            scope = execution.scope(task, number, started_at) if begun is None else begun.scope
+            scope = execution.configs.scope(execution, task, number, started_at) if begun is None else begun.scope
             try:
                 if begun is not None:
                     rest, begun = begun.rest, None

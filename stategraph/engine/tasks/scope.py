@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from langchain_core.runnables import RunnableConfig
 
 from stategraph.core.state import State
 from stategraph.core.task import Draft, Task
 from stategraph.core.views import Keys
+
+
+class Calls(Protocol):
+    """Starts the functions that tasks of a run call."""
+
+    def start(self, run: Any, caller: Task, func: Callable[..., Any], input: object, **options: Any) -> Any:
+        """Start a function as a task of the current step.
+
+        Args:
+            run: The run.
+            caller: The task that calls it.
+            func: The function.
+            input: Its positional and keyword arguments.
+            **options: Its policies, callbacks and time limit.
+
+        Returns:
+            A future.
+        """
 
 
 class TaskScope(Draft):
@@ -20,16 +38,17 @@ class TaskScope(Draft):
         progress: Notes a sign of life; None unless a time limit asks for it.
     """
 
-    __slots__ = ("_on_call", "_state", "config", "progress")
+    __slots__ = ("_calls", "_run", "_state", "config", "progress")
 
-    def __init__(self, task: Task, state: State, on_call: Callable[..., Any] | None = None) -> None:
-        """Args: on_call: Starts a function that the task calls, and takes the task first; None if it cannot call."""
+    def __init__(self, task: Task, state: State, run: Any = None, calls: Calls | None = None) -> None:
+        """Args: run: The run; calls: Starts the functions that the task calls; None if it cannot call."""
         # As the constructor of a draft does; to call it would take as long again.
         self.task = task
         self.writes = []
         self.fresh = self.value = None
         self._state = state
-        self._on_call = on_call
+        self._run = run
+        self._calls = calls
         self.config: RunnableConfig = {}
         self.progress: Callable[[], None] | None = None
 
@@ -58,10 +77,10 @@ class TaskScope(Draft):
         """Apply a mapper to the state with the attempt's own writes applied."""
         return self._state.show(self, keys, mapper)
 
-    def call(self, func: Callable[..., Any], input: Any, **options: Any) -> Any:
+    def call(self, func: Callable[..., Any], input: object, **options: Any) -> Any:
         """Start a function as a task of the current step; what ``@task`` functions call."""
-        assert self._on_call is not None
-        return self._on_call(self.task, func, input, **options)
+        assert self._calls is not None
+        return self._calls.start(self._run, self.task, func, input, **options)
 
     @property
     def args(self) -> tuple[Any, ...]:
