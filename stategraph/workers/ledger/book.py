@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 from stategraph.workers.ledger import machine
 from stategraph.workers.ledger.machine import Claimant, Decision, EffectRow, EffectState
 from stategraph.workers.registry.port import ConflictError, Session
-from stategraph.workers.registry.store import RunStore
+from stategraph.workers.registry.store import RegistryOperations
 from stategraph.workers.registry.values import Lease
 
 T = TypeVar("T")
@@ -26,7 +26,7 @@ class EffectBook:
         store: The registry's operations; the rows are in its database.
     """
 
-    def __init__(self, store: RunStore) -> None:
+    def __init__(self, store: RegistryOperations) -> None:
         self._store = store
         self._sql = store.database.sql
         # Effects that this process is dispatching.

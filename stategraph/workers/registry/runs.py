@@ -20,7 +20,7 @@ from stategraph.errors import ConfigurationError, MissingPackageError
 from stategraph.types import Command
 from stategraph.workers.leases import LeaseSettings, RunStatus
 from stategraph.workers.registry.port import Database
-from stategraph.workers.registry.store import RunStore
+from stategraph.workers.registry.store import RegistryOperations
 from stategraph.workers.registry.values import (
     ON_CONFLICT,
     Beat,
@@ -49,7 +49,7 @@ class RunRegistry:
     """
 
     def __init__(
-        self, runs: RunStore, *, settings: LeaseSettings | None = None, serde: StrictSerializer | None = None
+        self, runs: RegistryOperations, *, settings: LeaseSettings | None = None, serde: StrictSerializer | None = None
     ) -> None:
         self.store = runs
         self.settings = settings or LeaseSettings()
@@ -71,7 +71,7 @@ class RunRegistry:
             ConfigurationError: The address is none of these.
             MissingPackageError: `psycopg` is not installed.
         """
-        return cls(RunStore(open_database(url)), settings=settings, serde=serde)
+        return cls(RegistryOperations(open_database(url)), settings=settings, serde=serde)
 
     async def set_up(self) -> None:
         """Create the tables, unless they are there; also done by the first operation.

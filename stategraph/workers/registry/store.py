@@ -36,8 +36,8 @@ _TRIES: Final = 20
 _COLUMNS: Final = len(RunRow.__dataclass_fields__)
 
 
-class RunStore:
-    """The registry's operations on a database.
+class RegistryOperations:
+    """Performs the operations of a registry on its database, one transaction each.
 
     Args:
         database: Where the tables are; they are created when first used.
