@@ -1,4 +1,4 @@
-"""The base class of all channels."""
+"""The base of all channels."""
 
 from stategraph.core.channels.base import BaseChannel
 from stategraph.core.channels.base import Checkpoint as Checkpoint

@@ -1,4 +1,4 @@
-"""The base class of managed values."""
+"""The base of managed values."""
 
 from stategraph.dropin_names import names_of as _names_of
 from stategraph.engine.compile.managed import ManagedValue as ManagedValue
