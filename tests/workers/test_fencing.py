@@ -22,7 +22,7 @@ from stategraph.workers.fencing.guard import Guard
 from stategraph.workers.fencing.saver import FencedSaver
 from stategraph.workers.leases import LeaseLost
 from stategraph.workers.registry.runs import open_database
-from stategraph.workers.registry.store import RunStore
+from stategraph.workers.registry.store import RegistryOperations
 from stategraph.workers.registry.values import Claimed, Event, Lease, Submission
 from tests.workers.savers import async_saver, sync_saver
 
@@ -34,8 +34,8 @@ class State(TypedDict):
 
 
 @contextmanager
-def store_of(url: str) -> Iterator[RunStore]:
-    store = RunStore(open_database(url))
+def store_of(url: str) -> Iterator[RegistryOperations]:
+    store = RegistryOperations(open_database(url))
     store.set_up()
     try:
         yield store
@@ -43,14 +43,14 @@ def store_of(url: str) -> Iterator[RunStore]:
         store.database.close()
 
 
-def claim(store: RunStore, thread: str = "t") -> Claimed:
+def claim(store: RegistryOperations, thread: str = "t") -> Claimed:
     store.submit(Submission(thread, "app:graph"), "enqueue")
     found = store.claim("a", "default", LEASE_S)
     assert found is not None
     return found
 
 
-def take_over(store: RunStore) -> Claimed:
+def take_over(store: RegistryOperations) -> Claimed:
     """Let the lease run out, and claim the run as another worker."""
     with store.database.transaction() as session:
         session.change("UPDATE sg_run SET lease_until = 0")
@@ -73,7 +73,7 @@ def wrap(saver: Any, claimed: Claimed, **options: Any) -> FencedSaver:
 class OnAnyThread(Guard):
     """A guard for tests that write to threads of their own: it leases every thread that comes along."""
 
-    def __init__(self, store: RunStore) -> None:
+    def __init__(self, store: RegistryOperations) -> None:
         super().__init__(Lease("r", "", 1, "a"), began=True)
         self._store = store
         self._leases: dict[str, Lease] = {}
@@ -370,7 +370,7 @@ def test_a_pool_is_fenced_too(postgres: str) -> None:
             stale.put(place(), empty_checkpoint(), {}, {})
 
 
-def _is_free(store: RunStore, thread_id: str, pid: int) -> bool:
+def _is_free(store: RegistryOperations, thread_id: str, pid: int) -> bool:
     """Tell whether a server's process is there and has not locked the fence of a thread."""
     with store.database.transaction() as session:
         there = session.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", (pid,))

@@ -16,13 +16,13 @@ from stategraph.workers.ids import new_owner, new_ulid
 from stategraph.workers.leases import IllegalRunMove, LeaseLost, LeaseSettings, RunStatus
 from stategraph.workers.registry.port import StoreUnavailableError
 from stategraph.workers.registry.runs import RunRegistry, open_database
-from stategraph.workers.registry.store import RunStore
+from stategraph.workers.registry.store import RegistryOperations
 from stategraph.workers.registry.values import Base, Claimed, Event, Lease, Submission, ThreadBusy, UnknownRunError
 
 LEASE_S = 15.0
 
 
-class Registry(RunStore):
+class Registry(RegistryOperations):
     """The operations, and time travel: what was, becomes so many seconds older."""
 
     def submit_run(self, thread: str = "t", run_id: str = "", on_conflict: Any = "enqueue", **values: Any) -> str:
@@ -336,12 +336,12 @@ def test_of_many_submissions_at_once_a_thread_takes_one(registry: Registry) -> N
 
 
 def test_tables_are_made_once_by_many_processes_and_not_touched_if_newer(url: str) -> None:
-    stores = [RunStore(open_database(url)) for _ in range(4)]
+    stores = [RegistryOperations(open_database(url)) for _ in range(4)]
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(RunStore.set_up, stores))
+        list(pool.map(RegistryOperations.set_up, stores))
     with stores[0].database.transaction() as session:
         session.change("UPDATE sg_schema SET version = 99")
-    newcomer = RunStore(open_database(url))
+    newcomer = RegistryOperations(open_database(url))
     with pytest.raises(StoreUnavailableError, match="have version 99 and this stategraph knows version 1"):
         newcomer.set_up()
     for store in (*stores, newcomer):

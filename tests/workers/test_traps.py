@@ -19,7 +19,7 @@ from stategraph.workers.leases import LeaseLost, RunStatus
 from stategraph.workers.ledger.effects import EffectLedger, effect
 from stategraph.workers.registry.port import StoreUnavailableError
 from stategraph.workers.registry.runs import RunRegistry, open_database
-from stategraph.workers.registry.store import RunStore
+from stategraph.workers.registry.store import RegistryOperations
 from stategraph.workers.registry.values import Claimed, Event, Submission, ThreadBusy
 from tests.workers.restarting import Server
 from tests.workers.savers import sync_saver
@@ -115,7 +115,7 @@ class Ours:
     """The registry and fenced savers; workers have one name on purpose, which is not how `new_owner` names them."""
 
     def __init__(self, url: str, saver: Any) -> None:
-        self.store = RunStore(open_database(url))
+        self.store = RegistryOperations(open_database(url))
         self.store.set_up()
         self.saver = saver
 
@@ -406,7 +406,7 @@ def test_a_naive_recovery_strands_what_it_had_not_reached_when_the_database_rest
 
 def test_every_orphan_is_taken_on_although_postgresql_restarts_in_the_middle(tmp_path_factory: Any) -> None:
     with Server.running() as server:
-        store = RunStore(open_database(server.url))
+        store = RegistryOperations(open_database(server.url))
         store.set_up()
         with store.database.transaction() as session:
             session.change("INSERT INTO sg_thread_fence SELECT 't' || n, 0 FROM generate_series(1, 250) AS n")
