@@ -1,17 +1,21 @@
 """The ports of the engine: what a run needs of the world around it, one contract each.
 
 Each port is implemented in this package; tests, workers, simulations and hosts bring implementations of their own. A
-clock and ids are put in place by `stategraph.engine.config.environment.use`, an executor is given to `add_node`.
+clock, ids, a runner and sinks are put in place by `stategraph.engine.config.environment.use`, an executor is given to
+`add_node`, a lease to the savers of `stategraph.workers.fencing`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID
 
 from langchain_core.runnables import Runnable, RunnableConfig
 
+from stategraph.core.effects import Effect
+from stategraph.core.settings import Watch
 from stategraph.policies import TimeoutPolicy
 
 
@@ -90,3 +94,56 @@ class NodeExecutor(Protocol):
         Raises:
             ConfigurationError: The executor cannot run this node, or keep its limits.
         """
+
+
+class TaskRunner(Protocol):
+    """Runs attempts of a sync run's tasks beside each other: calls each once, unless its receiver was cancelled.
+
+    A step's only task does not come here; it runs in place. An async run has its event loop.
+    """
+
+    def start(self, receiver: Receiver, attempt: Callable[..., Any], /, *args: Any) -> None:
+        """Have an attempt called, here or in another thread, and tell the receiver how it ended."""
+
+
+class Receiver(Protocol):
+    """Is told how an attempt ended; the part of a `Future` that a runner needs."""
+
+    def set_running_or_notify_cancel(self) -> bool:
+        """Note that the attempt begins; False if it was cancelled."""
+
+    def set_result(self, result: Any) -> None:
+        """Take what it returned."""
+
+    def set_exception(self, error: BaseException) -> None:
+        """Take what it raised."""
+
+
+class Lease(Protocol):
+    """A right to write to a thread, whose token each write has to prove; a store refuses all but the newest."""
+
+    @property
+    def run_id(self) -> str:
+        """The run that has it."""
+
+    @property
+    def thread_id(self) -> str:
+        """The thread that it is for."""
+
+    @property
+    def token(self) -> int:
+        """Its number, greater than those of all leases of the thread before it."""
+
+
+class FactSink(Protocol):
+    """Takes the facts of one run in order, numbered from 0 without gaps; a number that comes again is the same fact.
+
+    It is called by the thread that drives the run, or that tells it something, and must not wait.
+    """
+
+    @property
+    def watch(self) -> Watch:
+        """The facts to report; those that nobody watches are not made."""
+
+    def take(self, number: int, fact: Effect, /) -> None:
+        """Take the next fact."""

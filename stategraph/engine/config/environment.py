@@ -12,14 +12,14 @@ from __future__ import annotations
 import asyncio
 import random
 import time as machine
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 from uuid import UUID, uuid4
 
-from stategraph.engine.ports import Clock, IdFactory
+from stategraph.engine.ports import Clock, FactSink, IdFactory, TaskRunner
 
 _EPOCH: Final = 0x01B21DD213814000
 """How many 100 ns the epoch of UUIDs (1582-10-15) lies before that of Unix."""
@@ -97,10 +97,14 @@ class Environment(NamedTuple):
     Attributes:
         clock: Tells the time.
         ids: Makes ids.
+        runner: Runs tasks beside each other; None: the worker threads of the process.
+        facts: Makes the sink of a run's facts, of its namespace; None, or its None: nobody takes them.
     """
 
     clock: Clock
     ids: IdFactory
+    runner: TaskRunner | None = None
+    facts: Callable[[str], FactSink | None] | None = None
 
     def now(self) -> str:
         """Return the time as ISO 8601, in UTC."""

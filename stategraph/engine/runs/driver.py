@@ -58,6 +58,7 @@ class Driver:
         self._working: set[threads.Ticket] = set()
         self._limit = plan.max_concurrency or THREADS_A_RUN
         self._calls = ThreadCalls(self._limit, self._inbox)
+        self._runner = plan.environment.runner
         self._saves: Saves | None = None
         # The step's tasks that wait for a thread, and whether none may begin until the driver has heard of a failure.
         self._waiting: deque[Task] = deque()
@@ -236,7 +237,8 @@ class Driver:
     def _submit(self, task: Task) -> None:
         ticket = threads.Ticket()
         self._working.add(ticket)
-        threads.start(ticket, self._attempts, ticket, task, copy_context())
+        start = threads.start if self._runner is None else self._runner.start
+        start(ticket, self._attempts, ticket, task, copy_context())
 
     def _attempts(self, ticket: threads.Ticket, first: Task, context: Context) -> None:
         """Run a task, and after it such as wait: to have each handed over takes as long as a small task."""

@@ -11,6 +11,7 @@ Rules
 
 from __future__ import annotations
 
+import operator
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -28,7 +29,7 @@ from stategraph.constants import (
     CONFIG_KEY_STRICT_RESUME,
     NS_SEP,
 )
-from stategraph.core.effects import SaveCheckpoint, SaveWrites
+from stategraph.core.effects import Effect, SaveCheckpoint, SaveWrites
 from stategraph.core.machine import Machine
 from stategraph.core.moves import Told
 from stategraph.core.settings import Settings, Watch
@@ -41,7 +42,7 @@ from stategraph.engine.config import foreign_types
 from stategraph.engine.config.environment import Environment
 from stategraph.engine.config.quiet_manager import Quiet
 from stategraph.engine.config.runnable_config import patch_configurable
-from stategraph.engine.ports import Clock
+from stategraph.engine.ports import Clock, FactSink
 from stategraph.engine.runs import lineage, strictness
 from stategraph.engine.runs.loading import Loaded
 from stategraph.engine.runs.outlet import Outlet
@@ -88,6 +89,8 @@ class Execution:
     __slots__ = (
         "_node_finished",
         "_projector",
+        "_sink",
+        "_taken",
         "callbacks",
         "clock",
         "configs",
@@ -125,6 +128,10 @@ class Execution:
         self.graph_callbacks: Any = None
         self.traced = self.whole = self.streams_nodes = False
         self._projector: Projector | None = None
+        facts = plan.environment.facts
+        self._sink: FactSink | None = None if facts is None else facts(plan.ns)
+        # How many facts the sink has taken.
+        self._taken = 0
         self._node_finished: Callable[[str], None] | None = None
         if plan.spec.strict:
             strictness.check_request(plan)
@@ -154,7 +161,12 @@ class Execution:
         plan, loaded = self.plan, self.loaded
         thread = loaded.thread(plan)
         self.lineage = loaded.lineage(plan, thread)
-        self.machine = Machine(plan.spec.program, thread, _settings(plan, self.outlet.modes))
+        self.machine = Machine(plan.spec.program, thread, _settings(plan, self._watch()))
+
+    def _watch(self) -> Watch:
+        modes, sink = self.outlet.modes, self._sink
+        watch = display_of(modes).watch if modes else _NOTHING
+        return watch if sink is None else Watch(*map(operator.or_, watch, sink.watch))
 
     def begin(self, callbacks: Any, quiet: type[Quiet], calls: Calls, saves: Storing | None) -> None:
         """Start the machine with the run's input, and pass on what it asks for.
@@ -260,11 +272,18 @@ class Execution:
                         self.saves.put(effect)
                 elif projector is not None:
                     projector.project(effect)
+                if self._sink is not None:
+                    self._report(self._sink, effect)
                 del outbox[0]
         except Exception:
             # It would be refused again, and what follows must not be stored without it.
             outbox.clear()
             raise
+
+    def _report(self, sink: FactSink, effect: Effect) -> None:
+        if not isinstance(effect, (SaveWrites, SaveCheckpoint)):
+            sink.take(self._taken, effect)
+            self._taken += 1
 
     def lifecycle(self, kind: Literal["resume", "interrupt"], interrupts: tuple[Any, ...] = ()) -> Any:
         """Tell handlers of graph events that the run continues or pauses; an async run awaits the result."""
@@ -330,7 +349,7 @@ def _node_of(machine: Machine, task_id: str) -> str | None:
     return None if task is None else task.name
 
 
-def _settings(plan: RunPlan, modes: frozenset[str]) -> Settings:
+def _settings(plan: RunPlan, watch: Watch) -> Settings:
     """Return how the machine of a run behaves."""
     saver = plan.saver
     saves: Literal["never", "step", "exit"] = "never"
@@ -351,7 +370,7 @@ def _settings(plan: RunPlan, modes: frozenset[str]) -> Settings:
         plan.environment.now,
         None if saver is None else saver.get_next_version,
         plan.spec.strict or bool(conf.get(CONFIG_KEY_STRICT_RESUME, False)),
-        display_of(modes).watch if modes else _NOTHING,
+        watch,
         plan.parent,
         histories.codec(plan.spec.program),
     )

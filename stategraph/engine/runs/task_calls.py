@@ -78,7 +78,9 @@ class ThreadCalls:
         context = copy_context()
 
         def begin() -> None:
-            threads.start(threads.Ticket(), context.run, self._run, run, task, future, placed)
+            runner = run.plan.environment.runner
+            start = threads.start if runner is None else runner.start
+            start(threads.Ticket(), context.run, self._run, run, task, future, placed)
 
         with run.lock:
             if placed and self._places_taken >= self._limit:

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 from stategraph.engine.checkpoints.saver_interfaces import Saver
+from stategraph.engine.ports import Lease
 from stategraph.errors import ConfigurationError
 from stategraph.workers.registry.sql import Sql
 from stategraph.workers.registry.store import lost
-from stategraph.workers.registry.values import Event, Lease
+from stategraph.workers.registry.values import Event
 
 Statement: TypeAlias = tuple[str, tuple[Any, ...]]
 

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from stategraph.engine import ports
 from stategraph.workers import leases
 from stategraph.workers.ids import new_ulid
 from stategraph.workers.leases import IllegalRunMove, LeaseLost, RunRow, RunStatus
@@ -364,7 +365,7 @@ class RegistryOperations:
         session.change(self._sql.add_event, (row.run_id, seq, row.attempt, kind, json.dumps(data).encode()))
 
 
-def lost(lease: Lease) -> LeaseLost:
+def lost(lease: ports.Lease) -> LeaseLost:
     """Make the error of an owner whose thread has another owner."""
     return LeaseLost(
         f"Run '{lease.run_id}' has lost thread '{lease.thread_id}': another worker claimed it after token "
