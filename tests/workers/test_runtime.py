@@ -14,6 +14,7 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import tool
 
 from stategraph.agent.llm.models import Models
+from stategraph.agent.tools.tool_sources import FunctionTools
 from stategraph.engine.checkpoints.memory import in_memory_saver
 from stategraph.errors import (
     AbortError,
@@ -425,6 +426,10 @@ def test_settings_that_make_no_sense_are_refused_in_a_sentence() -> None:
         MultiProcessRuntime(backend="ray")  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="workers make their models by themselves"):
         MultiProcessRuntime(models=Models())
+    with pytest.raises(ConfigurationError, match=r"'mcp_servers' was given, and sessions .* handler of 'on_tool_exec"):
+        MultiProcessRuntime(mcp_servers={"files": {"command": "files-server"}})
+    with pytest.raises(ConfigurationError, match=r"'tool_sources' was given, and tools .* that have an import path"):
+        MultiProcessRuntime(tool_sources=[FunctionTools({"mine": [agents.weather]})])
     with pytest.raises(ConfigurationError, match="Both 'store' and 'checkpointer'"):
         MultiProcessRuntime(store="sqlite:///x.db", checkpointer=in_memory_saver())
 

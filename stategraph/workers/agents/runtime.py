@@ -37,6 +37,18 @@ _PRELOAD = ("stategraph.workers.agents.agent_runs",)
 _OPENER = f"{saver_at.__module__}:{saver_at.__qualname__}"
 
 
+#: Settings of an `AgentRuntime` that cannot be had in workers, and the way out.
+_STAYS_HERE = {
+    "models": "workers make their models by themselves: leave it out",
+    "mcp_servers": "sessions with servers belong to this process, and agents run in workers: open an "
+    "McpSessions here, name its tools in an agent's 'tool_definitions', and execute them in a handler of "
+    "'on_tool_execute'",
+    "tool_sources": "tools that a source makes belong to this process, and agents run in workers: give an agent tools "
+    "that have an import path, or are made by imported('package.module:function'), or name them in its "
+    "'tool_definitions' and execute them here, in a handler of 'on_tool_execute'",
+}
+
+
 class MultiProcessRuntime(AgentRuntime):
     """Shared by all runs of a process, which execute in workers. An async context manager.
 
@@ -87,8 +99,7 @@ class MultiProcessRuntime(AgentRuntime):
         runs_kept: int = RUNS_KEPT,
         **settings: Any,
     ) -> None:
-        if "models" in settings:
-            raise ConfigurationError("'models' was given, and workers make their models by themselves: leave it out")
+        _refuse_what_stays_here(settings)
         super().__init__(custom_handlers=custom_handlers, runs_kept=runs_kept, **settings)
         if store is not None and checkpointer is not None:
             raise ConfigurationError("Both 'store' and 'checkpointer' were given; threads are kept in one of them")
@@ -177,3 +188,9 @@ class MultiProcessRuntime(AgentRuntime):
 
     def _carry(self) -> tuple[bytes, str | None]:
         return carrying.carried(self._context_vars), carrying.traceparent()
+
+
+def _refuse_what_stays_here(settings: Mapping[str, object]) -> None:
+    for name, why in _STAYS_HERE.items():
+        if name in settings:
+            raise ConfigurationError(f"{name!r} was given, and {why}")
