@@ -28,10 +28,11 @@ class FakeClock:
     """A clock that moves only when told to, or when an idle loop jumps.
 
     It can be read and moved from any thread, and given to code that takes a
-    clock or a sleep function as an argument.
+    clock or a sleep function as an argument. It is also a clock for graphs
+    (``stategraph.engine.ports.Clock``), put in place by :meth:`for_runs`.
 
     Args:
-        start_s: The first reading.
+        start_s: The first reading; for code that asks for the date, seconds since the epoch.
         grace_s: Real time that a loop of this clock waits for I/O before it jumps.
 
     Example:
@@ -45,13 +46,21 @@ class FakeClock:
     def __init__(self, start_s: float = 0.0, *, grace_s: float = GRACE_S) -> None:
         self.grace_s = grace_s
         self.sleeps: list[float] = []
-        """Every sleep through :meth:`sleep`, in order, in seconds."""
+        """Every sleep through :meth:`sleep` and :meth:`asleep`, in order, in seconds."""
         self._now = start_s
         self._busy = 0
         self._lock = threading.Lock()
 
     def now(self) -> float:
         """Return the current reading in seconds; stands in for ``time.monotonic``."""
+        return self._now
+
+    def time(self) -> float:
+        """Return the current reading as seconds since the epoch; stands in for ``time.time``."""
+        return self._now
+
+    def monotonic(self) -> float:
+        """Return the current reading in seconds, see :meth:`now`."""
         return self._now
 
     def advance(self, seconds_s: float) -> None:
@@ -67,8 +76,35 @@ class FakeClock:
 
     def sleep(self, seconds_s: float) -> None:
         """Stand in for ``time.sleep``: note the wait and move on at once."""
+        self.advance(self._noted(seconds_s))
+
+    async def asleep(self, seconds_s: float) -> None:
+        """Stand in for ``asyncio.sleep``: note the wait and let the time pass.
+
+        On a loop of this clock timers that come earlier fire first; on any other loop time moves on at once.
+        """
+        loop = asyncio.get_running_loop()
+        if isinstance(loop, VirtualTimeLoop) and loop.clock is self:
+            await asyncio.sleep(self._noted(seconds_s))
+        else:
+            self.sleep(seconds_s)
+            await asyncio.sleep(0)
+
+    def _noted(self, seconds_s: float) -> float:
+        """Note a sleep, and return how long it lasts."""
         self.sleeps.append(seconds_s)
-        self.advance(max(seconds_s, 0.0))
+        return max(seconds_s, 0.0)
+
+    @contextlib.contextmanager
+    def for_runs(self) -> Iterator[None]:
+        """Be the clock of the graphs of this engine that are run in the ``with`` block, sync or async.
+
+        Pauses between attempts take no real time, and dates (of checkpoints, of attempts) are this clock's.
+        """
+        from stategraph.engine.config import environment  # the kit works without this engine too
+
+        with environment.use(environment.current()._replace(clock=self)):
+            yield
 
     @property
     def is_busy(self) -> bool:

@@ -1,12 +1,19 @@
 """Virtual time."""
 
+from __future__ import annotations
+
 import asyncio
+import operator
 import threading
 import time
+from typing import Annotated, Any, TypedDict
 
 import pytest
 
+from stategraph import START, NodeTimeoutError, RetryPolicy, Runtime, StateGraph
+from stategraph.engine.checkpoints.memory import in_memory_saver
 from stategraph.testing import FakeClock
+from tests.conftest import Driver
 
 
 def test_an_hour_passes_at_once() -> None:
@@ -93,3 +100,78 @@ def test_the_clock_stands_in_for_sleep_and_monotonic() -> None:
     assert clock.sleeps == [2]
     with pytest.raises(ValueError, match="go back"):
         clock.advance(-1)
+
+
+class Seen(TypedDict):
+    seen: Annotated[list[Any], operator.add]
+
+
+def flaky(failures: int) -> Any:
+    """A graph of a node that fails so many times, and tells when its first attempt began."""
+    left = iter(range(failures))
+
+    def node(state: Seen, runtime: Runtime) -> Seen:
+        for _ in left:
+            raise ConnectionError("no line")
+        assert runtime.execution_info is not None
+        return {"seen": [runtime.execution_info.node_first_attempt_time]}
+
+    policy = RetryPolicy(initial_interval=60, jitter=False, max_attempts=3)
+    builder = StateGraph(Seen).add_node("node", node, retry_policy=policy).add_edge(START, "node")
+    return builder.compile(checkpointer=in_memory_saver())
+
+
+def test_a_run_takes_its_dates_and_pauses_from_the_clock(driver: Driver) -> None:
+    clock = FakeClock(1_700_000_000)
+    graph, config = flaky(failures=2), {"configurable": {"thread_id": "t"}}
+
+    with clock.for_runs():
+        result = driver.invoke(graph, {"seen": []}, config)
+
+    assert result == {"seen": [1_700_000_000]}
+    assert clock.sleeps == [60, 120]
+    assert graph.get_state(config).created_at == "2023-11-14T22:16:20+00:00"
+
+
+def test_runs_outside_of_the_block_have_the_clock_that_they_had() -> None:
+    clock = FakeClock()
+    with clock.for_runs():
+        pass
+
+    (began,) = flaky(failures=0).invoke({"seen": []}, {"configurable": {"thread_id": "t"}})["seen"]
+
+    assert began > 1_700_000_000
+
+
+def test_a_timeout_and_a_pause_of_an_attempt_pass_in_virtual_time() -> None:
+    clock = FakeClock(1000)
+    began: list[float] = []
+
+    async def node(state: Seen) -> Seen:
+        began.append(clock.time())
+        if len(began) == 1:
+            await asyncio.Event().wait()
+        return {"seen": ["answered"]}
+
+    policy = RetryPolicy(initial_interval=60, jitter=False, retry_on=NodeTimeoutError)
+    graph = StateGraph(Seen).add_node("node", node, retry_policy=policy, timeout=3600).add_edge(START, "node").compile()
+
+    with clock.for_runs():
+        assert clock.run(graph.ainvoke({"seen": []})) == {"seen": ["answered"]}
+
+    assert began == pytest.approx([1000, 4600 + 60])
+    assert clock.sleeps == [60]
+
+
+def test_timers_before_the_end_of_a_sleep_fire_first() -> None:
+    clock = FakeClock()
+    order: list[str] = []
+
+    async def scenario() -> None:
+        asyncio.get_running_loop().call_later(1, order.append, "timer")
+        await clock.asleep(2)
+        order.append("slept")
+
+    clock.run(scenario())
+
+    assert (order, clock.monotonic()) == (["timer", "slept"], 2)
