@@ -60,6 +60,7 @@ PUBLIC = frozenset(
         "stategraph.graph.state:StateGraph.add_node",
         "stategraph.graph.state:StateGraph.compile",
         "stategraph.run.run:Run.generate_title",
+        "stategraph.run.runtime:AgentRuntime.__init__",
         "stategraph.run.runtime:create_run",
         "stategraph.workers.agents.runtime:MultiProcessRuntime.__init__",
         "stategraph.workers.registry.runs:RunRegistry.submit",

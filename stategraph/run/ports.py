@@ -1,14 +1,14 @@
 """Ports of runs: where their events are kept, and where runs are found by their ids.
 
-In one process they are `stategraph.run.events.run_log` and `stategraph.run.recent_runs`; over the registry of workers
-`stategraph.workers.run_store`.
+In one process they are `stategraph.run.events.run_log` and `stategraph.run.recent_runs`, unless an `AgentRuntime` is
+given others; over the registry of workers `stategraph.workers.run_store`.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 from stategraph.run.json_safe import to_json
 from stategraph.run.pauses import RunInterrupt
@@ -54,7 +54,7 @@ class EventLog(Protocol):
 
     @property
     def is_open(self) -> bool:
-        """True if an execution is running or about to start."""
+        """True if an execution is running or about to start; a new log is open."""
 
     @property
     def is_full(self) -> bool:
@@ -82,6 +82,12 @@ class EventLog(Protocol):
             after_seq: The number of the last event that the reader has; 0: none.
             owns: Whether the run waits for this reader.
         """
+
+
+EventLogFactory: TypeAlias = Callable[[str], EventLog]
+"""Makes the log of a run, given the run's id. A run that resumes another under its id asks again: a log that continues
+the numbers of the first lets readers of both go on.
+"""
 
 
 class RunStore(Protocol):
@@ -114,3 +120,59 @@ class RunStore(Protocol):
         Raises:
             LookupError: There is no such run; raised by the first step.
         """
+
+
+class KnownRun(Protocol):
+    """A run of this process, as those see it who keep runs by their ids."""
+
+    id: str
+
+    @property
+    def running(self) -> bool:
+        """True if the run is being executed, or has been started."""
+
+    def abort(self, reason: str | None = None) -> None:
+        """Stop the running execution."""
+
+    def attach(self, after_seq: int = 0) -> AsyncGenerator[RunEvent, None]:
+        """Watch the events after a number, until the execution ends."""
+
+    async def ended(self) -> None:
+        """Wait until the execution has ended."""
+
+
+RunT = TypeVar("RunT", bound=KnownRun)
+
+
+class RunDirectory(RunStore, Protocol[RunT]):
+    """Keeps the runs that a runtime makes, by their ids; what it finds by the `RunStore` may be elsewhere.
+
+    Each run that goes on has to be kept, because closing the runtime aborts what the directory lists.
+    """
+
+    async def check(self, run_id: str, /) -> None:
+        """Check that an id may be used for a new run; called before the run is made.
+
+        Raises:
+            ConfigurationError: A run of that id goes on.
+        """
+
+    async def add(self, run: RunT, /) -> None:
+        """Keep a run that was made, in place of an earlier one of its id; ended ones may be forgotten.
+
+        Raises:
+            ConfigurationError: A run of that id has begun since the check; the caller gets this instead of its run.
+        """
+
+    def get(self, run_id: str, /) -> RunT | None:
+        """Return a run of this process; None if there is none, or it was forgotten."""
+
+    def known(self, run_id: str, /) -> RunT:
+        """Return a run of this process.
+
+        Raises:
+            LookupError: There is none, or it was forgotten.
+        """
+
+    def __iter__(self) -> Iterator[RunT]:
+        """Iterate over the runs of this process, in a copy that does not change meanwhile."""

@@ -11,7 +11,7 @@ from stategraph.run.run import Run
 
 
 class RecentRuns:
-    """A `RunStore` in memory.
+    """A `RunDirectory` in memory.
 
     Args:
         kept: How many runs are kept; those that go on are always, also if they are more.
@@ -21,13 +21,10 @@ class RecentRuns:
         self._runs: OrderedDict[str, Run] = OrderedDict()
         self._kept = kept
 
-    def __len__(self) -> int:
-        return len(self._runs)
-
     def __iter__(self) -> Iterator[Run]:
         return iter(list(self._runs.values()))
 
-    def check(self, run_id: str) -> None:
+    async def check(self, run_id: str, /) -> None:
         """Check that an id may be used for a new run.
 
         Raises:
@@ -37,7 +34,7 @@ class RecentRuns:
         if known is not None and known.running:
             raise ConfigurationError(f"Run '{run_id}' is still running: await it, abort it, or use another run_id")
 
-    def add(self, run: Run) -> None:
+    async def add(self, run: Run, /) -> None:
         """Keep a run, and forget the oldest of those that have ended if there are too many."""
         self._runs[run.id] = run
         self._runs.move_to_end(run.id)
@@ -45,11 +42,11 @@ class RecentRuns:
         for run_id in ended[: max(0, len(self._runs) - self._kept)]:
             del self._runs[run_id]
 
-    def get(self, run_id: str) -> Run | None:
+    def get(self, run_id: str, /) -> Run | None:
         """Return a run; None if there is none."""
         return self._runs.get(run_id)
 
-    def known(self, run_id: str) -> Run:
+    def known(self, run_id: str, /) -> Run:
         """Return a run.
 
         Raises:
@@ -60,7 +57,7 @@ class RecentRuns:
             raise LookupError(f"There is no run '{run_id}' here; it was made elsewhere, or ended long ago")
         return run
 
-    # The port.
+    # As a `RunStore`.
 
     async def is_running(self, run_id: str) -> bool:
         """Return whether a run is being executed, or has been started.

@@ -27,9 +27,10 @@ from stategraph.agent.settings.inputs import AgentInputs, GraphEdge
 from stategraph.agent.tools.tool_sources import ToolSources
 from stategraph.errors import AbortError, ConfigurationError
 from stategraph.run.abort import AbortSignal
+from stategraph.run.config import RunConfig
 from stategraph.run.events.handler_registry import Handler, compose_event_handlers
 from stategraph.run.loop_affinity import LoopAffinity
-from stategraph.run.ports import RunEvent
+from stategraph.run.ports import EventLog, EventLogFactory, RunDirectory, RunEvent
 from stategraph.run.recent_runs import RecentRuns
 from stategraph.run.run import ProcessOptions, Run
 from stategraph.types import Command
@@ -151,7 +152,7 @@ class AgentRuntime:
 
     Attributes:
         mcp: The sessions with MCP servers.
-        runs: The runs by their ids, a `RunStore`.
+        runs: The runs by their ids.
 
     Args:
         checkpointer: Keeps threads; None: they are not kept.
@@ -162,6 +163,9 @@ class AgentRuntime:
         custom_handlers: Handlers for every run, called before the run's own.
         runs_kept: How many runs are known by their ids when they have ended, the newest ones, so that a browser may
             come back to them. Runs that go on are always known.
+        runs: Keeps the runs by their ids, in place of what `runs_kept` describes; None: they are kept in memory.
+        event_log: Makes the log in which a run's events are kept; None: the newest are, in memory. A run with
+            `event_log_size=0` has no log.
         **settings: Further fields of `RunConfig` for every run, such as `hooks`.
 
     Example:
@@ -183,6 +187,8 @@ class AgentRuntime:
         tool_sources: Sequence[ToolSource] = (),
         custom_handlers: Mapping[str, Handler] | None = None,
         runs_kept: int = RUNS_KEPT,
+        runs: RunDirectory[Run] | None = None,
+        event_log: EventLogFactory | None = None,
         **settings: Any,
     ) -> None:
         self.mcp = McpSessions(mcp_servers or {})
@@ -191,7 +197,8 @@ class AgentRuntime:
         self._handlers = dict(custom_handlers or {})
         self._given_models = models
         self._models = Models() if models is None else models
-        self.runs = RecentRuns(runs_kept)
+        self.runs: RunDirectory[Run] = RecentRuns(runs_kept) if runs is None else runs
+        self._event_log = event_log
         self._tasks: set[asyncio.Task[object]] = set()
         self._affinity = LoopAffinity("The runtime")
         self._closed = False
@@ -199,7 +206,7 @@ class AgentRuntime:
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open" if self._open else "not open"
-        return f"<AgentRuntime {state}: {len(self.runs)} runs known, {len(self._models)} models kept>"
+        return f"<AgentRuntime {state}: {len(list(self.runs))} runs known, {len(self._models)} models kept>"
 
     async def __aenter__(self) -> Self:
         if self._open:
@@ -258,15 +265,22 @@ class AgentRuntime:
             MissingPackageError: A model's package is not installed.
         """
         self._check()
-        self.runs.check(run_id)
+        await self.runs.check(run_id)
         handlers = compose_event_handlers(self._handlers, custom_handlers or {})
         shared = {**self._shared, **settings}
         run = await self._make(run_settings(run_id=run_id, agents=agents, custom_handlers=handlers, **shared))
-        self.runs.add(run)
+        await self.runs.add(run)
         return run
 
     async def _make(self, config: Mapping[str, object]) -> Run:
-        return await Run.create(config, models=self._models)
+        checked = RunConfig.of(config)
+        return await Run.create(checked, models=self._models, log=self._log_of(checked))
+
+    def _log_of(self, config: RunConfig) -> EventLog | None:
+        """Return the log that was asked for, for a run; None: the run makes its own, or has none."""
+        if self._event_log is None or not config.event_log_size:
+            return None
+        return self._event_log(config.run_id)
 
     def start(
         self,
@@ -354,5 +368,5 @@ class AgentRuntime:
 
     def statistics(self) -> RuntimeStatistics:
         """Return the present contents of the runtime."""
-        going = sum(run.running for run in self.runs)
-        return RuntimeStatistics(len(self._models), len(self.runs), going)
+        running = [run.running for run in self.runs]
+        return RuntimeStatistics(len(self._models), len(running), sum(running))

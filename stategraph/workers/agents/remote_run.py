@@ -129,6 +129,7 @@ class WorkerRun(Run):
         opener: Makes the checkpointer in a worker; None: workers use the one that is here.
         carry: Makes the context of a job.
         models: To make titles with.
+        log: Keeps the run's events, here; None: one of the size that the configuration says.
 
     Raises:
         TransferError: The configuration cannot be sent to a worker.
@@ -142,6 +143,7 @@ class WorkerRun(Run):
         opener: Reference | None,
         carry: Carry,
         models: ModelRegistry | None = None,
+        log: EventLog | None = None,
     ) -> None:
         handlers = config.custom_handlers
         if not isinstance(handlers, EventHandlerRegistry):
@@ -156,7 +158,9 @@ class WorkerRun(Run):
         self._pool = pool
         self._saver = saver
         self._carry = carry
-        self._log = RunLog(config.event_log_size) if config.event_log_size else None
+        self._log = log
+        if log is None and config.event_log_size:
+            self._log = RunLog(config.event_log_size)
         self._feed = _Feed(graph, self._log)
         self._listener = RunListener(self.id, graph, self._log)
         self._lock = RunLock(self.id, saver, self._log)

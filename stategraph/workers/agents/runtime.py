@@ -69,7 +69,8 @@ class MultiProcessRuntime(AgentRuntime):
         preload: Modules that processes import before their first run.
         custom_handlers: Handlers for every run, called before the run's own.
         runs_kept: How many runs are known by their ids when they have ended.
-        **settings: Further fields of `RunConfig` for every run, such as `hooks`.
+        **settings: `runs` and `event_log` as for `AgentRuntime`, and further fields of `RunConfig` for every run, such
+            as `hooks`.
 
     Example:
         ```python
@@ -169,7 +170,7 @@ class MultiProcessRuntime(AgentRuntime):
         """
         self._check()
         run = await self._make(config)
-        self.runs.add(run)
+        await self.runs.add(run)
         return run
 
     async def _make(self, config: RunConfig | Mapping[str, Any]) -> Run:
@@ -184,7 +185,7 @@ class MultiProcessRuntime(AgentRuntime):
                 opener = Reference(_OPENER, {"url": self._store_url})
         if saver is None and config.human_in_the_loop.enabled:
             saver = in_memory_saver()
-        return WorkerRun(config, self.pool, saver, opener, self._carry, self._models)
+        return WorkerRun(config, self.pool, saver, opener, self._carry, self._models, self._log_of(config))
 
     def _carry(self) -> tuple[bytes, str | None]:
         return carrying.carried(self._context_vars), carrying.traceparent()
