@@ -132,7 +132,7 @@ class CheckpointMaker:
 
     def _store(self, checkpoint_id: str, updated: Collection[str] | None) -> None:
         """Freeze the channels under a new id and ask for the result to be saved."""
-        state = self._state
+        state, versioning = self._state, self._state.versioning
         untracked = state.program.untracked
         values = state.freeze()
         if self.journal is not None:
@@ -144,11 +144,11 @@ class CheckpointMaker:
             "ts": self._settings.now(),
             "id": checkpoint_id,
             "channel_values": values,
-            "channel_versions": state.versions,
-            "versions_seen": state.seen,
+            "channel_versions": versioning.by_channel,
+            "versions_seen": versioning.seen,
             "updated_channels": None if updated is None else sorted(updated),
         }
-        versions = dict(state.versions)
+        versions = dict(versioning.by_channel)
         new_versions = checkpoints.newer_versions(self._stored_versions, versions)
         detached = checkpoints.detached(self.checkpoint)
         self._outbox.append(SaveCheckpoint(self.stored_id, detached, self.metadata, new_versions))

@@ -28,8 +28,8 @@ from collections.abc import Collection, Sequence
 from typing import Final, Literal, assert_never
 
 from stategraph.constants import ERROR, ERROR_SOURCE_NODE, INTERRUPT, NULL_TASK_ID, TASKS
-from stategraph.core import checkpoint as checkpoints
 from stategraph.core import moves, plan, status
+from stategraph.core.checkpoint import Checkpoint, Metadata
 from stategraph.core.checkpointing import CheckpointMaker
 from stategraph.core.delta_journal import DeltaJournal
 from stategraph.core.effects import (
@@ -78,6 +78,7 @@ class Machine:
 
     Attributes:
         status: Where the run is; see ``moves.TRANSITIONS``.
+        checkpoints: Those of the run.
         state: The run's channels.
         outbox: What the driver still has to do, in order.
         last_nodes: The nodes of the last step, once the run is out of steps.
@@ -91,7 +92,6 @@ class Machine:
 
     __slots__ = (
         "_apart",
-        "_checkpoints",
         "_ended",
         "_fresh",
         "_ids",
@@ -111,6 +111,7 @@ class Machine:
         "_torn",
         "_unrecorded",
         "_values_changed",
+        "checkpoints",
         "child_resuming",
         "last_nodes",
         "outbox",
@@ -168,8 +169,8 @@ class Machine:
         if settings.deltas is not None:
             self._journal = DeltaJournal(program, settings.deltas, at_exit=settings.saves == "exit")
         self._records = Records(pending, self.outbox, program.untracked, at_once=settings.saves == "step")
-        self._checkpoints = CheckpointMaker(self.state, thread, settings, self._ids, self._journal, self.outbox)
-        self._outcomes = Outcomes(settings, self._records, self._checkpoints, self._journal, self.outbox)
+        self.checkpoints = CheckpointMaker(self.state, thread, settings, self._ids, self._journal, self.outbox)
+        self._outcomes = Outcomes(settings, self._records, self.checkpoints, self._journal, self.outbox)
         self._planner = Planner(
             self.state, self._ids, settings.ns, settings.parent, pending, None, self.step, self.stop
         )
@@ -200,19 +201,19 @@ class Machine:
         return self._records.pending
 
     @property
-    def checkpoint(self) -> checkpoints.Checkpoint:
+    def checkpoint(self) -> Checkpoint:
         """The checkpoint that the step follows."""
-        return self._checkpoints.checkpoint
+        return self.checkpoints.checkpoint
 
     @property
-    def metadata(self) -> checkpoints.Metadata:
+    def metadata(self) -> Metadata:
         """The metadata of that checkpoint."""
-        return self._checkpoints.metadata
+        return self.checkpoints.metadata
 
     @property
     def parent_id(self) -> str | None:
         """The id of the checkpoint before it, or None."""
-        return self._checkpoints.parent_id
+        return self.checkpoints.parent_id
 
     @property
     def interrupts(self) -> list[Interrupt]:
@@ -246,16 +247,9 @@ class Machine:
         """
         moves.check(self.status, "start")
         opened = Opening(
-            start,
-            self.step,
-            self.thread,
-            self.settings,
-            self.state,
-            self._planner,
-            self._records,
-            self._checkpoints,
+            start, self.step, self.thread, self.settings, self.state, self._planner, self._records, self.checkpoints
         )
-        opened.take(plain=self._plain)
+        opened.take(plain=self._plain, apart=self._apart)
         self.resuming, self.replaying = opened.resuming, opened.replaying
         self.step, self.updated, self._fresh = opened.step, opened.updated, opened.took_input
         self.replay_id, self._namespaces_before = opened.replay_id, opened.namespaces_before
@@ -309,8 +303,9 @@ class Machine:
         if task is None or self._ended is not None or not isinstance(told, Draft) or told.task is not task:
             return self._tell(told)
         task.writes, task.fresh = told.writes, told.fresh
-        if self._tells_ends:
-            self._outcomes.tell(told)
+        if self._tells_ends and not told.task.node.hidden:  # type: ignore[union-attr]
+            # It asks nothing, as a task that ended well: there is no more to tell of it.
+            self.outbox.append(told)
         self._ended = told
         return None
 
@@ -390,13 +385,13 @@ class Machine:
 
     def _look_closer(self, drain: bool) -> Pause | Drain | None:
         """Take in what is recorded of the step, see whether the run stops before it, and tell of it."""
-        if self._quiet and not self.pending and not drain:
+        if self._quiet and not self._records.pending and not drain:
             return None
-        if self.pending and not self.replaying:
+        if self._records.pending and not self.replaying:
             for task in list(self._tasks.values()):
                 self._restore(task)
             self._restart_handlers()
-        if NULL_TASK_ID in self.pending:
+        if NULL_TASK_ID in self._records.pending:
             self._follow_command()
         if self.settings.interrupt_before and self._breaks_at(self.settings.interrupt_before):
             self._move("next", "interrupt_before")
@@ -413,9 +408,11 @@ class Machine:
 
     def _follow_command(self) -> None:
         """Let the tasks that a command sent have the answer that came with it, if they replaced the one that asked."""
-        if not self._planner.null_resume_for or all(channel != TASKS for channel, _ in self.pending[NULL_TASK_ID]):
+        if not self._planner.null_resume_for or all(
+            channel != TASKS for channel, _ in self._records.pending[NULL_TASK_ID]
+        ):
             return
-        if any(status.of(self.pending.get(task_id, ())).waiting for task_id in self._tasks):
+        if any(status.of(self._records.pending.get(task_id, ())).waiting for task_id in self._tasks):
             return
         self._planner.null_resume_for = None
         for task in self._tasks.values():
@@ -423,7 +420,7 @@ class Machine:
 
     def _prepare(self) -> None:
         planner = self._planner
-        planner.pending, planner.step = self.pending, self.step
+        planner.pending, planner.step = self._records.pending, self.step
         tasks = planner.next_tasks(self.updated, fresh=self._fresh)
         self._tasks = {task.id: task for task in tasks}
         if self._namespaces_before is not None:
@@ -435,17 +432,17 @@ class Machine:
 
     def _sync_planner(self) -> None:
         planner = self._planner
-        planner.pending, planner.step = self.pending, self.step
+        planner.pending, planner.step = self._records.pending, self.step
 
     def _restore(self, task: Task) -> None:
         """Give a task back the output recorded for it, so that it does not run again."""
-        recorded = self.pending.get(task.id)
+        recorded = self._records.pending.get(task.id)
         if recorded:
             task.writes.extend(status.of(recorded).output)
 
     def _restart_handlers(self) -> None:
         """Start the error handlers of tasks that failed before the run was cut off."""
-        for task_id, writes in list(self.pending.items()):
+        for task_id, writes in list(self._records.pending.items()):
             task = self._tasks.get(task_id)
             if task is None or not any(channel == ERROR_SOURCE_NODE for channel, _ in writes):
                 continue
@@ -504,9 +501,14 @@ class Machine:
         self.replaying = False
         self.child_resuming = None
         if not self._output_set.isdisjoint(updated):
-            self._tell_values()
+            self._values_changed = True
+            if self._tells_values:
+                self.outbox.append(ValuesChanged())
         if not self._unrecorded:
-            self._describe(single, updated)
+            if single and self._apart:
+                self.checkpoints.undescribed = "loop"
+            else:
+                self.checkpoints.make("loop", self.step, updated)
         self.step += 1
         if single:
             self._ended = None
@@ -514,12 +516,6 @@ class Machine:
             return False
         self._fresh = True
         return self._pauses_after()
-
-    def _describe(self, single: bool, updated: Collection[str]) -> None:
-        if single and self._apart:
-            self._checkpoints.undescribed = "loop"
-        else:
-            self._checkpoints.make("loop", self.step, updated)
 
     def _check_ended(self) -> None:
         moves.check(self.status, "next")
@@ -596,5 +592,5 @@ class Machine:
         if self.settings.saves != "exit" or self._torn:
             return
         self._widen()
-        self._checkpoints.finish(self.step, self.updated)
-        self._records.save_all(self._checkpoints.checkpoint["id"], self._tasks, begun=self.status != "loading")
+        self.checkpoints.finish(self.step, self.updated)
+        self._records.save_all(self.checkpoints.checkpoint["id"], self._tasks, begun=self.status != "loading")

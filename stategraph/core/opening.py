@@ -88,11 +88,12 @@ class Opening:
         self._checkpoints = checkpoints
         self._journal = checkpoints.journal
 
-    def take(self, *, plain: bool) -> None:
+    def take(self, *, plain: bool, apart: bool) -> None:
         """Begin the run.
 
         Args:
             plain: Whether its steps may take the short way.
+            apart: Whether what is stored in the end is beside nothing else.
 
         Raises:
             EmptyInputError: If there is neither input nor anything to continue.
@@ -118,7 +119,7 @@ class Opening:
             self._apply_null_writes(records.pending[NULL_TASK_ID])
         if self.resuming:
             self._resume()
-        elif not self._take_input(start.input, plain) and start.resuming is None:
+        elif not self._take_input(start.input, plain, apart) and start.resuming is None:
             raise EmptyInputError(
                 f"Received no input for {self._state.program.input_channels}, and there is no run to continue: "
                 "pass an input, or the config of a thread that has one"
@@ -216,9 +217,9 @@ class Opening:
 
     # -- input -----------------------------------------------------------
 
-    def _take_input(self, value: Any, plain: bool) -> bool:
+    def _take_input(self, value: Any, plain: bool, apart: bool) -> bool:
         """Take the caller's input in; returns whether there is any."""
-        state, settings, journal = self._state, self._settings, self._journal
+        state, journal = self._state, self._journal
         channels = state.program.input_channels
         unknown: list[str] = []
         writes = output.input_writes(channels, value, unknown)
@@ -232,7 +233,7 @@ class Opening:
         self.updated = state.take_input(writes) if first else state.apply(self._dropped(), writes)
         if journal is not None:
             self._note_input(journal, writes)
-        if settings.is_apart and first:
+        if apart and first:
             self._checkpoints.undescribed = "input"
         else:
             self._checkpoints.make("input", self.step, self.updated)

@@ -76,23 +76,9 @@ class Start(NamedTuple):
     ns: str | None = None
 
 
-class Course(NamedTuple):
-    """The way that a run treats its thread.
-
-    Attributes:
-        resuming: Whether it continues an earlier run.
-        travelling: Whether it replays from a checkpoint instead of answering at it.
-        replaying: Whether what was recorded after its checkpoint is another run's.
-        forks: Whether it starts a branch, with a checkpoint of its own.
-    """
-
-    resuming: bool
-    travelling: bool
-    replaying: bool
-    forks: bool
-
-
-def course_of(start: Start, thread: Thread, *, nested: bool, written: bool, source: str | None) -> Course:
+def course_of(
+    start: Start, thread: Thread, *, nested: bool, written: bool, source: str | None
+) -> tuple[bool, bool, bool, bool]:
     """Work out what a run does with its thread.
 
     Args:
@@ -101,12 +87,17 @@ def course_of(start: Start, thread: Thread, *, nested: bool, written: bool, sour
         nested: Whether the run is a node of another run.
         written: Whether anything was ever written on the thread.
         source: What made the checkpoint.
+
+    Returns:
+        Whether it continues an earlier run; whether it replays from a checkpoint instead of answering at it; whether
+        what was recorded after its checkpoint is another run's; and whether it starts a branch, with a checkpoint of
+        its own.
     """
     resuming = written and is_resuming(start, nested=nested)
     travelling = is_travelling(start, addressed=thread.addressed, nested=nested)
     # The checkpoint of an edit or a fork is the beginning of a branch already, unless the thread has moved past it.
     forks = resuming and travelling and (source not in EDITS or thread.superseded)
-    return Course(resuming, travelling, travelling or thread.superseded, forks)
+    return resuming, travelling, travelling or thread.superseded, forks
 
 
 def is_resuming(start: Start, *, nested: bool) -> bool:

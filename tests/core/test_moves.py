@@ -107,12 +107,12 @@ def contents(told: Machine) -> Any:
     """All that a refused move could have changed."""
     names = [name for name in Machine.__slots__ if name not in ("program", "settings", "state", "thread", "_planner")]
     names = [name for name in names if name not in ("_ids", "_tasks", "_single", "_journal", "_ended", "outbox")]
-    names = [name for name in names if name not in ("_checkpoints", "_outcomes", "_records")]
+    names = [name for name in names if name not in ("checkpoints", "_outcomes", "_records")]
     tasks = [(task.id, list(task.writes)) for task in told.tasks.values()]
     state = told.state
     values = {name: state.read(name) for name in ("go", "x")}
     own = deepcopy({name: getattr(told, name) for name in names})
-    made, records = told._checkpoints, told._records
+    made, records = told.checkpoints, told._records
     own |= deepcopy({name: getattr(made, name) for name in type(made).__slots__ if name not in SHARED})
     own |= deepcopy({"pending": records.pending, "written": records._written, "asked": told.interrupts})
     waits = [told.waits_for(task_id) for task_id, _ in tasks]

@@ -10,7 +10,7 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from stategraph.constants import (
@@ -104,7 +104,8 @@ class State(Reader):
         """
         self._shown = None
         channels, versioning, program = self.channels, self.versioning, self.program
-        versioning.catch_up()
+        if versioning.open:
+            versioning.catch_up()
         grouped: Grouped = {}
         is_step = False
         for task in tasks:
@@ -155,29 +156,29 @@ class State(Reader):
         # In the order in which they were written.
         updated: dict[str, None] = {}
         emptied: list[str] = []
-        lowered = channels.raised
+        lowered: Collection[str] = channels.raised
         channels.raised = {}
         try:
             if program.reacts_to_consume:
                 self._consume((task,), emptied)
-            self._write_once(writes, task, updated, emptied)
+            self._write_once(task, updated, emptied)
             if self._active or program.reacts_to_finish:
                 self._end_step(updated, emptied)
         except BaseException:
-            if later is not None:
-                later.append((task.name, task.triggers, updated, emptied, ()))
+            lowered = ()
             raise
-        if later is not None:
-            later.append((task.name, task.triggers, updated, emptied, lowered))
+        finally:
+            if later is not None:
+                later.append((task.name, task.triggers, updated, emptied, lowered))
         return updated
 
     def take_input(self, writes: Sequence[Write]) -> Collection[str]:
         """As :meth:`apply` for the input of a run that continues nothing, and stores nothing before its end."""
-        if len(writes) > 1 and writes_twice(writes):
-            return self.apply((), writes)
+        grouped: Grouped = {}
+        group_by_channel(writes, self.program.specs, grouped)
         updated: dict[str, None] = {}
         emptied: list[str] = []
-        self._write_once(writes, None, updated, emptied)
+        self._write(grouped, None, updated, emptied)
         if self.versioning.open is not None:
             self.versioning.open.append((INPUT, (), updated, emptied, ()))
         return updated
@@ -203,19 +204,16 @@ class State(Reader):
                 for view in self._views.values():
                     view.note(name, channels[name].value)  # type: ignore[attr-defined]
 
-    def _write_once(
-        self, writes: Iterable[Write], task: Task | None, updated: dict[str, None], emptied: list[str]
-    ) -> None:
-        """As :meth:`_write` for writes to different channels, those of a task or of a run's input."""
-        channels, program, views = self.channels, self.program, self._views.values()
-        signals, cells, raised = program.signals, program.cells, channels.raised
-        fresh = None if task is None else task.fresh
-        for name, value in writes:
+    def _write_once(self, task: Task, updated: dict[str, None], emptied: list[str]) -> None:
+        """As :meth:`_write` for the only task of a step, which wrote each channel once."""
+        channels, program, views, fresh = self.channels, self.program, self._views.values(), task.fresh
+        signals, cells, last_values = program.signals, program.cells, program.last_values
+        for name, value in task.writes:
             if name in signals:
-                raised[name] = value
+                channels.raised[name] = value
                 updated[name] = None
             elif name in cells:
-                if name in program.last_values:
+                if name in last_values:
                     channels[name].value = value  # type: ignore[attr-defined]
                 else:
                     self._update(name, (value,), fresh)
@@ -229,7 +227,7 @@ class State(Reader):
                     else:
                         view.note(name, value)
             elif name not in program.specs:
-                self._ignore(name, None if task is None else task.name)
+                self._ignore(name, task.name)
             elif self._update(name, (value,), fresh):
                 self._note_change(name, updated, emptied)
 
@@ -272,8 +270,9 @@ class State(Reader):
             emptied: Those that changed and have none.
         """
         channels, program = self.channels, self.program
-        for name in [n for n in self._active if n not in updated]:
-            self._note_reaction(name, channels[name].update(()), updated, emptied)
+        if self._active:
+            for name in [n for n in self._active if n not in updated]:
+                self._note_reaction(name, channels[name].update(()), updated, emptied)
         if program.reacts_to_finish and program.triggers.keys().isdisjoint(updated):
             for name in program.reacts_to_finish:
                 self._note_reaction(name, channels[name].finish(), updated, emptied)
@@ -294,7 +293,8 @@ class State(Reader):
 
     def freeze(self) -> Values:
         """Return the values to store: those of every channel that was ever written. Versions are complete after it."""
-        self.versioning.catch_up()
+        if self.versioning.open:
+            self.versioning.catch_up()
         frozen, channels, signals, moved = self._frozen, self.channels, self.program.signals, self.versioning.moved
         for name in moved:
             # A signal holds what it was written; no channel need be made to say so.

@@ -39,10 +39,11 @@ class Versioning:
         by_channel: The version of each channel that was ever written.
         seen: For each node, and other readers, the versions that it has seen.
         moved: Channels that got a version since this was emptied.
+        is_fixed: Whether no step gets a version, as the state is only looked at.
         open: The steps that have no version yet, oldest first; None if nothing is stored.
     """
 
-    __slots__ = ("_highest", "_program", "_rule", "by_channel", "moved", "open", "seen")
+    __slots__ = ("_highest", "_program", "_rule", "by_channel", "is_fixed", "moved", "open", "seen")
 
     def __init__(
         self, program: Program, checkpoint: Mapping[str, Any], rule: NextVersion | None, *, stored: bool
@@ -63,13 +64,9 @@ class Versioning:
         self.open: list[OpenStep] | None = [] if stored else None
         self._program = program
         self._rule = rule
+        self.is_fixed = rule is None
         # Not asked for to look only: a thread seeded by hand may have versions that cannot be compared.
         self._highest = max(by_channel.values()) if by_channel and rule is not None else None
-
-    @property
-    def is_fixed(self) -> bool:
-        """True if no step gets a version, as the state is only looked at."""
-        return self._rule is None
 
     # -- a step ----------------------------------------------------------
 
@@ -96,7 +93,9 @@ class Versioning:
             return
         version = rule(self._highest, None)
         changed = [*updated, *emptied]
-        changed += [name for name in lowered if name not in updated]
+        for name in lowered:
+            if name not in updated:
+                changed.append(name)
         versions.update(dict.fromkeys(changed, version))
         self.moved.update(changed)
         # A version that starts no node is given again, as LangGraph does.

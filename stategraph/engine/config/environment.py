@@ -108,7 +108,7 @@ class Environment(NamedTuple):
 
     def now(self) -> str:
         """Return the time as ISO 8601, in UTC."""
-        return self.datetime().isoformat()
+        return datetime.fromtimestamp(self.clock.time(), UTC).isoformat()
 
     def datetime(self) -> datetime:
         """Return the time, in UTC."""

@@ -86,6 +86,7 @@ class TaskConfigs:
         "_base",
         "_callbacks",
         "_calls",
+        "_checkpoints",
         "_conf",
         "_facts",
         "_machine",
@@ -95,6 +96,7 @@ class TaskConfigs:
         "_of_step",
         "_quiet",
         "_run_id",
+        "_state",
         "_tags",
         "_writer",
     )
@@ -111,6 +113,8 @@ class TaskConfigs:
         self._calls = calls
         self._callbacks = run.callbacks
         self._machine = run.machine
+        self._checkpoints = run.machine.checkpoints
+        self._state = run.machine.state
         self._ns = plan.ns
         self._quiet = quiet
         self._writer = run.outlet.writer if "custom" in run.outlet.modes else None
@@ -161,7 +165,7 @@ class TaskConfigs:
     def of(self, task: Task) -> dict[str, Any]:
         """Make the config of a task."""
         body, machine = task.body, self._machine
-        checkpoint, resuming = machine.checkpoint, machine.child_resuming
+        checkpoint, resuming = self._checkpoints.checkpoint, machine.child_resuming
         config = self._base.copy()
         metadata = config["metadata"] = self._metadata.copy()
         metadata["langgraph_step"] = task.step
@@ -205,8 +209,7 @@ class TaskConfigs:
             number: The attempt's, from 1.
             started_at: When the first attempt started, in seconds since the epoch.
         """
-        machine = self._machine
-        scope = TaskScope(task, machine.state, run, self._calls)
+        scope = TaskScope(task, self._state, run, self._calls)
         made = task.config
         if made is None:
             config = self.of(task)
@@ -222,7 +225,7 @@ class TaskConfigs:
         conf[CONFIG_KEY_CALL] = scope.call
         writer = None if self._writer is None else self._writer(task)
         conf[CONFIG_KEY_RUNTIME] = attempt_runtime(
-            self._facts, task, number, machine.checkpoint["id"], started_at, writer
+            self._facts, task, number, self._checkpoints.checkpoint["id"], started_at, writer
         )
         if number > 1:
             conf[CONFIG_KEY_RESUMING] = True

@@ -36,6 +36,8 @@ def last_results(execution: Execution) -> list[Any]:
     """Take from what is ready the part that the caller is to see before everything is stored."""
     outlet = execution.outlet
     chunks = outlet.chunks
+    if not chunks:
+        return []
     first_state = next((place for place, chunk in enumerate(chunks) if _is_state(outlet, chunk)), len(chunks))
     later = [chunks.pop() for _ in range(len(chunks) - first_state)]
     seen = outlet.shown()

@@ -13,6 +13,7 @@ from stategraph.constants import CONF, CONFIG_KEY_CHECKPOINT_NS, ERROR, INTERRUP
 from stategraph.core import output
 from stategraph.core.effects import TaskSettled
 from stategraph.core.machine import Machine
+from stategraph.core.state import State
 from stategraph.core.task import Draft, Task
 from stategraph.engine.config.environment import Environment
 from stategraph.engine.config.runnable_config import filter_to_user_tags, patch_checkpoint_map
@@ -63,10 +64,14 @@ class Subject(NamedTuple):
 
     Attributes:
         run: The run.
-        keys: The channels that make up its output, to look up.
+        state: Its channels.
+        output_keys: Those that make up its output.
+        keys: The same, to look up.
     """
 
     run: ShownRun
+    state: State
+    output_keys: str | Sequence[str]
     keys: str | frozenset[str]
 
 
@@ -75,7 +80,7 @@ class Subject(NamedTuple):
 
 def output_values(subject: Subject) -> Any:
     """Read the output channels."""
-    return subject.run.machine.state.read(subject.run.output_keys)
+    return subject.state.read(subject.output_keys)
 
 
 def values_with_questions(subject: Subject, interrupts: tuple[Any, ...]) -> Any:

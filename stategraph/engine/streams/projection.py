@@ -26,7 +26,7 @@ from stategraph.core.effects import (
     TasksPlanned,
     ValuesChanged,
 )
-from stategraph.core.task import Draft
+from stategraph.core.task import Draft, Task
 from stategraph.engine.streams.modes import MODES, display_of, plain_part
 from stategraph.engine.streams.payloads import NOTHING, End, ShownRun, Subject
 
@@ -41,7 +41,7 @@ class Projector:
     def __init__(self, run: ShownRun, modes: frozenset[str], emit: Callable[[Any], None], *, bare: bool) -> None:
         """Args: modes: Those with readers; emit: Takes each chunk; bare: Whether it takes the payloads alone."""
         keys = run.output_keys
-        self._subject = Subject(run, keys if isinstance(keys, str) else frozenset(keys))
+        self._subject = Subject(run, run.machine.state, keys, keys if isinstance(keys, str) else frozenset(keys))
         self._shows = display_of(modes)
         self._emit = emit
         self._bare = bare
@@ -55,14 +55,12 @@ class Projector:
         match effect:
             case ValuesChanged():
                 for mode, values in shows.values:
-                    self._send(mode, values(subject))
+                    payload = values(subject)
+                    self._emit(payload if self._bare else (self.ns, mode, payload))
             case TaskSettled() | Draft():
                 self.settled(effect)
             case TasksPlanned(tasks):
-                for task in tasks:
-                    if task.node is None or not task.node.hidden:
-                        for mode, started in shows.started:
-                            self._send(mode, started(subject, task))
+                self._planned(tasks)
             case CheckpointReached(tasks):
                 for mode, checkpoint in shows.checkpoint:
                     self._send(mode, checkpoint(subject, tasks))
@@ -73,6 +71,13 @@ class Projector:
                 pass
             case _:
                 assert_never(effect)
+
+    def _planned(self, tasks: Sequence[Task]) -> None:
+        """Build the chunks of tasks that are about to run."""
+        for task in tasks:
+            if task.node is None or not task.node.hidden:
+                for mode, started in self._shows.started:
+                    self._send(mode, started(self._subject, task))
 
     def settled(self, end: End) -> None:
         """Build the chunks of a task's end."""
