@@ -148,7 +148,9 @@ class State(Reader):
         It leaves versions, and who has seen them, for later.
         """
         writes, later = task.writes, self.versioning.open
-        if (len(writes) > 1 and writes_twice(writes)) or (later is not None and len(later) > MOST_OPEN):
+        # Mostly there are two, and no call is needed to compare them.
+        twice = len(writes) > 1 and (writes[0][0] == writes[1][0] or (len(writes) > 2 and writes_twice(writes)))
+        if twice or (later is not None and len(later) > MOST_OPEN):
             return self.apply((task,))
         if self._shown is not None and self._shown.writes is not writes:
             self._shown = None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any, NamedTuple, Protocol
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import EXCLUDED_METADATA_KEYS
@@ -59,7 +59,8 @@ class ShownRun(Protocol):
         """Return the config that addresses the checkpoint before the current one."""
 
 
-class Subject(NamedTuple):
+@dataclass(slots=True)
+class Subject:
     """What payloads are about.
 
     Attributes:

@@ -36,13 +36,14 @@ Chunk = tuple[tuple[str, ...], str, Any]
 class Projector:
     """Builds a run's chunks and hands them to its stream."""
 
-    __slots__ = ("_bare", "_emit", "_shows", "_subject", "modes", "ns", "watch")
+    __slots__ = ("_bare", "_emit", "_ended", "_shows", "_subject", "_values", "modes", "ns", "watch")
 
     def __init__(self, run: ShownRun, modes: frozenset[str], emit: Callable[[Any], None], *, bare: bool) -> None:
         """Args: modes: Those with readers; emit: Takes each chunk; bare: Whether it takes the payloads alone."""
         keys = run.output_keys
         self._subject = Subject(run, run.machine.state, keys, keys if isinstance(keys, str) else frozenset(keys))
-        self._shows = display_of(modes)
+        shows = self._shows = display_of(modes)
+        self._values, self._ended = shows.values, shows.ended
         self._emit = emit
         self._bare = bare
         self.modes = modes
@@ -54,7 +55,7 @@ class Projector:
         subject, shows = self._subject, self._shows
         match effect:
             case ValuesChanged():
-                for mode, values in shows.values:
+                for mode, values in self._values:
                     payload = values(subject)
                     self._emit(payload if self._bare else (self.ns, mode, payload))
             case TaskSettled() | Draft():
@@ -80,15 +81,13 @@ class Projector:
                     self._send(mode, started(self._subject, task))
 
     def settled(self, end: End) -> None:
-        """Build the chunks of a task's end."""
-        task, writes, subject, shows = end.task, end.writes, self._subject, self._shows
-        if task.node is not None and task.node.hidden:
-            return
+        """Build the chunks of a task's end; the machine tells of none that is hidden."""
+        writes, subject = end.writes, self._subject
         if writes and writes[0][0] == INTERRUPT:
             interrupts = output.interrupts_in(writes)
-            for mode, asked in shows.asked:
+            for mode, asked in self._shows.asked:
                 self._send(mode, asked(subject, interrupts))
-        for mode, ended in shows.ended:
+        for mode, ended in self._ended:
             payload = ended(subject, end)
             if payload is not NOTHING:
                 self._emit(payload if self._bare else (self.ns, mode, payload))
