@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
-
-from langchain_core.runnables import Runnable, RunnableConfig
 
 from stategraph.core.effects import Effect
 from stategraph.core.settings import Watch
 from stategraph.policies import TimeoutPolicy
+
+if TYPE_CHECKING:  # builders import this module through the clock, and must not load what runs graphs
+    from langchain_core.runnables import Runnable, RunnableConfig
 
 
 class Clock(Protocol):
