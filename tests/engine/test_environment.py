@@ -22,6 +22,7 @@ from stategraph.graph.reducers import add_messages
 from stategraph.types import RetryPolicy
 from stategraph.workers.ids import new_ulid
 from tests.conftest import Driver
+from tests.engine.runners import InPlace
 
 
 class VirtualClock:
@@ -121,7 +122,7 @@ def simulated(driver: Driver, durability: str) -> tuple[Any, ...]:
     saver, clock = Counting(), VirtualClock()
     graph = build(saver)
     config: Any = {"configurable": {"thread_id": "t"}, "max_concurrency": 1}
-    with environment.use(Environment(clock, CountedIds())):
+    with environment.use(Environment(clock, CountedIds(), InPlace())):
         paused = driver.stream(graph, {"log": []}, config, durability=durability, stream_mode=["updates", "debug"])
         result = driver.invoke(graph, Command(resume="yes"), config, durability=durability)
         driver.update_state(graph, config, {"log": ["by hand"]})

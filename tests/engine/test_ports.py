@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
 from typing import Annotated, Any, TypedDict
 
 import pytest
@@ -17,6 +16,7 @@ from stategraph.core.task import Draft
 from stategraph.engine.config import environment
 from stategraph.engine.config.environment import SYSTEM
 from tests.conftest import Driver
+from tests.engine.runners import InPlace
 
 
 class State(TypedDict, total=False):
@@ -37,18 +37,6 @@ def fan_out(saver: Any = None) -> Any:
     builder.add_conditional_edges("first", lambda state: [Send("worker", "a"), Send("worker", "b")])
     builder.add_edge("worker", "last")
     return builder.compile(checkpointer=saver)
-
-
-class InPlace:
-    """Runs each attempt at once, in the thread that asks for it."""
-
-    def __init__(self) -> None:
-        self.started = 0
-
-    def start(self, receiver: Any, attempt: Callable[..., Any], /, *args: Any) -> None:
-        self.started += 1
-        if receiver.set_running_or_notify_cancel():
-            attempt(*args)
 
 
 def test_tasks_of_a_step_and_the_functions_they_call_run_on_the_runner_of_the_environment() -> None:
