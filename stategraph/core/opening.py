@@ -107,7 +107,7 @@ class Opening:
         course = starting.course_of(start, self._thread, nested=nested, written=written, source=source)
         self.resuming, travelling, self.replaying, self._forks = course
         planner.resume_map = start.resume_map
-        planner.renames = planner.ids.counts or (nested and travelling)
+        planner.renames = planner.ids.counts or (nested and (travelling or source in starting.EDITS))
         if travelling:
             records.drop(RESUME)
         if self._journal is not None:

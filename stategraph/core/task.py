@@ -78,8 +78,8 @@ class Task:
     # for every step. What every task is asked for it has itself, as the detour over
     # the class takes ten times as long.
     cache_key: Any = None
-    # Whether its questions have other ids than in the run before: its graph stores nothing, or replays a checkpoint
-    # that the caller named. See `null_resume_fits`.
+    # Whether its questions have other ids than in the run before: its graph stores nothing, replays a checkpoint that
+    # the caller named, or starts from an edit. See `null_resume_fits`.
     renamed = False
     error: NodeError | None = None
     input: Any = None

@@ -240,6 +240,22 @@ def test_a_question_asked_inside_a_subgraph_is_answered_where_its_checkpoint_is_
     assert replays_first or shown(driver.invoke(graph, Command(resume="B"), THREAD))[-2:] == ["one=A", "two=B"]
 
 
+@pytest.mark.parametrize("depth", [1, 2])
+def test_a_question_in_a_subgraph_that_was_edited_meanwhile_takes_the_answer(driver: Driver, depth: int) -> None:
+    inner = chain(None, before=lambda _: {"log": ["before"]}, first=asking("one"), second=asking("two"))
+    for _ in range(depth - 1):
+        inner = chain(None, inner=inner)
+    graph = chain(InMemorySaver(), sub=inner)
+    assert shown(driver.invoke(graph, {"log": []}, THREAD)) == ["one"]
+    replay_point(driver, graph, edits=True)
+
+    assert shown(driver.invoke(graph, Command(resume="A"), THREAD)) == ["two"]
+
+    log = shown(driver.invoke(graph, Command(resume="B"), THREAD))
+    assert log[-2:] == ["one=A", "two=B"]
+    assert "edited" in log
+
+
 def test_a_replay_inside_a_subgraph_does_not_take_the_answer_to_the_question_of_a_neighbour(driver: Driver) -> None:
     inner = StateGraph(State).add_node("before", lambda _: {"log": []}).add_node("ask", asking("two"))
     stopping = inner.add_edge(START, "before").add_edge("before", "ask").compile(interrupt_before=["ask"])
