@@ -325,11 +325,11 @@ class StateGraphEngine(
         """Bring a checkpoint of an older format or graph layout up to date, in place."""
         self._migration()(checkpoint)
 
+    _migrate_checkpoint = migrate_checkpoint  # as LangGraph calls it
+
     def _migration(self) -> Callable[[Any], None]:
         """Return what brings checkpoints of older formats up to date; it must not refer to the graph itself."""
         return checkpoints.migrate
-
-    # -- running -------------------------------------------------------------
 
     def invoke(
         self,

@@ -274,6 +274,14 @@ def test_a_trigger_named_after_a_node_moves_to_all_nodes_that_follow_it() -> Non
     assert old["channel_values"] == {"branch:to:b": "done", "branch:to:c": "done"}
 
 
+def test_a_compiled_graph_brings_an_older_checkpoint_up_to_date_under_the_name_that_langgraph_has_for_it() -> None:
+    graph: Any = StateGraph(State).add_node("a", lambda _: {"log": ["a"]}).add_edge(START, "a").compile()
+    old = checkpoint({"start:a": 3, "log": 1}, {"a": {"start:a": 2}}, {})
+    graph._migrate_checkpoint(old)
+    assert old["channel_versions"] == {"branch:to:a": 3, "log": 1}
+    assert old["versions_seen"] == {"a": {"branch:to:a": 2}}
+
+
 @pytest.mark.parametrize("v", [3, 4])
 def test_checkpoints_of_today_stay_as_they_are(v: int) -> None:
     new = checkpoint({"start:a": 3}, {}, {}, v=v)
