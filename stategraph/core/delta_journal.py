@@ -29,7 +29,7 @@ from stategraph.core.task import Task, Write
 
 @dataclass(frozen=True, slots=True)
 class DeltaCodec:
-    """How delta channels are identified and stored: what the journal cannot know by itself.
+    """Functions that identify and store the values of delta channels, which the journal cannot know by itself.
 
     Attributes:
         wrap: Makes the stored form of a snapshot from a value.

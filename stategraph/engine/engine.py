@@ -1,6 +1,6 @@
 """StateGraphEngine: a compiled graph that can be run, inspected, changed and drawn.
 
-A thin face: running is in ``calls`` and the drivers, reading and writing a
+A thin face: running is in ``runs/entrypoints.py`` and the drivers, reading and writing a
 thread's state in ``snapshots`` and ``editing``.
 """
 

@@ -127,7 +127,7 @@ def _report(execution: Execution) -> None:
 
 
 def keeps(execution: Execution, error: BaseException | None, refused: BaseException) -> bool:
-    """Decide what a run ends with of its own error and one of storing its end.
+    """Return whether a run ends with its own error rather than with one of storing its end.
 
     Args:
         execution: The run.

@@ -31,7 +31,7 @@ Part = dict[str, Any]
 
 
 class Mappers(Protocol):
-    """What coerces states to the graph's types in version 2 of the stream; None leaves them as they are."""
+    """Functions that coerce states to the graph's types in version 2 of the stream; None leaves them as they are."""
 
     @property
     def output_mapper(self) -> Callable[[Any], Any] | None:
@@ -178,7 +178,7 @@ MODES: Final[dict[str, Mode]] = {mode.name: mode for mode in _ROWS}
 
 
 class Display(NamedTuple):
-    """What some modes show of each fact, by the name of the mode, and what this takes.
+    """The functions by which some modes show each fact, by the name of the mode, and what these need.
 
     Attributes:
         watch: The facts that the machine has to report.

@@ -1,4 +1,4 @@
-"""What chunks say: payloads of the stream modes that show what the machine does, from its facts."""
+"""Payloads of the stream modes that show what the machine does, made from its facts."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class ShownRun(Protocol):
 
 @dataclass(slots=True)
 class Subject:
-    """What payloads are about.
+    """The run that payloads are about.
 
     Attributes:
         run: The run.
