@@ -390,10 +390,13 @@ def _answer_spent(difference: Difference) -> bool:
     asked, mine = (set(_waiting(report.get("state", {}))) for report in difference[1:])
     if mine - asked:
         return True
-    if any(
-        _asked(found) - _asked(expected) for expected, found in reports.checkpoints(*difference[1:], first="oldest")
-    ):
-        return True
+    for expected, found in reports.checkpoints(*difference[1:], first="oldest"):
+        if _asked(found) - _asked(expected):
+            return True
+        # The same question waits in both, of a later call there: the earlier ones have returned.
+        fewer = not _returned(found) - _returned(expected)
+        if _asked(found) and fewer and _returned(expected) - _returned(found):
+            return True
     goes_on = difference.step["op"] == "run" and difference.step.get("input") is None
     spaces = reports.namespaces(*difference[1:])
     return goes_on and any(len(theirs) > len(ours) and _asked(ours[0]) for theirs, ours in spaces)
@@ -414,6 +417,11 @@ def _asked(checkpoint: dict[str, Any]) -> Any:
     """Count the questions that were asked in the step behind a checkpoint."""
     asked = [value for channel, value in checkpoint["writes"] if channel == "__interrupt__"]
     return bag(question["value"] for questions in asked for question in questions)
+
+
+def _returned(checkpoint: dict[str, Any]) -> Any:
+    """Count the results of functions in the step behind a checkpoint."""
+    return bag(plain.spelled(value) for channel, value in checkpoint["writes"] if channel == "__return__")
 
 
 def _validated_late(difference: Difference) -> bool:

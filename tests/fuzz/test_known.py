@@ -92,6 +92,16 @@ def test_a_question_may_wait_here_that_langgraph_answered_with_an_answer_to_anot
     assert explained(theirs, ours, step={"op": "answer", "by": "ids"}) is None
 
 
+def test_a_call_may_wait_here_with_the_question_that_a_later_call_asks_on_langgraph_and_not_the_other_way() -> None:
+    asks = ("__interrupt__", [{"value": "job?"}])
+    theirs, ours = report(writes=[asks, ("__return__", 1), ("__return__", 2)]), report(writes=[asks, ("__return__", 1)])
+    answer = {"op": "answer", "by": "value"}
+    assert "an answer that names no interrupt" in str(explained(theirs, ours, step=answer))
+    assert explained(ours, theirs, step=answer) is None
+    assert explained(theirs, report(writes=[asks, ("__return__", 3)]), step=answer) is None
+    assert explained(theirs, report(writes=[("__return__", 1)]), step=answer) is None
+
+
 def test_a_question_may_be_listed_twice_and_none_may_be_missing() -> None:
     called = {"tasks": ["job"]}
     twice, once, other = report(task("a", None, "a?", "a?")), report(task("a", None, "a?")), report(task("a", None))
