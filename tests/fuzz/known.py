@@ -363,8 +363,10 @@ def _input_shared(difference: Difference) -> bool:
             ways.setdefault(node["on"][0], {})[f"raw_{node['name']}"] = bool(node.get("only"))
     shared = {name for found in ways.values() if len(set(found.values())) > 1 for name in found}
     expected, found = difference.last("ran")
-    first = next(((one, other) for one, other in zip(expected, found, strict=False) if one != other), None)
-    return first is not None and first[0][0] == first[1][0] and first[0][0] in shared
+    # They are listed by their names, so that a node that saw what such a node had written may come before it.
+    return any(
+        one != other and one[0] == other[0] and one[0] in shared for one, other in zip(expected, found, strict=False)
+    )
 
 
 def _handled_again(difference: Difference) -> bool:
