@@ -18,8 +18,7 @@ from stategraph.core import checkpoint as checkpoints
 from stategraph.core import status
 from stategraph.core.delta_journal import DeltaJournal
 from stategraph.core.effects import Effect, SaveCheckpoint, SaveWrites
-from stategraph.core.settings import Settings
-from stategraph.core.starting import Thread
+from stategraph.core.settings import Settings, Thread
 from stategraph.core.state import State
 from stategraph.core.task import IdMaker
 

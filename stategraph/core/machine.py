@@ -60,8 +60,7 @@ from stategraph.core.outcomes import Outcomes
 from stategraph.core.plan import Planner
 from stategraph.core.program import Program
 from stategraph.core.records import Records
-from stategraph.core.settings import Settings, takes_short_way
-from stategraph.core.starting import Start, Thread
+from stategraph.core.settings import Settings, Start, Thread, takes_short_way
 from stategraph.core.state import State
 from stategraph.core.state.versioning import count_up
 from stategraph.core.task import Draft, IdMaker, ResumeMap, Task

@@ -1,15 +1,17 @@
-"""The settings of a run: everything about it that is decided before it starts."""
+"""A run before it starts: its settings, the checkpoint that it starts from, and its input."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from stategraph.constants import NS_END
+from stategraph.core import checkpoint as checkpoints
+from stategraph.core import status
 from stategraph.core.delta_journal import DeltaCodec
 from stategraph.core.state.versioning import NextVersion
-from stategraph.core.task import Task
+from stategraph.core.task import ResumeMap, Task
 
 
 class Watch(NamedTuple):
@@ -80,3 +82,56 @@ class Settings(NamedTuple):
     def is_apart(self) -> bool:
         """True if what the run stores in the end is beside nothing else: only its task knows its namespace."""
         return self.saves == "exit" and self.nested and NS_END in self.ns
+
+
+class Thread(NamedTuple):
+    """The checkpoint that a run starts from, with what is known about it.
+
+    Attributes:
+        checkpoint: The loaded checkpoint, or an empty one.
+        metadata: Its metadata; ``{"step": -2}`` for an empty one.
+        parent_id: Id of the checkpoint before it, or None.
+        pending: The writes recorded after it, by task id, or None.
+        stored_id: Its id if a saver returned it (or the id the run named in
+            vain); the next checkpoint's parent.
+        addressed: Whether the run named this checkpoint rather than the latest.
+        superseded: Whether the thread has moved past it.
+        found: Whether a saver returned the checkpoint.
+        moved: Whether it is another namespace's; see ``core.opening.travel``.
+        histories: By channel what the saver found of those that the checkpoint
+            does not hold.
+    """
+
+    checkpoint: checkpoints.Checkpoint
+    metadata: checkpoints.Metadata
+    parent_id: str | None = None
+    pending: status.Pending | None = None
+    stored_id: str | None = None
+    addressed: bool = False
+    superseded: bool = False
+    found: bool = False
+    moved: bool = False
+    histories: Mapping[str, Any] | None = None
+
+
+class Start(NamedTuple):
+    """The input of a run, and what its caller says about it.
+
+    Attributes:
+        input: The caller's input: a value, a ``Command``, or None to continue.
+        resuming: Whether an enclosing run said that this one continues; None
+            if there is none to say so.
+        same_run: Whether the loaded checkpoint was made by the run of the same id.
+        own_checkpoint_named: Whether the caller named this namespace's checkpoint.
+        resume_map: Answers by interrupt id handed down by an enclosing run.
+        named: Checkpoints the caller named, by namespace, or None.
+        ns: The namespace of the checkpoint; None for the run's own.
+    """
+
+    input: Any
+    resuming: bool | None = None
+    same_run: bool = False
+    own_checkpoint_named: bool = False
+    resume_map: ResumeMap | None = None
+    named: Mapping[str, str] | None = None
+    ns: str | None = None

@@ -17,6 +17,7 @@ Its packages, lowest first. Each imports only those above it in this list:
     streams/      what a caller is shown: stream modes, and the events of `stream_events`
     runs/         one run from the call to its result: the execution, the two drivers, how a run ends
     state/        a thread looked at, changed and drawn from outside a run
+    definition.py the parts of a compiled graph, its schemas and its drawing
     engine.py     `StateGraphEngine`, the compiled graph that callers hold
     remote/       a graph on a server, behind the same interface
     interop/      LangGraph's private helpers, for the drop-in and packages that import them

@@ -28,8 +28,7 @@ from stategraph.core.effects import CheckpointReached, SaveCheckpoint, SaveWrite
 from stategraph.core.machine import Machine
 from stategraph.core.moves import TRANSITIONS, Directive, Drain, Interrupted, RunTasks
 from stategraph.core.program import Node, Program, build
-from stategraph.core.settings import Settings, Watch
-from stategraph.core.starting import Start, Thread
+from stategraph.core.settings import Settings, Start, Thread, Watch
 from stategraph.core.task import Draft, Task, Write, path_key
 from stategraph.core.views import Keys
 from stategraph.errors import EmptyInputError, GraphInterrupt

@@ -28,8 +28,7 @@ from stategraph.core.moves import (
     RunTasks,
 )
 from stategraph.core.program import Node, build
-from stategraph.core.settings import Settings, Watch
-from stategraph.core.starting import Start, Thread
+from stategraph.core.settings import Settings, Start, Thread, Watch
 from stategraph.core.task import Call, Draft, Task
 from stategraph.core.views import Keys
 from stategraph.errors import GraphInterrupt, IllegalMoveError

@@ -8,9 +8,9 @@ import pytest
 
 from stategraph.constants import ERROR, INTERRUPT, NULL_TASK_ID, RESUME, RETURN, TASKS
 from stategraph.core import checkpoint as checkpoints
-from stategraph.core import explain, output, starting, status
-from stategraph.core.settings import Watch, takes_short_way
-from stategraph.core.starting import Start
+from stategraph.core import explain, output, status
+from stategraph.core.opening import answers, course
+from stategraph.core.settings import Start, Watch, takes_short_way
 from stategraph.core.task import Task
 from stategraph.errors import InvalidUpdateError, UnknownInterruptError
 from stategraph.types import Command, Interrupt, Send, interrupt_id
@@ -161,7 +161,7 @@ def test_questions_of_no_task_do_not_wait() -> None:
     ],
 )
 def test_a_run_continues_if_it_has_no_input_of_its_own(start: Start, nested: bool, resuming: bool) -> None:
-    assert starting.is_resuming(start, nested=nested) is resuming
+    assert course.is_resuming(start, nested=nested) is resuming
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_a_run_continues_if_it_has_no_input_of_its_own(start: Start, nested: boo
 def test_a_run_that_names_its_checkpoint_replays_unless_it_answers(
     start: Start, addressed: bool, nested: bool, travelling: bool
 ) -> None:
-    assert starting.is_travelling(start, addressed=addressed, nested=nested) is travelling
+    assert course.is_travelling(start, addressed=addressed, nested=nested) is travelling
 
 
 def waiting(*ids: str) -> status.Pending:
@@ -187,39 +187,39 @@ def waiting(*ids: str) -> status.Pending:
 
 
 def test_answers_name_questions_by_their_ids_or_there_is_one_question() -> None:
-    assert starting.names_interrupts({ID: "yes"}, waiting(ID, OTHER_ID), strict=True)
-    assert not starting.names_interrupts("yes", waiting(ID), strict=True)
-    assert not starting.names_interrupts({"approved": True}, waiting(ID), strict=True)
-    assert not starting.names_interrupts("yes", {}, strict=False)
-    assert starting.names_interrupts({ID: "yes"}, {}, strict=False)
+    assert answers.names_interrupts({ID: "yes"}, waiting(ID, OTHER_ID), strict=True)
+    assert not answers.names_interrupts("yes", waiting(ID), strict=True)
+    assert not answers.names_interrupts({"approved": True}, waiting(ID), strict=True)
+    assert not answers.names_interrupts("yes", {}, strict=False)
+    assert answers.names_interrupts({ID: "yes"}, {}, strict=False)
 
 
 def test_an_answer_that_names_none_of_several_questions_is_refused() -> None:
     with pytest.raises(RuntimeError, match="you must specify the interrupt id"):
-        starting.names_interrupts("yes", waiting(ID, OTHER_ID), strict=False)
+        answers.names_interrupts("yes", waiting(ID, OTHER_ID), strict=False)
 
 
 @pytest.mark.parametrize(
-    ("answers", "asked", "reason", "named"),
+    ("answer", "asked", "reason", "named"),
     [
         ("yes", (ID, OTHER_ID), "ambiguous", []),
         ({}, (ID,), "empty_map", []),
         ({OTHER_ID: "yes"}, (ID,), "not_pending", [OTHER_ID]),
     ],
 )
-def test_strict_answers_must_match_a_question(answers: Any, asked: Any, reason: str, named: list[str]) -> None:
+def test_strict_answers_must_match_a_question(answer: Any, asked: Any, reason: str, named: list[str]) -> None:
     with pytest.raises(UnknownInterruptError) as refused:
-        starting.names_interrupts(answers, waiting(*asked), strict=True)
+        answers.names_interrupts(answer, waiting(*asked), strict=True)
     assert refused.value.reason == reason
     assert list(refused.value.pending_ids) == sorted(asked)
     assert list(refused.value.interrupt_ids) == named
 
 
 def test_an_answer_without_an_id_is_meant_for_the_only_question() -> None:
-    assert starting.questions_meant(waiting(ID)) == frozenset((ID,))
-    assert starting.questions_meant(waiting(ID, OTHER_ID)) == frozenset()
-    assert starting.questions_meant({}) is None
-    assert starting.questions_meant(waiting("by another name")) is None
+    assert answers.questions_meant(waiting(ID)) == frozenset((ID,))
+    assert answers.questions_meant(waiting(ID, OTHER_ID)) == frozenset()
+    assert answers.questions_meant({}) is None
+    assert answers.questions_meant(waiting("by another name")) is None
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def test_an_answer_without_an_id_is_meant_for_the_only_question() -> None:
     ],
 )
 def test_ids_of_questions_are_32_hexadecimal_digits(key: Any, is_id: bool) -> None:
-    assert starting.is_interrupt_id(key) is is_id
+    assert answers.is_interrupt_id(key) is is_id
 
 
 # -- answers -------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stategraph.core import travel
+from stategraph.core.opening import travel
 from stategraph.core.task import Task
 
 

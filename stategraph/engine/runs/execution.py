@@ -32,8 +32,7 @@ from stategraph.constants import (
 from stategraph.core.effects import Effect, SaveCheckpoint, SaveWrites
 from stategraph.core.machine import Machine
 from stategraph.core.moves import Told
-from stategraph.core.settings import Settings, Watch
-from stategraph.core.starting import Start
+from stategraph.core.settings import Settings, Start, Watch
 from stategraph.core.task import Draft, Task
 from stategraph.engine.checkpoints import damage, histories
 from stategraph.engine.checkpoints.saving import SaveCalls

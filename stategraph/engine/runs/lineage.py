@@ -26,14 +26,13 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 
 from stategraph.constants import CONF, CONFIG_KEY_CHECKPOINT_NS, CONFIG_KEY_THREAD_ID
+from stategraph.core.opening.course import EDITS
 from stategraph.engine.checkpoints.pump import Ask, Procedure
 
 logger = logging.getLogger(__name__)
 
 _PAGE = 32
 """Checkpoints that are read at once in search of one that is not lost."""
-
-EDITS = frozenset(("update", "fork"))
 
 
 class Lineage(NamedTuple):

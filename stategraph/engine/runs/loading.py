@@ -23,8 +23,10 @@ from stategraph.constants import (
     CONFIG_KEY_THREAD_ID,
 )
 from stategraph.core import checkpoint as checkpoints
-from stategraph.core import status, travel
-from stategraph.core.starting import Thread
+from stategraph.core import status
+from stategraph.core.opening import travel
+from stategraph.core.opening.course import EDITS
+from stategraph.core.settings import Thread
 from stategraph.engine.checkpoints import histories
 from stategraph.engine.checkpoints.pump import Ask, Procedure
 from stategraph.engine.config.runnable_config import patch_configurable
@@ -101,7 +103,7 @@ class Loaded(NamedTuple):
             str(config[CONF].get(CONFIG_KEY_THREAD_ID)),
             plan.ns,
             thread.checkpoint["id"] if thread.found else "",
-            thread.metadata.get("source") in lineage.EDITS,
+            thread.metadata.get("source") in EDITS,
             plan.environment.ids.boundary(),
         )
 

@@ -13,13 +13,15 @@ from collections.abc import Collection
 from typing import Any
 
 from stategraph.constants import INTERRUPT, NULL_TASK_ID, RESUME
-from stategraph.core import output, starting, travel
+from stategraph.core import output
 from stategraph.core.checkpointing import CheckpointMaker
 from stategraph.core.delta_journal import DeltaJournal
+from stategraph.core.opening import answers as questions
+from stategraph.core.opening import travel
+from stategraph.core.opening.course import EDITS, course_of
 from stategraph.core.plan import Planner
 from stategraph.core.records import Records
-from stategraph.core.settings import Settings
-from stategraph.core.starting import Start, Thread
+from stategraph.core.settings import Settings, Start, Thread
 from stategraph.core.state import State
 from stategraph.core.task import Task, Write
 from stategraph.errors import EmptyInputError
@@ -104,10 +106,10 @@ class Opening:
         """
         start, planner, records, nested = self._start, self._planner, self._records, self._settings.nested
         written, source = bool(self._state.versioning.by_channel), self._checkpoints.metadata.get("source")
-        course = starting.course_of(start, self._thread, nested=nested, written=written, source=source)
+        course = course_of(start, self._thread, nested=nested, written=written, source=source)
         self.resuming, travelling, self.replaying, self._forks = course
         planner.resume_map = start.resume_map
-        planner.renames = planner.ids.counts or (nested and (travelling or source in starting.EDITS))
+        planner.renames = planner.ids.counts or (nested and (travelling or source in EDITS))
         if travelling:
             records.drop(RESUME)
         if self._journal is not None:
@@ -115,7 +117,7 @@ class Opening:
         if isinstance(start.input, Command):
             self._take_command(start.input)
         if NULL_TASK_ID in records.pending:
-            planner.null_resume_for = starting.questions_meant(records.pending)
+            planner.null_resume_for = questions.questions_meant(records.pending)
             self._apply_null_writes(records.pending[NULL_TASK_ID])
         if self.resuming:
             self._resume()
@@ -137,7 +139,7 @@ class Opening:
         checkpoints = self._checkpoints
         if self._replay_bound:
             return self._replay_bound
-        if checkpoints.metadata.get("source") in starting.EDITS and checkpoints.parent_id:
+        if checkpoints.metadata.get("source") in EDITS and checkpoints.parent_id:
             return checkpoints.parent_id
         return str(checkpoints.checkpoint["id"])
 
@@ -178,7 +180,7 @@ class Opening:
         if settings.saves == "never":
             raise RuntimeError("Cannot use Command(resume=...) without checkpointer")
         strict = settings.strict_resume and not settings.nested and not self._thread.superseded
-        by_id = starting.names_interrupts(answers, self._records.pending, strict=strict)
+        by_id = questions.names_interrupts(answers, self._records.pending, strict=strict)
         if by_id:
             self._planner.resume_map = answers
         return by_id
@@ -193,7 +195,7 @@ class Opening:
     def _resume(self) -> None:
         self._state.versioning.mark_all_seen(INTERRUPT)
         if self._forks:
-            if self._checkpoints.metadata.get("source") in starting.EDITS:
+            if self._checkpoints.metadata.get("source") in EDITS:
                 self._replay_bound = self._checkpoints.parent_id
             self._records.drop(INTERRUPT)
             self._note_namespaces()
