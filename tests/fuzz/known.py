@@ -250,7 +250,7 @@ def _has_error(checkpoint: dict[str, Any]) -> bool:
 
 
 def _refused_at_exit(left: Difference) -> None:
-    """What had been applied of a step whose updates were refused is stored at the end of the run."""
+    """What had been applied of a step whose updates were refused is stored at the end of the run, and starts nodes."""
     end, ran = left.last("found")[0], left.last("ran")[0]
     refused = _is_refusal(end) or _saw_refusal(ran)
     if left.step.get("durability") != "exit" or not (refused or _catches(left.case)):
@@ -261,15 +261,19 @@ def _refused_at_exit(left: Difference) -> None:
     for expected, found in reports.checkpoints(left.expected, left.found):
         if {id(expected), id(found)} <= newest:
             found.update({part: expected[part] for part in ("values", "versions", "updated")})
+    latest = left.expected["state"].get("config")
     for expected, found in reports.snapshots(left.expected, left.found):
         if expected["config"] == found["config"]:
             found["values"] = expected["values"]
+            if expected["config"] == latest and refused and expected["next"] != found["next"]:  # a join is complete
+                found.update({part: expected[part] for part in ("next", "tasks")})
 
 
 def _is_refusal(end: Any) -> bool:
     if not isinstance(end, dict) or "raised" not in end:
         return False
     by_reducer = end["raised"] == "ValueError" and not OWN.fullmatch(end["message"])
+    by_reducer = by_reducer or (end["raised"] == "TypeError" and end["message"].startswith("can only concatenate"))
     return bool(by_reducer or end["raised"] == "InvalidUpdateError" or end["message"] == "picky")
 
 

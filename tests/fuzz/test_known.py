@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import pytest
+
 from tests.fuzz import known
 
 CASE: dict[str, Any] = {
@@ -133,13 +135,23 @@ def test_a_reader_who_leaves_early_has_read_the_same() -> None:
     assert explained(further, less) is None
 
 
-def test_values_that_were_applied_before_a_refusal_are_known_at_exit_and_nothing_else() -> None:
-    refused = {"raised": "InvalidUpdateError", "message": "At key 'last':"}
+@pytest.mark.parametrize(
+    "refused",
+    [
+        {"raised": "InvalidUpdateError", "message": "At key 'last':"},
+        {"raised": "TypeError", "message": "can only concatenate"},
+    ],
+)
+def test_values_that_were_applied_before_a_refusal_are_known_at_exit_and_nothing_else(refused: dict[str, str]) -> None:
     theirs, ours = report(found=refused, log=[1, 2]), report(found=refused, log=[1])
     assert "are refused" in str(explained(theirs, ours, step={"durability": "exit"}))
     assert explained(theirs, ours, step={"durability": "sync"}) is None
     assert explained(report(log=[1, 2]), report(log=[1]), step={"durability": "exit"}) is None
     assert explained(theirs, report(found=refused, writes=[("log", 1)]), step={"durability": "exit"}) is None
+    complete, waits = report(task("d", None), found=refused), report(found=refused)
+    assert "are refused" in str(explained(complete, waits, step={"durability": "exit"}))
+    assert explained(complete, waits, step={"durability": "sync"}) is None
+    assert explained(report(task("d", None)), report(), step={"durability": "exit"}) is None
 
 
 def test_packets_to_one_graph_with_a_history_share_it_if_they_meet_in_a_step_and_other_tasks_do_not() -> None:
