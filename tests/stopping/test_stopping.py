@@ -14,13 +14,13 @@ import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 
 from stategraph.engine.checkpoints import saving
-from stategraph.engine.runs import driver, step
+from stategraph.engine.runs import driver, procedure, step
 from stategraph.engine.tasks import threads
 from tests.stopping.graphs import Stop, build, expected, finish
 
 ROOT = Path(__file__).parent.parent.parent
 ROUNDS = 2
-WATCHED = {module.__file__ for module in (driver, saving, step, threads)}
+WATCHED = {module.__file__ for module in (driver, procedure, saving, step, threads)}
 THREAD: Any = {"configurable": {"thread_id": "t"}}
 
 

@@ -15,10 +15,11 @@ by the names of their methods.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack, ExitStack
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, cast
+from functools import partial
+from typing import Any, Generic, TypeVar
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -69,14 +70,15 @@ class Requests(Generic[R, T]):
         self._answer: object = None
 
     def __iter__(self) -> Iterator[R]:
-        while True:
-            try:
+        try:
+            while True:
                 request = self._go_on(self._answer)
-            except StopIteration as end:
-                self.result = end.value
-                return
-            self._go_on, self._answer = self._procedure.send, None
-            yield request
+                self._go_on, self._answer = self._procedure.send, None
+                yield request
+        except StopIteration as end:
+            self.result = end.value
+        finally:
+            self._answer = None  # an error refers to this frame
 
     def answer(self, value: object) -> None:
         """Set what the procedure is sent for the request; None if nothing is set."""
@@ -87,6 +89,36 @@ class Requests(Generic[R, T]):
         self._go_on, self._answer = self._procedure.throw, error
 
 
+def drive(procedure: Generator[R, Any, T], act: Callable[[R], object]) -> T:
+    """Run a procedure whose requests are carried out by a function.
+
+    Args:
+        procedure: The procedure.
+        act: Returns the answer of a request, or raises what the request is to raise in the procedure.
+
+    Raises:
+        BaseException: What the procedure raises.
+    """
+    requests = Requests(procedure)
+    for request in requests:
+        try:
+            requests.answer(act(request))
+        except BaseException as error:
+            requests.fail(error)
+    return requests.result
+
+
+async def adrive(procedure: Generator[R, Any, T], act: Callable[[R], Awaitable[object]]) -> T:
+    """Run a procedure as `drive`, awaiting what the function returns."""
+    requests = Requests(procedure)
+    for request in requests:
+        try:
+            requests.answer(await act(request))
+        except BaseException as error:
+            requests.fail(error)
+    return requests.result
+
+
 def perform(procedure: Procedure[T]) -> T:
     """Perform a procedure.
 
@@ -94,30 +126,19 @@ def perform(procedure: Procedure[T]) -> T:
         BaseException: What the procedure raises, or leaving one of its contexts.
     """
     with ExitStack() as contexts:
-        requests = Requests(procedure)
-        for request in requests:
-            try:
-                if isinstance(request, Enter):
-                    requests.answer(contexts.enter_context(cast("AbstractContextManager[Any]", request.context)))
-                else:
-                    requests.answer(perform(request.procedure) if isinstance(request, Within) else request())
-            except BaseException as error:
-                requests.fail(error)
-        return requests.result
+        return drive(procedure, partial(_answer, contexts.enter_context, perform))
 
 
 async def aperform(procedure: Procedure[T]) -> T:
     """Like `perform`, awaiting what calls return and entering async contexts."""
     async with AsyncExitStack() as contexts:
-        requests = Requests(procedure)
-        for request in requests:
-            try:
-                if isinstance(request, Enter):
-                    context = cast("AbstractAsyncContextManager[Any]", request.context)
-                    requests.answer(await contexts.enter_async_context(context))
-                else:
-                    called: Any = aperform(request.procedure) if isinstance(request, Within) else request()
-                    requests.answer(await called)
-            except BaseException as error:
-                requests.fail(error)
-        return requests.result
+        return await adrive(procedure, partial(_answer, contexts.enter_async_context, aperform))
+
+
+def _answer(enter: Callable[[Any], object], within: Callable[[Procedure[Any]], object], request: Request) -> Any:
+    match request:
+        case Enter(context=context):
+            return enter(context)
+        case Within(procedure=procedure):
+            return within(procedure)
+    return request()

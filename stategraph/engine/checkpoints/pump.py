@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from stategraph.constants import CONF
-from stategraph.engine.checkpoints import damage
-from stategraph.engine.checkpoints.procedures import Requests
+from stategraph.engine.checkpoints import damage, procedures
 from stategraph.engine.config import foreign_types
 
 T = TypeVar("T")
@@ -41,32 +40,38 @@ Procedure = Generator[Ask, Any, T]
 
 def run(procedure: Procedure[T]) -> T:
     """Run a procedure, calling savers in place."""
-    requests = Requests(procedure)
-    for call in requests:
-        try:
-            answer = getattr(call.target, call.method)(*call.args, **call.kwargs)
-            requests.answer(foreign_types.received(list(answer) if call.method == "list" else answer))
-        except BaseException as error:
-            requests.fail(_told(call, error))
-    return requests.result
+    return procedures.drive(procedure, _call)
 
 
 async def arun(procedure: Procedure[T]) -> T:
     """Run a procedure, awaiting the savers' async methods."""
-    requests = Requests(procedure)
-    for call in requests:
-        try:
-            asked = getattr(call.target, "a" + call.method)(*call.args, **call.kwargs)
-            answer = [item async for item in asked] if call.method == "list" else await asked
-            requests.answer(foreign_types.received(answer))
-        except BaseException as error:
-            requests.fail(_told(call, error))
-    return requests.result
+    return await procedures.adrive(procedure, _acall)
 
 
-def _told(call: Ask, error: BaseException) -> BaseException:
+def _call(call: Ask) -> object:
+    try:
+        answer = getattr(call.target, call.method)(*call.args, **call.kwargs)
+        return foreign_types.received(list(answer) if call.method == "list" else answer)
+    except Exception as error:
+        if (told := _told(call, error)) is error:
+            raise
+        raise told from error
+
+
+async def _acall(call: Ask) -> object:
+    try:
+        asked = getattr(call.target, "a" + call.method)(*call.args, **call.kwargs)
+        answer = [item async for item in asked] if call.method == "list" else await asked
+        return foreign_types.received(answer)
+    except Exception as error:
+        if (told := _told(call, error)) is error:
+            raise
+        raise told from error
+
+
+def _told(call: Ask, error: Exception) -> Exception:
     """Return the error of a call; an error about a saver's data becomes a `DamagedCheckpointError`."""
-    if call.method not in damage.READS or not isinstance(error, Exception):
+    if call.method not in damage.READS:
         return error
     before = call.kwargs.get("before")
     if before is not None and CONF not in before:  # no config, which no store can be blamed for

@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable
 from inspect import signature
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, Final
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
@@ -111,7 +111,12 @@ class Saves:
     Thread-safe: a task may ask for a save from the thread it runs in. There is no lock, as an exception may be raised
     at any line of the waiting thread. The holder of the token performs the waiting
     saves; only threads of the pool take it.
+
+    Attributes:
+        crowded: False: `put` waits by itself if too many saves wait.
     """
+
+    crowded: Final = False
 
     def __init__(self, calls: SaveCalls, *, background: bool) -> None:
         """Args: background: Whether saves happen in the background of the run."""

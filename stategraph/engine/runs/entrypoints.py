@@ -16,21 +16,25 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import aclosing
-from typing import Any
+from typing import Any, Final, NamedTuple, Protocol
 
 from langchain_core.runnables import RunnableConfig
 
 from stategraph.constants import CONF, CONFIG_KEY_TASK_ID, INTERRUPT
 from stategraph.engine.compile.validate import validate_keys
 from stategraph.engine.config.runnable_config import ensure_config, inherited_config
-from stategraph.engine.runs import adriver, driver, listeners, run_plan
+from stategraph.engine.runs import adriver, driver, run_plan
 from stategraph.engine.runs.execution import Execution
 from stategraph.engine.runs.run_plan import Options
 from stategraph.engine.spec import GraphSpec
 from stategraph.engine.streams.projection import Format
 from stategraph.types import GraphOutput
 from stategraph.warnings import LangGraphDeprecatedSinceV10
+
+Modes = str | Sequence[str] | None
+
+AT_END: Final = ()
+"""No modes: the result of the run is read from the channels when it has ended. Told from the caller's by identity."""
 
 _DURING_AND_DURABILITY = (
     "Cannot use both `checkpoint_during` and `durability` parameters. Please use `durability` instead."
@@ -70,7 +74,7 @@ def open_run(
     input: object,
     config: RunnableConfig | None,
     options: Options,
-    modes: str | Sequence[str] | None = None,
+    modes: Modes = None,
 ) -> Execution:
     """Fill in defaults, decide how the graph is run, and open the run.
 
@@ -124,38 +128,12 @@ def astream(spec: GraphSpec, input: object, config: RunnableConfig | None, optio
 
 def follow(execution: Execution) -> Iterator[Any]:
     """Run an execution, reporting to whoever listens; returns an iterator of what the caller asked to see."""
-    if listeners.needed(execution):
-        return _follow_traced(execution)
-    return driver.Driver(execution).run(None)
-
-
-def _follow_traced(execution: Execution) -> Iterator[Any]:
-    manager = listeners.start(execution)
-    try:
-        yield from driver.Driver(execution).run(manager)
-        manager.on_chain_end(execution.output())
-    except BaseException as error:
-        manager.on_chain_error(error)
-        raise
+    return driver.Driver(execution).run()
 
 
 def afollow(execution: Execution) -> AsyncIterator[Any]:
     """Run an execution as :func:`follow`; to be called where an event loop runs."""
-    if listeners.needed(execution):
-        return _afollow_traced(execution)
-    return adriver.AsyncDriver(execution).run(None)
-
-
-async def _afollow_traced(execution: Execution) -> AsyncIterator[Any]:
-    manager = await listeners.astart(execution)
-    try:
-        async with aclosing(adriver.AsyncDriver(execution).run(manager)) as chunks:  # type: ignore[type-var]
-            async for chunk in chunks:
-                yield chunk
-        await manager.on_chain_end(execution.output())
-    except BaseException as error:
-        await listeners.report(manager, error)
-        raise
+    return adriver.AsyncDriver(execution).run()
 
 
 _INSIDE = Options()
@@ -184,28 +162,23 @@ def open_inside(spec: GraphSpec, input: object, config: RunnableConfig) -> Execu
 
 def invoke(spec: GraphSpec, input: object, config: RunnableConfig | None, options: Options) -> Any:
     """Run a graph to its end, or to its next interrupt."""
-    if reads_at_end(spec, options):
-        execution = open_run(spec, input, config, options, ())
-        for _ in follow(execution):
-            pass
-        return result(execution, options)
-    collector = Collector(options.stream_mode, options.version)
-    for chunk in follow(open_run(spec, input, config, options, collector.modes)):
-        collector.add(chunk)
-    return collector.result()
+    modes = modes_to_collect(spec, options)
+    execution = open_run(spec, input, config, options, modes)
+    return collect(follow(execution), collector_of(execution, options, modes))
 
 
 async def ainvoke(spec: GraphSpec, input: object, config: RunnableConfig | None, options: Options) -> Any:
     """Run a graph as :func:`invoke`."""
+    modes = modes_to_collect(spec, options)
+    execution = open_run(spec, input, config, options, modes)
+    return await acollect(afollow(execution), collector_of(execution, options, modes))
+
+
+def modes_to_collect(spec: GraphSpec, options: Options) -> Modes:
+    """Return the modes that an ``invoke`` follows; the caller's own if None."""
     if reads_at_end(spec, options):
-        execution = open_run(spec, input, config, options, ())
-        async for _ in afollow(execution):
-            pass
-        return result(execution, options)
-    collector = Collector(options.stream_mode, options.version)
-    async for chunk in afollow(open_run(spec, input, config, options, collector.modes)):
-        collector.add(chunk)
-    return collector.result()
+        return AT_END
+    return Collector(options.stream_mode, options.version).modes
 
 
 def reads_at_end(spec: GraphSpec, options: Options) -> bool:
@@ -242,6 +215,57 @@ def _read_once(execution: Execution) -> Any:
     return execution.machine.state.read(keys if isinstance(keys, str) else list(keys))
 
 
+class Collecting(Protocol):
+    """Puts the result of an ``invoke`` together."""
+
+    def add(self, chunk: Any) -> None:
+        """Take in a chunk."""
+
+    def result(self) -> Any:
+        """Return what ``invoke`` returns."""
+
+
+def collector_of(execution: Execution, options: Options, modes: Modes) -> Collecting:
+    """Return what puts the result of a run together.
+
+    Args:
+        execution: The run.
+        options: The caller's options.
+        modes: The modes that it streams; see :func:`modes_to_collect`.
+    """
+    if modes is AT_END:
+        return _AtEnd(execution, options)
+    return Collector(options.stream_mode, options.version)
+
+
+class _AtEnd(NamedTuple):
+    """Reads the result of a run from the channels when it has ended."""
+
+    execution: Execution
+    options: Options
+
+    def add(self, chunk: Any) -> None:
+        """Take in nothing: such a run builds no chunks."""
+
+    def result(self) -> Any:
+        """Return what ``invoke`` returns."""
+        return result(self.execution, self.options)
+
+
+def collect(chunks: Iterator[Any], collector: Collecting) -> Any:
+    """Return the result of a run whose chunks a collector takes in."""
+    for chunk in chunks:
+        collector.add(chunk)
+    return collector.result()
+
+
+async def acollect(chunks: AsyncIterator[Any], collector: Collecting) -> Any:
+    """Return the result as :func:`collect`."""
+    async for chunk in chunks:
+        collector.add(chunk)
+    return collector.result()
+
+
 def invoke_through(
     stream: Callable[..., Iterator[Any]],
     input: object,
@@ -259,9 +283,7 @@ def invoke_through(
         deprecated: Further ones, which `stream` knows too.
     """
     collector = Collector(options.stream_mode, options.version)
-    for chunk in stream(input, config, **collector.asks(options), **deprecated):
-        collector.add(chunk)
-    return collector.result()
+    return collect(stream(input, config, **collector.asks(options), **deprecated), collector)
 
 
 async def ainvoke_through(
@@ -273,9 +295,7 @@ async def ainvoke_through(
 ) -> Any:
     """Put the result together as :func:`invoke_through`, with an ``astream``."""
     collector = Collector(options.stream_mode, options.version)
-    async for chunk in astream(input, config, **collector.asks(options), **deprecated):
-        collector.add(chunk)
-    return collector.result()
+    return await acollect(astream(input, config, **collector.asks(options), **deprecated), collector)
 
 
 class Collector:

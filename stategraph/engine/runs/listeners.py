@@ -6,8 +6,8 @@ modes that are fed by callbacks (``messages`` and ``tools``).
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
 
 # A run takes in what the environment and the context ask for even if it is nested; the room's own function, for what
 # runs within it, leaves a manager as it is.
@@ -24,6 +24,22 @@ from stategraph.engine.tracing.graph_callbacks import (
     get_sync_graph_callback_manager_for_config,
 )
 from stategraph.engine.tracing.stream_handler import StreamFeed
+
+
+class Makers(NamedTuple):
+    """Makes the callbacks of a sync, or of an async run.
+
+    Attributes:
+        manager: Makes the manager that a run starts with.
+        graph_callbacks: Makes the one that hears of pauses and resumptions.
+    """
+
+    manager: Callable[..., Any]
+    graph_callbacks: Callable[..., Any]
+
+
+SYNC: Final = Makers(get_callback_manager_for_config, get_sync_graph_callback_manager_for_config)
+ASYNC: Final = Makers(get_async_callback_manager_for_config, get_async_graph_callback_manager_for_config)
 
 
 def needed(execution: Execution) -> bool:
@@ -50,9 +66,10 @@ def _prepare(execution: Execution, manager: Any) -> Any:
     return manager
 
 
-def _attach(execution: Execution, run_manager: Any) -> None:
-    """Add the handlers that feed the run's own stream modes."""
-    form = execution.plan.form
+def attach(execution: Execution, makers: Makers, run_manager: Any) -> None:
+    """Have the run heard by those who listen to graphs, and add the handlers that feed its own stream modes."""
+    form, config = execution.plan.form, execution.plan.config
+    execution.graph_callbacks = makers.graph_callbacks(config, run_id=run_manager.run_id)
     outlet = execution.outlet
     blocks = form.version == "v2" and bool(execution.plan.config[CONF].get(CONFIG_KEY_STREAM_MESSAGES_V2))
     handlers = [feed(outlet.put, form.subgraphs, blocks) for feed in display_of(outlet.own_modes).feeds]
@@ -66,34 +83,12 @@ def _taps_streams(handler: Any) -> bool:
     return taps_streams(handler) and not isinstance(handler, StreamFeed)
 
 
-def _begin(execution: Execution, manager: Any) -> Any:
+def start(execution: Execution, makers: Makers) -> Any:
+    """Start the run for its listeners; returns its run manager, which an async run awaits."""
     config = execution.plan.config
-    return _prepare(execution, manager).on_chain_start(
+    return _prepare(execution, makers.manager(config)).on_chain_start(
         None,
         execution.plan.input,
         name=config.get("run_name", execution.plan.spec.name),
         run_id=config.get("run_id"),
     )
-
-
-def start(execution: Execution) -> Any:
-    """Start the run for its listeners; returns its run manager."""
-    config = execution.plan.config
-    manager = _begin(execution, get_callback_manager_for_config(config))
-    execution.graph_callbacks = get_sync_graph_callback_manager_for_config(config, run_id=manager.run_id)
-    _attach(execution, manager)
-    return manager
-
-
-async def astart(execution: Execution) -> Any:
-    """As :func:`start`."""
-    config = execution.plan.config
-    manager = await _begin(execution, get_async_callback_manager_for_config(config))
-    execution.graph_callbacks = get_async_graph_callback_manager_for_config(config, run_id=manager.run_id)
-    _attach(execution, manager)
-    return manager
-
-
-async def report(manager: Any, error: BaseException) -> None:
-    """Tell listeners of a failure, also while the run is being cancelled."""
-    await asyncio.shield(manager.on_chain_error(error))

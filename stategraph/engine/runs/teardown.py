@@ -15,9 +15,9 @@ Rules
 from __future__ import annotations
 
 import logging
-from typing import Any, Protocol
+from collections.abc import Generator
+from typing import Any, Protocol, TypeVar
 
-from stategraph.engine.checkpoints.pump import Ask, Procedure
 from stategraph.engine.config import foreign_types
 from stategraph.engine.runs.execution import Execution
 from stategraph.engine.runs.outlet import Outlet
@@ -61,23 +61,38 @@ def pause_at_breakpoint(execution: Execution) -> None:
         raise foreign_types.pause()
 
 
+T = TypeVar("T")
+
+Asking = Generator[object, Any, T]
+"""A part of a run's procedure; see `procedure`."""
+
+
 class Leaving(Protocol):
-    """A driver that leaves its run. One that waits has these methods with an "a" in front, to be awaited."""
+    """A driver that leaves its run."""
+
+    def awaited(self, done: Any, /) -> Asking[Any]:
+        """Return what a call returned, once it is there."""
+
+    def stop_running(self) -> object:
+        """Let no task begin, end those that run, and record how they ended; awaited in an async run."""
+
+    def saves_done(self) -> Asking[None]:
+        """Wait for the saves that were asked for."""
 
 
-def leave(execution: Execution, driver: Leaving, error: BaseException | None) -> Procedure[bool]:
+def leave(execution: Execution, driver: Leaving, error: BaseException | None) -> Asking[bool]:
     """Stop what runs, and store what waited for the end of the run.
 
     Args:
         execution: The run.
-        driver: Stops tasks (`stop_running`), waits for saves (`saves_done`), and tells of a pause (`interrupted`).
+        driver: Stops tasks, and waits for saves.
         error: What the run ended with, or None.
 
     Returns:
         Whether the run paused rather than failed.
     """
     try:
-        yield Ask(driver, "stop_running", ())
+        yield from driver.awaited(driver.stop_running())
         _close(execution, error)
     except Exception as refused:
         yield from _finish_saves(execution, driver, refused)
@@ -89,17 +104,18 @@ def leave(execution: Execution, driver: Leaving, error: BaseException | None) ->
     if not isinstance(error, GraphInterrupt) or execution.plan.nested:
         return False
     interrupts = tuple(error.args[0]) if error.args else ()
-    yield Ask(driver, "interrupted", (interrupts,))
+    if (told := execution.lifecycle("interrupt", interrupts)) is not None:
+        yield from driver.awaited(told)
     # Show what the unfinished step has changed so far.
     execution.machine.pause(asks=bool(interrupts))
     execution.flush()
     return True
 
 
-def _finish_saves(execution: Execution, driver: Leaving, error: BaseException | None) -> Procedure[None]:
+def _finish_saves(execution: Execution, driver: Leaving, error: BaseException | None) -> Asking[None]:
     """Wait for the saves that were asked for; what one failed with is raised unless the run has failed anyway."""
     try:
-        yield Ask(driver, "saves_done", ())
+        yield from driver.saves_done()
     except Exception as refused:
         if not keeps(execution, error, refused):
             raise

@@ -34,7 +34,7 @@ import anyio.to_thread
 
 from stategraph.agent.mcp import call_meta
 from stategraph.engine.checkpoints import allowlist
-from stategraph.engine.checkpoints.procedures import Requests
+from stategraph.engine.checkpoints.procedures import adrive, drive
 from stategraph.engine.tasks.interrupts import interrupt
 from stategraph.errors import ConfigurationError, GraphBubbleUp, InvalidAnswerError
 from stategraph.workers.ids import new_owner
@@ -443,47 +443,49 @@ def _flow(plan: _Plan, call: _Call) -> Generator[_Step, Any, Any]:
                 yield _Do(functools.partial(call.resolve, said))
 
 
-def _call(plan: _Plan, call: _Call, dispatch: Callable[[], Any]) -> Any:
-    steps = Requests(_flow(plan, call))
-    for step in steps:
-        try:
-            match step:
-                case _Do(act=act):
-                    steps.answer(act())
-                case _Rest(seconds=seconds):
-                    time.sleep(seconds)
-                case _Dispatch():
-                    with call.dispatching():
-                        steps.answer(dispatch())
-                case _Reconcile(hook=hook, record=record):
-                    steps.answer(hook(record))
-        except BaseException as error:
-            steps.fail(error)
-    return steps.result
+def _call(plan: _Plan, call: _Call, function: Callable[[], Any]) -> Any:
+    def dispatch() -> Any:
+        with call.dispatching():
+            return function()
+
+    return drive(_flow(plan, call), functools.partial(_perform, dispatch, _do, time.sleep))
 
 
-async def _acall(plan: _Plan, call: _Call, dispatch: Callable[[], Awaitable[object]]) -> Any:
-    steps = Requests(_flow(plan, call))
-    for step in steps:
-        try:
-            steps.answer(await _perform(step, call, dispatch))
-        except BaseException as error:
-            steps.fail(error)
-    return steps.result
+async def _acall(plan: _Plan, call: _Call, function: Callable[[], Awaitable[object]]) -> Any:
+    async def dispatch() -> object:
+        with call.dispatching():
+            return await function()
+
+    async def perform(step: _Step) -> Any:
+        answer = _perform(dispatch, _uncut, asyncio.sleep, step)
+        return await answer if inspect.isawaitable(answer) else answer  # a hook may be a plain function
+
+    return await adrive(_flow(plan, call), perform)
 
 
-async def _perform(step: _Step, call: _Call, dispatch: Callable[[], Awaitable[object]]) -> Any:
+def _perform(dispatch: Callable[[], Any], do: Callable[..., Any], rest: Callable[[float], Any], step: _Step) -> Any:
+    """Perform a step of a call; an async caller awaits what this returns.
+
+    Args:
+        dispatch: Makes the call.
+        do: Tells the ledger something, or takes it back.
+        rest: Waits.
+        step: The step.
+    """
     match step:
         case _Do(act=act, undo=undo):
-            return await _uncut(act, undo)
+            return do(act, undo)
         case _Rest(seconds=seconds):
-            return await asyncio.sleep(seconds)
+            return rest(seconds)
         case _Dispatch():
-            with call.dispatching():
-                return await dispatch()
+            return dispatch()
         case _Reconcile(hook=hook, record=record):
-            said = hook(record)
-            return await said if inspect.isawaitable(said) else said
+            return hook(record)
+
+
+def _do(act: Callable[[], T], undo: Callable[[T], None] | None) -> T:
+    """Do something; a sync caller cannot be cancelled meanwhile."""
+    return act()
 
 
 async def _uncut(act: Callable[[], T], undo: Callable[[T], None] | None = None) -> T:

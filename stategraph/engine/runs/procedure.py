@@ -1,0 +1,282 @@
+"""The procedure of a run: all that the sync and the async driver do alike, written once.
+
+Rules
+-----
+* The procedure is a generator, and yields what the caller is to see. Where an async run awaits what a sync one calls,
+  it says ``yield from self.awaited(self.act())``: `act` is a method of both drivers, a coroutine function of one.
+* A lone task runs in place. A step's further tasks are the driver's to run beside each other.
+* A task's end is told to the machine before anybody waiting for it goes on.
+* The end of a run is in `run` itself. A generator that is told to close closes those that it delegates to, and in them
+  nothing can be awaited any more.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from asyncio import CancelledError
+from collections import deque
+from collections.abc import Awaitable, Callable, Sized
+from typing import Any, ClassVar, Protocol, TypeVar
+
+from stategraph.core import moves
+from stategraph.core.moves import Outcome
+from stategraph.core.task import Draft, Task
+from stategraph.engine.checkpoints.pump import Procedure
+from stategraph.engine.config.quiet_manager import Quiet
+from stategraph.engine.runs import listeners, loading, pregel_loop, step, teardown
+from stategraph.engine.runs.execution import Execution, Storing
+from stategraph.engine.runs.step import StepEnd
+from stategraph.engine.runs.teardown import Asking
+from stategraph.engine.streams.payloads import NOTHING
+from stategraph.engine.tasks.scope import Calls
+
+T = TypeVar("T")
+
+
+class Saves(Storing, Protocol):
+    """The saves of a run."""
+
+    @property
+    def crowded(self) -> bool:
+        """True if so many saves wait that the run should wait for them."""
+
+    def wait(self) -> object:
+        """Wait for all saves asked for so far; an async run awaits what this returns."""
+
+
+class OpenCalls(Calls, Protocol):
+    """The functions that the tasks of a step call."""
+
+    @property
+    def called(self) -> Sized:
+        """The step's calls."""
+
+    @property
+    def open(self) -> Sized:
+        """Those that have not ended."""
+
+    def conclude(self, end: StepEnd) -> None:
+        """End the step: raise what its tasks raised, the gravest first, or forget its calls."""
+
+
+class RunProcedure(ABC):
+    """Drives one run; see the module.
+
+    Attributes:
+        quiet: The class of the managers that tasks have if nobody listens.
+        loop: The class of the run's loop, for those who wrap `tick`.
+        makers: Make the managers of callbacks.
+    """
+
+    quiet: ClassVar[type[Quiet]]
+    loop: ClassVar[type[pregel_loop.PregelLoop]]
+    makers: ClassVar[listeners.Makers]
+
+    _calls: OpenCalls
+    # Runs a task. How it ended, or, in an async run, what to await for that unless it has ended well.
+    _start: Callable[[Execution, Task], Any]
+
+    def __init__(self, execution: Execution) -> None:
+        """Args: execution: The run, not loaded yet."""
+        self._execution = execution
+        plan = execution.plan
+        self._saves: Saves | None = None
+        # The tasks that have ended and of which the machine has not been told yet.
+        self._ended: deque[Outcome] = deque()
+        # The step's tasks that are still to begin.
+        self._waiting: deque[Task] = deque()
+        # A step's only task runs in place, unless what it says is to be heard at once, or it may be given up.
+        self._in_place = not execution.outlet.eager and plan.spec.step_timeout is None
+        # The class of directives that need nothing around them but an attempt; a cache would have to be asked first.
+        self._at_once = Task if self._in_place and plan.cache is None else None
+
+    # -- what the drivers do each in its own way -----------------------------
+
+    @abstractmethod
+    def awaited(self, done: Any) -> Asking[Any]:
+        """Return what a call returned, once it is there."""
+
+    @abstractmethod
+    def perform(self, procedure: Procedure[T]) -> T | Awaitable[T]:
+        """Perform a procedure over savers and caches."""
+
+    @abstractmethod
+    def stop_running(self) -> object:
+        """Let no task begin, end or await those that run, and record how they ended; awaited in an async run."""
+
+    @abstractmethod
+    def report(self, manager: Any, error: BaseException) -> object:
+        """Tell listeners of the run's failure; awaited in an async run."""
+
+    @abstractmethod
+    def _leave(self, error: BaseException | None) -> Asking[bool]:
+        """Leave the run; see `teardown.leave`."""
+
+    @abstractmethod
+    def _together(self, end: StepEnd) -> Asking[None]:
+        """Run the tasks that wait beside each other, until all have ended or one has failed."""
+
+    @abstractmethod
+    def _waker(self) -> Callable[[], object]:
+        """Return what wakes the driver when there is something to show."""
+
+    @abstractmethod
+    def _open_saves(self) -> Saves:
+        """Return what takes the saves of a run that has a saver."""
+
+    # -- the run -------------------------------------------------------------
+
+    def procedure(self) -> Asking[None]:
+        """Run the execution to its end, and tell those who listen.
+
+        Yields:
+            What the caller asked to see.
+
+        Raises:
+            GraphRecursionError: If the recursion limit is reached.
+            GraphDrained: If the run was asked to stop.
+            GraphInterrupt: If a nested run pauses.
+            BaseException: What a node or a save failed with.
+        """
+        execution, plan, outlet = self._execution, self._execution.plan, self._execution.outlet
+        callbacks: Any = None
+        if listeners.needed(execution):
+            callbacks = yield from self.awaited(listeners.start(execution, self.makers))
+            listeners.attach(execution, self.makers, callbacks)
+        try:
+            if plan.saver is None:
+                execution.load(loading.nothing(plan))
+            else:
+                execution.load((yield from self.awaited(self.perform(loading.load(plan)))))
+            try:
+                self._open(callbacks)
+                if (told := execution.lifecycle("resume")) is not None:
+                    yield from self.awaited(told)
+                yield from self._steps()
+                outlet.wake_by(None)
+                if self._calls.called or not plan.leaves_nothing:
+                    yield from self._leave(None)
+            except BaseException as error:
+                if not (yield from self._leave(error)):
+                    raise
+            yield from outlet.shown()
+            teardown.raise_unless_finished(execution)
+            if callbacks is not None:
+                yield from self.awaited(callbacks.on_chain_end(execution.output()))
+        except BaseException as error:
+            if callbacks is not None:
+                yield from self.awaited(self.report(callbacks, error))
+            raise
+
+    def _open(self, callbacks: Any) -> None:
+        """Connect the run to this driver, and start it."""
+        execution = self._execution
+        if execution.outlet.eager:
+            execution.outlet.wake_by(self._waker())
+        if execution.plan.saver is not None:
+            self._saves = self._open_saves()
+        execution.begin(callbacks, self.quiet, self._calls, self._saves)
+
+    def _steps(self) -> Asking[None]:
+        """Do what the machine asks for, until it has no more tasks."""
+        execution, start = self._execution, self._start
+        machine, outlet, called = execution.machine, execution.outlet, self._calls.called
+        control, chunks, take = execution.plan.control, outlet.chunks, outlet.taker
+        proceed, tell = pregel_loop.planner(self.loop, execution), execution.teller()
+        runs, at_once = moves.RUNS, self._at_once
+        saves, waits = self._saves, execution.plan.durability == "sync"
+        while True:
+            directive = proceed(control.drain_requested)
+            if machine.outbox:
+                execution.flush()
+            if saves is not None and (waits or saves.crowded):
+                yield from self.saves_done()
+            kind = type(directive)
+            if kind not in runs:
+                break
+            while chunks:
+                if (seen := take()) is not NOTHING:
+                    yield seen
+            if kind is at_once:
+                outcome = start(execution, directive)  # type: ignore[arg-type]
+                if not (well := isinstance(outcome, Draft)):
+                    outcome = yield from self.awaited(outcome)
+                    well = isinstance(outcome, Draft)
+                if well and not called:
+                    tell(outcome)
+                    continue
+                yield from self._step([], outcome)
+            else:
+                yield from self._step(moves.tasks_of(directive))
+        yield from teardown.last_results(execution)
+        teardown.pause_at_breakpoint(execution)
+
+    # -- one step ------------------------------------------------------------
+
+    def _step(self, tasks: list[Task], first: Outcome | None = None) -> Asking[None]:
+        """Take a step to its end.
+
+        Args:
+            tasks: The step's tasks that have to run, unless the cache has what they write.
+            first: How its only task ended, if it has run already.
+        """
+        end, execution = StepEnd(), self._execution
+        if execution.plan.cache is not None:
+            yield from self.awaited(self.perform(step.look_in_cache(execution, tasks)))
+            tasks = [task for task in tasks if not task.writes]
+            yield from execution.outlet.shown()
+        if self._in_place and len(tasks) == 1:
+            first = self._start(execution, tasks.pop())
+            if not isinstance(first, Draft):
+                first = yield from self.awaited(first)
+        self._waiting = deque(tasks)
+        if first is not None:
+            yield from self._take_first(first, end)
+        yield from self._together(end)
+        # Let the caller see how the tasks ended before their failure.
+        yield from execution.outlet.shown()
+        self._calls.conclude(end)
+
+    def _take_first(self, outcome: Outcome, end: StepEnd) -> Asking[None]:
+        """Tell the machine how a task ended that ran in place; an exception that no node may handle ends the run."""
+        error = None if isinstance(outcome, Draft) else outcome.error
+        if isinstance(error, CancelledError):
+            self._execution.tell(outcome)
+        elif error is None or isinstance(error, Exception):
+            yield from self._take(outcome, end)
+            return
+        raise error
+
+    def _take(self, outcome: Outcome, end: StepEnd) -> Asking[None]:
+        """Tell the machine how a task ended, and do what that means for the rest of the step."""
+        task, handler = step.settle(self._execution, outcome, end)
+        if isinstance(outcome, Draft):
+            if task.cache_key is not None:
+                yield from self.awaited(self.perform(step.to_cache(self._execution, task)))
+        elif handler is not None:
+            # The failure has to be durable before its handler acts on it.
+            yield from self.saves_done()
+            if not handler.writes:
+                self._waiting.append(handler)
+
+    # -- the end; see `teardown.leave` ---------------------------------------
+
+    def saves_done(self) -> Asking[None]:
+        """Wait for the saves that were asked for."""
+        if self._saves is not None:
+            yield from self.awaited(self._saves.wait())
+
+    def _record_ended(self) -> Exception | None:
+        """Tell the machine of the tasks that have ended; returns what could not be stored of them."""
+        execution, refused = self._execution, None
+        while self._ended:
+            outcome = self._ended[0]
+            try:
+                # One that was being told when an exception of a signal handler hit may be told again.
+                if execution.machine.waits_for(outcome.task_id):
+                    execution.tell(outcome)
+            except Exception as error:
+                # What one task wrote cannot be stored; that of the others may.
+                refused = refused or error
+            self._ended.popleft()
+        return refused
