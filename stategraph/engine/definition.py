@@ -25,7 +25,7 @@ from stategraph.core.channels.topic import Topic
 from stategraph.core.program import Program
 from stategraph.core.views import Keys
 from stategraph.engine.checkpoints import allowlist
-from stategraph.engine.compile import json_schema
+from stategraph.engine.compile import identity, json_schema
 from stategraph.engine.compile.compiled_node import compile_program
 from stategraph.engine.compile.managed import ManagedValueSpec
 from stategraph.engine.compile.node import NodeBuilder, PregelNode
@@ -290,6 +290,25 @@ class GraphDefinition(
     def get_name(self, suffix: str | None = None, *, name: str | None = None) -> str:
         """Return the graph's name, with a suffix for its schemas."""
         return super().get_name(suffix, name=name)
+
+    # -- identity --------------------------------------------------------------
+
+    @property
+    def import_path(self) -> str | None:
+        """The name under which other processes can import the graph, `package.module:attribute`.
+
+        None for a graph that no loaded module holds under a name, and for one of the script that was started.
+        """
+        return identity.import_path_of(self, identity.modules_of(self.nodes.values()))
+
+    @property
+    def digest(self) -> str:
+        """A digest of the graph's plan: 64 hexadecimal digits, the same in every process.
+
+        Two graphs with the same digest can go on with each other's threads. It covers nodes, edges, channels with
+        their types and reducers, and nested graphs; the code of nodes, policies, breakpoints and savers may differ.
+        """
+        return identity.digest_of(self)
 
     # -- savers --------------------------------------------------------------
 
