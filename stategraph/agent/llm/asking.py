@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Generator
 from typing import TypeVar
 
+from stategraph.engine.checkpoints.procedures import Requests
+
 Q = TypeVar("Q")
 A = TypeVar("A")
 R = TypeVar("R")
@@ -19,23 +21,23 @@ def run(procedure: Generator[Q, A, R], ask: Callable[[Q], A]) -> R:
 
     Args:
         procedure: The procedure.
-        ask: Answers one question; what it raises ends the procedure.
+        ask: Answers one question; what it raises is raised in the procedure where it asked.
     """
-    try:
-        question = next(procedure)
-        while True:
-            question = procedure.send(ask(question))
-    except StopIteration as end:
-        result: R = end.value
-        return result
+    requests = Requests(procedure)
+    for question in requests:
+        try:
+            requests.answer(ask(question))
+        except BaseException as error:
+            requests.fail(error)
+    return requests.result
 
 
 async def arun(procedure: Generator[Q, A, R], ask: Callable[[Q], Awaitable[A]]) -> R:
     """Like `run`, awaiting each answer."""
-    try:
-        question = next(procedure)
-        while True:
-            question = procedure.send(await ask(question))
-    except StopIteration as end:
-        result: R = end.value
-        return result
+    requests = Requests(procedure)
+    for question in requests:
+        try:
+            requests.answer(await ask(question))
+        except BaseException as error:
+            requests.fail(error)
+    return requests.result

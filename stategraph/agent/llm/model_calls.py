@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, TypeAlias, cast
@@ -22,6 +22,7 @@ from langchain_core.runnables import RunnableBinding, RunnableConfig
 
 from stategraph.agent.agent import Route
 from stategraph.agent.invocation import direct
+from stategraph.agent.llm import asking
 from stategraph.agent.llm.shielded import Shielded, secrets_of
 from stategraph.agent.messages import mending, problems, storable
 from stategraph.agent.ports import Listener, ModelCall, ModelEnded, ModelFailed, ModelStarted, ModelStreamed
@@ -59,11 +60,9 @@ def call(
     Returns:
         The first answer, or the errors.
     """
-    tries = _Tries(routes, config, final, history)
-    for route in tries:
-        with tries:
-            return tries.mended(direct.ask(route.model, messages, config))
-    return tries.errors
+    return asking.run(
+        _trying(routes, config, final, history), lambda route: direct.ask(route.model, messages, config)
+    )
 
 
 async def acall(
@@ -74,56 +73,27 @@ async def acall(
     history: Sequence[AnyMessage] = (),
 ) -> Answer:
     """Like `call`, async."""
-    tries = _Tries(routes, config, final, history)
-    for route in tries:
-        with tries:
-            return tries.mended(await direct.aask(route.model, messages, config))
-    return tries.errors
+    return await asking.arun(
+        _trying(routes, config, final, history), lambda route: direct.aask(route.model, messages, config)
+    )
 
 
-class _Tries:
-    """The routes, one after the other; as a context manager, the try of one, whose error is noted.
-
-    Args:
-        routes: The models to try.
-        config: Of the running node.
-        final: Ends the trying.
-        history: The conversation that the answer becomes part of.
-
-    Attributes:
-        errors: Those of the routes that were tried, in order.
-    """
-
-    __slots__ = ("_config", "_final", "_history", "_route", "_routes", "errors")
-
-    def __init__(
-        self, routes: Sequence[Route], config: RunnableConfig, final: Final, history: Sequence[AnyMessage]
-    ) -> None:
-        self._routes = routes
-        self._config = config
-        self._final = final
-        self._history = history
-        self.errors: list[Exception] = []
-
-    def __iter__(self) -> Iterator[Route]:
-        for route in self._routes:
-            self._route = route
-            yield route
-            if self._final(self.errors[-1]):
-                return
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> bool:
-        if not isinstance(error, Exception) or isinstance(error, GraphBubbleUp):
-            return False
-        self.errors.append(_without_secrets(self._route, error))
-        return True
-
-    def mended(self, answer: AIMessage) -> AIMessage:
-        """Return an answer as it is written to the state."""
-        return storable.storable(mending.mended(answer, self._history), self._config)
+def _trying(
+    routes: Sequence[Route], config: RunnableConfig, final: Final, history: Sequence[AnyMessage]
+) -> Generator[Route, AIMessage, Answer]:
+    """Yield one route after the other until one answers; return its answer as it is stored, or the errors of all."""
+    errors: list[Exception] = []
+    for route in routes:
+        try:
+            answer = yield route
+            return storable.storable(mending.mended(answer, history), config)
+        except GraphBubbleUp:
+            raise
+        except Exception as error:
+            errors.append(_without_secrets(route, error))
+        if final(errors[-1]):
+            break
+    return errors
 
 
 async def tell(

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial, update_wrapper
-from typing import Any, Concatenate, TypeAlias, TypeGuard, TypeVar, Union, cast
+from typing import Any, Concatenate, Final, TypeAlias, TypeGuard, TypeVar, Union, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, RunnableParallel, RunnableSequence
 from langchain_core.runnables.base import RunnableLike as LangChainRunnableLike
@@ -369,6 +369,12 @@ def _start(
 
 # --- a sequence as a runnable ---
 
+_PipeMethods: TypeAlias = tuple[str, str, str]
+"""Names of the methods that read a first step, a later step, and what a handler taps."""
+
+_SYNC_PIPE: Final[_PipeMethods] = ("stream", "transform", "tap_output_iter")
+_ASYNC_PIPE: Final[_PipeMethods] = ("astream", "atransform", "tap_output_aiter")
+
 
 class RunnableSeq(Runnable[Any, Any]):
     """Runnables in a row: each one's output is the next one's input.
@@ -476,12 +482,7 @@ class RunnableSeq(Runnable[Any, Any]):
             yield
             return
         with run:
-            config = run.child_config(config, "seq:step:1")
-            chunks = self.steps[0].stream(input, config, **kwargs)
-            for step, step_config in self._later_steps(run, config):
-                chunks = step.transform(chunks, step_config)
-            for handler in _taps(run):
-                chunks = handler.tap_output_iter(run.manager.run_id, chunks)
+            config, (*_, chunks) = self._pipeline(run, config, _SYNC_PIPE, input, kwargs)
             run.output = run.context(config).run(_last, chunks)
             yield
 
@@ -496,16 +497,24 @@ class RunnableSeq(Runnable[Any, Any]):
             yield
             return
         async with run, AsyncExitStack() as open_iterators:
-            config = run.child_config(config, "seq:step:1")
-            chunks = self.steps[0].astream(input, config, **kwargs)
-            _close_with(open_iterators, chunks)
-            for step, step_config in self._later_steps(run, config):
-                chunks = step.atransform(chunks, step_config)
+            config, pipeline = self._pipeline(run, config, _ASYNC_PIPE, input, kwargs)
+            for chunks in pipeline:
                 _close_with(open_iterators, chunks)
-            for handler in _taps(run):
-                chunks = handler.tap_output_aiter(run.manager.run_id, chunks)
-            run.output = await asyncio.create_task(alast(chunks), context=run.context(config))
+            run.output = await asyncio.create_task(alast(pipeline[-1]), context=run.context(config))
             yield
+
+    def _pipeline(
+        self, run: chain_run.ChainRun[Any], config: RunnableConfig, methods: _PipeMethods, input: object, kwargs: Any
+    ) -> tuple[RunnableConfig, list[Any]]:
+        """Return the first step's config, and the iterators of steps and taps, each of which reads the one before."""
+        stream, transform, tap = methods
+        config = run.child_config(config, "seq:step:1")
+        pipeline = [getattr(self.steps[0], stream)(input, config, **kwargs)]
+        for step, step_config in self._later_steps(run, config):
+            pipeline.append(getattr(step, transform)(pipeline[-1], step_config))
+        for handler in filter(chain_run.taps_streams, run.manager.handlers):
+            pipeline.append(getattr(handler, tap)(run.manager.run_id, pipeline[-1]))
+        return config, pipeline
 
     def _later_steps(
         self, run: chain_run.ChainRun[Any], config: RunnableConfig
@@ -544,11 +553,6 @@ def numbered(steps: Iterable[_StepT], first: int) -> Iterator[tuple[int, _StepT]
 def _complete(config: RunnableConfig | None) -> RunnableConfig:
     """Return a config, or the running one for None."""
     return run_config.ensure_config() if config is None else config
-
-
-def _taps(run: chain_run.ChainRun[Any]) -> Iterator[Any]:
-    """Yield the handlers that see every chunk of a run's output."""
-    return filter(chain_run.taps_streams, run.manager.handlers)
 
 
 def _last(chunks: Iterator[object]) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import Any, Final, Literal, NoReturn, Self, cast
+from typing import Any, Final, Literal, NamedTuple, NoReturn, Self, cast
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.graph import Graph
@@ -29,6 +29,25 @@ EVENT_RUN_OPTIONS: Final = frozenset({"metadata", "headers"})
 """Options of a run with `version="v3"`, in addition to input and config."""
 
 DEFAULT_HISTORY_LIMIT: Final = 10
+
+
+class _Given(NamedTuple):
+    """Arguments of a run that the client library takes under the same names."""
+
+    context: Context | None
+    interrupt_before: All | Sequence[str] | None
+    interrupt_after: All | Sequence[str] | None
+    headers: dict[str, str] | None
+    params: QueryParamTypes | None
+
+
+class _Unsupported(NamedTuple):
+    """Arguments that a run with `version="v3"` refuses, unless they are empty."""
+
+    interrupt_before: object
+    interrupt_after: object
+    transformers: object
+    control: object
 
 
 class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
@@ -326,9 +345,8 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
         """
         runs: Any = self._validate_sync_client().runs
         relay = Relay.of(choose_modes(stream_mode, config), config, subgraphs=subgraphs, version=version)
-        rest = {"context": context, "interrupt_before": interrupt_before, "interrupt_after": interrupt_after}
-        request = {**self._run_request(input, config, relay, headers), **rest, "params": params}
-        for part in runs.stream(**request, **kwargs):
+        given = _Given(context, interrupt_before, interrupt_after, self._headers(headers), params)
+        for part in runs.stream(**self._run_request(input, config, relay), **given._asdict(), **kwargs):
             yield from relay.take(part)
 
     async def astream(  # type: ignore[override]
@@ -349,15 +367,12 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
         """Like `stream`."""
         runs: Any = self._validate_client().runs
         relay = Relay.of(choose_modes(stream_mode, config), config, subgraphs=subgraphs, version=version)
-        rest = {"context": context, "interrupt_before": interrupt_before, "interrupt_after": interrupt_after}
-        request = {**self._run_request(input, config, relay, headers), **rest, "params": params}
-        async for part in runs.stream(**request, **kwargs):
+        given = _Given(context, interrupt_before, interrupt_after, self._headers(headers), params)
+        async for part in runs.stream(**self._run_request(input, config, relay), **given._asdict(), **kwargs):
             for chunk in relay.take(part):
                 yield chunk
 
-    def _run_request(
-        self, input: Any, config: RunnableConfig | None, relay: Relay, headers: dict[str, str] | None
-    ) -> dict[str, Any]:
+    def _run_request(self, input: Any, config: RunnableConfig | None, relay: Relay) -> dict[str, Any]:
         thread_id, sent = self._thread_and_config(config)
         plain, command = wire.split_input(input)
         return {
@@ -369,7 +384,6 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
             "stream_mode": [*relay.modes.sent],
             "stream_subgraphs": relay.subgraphs or relay.modes.listener is not None,
             "if_not_exists": "create",
-            "headers": self._headers(headers),
         }
 
     def invoke(
@@ -403,10 +417,9 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
             GraphInterrupt: It waits for answers, and runs as a node of another graph.
             ParentCommand: One of its nodes sent a command to the graph around it.
         """
-        stops: Any = {"interrupt_before": interrupt_before, "interrupt_after": interrupt_after}
-        rest = {"context": context, "headers": headers, "params": params, **stops, **kwargs}
+        given: Any = _Given(context, interrupt_before, interrupt_after, headers, params)._asdict()
         last = None
-        for chunk in self.stream(input, config, stream_mode="values", version=version, **rest):
+        for chunk in self.stream(input, config, stream_mode="values", version=version, **given, **kwargs):
             last = chunk
         return _output(last, version)
 
@@ -424,10 +437,9 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
         **kwargs: Any,
     ) -> Any:
         """Like `invoke`."""
-        stops: Any = {"interrupt_before": interrupt_before, "interrupt_after": interrupt_after}
-        rest = {"context": context, "headers": headers, "params": params, **stops, **kwargs}
+        given: Any = _Given(context, interrupt_before, interrupt_after, headers, params)._asdict()
         last = None
-        async for chunk in self.astream(input, config, stream_mode="values", version=version, **rest):
+        async for chunk in self.astream(input, config, stream_mode="values", version=version, **given, **kwargs):
             last = chunk
         return _output(last, version)
 
@@ -465,15 +477,9 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
         projected = version == "v3"
         if not projected:
             return super().stream_events(input, config, version=version, **kwargs)
-        self._reject_v3_unsupported(
-            extra_kwargs=kwargs,
-            interrupt_before=interrupt_before,
-            interrupt_after=interrupt_after,
-            transformers=transformers,
-            control=control,
-        )
+        unsupported = _Unsupported(interrupt_before, interrupt_after, transformers, control)
+        where, run = self._event_run(input, config, headers, unsupported, kwargs)
         client = self._validate_sync_client()
-        where, run = self._event_run(input, config, headers, kwargs.get("metadata"))
         return RemoteRunStream(sync_client=client, sdk_thread=client.threads.stream(**where), **run)
 
     async def astream_events(  # type: ignore[override]
@@ -499,24 +505,28 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
                 f"astream_events(version={version!r}) is not implemented for a remote graph: "
                 "use version='v3', or astream()"
             )
-        self._reject_v3_unsupported(
-            extra_kwargs=kwargs,
-            interrupt_before=interrupt_before,
-            interrupt_after=interrupt_after,
-            transformers=transformers,
-            control=control,
-        )
+        unsupported = _Unsupported(interrupt_before, interrupt_after, transformers, control)
+        where, run = self._event_run(input, config, headers, unsupported, kwargs)
         client = self._validate_client()
-        where, run = self._event_run(input, config, headers, kwargs.get("metadata"))
         return AsyncRemoteRunStream(client=client, sdk_thread=client.threads.stream(**where), **run)
 
     def _event_run(
-        self, input: Any, config: RunnableConfig | None, headers: dict[str, str] | None, metadata: Any
+        self,
+        input: Any,
+        config: RunnableConfig | None,
+        headers: dict[str, str] | None,
+        unsupported: _Unsupported,
+        kwargs: dict[str, Any],
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return the arguments for the stream of a thread, and those for the handle of a run in it."""
+        """Return the arguments for the stream of a thread, and those for the handle of a run in it.
+
+        Raises:
+            NotImplementedError: Something was asked for that the server's API cannot do.
+        """
+        self._reject_v3_unsupported(extra_kwargs=kwargs, **unsupported._asdict())
         thread_id, sent = self._thread_and_config(config)
         thread = {"thread_id": thread_id, "assistant_id": self.assistant_id, "headers": self._headers(headers)}
-        return thread, {"input": input, "config": sent, "metadata": metadata}
+        return thread, {"input": input, "config": sent, "metadata": kwargs.get("metadata")}
 
     def _reject_v3_unsupported(self, *, extra_kwargs: dict[str, Any], **named: Any) -> None:
         refused = [name for name, value in named.items() if value]

@@ -5,24 +5,26 @@ An error comes after everything that arrived before it, whichever queue that is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from typing import Any
 
+from stategraph.engine.streams.events.mux import StreamMux
 from stategraph.engine.streams.events.queue import StreamChannel
+from stategraph.engine.streams.events.reading import AsyncPull, Pull
 
 
 class Merge:
     """The one reader of some queues of a run; to be used in a `with`, which gives the queues free again."""
 
-    def __init__(self, projections: Mapping[str, object], names: tuple[str, ...], *, is_async: bool) -> None:
+    def __init__(self, mux: StreamMux, names: tuple[str, ...], *, is_async: bool) -> None:
         """Choose the queues.
 
         Args:
-            projections: All projections of the run.
+            mux: Has the projections of the run.
             names: Those to read; one that is named twice is read once.
             is_async: How they are going to be read.
         """
-        self._projections = projections
+        self._mux = mux
         self._names = names
         self._is_async = is_async
         self._queues: dict[str, StreamChannel[Any]] = {}
@@ -37,7 +39,7 @@ class Merge:
         """
         try:
             for name in dict.fromkeys(self._names):
-                queue = self._projections[name]
+                queue = self._mux.extensions[name]
                 if not isinstance(queue, StreamChannel):
                     raise TypeError(f"interleave() reads StreamChannels, and {name!r} is a {type(queue).__name__}")
                 queue._subscribe(is_async=self._is_async)
@@ -57,17 +59,25 @@ class Merge:
         """True if all queues are closed and empty."""
         return all(queue._closed and not queue._items for queue in self._queues.values())
 
-    def take(self) -> tuple[str, Any] | None:
-        """Return the item that arrived first, with the name of its queue; None if there is none yet.
+    @property
+    def pull(self) -> Pull | None:
+        """Asks the run for more."""
+        return self._mux._pump_fn
+
+    @property
+    def apull(self) -> AsyncPull | None:
+        """Asks an async run for more."""
+        return self._mux._apump_fn
+
+    def arrived(self) -> Iterator[tuple[str, Any]]:
+        """Yield what has arrived, in that order, each item with the name of its queue.
 
         Raises:
             BaseException: The error of a queue, if no item is left.
         """
-        filled = {name: queue._items for name, queue in self._queues.items() if queue._items}
-        if filled:
+        while filled := {name: queue._items for name, queue in self._queues.items() if queue._items}:
             name = min(filled, key=lambda name: filled[name][0][0])
-            return name, filled[name].popleft()[1]
+            yield name, filled[name].popleft()[1]
         for queue in self._queues.values():
             if queue._error is not None:
                 raise queue._error
-        return None

@@ -9,10 +9,11 @@ Rules:
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Generic, TypeVar
+
+from stategraph.engine.streams.events.reading import AsyncPull, Pull, aread, read
 
 T = TypeVar("T")
 
@@ -38,12 +39,13 @@ class StreamChannel(Generic[T]):
             raise ValueError(f"StreamChannel maxlen is a positive int or None, not {maxlen}")
         self.name = name
         self._maxlen = maxlen
-        self._items: deque[tuple[int, T]] = deque()
+        self._items: deque[tuple[int, T]] = deque()  # that its one reader has yet to take
+        self._kept = [self._items]  # or those of each share, if it was split
         self._closed = self._subscribed = False
         self._error: BaseException | None = None
         self._is_async: bool | None = None
-        self._request_more: Callable[[], bool] | None = None
-        self._arequest_more: Callable[[], Awaitable[bool]] | None = None
+        self._request_more: Pull | None = None
+        self._arequest_more: AsyncPull | None = None
         self._wire_fn: Callable[[T], None] | None = None
         self._mux: Any = None
 
@@ -56,7 +58,9 @@ class StreamChannel(Generic[T]):
         if self._subscribed:
             if self._closed:
                 raise RuntimeError("Cannot push to a closed StreamChannel" + (f": {self.name}" if self.name else ""))
-            self._items.append((0 if self._mux is None else self._mux._next_push_seq(), item))
+            numbered = (0 if self._mux is None else self._mux._next_push_seq(), item)
+            for items in self._kept:
+                items.append(numbered)
         if self._wire_fn is not None:
             self._wire_fn(item)
 
@@ -81,7 +85,7 @@ class StreamChannel(Generic[T]):
             RuntimeError: If it has a reader.
         """
         self._subscribe(is_async=False)
-        return self._read()
+        return read(_Share(self, self._items))
 
     def __aiter__(self) -> AsyncIterator[T]:
         """Read the queue asynchronously.
@@ -91,7 +95,7 @@ class StreamChannel(Generic[T]):
             RuntimeError: If it has a reader.
         """
         self._subscribe(is_async=True)
-        return self._aread()
+        return aread(_Share(self, self._items))
 
     def tee(self, n: int = 2) -> tuple[Iterator[T], ...]:
         """Become the reader and share what comes among `n` readers, each of whom sees everything.
@@ -101,23 +105,7 @@ class StreamChannel(Generic[T]):
             TypeError: As for iteration.
             RuntimeError: As for iteration.
         """
-        shares = _shares(n)
-        source = iter(self)
-
-        def read(own: deque[T]) -> Iterator[T]:
-            while True:
-                while own:
-                    yield own.popleft()
-                try:
-                    item = next(source)
-                except StopIteration:
-                    break
-                for share in shares:
-                    share.append(item)
-            if self._error is not None:  # the source raises it to one reader only
-                raise self._error
-
-        return tuple(map(read, shares))
+        return tuple(read(share) for share in self._split(n, is_async=False))
 
     def atee(self, n: int = 2) -> tuple[AsyncIterator[T], ...]:
         """Like `tee`, for asynchronous readers. They may run as separate tasks.
@@ -127,48 +115,15 @@ class StreamChannel(Generic[T]):
             TypeError: As for iteration.
             RuntimeError: As for iteration.
         """
-        shares = _shares(n)
-        source = aiter(self)
-        turn = asyncio.Lock()
+        return tuple(aread(share) for share in self._split(n, is_async=True))
 
-        async def read(own: deque[T]) -> AsyncIterator[T]:
-            while True:
-                while own:
-                    yield own.popleft()
-                async with turn:
-                    if own:  # another reader's turn has brought an item meanwhile
-                        continue
-                    try:
-                        item = await anext(source)
-                    except StopAsyncIteration:
-                        break
-                    for share in shares:
-                        share.append(item)
-            if self._error is not None:
-                raise self._error
-
-        return tuple(map(read, shares))
-
-    def _read(self) -> Iterator[T]:
-        while self._items or not self._closed:
-            if self._items:
-                yield self._items.popleft()[1]
-            elif self._request_more is None or (not self._request_more() and self._is_idle()):
-                return
-        if self._error is not None:
-            raise self._error
-
-    async def _aread(self) -> AsyncIterator[T]:
-        while self._items or not self._closed:
-            if self._items:
-                yield self._items.popleft()[1]
-            elif self._arequest_more is None or (not await self._arequest_more() and self._is_idle()):
-                return
-        if self._error is not None:
-            raise self._error
-
-    def _is_idle(self) -> bool:
-        return not self._items and not self._closed
+    def _split(self, n: int, *, is_async: bool) -> list[_Share[T]]:
+        """Become the reader, and keep each item once for each of `n` shares."""
+        if n < 1:
+            raise ValueError(f"A StreamChannel is split among 1 reader or more, not {n}")
+        self._subscribe(is_async=is_async)
+        self._kept = [self._items.copy() for _ in range(n)]
+        return [_Share(self, items) for items in self._kept]
 
     # Called by the engine that drives the transformers.
 
@@ -202,7 +157,30 @@ class StreamChannel(Generic[T]):
         self._wire_fn = fn
 
 
-def _shares(n: int) -> list[deque[Any]]:
-    if n < 1:
-        raise ValueError(f"A StreamChannel is split among 1 reader or more, not {n}")
-    return [deque() for _ in range(n)]
+class _Share(Generic[T]):
+    """The items that one reader of a queue has yet to take; a `Source`."""
+
+    __slots__ = ("_items", "_queue")
+
+    def __init__(self, queue: StreamChannel[T], items: deque[tuple[int, T]]) -> None:
+        self._queue = queue
+        self._items = items
+
+    def arrived(self) -> Iterator[T]:
+        items, queue = self._items, self._queue
+        while items:
+            yield items.popleft()[1]
+        if queue._closed and queue._error is not None:
+            raise queue._error
+
+    @property
+    def ended(self) -> bool:
+        return self._queue._closed
+
+    @property
+    def pull(self) -> Pull | None:
+        return self._queue._request_more
+
+    @property
+    def apull(self) -> AsyncPull | None:
+        return self._queue._arequest_more

@@ -16,6 +16,7 @@ import asyncio
 import logging
 import weakref
 from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import aclosing, contextmanager
 from threading import RLock
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -25,6 +26,7 @@ from stategraph.engine.streams.events.envelope import event_of
 from stategraph.engine.streams.events.merge import Merge
 from stategraph.engine.streams.events.mux import StreamMux
 from stategraph.engine.streams.events.nested import SubgraphStatus
+from stategraph.engine.streams.events.reading import aread, read
 from stategraph.engine.streams.events.transformer import Namespace, ProtocolEvent
 
 if TYPE_CHECKING:
@@ -55,7 +57,15 @@ class RunHandle:
     debug: StreamChannel[dict[str, Any]]
     tasks: StreamChannel[dict[str, Any]]
 
-    def __init__(self, mux: StreamMux) -> None:
+    def __init__(self, parts: Any, mux: StreamMux, *, wire_pump: bool = True) -> None:
+        """Hold a run.
+
+        Args:
+            parts: The iterator over the parts of its stream; None if the mux is fed elsewhere.
+            mux: Hands out its events.
+            wire_pump: Whether readers pull by this handle.
+        """
+        self._parts = parts
         self._mux = mux
         self.extensions: Mapping[str, Any] = MappingProxyType(mux.extensions)
         self._exhausted = False
@@ -64,6 +74,12 @@ class RunHandle:
         self._interrupts: list[Any] = []
         for name in mux.native_keys:
             setattr(self, name, mux.extensions[name])
+        if wire_pump:
+            self._bind_pump()
+
+    def _bind_pump(self) -> None:
+        """Have readers pull by this handle."""
+        raise NotImplementedError
 
     def __getattr__(self, name: str) -> StreamChannel[Any]:
         """Say which projections there are; only called for a name that is none of them."""
@@ -89,6 +105,7 @@ class GraphRunStream(RunHandle):
     Leaving a `with` block aborts the run.
     """
 
+    _parts: Iterator[Any] | None
     messages: StreamChannel[ChatModelStream]
     subgraphs: StreamChannel[SubgraphRunStream]
 
@@ -100,11 +117,11 @@ class GraphRunStream(RunHandle):
             mux: Hands out its events.
             wire_pump: Whether readers pull by this handle.
         """
-        super().__init__(mux)
-        self._parts = graph_iter
         self._turn = RLock()
-        if wire_pump:
-            mux.bind_pump(self._pump_next)
+        super().__init__(graph_iter, mux, wire_pump=wire_pump)
+
+    def _bind_pump(self) -> None:
+        self._mux.bind_pump(self._pump_next)
 
     @property
     def output(self) -> Any:
@@ -154,15 +171,8 @@ class GraphRunStream(RunHandle):
             RuntimeError: If a projection has a reader already.
             BaseException: What the run failed with, after all items.
         """
-        pull = self._mux._pump_fn
-        with Merge(self.extensions, names, is_async=False) as merge:
-            more = True
-            while more:
-                while (item := merge.take()) is not None:
-                    yield item
-                more = not merge.ended and pull is not None and pull()
-            while (item := merge.take()) is not None:
-                yield item
+        with Merge(self._mux, names, is_async=False) as merge:
+            yield from read(merge)
 
     def abort(self) -> None:
         """Stop the run and end its projections; nothing happens if it has ended."""
@@ -170,10 +180,8 @@ class GraphRunStream(RunHandle):
             return
         self._exhausted = True
         self._close_parts()
-        try:
+        with _logging_failures(logging.WARNING, "A stream transformer failed while its run was aborted"):
             self._mux.close()
-        except Exception:
-            _logger.warning("A stream transformer failed while its run was aborted", exc_info=True)
 
     def __enter__(self) -> Self:
         return self
@@ -195,10 +203,8 @@ class GraphRunStream(RunHandle):
             except StopIteration:
                 self._exhausted = True
                 # The error of a transformer that could not finish is that of every queue now.
-                try:
+                with _logging_failures(logging.DEBUG, "A stream transformer could not finish"):
                     self._mux.close()
-                except Exception:
-                    _logger.debug("A stream transformer could not finish", exc_info=True)
             except BaseException as error:
                 self._exhausted = True
                 self._close_parts()
@@ -211,10 +217,8 @@ class GraphRunStream(RunHandle):
         parts, self._parts = self._parts, None
         close = getattr(parts, "close", None)
         if close is not None:
-            try:
+            with _logging_failures(logging.WARNING, "A run failed while its event stream was closed"):
                 close()
-            except Exception:
-                _logger.warning("A run failed while its event stream was closed", exc_info=True)
 
     def _finish(self) -> None:
         while self._pump_next():
@@ -228,19 +232,20 @@ class AsyncGraphRunStream(RunHandle):
     Leaving an `async with` block aborts the run.
     """
 
+    _parts: AsyncIterator[Any] | None
     messages: StreamChannel[AsyncChatModelStream]
     subgraphs: StreamChannel[AsyncSubgraphRunStream]
 
     def __init__(self, graph_aiter: AsyncIterator[Any] | None, mux: StreamMux, *, wire_pump: bool = True) -> None:
         """Hold a run; see `GraphRunStream`."""
-        super().__init__(mux)
-        self._parts = graph_aiter
         self._pull: asyncio.Task[None] | None = None
         self._waiting: set[asyncio.Future[None]] = set()  # of readers, for the next part
         self._finishing = 0  # how many of them want no part but the end
         self._dropped: weakref.finalize[Any, AsyncGraphRunStream] | None = None
-        if wire_pump:
-            mux.bind_apump(self._apump_next)
+        super().__init__(graph_aiter, mux, wire_pump=wire_pump)
+
+    def _bind_pump(self) -> None:
+        self._mux.bind_apump(self._apump_next)
 
     async def output(self) -> Any:
         """Like `GraphRunStream.output`."""
@@ -262,15 +267,10 @@ class AsyncGraphRunStream(RunHandle):
 
     async def interleave(self, *names: str) -> AsyncIterator[tuple[str, Any]]:
         """Like `GraphRunStream.interleave`."""
-        pull = self._mux._apump_fn
-        with Merge(self.extensions, names, is_async=True) as merge:
-            more = True
-            while more:
-                while (item := merge.take()) is not None:
+        with Merge(self._mux, names, is_async=True) as merge:
+            async with aclosing(aread(merge)) as items:
+                async for item in items:
                     yield item
-                more = not merge.ended and pull is not None and await pull()
-            while (item := merge.take()) is not None:
-                yield item
 
     async def abort(self) -> None:
         """Cancel what runs, in nested runs too, and end the projections; nothing happens if the run has ended."""
@@ -280,10 +280,8 @@ class AsyncGraphRunStream(RunHandle):
         await self._stop_pull()
         await self._close_parts()
         await self._mux.acancel()
-        try:
+        with _logging_failures(logging.WARNING, "A stream transformer failed while its run was aborted"):
             await self._mux.aclose()
-        except Exception:
-            _logger.warning("A stream transformer failed while its run was aborted", exc_info=True)
 
     async def __aenter__(self) -> Self:
         return self
@@ -335,10 +333,8 @@ class AsyncGraphRunStream(RunHandle):
             self._exhausted = True
             self._keep_open()
             # The error of a transformer that could not finish is that of every queue now.
-            try:
+            with _logging_failures(logging.DEBUG, "A stream transformer could not finish"):
                 await self._mux.aclose()
-            except Exception:
-                _logger.debug("A stream transformer could not finish", exc_info=True)
         except (Exception, asyncio.CancelledError) as error:
             if self._exhausted:  # being aborted, which also does the rest
                 raise
@@ -382,13 +378,20 @@ class AsyncGraphRunStream(RunHandle):
         self._raise_if_failed()
 
 
+@contextmanager
+def _logging_failures(level: int, message: str) -> Iterator[None]:
+    """Log an exception raised while a run ends, and go on ending it."""
+    try:
+        yield
+    except Exception:
+        _logger.log(level, message, exc_info=True)
+
+
 async def _close(parts: Any) -> None:
     close = getattr(parts, "aclose", None)
     if close is not None:
-        try:
+        with _logging_failures(logging.WARNING, "A run failed while its event stream was closed"):
             await close()
-        except Exception:
-            _logger.warning("A run failed while its event stream was closed", exc_info=True)
 
 
 def _close_later(loop: asyncio.AbstractEventLoop, parts: Any) -> None:
@@ -421,7 +424,16 @@ class NestedRun(RunHandle):
     error: str | None
     _seen_terminal: bool
 
-    def _describe(self, path: Namespace, graph_name: str | None, trigger_call_id: str | None) -> None:
+    def __init__(
+        self,
+        mux: StreamMux,
+        *,
+        path: Namespace,
+        graph_name: str | None = None,
+        trigger_call_id: str | None = None,
+    ) -> None:
+        """Hold a nested run; see the class."""
+        super().__init__(None, mux, wire_pump=False)
         self.status, self.error = "started", None
         self._seen_terminal = False
         self.trigger_call_id = trigger_call_id
@@ -439,40 +451,16 @@ class NestedRun(RunHandle):
         return self._exhausted or self._mux._events._closed
 
 
-class SubgraphRunStream(GraphRunStream, NestedRun):
+class SubgraphRunStream(NestedRun, GraphRunStream):
     """A nested run of a synchronous run. Aborting it only stops following it."""
-
-    def __init__(
-        self,
-        mux: StreamMux,
-        *,
-        path: Namespace,
-        graph_name: str | None = None,
-        trigger_call_id: str | None = None,
-    ) -> None:
-        """Hold a nested run; see `NestedRun`."""
-        super().__init__(None, mux, wire_pump=False)
-        self._describe(path, graph_name, trigger_call_id)
 
     def _pump_next(self) -> bool:
         pull = self._mux._pump_fn
         return not self._over and pull is not None and pull()
 
 
-class AsyncSubgraphRunStream(AsyncGraphRunStream, NestedRun):
+class AsyncSubgraphRunStream(NestedRun, AsyncGraphRunStream):
     """A nested run of an asynchronous run. Aborting it only stops following it."""
-
-    def __init__(
-        self,
-        mux: StreamMux,
-        *,
-        path: Namespace,
-        graph_name: str | None = None,
-        trigger_call_id: str | None = None,
-    ) -> None:
-        """Hold a nested run; see `NestedRun`."""
-        super().__init__(None, mux, wire_pump=False)
-        self._describe(path, graph_name, trigger_call_id)
 
     async def _apump_next(self) -> bool:
         pull = self._mux._apump_fn
