@@ -126,14 +126,12 @@ class ScriptedChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        opened = self._open(messages, stop, kwargs, stream=True)
-        for step in _performed(opened, gaps=True):
+        for step in self._streamed(messages, stop, kwargs):
             _wait_sync(step)
             if isinstance(step, ChatGenerationChunk):
                 if run_manager is not None:
                     run_manager.on_llm_new_token(step.text, chunk=step)
                 yield step
-        yield _last_chunk(_accepted(opened), self.model_name)
 
     async def _astream(
         self,
@@ -142,13 +140,17 @@ class ScriptedChatModel(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        opened = self._open(messages, stop, kwargs, stream=True)
-        for step in _performed(opened, gaps=True):
+        for step in self._streamed(messages, stop, kwargs):
             await _wait_async(step)
             if isinstance(step, ChatGenerationChunk):
                 if run_manager is not None:
                     await run_manager.on_llm_new_token(step.text, chunk=step)
                 yield step
+
+    def _streamed(self, messages: list[BaseMessage], stop: list[str] | None, options: dict[str, Any]) -> Iterator[_Step]:
+        """Open a request; yield what a stream of its reply waits for and sends."""
+        opened = self._open(messages, stop, options, stream=True)
+        yield from _performed(opened, gaps=True)
         yield _last_chunk(_accepted(opened), self.model_name)
 
 

@@ -10,7 +10,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from functools import partial
 from types import TracebackType
-from typing import Any, ClassVar, Generic, Self, TypeVar, cast
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from langchain_core.runnables import RunnableConfig
 from langgraph_sdk._async.stream import AsyncThreadStream
@@ -24,6 +24,7 @@ from stategraph.engine.streams.modes import MODES
 
 logger = logging.getLogger(__name__)
 
+_IteratorT = TypeVar("_IteratorT", Iterator[Any], AsyncIterator[Any])
 _ThreadT = TypeVar("_ThreadT", AsyncThreadStream, SyncThreadStream)
 
 
@@ -95,6 +96,7 @@ class _Run(Generic[_ThreadT]):
         }
         self._run_id: str | None = None
         self._closed = False
+        self._events: Any = None
 
     def _open(self) -> None:
         if self._closed:
@@ -130,6 +132,13 @@ class _Run(Generic[_ThreadT]):
         """Note that the run is closed; tell whether it was open."""
         was_open, self._closed = not self._closed, True
         return was_open
+
+    def _all_events(self, iterate: Callable[[Any], _IteratorT]) -> _IteratorT:
+        """Return the one iterator over all events, made by the first reader."""
+        if self._events is None:
+            self._events = iterate(self._sdk.events)
+        events: _IteratorT = self._events
+        return events
 
     @property
     def values(self) -> Any:
@@ -180,7 +189,6 @@ class RemoteRunStream(_Run[SyncThreadStream]):
         """
         super().__init__(sdk_thread, input, config, metadata)
         self._client = sync_client
-        self._events: Iterator[Any] | None = None
 
     def __enter__(self) -> Self:
         return perform(self._started(self._sdk.__enter__, self._sdk.__exit__))
@@ -208,9 +216,7 @@ class RemoteRunStream(_Run[SyncThreadStream]):
 
     def __iter__(self) -> Iterator[Any]:
         """Iterate over all events. Every iteration continues the first one."""
-        if self._events is None:
-            self._events = iter(self._sdk.events)
-        return self._events
+        return self._all_events(iter)
 
     def interleave(self, *names: str) -> Iterator[tuple[str, Any]]:
         """Iterate over several projections in the order of arrival, as pairs of name and item."""
@@ -244,7 +250,6 @@ class AsyncRemoteRunStream(_Run[AsyncThreadStream]):
         """
         super().__init__(sdk_thread, input, config, metadata)
         self._client = client
-        self._events: AsyncIterator[Any] | None = None
 
     async def __aenter__(self) -> Self:
         return await aperform(self._started(self._sdk.__aenter__, self._sdk.__aexit__))
@@ -269,9 +274,7 @@ class AsyncRemoteRunStream(_Run[AsyncThreadStream]):
 
     def __aiter__(self) -> AsyncIterator[Any]:
         """Iterate over all events. Every iteration continues the first one."""
-        if self._events is None:
-            self._events = cast(AsyncIterator[Any], aiter(self._sdk.events))
-        return self._events
+        return self._all_events(aiter)
 
     async def abort(self) -> None:
         """Cancel the run and end the connection. A server that cannot be reached any more is no error."""
