@@ -147,7 +147,9 @@ class ScriptedChatModel(BaseChatModel):
                     await run_manager.on_llm_new_token(step.text, chunk=step)
                 yield step
 
-    def _streamed(self, messages: list[BaseMessage], stop: list[str] | None, options: dict[str, Any]) -> Iterator[_Step]:
+    def _streamed(
+        self, messages: list[BaseMessage], stop: list[str] | None, options: dict[str, object]
+    ) -> Iterator[_Step]:
         """Open a request; yield what a stream of its reply waits for and sends."""
         opened = self._open(messages, stop, options, stream=True)
         yield from _performed(opened, gaps=True)

@@ -154,6 +154,37 @@ def test_atee_gives_every_reader_the_error():
     assert [type(outcome) for outcome in asyncio.run(read())] == [KeyError, KeyError]
 
 
+def test_a_reader_of_a_split_queue_that_is_cancelled_leaves_the_others_to_read_on():
+    async def read():
+        queue, asked, answer = channel(is_async=True), asyncio.Event(), asyncio.Event()
+
+        async def more():
+            asked.set()
+            await answer.wait()
+            queue.push("late")
+            queue.close()
+            return True
+
+        queue._arequest_more = more
+        first, second = map(collect, queue.atee(2))
+        leaving = asyncio.create_task(first)
+        await asked.wait()
+        leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
+        answer.set()
+        return await second
+
+    assert asyncio.run(read()) == ["late"]
+
+
+def test_what_was_left_in_a_queue_is_shared_too():
+    queue = channel([2])
+    queue._subscribe(is_async=False)
+    queue.push(1)
+    queue._unsubscribe()
+    assert [list(reader) for reader in queue.tee()] == [[1, 2], [1, 2]]
+
+
 class Silent(StreamTransformer):
     def init(self):
         return {}

@@ -60,9 +60,7 @@ def call(
     Returns:
         The first answer, or the errors.
     """
-    return asking.run(
-        _trying(routes, config, final, history), lambda route: direct.ask(route.model, messages, config)
-    )
+    return asking.run(_trying(routes, config, final, history), lambda route: direct.ask(route.model, messages, config))
 
 
 async def acall(

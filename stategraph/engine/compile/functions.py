@@ -504,7 +504,12 @@ class RunnableSeq(Runnable[Any, Any]):
             yield
 
     def _pipeline(
-        self, run: chain_run.ChainRun[Any], config: RunnableConfig, methods: _PipeMethods, input: object, kwargs: Any
+        self,
+        run: chain_run.ChainRun[Any],
+        config: RunnableConfig,
+        methods: _PipeMethods,
+        input: object,
+        kwargs: Mapping[str, object],
     ) -> tuple[RunnableConfig, list[Any]]:
         """Return the first step's config, and the iterators of steps and taps, each of which reads the one before."""
         stream, transform, tap = methods

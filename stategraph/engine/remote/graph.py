@@ -372,7 +372,7 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
             for chunk in relay.take(part):
                 yield chunk
 
-    def _run_request(self, input: Any, config: RunnableConfig | None, relay: Relay) -> dict[str, Any]:
+    def _run_request(self, input: object, config: RunnableConfig | None, relay: Relay) -> dict[str, Any]:
         thread_id, sent = self._thread_and_config(config)
         plain, command = wire.split_input(input)
         return {
@@ -417,7 +417,7 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
             GraphInterrupt: It waits for answers, and runs as a node of another graph.
             ParentCommand: One of its nodes sent a command to the graph around it.
         """
-        given: Any = _Given(context, interrupt_before, interrupt_after, headers, params)._asdict()
+        given = _Given(context, interrupt_before, interrupt_after, headers, params)._asdict()
         last = None
         for chunk in self.stream(input, config, stream_mode="values", version=version, **given, **kwargs):
             last = chunk
@@ -437,7 +437,7 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
         **kwargs: Any,
     ) -> Any:
         """Like `invoke`."""
-        given: Any = _Given(context, interrupt_before, interrupt_after, headers, params)._asdict()
+        given = _Given(context, interrupt_before, interrupt_after, headers, params)._asdict()
         last = None
         async for chunk in self.astream(input, config, stream_mode="values", version=version, **given, **kwargs):
             last = chunk
@@ -512,11 +512,11 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
 
     def _event_run(
         self,
-        input: Any,
+        input: object,
         config: RunnableConfig | None,
         headers: dict[str, str] | None,
         unsupported: _Unsupported,
-        kwargs: dict[str, Any],
+        kwargs: dict[str, object],
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the arguments for the stream of a thread, and those for the handle of a run in it.
 

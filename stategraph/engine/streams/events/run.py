@@ -57,7 +57,7 @@ class RunHandle:
     debug: StreamChannel[dict[str, Any]]
     tasks: StreamChannel[dict[str, Any]]
 
-    def __init__(self, parts: Any, mux: StreamMux, *, wire_pump: bool = True) -> None:
+    def __init__(self, parts: object, mux: StreamMux, *, wire_pump: bool = True) -> None:
         """Hold a run.
 
         Args:
