@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import tool
+from langgraph.store.memory import InMemoryStore
 
 from stategraph.agent.llm.models import Models
 from stategraph.agent.tools.tool_sources import FunctionTools
@@ -252,6 +253,25 @@ def test_closing_the_runtime_ends_its_runs(backend: str) -> None:
     run(work, backend)
 
 
+def test_a_run_that_goes_on_is_not_replaced_by_another_of_its_id() -> None:
+    async def work(runtime: MultiProcessRuntime) -> None:
+        settings = {"run_id": "r", "agents": [agent(["", ("wait", {})], tools=[agents.wait])]}
+        created = await runtime.create_run(**settings)  # type: ignore[arg-type]
+        going = runtime.start(created, ASK)
+        with pytest.raises(ConfigurationError, match="Run 'r' is still running: await it, abort it, or use another"):
+            await runtime.create_run(**settings)  # type: ignore[arg-type]
+        graph = {"type": "standard", "agents": settings["agents"]}
+        with pytest.raises(ConfigurationError, match="Run 'r' is still running: await it, abort it, or use another"):
+            await runtime.create({"run_id": "r", "graph_config": graph})
+        assert runtime.get_run("r") is created
+        created.abort()
+        with pytest.raises(AbortError):
+            await going
+        assert await runtime.create({"run_id": "r", "graph_config": graph}) is runtime.get_run("r")
+
+    run(work, "inline")
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_run_that_waits_is_answered_in_another_worker(backend: str, tmp_path: Path) -> None:
     pytest.importorskip("langgraph.checkpoint.sqlite")
@@ -432,6 +452,9 @@ def test_settings_that_make_no_sense_are_refused_in_a_sentence() -> None:
         MultiProcessRuntime(tool_sources=[FunctionTools({"mine": [agents.weather]})])
     with pytest.raises(ConfigurationError, match="Both 'store' and 'checkpointer'"):
         MultiProcessRuntime(store="sqlite:///x.db", checkpointer=in_memory_saver())
+
+    with pytest.raises(ConfigurationError, match=r"'store' is a value of type InMemoryStore; .* 'sqlite:///runs.db'"):
+        MultiProcessRuntime(store=InMemoryStore())  # type: ignore[arg-type]
 
     async def opened() -> None:
         async with MultiProcessRuntime(store="mysql://x", backend="inline"):

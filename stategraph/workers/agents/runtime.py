@@ -54,7 +54,8 @@ class MultiProcessRuntime(AgentRuntime):
 
     Args:
         store: Where threads are kept: an address such as `sqlite:///runs.db` or `postgresql://...`, which each worker
-            opens; None: in `checkpointer`, if there is one.
+            opens; None: in `checkpointer`, if there is one. Unlike the `store` of an `AgentRuntime` it is no long-term
+            memory, which goes to `create_run(store=...)`.
         workers: How many workers.
         backend: `process`, `thread`, or `inline`: in this event loop.
         max_runs_per_worker: After so many runs a worker is replaced; None: never.
@@ -101,6 +102,7 @@ class MultiProcessRuntime(AgentRuntime):
         **settings: Any,
     ) -> None:
         _refuse_what_stays_here(settings)
+        _check_address(store)
         super().__init__(custom_handlers=custom_handlers, runs_kept=runs_kept, **settings)
         if store is not None and checkpointer is not None:
             raise ConfigurationError("Both 'store' and 'checkpointer' were given; threads are kept in one of them")
@@ -165,10 +167,12 @@ class MultiProcessRuntime(AgentRuntime):
         """Make a run from its whole configuration, see `Run.create`.
 
         Raises:
-            ConfigurationError: The configuration makes no sense, or the runtime is closed.
+            ConfigurationError: The configuration makes no sense, a run of that id goes on, or the runtime is closed.
             TransferError: It cannot be sent to a worker.
         """
         self._check()
+        config = RunConfig.of(config)
+        await self.runs.check(config.run_id)
         run = await self._make(config)
         await self.runs.add(run)
         return run
@@ -195,3 +199,11 @@ def _refuse_what_stays_here(settings: Mapping[str, object]) -> None:
     for name, why in _STAYS_HERE.items():
         if name in settings:
             raise ConfigurationError(f"{name!r} was given, and {why}")
+
+
+def _check_address(store: object) -> None:
+    if store is not None and not isinstance(store, str):
+        raise ConfigurationError(
+            f"'store' is a value of type {type(store).__name__}; here it is the address of the database of threads, "
+            "such as 'sqlite:///runs.db'. Long-term memory goes to create_run(store=...), and needs an import path"
+        )
