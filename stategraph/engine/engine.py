@@ -86,15 +86,7 @@ class StateGraphEngine(
         """
         keys = self.output_channels if output_keys is None else output_keys
         options = Options(
-            context,
-            stream_mode,
-            print_mode,
-            keys,
-            interrupt_before,
-            interrupt_after,
-            durability,
-            control,
-            version=version,
+            context, stream_mode, print_mode, keys, interrupt_before, interrupt_after, durability, control, version
         )
         if type(self).stream is not _STREAM or "stream" in self.__dict__:
             return entrypoints.invoke_through(self.stream, input, config, options, kwargs)
@@ -119,15 +111,7 @@ class StateGraphEngine(
         """Like :meth:`invoke`; several tasks of a step run concurrently on the event loop."""
         keys = self.output_channels if output_keys is None else output_keys
         options = Options(
-            context,
-            stream_mode,
-            print_mode,
-            keys,
-            interrupt_before,
-            interrupt_after,
-            durability,
-            control,
-            version=version,
+            context, stream_mode, print_mode, keys, interrupt_before, interrupt_after, durability, control, version
         )
         if type(self).astream is not _ASTREAM or "astream" in self.__dict__:
             return await entrypoints.ainvoke_through(self.astream, input, config, options, kwargs)
@@ -214,9 +198,9 @@ class StateGraphEngine(
             interrupt_after,
             durability,
             control,
+            version,
             subgraphs,
             debug,
-            version,
         )
         deprecated = cast("dict[str, Any]", kwargs)
         yield from entrypoints.stream(self.spec, input, config, entrypoints.resolved(options, deprecated))
@@ -249,9 +233,9 @@ class StateGraphEngine(
             interrupt_after,
             durability,
             control,
+            version,
             subgraphs,
             debug,
-            version,
         )
         deprecated = cast("dict[str, Any]", kwargs)
         shown = entrypoints.astream(self.spec, input, config, entrypoints.resolved(options, deprecated))

@@ -53,9 +53,9 @@ class Options(NamedTuple):
     interrupt_after: All | Sequence[str] | None = None
     durability: Durability | None = None
     control: RunControl | None = None
+    version: Literal["v1", "v2"] = "v1"
     subgraphs: bool = False
     debug: bool | None = None
-    version: Literal["v1", "v2"] = "v1"
 
 
 class RunPlan(NamedTuple):
