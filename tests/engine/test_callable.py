@@ -8,6 +8,7 @@ import inspect
 import threading
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Optional
 from uuid import UUID
 
@@ -458,6 +459,24 @@ def test_a_streamed_sequence_yields_once_when_it_is_done(driver: Driver, listeni
 
     with pytest.raises(LookupError, match="broken"):
         driver.stream(RunnableSeq(increment, fails), 1, {"callbacks": [recorder] if listening else []})
+
+
+def test_what_a_step_does_while_it_is_streamed_is_not_within_what_calling_its_stream_has_opened(driver: Driver) -> None:
+    opened = ContextVar("opened", default="nothing")
+    seen: list[str] = []
+
+    class Instrumented(RunnableCallable):
+        def stream(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
+            opened.set("a span")
+            return super().stream(*args, **kwargs)
+
+        def astream(self, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+            opened.set("a span")
+            return super().astream(*args, **kwargs)
+
+    sequence = RunnableSeq(Instrumented(lambda _: seen.append(opened.get())), with_async_form(lambda x: x))
+    assert driver.stream(sequence, 1, {"callbacks": [Recorder()]}) == [None]
+    assert seen == ["nothing"]
 
 
 def test_handlers_that_tap_streams_see_the_chunks_of_every_node() -> None:

@@ -11,6 +11,7 @@ import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
+from contextvars import Context
 from dataclasses import dataclass, field
 from functools import partial, update_wrapper
 from typing import Any, Concatenate, Final, TypeAlias, TypeGuard, TypeVar, Union, cast
@@ -482,8 +483,8 @@ class RunnableSeq(Runnable[Any, Any]):
             yield
             return
         with run:
-            config, (*_, chunks) = self._pipeline(run, config, _SYNC_PIPE, input, kwargs)
-            run.output = run.context(config).run(_last, chunks)
+            context, (*_, chunks) = self._pipeline(run, config, _SYNC_PIPE, input, kwargs)
+            run.output = context.run(_last, chunks)
             yield
 
     async def astream(
@@ -497,10 +498,10 @@ class RunnableSeq(Runnable[Any, Any]):
             yield
             return
         async with run, AsyncExitStack() as open_iterators:
-            config, pipeline = self._pipeline(run, config, _ASYNC_PIPE, input, kwargs)
+            context, pipeline = self._pipeline(run, config, _ASYNC_PIPE, input, kwargs)
             for chunks in pipeline:
                 _close_with(open_iterators, chunks)
-            run.output = await asyncio.create_task(alast(pipeline[-1]), context=run.context(config))
+            run.output = await asyncio.create_task(alast(pipeline[-1]), context=context)
             yield
 
     def _pipeline(
@@ -510,16 +511,21 @@ class RunnableSeq(Runnable[Any, Any]):
         methods: _PipeMethods,
         input: object,
         kwargs: Mapping[str, object],
-    ) -> tuple[RunnableConfig, list[Any]]:
-        """Return the first step's config, and the iterators of steps and taps, each of which reads the one before."""
+    ) -> tuple[Context, list[Any]]:
+        """Return the context to read the last iterator in, and the iterators, each of which reads the one before.
+
+        The context is made first: an instrumentation that wraps a step's `stream` opens its span when that is called,
+        and what the steps do does not belong into the span.
+        """
         stream, transform, tap = methods
         config = run.child_config(config, "seq:step:1")
+        context = run.context(config)
         pipeline = [getattr(self.steps[0], stream)(input, config, **kwargs)]
         for step, step_config in self._later_steps(run, config):
             pipeline.append(getattr(step, transform)(pipeline[-1], step_config))
         for handler in filter(chain_run.taps_streams, run.manager.handlers):
             pipeline.append(getattr(handler, tap)(run.manager.run_id, pipeline[-1]))
-        return config, pipeline
+        return context, pipeline
 
     def _later_steps(
         self, run: chain_run.ChainRun[Any], config: RunnableConfig
