@@ -14,6 +14,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -124,8 +125,10 @@ def _untracked_at_exit(left: Difference) -> None:
     """What a waiting step wrote to untracked values is stored, and counts when the thread is read."""
     if LOOSE.isdisjoint(left.case["channels"]) or left.step.get("durability") != "exit":
         return
-    for expected, _ in reports.checkpoints(left.expected, left.found):
-        expected["writes"] = [write for write in expected["writes"] if write[0] not in LOOSE]
+    for expected, found in reports.checkpoints(left.expected, left.found):
+        for write in bag(expected["writes"]) - bag(found["writes"]):
+            if json.loads(write)[0] in LOOSE:
+                expected["writes"].remove(json.loads(write))
     for expected, found in reports.snapshots(left.expected, left.found):
         for one, other in [(expected["values"], found["values"])] + [
             (one["result"], other["result"]) for one, other in reports.tasks(expected, found)
@@ -243,6 +246,16 @@ def _router_failed(left: Difference) -> None:
             found["values"] = expected["values"]
     if failed and "raised" in left.expected.get("state", ()):
         _unread(left)
+    read, end = left.last("found")
+    if failed and isinstance(read, list) and _is_error(end, left.found) and len(read) == left.step.get("stop"):
+        left.found["steps"][left.number]["found"] = read  # its reader left with the update that counts there alone
+
+
+def _is_error(end: Any, report: Report) -> bool:
+    """Tell whether a step failed with the error of a task of the newest step of the thread."""
+    newest = [space["checkpoints"][0]["writes"] for space in report["stored"] if not space["namespace"]]
+    errors = [error for writes in newest for channel, error in writes if channel == "__error__"]
+    return isinstance(end, dict) and f"{end.get('raised')}({end.get('message')})" in errors
 
 
 def _has_error(checkpoint: dict[str, Any]) -> bool:
@@ -471,9 +484,14 @@ def _told_to_go_on(difference: Difference) -> bool:
     inside = tuple(f"{name}_" for name in _with_history(difference.case))
     if not (inside and (goes_on or retried)):
         return False
-    earlier = [seen[0] for step in difference.expected["steps"][: difference.number] for seen in step["ran"]]
-    ran, mine = (bag(seen for seen in ran if seen[0].startswith(inside)) for ran in difference.last("ran"))
-    return any(name.startswith(inside) for name in earlier) and bool(mine - ran) and ran.total() <= mine.total()
+    earlier = any(_ran_in(inside, step["ran"]) for step in difference.expected["steps"][: difference.number])
+    ran, mine = (_ran_in(inside, ran) for ran in difference.last("ran"))
+    return earlier and bool(mine - ran) and ran.total() <= mine.total()
+
+
+def _ran_in(graphs: tuple[str, ...], ran: list[Any]) -> Counter[str]:
+    """Count the nodes and routers that ran in graphs, by what the names of those begin with."""
+    return bag(seen for seen in ran if seen[0].removeprefix("route_").startswith(graphs))
 
 
 def _with_history(case: Case) -> set[str]:
@@ -541,8 +559,20 @@ def _failed_beside(difference: Difference) -> bool:
         for one, other in reports.tasks(*snapshots)
     )
     within = [[space for space in report.get("stored", ()) if space["namespace"]] for report in difference[1:]]
-    others = told or bag(ran[0]) != bag(ran[1]) or bag(within[0]) != bag(within[1])
+    others = told or bag(ran[0]) != bag(ran[1]) or bag(within[0]) != bag(within[1]) or _recorded_beside(difference)
     return others and _before_its_open_step(difference.expected) == _before_its_open_step(difference.found)
+
+
+def _recorded_beside(difference: Difference) -> bool:
+    """Tell whether more is recorded here beside the error of a task, which leaves nothing else: another one's writes.
+
+    It need not be shown, if a command had it begin in a step that was open already.
+    """
+    newest = next(reports.checkpoints(*difference[1:]), None)
+    if newest is None or not all(map(_has_error, newest)):
+        return False
+    expected, found = (bag(checkpoint["writes"]) for checkpoint in newest)
+    return expected < found
 
 
 def _before_its_open_step(report: Report) -> Any:

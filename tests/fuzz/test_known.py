@@ -84,6 +84,11 @@ def test_untracked_values_may_lie_in_the_saver_of_langgraph_at_exit_alone() -> N
     assert explained(theirs, ours, step={"durability": "sync"}) is None
     assert explained(ours, theirs, step={"durability": "exit"}) is None
     assert explained(report(writes=[("loose", 1)]), ours, step={"durability": "exit"}) is None
+    edited = {"values": {}, "versions": {}, "updated": [], "writes": [["loose", 2]]}  # an edit stores it on both
+    for one in (theirs, ours):
+        one["stored"][0]["checkpoints"].append(edited)
+    assert "untracked values" in str(explained(theirs, ours, step={"durability": "exit"}))
+    assert explained(ours, theirs, step={"durability": "exit"}) is None
 
 
 def test_a_question_may_wait_here_that_langgraph_answered_with_an_answer_to_another_one_and_not_the_other_way() -> None:
@@ -123,6 +128,19 @@ def test_a_node_may_be_asked_again_behind_which_a_router_failed_and_no_other() -
     assert "a router fails" in str(explained(theirs, ours))
     assert explained(ours, theirs) is None
     assert explained(report(task("a", {"log": 1}), writes=[("log", 1)]), report(task("a", None))) is None
+
+
+def test_a_reader_may_leave_with_the_update_of_a_node_behind_which_a_router_fails_and_with_no_other() -> None:
+    def told(spelled: str, *, read: list[Any], **step: Any) -> str | None:
+        error = ("__error__", spelled)
+        theirs = report(found=read, writes=[error, ("log", 1)])
+        ours = report(found={"raised": "Boom", "message": "route_graph_0 1"}, writes=[error])
+        return explained(theirs, ours, step={"stop": 1, **step})
+
+    assert "a router fails" in str(told("Boom(route_graph_0 1)", read=[{"a": {"log": 1}}]))
+    assert told("Boom(other 1)", read=[{"a": {"log": 1}}]) is None
+    assert told("Boom(route_graph_0 1)", read=[]) is None
+    assert told("Boom(route_graph_0 1)", read=[{"a": {"log": 1}}], stop=None) is None
 
 
 def test_a_reader_who_leaves_early_has_read_the_same() -> None:
@@ -189,6 +207,9 @@ def test_a_graph_with_a_history_takes_its_input_in_a_step_that_is_gone_on_with_i
     assert told([], ["graph_b"], ["inner_a"], **goes_on) is None
     assert told([], ["inner_a"], ["graph_b"], **goes_on) is None
     assert told([], ["inner_a"], ["inner_a"], op="run", input={}) is None
+    assert "gone on with" in str(told(["route_inner_0"], ["route_inner_0"] * 2, ["inner_a"], **goes_on))
+    assert told(["route_graph_0"], ["route_graph_0"] * 2, ["inner_a"], **goes_on) is None
+    assert told(["route_inner_0"] * 2, ["route_inner_0"], ["inner_a"], **goes_on) is None
 
 
 def test_when_a_node_fails_its_neighbours_may_get_further_and_nothing_stored_before_may_differ() -> None:
@@ -203,6 +224,12 @@ def test_when_a_node_fails_its_neighbours_may_get_further_and_nothing_stored_bef
     assert told(further, report(found=failed, ran=["a"], log=[1])) is None
     assert told(report(found=failed, writes=[("log", 1)]), report(found=failed)) is None
     assert told(further, less, sequential=True) is None
+    error = ("__error__", "Boom(boom 1)")
+    beside, alone = report(found=failed, writes=[error, ("log", 1)]), report(found=failed, writes=[error])
+    assert "a node fails" in str(told(alone, beside))
+    assert told(report(found=failed, writes=[error, ("log", 2)]), beside) is None
+    assert told(report(found=failed), report(found=failed, writes=[("log", 1)])) is None
+    assert told(alone, beside, sequential=True) is None
 
 
 def test_a_task_that_failed_after_an_answer_may_take_another_one_and_nothing_else_may_differ() -> None:
