@@ -1,4 +1,4 @@
-"""Every exception that this package raises, by whose fault it is.
+"""The exceptions that programs which run graphs and agents catch, by whose fault it is.
 
     Exception
     ├── the author or the caller
@@ -35,10 +35,13 @@
         ├── GraphDrained               the run was asked to stop between two steps, and did
         └── ParentCommand              a Command for the graph around this one
 
-The groups of this tree (author, node, store, engine) are not classes: programs catch the classes that
-LangGraph has. `NodeError` is not an exception; it is what an error handler is given.
+The groups of this tree (author, node, store, model, engine) are not classes: programs catch the classes that
+LangGraph has. `NodeError` is not an exception; it is what an error handler is given. All exceptions survive pickling,
+so a worker process can report them.
 
-All of them survive pickling, so a worker process can report them.
+Exceptions that come from one package alone are defined there: `McpError` and those below it in `stategraph.agent.mcp`,
+`RemoteException` in `stategraph.engine.remote`; `LeaseLost`, `ThreadBusy`, `UnknownRunError`, `StoreUnavailableError`,
+`EffectFailed`, `InDoubt` and others in `stategraph.workers`.
 """
 
 import copyreg

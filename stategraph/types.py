@@ -94,6 +94,9 @@ StreamMode = Literal["values", "updates", "checkpoints", "tasks", "debug", "mess
 `values` the whole state after each step; `updates` what each task wrote; `messages` tokens of chat models, with
 metadata; `custom` what nodes hand to their stream writer; `checkpoints` each stored checkpoint; `tasks` each start and
 end of a task; `debug` both of the last two, with step numbers and times.
+
+A graph also takes `tools`, the starts, partial outputs and ends of tools. As in LangGraph, this type does not have it,
+so that code which handles each of its values stays complete.
 """
 
 StreamWriter = Callable[[Any], None]

@@ -327,7 +327,11 @@ class ToolSource(Protocol):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names by which parts of the source are chosen: of servers, groups and the like."""
+        """The names by which parts of the source are chosen: of servers, groups and the like.
+
+        They are compared with those of other sources before `open`, and may be none: then the source is asked when all
+        are, and cannot be chosen.
+        """
 
     async def open(self) -> None:
         """Get ready; networks may be contacted when tools are asked for."""

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 from xxhash import xxh3_128_hexdigest
 
 from stategraph.constants import INTERRUPT, NULL_TASK_ID, PUSH, RESUME
+from stategraph.errors import ConfigurationError
 from stategraph.types import interrupt_id
 
 if TYPE_CHECKING:
@@ -322,8 +323,18 @@ class IdMaker:
             self.anchor(checkpoint_id, version)
 
     def anchor(self, checkpoint_id: str, version: int) -> None:
-        """Derive the ids from a checkpoint from now on."""
-        self._anchor = (bytes.fromhex(checkpoint_id.replace("-", "")), version)
+        """Derive the ids from a checkpoint from now on.
+
+        Raises:
+            ConfigurationError: The checkpoint's id is no UUID.
+        """
+        try:
+            self._anchor = (bytes.fromhex(checkpoint_id.replace("-", "")), version)
+        except ValueError:
+            raise ConfigurationError(
+                f"The id of a checkpoint is {checkpoint_id!r}; expected a UUID, whose digits ids of tasks are made of. "
+                "It was made by the run's IdFactory, or comes from its saver"
+            ) from None
 
     def make(self, description: str) -> str:
         """Make the id for the task that is described so; mere numbers need no description."""

@@ -16,8 +16,8 @@ Its packages, lowest first. Each imports only those above it in this list:
     checkpoints/  stored state: savers, serialisation, delta channels
     streams/      what a caller is shown: stream modes, and the events of `stream_events`
     runs/         one run from the call to its result: the execution, the two drivers, how a run ends
-    state/        a thread looked at, changed and drawn from outside a run
-    definition.py the parts of a compiled graph, its schemas and its drawing
+    state/        a thread looked at and changed from outside a run; a graph drawn
+    definition.py the parts of a compiled graph, its settings and schemas
     engine.py     `StateGraphEngine`, the compiled graph that callers hold
     remote/       a graph on a server, behind the same interface
     interop/      LangGraph's private helpers, for the drop-in and packages that import them

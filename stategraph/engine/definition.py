@@ -1,7 +1,7 @@
 """GraphDefinition: the parts of a compiled graph, and what they say about it.
 
-What its nodes, channels and settings are, whether they fit together, which schemas its input and output have, which
-graphs it contains and how it is drawn. Nothing here runs the graph: that is `StateGraphEngine`, its one subclass here.
+Its nodes, channels and settings, whether they fit together, the schemas of its input and output, its record for runs,
+and the graphs that it contains. Nothing here runs the graph: that is `StateGraphEngine`, its one subclass here.
 """
 
 from __future__ import annotations

@@ -173,7 +173,8 @@ class StateGraphEngine(
             stream_mode: One mode, or a list of them: "values" (the state after
                 each step), "updates" (what each task wrote), "messages" (tokens
                 of chat models), "custom" (what nodes write themselves), "tasks",
-                "checkpoints", "debug" (both). A list yields (mode, payload).
+                "checkpoints", "debug" (both), "tools" (starts, partial outputs
+                and ends of tools). A list yields (mode, payload).
             print_mode: Modes to print as well.
             output_keys: As for :meth:`invoke`.
             interrupt_before: As for :meth:`invoke`.

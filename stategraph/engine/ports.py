@@ -37,10 +37,17 @@ class Clock(Protocol):
 
 
 class IdFactory(Protocol):
-    """Makes ids that no other call gets, and the random numbers that vary waiting times."""
+    """Makes ids that no other call gets, and random numbers that vary waiting times. Several threads ask at once."""
 
     def checkpoint_id(self, step: int, /) -> str:
-        """Return the id of a new checkpoint, greater than all before; `step` is -2 before anything was written."""
+        """Return the id of a new checkpoint, a UUID as text.
+
+        Savers take the greatest id of a thread, compared as text, for the latest, so each has to be greater than all
+        before. Ids of tasks are made of it, so its first 24 characters must not be those of an id for another run.
+
+        Args:
+            step: The step's number; -1 for an input, -2 for the state before anything was written.
+        """
 
     def boundary(self) -> str:
         """Return a text that sorts after all checkpoint ids made so far, and before all to come."""

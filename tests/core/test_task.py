@@ -4,7 +4,8 @@ import threading
 
 import pytest
 
-from stategraph.core.task import Task
+from stategraph.core.task import IdMaker, Task
+from stategraph.errors import ConfigurationError
 
 THREADS = 8
 
@@ -38,3 +39,9 @@ def test_another_attempt_counts_its_interrupts_anew_and_its_calls_on() -> None:
     task.restart()
     assert (task.interrupt_counter(), task.call_counter()) == (0, 1)
     make().restart()
+
+
+def test_a_checkpoint_whose_id_is_no_uuid_is_refused_in_a_sentence() -> None:
+    for wrong in ("run-1", "00000000-0000-6000-8000-00000000000"):
+        with pytest.raises(ConfigurationError, match=f"The id of a checkpoint is '{wrong}'; expected a UUID"):
+            IdMaker(wrong, 4)

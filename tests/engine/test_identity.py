@@ -116,12 +116,23 @@ def test_a_digest_tells_the_plans_of_nested_graphs_apart() -> None:
     assert built(routes=["b", END]).digest != built(routes=["c", END]).digest
 
 
+class Capped(EphemeralValue[str]):
+    """A channel of an author's own, with an argument that it declares and one that it does not."""
+
+    declared = ("most",)
+
+    def __init__(self, typ: Any, most: int, *, guard: bool = True, note: str = "") -> None:
+        super().__init__(typ, guard)
+        self.most, self.note = most, note
+
+
 def of_channels(**changes: Any) -> str:
     channels = {
         "in": EphemeralValue(str),
         "join": NamedBarrierValue(str, {"a", "b"}),
         "topic": Topic(str),
         "delta": DeltaChannel(extend, list, snapshot_frequency=5),
+        "capped": Capped(str, 3),
     }
     nodes = {"a": NodeBuilder().subscribe_only("in").do(work).write_to("topic")}
     graph = StateGraphEngine(
@@ -139,6 +150,9 @@ def of_channels(**changes: Any) -> str:
         {"channels": {"join": NamedBarrierValue(str, {"a", "c"})}},
         {"channels": {"topic": Topic(str, accumulate=True)}},
         {"channels": {"delta": DeltaChannel(extend, list, snapshot_frequency=6)}},
+        {"channels": {"capped": Capped(str, 4)}},
+        {"channels": {"capped": Capped(int, 3)}},
+        {"channels": {"capped": Capped(str, 3, guard=False)}},
         {"channels": {"more": EphemeralValue(str)}},
         {"nodes": {"a": NodeBuilder().subscribe_to("in").do(work).write_to("topic")}},
         {"nodes": {"a": NodeBuilder().subscribe_only("in").do(work).write_to("join")}},
@@ -150,6 +164,10 @@ def of_channels(**changes: Any) -> str:
 def test_all_that_is_declared_of_channels_and_nodes_counts(changes: dict[str, Any]) -> None:
     assert of_channels() == of_channels()
     assert of_channels(**changes) != of_channels()
+
+
+def test_what_a_channel_does_not_declare_does_not_count() -> None:
+    assert of_channels(channels={"capped": Capped(str, 3, note="other")}) == of_channels()
 
 
 def test_a_digest_is_the_same_in_every_process_and_a_module_gives_its_graph_a_name(tmp_path: Path) -> None:

@@ -141,6 +141,21 @@ async def test_sources_of_tools_live_as_long_as_the_runtime_and_are_chosen_by_na
     assert [each for each in life if not each.startswith("list")] == ["open one", "open two", "close two", "close one"]
 
 
+class Nameless(Source):
+    """A source whose tools cannot be chosen by a name."""
+
+    names = ()
+
+
+async def test_a_source_without_names_is_asked_when_all_sources_are() -> None:
+    life: list[str] = []
+    async with AgentRuntime(tool_sources=[Nameless("one", life), Source("two", life)]) as runtime:
+        assert [tool.name for tool in await runtime.tools()] == ["of_one", "of_two"]
+        assert [tool.name for tool in await runtime.tools("two")] == ["of_two"]
+        with pytest.raises(ValueError, match="no source of tools 'one'; there are: two"):
+            await runtime.tools("one")
+
+
 async def test_a_source_that_does_not_open_leaves_none_open_and_one_that_does_not_close_no_other_open() -> None:
     life: list[str] = []
     with pytest.raises(OSError, match="two cannot open"):

@@ -97,7 +97,7 @@ class ToolSources:
             if name not in known:
                 raise ValueError(f"There is no source of tools {name!r}; there are: {', '.join(known) or 'none'}")
         asked = [(source, [name for name in names if name in source.names]) for source in self._sources]
-        work = [source.tools(*chosen) for source, chosen in asked if source.names and (chosen or not names)]
+        work = [source.tools(*chosen) for source, chosen in asked if chosen or not names]
         return [tool for found in await asyncio.gather(*work) for tool in found]
 
 

@@ -2,6 +2,8 @@
 
 Most channels change only when they are written. Telling each of them about every step would make a step cost as much as
 the state is wide, so the three questions below are asked once, when a graph is compiled.
+
+This package must never know a program or its tasks: a channel is given the values of a step, and says what to store.
 """
 
 from typing import Final

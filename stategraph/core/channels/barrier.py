@@ -33,6 +33,8 @@ class _Barrier(BaseChannel[Value, Value, Any]):
 
     __slots__ = ("names", "seen")
 
+    declared = ("names",)
+
     names: set[Value]
     seen: set[Value]
 

@@ -16,7 +16,7 @@ Programs written for LangGraph derive channels of their own from `BaseChannel`, 
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Generic, Self, TypeAlias, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeAlias, TypeVar
 
 from stategraph.constants import MISSING
 from stategraph.errors import EmptyChannelError, is_empty_channel
@@ -34,9 +34,13 @@ class BaseChannel(Generic[Value, Update, Checkpoint], ABC):
     Attributes:
         typ: The declared type of the state's field.
         key: The name of the field, for messages; empty until the channel is part of a graph.
+        declared: Names of the attributes that a class declares, in addition to those of its bases: graphs whose
+            channels differ in one of them have different digests. All other attributes are part of the value.
     """
 
     __slots__ = ("key", "typ")
+
+    declared: ClassVar[tuple[str, ...]] = ("typ",)
 
     def __init__(self, typ: Any, key: str = "") -> None:
         """Make an empty channel.

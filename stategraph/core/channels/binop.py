@@ -27,6 +27,8 @@ class BinaryOperatorAggregate(ValueCell[Value]):
 
     __slots__ = ("_kind", "operator")
 
+    declared = ("operator",)
+
     operator: Callable[[Value, Value], Value]
     _kind: Any  # what to call for an empty value
 

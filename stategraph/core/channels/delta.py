@@ -28,7 +28,7 @@ def is_snapshot(stored: Any) -> bool:
     """Return whether a stored value is a channel's full snapshot.
 
     The class belongs to the `langgraph-checkpoint` package, whose serialiser has a code of its own for it. It is
-    recognised by its name, since this room must not import it.
+    recognised by its name, since this package must not import it.
     """
     return type(stored).__name__ == _SNAPSHOT_CLASS and isinstance(stored, tuple)
 
@@ -50,6 +50,8 @@ class DeltaChannel(ValueCell[Value]):
     """
 
     __slots__ = ("reducer", "snapshot_frequency")
+
+    declared = ("reducer", "snapshot_frequency")
 
     reducer: Callable[[Any, Sequence[Any]], Any]
     snapshot_frequency: int

@@ -23,6 +23,8 @@ class EphemeralValue(ValueCell[Value]):
 
     __slots__ = ("guard",)
 
+    declared = ("guard",)
+
     guard: bool
 
     def __init__(self, typ: Any, guard: bool = True) -> None:

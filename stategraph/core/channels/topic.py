@@ -25,6 +25,8 @@ class Topic(BaseChannel[Sequence[Value], Value | list[Value], list[Value]]):
 
     __slots__ = ("accumulate", "values")
 
+    declared = ("accumulate",)
+
     accumulate: bool
     values: list[Value]
 

@@ -21,6 +21,8 @@ class UntrackedValue(ValueCell[Value]):
 
     __slots__ = ("guard",)
 
+    declared = ("guard",)
+
     guard: bool
 
     def __init__(self, typ: type[Value], guard: bool = True) -> None:

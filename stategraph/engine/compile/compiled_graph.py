@@ -1,7 +1,7 @@
-"""A compiled graph, as far as runs, event streams and reads of a thread know it.
+"""A compiled graph, as far as event streams, and reads and edits of a thread, know it.
 
-`stategraph.engine.engine.StateGraphEngine` is one. Packages below it name this interface, so that none of them needs
-the class that callers hold.
+`stategraph.engine.engine.StateGraphEngine` is one. `state/` and `streams/events/` name this interface, so that neither
+needs the class that callers hold; runs read a graph's record, `stategraph.engine.spec.GraphSpec`.
 """
 
 from __future__ import annotations

@@ -30,9 +30,6 @@ SCRIPTS: Final = ("__main__", "__mp_main__")
 _FORMAT: Final = 1
 """Part of every digest: to be raised when the same graph gets another one."""
 
-_DECLARED: Final = ("typ", "guard", "names", "accumulate", "operator", "reducer", "snapshot_frequency")
-"""Attributes of channels that are declared; the others hold a value."""
-
 _ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
@@ -78,7 +75,8 @@ def _writes(node: PregelNode) -> Iterator[str]:
 def _channel(channel: object) -> Any:
     if not isinstance(channel, BaseChannel):
         return _described(channel)
-    declared = {name: _described(getattr(channel, name)) for name in _DECLARED if hasattr(channel, name)}
+    names = (name for cls in type(channel).__mro__ for name in vars(cls).get("declared", ()))
+    declared = {name: _described(getattr(channel, name)) for name in names if hasattr(channel, name)}
     return [_described(type(channel)), declared]
 
 

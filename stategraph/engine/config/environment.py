@@ -5,6 +5,7 @@ Rules
 * No other module of the engine asks the machine for the time, for a pause, or for random numbers. Waiting for a
   worker thread is real: with a clock of tests, time limits of sync nodes are those of that clock.
 * A replacement holds for runs that begin in that context and for all that runs inside them, in threads too.
+* Ids of the runs that callbacks trace are LangChain's own, and its client libraries have their own time.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """The stream modes: where each gets what it shows, and how it shows it.
 
-This table is the only place that lists them. A mode is added by a row here, and by its name in
-`stategraph.types.StreamMode`, for type checkers. `stream_events` shows a mode if a transformer of `streams/events` asks
-for it.
+This table is the only place that lists them. A mode that shows facts which are told already is added by a row here and
+its payload in `payloads`; type checkers know it by `stategraph.types.StreamMode` and `stategraph.stream_parts`. A new
+fact comes first: in `core.effects`, in `core.settings.Watch`, where the machine tells it, in `Mode` and `Display` here,
+and in `projection`. `stream_events` shows a mode if a transformer of `streams/events` asks for it.
 
 Rules
 -----
