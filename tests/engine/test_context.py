@@ -124,6 +124,26 @@ def test_tasks_and_callbacks_started_inside_inherit_the_context() -> None:
     assert run_inside(parent) == [CONFIG] * 3
 
 
+@pytest.mark.parametrize("started", [False, True])
+def test_a_coroutine_that_lets_others_take_their_turn_does_so(started: bool) -> None:
+    turns = []
+
+    async def take_turns(name: str) -> None:
+        for _ in range(2):
+            turns.append(name)
+            await asyncio.sleep(0)
+
+    async def main() -> None:
+        other = asyncio.create_task(take_turns("other"))
+        context, work = copy_context(), take_turns("inside")
+        waits_for = (context.run(work.send, None),) if started else ()
+        await await_in_context(context, work, *waits_for)
+        await other
+
+    asyncio.run(main())
+    assert turns == ["inside", "other", "inside", "other"]
+
+
 def test_a_coroutine_can_catch_what_it_awaits() -> None:
     async def fail() -> None:
         await asyncio.sleep(0)

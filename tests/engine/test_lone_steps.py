@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import operator
@@ -271,3 +272,29 @@ def test_ids_of_checkpoints_sort_by_their_age() -> None:
     assert made == sorted(set(made))
     assert {(UUID(one).version, str(UUID(one))) for one in made} == {(6, one) for one in made}
     assert [UUID(one).clock_seq for one in made] == [16_382, 16_383, *range(1_000)]
+
+
+def test_an_async_node_that_lets_others_take_their_turn_does_so() -> None:
+    turns: list[str] = []
+
+    async def node(state: Plain) -> None:
+        turns.append("node")
+        await asyncio.sleep(0)
+
+    async def other() -> None:
+        for _ in range(2):
+            turns.append("other")
+            await asyncio.sleep(0)
+
+    builder = StateGraph(Plain)
+    builder.add_sequence([("first", node), ("second", node)])
+    builder.add_edge(START, "first")
+    graph = builder.compile()
+
+    async def main() -> None:
+        beside = asyncio.create_task(other())
+        await graph.ainvoke({"log": []})
+        await beside
+
+    asyncio.run(main())
+    assert turns == ["node", "other", "node", "other"]

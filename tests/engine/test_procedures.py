@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from stategraph.engine.checkpoints.procedures import Enter, Procedure, Within, aperform, perform
+from stategraph.engine.config.procedures import Enter, Procedure, Within, aperform, perform
 
 
 class Store:

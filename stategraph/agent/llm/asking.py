@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Generator
 from typing import TypeVar
 
-from stategraph.engine.checkpoints.procedures import Requests
+from stategraph.engine.config.procedures import Requests
 
 Q = TypeVar("Q")
 A = TypeVar("A")

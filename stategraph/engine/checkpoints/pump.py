@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from stategraph.constants import CONF
-from stategraph.engine.checkpoints import damage, procedures
-from stategraph.engine.config import foreign_types
+from stategraph.engine.checkpoints import damage
+from stategraph.engine.config import foreign_types, procedures
 
 T = TypeVar("T")
 
@@ -53,9 +53,8 @@ def _call(call: Ask) -> object:
         answer = getattr(call.target, call.method)(*call.args, **call.kwargs)
         return foreign_types.received(list(answer) if call.method == "list" else answer)
     except Exception as error:
-        if (told := _told(call, error)) is error:
-            raise
-        raise told from error
+        _blame(call, error)
+        raise
 
 
 async def _acall(call: Ask) -> object:
@@ -64,16 +63,17 @@ async def _acall(call: Ask) -> object:
         answer = [item async for item in asked] if call.method == "list" else await asked
         return foreign_types.received(answer)
     except Exception as error:
-        if (told := _told(call, error)) is error:
-            raise
-        raise told from error
+        _blame(call, error)
+        raise
 
 
-def _told(call: Ask, error: Exception) -> Exception:
-    """Return the error of a call; an error about a saver's data becomes a `DamagedCheckpointError`."""
+def _blame(call: Ask, error: Exception) -> None:
+    """Raise a `DamagedCheckpointError` for an error of a call that is about a saver's data."""
     if call.method not in damage.READS:
-        return error
+        return
     before = call.kwargs.get("before")
     if before is not None and CONF not in before:  # no config, which no store can be blamed for
-        return error
-    return damage.of_read(call.kwargs["config"] if "config" in call.kwargs else call.args[0], error)
+        return
+    told = damage.of_read(call.kwargs["config"] if "config" in call.kwargs else call.args[0], error)
+    if told is not error:
+        raise told from error

@@ -105,7 +105,26 @@ class SaveCalls:
             serializability.explain_failure(error, serde, args[1], self._node_of(args[2]))
 
 
-class Saves:
+class _Line:
+    """The saves of a run, which reach the saver one after the other."""
+
+    def __init__(self, calls: SaveCalls) -> None:
+        self._calls = calls
+        self._waiting: deque[_Call] = deque()
+        # What a save has failed with; there are no more after it.
+        self._error: BaseException | None = None
+
+    def _perform(self, call: _Call) -> None:
+        """Call the saver in place."""
+        try:
+            getattr(self._calls.saver, call[0])(*call[1])
+        except Exception as error:
+            self._error = error
+            self._calls.explain(call, error)
+            raise
+
+
+class Saves(_Line):
     """The saves of a sync run.
 
     Thread-safe: a task may ask for a save from the thread it runs in. There is no lock, as an exception may be raised
@@ -120,13 +139,11 @@ class Saves:
 
     def __init__(self, calls: SaveCalls, *, background: bool) -> None:
         """Args: background: Whether saves happen in the background of the run."""
-        self._calls = calls
+        super().__init__(calls)
         self._background = background and type(calls.saver) is not InMemorySaver
-        self._waiting: deque[_Call] = deque()
         self._token: list[None] = [None]
         # Wakes the waiting thread, which checks the token and the queue before each wait.
         self._news: SimpleQueue[None] = SimpleQueue()
-        self._error: BaseException | None = None
 
     def put(self, effect: SaveWrites | SaveCheckpoint) -> None:
         """Ask for a save.
@@ -149,14 +166,6 @@ class Saves:
         """Have what waits performed, unless that is under way."""
         if self._token:
             threads.submit(self._work)
-
-    def _perform(self, call: _Call) -> None:
-        try:
-            getattr(self._calls.saver, call[0])(*call[1])
-        except Exception as error:
-            self._error = error
-            self._calls.explain(call, error)
-            raise
 
     def _work(self) -> None:
         # A request for a save while the token is away is noticed here once it is back.
@@ -214,15 +223,13 @@ class Saves:
         self._news.put(None)
 
 
-class AsyncSaves:
+class AsyncSaves(_Line):
     """The saves of an async run; used from its event loop only."""
 
     def __init__(self, calls: SaveCalls) -> None:
-        self._calls = calls
+        super().__init__(calls)
         self._in_place = type(calls.saver) is InMemorySaver
-        self._waiting: deque[_Call] = deque()
         self._worker: asyncio.Task[None] | None = None
-        self._error: BaseException | None = None
 
     def put(self, effect: SaveWrites | SaveCheckpoint) -> None:
         """Ask for a save.
@@ -234,16 +241,11 @@ class AsyncSaves:
             if self._in_place:
                 return
             raise self._error
-        name, args = self._calls.call(effect)
+        call = self._calls.call(effect)
         if self._in_place:
-            try:
-                getattr(self._calls.saver, name)(*args)
-            except Exception as error:
-                self._error = error
-                self._calls.explain((name, args), error)
-                raise
+            self._perform(call)
             return
-        self._waiting.append((name, args))
+        self._waiting.append(call)
         if self._worker is None:
             self._worker = asyncio.get_running_loop().create_task(self._work())
 

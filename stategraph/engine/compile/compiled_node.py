@@ -37,6 +37,20 @@ class InnerGraph(Protocol):
         """Like `invoke_inside`."""
 
 
+class _Inside:
+    """Runs a graph of ours under the config of the node's task.
+
+    Args:
+        graph: The graph.
+    """
+
+    __slots__ = ("ainvoke", "invoke")
+
+    def __init__(self, graph: InnerGraph) -> None:
+        self.invoke = graph.invoke_inside
+        self.ainvoke = graph.ainvoke_inside
+
+
 @dataclass(frozen=True, slots=True)
 class CompiledNode:
     """The executable part of a node, or of a function called as a task.
@@ -49,7 +63,7 @@ class CompiledNode:
         command_writers: What turns a ``Command`` for this graph into writes.
         call: A function that is the whole work when called with the input; None if it takes more, or an `await`.
         acall: The same, a coroutine function.
-        graph: The work again, if it is a graph of ours.
+        inner: Runs the work if there is no plan; None if there is no work.
         copies: Whether the node does nothing but write parts of a dict that it is given: no code of an author runs.
         awaits: Whether a writer has to be awaited.
         retry_policy: When to try again; empty for the graph's own policy.
@@ -67,7 +81,7 @@ class CompiledNode:
     command_writers: Sequence[AnyRunnable]
     call: Callable[[Any], Any] | None = None
     acall: Callable[[Any], Awaitable[object]] | None = None
-    graph: InnerGraph | None = None
+    inner: AnyRunnable | _Inside | None = None
     copies: bool = False
     awaits: bool = False
     retry_policy: Sequence[RetryPolicy] = ()
@@ -109,7 +123,7 @@ def of_node(name: str, node: PregelNode) -> CompiledNode | None:
         command_writers=node.flat_writers,
         call=call,
         acall=acall,
-        graph=cast(InnerGraph, work) if hasattr(work, "invoke_inside") else None,
+        inner=_Inside(cast(InnerGraph, work)) if hasattr(work, "invoke_inside") else work,
         copies=work is None and writers is not None and all(map(_copies, writers)),
         awaits=any(w.needs_await for w in writers or ()),
         retry_policy=tuple(node.retry_policy or ()),
@@ -138,6 +152,7 @@ def of_call(func: Callable[..., object], runnable: AnyRunnable) -> CompiledNode:
         source=runnable,
         work=work,
         plan=plan_call(work),
+        inner=work,
         writers=writers,
         command_writers=(),
         awaits=any(w.needs_await for w in writers or ()),

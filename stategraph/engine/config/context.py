@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, copy_context
 from types import coroutine
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
@@ -97,8 +97,13 @@ def run_in_context(config: RunnableConfig, func: Callable[P, T], /, *args: P.arg
     return context.run(func, *args, **kwargs)
 
 
+_NOT_STARTED: Final = object()
+
+
 @coroutine
-def await_in_context(context: Context, coro: Coroutine[Any, Any, T], awaited: object = None) -> Generator[Any, Any, T]:
+def await_in_context(
+    context: Context, coro: Coroutine[Any, Any, T], awaited: object = _NOT_STARTED
+) -> Generator[Any, Any, T]:
     """Await a coroutine that runs in `context`, without a separate task.
 
     Cancellation and exceptions pass through. The current asyncio task stays the caller's, so timeouts and cancel
@@ -107,19 +112,17 @@ def await_in_context(context: Context, coro: Coroutine[Any, Any, T], awaited: ob
     Args:
         context: Entered for every step of the coroutine, and only then.
         coro: The coroutine.
-        awaited: What a coroutine that was started in `context` waits for; None for one that has not been started.
+        awaited: What a coroutine that was started in `context` waits for; None if it only lets others take their turn.
 
     Returns:
         What the coroutine returns.
     """
-    step: Callable[..., object] = coro.send
-    payload: object = None
-    begun = awaited is not None
+    step: Callable[[Any], object] = coro.send
+    payload: Any = None
     try:
+        if awaited is _NOT_STARTED:
+            awaited = context.run(step, payload)
         while True:
-            if not begun:
-                awaited = context.run(step, payload)
-            begun = False
             try:
                 payload = yield awaited
                 step = coro.send
@@ -128,5 +131,6 @@ def await_in_context(context: Context, coro: Coroutine[Any, Any, T], awaited: ob
                 raise
             except BaseException as error:
                 step, payload = coro.throw, error
+            awaited = context.run(step, payload)
     except StopIteration as done:
         return cast(T, done.value)

@@ -19,10 +19,10 @@ from stategraph.constants import MISSING
 from stategraph.core import checkpoint as checkpoints
 from stategraph.core import deltas
 from stategraph.core.channels import BaseChannel, DeltaChannel
-from stategraph.engine.checkpoints.procedures import Procedure, aperform, perform
 from stategraph.engine.checkpoints.saver_interfaces import Saver
 from stategraph.engine.config import environment
 from stategraph.engine.config import runnable_config as configs
+from stategraph.engine.config.procedures import Procedure, aperform, perform
 
 
 def empty_checkpoint() -> Checkpoint:

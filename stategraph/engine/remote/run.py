@@ -18,7 +18,7 @@ from langgraph_sdk._sync.stream import SyncThreadStream
 from langgraph_sdk.client import LangGraphClient, SyncLangGraphClient
 from langgraph_sdk.stream.decoders import DataDecoder
 
-from stategraph.engine.checkpoints.procedures import Procedure, aperform, perform
+from stategraph.engine.config.procedures import Procedure, aperform, perform
 from stategraph.engine.remote import wire
 from stategraph.engine.streams.modes import MODES
 

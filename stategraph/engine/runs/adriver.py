@@ -21,8 +21,9 @@ from typing import Any, TypeVar
 
 from stategraph.core.moves import Failed, Outcome
 from stategraph.core.task import Task
-from stategraph.engine.checkpoints import procedures, pump
+from stategraph.engine.checkpoints import pump
 from stategraph.engine.checkpoints.saving import AsyncSaves
+from stategraph.engine.config import procedures
 from stategraph.engine.config.quiet_manager import AsyncQuietCallbackManager
 from stategraph.engine.runs import listeners, pregel_loop, teardown
 from stategraph.engine.runs.execution import Execution
@@ -162,7 +163,6 @@ class AsyncDriver(RunProcedure):
 
     async def stop_running(self) -> None:
         """Cancel and await the tasks that still run; record how they ended."""
-        self._execution.outlet.wake_by(None)
         running = [*self._running, *self._calls.called]
         for running_task in running:
             running_task.cancel()

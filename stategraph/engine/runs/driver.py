@@ -94,7 +94,6 @@ class Driver(RunProcedure):
 
     def stop_running(self) -> None:
         """Let no task begin, wait for those that run, and record how they ended."""
-        self._execution.outlet.wake_by(None)
         self._halted = True
         for ticket in list(self._working):
             if ticket.cancel():

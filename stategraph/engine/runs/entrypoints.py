@@ -126,12 +126,12 @@ def astream(spec: GraphSpec, input: object, config: RunnableConfig | None, optio
     return afollow(open_run(spec, input, config, options))
 
 
-def follow(execution: Execution) -> Iterator[Any]:
+def follow(execution: Execution) -> Iterator[object]:
     """Run an execution, reporting to whoever listens; returns an iterator of what the caller asked to see."""
     return driver.Driver(execution).run()
 
 
-def afollow(execution: Execution) -> AsyncIterator[Any]:
+def afollow(execution: Execution) -> AsyncIterator[object]:
     """Run an execution as :func:`follow`; to be called where an event loop runs."""
     return adriver.AsyncDriver(execution).run()
 
@@ -244,7 +244,7 @@ class _AtEnd(NamedTuple):
     execution: Execution
     options: Options
 
-    def add(self, chunk: Any) -> None:
+    def add(self, chunk: object) -> None:
         """Take in nothing: such a run builds no chunks."""
 
     def result(self) -> Any:
@@ -252,14 +252,14 @@ class _AtEnd(NamedTuple):
         return result(self.execution, self.options)
 
 
-def collect(chunks: Iterator[Any], collector: Collecting) -> Any:
+def collect(chunks: Iterator[object], collector: Collecting) -> Any:
     """Return the result of a run whose chunks a collector takes in."""
     for chunk in chunks:
         collector.add(chunk)
     return collector.result()
 
 
-async def acollect(chunks: AsyncIterator[Any], collector: Collecting) -> Any:
+async def acollect(chunks: AsyncIterator[object], collector: Collecting) -> Any:
     """Return the result as :func:`collect`."""
     async for chunk in chunks:
         collector.add(chunk)

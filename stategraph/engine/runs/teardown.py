@@ -92,6 +92,7 @@ def leave(execution: Execution, driver: Leaving, error: BaseException | None) ->
         Whether the run paused rather than failed.
     """
     try:
+        execution.outlet.wake_by(None)
         yield from driver.awaited(driver.stop_running())
         _close(execution, error)
     except Exception as refused:

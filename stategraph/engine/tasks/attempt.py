@@ -19,11 +19,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from contextvars import copy_context
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final, NamedTuple, Protocol, cast
+from typing import Any, Final, Protocol, TypeVar, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
@@ -36,7 +36,7 @@ from stategraph.engine.compile.functions import CallPlan, no_sync_function
 from stategraph.engine.compile.protocol import AnyRunnable
 from stategraph.engine.compile.validate import sync_timeout_unsupported
 from stategraph.engine.compile.write import FastWriter
-from stategraph.engine.config import environment, foreign_types
+from stategraph.engine.config import environment, foreign_types, procedures
 from stategraph.engine.config.context import await_in_context
 from stategraph.engine.config.runnable_config import recast_checkpoint_ns
 from stategraph.engine.ports import Clock
@@ -44,6 +44,8 @@ from stategraph.engine.tasks import threads, timeouts, traced_attempt
 from stategraph.engine.tasks.scope import TaskScope
 from stategraph.errors import GraphBubbleUp, GraphInterrupt, NodeCancelledError, ParentCommand
 from stategraph.types import Command, RetryPolicy
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -258,6 +260,60 @@ _NO_SCOPE: Any = Draft(cast(Any, None))
 """Stands for the scope of an attempt that did not get one."""
 
 
+def _again(
+    execution: AttemptContext,
+    task: Task,
+    scope: TaskScope,
+    started_at: float,
+    failed: BaseException | None,
+    cancelled: Callable[[], bool],
+) -> Generator[TaskScope | float, object, Outcome]:
+    """Decide how a task ends whose first attempt has failed.
+
+    Args:
+        execution: The run.
+        task: The task.
+        scope: The attempt's; `_NO_SCOPE` if it was not made.
+        started_at: When it started.
+        failed: What it failed with.
+        cancelled: Tells whether a cancellation came from outside of the node.
+
+    Yields:
+        How many seconds to wait, then the scope of a further attempt, which is answered with what that returned.
+    """
+    number = 1
+    if scope is _NO_SCOPE:
+        assert failed is not None
+        return raised(task, scope.writes, failed)
+    try:
+        while True:
+            try:
+                if failed is not None:
+                    raise failed
+                scope.value = yield scope
+                return scope
+            except BaseException as error:
+                failed = None  # it refers to this frame; together they would be garbage that only the collector finds
+                after = _after(execution, scope, number, error, cancelled)
+            finally:
+                scope.config = _ENDED
+            if isinstance(after, Draft):
+                return after
+            yield after
+            task.restart()
+            number += 1
+            scope = execution.configs.scope(execution, task, number, started_at)
+    except GeneratorExit:
+        raise
+    except BaseException as error:
+        return raised(task, scope.writes, error)
+
+
+def _act(attempt: Callable[[TaskScope], T], wait: Callable[[float], T], request: TaskScope | float) -> T:
+    """Do what `_again` asks for; an async run awaits the result."""
+    return attempt(request) if isinstance(request, TaskScope) else wait(request)
+
+
 # -- sync ---------------------------------------------------------------------
 
 
@@ -267,7 +323,7 @@ def run(execution: AttemptContext, task: Task) -> Outcome:
     Returns:
         How it ended; what the node raised, or a signal handler in its place, is part of that.
     """
-    scope, number = _NO_SCOPE, 1
+    scope, started_at = _NO_SCOPE, 0.0
     try:
         body: CompiledNode = task.body
         if body.copies and (done := _copy(execution, task)) is not None:
@@ -275,27 +331,18 @@ def run(execution: AttemptContext, task: Task) -> Outcome:
         if task.timeout is not None or body.timeout is not None:
             raise sync_timeout_unsupported(task.name)
         started_at = execution.clock.time()
-        # There are no listeners and all writers are our own.
-        direct = body.writers if not execution.whole else None
-        while True:
-            scope = execution.configs.scope(execution, task, number, started_at)
-            try:
-                if direct is not None:
-                    scope.value = copy_context().run(_direct, body, direct, task.input, scope)
-                else:
-                    scope.value = _once(execution, task, scope)
-                return scope
-            except BaseException as error:
-                after = _after(execution, scope, number, error, _never)
-                if isinstance(after, Draft):
-                    return after
-            finally:
-                scope.config = _ENDED
-            execution.clock.sleep(after)
-            task.restart()
-            number += 1
+        scope = execution.configs.scope(execution, task, 1, started_at)
+        writers = body.writers
+        if writers is None or execution.whole:
+            scope.value = _attempt(execution, scope)
+        else:
+            # There are no listeners and all writers are our own.
+            scope.value = copy_context().run(_direct, body, writers, task.input, scope)
+        scope.config = _ENDED
+        return scope
     except BaseException as error:
-        return raised(task, scope.writes, error)
+        again = _again(execution, task, scope, started_at, error, _never)
+    return procedures.drive(again, partial(_act, partial(_attempt, execution), execution.clock.sleep))
 
 
 def _copy(execution: AttemptContext, task: Task) -> Draft | None:
@@ -308,38 +355,32 @@ def _copy(execution: AttemptContext, task: Task) -> Draft | None:
     return draft
 
 
-def _once(execution: AttemptContext, task: Task, scope: TaskScope) -> object:
-    """Make one attempt whose runs are traced, or that needs a Runnable to write."""
-    body: CompiledNode = task.body
-    if execution.traced:
-        sequence = traced_attempt.sequence_of(body)
-        if sequence is not None:
-            return traced_attempt.run(body, sequence, task.input, scope, _direct)
-    return body.runnable.invoke(task.input, scope.config)
+def _attempt(execution: AttemptContext, scope: TaskScope) -> object:
+    """Make an attempt; returns what the node's work returned."""
+    task, body = scope.task, scope.task.body
+    if execution.whole or body.writers is None:
+        return traced_attempt.run(body, task.input, scope, _direct)
+    return copy_context().run(_direct, body, body.writers, task.input, scope)
 
 
 def _direct(body: CompiledNode, writers: Sequence[FastWriter], value: object, scope: TaskScope) -> object:
     _set_config(scope.config)
     call = body.call
-    if call is not None:
-        result = call(value)
-        value = result if type(result) in _PLAIN_RESULTS else _resolve(body, result, value, scope)
-    elif body.graph is not None:
-        value = body.graph.invoke_inside(value, scope.config)
-    elif body.work is not None:
-        value = _work(body, body.work, value, scope)
+    result = _work(body, value, scope) if call is None else call(value)
+    if type(result) not in _PLAIN_RESULTS and (goes_on := _following(body, result)) is not None:
+        result = goes_on.invoke(value, scope.config)
     for writer in writers:
-        writer.write_into(value, scope)
-    return value
+        writer.write_into(result, scope)
+    return result
 
 
-def _work(body: CompiledNode, work: AnyRunnable, value: object, scope: TaskScope) -> object:
+def _work(body: CompiledNode, value: object, scope: TaskScope) -> object:
     plan = body.plan
     if plan is None:
-        return work.invoke(value, scope.config)
+        return value if body.inner is None else body.inner.invoke(value, scope.config)
     if plan.func is None:
         raise no_sync_function(plan.name)
-    return _resolve(body, _call(plan, plan.func, value, scope), value, scope)
+    return _call(plan, plan.func, value, scope)
 
 
 def _call(plan: CallPlan, func: Any, value: Any, scope: TaskScope) -> Any:
@@ -349,32 +390,14 @@ def _call(plan: CallPlan, func: Any, value: Any, scope: TaskScope) -> Any:
     return func(value, **plan.arguments(scope.config))
 
 
-def _resolve(body: CompiledNode, result: object, value: object, scope: TaskScope) -> object:
-    """Run a Runnable that a function returned, in its place; any other value is returned as it is."""
-    if _may_go_on(body, result) and isinstance(result, Runnable):
-        return result.invoke(value, scope.config)
+def _following(body: CompiledNode, result: object) -> AnyRunnable | None:
+    """Return a Runnable that a function returned, to be run in its place; None for any other value."""
+    if body.plan is None or not body.plan.recurse or not isinstance(result, Runnable):
+        return None
     return result
 
 
-def _may_go_on(body: CompiledNode, result: object) -> bool:
-    return type(result) not in _PLAIN_RESULTS and body.plan is not None and body.plan.recurse
-
-
 # -- async --------------------------------------------------------------------
-
-
-class _Begun(NamedTuple):
-    """A first attempt that was begun without a coroutine around it.
-
-    Attributes:
-        scope: Its scope.
-        started_at: When it started, in seconds since the epoch.
-        rest: Goes on where it waits, or raises what it failed with.
-    """
-
-    scope: TaskScope
-    started_at: float
-    rest: Awaitable[Any]
 
 
 def begin(execution: AttemptContext, task: Task) -> Draft | Coroutine[Any, Any, Outcome]:
@@ -395,7 +418,6 @@ def begin(execution: AttemptContext, task: Task) -> Draft | Coroutine[Any, Any, 
     scope = execution.configs.scope(execution, task, 1, started_at)
     work = _adirect(body, body.writers, task.input, scope)
     context = copy_context()
-    rest: Awaitable[object]
     try:
         rest = await_in_context(context, work, context.run(work.send, None))
     except StopIteration as ended:
@@ -403,62 +425,53 @@ def begin(execution: AttemptContext, task: Task) -> Draft | Coroutine[Any, Any, 
         scope.value = ended.value
         return scope
     except BaseException as error:
-        rest = _failed(error)
-    return arun(execution, task, _Begun(scope, started_at, rest))
+        return _aagain(execution, _again(execution, task, scope, started_at, error, _is_asked_to_stop))
+    return arun(execution, task, (scope, started_at, rest))
 
 
-async def _failed(error: BaseException) -> object:
-    raise error
-
-
-async def arun(execution: AttemptContext, task: Task, begun: _Begun | None = None) -> Outcome:
+async def arun(
+    execution: AttemptContext, task: Task, begun: tuple[TaskScope, float, Awaitable[object]] | None = None
+) -> Outcome:
     """Like :func:`run`, for async runs; time limits apply.
 
     A cancellation is part of the outcome as well: the code that cancelled the task must propagate it.
+
+    Args:
+        execution: The run.
+        task: The task.
+        begun: Of a first attempt that was begun: its scope, when it started, and what goes on where it waits.
     """
-    scope, number = _NO_SCOPE, 1
+    scope, started_at = _NO_SCOPE, 0.0
     try:
-        started_at = execution.clock.time() if begun is None else begun.started_at
-        while True:
-            scope = execution.configs.scope(execution, task, number, started_at) if begun is None else begun.scope
-            try:
-                if begun is not None:
-                    rest, begun = begun.rest, None
-                else:
-                    rest = _attempt(execution, task, scope)
-                scope.value = await rest
-                return scope
-            except BaseException as error:
-                after = _after(execution, scope, number, error, _is_asked_to_stop)
-                if isinstance(after, Draft):
-                    return after
-            finally:
-                scope.config = _ENDED
-            await execution.clock.asleep(after)
-            task.restart()
-            number += 1
+        if begun is None:
+            started_at = execution.clock.time()
+            scope = execution.configs.scope(execution, task, 1, started_at)
+            scope.value = await _aattempt(execution, scope)
+        else:
+            scope, started_at, rest = begun
+            scope.value = await rest
+        scope.config = _ENDED
+        return scope
     except GeneratorExit:
         raise
     except BaseException as error:
-        return raised(task, scope.writes, error)
+        again = _again(execution, task, scope, started_at, error, _is_asked_to_stop)
+    return await _aagain(execution, again)
 
 
-async def _attempt(execution: AttemptContext, task: Task, scope: TaskScope) -> object:
-    """Make an attempt; returns what the node's work returned."""
-    body: CompiledNode = task.body
+def _aagain(
+    execution: AttemptContext, again: Generator[TaskScope | float, object, Outcome]
+) -> Coroutine[Any, Any, Outcome]:
+    return procedures.adrive(again, partial(_act, partial(_aattempt, execution), execution.clock.asleep))
+
+
+def _aattempt(execution: AttemptContext, scope: TaskScope) -> Awaitable[object]:
+    """Make an attempt, with its time limit; returns what to await for what the node's work returns."""
+    task, body = scope.task, scope.task.body
     limit = body.timeout if task.timeout is None else task.timeout
     if limit is not None:
-        return await timeouts.run(task, scope, limit, partial(_within_limit, execution))
-    if body.writers is None or execution.whole:
-        return await _aonce(execution, task, scope)
-    # There are no listeners, no time limit, and all writers are our own.
-    work = _adirect(body, body.writers, task.input, scope)
-    context = copy_context()
-    try:
-        awaited = context.run(work.send, None)
-    except StopIteration as done:
-        return done.value
-    return await await_in_context(context, work, awaited)
+        return timeouts.run(task, scope, limit, partial(_within_limit, execution))
+    return _aonce(execution, task, scope)
 
 
 async def _within_limit(execution: AttemptContext, task: Task, scope: TaskScope) -> Any:
@@ -480,59 +493,54 @@ async def _within_limit(execution: AttemptContext, task: Task, scope: TaskScope)
         scope.config = _ENDED
 
 
-async def _aonce(execution: AttemptContext, task: Task, scope: TaskScope) -> object:
+def _aonce(execution: AttemptContext, task: Task, scope: TaskScope) -> Awaitable[object]:
     body: CompiledNode = task.body
-    if execution.traced and not execution.streams_nodes:
-        sequence = traced_attempt.sequence_of(body)
-        if sequence is not None:
-            return await traced_attempt.arun(body, sequence, task.input, scope, _adirect)
-    if execution.whole or body.writers is None:
-        if not execution.streams_nodes:
-            return await body.runnable.ainvoke(task.input, scope.config)
-        async for _ in body.runnable.astream(task.input, scope.config):
-            if scope.progress is not None:
-                scope.progress()
-        return next((value for channel, value in scope.writes if channel == RETURN), None)
-    return await await_in_context(copy_context(), _adirect(body, body.writers, task.input, scope))
+    if body.writers is not None and not execution.whole:
+        # There are no listeners and all writers are our own.
+        return await_in_context(copy_context(), _adirect(body, body.writers, task.input, scope))
+    if not execution.streams_nodes:
+        return traced_attempt.arun(body, task.input, scope, _adirect)
+    return _stream(body, task, scope)
+
+
+async def _stream(body: CompiledNode, task: Task, scope: TaskScope) -> object:
+    """Make an attempt whose output a handler wants piece by piece."""
+    async for _ in body.runnable.astream(task.input, scope.config):
+        if scope.progress is not None:
+            scope.progress()
+    return next((value for channel, value in scope.writes if channel == RETURN), None)
 
 
 async def _adirect(body: CompiledNode, writers: Sequence[FastWriter], value: object, scope: TaskScope) -> object:
     _set_config(scope.config)
     call = body.acall
-    if call is not None:
-        result = await call(value)
-        value = result if type(result) in _PLAIN_RESULTS else await _aresolve(body, result, value, scope)
-    elif body.graph is not None:
-        value = await body.graph.ainvoke_inside(value, scope.config)
-    elif body.work is not None:
-        value = await _awork(body, body.work, value, scope)
+    result = await (_awork(body, value, scope) if call is None else call(value))
+    if type(result) not in _PLAIN_RESULTS and (goes_on := _following(body, result)) is not None:
+        result = await goes_on.ainvoke(value, scope.config)
     if body.awaits:
-        if scope.progress is not None:
-            scope.progress()
-        for writer in writers:
-            if writer.needs_await:
-                await writer.awrite_into(value, scope)
-            else:
-                writer.write_into(value, scope)
-    else:
-        for writer in writers:
-            writer.write_into(value, scope)
-    return value
+        await _write_awaiting(writers, result, scope)
+        return result
+    for writer in writers:
+        writer.write_into(result, scope)
+    return result
 
 
-async def _awork(body: CompiledNode, work: AnyRunnable, value: object, scope: TaskScope) -> Any:
+async def _write_awaiting(writers: Sequence[FastWriter], result: object, scope: TaskScope) -> None:
+    """Write the result down with writers of which some are awaited."""
+    if scope.progress is not None:
+        scope.progress()
+    for writer in writers:
+        if writer.needs_await:
+            await writer.awrite_into(result, scope)
+        else:
+            writer.write_into(result, scope)
+
+
+async def _awork(body: CompiledNode, value: object, scope: TaskScope) -> object:
     plan = body.plan
     if plan is None:
-        return await work.ainvoke(value, scope.config)
+        return value if body.inner is None else await body.inner.ainvoke(value, scope.config)
     if plan.afunc is not None:
-        result = await _call(plan, plan.afunc, value, scope)
-    else:
-        call = partial(_call, plan, plan.func, value, scope)
-        result = await threads.pool().submit(copy_context().run, call)
-    return await _aresolve(body, result, value, scope)
-
-
-async def _aresolve(body: CompiledNode, result: object, value: object, scope: TaskScope) -> object:
-    if _may_go_on(body, result) and isinstance(result, Runnable):
-        return await result.ainvoke(value, scope.config)
-    return result
+        return await _call(plan, plan.afunc, value, scope)
+    call = partial(_call, plan, plan.func, value, scope)
+    return await threads.pool().submit(copy_context().run, call)

@@ -13,7 +13,10 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextvars import Context
 from typing import Any
+
+from langchain_core.runnables import RunnableConfig
 
 from stategraph.engine.compile.compiled_node import CompiledNode
 from stategraph.engine.compile.functions import RunnableSeq, numbered, sequences_are_wrapped
@@ -21,6 +24,7 @@ from stategraph.engine.compile.write import BranchWriter, FastWriter
 from stategraph.engine.config.context import await_in_context
 from stategraph.engine.tasks.scope import TaskScope
 from stategraph.engine.tracing import chain_run
+from stategraph.engine.tracing.chain_run import ChainRun
 
 
 def sequence_of(body: CompiledNode) -> RunnableSeq | None:
@@ -41,16 +45,14 @@ def sequence_of(body: CompiledNode) -> RunnableSeq | None:
 
 def run(
     body: CompiledNode,
-    sequence: RunnableSeq,
-    value: Any,
+    value: object,
     scope: TaskScope,
-    work: Callable[[CompiledNode, Sequence[FastWriter], Any, TaskScope], Any],
-) -> Any:
-    """Run an attempt and tell of it.
+    work: Callable[[CompiledNode, Sequence[FastWriter], object, TaskScope], object],
+) -> object:
+    """Run an attempt and tell of it, if it can be told of step by step; else leave that to its Runnable.
 
     Args:
         body: What to run.
-        sequence: The sequence it stands for; says how to tell of it.
         value: The task's input.
         scope: The attempt's; its config becomes that of the work's run.
         work: Does the work, and what the writers given to it do, without a run around it.
@@ -58,53 +60,55 @@ def run(
     Returns:
         What the work returned.
     """
-    config = scope.config
-    begun = chain_run.start(config, sequence.reported(value), name=sequence.get_name(), policy=sequence.trace_policy)
+    sequence, config = sequence_of(body), scope.config
+    begun = None if sequence is None else chain_run.start(config, **_described(sequence, value))
     if begun is None:
-        return sequence.invoke(value, config)
+        return body.runnable.invoke(value, config)
     with begun:
         if body.work is not None:
-            scope.config = begun.child_config(config, "seq:step:1")
-            value = begun.context(scope.config).run(work, body, (), value, scope)
-        for writer, tag in _writers(body):
-            if isinstance(writer, BranchWriter):
-                writer.invoke(value, begun.child_config(config, tag))
-            else:
-                writer.write_into(value, scope)
-        begun.output = value
+            value = _enter_work(begun, scope).run(work, body, (), value, scope)
+        for router, child in _write(body, value, scope, begun, config):
+            router.invoke(value, child)
     return value
-
-
-def _writers(body: CompiledNode) -> Iterator[tuple[FastWriter, str]]:
-    """Yield the writers with the tags of their runs."""
-    for number, writer in numbered(body.writers or (), 1 if body.work is None else 2):
-        yield writer, f"seq:step:{number}"
 
 
 async def arun(
     body: CompiledNode,
-    sequence: RunnableSeq,
     value: object,
     scope: TaskScope,
-    work: Callable[[CompiledNode, Sequence[FastWriter], Any, TaskScope], Coroutine[Any, Any, object]],
+    work: Callable[[CompiledNode, Sequence[FastWriter], object, TaskScope], Coroutine[Any, Any, object]],
 ) -> object:
     """Like :func:`run`, for async runs."""
-    config = scope.config
-    begun = await chain_run.astart(
-        config, sequence.reported(value), name=sequence.get_name(), policy=sequence.trace_policy
-    )
+    sequence, config = sequence_of(body), scope.config
+    begun = None if sequence is None else await chain_run.astart(config, **_described(sequence, value))
     if begun is None:
-        return await sequence.ainvoke(value, config)
+        return await body.runnable.ainvoke(value, config)
     async with begun:
         if body.work is not None:
-            scope.config = begun.child_config(config, "seq:step:1")
-            value = await await_in_context(begun.context(scope.config), work(body, (), value, scope))
-        for writer, tag in _writers(body):
-            if isinstance(writer, BranchWriter):
-                await writer.ainvoke(value, begun.child_config(config, tag))
-            elif writer.needs_await:
-                await writer.awrite_into(value, scope)
-            else:
-                writer.write_into(value, scope)
-        begun.output = value
+            value = await await_in_context(_enter_work(begun, scope), work(body, (), value, scope))
+        for router, child in _write(body, value, scope, begun, config):
+            await router.ainvoke(value, child)
     return value
+
+
+def _described(sequence: RunnableSeq, value: object) -> dict[str, Any]:
+    """Return how a run of the sequence is told of."""
+    return {"payload": sequence.reported(value), "name": sequence.get_name(), "policy": sequence.trace_policy}
+
+
+def _enter_work(begun: ChainRun[Any], scope: TaskScope) -> Context:
+    """Make the config of the work's run that of the attempt, and return the context to run it in."""
+    scope.config = begun.child_config(scope.config, "seq:step:1")
+    return begun.context(scope.config)
+
+
+def _write(
+    body: CompiledNode, value: object, scope: TaskScope, begun: ChainRun[Any], config: RunnableConfig
+) -> Iterator[tuple[BranchWriter, RunnableConfig]]:
+    """Write the result down, and tell of it; yields the routers, each with the config of a run that asks it."""
+    for number, writer in numbered(body.writers or (), 1 if body.work is None else 2):
+        if isinstance(writer, BranchWriter):
+            yield writer, begun.child_config(config, f"seq:step:{number}")
+        else:
+            writer.write_into(value, scope)
+    begun.output = value

@@ -24,7 +24,6 @@ from langchain_core.callbacks import (
     AsyncCallbackManager,
     AsyncCallbackManagerForChainRun,
     BaseCallbackHandler,
-    BaseCallbackManager,
     CallbackManager,
     CallbackManagerForChainRun,
 )
@@ -42,6 +41,7 @@ logger = logging.getLogger(__name__)
 
 Transform = Callable[[Any], Any]
 _AnyManager = TypeVar("_AnyManager")
+_Manager = TypeVar("_Manager", CallbackManager, AsyncCallbackManager)
 _RunManager = TypeVar("_RunManager", CallbackManagerForChainRun, AsyncCallbackManagerForChainRun)
 
 RECORD_AS_IS: Final = TracePolicy()
@@ -134,11 +134,8 @@ class ChainRun(Generic[_RunManager]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if error is not None:
-            self.manager.on_chain_error(error)
-            return
-        for manager, payload in self._endings():
-            manager.on_chain_end(payload)
+        for _, tell, payload in self._endings(error):
+            tell(payload)
 
     async def __aenter__(self: ChainRun[AsyncCallbackManagerForChainRun]) -> None:
         pass
@@ -149,14 +146,11 @@ class ChainRun(Generic[_RunManager]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if error is not None:
-            await self.manager.on_chain_error(error)
-            return
-        for manager, payload in self._endings():
-            if _is_heard_by_one(manager):
+        for manager, tell, payload in self._endings(error):
+            if error is None and _is_heard_by_one(manager):
                 await _tell_end(manager, payload)
             else:
-                await manager.on_chain_end(payload)
+                await tell(payload)
 
     def child_config(self, config: RunnableConfig, tag: str | None = None) -> RunnableConfig:
         """Copy a config so that calls with it become children of this run.
@@ -176,14 +170,17 @@ class ChainRun(Generic[_RunManager]):
         """Make a context for the children: `config` is the running config and this run the tracer's parent."""
         return run_context.config_context(config, _traced(self.manager))
 
-    def _endings(self) -> list[tuple[_RunManager, object]]:
-        output = self.output
+    def _endings(self, error: BaseException | None) -> list[tuple[_RunManager, Callable[..., Any], object]]:
+        """Return who is told of the end by which method, and what."""
+        manager, output = self.manager, self.output
+        if error is not None:
+            return [(manager, manager.on_chain_error, error)]
         recorded = recorded_payload(output, self._process_outputs)
         if recorded is output:
-            return [(self.manager, output)]
+            return [(manager, manager.on_chain_end, output)]
         # Tracers first: a cancellation between the two leaves no trace open.
-        others, tracers = _split(self.manager)
-        return [(tracers, recorded), (others, output)]
+        others, tracers = _split(manager)
+        return [(tracers, tracers.on_chain_end, recorded), (others, others.on_chain_end, output)]
 
 
 def start(
@@ -206,18 +203,14 @@ def start(
     Returns:
         The run, or None if there are no listeners.
     """
-    if _is_unheard(config, CallbackManager) or not run_config.has_listeners(config):
+    manager = _heard(config, tags, CallbackManager, run_config.get_callback_manager_for_config)
+    if manager is None:
         return None
-    manager = run_config.get_callback_manager_for_config(config, tags)
-    if not manager.handlers:
-        return None
-    run: CallbackManagerForChainRun | None = None
-    for listeners, reported in _beginnings(manager, payload, policy):
-        started = listeners.on_chain_start(
-            None, reported, name=config.get("run_name") or name, run_id=run.run_id if run else config.get("run_id")
-        )
-        run = run or started
-    return ChainRun(_with_handlers(cast(CallbackManagerForChainRun, run), manager), policy)
+    runs: list[CallbackManagerForChainRun] = []
+    for listeners, reported, run_id in _beginnings(manager, payload, policy, config.get("run_id")):
+        called = config.get("run_name") or name
+        runs.append(listeners.on_chain_start(None, reported, name=called, run_id=run_id))
+    return ChainRun(_with_handlers(runs[0], manager), policy)
 
 
 async def astart(
@@ -229,21 +222,17 @@ async def astart(
     policy: TracePolicy = RECORD_AS_IS,
 ) -> ChainRun[AsyncCallbackManagerForChainRun] | None:
     """Start an async run; see `start`."""
-    if _is_unheard(config, AsyncCallbackManager) or not run_config.has_listeners(config):
+    manager = _heard(config, tags, AsyncCallbackManager, run_config.get_async_callback_manager_for_config)
+    if manager is None:
         return None
-    manager = run_config.get_async_callback_manager_for_config(config, tags)
-    if not manager.handlers:
-        return None
-    run: AsyncCallbackManagerForChainRun | None = None
-    called = config.get("run_name") or name
-    for listeners, reported in _beginnings(manager, payload, policy):
-        run_id = run.run_id if run else config.get("run_id")
+    runs: list[AsyncCallbackManagerForChainRun] = []
+    for listeners, reported, run_id in _beginnings(manager, payload, policy, config.get("run_id")):
+        called = config.get("run_name") or name
         if _is_heard_by_one(listeners):
-            started = await _tell_start(listeners, reported, run_id, called)
+            runs.append(await _tell_start(listeners, reported, run_id, called))
         else:
-            started = await listeners.on_chain_start(None, reported, run_id, name=called)
-        run = run or started
-    return ChainRun(_with_handlers(cast(AsyncCallbackManagerForChainRun, run), manager), policy)
+            runs.append(await listeners.on_chain_start(None, reported, run_id, name=called))
+    return ChainRun(_with_handlers(runs[0], manager), policy)
 
 
 # -- one listener ----------------------------------------------------------
@@ -307,19 +296,32 @@ async def _tell_end(run: AsyncCallbackManagerForChainRun, output: object) -> Non
     await asyncio.shield(asyncio.get_running_loop().create_task(telling))
 
 
-def _is_unheard(config: RunnableConfig, kind: type[BaseCallbackManager]) -> bool:
-    """Tell whether the run around has a manager that is used as it is, and no handler in it."""
+def _heard(
+    config: RunnableConfig,
+    tags: Sequence[str] | None,
+    kind: type[_Manager],
+    make: Callable[[RunnableConfig, Sequence[str] | None], _Manager],
+) -> _Manager | None:
+    """Return the manager of a run, made by `make` and of the class `kind`; None if there are no listeners."""
     callbacks = config.get("callbacks")
-    return isinstance(callbacks, (kind, Quiet)) and not callbacks.handlers
+    # The run around may have a manager that is used as it is, and no handler in it.
+    if (isinstance(callbacks, (kind, Quiet)) and not callbacks.handlers) or not run_config.has_listeners(config):
+        return None
+    manager = make(config, tags)
+    return manager if manager.handlers else None
 
 
-def _beginnings(manager: _AnyManager, payload: object, policy: TracePolicy) -> list[tuple[_AnyManager, object]]:
+def _beginnings(
+    manager: _AnyManager, payload: object, policy: TracePolicy, run_id: UUID | None
+) -> list[tuple[_AnyManager, object, UUID | None]]:
+    """Return who is told of the beginning, what, and under which id; the first of them makes the run."""
     recorded = recorded_payload(payload, policy.process_inputs)
     if recorded is payload:
-        return [(manager, payload)]
+        return [(manager, payload, run_id)]
     # Tracers last: a cancellation between the two leaves no trace open.
     others, tracers = _split(manager)
-    return [(others, payload), (tracers, recorded)]
+    run_id = run_id or uuid7()
+    return [(others, payload, run_id), (tracers, recorded, run_id)]
 
 
 def _with_handlers(run: _RunManager, manager: CallbackManager | AsyncCallbackManager) -> _RunManager:

@@ -15,7 +15,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any
 
-from stategraph.engine.checkpoints.procedures import Enter, Procedure, Within, aperform, perform
+from stategraph.engine.config.procedures import Enter, Procedure, Within, aperform, perform
 from stategraph.workers.fencing.guard import Fenced, Write
 from stategraph.workers.registry.sql import LEASE_LOST, POSTGRES, Sql
 from stategraph.workers.registry.store import lost

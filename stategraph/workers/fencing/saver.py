@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from contextlib import contextmanager
+from typing import Any, Protocol, cast
 
 import anyio.to_thread
 from langchain_core.runnables import RunnableConfig
@@ -153,8 +154,7 @@ class FencedSaver(BaseCheckpointSaver[Any]):
         Raises:
             LeaseLost: The run has lost its thread; nothing was written.
         """
-        done: RunnableConfig = self._call("put", config, (config, checkpoint, metadata, new_versions))
-        return done
+        return cast(RunnableConfig, self._call("put", config, (config, checkpoint, metadata, new_versions)))
 
     def put_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
@@ -186,8 +186,7 @@ class FencedSaver(BaseCheckpointSaver[Any]):
         Raises:
             LeaseLost: The run has lost its thread; nothing was written.
         """
-        done: RunnableConfig = await self._acall("put", config, (config, checkpoint, metadata, new_versions))
-        return done
+        return cast(RunnableConfig, await self._acall("put", config, (config, checkpoint, metadata, new_versions)))
 
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
@@ -209,22 +208,16 @@ class FencedSaver(BaseCheckpointSaver[Any]):
 
     def _call(self, method: str, config: RunnableConfig, arguments: tuple[Any, ...]) -> Any:
         if self._sync is not None:
-            try:
+            with _explained():
                 return self._sync.call(method, *_place(config), arguments)
-            except Exception as error:
-                _explain(error)
-                raise
         # As the wrapped saver does it: in the loop that it was made in, which has to run in another thread.
         loop: asyncio.AbstractEventLoop = self.saver.loop  # type: ignore[attr-defined]
         return asyncio.run_coroutine_threadsafe(self._acall(method, config, arguments), loop).result()
 
     async def _acall(self, method: str, config: RunnableConfig, arguments: tuple[object, ...]) -> Any:
         if self._async is not None:
-            try:
+            with _explained():
                 return await self._async.call(f"a{method}", *_place(config), arguments)
-            except Exception as error:
-                _explain(error)
-                raise
         if isinstance(self._sync, FencedMemory):
             return await anyio.to_thread.run_sync(self._sync.call, method, *_place(config), arguments)
         # Raises, as a sync saver of theirs has no async methods.
@@ -237,9 +230,15 @@ def _place(config: RunnableConfig) -> tuple[str, str | None]:
     return str(named["thread_id"]), named.get("checkpoint_id")
 
 
-def _explain(error: Exception) -> None:
-    if "sg_thread_fence" in str(error):
-        error.add_note("The saver's database has no registry: open both on the same one")
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Say what is wrong if the registry's table is missed."""
+    try:
+        yield
+    except Exception as error:
+        if "sg_thread_fence" in str(error):
+            error.add_note("The saver's database has no registry: open both on the same one")
+        raise
 
 
 def _kind(saver: Saver) -> str | None:

@@ -13,7 +13,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any
 
-from stategraph.engine.checkpoints.procedures import Procedure, aperform, perform
+from stategraph.engine.config.procedures import Procedure, aperform, perform
 from stategraph.workers.fencing.guard import Fenced, Write
 from stategraph.workers.registry.sql import SQLITE, Sql
 

@@ -34,7 +34,7 @@ import anyio.to_thread
 
 from stategraph.agent.mcp import call_meta
 from stategraph.engine.checkpoints import allowlist
-from stategraph.engine.checkpoints.procedures import adrive, drive
+from stategraph.engine.config.procedures import adrive, drive
 from stategraph.engine.tasks.interrupts import interrupt
 from stategraph.errors import ConfigurationError, GraphBubbleUp, InvalidAnswerError
 from stategraph.workers.ids import new_owner
@@ -443,8 +443,8 @@ def _flow(plan: _Plan, call: _Call) -> Generator[_Step, Any, Any]:
                 yield _Do(functools.partial(call.resolve, said))
 
 
-def _call(plan: _Plan, call: _Call, function: Callable[[], Any]) -> Any:
-    def dispatch() -> Any:
+def _call(plan: _Plan, call: _Call, function: Callable[[], object]) -> Any:
+    def dispatch() -> object:
         with call.dispatching():
             return function()
 
