@@ -250,7 +250,7 @@ def adopt_tool_output(mixin: type) -> None:
     """Let `Command` be what a tool may return as it is.
 
     langchain turns a tool's result into text unless it is an instance of langchain's own marker class. The engine,
-    which knows langchain, calls this once with that class; this room must not import it.
+    which knows langchain, calls this once with that class; this module must not import it.
 
     Args:
         mixin: The marker class. It must not define fields.

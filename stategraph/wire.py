@@ -4,8 +4,8 @@ A serialiser stores an object as its class's module and name, and finds the clas
 Threads are exchanged with LangGraph in both directions, so the classes that reach a store are stored under LangGraph's
 address. The drop-in's `langgraph.types` holds these very classes.
 
-Some packages look at a value's class instead. What they look for is their own, and this room must not import it, so the
-engine hands it in, once, when it is imported.
+Some packages look at a value's class instead. What they look for is their own, and this module must not import it, so
+the engine hands it in, once, when it is imported.
 """
 
 from typing import Final, TypeVar

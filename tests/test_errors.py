@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from langgraph.checkpoint.base import EmptyChannelError as SaverError
 
-import stategraph.engine.config.langchain_registration  # noqa: F401 (tells the lower rooms what langchain looks for)
+import stategraph.engine.config.langchain_registration  # noqa: F401 (tells the lower packages what langchain looks for)
 from stategraph import errors, types, wire
 from stategraph.errors import (
     EmptyChannelError,

@@ -9,12 +9,13 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, final
 
 from stategraph.core import checkpoint as checkpoints
 from stategraph.core.task import Draft, Task, Write
 
 
+@final
 class SaveWrites(NamedTuple):
     """Request: record writes of a task for the checkpoint ``checkpoint_id``."""
 
@@ -24,6 +25,7 @@ class SaveWrites(NamedTuple):
     path_key: str
 
 
+@final
 class SaveCheckpoint(NamedTuple):
     """Request: store a checkpoint as the child of ``parent_id`` (None: the first)."""
 
@@ -31,6 +33,10 @@ class SaveCheckpoint(NamedTuple):
     checkpoint: checkpoints.Checkpoint
     metadata: dict[str, Any]
     new_versions: dict[str, Any]
+
+
+Request = SaveWrites | SaveCheckpoint
+"""Something that the driver has to store."""
 
 
 class ValuesChanged(NamedTuple):
@@ -61,7 +67,8 @@ class PausedBare(NamedTuple):
     """Fact: the run paused at a breakpoint, which asks nothing."""
 
 
-Effect = (
-    SaveWrites | SaveCheckpoint | ValuesChanged | CheckpointReached | TasksPlanned | TaskSettled | Draft | PausedBare
-)
+Fact = ValuesChanged | CheckpointReached | TasksPlanned | TaskSettled | Draft | PausedBare
 """The draft of a task that ended well is a fact by itself; so a step that takes the short way need not make one."""
+
+Effect = Request | Fact
+"""Whatever a machine puts in its outbox."""

@@ -82,6 +82,8 @@ class Machine:
         outbox: What the driver still has to do, in order.
         last_nodes: The nodes of the last step, once the run is out of steps.
         resuming: Whether the run continues an earlier one.
+        leaves_records: Whether what was recorded of the open step is
+            another run's, and its tasks are not given it back.
         child_resuming: What runs inside the step's tasks are told about
             resuming; None once the first step is over.
         replay_id: Checkpoint before which subgraphs look for theirs when the
@@ -113,10 +115,10 @@ class Machine:
         "checkpoints",
         "child_resuming",
         "last_nodes",
+        "leaves_records",
         "outbox",
         "program",
         "replay_id",
-        "replaying",
         "resuming",
         "settings",
         "state",
@@ -153,7 +155,7 @@ class Machine:
         # The run so far.
         self._values_changed = False
         self.resuming = False
-        self.replaying = False
+        self.leaves_records = False
         self.replay_id: str | None = None
         self.child_resuming: bool | None = None
         self._decide_ways()
@@ -249,7 +251,7 @@ class Machine:
             start, self.step, self.thread, self.settings, self.state, self._planner, self._records, self.checkpoints
         )
         opened.take(plain=self._plain, apart=self._apart)
-        self.resuming, self.replaying = opened.resuming, opened.replaying
+        self.resuming, self.leaves_records = opened.resuming, opened.leaves_records
         self.step, self.updated, self._fresh = opened.step, opened.updated, opened.took_input
         self.replay_id, self._namespaces_before = opened.replay_id, opened.namespaces_before
         if self.resuming:
@@ -386,7 +388,7 @@ class Machine:
         """Take in what is recorded of the step, see whether the run stops before it, and tell of it."""
         if self._quiet and not self._records.pending and not drain:
             return None
-        if self._records.pending and not self.replaying:
+        if self._records.pending and not self.leaves_records:
             for task in list(self._tasks.values()):
                 self._restore(task)
             self._restart_handlers()
@@ -473,7 +475,7 @@ class Machine:
     def _add(self, task: Task) -> None:
         """Add a task to the open step; it is finished already if its output was recorded."""
         self._tasks[task.id] = task
-        if not self.replaying:
+        if not self.leaves_records:
             self._restore(task)
         if not task.writes:
             self._open.add(task.id)
@@ -497,7 +499,7 @@ class Machine:
                 self._widen()
             raise
         self.updated = updated
-        self.replaying = False
+        self.leaves_records = False
         self.child_resuming = None
         if not self._output_set.isdisjoint(updated):
             self._values_changed = True

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
-from stategraph.core.effects import Effect
+from stategraph.core.effects import Fact
 from stategraph.core.settings import Watch
 from stategraph.policies import TimeoutPolicy
 
@@ -153,5 +153,5 @@ class FactSink(Protocol):
     def watch(self) -> Watch:
         """The facts to report; those that nobody watches are not made."""
 
-    def take(self, number: int, fact: Effect, /) -> None:
+    def take(self, number: int, fact: Fact, /) -> None:
         """Take the next fact."""

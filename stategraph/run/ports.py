@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 from stategraph.run.json_safe import to_json
 from stategraph.run.pauses import RunInterrupt
 
-RunStatus: TypeAlias = Literal["completed", "cancelled", "failed", "interrupted"]
+ExecutionStatus: TypeAlias = Literal["completed", "cancelled", "failed", "interrupted"]
 """The end of an execution."""
 
 
@@ -72,7 +72,9 @@ class EventLog(Protocol):
     def let_go(self) -> None:
         """Wait for no reader any longer: the execution is about to end."""
 
-    def end(self, status: RunStatus, error: BaseException | None, interrupts: Sequence[RunInterrupt] = ()) -> None:
+    def end(
+        self, status: ExecutionStatus, error: BaseException | None, interrupts: Sequence[RunInterrupt] = ()
+    ) -> None:
         """Log the end of an execution; readers leave after it."""
 
     def read(self, after_seq: int, *, owns: bool = False) -> AsyncGenerator[RunEvent, None]:

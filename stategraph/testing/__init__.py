@@ -6,8 +6,8 @@ language model (:class:`ScriptedChatModel` in the process,
 the order in which a reader sees a run (:class:`StreamRecorder`). One
 vocabulary, :mod:`stategraph.testing.script`, says what a scripted model does.
 
-This room imports no other room, nothing in the package imports it, and it
-needs no test framework.
+This package imports no other package of stategraph when it is imported,
+nothing in stategraph imports it, and it must never need a test framework.
 """
 
 from stategraph.testing.chat_model import ScriptedChatModel

@@ -165,7 +165,7 @@ def test_a_run_continues_if_it_has_no_input_of_its_own(start: Start, nested: boo
 
 
 @pytest.mark.parametrize(
-    ("start", "addressed", "nested", "travelling"),
+    ("start", "addressed", "nested", "replay"),
     [
         (Start(None), False, False, False),
         (Start(None), True, False, True),
@@ -177,9 +177,9 @@ def test_a_run_continues_if_it_has_no_input_of_its_own(start: Start, nested: boo
     ],
 )
 def test_a_run_that_names_its_checkpoint_replays_unless_it_answers(
-    start: Start, addressed: bool, nested: bool, travelling: bool
+    start: Start, addressed: bool, nested: bool, replay: bool
 ) -> None:
-    assert course.is_travelling(start, addressed=addressed, nested=nested) is travelling
+    assert course.is_replay(start, addressed=addressed, nested=nested) is replay
 
 
 def waiting(*ids: str) -> status.Pending:

@@ -14,7 +14,7 @@ from langchain_core.messages import HumanMessage
 from stategraph.engine.checkpoints.memory import in_memory_saver
 from stategraph.errors import AbortError, ConfigurationError
 from stategraph.run.pauses import RunInterrupt
-from stategraph.run.ports import RunEvent, RunStatus
+from stategraph.run.ports import ExecutionStatus, RunEvent
 from stategraph.run.run import Run
 from stategraph.run.runtime import AgentRuntime
 from stategraph.testing import script
@@ -57,7 +57,9 @@ class FileLog:
     def let_go(self) -> None:
         self.is_full = False
 
-    def end(self, status: RunStatus, error: BaseException | None, interrupts: Sequence[RunInterrupt] = ()) -> None:
+    def end(
+        self, status: ExecutionStatus, error: BaseException | None, interrupts: Sequence[RunInterrupt] = ()
+    ) -> None:
         self.is_open = False
         self.put("on_run_end", {"status": status}, None)
 

@@ -9,7 +9,7 @@ Rules
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from stategraph.core.settings import Start, Thread
 from stategraph.types import Command
@@ -18,9 +18,24 @@ EDITS: Final = ("update", "fork")
 """Sources of checkpoints that no step of a run has made."""
 
 
-def course_of(
-    start: Start, thread: Thread, *, nested: bool, written: bool, source: str | None
-) -> tuple[bool, bool, bool, bool]:
+class Course(NamedTuple):
+    """The course of a run.
+
+    Attributes:
+        resuming: Whether it continues an earlier run.
+        replays: Whether it goes back to a checkpoint, instead of answering at it.
+        leaves_records: Whether what was recorded after its checkpoint is another run's, and its tasks are not given it
+            back.
+        forks: Whether it starts a branch, with a checkpoint of its own.
+    """
+
+    resuming: bool
+    replays: bool
+    leaves_records: bool
+    forks: bool
+
+
+def course_of(start: Start, thread: Thread, *, nested: bool, written: bool, source: str | None) -> Course:
     """Work out what a run does with its thread.
 
     Args:
@@ -29,17 +44,12 @@ def course_of(
         nested: Whether the run is a node of another run.
         written: Whether anything was ever written on the thread.
         source: What made the checkpoint.
-
-    Returns:
-        Whether it continues an earlier run; whether it replays from a checkpoint instead of answering at it; whether
-        what was recorded after its checkpoint is another run's; and whether it starts a branch, with a checkpoint of
-        its own.
     """
     resuming = written and is_resuming(start, nested=nested)
-    travelling = is_travelling(start, addressed=thread.addressed, nested=nested)
+    replays = is_replay(start, addressed=thread.addressed, nested=nested)
     # The checkpoint of an edit or a fork is the beginning of a branch already, unless the thread has moved past it.
-    forks = resuming and travelling and (source not in EDITS or thread.superseded)
-    return resuming, travelling, travelling or thread.superseded, forks
+    forks = resuming and replays and (source not in EDITS or thread.superseded)
+    return Course(resuming, replays, replays or thread.superseded, forks)
 
 
 def is_resuming(start: Start, *, nested: bool) -> bool:
@@ -49,7 +59,7 @@ def is_resuming(start: Start, *, nested: bool) -> bool:
     return start.input is None or isinstance(start.input, Command) or (start.same_run and not nested)
 
 
-def is_travelling(start: Start, *, addressed: bool, nested: bool) -> bool:
+def is_replay(start: Start, *, addressed: bool, nested: bool) -> bool:
     """Return whether the run replays from a checkpoint instead of answering at it."""
     if not addressed:
         return False

@@ -33,7 +33,8 @@ class Opening:
 
     Attributes:
         resuming: Whether the run continues an earlier one.
-        replaying: Whether what was recorded after its checkpoint is another run's.
+        leaves_records: Whether what was recorded after its checkpoint is another run's, and its tasks are not given it
+            back.
         step: The number of the next step.
         updated: The channels that the last step changed, or None if not known.
         took_input: Whether it has taken its input in.
@@ -53,9 +54,9 @@ class Opening:
         "_start",
         "_state",
         "_thread",
+        "leaves_records",
         "namespaces_before",
         "replay_id",
-        "replaying",
         "resuming",
         "step",
         "took_input",
@@ -107,10 +108,10 @@ class Opening:
         start, planner, records, nested = self._start, self._planner, self._records, self._settings.nested
         written, source = bool(self._state.versioning.by_channel), self._checkpoints.metadata.get("source")
         course = course_of(start, self._thread, nested=nested, written=written, source=source)
-        self.resuming, travelling, self.replaying, self._forks = course
+        self.resuming, self.leaves_records, self._forks = course.resuming, course.leaves_records, course.forks
         planner.resume_map = start.resume_map
-        planner.renames = planner.ids.counts or (nested and (travelling or source in EDITS))
-        if travelling:
+        planner.renames = planner.ids.counts or (nested and (course.replays or source in EDITS))
+        if course.replays:
             records.drop(RESUME)
         if self._journal is not None:
             self._open_journal(self._journal)
@@ -126,11 +127,11 @@ class Opening:
                 f"Received no input for {self._state.program.input_channels}, and there is no run to continue: "
                 "pass an input, or the config of a thread that has one"
             )
-        if travelling and not nested:
+        if course.replays and not nested:
             self.replay_id = self._replay_point()
 
     def _open_journal(self, journal: DeltaJournal) -> None:
-        journal.begin(self._records.pending, reapplies=self.resuming and not self.replaying)
+        journal.begin(self._records.pending, reapplies=self.resuming and not self.leaves_records)
         if self._thread.moved:
             journal.moved()
 

@@ -24,7 +24,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 
 from stategraph.constants import CONF, CONFIG_KEY_CHECKPOINT_ID, START
-from stategraph.core.effects import SaveCheckpoint, SaveWrites
+from stategraph.core.effects import Request, SaveCheckpoint
 from stategraph.engine.checkpoints import round_trip, serializability
 from stategraph.engine.checkpoints.saver_interfaces import Saver
 from stategraph.engine.tasks import threads
@@ -77,7 +77,7 @@ class SaveCalls:
         conf = {**self._base[CONF], CONFIG_KEY_CHECKPOINT_ID: checkpoint_id}
         return {**self._base, CONF: conf}
 
-    def call(self, effect: SaveWrites | SaveCheckpoint) -> _Call:
+    def call(self, effect: Request) -> _Call:
         """Return the saver's method and its arguments."""
         if isinstance(effect, SaveCheckpoint):
             config = self.at(effect.parent_id)
@@ -145,7 +145,7 @@ class Saves(_Line):
         # Wakes the waiting thread, which checks the token and the queue before each wait.
         self._news: SimpleQueue[None] = SimpleQueue()
 
-    def put(self, effect: SaveWrites | SaveCheckpoint) -> None:
+    def put(self, effect: Request) -> None:
         """Ask for a save.
 
         Raises:
@@ -231,7 +231,7 @@ class AsyncSaves(_Line):
         self._in_place = type(calls.saver) is InMemorySaver
         self._worker: asyncio.Task[None] | None = None
 
-    def put(self, effect: SaveWrites | SaveCheckpoint) -> None:
+    def put(self, effect: Request) -> None:
         """Ask for a save.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Keeps the clock and the ids of the runs that begin here: the machine's own, unless `use` replaced them.
+"""Keeps the surroundings of the runs that begin here: the machine's own clock and ids, unless `use` replaced them.
 
 Rules
 -----
@@ -93,7 +93,7 @@ class SystemIds:
 
 
 class Environment(NamedTuple):
-    """The clock and the ids that a run uses.
+    """A run's surroundings (not environment variables): clock, ids, runner of tasks, sinks of facts.
 
     Attributes:
         clock: Tells the time.

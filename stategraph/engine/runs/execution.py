@@ -29,7 +29,7 @@ from stategraph.constants import (
     CONFIG_KEY_STRICT_RESUME,
     NS_SEP,
 )
-from stategraph.core.effects import Effect, SaveCheckpoint, SaveWrites
+from stategraph.core.effects import Effect, Request, SaveCheckpoint, SaveWrites
 from stategraph.core.machine import Machine
 from stategraph.core.moves import Told
 from stategraph.core.settings import Settings, Start, Watch
@@ -59,7 +59,7 @@ _NOTHING = Watch()
 class Storing(Protocol):
     """Takes what the machine asks to be saved."""
 
-    def put(self, effect: SaveWrites | SaveCheckpoint) -> None:
+    def put(self, request: Request) -> None:
         """Ask for a save."""
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-# A run takes in what the environment and the context ask for even if it is nested; the room's own function, for what
+# A run takes in what the environment and the context ask for even if it is nested; the engine's own function, for what
 # runs within it, leaves a manager as it is.
 from langchain_core.runnables.config import get_async_callback_manager_for_config, get_callback_manager_for_config
 

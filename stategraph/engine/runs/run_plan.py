@@ -67,7 +67,7 @@ class RunPlan(NamedTuple):
     Attributes:
         spec: The graph.
         options: The options that its caller gave.
-        environment: The clock and the ids.
+        environment: Its surroundings: clock, ids, runner of tasks, sinks of facts.
         input: The input, a ``Command``, or None to continue.
         config: The complete config, in the run's namespace.
         ns: The namespace of the run's graph within the thread; "" for a root.

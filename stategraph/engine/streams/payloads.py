@@ -31,7 +31,7 @@ class ShownRun(Protocol):
 
     @property
     def environment(self) -> Environment:
-        """The clock and the ids."""
+        """The run's surroundings: clock, ids, runner of tasks, sinks of facts."""
 
     @property
     def machine(self) -> Machine:

@@ -18,10 +18,8 @@ from stategraph.constants import INTERRUPT, NS_SEP
 from stategraph.core import output
 from stategraph.core.effects import (
     CheckpointReached,
-    Effect,
+    Fact,
     PausedBare,
-    SaveCheckpoint,
-    SaveWrites,
     TaskSettled,
     TasksPlanned,
     ValuesChanged,
@@ -50,16 +48,16 @@ class Projector:
         self.ns = tuple(run.ns.split(NS_SEP)) if run.ns else ()
         self.watch = self._shows.watch
 
-    def project(self, effect: Effect) -> None:
+    def project(self, fact: Fact) -> None:
         """Build the chunks of one fact."""
         subject, shows = self._subject, self._shows
-        match effect:
+        match fact:
             case ValuesChanged():
                 for mode, values in self._values:
                     payload = values(subject)
                     self._emit(payload if self._bare else (self.ns, mode, payload))
             case TaskSettled() | Draft():
-                self.settled(effect)
+                self.settled(fact)
             case TasksPlanned(tasks):
                 self._planned(tasks)
             case CheckpointReached(tasks):
@@ -68,10 +66,8 @@ class Projector:
             case PausedBare():
                 for mode, paused in shows.paused:
                     self._send(mode, paused(subject, ()))
-            case SaveWrites() | SaveCheckpoint():
-                pass
             case _:
-                assert_never(effect)
+                assert_never(fact)
 
     def _planned(self, tasks: Sequence[Task]) -> None:
         """Build the chunks of tasks that are about to run."""

@@ -17,7 +17,7 @@ from typing import Any
 from stategraph.errors import AbortError
 from stategraph.run.events.event_types import FRONT_END_EVENTS, Gap, GraphEvents, RunEnd, RunError, WaitingFor
 from stategraph.run.pauses import RunInterrupt
-from stategraph.run.ports import RunEvent, RunStatus
+from stategraph.run.ports import ExecutionStatus, RunEvent
 
 __all__ = ("LAG", "RunEvent", "RunLog", "sse")
 
@@ -106,7 +106,7 @@ class RunLog:
 
     def end(
         self,
-        status: RunStatus,
+        status: ExecutionStatus,
         error: BaseException | None,
         interrupts: Sequence[RunInterrupt] = (),
     ) -> None:
