@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from stategraph.workers.registry.values import ThreadBusy as ThreadBusy
     from stategraph.workers.thread import ThreadPool as ThreadPool
     from stategraph.workers.wire import encode as encode
+    from stategraph.workers.worker import RunNotice as RunNotice
     from stategraph.workers.worker import Worker as Worker
     from stategraph.workers.worker import WorkerSettings as WorkerSettings
 
@@ -65,7 +66,7 @@ _PUBLIC = {
     "ledger.tools": ("effect_tool",),
     "registry.runs": ("RunRegistry",),
     "registry.values": ("Lease", "RunInfo", "ThreadBusy"),
-    "worker": ("Worker", "WorkerSettings"),
+    "worker": ("RunNotice", "Worker", "WorkerSettings"),
     "execution": ("JobPort", "current_port", "job_target"),
     "inline": ("InlinePool",),
     "nodes.executor": ("close_node_workers", "configure_node_workers"),

@@ -112,6 +112,14 @@ class EventBuffer:
             self.stored(rows[-1][0])
 
 
+def logged(registry: RunRegistry, run_id: str, row: tuple[int, int, str, bytes | None]) -> LoggedEvent:
+    """Read an event from its row, as `RunRegistry.events_after` returns it."""
+    seq, attempt, kind, data = row
+    return LoggedEvent(
+        run_id, seq, attempt, kind, json.loads(data or b"null") if kind in _OF_REGISTRY else registry.load(data)
+    )
+
+
 async def attach(registry: RunRegistry, run_id: str, after_seq: int = 0) -> AsyncGenerator[LoggedEvent, None]:
     """Read the events of a run from any process, as they come, until its end.
 
@@ -130,10 +138,9 @@ async def attach(registry: RunRegistry, run_id: str, after_seq: int = 0) -> Asyn
     wait_s = LOOK_S
     while True:
         rows = await registry.events_after(run_id, after_seq, PAGE)
-        for seq, attempt, kind, data in rows:
-            after_seq = seq
-            payload = json.loads(data or b"null") if kind in _OF_REGISTRY else registry.load(data)
-            yield LoggedEvent(run_id, seq, attempt, kind, payload)
+        for row in rows:
+            after_seq = row[0]
+            yield logged(registry, run_id, row)
         if rows:
             # A dead run that was given new attempts goes on after its end.
             ended, wait_s = rows[-1][2] == END_EVENT, LOOK_S

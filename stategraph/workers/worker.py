@@ -16,7 +16,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 import anyio
 from anyio.abc import TaskGroup
@@ -96,6 +96,33 @@ class WorkerHealth:
     last_error: str | None
 
 
+NoticeKind: TypeAlias = Literal["claimed", "ended", "returned", "lost", "abandoned"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunNotice:
+    """Something that happened to a run on a worker, for a worker's `observer`.
+
+    Attributes:
+        kind: `claimed`, `ended`, `returned` (given back, to be claimed again), `lost` (another owner has it), or
+            `abandoned` (left as it is, since the database is away).
+        run_id: The run.
+        thread_id: Its thread.
+        target: Its graph, `package.module:attribute`.
+        attempt: The number of the attempt.
+        status: What it ended as; None if it did not end.
+        error: Kind and message of what it failed with, or why it was given back; None if neither.
+    """
+
+    kind: NoticeKind
+    run_id: str
+    thread_id: str
+    target: str
+    attempt: int
+    status: RunStatus | None = None
+    error: str | None = None
+
+
 @dataclass(eq=False, slots=True)
 class _Running:
     """A run that is executed here."""
@@ -120,17 +147,26 @@ class Worker:
         registry: Where the runs are.
         saver: Where their threads are: an async saver on the same database.
         settings: What it takes on.
+        observer: Called with what happens to its runs, for logs and metrics; errors that it raises are logged.
     """
 
-    def __init__(self, registry: RunRegistry, saver: Saver, settings: WorkerSettings) -> None:
+    def __init__(
+        self,
+        registry: RunRegistry,
+        saver: Saver,
+        settings: WorkerSettings,
+        observer: Callable[[RunNotice], object] | None = None,
+    ) -> None:
         self.owner = new_owner()
         self._registry = registry
         self._saver = saver
         self._settings = settings
+        self._observer = observer
         self._targets = Targets(settings.allow)
         self._ledger = EffectLedger(registry)
         self._running: dict[Lease, _Running] = {}
         self._draining = anyio.Event()
+        self._stopping = anyio.Event()
         self._freed = anyio.Event()
         self._finished = 0
         self._lost = 0
@@ -152,6 +188,11 @@ class Worker:
     def drain(self) -> None:
         """Claim nothing more; `run` returns when the runs that are there have ended, or were given back."""
         self._draining.set()
+
+    def stop(self) -> None:
+        """Drain without waiting for the runs: they are cancelled and given back at once."""
+        self._draining.set()
+        self._stopping.set()
 
     async def run(self) -> None:
         """Execute runs until `drain` is called.
@@ -218,13 +259,16 @@ class Worker:
 
     async def _take_on(self, running: _Running) -> None:
         claimed = running.claimed
+        self._tell(claimed, "claimed")
         try:
             await self._execute(running)
         except LeaseLost as error:
             self._lost += 1
             logger.warning("%s; its events and results here are dropped", error)
+            self._tell(claimed, "lost")
         except StoreUnavailableError as error:
             self._note(error)  # the lease runs out, and another worker continues from the checkpoint
+            self._tell(claimed, "abandoned", error=str(error))
         finally:
             del self._running[claimed.lease]
             self._freed.set()
@@ -236,6 +280,7 @@ class Worker:
         except TransferError as error:
             self._note(error)
             await self._registry.release(claimed.lease, delay_s=FOREIGN_S, error=f"TransferError: {error}")
+            self._tell(claimed, "returned", error=str(error))
             return
         attempt = Attempt(self._registry, self._saver, claimed, self._settings.stream_modes)
         with self._ledger.of_run(claimed):
@@ -284,17 +329,20 @@ class Worker:
             outcome = Outcome(RunStatus.CANCELLED, f"AbortError: {running.cancelled}")
         if outcome is None:  # the worker stops
             await self._persist(lambda: self._registry.release(claimed.lease))
+            self._tell(claimed, "returned")
             return
         if outcome.status is RunStatus.PENDING:
             delay_s = leases.backoff_s(claimed.attempt)
             await self._persist(
                 lambda: self._registry.release(claimed.lease, delay_s=delay_s, counts=True, error=outcome.error)
             )
+            self._tell(claimed, "returned", error=outcome.error)
             return
         await self._persist(
             lambda: self._registry.finish(claimed.lease, outcome.status, outcome.error, attempt.events.waiting())
         )
         self._finished += 1
+        self._tell(claimed, "ended", outcome.status, outcome.error)
 
     async def _persist(self, act: Callable[[], Awaitable[None]]) -> None:
         """Report to the registry, and try again for a while if it is away."""
@@ -343,9 +391,26 @@ class Worker:
             await self._freed.wait()
 
     async def _end_drain(self) -> None:
-        await anyio.sleep(self._settings.drain_s)
+        with anyio.move_on_after(self._settings.drain_s):
+            await self._stopping.wait()
         for running in list(self._running.values()):
             running.stop()
+
+    def _tell(
+        self,
+        claimed: Claimed,
+        kind: NoticeKind,
+        status: RunStatus | None = None,
+        error: str | None = None,
+    ) -> None:
+        if self._observer is None:
+            return
+        lease = claimed.lease
+        notice = RunNotice(kind, lease.run_id, lease.thread_id, claimed.target, claimed.attempt, status, error)
+        try:
+            self._observer(notice)
+        except Exception:
+            logger.exception("The worker's observer failed")
 
     def _note(self, error: Exception) -> None:
         self._last_error = f"{type(error).__name__}: {error}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from operator import add
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
@@ -76,6 +78,20 @@ async def stuck(state: State) -> dict[str, Any]:
     return {"done": ["stuck"]}
 
 
+async def goes_on(state: State) -> dict[str, Any]:
+    """Never end."""
+    note(state, "stuck")
+    await asyncio.Event().wait()
+    return {}
+
+
+def kills(state: State) -> dict[str, Any]:
+    """Kill the process."""
+    note(state, "deadly")
+    os.kill(os.getpid(), signal.SIGKILL)
+    return {}
+
+
 async def unstorable(state: State) -> dict[str, Any]:
     get_stream_writer()(asyncio.Event())
     return {"done": ["unstorable"]}
@@ -86,5 +102,7 @@ asking = chain(one, asks, three)
 failing = chain(one, fails)
 holding = chain(one, held, three)
 dying = chain(one, stuck, three)
+endless = chain(goes_on)
+deadly = chain(kills)
 odd = chain(unstorable)
 not_a_graph = {"a": 1}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any, Final
+from urllib.parse import unquote
 
 from stategraph.engine.checkpoints.saver_interfaces import Saver
 from stategraph.engine.checkpoints.serializer import StrictSerializer
@@ -12,10 +14,19 @@ from stategraph.errors import ConfigurationError, MissingPackageError
 _SQLITE = "sqlite:///"
 _POSTGRES = ("postgresql://", "postgres://")
 
+#: Connections to a PostgreSQL at most. A pool replaces those that were lost when the server was restarted.
+CONNECTIONS: Final = 8
+
+#: Time limit for a connection of a pool.
+CONNECT_S: Final = 5.0
+
+#: Time that a write waits for SQLite's one write lock.
+_BUSY_MS: Final = 30_000
+
 
 @asynccontextmanager
 async def saver_at(url: str) -> AsyncIterator[Saver]:
-    """Open a saver.
+    """Open a saver; in PostgreSQL, on a pool of connections.
 
     Args:
         url: `sqlite:///relative.db`, `sqlite:////absolute.db` or `postgresql://...`.
@@ -32,16 +43,31 @@ async def saver_at(url: str) -> AsyncIterator[Saver]:
             from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver  # an extra
         except ImportError as error:
             raise MissingPackageError("langgraph-checkpoint-sqlite", f"The store {_SQLITE}...") from error
-        async with AsyncSqliteSaver.from_conn_string(url.removeprefix(_SQLITE)) as saver:
+        async with AsyncSqliteSaver.from_conn_string(unquote(url.removeprefix(_SQLITE))) as saver:
             saver.serde = StrictSerializer()
+            await saver.conn.execute_fetchall(f"PRAGMA busy_timeout={_BUSY_MS}")
             await saver.setup()
             yield saver
     elif url.startswith(_POSTGRES):
         try:
             from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver  # an extra
+            from psycopg.rows import dict_row
+            from psycopg_pool import AsyncConnectionPool
         except ImportError as error:
-            raise MissingPackageError("langgraph-checkpoint-postgres", "The store postgresql://...") from error
-        async with AsyncPostgresSaver.from_conn_string(url, serde=StrictSerializer()) as server_saver:
+            raise MissingPackageError("stategraph[postgres]", "The store postgresql://...") from error
+        as_the_saver_wants: dict[str, Any] = {"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row}
+        connections: AsyncConnectionPool[Any] = AsyncConnectionPool(
+            url,
+            min_size=1,
+            max_size=CONNECTIONS,
+            timeout=CONNECT_S,
+            reconnect_timeout=CONNECT_S,
+            check=AsyncConnectionPool.check_connection,
+            kwargs=as_the_saver_wants,
+            open=False,
+        )
+        async with connections as pool:
+            server_saver = AsyncPostgresSaver(pool, serde=StrictSerializer())
             await server_saver.setup()
             yield server_saver
     else:

@@ -5,14 +5,18 @@ Rules
 * Connections are checked before they are used, so a server that was restarted is found again.
 * Rows that another worker has locked are passed over by claims, never waited for.
 * The address is never shown: it may hold a password.
+* Before the pool is opened, one connection is made without it: its error says what is wrong, at once, where a pool only
+  says that its time ran out.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from stategraph.errors import ConfigurationError
 from stategraph.workers.registry.port import ConflictError, Rows, StoreUnavailableError
 from stategraph.workers.registry.sql import POSTGRES, Sql
 
@@ -37,6 +41,11 @@ class PostgresDatabase:
         import psycopg_pool
 
         self.sql = Sql(POSTGRES)
+        self._url = url
+        self._opening = threading.Lock()
+        self._is_open = False
+        self._connect = psycopg.connect
+        self._unreadable = psycopg.ProgrammingError
         self._pool = psycopg_pool.ConnectionPool(
             url,
             min_size=1,
@@ -55,13 +64,27 @@ class PostgresDatabase:
         """Open a transaction; see `port.Database`."""
         del write  # nothing is gained by knowing
         try:
-            self._pool.open()
+            self._open()
             with self._pool.connection() as connection, connection.cursor() as cursor:
                 yield PostgresSession(cursor)
         except self._conflicts as error:
             raise ConflictError(type(error).__name__) from error
         except self._unavailable as error:
             raise StoreUnavailableError(f"The registry's PostgreSQL cannot be reached: {error}") from error
+
+    def _open(self) -> None:
+        if self._is_open:
+            return
+        with self._opening:
+            try:
+                self._connect(self._url, connect_timeout=int(CONNECT_S)).close()
+            except self._unreadable:
+                # The message quotes the address.
+                raise ConfigurationError(
+                    "The registry's address is not one that libpq can read: write 'postgresql://user@host:5432/database'"
+                ) from None
+            self._pool.open()
+            self._is_open = True
 
     def close(self) -> None:
         """Close every connection."""

@@ -1,0 +1,199 @@
+"""Output of commands: results and progress on standard output, errors in sentences on standard error.
+
+Rules
+-----
+* With `--json` every result is JSON, errors too; without it, text for people.
+* An error that the user can do something about is a sentence and exit code 2. Any other is a fault of this package or
+  of a program, and keeps its traceback.
+* Neither the password in a database's address nor the address itself is shown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sqlite3
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Final
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+
+if TYPE_CHECKING:
+    from stategraph.agent.settings.secrets import Secrets
+
+#: Names the database if the command line does not: an address on the command line can be read by every user of the
+#: machine.
+STORE_VARIABLE: Final = "STATEGRAPH_STORE"
+
+NOTHING_DONE: Final = 1
+FAILED: Final = 2
+
+_HIDDEN: Final = "***"
+
+
+def write(text: str) -> None:
+    """Print a line; a reader that has seen enough, such as `head`, is no error."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # Python would complain again at its exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class Output:
+    """The output of one command.
+
+    Args:
+        as_json: Whether results are JSON.
+        store: The address of the database, which is kept out of all texts.
+    """
+
+    def __init__(self, *, as_json: bool, store: str) -> None:
+        self.as_json = as_json
+        self.store = masked(store)
+        self._store = store
+        self._secrets: Secrets | None = None
+
+    def show(self, value: object, text: str) -> None:
+        """Print a result.
+
+        Args:
+            value: The result for programs.
+            text: The result for people.
+        """
+        write(self.clean(json.dumps(value, ensure_ascii=False, default=str) if self.as_json else text))
+
+    def fail(self, error: BaseException) -> int:
+        """Print what went wrong, and return the exit code."""
+        message = self.clean(str(error.args[0]) if isinstance(error, LookupError) and error.args else str(error))
+        if self.as_json:
+            write(json.dumps({"error": {"type": type(error).__name__, "message": message}}, ensure_ascii=False))
+        print(f"stategraph: {message}", file=sys.stderr, flush=True)
+        return FAILED
+
+    def clean(self, text: str) -> str:
+        """Hide the database's password in a text."""
+        if self._secrets is None:
+            from stategraph.agent.settings.secrets import Secrets  # knows the forms that other code writes secrets in
+
+            self._secrets = Secrets(_secrets_of(self._store))
+        return self._secrets.text(text)
+
+    def log_to_stderr(self) -> None:
+        """Have the warnings of this process's loggers on standard error, without secrets."""
+        handler = logging.StreamHandler()
+        handler.setFormatter(_CleanFormatter(self))
+        logging.basicConfig(level=logging.WARNING, handlers=[handler])
+        # Tells every attempt to connect again; what it comes to is told by what wanted the connection.
+        logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+
+
+class _CleanFormatter(logging.Formatter):
+    """Formats records without secrets."""
+
+    def __init__(self, output: Output) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s", "%H:%M:%S")
+        self._output = output
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self._output.clean(super().format(record))
+
+
+def add_store(parser: argparse.ArgumentParser, *, again: bool = False) -> None:
+    """Add the options that every command on a database has.
+
+    Args:
+        parser: Parses the command.
+        again: The command is part of another one that has these options: without them, those are meant.
+    """
+    parser.add_argument(
+        "--store",
+        metavar="URL",
+        default=argparse.SUPPRESS if again else os.environ.get(STORE_VARIABLE),
+        help="the database of runs and checkpoints: sqlite:///runs.db or postgresql://...; by default that in the "
+        f"environment variable {STORE_VARIABLE}, which other users of the machine cannot read",
+    )
+    default = argparse.SUPPRESS if again else False
+    parser.add_argument("--json", action="store_true", default=default, help="print JSON instead of text")
+
+
+def store_of(arguments: argparse.Namespace) -> str:
+    """Return the address of the database.
+
+    Raises:
+        ConfigurationError: None was given, or it is that of a database in memory.
+    """
+    from stategraph.errors import ConfigurationError
+
+    if not arguments.store:
+        raise ConfigurationError(
+            f"No database was named: give --store sqlite:///runs.db, or set the environment variable {STORE_VARIABLE}"
+        )
+    if arguments.store.endswith(":memory:"):
+        raise ConfigurationError("A database in memory has no other processes: name a file, as in sqlite:///runs.db")
+    store: str = arguments.store
+    return store
+
+
+def masked(url: str) -> str:
+    """Return an address with stars for its password."""
+    parts = urlsplit(url)
+    if parts.scheme == "sqlite":
+        return url
+    user, at, host = parts.netloc.rpartition("@")
+    name, colon, _ = user.partition(":")
+    query = [(key, _HIDDEN if "password" in key else value) for key, value in parse_qsl(parts.query)]
+    where = f"{name}{colon and colon + _HIDDEN}{at}{host}"
+    return urlunsplit(parts._replace(netloc=where, query=urlencode(query, safe="*/:")))
+
+
+def _secrets_of(url: str) -> list[str]:
+    parts: SplitResult = urlsplit(url)
+    if parts.scheme == "sqlite":
+        return []
+    user = parts.netloc.rpartition("@")[0]
+    password = user.partition(":")[2]
+    asked = [value for key, value in parse_qsl(parts.query) if "password" in key]
+    return [text for text in (password, unquote(password), *asked) if text]
+
+
+def expected(error: BaseException) -> BaseException | None:
+    """Return the error that a user can do something about, in an error or a group; None if there is none."""
+    from stategraph.errors import ConfigurationError, MissingPackageError
+    from stategraph.workers.leases import IllegalRunMove
+    from stategraph.workers.registry.port import StoreUnavailableError
+    from stategraph.workers.registry.values import ThreadBusy, UnknownRunError
+
+    known = (
+        ConfigurationError,
+        IllegalRunMove,
+        MissingPackageError,
+        StoreUnavailableError,
+        ThreadBusy,
+        UnknownRunError,
+        sqlite3.OperationalError,
+    )
+    for each in _leaves(error):
+        if isinstance(each, known) or type(each).__module__.partition(".")[0] in ("psycopg", "psycopg_pool"):
+            return each
+    return None
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _leaves(each)
+    else:
+        yield error
+
+
+def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return rows under their titles, in columns."""
+    columns = list(zip(titles, *rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    lines = (
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in (titles, *rows)
+    )
+    return "\n".join(lines)

@@ -1,0 +1,303 @@
+"""`stategraph runs`: the runs of a database, seen and moved from outside.
+
+Inputs and contexts of runs are never shown. What a run has told is, with `--events` and `--follow`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from urllib.parse import unquote
+
+from stategraph.cli.output import NOTHING_DONE, Output, add_store, expected, store_of, table
+
+if TYPE_CHECKING:
+    from stategraph.workers.eventlog import LoggedEvent
+    from stategraph.workers.registry.runs import RunRegistry
+    from stategraph.workers.registry.values import RunInfo
+
+_STATUSES: Final = ("pending", "running", "interrupted", "success", "error", "timeout", "cancelled", "dead")
+_WELL: Final = ("success", "interrupted")
+
+#: Characters of a payload or an error that a line of text has.
+_LINE: Final = 200
+
+_Action: TypeAlias = Callable[["RunRegistry", argparse.Namespace, Output], Awaitable[int]]
+
+
+def prepare(parser: argparse.ArgumentParser) -> None:
+    """Describe the command's arguments."""
+    parser.epilog = "Exit code: 0 done, 1 there was nothing to do or the run did not end well, 2 it does not work."
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+
+    listing = _add(actions, "list", "List the newest runs.", _list)
+    listing.add_argument("--status", choices=_STATUSES, help="only runs in this status")
+    listing.add_argument("--thread", metavar="ID", help="only runs of this thread")
+    listing.add_argument("--limit", type=int, default=20, metavar="N", help="at most so many (default: 20)")
+
+    show = _add(actions, "show", "Show one run: what it came to, and what it waits for.", _show)
+    show.add_argument("run_id", metavar="RUN_ID")
+    show.add_argument("--events", action="store_true", help="show what it has told, too")
+    show.add_argument("--follow", action="store_true", help="show what it tells until it ends")
+
+    cancel = _add(actions, "cancel", "Ask a run to stop.", _cancel)
+    cancel.add_argument("run_id", metavar="RUN_ID")
+    cancel.add_argument("--reason", default="cancelled by the command line", help="the reason, for later readers")
+
+    resume = _add(actions, "resume", "Answer a run that is interrupted; a new run goes on from there.", _resume)
+    resume.add_argument("run_id", metavar="RUN_ID")
+    resume.add_argument(
+        "--answer", required=True, metavar="JSON", help="the answer, such as '\"yes\"' or '{\"ok\": true}'"
+    )
+    resume.add_argument(
+        "--new-id", default="", metavar="ID", help="the id of the new run; the same one twice is one run"
+    )
+
+    dead = _add(actions, "dead", "List the runs that were given up, or give them new attempts.", _dead)
+    dead.add_argument("--limit", type=int, default=20, metavar="N", help="list at most so many (default: 20)")
+    requeue = dead.add_subparsers(metavar="requeue", required=False).add_parser(
+        "requeue", description="Give dead runs new attempts.", help="give dead runs new attempts"
+    )
+    requeue.add_argument("run_ids", metavar="RUN_ID", nargs="*")
+    requeue.add_argument("--all", action="store_true", help="all dead runs")
+    add_store(requeue, again=True)
+    requeue.set_defaults(act=_requeue)
+
+
+def _add(actions: Any, name: str, summary: str, act: _Action) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = actions.add_parser(name, help=summary, description=summary)
+    add_store(parser)
+    parser.set_defaults(act=act, run=run)
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Perform an action on a registry and return the exit code."""
+    import anyio
+
+    output = Output(as_json=arguments.json, store=arguments.store or "")
+    output.log_to_stderr()
+    try:
+        return anyio.run(_act, arguments, output)
+    except KeyboardInterrupt:
+        return 130  # as shells number it
+    except Exception as error:
+        if (known := expected(error)) is None:
+            raise
+        return output.fail(known)
+
+
+async def _act(arguments: argparse.Namespace, output: Output) -> int:
+    from stategraph.workers.registry.runs import RunRegistry
+
+    url = store_of(arguments)
+    _look_for_file(url)
+    registry = RunRegistry.from_url(url)
+    act: _Action = arguments.act
+    try:
+        return await act(registry, arguments, output)
+    finally:
+        await registry.aclose()
+
+
+def _look_for_file(url: str) -> None:
+    """Refuse a file that is not there, which SQLite would make.
+
+    Raises:
+        ConfigurationError: It is not there.
+    """
+    from stategraph.errors import ConfigurationError
+
+    path = unquote(url.removeprefix("sqlite:///"))
+    if url.startswith("sqlite:///") and not Path(path).is_file():
+        raise ConfigurationError(f"There is no database '{path}': a worker or a submission makes it")
+
+
+async def _list(registry: RunRegistry, arguments: argparse.Namespace, output: Output) -> int:
+    found = await registry.list(status=arguments.status, thread_id=arguments.thread, limit=arguments.limit)
+    output.show([_plain(run) for run in found], _listed(found) if found else "No runs.")
+    return 0
+
+
+def _listed(runs: Sequence[RunInfo]) -> str:
+    now = time.time()
+    rows = [
+        (
+            run.run_id,
+            run.thread_id,
+            run.status.value,
+            str(run.attempt),
+            run.queue,
+            run.target,
+            _since(now - run.created_at),
+            _note(run),
+        )
+        for run in runs
+    ]
+    return table(("RUN", "THREAD", "STATUS", "ATTEMPT", "QUEUE", "TARGET", "AGE", "NOTE"), rows)
+
+
+def _note(run: RunInfo) -> str:
+    if run.error is not None:
+        return run.error.partition(":")[0]
+    return "" if run.cancel_requested is None else "is to stop"
+
+
+async def _show(registry: RunRegistry, arguments: argparse.Namespace, output: Output) -> int:
+    if arguments.follow:
+        return await _follow(registry, arguments.run_id, output)
+    info = await registry.get(arguments.run_id)
+    events = [event async for event in _stored(registry, arguments.run_id)]
+    question = _question(events) if info.status == "interrupted" else None
+    value = {**_plain(info), "waits_for": question, "events": len(events)}
+    lines = [_described(info, question, len(events))]
+    if arguments.events:
+        value["events"] = [_event(event) for event in events]
+        lines += ["", *map(_told, events)]
+    output.show(value, "\n".join(lines))
+    return 0
+
+
+async def _follow(registry: RunRegistry, run_id: str, output: Output) -> int:
+    from stategraph.workers.eventlog import attach
+
+    async with aclosing(attach(registry, run_id)) as events:
+        async for event in events:
+            output.show(_event(event), _told(event))
+    return 0 if (await registry.get(run_id)).status in _WELL else NOTHING_DONE
+
+
+async def _cancel(registry: RunRegistry, arguments: argparse.Namespace, output: Output) -> int:
+    asked = await registry.cancel(arguments.run_id, arguments.reason)
+    info = await registry.get(arguments.run_id)
+    if not asked:
+        text = f"Run '{info.run_id}' has ended already: {info.status.value}."
+    elif info.finished_at is None:
+        text = f"Run '{info.run_id}' is to stop; its worker learns it with its next heartbeat."
+    else:
+        text = f"Run '{info.run_id}' is {info.status.value}."
+    output.show({"asked": asked, **_plain(info)}, text)
+    return 0 if asked else NOTHING_DONE
+
+
+async def _resume(registry: RunRegistry, arguments: argparse.Namespace, output: Output) -> int:
+    from stategraph.errors import ConfigurationError
+
+    try:
+        answer = json.loads(arguments.answer)
+    except json.JSONDecodeError as error:
+        raise ConfigurationError(
+            f"The answer is not JSON ({error}): a text has quotes of its own, as in --answer '\"yes\"'"
+        ) from None
+    new = await registry.resume(arguments.run_id, answer, new_id=arguments.new_id)
+    output.show(_plain(await registry.get(new)), f"Run '{new}' goes on from there.")
+    return 0
+
+
+async def _dead(registry: RunRegistry, arguments: argparse.Namespace, output: Output) -> int:
+    found = await registry.list(status="dead", limit=arguments.limit)
+    output.show([_plain(run) for run in found], _listed(found) if found else "No dead runs.")
+    return 0
+
+
+async def _requeue(registry: RunRegistry, arguments: argparse.Namespace, output: Output) -> int:
+    from stategraph.errors import ConfigurationError
+
+    if bool(arguments.run_ids) == arguments.all:
+        raise ConfigurationError("Name the dead runs that are to have new attempts, or give --all for all of them")
+    wanted = arguments.run_ids or [run.run_id for run in await registry.list(status="dead", limit=1_000_000)]
+    for run_id in wanted:
+        await registry.get(run_id)  # nothing is changed if one of them is not there
+    done = {run_id: await registry.requeue(run_id) for run_id in wanted}
+    lines = [f"Run '{each}' " + ("has new attempts." if moved else "is not dead.") for each, moved in done.items()]
+    output.show(
+        [{"run_id": each, "requeued": moved} for each, moved in done.items()], "\n".join(lines) or "No dead runs."
+    )
+    return 0 if done and all(done.values()) else NOTHING_DONE
+
+
+# Values.
+
+
+async def _stored(registry: RunRegistry, run_id: str) -> AsyncGenerator[LoggedEvent, None]:
+    """Yield the events that are stored by now."""
+    from stategraph.workers.eventlog import PAGE, logged
+
+    seq = 0
+    while rows := await registry.events_after(run_id, seq, PAGE):
+        for row in rows:
+            seq = row[0]
+            yield logged(registry, run_id, row)
+
+
+def _question(events: Sequence[LoggedEvent]) -> object:
+    """Return the values of the interrupts that a run ended with; None if it did not tell any."""
+    for event in reversed(events):
+        if event.type == "updates" and isinstance(event.data, dict) and "__interrupt__" in event.data:
+            return [getattr(each, "value", each) for each in event.data["__interrupt__"]]
+    return None
+
+
+def _plain(run: RunInfo) -> dict[str, Any]:
+    return asdict(run)
+
+
+def _event(event: LoggedEvent) -> dict[str, object]:
+    data = json.loads(_json(event.data))
+    return {"seq": event.seq, "attempt": event.attempt, "type": event.type, "data": data}
+
+
+def _json(value: object) -> str:
+    from stategraph.run.json_safe import to_json
+
+    return to_json(value)
+
+
+def _told(event: LoggedEvent) -> str:
+    return f"{event.seq:>5}  {event.attempt}  {event.type:<12}  {_short(_json(event.data))}"
+
+
+def _described(run: RunInfo, question: object, events: int) -> str:
+    rows = [
+        ("run", run.run_id),
+        ("thread", run.thread_id),
+        ("status", run.status.value),
+        ("target", run.target),
+        ("queue", f"{run.queue}, priority {run.priority}"),
+        ("attempts", str(run.attempt)),
+        ("owner", run.owner),
+        ("tenant", run.tenant),
+        ("created", _at(run.created_at)),
+        ("finished", _at(run.finished_at)),
+        ("lease until", _at(run.lease_until)),
+        ("is to stop", run.cancel_requested),
+        ("error", run.error),
+        ("waits for", None if question is None else _short(_json(question))),
+        ("events", str(events)),
+    ]
+    return "\n".join(f"{name:<13}{value}" for name, value in rows if value)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LINE else f"{text[:_LINE]}..."
+
+
+def _at(seconds: float | None) -> str | None:
+    if seconds is None:
+        return None
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _since(seconds: float) -> str:
+    """Return a duration in its largest unit, as in `3 min`."""
+    for size, name in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {name}"
+    return f"{max(0.0, seconds):.0f} s"

@@ -1,0 +1,254 @@
+"""`stategraph worker`: one or more processes that execute the runs of a database until they are told to stop.
+
+Signals
+-------
+* SIGTERM or SIGINT (Ctrl-C): nothing more is claimed, and runs have time to end (`--drain`).
+* The second one: runs are cancelled and given back; other workers go on from their checkpoints.
+* The third one ends the process as usual. What it had is claimed by others when its leases have run out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.util
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol
+
+from stategraph.cli.output import Output, add_store, expected, store_of
+from stategraph.cli.progress import Progress
+
+if TYPE_CHECKING:
+    from stategraph.workers.leases import LeaseSettings
+    from stategraph.workers.registry.runs import RunRegistry
+    from stategraph.workers.worker import WorkerSettings
+
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+class Stoppable(Protocol):
+    """A worker, or several."""
+
+    def drain(self) -> None:
+        """Claim nothing more, and end when the runs have."""
+
+    def stop(self) -> None:
+        """Give the runs back, and end."""
+
+
+def prepare(parser: argparse.ArgumentParser) -> None:
+    """Describe the command's arguments."""
+    add_store(parser)
+    parser.add_argument(
+        "--allow",
+        metavar="MODULE",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="modules that graphs may be imported from, each with all modules in it; nothing else is imported",
+    )
+    parser.add_argument("--app-dir", default=".", metavar="DIR", help="where those modules are (default: %(default)s)")
+    parser.add_argument("--workers", type=_positive, default=1, metavar="N", help="processes (default: %(default)s)")
+    parser.add_argument(
+        "--capacity",
+        type=_positive,
+        default=10,
+        metavar="N",
+        help="runs at a time in each process (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--queue",
+        metavar="NAME",
+        action="append",
+        dest="queues",
+        help="a queue to claim from; several in the order of their importance (default: default)",
+    )
+    parser.add_argument("--graph-version", metavar="V", help="leave runs of another version of the graphs alone")
+    parser.add_argument(
+        "--poll", type=float, default=0.5, metavar="S", help="look for runs so often (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--drain", type=float, default=30.0, metavar="S", help="time that runs have to end in (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--lease", type=float, default=15.0, metavar="S", help="a run is left to others so late (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--heartbeat", type=float, default=5.0, metavar="S", help="less than half of the lease (default: %(default)s)"
+    )
+    parser.add_argument("--drain-at-eof", action="store_true", help="drain when standard input ends, too")
+    parser.epilog = (
+        "SIGTERM or SIGINT drains, a second one gives the runs back and stops. Exit code: 0 stopped as asked, "
+        "2 it does not work."
+    )
+    parser.set_defaults(run=run)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is less than 1")
+    return number
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Execute runs until told to stop, and return the exit code."""
+    import anyio
+
+    output = Output(as_json=arguments.json, store=arguments.store or "")
+    output.log_to_stderr()
+    try:
+        return anyio.run(_run, arguments, output)
+    except KeyboardInterrupt:
+        return 130  # as shells number it
+    except Exception as error:
+        if (known := expected(error)) is None:
+            raise
+        return output.fail(known)
+
+
+async def _run(arguments: argparse.Namespace, output: Output) -> int:
+    from stategraph.errors import ConfigurationError
+    from stategraph.workers.leases import LeaseSettings
+    from stategraph.workers.registry.runs import RunRegistry
+    from stategraph.workers.worker import WorkerSettings
+
+    url = store_of(arguments)
+    if not arguments.allow:
+        raise ConfigurationError("A worker imports only what it is told to: name the modules with --allow my_app")
+    settings = WorkerSettings(
+        allow=arguments.allow,
+        queues=tuple(arguments.queues or ("default",)),
+        capacity=arguments.capacity,
+        version=arguments.graph_version,
+        poll_s=arguments.poll,
+        drain_s=arguments.drain,
+    )
+    leases = LeaseSettings(lease_s=arguments.lease, heartbeat_s=arguments.heartbeat)
+    _look_for_modules(arguments.allow, arguments.app_dir)
+    progress = Progress(output)
+    registry = RunRegistry.from_url(url, settings=leases)
+    try:
+        await registry.set_up()
+        if arguments.workers == 1:
+            return await _work(url, registry, settings, progress, until_eof=arguments.drain_at_eof)
+    finally:
+        await registry.aclose()
+    return await _work_in_processes(url, arguments, settings, leases, progress)
+
+
+async def _work(
+    url: str, registry: RunRegistry, settings: WorkerSettings, progress: Progress, *, until_eof: bool
+) -> int:
+    """Execute runs in this process."""
+    import anyio
+
+    from stategraph.engine.checkpoints.saver_urls import saver_at
+    from stategraph.workers.worker import Worker
+
+    async with saver_at(url) as saver, anyio.create_task_group() as group:
+        worker = Worker(registry, saver, settings, progress.of_run)
+        await group.start(obey_signals, worker, progress)
+        if until_eof:
+            _drain_at_eof(worker)
+        progress.ready(worker.owner, settings)
+        await worker.run()
+        group.cancel_scope.cancel()
+    health = worker.health()
+    progress.tell("stopped", f"stopped: {health.finished} ended here, {health.lost} lost", **asdict(health))
+    return 0
+
+
+async def _work_in_processes(
+    url: str, arguments: argparse.Namespace, settings: WorkerSettings, leases: LeaseSettings, progress: Progress
+) -> int:
+    """Execute runs in processes of their own."""
+    import anyio
+
+    from stategraph.cli.fleet import Fleet
+
+    fleet = Fleet(_command(arguments, settings, leases), url, arguments.workers, progress)
+    async with anyio.create_task_group() as group:
+        await group.start(obey_signals, fleet, progress)
+        if arguments.drain_at_eof:
+            _drain_at_eof(fleet)
+        await fleet.run()
+        group.cancel_scope.cancel()
+    return 0
+
+
+def _command(arguments: argparse.Namespace, settings: WorkerSettings, leases: LeaseSettings) -> list[str]:
+    """Return the command line of one process; the database's address is not in it, as others could read it there."""
+    given: list[object] = [sys.executable, "-m", "stategraph", "worker", "--drain-at-eof"]
+    given += ["--allow", *settings.allow, "--app-dir", arguments.app_dir, "--capacity", settings.capacity]
+    given += ["--poll", settings.poll_s, "--drain", settings.drain_s]
+    given += ["--lease", leases.lease_s, "--heartbeat", leases.heartbeat_s]
+    for queue in settings.queues:
+        given += ["--queue", queue]
+    if settings.version is not None:
+        given += ["--graph-version", settings.version]
+    return [str(each) for each in (*given, *(["--json"] if arguments.json else []))]
+
+
+def _look_for_modules(modules: Sequence[str], app_dir: str) -> None:
+    """Put the program's folder on the import path, and look whether its modules are there.
+
+    Raises:
+        ConfigurationError: One is not.
+    """
+    from stategraph.errors import ConfigurationError
+
+    folder = str(Path(app_dir).resolve())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    for module in modules:
+        try:
+            found = importlib.util.find_spec(module)
+        except (ImportError, ValueError) as error:
+            raise ConfigurationError(f"The module '{module}' cannot be found: {error}") from error
+        if found is None:
+            raise ConfigurationError(
+                f"There is no module '{module}' in '{folder}' or elsewhere on the import path: name its folder with "
+                "--app-dir"
+            )
+
+
+async def obey_signals(worker: Stoppable, progress: Progress, *, task_status: _Started) -> None:
+    """Drain at the first signal, stop at the second; the third does what it does without this."""
+    import anyio
+
+    steps: tuple[tuple[Callable[[], None], str, str], ...] = (
+        (worker.drain, "draining", "draining: nothing more is claimed; a second signal gives back what has not ended"),
+        (worker.stop, "stopping", "stopping: what has not ended is given back"),
+    )
+    with anyio.open_signal_receiver(*SIGNALS) as signals:
+        task_status.started()
+        for act, name, text in steps:
+            await anext(signals)
+            act()
+            progress.tell(name, text)
+
+
+class _Started(Protocol):
+    def started(self) -> None: ...
+
+
+def _drain_at_eof(worker: Stoppable) -> None:
+    """Watch standard input in a thread that does not keep this process from ending."""
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+
+    def watch() -> None:
+        while os.read(sys.stdin.fileno(), 1024):
+            pass
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the worker has ended
+            loop.call_soon_threadsafe(worker.drain)
+
+    threading.Thread(target=watch, name="stategraph end of input", daemon=True).start()
