@@ -93,12 +93,16 @@ class Reach:
     def tests(self, file: str, lines: tuple[int, int], budget_s: float) -> list[str]:
         """Return tests that run one of the lines, those that run the least else first, as many as the budget holds.
 
-        For lines that only run on import, these are the tests that run anything in the file; all tests if none does.
+        For lines that run on import, behind these come the tests that run anything in the file; all tests if none does.
         """
         found: set[Any] = set().union(*(self._lines[file].get(line, set()) for line in range(lines[0], lines[1] + 1)))
         reaching = found - {""}
-        if found == {""}:
-            reaching = set[Any]().union(*self._lines[file].values()) - {""} or set(self.seconds)
-        ordered = sorted(reaching, key=lambda test: (self._width[test], test))
+        ordered = sorted(reaching, key=self._least_else)
+        if "" in found:
+            others = set[Any]().union(*self._lines[file].values()) - {""} or set(self.seconds)
+            ordered += sorted(others - reaching, key=self._least_else)
         spent = list(accumulate((self.seconds[test] for test in ordered), initial=0.0))
         return [test for test, before in zip(ordered, spent, strict=False) if before < budget_s]
+
+    def _least_else(self, test: str) -> tuple[int, str]:
+        return self._width[test], test
