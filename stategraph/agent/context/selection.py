@@ -115,7 +115,7 @@ def _walk(messages: Sequence[AnyMessage], counts: Mapping[int, int], room: Room,
     while kept and isinstance(messages[kept[0]], ToolMessage):
         used -= counts[kept[0]]
         left_out.append(kept.pop(0))
-    if start_type is not None and any(messages[index].type == start_type for index in kept):
+    if any(messages[index].type == start_type for index in kept):
         # Messages that the host's start type skips are not refined: they were excluded by choice, not for lack of room.
         while messages[kept[0]].type != start_type:
             used -= counts[kept.pop(0)]

@@ -119,8 +119,7 @@ def read_message(raw: bytes) -> SessionMessage | Unreadable:
 
 def _why(error: Exception) -> str:
     if isinstance(error, ValidationError):
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        return bounded(f"{UNREADABLE}: {first['msg']}", 300)
+        return bounded(f"{UNREADABLE}: {error.errors()[0]['msg']}", 300)
     return bounded(f"{UNREADABLE}: {type(error).__name__}", 300)
 
 

@@ -7,6 +7,7 @@ come with single halves. Python holds these in a string; UTF-8 cannot.
 from __future__ import annotations
 
 import re
+from operator import is_
 from typing import Any
 
 _HALF = re.compile(r"[\ud800-\udfff]")
@@ -55,7 +56,7 @@ def encodable_value(value: Any) -> Any:
         return value if same else dict(pairs)
     if isinstance(value, list):
         several = [encodable_value(each) for each in value]
-        return value if all(a is b for a, b in zip(several, value, strict=True)) else several
+        return value if all(map(is_, several, value)) else several
     return value
 
 

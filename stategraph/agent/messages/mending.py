@@ -17,6 +17,7 @@ import reprlib
 import uuid
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from operator import is_
 from typing import Any, cast
 
 from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, message_chunk_to_message
@@ -282,7 +283,7 @@ class Mender:
 
     def _with_fragments(self, chunk: AIMessageChunk, made: AIMessageChunk) -> AIMessageChunk:
         fragments = [self._fragment(each) for each in chunk.tool_call_chunks]
-        if all(a is b for a, b in zip(fragments, chunk.tool_call_chunks, strict=True)):
+        if all(map(is_, fragments, chunk.tool_call_chunks)):
             return made
         fields = {name: getattr(made, name) for name in type(made).model_fields}
         fresh = {"tool_call_chunks": fragments, "tool_calls": [], "invalid_tool_calls": []}

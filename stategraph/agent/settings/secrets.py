@@ -21,6 +21,7 @@ import json
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
+from operator import is_
 from typing import Any, Final, TypeVar, cast
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit, urlunsplit
 
@@ -144,7 +145,7 @@ class Secrets:
 
     def _collection(self, value: Collection[object], within: tuple[int, ...]) -> Collection[object]:
         changed = [self._value(each, within) for each in value]
-        if all(new is old for new, old in zip(changed, value, strict=True)):
+        if all(map(is_, changed, value)):
             return value
         make: Callable[[Iterable[object]], Collection[object]] = type(value)
         return make(changed)

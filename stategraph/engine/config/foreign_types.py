@@ -18,6 +18,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from operator import is_
 from typing import Any, Final
 
 from langgraph.checkpoint.base import CheckpointTuple
@@ -59,7 +60,7 @@ def ours(value: Any) -> Any:
     cls = type(value)
     if cls is list or cls is tuple:
         items = [ours(item) for item in value]
-        return value if all(new is old for new, old in zip(items, value, strict=True)) else cls(items)
+        return value if all(map(is_, items, value)) else cls(items)
     if cls is dict:
         entries = {key: ours(item) for key, item in value.items()}
         return value if all(entries[key] is value[key] for key in value) else entries
