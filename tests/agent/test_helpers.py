@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from stategraph.agent import reporting
 from stategraph.agent.messages import truncation
+from stategraph.agent.reporting import ToolLog, ToolProgress, ToolReport
 from stategraph.agent.settings import usage
 
 HELPERS: dict[str, Any] = json.loads(
@@ -75,3 +77,21 @@ def test_blocks_of_other_kinds_stay() -> None:
     assert isinstance(shorter, list)
     assert shorter[1] == image
     assert len(shorter[0]["text"]) <= 100
+
+
+@pytest.mark.anyio
+async def test_a_report_is_heard_by_who_runs_the_tool_and_by_nobody_else() -> None:
+    heard: list[ToolReport] = []
+
+    async def hear(report: ToolReport) -> None:
+        heard.append(report)
+
+    await reporting.report(ToolProgress(0))
+    mark = reporting.reporter.set(hear)
+    try:
+        await reporting.report(ToolProgress(1, total=2))
+        await reporting.report(ToolLog("info", {"at": "half"}))
+    finally:
+        reporting.reporter.reset(mark)
+    await reporting.report(ToolProgress(2))
+    assert heard == [ToolProgress(1, 2, None), ToolLog("info", {"at": "half"}, None)]

@@ -90,6 +90,21 @@ def test_an_address_is_shown_without_what_may_be_secret_in_it() -> None:
     assert shown_address("http://[broken") == "an address that cannot be read"
 
 
+@pytest.mark.parametrize("given", ['{"private_key": ', "[sk-0123456789]", "[" * 100_000], ids=["cut", "list", "deep"])
+def test_a_secret_that_only_begins_like_json_is_hidden_as_it_is(given: str) -> None:
+    assert Secrets([given]).text(f"no such key: {given}!") == "no such key: [redacted]!"
+
+
+def test_a_value_is_not_searched_where_there_are_no_secrets() -> None:
+    value: list[Any] = []
+    for _ in range(10_000):
+        value = [value]
+    assert Secrets().value(value) is value
+    error = ValueError(value)
+    assert Secrets().error(error) is error
+    assert error.args[0] is value
+
+
 def test_short_texts_stay() -> None:
     assert Secrets(["k", "12345"]).text("k 12345") == "k 12345"
 

@@ -186,6 +186,39 @@ def test_whatever_a_tool_returns_becomes_a_result(driver: Driver) -> None:
     assert made[-1].artifact == {"id": "f1"}
 
 
+def test_a_list_that_a_tool_returns_is_one_result_unless_all_in_it_are_results(driver: Driver) -> None:
+    class Own(BaseTool):
+        description: str = "Has an invoke of its own."
+        output: Any = None
+
+        def _run(self) -> str:
+            return "unused"
+
+        def invoke(self, input: Any, config: Any = None, **kwargs: Any) -> Any:
+            return self.output(input["id"])
+
+        async def ainvoke(self, input: Any, config: Any = None, **kwargs: Any) -> Any:
+            return self.output(input["id"])
+
+    def result(call_id: str, text: Any = "mine") -> ToolMessage:
+        return ToolMessage(text, tool_call_id=call_id)
+
+    numbered = [{"type": "text", "text": "x", "at": float("nan")}]
+    outputs: dict[str, Any] = {
+        "numbers": lambda call_id: [1, 2],
+        "empty": lambda call_id: [],
+        "results": lambda call_id: [result("another"), result(call_id), result(call_id, "again")],
+        "blocks": lambda call_id: result(call_id, numbered),
+    }
+    compiled, _ = agent_of(*(Own(name=name, output=output) for name, output in outputs.items()))
+    made = results(driver, compiled, calling(*({"name": name} for name in outputs)))
+    *lists, blocks = [message.content for message in made]
+    assert lists == ["[1,2]", "[]", "mine"]
+    # JSON, which providers are sent, has no such number.
+    assert isinstance(blocks, str)
+    assert '"text":"x"' in blocks
+
+
 def test_commands_of_tools_change_the_state_and_their_calls_have_results(driver: Driver) -> None:
     @tool
     def with_result(tool_call_id: Annotated[str, InjectedToolCallId]) -> Command[Any]:

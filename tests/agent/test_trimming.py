@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage
 
-from stategraph.agent.context import calibration, selection, trimming
+from stategraph.agent.context import calibration, trimming
 from stategraph.agent.messages import compaction
 from tests.golden.counting import count_tokens
 
@@ -232,14 +232,3 @@ def test_reported_tokens_are_those_of_the_first_new_answer_and_further_ones_are_
     limits = trimming.TrimSettings(max_context_tokens=1000)
     result = trimming.trim(given, limits, state, lambda _: 7, usage=usage)
     assert result.state.counts == {0: 5, 1: 5, 2: 5, 3: 40, 4: 7}
-
-
-def test_what_results_without_their_calls_would_have_taken_is_left() -> None:
-    def count(message: AnyMessage) -> int:
-        return 10
-
-    given: list[AnyMessage] = [HumanMessage("q"), answers("gone"), HumanMessage("q")]
-    room = selection.Room(budget=100, instructions=20, primer=0)
-    chosen = selection.select(given, dict.fromkeys(range(3), 10), room, count, None, False)
-    assert ([each.type for each in chosen.context], chosen.orphans) == (["human", "human"], 1)
-    assert chosen.left == 100 - 20 - 2 * 10

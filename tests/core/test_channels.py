@@ -271,6 +271,14 @@ def test_a_barrier_opens_when_all_have_arrived_and_closes_when_passed(kind: Any)
     assert barrier.consume()
     assert not barrier.is_available()
     assert not barrier.consume()
+    # Each of them has to arrive again.
+    assert not barrier.finish()
+    assert barrier.update(["b"])
+    assert not barrier.finish()
+    assert not barrier.is_available()
+    assert barrier.update(["a"])
+    assert barrier.finish() is (kind is NamedBarrierValueAfterFinish)
+    assert barrier.is_available()
 
 
 def test_a_deferred_barrier_stays_closed_until_everything_else_has_run() -> None:

@@ -536,6 +536,33 @@ def test_a_run_that_stores_at_its_end_stores_one_checkpoint_of_its_last_step() -
     assert finish(CHAIN, disk)[LOG] == ["n0", "n1"]
 
 
+def test_what_only_its_task_knows_is_stored_under_the_id_that_it_began_with() -> None:
+    """A namespace with the id of a task is no other run's, so that no step of it needs an id of its own."""
+    stored = []
+    for ns in ("n0", "n0:task"):
+        disk = Disk()
+        config = SETTINGS._replace(saves="exit", nested=True, ns=ns, watch=Watch())
+        Rig(make_program(CHAIN), disk, config=config).run(Start(first_input(CHAIN))).tell("close")
+        (saved,) = disk.saved.values()
+        assert saved.metadata == {"source": "loop", "step": 1, "parents": {}}
+        assert saved.checkpoint["channel_values"][LOG] == ["n0", "n1"]
+        stored.append(saved.checkpoint["id"])
+    assert stored == [new_id(1), new_id(-2)]
+
+
+def test_tasks_of_a_run_that_stores_nothing_are_numbered() -> None:
+    rigs = [
+        Rig(make_program(CHAIN), Disk(), config=SETTINGS._replace(saves=saves)).run(Start(first_input(CHAIN)))
+        for saves in ("never", "exit", "step")
+    ]
+    numbered, *digested = [rig.executed for rig in rigs]
+    first, second = (int(task_id.removeprefix(new_id(-2)[:24])) for task_id in numbered)
+    assert second == first + 1
+    for ids in digested:
+        assert len(set(ids)) == 2
+        assert not any(task_id.startswith(new_id(-2)[:24]) for task_id in ids)
+
+
 def test_a_run_that_stores_nothing_stores_nothing() -> None:
     disk = Disk()
     rig = Rig(make_program(CHAIN), disk, config=SETTINGS._replace(saves="never")).run(Start(first_input(CHAIN)))

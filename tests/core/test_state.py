@@ -290,6 +290,34 @@ def test_a_reducer_runs_once_for_a_write_that_its_task_has_read() -> None:
     assert made.read("counted") == 5
 
 
+def test_a_reducer_runs_once_for_all_routers_that_are_shown_its_value() -> None:
+    calls: list[tuple[int, int]] = []
+
+    def adding(old: int, new: int) -> int:
+        calls.append((old, new))
+        return old + new
+
+    keys = Keys(("counted", "last"))
+    made = state(program({"counted": BinaryOperatorAggregate(int, adding)}), values={"counted": 1, "last": 1})
+    calls.clear()
+    made.read(keys)
+    reader = draft(made.program, "a", ("counted", 2))
+    for _ in range(2):
+        assert made.last_written(reader, keys) == {"counted": 3, "last": 1}
+    made.apply_single(told(reader))
+    assert calls == [(1, 2)]
+    assert made.read("counted") == 3
+
+
+def test_a_node_whose_state_no_router_was_shown_gets_what_its_mapper_makes() -> None:
+    keys = Keys(("last",))
+    made, mapper, after = listing_program(keys)
+    held = state(made, values={"last": 1})
+    for times in (1, 2):
+        assert held.node_input(after, task(made, "b")) == [("last", 1)]
+        assert mapper.made == times
+
+
 def test_what_was_read_too_early_is_not_taken_for_the_outcome() -> None:
     made = state(program(), values={"total": 1})
     reader = draft(made.program, "a", ("total", 2))

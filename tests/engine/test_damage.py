@@ -164,7 +164,15 @@ def test_a_file_that_is_no_database_is_told_as_such(tmp_path: Path) -> None:
             assert type(caught.value.__cause__) is sqlite3.DatabaseError
 
 
-@pytest.mark.parametrize("error", [ConnectionError("gone"), sqlite3.OperationalError("locked"), TimeoutError("slow")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionError("gone"),
+        sqlite3.OperationalError("locked"),
+        TimeoutError("slow"),
+        NotImplementedError("no such method"),
+    ],
+)
 def test_an_error_of_the_connection_is_passed_on(driver: Driver, error: Exception) -> None:
     class Failing(InMemorySaver):
         def get_tuple(self, config: Any) -> Any:

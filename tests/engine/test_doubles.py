@@ -132,6 +132,16 @@ def test_containers_are_searched_and_kept_where_nothing_is_exchanged(installed):
     assert type(foreign_types.ours((installed.Send("n", 1),))) is tuple
 
 
+def test_a_class_of_another_module_is_no_double_whatever_its_name(installed):
+    for name in ("Send", "Interrupt", "Command", "Overwrite", "TimeoutPolicy"):
+        namesake = type(name, (), {"__module__": "a.program"})()
+        assert foreign_types.ours(namesake) is namesake
+    unknown = type("Unknown", (), {"__module__": "langgraph.types"})()
+    assert foreign_types.ours([unknown]) == [unknown]
+    ours = [Send("n", 1)]
+    assert foreign_types.ours(ours) is ours
+
+
 def test_a_savers_answer_is_exchanged_and_anything_else_left(installed):
     checkpoint = {"channel_values": {"x": installed.Send("n", 1)}}
     saved = CheckpointTuple({}, checkpoint, {}, None, [("t", "c", installed.Interrupt("q", "i"))])

@@ -16,6 +16,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from stategraph import START, Command, RetryPolicy, StateGraph, interrupt
 from stategraph.engine.config.environment import SYSTEM
+from stategraph.engine.runs import lineage
 from tests.conftest import Driver
 from tests.engine import nested_kit as kit
 from tests.properties import examples
@@ -215,6 +216,23 @@ def test_any_number_of_lost_checkpoints_is_passed_over(driver: Driver) -> None:
     driver.invoke(graph, {"said": "two"}, kit.THREAD, durability="exit")
 
     assert seen(graph) == ["one"] * 40 + ["two"] * 40
+
+
+def test_the_search_for_a_checkpoint_ends_at_the_newest_that_is_not_lost(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lineage, "_PAGE", 2)
+    graph = around(calls(keeping()), Dying())
+    for said in ("one", "two", "three"):
+        driver.invoke(graph, {"said": said}, kit.THREAD, durability="exit")
+    for _ in range(3):
+        crashed(driver, graph, "lost")
+
+    graph.checkpointer.listed = 0
+    driver.invoke(graph, {"said": "four"}, kit.THREAD, durability="exit")
+
+    assert seen(graph) == ["one", "two", "three", "four"]
+    assert graph.checkpointer.listed == 2
 
 
 def test_a_graph_whose_whole_history_is_lost_starts_from_the_beginning(driver: Driver) -> None:

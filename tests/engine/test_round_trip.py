@@ -295,15 +295,27 @@ def test_a_value_that_comes_back_is_not_warned_of(driver: Driver, caplog: pytest
     assert warnings(caplog) == []
 
 
-def test_a_value_that_the_savers_own_serialiser_keeps_is_not_warned_of(caplog: pytest.LogCaptureFixture) -> None:
-    class Pickling:
-        def dumps_typed(self, obj: Any) -> tuple[str, bytes]:
-            return "pickle", pickle.dumps(obj)
+class Slotted:
+    """Keeps all values; no weak reference to it can be made."""
 
-        def loads_typed(self, data: tuple[str, bytes]) -> Any:
-            return pickle.loads(data[1])
+    __slots__ = ()
 
-    writing((1, collections.Counter("a")), InMemorySaver(serde=Pickling())).invoke({}, THREAD)
+    def dumps_typed(self, obj: Any) -> tuple[str, bytes]:
+        return "pickle", pickle.dumps(obj)
+
+    def loads_typed(self, data: tuple[str, bytes]) -> Any:
+        return pickle.loads(data[1])
+
+
+class Referable(Slotted):
+    pass
+
+
+@pytest.mark.parametrize("serde", [Slotted(), Referable()], ids=["with slots", "usual"])
+def test_a_value_that_the_savers_own_serialiser_keeps_is_not_warned_of(
+    caplog: pytest.LogCaptureFixture, serde: Any
+) -> None:
+    writing((1, collections.Counter("a")), InMemorySaver(serde=serde)).invoke({}, THREAD)
     assert warnings(caplog) == []
 
 

@@ -212,6 +212,15 @@ def test_a_runnable_that_a_router_returns_is_asked_in_its_place() -> None:
     assert answered(lambda state: RunnableLambda(lambda state: state["at"])) == [("branch:to:here", None)]
 
 
+def test_a_runnable_that_an_async_router_returns_is_asked_in_its_place() -> None:
+    async def router(state: State) -> Any:
+        return RunnableLambda(lambda state: state["at"])
+
+    scope = Scope({"at": "here"})
+    anyio.run(writer(router).awrite_into, None, scope)
+    assert scope.writes == [("branch:to:here", None)]
+
+
 def test_two_routers_of_a_node_need_two_names() -> None:
     builder = StateGraph(State).add_node("a", lambda state: None).add_conditional_edges("a", lambda state: END)
     with pytest.raises(ValueError, match="router called `condition`"):

@@ -10,7 +10,9 @@ from typing import Annotated, Any, Literal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from langchain_core.runnables import RunnablePassthrough
 from langchain_core.runnables.graph import Graph
+from pydantic import BaseModel
 from typing_extensions import TypedDict
 
 from stategraph.constants import END, START
@@ -19,7 +21,7 @@ from stategraph.engine.compile.functions import RunnableCallable
 from stategraph.engine.compile.node import NodeBuilder
 from stategraph.engine.engine import StateGraphEngine
 from stategraph.engine.state import draw
-from stategraph.engine.state.draw import Plan, PlanNode, PossibleWrite, Write
+from stategraph.engine.state.draw import Picture, Plan, PlanNode, PossibleWrite, Write
 from stategraph.graph.state import StateGraph
 from stategraph.types import Command
 
@@ -236,6 +238,22 @@ def test_json_names_classes_as_its_readers_know_them() -> None:
     kinds = {node["id"]: node.get("data", {}).get("id") for node in compiled.get_graph().to_json()["nodes"]}
     assert kinds["inner"] == ["langgraph", "graph", "state", "CompiledStateGraph"]
     assert kinds[START] == ["langgraph", "_internal", "_runnable", "RunnableCallable"]
+
+
+def test_json_describes_states_that_are_nodes_as_langchain_does() -> None:
+    class Shown(BaseModel):
+        at: int = 0
+
+    plain, picture = Graph(), Picture()
+    for drawn in (plain, picture):
+        drawn.add_node(Shown)
+        drawn.add_node(RunnablePassthrough())
+    for with_schemas in (False, True):
+        kinds = [
+            [(node["type"], node["data"]) for node in drawn.to_json(with_schemas=with_schemas)["nodes"]]
+            for drawn in (plain, picture)
+        ]
+        assert kinds[0] == kinds[1]
 
 
 def test_a_picture_equals_a_plain_one_that_shows_the_same() -> None:

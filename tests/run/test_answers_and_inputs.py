@@ -162,7 +162,7 @@ def test_a_question_is_asked_in_the_spelling_of_the_wire(monkeypatch: pytest.Mon
         [],
         [{"question": "Which?"}],
         [{"question": "Which?", "id": "a"}, {"question": "Why?", "id": "a"}],
-        [{"question": "Which?", "id": f"q{number}"} for number in range(questions.MOST_QUESTIONS + 1)],
+        [{"question": "Which?", "id": f"q{number}"} for number in range(5)],
     ],
     ids=["none", "no id", "the same id", "too many"],
 )
@@ -171,9 +171,9 @@ def test_questions_that_could_not_be_told_apart_are_refused(several: Any, monkey
         asked(monkeypatch, several)
 
 
-def test_as_many_questions_as_are_allowed_can_be_asked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    most = [{"question": "Which?", "id": f"q{number}"} for number in range(questions.MOST_QUESTIONS)]
-    assert len(asked(monkeypatch, most)["questions"]) == questions.MOST_QUESTIONS
+def test_up_to_four_questions_can_be_asked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    most = [{"question": "Which?", "id": f"q{number}"} for number in range(4)]
+    assert len(asked(monkeypatch, most)["questions"]) == 4
     assert len(asked(monkeypatch, most[:1])["questions"]) == 1
 
 

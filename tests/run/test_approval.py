@@ -73,6 +73,22 @@ async def test_a_call_that_needs_approval_pauses_the_run_with_its_step_open() ->
 
 
 @pytest.mark.parametrize(
+    ("decision", "output"),
+    [({"type": "approve"}, "Sunny in Rome"), ({"type": "reject", "reason": "no way"}, "Blocked: no way")],
+)
+async def test_a_run_without_hooks_goes_on_with_what_another_one_asked(decision: Any, output: str) -> None:
+    saver = in_memory_saver()
+    await paused(*ONE, compile_options={"checkpointer": saver})
+    host, agent = Host(on_tool_execute=sunny), {"tool_definitions": [WEATHER]}
+    run = await run_of("Done.", host=host, agent=agent, compile_options={"checkpointer": saver}, **HITL)
+    await run.resume([decision], THREAD)
+    result, answer = run.get_run_messages()[-2:]
+    assert isinstance(result, ToolMessage)
+    assert (result.content, answer.content) == (output, "Done.")
+    assert ("on_tool_execute" in [event for event, _ in host.rows]) == (decision["type"] == "approve")
+
+
+@pytest.mark.parametrize(
     ("decision", "output", "status", "arguments"),
     [
         ({"type": "approve"}, "Sunny in Rome", "success", '{"city":"Rome"}'),

@@ -290,6 +290,7 @@ class Pair:
         (ValueError("no"), {"type": "ValueError", "message": "no"}),
         ({1: "one"}, {"1": "one"}),
         ({"b", "a"}, ["a", "b"]),
+        (frozenset({"b", 1, None}), [1, None, "b"]),
         ("line\u2028break\r\nand \ud83d", "line\u2028break\r\nand \ud83d"),
     ],
 )

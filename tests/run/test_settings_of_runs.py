@@ -89,6 +89,30 @@ async def test_a_run_has_the_handlers_store_and_breakpoints_that_it_was_given() 
 
 
 @pytest.mark.anyio
+async def test_the_one_call_passes_on_what_it_is_given() -> None:
+    store, saver, heard = InMemoryStore(), in_memory_saver(), EventHandlerRegistry()
+    run = await make(store=store, checkpointer=saver, custom_handlers=heard)
+    assert run.graph.compiled.store is store
+    assert run.graph.compiled.checkpointer is saver
+    assert run.handler_registry is heard
+
+
+@pytest.mark.anyio
+async def test_what_the_host_knows_of_tokens_is_known_by_the_ids_of_the_messages() -> None:
+    counted: list[str] = []
+
+    def counter(message: Any) -> int:
+        counted.append(str(message.content))
+        return 7
+
+    run = await make(token_counter=counter, index_token_count_map={0: 3, 2: 5, 9: 1})
+    asked = [HumanMessage("a", id="m0"), AIMessage("b", id="m1"), HumanMessage("c", id="m2")]
+    await run.process_stream({"messages": asked})
+    assert run.token_counts == {"m0": 3, "m2": 5}
+    assert "a" not in counted
+
+
+@pytest.mark.anyio
 async def test_a_run_that_asks_people_keeps_its_thread_although_no_saver_was_given() -> None:
     assert (await make(human_in_the_loop={"enabled": True})).graph.compiled.checkpointer
     assert not (await make()).graph.compiled.checkpointer

@@ -166,9 +166,16 @@ def test_the_end_of_an_answer_closes_its_message_and_opens_steps_for_calls_that_
 
 def test_calls_that_cannot_be_read_have_steps_too() -> None:
     steps, about = tracker(), model_call()
-    broken: Any = [{"id": "c9", "name": "n", "args": "{", "error": "no", "type": "invalid_tool_call"}]
-    rows = told(steps.end(about, AIMessage("", tool_calls=[call(1)], invalid_tool_calls=broken)))
-    assert rows.count(("open", "tool_calls")) == 2
+    broken: Any = [
+        {"id": call_id, "name": name, "args": "{", "error": "no", "type": "invalid_tool_call"}
+        for call_id, name in (("c8", "n"), ("c9", None))
+    ]
+    rows = list(steps.end(about, AIMessage("", tool_calls=[call(1)], invalid_tool_calls=broken)))
+    details = [data["stepDetails"] for event, data in rows if str(event) == "on_run_step"]
+    shown = [each["tool_calls"] for each in details if each["type"] == "tool_calls"]
+    assert [[(each["id"], each["name"]) for each in calls] for calls in shown[-2:]] == [[("c8", "n")], [("c9", "")]]
+    assert told(rows).count(("open", "tool_calls")) == 3
+    assert steps.step_id(AT, "c8")
     assert steps.step_id(AT, "c9")
 
 

@@ -146,6 +146,12 @@ def main() -> None:
     if MOOD == "chatters":
         for _ in range(1000):
             write("starting ...")
+    if MOOD == "complains":
+        print("complaint " * 50_000, file=sys.stderr, flush=True)
+    if MOOD == "leaves a daemon":
+        daemon = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+        with open(STATE, "w") as file:
+            file.write(str(daemon.pid))
     if MOOD == "one line":
         while True:
             sys.stdout.buffer.write(b"x" * 65536)

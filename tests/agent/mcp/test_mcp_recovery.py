@@ -292,6 +292,27 @@ async def test_tools_of_several_servers_with_one_name_are_told_apart(http: HttpP
             await sessions.tools("three")
 
 
+@pytest.mark.parametrize("old", [[], ["2025"]], ids=["now", "2025"])
+async def test_a_server_that_tells_of_changes_is_not_asked_for_its_tools_as_long_as_it_tells_of_none(
+    old: list[str],
+) -> None:
+    async with McpSessions({"one": program(*old)}) as sessions:
+        before, after = -1, 0
+        while before != after:  # its promise may still be on its way
+            before = (await counted(sessions))["listings"]
+            first = await sessions.tools()
+            after = (await counted(sessions))["listings"]
+        assert [tool.name for tool in await sessions.tools()] == [tool.name for tool in first]
+        await sessions.call_tool("one", "grow", {"name": "grown"})
+        known: set[str] = set()
+        while "grown" not in known:
+            known = {tool.name for tool in await sessions.tools()}
+        listed = (await counted(sessions))["listings"]
+        assert listed > after
+        await sessions.tools()
+        assert (await counted(sessions))["listings"] == listed
+
+
 async def test_sessions_are_used_inside_of_their_block() -> None:
     sessions = McpSessions({})
     with pytest.raises(RuntimeError, match="not open"):

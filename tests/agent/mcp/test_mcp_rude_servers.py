@@ -191,6 +191,29 @@ async def test_what_a_program_has_started_ends_with_it(tmp_path: Path) -> None:
         psutil.Process(child)
 
 
+async def test_what_has_left_a_programs_group_keeps_no_pipe_to_us_open(tmp_path: Path) -> None:
+    state = tmp_path / "pid"
+    before = psutil.Process().num_fds()
+    async with McpSessions({"one": rude("leaves a daemon", str(state))}) as sessions:
+        await sessions.tools()
+        assert psutil.Process().num_fds() > before
+    daemon = psutil.Process(int(state.read_text()))
+    try:
+        assert daemon.is_running()
+        assert psutil.Process().num_fds() == before
+    finally:
+        daemon.kill()
+
+
+async def test_what_a_program_says_of_errors_goes_where_ours_go_and_does_not_hold_it_up(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    async with McpSessions({"one": rude("complains")}) as sessions:
+        (fine,) = await sessions.tools()
+        assert await fine.ainvoke({}) == "done"
+    assert capfd.readouterr().err.count("complaint") == 50_000
+
+
 async def test_a_program_that_heeds_no_signal_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stdio, "LEAVE_S", 0.1)
     monkeypatch.setattr(stdio, "KILL_S", 0.1)
