@@ -2,14 +2,14 @@
 
 Each port is implemented in this package; tests, workers, simulations and hosts bring implementations of their own. A
 clock, ids, a runner and sinks are put in place by `stategraph.engine.config.environment.use`, an executor is given to
-`add_node`, a lease to the savers of `stategraph.workers.fencing`.
+`add_node`, a lease to the savers of `stategraph.workers.fencing`. Clock and ids of a `Run` may be fields of its config.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from uuid import UUID
 
 from stategraph.core.effects import Fact
@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # builders import this module through the clock, and must not
     from langchain_core.runnables import Runnable, RunnableConfig
 
 
+@runtime_checkable
 class Clock(Protocol):
     """Tells the time and lets it pass, for all in a run that would ask the machine; an event loop has its own."""
 
@@ -36,6 +37,7 @@ class Clock(Protocol):
         """Wait in an event loop."""
 
 
+@runtime_checkable
 class IdFactory(Protocol):
     """Makes ids that no other call gets, and random numbers that vary waiting times. Several threads ask at once."""
 

@@ -7,13 +7,12 @@ A UI message is a dict, because front ends in other languages read it. It travel
 from __future__ import annotations
 
 from typing import Any, Literal, cast
-from uuid import uuid4
 
 from langchain_core.messages import AnyMessage
 from typing_extensions import TypedDict
 
 from stategraph.constants import CONF, CONFIG_KEY_SEND
-from stategraph.engine.config import context
+from stategraph.engine.config import context, environment
 
 __all__ = (
     "AnyUIMessage",
@@ -84,7 +83,7 @@ def push_ui_message(
     about.update(metadata or {})
     if belongs_to := _id_of(message):
         about["message_id"] = belongs_to
-    shown = UIMessage(type="ui", id=id or str(uuid4()), name=name, props=props, metadata=about)
+    shown = UIMessage(type="ui", id=id or environment.current().unique(), name=name, props=props, metadata=about)
     _send(shown, state_key)
     return shown
 

@@ -13,6 +13,7 @@ from stategraph.agent.ports import ToolGate
 from stategraph.agent.settings import validation
 from stategraph.agent.settings.inputs import AgentInputs, GraphEdge
 from stategraph.agent.settings.validation import Settings
+from stategraph.engine.ports import Clock, IdFactory
 from stategraph.errors import ConfigurationError
 from stategraph.run.abort import AbortSignal
 from stategraph.run.events.handler_registry import EventHandlerRegistry
@@ -111,6 +112,8 @@ class RunConfig(Settings):
         max_stop_continuations: How often hooks of Stop may keep a turn going.
         skip_cleanup: Keep steps after the end.
         event_log_size: How many events are kept for readers that attach; 0: none, and no reader can attach.
+        clock: Tells the time to all that runs in the run; None: the clock of the context that executes it.
+        ids: Makes its ids; None: those of the context that executes it.
     """
 
     run_id: str = Field(min_length=1)
@@ -128,6 +131,8 @@ class RunConfig(Settings):
     max_stop_continuations: int = Field(default=8, ge=0)
     skip_cleanup: bool = False
     event_log_size: int = Field(default=4096, ge=0)
+    clock: InstanceOf[Clock] | None = None
+    ids: InstanceOf[IdFactory] | None = None
 
     def tiers(self) -> dict[str, FadingTier]:
         """Return the fading tiers in the form that agents take."""

@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, replace
 from functools import partial
@@ -28,7 +28,7 @@ from stategraph.agent.messages import history
 from stategraph.agent.messages.compaction import FadingTier
 from stategraph.agent.ports import AgentContext, ModelRegistry, ToolGate
 from stategraph.engine.checkpoints.memory import in_memory_saver
-from stategraph.engine.config import foreign_types
+from stategraph.engine.config import environment, foreign_types
 from stategraph.errors import ConfigurationError
 from stategraph.run import pauses
 from stategraph.run.config import RunConfig
@@ -215,7 +215,7 @@ class Run:
             Exception: What a model or the host's tools raised, as it is.
         """
         config, options = self._checked(config, options)
-        return await self._lock.execute(config, partial(self._process, inputs, config, options))
+        return await self._lock.execute(config, partial(self._inside, self._process, inputs, config, options))
 
     def start(
         self,
@@ -237,7 +237,7 @@ class Run:
             ConfigurationError: The run is being executed already, or config or options make no sense.
         """
         config, options = self._checked(config, options)
-        return self._lock.start(config, partial(self._process, inputs, config, options))
+        return self._lock.start(config, partial(self._inside, self._process, inputs, config, options))
 
     def _checked(
         self, config: Mapping[str, object] | None, options: ProcessOptions | None
@@ -245,6 +245,11 @@ class Run:
         """Validate the config and options of an execution; None is the same as empty."""
         known = turn_inputs.checked_options(options, ProcessOptions.__annotations__)
         return turn_inputs.checked_config(config, stores=self._saves), cast("ProcessOptions", known)
+
+    async def _inside(self, work: Callable[..., Awaitable[Parts]], *args: object) -> Parts:
+        """Do the work of an execution by the run's own clock and ids, if it has any."""
+        with environment.replacing(self._config.clock, self._config.ids):
+            return await work(*args)
 
     async def _process(
         self, inputs: Mapping[str, object] | Command[Any], config: HostConfig, options: ProcessOptions
@@ -287,7 +292,7 @@ class Run:
             InvalidAnswerError: The answer does not fit what was asked; the run still waits.
         """
         config, options = self._checked(config, options)
-        return await self._lock.execute(config, partial(self._resume, value, config, options))
+        return await self._lock.execute(config, partial(self._inside, self._resume, value, config, options))
 
     async def _resume(self, value: object, config: HostConfig, options: ProcessOptions) -> Parts:
         pause = await self._found(config)

@@ -166,7 +166,7 @@ class AgentRuntime:
         runs: Keeps the runs by their ids, in place of what `runs_kept` describes; None: they are kept in memory.
         event_log: Makes the log in which a run's events are kept; None: the newest are, in memory. A run with
             `event_log_size=0` has no log.
-        **settings: Further fields of `RunConfig` for every run, such as `hooks`.
+        **settings: Further fields of `RunConfig` for every run, such as `hooks`, or `clock` and `ids`.
 
     Example:
         ```python

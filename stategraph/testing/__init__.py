@@ -2,9 +2,9 @@
 
 This package replaces the parts of an agent that a test cannot control: the
 language model (:class:`ScriptedChatModel` in the process,
-:class:`FakeOpenAIServer` behind a real socket), time (:class:`FakeClock`) and
-the order in which a reader sees a run (:class:`StreamRecorder`). One
-vocabulary, :mod:`stategraph.testing.script`, says what a scripted model does.
+:class:`FakeOpenAIServer` behind a real socket), time (:class:`FakeClock`), ids
+(:class:`CountedIds`) and the order in which a reader sees a run
+(:class:`StreamRecorder`). One vocabulary, :mod:`stategraph.testing.script`, says what a scripted model does.
 
 This package imports no other package of stategraph when it is imported,
 nothing in stategraph imports it, and it must never need a test framework.
@@ -12,6 +12,7 @@ nothing in stategraph imports it, and it must never need a test framework.
 
 from stategraph.testing.chat_model import ScriptedChatModel
 from stategraph.testing.clock import FakeClock, VirtualTimeLoop
+from stategraph.testing.ids import CountedIds
 from stategraph.testing.openai_server import FakeOpenAIServer, RecordedRequest
 from stategraph.testing.recorder import Recorded, StreamRecorder, stable
 from stategraph.testing.script import (
@@ -37,6 +38,7 @@ from stategraph.testing.script import (
 
 __all__ = [
     "CallPart",
+    "CountedIds",
     "Drop",
     "Failure",
     "FakeClock",

@@ -20,6 +20,9 @@ T = TypeVar("T")
 GRACE_S = 0.002
 """Real time given to sockets and foreign threads before virtual time jumps."""
 
+_RESOLUTION_S = 1e-6
+"""How close to its time a timer is due; more than the rounding of a date, of 0.2 microseconds."""
+
 _REAL_SLICE_S = 0.05
 """Duration of one real wait while foreign work is running."""
 
@@ -140,6 +143,9 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def __init__(self, clock: FakeClock | None = None) -> None:
         self.clock = clock or FakeClock()
         super().__init__(_JumpingSelector(self.clock))
+        # A timer is due if it comes within the clock's resolution: with the machine's nanosecond, which is nothing when
+        # added to the seconds since the epoch, a clock that shows a date would reach a timer and never pass it.
+        self._clock_resolution = _RESOLUTION_S
 
     def time(self) -> float:
         """Return the clock's reading, not the machine's."""

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import ast
-import itertools
 import operator
 import time
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
-from uuid import UUID
 
 import pytest
 from langchain_core.messages import AnyMessage, HumanMessage
@@ -19,6 +17,7 @@ from stategraph import END, START, Command, Send, StateGraph, interrupt, task
 from stategraph.engine.config import environment
 from stategraph.engine.config.environment import Environment
 from stategraph.graph.reducers import add_messages
+from stategraph.testing.ids import CountedIds
 from stategraph.types import RetryPolicy
 from stategraph.workers.ids import new_ulid
 from tests.conftest import Driver
@@ -44,25 +43,6 @@ class VirtualClock:
 
     async def asleep(self, seconds: float, /) -> None:
         self.sleep(seconds)
-
-
-class CountedIds:
-    """Ids in the order of their making."""
-
-    def __init__(self) -> None:
-        self._numbers = itertools.count()
-
-    def checkpoint_id(self, step: int, /) -> str:
-        return f"{next(self._numbers):08x}-0000-6000-8000-{step + 2:012x}"
-
-    def boundary(self) -> str:
-        return f"{next(self._numbers):08x}"
-
-    def unique(self) -> UUID:
-        return UUID(int=next(self._numbers))
-
-    def random(self) -> float:
-        return 0.5
 
 
 class Counting(InMemorySaver):

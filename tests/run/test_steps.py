@@ -17,6 +17,7 @@ from stategraph.run.events.handler_registry import EventHandlerRegistry
 from stategraph.run.events.listener import RunListener
 from stategraph.run.events.step_list import StepList
 from stategraph.run.events.steps import StepTracker
+from stategraph.testing.clock import FakeClock
 
 AT = Place("a", "Anna", "agent=a", {"thread_id": "t"})
 
@@ -510,13 +511,18 @@ async def test_a_handler_that_fails_fails_the_run_except_for_what_has_ended(capl
 
 
 @pytest.mark.anyio
-async def test_what_handlers_cost_is_counted_the_most_expensive_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter([0.0, 1.0, 10.0, 15.0, 20.0, 22.0])
-    monkeypatch.setattr("stategraph.run.events.listener.time.perf_counter", lambda: next(clock))
-    heard = Heard()
-    for event in ("on_tool_start", "on_tool_end", "on_tool_start"):
-        assert await heard.listener.emit(event, {}, AT)
-    assert not await heard.listener.emit("on_nothing", {}, AT)
+async def test_what_handlers_cost_is_counted_the_most_expensive_first() -> None:
+    clock = FakeClock()
+    costs = iter([1.0, 5.0, 2.0])
+
+    def take(event: str, *about: Any) -> None:
+        clock.advance(next(costs))
+
+    heard = Heard(on_tool_start=take, on_tool_end=take)
+    with clock.for_runs():
+        for event in ("on_tool_start", "on_tool_end", "on_tool_start"):
+            assert await heard.listener.emit(event, {}, AT)
+        assert not await heard.listener.emit("on_nothing", {}, AT)
     dear, cheap = heard.listener.statistics()
     assert (dear.event, dear.calls, dear.total_s, dear.longest_s) == ("on_tool_end", 1, 5.0, 5.0)
     assert (cheap.event, cheap.calls, cheap.total_s, cheap.longest_s) == ("on_tool_start", 2, 3.0, 2.0)

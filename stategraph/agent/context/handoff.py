@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import inspect
-import random
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from stategraph import fields
 from stategraph.agent.messages import history, truncation
 from stategraph.agent.settings.inputs import ToolDefinition
 from stategraph.agent.state import AgentState, turn_of
+from stategraph.engine.config import environment
 from stategraph.graph.reducers import merge_messages
 from stategraph.types import Command
 
@@ -197,7 +197,8 @@ def departure(
 
 def _in_parallel(results: Sequence[AnyMessage], names: Sequence[str]) -> list[AnyMessage]:
     """Return results marked as having destinations that run in parallel."""
-    mark = {_PARALLEL: {"agents": list(names), "groupId": random.choice(_GROUPS)}}
+    group = _GROUPS[int(environment.current().ids.random() * len(_GROUPS)) % len(_GROUPS)]
+    mark = {_PARALLEL: {"agents": list(names), "groupId": group}}
     return [
         message.model_copy(update={"additional_kwargs": {**message.additional_kwargs, **mark}})
         if _leads_to(message)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import uuid
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +31,7 @@ from stategraph.agent.settings.inputs import GraphEdge, PromptFunction
 from stategraph.agent.state import AgentState, turn_of, was_halted
 from stategraph.constants import END, NS_END, NS_SEP, START
 from stategraph.engine.compile.functions import RunnableCallable
+from stategraph.engine.config import environment
 from stategraph.errors import ConfigurationError
 from stategraph.graph.state import StateGraph
 from stategraph.types import Command, Send
@@ -393,7 +393,7 @@ class Prompt:
                 f"{type(text).__name__}; expected a text, or None for no prompt"
             )
         messages = state["messages"]
-        told = handoff.routing_message(text, str(uuid.uuid4()))
+        told = handoff.routing_message(text, environment.current().unique())
         if not self._exclude:
             return Command(goto=self._agent_id, update={"messages": [told]})
         given = messages[: len(messages) - len(turn_of(messages))]

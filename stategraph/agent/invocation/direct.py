@@ -42,6 +42,7 @@ from pydantic import BaseModel, RootModel
 
 from stategraph.agent.invocation import injection
 from stategraph.engine.config import context as run_context
+from stategraph.engine.config import environment
 from stategraph.engine.config import runnable_config as run_config
 from stategraph.engine.tasks import threads
 
@@ -155,7 +156,7 @@ def _needs_conversion(messages: Sequence[AnyMessage]) -> bool:
 def _answer(result: ChatResult) -> AIMessage:
     message = cast("AIMessage", result.generations[0].message)
     if message.id is None:
-        message.id = f"{LC_ID_PREFIX}-{uuid7()}-0"
+        message.id = f"{LC_ID_PREFIX}-{environment.current().run_id() or uuid7()}-0"
     return message
 
 

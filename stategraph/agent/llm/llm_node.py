@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from langchain_core.messages import AIMessage, AnyMessage
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -27,6 +27,9 @@ from stategraph.agent.ports import AgentContext, ContextUsed, Listener, Logged, 
 from stategraph.agent.state import AgentState
 from stategraph.engine.compile.functions import RunnableCallable
 from stategraph.engine.config.runtime import Runtime
+
+_Request: TypeAlias = tuple[Sequence[Route], list[AnyMessage], RunnableConfig, model_calls.Final, Sequence[AnyMessage]]
+"""Arguments of `model_calls.call`."""
 
 
 class LlmNode:
@@ -57,11 +60,9 @@ class LlmNode:
                 f"Agent '{self._agent.id}' was run with invoke() or stream() and a listener in its context; a listener "
                 "is awaited: use ainvoke() or astream(), or Run.process_stream()"
             )
-        routes = self._agent.routes_for(state["messages"])
 
         def ask(prompt: Prompt) -> model_calls.Answer:
-            self._window.check(prompt)
-            return model_calls.call(routes, prompt.whole, config, prompt.refused_by, state["messages"])
+            return model_calls.call(*self._request(prompt, config, state))
 
         return self._update(*asking.run(self._asking(state, context), ask))
 
@@ -76,13 +77,11 @@ class LlmNode:
         if listener is not None and (memory := state.get("memory")) is not None:
             listener.recall(memory)
         at = self._agent.place(self._agent.llm_node, config, state["messages"])
-        routes = self._agent.routes_for(state["messages"])
 
         async def ask(prompt: Prompt) -> model_calls.Answer:
-            if listener is not None:
-                return await self._reported(prompt, routes, context, at, config, listener, state["messages"])
-            self._window.check(prompt)
-            return await model_calls.acall(routes, prompt.whole, config, prompt.refused_by, state["messages"])
+            if listener is None:
+                return await model_calls.acall(*self._request(prompt, config, state))
+            return await self._reported(prompt, context, at, config, listener, state["messages"])
 
         prompt, answer = await asking.arun(self._asking(state, context), ask)
         if listener is not None and answer is None:
@@ -117,10 +116,19 @@ class LlmNode:
             return replace(prompt, context_state=replace(prompt.context_state, wanted=True))
         return self._window.prompt(seen, context_state, context, agent.id, summarise=False) if prompt.empty else prompt
 
+    def _request(self, prompt: Prompt, config: RunnableConfig, state: AgentState) -> _Request:
+        """Return the arguments of a call of the models that has no listener.
+
+        Raises:
+            EmptyContextError: Nothing of the conversation fits the model's context.
+        """
+        self._window.check(prompt)
+        history = state["messages"]
+        return self._agent.routes_for(history), prompt.whole, config, prompt.refused_by, history
+
     async def _reported(
         self,
         prompt: Prompt,
-        routes: Sequence[Route],
         context: AgentContext,
         at: Place,
         config: RunnableConfig,
@@ -128,6 +136,7 @@ class LlmNode:
         history: Sequence[AnyMessage],
     ) -> model_calls.Answer:
         """Call the models in order, telling a listener each choice and its reason; return an answer, or all errors."""
+        routes = self._agent.routes_for(history)
         for row in prompt.log:
             await listener.hear(Logged(at, row.level, "prune", row.message, row.data))
         if prompt.empty:

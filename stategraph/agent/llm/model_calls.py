@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -18,7 +17,7 @@ from typing import Any, TypeAlias, cast
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage
-from langchain_core.runnables import RunnableBinding, RunnableConfig
+from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
 
 from stategraph.agent.agent import Route
 from stategraph.agent.invocation import direct
@@ -26,6 +25,7 @@ from stategraph.agent.llm import asking
 from stategraph.agent.llm.shielded import Shielded, secrets_of
 from stategraph.agent.messages import mending, problems, storable
 from stategraph.agent.ports import Listener, ModelCall, ModelEnded, ModelFailed, ModelStarted, ModelStreamed
+from stategraph.engine.config import environment
 from stategraph.errors import GraphBubbleUp, ModelAnswerError
 
 _log = logging.getLogger(__name__)
@@ -36,6 +36,9 @@ _without_usage: set[tuple[str, str]] = set()
 
 Answer: TypeAlias = AIMessage | list[Exception]
 """An answer, or the errors of all routes that were tried, in their order: at least one."""
+
+_Request: TypeAlias = tuple[Runnable[Any, Any], list[AnyMessage], RunnableConfig]
+"""What a model is asked: itself, the messages, and the config of the call."""
 
 Final: TypeAlias = Callable[[Exception], bool]
 """Predicate for errors after which no other route is to be tried."""
@@ -60,7 +63,7 @@ def call(
     Returns:
         The first answer, or the errors.
     """
-    return asking.run(_trying(routes, config, final, history), lambda route: direct.ask(route.model, messages, config))
+    return asking.run(_trying(routes, messages, config, final, history), lambda request: direct.ask(*request))
 
 
 async def acall(
@@ -71,19 +74,31 @@ async def acall(
     history: Sequence[AnyMessage] = (),
 ) -> Answer:
     """Like `call`, async."""
-    return await asking.arun(
-        _trying(routes, config, final, history), lambda route: direct.aask(route.model, messages, config)
-    )
+    return await asking.arun(_trying(routes, messages, config, final, history), lambda request: direct.aask(*request))
+
+
+def _own(config: RunnableConfig) -> RunnableConfig:
+    """Return the config of one call of a model; in a simulation it brings the id of the call's run."""
+    run_id = environment.current().run_id()
+    return config if run_id is None else {**config, "run_id": run_id}
 
 
 def _trying(
-    routes: Sequence[Route], config: RunnableConfig, final: Final, history: Sequence[AnyMessage]
-) -> Generator[Route, AIMessage, Answer]:
-    """Yield one route after the other until one answers; return its answer as it is stored, or the errors of all."""
+    routes: Sequence[Route],
+    messages: list[AnyMessage],
+    config: RunnableConfig,
+    final: Final,
+    history: Sequence[AnyMessage],
+) -> Generator[_Request, AIMessage, Answer]:
+    """Yield a request to one model after the other until one answers.
+
+    Returns:
+        The answer as it is stored, or the errors of all.
+    """
     errors: list[Exception] = []
     for route in routes:
         try:
-            answer = yield route
+            answer = yield route.model, messages, _own(config)
             return storable.storable(mending.mended(answer, history), config)
         except GraphBubbleUp:
             raise
@@ -118,12 +133,13 @@ async def tell(
     errors: list[Exception] = []
     for route in routes:
         attempt = replace(about, provider=route.provider, model=route.name, traced_as=route.traced_as)
-        began = time.monotonic()
+        clock = environment.current().clock
+        began = clock.monotonic()
         answer = await _stream(attempt, route, config, listener, mending.Mender(history))
         if isinstance(answer, AIMessage):
             if answer.usage_metadata is None:
                 _say_without_usage(attempt)
-            await listener.hear(ModelEnded(attempt, answer, time.monotonic() - began))
+            await listener.hear(ModelEnded(attempt, answer, clock.monotonic() - began))
             return answer
         errors.append(answer)
         ends = final(answer)
@@ -139,7 +155,7 @@ async def _stream(
 ) -> AIMessage | Exception:
     """Tell an answer piece by piece; return it whole, or what the model failed with."""
     await listener.hear(ModelStarted(call))
-    stream = cast("AsyncIterator[AIMessage]", route.model.astream(call.messages, config))
+    stream = cast("AsyncIterator[AIMessage]", route.model.astream(call.messages, _own(config)))
     async with aclosing(cast("Any", stream)):
         while True:
             try:

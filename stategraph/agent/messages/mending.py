@@ -14,7 +14,6 @@ all have the mended ids and texts.
 from __future__ import annotations
 
 import reprlib
-import uuid
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from operator import is_
@@ -25,6 +24,7 @@ from langchain_core.messages.ai import add_ai_message_chunks
 from langchain_core.messages.tool import invalid_tool_call, tool_call
 
 from stategraph.agent.messages import arguments, encodable
+from stategraph.engine.config import environment
 
 NAMELESS = "nameless_tool"
 """Stands for a name that the model left out: providers refuse an empty one."""
@@ -51,7 +51,7 @@ def mended(message: AIMessage, history: Sequence[AnyMessage] = ()) -> AIMessage:
     """
     update: dict[str, Any] = {}
     if message.id and _is_taken(message.id, history):
-        update["id"] = str(uuid.uuid4())
+        update["id"] = environment.current().unique()
     if (content := encodable.encodable_value(message.content)) is not message.content:
         update["content"] = content
     if (others := encodable.encodable_value(message.additional_kwargs)) is not message.additional_kwargs:
@@ -111,7 +111,7 @@ def _name(call: Any) -> str:
 
 
 def _new_id() -> str:
-    return f"call_{uuid.uuid4().hex[:24]}"
+    return f"call_{environment.current().ids.unique().hex[-24:]}"
 
 
 # Streamed answers.
@@ -234,7 +234,7 @@ class Mender:
 
     def _message_id(self, given: str) -> str:
         if self._new_message_id is None or self._new_message_id[0] != given:
-            self._new_message_id = (given, str(uuid.uuid4()) if _is_taken(given, self._history) else given)
+            self._new_message_id = (given, environment.current().unique() if _is_taken(given, self._history) else given)
         return self._new_message_id[1]
 
     # Texts.

@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, TypeAlias, TypedDict
@@ -31,6 +30,7 @@ from stategraph.agent.tools.tool_result import Result, StoredResult
 from stategraph.agent.tools.tool_runner import ToolRunner
 from stategraph.engine.compile.functions import RunnableCallable
 from stategraph.engine.compile.task_functions import start_task
+from stategraph.engine.config import environment
 from stategraph.engine.config.runtime import Runtime
 from stategraph.graph.reducers import merge_messages
 from stategraph.types import Command
@@ -129,7 +129,7 @@ class ToolsNode:
 
 
 def _with_id(message: HumanMessage) -> HumanMessage:
-    return message if message.id else message.model_copy(update={"id": str(uuid.uuid4())})
+    return message if message.id else message.model_copy(update={"id": environment.current().unique()})
 
 
 def _update(

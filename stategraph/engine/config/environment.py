@@ -2,8 +2,9 @@
 
 Rules
 -----
-* No other module of the engine asks the machine for the time, for a pause, or for random numbers. Waiting for a
-  worker thread is real: with a clock of tests, time limits of sync nodes are those of that clock.
+* No other module of the engine, of agents or of runs asks the machine for the time, for a pause, or for random
+  numbers; event loops have their own time. Waiting for a worker thread is real: with a clock of tests, time limits of
+  sync nodes are those of that clock.
 * A replacement holds for runs that begin in that context and for all that runs inside them, in threads too.
 * Ids of the runs that callbacks trace are LangChain's own, and its client libraries have their own time.
 """
@@ -119,6 +120,13 @@ class Environment(NamedTuple):
         """Return a new id as text."""
         return str(self.ids.unique())
 
+    def run_id(self) -> UUID | None:
+        """Return an id for a run of LangChain, such as a model's, whose answer may be named after it.
+
+        None if the ids are the machine's: then LangChain makes one that sorts by time, which its tracers rely on.
+        """
+        return None if self.ids is SYSTEM.ids else self.ids.unique()
+
 
 SYSTEM: Final = Environment(SystemClock(), SystemIds())
 """The machine's own clock, and random ids."""
@@ -127,6 +135,17 @@ _current: ContextVar[Environment] = ContextVar("stategraph_environment", default
 
 current = _current.get
 """Return the environment of what runs here."""
+
+
+@contextmanager
+def replacing(clock: Clock | None, ids: IdFactory | None) -> Iterator[None]:
+    """Use another clock, other ids or both in the `with` block; None keeps those that are used here."""
+    here = current()
+    if clock is None and ids is None:
+        yield
+    else:
+        with use(here._replace(clock=clock or here.clock, ids=ids or here.ids)):
+            yield
 
 
 @contextmanager

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from langchain_core.messages import AnyMessage
 
 from stategraph.agent.agent import Agent
+from stategraph.engine.config import environment
 from stategraph.graph.compiled import CompiledStateGraph
 from stategraph.run.events.content_parts import content_parts
 from stategraph.run.events.event_types import RunStep
@@ -42,9 +42,7 @@ class ExecutionGraph:
 
     def _begin(self, run_id: str, handler_registry: EventHandlerRegistry, several_agents: bool) -> None:
         self.handler_registry = handler_registry
-        steps = StepList(
-            run_id, new_id=new_id, now_ms=lambda: time.time_ns() // 1_000_000, several_agents=several_agents
-        )
+        steps = StepList(run_id, new_id=new_id, now_ms=_now_ms, several_agents=several_agents)
         self.tracker = StepTracker(steps)
         self._messages: list[AnyMessage] = []
 
@@ -112,3 +110,8 @@ class ExecutionGraph:
     def clear_heavy_state(self) -> None:
         """Let go of steps at the end of a run; its messages stay."""
         self.tracker.clear()
+
+
+def _now_ms() -> int:
+    """Return the time as epoch milliseconds."""
+    return int(environment.current().clock.time() * 1_000)

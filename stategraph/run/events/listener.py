@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, TypedDict, assert_never
@@ -19,6 +18,7 @@ from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
 from stategraph.agent import ports
 from stategraph.agent.messages import problems
 from stategraph.agent.messages.truncation import compact_json
+from stategraph.engine.config import environment
 from stategraph.errors import HandlerError
 from stategraph.run.events import event_types, handler_registry
 from stategraph.run.events.event_types import GraphEvents, Row
@@ -336,7 +336,8 @@ class RunListener:
         self, handle: handler_registry.Handle, event: str, data: Any, metadata: dict[str, object] | None
     ) -> None:
         """Call a handler, and count what it costs."""
-        began = time.perf_counter()
+        clock = environment.current().clock
+        began = clock.monotonic()
         try:
             # Handlers may change what they are given, so each gets its own.
             answer = handle(event, data, metadata and metadata.copy(), self._graph)
@@ -350,7 +351,7 @@ class RunListener:
                 raise failure from (error if failure is not error else error.__cause__)
             # The reported event is past, and there may be no caller left to raise to.
             _log.warning("Run '%s' is still running. %s", self._run_id, failure, exc_info=error)
-        self._count_cost(event, time.perf_counter() - began)
+        self._count_cost(event, clock.monotonic() - began)
 
     def metadata(self, at: ports.Place) -> dict[str, object]:
         """Return the metadata that handlers get about the place of an event."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 from stategraph.agent.messages import problems
 from stategraph.agent.messages.truncation import text_of
 from stategraph.agent.ports import Fact, Place, SummaryEnded, SummaryStarted
+from stategraph.engine.config import environment
 from stategraph.errors import HandlerError
 from stategraph.run.hooks.hook_registry import HookEvents, HookRegistry, Outcome
 from stategraph.run.hooks.injected import hook_context
@@ -155,4 +155,4 @@ def _more(said: Outcome) -> list[HumanMessage]:
 
 
 def _numbered(messages: Sequence[HumanMessage]) -> Iterator[HumanMessage]:
-    return (message.model_copy(update={"id": str(uuid.uuid4())}) for message in messages)
+    return (message.model_copy(update={"id": environment.current().unique()}) for message in messages)

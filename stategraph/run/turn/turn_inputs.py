@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypedDict, cast
 
@@ -12,6 +11,7 @@ from langchain_core.messages import AnyMessage, convert_to_messages
 from langchain_core.runnables import RunnableConfig
 
 from stategraph.agent.messages import encodable
+from stategraph.engine.config import environment
 from stategraph.errors import ConfigurationError
 from stategraph.run.abort import AbortSignal
 from stategraph.types import Durability
@@ -45,7 +45,8 @@ def messages_of(inputs: object) -> list[AnyMessage]:
             found = f"a mapping with {', '.join(map(repr, inputs)) or 'nothing'}"
         raise ConfigurationError(f"A run starts from {{'messages': [...]}} or a Command; found {found}")
     messages = [_message(each, position) for position, each in enumerate(_several(given))]
-    return [message if message.id else message.model_copy(update={"id": str(uuid.uuid4())}) for message in messages]
+    unique = environment.current().unique
+    return [message if message.id else message.model_copy(update={"id": unique()}) for message in messages]
 
 
 def _encodable(message: AnyMessage) -> AnyMessage:
