@@ -99,7 +99,9 @@ class NodeExecutor(Protocol):
     """
 
     def prepare(self, work: NodeWork, /) -> NodeCall:
-        """Return the call that runs a node; done once, when the node is added.
+        """Return the call that runs a node.
+
+        Done when the node is added, and again when its graph is compiled if all nodes have limits and it has none.
 
         Raises:
             ConfigurationError: The executor cannot run this node, or keep its limits.

@@ -12,7 +12,7 @@ from langchain_core.runnables import Runnable
 from stategraph.dropin_hooks import shown_by_langgraph
 from stategraph.engine.checkpoints import allowlist
 from stategraph.engine.compile.functions import coerce_to_runnable
-from stategraph.engine.tasks.executors import executed
+from stategraph.engine.tasks.executors import ExecutedNode, executed
 from stategraph.graph.branch import BranchSpec
 from stategraph.graph.compiled import CompiledStateGraph
 from stategraph.graph.hints import node_hints
@@ -21,6 +21,7 @@ from stategraph.graph.node import StateNodeSpec, node_name
 __all__ = (
     "BranchSpec",
     "CompiledStateGraph",
+    "ExecutedNode",
     "StateNodeSpec",
     "allowlist",
     "coerce_to_runnable",

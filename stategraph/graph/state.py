@@ -526,6 +526,8 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
 
     def _specs_with_defaults(self) -> dict[str, StateNodeSpec[Any, ContextT]]:
         """Return the nodes with the defaults filled in; a node's own policy always wins."""
+        from stategraph.graph import assembly
+
         defaults = self._node_defaults
         if defaults == NodeDefaults():
             return self.nodes
@@ -544,6 +546,8 @@ class StateGraph(Declaration[StateT, ContextT, InputT, OutputT], Generic[StateT,
                 retry_policy=defaults.retry_policy if spec.retry_policy is None else spec.retry_policy,
                 timeout=defaults.timeout if spec.timeout is None else spec.timeout,
             )
+            if isinstance(spec.runnable, assembly.ExecutedNode):  # its executor keeps the limits
+                own.runnable, own.timeout = spec.runnable.limited(defaults.timeout), None
             if not spec.is_error_handler:
                 own.cache_policy = defaults.cache_policy if spec.cache_policy is None else spec.cache_policy
                 own.error_handler_node = spec.error_handler_node or handler_name

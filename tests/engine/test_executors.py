@@ -192,6 +192,20 @@ def test_an_executor_keeps_the_limits_of_its_nodes(driver: Driver, own: OwnThrea
         released.set()
 
 
+def test_limits_of_all_nodes_reach_the_executors_of_those_without_their_own(driver: Driver, own: OwnThreads) -> None:
+    builder = StateGraph(State)
+    builder.add_node("bare", lambda state: {"seen": ["bare"]}, executor=own)
+    builder.add_node("strict", lambda state: {"seen": ["strict"]}, executor=own, timeout=7)
+    builder.add_edge(START, "bare").add_edge("bare", "strict")
+    builder.set_node_defaults(timeout=5)
+    graph = builder.compile()
+    assert driver.invoke(graph, {"seen": []}) == {"seen": ["bare", "strict"]}
+    limits = [(work.name, work.timeout.run_timeout if work.timeout else None) for work in own.prepared]
+    assert limits == [("bare", None), ("strict", 7.0), ("bare", 5.0)]
+    assert driver.invoke(builder.set_node_defaults(retry_policy=RetryPolicy()).compile(), {"seen": []})["seen"]
+    assert len(own.prepared) == 4
+
+
 def test_nodes_elsewhere_run_at_the_same_time_and_may_command(driver: Driver, own: OwnThreads) -> None:
     both = threading.Barrier(2, timeout=60)
 

@@ -9,12 +9,13 @@ first asks for them.
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from typing import Any, Final, Literal, TypeAlias, cast
 
 from langchain_core.runnables import RunnableConfig
 
 from stategraph.engine.compile.functions import RunnableCallable, coerce_to_runnable
-from stategraph.engine.compile.protocol import AnyRunnable, GraphProtocol
+from stategraph.engine.compile.protocol import GraphProtocol
 from stategraph.engine.ports import NodeExecutor, NodeWork
 from stategraph.errors import ConfigurationError
 from stategraph.types import TimeoutPolicy
@@ -25,16 +26,47 @@ ExecutorName: TypeAlias = Literal["process"]
 _NAMED: Final[dict[str, str]] = {"process": "stategraph.workers.nodes.executor:PROCESS"}
 
 
+class ExecutedNode(RunnableCallable):
+    """A node that an executor runs.
+
+    Args:
+        executor: The executor.
+        work: The node, for the executor.
+
+    Raises:
+        ConfigurationError: The executor cannot run the node, or keep its limits.
+    """
+
+    def __init__(self, executor: NodeExecutor, work: NodeWork) -> None:
+        call = executor.prepare(work)
+
+        def invoke(state: Any, config: RunnableConfig) -> Any:
+            return call.invoke(state, config)
+
+        async def ainvoke(state: Any, config: RunnableConfig) -> Any:
+            return await call.ainvoke(state, config)
+
+        super().__init__(invoke, ainvoke, name=work.name, trace=False)
+        self.stands_for = work.runnable
+        self._executor, self._work = executor, work
+
+    def limited(self, timeout: TimeoutPolicy | None) -> ExecutedNode:
+        """Return the node with the limits that nodes without their own have; itself if it has its own."""
+        if timeout is None or self._work.timeout is not None:
+            return self
+        return ExecutedNode(self._executor, replace(self._work, timeout=timeout))
+
+
 def executed(
     function: object, executor: ExecutorName | NodeExecutor, name: str, timeout: TimeoutPolicy | None
-) -> AnyRunnable:
+) -> ExecutedNode:
     """Return a Runnable that runs a node by an executor.
 
     Args:
         function: What the author gave as the node.
         executor: Runs it.
         name: The node.
-        timeout: Its limits, in the form that `TimeoutPolicy.coerce` brings them to; None: none.
+        timeout: Its limits, in the form that `TimeoutPolicy.coerce` brings them to; None: those that all nodes have.
 
     Raises:
         ConfigurationError: There is no such executor, or the node or its limits are not for it.
@@ -46,17 +78,7 @@ def executed(
             f"Node '{name}' is a graph (a value of type {type(runnable).__name__}), whose state belongs to the run: "
             "give the executor to the nodes inside of it"
         )
-    call = found.prepare(NodeWork(name, function, timeout, runnable))
-
-    def invoke(state: Any, config: RunnableConfig) -> Any:
-        return call.invoke(state, config)
-
-    async def ainvoke(state: Any, config: RunnableConfig) -> Any:
-        return await call.ainvoke(state, config)
-
-    node = RunnableCallable(invoke, ainvoke, name=name, trace=False)
-    node.stands_for = runnable
-    return node
+    return ExecutedNode(found, NodeWork(name, function, timeout, runnable))
 
 
 def _executor(given: object, name: str) -> NodeExecutor:
