@@ -175,7 +175,7 @@ def test_a_run_waits_for_a_saver_that_has_fallen_far_behind() -> None:
 def test_an_in_memory_saver_is_called_in_place_and_one_derived_from_it_is_not(in_place: bool) -> None:
     saver = SimpleNamespace() if in_place else InMemory()
     saves, _ = saves_of(InMemorySaver() if in_place else saver)
-    assert saves._background is not in_place
+    assert saves._in_place is in_place
     asynchronous = AsyncSaves(Calls(InMemorySaver() if in_place else saver))  # type: ignore[arg-type]
     assert asynchronous._in_place is in_place
 

@@ -108,11 +108,34 @@ class SaveCalls:
 class _Line:
     """The saves of a run, which reach the saver one after the other."""
 
-    def __init__(self, calls: SaveCalls) -> None:
+    def __init__(self, calls: SaveCalls, in_place: bool) -> None:
+        """Args: calls: Calls the saver; in_place: Whether it is called at once, and by the code that asks."""
         self._calls = calls
+        self._in_place = in_place or type(calls.saver) is InMemorySaver
         self._waiting: deque[_Call] = deque()
         # What a save has failed with; there are no more after it.
         self._error: BaseException | None = None
+
+    def put(self, effect: Request) -> None:
+        """Ask for a save.
+
+        Raises:
+            BaseException: What an earlier save failed with; one in place has been raised already.
+        """
+        if self._error is not None:
+            if self._in_place:
+                return
+            raise self._error
+        call = self._calls.call(effect)
+        if self._in_place:
+            self._perform(call)
+            return
+        self._waiting.append(call)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Have what waits performed."""
+        raise NotImplementedError
 
     def _perform(self, call: _Call) -> None:
         """Call the saver in place."""
@@ -139,25 +162,12 @@ class Saves(_Line):
 
     def __init__(self, calls: SaveCalls, *, background: bool) -> None:
         """Args: background: Whether saves happen in the background of the run."""
-        super().__init__(calls)
-        self._background = background and type(calls.saver) is not InMemorySaver
+        super().__init__(calls, not background)
         self._token: list[None] = [None]
         # Wakes the waiting thread, which checks the token and the queue before each wait.
         self._news: SimpleQueue[None] = SimpleQueue()
 
-    def put(self, effect: Request) -> None:
-        """Ask for a save.
-
-        Raises:
-            BaseException: What an earlier save failed with.
-        """
-        call = self._calls.call(effect)
-        if not self._background:
-            if self._error is None:
-                self._perform(call)
-            return
-        self._raise()
-        self._waiting.append(call)
+    def _go_on(self) -> None:
         self._start()
         if len(self._waiting) > BACKLOG:
             self._wait_until(lambda: len(self._waiting) <= BACKLOG)
@@ -227,25 +237,10 @@ class AsyncSaves(_Line):
     """The saves of an async run; used from its event loop only."""
 
     def __init__(self, calls: SaveCalls) -> None:
-        super().__init__(calls)
-        self._in_place = type(calls.saver) is InMemorySaver
+        super().__init__(calls, False)
         self._worker: asyncio.Task[None] | None = None
 
-    def put(self, effect: Request) -> None:
-        """Ask for a save.
-
-        Raises:
-            BaseException: What an earlier save failed with.
-        """
-        if self._error is not None:
-            if self._in_place:
-                return
-            raise self._error
-        call = self._calls.call(effect)
-        if self._in_place:
-            self._perform(call)
-            return
-        self._waiting.append(call)
+    def _go_on(self) -> None:
         if self._worker is None:
             self._worker = asyncio.get_running_loop().create_task(self._work())
 

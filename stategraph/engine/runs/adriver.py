@@ -179,8 +179,7 @@ class AsyncDriver(RunProcedure):
         """Run the tasks that wait beside each other, until all have ended or one has failed."""
         execution, waiting, open_calls = self._execution, self._waiting, self._calls.open
         limit = execution.plan.max_concurrency or len(waiting) + 1
-        timeout = execution.plan.spec.step_timeout
-        deadline = None if timeout is None else self._loop.time() + timeout
+        deadline = self._deadline(self._loop.time)
         # A task may end while the reader of the last chunk takes its time; then it waits in the inbox.
         while (waiting or self._running or self._ended or open_calls) and end.error is None:
             while waiting and len(self._running) < limit:

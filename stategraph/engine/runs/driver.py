@@ -113,8 +113,7 @@ class Driver(RunProcedure):
     def _together(self, end: StepEnd) -> Asking[None]:
         """Run the tasks that wait in worker threads, until all have ended or one has failed."""
         execution, open_calls = self._execution, self._calls.open
-        timeout = execution.plan.spec.step_timeout
-        deadline = None if timeout is None else execution.clock.monotonic() + timeout
+        deadline = self._deadline(execution.clock.monotonic)
         while (self._waiting or self._working or self._ended or open_calls) and end.error is None:
             while len(self._working) < self._limit and (task := self._take_waiting()) is not None:
                 self._submit(task)

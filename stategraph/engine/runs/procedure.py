@@ -259,6 +259,11 @@ class RunProcedure(ABC):
             if not handler.writes:
                 self._waiting.append(handler)
 
+    def _deadline(self, now: Callable[[], float]) -> float | None:
+        """Return when the step that begins is to have ended; None if it has no limit."""
+        timeout = self._execution.plan.spec.step_timeout
+        return None if timeout is None else now() + timeout
+
     # -- the end; see `teardown.leave` ---------------------------------------
 
     def saves_done(self) -> Asking[None]:

@@ -34,9 +34,7 @@ class FencedSqlite(Fenced):
 
     def clone(self, write: Write) -> object:
         """Copy the saver such that one call of it is a transaction in which the lease holds."""
-        clone = copy.copy(self.saver)
-        clone.lock, clone.conn, clone.setup = _Transaction(self.saver, write), _Held(self.saver.conn), _nothing
-        return clone
+        return _clone(self.saver, _Transaction(self.saver, write), _Held(self.saver.conn), _nothing)
 
 
 class AsyncFencedSqlite(Fenced):
@@ -53,10 +51,13 @@ class AsyncFencedSqlite(Fenced):
 
     def clone(self, write: Write) -> object:
         """Copy the saver such that one call of it is a transaction in which the lease holds."""
-        clone = copy.copy(self.saver)
-        clone.lock, clone.conn = _AsyncTransaction(self.saver, write), _AsyncHeld(self.saver.conn)
-        clone.setup = _anothing
-        return clone
+        return _clone(self.saver, _AsyncTransaction(self.saver, write), _AsyncHeld(self.saver.conn), _anothing)
+
+
+def _clone(saver: Any, lock: object, connection: object, setup: Callable[[], object]) -> object:
+    clone = copy.copy(saver)
+    clone.lock, clone.conn, clone.setup = lock, connection, setup
+    return clone
 
 
 def _call(
