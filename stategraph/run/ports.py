@@ -1,7 +1,7 @@
 """Ports of runs: where their events are kept, and where runs are found by their ids.
 
 In one process they are `stategraph.run.events.run_log` and `stategraph.run.recent_runs`, unless an `AgentRuntime` is
-given others; over the registry of workers `stategraph.workers.run_store`.
+given others; over the registry of workers `stategraph.workers.run_finder`.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ the numbers of the first lets readers of both go on.
 """
 
 
-class RunStore(Protocol):
+class RunFinder(Protocol):
     """Finds runs by their ids, wherever they execute: all that go on, and ended ones for as long as they are kept."""
 
     async def is_running(self, run_id: str) -> bool:
@@ -146,8 +146,8 @@ class KnownRun(Protocol):
 RunT = TypeVar("RunT", bound=KnownRun)
 
 
-class RunDirectory(RunStore, Protocol[RunT]):
-    """Keeps the runs that a runtime makes, by their ids; what it finds by the `RunStore` may be elsewhere.
+class RunDirectory(RunFinder, Protocol[RunT]):
+    """Keeps the runs that a runtime makes, by their ids; what it finds by the `RunFinder` may be elsewhere.
 
     Each run that goes on has to be kept, because closing the runtime aborts what the directory lists.
     """

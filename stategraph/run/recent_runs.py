@@ -57,7 +57,7 @@ class RecentRuns:
             raise LookupError(f"There is no run '{run_id}' here; it was made elsewhere, or ended long ago")
         return run
 
-    # As a `RunStore`.
+    # As a `RunFinder`.
 
     async def is_running(self, run_id: str) -> bool:
         """Return whether a run is being executed, or has been started.

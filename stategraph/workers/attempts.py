@@ -21,8 +21,9 @@ from stategraph.workers.fencing.guard import Guard
 from stategraph.workers.fencing.saver import FencedSaver
 from stategraph.workers.leases import LeaseLost, RunStatus
 from stategraph.workers.references import Targets
+from stategraph.workers.registry.operations import lost
+from stategraph.workers.registry.port import StoreUnavailableError
 from stategraph.workers.registry.runs import RunRegistry
-from stategraph.workers.registry.store import lost
 from stategraph.workers.registry.values import Claimed
 
 #: Default for the stream modes that a run logs.
@@ -81,7 +82,7 @@ class Attempt:
         self._modes = list(modes)
         self.events = EventBuffer(registry, claimed)
         guard = Guard(claimed.lease, attempt=claimed.attempt, began=claimed.began, outbox=self.events)
-        self._saver = FencedSaver(saver, guard, registry.store.database)
+        self._saver = FencedSaver(saver, guard, registry.operations.database)
 
     async def run(self, graph: Any) -> Outcome:
         """Execute a graph to the end of the attempt.
@@ -94,7 +95,7 @@ class Attempt:
         except Exception as error:
             if any(isinstance(each, LeaseLost) for each in _flat(error)):
                 raise lost(self._claimed.lease) from error
-            status = RunStatus.PENDING if any(map(_is_of_store, _flat(error))) else RunStatus.ERROR
+            status = RunStatus.PENDING if any(map(self._is_away, _flat(error))) else RunStatus.ERROR
             return Outcome(status, f"{type(error).__name__}: {error}")
         return Outcome(await self._ended_as(graph))
 
@@ -118,6 +119,9 @@ class Attempt:
     async def _ended_as(self, graph: Any) -> RunStatus:
         state = await graph.copy({"checkpointer": self._saver}).aget_state(self._config())
         return RunStatus.INTERRUPTED if state.next else RunStatus.SUCCESS
+
+    def _is_away(self, error: BaseException) -> bool:
+        return isinstance(error, StoreUnavailableError) or self._registry.operations.database.is_away(error)
 
     def _config(self) -> dict[str, Any]:
         claimed = self._claimed
@@ -144,15 +148,3 @@ def _flat(error: BaseException) -> Iterator[BaseException]:
             yield from _flat(each)
     if error.__cause__ is not None:
         yield from _flat(error.__cause__)
-
-
-def _is_of_store(error: BaseException) -> bool:
-    """Return whether an error says that a database is away."""
-    module, name = type(error).__module__.partition(".")[0], type(error).__name__
-    return (module, name) in {
-        ("stategraph", "StoreUnavailableError"),
-        ("sqlite3", "OperationalError"),
-        ("psycopg", "OperationalError"),
-        ("psycopg", "AdminShutdown"),
-        ("psycopg_pool", "PoolTimeout"),
-    }

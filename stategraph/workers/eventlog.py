@@ -21,8 +21,8 @@ from typing import Any, Final
 
 import anyio
 
+from stategraph.workers.registry.operations import ATTEMPT_EVENT, END_EVENT
 from stategraph.workers.registry.runs import RunRegistry
-from stategraph.workers.registry.store import ATTEMPT_EVENT, END_EVENT
 from stategraph.workers.registry.values import Claimed, Event
 
 #: How often a reader looks for new rows, in seconds: at first, and at most after it found nothing for a while.

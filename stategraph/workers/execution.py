@@ -1,6 +1,6 @@
 """The worker's side of jobs: finds the target, runs it, and reports events and the end to the host.
 
-The same in each backend: a worker is told messages by `Worker.receive`, in its event loop, and answers by `send`.
+The same in each backend: a worker is told messages by `JobWorker.receive`, in its event loop, and answers by `send`.
 
 - A target that is async runs in the event loop, a sync one in a thread, so that events get out while it works.
 - A job may be so many events ahead of its host; then it waits. A sync target waits in its thread.
@@ -66,7 +66,7 @@ class JobPort:
         over: Whether the job has ended.
     """
 
-    def __init__(self, job: Job, worker: Worker) -> None:
+    def __init__(self, job: Job, worker: JobWorker) -> None:
         self.job = job
         self.input: Any = None
         self.tells: Callable[[str, Any], None] | None = None
@@ -265,8 +265,10 @@ class JobThreads:
             future.set_exception(result)
 
 
-class Worker:
-    """Runs jobs. Belongs to one event loop.
+class JobWorker:
+    """Runs the jobs that a pool sends. Belongs to one event loop.
+
+    `stategraph.workers.worker.Worker` is another thing: it claims runs of the registry by itself.
 
     Args:
         name: Its name in messages.

@@ -23,9 +23,9 @@ from stategraph.workers.fencing.guard import Guard
 from stategraph.workers.fencing.saver import FencedSaver
 from stategraph.workers.ids import new_owner, new_ulid
 from stategraph.workers.leases import LeaseLost, RunStatus
+from stategraph.workers.registry.operations import lost
 from stategraph.workers.registry.port import StoreUnavailableError
 from stategraph.workers.registry.runs import RunRegistry
-from stategraph.workers.registry.store import lost
 from stategraph.workers.registry.values import Claimed, OnConflict, Submission, ThreadBusy
 
 #: Interval at which a waiting run checks whether its thread is free.
@@ -47,7 +47,7 @@ class Held:
 
     def fence(self, saver: Saver) -> FencedSaver:
         """Wrap a saver, so that it writes only as long as this process has the thread."""
-        return FencedSaver(saver, Guard(self.claimed.lease), self._registry.store.database)
+        return FencedSaver(saver, Guard(self.claimed.lease), self._registry.operations.database)
 
 
 @asynccontextmanager
@@ -80,7 +80,7 @@ async def hold(
         max_attempts=1,
         deadline_s=wait_s,
     )
-    await anyio.to_thread.run_sync(registry.store.submit, run, on_conflict)
+    await anyio.to_thread.run_sync(registry.operations.submit, run, on_conflict)
     claimed = await _claim(registry, owner, run, wait_s)
     ending = _Ending()
     try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
-from stategraph.workers.execution import Worker
+from stategraph.workers.execution import JobWorker
 from stategraph.workers.references import Targets
 from stategraph.workers.scheduling import ScheduledPool, WorkerLink
 from stategraph.workers.wire import Message
@@ -45,7 +45,7 @@ class InlineLink:
         self._pool = pool
         self._name = name
         self._loop = asyncio.get_running_loop()
-        self._worker = Worker(name, Targets(pool.targets.allowed), self.reply)
+        self._worker = JobWorker(name, Targets(pool.targets.allowed), self.reply)
         self.reply(("ready", None))
 
     def send(self, message: Message) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 
-from stategraph.workers.execution import Worker
+from stategraph.workers.execution import JobWorker
 from stategraph.workers.inline import InlinePool
 from stategraph.workers.references import Targets
 from stategraph.workers.scheduling import WorkerLink
@@ -55,7 +55,7 @@ class ThreadLink:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        self._worker = Worker(self._name, Targets(self._pool.targets.allowed), self._reply)
+        self._worker = JobWorker(self._name, Targets(self._pool.targets.allowed), self._reply)
         self._ready.set()
         self._reply(("ready", None))
         await self._stop.wait()

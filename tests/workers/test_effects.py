@@ -69,7 +69,7 @@ class World:
 
     def __init__(self, url: str, is_async: bool) -> None:
         self.registry = RunRegistry.from_url(url)
-        self.registry.store.set_up()
+        self.registry.operations.set_up()
         self.ledger = EffectLedger(self.registry)
         self.bank = Bank()
         self.is_async = is_async
@@ -91,16 +91,16 @@ class World:
         return lambda *args, **kwargs: asyncio.run(acharge(*args, **kwargs))
 
     def claim(self, thread: str = "t", tenant: str = "") -> Claimed:
-        store = self.registry.store
+        store = self.registry.operations
         store.submit(Submission(thread, "app:graph", tenant=tenant), "enqueue")
         found = store.claim("a", "default", LEASE_S)
         assert found is not None
         return found
 
     def take_over(self) -> Claimed:
-        with self.registry.store.database.transaction() as session:
+        with self.registry.operations.database.transaction() as session:
             session.change("UPDATE sg_run SET lease_until = 0 WHERE status = 'running'")
-        found = self.registry.store.claim("b", "default", LEASE_S)
+        found = self.registry.operations.claim("b", "default", LEASE_S)
         assert found is not None
         return found
 
@@ -113,7 +113,7 @@ class World:
         # A process that is gone says nothing about its call.
         row = self.state(order)
         assert row is EffectState.IN_DOUBT
-        with self.registry.store.database.transaction() as session:
+        with self.registry.operations.database.transaction() as session:
             session.change("UPDATE sg_effect SET state = 'claimed', error = NULL")
         if charged:
             self.bank.charged.append(order)
@@ -128,7 +128,7 @@ class World:
 def world(request: pytest.FixtureRequest, url: str) -> Iterator[World]:
     made = World(url, request.param)
     yield made
-    made.registry.store.database.close()
+    made.registry.operations.database.close()
 
 
 def test_a_call_is_made_once_and_later_calls_get_its_result(world: World) -> None:
@@ -328,9 +328,9 @@ class State(TypedDict, total=False):
 @pytest.fixture
 def ledger(tmp_path: Any) -> Iterator[EffectLedger]:
     registry = RunRegistry.from_url(f"sqlite:///{tmp_path / 'runs.db'}")
-    registry.store.set_up()
+    registry.operations.set_up()
     yield EffectLedger(registry)
-    registry.store.database.close()
+    registry.operations.database.close()
 
 
 CONFIG: Any = {"configurable": {"thread_id": "t"}}

@@ -21,8 +21,8 @@ from stategraph.errors import ConfigurationError
 from stategraph.workers.fencing.guard import Guard
 from stategraph.workers.fencing.saver import FencedSaver
 from stategraph.workers.leases import LeaseLost
-from stategraph.workers.registry.runs import open_database
-from stategraph.workers.registry.store import RegistryOperations
+from stategraph.workers.registry.databases import open_database
+from stategraph.workers.registry.operations import RegistryOperations
 from stategraph.workers.registry.values import Claimed, Event, Lease, Submission
 from tests.workers.savers import async_saver, sync_saver
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,9 +15,10 @@ import pytest
 from stategraph.errors import ConfigurationError
 from stategraph.workers.ids import new_owner, new_ulid
 from stategraph.workers.leases import IllegalRunMove, LeaseLost, LeaseSettings, RunStatus
+from stategraph.workers.registry.databases import open_database
+from stategraph.workers.registry.operations import RegistryOperations
 from stategraph.workers.registry.port import StoreUnavailableError
-from stategraph.workers.registry.runs import RunRegistry, open_database
-from stategraph.workers.registry.store import RegistryOperations
+from stategraph.workers.registry.runs import RunRegistry
 from stategraph.workers.registry.values import Base, Claimed, Event, Lease, Submission, ThreadBusy, UnknownRunError
 
 LEASE_S = 15.0
@@ -401,3 +403,23 @@ async def test_a_server_that_is_not_there_is_an_error_without_its_password(tmp_p
         await registry.set_up()
     assert "s3cret" not in str(refused.value)
     await registry.aclose()
+
+
+def test_sqlite_is_away_if_its_client_cannot_operate_on_the_file() -> None:
+    database = open_database("sqlite:///:memory:")
+    assert database.is_away(sqlite3.OperationalError("database is locked"))
+    assert not database.is_away(sqlite3.IntegrityError("UNIQUE constraint failed"))
+    assert not database.is_away(ConnectionError("a node's own"))
+
+
+def test_postgres_is_away_if_a_connection_is_lost_or_the_server_stops_or_starts() -> None:
+    psycopg, pool = pytest.importorskip("psycopg"), pytest.importorskip("psycopg_pool")
+    database = open_database("postgresql://nobody@127.0.0.1:1/none")
+    codes = psycopg.errors
+    for error in (psycopg.OperationalError("the connection is closed"), pool.PoolTimeout("no connection")):
+        assert database.is_away(error)
+    for kind in (codes.AdminShutdown, codes.CrashShutdown, codes.CannotConnectNow, codes.ConnectionFailure):
+        assert database.is_away(kind("the server says so"))
+    for kind in (codes.QueryCanceled, codes.LockNotAvailable, codes.UniqueViolation, codes.UndefinedTable):
+        assert not database.is_away(kind("a statement's own"))
+    database.close()

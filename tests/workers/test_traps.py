@@ -17,9 +17,10 @@ from stategraph.workers.fencing.guard import Guard
 from stategraph.workers.fencing.saver import FencedSaver
 from stategraph.workers.leases import LeaseLost, RunStatus
 from stategraph.workers.ledger.effects import EffectLedger, effect
+from stategraph.workers.registry.databases import open_database
+from stategraph.workers.registry.operations import RegistryOperations
 from stategraph.workers.registry.port import StoreUnavailableError
-from stategraph.workers.registry.runs import RunRegistry, open_database
-from stategraph.workers.registry.store import RegistryOperations
+from stategraph.workers.registry.runs import RunRegistry
 from stategraph.workers.registry.values import Claimed, Event, Submission, ThreadBusy
 from tests.workers.restarting import Server
 from tests.workers.savers import sync_saver

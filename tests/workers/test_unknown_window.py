@@ -54,7 +54,7 @@ async def kill_in_the_call(url: str, registry: RunRegistry, destination: sink.Si
     await worker.aclose()
 
     def expire() -> None:
-        with registry.store.database.transaction() as session:
+        with registry.operations.database.transaction() as session:
             session.change("UPDATE sg_run SET lease_until = 0")
 
     await anyio.to_thread.run_sync(expire)

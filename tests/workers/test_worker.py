@@ -192,7 +192,7 @@ def start_process(url: str) -> subprocess.Popen[bytes]:
 
 def expire(site: Site, run_id: str) -> None:
     """Let the lease of a run run out."""
-    database = site.registry.store.database
+    database = site.registry.operations.database
     with database.transaction() as session:
         ph = database.sql.dialect.parameter
         session.change(f"UPDATE sg_run SET lease_until = 0 WHERE run_id = {ph}", (run_id,))
@@ -204,7 +204,7 @@ async def steal(site: Site, run_id: str) -> Any:
     def act() -> Any:
         while True:
             expire(site, run_id)
-            if (found := site.registry.store.claim_run("thief", run_id, 60.0)) is not None:
+            if (found := site.registry.operations.claim_run("thief", run_id, 60.0)) is not None:
                 return found
 
     return await anyio.to_thread.run_sync(act)
@@ -337,7 +337,7 @@ async def test_whoever_waits_for_a_held_thread_gets_it_next(site: Site) -> None:
             group.start_soon(first)
             await inside.wait()
             group.start_soon(second)
-            await until(lambda: site.registry.store.waiting()[0] == 1)
+            await until(lambda: site.registry.operations.waiting()[0] == 1)
             leave.set()
     assert order == ["first", "second"]
 

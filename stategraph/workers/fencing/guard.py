@@ -17,8 +17,8 @@ from typing import Any, Protocol, TypeAlias
 from stategraph.engine.checkpoints.saver_interfaces import Saver
 from stategraph.engine.ports import Lease
 from stategraph.errors import ConfigurationError
+from stategraph.workers.registry.operations import lost
 from stategraph.workers.registry.sql import Sql
-from stategraph.workers.registry.store import lost
 from stategraph.workers.registry.values import Event
 
 Statement: TypeAlias = tuple[str, tuple[Any, ...]]

@@ -17,8 +17,8 @@ from typing import Any
 
 from stategraph.engine.config.procedures import Enter, Procedure, Within, aperform, perform
 from stategraph.workers.fencing.guard import Fenced, Write
+from stategraph.workers.registry.operations import lost
 from stategraph.workers.registry.sql import LEASE_LOST, POSTGRES, Sql
-from stategraph.workers.registry.store import lost
 
 _SQL = Sql(POSTGRES)
 

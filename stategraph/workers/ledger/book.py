@@ -10,8 +10,8 @@ from typing import Final, TypeVar
 
 from stategraph.workers.ledger import machine
 from stategraph.workers.ledger.machine import Claimant, Decision, EffectRow, EffectState
+from stategraph.workers.registry.operations import RegistryOperations
 from stategraph.workers.registry.port import ConflictError, Session
-from stategraph.workers.registry.store import RegistryOperations
 from stategraph.workers.registry.values import Lease
 
 T = TypeVar("T")

@@ -77,7 +77,7 @@ class EffectLedger:
     def __init__(self, registry: RunRegistry) -> None:
         self._registry = registry
         self._owner = new_owner()
-        self.book = EffectBook(registry.store)
+        self.book = EffectBook(registry.operations)
         self.dump = registry.dump
         self.serde = registry.serde
 

@@ -41,7 +41,7 @@ def main(descriptor: int, parent: int, settings: dict[str, Any]) -> None:
 
 
 async def _serve(connection: socket.socket, settings: dict[str, Any]) -> None:
-    from stategraph.workers.execution import Worker  # 0.6 s: langchain-core, after the process is tied to its host
+    from stategraph.workers.execution import JobWorker  # 0.6 s: langchain-core, after the process is tied to its host
     from stategraph.workers.process.framing import Framed
     from stategraph.workers.references import Targets
     from stategraph.workers.wire import Message
@@ -56,7 +56,7 @@ async def _serve(connection: socket.socket, settings: dict[str, Any]) -> None:
             worker.receive(message)
 
     framed = Framed(receive, leave.set)
-    worker = Worker(settings["name"], Targets(settings["allow"]), framed.send)
+    worker = JobWorker(settings["name"], Targets(settings["allow"]), framed.send)
     limits.exit_on_hangup(connection, _GRACE_S, partial(loop.call_soon_threadsafe, leave.set))
     loop.add_signal_handler(signal.SIGTERM, leave.set)
     for module in settings["preload"]:

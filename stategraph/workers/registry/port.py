@@ -53,5 +53,11 @@ class Database(Protocol):
             ConflictError: A unique index refused a row, or the transaction was chosen to end a deadlock.
         """
 
+    def is_away(self, error: BaseException) -> bool:
+        """Return whether an error of this database's client, raised by a saver for example, says that it is away.
+
+        The operation may succeed later; an error about what was asked for is none of these.
+        """
+
     def close(self) -> None:
         """Close every connection."""

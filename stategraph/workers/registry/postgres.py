@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 _CONNECTIONS: Final = 8
 
+#: The codes of errors that say that a server is away: connections, and shutdowns, crashes and starts.
+_AWAY: Final = ("08", "57P01", "57P02", "57P03")
+
 #: Time limit for a connection.
 CONNECT_S: Final = 5.0
 
@@ -57,6 +60,7 @@ class PostgresDatabase:
             open=False,
         )
         self._unavailable = (psycopg.OperationalError, psycopg.InterfaceError, psycopg_pool.PoolTimeout)
+        self._operational, self._timed_out = psycopg.OperationalError, psycopg_pool.PoolTimeout
         self._conflicts = (psycopg.errors.UniqueViolation, psycopg.errors.DeadlockDetected)
 
     @contextmanager
@@ -85,6 +89,16 @@ class PostgresDatabase:
                 ) from None
             self._pool.open()
             self._is_open = True
+
+    def is_away(self, error: BaseException) -> bool:
+        """Return whether an error says that the server is away, or going away; see `port.Database`.
+
+        Of errors that a server reports these are the classes and codes for lost connections, shutdowns and starts
+        (https://www.postgresql.org/docs/current/errcodes-appendix.html).
+        """
+        if isinstance(error, self._operational):
+            return error.sqlstate is None or error.sqlstate.startswith(_AWAY)
+        return isinstance(error, self._timed_out)
 
     def close(self) -> None:
         """Close every connection."""

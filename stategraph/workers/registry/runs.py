@@ -10,17 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Self, TypeVar
-from urllib.parse import unquote, urlsplit
 
 import anyio.to_thread
 
 from stategraph.engine.checkpoints import allowlist
 from stategraph.engine.checkpoints.serializer import StrictSerializer
-from stategraph.errors import ConfigurationError, MissingPackageError
 from stategraph.types import Command
 from stategraph.workers.leases import LeaseSettings, RunStatus
-from stategraph.workers.registry.port import Database
-from stategraph.workers.registry.store import RegistryOperations
+from stategraph.workers.registry.databases import open_database
+from stategraph.workers.registry.operations import RegistryOperations
 from stategraph.workers.registry.values import (
     ON_CONFLICT,
     Beat,
@@ -42,16 +40,20 @@ class RunRegistry:
     """The runs of a database.
 
     Args:
-        runs: The operations.
+        operations: Performs the operations on the database.
         settings: How long leases last, and how often a run is tried.
         serde: Reads and writes inputs and contexts. By default one that rebuilds messages and plain values only; give a
             `StrictSerializer` that allows the classes of your own that inputs hold.
     """
 
     def __init__(
-        self, runs: RegistryOperations, *, settings: LeaseSettings | None = None, serde: StrictSerializer | None = None
+        self,
+        operations: RegistryOperations,
+        *,
+        settings: LeaseSettings | None = None,
+        serde: StrictSerializer | None = None,
     ) -> None:
-        self.store = runs
+        self.operations = operations
         self.settings = settings or LeaseSettings()
         self.serde = serde or StrictSerializer(allowlist.message_classes())
 
@@ -79,11 +81,11 @@ class RunRegistry:
         Raises:
             StoreUnavailableError: The database cannot be reached, or its tables are of a newer version.
         """
-        await _in_thread(self.store.set_up)
+        await _in_thread(self.operations.set_up)
 
     async def aclose(self) -> None:
         """Close the registry's connections."""
-        await _in_thread(self.store.database.close)
+        await _in_thread(self.operations.database.close)
 
     # For hosts.
 
@@ -151,7 +153,7 @@ class RunRegistry:
             deadline_s=deadline_s,
             tenant=tenant,
         )
-        return await _in_thread(self.store.submit, run, on_conflict)
+        return await _in_thread(self.operations.submit, run, on_conflict)
 
     async def get(self, run_id: str) -> RunInfo:
         """Look at a run.
@@ -159,7 +161,7 @@ class RunRegistry:
         Raises:
             UnknownRunError: There is none.
         """
-        return await _in_thread(self.store.show, run_id)
+        return await _in_thread(self.operations.show, run_id)
 
     async def list(
         self,
@@ -178,7 +180,7 @@ class RunRegistry:
             limit: At most so many.
         """
         wanted = None if status is None else RunStatus(status)
-        return await _in_thread(self.store.newest, wanted, thread_id, tenant, limit)
+        return await _in_thread(self.operations.newest, wanted, thread_id, tenant, limit)
 
     async def resume(self, run_id: str, answer: Any = None, *, new_id: str = "") -> str:
         """Go on where a run waits for an answer: a new run on its thread, with the same target, config and context.
@@ -196,7 +198,7 @@ class RunRegistry:
             ThreadBusy: Its thread has a run already.
             UnknownRunError: There is no such run.
         """
-        return await _in_thread(self.store.resume, run_id, self.dump(Command(resume=answer)), new_id)
+        return await _in_thread(self.operations.resume, run_id, self.dump(Command(resume=answer)), new_id)
 
     async def cancel(self, run_id: str, reason: str = "cancelled by the host") -> bool:
         """Ask a run to stop. One that waits ends at once; one that runs does with its owner's next heartbeat.
@@ -211,7 +213,7 @@ class RunRegistry:
         Raises:
             UnknownRunError: There is no such run.
         """
-        return await _in_thread(self.store.cancel, run_id, reason)
+        return await _in_thread(self.operations.cancel, run_id, reason)
 
     async def requeue(self, run_id: str) -> bool:
         """Give a dead run new attempts.
@@ -222,7 +224,7 @@ class RunRegistry:
         Raises:
             UnknownRunError: There is no such run.
         """
-        return await _in_thread(self.store.requeue, run_id)
+        return await _in_thread(self.operations.requeue, run_id)
 
     # For workers.
 
@@ -237,15 +239,15 @@ class RunRegistry:
         Returns:
             The run; None if there is none for now.
         """
-        return await _in_thread(self.store.claim, owner, queue, self.settings.lease_s, version)
+        return await _in_thread(self.operations.claim, owner, queue, self.settings.lease_s, version)
 
     async def claim_run(self, owner: str, run_id: str) -> Claimed | None:
         """Claim one run of any queue; None if it is not its turn."""
-        return await _in_thread(self.store.claim_run, owner, run_id, self.settings.lease_s)
+        return await _in_thread(self.operations.claim_run, owner, run_id, self.settings.lease_s)
 
     async def heartbeat(self, owner: str, held: Sequence[Lease]) -> Beat:
         """Lengthen all leases of a worker, and learn which are lost and which runs are to stop."""
-        return await _in_thread(self.store.heartbeat, owner, held, self.settings.lease_s)
+        return await _in_thread(self.operations.heartbeat, owner, held, self.settings.lease_s)
 
     async def finish(
         self,
@@ -260,7 +262,7 @@ class RunRegistry:
             LeaseLost: Another owner has the run, or it has ended.
         """
         error = None if error is None else error[:ERROR_CHARACTERS]
-        await _in_thread(self.store.finish, lease, RunStatus(status), error, events)
+        await _in_thread(self.operations.finish, lease, RunStatus(status), error, events)
 
     async def release(
         self, lease: Lease, *, delay_s: float = 0.0, counts: bool = False, error: str | None = None
@@ -277,7 +279,7 @@ class RunRegistry:
             LeaseLost: Another owner has the run, or it has ended.
         """
         error = None if error is None else error[:ERROR_CHARACTERS]
-        await _in_thread(lambda: self.store.release(lease, delay_s=delay_s, counts=counts, error=error))
+        await _in_thread(lambda: self.operations.release(lease, delay_s=delay_s, counts=counts, error=error))
 
     async def add_events(self, lease: Lease, attempt: int, events: Sequence[tuple[int, Event]]) -> None:
         """Store numbered events of a run that this process has.
@@ -285,11 +287,11 @@ class RunRegistry:
         Raises:
             LeaseLost: Another owner has the run.
         """
-        await _in_thread(self.store.flush, lease, attempt, events)
+        await _in_thread(self.operations.flush, lease, attempt, events)
 
     async def events_after(self, run_id: str, seq: int, limit: int) -> Sequence[tuple[int, int, str, bytes | None]]:
         """Return number, attempt, kind and data of a run's stored events; `eventlog.attach` reads them as they come."""
-        return await _in_thread(self.store.events, run_id, seq, limit)
+        return await _in_thread(self.operations.events, run_id, seq, limit)
 
     # Values.
 
@@ -310,33 +312,6 @@ class RunRegistry:
             return None
         kind, _, data = bytes(stored).partition(b"\0")
         return self.serde.loads_typed((kind.decode(), data))
-
-
-def open_database(url: str) -> Database:
-    """Make the database of an address; nothing is opened before its first use.
-
-    Raises:
-        ConfigurationError: The address is not understood.
-        MissingPackageError: `psycopg` is not installed.
-    """
-    scheme = urlsplit(url).scheme
-    if scheme == "sqlite":
-        path = unquote(url.removeprefix("sqlite:///"))
-        if not url.startswith("sqlite:///") or not path:
-            raise ConfigurationError("A SQLite registry is named 'sqlite:///runs.db', or 'sqlite:////var/lib/runs.db'")
-        from stategraph.workers.registry.sqlite import SqliteDatabase  # only one of the two is needed
-
-        return SqliteDatabase(path)
-    if scheme in ("postgresql", "postgres"):
-        from stategraph.workers.registry.postgres import PostgresDatabase  # imports an extra
-
-        try:
-            return PostgresDatabase(url)
-        except ImportError as error:
-            raise MissingPackageError("psycopg[binary,pool]", "A registry in PostgreSQL") from error
-    raise ConfigurationError(
-        f"The registry's address has the scheme '{scheme}'; expected 'sqlite:///...' or 'postgresql://...'"
-    )
 
 
 async def _in_thread(function: Callable[..., T], *arguments: object) -> T:

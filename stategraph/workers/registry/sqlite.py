@@ -63,6 +63,10 @@ class SqliteDatabase:
                 _roll_back(connection)
             self._free.put(connection)
 
+    def is_away(self, error: BaseException) -> bool:
+        """Return whether an error says that the file cannot be used now; see `port.Database`."""
+        return type(error) is sqlite3.OperationalError
+
     def close(self) -> None:
         """Close every connection; waits for transactions that are open."""
         for _ in range(self._number):

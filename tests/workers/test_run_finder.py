@@ -13,13 +13,13 @@ import pytest
 from langchain_core.messages import HumanMessage
 from langgraph.checkpoint.memory import InMemorySaver
 
-from stategraph.run.ports import RunEvent, RunStore
+from stategraph.run.ports import RunEvent, RunFinder
 from stategraph.run.runtime import AgentRuntime
 from stategraph.testing import script
 from stategraph.testing.chat_model import ScriptedChatModel
 from stategraph.workers.leases import LeaseSettings
 from stategraph.workers.registry.runs import RunRegistry
-from stategraph.workers.run_store import RegistryRuns
+from stategraph.workers.run_finder import RegistryRuns
 from stategraph.workers.worker import Worker, WorkerSettings
 from tests.workers import app
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.anyio
 
 
 @asynccontextmanager
-async def in_memory(_: Path) -> AsyncIterator[RunStore]:
+async def in_memory(_: Path) -> AsyncIterator[RunFinder]:
     """Hold a run `r` of agents in this process until it is cancelled."""
     gate = script.Gate()
     model = ScriptedChatModel(replies=[script.Reply((script.Text("one "), script.Hold(gate)))])
@@ -41,7 +41,7 @@ async def in_memory(_: Path) -> AsyncIterator[RunStore]:
 
 
 @asynccontextmanager
-async def in_a_registry(folder: Path) -> AsyncIterator[RunStore]:
+async def in_a_registry(folder: Path) -> AsyncIterator[RunFinder]:
     """Hold a run `r` in a worker until it is cancelled."""
     app.gates = {"waits": asyncio.Event(), "go": asyncio.Event()}
     settings = LeaseSettings(lease_s=5.0, heartbeat_s=0.1)
@@ -60,17 +60,17 @@ async def in_a_registry(folder: Path) -> AsyncIterator[RunStore]:
 
 
 @pytest.fixture(params=[in_memory, in_a_registry])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[RunStore]:
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[RunFinder]:
     with anyio.fail_after(LIMIT_S):
         async with request.param(tmp_path) as made:
             yield made
 
 
-async def read(store: RunStore, after_seq: int = 0) -> list[RunEvent]:
+async def read(store: RunFinder, after_seq: int = 0) -> list[RunEvent]:
     return [event async for event in store.events("r", after_seq)]
 
 
-async def test_a_run_is_followed_and_cancelled_by_its_id(store: RunStore) -> None:
+async def test_a_run_is_followed_and_cancelled_by_its_id(store: RunFinder) -> None:
     reading = asyncio.create_task(read(store))
     assert await store.is_running("r")
     assert await store.cancel("r", "the person left")
@@ -83,7 +83,7 @@ async def test_a_run_is_followed_and_cancelled_by_its_id(store: RunStore) -> Non
     assert all(event.to_json() for event in events)
 
 
-async def test_a_run_that_is_not_there_is_said_to_be_missing(store: RunStore) -> None:
+async def test_a_run_that_is_not_there_is_said_to_be_missing(store: RunFinder) -> None:
     with pytest.raises(LookupError, match="nowhere"):
         await store.is_running("nowhere")
     with pytest.raises(LookupError, match="nowhere"):

@@ -11,7 +11,10 @@ from stategraph.workers.registry.runs import RunRegistry
 
 
 class RegistryRuns:
-    """A `RunStore` of the runs that were submitted to a registry.
+    """A `RunFinder` of the runs that were submitted to a registry.
+
+    Its events have the names and contents of the registry's log (`stategraph.workers.eventlog`): chunks by their stream
+    mode, `run.attempt` and `run.end`, not those of `GraphEvents`, which a `Run` tells.
 
     Args:
         registry: The registry.
