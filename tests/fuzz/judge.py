@@ -26,9 +26,9 @@ class Verdict:
     """What became of one case.
 
     Attributes:
-        kind: "equal"; "skipped" (it does more than a case should); "stuck" (LangGraph hangs, this engine does not:
-            its tasks wait for each other in too few threads); "timing" (an engine differs from itself in the
-            same way); "known" (a difference of the list); "different", also if this engine hangs.
+        kind: "equal"; "skipped" (it does more than a case should, on both); "stuck" (LangGraph hangs: its tasks wait
+            for each other in too few threads); "timing" (an engine differs from itself in the same way); "known" (a
+            difference of the list); "different", also if this engine alone hangs or does more than a case should.
         detail: the first difference, the name of the known one, where an engine hangs, or nothing.
         ends: how its steps ended on LangGraph.
     """
@@ -89,9 +89,10 @@ class Engines:
         """Play a case on both engines and compare; ``repeat`` asks whether timing explains a difference."""
         theirs, ours = self.digests(case)
         ends = theirs.get("ends", [])
-        if "too much" in ends or "too much" in ours.get("ends", ()):
+        grown = ["too much" in answer.get("ends", ()) for answer in (theirs, ours)]
+        if all(grown):
             return Verdict("skipped")
-        if "died" in theirs and "digest" in ours:
+        if "died" in theirs:
             return Verdict("stuck", self._hang(self.theirs))
         for worker, found in ((self.ours, ours), (self.theirs, theirs)):
             if "digest" not in found:
@@ -101,6 +102,8 @@ class Engines:
             return Verdict("equal", ends=ends)
         expected, found = self.reports()
         difference = plain.difference(expected, found) or "the order of keys"
+        if any(grown):
+            difference = f"too much on {'LangGraph' if grown[0] else 'stategraph'} alone"
         if name := known.explain(self._beginning(case, expected, found)):
             return Verdict("known", name, ends)
         if repeat and self._timing(case, theirs["digest"], ours["digest"]):

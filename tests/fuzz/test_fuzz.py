@@ -92,3 +92,20 @@ def test_a_question_is_called_by_whose_it_is_and_how_many_answers_came_before() 
     assert report(first) == {"state": {"id": "<question 0 of a>"}, "stored": [{"id": first}]}
     assert report(second)["state"] == {"id": "<question 1 of b>"}
     assert report("0" * 32)["state"] == {"id": "0" * 32}
+
+
+@pytest.mark.parametrize("how", [{"saver": False, "run": "stream"}, {"saver": True, "run": "invoke"}])
+def test_a_case_whose_values_double_in_each_step_is_given_up_once_it_shows_or_stores_too_much(
+    how: dict[str, Any],
+) -> None:
+    def found(limit: int) -> dict[str, Any]:
+        inside = {"name": "0a", "sees": ["total"], "does": [], "gives": {"form": "none"}}
+        inner = {"name": "inner", "nodes": [inside], "edges": [{"from": "START", "to": "0a"}]}
+        loop = [{"from": "START", "to": "a"}, {"from": "a", "to": "a"}]
+        graph = {"name": "graph", "nodes": [{"name": "a", "graph": "inner"}], "edges": loop}
+        run = {"op": "run", "how": how["run"], "input": {"log": ["in"]}, "modes": "values"}
+        case = {"kind": "graph", "channels": ["log", "total"], "saver": how["saver"], "limit": limit}
+        return worker.perform({**case, "graphs": [inner, graph], "script": [run]})
+
+    assert found(4)["steps"][0]["found"]["raised"] == "GraphRecursionError"
+    assert found(20) == {"too much": True}

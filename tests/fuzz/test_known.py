@@ -84,6 +84,8 @@ def test_untracked_values_may_lie_in_the_saver_of_langgraph_at_exit_alone() -> N
     assert explained(theirs, ours, step={"durability": "sync"}) is None
     assert explained(ours, theirs, step={"durability": "exit"}) is None
     assert explained(report(writes=[("loose", 1)]), ours, step={"durability": "exit"}) is None
+    packets = report(writes=[("loose", 1), ("loose", 1), ("log", 1)])
+    assert "untracked values" in str(explained(packets, ours, step={"durability": "exit"}))
     edited = {"values": {}, "versions": {}, "updated": [], "writes": [["loose", 2]]}  # an edit stores it on both
     for one in (theirs, ours):
         one["stored"][0]["checkpoints"].append(edited)

@@ -17,9 +17,10 @@ import sys
 import traceback
 import types
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from langgraph.checkpoint.memory import InMemorySaver
 from xxhash import xxh3_128_hexdigest
 
 from tests.fuzz import known, program, turns
@@ -28,6 +29,9 @@ from tests.interop import plain
 
 MODULE = "fuzz_case"
 FILE = "<case>"
+MOST_VALUES = 100_000
+MOST_BYTES = 1_000_000
+"""How much a case may show, and have in its saver: some 100 times as much as nearly all do."""
 QUESTION = re.compile(r"\b([0-9a-f]{32})\b")
 PRELUDE = compile(program.PRELUDE, "<prelude>", "exec")
 
@@ -37,15 +41,19 @@ def perform(case: program.Case) -> dict[str, Any]:
     module = sys.modules[MODULE] = types.ModuleType(MODULE)
     space = module.__dict__
     exec(PRELUDE, space)
-    space["freeze"] = plain.encode
+    space["freeze"] = _encoder(space)
     text = program.source(case)
     linecache.cache[FILE] = (len(text), None, text.splitlines(keepends=True), FILE)
     try:
         exec(compile(text, FILE, "exec"), space)
     except Exception as error:
         return {"built": space["said"](error)}
+    steps = []
     try:
-        steps = [{"step": name, "found": found, "ran": seen} for name, found, seen in space["play"](space["STEPS"])]
+        for name, ended, seen in space["play"](space["STEPS"]):
+            steps.append({"step": name, "found": ended, "ran": seen})
+            if space["saver"] is not None and _bytes_in(space["saver"]) > MOST_BYTES:
+                return {"too much": True}
     except space["TooMuch"]:
         return {"too much": True}
     found = {"steps": steps, **_afterwards(space)}
@@ -57,6 +65,32 @@ def perform(case: program.Case) -> dict[str, Any]:
         for write in entry.pending_writes or ()
     ]
     return _name_questions(found, set(tasks), _names(case))
+
+
+def _encoder(space: dict[str, Any]) -> Callable[[Any], Any]:
+    """Return a ``plain.encode`` that ends a case once it has shown too much, as one does whose values double."""
+    shown = 0
+
+    def encode(value: Any) -> Any:
+        nonlocal shown
+        found = plain.encode(value)
+        shown += _values_in(found)
+        if shown > MOST_VALUES:
+            space["GROWN"].append("values")
+            raise space["TooMuch"]
+        return found
+
+    return encode
+
+
+def _values_in(part: Any) -> int:
+    inner = part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
+    return 1 + sum(map(_values_in, inner))
+
+
+def _bytes_in(saver: InMemorySaver) -> int:
+    values = sum(len(data) for _, data in saver.blobs.values())
+    return values + sum(len(data) for writes in saver.writes.values() for _, _, (_, data), _ in writes.values())
 
 
 def _names(part: Any) -> set[str]:
