@@ -21,11 +21,12 @@ from stategraph.agent.agent import Agent, Route
 from stategraph.agent.context import context_window
 from stategraph.agent.context.context_state import ContextState
 from stategraph.agent.context.context_window import Prompt, Window
-from stategraph.agent.llm import asking, model_calls, summaries
+from stategraph.agent.llm import model_calls, summaries
 from stategraph.agent.messages import history as histories
 from stategraph.agent.ports import AgentContext, ContextUsed, Listener, Logged, ModelCall, Place, agent_context
 from stategraph.agent.state import AgentState
 from stategraph.engine.compile.functions import RunnableCallable
+from stategraph.engine.config.procedures import adrive, drive
 from stategraph.engine.config.runtime import Runtime
 
 _Request: TypeAlias = tuple[Sequence[Route], list[AnyMessage], RunnableConfig, model_calls.Final, Sequence[AnyMessage]]
@@ -64,7 +65,7 @@ class LlmNode:
         def ask(prompt: Prompt) -> model_calls.Answer:
             return model_calls.call(*self._request(prompt, config, state))
 
-        return self._update(*asking.run(self._asking(state, context), ask))
+        return self._update(*drive(self._asking(state, context), ask))
 
     async def acall(self, state: AgentState, config: RunnableConfig, runtime: Runtime[AgentContext]) -> dict[str, Any]:
         """Call the model, telling a listener about every piece of the answer.
@@ -83,7 +84,7 @@ class LlmNode:
                 return await model_calls.acall(*self._request(prompt, config, state))
             return await self._reported(prompt, context, at, config, listener, state["messages"])
 
-        prompt, answer = await asking.arun(self._asking(state, context), ask)
+        prompt, answer = await adrive(self._asking(state, context), ask)
         if listener is not None and answer is None:
             await listener.hear(Logged(at, "info", "graph", "Summarization triggered"))
         return self._update(prompt, answer, listener)

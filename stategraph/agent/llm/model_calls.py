@@ -21,11 +21,11 @@ from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
 
 from stategraph.agent.agent import Route
 from stategraph.agent.invocation import direct
-from stategraph.agent.llm import asking
 from stategraph.agent.llm.shielded import Shielded, secrets_of
 from stategraph.agent.messages import mending, problems, storable
 from stategraph.agent.ports import Listener, ModelCall, ModelEnded, ModelFailed, ModelStarted, ModelStreamed
 from stategraph.engine.config import environment
+from stategraph.engine.config.procedures import adrive, drive
 from stategraph.errors import GraphBubbleUp, ModelAnswerError
 
 _log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ def call(
     Returns:
         The first answer, or the errors.
     """
-    return asking.run(_trying(routes, messages, config, final, history), lambda request: direct.ask(*request))
+    return drive(_trying(routes, messages, config, final, history), lambda request: direct.ask(*request))
 
 
 async def acall(
@@ -74,7 +74,7 @@ async def acall(
     history: Sequence[AnyMessage] = (),
 ) -> Answer:
     """Like `call`, async."""
-    return await asking.arun(_trying(routes, messages, config, final, history), lambda request: direct.aask(*request))
+    return await adrive(_trying(routes, messages, config, final, history), lambda request: direct.aask(*request))
 
 
 def _own(config: RunnableConfig) -> RunnableConfig:

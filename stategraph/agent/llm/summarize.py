@@ -21,7 +21,7 @@ from stategraph.agent.agent import Agent, Summarising
 from stategraph.agent.context import context_window, overflow, tokens
 from stategraph.agent.context.calibration import Calibration
 from stategraph.agent.context.context_state import ContextState, Summary, uncovered
-from stategraph.agent.llm import asking, model_calls, summaries
+from stategraph.agent.llm import model_calls, summaries
 from stategraph.agent.messages import history, problems, truncation
 from stategraph.agent.ports import (
     AgentContext,
@@ -38,6 +38,7 @@ from stategraph.agent.ports import (
 )
 from stategraph.agent.state import AgentState, is_synthetic
 from stategraph.engine.compile.functions import RunnableCallable
+from stategraph.engine.config.procedures import adrive, drive
 from stategraph.engine.config.runtime import Runtime
 
 #: Providers refuse conversations in which the model speaks first, as it does where a summary ended between its calls.
@@ -87,7 +88,7 @@ class SummarizeNode:
         if not job.covered:
             return self._stored(replace(context_state, wanted=False))
         routes = self._how.routes
-        answer = asking.run(self._asking(job), lambda prompt: model_calls.call(routes, prompt, config, _never))
+        answer = drive(self._asking(job), lambda prompt: model_calls.call(routes, prompt, config, _never))
         return self._stored(_after(context_state, job, self._summary(job, answer, agent_context(runtime.context))))
 
     async def acall(self, state: AgentState, config: RunnableConfig, runtime: Runtime[AgentContext]) -> dict[str, Any]:
@@ -101,9 +102,7 @@ class SummarizeNode:
             return self._stored(replace(context_state, wanted=False))
         if listener is None:
             routes = self._how.routes
-            answer = await asking.arun(
-                self._asking(job), lambda prompt: model_calls.acall(routes, prompt, config, _never)
-            )
+            answer = await adrive(self._asking(job), lambda prompt: model_calls.acall(routes, prompt, config, _never))
             summary = self._summary(job, answer, context)
         else:
             at = self._agent.place(self._agent.summarize_node, config, state["messages"])
@@ -158,7 +157,7 @@ class SummarizeNode:
             about = ModelCall(at, "", "", prompt, len(prompt) - 1, off_record=True)
             return await model_calls.tell(self._how.routes, about, config, listening, _never)
 
-        answer = await asking.arun(self._asking(job), ask)
+        answer = await adrive(self._asking(job), ask)
         summary = self._summary(job, answer, context)
         if summary is None:
             kind, text = _problem(answer)

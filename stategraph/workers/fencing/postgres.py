@@ -32,8 +32,7 @@ class FencedPostgres(Fenced):
         Raises:
             LeaseLost: The run has lost its thread; nothing was written.
         """
-        write = self.guard.write(_SQL, method, thread_id, base)
-        return perform(_call(self, write, method, arguments, _Held()))
+        return perform(_call(self, method, thread_id, base, arguments, _Held()))
 
 
 class AsyncFencedPostgres(Fenced):
@@ -45,13 +44,18 @@ class AsyncFencedPostgres(Fenced):
         Raises:
             LeaseLost: The run has lost its thread; nothing was written.
         """
-        write = self.guard.write(_SQL, method, thread_id, base)
-        return await aperform(_call(self, write, method, arguments, _AsyncHeld()))
+        return await aperform(_call(self, method, thread_id, base, arguments, _AsyncHeld()))
 
 
 def _call(
-    fenced: Fenced, write: Write, method: str, arguments: tuple[Any, ...], held: _Held | _AsyncHeld
+    fenced: Fenced,
+    method: str,
+    thread_id: str,
+    base: str | None,
+    arguments: tuple[Any, ...],
+    held: _Held | _AsyncHeld,
 ) -> Procedure[Any]:
+    write = fenced.guard.write(_SQL, method, thread_id, base)
     try:
         done = yield Within(_transaction(fenced.saver, write, method, arguments, held))
     except Exception as error:
