@@ -8,7 +8,8 @@ Its packages and modules, lowest first. Each imports only those above it in this
 
     messages/     messages and arguments made fit to be stored, sent or shown: repaired, cut, shortened
     settings/     the host's settings of agents, checked; secrets kept out of texts
-    ports.py      listeners, tool hosts, gates, sources of models and tools (with `reporting.py`, and `state.py`)
+    facts.py      reports of agents to their listener (with `reporting.py`: what running tools report; and `state.py`)
+    ports.py      listeners, tool hosts, gates, sources of models and tools
     context/      the context that a model is sent: counting, trimming, handoffs, state between calls
     agent.py      one agent, resolved: models, tools, context
     invocation/   one model or one tool, invoked directly or in LangChain's way

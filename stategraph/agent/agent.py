@@ -14,8 +14,8 @@ from stategraph.agent.context import discovery, handoff
 from stategraph.agent.context.context_state import ContextState
 from stategraph.agent.context.context_window import Fitting
 from stategraph.agent.context.handoff import Handoff, Outlook, Role
+from stategraph.agent.facts import Place
 from stategraph.agent.messages import history
-from stategraph.agent.ports import Place
 from stategraph.agent.settings.inputs import RetainRecent
 from stategraph.agent.settings.tool_policy import ToolPolicy
 from stategraph.agent.settings.usage import SummaryTrigger

@@ -33,8 +33,9 @@ from stategraph.errors import ConfigurationError
 from stategraph.run import pauses
 from stategraph.run.config import RunConfig
 from stategraph.run.events.execution_graph import ExecutionGraph
+from stategraph.run.events.handler_calls import HandlerStatistics
 from stategraph.run.events.handler_registry import EventHandlerRegistry
-from stategraph.run.events.listener import ClientCallbacks, HandlerStatistics, RunListener
+from stategraph.run.events.listener import ClientCallbacks, RunListener
 from stategraph.run.events.run_log import RunLog
 from stategraph.run.history import recovery
 from stategraph.run.history import title as titles

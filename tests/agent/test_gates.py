@@ -10,8 +10,9 @@ import pytest
 from langchain_core.messages import HumanMessage, ToolCall, ToolMessage
 from langchain_core.tools import tool
 
+from stategraph.agent.facts import Place
 from stategraph.agent.graphs import assemble
-from stategraph.agent.ports import AgentContext, Allow, Answer, Place, Remarks, Reviewed, Verdict
+from stategraph.agent.ports import AgentContext, Allow, Answer, Remarks, Reviewed, Verdict
 from stategraph.agent.settings.inputs import AgentInputs
 from stategraph.agent.tools.gates import Gates
 from stategraph.agent.tools.tool_result import Result

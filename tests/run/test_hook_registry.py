@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from langchain_core.messages import HumanMessage, ToolCall, ToolMessage
 
-from stategraph.agent.ports import Allow, Answer, Logged, Place, Remarks
+from stategraph.agent.facts import Logged, Place
+from stategraph.agent.ports import Allow, Answer, Remarks
 from stategraph.errors import ConfigurationError
 from stategraph.run.events.step_list import StepList
 from stategraph.run.events.steps import StepTracker

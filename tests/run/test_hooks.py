@@ -12,7 +12,8 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage, ToolCall, ToolMessage
 from langchain_core.tools import tool
 
-from stategraph.agent.ports import Allow, Answer, Place, Reviewed
+from stategraph.agent.facts import Place
+from stategraph.agent.ports import Allow, Answer, Reviewed
 from stategraph.agent.state import turn_of
 from stategraph.engine.checkpoints.memory import in_memory_saver
 from stategraph.errors import ConfigurationError, HandlerError

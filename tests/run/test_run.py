@@ -11,7 +11,7 @@ import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolCall, ToolMessage
 from langchain_core.tools import tool
 
-from stategraph.agent.ports import ModelCall, Place, ToolAnswered
+from stategraph.agent.facts import ModelCall, Place, ToolAnswered
 from stategraph.engine.checkpoints.memory import in_memory_saver
 from stategraph.errors import AbortError, ConfigurationError, GraphRecursionError, HandlerError
 from stategraph.run.abort import AbortController

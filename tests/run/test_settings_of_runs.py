@@ -10,8 +10,8 @@ from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.tools import ToolException
 from langgraph.store.memory import InMemoryStore
 
+from stategraph.agent.facts import ContextUsed, Place
 from stategraph.agent.messages.compaction import FadingTier
-from stategraph.agent.ports import ContextUsed, Place
 from stategraph.engine.checkpoints.memory import in_memory_saver
 from stategraph.errors import AbortError, ConfigurationError, UnknownInterruptError
 from stategraph.run.abort import AbortController

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolCall, ToolMessage
 
-from stategraph.agent import ports
-from stategraph.agent.ports import ModelCall, Place, ToolAnswered
+from stategraph.agent import facts
+from stategraph.agent.facts import ModelCall, Place, ToolAnswered
 from stategraph.agent.reporting import ToolLog, ToolProgress
 from stategraph.errors import HandlerError
 from stategraph.run.events.handler_registry import EventHandlerRegistry
@@ -330,8 +330,8 @@ class Heard:
         self.listener = RunListener("r", self.graph)
         self.listener.begin([HumanMessage("hi", id="m0")])
 
-    async def hear(self, *facts: Any) -> None:
-        for fact in facts:
+    async def hear(self, *told: Any) -> None:
+        for fact in told:
             await self.listener.hear(fact)
 
     def of(self, event: str) -> list[Any]:
@@ -343,11 +343,11 @@ async def test_what_a_tool_reports_is_told_whole_with_its_step_and_call() -> Non
     heard = Heard()
     about, made = model_call(), call(1)
     await heard.hear(
-        ports.ModelStarted(about),
-        ports.ModelEnded(about, AIMessage("", tool_calls=[made]), 0.5),
-        ports.ToolReported(AT, made, ToolProgress(1, 3, "working")),
-        ports.ToolReported(AT, made, ToolLog("info", {"a": 1}, "name")),
-        ports.ToolReported(AT, call(9, "other"), ToolProgress(2)),
+        facts.ModelStarted(about),
+        facts.ModelEnded(about, AIMessage("", tool_calls=[made]), 0.5),
+        facts.ToolReported(AT, made, ToolProgress(1, 3, "working")),
+        facts.ToolReported(AT, made, ToolLog("info", {"a": 1}, "name")),
+        facts.ToolReported(AT, call(9, "other"), ToolProgress(2)),
     )
     step_id = heard.tracker.step_id(AT, "c1")
     known = {"id": step_id, "toolCallId": "c1", "name": "n"}
@@ -361,7 +361,7 @@ async def test_what_a_tool_reports_is_told_whole_with_its_step_and_call() -> Non
 @pytest.mark.anyio
 async def test_metadata_says_where_something_arose_and_each_handler_has_its_own() -> None:
     heard = Heard()
-    await heard.hear(ports.ModelStarted(model_call(traced_as="azure")), ports.ModelStarted(model_call()))
+    await heard.hear(facts.ModelStarted(model_call(traced_as="azure")), facts.ModelStarted(model_call()))
     one, other = (metadata for _, _, metadata in heard.events)
     assert one == other
     assert one is not other
@@ -375,11 +375,11 @@ async def test_metadata_says_where_something_arose_and_each_handler_has_its_own(
         "rootAgentName": "Anna",
     }
     about = model_call(traced_as="azure")
-    await heard.hear(ports.ModelStarted(about), ports.ModelEnded(about, AIMessage("x"), 1.0))
+    await heard.hear(facts.ModelStarted(about), facts.ModelEnded(about, AIMessage("x"), 1.0))
     (_, _, end) = next(row for row in heard.events if row[0] == "on_chat_model_end")
     assert (end["ls_provider"], end["ls_model_name"]) == ("azure", "m")
     plain = model_call()
-    await heard.hear(ports.ModelStarted(plain), ports.ModelEnded(plain, AIMessage("x"), 1.0))
+    await heard.hear(facts.ModelStarted(plain), facts.ModelEnded(plain, AIMessage("x"), 1.0))
     (_, _, end) = [row for row in heard.events if row[0] == "on_chat_model_end"][-1]
     assert end["ls_provider"] == "openai"
 
@@ -389,7 +389,7 @@ async def test_the_end_of_a_call_is_logged_with_its_figures(monkeypatch: pytest.
     heard = Heard()
     usage: Any = {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5}
     about = model_call(instruction_tokens=7, tool_schema_tokens=4)
-    await heard.hear(ports.ModelStarted(about), ports.ModelEnded(about, AIMessage("x", usage_metadata=usage), 1.236))
+    await heard.hear(facts.ModelStarted(about), facts.ModelEnded(about, AIMessage("x", usage_metadata=usage), 1.236))
     (line,) = heard.of("on_agent_log")
     assert (line["level"], line["scope"], line["runId"], line["agentId"]) == ("debug", "graph", "r", "a")
     assert line["message"] == "LLM call complete (1.24s)"
@@ -405,10 +405,10 @@ async def test_the_end_of_a_call_is_logged_with_its_figures(monkeypatch: pytest.
 @pytest.mark.anyio
 async def test_details_are_logged_only_when_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     heard = Heard()
-    detail = ports.Logged(AT, "debug", "s", "detail", None, detail=True)
+    detail = facts.Logged(AT, "debug", "s", "detail", None, detail=True)
     others = [
-        ports.Logged(AT, "info", "s", "info", None, detail=True),
-        ports.Logged(AT, "debug", "s", "plain", None, detail=False),
+        facts.Logged(AT, "info", "s", "info", None, detail=True),
+        facts.Logged(AT, "debug", "s", "plain", None, detail=False),
     ]
     await heard.hear(detail, *others)
     assert [line["message"] for line in heard.of("on_agent_log")] == ["info", "plain"]
@@ -423,9 +423,9 @@ async def test_an_answer_aside_is_told_and_is_no_part_of_the_conversation() -> N
     heard = Heard()
     aside = model_call(off_record=True)
     await heard.hear(
-        ports.ModelStarted(aside),
-        ports.ModelStreamed(aside, AIMessageChunk("x")),
-        ports.ModelEnded(aside, AIMessage("x"), 1.0),
+        facts.ModelStarted(aside),
+        facts.ModelStreamed(aside, AIMessageChunk("x")),
+        facts.ModelEnded(aside, AIMessage("x"), 1.0),
     )
     assert [event for event, _, _ in heard.events] == [
         "on_chat_model_start",
@@ -440,9 +440,9 @@ async def test_an_answer_aside_is_told_and_is_no_part_of_the_conversation() -> N
 async def test_a_failed_answer_is_no_longer_written_and_its_steps_are_closed() -> None:
     heard = Heard()
     about = model_call()
-    await heard.hear(ports.ModelStarted(about), ports.ModelStreamed(about, AIMessageChunk("x")))
+    await heard.hear(facts.ModelStarted(about), facts.ModelStreamed(about, AIMessageChunk("x")))
     assert [pieces for _, pieces in heard.listener.partial.values()] == [[AIMessageChunk("x")]]
-    await heard.hear(ports.ModelFailed(about, ValueError("no")))
+    await heard.hear(facts.ModelFailed(about, ValueError("no")))
     assert heard.listener.partial == {}
     assert [step["status"] for step in heard.of("on_run_step_closed")] == ["failed"]
 
@@ -453,15 +453,15 @@ async def test_results_are_kept_once_also_when_they_were_told_before() -> None:
     about, made, result = model_call(), call(1), ToolMessage("x", tool_call_id="c1")
     injected = HumanMessage("by the host")
     await heard.hear(
-        ports.ModelStarted(about),
-        ports.ModelEnded(about, AIMessage("", tool_calls=[made], id="m1"), 1.0),
-        ports.ToolAnswered(AT, made, result, "x"),
-        ports.ToolRecalled(AT, made, ToolMessage("again", tool_call_id="c1")),
-        ports.Injected(AT, [injected]),
+        facts.ModelStarted(about),
+        facts.ModelEnded(about, AIMessage("", tool_calls=[made], id="m1"), 1.0),
+        facts.ToolAnswered(AT, made, result, "x"),
+        facts.ToolRecalled(AT, made, ToolMessage("again", tool_call_id="c1")),
+        facts.Injected(AT, [injected]),
     )
     assert [message.content for message in heard.listener.produced] == ["", "x", "by the host"]
     other = Heard()
-    await other.hear(ports.ToolRecalled(AT, made, result))
+    await other.hear(facts.ToolRecalled(AT, made, result))
     assert other.listener.produced == [result]
 
 
@@ -480,7 +480,7 @@ async def test_callbacks_are_called_with_the_graph_and_named_when_they_fail() ->
     }
     made = call(1, x=1)
     await heard.hear(
-        ports.ToolStarted(AT, made), ports.ToolEnded(AT, made, "output"), ports.ToolFailed(AT, made, ValueError("no"))
+        facts.ToolStarted(AT, made), facts.ToolEnded(AT, made, "output"), facts.ToolFailed(AT, made, ValueError("no"))
     )
     assert seen == [("start", True, "c1"), ("end", True, "output"), ("error", "no", "c1")]
     assert heard.of("on_tool_start") == [{"input": {"input": '{"x":1}'}}]
@@ -491,7 +491,7 @@ async def test_callbacks_are_called_with_the_graph_and_named_when_they_fail() ->
 
     heard.listener.callbacks = {"handle_tool_start": fail}
     with pytest.raises(HandlerError, match="The callback 'handle_tool_start' failed: KeyError"):
-        await heard.hear(ports.ToolStarted(AT, made))
+        await heard.hear(facts.ToolStarted(AT, made))
 
 
 @pytest.mark.anyio
@@ -502,7 +502,7 @@ async def test_a_handler_that_fails_fails_the_run_except_for_what_has_ended(capl
     heard = Heard(on_message_delta=fail, on_run_step_closed=fail)
     about = model_call()
     with pytest.raises(HandlerError, match="of 'on_message_delta' failed: ValueError: mine") as raised:
-        await heard.hear(ports.ModelStarted(about), ports.ModelStreamed(about, AIMessageChunk("x")))
+        await heard.hear(facts.ModelStarted(about), facts.ModelStreamed(about, AIMessageChunk("x")))
     assert isinstance(raised.value.__cause__, ValueError)
     await heard.listener.sweep("failed")
     (record,) = caplog.records
@@ -533,7 +533,7 @@ async def test_a_run_goes_on_with_its_own_steps_and_with_no_others() -> None:
     before = Heard()
     before.listener.remember = True
     about = model_call()
-    await before.hear(ports.ModelStarted(about), ports.ModelEnded(about, AIMessage("", tool_calls=[call(1)]), 1.0))
+    await before.hear(facts.ModelStarted(about), facts.ModelEnded(about, AIMessage("", tool_calls=[call(1)]), 1.0))
     memory: Any = before.listener.memory()
     assert (memory["run"], memory["last_input"]) == ("r", "m0")
 

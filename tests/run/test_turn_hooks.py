@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 
-from stategraph.agent.ports import Logged, Place, SummaryEnded, SummaryStarted
+from stategraph.agent.facts import Logged, Place, SummaryEnded, SummaryStarted
 from stategraph.errors import HandlerError
 from stategraph.run.hooks.hook_registry import HookEvents, HookRegistry
 from stategraph.run.hooks.injected import injected_message

@@ -21,9 +21,10 @@ from stategraph.agent.agent import Agent, Route
 from stategraph.agent.context import context_window
 from stategraph.agent.context.context_state import ContextState
 from stategraph.agent.context.context_window import Prompt, Window
+from stategraph.agent.facts import ContextUsed, Logged, ModelCall, Place
 from stategraph.agent.llm import model_calls, summaries
 from stategraph.agent.messages import history as histories
-from stategraph.agent.ports import AgentContext, ContextUsed, Listener, Logged, ModelCall, Place, agent_context
+from stategraph.agent.ports import AgentContext, Listener, agent_context
 from stategraph.agent.state import AgentState
 from stategraph.engine.compile.functions import RunnableCallable
 from stategraph.engine.config.procedures import adrive, drive

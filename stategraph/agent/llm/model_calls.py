@@ -20,10 +20,11 @@ from langchain_core.messages import AIMessage, AnyMessage
 from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
 
 from stategraph.agent.agent import Route
+from stategraph.agent.facts import ModelCall, ModelEnded, ModelFailed, ModelStarted, ModelStreamed
 from stategraph.agent.invocation import direct
 from stategraph.agent.llm.shielded import Shielded, secrets_of
 from stategraph.agent.messages import mending, problems, storable
-from stategraph.agent.ports import Listener, ModelCall, ModelEnded, ModelFailed, ModelStarted, ModelStreamed
+from stategraph.agent.ports import Listener
 from stategraph.engine.config import environment
 from stategraph.engine.config.procedures import adrive, drive
 from stategraph.errors import GraphBubbleUp, ModelAnswerError

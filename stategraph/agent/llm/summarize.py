@@ -21,12 +21,8 @@ from stategraph.agent.agent import Agent, Summarising
 from stategraph.agent.context import context_window, overflow, tokens
 from stategraph.agent.context.calibration import Calibration
 from stategraph.agent.context.context_state import ContextState, Summary, uncovered
-from stategraph.agent.llm import model_calls, summaries
-from stategraph.agent.messages import history, problems, truncation
-from stategraph.agent.ports import (
-    AgentContext,
+from stategraph.agent.facts import (
     Fact,
-    Listener,
     Logged,
     ModelCall,
     ModelStreamed,
@@ -34,8 +30,10 @@ from stategraph.agent.ports import (
     SummaryEnded,
     SummaryStarted,
     SummaryStreamed,
-    agent_context,
 )
+from stategraph.agent.llm import model_calls, summaries
+from stategraph.agent.messages import history, problems, truncation
+from stategraph.agent.ports import AgentContext, Listener, agent_context
 from stategraph.agent.state import AgentState, is_synthetic
 from stategraph.engine.compile.functions import RunnableCallable
 from stategraph.engine.config.procedures import adrive, drive

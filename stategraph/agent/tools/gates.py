@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from langchain_core.messages import HumanMessage, ToolCall, ToolMessage
 
-from stategraph.agent.ports import Allow, Answer, Place, Remarks, Reviewed, ToolGate, Verdict
+from stategraph.agent.facts import Place
+from stategraph.agent.ports import Allow, Answer, Remarks, Reviewed, ToolGate, Verdict
 from stategraph.agent.tools.tool_result import Result
 
 

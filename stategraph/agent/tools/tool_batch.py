@@ -16,23 +16,20 @@ from typing import TypeAlias, TypeVar
 from langchain_core.messages import ToolCall, ToolMessage
 from langchain_core.runnables import RunnableConfig
 
-from stategraph.agent.invocation.injection import InjectionContext
-from stategraph.agent.messages import storable, truncation
-from stategraph.agent.ports import (
-    AgentContext,
-    Answer,
+from stategraph.agent.facts import (
     Fact,
-    HostResult,
     Logged,
     Place,
     ToolAnswered,
-    ToolBatch,
     ToolEnded,
     ToolFailed,
     ToolRecalled,
     ToolReported,
     ToolStarted,
 )
+from stategraph.agent.invocation.injection import InjectionContext
+from stategraph.agent.messages import storable, truncation
+from stategraph.agent.ports import AgentContext, Answer, HostResult, ToolBatch
 from stategraph.agent.reporting import ToolReport
 from stategraph.agent.tools import tool_result, tool_runner
 from stategraph.agent.tools.gates import Finished, Gates

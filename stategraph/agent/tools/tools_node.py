@@ -19,8 +19,9 @@ from langchain_core.runnables.config import get_executor_for_config
 
 from stategraph.agent.agent import Agent
 from stategraph.agent.context import handoff
+from stategraph.agent.facts import Injected
 from stategraph.agent.invocation.injection import InjectionContext
-from stategraph.agent.ports import AgentContext, Injected, agent_context
+from stategraph.agent.ports import AgentContext, agent_context
 from stategraph.agent.state import AgentState
 from stategraph.agent.tools import tool_batch, tool_runner
 from stategraph.agent.tools.gates import Finished, Gates

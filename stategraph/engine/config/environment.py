@@ -6,7 +6,7 @@ Rules
   numbers; event loops have their own time. Waiting for a worker thread is real: with a clock of tests, time limits of
   sync nodes are those of that clock.
 * A replacement holds for runs that begin in that context and for all that runs inside them, in threads too.
-* Ids of the runs that callbacks trace are LangChain's own, and its client libraries have their own time.
+* The ids under which callbacks trace graphs, nodes and tools are LangChain's own; those of models see `run_id`.
 """
 
 from __future__ import annotations

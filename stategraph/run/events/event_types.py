@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from typing import Literal, NotRequired, TypeAlias, TypedDict, assert_never
 
-from stategraph.agent import ports, reporting
+from stategraph.agent import facts, reporting
 
 
 class GraphEvents(StrEnum):
@@ -348,7 +348,7 @@ Row: TypeAlias = tuple[GraphEvents, Payload]
 """An event and its payload."""
 
 
-def shown(fact: ports.ShownFact, run_id: str, step_id: Callable[[ports.Place, str | None], str]) -> Iterator[Row]:
+def shown(fact: facts.ShownFact, run_id: str, step_id: Callable[[facts.Place, str | None], str]) -> Iterator[Row]:
     """Yield the event for a fact that is shown as it is.
 
     Args:
@@ -357,11 +357,11 @@ def shown(fact: ports.ShownFact, run_id: str, step_id: Callable[[ports.Place, st
         step_id: Finds the step of a call; empty if it is not known.
     """
     match fact:
-        case ports.ToolReported(at, call, report):
+        case facts.ToolReported(at, call, report):
             yield _of_tool(report, ToolReport(id=step_id(at, call["id"]), toolCallId=call["id"], name=call["name"]))
-        case ports.ContextUsed(at, figures):
+        case facts.ContextUsed(at, figures):
             yield GraphEvents.ON_CONTEXT_USAGE, {**figures, "runId": run_id, "agentId": at.agent_id}
-        case ports.Logged(at, level, scope, text):
+        case facts.Logged(at, level, scope, text):
             if fact.detail and level == "debug" and os.environ.get("AGENT_DEBUG_LOGGING") != "true":
                 return
             log = AgentLog(level=level, scope=scope, message=text, runId=run_id, agentId=at.agent_id)

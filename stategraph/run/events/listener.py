@@ -1,32 +1,27 @@
 """Events for handlers, made from the reports of agents: the one place where a run speaks to its host.
 
 - Facts become events in the order in which agents tell them; each handler is waited for before its agent goes on.
-- A handler that raises fails the run, under its own name. Only one that is told of a closing does not: that is logged.
-- How long handlers take is counted: they slow the run.
+- Handlers are called by `handler_calls`, which says what becomes of their errors.
 """
 
 from __future__ import annotations
 
 import inspect
-import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, TypedDict, assert_never
 
 from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
 
-from stategraph.agent import ports
+from stategraph.agent import facts
 from stategraph.agent.messages import problems
 from stategraph.agent.messages.truncation import compact_json
-from stategraph.engine.config import environment
 from stategraph.errors import HandlerError
-from stategraph.run.events import event_types, handler_registry
+from stategraph.run.events import event_types
 from stategraph.run.events.event_types import GraphEvents, Row
 from stategraph.run.events.execution_graph import ExecutionGraph
+from stategraph.run.events.handler_calls import HandlerCalls, HandlerStatistics
 from stategraph.run.events.step_list import Status
 from stategraph.run.ports import EventLog
-
-_log = logging.getLogger(__name__)
 
 #: Version of the state stored for the process that continues a run: raise it when older code could not read it.
 _FORMAT = 1
@@ -48,32 +43,6 @@ class ClientCallbacks(TypedDict, total=False):
     handle_tool_error: Callable[..., Any]
 
 
-@dataclass(frozen=True, slots=True)
-class HandlerStatistics:
-    """The cost of one event's handler.
-
-    Attributes:
-        event: The event.
-        calls: How often it was called.
-        total_s: Seconds in all.
-        longest_s: Seconds of the slowest call.
-    """
-
-    event: str
-    calls: int
-    total_s: float
-    longest_s: float
-
-
-@dataclass(slots=True)
-class _Cost:
-    """Statistics that grow."""
-
-    calls: int = 0
-    total_s: float = 0.0
-    longest_s: float = 0.0
-
-
 class RunListener:
     """Hears a run's agents and tells the host's handlers.
 
@@ -89,19 +58,19 @@ class RunListener:
         self._tracker = graph.tracker
         self._handlers = graph.handler_registry
         self._log = log
-        self._costs: dict[str, _Cost] = {}
-        self._place: ports.Place | None = None
+        self._calls = HandlerCalls(run_id, graph)
+        self._place: facts.Place | None = None
         self._metadata: dict[str, object] = {}
         self._count = 0
         self._last_input_id: str | None = None
         self._began = False
         self.remember = False
-        self.observe: Callable[[ports.Fact], Awaitable[None]] | None = None
+        self.observe: Callable[[facts.Fact], Awaitable[None]] | None = None
         self.callbacks: ClientCallbacks = {}
         self.sent: Sequence[AnyMessage] = ()
         self.produced: list[AnyMessage] = []
-        self.partial: dict[int, tuple[ports.ModelCall, list[AIMessage]]] = {}
-        self.contexts: dict[str, ports.ContextUsed] = {}
+        self.partial: dict[int, tuple[facts.ModelCall, list[AIMessage]]] = {}
+        self.contexts: dict[str, facts.ContextUsed] = {}
 
     def begin(self, messages: Sequence[AnyMessage]) -> None:
         """Start a turn.
@@ -122,29 +91,29 @@ class RunListener:
 
     # The port.
 
-    async def hear(self, fact: ports.Fact, /) -> None:
+    async def hear(self, fact: facts.Fact, /) -> None:
         """Turn a fact into events and wait for their handlers."""
         self._count += 1
         match fact:
-            case ports.ModelStreamed(call, chunk):
+            case facts.ModelStreamed(call, chunk):
                 await self.emit(GraphEvents.CHAT_MODEL_STREAM, {"chunk": chunk}, call.at)
                 if not call.off_record:
                     self.partial[id(call)][1].append(chunk)
                     for event, data in self._tracker.chunk(call, chunk):
                         await self.emit(event, data, call.at)
-            case ports.ModelStarted() | ports.ModelEnded() | ports.ModelFailed():
+            case facts.ModelStarted() | facts.ModelEnded() | facts.ModelFailed():
                 await self._hear_model(fact)
             case (
-                ports.ToolStarted()
-                | ports.ToolEnded()
-                | ports.ToolFailed()
-                | ports.ToolAnswered()
-                | ports.ToolRecalled()
+                facts.ToolStarted()
+                | facts.ToolEnded()
+                | facts.ToolFailed()
+                | facts.ToolAnswered()
+                | facts.ToolRecalled()
             ):
                 await self._hear_tool(fact)
-            case ports.SummaryStarted() | ports.SummaryStreamed() | ports.SummaryEnded():
+            case facts.SummaryStarted() | facts.SummaryStreamed() | facts.SummaryEnded():
                 await self._hear_summary(fact)
-            case ports.Injected(_, messages):
+            case facts.Injected(_, messages):
                 self.produced.extend(messages)
             case _:
                 await self._show(fact)
@@ -177,27 +146,26 @@ class RunListener:
 
     def statistics(self) -> tuple[HandlerStatistics, ...]:
         """Return the cost of each handler so far, the most expensive first."""
-        found = [HandlerStatistics(event, c.calls, c.total_s, c.longest_s) for event, c in self._costs.items()]
-        return tuple(sorted(found, key=lambda each: -each.total_s))
+        return self._calls.statistics()
 
     # Facts by their subject.
 
-    async def _hear_model(self, fact: ports.ModelStarted | ports.ModelEnded | ports.ModelFailed) -> None:
+    async def _hear_model(self, fact: facts.ModelStarted | facts.ModelEnded | facts.ModelFailed) -> None:
         call = fact.call
         match fact:
-            case ports.ModelStarted():
+            case facts.ModelStarted():
                 if not call.off_record:
                     self.partial[id(call)] = (call, [])
                 await self.emit(GraphEvents.CHAT_MODEL_START, {"input": _model_input(call)}, call.at)
-            case ports.ModelEnded(_, message, elapsed_s):
+            case facts.ModelEnded(_, message, elapsed_s):
                 await self._model_ended(call, message, elapsed_s)
-            case ports.ModelFailed():
+            case facts.ModelFailed():
                 self.partial.pop(id(call), None)
                 await self._emit_all(self._tracker.fail(call), call.at)
             case _:
                 assert_never(fact)
 
-    async def _model_ended(self, call: ports.ModelCall, message: AIMessage, elapsed_s: float) -> None:
+    async def _model_ended(self, call: facts.ModelCall, message: AIMessage, elapsed_s: float) -> None:
         self.partial.pop(id(call), None)
         if not call.off_record:
             self.produced.append(message)
@@ -216,46 +184,46 @@ class RunListener:
             "messageCount": call.history,
         }
         text = f"LLM call complete ({elapsed_s:.2f}s)"
-        await self._show(ports.Logged(call.at, "debug", "graph", text, figures, detail=False))
+        await self._show(facts.Logged(call.at, "debug", "graph", text, figures, detail=False))
 
-    async def _hear_tool(self, fact: ports.ToolFact) -> None:
+    async def _hear_tool(self, fact: facts.ToolFact) -> None:
         at, call = fact.at, fact.call
         match fact:
-            case ports.ToolStarted():
+            case facts.ToolStarted():
                 self._tracker.turn(at, call)
                 await self.call_back("handle_tool_start", call)
                 await self.emit(GraphEvents.TOOL_START, {"input": _tool_input(call)}, at)
-            case ports.ToolFailed(_, _, error):
+            case facts.ToolFailed(_, _, error):
                 await self.call_back("handle_tool_error", error, call["id"])
-            case ports.ToolEnded(_, _, output):
+            case facts.ToolEnded(_, _, output):
                 await self.call_back("handle_tool_end", output)
                 await self.emit(GraphEvents.TOOL_END, {"output": output, "input": _tool_input(call)}, at)
-            case ports.ToolAnswered(_, _, message):
+            case facts.ToolAnswered(_, _, message):
                 self.produced.append(message)
                 await self._emit_all(self._tracker.answer(fact), at)
-            case ports.ToolRecalled(_, _, message):
+            case facts.ToolRecalled(_, _, message):
                 self._tracker.recalled(at, call["id"])
                 if not _has_result(self.produced, call["id"]):
                     self.produced.append(message)
             case _:
                 assert_never(fact)
 
-    async def _hear_summary(self, fact: ports.SummaryFact) -> None:
+    async def _hear_summary(self, fact: facts.SummaryFact) -> None:
         match fact:
-            case ports.SummaryStarted(at, figures):
+            case facts.SummaryStarted(at, figures):
                 rows = self._tracker.summaries.open(at, figures)
-            case ports.SummaryStreamed(at, text):
+            case facts.SummaryStreamed(at, text):
                 rows = self._tracker.summaries.text(at, text)
-            case ports.SummaryEnded(at, summary, error):
+            case facts.SummaryEnded(at, summary, error):
                 rows = self._tracker.summaries.close(at, summary, error)
             case _:
                 assert_never(fact)
         await self._emit_all(rows, at)
-        if self.observe is not None and not isinstance(fact, ports.SummaryStreamed):
+        if self.observe is not None and not isinstance(fact, facts.SummaryStreamed):
             await self.observe(fact)
 
-    async def _show(self, fact: ports.ShownFact) -> None:
-        if isinstance(fact, ports.ContextUsed):
+    async def _show(self, fact: facts.ShownFact) -> None:
+        if isinstance(fact, facts.ContextUsed):
             self.contexts[fact.at.agent_id] = fact
         await self._emit_all(event_types.shown(fact, self._run_id, self._tracker.step_id), fact.at)
 
@@ -280,11 +248,11 @@ class RunListener:
 
     # Handlers.
 
-    async def _emit_all(self, rows: Iterable[Row], at: ports.Place | None) -> None:
+    async def _emit_all(self, rows: Iterable[Row], at: facts.Place | None) -> None:
         for event, data in rows:
             await self.emit(event, data, at)
 
-    async def emit(self, event: str, data: object, at: ports.Place | None, call: ports.ModelCall | None = None) -> bool:
+    async def emit(self, event: str, data: object, at: facts.Place | None, call: facts.ModelCall | None = None) -> bool:
         """Tell an event and wait for its handler.
 
         Args:
@@ -312,7 +280,7 @@ class RunListener:
                 await log.room()
         if handle is None:
             return False
-        await self._handled(handle, event, data, metadata)
+        await self._calls.call(handle, event, data, metadata)
         return True
 
     async def tell(self, event: str, data: object, metadata: dict[str, object] | None) -> None:
@@ -330,34 +298,13 @@ class RunListener:
             await self._log.room()
         handle = self._handlers.get_handle(event)
         if handle is not None:
-            await self._handled(handle, event, data, metadata)
+            await self._calls.call(handle, event, data, metadata)
 
-    async def _handled(
-        self, handle: handler_registry.Handle, event: str, data: Any, metadata: dict[str, object] | None
-    ) -> None:
-        """Call a handler, and count what it costs."""
-        clock = environment.current().clock
-        began = clock.monotonic()
-        try:
-            # Handlers may change what they are given, so each gets its own.
-            answer = handle(event, data, metadata and metadata.copy(), self._graph)
-            if answer is not None and inspect.isawaitable(answer):
-                answer = await answer
-            if answer is not None and event == GraphEvents.ON_TOOL_EXECUTE:
-                data.resolve(answer)
-        except Exception as error:
-            failure = handler_registry.failure(handle, event, error)
-            if event != GraphEvents.ON_RUN_STEP_CLOSED:
-                raise failure from (error if failure is not error else error.__cause__)
-            # The reported event is past, and there may be no caller left to raise to.
-            _log.warning("Run '%s' is still running. %s", self._run_id, failure, exc_info=error)
-        self._count_cost(event, clock.monotonic() - began)
-
-    def metadata(self, at: ports.Place) -> dict[str, object]:
+    def metadata(self, at: facts.Place) -> dict[str, object]:
         """Return the metadata that handlers get about the place of an event."""
         return self._known(at).copy()
 
-    def _known(self, at: ports.Place) -> dict[str, object]:
+    def _known(self, at: facts.Place) -> dict[str, object]:
         """Return the same metadata, shared by all events of a place."""
         if at is not self._place:
             root = self._graph.agents[0]
@@ -373,15 +320,6 @@ class RunListener:
             }
         return self._metadata
 
-    def _count_cost(self, event: str, took_s: float) -> None:
-        cost = self._costs.get(event)
-        if cost is None:
-            cost = self._costs[event] = _Cost()
-        cost.calls += 1
-        cost.total_s += took_s
-        if took_s > cost.longest_s:
-            cost.longest_s = took_s
-
 
 def _has_result(messages: Sequence[AnyMessage], call_id: str | None) -> bool:
     """Return whether a call of the newest answer has its result among the messages behind it."""
@@ -393,7 +331,7 @@ def _has_result(messages: Sequence[AnyMessage], call_id: str | None) -> bool:
     return False
 
 
-def _model_input(call: ports.ModelCall) -> dict[str, object]:
+def _model_input(call: facts.ModelCall) -> dict[str, object]:
     return {"messages": [list(call.messages)]}
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, TypeAlias, cast
 
-from stategraph.agent.ports import Place
+from stategraph.agent.facts import Place
 from stategraph.run.events.event_types import GraphEvents, MessageCreationDetails, Row, RunStep, ToolCallsDetails
 
 Status: TypeAlias = Literal["completed", "cancelled", "failed"]

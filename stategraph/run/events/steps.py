@@ -18,8 +18,8 @@ from typing import Any, Literal, cast
 
 from langchain_core.messages import AIMessage, AIMessageChunk, ToolCall, ToolCallChunk
 
+from stategraph.agent.facts import ModelCall, Place, ToolAnswered
 from stategraph.agent.messages import truncation
-from stategraph.agent.ports import ModelCall, Place, ToolAnswered
 from stategraph.run.events import chunk_text
 from stategraph.run.events.event_types import (
     CompletedToolCall,

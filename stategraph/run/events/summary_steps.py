@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import cast
 
-from stategraph.agent.ports import Place
+from stategraph.agent.facts import Place
 from stategraph.run.events.event_types import (
     GraphEvents,
     MessageCreation,

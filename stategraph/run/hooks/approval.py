@@ -14,7 +14,7 @@ from typing import Any, NotRequired, TypedDict
 
 from langchain_core.messages import HumanMessage, ToolCall, ToolMessage
 
-from stategraph.agent import ports
+from stategraph.agent import facts, ports
 from stategraph.agent.messages.encodable import encodable_value
 from stategraph.agent.messages.truncation import compact_json, text_of
 from stategraph.agent.ports import Remarks
@@ -65,7 +65,7 @@ class HookGate:
         run_id: str,
         hooks: HookRegistry,
         tracker: StepTracker,
-        hear: Callable[[ports.Fact], Awaitable[None]],
+        hear: Callable[[facts.Fact], Awaitable[None]],
         *,
         asks: bool,
     ) -> None:
@@ -76,7 +76,7 @@ class HookGate:
         self._asks = asks
         self._decisions: dict[tuple[str, str], _Decision] = {}
 
-    async def before(self, at: ports.Place, calls: Sequence[ToolCall], /) -> Sequence[ports.Verdict]:
+    async def before(self, at: facts.Place, calls: Sequence[ToolCall], /) -> Sequence[ports.Verdict]:
         """Decide about the calls of one answer."""
         outcomes = await self._consult(at, calls)
         calls = [_updated(call, outcome.updated_input) for call, outcome in zip(calls, outcomes, strict=True)]
@@ -93,7 +93,7 @@ class HookGate:
         return questions.ask(self._approval(asking), questions.read_decisions) if asking and self._asks else {}
 
     def _decided(
-        self, at: ports.Place, call: ToolCall, outcome: Outcome, review: Review | None, halt: str | None
+        self, at: facts.Place, call: ToolCall, outcome: Outcome, review: Review | None, halt: str | None
     ) -> ports.Verdict:
         """Decide about a call, and note the decision for `after` and `finish`."""
         verdict = _verdict(call, outcome, review, halt)
@@ -106,7 +106,7 @@ class HookGate:
         return verdict
 
     async def after(
-        self, at: ports.Place, call: ToolCall, message: ToolMessage, /
+        self, at: facts.Place, call: ToolCall, message: ToolMessage, /
     ) -> tuple[ToolMessage, Remarks | None]:
         """Show the result of a call to hooks: that of a tool, its failure, or that it was not allowed."""
         decision = self._decisions.get(_key(at, call))
@@ -116,14 +116,14 @@ class HookGate:
                 denied = {**about, "reason": decision.blocked.removeprefix(_BLOCKED)}
                 return message, await self._observed(at, HookEvents.PERMISSION_DENIED, denied, name)
             return message, None
-        facts: dict[str, object]
+        result: dict[str, object]
         if message.status == "error":
-            event, facts = HookEvents.POST_TOOL_USE_FAILURE, {"error": text_of(message.content)}
+            event, result = HookEvents.POST_TOOL_USE_FAILURE, {"error": text_of(message.content)}
         else:
-            event, facts = HookEvents.POST_TOOL_USE, {"toolOutput": deepcopy(message.content)}
+            event, result = HookEvents.POST_TOOL_USE, {"toolOutput": deepcopy(message.content)}
         if not self._hooks.has(event):
             return message, None
-        outcome = await self._hooks.call(event, {**about, **facts, "status": message.status}, name)
+        outcome = await self._hooks.call(event, {**about, **result, "status": message.status}, name)
         await self._report(at, outcome)
         if outcome.updated_output is not None:
             (output,) = outcome.updated_output
@@ -133,7 +133,7 @@ class HookGate:
 
     async def finish(
         self,
-        at: ports.Place,
+        at: facts.Place,
         calls: Sequence[ToolCall],
         messages: Sequence[ToolMessage],
         remarks: Sequence[Remarks],
@@ -155,18 +155,18 @@ class HookGate:
         return ports.Reviewed(messages, [*injected, *context], halt)
 
     async def _observed(
-        self, at: ports.Place, event: HookEvents, happened: Mapping[str, object], tool: str | None = None
+        self, at: facts.Place, event: HookEvents, happened: Mapping[str, object], tool: str | None = None
     ) -> Remarks:
         outcome = await self._hooks.call(event, happened, tool)
         await self._report(at, outcome)
         return _remarks(outcome)
 
-    def _entry(self, at: ports.Place, call: ToolCall, message: ToolMessage) -> dict[str, object]:
+    def _entry(self, at: facts.Place, call: ToolCall, message: ToolMessage) -> dict[str, object]:
         failed = message.status == "error"
         result = {"error": text_of(message.content)} if failed else {"toolOutput": deepcopy(message.content)}
         return {**self._of_call(call), **self._step(at, call), **result, "status": message.status}
 
-    async def _consult(self, at: ports.Place, calls: Sequence[ToolCall]) -> list[Outcome]:
+    async def _consult(self, at: facts.Place, calls: Sequence[ToolCall]) -> list[Outcome]:
         """Ask the hooks about each call."""
         if not stores(get_config()):
             return [await self._consult_about(at, call) for call in calls]
@@ -176,16 +176,16 @@ class HookGate:
         stored = await start_task(consult_hooks, ((self, at, calls), {}))
         return [_restored(each) for each in stored]
 
-    async def _consult_about(self, at: ports.Place, call: ToolCall) -> Outcome:
+    async def _consult_about(self, at: facts.Place, call: ToolCall) -> Outcome:
         if not self._hooks.has(HookEvents.PRE_TOOL_USE):
             return NOTHING
         outcome = await self._hooks.call(HookEvents.PRE_TOOL_USE, self._about(at, call), call["name"])
         await self._report(at, outcome)
         return outcome
 
-    async def _report(self, at: ports.Place, outcome: Outcome) -> None:
+    async def _report(self, at: facts.Place, outcome: Outcome) -> None:
         for error in outcome.errors:
-            await self._hear(ports.Logged(at, "error", "hooks", error, detail=False))
+            await self._hear(facts.Logged(at, "error", "hooks", error, detail=False))
 
     def _approval(self, asking: Sequence[tuple[ToolCall, Outcome]]) -> dict[str, object]:
         return {
@@ -210,13 +210,13 @@ class HookGate:
             ],
         }
 
-    def _about(self, at: ports.Place, call: ToolCall) -> dict[str, object]:
+    def _about(self, at: facts.Place, call: ToolCall) -> dict[str, object]:
         return {**self._where(at), **self._of_call(call), **self._step(at, call)}
 
-    def _step(self, at: ports.Place, call: ToolCall) -> dict[str, object]:
+    def _step(self, at: facts.Place, call: ToolCall) -> dict[str, object]:
         return {"stepId": self._tracker.step_id(at, call["id"]), "turn": self._tracker.turn(at, call)}
 
-    def _where(self, at: ports.Place) -> dict[str, object]:
+    def _where(self, at: facts.Place) -> dict[str, object]:
         who = {"agentId": at.agent_id, "executingAgentId": at.agent_id}
         return {"runId": self._run_id, "threadId": at.metadata.get("thread_id"), **who}
 
@@ -224,7 +224,7 @@ class HookGate:
         return {"toolName": call["name"], "toolInput": deepcopy(call["args"]), "toolUseId": call["id"]}
 
 
-async def consult_hooks(gate: HookGate, at: ports.Place, calls: Sequence[ToolCall]) -> list[_StoredOutcome]:
+async def consult_hooks(gate: HookGate, at: facts.Place, calls: Sequence[ToolCall]) -> list[_StoredOutcome]:
     """Ask the hooks about calls and return their answers in a form that can be stored."""
     return [_stored(await gate._consult_about(at, call)) for call in calls]
 
@@ -274,7 +274,7 @@ def _id(call: ToolCall) -> str:
     return call["id"] or ""
 
 
-def _key(at: ports.Place, call: ToolCall) -> tuple[str, str]:
+def _key(at: facts.Place, call: ToolCall) -> tuple[str, str]:
     """Return a key that is unique among agents: models of agents that run in parallel may use the same ids of calls."""
     return at.agent_id, _id(call)
 

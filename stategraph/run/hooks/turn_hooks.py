@@ -8,9 +8,9 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 
+from stategraph.agent.facts import Fact, Place, SummaryEnded, SummaryStarted
 from stategraph.agent.messages import problems
 from stategraph.agent.messages.truncation import text_of
-from stategraph.agent.ports import Fact, Place, SummaryEnded, SummaryStarted
 from stategraph.engine.config import environment
 from stategraph.errors import HandlerError
 from stategraph.run.hooks.hook_registry import HookEvents, HookRegistry, Outcome
