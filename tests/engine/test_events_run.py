@@ -509,6 +509,52 @@ async def test_who_waits_for_the_end_does_not_outrun_who_reads() -> None:
 
 
 @in_loop
+async def test_a_reader_that_asks_while_the_run_is_being_ended_gets_the_last_items() -> None:
+    assert await read_while_ending(None) == ["last"]
+
+
+@in_loop
+async def test_a_reader_that_asks_while_the_run_is_being_failed_gets_the_error() -> None:
+    with pytest.raises(KeyError, match="gone"):
+        await read_while_ending(KeyError("gone"))
+
+
+async def read_while_ending(error: Exception | None) -> list[Any]:
+    """Read a queue that gets its only item at the end, which waits until the reader has asked."""
+    ending, go_on = asyncio.Event(), asyncio.Event()
+
+    class Late(Probe):
+        async def _end(self, *error: BaseException) -> None:
+            ending.set()
+            await go_on.wait()
+            self.queue.push("last")
+
+        afinalize = afail = _end
+
+        def process(self, event: ProtocolEvent) -> bool:
+            return True
+
+    async def parts() -> Any:
+        yield {"type": "values", "ns": (), "data": 1, "interrupts": ()}
+        if error is not None:
+            raise error
+
+    async def read(queue: Any) -> list[Any]:
+        return [item async for item in queue]
+
+    run = AsyncGraphRunStream(parts(), StreamMux([Late()], is_async=True))
+    queue = aiter(run.extensions["probe"])
+    output = asyncio.create_task(run.output())
+    await ending.wait()
+    reading = asyncio.create_task(read(queue))
+    await asyncio.sleep(0)
+    go_on.set()
+    await asyncio.wait((output, reading))
+    assert output.exception() is error
+    return await reading
+
+
+@in_loop
 async def test_a_node_that_cancels_itself_fails_the_readers() -> None:
     async def cancel(state: State) -> State:
         raise asyncio.CancelledError

@@ -293,18 +293,19 @@ class AsyncGraphRunStream(RunHandle):
 
     async def _apump_next(self) -> bool:
         """Take one part from the graph, or wait until another reader has; return whether there may be more."""
-        if self._exhausted or self._parts is None:
-            return False
-        loop = asyncio.get_running_loop()
-        if self._dropped is None:
-            # A handle and its queues refer to each other. Were the parts in that circle too, the collector would close
-            # the generators within them in any order, and they would find each other running.
-            self._dropped = weakref.finalize(self, _close_later, loop, self._parts)
-            self._dropped.atexit = False
-        if self._pull is None:
-            self._pull = loop.create_task(self._take_parts(self._parts))
-        elif self._pull is asyncio.current_task():
-            raise RuntimeError("A stream transformer cannot wait for events of the run it takes part in")
+        loop, parts = asyncio.get_running_loop(), self._parts
+        if self._pull in (None, asyncio.current_task()):
+            if self._exhausted or parts is None:
+                return False
+            if self._pull is not None:
+                raise RuntimeError("A stream transformer cannot wait for events of the run it takes part in")
+            if self._dropped is None:
+                # A handle and its queues refer to each other. Were the parts in that circle too, the collector would
+                # close the generators within them in any order, and they would find each other running.
+                self._dropped = weakref.finalize(self, _close_later, loop, parts)
+                self._dropped.atexit = False
+            self._pull = loop.create_task(self._take_parts(parts))
+        # Otherwise another reader's pull is under way. It may be ending the run, which brings the last items.
         part = loop.create_future()
         self._waiting.add(part)
         try:
