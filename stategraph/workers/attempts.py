@@ -10,7 +10,7 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,11 +18,11 @@ from stategraph.engine.checkpoints.saver_interfaces import Saver
 from stategraph.errors import TransferError
 from stategraph.workers.eventlog import EventBuffer
 from stategraph.workers.fencing.guard import Guard
-from stategraph.workers.fencing.saver import FencedSaver
+from stategraph.workers.fencing.persistent import PersistentSaver
 from stategraph.workers.leases import LeaseLost, RunStatus
+from stategraph.workers.outages import flat, is_outage
 from stategraph.workers.references import Targets
 from stategraph.workers.registry.operations import lost
-from stategraph.workers.registry.port import StoreUnavailableError
 from stategraph.workers.registry.runs import RunRegistry
 from stategraph.workers.registry.values import Claimed
 
@@ -68,6 +68,8 @@ class Attempt:
         saver: Where its thread is.
         claimed: The run.
         modes: The stream modes that are told as events.
+        grace_s: How long a call of the saver is tried while the database is away, in seconds.
+        note: Told each error after which it is tried again.
     """
 
     def __init__(
@@ -76,13 +78,16 @@ class Attempt:
         saver: Saver,
         claimed: Claimed,
         modes: Sequence[str] = STREAM_MODES,
+        *,
+        grace_s: float,
+        note: Callable[[Exception], object],
     ) -> None:
         self._registry = registry
         self._claimed = claimed
         self._modes = list(modes)
         self.events = EventBuffer(registry, claimed)
         guard = Guard(claimed.lease, attempt=claimed.attempt, began=claimed.began, outbox=self.events)
-        self._saver = FencedSaver(saver, guard, registry.operations.database)
+        self._saver = PersistentSaver(saver, guard, registry.operations.database, grace_s, note)
 
     async def run(self, graph: Any) -> Outcome:
         """Execute a graph to the end of the attempt.
@@ -93,9 +98,9 @@ class Attempt:
         try:
             await self._stream(graph.copy({"checkpointer": self._saver}))
         except Exception as error:
-            if any(isinstance(each, LeaseLost) for each in _flat(error)):
+            if any(isinstance(each, LeaseLost) for each in flat(error)):
                 raise lost(self._claimed.lease) from error
-            status = RunStatus.PENDING if any(map(self._is_away, _flat(error))) else RunStatus.ERROR
+            status = RunStatus.PENDING if is_outage(error, self._registry.operations.database) else RunStatus.ERROR
             return Outcome(status, f"{type(error).__name__}: {error}")
         return Outcome(await self._ended_as(graph))
 
@@ -120,9 +125,6 @@ class Attempt:
         state = await graph.copy({"checkpointer": self._saver}).aget_state(self._config())
         return RunStatus.INTERRUPTED if state.next else RunStatus.SUCCESS
 
-    def _is_away(self, error: BaseException) -> bool:
-        return isinstance(error, StoreUnavailableError) or self._registry.operations.database.is_away(error)
-
     def _config(self) -> dict[str, Any]:
         claimed = self._claimed
         given = dict(claimed.config)
@@ -138,13 +140,3 @@ class Attempt:
             self.events.put(mode, chunk)
         except TypeError as error:
             self.events.put(UNSTORABLE_EVENT, {"type": mode, "error": str(error)[:200]})
-
-
-def _flat(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error, those in it if it is a group, and those that it came from."""
-    yield error
-    if isinstance(error, BaseExceptionGroup):
-        for each in error.exceptions:
-            yield from _flat(each)
-    if error.__cause__ is not None:
-        yield from _flat(error.__cause__)

@@ -5,7 +5,10 @@ Rules
 * One failing run, or one that cannot be begun, never keeps the worker from the next.
 * A lost lease is learnt from a heartbeat or from a refused write. The run is cancelled here; nothing is stored or told
   about it, as its new owner does that.
-* While the database is away, runs go on to their next write, and claims and heartbeats are tried again.
+* While the database is away, runs go on to their next write, which is tried again for a while, as claims and
+  heartbeats are. Then the run is given up: it is released if the registry is there, else its row is left as it is, to
+  be claimed when the lease has run out.
+* Leases that may have run out meanwhile, of an owner that is alive, are lengthened before anything is claimed.
 * Draining claims nothing more, waits, and gives back what has not ended: others go on from the checkpoint at once.
 """
 
@@ -28,6 +31,7 @@ from stategraph.workers.attempts import STREAM_MODES, Attempt, Outcome, find_gra
 from stategraph.workers.ids import new_owner
 from stategraph.workers.leases import LeaseLost, RunStatus
 from stategraph.workers.ledger.effects import EffectLedger
+from stategraph.workers.outages import persist
 from stategraph.workers.references import Targets
 from stategraph.workers.registry.port import StoreUnavailableError
 from stategraph.workers.registry.runs import RunRegistry
@@ -53,7 +57,8 @@ class WorkerSettings:
         version: The version of its graphs; runs of another version are left alone.
         poll_s: How often it looks for runs, in seconds, if it found none.
         drain_s: How long runs may go on when it is to stop, in seconds.
-        store_grace_s: How long it tries to give back a run while the database is away, in seconds.
+        store_grace_s: How long a write of a run, and the report of its end, are tried while the database is away, in
+            seconds.
         stream_modes: The stream modes that are told as events.
     """
 
@@ -170,6 +175,7 @@ class Worker:
         self._freed = anyio.Event()
         self._finished = 0
         self._lost = 0
+        self._beaten_at = 0.0
         self._last_error: str | None = None
         self._broken: str | None = None
 
@@ -230,6 +236,12 @@ class Worker:
             runs.start_soon(self._take_on, running)
 
     async def _claim(self) -> Claimed | None:
+        try:
+            if anyio.current_time() - self._beaten_at > self._registry.settings.lease_s / 2:
+                await self._beat_once()
+        except StoreUnavailableError as error:
+            self._note(error)
+            return None
         for queue in self._settings.queues:
             try:
                 claimed = await self._registry.claim(self.owner, queue, version=self._settings.version)
@@ -282,7 +294,14 @@ class Worker:
             await self._registry.release(claimed.lease, delay_s=FOREIGN_S, error=f"TransferError: {error}")
             self._tell(claimed, "returned", error=str(error))
             return
-        attempt = Attempt(self._registry, self._saver, claimed, self._settings.stream_modes)
+        attempt = Attempt(
+            self._registry,
+            self._saver,
+            claimed,
+            self._settings.stream_modes,
+            grace_s=self._settings.store_grace_s,
+            note=self._note,
+        )
         with self._ledger.of_run(claimed):
             outcome = await self._attempt(running, attempt, graph)
         with anyio.CancelScope(shield=True):
@@ -332,10 +351,9 @@ class Worker:
             self._tell(claimed, "returned")
             return
         if outcome.status is RunStatus.PENDING:
+            # It was tried for long enough: without a registry either, the row is left as it is.
             delay_s = leases.backoff_s(claimed.attempt)
-            await self._persist(
-                lambda: self._registry.release(claimed.lease, delay_s=delay_s, counts=True, error=outcome.error)
-            )
+            await self._registry.release(claimed.lease, delay_s=delay_s, counts=True, error=outcome.error)
             self._tell(claimed, "returned", error=outcome.error)
             return
         await self._persist(
@@ -346,19 +364,7 @@ class Worker:
 
     async def _persist(self, act: Callable[[], Awaitable[None]]) -> None:
         """Report to the registry, and try again for a while if it is away."""
-        deadline = anyio.current_time() + self._settings.store_grace_s
-        tries = 0
-        while True:
-            try:
-                await act()
-                return
-            except StoreUnavailableError as error:
-                self._note(error)
-                tries += 1
-                wait_s = min(0.1 * 2**tries, 5.0) * random.uniform(0.5, 1.0)
-                if anyio.current_time() + wait_s > deadline:
-                    raise
-                await anyio.sleep(wait_s)
+        await persist(act, self._registry.operations.database, self._settings.store_grace_s, self._note)
 
     # Heartbeats.
 
@@ -366,22 +372,30 @@ class Worker:
         task_status.started()
         while True:
             await anyio.sleep(self._registry.settings.heartbeat_s)
-            held = list(self._running.values())
             try:
-                beat = await self._registry.heartbeat(self.owner, [each.claimed.lease for each in held])
+                await self._beat_once()
             except StoreUnavailableError as error:
                 self._note(error)
-                continue
-            for running in held:
-                lease = running.claimed.lease
-                if lease not in self._running:
-                    continue  # it has been reported meanwhile
-                if lease in beat.lost:
-                    running.lost = True
-                    running.stop()
-                elif lease.run_id in beat.cancelled and running.cancelled is None:
-                    running.cancelled = beat.cancelled[lease.run_id]
-                    running.stop()
+
+    async def _beat_once(self) -> None:
+        """Lengthen all leases, and stop the runs that are lost or cancelled.
+
+        Raises:
+            StoreUnavailableError: The database cannot be reached.
+        """
+        held = list(self._running.values())
+        beat = await self._registry.heartbeat(self.owner, [each.claimed.lease for each in held])
+        self._beaten_at = anyio.current_time()
+        for running in held:
+            lease = running.claimed.lease
+            if lease not in self._running:
+                continue  # it has been reported meanwhile
+            if lease in beat.lost:
+                running.lost = True
+                running.stop()
+            elif lease.run_id in beat.cancelled and running.cancelled is None:
+                running.cancelled = beat.cancelled[lease.run_id]
+                running.stop()
 
     # The end.
 

@@ -48,7 +48,15 @@ class Server:
             finally:
                 postgres.stop(server._process)
 
+    def stop(self) -> None:
+        """Stop the server, dropping all clients."""
+        postgres.stop(self._process)
+
+    def start(self) -> None:
+        """Start the server again on the same data."""
+        self._process = postgres.start(self._folder)
+
     def restart(self) -> None:
         """Stop the server, dropping all clients, and start it again on the same data."""
-        postgres.stop(self._process)
-        self._process = postgres.start(self._folder)
+        self.stop()
+        self.start()

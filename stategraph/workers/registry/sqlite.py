@@ -24,6 +24,9 @@ BUSY_S: Final = 30.0
 
 _CONNECTIONS: Final = 8
 
+#: SQLite's code for errors in statements (https://sqlite.org/rescode.html#error).
+_SQLITE_ERROR: Final = 1
+
 
 class SqliteDatabase:
     """A file, reached over a few connections.
@@ -64,8 +67,11 @@ class SqliteDatabase:
             self._free.put(connection)
 
     def is_away(self, error: BaseException) -> bool:
-        """Return whether an error says that the file cannot be used now; see `port.Database`."""
-        return type(error) is sqlite3.OperationalError
+        """Return whether an error says that the file cannot be used now; see `port.Database`.
+
+        An error in a statement, such as a table that is not there, has a code of its own.
+        """
+        return type(error) is sqlite3.OperationalError and getattr(error, "sqlite_errorcode", None) != _SQLITE_ERROR
 
     def close(self) -> None:
         """Close every connection; waits for transactions that are open."""

@@ -1,0 +1,58 @@
+"""The saver of a run on a worker: fenced, and tried again while its database is away.
+
+Trying again does no harm: a write whose answer was lost is the same rows once more, and its lease is checked each time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+
+from stategraph.engine.checkpoints.saver_interfaces import CheckpointTuple, Saver
+from stategraph.workers.fencing.guard import Guard
+from stategraph.workers.fencing.saver import FencedSaver
+from stategraph.workers.outages import persist
+from stategraph.workers.registry.port import Database
+
+
+class PersistentSaver(FencedSaver):
+    """A fenced saver whose calls wait for a database that is away.
+
+    Args:
+        saver: As for `FencedSaver`.
+        guard: As for `FencedSaver`.
+        database: As for `FencedSaver`.
+        grace_s: How long a call is tried, in seconds.
+        note: Told each error after which it is tried again.
+    """
+
+    def __init__(
+        self, saver: Saver, guard: Guard, database: Database, grace_s: float, note: Callable[[Exception], object]
+    ) -> None:
+        super().__init__(saver, guard, database)
+        self._registry = database
+        self._grace_s = grace_s
+        self._note = note
+
+    def with_allowlist(self, extra_allowlist: Collection[tuple[str, ...]]) -> FencedSaver:
+        """Return a saver that may also bring back further classes."""
+        twin = self.saver.with_allowlist(extra_allowlist)
+        if twin is self.saver:
+            return self
+        return PersistentSaver(twin, self.guard, self._registry, self._grace_s, self._note)
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Load a checkpoint with its pending writes."""
+        return await persist(partial(super().aget_tuple, config), self._registry, self._grace_s, self._note)
+
+    async def aget_delta_channel_history(self, *, config: RunnableConfig, channels: Sequence[str]) -> Mapping[str, Any]:
+        """Load what delta channels are rebuilt from."""
+        read = partial(super().aget_delta_channel_history, config=config, channels=channels)
+        return await persist(read, self._registry, self._grace_s, self._note)
+
+    async def _acall(self, method: str, config: RunnableConfig, arguments: tuple[object, ...]) -> Any:
+        write = partial(super()._acall, method, config, arguments)
+        return await persist(write, self._registry, self._grace_s, self._note)

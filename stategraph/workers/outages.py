@@ -1,0 +1,67 @@
+"""Databases that are away for a while: the errors that say so, and calls that are tried again until one is back."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Final, TypeVar
+
+import anyio
+
+from stategraph.workers.leases import LeaseLost
+from stategraph.workers.registry.port import Database, StoreUnavailableError
+
+T = TypeVar("T")
+
+#: Pauses between tries, each of them shortened at random by up to a half, so that workers do not return all at once.
+FIRST_PAUSE_S: Final = 0.2
+LONGEST_PAUSE_S: Final = 5.0
+
+
+def is_outage(error: BaseException, database: Database) -> bool:
+    """Return whether an error, or one in it, says that a database is away, and not that a lease is lost."""
+    found = list(flat(error))
+    if any(isinstance(each, LeaseLost) for each in found):
+        return False
+    return any(isinstance(each, StoreUnavailableError) or database.is_away(each) for each in found)
+
+
+def flat(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error, those in it if it is a group, and those that it came from."""
+    yield error
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from flat(each)
+    if error.__cause__ is not None:
+        yield from flat(error.__cause__)
+
+
+async def persist(
+    act: Callable[[], Awaitable[T]], database: Database, grace_s: float, note: Callable[[Exception], object]
+) -> T:
+    """Call something that may be called again, until the database that it needs is there.
+
+    Args:
+        act: The call.
+        database: That database.
+        grace_s: How long it is tried, in seconds.
+        note: Told each error after which it is tried again.
+
+    Returns:
+        What it returned.
+
+    Raises:
+        Exception: What it raised, unless that says that the database is away; and that too when the time is over.
+    """
+    deadline = anyio.current_time() + grace_s
+    pause_s = FIRST_PAUSE_S
+    while True:
+        try:
+            return await act()
+        except Exception as error:
+            wait_s = pause_s * random.uniform(0.5, 1.0)
+            if not is_outage(error, database) or anyio.current_time() + wait_s > deadline:
+                raise
+            note(error)
+            await anyio.sleep(wait_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
