@@ -364,6 +364,30 @@ def _with_one_answer(value: Any) -> Any:
     return {key: _with_one_answer(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
+def _message_given_twice(left: Difference) -> None:
+    """Of a message that tasks give which run at the same time the one is shown that comes first, another one here."""
+    read = left.last("found")
+    if left.case.get("sequential") or not all(isinstance(end, list) for end in read):
+        return
+    more, mine = ((bag(one) - bag(other)).elements() for one, other in (read, reversed(read)))
+    shown = {place[0]: (place[1], json.loads(part)) for part in more if (place := _message_in(json.loads(part)))}
+    for part in map(json.loads, mine):
+        if (place := _message_in(part)) and place[0] in shown and shown[place[0]][0] != place[1]:
+            read[1][read[1].index(part)] = shown.pop(place[0])[1]
+    read[1].sort(key=plain.spelled)
+
+
+def _message_in(part: Any) -> tuple[str, str] | None:
+    """Return the id of the message in a part of a stream, and the place of the task that gave it."""
+    match part:
+        case {"items": [{"id": str(given)}, {"langgraph_node": _, **rest}]}:
+            told = (part["items"][1]["langgraph_node"], rest.get("langgraph_path"), rest.get("langgraph_checkpoint_ns"))
+            return given, plain.spelled(told)
+        case {"items": [*_, inner]} | {"type": "messages", "data": inner}:
+            return _message_in(inner)
+    return None
+
+
 # -- where a run goes another way --------------------------------------------------------------------------------
 
 
@@ -591,6 +615,7 @@ KNOWN: tuple[Known, ...] = (
     Known("what is stored of a join that waits, and of an accumulating `Topic`", allow=_live_value),
     Known('`durability="exit"`: what is stored when the updates of the last step are refused', allow=_refused_at_exit),
     Known("resume: an answer that names no interrupt", allow=_answered_anew),
+    Known('`stream_mode="messages"`: messages of one id', allow=_message_given_twice),
     Known('`durability="sync"` without a checkpointer', departs=_sync_without_saver),
     Known("nodes of a `Pregel` on one channel", departs=_input_shared),
     Known("resume: an error handler has finished", departs=_handled_again),

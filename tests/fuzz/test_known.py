@@ -214,6 +214,22 @@ def test_a_graph_with_a_history_takes_its_input_in_a_step_that_is_gone_on_with_i
     assert told(["route_inner_0"] * 2, ["route_inner_0"], ["inner_a"], **goes_on) is None
 
 
+def test_a_message_may_be_shown_of_another_task_that_gives_the_same_id_and_not_of_the_same_one() -> None:
+    def part(node: str, given: str = "m1", **rest: str) -> dict[str, Any]:
+        place = {"langgraph_node": node, "langgraph_path": node, "langgraph_checkpoint_ns": f"{node}:<id>", **rest}
+        return many(many(), "messages", many({"!": "AIMessage", "id": given}, place))
+
+    def told(expected: list[Any], found: list[Any], *, sequential: bool = False) -> str | None:
+        return explained(report(found=expected), report(found=found), sequential=sequential)
+
+    assert "messages of one id" in str(told([part("a"), {"x": 1}], [{"x": 1}, part("b")]))
+    assert told([part("a")], [part("b")], sequential=True) is None
+    assert told([part("a")], [part("b", "m2")]) is None
+    assert told([part("a")], [part("a", tags="t")]) is None
+    assert told([part("a")], [part("b"), part("c")]) is None
+    assert told([part("a")], []) is None
+
+
 def test_when_a_node_fails_its_neighbours_may_get_further_and_nothing_stored_before_may_differ() -> None:
     def told(expected: dict[str, Any], found: dict[str, Any], **case: Any) -> str | None:
         return known.explain(known.Difference({**CASE, "sequential": False, **case}, expected, found))
