@@ -153,8 +153,8 @@ def look_in_cache(execution: Execution, tasks: Sequence[Task]) -> Procedure[None
 
 
 def to_cache(execution: Execution, task: Task) -> Procedure[None]:
-    """Put the writes of a task that ended well into the cache, if they belong there."""
-    if task.cache_key is None or any(channel in (INTERRUPT, ERROR) for channel, _ in task.writes):
+    """Put the writes of a task that ended well, and has a place in the cache, into it unless it asked or failed."""
+    if any(channel in (INTERRUPT, ERROR) for channel, _ in task.writes):
         return
     key, ttl = task.cache_key
     yield Ask(execution.plan.cache, "set", ({key: (task.writes, ttl)},))

@@ -326,7 +326,7 @@ def run(execution: AttemptContext, task: Task) -> Outcome:
     scope, started_at = _NO_SCOPE, 0.0
     try:
         body: CompiledNode = task.body
-        if body.copies and (done := _copy(execution, task)) is not None:
+        if body.copies and (done := _copy(task)) is not None:
             return done
         if task.timeout is not None or body.timeout is not None:
             raise sync_timeout_unsupported(task.name)
@@ -345,9 +345,9 @@ def run(execution: AttemptContext, task: Task) -> Outcome:
     return procedures.drive(again, partial(_act, partial(_attempt, execution), execution.clock.sleep))
 
 
-def _copy(execution: AttemptContext, task: Task) -> Draft | None:
-    """Write a pass-through node's input straight to its channels; None if it is traced or the input is no dict."""
-    if execution.traced or type(task.input) is not dict:
+def _copy(task: Task) -> Draft | None:
+    """Write a pass-through node's input straight to its channels; None if the input is no dict."""
+    if type(task.input) is not dict:
         return None
     draft = Draft(task, None, task.input)
     for writer in task.body.writers:
@@ -410,7 +410,7 @@ def begin(execution: AttemptContext, task: Task) -> Draft | Coroutine[Any, Any, 
         How it ended, if it has ended well; else what to await for that, which is :func:`arun`.
     """
     body: CompiledNode = task.body
-    if body.copies and (done := _copy(execution, task)) is not None:
+    if body.copies and (done := _copy(task)) is not None:
         return done
     if execution.whole or body.writers is None or body.timeout is not None or task.timeout is not None:
         return arun(execution, task)
