@@ -126,6 +126,20 @@ async def test_the_innermost_gate_that_ends_the_turn_says_why() -> None:
     assert (await Gates([Gate("one", [], halt="outer"), Gate("two", [])], AT).finish([])).halt is None
 
 
+@pytest.mark.anyio
+async def test_remarks_of_fewer_gates_are_given_to_those_that_made_them() -> None:
+    seen: list[Any] = []
+    gates = Gates([Gate("one", seen), Gate("two", seen)], AT)
+    assert gates
+    assert not Gates([], AT)
+    kept = Result(call("c1"), message("c1", "fine"), remarks=(Remarks(contexts=("of one",)),))
+    finished = await gates.finish([kept, Result(call("c2"), None)])
+    assert seen == [("two", "finish", ["c1", "c2"], []), ("one", "finish", ["c1", "c2"], [("of one",)])]
+    assert [each.message and each.message.content for each in finished.results] == ["fine!!", None]
+    assert finished.halt is None
+    assert await Gates([], AT).finish([]) == await gates.finish([])
+
+
 def test_gates_of_an_agent_change_what_its_tool_is_given_and_what_its_model_reads() -> None:
     @tool
     def echo(one: bool = False, two: bool = False) -> str:

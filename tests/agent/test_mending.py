@@ -38,6 +38,8 @@ def streamed(*chunks: AIMessage, history: Any = ()) -> tuple[list[AIMessage], AI
         ("", {}),
         (None, {}),
         ('{"n": 18446744073709551615}', {"n": 2**64 - 1}),
+        ('{"n": -9223372036854775808}', {"n": -(2**63)}),
+        ({"n": [True, 0.5, {"m": None}]}, {"n": [True, 0.5, {"m": None}]}),
     ],
 )
 def test_whole_arguments_are_read(given: Any, read: dict[str, Any]) -> None:
@@ -57,6 +59,11 @@ def test_whole_arguments_are_read(given: Any, read: dict[str, Any]) -> None:
         ('{"n": ' + "[" * 20000 + "]" * 20000 + "}", "more than 100 levels"),
         ('{"n": ' + "[" * 100 + "]" * 100 + "}", "more than 100 levels"),
         ('{"n": "\\ud83d"}', "half of a surrogate pair"),
+        ('{"\\ud83d": 1}', "half of a surrogate pair"),
+        ('{"n": -9223372036854775809}', "more than 64 bits"),
+        ({"n": [{"m": float("nan")}]}, "nan is no number of JSON"),
+        ({1: "n", "m": (2,)}, "a value of type tuple is no JSON"),
+        ("x" * 201, f"not a JSON object: '{'x' * 200}'$"),
         ({"n": {1, 2}}, "a value of type set is no JSON"),
         ([1], "not a JSON object: \\[1\\]"),
     ],
@@ -64,6 +71,16 @@ def test_whole_arguments_are_read(given: Any, read: dict[str, Any]) -> None:
 def test_arguments_that_no_tool_can_be_given_are_refused_with_the_reason(given: Any, why: str) -> None:
     with pytest.raises(arguments.UnreadableArgumentsError, match=why):
         arguments.read(given)
+
+
+def test_arguments_may_be_nested_a_hundred_levels() -> None:
+    for levels, plain in ((99, True), (100, False)):
+        value: Any = {"n": []}
+        for _ in range(levels - 1):
+            value = {"n": value}
+        assert arguments.is_plain(value) is plain
+    given: dict[str, Any] = {"n": [1]}
+    assert arguments.read(given) is given
 
 
 # Texts.

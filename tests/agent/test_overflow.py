@@ -110,3 +110,29 @@ def test_the_next_try_is_shorter_by_a_part_where_no_figures_were_told() -> None:
 
 def test_there_is_no_next_try_where_instructions_would_fill_the_context() -> None:
     assert overflow.smaller(Overflow(1_000, 5_000), 16_000, sent=5_000, instruction_tokens=1_000) is None
+
+
+def test_a_request_is_refused_by_some_statuses_or_none() -> None:
+    for status in (400, 413, 422, 429, None):
+        assert overflow.recognise(Refusal("input is too long for requested model", status)) == Overflow()
+    for status in (401, 404, 500, 503):
+        assert overflow.recognise(Refusal("input is too long for requested model", status)) is None
+
+
+def test_a_request_that_fits_a_limit_a_minute_exactly_may_wait() -> None:
+    text = "Request too large for m on tokens per min (TPM): Limit 30000, Requested {}."
+    assert overflow.recognise(Refusal(text.format(30_000), 429)) is None
+    assert overflow.recognise(Refusal(text.format(30_001), 429)) == Overflow(30_000)
+
+
+def test_an_answer_takes_no_less_than_nothing_of_the_limit() -> None:
+    text = "maximum context length is 100 tokens. However, you requested 90 tokens (95 in the messages, 0 in"
+    assert overflow.recognise(Refusal(text)) == Overflow(100, 95)
+
+
+def test_the_next_try_needs_room_for_more_than_the_instructions() -> None:
+    assert overflow.smaller(Overflow(1_001, 5_000), 16_000, sent=5_000, instruction_tokens=1_000) == 1_001
+    assert overflow.smaller(Overflow(1_000, 5_000), 16_000, sent=5_000, instruction_tokens=999) == 1_000
+    assert overflow.smaller(Overflow(), 1_000, sent=9_000, instruction_tokens=0) == 1_000
+    assert overflow.smaller(Overflow(), 1_000, sent=9, instruction_tokens=0) == 6
+    assert overflow.smaller(Overflow(), 1_000, sent=1, instruction_tokens=0) is None

@@ -392,3 +392,16 @@ def test_an_input_may_name_fields_of_a_model_by_their_aliases(
     graph = builder.add_edge(START, "n").compile()
     assert driver.invoke(graph, given, config)["result"] == "Ada 2"
     assert driver.invoke(graph, model(userName="Ada", howMany=2), config)["result"] == "Ada 2"
+
+
+def test_an_input_that_is_no_state_is_the_failure_of_the_start(driver: Any, config: RunnableConfig) -> None:
+    graph = StateGraph(State).add_node("n", say("n")).add_edge(START, "n").compile(checkpointer=InMemorySaver())
+    config = {**config, "configurable": {"thread_id": "t"}}
+    with pytest.raises(InvalidUpdateError, match="The input is a value of type int") as refused:
+        driver.invoke(graph, 5, config)
+    (note,) = refused.value.__notes__
+    assert note.startswith("During task with name '__start__'")
+    state = driver.get_state(graph, config)
+    assert state.next == (START,)
+    assert "The input is a value of type int" in state.tasks[0].error
+    assert driver.invoke(graph, {"log": []}, config) == {"log": ["n"]}

@@ -102,6 +102,22 @@ def test_names_are_different_acceptable_and_independent_of_order(tools: set[tupl
     assert visible_names(sorted(tools), prefix=prefix) == names
 
 
+def test_a_digest_tells_names_apart_that_would_be_the_same_and_is_the_same_everywhere() -> None:
+    clashing = [("a", "b_c"), ("a_b", "c"), ("d", "c")]
+    assert visible_names(clashing, prefix=True) == {
+        ("a", "b_c"): "a_b_c_6dcf7f82",
+        ("a_b", "c"): "a_b_c_f0daffac",
+        ("d", "c"): "d_c",
+    }
+    # Where one name is free, it is nobody else's; and of a long one as much is kept as is allowed.
+    long = [("s" * 40, "t" * 40 + end) for end in "ab"]
+    names = visible_names(long)
+    assert sorted(len(name) for name in names.values()) == [41, 41]
+    digested = visible_names(long, prefix=True)
+    assert {len(name) for name in digested.values()} == {64}
+    assert {name[:55] for name in digested.values()} == {"s" * 40 + "_" + "t" * 14}
+
+
 def test_attempts_wait_twice_as_long_each_time_up_to_a_bound() -> None:
     assert [backoff_s(failures) for failures in (0, 1, 2, 3, 50)] == [0.0, 0.1, 0.2, 0.4, 2.0]
 
