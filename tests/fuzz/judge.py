@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.fuzz import known
+from tests.fuzz import differences, known
 from tests.fuzz.program import Case
 from tests.interop import plain, processes
 
@@ -110,7 +110,7 @@ class Engines:
             return Verdict("timing", difference, ends)
         return Verdict("different", difference, ends)
 
-    def _beginning(self, case: Case, expected: dict[str, Any], found: dict[str, Any]) -> known.Difference:
+    def _beginning(self, case: Case, expected: dict[str, Any], found: dict[str, Any]) -> differences.Difference:
         """Find the step that makes the difference: the last one of the shortest script that shows one.
 
         What a step leaves in the saver may show only in what a later one does. Everything before it is the same on
@@ -119,18 +119,18 @@ class Engines:
         for number in range(1, len(case["script"])):
             if shown := self._shown_by(case, number):
                 return shown
-        whole = known.Difference(case, expected, found)
+        whole = differences.Difference(case, expected, found)
         for _ in range(REPEATS if whole.number + 1 < len(case["script"]) else 0):  # timing hid it just now
             if shown := self._shown_by(case, whole.number + 1):
                 return shown
         return whole
 
-    def _shown_by(self, case: Case, steps: int) -> known.Difference | None:
+    def _shown_by(self, case: Case, steps: int) -> differences.Difference | None:
         """Return the difference that the first steps of a case show, if they do."""
         shorter = {**case, "script": case["script"][:steps]}
         theirs, ours = self.digests(shorter)
         differs = "digest" in theirs and "digest" in ours and theirs["digest"] != ours["digest"]
-        return known.Difference(shorter, *self.reports()) if differs else None
+        return differences.Difference(shorter, *self.reports()) if differs else None
 
     def _timing(self, case: Case, theirs: str, ours: str) -> bool:
         """Tell whether timing decides what this case comes to: an engine then differs from itself, too.

@@ -6,7 +6,7 @@ Rules
 * Where a row says that something else is shown or stored, `allow` makes just that the same in both reports, and
   nothing else may be left. Several rows may meet in one case.
 * Where a row says that a run goes another way, `departs` finds the evidence of it in what the step ran, asked or
-  returned.
+  returned; see `departures`.
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ from __future__ import annotations
 import copy
 import json
 import re
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
-from tests.fuzz import reports
-from tests.fuzz.program import Case
+from tests.fuzz import departures, reports
+from tests.fuzz.differences import Difference, has_error, unnamed
 from tests.fuzz.reports import Report, bag
 from tests.interop import plain
 
@@ -28,32 +27,6 @@ OWN = re.compile(r"picky|[\w.]+ \d+")  # the message of an error that a program 
 LOOSE = frozenset(("loose", "looses"))
 REFUSED_LOOSE = ("At key 'loose':", "At key 'looses':", "At key '':")  # a `Pregel` gives its channels no keys
 BRIEF = frozenset(("in", "brief", "briefs", "topic", "same", "any"))  # channels that lose their value by a step
-
-
-class Difference(NamedTuple):
-    """What a case came to on both engines; its script ends with the step that makes the difference."""
-
-    case: Case
-    expected: Report
-    found: Report
-
-    @property
-    def number(self) -> int:
-        """The number of the step that makes it: the last one, if timing did not make an earlier one differ now."""
-        steps = zip(*(report.get("steps", ()) for report in self[1:]), strict=False)
-        last = len(self.case["script"]) - 1
-        return next((number for number, (one, other) in enumerate(steps) if one != other), last)
-
-    @property
-    def step(self) -> dict[str, Any]:
-        """The step that makes it, as it was drawn."""
-        drawn: dict[str, Any] = self.case["script"][self.number]
-        return drawn
-
-    def last(self, part: str) -> tuple[Any, Any]:
-        """Return what the step "found" or "ran" on LangGraph and here."""
-        one, other = (report["steps"][self.number][part] for report in self[1:])
-        return one, other
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +202,7 @@ def _router_failed(left: Difference) -> None:
     failed = False
     for expected, found in reports.checkpoints(left.expected, left.found):
         more = bag(expected["writes"]) - bag(found["writes"])
-        if more and not bag(found["writes"]) - bag(expected["writes"]) and _has_error(found):
+        if more and not bag(found["writes"]) - bag(expected["writes"]) and has_error(found):
             found["writes"], failed = expected["writes"], True
     for expected, found in reports.snapshots(left.expected, left.found):
         ended = [
@@ -256,10 +229,6 @@ def _is_error(end: Any, report: Report) -> bool:
     newest = [space["checkpoints"][0]["writes"] for space in report["stored"] if not space["namespace"]]
     errors = [error for writes in newest for channel, error in writes if channel == "__error__"]
     return isinstance(end, dict) and f"{end.get('raised')}({end.get('message')})" in errors
-
-
-def _has_error(checkpoint: dict[str, Any]) -> bool:
-    return any(write[0] == "__error__" for write in checkpoint["writes"])
 
 
 def _refused_at_exit(left: Difference) -> None:
@@ -388,223 +357,6 @@ def _message_in(part: Any) -> tuple[str, str] | None:
     return None
 
 
-# -- where a run goes another way --------------------------------------------------------------------------------
-
-
-def _sync_without_saver(difference: Difference) -> bool:
-    """LangGraph raised an AttributeError from within, or a handler or a node saw one."""
-    return "PregelLoop' object has" in json.dumps(difference.expected.get("steps", ())[-1:])
-
-
-def _input_shared(difference: Difference) -> bool:
-    """Of two nodes on one channel, one takes its value and the other a dictionary of it; what they see differs."""
-    ways: dict[str, dict[str, bool]] = {}
-    for node in difference.case.get("nodes", ()):
-        if len(node["on"]) == 1 and not node.get("reads"):
-            ways.setdefault(node["on"][0], {})[f"raw_{node['name']}"] = bool(node.get("only"))
-    shared = {name for found in ways.values() if len(set(found.values())) > 1 for name in found}
-    expected, found = difference.last("ran")
-    # They are listed by their names, so that a node that saw what such a node had written may come before it.
-    return any(
-        one != other and one[0] == other[0] and one[0] in shared for one, other in zip(expected, found, strict=False)
-    )
-
-
-def _handled_again(difference: Difference) -> bool:
-    """LangGraph runs an error handler again that had finished in an earlier step."""
-    ran, mine = difference.last("ran")
-    earlier = {seen[0] for step in difference.expected["steps"][: difference.number] for seen in step["ran"]}
-    return any(_count(ran, name) > _count(mine, name) for name in earlier if name.endswith("_handler"))
-
-
-def _count(items: list[Any], name: str, key: Any = 0) -> int:
-    return sum(item[key] == name for item in items)
-
-
-def unnamed(case: Case) -> list[int]:
-    """Return the numbers of the steps that answer without naming an interrupt."""
-    return [n for n, step in enumerate(case["script"]) if step["op"] == "answer" and step.get("by", "value") == "value"]
-
-
-def _answer_spent(difference: Difference) -> bool:
-    """A question waits here that LangGraph answered, with an answer that names none and was spent here."""
-    if not any(number <= difference.number for number in unnamed(difference.case)):
-        return False
-    asked, mine = (set(_waiting(report.get("state", {}))) for report in difference[1:])
-    if mine - asked:
-        return True
-    for expected, found in reports.checkpoints(*difference[1:], first="oldest"):
-        if _asked(found) - _asked(expected):
-            return True
-        # The same question waits in both, of a later call there: the earlier ones have returned.
-        fewer = not _returned(found) - _returned(expected)
-        if _asked(found) and fewer and _returned(expected) - _returned(found):
-            return True
-    goes_on = difference.step["op"] == "run" and difference.step.get("input") is None
-    spaces = reports.namespaces(*difference[1:])
-    return goes_on and any(len(theirs) > len(ours) and _asked(ours[0]) for theirs, ours in spaces)
-
-
-def _waiting(snapshot: Any, place: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the questions that wait in a snapshot and in those inside it, each behind the place of its task."""
-    if not isinstance(snapshot, dict):
-        return
-    for task in snapshot.get("tasks", {}).get("items", ()):
-        here = f"{place}/{plain.spelled(task.get('path'))}"
-        for question in task["interrupts"]["items"]:
-            yield here, plain.spelled(question)
-        yield from _waiting(task.get("state"), here)
-
-
-def _asked(checkpoint: dict[str, Any]) -> Any:
-    """Count the questions that were asked in the step behind a checkpoint."""
-    asked = [value for channel, value in checkpoint["writes"] if channel == "__interrupt__"]
-    return bag(question["value"] for questions in asked for question in questions)
-
-
-def _returned(checkpoint: dict[str, Any]) -> Any:
-    """Count the results of functions in the step behind a checkpoint."""
-    return bag(plain.spelled(value) for channel, value in checkpoint["writes"] if channel == "__return__")
-
-
-def _validated_late(difference: Difference) -> bool:
-    """Both refuse to make a state of the values, LangGraph after the first step and not after the last one."""
-    ends, (ran, mine) = difference.last("found"), map(bag, difference.last("ran"))
-    return (
-        ends[0] == ends[1]
-        and isinstance(ends[0], dict)
-        and ends[0].get("raised") == "ValidationError"
-        and (difference.step.get("version"), difference.step.get("how", "invoke")) == ("v2", "invoke")
-        and bool(mine - ran and not ran - mine)
-    )
-
-
-def _cached_later(difference: Difference) -> bool:
-    """LangGraph runs again what it had run with the same input, as its result is not in the cache yet."""
-    expected, found = (bag(seen[:2] for seen in ran) for ran in difference.last("ran"))  # wherever it ran
-    more = expected - found
-    return bool(difference.case.get("cache") and more and not found - expected and more.keys() <= found.keys())
-
-
-def _left_early(difference: Difference) -> bool:
-    """A reader leaves a stream, and one of the engines has got further by then."""
-    ends, ran = difference.last("found"), difference.last("ran")
-    if not difference.step.get("stop") or not all(isinstance(end, list) for end in ends):
-        return False
-    read = len(ends[0]) == len(ends[1]) == difference.step["stop"]
-    if not difference.case.get("sequential"):
-        return read
-    one, other = bag(ran[0]), bag(ran[1])
-    return read and ends[0] == ends[1] and (not one - other or not other - one)
-
-
-def _told_to_go_on(difference: Difference) -> bool:
-    """In a step that is gone on with LangGraph goes on in a nested graph that has a history, and had not begun.
-
-    It does nothing there, or takes up again what a command had left; here it runs with its input.
-    """
-    goes_on = difference.step["op"] == "answer" or difference.step.get("input", 0) is None
-    retried = any("retry" in node for graph in difference.case.get("graphs", ()) for node in graph["nodes"])
-    inside = tuple(f"{name}_" for name in _with_history(difference.case))
-    if not (inside and (goes_on or retried)):
-        return False
-    earlier = any(_ran_in(inside, step["ran"]) for step in difference.expected["steps"][: difference.number])
-    ran, mine = (_ran_in(inside, ran) for ran in difference.last("ran"))
-    return earlier and bool(mine - ran) and ran.total() <= mine.total()
-
-
-def _ran_in(graphs: tuple[str, ...], ran: list[Any]) -> Counter[str]:
-    """Count the nodes and routers that ran in graphs, by what the names of those begin with."""
-    return bag(seen for seen in ran if seen[0].removeprefix("route_").startswith(graphs))
-
-
-def _with_history(case: Case) -> set[str]:
-    """Name the nested graphs that have a history of their own."""
-    return {graph["name"] for graph in case.get("graphs", ()) if graph.get("persist") == "own"} - {"graph"}
-
-
-def _shared_history(difference: Difference) -> bool:
-    """Packets of one step went to a node that runs a nested graph with a history of its own."""
-    case = difference.case
-    if case.get("sequential"):
-        return False
-    graphs = {graph["name"]: graph for graph in case.get("graphs", ())}
-    own = _with_history(case)
-    for _ in graphs:  # as deep as they can be nested
-        own |= {name for name, graph in graphs.items() if any(_runs(node, own) for node in graph["nodes"])}
-    meant = set(_packets(case))
-    found = [
-        (f"{graph['name']}_{node['name']}", node.get("graph", ""), node["name"])
-        for graph in graphs.values()
-        for node in graph["nodes"]
-        if node["name"] in meant and _runs(node, own)
-    ]
-    return any(all(_met(report, difference.number, *node) for report in difference[1:]) for node in found)
-
-
-def _met(report: Report, number: int, function: str, graph: str, node: str) -> bool:
-    """Tell whether two tasks of a node may have run in one step: both are shown, or the node ran at least twice."""
-    if any(_count(step["tasks"]["items"], node, "name") > 1 for step in reports.of_kind("StateSnapshot", report)):
-        return True
-    ran = [seen[0].removeprefix("route_") for seen in report["steps"][number]["ran"]]
-    return ran.count(function) > 1 or (graph != "" and sum(name.startswith(f"{graph}_") for name in ran) > 1)
-
-
-def _runs(part: Any, graphs: set[str]) -> bool:
-    """Tell whether a node is one of these graphs, or calls one."""
-    if isinstance(part, dict):
-        return part.get("graph") in graphs or any(_runs(item, graphs) for item in part.values())
-    return isinstance(part, list) and any(_runs(item, graphs) for item in part)
-
-
-def _packets(part: Any) -> Iterator[str]:
-    """Yield the nodes that a `Send` goes to."""
-    if isinstance(part, dict) and "send" in part:
-        yield part["send"]
-    for item in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
-        yield from _packets(item)
-
-
-def _failed_beside(difference: Difference) -> bool:
-    """A step failed whose tasks run at the same time: how far the others get is left to timing, and nothing else is.
-
-    Where asyncio fixes their order, nothing but an error handler may begin.
-    """
-    ends, ran = difference.last("found"), difference.last("ran")
-    if not all(isinstance(end, dict) and "raised" in end for end in ends):
-        return False
-    if difference.case.get("sequential"):
-        more = [seen[0] for seen in ran[0] if seen not in ran[1]]
-        handled = bool(more) and all(name.endswith("_handler") for name in more)
-        return bool(difference.case.get("async") and handled and not bag(ran[1]) - bag(ran[0]))
-    told = any(
-        any(one[part] != other[part] for part in ("error", "result", "interrupts"))
-        for snapshots in reports.snapshots(*difference[1:])
-        for one, other in reports.tasks(*snapshots)
-    )
-    within = [[space for space in report.get("stored", ()) if space["namespace"]] for report in difference[1:]]
-    others = told or bag(ran[0]) != bag(ran[1]) or bag(within[0]) != bag(within[1]) or _recorded_beside(difference)
-    return others and _before_its_open_step(difference.expected) == _before_its_open_step(difference.found)
-
-
-def _recorded_beside(difference: Difference) -> bool:
-    """Tell whether more is recorded here beside the error of a task, which leaves nothing else: another one's writes.
-
-    It need not be shown, if a command had it begin in a step that was open already.
-    """
-    newest = next(reports.checkpoints(*difference[1:]), None)
-    if newest is None or not all(map(_has_error, newest)):
-        return False
-    expected, found = (bag(checkpoint["writes"]) for checkpoint in newest)
-    return expected < found
-
-
-def _before_its_open_step(report: Report) -> Any:
-    """Return what is stored of a thread but for what the tasks of its open step have done."""
-    root = [space["checkpoints"] for space in report.get("stored", ()) if not space["namespace"]]
-    return [[{**entry, "writes": None if entry is one[0] else entry["writes"]} for entry in one] for one in root]
-
-
 KNOWN: tuple[Known, ...] = (
     Known("interrupts of tasks that a node calls", allow=_asked_twice),
     Known("resume: a finished task whose writes went to untracked values only", allow=_untracked_alone),
@@ -616,14 +368,17 @@ KNOWN: tuple[Known, ...] = (
     Known('`durability="exit"`: what is stored when the updates of the last step are refused', allow=_refused_at_exit),
     Known("resume: an answer that names no interrupt", allow=_answered_anew),
     Known('`stream_mode="messages"`: messages of one id', allow=_message_given_twice),
-    Known('`durability="sync"` without a checkpointer', departs=_sync_without_saver),
-    Known("nodes of a `Pregel` on one channel", departs=_input_shared),
-    Known("resume: an error handler has finished", departs=_handled_again),
-    Known("resume: an answer that names no interrupt", departs=_answer_spent),
-    Known("a subgraph with `checkpointer=True` and a history, in a step that is gone on with", departs=_told_to_go_on),
-    Known('`invoke(version="v2")` of a graph', departs=_validated_late),
-    Known("node cache: what a task wrote", departs=_cached_later),
-    Known("a reader leaves a stream", departs=_left_early),
-    Known("tasks of one step that run one nested graph with `checkpointer=True`", departs=_shared_history),
-    Known("a node fails while others of its step run", departs=_failed_beside),
+    Known('`durability="sync"` without a checkpointer', departs=departures.sync_without_saver),
+    Known("nodes of a `Pregel` on one channel", departs=departures.input_shared),
+    Known("resume: an error handler has finished", departs=departures.handled_again),
+    Known("resume: an answer that names no interrupt", departs=departures.answer_spent),
+    Known(
+        "a subgraph with `checkpointer=True` and a history, in a step that is gone on with",
+        departs=departures.told_to_go_on,
+    ),
+    Known('`invoke(version="v2")` of a graph', departs=departures.validated_late),
+    Known("node cache: what a task wrote", departs=departures.cached_later),
+    Known("a reader leaves a stream", departs=departures.left_early),
+    Known("tasks of one step that run one nested graph with `checkpointer=True`", departs=departures.shared_history),
+    Known("a node fails while others of its step run", departs=departures.failed_beside),
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.fuzz import known
+from tests.fuzz import differences, known
 
 CASE: dict[str, Any] = {
     "kind": "graph",
@@ -54,7 +54,7 @@ def report(*tasks: dict[str, Any], found: Any = None, ran: Any = (), writes: Any
 def explained(expected: dict[str, Any], found: dict[str, Any], **changes: Any) -> str | None:
     case = {**CASE, **{name: value for name, value in changes.items() if name in CASE}}
     case["script"] = [{**step, **changes.get("step", {})} for step in case["script"]]
-    return known.explain(known.Difference(case, expected, found))
+    return known.explain(differences.Difference(case, expected, found))
 
 
 def seen(*names: str) -> dict[str, Any]:
@@ -116,7 +116,7 @@ def test_a_question_may_be_listed_twice_and_none_may_be_missing() -> None:
     twice, once, other = report(task("a", None, "a?", "a?")), report(task("a", None, "a?")), report(task("a", None))
 
     def told(expected: dict[str, Any], found: dict[str, Any]) -> str | None:
-        return known.explain(known.Difference({**CASE, **called}, expected, found))
+        return known.explain(differences.Difference({**CASE, **called}, expected, found))
 
     assert "interrupts of tasks" in str(told(twice, once))
     assert told(once, other) is None
@@ -199,7 +199,7 @@ def test_a_graph_with_a_history_takes_its_input_in_a_step_that_is_gone_on_with_i
         for one in both:
             one["steps"].insert(0, report(ran=earlier)["steps"][0])
         case = {**CASE, "graphs": [inner, outer], "script": [{"op": "run", "input": {}}, step]}
-        return known.explain(known.Difference(case, *both))
+        return known.explain(differences.Difference(case, *both))
 
     goes_on = {"op": "run", "input": None}
     assert "gone on with" in str(told([], ["inner_a"], ["inner_a"], **goes_on))
@@ -232,7 +232,7 @@ def test_a_message_may_be_shown_of_another_task_that_gives_the_same_id_and_not_o
 
 def test_when_a_node_fails_its_neighbours_may_get_further_and_nothing_stored_before_may_differ() -> None:
     def told(expected: dict[str, Any], found: dict[str, Any], **case: Any) -> str | None:
-        return known.explain(known.Difference({**CASE, "sequential": False, **case}, expected, found))
+        return known.explain(differences.Difference({**CASE, "sequential": False, **case}, expected, found))
 
     failed = {"raised": "Boom", "message": "boom 1"}
     further, less = report(found=failed, ran=["a", "b"], writes=[("log", 1)]), report(found=failed, ran=["a"])
@@ -258,7 +258,7 @@ def test_a_task_that_failed_after_an_answer_may_take_another_one_and_nothing_els
         for one in both:
             one["steps"].insert(0, end)
         case = {**CASE, "script": [{"op": "answer", "by": by}, {"op": "answer", "by": "ids"}]}
-        return known.explain(known.Difference(case, *both))
+        return known.explain(differences.Difference(case, *both))
 
     assert "names no interrupt" in str(told(["a", "yes"], ["a", "yes a?"]))
     assert told(["a", "yes"], ["b", "yes a?"]) is None
@@ -268,7 +268,7 @@ def test_a_task_that_failed_after_an_answer_may_take_another_one_and_nothing_els
 
 def test_a_task_that_does_not_begin_may_lose_what_it_had_in_a_step_that_failed() -> None:
     def told(expected: dict[str, Any], found: dict[str, Any], **case: Any) -> str | None:
-        return known.explain(known.Difference({**CASE, "async": False, **case}, expected, found))
+        return known.explain(differences.Difference({**CASE, "async": False, **case}, expected, found))
 
     failed = {"raised": "Boom", "message": "boom 1"}
     handled = report(found=failed, writes=[("__error_source_node__", "b")])
@@ -310,7 +310,7 @@ def test_what_had_been_applied_is_known_of_a_graph_whose_failure_its_caller_catc
 
 def test_what_is_in_the_cache_need_not_run_again_and_everything_else_has_to() -> None:
     def told(expected: dict[str, Any], found: dict[str, Any], **case: Any) -> str | None:
-        return known.explain(known.Difference({**CASE, **case}, expected, found))
+        return known.explain(differences.Difference({**CASE, **case}, expected, found))
 
     twice, once = report(ran=["a", "a"]), report(ran=["a"])
     assert "node cache" in str(told(twice, once, cache=True))
@@ -331,5 +331,5 @@ def test_a_state_whose_values_are_none_on_one_of_the_engines_can_be_compared() -
 
 def test_nothing_explains_a_graph_that_only_one_engine_builds() -> None:
     built = report(task("a", None), found=[])
-    assert known.explain(known.Difference(CASE, {"built": "TypeError"}, built)) is None
-    assert known.explain(known.Difference(CASE, built, {"built": "TypeError"})) is None
+    assert known.explain(differences.Difference(CASE, {"built": "TypeError"}, built)) is None
+    assert known.explain(differences.Difference(CASE, built, {"built": "TypeError"})) is None

@@ -23,7 +23,7 @@ from typing import Any
 from langgraph.checkpoint.memory import InMemorySaver
 from xxhash import xxh3_128_hexdigest
 
-from tests.fuzz import known, program, turns
+from tests.fuzz import differences, known, program, turns
 from tests.fuzz.judge import HANGS, LIMIT_S
 from tests.interop import plain
 
@@ -265,7 +265,7 @@ def main() -> None:
                 perform(case),
                 sequential=alone,
                 threads=not (alone and case.get("async")),
-                unnamed=bool(known.unnamed(case)),
+                unnamed=bool(differences.unnamed(case)),
             )
             digest = hashlib.sha256(json.dumps(last, sort_keys=True).encode()).hexdigest()
             faulthandler.cancel_dump_traceback_later()
