@@ -16,7 +16,7 @@ from typing_extensions import Unpack
 from stategraph.engine.config.runtime import RunControl
 from stategraph.engine.definition import GraphDefinition
 from stategraph.engine.runs import entrypoints
-from stategraph.engine.runs.run_plan import Options
+from stategraph.engine.runs.run_plan import Options, Shown
 from stategraph.engine.state import editing, snapshots
 from stategraph.types import All, Command, DeprecatedKwargs, Durability, StateSnapshot, StateUpdate, StreamMode
 from stategraph.typing import ContextT, InputT, OutputT, StateT
@@ -85,9 +85,8 @@ class StateGraphEngine(
             BaseException: What a node failed with.
         """
         keys = self.output_channels if output_keys is None else output_keys
-        options = Options(
-            context, stream_mode, print_mode, keys, interrupt_before, interrupt_after, durability, control, version
-        )
+        shown = Shown(stream_mode, print_mode, version)
+        options = Options(shown, context, keys, interrupt_before, interrupt_after, durability, control)
         if type(self).stream is not _STREAM or "stream" in self.__dict__:
             return entrypoints.invoke_through(self.stream, input, config, options, kwargs)
         return entrypoints.invoke(self.spec, input, config, entrypoints.resolved(options, kwargs))
@@ -110,9 +109,8 @@ class StateGraphEngine(
     ) -> dict[str, Any] | Any:
         """Like :meth:`invoke`; several tasks of a step run concurrently on the event loop."""
         keys = self.output_channels if output_keys is None else output_keys
-        options = Options(
-            context, stream_mode, print_mode, keys, interrupt_before, interrupt_after, durability, control, version
-        )
+        shown = Shown(stream_mode, print_mode, version)
+        options = Options(shown, context, keys, interrupt_before, interrupt_after, durability, control)
         if type(self).astream is not _ASTREAM or "astream" in self.__dict__:
             return await entrypoints.ainvoke_through(self.astream, input, config, options, kwargs)
         return await entrypoints.ainvoke(self.spec, input, config, entrypoints.resolved(options, kwargs))
@@ -125,9 +123,9 @@ class StateGraphEngine(
             config: The config of the node's task.
         """
         kind, own = type(self), self.__dict__
-        if kind.invoke is not _INVOKE or kind.stream is not _STREAM or "invoke" in own or "stream" in own:
-            return self.invoke(input, config)  # an override or a wrapper wants to see the run
-        execution = entrypoints.open_inside(self.spec, input, config)
+        # An override or a wrapper wants to see the run.
+        seen = kind.invoke is not _INVOKE or kind.stream is not _STREAM or "invoke" in own or "stream" in own
+        execution = None if seen else entrypoints.open_inside(self.spec, input, config)
         if execution is None:
             return self.invoke(input, config)
         for _ in entrypoints.follow(execution):
@@ -137,9 +135,8 @@ class StateGraphEngine(
     async def ainvoke_inside(self, input: Any, config: RunnableConfig) -> Any:
         """Like :meth:`invoke_inside`, async."""
         kind, own = type(self), self.__dict__
-        if kind.ainvoke is not _AINVOKE or kind.astream is not _ASTREAM or "ainvoke" in own or "astream" in own:
-            return await self.ainvoke(input, config)
-        execution = entrypoints.open_inside(self.spec, input, config)
+        seen = kind.ainvoke is not _AINVOKE or kind.astream is not _ASTREAM or "ainvoke" in own or "astream" in own
+        execution = None if seen else entrypoints.open_inside(self.spec, input, config)
         if execution is None:
             return await self.ainvoke(input, config)
         async for _ in entrypoints.afollow(execution):
@@ -190,19 +187,8 @@ class StateGraphEngine(
         Yields:
             Payloads, or tuples as described above.
         """
-        options = Options(
-            context,
-            stream_mode,
-            print_mode,
-            output_keys,
-            interrupt_before,
-            interrupt_after,
-            durability,
-            control,
-            version,
-            subgraphs,
-            debug,
-        )
+        shown = Shown(stream_mode, print_mode, version, subgraphs, debug)
+        options = Options(shown, context, output_keys, interrupt_before, interrupt_after, durability, control)
         deprecated = cast("dict[str, Any]", kwargs)
         yield from entrypoints.stream(self.spec, input, config, entrypoints.resolved(options, deprecated))
 
@@ -225,22 +211,11 @@ class StateGraphEngine(
         **kwargs: Unpack[DeprecatedKwargs],
     ) -> AsyncIterator[dict[str, Any] | Any]:
         """Like :meth:`stream`."""
-        options = Options(
-            context,
-            stream_mode,
-            print_mode,
-            output_keys,
-            interrupt_before,
-            interrupt_after,
-            durability,
-            control,
-            version,
-            subgraphs,
-            debug,
-        )
+        shown = Shown(stream_mode, print_mode, version, subgraphs, debug)
+        options = Options(shown, context, output_keys, interrupt_before, interrupt_after, durability, control)
         deprecated = cast("dict[str, Any]", kwargs)
-        shown = entrypoints.astream(self.spec, input, config, entrypoints.resolved(options, deprecated))
-        async with aclosing(shown) as chunks:  # type: ignore[type-var]
+        run = entrypoints.astream(self.spec, input, config, entrypoints.resolved(options, deprecated))
+        async with aclosing(run) as chunks:  # type: ignore[type-var]
             async for chunk in chunks:
                 yield chunk
 

@@ -25,7 +25,7 @@ from stategraph.engine.compile.validate import validate_keys
 from stategraph.engine.config.runnable_config import ensure_config, inherited_config
 from stategraph.engine.runs import adriver, driver, run_plan
 from stategraph.engine.runs.execution import Execution
-from stategraph.engine.runs.run_plan import Options
+from stategraph.engine.runs.run_plan import Options, Shown
 from stategraph.engine.spec import GraphSpec
 from stategraph.engine.streams.projection import Format
 from stategraph.types import GraphOutput
@@ -53,9 +53,8 @@ def resolved(options: Options, deprecated: dict[str, Any]) -> Options:
     """
     if not deprecated:
         return options
-    for name in ("subgraphs", "debug"):
-        if name in deprecated:
-            options = options._replace(**{name: deprecated[name]})
+    shown = {name: deprecated[name] for name in ("subgraphs", "debug") if name in deprecated}
+    options = options._replace(shown=options.shown._replace(**shown))
     during = deprecated.get("checkpoint_during")
     if during is None:
         return options
@@ -85,24 +84,25 @@ def open_run(
         options: The caller's options.
         modes: The modes to stream instead of the caller's, or None.
     """
+    shown = options.shown
     if modes is None:
-        modes = options.stream_mode
+        modes = shown.stream_mode
     if modes is None:
         # A graph that runs as a node of another one shows its state unless told otherwise.
         nested = config is not None and CONFIG_KEY_TASK_ID in config.get(CONF, {})
         modes = "values" if nested else spec.stream_mode
-    printed = ["updates", "values"] if options.debug or spec.debug else options.print_mode
+    printed = ["updates", "values"] if shown.debug or spec.debug else shown.print_mode
     keys = options.output_keys
     if keys is None:
         keys = spec.stream_channels
     else:
         validate_keys(keys, spec.channels)
-    v2 = options.version == "v2"
+    v2 = shown.version == "v2"
     form = Format(
         modes,
         printed,
-        options.subgraphs,
-        options.version,
+        shown.subgraphs,
+        shown.version,
         spec.output_mapper if v2 else None,
         spec.state_mapper if v2 else None,
     )
@@ -178,22 +178,23 @@ def modes_to_collect(spec: GraphSpec, options: Options) -> Modes:
     """Return the modes that an ``invoke`` follows; the caller's own if None."""
     if reads_at_end(spec, options):
         return AT_END
-    return Collector(options.stream_mode, options.version).modes
+    return Collector(options.shown).modes
 
 
 def reads_at_end(spec: GraphSpec, options: Options) -> bool:
     """Return whether the result can be read from the channels when the run has ended."""
-    if options.stream_mode != "values" or options.print_mode or options.debug or spec.debug:
+    shown = options.shown
+    if shown.stream_mode != "values" or shown.print_mode or shown.debug or spec.debug:
         return False
     keys = options.output_keys if options.output_keys is not None else spec.output_channels
-    return not ((isinstance(keys, str) and options.version != "v1") or spec.may_lose(keys))
+    return not ((isinstance(keys, str) and shown.version != "v1") or spec.may_lose(keys))
 
 
 def result(execution: Execution, options: Options) -> Any:
     """Return the result of an ``invoke`` that built no chunks."""
     machine = execution.machine
     value = _read_once(execution) if machine.values_seen else None
-    if options.version == "v2":
+    if options.shown.version == "v2":
         mapper = execution.plan.spec.output_mapper
         if mapper is not None and isinstance(value, dict):
             value = mapper(value)
@@ -235,7 +236,7 @@ def collector_of(execution: Execution, options: Options, modes: Modes) -> Collec
     """
     if modes is AT_END:
         return _AtEnd(execution, options)
-    return Collector(options.stream_mode, options.version)
+    return Collector(options.shown)
 
 
 class _AtEnd(NamedTuple):
@@ -282,7 +283,7 @@ def invoke_through(
         options: The caller's options.
         deprecated: Further ones, which `stream` knows too.
     """
-    collector = Collector(options.stream_mode, options.version)
+    collector = Collector(options.shown)
     return collect(stream(input, config, **collector.asks(options), **deprecated), collector)
 
 
@@ -294,7 +295,7 @@ async def ainvoke_through(
     deprecated: dict[str, Any],
 ) -> Any:
     """Put the result together as :func:`invoke_through`, with an ``astream``."""
-    collector = Collector(options.stream_mode, options.version)
+    collector = Collector(options.shown)
     return await acollect(astream(input, config, **collector.asks(options), **deprecated), collector)
 
 
@@ -302,13 +303,12 @@ class Collector:
     """Puts the result of an ``invoke`` together from its stream.
 
     Args:
-        stream_mode: The caller's.
-        version: The form of the chunks.
+        shown: The chunks that its caller asked for.
     """
 
-    def __init__(self, stream_mode: Any, version: str) -> None:
-        self._values = stream_mode == "values"
-        self._v2 = version == "v2"
+    def __init__(self, shown: Shown) -> None:
+        self._values = shown.stream_mode == "values"
+        self._v2 = shown.version == "v2"
         self._latest: Any = None
         self._chunks: list[Any] = []
         self._interrupts: list[Any] = []
@@ -320,12 +320,10 @@ class Collector:
 
     def asks(self, options: Options) -> dict[str, Any]:
         """Return the options for the stream to collect from; the version is named only if it is not the default."""
-        asked = options._asdict()
-        del asked["subgraphs"], asked["debug"]  # no options of an ``invoke``
-        asked["stream_mode"] = self.modes or options.stream_mode
-        if not self._v2:
-            del asked["version"]
-        return asked
+        shown, asked = options.shown, options._asdict()
+        del asked["shown"]  # its other parts are no options of an ``invoke``
+        asked |= {"stream_mode": self.modes or shown.stream_mode, "print_mode": shown.print_mode}
+        return asked | {"version": shown.version} if self._v2 else asked
 
     def add(self, chunk: Any) -> None:
         """Take in a chunk."""

@@ -42,20 +42,26 @@ if TYPE_CHECKING:
     from langgraph.store.base import BaseStore
 
 
+class Shown(NamedTuple):
+    """The chunks of a run that its caller asked for; None means the graph's default."""
+
+    stream_mode: str | Sequence[str] | None = None
+    print_mode: str | Sequence[str] = ()
+    version: Literal["v1", "v2"] = "v1"
+    subgraphs: bool = False
+    debug: bool | None = None
+
+
 class Options(NamedTuple):
     """The options of a run, as its caller gave them; None means the graph's default."""
 
+    shown: Shown = Shown()
     context: Any = None
-    stream_mode: str | Sequence[str] | None = None
-    print_mode: str | Sequence[str] = ()
     output_keys: str | Sequence[str] | None = None
     interrupt_before: All | Sequence[str] | None = None
     interrupt_after: All | Sequence[str] | None = None
     durability: Durability | None = None
     control: RunControl | None = None
-    version: Literal["v1", "v2"] = "v1"
-    subgraphs: bool = False
-    debug: bool | None = None
 
 
 class RunPlan(NamedTuple):
