@@ -40,6 +40,12 @@ def test_a_context_state_survives_json_and_a_serialiser_that_allows_no_classes()
         assert again.stored() == {**stored, "writes": 2}
 
 
+def test_what_is_stored_is_what_json_makes_of_it() -> None:
+    stored = FULL.stored()
+    assert stored["reported"] is not None
+    assert json.loads(json.dumps(stored)) == stored
+
+
 def test_what_a_later_version_noted_besides_is_passed_over() -> None:
     stored = FULL.stored()
     later = {

@@ -140,6 +140,17 @@ async def test_remarks_of_fewer_gates_are_given_to_those_that_made_them() -> Non
     assert await Gates([], AT).finish([]) == await gates.finish([])
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize("decided", [1, 3])
+async def test_a_gate_decides_about_each_call_that_it_is_shown(decided: int) -> None:
+    class Careless(Gate):
+        async def before(self, at: Place, calls: Sequence[ToolCall], /) -> Sequence[Verdict]:
+            return [Allow(calls[0])] * decided
+
+    with pytest.raises(ValueError, match="zip"):
+        await Gates([Careless("one", [])], AT).before([call("c1"), call("c2")])
+
+
 def test_gates_of_an_agent_change_what_its_tool_is_given_and_what_its_model_reads() -> None:
     @tool
     def echo(one: bool = False, two: bool = False) -> str:

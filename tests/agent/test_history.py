@@ -157,6 +157,52 @@ def test_calls_of_one_answer_with_the_same_id_are_one() -> None:
     assert outline(history.repair([twice, result("a"), result("a"), result("b")])) == ["calls a b", "a=done", "b=done"]
 
 
+def test_of_an_answer_only_the_calls_that_are_kept_stay_in_every_form_that_they_have() -> None:
+    said: list[str | dict[str, Any]] = [
+        "bare",
+        {"type": "text", "text": "So:", "id": "b"},
+        {"type": "tool_use", "id": "a"},
+        {"type": "tool_use", "id": "b"},
+    ]
+    answer = AIMessage(
+        said,
+        tool_calls=calls("a", "b").tool_calls,
+        invalid_tool_calls=[*broken("c", "{").invalid_tool_calls, *broken("d", "{").invalid_tool_calls],
+        additional_kwargs={"tool_calls": ["as the provider sent them"], "refusal": None},
+        id="m",
+    )
+    some = history.with_calls(answer, {"a", "d"})
+    assert [call["id"] for call in some.tool_calls] == ["a"]
+    assert [call["id"] for call in some.invalid_tool_calls] == ["d"]
+    assert some.content == said[:3]
+    assert some.additional_kwargs == {"refusal": None}
+    assert some.id == "m"
+    none = history.with_calls(answer, set())
+    assert (none.tool_calls, none.invalid_tool_calls, none.content) == ([], [], said[:2])
+    assert len(answer.tool_calls) == len(answer.invalid_tool_calls) == 2
+    assert answer.content == said
+    assert history.with_calls(calls("a", text="So:"), set()).content == "So:"
+
+
+@pytest.mark.parametrize(
+    ("content", "plain"),
+    [
+        ("a", "a"),
+        ([], ""),
+        ([{"type": "text", "text": "a"}], "a"),
+        ([{"type": "text", "text": "a"}, "b"], None),
+        ([{"type": "text", "text": None}], None),
+        ([{"type": "reasoning", "text": "a"}], None),
+    ],
+)
+def test_blocks_of_text_alone_are_lines(content: Any, plain: str | None) -> None:
+    given = HumanMessage(content, id="m")
+    (told,) = history.in_plain_text([given])
+    assert told.content == (content if plain is None else plain)
+    assert (told is given) is (plain is None or plain == content)
+    assert given.content == content
+
+
 def test_content_that_is_text_alone_is_a_string_where_a_model_wants_that() -> None:
     text: list[str | dict[str, Any]] = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
     mixed: list[str | dict[str, Any]] = [*text, {"type": "image_url", "image_url": {"url": "data:,"}}]
