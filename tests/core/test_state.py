@@ -312,7 +312,8 @@ def test_a_reducer_runs_once_for_all_routers_that_are_shown_its_value() -> None:
 def test_a_node_whose_state_no_router_was_shown_gets_what_its_mapper_makes() -> None:
     keys = Keys(("last",))
     made, mapper, after = listing_program(keys)
-    held = state(made, values={"last": 1})
+    stored = checkpoints.empty("id", "now") | {"channel_values": {"last": 1}, "channel_versions": {"last": "0001"}}
+    held = State(made, stored, spelled)
     for times in (1, 2):
         assert held.node_input(after, task(made, "b")) == [("last", 1)]
         assert mapper.made == times
