@@ -19,7 +19,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 RUN_API = (ROOT / "docs" / "run-api.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-ROOMS = sorted(file.parent.name for file in (ROOT / "stategraph").glob("*/__init__.py"))
+PACKAGES = sorted(file.parent.name for file in (ROOT / "stategraph").glob("*/__init__.py"))
 
 
 def test_the_program_in_the_readme_runs_and_is_short() -> None:
@@ -73,9 +73,9 @@ def test_every_make_target_that_a_page_names_exists(page: Path) -> None:
     assert {name for name in named if f"\n{name}:" not in MAKEFILE} == set()
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_the_architecture_has_a_paragraph_on_every_room(room: str) -> None:
-    assert f"`{room}`" in (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_architecture_has_a_paragraph_on_every_package(package: str) -> None:
+    assert f"`{package}`" in (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 
 
 def test_every_target_of_the_makefile_is_in_its_help() -> None:
