@@ -18,7 +18,7 @@ import sqlite3
 import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
-from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlencode
 
 if TYPE_CHECKING:
     from stategraph.agent.settings.secrets import Secrets
@@ -138,24 +138,32 @@ def store_of(arguments: argparse.Namespace) -> str:
 
 def masked(url: str) -> str:
     """Return an address with stars for its password."""
-    parts = urlsplit(url)
-    if parts.scheme == "sqlite":
+    scheme, name, password, where, query = _parts_of(url)
+    if scheme in ("", "sqlite"):
         return url
-    user, at, host = parts.netloc.rpartition("@")
-    name, colon, _ = user.partition(":")
-    query = [(key, _HIDDEN if "password" in key else value) for key, value in parse_qsl(parts.query)]
-    where = f"{name}{colon and colon + _HIDDEN}{at}{host}"
-    return urlunsplit(parts._replace(netloc=where, query=urlencode(query, safe="*/:")))
+    login = name if password is None else f"{name}:{_HIDDEN}"
+    asked = urlencode([(key, _HIDDEN if "password" in key else value) for key, value in query], safe="*/:")
+    return f"{scheme}://{login}{where}{asked and f'?{asked}'}"
 
 
 def _secrets_of(url: str) -> list[str]:
-    parts: SplitResult = urlsplit(url)
-    if parts.scheme == "sqlite":
+    scheme, _, password, _, query = _parts_of(url)
+    if scheme == "sqlite":
         return []
-    user = parts.netloc.rpartition("@")[0]
-    password = user.partition(":")[2]
-    asked = [value for key, value in parse_qsl(parts.query) if "password" in key]
-    return [text for text in (password, unquote(password), *asked) if text]
+    asked = [value for key, value in query if "password" in key]
+    return [text for text in (password, unquote(password or ""), *asked) if text]
+
+
+def _parts_of(url: str) -> tuple[str, str, str | None, str, list[tuple[str, str]]]:
+    """Return scheme, user, password, the rest and the query of an address, as libpq takes it apart.
+
+    `urlsplit` ends a login at "/", "?" and "#", which passwords may contain.
+    """
+    scheme, _, rest = url.partition("://")
+    login, at, where = rest.rpartition("@")
+    name, colon, password = login.partition(":")
+    where, _, query = where.partition("?")
+    return scheme, name, password if colon else None, at + where, parse_qsl(query)
 
 
 def expected(error: BaseException) -> BaseException | None:

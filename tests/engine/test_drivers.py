@@ -301,6 +301,28 @@ def test_a_failure_cancels_the_coroutines_beside_it() -> None:
     assert cancelled == ["patient"]
 
 
+@pytest.mark.parametrize("error", [GeneratorExit, SystemExit, KeyboardInterrupt])
+def test_a_node_beside_others_may_raise_any_exception(error: type[BaseException]) -> None:
+    def fail(state: State) -> State:
+        raise error("by the node")
+
+    builder = StateGraph(State)
+    for name, work in {"fails": fail, "works": lambda state: {"log": ["works"]}}.items():
+        builder.add_node(name, work).add_edge(START, name)
+    ended: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            builder.compile().invoke({"log": []})
+        except BaseException as raised:
+            ended.append(raised)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(30)
+    assert [(type(each), str(each)) for each in ended] == [(error, "by the node")]
+
+
 def test_what_finished_beside_a_failure_is_kept(driver: Any) -> None:
     started: list[str] = []
     broken = True

@@ -519,6 +519,30 @@ async def test_a_reader_that_asks_while_the_run_is_being_failed_gets_the_error()
         await read_while_ending(KeyError("gone"))
 
 
+@in_loop
+async def test_work_of_a_transformer_that_begins_to_read_when_the_run_is_over_finds_nothing() -> None:
+    over = asyncio.Event()
+    seen: list[Any] = []
+
+    class Reads(Probe):
+        def process(self, event: ProtocolEvent) -> bool:
+            self.schedule(self.read())
+            return True
+
+        async def read(self) -> None:
+            await over.wait()
+            await asyncio.sleep(0)
+            seen.append([item async for item in self.queue])
+
+    async def parts() -> Any:
+        yield {"type": "values", "ns": (), "data": 1, "interrupts": ()}
+        over.set()
+
+    run = AsyncGraphRunStream(parts(), StreamMux([Reads()], is_async=True))
+    assert await run.output() == 1
+    assert seen == [[]]
+
+
 async def read_while_ending(error: Exception | None) -> list[Any]:
     """Read a queue that gets its only item at the end, which waits until the reader has asked."""
     ending, go_on = asyncio.Event(), asyncio.Event()

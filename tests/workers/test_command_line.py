@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from stategraph.cli import main
-from stategraph.cli.output import masked
+from stategraph.cli.output import Output, masked
 from stategraph.workers.registry.runs import RunRegistry
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -268,6 +268,15 @@ def test_a_password_is_not_shown() -> None:
     assert masked("postgresql://host/db?password=secret&user=me") == "postgresql://host/db?password=***&user=me"
     assert masked("postgresql://me@host/db") == "postgresql://me@host/db"
     assert masked("sqlite:////var/lib/a@b:c.db") == "sqlite:////var/lib/a@b:c.db"
+
+
+@pytest.mark.parametrize("password", ["hush#hush", "hush?hush", "hush/hush", "hush[hush", "hush@hush", "hush:hush"])
+def test_a_password_of_any_letters_is_not_shown(password: str) -> None:
+    url = f"postgresql://me:{password}@host/db?sslmode=require"
+    assert masked(url) == "postgresql://me:***@host/db?sslmode=require"
+    output = Output(as_json=False, store=url)
+    assert "hush" not in output.store
+    assert "hush" not in output.clean(f"cannot reach {url}: {password} is wrong")
 
 
 def test_help_loads_no_engine() -> None:

@@ -342,7 +342,10 @@ def run(execution: AttemptContext, task: Task) -> Outcome:
         return scope
     except BaseException as error:
         again = _again(execution, task, scope, started_at, error, _never)
-    return procedures.drive(again, partial(_act, partial(_attempt, execution), execution.clock.sleep))
+    try:
+        return procedures.drive(again, partial(_act, partial(_attempt, execution), execution.clock.sleep))
+    except GeneratorExit as error:  # the node's own: nobody closes a sync task
+        return raised(task, scope.writes, error)
 
 
 def _copy(task: Task) -> Draft | None:

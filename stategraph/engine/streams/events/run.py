@@ -294,6 +294,8 @@ class AsyncGraphRunStream(RunHandle):
     async def _apump_next(self) -> bool:
         """Take one part from the graph, or wait until another reader has; return whether there may be more."""
         loop, parts = asyncio.get_running_loop(), self._parts
+        if self._exhausted and asyncio.current_task() in self._mux._scheduled():
+            return False  # the end waits for this task, which must not wait for the end
         if self._pull in (None, asyncio.current_task()):
             if self._exhausted or parts is None:
                 return False
