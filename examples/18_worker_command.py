@@ -41,6 +41,8 @@ if __name__ == "__main__":
         # The address is not on the command line, where other users could read it.
         environment = {**os.environ, "STATEGRAPH_STORE": store}
         with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as worker:
-            asyncio.run(runs(RunRegistry.from_url(store)))
-            worker.terminate()
+            try:
+                asyncio.run(runs(RunRegistry.from_url(store)))
+            finally:
+                worker.terminate()
             print(f"worker stopped: {worker.wait()}")

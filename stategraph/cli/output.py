@@ -32,6 +32,9 @@ FAILED: Final = 2
 
 _HIDDEN: Final = "***"
 
+#: Packages whose errors are about the database.
+_CLIENTS: Final = ("psycopg", "psycopg_pool")
+
 
 def write(text: str) -> None:
     """Print a line; a reader that has seen enough, such as `head`, is no error."""
@@ -118,6 +121,19 @@ def add_store(parser: argparse.ArgumentParser, *, again: bool = False) -> None:
     parser.add_argument("--json", action="store_true", default=default, help="print JSON instead of text")
 
 
+def positive(text: str) -> int:
+    """Read an argument that is a number of at least 1.
+
+    Raises:
+        ArgumentTypeError: It is less.
+        ValueError: It is no number.
+    """
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is less than 1")
+    return number
+
+
 def store_of(arguments: argparse.Namespace) -> str:
     """Return the address of the database.
 
@@ -167,7 +183,14 @@ def _parts_of(url: str) -> tuple[str, str, str | None, str, list[tuple[str, str]
 
 
 def expected(error: BaseException) -> BaseException | None:
-    """Return the error that a user can do something about, in an error or a group; None if there is none."""
+    """Return the error that a user can do something about.
+
+    Args:
+        error: An error, or a group.
+
+    Returns:
+        It, or the first one in the group; None if it, or one in the group, is of another kind.
+    """
     from stategraph.errors import ConfigurationError, MissingPackageError
     from stategraph.workers.leases import IllegalRunMove
     from stategraph.workers.registry.port import StoreUnavailableError
@@ -182,10 +205,13 @@ def expected(error: BaseException) -> BaseException | None:
         UnknownRunError,
         sqlite3.OperationalError,
     )
-    for each in _leaves(error):
-        if isinstance(each, known) or type(each).__module__.partition(".")[0] in ("psycopg", "psycopg_pool"):
-            return each
-    return None
+    leaves = list(_leaves(error))
+    for each in leaves:
+        # Exactly a `DatabaseError` is a file that is no database, or a damaged one.
+        of_database = type(each) is sqlite3.DatabaseError or type(each).__module__.partition(".")[0] in _CLIENTS
+        if not of_database and not isinstance(each, known):
+            return None
+    return leaves[0]
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import unquote
 
-from stategraph.cli.output import NOTHING_DONE, Output, add_store, expected, store_of, table
+from stategraph.cli.output import NOTHING_DONE, Output, add_store, expected, positive, store_of, table
 
 if TYPE_CHECKING:
     from stategraph.workers.eventlog import LoggedEvent
@@ -40,11 +40,11 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     listing = _add(actions, "list", "List the newest runs.", _list)
     listing.add_argument("--status", choices=_STATUSES, help="only runs in this status")
     listing.add_argument("--thread", metavar="ID", help="only runs of this thread")
-    listing.add_argument("--limit", type=int, default=20, metavar="N", help="at most so many (default: 20)")
+    listing.add_argument("--limit", type=positive, default=20, metavar="N", help="at most so many (default: 20)")
 
-    show = _add(actions, "show", "Show one run: what it came to, and what it waits for.", _show)
+    show = _add(actions, "show", "Show one run: its status, and what it waits for.", _show)
     show.add_argument("run_id", metavar="RUN_ID")
-    show.add_argument("--events", action="store_true", help="show what it has told, too")
+    show.add_argument("--events", action="store_true", help="also show its events")
     show.add_argument("--follow", action="store_true", help="show what it tells until it ends")
 
     cancel = _add(actions, "cancel", "Ask a run to stop.", _cancel)
@@ -61,7 +61,7 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     )
 
     dead = _add(actions, "dead", "List the runs that were given up, or give them new attempts.", _dead)
-    dead.add_argument("--limit", type=int, default=20, metavar="N", help="list at most so many (default: 20)")
+    dead.add_argument("--limit", type=positive, default=20, metavar="N", help="list at most so many (default: 20)")
     requeue = dead.add_subparsers(metavar="requeue", required=False).add_parser(
         "requeue", description="Give dead runs new attempts.", help="give dead runs new attempts"
     )
@@ -147,7 +147,7 @@ def _listed(runs: Sequence[RunInfo]) -> str:
 def _note(run: RunInfo) -> str:
     if run.error is not None:
         return run.error.partition(":")[0]
-    return "" if run.cancel_requested is None else "is to stop"
+    return "" if run.cancel_requested is None else "was asked to stop"
 
 
 async def _show(registry: RunRegistry, arguments: argparse.Namespace, output: Output) -> int:
@@ -180,7 +180,7 @@ async def _cancel(registry: RunRegistry, arguments: argparse.Namespace, output: 
     if not asked:
         text = f"Run '{info.run_id}' has ended already: {info.status.value}."
     elif info.finished_at is None:
-        text = f"Run '{info.run_id}' is to stop; its worker learns it with its next heartbeat."
+        text = f"Run '{info.run_id}' was asked to stop; its worker learns it with its next heartbeat."
     else:
         text = f"Run '{info.run_id}' is {info.status.value}."
     output.show({"asked": asked, **_plain(info)}, text)

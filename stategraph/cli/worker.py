@@ -21,7 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
-from stategraph.cli.output import Output, add_store, expected, store_of
+from stategraph.cli.output import Output, add_store, expected, positive, store_of
 from stategraph.cli.progress import Progress
 
 if TYPE_CHECKING:
@@ -54,10 +54,10 @@ def prepare(parser: argparse.ArgumentParser) -> None:
         help="modules that graphs may be imported from, each with all modules in it; nothing else is imported",
     )
     parser.add_argument("--app-dir", default=".", metavar="DIR", help="where those modules are (default: %(default)s)")
-    parser.add_argument("--workers", type=_positive, default=1, metavar="N", help="processes (default: %(default)s)")
+    parser.add_argument("--workers", type=positive, default=1, metavar="N", help="processes (default: %(default)s)")
     parser.add_argument(
         "--capacity",
-        type=_positive,
+        type=positive,
         default=10,
         metavar="N",
         help="runs at a time in each process (default: %(default)s)",
@@ -71,16 +71,24 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--graph-version", metavar="V", help="leave runs of another version of the graphs alone")
     parser.add_argument(
-        "--poll", type=float, default=0.5, metavar="S", help="look for runs so often (default: %(default)s)"
+        "--poll", type=float, default=0.5, metavar="S", help="seconds between looks for runs (default: %(default)s)"
     )
     parser.add_argument(
         "--drain", type=float, default=30.0, metavar="S", help="time that runs have to end in (default: %(default)s)"
     )
     parser.add_argument(
-        "--lease", type=float, default=15.0, metavar="S", help="a run is left to others so late (default: %(default)s)"
+        "--lease",
+        type=float,
+        default=15.0,
+        metavar="S",
+        help="seconds without a heartbeat after which others may claim a run (default: %(default)s)",
     )
     parser.add_argument(
-        "--heartbeat", type=float, default=5.0, metavar="S", help="less than half of the lease (default: %(default)s)"
+        "--heartbeat",
+        type=float,
+        default=5.0,
+        metavar="S",
+        help="seconds between heartbeats; less than half of the lease (default: %(default)s)",
     )
     parser.add_argument("--drain-at-eof", action="store_true", help="drain when standard input ends, too")
     parser.epilog = (
@@ -88,13 +96,6 @@ def prepare(parser: argparse.ArgumentParser) -> None:
         "2 it does not work."
     )
     parser.set_defaults(run=run)
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is less than 1")
-    return number
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -240,14 +241,18 @@ class _Started(Protocol):
 
 
 def _drain_at_eof(worker: Stoppable) -> None:
-    """Watch standard input in a thread that does not keep this process from ending."""
+    """Watch standard input in a thread that does not keep this process from ending.
+
+    An input that is not there, or cannot be read any more, has ended.
+    """
     import asyncio
 
     loop = asyncio.get_running_loop()
 
     def watch() -> None:
-        while os.read(sys.stdin.fileno(), 1024):
-            pass
+        with contextlib.suppress(OSError, ValueError):
+            while sys.stdin is not None and os.read(sys.stdin.fileno(), 1024):
+                pass
         with contextlib.suppress(RuntimeError):  # the loop is closed: the worker has ended
             loop.call_soon_threadsafe(worker.drain)
 

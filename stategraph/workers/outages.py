@@ -27,13 +27,19 @@ def is_outage(error: BaseException, database: Database) -> bool:
 
 
 def flat(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error, those in it if it is a group, and those that it came from."""
-    yield error
-    if isinstance(error, BaseExceptionGroup):
-        for each in error.exceptions:
-            yield from flat(each)
-    if error.__cause__ is not None:
-        yield from flat(error.__cause__)
+    """Yield an error, those in it if it is a group, and those that it came from, each of them once."""
+    seen: set[int] = set()
+    waiting = [error]
+    while waiting:
+        each = waiting.pop()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        yield each
+        if each.__cause__ is not None:
+            waiting.append(each.__cause__)
+        if isinstance(each, BaseExceptionGroup):
+            waiting += reversed(each.exceptions)
 
 
 async def persist(

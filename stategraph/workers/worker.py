@@ -76,6 +76,11 @@ class WorkerSettings:
             raise ConfigurationError("A worker is told which modules it may import: allow=['my_app']")
         if self.capacity < 1:
             raise ConfigurationError(f"A worker's capacity is {self.capacity}; it needs at least 1")
+        if not self.poll_s > 0:
+            raise ConfigurationError(f"A worker's poll_s is {self.poll_s}; it needs a number of seconds above 0")
+        for name in ("drain_s", "store_grace_s"):
+            if not getattr(self, name) >= 0:
+                raise ConfigurationError(f"A worker's {name} is {getattr(self, name)}; it needs 0 seconds or more")
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,11 +361,18 @@ class Worker:
             await self._registry.release(claimed.lease, delay_s=delay_s, counts=True, error=outcome.error)
             self._tell(claimed, "returned", error=outcome.error)
             return
-        await self._persist(
-            lambda: self._registry.finish(claimed.lease, outcome.status, outcome.error, attempt.events.waiting())
-        )
+        await self._persist(lambda: self._finish(claimed, outcome, attempt))
         self._finished += 1
         self._tell(claimed, "ended", outcome.status, outcome.error)
+
+    async def _finish(self, claimed: Claimed, outcome: Outcome, attempt: Attempt) -> None:
+        """Store the end of a run; one that is stored already stays, as the answer to its commit may have been lost."""
+        try:
+            await self._registry.finish(claimed.lease, outcome.status, outcome.error, attempt.events.waiting())
+        except LeaseLost:
+            stored = await self._registry.get(claimed.lease.run_id)
+            if (stored.attempt, stored.status) != (claimed.attempt, outcome.status):
+                raise
 
     async def _persist(self, act: Callable[[], Awaitable[None]]) -> None:
         """Report to the registry, and try again for a while if it is away."""

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import io
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from stategraph.cli import main
-from stategraph.cli.output import Output, masked
+from stategraph.cli.output import Output, expected, masked
+from stategraph.cli.worker import _drain_at_eof
+from stategraph.errors import ConfigurationError
 from stategraph.workers.registry.runs import RunRegistry
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -139,7 +144,7 @@ def test_a_run_survives_its_worker_and_is_seen_answered_and_stopped_from_outside
 
         endless = site.submit("tests.workers.app:endless", thread="v")
         until(lambda: site.ran("stuck") == 3)
-        assert "is to stop" in site.run("cancel", endless, "--reason", "enough")
+        assert "was asked to stop" in site.run("cancel", endless, "--reason", "enough")
         assert program.until("ended", run_id=endless)["error"] == "AbortError: enough"
         assert "has ended already: cancelled" in site.run("cancel", endless, code=1)
         assert endless in site.run("list", "--status", "cancelled", "--thread", "v")
@@ -225,6 +230,11 @@ def test_what_may_not_be_imported_is_left_to_others_and_said(site: Site) -> None
         ("worker --allow not_there --store {url}", "There is no module 'not_there'"),
         ("worker --allow json.not.there --store {url}", "cannot be found"),
         ("worker --allow json --store {url} --lease 8 --heartbeat 4", "less than half"),
+        ("worker --allow json --store {url} --poll 0", "poll_s is 0.0"),
+        ("worker --allow json --store {url} --poll nan", "poll_s is nan"),
+        ("worker --allow json --store {url} --drain -1", "drain_s is -1.0"),
+        ("runs list --store sqlite:///{}/text", "file is not a database"),
+        ("worker --allow json --store sqlite:///{}/text", "file is not a database"),
     ],
 )
 def test_a_mistake_is_answered_in_a_sentence(
@@ -233,6 +243,7 @@ def test_a_mistake_is_answered_in_a_sentence(
     if "postgresql" in arguments:
         pytest.importorskip("psycopg")
     site.submit("tests.workers.app:steps")
+    (site.folder / "text").write_text("no database" * 100)
     monkeypatch.setattr(sys, "path", list(sys.path))
     words = arguments.replace("{url}", site.url).replace("{}", str(site.folder)).split()
     assert main(words) == 2
@@ -252,6 +263,8 @@ def test_a_mistake_is_answered_in_a_sentence(
     [
         ["runs"],
         ["runs", "list", "--status", "odd"],
+        ["runs", "list", "--limit", "-1"],
+        ["runs", "dead", "--limit", "0"],
         ["runs", "resume", "r"],
         ["worker", "--workers", "0"],
         ["worker", "--capacity", "x"],
@@ -261,6 +274,31 @@ def test_arguments_that_cannot_be_read_are_refused(words: list[str], capsys: pyt
     with pytest.raises(SystemExit, match="2"):
         main(words)
     assert "error: " in capsys.readouterr().err
+
+
+def test_a_fault_among_mistakes_keeps_its_traceback() -> None:
+    mistake, fault = ConfigurationError("a mistake"), ValueError("a fault")
+    assert expected(ExceptionGroup("all known", [mistake, ExceptionGroup("inner", [mistake])])) is mistake
+    assert expected(ExceptionGroup("one is not", [mistake, ExceptionGroup("inner", [fault])])) is None
+    assert expected(sqlite3.ProgrammingError("a closed database")) is None
+
+
+@pytest.mark.parametrize("stdin", ["missing", "broken"])
+@pytest.mark.anyio
+async def test_a_standard_input_that_cannot_be_read_has_ended(stdin: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    drained = asyncio.Event()
+
+    class Drained:
+        drain = stop = drained.set
+
+    def fail(*_: object) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(sys, "stdin", None if stdin == "missing" else SimpleNamespace(fileno=lambda: 0))
+    monkeypatch.setattr(os, "read", fail)
+    _drain_at_eof(Drained())
+    async with asyncio.timeout(LIMIT_S):
+        await drained.wait()
 
 
 def test_a_password_is_not_shown() -> None:

@@ -17,7 +17,7 @@ import pytest
 from stategraph.engine.checkpoints.saver_urls import saver_at
 from stategraph.workers.eventlog import attach
 from stategraph.workers.leases import LeaseLost, LeaseSettings
-from stategraph.workers.outages import is_outage, persist
+from stategraph.workers.outages import flat, is_outage, persist
 from stategraph.workers.registry.databases import open_database
 from stategraph.workers.registry.port import StoreUnavailableError
 from stategraph.workers.registry.runs import RunRegistry
@@ -171,6 +171,13 @@ async def test_a_call_is_given_up_when_its_time_is_over() -> None:
 async def test_what_is_no_outage_is_raised_at_once(error: Exception) -> None:
     with pytest.raises(type(error)):
         await persist(Flaky(error), DATABASE, 60.0, pytest.fail)
+
+
+async def test_errors_that_came_from_each_other_are_looked_at_once() -> None:
+    first, second = ValueError("no outage"), sqlite3.OperationalError("database is locked")
+    caused(first, caused(second, first))
+    assert list(flat(first)) == [first, second]
+    assert is_outage(ExceptionGroup("several", [ValueError("another"), first]), DATABASE)
 
 
 async def test_a_table_that_is_not_there_is_no_outage() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import signal
 import subprocess
 import sys
@@ -220,6 +221,28 @@ async def test_a_run_is_cancelled_while_it_runs(site: Site, gates: dict[str, asy
     assert (await site.values())["done"] == ["one"]
 
 
+@pytest.mark.parametrize(("stored", "counted"), [("success", (1, 0)), ("error", (0, 1))])
+async def test_a_run_whose_end_was_stored_without_an_answer_is_lost_only_if_another_end_was(
+    site: Site, stored: str, counted: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish = site.registry.finish
+    outages = [StoreUnavailableError("the answer was lost")]
+
+    async def commit_and_lose_the_answer(lease: Any, status: Any, *rest: Any) -> None:
+        if not outages:
+            return await finish(lease, status, *rest)
+        await finish(lease, stored, *rest)
+        raise outages.pop()
+
+    monkeypatch.setattr(site.registry, "finish", commit_and_lose_the_answer)
+    run_id = await site.submit("steps")
+    async with site.worker() as worker:
+        assert await site.ended(run_id) == stored
+    health = worker.health()
+    assert (health.finished, health.lost) == counted
+    assert not outages
+
+
 async def test_a_worker_that_stops_gives_back_what_has_not_ended(site: Site, gates: dict[str, asyncio.Event]) -> None:
     run_id = await site.submit("holding")
     async with site.worker(drain_s=0.05):
@@ -377,12 +400,18 @@ async def test_an_error_in_a_block_is_the_blocks(site: Site) -> None:
     assert [run.status for run in await site.registry.list(thread_id="t")] == ["error"]
 
 
-async def test_a_worker_that_may_import_nothing_is_a_mistake(site: Site) -> None:
+async def test_settings_that_a_worker_cannot_work_with_are_refused(site: Site) -> None:
     for allow in ([], "my_app"):
         with pytest.raises(ConfigurationError, match="is told which modules it may import"):
             WorkerSettings(allow=allow)
     with pytest.raises(ConfigurationError, match="capacity is 0"):
         WorkerSettings(allow=["a"], capacity=0)
+    for name, least in (("poll_s", "above 0"), ("drain_s", "0 seconds"), ("store_grace_s", "0 seconds")):
+        for seconds in (-1.0, math.nan):
+            with pytest.raises(ConfigurationError, match=f"{name} is {seconds}; it needs .*{least}"):
+                WorkerSettings(**{"allow": ["a"], name: seconds})
+    with pytest.raises(ConfigurationError, match="poll_s is 0"):
+        WorkerSettings(allow=["a"], poll_s=0)
 
 
 async def test_a_worker_whose_saver_is_dead_claims_nothing_and_says_so(postgres: str) -> None:

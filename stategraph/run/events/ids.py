@@ -15,7 +15,7 @@ def new_id(prefix: str) -> str:
         prefix: Its prefix, such as `step_`.
 
     Returns:
-        The prefix and the lower 126 bits of a UUID, all but four of which are random.
+        The prefix and the lower 126 bits of a UUID, all but six of which are random.
     """
     number = environment.current().ids.unique().int
     return prefix + "".join(_ALPHABET[number >> 6 * place & 63] for place in range(_LENGTH))

@@ -1,4 +1,4 @@
-"""The saver of a run on a worker: fenced, and tried again while its database is away.
+"""The saver of a run on a worker: fenced, with async calls that are tried again while its database is away.
 
 Trying again does no harm: a write whose answer was lost is the same rows once more, and its lease is checked each time.
 """
@@ -19,7 +19,9 @@ from stategraph.workers.registry.port import Database
 
 
 class PersistentSaver(FencedSaver):
-    """A fenced saver whose calls wait for a database that is away.
+    """A fenced saver whose async reads of a checkpoint, and writes, wait for a database that is away.
+
+    `alist` and the calls that are not async do not wait.
 
     Args:
         saver: As for `FencedSaver`.
