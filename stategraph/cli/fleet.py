@@ -3,8 +3,10 @@
 Rules
 -----
 * A process that ends is replaced: at once if it lived for a while, else after a pause that doubles.
+* A process that cannot be started is tried again after that pause.
 * Processes do not get the terminal's signals but this one's, so that one Ctrl-C is one signal for each.
-* They drain when this process is gone, as their standard input ends with it.
+* They drain when this process is gone, as their standard input ends with it. A fleet that is cancelled does not wait
+  for them.
 """
 
 from __future__ import annotations
@@ -72,12 +74,18 @@ class Fleet:
         pause_s = FIRST_PAUSE_S
         while not self._draining.is_set():
             began = anyio.current_time()
-            code = await self._run_one()
+            facts: dict[str, object] = {}
+            try:
+                facts["code"] = code = await self._run_one()
+                ended = _ended(code)
+            except OSError as error:  # too many processes or open files, for example
+                facts["error"] = str(error)
+                ended = f"a worker could not be started: {error}"
             if self._draining.is_set():
                 return
             pause_s = FIRST_PAUSE_S if anyio.current_time() - began > STABLE_S else min(2 * pause_s, LONGEST_PAUSE_S)
             wait_s = pause_s * random.uniform(0.7, 1.3)
-            self._progress.tell("replaced", f"{_ended(code)}; another one starts in {wait_s:.1f} s", code=code)
+            self._progress.tell("replaced", f"{ended}; another one starts in {wait_s:.1f} s", **facts)
             with anyio.move_on_after(wait_s):
                 await self._draining.wait()
 
@@ -98,7 +106,10 @@ class Fleet:
         finally:
             self._processes.discard(process)
             with anyio.CancelScope(shield=True):
-                await process.aclose()
+                if process.returncode is None and process.stdin is not None:
+                    await process.stdin.aclose()
+                else:
+                    await process.aclose()
 
 
 def _ended(code: int) -> str:

@@ -16,7 +16,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
@@ -224,16 +224,14 @@ async def obey_signals(worker: Stoppable, progress: Progress, *, task_status: _S
     """Drain at the first signal, stop at the second; the third does what it does without this."""
     import anyio
 
-    steps: tuple[tuple[Callable[[], None], str, str], ...] = (
-        (worker.drain, "draining", "draining: nothing more is claimed; a second signal gives back what has not ended"),
-        (worker.stop, "stopping", "stopping: what has not ended is given back"),
-    )
     with anyio.open_signal_receiver(*SIGNALS) as signals:
         task_status.started()
-        for act, name, text in steps:
-            await anext(signals)
-            act()
-            progress.tell(name, text)
+        await anext(signals)
+        worker.drain()
+        progress.tell("draining", "draining: nothing more is claimed; a second signal gives back what has not ended")
+        await anext(signals)
+    worker.stop()
+    progress.tell("stopping", "stopping: what has not ended is given back")
 
 
 class _Started(Protocol):

@@ -19,10 +19,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import anyio
 import pytest
 
 from stategraph.cli import main
+from stategraph.cli.fleet import Fleet
 from stategraph.cli.output import Output, expected, masked
+from stategraph.cli.progress import Progress
 from stategraph.cli.worker import _drain_at_eof
 from stategraph.errors import ConfigurationError
 from stategraph.workers.registry.runs import RunRegistry
@@ -183,6 +186,49 @@ def test_the_first_signal_waits_for_runs_and_the_second_gives_them_back(site: Si
             assert [line["event"] for line in program.lines][-2:] == ["returned", "stopped"]
     shown = json.loads(site.run("show", run_id, "--json"))
     assert (shown["status"], shown["attempt"]) == ("pending", 0)
+
+
+def test_the_third_signal_ends_a_fleet_whose_workers_do_not(site: Site) -> None:
+    os.mkfifo(site.folder / "gate")
+    gate = os.open(site.folder / "gate", os.O_RDWR)
+    run_id = site.submit("tests.workers.app:unstoppable")
+    try:
+        with site.worker("--workers", "2") as program:
+            until(lambda: site.ran("blocked"))
+            pid = int(json.loads(site.run("show", run_id, "--json"))["owner"].split(":")[1])
+            for event in ("draining", "stopping"):
+                program.process.send_signal(signal.SIGINT)
+                program.until(event)
+            program.process.send_signal(signal.SIGINT)
+            assert program.process.wait(LIMIT_S) == 130
+            assert lives(pid)
+    finally:
+        os.write(gate, b"go\n")
+        os.close(gate)
+    until(lambda: not lives(pid))
+
+
+@pytest.mark.anyio
+async def test_a_worker_that_cannot_be_started_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = anyio.open_process
+    refusals = [OSError(errno.EAGAIN, "Resource temporarily unavailable")]
+    progress = Progress(Output(as_json=False, store=""))
+    workers = Fleet([sys.executable, "-c", "input()"], "", 1, progress)
+
+    async def start_the_second(*arguments: Any, **options: Any) -> Any:
+        if refusals:
+            raise refusals.pop()
+        workers.drain()
+        return await start(*arguments, **options)
+
+    monkeypatch.setattr(anyio, "open_process", start_the_second)
+    monkeypatch.setattr("stategraph.cli.fleet.FIRST_PAUSE_S", 0.01)
+    with anyio.fail_after(LIMIT_S):
+        await workers.run()
+    assert not refusals
+    assert f"a worker could not be started: [Errno {errno.EAGAIN}] " in capsys.readouterr().out
 
 
 def test_workers_of_a_parent_that_is_gone_end(site: Site) -> None:
