@@ -267,6 +267,50 @@ def test_workers_that_cannot_start_are_named_and_tried_again(monkeypatch: pytest
     run(work)
 
 
+@pytest.mark.parametrize("error", [OSError("no more processes"), DeprecationWarning("an error by the host's choice")])
+def test_whatever_keeps_a_process_from_starting_is_told_and_the_pool_still_ends(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    start = asyncio.create_subprocess_exec
+
+    async def fails(*command: str, **options: Any) -> Any:
+        monkeypatch.setattr(asyncio, "create_subprocess_exec", start)
+        raise error
+
+    async def work(pool: ProcessPool) -> None:
+        handle = await pool.submit(job("double", 2))
+        assert await handle.result() == 4
+        health = await pool.health()
+        assert health.restarts == 1
+        assert "could not be started" in str(health.last_error) and str(error) in str(health.last_error)
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", fails)
+    run(work)
+
+
+def test_what_fails_behind_the_start_of_a_process_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[asyncio.subprocess.Process] = []
+    start = asyncio.create_subprocess_exec
+
+    async def noted(*command: str, **options: Any) -> Any:
+        started.append(await start(*command, **options))
+        return started[-1]
+
+    def unfit(*args: Any) -> Any:
+        monkeypatch.setattr(supervisor, "Framed", framing.Framed)
+        raise RuntimeError("no connection")
+
+    async def work(pool: ProcessPool) -> None:
+        handle = await pool.submit(job("double", 2))
+        assert await handle.result() == 4
+        assert "RuntimeError('no connection')" in str((await pool.health()).last_error)
+        assert await started[0].wait() == -signal.SIGKILL
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", noted)
+    monkeypatch.setattr(supervisor, "Framed", unfit)
+    run(work)
+
+
 def test_a_job_whose_workers_cannot_start_can_be_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
     async def work(pool: ProcessPool) -> None:
         handle = await pool.submit(job("double", 2))

@@ -150,7 +150,17 @@ class ProcessLink:
         self._killing: asyncio.Task[None] | None = None
 
     async def _live(self) -> None:
-        """Start the process, and wait for its end."""
+        """Start the process, wait for its end, and tell the pool, however that goes."""
+        try:
+            how = await self._run()
+        except Exception as error:  # any at all: nobody else would tell that there is no such worker
+            self._signal(signal.SIGKILL)
+            how = f"could not be started: {error if isinstance(error, OSError) else repr(error)}"
+        self._gone.set()
+        self._pool.lost(self._name, how)
+
+    async def _run(self) -> str:
+        """Run the process, and return how it ended."""
         ours, theirs = socket.socketpair()
         try:
             command, environment = self._pool.launch(self._name, theirs.fileno())
@@ -160,11 +170,9 @@ class ProcessLink:
                 pass_fds=(theirs.fileno(),),
                 env=environment,
             )
-        except OSError as error:
+        except BaseException:
             ours.close()
-            self._gone.set()
-            self._pool.lost(self._name, f"could not be started: {error}")
-            return
+            raise
         finally:
             theirs.close()
         self.pid = self._process.pid
@@ -180,8 +188,7 @@ class ProcessLink:
             await asyncio.wait_for(self._hung_up.wait(), KILL_S)
         except TimeoutError:
             framed.close()
-        self._gone.set()
-        self._pool.lost(self._name, f"(process {self.pid}) {_ended_how(code)}")
+        return f"(process {self.pid}) {_ended_how(code)}"
 
     def _receive(self, message: Message) -> None:
         self._pool.deliver(self._name, message)
