@@ -162,23 +162,19 @@ class ProcessLink:
     async def _run(self) -> str:
         """Run the process, and return how it ended."""
         ours, theirs = socket.socketpair()
+        ours.setblocking(False)
         try:
-            command, environment = self._pool.launch(self._name, theirs.fileno())
-            self._process = await asyncio.create_subprocess_exec(
-                *command,
-                stdin=asyncio.subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(),),
-                env=environment,
-            )
+            with theirs:
+                command, environment = self._pool.launch(self._name, theirs.fileno())
+                self._process = await asyncio.create_subprocess_exec(
+                    *command, stdin=asyncio.subprocess.DEVNULL, pass_fds=(theirs.fileno(),), env=environment
+                )
+            self.pid = self._process.pid
+            framed = Framed(self._receive, self._hung_up.set)
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: framed, ours)
         except BaseException:
             ours.close()
             raise
-        finally:
-            theirs.close()
-        self.pid = self._process.pid
-        ours.setblocking(False)
-        framed = Framed(self._receive, self._hung_up.set)
-        await asyncio.get_running_loop().connect_accepted_socket(lambda: framed, ours)
         self._framed = framed
         for message in self._unsent:
             framed.send(message)
