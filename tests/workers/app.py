@@ -70,14 +70,6 @@ async def held(state: State) -> dict[str, Any]:
     return note(state, "held")
 
 
-def blocked(state: State) -> dict[str, Any]:
-    """Wait for the test, without being able to be stopped."""
-    note(state, "blocked")
-    with (Path(state["folder"]) / "gate").open() as gate:
-        gate.readline()
-    return {}
-
-
 async def stuck(state: State) -> dict[str, Any]:
     """Never end, the first time: its process is killed."""
     note(state, "stuck")
@@ -112,6 +104,5 @@ holding = chain(one, held, three)
 dying = chain(one, stuck, three)
 endless = chain(goes_on)
 deadly = chain(kills)
-unstoppable = chain(blocked)
 odd = chain(unstorable)
 not_a_graph = {"a": 1}

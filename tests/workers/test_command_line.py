@@ -188,26 +188,6 @@ def test_the_first_signal_waits_for_runs_and_the_second_gives_them_back(site: Si
     assert (shown["status"], shown["attempt"]) == ("pending", 0)
 
 
-def test_the_third_signal_ends_a_fleet_whose_workers_do_not(site: Site) -> None:
-    os.mkfifo(site.folder / "gate")
-    gate = os.open(site.folder / "gate", os.O_RDWR)
-    run_id = site.submit("tests.workers.app:unstoppable")
-    try:
-        with site.worker("--workers", "2") as program:
-            until(lambda: site.ran("blocked"))
-            pid = int(json.loads(site.run("show", run_id, "--json"))["owner"].split(":")[1])
-            for event in ("draining", "stopping"):
-                program.process.send_signal(signal.SIGINT)
-                program.until(event)
-            program.process.send_signal(signal.SIGINT)
-            assert program.process.wait(LIMIT_S) == 130
-            assert lives(pid)
-    finally:
-        os.write(gate, b"go\n")
-        os.close(gate)
-    until(lambda: not lives(pid))
-
-
 @pytest.mark.anyio
 async def test_a_worker_that_cannot_be_started_is_tried_again(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
