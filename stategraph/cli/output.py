@@ -37,9 +37,10 @@ _CLIENTS: Final = ("psycopg", "psycopg_pool")
 
 
 def write(text: str) -> None:
-    """Print a line; a reader that has seen enough, such as `head`, is no error."""
+    """Print a line at once, as several processes may share the output; a reader that has seen enough is no error."""
     try:
-        print(text, flush=True)
+        sys.stdout.write(f"{text}\n")  # `print` writes the end of the line by itself if nothing is buffered
+        sys.stdout.flush()
     except BrokenPipeError:  # Python would complain again at its exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
