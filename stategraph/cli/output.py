@@ -16,7 +16,7 @@ import logging
 import os
 import sqlite3
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, unquote, urlencode
 
@@ -181,6 +181,22 @@ def _parts_of(url: str) -> tuple[str, str, str | None, str, list[tuple[str, str]
     name, colon, password = login.partition(":")
     where, _, query = where.partition("?")
     return scheme, name, password if colon else None, at + where, parse_qsl(query)
+
+
+def run_command(command: Callable[[argparse.Namespace, Output], Awaitable[int]], arguments: argparse.Namespace) -> int:
+    """Run a command and return its exit code; an error that a user can do something about is printed as a sentence."""
+    import anyio
+
+    output = Output(as_json=arguments.json, store=arguments.store or "")
+    output.log_to_stderr()
+    try:
+        return anyio.run(command, arguments, output)
+    except KeyboardInterrupt:
+        return 130  # as shells number it
+    except Exception as error:
+        if (known := expected(error)) is None:
+            raise
+        return output.fail(known)
 
 
 def expected(error: BaseException) -> BaseException | None:

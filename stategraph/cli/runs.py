@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import unquote
 
-from stategraph.cli.output import NOTHING_DONE, Output, add_store, expected, positive, store_of, table
+from stategraph.cli.output import NOTHING_DONE, Output, add_store, positive, run_command, store_of, table
 
 if TYPE_CHECKING:
     from stategraph.workers.eventlog import LoggedEvent
@@ -80,18 +80,7 @@ def _add(actions: Any, name: str, summary: str, act: _Action) -> argparse.Argume
 
 def run(arguments: argparse.Namespace) -> int:
     """Perform an action on a registry and return the exit code."""
-    import anyio
-
-    output = Output(as_json=arguments.json, store=arguments.store or "")
-    output.log_to_stderr()
-    try:
-        return anyio.run(_act, arguments, output)
-    except KeyboardInterrupt:
-        return 130  # as shells number it
-    except Exception as error:
-        if (known := expected(error)) is None:
-            raise
-        return output.fail(known)
+    return run_command(_act, arguments)
 
 
 async def _act(arguments: argparse.Namespace, output: Output) -> int:

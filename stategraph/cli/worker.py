@@ -21,7 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
-from stategraph.cli.output import Output, add_store, expected, positive, store_of
+from stategraph.cli.output import Output, add_store, positive, run_command, store_of
 from stategraph.cli.progress import Progress
 
 if TYPE_CHECKING:
@@ -100,18 +100,7 @@ def prepare(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Execute runs until told to stop, and return the exit code."""
-    import anyio
-
-    output = Output(as_json=arguments.json, store=arguments.store or "")
-    output.log_to_stderr()
-    try:
-        return anyio.run(_run, arguments, output)
-    except KeyboardInterrupt:
-        return 130  # as shells number it
-    except Exception as error:
-        if (known := expected(error)) is None:
-            raise
-        return output.fail(known)
+    return run_command(_run, arguments)
 
 
 async def _run(arguments: argparse.Namespace, output: Output) -> int:
