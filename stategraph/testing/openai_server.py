@@ -212,17 +212,17 @@ class _Listener(socketserver.TCPServer):
 
     def __init__(self, kit: FakeOpenAIServer) -> None:
         self.kit = kit
-        self._guard = threading.Lock()
-        self._open: dict[socket.socket, threading.Thread] = {}
+        self._connections: list[tuple[socket.socket, threading.Thread]] = []
         super().__init__(("127.0.0.1", 0), _Connection)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         thread = threading.Thread(
             target=self._serve, args=(request, client_address), name="fake-openai-connection", daemon=True
         )
-        with self._guard:
-            self._open[request] = thread
         thread.start()
+        # A connection stays here until its thread has ended, so that `server_close` waits for that, too.
+        self._connections = [known for known in self._connections if known[1].is_alive()]
+        self._connections.append((request, thread))
 
     def _serve(self, request: socket.socket, client_address: Any) -> None:
         try:
@@ -233,19 +233,16 @@ class _Listener(socketserver.TCPServer):
             if not self.kit._closing.is_set():
                 self.kit._bugs.append(exc)
         finally:
-            with self._guard:
-                self._open.pop(request, None)
             self.shutdown_request(request)
 
     def server_close(self) -> None:
+        """Close the listening socket and every connection, and wait for their threads. The acceptor has ended."""
         super().server_close()
-        with self._guard:
-            open_now = list(self._open.items())
-        for connection, _ in open_now:
+        for connection, _ in self._connections:
             # Wakes the thread that reads from it; it may have closed by itself since.
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
-        for _, thread in open_now:
+        for _, thread in self._connections:
             thread.join()
 
 
