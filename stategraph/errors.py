@@ -90,7 +90,6 @@ __all__ = (
     "WorkerError",
     "adopt_empty_channel_error",
     "create_error_message",
-    "is_empty_channel",
     "is_invalid_resume",
     "mark_invalid_resume",
 )
@@ -182,23 +181,6 @@ def adopt_empty_channel_error(cls: type[Exception]) -> None:
         cls: That class.
     """
     wire.join(EmptyChannelError, cls)
-
-
-def is_empty_channel(error: BaseException) -> bool:
-    """Return whether an exception says that a channel is empty.
-
-    The counterpart of `adopt_empty_channel_error`: channels written against `langgraph-checkpoint` raise its class. It
-    is recognised by its name.
-
-    Args:
-        error: The exception of a channel's `get`.
-
-    Returns:
-        True for either class and their subclasses.
-    """
-    if isinstance(error, EmptyChannelError):
-        return True
-    return any(cls.__name__ == "EmptyChannelError" for cls in type(error).__mro__)
 
 
 ResumeMismatch = Literal["not_pending", "empty_map", "ambiguous"]

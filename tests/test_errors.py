@@ -10,6 +10,7 @@ from langgraph.checkpoint.base import EmptyChannelError as SaverError
 
 import stategraph.engine.config.langchain_registration  # noqa: F401 (tells the lower packages what langchain looks for)
 from stategraph import errors, types, wire
+from stategraph.core.channels.base import is_empty_channel
 from stategraph.errors import (
     EmptyChannelError,
     ErrorCode,
@@ -24,7 +25,6 @@ from stategraph.errors import (
     ParentCommand,
     UnknownInterruptError,
     create_error_message,
-    is_empty_channel,
     is_invalid_resume,
     mark_invalid_resume,
 )

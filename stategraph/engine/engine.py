@@ -128,9 +128,7 @@ class StateGraphEngine(
         execution = None if seen else entrypoints.open_inside(self.spec, input, config)
         if execution is None:
             return self.invoke(input, config)
-        for _ in entrypoints.follow(execution):
-            pass
-        return entrypoints.result_inside(execution)
+        return entrypoints.collect(entrypoints.follow(execution), entrypoints.InsideResult(execution))
 
     async def ainvoke_inside(self, input: Any, config: RunnableConfig) -> Any:
         """Like :meth:`invoke_inside`, async."""
@@ -139,9 +137,7 @@ class StateGraphEngine(
         execution = None if seen else entrypoints.open_inside(self.spec, input, config)
         if execution is None:
             return await self.ainvoke(input, config)
-        async for _ in entrypoints.afollow(execution):
-            pass
-        return entrypoints.result_inside(execution)
+        return await entrypoints.acollect(entrypoints.afollow(execution), entrypoints.InsideResult(execution))
 
     def stream(  # type: ignore[override]
         self,
@@ -311,8 +307,7 @@ class StateGraphEngine(
         Raises:
             InvalidUpdateError: If it is not clear which node wrote last.
         """
-        update = StateUpdate(values, as_node, task_id)
-        return self.bulk_update_state(config, [[update]])
+        return self.bulk_update_state(config, [[StateUpdate(values, as_node, task_id)]])
 
     async def aupdate_state(
         self,
@@ -322,8 +317,7 @@ class StateGraphEngine(
         task_id: str | None = None,
     ) -> RunnableConfig:
         """Like :meth:`update_state`."""
-        update = StateUpdate(values, as_node, task_id)
-        return await self.abulk_update_state(config, [[update]])
+        return await self.abulk_update_state(config, [[StateUpdate(values, as_node, task_id)]])
 
     def bulk_update_state(self, config: RunnableConfig, supersteps: Sequence[Sequence[StateUpdate]]) -> RunnableConfig:
         """Write several steps of updates to a thread's state, a checkpoint for each.

@@ -11,7 +11,7 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -26,6 +26,7 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import Field, PrivateAttr, field_validator
 
+from stategraph.engine.config.procedures import adrive, drive
 from stategraph.testing import script as scripts
 
 _Answer: TypeAlias = scripts.Reply | scripts.Failure | BaseException
@@ -102,10 +103,7 @@ class ScriptedChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        opened = self._open(messages, stop, kwargs, stream=False)
-        for step in _performed(opened):
-            _wait_sync(step)
-        return _whole(_accepted(opened), self.model_name)
+        return drive(self._answered(messages, stop, kwargs), _wait_sync)
 
     async def _agenerate(
         self,
@@ -114,10 +112,7 @@ class ScriptedChatModel(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        opened = self._open(messages, stop, kwargs, stream=False)
-        for step in _performed(opened):
-            await _wait_async(step)
-        return _whole(_accepted(opened), self.model_name)
+        return await adrive(self._answered(messages, stop, kwargs), _wait_async)
 
     def _stream(
         self,
@@ -146,6 +141,14 @@ class ScriptedChatModel(BaseChatModel):
                 if run_manager is not None:
                     await run_manager.on_llm_new_token(step.text, chunk=step)
                 yield step
+
+    def _answered(
+        self, messages: list[BaseMessage], stop: list[str] | None, options: dict[str, Any]
+    ) -> Generator[_Step, object, ChatResult]:
+        """Open a request; yield what its reply waits for, and return the reply."""
+        opened = self._open(messages, stop, options, stream=False)
+        yield from _performed(opened)
+        return _whole(_accepted(opened), self.model_name)
 
     def _streamed(
         self, messages: list[BaseMessage], stop: list[str] | None, options: dict[str, object]

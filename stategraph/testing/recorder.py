@@ -95,8 +95,7 @@ class StreamRecorder:
             raises: Whether an exception of the run is raised here as well as kept in :attr:`error`.
             **options: Passed on to ``stream``.
         """
-        begin = len(self.events)
-        with self._noting_error(raises):
+        with self._recording(raises) as begin:
             for item in self._graph.stream(input, config, **self._stream_options(options)):
                 self.events.append(self._recorded(item))
         return self.events[begin:]
@@ -105,17 +104,17 @@ class StreamRecorder:
         self, input: object, config: object = None, *, raises: bool = True, **options: object
     ) -> list[Recorded]:
         """Like :meth:`run`, through ``astream``."""
-        begin = len(self.events)
-        with self._noting_error(raises):
+        with self._recording(raises) as begin:
             async for item in self._graph.astream(input, config, **self._stream_options(options)):
                 self.events.append(self._recorded(item))
         return self.events[begin:]
 
     @contextmanager
-    def _noting_error(self, raises: bool) -> Iterator[None]:
+    def _recording(self, raises: bool) -> Iterator[int]:
+        """Note what ends the run; yields how many events there are before it."""
         self.error = None
         try:
-            yield
+            yield len(self.events)
         except Exception as exc:
             self.error = exc
             if raises:

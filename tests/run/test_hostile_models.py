@@ -216,6 +216,11 @@ ANSWERS: dict[str, list[Any]] = {
         text(additional_kwargs={"reasoning_content": LOW}),
         OK,
     ],
+    "an emoji of reasoning under the other name": [
+        text(additional_kwargs={"reasoning": HIGH}),
+        text(additional_kwargs={"reasoning": LOW}),
+        OK,
+    ],
     "blocks with halves": [
         text([{"type": "text", "text": HIGH, "index": 0}]),
         text([{"type": "text", "text": LOW, "index": 0}]),

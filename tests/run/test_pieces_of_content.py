@@ -47,11 +47,12 @@ def test_a_chunk_says_text_and_reasoning_in_whatever_form(said: Any, pieces: Any
     assert list(chunk_text.of(AIMessageChunk(content=said))) == pieces
 
 
-def test_reasoning_beside_the_content_comes_ahead_of_it() -> None:
-    chunk = AIMessageChunk(content="so", additional_kwargs={"reasoning_content": "hm"})
+@pytest.mark.parametrize("key", ["reasoning_content", "reasoning"])
+def test_reasoning_beside_the_content_comes_ahead_of_it(key: str) -> None:
+    chunk = AIMessageChunk(content="so", additional_kwargs={key: "hm"})
     assert list(chunk_text.of(chunk)) == [(True, "hm"), (False, "so")]
     for nothing in ("", None, {"text": "hm"}):
-        chunk = AIMessageChunk(content="so", additional_kwargs={"reasoning_content": nothing})
+        chunk = AIMessageChunk(content="so", additional_kwargs={key: nothing})
         assert list(chunk_text.of(chunk)) == [(False, "so")]
 
 
@@ -105,7 +106,8 @@ def test_a_result_whose_call_is_not_among_the_messages_is_its_own_call() -> None
     assert part == {"type": "tool_call", "tool_call": {"name": "n", "id": "c", "output": "a"}}
 
 
-def test_thoughts_texts_and_other_blocks_have_parts_in_their_order() -> None:
+@pytest.mark.parametrize("key", ["reasoning_content", "reasoning"])
+def test_thoughts_texts_and_other_blocks_have_parts_in_their_order(key: str) -> None:
     blocks: Any = [
         {"type": "thinking", "thinking": "hm"},
         {"type": "reasoning", "reasoning": "so"},
@@ -115,7 +117,7 @@ def test_thoughts_texts_and_other_blocks_have_parts_in_their_order() -> None:
         {"type": "input_json_delta", "partial_json": "{"},
         {"type": "image_url", "image_url": "u"},
     ]
-    assert content_parts([AIMessage(blocks, additional_kwargs={"reasoning_content": "beside"})]) == [
+    assert content_parts([AIMessage(blocks, additional_kwargs={key: "beside"})]) == [
         {"type": "think", "think": "beside"},
         {"type": "think", "think": "hm"},
         {"type": "think", "think": "so"},

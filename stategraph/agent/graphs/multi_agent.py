@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage
@@ -32,6 +33,7 @@ from stategraph.agent.state import AgentState, turn_of, was_halted
 from stategraph.constants import END, NS_END, NS_SEP, START
 from stategraph.engine.compile.functions import RunnableCallable
 from stategraph.engine.config import environment
+from stategraph.engine.config.procedures import adrive, drive
 from stategraph.errors import ConfigurationError
 from stategraph.graph.state import StateGraph
 from stategraph.types import Command, Send
@@ -295,27 +297,22 @@ class _Router:
         Raises:
             TypeError: A condition is async.
         """
-        if (to := _regardless_of_edges(state)) is not None:
-            return to
-        return self._taken([_choice_of(edge, state) for edge in self.edges])
+        return drive(self._routing(state), partial(_choice_of, state))
 
     async def aroute(self, state: AgentState) -> list[Hashable | Send]:
         """Like `route`; conditions may be async."""
+        return await adrive(self._routing(state), partial(_achoice_of, state))
+
+    def _routing(self, state: AgentState) -> Generator[GraphEdge, object, list[Hashable | Send]]:
+        """Yield the edges whose conditions are to be asked, is sent their choices; returns the next nodes."""
         if (to := _regardless_of_edges(state)) is not None:
             return to
-        choices: list[object] = []
+        chosen: list[str] = []
+        choices = []
         for edge in self.edges:
-            choice = True if edge.condition is None else edge.condition(state)
-            choices.append(await choice if inspect.isawaitable(choice) else choice)
-        return self._taken(choices)
-
-    def _taken(self, choices: Sequence[object]) -> list[Hashable | Send]:
-        """Return the nodes to which the edges lead whose conditions answered with these choices."""
-        chosen = [
-            each
-            for edge, choice in zip(self.edges, choices, strict=True)
-            for each in handoff.chosen(choice, edge.to, f"The edge {_shown(edge)}")
-        ]
+            choices.append((yield edge))
+        for edge, choice in zip(self.edges, choices, strict=True):
+            chosen += handoff.chosen(choice, edge.to, f"The edge {_shown(edge)}")
         return list(dict.fromkeys(self.entry[each] for each in chosen) or self.last)
 
 
@@ -328,7 +325,7 @@ def _regardless_of_edges(state: AgentState) -> list[Hashable | Send] | None:
     return [*to] if len(to) == 1 else [Send(each, state) for each in to] or None
 
 
-def _choice_of(edge: GraphEdge, state: AgentState) -> object:
+def _choice_of(state: AgentState, edge: GraphEdge) -> object:
     """Ask the condition of a direct edge, if it has one, in a sync run."""
     choice = True if edge.condition is None else edge.condition(state)
     if inspect.isawaitable(choice):
@@ -336,6 +333,12 @@ def _choice_of(edge: GraphEdge, state: AgentState) -> object:
             choice.close()
         raise TypeError(f"The condition of the edge {_shown(edge)} is async: run the graph with ainvoke() or astream()")
     return choice
+
+
+async def _achoice_of(state: AgentState, edge: GraphEdge) -> object:
+    """Ask the condition of a direct edge, if it has one."""
+    choice = True if edge.condition is None else edge.condition(state)
+    return await choice if inspect.isawaitable(choice) else choice
 
 
 class Prompt:

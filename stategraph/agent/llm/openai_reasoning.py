@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import langchain_openai
 from pydantic import Field
 
+from stategraph.agent.messages import reasoning
+
 if TYPE_CHECKING:
     import openai
     from langchain_core.outputs import ChatGenerationChunk, ChatResult
@@ -22,17 +24,6 @@ if TYPE_CHECKING:
 else:
     # Not a model by itself: as one, its inherited fields would hide those that the classes below redefine.
     _Base = object
-
-_SENT_AS = ("reasoning_content", "reasoning")
-
-
-def _reasoning(message: Mapping[str, Any]) -> str | None:
-    """Return the reasoning in a message or a piece of one. Structured reasoning of other APIs is ignored."""
-    for key in _SENT_AS:
-        found = message.get(key)
-        if isinstance(found, str) and found:
-            return found
-    return None
 
 
 class _WithReasoning(_Base):
@@ -45,9 +36,9 @@ class _WithReasoning(_Base):
         converted = super()._convert_chunk_to_generation_chunk(chunk, default_chunk_class, base_generation_info)
         choices = chunk.get("choices") or (chunk.get("chunk") or {}).get("choices")
         if converted is not None and choices:
-            reasoning = _reasoning(choices[0].get("delta") or {})
-            if reasoning is not None:
-                converted.message.additional_kwargs[self.reasoning_key] = reasoning
+            thought = reasoning.text_of(choices[0].get("delta") or {})
+            if thought is not None:
+                converted.message.additional_kwargs[self.reasoning_key] = thought
         return converted
 
     def _create_chat_result(
@@ -58,9 +49,9 @@ class _WithReasoning(_Base):
         sent = response if isinstance(response, dict) else response.model_dump(warnings=False)
         choices: Sequence[Mapping[str, Any]] = sent.get("choices") or ()
         for generation, choice in zip(result.generations, choices, strict=False):
-            reasoning = _reasoning(choice.get("message") or {})
-            if reasoning is not None:
-                generation.message.additional_kwargs[self.reasoning_key] = reasoning
+            thought = reasoning.text_of(choice.get("message") or {})
+            if thought is not None:
+                generation.message.additional_kwargs[self.reasoning_key] = thought
         return result
 
 

@@ -82,12 +82,13 @@ class SummarizeNode:
 
     def call(self, state: AgentState, config: RunnableConfig, runtime: Runtime[AgentContext]) -> dict[str, Any]:
         """Summarise and wait."""
-        context_state, job = self._job(state)
-        if not job.covered:
-            return self._stored(replace(context_state, wanted=False))
-        routes = self._how.routes
-        answer = drive(self._asking(job), lambda prompt: model_calls.call(routes, prompt, config, _never))
-        return self._stored(_after(context_state, job, self._summary(job, answer, agent_context(runtime.context))))
+        context, routes = agent_context(runtime.context), self._how.routes
+
+        def summarise(job: _Job) -> Summary | None:
+            answer = drive(self._asking(job), lambda prompt: model_calls.call(routes, prompt, config, _never))
+            return self._summary(job, answer, context)
+
+        return drive(self._updating(state), summarise)
 
     async def acall(self, state: AgentState, config: RunnableConfig, runtime: Runtime[AgentContext]) -> dict[str, Any]:
         """Summarise, telling a listener about it."""
@@ -95,19 +96,26 @@ class SummarizeNode:
         listener = context.listener
         if listener is not None and (memory := state.get("memory")) is not None:
             listener.recall(memory)
+
+        async def summarise(job: _Job) -> Summary | None:
+            if listener is not None:
+                at = self._agent.place(self._agent.summarize_node, config, state["messages"])
+                return await self._reported(job, at, config, context, listener)
+            routes = self._how.routes
+            answer = await adrive(self._asking(job), lambda prompt: model_calls.acall(routes, prompt, config, _never))
+            return self._summary(job, answer, context)
+
+        update = await adrive(self._updating(state), summarise)
+        memory = None if listener is None else listener.memory()
+        return update if memory is None else {**update, "memory": memory}
+
+    def _updating(self, state: AgentState) -> Generator[_Job, Summary | None, dict[str, Any]]:
+        """Yield what to summarise, if anything; is sent the summary, and returns the node's update."""
         context_state, job = self._job(state)
         if not job.covered:
             return self._stored(replace(context_state, wanted=False))
-        if listener is None:
-            routes = self._how.routes
-            answer = await adrive(self._asking(job), lambda prompt: model_calls.acall(routes, prompt, config, _never))
-            summary = self._summary(job, answer, context)
-        else:
-            at = self._agent.place(self._agent.summarize_node, config, state["messages"])
-            summary = await self._reported(job, at, config, context, listener)
-        update = self._stored(_after(context_state, job, summary))
-        memory = None if listener is None else listener.memory()
-        return update if memory is None else {**update, "memory": memory}
+        summary = yield job
+        return self._stored(_after(context_state, job, summary))
 
     def _job(self, state: AgentState) -> tuple[ContextState, _Job]:
         agent, how = self._agent, self._how

@@ -23,14 +23,13 @@ from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, messa
 from langchain_core.messages.ai import add_ai_message_chunks
 from langchain_core.messages.tool import invalid_tool_call, tool_call
 
-from stategraph.agent.messages import arguments, encodable
+from stategraph.agent.messages import arguments, encodable, reasoning
 from stategraph.engine.config import environment
 
 NAMELESS = "nameless_tool"
 """Stands for a name that the model left out: providers refuse an empty one."""
 
 _TEXTS_OF_BLOCKS = ("text", "thinking", "reasoning")
-_REASONING = "reasoning_content"
 
 #: Prefix of LangChain's ids of runs, which are different for every answer.
 _UNIQUE = "lc_run-"
@@ -253,9 +252,11 @@ class Mender:
                     blocks = [*blocks[:place], made, *blocks[place + 1 :]]
             if blocks is not content:
                 update["content"] = blocks
-        reasoning = chunk.additional_kwargs.get(_REASONING)
-        if isinstance(reasoning, str) and (text := self._text(_REASONING, reasoning)) is not reasoning:
-            update["additional_kwargs"] = {**chunk.additional_kwargs, _REASONING: text}
+        others = chunk.additional_kwargs
+        for key in reasoning.KEYS:
+            thought = others.get(key)
+            if isinstance(thought, str) and (text := self._text(key, thought)) is not thought:
+                others = update["additional_kwargs"] = {**others, key: text}
         return update
 
     def _block(self, place: int, block: Any) -> Any:

@@ -78,12 +78,11 @@ class ToolsNode:
                 f"Agent '{self.agent.id}' was run with invoke() or stream() and a listener, host or gate in its "
                 "context, which are awaited: use ainvoke() or astream(), or Run.process_stream()"
             )
-        open_calls = OpenCalls.of(state["messages"])
+        open_calls, values = self._begin(state, config, runtime)
         results = tool_batch.unreadable(open_calls)
         readable = [call for call in open_calls.calls if call["id"] not in results]
         if hosted := [call for call in readable if self.runner.is_hosted(call)]:
             raise self.runner.unhosted(hosted)
-        values = self._values(state, config, runtime, context)
         outcomes: list[Result | StoredResult] = tool_batch.ended(self._outcomes(readable, values))
         for call, outcome in zip(readable, outcomes, strict=True):
             results[call["id"]] = outcome if isinstance(outcome, Result) else Result.restored(call, outcome)
@@ -110,9 +109,8 @@ class ToolsNode:
         context = agent_context(runtime.context)
         if context.listener is not None and (memory := state.get("memory")) is not None:
             context.listener.recall(memory)
-        open_calls = OpenCalls.of(state["messages"])
+        open_calls, values = self._begin(state, config, runtime)
         at = self.agent.place(self.agent.tools_node, config, state["messages"])
-        values = self._values(state, config, runtime, context)
         batch = Batch(self.runner, context, at, values, Gates(context.gates, at))
         finished = await batch.finish(await batch.run(open_calls))
         by_host = [message for result in finished.results for message in result.injected]
@@ -122,11 +120,14 @@ class ToolsNode:
         finished = Finished(finished.results, injected, finished.halt)
         return _update(state, open_calls, finished, None if context.listener is None else context.listener.memory())
 
-    def _values(
-        self, state: AgentState, config: RunnableConfig, runtime: Runtime[Any], context: AgentContext
-    ) -> InjectionContext:
-        own = context.context if isinstance(runtime.context, AgentContext) else runtime.context
-        return InjectionContext(state, config, runtime, own, tuple(self.agent.tools.values()))
+    def _begin(
+        self, state: AgentState, config: RunnableConfig, runtime: Runtime[Any]
+    ) -> tuple[OpenCalls, InjectionContext]:
+        """Return the calls to answer, and what their tools may be given."""
+        context = runtime.context
+        own = context.context if isinstance(context, AgentContext) else context
+        values = InjectionContext(state, config, runtime, own, tuple(self.agent.tools.values()))
+        return OpenCalls.of(state["messages"]), values
 
 
 def _with_id(message: HumanMessage) -> HumanMessage:

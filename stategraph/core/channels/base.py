@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Generic, Self, TypeAlias, TypeVar
 
 from stategraph.constants import MISSING
-from stategraph.errors import EmptyChannelError, is_empty_channel
+from stategraph.errors import EmptyChannelError
 
 __all__ = ("BaseChannel", "ValueCell")
 
@@ -135,6 +135,17 @@ class BaseChannel(Generic[Value, Update, Checkpoint], ABC):
             if is_empty_channel(error):
                 return MISSING
             raise
+
+
+def is_empty_channel(error: BaseException) -> bool:
+    """Return whether an exception of a channel's `get` says that the channel is empty.
+
+    Channels written against `langgraph-checkpoint` raise that package's class, which is recognised by its name: the
+    core does not import the package.
+    """
+    if isinstance(error, EmptyChannelError):
+        return True
+    return any(cls.__name__ == "EmptyChannelError" for cls in type(error).__mro__)
 
 
 AnyChannel: TypeAlias = BaseChannel[Any, Any, Any]

@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack
 from contextvars import Context
 from dataclasses import dataclass, field
 from functools import partial, update_wrapper
+from itertools import repeat
 from typing import Any, Concatenate, Final, TypeAlias, TypeGuard, TypeVar, Union, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, RunnableParallel, RunnableSequence
@@ -437,16 +438,12 @@ class RunnableSeq(Runnable[Any, Any]):
         if run is None:
             config = chain_run.quiet_config(config, QuietCallbackManager)
             value = run_context.run_in_context(config, self.steps[0].invoke, input, config, **kwargs)
-            for step in self.steps[1:]:
-                value = step.invoke(value, config)
-            return value
+            return _invoke_all(zip(self.steps[1:], repeat(config)), value)
         with run:
             config = run.child_config(config, "seq:step:1")
             value = run.context(config).run(self.steps[0].invoke, input, config, **kwargs)
-            for step, step_config in self._later_steps(run, config):
-                value = step.invoke(value, step_config)
-            run.output = value
-        return value
+            run.output = _invoke_all(self._later_steps(run, config), value)
+        return run.output
 
     async def ainvoke(self, input: object, config: RunnableConfig | None = None, **kwargs: object) -> Any:
         """Await the steps one after the other; see `invoke`."""
@@ -458,17 +455,13 @@ class RunnableSeq(Runnable[Any, Any]):
             context = run_context.config_context(config)
             coro = _start(context, first, (input, config), kwargs_of_first)
             value = await run_context.await_in_context(context, coro)
-            for step in self.steps[1:]:
-                value = await step.ainvoke(value, config)
-            return value
+            return await _ainvoke_all(zip(self.steps[1:], repeat(config)), value)
         async with run:
             config = run.child_config(config, "seq:step:1")
             context = run.context(config)
             value = await asyncio.create_task(_start(context, first, (input, config), kwargs_of_first), context=context)
-            for step, step_config in self._later_steps(run, config):
-                value = await step.ainvoke(value, step_config)
-            run.output = value
-        return value
+            run.output = await _ainvoke_all(self._later_steps(run, config), value)
+        return run.output
 
     def stream(self, input: object, config: RunnableConfig | None = None, **kwargs: object) -> Iterator[Any]:
         """Run the steps as a pipeline, so that handlers which tap streams see every chunk.
@@ -480,12 +473,11 @@ class RunnableSeq(Runnable[Any, Any]):
         run = chain_run.start(config, self.reported(input), name=self._run_name(), policy=self.trace_policy)
         if run is None:
             self.invoke(input, config, **kwargs)
-            yield
-            return
-        with run:
-            context, (*_, chunks) = self._pipeline(run, config, _SYNC_PIPE, input, kwargs)
-            run.output = context.run(_last, chunks)
-            yield
+        else:
+            with run:
+                context, (*_, chunks) = self._pipeline(run, config, _SYNC_PIPE, input, kwargs)
+                run.output = context.run(_last, chunks)
+        yield
 
     async def astream(
         self, input: object, config: RunnableConfig | None = None, **kwargs: object
@@ -495,14 +487,13 @@ class RunnableSeq(Runnable[Any, Any]):
         run = await chain_run.astart(config, self.reported(input), name=self._run_name(), policy=self.trace_policy)
         if run is None:
             await self.ainvoke(input, config, **kwargs)
-            yield
-            return
-        async with run, AsyncExitStack() as open_iterators:
-            context, pipeline = self._pipeline(run, config, _ASYNC_PIPE, input, kwargs)
-            for chunks in pipeline:
-                _close_with(open_iterators, chunks)
-            run.output = await asyncio.create_task(alast(pipeline[-1]), context=context)
-            yield
+        else:
+            async with run, AsyncExitStack() as open_iterators:
+                context, pipeline = self._pipeline(run, config, _ASYNC_PIPE, input, kwargs)
+                for chunks in pipeline:
+                    _close_with(open_iterators, chunks)
+                run.output = await asyncio.create_task(alast(pipeline[-1]), context=context)
+        yield
 
     def _pipeline(
         self,
@@ -564,6 +555,19 @@ def numbered(steps: Iterable[_StepT], first: int) -> Iterator[tuple[int, _StepT]
 def _complete(config: RunnableConfig | None) -> RunnableConfig:
     """Return a config, or the running one for None."""
     return run_config.ensure_config() if config is None else config
+
+
+def _invoke_all(steps: Iterable[tuple[AnyRunnable, RunnableConfig]], value: object) -> Any:
+    """Run steps, each with its config and what the one before returned."""
+    for step, config in steps:
+        value = step.invoke(value, config)
+    return value
+
+
+async def _ainvoke_all(steps: Iterable[tuple[AnyRunnable, RunnableConfig]], value: object) -> Any:
+    for step, config in steps:
+        value = await step.ainvoke(value, config)
+    return value
 
 
 def _last(chunks: Iterator[object]) -> Any:

@@ -21,6 +21,7 @@ from stategraph.engine.config.runnable_config import merge_configs
 from stategraph.engine.remote import wire
 from stategraph.engine.remote.relay import Relay, choose_modes
 from stategraph.engine.remote.run import AsyncRemoteRunStream, RemoteRunStream
+from stategraph.engine.runs.entrypoints import acollect, collect
 from stategraph.types import All, GraphOutput, StateSnapshot, StreamMode
 
 logger = logging.getLogger(__name__)
@@ -259,8 +260,7 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
             KeyError: The config names no thread.
         """
         request = self._state_request(config, values=values, as_node=as_node, headers=headers, params=params)
-        answer: Any = self._validate_sync_client().threads.update_state(**request)
-        return wire.config_of(answer["checkpoint"])
+        return wire.updated_config(self._validate_sync_client().threads.update_state(**request))
 
     async def aupdate_state(
         self,
@@ -273,8 +273,7 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
     ) -> RunnableConfig:
         """Like `update_state`."""
         request = self._state_request(config, values=values, as_node=as_node, headers=headers, params=params)
-        answer: Any = await self._validate_client().threads.update_state(**request)
-        return wire.config_of(answer["checkpoint"])
+        return wire.updated_config(await self._validate_client().threads.update_state(**request))
 
     def bulk_update_state(self, config: RunnableConfig, updates: object) -> RunnableConfig:
         """Raise an error: the server's API changes a thread by one update at a time.
@@ -418,10 +417,8 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
             ParentCommand: One of its nodes sent a command to the graph around it.
         """
         given = _Given(context, interrupt_before, interrupt_after, headers, params)._asdict()
-        last = None
-        for chunk in self.stream(input, config, stream_mode="values", version=version, **given, **kwargs):
-            last = chunk
-        return _output(last, version)
+        chunks = self.stream(input, config, stream_mode="values", version=version, **given, **kwargs)
+        return collect(chunks, _LastState(version))
 
     async def ainvoke(
         self,
@@ -438,10 +435,8 @@ class RemoteGraph(GraphProtocol[Any, Any, Any, Any]):
     ) -> Any:
         """Like `invoke`."""
         given = _Given(context, interrupt_before, interrupt_after, headers, params)._asdict()
-        last = None
-        async for chunk in self.astream(input, config, stream_mode="values", version=version, **given, **kwargs):
-            last = chunk
-        return _output(last, version)
+        chunks = self.astream(input, config, stream_mode="values", version=version, **given, **kwargs)
+        return await acollect(chunks, _LastState(version))
 
     # --- events ---
 
@@ -542,8 +537,21 @@ def _no_client(kind: str, argument: str) -> NoReturn:
     raise ValueError(f"{kind} client is not initialized: please provide `url` or `{argument}` to `RemoteGraph`.")
 
 
-def _output(last: Any, version: Version) -> object:
-    if last is None:
-        logger.warning("the remote graph sent no state")
-        return None
-    return GraphOutput(value=last["data"], interrupts=tuple(last["interrupts"])) if version == "v2" else last
+class _LastState:
+    """Keeps the last state that the server sent."""
+
+    def __init__(self, version: Version) -> None:
+        self._version = version
+        self._last: Any = None
+
+    def add(self, chunk: Any) -> None:
+        """Take in a state."""
+        self._last = chunk
+
+    def result(self) -> Any:
+        """Return what `invoke` returns."""
+        last = self._last
+        if last is None:
+            logger.warning("the remote graph sent no state")
+            return None
+        return GraphOutput(value=last["data"], interrupts=tuple(last["interrupts"])) if self._version == "v2" else last

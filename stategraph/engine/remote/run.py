@@ -86,8 +86,14 @@ class _Run(Generic[_ThreadT]):
     _sdk: _ThreadT
 
     def __init__(
-        self, sdk_thread: _ThreadT, input: Any, config: RunnableConfig | None, metadata: dict[str, Any] | None
+        self,
+        runs: Any,
+        sdk_thread: _ThreadT,
+        input: Any,
+        config: RunnableConfig | None,
+        metadata: dict[str, Any] | None,
     ) -> None:
+        self._runs = runs
         self._sdk = sdk_thread
         self._start_kwargs: dict[str, Any] = {
             "input": wire.event_run_input(input),
@@ -114,13 +120,13 @@ class _Run(Generic[_ThreadT]):
         self._run_id = started["run_id"]
         return self
 
-    def _aborted(self, cancel: Callable[..., object]) -> Procedure[None]:
+    def _aborted(self) -> Procedure[None]:
         """Cancel the run and end the connection, as far as the server can be reached."""
         if not self._close():
             return
         if self._run_id is not None:
             try:
-                yield partial(cancel, self._sdk.thread_id, self._run_id, wait=False)
+                yield partial(self._runs.cancel, self._sdk.thread_id, self._run_id, wait=False)
             except Exception:
                 logger.debug("run %s could not be cancelled", self._run_id, exc_info=True)
         try:
@@ -187,8 +193,7 @@ class RemoteRunStream(_Run[SyncThreadStream]):
             config: A config that can be sent.
             metadata: Metadata of the run; None means none.
         """
-        super().__init__(sdk_thread, input, config, metadata)
-        self._client = sync_client
+        super().__init__(sync_client.runs, sdk_thread, input, config, metadata)
 
     def __enter__(self) -> Self:
         return perform(self._started(self._sdk.__enter__, self._sdk.__exit__))
@@ -224,7 +229,7 @@ class RemoteRunStream(_Run[SyncThreadStream]):
 
     def abort(self) -> None:
         """Cancel the run and end the connection. A server that cannot be reached any more is no error."""
-        perform(self._aborted(self._client.runs.cancel))
+        perform(self._aborted())
 
 
 class AsyncRemoteRunStream(_Run[AsyncThreadStream]):
@@ -248,8 +253,7 @@ class AsyncRemoteRunStream(_Run[AsyncThreadStream]):
             config: A config that can be sent.
             metadata: Metadata of the run; None means none.
         """
-        super().__init__(sdk_thread, input, config, metadata)
-        self._client = client
+        super().__init__(client.runs, sdk_thread, input, config, metadata)
 
     async def __aenter__(self) -> Self:
         return await aperform(self._started(self._sdk.__aenter__, self._sdk.__aexit__))
@@ -278,4 +282,4 @@ class AsyncRemoteRunStream(_Run[AsyncThreadStream]):
 
     async def abort(self) -> None:
         """Cancel the run and end the connection. A server that cannot be reached any more is no error."""
-        await aperform(self._aborted(self._client.runs.cancel))
+        await aperform(self._aborted())

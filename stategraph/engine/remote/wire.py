@@ -129,6 +129,11 @@ def config_of(checkpoint: Checkpoint) -> RunnableConfig:
 # --- state ---
 
 
+def updated_config(answer: Any) -> RunnableConfig:
+    """Return the config that names the checkpoint which an update of the state has made."""
+    return config_of(answer["checkpoint"])
+
+
 def snapshot_of(state: ThreadState) -> StateSnapshot:
     """Make a snapshot of what a server says about a thread."""
     tasks = tuple(_task_of(cast(Mapping[str, Any], task)) for task in state["tasks"])

@@ -162,19 +162,26 @@ def open_inside(spec: GraphSpec, input: object, config: RunnableConfig) -> Execu
 
 def invoke(spec: GraphSpec, input: object, config: RunnableConfig | None, options: Options) -> Any:
     """Run a graph to its end, or to its next interrupt."""
-    modes = modes_to_collect(spec, options)
-    execution = open_run(spec, input, config, options, modes)
-    return collect(follow(execution), collector_of(execution, options, modes))
+    execution, collector = _opened_to_collect(spec, input, config, options)
+    return collect(follow(execution), collector)
 
 
 async def ainvoke(spec: GraphSpec, input: object, config: RunnableConfig | None, options: Options) -> Any:
     """Run a graph as :func:`invoke`."""
-    modes = modes_to_collect(spec, options)
+    execution, collector = _opened_to_collect(spec, input, config, options)
+    return await acollect(afollow(execution), collector)
+
+
+def _opened_to_collect(
+    spec: GraphSpec, input: object, config: RunnableConfig | None, options: Options
+) -> tuple[Execution, Collecting]:
+    """Open a run for an ``invoke``, and return it with what puts its result together."""
+    modes = _modes_to_collect(spec, options)
     execution = open_run(spec, input, config, options, modes)
-    return await acollect(afollow(execution), collector_of(execution, options, modes))
+    return execution, _AtEnd(execution, options) if modes is AT_END else Collector(options.shown)
 
 
-def modes_to_collect(spec: GraphSpec, options: Options) -> Modes:
+def _modes_to_collect(spec: GraphSpec, options: Options) -> Modes:
     """Return the modes that an ``invoke`` follows; the caller's own if None."""
     if reads_at_end(spec, options):
         return AT_END
@@ -205,11 +212,6 @@ def result(execution: Execution, options: Options) -> Any:
     return value
 
 
-def result_inside(execution: Execution) -> Any:
-    """Return the result of a run that :func:`open_inside` has opened: it has not paused, or it would have raised."""
-    return _read_once(execution) if execution.machine.values_seen else None
-
-
 def _read_once(execution: Execution) -> Any:
     """Read the output of a run that is over: plainly, as what makes many reads fast would serve for this one only."""
     keys = execution.plan.output_keys
@@ -226,19 +228,6 @@ class Collecting(Protocol):
         """Return what ``invoke`` returns."""
 
 
-def collector_of(execution: Execution, options: Options, modes: Modes) -> Collecting:
-    """Return what puts the result of a run together.
-
-    Args:
-        execution: The run.
-        options: The caller's options.
-        modes: The modes that it streams; see :func:`modes_to_collect`.
-    """
-    if modes is AT_END:
-        return _AtEnd(execution, options)
-    return Collector(options.shown)
-
-
 class _AtEnd(NamedTuple):
     """Reads the result of a run from the channels when it has ended."""
 
@@ -251,6 +240,19 @@ class _AtEnd(NamedTuple):
     def result(self) -> Any:
         """Return what ``invoke`` returns."""
         return result(self.execution, self.options)
+
+
+class InsideResult(NamedTuple):
+    """Reads the result of a run that :func:`open_inside` has opened: it has not paused, or it would have raised."""
+
+    execution: Execution
+
+    def add(self, chunk: object) -> None:
+        """Take in nothing: such a run builds no chunks."""
+
+    def result(self) -> Any:
+        """Return what ``invoke`` returns."""
+        return _read_once(self.execution) if self.execution.machine.values_seen else None
 
 
 def collect(chunks: Iterator[object], collector: Collecting) -> Any:

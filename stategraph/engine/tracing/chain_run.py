@@ -207,9 +207,8 @@ def start(
     if manager is None:
         return None
     runs: list[CallbackManagerForChainRun] = []
-    for listeners, reported, run_id in _beginnings(manager, payload, policy, config.get("run_id")):
-        called = config.get("run_name") or name
-        runs.append(listeners.on_chain_start(None, reported, name=called, run_id=run_id))
+    for listeners, reported, told in _beginnings(manager, payload, policy, config, name):
+        runs.append(listeners.on_chain_start(None, reported, **told))
     return ChainRun(_with_handlers(runs[0], manager), policy)
 
 
@@ -226,12 +225,11 @@ async def astart(
     if manager is None:
         return None
     runs: list[AsyncCallbackManagerForChainRun] = []
-    for listeners, reported, run_id in _beginnings(manager, payload, policy, config.get("run_id")):
-        called = config.get("run_name") or name
+    for listeners, reported, told in _beginnings(manager, payload, policy, config, name):
         if _is_heard_by_one(listeners):
-            runs.append(await _tell_start(listeners, reported, run_id, called))
+            runs.append(await _tell_start(listeners, reported, **told))
         else:
-            runs.append(await listeners.on_chain_start(None, reported, run_id, name=called))
+            runs.append(await listeners.on_chain_start(None, reported, **told))
     return ChainRun(_with_handlers(runs[0], manager), policy)
 
 
@@ -312,16 +310,17 @@ def _heard(
 
 
 def _beginnings(
-    manager: _AnyManager, payload: object, policy: TracePolicy, run_id: UUID | None
-) -> list[tuple[_AnyManager, object, UUID | None]]:
-    """Return who is told of the beginning, what, and under which id; the first of them makes the run."""
-    recorded = recorded_payload(payload, policy.process_inputs)
+    manager: _AnyManager, payload: object, policy: TracePolicy, config: RunnableConfig, name: str | None
+) -> list[tuple[_AnyManager, object, dict[str, Any]]]:
+    """Return who is told of the beginning, what, and under which id and name; the first of them makes the run."""
+    recorded, run_id = recorded_payload(payload, policy.process_inputs), config.get("run_id")
+    called = config.get("run_name") or name
     if recorded is payload:
-        return [(manager, payload, run_id)]
+        return [(manager, payload, {"run_id": run_id, "name": called})]
     # Tracers last: a cancellation between the two leaves no trace open.
     others, tracers = _split(manager)
-    run_id = run_id or uuid7()
-    return [(others, payload, run_id), (tracers, recorded, run_id)]
+    told = {"run_id": run_id or uuid7(), "name": called}
+    return [(others, payload, told), (tracers, recorded, told)]
 
 
 def _with_handlers(run: _RunManager, manager: CallbackManager | AsyncCallbackManager) -> _RunManager:

@@ -7,6 +7,8 @@ from typing import Any, cast
 
 from langchain_core.messages import AIMessage, AIMessageChunk
 
+from stategraph.agent.messages import reasoning
+
 _REASONING_BLOCKS = ("thinking", "reasoning", "reasoning_content")
 
 
@@ -20,9 +22,8 @@ def plain_text(chunk: AIMessage) -> str | None:
 
 def of(chunk: AIMessage) -> Iterator[tuple[bool, str]]:
     """Yield the text of a chunk in its order: whether it is reasoning, and the text."""
-    reasoning = chunk.additional_kwargs.get("reasoning_content")
-    if isinstance(reasoning, str) and reasoning:
-        yield True, reasoning
+    if thought := reasoning.text_of(chunk.additional_kwargs):
+        yield True, thought
     if isinstance(chunk.content, str):
         if chunk.content:
             yield False, chunk.content

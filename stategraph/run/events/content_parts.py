@@ -11,7 +11,7 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
 
-from stategraph.agent.messages import truncation
+from stategraph.agent.messages import reasoning, truncation
 
 
 def content_parts(messages: Sequence[AnyMessage]) -> list[dict[str, Any]]:
@@ -37,9 +37,8 @@ def content_parts(messages: Sequence[AnyMessage]) -> list[dict[str, Any]]:
 
 
 def _answer_parts(message: AIMessage) -> Iterator[dict[str, Any]]:
-    reasoning = message.additional_kwargs.get("reasoning_content")
-    if isinstance(reasoning, str) and reasoning:
-        yield {"type": "think", "think": reasoning}
+    if thought := reasoning.text_of(message.additional_kwargs):
+        yield {"type": "think", "think": thought}
     blocks = [{"type": "text", "text": message.content}] if isinstance(message.content, str) else message.content
     shown = [_block_part(block) for block in blocks]
     kept = [part for part in shown if part is not None and part.get("text") != ""]

@@ -175,19 +175,19 @@ class StreamMux:
 
     def push(self, event: ProtocolEvent) -> None:
         """Hand out an event."""
-        shown = True
-        for transformer in self._transformers:
-            shown = bool(transformer.process(event)) and shown
-        if shown:
-            self._show(event)
+        self._show_unless_dropped(event, [transformer.process(event) for transformer in self._transformers])
 
     async def apush(self, event: ProtocolEvent) -> None:
         """Hand out an event; each transformer waits for the one ahead of it."""
-        shown = True
-        for transformer, waits in self._ways:
-            keeps = await transformer.aprocess(event) if waits else transformer.process(event)
-            shown = bool(keeps) and shown
-        if shown:
+        kept = [
+            await transformer.aprocess(event) if waits else transformer.process(event)
+            for transformer, waits in self._ways
+        ]
+        self._show_unless_dropped(event, kept)
+
+    def _show_unless_dropped(self, event: ProtocolEvent, kept: Sequence[object]) -> None:
+        """Put the event where readers find it, unless a transformer said that it is not to be shown."""
+        if all(kept):
             self._show(event)
 
     def _announce(self, method: str, item: object) -> None:

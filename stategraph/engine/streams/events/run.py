@@ -178,8 +178,7 @@ class GraphRunStream(RunHandle):
         """Stop the run and end its projections; nothing happens if it has ended."""
         if self._exhausted:
             return
-        self._exhausted = True
-        self._close_parts()
+        self._end_parts()
         with _logging_failures(logging.WARNING, "A stream transformer failed while its run was aborted"):
             self._mux.close()
 
@@ -206,14 +205,15 @@ class GraphRunStream(RunHandle):
                 with _logging_failures(logging.DEBUG, "A stream transformer could not finish"):
                     self._mux.close()
             except BaseException as error:
-                self._exhausted = True
-                self._close_parts()
+                self._end_parts()
                 self._mux.fail(error)
                 if not isinstance(error, Exception):
                     raise
             return not self._exhausted
 
-    def _close_parts(self) -> None:
+    def _end_parts(self) -> None:
+        """Take no more parts, and close what gave them."""
+        self._exhausted = True
         parts, self._parts = self._parts, None
         close = getattr(parts, "close", None)
         if close is not None:
