@@ -132,6 +132,18 @@ def test_a_node_may_be_asked_again_behind_which_a_router_failed_and_no_other() -
     assert explained(report(task("a", {"log": 1}), writes=[("log", 1)]), report(task("a", None))) is None
 
 
+def test_a_task_may_get_further_beside_one_behind_which_a_router_failed_if_the_thread_cannot_be_read_there() -> None:
+    error = ("__error__", "ValueError(Attempting to delete)")
+    raised = {"raised": "ValueError", "message": "Attempting to delete"}
+    theirs = report(found=raised, writes=[error, ("messages", 1), ("log", 1)])
+    ours = report(found=raised, writes=[error, ("log", 1), ("branch:to:b", None)])
+    assert explained(theirs, ours) is None
+    theirs["state"] = raised
+    assert "a router fails" in str(explained(theirs, ours))
+    ours["stored"][0]["checkpoints"][0]["writes"] = [["branch:to:b", None]]
+    assert explained(theirs, ours) is None
+
+
 def test_a_reader_may_leave_with_the_update_of_a_node_behind_which_a_router_fails_and_with_no_other() -> None:
     def told(spelled: str, *, read: list[Any], **step: Any) -> str | None:
         error = ("__error__", spelled)
