@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from stategraph.engine.streams.events.modes import DebugTransformer as DebugTransformer
     from stategraph.engine.streams.events.modes import TasksTransformer as TasksTransformer
     from stategraph.engine.streams.events.modes import UpdatesTransformer as UpdatesTransformer
+    from stategraph.engine.streams.events.modes import transformer_of as transformer_of
     from stategraph.engine.streams.events.queue import StreamChannel as StreamChannel
     from stategraph.engine.streams.events.run import AsyncGraphRunStream as AsyncGraphRunStream
     from stategraph.engine.streams.events.run import GraphRunStream as GraphRunStream
@@ -93,6 +94,7 @@ if TYPE_CHECKING:
     from stategraph.run.run import Run as Run
     from stategraph.run.runtime import AgentRuntime as AgentRuntime
     from stategraph.run.runtime import create_run as create_run
+    from stategraph.stream_parts import StreamMode as StreamMode
     from stategraph.types import CachePolicy as CachePolicy
     from stategraph.types import Command as Command
     from stategraph.types import Durability as Durability
@@ -101,7 +103,6 @@ if TYPE_CHECKING:
     from stategraph.types import RetryPolicy as RetryPolicy
     from stategraph.types import Send as Send
     from stategraph.types import StateSnapshot as StateSnapshot
-    from stategraph.types import StreamMode as StreamMode
     from stategraph.types import StreamWriter as StreamWriter
     from stategraph.types import TimeoutPolicy as TimeoutPolicy
 
@@ -124,6 +125,7 @@ _PUBLIC = {
         "DebugTransformer",
         "TasksTransformer",
         "UpdatesTransformer",
+        "transformer_of",
     ),
     "engine.streams.events.queue": ("StreamChannel",),
     "engine.streams.events.run": ("AsyncGraphRunStream", "GraphRunStream"),
@@ -187,6 +189,7 @@ _PUBLIC = {
     "run.questions": ("ask_user_question",),
     "run.pauses": ("RunInterrupt",),
     "run.runtime": ("AgentRuntime", "create_run"),
+    "stream_parts": ("StreamMode",),
     "types": (
         "CachePolicy",
         "Command",
@@ -196,7 +199,6 @@ _PUBLIC = {
         "RetryPolicy",
         "Send",
         "StateSnapshot",
-        "StreamMode",
         "StreamWriter",
         "TimeoutPolicy",
     ),

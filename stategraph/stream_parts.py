@@ -1,5 +1,6 @@
-"""The shapes of what a stream yields with `version="v2"`: dicts told apart by their `type`.
+"""The stream modes as type checkers know them, and the shapes of what a stream yields with `version="v2"`.
 
+A mode has its name in `StreamMode` and its part in `StreamPart`: parts are dicts told apart by their `type`.
 Every part has `ns`, the namespace of the graph it comes from: empty for the outermost, one `node:task_id` for each
 graph around it otherwise.
 """
@@ -23,6 +24,7 @@ __all__ = (
     "DebugPayload",
     "DebugStreamPart",
     "MessagesStreamPart",
+    "StreamMode",
     "StreamPart",
     "TaskPayload",
     "TaskResultPayload",
@@ -33,6 +35,17 @@ __all__ = (
 
 StateT = TypeVar("StateT")
 OutputT = TypeVar("OutputT")
+
+StreamMode = Literal["values", "updates", "checkpoints", "tasks", "debug", "messages", "custom"]
+"""The kind of parts that a stream yields.
+
+`values` the whole state after each step; `updates` what each task wrote; `messages` tokens of chat models, with
+metadata; `custom` what nodes hand to their stream writer; `checkpoints` each stored checkpoint; `tasks` each start and
+end of a task; `debug` both of the last two, with step numbers and times.
+
+A graph also takes `tools`, the starts, partial outputs and ends of tools. As in LangGraph, this type does not have it,
+so that code which handles each of its values stays complete.
+"""
 
 
 class TaskPayload(TypedDict):

@@ -66,7 +66,6 @@ __all__ = (
     "Send",
     "StateSnapshot",
     "StateUpdate",
-    "StreamMode",
     "StreamWriter",
     "TimeoutPolicy",
     "TracePolicy",
@@ -87,17 +86,6 @@ All = Literal["*"]
 
 Durability = Literal["sync", "async", "exit"]
 """The time at which a step's checkpoint is stored: before the next step, while it runs, or when the run ends."""
-
-StreamMode = Literal["values", "updates", "checkpoints", "tasks", "debug", "messages", "custom"]
-"""The kind of parts that a stream yields.
-
-`values` the whole state after each step; `updates` what each task wrote; `messages` tokens of chat models, with
-metadata; `custom` what nodes hand to their stream writer; `checkpoints` each stored checkpoint; `tasks` each start and
-end of a task; `debug` both of the last two, with step numbers and times.
-
-A graph also takes `tools`, the starts, partial outputs and ends of tools. As in LangGraph, this type does not have it,
-so that code which handles each of its values stays complete.
-"""
 
 StreamWriter = Callable[[Any], None]
 """Given to a node that asks for it: what it is called with appears in the `custom` stream."""

@@ -105,6 +105,7 @@ PUBLIC = [
     "remember",
     "sse",
     "task",
+    "transformer_of",
 ]
 
 

@@ -14,6 +14,7 @@ from stategraph.stream_parts import (
     DebugPayload,
     DebugStreamPart,
     MessagesStreamPart,
+    StreamMode,
     StreamPart,
     TaskPayload,
     TaskResultPayload,
@@ -34,7 +35,6 @@ from stategraph.types import (
     Send,
     StateSnapshot,
     StateUpdate,
-    StreamMode,
     StreamWriter,
     ensure_valid_checkpointer,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from stategraph.constants import NS_END
 from stategraph.core import checkpoint as checkpoints
@@ -17,6 +17,8 @@ from stategraph.core.task import ResumeMap, Task
 class Watch(NamedTuple):
     """The facts that the run's listeners want to hear.
 
+    No field has a default: what decides what to hear cannot leave out a fact that is added here.
+
     Attributes:
         values: That the output channels changed.
         ended: How each task ended.
@@ -24,10 +26,14 @@ class Watch(NamedTuple):
         checkpoints: That a checkpoint is made.
     """
 
-    values: bool = False
-    ended: bool = False
-    planned: bool = False
-    checkpoints: bool = False
+    values: bool
+    ended: bool
+    planned: bool
+    checkpoints: bool
+
+
+UNHEARD: Final = Watch(values=False, ended=False, planned=False, checkpoints=False)
+"""Of a run without listeners."""
 
 
 @cache

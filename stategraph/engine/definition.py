@@ -34,6 +34,7 @@ from stategraph.engine.compile.validate import validate_graph, validate_timeout_
 from stategraph.engine.config.runnable_config import merge_configs
 from stategraph.engine.runs import strictness
 from stategraph.engine.spec import GraphSpec
+from stategraph.stream_parts import StreamMode
 from stategraph.types import (
     All,
     CachePolicy,
@@ -41,7 +42,6 @@ from stategraph.types import (
     DeprecatedKwargs,
     RetryPolicy,
     Send,
-    StreamMode,
     ensure_valid_checkpointer,
 )
 from stategraph.typing import ContextT, InputT, OutputT, StateT

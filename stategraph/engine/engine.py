@@ -18,7 +18,8 @@ from stategraph.engine.definition import GraphDefinition
 from stategraph.engine.runs import entrypoints
 from stategraph.engine.runs.run_plan import Options, Shown
 from stategraph.engine.state import editing, snapshots
-from stategraph.types import All, Command, DeprecatedKwargs, Durability, StateSnapshot, StateUpdate, StreamMode
+from stategraph.stream_parts import StreamMode
+from stategraph.types import All, Command, DeprecatedKwargs, Durability, StateSnapshot, StateUpdate
 from stategraph.typing import ContextT, InputT, OutputT, StateT
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from stategraph.constants import CONF, CONFIG_KEY_CHECKPOINT_NS, CONFIG_KEY_CHEC
 from stategraph.core.program import Program
 from stategraph.engine.compile.node import PregelNode
 from stategraph.engine.config.runnable_config import patch_configurable
-from stategraph.types import All, CachePolicy, Checkpointer, RetryPolicy, StreamMode
+from stategraph.stream_parts import StreamMode
+from stategraph.types import All, CachePolicy, Checkpointer, RetryPolicy
 
 if TYPE_CHECKING:
     from langgraph.cache.base import BaseCache

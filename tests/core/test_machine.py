@@ -28,7 +28,7 @@ from stategraph.core.effects import CheckpointReached, SaveCheckpoint, SaveWrite
 from stategraph.core.machine import Machine
 from stategraph.core.moves import TRANSITIONS, Directive, Drain, Interrupted, RunTasks
 from stategraph.core.program import Node, Program, build
-from stategraph.core.settings import Settings, Start, Thread, Watch
+from stategraph.core.settings import UNHEARD, Settings, Start, Thread, Watch
 from stategraph.core.task import Draft, Task, Write, path_key
 from stategraph.core.views import Keys
 from stategraph.errors import EmptyInputError, GraphInterrupt
@@ -306,7 +306,7 @@ def test_writes_are_saved_before_the_checkpoint_that_contains_them() -> None:
 
 
 def test_nobody_listening_means_no_facts() -> None:
-    quiet = SETTINGS._replace(watch=Watch())
+    quiet = SETTINGS._replace(watch=UNHEARD)
     rig = Rig(make_program(CHAIN), Disk(), config=quiet).run(Start(first_input(CHAIN)))
     assert all(isinstance(effect, SaveCheckpoint | SaveWrites) for effect in rig.effects)
     loud = Rig(make_program(CHAIN), Disk()).run(Start(first_input(CHAIN)))
@@ -487,7 +487,7 @@ def torn_program(raised: BaseException) -> Program:
 
 def run_to_the_stumble(saves: Any, *, lone: bool, raised: BaseException) -> Rig:
     # Whoever listens to all there is makes every step go the long way.
-    config = SETTINGS._replace(saves=saves, watch=Watch() if lone else SETTINGS.watch)
+    config = SETTINGS._replace(saves=saves, watch=UNHEARD if lone else SETTINGS.watch)
     rig = Rig(torn_program(raised), Disk(), config=config)
     rig.tell("start", Start(first_input(CHAIN)))
     for writes in ([(LOG, ["n0"]), (TOTAL, 5), (to("n1"), None)], [(LOG, ["n1"]), (TOTAL, 1)]):
@@ -541,7 +541,7 @@ def test_what_only_its_task_knows_is_stored_under_the_id_that_it_began_with() ->
     stored = []
     for ns in ("n0", "n0:task"):
         disk = Disk()
-        config = SETTINGS._replace(saves="exit", nested=True, ns=ns, watch=Watch())
+        config = SETTINGS._replace(saves="exit", nested=True, ns=ns, watch=UNHEARD)
         Rig(make_program(CHAIN), disk, config=config).run(Start(first_input(CHAIN))).tell("close")
         (saved,) = disk.saved.values()
         assert saved.metadata == {"source": "loop", "step": 1, "parents": {}}
@@ -637,7 +637,7 @@ def test_the_next_step_is_shown_when_a_run_pauses_after_a_node() -> None:
     assert rig.machine.status == "interrupt_after"
     assert [task.name for task in rig.machine.tasks.values()] == ["n1"]
     assert isinstance(rig.effects[-1], CheckpointReached)
-    quiet = stops._replace(watch=Watch())
+    quiet = stops._replace(watch=UNHEARD)
     unheard = Rig(make_program(CHAIN), Disk(), config=quiet).run(Start(first_input(CHAIN)))
     assert [task.name for task in unheard.machine.tasks.values()] == ["n1"]
     resumed = Rig(make_program(CHAIN), disk, config=stops).run(Start(None, resuming=True))

@@ -28,7 +28,7 @@ from stategraph.core.moves import (
     RunTasks,
 )
 from stategraph.core.program import Node, build
-from stategraph.core.settings import Settings, Start, Thread, Watch
+from stategraph.core.settings import UNHEARD, Settings, Start, Thread
 from stategraph.core.task import Call, Draft, Task
 from stategraph.core.views import Keys
 from stategraph.errors import GraphInterrupt, IllegalMoveError
@@ -58,7 +58,7 @@ def machine(saves: Any, interrupt_after: Any = (), nodes: int = 1) -> Machine:
     program = build(body, channels, {}, ["go", "x"])
     thread = Thread(checkpoints.empty(new_id(-2), "now"), {"step": -2})
     settings = Settings(
-        "", False, saves, 3, ["x"], (), interrupt_after, {}, new_id, lambda: "now", None, False, Watch(), None
+        "", False, saves, 3, ["x"], (), interrupt_after, {}, new_id, lambda: "now", None, False, UNHEARD, None
     )
     return Machine(program, thread, settings)
 

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import operator
+import re
+from dataclasses import fields
 from itertools import combinations
+from pathlib import Path
 from typing import Annotated, Any, TypedDict, get_args
 
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 
-from stategraph import END, START, Command, StateGraph
+from stategraph import END, START, Command, StateGraph, stream_parts
 from stategraph.engine.config.context import get_stream_writer
-from stategraph.engine.streams.events.conversation import MessagesTransformer
-from stategraph.engine.streams.events.modes import ModeTransformer
-from stategraph.engine.streams.modes import MODES, Mode
+from stategraph.engine.engine import StateGraphEngine
+from stategraph.engine.streams.events.modes import UpdatesTransformer, transformer_of
+from stategraph.engine.streams.modes import MODES, Display, Mode
+from stategraph.engine.streams.payloads import NOTHING
 from stategraph.errors import IgnoredInputError
-from stategraph.types import StreamMode
+from stategraph.stream_parts import StreamMode
 from tests.conftest import Driver
 
-NAMES = ("values", "updates", "tasks", "checkpoints", "debug", "custom", "messages", "tools")
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class State(TypedDict, total=False):
@@ -63,7 +67,7 @@ def about_checkpoints(chunk: Any) -> bool:
     return bool(chunk[0] == "checkpoints" or (chunk[0] == "debug" and chunk[1]["type"] == "checkpoint"))
 
 
-@pytest.mark.parametrize("modes", [*((mode,) for mode in NAMES), *combinations(NAMES, 2)], ids="+".join)
+@pytest.mark.parametrize("modes", [*((mode,) for mode in MODES), *combinations(MODES, 2)], ids="+".join)
 def test_a_mode_alone_and_beside_another_tells_the_same_with_and_without_a_saver(
     driver: Driver, modes: tuple[str, ...]
 ) -> None:
@@ -96,9 +100,90 @@ def test_the_names_that_type_checkers_know_are_those_of_the_table() -> None:
     assert all(name == mode.name for name, mode in MODES.items())
 
 
-def test_stream_events_can_show_every_mode_but_that_of_tools() -> None:
-    transformers = [MessagesTransformer, *ModeTransformer.__subclasses__()]
-    assert {mode for each in transformers for mode in each.required_stream_modes} == {*MODES} - {"tools"}
+def words_in(text: str, part: str, word: str) -> set[str]:
+    """Return the words in the parts of a text, both found by patterns."""
+    parts = re.findall(part, text, re.DOTALL | re.MULTILINE)
+    return set(re.findall(word, "".join(parts)))
+
+
+def test_every_text_that_lists_the_modes_lists_those_of_the_table() -> None:
+    source = Path(stream_parts.__file__).read_text(encoding="utf-8")
+    assert words_in(source, r'^StreamMode = .*?"""(.*?)"""', r"`(\w+)`") == {*MODES}
+    assert words_in(str(StateGraphEngine.stream.__doc__), "stream_mode: (.*?)print_mode:", r'"(\w+)"') == {*MODES}
+    page = (ROOT / "docs" / "event-stream.md").read_text(encoding="utf-8")
+    assert words_in(page, r"^\| (`[^|]*) \|", r"`(\w+)`") == {*MODES, "subgraphs", "lifecycle"}
+
+
+def test_every_fact_that_a_mode_can_show_is_collected_to_be_shown() -> None:
+    about_the_mode = {"name", "source", "feed", "part", "sent_as", "decoded"}
+    about_the_run = {"watch", "in_nodes", "feeds"}
+    assert {field.name for field in fields(Mode)} - about_the_mode == {*Display._fields} - about_the_run
+
+
+def test_stream_events_shows_every_mode_by_its_name() -> None:
+    for mode in MODES.keys() - {"messages"}:
+        kind = transformer_of(mode)
+        assert kind is transformer_of(mode)
+        assert kind.required_stream_modes == (mode,)
+        assert [*kind(("ns",)).init()] == [mode]
+    assert transformer_of("updates") is UpdatesTransformer
+    with pytest.raises(ValueError, match="Every event stream shows the stream mode 'messages'"):
+        transformer_of("messages")
+    with pytest.raises(ValueError, match=r"no stream mode 'tool'\. Did you mean 'tools'\?"):
+        transformer_of("tool")
+
+
+def test_stream_events_shows_a_mode_that_is_added_to_the_table_without_a_class_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(MODES, "begins", Mode(name="begins", started=lambda subject, task: task.name))
+    run = build(None).stream_events({"log": []}, version="v3", transformers=[transformer_of("begins")])
+    assert list(run.begins) == ["one", "two", "three"]
+
+
+def even_lengths(name: str) -> Mode:
+    """Make a mode that shows the length of the log after steps where it is even."""
+
+    def shown(subject: Any) -> Any:
+        length = len(subject.state.read("log"))
+        return NOTHING if length % 2 else length
+
+    return Mode(name=name, values=shown)
+
+
+@pytest.mark.parametrize("saver", [None, InMemorySaver], ids=["nothing stored", "stored"])
+def test_a_mode_of_values_may_show_nothing_of_a_step(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch, saver: Any
+) -> None:
+    monkeypatch.setitem(MODES, "evens", even_lengths("evens"))
+    store = saver and saver()
+    for thread, (modes, version) in enumerate([("evens", "v1"), (["evens"], "v1"), ("evens", "v2")]):
+        config = {"configurable": {"thread_id": str(thread)}}
+        chunks = driver.stream(build(store), {"log": []}, config, stream_mode=modes, version=version)
+        payloads = [each["data"] if version == "v2" else each if modes == "evens" else each[1] for each in chunks]
+        assert payloads == [0, 2]
+
+
+@pytest.mark.parametrize("mode", ["values", "evens"])
+def test_the_last_state_is_shown_once_it_is_stored_in_every_mode_that_shows_states(
+    monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    class Full(InMemorySaver):
+        def put(self, config: Any, checkpoint: Any, metadata: Any, new_versions: Any) -> Any:
+            if metadata["step"] == 1:
+                raise OSError("full")
+            return super().put(config, checkpoint, metadata, new_versions)
+
+    monkeypatch.setitem(MODES, "evens", even_lengths("evens"))
+    graph = StateGraph(State).add_node("two", lambda state: {"log": ["a", "b"]}).add_edge(START, "two")
+    seen: list[Any] = []
+    modes: Any = [mode, "updates"]
+    config: Any = {"configurable": {"thread_id": "t"}}
+    with pytest.raises(OSError, match="full"):
+        seen.extend(
+            graph.compile(checkpointer=Full()).stream({"log": []}, config, stream_mode=modes, durability="async")
+        )
+    assert [shown for shown, _ in seen] == [mode, "updates"]
 
 
 def test_a_strict_graph_knows_every_mode_of_the_table_and_refuses_others(driver: Driver) -> None:

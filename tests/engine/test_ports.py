@@ -11,7 +11,7 @@ from langgraph.store.memory import InMemoryStore
 
 from stategraph import START, Send, StateGraph, task
 from stategraph.core.effects import TasksPlanned, ValuesChanged
-from stategraph.core.settings import Watch
+from stategraph.core.settings import UNHEARD, Watch
 from stategraph.core.task import Draft
 from stategraph.engine.config import environment
 from stategraph.engine.config.environment import SYSTEM
@@ -66,7 +66,7 @@ class Noting:
             self.facts.append(f"{name} {fact.task.name}" if hasattr(fact, "task") else name)
 
 
-@pytest.mark.parametrize("watch", [Watch(values=True, ended=True), Watch(True, True, True, False)])
+@pytest.mark.parametrize("watch", [UNHEARD._replace(values=True, ended=True), Watch(True, True, True, False)])
 @pytest.mark.parametrize("saver", [None, InMemorySaver()], ids=["nothing stored", "stored"])
 def test_a_sink_hears_the_facts_of_a_run_in_order_and_numbered_without_gaps(
     driver: Driver, watch: Watch, saver: Any

@@ -3,7 +3,8 @@
 from warnings import warn
 
 from stategraph.policies import CachePolicy, RetryPolicy, default_retry_on
-from stategraph.types import All, PregelExecutableTask, PregelTask, StateSnapshot, StateUpdate, StreamMode, StreamWriter
+from stategraph.stream_parts import StreamMode
+from stategraph.types import All, PregelExecutableTask, PregelTask, StateSnapshot, StateUpdate, StreamWriter
 from stategraph.warnings import LangGraphDeprecatedSinceV10
 
 __all__ = (

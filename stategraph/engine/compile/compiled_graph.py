@@ -15,7 +15,8 @@ from stategraph.core.channels.base import BaseChannel
 from stategraph.core.program import Program
 from stategraph.engine.compile.managed import ManagedValueSpec
 from stategraph.engine.compile.node import PregelNode
-from stategraph.types import All, CachePolicy, RetryPolicy, StreamMode
+from stategraph.stream_parts import StreamMode
+from stategraph.types import All, CachePolicy, RetryPolicy
 
 if TYPE_CHECKING:
     from langgraph.cache.base import BaseCache

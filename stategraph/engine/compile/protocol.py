@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeAlias
 
 from langchain_core.runnables import Runnable, RunnableConfig
 
-from stategraph.types import All, Command, GraphOutput, StateSnapshot, StateUpdate, StreamMode
+from stategraph.stream_parts import StreamMode
+from stategraph.types import All, Command, GraphOutput, StateSnapshot, StateUpdate
 from stategraph.typing import ContextT, InputT, OutputT, StateT
 
 if TYPE_CHECKING:  # drawing code is loaded on use

@@ -22,7 +22,8 @@ from stategraph.engine.remote import wire
 from stategraph.engine.remote.relay import Relay, choose_modes
 from stategraph.engine.remote.run import AsyncRemoteRunStream, RemoteRunStream
 from stategraph.engine.runs.entrypoints import acollect, collect
-from stategraph.types import All, GraphOutput, StateSnapshot, StreamMode
+from stategraph.stream_parts import StreamMode
+from stategraph.types import All, GraphOutput, StateSnapshot
 
 logger = logging.getLogger(__name__)
 

@@ -24,7 +24,8 @@ from stategraph.engine.compile.protocol import StreamProtocol
 from stategraph.engine.remote import wire
 from stategraph.engine.streams.modes import MODES
 from stategraph.errors import GraphInterrupt, ParentCommand
-from stategraph.types import Command, StreamMode
+from stategraph.stream_parts import StreamMode
+from stategraph.types import Command
 
 _BY_WIRE_NAME: Final = {mode.sent_as: mode.name for mode in MODES.values() if mode.sent_as}
 

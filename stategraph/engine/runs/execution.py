@@ -27,12 +27,13 @@ from stategraph.constants import (
     CONFIG_KEY_RESUME_MAP,
     CONFIG_KEY_RESUMING,
     CONFIG_KEY_STRICT_RESUME,
+    MISSING,
     NS_SEP,
 )
 from stategraph.core.effects import Effect, Request, SaveCheckpoint, SaveWrites
 from stategraph.core.machine import Machine
 from stategraph.core.moves import Told
-from stategraph.core.settings import Settings, Start, Watch
+from stategraph.core.settings import UNHEARD, Settings, Start, Watch
 from stategraph.core.task import Draft, Task
 from stategraph.engine.checkpoints import damage, histories
 from stategraph.engine.checkpoints.saving import SaveCalls
@@ -52,8 +53,6 @@ from stategraph.engine.streams.projection import Projector
 from stategraph.engine.tasks.scope import Calls
 from stategraph.engine.tracing.graph_callbacks import GraphInterruptEvent, GraphResumeEvent
 from stategraph.types import RetryPolicy
-
-_NOTHING = Watch()
 
 
 class Storing(Protocol):
@@ -164,7 +163,7 @@ class Execution:
 
     def _watch(self) -> Watch:
         modes, sink = self.outlet.modes, self._sink
-        watch = display_of(modes).watch if modes else _NOTHING
+        watch = display_of(modes).watch if modes else UNHEARD
         return watch if sink is None else Watch(*map(operator.or_, watch, sink.watch))
 
     def begin(self, callbacks: Any, quiet: type[Quiet], calls: Calls, saves: Storing | None) -> None:
@@ -206,7 +205,7 @@ class Execution:
         return Start(
             foreign_types.ours(plan.input) if foreign_types.exist() else plan.input,
             resuming,
-            run_id == machine.metadata.get("run_id", _NOTHING),
+            run_id == machine.metadata.get("run_id", MISSING),
             plan.ns in named or loaded.ns is not None,
             conf.get(CONFIG_KEY_RESUME_MAP),
             named,

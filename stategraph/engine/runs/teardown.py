@@ -21,6 +21,7 @@ from typing import Any, Protocol, TypeVar
 from stategraph.engine.config import foreign_types
 from stategraph.engine.runs.execution import Execution
 from stategraph.engine.runs.outlet import Outlet
+from stategraph.engine.streams.modes import MODES
 from stategraph.errors import (
     ErrorCode,
     GraphDrained,
@@ -47,7 +48,10 @@ def last_results(execution: Execution) -> list[Any]:
 
 def _is_state(outlet: Outlet, chunk: Any) -> bool:
     _, mode, payload = chunk if outlet.view is not None else (None, *outlet.own_modes, chunk)
-    return mode in ("values", "checkpoints") or (mode == "debug" and payload["type"] == "checkpoint")
+    if mode == "debug":
+        return bool(payload["type"] == "checkpoint")
+    shown = MODES.get(mode)
+    return shown is not None and (shown.values is not None or shown.checkpoint is not None)
 
 
 def pause_at_breakpoint(execution: Execution) -> None:

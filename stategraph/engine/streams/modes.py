@@ -1,9 +1,12 @@
 """The stream modes: where each gets what it shows, and how it shows it.
 
-This table is the only place that lists them. A mode that shows facts which are told already is added by a row here and
-its payload in `payloads`; type checkers know it by `stategraph.types.StreamMode` and `stategraph.stream_parts`. A new
-fact comes first: in `core.effects`, in `core.settings.Watch`, where the machine tells it, in `Mode` and `Display` here,
-and in `projection`. `stream_events` shows a mode if a transformer of `streams/events` asks for it.
+This table is the only place that lists them. A mode that shows facts which are told already is added by a row here,
+with the functions that make its payloads in a module of its own beside `messages` and `tools`; type checkers know it by
+its name and its part in `stategraph.stream_parts`. `stream_events` shows it without more: see
+`stategraph.engine.streams.events.modes.transformer_of`.
+
+A new fact comes first: in `core.effects`, in `core.settings.Watch`, where the machine tells it, in `Mode` and `Display`
+here, and in `projection`.
 
 Rules
 -----

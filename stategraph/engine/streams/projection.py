@@ -55,7 +55,8 @@ class Projector:
             case ValuesChanged():
                 for mode, values in self._values:
                     payload = values(subject)
-                    self._emit(payload if self._bare else (self.ns, mode, payload))
+                    if payload is not NOTHING:
+                        self._emit(payload if self._bare else (self.ns, mode, payload))
             case TaskSettled() | Draft():
                 self.settled(fact)
             case TasksPlanned(tasks):

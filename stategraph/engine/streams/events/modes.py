@@ -5,8 +5,10 @@ A run's own events only: what happens in a nested run is found on the handle of 
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from functools import cache
+from typing import Any, ClassVar, Final, cast
 
+from stategraph.core import explain
 from stategraph.engine.streams.events.queue import StreamChannel
 from stategraph.engine.streams.events.transformer import (
     Namespace,
@@ -14,6 +16,7 @@ from stategraph.engine.streams.events.transformer import (
     ProtocolEventParams,
     StreamTransformer,
 )
+from stategraph.engine.streams.modes import MODES
 
 
 class ModeTransformer(StreamTransformer):
@@ -102,3 +105,27 @@ class DebugTransformer(ModeTransformer):
 
     _mode = "debug"
     required_stream_modes = ("debug",)
+
+
+#: The transformers above by their modes: those of modes that have a name of their own to import, or more to do.
+_NAMED: Final = {kind._mode: kind for kind in ModeTransformer.__subclasses__()}
+
+
+@cache
+def transformer_of(mode: str) -> type[ModeTransformer]:
+    """Return the transformer that shows a stream mode under the mode's name, for `transformers=`.
+
+    Args:
+        mode: Any mode but "messages", whose answers every run shows as streams.
+
+    Raises:
+        ValueError: There is no such mode, or it is "messages".
+    """
+    if mode not in MODES:
+        raise ValueError(f"There is no stream mode {mode!r}. {explain.what_there_is(mode, tuple(MODES), 'modes')}")
+    if mode == "messages":
+        raise ValueError("Every event stream shows the stream mode 'messages': read the run's projection of this name")
+    if mode in _NAMED:
+        return _NAMED[mode]
+    shown = {"_mode": mode, "required_stream_modes": (mode,), "__doc__": f"Shows the stream mode {mode!r}."}
+    return cast("type[ModeTransformer]", type(f"{mode.title()}Transformer", (ModeTransformer,), shown))
