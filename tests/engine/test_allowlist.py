@@ -113,3 +113,10 @@ def test_a_saver_is_told_once() -> None:
 @pytest.mark.parametrize("nothing", [None, True, False])
 def test_what_is_no_saver_is_passed_on(nothing: Any) -> None:
     assert allowlist.Allowlist([Inner], {}).tell(nothing) is nothing
+
+
+def test_a_saver_that_is_given_no_classes_stays_as_it_is() -> None:
+    saver = Told(serde=StrictSerializer())
+    assert allowlist.apply(saver, None) is saver
+    assert allowlist.apply(saver, {("a", "B")}).allowed == {("a", "B")}
+    assert allowlist.apply(False, {("a", "B")}) is False

@@ -15,8 +15,18 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 from typing_extensions import TypedDict
 
-from stategraph.constants import CONF, CONFIG_KEY_CHECKPOINT_NS, CONFIG_KEY_RUNTIME, CONFIG_KEY_SEND, RETURN, START
+from stategraph.constants import (
+    CONF,
+    CONFIG_KEY_CHECKPOINT_NS,
+    CONFIG_KEY_RESUMING,
+    CONFIG_KEY_RUNTIME,
+    CONFIG_KEY_SCRATCHPAD,
+    CONFIG_KEY_SEND,
+    RETURN,
+    START,
+)
 from stategraph.engine.config.runtime import ExecutionInfo, Runtime
+from stategraph.engine.config.scratchpad import PregelScratchpad, new_counter
 from stategraph.engine.interop import detached_task
 from stategraph.engine.tasks import attempt
 from stategraph.engine.tasks.interrupts import interrupt
@@ -401,3 +411,45 @@ def test_a_planned_task_keeps_its_time_limit() -> None:
     with pytest.raises(NodeTimeoutError):
         FakeClock().run(detached_task.arun(task, None))
     assert task.writes == deque()
+
+
+class Counting(Work):
+    """Asks for its next number as often as there are questions in a node."""
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        assert config is not None
+        counter = config[CONF][CONFIG_KEY_SCRATCHPAD].interrupt_counter
+        self.numbers.append((counter(), counter(), config[CONF].get(CONFIG_KEY_RESUMING)))
+        return super().invoke(input, config)
+
+    def __init__(self, *errors: BaseException) -> None:
+        super().__init__(*errors)
+        self.numbers: list[Any] = []
+
+
+def test_the_questions_of_a_planned_task_are_counted_anew_in_each_attempt(driver: Driver, clock: FakeClock) -> None:
+    work = Counting(ValueError())
+    pad = PregelScratchpad(
+        step=0,
+        stop=1,
+        call_counter=new_counter(),
+        interrupt_counter=new_counter(),
+        get_null_resume=lambda consume: None,
+        resume=[],
+        subgraph_counter=new_counter(),
+    )
+    perform(driver, planned(work), [ALWAYS], configurable={CONFIG_KEY_SCRATCHPAD: pad})
+    assert work.numbers == [(0, 1, None), (0, 1, True)]
+
+
+def test_a_planned_task_without_a_config_knows_its_own_id(driver: Driver) -> None:
+    work = Work()
+    perform(driver, replace(planned(work), config={}))
+    info = work.infos[0]
+    assert (info.checkpoint_id, info.checkpoint_ns, info.task_id, info.thread_id, info.run_id) == (
+        "",
+        "",
+        "1",
+        None,
+        None,
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import re
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
@@ -490,3 +491,33 @@ def test_a_nested_run_shares_the_quiet_manager_around_it() -> None:
 def test_a_config_of_the_wrong_kind_is_refused_by_what_is_wrong_with_it(config: Any, words: str) -> None:
     with pytest.raises(TypeError, match=re.escape(words)):
         ensure_config(config)
+
+
+@pytest.mark.parametrize("kind", [QuietCallbackManager, AsyncQuietCallbackManager])
+def test_a_handler_that_was_attached_to_the_quiet_manager_listens(kind: type[Quiet]) -> None:
+    def attached() -> bool:
+        quiet = kind()
+        quiet.add_handler(A)
+        return has_listeners({"callbacks": quiet})
+
+    assert copy_context().run(attached)
+    assert not has_listeners({"callbacks": kind()})
+
+
+def test_a_tracer_of_the_context_listens() -> None:
+    def tracing() -> bool:
+        tracer_context.tracing_v2_callback_var.set(Handler())  # type: ignore[arg-type]
+        return agrees_with_langchain({})
+
+    assert copy_context().run(tracing)
+
+
+@pytest.mark.parametrize("name", ["LANGSMITH_TRACING", "LANGCHAIN_TRACING_V2", "LANGSMITH_TRACING_V2"])
+@pytest.mark.parametrize(("value", "traced"), [("true", True), ("false", False), ("", False)])
+def test_the_environment_decides_as_long_as_nothing_that_traces_is_imported(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, traced: bool
+) -> None:
+    monkeypatch.delitem(sys.modules, "langchain_core.tracers.context")
+    monkeypatch.delitem(sys.modules, "langsmith.run_helpers")
+    monkeypatch.setenv(name, value)
+    assert has_listeners({}) is traced

@@ -6,10 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar, copy_context
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from langchain_core.runnables import RunnableConfig
 from langgraph.store.memory import InMemoryStore
+from langsmith.run_helpers import get_current_run_tree
+from langsmith.run_trees import RunTree
 
 from stategraph.engine.config.context import (
     await_in_context,
@@ -212,3 +215,10 @@ def test_a_coroutine_that_is_given_up_is_closed_in_its_context() -> None:
 
     asyncio.run(main())
     assert closed_in == [CONFIG]
+
+
+def test_what_is_traced_inside_hangs_below_the_run_of_the_context() -> None:
+    run = RunTree(name="outer", client=MagicMock())
+    assert config_context(CONFIG, run).run(get_current_run_tree) is run
+    assert config_context(CONFIG).run(get_current_run_tree) is None
+    assert get_current_run_tree() is None

@@ -17,6 +17,7 @@ from typing_extensions import TypedDict
 
 from stategraph.constants import START
 from stategraph.core.channels.barrier import NamedBarrierValue
+from stategraph.engine.checkpoints import damage
 from stategraph.errors import DamagedCheckpointError
 from stategraph.graph.state import StateGraph
 
@@ -208,3 +209,76 @@ def test_a_place_in_the_history_that_is_no_config_is_not_the_stores_fault(driver
         list(history(config, before=place)) if driver.name == "sync" else asyncio.run(
             anext(history(config, before=place))
         )
+
+
+class Replacing(InMemorySaver):
+    """Returns something else in place of each checkpoint."""
+
+    checkpoint: Any = None
+
+    def get_tuple(self, config: Any) -> Any:
+        saved = super().get_tuple(config)
+        return saved if saved is None or self.checkpoint is None else saved._replace(checkpoint=self.checkpoint)
+
+
+def test_a_checkpoint_that_is_no_dict_is_named_by_its_address(driver: Driver) -> None:
+    saver = Replacing()
+    graph = build(saver)
+    driver.invoke(graph, {"n": 0}, THREAD)
+    place = driver.get_state(graph, THREAD).config
+    saver.checkpoint = ["no", "dict"]
+    with pytest.raises(DamagedCheckpointError, match="It is a value of type list; expected a dict") as caught:
+        driver.get_state(graph, THREAD)
+    assert caught.value.checkpoint_id == place["configurable"]["checkpoint_id"]
+
+
+def test_a_checkpoint_that_was_asked_for_by_its_id_is_named_by_it(driver: Driver) -> None:
+    saver = InMemorySaver()
+    graph = build(saver)
+    driver.invoke(graph, {"n": 0}, THREAD)
+    place = driver.get_state(graph, THREAD).config
+    for key, (kind, stored) in saver.blobs.items():
+        saver.blobs[key] = (kind, stored[:0] if kind == "msgpack" else stored)
+    with pytest.raises(DamagedCheckpointError, match="Continue from an earlier checkpoint") as caught:
+        driver.get_state(graph, place)
+    checkpoint_id = place["configurable"]["checkpoint_id"]
+    assert caught.value.checkpoint_id == checkpoint_id
+    assert str(caught.value).startswith(f"Checkpoint '{checkpoint_id}' of thread 'lost' cannot be read. the saver")
+
+
+@pytest.mark.parametrize(
+    ("config", "error", "told"),
+    [
+        ({"configurable": {"thread_id": "lost"}}, ValueError("x"), True),
+        ({"configurable": {"thread_id": "lost"}}, NotImplementedError("Unknown serialization type: x"), True),
+        ({"configurable": {"thread_id": "lost"}}, NotImplementedError("no such method"), False),
+        ({"configurable": {"thread_id": "lost"}}, RuntimeError("Unknown serialization type: x"), False),
+        ({"configurable": {"thread_id": "lost"}}, ValueError(), True),
+        ({"configurable": {"thread_id": "lost"}}, DamagedCheckpointError("known", thread_id="lost"), False),
+        ({"configurable": {"other": "key"}}, ValueError("x"), False),
+        ({"configurable": {}}, ValueError("x"), False),
+        ({}, ValueError("x"), False),
+        (None, ValueError("x"), False),
+    ],
+)
+def test_an_error_of_a_read_is_damage_if_it_is_about_the_data_of_a_thread(
+    config: Any, error: Exception, told: bool
+) -> None:
+    found = damage.of_read(config, error)
+    if not told:
+        assert found is error
+        return
+    assert isinstance(found, DamagedCheckpointError)
+    assert found.__cause__ is error
+    assert (found.thread_id, found.checkpoint_id, found.checkpoint_ns) == ("lost", None, "")
+    assert str(found).startswith(
+        f"The latest checkpoint of thread 'lost' cannot be read. the saver raised {type(error).__name__}: {error}."
+    )
+
+
+def test_damage_of_a_subgraphs_checkpoint_says_where_the_subgraph_is() -> None:
+    config = {"configurable": {"thread_id": "lost", "checkpoint_ns": "outer:1", "checkpoint_id": "c"}}
+    found = damage.of_read(config, ValueError("x"))
+    assert isinstance(found, DamagedCheckpointError)
+    assert "Checkpoint 'c' of thread 'lost', of the subgraph at 'outer:1', cannot be read." in str(found)
+    assert (found.checkpoint_ns, found.checkpoint_id) == ("outer:1", "c")

@@ -1,5 +1,6 @@
 """Our engine beside an installed LangGraph: what a saver brings back are ours again."""
 
+import copy
 import operator
 import sys
 from collections import namedtuple
@@ -333,3 +334,24 @@ def test_managed_values_of_another_engine_are_computed(driver, monkeypatch):
 
     graph = StateGraph(Managed).add_node("node", lambda state: {"n": state["left"]}).add_edge(START, "node").compile()
     assert driver.invoke(graph, {"n": 0}, {"recursion_limit": 7}) == {"n": 6}
+
+
+def test_a_pause_of_both_engines_is_stored_as_ours(other_errors):
+    asked = (Interrupt("who?", "a" * 32),)
+    error = foreign_types.pause(asked)
+    assert isinstance(error, other_errors.GraphInterrupt)
+    assert type(error).__doc__ == GraphInterrupt.__doc__
+    assert type(foreign_types.pause()) is type(error)
+    restored = copy.copy(error)  # by what it would be stored as
+    assert type(restored) is GraphInterrupt
+    assert restored.args == (asked,)
+
+
+@pytest.mark.parametrize("reason", [{}, {"reason": "deploy"}])
+def test_a_drain_of_another_engine_keeps_its_reason(other_errors, reason):
+    drained = type("GraphDrained", (OtherBubbleUp,), reason)()
+    assert foreign_types.bubble(drained).reason == reason.get("reason", "shutdown")
+
+
+def test_an_exception_of_another_engine_keeps_what_it_was_given(other_errors):
+    assert foreign_types.bubble(OtherBubbleUp("x", 1)).args == ("x", 1)

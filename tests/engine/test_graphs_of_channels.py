@@ -12,8 +12,9 @@ from langchain_core.runnables import RunnableConfig, RunnableLambda, RunnablePar
 
 from stategraph.constants import TASKS
 from stategraph.core.channels import BinaryOperatorAggregate, LastValue, Topic
+from stategraph.engine.compile.functions import RunnableCallable
 from stategraph.engine.compile.node import DEFAULT_BOUND, ChannelRead, NodeBuilder, PregelNode
-from stategraph.engine.compile.validate import validate_timeout_supported
+from stategraph.engine.compile.validate import validate_graph, validate_timeout_supported
 from stategraph.engine.compile.write import (
     PASSTHROUGH,
     SKIP_WRITE,
@@ -332,3 +333,45 @@ def test_a_limit_of_time_may_be_set_on_what_awaits(work: Any) -> None:
 def test_a_limit_of_time_on_what_cannot_be_stopped_is_refused(work: Any) -> None:
     with pytest.raises(ValueError, match="Node 'n' is synchronous and has a timeout"):
         validate_timeout_supported(work, name="n")
+
+
+def test_a_node_that_does_nothing_passes_its_input_on(driver: Driver) -> None:
+    assert driver.invoke(PregelNode(channels="in", triggers=["in"]), 7) == 7
+
+
+class Prickly:
+    """Work with a property that raises."""
+
+    @property
+    def __self__(self) -> Any:
+        raise LookupError("not now")
+
+    def __call__(self, value: int) -> int:
+        return value
+
+
+PRICKLY = Prickly()
+
+
+def test_a_node_whose_work_does_not_let_itself_be_looked_into_runs_no_graphs() -> None:
+    def work(value: int) -> int:
+        return PRICKLY(value)
+
+    node = PregelNode(channels="in", triggers=["in"], bound=RunnableCallable(work))
+    assert node.subgraphs == ()
+    assert node.invoke(3) == 3
+
+
+def test_a_function_may_capture_what_is_not_assigned_yet() -> None:
+    def work(value: int) -> int:
+        return later(value)
+
+    node = PregelNode(channels="in", triggers=["in"], bound=RunnableCallable(work))
+    assert list(node.subgraphs) == []
+    later = graph({"n": FINE})
+    assert list(PregelNode(channels="in", triggers=["in"], bound=RunnableCallable(work)).subgraphs) == [later]
+
+
+def test_what_is_no_node_is_refused() -> None:
+    with pytest.raises(TypeError, match="Node 'n' must be a PregelNode or a NodeBuilder, not function"):
+        validate_graph({"n": add_one}, {}, {}, "in", "out", None, (), ())  # type: ignore[dict-item]

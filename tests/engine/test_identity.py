@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
@@ -14,6 +15,7 @@ import pytest
 
 from stategraph import END, START, StateGraph, StateGraphEngine
 from stategraph.core.channels import DeltaChannel, EphemeralValue, NamedBarrierValue, Topic
+from stategraph.engine.compile.managed import IsLastStepManager, RemainingStepsManager
 from stategraph.engine.compile.node import NodeBuilder
 from stategraph.types import RetryPolicy
 
@@ -203,3 +205,55 @@ def test_a_graph_is_looked_for_first_where_its_nodes_are_defined(monkeypatch: py
 
     monkeypatch.setattr(earlier, "module_level", module_level, raising=False)
     assert module_level.import_path == f"{__name__}:module_level"
+
+
+class Reducing:
+    """Something that has no name of its own."""
+
+
+class Numbering:
+    """Another such thing."""
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (1, 2),
+        (1, "1"),
+        (None, False),
+        (list[int], list[str]),
+        (Annotated[int, "a"], Annotated[int, "b"]),
+        (int | None, str | None),
+        (work, other_work),
+        (len, max),
+        (State, Concat),
+        (partial(concat, [1]), partial(concat, [2])),  # type: ignore[list-item]
+        (partial(concat, one=[]), partial(concat, other=[])),
+        (partial(concat), partial(extend)),
+        ({"a": 1}, {"a": 2}),
+        ({"a": 1}, {"b": 1}),
+        ([1], [2]),
+        ((1, 2), (2, 1)),
+        ({1}, {2}),
+        (frozenset("ab"), frozenset("ac")),
+        (Reducing(), Numbering()),
+    ],
+    ids=str,
+)
+def test_what_a_channel_declares_is_told_apart_by_its_content(one: Any, other: Any) -> None:
+    digests = [of_channels(channels={"capped": Capped(str, declared)}) for declared in (one, one, other)]
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_values_without_names_of_their_own_count_by_their_class() -> None:
+    digests = {of_channels(channels={"capped": Capped(str, declared())}) for declared in (Reducing, Reducing)}
+    assert len(digests) == 1
+    ordered = {
+        of_channels(channels={"capped": Capped(str, declared)}) for declared in ({"a": 1, "b": 2}, {"b": 2, "a": 1})
+    }
+    assert len(ordered) == 1
+
+
+def test_a_managed_value_is_told_apart_from_others() -> None:
+    managed = [of_channels(channels={"left": kind}) for kind in (RemainingStepsManager, IsLastStepManager)]
+    assert len({*managed, of_channels()}) == 3

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,11 +16,13 @@ import pytest
 from langgraph_sdk.client import LangGraphClient, SyncLangGraphClient
 from typing_extensions import TypedDict
 
+from stategraph.engine import remote
 from stategraph.engine.remote import wire
 from stategraph.engine.remote.graph import RemoteGraph
 from stategraph.engine.remote.relay import RemoteException
+from stategraph.errors import ParentCommand
 from stategraph.graph.state import StateGraph
-from stategraph.types import Command, GraphOutput
+from stategraph.types import Command, GraphOutput, Interrupt, StateSnapshot
 
 CHECKPOINT = {"thread_id": "t", "checkpoint_ns": "", "checkpoint_id": "c2", "checkpoint_map": {}}
 STATE = {
@@ -257,3 +261,90 @@ def test_nobody_pays_for_remote_graphs_who_has_none() -> None:
         "sys.exit(any(name.startswith(('langgraph_sdk', 'stategraph.engine.remote')) for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0
+
+
+def test_a_command_to_the_graph_around_it_is_raised_as_such(driver: Any, server: Server) -> None:
+    command = {"graph": "__parent__", "update": {"n": 7}, "goto": "there"}
+    server.parts = [("command", {"graph": "other"}), ("command", command), ("values", {"n": 1})]
+    with pytest.raises(ParentCommand) as raised:
+        driver.invoke(server.graph(), {"n": 0})
+    assert raised.value.args == (Command(graph=Command.PARENT, update={"n": 7}, goto="there"),)
+
+
+class Traced:
+    """A run that is traced here."""
+
+    def __init__(self, headers: dict[str, str]) -> None:
+        self.headers = headers
+
+    def to_headers(self) -> dict[str, str]:
+        return self.headers
+
+
+@pytest.mark.parametrize(
+    ("given", "tracing", "sent"),
+    [
+        (None, {"trace": "1"}, {"trace": "1"}),
+        ({}, {"trace": "1", "baggage": "b=2"}, {"trace": "1", "baggage": "b=2"}),
+        ({"x": "y"}, {"trace": "1", "baggage": "b=2"}, {"x": "y", "trace": "1", "baggage": "b=2"}),
+        ({"baggage": "a=1"}, {"trace": "1"}, {"baggage": "a=1", "trace": "1"}),
+        ({"baggage": "a=1", "trace": "0"}, {"trace": "1", "baggage": "b=2"}, {"baggage": "a=1,b=2", "trace": "1"}),
+    ],
+)
+def test_the_servers_trace_hangs_below_the_one_here(
+    monkeypatch: pytest.MonkeyPatch, given: Any, tracing: dict[str, str], sent: dict[str, str]
+) -> None:
+    monkeypatch.setattr(wire.langsmith, "get_current_run_tree", lambda: Traced(tracing))
+    before = None if given is None else dict(given)
+    assert wire.merge_tracing_headers(given) == sent
+    assert given == before
+
+
+def test_a_task_of_a_snapshot_is_what_the_server_says_of_it() -> None:
+    (told,) = STATE["tasks"]  # type: ignore[misc]
+    inner = {**STATE, "tasks": [], "parent_checkpoint": None, "next": None, "metadata": None}
+    tasks = [
+        {**told, "error": "broken", "interrupts": [], "checkpoint": None, "result": {"n": 2}},
+        {**told, "state": inner},
+    ]
+    snapshot = wire.snapshot_of({**STATE, "tasks": tasks})  # type: ignore[typeddict-item]
+    failed, nested = snapshot.tasks
+    assert (failed.id, failed.name, failed.path, str(failed.error)) == ("task-1", "ask", (), "broken")
+    assert (failed.interrupts, failed.state, failed.result) == ((), None, {"n": 2})
+    assert (nested.error, nested.result) == (None, None)
+    assert isinstance(nested.state, StateSnapshot)
+    assert (nested.state.values, nested.state.next, nested.state.metadata) == ({"n": 1}, (), {})
+    assert (nested.state.parent_config, nested.state.tasks, nested.state.interrupts) == (None, (), ())
+    assert snapshot.created_at == "2026-01-01T00:00:00Z"
+    assert snapshot.metadata == {"step": 1, "source": "loop"}
+    assert snapshot.interrupts == (Interrupt("name?", "i1"),)
+
+
+def test_a_node_of_a_drawing_is_named_by_what_it_holds_or_by_its_id() -> None:
+    nodes = [
+        {"id": "a", "data": {"name": "Anna", "id": ["x"]}, "metadata": {"m": 1}},
+        {"id": "b", "data": {"id": ["x"]}},
+        {"id": "c", "data": "text"},
+        {"id": "d", "name": "Dora", "data": {"name": "other"}},
+    ]
+    edges = [{"source": "a", "target": "b", "data": "label", "conditional": True}]
+    graph = wire.drawing_of({"nodes": nodes, "edges": edges})
+    assert [(node.id, node.name) for node in graph.nodes.values()] == [
+        ("a", "Anna"),
+        ("b", "b"),
+        ("c", "c"),
+        ("d", "Dora"),
+    ]
+    assert graph.nodes["a"].metadata == {"m": 1}
+    assert graph.nodes["b"].metadata is None
+    assert graph.nodes["a"].data == nodes[0]["data"]
+    assert [(edge.source, edge.target, edge.data, edge.conditional) for edge in graph.edges] == [
+        ("a", "b", "label", True)
+    ]
+
+
+def test_without_the_client_library_the_message_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'stategraph\[remote\]'") as raised:
+        runpy.run_path(str(remote.__file__))
+    assert raised.value.name == "langgraph_sdk"

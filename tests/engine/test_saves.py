@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from queue import Empty, SimpleQueue
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -395,3 +396,34 @@ def test_a_run_that_has_not_failed_raises_what_storing_its_end_failed_with(
     graph = breaking_graph(Breaking(), ends_with)
     with pytest.raises(OSError, match="the disk is full"):
         driver.invoke(graph, {"n": 0}, THREAD, durability="exit")
+
+
+class Impatient(SimpleQueue[None]):
+    """Notes when those who wait have looked in vain."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.in_vain = threading.Semaphore(0)
+
+    def get(self, block: bool = True, timeout: float | None = None) -> None:
+        try:
+            return super().get(block, timeout)
+        except Empty:
+            self.in_vain.release()
+            raise
+
+
+def test_who_waits_for_a_slow_saver_looks_again_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(saving, "_LOOK_S", 0.001)
+    monkeypatch.setattr(saving, "SimpleQueue", Impatient)
+    saver = Saver()
+    saver.gate.clear()
+    saves, _ = saves_of(saver)
+    saves.put(1)
+    waiting = threading.Thread(target=saves.wait)
+    waiting.start()
+    for _ in range(3):
+        assert saves._news.in_vain.acquire(timeout=30)
+    saver.gate.set()
+    waiting.join(30)
+    assert saver.saved == [1]

@@ -1,5 +1,6 @@
 """Conditional edges: what a router sees, what its answers become, and whether it has to be awaited."""
 
+import threading
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -10,7 +11,7 @@ from typing_extensions import TypedDict
 
 from stategraph.constants import END, START
 from stategraph.engine.compile.functions import RunnableCallable, coerce_to_runnable
-from stategraph.engine.compile.write import BranchWriter, ChannelWrite
+from stategraph.engine.compile.write import BranchWriter, ChannelWrite, ChannelWriteEntry
 from stategraph.errors import InvalidUpdateError
 from stategraph.graph.branch import BranchSpec
 from stategraph.graph.state import StateGraph
@@ -49,8 +50,11 @@ def answered(path: Callable[..., Any], path_map: Any = None) -> list[tuple[str, 
     scope = Scope({"at": "here"})
     writer(path, path_map).write_into(None, scope)
     sent: list[tuple[str, Any]] = []
-    conf = {"__pregel_send": sent.extend, "__pregel_read": scope.read}
-    writer(path, path_map).invoke(None, {"configurable": conf})
+    config: RunnableConfig = {"configurable": {"__pregel_send": sent.extend, "__pregel_read": scope.read}}
+    assert writer(path, path_map).invoke("returned", config) == "returned"
+    assert sent == scope.writes
+    sent.clear()
+    assert anyio.run(writer(path, path_map).ainvoke, "returned", config) == "returned"
     assert sent == scope.writes
     return scope.writes
 
@@ -231,3 +235,98 @@ def test_writers_are_reported_for_what_they_are() -> None:
     assert ChannelWrite.is_writer(writer(_sync_router))
     assert not ChannelWrite.is_writer(RunnablePassthrough())
     assert ChannelWrite.is_writer(ChannelWrite.register_writer(RunnablePassthrough()))
+
+
+def traced_answer(path: Any, returned: Any = None, **options: Any) -> list[Any]:
+    """What a router writes in an async run that is traced."""
+    sent: list[Any] = []
+    conf = {"__pregel_send": sent.extend, "__pregel_read": Scope({"at": "here"}).read}
+
+    async def scenario() -> None:
+        await writer(path, **options).ainvoke(returned, {"configurable": conf})
+
+    anyio.run(scenario)
+    return sent
+
+
+def test_a_traced_router_that_is_a_plain_function_is_called_on_the_loop_and_an_async_one_is_awaited() -> None:
+    threads: list[int] = []
+
+    def router(state: State) -> str:
+        threads.append(threading.get_ident())
+        return "a"
+
+    assert traced_answer(router) == traced_answer(_async_router) == [("branch:to:a", None)]
+    assert threads == [threading.get_ident()]
+    assert traced_answer(RunnableLambda(_sync_router)) == [("branch:to:a", None)]
+
+
+def test_a_traced_router_is_given_the_return_value_if_it_reads_no_state() -> None:
+    assert traced_answer(lambda value: value, "b", select=None) == [("branch:to:b", None)]
+    assert traced_answer(lambda state: state["at"], "b") == [("branch:to:here", None)]
+
+
+def test_a_router_sees_one_channel_bare_or_what_its_mapper_makes_of_several() -> None:
+    scope = Scope("bare")
+    writer(lambda state: state, select="at").write_into({"at": "stale", "extra": 1}, scope)
+    assert scope.writes == [("branch:to:bare", None)]
+    assert scope.reads == [("at", True)]
+    assert traced_answer(lambda state: state, mapper=lambda state: state["at"] + "!") == [("branch:to:here!", None)]
+
+
+class Answer(str):
+    """A string that equals another and means something else to the path map."""
+
+    __slots__ = ()
+
+    def __hash__(self) -> int:
+        return super().__hash__()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Answer) and super().__eq__(other)
+
+
+def test_an_answer_is_looked_up_by_what_it_is_and_remembered_if_it_is_a_plain_name() -> None:
+    class Ends(dict[Any, str]):
+        asked = 0
+
+        def __getitem__(self, key: object) -> str:
+            self.asked += 1
+            return super().__getitem__(key)
+
+    said: list[Any] = ["x", Answer("x"), "x", ["x"], Answer("x")]
+    branch = writer(lambda state: said.pop(0), {"x": "a", Answer("x"): "b"})
+    branch.ends = ends = Ends(branch.ends or {})
+    scope = Scope({"at": "here"})
+    for _ in range(5):
+        branch.write_into(None, scope)
+    assert [channel for channel, _ in scope.writes] == [f"branch:to:{end}" for end in "abaab"]
+    assert ends.asked == 4
+
+
+def test_a_router_that_makes_up_names_without_end_does_not_fill_the_memory() -> None:
+    names = iter(range(1000))
+    branch = writer(lambda state: str(next(names)))
+    scope = Scope({"at": "here"})
+    for _ in range(1000):
+        branch.write_into(None, scope)
+    assert [channel for channel, _ in scope.writes] == [f"branch:to:{number}" for number in range(1000)]
+    assert len(branch._known) == 256
+
+
+def test_a_router_is_named_in_traces_and_in_errors() -> None:
+    assert writer(_sync_router).get_name() == "BranchWriter<_sync_router>"
+    assert writer(_sync_router).get_name("Input") == "BranchWriter<_sync_router>Input"
+    assert writer(_sync_router).get_name(name="given") == "given"
+    path = coerce_to_runnable(lambda state: None, name=None, trace=True)
+    for source, who in ((None, "Router answered"), (START, "Router after START answered"), ("n", "Router of node 'n'")):
+        with pytest.raises(ValueError, match=f"^{who}.* None, which leads nowhere"):
+            BranchWriter(path, None, select=None, source=source).write_into(None, Scope({}))
+
+
+def test_a_list_of_channel_writes_is_written_in_an_async_run_as_in_a_sync_one() -> None:
+    channel_write, scope, sent = ChannelWrite([ChannelWriteEntry("a"), ChannelWriteEntry("b", 2)]), Scope({}), []
+    anyio.run(channel_write.awrite_into, 1, scope)
+    config: RunnableConfig = {"configurable": {"__pregel_send": sent.extend}}
+    assert anyio.run(channel_write.ainvoke, 1, config) == 1
+    assert scope.writes == sent == [("a", 1), ("b", 2)]

@@ -200,3 +200,16 @@ def test_arguments_under_old_names_work_and_warn_at_the_callers_line(
     with pytest.warns(category) as caught:
         assert build() == (RetryPolicy(),)
     assert caught[0].filename == __file__
+
+
+def test_a_future_gives_its_result_to_a_loop_that_is_none_of_asyncios() -> None:
+    waiting = SyncAsyncFuture[int]().__await__()
+    assert next(waiting) is ...
+    with pytest.raises(StopIteration) as ended:
+        waiting.send(5)
+    assert ended.value.value == 5
+
+
+def test_a_call_with_a_timeout_needs_an_async_function() -> None:
+    with pytest.raises(ValueError, match=r"^Task 'double' is synchronous and has a timeout"):
+        call(double, 1, timeout=3.0)

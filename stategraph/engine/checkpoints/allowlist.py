@@ -7,12 +7,10 @@ A graph tells it the classes in its schemas and channels, at any depth, and Lang
 from __future__ import annotations
 
 import dataclasses
-import logging
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
-from functools import cache
 from types import UnionType
 from typing import (
     Annotated,
@@ -30,16 +28,10 @@ from typing import (
 
 from langchain_core import messages
 from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.serde._msgpack import STRICT_MSGPACK_ENABLED
 from typing_extensions import is_typeddict
 
 from stategraph.engine.checkpoints.serializer import StrictSerializer
-
-try:
-    from langgraph.checkpoint.serde._msgpack import STRICT_MSGPACK_ENABLED
-except ImportError:  # a version of the checkpoint package without strict mode
-    STRICT_MSGPACK_ENABLED = False
-
-logger = logging.getLogger(__name__)
 
 Address = tuple[str, ...]
 """Module and name of a class."""
@@ -79,7 +71,7 @@ class Allowlist:
             saver: A saver, or one of the values that stand for none.
 
         Returns:
-            A saver that knows the classes; the same one if it is not strict, or if it cannot be told.
+            A saver that knows the classes; the same one if it is not strict.
         """
         if not isinstance(saver, BaseCheckpointSaver) or not (STRICT_MSGPACK_ENABLED or _is_strict(saver)):
             return saver
@@ -98,12 +90,9 @@ def apply(saver: Saver, allowed: set[Address] | None) -> Saver:
         allowed: The classes; None to leave the saver as it is.
 
     Returns:
-        A saver that knows them; the same one if there is nothing to tell, or if it cannot be told.
+        A saver that knows them; the same one if there is nothing to tell.
     """
     if allowed is None or not isinstance(saver, BaseCheckpointSaver):
-        return saver
-    if not hasattr(saver, "with_allowlist"):
-        _warn_unsupported()
         return saver
     return cast(Saver, saver.with_allowlist(allowed))
 
@@ -199,11 +188,3 @@ def _declared_fields(type_: object) -> Iterable[object]:
     fields: Mapping[str, object] = getattr(type_, "model_fields", None) or getattr(type_, "__fields__", {})
     kinds = (getattr(field, "annotation", None) or getattr(field, "outer_type_", None) for field in fields.values())
     return [kind for kind in kinds if kind is not None]
-
-
-@cache
-def _warn_unsupported() -> None:
-    logger.warning(
-        "The checkpointer has no `with_allowlist`, so strict deserialisation cannot be limited to this graph's types. "
-        "Update langgraph-checkpoint and the saver's package."
-    )

@@ -18,7 +18,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
-from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import CheckpointTuple
 
 from stategraph.constants import (
@@ -59,25 +58,6 @@ class _Fault(NamedTuple):
 
     words: str
     channel: str | None = None
-
-
-@contextmanager
-def reading(config: RunnableConfig) -> Iterator[None]:
-    """Tell damage from other errors while a saver reads.
-
-    Args:
-        config: What the saver was asked for.
-
-    Raises:
-        DamagedCheckpointError: The saver raised something about its data.
-    """
-    try:
-        yield
-    except Exception as error:
-        damage = of_read(config, error)
-        if damage is error:
-            raise
-        raise damage from error
 
 
 def of_read(config: object, error: Exception) -> Exception:

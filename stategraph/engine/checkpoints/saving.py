@@ -14,6 +14,7 @@ Rules
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from inspect import signature
@@ -105,7 +106,7 @@ class SaveCalls:
             serializability.explain_failure(error, serde, args[1], self._node_of(args[2]))
 
 
-class _Line:
+class _Line(ABC):
     """The saves of a run, which reach the saver one after the other."""
 
     def __init__(self, calls: SaveCalls, in_place: bool) -> None:
@@ -133,9 +134,9 @@ class _Line:
         self._waiting.append(call)
         self._go_on()
 
+    @abstractmethod
     def _go_on(self) -> None:
         """Have what waits performed."""
-        raise NotImplementedError
 
     def _perform(self, call: _Call) -> None:
         """Call the saver in place."""

@@ -87,10 +87,7 @@ def cache_name(obj: object) -> str:
         return _digested(code)
     if name is None:
         name = _digested(code)
-        try:
-            _known[code] = name
-        except TypeError:
-            pass
+        _known[code] = name
     return name
 
 

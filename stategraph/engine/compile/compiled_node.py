@@ -97,11 +97,6 @@ class CompiledNode:
         source = self.source
         return cast(AnyRunnable, source.node) if isinstance(source, PregelNode) else source
 
-    @property
-    def direct(self) -> bool:
-        """True if the work can be called without its Runnable."""
-        return self.writers is not None
-
 
 def _copies(writer: object) -> bool:
     return bool(getattr(writer, "copies_dicts", False))

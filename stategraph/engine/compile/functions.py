@@ -298,10 +298,8 @@ class RunnableCallable(Runnable[Any, Any]):
         return await self._ainvoke(self.afunc, input, config, kwargs)
 
     async def ainvoke_at_once(self, input: object, config: RunnableConfig) -> Any:
-        """Like `ainvoke`, but a synchronous function gets no thread: for one that only reads its input."""
-        if self.func is None:
-            return await self.ainvoke(input, config)
-        return await self._ainvoke(partial(_at_once, self.func), input, config, {})
+        """Like `ainvoke`, with the synchronous form called in place and not in a thread: for one that only reads."""
+        return await self._ainvoke(partial(_at_once, cast("Callable[..., object]", self.func)), input, config, {})
 
     async def _ainvoke(
         self,

@@ -343,10 +343,10 @@ class BranchWriter(Runnable[Any, Any]):
         """Like `invoke`, awaiting the router; one that is a plain function is called inline."""
         config = config or ensure_config()
         state = self._traced_state(input, config)
-        if self.needs_await or not isinstance(self.path, RunnableCallable):
+        if self.needs_await:
             answer = await self.path.ainvoke(state, config)
         else:
-            answer = await self.path.ainvoke_at_once(state, config)
+            answer = await cast(RunnableCallable, self.path).ainvoke_at_once(state, config)
         return self._send(answer, input, config)
 
     def _shown(self, returned: object, scope: WriteScope) -> object:

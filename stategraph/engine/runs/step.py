@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from xxhash import xxh3_128_hexdigest
 
-from stategraph.constants import ERROR, INTERRUPT, MISSING, RETURN
+from stategraph.constants import RETURN
 from stategraph.core.moves import Cached, Called, Failed, Interrupted, Left, Outcome
 from stategraph.core.task import Call, Draft, Task
 from stategraph.engine.checkpoints.pump import Ask, Procedure
@@ -124,18 +124,8 @@ def handled(task: Task, outcome: Failed | Interrupted | Left) -> bool:
 
 
 def result_of(task: Task) -> Any:
-    """Return what a called function returned, by its recorded writes.
-
-    Raises:
-        BaseException: What it failed with.
-    """
-    value = next((v for channel, v in task.writes if channel == RETURN), MISSING)
-    if value is not MISSING:
-        return value
-    error = next((v for channel, v in task.writes if channel == ERROR), None)
-    if error is not None:
-        raise error if isinstance(error, BaseException) else Exception(error)
-    return None
+    """Return what a called function returned, by its recorded writes: what it failed with is not among them."""
+    return next((value for channel, value in task.writes if channel == RETURN), None)
 
 
 # -- caching -----------------------------------------------------------------
@@ -153,9 +143,7 @@ def look_in_cache(execution: Execution, tasks: Sequence[Task]) -> Procedure[None
 
 
 def to_cache(execution: Execution, task: Task) -> Procedure[None]:
-    """Put the writes of a task that ended well, and has a place in the cache, into it unless it asked or failed."""
-    if any(channel in (INTERRUPT, ERROR) for channel, _ in task.writes):
-        return
+    """Put the writes of a task that ended well, and has a place in the cache, into it."""
     key, ttl = task.cache_key
     yield Ask(execution.plan.cache, "set", ({key: (task.writes, ttl)},))
 

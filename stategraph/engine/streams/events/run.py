@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from threading import RLock
@@ -41,7 +42,7 @@ _being_closed: set[asyncio.Task[None]] = set()
 """Closes the parts of dropped runs; an event loop holds its tasks only weakly."""
 
 
-class RunHandle:
+class RunHandle(ABC):
     """Common base of synchronous and asynchronous runs: projections, and the result so far.
 
     Attributes:
@@ -77,9 +78,9 @@ class RunHandle:
         if wire_pump:
             self._bind_pump()
 
+    @abstractmethod
     def _bind_pump(self) -> None:
         """Have readers pull by this handle."""
-        raise NotImplementedError
 
     def __getattr__(self, name: str) -> StreamChannel[Any]:
         """Say which projections there are; only called for a name that is none of them."""

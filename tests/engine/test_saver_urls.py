@@ -1,0 +1,160 @@
+"""A saver by its address: what it is opened with, and which addresses there are."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Any
+
+import psycopg_pool
+import pytest
+from langgraph.checkpoint.postgres import aio as postgres
+from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+from psycopg.rows import dict_row
+from typing_extensions import TypedDict
+
+from stategraph import END, START, StateGraph
+from stategraph.engine.checkpoints import saver_urls
+from stategraph.engine.checkpoints.saver_urls import saver_at
+from stategraph.engine.checkpoints.serializer import StrictSerializer
+from stategraph.errors import ConfigurationError, MissingPackageError
+
+THREAD: Any = {"configurable": {"thread_id": "t"}}
+
+
+class State(TypedDict):
+    pair: tuple[int, int]
+
+
+def graph_on(saver: Any) -> Any:
+    builder = StateGraph(State).add_node("n", lambda state: {"pair": (3, 4)})
+    return builder.add_edge(START, "n").add_edge("n", END).compile(checkpointer=saver)
+
+
+async def opened(url: str) -> None:
+    async with saver_at(url):
+        raise AssertionError("it was opened")
+
+
+def test_a_file_keeps_threads_until_it_is_opened_again_and_types_with_them(tmp_path: Path) -> None:
+    path = tmp_path / "my runs.db"
+
+    async def scenario() -> Any:
+        async with saver_at(f"sqlite:///{str(path).replace(' ', '%20')}") as saver:
+            await graph_on(saver).ainvoke({}, THREAD)
+        async with saver_at(f"sqlite:///{path}") as saver:
+            return (await graph_on(saver).aget_state(THREAD)).values
+
+    assert asyncio.run(scenario()) == {"pair": (3, 4)}
+    assert path.exists()
+
+
+def test_a_file_is_opened_relative_to_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    async def scenario() -> None:
+        async with saver_at("sqlite:///runs.db"):
+            pass
+
+    asyncio.run(scenario())
+    assert (tmp_path / "runs.db").exists()
+
+
+def test_a_file_has_its_tables_and_waits_for_other_writers_from_the_start(tmp_path: Path) -> None:
+    async def scenario() -> tuple[Any, ...]:
+        async with saver_at(f"sqlite:///{tmp_path / 'runs.db'}") as saver:
+            assert isinstance(saver, AsyncSqliteSaver)
+            assert isinstance(saver.serde, StrictSerializer)
+            tables = await saver.conn.execute_fetchall("SELECT name FROM sqlite_master WHERE type = 'table'")
+            ((waits_ms,),) = await saver.conn.execute_fetchall("PRAGMA busy_timeout")
+            return {name for (name,) in tables}, waits_ms
+
+    tables, waits_ms = asyncio.run(scenario())
+    assert tables == {"checkpoints", "writes"}
+    assert waits_ms == 30_000
+
+
+class Pool:
+    """Notes how it was made; is no pool."""
+
+    check_connection = object()
+    made: dict[str, Any]
+    is_open = False
+
+    def __init__(self, url: str, **options: Any) -> None:
+        type(self).made = {"url": url, **options}
+
+    async def __aenter__(self) -> Pool:
+        self.is_open = True
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.is_open = False
+
+
+class OnPool:
+    """Notes what it was made with, and whether its tables were."""
+
+    def __init__(self, pool: Pool, *, serde: Any) -> None:
+        self.pool, self.serde, self.has_tables = pool, serde, False
+
+    async def setup(self) -> None:
+        assert self.pool.is_open
+        self.has_tables = True
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres"])
+def test_a_postgresql_saver_has_a_pool_that_replaces_lost_connections(
+    monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    monkeypatch.setattr(psycopg_pool, "AsyncConnectionPool", Pool)
+    monkeypatch.setattr(postgres, "AsyncPostgresSaver", OnPool)
+    url = f"{scheme}://me@localhost/runs"
+
+    async def scenario() -> Any:
+        async with saver_at(url) as saver:
+            assert saver.pool.is_open  # type: ignore[attr-defined]
+        return saver
+
+    saver = asyncio.run(scenario())
+    assert isinstance(saver.serde, StrictSerializer)
+    assert saver.has_tables
+    assert not saver.pool.is_open
+    assert Pool.made == {
+        "url": url,
+        "min_size": 1,
+        "max_size": saver_urls.CONNECTIONS,
+        "timeout": saver_urls.CONNECT_S,
+        "reconnect_timeout": saver_urls.CONNECT_S,
+        "check": Pool.check_connection,
+        # What AsyncPostgresSaver.from_conn_string gives its connection.
+        "kwargs": {"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row},
+        "open": False,
+    }
+    assert saver_urls.CONNECTIONS == 8
+    assert saver_urls.CONNECT_S == 5.0
+
+
+@pytest.mark.parametrize(
+    ("url", "module", "package"),
+    [
+        ("sqlite:///runs.db", "langgraph.checkpoint.sqlite.aio", "langgraph-checkpoint-sqlite"),
+        ("postgresql://localhost/runs", "langgraph.checkpoint.postgres.aio", r"stategraph\[postgres\]"),
+        ("postgres://localhost/runs", "psycopg_pool", r"stategraph\[postgres\]"),
+    ],
+)
+def test_an_address_whose_package_is_missing_says_which_one_to_install(
+    monkeypatch: pytest.MonkeyPatch, url: str, module: str, package: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingPackageError, match=package) as raised:
+        asyncio.run(opened(url))
+    assert isinstance(raised.value.__cause__, ImportError)
+
+
+@pytest.mark.parametrize("url", ["mysql://user:secret@host/db", "runs.db"])
+def test_another_address_is_refused_without_what_it_says_of_users(url: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"found '(mysql|runs\.db)'") as raised:
+        asyncio.run(opened(url))
+    assert "secret" not in str(raised.value)
