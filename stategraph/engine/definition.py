@@ -306,7 +306,8 @@ class GraphDefinition(
         """A digest of the graph's plan: 64 hexadecimal digits, the same in every process.
 
         Two graphs with the same digest can go on with each other's threads. It covers nodes, edges, channels with
-        their types and reducers, and nested graphs; the code of nodes, policies, breakpoints and savers may differ.
+        their types and reducers, and nested graphs; the code of nodes, policies, breakpoints and savers may differ. Of
+        a channel class of your own it covers the attributes that the class names in `declared`.
         """
         return identity.digest_of(self)
 

@@ -1,6 +1,7 @@
 """What each kind of channel does with a step's writes, and what it stores."""
 
 import functools
+import inspect
 import operator
 from collections.abc import Callable, Mapping, MutableSequence, Sequence
 from typing import Annotated, Any, NotRequired, Required
@@ -41,6 +42,11 @@ FRESH: list[Callable[[], AnyChannel]] = [
     lambda: BinaryOperatorAggregate(int | None, lambda a, b: b),  # type: ignore[arg-type]
 ]
 
+KINDS = [kind for name in channels.__all__ if isinstance(kind := getattr(channels, name), type)]
+
+#: Left out of `FRESH`: the base of all, and one that begins with a value, whose tests are in test_channels_delta.py.
+APART = {BaseChannel, channels.DeltaChannel}
+
 
 def named(channel: AnyChannel) -> AnyChannel:
     channel.key = "field"
@@ -49,6 +55,17 @@ def named(channel: AnyChannel) -> AnyChannel:
 
 def id_of(make: Callable[[], AnyChannel]) -> str:
     return type(make()).__name__
+
+
+def test_every_kind_is_tested_with_the_others() -> None:
+    assert {type(make()) for make in FRESH} == {*KINDS} - APART
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_argument_that_makes_a_channel_what_it_is_counts_in_a_graph_s_digest(kind: type[AnyChannel]) -> None:
+    arguments = inspect.signature(kind).parameters.keys() - {"key"}
+    declared = {name for each in kind.__mro__ for name in vars(each).get("declared", ())}
+    assert arguments == declared
 
 
 @pytest.mark.parametrize("make", FRESH, ids=id_of)
@@ -514,19 +531,30 @@ def test_the_answers_about_notifications_fit_what_the_channels_do() -> None:
             assert channels.reacts_to_consume(kind), kind
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        LastValue,
-        LastValueAfterFinish,
-        BinaryOperatorAggregate,
-        UntrackedValue,
-        NamedBarrierValue,
-        channels.DeltaChannel,
-    ],
-)
-def test_channels_that_hold_still_are_not_told_of_every_step(kind: type[AnyChannel]) -> None:
-    assert not channels.reacts_to_empty_update(kind)
+def stages(make: Callable[[], AnyChannel]) -> list[AnyChannel]:
+    """Make channels of a kind that have been through more and more of a run."""
+    reached = [make()]
+    for move in ("a", "b", "finish", "a", "consume", "b"):
+        channel = reached[-1].copy()
+        if move in ("finish", "consume"):
+            getattr(channel, move)()
+        else:
+            channel.update([move])
+        reached.append(channel)
+    return reached
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind is not BaseChannel])
+def test_exactly_the_kinds_that_a_step_without_writes_changes_are_told_of_every_step(kind: type[AnyChannel]) -> None:
+    delta = channels.DeltaChannel(lambda value, writes: [*value, *writes], list)
+    makes = [make for make in [*FRESH, lambda: delta.copy()] if type(make()) is kind]
+    assert makes
+    changes = False
+    for channel in (channel for make in makes for channel in stages(make)):
+        before = repr(channel.checkpoint()), channel.is_available()
+        told = channel.update([])
+        changes |= told or before != (repr(channel.checkpoint()), channel.is_available())
+    assert channels.reacts_to_empty_update(kind) is changes
 
 
 def test_a_channel_that_overrides_a_hook_is_told_again() -> None:
