@@ -168,6 +168,22 @@ async def test_a_source_that_does_not_open_leaves_none_open_and_one_that_does_no
     assert life == ["open one", "open two", "close two", "close one"]
 
 
+def test_a_source_without_all_that_sources_have_is_refused_before_it_is_opened() -> None:
+    class Unclosable:
+        names = ("mine",)
+
+        async def open(self) -> None:
+            pytest.fail("opened")
+
+        async def tools(self, *names: str) -> list[BaseTool]:
+            return []
+
+    with pytest.raises(ConfigurationError, match="of type Unclosable without 'aclose'; expected an object with aclose"):
+        AgentRuntime(tool_sources=[Unclosable()])  # type: ignore[list-item]
+    with pytest.raises(ConfigurationError, match="of type function without 'aclose', 'names', 'open', 'tools'"):
+        AgentRuntime(tool_sources=[twice])  # type: ignore[list-item]
+
+
 def test_two_sources_of_one_name_are_refused() -> None:
     servers = {"one": {"url": "http://127.0.0.1:1/mcp"}}
     with pytest.raises(ConfigurationError, match="Two sources of tools are called 'one': rename one of them"):

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from langchain_core.tools import BaseTool
+from typing_extensions import get_protocol_members
 
 from stategraph.agent.ports import ToolSource
 from stategraph.agent.tools.toolset import FunctionOrTool, made_tool
@@ -55,11 +56,13 @@ class ToolSources:
         sources: The sources, in the order in which they are opened.
 
     Raises:
-        ConfigurationError: Two of them use the same name.
+        ConfigurationError: One of them lacks a part of `ToolSource`, or two of them use the same name.
     """
 
     def __init__(self, sources: Sequence[ToolSource]) -> None:
         self._sources = tuple(sources)
+        for source in self._sources:
+            _check(source)
         names = self.names
         for name in names:
             if names.count(name) > 1:
@@ -99,6 +102,22 @@ class ToolSources:
         asked = [(source, [name for name in names if name in source.names]) for source in self._sources]
         work = [source.tools(*chosen) for source, chosen in asked if chosen or not names]
         return [tool for found in await asyncio.gather(*work) for tool in found]
+
+
+def _check(source: object) -> None:
+    """Refuse a source that would only fail when it is opened, asked or closed.
+
+    Raises:
+        ConfigurationError: It lacks a part of `ToolSource`.
+    """
+    parts = sorted(get_protocol_members(ToolSource))
+    missing = [part for part in parts if not hasattr(source, part)]
+    if missing:
+        raise ConfigurationError(
+            f"A source of tools is a value of type {type(source).__name__} without {', '.join(map(repr, missing))}; "
+            f"expected an object with {', '.join(parts)}, see stategraph.agent.ports.ToolSource. Functions become a "
+            "source by stategraph.agent.tools.tool_sources.FunctionTools"
+        )
 
 
 async def _close(sources: Sequence[ToolSource]) -> None:
