@@ -16,7 +16,7 @@ from langchain_core.messages import AIMessage, BaseMessage
 from pydantic import BaseModel
 
 from stategraph import AbortSignal, GraphEvents, ModelEndHandler, Run, ToolEndHandler, create_content_aggregator
-from stategraph.run.events.handlers import CONTENT_EVENTS
+from stategraph.run.events.content import CONTENT_EVENTS
 from stategraph.testing import FakeOpenAIServer, script
 from stategraph.types import Command
 from tests.golden import projection

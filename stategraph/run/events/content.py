@@ -12,9 +12,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from stategraph.run.events import event_types
 
@@ -68,25 +68,9 @@ class ContentAggregator:
             event: The event's name on the wire.
             data: Its payload.
         """
-        match event:
-            case event_types.GraphEvents.ON_RUN_STEP:
-                self._open(data)
-            case event_types.GraphEvents.ON_MESSAGE_DELTA:
-                self._append(data, "message delta")
-            case event_types.GraphEvents.ON_REASONING_DELTA:
-                self._append(data, "reasoning delta")
-            case event_types.GraphEvents.ON_RUN_STEP_DELTA:
-                self._fragments(data)
-            case event_types.GraphEvents.ON_RUN_STEP_COMPLETED:
-                self._complete(data["result"])
-            case event_types.GraphEvents.ON_AGENT_UPDATE:
-                self._put_update(data["agent_update"])
-            case event_types.GraphEvents.ON_SUMMARIZE_DELTA:
-                self._append_summary(data)
-            case event_types.GraphEvents.ON_SUMMARIZE_COMPLETE:
-                self._put_summary(data.get("id"), data.get("summary"))
-            case _:
-                pass
+        aggregate = _AGGREGATE.get(event)
+        if aggregate is not None:
+            aggregate(self, data)
 
     def _new_place(self, at_least: int = 0) -> int:
         place = max(self._next_free, at_least)
@@ -131,6 +115,12 @@ class ContentAggregator:
         if place not in step.places:
             step.places.append(place)
         return place
+
+    def _append_text(self, data: Mapping[str, Any]) -> None:
+        self._append(data, "message delta")
+
+    def _append_thought(self, data: Mapping[str, Any]) -> None:
+        self._append(data, "reasoning delta")
 
     def _append(self, data: Mapping[str, Any], what: str) -> None:
         step = self._steps.get(data["id"])
@@ -193,9 +183,10 @@ class ContentAggregator:
             call["args"] = _longer_arguments(call.get("args"), fragment.get("args") or "")
         self._put(place, {**part, "tool_call": call})
 
-    def _complete(self, result: Mapping[str, Any]) -> None:
+    def _complete(self, data: Mapping[str, Any]) -> None:
+        result = data["result"]
         if result.get("type") == event_types.ContentTypes.SUMMARY:
-            self._put_summary(result.get("id"), result.get("summary"))
+            self._put_summary(result)
             return
         call = result["tool_call"]
         place = self._place_of_result(self._steps.get(result.get("id") or ""), call.get("id") or "")
@@ -212,7 +203,8 @@ class ContentAggregator:
         place = step.by_id.get(call_id, self._place_of_call.get(call_id))
         return step.places[0] if place is None and len(step.places) == 1 else place
 
-    def _put_update(self, update: Mapping[str, Any]) -> None:
+    def _put_update(self, data: Mapping[str, Any]) -> None:
+        update = data["agent_update"]
         self._put(self._new_place(update["index"]), {"type": "agent_update", "agent_update": dict(update)})
 
     def _append_summary(self, data: Mapping[str, Any]) -> None:
@@ -228,11 +220,26 @@ class ContentAggregator:
         so_far = list((part or {}).get("content") or ())
         self._put(step.place, {**(part or {}), **piece, "content": [*so_far, *(piece.get("content") or ())]})
 
-    def _put_summary(self, step_id: str | None, summary: Mapping[str, Any] | None) -> None:
+    def _put_summary(self, data: Mapping[str, Any]) -> None:
         """Replace the pieces by the whole; without a boundary it is not the whole."""
-        step = self._steps.get(step_id or "")
+        step, summary = self._steps.get(data.get("id") or ""), data.get("summary")
         if step is not None and summary is not None and summary.get("boundary"):
             self._put(step.place, {**summary, **step.stamps})
+
+
+_AGGREGATE: Final[Mapping[str, Callable[[ContentAggregator, Mapping[str, Any]], None]]] = {
+    event_types.GraphEvents.ON_RUN_STEP: ContentAggregator._open,
+    event_types.GraphEvents.ON_RUN_STEP_DELTA: ContentAggregator._fragments,
+    event_types.GraphEvents.ON_RUN_STEP_COMPLETED: ContentAggregator._complete,
+    event_types.GraphEvents.ON_MESSAGE_DELTA: ContentAggregator._append_text,
+    event_types.GraphEvents.ON_REASONING_DELTA: ContentAggregator._append_thought,
+    event_types.GraphEvents.ON_AGENT_UPDATE: ContentAggregator._put_update,
+    event_types.GraphEvents.ON_SUMMARIZE_DELTA: ContentAggregator._append_summary,
+    event_types.GraphEvents.ON_SUMMARIZE_COMPLETE: ContentAggregator._put_summary,
+}
+
+#: The events that make up the content of an answer.
+CONTENT_EVENTS: Final = tuple(_AGGREGATE)
 
 
 def create_content_aggregator(content_parts: list[Part | None] | None = None) -> ContentAggregator:

@@ -11,23 +11,11 @@ from typing import Any
 from langchain_core.messages import ToolMessage
 from langchain_core.messages.ai import UsageMetadata
 
-from stategraph.run.events.content import ContentAggregator, Part
+from stategraph.run.events.content import CONTENT_EVENTS, ContentAggregator, Part
 from stategraph.run.events.event_types import GraphEvents
 from stategraph.run.events.handler_registry import Handler, compose_event_handlers
 
 _log = logging.getLogger(__name__)
-
-#: The events that make up the content of an answer.
-CONTENT_EVENTS = (
-    GraphEvents.ON_RUN_STEP,
-    GraphEvents.ON_RUN_STEP_DELTA,
-    GraphEvents.ON_RUN_STEP_COMPLETED,
-    GraphEvents.ON_MESSAGE_DELTA,
-    GraphEvents.ON_REASONING_DELTA,
-    GraphEvents.ON_AGENT_UPDATE,
-    GraphEvents.ON_SUMMARIZE_DELTA,
-    GraphEvents.ON_SUMMARIZE_COMPLETE,
-)
 
 
 class ModelEndHandler:
