@@ -176,3 +176,23 @@ def test_a_part_has_the_place_of_its_index_or_the_next_free_one() -> None:
         aggregator.aggregate_content("on_run_step", step(step_id, index))
         aggregator.aggregate_content("on_message_delta", said(step_id, step_id))
     assert [part and part["text"] for part in aggregator.content_parts] == [None, None, "s1", "s2"]
+
+
+def test_a_result_of_a_call_of_another_step_is_on_the_part_of_that_call() -> None:
+    aggregator = content.create_content_aggregator()
+    for number in (0, 1):
+        aggregator.aggregate_content("on_run_step", step(f"s{number}", number, {"id": f"c{number}", "name": "n"}))
+    aggregator.aggregate_content("on_run_step_completed", done("s1", "c0"))
+    first, second = (part and part["tool_call"] for part in aggregator.content_parts)
+    assert (first or {})["output"] == "o"
+    assert "output" not in (second or {})
+
+
+def test_a_fragment_may_have_a_name_and_no_arguments() -> None:
+    aggregator = content.create_content_aggregator()
+    aggregator.aggregate_content("on_run_step", step("s", 0, {"id": "c", "name": "n", "args": ""}))
+    for args in (None, '{"x"', ":1}"):
+        fragments = {"type": "tool_calls", "tool_calls": [{"id": "c", "name": "n", "args": args, "index": 0}]}
+        aggregator.aggregate_content("on_run_step_delta", {"id": "s", "delta": fragments})
+    (part,) = aggregator.content_parts
+    assert (part or {})["tool_call"]["args"] == '{"x":1}'

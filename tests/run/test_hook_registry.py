@@ -49,6 +49,23 @@ async def test_the_strictest_decision_counts(decisions: Any, together: Any) -> N
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("event", "stricter", "milder"),
+    [
+        (PRE, "allow", None),
+        (PRE, "ask", "allow"),
+        (PRE, "deny", "ask"),
+        (HookEvents.STOP, "continue", None),
+        (HookEvents.STOP, "block", "continue"),
+    ],
+)
+async def test_of_two_decisions_the_stricter_counts_in_either_order(event: Any, stricter: Any, milder: Any) -> None:
+    for order in ((stricter, milder), (milder, stricter)):
+        outcome = await said(*({"decision": each, "reason": f"because {each}"} for each in order), event=event)
+        assert (outcome.decision, outcome.reason) == (stricter, f"because {stricter}")
+
+
+@pytest.mark.anyio
 async def test_the_reason_is_that_of_the_first_hook_that_decided_so() -> None:
     outcome = await said(
         {"decision": "allow", "reason": "fine"},

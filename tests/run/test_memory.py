@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -32,6 +34,48 @@ class SlowStore(InMemoryStore):
         found = await super().aget(*given, **named)
         await asyncio.sleep(0)
         return found
+
+
+class MeetingStore(InMemoryStore):
+    """A store in which two threads that read at the same time go on together, if they can both read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._meeting = threading.Barrier(2, timeout=0.1)
+
+    def search(self, *given: Any, **named: Any) -> Any:
+        return self._met(super().search(*given, **named))
+
+    def get(self, *given: Any, **named: Any) -> Any:
+        return self._met(super().get(*given, **named))
+
+    def _met(self, found: Any) -> Any:
+        with suppress(threading.BrokenBarrierError):
+            self._meeting.wait()
+        return found
+
+
+class CountedStore(InMemoryStore):
+    """A store that counts searches, and perhaps returns the first page for every other one."""
+
+    def __init__(self, *, pages: bool = True) -> None:
+        super().__init__()
+        self.searches = 0
+        self._pages = pages
+
+    async def asearch(self, *given: Any, offset: int = 0, **named: Any) -> Any:
+        self.searches += 1
+        assert self.searches < 10, "the same page is read without end"
+        return await super().asearch(*given, offset=offset if self._pages else 0, **named)
+
+
+class AsyncStore(InMemoryStore):
+    """A store that may not be used in a blocking way."""
+
+    def get(self, *given: Any, **named: Any) -> Any:
+        raise AssertionError("blocks the event loop")
+
+    search = put = delete = get
 
 
 async def test_a_model_sets_and_deletes_what_it_knows_of_a_person() -> None:
@@ -135,3 +179,53 @@ async def test_a_memory_of_several_lines_takes_one() -> None:
     memory = LongTermMemory(InMemoryStore(), SPACE)
     await memory.set("name", "Ada\n- city: Rome")
     assert await memory.text() == "- name: Ada - city: Rome"
+
+
+async def test_a_model_is_told_what_to_do_and_nothing_of_a_memory_that_is_empty() -> None:
+    model = ScriptedChatModel(replies=[script.reply("Nothing to do."), script.reply("Nothing to do.")])
+    agent = {"agent_id": "memory", "model": model}
+    for instructions in (None, "Remember pets only."):
+        memory = LongTermMemory(InMemoryStore(), SPACE)
+        assert await remember(["hi"], memory, agent, run_id="r", instructions=instructions) == []
+    usual, own = (str(request.messages[0].content) for request in model.requests)
+    assert usual.startswith("You keep the long-term memory of an assistant.")
+    assert own == "Remember pets only."
+    assert "known now" not in usual
+
+
+@pytest.mark.parametrize(("number", "pages", "searches"), [(0, True, 1), (5, True, 1), (150, True, 2), (150, False, 2)])
+async def test_a_store_is_searched_until_a_page_is_not_full_or_brings_nothing_new(
+    number: int, pages: bool, searches: int
+) -> None:
+    store = CountedStore(pages=pages)
+    for each in range(number):
+        await store.aput(SPACE, f"{each:03}", {"value": "x"})
+    known = await LongTermMemory(store, SPACE).read()
+    assert store.searches == searches
+    assert len(known) == number if pages else 0 < len(known) < number
+
+
+def test_threads_that_set_memories_at_the_same_time_keep_to_the_limit() -> None:
+    memory = LongTermMemory(MeetingStore(), SPACE, token_limit=3)
+    set_memory, _ = memory.tools()
+    with ThreadPoolExecutor(2) as threads:
+        told = list(threads.map(set_memory.invoke, [{"key": key, "value": "12345678"} for key in ("name", "pet")]))
+    assert sorted("is set" in each for each in told) == [False, True]
+    assert len(memory.changes) == 1
+
+
+def test_threads_delete_a_memory_once() -> None:
+    memory = LongTermMemory(MeetingStore(), SPACE)
+    set_memory, delete_memory = memory.tools()
+    set_memory.invoke({"key": "name", "value": "Ada"})
+    with ThreadPoolExecutor(2) as threads:
+        told = list(threads.map(delete_memory.invoke, [{"key": "name"}] * 2))
+    assert sorted("is deleted" in each for each in told) == [False, True]
+
+
+async def test_the_tools_of_a_run_do_not_block_its_event_loop() -> None:
+    memory = LongTermMemory(AsyncStore(), SPACE, token_limit=10)
+    set_memory, delete_memory = memory.tools()
+    assert await set_memory.ainvoke({"key": "name", "value": "Ada"}) == "The memory 'name' is set."
+    assert await delete_memory.ainvoke({"key": "name"}) == "The memory 'name' is deleted."
+    assert await memory.read() == {}

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from stategraph.errors import AbortError, ConfigurationError
+from stategraph.errors import AbortError, ConfigurationError, HandlerError
+from stategraph.run.run import Run
 from stategraph.run.runtime import AgentRuntime
 from stategraph.testing import script
 from stategraph.testing.chat_model import ScriptedChatModel
@@ -153,6 +154,42 @@ async def test_a_failure_in_the_background_is_logged_with_where_it_came_from(cap
     (record,) = [record for record in caplog.records if record.name == "stategraph.run.runtime"]
     assert "Run 'r' failed" in record.getMessage()
     assert record.exc_info
+
+
+async def test_a_run_that_is_cancelled_in_the_background_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:
+    unhandled: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, about: unhandled.append(about))
+    _gate, described = held()
+    async with AgentRuntime() as runtime:
+        work = runtime.start(await runtime.create_run(run_id="r", agents=[described]), ask())
+        work.cancel()
+        await asyncio.wait((work,))
+    assert work.cancelled()
+    assert unhandled == []
+    assert [record for record in caplog.records if record.name == "stategraph.run.runtime"] == []
+
+
+async def test_closing_waits_for_a_run_that_was_made_elsewhere_and_does_not_fail_with_it() -> None:
+    reached, released = asyncio.Event(), asyncio.Event()
+
+    async def fail(*_: Any) -> None:
+        reached.set()
+        await released.wait()
+        raise ValueError("mine")
+
+    runtime = AgentRuntime()
+    async with runtime:
+        graph = {"agents": [agent("Hello.")]}
+        run = await Run.create({"run_id": "r", "graph_config": graph, "custom_handlers": {"on_run_step": fail}})
+        work = runtime.start(run, ask())
+        await asyncio.wait_for(reached.wait(), 10)
+        closing = asyncio.create_task(runtime.aclose())
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not closing.done()
+        released.set()
+        await asyncio.wait_for(closing, 10)
+    assert isinstance(work.exception(), HandlerError)
 
 
 @pytest.fixture

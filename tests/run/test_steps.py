@@ -305,6 +305,15 @@ def test_a_summary_that_failed_says_why() -> None:
     assert (why["error"], why["agentId"]) == ("no model", "a")
 
 
+def test_a_summary_that_was_cut_off_is_written_no_more() -> None:
+    for over in (lambda steps: list(steps.sweep("cancelled")), lambda steps: steps.clear()):
+        steps = tracker()
+        list(steps.summaries.open(AT, FIGURES))
+        over(steps)
+        with pytest.raises(KeyError):
+            list(steps.summaries.text(AT, "late"))
+
+
 # -- facts ---------------------------------------------------------------
 
 

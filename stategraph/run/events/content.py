@@ -72,7 +72,7 @@ class ContentAggregator:
         if aggregate is not None:
             aggregate(self, data)
 
-    def _new_place(self, at_least: int = 0) -> int:
+    def _new_place(self, at_least: int) -> int:
         place = max(self._next_free, at_least)
         self._next_free = place + 1
         return place
@@ -106,7 +106,8 @@ class ContentAggregator:
         call_id = call.get("id") or ""
         place = step.by_id.get(call_id, self._unclaimed.pop(call_id, None))
         if place is None:
-            place = step.place if not step.places and self._at(step.place) is None else self._new_place()
+            is_free = not step.places and self._at(step.place) is None
+            place = step.place if is_free else self._new_place(step.place)
             declared = {key: call[key] for key in ("id", "name", "args") if call.get(key) is not None}
             self._put(place, {"type": "tool_call", "tool_call": {**declared, "type": "tool_call"}, **step.stamps})
         if call_id:

@@ -34,7 +34,7 @@ class ExecutionGraph:
         handler_registry: EventHandlerRegistry,
         agents: Sequence[Agent],
         *,
-        several_agents: bool = False,
+        several_agents: bool,
     ) -> None:
         self.compiled = compiled
         self.agents = tuple(agents)

@@ -59,7 +59,8 @@ TIMEOUT_S = 30.0
 
 Decision: TypeAlias = Literal["allow", "ask", "deny", "continue", "block"]
 
-_WEIGHT: dict[Decision | None, int] = {None: 0, "allow": 1, "continue": 1, "ask": 2, "deny": 3, "block": 3}
+#: From the mildest to the strictest; "continue" and "block" never meet the others.
+_STRICTNESS: tuple[Decision | None, ...] = (None, "allow", "continue", "ask", "deny", "block")
 _OF_STOP = ("continue", "block")
 
 
@@ -358,7 +359,7 @@ def _checked(event: HookEvents, said: Any) -> HookOutput:
 def _fold(said: Sequence[_Said]) -> Outcome:
     """Combine what hooks return, in the order of their registration."""
     outputs = [output for output, _ in said]
-    decision = max((each.decision for each in outputs), key=lambda each: _WEIGHT[each], default=None)
+    decision = max((each.decision for each in outputs), key=_STRICTNESS.index, default=None)
     return Outcome(
         decision=decision,
         reason=_first(each.reason for each in outputs if each.decision == decision),

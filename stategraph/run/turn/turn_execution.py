@@ -64,8 +64,8 @@ class TurnExecution:
         log: EventLog | None,
         config: RunnableConfig,
         *,
-        durability: Durability = "exit",
-        clean: bool = True,
+        durability: Durability,
+        clean: bool,
     ) -> None:
         self.paused = False
         self.interrupts: tuple[RunInterrupt, ...] = ()
