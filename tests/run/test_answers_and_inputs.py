@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 
+from stategraph.constants import RETURN
 from stategraph.errors import ConfigurationError, InvalidAnswerError, UnknownInterruptError
 from stategraph.run import pauses, questions
 from stategraph.run.abort import AbortController
@@ -215,7 +217,32 @@ def test_what_came_after_a_message_is_behind_its_newest_place() -> None:
     messages = [HumanMessage("1", id="a"), AIMessage("2", id="b"), HumanMessage("3", id="a"), AIMessage("4", id="c")]
     assert [message.id for message in pauses.after("a", messages) or ()] == ["c"]
     assert pauses.after("c", messages) == []
+    assert [message.id for message in pauses.after("b", messages) or ()] == ["a", "c"]
+    assert [message.id for message in pauses.after("a", messages[:2]) or ()] == ["b"]
     assert pauses.after("z", messages) is None
+    assert pauses.after("a", []) is None
+
+
+@pytest.mark.anyio
+async def test_results_that_wait_with_a_question_are_found_among_what_tasks_returned() -> None:
+    found = ToolMessage("done", tool_call_id="c1")
+    saved: dict[str, Any] = {
+        "mixed": SimpleNamespace(
+            pending_writes=[
+                ("task", "other", [{"message": ToolMessage("of another channel", tool_call_id="c9")}]),
+                ("task", RETURN, "no list"),
+                ("task", RETURN, ["no mapping", {"message": "no message"}, {"other": found}, {"message": found}]),
+            ]
+        ),
+        "nothing": SimpleNamespace(pending_writes=None),
+    }
+
+    async def aget_tuple(place: str) -> Any:
+        return saved.get(place)
+
+    compiled: Any = SimpleNamespace(checkpointer=SimpleNamespace(aget_tuple=aget_tuple))
+    places: Any = ("mixed", "nothing", "unknown")
+    assert await pauses.Pause((), True, places=places).results(compiled) == [found]
 
 
 # -- what hosts give -----------------------------------------------------

@@ -134,6 +134,14 @@ def test_citations_add_up() -> None:
     assert aggregator.content_parts == [{"type": "text", "text": "ab", "citations": [1, 2]}]
 
 
+def test_citations_stay_when_further_text_has_none() -> None:
+    aggregator = content.create_content_aggregator()
+    aggregator.aggregate_content("on_run_step", step("s1", 0))
+    for number, more in enumerate(({}, {"citations": ["a"]}, {}, {"citations": ["b"]}, {"citations": []})):
+        aggregator.aggregate_content("on_message_delta", said("s1", str(number), **more))
+    assert aggregator.content_parts == [{"type": "text", "text": "01234", "citations": ["a", "b"]}]
+
+
 def test_a_whole_summary_replaces_its_pieces() -> None:
     aggregator = content.create_content_aggregator()
     aggregator.aggregate_content("on_run_step", step("s1", 0))

@@ -97,7 +97,8 @@ async def test_a_run_is_watched_from_its_first_event() -> None:
         run = await runtime.create_run(run_id="r", agents=[described])
         await runtime.start(run, ask())
         for watched in (run.attach(), runtime.attach("r"), runtime.runs.events("r")):
-            assert [event.seq async for event in watched][0] == 1
+            assert (await anext(watched)).seq == 1
+            await watched.aclose()
 
 
 class Numbered(CountedIds):

@@ -154,6 +154,23 @@ async def test_a_hook_that_takes_longer_than_it_may_denies(in_ms: bool) -> None:
 
 
 @pytest.mark.anyio
+async def test_a_run_that_is_cancelled_while_a_hook_works_is_cancelled_and_the_hook_has_not_failed() -> None:
+    begun = asyncio.Event()
+
+    async def hang(happened: Any) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    registry = HookRegistry()
+    registry.register(PRE, hang)
+    calling = asyncio.create_task(registry.call(PRE, {}, "n"))
+    await asyncio.wait_for(begun.wait(), 10)
+    calling.cancel()
+    await asyncio.wait((calling,), timeout=10)
+    assert calling.cancelled()
+
+
+@pytest.mark.anyio
 async def test_a_hooks_own_timeout_and_cancellation_are_its_failures() -> None:
     async def late(happened: Any) -> None:
         raise TimeoutError("mine")

@@ -313,6 +313,12 @@ def test_outputs_of_stored_calls_are_texts(output: Any, read: str) -> None:
     assert (result.content, result.tool_call_id, result.name) == (read, "c", "n")
 
 
+def test_a_stored_call_may_lack_its_id_and_its_name() -> None:
+    answer, result = formatted({"role": "assistant", "content": [{"type": "tool_call", "tool_call": {}}]})
+    assert [(call["id"], call["name"], call["args"]) for call in answer.tool_calls] == [(None, "", {})]
+    assert (result.content, result.tool_call_id, result.name) == ("", "", None)
+
+
 @pytest.mark.parametrize("output", ["no json", "{", "[1]", '{"tools": null}', '{"tools": [1, {"name": 2}]}', None, 7])
 def test_a_search_that_found_nothing_readable_makes_no_tool_known(output: Any) -> None:
     searched = {"type": "tool_call", "tool_call": {"id": "s", "name": "tool_search", "args": {}, "output": output}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from itertools import count
 from types import SimpleNamespace
 from typing import Any
@@ -137,6 +138,15 @@ def test_a_provider_that_repeats_id_and_name_in_every_fragment_opens_one_step() 
     rows = said(fragment(id="c1", name="n", args="{"), fragment(id="c1", name="n", args="}"))
     assert [row for row in rows if row == ("open", "tool_calls")] == [("open", "tool_calls")]
     assert len([row for row in rows if row[0] == "fragment"]) == 2
+
+
+def test_a_fragment_that_names_a_call_opens_its_step_also_if_the_call_was_not_put_together() -> None:
+    other = {"id": "c2", "name": "m", "args": "", "index": 1, "type": "tool_call_chunk"}
+    chunk = fragment(id="c1", name="n", args="{}").model_copy(update={"tool_call_chunks": [other]})
+    steps = tracker()
+    list(steps.chunk(model_call(), chunk))
+    step: Any = steps.steps.get(steps.step_id(AT, "c2"))
+    assert step["stepDetails"]["tool_calls"] == [{"id": "c2", "name": "m", "args": {}, "type": "tool_call"}]
 
 
 def test_text_that_arrives_while_a_call_is_written_is_part_of_no_message() -> None:
@@ -292,6 +302,9 @@ def test_a_summary_is_a_step_that_starts_grows_and_is_whole() -> None:
     whole = rows[2][1]["summary"]
     assert whole == rows[0][1]["result"]["summary"]
     assert whole["tokenCount"] == 7
+    kept = summaries._steps.get(step["id"])
+    assert kept is not None
+    assert kept["summary"] == whole
     assert whole["boundary"] == {"messageId": step["id"], "contentIndex": step["index"]}
     assert whole["createdAt"].startswith("1970-01-01T00:00:00.1")
     assert whole["createdAt"].endswith("Z")
@@ -562,3 +575,76 @@ async def test_a_run_goes_on_with_its_own_steps_and_with_no_others() -> None:
     assert taken({**memory, "last_input": "m9"}, began=True) == ("m0", [])
     before.listener.remember = False
     assert before.listener.memory() is None
+
+
+# -- steps of agents in another process ----------------------------------
+
+
+def test_steps_that_another_process_opened_are_found_by_their_calls() -> None:
+    there, here = tracker(), tracker()
+    rows = list(there.end(model_call(), AIMessage("", tool_calls=[call(1), call(2)])))
+    for event, data in rows:
+        here.follow(str(event), data, "a")
+    assert here.tool_call_steps == there.tool_call_steps
+    assert list(here.tool_call_steps) == ["c1", "c2"]
+    assert here.step_id(Place("b", "Ben", "agent=b", {}), "c1") == ""
+    ((event, closed),) = there.steps.close(there.steps.get(there.step_id(AT, "c1")), "completed")
+    here.follow(str(event), closed, "a")
+    assert not here.steps.is_open(here.step_id(AT, "c1"))
+    assert here.steps.is_open(here.step_id(AT, "c2"))
+    here.follow(str(event), {**closed, "id": "unknown"}, "a")
+    assert here.tool_call_steps == there.tool_call_steps
+    bare = {"id": "s", "index": 9, "type": "tool_calls", "stepDetails": {"type": "tool_calls"}}
+    here.follow("on_run_step", bare, "a")
+    assert here.steps.get("s") == bare
+
+
+class FullLog:
+    """A log that takes events again when a test says so."""
+
+    def __init__(self) -> None:
+        self.is_full = True
+        self.waiting, self.has_room = asyncio.Event(), asyncio.Event()
+        self.kept: list[str] = []
+
+    def put(self, event: str, data: Any, metadata: Any) -> None:
+        self.kept.append(event)
+
+    async def room(self) -> None:
+        self.waiting.set()
+        await self.has_room.wait()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("arose_here", [True, False])
+async def test_a_handler_is_called_when_readers_have_caught_up(arose_here: bool) -> None:
+    heard = Heard()
+    log: Any = FullLog()
+    heard.listener = RunListener("r", heard.graph, log)
+    telling = heard.listener.emit if arose_here else heard.listener.tell
+    task = asyncio.ensure_future(telling("on_tool_start", {"x": 1}, None))
+    await asyncio.wait_for(log.waiting.wait(), 10)
+    assert heard.events == []
+    log.has_room.set()
+    await asyncio.wait_for(task, 10)
+    log.is_full = False
+    log.waiting.clear()
+    await telling("on_tool_end", {"x": 2}, None)
+    await telling("on_nothing", {}, None)
+    assert heard.events == [("on_tool_start", {"x": 1}, None), ("on_tool_end", {"x": 2}, None)]
+    assert not log.waiting.is_set()
+    assert log.kept == (["on_tool_start", "on_tool_end", "on_nothing"] if arose_here else [])
+
+
+@pytest.mark.anyio
+async def test_events_of_another_process_reach_handlers_where_no_event_is_kept() -> None:
+    heard = Heard()
+    await heard.listener.tell("on_tool_start", {}, {"agentId": "a"})
+    assert heard.events == [("on_tool_start", {}, {"agentId": "a"})]
+
+
+def test_a_listener_stores_no_steps_unless_its_thread_is_kept() -> None:
+    heard = Heard()
+    assert heard.listener.memory() is None
+    heard.listener.remember = True
+    assert heard.listener.memory() is not None
