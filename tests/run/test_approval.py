@@ -330,8 +330,9 @@ async def test_a_finished_run_cannot_be_resumed_nor_one_that_stores_nothing() ->
         await run.resume("x")
 
 
-async def test_a_run_that_waits_at_a_breakpoint_goes_on_without_an_answer() -> None:
-    options = {"checkpointer": in_memory_saver(), "interrupt_before": ["done"]}
+@pytest.mark.parametrize("breakpoints", [{"interrupt_before": ["done"]}, {"interrupt_after": ["a"]}])
+async def test_a_run_that_waits_at_a_breakpoint_goes_on_without_an_answer(breakpoints: Any) -> None:
+    options = {"checkpointer": in_memory_saver(), **breakpoints}
     host = Host()
     run = await run_of("Hello.", host=host, compile_options=options)
     assert await run.process_stream(ask(), THREAD) == []

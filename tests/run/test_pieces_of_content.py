@@ -33,6 +33,7 @@ from stategraph.run.turn.client_tools import ToolExecuteRequest
         ("", []),
         (["bare", {"type": "text", "text": "marked"}], [(False, "bare"), (False, "marked")]),
         ([{"type": "text"}, {"type": "text", "text": None}], [(False, ""), (False, "")]),
+        ([{"type": "text", "text": 7}], [(False, "7")]),
         ([{"type": "thinking", "thinking": "hm"}], [(True, "hm")]),
         ([{"type": "reasoning", "reasoning": "so"}], [(True, "so")]),
         ([{"type": "reasoning", "text": "well"}], [(True, "well")]),

@@ -648,3 +648,14 @@ def test_a_listener_stores_no_steps_unless_its_thread_is_kept() -> None:
     assert heard.listener.memory() is None
     heard.listener.remember = True
     assert heard.listener.memory() is not None
+
+
+def test_what_comes_after_the_newest_message_that_went_in_is_of_the_run() -> None:
+    heard = Heard()
+    heard.listener.produced.append(HumanMessage("of the run before"))
+    heard.listener.begin([HumanMessage("first", id="m1"), HumanMessage("newest", id="m2")])
+    assert heard.listener.last_input_id == "m2"
+    assert heard.listener.produced == []
+    heard.listener.begin([])
+    assert heard.listener.last_input_id is None
+    assert list(heard.listener.sent) == []
