@@ -292,6 +292,43 @@ async def test_an_owner_that_leaves_holds_nobody_up(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.anyio
+async def test_the_run_waits_no_more_for_an_owner_whose_place_another_took() -> None:
+    log = RunLog(200)
+    before, owning = log.read(0, owns=True), log.read(0, owns=True)
+    log.put("first", None, None)
+    await anext(before)
+    for _ in range(70):
+        log.put("more", None, None)
+    room = asyncio.ensure_future(log.room())
+    await asyncio.sleep(0)
+    await anext(owning)
+    assert log.is_full
+    assert not room.done()
+    await before.aclose()
+    async with asyncio.timeout(10):
+        await room
+    assert log.is_full
+    await owning.aclose()
+
+
+@pytest.mark.anyio
+async def test_who_comes_between_two_executions_reads_the_first_and_later_the_second_to_its_end() -> None:
+    log = RunLog(10)
+    assert log.is_open
+    log.end("completed", None)
+    assert not log.is_open
+    assert await read(log, 1) == []
+    log.begin()
+    assert log.is_open
+    reading = asyncio.ensure_future(read(log, 1))
+    await asyncio.sleep(0)
+    assert not reading.done()
+    log.put("a", None, None)
+    log.end("completed", None)
+    assert await reading == [(2, "a"), (3, str(GraphEvents.ON_RUN_END))]
+
+
+@pytest.mark.anyio
 async def test_a_browser_gets_frames_of_the_events_that_are_for_it() -> None:
     closed: list[str] = []
 

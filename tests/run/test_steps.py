@@ -247,6 +247,35 @@ def test_a_result_completes_its_call_and_closes_its_step() -> None:
     assert "outcome" not in unknown["result"]["tool_call"]
 
 
+def test_the_steps_of_an_answer_are_numbered_within_it() -> None:
+    steps, about = tracker(), model_call()
+    rows = [*steps.chunk(about, AIMessageChunk("a")), *steps.end(about, AIMessage("a", tool_calls=[call(1), call(2)]))]
+    assert [data["stepIndex"] for event, data in rows if event == "on_run_step"] == [0, 1, 2]
+    later = [data for event, data in steps.chunk(model_call(), AIMessageChunk("b")) if event == "on_run_step"]
+    assert [(data["index"], data["stepIndex"]) for data in later] == [(3, 0)]
+
+
+def test_what_another_process_is_told_is_what_waits_and_the_number_of_each_tool() -> None:
+    steps, about = tracker(), model_call()
+    answer = AIMessage("", tool_calls=[call(1), call(2), call(3, "m")])
+    list(steps.end(about, answer))
+    steps.number(AT, AIMessage("", tool_calls=[*answer.tool_calls, call(4)]))
+    steps.recalled(AT, "c1")
+    memory = steps.memory()
+    assert [step["stepDetails"]["tool_calls"][0]["id"] for step in memory["steps"]] == ["c2", "c3"]
+    assert memory["tool_calls"] == [["a", each, steps.step_id(AT, each)] for each in ("c2", "c3")]
+    # A call that has no step yet has its number already; one whose step is closed needs none.
+    assert memory["turns"] == [["a", "c2", 1], ["a", "c3", 0], ["a", "c4", 2]]
+    assert memory["turns_of_tool"] == {"n": 3, "m": 1}
+    fresh = tracker()
+    fresh.number(AT, AIMessage("", tool_calls=[call(7), call(8, "k")]))
+    fresh.recall(memory)
+    assert [fresh.turn(AT, call(number)) for number in (2, 4)] == [1, 2]
+    assert fresh.turn(AT, call(9)) == 3
+    assert fresh.turn(AT, call(10, "k")) == 1
+    assert fresh.step_id(AT, "c2") == steps.step_id(AT, "c2")
+
+
 def test_a_completion_that_was_told_elsewhere_is_told_no_more() -> None:
     steps, about = tracker(), model_call()
     list(steps.end(about, AIMessage("", tool_calls=[call(1)])))
@@ -306,8 +335,8 @@ def test_a_summary_is_a_step_that_starts_grows_and_is_whole() -> None:
     assert kept is not None
     assert kept["summary"] == whole
     assert whole["boundary"] == {"messageId": step["id"], "contentIndex": step["index"]}
-    assert whole["createdAt"].startswith("1970-01-01T00:00:00.1")
-    assert whole["createdAt"].endswith("Z")
+    completed = rows[0][1]["result"]["completed_at"]
+    assert whole["createdAt"] == f"1970-01-01T00:00:00.{completed}Z"
 
 
 def test_a_summary_that_failed_says_why() -> None:

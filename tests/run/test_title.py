@@ -93,7 +93,13 @@ async def test_a_run_asks_for_a_title_as_its_host_says() -> None:
     title = await run.generate_title(
         provider="openAI",
         input_text="hi",
-        content_parts=[None, {"type": "text", "text": "Hello."}, {"type": "think", "think": "hm"}],
+        content_parts=[
+            None,
+            {"type": "text", "text": "Hello."},
+            {"type": "text", "text": None},
+            {"type": "think", "think": "hm"},
+            {"type": "summary", "text": "of what came before"},
+        ],
         client_options={"model": "m"},
         title_method="completion",
         title_prompt="Name: {convo}",

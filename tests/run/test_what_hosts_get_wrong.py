@@ -200,6 +200,12 @@ def test_a_handler_of_an_event_that_is_nearly_known_is_warned_of_and_kept(caplog
     assert handlers.events == {"on_mesage_delta", "my_event", "on_message_delta"}
 
 
+def test_a_name_that_is_near_to_two_events_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    EventHandlerRegistry({"on_chain_sta": print})
+    (warning,) = caplog.messages
+    assert "did you mean 'on_chain_start'?" in warning
+
+
 def test_of_a_handler_that_every_run_registers_one_warning_is_enough(caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(3):
         EventHandlerRegistry({"on_run_stepp": print})
