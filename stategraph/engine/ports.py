@@ -94,8 +94,10 @@ class NodeExecutor(Protocol):
 
     To a run such a node is like any other: retries, error handlers, caches and interrupts follow from what the call
     returns or raises. A call in this process has to run in a copy of the caller's context
-    (`contextvars.copy_context()`), where `interrupt()` and `get_stream_writer()` find the run. Limits of an attempt are
-    kept by the executor alone, which raises `NodeTimeoutError`.
+    (`contextvars.copy_context()`), where `interrupt()` and `get_stream_writer()` find the run.
+
+    Limits of an attempt are kept by the executor alone, which raises `NodeTimeoutError`; the run cannot tell that one
+    was ignored. The clauses of `tests/engine/executor_contract.py` can, and test all else that an executor has to do.
     """
 
     def prepare(self, work: NodeWork, /) -> NodeCall:

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, TypedDict, get_args
 
 import pytest
 from langchain_core.runnables import RunnableConfig
@@ -17,19 +17,20 @@ from stategraph import (
     END,
     START,
     Command,
-    NodeError,
     NodeTimeoutError,
     RetryPolicy,
     StateGraph,
-    TimeoutPolicy,
     get_stream_writer,
     interrupt,
 )
 from stategraph.engine.checkpoints.memory import in_memory_saver
 from stategraph.engine.ports import NodeExecutor, NodeWork
+from stategraph.engine.tasks import executors
 from stategraph.errors import ConfigurationError
 from stategraph.types import StreamWriter
 from tests.conftest import Driver
+from tests.engine import executor_contract
+from tests.engine.executor_contract import CONTRACT, Clause
 
 THREAD = {"configurable": {"thread_id": "t"}}
 
@@ -48,6 +49,8 @@ class OwnThreads:
     def prepare(self, work: NodeWork) -> _InOwnThread:
         if asyncio.iscoroutinefunction(work.function):
             raise ConfigurationError(f"Node '{work.name}' is a coroutine function, and a thread has no event loop")
+        if work.timeout is not None and work.timeout.idle_timeout is not None:
+            raise ConfigurationError(f"Node '{work.name}' has a limit for silence, which is not watched in a thread")
         self.prepared.append(work)
         return _InOwnThread(self.pool, work)
 
@@ -83,7 +86,7 @@ class Inline:
     def __init__(self) -> None:
         self.ran: list[str] = []
 
-    def prepare(self, work: NodeWork) -> Inline._Call:
+    def prepare(self, work: NodeWork) -> Any:
         return self._Call(self.ran, work)
 
     class _Call:
@@ -143,53 +146,33 @@ def test_a_node_elsewhere_is_given_what_it_asks_for_and_its_writers_write(driver
     )
 
 
-def test_a_node_elsewhere_waits_for_answers_in_their_order(driver: Driver, own: OwnThreads) -> None:
-    def asks(state: State) -> State:
-        return {"seen": [interrupt("one"), interrupt("two")]}
-
-    graph = graph_of(asks, own, in_memory_saver())
-
-    first = driver.invoke(graph, {"seen": []}, THREAD)
-    second = driver.invoke(graph, Command(resume="a"), THREAD)
-    last = driver.invoke(graph, Command(resume="b"), THREAD)
-
-    assert [each.value for each in (*first["__interrupt__"], *second["__interrupt__"])] == ["one", "two"]
-    assert last == {"seen": ["a", "b"]}
+@pytest.mark.parametrize("clause", CONTRACT, ids=lambda clause: clause.__name__)
+def test_an_executor_of_a_program_s_own_keeps_the_contract(clause: Clause, driver: Driver, own: OwnThreads) -> None:
+    clause(own, driver)
 
 
-def test_a_node_elsewhere_is_tried_again_and_then_its_error_handler_goes_on(driver: Driver, own: OwnThreads) -> None:
-    tried: list[str] = []
+class Boundless(Inline):
+    """Runs nodes as long as they take, whatever their limits."""
 
-    def fails(state: State) -> State:
-        tried.append(threading.current_thread().name[:3])
-        raise ConnectionError("no line")
+    class _Call(Inline._Call):
+        def invoke(self, state: Any, config: RunnableConfig) -> Any:
+            executor_contract.released.set()
+            return super().invoke(state, config)
 
-    def rescue(state: State, error: NodeError) -> State:
-        return {"seen": [f"{error.node}: {error.error}"]}
-
-    retry = RetryPolicy(initial_interval=0.001, jitter=False, max_attempts=3)
-    graph = graph_of(fails, own, retry_policy=retry, error_handler=rescue)
-
-    assert driver.invoke(graph, {"seen": []}) == {"seen": ["node: no line"]}
-    assert tried == ["own"] * 3
+        async def ainvoke(self, state: Any, config: RunnableConfig) -> Any:
+            executor_contract.released.set()
+            return await super().ainvoke(state, config)
 
 
-def test_an_executor_keeps_the_limits_of_its_nodes(driver: Driver, own: OwnThreads) -> None:
-    released = threading.Event()
-
-    def waits(state: State) -> State:
-        released.wait(60)
-        return {"seen": ["too late"]}
-
-    def rescue(state: State, error: NodeError) -> State:
-        assert isinstance(error.error, NodeTimeoutError)
-        return {"seen": [f"{error.error.kind} {error.error.timeout}"]}
-
-    graph = graph_of(waits, own, timeout=TimeoutPolicy(run_timeout=0.01), error_handler=rescue)
-    try:
-        assert driver.invoke(graph, {"seen": []}) == {"seen": ["run 0.01"]}
-    finally:
-        released.set()
+def test_an_executor_that_keeps_no_limits_breaks_the_contract_in_these_clauses_alone(driver: Driver) -> None:
+    broken = set()
+    for clause in CONTRACT:
+        try:
+            clause(Boundless(), driver)
+        except (AssertionError, pytest.fail.Exception):
+            broken.add(clause)
+    assert broken == {clause for clause in CONTRACT if "_limit_" in clause.__name__}
+    assert len(broken) == 3
 
 
 def test_limits_of_all_nodes_reach_the_executors_of_those_without_their_own(driver: Driver, own: OwnThreads) -> None:
@@ -220,6 +203,12 @@ def test_nodes_elsewhere_run_at_the_same_time_and_may_command(driver: Driver, ow
     builder.add_node("after", lambda state: {"seen": ["after"]})
 
     assert driver.invoke(builder.compile(), {"seen": []}) == {"seen": ["met", "met", "after"]}
+
+
+def test_the_names_that_type_checkers_know_are_those_of_executors_that_are_there() -> None:
+    assert {*get_args(executors.ExecutorName)} == {*executors._NAMED}
+    for name in get_args(executors.ExecutorName):
+        assert graph_of(executor_contract.counts, name).nodes["node"]
 
 
 def test_an_executor_may_take_coroutine_functions() -> None:

@@ -6,16 +6,18 @@ import asyncio
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from langchain_core.messages import AIMessageChunk
 
 from stategraph import END, START, Command, NodeError, NodeTimeoutError, RetryPolicy, StateGraph, TimeoutPolicy
 from stategraph.engine.checkpoints.memory import in_memory_saver
+from stategraph.engine.tasks.executors import ExecutorName
 from stategraph.errors import ConfigurationError, TransferError, WorkerError
 from stategraph.workers import close_node_workers, configure_node_workers
 from tests.conftest import Driver
+from tests.engine.executor_contract import CONTRACT, Clause
 from tests.workers import nodes
 from tests.workers.nodes import State
 from tests.workers.test_process import is_there
@@ -25,7 +27,7 @@ THREAD = {"configurable": {"thread_id": "t"}}
 
 @pytest.fixture(scope="module", autouse=True)
 def workers() -> Iterator[None]:
-    configure_node_workers(2, allow=["tests.workers"])
+    configure_node_workers(2, allow=["tests.workers", "tests.engine"])
     yield
     close_node_workers()
 
@@ -40,6 +42,12 @@ def graph_of(*functions: Any, saver: Any = None, **options: Any) -> Any:
         before = function.__name__
     builder.add_edge(before, END)
     return builder.compile(checkpointer=saver)
+
+
+@pytest.mark.parametrize("clause", CONTRACT, ids=lambda clause: clause.__name__)
+@pytest.mark.parametrize("name", get_args(ExecutorName))
+def test_the_executors_that_have_names_keep_the_contract(name: str, clause: Clause, driver: Driver) -> None:
+    clause(name, driver)
 
 
 def test_a_node_runs_in_another_process(driver: Driver) -> None:
