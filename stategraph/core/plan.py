@@ -251,8 +251,6 @@ class Planner:
         task.renamed = self.renames
         if self.pending:
             task.load_answers(self.pending, self.resume_map, self.null_resume_for)
-        elif self.parent is not None or parent is not None:
-            task.pending = self.pending
         return task
 
     @staticmethod
