@@ -1,0 +1,314 @@
+"""The beginning of a run: what it takes in, where it goes back to, and what of an earlier run it keeps."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import pytest
+
+from stategraph.constants import INTERRUPT, NULL_TASK_ID, RESUME
+from stategraph.core import checkpoint as checkpoints
+from stategraph.core.channels import BinaryOperatorAggregate, EphemeralValue
+from stategraph.core.effects import Effect, SaveCheckpoint, SaveWrites, ValuesChanged
+from stategraph.core.machine import Machine
+from stategraph.core.moves import tasks_of
+from stategraph.core.program import Node, Program, build
+from stategraph.core.settings import Settings, Start, Thread, Watch
+from stategraph.core.task import Draft, Task, Write
+from stategraph.core.views import Keys
+from stategraph.errors import EmptyInputError, UnknownInterruptError
+from stategraph.types import Command, Interrupt
+
+
+def new_id(step: int) -> str:
+    return f"{step + 2:08x}-0000-6000-8000-000000000000"
+
+
+EMPTY, BEGUN, FIRST, SECOND = map(new_id, (-2, -1, 0, 1))
+SETTINGS = Settings("", False, "step", 9, ["log"], (), (), {}, new_id, lambda: "now", None, False, Watch(), None)
+
+
+def program() -> Program:
+    """A chain: the input starts a, which starts b."""
+    channels: dict[str, Any] = {
+        "go": EphemeralValue(Any, guard=False),
+        "to:b": EphemeralValue(Any, guard=False),
+        "log": BinaryOperatorAggregate(list, operator.add),
+    }
+    for name, channel in channels.items():
+        channel.key = name
+    nodes = {
+        name: Node(name, (trigger,), Keys(("log",)), None, (), True, None, False, None)
+        for name, trigger in (("a", "go"), ("b", "to:b"))
+    }
+    return build(nodes, channels, {}, ["go", "log"])
+
+
+def stored(source: str = "loop", *, parent: str | None = BEGUN, **about: Any) -> Thread:
+    """A thread on which a has run, and b is next."""
+    checkpoint: Any = checkpoints.empty(FIRST, "now") | {
+        "channel_values": {"log": ["a"], "to:b": None},
+        "channel_versions": {"go": 2, "log": 2, "to:b": 2},
+        "versions_seen": {"a": {"go": 1}},
+        "updated_channels": ["log", "to:b"],
+    }
+    metadata: Any = {"source": source, "step": 0, "parents": {}}
+    return Thread(checkpoint, metadata, **({"parent_id": parent, "stored_id": FIRST, "found": True} | about))
+
+
+def opened(start: Start, thread: Thread | None = None, **changes: Any) -> Machine:
+    thread = thread or Thread(checkpoints.empty(EMPTY, "now"), {"step": -2})
+    made = Machine(program(), thread, SETTINGS._replace(**changes))
+    made.start(start)
+    return made
+
+
+def saved(effects: list[Effect]) -> list[tuple[str | None, str, str, int]]:
+    """The checkpoints: parent, id, source and step."""
+    return [
+        (e.parent_id, e.checkpoint["id"], e.metadata["source"], e.metadata["step"])
+        for e in effects
+        if isinstance(e, SaveCheckpoint)
+    ]
+
+
+def recorded(effects: list[Effect]) -> list[tuple[str, str, list[Write]]]:
+    return [(e.checkpoint_id, e.task_id, list(e.writes)) for e in effects if isinstance(e, SaveWrites)]
+
+
+def planned(made: Machine) -> list[str]:
+    return [task.name for task in tasks_of(made.next())]
+
+
+# -- input ---------------------------------------------------------------
+
+
+def test_input_is_a_step_of_its_own_with_a_checkpoint() -> None:
+    made = opened(Start({"go": None, "log": ["in"]}))
+    assert (made.step, made.resuming, made.leaves_records, made.child_resuming) == (0, False, False, False)
+    assert saved(made.outbox) == [(None, BEGUN, "input", -1)]
+    assert (made.replay_id, made.status) == (None, "planning")
+    assert planned(made) == ["a"]
+
+
+@pytest.mark.parametrize("saves", ["step", "exit", "never"])
+def test_new_input_drops_what_an_earlier_run_left_undone(saves: str) -> None:
+    made = opened(Start({"log": ["new"]}), stored(), saves=saves)
+    assert planned(made) == []
+    assert made.state.read("log") == ["a", "new"]
+    assert made.state.seen["b"] == {"to:b": 2}
+    made = opened(Start({"go": None}), stored(), saves=saves)
+    assert planned(made) == ["a"]
+    assert made.resuming is False
+
+
+def test_what_was_recorded_for_dropped_tasks_is_not_applied() -> None:
+    made = opened(Start(None), stored())
+    (task,) = tasks_of(made.next())
+    made = opened(Start({"log": ["new"]}), stored(pending={task.id: [("log", ["b"])]}))
+    assert made.state.read("log") == ["a", "new"]
+
+
+def test_a_run_inside_another_may_have_no_input() -> None:
+    with pytest.raises(EmptyInputError, match=r"Received no input for \['go', 'log'\]"):
+        opened(Start(None))
+    with pytest.raises(EmptyInputError):
+        opened(Start({"other": 1}))
+    made = opened(Start(None, resuming=False), nested=True, ns="outer:1")
+    assert planned(made) == []
+
+
+# -- going on ------------------------------------------------------------
+
+
+def test_a_run_that_continues_plans_what_comes_next_and_shows_the_values() -> None:
+    made = opened(Start(None), stored(), watch=Watch(values=True))
+    assert (made.step, made.resuming, made.leaves_records, made.child_resuming) == (1, True, False, True)
+    assert made.updated == {"log", "to:b"}
+    assert made.outbox == [ValuesChanged()]
+    assert made.values_seen
+    # A breakpoint counts as passed for what has been seen.
+    assert made.state.seen[INTERRUPT] == {"go": 2, "log": 2, "to:b": 2}
+    assert planned(made) == ["b"]
+
+
+@pytest.mark.parametrize("resuming", [True, False, None])
+def test_a_run_inside_another_hands_on_what_it_was_told_about_resuming(resuming: bool | None) -> None:
+    made = opened(Start({"go": None}, resuming=resuming), stored(), nested=True, ns="outer:1")
+    assert made.child_resuming is resuming
+    assert made.resuming is bool(resuming)
+
+
+@pytest.mark.parametrize(
+    ("strict", "nested", "superseded", "refused"),
+    [
+        (True, False, False, True),
+        (False, False, False, False),
+        (True, True, False, False),
+        (True, False, True, False),
+    ],
+)
+def test_answers_must_match_a_question_of_a_root_run_that_is_strict_and_whose_thread_has_not_moved_on(
+    strict: bool, nested: bool, superseded: bool, refused: bool
+) -> None:
+    start, thread = Start(Command(resume={"f" * 32: "yes"})), stored(superseded=superseded)
+    if refused:
+        with pytest.raises(UnknownInterruptError):
+            opened(start, thread, strict_resume=strict, nested=nested)
+    else:
+        made = opened(start, thread, strict_resume=strict, nested=nested)
+        assert made.resume_map == {"f" * 32: "yes"}
+        assert recorded(made.outbox) == []
+
+
+def test_an_answer_that_names_no_question_is_recorded_on_the_checkpoint() -> None:
+    made = opened(Start(Command(resume="yes")), stored())
+    assert recorded(made.outbox) == [(FIRST, NULL_TASK_ID, [(RESUME, "yes")])]
+    assert made.resume_map is None
+    (task,) = tasks_of(made.next())
+    assert (task.null_resume, task.null_resume_for) == ((RESUME, "yes"), None)
+
+
+def test_an_answer_is_for_the_question_that_waits() -> None:
+    (task,) = tasks_of(opened(Start(None), stored()).next())
+    question = Interrupt("?", id="e" * 32)
+    made = opened(Start(Command(resume="yes")), stored(pending={task.id: [(INTERRUPT, (question,))]}))
+    (task,) = tasks_of(made.next())
+    assert task.null_resume_for == {"e" * 32}
+
+
+def test_answers_that_an_outer_run_hands_down_are_given_to_the_tasks() -> None:
+    made = opened(Start(None, resuming=True, resume_map={"f" * 32: "yes"}), stored(), nested=True, ns="outer:1")
+    assert made.resume_map == {"f" * 32: "yes"}
+
+
+def test_what_a_command_writes_is_recorded_applied_and_counts_as_changed() -> None:
+    made = opened(Start(Command(update=[("log", ["by hand"]), ("go", None)])), stored())
+    assert recorded(made.outbox) == [(FIRST, NULL_TASK_ID, [("log", ["by hand"]), ("go", None)])]
+    assert made.state.read("log") == ["a", "by hand"]
+    assert made.updated == {"log", "to:b", "go"}
+    assert planned(made) == ["a", "b"]
+
+
+def test_a_command_on_a_checkpoint_that_does_not_say_what_changed_has_every_node_looked_at() -> None:
+    thread = stored()
+    thread.checkpoint["updated_channels"] = None
+    made = opened(Start(Command(update=[("log", ["by hand"])])), thread)
+    assert made.updated is None
+    assert planned(made) == ["b"]
+
+
+def test_an_answer_goes_with_the_update_that_came_with_it_unless_it_names_its_question() -> None:
+    update = [("log", ["by hand"])]
+    made = opened(Start(Command(resume="yes", update=update)), stored())
+    assert recorded(made.outbox) == [(FIRST, NULL_TASK_ID, [*update, (RESUME, "yes")])]
+    made = opened(Start(Command(resume={"f" * 32: "yes"}, update=update)), stored())
+    assert recorded(made.outbox) == [(FIRST, NULL_TASK_ID, update)]
+    assert made.resume_map == {"f" * 32: "yes"}
+
+
+# -- going back ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("source", "about", "replay_id"),
+    [
+        # It forks: subgraphs look for theirs before the fork, which has none.
+        ("loop", {}, FIRST),
+        # An edit is the beginning of a branch already, and has none either.
+        ("update", {}, BEGUN),
+        ("fork", {}, BEGUN),
+        # The thread has moved past the edit: a fork, of a checkpoint that has none.
+        ("update", {"superseded": True}, BEGUN),
+        # Nothing is before it.
+        ("update", {"parent": None}, FIRST),
+    ],
+)
+def test_subgraphs_of_a_replay_look_before_the_checkpoint_or_its_edit(
+    source: str, about: dict[str, Any], replay_id: str
+) -> None:
+    made = opened(Start(None), stored(source, addressed=True, **about))
+    assert made.replay_id == replay_id
+    assert made.leaves_records
+
+
+def test_subgraphs_of_a_run_with_new_input_at_an_old_checkpoint_look_before_the_one_of_the_input() -> None:
+    made = opened(Start({"go": None}), stored(addressed=True))
+    assert saved(made.outbox) == [(FIRST, SECOND, "input", 1)]
+    assert made.replay_id == SECOND
+
+
+def test_a_run_inside_another_has_no_replay_of_its_own() -> None:
+    thread = stored(addressed=True)
+    made = opened(Start(None, resuming=True, own_checkpoint_named=True), thread, nested=True, ns="outer:1")
+    assert made.replay_id is None
+
+
+@pytest.mark.parametrize(
+    ("source", "superseded", "forks"),
+    [("loop", False, True), ("update", False, False), ("fork", False, False), ("update", True, True)],
+)
+def test_a_replay_starts_a_branch_with_a_checkpoint_unless_an_edit_has_started_it(
+    source: str, superseded: bool, forks: bool
+) -> None:
+    made = opened(Start(None), stored(source, addressed=True, superseded=superseded))
+    assert saved(made.outbox) == ([(FIRST, SECOND, "fork", 1)] if forks else [])
+    assert made.step == (2 if forks else 1)
+    assert planned(made) == ["b"]
+
+
+def test_a_replay_forgets_answers_and_a_fork_the_questions_too() -> None:
+    question = Interrupt("?", id="e" * 32)
+    for source, kept in (("loop", []), ("update", [(INTERRUPT, (question,))])):
+        pending: Any = {"t": [(INTERRUPT, (question,)), (RESUME, ["yes"])], NULL_TASK_ID: [(RESUME, "yes")]}
+        made = opened(Start(None), stored(source, addressed=True, pending=pending))
+        assert made.pending == ({"t": kept} if kept else {})
+
+
+@pytest.mark.parametrize(
+    ("named", "ns", "known"),
+    [
+        ({"": FIRST, "b:0": FIRST}, None, True),
+        ({"": FIRST}, None, False),
+        (None, None, False),
+        ({"elsewhere": FIRST, "elsewhere|b:0": FIRST}, "elsewhere", True),
+    ],
+)
+def test_the_tasks_of_a_fork_know_where_they_ran_before_if_the_caller_means_a_graph_inside_them(
+    named: dict[str, str] | None, ns: str | None, known: bool
+) -> None:
+    (before,) = tasks_of(opened(Start(None), stored(), ns=ns or "").next())
+    made = opened(Start(None, named=named, ns=ns), stored(addressed=True))
+    (task,) = tasks_of(made.next())
+    assert task.id != before.id
+    assert task.ns_before == (before.ns if known else None)
+
+
+@pytest.mark.parametrize(
+    ("source", "addressed", "nested", "saves", "renamed"),
+    [
+        ("loop", False, True, "step", False),
+        ("loop", True, True, "step", True),
+        ("update", False, True, "step", True),
+        ("loop", False, True, "never", True),
+    ],
+)
+def test_the_questions_of_a_nested_run_get_other_ids_when_it_goes_back_or_stores_nothing(
+    source: str, addressed: bool, nested: bool, saves: str, renamed: bool
+) -> None:
+    outer = Task("p", "outer", None, ("p", "outer"), (), "outer:1", 0, 1)
+    thread = stored(source, addressed=addressed)
+    start = Start(None, resuming=True, own_checkpoint_named=addressed)
+    made = opened(start, thread, nested=nested, ns="outer:1", parent=outer, saves=saves)
+    (task,) = tasks_of(made.next())
+    assert task.renamed is renamed
+
+
+def test_the_step_after_the_first_is_not_resumed_any_more() -> None:
+    made = opened(Start(None), stored())
+    (task,) = tasks_of(made.next())
+    made.tell(Draft(task, [("log", ["b"])]))
+    made.next()
+    assert made.child_resuming is None
+    assert saved(made.outbox) == [(FIRST, SECOND, "loop", 1)]
