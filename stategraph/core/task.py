@@ -92,9 +92,6 @@ class Task:
     parent: Any = None
     pending: dict[str, list[Write]] | None = None
     took_null_resume = False
-    _calls: itertools.count[int] | None = None
-    _interrupts: itertools.count[int] | None = None
-    _subgraphs: itertools.count[int] | None = None
     _path_key: str | None = None
 
     def __init__(
@@ -148,25 +145,24 @@ class Task:
 
     def call_counter(self) -> int:
         """Return the number of the next call that the task makes to another task, from 0."""
-        return next(self._calls or self._start_count("_calls"))
+        return next(self._count("_calls"))
 
     def interrupt_counter(self) -> int:
         """Return the number of the task's next ``interrupt()`` call, from 0."""
-        return next(self._interrupts or self._start_count("_interrupts"))
+        return next(self._count("_interrupts"))
 
     def subgraph_counter(self) -> int:
         """Return the number of the next graph that the task runs, from 0."""
-        return next(self._subgraphs or self._start_count("_subgraphs"))
+        return next(self._count("_subgraphs"))
 
-    def _start_count(self, name: str) -> itertools.count[int]:
+    def _count(self, name: str) -> itertools.count[int]:
         # `setdefault` is one step, so threads that count for the first time at once get the same counter.
         counter: itertools.count[int] = self.__dict__.setdefault(name, itertools.count())
         return counter
 
     def restart(self) -> None:
         """Forget what the last attempt asked, before another one."""
-        if self._interrupts is not None:
-            del self._interrupts
+        self.__dict__.pop("_interrupts", None)
 
     def get_null_resume(self, consume: bool = False) -> Any:
         """Return the answer of a resume that names no interrupt, or None if there is none for this task's question.

@@ -39,6 +39,8 @@ FRESH: list[Callable[[], AnyChannel]] = [
     lambda: Topic(str),
     lambda: Topic(str, accumulate=True),
     lambda: UntrackedValue(str),
+    lambda: EphemeralValue(str, guard=False),
+    lambda: UntrackedValue(str, guard=False),
     lambda: BinaryOperatorAggregate(int | None, lambda a, b: b),  # type: ignore[arg-type]
 ]
 
@@ -160,8 +162,11 @@ def test_any_value_takes_one_of_several_and_forgets_it_after_a_step_without_writ
 
     assert channel.update([1, 1])
     assert channel.get() == 1
+    assert channel.update([2, 3])
+    assert channel.get() == 3
     assert channel.update([])
     assert channel.checkpoint() is MISSING
+    assert not channel.update([])
 
 
 def test_an_ephemeral_value_lasts_one_step() -> None:
@@ -592,3 +597,22 @@ def test_a_channel_of_a_class_derived_from_a_reducer_s_is_made_anew_as_that_clas
         assert (type(each), each.key) == (Own, "items")
     assert (first.get(), first.copy().get(), second.get()) == ([1], [1], [])
     assert channel.from_checkpoint([5]).get() == [5]
+
+
+def test_a_channel_of_a_class_derived_from_a_value_s_is_made_by_its_own_constructor() -> None:
+    class Counted(LastValue[int]):
+        def __init__(self, typ: Any, key: str = "") -> None:
+            super().__init__(typ, key)
+            self.updates = 0
+
+        def update(self, values: Sequence[int]) -> bool:
+            self.updates += len(values)
+            return super().update(values)
+
+    channel = named(Counted(int))
+    channel.update([1])
+    for other, value in ((channel.copy(), 1), (channel.from_checkpoint(7), 7)):
+        assert (type(other), other.key, other.get()) == (Counted, "field", value)
+        other.update([2])
+        assert (other.get(), other.updates) == (2, 1)  # type: ignore[attr-defined]
+    assert not channel.from_checkpoint(MISSING).is_available()

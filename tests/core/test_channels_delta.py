@@ -37,6 +37,14 @@ def test_the_reducer_gets_all_updates_of_a_step_at_once() -> None:
     assert calls == [[1, 2]]
 
 
+def test_copies_and_thawed_channels_keep_their_name_and_settings() -> None:
+    channel = DeltaChannel(extend, list, snapshot_frequency=7)
+    channel.key = "field"
+    for other in (channel.copy(), channel.from_checkpoint(MISSING), channel.from_checkpoint(_DeltaSnapshot([["a"]]))):
+        assert other == channel
+        assert (other.key, other.snapshot_frequency, other.typ) == ("field", 7, list)
+
+
 def test_nothing_of_it_is_stored() -> None:
     channel = DeltaChannel(extend)
     channel.update([["a"]])

@@ -92,6 +92,21 @@ def test_input_is_a_step_of_its_own_with_a_checkpoint() -> None:
     assert planned(made) == ["a"]
 
 
+@pytest.mark.parametrize(
+    ("start", "about", "changed"),
+    [
+        (Start({"go": None, "log": ["in"]}), {}, ["go", "log"]),
+        (Start({"log": ["in"]}), {"addressed": True}, ["log"]),
+        # A fork is made before anything changes.
+        (Start(None), {"addressed": True}, None),
+    ],
+)
+def test_a_checkpoint_says_what_changed(start: Start, about: dict[str, Any], changed: list[str] | None) -> None:
+    made = opened(start, stored(**about))
+    (checkpoint,) = [effect.checkpoint for effect in made.outbox if isinstance(effect, SaveCheckpoint)]
+    assert checkpoint["updated_channels"] == changed
+
+
 @pytest.mark.parametrize("saves", ["step", "exit", "never"])
 def test_new_input_drops_what_an_earlier_run_left_undone(saves: str) -> None:
     made = opened(Start({"log": ["new"]}), stored(), saves=saves)

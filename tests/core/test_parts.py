@@ -67,6 +67,8 @@ def test_input_goes_to_the_channels_that_take_it_and_other_keys_are_collected() 
         ([("x", 1), ("hidden", 2)], {"x": 1}),
         ([("x", 1), ("y", 2)], {"x": 1, "y": 2}),
         ([("x", 1), ("y", 2), ("x", 3)], [{"x": 1}, {"y": 2}, {"x": 3}]),
+        ([("x", 1), ("x", 2), ("y", 3)], [{"x": 1}, {"x": 2}, {"y": 3}]),
+        ([("x", 1), ("hidden", 2), ("x", 3)], [{"x": 1}, {"x": 3}]),
         ([("hidden", 1)], None),
         ([("x", 1), (RETURN, "made")], "made"),
     ],
@@ -352,3 +354,25 @@ def test_a_wrong_name_is_answered_with_what_was_meant_and_what_there_is() -> Non
     many = tuple(f"n{number:02}" for number in range(14))
     assert explain.listing(many).endswith("n11 and 2 more")
     assert explain.listing(many[:12]).endswith("n10, n11")
+
+
+def written(name: str, *channels: str) -> Task:
+    made = task(name)
+    made.writes = [(channel, 1) for channel in channels]
+    return made
+
+
+def test_the_writers_of_a_channel_that_refused_them_are_counted() -> None:
+    tasks = [written("a", "x", "y", "x"), written("b", "x"), written("c", "y")]
+    error = ValueError("'x' takes one value, unlike 'y'")
+    explain.name_writers(error, {"z": [1, 1], "w": [1], "x": [1] * 4, "y": [1, 1]}, tasks, [("x", 0), ("y", 1)])
+    assert str(error) == ("'x' takes one value, unlike 'y'. The writers: node 'a' (2 times), node 'b', the input.")
+
+
+@pytest.mark.parametrize(
+    ("message", "grouped"), [("'x' takes one value", {"x": [1]}), ("x takes one value", {"x": [1, 1]})]
+)
+def test_the_only_writer_of_a_channel_and_those_of_others_are_not_named(message: str, grouped: Any) -> None:
+    error = ValueError(message)
+    explain.name_writers(error, grouped, [written("a", "x")], ())
+    assert str(error) == message

@@ -96,6 +96,16 @@ def test_packets_are_looked_for_unless_a_step_was_just_applied_that_sent_none() 
     assert names(made.next_tasks(None)) == ["c"]
 
 
+def test_packets_that_were_stored_are_planned() -> None:
+    checkpoint = checkpoints.empty(ID, "now") | {
+        "channel_values": {TASKS: [Send("worker", 1)]},
+        "channel_versions": {TASKS: 1},
+    }
+    state = State(program(), checkpoint, count_up, stored=True)  # type: ignore[arg-type]
+    (task,) = Planner(state, IdMaker(ID, 4), "", None, {}, None, 0, 9).next_tasks(None)
+    assert (task.name, task.input) == ("worker", 1)
+
+
 def test_packets_of_a_thread_whose_graph_takes_none_any_more_are_left_out() -> None:
     of = program()
     specs = {name: channel for name, channel in of.specs.items() if name != TASKS}

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stategraph.constants import MISSING, TASKS
+from stategraph.constants import MISSING, PREVIOUS, TASKS
 from stategraph.core import checkpoint as checkpoints
 from stategraph.core.channels import (
     AnyValue,
@@ -351,6 +351,29 @@ def test_an_error_in_a_mapper_names_the_node_and_the_path() -> None:
     assert refused.value.__notes__ == [
         "Before task with name 'strict' and path '('__pregel_pull', 'strict')'",
     ]
+
+
+def test_an_entrypoint_gets_what_was_saved_for_its_next_run() -> None:
+    saving = program({PREVIOUS: LastValue(Any)})
+    assert state(program()).previous() is None
+    assert state(saving).previous() is None
+    stored = checkpoints.empty("id", "now") | {"channel_values": {PREVIOUS: 3}, "channel_versions": {PREVIOUS: "0001"}}
+    assert State(saving, stored, spelled).previous() == 3
+    # Its graph may save none any more.
+    assert State(program(), stored, spelled).previous() is None
+
+
+@pytest.mark.parametrize("keys", [("last", "total"), ("last", "topic"), ("last", "any")])
+def test_a_router_is_shown_the_state_with_the_writes_of_its_task(keys: tuple[str, ...]) -> None:
+    read = Keys(keys)
+    held = state(program(), values={"last": 1, "total": 1, "topic": [1], "any": 1})
+    held.read(read)
+    lone = draft(held.program, "a", ("last", 2), ("total", 2))
+    after = {"last": 2, "total": 3}
+    assert held.show(lone, read, dict) == {name: after[name] for name in keys if name in after}
+    # The short way is for channels that hold just a value.
+    assert (held.last_written(lone, read) is None) == (keys != ("last", "total"))
+    assert held.last_written(draft(held.program, "a", ("last", 2), ("last", 3)), read) is None
 
 
 class Listing:

@@ -1,8 +1,10 @@
 """What a task keeps about itself: counters that any thread may use, and what an attempt leaves behind."""
 
 import threading
+from hashlib import sha1
 
 import pytest
+from xxhash import xxh3_128_hexdigest
 
 from stategraph.core.task import IdMaker, Task
 from stategraph.errors import ConfigurationError
@@ -45,3 +47,16 @@ def test_a_checkpoint_whose_id_is_no_uuid_is_refused_in_a_sentence() -> None:
     for wrong in ("run-1", "00000000-0000-6000-8000-00000000000"):
         with pytest.raises(ConfigurationError, match=f"The id of a checkpoint is '{wrong}'; expected a UUID"):
             IdMaker(wrong, 4)
+
+
+def test_the_id_of_a_task_is_a_digest_of_the_checkpoint_and_what_the_task_is() -> None:
+    checkpoint = "00000001-0000-6000-8000-00000000000f"
+    data = bytes.fromhex(checkpoint.replace("-", "")) + b"node1"
+    for version, digest in ((1, sha1(data, usedforsecurity=False).hexdigest()), (2, xxh3_128_hexdigest(data))):
+        made = IdMaker(checkpoint, version).make("node1")
+        assert [len(part) for part in made.split("-")] == [8, 4, 4, 4, 12]
+        assert made.replace("-", "") == digest[:32]
+        moved = IdMaker("0" * 32, version)
+        assert moved.make("node1") != made
+        moved.anchor(checkpoint, version)
+        assert moved.make("node1") == made

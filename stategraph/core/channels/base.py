@@ -200,7 +200,7 @@ class ValueCell(BaseChannel[Value, Value, Value]):
     def from_checkpoint(self, checkpoint: Value | Any) -> Self:
         """Make a channel with the stored value; without one, as a fresh channel starts."""
         kind = type(self)
-        if kind.__init__ is ValueCell.__init__ and kind._empty is ValueCell._empty:
+        if kind.__init__ is ValueCell.__init__:
             cell = _new(kind)
             cell.typ, cell.key, cell.value = self.typ, self.key, checkpoint
             return cell

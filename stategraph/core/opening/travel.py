@@ -58,7 +58,7 @@ def namespaces_before(
         The tasks' namespaces by their paths.
     """
     ids = IdMaker(checkpoint["id"], checkpoint["v"])
-    planner = Planner(state, ids, ns, parent, pending, None, step, step + 1)
+    planner = Planner(state, ids, ns, parent, pending, None, step, step)
     return {task.path_key: task.ns for task in planner.next_tasks(set(updated) if updated else None)}
 
 

@@ -82,7 +82,7 @@ class Reader:
 
     def previous(self) -> Any:
         """Return the value that an entrypoint saved for its next run, or None."""
-        if PREVIOUS not in self.program.specs or not self.channels.may_hold_value(PREVIOUS):
+        if PREVIOUS not in self.program.specs:
             return None
         value = self.channels[PREVIOUS].checkpoint()
         return None if value is MISSING else value
