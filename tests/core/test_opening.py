@@ -2,84 +2,18 @@
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 import pytest
 
 from stategraph.constants import INTERRUPT, NULL_TASK_ID, RESUME
-from stategraph.core import checkpoint as checkpoints
-from stategraph.core.channels import BinaryOperatorAggregate, EphemeralValue
-from stategraph.core.effects import Effect, SaveCheckpoint, SaveWrites, ValuesChanged
-from stategraph.core.machine import Machine
-from stategraph.core.moves import tasks_of
-from stategraph.core.program import Node, Program, build
-from stategraph.core.settings import Settings, Start, Thread, Watch
-from stategraph.core.task import Draft, Task, Write
-from stategraph.core.views import Keys
+from stategraph.core.effects import SaveCheckpoint, ValuesChanged
+from stategraph.core.moves import Called, tasks_of
+from stategraph.core.settings import UNHEARD, Start
+from stategraph.core.task import Call, Draft, Task
 from stategraph.errors import EmptyInputError, UnknownInterruptError
 from stategraph.types import Command, Interrupt
-
-
-def new_id(step: int) -> str:
-    return f"{step + 2:08x}-0000-6000-8000-000000000000"
-
-
-EMPTY, BEGUN, FIRST, SECOND = map(new_id, (-2, -1, 0, 1))
-SETTINGS = Settings("", False, "step", 9, ["log"], (), (), {}, new_id, lambda: "now", None, False, Watch(), None)
-
-
-def program() -> Program:
-    """A chain: the input starts a, which starts b."""
-    channels: dict[str, Any] = {
-        "go": EphemeralValue(Any, guard=False),
-        "to:b": EphemeralValue(Any, guard=False),
-        "log": BinaryOperatorAggregate(list, operator.add),
-    }
-    for name, channel in channels.items():
-        channel.key = name
-    nodes = {
-        name: Node(name, (trigger,), Keys(("log",)), None, (), True, None, False, None)
-        for name, trigger in (("a", "go"), ("b", "to:b"))
-    }
-    return build(nodes, channels, {}, ["go", "log"])
-
-
-def stored(source: str = "loop", *, parent: str | None = BEGUN, **about: Any) -> Thread:
-    """A thread on which a has run, and b is next."""
-    checkpoint: Any = checkpoints.empty(FIRST, "now") | {
-        "channel_values": {"log": ["a"], "to:b": None},
-        "channel_versions": {"go": 2, "log": 2, "to:b": 2},
-        "versions_seen": {"a": {"go": 1}},
-        "updated_channels": ["log", "to:b"],
-    }
-    metadata: Any = {"source": source, "step": 0, "parents": {}}
-    return Thread(checkpoint, metadata, **({"parent_id": parent, "stored_id": FIRST, "found": True} | about))
-
-
-def opened(start: Start, thread: Thread | None = None, **changes: Any) -> Machine:
-    thread = thread or Thread(checkpoints.empty(EMPTY, "now"), {"step": -2})
-    made = Machine(program(), thread, SETTINGS._replace(**changes))
-    made.start(start)
-    return made
-
-
-def saved(effects: list[Effect]) -> list[tuple[str | None, str, str, int]]:
-    """The checkpoints: parent, id, source and step."""
-    return [
-        (e.parent_id, e.checkpoint["id"], e.metadata["source"], e.metadata["step"])
-        for e in effects
-        if isinstance(e, SaveCheckpoint)
-    ]
-
-
-def recorded(effects: list[Effect]) -> list[tuple[str, str, list[Write]]]:
-    return [(e.checkpoint_id, e.task_id, list(e.writes)) for e in effects if isinstance(e, SaveWrites)]
-
-
-def planned(made: Machine) -> list[str]:
-    return [task.name for task in tasks_of(made.next())]
-
+from tests.core.machines_kit import BEGUN, FIRST, SECOND, opened, planned, recorded, saved, stored
 
 # -- input ---------------------------------------------------------------
 
@@ -126,7 +60,7 @@ def test_what_was_recorded_for_dropped_tasks_is_not_applied() -> None:
 
 
 def test_a_run_inside_another_may_have_no_input() -> None:
-    with pytest.raises(EmptyInputError, match=r"Received no input for \['go', 'log'\]"):
+    with pytest.raises(EmptyInputError, match=r"Received no input for \['go', 'log', 'to:b'\]"):
         opened(Start(None))
     with pytest.raises(EmptyInputError):
         opened(Start({"other": 1}))
@@ -138,7 +72,7 @@ def test_a_run_inside_another_may_have_no_input() -> None:
 
 
 def test_a_run_that_continues_plans_what_comes_next_and_shows_the_values() -> None:
-    made = opened(Start(None), stored(), watch=Watch(values=True))
+    made = opened(Start(None), stored(), watch=UNHEARD._replace(values=True))
     assert (made.step, made.resuming, made.leaves_records, made.child_resuming) == (1, True, False, True)
     assert made.updated == {"log", "to:b"}
     assert made.outbox == [ValuesChanged()]
@@ -146,6 +80,20 @@ def test_a_run_that_continues_plans_what_comes_next_and_shows_the_values() -> No
     # A breakpoint counts as passed for what has been seen.
     assert made.state.seen[INTERRUPT] == {"go": 2, "log": 2, "to:b": 2}
     assert planned(made) == ["b"]
+
+
+def test_a_node_that_a_run_continues_with_has_not_seen_what_starts_it() -> None:
+    thread = stored()
+    thread.checkpoint["versions_seen"]["b"] = {"to:b": 2}
+    assert planned(opened(Start(None), thread)) == []
+
+
+def test_the_calls_of_a_run_that_goes_back_ask_under_their_new_ids_unless_it_is_inside_another() -> None:
+    made = opened(Start(None), stored(addressed=True))
+    (task,) = tasks_of(made.next())
+    called = made.tell(Called(task, 0, Call(print, ((), {}), None, None, None, None, "print", None)))
+    assert called is not None
+    assert not called.renamed
 
 
 @pytest.mark.parametrize("resuming", [True, False, None])

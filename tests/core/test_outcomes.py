@@ -25,7 +25,7 @@ from stategraph.core.effects import SaveWrites, TaskSettled
 from stategraph.core.machine import Machine
 from stategraph.core.moves import Cached, Called, Failed, Interrupted, Left, tasks_of
 from stategraph.core.program import Node, build
-from stategraph.core.settings import Settings, Start, Thread, Watch
+from stategraph.core.settings import UNHEARD, Settings, Start, Thread
 from stategraph.core.task import Call, Draft, Task, Write
 from stategraph.core.views import Keys
 from stategraph.errors import GraphInterrupt
@@ -64,7 +64,7 @@ def machine(
     if handler is not None:
         nodes[handler] = Node(handler, (), Keys(("log",)), None, (), True, None, False, None)
     thread = Thread(checkpoints.empty(BEGUN, "now"), {"step": -2}, pending=pending)
-    watch = Watch(ended=tells, planned=planned)
+    watch = UNHEARD._replace(ended=tells, planned=planned)
     settings = Settings("", False, saves, 9, ["log"], (), (), {}, new_id, lambda: "now", None, False, watch, None)
     return Machine(build(nodes, channels, {}, ["go", "log"]), thread, settings)
 
