@@ -141,3 +141,75 @@ def test_what_a_task_has_read_of_its_writes_is_forgotten_if_they_get_ids() -> No
     assert changed.writes == [("log", ["a", "id"])]
     assert changed.fresh is None
     assert same.fresh is not None
+
+
+@pytest.mark.parametrize(
+    "tell",
+    [
+        lambda notes: notes.moved(),
+        lambda notes: notes.carried([("last", 1), ("log", ["a"])]),
+        lambda notes: notes.begin({NULL_TASK_ID: [("log", ["a"])]}, reapplies=False),
+        lambda notes: notes.took_input([("log", Overwrite(["a"]))], 0, onto="c1"),
+    ],
+    ids=["in a namespace without history", "carried", "recorded by a command", "overwritten"],
+)
+def test_what_cannot_be_replayed_is_stored_once_in_full(tell: Any) -> None:
+    notes, values = journal(), state(("log", ["a"]), ("last", 1))
+    tell(notes)
+    assert full(notes, values) == {"log": _DeltaSnapshot(["a"])}
+    assert full(notes, values) == {}
+
+
+def test_a_command_that_goes_back_to_its_tasks_forces_nothing() -> None:
+    notes = journal()
+    notes.begin({NULL_TASK_ID: [("log", ["a"])]}, reapplies=True)
+    notes.applies({TASK: task(TASK)})
+    assert full(notes, state(("log", ["a"]))) == {}
+
+
+def test_writes_that_are_carried_get_their_ids() -> None:
+    writes: list[Write] = [("log", ["a"])]
+    journal(identify=number).carried(writes)
+    assert writes == [("log", ["a", "id"])]
+
+
+def test_a_snapshot_is_due_after_as_many_supersteps_as_the_settings_say() -> None:
+    for supersteps, due in ((4999, []), (5000, ["log"])):
+        metadata: dict[str, Any] = {deltas.COUNTERS_KEY: {"log": (1, supersteps)}}
+        assert list(full(journal(), state(("log", ["a"])), metadata)) == due
+        assert metadata == ({} if due else {deltas.COUNTERS_KEY: {"log": (1, supersteps)}})
+
+
+def test_a_snapshot_that_no_step_wrote_gets_a_version_of_its_own() -> None:
+    notes, values = journal(), state(("log", ["a"]))
+    notes.moved()
+    assert list(notes.snapshots(values, {}, dict(values.versions))) == ["log"]
+    assert values.versions == {"log": 2}
+    notes.moved()
+    notes.snapshots(values, {}, {"log": 1})
+    assert values.versions == {"log": 2}
+
+
+def test_what_is_kept_for_the_end_says_which_step_wrote_it() -> None:
+    notes, values = journal(at_exit=True), state(("log", []))
+    notes.begin({}, reapplies=False)
+    assert notes.took_input([("log", ["in"]), ("last", 1)], 2, onto="c1") is None
+    notes.applied(3, {TASK: task(TASK)}, {TASK: [("last", 1), ("log", ["first"]), ("log", ["more"])], "x": []})
+    notes.applied(4, {OTHER: task(OTHER)}, {OTHER: [("log", ["second"])], TASK: [("log", ["gone"])]})
+    assert notes.kept(values, {}, built_on=False) == [
+        (deltas.exit_task_id(2, NULL_TASK_ID), "", [("log", ["in"])]),
+        (deltas.exit_task_id(3, TASK), "~p, 0", [("log", ["first"]), ("log", ["more"])]),
+        (deltas.late_exit_task_id(4, OTHER), deltas.late_exit_path(4, "~p, 9"), [("log", ["second"])]),
+        (deltas.late_exit_task_id(4, TASK), deltas.late_exit_path(4, ""), [("log", ["gone"])]),
+    ]
+    notes.moved()
+    assert notes.kept(values, {}, built_on=False) == []
+
+
+def test_a_run_that_stores_each_step_keeps_nothing_for_its_end() -> None:
+    notes, values = journal(), state(("log", []))
+    notes.begin({}, reapplies=False)
+    notes.commanded([("log", ["command"])])
+    notes.took_input([("log", ["in"])], 2, onto="c1")
+    notes.applied(3, {TASK: task(TASK)}, {TASK: [("log", ["first"])]})
+    assert notes.kept(values, {}, built_on=False) == []

@@ -10,7 +10,7 @@ from stategraph.constants import ERROR, INTERRUPT, NULL_TASK_ID, RESUME, RETURN,
 from stategraph.core import checkpoint as checkpoints
 from stategraph.core import explain, output, status
 from stategraph.core.opening import answers, course
-from stategraph.core.settings import UNHEARD, Start, Watch, takes_short_way
+from stategraph.core.settings import UNHEARD, Start, Thread, Watch, takes_short_way
 from stategraph.core.task import Task
 from stategraph.errors import InvalidUpdateError, UnknownInterruptError
 from stategraph.types import Command, Interrupt, Send, interrupt_id
@@ -376,3 +376,27 @@ def test_the_only_writer_of_a_channel_and_those_of_others_are_not_named(message:
     error = ValueError(message)
     explain.name_writers(error, grouped, [written("a", "x")], ())
     assert str(error) == message
+
+
+@pytest.mark.parametrize(
+    ("start", "about", "written", "source", "expected"),
+    [
+        # Each: whether it continues, replays, leaves what others recorded, and forks.
+        (Start(None), {}, True, "loop", (True, False, False, False)),
+        (Start(None), {"addressed": True}, True, "loop", (True, True, True, True)),
+        (Start(None), {"addressed": True}, True, "update", (True, True, True, False)),
+        (Start(None), {"addressed": True}, True, "fork", (True, True, True, False)),
+        (Start(None), {"addressed": True, "superseded": True}, True, "update", (True, True, True, True)),
+        (Start(None), {"superseded": True}, True, "loop", (True, False, True, False)),
+        (Start({}), {"addressed": True}, True, "loop", (False, True, True, False)),
+        (Start({}), {}, True, "loop", (False, False, False, False)),
+        (Start(None), {"addressed": True}, False, None, (False, True, True, False)),
+        (Start(Command(resume=1)), {"addressed": True, "superseded": True}, True, "loop", (True, False, True, False)),
+        (Start(Command(resume=1)), {"addressed": True}, True, "loop", (True, False, False, False)),
+    ],
+)
+def test_the_course_of_a_run_follows_from_its_input_and_its_checkpoint(
+    start: Start, about: dict[str, bool], written: bool, source: str | None, expected: tuple[bool, ...]
+) -> None:
+    thread = Thread(checkpoints.empty("id", "now"), {"step": 0}, **about)  # type: ignore[arg-type]
+    assert course.course_of(start, thread, nested=False, written=written, source=source) == expected

@@ -163,6 +163,41 @@ def test_two_writers_of_a_channel_for_one_are_named() -> None:
         made.apply(both)
 
 
+def test_a_state_that_is_only_looked_at_counts_nothing_as_changed() -> None:
+    made = state(program(), None, values={"last": 1, "any": 1})
+    assert made.apply([task(made.program, "a", ("last", 2), ("to:b", None))]) == set()
+    assert (made.versions, made.read("last"), made.read("any")) == ({}, 2, None)
+    assert made.channels.raised == {}
+
+
+def test_the_input_of_a_run_is_noted_as_seen_by_none_and_ends_no_step() -> None:
+    made = state(program(), values={"any": 1})
+    assert made.seen == {"__input__": {}}
+    assert made.apply((), [("to:b", None)]) == {"to:b"}
+    outside = Task("t", "a", None, (), (), "", 0, 9)
+    outside.writes = [("last", 1)]
+    assert made.apply([outside]) == {"last"}
+    # What lasts one step is there still.
+    assert made.read("any") == 1
+    assert made.triggers(made.program.nodes["b"])
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_what_a_refused_step_has_changed_shows(alone: bool) -> None:
+    def refuse(old: list[int], new: list[int]) -> list[int]:
+        raise ValueError("no such update")
+
+    made = state(program({"strict": BinaryOperatorAggregate(list, refuse)}), values={"last": 1, "any": 1})
+    lone = task(made.program, "a", ("last", 2), ("strict", [1]), ("total", 5))
+    with pytest.raises(ValueError, match="no such update"):
+        made.apply_single(lone) if alone else made.apply([lone])
+    assert made.read(["last", "total", "any"]) == {"last": 2, "total": 0, "any": 1}
+    made.versioning.catch_up()
+    assert made.versions["last"] == "0002"
+    assert "total" not in made.versions
+    assert made.seen["a"] == {}
+
+
 def test_a_barrier_is_told_that_its_node_ran_and_a_deferred_channel_that_nothing_is_left() -> None:
     join = node("join", "join:ab")
     late = node("late", "late")
