@@ -164,11 +164,9 @@ class StateGraphEngine(
             input: As for :meth:`invoke`.
             config: As for :meth:`invoke`.
             context: As for :meth:`invoke`.
-            stream_mode: One mode, or a list of them: "values" (the state after
-                each step), "updates" (what each task wrote), "messages" (tokens
-                of chat models), "custom" (what nodes write themselves), "tasks",
-                "checkpoints", "debug" (both), "tools" (starts, partial outputs
-                and ends of tools). A list yields (mode, payload).
+            stream_mode: One mode, or a list of them, which yields (mode,
+                payload); None for the graph's own. `stategraph.StreamMode` says
+                what each shows.
             print_mode: Modes to print as well.
             output_keys: As for :meth:`invoke`.
             interrupt_before: As for :meth:`invoke`.

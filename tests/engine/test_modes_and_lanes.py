@@ -14,7 +14,6 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from stategraph import END, START, Command, StateGraph, stream_parts
 from stategraph.engine.config.context import get_stream_writer
-from stategraph.engine.engine import StateGraphEngine
 from stategraph.engine.streams.events.modes import UpdatesTransformer, transformer_of
 from stategraph.engine.streams.modes import MODES, Display, Mode
 from stategraph.engine.streams.payloads import NOTHING
@@ -109,7 +108,6 @@ def words_in(text: str, part: str, word: str) -> set[str]:
 def test_every_text_that_lists_the_modes_lists_those_of_the_table() -> None:
     source = Path(stream_parts.__file__).read_text(encoding="utf-8")
     assert words_in(source, r'^StreamMode = .*?"""(.*?)"""', r"`(\w+)`") == {*MODES}
-    assert words_in(str(StateGraphEngine.stream.__doc__), "stream_mode: (.*?)print_mode:", r'"(\w+)"') == {*MODES}
     page = (ROOT / "docs" / "event-stream.md").read_text(encoding="utf-8")
     assert words_in(page, r"^\| (`[^|]*) \|", r"`(\w+)`") == {*MODES, "subgraphs", "lifecycle"}
 
