@@ -288,6 +288,7 @@ def test_stream_parts_are_told_apart_by_their_type() -> None:
     tags = [typing.get_args(part.__annotations__["type"])[0] for part in parts]
 
     assert sorted(tags) == sorted(typing.get_args(stream_parts.StreamMode))
+    assert {part.__name__ for part in parts} <= {*stream_parts.__all__}
 
 
 @pytest.mark.parametrize(
