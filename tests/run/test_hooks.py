@@ -523,6 +523,13 @@ async def test_a_text_that_stopped_at_its_limit_halts_the_turn_by_name() -> None
     assert (run.get_halt_reason(), seen[0]["stopReason"]) == ("output_truncated", "output_truncated")
 
 
+@pytest.mark.parametrize("reason", ["stop", "content_filter", "CONTENT_FILTER"])
+async def test_a_text_that_ended_by_itself_or_was_filtered_was_not_truncated(reason: str) -> None:
+    run = await run_of(script.reply("And then", finish_reason=reason))
+    assert await run.process_stream(ask()) == [{"type": "text", "text": "And then"}]
+    assert run.get_halt_reason() is None
+
+
 async def test_a_hook_that_goes_on_by_itself_decides_nothing() -> None:
     hooks = registry(PreToolUse=says(**{"async": True, "asyncTimeout": 5, "decision": "deny"}))
     run = await weather_run(hooks)

@@ -451,6 +451,26 @@ async def test_results_ahead_of_the_others_are_told_before_the_run_goes_on() -> 
 
 
 @pytest.mark.anyio
+async def test_a_run_that_the_host_fails_while_a_result_is_being_told_has_the_host_s_error() -> None:
+    cancelled: list[str] = []
+
+    async def early(result: HostResult) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.append(result.tool_call_id)
+
+    async def answering(request: ToolExecuteRequest) -> None:
+        request.on_result(HostResult("a", "x"))
+        await asyncio.sleep(0)
+        request.reject(LookupError("mine"))
+
+    with pytest.raises(LookupError, match="mine"):
+        await answer_of(answering, early)
+    assert cancelled == ["a"]
+
+
+@pytest.mark.anyio
 async def test_a_result_that_cannot_be_told_fails_the_run() -> None:
     async def early(result: HostResult) -> None:
         raise LookupError("nobody to tell")

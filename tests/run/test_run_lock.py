@@ -56,6 +56,22 @@ async def test_a_run_is_executed_once_at_a_time() -> None:
 
 
 @pytest.mark.anyio
+async def test_readers_of_a_second_execution_wait_for_its_events() -> None:
+    log = RunLog(10)
+    of_run = RunLock("r", None, log)
+    told: list[bool] = []
+
+    async def work() -> None:
+        told.append(log.is_open)
+        log.end("completed", None)
+
+    for _ in range(2):
+        await of_run.execute(CONFIG, work)
+        assert not log.is_open
+    assert told == [True, True]
+
+
+@pytest.mark.anyio
 async def test_who_waits_for_the_end_is_told_also_when_the_execution_fails() -> None:
     of_run = turns()
     await of_run.ended()

@@ -628,6 +628,17 @@ def test_steps_that_another_process_opened_are_found_by_their_calls() -> None:
     assert here.steps.get("s") == bare
 
 
+def test_the_end_of_a_step_that_is_told_late_takes_no_call_from_the_newest_step() -> None:
+    there, here = tracker(), tracker()
+    rows = [row for _ in range(2) for row in there.end(model_call(), AIMessage("", tool_calls=[call(1)]))]
+    first, second = (row for row in rows if row[1].get("type") == "tool_calls")
+    late = there.steps.close(there.steps.get(first[1]["id"]), "completed")
+    for event, data in (first, second, *late):
+        here.follow(str(event), data, "a")
+    assert here.step_id(AT, "c1") == second[1]["id"]
+    assert not here.steps.is_open(first[1]["id"])
+
+
 class FullLog:
     """A log that takes events again when a test says so."""
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
+from pydantic import Field
 
 from stategraph.errors import ConfigurationError
 from stategraph.run.history.title import generate_title
@@ -61,6 +62,44 @@ async def test_a_model_that_answers_in_text_although_it_should_call_is_taken_by_
 async def test_an_answer_that_is_no_title_makes_none() -> None:
     call = script.call("_TitleAndLanguage", {"name": "A Greeting"})
     assert await titled(ScriptedChatModel(replies=[script.reply(call)]), method="functions") == {"title": ""}
+
+
+class Asked(ScriptedChatModel):
+    """A model that notes how it is asked for structured output."""
+
+    asked: list[Any] = Field(default_factory=list)
+
+    def with_structured_output(self, schema: Any, **how: Any) -> Any:
+        self.asked.append((schema, how))
+        return super().with_structured_output(schema, **how)
+
+
+@pytest.mark.parametrize(
+    ("method", "skip_language", "how", "fields"),
+    [
+        ("structured", False, "json_schema", ["title", "language"]),
+        ("functions", False, "function_calling", ["title", "language"]),
+        ("functions", True, "function_calling", ["title"]),
+    ],
+)
+async def test_a_model_is_told_in_the_schema_what_is_wanted(
+    method: Any, skip_language: bool, how: str, fields: list[str]
+) -> None:
+    model = Asked(replies=["A Greeting"])
+    await titled(model, method=method, skip_language=skip_language)
+    ((schema, given),) = model.asked
+    assert given == {"method": how, "include_raw": True}
+    described = schema.model_json_schema()["properties"]
+    assert list(described) == fields
+    assert all(each["description"] for each in described.values())
+
+
+async def test_a_model_is_asked_for_title_and_language_unless_the_method_is_named() -> None:
+    model = Asked(replies=["A Greeting"])
+    await titled(model)
+    ((schema, given),) = model.asked
+    assert given["method"] == "json_schema"
+    assert list(schema.model_fields) == ["title", "language"]
 
 
 class Heard(BaseCallbackHandler):
