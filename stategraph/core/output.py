@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from stategraph.constants import INTERRUPT, MISSING, NULL_TASK_ID, RESUME, RETURN, START, TASKS
+from stategraph.constants import INTERRUPT, MISSING, RESUME, RETURN, START, TASKS
 from stategraph.core import status
 from stategraph.core.checkpoint import Values
 from stategraph.core.task import Task, Write
@@ -22,8 +22,8 @@ from stategraph.errors import InvalidUpdateError
 from stategraph.types import Command, Interrupt, PregelTask, Send
 
 
-def command_writes(command: Command[Any]) -> Iterator[tuple[str, str, object]]:
-    """Yield what a command given as a run's input writes, as (task id, channel, value).
+def command_writes(command: Command[Any]) -> Iterator[Write]:
+    """Yield what a command given as a run's input writes.
 
     Raises:
         InvalidUpdateError: If the command addresses a parent graph.
@@ -33,14 +33,13 @@ def command_writes(command: Command[Any]) -> Iterator[tuple[str, str, object]]:
         raise InvalidUpdateError("There is no parent graph")
     for target in command._targets():
         if isinstance(target, Send):
-            yield NULL_TASK_ID, TASKS, target
+            yield TASKS, target
         else:
-            yield NULL_TASK_ID, f"branch:to:{target}", START
+            yield f"branch:to:{target}", START
     if command.resume is not None:
-        yield NULL_TASK_ID, RESUME, command.resume
+        yield RESUME, command.resume
     if command.update:
-        for channel, value in command._update_as_tuples():
-            yield NULL_TASK_ID, channel, value
+        yield from command._update_as_tuples()
 
 
 def input_writes(channels: str | Sequence[str], value: object, unknown: list[str]) -> list[Write]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from typing import Any
 
-from stategraph.constants import TAG_HIDDEN, TASKS
+from langgraph.checkpoint.serde.types import _DeltaSnapshot
+
+from stategraph.constants import MISSING, TAG_HIDDEN, TASKS
 from stategraph.core import checkpoint as checkpoints
-from stategraph.core.channels import BinaryOperatorAggregate, EphemeralValue, Topic
+from stategraph.core.channels import BinaryOperatorAggregate, DeltaChannel, EphemeralValue, Topic, UntrackedValue
+from stategraph.core.delta_journal import DeltaCodec
 from stategraph.core.effects import Effect, SaveCheckpoint, SaveWrites
 from stategraph.core.machine import Machine
 from stategraph.core.moves import tasks_of
@@ -24,14 +28,32 @@ def new_id(step: int) -> str:
 
 EMPTY, BEGUN, FIRST, SECOND, THIRD = map(new_id, (-2, -1, 0, 1, 2))
 SETTINGS = Settings("", False, "step", 9, ["log"], (), (), {}, new_id, lambda: "now", None, False, UNHEARD, None)
+DELTAS = DeltaCodec(
+    _DeltaSnapshot, lambda writes: number(writes), lambda checkpoint_id: f"input of {checkpoint_id}", 5000
+)
 
 
-def program(handler: str | None = None, hidden: bool = False) -> Program:
-    """A chain: the input starts a, which starts b."""
+def extend(value: list[Any], updates: Sequence[list[Any]]) -> list[Any]:
+    return [*value, *(item for update in updates for item in update)]
+
+
+def number(writes: list[Write]) -> None:
+    """Stands in for the ids of messages, which a value gets once."""
+    for index, (name, value) in enumerate(writes):
+        if name == "log" and "id" not in value:
+            writes[index] = (name, [*value, "id"])
+
+
+DELTAS = DeltaCodec(_DeltaSnapshot, number, lambda checkpoint_id: f"input of {checkpoint_id}", 5000)
+
+
+def program(handler: str | None = None, hidden: bool = False, delta: bool = False) -> Program:
+    """A chain: the input starts a, which starts b; they write to a log."""
     channels: dict[str, Any] = {
         "go": EphemeralValue(Any, guard=False),
         "to:b": EphemeralValue(Any, guard=False),
-        "log": BinaryOperatorAggregate(list, operator.add),
+        "log": DeltaChannel(extend) if delta else BinaryOperatorAggregate(list, operator.add),
+        "secret": UntrackedValue(Any),
         TASKS: Topic(Send),
     }
     for name, channel in channels.items():
@@ -64,9 +86,14 @@ def opened(
 ) -> Machine:
     """A machine that has been started, with settings of its own."""
     thread = thread or Thread(checkpoints.empty(EMPTY, "now"), {"step": -2})
-    made = Machine(program(handler, hidden), thread, SETTINGS._replace(**changes))
+    made = Machine(program(handler, hidden, "deltas" in changes), thread, SETTINGS._replace(**changes))
     made.start(start)
     return made
+
+
+def snapshots(effects: list[Effect]) -> list[Any]:
+    """What the checkpoints hold of the log, as far as they hold it."""
+    return [e.checkpoint["channel_values"].get("log", MISSING) for e in effects if isinstance(e, SaveCheckpoint)]
 
 
 def saved(effects: list[Effect]) -> list[tuple[str | None, str, str, int]]:

@@ -37,10 +37,10 @@ def test_only_listeners_for_values_and_ends_leave_steps_of_one_task_on_the_short
 def test_a_command_writes_where_to_go_then_its_answer_then_its_update() -> None:
     command: Any = Command(goto=["a", Send("b", 1)], resume="yes", update={"x": 1})
     assert list(output.command_writes(command)) == [
-        (NULL_TASK_ID, "branch:to:a", "__start__"),
-        (NULL_TASK_ID, TASKS, Send("b", 1)),
-        (NULL_TASK_ID, RESUME, "yes"),
-        (NULL_TASK_ID, "x", 1),
+        ("branch:to:a", "__start__"),
+        (TASKS, Send("b", 1)),
+        (RESUME, "yes"),
+        ("x", 1),
     ]
     assert list(output.command_writes(Command())) == []
 

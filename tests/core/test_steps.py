@@ -10,11 +10,20 @@ from stategraph.constants import (
     ERROR,
     ERROR_SOURCE_NODE,
     INTERRUPT,
+    NULL_TASK_ID,
     PULL,
     PUSH,
     RESUME,
+    TASKS,
 )
-from stategraph.core.effects import CheckpointReached, PausedBare, TaskSettled, TasksPlanned, ValuesChanged
+from stategraph.core.effects import (
+    CheckpointReached,
+    PausedBare,
+    SaveCheckpoint,
+    TaskSettled,
+    TasksPlanned,
+    ValuesChanged,
+)
 from stategraph.core.machine import Machine
 from stategraph.core.moves import Called, Drain, Failed, Finish, Interrupted, OutOfSteps, Pause, tasks_of
 from stategraph.core.settings import UNHEARD, Start, Thread, Watch
@@ -202,6 +211,13 @@ def test_the_handler_of_a_failure_runs_when_the_run_was_cut_off_before_it() -> N
     assert made.state.read("log") == ["a", "half", "mended"]
 
 
+def test_a_failed_node_whose_failure_is_handled_does_not_run_again() -> None:
+    task = only(opened(Start(None), stored(), handler="mend"))
+    failure = [(ERROR, WRONG), (ERROR_SOURCE_NODE, "b")]
+    made = opened(Start(None), stored(pending={task.id: failure}), handler="mend")
+    assert [task.name for task in tasks_of(made.next())] == ["mend"]
+
+
 def test_a_node_that_failed_without_a_handler_runs_again() -> None:
     for recorded_writes, handler in (([(ERROR, WRONG)], "mend"), ([(ERROR, WRONG), (ERROR_SOURCE_NODE, "b")], None)):
         task = only(opened(Start(None), stored(), handler=handler))
@@ -230,6 +246,23 @@ def test_tasks_that_a_command_sent_get_its_answer_when_they_replace_the_one_that
     assert {task.null_resume_for for task in tasks_of(made.next())} == {frozenset((QUESTION.id,))}
 
 
+def test_an_answer_that_was_meant_for_none_of_several_questions_is_not_given_to_what_a_command_sent() -> None:
+    pending: Any = {
+        "gone": [(INTERRUPT, (QUESTION,))],
+        "gone too": [(INTERRUPT, (Interrupt("and?", id="f" * 32),))],
+        NULL_TASK_ID: [(TASKS, Send("b", 1)), (RESUME, "yes")],
+    }
+    made = opened(Start(None), stored(pending=pending))
+    assert [task.null_resume_for for task in tasks_of(made.next())] == [frozenset(), frozenset()]
+
+
+@pytest.mark.parametrize("saves", ["step", "exit", "never"])
+def test_of_a_checkpoint_that_does_not_say_what_changed_every_node_is_looked_at(saves: str) -> None:
+    thread = stored()
+    thread.checkpoint["updated_channels"] = None
+    assert only(opened(Start(None), thread, saves=saves)).name == "b"
+
+
 # -- where it stops ------------------------------------------------------
 
 
@@ -248,6 +281,24 @@ def test_a_run_pauses_before_a_node(names: Any, hidden: bool, ran: list[str], sa
     assert run == ran
     assert directive == (Finish() if ran == ["a", "b"] else Pause("interrupt_before"))
     assert made.status == ("done" if ran == ["a", "b"] else "interrupt_before")
+
+
+@pytest.mark.parametrize("names", [("b",), ()])
+def test_a_run_does_not_pause_after_other_nodes(names: Any) -> None:
+    made = opened(Start({"go": None}), interrupt_after=names)
+    made.tell(Draft(only(made), [("to:b", None)]))
+    assert only(made).name == "b"
+
+
+@pytest.mark.parametrize("saves", ["step", "exit", "never"])
+def test_a_run_that_pauses_when_its_only_task_has_just_ended_shows_what_that_wrote(saves: str) -> None:
+    made = opened(Start({"go": None}), saves=saves)
+    task = only(made)
+    made.tell(Draft(task, [("log", ["a"])]))
+    made.pause(asks=True)
+    made.close()
+    assert made.state.read("log") == ([] if saves == "never" else ["a"])
+    assert [writes for _, _, writes in recorded(made.outbox)] == ([] if saves == "never" else [[("log", ["a"])]])
 
 
 @pytest.mark.parametrize("names", [("a",), "*"])
@@ -340,3 +391,21 @@ def test_each_step_makes_a_checkpoint_that_follows_the_one_before() -> None:
     made.next()
     assert saved(made.outbox) == [(FIRST, SECOND, "loop", 1), (SECOND, THIRD, "loop", 2)]
     assert (made.parent_id, made.checkpoint["id"], made.metadata["step"]) == (SECOND, THIRD, 2)
+
+
+@pytest.mark.parametrize("saves", ["step", "exit"])
+def test_what_is_never_stored_is_left_out_of_packets_too(saves: str) -> None:
+    made = opened(Start({"go": None}), saves=saves)
+    task = only(made)
+    packet = Send("b", {"log": [], "secret": 1}, timeout=3.5)
+    made.tell(Draft(task, [("secret", 1), (TASKS, packet), (TASKS, Send("b", "bare"))]))
+    (first, _) = tasks_of(made.next())
+    assert first.input == {"log": [], "secret": 1}
+    made.close()
+    *_, checkpoint = [effect.checkpoint for effect in made.outbox if isinstance(effect, SaveCheckpoint)]
+    kept, bare = checkpoint["channel_values"][TASKS]
+    assert (kept.node, kept.arg, kept.timeout, bare.arg) == ("b", {"log": []}, packet.timeout, "bare")
+    assert "secret" not in checkpoint["channel_values"]
+    assert [writes for _, task_id, writes in recorded(made.outbox) if task_id == task.id] == [
+        [(TASKS, kept), (TASKS, bare)]
+    ] * (saves == "step")

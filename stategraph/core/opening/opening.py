@@ -148,26 +148,23 @@ class Opening:
 
     def _take_command(self, command: Command[Any]) -> None:
         by_id = command.resume is not None and self._take_answers(command.resume)
-        writes: dict[str, list[Write]] = {}
-        for task_id, channel, value in output.command_writes(command):
-            if not (by_id and channel == RESUME):
-                writes.setdefault(task_id, []).append((channel, value))
-        if not writes and not by_id:
+        writes = [write for write in output.command_writes(command) if not (by_id and write[0] == RESUME)]
+        if writes:
+            self._take_command_writes(writes)
+        elif not by_id:
             raise EmptyInputError("Received empty Command input")
-        for task_id, task_writes in writes.items():
-            self._take_command_writes(task_id, task_writes)
 
-    def _take_command_writes(self, task_id: str, writes: list[Write]) -> None:
+    def _take_command_writes(self, writes: list[Write]) -> None:
         journal, records = self._journal, self._records
         if self._forks:
             # The fork's own checkpoint holds these; the one it starts from may have other children, which must not see
             # them.
             if journal is not None:
                 journal.carried(writes)
-            records.carry(task_id, writes)
+            records.carry(NULL_TASK_ID, writes)
             return
-        self._record(task_id, writes)
-        if journal is not None and task_id == NULL_TASK_ID:
+        self._record(NULL_TASK_ID, writes)
+        if journal is not None:
             journal.commanded(writes)
 
     def _record(self, task_id: str, writes: list[Write]) -> None:
