@@ -36,6 +36,17 @@ QUESTION = re.compile(r"\b([0-9a-f]{32})\b")
 PRELUDE = compile(program.PRELUDE, "<prelude>", "exec")
 
 
+def report(case: program.Case) -> dict[str, Any]:
+    """Play a case and return what two engines are to have in common; see `normal`."""
+    alone = case.get("sequential", True)
+    return normal(
+        perform(case),
+        sequential=alone,
+        threads=not (alone and case.get("async")),
+        unnamed=bool(differences.unnamed(case)),
+    )
+
+
 def perform(case: program.Case) -> dict[str, Any]:
     """Play a case and return everything that can be seen of it, as plain JSON."""
     module = sys.modules[MODULE] = types.ModuleType(MODULE)
@@ -260,13 +271,7 @@ def main() -> None:
                 continue
             case = request["case"]
             faulthandler.dump_traceback_later(LIMIT_S, exit=True, file=hangs)
-            alone = case.get("sequential", True)
-            last = normal(
-                perform(case),
-                sequential=alone,
-                threads=not (alone and case.get("async")),
-                unnamed=bool(differences.unnamed(case)),
-            )
+            last = report(case)
             digest = hashlib.sha256(json.dumps(last, sort_keys=True).encode()).hexdigest()
             faulthandler.cancel_dump_traceback_later()
             reply({"report": {"digest": digest, "ends": _ends(last)}})

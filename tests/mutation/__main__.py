@@ -7,10 +7,11 @@
 
 It works on copies of the tree below `.cache/mutants`, so the work tree can be edited meanwhile. First every test runs
 once, to learn which lines it runs (kept until the code or the tests change). Then each mutated copy runs the tests that
-reach the change, those that run the least else first, until one fails or `--budget` seconds of tests have passed: what
-only a later test would notice counts as not noticed. Prints every survivor with its diff and a table. A change that no
-test can notice, because the program means the same, is listed in `tests/mutation/equivalent.txt` with the reason, and
-not drawn. Ends with 1 when a group stands below `--least` per cent.
+reach the change, those that run the least else first and then the quickest, until one fails or `--budget` seconds of
+tests have passed: what only a later test would notice counts as not noticed. Prints every survivor with its diff and a
+table. A change that no test can notice, because the program means the same, is listed in
+`tests/mutation/equivalent.txt` with the reason, and not drawn. Ends with 1 when a group stands below `--least` per
+cent.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from typing import Any
 import pytest
 
 from tests.mutation import mutations, trial
-from tests.mutation.reach import Reach, Recorder
+from tests.mutation.reach import CLOSEST, Reach, Recorder
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 STATE = ROOT / ".cache" / "mutants"
@@ -53,8 +54,6 @@ COPIED = (
     "README.md",
     "requirements",
 )
-CLOSEST = 60
-"""How many tests run first, before the files of the others are read."""
 SLACK_S = 60.0
 """How much longer than four times its usual time a trial may take before it counts as endless."""
 
@@ -274,7 +273,7 @@ def attempt(tree: Path, reach: Reach, task: dict[str, Any]) -> dict[str, Any]:
         return row | {"result": "no test", "by": "", "seconds": 0.0}
     try:
         path.write_text(changed, encoding="utf-8")
-        for some in (tests[:CLOSEST], tests[CLOSEST:]):
+        for some in (tests[:CLOSEST], tests[CLOSEST:]):  # the files of the others are read later
             outcome = trial.run(some, SLACK_S + 4 * sum(reach.seconds[test] for test in some), tree)
             if outcome.result != "survived" or len(tests) <= CLOSEST:
                 break
