@@ -282,3 +282,14 @@ def test_damage_of_a_subgraphs_checkpoint_says_where_the_subgraph_is() -> None:
     assert isinstance(found, DamagedCheckpointError)
     assert "Checkpoint 'c' of thread 'lost', of the subgraph at 'outer:1', cannot be read." in str(found)
     assert (found.checkpoint_ns, found.checkpoint_id) == ("outer:1", "c")
+
+
+@pytest.mark.parametrize("error", [ValueError("mine"), KeyError("mine")])
+def test_an_error_of_a_graphs_code_is_its_own_while_the_checkpoint_is_sound(error: Exception) -> None:
+    saver = InMemorySaver()
+    graph = build(saver)
+    graph.invoke({"n": 0}, THREAD)
+    for saved in (saver.get_tuple(THREAD), None):
+        with pytest.raises(type(error)) as caught, damage.using(saved, graph.program):
+            raise error
+        assert caught.value is error

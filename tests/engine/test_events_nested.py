@@ -12,6 +12,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from stategraph.constants import START
 from stategraph.engine.streams.events.lifecycle import LifecycleTransformer
+from stategraph.engine.streams.events.modes import ValuesTransformer
 from stategraph.engine.streams.events.mux import StreamMux
 from stategraph.engine.streams.events.subgraphs import SubgraphTransformer
 from stategraph.engine.streams.events.transformer import ProtocolEvent, StreamTransformer
@@ -324,3 +325,57 @@ def test_a_transformer_can_keep_an_event_from_the_plain_readers_only(reader: Rea
     assert seen["values"] == 2
     events = reader.read(reader.open(chain(writes("a")), {}, transformers=[Hiding]).run)
     assert {event["method"] for event in events} == {"custom:probe"}
+
+
+def test_a_run_that_a_tool_call_started_is_told_of_with_the_call() -> None:
+    mux = StreamMux([LifecycleTransformer()], is_async=False)
+    told = iter(mux.extensions["lifecycle"])
+    mux.push(event("tasks", {"id": "1", "name": "tools", "input": {"tool_call": {"id": "call"}}}))
+    mux.push(event("tasks", {"id": "2", "name": "m", "metadata": {"lc_agent_name": "helper"}}, "tools:1"))
+    mux.push(event("tasks", {"id": "3", "name": "m", "input": {}}, "plain:3"))
+    mux.close()
+    assert [(item["graph_name"], item.get("cause")) for item in told if item["event"] == "started"] == [
+        ("helper", {"type": "toolCall", "tool_call_id": "call"}),
+        ("plain", None),
+    ]
+
+
+def test_the_projection_of_states_knows_the_error_of_its_run_and_whether_it_was_asked() -> None:
+    states = ValuesTransformer()
+    mux = StreamMux([states], is_async=False)
+    assert (states.error, states._interrupted) == (None, False)
+    asked = event("values", {"n": 1})
+    asked["params"]["interrupts"] = ("sure?",)
+    mux.push(asked)
+    assert states._interrupted
+    error = KeyError("gone")
+    mux.fail(error)
+    assert states.error is error
+
+
+def test_a_transformer_makes_a_dict_of_projections() -> None:
+    class Listing(Probe):
+        def init(self) -> Any:
+            return [self.queue]
+
+    with pytest.raises(TypeError, match=r"Listing\.init\(\) must return a dict of projections, not list"):
+        StreamMux([Listing()], is_async=False)
+
+
+def test_all_transformers_learn_of_an_error_even_if_one_cannot_take_it_in(caplog: pytest.LogCaptureFixture) -> None:
+    class Confused(Probe):
+        def init(self) -> dict[str, Any]:
+            return {}
+
+        def fail(self, err: BaseException) -> None:
+            raise LookupError("confused")
+
+    probe, error = Probe(), KeyError("gone")
+    mux = StreamMux([Confused(), probe], is_async=False)
+    mux.fail(error)
+    assert probe.told == [error]
+    assert mux._events._error is error
+    (record,) = caplog.records
+    assert (record.levelname, record.getMessage()) == ("WARNING", "Confused could not take in an error")
+    assert record.exc_info is not None
+    assert isinstance(record.exc_info[1], LookupError)

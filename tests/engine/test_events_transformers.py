@@ -5,10 +5,13 @@ import logging
 
 import pytest
 
+from stategraph.engine.config import environment
+from stategraph.engine.streams.events.envelope import enveloped
 from stategraph.engine.streams.events.nested import NestedRunTransformer
 from stategraph.engine.streams.events.queue import StreamChannel
 from stategraph.engine.streams.events.transformer import StreamTransformer, transformer_requires_async
 from stategraph.errors import GraphDrained, GraphInterrupt
+from stategraph.testing import FakeClock
 
 
 def channel(items=(), *, is_async=False, error=None, **options):
@@ -354,3 +357,12 @@ def test_a_subclass_that_does_not_say_what_to_do_is_told_so():
             call()
     with pytest.raises(NotImplementedError, match="Bare does not say"):
         bare._on_terminal((), "completed", None)
+
+
+def test_an_event_is_timed_by_the_clock_of_the_run_in_milliseconds():
+    with environment.use(environment.SYSTEM._replace(clock=FakeClock(1_700_000_000.25))):
+        assert enveloped("custom", 1, ["a"]) == {
+            "type": "event",
+            "method": "custom",
+            "params": {"namespace": ["a"], "timestamp": 1_700_000_000_250, "data": 1},
+        }

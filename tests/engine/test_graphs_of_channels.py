@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.runnables import RunnableConfig, RunnableLambda, RunnableParallel, RunnablePassthrough
+from langgraph.checkpoint.memory import InMemorySaver
 
 from stategraph.constants import TASKS
 from stategraph.core.channels import BinaryOperatorAggregate, LastValue, Topic
@@ -375,3 +376,43 @@ def test_a_function_may_capture_what_is_not_assigned_yet() -> None:
 def test_what_is_no_node_is_refused() -> None:
     with pytest.raises(TypeError, match="Node 'n' must be a PregelNode or a NodeBuilder, not function"):
         validate_graph({"n": add_one}, {}, {}, "in", "out", None, (), ())  # type: ignore[dict-item]
+
+
+def test_an_edit_of_a_graph_of_one_node_is_that_nodes(driver: Driver) -> None:
+    made = graph({"n": FINE}, checkpointer=InMemorySaver())
+    thread = {"configurable": {"thread_id": "t"}}
+    driver.update_state(made, thread, 4)
+    assert driver.get_state(made, thread).values["out"] == 4
+
+
+def test_a_root_graph_has_no_saver_to_inherit(driver: Driver) -> None:
+    with pytest.raises(RuntimeError, match="checkpointer=True cannot be used for root graphs"):
+        driver.invoke(graph({"n": FINE}, checkpointer=True), 1)
+
+
+def test_a_task_is_shown_with_the_tags_and_metadata_that_are_its_users(driver: Driver) -> None:
+    node = (
+        NodeBuilder().subscribe_only("in").meta("of the node", "seq:step:9", kind="adder").do(add_one).write_to("out")
+    )
+    config = {"tags": ["of the run"], "metadata": {"user": "ada"}}
+    started, ended = driver.stream(graph({"n": node}), 1, config, stream_mode="tasks")
+    assert started["metadata"] == {"user": "ada", "kind": "adder", "tags": ["of the run", "of the node"]}
+    assert ended["result"] == {"out": 2}
+    (bare, _) = driver.stream(graph({"n": FINE}), 1, stream_mode="tasks")
+    assert "metadata" not in bare
+
+
+def test_a_node_finds_channels_and_managed_values_where_langgraphs_tool_node_looks_for_them(driver: Driver) -> None:
+    seen: list[Any] = []
+
+    def work(value: int, config: RunnableConfig) -> int:
+        seen.append(config["configurable"]["__pregel_read"].args)
+        return value
+
+    made = graph({"n": NodeBuilder().subscribe_only("in").do(work).write_to("out")})
+    driver.invoke(made, 1)
+    ((task, channels, managed, again),) = seen
+    assert task is again
+    assert task.name == "n"
+    assert set(made.channels) - set(channels) <= set(managed)
+    assert {"in", "out", "total", "log"} <= set(channels)

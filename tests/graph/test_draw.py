@@ -18,12 +18,13 @@ from typing_extensions import TypedDict
 from stategraph.constants import END, START
 from stategraph.core.channels import LastValue
 from stategraph.engine.compile.functions import RunnableCallable
-from stategraph.engine.compile.node import NodeBuilder
+from stategraph.engine.compile.node import NodeBuilder, PregelNode
+from stategraph.engine.compile.write import ChannelWrite, ChannelWriteEntry, ChannelWriteTupleEntry
 from stategraph.engine.engine import StateGraphEngine
 from stategraph.engine.state import draw
 from stategraph.engine.state.draw import Picture, Plan, PlanNode, PossibleWrite, Write
 from stategraph.graph.state import StateGraph
-from stategraph.types import Command
+from stategraph.types import Command, Send
 
 
 class State(TypedDict):
@@ -322,3 +323,55 @@ def test_what_is_drawn_is_what_can_be_reached(writes: dict[str, set[str]], possi
         pair for pair in expected if END not in pair
     }
     assert {pair for pair in expected if END in pair} <= drawn
+
+
+def test_writes_whose_channel_is_known_only_when_they_are_made_are_drawn_as_they_declare() -> None:
+    entries = [
+        Send("c", {}),
+        ChannelWriteTupleEntry(lambda value: None, static=[("b", None, "perhaps")]),
+        ChannelWriteEntry("c", None, skip_none=True),
+        ChannelWriteEntry("d", None, skip_none=True, mapper=lambda value: value),
+    ]
+    nodes: dict[str, Any] = {"a": PregelNode(channels="a", triggers=["a"], writers=[ChannelWrite(entries)])}
+    nodes |= {name: NodeBuilder().subscribe_only(name) for name in "bcd"}
+    graph = StateGraphEngine(
+        nodes=nodes, channels={name: LastValue(int) for name in "abcd"}, input_channels="a", output_channels="d"
+    )
+    assert _edges(graph.get_graph())[:3] == [f"{START} -> a", "a ..perhaps.. b", "a -> d"]
+
+
+def test_a_held_channel_that_is_not_released_is_kept_when_its_node_starts_for_another_reason() -> None:
+    plan = Plan(
+        {
+            "a": PlanNode(None, {}, ["in"], [Write("held"), Write("b")]),
+            "b": PlanNode(None, {}, ["b", "held"], [Write("c")]),
+            "c": PlanNode(None, {}, ["c"]),
+        },
+        inputs=("in",),
+        held=frozenset({"held"}),
+    )
+    assert _edges(draw.picture(plan)) == [f"{START} -> a", "a -> b", "b -> c", "c .... b", f"c .... {END}"]
+
+
+def test_a_join_waits_for_those_that_it_names_and_for_no_others() -> None:
+    plan = Plan(
+        {
+            "a": PlanNode(None, {}, ["in"], [Write("join", "other"), Write("join", "a"), Write("b")]),
+            "b": PlanNode(None, {}, ["b"], [Write("join", "b")]),
+            "c": PlanNode(None, {}, ["join"]),
+        },
+        inputs=("in",),
+        joins={"join": {"a", "b"}},
+    )
+    assert _edges(draw.picture(plan)) == [f"{START} -> a", "a -> b", "a -> c", "b -> c", f"c -> {END}"]
+
+
+def test_a_picture_without_an_entry_and_an_exit_takes_no_nodes_place() -> None:
+    plan = _plan({"a": (["in"], [], [])})
+    lone, whole = Graph(), _builder("x", "y").add_edge(START, "x").add_edge("x", "y").compile().get_graph()
+    lone.add_node(None, "only")
+    plain = _edges(draw.picture(plan))
+    assert _edges(draw.picture(plan, subgraphs={"a": Graph()})) == plain
+    assert _edges(draw.picture(plan, subgraphs={"a": lone})) == plain
+    assert _edges(draw.picture(plan, subgraphs={"other": whole})) == plain
+    assert "a:x" in draw.picture(plan, subgraphs={"a": whole}).nodes

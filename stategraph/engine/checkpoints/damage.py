@@ -94,10 +94,9 @@ def using(saved: CheckpointTuple | None, program: Program) -> Iterator[None]:
     except DamagedCheckpointError:
         raise
     except _OF_DATA as error:
-        fault = None if saved is None else _fault(saved, program)
-        if saved is None or fault is None:
-            raise
-        raise _error(saved.config[CONF], fault, saved) from error
+        if saved is not None and (fault := _fault(saved, program)) is not None:
+            raise _error(saved.config[CONF], fault, saved) from error
+        raise
 
 
 def _error(conf: Mapping[str, Any], fault: _Fault, saved: CheckpointTuple | None = None) -> DamagedCheckpointError:

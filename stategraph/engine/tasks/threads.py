@@ -341,10 +341,6 @@ def _after_fork() -> None:
     _loop_pool = LoopPool(_pool)
 
 
-def _at_exit() -> None:
-    _pool.finish()
-
-
 if hasattr(os, "register_at_fork"):  # not where nothing forks
     os.register_at_fork(after_in_child=_after_fork)
-atexit.register(_at_exit)
+atexit.register(lambda: _pool.finish())  # the one that there is then: a fork has another

@@ -152,8 +152,6 @@ class _Window:
 
     def progress(self) -> None:
         """Note a sign of life. Any thread may call this: a lost race costs an instant of the limit, not more."""
-        if not self.is_open:
-            return
         now = self._progress_at = self._loop.time()
         if self._progressed is not None and self.limit.idle_s is not None and now >= self._report_from:
             self._report_from = now + self.limit.idle_s / _REPORTS_PER_SILENCE
