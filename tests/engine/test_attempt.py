@@ -453,3 +453,20 @@ def test_a_planned_task_without_a_config_knows_its_own_id(driver: Driver) -> Non
         None,
         None,
     )
+
+
+def test_a_node_goes_on_with_its_answers_only_when_it_is_tried_again(driver: Driver, clock: FakeClock) -> None:
+    resuming: list[Any] = []
+
+    def node(state: State, config: RunnableConfig) -> State:
+        resuming.append(config[CONF].get(CONFIG_KEY_RESUMING))
+        if len(resuming) == 1:
+            raise ValueError
+        return {"seen": ["done"]}
+
+    driver.invoke(one_node(node, policies=ALWAYS), {"seen": []})
+    assert resuming == [None, True]
+
+
+def test_a_policy_without_limits_limits_nothing() -> None:
+    assert asyncio.run(detached_task.arun(planned(Work(), timeout=TimeoutPolicy()), None)) == "in"

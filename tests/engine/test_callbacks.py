@@ -218,3 +218,8 @@ def test_a_listener_in_the_config_hears_of_each_finished_node_that_is_not_hidden
     heard: list[str] = []
     driver.invoke(graph, {"said": []}, {"configurable": {CONFIG_KEY_NODE_FINISHED: heard.append}})
     assert heard == ["a", "c"]
+
+
+def test_a_manager_says_whether_it_is_awaited() -> None:
+    assert AsyncGraphCallbackManager([]).is_async
+    assert not GraphCallbackManager([]).is_async

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import pytest
 
+from stategraph.engine.streams.modes import state_part
 from stategraph.engine.streams.payloads import NOTHING
 from stategraph.engine.streams.projection import Format
+from stategraph.graph.state import StateGraph
+
+
+class Mappers(NamedTuple):
+    output_mapper: Callable[[Any], Any] | None
+    state_mapper: Callable[[Any], Any] | None
+
 
 CHUNK: Any = (("inner",), "values", 1)
 
@@ -78,3 +87,24 @@ def test_a_printed_mode_is_printed_with_the_graph_that_it_is_from(capsys: pytest
         assert "graph=" not in printed
     form("values", "updates").show(CHUNK)
     assert capsys.readouterr().out == ""
+
+
+def test_chunks_of_a_run_that_shows_them_while_nodes_run_look_the_same(driver: Any) -> None:
+    graph = StateGraph(dict).add_node("n", lambda state: {"a": 1}).add_edge("__start__", "n").compile()
+    lazy = driver.stream(graph, {"a": 0}, stream_mode="updates")
+    graph.stream_eager = True
+    assert driver.stream(graph, {"a": 0}, stream_mode="updates") == lazy == [{"n": {"a": 1}}]
+    assert driver.stream(graph, {"a": 0}, stream_mode=["updates"]) == [("updates", {"n": {"a": 1}})]
+    assert driver.invoke(graph, {"a": 0}) == {"a": 1}
+
+
+def test_a_state_that_is_no_mapping_is_shown_as_it_is() -> None:
+    mappers = Mappers(None, lambda values: "mapped")
+    assert state_part("checkpoints", (), 5, mappers)["data"] == 5
+    whole = {"values": {"a": 1}, "next": ("n",)}
+    assert state_part("checkpoints", (), whole, mappers)["data"] == {"values": "mapped", "next": ("n",)}
+    part = state_part("debug", (), {"type": "checkpoint", "payload": whole}, mappers)
+    assert part["data"]["payload"]["values"] == "mapped"
+    early = {"values": {"a": 1}, "next": ("__start__",)}
+    assert state_part("checkpoints", (), early, mappers)["data"] is early
+    assert state_part("checkpoints", (), whole, Mappers(None, None))["data"] is whole

@@ -41,6 +41,7 @@ from stategraph.engine.config.runnable_config import (
     is_not_empty,
     merge_callbacks,
     merge_configs,
+    merge_metadata,
     patch_checkpoint_map,
     patch_config,
     patch_configurable,
@@ -521,3 +522,21 @@ def test_the_environment_decides_as_long_as_nothing_that_traces_is_imported(
     monkeypatch.delitem(sys.modules, "langsmith.run_helpers")
     monkeypatch.setenv(name, value)
     assert has_listeners({}) is traced
+
+
+def test_a_hook_without_a_handler_to_make_does_not_listen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hooked: ContextVar[Handler | None] = ContextVar("hooked", default=None)
+    monkeypatch.setenv("STATEGRAPH_TEST_HOOK", "1")
+    for hook in ((hooked, True, None, "STATEGRAPH_TEST_HOOK"), (hooked, True, Handler, None)):
+        monkeypatch.setattr(tracer_context, "_configure_hooks", [hook])
+        assert not agrees_with_langchain({})
+
+
+@pytest.mark.parametrize(
+    ("base", "new", "merged"),
+    [({"a": "1"}, "text", "text"), ("text", {"a": "1"}, {"a": "1"}), ({"a": "1"}, {"b": "2"}, {"a": "1", "b": "2"})],
+)
+def test_versions_are_merged_only_if_both_are_mappings(base: Any, new: Any, merged: Any) -> None:
+    assert merge_metadata({"lc_versions": base}, {"lc_versions": new}) == {"lc_versions": merged}

@@ -28,6 +28,7 @@ from stategraph import (
     TimeoutPolicy,
     interrupt,
 )
+from stategraph.engine.config import environment
 from stategraph.testing import FakeClock, Gate
 
 THREAD = {"configurable": {"thread_id": "t"}}
@@ -682,3 +683,119 @@ def test_questions_of_parallel_nodes_are_asked_together_and_answered_by_id(drive
     assert sorted(question.value for question in asked) == ["a", "b"]
     answers = {question.id: question.value.upper() for question in asked}
     assert driver.invoke(graph, Command(resume=answers), THREAD)["log"] == ["a: A", "b: B"]
+
+
+def test_a_run_that_has_done_all_in_its_last_step_says_of_no_node_that_it_goes_round(driver: Any) -> None:
+    with pytest.raises(GraphRecursionError, match="Recursion limit of 1 reached") as reached:
+        driver.invoke(chain(note("a")), {}, {"recursion_limit": 1})
+    assert "goes round" not in str(reached.value)
+    with pytest.raises(GraphRecursionError, match="The last step ran 'n0', the next one would run 'n1'"):
+        driver.invoke(chain(note("a"), note("b")), {}, {"recursion_limit": 1})
+
+
+class Holding:
+    """Runs the first task at once, and no other."""
+
+    def __init__(self) -> None:
+        self.held: list[Any] = []
+        self.ran = False
+
+    def start(self, receiver: Any, attempt: Callable[..., Any], /, *args: Any) -> None:
+        if self.ran:
+            self.held.append(receiver)
+        elif receiver.set_running_or_notify_cancel():
+            self.ran = True
+            attempt(*args)
+
+
+def test_a_failed_run_does_not_wait_for_tasks_that_have_not_begun() -> None:
+    def fail(state: State) -> State:
+        raise ValueError("too fast")
+
+    ran: list[int] = []
+    runner = Holding()
+    graph = side_by_side(a=fail, b=lambda state: ran.append(1))
+    with environment.use(environment.SYSTEM._replace(runner=runner)), pytest.raises(ValueError, match="too fast"):
+        graph.invoke({})
+    assert ran == []
+    assert all(not receiver.set_running_or_notify_cancel() for receiver in runner.held)
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
+def test_a_coroutine_beside_others_may_end_the_program(error: type[BaseException]) -> None:
+    cancelled: list[str] = []
+
+    async def fail(state: State) -> State:
+        await asyncio.sleep(0)
+        raise error("by the node")
+
+    async def patient(state: State) -> State:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.append("patient")
+            raise
+        return {}
+
+    with pytest.raises(error, match="by the node"):
+        asyncio.run(side_by_side(fails=fail, patient=patient).ainvoke({}))
+    assert cancelled == ["patient"]
+
+
+def test_a_task_that_other_code_cancels_before_it_began_writes_nothing_and_the_others_count() -> None:
+    async def first(state: State) -> State:
+        for other in asyncio.all_tasks():
+            if other.get_name() == "second":
+                other.cancel()
+        return {"log": ["first"]}
+
+    async def second(state: State) -> State:
+        raise AssertionError("it began")
+
+    async def scenario() -> Any:
+        return await asyncio.wait_for(side_by_side(first=first, second=second).ainvoke({}), WAIT_S)
+
+    assert asyncio.run(scenario()) == {"log": ["first"]}
+
+
+def test_a_run_that_is_given_up_while_its_only_node_waits_is_closed_with_it() -> None:
+    closed: list[str] = []
+
+    async def node(state: State) -> State:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            closed.append("node")
+        return {}
+
+    async def scenario() -> None:
+        run = chain(node).ainvoke({})
+        run.send(None)
+        run.close()
+
+    asyncio.run(scenario())
+    assert closed == ["node"]
+
+
+def test_who_cancels_a_run_that_stores_its_end_can_wait_for_it() -> None:
+    async def fail(state: State) -> State:
+        raise ValueError("and then it is cancelled")
+
+    class Slow(InMemorySaver):
+        async def aput(self, *args: Any) -> Any:
+            storing.set()
+            await go.wait()
+            return self.put(*args)
+
+    async def scenario() -> None:
+        run = asyncio.create_task(chain(fail, saver=Slow()).ainvoke({}, THREAD, durability="exit"))
+        await storing.wait()
+        run.cancel()
+        with pytest.raises(asyncio.CancelledError) as cancelled:
+            await run
+        *_, rest = cancelled.value.args
+        go.set()
+        await asyncio.wait_for(rest, WAIT_S)
+
+    storing, go = asyncio.Event(), asyncio.Event()
+    asyncio.run(scenario())

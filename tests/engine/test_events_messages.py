@@ -180,6 +180,9 @@ def test_pieces_go_to_the_message_of_their_run() -> None:
     pieces = (piece("a"), "1"), (piece("b"), "2"), (piece("c"), "1")
     first, second = projected((START_, "1"), (START_, "2"), *pieces, (FINISH, "1"), (FINISH, "2"))
     assert (str(first.text), str(second.text)) == ("ac", "b")
+    assert (first.message_id, first.node) == ("m", "n")
+    (unnamed,) = projected(({"event": "message-start"}, "1"), (FINISH, "1"))
+    assert unnamed.message_id is None
 
 
 def test_what_is_no_answer_is_left_out() -> None:

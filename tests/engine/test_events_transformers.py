@@ -366,3 +366,11 @@ def test_an_event_is_timed_by_the_clock_of_the_run_in_milliseconds():
             "method": "custom",
             "params": {"namespace": ["a"], "timestamp": 1_700_000_000_250, "data": 1},
         }
+
+
+def test_a_run_that_is_no_agents_is_not_said_to_be_started_by_a_tool_call():
+    follower = Follower()
+    follower.process(task(id="1", name="tools", input={"tool_call": {"id": "call"}}))
+    follower.process(task("tools:1", id="2", name="plain"))
+    follower.process(task("odd", id="3", metadata={"lc_agent_name": "helper"}))
+    assert follower.told == [("started", ("tools:1",), "tools", "1", None), ("started", ("odd",), "helper", None, None)]

@@ -261,3 +261,16 @@ def test_what_an_executor_cannot_run_is_refused_when_it_is_added(
 ) -> None:
     with pytest.raises(ConfigurationError, match=f"Node 'node' (has the )?{why}"):
         graph_of(node, executor())
+
+
+def named_node(state: State) -> State:
+    return {"seen": ["named"]}
+
+
+def test_an_executor_may_be_given_by_its_name() -> None:
+    node = executors.executed(named_node, "process", "n", None)
+    assert node.get_name() == "n"
+    assert node.stands_for is not None
+    for wrong in ("thread", 5, {"process"}):
+        with pytest.raises(ConfigurationError, match=r"Node 'n' has the executor .*expected 'process', an object with"):
+            executors.executed(named_node, wrong, "n", None)  # type: ignore[arg-type]

@@ -15,6 +15,7 @@ from typing_extensions import TypedDict
 
 from stategraph import interrupt
 from stategraph.constants import END, START, TAG_HIDDEN
+from stategraph.engine.compile.task_functions import call
 from stategraph.errors import NodeError
 from stategraph.graph.func import entrypoint, task
 from stategraph.graph.state import StateGraph
@@ -341,3 +342,66 @@ def test_a_checkpoint_is_shown_with_the_tasks_that_it_was_planned_with(driver: D
     first = driver.stream(graph, None, THREAD, stream_mode="checkpoints")[0]
 
     assert first["next"] == ["fails", "waits"] == [task["name"] for task in first["tasks"]]
+
+
+def test_an_async_task_with_a_cache_policy_is_answered_from_the_cache() -> None:
+    calls: list[int] = []
+
+    @task(cache_policy=CachePolicy())
+    async def double(n: int) -> int | None:
+        calls.append(n)
+        return 2 * n if n else None
+
+    @entrypoint(cache=InMemoryCache())
+    async def flow(n: int) -> int | None:
+        return await double(n)
+
+    async def scenario() -> list[int | None]:
+        return [await flow.ainvoke(n) for n in (2, 2, 0, 0, 3)]
+
+    assert asyncio.run(scenario()) == [4, 4, None, None, 6]
+    assert calls == [2, 0, 3]
+
+
+def test_an_async_task_cannot_be_called_in_a_sync_run() -> None:
+    @task
+    async def later() -> int:
+        raise AssertionError("it ran")
+
+    @entrypoint()
+    def flow(_: int) -> Any:
+        return later().result()
+
+    with pytest.raises(RuntimeError, match="async tasks cannot be called"):
+        flow.invoke(1)
+
+
+def test_a_function_that_cannot_be_a_task_fails_its_caller(driver: Driver) -> None:
+    def flow(_: int) -> Any:
+        return call(int, "7").result()
+
+    async def aflow(_: int) -> Any:
+        return await call(int, "7")
+
+    with pytest.raises(ValueError, match="no signature found"):
+        driver.invoke(entrypoint()(flow if driver.name == "sync" else aflow), 1)
+
+
+def test_a_call_whose_task_is_cancelled_is_cancelled_for_its_caller() -> None:
+    @task
+    async def forever() -> None:
+        await asyncio.Event().wait()
+
+    @entrypoint()
+    async def flow(_: int) -> str:
+        called = forever()
+        await asyncio.sleep(0)
+        (running,) = [task for task in asyncio.all_tasks() if task.get_name() == "forever"]
+        running.cancel()
+        try:
+            await called
+        except asyncio.CancelledError:
+            return "cancelled"
+        return "ended"
+
+    assert asyncio.run(flow.ainvoke(1)) == "cancelled"

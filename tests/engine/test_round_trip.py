@@ -31,6 +31,7 @@ from typing_extensions import TypedDict
 from stategraph.constants import END, START
 from stategraph.engine.checkpoints import round_trip
 from stategraph.engine.checkpoints.memory import in_memory_saver
+from stategraph.engine.checkpoints.round_trip import Checker
 from stategraph.engine.checkpoints.serializer import StrictSerializer
 from stategraph.engine.tasks.interrupts import interrupt
 from stategraph.errors import UnstorableValueError
@@ -500,3 +501,43 @@ def test_the_text_of_a_message_counts_as_a_string(caplog: pytest.LogCaptureFixtu
     checker = round_trip.Checker(JsonPlusSerializer())
     checker.check([("draft", {"text": AIMessage("hello").text})], lambda: "Node 'a'", strict=True)
     assert not caplog.records
+
+
+def test_a_text_that_has_no_stored_form_says_nothing_about_others() -> None:
+    checker = Checker(JsonPlusSerializer())
+    for _ in range(2):
+        with pytest.raises(UnstorableValueError, match="at value"):
+            checker.check([("value", "lone \ud800")], lambda: "Node 'n'", strict=True)
+        checker.check([("value", "é")], lambda: "Node 'n'", strict=True)
+
+
+class Forgetful:
+    """Comes back from being pickled without a part."""
+
+    def __init__(self) -> None:
+        self.kept, self.lost = 1, 2
+
+    def __getstate__(self) -> dict[str, int]:
+        return {"kept": self.kept}
+
+
+class Incomparable:
+    """Has no parts, and cannot be compared."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        raise ValueError("no truth value")
+
+    def __hash__(self) -> int:
+        return 0
+
+    def __repr__(self) -> str:
+        return "Incomparable()"
+
+
+@pytest.mark.parametrize("value", [Forgetful(), Incomparable(), [Forgetful()]], ids=["part", "compare", "deep"])
+def test_a_pickled_value_that_has_lost_a_part_or_cannot_be_compared_is_refused(value: Any) -> None:
+    checker = Checker(JsonPlusSerializer(pickle_fallback=True))
+    with pytest.raises(UnstorableValueError, match="'value' a value that no checkpoint keeps"):
+        checker.check([("value", value)], lambda: "Node 'n'", strict=True)

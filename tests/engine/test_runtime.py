@@ -30,6 +30,7 @@ from stategraph.engine.config.runtime import (
     attempt_runtime,
     coerce_context,
     get_runtime,
+    run_runtime,
     server_info_from,
 )
 
@@ -267,3 +268,19 @@ def test_pydantic_can_resolve_every_annotation() -> None:
     server, runtime = ServerInfo("a", "g"), full_runtime()
     arguments = Arguments(server=server, execution=INFO, runtime=runtime)
     assert (arguments.server, arguments.execution, arguments.runtime) == (server, INFO, runtime)
+
+
+def test_a_run_has_its_own_values_before_those_of_the_run_around_it() -> None:
+    outer, written = full_runtime(), [].append
+    bare = run_runtime(outer, context=None, store=None, stream_writer=written, server_info=None, control=None)
+    assert values(bare) == {**values(outer), "stream_writer": written}
+    own = {
+        "context": {"user": "v"},
+        "store": InMemoryStore(),
+        "server_info": ServerInfo("b", "h"),
+        "control": RunControl(),
+        "stream_writer": written,
+    }
+    assert values(run_runtime(outer, **own)) == {**values(outer), **own}
+    alone = run_runtime(Runtime(), context=None, store=None, stream_writer=written, server_info=None, control=None)
+    assert isinstance(alone.control, RunControl)

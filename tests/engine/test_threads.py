@@ -286,3 +286,21 @@ def test_a_ticket_runs_or_is_cancelled_but_never_both() -> None:
     assert refused.cancel()
     assert not refused.cancel()
     assert not refused.set_running_or_notify_cancel()
+
+
+def test_a_loop_that_refuses_an_answer_and_is_not_closed_is_an_error() -> None:
+    class Refusing:
+        closed = False
+
+        def call_soon_threadsafe(self, *_: object) -> None:
+            raise RuntimeError("not now")
+
+        def is_closed(self) -> bool:
+            return self.closed
+
+    loop = Refusing()
+    telling = threads._Telling(loop, Future())  # type: ignore[arg-type]
+    with pytest.raises(RuntimeError, match="not now"):
+        telling.set_result(1)
+    loop.closed = True
+    telling.set_result(1)

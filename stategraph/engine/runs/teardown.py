@@ -196,7 +196,7 @@ def _last_nodes(execution: Execution) -> str:
     """Say which nodes used up the steps."""
     machine = execution.machine
     upcoming = sorted({task.name for task in machine.tasks.values()})
-    if not machine.last_nodes or not upcoming:
+    if not upcoming:
         return ""
     return (
         f" The last step ran {_quoted(machine.last_nodes)}, the next one would run {_quoted(upcoming)}: "
