@@ -64,7 +64,7 @@ def what_there_is(name: str, known: tuple[str, ...], kind: str = "nodes") -> str
     """
     from difflib import get_close_matches  # 1.5 ms at start-up otherwise, for errors only
 
-    close = get_close_matches(name, known, n=1)
+    close = get_close_matches(name, known)
     meant = f"Did you mean '{close[0]}'? " if close else ""
     return f"{meant}{listing(known, kind)}"
 

@@ -300,11 +300,11 @@ class Machine:
         Raises:
             IllegalMoveError: If there is no open step, or it has no such task that has not ended.
         """
-        task = self._single
-        if task is None or self._ended is not None or not isinstance(told, Draft) or told.task is not task:
+        if self._ended is not None or not isinstance(told, Draft) or told.task is not self._single:
             return self._tell(told)
+        task = told.task
         task.writes, task.fresh = told.writes, told.fresh
-        if self._tells_ends and not told.task.node.hidden:  # type: ignore[union-attr]
+        if self._tells_ends and not task.node.hidden:  # type: ignore[union-attr]
             # It asks nothing, as a task that ended well: there is no more to tell of it.
             self.outbox.append(told)
         self._ended = told

@@ -616,3 +616,25 @@ def test_a_channel_of_a_class_derived_from_a_value_s_is_made_by_its_own_construc
         other.update([2])
         assert (other.get(), other.updates) == (2, 1)  # type: ignore[attr-defined]
     assert not channel.from_checkpoint(MISSING).is_available()
+
+
+def test_a_channel_of_a_class_derived_from_one_for_a_step_is_made_by_its_own_constructor() -> None:
+    class Marked(EphemeralValue[int]):
+        def __init__(self, typ: Any, guard: bool = True) -> None:
+            super().__init__(typ, guard)
+            self.mark = "made"
+
+    channel = named(Marked(int, guard=False))
+    for other in (channel.copy(), channel.from_checkpoint(MISSING), channel.from_checkpoint(1)):
+        assert (type(other), other.key, other.mark, other.guard) == (Marked, "field", "made", False)  # type: ignore[attr-defined]
+
+
+def test_values_that_are_published_one_by_one_and_in_lists_are_all_kept() -> None:
+    for accumulate, expected in ((False, [3]), (True, [1, 2, 3])):
+        channel = named(Topic(int, accumulate))
+        assert channel.update([1, [2]])
+        assert channel.get() == [1, 2]
+        assert channel.update([[3]])
+        assert channel.get() == expected
+        assert channel.update([]) is not accumulate
+        assert not channel.update([])

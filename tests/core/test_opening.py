@@ -82,10 +82,11 @@ def test_a_run_that_continues_plans_what_comes_next_and_shows_the_values() -> No
     assert planned(made) == ["b"]
 
 
-def test_a_node_that_a_run_continues_with_has_not_seen_what_starts_it() -> None:
+@pytest.mark.parametrize("saves", ["step", "exit", "never"])
+def test_a_node_that_a_run_continues_with_has_not_seen_what_starts_it(saves: str) -> None:
     thread = stored()
     thread.checkpoint["versions_seen"]["b"] = {"to:b": 2}
-    assert planned(opened(Start(None), thread)) == []
+    assert planned(opened(Start(None), thread, saves=saves)) == []
 
 
 def test_the_calls_of_a_run_that_goes_back_ask_under_their_new_ids_unless_it_is_inside_another() -> None:
@@ -246,6 +247,9 @@ def test_the_tasks_of_a_fork_know_where_they_ran_before_if_the_caller_means_a_gr
     (task,) = tasks_of(made.next())
     assert task.id != before.id
     assert task.ns_before == (before.ns if known else None)
+    made.tell(Draft(task, [("to:b", None)]))
+    (again,) = tasks_of(made.next())
+    assert (again.path, again.ns_before) == (task.path, None)
 
 
 @pytest.mark.parametrize(
@@ -275,3 +279,12 @@ def test_the_step_after_the_first_is_not_resumed_any_more() -> None:
     made.next()
     assert made.child_resuming is None
     assert saved(made.outbox) == [(FIRST, SECOND, "loop", 1)]
+
+
+def test_what_the_first_step_of_a_run_that_left_records_has_recorded_is_its_own() -> None:
+    made = opened(Start(None), stored(superseded=True))
+    assert made.leaves_records
+    (task,) = tasks_of(made.next())
+    made.tell(Draft(task, [("log", ["b"])]))
+    made.next()
+    assert not made.leaves_records

@@ -28,7 +28,7 @@ from stategraph.core.program import Node, build
 from stategraph.core.settings import UNHEARD, Settings, Start, Thread
 from stategraph.core.task import Call, Draft, Task, Write
 from stategraph.core.views import Keys
-from stategraph.errors import GraphInterrupt
+from stategraph.errors import GraphInterrupt, IllegalMoveError
 from stategraph.types import Command, Interrupt
 
 BEGUN = "00000000-0000-6000-8000-000000000000"
@@ -193,6 +193,21 @@ def test_what_a_called_function_returns_is_told_and_what_it_asks_is_left_to_its_
     assert settled(told) == [("print", [(RETURN, 3)], False)]
     assert told.interrupts == []
     assert told.pending[asks.id] == [(INTERRUPT, (QUESTION,))]
+
+
+@pytest.mark.parametrize("saves", ["exit", "never"])
+@pytest.mark.parametrize(("tells", "hidden"), [(True, False), (False, False), (True, True)])
+def test_the_end_of_the_only_task_of_a_step_is_told_as_any_other(saves: str, tells: bool, hidden: bool) -> None:
+    told, (task,) = started("a", saves=saves, tells=tells, hidden=hidden)
+    assert told.waits_for(task.id)
+    assert not told.waits_for("another")
+    draft = Draft(task, list(WROTE))
+    assert told.tell(draft) is None
+    assert told.outbox == ([draft] if tells and not hidden else [])
+    assert not told.waits_for(task.id)
+    assert task.writes == WROTE
+    with pytest.raises(IllegalMoveError, match="all of its tasks have ended"):
+        told.tell(Draft(task, list(WROTE)))
 
 
 # -- failures ------------------------------------------------------------

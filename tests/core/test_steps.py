@@ -27,7 +27,7 @@ from stategraph.core.effects import (
 from stategraph.core.machine import Machine
 from stategraph.core.moves import Called, Drain, Failed, Finish, Interrupted, OutOfSteps, Pause, tasks_of
 from stategraph.core.settings import UNHEARD, Start, Thread, Watch
-from stategraph.core.task import Call, Draft, Task
+from stategraph.core.task import Call, Draft, Task, Write
 from stategraph.errors import GraphInterrupt, IllegalMoveError
 from stategraph.types import Command, Interrupt, Send
 from tests.core.machines_kit import FIRST, SECOND, THIRD, opened, recorded, saved, stored
@@ -218,12 +218,18 @@ def test_a_failed_node_whose_failure_is_handled_does_not_run_again() -> None:
     assert [task.name for task in tasks_of(made.next())] == ["mend"]
 
 
-def test_a_node_that_failed_without_a_handler_runs_again() -> None:
-    for recorded_writes, handler in (([(ERROR, WRONG)], "mend"), ([(ERROR, WRONG), (ERROR_SOURCE_NODE, "b")], None)):
-        task = only(opened(Start(None), stored(), handler=handler))
-        made = opened(Start(None), stored(pending={task.id: recorded_writes}), handler=handler)
-        again = only(made)
-        assert (again.name, again.writes) == ("b", [])
+@pytest.mark.parametrize(
+    ("writes", "handler"),
+    [
+        ([(ERROR, WRONG)], "mend"),
+        ([(ERROR, WRONG), (ERROR_SOURCE_NODE, "b")], None),
+        ([(ERROR_SOURCE_NODE, "b")], "mend"),
+    ],
+)
+def test_a_node_whose_failure_nothing_handles_runs_again(writes: list[Write], handler: str | None) -> None:
+    task = only(opened(Start(None), stored(), handler=handler))
+    again = only(opened(Start(None), stored(pending={task.id: writes}), handler=handler))
+    assert (again.name, again.writes) == ("b", [])
 
 
 def test_a_handler_that_the_graph_does_not_have_handles_nothing() -> None:
@@ -349,6 +355,8 @@ def test_a_run_out_of_steps_names_the_nodes_of_the_last_one(limit: int, saves: s
             made.tell(Draft(task, [("go", None), ("to:b", None)]))
     assert directive == OutOfSteps()
     assert (steps, made.last_nodes, made.status) == (limit + 1, ["a", "b"], "out_of_steps")
+    # The step that is not run is there to be shown.
+    assert {(task.name, task.step) for task in made.tasks.values()} == {("a", made.step), ("b", made.step)}
 
 
 def test_a_drain_needs_something_to_run() -> None:
