@@ -142,8 +142,8 @@ class Run:
         compiled = builder.compile(
             checkpointer=saver,
             store=options.store,
-            interrupt_before=list(options.interrupt_before) or None,
-            interrupt_after=list(options.interrupt_after) or None,
+            interrupt_before=list(options.interrupt_before),
+            interrupt_after=list(options.interrupt_after),
         )
         handlers = config.custom_handlers
         if not isinstance(handlers, EventHandlerRegistry):

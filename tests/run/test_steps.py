@@ -149,6 +149,13 @@ def test_a_fragment_that_names_a_call_opens_its_step_also_if_the_call_was_not_pu
     assert step["stepDetails"]["tool_calls"] == [{"id": "c2", "name": "m", "args": {}, "type": "tool_call"}]
 
 
+def test_a_fragment_that_belongs_to_no_call_is_not_passed_on_as_one_of_a_message() -> None:
+    steps, about = tracker(), model_call()
+    list(steps.chunk(about, AIMessageChunk("Hel")))
+    assert told(steps.chunk(about, fragment(args="{"))) == []
+    assert told(steps.chunk(about, AIMessageChunk("lo"))) == [("text", "lo")]
+
+
 def test_text_that_arrives_while_a_call_is_written_is_part_of_no_message() -> None:
     rows = said(AIMessageChunk("a"), fragment(id="c1", name="n", args=""), AIMessageChunk("b"))
     assert [row for row in rows if row[0] == "text"] == [("text", "a")]
@@ -699,3 +706,19 @@ def test_what_comes_after_the_newest_message_that_went_in_is_of_the_run() -> Non
     heard.listener.begin([])
     assert heard.listener.last_input_id is None
     assert list(heard.listener.sent) == []
+
+
+def test_a_listener_that_heard_of_no_turn_knows_of_nothing_that_went_in() -> None:
+    listener = RunListener("r", Heard().graph)
+    assert (list(listener.sent), listener.last_input_id, listener.produced) == ([], None, [])
+    assert (listener.partial, listener.contexts, listener.callbacks, listener.observe) == ({}, {}, {}, None)
+
+
+@pytest.mark.anyio
+async def test_what_a_handler_returns_counts_for_the_tools_of_the_host_alone() -> None:
+    given: list[Any] = []
+    heard = Heard(on_tool_start=lambda *about: ["ignored"], on_tool_execute=lambda *about: ["results"])
+    request = SimpleNamespace(resolve=given.append)
+    await heard.listener.emit("on_tool_start", request, AT)
+    await heard.listener.emit("on_tool_execute", request, AT)
+    assert given == [["results"]]
