@@ -100,6 +100,15 @@ def test_several_writes_to_a_channel_are_folded_into_a_list_of_them() -> None:
     assert output.fold([("x", 1), ("y", 2)]) == {"x": 1, "y": 2}
     assert output.fold([("x", 1), ("x", 2), ("x", 3)]) == {"x": {"$writes": [1, 2, 3]}}
     assert output.fold([("x", {"a": 1}), ("x", 2)]) == {"x": {"$writes": [{"a": 1}, 2]}}
+    assert output.fold([("x", {"$writes": 1}), ("x", 2)]) == {"x": {"$writes": [{"$writes": 1}, 2]}}
+    assert output.fold([("x", None), ("x", 2)]) == {"x": 2}
+
+
+def test_the_questions_among_writes_are_listed_one_by_one() -> None:
+    one, two, three = (Interrupt(value, id=value * 32) for value in "abc")
+    writes: Any = [(INTERRUPT, one), ("x", 1), (INTERRUPT, [two]), (INTERRUPT, (three,))]
+    assert output.interrupts_in(writes) == (one, two, three)
+    assert output.interrupts_in([("x", 1)]) == ()
 
 
 def test_a_described_task_shows_its_result_its_error_and_the_questions_that_were_asked() -> None:
@@ -286,6 +295,66 @@ def test_a_task_begins_with_its_own_answers_and_the_one_that_names_its_next_ques
     bare = asking()
     bare.load_answers({"t": [(RESUME, "only")]}, None)
     assert (bare.resume, bare.own_answers) == (["only"], 1)
+
+
+def test_of_answers_by_id_a_task_takes_the_one_for_its_next_question_or_else_for_its_first() -> None:
+    first, second = interrupt_id("a:1", 0), interrupt_id("a:1", 1)
+    for answers_by_id, expected in (
+        ({second: "next", first: "old"}, ["given", "next"]),
+        # Checkpoints of older versions gave all questions of a task the first id.
+        ({first: "old"}, ["given", "old"]),
+        ({OTHER_ID: "of another"}, ["given"]),
+        ({}, ["given"]),
+    ):
+        made = asking()
+        made.load_answers({"t": [(RESUME, ["given"])]}, answers_by_id)
+        assert made.resume == expected
+
+
+def test_an_answer_that_is_used_up_is_none() -> None:
+    for writes, expected in (([(RESUME, None)], None), ([("x", 1), (RESUME, "yes")], "yes"), ([], None)):
+        made = asking()
+        made.load_answers({NULL_TASK_ID: writes}, None)
+        assert made.get_null_resume() == expected
+
+
+def holding(*asked: Interrupt, meant: str = ID) -> Task:
+    """A task that asked something, and holds an answer that names no question."""
+    made = asking("before:1")
+    made.load_answers({"t": [(INTERRUPT, list(asked))], NULL_TASK_ID: [(RESUME, "yes")]}, None, frozenset((meant,)))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("renamed", "expected"),
+    [
+        ((), None),
+        (("inner",), "yes"),
+        (("middle",), "yes"),
+        (("holder",), "yes"),
+        # What is outside of the task that holds the answer changes no id of its question.
+        (("outer",), None),
+    ],
+)
+def test_an_answer_reaches_its_question_though_that_has_another_id_now(
+    renamed: tuple[str, ...], expected: str | None
+) -> None:
+    question = Interrupt("?", id=ID)
+    for asked, reached in ((question, expected), (Interrupt("?", id=OTHER_ID), None)):
+        tasks = {"outer": asking("o:1"), "holder": holding(asked), "middle": asking("m:1"), "inner": asking("i:1")}
+        for outer, inner in (("outer", "holder"), ("holder", "middle"), ("middle", "inner")):
+            tasks[inner].parent = tasks[outer]
+        for name in renamed:
+            tasks[name].renamed = True
+        assert tasks["inner"].get_null_resume() == reached
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_question_that_was_stored_under_the_id_of_the_first_gets_the_answer(asked: bool) -> None:
+    first = Interrupt("?", id=interrupt_id("before:1", 0))
+    made = holding(*[first] * asked, meant=first.id)
+    made.resume = ["to the first"]
+    assert made.get_null_resume() == ("yes" if asked else None)
 
 
 def test_only_packets_were_sent() -> None:

@@ -239,7 +239,7 @@ def test_a_task_that_handles_a_failure_begins_with_the_input_of_the_failed_one()
     assert task.id == IdMaker(ID, 4).make(f"{below}3worker{PUSH}node_error_handler{failed.id}")
     assert task.ns == f"{below}:{task.id}"
     assert (task.name, task.path) == ("worker", (PULL, "c", "node_error_handler", False))
-    assert (task.parent, task.parent_ns) == (failed, failed.ns)
+    assert (task.parent, task.parent_ns, task.timeout) == (failed, failed.ns, None)
     assert (task.input, task.error) == (failed.input, error)
     failed.path = (PUSH, 4, False)
     of_packet = made.handler(failed, made.state.program.nodes["worker"], error)

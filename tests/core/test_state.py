@@ -516,11 +516,7 @@ def outcome(apply: Callable[[], Any]) -> Any:
         return str(error)
 
 
-@examples(150)
-@given(steps(), st.sampled_from(["", "late", "join"]), st.sampled_from([spelled, count_up]))
-def test_steps_of_one_task_come_to_the_same_by_the_short_way(
-    planned: list[tuple[str, list[Write], str]], waiting: str, rule: NextVersion
-) -> None:
+def compare_ways(planned: list[tuple[str, list[Write], str]], waiting: str, rule: NextVersion) -> None:
     def begun() -> State:
         return state(program({name: WAITING[name]() for name in WAITING if name == waiting}), rule, {"last": 0})
 
@@ -555,6 +551,52 @@ def test_steps_of_one_task_come_to_the_same_by_the_short_way(
         assert short.freeze() == long.freeze()
         assert short.versions == long.versions
         assert short.seen == long.seen
+
+
+@pytest.mark.parametrize("rule", [spelled, count_up])
+@pytest.mark.parametrize(
+    ("waiting", "planned"),
+    [
+        (
+            "",
+            [
+                ("a", [("last", 1), ("to:b", None)], "read"),
+                ("b", [("total", 1), ("last", 2)], "look"),
+                ("a", [], "freeze"),
+                ("b", [("any", 1), ("to:a", None)], "note"),
+                ("a", [("to:b", None)], "look"),
+                ("b", [], "freeze"),
+            ],
+        ),
+        (
+            "",
+            [
+                ("a", [("total", 1), ("total", 2)], "read"),
+                ("a", [("total", 1), ("last", 2), ("total", 3)], "freeze"),
+                ("b", [("lost", 1), ("topic", [1]), ("all", [1])], "look"),
+                ("b", [("untracked", 1), ("total", 1)], "together"),
+                ("a", [("last", None), ("any", 1)], "read"),
+                ("b", [], "note"),
+            ],
+        ),
+        ("", [("a", [("last", 1), ("last", 2)], "")]),
+        ("", [("a", [("total", 1), ("last", 1), ("last", 2)], "")]),
+        ("late", [("a", [("late", 1), ("to:b", None)], "look"), ("b", [], "look"), ("a", [], "freeze")]),
+        ("join", [("a", [("join", "a")], "look"), ("b", [("join", "b")], "look"), ("a", [("last", 1)], "look")]),
+    ],
+)
+def test_some_steps_of_one_task_come_to_the_same_by_the_short_way(
+    waiting: str, planned: list[tuple[str, list[Write], str]], rule: NextVersion
+) -> None:
+    compare_ways(planned, waiting, rule)
+
+
+@examples(150)
+@given(steps(), st.sampled_from(["", "late", "join"]), st.sampled_from([spelled, count_up]))
+def test_steps_of_one_task_come_to_the_same_by_the_short_way(
+    planned: list[tuple[str, list[Write], str]], waiting: str, rule: NextVersion
+) -> None:
+    compare_ways(planned, waiting, rule)
 
 
 @examples(100)

@@ -60,3 +60,9 @@ def test_the_id_of_a_task_is_a_digest_of_the_checkpoint_and_what_the_task_is() -
         assert moved.make("node1") != made
         moved.anchor(checkpoint, version)
         assert moved.make("node1") == made
+
+
+def test_a_path_is_spelled_so_that_numbers_sort_by_value() -> None:
+    task = Task("id", "node", None, ("push", ("pull", "a"), 7, True), (), "", 0, 1)
+    for _ in range(2):
+        assert task.path_key == "~push, ~pull, a, 0000000007, 0000000001"
