@@ -13,7 +13,7 @@ from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
-import stategraph.engine  # noqa: F401 (tells the lower packages what langchain looks for)
+import stategraph.engine.config.langchain_registration  # noqa: F401 (tells the lower packages what langchain looks for)
 from stategraph import stream_parts, types
 from stategraph.constants import MISSING, RESERVED
 from stategraph.types import (
