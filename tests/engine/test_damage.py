@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 from typing_extensions import TypedDict
@@ -293,3 +294,14 @@ def test_an_error_of_a_graphs_code_is_its_own_while_the_checkpoint_is_sound(erro
         with pytest.raises(type(error)) as caught, damage.using(saved, graph.program):
             raise error
         assert caught.value is error
+
+
+def test_a_checkpoint_whose_address_has_no_id_is_named_by_its_own() -> None:
+    graph = build(InMemorySaver())
+    saved = CheckpointTuple({"configurable": {"thread_id": "lost"}}, {"id": "c9", "v": 99}, {}, None, None)  # type: ignore[typeddict-item]
+    words = "Checkpoint 'c9' of thread 'lost' cannot be read"
+    with pytest.raises(DamagedCheckpointError, match=words) as caught, damage.using(saved, graph.program):
+        raise AssertionError("it was used")
+    assert caught.value.checkpoint_id == "c9"
+    with damage.using(None, graph.program):
+        pass

@@ -416,3 +416,9 @@ def test_a_node_finds_channels_and_managed_values_where_langgraphs_tool_node_loo
     assert task.name == "n"
     assert set(made.channels) - set(channels) <= set(managed)
     assert {"in", "out", "total", "log"} <= set(channels)
+
+
+def test_a_step_reads_the_state_as_it_was_when_its_task_began_unless_it_asks_for_more(driver: Driver) -> None:
+    work = RunnableLambda(lambda value: value) | ChannelWrite([ChannelWriteEntry("total", 5)]) | ChannelRead("total")
+    made = graph({"n": NodeBuilder().subscribe_only("in").do(work).write_to("out")})
+    assert driver.invoke(made, 1) == 0

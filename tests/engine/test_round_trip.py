@@ -541,3 +541,10 @@ def test_a_pickled_value_that_has_lost_a_part_or_cannot_be_compared_is_refused(v
     checker = Checker(JsonPlusSerializer(pickle_fallback=True))
     with pytest.raises(UnstorableValueError, match="'value' a value that no checkpoint keeps"):
         checker.check([("value", value)], lambda: "Node 'n'", strict=True)
+
+
+def test_what_a_packet_carries_is_looked_at_as_well() -> None:
+    checker = Checker(JsonPlusSerializer())
+    with pytest.raises(UnstorableValueError, match=r"at __pregel_tasks\.arg\['deep'\] "):
+        checker.check([("__pregel_tasks", Send("n", {"deep": Text("x")}))], lambda: "Node 'n'", strict=True)
+    checker.check([("__pregel_tasks", Send("n", {"deep": "x"}))], lambda: "Node 'n'", strict=True)

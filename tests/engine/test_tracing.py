@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID, uuid4
 
 import pytest
+from langchain_core._api.deprecation import LangChainDeprecationWarning
 from langchain_core.callbacks import AsyncCallbackHandler, AsyncCallbackManager, BaseCallbackHandler, CallbackManager
 from langchain_core.callbacks.manager import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
 from langchain_core.runnables import RunnableConfig, RunnableLambda
@@ -23,6 +24,8 @@ from stategraph.engine.config.runnable_config import (
     get_async_callback_manager_for_config,
     get_callback_manager_for_config,
 )
+from stategraph.engine.streams.messages import StreamMessagesHandler
+from stategraph.engine.streams.tools import StreamToolCallHandler
 from stategraph.engine.tasks import traced_attempt
 from stategraph.engine.tasks.interrupts import interrupt
 from stategraph.engine.tracing.chain_run import child_manager
@@ -591,3 +594,32 @@ def test_the_manager_of_a_node_is_of_the_kind_of_the_run_whether_or_not_anybody_
     expected = [("plain", is_async), ("called", False)]
     expected += [("awaited", True), ("route", True)] if is_async else [("route", False)]
     assert kinds == expected
+
+
+@pytest.mark.anyio
+async def test_older_versions_of_events_are_those_of_langchain() -> None:
+    async def parents(version: Any) -> set[bool]:
+        events = routed().astream_events({"seen": []}, version=version)
+        return {bool(event["parent_ids"]) async for event in events}
+
+    assert await parents("v2") == {True, False}
+    with pytest.warns(LangChainDeprecationWarning, match="version='v1' is deprecated"):
+        assert await parents("v1") == {False}
+
+
+@pytest.mark.parametrize("kind", [StreamMessagesHandler, StreamToolCallHandler])
+def test_what_feeds_a_stream_leaves_alone_what_other_runnables_stream(kind: Any) -> None:
+    feed, chunks = kind([].append, True), iter("ab")
+    assert feed.tap_output_iter(uuid4(), chunks) is chunks
+    assert feed.tap_output_aiter(uuid4(), chunks) is chunks
+
+
+class OwnRunManager(CallbackManagerForChainRun):
+    """A run manager of a host's own class."""
+
+
+def test_the_child_of_a_run_of_a_hosts_own_class_is_made_by_that_class() -> None:
+    run = OwnRunManager(
+        run_id=uuid4(), handlers=[], inheritable_handlers=[Listener()], tags=[], inheritable_tags=["t"], metadata={}
+    )
+    assert described(child_manager(run, "new")) == described(run.get_child("new"))
