@@ -194,10 +194,10 @@ class Task:
         meant = self.null_resume_for
         if meant is None or interrupt_id(asker.ns, len(asker.resume)) in meant:
             return True
-        task: Task | None = asker
-        while task is not None and task is not self and not task.renamed:
+        task = asker
+        while task is not self and not task.renamed:
             task = task.parent
-        if task is not None and task.renamed:
+        if task.renamed:
             return not meant.isdisjoint(self._asked())
         # Checkpoints of older versions gave all of a task's interrupts the first id.
         first = interrupt_id(asker.ns, 0)

@@ -182,6 +182,38 @@ def test_the_input_of_a_run_is_noted_as_seen_by_none_and_ends_no_step() -> None:
     assert made.triggers(made.program.nodes["b"])
 
 
+def test_a_step_is_over_for_the_channels_when_one_of_its_tasks_was_started_by_a_channel() -> None:
+    made = state(program(), values={"any": 1})
+    outside = Task("t", "a", None, (), (), "", 0, 9)
+    made.apply([task(made.program, "b"), outside])
+    assert made.read("any") is None
+
+
+@pytest.mark.parametrize("apply", ["apply_single", "apply"])
+def test_a_first_value_is_read_in_its_place(apply: str) -> None:
+    made = state(program({"first": LastValue(int)}), values={"last": 1})
+    keys = Keys(("first", "last"))
+    assert made.read(keys) == {"last": 1}
+    for value in (5, 6):
+        reader = draft(made.program, "a", ("first", value), ("last", value))
+        expected = [("first", value), ("last", value)]
+        assert list(made.read_for(reader, keys, True).items()) == expected
+        lone = told(reader)
+        made.apply_single(lone) if apply == "apply_single" else made.apply([lone])
+        assert list(made.read(keys).items()) == expected
+
+
+def test_a_router_is_shown_the_keys_that_it_reads_whatever_was_read_last() -> None:
+    of = program(nodes=[Node("a", ("to:a",), Keys(("last",)), None, (), True, None, False, None), node("b", "to:b")])
+    made = state(of, values={"last": 1, "total": 2})
+    keys = Keys(("total",))
+    made.read(keys)
+    for _ in range(2):
+        assert made.node_input(of.nodes["a"], task(of, "a")) == {"last": 1}
+    assert made.last_written(draft(of, "a", ("total", 3), ("last", 4)), keys) == {"total": 5}
+    assert made.last_written(draft(of, "a", ("total", 3)), Keys(("total", "last"))) is None
+
+
 @pytest.mark.parametrize("alone", [True, False])
 def test_what_a_refused_step_has_changed_shows(alone: bool) -> None:
     def refuse(old: list[int], new: list[int]) -> list[int]:
