@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from itertools import count
 from typing import Any
 
@@ -473,3 +474,41 @@ async def test_hooks_that_fail_are_told_as_errors_of_the_agent(monkeypatch: pyte
     assert [(type(fact), fact.level, fact.scope, fact.detail) for fact in gated.heard] == [
         (Logged, "error", "hooks", False)
     ] * 2
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "says",
+    [
+        None,
+        {"decision": "allow"},
+        {"decision": "deny", "reason": "not this"},
+        {"decision": "ask", "reason": "sure?", "allowed_decisions": ["approve", "edit"]},
+        {"decision": "ask"},
+        {"updated_input": {"x": 2}},
+        {"additional_context": "told"},
+        {"injected_messages": [{"role": "user", "content": "mine"}]},
+        {"prevent_continuation": True, "stop_reason": "enough"},
+    ],
+)
+async def test_what_hooks_said_holds_also_where_it_was_stored(says: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def start_task(work: Any, given: Any) -> Any:
+        positional, named = given
+        return json.loads(json.dumps(await work(*positional, **named), default=stored.append))
+
+    async def outcome() -> Any:
+        gated = Gated(monkeypatch, asks=True, answers={"c1": Approve()})
+        gated.on(PRE, says)
+        verdicts = await gated.gate.before(AT, [call(1, x=1)])
+        reviewed = await gated.gate.finish(AT, [call(1, x=1)], [], [])
+        return verdicts, [message.content for message in reviewed.injected], reviewed.halt, gated.asked
+
+    stored: list[Any] = []
+    at_once = await outcome()
+    monkeypatch.setattr("stategraph.run.hooks.approval.stores", lambda config: True)
+    monkeypatch.setattr("stategraph.run.hooks.approval.start_task", start_task)
+    if says is None or "injected_messages" not in says:
+        assert await outcome() == at_once
+        assert stored == []
+    monkeypatch.setattr("stategraph.run.hooks.approval.start_task", lambda work, given: work(*given[0], **given[1]))
+    assert await outcome() == at_once

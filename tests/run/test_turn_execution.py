@@ -407,6 +407,20 @@ async def test_tokens_are_counted_where_the_host_counts_or_a_context_is_limited(
     assert (options["context"].token_counter is not None) is counts
 
 
+@pytest.mark.parametrize(
+    ("settings", "number"),
+    [({}, 0), ({"hooks": HookRegistry()}, 1), ({"human_in_the_loop": {"enabled": True}}, 1)],
+)
+async def test_calls_pass_the_gate_of_hooks_where_there_are_hooks_or_a_person(settings: Any, number: int) -> None:
+    agent = {"agent_id": "a", "model": ScriptedChatModel(replies=[])}
+    run = await Run.create({"run_id": "r", "graph_config": {"agents": [agent]}, **settings})
+    graph: Any = Graph([{"messages": [HI]}])
+    run.graph.compiled = graph
+    await run.process_stream({"messages": [HI]})
+    ((_, _, options),) = graph.calls
+    assert len(options["context"].gates) == number
+
+
 @pytest.mark.parametrize("breakpoints", [{"interrupt_before": ("done",)}, {"interrupt_after": ("a",)}, {}])
 async def test_a_run_is_compiled_with_its_breakpoints(breakpoints: Any) -> None:
     graph = {
