@@ -141,3 +141,21 @@ async def test_a_runtime_takes_registries_as_well() -> None:
         run = await runtime.create_run(run_id="r", agents=[agent], custom_handlers=own)
         await run.process_stream(ask())
     assert seen == ["shared", "own"]
+
+
+def test_who_watches_a_registry_is_told_of_each_change_until_it_leaves() -> None:
+    registry = EventHandlerRegistry()
+    told: list[Any] = []
+    leave = registry.watch(lambda: told.append(sorted(registry.events)))
+    registry.register("on_run_step", print)
+    registry.register("on_message_delta", print)
+    assert registry.unregister("on_run_step") is print
+    assert registry.unregister("on_run_step") is None
+    assert told[:3] == [["on_run_step"], ["on_message_delta", "on_run_step"], ["on_message_delta"]]
+    assert (registry.get_handler("on_run_step"), registry.get_handle("on_run_step")) == (None, None)
+    assert (registry.name_of("on_message_delta"), registry.name_of("on_run_step")) == ("print", "")
+    leave()
+    number = len(told)
+    registry.unregister("on_message_delta")
+    assert len(told) == number
+    assert len(registry) == 0
