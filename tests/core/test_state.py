@@ -128,6 +128,12 @@ def test_a_signal_starts_its_node_for_one_step() -> None:
     assert "to:b" not in made.freeze()
 
 
+def test_of_several_that_raise_a_signal_the_last_says_what_it_holds() -> None:
+    made = state(program())
+    assert made.apply([task(made.program, name, ("to:b", name)) for name in NODES]) == {"to:b"}
+    assert made.freeze() == {"to:b": "b"}
+
+
 def test_a_value_of_one_step_is_forgotten_by_a_step_and_not_by_an_update_from_outside() -> None:
     made = state(program(), values={"any": 1})
     made.apply((), [("last", 1)])

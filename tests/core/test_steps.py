@@ -30,7 +30,7 @@ from stategraph.core.settings import UNHEARD, Start, Thread, Watch
 from stategraph.core.task import Call, Draft, Task, Write
 from stategraph.errors import GraphInterrupt, IllegalMoveError
 from stategraph.types import Command, Interrupt, Send
-from tests.core.machines_kit import FIRST, SECOND, THIRD, opened, recorded, saved, stored
+from tests.core.machines_kit import FIRST, SECOND, SETTINGS, THIRD, opened, program, recorded, saved, stored
 
 QUESTION = Interrupt("sure?", id="e" * 32)
 ASKED = GraphInterrupt((QUESTION,))
@@ -417,3 +417,36 @@ def test_what_is_never_stored_is_left_out_of_packets_too(saves: str) -> None:
     assert [writes for _, task_id, writes in recorded(made.outbox) if task_id == task.id] == [
         [(TASKS, kept), (TASKS, bare)]
     ] * (saves == "step")
+
+
+@pytest.mark.parametrize("moved", [True, False])
+def test_a_checkpoint_holds_the_state_after_the_step_and_says_what_is_new_in_it(moved: bool) -> None:
+    made = opened(Start(None), stored(moved=moved), parents={"": "outer"})
+    made.tell(Draft(only(made), [("log", ["b"])]))
+    made.next()
+    (saving,) = [effect for effect in made.outbox if isinstance(effect, SaveCheckpoint)]
+    assert saving.parent_id == FIRST
+    assert saving.metadata == {"source": "loop", "step": 1, "parents": {"": "outer"}}
+    assert saving.checkpoint == {
+        "v": 4,
+        "ts": "now",
+        "id": SECOND,
+        "channel_values": {"log": ["a", "b"]},
+        "channel_versions": {"go": 2, "log": 3, "to:b": 3},
+        "versions_seen": {
+            "a": {"go": 1},
+            "b": {"to:b": 2},
+            INTERRUPT: {"go": 2, "log": 2, "to:b": 2},
+        },
+        "updated_channels": ["log"],
+    }
+    # In a namespace that the checkpoint does not come from, nothing is stored yet.
+    assert saving.new_versions == {"log": 3, "to:b": 3} | ({"go": 2} if moved else {})
+
+
+def test_a_command_that_is_refused_leaves_nothing_to_store() -> None:
+    made = Machine(program(), stored(), SETTINGS._replace(saves="exit"))
+    with pytest.raises(TypeError):
+        made.start(Start(Command(update=[("log", 5)])))
+    made.close()
+    assert made.outbox == []
