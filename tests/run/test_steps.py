@@ -354,6 +354,13 @@ def test_a_summary_that_failed_says_why() -> None:
     assert (why["error"], why["agentId"]) == ("no model", "a")
 
 
+def test_a_summary_says_when_it_was_made_to_the_millisecond() -> None:
+    steps = StepTracker(StepList("r", new_id=lambda prefix: prefix, now_ms=lambda: 1_700_000_000_123))
+    list(steps.summaries.open(AT, FIGURES))
+    *_, (_, over) = steps.summaries.close(AT, {"type": "summary"}, None)
+    assert over["summary"]["createdAt"] == "2023-11-14T22:13:20.123Z"
+
+
 def test_a_summary_that_was_cut_off_is_written_no_more() -> None:
     for over in (lambda steps: list(steps.sweep("cancelled")), lambda steps: steps.clear()):
         steps = tracker()

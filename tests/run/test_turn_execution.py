@@ -421,6 +421,18 @@ async def test_calls_pass_the_gate_of_hooks_where_there_are_hooks_or_a_person(se
     assert len(options["context"].gates) == number
 
 
+@pytest.mark.parametrize("saver", [None, in_memory_saver()])
+async def test_a_run_stores_its_steps_where_its_thread_is_kept(saver: Any) -> None:
+    agent = {"agent_id": "a", "model": ScriptedChatModel(replies=[])}
+    described = {"agents": [agent], "compile_options": {"checkpointer": saver}}
+    run = await Run.create({"run_id": "r", "graph_config": described})
+    graph: Any = Graph([{"messages": [HI]}])
+    run.graph.compiled = graph
+    await run.process_stream({"messages": [HI]})
+    ((_, _, options),) = graph.calls
+    assert (options["context"].listener.memory() is not None) is (saver is not None)
+
+
 @pytest.mark.parametrize("breakpoints", [{"interrupt_before": ("done",)}, {"interrupt_after": ("a",)}, {}])
 async def test_a_run_is_compiled_with_its_breakpoints(breakpoints: Any) -> None:
     graph = {
