@@ -145,6 +145,14 @@ def test_the_end_of_a_hidden_node_is_recorded_and_not_told(end: str) -> None:
     assert told.interrupts == []
 
 
+def test_a_cache_may_say_that_a_task_wrote_nothing() -> None:
+    told, (task,) = started("a")
+    told.tell(Cached(task.id, []))
+    assert settled(told) == [("a", [], True)]
+    assert told.interrupts == []
+    assert not told.waits_for(task.id)
+
+
 def test_a_task_that_left_the_graph_or_waits_for_a_graph_inside_it_leaves_no_record() -> None:
     told, (first, second) = started("a", "b")
     told.tell(Left(first.id, list(WROTE), ASKED))

@@ -434,7 +434,9 @@ def written(name: str, *channels: str) -> Task:
 def test_the_writers_of_a_channel_that_refused_them_are_counted() -> None:
     tasks = [written("a", "x", "y", "x"), written("b", "x"), written("c", "y")]
     error = ValueError("'x' takes one value, unlike 'y'")
-    explain.name_writers(error, {"z": [1, 1], "w": [1], "x": [1] * 4, "y": [1, 1]}, tasks, [("x", 0), ("y", 1)])
+    explain.name_writers(
+        error, {"z": [1, 1], "w": [1], "x": [1] * 4, "y": [1, 1]}, tasks, [("x", 0), ("y", 1), ("y", 2)]
+    )
     assert str(error) == ("'x' takes one value, unlike 'y'. The writers: node 'a' (2 times), node 'b', the input.")
 
 
