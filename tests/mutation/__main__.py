@@ -160,8 +160,9 @@ def equivalents() -> dict[str, str]:
 
 
 def learn() -> None:
-    """Record which lines each test runs: all tests when the code changed, else those of files that changed."""
-    code = digest(path for folder in ("stategraph", "compat") for path in (ROOT / folder).rglob("*.py"))
+    """Record which lines each test runs: all tests when the code or the recorder changed, else changed files."""
+    sources = [path for folder in ("stategraph", "compat") for path in (ROOT / folder).rglob("*.py")]
+    code = digest([*sources, Path(__file__).with_name("reach.py")])
     tests = {str(path.relative_to(ROOT)): digest([path]) for name in TESTS for path in test_files(name)}
     learned = STATE / "learned.json"
     known = json.loads(learned.read_text(encoding="utf-8")) if learned.exists() else {"code": "", "tests": {}}

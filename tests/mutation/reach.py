@@ -29,6 +29,8 @@ class Recorder:
         self._state = state
         self._seconds: dict[str, float] = {}
         self._failed: set[str] = set()
+        self._made: Counter[str] = Counter()
+        self._sharing: dict[str, list[str]] = {}
         self._coverage = coverage.Coverage(
             data_file=str(state / "coverage"), source=[str(tree / "stategraph")], config_file=False
         )
@@ -47,6 +49,16 @@ class Recorder:
         self._seconds[item.nodeid] = round(time.perf_counter() - begun, 4)
         self._coverage.switch_context("")
 
+    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> None:
+        """Count how often a fixture of the project that several tests share was made."""
+        if fixturedef.scope != "function" and fixturedef.baseid:
+            self._made[fixturedef.argname] += 1
+
+    def pytest_runtest_call(self, item: pytest.Function) -> None:
+        shared = [f"{name} {self._made[name]}" for name in sorted(item.fixturenames) if name in self._made]
+        if shared:
+            self._sharing.setdefault(" ".join(shared), []).append(item.nodeid)
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Leave out what fails without a mutation: it would take every one for killed."""
         if report.failed:
@@ -59,24 +71,30 @@ class Recorder:
             print(f"left out, as it fails without a mutation: {test}")
         usable = {test: took for test, took in self._seconds.items() if test not in self._failed}
         (self._state / "seconds.json").write_text(json.dumps(usable), encoding="utf-8")
+        followers = {first: [test for test in rest if test in usable] for first, *rest in self._sharing.values()}
+        (self._state / "followers.json").write_text(json.dumps(followers), encoding="utf-8")
 
 
 class Reach:
     """What recorders wrote, read: the tests of a stretch of lines.
 
-    A folder holds batches, each a folder of its own. A test file counts as its newest batch saw it.
+    A folder holds batches, each a folder of its own. A test file counts as its newest batch saw it. What a test runs
+    that is the first to use objects which later ones share is also met by those: what it opened may be what they use.
     """
 
     def __init__(self, state: Path) -> None:
         self.seconds: dict[str, float] = {}
         self._lines: dict[str, dict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
         self._width: Counter[str] = Counter()
+        self._followers: dict[str, list[str]] = {}
         seen: set[str] = set()
         for batch in sorted(state.glob("batch-*"), reverse=True):
             seconds: dict[str, float] = json.loads((batch / "seconds.json").read_text(encoding="utf-8"))
             fresh = {test: took for test, took in seconds.items() if test.partition("::")[0] not in seen}
             self.seconds |= fresh
             self._read(batch, fresh.keys() | {""})
+            followers: dict[str, list[str]] = json.loads((batch / "followers.json").read_text(encoding="utf-8"))
+            self._followers |= {test: after for test, after in followers.items() if test in fresh}
             seen |= {test.partition("::")[0] for test in seconds}
 
     def _read(self, batch: Path, contexts: Set[str]) -> None:
@@ -96,15 +114,18 @@ class Reach:
     def tests(self, file: str, lines: tuple[int, int], budget_s: float) -> list[str]:
         """Return tests that run one of the lines, as many as the budget holds.
 
-        First come those that run the least else, then the quickest, as these are the most. For lines that run on
-        import, behind these come the tests that run anything in the file; all tests if none does.
+        First come those that run the least else, then the quickest, as these are the most. Behind these come the tests
+        that share what the first of them made; and for lines that run on import, those that run anything in the file,
+        all tests if none does.
         """
         found: set[Any] = set().union(*(self._lines[file].get(line, set()) for line in range(lines[0], lines[1] + 1)))
         reaching = found - {""}
         ordered = self._ordered(reaching)
+        followers = {test for first in reaching for test in self._followers.get(first, ())} - reaching
+        ordered += self._ordered(followers)
         if "" in found:
             others = set[Any]().union(*self._lines[file].values()) - {""} or set(self.seconds)
-            ordered += self._ordered(others - reaching)
+            ordered += self._ordered(others - reaching - followers)
         spent = list(accumulate((self.seconds[test] for test in ordered), initial=0.0))
         return [test for test, before in zip(ordered, spent, strict=False) if before < budget_s]
 

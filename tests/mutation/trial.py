@@ -57,13 +57,15 @@ class Outcome:
 
 
 class _Selection:
-    """A pytest plugin that keeps some tests, in their order, and notes the first that fails."""
+    """A pytest plugin that keeps some tests, in about their order, and notes the first that fails."""
 
     def __init__(self, tests: Sequence[str], log: Path) -> None:
         self._place = {test: number for number, test in enumerate(tests)}
         self._log = log
 
+    @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Order the tests before pytest does, which then brings those together that share a fixture."""
         items[:] = sorted(
             (item for item in items if item.nodeid in self._place), key=lambda item: self._place[item.nodeid]
         )
