@@ -163,6 +163,169 @@ def test_a_call_that_breaks_off_is_not_completed() -> None:
     assert "not a JSON object" in (broken["error"] or "")
 
 
+def test_a_half_stays_back_alone() -> None:
+    told, whole = streamed(AIMessageChunk(f"Hi {HIGH}"), AIMessageChunk(f"{LOW} there"), AIMessageChunk(LOW))
+    assert [chunk.content for chunk in told] == ["Hi ", f"{EMOJI} there", "\ufffd"]
+    assert whole.content == f"Hi {EMOJI} there\ufffd"
+
+
+def test_halves_of_blocks_and_thoughts_are_joined_each_with_its_own() -> None:
+    def piece(text: str, thought: str, block: int) -> AIMessageChunk:
+        blocks: list[Any] = [
+            {"type": "text", "text": text, "index": block},
+            {"type": "thinking", "thinking": text, "index": 9},
+        ]
+        return AIMessageChunk(blocks, additional_kwargs={"reasoning_content": thought, "other": 1})
+
+    first, second = piece(f"a{HIGH}", f"b{HIGH}", 0), piece(f"{LOW}c", f"{LOW}d", 0)
+    told, _ = streamed(first, second, piece("x", "y", 0))
+    assert [[block.get("text", block.get("thinking")) for block in chunk.content] for chunk in told] == [  # type: ignore[union-attr]
+        ["a", "a"],
+        [f"{EMOJI}c", f"{EMOJI}c"],
+        ["x", "x"],
+    ]
+    assert [chunk.additional_kwargs for chunk in told] == [
+        {"reasoning_content": "b", "other": 1},
+        {"reasoning_content": f"{EMOJI}d", "other": 1},
+        {"reasoning_content": "y", "other": 1},
+    ]
+    # Pieces of different blocks do not complete each other, and what is given is not changed.
+    told, _ = streamed(piece(f"a{HIGH}", "", 0), piece(f"{LOW}c", "", 1))
+    assert told[1].content[0]["text"] == "\ufffdc"  # type: ignore[index]
+    assert first.content[0]["text"] == f"a{HIGH}"  # type: ignore[index]
+
+
+def test_halves_of_texts_in_a_list_are_joined_by_their_places() -> None:
+    told, _ = streamed(AIMessageChunk(["x", f"a{HIGH}"]), AIMessageChunk(["y", f"{LOW}b"]))
+    assert [chunk.content for chunk in told] == [["x", "a"], ["y", f"{EMOJI}b"]]
+
+
+def calls_of(*chunks: AIMessageChunk) -> list[tuple[str, Any, str | None]]:
+    told, whole = streamed(*chunks)
+    joined = told[0]
+    for chunk in told[1:]:
+        joined = joined + chunk  # type: ignore[assignment]
+    calls = [(call["name"], call["args"], call["id"]) for call in whole.tool_calls]
+    assert [(call["name"], call["args"], call["id"]) for call in joined.tool_calls] == calls
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("chunks", "calls"),
+    [
+        ([fragment("lo", "", "c1"), fragment("ok", "{}", None)], [("look", {}, "c1")]),
+        ([fragment(None, "", "c1"), fragment("look", "{}", None)], [("look", {}, "c1")]),
+        ([fragment(None, "", "c1"), fragment("look", "{}", "c1")], [("look", {}, "c1")]),
+        ([fragment("look", "{", "c1"), fragment(None, "}", "c2")], [("look", {}, "c1")]),
+        ([fragment("look", "{", "c1"), fragment("", "}", "c1")], [("look", {}, "c1")]),
+        ([fragment("look", "{", "c1"), fragment("look", "}", "")], [("look", {}, "c1")]),
+        ([fragment("look", "{}", "c1"), fragment("look", "{}", "c2")], [("look", {}, "c1"), ("look", {}, "c2")]),
+        (
+            [
+                fragment("look", "", "c1", 4),
+                fragment("find", "", "c2", 4),
+                fragment(None, '{"a"', None, 4),
+                fragment(None, ": 1}", None, 4),
+                fragment("skip", "{}", "c3", 7),
+                fragment("read", "{}", "c4", 7),
+            ],
+            [("look", {}, "c1"), ("find", {"a": 1}, "c2"), ("skip", {}, "c3"), ("read", {}, "c4")],
+        ),
+    ],
+)
+def test_fragments_become_the_calls_that_the_model_meant(chunks: Any, calls: Any) -> None:
+    assert calls_of(*chunks) == calls
+
+
+def test_a_call_whose_id_comes_late_keeps_the_one_that_it_was_told_with() -> None:
+    told, whole = streamed(fragment(None, "", None), fragment("look", "{}", "c9"))
+    (call,) = whole.tool_calls
+    assert (call["name"], call["id"]) == ("look", told[0].tool_call_chunks[0]["id"])  # type: ignore[attr-defined]
+    assert call["id"] != "c9"
+
+
+def test_calls_without_places_are_calls_of_their_own() -> None:
+    _, whole = streamed(fragment("look", "{}", "c1", None), fragment("find", "{}", None, None))
+    assert [call["name"] for call in whole.tool_calls] == ["look", "find"]
+    assert whole.tool_calls[0]["id"] == "c1"
+    assert whole.tool_calls[1]["id"]
+
+
+def test_a_call_without_a_name_is_called_nameless() -> None:
+    _, whole = streamed(fragment(None, "{}", "c1"))
+    assert [call["name"] for call in whole.tool_calls] == ["nameless_tool"]
+
+
+def test_a_model_that_does_not_stream_has_its_answer_mended() -> None:
+    before = [HumanMessage("hi", id="m")]
+    given = AIMessage(HIGH, id="m", additional_kwargs={"tool_calls": [1], "kept": HIGH, "other": 1})
+    call = {"name": "", "args": {}, "id": "", "type": "tool_call"}
+    told, whole = streamed(given.model_copy(update={"tool_calls": [call, call]}), history=before)
+    assert told == [whole]
+    assert whole.content == "\ufffd"
+    assert whole.id not in ("m", None)
+    assert whole.additional_kwargs == {"kept": "\ufffd", "other": 1}
+    assert [each["name"] for each in whole.tool_calls] == ["nameless_tool"] * 2
+    assert len({each["id"] for each in whole.tool_calls}) == 2
+    assert mending.mended(AIMessage("Hi", id="lc_run-1"), [AIMessage("Ho", id="lc_run-1")]).id == "lc_run-1"
+    sound = mending.mended(AIMessage("", additional_kwargs={"tool_calls": [HIGH]}))
+    assert sound.additional_kwargs == {"tool_calls": ["\ufffd"]}
+
+
+def test_arguments_that_are_no_object_go_to_the_calls_that_cannot_run() -> None:
+    def of(args: Any) -> AIMessage:
+        call = {"name": "look", "args": args, "id": "c1", "type": "tool_call"}
+        return mending.mended(AIMessage("").model_copy(update={"tool_calls": [call]}))
+
+    assert (of("{}").tool_calls[0]["args"], of("{}").invalid_tool_calls) == ({}, [])
+    for args, shown in (({"n": float("nan")}, "{'n': nan}"), (f"{HIGH}", "\ufffd"), ({"n": HIGH}, "{'n': '\\ud83d'}")):
+        made = of(args)
+        assert made.tool_calls == []
+        (broken,) = made.invalid_tool_calls
+        assert (broken["name"], broken["args"], broken["id"]) == ("look", shown, "c1")
+        assert broken["error"]
+    invalid = {"name": "look", "args": "{", "id": "c1", "error": "old", "type": "invalid_tool_call"}
+    (again,) = mending.mended(AIMessage("", invalid_tool_calls=[invalid])).invalid_tool_calls
+    assert "not a JSON object" in (again["error"] or "")
+
+
+@pytest.mark.parametrize(
+    ("calls", "sound"),
+    [
+        ([], True),
+        ([{"name": "a", "id": "1"}, {"name": "a", "id": "2"}], True),
+        ([{"name": "a", "id": "1"}, {"name": "a", "id": "1"}], False),
+        ([{"name": "a", "id": ""}], False),
+        ([{"name": "a", "id": None}], False),
+        ([{"name": "", "id": "1"}], False),
+        ([{"name": None, "id": "1"}], False),
+    ],
+)
+def test_calls_are_whole_with_names_and_different_ids(calls: Any, sound: bool) -> None:
+    assert mending.is_mended(calls) is sound
+
+
+def test_a_mender_is_empty_until_a_piece_comes() -> None:
+    mender = mending.Mender()
+    assert mender.is_empty
+    mender.piece(AIMessageChunk("a"))
+    assert not mender.is_empty
+
+
+def test_every_piece_of_an_answer_is_told_under_one_id() -> None:
+    before = [AIMessage("First.", id="m1")]
+    told, whole = streamed(
+        AIMessageChunk("a", id="m2"),
+        AIMessageChunk("b", id="m2"),
+        AIMessageChunk("c", id="m1"),
+        AIMessageChunk("d", id="m1"),
+        history=before,
+    )
+    assert [chunk.id for chunk in told[:2]] == ["m2", "m2"]
+    assert told[2].id == told[3].id not in ("m1", "m2", None)
+    assert whole.id == "m2"
+
+
 # Answers that were cut off.
 
 
