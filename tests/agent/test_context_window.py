@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.tools import tool
 
 from stategraph.agent.context import context_window
+from stategraph.agent.context.calibration import HIGHEST_RATIO, Calibration
 from stategraph.agent.context.context_state import ContextState, Correction, Summary
 from stategraph.agent.context.context_window import Fitting, Window
 from stategraph.agent.context.handoff import Outlook
 from stategraph.agent.context.trimming import TrimSettings
+from stategraph.agent.messages.compaction import FadingTier
 from stategraph.agent.ports import AgentContext
 
 
@@ -236,3 +240,158 @@ def test_a_conversation_that_has_not_begun_is_not_refused() -> None:
     window, chosen = prompt([], 1)
     assert not chosen.empty
     window.check(chosen)
+
+
+# -- what is kept between calls ------------------------------------------
+
+
+def test_what_is_kept_names_the_messages_that_were_there() -> None:
+    messages = [*talk(8), HumanMessage("last")]
+    _, chosen = prompt(messages, 40)
+    kept = chosen.context_state
+    assert (kept.newest, kept.oldest) == ("m7", chosen.history[0].id)
+    assert set(kept.counts) == {f"m{index}" for index in range(8)}
+    _, whole = prompt(talk(2))
+    assert (whole.context_state.newest, whole.context_state.oldest) == ("m1", None)
+
+
+def test_a_report_is_compared_with_the_messages_that_were_sent() -> None:
+    _, chosen = prompt(talk(8), 40)
+    sent = 10 * len(chosen.history)
+    assert 0 < sent < 80
+    answer = reported(words(SYSTEM) + 2 * sent, 5, id="m8")
+    _, after = prompt([*talk(8), answer], 40, context_window.answered(chosen, answer))
+    learned = after.context_state.calibration
+    assert (learned.ratio, learned.sent, learned.reported) == (2.0, sent, 2 * sent)
+    # Without the message that was kept as the oldest, all of those that were there then count.
+    edited = [message for message in talk(8) if message.id != chosen.history[0].id]
+    _, other = prompt([*edited, answer], 40, context_window.answered(chosen, answer))
+    assert other.context_state.calibration.sent == 70
+
+
+def test_a_calibration_of_the_host_counts_until_there_is_one_of_the_thread() -> None:
+    context = AgentContext(token_counter=words, calibration_ratio=2.0)
+    window, chosen = prompt(talk(3), context=context)
+    assert chosen.context_state.calibration.ratio == 2.0
+    assert window.figures(chosen, words)["breakdown"]["messageTokens"] == 2 * 3 * 10 + 2 * 3
+    learned = ContextState(calibration=Calibration(ratio=1.5, sent=10, reported=15))
+    assert prompt(talk(3), context_state=learned, context=context)[1].context_state.calibration.ratio == 1.5
+    _, bounded = prompt(talk(3), context=AgentContext(token_counter=words, calibration_ratio=99.0))
+    assert bounded.context_state.calibration.ratio == HIGHEST_RATIO
+
+
+def test_how_far_results_are_shortened_is_the_hosts_word_at_the_beginning_of_a_conversation() -> None:
+    given, own = FadingTier(2), FadingTier(1)
+    context = AgentContext(token_counter=words, fading_tiers={"a": given, "b": FadingTier(3)})
+    for context_state, tier in (
+        (ContextState(), given),
+        (ContextState(tier=own), given),
+        (ContextState(tier=own, newest="m0"), own),
+        (ContextState(tier=own, summary=Summary("s", 1, 1, "m0")), own),
+    ):
+        assert prompt(talk(3), context_state=context_state, context=context)[1].context_state.tier == tier
+    _, other = prompt(talk(3), context_state=ContextState(tier=own), context=COUNTING)
+    assert other.context_state.tier == own
+
+
+def test_the_tokens_of_tools_are_corrected_by_what_a_provider_reports() -> None:
+    messages = talk(4)
+    as_counted = words(SYSTEM) + 100 + int(30 * HIGHEST_RATIO)
+    for more, corrected in ((15, None), (16, Correction(100, 116))):
+        _, first = prompt(messages[:3], schema_tokens=100)
+        answered = context_window.answered(first, reported(as_counted + more, 5, id="m3"))
+        window, after = prompt(messages, context_state=answered, schema_tokens=100)
+        assert after.context_state.tools == corrected
+        assert after.context_state.reported is None
+        told = window.figures(after, words)["breakdown"]["toolSchemaTokens"]
+        assert told == (100 if corrected is None else 116)
+        assert after.instructions.tools == 100
+        _, later = prompt(messages, context_state=after.context_state, schema_tokens=100)
+        assert later.instructions.tools == told
+        _, other = prompt(messages, context_state=after.context_state, schema_tokens=90)
+        assert other.instructions.tools == 90
+
+
+def test_corrected_tokens_are_shared_out_to_the_tools() -> None:
+    @tool
+    def look(at: str) -> str:
+        """Look at something."""
+        return at
+
+    @tool
+    def find(what: str, where: str) -> str:
+        """Find something somewhere."""
+        return what + where
+
+    def tools(context_state: ContextState) -> Any:
+        window, chosen = prompt(talk(3), context_state=context_state, shown=(look, find), schema_tokens=None)
+        return window.figures(chosen, words)["breakdown"]
+
+    counted = tools(ContextState())
+    assert counted["toolCount"] == 2
+    assert set(counted["toolTokenCounts"]) == {"look", "find"}
+    assert sum(counted["toolTokenCounts"].values()) == counted["toolSchemaTokens"] > 0
+    known = counted["toolSchemaTokens"]
+    doubled = tools(ContextState(tools=Correction(known, 2 * known)))
+    assert doubled["toolTokenCounts"] == {name: 2 * count for name, count in counted["toolTokenCounts"].items()}
+    window, chosen = prompt(talk(3), shown=(look, find), schema_tokens=50)
+    assert "toolTokenCounts" not in window.figures(chosen, words)["breakdown"]
+    window, chosen = prompt(talk(3), schema_tokens=50)
+    assert window.figures(chosen, words)["breakdown"]["toolTokenCounts"] == {}
+
+
+# -- what calls and results take -----------------------------------------
+
+
+def call_of(name: str, number: int, text: str = "") -> AIMessage:
+    return AIMessage(text, id=f"call{number}", tool_calls=[{"id": f"c{number}", "name": name, "args": {}}])
+
+
+def result_of(name: str | None, number: int, text: str) -> ToolMessage:
+    return ToolMessage(text, tool_call_id=f"c{number}", name=name, id=f"r{number}")
+
+
+def test_the_share_of_tools_is_told_by_tool() -> None:
+    messages = [
+        *talk(1),
+        call_of("look", 1),
+        result_of("look", 1, "a b c"),
+        call_of("look", 2, "I look again."),
+        result_of("look", 2, "d e"),
+        call_of("find", 3),
+        result_of(None, 3, "f"),
+    ]
+    window, chosen = prompt(messages)
+    breakdown = window.figures(chosen, words)["breakdown"]
+    # A call with words for the person is an answer, not a part of its tools' share.
+    assert breakdown["toolMessageTokens"] == 1 + 4 + 3 + 1 + 2
+    assert breakdown["toolMessageTokenCounts"] == {"look": 7, "unknown_tool": 2}
+    assert "toolMessageTokenCounts" not in window.figures(prompt(talk(2))[1], words)["breakdown"]
+
+
+def test_the_share_of_tools_is_never_more_than_all_messages() -> None:
+    messages = [*talk(1, 1), call_of("look", 1), result_of("look", 1, "a b c d e f g"), result_of("see", 1, "a")]
+    window, chosen = prompt(messages, context=AgentContext(token_counter=words))
+    much = replace(chosen, context_state=replace(chosen.context_state, counts={"r1": 60}))
+    figures = window.figures(much, words)["breakdown"]
+    assert figures["toolMessageTokens"] == figures["messageTokens"]
+    assert sum(figures["toolMessageTokenCounts"].values()) <= figures["messageTokens"]
+
+
+def test_a_summary_of_the_conversation_is_told_in_place_of_the_initial_one() -> None:
+    summary = Summary("They said hi.", 20, 1, "m3")
+    window, chosen = prompt(talk(6), context_state=ContextState(summary=summary), initial_summary_tokens=3)
+    assert window.figures(chosen, words)["breakdown"]["summaryTokens"] == 20
+
+
+def test_tools_that_are_half_of_the_instructions_are_not_most_of_them() -> None:
+    for schema, said in ((4, "Instructions (8 tokens) exceed"), (5, "Tool definitions (5 tokens, 0 tools) exceed")):
+        window, chosen = prompt(talk(1), 7, schema_tokens=schema)
+        assert said in json.loads(str(window.refusal(chosen)[0]))["info"]
+    window, chosen = prompt(talk(1), 8, schema_tokens=4)
+    error, row = window.refusal(chosen)
+    assert "Please increase" in str(error)
+    assert row.data is not None
+    assert row.data["messageCount"] == 1
+    assert "availableForMessages: 0" in str(error)
+    assert "summaryTokens:       0" in str(error)
