@@ -52,6 +52,7 @@ def updates(command: Command[Any]) -> dict[str, Any]:
         ([Command(update={"seen": 1}), message("blue")], "blue"),
         (Command(update={"messages": [message("of another call", "c2"), message("blue")]}), "blue"),
         (Command(update={"messages": message("alone")}), "Done."),
+        (Command(update={"messages": None}), "Done."),
         (Command(update={"notes": [message("no message")]}), "Done."),
     ],
 )

@@ -233,8 +233,6 @@ def _is_valid(version: str, result: Mapping[str, Any]) -> bool:
     try:
         methods.validate_server_result("tools/list", version, result)
         wire.ListToolsResult.model_validate(result, by_name=False)
-    except KeyError:
-        return True  # a method that this version does not have
     except (ValidationError, RecursionError):
         return False
     return True
