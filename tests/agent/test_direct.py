@@ -191,6 +191,19 @@ async def test_a_model_goes_the_long_way_where_somebody_could_tell(name: str, wa
 
 
 @pytest.mark.parametrize("way", WAYS)
+async def test_a_cache_for_all_models_is_asked_unless_a_model_wants_none(
+    way: str, wrapped: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("langchain_core.globals._llm_cache", InMemoryCache())
+    await ask(way, Async(cache=False), {})
+    assert wrapped == []
+    for model in (Async(), Async(cache=True)):
+        wrapped.clear()
+        await ask(way, model, {})
+        assert wrapped != []
+
+
+@pytest.mark.parametrize("way", WAYS)
 async def test_a_library_that_instruments_models_sees_every_call(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
     for name in ("generate", "agenerate"):

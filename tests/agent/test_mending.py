@@ -272,6 +272,14 @@ def test_a_model_that_does_not_stream_has_its_answer_mended() -> None:
     assert sound.additional_kwargs == {"tool_calls": ["\ufffd"]}
 
 
+@pytest.mark.parametrize("wrong", ["", None, 7, "c1"])
+def test_a_call_of_a_whole_answer_with_a_wrong_id_is_given_one(wrong: Any) -> None:
+    calls = [{"name": "look", "args": {}, "id": each, "type": "tool_call"} for each in ("c1", wrong, "c2")]
+    first, second, third = mending.mended(AIMessage("").model_copy(update={"tool_calls": calls})).tool_calls
+    assert (first["id"], third["id"]) == ("c1", "c2")
+    assert (second["id"] or "").startswith("call_")
+
+
 def test_arguments_that_are_no_object_go_to_the_calls_that_cannot_run() -> None:
     def of(args: Any) -> AIMessage:
         call = {"name": "look", "args": args, "id": "c1", "type": "tool_call"}
@@ -299,6 +307,7 @@ def test_arguments_that_are_no_object_go_to_the_calls_that_cannot_run() -> None:
         ([{"name": "a", "id": None}], False),
         ([{"name": "", "id": "1"}], False),
         ([{"name": None, "id": "1"}], False),
+        ([{"name": "a", "id": 1}], False),
     ],
 )
 def test_calls_are_whole_with_names_and_different_ids(calls: Any, sound: bool) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
 from stategraph.agent.graphs import assemble, multi_agent
@@ -109,6 +111,32 @@ def test_usage_is_summed_over_all_agents(driver: Driver) -> None:
     replies = [script.reply("x", usage=(10, 5))]
     team = Team({"a": replies, "b": replies, "c": replies}, direct(["a", "b"], "c"))
     assert driver.invoke(team.graph, ask())["usage"]["total_tokens"] == 45
+
+
+class Runs(BaseCallbackHandler):
+    """The names of the runs that a tracer is told of."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def on_chain_start(self, *_: Any, name: str = "", **__: Any) -> None:
+        self.names.append(name)
+
+
+def test_a_tracer_is_told_of_agents_and_nodes_and_not_of_what_is_within_them(driver: Driver) -> None:
+    team = Team(
+        {"a": ["One."], "b": [script.reply(transfer("c"))], "c": ["Three."]},
+        direct("a", "b", prompt="Go on", condition=lambda _: True),
+        handoff("b", "c"),
+    )
+    runs = Runs()
+    driver.invoke(team.graph, ask(), {"callbacks": [runs]})
+    assert team.calls("c") == 1
+    counted = Counter(runs.names)
+    nodes = ("agent=a", "agent=b", "agent=c", "tools=b", "fan_in_b_prompt", "done")
+    assert {name: counted[name] for name in nodes} == dict.fromkeys(nodes, 1)
+    assert {counted[name] for name in ("a", "b", "c")} == {2}  # the node, and the graph in it
+    assert counted["route"] == 0
 
 
 # Prompts.

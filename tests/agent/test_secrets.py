@@ -7,13 +7,14 @@ import itertools
 import json
 import pickle
 import traceback
-from typing import Any
+from base64 import b64encode
+from typing import Any, NamedTuple
 
 import httpx
 import pytest
-from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError
 
-from stategraph.agent.settings.secrets import RedactedError, Secrets, in_address, in_options, shown_address
+from stategraph.agent.settings.secrets import RedactedError, Secrets, in_address, in_options, shown_address, texts_in
 
 KEY = "sk-0123456789"
 
@@ -107,6 +108,90 @@ def test_a_value_is_not_searched_where_there_are_no_secrets() -> None:
 
 def test_short_texts_stay() -> None:
     assert Secrets(["k", "12345"]).text("k 12345") == "k 12345"
+    assert Secrets(["123456"]).text("a 123456") == "a [redacted]"
+
+
+def test_secrets_are_joined_and_the_longest_are_hidden_first() -> None:
+    joined = Secrets([KEY]) | Secrets([f"{KEY}-and-more", "another-secret"])
+    assert joined.text(f"{KEY} {KEY}-and-more another-secret") == "[redacted] [redacted] [redacted]"
+    assert (Secrets() | Secrets([KEY])).text(KEY) == (Secrets([KEY]) | Secrets()).text(KEY) == "[redacted]"
+    assert not Secrets() | Secrets()
+    assert Secrets([f"{KEY}-and-more", KEY]).text(f"{KEY}-and-more") == "[redacted]"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (f"said {KEY}", "said [redacted]"),
+        (f"said {KEY}".encode(), b"said [redacted]"),
+        ([KEY, 1], ["[redacted]", 1]),
+        ((KEY, 1.5), ("[redacted]", 1.5)),
+        ({KEY}, {"[redacted]"}),
+        (frozenset({KEY, "a"}), frozenset({"[redacted]", "a"})),
+        ({KEY: 1}, {"[redacted]": 1}),
+        ({"a": {"b": [(KEY,)]}}, {"a": {"b": [("[redacted]",)]}}),
+    ],
+)
+def test_secrets_in_a_value_are_hidden_wherever_they_are(value: Any, shown: Any) -> None:
+    hidden = Secrets([KEY]).value(value)
+    assert hidden == shown
+    assert type(hidden) is type(value)
+
+
+@pytest.mark.parametrize("value", [None, True, 7, 1.5, "a", b"a\xff", [1, "a"], (), {"a"}, {"a": None}, object()])
+def test_a_value_without_a_secret_stays_the_same_object(value: Any) -> None:
+    assert Secrets([KEY]).value(value) is value
+
+
+def test_a_tuple_with_names_stays_as_it_is() -> None:
+    class Pair(NamedTuple):
+        left: str
+        right: str
+
+    pair = Pair(KEY, "a")
+    assert Secrets([KEY]).value([pair])[0] is pair
+
+
+@pytest.mark.parametrize(
+    "secret", ["Basic no base64!", "Basic bWU6/w==", "basic bWU6cGFzcyB3b3JkJm1vcmU=", "Basicbut not"]
+)
+def test_what_only_begins_like_a_login_is_hidden_as_it_is(secret: str) -> None:
+    assert Secrets([secret]).text(f"said {secret}!") == "said [redacted]!"
+
+
+@pytest.mark.parametrize(
+    ("address", "found"),
+    [
+        ("https://me:pass%20word@host/p", {"pass%20word", "pass word", "bWU6cGFzcyB3b3Jk"}),
+        ("https://only-name@host/p", {"only-name", b64encode(b"only-name:").decode()}),
+        ("https://:pass@host/p", {"pass", b64encode(b":pass").decode()}),
+        ("https://host/p?a=1&b=two%20words&c=", {"1", "two words"}),
+        ("https://host/p", set()),
+        ("me:pass@host?a=1", set()),
+        ("//me:pass@host?a=1", set()),
+        ("https:/path?a=1", set()),
+        ("mailto:me@host?a=1", set()),
+    ],
+)
+def test_the_secret_parts_of_an_address_are_found(address: str, found: set[str]) -> None:
+    assert set(in_address(address)) == found
+
+
+@pytest.mark.parametrize(
+    ("value", "texts"),
+    [
+        ("a", ["a"]),
+        (b"a", ["a"]),
+        (SecretStr("a"), ["a"]),
+        (SecretBytes(b"a"), ["a"]),
+        (["a", ("b", {"k": "c"}), 7, None], ["a", "b", "c"]),
+        (7, []),
+        ({"a"}, []),
+    ],
+)
+def test_the_texts_of_a_secret_value_are_found(value: Any, texts: list[str]) -> None:
+    assert list(texts_in(value)) == texts
+    assert list(in_options({"api_key": value})) == texts
 
 
 def test_nothing_is_copied_that_has_no_secret_in_it() -> None:

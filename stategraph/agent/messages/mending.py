@@ -75,7 +75,7 @@ def _is_taken(message_id: str, history: Sequence[AnyMessage]) -> bool:
 def _is_sound(message: AIMessage) -> bool:
     if message.invalid_tool_calls:
         return False
-    return not message.tool_calls or (is_mended(message.tool_calls) and all(map(_is_readable, message.tool_calls)))
+    return is_mended(message.tool_calls) and all(map(_is_readable, message.tool_calls))
 
 
 def _is_readable(call: Any) -> bool:

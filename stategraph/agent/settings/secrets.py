@@ -22,6 +22,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from operator import is_
+from types import NoneType
 from typing import Any, Final, TypeVar, cast
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit, urlunsplit
 
@@ -46,7 +47,7 @@ _NAMED_SECRET = re.compile(
 )
 """Options whose values are secret regardless of their form."""
 
-_NO_TEXT = frozenset({bool, int, float})
+_NO_TEXT = frozenset({NoneType, bool, int, float})
 _COLLECTIONS = frozenset({list, tuple, set, frozenset})
 """Classes that can be made of their items; subclasses, such as named tuples, may not be."""
 
@@ -121,7 +122,7 @@ class Secrets:
             value: Any value.
             around: The containers around it, by identity.
         """
-        if value is None or not self._forms or type(value) in _NO_TEXT or id(value) in around:
+        if not self._forms or type(value) in _NO_TEXT or id(value) in around:
             return value
         match value:
             case str():

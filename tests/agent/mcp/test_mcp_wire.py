@@ -104,6 +104,16 @@ def test_an_answer_to_no_request_fails_the_only_one_that_waits(stray: SessionMes
     assert watched.exchange.hear(stray) is None
 
 
+def test_an_answer_to_the_request_after_the_newest_one_was_never_asked_for() -> None:
+    watched = Watched()
+    watched.ask("in words")
+    assert watched.fails(answer(1)) == ("in words", NEVER_MADE)
+    watched.ask(1)
+    assert watched.passes(answer(1))
+    watched.ask("again")
+    assert watched.fails(answer(2)) == ("again", NEVER_MADE)
+
+
 def test_an_answer_to_no_request_fails_none_of_several() -> None:
     watched = Watched()
     requests = [watched.ask(5), watched.ask(6)]
@@ -127,6 +137,7 @@ def test_a_request_that_is_cancelled_waits_no_longer() -> None:
     watched = Watched()
     watched.ask(5)
     watched.ask(6)
+    watched.exchange.tell(answer(5))  # to a request of the server's own
     watched.exchange.tell(message(method="notifications/cancelled"))
     watched.exchange.tell(message(method="notifications/progress", params={"requestId": 6}))
     watched.exchange.tell(message(method="notifications/cancelled", params={"requestId": "5"}))
