@@ -155,6 +155,13 @@ def test_what_a_command_writes_is_recorded_applied_and_counts_as_changed() -> No
     assert planned(made) == ["a", "b"]
 
 
+@pytest.mark.parametrize("saves", ["step", "exit", "never"])
+def test_a_command_without_an_answer_is_taken_whatever_waits_and_is_stored(saves: str) -> None:
+    pending: Any = {name: [(INTERRUPT, (Interrupt("?", id=name * 32),))] for name in ("e", "f")}
+    made = opened(Start(Command(update=[("log", ["by hand"])])), stored(pending=pending), saves=saves)
+    assert made.state.read("log") == ["a", "by hand"]
+
+
 def test_a_command_on_a_checkpoint_that_does_not_say_what_changed_has_every_node_looked_at() -> None:
     thread = stored()
     thread.checkpoint["updated_channels"] = None

@@ -128,6 +128,22 @@ def test_a_signal_starts_its_node_for_one_step() -> None:
     assert "to:b" not in made.freeze()
 
 
+def test_a_channel_that_heeds_steps_without_a_write_hears_of_each_until_it_is_empty() -> None:
+    class Fading(EphemeralValue[int]):
+        def update(self, values: Sequence[int]) -> bool:
+            if not values and self.is_available() and self.value > 1:
+                self.value -= 1
+                return True
+            return super().update(values)
+
+    made = state(program({"fading": Fading(int)}), values={"fading": 3})
+    seen = []
+    for _ in range(4):
+        made.apply([task(made.program, "a")])
+        seen.append(made.read("fading"))
+    assert seen == [2, 1, None, None]
+
+
 def test_of_several_that_raise_a_signal_the_last_says_what_it_holds() -> None:
     made = state(program())
     assert made.apply([task(made.program, name, ("to:b", name)) for name in NODES]) == {"to:b"}
