@@ -237,6 +237,40 @@ def test_fragments_become_the_calls_that_the_model_meant(chunks: Any, calls: Any
     assert calls_of(*chunks) == calls
 
 
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [fragment("look", "", "c1"), fragment(None, "{", None), fragment(None, "}", "c1"), fragment("", "", "")],
+        [fragment("lo", "", "c1"), fragment("ok", "{}", None)],
+        [fragment(None, "", "c1"), fragment(None, "{", None), fragment("", "}", "c1")],
+    ],
+)
+def test_fragments_with_which_nothing_is_wrong_are_told_as_they_came(chunks: list[AIMessageChunk]) -> None:
+    told, _ = streamed(*chunks)
+    assert [each is chunk for each, chunk in zip(told, chunks, strict=True)] == [True] * len(chunks)
+
+
+def test_a_call_may_follow_one_that_has_no_name_or_had_no_id() -> None:
+    _, whole = streamed(fragment(None, "{}", "c1"), fragment("find", "{}", "c2"))
+    assert [(call["name"], call["id"]) for call in whole.tool_calls] == [("nameless_tool", "c1"), ("find", "c2")]
+    _, whole = streamed(fragment("look", "{}", None), fragment("find", "{}", "c2"))
+    assert [call["name"] for call in whole.tool_calls] == ["look", "find"]
+    assert whole.tool_calls[1]["id"] == "c2"
+
+
+def test_a_plain_answer_is_told_as_it_came() -> None:
+    answer = AIMessage("Hi")
+    (told,), whole = streamed(answer)
+    assert told is whole is answer
+
+
+def test_a_half_is_not_held_back_for_ever() -> None:
+    told, _ = streamed(AIMessageChunk(HIGH), AIMessageChunk("a"), AIMessageChunk("b"))
+    assert [chunk.content for chunk in told] == ["", "\ufffda", "b"]
+    thought = AIMessageChunk("a", additional_kwargs={"reasoning_content": LOW})
+    assert streamed(thought)[0][0].additional_kwargs == {"reasoning_content": "\ufffd"}
+
+
 def test_a_call_whose_id_comes_late_keeps_the_one_that_it_was_told_with() -> None:
     told, whole = streamed(fragment(None, "", None), fragment("look", "{}", "c9"))
     (call,) = whole.tool_calls

@@ -302,6 +302,60 @@ def test_the_members_of_a_group_that_cannot_be_changed_are_stood_for() -> None:
     )
 
 
+def test_an_error_is_shown_with_what_it_came_from_as_before() -> None:
+    def failed(suppressed: bool) -> ValueError:
+        try:
+            raise KeyError(KEY)
+        except KeyError as inner:
+            error = ValueError(KEY)
+            error.__context__, error.__suppress_context__ = inner, suppressed
+            return error
+
+    for suppressed in (False, True):
+        shown = Secrets([KEY]).error(failed(suppressed))
+        assert shown.__suppress_context__ is suppressed
+        assert shown.__cause__ is None
+        assert repr(shown.__context__) == "KeyError('[redacted]')"
+        with pytest.raises(ValueError, match="redacted") as caught, Secrets([KEY]).guard():
+            raise failed(suppressed)
+        assert caught.value.__suppress_context__ is suppressed
+    cause = RuntimeError(KEY)
+    error = Stubborn()
+    error.__cause__ = cause
+    assert Secrets([KEY]).error(error).__cause__ is cause
+
+
+def test_what_stands_for_an_error_says_where_it_was_raised() -> None:
+    with pytest.raises(Stubborn) as caught:
+        raise Stubborn
+    shown = Secrets([KEY]).error(caught.value)
+    assert shown is not caught.value
+    assert shown.__traceback__ is caught.value.__traceback__ is not None
+
+
+def test_a_text_that_could_not_be_encoded_is_not_kept_with_its_error() -> None:
+    shown = Secrets([KEY]).error(UnicodeEncodeError("ascii", f"Bearer {KEY}é", 20, 21, "ordinal not in range"))
+    assert isinstance(shown, RedactedError)
+    other = UnicodeEncodeError("ascii", "Bearer é", 7, 8, "ordinal not in range")
+    assert Secrets([KEY]).error(other) is other
+
+
+def test_a_guard_lets_pass_what_is_no_failure() -> None:
+    guard = Secrets([KEY]).guard()
+    with guard:
+        pass
+    with pytest.raises(KeyboardInterrupt, match=KEY), guard:
+        raise KeyboardInterrupt(KEY)
+
+
+def test_a_group_is_made_again_only_where_one_of_its_errors_is_stood_for() -> None:
+    group = ExceptionGroup("all", [ValueError(KEY), KeyError(KEY)])
+    assert Secrets([KEY]).error(group) is group
+    shown = Secrets([KEY]).error(ExceptionGroup("all", [Stubborn()]))
+    assert isinstance(shown, ExceptionGroup)
+    assert [type(each) for each in shown.exceptions] == [RedactedError]
+
+
 def test_secrets_are_not_in_their_own_representation() -> None:
     assert KEY not in repr(Secrets([KEY]) | Secrets(["another-secret"]))
 
@@ -320,7 +374,8 @@ def test_the_ends_of_a_secret_are_hidden_where_a_text_was_cut(shown: str, expect
 
 
 def test_an_error_holds_copies_of_what_was_sent_and_answered() -> None:
-    request = httpx.Request("POST", f"https://user:{KEY}@host/v1?key={KEY}", headers={"authorization": f"Bearer {KEY}"})
+    sent = {"authorization": f"Bearer {KEY}", "x-trace": "t1"}
+    request = httpx.Request("POST", f"https://user:{KEY}@host/v1?key={KEY}", headers=sent)
     headers = {"content-encoding": "gzip", "retry-after": "3", "x-echo": KEY}
     body = gzip.compress(json.dumps({"error": KEY}).encode())
     error = httpx.HTTPStatusError(
@@ -332,15 +387,18 @@ def test_an_error_holds_copies_of_what_was_sent_and_answered() -> None:
     assert response.json() == {"error": "[redacted]"}
     for asked in (error.request, response.request):
         assert (asked.method, str(asked.url)) == ("POST", "https://host/v1")
+        assert asked.headers["x-trace"] == "t1"
     shown = [response.text, *response.headers.values(), *error.request.headers.values(), repr(vars(error))]
     assert not any(KEY in text for text in shown)
 
 
 def test_a_response_that_was_not_read_can_be_copied() -> None:
     error = RuntimeError("no")
-    error.response = httpx.Response(500, stream=httpx.ByteStream(KEY.encode()))  # type: ignore[attr-defined]
+    body = httpx.ByteStream(KEY.encode())
+    error.response = httpx.Response(500, headers={"x-echo": KEY}, stream=body)  # type: ignore[attr-defined]
     Secrets([KEY]).error(error)
     assert error.response.status_code == 500  # type: ignore[attr-defined]
+    assert error.response.headers["x-echo"] == "[redacted]"  # type: ignore[attr-defined]
 
 
 def test_other_objects_of_the_http_library_stay_as_they_are() -> None:

@@ -237,7 +237,7 @@ class Guard:
         return self._secrets.error(error)
 
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
-        if error is None or not isinstance(error, Exception):
+        if not isinstance(error, Exception):
             return
         shown = self.shown(error)
         if shown is not error:
