@@ -5,13 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from stategraph.agent.mcp import McpSessions
+from stategraph.agent.mcp import McpError, McpSessions
 
 SERVER = Path(__file__).with_name("server.py")
 KINDS = ("stdio", "http", "stdio-2025", "http-2025")
@@ -47,6 +48,16 @@ class HttpProcess:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._port}/mcp"
+
+
+@contextmanager
+def failing(
+    kind: type[McpError], said: str | None = None, *, server: str = "one"
+) -> Iterator[pytest.ExceptionInfo[McpError]]:
+    """Expects the error of a server, which every error names."""
+    with pytest.raises(kind, match=said) as caught:
+        yield caught
+    assert caught.value.server == server
 
 
 def program(*arguments: str, **more: Any) -> dict[str, Any]:

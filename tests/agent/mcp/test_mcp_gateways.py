@@ -21,6 +21,7 @@ from stategraph.agent.mcp.servers import HttpServer
 from stategraph.errors import ConfigurationError
 from stategraph.run.runtime import AgentRuntime
 from tests import loopback
+from tests.agent.mcp.conftest import failing
 from tests.agent.test_secrets import chain
 from tests.conftest import Listen
 
@@ -111,7 +112,7 @@ async def test_errors_are_sorted_by_who_answered_and_the_call_is_sent_once(
         (add,) = await sessions.tools()
         server.instead = instead
         async with asyncio.timeout(30):
-            with pytest.raises(McpError, match=said) as caught:
+            with failing(McpError, said) as caught:
                 await add.ainvoke({"n": 1})
         assert type(caught.value) is kind
         assert server.asked.count("tools/call") == 1
@@ -141,14 +142,14 @@ async def test_what_is_secret_of_an_address_reaches_the_server_and_nobody_else(
         (add,) = await sessions.tools()
         assert await add.ainvoke({"n": 1}) == "1"
         server.instead = (200, "application/json", f'{{"id": {TOKEN} {HEADER}'.encode())
-        with pytest.raises(McpBadAnswer) as caught:
+        with failing(McpBadAnswer) as caught:
             await add.ainvoke({"n": 2})
         server.instead = (
             401,
             "application/json",
             ITS_OWN.replace(b"arguments", f"{PASSWORD} {TOKEN} {HEADER}".encode()),
         )
-        with pytest.raises(McpRefused, match=r"wrong \[redacted\] \[redacted\] \[redacted\]") as refused:
+        with failing(McpRefused, r"wrong \[redacted\] \[redacted\] \[redacted\]") as refused:
             await add.ainvoke({"n": 3})
         texts = [repr(sessions), repr(add), str(add), repr(add.metadata)]
     assert {path for path, _ in server.seen} == {f"/mcp?token={TOKEN}"}

@@ -18,7 +18,7 @@ from langchain_core.tools import ToolException
 from stategraph.agent import reporting
 from stategraph.agent.mcp import McpError, McpSessions, McpTimeout, McpUnavailable
 from stategraph.agent.reporting import ToolReport
-from tests.agent.mcp.conftest import HttpProcess, program
+from tests.agent.mcp.conftest import HttpProcess, failing, program
 
 pytestmark = pytest.mark.anyio
 
@@ -78,7 +78,7 @@ async def test_a_server_that_is_killed_in_the_middle_is_a_tool_error_and_is_star
             await other
         assert not calling.done()  # what the server said before it died is heard first
         go_on.set()
-        with pytest.raises(McpUnavailable):
+        with failing(McpUnavailable):
             await calling
         assert len(heard) == 1
         found = await asyncio.gather(*(counted(sessions) for _ in range(3)))
@@ -89,7 +89,7 @@ async def test_a_server_over_http_that_is_killed_in_the_middle_is_reached_again(
     async with McpSessions({"one": {"url": http.url}}) as sessions:
         calling, pid = await hanging(sessions)
         http.kill()
-        with pytest.raises(McpUnavailable, match="'one' went away while it worked on tool 'hang'"):
+        with failing(McpUnavailable, "'one' went away while it worked on tool 'hang'"):
             await calling
         http.start()
         assert (await counted(sessions))["pid"] != pid
@@ -108,7 +108,7 @@ async def test_a_server_over_http_that_is_down_is_a_tool_error_until_it_is_back(
         await counted(sessions)
         http.kill()
         for _ in range(2):
-            with pytest.raises(McpUnavailable):
+            with failing(McpUnavailable):
                 await sessions.call_tool("one", "add", {"a": 1, "b": 1})
         http.start()
         assert (await sessions.call_tool("one", "add", {"a": 1, "b": 1}))[0] == "2"
@@ -121,11 +121,11 @@ async def test_a_server_that_hangs_is_replaced(monkeypatch: pytest.MonkeyPatch) 
     async with McpSessions({"one": program()}) as sessions:
         first = (await counted(sessions))["pid"]
         os.kill(first, signal.SIGSTOP)
-        with pytest.raises(McpTimeout):
+        with failing(McpTimeout):
             await sessions.call_tool("one", "add", {"a": 1, "b": 1}, timeout_s=0.1)
         second = (await counted(sessions))["pid"]
         os.kill(second, signal.SIGSTOP)
-        with pytest.raises(McpUnavailable, match=r"did not answer a ping within 0\.1 s"):
+        with failing(McpUnavailable, r"did not answer a ping within 0\.1 s"):
             await sessions.ping("one")
         third = (await counted(sessions))["pid"]
         assert len({first, second, third}) == 3
@@ -165,7 +165,7 @@ async def test_closing_ends_calls_and_leaves_no_process() -> None:
         await sessions.tools()
         calling, pid = await hanging(sessions)
         assert len(programs()) == 2
-    with pytest.raises(McpUnavailable, match="'one' was closed while it worked on tool 'hang'"):
+    with failing(McpUnavailable, "'one' was closed while it worked on tool 'hang'"):
         await calling
     assert programs() == []
     assert not psutil.pid_exists(pid)
@@ -195,7 +195,7 @@ async def test_closing_in_the_middle_of_opening_leaves_no_process() -> None:
         listing = asyncio.create_task(sessions.tools())
         while not programs():  # noqa: ASYNC110 - the start of a program tells nobody
             await asyncio.sleep(0)
-    with pytest.raises(McpUnavailable, match="'one' was closed"):
+    with failing(McpUnavailable, "'one' was closed"):
         await listing
     assert programs() == []
 
@@ -213,7 +213,7 @@ async def test_a_cancelled_close_still_leaves_no_process() -> None:
 
 async def test_a_program_that_is_not_there_is_named() -> None:
     async with McpSessions({"one": {"command": "no-such-program"}}) as sessions:
-        with pytest.raises(McpUnavailable, match=r"'one' \(no-such-program\): FileNotFoundError"):
+        with failing(McpUnavailable, r"'one' \(no-such-program\): FileNotFoundError"):
             await sessions.tools()
 
 
@@ -221,7 +221,7 @@ async def test_a_program_that_ends_at_once_says_so_without_secrets(caplog: pytes
     caplog.set_level("DEBUG")
     brief = {"command": sys.executable, "args": ["-c", ""], "env": {"KEY": "hidden"}}
     async with McpSessions({"one": brief}) as sessions:
-        with pytest.raises(McpUnavailable, match="it ended, or closed its output") as caught:
+        with failing(McpUnavailable, "it ended, or closed its output") as caught:
             await sessions.tools()
     assert "hidden" not in "".join(map(str, chain(caught.value)))
     assert "hidden" not in caplog.text
@@ -231,7 +231,7 @@ async def test_a_program_that_ends_at_once_is_started_three_times(tmp_path: Path
     starts = tmp_path / "starts"
     code = f"import sys; open({str(starts)!r}, 'a').write('x')"
     async with McpSessions({"one": {"command": sys.executable, "args": ["-c", code]}}) as sessions:
-        with pytest.raises(McpUnavailable):
+        with failing(McpUnavailable):
             await sessions.tools()
     assert starts.read_text() == "xxx"
 
@@ -239,7 +239,7 @@ async def test_a_program_that_ends_at_once_is_started_three_times(tmp_path: Path
 async def test_a_program_that_says_nothing_is_given_up_in_time() -> None:
     silent = {"command": sys.executable, "args": ["-c", "import sys; sys.stdin.read()"], "connectTimeoutS": 0.2}
     async with McpSessions({"one": silent}) as sessions:
-        with pytest.raises(McpTimeout, match=r"did not answer within 0.2 s .* `connect_timeout_s` allows it more"):
+        with failing(McpTimeout, r"did not answer within 0.2 s .* `connect_timeout_s` allows it more"):
             await sessions.tools()
         assert programs() == []
 
@@ -249,7 +249,7 @@ async def test_a_server_over_http_that_is_not_there_is_named_without_secrets() -
         port = taken.getsockname()[1]
     url = f"http://user:hidden@127.0.0.1:{port}/mcp?key=hidden"
     async with McpSessions({"one": {"url": url, "headers": {"authorization": "Bearer hidden"}}}) as sessions:
-        with pytest.raises(McpError, match=rf"'one' \(http://127.0.0.1:{port}/mcp\): ConnectError") as caught:
+        with failing(McpError, rf"'one' \(http://127.0.0.1:{port}/mcp\): ConnectError") as caught:
             await sessions.tools()
     assert "hidden" not in "".join(map(str, chain(caught.value)))
 
@@ -266,7 +266,7 @@ async def test_a_server_that_wants_a_key_says_so() -> None:
     servers = {"one": {"url": process.url}, "two": {"url": process.url, "headers": {"Authorization": "Bearer key"}}}
     try:
         async with McpSessions(servers) as sessions:
-            with pytest.raises(McpUnavailable, match=r"\(HTTP status 401\)"):
+            with failing(McpUnavailable, r"\(HTTP status 401\)"):
                 await sessions.tools("one")
             assert await sessions.tools("two")
     finally:
