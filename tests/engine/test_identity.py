@@ -238,7 +238,6 @@ class Numbering:
         (frozenset("ab"), frozenset("ac")),
         (Reducing(), Numbering()),
     ],
-    ids=str,
 )
 def test_what_a_channel_declares_is_told_apart_by_its_content(one: Any, other: Any) -> None:
     digests = [of_channels(channels={"capped": Capped(str, declared)}) for declared in (one, one, other)]
