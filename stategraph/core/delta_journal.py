@@ -66,6 +66,8 @@ class DeltaJournal:
         self._forced: set[str] = set()
         # Writes found on the checkpoint, of which it is not known yet whether their tasks take them back.
         self._loaded: list[tuple[str, str]] = []
+        # What is stored already: pairs of task and channel.
+        self._stored: frozenset[tuple[str, str]] = frozenset()
         self._commanded: list[Write] = []
         self._kept: list[_Kept] = []
         self._first_step: int | None = None
@@ -80,7 +82,6 @@ class DeltaJournal:
             reapplies: Whether they go back to the tasks that made them, as far as these are planned again.
         """
         found = [(task_id, name) for task_id, name in self._among(pending) if task_id != NULL_TASK_ID]
-        # What is stored already: pairs of task and channel.
         self._stored = frozenset(found)
         if reapplies:
             self._loaded = found

@@ -33,7 +33,7 @@ class Watch(NamedTuple):
 
 
 UNHEARD: Final = Watch(values=False, ended=False, planned=False, checkpoints=False)
-"""Of a run without listeners."""
+"""What a run without listeners is watched for: nothing."""
 
 
 @cache

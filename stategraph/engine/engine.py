@@ -165,8 +165,9 @@ class StateGraphEngine(
             config: As for :meth:`invoke`.
             context: As for :meth:`invoke`.
             stream_mode: One mode, or a list of them, which yields (mode,
-                payload); None for the graph's own. `stategraph.StreamMode` says
-                what each shows.
+                payload); None for the graph's own. Modes are "values",
+                "updates", "messages", "custom", "tasks", "checkpoints", "debug"
+                and "tools"; `stategraph/stream_parts.py` says what each shows.
             print_mode: Modes to print as well.
             output_keys: As for :meth:`invoke`.
             interrupt_before: As for :meth:`invoke`.

@@ -97,7 +97,8 @@ class NodeExecutor(Protocol):
     (`contextvars.copy_context()`), where `interrupt()` and `get_stream_writer()` find the run.
 
     Limits of an attempt are kept by the executor alone, which raises `NodeTimeoutError`; the run cannot tell that one
-    was ignored. The clauses of `tests/engine/executor_contract.py` can, and test all else that an executor has to do.
+    was ignored. The clauses of `tests/engine/executor_contract.py`, in the repository, can, and test all else that an
+    executor has to do.
     """
 
     def prepare(self, work: NodeWork, /) -> NodeCall:
@@ -157,7 +158,7 @@ class FactSink(Protocol):
 
     @property
     def watch(self) -> Watch:
-        """The facts to report; those that nobody watches are not made."""
+        """The facts to report, such as `UNHEARD._replace(ended=True)`; those that nobody watches are not made."""
 
     def take(self, number: int, fact: Fact, /) -> None:
         """Take the next fact."""

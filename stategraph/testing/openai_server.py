@@ -236,7 +236,7 @@ class _Listener(socketserver.TCPServer):
             self.shutdown_request(request)
 
     def server_close(self) -> None:
-        """Close the listening socket and every connection, and wait for their threads. The acceptor has ended."""
+        """Close the listening socket and every connection, and wait for their threads, after the acceptor has ended."""
         super().server_close()
         for connection, _ in self._connections:
             # Wakes the thread that reads from it; it may have closed by itself since.

@@ -128,8 +128,7 @@ def raises_what_the_function_raises_at_every_attempt(executor: Any, driver: Driv
     retry = RetryPolicy(initial_interval=0.001, jitter=False, max_attempts=3, retry_on=again)
     graph = graph_of(fails, executor, retry_policy=retry, error_handler=rescue)
     assert driver.invoke(graph, {"seen": []}, THREAD) == {"seen": ["ConnectionError in node: no line"]}
-    assert [str(each) for each in tried] == ["no line"] * len(tried)
-    assert len(tried) >= 2
+    assert [str(each) for each in tried] == ["no line"] * 3
 
 
 @clause

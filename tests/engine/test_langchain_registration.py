@@ -9,6 +9,7 @@ from langchain_core.messages.tool import ToolOutputMixin
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import EmptyChannelError
 
+import stategraph.engine.config.langchain_registration  # noqa: F401 (tells the lower packages what langchain looks for)
 from stategraph import errors, stream_parts, types
 
 

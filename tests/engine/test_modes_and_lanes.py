@@ -119,14 +119,24 @@ def test_every_fact_that_a_mode_can_show_is_collected_to_be_shown() -> None:
 
 
 def test_stream_events_shows_every_mode_by_its_name() -> None:
-    for mode in MODES.keys() - {"messages"}:
-        kind = transformer_of(mode)
-        assert kind is transformer_of(mode)
-        assert kind.required_stream_modes == (mode,)
-        assert [*kind(("ns",)).init()] == [mode]
+    others = MODES.keys() - {"values", "messages"}
+    kinds = [transformer_of(mode) for mode in others]
+    assert kinds == [transformer_of(mode) for mode in others]
+    run = build(InMemorySaver()).stream_events(
+        {"log": []}, {"configurable": {"thread_id": "1"}}, version="v3", transformers=kinds
+    )
+    assert run.output["log"] == ["one", "two"]
+    assert others <= run.extensions.keys()
     assert transformer_of("updates") is UpdatesTransformer
-    with pytest.raises(ValueError, match="Every event stream shows the stream mode 'messages'"):
-        transformer_of("messages")
+
+
+def test_a_transformer_is_refused_for_modes_that_every_event_stream_shows_and_for_no_mode() -> None:
+    for mode in ("values", "messages"):
+        with pytest.raises(ValueError, match=f"Every event stream shows the stream mode '{mode}'"):
+            transformer_of(mode)
+    for nothing in ("tool", 3, None):
+        with pytest.raises(ValueError, match="There is no stream mode"):
+            transformer_of(nothing)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"no stream mode 'tool'\. Did you mean 'tools'\?"):
         transformer_of("tool")
 

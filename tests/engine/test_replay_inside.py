@@ -11,6 +11,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from stategraph import START, Command, StateGraph, interrupt
 from stategraph.core.channels.delta import DeltaChannel
+from stategraph.engine.compile.managed import ManagedValue, RemainingSteps
 from tests.conftest import Driver
 
 CONFIG: Any = {"configurable": {"thread_id": "1"}}
@@ -135,3 +136,33 @@ def test_a_named_checkpoint_that_is_gone_starts_the_nested_graph_afresh(driver: 
     nested.take_ran()
     assert driver.invoke(nested.graph, None, place)["log"] == WHOLE
     assert nested.take_ran() == ["a", "b", "c", "last"]
+
+
+class Unfinished(ManagedValue[float]):
+    """The share of the steps that is left, of which there is always one to begin."""
+
+    @staticmethod
+    def get(scratchpad: Any) -> float:
+        return 1 / (scratchpad.stop - scratchpad.step)
+
+
+class Limited(TypedDict):
+    log: Annotated[list[str], operator.add]
+    left: RemainingSteps
+    share: Annotated[float, Unfinished]
+
+
+def test_a_replay_inside_gives_its_nodes_all_the_steps_that_are_left(driver: Driver) -> None:
+    seen: list[tuple[int, float]] = []
+
+    def sub(state: Limited) -> Any:
+        seen.append((state["left"], state["share"]))
+        return inner.invoke({"log": []})
+
+    inner = StateGraph(Plain).add_node("asks", lambda state: {"log": [interrupt("go on?")]}).add_edge(START, "asks")
+    inner = inner.compile()
+    outer = StateGraph(Limited).add_node("sub", sub).add_edge(START, "sub").compile(checkpointer=InMemorySaver())
+    driver.invoke(outer, {"log": []}, {**CONFIG, "recursion_limit": 8})
+    (task,) = driver.get_state(outer, CONFIG, subgraphs=True).tasks
+    driver.invoke(outer, None, {**task.state.config, "recursion_limit": 8})
+    assert [left for left, _ in seen] == [7, 8]

@@ -329,6 +329,9 @@ def test_what_is_in_the_cache_need_not_run_again_and_everything_else_has_to() ->
     assert told(twice, once) is None
     assert told(once, twice, cache=True) is None
     assert told(report(ran=["a", "b"]), once, cache=True) is None
+    further = report(ran=["a", "a", "b"])
+    assert "node cache" in str(told(further, once, cache=True))
+    assert told(further, once, cache=True, graphs=[]) is None
     there, here = copy.deepcopy(twice), copy.deepcopy(once)
     there["steps"][0]["ran"][1].append({"langgraph_node": "a"})
     assert "node cache" in str(told(there, here, cache=True))

@@ -304,7 +304,7 @@ class _Router:
         return await adrive(self._routing(state), partial(_achoice_of, state))
 
     def _routing(self, state: AgentState) -> Generator[GraphEdge, object, list[Hashable | Send]]:
-        """Yield the edges whose conditions are to be asked, is sent their choices; returns the next nodes."""
+        """Yield each edge whose condition is to be asked, to be sent its choice, and return the next nodes."""
         if (to := _regardless_of_edges(state)) is not None:
             return to
         chosen: list[str] = []

@@ -110,7 +110,7 @@ class SummarizeNode:
         return update if memory is None else {**update, "memory": memory}
 
     def _updating(self, state: AgentState) -> Generator[_Job, Summary | None, dict[str, Any]]:
-        """Yield what to summarise, if anything; is sent the summary, and returns the node's update."""
+        """Yield what to summarise, if there is anything, to be sent the summary, and return the node's update."""
         context_state, job = self._job(state)
         if not job.covered:
             return self._stored(replace(context_state, wanted=False))

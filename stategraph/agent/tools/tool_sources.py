@@ -111,7 +111,8 @@ def _check(source: object) -> None:
         ConfigurationError: It lacks a part of `ToolSource`.
     """
     parts = sorted(get_protocol_members(ToolSource))
-    missing = [part for part in parts if not hasattr(source, part)]
+    # A property that fails is there, and says by itself what is wrong.
+    missing = [part for part in parts if not hasattr(source, part) and not hasattr(type(source), part)]
     if missing:
         raise ConfigurationError(
             f"A source of tools is a value of type {type(source).__name__} without {', '.join(map(repr, missing))}; "

@@ -213,6 +213,7 @@ class Opening:
                 self._records.pending,
                 self.updated,
                 self.step,
+                self._planner.stop,
             )
 
     # -- input -----------------------------------------------------------

@@ -42,6 +42,7 @@ def namespaces_before(
     pending: status.Pending,
     updated: Iterable[str] | None,
     step: int,
+    stop: int,
 ) -> dict[str, str]:
     """Find the namespaces in which the tasks of a checkpoint's next step ran, before the checkpoint is forked.
 
@@ -53,12 +54,13 @@ def namespaces_before(
         pending: The writes recorded on the checkpoint.
         updated: Channels updated by the step that made it.
         step: The number of the next step.
+        stop: The number of the last one that is allowed: their input may say how many are left.
 
     Returns:
         The tasks' namespaces by their paths.
     """
     ids = IdMaker(checkpoint["id"], checkpoint["v"])
-    planner = Planner(state, ids, ns, parent, pending, None, step, step)
+    planner = Planner(state, ids, ns, parent, pending, None, step, stop)
     return {task.path_key: task.ns for task in planner.next_tasks(set(updated) if updated else None)}
 
 

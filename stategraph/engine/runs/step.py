@@ -143,7 +143,7 @@ def look_in_cache(execution: Execution, tasks: Sequence[Task]) -> Procedure[None
 
 
 def to_cache(execution: Execution, task: Task) -> Procedure[None]:
-    """Put the writes of a task that ended well, and has a place in the cache, into it."""
+    """Put the writes of a task into the cache. It ended well, and its node has a cache policy."""
     key, ttl = task.cache_key
     yield Ask(execution.plan.cache, "set", ({key: (task.writes, ttl)},))
 

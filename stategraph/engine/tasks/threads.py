@@ -343,4 +343,4 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):  # not where nothing forks
     os.register_at_fork(after_in_child=_after_fork)
-atexit.register(lambda: _pool.finish())  # the one that there is then: a fork has another
+atexit.register(lambda: _pool.finish())  # looked up at the exit, as a forked process has another pool

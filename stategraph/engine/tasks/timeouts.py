@@ -153,9 +153,10 @@ class _Window:
     def progress(self) -> None:
         """Note a sign of life. Any thread may call this: a lost race costs an instant of the limit, not more."""
         now = self._progress_at = self._loop.time()
-        if self._progressed is not None and self.limit.idle_s is not None and now >= self._report_from:
+        progressed = self._progressed  # another thread may be closing the window
+        if progressed is not None and self.limit.idle_s is not None and now >= self._report_from:
             self._report_from = now + self.limit.idle_s / _REPORTS_PER_SILENCE
-            self._progressed()
+            progressed()
 
     async def outlast(self, work: asyncio.Future[object]) -> Kind | None:
         """Wait for the work; answers the limit that was reached before it was done, or None."""

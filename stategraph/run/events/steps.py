@@ -3,8 +3,8 @@
 - A step is a message being written or a tool call; its index is its place among the content parts and only grows.
 - One call of a model writes its steps in a lane. The lane's next step closes the message before it, and so does the end
   of the call; a tool call's step stays open until the call has its result.
-- A lane knows whether the model reasons: `reasoning_content` (or reasoning blocks), or text from a `<think>` on until
-  the chunk after the one with `</think>`. A change opens a new message.
+- A lane knows whether the model reasons: reasoning next to the content or in blocks of it, or text from a `<think>` on
+  until the chunk after the one with `</think>`. A change opens a new message.
 - An empty first chunk tells the provider's message id, which the first message of the lane takes.
 - Text that arrives while a tool call is being written is part of no message.
 """

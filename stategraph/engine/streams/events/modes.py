@@ -107,7 +107,7 @@ class DebugTransformer(ModeTransformer):
     required_stream_modes = ("debug",)
 
 
-#: The transformers above by their modes: those of modes that have a name of their own to import, or more to do.
+#: The transformers above by their modes; those of other modes are made when they are asked for.
 _NAMED: Final = {kind._mode: kind for kind in ModeTransformer.__subclasses__()}
 
 
@@ -116,16 +116,17 @@ def transformer_of(mode: str) -> type[ModeTransformer]:
     """Return the transformer that shows a stream mode under the mode's name, for `transformers=`.
 
     Args:
-        mode: Any mode but "messages", whose answers every run shows as streams.
+        mode: Any mode but "values" and "messages", which every run shows.
 
     Raises:
-        ValueError: There is no such mode, or it is "messages".
+        ValueError: There is no such mode, or every run shows it.
     """
     if mode not in MODES:
-        raise ValueError(f"There is no stream mode {mode!r}. {explain.what_there_is(mode, tuple(MODES), 'modes')}")
-    if mode == "messages":
-        raise ValueError("Every event stream shows the stream mode 'messages': read the run's projection of this name")
+        raise ValueError(f"There is no stream mode {mode!r}. {explain.what_there_is(str(mode), tuple(MODES), 'modes')}")
+    if mode in ("values", "messages"):
+        raise ValueError(f"Every event stream shows the stream mode {mode!r}: read the run's projection of this name")
     if mode in _NAMED:
         return _NAMED[mode]
-    shown = {"_mode": mode, "required_stream_modes": (mode,), "__doc__": f"Shows the stream mode {mode!r}."}
+    about = {"__doc__": f"Shows the stream mode {mode!r}.", "__module__": __name__}
+    shown = {"_mode": mode, "required_stream_modes": (mode,), **about}
     return cast("type[ModeTransformer]", type(f"{mode.title()}Transformer", (ModeTransformer,), shown))
