@@ -7,6 +7,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -19,6 +20,7 @@ from stategraph.workers.registry.databases import open_database
 from stategraph.workers.registry.operations import RegistryOperations
 from stategraph.workers.registry.port import StoreUnavailableError
 from stategraph.workers.registry.runs import RunRegistry
+from stategraph.workers.registry.sqlite import SqliteDatabase
 from stategraph.workers.registry.values import Base, Claimed, Event, Lease, Submission, ThreadBusy, UnknownRunError
 
 LEASE_S = 15.0
@@ -423,3 +425,23 @@ def test_postgres_is_away_if_a_connection_is_lost_or_the_server_stops_or_starts(
     for kind in (codes.QueryCanceled, codes.LockNotAvailable, codes.UniqueViolation, codes.UndefinedTable):
         assert not database.is_away(kind("a statement's own"))
     database.close()
+
+
+def test_a_file_that_is_no_database_is_left_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[sqlite3.Connection] = []
+
+    def connect(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        made.append(sqlite3_connect(*arguments, **options))
+        return made[-1]
+
+    sqlite3_connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", connect)
+    file = tmp_path / "text"
+    file.write_text("no database " * 100)
+    database = SqliteDatabase(str(file))
+    with pytest.raises(sqlite3.DatabaseError, match="not a database"), database.transaction():
+        pass
+    database.close()
+    (connection,) = made
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        connection.execute("SELECT 1")
