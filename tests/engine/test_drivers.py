@@ -7,7 +7,7 @@ import contextlib
 import contextvars
 import operator
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, TypedDict
 
 import pytest
@@ -279,8 +279,8 @@ def test_leaving_waits_for_a_task_that_its_thread_took_by_itself() -> None:
     assert began == ended and 1 in ended
 
 
-def test_a_failure_cancels_the_coroutines_beside_it() -> None:
-    cancelled: list[str] = []
+def noting_its_end(cancelled: list[str]) -> Callable[[State], Awaitable[State]]:
+    """Make a node that waits until it is cancelled, and notes that."""
 
     async def patient(state: State) -> State:
         try:
@@ -289,6 +289,13 @@ def test_a_failure_cancels_the_coroutines_beside_it() -> None:
             cancelled.append("patient")
             raise
         return {}
+
+    return patient
+
+
+def test_a_failure_cancels_the_coroutines_beside_it() -> None:
+    cancelled: list[str] = []
+    patient = noting_its_end(cancelled)
 
     async def hasty(state: State) -> State:
         raise ValueError("too fast")
@@ -724,18 +731,11 @@ def test_a_failed_run_does_not_wait_for_tasks_that_have_not_begun() -> None:
 @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
 def test_a_coroutine_beside_others_may_end_the_program(error: type[BaseException]) -> None:
     cancelled: list[str] = []
+    patient = noting_its_end(cancelled)
 
     async def fail(state: State) -> State:
         await asyncio.sleep(0)
         raise error("by the node")
-
-    async def patient(state: State) -> State:
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            cancelled.append("patient")
-            raise
-        return {}
 
     with pytest.raises(error, match="by the node"):
         asyncio.run(side_by_side(fails=fail, patient=patient).ainvoke({}))
