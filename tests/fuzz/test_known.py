@@ -300,6 +300,24 @@ def test_a_task_that_does_not_begin_may_lose_what_it_had_in_a_step_that_failed()
     assert told(streamed("c?"), streamed("b?"), script=script) is None
 
 
+def test_the_counters_that_a_nested_graph_is_shown_with_may_be_those_of_its_end() -> None:
+    def told(**metadata: Any) -> dict[str, Any]:
+        part = {"step": 1, "payload": {"metadata": {"source": "loop", "step": 1, "parents": {"": "<id>"}, **metadata}}}
+        return report(found=[many(many("a"), "debug", part)])
+
+    counted, none = told(counters_since_delta_snapshot={"delta": many(2, 3)}), told()
+    fewer = told(counters_since_delta_snapshot={"delta": many(0, 1)})
+    for there, here in ((none, counted), (counted, none), (fewer, counted)):
+        assert "checkpoints" in str(explained(there, here, step={"durability": "exit"}))
+        assert explained(there, here, step={"durability": "sync"}) is None
+    assert explained(told(other=1), counted, step={"durability": "exit"}) is None
+    assert explained(told(step=2), counted, step={"durability": "exit"}) is None
+    assert (
+        explained(told(parents={}), told(parents={}, counters_since_delta_snapshot={}), step={"durability": "exit"})
+        is None
+    )
+
+
 def test_a_question_that_a_packet_asks_here_may_have_taken_the_answer_on_langgraph() -> None:
     asked = ("__interrupt__", [question("a?")])
     answer = {"op": "answer", "by": "value"}
@@ -324,17 +342,35 @@ def test_what_is_in_the_cache_need_not_run_again_and_everything_else_has_to() ->
     def told(expected: dict[str, Any], found: dict[str, Any], **case: Any) -> str | None:
         return known.explain(differences.Difference({**CASE, **case}, expected, found))
 
-    twice, once = report(ran=["a", "a"]), report(ran=["a"])
-    assert "node cache" in str(told(twice, once, cache=True))
-    assert told(twice, once) is None
-    assert told(once, twice, cache=True) is None
-    assert told(report(ran=["a", "b"]), once, cache=True) is None
-    further = report(ran=["a", "a", "b"])
-    assert "node cache" in str(told(further, once, cache=True))
-    assert told(further, once, cache=True, graphs=[]) is None
+    twice, once, there = report(ran=["job", "job"]), report(ran=["job"]), report(ran=["job", "job", "b"])
+    tasks = {"cache": True, "tasks": [{"name": "job", "cached": True}], "graphs": []}
+    assert "node cache" in str(told(twice, once, **tasks))
+    assert told(twice, once, **{**tasks, "cache": False}) is None
+    assert told(twice, once, **{**tasks, "tasks": [{"name": "job"}]}) is None
+    assert told(once, twice, **tasks) is None
+    assert told(report(ran=["job", "b"]), once, **tasks) is None
+    assert told(there, once, **tasks) is None
     there, here = copy.deepcopy(twice), copy.deepcopy(once)
-    there["steps"][0]["ran"][1].append({"langgraph_node": "a"})
-    assert "node cache" in str(told(there, here, cache=True))
+    there["steps"][0]["ran"][1].append({"langgraph_node": "job"})
+    assert "node cache" in str(told(there, here, **tasks))
+
+
+def test_a_router_behind_a_node_that_is_cached_later_may_choose_another_way() -> None:
+    def told(expected: dict[str, Any], found: dict[str, Any], graph: dict[str, Any]) -> str | None:
+        case = {**CASE, "cache": True, "graphs": [{"name": "g", "nodes": [], **graph}]}
+        return known.explain(differences.Difference(case, expected, found))
+
+    nodes, routers = [{"name": "a", "cached": True}, {"name": "b"}], [{"from": "a"}]
+    another = report(ran=["g_a", "g_b", "g_b"]), report(ran=["g_a", "g_c"])
+    for there in (report(ran=["g_a", "g_a", "g_b"]), report(ran=["g_a", "g_a"])):
+        for here in (report(ran=["g_a"]), report(ran=["g_a", "g_c"])):
+            assert "node cache" in str(told(there, here, {"nodes": nodes, "routers": routers}))
+            assert "node cache" in str(told(there, here, {"routers": routers, "defaults": {"cached": True}}))
+            assert told(there, here, {"nodes": nodes[1:], "routers": routers}) is None
+    assert told(there, here, {"nodes": nodes}) is None
+    assert told(*another, {"nodes": nodes, "routers": routers}) is None
+    routed = report(ran=["route_g_0", "route_g_0"]), report(ran=["route_g_0"])
+    assert told(*routed, {"nodes": nodes, "routers": routers, "defaults": {"cached": True}}) is None
 
 
 def test_a_state_whose_values_are_none_on_one_of_the_engines_can_be_compared() -> None:
