@@ -169,7 +169,7 @@ async def _cancel(registry: RunRegistry, arguments: argparse.Namespace, output: 
     if not asked:
         text = f"Run '{info.run_id}' has ended already: {info.status.value}."
     elif info.finished_at is None:
-        text = f"Run '{info.run_id}' was asked to stop; its worker learns it with its next heartbeat."
+        text = f"Run '{info.run_id}' was asked to stop; its worker learns it by a signal, or with its next heartbeat."
     else:
         text = f"Run '{info.run_id}' is {info.status.value}."
     output.show({"asked": asked, **_plain(info)}, text)

@@ -8,6 +8,7 @@ Rules
 * A later attempt goes on where the rows end. What an attempt told and did not store is told again, with the numbers
   that were free; `run.attempt` stands between two attempts.
 * The last event is `run.end`.
+* Readers look for rows when the registry's bus says that there are some, and from time to time in any case.
 """
 
 from __future__ import annotations
@@ -16,18 +17,22 @@ import json
 import random
 from collections import deque
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final
-
-import anyio
 
 from stategraph.workers.registry.operations import ATTEMPT_EVENT, END_EVENT
 from stategraph.workers.registry.runs import RunRegistry
 from stategraph.workers.registry.values import Claimed, Event
+from stategraph.workers.wakeups.bus import Wakes
+from stategraph.workers.wakeups.signals import Signal, SignalKind
 
 #: How often a reader looks for new rows, in seconds: at first, and at most after it found nothing for a while.
 LOOK_S: Final = 0.02
 LONGEST_LOOK_S: Final = 0.5
+
+#: The same while the registry's bus tells of new rows.
+LIVE_LOOK_S: Final = 2.0
 
 #: How many rows a reader fetches at a time.
 PAGE: Final = 500
@@ -97,9 +102,10 @@ class EventBuffer:
         return list(self._waiting)
 
     def stored(self, seq: int) -> None:
-        """Take note that all events up to a number are stored."""
+        """Take note that all events up to a number are stored, and wake their readers."""
         while self._waiting and self._waiting[0][0] <= seq:
             self._waiting.popleft()
+        self._registry.bus.publish((Signal(SignalKind.EVENTS, self._claimed.lease.run_id, self._claimed.tenant),))
 
     async def flush(self) -> None:
         """Store what waits; a write that stores the same rows meanwhile does no harm.
@@ -134,6 +140,13 @@ async def attach(registry: RunRegistry, run_id: str, after_seq: int = 0) -> Asyn
     Raises:
         UnknownRunError: There is no such run.
     """
+    with registry.bus.watch([(SignalKind.EVENTS, run_id)]) as wakes:
+        async with aclosing(_look(registry, run_id, after_seq, wakes)) as events:
+            async for event in events:
+                yield event
+
+
+async def _look(registry: RunRegistry, run_id: str, after_seq: int, wakes: Wakes) -> AsyncGenerator[LoggedEvent, None]:
     ended = (await registry.get(run_id)).finished_at is not None
     wait_s = LOOK_S
     while True:
@@ -153,4 +166,5 @@ async def attach(registry: RunRegistry, run_id: str, after_seq: int = 0) -> Asyn
             ended = (await registry.get(run_id)).finished_at is not None
             wait_s = min(LONGEST_LOOK_S, wait_s * 1.5)
         if not ended:
-            await anyio.sleep(wait_s * random.uniform(0.8, 1.2))
+            longest_s = LIVE_LOOK_S if registry.bus.is_live else wait_s
+            await wakes.wait(longest_s * random.uniform(0.8, 1.2))

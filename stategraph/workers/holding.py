@@ -27,6 +27,7 @@ from stategraph.workers.registry.operations import lost
 from stategraph.workers.registry.port import StoreUnavailableError
 from stategraph.workers.registry.runs import RunRegistry
 from stategraph.workers.registry.values import Claimed, OnConflict, Submission, ThreadBusy
+from stategraph.workers.wakeups.signals import SignalKind
 
 #: Interval at which a waiting run checks whether its thread is free.
 LOOK_S: Final = 0.1
@@ -131,17 +132,18 @@ async def _claim(registry: RunRegistry, owner: str, run: Submission, wait_s: flo
 
 
 async def _keep(registry: RunRegistry, claimed: Claimed, ending: _Ending, scope: anyio.CancelScope) -> None:
-    while True:
-        await anyio.sleep(registry.settings.heartbeat_s)
-        try:
-            beat = await registry.heartbeat(claimed.lease.owner, [claimed.lease])
-        except StoreUnavailableError:
-            continue  # the lease may be lost by this; the next heartbeat, or a write, says so
-        ending.lost = bool(beat.lost)
-        ending.cancelled = beat.cancelled.get(claimed.lease.run_id)
-        if ending.lost or ending.cancelled is not None:
-            scope.cancel()
-            return
+    with registry.bus.watch([(SignalKind.STOP, claimed.lease.owner)]) as wakes:
+        while True:
+            await wakes.wait(registry.settings.heartbeat_s)
+            try:
+                beat = await registry.heartbeat(claimed.lease.owner, [claimed.lease])
+            except StoreUnavailableError:
+                continue  # the lease may be lost by this; the next heartbeat, or a write, says so
+            ending.lost = bool(beat.lost)
+            ending.cancelled = beat.cancelled.get(claimed.lease.run_id)
+            if ending.lost or ending.cancelled is not None:
+                scope.cancel()
+                return
 
 
 async def _finish(registry: RunRegistry, claimed: Claimed, ending: _Ending) -> None:

@@ -100,7 +100,7 @@ class LeaseSettings:
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """The columns of a run that decide what may happen to it.
+    """The columns of a run that decide what may happen to it, and who is told.
 
     Attributes:
         run_id: The run.
@@ -115,6 +115,8 @@ class RunRow:
         deadline: Not begun after this time; None: no limit.
         cancel_requested: Why it is to stop; None: it is not.
         error: What the last attempt failed with.
+        queue: The queue it waits in, whose workers are told.
+        tenant: Whose run it is.
     """
 
     run_id: str
@@ -129,6 +131,8 @@ class RunRow:
     deadline: float | None = None
     cancel_requested: str | None = None
     error: str | None = None
+    queue: str = "default"
+    tenant: str = ""
 
     def is_claimable(self, now: float) -> bool:
         """Return whether a claim may have this row: it waits and its time has come, or its lease is past."""

@@ -9,6 +9,8 @@ Rules
   heartbeats are. Then the run is given up: it is released if the registry is there, else its row is left as it is, to
   be claimed when the lease has run out.
 * Leases that may have run out meanwhile, of an owner that is alive, are lengthened before anything is claimed.
+* A worker looks for runs when the registry's bus says that there are some, and every `poll_s` in any case. One that is
+  full hears nothing of that, so that another one does.
 * Draining claims nothing more, waits, and gives back what has not ended: others go on from the checkpoint at once.
 """
 
@@ -36,6 +38,8 @@ from stategraph.workers.references import Targets
 from stategraph.workers.registry.port import StoreUnavailableError
 from stategraph.workers.registry.runs import RunRegistry
 from stategraph.workers.registry.values import Claimed, Lease
+from stategraph.workers.wakeups.bus import BusHealth, Wakes
+from stategraph.workers.wakeups.signals import SignalKind
 
 logger = logging.getLogger("stategraph.workers")
 
@@ -95,6 +99,7 @@ class WorkerHealth:
         lost: How many leases it lost.
         draining: Whether it claims nothing more.
         last_error: The last thing that went wrong with the worker itself; None if nothing did.
+        bus: The bus that wakes it.
     """
 
     owner: str
@@ -104,6 +109,7 @@ class WorkerHealth:
     lost: int
     draining: bool
     last_error: str | None
+    bus: BusHealth
 
 
 NoticeKind: TypeAlias = Literal["claimed", "ended", "returned", "lost", "abandoned"]
@@ -194,6 +200,7 @@ class Worker:
             lost=self._lost,
             draining=self._draining.is_set(),
             last_error=self._last_error,
+            bus=self._registry.bus.health(),
         )
 
     def drain(self) -> None:
@@ -228,17 +235,29 @@ class Worker:
 
     async def _claim_until_drained(self, runs: TaskGroup) -> None:
         while not self._draining.is_set():
+            if self._is_full:
+                await self._rest(Wakes())
+                continue
+            with self._registry.bus.watch((SignalKind.WORK, queue) for queue in self._settings.queues) as wakes:
+                await self._claim_until_full(runs, wakes)
+
+    async def _claim_until_full(self, runs: TaskGroup, wakes: Wakes) -> None:
+        while not self._is_full and not self._draining.is_set():
             if getattr(getattr(self._saver, "conn", None), "closed", False):
                 self._broken = "The worker's saver has lost its connection for good: give it a saver on a pool"
                 self.drain()
                 return
-            claimed = await self._claim() if len(self._running) < self._settings.capacity else None
+            claimed = await self._claim()
             if claimed is None:
-                await self._rest()
+                await self._rest(wakes)
                 continue
             running = _Running(claimed)
             self._running[claimed.lease] = running
             runs.start_soon(self._take_on, running)
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self._running) >= self._settings.capacity
 
     async def _claim(self) -> Claimed | None:
         try:
@@ -257,8 +276,8 @@ class Worker:
                 return claimed
         return None
 
-    async def _rest(self) -> None:
-        """Wait for a moment, for a place that becomes free, or for the end."""
+    async def _rest(self, wakes: Wakes) -> None:
+        """Wait for a signal, for a place that becomes free, for the end, or for a while."""
         self._freed = anyio.Event()
         wait_s = self._settings.poll_s * random.uniform(0.7, 1.3)
         async with anyio.create_task_group() as group:
@@ -269,7 +288,7 @@ class Worker:
 
             group.start_soon(wake, self._draining)
             group.start_soon(wake, self._freed)
-            await anyio.sleep(wait_s)
+            await wakes.wait(wait_s)
             group.cancel_scope.cancel()
 
     # Running.
@@ -381,13 +400,15 @@ class Worker:
     # Heartbeats.
 
     async def _beat(self, *, task_status: Any = anyio.TASK_STATUS_IGNORED) -> None:
+        """Lengthen the leases from time to time, and when the bus says that one of the runs is to stop."""
         task_status.started()
-        while True:
-            await anyio.sleep(self._registry.settings.heartbeat_s)
-            try:
-                await self._beat_once()
-            except StoreUnavailableError as error:
-                self._note(error)
+        with self._registry.bus.watch([(SignalKind.STOP, self.owner)]) as wakes:
+            while True:
+                await wakes.wait(self._registry.settings.heartbeat_s)
+                try:
+                    await self._beat_once()
+                except StoreUnavailableError as error:
+                    self._note(error)
 
     async def _beat_once(self) -> None:
         """Lengthen all leases, and stop the runs that are lost or cancelled.

@@ -1,12 +1,15 @@
 """Every operation of the registry: one transaction that reads a row, has `leases` decide, and writes the row.
 
-All of it is synchronous and thread-safe; `runs` calls it from a thread.
+All of it is synchronous and thread-safe; `runs` calls it from a thread. What others wait for is signalled when the
+transaction has been committed.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from stategraph.engine import ports
@@ -27,6 +30,8 @@ from stategraph.workers.registry.values import (
     ThreadBusy,
     UnknownRunError,
 )
+from stategraph.workers.wakeups.bus import Bus, Polling
+from stategraph.workers.wakeups.signals import Signal, SignalKind
 
 ATTEMPT_EVENT: Final = "run.attempt"
 END_EVENT: Final = "run.end"
@@ -37,15 +42,28 @@ _TRIES: Final = 20
 _COLUMNS: Final = len(RunRow.__dataclass_fields__)
 
 
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """A transaction, and what is signalled after it."""
+
+    session: Session
+    signals: list[Signal] = field(default_factory=list)
+
+    def signal(self, kind: SignalKind, name: str, row: RunRow) -> None:
+        self.signals.append(Signal(kind, name, row.tenant))
+
+
 class RegistryOperations:
     """Performs the operations of a registry on its database, one transaction each.
 
     Args:
         database: Where the tables are; they are created when first used.
+        bus: Wakes those who wait for what happens; None: they look by themselves.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, bus: Bus | None = None) -> None:
         self.database = database
+        self.bus: Bus = bus or Polling()
         self._sql = database.sql
         self._is_set_up = False
 
@@ -73,13 +91,28 @@ class RegistryOperations:
                 )
         self._is_set_up = True
 
+    def close(self) -> None:
+        """Close the bus and every connection of the database."""
+        self.bus.close()
+        self.database.close()
+
+    @contextmanager
+    def _change(self) -> Iterator[_Change]:
+        """Open a transaction that changes runs; what is to be signalled is when it has been committed."""
+        with self.database.transaction() as session:
+            change = _Change(session)
+            yield change
+        if change.signals:
+            self.bus.publish(change.signals)
+
     # For hosts.
 
     def submit(self, run: Submission, on_conflict: OnConflict) -> str:
         """Add a run; see `RunRegistry.submit`."""
         self.set_up()
         run_id = run.run_id or new_ulid()
-        with self.database.transaction() as session:
+        with self._change() as change:
+            session = change.session
             if self._sql.thread_lock is not None:
                 session.execute(self._sql.thread_lock, (run.thread_id,))
             if known := session.execute(self._sql.show, (run_id,)):
@@ -98,12 +131,14 @@ class RegistryOperations:
                     run_ids=ids,
                 )
             if on_conflict in ("interrupt", "rollback"):
-                taken_back = self._stop_all(session, active, f"{on_conflict} by run {run_id}")
+                taken_back = self._stop_all(change, active, f"{on_conflict} by run {run_id}")
                 rollback_of = (taken_back if on_conflict == "rollback" else None) or rollback_of
             session.change(self._sql.add_run, _values(run, run_id, rollback_of))
+            if not run.delay_s:
+                change.signals.append(Signal(SignalKind.WORK, run.queue, run.tenant))
         return run_id
 
-    def _stop_all(self, session: Session, active: Iterable[tuple[Any, ...]], reason: str) -> str | None:
+    def _stop_all(self, change: _Change, active: Iterable[tuple[Any, ...]], reason: str) -> str | None:
         """Stop the runs of a thread; return the oldest whose writes are to be taken back, if that is asked for."""
         taken_back: str | None = None
         for found in active:
@@ -111,7 +146,7 @@ class RegistryOperations:
             # A run that was to take back others and has not begun leaves that to this one.
             inherited = row.run_id if began or row.status is RunStatus.RUNNING else rollback_of
             taken_back = taken_back or inherited
-            self._apply(session, row, leases.decide(row, now, leases.RequestCancel(reason)))
+            self._apply(change, row, leases.decide(row, now, leases.RequestCancel(reason)))
         return taken_back
 
     def show(self, run_id: str) -> RunInfo:
@@ -167,13 +202,13 @@ class RegistryOperations:
 
     def _move(self, run_id: str, event: leases.Event) -> bool:
         self.set_up()
-        with self.database.transaction() as session:
-            row, now = self._read(session, run_id)
+        with self._change() as change:
+            row, now = self._read(change.session, run_id)
             try:
                 decision = leases.decide(row, now, event)
             except IllegalRunMove:
                 return False
-            self._apply(session, row, decision)
+            self._apply(change, row, decision)
         return True
 
     # For workers.
@@ -195,22 +230,22 @@ class RegistryOperations:
     def _claim(self, owner: str, lease_s: float, candidate: str, parameters: tuple[object, ...]) -> Claimed | None:
         for _ in range(_TRIES):
             try:
-                with self.database.transaction() as session:
-                    found = session.execute(candidate, parameters)
+                with self._change() as change:
+                    found = change.session.execute(candidate, parameters)
                     if not found:
                         return None
                     row, work = _life(found[0]), found[0][_COLUMNS:]
                     fence, now = work[-2:]
                     decision = leases.decide(row, now, leases.Claim(owner, fence + 1, lease_s))
-                    self._apply(session, row, decision)
+                    self._apply(change, row, decision)
                     if decision.row.status is RunStatus.RUNNING:
-                        return self._claimed(session, decision.row, work)
+                        return self._claimed(change.session, decision.row, work)
             except ConflictError:
                 continue  # another worker was faster with this thread
         return None
 
     def _claimed(self, session: Session, row: RunRow, work: tuple[Any, ...]) -> Claimed:
-        queue, target, input, config, context, began, rollback_of, tenant, _, _ = work
+        target, input, config, context, began, rollback_of, _, _ = work
         rollback = None
         if rollback_of is not None and not began:
             base = session.execute(self._sql.base, (rollback_of,))
@@ -218,12 +253,12 @@ class RegistryOperations:
         return Claimed(
             lease=Lease(row.run_id, row.thread_id, row.token, row.owner or ""),
             attempt=row.attempt,
-            queue=queue,
+            queue=row.queue,
             target=target,
             input=input,
             config=json.loads(config),
             context=context,
-            tenant=tenant,
+            tenant=row.tenant,
             began=bool(began),
             rollback=rollback,
             last_seq=session.execute(self._sql.last_seq, (row.run_id,))[0][0],
@@ -266,11 +301,11 @@ class RegistryOperations:
     def _owned(self, lease: Lease, event: leases.Event, events: Sequence[tuple[int, Event]]) -> None:
         for tries in range(1, _TRIES + 1):
             try:
-                with self.database.transaction() as session:
-                    row, now = self._read(session, lease.run_id)
+                with self._change() as change:
+                    row, now = self._read(change.session, lease.run_id)
                     decision = leases.decide(row, now, event)
-                    self.add_events(session, lease.run_id, row.attempt, events)
-                    self._apply(session, row, decision)
+                    self.add_events(change.session, lease.run_id, row.attempt, events)
+                    self._apply(change, row, decision)
                 return
             except ConflictError:
                 if tries == _TRIES:
@@ -324,45 +359,52 @@ class RegistryOperations:
             raise UnknownRunError(f"The registry has no run '{run_id}'")
         return _life(found[0]), found[0][_COLUMNS]
 
-    def _apply(self, session: Session, before: RunRow, decision: leases.Decision) -> None:
+    def _apply(self, change: _Change, before: RunRow, decision: leases.Decision) -> None:
         """Write a row that was decided, and perform the effects that belong to the same transaction."""
-        row = decision.row
+        row, session = decision.row, change.session
         if row != before:
-            swapped = session.change(
-                self._sql.swap,
-                (
-                    row.status,
-                    row.attempt,
-                    row.token,
-                    row.owner,
-                    row.lease_until,
-                    row.available_at,
-                    row.cancel_requested,
-                    row.error,
-                    row.status in leases.ENDED,
-                    row.run_id,
-                    before.status,
-                    before.token,
-                ),
-            )
-            if swapped != 1:
-                raise ConflictError(f"Run '{row.run_id}' was changed by another transaction")
+            self._swap(session, before, row)
         for effect in decision.effects:
             match effect:
                 case leases.Fence(thread_id=thread_id, token=token):
                     session.change(self._sql.raise_fence, (token, thread_id))
                 case leases.BeginAttempt(attempt=attempt, reason=reason):
-                    self._tell(session, row, ATTEMPT_EVENT, {"attempt": attempt, "reason": reason})
+                    self._tell(change, row, ATTEMPT_EVENT, {"attempt": attempt, "reason": reason})
                 case leases.End(status=status, error=error):
                     # The message of an error is for the host; it may name prompts, addresses and keys.
                     kind = None if error is None else error.partition(":")[0]
-                    self._tell(session, row, END_EVENT, {"status": status, "error": kind})
-                case leases.Wake() | leases.TellOwner():
-                    pass  # workers look by themselves, and owners with each heartbeat
+                    self._tell(change, row, END_EVENT, {"status": status, "error": kind})
+                case leases.Wake():
+                    change.signal(SignalKind.WORK, row.queue, row)
+                case leases.TellOwner():
+                    change.signal(SignalKind.STOP, row.owner or "", row)
 
-    def _tell(self, session: Session, row: RunRow, kind: str, data: Mapping[str, object]) -> None:
+    def _swap(self, session: Session, before: RunRow, row: RunRow) -> None:
+        swapped = session.change(
+            self._sql.swap,
+            (
+                row.status,
+                row.attempt,
+                row.token,
+                row.owner,
+                row.lease_until,
+                row.available_at,
+                row.cancel_requested,
+                row.error,
+                row.status in leases.ENDED,
+                row.run_id,
+                before.status,
+                before.token,
+            ),
+        )
+        if swapped != 1:
+            raise ConflictError(f"Run '{row.run_id}' was changed by another transaction")
+
+    def _tell(self, change: _Change, row: RunRow, kind: str, data: Mapping[str, object]) -> None:
+        session = change.session
         seq = session.execute(self._sql.last_seq, (row.run_id,))[0][0] + 1
         session.change(self._sql.add_event, (row.run_id, seq, row.attempt, kind, json.dumps(data).encode()))
+        change.signal(SignalKind.EVENTS, row.run_id, row)
 
 
 def lost(lease: ports.Lease) -> LeaseLost:

@@ -29,6 +29,8 @@ from stategraph.workers.registry.values import (
     RunInfo,
     Submission,
 )
+from stategraph.workers.wakeups.bus import Bus
+from stategraph.workers.wakeups.buses import open_bus
 
 T = TypeVar("T")
 
@@ -59,7 +61,12 @@ class RunRegistry:
 
     @classmethod
     def from_url(
-        cls, url: str, *, settings: LeaseSettings | None = None, serde: StrictSerializer | None = None
+        cls,
+        url: str,
+        *,
+        settings: LeaseSettings | None = None,
+        serde: StrictSerializer | None = None,
+        bus: Bus | str | None = None,
     ) -> Self:
         """Make a registry; nothing is opened before its first use.
 
@@ -68,12 +75,21 @@ class RunRegistry:
                 `postgresql://...`, which needs the extra `postgres`. The database of the checkpoints.
             settings: How long leases last, and how often a run is tried.
             serde: Reads and writes inputs and contexts.
+            bus: Wakes workers and readers, who else look at the database by themselves. None: that of the database,
+                which PostgreSQL has and SQLite has not. `polling`: none.
 
         Raises:
             ConfigurationError: The address is none of these.
             MissingPackageError: `psycopg` is not installed.
         """
-        return cls(RegistryOperations(open_database(url)), settings=settings, serde=serde)
+        database = open_database(url)
+        opened = open_bus(bus, url) if bus is None or isinstance(bus, str) else bus
+        return cls(RegistryOperations(database, opened), settings=settings, serde=serde)
+
+    @property
+    def bus(self) -> Bus:
+        """The bus that wakes those who wait."""
+        return self.operations.bus
 
     async def set_up(self) -> None:
         """Create the tables, unless they are there; also done by the first operation.
@@ -84,8 +100,8 @@ class RunRegistry:
         await _in_thread(self.operations.set_up)
 
     async def aclose(self) -> None:
-        """Close the registry's connections."""
-        await _in_thread(self.operations.database.close)
+        """Send the last signals, and close the registry's connections."""
+        await _in_thread(self.operations.close)
 
     # For hosts.
 
@@ -201,7 +217,9 @@ class RunRegistry:
         return await _in_thread(self.operations.resume, run_id, self.dump(Command(resume=answer)), new_id)
 
     async def cancel(self, run_id: str, reason: str = "cancelled by the host") -> bool:
-        """Ask a run to stop. One that waits ends at once; one that runs does with its owner's next heartbeat.
+        """Ask a run to stop. One that waits ends at once; one that runs does when its owner hears of it.
+
+        That is at once over a bus, and else with the owner's next heartbeat.
 
         Args:
             run_id: The run.

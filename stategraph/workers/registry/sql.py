@@ -173,10 +173,10 @@ _TABLES: Final = (
     )""",
 )
 
-#: The columns that decide what may happen to a run, in the order of `leases.RunRow`.
+#: The columns that decide what may happen to a run and who is told, in the order of `leases.RunRow`.
 _LIFE: Final = (
     "run_id, thread_id, status, attempt, max_attempts, token, owner, lease_until, available_at, deadline, "
-    "cancel_requested, error"
+    "cancel_requested, error, queue, tenant"
 )
 
 #: Columns that hosts are shown of a run: no input, no context.
@@ -185,7 +185,7 @@ _SHOWN: Final = (
     "finished_at, lease_until"
 )
 
-_WORK: Final = "queue, target, input, config, context, began, rollback_of, tenant"
+_WORK: Final = "target, input, config, context, began, rollback_of"
 
 _EFFECT: Final = "scope, key, args_hash, state, run_id, token, result, error, retryable, external_ref"
 
