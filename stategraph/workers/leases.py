@@ -19,7 +19,7 @@ Rules
   performs them reads a row, decides here, and writes the row back in one transaction.
 * An illegal move raises and changes nothing.
 * An owner that reports the end, or gives the run back, takes its own token out of use with that: nothing it does later
-  counts.
+  counts. To say the same again is no error and changes nothing: the answer to the first time may have been lost.
 * A lease that is past is not lost yet. Its owner may still lengthen it; it is lost once another owner has claimed.
 """
 
@@ -378,6 +378,19 @@ TRANSITIONS: Final[dict[tuple[RunStatus, type[Any]], _Rule]] = {
 
 _BY_OWNER: Final = (Heartbeat, Finish, Release)
 
+#: What a run can be that was given back, and that no worker has claimed since.
+_GIVEN_BACK: Final = frozenset({RunStatus.PENDING, RunStatus.DEAD, RunStatus.CANCELLED})
+
+
+def _is_repeated(row: RunRow, event: Event) -> bool:
+    """Return whether an owner's move has been made: any other owner would have left another token in the row."""
+    match event:
+        case Finish(token=token, status=status):
+            return row.token == token and row.status is status and status in _REPORTED
+        case Release(token=token):
+            return row.token == token and row.status in _GIVEN_BACK
+    return False
+
 
 def decide(row: RunRow, now: float, event: Event) -> Decision:
     """Decide what an event makes of a run.
@@ -391,12 +404,14 @@ def decide(row: RunRow, now: float, event: Event) -> Decision:
         The new row, and the effects for the same transaction.
 
     Raises:
-        LeaseLost: An owner moved without the run's token, or after its end.
+        LeaseLost: An owner moved without the run's token, or after its end, unless it was the same move as before.
         IllegalRunMove: The status has no such move.
     """
     rule = TRANSITIONS.get((row.status, type(event)))
     if rule is not None:
         return rule(row, now, event)
+    if _is_repeated(row, event):
+        return Decision(row)
     if isinstance(event, _BY_OWNER):
         raise LeaseLost(
             f"Run '{row.run_id}' is {row.status}: its worker has it no longer", run_id=row.run_id, token=event.token

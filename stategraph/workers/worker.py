@@ -380,18 +380,10 @@ class Worker:
             await self._registry.release(claimed.lease, delay_s=delay_s, counts=True, error=outcome.error)
             self._tell(claimed, "returned", error=outcome.error)
             return
-        await self._persist(lambda: self._finish(claimed, outcome, attempt))
+        end = (outcome.status, outcome.error, attempt.events.waiting())
+        await self._persist(lambda: self._registry.finish(claimed.lease, *end))
         self._finished += 1
         self._tell(claimed, "ended", outcome.status, outcome.error)
-
-    async def _finish(self, claimed: Claimed, outcome: Outcome, attempt: Attempt) -> None:
-        """Store the end of a run; one that is stored already stays, as the answer to its commit may have been lost."""
-        try:
-            await self._registry.finish(claimed.lease, outcome.status, outcome.error, attempt.events.waiting())
-        except LeaseLost:
-            stored = await self._registry.get(claimed.lease.run_id)
-            if (stored.attempt, stored.status) != (claimed.attempt, outcome.status):
-                raise
 
     async def _persist(self, act: Callable[[], Awaitable[None]]) -> None:
         """Report to the registry, and try again for a while if it is away."""

@@ -81,8 +81,16 @@ def decided(row: RunRow, now: float, event: leases.Event) -> Decision | None:
 
 @given(rows, moments, events)
 def test_every_move_is_in_the_table_and_every_other_is_refused(row: RunRow, now: float, event: leases.Event) -> None:
-    if decided(row, now, event) is not None:
+    if decided(row, now, event) not in (None, Decision(row)):
         assert (row.status, type(event)) in TRANSITIONS
+
+
+@given(rows, moments, events)
+def test_an_owner_may_repeat_what_it_said_without_a_second_effect(
+    row: RunRow, now: float, event: leases.Event
+) -> None:
+    if isinstance(event, Finish | Release) and (done := decided(row, now, event)) is not None:
+        assert leases.decide(done.row, now + 1, event) == Decision(done.row)
 
 
 @given(rows, moments, events)
@@ -103,7 +111,7 @@ def test_only_the_owner_with_the_present_token_moves_a_running_run(
 @given(rows, moments, events)
 def test_a_run_that_has_ended_is_moved_by_nothing_but_a_person(row: RunRow, now: float, event: leases.Event) -> None:
     if row.status in ENDED and not isinstance(event, Requeue):
-        assert decided(row, now, event) is None
+        assert decided(row, now, event) in (None, Decision(row))
 
 
 @given(rows, moments, events)
@@ -118,7 +126,7 @@ def test_a_run_is_owned_exactly_while_it_runs(row: RunRow, now: float, event: le
 def test_readers_hear_of_every_end_once_and_of_nothing_else(row: RunRow, now: float, event: leases.Event) -> None:
     if (done := decided(row, now, event)) is not None:
         ends = [effect for effect in done.effects if isinstance(effect, End)]
-        assert len(ends) == (done.row.status in ENDED)
+        assert len(ends) == (done.row.status in ENDED and done.row != row)
         assert all(end.status is done.row.status for end in ends)
 
 
@@ -155,7 +163,8 @@ def test_of_workers_that_stall_and_wake_only_the_last_to_claim_ever_ends_a_run(
                 if act == "beat"
                 else Finish(held.get(worker, 0), RunStatus.SUCCESS)
             )
-            if (done := decided(row, now, event)) is not None:
+            if (done := decided(row, now, event)) not in (None, Decision(row)):
+                assert done is not None
                 assert before.owner == worker
                 row = done.row
     assert len(set(held.values())) == len(held)
@@ -188,6 +197,20 @@ def test_an_owner_whose_run_was_taken_over_has_lost_it_even_under_the_same_name(
     for event in (Heartbeat(1, LEASE_S), Finish(1, RunStatus.SUCCESS), Release(1)):
         with pytest.raises(LeaseLost, match="belongs to another worker now: its token is 2, this one has 1"):
             leases.decide(taken, 201.0, event)
+
+
+def test_an_owner_that_changes_its_report_is_refused() -> None:
+    ended = leases.decide(claimed(), 101.0, Finish(1, RunStatus.SUCCESS)).row
+    given_back = leases.decide(claimed(), 101.0, Release(1)).row
+    for row, event in (
+        (ended, Finish(1, RunStatus.ERROR)),
+        (ended, Release(1)),
+        (given_back, Finish(1, RunStatus.SUCCESS)),
+        (given_back, Heartbeat(1, LEASE_S)),
+        (claimed(given_back, 200.0), Release(1)),
+    ):
+        with pytest.raises(LeaseLost):
+            leases.decide(row, 201.0, event)
 
 
 def test_a_run_that_loses_its_workers_is_dead_after_its_attempts_and_can_be_requeued() -> None:

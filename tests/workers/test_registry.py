@@ -119,6 +119,20 @@ def test_whoever_lost_a_run_can_do_nothing_with_it(registry: Registry) -> None:
     registry.finish(new, RunStatus.SUCCESS)
 
 
+def test_an_owner_may_say_again_how_its_run_ended_or_that_it_was_given_back(registry: Registry) -> None:
+    run_id = registry.submit_run()
+    given_back = registry.take().lease
+    for _ in range(2):
+        registry.release(given_back, error="no module app")
+    assert (registry.show(run_id).status, registry.show(run_id).attempt) == ("pending", 0)
+    ended = registry.take().lease
+    for kind in ("x", "y"):  # what comes with the second report would be behind the end
+        registry.finish(ended, RunStatus.SUCCESS, None, [(9, Event(kind, None))])
+    assert [each[1] for each in registry.told(run_id)] == ["run.attempt", "run.attempt", "x", "run.end"]
+    with pytest.raises(LeaseLost):
+        registry.release(given_back)
+
+
 def test_a_late_heartbeat_keeps_a_lease_that_nobody_took(registry: Registry) -> None:
     registry.submit_run()
     lease = registry.take("a").lease

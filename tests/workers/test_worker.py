@@ -243,6 +243,27 @@ async def test_a_run_whose_end_was_stored_without_an_answer_is_lost_only_if_anot
     assert not outages
 
 
+async def test_a_run_that_was_given_back_without_an_answer_is_no_lost_one(
+    site: Site, gates: dict[str, asyncio.Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = site.registry.release
+    outages = [StoreUnavailableError("the answer was lost")]
+
+    async def commit_and_lose_the_answer(lease: Any, **options: Any) -> None:
+        await release(lease, **options)
+        if outages:
+            raise outages.pop()
+
+    monkeypatch.setattr(site.registry, "release", commit_and_lose_the_answer)
+    run_id = await site.submit("holding")
+    async with site.worker() as worker:
+        await reached(gates["waits"])
+        worker.stop()
+    left = await site.registry.get(run_id)
+    assert (left.status, left.attempt, worker.health().lost) == ("pending", 0, 0)
+    assert not outages
+
+
 async def test_a_worker_that_stops_gives_back_what_has_not_ended(site: Site, gates: dict[str, asyncio.Event]) -> None:
     run_id = await site.submit("holding")
     async with site.worker(drain_s=0.05):

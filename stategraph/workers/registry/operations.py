@@ -283,15 +283,15 @@ class RegistryOperations:
     def finish(
         self, lease: Lease, status: RunStatus, error: str | None = None, events: Sequence[tuple[int, Event]] = ()
     ) -> None:
-        """End a run, and store its last events with that.
+        """End a run, and store its last events with that; the same report once more changes nothing.
 
         Raises:
-            LeaseLost: Another owner has the run, or it has ended.
+            LeaseLost: Another owner has the run, or it has ended otherwise.
         """
         self._owned(lease, leases.Finish(lease.token, status, error), events)
 
     def release(self, lease: Lease, *, delay_s: float = 0.0, counts: bool = False, error: str | None = None) -> None:
-        """Give a run back.
+        """Give a run back; one that was given back by this lease stays as it is.
 
         Raises:
             LeaseLost: Another owner has the run, or it has ended.
@@ -304,7 +304,8 @@ class RegistryOperations:
                 with self._change() as change:
                     row, now = self._read(change.session, lease.run_id)
                     decision = leases.decide(row, now, event)
-                    self.add_events(change.session, lease.run_id, row.attempt, events)
+                    if decision.row != row:  # else it was done before
+                        self.add_events(change.session, lease.run_id, row.attempt, events)
                     self._apply(change, row, decision)
                 return
             except ConflictError:

@@ -274,10 +274,10 @@ class RunRegistry:
         error: str | None = None,
         events: Sequence[tuple[int, Event]] = (),
     ) -> None:
-        """End a run, and store its last events in the same transaction.
+        """End a run, and store its last events in the same transaction; the same report once more changes nothing.
 
         Raises:
-            LeaseLost: Another owner has the run, or it has ended.
+            LeaseLost: Another owner has the run, or it has ended otherwise.
         """
         error = None if error is None else error[:ERROR_CHARACTERS]
         await _in_thread(self.operations.finish, lease, RunStatus(status), error, events)
@@ -285,7 +285,7 @@ class RunRegistry:
     async def release(
         self, lease: Lease, *, delay_s: float = 0.0, counts: bool = False, error: str | None = None
     ) -> None:
-        """Give a run back, to be claimed by any worker.
+        """Give a run back, to be claimed by any worker; one that was given back by this lease stays as it is.
 
         Args:
             lease: The lease.
