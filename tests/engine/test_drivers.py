@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, TypedDict
 
 import pytest
+from langchain_core.callbacks import BaseCallbackHandler
 from langgraph.checkpoint.memory import InMemorySaver
 
 from stategraph import (
@@ -309,7 +310,7 @@ def test_a_failure_cancels_the_coroutines_beside_it() -> None:
     assert cancelled == ["patient"]
 
 
-@pytest.mark.parametrize("error", [GeneratorExit, SystemExit, KeyboardInterrupt])
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
 def test_a_node_beside_others_may_raise_any_exception(error: type[BaseException]) -> None:
     def fail(state: State) -> State:
         raise error("by the node")
@@ -329,6 +330,71 @@ def test_a_node_beside_others_may_raise_any_exception(error: type[BaseException]
     thread.start()
     thread.join(30)
     assert [(type(each), str(each)) for each in ended] == [(error, "by the node")]
+
+
+class Listening(BaseCallbackHandler):
+    """With a listener, nodes run as Runnables do."""
+
+
+@pytest.mark.parametrize("error", [GeneratorExit, StopIteration])
+@pytest.mark.parametrize("nodes", [1, 2])
+@pytest.mark.parametrize("place", ["sync node", "async node", "node that waits", "router", "async router"])
+@pytest.mark.parametrize("config", [{}, {"callbacks": [Listening()]}], ids=["plain", "traced"])
+def test_what_would_end_generators_is_told_as_a_failure_of_its_node(
+    driver: Any, error: type[Exception], nodes: int, place: str, config: Any
+) -> None:
+    if driver.name == "sync" and place not in ("sync node", "router"):
+        pytest.skip("needs an event loop")
+
+    def fail(state: State) -> Any:
+        raise error("by the node")
+
+    async def afail(state: State) -> Any:
+        raise error("by the node")
+
+    async def wait_and_fail(state: State) -> Any:
+        await asyncio.sleep(0)
+        raise error("by the node")
+
+    works = {"sync node": fail, "async node": afail, "node that waits": wait_and_fail}
+    builder = StateGraph(State)
+    for name in ("one", "two")[:nodes]:
+        builder.add_node(name, works.get(place, note("done"))).add_edge(START, name)
+        if place.endswith("router"):
+            builder.add_conditional_edges(name, fail if place == "router" else afail, [END])
+    with pytest.raises(RuntimeError) as raised:
+        driver.invoke(builder.compile(), {"log": []}, config)
+    assert isinstance(raised.value.__cause__, error)
+    told = [str(raised.value), *getattr(raised.value, "__notes__", [])]
+    assert any("'one'" in each for each in told)
+
+
+def test_a_node_whose_coroutine_is_closed_does_not_go_on() -> None:
+    attempts: list[str] = []
+    waiting = asyncio.Event()
+
+    async def wait(state: State) -> State:
+        attempts.append("begun")
+        waiting.set()
+        await asyncio.Event().wait()
+        return {}
+
+    async def scenario() -> None:
+        policy = RetryPolicy(retry_on=lambda error: True)
+        builder = StateGraph(State)
+        builder.add_node("waits", wait, retry_policy=policy).add_edge(START, "waits")
+        builder.add_node("works", note("works")).add_edge(START, "works")
+        running = asyncio.create_task(builder.compile().ainvoke({"log": []}))
+        await waiting.wait()
+        node = next(task for task in asyncio.all_tasks() if task.get_name() == "waits")
+        node.get_coro().close()  # type: ignore[union-attr]  # raises if the coroutine awaits anything more
+        assert attempts == ["begun"]
+        running.cancel()
+        await asyncio.wait([running])
+        with contextlib.suppress(BaseException):
+            running.result()
+
+    asyncio.run(scenario())
 
 
 def test_what_finished_beside_a_failure_is_kept(driver: Any) -> None:

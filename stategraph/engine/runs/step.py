@@ -26,6 +26,7 @@ from stategraph.engine.checkpoints.pump import Ask, Procedure
 from stategraph.engine.compile.compiled_node import of_call
 from stategraph.engine.compile.task_functions import get_runnable_for_task
 from stategraph.engine.config import foreign_types
+from stategraph.engine.tasks import attempt
 from stategraph.errors import is_invalid_resume
 from stategraph.types import CachePolicy
 
@@ -55,8 +56,8 @@ class StepEnd:
     interrupts: list[Any] = field(default_factory=list)
     paused: bool = False
 
-    def add(self, outcome: Failed | Interrupted | Left) -> None:
-        """Take in what a task ended with."""
+    def add(self, outcome: Failed | Interrupted | Left, name: str) -> None:
+        """Take in what a task of a node of this name ended with."""
         error = outcome.error
         if isinstance(outcome, Interrupted):
             self.paused = True
@@ -65,8 +66,11 @@ class StepEnd:
             pass
         elif isinstance(outcome, Left) or is_invalid_resume(error):
             self.late = self.late or error
-        else:
-            self.error = self.error or error
+        elif self.error is None:
+            self.error = error
+            if isinstance(error, StopIteration):  # the drivers are generators
+                self.error = attempt.as_failure(name, error)
+                self.error.__cause__ = error
 
     def conclude(self, asked: list[Asked]) -> None:
         """Raise what the step's tasks raised, the gravest first.
@@ -109,7 +113,7 @@ def settle(execution: Execution, outcome: Outcome, end: StepEnd) -> tuple[Task, 
     task = execution.machine.tasks[outcome.task_id]
     handler = execution.tell(outcome)
     if handler is None and not isinstance(outcome, Draft) and not handled(task, outcome):
-        end.add(outcome)
+        end.add(outcome, task.name)
     return task, handler
 
 

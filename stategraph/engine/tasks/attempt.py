@@ -203,6 +203,10 @@ def _after(
             return _take_command(task, scope, error)
         if isinstance(error, asyncio.CancelledError) and not cancelled():
             raise NodeCancelledError(task.name) from error
+        if isinstance(error, GeneratorExit):
+            failure = as_failure(task.name, error)
+            _name_task(task, failure)
+            raise failure from error
         if isinstance(error, GraphBubbleUp) or not isinstance(error, Exception):
             raise error
         if (double := foreign_types.bubble(error)) is not None:
@@ -210,6 +214,15 @@ def _after(
         return _after_failure(execution, task, number, error)
     finally:
         del error  # it refers to this frame; together they would be garbage that only the collector finds
+
+
+def as_failure(name: str, error: StopIteration | GeneratorExit) -> RuntimeError:
+    """Return what a node fails with in place of an exception that would end the coroutines and generators around it.
+
+    A coroutine that really is being closed ends with this as well: nothing is awaited after it.
+    """
+    said = f": {error}" if str(error) else ""
+    return RuntimeError(f"Node '{name}' raised {type(error).__name__}{said}. Raise another exception to fail")
 
 
 def _never() -> bool:
@@ -342,10 +355,7 @@ def run(execution: AttemptContext, task: Task) -> Outcome:
         return scope
     except BaseException as error:
         again = _again(execution, task, scope, started_at, error, _never)
-    try:
-        return procedures.drive(again, partial(_act, partial(_attempt, execution), execution.clock.sleep))
-    except GeneratorExit as error:  # the node's own: nobody closes a sync task
-        return raised(task, scope.writes, error)
+    return procedures.drive(again, partial(_act, partial(_attempt, execution), execution.clock.sleep))
 
 
 def _copy(task: Task) -> Draft | None:
@@ -455,8 +465,6 @@ async def arun(
             scope.value = await rest
         scope.config = _ENDED
         return scope
-    except GeneratorExit:
-        raise
     except BaseException as error:
         again = _again(execution, task, scope, started_at, error, _is_asked_to_stop)
     return await _aagain(execution, again)

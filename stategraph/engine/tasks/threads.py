@@ -252,8 +252,8 @@ class _Telling:
         self._tell(result, None)
 
     def set_exception(self, error: BaseException) -> None:
-        if isinstance(error, StopIteration):
-            # No coroutine can raise it, so none can await it.
+        if isinstance(error, StopIteration | GeneratorExit):
+            # No coroutine can await the one, and the other would close those that do.
             refused = RuntimeError(f"A function in a worker thread raised {error!r}")
             refused.__cause__ = error
             error = refused
