@@ -2,7 +2,8 @@
 
 Rules
 -----
-* A graph is imported only from modules that the worker was told of.
+* A graph is imported only from modules that the worker was told of, in a thread of its own: a module that takes its time
+  holds up no heartbeats.
 * The input is given unless an earlier attempt has stored something; then the run goes on from its checkpoint.
 * A run that takes back another one begins at the checkpoint that was there before that one, or on an empty thread.
 * However an attempt ends, it ends as one `Outcome`. A lost lease has none: nothing is said or stored about it.
@@ -10,9 +11,15 @@ Rules
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
+
+import anyio
 
 from stategraph.engine.checkpoints.saver_interfaces import Saver
 from stategraph.errors import TransferError
@@ -45,19 +52,70 @@ class Outcome:
     error: str | None = None
 
 
-def find_graph(target: str, targets: Targets) -> Any:
-    """Import a graph from a module that is allowed.
+class Graphs:
+    """The graphs of a worker, each imported when a run first needs it.
 
-    Raises:
-        TransferError: It may not be imported, cannot be, or is no graph.
+    Args:
+        targets: Imports them.
     """
-    found = targets.load(target)
-    if not hasattr(found, "astream") or not hasattr(found, "checkpointer"):
-        raise TransferError(
-            f"The target {target!r} is a {type(found).__name__}; expected a compiled graph at the top of a module, not "
-            "a function that makes one"
-        )
-    return found
+
+    def __init__(self, targets: Targets) -> None:
+        self._targets = targets
+        self._found: dict[str, Any] = {}
+        self._importing: dict[str, asyncio.Future[Any]] = {}
+
+    async def find(self, target: str) -> Any:
+        """Import a graph from a module that is allowed, in a thread.
+
+        Runs that need a graph which is being imported wait for that. It goes on if they are cancelled.
+
+        Raises:
+            TransferError: It may not be imported, cannot be, or is no graph.
+        """
+        if target in self._found:
+            return self._found[target]
+        if target not in self._importing:
+            self._importing[target] = self._start(target)
+        return await asyncio.shield(self._importing[target])
+
+    def _start(self, target: str) -> asyncio.Future[Any]:
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Any] = loop.create_future()
+
+        def work() -> None:
+            try:
+                settle = partial(self._settle, target, self._load(target), None)
+            except TransferError as error:
+                settle = partial(self._settle, target, None, error)
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the worker has ended
+                loop.call_soon_threadsafe(settle)
+
+        # A daemon: a module that hangs must not keep the worker from its end.
+        threading.Thread(target=work, name=f"stategraph import of {target}", daemon=True).start()
+        return answer
+
+    def _settle(self, target: str, graph: Any, error: TransferError | None) -> None:
+        answer = self._importing.pop(target)
+        if error is None:
+            self._found[target] = graph
+            answer.set_result(graph)
+        else:
+            answer.set_exception(error)
+            answer.exception()  # the runs that waited may be gone
+
+    def _load(self, target: str) -> Any:
+        try:
+            found = self._targets.load(target)
+        except TransferError:
+            raise
+        except BaseException as error:  # a module may also exit
+            raise TransferError(f"The target {target!r} cannot be imported: {type(error).__name__}: {error}") from error
+        if not hasattr(found, "astream") or not hasattr(found, "checkpointer"):
+            raise TransferError(
+                f"The target {target!r} is a {type(found).__name__}; expected a compiled graph at the top of a module, "
+                "not a function that makes one"
+            )
+        return found
 
 
 class Attempt:
@@ -70,6 +128,7 @@ class Attempt:
         modes: The stream modes that are told as events.
         grace_s: How long a call of the saver is tried while the database is away, in seconds.
         note: Told each error after which it is tried again.
+        hurry: Once it is set, a call of the saver that fails is not tried again.
     """
 
     def __init__(
@@ -81,13 +140,14 @@ class Attempt:
         *,
         grace_s: float,
         note: Callable[[Exception], object],
+        hurry: anyio.Event | None = None,
     ) -> None:
         self._registry = registry
         self._claimed = claimed
         self._modes = list(modes)
         self.events = EventBuffer(registry, claimed)
         guard = Guard(claimed.lease, attempt=claimed.attempt, began=claimed.began, outbox=self.events)
-        self._saver = PersistentSaver(saver, guard, registry.operations.database, grace_s, note)
+        self._saver = PersistentSaver(saver, guard, registry.operations.database, grace_s, note, hurry)
 
     async def run(self, graph: Any) -> Outcome:
         """Execute a graph to the end of the attempt.

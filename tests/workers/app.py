@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 from operator import add
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
@@ -16,6 +17,12 @@ SECRET = "the-secret"
 
 #: Set by tests in this process: what `held` waits for, and what it says when it waits.
 gates: dict[str, asyncio.Event] = {}
+
+
+#: What `slow_graph` does when it is imported, set by tests: which imports began, what they wait for, how they end.
+imports: list[str] = []
+may_import = threading.Event()
+import_exits = False
 
 
 class State(TypedDict, total=False):

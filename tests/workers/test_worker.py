@@ -8,6 +8,7 @@ import math
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -161,6 +162,52 @@ async def test_what_a_worker_cannot_import_is_left_for_others_and_holds_up_nothi
     assert (left.status, left.attempt) == ("pending", 0)
     assert reason in str(left.error)
     assert reason in str(worker.health().last_error)
+
+
+@pytest.fixture
+def slow_import(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    monkeypatch.setattr(app, "imports", [])
+    monkeypatch.setattr(app, "may_import", threading.Event())
+    sys.modules.pop("tests.workers.slow_graph", None)
+    return app.may_import
+
+
+SLOW = "tests.workers.slow_graph:graph"
+
+
+async def test_a_module_that_takes_its_time_holds_up_no_other_run(site: Site, slow_import: threading.Event) -> None:
+    slow = [await site.registry.submit(thread, {"done": []}, target=SLOW) for thread in ("u", "v")]
+    async with site.worker():
+        await until(lambda: bool(app.imports))
+        assert await site.ended(await site.submit("steps")) == "success"
+        assert [(await site.registry.get(each)).status for each in slow] == ["running", "running"]
+        slow_import.set()
+        assert [await site.ended(each) for each in slow] == ["success", "success"]
+    assert len(app.imports) == 1
+
+
+async def test_a_module_that_hangs_does_not_keep_a_worker_from_its_end(
+    site: Site, slow_import: threading.Event
+) -> None:
+    run_id = await site.registry.submit("u", {"done": []}, target=SLOW)
+    async with site.worker() as worker:
+        await until(lambda: bool(app.imports))
+        worker.stop()
+    assert ((await site.registry.get(run_id)).status, slow_import.is_set()) == ("pending", False)
+    slow_import.set()
+
+
+async def test_a_module_that_exits_is_left_to_others(
+    site: Site, slow_import: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "import_exits", True)
+    slow_import.set()
+    run_id = await site.registry.submit("u", {"done": []}, target=SLOW)
+    async with site.worker():
+        assert await site.ended(await site.submit("steps")) == "success"
+    left = await site.registry.get(run_id)
+    assert (left.status, left.attempt) == ("pending", 0)
+    assert "cannot be imported: SystemExit: not here" in str(left.error)
 
 
 async def test_what_cannot_be_stored_of_an_event_does_not_stop_a_run(site: Site) -> None:
