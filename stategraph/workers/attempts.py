@@ -2,8 +2,8 @@
 
 Rules
 -----
-* A graph is imported only from modules that the worker was told of, in a thread of its own: a module that takes its time
-  holds up no heartbeats.
+* A graph is imported only from modules that the worker was told of, in a thread of its own: a module that takes its
+  time holds up no heartbeats.
 * The input is given unless an earlier attempt has stored something; then the run goes on from its checkpoint.
 * A run that takes back another one begins at the checkpoint that was there before that one, or on an empty thread.
 * However an attempt ends, it ends as one `Outcome`. A lost lease has none: nothing is said or stored about it.

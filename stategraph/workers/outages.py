@@ -43,7 +43,11 @@ def flat(error: BaseException) -> Iterator[BaseException]:
 
 
 async def persist(
-    act: Callable[[], Awaitable[T]], database: Database, grace_s: float, note: Callable[[Exception], object]
+    act: Callable[[], Awaitable[T]],
+    database: Database,
+    grace_s: float,
+    note: Callable[[Exception], object],
+    hurry: anyio.Event | None = None,
 ) -> T:
     """Call something that may be called again, until the database that it needs is there.
 
@@ -52,6 +56,7 @@ async def persist(
         database: That database.
         grace_s: How long it is tried, in seconds.
         note: Told each error after which it is tried again.
+        hurry: Once it is set, a call that fails is not tried again.
 
     Returns:
         What it returned.
@@ -60,14 +65,17 @@ async def persist(
         Exception: What it raised, unless that says that the database is away; and that too when the time is over.
     """
     deadline = anyio.current_time() + grace_s
+    hurry = hurry or anyio.Event()
     pause_s = FIRST_PAUSE_S
     while True:
         try:
             return await act()
         except Exception as error:
             wait_s = pause_s * random.uniform(0.5, 1.0)
-            if not is_outage(error, database) or anyio.current_time() + wait_s > deadline:
+            if hurry.is_set() or not is_outage(error, database) or anyio.current_time() + wait_s > deadline:
                 raise
             note(error)
-            await anyio.sleep(wait_s)
+            with anyio.move_on_after(wait_s):
+                await hurry.wait()
+                raise
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)

@@ -11,7 +11,8 @@ Rules
 * Leases that may have run out meanwhile, of an owner that is alive, are lengthened before anything is claimed.
 * A worker looks for runs when the registry's bus says that there are some, and every `poll_s` in any case. One that is
   full hears nothing of that, so that another one does.
-* Draining claims nothing more, waits, and gives back what has not ended: others go on from the checkpoint at once.
+* Draining claims nothing more, waits, and gives back what has not ended: others go on from the checkpoint at once. Of
+  that moment on no database is waited for.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
 import anyio
@@ -29,7 +30,7 @@ from anyio.abc import TaskGroup
 from stategraph.engine.checkpoints.saver_interfaces import Saver
 from stategraph.errors import ConfigurationError, TransferError
 from stategraph.workers import leases
-from stategraph.workers.attempts import STREAM_MODES, Attempt, Outcome, find_graph
+from stategraph.workers.attempts import STREAM_MODES, Attempt, Graphs, Outcome
 from stategraph.workers.ids import new_owner
 from stategraph.workers.leases import LeaseLost, RunStatus
 from stategraph.workers.ledger.effects import EffectLedger
@@ -145,6 +146,7 @@ class _Running:
 
     claimed: Claimed
     task: asyncio.Task[Outcome] | None = None
+    importing: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     stopped: bool = False
     cancelled: str | None = None
     lost: bool = False
@@ -153,6 +155,7 @@ class _Running:
         """Cancel the run here, once: the engine takes its time to leave."""
         if not self.stopped and self.task is not None:
             self.task.cancel()
+        self.importing.cancel()
         self.stopped = True
 
 
@@ -178,7 +181,7 @@ class Worker:
         self._saver = saver
         self._settings = settings
         self._observer = observer
-        self._targets = Targets(settings.allow)
+        self._graphs = Graphs(Targets(settings.allow))
         self._ledger = EffectLedger(registry)
         self._running: dict[Lease, _Running] = {}
         self._draining = anyio.Event()
@@ -208,7 +211,10 @@ class Worker:
         self._draining.set()
 
     def stop(self) -> None:
-        """Drain without waiting for the runs: they are cancelled and given back at once."""
+        """Drain without waiting for the runs: they are cancelled and given back at once.
+
+        While the database is away they are left as they are, to be claimed when their leases have run out.
+        """
         self._draining.set()
         self._stopping.set()
 
@@ -311,8 +317,10 @@ class Worker:
 
     async def _execute(self, running: _Running) -> None:
         claimed = running.claimed
+        graph: object = None
         try:
-            graph = find_graph(claimed.target, self._targets)
+            with running.importing:
+                graph = await self._graphs.find(claimed.target)
         except TransferError as error:
             self._note(error)
             await self._registry.release(claimed.lease, delay_s=FOREIGN_S, error=f"TransferError: {error}")
@@ -325,6 +333,7 @@ class Worker:
             self._settings.stream_modes,
             grace_s=self._settings.store_grace_s,
             note=self._note,
+            hurry=self._stopping,
         )
         with self._ledger.of_run(claimed):
             outcome = await self._attempt(running, attempt, graph)
@@ -387,7 +396,8 @@ class Worker:
 
     async def _persist(self, act: Callable[[], Awaitable[None]]) -> None:
         """Report to the registry, and try again for a while if it is away."""
-        await persist(act, self._registry.operations.database, self._settings.store_grace_s, self._note)
+        database, grace_s = self._registry.operations.database, self._settings.store_grace_s
+        await persist(act, database, grace_s, self._note, self._stopping)
 
     # Heartbeats.
 
@@ -432,6 +442,7 @@ class Worker:
     async def _end_drain(self) -> None:
         with anyio.move_on_after(self._settings.drain_s):
             await self._stopping.wait()
+        self._stopping.set()
         for running in list(self._running.values()):
             running.stop()
 

@@ -86,9 +86,7 @@ def test_every_move_is_in_the_table_and_every_other_is_refused(row: RunRow, now:
 
 
 @given(rows, moments, events)
-def test_an_owner_may_repeat_what_it_said_without_a_second_effect(
-    row: RunRow, now: float, event: leases.Event
-) -> None:
+def test_an_owner_may_repeat_what_it_said_without_a_second_effect(row: RunRow, now: float, event: leases.Event) -> None:
     if isinstance(event, Finish | Release) and (done := decided(row, now, event)) is not None:
         assert leases.decide(done.row, now + 1, event) == Decision(done.row)
 

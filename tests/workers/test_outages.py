@@ -41,13 +41,13 @@ class Site:
         self.notices: list[RunNotice] = []
 
     @asynccontextmanager
-    async def worker(self, **settings: Any) -> AsyncIterator[None]:
+    async def worker(self, **settings: Any) -> AsyncIterator[Worker]:
         taken = WorkerSettings(allow=["tests.workers"], poll_s=0.05, **settings)
         made = Worker(self.registry, self.saver, taken, self.notices.append)
         async with anyio.create_task_group() as group:
             group.start_soon(made.run)
             try:
-                yield
+                yield made
             finally:
                 made.drain()
 
@@ -130,6 +130,23 @@ async def test_a_run_whose_database_stays_away_is_left_as_it_is_for_others() -> 
         assert (await here.registry.get(run_id)).attempt == 2
 
 
+@pytest.mark.parametrize("asked", ["stop", "drain"])
+async def test_a_worker_that_is_to_stop_waits_for_no_database(asked: str) -> None:
+    patience = {"store_grace_s": 100 * LIMIT_S, "drain_s": 0.1 if asked == "drain" else 100 * LIMIT_S}
+    async with site(lease_s=600.0) as here:
+        with anyio.fail_after(LIMIT_S):
+            async with here.worker(**patience) as worker:
+                run_id = await begun(here)
+                await here.stop()
+                app.gates["go"].set()
+                await until(lambda: worker.health().last_error is not None)
+                getattr(worker, asked)()
+        assert here.kinds() == ["claimed", "abandoned"]
+        await here.start()
+        left = await here.registry.get(run_id)
+        assert (left.status, left.attempt, left.error) == ("running", 1, None)
+
+
 # Which errors are tried again.
 
 
@@ -163,6 +180,23 @@ async def test_a_call_is_tried_again_until_the_database_is_there() -> None:
 async def test_a_call_is_given_up_when_its_time_is_over() -> None:
     with pytest.raises(StoreUnavailableError, match="away"):
         await persist(Flaky(StoreUnavailableError("away")), DATABASE, 0.0, pytest.fail)
+
+
+async def test_a_call_in_a_hurry_is_not_tried_again() -> None:
+    hurry = anyio.Event()
+    noted: list[Exception] = []
+
+    def note(error: Exception) -> None:
+        noted.append(error)
+        hurry.set()
+
+    away = [StoreUnavailableError(word) for word in ("first", "second")]
+    for error in away:  # during the pause after it, and from the beginning
+        with anyio.fail_after(LIMIT_S), pytest.raises(StoreUnavailableError) as raised:
+            await persist(Flaky(error), DATABASE, 100 * LIMIT_S, note, hurry)
+        assert raised.value is error
+    assert noted == away[:1]
+    assert await persist(Flaky(), DATABASE, 0.0, note, hurry) == "done"
 
 
 @pytest.mark.parametrize(
