@@ -15,13 +15,12 @@ import os
 import random
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import anyio
 from anyio.abc import Process
 
-from stategraph.cli.output import STORE_VARIABLE
 from stategraph.cli.progress import Progress
 
 #: A process that lived so long is no reason to wait before the next.
@@ -36,14 +35,14 @@ class Fleet:
 
     Args:
         command: What starts one.
-        store: The address of their database.
+        environment: Variables that they get besides those of this process: addresses, which may hold secrets.
         number: How many there are.
         progress: Told when one has to be replaced.
     """
 
-    def __init__(self, command: Sequence[str], store: str, number: int, progress: Progress) -> None:
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], number: int, progress: Progress) -> None:
         self._command = list(command)
-        self._environment = {**os.environ, STORE_VARIABLE: store}
+        self._environment = {**os.environ, **environment}
         self._number = number
         self._progress = progress
         self._processes: set[Process] = set()

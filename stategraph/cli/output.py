@@ -5,7 +5,7 @@ Rules
 * With `--json` every result is JSON, errors too; without it, text for people.
 * An error that the user can do something about is a sentence and exit code 2. Any other is a fault of this package or
   of a program, and keeps its traceback.
-* Neither the password in a database's address nor the address itself is shown.
+* Passwords and tokens in addresses are not shown.
 """
 
 from __future__ import annotations
@@ -27,10 +27,16 @@ if TYPE_CHECKING:
 #: machine.
 STORE_VARIABLE: Final = "STATEGRAPH_STORE"
 
+#: The same for the NATS server.
+NATS_VARIABLE: Final = "STATEGRAPH_NATS"
+
 NOTHING_DONE: Final = 1
 FAILED: Final = 2
 
 _HIDDEN: Final = "***"
+
+#: The schemes of addresses of NATS servers, whose login may be a token alone.
+_NATS: Final = ("nats", "tls")
 
 #: Packages whose errors are about the database.
 _CLIENTS: Final = ("psycopg", "psycopg_pool")
@@ -50,13 +56,15 @@ class Output:
 
     Args:
         as_json: Whether results are JSON.
-        store: The address of the database, which is kept out of all texts.
+        store: The address of the database, whose secrets are kept out of all texts.
+        nats: That of the NATS server, as well.
     """
 
-    def __init__(self, *, as_json: bool, store: str) -> None:
+    def __init__(self, *, as_json: bool, store: str, nats: str = "") -> None:
         self.as_json = as_json
         self.store = masked(store)
-        self._store = store
+        self.nats = masked(nats)
+        self._addresses = (store, nats)
         self._secrets: Secrets | None = None
 
     def show(self, value: object, text: str) -> None:
@@ -77,11 +85,11 @@ class Output:
         return FAILED
 
     def clean(self, text: str) -> str:
-        """Hide the database's password in a text."""
+        """Hide the secrets of the addresses in a text."""
         if self._secrets is None:
             from stategraph.agent.settings.secrets import Secrets  # knows the forms that other code writes secrets in
 
-            self._secrets = Secrets(_secrets_of(self._store))
+            self._secrets = Secrets([secret for each in self._addresses for secret in _secrets_of(each)])
         return self._secrets.text(text)
 
     def log_to_stderr(self) -> None:
@@ -117,6 +125,13 @@ def add_store(parser: argparse.ArgumentParser, *, again: bool = False) -> None:
         default=argparse.SUPPRESS if again else os.environ.get(STORE_VARIABLE),
         help="the database of runs and checkpoints: sqlite:///runs.db or postgresql://...; by default that in the "
         f"environment variable {STORE_VARIABLE}, which other users of the machine cannot read",
+    )
+    parser.add_argument(
+        "--nats",
+        metavar="URL",
+        default=argparse.SUPPRESS if again else os.environ.get(NATS_VARIABLE),
+        help="the NATS server that wakes workers and readers: nats://127.0.0.1:4222 or tls://TOKEN@host; by default "
+        f"that in the environment variable {NATS_VARIABLE}",
     )
     default = argparse.SUPPRESS if again else False
     parser.add_argument("--json", action="store_true", default=default, help="print JSON instead of text")
@@ -158,15 +173,19 @@ def masked(url: str) -> str:
     scheme, name, password, where, query = _parts_of(url)
     if scheme in ("", "sqlite"):
         return url
+    if scheme in _NATS and name and password is None:
+        name = _HIDDEN  # a token
     login = name if password is None else f"{name}:{_HIDDEN}"
     asked = urlencode([(key, _HIDDEN if "password" in key else value) for key, value in query], safe="*/:")
     return f"{scheme}://{login}{where}{asked and f'?{asked}'}"
 
 
 def _secrets_of(url: str) -> list[str]:
-    scheme, _, password, _, query = _parts_of(url)
+    scheme, name, password, _, query = _parts_of(url)
     if scheme == "sqlite":
         return []
+    if scheme in _NATS and password is None:
+        password = name  # a token
     asked = [value for key, value in query if "password" in key]
     return [text for text in (password, unquote(password or ""), *asked) if text]
 
@@ -187,7 +206,7 @@ def run_command(command: Callable[[argparse.Namespace, Output], Awaitable[int]],
     """Run a command and return its exit code; an error that a user can do something about is printed as a sentence."""
     import anyio
 
-    output = Output(as_json=arguments.json, store=arguments.store or "")
+    output = Output(as_json=arguments.json, store=arguments.store or "", nats=arguments.nats or "")
     output.log_to_stderr()
     try:
         return anyio.run(command, arguments, output)
@@ -210,6 +229,7 @@ def expected(error: BaseException) -> BaseException | None:
     """
     from stategraph.errors import ConfigurationError, MissingPackageError
     from stategraph.workers.leases import IllegalRunMove
+    from stategraph.workers.nats.connection import NatsUnavailableError
     from stategraph.workers.registry.port import StoreUnavailableError
     from stategraph.workers.registry.values import ThreadBusy, UnknownRunError
 
@@ -217,6 +237,7 @@ def expected(error: BaseException) -> BaseException | None:
         ConfigurationError,
         IllegalRunMove,
         MissingPackageError,
+        NatsUnavailableError,
         StoreUnavailableError,
         ThreadBusy,
         UnknownRunError,

@@ -88,7 +88,7 @@ async def _act(arguments: argparse.Namespace, output: Output) -> int:
 
     url = store_of(arguments)
     _look_for_file(url)
-    registry = RunRegistry.from_url(url)
+    registry = RunRegistry.from_url(url, bus=arguments.nats)
     act: _Action = arguments.act
     try:
         return await act(registry, arguments, output)

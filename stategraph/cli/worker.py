@@ -21,7 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
-from stategraph.cli.output import Output, add_store, positive, run_command, store_of
+from stategraph.cli.output import NATS_VARIABLE, STORE_VARIABLE, Output, add_store, positive, run_command, store_of
 from stategraph.cli.progress import Progress
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ async def _run(arguments: argparse.Namespace, output: Output) -> int:
     leases = LeaseSettings(lease_s=arguments.lease, heartbeat_s=arguments.heartbeat)
     _look_for_modules(arguments.allow, arguments.app_dir)
     progress = Progress(output)
-    registry = RunRegistry.from_url(url, settings=leases)
+    registry = RunRegistry.from_url(url, settings=leases, bus=arguments.nats)
     try:
         await registry.set_up()
         if arguments.workers == 1:
@@ -163,7 +163,8 @@ async def _work_in_processes(
 
     from stategraph.cli.fleet import Fleet
 
-    fleet = Fleet(_command(arguments, settings, leases), url, arguments.workers, progress)
+    addresses = {STORE_VARIABLE: url, **({NATS_VARIABLE: arguments.nats} if arguments.nats else {})}
+    fleet = Fleet(_command(arguments, settings, leases), addresses, arguments.workers, progress)
     async with anyio.create_task_group() as group:
         await group.start(obey_signals, fleet, progress)
         if arguments.drain_at_eof:

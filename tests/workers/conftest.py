@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.workers import nats_server
+from tests.workers.nats_server import NatsServer
+
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 60
 
@@ -54,3 +57,19 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'runs.db'}"
     address: str = request.getfixturevalue("postgres")
     return address
+
+
+@pytest.fixture(scope="session")
+def nats_running() -> Iterator[NatsServer]:
+    """A NATS server, for all tests of a process."""
+    try:
+        with nats_server.serving() as server:
+            yield server
+    except nats_server.UnavailableError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def nats_url(nats_running: NatsServer) -> str:
+    """The address of a NATS server, with a namespace of its own."""
+    return f"{nats_running.url}?namespace=test-{uuid.uuid4().hex[:12]}"

@@ -29,6 +29,7 @@ from stategraph.cli.progress import Progress
 from stategraph.cli.worker import _drain_at_eof
 from stategraph.errors import ConfigurationError
 from stategraph.workers.registry.runs import RunRegistry
+from tests.workers.nats_server import serving
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 60
@@ -67,7 +68,7 @@ class Site:
 
     def submit(self, graph: str, **options: Any) -> str:
         async def act() -> str:
-            registry = RunRegistry.from_url(self.url)
+            registry = RunRegistry.from_url(self.url, bus=options.pop("bus", None))
             given = {"done": [], "folder": str(self.folder)}
             try:
                 return await registry.submit(options.pop("thread", "t"), given, target=graph, **options)
@@ -195,7 +196,7 @@ async def test_a_worker_that_cannot_be_started_is_tried_again(
     start = anyio.open_process
     refusals = [OSError(errno.EAGAIN, "Resource temporarily unavailable")]
     progress = Progress(Output(as_json=False, store=""))
-    workers = Fleet([sys.executable, "-c", "input()"], "", 1, progress)
+    workers = Fleet([sys.executable, "-c", "input()"], {}, 1, progress)
 
     async def start_the_second(*arguments: Any, **options: Any) -> Any:
         if refusals:
@@ -353,3 +354,27 @@ def test_help_loads_no_engine() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S)
     assert done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr
+
+
+def test_workers_are_woken_over_nats_and_nobody_sees_its_token(site: Site, tmp_path: Path) -> None:
+    token = "s3cret-t0ken"
+    with serving("--auth", token) as server:
+        address = server.url.replace("nats://", f"nats://{token}@")
+        for given in ((address, 0), (address.replace(token, "wrong-t0ken"), 1)):
+            run_id = site.submit("tests.workers.app:steps", thread=str(given[1]), bus=given[0])
+            with site.worker("--nats", given[0], "--workers", "2", "--poll", "0.5") as program:
+                program.until("ended", run_id=run_id)
+                program.process.terminate()
+                program.end()
+            assert "t0ken" not in json.dumps(program.lines)
+        assert "t0ken" not in site.run("cancel", run_id, "--nats", address, code=1)
+    with pytest.raises(SystemExit):
+        main(["worker", "--nats"])
+
+
+def test_an_address_of_nats_that_cannot_be_used_is_a_sentence(site: Site) -> None:
+    site.submit("tests.workers.app:steps")
+
+    said = site.run("list", "--nats", "nats://far.example.com", code=2)
+
+    assert "is on another machine, and the address holds no proof" in said

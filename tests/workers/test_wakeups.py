@@ -7,6 +7,7 @@ import itertools
 import re
 import threading
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -19,14 +20,15 @@ from stategraph.errors import AbortError, ConfigurationError
 from stategraph.workers import eventlog
 from stategraph.workers.holding import hold
 from stategraph.workers.leases import LeaseSettings
+from stategraph.workers.naming import LONGEST_TOKEN, token
 from stategraph.workers.registry.runs import RunRegistry
 from stategraph.workers.wakeups import bus as buses
 from stategraph.workers.wakeups import postgres as postgres_bus
 from stategraph.workers.wakeups.bus import ConnectedBus, Polling
 from stategraph.workers.wakeups.buses import open_bus
-from stategraph.workers.wakeups.signals import LONGEST_TOKEN, Signal, SignalKind, Topic, token
+from stategraph.workers.wakeups.signals import Signal, SignalKind, Topic
 from stategraph.workers.worker import Worker, WorkerSettings
-from tests.workers import app
+from tests.workers import app, nats_server
 from tests.workers.savers import async_saver
 
 LIMIT_S = 60
@@ -67,10 +69,12 @@ class Site:
             return [event.type async for event in eventlog.attach(registry or self.registry, run_id)]
 
 
-@pytest.fixture(params=["postgres"])
-async def site(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Site]:
+@pytest.fixture(params=["postgres", "postgres and nats", "sqlite and nats"])
+async def site(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Site]:
     monkeypatch.setattr(eventlog, "LIVE_LOOK_S", NEVER_S)
-    made = Site(request.getfixturevalue("postgres"), None)
+    database, _, other = request.param.partition(" and ")
+    url = request.getfixturevalue("postgres") if database == "postgres" else f"sqlite:///{tmp_path}/runs.db"
+    made = Site(url, request.getfixturevalue("nats_url") if other else None)
     app.gates = {"waits": asyncio.Event(), "go": asyncio.Event()}
     await made.registry.set_up()
     yield made
@@ -153,6 +157,7 @@ async def test_a_worker_that_is_full_passes_the_signal_on(site: Site, worker: Wo
     await registry.aclose()
 
 
+@pytest.mark.parametrize("site", ["postgres"], indirect=True)
 async def test_a_connection_that_is_lost_is_made_again_and_who_waits_looks(
     site: Site, worker: Worker, postgres: str
 ) -> None:
@@ -175,6 +180,50 @@ async def test_a_connection_that_is_lost_is_made_again_and_who_waits_looks(
     await until(lambda: worker.health().bus.is_live)
     assert (await site.told(await site.submit("steps", "after")))[-1] == "run.end"
     await registry.aclose()
+
+
+async def test_while_the_nats_server_is_away_runs_are_found_by_looking(tmp_path: Path) -> None:
+    app.gates = {"waits": asyncio.Event(), "go": asyncio.Event()}
+    with nats_server.serving() as server:
+        registry = RunRegistry.from_url(
+            f"sqlite:///{tmp_path}/runs.db", bus=server.url, settings=LeaseSettings(lease_s=5.0, heartbeat_s=0.05)
+        )
+        async with async_saver(f"sqlite:///{tmp_path}/runs.db") as saver, anyio.create_task_group() as group:
+            made = Worker(registry, saver, WorkerSettings(allow=["tests.workers"], poll_s=0.05))
+            group.start_soon(made.run)
+            await until(lambda: registry.bus.is_live)
+            await anyio.to_thread.run_sync(server.stop)
+            await until(lambda: not registry.bus.is_live)
+            run_id = await registry.submit("t", {"done": []}, target="tests.workers.app:holding")
+            await until(app.gates["waits"].is_set)
+            await registry.cancel(run_id, "enough")
+            with anyio.fail_after(LIMIT_S):
+                told = [event.type async for event in eventlog.attach(registry, run_id)]
+            assert told[-1] == "run.end"
+            assert "was lost" in str(made.health().bus.last_error) or "refused" in str(made.health().bus.last_error)
+
+            await anyio.to_thread.run_sync(server.start)
+            await until(lambda: registry.bus.is_live)
+            made.drain()
+        await registry.aclose()
+
+
+async def test_a_signal_over_nats_wakes_one_of_those_who_wait_for_work(nats_url: str) -> None:
+    one, two, teller = (open_bus(nats_url, "sqlite:///x") for _ in range(3))
+    work, run = (SignalKind.WORK, "a queue.>*"), (SignalKind.EVENTS, "run")
+    with one.watch([work]) as first, two.watch([work]) as second, one.watch([run]) as left, two.watch([run]) as right:
+        everyone = (first, second, left, right)
+        for each in everyone:  # of the connection, and of the subscription
+            await each.wait(LIMIT_S)
+            await each.wait(1.0)
+        teller.publish([Signal(*work, tenant="a.b>*"), Signal(*run)])
+        await until(lambda: left.is_due and right.is_due and (first.is_due or second.is_due))
+        await anyio.sleep(0.05)
+        assert first.is_due is not second.is_due
+        for each in everyone:
+            await each.wait(0.0)
+    for bus in (one, two, teller):
+        await anyio.to_thread.run_sync(bus.close)
 
 
 def cut_off(address: str) -> None:
@@ -211,7 +260,7 @@ async def test_without_a_bus_everything_is_found_by_looking(tmp_path: Any) -> No
 
 
 def test_the_address_of_a_bus_is_checked_and_not_shown() -> None:
-    with pytest.raises(ConfigurationError, match=r"scheme 'redis'; expected .*'polling'") as caught:
+    with pytest.raises(ConfigurationError, match=r"scheme 'redis'; expected 'nats://...', 'polling'") as caught:
         open_bus("redis://:secret@host", "sqlite:///runs.db")
     assert "secret" not in str(caught.value)
 

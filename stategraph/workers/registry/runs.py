@@ -76,11 +76,12 @@ class RunRegistry:
             settings: How long leases last, and how often a run is tried.
             serde: Reads and writes inputs and contexts.
             bus: Wakes workers and readers, who else look at the database by themselves. None: that of the database,
-                which PostgreSQL has and SQLite has not. `polling`: none.
+                which PostgreSQL has and SQLite has not. `nats://...` or `tls://...`: a NATS server, the same one in all
+                processes, which needs the extra `nats`. `polling`: none.
 
         Raises:
             ConfigurationError: The address is none of these.
-            MissingPackageError: `psycopg` is not installed.
+            MissingPackageError: `psycopg` or `nats-py` is not installed.
         """
         database = open_database(url)
         opened = open_bus(bus, url) if bus is None or isinstance(bus, str) else bus

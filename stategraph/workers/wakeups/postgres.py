@@ -18,8 +18,9 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
+from stategraph.workers.naming import token
 from stategraph.workers.wakeups.bus import ConnectedBus
-from stategraph.workers.wakeups.signals import Signal, SignalKind, Topic, token
+from stategraph.workers.wakeups.signals import Signal, SignalKind, Topic
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection

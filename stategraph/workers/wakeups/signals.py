@@ -1,17 +1,10 @@
-"""Values of the package: what can be signalled, and how its names are written in subjects and payloads."""
+"""Values of the package: what can be signalled."""
 
 from __future__ import annotations
 
-import hashlib
-import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, TypeAlias
-
-#: Longer names are cut, and told apart by a digest.
-LONGEST_TOKEN: Final = 100
-
-_UNSAFE: Final = re.compile(rb"[^A-Za-z0-9_-]")
+from typing import TypeAlias
 
 
 class SignalKind(StrEnum):
@@ -50,16 +43,3 @@ class Signal:
     def topic(self) -> Topic:
         """The topic that its waiters watch."""
         return self.kind, self.name
-
-
-def token(name: str) -> str:
-    """Write any text with letters, digits, `-`, `_` and `=` alone, so that different texts stay different.
-
-    NATS gives a meaning to dots, stars, angle brackets and spaces in subjects, and PostgreSQL limits a payload. An
-    empty text is `=`; other characters are `=` and two hexadecimal digits for each of their bytes.
-    """
-    written = _UNSAFE.sub(lambda found: b"=%02X" % found[0][0], name.encode("utf-8", "surrogatepass")).decode() or "="
-    if len(written) <= LONGEST_TOKEN:
-        return written
-    digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-    return f"{written[: LONGEST_TOKEN - 36]}=={digest}"
