@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import psycopg_pool
 import pytest
 from langgraph.checkpoint.postgres import aio as postgres
@@ -93,6 +94,17 @@ class Pool:
         self.is_open = False
 
 
+class Connection:
+    """Connects to nothing."""
+
+    @classmethod
+    async def connect(cls, url: str, **_: Any) -> Connection:
+        return cls()
+
+    async def close(self) -> None:
+        pass
+
+
 class OnPool:
     """Notes what it was made with, and whether its tables were."""
 
@@ -108,6 +120,7 @@ class OnPool:
 def test_a_postgresql_saver_has_a_pool_that_replaces_lost_connections(
     monkeypatch: pytest.MonkeyPatch, scheme: str
 ) -> None:
+    monkeypatch.setattr(psycopg, "AsyncConnection", Connection)
     monkeypatch.setattr(psycopg_pool, "AsyncConnectionPool", Pool)
     monkeypatch.setattr(postgres, "AsyncPostgresSaver", OnPool)
     url = f"{scheme}://me@localhost/runs"
@@ -134,6 +147,18 @@ def test_a_postgresql_saver_has_a_pool_that_replaces_lost_connections(
     }
     assert saver_urls.CONNECTIONS == 8
     assert saver_urls.CONNECT_S == 5.0
+
+
+def test_a_server_that_is_not_there_is_named_with_the_reason() -> None:
+    with pytest.raises(psycopg.OperationalError, match="Connection refused") as raised:
+        asyncio.run(opened("postgresql://me:secret@127.0.0.1:1/runs"))
+    assert "secret" not in str(raised.value)
+
+
+def test_an_address_that_cannot_be_read_is_not_quoted() -> None:
+    with pytest.raises(ConfigurationError, match="is not one that libpq can read") as raised:
+        asyncio.run(opened("postgresql://me:secret@127.0.0.1/runs?colour=secret"))
+    assert "secret" not in str(raised.value)
 
 
 @pytest.mark.parametrize(

@@ -35,8 +35,9 @@ async def saver_at(url: str) -> AsyncIterator[Saver]:
         The saver, with its tables made.
 
     Raises:
-        ConfigurationError: It is another kind of address.
+        ConfigurationError: It is another kind of address, or not one that libpq can read.
         MissingPackageError: The saver's package is not installed.
+        psycopg.OperationalError: The server cannot be reached; the message says why.
     """
     if url.startswith(_SQLITE):
         try:
@@ -66,6 +67,7 @@ async def saver_at(url: str) -> AsyncIterator[Saver]:
             kwargs=as_the_saver_wants,
             open=False,
         )
+        await _look_for_server(url)
         async with connections as pool:
             server_saver = AsyncPostgresSaver(pool, serde=StrictSerializer())
             await server_saver.setup()
@@ -73,3 +75,17 @@ async def saver_at(url: str) -> AsyncIterator[Saver]:
     else:
         kind = url.partition(":")[0]
         raise ConfigurationError(f"A store is an address such as sqlite:///runs.db or postgresql://...; found {kind!r}")
+
+
+async def _look_for_server(url: str) -> None:
+    """Make one connection without the pool: its error says what is wrong, at once, where a pool's time only runs out."""
+    import psycopg  # an extra
+
+    try:
+        connection = await psycopg.AsyncConnection.connect(url, connect_timeout=int(CONNECT_S))
+    except psycopg.ProgrammingError:
+        # The message quotes the address.
+        raise ConfigurationError(
+            "The store's address is not one that libpq can read: write 'postgresql://user@host:5432/database'"
+        ) from None
+    await connection.close()

@@ -6,7 +6,7 @@ Rules
 * Rows that another worker has locked are passed over by claims, never waited for.
 * The address is never shown: it may hold a password.
 * Before the pool is opened, one connection is made without it: its error says what is wrong, at once, where a pool only
-  says that its time ran out.
+  says that its time ran out. Calls that wait for it meanwhile share its error.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ class PostgresDatabase:
         self._url = url
         self._opening = threading.Lock()
         self._is_open = False
+        self._tries = 0
+        self._failure = ""
         self._connect = psycopg.connect
         self._unreadable = psycopg.ProgrammingError
         self._pool = psycopg_pool.ConnectionPool(
@@ -74,14 +76,22 @@ class PostgresDatabase:
         except self._conflicts as error:
             raise ConflictError(type(error).__name__) from error
         except self._unavailable as error:
-            raise StoreUnavailableError(f"The registry's PostgreSQL cannot be reached: {error}") from error
+            raise StoreUnavailableError(_unreachable(error)) from error
 
     def _open(self) -> None:
         if self._is_open:
             return
+        tries = self._tries
         with self._opening:
+            if self._is_open:
+                return
+            if self._tries != tries:
+                raise StoreUnavailableError(self._failure)
             try:
                 self._connect(self._url, connect_timeout=int(CONNECT_S)).close()
+            except self._unavailable as error:
+                self._tries, self._failure = tries + 1, _unreachable(error)
+                raise
             except self._unreadable:
                 # The message quotes the address.
                 raise ConfigurationError(
@@ -103,6 +113,13 @@ class PostgresDatabase:
     def close(self) -> None:
         """Close every connection."""
         self._pool.close()
+
+
+def _unreachable(error: Exception) -> str:
+    return (
+        f"The registry's PostgreSQL cannot be reached: {str(error).rstrip('.')}. Check host, port, user and database of "
+        "its address, and whether the server runs; the next call tries again"
+    )
 
 
 class PostgresSession:
