@@ -12,9 +12,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
-from urllib.parse import unquote
 
 from stategraph.cli.output import NOTHING_DONE, Output, add_store, positive, run_command, store_of, table
 
@@ -60,6 +58,8 @@ def prepare(parser: argparse.ArgumentParser) -> None:
         "--new-id", default="", metavar="ID", help="the id of the new run; the same one twice is one run"
     )
 
+    _add(actions, "workers", "List the workers: what they have, and which were killed or hang.", _workers)
+
     dead = _add(actions, "dead", "List the runs that were given up, or give them new attempts.", _dead)
     dead.add_argument("--limit", type=positive, default=20, metavar="N", help="list at most so many (default: 20)")
     requeue = dead.add_subparsers(metavar="requeue", required=False).add_parser(
@@ -86,27 +86,12 @@ def run(arguments: argparse.Namespace) -> int:
 async def _act(arguments: argparse.Namespace, output: Output) -> int:
     from stategraph.workers.registry.runs import RunRegistry
 
-    url = store_of(arguments)
-    _look_for_file(url)
-    registry = RunRegistry.from_url(url, bus=arguments.nats)
+    registry = RunRegistry.from_url(store_of(arguments), bus=arguments.nats, create=False)
     act: _Action = arguments.act
     try:
         return await act(registry, arguments, output)
     finally:
         await registry.aclose()
-
-
-def _look_for_file(url: str) -> None:
-    """Refuse a file that is not there, which SQLite would make.
-
-    Raises:
-        ConfigurationError: It is not there.
-    """
-    from stategraph.errors import ConfigurationError
-
-    path = unquote(url.removeprefix("sqlite:///"))
-    if url.startswith("sqlite:///") and not Path(path).is_file():
-        raise ConfigurationError(f"There is no database '{path}': a worker or a submission makes it")
 
 
 async def _list(registry: RunRegistry, arguments: argparse.Namespace, output: Output) -> int:
@@ -193,6 +178,26 @@ async def _resume(registry: RunRegistry, arguments: argparse.Namespace, output: 
 async def _dead(registry: RunRegistry, arguments: argparse.Namespace, output: Output) -> int:
     found = await registry.list(status="dead", limit=arguments.limit)
     output.show([_plain(run) for run in found], _listed(found) if found else "No dead runs.")
+    return 0
+
+
+async def _workers(registry: RunRegistry, arguments: argparse.Namespace, output: Output) -> int:
+    del arguments
+    found = await registry.workers()
+    now = time.time()
+    rows = [
+        (
+            each.worker_id,
+            f"{each.busy} of {each.capacity}",
+            each.version,
+            _since(now - each.started_at),
+            _since(now - each.seen_at),
+            "gone" if each.gone else "lives",
+        )
+        for each in found
+    ]
+    text = table(("WORKER", "RUNS", "VERSION", "STARTED", "SEEN", "STATE"), rows) if rows else "No workers."
+    output.show([asdict(each) for each in found], text)
     return 0
 
 

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from stategraph.workers.registry.values import Lease as Lease
     from stategraph.workers.registry.values import RunInfo as RunInfo
     from stategraph.workers.registry.values import ThreadBusy as ThreadBusy
+    from stategraph.workers.registry.values import WorkerInfo as WorkerInfo
     from stategraph.workers.thread import ThreadPool as ThreadPool
     from stategraph.workers.wire import encode as encode
     from stategraph.workers.worker import RunNotice as RunNotice
@@ -66,7 +67,7 @@ _PUBLIC = {
     "ledger.records": ("EffectFailed", "EffectRecord", "Found", "InDoubt", "NotFound", "current_effect"),
     "ledger.tools": ("effect_tool",),
     "registry.runs": ("RunRegistry",),
-    "registry.values": ("Lease", "RunInfo", "ThreadBusy"),
+    "registry.values": ("Lease", "RunInfo", "ThreadBusy", "WorkerInfo"),
     "worker": ("RunNotice", "Worker", "WorkerSettings"),
     "execution": ("JobPort", "current_port", "job_target"),
     "inline": ("InlinePool",),

@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
 import anyio
+import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from stategraph.engine.checkpoints.saver_interfaces import Saver
@@ -37,6 +38,7 @@ from stategraph.workers.ledger.effects import EffectLedger
 from stategraph.workers.outages import persist
 from stategraph.workers.references import Targets
 from stategraph.workers.registry.port import StoreUnavailableError
+from stategraph.workers.registry.roster import SEEN_EVERY_S
 from stategraph.workers.registry.runs import RunRegistry
 from stategraph.workers.registry.values import Claimed, Lease
 from stategraph.workers.wakeups.bus import BusHealth, Wakes
@@ -192,6 +194,7 @@ class Worker:
         self._beaten_at = 0.0
         self._last_error: str | None = None
         self._broken: str | None = None
+        self._is_seen = False
 
     def health(self) -> WorkerHealth:
         """Describe the worker at this moment."""
@@ -228,12 +231,15 @@ class Worker:
         await self._registry.set_up()
         async with anyio.create_task_group() as group:
             await group.start(self._beat)
+            await group.start(self._be_seen)
             async with anyio.create_task_group() as runs:
                 await self._claim_until_drained(runs)
                 runs.start_soon(self._end_drain)
                 await self._wait_for_runs()
                 runs.cancel_scope.cancel()
             group.cancel_scope.cancel()
+        if self._is_seen:
+            await self._roster(self._registry.roster.forget, self.owner)
         if self._broken is not None:
             raise StoreUnavailableError(self._broken)
 
@@ -431,6 +437,24 @@ class Worker:
             elif lease.run_id in beat.cancelled and running.cancelled is None:
                 running.cancelled = beat.cancelled[lease.run_id]
                 running.stop()
+
+    async def _be_seen(self, *, task_status: Any = anyio.TASK_STATUS_IGNORED) -> None:
+        """Refresh the worker's row, for those who look at the fleet."""
+        roster = self._registry.roster
+        await self._roster(roster.forget_gone)
+        while True:
+            self._is_seen = await self._roster(roster.see, self.owner, self._settings.capacity)
+            task_status.started()
+            await anyio.sleep(SEEN_EVERY_S)
+
+    async def _roster(self, act: Callable[..., None], *arguments: object) -> bool:
+        """Change the rows of workers; returns whether the database was there."""
+        try:
+            await anyio.to_thread.run_sync(act, *arguments)
+        except StoreUnavailableError as error:
+            self._note(error)
+            return False
+        return True
 
     # The end.
 

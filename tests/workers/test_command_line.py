@@ -131,7 +131,15 @@ def test_a_run_survives_its_worker_and_is_seen_answered_and_stopped_from_outside
         doomed.process.kill()
         assert doomed.end() == -signal.SIGKILL
     with site.worker(*quick) as program:
+        owner = program.until("ready")["owner"]
         assert program.until("claimed")["attempt"] == 2
+        listed = json.loads(site.run("workers", "--json"))
+        assert [(each["pid"], each["gone"]) for each in listed] == [
+            (doomed.process.pid, False),
+            (program.process.pid, False),
+        ]
+        assert listed[1]["worker_id"] == owner
+        assert owner in site.run("workers")
         ended = program.until("ended", run_id=run_id)
         assert (ended["status"], ended["thread_id"]) == ("success", "t")
         followed = site.run("show", run_id, "--follow", "--json").splitlines()
@@ -245,6 +253,10 @@ def test_what_may_not_be_imported_is_left_to_others_and_said(site: Site) -> None
         ("runs list", "No database was named"),
         ("runs list --store mysql://u:a-pass-word@h/db", "the scheme 'mysql'"),
         ("runs list --store sqlite:///{}/none.db", "There is no database"),
+        ("runs list --store sqlite:///{}/other.db", "There is no registry of runs in this database"),
+        ("runs show r --follow --store sqlite:///{}/other.db", "There is no registry of runs in this database"),
+        ("runs dead requeue --all --store sqlite:///{}/other.db", "There is no registry of runs in this database"),
+        ("runs workers --store sqlite:///{}/other.db", "There is no registry of runs in this database"),
         ("runs show nothing --store {url}", "The registry has no run 'nothing'"),
         ("runs cancel nothing --store {url}", "The registry has no run 'nothing'"),
         ("runs resume nothing --answer 1 --store {url}", "The registry has no run 'nothing'"),
@@ -271,6 +283,7 @@ def test_a_mistake_is_answered_in_a_sentence(
         pytest.importorskip("psycopg")
     site.submit("tests.workers.app:steps")
     (site.folder / "text").write_text("no database" * 100)
+    (site.folder / "other.db").touch()
     monkeypatch.setattr(sys, "path", list(sys.path))
     words = arguments.replace("{url}", site.url).replace("{}", str(site.folder)).split()
     assert main(words) == 2

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import sqlite3
 import threading
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stategraph._version import __version__
+from stategraph.errors import ConfigurationError
+from stategraph.workers.eventlog import attach
 from stategraph.workers.registry.operations import RegistryOperations
 from stategraph.workers.registry.port import StoreUnavailableError
+from stategraph.workers.registry.roster import GONE_S, KEPT_S
+from stategraph.workers.registry.runs import RunRegistry
 
 LIMIT_S = 30
 
@@ -70,3 +79,99 @@ def test_calls_that_wait_for_a_server_share_one_attempt_to_reach_it(monkeypatch:
     assert len(together(1, registry.set_up)) == 1  # a later call tries again
     assert len(attempts) == 2
     database.close()
+
+
+# Registries that are only looked at.
+
+
+def looks(registry: RunRegistry) -> list[Callable[[], Awaitable[object]]]:
+    """Everything that reads or moves runs that are there."""
+    return [
+        lambda: registry.list(),
+        lambda: registry.get("r"),
+        lambda: registry.cancel("r"),
+        lambda: registry.resume("r", "yes"),
+        lambda: registry.requeue("r"),
+        lambda: registry.workers(),
+        lambda: anext(attach(registry, "r")),
+    ]
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {each.name: each.read_bytes() for each in folder.iterdir()}
+
+
+def other_program(path: Path) -> None:
+    """Make a database that another program has."""
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE of_another_program (number INTEGER)")
+    connection.commit()
+    connection.close()
+
+
+@pytest.mark.anyio
+async def test_who_only_looks_makes_no_tables(url: str, tmp_path: Path) -> None:
+    if url.startswith("sqlite"):
+        other_program(tmp_path / "runs.db")
+        before = files(tmp_path)
+    registry = RunRegistry.from_url(url, create=False)
+    for look in looks(registry):
+        with pytest.raises(ConfigurationError, match="There is no registry of runs in this database"):
+            await look()
+    await registry.aclose()
+    if url.startswith("sqlite"):
+        assert files(tmp_path) == before
+    maker = RunRegistry.from_url(url)
+    run_id = await maker.submit("t", None, target="tests.workers.app:steps")
+    await maker.aclose()
+    reader = RunRegistry.from_url(url, create=False)
+    assert [run.run_id for run in await reader.list()] == [run_id]
+    assert await reader.cancel(run_id)
+    await reader.aclose()
+
+
+@pytest.mark.anyio
+async def test_who_only_looks_makes_no_file(tmp_path: Path) -> None:
+    registry = RunRegistry.from_url(f"sqlite:///{tmp_path / 'my runs.db'}".replace(" ", "%20"), create=False)
+    for look in looks(registry):
+        with pytest.raises(ConfigurationError, match=r"There is no database '.*my runs\.db'"):
+            await look()
+    await registry.aclose()
+    assert files(tmp_path) == {}
+
+
+# The workers of a registry.
+
+
+@pytest.mark.anyio
+async def test_a_worker_is_seen_while_it_lives_and_for_a_day_after_it_was_killed(url: str) -> None:
+    registry = RunRegistry.from_url(url)
+    roster = registry.roster
+    roster.see("killed", 4)
+    roster.see("old", 4)
+    roster.see("here", 10)
+    age(registry, "killed", GONE_S + 1)
+    age(registry, "old", KEPT_S + 1)
+    await registry.submit("t", None, target="tests.workers.app:steps")
+    assert await registry.claim("here") is not None
+    roster.forget_gone()
+    roster.see("here", 12)
+    seen = {each.worker_id: each for each in await registry.workers()}
+    assert set(seen) == {"killed", "here"}
+    assert (seen["killed"].gone, seen["killed"].busy) == (True, 0)
+    here = seen["here"]
+    assert (here.gone, here.busy, here.capacity, here.pid, here.version) == (False, 1, 12, os.getpid(), __version__)
+    assert here.started_at <= here.seen_at
+    roster.forget("here")
+    assert [each.worker_id for each in await registry.workers()] == ["killed"]
+    await registry.aclose()
+
+
+def age(registry: RunRegistry, worker_id: str, seconds: float) -> None:
+    database = registry.operations.database
+    ph = database.sql.dialect.parameter
+    with database.transaction() as session:
+        session.change(
+            f"UPDATE sg_worker SET seen_at = seen_at - {ph}, started_at = started_at - {ph} WHERE worker_id = {ph}",
+            (seconds, seconds, worker_id),
+        )

@@ -125,6 +125,16 @@ async def test_a_worker_executes_a_run_and_tells_what_it_says(site: Site) -> Non
     assert (worker.health().finished, worker.health().busy, worker.health().draining) == (1, 0, True)
 
 
+async def test_a_worker_is_on_the_list_while_it_runs(site: Site, gates: dict[str, asyncio.Event]) -> None:
+    await site.submit("holding")
+    async with site.worker(capacity=3) as worker:
+        await reached(gates["waits"])
+        (seen,) = await site.registry.workers()
+        assert (seen.worker_id, seen.capacity, seen.busy, seen.gone) == (worker.owner, 3, 1, False)
+        gates["go"].set()
+    assert await site.registry.workers() == []
+
+
 async def test_a_run_that_asks_is_interrupted_and_goes_on_with_the_answer(site: Site) -> None:
     async with site.worker():
         run_id = await site.submit("asking")

@@ -78,7 +78,7 @@ async def saver_at(url: str) -> AsyncIterator[Saver]:
 
 
 async def _look_for_server(url: str) -> None:
-    """Make one connection without the pool: its error says what is wrong, at once, where a pool's time only runs out."""
+    """Make one connection without the pool: its error says at once what is wrong, where a pool's time runs out."""
     import psycopg  # an extra
 
     try:

@@ -10,8 +10,12 @@ from stategraph.errors import ConfigurationError, MissingPackageError
 from stategraph.workers.registry.port import Database
 
 
-def open_database(url: str) -> Database:
+def open_database(url: str, *, create: bool = True) -> Database:
     """Make the database of an address; nothing is opened before its first use.
+
+    Args:
+        url: The address.
+        create: Whether a file that is not there is made.
 
     Raises:
         ConfigurationError: The address is not understood.
@@ -22,19 +26,20 @@ def open_database(url: str) -> Database:
         raise ConfigurationError(
             f"The registry's address has the scheme '{scheme}'; expected 'sqlite:///...' or 'postgresql://...'"
         )
-    return _DATABASES[scheme](url)
+    return _DATABASES[scheme](url, create)
 
 
-def _sqlite(url: str) -> Database:
+def _sqlite(url: str, create: bool) -> Database:
     path = unquote(url.removeprefix("sqlite:///"))
     if not url.startswith("sqlite:///") or not path:
         raise ConfigurationError("A SQLite registry is named 'sqlite:///runs.db', or 'sqlite:////var/lib/runs.db'")
     from stategraph.workers.registry.sqlite import SqliteDatabase  # only one of the two is needed
 
-    return SqliteDatabase(path)
+    return SqliteDatabase(path, create=create)
 
 
-def _postgres(url: str) -> Database:
+def _postgres(url: str, create: bool) -> Database:
+    del create  # databases are made by administrators
     from stategraph.workers.registry.postgres import PostgresDatabase  # imports an extra
 
     try:
@@ -43,7 +48,7 @@ def _postgres(url: str) -> Database:
         raise MissingPackageError("psycopg[binary,pool]", "A registry in PostgreSQL") from error
 
 
-_DATABASES: Final[Mapping[str, Callable[[str], Database]]] = {
+_DATABASES: Final[Mapping[str, Callable[[str, bool], Database]]] = {
     "sqlite": _sqlite,
     "postgresql": _postgres,
     "postgres": _postgres,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from stategraph.engine import ports
+from stategraph.errors import ConfigurationError
 from stategraph.workers import leases
 from stategraph.workers.ids import new_ulid
 from stategraph.workers.leases import IllegalRunMove, LeaseLost, RunRow, RunStatus
@@ -57,39 +58,53 @@ class RegistryOperations:
     """Performs the operations of a registry on its database, one transaction each.
 
     Args:
-        database: Where the tables are; they are created when first used.
+        database: Where the tables are.
+        create: Whether they are created when first used, unless they are there; else it is an error if they are not.
         bus: Wakes those who wait for what happens; None: they look by themselves.
     """
 
-    def __init__(self, database: Database, bus: Bus | None = None) -> None:
+    def __init__(self, database: Database, bus: Bus | None = None, *, create: bool = True) -> None:
         self.database = database
+        self._create = create
         self.bus: Bus = bus or Polling()
         self._sql = database.sql
         self._is_set_up = False
 
     def set_up(self) -> None:
-        """Create the tables, unless they are there.
+        """Create the tables, unless they are there, or look for them.
 
         Raises:
+            ConfigurationError: They are not there, and are not to be created.
             StoreUnavailableError: The database cannot be reached, or a newer version of this package made its tables.
         """
         if self._is_set_up:
             return
-        with self.database.transaction() as session:
-            if self._sql.schema_lock is not None:
-                session.execute(self._sql.schema_lock)
-            session.change(self._sql.create_schema)
-            found = session.execute(self._sql.version)
-            if not found:
-                for table in self._sql.tables:
-                    session.change(table)
-                session.change(self._sql.set_version, (SCHEMA_VERSION,))
-            elif found[0][0] != SCHEMA_VERSION:
+        with self.database.transaction(write=self._create) as session:
+            found = self._version(session)
+            if found != SCHEMA_VERSION:
                 raise StoreUnavailableError(
-                    f"The registry's tables have version {found[0][0]} and this stategraph knows version "
+                    f"The registry's tables have version {found} and this stategraph knows version "
                     f"{SCHEMA_VERSION}: use the same version of stategraph in all processes"
                 )
         self._is_set_up = True
+
+    def _version(self, session: Session) -> int:
+        """Return the version of the tables, after creating them if that is to be done."""
+        if not self._create:
+            if not session.execute(self._sql.has_schema):
+                raise ConfigurationError(
+                    "There is no registry of runs in this database: a worker or a submission makes one"
+                )
+        else:
+            if self._sql.schema_lock is not None:
+                session.execute(self._sql.schema_lock)
+            session.change(self._sql.create_schema)
+            if not session.execute(self._sql.version):
+                for table in self._sql.tables:
+                    session.change(table)
+                session.change(self._sql.set_version, (SCHEMA_VERSION,))
+        version: int = session.execute(self._sql.version)[0][0]
+        return version
 
     def close(self) -> None:
         """Close the bus and every connection of the database."""

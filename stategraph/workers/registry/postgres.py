@@ -79,26 +79,29 @@ class PostgresDatabase:
             raise StoreUnavailableError(_unreachable(error)) from error
 
     def _open(self) -> None:
+        if not self._is_open:
+            tries = self._tries
+            with self._opening:
+                self._open_alone(tries)
+
+    def _open_alone(self, tries: int) -> None:
+        """Open the pool, unless another thread has opened it, or tried to, since there were this many tries."""
         if self._is_open:
             return
-        tries = self._tries
-        with self._opening:
-            if self._is_open:
-                return
-            if self._tries != tries:
-                raise StoreUnavailableError(self._failure)
-            try:
-                self._connect(self._url, connect_timeout=int(CONNECT_S)).close()
-            except self._unavailable as error:
-                self._tries, self._failure = tries + 1, _unreachable(error)
-                raise
-            except self._unreadable:
-                # The message quotes the address.
-                raise ConfigurationError(
-                    "The registry's address is not one that libpq can read: write 'postgresql://user@host:5432/database'"
-                ) from None
-            self._pool.open()
-            self._is_open = True
+        if self._tries != tries:
+            raise StoreUnavailableError(self._failure)
+        try:
+            self._connect(self._url, connect_timeout=int(CONNECT_S)).close()
+        except self._unavailable as error:
+            self._tries, self._failure = tries + 1, _unreachable(error)
+            raise
+        except self._unreadable:
+            # The message quotes the address.
+            raise ConfigurationError(
+                "The registry's address is not one that libpq can read: write 'postgresql://user@host:5432/database'"
+            ) from None
+        self._pool.open()
+        self._is_open = True
 
     def is_away(self, error: BaseException) -> bool:
         """Return whether an error says that the server is away, or going away; see `port.Database`.
@@ -116,9 +119,10 @@ class PostgresDatabase:
 
 
 def _unreachable(error: Exception) -> str:
+    said = str(error).rstrip(".")
     return (
-        f"The registry's PostgreSQL cannot be reached: {str(error).rstrip('.')}. Check host, port, user and database of "
-        "its address, and whether the server runs; the next call tries again"
+        f"The registry's PostgreSQL cannot be reached: {said}. Check host, port, user and database of its address, and "
+        "whether the server runs. The next call tries again"
     )
 
 

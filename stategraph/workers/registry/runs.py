@@ -19,6 +19,7 @@ from stategraph.types import Command
 from stategraph.workers.leases import LeaseSettings, RunStatus
 from stategraph.workers.registry.databases import open_database
 from stategraph.workers.registry.operations import RegistryOperations
+from stategraph.workers.registry.roster import Roster
 from stategraph.workers.registry.values import (
     ON_CONFLICT,
     Beat,
@@ -28,6 +29,7 @@ from stategraph.workers.registry.values import (
     OnConflict,
     RunInfo,
     Submission,
+    WorkerInfo,
 )
 from stategraph.workers.wakeups.bus import Bus
 from stategraph.workers.wakeups.buses import open_bus
@@ -56,6 +58,7 @@ class RunRegistry:
         serde: StrictSerializer | None = None,
     ) -> None:
         self.operations = operations
+        self.roster = Roster(operations)
         self.settings = settings or LeaseSettings()
         self.serde = serde or StrictSerializer(allowlist.message_classes())
 
@@ -67,6 +70,7 @@ class RunRegistry:
         settings: LeaseSettings | None = None,
         serde: StrictSerializer | None = None,
         bus: Bus | str | None = None,
+        create: bool = True,
     ) -> Self:
         """Make a registry; nothing is opened before its first use.
 
@@ -78,14 +82,16 @@ class RunRegistry:
             bus: Wakes workers and readers, who else look at the database by themselves. None: that of the database,
                 which PostgreSQL has and SQLite has not. `nats://...` or `tls://...`: a NATS server, the same one in all
                 processes, which needs the extra `nats`. `polling`: none.
+            create: Whether the tables are made if they are not there, and a SQLite file too. False, for those who only
+                look: the first operation raises a `ConfigurationError` instead.
 
         Raises:
             ConfigurationError: The address is none of these.
             MissingPackageError: `psycopg` or `nats-py` is not installed.
         """
-        database = open_database(url)
+        database = open_database(url, create=create)
         opened = open_bus(bus, url) if bus is None or isinstance(bus, str) else bus
-        return cls(RegistryOperations(database, opened), settings=settings, serde=serde)
+        return cls(RegistryOperations(database, opened, create=create), settings=settings, serde=serde)
 
     @property
     def bus(self) -> Bus:
@@ -96,6 +102,7 @@ class RunRegistry:
         """Create the tables, unless they are there; also done by the first operation.
 
         Raises:
+            ConfigurationError: They are not there, and are not to be created.
             StoreUnavailableError: The database cannot be reached, or its tables are of a newer version.
         """
         await _in_thread(self.operations.set_up)
@@ -198,6 +205,10 @@ class RunRegistry:
         """
         wanted = None if status is None else RunStatus(status)
         return await _in_thread(self.operations.newest, wanted, thread_id, tenant, limit)
+
+    async def workers(self) -> Sequence[WorkerInfo]:
+        """Look at the workers, the oldest first: also at those that were killed or hang, for a day."""
+        return await _in_thread(self.roster.workers)
 
     async def resume(self, run_id: str, answer: Any = None, *, new_id: str = "") -> str:
         """Go on where a run waits for an answer: a new run on its thread, with the same target, config and context.

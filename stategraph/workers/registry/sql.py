@@ -33,6 +33,7 @@ class Dialect:
         members: The elements of a JSON array of text, as a table.
         lock_thread: Lets only one transaction at a time look at what a thread has; None if one is alone anyway.
         lock_schema: Lets only one transaction at a time create tables; None if one is alone anyway.
+        has_schema: Returns a row if the tables are there.
         share: Locks a row against change, not against others who read it.
         functions: Statements that define functions.
     """
@@ -48,6 +49,7 @@ class Dialect:
     members: str
     lock_thread: str | None
     lock_schema: str | None
+    has_schema: str
     share: str
     functions: tuple[str, ...] = ()
 
@@ -64,6 +66,7 @@ SQLITE: Final = Dialect(
     members="SELECT value FROM json_each(?)",
     lock_thread=None,
     lock_schema=None,
+    has_schema="SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'sg_schema'",
     share="",
 )
 
@@ -98,6 +101,7 @@ POSTGRES: Final = Dialect(
     members="SELECT jsonb_array_elements_text(CAST(? AS jsonb))",
     lock_thread="SELECT pg_advisory_xact_lock(hashtextextended(?, 7326))",
     lock_schema="SELECT pg_advisory_xact_lock(7326001)",
+    has_schema="SELECT 1 WHERE to_regclass('sg_schema') IS NOT NULL",
     share="FOR SHARE",
     functions=(_CHECK_LEASE,),
 )
@@ -221,6 +225,7 @@ class Sql:
         self.set_version = say("INSERT INTO sg_schema (version) VALUES (?)")
         self.now = say("SELECT {now}")
         self.schema_lock = dialect.lock_schema
+        self.has_schema = dialect.has_schema
         self.thread_lock = None if dialect.lock_thread is None else say(dialect.lock_thread)
 
     def _render_claims(self) -> None:
@@ -342,6 +347,13 @@ class Sql:
                 ON CONFLICT (worker_id) DO UPDATE SET seen_at = excluded.seen_at, capacity = excluded.capacity"""
         )
         self.forget_worker = say("DELETE FROM sg_worker WHERE worker_id = ?")
+        self.forget_workers = say("DELETE FROM sg_worker WHERE seen_at < {now} - ?")
+        self.workers = say(
+            """SELECT w.worker_id, w.host, w.pid, w.capacity, w.version, w.started_at, w.seen_at,
+                (SELECT count(*) FROM sg_run AS r WHERE r.owner = w.worker_id AND r.status = 'running'),
+                CASE WHEN w.seen_at < {now} - ? THEN 1 ELSE 0 END
+                FROM sg_worker AS w ORDER BY w.started_at, w.worker_id"""
+        )
 
     def _render(self, statement: str) -> str:
         d = self.dialect

@@ -14,8 +14,10 @@ import queue
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
+from stategraph.errors import ConfigurationError
 from stategraph.workers.registry.port import ConflictError, Rows, StoreUnavailableError
 from stategraph.workers.registry.sql import SQLITE, Sql
 
@@ -33,11 +35,13 @@ class SqliteDatabase:
 
     Args:
         path: The file; `:memory:` for a database that lives as long as this object.
+        create: Whether the file is made if it is not there, and made ready for several writers.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, create: bool = True) -> None:
         self.sql = Sql(SQLITE)
         self._path = path
+        self._create = create
         # Slots for connections, opened when first used; one in memory, which is a separate database.
         self._free: queue.LifoQueue[sqlite3.Connection | None] = queue.LifoQueue()
         self._number = 1 if path == ":memory:" else _CONNECTIONS
@@ -83,9 +87,12 @@ class SqliteDatabase:
             self._free.put(None)
 
     def _connect(self) -> sqlite3.Connection:
+        if not self._create and not Path(self._path).is_file():
+            raise ConfigurationError(f"There is no database '{self._path}': a worker or a submission makes it")
         connection = sqlite3.connect(self._path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
         try:
-            connection.execute("PRAGMA journal_mode=WAL").close()
+            if self._create:
+                connection.execute("PRAGMA journal_mode=WAL").close()
             connection.execute("PRAGMA synchronous=FULL").close()
         except BaseException:
             connection.close()

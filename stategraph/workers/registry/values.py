@@ -85,6 +85,33 @@ class RunInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerInfo:
+    """A worker as others see it.
+
+    Attributes:
+        worker_id: Its name, the owner of its runs' leases.
+        host: The machine.
+        pid: The process.
+        capacity: How many runs it executes at a time.
+        version: Its version of this package.
+        started_at: When it began, in seconds since 1970, as all times.
+        seen_at: When it was last seen.
+        busy: How many runs it has.
+        gone: Whether it has not been seen for too long: it was killed, hangs, or cannot reach the database.
+    """
+
+    worker_id: str
+    host: str
+    pid: int
+    capacity: int
+    version: str
+    started_at: float
+    seen_at: float
+    busy: int
+    gone: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Submission:
     """A run to be.
 
