@@ -275,12 +275,13 @@ class Machine:
             InvalidUpdateError: If what the step's tasks wrote cannot be applied.
             Exception: What a reducer, or the type of a node's input, refused.
         """
-        if (self._ended is not None or self.status != "planning") and self._end_step():
+        single = self._ended is not None
+        if (single or self.status != "planning") and self._end_step(single):
             return Pause("interrupt_after")
-        updated = self.updated
-        pending = self._records.pending
-        if self._plain and self._fresh and not (pending or drain or updated is None or self.step > self.stop):
-            task = self._planner.single(updated, self.step)
+        # After a step that took the short way the next one may.
+        short = single or (self._plain and self._fresh and not self._records.pending)
+        if short and not drain and self.step <= self.stop:
+            task = self._planner.single(self.updated or (), self.step)
             if task is not None:
                 self._single = task
                 self.status = _BEGUN
@@ -482,13 +483,15 @@ class Machine:
 
     # -- ending a step ---------------------------------------------------
 
-    def _end_step(self) -> bool:
+    def _end_step(self, single: bool) -> bool:
         """Apply the step, tell what it changed and make its checkpoint; returns whether the run pauses after it.
+
+        Args:
+            single: Whether it took the short way.
 
         Raises:
             IllegalMoveError: If tasks of the step have not ended.
         """
-        single = self._ended is not None
         if not single:
             self._check_ended()
         try:

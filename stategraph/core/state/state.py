@@ -208,20 +208,19 @@ class State(Reader):
 
     def _write_once(self, task: Task, updated: dict[str, None], emptied: list[str]) -> None:
         """As :meth:`_write` for the only task of a step, which wrote each channel once."""
-        channels, program, views, fresh = self.channels, self.program, self._views.values(), task.fresh
-        signals, cells, last_values = program.signals, program.cells, program.last_values
+        channels, program = self.channels, self.program
         for name, value in task.writes:
-            if name in signals:
+            if name in program.signals:
                 channels.raised[name] = value
                 updated[name] = None
-            elif name in cells:
-                if name in last_values:
+            elif name in program.cells:
+                if name in program.last_values:
                     channels[name].value = value  # type: ignore[attr-defined]
                 else:
-                    self._update(name, (value,), fresh)
+                    self._update(name, (value,), task.fresh)
                     value = channels[name].value  # type: ignore[attr-defined]
                 updated[name] = None
-                for view in views:
+                for view in self._views.values():
                     # Mostly it shows the channel, and no call is needed to find that out.
                     held = view.held
                     if held is not None and name in held and value is not MISSING:
@@ -230,7 +229,7 @@ class State(Reader):
                         view.note(name, value)
             elif name not in program.specs:
                 self._ignore(name, task.name)
-            elif self._update(name, (value,), fresh):
+            elif self._update(name, (value,), task.fresh):
                 self._note_change(name, updated, emptied)
 
     def _update(self, name: str, values: Sequence[object], fresh: Fresh | None) -> bool:

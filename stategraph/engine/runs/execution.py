@@ -15,7 +15,7 @@ import operator
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from langchain_core.runnables import RunnableConfig
 
@@ -50,7 +50,7 @@ from stategraph.engine.runs.run_plan import RunPlan
 from stategraph.engine.runs.task_configs import TaskConfigs
 from stategraph.engine.streams.modes import display_of
 from stategraph.engine.streams.projection import Projector
-from stategraph.engine.tasks.scope import Calls
+from stategraph.engine.tasks.scope import Calls, TaskScope
 from stategraph.engine.tracing.graph_callbacks import GraphInterruptEvent, GraphResumeEvent
 from stategraph.types import RetryPolicy
 
@@ -261,11 +261,11 @@ class Execution:
         try:
             while outbox:
                 # It stays there until it is done: an exception of a signal handler must not lose it.
-                effect = outbox[0]
-                if isinstance(effect, Draft):
+                effect: Any = outbox[0]
+                if (kind := type(effect)) in _ENDS:
                     if projector is not None:
-                        projector.settled(effect)
-                elif type(effect) is SaveWrites or type(effect) is SaveCheckpoint:
+                        projector.finished(effect)
+                elif kind in _SAVES:
                     if self.saves is not None:
                         self.saves.put(effect)
                 elif projector is not None:
@@ -378,5 +378,10 @@ def lifecycle_status(status: str) -> str:
     """Return a run's status in the words of the lifecycle events."""
     return _LIFECYCLE.get(status, status)
 
+
+_ENDS: Final = frozenset((TaskScope, Draft))
+"""The kinds of effects that say that a task ended well."""
+
+_SAVES: Final = frozenset((SaveCheckpoint, SaveWrites))
 
 _LIFECYCLE = {"loading": "input", "planning": "pending", "stepping": "pending"}

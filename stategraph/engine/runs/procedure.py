@@ -183,8 +183,7 @@ class RunProcedure(ABC):
         machine, outlet, called = execution.machine, execution.outlet, self._calls.called
         control, chunks, take = execution.plan.control, outlet.chunks, outlet.taker
         proceed, tell = pregel_loop.planner(self.loop, execution), execution.teller()
-        runs, at_once = moves.RUNS, self._at_once
-        saves, waits = self._saves, execution.plan.durability == "sync"
+        at_once, saves, waits = self._at_once, self._saves, execution.plan.durability == "sync"
         while True:
             directive = proceed(control.drain_requested)
             if machine.outbox:
@@ -192,17 +191,16 @@ class RunProcedure(ABC):
             if saves is not None and (waits or saves.crowded):
                 yield from self.saves_done()
             kind = type(directive)
-            if kind not in runs:
+            if kind is not at_once and kind not in moves.RUNS:
                 break
             while chunks:
                 if (seen := take()) is not NOTHING:
                     yield seen
             if kind is at_once:
                 outcome = start(execution, directive)  # type: ignore[arg-type]
-                if not (well := isinstance(outcome, Draft)):
+                if not isinstance(outcome, Draft):
                     outcome = yield from self.awaited(outcome)
-                    well = isinstance(outcome, Draft)
-                if well and not called:
+                if isinstance(outcome, Draft) and not called:
                     tell(outcome)
                     continue
                 yield from self._step([], outcome)

@@ -197,7 +197,8 @@ class TaskConfigs:
             called_with = task.call.callbacks if task.call is not None else None
             config["callbacks"] = called_with or child_manager(self._callbacks, f"graph:step:{task.step}")
         else:
-            config["callbacks"] = self._quiet(self._run_id, tags, metadata, "seq:step:1")
+            quiet = self._quiet  # the call of an attribute would look it up in the class first
+            config["callbacks"] = quiet(self._run_id, tags, metadata, "seq:step:1")
         return config
 
     def scope(self, run: AttemptContext, task: Task, number: int, started_at: float) -> TaskScope:

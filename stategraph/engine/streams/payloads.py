@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import EXCLUDED_METADATA_KEYS
@@ -21,6 +21,8 @@ from stategraph.types import PregelTask
 
 NOTHING: Any = object()
 """Stands for a chunk that nobody gets to see."""
+
+_NO_UPDATE: Final = frozenset((ERROR, INTERRUPT))
 
 End = TaskSettled | Draft
 """The fact that a task ended."""
@@ -93,9 +95,9 @@ def values_with_questions(subject: Subject, interrupts: tuple[Any, ...]) -> Any:
 def update(subject: Subject, end: End) -> Any:
     """Show what a task that ended well wrote to the output channels."""
     writes = end.writes
-    if writes and writes[0][0] in (ERROR, INTERRUPT):
+    if writes and writes[0][0] in _NO_UPDATE:
         return NOTHING
-    if end.cached:
+    if type(end) is TaskSettled and end.cached:
         return output.updates(end.task, writes, subject.keys, True)
     return {end.task.name: output.update_of(writes, subject.keys)}
 

@@ -57,8 +57,10 @@ class Projector:
                     payload = values(subject)
                     if payload is not NOTHING:
                         self._emit(payload if self._bare else (self.ns, mode, payload))
-            case TaskSettled() | Draft():
-                self.settled(fact)
+            case Draft():
+                self.finished(fact)
+            case TaskSettled():
+                self._settled(fact)
             case TasksPlanned(tasks):
                 self._planned(tasks)
             case CheckpointReached(tasks):
@@ -77,17 +79,22 @@ class Projector:
                 for mode, started in self._shows.started:
                     self._send(mode, started(self._subject, task))
 
-    def settled(self, end: End) -> None:
-        """Build the chunks of a task's end; the machine tells of none that is hidden."""
-        writes, subject = end.writes, self._subject
+    def _settled(self, end: TaskSettled) -> None:
+        """Build the chunks of a task's end."""
+        writes = end.writes
         if writes and writes[0][0] == INTERRUPT:
             interrupts = output.interrupts_in(writes)
             for mode, asked in self._shows.asked:
-                self._send(mode, asked(subject, interrupts))
+                self._send(mode, asked(self._subject, interrupts))
+        self.finished(end)
+
+    def finished(self, end: End) -> None:
+        """Build the chunks of the end of a task that asks nothing; the machine tells of none that is hidden."""
+        subject, emit = self._subject, self._emit
         for mode, ended in self._ended:
             payload = ended(subject, end)
             if payload is not NOTHING:
-                self._emit(payload if self._bare else (self.ns, mode, payload))
+                emit(payload if self._bare else (self.ns, mode, payload))
 
     def _send(self, mode: str, payload: Any) -> None:
         if payload is not NOTHING:
