@@ -116,6 +116,6 @@ def test_an_id_is_its_prefix_and_six_bits_of_a_number_for_each_character() -> No
     ids = Numbered()
     ids.number = sum(place << 6 * place for place in range(21)) + (1 << 126)
     with environment.replacing(None, ids):
-        assert new_id("step_") == "step_ABCDEFGHIJKLMNOPQRSTU"
+        assert new_id("step_") == "step_UTSRQPONMLKJIHGFEDCBA"
         ids.number = (1 << 126) - 1
-        assert new_id("") == "-" * 21
+        assert new_id("") == "_" * 21

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64encode
+
 from stategraph.engine.config import environment
 
-_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
-_LENGTH = 21
+_LENGTH = 21  # of six bits each, so that two of the 128 are left over
 
 
 def new_id(prefix: str) -> str:
@@ -17,5 +18,5 @@ def new_id(prefix: str) -> str:
     Returns:
         The prefix and the lower 126 bits of a UUID, all but six of which are random.
     """
-    number = environment.current().ids.unique().int
-    return prefix + "".join(_ALPHABET[number >> 6 * place & 63] for place in range(_LENGTH))
+    lower = environment.current().ids.unique().int & (1 << 6 * _LENGTH) - 1
+    return prefix + urlsafe_b64encode((lower << 2).to_bytes(16, "big"))[:_LENGTH].decode()
