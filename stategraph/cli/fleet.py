@@ -16,6 +16,7 @@ import random
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from types import FrameType
 from typing import Final
 
 import anyio
@@ -64,10 +65,17 @@ class Fleet:
         self._draining.set()
         self._signal()
 
-    def _signal(self) -> None:
+    def end(self, number: int, frame: FrameType | None) -> None:
+        """Kill every worker, and this process by the signal that this handles."""
+        del frame
+        self._signal(signal.SIGKILL)
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
+
+    def _signal(self, number: signal.Signals = signal.SIGTERM) -> None:
         for process in self._processes:
             if process.returncode is None:
-                process.send_signal(signal.SIGTERM)
+                process.send_signal(number)
 
     async def _keep(self) -> None:
         pause_s = FIRST_PAUSE_S

@@ -5,6 +5,7 @@ Rules
 * With `--json` every result is JSON, errors too; without it, text for people.
 * An error that the user can do something about is a sentence and exit code 2. Any other is a fault of this package or
   of a program, and keeps its traceback.
+* What is told while runs are executed is written by threads (`lines`): a reader that is slow holds up no heartbeat.
 * Passwords and tokens in addresses are not shown.
 """
 
@@ -16,12 +17,16 @@ import logging
 import os
 import sqlite3
 import sys
+import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Final
+from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
+from typing import TYPE_CHECKING, Final, TextIO
 from urllib.parse import parse_qsl, unquote, urlencode
 
 if TYPE_CHECKING:
     from stategraph.agent.settings.secrets import Secrets
+    from stategraph.cli.lines import Lines
 
 #: Names the database if the command line does not: an address on the command line can be read by every user of the
 #: machine.
@@ -66,22 +71,55 @@ class Output:
         self.nats = masked(nats)
         self._addresses = (store, nats)
         self._secrets: Secrets | None = None
+        self._lines: dict[TextIO, Lines] = {}
 
-    def show(self, value: object, text: str) -> None:
+    def show(self, value: object, text: str, *, optional: bool = False) -> None:
         """Print a result.
 
         Args:
             value: The result for programs.
             text: The result for people.
+            optional: Whether it may be left out if the reader is slow.
         """
-        write(self.clean(json.dumps(value, ensure_ascii=False, default=str) if self.as_json else text))
+        self._write(self.clean(_json(value) if self.as_json else text), optional=optional)
+
+    def _write(self, text: str, *, optional: bool = False) -> None:
+        if (lines := self._lines.get(sys.stdout)) is not None:
+            lines.put(text, optional=optional)
+        else:
+            write(text)
+
+    def complain(self, text: str) -> None:
+        """Print a line on standard error."""
+        if (lines := self._lines.get(sys.stderr)) is not None:
+            lines.put(text, optional=True)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    @contextmanager
+    def in_background(self) -> Iterator[None]:
+        """Write by threads until the end of the block, where what waits comes out."""
+        from stategraph.cli.lines import Lines
+
+        for stream in (sys.stdout, sys.stderr):
+            left_out = partial(_left_out, self.as_json and stream is sys.stdout)
+            with suppress(OSError, ValueError, AttributeError):  # it is no file, or there is none
+                self._lines[stream] = Lines(stream.fileno(), left_out)
+                # What graphs print comes in between, line by line, and not when a buffer is full.
+                stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+        try:
+            yield
+        finally:
+            for lines in self._lines.values():
+                lines.close()
+            self._lines.clear()
 
     def fail(self, error: BaseException) -> int:
         """Print what went wrong, and return the exit code."""
         message = self.clean(str(error.args[0]) if isinstance(error, LookupError) and error.args else str(error))
         if self.as_json:
-            write(json.dumps({"error": {"type": type(error).__name__, "message": message}}, ensure_ascii=False))
-        print(f"stategraph: {message}", file=sys.stderr, flush=True)
+            self._write(_json({"error": {"type": type(error).__name__, "message": message}}))
+        self.complain(f"stategraph: {message}")
         return FAILED
 
     def clean(self, text: str) -> str:
@@ -94,11 +132,35 @@ class Output:
 
     def log_to_stderr(self) -> None:
         """Have the warnings of this process's loggers on standard error, without secrets."""
-        handler = logging.StreamHandler()
+        handler = _Handler(self)
         handler.setFormatter(_CleanFormatter(self))
         logging.basicConfig(level=logging.WARNING, handlers=[handler])
         # Tells every attempt to connect again; what it comes to is told by what wanted the connection.
         logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _left_out(as_json: bool, number: int) -> str:
+    if as_json:
+        return _json({"at": time.time(), "event": "left_out", "lines": number})
+    return f"{number} lines were left out, as the reader of this output is slow"
+
+
+class _Handler(logging.Handler):
+    """Hands records to an output."""
+
+    def __init__(self, output: Output) -> None:
+        super().__init__()
+        self._output = output
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._output.complain(self.format(record))
+        except Exception:
+            self.handleError(record)
 
 
 class _CleanFormatter(logging.Formatter):
@@ -202,20 +264,32 @@ def _parts_of(url: str) -> tuple[str, str, str | None, str, list[tuple[str, str]
     return scheme, name, password if colon else None, at + where, parse_qsl(query)
 
 
-def run_command(command: Callable[[argparse.Namespace, Output], Awaitable[int]], arguments: argparse.Namespace) -> int:
-    """Run a command and return its exit code; an error that a user can do something about is printed as a sentence."""
+def run_command(
+    command: Callable[[argparse.Namespace, Output], Awaitable[int]],
+    arguments: argparse.Namespace,
+    *,
+    in_background: bool = False,
+) -> int:
+    """Run a command and return its exit code; an error that a user can do something about is printed as a sentence.
+
+    Args:
+        command: The command.
+        arguments: Its arguments.
+        in_background: Whether its output is written by threads.
+    """
     import anyio
 
     output = Output(as_json=arguments.json, store=arguments.store or "", nats=arguments.nats or "")
     output.log_to_stderr()
-    try:
-        return anyio.run(command, arguments, output)
-    except KeyboardInterrupt:
-        return 130  # as shells number it
-    except Exception as error:
-        if (known := expected(error)) is None:
-            raise
-        return output.fail(known)
+    with output.in_background() if in_background else nullcontext():
+        try:
+            return anyio.run(command, arguments, output)
+        except KeyboardInterrupt:
+            return 130  # as shells number it
+        except Exception as error:
+            if (known := expected(error)) is None:
+                raise
+            return output.fail(known)
 
 
 def expected(error: BaseException) -> BaseException | None:

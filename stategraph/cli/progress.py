@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from stategraph.cli.output import Output
 
 if TYPE_CHECKING:
     from stategraph.workers.worker import RunNotice, WorkerSettings
+
+
+#: What is told once, whatever the reader does.
+_ONCE: Final = frozenset({"ready", "draining", "stopping", "stopped"})
 
 
 class Progress:
@@ -31,7 +35,8 @@ class Progress:
             text: The same for people.
             **facts: The same for programs.
         """
-        self._output.show({"at": time.time(), "event": event, **facts}, f"{time.strftime('%H:%M:%S')} {text}")
+        value = {"at": time.time(), "event": event, **facts}
+        self._output.show(value, f"{time.strftime('%H:%M:%S')} {text}", optional=event not in _ONCE)
 
     def ready(self, owner: str, settings: WorkerSettings) -> None:
         """Tell that a worker claims runs from now on."""

@@ -4,7 +4,8 @@ Signals
 -------
 * SIGTERM or SIGINT (Ctrl-C): nothing more is claimed, and runs have time to end (`--drain`).
 * The second one: runs are cancelled and given back; other workers go on from their checkpoints.
-* The third one ends the process as usual. What it had is claimed by others when its leases have run out.
+* The third one kills the process, and all processes of a fleet, whatever they do. What they had is claimed by others
+  when their leases have run out.
 """
 
 from __future__ import annotations
@@ -16,10 +17,13 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from types import FrameType
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from stategraph.cli.output import NATS_VARIABLE, STORE_VARIABLE, Output, add_store, positive, run_command, store_of
 from stategraph.cli.progress import Progress
@@ -30,6 +34,9 @@ if TYPE_CHECKING:
     from stategraph.workers.worker import WorkerSettings
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+_Handler: TypeAlias = Callable[[int, FrameType | None], object] | signal.Handlers
 
 
 class Stoppable(Protocol):
@@ -92,15 +99,15 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--drain-at-eof", action="store_true", help="drain when standard input ends, too")
     parser.epilog = (
-        "SIGTERM or SIGINT drains, a second one gives the runs back and stops. Exit code: 0 stopped as asked, "
-        "2 it does not work."
+        "SIGTERM or SIGINT drains, a second one gives the runs back and stops, a third one kills. Exit code: 0 stopped "
+        "as asked, 2 it does not work."
     )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Execute runs until told to stop, and return the exit code."""
-    return run_command(_run, arguments)
+    return run_command(_run, arguments, in_background=True)
 
 
 async def _run(arguments: argparse.Namespace, output: Output) -> int:
@@ -137,19 +144,16 @@ async def _work(
     url: str, registry: RunRegistry, settings: WorkerSettings, progress: Progress, *, until_eof: bool
 ) -> int:
     """Execute runs in this process."""
-    import anyio
-
     from stategraph.engine.checkpoints.saver_urls import saver_at
     from stategraph.workers.worker import Worker
 
-    async with saver_at(url) as saver, anyio.create_task_group() as group:
+    async with saver_at(url) as saver:
         worker = Worker(registry, saver, settings, progress.of_run)
-        await group.start(obey_signals, worker, progress)
-        if until_eof:
-            _drain_at_eof(worker)
-        progress.ready(worker.owner, settings)
-        await worker.run()
-        group.cancel_scope.cancel()
+        with obeying_signals(worker, progress):
+            if until_eof:
+                _drain_at_eof(worker)
+            progress.ready(worker.owner, settings)
+            await worker.run()
     health = worker.health()
     progress.tell("stopped", f"stopped: {health.finished} ended here, {health.lost} lost", **asdict(health))
     return 0
@@ -159,18 +163,14 @@ async def _work_in_processes(
     url: str, arguments: argparse.Namespace, settings: WorkerSettings, leases: LeaseSettings, progress: Progress
 ) -> int:
     """Execute runs in processes of their own."""
-    import anyio
-
     from stategraph.cli.fleet import Fleet
 
     addresses = {STORE_VARIABLE: url, **({NATS_VARIABLE: arguments.nats} if arguments.nats else {})}
     fleet = Fleet(_command(arguments, settings, leases), addresses, arguments.workers, progress)
-    async with anyio.create_task_group() as group:
-        await group.start(obey_signals, fleet, progress)
+    with obeying_signals(fleet, progress, fleet.end):
         if arguments.drain_at_eof:
             _drain_at_eof(fleet)
         await fleet.run()
-        group.cancel_scope.cancel()
     return 0
 
 
@@ -210,22 +210,48 @@ def _look_for_modules(modules: Sequence[str], app_dir: str) -> None:
             )
 
 
-async def obey_signals(worker: Stoppable, progress: Progress, *, task_status: _Started) -> None:
-    """Drain at the first signal, stop at the second; the third does what it does without this."""
-    import anyio
+@contextmanager
+def obeying_signals(worker: Stoppable, progress: Progress, at_last: _Handler = signal.SIG_DFL) -> Iterator[None]:
+    """Drain at the first signal, stop at the second, and end at the third, which may come after the block.
 
-    with anyio.open_signal_receiver(*SIGNALS) as signals:
-        task_status.started()
-        await anext(signals)
-        worker.drain()
-        progress.tell("draining", "draining: nothing more is claimed; a second signal gives back what has not ended")
-        await anext(signals)
+    Args:
+        worker: The worker.
+        progress: Told about it.
+        at_last: What the third one does. By default the system ends the process: that needs nothing of a loop or an
+            interpreter that are held up.
+    """
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    steps = deque([_drain, _stop])
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        step = steps.popleft()
+        if not steps:
+            for each in SIGNALS:
+                signal.signal(each, at_last)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: all is done, but threads of nodes may go on
+            loop.call_soon_threadsafe(step, worker, progress)
+
+    # Not by the loop, which would set handlers back when it ends: a second signal must not kill what drains.
+    before = {each: signal.signal(each, hear) for each in SIGNALS}
+    try:
+        yield
+    finally:
+        if len(steps) == 2:
+            for each, handler in before.items():
+                signal.signal(each, handler)
+
+
+def _drain(worker: Stoppable, progress: Progress) -> None:
+    worker.drain()
+    progress.tell("draining", "draining: nothing more is claimed; a second signal gives back what has not ended")
+
+
+def _stop(worker: Stoppable, progress: Progress) -> None:
     worker.stop()
-    progress.tell("stopping", "stopping: what has not ended is given back")
-
-
-class _Started(Protocol):
-    def started(self) -> None: ...
+    progress.tell("stopping", "stopping: what has not ended is given back; a third signal kills")
 
 
 def _drain_at_eof(worker: Stoppable) -> None:

@@ -92,6 +92,13 @@ async def goes_on(state: State) -> dict[str, Any]:
     return {}
 
 
+def hangs(state: State) -> dict[str, Any]:
+    """Never end, in a thread, where nothing can stop it."""
+    note(state, "stuck")
+    threading.Event().wait()
+    return {}
+
+
 def kills(state: State) -> dict[str, Any]:
     """Kill the process."""
     note(state, "deadly")
@@ -111,5 +118,6 @@ holding = chain(one, held, three)
 dying = chain(one, stuck, three)
 endless = chain(goes_on)
 deadly = chain(kills)
+hanging = chain(hangs)
 odd = chain(unstorable)
 not_a_graph = {"a": 1}
