@@ -442,10 +442,11 @@ class Worker:
         """Refresh the worker's row, for those who look at the fleet."""
         roster = self._registry.roster
         await self._roster(roster.forget_gone)
+        self._is_seen = await self._roster(roster.see, self.owner, self._settings.capacity)
+        task_status.started()
         while True:
-            self._is_seen = await self._roster(roster.see, self.owner, self._settings.capacity)
-            task_status.started()
             await anyio.sleep(SEEN_EVERY_S)
+            self._is_seen = await self._roster(roster.see, self.owner, self._settings.capacity)
 
     async def _roster(self, act: Callable[..., None], *arguments: object) -> bool:
         """Change the rows of workers; returns whether the database was there."""

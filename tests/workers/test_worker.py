@@ -125,12 +125,20 @@ async def test_a_worker_executes_a_run_and_tells_what_it_says(site: Site) -> Non
     assert (worker.health().finished, worker.health().busy, worker.health().draining) == (1, 0, True)
 
 
-async def test_a_worker_is_on_the_list_while_it_runs(site: Site, gates: dict[str, asyncio.Event]) -> None:
+async def test_a_worker_is_on_the_list_while_it_runs(
+    site: Site, gates: dict[str, asyncio.Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stategraph.workers.worker.SEEN_EVERY_S", 0.01)
     await site.submit("holding")
     async with site.worker(capacity=3) as worker:
         await reached(gates["waits"])
         (seen,) = await site.registry.workers()
         assert (seen.worker_id, seen.capacity, seen.busy, seen.gone) == (worker.owner, 3, 1, False)
+        with anyio.fail_after(LIMIT_S):
+            for _ in itertools.count():  # until it was seen again and again
+                if (await site.registry.workers())[0].seen_at > seen.seen_at + 0.05:
+                    break
+                await anyio.sleep(0.01)
         gates["go"].set()
     assert await site.registry.workers() == []
 
