@@ -115,6 +115,24 @@ def test_the_output_of_a_handle_is_that_of_its_run(reader: Reader) -> None:
     assert reader.get("output")["value"] == "ab"
 
 
+def test_a_nested_run_that_has_ended_takes_the_run_around_it_no_further(reader: Reader) -> None:
+    ran: list[str] = []
+
+    def noted(state: State) -> State:
+        ran.append("later")
+        return {}
+
+    run = reader.open(chain(chain(writes("a")), writes("b"), writes("c"), noted), {"value": ""}).run
+    reader.run = reader.next_of(run.subgraphs)()
+    for _ in range(3):
+        assert reader.get("output") == {"value": "a", "items": ["a"]}
+    assert reader.read(reader.run.values) == []
+    assert ran == []
+    reader.run = run
+    assert reader.get("output")["value"] == "abc"
+    assert ran == ["later"]
+
+
 def test_only_the_outermost_run_numbers_events(reader: Reader) -> None:
     following = reader.next_of(reader.open(chain(chain(chain(writes("a")))), {"value": ""}).run.subgraphs)
     own = [event for event in reader.read(following()) if event["method"] == "lifecycle"]

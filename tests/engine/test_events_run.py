@@ -30,7 +30,7 @@ from stategraph.engine.streams.events.run import AsyncGraphRunStream, GraphRunSt
 from stategraph.engine.streams.events.transformer import ProtocolEvent
 from stategraph.engine.tasks.interrupts import interrupt
 from stategraph.errors import GraphDrained
-from tests.engine.events_kit import AsyncReader, Probe, Reader, State, SyncReader, chain, fails, writes
+from tests.engine.events_kit import AsyncReader, Probe, Reader, State, SyncReader, chain, event, fails, writes
 
 THREAD: Any = {"configurable": {"thread_id": "1"}}
 
@@ -118,6 +118,23 @@ def test_a_run_that_asks_says_what(reader: Reader) -> None:
     assert [asked.value for asked in reader.get("interrupts")] == ["sure?"]
     assert reader.get("interrupted") is True
     assert reader.get("output") == {"value": "a", "items": ["a"]}
+
+
+def test_a_run_ends_once_however_often_it_is_asked_for_its_result(reader: Reader) -> None:
+    run = reader.open(chain(writes("a")), {"value": "x"}, transformers=[Probe]).run
+    for name in ("output", "interrupts", "output"):
+        reader.get(name)
+    reader.abort()
+    assert run._mux.transformer_by_key("probe").told == ["finalize"]
+
+
+def test_a_run_that_is_fed_elsewhere_has_the_result_that_it_was_shown(reader: Reader) -> None:
+    mux = StreamMux([Probe()], is_async=reader.is_async)
+    run = reader.run = (AsyncGraphRunStream if reader.is_async else GraphRunStream)(None, mux)
+    assert reader.get("output") is None
+    run._observe_event(event("values", {"value": "x"}))
+    assert reader.get("output") == {"value": "x"}
+    assert (mux.transformer_by_key("probe").told, mux._events._closed) == ([], False)
 
 
 @pytest.mark.parametrize("name", ["output", "interrupted", "interrupts"])

@@ -133,6 +133,18 @@ def test_tee_gives_every_reader_everything():
     assert (list(first), list(second)) == ([2, 3], [3])
     with pytest.raises(ValueError, match="not 0"):
         channel().tee(0)
+    assert [list(reader) for reader in channel([1, 2]).tee(1)] == [[1, 2]]
+
+
+def test_a_queue_of_one_item_or_of_any_number_holds_all_that_is_not_read_yet():
+    for maxlen in (1, None):
+        queue = StreamChannel(maxlen=maxlen)
+        queue._bind(is_async=False)
+        reader = iter(queue)
+        for number in (1, 2, 3):
+            queue.push(number)
+        queue.close()
+        assert list(reader) == [1, 2, 3]
 
 
 def test_tee_gives_every_reader_the_error():

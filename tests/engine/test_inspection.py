@@ -205,6 +205,7 @@ def test_an_answer_to_no_interrupt_in_particular_is_taken_once():
     outer = make_scratchpad(pending_writes=pending)
     inner = make_scratchpad(parent_scratchpad=outer)
     assert make_scratchpad().get_null_resume(True) is None
+    assert [outer.get_null_resume(), outer.get_null_resume(), inner.get_null_resume()] == ["yes"] * 3
     assert [inner.get_null_resume(False), inner.get_null_resume(True), inner.get_null_resume(True)] == [
         "yes",
         "yes",

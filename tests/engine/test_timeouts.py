@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import operator
+import weakref
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -298,9 +300,26 @@ def test_nobody_complains_about_what_abandoned_work_fails_with() -> None:
         with pytest.raises(NodeTimeoutError):
             await one_node(sore_loser, LIMIT_S).ainvoke({"seen": []})
         await asyncio.sleep(60)
+        gc.collect()
 
     FakeClock().run(outlive())
     assert complaints == []
+
+
+def test_an_attempt_that_is_over_is_let_go_with_what_it_returned() -> None:
+    class Thing:
+        pass
+
+    returned: list[weakref.ref[Thing]] = []
+
+    async def node(state: State) -> Any:
+        thing = Thing()
+        returned.append(weakref.ref(thing))
+        return {"seen": [thing]}
+
+    assert len(run(one_node(node, LIMIT_S))["seen"]) == 1
+    gc.collect()
+    assert returned[0]() is None
 
 
 # -- cancellation -------------------------------------------------------------------------

@@ -367,6 +367,14 @@ GRAPHS = [
 def test_handlers_hear_the_same_whether_steps_are_called_directly_or_by_the_runnable(
     driver: Driver, monkeypatch: pytest.MonkeyPatch, make: Any
 ) -> None:
+    direct: list[bool] = []
+    original = traced_attempt.sequence_of
+
+    def noted(body: Any) -> Any:
+        sequence = original(body)
+        direct.append(sequence is not None)
+        return sequence
+
     def hear() -> list[Any]:
         told, graph = Listener(), make()
         try:
@@ -375,8 +383,11 @@ def test_handlers_hear_the_same_whether_steps_are_called_directly_or_by_the_runn
             pass
         return told.facts()
 
+    monkeypatch.setattr(traced_attempt, "sequence_of", noted)
     directly = hear()
     assert len(directly) > 1
+    # A sequence in a node and a function that is traced are left to the Runnable.
+    assert set(direct) == {make not in (chained, calling_a_traced_function)}
     monkeypatch.setattr(traced_attempt, "sequence_of", lambda _: None)
     assert hear() == directly
 

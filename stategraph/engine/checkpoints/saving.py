@@ -196,9 +196,7 @@ class Saves(_Line):
             try:
                 if self._error is None:
                     self._perform(self._waiting[0])
-            except Exception:  # noqa: S110  kept in _error for the run to raise
-                pass
-            except BaseException as error:
+            except BaseException as error:  # kept for the run to raise
                 self._error = error
             self._waiting.popleft()
             if len(self._waiting) >= BACKLOG:

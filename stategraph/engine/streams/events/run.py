@@ -426,7 +426,6 @@ class NestedRun(RunHandle):
     trigger_call_id: str | None
     status: SubgraphStatus
     error: str | None
-    _seen_terminal: bool
 
     def __init__(
         self,
@@ -439,16 +438,12 @@ class NestedRun(RunHandle):
         """Hold a nested run; see the class."""
         super().__init__(None, mux, wire_pump=False)
         self.status, self.error = "started", None
-        self._seen_terminal = False
         self.trigger_call_id = trigger_call_id
         self.path, self.graph_name = path, graph_name
 
     def _mark(self, status: SubgraphStatus, error: str | None) -> None:
-        """Mark the run as ended, unless it is already."""
-        if not self._seen_terminal:
-            self._seen_terminal = True
-            self.status = status
-            self.error = error
+        """Mark the run as ended."""
+        self.status, self.error = status, error
 
     @property
     def _over(self) -> bool:
