@@ -498,6 +498,27 @@ async def test_abort_cancels_what_runs_in_nested_runs_too() -> None:
 
 
 @in_loop
+async def test_a_transformer_may_abort_the_run_that_it_takes_part_in() -> None:
+    ran: list[str] = []
+
+    def noted(state: State) -> State:
+        ran.append("later")
+        return {}
+
+    class Enough(Probe):
+        async def aprocess(self, event: ProtocolEvent) -> bool:
+            if event["method"] == "values" and event["params"]["data"]["value"] == "a":
+                await run.abort()
+                self.told.append("aborted")
+            return True
+
+    run = await open_async(writes("a"), writes("b"), noted, transformers=[Enough])
+    assert [state["value"] async for state in run.values] == ["", "a"]
+    assert run._mux.transformer_by_key("probe").told == ["finalize", "aborted"]  # type: ignore[union-attr]
+    assert ran == []
+
+
+@in_loop
 async def test_a_reader_of_a_run_that_is_aborted_before_it_began_ends() -> None:
     run = await open_async(writes("a"))
     reading = asyncio.create_task(run.output())

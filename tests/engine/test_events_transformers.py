@@ -308,6 +308,16 @@ def test_a_nested_run_is_told_of_once_when_its_first_task_shows_it():
     assert follower.told == [("started", ("agent:1",), "agent", "1", None)]
 
 
+@pytest.mark.parametrize(
+    ("name", "graph", "task_id"),
+    [("agent:1", "agent", "1"), ("agent", "agent", None), (":1", None, "1"), ("a:b:1", "a", "b:1")],
+)
+def test_a_nested_run_is_named_by_its_node_and_the_task_that_runs_it(name, graph, task_id):
+    follower = Follower()
+    follower.process(task(name, id="2"))
+    assert follower.told == [("started", (name,), graph, task_id, None)]
+
+
 def test_other_events_pass():
     assert Follower().process({"type": "event", "method": "values", "params": {}}) is True
 

@@ -151,6 +151,9 @@ def test_a_writer_of_another_class_says_what_it_may_write() -> None:
         RunnablePassthrough(), [(ChannelWriteEntry("out", 1), "label"), (Send("n", 2), None)]
     )
     assert ChannelWrite.get_static_writes(marked) == [("out", 1, "label"), (TASKS, Send("n", 2), None)]
+    left_out = [(ChannelWriteEntry("none", None, skip_none=True), "no"), (ChannelWriteEntry("out", 1), "label")]
+    marked = ChannelWrite.register_writer(RunnablePassthrough(), left_out)  # type: ignore[arg-type]
+    assert ChannelWrite.get_static_writes(marked) == [("out", 1, "label")]
     assert ChannelWrite.get_static_writes(ChannelWrite.register_writer(RunnablePassthrough())) is None
     assert ChannelWrite.get_static_writes(RunnablePassthrough()) is None
     assert ChannelWrite.get_static_writes(ChannelWrite([ChannelWriteEntry("out")])) is None

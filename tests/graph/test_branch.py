@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import anyio
 import pytest
-from langchain_core.runnables import RunnableConfig, RunnableLambda, RunnablePassthrough
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, RunnablePassthrough
 from typing_extensions import TypedDict
 
 from stategraph.constants import END, START
@@ -223,6 +223,38 @@ def test_a_runnable_that_an_async_router_returns_is_asked_in_its_place() -> None
     scope = Scope({"at": "here"})
     anyio.run(writer(router).awrite_into, None, scope)
     assert scope.writes == [("branch:to:here", None)]
+
+
+class Choice(Runnable[Any, Any]):
+    """An answer that is a Runnable, and is not to be asked in turn."""
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> Any:
+        raise AssertionError("it was asked")
+
+
+def test_a_router_that_is_taken_at_its_word_may_answer_with_a_runnable() -> None:
+    choice, scope = Choice(), Scope({"at": "here"})
+
+    async def router(state: State) -> Any:
+        return choice
+
+    for path in (RunnableCallable(lambda state: choice, recurse=False), RunnableCallable(None, router, recurse=False)):
+        branch = writer(path, {choice: "a"})
+        if path.func is not None:
+            branch.write_into(None, scope)
+        anyio.run(branch.awrite_into, None, scope)
+    assert scope.writes == [("branch:to:a", None)] * 3
+
+
+def test_what_a_runnable_that_an_async_router_returned_answers_is_remembered_for_no_other_answer() -> None:
+    async def router(state: State) -> Any:
+        return RunnableLambda(lambda state: state["at"])
+
+    branch, scope = writer(router), Scope({"at": "here"})
+    for at in ("here", "there", "here"):
+        scope.state = {"at": at}
+        anyio.run(branch.awrite_into, None, scope)
+    assert [channel for channel, _ in scope.writes] == ["branch:to:here", "branch:to:there", "branch:to:here"]
 
 
 def test_two_routers_of_a_node_need_two_names() -> None:

@@ -5,12 +5,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from langchain_core.runnables import RunnableLambda
 
 from stategraph.constants import END, START
 from stategraph.engine.compile.task_functions import SyncAsyncFuture, call, get_runnable_for_task, identifier
 from stategraph.graph.func import TaskFunction, entrypoint, task
 from stategraph.types import CachePolicy, RetryPolicy, TimeoutPolicy
 from stategraph.warnings import LangGraphDeprecatedSinceV05, LangGraphDeprecatedSinceV10
+from tests.conftest import Driver
 
 
 def double(x: int) -> int:
@@ -44,6 +46,20 @@ class Cache:
 
 
 # --- tasks ---
+
+
+def test_a_task_that_returns_a_runnable_returns_it_as_it_is(driver: Driver) -> None:
+    inside = RunnableLambda(lambda _: "it was invoked")
+
+    @task
+    def make() -> Any:
+        return inside
+
+    @entrypoint()
+    def graph(_: Any) -> Any:
+        return [make().result()]
+
+    assert driver.invoke(graph, 1) == [inside]
 
 
 def test_a_task_keeps_the_functions_name_and_documentation() -> None:

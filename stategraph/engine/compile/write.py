@@ -226,8 +226,7 @@ class ChannelWrite(Runnable[Any, Any]):
         declared = getattr(runnable, "_is_channel_writer", None)
         if not declared:
             return None
-        pairs = assemble([entry for entry, _ in declared])
-        return [(*pair, label) for pair, (_, label) in zip(pairs, declared, strict=True)]
+        return [(*pair, label) for entry, label in declared for pair in assemble([entry])]
 
     @staticmethod
     def register_writer(

@@ -41,6 +41,9 @@ class NestedRunTransformer(StreamTransformer):
 
     required_stream_modes: ClassVar[tuple[str, ...]] = ("tasks",)
 
+    _pending_cause: LifecycleCause | None
+    """Cause of the run for which `_on_started` is being called."""
+
     def __init__(self, scope: Namespace = ()) -> None:
         """Follow runs below `scope`."""
         super().__init__(scope)
@@ -48,7 +51,6 @@ class NestedRunTransformer(StreamTransformer):
         self._open: dict[Namespace, str] = {}  # to the id of the task that runs it
         self._lc_by_ns: dict[Namespace, str | None] = {}  # name of the agent that runs there
         self._pending_tool_calls: dict[str, str] = {}  # task id to the id of the tool call it makes
-        self._pending_cause: LifecycleCause | None = None  # for the `_on_started` being called
 
     def _should_track(self, ns: Namespace) -> bool:
         """Return whether the run with this namespace is followed."""
