@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
+from types import MappingProxyType
 from typing import Any, cast
 from unittest.mock import MagicMock
 from uuid import UUID
@@ -532,6 +533,38 @@ def test_a_hook_without_a_handler_to_make_does_not_listen(
     for hook in ((hooked, True, None, "STATEGRAPH_TEST_HOOK"), (hooked, True, Handler, None)):
         monkeypatch.setattr(tracer_context, "_configure_hooks", [hook])
         assert not agrees_with_langchain({})
+
+
+SHARED = [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("base", "new", "merged"),
+    [
+        (None, None, {}),
+        ({}, {}, {}),
+        (None, {"a": 1}, {"a": 1}),
+        ({"a": 1}, None, {"a": 1}),
+        ({"a": 1, "b": 1}, {"b": 2, "c": None}, {"a": 1, "b": 2, "c": None}),
+        ({"a": {"x": 1}}, {"a": {"y": 2}}, {"a": {"y": 2}}),
+        ({"lc_versions": {"x": 1, "y": 1}}, {"lc_versions": {"y": 2}}, {"lc_versions": {"x": 1, "y": 2}}),
+        ({"lc_versions": {"x": 1}}, {"a": 1}, {"lc_versions": {"x": 1}, "a": 1}),
+        ({"a": 1}, {"lc_versions": {"x": 1}}, {"lc_versions": {"x": 1}, "a": 1}),
+    ],
+)
+def test_metadata_is_laid_over_key_by_key(base: Any, new: Any, merged: Any) -> None:
+    assert merge_metadata(base, new) == merged
+
+
+@pytest.mark.parametrize("lay_over", [lambda given: merge_metadata(given, None), lambda given: merge_metadata(None, given)])
+def test_merged_metadata_shares_no_mapping_with_what_was_given_and_all_else(lay_over: Callable[[Any], Any]) -> None:
+    given = {"plain": {"x": 1}, "proxy": MappingProxyType({"x": 1}), "list": SHARED, "text": "t", "none": None, "n": 1.5}
+    merged = lay_over(given)
+    assert merged == {**given, "proxy": {"x": 1}}
+    assert merged is not given
+    assert merged["plain"] is not given["plain"]
+    assert type(merged["proxy"]) is dict
+    assert merged["list"] is SHARED
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.checkpoint.memory import InMemorySaver
 
 from stategraph import START, Command, RetryPolicy, StateGraph, interrupt
@@ -428,3 +429,63 @@ def test_ids_follow_a_moment_even_if_the_clock_is_set_back(monkeypatch: pytest.M
     between = SYSTEM.ids.boundary()
     monkeypatch.setattr(time, "time_ns", lambda: now - 1_000_000_000)
     assert SYSTEM.ids.checkpoint_id(1) > between
+
+
+def saved(parents: Any, source: str = "loop") -> CheckpointTuple:
+    """Make a checkpoint of a nested graph that names those of the graphs around it."""
+    return CheckpointTuple({}, {"id": "99"}, {"source": source, "parents": parents})  # type: ignore[typeddict-item]
+
+
+OUTER = lineage.Lineage(None, "7", "", "05", False, "09")
+INNER = lineage.Lineage(OUTER, "7", "inner", "15", False, "19")
+
+
+@pytest.mark.parametrize(
+    ("run", "parents", "lost"),
+    [
+        (OUTER, {"": "07"}, True),
+        (OUTER, {"": "05"}, False),
+        (OUTER, {"": "09"}, False),
+        (OUTER, {"": "04"}, False),
+        (OUTER, {"": "10"}, False),
+        (OUTER, {"other": "07"}, False),
+        (OUTER, {}, False),
+        (OUTER, None, False),
+        (INNER, {"": "05", "inner": "15"}, False),
+        (INNER, {"": "07", "inner": "15"}, True),
+        (INNER, {"": "05", "inner": "17"}, True),
+        (INNER, {"": "07"}, True),
+        (INNER, {"inner": "07"}, False),
+    ],
+)
+def test_a_checkpoint_is_lost_if_one_around_it_was_made_after_the_start_of_its_run_and_before_this_run(
+    run: lineage.Lineage, parents: Any, lost: bool
+) -> None:
+    assert run.lost(saved(parents)) is lost
+    assert run.lost(saved(parents, "update")) is False
+
+
+@pytest.mark.parametrize(
+    ("edited", "parents", "begun"),
+    [
+        (False, {"": "05"}, True),
+        (False, {"": "04"}, False),
+        (False, {"other": "05"}, False),
+        (False, {}, True),
+        (False, None, True),
+        (True, {"": "04"}, True),
+    ],
+)
+def test_a_nested_graph_has_begun_if_the_graph_around_it_stands_where_it_did(
+    edited: bool, parents: Any, begun: bool
+) -> None:
+    assert OUTER._replace(edited=edited).has_begun(saved(parents), {"": "05", "other": "04"}) is begun
+
+
+@pytest.mark.parametrize(
+    ("around", "thread_id", "agrees"), [(OUTER, "7", True), (OUTER, 7, True), (OUTER, "8", False), (None, "7", False)]
+)
+def test_a_nested_graph_agrees_with_the_one_around_it_in_the_same_thread(
+    around: lineage.Lineage | None, thread_id: Any, agrees: bool
+) -> None:
+    assert lineage.shared(around, {"configurable": {"thread_id": thread_id}}) is (around if agrees else None)

@@ -177,6 +177,19 @@ def test_a_wrapper_that_fails_fails_the_run(monkeypatch: pytest.MonkeyPatch, dri
         driver.invoke(line().compile(), {"steps": []})
 
 
+def test_a_wrapper_can_pause_the_run(monkeypatch: pytest.MonkeyPatch, driver: Driver) -> None:
+    original = pregel_loop.PregelLoop.tick
+
+    def tick(self: pregel_loop.PregelLoop) -> bool:
+        more = original(self)
+        if self.step == 2:
+            raise GraphInterrupt(())
+        return more
+
+    monkeypatch.setattr(pregel_loop.PregelLoop, "tick", tick)
+    assert driver.invoke(line().compile(), {"steps": []}) == {"steps": ["one"]}
+
+
 def test_the_loop_tells_where_the_run_stands(monkeypatch: pytest.MonkeyPatch, driver: Driver) -> None:
     facts: list[tuple[Any, ...]] = []
 

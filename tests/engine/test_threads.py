@@ -10,6 +10,8 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
+from queue import Empty, SimpleQueue
+from typing import Any
 
 import pytest
 
@@ -143,6 +145,56 @@ def test_finish_waits_for_work_and_for_what_that_work_needs() -> None:
     assert not finisher.is_alive()
     assert done == [1]
     assert pool.thread_count() == 0
+
+
+class Looks(SimpleQueue[Any]):
+    """A pool's queue that counts how often a thread found nothing in it, and how long it was ready to wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits_s: list[float | None] = []
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        try:
+            return super().get(block, timeout)
+        except Empty:
+            self.waits_s.append(timeout)
+            raise
+
+
+class Lost(list[None]):
+    """Tokens that are gone at once: each was taken for a job that never comes."""
+
+    def append(self, token: None) -> None:
+        pass
+
+
+def without_its_token(idle_s: float) -> tuple[Pool, Looks]:
+    """A pool with an idle thread that is counted on for a job that never comes."""
+    pool = Pool(idle_s)
+    pool._jobs, pool._spare = looks, _ = Looks(), Lost()
+    assert pool.submit(int).result(TIMEOUT_S) == 0
+    return pool, looks
+
+
+def test_a_thread_that_is_counted_on_stays_as_long_as_the_pool_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "_CLOSING_S", 0.001)
+    pool, looks = without_its_token(idle_s=0.002)
+    until(lambda: len(looks.waits_s) > 2 * threads._CLOSING_LOOKS)
+    assert pool.thread_count() == 1
+    assert set(looks.waits_s) == {0.002}
+    pool.finish()
+
+
+def test_the_exit_does_not_wait_for_a_thread_whose_job_never_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "_CLOSING_S", 0.001)
+    pool, looks = without_its_token(idle_s=0.05)
+    finisher = threading.Thread(target=pool.finish, daemon=True)
+    finisher.start()
+    finisher.join(TIMEOUT_S)
+    assert not finisher.is_alive()
+    assert pool.thread_count() == 0
+    assert looks.waits_s.count(0.001) >= threads._CLOSING_LOOKS - 1
 
 
 def test_it_serves_an_event_loop(pool: Pool) -> None:

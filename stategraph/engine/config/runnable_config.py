@@ -106,7 +106,7 @@ def is_not_empty(value: object) -> bool:
 
 def _own(value: object) -> object:
     """Copy a mapping one level deep; everything else stays shared."""
-    if value is None or isinstance(value, str | int | float):
+    if type(value) in _SCALARS:
         return value
     return dict(value) if isinstance(value, Mapping) else value
 

@@ -169,7 +169,8 @@ def _planner(state: State, saved: CheckpointTuple) -> Planner:
     ids = IdMaker(saved.checkpoint["id"], saved.checkpoint["v"])
     step = saved.metadata.get("step", -1) + 1
     ns = saved.config[CONF].get(CONFIG_KEY_CHECKPOINT_NS, "")
-    return Planner(state, ids, ns, None, {}, None, step, step + 2)
+    # The tasks are described and not run: their limit is not read.
+    return Planner(state, ids, ns, None, {}, None, step, step)
 
 
 def _states_below(
