@@ -51,7 +51,7 @@ class ToolSet:
         host = definitions
         if definitions:
             # The registry describes tools of the host, some of which are shown only when they were discovered.
-            known = {*tools, *inputs.tool_map}
+            known = {*tools, *inputs.tool_map, *definitions}
             host = definitions | {name: each for name, each in inputs.tool_registry.items() if name not in known}
         here = {name: tool for name, tool in tools.items() if isinstance(tool, BaseTool)} | inputs.tool_map
         unknown = sorted(set(inputs.tool_policies) - {*here, *host})
