@@ -61,7 +61,7 @@ class Summarising:
     initial: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Agent:
     """An agent.
 
@@ -102,9 +102,9 @@ class Agent:
     max_context_tokens: int | None = None
     fitting: Fitting | None = None
     summarising: Summarising | None = None
-    offers_tools: bool = True
-    plain_text: bool = False
-    tool_end: bool = False
+    offers_tools: bool
+    plain_text: bool
+    tool_end: bool
     rebound: Callable[[frozenset[str]], tuple[Route, ...]] | None = None
 
     @property

@@ -207,3 +207,77 @@ def test_blocks_share_the_room_and_other_kinds_stay() -> None:
 )
 def test_the_text_of_a_content_is_that_of_its_texts(content: Any, text: str) -> None:
     assert truncation.text_of(content) == text
+
+
+# -- figures -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rung", "window", "masking", "own", "caps"),
+    [
+        (0, 100_000, False, None, Caps(120_000, None, 60_000)),
+        (0, 100_000, True, None, Caps(120_000, 12_000, 60_000)),
+        (1, 100_000, True, None, Caps(60_000, 6_000, 30_000)),
+        (0, 100_000, True, 5_000, Caps(5_000, 500, 60_000)),
+        (0, 100_000, True, 200, Caps(200, 200, 60_000)),
+        (0, 100_000, True, 200_000, Caps(120_000, 12_000, 60_000)),
+        (0, 2_000, True, None, Caps(2_400, 300, 1_200)),
+        (9, 10_000, True, None, Caps(204, 204, 100)),
+        (9, 100, False, None, Caps(120, None, 60)),
+        (0, 2_000_000, False, None, Caps(400_000, None, 1_200_000)),
+    ],
+)
+def test_limits_are_parts_of_the_window_that_a_rung_sees(
+    rung: int, window: int, masking: bool, own: int | None, caps: Caps
+) -> None:
+    assert compaction.caps(FadingTier(rung, masking), window, own) == caps
+
+
+@pytest.mark.parametrize(
+    ("window", "room", "widest", "pressure", "rung"),
+    [
+        (340, 0, 1, 0.0, 1),
+        (342, 0, 1, 0.0, 2),
+        (100, 0, 1, 0.0, 0),
+        (10_000, 4_500, 1, 0.0, 0),
+        (10_000, 4_499, 1, 0.0, 1),
+        (10_000, 4_500, 2, 0.0, 1),
+        (10_000, 4_499, 2, 0.0, 2),
+        (10_000, 9_000, 1, 0.849, 0),
+        (10_000, 9_000, 1, 0.85, 1),
+        (10_000, 9_000, 1, 0.899, 1),
+        (10_000, 9_000, 1, 0.9, 2),
+        (10_000, 9_000, 1, 0.989, 2),
+        (10_000, 9_000, 1, 0.99, 4),
+        (10_000, 4_499, 1, 0.9, 3),
+    ],
+)
+def test_a_rung_is_the_first_at_which_the_widest_batch_fits_and_deeper_under_pressure(
+    window: int, room: int, widest: int, pressure: float, rung: int
+) -> None:
+    deepened = compaction.deepen(
+        FadingTier(), window=window, room=room, widest_batch=widest, pressure=pressure, mask=False
+    )
+    assert deepened == FadingTier(rung, False)
+
+
+def test_old_results_are_cleared_as_the_documentation_says_unless_a_host_says_otherwise() -> None:
+    assert ContextPruning() == ContextPruning(
+        keep_last_assistants=3,
+        min_chars=50_000,
+        soft_age=0.3,
+        hard_age=0.5,
+        soft_max_chars=3_000,
+        head_chars=1_500,
+        tail_chars=1_500,
+        placeholder="[Old tool result content cleared]",
+    )
+
+
+@pytest.mark.parametrize(("age_of", "changed"), [("soft", "aaaa\n…\nbbb"), ("hard", "[gone]")])
+def test_a_result_is_as_old_as_its_distance_from_the_end(age_of: str, changed: str) -> None:
+    messages = rounds("a" * 10 + "b" * 10, "c")
+    ages = {"soft_age": 9.0, "hard_age": 9.0, f"{age_of}_age": 3 / 5}
+    assert compaction.clear_old(messages, replace(PRUNING, **ages))[2].content == changed  # type: ignore[arg-type]
+    ages[f"{age_of}_age"] = 0.61
+    assert compaction.clear_old(messages, replace(PRUNING, **ages)) == {}  # type: ignore[arg-type]

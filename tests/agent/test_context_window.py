@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,7 @@ from langchain_core.tools import tool
 from stategraph.agent.context import context_window
 from stategraph.agent.context.calibration import HIGHEST_RATIO, Calibration
 from stategraph.agent.context.context_state import ContextState, Correction, Summary
-from stategraph.agent.context.context_window import Fitting, Window
+from stategraph.agent.context.context_window import Fitting, Instructions, Window
 from stategraph.agent.context.handoff import Outlook
 from stategraph.agent.context.trimming import TrimSettings
 from stategraph.agent.messages.compaction import FadingTier
@@ -73,6 +74,8 @@ def test_all_is_sent_where_nobody_counts_or_the_size_is_not_known() -> None:
         assert list(whole.log) == []
         assert not whole.empty
         assert whole.context_state == ContextState()
+        assert whole.instructions == whole.corrected == Instructions(0, 0, 0, None)
+        assert (whole.settings, whole.said) == (None, 0)
 
 
 def test_the_newest_messages_that_fit_are_sent_after_the_instructions() -> None:
@@ -126,6 +129,32 @@ def test_instructions_and_tools_are_counted_once_for_a_counter() -> None:
     assert counted.count("be brief") == 1
 
 
+def test_another_counter_counts_instructions_and_tools_for_itself() -> None:
+    @tool
+    def look(at: str) -> str:
+        """Look at something."""
+        return at
+
+    window = Window(Fitting(TrimSettings(10_000), shown=(look,)))
+    for each in (7, 50, 7):
+        counting = AgentContext(token_counter=lambda message, each=each: each)
+        chosen = window.prompt(outlook(talk(1)), ContextState(), counting, "a")
+        assert (chosen.instructions.system, chosen.instructions.tools) == (each, math.ceil(each * 1.4))
+        assert chosen.instructions.by_tool == {"look": math.ceil(each * 1.4)}
+        assert chosen.context_state.counts == {"m0": each}
+    bare = window.prompt(Outlook(None, talk(1), ()), ContextState(), counting, "a")
+    assert (bare.system, bare.instructions.system, bare.instructions.summary) == (None, 0, 0)
+    assert bare.whole == talk(1)
+
+
+@pytest.mark.parametrize(("summarise", "used"), [(None, False), (True, True), (False, False)])
+def test_a_caller_may_say_that_messages_can_be_summarised(summarise: bool | None, used: bool) -> None:
+    window = Window(fitting(1_000))
+    chosen = window.prompt(outlook(talk(2)), ContextState(), COUNTING, "a", summarise=summarise)
+    assert chosen.settings is not None
+    assert chosen.settings.summarise is used
+
+
 # -- what an answer teaches ----------------------------------------------
 
 
@@ -174,13 +203,11 @@ def test_other_errors_teach_nothing_and_refusals_are_recovered_a_few_times_in_a_
     _, chosen = prompt(talk(8), 1_000)
     assert context_window.rejected(chosen, ValueError("out of order")) is None
     assert not chosen.refused_by(ValueError("out of order"))
-    tries = 0
-    context_state: ContextState | None = ContextState()
-    while context_state is not None and tries < 10:
-        _, chosen = prompt(talk(8), 1_000, context_state)
-        context_state = context_window.rejected(chosen, REFUSAL)
-        tries += context_state is not None
-    assert 0 < tries < 10
+    for before, again in ((0, True), (1, True), (2, False)):
+        refused = replace(chosen, context_state=replace(chosen.context_state, rejected=before))
+        after = context_window.rejected(refused, REFUSAL)
+        assert (after is not None) is again
+        assert after is None or after.rejected == before + 1
 
 
 def test_a_context_that_instructions_would_fill_is_not_tried() -> None:

@@ -12,13 +12,17 @@ from langchain_core.messages.tool import invalid_tool_call
 
 from stategraph import interrupt
 from stategraph.agent.context import handoff
-from stategraph.agent.context.handoff import Role
+from stategraph.agent.context.handoff import Handoff, Role
 from stategraph.agent.graphs import assemble
 from stategraph.agent.ports import AgentContext, Allow, Answer, Reviewed, Verdict
 from stategraph.agent.settings.inputs import AgentInputs
 from stategraph.engine.checkpoints.memory import in_memory_saver
+from stategraph.engine.config import environment
+from stategraph.engine.config.environment import Environment
 from stategraph.testing import script
 from stategraph.testing.chat_model import ScriptedChatModel
+from stategraph.testing.clock import FakeClock
+from stategraph.testing.ids import CountedIds
 from stategraph.types import Command
 from tests.agent.test_multi import Team, ask, direct, said, transfer
 from tests.agent.test_multi import handoff as to
@@ -331,8 +335,8 @@ def test_a_handoff_can_be_travelled_back_to(driver: Driver) -> None:
 # What an agent is shown, as a function.
 
 
-def role(**settings: Any) -> Role:
-    return Role("two", {"one": "One", "two": "Two"}, **settings)
+def role(*, has_tools: bool = True, needs_cue: bool = False) -> Role:
+    return Role("two", {"one": "One", "two": "Two"}, has_tools, needs_cue)
 
 
 def transferred(*calls: str, text: Any = "") -> list[AnyMessage]:
@@ -407,3 +411,85 @@ def test_a_provider_that_needs_a_cue_is_known_by_its_name(provider: str, needs_c
     (agent,), _ = assemble.build([AgentInputs.of({"agent_id": "a", "model": Model()})], [])
     assert agent.role is not None
     assert agent.role.needs_cue is needs_cue
+
+
+# The tool, as a function.
+
+
+def tool_of(**settings: Any) -> Handoff:
+    return Handoff("go", "Go.", "One", **{"destinations": ("two", "three"), **settings})
+
+
+@pytest.mark.parametrize(
+    ("settings", "arguments", "text", "marks"),
+    [
+        ({"destinations": ("two",)}, {}, "two", {}),
+        ({"destinations": ("two",)}, {"instructions": "A."}, "two", {}),
+        ({"parameter": "topic"}, {}, "two, three", {}),
+        ({"parameter": "topic"}, {"topic": " "}, "two, three", {}),
+        ({"parameter": "topic"}, {"topic": 7}, "two, three", {}),
+        ({"parameter": "topic"}, {"other": "A."}, "two, three", {}),
+        ({"parameter": "topic"}, {"topic": "A."}, "two, three\n\nTopic: A.", {"handoff_instructions": "A."}),
+        ({"condition": lambda state: "three"}, {}, "three", {"handoff_destinations": ["three"]}),
+        (
+            {"condition": lambda state: ["three", "two", "three"]},
+            {},
+            "three, two",
+            {"handoff_destinations": ["three", "two"]},
+        ),
+        ({"condition": lambda state: True}, {}, "two, three", {"handoff_destinations": ["two", "three"]}),
+    ],
+)
+@pytest.mark.parametrize("call_id", ["c", None])
+def test_a_transfer_says_where_it_leads_and_what_is_told(
+    settings: Any, arguments: Any, text: str, marks: dict[str, Any], call_id: str | None
+) -> None:
+    made = tool_of(**settings).take({"name": "go", "args": arguments, "id": call_id}, {"messages": []})
+    assert isinstance(made, Command)
+    assert made.graph == Command.PARENT
+    (result,) = made.update["messages"]
+    assert (result.text, result.name) == (f"Successfully transferred to {text}", "go")
+    assert result.tool_call_id == (call_id or "")
+    assert made.goto == text.partition("\n")[0].split(", ")
+    assert result.additional_kwargs == {"handoff_source_name": "One", **marks}
+
+
+@pytest.mark.parametrize("choice", [None, False, [], ()])
+@pytest.mark.parametrize("call_id", ["c", None])
+def test_a_transfer_whose_condition_does_not_hold_is_a_result_and_leads_nowhere(
+    choice: Any, call_id: str | None
+) -> None:
+    made = tool_of(condition=lambda state: choice).take({"name": "go", "args": {}, "id": call_id}, {"messages": []})
+    assert isinstance(made, ToolMessage)
+    assert (made.name, made.tool_call_id, made.additional_kwargs) == ("go", call_id or "", {})
+
+
+@pytest.mark.parametrize("choice", ["four", ["two", "four"], 7, {"two"}])
+def test_a_condition_that_chooses_something_else_is_an_error(choice: Any) -> None:
+    with pytest.raises(ValueError, match=r"The edge chose .*; expected one or several of two, three, or a bool"):
+        handoff.chosen(choice, ("two", "three"), "The edge")
+
+
+def test_a_group_of_parallel_handoffs_has_a_large_number_that_json_can_hold() -> None:
+    answer = AIMessage("", tool_calls=[{"name": "go", "args": {}, "id": "c"}])
+    outputs = [tool_of(condition=lambda state: True).take(answer.tool_calls[0], {"messages": []})]
+
+    class Drawn(CountedIds):
+        """Ids of which the random numbers are known."""
+
+        def __init__(self, number: float) -> None:
+            super().__init__()
+            self._number = number
+
+        def random(self) -> float:
+            return self._number
+
+    for number, group in ((0.0, 2**40), (0.5, 2**52 + 2**39)):
+        with environment.use(Environment(FakeClock(), Drawn(number))):
+            left = handoff.departure({"messages": [answer]}, outputs, (), None)
+        arrivals = [handoff.arrival_of(each, dict(left.update)["messages"]) for each in ("one", "two", "three")]
+        assert arrivals[0] is None
+        assert [(each.parallel, each.group_id) for each in arrivals if each is not None] == [
+            (("three",), group),
+            (("two",), group),
+        ]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
+from langchain_core.messages.tool import invalid_tool_call
 
 from stategraph.agent.messages import arguments, encodable, mending, problems
 from stategraph.agent.tools.tool_calls import OpenCalls, cut_off
@@ -79,6 +80,8 @@ def test_arguments_may_be_nested_a_hundred_levels() -> None:
         for _ in range(levels - 1):
             value = {"n": value}
         assert arguments.is_plain(value) is plain
+        if plain:
+            assert arguments.read(value) is value
     given: dict[str, Any] = {"n": [1]}
     assert arguments.read(given) is given
 
@@ -409,3 +412,46 @@ def test_an_answer_that_was_cut_off_runs_none_of_its_calls(about: dict[str, Any]
 )
 def test_an_answer_that_ended_by_itself_is_not_cut_off(about: dict[str, Any]) -> None:
     assert cut_off(AIMessage("", response_metadata=about)) is None
+
+
+# Calls that are left to answer.
+
+CALLING = AIMessage("", id="m", tool_calls=[{"name": "look", "args": {}, "id": each} for each in ("a", "b")])
+
+
+def of_tool(call_id: str) -> ToolMessage:
+    return ToolMessage("done", tool_call_id=call_id)
+
+
+@pytest.mark.parametrize(
+    ("messages", "left"),
+    [
+        ([], []),
+        ([HumanMessage("hi")], []),
+        ([CALLING], ["a", "b"]),
+        ([CALLING, of_tool("a")], ["b"]),
+        ([CALLING, of_tool("b"), of_tool("a")], []),
+        ([CALLING, of_tool("a"), HumanMessage("more")], ["b"]),
+        ([CALLING, of_tool("a"), of_tool("b"), CALLING], ["a", "b"]),
+        ([CALLING, of_tool("a"), AIMessage("enough")], []),
+    ],
+)
+def test_the_calls_of_the_last_answer_that_have_no_results_are_left_to_answer(messages: Any, left: list[str]) -> None:
+    found = OpenCalls.of(messages)
+    assert [call["id"] for call in found.calls] == left
+    assert (found.unreadable, found.mended) == ({}, None)
+
+
+def test_a_call_that_cannot_be_read_is_answered_with_the_reason_and_loses_its_text_in_the_history() -> None:
+    broken = invalid_tool_call(name="look", args="{", id="a", error="not JSON")
+    answer = AIMessage("", id="m", tool_calls=CALLING.tool_calls[1:], invalid_tool_calls=[broken])
+    found = OpenCalls.of([answer])
+    assert found.unreadable.keys() == {"a"}
+    assert found.mended is not None
+    assert found.mended.invalid_tool_calls == []
+    assert [(call["id"], call["name"], call["args"]) for call in found.mended.tool_calls] == [
+        ("b", "look", {}),
+        ("a", "look", {}),
+    ]
+    assert [call["id"] for call in found.calls] == ["b", "a"]
+    assert [call["id"] for call in OpenCalls.of([answer, of_tool("a")]).calls] == ["b"]

@@ -11,7 +11,7 @@ import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
-from stategraph.agent.graphs import assemble, multi_agent
+from stategraph.agent.graphs import agent_graph, assemble, multi_agent
 from stategraph.agent.ports import AgentContext, Allow, Reviewed
 from stategraph.agent.settings.inputs import AgentInputs, GraphEdge
 from stategraph.errors import ConfigurationError
@@ -110,7 +110,10 @@ def test_if_every_agent_is_led_to_the_first_one_starts(driver: Driver) -> None:
 def test_usage_is_summed_over_all_agents(driver: Driver) -> None:
     replies = [script.reply("x", usage=(10, 5))]
     team = Team({"a": replies, "b": replies, "c": replies}, direct(["a", "b"], "c"))
-    assert driver.invoke(team.graph, ask())["usage"]["total_tokens"] == 45
+    usage = driver.invoke(team.graph, ask())["usage"]
+    assert usage == {"input_tokens": 30, "output_tokens": 15, "total_tokens": 45}
+    silent = Team({"a": ["x"]}).graph
+    assert driver.invoke(silent, ask())["usage"] == {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
 
 
 class Runs(BaseCallbackHandler):
@@ -382,6 +385,15 @@ def test_the_graph_is_drawn_with_handoffs_joins_and_prompts() -> None:
         "fan_in_a_prompt -.-> a;",
     ):
         assert line in drawn, line
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_an_agent_looks_whether_the_turn_has_ended_only_if_there_are_others(alone: bool) -> None:
+    given = AgentInputs.of({"agent_id": "a", "model": ScriptedChatModel()})
+    (agent,), _ = assemble.build([given], None if alone else [])
+    drawn = agent_graph.agent_subgraph(agent).compile().get_graph()
+    first = [(edge.target, edge.conditional) for edge in drawn.edges if edge.source == "__start__"]
+    assert sorted(first) == ([("agent=a", False)] if alone else [("__end__", True), ("agent=a", True)])
 
 
 class HaltAt:

@@ -213,6 +213,8 @@ def test_a_message_is_what_it_says_and_a_few_tokens_more() -> None:
 def test_calls_are_their_names_and_arguments() -> None:
     calls = [{"id": "c1", "name": "look", "args": {"q": 1}}]
     assert CHARS(AIMessage("", tool_calls=calls)) == 3 + len("look") + len('{"q":1}')
+    empty = [{"id": None, "name": None, "args": None, "error": None, "type": "invalid_tool_call"}]
+    assert CHARS(AIMessage("", invalid_tool_calls=empty)) == 3
     broken = [{"id": "c1", "name": "look", "args": '{"q":', "error": None, "type": "invalid_tool_call"}]
     assert CHARS(AIMessage("", invalid_tool_calls=broken)) == 3 + len("look") + len('{"q":')
 
@@ -253,6 +255,22 @@ def test_a_result_is_its_content() -> None:
         ({"type": "input_audio", "input_audio": {"data": "A" * 210_000, "format": "mp3"}}, 320),
         ({"type": "audio", "url": "u"}, 960),
         ({"type": "media", "mimeType": "video/mp4", "data": "A" * 333_000}, 300),
+        ({"type": "media", "mimeType": "video/mp4", "data": "A" * 666_000}, 600),
+        ({"type": "media", "mimeType": "video/mp4", "data": "A" * 666_001}, 601),
+        ({"type": "media", "mimeType": "audio/ogg", "data": "A" * 42_000}, 64),
+        ({"type": "media", "mimeType": "audio/ogg", "data": "A" * 42_001}, 65),
+        ({"type": "media", "mimeType": "audio/ogg", "data": "A"}, 32),
+        ({"type": "media", "mimeType": "text/plain", "data": "A" * 80_000}, 1600),
+        ({"type": "media", "data": "A" * 80_001}, 1601),
+        ({"type": "media"}, 2000),
+        ({"type": "computer_screenshot", "file_id": "f"}, 1105),
+        ({"type": "image_file", "file_id": "f"}, 1105),
+        ({"type": "input_file", "file_id": "f"}, 2000),
+        ({"type": "video_url", "video_url": {"url": "u"}}, 9000),
+        ({"type": "reasoning_content", "reasoning_content": "12345"}, 5),
+        ({"type": "reasoning", "reasoning": ["1"]}, len('{"type":"reasoning","reasoning":["1"]}')),
+        ({"type": "text", "text": ""}, 0),
+        ({"type": "tool_use", "id": None}, len('{"type":"tool_use","id":null}')),
         ({"type": "video", "url": "u"}, 9000),
     ],
 )
@@ -264,6 +282,8 @@ def test_claude_counts_more_tokens_and_its_own_price_of_images() -> None:
     claude = MessageCounter(len, approximate=True, encoding="claude")
     assert claude(HumanMessage("1234567")) == 12
     assert claude(HumanMessage([{"type": "image", "base64": "A"}])) == 1924
+    assert claude(HumanMessage([{"type": "media", "mime_type": "image/png"}])) == 1924
+    assert claude(HumanMessage([{"type": "image_url", "image_url": {"url": "u", "detail": "low"}}])) == 106
 
 
 # Tools.
@@ -341,3 +361,21 @@ def test_the_shares_of_tools_add_up(counts: list[int], provider: str) -> None:
         abs(share - counts[int(name[1:])] * (2.6 if provider == "anthropic" else 1.4)) <= 1
         for name, share in counted.by_name.items()
     )
+
+
+@pytest.mark.parametrize(
+    ("total", "counts", "factor", "shares"),
+    [
+        (0, {}, 2.0, {}),
+        (6, {"a": 1, "b": 2}, 2.0, {"a": 2, "b": 4}),
+        (5, {"a": 1, "b": 2}, 1.5, {"a": 2, "b": 3}),
+        (4, {"a": 1, "b": 1}, 1.9, {"a": 2, "b": 2}),
+        (3, {"a": 1, "b": 1}, 1.5, {"a": 2, "b": 1}),
+        (5, {"a": 11, "b": 14, "c": 15}, 0.1, {"a": 1, "b": 2, "c": 2}),
+        (4, {"a": 11, "b": 14, "c": 15}, 0.1, {"a": 1, "b": 1, "c": 2}),
+    ],
+)
+def test_what_rounding_leaves_over_goes_to_those_that_lost_most(
+    total: int, counts: dict[str, int], factor: float, shares: dict[str, int]
+) -> None:
+    assert tokens.shared_out(total, counts, factor) == shares

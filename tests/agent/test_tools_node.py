@@ -383,11 +383,14 @@ def test_what_a_host_alone_could_run_fails_the_batch_before_anything_runs(driver
 
 
 @pytest.mark.parametrize("policy", [{}, {"boom": ToolPolicy(retry=AT_ONCE)}])
-def test_a_cancellation_that_a_tool_raises_itself_is_a_failure_of_the_tool(policy: Any) -> None:
+@pytest.mark.parametrize(("own", "told"), [(("its own",), "its own"), ((), "cancelled")])
+def test_a_cancellation_that_a_tool_raises_itself_is_a_failure_of_the_tool(
+    policy: Any, own: tuple[str, ...], told: str
+) -> None:
     @tool("boom")
     async def cancels() -> str:
         """Cancels nothing."""
-        raise asyncio.CancelledError("own")
+        raise asyncio.CancelledError(*own)
 
     async def run() -> Any:
         compiled, _ = agent_of(cancels, echo, tool_policies=policy)
@@ -397,6 +400,8 @@ def test_a_cancellation_that_a_tool_raises_itself_is_a_failure_of_the_tool(polic
     values = asyncio.run(run())
     made = [message for message in values["messages"] if isinstance(message, ToolMessage)]
     assert made[0].status == "error"
+    assert (told if not policy else "cancelled") in made[0].text
+    assert "tool_attempt" not in made[0].text
     assert made[1].content == "x"
 
 

@@ -232,3 +232,92 @@ def test_reported_tokens_are_those_of_the_first_new_answer_and_further_ones_are_
     limits = trimming.TrimSettings(max_context_tokens=1000)
     result = trimming.trim(given, limits, state, lambda _: 7, usage=usage)
     assert result.state.counts == {0: 5, 1: 5, 2: 5, 3: 40, 4: 7}
+
+
+@pytest.mark.parametrize(("instructions", "yielded"), [(99, False), (100, True), (101, True)])
+def test_all_messages_are_to_be_summarised_where_instructions_leave_no_room(instructions: int, yielded: bool) -> None:
+    limits = trimming.TrimSettings(max_context_tokens=100, reserve_ratio=0.0, summarise=True)
+    given: list[AnyMessage] = [HumanMessage("a"), AIMessage("b")]
+    result = trimming.trim(given, limits, trimming.TrimState(), lambda _: 5, instruction_tokens=instructions)
+    assert (result.log[0].level == "warn") is yielded
+    assert list(result.to_refine) == given
+    assert (result.context, result.context_tokens, result.remaining_tokens) == ((), 10, 0)
+    assert (result.state.seen, result.instruction_tokens, result.budget) == (2, instructions, 100)
+    assert result.pressure == 0.1
+
+
+@pytest.mark.parametrize(
+    ("tokens", "instructions", "left"), [(100, 0, 97), (100, 40, 57), (100, 97, 0), (100, 200, 0), (2, 0, 0)]
+)
+def test_without_messages_the_budget_is_left_but_for_the_start_of_the_answer(
+    tokens: int, instructions: int, left: int
+) -> None:
+    limits = trimming.TrimSettings(max_context_tokens=tokens, reserve_ratio=0.0)
+    state = trimming.TrimState(seen=4)
+    result = trimming.trim([], limits, state, count_tokens, instruction_tokens=instructions)
+    assert result == trimming.Trimmed((), (), {}, state, 0, left, None, tokens, instructions, ())
+
+
+@pytest.mark.parametrize(
+    ("size", "reserve", "budget"), [(1000, 0.05, 950), (10, 0.05, 9), (10, 0.04, 10), (10, 0.0, 10), (10, 1.0, 0)]
+)
+def test_the_budget_is_the_context_without_the_reserve(size: int, reserve: float, budget: int) -> None:
+    assert trimming.TrimSettings(size, reserve).budget == budget
+    assert trimming.TrimSettings(1000) == trimming.TrimSettings(
+        1000, reserve_ratio=0.05, summarise=False, thinking=False, start_type=None
+    )
+
+
+@pytest.mark.parametrize(("value", "whole"), [(0.4, 0), (0.5, 1), (1.5, 2), (2.5, 3), (-0.5, 0), (-0.6, -1)])
+def test_halves_are_rounded_upwards(value: float, whole: int) -> None:
+    assert trimming.nearest(value) == whole
+
+
+@pytest.mark.parametrize(
+    ("size", "instructions", "number", "chars", "cut"),
+    [
+        (150, 0, 3, 200, 0),
+        (153, 0, 3, 204, 0),
+        (300, 0, 3, 400, 0),
+        (300, 60, 3, 320, 0),
+        (10_000, 0, 100, 400, 1),
+    ],
+)
+def test_where_nothing_fits_tool_data_is_cut_to_even_shares_and_not_shorter_than_some_letters(
+    size: int, instructions: int, number: int, chars: int, cut: int
+) -> None:
+    given: list[AnyMessage] = [*[HumanMessage("h")] * (number - 2), asks("c1"), answers("c1", "r" * 50_000)]
+    limits = trimming.TrimSettings(max_context_tokens=size, reserve_ratio=0.0)
+    result = trimming.trim(given, limits, trimming.TrimState(), lambda _: size, instruction_tokens=instructions)
+    assert result.context == ()
+    told = {row.message: row.data for row in result.log}
+    assert told["Empty context, entering emergency truncation"] == {
+        "messageCount": number,
+        "effectiveMax": size - instructions,
+        "emergencyMaxChars": chars,
+        "budgetTokens": size,
+    }
+    assert told["Emergency truncation complete"] is None
+    # The other ones are shorter than that already.
+    assert told["Emergency truncation details"] == {"truncatedCount": cut, "budgetTokens": size}
+    assert told["Emergency truncation retry result"] == {
+        "contextLength": 0,
+        "messagesToRefineCount": number,
+        "remainingTokens": size - instructions - trimming.PRIMER_TOKENS,
+    }
+
+
+def test_a_result_that_is_cut_in_an_emergency_is_sent_short() -> None:
+    given: list[AnyMessage] = [*[HumanMessage("h")] * 98, asks("c1"), answers("c1", "r" * 50_000)]
+    limits = trimming.TrimSettings(max_context_tokens=10_000, reserve_ratio=0.0)
+
+    def count(message: AnyMessage) -> int:
+        return 10_000 if len(message.text) > 400 else 40
+
+    result = trimming.trim(given, limits, trimming.TrimState(), count)
+    assert result.context[:-1] == tuple(given[:-1])
+    assert result.context[-1].text.startswith("rr")
+    assert len(result.context[-1].text) == 400
+    assert result.remaining_tokens == 10_000 - trimming.PRIMER_TOKENS - 100 * 40
+    (row,) = [row for row in result.log if row.message == "Emergency truncation retry result"]
+    assert row.data == {"contextLength": 100, "messagesToRefineCount": 0, "remainingTokens": 5_997}

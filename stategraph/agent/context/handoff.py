@@ -13,7 +13,7 @@ from __future__ import annotations
 import inspect
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, cast
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolCall, ToolMessage
@@ -305,9 +305,9 @@ class Role:
     """
 
     agent_id: str
-    names: Mapping[str, str] = field(default_factory=dict)
-    has_tools: bool = True
-    needs_cue: bool = False
+    names: Mapping[str, str]
+    has_tools: bool
+    needs_cue: bool
 
     def group_id(self, messages: Sequence[AnyMessage]) -> int | None:
         """Return the group of agents that received the conversation together with this one; None if there is none."""

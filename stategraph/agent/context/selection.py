@@ -88,7 +88,7 @@ def select(
     chosen = {index: messages[index] for index in walk.kept}
     repaired, orphans, reclaimed = _repair(chosen, counts, count_tokens)
     if block is not None:
-        repaired = _with_reasoning(repaired, _trailing_run(messages), block)
+        repaired = _with_reasoning(repaired, block)
     refined = sorted({*walk.left_out, *orphans})
     leading = [index for index in walk.kept if not isinstance(messages[index], SystemMessage)]
     return Selection(
@@ -178,11 +178,11 @@ def _reasoning_to_save(messages: Sequence[AnyMessage], kept: Sequence[int]) -> d
     return None
 
 
-def _with_reasoning(chosen: dict[int, AnyMessage], start: int, block: dict[Any, Any]) -> dict[int, AnyMessage]:
-    """Put a block before the oldest message of the model that is left of the trailing run."""
+def _with_reasoning(chosen: dict[int, AnyMessage], block: dict[Any, Any]) -> dict[int, AnyMessage]:
+    """Put a block before the oldest message of the model: one of the trailing run, as the block's own was left out."""
     for index in sorted(chosen):
         message = chosen[index]
-        if index >= start and isinstance(message, AIMessage):
+        if isinstance(message, AIMessage):
             content = message.content if isinstance(message.content, list) else _as_blocks(message.content)
             return {**chosen, index: message.model_copy(update={"content": [block, *content]})}
     return chosen

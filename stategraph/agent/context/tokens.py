@@ -62,9 +62,9 @@ class _Media:
     referred: int
 
 
-_IMAGE = _Media(0, 1_105, 1_105)
+_IMAGE: Final = 1_105
 """OpenAI's price of six tiles, as for a screenshot, used for every size: 85 and 170 for each."""
-_CLAUDE_IMAGE = _Media(0, 1_600, 1_600)
+_CLAUDE_IMAGE: Final = 1_600
 """The largest price there is: Claude is shown larger images in a smaller size."""
 _LOW_DETAIL = 85
 _FILE = _Media(1_500 / 75_000, 1_500, 2_000)
@@ -76,18 +76,14 @@ _VIDEO = _Media(300 / 333_000, 300, 9_000)
 
 _MEDIA: Final[Mapping[str, _Media]] = {
     "audio": _AUDIO,
-    "computer_screenshot": _IMAGE,
     "document": _FILE,
     "file": _FILE,
-    "image": _IMAGE,
-    "image_file": _IMAGE,
-    "image_url": _IMAGE,
     "input_audio": _AUDIO,
     "input_file": _FILE,
-    "input_image": _IMAGE,
     "video": _VIDEO,
     "video_url": _VIDEO,
 }
+_IMAGES: Final = frozenset({"computer_screenshot", "image", "image_file", "image_url", "input_image"})
 _TEXT_OF: Final[Mapping[str, str]] = {
     "reasoning": "reasoning",
     "reasoning_content": "reasoning_content",
@@ -153,14 +149,18 @@ class MessageCounter:
             return self._text(text)
         if kind in _CALLS and {block.get("id"), block.get("call_id")} & (counted - {None}):
             return 0
-        media = _media(block, kind)
+        medium = _medium(block, kind)
+        if medium in _IMAGES:
+            return self._image(block)
+        media = _MEDIA.get(medium)
         return self._text(compact_json(block)) if media is None else self._media(block, media)
 
+    def _image(self, block: Mapping[Any, Any]) -> int:
+        if _is_low_detail(block):
+            return _LOW_DETAIL
+        return _CLAUDE_IMAGE if self.encoding == CLAUDE else _IMAGE
+
     def _media(self, block: Mapping[Any, Any], media: _Media) -> int:
-        if media is _IMAGE:
-            return (
-                _LOW_DETAIL if _is_low_detail(block) else (_CLAUDE_IMAGE if self.encoding == CLAUDE else _IMAGE).least
-            )
         source = block.get("source")
         if isinstance(source, Mapping) and source.get("type") == "text":
             return self._text(str(source.get("data") or ""))
@@ -175,11 +175,12 @@ def _calls(message: AIMessage) -> Iterator[tuple[str, str, str | None]]:
         yield invalid["name"] or "", invalid["args"] or "", invalid["id"]
 
 
-def _media(block: Mapping[Any, Any], kind: str) -> _Media | None:
-    if kind == "media":
-        kind = str(block.get("mime_type") or block.get("mimeType")).partition("/")[0]
-        return _MEDIA.get(kind, _FILE)
-    return _MEDIA.get(kind)
+def _medium(block: Mapping[Any, Any], kind: str) -> str:
+    """Return the kind of media of a block; of a block for media of any kind, that which its type says."""
+    if kind != "media":
+        return kind
+    family = str(block.get("mime_type") or block.get("mimeType")).partition("/")[0]
+    return family if family in _MEDIA or family in _IMAGES else "file"
 
 
 def _is_low_detail(block: Mapping[Any, Any]) -> bool:

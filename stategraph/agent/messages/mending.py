@@ -273,7 +273,7 @@ class Mender:
         return {**block, **changed} if changed else block
 
     def _text(self, where: Hashable, text: str) -> str:
-        if not text or (not self._halves and text.isascii()):
+        if not self._halves and text.isascii():
             return text
         text, half = encodable.without_open_half(self._halves.pop(where, "") + text)
         if half:

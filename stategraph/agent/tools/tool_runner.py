@@ -246,6 +246,8 @@ def _shown_to_model(call: ToolCall, error: BaseException) -> Exception:
             raise error
         # It was not requested: the tool's own code raised it.
         return NodeCancelledError(call["name"], problems.text(error) or "cancelled")
+    if isinstance(error, NodeCancelledError) and error.node == tool_attempt.__name__:
+        return NodeCancelledError(call["name"], "cancelled")
     if isinstance(error, NodeTimeoutError) and error.node == tool_attempt.__name__:
         return TimeoutError(f"The tool '{call['name']}' did not return within {error.timeout:g} s")
     assert isinstance(error, Exception)
