@@ -162,3 +162,16 @@ def test_ids_of_workers_come_from_the_same_clock_and_factory() -> None:
     with environment.use(Environment(VirtualClock(), CountedIds())):
         assert [new_ulid() for _ in range(3)] == first
     assert new_ulid() > max(first)
+
+
+@pytest.mark.parametrize("clock", [None, VirtualClock()], ids=["its clock", "another clock"])
+@pytest.mark.parametrize("ids", [None, CountedIds()], ids=["its ids", "other ids"])
+def test_what_is_not_replaced_stays_as_it_is_and_all_is_put_back(clock: Any, ids: Any) -> None:
+    around = Environment(VirtualClock(), CountedIds())
+    with environment.use(around):
+        with environment.replacing(clock, ids):
+            inside = environment.current()
+        assert environment.current() is around
+    assert inside.clock is (around.clock if clock is None else clock)
+    assert inside.ids is (around.ids if ids is None else ids)
+    assert environment.current() is environment.SYSTEM

@@ -128,6 +128,16 @@ def test_a_run_ends_once_however_often_it_is_asked_for_its_result(reader: Reader
     assert run._mux.transformer_by_key("probe").told == ["finalize"]
 
 
+def test_a_run_that_failed_is_not_ended_once_more(reader: Reader) -> None:
+    run = reader.open(chain(fails), {"value": "x"}, transformers=[Probe]).run
+    for _ in range(2):
+        with pytest.raises(ValueError, match="boom"):
+            reader.get("output")
+        reader.abort()
+    (told,) = run._mux.transformer_by_key("probe").told
+    assert isinstance(told, ValueError)
+
+
 def test_a_run_that_is_fed_elsewhere_has_the_result_that_it_was_shown(reader: Reader) -> None:
     mux = StreamMux([Probe()], is_async=reader.is_async)
     run = reader.run = (AsyncGraphRunStream if reader.is_async else GraphRunStream)(None, mux)

@@ -366,6 +366,21 @@ def test_a_join_waits_for_those_that_it_names_and_for_no_others() -> None:
     assert _edges(draw.picture(plan)) == [f"{START} -> a", "a -> b", "a -> c", "b -> c", f"c -> {END}"]
 
 
+def test_a_join_that_has_started_its_node_waits_for_all_again() -> None:
+    plan = Plan(
+        {
+            "a": PlanNode(None, {}, ["in"], [Write("join", "a"), Write("b")]),
+            "b": PlanNode(None, {}, ["b"], [Write("join", "b")]),
+            "c": PlanNode(None, {}, ["join"], [Write("d")]),
+            "d": PlanNode(None, {}, ["d"], [Write("join", "a")]),
+        },
+        inputs=("in",),
+        joins={"join": {"a", "b"}},
+    )
+    edges = [f"{START} -> a", "a -> b", "a -> c", "b -> c", "c -> d", f"d -> {END}"]
+    assert _edges(draw.picture(plan)) == edges
+
+
 def test_a_picture_without_an_entry_and_an_exit_takes_no_nodes_place() -> None:
     plan = _plan({"a": (["in"], [], [])})
     lone, whole = Graph(), _builder("x", "y").add_edge(START, "x").add_edge("x", "y").compile().get_graph()

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from langchain_core.runnables import RunnableLambda
+from langgraph.cache.memory import InMemoryCache
 
 from stategraph.constants import END, START
 from stategraph.engine.compile.task_functions import SyncAsyncFuture, call, get_runnable_for_task, identifier
@@ -224,6 +225,38 @@ def test_a_future_gives_its_result_to_a_loop_that_is_none_of_asyncios() -> None:
     with pytest.raises(StopIteration) as ended:
         waiting.send(5)
     assert ended.value.value == 5
+
+
+def test_a_call_is_retried_and_cached_by_the_policies_it_is_given(driver: Driver) -> None:
+    attempts: list[int] = []
+
+    def flaky(x: int) -> int:
+        attempts.append(x)
+        if len(attempts) == 1:
+            raise ConnectionError("not yet")
+        return 2 * x
+
+    again = [RetryPolicy(initial_interval=0, jitter=False)]
+
+    @entrypoint(cache=InMemoryCache())
+    def graph(x: int) -> list[int]:
+        return [call(flaky, x, retry_policy=again, cache_policy=CachePolicy()).result() for _ in range(2)]
+
+    assert driver.invoke(graph, 4) == [8, 8]
+    assert attempts == [4, 4]
+
+
+@pytest.mark.parametrize(("func", "words"), [(max, "no signature found"), (double, "no key")])
+def test_a_call_that_cannot_be_planned_fails_its_caller(driver: Driver, func: Any, words: str) -> None:
+    def no_key(*_: Any, **__: Any) -> str:
+        raise ValueError("no key")
+
+    @entrypoint(cache=InMemoryCache())
+    def graph(x: int) -> Any:
+        return call(func, x, cache_policy=CachePolicy(key_func=no_key)).result(timeout=20)
+
+    with pytest.raises(ValueError, match=words):
+        driver.invoke(graph, 4)
 
 
 def test_a_call_with_a_timeout_needs_an_async_function() -> None:
