@@ -17,7 +17,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from benchmarks import worker_targets
+from benchmarks import registry, worker_targets
 from stategraph import END, START, StateGraph
 from stategraph.run.runtime import AgentRuntime
 from stategraph.workers import (
@@ -176,6 +176,9 @@ ROWS = {
     "a node in a process": (node_overhead, "less than 0.3 ms more"),
     "start of a process": (spawn, ""),
     "memory of a worker": (memory, "flat"),
+    "a fenced put on SQLite": (registry.fenced_put_on_sqlite, "less than 30 us more"),
+    "a fenced put on PostgreSQL": (registry.fenced_put_on_postgres, "less than 150 us more"),
+    "empty runs claimed and finished on PostgreSQL, by 4 workers beside 1": (registry.claims, "four at least 500/s"),
 }
 
 
@@ -185,6 +188,7 @@ def main() -> None:
     parser.add_argument("--burn", type=float, default=0.5, help="seconds of processor that a CPU-bound run needs")
     parser.add_argument("--repeat", type=int, default=300, help="runs that are timed")
     parser.add_argument("--runs", type=int, default=2000, help="runs over which memory is looked at")
+    parser.add_argument("--claims", type=int, default=2000, help="empty runs that are claimed and finished")
     arguments = parser.parse_args()
     for name, (measure, target) in ROWS.items():
         if arguments.only not in name:
