@@ -43,11 +43,12 @@ _TRIES: Final = 20
 _COLUMNS: Final = len(RunRow.__dataclass_fields__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Change:
-    """A transaction, and what is signalled after it."""
+    """A transaction, what is signalled after it, and the number of the last event that it told."""
 
     session: Session
+    last_seq: int = 0
     signals: list[Signal] = field(default_factory=list)
 
     def signal(self, kind: SignalKind, name: str, row: RunRow) -> None:
@@ -254,16 +255,16 @@ class RegistryOperations:
                     decision = leases.decide(row, now, leases.Claim(owner, fence + 1, lease_s))
                     self._apply(change, row, decision)
                     if decision.row.status is RunStatus.RUNNING:
-                        return self._claimed(change.session, decision.row, work)
+                        return self._claimed(change, decision.row, work)
             except ConflictError:
                 continue  # another worker was faster with this thread
         return None
 
-    def _claimed(self, session: Session, row: RunRow, work: tuple[Any, ...]) -> Claimed:
+    def _claimed(self, change: _Change, row: RunRow, work: tuple[Any, ...]) -> Claimed:
         target, input, config, context, began, rollback_of, _, _ = work
         rollback = None
         if rollback_of is not None and not began:
-            base = session.execute(self._sql.base, (rollback_of,))
+            base = change.session.execute(self._sql.base, (rollback_of,))
             rollback = Base(base[0][1]) if base and base[0][0] else None
         return Claimed(
             lease=Lease(row.run_id, row.thread_id, row.token, row.owner or ""),
@@ -276,7 +277,7 @@ class RegistryOperations:
             tenant=row.tenant,
             began=bool(began),
             rollback=rollback,
-            last_seq=session.execute(self._sql.last_seq, (row.run_id,))[0][0],
+            last_seq=change.last_seq,
         )
 
     def heartbeat(self, owner: str, held: Sequence[Lease], lease_s: float) -> Beat:
@@ -417,9 +418,8 @@ class RegistryOperations:
             raise ConflictError(f"Run '{row.run_id}' was changed by another transaction")
 
     def _tell(self, change: _Change, row: RunRow, kind: str, data: Mapping[str, object]) -> None:
-        session = change.session
-        seq = session.execute(self._sql.last_seq, (row.run_id,))[0][0] + 1
-        session.change(self._sql.add_event, (row.run_id, seq, row.attempt, kind, json.dumps(data).encode()))
+        told = (row.run_id, row.attempt, kind, json.dumps(data).encode(), row.run_id)
+        change.last_seq = change.session.execute(self._sql.tell_event, told)[0][0]
         change.signal(SignalKind.EVENTS, row.run_id, row)
 
 

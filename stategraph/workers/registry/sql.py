@@ -311,12 +311,17 @@ class Sql:
 
     def _render_events(self) -> None:
         say = self._render
-        self.last_seq = say("SELECT COALESCE(MAX(seq), 0) FROM sg_event WHERE run_id = ?")
-        self.add_event = say(
-            "INSERT INTO sg_event (run_id, seq, attempt, type, data, at) VALUES (?, ?, ?, ?, ?, {now})"
+        #: Adds an event behind the last one, and returns its number.
+        self.tell_event = say(
+            """INSERT INTO sg_event (run_id, seq, attempt, type, data, at)
+                SELECT CAST(? AS TEXT), COALESCE(MAX(seq), 0) + 1, CAST(? AS INTEGER), CAST(? AS TEXT),
+                CAST(? AS {blob}), {now} FROM sg_event WHERE run_id = ? RETURNING seq"""
         )
-        #: The same, of an attempt that may have stored the event already.
-        self.keep_event = self.add_event + " ON CONFLICT (run_id, seq) DO NOTHING"
+        #: Adds an event of an attempt, which numbers them and may have stored it already.
+        self.keep_event = say(
+            """INSERT INTO sg_event (run_id, seq, attempt, type, data, at) VALUES (?, ?, ?, ?, ?, {now})
+                ON CONFLICT (run_id, seq) DO NOTHING"""
+        )
         self.events = say(
             "SELECT seq, attempt, type, data FROM sg_event WHERE run_id = ? AND seq > ? ORDER BY seq LIMIT ?"
         )
