@@ -362,7 +362,7 @@ class _Slot:
     async def ready(self) -> Connection:
         """Return the session, opened or replaced if need be."""
         if self._closed:
-            raise McpUnavailable(f"MCP server {self._name!r} was closed", server=self._name)
+            raise self._was_closed()
         held = self._connection
         if self._opening is None:
             if held is not None and held.alive and not held.doubtful(IDLE_S):
@@ -373,13 +373,10 @@ class _Slot:
             )
             self._opening.add_done_callback(self._opened)
         opening = self._opening
-        try:
-            return await asyncio.shield(opening)
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if opening.cancelled() and not (task is not None and task.cancelling()):
-                raise McpUnavailable(f"MCP server {self._name!r} was closed", server=self._name) from None
-            raise
+        await asyncio.wait((opening,))  # whose own cancellation does not reach the attempt
+        if opening.cancelled():
+            raise self._was_closed()
+        return opening.result()
 
     def answered(self) -> None:
         """Note that a request was answered."""
@@ -393,6 +390,9 @@ class _Slot:
             await asyncio.wait((self._opening,))
         left = [*self._leaving, *([] if self._connection is None else [self._connection])]
         await asyncio.gather(*(connection.close() for connection in left))
+
+    def _was_closed(self) -> McpUnavailable:
+        return McpUnavailable(f"MCP server {self._name!r} was closed", server=self._name)
 
     def _opened(self, opening: asyncio.Task[Connection]) -> None:
         self._opening = None

@@ -19,7 +19,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 import anyio
-from anyio.abc import Process
+from anyio.abc import ByteReceiveStream, Process
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp import StdioServerParameters, stdio_client
 from mcp.client.stdio import get_default_environment
@@ -47,6 +47,9 @@ ORPHANS_S: Final = 0.5
 """Seconds that what it has started has to heed a signal once the program itself has left."""
 
 _POLL_S: Final = 0.01
+
+_ENDED: Final = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
+"""Errors that say that a pipe is closed, at this end or the other."""
 
 
 @asynccontextmanager
@@ -97,40 +100,31 @@ async def running(server: StdioServer) -> AsyncIterator[TransportStreams]:
 
 
 async def _read(process: Process, said: MemoryObjectSendStream[SessionMessage | Exception]) -> None:
-    """Pass on the messages of a program, line by line, until its output ends; then throw away what it says."""
+    """Pass on the messages of a program until its output ends; then throw away what it says."""
     output = process.stdout
     assert output is not None
-    buffer, searched = bytearray(), 0
     try:
-        async with said:
-            while True:
-                buffer += await output.receive()
-                while (end := buffer.find(b"\n", searched)) >= 0:
-                    line = bytes(buffer[:end]).strip()
-                    del buffer[: end + 1]
-                    searched = 0
-                    if line:
-                        await said.send(read_message(line))
-                searched = len(buffer)
-                if searched > LARGEST_LINE:
-                    await said.send(
-                        Unreadable(
-                            f"the answer has more than {LARGEST_LINE} bytes",
-                            bytes(buffer[:4096]).decode("utf-8", "replace"),
-                        )
-                    )
-                    return  # the session cannot go on: where the next message begins is unknown
-    except anyio.EndOfStream:
-        return
-    except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
-        pass
+        with suppress(*_ENDED):
+            await _pass_on(output, said)
     finally:
-        with (
-            anyio.CancelScope(shield=True),
-            suppress(anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError),
-        ):
+        with anyio.CancelScope(shield=True), suppress(*_ENDED):
             while True:
                 await output.receive()
+
+
+async def _pass_on(output: ByteReceiveStream, said: MemoryObjectSendStream[SessionMessage | Exception]) -> None:
+    """Pass on messages, a message a line; return when one is too long: where the next one begins is unknown."""
+    line = bytearray()
+    async with said:
+        while len(line) <= LARGEST_LINE:
+            *ends, begin = (await output.receive()).split(b"\n")
+            for end in ends:
+                if whole := bytes(line + end).strip():
+                    await said.send(read_message(whole))
+                line.clear()
+            line += begin
+        shown = bytes(line[:4096]).decode("utf-8", "replace")
+        await said.send(Unreadable(f"the answer has more than {LARGEST_LINE} bytes", shown))
 
 
 async def _write(
@@ -144,9 +138,9 @@ async def _write(
     try:
         async with told:
             async for message in told:
-                line = message.message.model_dump_json(by_alias=True, exclude_unset=True)
+                line = message.message.model_dump_json(exclude_unset=True)
                 await process.stdin.send(line.encode() + b"\n")
-    except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
+    except _ENDED:
         # It takes nothing more, so no pending request will be answered.
         await said.aclose()
     finally:
@@ -155,18 +149,17 @@ async def _write(
 
 async def _end(process: Process) -> None:
     """End a program and what it has started: ask, signal, kill."""
-    if process.stdin is not None:
-        with suppress(OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
-            await process.stdin.aclose()
+    assert process.stdin is not None and process.stdout is not None
+    with suppress(*_ENDED):
+        await process.stdin.aclose()
     left = await _gone(process, LEAVE_S)
     if _signal_group(process.pid, signal.SIGTERM) and not await _gone(
         process, ORPHANS_S if left else KILL_S, group=True
     ):
         _signal_group(process.pid, signal.SIGKILL)
         await _gone(process, KILL_S)
-    if process.stdout is not None:
-        with suppress(OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
-            await process.stdout.aclose()
+    with suppress(*_ENDED):
+        await process.stdout.aclose()
     # Its output stays open as long as what has left the group holds it; nothing public of anyio lets go of it.
     transport = getattr(getattr(process, "_process", None), "_transport", None)
     if callable(close := getattr(transport, "close", None)):
@@ -179,12 +172,11 @@ async def _gone(process: Process, within_s: float, *, group: bool = False) -> bo
 
     Not `process.wait()`, which waits for the end of its output too, and others may have inherited that.
     """
-    deadline = anyio.current_time() + within_s
-    while process.returncode is None or (group and _signal_group(process.pid, 0)):
-        if anyio.current_time() >= deadline:
-            return False
-        await anyio.sleep(_POLL_S)
-    return True
+    with anyio.move_on_after(within_s):
+        while process.returncode is None or (group and _signal_group(process.pid, 0)):  # noqa: ASYNC110 - no event tells
+            await anyio.sleep(_POLL_S)
+        return True
+    return False
 
 
 def _signal_group(leader: int, number: int) -> bool:
