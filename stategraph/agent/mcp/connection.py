@@ -247,7 +247,7 @@ class Connection:
             async with client.listen(tools_list_changed=True) as changes:
                 self._tells_changes = bool(changes.honored.tools_list_changed)
                 async for _ in changes:
-                    self._forget_tools()
+                    pass  # `_noticed` hears of each as well
         except (SubscriptionLost, MCPError, TimeoutError):
             # Either the server went away, or it only stopped telling: the next request finds out.
             self._doubtful = True

@@ -483,12 +483,24 @@ def test_tools_of_servers_that_cannot_be_asked_are_missing_and_the_reasons_are_g
             with pytest.raises(McpTimeout, match="too late") as caught:
                 await pool.tools(*asked)
             assert caught.value.__notes__[-1] == "no"
+        for session in servers.opened:
+            session.listed = McpRefused("no")
+        with pytest.raises(McpRefused, match="no"):
+            await pool.tools()
         servers.opened[0].listed = ValueError("a fault")
         with pytest.raises(ValueError, match="a fault"):
             await pool.tools()
 
     caplog.set_level(logging.WARNING, "stategraph.agent.mcp")
     run(scenario, "one", "two", "three", "four")
+
+
+def test_without_servers_there_are_no_tools() -> None:
+    async def tools() -> list[Any]:
+        async with McpSessions({}) as pool:
+            return [*await pool.tools(), *(await pool.listing()).tools]
+
+    assert asyncio.run(tools()) == []
 
 
 def test_a_tool_that_says_that_it_failed_raises_its_words(run: Run) -> None:
