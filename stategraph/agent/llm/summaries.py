@@ -72,7 +72,7 @@ def due(how: Summarising, prompt: Prompt) -> bool:
         False where everything fits, where the host's trigger says so, or where there is nothing to summarise.
     """
     trimmed, context_state, messages = prompt.trimmed, prompt.context_state, prompt.messages
-    if trimmed is None or prompt.settings is None or not trimmed.to_refine:
+    if trimmed is None or prompt.settings is None:
         return False
     size = prompt.settings.max_context_tokens
     instructions = prompt.corrected.total
@@ -138,7 +138,7 @@ def _between_rounds(
 ) -> int | None:
     """Find the last place in a turn between a result and an answer that leaves at least `room` tokens after it."""
     left = sum(map(count, messages[end:]))
-    for index in range(end - 1, begin + 1, -1):
+    for index in reversed(range(begin, end)):
         left += count(messages[index])
         after_results = isinstance(messages[index], AIMessage) and isinstance(messages[index - 1], ToolMessage)
         if after_results and left >= room:
