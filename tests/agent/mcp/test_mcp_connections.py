@@ -22,6 +22,7 @@ from stategraph.agent.mcp import (
     McpBadAnswer,
     McpError,
     McpRefused,
+    McpSessions,
     McpTimeout,
     McpUnavailable,
     stdio,
@@ -833,3 +834,30 @@ def test_a_new_server_that_stops_telling_of_changes_is_asked_each_time(run: Run)
 
     server.answers["subscriptions/listen"] = acknowledge
     run(server, not_honored)
+
+
+# In a pool.
+
+
+@both
+def test_a_pool_reaches_its_servers_by_such_sessions(run: Run, version: str) -> None:
+    async def scenario(given: StdioServer) -> None:
+        async with McpSessions({"one": given}) as pool:
+            (add,) = await pool.tools()
+            call: Any = {"type": "tool_call", "id": "c", "name": "add", "args": {"a": 1}}
+            answer = await add.ainvoke(call)
+            assert (answer.content, answer.tool_call_id) == ("done", "c")
+            assert [each.name for each in await pool.resources("one")] == ["r"]
+            assert [each.name for each in await pool.resource_templates("one")] == ["t"]
+            assert [each.name for each in await pool.prompts("one")] == ["p"]
+            await pool.ping("one")
+            assert len([each for each in server.methods() if each == "tools/call"]) == 1
+        assert server.left
+
+    server = Server(version, **ALL)
+    server.answers |= {
+        "resources/list": paged("resources", {"uri": "a:r", "name": "r"}),
+        "resources/templates/list": paged("resourceTemplates", {"uriTemplate": "a:{t}", "name": "t"}),
+        "prompts/list": paged("prompts", {"name": "p"}),
+    }
+    run(server, scenario, opened=False)

@@ -92,6 +92,7 @@ class Servers:
         self.tries: list[tuple[str, float]] = []
         self.go_on = asyncio.Event()
         self.go_on.set()
+        self.left_at: float | None = None
         self.tasks: list[str] = []
         self.seen: list[str | None] = []
 
@@ -101,7 +102,12 @@ class Servers:
         assert task is not None and server.command == "serve"
         self.tasks.append(task.get_name())
         self.seen.append(of_the_caller.get())
-        await self.go_on.wait()
+        try:
+            await self.go_on.wait()
+        except asyncio.CancelledError:
+            await asyncio.sleep(1)
+            self.left_at = now()
+            raise
         made = self.outcomes.pop(0) if self.outcomes else Session()
         if isinstance(made, BaseException):
             raise made
@@ -359,6 +365,20 @@ def test_a_request_that_may_have_had_effects_is_never_repeated(run: Run, error: 
     run(scenario)
 
 
+def test_a_lost_session_is_counted_and_closed_once_however_often_it_cannot_be_replaced(run: Run) -> None:
+    async def scenario(pool: McpSessions, servers: Servers) -> None:
+        session = await opened(pool, servers)
+        session.alive = False
+        servers.outcomes = [McpUnavailable("no"), McpUnavailable("no")]
+        with pytest.raises(McpUnavailable, match="no"):
+            await use(pool)
+        assert servers.times() == [0.0, 0.1, 0.3]
+        await use(pool)
+        assert (servers.times()[3:], session.closes) == ([0.7], 1)
+
+    run(scenario)
+
+
 # Closing.
 
 
@@ -369,6 +389,7 @@ def test_closing_ends_the_attempt_and_tells_who_waits(run: Run) -> None:
         await asyncio.sleep(1)
         first.cancel()
         await pool.aclose()
+        assert servers.left_at == now() == 2.0  # nothing is left of the attempt
         with pytest.raises(asyncio.CancelledError):
             await first
         with pytest.raises(McpUnavailable, match="MCP server 'one' was closed") as caught:
