@@ -236,3 +236,16 @@ def test_another_process_gives_the_same_names() -> None:
     }
     assert len(seen) == 1
     assert len(set(seen.pop().split())) == len(MAKERS)
+
+
+def test_code_that_captures_what_is_not_assigned_yet_is_other_code_than_with_a_value() -> None:
+    def named_with(*values: int) -> str:
+        def work(state: State) -> State:
+            return {"x": held}
+
+        for value in values:
+            held = value
+        return cache_name(work)
+
+    assert named_with() == named_with()
+    assert len({named_with(), named_with(1), named_with(2)}) == 3

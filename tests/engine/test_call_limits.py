@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from concurrent.futures import Future
+from typing import Any
 
 from stategraph import entrypoint, task
+from stategraph.engine.runs import task_calls
 
 
 class Count:
@@ -82,3 +85,15 @@ def test_without_a_limit_all_calls_work_at_once() -> None:
         return [future.result() for future in [outer(x) for x in xs]]
 
     assert main.invoke([1, 2, 3, 4]) == [1, 2, 3, 4]
+
+
+def test_what_a_call_comes_to_is_dropped_if_its_caller_has_given_it_up() -> None:
+    async def main() -> None:
+        futures: list[Any] = [asyncio.get_running_loop().create_future(), Future()]
+        for future in futures:
+            future.cancel()
+            for value, error in ((1, None), (None, ValueError("late")), (None, asyncio.CancelledError())):
+                task_calls._answer(future, value, error)
+            assert future.cancelled()
+
+    asyncio.run(main())

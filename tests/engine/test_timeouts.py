@@ -414,6 +414,17 @@ def test_an_observer_hears_of_progress_four_times_in_a_silence_at_most() -> None
     assert events[-1].status == "success"
 
 
+def test_an_observer_hears_of_the_first_progress_and_then_of_one_in_each_quarter_of_a_silence() -> None:
+    async def regular(state: State, runtime: Runtime) -> State:
+        for _ in range(9):
+            runtime.heartbeat()
+            await asyncio.sleep(0.5)
+        return {"seen": []}
+
+    events = observed(one_node(regular, TimeoutPolicy(idle_timeout=4.0)))
+    assert [event.event for event in events] == ["start", *["progress"] * 5, "finish"]
+
+
 async def _asks(state: State) -> Any:
     return {"seen": [interrupt("?")]}
 

@@ -371,3 +371,14 @@ def test_a_command_that_is_refused_leaves_nothing_behind_at_exit(driver: Driver)
     state = driver.get_state(graph, THREAD)
     assert (state.values["checked"], state.next, len(state.interrupts)) == ("good", ("ask",), 1)
     assert driver.invoke(graph, Command(resume="yes"), THREAD)["answer"] == "yes"
+
+
+@pytest.mark.parametrize("durability", ["sync", "async"])
+def test_a_thread_whose_recorded_command_is_refused_has_work_left(driver: Driver, durability: str) -> None:
+    builder = StateGraph(Refusing).add_node("ask", ask).add_edge(START, "ask")
+    graph = builder.compile(checkpointer=InMemorySaver())
+    driver.invoke(graph, {"checked": "good"}, THREAD)
+    for command in (Command(resume="no", update={"checked": "bad"}), None):
+        with pytest.raises(ValueError, match="refused"):
+            driver.invoke(graph, command, THREAD, durability=durability)
+        assert has_work_left(driver, graph, THREAD)
