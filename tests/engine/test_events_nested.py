@@ -166,6 +166,18 @@ def test_a_handle_knows_how_its_run_ended(reader: Reader, node: Any, status: str
     assert (handle.status, handle.error) == (status, error)
 
 
+@pytest.mark.parametrize(("text", "words"), [("", "^The run failed$"), ("no room", "^no room$")])
+def test_a_nested_run_fails_with_the_words_of_its_error_if_it_has_any(reader: Reader, text: str, words: str) -> None:
+    def fail(state: State) -> State:
+        raise LookupError(text)
+
+    outer = reader.open(chain(chain(fail)), {"value": ""}).run
+    handle = reader.run = reader.next_of(outer.subgraphs)()
+    with pytest.raises(RuntimeError, match=words):
+        reader.get("output")
+    assert handle.status == "failed"
+
+
 def test_parallel_runs_have_a_handle_each(reader: Reader) -> None:
     builder = StateGraph(State).add_node("start", writes(""))
     inner = StateGraph(State, output_schema=Items).add_node("node", lambda state: {"items": [state["value"]]})

@@ -103,6 +103,8 @@ KEPT_BY_MSGPACK: dict[str, Any] = {
     "address": ipaddress.ip_address("::1"),
     "utc": datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC),
     "not a number": [float("nan")],
+    "named tuple in a set": {Pair(1, "x")},
+    "members in a frozen set": frozenset({Shade.WORD}),
     "message": [HumanMessage("hi"), AIMessage("x", additional_kwargs={"n": [1]})],
 }
 KEPT_BY_STRICT: dict[str, Any] = {
@@ -541,6 +543,26 @@ def test_a_pickled_value_that_has_lost_a_part_or_cannot_be_compared_is_refused(v
     checker = Checker(JsonPlusSerializer(pickle_fallback=True))
     with pytest.raises(UnstorableValueError, match="'value' a value that no checkpoint keeps"):
         checker.check([("value", value)], lambda: "Node 'n'", strict=True)
+
+
+class Vague:
+    """Has no parts, and compares to something that is neither true nor false, as arrays do."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> Any:
+        return []
+
+    def __hash__(self) -> int:
+        return 0
+
+    def __repr__(self) -> str:
+        return "Vague()"
+
+
+def test_a_pickled_value_that_is_compared_part_by_part_is_taken_for_unchanged() -> None:
+    checker = Checker(JsonPlusSerializer(pickle_fallback=True))
+    checker.check([("value", Vague())], lambda: "Node 'n'", strict=True)
 
 
 def test_what_a_packet_carries_is_looked_at_as_well() -> None:

@@ -266,6 +266,16 @@ def test_a_short_list_is_not_remembered() -> None:
     assert message_index.remembered_count() == 0
 
 
+@pytest.mark.parametrize("reduce_at_once", [True, False], ids=["at once", "one by one"])
+def test_the_positions_of_a_list_are_remembered_from_a_length_on(reduce_at_once: bool) -> None:
+    message_index.forget_all()
+    for length, remembered in ((message_index.SMALLEST_REMEMBERED - 1, 0), (message_index.SMALLEST_REMEMBERED, 1)):
+        new: list[Any] = [_human(str(at)) for at in range(length)]
+        merged = message_delta.messages_delta_reducer([], [new]) if reduce_at_once else add_messages([], new)
+        assert len(merged) == length
+        assert message_index.remembered_count() == remembered
+
+
 def test_an_equal_copy_of_a_list_is_indexed_anew() -> None:
     messages = _long_list()
     assert _ids(add_messages(messages.copy(), _human("3", "new"))) == [str(at) for at in range(40)]
@@ -397,6 +407,28 @@ def test_the_delta_reducer_drops_everything_before_the_last_message_that_removes
     one_by_one = reduce(lambda messages, write: message_delta.messages_delta_reducer(messages, [write]), writes, state)
     assert message_delta.messages_delta_reducer(state, writes) == one_by_one == [_human("kept")]
     assert len(state) == 30
+
+
+@pytest.mark.parametrize(
+    ("writes", "merged"),
+    [
+        ([], ["1 old", "2 old", "3 old"]),
+        ([[_human("2", "new")]], ["1 old", "2 new", "3 old"]),
+        ([_human("2", "new"), [_human("2", "newer"), _human("4", "new")]], ["1 old", "2 newer", "3 old", "4 new"]),
+        ([[RemoveMessage(id="1")], [RemoveMessage(id="3")]], ["2 old"]),
+        ([[RemoveMessage(id="2"), _human("2", "new")]], ["1 old", "3 old", "2 new"]),
+        ([[_human("4", "new")], [RemoveMessage(id="4")]], ["1 old", "2 old", "3 old"]),
+        ([[_human("4", "new"), _human("4", "newer")]], ["1 old", "2 old", "3 old", "4 newer"]),
+    ],
+)
+@pytest.mark.parametrize("before", [0, 40], ids=["short", "long"])
+def test_the_delta_reducer_replaces_removes_and_appends(writes: list[Any], merged: list[str], before: int) -> None:
+    others: list[Any] = [_human(f"other {at}", "old") for at in range(before)]
+    state = [*others, *(_human(name, "old") for name in "123")]
+    result = message_delta.messages_delta_reducer(state, writes)
+    assert result[:before] == others
+    assert [f"{message.id} {message.content}" for message in result[before:]] == merged
+    assert [message.content for message in state] == ["old"] * (before + 3)
 
 
 def test_the_delta_reducer_converts_but_gives_no_ids() -> None:
