@@ -405,14 +405,18 @@ def test_a_transformer_that_fails_stops_the_run_and_fails_its_readers(reader: Re
     assert [type(error) for error in run._mux.transformer_by_key("probe").told] == [KeyError]
 
 
-def test_a_transformer_that_cannot_finish_fails_the_readers(reader: Reader) -> None:
+def test_a_transformer_that_cannot_finish_fails_the_readers(reader: Reader, caplog: pytest.LogCaptureFixture) -> None:
     class Unready(Probe):
         def finalize(self) -> None:
             raise KeyError("unready")
 
     run = reader.open(chain(writes("a")), {"value": ""}, transformers=[Unready]).run
-    with pytest.raises(KeyError, match="unready"):
+    with caplog.at_level(logging.DEBUG), pytest.raises(KeyError, match="unready"):
         reader.read(run.values)
+    (record,) = [record for record in caplog.records if "could not finish" in record.getMessage()]
+    assert record.levelname == "DEBUG"
+    assert record.exc_info is not None
+    assert isinstance(record.exc_info[1], KeyError)
     with pytest.raises(KeyError, match="unready"):
         reader.get("output")
 

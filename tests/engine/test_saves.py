@@ -398,6 +398,24 @@ def test_a_run_that_has_not_failed_raises_what_storing_its_end_failed_with(
         driver.invoke(graph, {"n": 0}, THREAD, durability="exit")
 
 
+class Stopped(BaseException):
+    """What a signal handler raises."""
+
+
+class StoppedAtTheEnd(Breaking):
+    """Is stopped while it stores what the last step has left behind."""
+
+    def put(self, config: Any, checkpoint: Any, metadata: Any, *rest: Any, **kwargs: Any) -> Any:
+        if metadata["step"] == 2:
+            raise Stopped
+        return InMemorySaver.put(self, config, checkpoint, metadata, *rest, **kwargs)
+
+
+def test_a_run_that_has_not_failed_raises_what_stopped_its_last_save() -> None:
+    with pytest.raises(Stopped):
+        breaking_graph(StoppedAtTheEnd(), lambda: 2).invoke({"n": 0}, THREAD, durability="async")
+
+
 class Impatient(SimpleQueue[None]):
     """Notes when those who wait have looked in vain."""
 

@@ -306,6 +306,14 @@ def test_nobody_complains_about_what_abandoned_work_fails_with() -> None:
     assert complaints == []
 
 
+def test_an_attempt_is_an_asyncio_task_with_the_name_of_its_node() -> None:
+    async def node(state: State) -> Any:
+        current = asyncio.current_task()
+        return {"seen": [current and current.get_name()]}
+
+    assert run(one_node(node, LIMIT_S)) == {"seen": ["n"]}
+
+
 def test_an_attempt_that_is_over_is_let_go_with_what_it_returned() -> None:
     class Thing:
         pass
