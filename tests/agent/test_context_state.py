@@ -89,6 +89,8 @@ def test_a_summary_stands_for_all_up_to_its_last_message_but_a_leading_system_me
     assert covered(messages, summary) == 2
     assert [each.id for each in uncovered(messages, summary)] == ["s", "b"]
     assert [each.id for each in uncovered(messages[1:], summary)] == ["b"]
+    assert list(uncovered(messages, Summary("Short.", 1, 1, "s"))) == messages
+    assert list(uncovered(messages[:1], Summary("Short.", 1, 1, "s"))) == messages[:1]
 
 
 def test_a_summary_of_messages_that_are_gone_hides_nothing() -> None:

@@ -115,6 +115,19 @@ def test_counts_of_the_host_are_believed_for_messages_that_were_not_counted() ->
     assert dict(chosen.context_state.counts) == {"m0": 500, "m1": 9, "m2": 10}
 
 
+def test_results_that_only_the_host_has_counted_are_counted_again() -> None:
+    messages = [*talk(1), result_of("look", 1, "a b c"), result_of("look", 2, "a b c"), result_of("look", 3, "a b c")]
+    context = AgentContext(token_counter=words, token_counts={"r1": 1, "r2": 1, "r3": 90})
+    for known, counts in (
+        ({}, {"m0": 10, "r1": 4, "r2": 4, "r3": 90}),
+        ({"m0": 2, "r1": 2}, {"m0": 2, "r1": 2, "r2": 4, "r3": 90}),
+        ({"m0": 2, "r1": 2, "r2": 2, "r3": 2}, {"m0": 2, "r1": 2, "r2": 2, "r3": 2}),
+        ({"r1": 2}, {"m0": 10, "r1": 4, "r2": 4, "r3": 90}),
+    ):
+        _, chosen = prompt(messages, 1_000, ContextState(counts=known), context)
+        assert dict(chosen.context_state.counts) == counts
+
+
 def test_instructions_and_tools_are_counted_once_for_a_counter() -> None:
     counted: list[str] = []
 
@@ -294,6 +307,13 @@ def test_a_report_is_compared_with_the_messages_that_were_sent() -> None:
     edited = [message for message in talk(8) if message.id != chosen.history[0].id]
     _, other = prompt([*edited, answer], 40, context_window.answered(chosen, answer))
     assert other.context_state.calibration.sent == 70
+
+
+def test_nothing_is_learned_from_a_report_where_the_newest_message_of_then_is_gone() -> None:
+    for newest, sent in (("m1", 20), ("m0", 10), ("gone", 0), (None, 0)):
+        kept = ContextState(counts={"m0": 10, "m1": 10}, newest=newest, reported=(40, 1))
+        _, chosen = prompt(talk(3), context_state=kept)
+        assert chosen.context_state.calibration.sent == sent
 
 
 def test_a_calibration_of_the_host_counts_until_there_is_one_of_the_thread() -> None:

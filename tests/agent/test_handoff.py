@@ -493,3 +493,31 @@ def test_a_group_of_parallel_handoffs_has_a_large_number_that_json_can_hold() ->
             (("three",), group),
             (("two",), group),
         ]
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [[], [HumanMessage("hi"), AIMessage("hello")], [SystemMessage("s"), AIMessage([{"type": "text", "text": "a"}])]],
+)
+def test_a_conversation_without_calls_is_not_put_into_other_words(messages: list[AnyMessage]) -> None:
+    assert handoff.flattened(messages) is messages
+    assert handoff.without_transfers(messages) is messages
+
+
+@pytest.mark.parametrize(
+    ("messages", "told"),
+    [
+        ([*transferred("a")], [("human", "a {}\nr")]),
+        ([*transferred("a", "b")], [("human", "a {}\nr\n\nb {}\nr")]),
+        ([*transferred("a", text="Wait."), HumanMessage("x")], [("ai", "Wait."), ("human", "a {}\nr"), ("human", "x")]),
+        ([AIMessage(" ", tool_calls=transferred("a")[0].tool_calls)], [("human", "")]),
+        ([AIMessage("Hm."), transferred("a")[1]], [("ai", "Hm."), ("human", "a \nr")]),
+    ],
+)
+def test_calls_and_results_become_text_for_an_agent_without_tools(
+    messages: list[AnyMessage], told: list[tuple[str, str]]
+) -> None:
+    beginning = "Results of tools that were used before:"
+    shown = [(kind, text.removeprefix(beginning).strip()) for kind, text in said(handoff.flattened(messages))]
+    assert shown == [(kind, text) for kind, text in told]
+    assert all(not getattr(each, "tool_calls", None) for each in handoff.flattened(messages))

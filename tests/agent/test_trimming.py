@@ -321,3 +321,48 @@ def test_a_result_that_is_cut_in_an_emergency_is_sent_short() -> None:
     assert result.remaining_tokens == 10_000 - trimming.PRIMER_TOKENS - 100 * 40
     (row,) = [row for row in result.log if row.message == "Emergency truncation retry result"]
     assert row.data == {"contextLength": 100, "messagesToRefineCount": 0, "remainingTokens": 5_997}
+
+
+def test_sums_are_compared_from_the_start_once_messages_were_shortened() -> None:
+    learned = calibration.Calibration(ratio=2.0, sent=100, reported=200, instruction_overhead=5, deviation=0.1)
+    limits = trimming.TrimSettings(max_context_tokens=10_000)
+    for text, sums in (("x" * 50_000, (0, 0)), ("x", (100, 200))):
+        given: list[AnyMessage] = [HumanMessage("a"), asks("c1"), answers("c1", text)]
+        after = trimming.trim(given, limits, trimming.TrimState(calibration=learned), count_tokens).state.calibration
+        assert (after.sent, after.reported) == sums
+        assert (after.ratio, after.instruction_overhead, after.deviation) == (2.0, 5, 0.1)
+
+
+def test_a_result_is_counted_again_once_and_never_counts_less_for_it() -> None:
+    given: list[AnyMessage] = [HumanMessage("a"), asks("c1"), answers("c1"), asks("c2"), answers("c2"), AIMessage("b")]
+    state = trimming.TrimState(counts={0: 1, 1: 1, 2: 1, 3: 90, 4: 90}, recounted=2)
+    limits = trimming.TrimSettings(max_context_tokens=1000)
+    first = trimming.trim(given, limits, state, lambda _: 7).state
+    assert dict(first.counts) == {0: 1, 1: 1, 2: 7, 3: 90, 4: 90, 5: 7}
+    assert (first.recounted, first.seen) == (6, 6)
+    second = trimming.trim(given[:5], limits, first, lambda _: 100).state
+    assert dict(second.counts) == {0: 1, 1: 1, 2: 7, 3: 90, 4: 90}
+
+
+@pytest.mark.parametrize(
+    ("seen", "cut_at", "usage", "fresh", "learned"),
+    [
+        (2, 0, (30, 1), True, (20, 20)),
+        (2, 0, (30, 1), False, (0, 0)),
+        (2, 1, (30, 1), True, (10, 20)),
+        (9, 1, (30, 1), True, (20, 20)),
+        (0, 0, (30, 1), True, (0, 0)),
+        (2, 0, None, True, (0, 0)),
+    ],
+)
+def test_a_report_is_of_the_messages_that_were_sent_the_last_time(
+    seen: int, cut_at: int, usage: tuple[int, int] | None, fresh: bool, learned: tuple[int, int]
+) -> None:
+    given: list[AnyMessage] = [HumanMessage("a"), HumanMessage("b"), HumanMessage("c")]
+    reported: Any = usage and {"input_tokens": usage[0], "output_tokens": usage[1], "total_tokens": sum(usage)}
+    state = trimming.TrimState(seen=seen, cut_at=cut_at)
+    limits = trimming.TrimSettings(max_context_tokens=1000)
+    after = trimming.trim(
+        given, limits, state, lambda _: 10, instruction_tokens=10, usage=reported, usage_is_fresh=fresh
+    ).state.calibration
+    assert (after.sent, after.reported) == learned

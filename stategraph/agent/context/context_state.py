@@ -149,6 +149,6 @@ def covered(messages: Sequence[AnyMessage], summary: Summary | None) -> int:
 def uncovered(messages: Sequence[AnyMessage], summary: Summary | None) -> Sequence[AnyMessage]:
     """Return the messages that no summary covers, after a leading system message, which is always kept."""
     end = covered(messages, summary)
-    if end > 1 and isinstance(messages[0], SystemMessage):
+    if end and isinstance(messages[0], SystemMessage):
         return [messages[0], *messages[end:]]
     return messages[end:] if end else messages

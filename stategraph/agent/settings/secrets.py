@@ -360,7 +360,7 @@ def _in_login(address: str) -> Iterator[str]:
         password, user = parts.password, parts.username
     except ValueError:
         return
-    if not parts.scheme or not parts.netloc or not (password or user):
+    if not parts.scheme or not (password or user):
         return
     secret = password or user or ""
     yield from (secret, unquote(secret))
