@@ -241,3 +241,75 @@ def test_a_missing_package_is_an_import_error_that_says_what_to_install() -> Non
     assert str(error) == (
         "The provider 'foo' needs the package 'langchain-foo', which is not installed: pip install langchain-foo"
     )
+
+
+@pytest.mark.parametrize(
+    ("where", "lowest", "highest"),
+    [
+        (("maxContextTokens",), 1, None),
+        (("maxToolResultChars",), 1, None),
+        (("toolSchemaTokens",), 0, None),
+        (("summarizationConfig", "maxSummaryTokens"), 1, None),
+        (("summarizationConfig", "reserveRatio"), 0, 1),
+        (("summarizationConfig", "retainRecent", "turns"), 0, None),
+        (("summarizationConfig", "retainRecent", "tokens"), 1, None),
+        (("contextPruningConfig", "keepLastAssistants"), 0, None),
+        (("contextPruningConfig", "minPrunableToolChars"), 0, None),
+        (("contextPruningConfig", "softTrimRatio"), 0, 1),
+        (("contextPruningConfig", "hardClearRatio"), 0, 1),
+        (("contextPruningConfig", "softTrim", "maxChars"), 1, None),
+        (("contextPruningConfig", "softTrim", "headChars"), 0, None),
+        (("contextPruningConfig", "softTrim", "tailChars"), 0, None),
+    ],
+)
+def test_numbers_have_their_limits_and_may_reach_them(where: tuple[str, ...], lowest: int, highest: int | None) -> None:
+    def agent(number: float) -> dict[str, Any]:
+        given: Any = number
+        for key in reversed(where):
+            given = {key: given}
+        return {"agentId": "a", "model": "openai:m", **given}
+
+    assert AgentInputs.of(agent(lowest))
+    (line,) = refused(agent(lowest - 1))
+    assert line.startswith(f"'{'.'.join(where)}' is {lowest - 1}, expected greater than ")
+    if highest is not None:
+        assert AgentInputs.of(agent(highest))
+        (line,) = refused(agent(highest + 0.01))
+        assert line.endswith(f"is {highest + 0.01}, expected less than or equal to {highest}")
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "where"),
+    [
+        (AgentInputs, {"agentId": "", "model": "openai:m"}, "agentId"),
+        (AgentInputs, {"agentId": "a", "provider": ""}, "provider"),
+        (
+            AgentInputs,
+            {"agentId": "a", "model": "openai:m", "toolDefinitions": [{"name": ""}]},
+            "toolDefinitions[0].name",
+        ),
+        (GraphEdge, {"from": [""], "to": "b"}, "from[0]"),
+        (GraphEdge, {"from": "a", "to": ["b", ""]}, "to[1]"),
+        (GraphEdge, {"from": [], "to": "b"}, "from"),
+        (GraphEdge, {"from": "a", "to": "b", "promptKey": ""}, "promptKey"),
+    ],
+)
+def test_names_are_not_empty_and_may_be_one_letter(kind: Any, given: dict[str, Any], where: str) -> None:
+    assert any(line.startswith(f"'{where}' is empty, expected at least ") for line in refused(given, kind))
+
+
+def test_an_agent_of_which_little_is_said_has_the_usual_settings() -> None:
+    agent = AgentInputs.of({"agentId": "a", "model": "p:m", "toolDefinitions": [{"name": "t"}]})
+    assert agent.label == "a"
+    assert AgentInputs.of({"agentId": "a", "model": "p:m", "name": "Ada"}).label == "Ada"
+    assert not (agent.use_legacy_content or agent.tool_end or agent.summarization_enabled)
+    assert (agent.client_options, agent.tool_map, agent.tool_policies, agent.tool_registry) == ({}, {}, {}, {})
+    assert (agent.tools, agent.graph_tools, agent.discovered_tools) == ((), (), ())
+    (definition,) = agent.tool_definitions
+    assert not definition.defer_loading
+    assert definition.allowed_callers is None
+    config = agent.summarization_config
+    assert (config.reserve_ratio, config.parameters) == (0.05, {})
+    assert (config.retain_recent.turns, config.retain_recent.tokens) == (2, None)
+    with pytest.raises(ValidationError, match="frozen"):
+        agent.agent_id = "b"

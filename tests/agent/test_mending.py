@@ -455,3 +455,62 @@ def test_a_call_that_cannot_be_read_is_answered_with_the_reason_and_loses_its_te
     ]
     assert [call["id"] for call in found.calls] == ["b", "a"]
     assert [call["id"] for call in OpenCalls.of([answer, of_tool("a")]).calls] == ["b"]
+
+
+# Texts that can be encoded.
+
+
+@pytest.mark.parametrize(
+    ("text", "whole", "joined"),
+    [
+        ("", "", ""),
+        ("plain", "plain", "plain"),
+        (EMOJI, EMOJI, EMOJI),
+        (f"{HIGH}{LOW}", EMOJI, EMOJI),
+        (f"ä{HIGH}", "ä\ufffd", f"ä{HIGH}"),
+        (f"{LOW}{HIGH}", "\ufffd\ufffd", f"{LOW}{HIGH}"),
+        (f"{HIGH}{HIGH}{LOW}", f"\ufffd{EMOJI}", f"{HIGH}{EMOJI}"),
+    ],
+)
+def test_halves_that_stand_side_by_side_are_joined_and_others_replaced(text: str, whole: str, joined: str) -> None:
+    assert encodable.encodable(text) == whole
+    assert encodable.joined(text) == joined
+    assert encodable.is_encodable(text) is (text == whole)
+    assert (encodable.encodable(text) is text) is (text == whole)
+
+
+@pytest.mark.parametrize(
+    ("piece", "text", "half"),
+    [
+        ("", "", ""),
+        ("ab", "ab", ""),
+        (f"ab{HIGH}", "ab", HIGH),
+        (HIGH, "", HIGH),
+        ("a\ud800", "a", "\ud800"),
+        ("a\udbff", "a", "\udbff"),
+        ("a\udc00", "a\ufffd", ""),
+        ("a\ud7ff", "a\ud7ff", ""),
+        (f"{HIGH}{LOW}", EMOJI, ""),
+        (f"{HIGH}a{HIGH}", "\ufffda", HIGH),
+    ],
+)
+def test_a_first_half_at_the_end_of_a_piece_waits_for_the_other_one(piece: str, text: str, half: str) -> None:
+    assert encodable.without_open_half(piece) == (text, half)
+
+
+@pytest.mark.parametrize(
+    ("value", "made"),
+    [
+        (HIGH, "\ufffd"),
+        ([["a", HIGH]], [["a", "\ufffd"]]),
+        ({"a": {"b": HIGH}}, {"a": {"b": "\ufffd"}}),
+        ({HIGH: 1}, {"\ufffd": 1}),
+    ],
+)
+def test_texts_are_made_encodable_wherever_they_are(value: Any, made: Any) -> None:
+    assert encodable.encodable_value(value) == made
+
+
+@pytest.mark.parametrize("value", [None, 7, (HIGH,), "a", {}, [], {"a": ["b", {"c": None}]}])
+def test_a_value_with_which_nothing_is_wrong_is_the_same_object(value: Any) -> None:
+    assert encodable.encodable_value(value) is value

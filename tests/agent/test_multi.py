@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
 from stategraph.agent.graphs import agent_graph, assemble, multi_agent
 from stategraph.agent.ports import AgentContext, Allow, Reviewed
@@ -438,3 +438,85 @@ async def test_a_handoff_in_a_turn_that_is_halted_is_not_gone_through_with() -> 
     assert team.calls("b") == 0
     assert result["messages"][-1].type == "tool"
     assert "usage" in result
+
+
+# The ways between agents, as a function.
+
+
+def wiring(names: str, *edges: dict[str, Any]) -> multi_agent.Wiring:
+    return multi_agent.wire([(each, each.upper()) for each in names.split()], [GraphEdge.of(edge) for edge in edges])
+
+
+@pytest.mark.parametrize(
+    ("names", "edges", "starts"),
+    [
+        ("a b c", [], ("a", "b", "c")),
+        ("b a", [direct("b", "a")], ("b",)),
+        ("a b c", [direct("a", "c"), handoff("b", "c")], ("a", "b")),
+        ("b a", [direct("b", "a"), handoff("a", "b")], ("b",)),
+        ("a b", [handoff("b", "a"), handoff("a", "b")], ("a",)),
+    ],
+)
+def test_agents_to_which_no_way_leads_start_or_else_the_first_one(
+    names: str, edges: list[Any], starts: tuple[str, ...]
+) -> None:
+    assert wiring(names, *edges).starts == starts
+
+
+@pytest.mark.parametrize(
+    ("edge", "tools"),
+    [
+        (handoff("a", "b"), [("lc_transfer_to_b", "Hand the conversation over to the agent B.", ("b",), None, "")]),
+        (handoff("a", "b", description="Bills."), [("lc_transfer_to_b", "Bills.", ("b",), None, "")]),
+        (handoff("a", "b", prompt_key="topic"), [("lc_transfer_to_b", None, ("b",), None, "")]),
+        (handoff("a", "b", prompt="Why?"), [("lc_transfer_to_b", None, ("b",), "instructions", "Why?")]),
+        (handoff("a", "b", prompt="Why?", prompt_key="why"), [("lc_transfer_to_b", None, ("b",), "why", "Why?")]),
+        (
+            handoff("a", ["b", "c-1_X"], description="D."),
+            [("lc_transfer_to_b", "D.", ("b",), None, ""), ("lc_transfer_to_c-1_X", "D.", ("c-1_X",), None, "")],
+        ),
+        (
+            handoff("a", ["b", "c-1_X"], condition=bool, prompt="Why?"),
+            [("conditional_transfer", None, ("b", "c-1_X"), "instructions", "Why?")],
+        ),
+        (
+            handoff("a", "b", condition=bool, description="D."),
+            [("conditional_transfer", "D.", ("b",), None, "")],
+        ),
+    ],
+)
+def test_a_handoff_edge_is_a_tool_for_each_destination_or_one_that_chooses(edge: Any, tools: list[Any]) -> None:
+    made = wiring("a b c-1_X", edge)
+    assert made.direct == ()
+    assert list(made.handoffs) == ["a"]
+    found = [(each.name, each.destinations, each.parameter, each.parameter_description) for each in made.handoffs["a"]]
+    assert found == [(name, *rest) for name, _, *rest in tools]
+    assert {each.source_name for each in made.handoffs["a"]} == {"A"}
+    for each, (_, description, *_) in zip(made.handoffs["a"], tools, strict=True):
+        assert each.description
+        assert each.description == (description or each.description)
+        assert (each.condition is bool) is ("condition" in edge)
+
+
+def test_an_edge_from_several_agents_is_a_tool_of_each_of_them() -> None:
+    made = wiring("a b c", handoff(["a", "b"], "c"), handoff("a", "b"))
+    assert {name: [each.name for each in its] for name, its in made.handoffs.items()} == {
+        "a": ["lc_transfer_to_c", "lc_transfer_to_b"],
+        "b": ["lc_transfer_to_c"],
+    }
+
+
+def test_words_are_told_line_by_line_with_who_said_them_and_transfers_are_not() -> None:
+    transferring = AIMessage("", tool_calls=[{"name": "lc_transfer_to_b", "args": {}, "id": "t"}])
+    marks = {"handoff_source_name": "A"}
+    spoken = [
+        HumanMessage("hi"),
+        SystemMessage("be kind"),
+        AIMessage([{"type": "text", "text": "I "}, {"type": "text", "text": "look."}]),
+        ToolMessage("sunny", tool_call_id="c", name="look"),
+        AIMessage(""),
+        transferring,
+        ToolMessage("over", tool_call_id="t", name="lc_transfer_to_b", additional_kwargs=marks),
+    ]
+    assert multi_agent.transcript(spoken) == "Human: hi\nSystem: be kind\nAI: I look.\nTool: sunny"
+    assert multi_agent.transcript([]) == ""
