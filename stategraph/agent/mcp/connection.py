@@ -113,8 +113,7 @@ class Connection:
         self._requests: set[Request] = set()
         self._used_at = asyncio.get_running_loop().time()
         self._doubtful = False
-        self._tools: Tools | None = None
-        self._listed_at = 0.0
+        self._kept: tuple[Tools, float] | None = None
         self._changes = 0
         self._tells_changes = False
         self._owner = asyncio.create_task(self._live(), name=f"MCP session of {name}")
@@ -255,7 +254,7 @@ class Connection:
         self._forget_tools()
 
     def _forget_tools(self) -> None:
-        self._tools = None
+        self._kept = None
         self._changes += 1
 
     async def _choose_log_level(self, client: Client) -> None:
@@ -355,7 +354,7 @@ class Connection:
             McpError: There is no answer, or one that cannot be used.
         """
         hear = reporting.reporter.get()
-        request = Request(None if hear is None else asyncio.Queue())
+        request = Request()
 
         async def progressed(progress: float, total: float | None, message: str | None) -> None:
             request.tell(reporting.ToolProgress(progress, total, self._secrets.value(message)))
@@ -371,23 +370,24 @@ class Connection:
             return await client.call_tool(name, arguments, timeout_s, on_progress, meta=along)
 
         waiting = self._ask(f"tool {name!r}", send, request)
-        if hear is None or request.said is None:
+        if hear is None:
             return await waiting
-        return await _reporting(waiting, request.said, hear)
+        request.said = said = asyncio.Queue[reporting.ToolReport | None]()
+        return await _reporting(waiting, said, hear)
 
     async def tools(self) -> Tools:
         """List all tools; from memory, if the server promised to tell of changes and has told of none since."""
         now = asyncio.get_running_loop().time()
-        if self._tools is not None and now - self._listed_at < TOOLS_KEPT_S:
-            return self._tools
+        if self._kept is not None and now - self._kept[1] < TOOLS_KEPT_S:
+            return self._kept[0]
         if self._connected().server_capabilities.tools is None:
             return Tools((), ())
         changes = self._changes
         request = Request()
         found, dropped = listing.usable(await self._pages("list of tools", _tools_page, request))
-        tools = Tools(tuple(found), tuple(self._said(each, 300) for each in (*request.dropped, *dropped)))
+        tools = Tools(tuple(found), tuple(self._said(each) for each in (*request.dropped, *dropped)))
         if self._tells_changes and changes == self._changes:
-            self._tools, self._listed_at = tools, now
+            self._kept = tools, now
         return tools
 
     async def resources(self) -> Sequence[wire.Resource]:

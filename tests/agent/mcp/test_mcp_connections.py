@@ -144,7 +144,9 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
                 try:
                     return await scenario(session, server)
                 finally:
+                    begun = now()
                     await session.close()
+                    assert server.leaves_s or now() == begun  # nothing holds it up
 
         return FakeClock(grace_s=0).run(main())
 
@@ -609,6 +611,24 @@ def test_an_answer_that_is_an_error_is_sorted_and_bounded_and_keeps_secrets(
     run(Server(), scenario)
 
 
+@pytest.mark.parametrize(("size", "kind"), [(10, RuntimeError), (5000, ValueError)])
+def test_an_answer_that_breaks_the_schema_of_its_tool_cannot_be_used(
+    run: Run, size: int, kind: type[Exception]
+) -> None:
+    async def scenario(session: Connection, server: Server) -> None:
+        schema = {"type": "object", "properties": {"n": {"type": "integer"}}}
+        server.answers["tools/list"] = {"tools": [tool("add") | {"outputSchema": schema}]}
+        server.answers["tools/call"] = {"content": [], "structuredContent": {"n": "x" * size}}
+        await session.tools()
+        said = "^What MCP server 'one' answered for tool 'add' cannot be used: Invalid structured content"
+        with pytest.raises(McpBadAnswer, match=said) as caught:
+            await session.call_tool("add", {}, None)
+        cause = caught.value.__cause__
+        assert (type(cause), str(cause)[:26], len(str(cause)) < 2200) == (kind, "Invalid structured content", True)
+
+    run(Server(**ALL), scenario)
+
+
 # Listings.
 
 
@@ -742,6 +762,9 @@ def test_tools_are_kept_for_a_minute_if_the_server_tells_of_changes(run: Run, ve
         await settled()
         first = await session.tools()
         assert await session.tools() is first
+        if version == NEW:
+            (listen,) = [params for method, params in server.asked if method == "subscriptions/listen"]
+            assert listen["notifications"] == {"toolsListChanged": True}
         await asyncio.sleep(59)
         assert await session.tools() is first
         assert listings(server) == 1

@@ -490,6 +490,12 @@ def test_tools_of_servers_that_cannot_be_asked_are_missing_and_the_reasons_are_g
         assert {name: len(dropped) for name, dropped in listing.dropped.items()} == {"one": 7, "two": 5}
         assert [each.name for each in (await pool.listing("two", "two", prefix=True)).tools] == ["two_add"]
         assert not (await pool.listing("three")).tools
+        assert [each.name for each in (await pool.listing("one")).tools] == ["add", "own"]
+        assert [each.name for each in await pool.tools("one")] == ["add", "own"]
+        about = [each.metadata and each.metadata["mcp"] for each in listing.tools]
+        assert about == [
+            *({"server": "one", "tool": "add"}, {"server": "one", "tool": "own"}, {"server": "two", "tool": "add"})
+        ]
         caplog.clear()
         assert [each.name for each in await pool.tools("one", "two", "three", prefix=True)] == [
             *("one_add", "one_own", "two_add")
@@ -514,6 +520,12 @@ def test_tools_of_servers_that_cannot_be_asked_are_missing_and_the_reasons_are_g
 
     caplog.set_level(logging.WARNING, "stategraph.agent.mcp")
     run(scenario, "one", "two", "three", "four")
+
+
+def test_a_pool_that_was_never_opened_can_be_closed() -> None:
+    pool = McpSessions({"one": {"command": "serve"}})
+    asyncio.run(pool.aclose())
+    assert repr(pool) == "<McpSessions one: closed>"
 
 
 def test_without_servers_there_are_no_tools() -> None:
