@@ -263,6 +263,7 @@ def test_without_messages_the_budget_is_left_but_for_the_start_of_the_answer(
 )
 def test_the_budget_is_the_context_without_the_reserve(size: int, reserve: float, budget: int) -> None:
     assert trimming.TrimSettings(size, reserve).budget == budget
+    assert trimming.TrimState() == trimming.TrimState({}, calibration.Calibration(), seen=0, cut_at=0, recounted=0)
     assert trimming.TrimSettings(1000) == trimming.TrimSettings(
         1000, reserve_ratio=0.05, summarise=False, thinking=False, start_type=None
     )
