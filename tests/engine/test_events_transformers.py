@@ -161,6 +161,10 @@ def test_atee_gives_concurrent_readers_everything():
     assert asyncio.run(read()) == [[1, 2, 3]] * 3
 
 
+def test_a_queue_is_split_in_two_unless_told_otherwise():
+    assert (len(channel().tee()), len(channel(is_async=True).atee())) == (2, 2)
+
+
 def test_atee_gives_every_reader_the_error():
     async def read():
         readers = channel([1], is_async=True, error=KeyError("gone")).atee(2)

@@ -382,3 +382,18 @@ def test_a_thread_whose_recorded_command_is_refused_has_work_left(driver: Driver
         with pytest.raises(ValueError, match="refused"):
             driver.invoke(graph, command, THREAD, durability=durability)
         assert has_work_left(driver, graph, THREAD)
+
+
+def test_a_history_shows_what_was_asked_though_it_is_answered_and_where_the_graphs_inside_are_stored(
+    driver: Driver,
+) -> None:
+    inner = StateGraph(State).add_node("ask", ask).add_edge(START, "ask").compile()
+    graph = StateGraph(State).add_node("inner", inner).add_edge(START, "inner").compile(checkpointer=InMemorySaver())
+    driver.invoke(graph, {"log": []}, THREAD)
+    driver.invoke(graph, Command(resume="yes"), THREAD)
+
+    _, asked, _ = driver.history(graph, THREAD)
+
+    (task,) = asked.tasks
+    assert [question.value for question in asked.interrupts] == ["sure?"]
+    assert task.state["configurable"]["checkpoint_ns"] == f"inner:{task.id}"
