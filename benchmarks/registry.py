@@ -1,7 +1,7 @@
 """Rows of `benchmarks/workers.py` about the registry of runs: fenced writes, and runs that are claimed and finished.
 
-PostgreSQL comes from its wheel and does not wait for the disk (`fsync=off`): what is measured is what it computes.
-Where it cannot be run, its rows say so.
+No database waits for the disk: what is measured is what they compute. PostgreSQL comes from its wheel; where it cannot
+be run, its rows say so.
 
     python -m benchmarks.registry URL            claims and finishes runs until there are none; one of the four workers
 """
@@ -68,7 +68,7 @@ def unless_unavailable(measure: Callable[[argparse.Namespace], dict[str, Any]]) 
     return row
 
 
-def _put_us(saver: Any, thread: str, number: int) -> list[float]:
+def _put_us(saver: Any, thread: str, number: int) -> float:
     config: Any = {"configurable": {"thread_id": thread, "checkpoint_ns": ""}}
     took = []
     for _ in range(number):
@@ -76,11 +76,11 @@ def _put_us(saver: Any, thread: str, number: int) -> list[float]:
         began = time.perf_counter()
         saver.put(config, checkpoint, {}, {})
         took.append((time.perf_counter() - began) * 1e6)
-    return took
+    return median(took)
 
 
 def _beside(url: str, saver: Any, arguments: argparse.Namespace) -> dict[str, float]:
-    """Return the medians of a saver's `put`, as it is and fenced, in turns."""
+    """Return the medians of a saver's `put`, as it is and fenced, in turns: of each, that of its quietest turn."""
     registry = RegistryOperations(open_database(url))
     registry.submit(Submission("t", "a:b"), "reject")
     claimed = registry.claim(new_owner(), "default", LEASE_S)
@@ -88,12 +88,9 @@ def _beside(url: str, saver: Any, arguments: argparse.Namespace) -> dict[str, fl
     fenced = FencedSaver(saver, Guard(claimed.lease))
     for each in (saver, fenced):
         _put_us(each, "t", 50)
-    plain_us, fenced_us = [], []
-    for _ in range(10):
-        plain_us += _put_us(saver, "t", arguments.repeat // 3)
-        fenced_us += _put_us(fenced, "t", arguments.repeat // 3)
+    turns = [[_put_us(each, "t", arguments.repeat // 3) for each in (saver, fenced)] for _ in range(20)]
     registry.close()
-    plain, guarded = median(plain_us), median(fenced_us)
+    plain, guarded = (min(each) for each in zip(*turns, strict=True))
     return {"plain_us": plain, "fenced_us": guarded, "added_us": guarded - plain}
 
 
@@ -103,6 +100,7 @@ async def fenced_put_on_sqlite(arguments: argparse.Namespace) -> dict[str, Any]:
         path = f"{folder}/runs.db"
         with SqliteSaver.from_conn_string(path) as saver:
             saver.setup()
+            saver.conn.execute("PRAGMA synchronous=OFF")
             return _beside(f"sqlite:///{path}", saver, arguments)
 
 
