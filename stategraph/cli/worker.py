@@ -1,5 +1,7 @@
 """`stategraph worker`: one or more processes that execute the runs of a database until they are told to stop.
 
+With a NATS server and no database, the jobs of pools instead (`jobs`).
+
 Signals
 -------
 * SIGTERM or SIGINT (Ctrl-C): nothing more is claimed, and runs have time to end (`--drain`).
@@ -11,42 +13,22 @@ Signals
 from __future__ import annotations
 
 import argparse
-import contextlib
 import importlib.util
-import os
-import signal
 import sys
-import threading
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING
 
+from stategraph.cli.jobs import work_on_jobs
 from stategraph.cli.output import NATS_VARIABLE, STORE_VARIABLE, Output, add_store, positive, run_command, store_of
 from stategraph.cli.progress import Progress
+from stategraph.cli.stopping import drain_at_eof, obeying_signals
 
 if TYPE_CHECKING:
     from stategraph.workers.leases import LeaseSettings
     from stategraph.workers.registry.runs import RunRegistry
     from stategraph.workers.worker import WorkerSettings
-
-SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
-
-
-_Handler: TypeAlias = Callable[[int, FrameType | None], object] | signal.Handlers
-
-
-class Stoppable(Protocol):
-    """A worker, or several."""
-
-    def drain(self) -> None:
-        """Claim nothing more, and end when the runs have."""
-
-    def stop(self) -> None:
-        """Give the runs back, and end."""
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
@@ -97,6 +79,17 @@ def prepare(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="seconds between heartbeats; less than half of the lease (default: %(default)s)",
     )
+    parser.add_argument(
+        "--tenant", default="", metavar="NAME", help="with --nats and without --store: whose jobs it takes"
+    )
+    parser.add_argument(
+        "--pass-environment",
+        metavar="NAME",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="with --nats and without --store: variables that job processes get besides the usual ones, such as keys",
+    )
     parser.add_argument("--drain-at-eof", action="store_true", help="drain when standard input ends, too")
     parser.epilog = (
         "SIGTERM or SIGINT drains, a second one gives the runs back and stops, a third one kills. Exit code: 0 stopped "
@@ -116,9 +109,12 @@ async def _run(arguments: argparse.Namespace, output: Output) -> int:
     from stategraph.workers.registry.runs import RunRegistry
     from stategraph.workers.worker import WorkerSettings
 
-    url = store_of(arguments)
     if not arguments.allow:
         raise ConfigurationError("A worker imports only what it is told to: name the modules with --allow my_app")
+    if arguments.nats and not arguments.store:
+        _look_for_modules(arguments.allow, arguments.app_dir)
+        return await work_on_jobs(arguments, output)
+    url = store_of(arguments)
     settings = WorkerSettings(
         allow=arguments.allow,
         queues=tuple(arguments.queues or ("default",)),
@@ -151,7 +147,7 @@ async def _work(
         worker = Worker(registry, saver, settings, progress.of_run)
         with obeying_signals(worker, progress):
             if until_eof:
-                _drain_at_eof(worker)
+                drain_at_eof(worker)
             progress.ready(worker.owner, settings)
             await worker.run()
     health = worker.health()
@@ -169,7 +165,7 @@ async def _work_in_processes(
     fleet = Fleet(_command(arguments, settings, leases), addresses, arguments.workers, progress)
     with obeying_signals(fleet, progress, fleet.end):
         if arguments.drain_at_eof:
-            _drain_at_eof(fleet)
+            drain_at_eof(fleet)
         await fleet.run()
     return 0
 
@@ -208,66 +204,3 @@ def _look_for_modules(modules: Sequence[str], app_dir: str) -> None:
                 f"There is no module '{module}' in '{folder}' or elsewhere on the import path: name its folder with "
                 "--app-dir"
             )
-
-
-@contextmanager
-def obeying_signals(worker: Stoppable, progress: Progress, at_last: _Handler = signal.SIG_DFL) -> Iterator[None]:
-    """Drain at the first signal, stop at the second, and end at the third, which may come after the block.
-
-    Args:
-        worker: The worker.
-        progress: Told about it.
-        at_last: What the third one does. By default the system ends the process: that needs nothing of a loop or an
-            interpreter that are held up.
-    """
-    import asyncio
-
-    loop = asyncio.get_running_loop()
-    steps = deque([_drain, _stop])
-
-    def hear(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        step = steps.popleft()
-        if not steps:
-            for each in SIGNALS:
-                signal.signal(each, at_last)
-        with contextlib.suppress(RuntimeError):  # the loop is closed: all is done, but threads of nodes may go on
-            loop.call_soon_threadsafe(step, worker, progress)
-
-    # Not by the loop, which would set handlers back when it ends: a second signal must not kill what drains.
-    before = {each: signal.signal(each, hear) for each in SIGNALS}
-    try:
-        yield
-    finally:
-        if len(steps) == 2:
-            for each, handler in before.items():
-                signal.signal(each, handler)
-
-
-def _drain(worker: Stoppable, progress: Progress) -> None:
-    worker.drain()
-    progress.tell("draining", "draining: nothing more is claimed; a second signal gives back what has not ended")
-
-
-def _stop(worker: Stoppable, progress: Progress) -> None:
-    worker.stop()
-    progress.tell("stopping", "stopping: what has not ended is given back; a third signal kills")
-
-
-def _drain_at_eof(worker: Stoppable) -> None:
-    """Watch standard input in a thread that does not keep this process from ending.
-
-    An input that is not there, or cannot be read any more, has ended.
-    """
-    import asyncio
-
-    loop = asyncio.get_running_loop()
-
-    def watch() -> None:
-        with contextlib.suppress(OSError, ValueError):
-            while sys.stdin is not None and os.read(sys.stdin.fileno(), 1024):
-                pass
-        with contextlib.suppress(RuntimeError):  # the loop is closed: the worker has ended
-            loop.call_soon_threadsafe(worker.drain)
-
-    threading.Thread(target=watch, name="stategraph end of input", daemon=True).start()

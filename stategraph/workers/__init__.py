@@ -1,8 +1,8 @@
 """Execution of runs and nodes on workers, so that nothing is lost or done twice.
 
 - `pool` is the port for execution: jobs that are data, handles with events, a result and a way to stop. Its backends
-  are `inline`, `thread` and `process`. `execution` is the worker's side of a job and `handle` the host's; `wire` is
-  what crosses between them, and `references` how code is named rather than sent.
+  are `inline`, `thread`, `process` and, on many machines, `cluster`. `execution` is the worker's side of a job and
+  `handle` the host's; `wire` is what crosses between them, and `references` how code is named rather than sent.
 - A registry in the database of the checkpoints holds every run; any worker claims one, keeps its lease alive, and
   writes under a token that a later claim makes worthless. What a run does to the outside world goes through a ledger,
   and what it says through a log that any process can read. `wakeups` tells those who wait for the database when to
@@ -16,6 +16,9 @@ told of.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from stategraph.workers.agents.runtime import MultiProcessRuntime as MultiProcessRuntime
+    from stategraph.workers.cluster.pool import ClusterSettings as ClusterSettings
+    from stategraph.workers.cluster.pool import NatsPool as NatsPool
+    from stategraph.workers.cluster.queue import DeadLetter as DeadLetter
     from stategraph.workers.eventlog import LoggedEvent as LoggedEvent
     from stategraph.workers.eventlog import attach as attach
     from stategraph.workers.execution import JobPort as JobPort
@@ -58,6 +61,8 @@ if TYPE_CHECKING:
     from stategraph.workers.worker import WorkerSettings as WorkerSettings
 
 _PUBLIC = {
+    "cluster.pool": ("ClusterSettings", "NatsPool"),
+    "cluster.queue": ("DeadLetter",),
     "eventlog": ("LoggedEvent", "attach"),
     "fencing.guard": ("Guard",),
     "fencing.saver": ("FencedSaver",),

@@ -32,7 +32,7 @@ LOOK_S: Final = 0.02
 LONGEST_LOOK_S: Final = 0.5
 
 #: The same while the registry's bus tells of new rows.
-LIVE_LOOK_S: Final = 2.0
+LIVE_LOOK_S: Final = 5.0
 
 #: How many rows a reader fetches at a time.
 PAGE: Final = 500

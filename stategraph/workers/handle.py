@@ -21,6 +21,9 @@ from stategraph.workers.wire import Codec, Message, encode
 #: How many events of a job are kept for readers that come late.
 EVENTS_KEPT = 4096
 
+#: Tells readers that another worker has begun a job again; the events after it are those of that attempt.
+ATTEMPT_EVENT = "run.attempt"
+
 Outcome = Literal["completed", "failed", "cancelled"]
 
 
@@ -81,6 +84,14 @@ class HostedJob:
         await self.ended()
         # mypy does not see that it has changed meanwhile.
         return bool(self.outcome == "cancelled")
+
+    def begin_again(self, attempt: int, reason: str) -> None:
+        """Expect the events of another worker, which begins the job from its start, after telling readers so."""
+        for task in (*self._answering, *((self._granting,) if self._granting else ())):
+            task.cancel()
+        self._granting, self._seen, self._owed = None, 0, 0
+        self._raised.clear()
+        self._log.put(ATTEMPT_EVENT, {"attempt": attempt, "reason": reason}, None)
 
     async def ended(self) -> None:
         """Wait until it has ended, however it does."""
@@ -196,21 +207,23 @@ class HostedJob:
         if not inspect.isawaitable(answer):
             self._answer(number, name, answer)
             return
-        task = asyncio.ensure_future(self._await(number, name, answer))
+        task = asyncio.ensure_future(self._await(number, name, answer, self.send))
         self._answering.add(task)
         task.add_done_callback(self._answering.discard)
 
-    async def _await(self, number: int, name: str, answer: Any) -> None:
+    async def _await(self, number: int, name: str, answer: Any, send: Callable[[Message], None]) -> None:
         try:
             result = await answer
         except asyncio.CancelledError as error:
-            if self.outcome is not None:
+            if self.outcome is not None or send is not self.send:  # the attempt that asked is over
                 raise
             self._refuse(number, JobError(f"The call '{name}' of job '{self.job.id}' was cancelled by its host"), error)
         except Exception as error:
-            self._refuse(number, error)
+            if send is self.send:
+                self._refuse(number, error)
         else:
-            self._answer(number, name, result)
+            if send is self.send:
+                self._answer(number, name, result)
 
     def _answer(self, number: int, name: str, result: object) -> None:
         try:

@@ -1,4 +1,4 @@
-"""The port behind which jobs run: in this event loop, in threads or in processes.
+"""The port behind which jobs run: in this event loop, in threads, in processes or on other machines.
 
 - A job is data: its target is an import path, its input bytes of the checkpoint serialiser. So a job that runs in one
   backend runs in each of them.
@@ -6,7 +6,8 @@
 - Events of a job are numbered from 1 without holes. Each reader sees each event once, in order, whenever it comes; the
   job waits for its first reader when that falls behind.
 - A job ends once: with a result, with the exception that it raised, with AbortError when it was cancelled, with
-  JobTimeoutError at its deadline, or with WorkerError when its worker died.
+  JobTimeoutError at its deadline, or with WorkerError when its worker died. A backend that begins a job again on
+  another worker tells so by the event `run.attempt`, after which the events are those of that attempt.
 
 `tests/workers/contract.py` holds each backend to this.
 """

@@ -1,11 +1,9 @@
-"""Common base of all pools: the queue, the assignment of jobs to workers, and the loss of a worker.
+"""Common base of the pools of one machine: the queue, the assignment of jobs to workers, and the loss of a worker.
 
 A backend provides links to its workers; everything else is here, so that jobs behave alike in each of them.
 
 - The job with the highest priority goes first, then the one that has waited longest, to the worker with the fewest
   jobs. A job of the kind `task` has its worker to itself.
-- A job that is cancelled has `grace_s` seconds to end; then its worker is stopped, with whatever else it holds. A task
-  at its deadline has none.
 - A worker that dies fails the jobs that it held, each with an error that names both, and is replaced. Workers that die
   before they are ready hold no job, and are replaced ever more slowly.
 - A worker that has done `max_jobs_per_worker` jobs, or has grown beyond its limit, gets no more, ends what it has and
@@ -19,23 +17,18 @@ import heapq
 import itertools
 import logging
 import time
-from abc import ABC, abstractmethod
-from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Iterable
+from abc import abstractmethod
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
-from stategraph.errors import ConfigurationError, JobTimeoutError, WorkerError
-from stategraph.run.loop_affinity import LoopAffinity
+from stategraph.errors import WorkerError
 from stategraph.workers.handle import HostedJob
+from stategraph.workers.hosting import HostingPool, at_least_one, fields_of
 from stategraph.workers.pool import Calls, EventSink, Job, PoolHealth, PoolStatistics, WorkerStatistics
-from stategraph.workers.references import Targets, split
-from stategraph.workers.wire import Codec, Message
+from stategraph.workers.wire import Message
 
 _log = logging.getLogger(__name__)
-
-#: Jobs that have ended and whose ids are known still.
-ENDED_KEPT = 1024
 
 _LONGEST_BACKOFF_S = 5.0
 
@@ -90,7 +83,7 @@ class Seat:
         return any(each.job.kind == "task" for each in self.jobs.values())
 
 
-class ScheduledPool(ABC):
+class ScheduledPool(HostingPool):
     """A pool whose queue is in this process.
 
     Args:
@@ -99,6 +92,9 @@ class ScheduledPool(ABC):
         max_concurrency_per_worker: How many jobs of the kind `run` a worker has at a time.
         max_jobs_per_worker: After so many a worker is replaced; None: never.
         grace_s: Seconds that a cancelled job has to end.
+
+    Attributes:
+        when_room: Called when there may be room for another job.
     """
 
     #: The backend's name.
@@ -114,29 +110,20 @@ class ScheduledPool(ABC):
         grace_s: float = 5.0,
     ) -> None:
         for name, number in (("workers", workers), ("max_concurrency_per_worker", max_concurrency_per_worker)):
-            _at_least_one(name, number)
+            at_least_one(name, number)
         if max_jobs_per_worker is not None:
-            _at_least_one("max_jobs_per_worker", max_jobs_per_worker)
-        self.targets = Targets(allow)
-        self.codec = Codec(self.targets)
+            at_least_one("max_jobs_per_worker", max_jobs_per_worker)
+        super().__init__(allow, grace_s)
+        self.when_room: Callable[[], None] = lambda: None
         self._wanted = workers
         self._most_jobs = max_concurrency_per_worker
         self._most_ended = max_jobs_per_worker
-        self._grace_s = grace_s
-        self._affinity = LoopAffinity("The worker pool")
         self._queue: list[tuple[int, int, HostedJob]] = []
         self._order = itertools.count()
         self._names = itertools.count(1)
         self._seats: list[Seat] = []
-        self._jobs: dict[str, HostedJob] = {}
-        self._ended: OrderedDict[str, HostedJob] = OrderedDict()
-        self._timers: dict[str, list[asyncio.TimerHandle]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._count = {"submitted": 0, "completed": 0, "failed": 0, "cancelled": 0, "recycled": 0, "restarts": 0}
         self._deaths = 0
         self._last_error: str | None = None
-        self._refusing: str | None = None
-        self._closed = False
 
     # For backends to provide.
 
@@ -151,34 +138,36 @@ class ScheduledPool(ABC):
         self._fill()
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
-
     async def submit(self, job: Job, *, calls: Calls | None = None, log: EventSink | None = None) -> HostedJob:
         """Have a job done, see `WorkerPool.submit`."""
         return self.submit_now(job, calls=calls, log=log)
 
     def submit_now(self, job: Job, *, calls: Calls | None = None, log: EventSink | None = None) -> HostedJob:
         """Like `submit`, without a coroutine: nothing in it waits."""
-        self._affinity.check()
-        known = self._jobs.get(job.id) or self._ended.get(job.id)
-        if known is not None:
-            return known
-        if self._refusing is not None:
-            raise WorkerError(f"Job '{job.id}' was not accepted: {self._refusing}")
-        module, _ = split(job.target)
-        if not self.targets.permits(module):
-            self.targets.load(job.target)
+        return self.known(job) or self.enter(HostedJob(job, self.codec, calls, log))
+
+    def enter(self, hosted: HostedJob) -> HostedJob:
+        """Put a job that is not known into the queue."""
         self._fill()
-        hosted = HostedJob(job, self.codec, calls, log)
-        hosted.stopping = lambda reason: self._stop_job(hosted, reason)
-        self._jobs[job.id] = hosted
-        self._count["submitted"] += 1
-        heapq.heappush(self._queue, (-job.priority, next(self._order), hosted))
-        if job.deadline is not None:
-            self._after(job.deadline - time.time(), hosted, self._expired)
+        self._accept(hosted)
+        heapq.heappush(self._queue, (-hosted.job.priority, next(self._order), hosted))
         self._dispatch()
         return hosted
+
+    def forget(self, job_id: str) -> None:
+        """Forget a job that has ended, so that its id may come again."""
+        self._ended.pop(job_id, None)
+
+    def room(self) -> int:
+        """Return how many further jobs of the kind `run` would begin at once."""
+        free = sum(
+            self._most_jobs - len(each.jobs) for each in self._seats if self._is_open(each) and not each.has_task
+        )
+        return free - sum(hosted.outcome is None for _, _, hosted in self._queue)
+
+    @staticmethod
+    def _is_open(seat: Seat) -> bool:
+        return seat.ready and not seat.retiring
 
     def allow(self, modules: Iterable[str]) -> None:
         """Let workers import further modules: those that this program itself names."""
@@ -191,7 +180,7 @@ class ScheduledPool(ABC):
     async def resize(self, workers: int) -> None:
         """Have more or fewer workers, see `WorkerPool.resize`."""
         self._affinity.check()
-        _at_least_one("workers", workers)
+        at_least_one("workers", workers)
         self._wanted = workers
         free = sorted((each for each in self._seats if not each.retiring), key=lambda each: len(each.jobs))
         for seat in free[: max(0, len(free) - workers)]:
@@ -199,23 +188,12 @@ class ScheduledPool(ABC):
         self._fill()
         self._dispatch()
 
-    async def drain(self, timeout: float = 30.0) -> None:  # noqa: ASYNC109 (what is left is cancelled, not given up)
-        """Let the accepted jobs end, see `WorkerPool.drain`."""
-        self._affinity.check()
-        self._refusing = self._refusing or "the pool is being drained"
-        left = list(self._jobs.values())
-        if left:
-            await asyncio.wait([asyncio.ensure_future(each.ended()) for each in left], timeout=timeout)
-        await asyncio.gather(
-            *(each.cancel(f"The pool was drained for {timeout:g} s") for each in list(self._jobs.values()))
-        )
-
     async def health(self) -> PoolHealth:
         """Return the pool's present state, see `WorkerPool.health`."""
         self._affinity.check()
         waiting = [each.submitted_at for _, _, each in self._queue if each.outcome is None]
         return PoolHealth(
-            workers=sum(each.ready and not each.retiring for each in self._seats),
+            workers=sum(map(self._is_open, self._seats)),
             busy=sum(bool(each.jobs) for each in self._seats),
             queued=len(waiting),
             oldest_wait_s=time.monotonic() - min(waiting) if waiting else 0.0,
@@ -309,11 +287,6 @@ class ScheduledPool(ABC):
         self._fill()
         self._dispatch()
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
     def _received(self, name: str, message: Message) -> None:
         """Handle a message of a worker."""
         seat = self._seat(name)
@@ -363,92 +336,27 @@ class ScheduledPool(ABC):
                 return
             heapq.heappop(self._queue)
             self._give(seat, hosted)
+        self.when_room()
 
     def _free_for(self, job: Job) -> Seat | None:
         """Return the worker with the fewest jobs, if it can take this one."""
         most = 1 if job.kind == "task" else self._most_jobs
-        free = [
-            each
-            for each in self._seats
-            if each.ready and not each.retiring and len(each.jobs) < most and not each.has_task
-        ]
+        free = [each for each in self._seats if self._is_open(each) and len(each.jobs) < most and not each.has_task]
         return min(free, key=lambda each: len(each.jobs), default=None)
 
     def _give(self, seat: Seat, hosted: HostedJob) -> None:
         job = hosted.job
         seat.jobs[job.id] = hosted
         hosted.worked, hosted.send = True, seat.link.send
-        seat.link.send(("job", _fields(job)))
+        seat.link.send(("job", fields_of(job)))
         if job.timeout_s is not None:
             self._after(job.timeout_s, hosted, self._too_slow)
 
-    def _job_ended(self, hosted: HostedJob) -> None:
-        if self._jobs.pop(hosted.job.id, None) is None:
-            return
-        for timer in self._timers.pop(hosted.job.id, ()):
-            timer.cancel()
-        self._count[hosted.outcome or "failed"] += 1
-        self._ended[hosted.job.id] = hosted
-        while len(self._ended) > ENDED_KEPT:
-            self._ended.popitem(last=False)
+    def _withdraw(self, hosted: HostedJob) -> None:
+        """Leave it in the queue, which passes over jobs that have ended."""
 
-    def _stop_job(self, hosted: HostedJob, reason: str | None) -> None:
-        if not hosted.worked:
-            hosted.abort(reason)
-            self._job_ended(hosted)
-            return
-        hosted.send(("cancel", hosted.job.id, reason))
-        self._after(self._grace_s, hosted, lambda late: self._overdue(late, reason))
-
-    def _overdue(self, hosted: HostedJob, reason: str | None) -> None:
-        """Stop a job that was cancelled and has not ended."""
-        hosted.abort(reason)
-        self._kill_worker_of(hosted, f"job '{hosted.job.id}' had not ended {self._grace_s:g} s after it was cancelled")
-
-    def _expired(self, hosted: HostedJob) -> None:
-        self._end_late(hosted, "had not ended at its deadline")
-
-    def _too_slow(self, hosted: HostedJob) -> None:
-        self._end_late(hosted, f"had not ended after {hosted.job.timeout_s:g} s")
-
-    def _end_late(self, hosted: HostedJob, how: str) -> None:
-        """Fail a job that takes too long, and stop it."""
-        hosted.fail(JobTimeoutError(f"Job '{hosted.job.id}' {how} and was stopped"))
-        if not hosted.worked:
-            self._job_ended(hosted)
-        elif hosted.job.kind == "task":
-            self._kill_worker_of(hosted, f"job '{hosted.job.id}' {how}")
-        else:
-            self._stop_job(hosted, f"The job {how}")
-
-    def _kill_worker_of(self, hosted: HostedJob, why: str) -> None:
+    def stop_worker_of(self, hosted: HostedJob, why: str) -> None:
+        """Stop the worker that holds a job, with whatever else it holds."""
         for seat in self._seats:
             if seat.jobs.get(hosted.job.id) is hosted:
                 self._kill(seat, why)
-
-    def _after(self, delay_s: float, hosted: HostedJob, what: Callable[[HostedJob], None]) -> None:
-        timer = asyncio.get_running_loop().call_later(max(0.0, delay_s), what, hosted)
-        self._timers.setdefault(hosted.job.id, []).append(timer)
-
-
-def _fields(job: Job) -> dict[str, object]:
-    names = (
-        "id",
-        "kind",
-        "target",
-        "input",
-        "thread_id",
-        "config",
-        "context",
-        "deadline",
-        "timeout_s",
-        "traceparent",
-        "priority",
-        "queue",
-    )
-    return {name: getattr(job, name) for name in names}
-
-
-def _at_least_one(name: str, number: int) -> None:
-    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-        raise ConfigurationError(f"{name!r} is {number!r}; expected a whole number of 1 or more")

@@ -2,6 +2,7 @@
 
     make chaos SEED=7 N=50                  processes with SQLite
     make chaos SEED=7 N=50 STORE=postgres   processes with a PostgreSQL of our own
+    make chaos SEED=7 N=50 STORE=nats       the same, woken by a NATS server that is stopped and killed as well
 
 The driver is this process. Workers are processes of their own; they are killed (SIGKILL) or stopped past their lease
 and continued (SIGSTOP, SIGCONT) at uniformly random moments of each case, not at points that the program names. The
@@ -27,7 +28,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tests.workers.nats_server import NatsServer
 
 ROOT = Path(__file__).resolve().parents[2]
 LEASE_S = 1.0
@@ -84,11 +88,14 @@ def sink_running() -> Iterator[tuple[Sink, str]]:
 
 
 class Fleet:
-    """Worker processes, and the monkey that kills them."""
+    """Worker processes, and the monkey that kills them, and the server of their bus."""
 
-    def __init__(self, url: str, log: Path) -> None:
+    def __init__(self, url: str, log: Path, bus: NatsServer | None) -> None:
         self._url = url
         self._log = log
+        self._bus = bus
+        self._bus_is_due: float | None = None
+        self.outages = 0
         self._workers: list[subprocess.Popen[bytes]] = []
         self._stopped: list[tuple[float, subprocess.Popen[bytes]]] = []
         self.kills = self.stops = 0
@@ -96,6 +103,9 @@ class Fleet:
     def fill(self) -> None:
         """Continue who was stopped long enough, and replace who is gone."""
         now = time.monotonic()
+        if self._bus is not None and self._bus_is_due is not None and now >= self._bus_is_due:
+            self._bus.start()
+            self._bus_is_due = None
         for due, worker in list(self._stopped):
             if now >= due and worker.poll() is None:
                 worker.send_signal(signal.SIGCONT)
@@ -103,13 +113,18 @@ class Fleet:
         self._workers = [worker for worker in self._workers if worker.poll() is None]
         while len(self._workers) < WORKERS + len(self._stopped):
             with self._log.open("ab") as log:
-                command = [sys.executable, "-m", "tests.workers.process", self._url, str(LEASE_S)]
+                bus = [] if self._bus is None else [self._bus.url]
+                command = [sys.executable, "-m", "tests.workers.process", self._url, str(LEASE_S), *bus]
                 self._workers.append(
                     subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
                 )
 
     def hit(self, chance: random.Random) -> None:
-        """Kill or stop a worker that runs."""
+        """Kill or stop a worker that runs, and the server of the bus now and then."""
+        if self._bus is not None and self._bus_is_due is None and chance.random() < 0.3:
+            self._bus.stop(kill=chance.random() < 0.5)
+            self._bus_is_due = time.monotonic() + chance.uniform(0.0, 2.0)
+            self.outages += 1
         stopped = {worker.pid for _, worker in self._stopped}
         running = [worker for worker in self._workers if worker.poll() is None and worker.pid not in stopped]
         if not running:
@@ -123,6 +138,10 @@ class Fleet:
             worker.send_signal(signal.SIGSTOP)
             self._stopped.append((time.monotonic() + LEASE_S * chance.uniform(1.2, 2.0), worker))
             self.stops += 1
+
+    def counts(self) -> str:
+        outages = "" if self._bus is None else f", {self.outages} outages of NATS"
+        return f"{self.kills} kills, {self.stops} stops{outages}"
 
     def close(self) -> None:
         for worker in self._workers:
@@ -229,6 +248,18 @@ print(langgraph.pregel.__file__, file=sys.stderr)
 
 
 @contextmanager
+def bus_of(store: str) -> Iterator[NatsServer | None]:
+    """The server of the bus; None if the database is its own bus, or there is none."""
+    if store != "nats":
+        yield None
+        return
+    from tests.workers import nats_server
+
+    with nats_server.serving() as server:
+        yield server
+
+
+@contextmanager
 def database(store: str, folder: Path) -> Iterator[str]:
     """The address of an empty database; a PostgreSQL is started for it, and stopped."""
     if store == "sqlite":
@@ -255,12 +286,13 @@ async def main(options: argparse.Namespace) -> int:
         tempfile.TemporaryDirectory(prefix="stategraph-chaos-") as folder,
         sink_running() as (sink, sink_url),
         database(options.store, Path(folder)) as url,
+        bus_of(options.store) as bus,
     ):
         settings = LeaseSettings(lease_s=LEASE_S, heartbeat_s=LEASE_S / 4, max_attempts=50)
-        registry = RunRegistry.from_url(url, settings=settings)
+        registry = RunRegistry.from_url(url, settings=settings, bus=None if bus is None else bus.url)
         await registry.set_up()
         log = Path(folder) / "log"
-        fleet = Fleet(url, log)
+        fleet = Fleet(url, log, bus)
         try:
             async with async_saver(url) as saver:
                 fleet.fill()
@@ -270,13 +302,13 @@ async def main(options: argparse.Namespace) -> int:
                     for problem in problems:
                         print(f"case {number}: {problem}", flush=True)
                     if (number + 1) % 10 == 0:
-                        print(f"{number + 1} cases, {fleet.kills} kills, {fleet.stops} stops", flush=True)
+                        print(f"{number + 1} cases, {fleet.counts()}", flush=True)
         finally:
             fleet.close()
             await registry.aclose()
         if passed != options.number:
             print(log.read_text(errors="replace")[-2_000:])
-    print(f"chaos: {passed} of {options.number} ({fleet.kills} kills, {fleet.stops} stops), seed {options.seed}")
+    print(f"chaos: {passed} of {options.number} ({fleet.counts()}), seed {options.seed}")
     return 0 if passed == options.number else 1
 
 
@@ -286,6 +318,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--number", type=int, default=50)
-    parser.add_argument("--store", choices=["sqlite", "postgres"], default="sqlite")
+    parser.add_argument("--store", choices=["sqlite", "postgres", "nats"], default="sqlite")
     parser.add_argument("--reference", help="a Python that has LangGraph, for the state that is expected")
     sys.exit(asyncio.run(main(parser.parse_args())))

@@ -1,4 +1,4 @@
-"""A worker in a process of its own, for tests that kill it: `python -m tests.workers.process URL [LEASE_S]`.
+"""A worker in a process of its own, for tests that kill it: `python -m tests.workers.process URL [LEASE_S [BUS]]`.
 
 It prints a line when it is ready, and drains when standard input closes.
 """
@@ -16,8 +16,9 @@ from stategraph.workers.worker import Worker, WorkerSettings
 from tests.workers.savers import async_saver
 
 
-async def main(url: str, lease_s: float) -> None:
-    registry = RunRegistry.from_url(url, settings=LeaseSettings(lease_s=lease_s, heartbeat_s=lease_s / 4))
+async def main(url: str, lease_s: float, bus: str | None) -> None:
+    settings = LeaseSettings(lease_s=lease_s, heartbeat_s=lease_s / 4)
+    registry = RunRegistry.from_url(url, settings=settings, bus=bus)
     async with async_saver(url, pool=True) as saver:
         worker = Worker(registry, saver, WorkerSettings(allow=["tests.workers"], poll_s=0.05))
 
@@ -34,4 +35,5 @@ async def main(url: str, lease_s: float) -> None:
 
 
 if __name__ == "__main__":
-    anyio.run(main, sys.argv[1], float(sys.argv[2]) if len(sys.argv) > 2 else 2.0)
+    given = sys.argv[2:]
+    anyio.run(main, sys.argv[1], float(given[0]) if given else 2.0, given[1] if given[1:] else None)

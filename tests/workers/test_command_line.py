@@ -26,7 +26,7 @@ from stategraph.cli import main
 from stategraph.cli.fleet import Fleet
 from stategraph.cli.output import Output, expected, masked
 from stategraph.cli.progress import Progress
-from stategraph.cli.worker import _drain_at_eof
+from stategraph.cli.stopping import drain_at_eof
 from stategraph.errors import ConfigurationError
 from stategraph.workers.registry.runs import RunRegistry
 from tests.workers.nats_server import serving
@@ -336,7 +336,7 @@ async def test_a_standard_input_that_cannot_be_read_has_ended(stdin: str, monkey
 
     monkeypatch.setattr(sys, "stdin", None if stdin == "missing" else SimpleNamespace(fileno=lambda: 0))
     monkeypatch.setattr(os, "read", fail)
-    _drain_at_eof(Drained())
+    drain_at_eof(Drained())
     async with asyncio.timeout(LIMIT_S):
         await drained.wait()
 

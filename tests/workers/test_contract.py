@@ -4,35 +4,42 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 import pytest
 
 from stategraph.errors import AbortError
+from stategraph.workers.cluster.pool import ClusterSettings, NatsPool
+from stategraph.workers.hosting import HostingPool
 from stategraph.workers.inline import InlineLink, InlinePool
 from stategraph.workers.process.supervisor import ProcessPool
-from stategraph.workers.scheduling import ScheduledPool, WorkerLink
+from stategraph.workers.scheduling import WorkerLink
 from stategraph.workers.thread import ThreadPool
 from stategraph.workers.wire import Message
 from tests.workers import contract
 from tests.workers.contract import CONTRACT, Clause
 
-BACKENDS: dict[str, Callable[..., ScheduledPool]] = {
+BACKENDS: dict[str, Callable[..., HostingPool]] = {
     "inline": InlinePool,
     "thread": ThreadPool,
     "process": ProcessPool,
+    "nats": NatsPool,
 }
 
 
-async def held_to(make: Callable[..., ScheduledPool], clause: Clause) -> None:
-    async with asyncio.timeout(contract.LIMIT_S), make(2, allow=["tests.workers"], grace_s=2.0) as pool:
+async def held_to(make: Callable[..., HostingPool], clause: Clause) -> None:
+    async with asyncio.timeout(contract.LIMIT_S), make(workers=2, allow=["tests.workers"], grace_s=2.0) as pool:
         await clause(pool)
 
 
 @pytest.mark.parametrize("clause", CONTRACT, ids=lambda each: each.__name__)
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_backend(backend: str, clause: Clause) -> None:
-    asyncio.run(held_to(BACKENDS[backend], clause))
+def test_a_backend(backend: str, clause: Clause, request: pytest.FixtureRequest) -> None:
+    make = BACKENDS[backend]
+    if backend == "nats":
+        make = partial(make, request.getfixturevalue("nats_url"))
+    asyncio.run(held_to(make, clause))
 
 
 class Faulty(InlineLink):
@@ -87,26 +94,57 @@ BROKEN: dict[str, tuple[Callable[[], Callable[[Message], list[Message]]], str]] 
 }
 
 
-@pytest.mark.parametrize("name", sorted({name for _, name in BROKEN.values()}))
-def test_the_backend_that_the_faults_are_put_into_passes_without_them(name: str) -> None:
-    class Sound(InlinePool):
-        def _start(self, name: str) -> WorkerLink:
-            return Faulty(self, name, lambda message: [message])
-
-    (clause,) = [each for each in CONTRACT if each.__name__ == name]
-    asyncio.run(held_to(Sound, clause))
+Fault: TypeAlias = Callable[[Message], list[Message]]
 
 
-@pytest.mark.parametrize("fault", BROKEN)
-def test_a_backend_that_breaks_the_contract_does_not_pass(fault: str) -> None:
-    make_fault, name = BROKEN[fault]
-
-    class Broken(InlinePool):
+def faulty_inline(make_fault: Callable[[], Fault], request: pytest.FixtureRequest) -> Callable[..., HostingPool]:
+    class FaultyPool(InlinePool):
         def _start(self, name: str) -> WorkerLink:
             return Faulty(self, name, make_fault())
 
-    def broken(*arguments: Any, **settings: Any) -> ScheduledPool:
-        return Broken(*arguments, **{**settings, "grace_s": 0.05})
+    return FaultyPool
+
+
+def faulty_nats(make_fault: Callable[[], Fault], request: pytest.FixtureRequest) -> Callable[..., HostingPool]:
+    fault = make_fault()
+
+    class FaultyPool(NatsPool):
+        def _told(self, placed: Any, attempt: int, message: Message) -> None:
+            for each in fault(message):
+                super()._told(placed, attempt, each)
+
+        def _go(self, placed: Any, node: str, to: str) -> None:
+            super()._go(placed, node, to)
+            send = placed.hosted.send
+            placed.hosted.send = lambda message: [send(each) for each in fault(message)]
+
+    return partial(FaultyPool, request.getfixturevalue("nats_url"), settings=ClusterSettings(local="thread"))
+
+
+FAULTY = {"inline": faulty_inline, "nats": faulty_nats}
+
+
+@pytest.mark.parametrize("backend", FAULTY)
+@pytest.mark.parametrize("name", sorted({name for _, name in BROKEN.values()}))
+def test_the_backend_that_the_faults_are_put_into_passes_without_them(
+    name: str, backend: str, request: pytest.FixtureRequest
+) -> None:
+    sound = FAULTY[backend](lambda: lambda message: [message], request)
+
+    (clause,) = [each for each in CONTRACT if each.__name__ == name]
+    asyncio.run(held_to(sound, clause))
+
+
+@pytest.mark.parametrize("backend", FAULTY)
+@pytest.mark.parametrize("fault", BROKEN)
+def test_a_backend_that_breaks_the_contract_does_not_pass(
+    fault: str, backend: str, request: pytest.FixtureRequest
+) -> None:
+    make_fault, name = BROKEN[fault]
+    make = FAULTY[backend](make_fault, request)
+
+    def broken(*arguments: Any, **settings: Any) -> HostingPool:
+        return make(*arguments, **{**settings, "grace_s": 0.05})
 
     (clause,) = [each for each in CONTRACT if each.__name__ == name]
     with pytest.raises((AssertionError, AbortError)):
