@@ -280,7 +280,8 @@ class Worker:
             return None
         for queue in self._settings.queues:
             try:
-                claimed = await self._registry.claim(self.owner, queue, version=self._settings.version)
+                held = [lease.run_id for lease in self._running]
+                claimed = await self._registry.claim(self.owner, queue, version=self._settings.version, held=held)
             except StoreUnavailableError as error:
                 self._note(error)
                 return None

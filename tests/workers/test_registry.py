@@ -100,6 +100,20 @@ def test_a_run_whose_worker_is_gone_is_taken_over_by_an_ordinary_claim(registry:
     assert registry.told(first.lease.run_id)[-1] == (2, "run.attempt", {"attempt": 2, "reason": "lease expired"})
 
 
+def test_a_claim_takes_none_that_the_claimer_executes_unless_it_knows_nothing_of_it(registry: Registry) -> None:
+    registry.submit_run("t")
+    held = registry.take("a").lease.run_id
+    registry.age(LEASE_S + 1)
+    assert registry.claim("a", "default", LEASE_S, held=[held]) is None
+    waiting = registry.submit_run("u")
+    claimed = registry.claim("a", "default", LEASE_S, held=[held])
+    assert claimed is not None
+    assert claimed.lease.run_id == waiting
+    again = registry.claim("a", "default", LEASE_S, held=[waiting])  # the answer to its claim was lost
+    assert again is not None
+    assert (again.lease.run_id, again.attempt) == (held, 2)
+
+
 def test_whoever_lost_a_run_can_do_nothing_with_it(registry: Registry) -> None:
     registry.submit_run()
     old = registry.take("same-name").lease

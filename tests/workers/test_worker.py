@@ -250,6 +250,30 @@ async def test_a_worker_that_lost_a_run_drops_it_and_goes_on(site: Site, gates: 
     assert kinds == ["run.attempt", "custom", "updates", "run.attempt", "run.end"]
 
 
+async def test_a_worker_whose_claim_was_late_does_not_take_its_own_run(
+    site: Site, gates: dict[str, asyncio.Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = site.registry.claim
+    late = asyncio.Event()
+
+    async def claim_late(*arguments: Any, **options: Any) -> Any:
+        if gates["waits"].is_set():  # the claim begins before the lease has run out, and gets to the database after it
+            expire(site, run_id)
+            late.set()
+        return await claim(*arguments, **options)
+
+    monkeypatch.setattr(site.registry, "claim", claim_late)
+    run_id = await site.submit("holding")
+    async with site.worker() as worker:
+        await reached(gates["waits"])
+        await reached(late)
+        other = await site.submit("steps", thread="u")
+        assert await site.ended(other) == "success"
+        gates["go"].set()
+        assert await site.ended(run_id) == "success"
+    assert ((await site.registry.get(run_id)).attempt, worker.health().lost) == (1, 0)
+
+
 def start_process(url: str) -> subprocess.Popen[bytes]:
     """Start a worker in a process of its own, with leases that do not run out by themselves."""
     program = [sys.executable, "-m", "tests.workers.process", url, "600"]

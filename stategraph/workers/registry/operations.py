@@ -229,14 +229,17 @@ class RegistryOperations:
 
     # For workers.
 
-    def claim(self, owner: str, queue: str, lease_s: float, version: str | None = None) -> Claimed | None:
-        """Claim a run of a queue: one whose lease is past, or else the next that waits.
+    def claim(
+        self, owner: str, queue: str, lease_s: float, version: str | None = None, held: Sequence[str] = ()
+    ) -> Claimed | None:
+        """Claim a run of a queue: one whose lease is past and that is not held, or else the next that waits.
 
         Returns:
             The run; None if there is none for now.
         """
         self.set_up()
-        return self._claim(owner, lease_s, self._sql.candidate, (queue, version, queue, version))
+        parameters = (queue, version, json.dumps(list(held)), queue, version)
+        return self._claim(owner, lease_s, self._sql.candidate, parameters)
 
     def claim_run(self, owner: str, run_id: str, lease_s: float) -> Claimed | None:
         """Claim one run of any queue; None if it is not its turn."""

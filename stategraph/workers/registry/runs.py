@@ -258,18 +258,21 @@ class RunRegistry:
 
     # For workers.
 
-    async def claim(self, owner: str, queue: str = "default", *, version: str | None = None) -> Claimed | None:
+    async def claim(
+        self, owner: str, queue: str = "default", *, version: str | None = None, held: Sequence[str] = ()
+    ) -> Claimed | None:
         """Claim a run: one whose owner is gone, or else the next that waits.
 
         Args:
             owner: This process, from `ids.new_owner`.
             queue: The queue.
             version: The version of this worker's graphs.
+            held: The runs that this process executes, which it does not take from itself when it was late.
 
         Returns:
             The run; None if there is none for now.
         """
-        return await _in_thread(self.operations.claim, owner, queue, self.settings.lease_s, version)
+        return await _in_thread(self.operations.claim, owner, queue, self.settings.lease_s, version, tuple(held))
 
     async def claim_run(self, owner: str, run_id: str) -> Claimed | None:
         """Claim one run of any queue; None if it is not its turn."""

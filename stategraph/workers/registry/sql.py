@@ -234,12 +234,14 @@ class Sql:
         life = ", ".join(f"r.{column.strip()}" for column in _LIFE.split(","))
         work = ", ".join(f"r.{column.strip()}" for column in _WORK.split(","))
         candidate = f"SELECT {life}, {work}, f.token AS fence, {{now}} AS now FROM sg_run AS r JOIN sg_thread_fence AS f ON f.thread_id = r.thread_id"  # noqa: E501
-        #: A run to claim: one whose owner is gone, of this queue or without attempts left, or else one that waits.
+        #: A run to claim: one whose owner is gone, of this queue or without attempts left, or else one that waits. Not
+        #: one that the claimer executes, whose lease may have run out while the claim waited for the database.
         self.candidate = say(
             f"""WITH orphan AS (
                 {candidate} WHERE r.status = 'running' AND r.lease_until < {{now}}
                 AND ((r.queue = ? AND (r.graph_version IS NULL OR r.graph_version = ?))
                     OR r.attempt >= r.max_attempts OR r.cancel_requested IS NOT NULL)
+                AND r.run_id NOT IN ({{members}})
                 ORDER BY r.lease_until LIMIT 1 {{lock_candidate}}
             ), waiting AS (
                 {candidate} WHERE r.status = 'pending' AND r.queue = ? AND r.available_at <= {{now}}
