@@ -53,9 +53,9 @@ workers: dev-env ## The contract of worker pools on each backend, and how worker
 traps: dev-env ## Failures that other systems had with leases, on a naive lease and on the registry, and the unknown window
 	$(DEV)/bin/python -m pytest -q tests/workers/test_traps.py tests/workers/test_unknown_window.py $(ARGS)
 
-chaos: dev-env ## Kill and stop workers at random: no effect twice, the same end, the same events (SEED=7 N=50 STORE=postgres|nats REFERENCE=python)
-	$(DEV)/bin/python -m tests.workers.chaos --seed $(or $(SEED),1) --number $(or $(N),50) --store $(or $(STORE),sqlite) \
-		$(if $(REFERENCE),--reference $(REFERENCE)) $(ARGS)
+chaos: dev-env ## Kill and stop workers at random: no effect twice, the same end, the same events (SEED=7 N=50 STORE=postgres|nats|jobs REFERENCE=python)
+	$(DEV)/bin/python -m tests.workers.$(if $(filter jobs,$(STORE)),chaos_jobs,chaos --store $(or $(STORE),sqlite)) \
+		--seed $(or $(SEED),1) --number $(or $(N),50) $(if $(REFERENCE),--reference $(REFERENCE)) $(ARGS)
 
 golden: dev-env ## Recordings of @librechat/agents, held against the Run API (ARGS='-k word' chooses)
 	$(DEV)/bin/python -m tests.golden $(ARGS)

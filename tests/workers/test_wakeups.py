@@ -426,12 +426,21 @@ async def test_a_bus_whose_server_never_answers_can_be_closed(quick: None) -> No
 @pytest.mark.parametrize("kind", SignalKind)
 async def test_work_that_was_signalled_to_a_waiter_that_left_is_signalled_again(kind: SignalKind) -> None:
     server = Server()
-    bus = server.bus()
-    with bus.watch([(kind, "name")]) as wakes:
-        await until(lambda: wakes.is_due)
+    bus, teller = server.bus(), server.bus()
+    for has_looked in (True, False):
+        with bus.watch([(kind, "name")]) as wakes:
+            await until(lambda: any(each.topics for each in server.connections))
+            await wakes.wait(0.05)  # of the connection, and of the subscription: nobody was told in another's place
+            await wakes.wait(0.05)
+            teller.publish([Signal(kind, "name")])
+            await until(lambda: wakes.is_due)
+            if has_looked:
+                await woken(wakes)
     await anyio.to_thread.run_sync(bus.close)
+    await anyio.to_thread.run_sync(teller.close)
 
-    assert server.sent == ([[Signal(SignalKind.WORK, "name")]] if kind is SignalKind.WORK else [])
+    again = [Signal(SignalKind.WORK, "name")] if kind is SignalKind.WORK else []
+    assert [each for batch in server.sent for each in batch] == [Signal(kind, "name")] * 2 + again
 
 
 @given(st.text(), st.text())

@@ -374,13 +374,15 @@ class Node:
     # Signs of life.
 
     async def _beat(self) -> None:
-        interval_s = min(BEAT_S, self._queue.ack_wait_s / 3)
+        loop, keep_s, keep_at = asyncio.get_running_loop(), self._queue.ack_wait_s / 3, 0.0
         while True:
             self._asked.clear()
             await self._tell()
-            for held in list(self._held.values()):
-                await held.delivery.keep()
-            await _first(self._asked.wait(), timeout_s=interval_s)
+            if loop.time() >= keep_at:
+                keep_at = loop.time() + keep_s
+                for held in list(self._held.values()):
+                    await held.delivery.keep()
+            await _first(self._asked.wait(), timeout_s=min(BEAT_S, keep_s, max(0.01, keep_at - loop.time())))
 
     async def _ask_hosts(self) -> None:
         """Tell hosts of the attempts that are here, and stop those that no host wants."""

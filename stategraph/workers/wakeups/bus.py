@@ -57,9 +57,14 @@ class BusHealth:
 
 
 class Wakes:
-    """The wake-ups of one waiter. Belongs to the event loop in which it is made."""
+    """The wake-ups of one waiter. Belongs to the event loop in which it is made.
+
+    Attributes:
+        owes_look: Whether it was told of something since it last waited, and may not have looked for it.
+    """
 
     def __init__(self) -> None:
+        self.owes_look = False
         try:
             self._loop = asyncio.get_running_loop()
         except RuntimeError:  # another kind of event loop: its waiters look by themselves
@@ -86,6 +91,7 @@ class Wakes:
         with anyio.move_on_after(timeout_s):
             await self._event.wait()
         self._event.clear()
+        self.owes_look = False
 
 
 class Bus(Protocol):
@@ -172,6 +178,7 @@ class ConnectedBus:
         self._changed: asyncio.Event | None = None
         self._closing = False
         self._is_live = False
+        self._is_told = False
         self._last_error: str | None = None
 
     # For those who signal and wait.
@@ -207,8 +214,7 @@ class ConnectedBus:
                     if not self._watching[topic]:
                         del self._watching[topic]
                 self._notice_change()
-            if wakes.is_due:
-                # It may have been told of work in the place of another one, and did not look for it.
+            if wakes.owes_look:  # it was told of work in the place of another one
                 self.publish(Signal(*topic) for topic in watched if topic[0] is SignalKind.WORK)
 
     def health(self) -> BusHealth:
@@ -311,26 +317,28 @@ class ConnectedBus:
             await asyncio.sleep(PAUSE_S)
 
     def _heard(self, topic: Topic) -> None:
-        self._wake((topic,))
+        self._wake((topic,), owes_look=topic[0] is SignalKind.WORK)
 
-    def _wake(self, topics: Iterable[Topic]) -> None:
+    def _wake(self, topics: Iterable[Topic], *, owes_look: bool = False) -> None:
         with self._lock:
             waiters = [each for topic in topics for each in self._watching.get(topic, ())]
         for wakes in waiters:
+            wakes.owes_look |= owes_look
             wakes.wake()
 
     def _set_live(self, is_live: bool) -> None:
         if is_live is not self._is_live:
             self._is_live = is_live
+            self._is_told = self._is_told and not is_live
             with self._lock:
                 topics = tuple(self._watching)
             self._wake(topics)
 
     def _note(self, error: Exception) -> None:
-        said = f"{type(error).__name__}: {error}"
-        if said != self._last_error:  # once, not with every try
-            logger.warning("The %s bus is away, and waiters look by themselves: %s", self._kind, said)
-        self._last_error = said
+        self._last_error = f"{type(error).__name__}: {error}"
+        if not self._is_told:  # once, not with every try
+            logger.warning("The %s bus is away, and waiters look by themselves: %s", self._kind, self._last_error)
+        self._is_told = True
 
 
 async def _close(connection: Connection) -> None:
