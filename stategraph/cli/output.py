@@ -259,8 +259,12 @@ def _parts_of(url: str) -> tuple[str, str, str | None, str, list[tuple[str, str]
     """
     scheme, _, rest = url.partition("://")
     login, at, where = rest.rpartition("@")
+    if "password=" in login.partition("?")[2]:  # that "@" is in a password of the query
+        where, _, query = rest.partition("?")
+        login, at, where = where.rpartition("@")
+    else:
+        where, _, query = where.partition("?")
     name, colon, password = login.partition(":")
-    where, _, query = where.partition("?")
     return scheme, name, password if colon else None, at + where, parse_qsl(query)
 
 

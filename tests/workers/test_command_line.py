@@ -357,6 +357,15 @@ def test_a_password_of_any_letters_is_not_shown(password: str) -> None:
     assert "hush" not in output.clean(f"cannot reach {url}: {password} is wrong")
 
 
+@pytest.mark.parametrize("where", ["/db?user=me&", "host:5432/db?", "me@host/db?", "me:other@host/db?ssl"])
+def test_a_password_with_an_at_sign_in_the_query_is_not_shown(where: str) -> None:
+    url = f"postgresql://{where}password=hush@hush&sslmode=require"
+    assert "hush" not in masked(url)
+    output = Output(as_json=False, store=url)
+    assert "hush" not in output.store
+    assert "hush" not in output.clean(f"cannot reach {url}: hush@hush is wrong")
+
+
 def test_help_loads_no_engine() -> None:
     program = (
         "import sys; from stategraph.cli import main\n"
