@@ -8,6 +8,7 @@ import re
 import threading
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -252,6 +253,73 @@ async def test_a_bus_that_hears_nothing_is_not_live_and_says_why(
     await registry.aclose()
 
 
+class Sessions:
+    """A PostgreSQL whose notifications come back, and whose statements may be held up."""
+
+    def __init__(self) -> None:
+        self.listened: list[str] = []
+        self.told: asyncio.Queue[SimpleNamespace] = asyncio.Queue()
+        self.listens, self.answers = anyio.Event(), anyio.Event()
+        self.listens.set()
+        self.answers.set()
+
+    async def connect(self, url: str, **options: Any) -> Any:
+        return self
+
+    async def execute(self, statement: str, parameters: Sequence[Sequence[str]] = ()) -> None:
+        if statement.startswith("LISTEN"):
+            await self.listens.wait()
+            self.listened.append(statement)
+            return
+        await self.answers.wait()
+        for channel, payload in zip(*parameters, strict=True):
+            self.told.put_nowait(SimpleNamespace(channel=channel, payload=payload))
+
+    async def notifies(self) -> AsyncIterator[SimpleNamespace]:
+        while True:
+            yield await self.told.get()
+
+    async def close(self) -> None:
+        pass
+
+
+async def test_waiters_look_again_only_when_postgres_listens_for_them() -> None:
+    sessions, heard = Sessions(), []
+    connection = postgres_bus.PostgresConnection(sessions.connect, "", heard.append)
+    await connection.open()
+    losing = asyncio.ensure_future(connection.lost())
+    await connection.listen([(SignalKind.WORK, "q")])
+    sessions.listens = anyio.Event()
+
+    listening = asyncio.ensure_future(connection.listen([(SignalKind.WORK, "q"), events("run").topic]))
+    await anyio.wait_all_tasks_blocked()
+    assert not listening.done()
+    sessions.listens.set()
+    with anyio.fail_after(LIMIT_S):
+        await listening
+    assert 'LISTEN "stategraph_events"' in sessions.listened
+
+    await connection.send([events("run"), events("another")])
+    with anyio.fail_after(LIMIT_S):
+        while not heard:
+            await anyio.sleep(0)
+    assert heard == [events("run").topic]
+    losing.cancel()
+    await asyncio.wait({losing})
+
+
+async def test_a_postgres_that_answers_no_more_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres_bus, "PROBE_S", 0.01)
+    monkeypatch.setattr(postgres_bus, "_CONNECT_S", 0.05)
+    sessions = Sessions()
+    connection = postgres_bus.PostgresConnection(sessions.connect, "", print)
+    await connection.open()
+    sessions.answers = anyio.Event()
+
+    with anyio.fail_after(LIMIT_S), pytest.raises(ConnectionError, match="does not answer within 0.05 s"):
+        await connection.lost()
+
+
 async def test_without_a_bus_everything_is_found_by_looking(tmp_path: Any) -> None:
     registry = RunRegistry.from_url(f"sqlite:///{tmp_path}/runs.db")
 
@@ -275,6 +343,7 @@ class Server:
         self.connections: list[Connected] = []
         self.sent: list[list[Signal]] = []
         self.is_away = False
+        self.refused = 0
         self.tries = 0
 
     def bus(self) -> ConnectedBus:
@@ -300,6 +369,9 @@ class Connected:
         self.server.connections.append(self)
 
     async def listen(self, topics: Collection[Topic]) -> None:
+        if self.server.refused:
+            self.server.refused -= 1
+            raise ConnectionError("gone meanwhile")
         self.topics = topics
 
     async def send(self, signals: Sequence[Signal]) -> None:
@@ -408,6 +480,20 @@ async def test_signals_wait_for_a_connection_within_a_limit(quick: None, monkeyp
     await until(lambda: bool(server.sent))
 
     assert server.sent == [[events("0"), events("1"), events("2")]]
+    await anyio.to_thread.run_sync(bus.close)
+
+
+async def test_signals_are_kept_when_the_connection_is_lost_before_it_hears(quick: None) -> None:
+    server = Server()
+    server.is_away, server.refused = True, 1
+    bus = server.bus()
+    with bus.watch([events("a").topic]):
+        bus.publish([events("b")])
+        server.is_away = False
+        await until(lambda: bool(server.sent))
+
+    assert server.refused == 0
+    assert server.sent == [[events("b")]]
     await anyio.to_thread.run_sync(bus.close)
 
 

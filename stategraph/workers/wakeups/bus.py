@@ -301,11 +301,12 @@ class ConnectedBus:
             with self._lock:
                 closing = self._closing
                 topics = frozenset(self._watching)
-                batch, self._pending = self._pending, {}
             if topics != listened and not closing:
                 await connection.listen(topics)
                 self._wake(topics - listened)  # what was signalled before the server knew
                 listened = topics
+            with self._lock:
+                batch, self._pending = self._pending, {}
             if batch:
                 try:
                     await connection.send(list(batch))

@@ -81,8 +81,8 @@ class PostgresConnection:
         self._topics: dict[tuple[str, str], Topic] = {}
         self._channels: frozenset[str] = frozenset()
         self._changed = asyncio.Event()
+        self._listens = asyncio.Event()
         self._answered = asyncio.Event()
-        self._restart: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Connect, and wait until the connection hears itself; see `bus.Connection.open`."""
@@ -106,7 +106,9 @@ class PostgresConnection:
         channels = frozenset(channel for channel, _ in self._topics)
         if channels - self._channels:  # those that nobody needs any more stay for as long as the connection
             self._channels |= channels
+            self._listens.clear()
             self._changed.set()
+        await self._listens.wait()
 
     async def send(self, signals: Sequence[Signal]) -> None:
         """Notify in one transaction; see `bus.Connection.send`."""
@@ -126,6 +128,8 @@ class PostgresConnection:
             while True:
                 self._changed.clear()
                 await self._listen_to(self._listening, self._channels)
+                if not self._changed.is_set():
+                    self._listens.set()
                 reading = asyncio.ensure_future(self._read(self._listening))
                 changing = asyncio.ensure_future(self._changed.wait())
                 try:
@@ -173,7 +177,10 @@ class PostgresConnection:
             ConnectionError: It is not.
         """
         self._answered.clear()
-        await self._notify([(_own_channel(self._own), self._own)])
+        try:
+            await asyncio.wait_for(self._notify([(_own_channel(self._own), self._own)]), _CONNECT_S)
+        except TimeoutError:
+            raise ConnectionError(f"PostgreSQL does not answer within {_CONNECT_S:g} s") from None
         try:
             await asyncio.wait_for(self._answered.wait(), _ANSWER_S)
         except TimeoutError:
