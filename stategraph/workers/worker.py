@@ -37,7 +37,7 @@ from stategraph.workers.leases import LeaseLost, RunStatus
 from stategraph.workers.ledger.effects import EffectLedger
 from stategraph.workers.outages import persist
 from stategraph.workers.references import Targets
-from stategraph.workers.registry.port import StoreUnavailableError
+from stategraph.workers.registry.port import ConflictError, StoreUnavailableError
 from stategraph.workers.registry.roster import SEEN_EVERY_S
 from stategraph.workers.registry.runs import RunRegistry
 from stategraph.workers.registry.values import Claimed, Lease
@@ -450,10 +450,10 @@ class Worker:
             self._is_seen = await self._roster(roster.see, self.owner, self._settings.capacity)
 
     async def _roster(self, act: Callable[..., None], *arguments: object) -> bool:
-        """Change the rows of workers; returns whether the database was there."""
+        """Change the rows of workers; returns whether that was possible."""
         try:
             await anyio.to_thread.run_sync(act, *arguments)
-        except StoreUnavailableError as error:
+        except (StoreUnavailableError, ConflictError) as error:
             self._note(error)
             return False
         return True

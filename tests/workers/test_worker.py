@@ -22,7 +22,7 @@ from stategraph.errors import AbortError, ConfigurationError
 from stategraph.workers.eventlog import LoggedEvent, attach
 from stategraph.workers.holding import hold
 from stategraph.workers.leases import LeaseLost, LeaseSettings, RunStatus
-from stategraph.workers.registry.port import StoreUnavailableError
+from stategraph.workers.registry.port import ConflictError, StoreUnavailableError
 from stategraph.workers.registry.runs import RunRegistry
 from stategraph.workers.registry.values import ThreadBusy
 from stategraph.workers.worker import Worker, WorkerSettings
@@ -141,6 +141,21 @@ async def test_a_worker_is_on_the_list_while_it_runs(
                 await anyio.sleep(0.01)
         gates["go"].set()
     assert await site.registry.workers() == []
+
+
+async def test_a_worker_that_cannot_be_put_on_the_list_executes_runs(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ConflictError("DeadlockDetected")
+
+    for change in ("see", "forget", "forget_gone"):
+        monkeypatch.setattr(site.registry.roster, change, refuse)
+    run_id = await site.submit("steps")
+    async with site.worker() as worker:
+        await site.events(run_id)
+        assert "DeadlockDetected" in str(worker.health().last_error)
+    assert (await site.registry.get(run_id)).status == "success"
 
 
 async def test_a_run_that_asks_is_interrupted_and_goes_on_with_the_answer(site: Site) -> None:
