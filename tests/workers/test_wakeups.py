@@ -23,7 +23,10 @@ from stategraph.workers.holding import hold
 from stategraph.workers.leases import LeaseSettings
 from stategraph.workers.naming import LONGEST_TOKEN, token
 from stategraph.workers.registry.runs import RunRegistry
+from stategraph.workers.nats.address import read_address
+from stategraph.workers.nats.connection import NatsUnavailableError
 from stategraph.workers.wakeups import bus as buses
+from stategraph.workers.wakeups import nats as nats_bus
 from stategraph.workers.wakeups import postgres as postgres_bus
 from stategraph.workers.wakeups.bus import ConnectedBus, Polling
 from stategraph.workers.wakeups.buses import open_bus
@@ -225,6 +228,17 @@ async def test_a_signal_over_nats_wakes_one_of_those_who_wait_for_work(nats_url:
             await each.wait(0.0)
     for bus in (one, two, teller):
         await anyio.to_thread.run_sync(bus.close)
+
+
+@pytest.mark.parametrize("act", ["listen", "send"])
+async def test_a_nats_connection_that_closes_while_it_is_used_was_lost(nats_url: str, act: str) -> None:
+    connection = nats_bus.NatsConnection(read_address(nats_url), print)
+    await connection.open()
+    assert connection._client is not None
+    await connection._client.close()
+
+    with pytest.raises(NatsUnavailableError, match=r"The connection to the NATS server at nats://\S+ was lost"):
+        await (connection.listen([events("a").topic]) if act == "listen" else connection.send([events("a")]))
 
 
 def cut_off(address: str) -> None:

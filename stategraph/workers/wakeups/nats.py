@@ -15,7 +15,8 @@ Rules
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from stategraph.errors import MissingPackageError
@@ -70,23 +71,24 @@ class NatsConnection:
 
     async def listen(self, topics: Collection[Topic]) -> None:
         """Hear these topics; see `bus.Connection.listen`."""
-        client = self._opened
-        for topic in self._subscriptions.keys() - set(topics):
-            await self._subscriptions.pop(topic).unsubscribe()
-        for topic in set(topics) - self._subscriptions.keys():
-            group = _GROUP if topic[0] is SignalKind.WORK else ""
-            self._subscriptions[topic] = await client.subscribe(self._subject("*", topic), group, self._hear(topic))
-        await client.flush()
+        with self._told_if_lost() as client:
+            for topic in self._subscriptions.keys() - set(topics):
+                await self._subscriptions.pop(topic).unsubscribe()
+            for topic in set(topics) - self._subscriptions.keys():
+                group = _GROUP if topic[0] is SignalKind.WORK else ""
+                self._subscriptions[topic] = await client.subscribe(self._subject("*", topic), group, self._hear(topic))
+            await client.flush()
 
     async def send(self, signals: Sequence[Signal]) -> None:
         """Publish signals; see `bus.Connection.send`."""
-        for each in signals:
-            await self._opened.publish(self._subject(token(each.tenant), each.topic))
+        with self._told_if_lost() as client:
+            for each in signals:
+                await client.publish(self._subject(token(each.tenant), each.topic))
 
     async def lost(self) -> None:
         """Wait until the connection is lost; see `bus.Connection.lost`."""
         await self._gone.wait()
-        raise NatsUnavailableError(f"The connection to the NATS server at {self._address.where} was lost")
+        raise self._was_lost()
 
     async def close(self) -> None:
         """Close the connection; what was published goes out before."""
@@ -94,10 +96,20 @@ class NatsConnection:
             await self._client.flush()
             await self._client.close()
 
-    @property
-    def _opened(self) -> Client:
-        assert self._client is not None
-        return self._client
+    @contextmanager
+    def _told_if_lost(self) -> Iterator[Client]:
+        """Return the client; its errors, if the connection was lost meanwhile, say that and where to."""
+        client = self._client
+        assert client is not None
+        try:
+            yield client
+        except Exception as error:
+            if client.is_closed:
+                raise self._was_lost() from error
+            raise
+
+    def _was_lost(self) -> NatsUnavailableError:
+        return NatsUnavailableError(f"The connection to the NATS server at {self._address.where} was lost")
 
     def _subject(self, tenant: str, topic: Topic) -> str:
         kind, name = topic
