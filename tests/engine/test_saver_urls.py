@@ -142,11 +142,17 @@ def test_a_postgresql_saver_has_a_pool_that_replaces_lost_connections(
         "reconnect_timeout": saver_urls.CONNECT_S,
         "check": Pool.check_connection,
         # What AsyncPostgresSaver.from_conn_string gives its connection.
-        "kwargs": {"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row},
+        "kwargs": {"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row, **saver_urls.VANISHED},
         "open": False,
     }
     assert saver_urls.CONNECTIONS == 8
     assert saver_urls.CONNECT_S == 5.0
+
+
+def test_a_connection_whose_server_vanished_ends_as_the_address_says() -> None:
+    found = saver_urls.unless_given(saver_urls.VANISHED, "postgresql://localhost/runs?tcp_user_timeout=3000")
+    assert found == {name: value for name, value in saver_urls.VANISHED.items() if name != "tcp_user_timeout"}
+    assert saver_urls.unless_given(saver_urls.VANISHED, "postgresql://localhost/runs?colour=red") == {}
 
 
 def test_a_server_that_is_not_there_is_named_with_the_reason() -> None:

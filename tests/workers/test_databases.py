@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from stategraph._version import __version__
+from stategraph.engine.checkpoints.saver_urls import VANISHED
 from stategraph.errors import ConfigurationError
 from stategraph.workers.eventlog import attach
+from stategraph.workers.registry.databases import open_database
 from stategraph.workers.registry.operations import RegistryOperations
 from stategraph.workers.registry.port import StoreUnavailableError
 from stategraph.workers.registry.roster import GONE_S, KEPT_S
@@ -79,6 +81,14 @@ def test_calls_that_wait_for_a_server_share_one_attempt_to_reach_it(monkeypatch:
     assert len(together(1, registry.set_up)) == 1  # a later call tries again
     assert len(attempts) == 2
     database.close()
+
+
+def test_connections_notice_a_server_that_vanished(postgres: str) -> None:
+    database = open_database(postgres)
+    with database.transaction() as session:
+        options = session._cursor.connection.info.get_parameters()  # type: ignore[attr-defined]
+    database.close()
+    assert {name: int(options[name]) for name in VANISHED} == VANISHED
 
 
 # Registries that are only looked at.

@@ -4,6 +4,7 @@ Rules
 -----
 * Connections are checked before they are used, so a server that was restarted is found again.
 * Rows that another worker has locked are passed over by claims, never waited for.
+* A server that vanishes is noticed after ten seconds, so that heartbeats go on on another connection.
 * The address is never shown: it may hold a password.
 * Before the pool is opened, one connection is made without it: its error says what is wrong, at once, where a pool only
   says that its time ran out. Calls that wait for it meanwhile share its error.
@@ -16,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from stategraph.engine.checkpoints.saver_urls import VANISHED, unless_given
 from stategraph.errors import ConfigurationError
 from stategraph.workers.registry.port import ConflictError, Rows, StoreUnavailableError
 from stategraph.workers.registry.sql import POSTGRES, Sql
@@ -58,7 +60,7 @@ class PostgresDatabase:
             timeout=CONNECT_S,
             reconnect_timeout=CONNECT_S,
             check=psycopg_pool.ConnectionPool.check_connection,
-            kwargs={"application_name": "stategraph", "prepare_threshold": 3},
+            kwargs={"application_name": "stategraph", "prepare_threshold": 3, **unless_given(VANISHED, url)},
             open=False,
         )
         self._unavailable = (psycopg.OperationalError, psycopg.InterfaceError, psycopg_pool.PoolTimeout)
