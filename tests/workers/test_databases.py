@@ -42,6 +42,21 @@ def together(number: int, act: Any) -> list[Exception]:
     return raised
 
 
+@pytest.mark.parametrize("login", ["me:hush@hush@", "me:hush/hush@", "hush@me:hush@"])
+def test_a_login_that_libpq_would_take_for_a_host_is_refused_and_not_shown(login: str) -> None:
+    with pytest.raises(ConfigurationError, match="write '%40' and '%2F'") as caught:
+        open_database(f"postgresql://{login}127.0.0.1:1/db?sslmode=disable")
+    assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "where", ["/db?user=me&password=hush@hush", "me:hush[?hush@127.0.0.1:1/db", "me@127.0.0.1:1/db"]
+)
+def test_addresses_that_libpq_can_read_are_taken(where: str) -> None:
+    pytest.importorskip("psycopg")
+    open_database(f"postgresql://{where}").close()
+
+
 def test_calls_that_wait_for_a_server_share_one_attempt_to_reach_it(monkeypatch: pytest.MonkeyPatch) -> None:
     psycopg = pytest.importorskip("psycopg")
     from stategraph.workers.registry.postgres import PostgresDatabase

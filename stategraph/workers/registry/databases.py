@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from stategraph.errors import ConfigurationError, MissingPackageError
 from stategraph.workers.registry.port import Database
+
+_SCHEME: Final = re.compile(r"\w+(?=:)")
+
+#: What libpq takes for hosts and database: a login ends at the first "@", unless there is a "/" before.
+_WHERE: Final = re.compile(r"\w+://(?:[^@/]*@)?([^?]*).*", re.DOTALL)
 
 
 def open_database(url: str, *, create: bool = True) -> Database:
@@ -21,7 +27,8 @@ def open_database(url: str, *, create: bool = True) -> Database:
         ConfigurationError: The address is not understood.
         MissingPackageError: `psycopg` is not installed.
     """
-    scheme = urlsplit(url).scheme
+    found = _SCHEME.match(url)  # `urlsplit` refuses a password with "["
+    scheme = found[0] if found else ""
     if scheme not in _DATABASES:
         raise ConfigurationError(
             f"The registry's address has the scheme '{scheme}'; expected 'sqlite:///...' or 'postgresql://...'"
@@ -42,6 +49,12 @@ def _postgres(url: str, create: bool) -> Database:
     del create  # databases are made by administrators
     from stategraph.workers.registry.postgres import PostgresDatabase  # imports an extra
 
+    if "@" in _WHERE.sub(r"\1", url):
+        # libpq would take the rest of the password for a host, and name it in an error.
+        raise ConfigurationError(
+            "The registry's address has an '@' or '/' in its user or password, or an '@' in its database: write '%40' "
+            "and '%2F' for them"
+        )
     try:
         return PostgresDatabase(url)
     except ImportError as error:
