@@ -252,6 +252,7 @@ class Worker:
                 continue
             with self._registry.bus.watch((SignalKind.WORK, queue) for queue in self._settings.queues) as wakes:
                 await self._claim_until_full(runs, wakes)
+                wakes.may_be_more = self._is_full
 
     async def _claim_until_full(self, runs: TaskGroup, wakes: Wakes) -> None:
         while not self._is_full and not self._draining.is_set():

@@ -161,6 +161,26 @@ async def test_a_worker_that_is_full_passes_the_signal_on(site: Site, worker: Wo
     await registry.aclose()
 
 
+async def test_submissions_of_one_moment_wake_as_many_workers(site: Site) -> None:
+    registries = [site.another() for _ in range(4)]
+    async with async_saver(site.url) as saver, anyio.create_task_group() as group:
+        workers = [
+            Worker(each, saver, WorkerSettings(allow=["tests.workers"], poll_s=NEVER_S, capacity=1))
+            for each in registries
+        ]
+        for each in workers:
+            group.start_soon(each.run)
+        await until(lambda: all(each.bus.is_live for each in registries))
+        await anyio.sleep(0.2)  # until they wait
+        await asyncio.gather(*(site.submit("holding", str(number)) for number in range(4)))
+        await until(lambda: all(each.health().busy for each in workers))
+        app.gates["go"].set()
+        for each in workers:
+            each.drain()
+    for each in registries:
+        await each.aclose()
+
+
 @pytest.mark.parametrize("site", ["postgres"], indirect=True)
 async def test_a_connection_that_is_lost_is_made_again_and_who_waits_looks(
     site: Site, worker: Worker, postgres: str

@@ -194,11 +194,7 @@ class Node:
         self.drain()
 
     async def run(self) -> None:
-        """Take jobs until `drain` is called.
-
-        Raises:
-            ConfigurationError: The server has something else under a name of the queue.
-        """
+        """Take jobs until `drain` is called."""
         await self._queue.session.subscribe(self._queue.subject("who"), lambda _: self._asked.set())
         living = [asyncio.ensure_future(each) for each in (self._beat(), self._ask_hosts())]
         try:
@@ -225,6 +221,7 @@ class Node:
                 while self._has_room() and not self._draining.is_set():
                     if not await self._take_one():
                         await self._rest(wakes)
+                wakes.may_be_more = not self._draining.is_set()
 
     def _has_room(self) -> bool:
         asking = sum(each.job is None for each in self._held.values())
@@ -251,8 +248,12 @@ class Node:
 
     async def _set_up_again(self) -> None:
         """Make what the server has lost, if that is why it does not answer."""
-        with suppress(NatsUnavailableError):
+        try:
             await self._queue.set_up(self._settings.queues)
+        except NatsUnavailableError as error:
+            logger.debug("%s", error)
+        except ConfigurationError as error:  # it was right when the node began, and may be again
+            logger.warning("%s", error)
 
     def _begin(self, delivery: Delivery, queue: str) -> None:
         try:

@@ -209,6 +209,7 @@ class NatsPool(HostingPool):
         self._open.push_async_callback(links.aclose)
         node = Node(self.queue, links, self._local, self._bus, NodeSettings(self.settings.queues), self.name)
         running = asyncio.ensure_future(node.run())
+        running.add_done_callback(_log_failure)
         self._open.push_async_callback(_stopped, node, running)
 
     async def submit(self, job: Job, *, calls: Calls | None = None, log: EventSink | None = None) -> HostedJob:
@@ -489,6 +490,11 @@ class NatsPool(HostingPool):
                     job.id, job.queue, job.priority, placed.data, again=f"={self.name}={now}"
                 )
                 self._signal(job)
+
+
+def _log_failure(running: asyncio.Task[None]) -> None:
+    if not running.cancelled() and (error := running.exception()) is not None:
+        logger.error("The workers of this process take no more jobs", exc_info=error)
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

@@ -111,14 +111,16 @@ class Session:
         Raises:
             NatsUnavailableError: There is no connection, or no answer.
         """
-        from nats.errors import ConnectionClosedError, NoRespondersError
-        from nats.errors import TimeoutError as NoAnswerError
+        from nats.errors import Error as ClientError
+        from nats.js.errors import Error as JetStreamError
 
         if not self.is_up:
             raise NatsUnavailableError(f"The NATS server at {self.address.where} is away")
         try:
             return await act(self._opened)
-        except (NoAnswerError, NoRespondersError, ConnectionClosedError, OSError) as error:
+        except JetStreamError:
+            raise  # an answer
+        except (ClientError, OSError) as error:  # no answer, nobody who could give one, or no connection any more
             what = type(error).__name__.removesuffix("Error")
             raise NatsUnavailableError(f"The NATS server at {self.address.where} did not answer ({what})") from error
 

@@ -61,10 +61,12 @@ class Wakes:
 
     Attributes:
         owes_look: Whether it was told of something since it last waited, and may not have looked for it.
+        may_be_more: Set by a waiter for work that leaves because it has enough.
     """
 
     def __init__(self) -> None:
         self.owes_look = False
+        self.may_be_more = False
         try:
             self._loop = asyncio.get_running_loop()
         except RuntimeError:  # another kind of event loop: its waiters look by themselves
@@ -165,10 +167,14 @@ class ConnectedBus:
     Args:
         kind: Its name in `health`.
         connect: Makes a connection, given what to call with each topic that is heard.
+        tells_one: Whether one of those who wait for work hears a signal, and not all of them.
     """
 
-    def __init__(self, kind: str, connect: Callable[[Callable[[Topic], None]], Connection]) -> None:
+    def __init__(
+        self, kind: str, connect: Callable[[Callable[[Topic], None]], Connection], *, tells_one: bool = False
+    ) -> None:
         self._kind = kind
+        self._tells_one = tells_one
         self._connect = connect
         self._lock = threading.Lock()
         self._watching: dict[Topic, set[Wakes]] = {}
@@ -214,7 +220,8 @@ class ConnectedBus:
                     if not self._watching[topic]:
                         del self._watching[topic]
                 self._notice_change()
-            if wakes.owes_look:  # it was told of work in the place of another one
+            # It was told of work in the place of another one, or several signals were one.
+            if wakes.owes_look or (wakes.may_be_more and self._tells_one):
                 self.publish(Signal(*topic) for topic in watched if topic[0] is SignalKind.WORK)
 
     def health(self) -> BusHealth:

@@ -9,6 +9,7 @@ Rules
 * Tenants, queues, owners and runs are written by `naming.token`, so that no name reaches into another subject.
 * Waiters listen to all tenants: `*` in that part. The server's permissions decide who may signal for which.
 * Of those who wait for work one is told, by a queue group: as many signals, as many claims, however large the fleet is.
+  One that has enough then tells the next, as signals of one moment are one.
 * A server has taken a subscription when it has answered to the ping after it; what was signalled before is looked for.
 """
 
@@ -47,7 +48,7 @@ def nats_bus(url: str) -> ConnectedBus:
         import nats  # noqa: F401 (an extra: told now, not by a bus that is never there)
     except ImportError as error:
         raise MissingPackageError("stategraph[nats]", "A bus over NATS") from error
-    return ConnectedBus("nats", lambda heard: NatsConnection(address, heard))
+    return ConnectedBus("nats", lambda heard: NatsConnection(address, heard), tells_one=True)
 
 
 class NatsConnection:
