@@ -7,18 +7,27 @@ giving it back commits, or rolls back if something was raised.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
-from stategraph.engine.config.procedures import Procedure, aperform, perform
+from stategraph.engine.config.procedures import adrive, drive
 from stategraph.workers.fencing.guard import Fenced, Write
 from stategraph.workers.registry.sql import SQLITE, Sql
 
 _SQL = Sql(SQLITE)
 _BEGIN = "BEGIN IMMEDIATE"
+
+T = TypeVar("T")
+
+#: A procedure whose requests are calls. Without contexts to leave, driving it takes half the time.
+_Calls: TypeAlias = Generator[Callable[[], Any], Any, T]
+
+
+def _made(call: Callable[[], Any]) -> Any:
+    """Make a call; an async caller awaits what it returns."""
+    return call()
 
 
 class FencedSqlite(Fenced):
@@ -30,7 +39,7 @@ class FencedSqlite(Fenced):
         Raises:
             LeaseLost: The run has lost its thread; nothing was written.
         """
-        return perform(_call(self, self.guard.write(_SQL, method, thread_id, base), method, arguments))
+        return drive(_call(self, self.guard.write(_SQL, method, thread_id, base), method, arguments), _made)
 
     def clone(self, write: Write) -> object:
         """Copy the saver such that one call of it is a transaction in which the lease holds."""
@@ -47,7 +56,7 @@ class AsyncFencedSqlite(Fenced):
             LeaseLost: The run has lost its thread; nothing was written.
         """
         await self.saver.setup()
-        return await aperform(_call(self, self.guard.write(_SQL, method, thread_id, base), method, arguments))
+        return await adrive(_call(self, self.guard.write(_SQL, method, thread_id, base), method, arguments), _made)
 
     def clone(self, write: Write) -> object:
         """Copy the saver such that one call of it is a transaction in which the lease holds."""
@@ -55,14 +64,15 @@ class AsyncFencedSqlite(Fenced):
 
 
 def _clone(saver: Any, lock: object, connection: object, setup: Callable[[], object]) -> object:
-    clone = copy.copy(saver)
+    clone = object.__new__(type(saver))  # as `copy.copy`, in a quarter of the time
+    clone.__dict__.update(saver.__dict__)
     clone.lock, clone.conn, clone.setup = lock, connection, setup
     return clone
 
 
 def _call(
     fenced: FencedSqlite | AsyncFencedSqlite, write: Write, method: str, arguments: tuple[Any, ...]
-) -> Procedure[Any]:
+) -> _Calls[Any]:
     done = yield partial(getattr(fenced.clone(write), method), *arguments)
     fenced.guard.written(write)
     return done
@@ -96,7 +106,7 @@ class _Lock:
         self._saver = saver
         self._write = write
 
-    def _begin(self, prepare: Callable[[], object] | None, check: Callable[[], object]) -> Procedure[None]:
+    def _begin(self, prepare: Callable[[], object] | None, check: Callable[[], object]) -> _Calls[None]:
         """Take the lock and begin.
 
         Args:
@@ -117,7 +127,7 @@ class _Lock:
             yield from self._end(False)
             raise
 
-    def _end(self, succeeded: bool) -> Procedure[None]:
+    def _end(self, succeeded: bool) -> _Calls[None]:
         connection = self._saver.conn
         try:
             if succeeded:
@@ -133,22 +143,23 @@ class _Lock:
 class _Transaction(_Lock):
     def __enter__(self) -> None:
         execute, check = self._saver.conn.execute, self._write.check
-        perform(self._begin(self._saver.setup, lambda: execute(*check).fetchall()))
+        drive(self._begin(self._saver.setup, lambda: execute(*check).fetchall()), _made)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        perform(self._end(kind is None))
+        drive(self._end(kind is None), _made)
 
 
 class _AsyncTransaction(_Lock):
     async def __aenter__(self) -> None:
-        await aperform(self._begin(None, partial(self._saver.conn.execute_fetchall, *self._write.check)))
+        check = partial(self._saver.conn.execute_fetchall, *self._write.check)
+        await adrive(self._begin(None, check), _made)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await aperform(self._end(kind is None))
+        await adrive(self._end(kind is None), _made)
 
 
 def _nothing() -> None:
