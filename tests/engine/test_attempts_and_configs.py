@@ -141,16 +141,16 @@ def test_a_failure_is_graver_than_a_question_and_the_first_one_counts() -> None:
         ValueError("first"),
         KeyError("second"),
     ):
-        end.add(raised(ended))
+        end.add(raised(ended), "a")
     with pytest.raises(ValueError, match="first"):
         end.conclude([])
 
 
 def test_the_questions_of_a_step_are_asked_together() -> None:
     end = StepEnd()
-    end.add(raised(GraphInterrupt((Interrupt("a", id="1"),))))
-    end.add(raised(GraphInterrupt((Interrupt("b", id="2"), Interrupt("c", id="3")))))
-    end.add(raised(GraphInterrupt()))
+    end.add(raised(GraphInterrupt((Interrupt("a", id="1"),))), "a")
+    end.add(raised(GraphInterrupt((Interrupt("b", id="2"), Interrupt("c", id="3")))), "a")
+    end.add(raised(GraphInterrupt()), "a")
     with pytest.raises(GraphInterrupt) as asked:
         end.conclude([])
     assert [question.value for question in asked.value.args[0]] == ["a", "b", "c"]
@@ -158,7 +158,7 @@ def test_the_questions_of_a_step_are_asked_together() -> None:
 
 def test_what_called_tasks_asked_is_asked_behind_it_in_the_order_of_their_paths_and_once() -> None:
     end = StepEnd()
-    end.add(raised(GraphInterrupt((Interrupt("a", id="1"),))))
+    end.add(raised(GraphInterrupt((Interrupt("a", id="1"),))), "a")
     with pytest.raises(GraphInterrupt) as asked:
         end.conclude([("2", (Interrupt("c", id="3"), Interrupt("a", id="1"))), ("1", (Interrupt("b", id="2"),))])
     assert [question.value for question in asked.value.args[0]] == ["a", "b", "c"]
@@ -172,8 +172,8 @@ def test_what_called_tasks_asked_is_forgotten_when_their_caller_went_on() -> Non
 
 def test_a_command_for_a_graph_around_comes_after_the_others_have_finished_and_before_questions() -> None:
     end = StepEnd()
-    end.add(raised(GraphInterrupt((Interrupt("?", id="1"),))))
-    end.add(raised(ParentCommand(Command(goto="x"))))
+    end.add(raised(GraphInterrupt((Interrupt("?", id="1"),))), "a")
+    end.add(raised(ParentCommand(Command(goto="x"))), "a")
     assert end.error is None
     with pytest.raises(ParentCommand):
         end.conclude([])
@@ -181,7 +181,7 @@ def test_a_command_for_a_graph_around_comes_after_the_others_have_finished_and_b
 
 def test_a_step_in_which_nothing_happened_ends_quietly() -> None:
     end = StepEnd()
-    end.add(raised(asyncio.CancelledError()))
+    end.add(raised(asyncio.CancelledError()), "a")
     end.conclude([])
 
 
