@@ -157,8 +157,7 @@ class _Base:
 def _tasks_after(state: State, checkpoint: checkpoints.Checkpoint, config: RunnableConfig, step: int) -> list[Task]:
     ids = IdMaker(checkpoint["id"], checkpoint["v"])
     ns = config[CONF].get(CONFIG_KEY_CHECKPOINT_NS, "")
-    # The tasks are described and not run: their limit is not read.
-    return Planner(state, ids, ns, None, {}, None, step, step).next_tasks(None)
+    return Planner(state, ids, ns, None, {}, None, step, step + 2).next_tasks(None)
 
 
 def _load(engine: CompiledGraph, saver: Saver, config: RunnableConfig) -> Procedure[_Base]:

@@ -169,8 +169,7 @@ def _planner(state: State, saved: CheckpointTuple) -> Planner:
     ids = IdMaker(saved.checkpoint["id"], saved.checkpoint["v"])
     step = saved.metadata.get("step", -1) + 1
     ns = saved.config[CONF].get(CONFIG_KEY_CHECKPOINT_NS, "")
-    # The tasks are described and not run: their limit is not read.
-    return Planner(state, ids, ns, None, {}, None, step, step)
+    return Planner(state, ids, ns, None, {}, None, step, step + 2)
 
 
 def _states_below(
