@@ -228,16 +228,19 @@ class HostedJob:
     def _answer(self, number: int, name: str, result: object) -> None:
         try:
             content = encode(result, f"The host's answer to the call '{name}' of job '{self.job.id}'")
-        except TransferError as error:
-            self._refuse(number, error)
-        else:
             self.send(("reply", self.job.id, number, True, content))
+        except TransferError as error:  # also one that is too large
+            self._refuse(number, error)
 
     def _refuse(self, number: int, error: BaseException, cause: BaseException | None = None) -> None:
         if cause is not None:
             error.__cause__ = cause
         self._raised[number] = error
-        self.send(("reply", self.job.id, number, False, self._codec.describe(error, "the host")))
+        try:
+            self.send(("reply", self.job.id, number, False, self._codec.describe(error, "the host")))
+        except TransferError as too_large:
+            self.stopping("the error of its host cannot be sent")
+            self.fail(too_large)
 
     def tell(self, name: str, value: Any) -> None:
         """Send news to the running job."""

@@ -70,6 +70,16 @@ def counts_in_a_thread(given: int) -> int:
     return given
 
 
+def grown(given: int) -> bytes:
+    return b"x" * given
+
+
+@job_target
+async def tells_much(port: JobPort) -> None:
+    await port.emit("much", b"x" * port.input)
+    await asyncio.Event().wait()
+
+
 @job_target
 async def counts_then_waits(port: JobPort) -> None:
     for number in range(port.input):

@@ -33,6 +33,7 @@ from stategraph.workers.cluster.serving import node_at
 from stategraph.workers.nats.address import read_address
 from stategraph.workers.nats.connection import NatsUnavailableError, connect
 from stategraph.workers.thread import ThreadPool
+from stategraph.workers.wire import pack
 from tests.workers.contract import Gate, first, job, read
 from tests.workers.nats_server import NatsServer, serving
 
@@ -470,6 +471,60 @@ async def test_values_that_are_too_large_for_anything_are_refused(
         with pytest.raises(TransferError, match=r"Job 'large' has .* bytes; at most 1,000,000"):
             await pool.submit(job("echo", b"x" * 1_000_001, id="large"))
         assert await result(await pool.submit(job("echo", b"x" * 900_000, id="fits"))) == b"x" * 900_000
+
+
+@pytest.mark.parametrize("local", ["thread", "inline"])
+async def test_what_a_job_or_its_host_says_is_refused_if_it_is_too_large(
+    nats_url: str, monkeypatch: pytest.MonkeyPatch, local: str
+) -> None:
+    def double(number: int) -> bytes:
+        return b"x" * 1_200_000
+
+    def fail(number: int) -> None:
+        raise ValueError("x" * 1_200_000)
+
+    monkeypatch.setattr(queues, "MOST_BYTES", 1_000_000)
+    async with host(nats_url, 1, local=local) as pool:
+        for target, given, calls, kind in (
+            ("grown", 1_200_000, {}, "done"),
+            ("tells_much", 1_200_000, {}, "event"),
+            ("fails", "x" * 900_000, {}, "failed"),
+            ("asks", 1, {"double": double}, "reply"),
+            ("asks", 1, {"double": fail}, "reply"),
+        ):
+            handle = await pool.submit(job(target, given, id=f"{target} {kind} {len(calls)} {id(calls)}"), calls=calls)
+            with pytest.raises(TransferError, match=rf"of the kind '{kind}' has [\d,]+ bytes; at most 1,000,000"):
+                await result(handle)
+        assert await result(await pool.submit(job("double", 2, id="after"))) == 4
+        await assert_nothing_is_left(pool)
+
+
+@pytest.mark.parametrize("broken", ["store", "load"])
+async def test_a_server_that_refuses_to_store_what_is_large_ends_the_job_in_a_sentence(
+    nats_url: str, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    async def refuse(*_: object) -> str:
+        raise ConfigurationError("The NATS server refuses this: no space left")
+
+    async with host(nats_url, 1) as pool:
+        monkeypatch.setattr(queues.JobQueue, broken, refuse)
+        with pytest.raises((ConfigurationError, WorkerError), match="refuses this: no space left"):
+            await result(await pool.submit(job("grown", 600_000)))
+        assert await result(await pool.submit(job("double", 2, id="after"))) == 4
+        await assert_nothing_is_left(pool)
+
+
+async def test_links_that_are_closed_leave_nothing_behind_that_waits_for_a_server() -> None:
+    with serving() as server:
+        before = asyncio.all_tasks()
+        async with host(server.url, ack_wait_s=0.2) as pool:
+            link = pool.links.link(("job", 1), "elsewhere", lambda message: None, lambda: None)
+            await anyio.to_thread.run_sync(server.stop)
+            await until(lambda: not pool.session.is_up)
+            link.receive(1, 0, pack(("object", "away")))
+            link.send(("done", "job", b"x" * 600_000))
+            await asyncio.sleep(0)
+        assert asyncio.all_tasks() <= before
 
 
 async def test_objects_are_deleted_with_their_jobs(nats_url: str) -> None:

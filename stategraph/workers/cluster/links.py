@@ -7,6 +7,7 @@ Rules
 * A link that the other end does not know is over: it answers so, and the sender of the frame stops. Frames of a job
   that may begin here at any moment are kept until it does.
 * A link that was ended here goes on acknowledging for a while, as an acknowledgement may have been lost.
+* What can never be sent or fetched breaks the link: its job ends with that error, and does not wait for ever.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Final, TypeAlias
+from collections.abc import Callable, Coroutine, Iterable
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from stategraph.errors import TransferError
 from stategraph.workers.cluster.channel import Channel, Frame
-from stategraph.workers.cluster.queue import JobQueue
+from stategraph.workers.cluster.queue import JobQueue, check_size
 from stategraph.workers.nats.connection import NatsUnavailableError
 from stategraph.workers.wire import Message, pack, unpack
 
@@ -55,11 +56,15 @@ class Link:
         to: The subject of the other end.
         deliver: Called with each message, in order.
         gone: Called when the other end does not know the link.
+
+    Attributes:
+        broken: Called, once, with an error after which messages are missing; what is sent from then on is the end.
     """
 
     def __init__(
         self, links: Links, key: Key, to: str, deliver: Callable[[Message], None], gone: Callable[[], None]
     ) -> None:
+        self.broken: Callable[[Exception], None] = lambda error: self.lose()
         self.key = key
         self.to = to
         self.channel = Channel()
@@ -75,15 +80,22 @@ class Link:
         self._settled = asyncio.Event()
         self._is_gone = False
         self._is_behind = False
+        self._is_broken = False
 
     def send(self, message: Message) -> None:
-        """Send a message, in order."""
+        """Send a message, in order.
+
+        Raises:
+            TransferError: It is too large.
+        """
         if self.ended_at is not None or self._is_gone:
             return
-        self._outbox.append(pack(message))
+        packed = pack(message)
+        check_size(len(packed), f"A message of the kind {message[0]!r}")
+        self._outbox.append(packed)
         self._settled.clear()
         if self._sending is None:
-            self._sending = asyncio.ensure_future(self._send())
+            self._sending = self._links.spawn(self._send())
 
     async def settled(self) -> bool:
         """Wait until the other end has taken everything; return False if it does not know the link."""
@@ -106,14 +118,29 @@ class Link:
             if self.ended_at is None:
                 self.gone()
 
+    def _break(self, error: Exception) -> None:
+        """Tell the owner of an error after which messages are missing; lose the link if that was said before."""
+        logger.error("The link of job '%s' is broken: %s: %s", self.key[0], type(error).__name__, error)
+        self._outbox.clear()
+        if self._is_broken:
+            self.lose()
+        elif self.ended_at is None:
+            self._is_broken = True
+            self.broken(error)
+
     async def _send(self) -> None:
         await asyncio.sleep(0)  # what is said in the same moment goes with it
-        while self._outbox:
-            kind, content = await self._next_content()
-            frame = self.channel.send(pack((kind, content)))
-            self.moved_at = self.moved_at or asyncio.get_running_loop().time()
-            self._links.write_frame(self, frame)
-        self._sending = None
+        try:
+            while self._outbox:
+                kind, content = await self._next_content()
+                frame = self.channel.send(pack((kind, content)))
+                self.moved_at = self.moved_at or asyncio.get_running_loop().time()
+                self._links.write_frame(self, frame)
+        except Exception as error:  # such as a server that refuses to store more
+            self._sending = None
+            self._break(error)
+        else:
+            self._sending = None
 
     async def _next_content(self) -> tuple[str, object]:
         limit = self._links.queue.inline_bytes
@@ -141,22 +168,24 @@ class Link:
         while self._receiving is None and self._inbox and self.ended_at is None:
             kind, content = self._inbox.popleft()
             if kind == _OBJECT:
-                self._receiving = asyncio.ensure_future(self._fetch(str(content)))
+                self._receiving = self._links.spawn(self._fetch(str(content)))
             else:
                 for message in content:
                     self._hand_over(message)  # type: ignore[arg-type]
 
     async def _fetch(self, name: str) -> None:
         try:
-            data = await self._links.loaded(name)
+            self._hand_over(await self._links.loaded(name))
         except TransferError as error:
             logger.error("A message of job '%s' is lost: %s", self.key[0], error)
             self._receiving = None
             self.lose()
-            return
-        self._hand_over(data)
-        self._receiving = None
-        self._drain_inbox()
+        except Exception as error:  # such as a server that refuses access to what it stores
+            self._receiving = None
+            self._break(error)
+        else:
+            self._receiving = None
+            self._drain_inbox()
 
     def _hand_over(self, message: bytes) -> None:
         if self.ended_at is None:
@@ -207,6 +236,7 @@ class Links:
         self._written = asyncio.Event()
         self._idle = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._transferring: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
         """Begin to hear and to write.
@@ -224,9 +254,17 @@ class Links:
             link.end()
         if self.queue.session.is_up and self._tasks:
             await self._idle.wait()
-        for task in self._tasks:
+        tasks = (*self._tasks, *self._transferring)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def spawn(self, transfer: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Begin to send or fetch something for a link; it is cancelled when all links are closed."""
+        task = asyncio.ensure_future(transfer)
+        self._transferring.add(task)
+        task.add_done_callback(self._transferring.discard)
+        return task
 
     def link(self, key: Key, to: str, deliver: Callable[[Message], None], gone: Callable[[], None]) -> Link:
         """Make a link; what came for it before is delivered."""

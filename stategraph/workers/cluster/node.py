@@ -25,7 +25,7 @@ from typing import Any, Final
 from stategraph.errors import AbortError, ConfigurationError, TransferError, WorkerError
 from stategraph.workers.cluster.links import Link, Links
 from stategraph.workers.cluster.queue import Delivery, JobQueue
-from stategraph.workers.handle import HostedJob
+from stategraph.workers.handle import HostedJob, Outcome
 from stategraph.workers.ids import new_owner
 from stategraph.workers.nats.connection import NatsUnavailableError
 from stategraph.workers.pool import Job
@@ -113,16 +113,27 @@ class RelayedJob(HostedJob):
         if self.outcome is not None:
             return
         match message[0]:
-            case "done":
-                self.link.send(message)
-                self._end("completed", None, None)
-            case "failed":
-                self.link.send(message)
-                self._end("failed", None, WorkerError("failed"))
             case "cancelled":
                 self._leave(message)
+                return
+            case "done" | "failed" as kind:
+                outcome: Outcome | None = "completed" if kind == "done" else "failed"
             case _:
-                self.link.send(message)
+                outcome = None
+        try:
+            self.link.send(message)
+        except TransferError as error:
+            self.give_up(error)
+            return
+        if outcome is not None:
+            self._end(outcome, None, None if outcome == "completed" else WorkerError("failed"))
+
+    def give_up(self, error: Exception) -> None:
+        """End it, here and at its host, because something that it says cannot be sent."""
+        self.link.send(("failed", self.job.id, self._codec.describe(error, "a node")))
+        if self.outcome is None:
+            self.stopping("what it says cannot be sent")
+            self._end("failed", None, error)
 
     def _leave(self, message: Message) -> None:
         if self.gives_back is not None:
@@ -340,6 +351,7 @@ class Node:
             lambda message: self._told(relayed, message),
             lambda: self._superseded(relayed),
         )
+        link.broken = relayed.give_up
         try:
             self.workers.known(relayed.job)
             self.workers.enter(relayed)

@@ -398,6 +398,7 @@ class NatsPool(HostingPool):
         link = placed.link = self.links.link(
             (hosted.job.id, attempt), to, partial(self._told, placed, attempt), lambda: self._gone(placed, attempt)
         )
+        link.broken = partial(self._broken, placed, attempt)
         if attempt > 1:
             hosted.begin_again(attempt, self._last_error or "its worker was lost")
         hosted.worked, hosted.send = True, link.send
@@ -420,6 +421,16 @@ class NatsPool(HostingPool):
         """Handle a node that does not know the job any more."""
         if placed.begun == attempt and placed.link is not None:
             self._lose(placed, f"Node '{placed.node}' forgot job '{placed.hosted.job.id}'")
+
+    def _broken(self, placed: _Placed, attempt: int, error: Exception) -> None:
+        """End a job whose messages cannot be brought over, and have its node stop it."""
+        if placed.begun == attempt and placed.link is not None:
+            job_id = placed.hosted.job.id
+            failure = WorkerError(f"Job '{job_id}' was given up, as a message to or from its node is lost: {error}")
+            failure.__cause__ = error
+            self.links.drop(placed.link)
+            placed.hosted.fail(failure)
+            self._finish(placed)
 
     def _lose(self, placed: _Placed, why: str, *, counts: bool = True) -> None:
         """Take a job back from a node that does not have it any more; the server delivers it again."""
