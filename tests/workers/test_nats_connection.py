@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import threading
+import weakref
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from stategraph.errors import ConfigurationError
+from stategraph.workers.cluster import session
 from stategraph.workers.nats import connection
 from stategraph.workers.nats.address import read_address
 from stategraph.workers.nats.connection import NatsUnavailableError, connect
@@ -137,6 +141,44 @@ async def test_a_server_that_takes_too_little_in_a_message_is_refused(tmp_path: 
         pytest.raises(ConfigurationError, match=r"at most 4,096 bytes \(max_payload\); workers need 16,384"),
     ):
         await connect(read_address(server.url), "test")
+
+
+class LaterError(Exception):
+    """An error of the client, to which there can be weak references."""
+
+
+async def test_errors_of_a_connection_that_was_made_are_not_kept(nats_running: NatsServer) -> None:
+    client = await connect(read_address(nats_running.url), "test")
+    error = LaterError()
+    kept = weakref.ref(error)
+
+    await client._error_cb(error)
+    del error
+    gc.collect()
+
+    assert kept() is None
+    await client.close()
+
+
+async def test_a_session_that_cannot_subscribe_again_closes_its_connection(
+    nats_running: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+
+    async def deaf(*arguments: Any) -> Any:
+        client = await connect(*arguments)
+        made.append(client)
+        monkeypatch.setattr(client, "flush", fail)
+        return client
+
+    async def fail() -> None:
+        raise TimeoutError("no answer to a ping")
+
+    monkeypatch.setattr(session, "connect", deaf)
+    with pytest.raises(TimeoutError):
+        await session.Session(read_address(nats_running.url), "test").open()
+
+    assert [client.is_closed for client in made] == [True]
 
 
 async def test_a_connection_that_is_lost_says_so(nats_running: NatsServer) -> None:

@@ -161,9 +161,14 @@ class Session:
                 self._up.clear()
 
         client = await connect(self.address, self._name, closed)
-        for subject, hear in self._subscribed.items():
-            await client.subscribe(subject, cb=hear)
-        await client.flush()
+        try:
+            for subject, hear in self._subscribed.items():
+                await client.subscribe(subject, cb=hear)
+            await client.flush()
+        except BaseException:
+            with contextlib.suppress(Exception):
+                await client.close()
+            raise
         self._client, self._jetstream = client, None
         self._up.set()
 

@@ -58,10 +58,12 @@ async def connect(address: NatsAddress, name: str, closed: Callable[[], Awaitabl
     except ImportError as error:
         raise MissingPackageError("stategraph[nats]", "NATS") from error
     problems: list[Exception] = []
+    is_connected = False
 
     async def note(error: Exception) -> None:
-        problems.append(error)
         logger.debug("NATS: %r", error)
+        if not is_connected:
+            problems.append(error)
 
     client, options = Client(), _options(address)
     try:
@@ -84,6 +86,8 @@ async def connect(address: NatsAddress, name: str, closed: Callable[[], Awaitabl
         if not isinstance(error, Exception):
             raise
         raise _in_a_sentence([*problems, error], address) from None
+    is_connected = True
+    problems.clear()
     if client.max_payload < LEAST_PAYLOAD:
         await client.close()
         raise ConfigurationError(
