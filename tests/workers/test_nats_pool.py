@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 
 from stategraph.errors import AbortError, ConfigurationError, TransferError, WorkerError
 from stategraph.workers.cluster import node as nodes
+from stategraph.workers.cluster import pool as pools
 from stategraph.workers.cluster import queue as queues
 from stategraph.workers.cluster.channel import Channel, Frame
 from stategraph.workers.cluster.node import NodeSettings
@@ -525,6 +526,76 @@ async def test_links_that_are_closed_leave_nothing_behind_that_waits_for_a_serve
             link.send(("done", "job", b"x" * 600_000))
             await asyncio.sleep(0)
         assert asyncio.all_tasks() <= before
+
+
+@asynccontextmanager
+async def node_here(url: str) -> AsyncIterator[tuple[nodes.Node, asyncio.Task[None]]]:
+    """A node in this process that runs until the block ends, or by itself."""
+    workers = ThreadPool(1, allow=["tests.workers"], grace_s=1.0)
+    async with workers, node_at(url, workers, NodeSettings(), ack_wait_s=ACK_WAIT_S) as node:
+        running = asyncio.ensure_future(node.run())
+        try:
+            yield node, running
+        finally:
+            node.stop()
+            await asyncio.wait([running])
+
+
+@pytest.mark.parametrize("sign", ["_tell", "_ask_host"])
+async def test_a_node_that_can_give_no_signs_of_life_gives_its_jobs_back_and_ends(
+    nats_url: str, monkeypatch: pytest.MonkeyPatch, sign: str
+) -> None:
+    async def fail(*_: object, **__: object) -> None:
+        raise ConfigurationError("no signs of life")
+
+    gate = Gate()
+    async with host(nats_url) as pool, node_here(nats_url) as (node, running):
+        handle = await pool.submit(job("waits_for_the_host", "x"), calls=gate.calls)
+        await came(gate)
+        with monkeypatch.context() as patched:
+            patched.setattr(node, sign, fail)
+            with anyio.fail_after(LIMIT_S), pytest.raises(ConfigurationError, match="no signs of life"):
+                await running
+        gate.opened.set()
+        async with host(nats_url, 1):
+            assert await result(handle) == "x"
+            await assert_nothing_is_left(pool)
+        assert (await pool.health()).restarts == 0  # given back, not lost
+
+
+@pytest.mark.parametrize("fields", [{"id": "odd", "of a later version": 1}, "no fields", 7])
+async def test_a_job_that_no_node_can_read_fails_and_becomes_a_dead_letter(
+    nats_url: str, monkeypatch: pytest.MonkeyPatch, fields: Any
+) -> None:
+    monkeypatch.setattr(pools, "fields_of", lambda job: fields)
+    async with host(nats_url, 1) as pool:
+        with pytest.raises(WorkerError, match=r"'odd' was given up: node '.*' cannot read it as a job"):
+            await result(await pool.submit(job("double", 1, id="odd")))
+        letters = await eventually(pool.dead_letters)
+        assert letters[0].job_id == "odd" and "cannot read it as a job" in letters[0].reason
+        monkeypatch.undo()
+        assert await result(await pool.submit(job("double", 2, id="after"))) == 4
+
+
+@pytest.mark.parametrize("data", [b"x", pack((["list"], "host", "fields", {})), pack(("one",))])
+async def test_what_is_no_job_is_buried_and_tried_again_when_that_was_refused(
+    nats_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, data: bytes
+) -> None:
+    bury, refused = queues.JobQueue.bury, []
+
+    async def refuse_once(self: Any, *arguments: Any) -> None:
+        if not refused:
+            refused.append(arguments)
+            raise ConfigurationError("no more dead letters")
+        await bury(self, *arguments)
+
+    monkeypatch.setattr(queues.JobQueue, "bury", refuse_once)
+    async with host(nats_url, 1) as pool:
+        await pool.queue.put("odd", "default", 0, data)
+        letters = await eventually(pool.dead_letters)
+        assert letters[0].reason == "it is no job" and refused
+        assert "stays in the queue: no more dead letters" in caplog.text
+        assert await result(await pool.submit(job("double", 2, id="after"))) == 4
 
 
 async def test_objects_are_deleted_with_their_jobs(nats_url: str) -> None:

@@ -9,6 +9,7 @@ Rules
 * A job is acknowledged when its host has taken its end, and not before: whatever goes wrong until then, the server
   delivers it again.
 * A worker that dies gives the job back: its host decides about another attempt.
+* A node that can give no signs of life stops: its jobs would be taken for lost, and run a second time.
 * Draining takes nothing more, waits, and gives back what has not ended.
 """
 
@@ -192,6 +193,7 @@ class Node:
         self._burying: set[asyncio.Task[None]] = set()
         self._draining = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._failure: BaseException | None = None
         workers.when_room = self._room.set
 
     def drain(self) -> None:
@@ -205,18 +207,33 @@ class Node:
         self.drain()
 
     async def run(self) -> None:
-        """Take jobs until `drain` is called."""
+        """Take jobs until `drain` is called.
+
+        Raises:
+            Exception: The node could give no signs of life any more; its jobs were given back.
+        """
         await self._queue.session.subscribe(self._queue.subject("who"), lambda _: self._asked.set())
         living = [asyncio.ensure_future(each) for each in (self._beat(), self._ask_hosts())]
+        for each in living:
+            each.add_done_callback(self._stop_if_failed)
         try:
             await self._take_until_drained()
             await self._end_drain()
+            if self._failure is not None:
+                raise self._failure
         finally:
             tasks = [*living, *self._burying, *(each.task for each in self._held.values() if each.task is not None)]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await self._tell(leaves=True)
+            with suppress(Exception):  # hosts notice by themselves, only later
+                await self._tell(leaves=True)
+
+    def _stop_if_failed(self, living: asyncio.Task[None]) -> None:
+        if not living.cancelled() and (error := living.exception()) is not None:
+            logger.error("Node '%s' can give no signs of life, and stops", self.name, exc_info=error)
+            self._failure = self._failure or error
+            self.stop()
 
     # Taking.
 
@@ -269,6 +286,8 @@ class Node:
     def _begin(self, delivery: Delivery, queue: str) -> None:
         try:
             job_id, host, kind, content = unpack(delivery.data)
+            if not all(isinstance(each, str) for each in (job_id, host, kind)):
+                raise TypeError
         except (ValueError, TypeError):
             burying = asyncio.ensure_future(self._bury(delivery, "?", queue, "it is no job"))
             self._burying.add(burying)
@@ -284,19 +303,11 @@ class Node:
         # Else two hosts use one id: the other job is delivered again later.
 
     async def _work(self, held: _Held, job_id: str, queue: str, kind: str, content: Any) -> None:
-        problem: str | None = None
-        fields = content
         try:
-            if held.delivery.deliveries > MOST_DELIVERIES:
-                problem = f"it was delivered {held.delivery.deliveries} times"
-            elif kind == "object":
-                try:
-                    fields = unpack(await self._queue.load(content))[0]
-                except TransferError as error:
-                    problem = str(error)
+            job, problem = await self._read(held.delivery, kind, content)
             match await self._ask(job_id, held, problem):
-                case ("go", attempt):
-                    await self._execute(held, job_id, attempt, fields)
+                case ("go", attempt) if job is not None:
+                    await self._execute(held, job, attempt)
                     if held.orphaned is not None:
                         await self._bury(held.delivery, job_id, queue, held.orphaned)
                 case ("dead", reason):
@@ -305,12 +316,26 @@ class Node:
                     await held.delivery.acknowledge()
         except (ConfigurationError, NatsUnavailableError) as error:
             logger.warning("Job '%s' stays in the queue: %s", job_id, error)
+        except Exception:
+            logger.exception("Job '%s' stays in the queue after an error of node '%s'", job_id, self.name)
         finally:
             self._links.expect_no_more(job_id)
             del self._held[job_id]
             if not self._held:
                 self._empty.set()
             self._room.set()
+
+    async def _read(self, delivery: Delivery, kind: str, content: Any) -> tuple[Job | None, str | None]:
+        """Return the job of a delivery, or None and why it is to be given up."""
+        if delivery.deliveries > MOST_DELIVERIES:
+            return None, f"it was delivered {delivery.deliveries} times"
+        try:
+            fields = unpack(await self._queue.load(content))[0] if kind == "object" else content
+            return Job(**fields), None
+        except TransferError as error:
+            return None, str(error)
+        except (IndexError, TypeError, ValueError) as error:  # such as a host of another version
+            return None, f"node '{self.name}' cannot read it as a job: {error}"
 
     async def _ask(self, job_id: str, held: _Held, problem: str | None) -> tuple[Any, ...]:
         """Ask a host whether its job may be begun here, until it says yes or no.
@@ -336,15 +361,18 @@ class Node:
         raise NatsUnavailableError("the node stops")
 
     async def _bury(self, delivery: Delivery, job_id: str, queue: str, reason: str) -> None:
-        with suppress(NatsUnavailableError):  # or else it is delivered again
+        try:
             await self._queue.bury(job_id, queue, reason, delivery.data)
             await delivery.acknowledge()
+        except (ConfigurationError, NatsUnavailableError) as error:  # it is delivered again
+            logger.warning("Job '%s' could not be made a dead letter, and stays in the queue: %s", job_id, error)
 
     # Executing.
 
-    async def _execute(self, held: _Held, job_id: str, attempt: int, fields: Any) -> None:
+    async def _execute(self, held: _Held, job: Job, attempt: int) -> None:
         """Run an attempt of a job, and acknowledge the job when its host has taken the end."""
-        relayed = held.job = RelayedJob(Job(**fields), self.workers.codec)
+        job_id, relayed = job.id, RelayedJob(job, self.workers.codec)
+        held.job = relayed
         link = relayed.link = self._links.link(
             (job_id, attempt),
             self._queue.subject("hosts", held.host, "frames"),
