@@ -304,3 +304,15 @@ def test_an_update_keeps_the_ids_of_enclosing_checkpoints(driver: Driver) -> Non
     parents = inside.config["configurable"]["checkpoint_map"]
     assert parents[""] == driver.get_state(outer, THREAD).config["configurable"]["checkpoint_id"]
     assert inside.metadata["parents"] == {"": parents[""]}
+
+
+def test_an_answer_counts_as_the_input_of_a_thread_that_had_none(driver: Driver) -> None:
+    saver = InMemorySaver()
+    builder = StateGraph(State).add_node("a", lambda _: {"n": 1}).add_node("b", lambda _: {"n": 2})
+    graph = builder.add_edge(START, "a").add_edge("a", "b").compile(checkpointer=saver)
+    driver.update_state(graph, THREAD, {"n": 7}, as_node="a")
+    edited = saver.get_tuple(THREAD)
+    assert edited is not None and "__input__" not in edited.checkpoint["versions_seen"]
+    driver.invoke(graph, Command(resume="yes"), THREAD)
+    after = saver.get_tuple(THREAD)
+    assert after is not None and after.checkpoint["versions_seen"]["__input__"] == {}

@@ -272,6 +272,27 @@ def test_a_checkpoint_that_names_none_of_an_outer_graph_is_not_lost(driver: Driv
     assert seen(graph) == ["kept", "one"]
 
 
+@pytest.mark.parametrize("durability", ["sync", "exit"])
+def test_a_graph_keeps_its_history_through_a_loop_of_a_graph_that_is_itself_nested(
+    driver: Driver, caplog: Any, durability: Any
+) -> None:
+    told: list[int] = []
+
+    def inner(state: Counted) -> dict[str, Any]:
+        told.append(len(state["seen"]))
+        return {}
+
+    nested = StateGraph(Counted).add_node("inner", inner).add_edge(START, "inner").compile(checkpointer=True)
+    looping = StateGraph(Counted).add_node("nested", nested).add_edge(START, "nested")
+    looping.add_conditional_edges("nested", lambda state: "nested" if len(told) < 4 else "__end__")
+    loop = looping.compile()
+    outer = StateGraph(Counted).add_node("loop", lambda state: loop.invoke({"seen": ["x"]}) and {})
+    graph = outer.add_edge(START, "loop").compile(checkpointer=InMemorySaver())
+    driver.invoke(graph, {"seen": []}, kit.THREAD, durability=durability)
+    assert told == [1, 3, 8, 21]  # what it remembers, and what it is given
+    assert not caplog.records
+
+
 def test_a_graph_that_is_called_with_a_thread_of_its_own_keeps_what_other_threads_told_it(driver: Driver) -> None:
     shared = {"configurable": {"thread_id": "shared"}}
     graph = around(calls(keeping(), thread_id="shared"), InMemorySaver())

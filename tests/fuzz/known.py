@@ -72,7 +72,7 @@ def explain(difference: Difference) -> str | None:
 
 
 def _untracked_alone(left: Difference) -> None:
-    """A task is shown as finished that wrote untracked values alone."""
+    """A task is shown as finished that wrote untracked values alone, and what it had asked as answered."""
     if LOOSE.isdisjoint(left.case["channels"]):
         return
     for expected, found in reports.snapshots(left.expected, left.found):
@@ -81,8 +81,11 @@ def _untracked_alone(left: Difference) -> None:
             for one, other in reports.tasks(expected, found)
             if (one["result"], other["result"]) == (None, {}) and one["error"] == other["error"]
         ]
-        for one, _ in ended:
+        for one, other in ended:
             one["result"] = {}
+            one["interrupts"] = one["interrupts"] if other["interrupts"]["items"] else other["interrupts"]
+        if ended:
+            expected["interrupts"]["items"] = _asked_by(expected)
         if ended and expected["next"] != found["next"]:
             expected["next"]["items"] = reports.unfinished(expected)
         if ended and isinstance(expected["values"], dict) and isinstance(found["values"], dict):
@@ -92,6 +95,11 @@ def _untracked_alone(left: Difference) -> None:
         ends = ["__no_writes__", None]
         for _ in range(found["writes"].count(ends) - expected["writes"].count(ends)):
             found["writes"].remove(ends)
+
+
+def _asked_by(snapshot: dict[str, Any]) -> list[Any]:
+    """List the questions of a snapshot's tasks."""
+    return [asked for task in snapshot["tasks"]["items"] for asked in task["interrupts"]["items"]]
 
 
 def _untracked_at_exit(left: Difference) -> None:
@@ -127,8 +135,14 @@ def _next_named(left: Difference) -> None:
     for expected, found in reports.snapshots(left.expected, left.found):
         one, other = expected["next"]["items"], found["next"]["items"]
         ended = bool(expected["tasks"]["items"]) and not reports.unfinished(expected)
-        if one != other and ((not one and ended) or (commanded and set(one) - set(other) <= deferred)):
+        replaced = deferred | _sent(expected)  # a command's packets take the place of those that wait
+        if one != other and ((not one and ended) or (commanded and set(one) - set(other) <= replaced)):
             found["next"]["items"] = one
+
+
+def _sent(snapshot: dict[str, Any]) -> set[str]:
+    """Name the tasks of a snapshot that were sent to a node."""
+    return {task["name"] for task in snapshot["tasks"]["items"] if "__pregel_push" in json.dumps(task.get("path"))}
 
 
 def _live_value(left: Difference) -> None:
@@ -216,7 +230,7 @@ def _router_failed(left: Difference) -> None:
         for one, other in ended:
             other["result"], other["interrupts"] = one["result"], one["interrupts"]
         if ended:
-            found["interrupts"]["items"] = [i for task in found["tasks"]["items"] for i in task["interrupts"]["items"]]
+            found["interrupts"]["items"] = _asked_by(found)
         if ended and expected["next"] != found["next"]:  # not in the history
             found["next"]["items"] = reports.unfinished(found)
             found["values"] = expected["values"]

@@ -76,6 +76,9 @@ def test_a_task_may_be_shown_as_finished_if_nothing_but_an_untracked_value_was_t
     assert explained(theirs, ours, channels=["log"]) is None
     assert explained(ours, theirs) is None
     assert explained(theirs, report(task("a", {"log": 1}), writes=[("log", 1)])) is None
+    asking = report(task("a", None, "a?"))
+    assert "untracked values only" in str(explained(asking, ours))
+    assert explained(theirs, report(task("a", {}, "a?"), writes=[("__no_writes__", None)])) is None
 
 
 def test_untracked_values_may_lie_in_the_saver_of_langgraph_at_exit_alone() -> None:
@@ -384,3 +387,22 @@ def test_nothing_explains_a_graph_that_only_one_engine_builds() -> None:
     built = report(task("a", None), found=[])
     assert known.explain(differences.Difference(CASE, {"built": "TypeError"}, built)) is None
     assert known.explain(differences.Difference(CASE, built, {"built": "TypeError"})) is None
+
+
+def test_a_command_may_have_replaced_the_packets_that_wait() -> None:
+    def told(*due: str, path: str) -> dict[str, Any]:
+        made = report(task("a", None), task("d", None))
+        for each in made["state"]["tasks"]["items"]:
+            each["path"] = many(path if each["name"] == "a" else "__pregel_pull", 0)
+        made["state"]["next"] = many(*due)
+        return made
+
+    commanded = {"script": [{"op": "answer", "goto": ["a"]}]}
+
+    def row(path: str, **changes: Any) -> str | None:
+        both = told("a", "d", path=path), told("d", path=path)
+        return known.explain(differences.Difference({**CASE, **changes}, *both))
+
+    assert "was cut" in str(row("__pregel_push", **commanded))
+    assert row("__pregel_pull", **commanded) is None
+    assert row("__pregel_push") is None

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from stategraph.constants import INTERRUPT, NULL_TASK_ID, RESUME
+from stategraph.constants import INPUT, INTERRUPT, NULL_TASK_ID, RESUME
 from stategraph.core import output
 from stategraph.core.checkpointing import CheckpointMaker
 from stategraph.core.delta_journal import DeltaJournal
@@ -184,6 +184,7 @@ class Opening:
         return by_id
 
     def _apply_null_writes(self, writes: list[Write]) -> None:
+        self._state.versioning.note_run(INPUT, ())  # an answer alone counts as input, too
         updated = self._state.apply((), [w for w in writes if w[0] != RESUME])
         if self.updated is not None:
             self.updated = {*self.updated, *updated}

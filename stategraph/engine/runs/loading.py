@@ -104,7 +104,8 @@ class Loaded(NamedTuple):
             plan.ns,
             thread.checkpoint["id"] if thread.found else "",
             thread.metadata.get("source") in EDITS,
-            plan.environment.ids.boundary(),
+            # A run that found none starts from one of its own, whose id graphs in it may be stored with.
+            plan.environment.ids.boundary() if thread.found else thread.checkpoint["id"],
         )
 
 
