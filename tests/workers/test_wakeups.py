@@ -145,6 +145,21 @@ async def test_an_answer_and_new_attempts_wake_a_worker(site: Site, worker: Work
     assert (await site.registry.get(second)).status == "success"
 
 
+async def test_a_server_that_allows_no_signals_is_noted_as_the_last_error(tmp_path: Path) -> None:
+    (tmp_path / "server.conf").write_text(
+        'authorization { users = [ { user: me, password: x, permissions: { subscribe: "_INBOX.>" } } ] }\n'
+    )
+    with nats_server.serving("-c", str(tmp_path / "server.conf")) as server:
+        bus = open_bus(server.url.replace("//", "//me:x@"), "sqlite:///x")
+        try:
+            with bus.watch([(SignalKind.WORK, "default")]):
+                await until(lambda: bus.health().last_error is not None)
+                assert re.search(r"does not allow this process .*permissions violation", bus.health().last_error or "")
+                await until(lambda: not bus.is_live)
+        finally:
+            await anyio.to_thread.run_sync(bus.close)
+
+
 async def test_a_worker_that_is_full_passes_the_signal_on(site: Site, worker: Worker) -> None:
     await site.submit("holding", "a")
     await until(app.gates["waits"].is_set)

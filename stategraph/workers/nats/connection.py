@@ -35,18 +35,27 @@ LEAST_PAYLOAD: Final = 16 * 1024
 #: Parts of the errors by which a server refuses a proof.
 _DENIED: Final = ("authorization", "authentication", "user jwt", "nkey")
 
+#: A part of the error by which a server refuses a subject.
+_FORBIDDEN: Final = "permissions violation"
+
 
 class NatsUnavailableError(ConnectionError):
     """The NATS server cannot be reached, or does not answer."""
 
 
-async def connect(address: NatsAddress, name: str, closed: Callable[[], Awaitable[None]] | None = None) -> Client:
+async def connect(
+    address: NatsAddress,
+    name: str,
+    closed: Callable[[], Awaitable[None]] | None = None,
+    denied: Callable[[str], object] | None = None,
+) -> Client:
     """Connect to a server, once.
 
     Args:
         address: The server.
         name: The name of the connection, which the server shows.
         closed: Called when the connection is closed or lost.
+        denied: Called with a sentence for each subject that the server does not allow; the connection goes on without.
 
     Raises:
         ConfigurationError: The server refuses the proof, takes too little in a message, or a file is not there.
@@ -64,6 +73,11 @@ async def connect(address: NatsAddress, name: str, closed: Callable[[], Awaitabl
         logger.debug("NATS: %r", error)
         if not is_connected:
             problems.append(error)
+        elif _FORBIDDEN in str(error).lower():
+            said = f"The NATS server at {address.where} does not allow this process something it needs: {error}"
+            logger.warning("%s", said)
+            if denied is not None:
+                denied(said)
 
     client, options = Client(), _options(address)
     try:

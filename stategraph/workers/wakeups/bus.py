@@ -16,6 +16,7 @@ import contextlib
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -260,15 +261,18 @@ class ConnectedBus:
         pause_s = FIRST_PAUSE_S
         while not self._is_done():
             connection = self._connect(self._heard)
+            opened_at: float | None = None
             try:
                 await connection.open()
-                pause_s = FIRST_PAUSE_S
+                opened_at = time.monotonic()
                 self._set_live(True)
                 changed.set()
                 await self._use(connection, changed)
             except Exception as error:  # whatever the client raises: waiters look by themselves meanwhile
                 self._note(error)
             finally:
+                if opened_at is not None and time.monotonic() - opened_at > pause_s:  # else it may be refused each time
+                    pause_s = FIRST_PAUSE_S
                 self._set_live(False)
                 await _close(connection)
             if not self._closing:

@@ -10,6 +10,7 @@ Rules
 * Waiters listen to all tenants: `*` in that part. The server's permissions decide who may signal for which.
 * Of those who wait for work one is told, by a queue group: as many signals, as many claims, however large the fleet is.
   One that has enough then tells the next, as signals of one moment are one.
+* A connection on which the server refuses a subject is given up, and tried again: it would seem to hear signals.
 * A server has taken a subscription when it has answered to the ping after it; what was signalled before is looked for.
 """
 
@@ -20,7 +21,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from stategraph.errors import MissingPackageError
+from stategraph.errors import ConfigurationError, MissingPackageError
 from stategraph.workers.naming import token
 from stategraph.workers.nats.address import NatsAddress, read_address
 from stategraph.workers.nats.connection import NatsUnavailableError, connect
@@ -64,11 +65,12 @@ class NatsConnection:
         self._heard = heard
         self._client: Client | None = None
         self._gone = asyncio.Event()
+        self._denied: str | None = None
         self._subscriptions: dict[Topic, Subscription] = {}
 
     async def open(self) -> None:
         """Connect; see `bus.Connection.open`."""
-        self._client = await connect(self._address, "stategraph bus", self._closed)
+        self._client = await connect(self._address, "stategraph bus", self._closed, self._note_denial)
 
     async def listen(self, topics: Collection[Topic]) -> None:
         """Hear these topics; see `bus.Connection.listen`."""
@@ -87,8 +89,10 @@ class NatsConnection:
                 await client.publish(self._subject(token(each.tenant), each.topic))
 
     async def lost(self) -> None:
-        """Wait until the connection is lost; see `bus.Connection.lost`."""
+        """Wait until the connection is lost, or something on it is refused; see `bus.Connection.lost`."""
         await self._gone.wait()
+        if self._denied is not None:
+            raise ConfigurationError(self._denied)
         raise self._was_lost()
 
     async def close(self) -> None:
@@ -124,4 +128,8 @@ class NatsConnection:
         return hear
 
     async def _closed(self) -> None:
+        self._gone.set()
+
+    def _note_denial(self, said: str) -> None:
+        self._denied = said
         self._gone.set()
