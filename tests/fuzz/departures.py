@@ -20,7 +20,10 @@ def sync_without_saver(difference: Difference) -> bool:
 
 
 def input_shared(difference: Difference) -> bool:
-    """Of two nodes on one channel, one takes its value and the other a dictionary of it; what they see differs."""
+    """Of two nodes on one channel, one takes its value and the other a dictionary of it; what they see differs.
+
+    A reader that leaves before they run is shown that all the same.
+    """
     ways: dict[str, dict[str, bool]] = {}
     for node in difference.case.get("nodes", ()):
         if len(node["on"]) == 1 and not node.get("reads"):
@@ -29,8 +32,25 @@ def input_shared(difference: Difference) -> bool:
     expected, found = difference.last("ran")
     # They are listed by their names, so that a node that saw what such a node had written may come before it.
     return any(
-        one != other and one[0] == other[0] and one[0] in shared for one, other in zip(expected, found, strict=False)
+        one != other and one[0] == other[0] and one[0] in shared
+        for one, other in [
+            *zip(expected, found, strict=False),
+            *zip(*map(_shown, difference.last("found")), strict=False),
+        ]
     )
+
+
+def _shown(part: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the tasks that a stream shows as about to run, by the functions that they call, and their inputs."""
+    match part:
+        case {"name": str(name), "input": given, "triggers": _}:
+            yield f"raw_{name}", given
+        case dict():
+            for item in part.values():
+                yield from _shown(item)
+        case list():
+            for item in part:
+                yield from _shown(item)
 
 
 def handled_again(difference: Difference) -> bool:

@@ -406,3 +406,25 @@ def test_a_command_may_have_replaced_the_packets_that_wait() -> None:
     assert "was cut" in str(row("__pregel_push", **commanded))
     assert row("__pregel_pull", **commanded) is None
     assert row("__pregel_push") is None
+
+
+def test_two_nodes_on_one_channel_may_be_given_the_same_and_shown_with_it() -> None:
+    nodes = [{"name": "a", "on": ["in"]}, {"name": "c", "on": ["in"], "only": True}, {"name": "d", "on": ["log"]}]
+
+    def row(there: Any, here: Any, name: str = "c", nodes: Any = nodes) -> str | None:
+        def told(given: Any) -> dict[str, Any]:
+            return report(found=[many("tasks", {"name": name, "input": given, "triggers": many("in")})])
+
+        def seen(given: Any) -> dict[str, Any]:
+            made = report()
+            made["steps"][0]["ran"] = [[f"raw_{name}", given]]
+            return made
+
+        case = {**CASE, "nodes": nodes}
+        ways = {known.explain(differences.Difference(case, make(there), make(here))) for make in (told, seen)}
+        assert len(ways) == 1
+        return ways.pop()
+
+    assert "on one channel" in str(row({"in": 1}, 1))
+    assert row({"in": 1}, 1, "d") is None
+    assert row({"in": 1}, 1, nodes=nodes[1:]) is None
