@@ -182,21 +182,37 @@ def _with_history(case: Case) -> set[str]:
 
 def shared_history(difference: Difference) -> bool:
     """Packets of one step went to a node that runs a nested graph with a history of its own."""
-    case = difference.case
+    found = _sent_to_history(difference.case)
+    return any(all(_met(report, difference.number, *node) for report in difference[1:]) for node in found)
+
+
+def grown_together(difference: Difference) -> bool:
+    """The same, if LangGraph alone has shown too much for a report: such a history may double with each packet."""
+    steps = range(len(difference.found.get("steps", ())))
+    found = _sent_to_history(difference.case)
+    grown = "too much" in difference.expected
+    return grown and any(_met(difference.found, number, *node) for number in steps for node in found)
+
+
+def _sent_to_history(case: Case) -> list[tuple[str, str, str]]:
+    """Find nodes that packets go to and that run a graph with a history, if a step's tasks run at the same time.
+
+    Returns:
+        The function of each, the graph that it is, and its name.
+    """
     if case.get("sequential"):
-        return False
+        return []
     graphs = {graph["name"]: graph for graph in case.get("graphs", ())}
     own = _with_history(case)
     for _ in graphs:  # as deep as they can be nested
         own |= {name for name, graph in graphs.items() if any(_runs(node, own) for node in graph["nodes"])}
     meant = set(_packets(case))
-    found = [
+    return [
         (f"{graph['name']}_{node['name']}", node.get("graph", ""), node["name"])
         for graph in graphs.values()
         for node in graph["nodes"]
         if node["name"] in meant and _runs(node, own)
     ]
-    return any(all(_met(report, difference.number, *node) for report in difference[1:]) for node in found)
 
 
 def _met(report: Report, number: int, function: str, graph: str, node: str) -> bool:

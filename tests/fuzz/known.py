@@ -29,6 +29,9 @@ REFUSED_LOOSE = ("At key 'loose':", "At key 'looses':", "At key '':")  # a `Preg
 BRIEF = frozenset(("in", "brief", "briefs", "topic", "same", "any"))  # channels that lose their value by a step
 
 
+SHARED_HISTORY = "tasks of one step that run one nested graph with `checkpointer=True`"
+
+
 @dataclass(frozen=True, slots=True)
 class Known:
     """One deliberate difference.
@@ -49,6 +52,8 @@ def explain(difference: Difference) -> str | None:
 
     None is about a graph that can be built on one engine alone: it has no steps to compare.
     """
+    if departures.grown_together(difference):
+        return SHARED_HISTORY
     if not ("steps" in difference.expected and "steps" in difference.found):
         return None
     left = Difference(difference.case, copy.deepcopy(difference.expected), copy.deepcopy(difference.found))
@@ -421,6 +426,6 @@ KNOWN: tuple[Known, ...] = (
     Known('`invoke(version="v2")` of a graph', departs=departures.validated_late),
     Known("node cache: what a task wrote", departs=departures.cached_later),
     Known("a reader leaves a stream", departs=departures.left_early),
-    Known("tasks of one step that run one nested graph with `checkpointer=True`", departs=departures.shared_history),
+    Known(SHARED_HISTORY, departs=departures.shared_history),
     Known("a node fails while others of its step run", departs=departures.failed_beside),
 )

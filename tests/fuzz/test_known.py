@@ -203,6 +203,11 @@ def test_packets_to_one_graph_with_a_history_share_it_if_they_meet_in_a_step_and
     assert explained(one, other, graphs=[inner, outer], sequential=False) is None
     assert explained(one, other, graphs=[inner, sent], sequential=True) is None
     assert explained(one, other, graphs=[{**inner, "persist": "inherit"}, sent], sequential=False) is None
+    grown: dict[str, Any] = {"too much": True}
+    assert "checkpointer=True" in str(explained(grown, other, graphs=[inner, sent], sequential=False))
+    assert explained(grown, report(ran=["graph_a"]), graphs=[inner, sent], sequential=False) is None
+    assert explained(grown, other, graphs=[inner, outer], sequential=False) is None
+    assert explained(other, grown, graphs=[inner, sent], sequential=False) is None
 
 
 def test_a_graph_with_a_history_takes_its_input_in_a_step_that_is_gone_on_with_if_it_ran_in_an_earlier_one() -> None:
