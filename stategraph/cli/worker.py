@@ -18,7 +18,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from stategraph.cli.jobs import work_on_jobs
 from stategraph.cli.output import NATS_VARIABLE, STORE_VARIABLE, Output, add_store, positive, run_command, store_of
@@ -29,6 +29,13 @@ if TYPE_CHECKING:
     from stategraph.workers.leases import LeaseSettings
     from stategraph.workers.registry.runs import RunRegistry
     from stategraph.workers.worker import WorkerSettings
+
+
+DEFAULT_POLL_S: Final = 0.5
+DEFAULT_HEARTBEAT_S: Final = 5.0
+
+_OF_RUNS: Final = ("graph_version", "poll", "heartbeat")
+_OF_JOBS: Final = ("tenant", "pass_environment")
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +67,7 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--graph-version", metavar="V", help="leave runs of another version of the graphs alone")
     parser.add_argument(
-        "--poll", type=float, default=0.5, metavar="S", help="seconds between looks for runs (default: %(default)s)"
+        "--poll", type=float, metavar="S", help=f"seconds between looks for runs (default: {DEFAULT_POLL_S})"
     )
     parser.add_argument(
         "--drain", type=float, default=30.0, metavar="S", help="time that runs have to end in (default: %(default)s)"
@@ -75,9 +82,8 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--heartbeat",
         type=float,
-        default=5.0,
         metavar="S",
-        help="seconds between heartbeats; less than half of the lease (default: %(default)s)",
+        help=f"seconds between heartbeats; less than half of the lease (default: {DEFAULT_HEARTBEAT_S})",
     )
     parser.add_argument(
         "--tenant", default="", metavar="NAME", help="with --nats and without --store: whose jobs it takes"
@@ -112,18 +118,21 @@ async def _run(arguments: argparse.Namespace, output: Output) -> int:
     if not arguments.allow:
         raise ConfigurationError("A worker imports only what it is told to: name the modules with --allow my_app")
     if arguments.nats and not arguments.store:
+        _refuse(arguments, _OF_RUNS, "runs of a database, and there is no --store")
         _look_for_modules(arguments.allow, arguments.app_dir)
         return await work_on_jobs(arguments, output)
+    _refuse(arguments, _OF_JOBS, "jobs over NATS, and with --store the worker takes runs alone")
     url = store_of(arguments)
     settings = WorkerSettings(
         allow=arguments.allow,
         queues=tuple(arguments.queues or ("default",)),
         capacity=arguments.capacity,
         version=arguments.graph_version,
-        poll_s=arguments.poll,
+        poll_s=DEFAULT_POLL_S if arguments.poll is None else arguments.poll,
         drain_s=arguments.drain,
     )
-    leases = LeaseSettings(lease_s=arguments.lease, heartbeat_s=arguments.heartbeat)
+    heartbeat_s = DEFAULT_HEARTBEAT_S if arguments.heartbeat is None else arguments.heartbeat
+    leases = LeaseSettings(lease_s=arguments.lease, heartbeat_s=heartbeat_s)
     _look_for_modules(arguments.allow, arguments.app_dir)
     progress = Progress(output)
     registry = RunRegistry.from_url(url, settings=leases, bus=arguments.nats)
@@ -134,6 +143,19 @@ async def _run(arguments: argparse.Namespace, output: Output) -> int:
     finally:
         await registry.aclose()
     return await _work_in_processes(url, arguments, settings, leases, progress)
+
+
+def _refuse(arguments: argparse.Namespace, names: Sequence[str], purpose: str) -> None:
+    """Refuse options that would have no effect.
+
+    Raises:
+        ConfigurationError: One was given.
+    """
+    from stategraph.errors import ConfigurationError
+
+    given = [f"--{name.replace('_', '-')}" for name in names if getattr(arguments, name) not in (None, "", [])]
+    if given:
+        raise ConfigurationError(f"{' and '.join(given)} would have no effect: it is for {purpose}. Leave it out")
 
 
 async def _work(
