@@ -86,7 +86,8 @@ def call(
     """Run the node; return the update."""
     routes = tuple(Route(model, f"p{number}", f"m{number}") for number, model in enumerate(models))
     fitting = None if size is None else Fitting(TrimSettings(max_context_tokens=size))
-    node = LlmNode(Agent("writer", "Writer", routes, fitting=fitting, **agent))
+    flags = {"offers_tools": True, "plain_text": False, "tool_end": False}
+    node = LlmNode(Agent(id="writer", name="Writer", routes=routes, fitting=fitting, **(flags | agent)))
     given: Any = {"messages": messages, "windows": windows, "memory": memory}
     runtime: Any = Runtime(context=AgentContext(token_counter=counter, listener=ears))
     return node.call(given, {}, runtime) if sync else asyncio.run(node.acall(given, {}, runtime))

@@ -87,7 +87,9 @@ def summarise(
 ) -> tuple[Model, dict[str, Any]]:
     """Run the node; return the model and the update."""
     model = Model(answer)
-    agent = Agent("writer", "Writer", (), fitting=Fitting(TrimSettings(max_context_tokens=1000)))
+    fitting = Fitting(TrimSettings(max_context_tokens=1000))
+    flags = {"offers_tools": True, "plain_text": False, "tool_end": False}
+    agent = Agent(id="writer", name="Writer", routes=(), fitting=fitting, **flags)
     node = SummarizeNode(agent, replace(how, routes=(Route(model, "p", "m"),)))
     given: Any = {"messages": messages, "windows": {"writer": ContextState(**state).stored()}, "memory": memory}
     runtime: Any = Runtime(context=AgentContext(token_counter=counting, listener=ears))
