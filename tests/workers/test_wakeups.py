@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import random
 import re
 import threading
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
@@ -584,3 +585,23 @@ def test_names_are_written_safely_and_stay_different(one: str, two: str) -> None
 
 def test_long_names_stay_different() -> None:
     assert len({token("x" * 500), token("x" * 501), token("é" * 300), token("é" * 301)}) == 4
+
+
+def test_a_bus_that_tries_to_connect_leaves_the_programs_random_numbers_alone() -> None:
+    tried = threading.Semaphore(0)
+
+    class Refusing:
+        async def open(self) -> None:
+            tried.release()
+            raise ConnectionError("refused")
+
+        async def close(self) -> None:
+            pass
+
+    before = random.getstate()
+    bus = ConnectedBus("test", lambda heard: Refusing())  # type: ignore[arg-type,return-value]
+    bus.publish([Signal(SignalKind.WORK, "default")])
+    for _ in range(2):
+        assert tried.acquire(timeout=30)
+    assert random.getstate() == before
+    bus.close()

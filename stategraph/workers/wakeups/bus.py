@@ -38,6 +38,9 @@ MOST_PENDING: Final = 10_000
 FIRST_PAUSE_S: Final = 0.2
 LONGEST_PAUSE_S: Final = 10.0
 
+#: Not that of the program, which may count on its numbers: this is drawn in a thread of the bus.
+_chance = random.Random()
+
 #: Time that `close` gives the last signals.
 CLOSE_S: Final = 5.0
 
@@ -277,7 +280,7 @@ class ConnectedBus:
                 await _close(connection)
             if not self._closing:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._until_closing(changed), pause_s * random.uniform(0.5, 1.0))
+                    await asyncio.wait_for(self._until_closing(changed), pause_s * _chance.uniform(0.5, 1.0))
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
             else:
                 return
