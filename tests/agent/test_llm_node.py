@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
@@ -15,12 +15,13 @@ from stategraph.agent.agent import Agent, Route, Summarising
 from stategraph.agent.context.context_state import ContextState
 from stategraph.agent.context.context_window import Fitting
 from stategraph.agent.context.trimming import TrimSettings
-from stategraph.agent.facts import Fact, Logged, ModelFailed, ModelStarted
+from stategraph.agent.facts import ModelFailed, ModelStarted
 from stategraph.agent.llm.llm_node import LlmNode
 from stategraph.agent.ports import AgentContext
 from stategraph.agent.settings.inputs import RetainRecent
 from stategraph.engine.config.runtime import Runtime
 from stategraph.errors import EmptyContextError
+from tests.agent.recording_listener import RecordingListener
 
 TOO_LONG = ValueError("prompt is too long: 500 tokens > 400 maximum")
 
@@ -46,28 +47,6 @@ class Model(Runnable[Any, Any]):
         yield self.invoke(input)
 
 
-class Ears:
-    """Hears facts, and remembers."""
-
-    def __init__(self) -> None:
-        self.heard: list[Fact] = []
-        self.remembers: dict[str, Any] | None = None
-        self.recalled: list[Mapping[str, Any]] = []
-
-    async def hear(self, fact: Fact, /) -> None:
-        self.heard.append(fact)
-
-    def memory(self) -> dict[str, Any] | None:
-        return self.remembers
-
-    def recall(self, memory: Mapping[str, Any], /) -> None:
-        self.recalled.append(memory)
-
-    def logs(self, scope: str) -> list[tuple[str, str, Any]]:
-        rows = [each for each in self.heard if isinstance(each, Logged) and each.scope == scope]
-        return [(each.level, each.message, each.data) for each in rows]
-
-
 def counter(message: AnyMessage) -> int:
     return len(str(message.content))
 
@@ -77,7 +56,7 @@ def call(
     messages: list[AnyMessage],
     *,
     size: int | None = 1000,
-    ears: Ears | None = None,
+    listener: RecordingListener | None = None,
     sync: bool = False,
     memory: Any = None,
     windows: Any = None,
@@ -89,7 +68,7 @@ def call(
     flags = {"offers_tools": True, "plain_text": False, "tool_end": False}
     node = LlmNode(Agent(id="writer", name="Writer", routes=routes, fitting=fitting, **(flags | agent)))
     given: Any = {"messages": messages, "windows": windows, "memory": memory}
-    runtime: Any = Runtime(context=AgentContext(token_counter=counter, listener=ears))
+    runtime: Any = Runtime(context=AgentContext(token_counter=counter, listener=listener))
     return node.call(given, {}, runtime) if sync else asyncio.run(node.acall(given, {}, runtime))
 
 
@@ -120,7 +99,7 @@ def test_the_answer_is_stored_with_what_is_known_of_the_context(sync: bool) -> N
 def test_a_listener_is_for_the_async_way_alone() -> None:
     model = Model("hello")
     with pytest.raises(TypeError, match=r"Agent 'writer' was run with invoke\(\) or stream\(\) and a listener"):
-        call([model], turns(1), ears=Ears(), sync=True)
+        call([model], turns(1), listener=RecordingListener(), sync=True)
     assert model.asked == []
 
 
@@ -168,51 +147,51 @@ def test_a_context_in_which_nothing_fits_is_an_error_and_no_model_is_asked(sync:
 
 
 def test_a_shortened_prompt_is_told_with_its_figures() -> None:
-    ears = Ears()
-    call([Model(TOO_LONG, "hello")], turns(6), ears=ears)
-    ((level, message, data),) = [row for row in ears.logs("graph") if row[0] == "warn"]
+    listener = RecordingListener()
+    call([Model(TOO_LONG, "hello")], turns(6), listener=listener)
+    ((level, message, data),) = [row for row in listener.logs("graph") if row[0] == "warn"]
     assert (level, message) == ("warn", "The provider refused the prompt as too long: it is shortened and sent again")
     assert data is not None
     assert (data["previousBudget"], data["attempt"], data["providerReportedPromptTokens"]) == (1000, 1, 500)
     assert data["recoveredBudget"] < 1000
-    assert [type(each).__name__ for each in ears.heard].count("ContextUsed") == 2
-    asking = [row for row in ears.logs("graph") if row[1] == "Invoking LLM"]
+    assert [type(each).__name__ for each in listener.heard].count("ContextUsed") == 2
+    asking = [row for row in listener.logs("graph") if row[1] == "Invoking LLM"]
     assert asking[0] == ("debug", "Invoking LLM", {"messageCount": 6, "provider": "p0"})
 
 
 def test_an_error_of_another_kind_is_told_as_no_shortening() -> None:
-    ears = Ears()
+    listener = RecordingListener()
     with pytest.raises(LookupError):
-        call([Model(LookupError("one"))], turns(2), ears=ears)
-    assert [row for row in ears.logs("graph") if row[0] == "warn"] == []
-    assert not any(isinstance(each, ModelFailed) for each in ears.heard)
+        call([Model(LookupError("one"))], turns(2), listener=listener)
+    assert [row for row in listener.logs("graph") if row[0] == "warn"] == []
+    assert not any(isinstance(each, ModelFailed) for each in listener.heard)
 
 
 def test_what_a_model_is_asked_is_told_with_its_history_and_instructions() -> None:
-    ears = Ears()
-    call([Model("hello")], turns(2), ears=ears, system=SystemMessage("S" * 7))
-    (started,) = [each for each in ears.heard if isinstance(each, ModelStarted)]
+    listener = RecordingListener()
+    call([Model("hello")], turns(2), listener=listener, system=SystemMessage("S" * 7))
+    (started,) = [each for each in listener.heard if isinstance(each, ModelStarted)]
     assert (started.call.history, len(started.call.messages)) == (2, 3)
     assert (started.call.instruction_tokens, started.call.tool_schema_tokens) == (7, 0)
     assert (started.call.provider, started.call.model, started.call.at.node) == ("p0", "m0", "agent=writer")
 
 
 def test_nothing_that_fits_is_told_before_it_is_raised() -> None:
-    ears = Ears()
+    listener = RecordingListener()
     with pytest.raises(EmptyContextError):
-        call([Model()], turns(1, 5000), size=100, ears=ears, system=SystemMessage("S" * 300))
-    assert len(ears.logs("graph")) == 1
-    assert ears.logs("prune") != []
-    assert not any(isinstance(each, ModelStarted) for each in ears.heard)
+        call([Model()], turns(1, 5000), size=100, listener=listener, system=SystemMessage("S" * 300))
+    assert len(listener.logs("graph")) == 1
+    assert listener.logs("prune") != []
+    assert not any(isinstance(each, ModelStarted) for each in listener.heard)
 
 
 def test_what_a_listener_remembers_is_given_back_and_kept() -> None:
-    ears = Ears()
-    assert "memory" not in call([Model("hello")], turns(1), ears=ears, memory={"n": 1})
-    assert ears.recalled == [{"n": 1}]
-    ears.remembers = {"n": 2}
-    update = call([Model("hello")], turns(1), ears=ears)
-    assert (ears.recalled, update["memory"], len(update["messages"])) == ([{"n": 1}], {"n": 2}, 1)
+    listener = RecordingListener()
+    assert "memory" not in call([Model("hello")], turns(1), listener=listener, memory={"n": 1})
+    assert listener.recalled == [{"n": 1}]
+    listener.remembers = {"n": 2}
+    update = call([Model("hello")], turns(1), listener=listener)
+    assert (listener.recalled, update["memory"], len(update["messages"])) == ([{"n": 1}], {"n": 2}, 1)
     assert "memory" not in call([Model("hello")], turns(1), memory={"n": 1})
 
 
@@ -231,14 +210,14 @@ def test_where_a_summary_is_due_no_model_is_asked_and_the_state_says_so(sync: bo
 
 
 def test_a_summary_that_was_wanted_before_is_decided_on_again_and_told() -> None:
-    ears = Ears()
+    listener = RecordingListener()
     wanted = {"writer": replace(ContextState(), wanted=True).stored()}
     model = Model("hello")
-    update = call([model], turns(2), windows=wanted, ears=ears, summarising=HOW)
+    update = call([model], turns(2), windows=wanted, listener=listener, summarising=HOW)
     assert (len(model.asked), ContextState.of_agent(update, "writer").wanted) == (1, False)
-    assert "Summarization triggered" not in [row[1] for row in ears.logs("graph")]
-    call([model], turns(8), size=500, ears=ears, summarising=HOW)
-    assert ears.logs("graph")[-1] == ("info", "Summarization triggered", None)
+    assert "Summarization triggered" not in [row[1] for row in listener.logs("graph")]
+    call([model], turns(8), size=500, listener=listener, summarising=HOW)
+    assert listener.logs("graph")[-1] == ("info", "Summarization triggered", None)
 
 
 @both

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -16,12 +16,13 @@ from stategraph.agent.context.calibration import Calibration
 from stategraph.agent.context.context_state import ContextState, Correction, Summary
 from stategraph.agent.context.context_window import Fitting, summary_message
 from stategraph.agent.context.trimming import TrimSettings
-from stategraph.agent.facts import Fact, Logged, ModelStreamed, SummaryEnded, SummaryStarted, SummaryStreamed
+from stategraph.agent.facts import Logged, ModelStreamed, SummaryEnded, SummaryStarted, SummaryStreamed
 from stategraph.agent.llm.summarize import SummarizeNode
 from stategraph.agent.ports import AgentContext
 from stategraph.agent.settings.inputs import RetainRecent
 from stategraph.agent.settings.usage import SummaryTrigger
 from stategraph.engine.config.runtime import Runtime
+from tests.agent.recording_listener import RecordingListener
 
 
 class Model(Runnable[Any, Any]):
@@ -45,24 +46,6 @@ class Model(Runnable[Any, Any]):
         return [[each.content for each in asked] for asked in self.asked]
 
 
-class Ears:
-    """Hears facts, and remembers."""
-
-    def __init__(self) -> None:
-        self.heard: list[Fact] = []
-        self.remembers: dict[str, Any] | None = None
-        self.recalled: list[Mapping[str, Any]] = []
-
-    async def hear(self, fact: Fact, /) -> None:
-        self.heard.append(fact)
-
-    def memory(self) -> dict[str, Any] | None:
-        return self.remembers
-
-    def recall(self, memory: Mapping[str, Any], /) -> None:
-        self.recalled.append(memory)
-
-
 def counter(message: AnyMessage) -> int:
     return len(str(message.content))
 
@@ -78,7 +61,7 @@ def summarise(
     answer: Callable[[list[Any]], str],
     messages: list[AnyMessage] = TURNS,
     how: Summarising = HOW,
-    ears: Ears | None = None,
+    listener: RecordingListener | None = None,
     *,
     sync: bool = False,
     memory: Any = None,
@@ -92,7 +75,7 @@ def summarise(
     agent = Agent(id="writer", name="Writer", routes=(), fitting=fitting, **flags)
     node = SummarizeNode(agent, replace(how, routes=(Route(model, "p", "m"),)))
     given: Any = {"messages": messages, "windows": {"writer": ContextState(**state).stored()}, "memory": memory}
-    runtime: Any = Runtime(context=AgentContext(token_counter=counting, listener=ears))
+    runtime: Any = Runtime(context=AgentContext(token_counter=counting, listener=listener))
     if sync:
         return model, node.call(given, {}, runtime)
     return model, asyncio.run(node.acall(given, {}, runtime))
@@ -252,13 +235,13 @@ def test_an_error_of_another_kind_is_no_reason_to_part_messages() -> None:
 
 
 def test_a_summary_is_told_from_its_start_to_its_end() -> None:
-    ears = Ears()
+    listener = RecordingListener()
     how = replace(HOW, trigger=SummaryTrigger("token_ratio", 0.5), initial="from before")
-    _, update = summarise(notes, how=how, ears=ears)
-    assert [type(each).__name__ for each in ears.heard] == [
+    _, update = summarise(notes, how=how, listener=listener)
+    assert [type(each).__name__ for each in listener.heard] == [
         *("SummaryStarted", "ModelStarted", "ModelStreamed", "SummaryStreamed", "ModelEnded", "SummaryEnded", "Logged")
     ]
-    started, _, streamed, piece, _, ended, logged = ears.heard
+    started, _, streamed, piece, _, ended, logged = listener.heard
     assert isinstance(started, SummaryStarted) and isinstance(streamed, ModelStreamed)
     assert isinstance(piece, SummaryStreamed) and isinstance(ended, SummaryEnded) and isinstance(logged, Logged)
     assert started.trigger == "token_ratio"
@@ -281,9 +264,9 @@ def test_a_summary_is_told_from_its_start_to_its_end() -> None:
 
 def test_a_summary_says_from_which_message_of_a_person_on_all_is_kept() -> None:
     def kept(messages: list[AnyMessage]) -> Any:
-        ears = Ears()
-        summarise(notes, [*TURNS[:4], *messages], ears=ears)
-        (ended,) = [each for each in ears.heard if isinstance(each, SummaryEnded)]
+        listener = RecordingListener()
+        summarise(notes, [*TURNS[:4], *messages], listener=listener)
+        (ended,) = [each for each in listener.heard if isinstance(each, SummaryEnded)]
         assert ended.summary is not None
         return ended.summary.get("coverage")
 
@@ -303,9 +286,9 @@ def test_a_summary_says_from_which_message_of_a_person_on_all_is_kept() -> None:
 def test_a_summary_that_cannot_be_made_is_told_with_the_reason(
     answer: Callable[[list[Any]], str], why: str, more: str
 ) -> None:
-    ears = Ears()
-    summarise(answer, ears=ears)
-    started, *_, ended, logged = ears.heard
+    listener = RecordingListener()
+    summarise(answer, listener=listener)
+    started, *_, ended, logged = listener.heard
     assert isinstance(started, SummaryStarted) and started.trigger == "default"
     assert isinstance(ended, SummaryEnded) and isinstance(logged, Logged)
     on = "; the run continues with the messages that fit"
@@ -314,12 +297,12 @@ def test_a_summary_that_cannot_be_made_is_told_with_the_reason(
 
 
 def test_what_a_listener_remembers_is_given_back_and_kept() -> None:
-    ears = Ears()
-    _, update = summarise(notes, ears=ears, memory={"n": 1})
-    assert (ears.recalled, update.get("memory")) == ([{"n": 1}], None)
-    ears.remembers = {"n": 2}
-    _, update = summarise(notes, ears=ears)
-    assert (ears.recalled, update["memory"]) == ([{"n": 1}], {"n": 2})
+    listener = RecordingListener()
+    _, update = summarise(notes, listener=listener, memory={"n": 1})
+    assert (listener.recalled, update.get("memory")) == ([{"n": 1}], None)
+    listener.remembers = {"n": 2}
+    _, update = summarise(notes, listener=listener)
+    assert (listener.recalled, update["memory"]) == ([{"n": 1}], {"n": 2})
     assert stored(update).summary is not None
     _, update = summarise(notes, memory={"n": 1})
     assert "memory" not in update
