@@ -29,6 +29,9 @@ from stategraph.agent.mcp.connection import Tools
 from stategraph.agent.mcp.errors import McpNotDone
 from stategraph.testing import FakeClock
 
+# Closing an event loop on virtual time waits for its threads 300 s, which pass at once if a thread takes a moment.
+pytestmark = pytest.mark.filterwarnings("ignore:The executor did not finish")
+
 
 class Session:
     """A session with a server in memory: what becomes of it is set by tests."""
