@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import signal
 import threading
 from collections.abc import Callable, Coroutine, Iterator
@@ -609,6 +610,7 @@ def interruptible() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("interruptible")
+@pytest.mark.skipif("PYTEST_XDIST_WORKER" in os.environ, reason="its processes have a main thread of their own")
 def test_an_interrupted_request_from_a_thread_is_given_up() -> None:
     over: list[str] = []
     done = threading.Event()
