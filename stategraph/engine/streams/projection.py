@@ -89,7 +89,7 @@ class Projector:
         self.finished(end)
 
     def finished(self, end: End) -> None:
-        """Build the chunks of the end of a task that asks nothing; the machine tells of none that is hidden."""
+        """Build the chunks of a task's end, but for what it asks; the machine tells of none that is hidden."""
         subject, emit = self._subject, self._emit
         for mode, ended in self._ended:
             payload = ended(subject, end)
