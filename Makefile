@@ -25,7 +25,7 @@ demo: dev-env demo-env ## An agent program written for LangGraph, running on thi
 	@$(DEV)/bin/python -m examples.demo $(ARGS)
 
 test: dev-env ## The project's own tests, and at the end what was left out and why (ARGS='-k word' chooses)
-	$(DEV)/bin/python -m pytest -rs $(ARGS)
+	$(DEV)/bin/python -m pytest -rfEs $(ARGS)
 
 oldest: python ## The project's own tests with the oldest langchain-core that is supported (ARGS='tests/core' chooses)
 	@$(ENVIRONMENT) .venv-oldest requirements/oldest.txt --link

@@ -162,6 +162,11 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         future.add_done_callback(lambda _: self.clock._shift(-1))
         return future
 
+    async def shutdown_default_executor(self, *timeout: Any) -> None:
+        """Wait until the executor's threads have ended, as every loop does; time stands still meanwhile."""
+        with self.clock.busy():
+            await super().shutdown_default_executor(*timeout)
+
 
 class _JumpingSelector(selectors.BaseSelector):
     """A selector that moves a clock instead of waiting for a timer."""

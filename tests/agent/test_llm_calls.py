@@ -18,9 +18,6 @@ from stategraph.engine.config import environment
 from stategraph.errors import GraphBubbleUp, ModelAnswerError
 from stategraph.testing import CountedIds, FakeClock
 
-# Closing an event loop on virtual time waits for its threads 300 s, which pass at once if a thread takes a moment.
-pytestmark = pytest.mark.filterwarnings("ignore:The executor did not finish")
-
 AT = Place("writer", "Writer", "llm", {})
 ASKED: list[Any] = [HumanMessage("hi")]
 

@@ -6,6 +6,7 @@ import asyncio
 import operator
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any, TypedDict
 
 import pytest
@@ -69,6 +70,23 @@ def test_time_stands_still_while_a_worker_thread_works() -> None:
     assert clock.run(scenario()) == "in time"
     assert clock.now() == 0
     assert not clock.is_busy
+
+
+def test_time_stands_still_while_a_loop_that_is_closed_waits_for_its_threads() -> None:
+    clock = FakeClock()
+    release = threading.Event()
+    opener = threading.Timer(0.1, release.set)
+
+    async def scenario() -> None:
+        threads = ThreadPoolExecutor(1)
+        asyncio.get_running_loop().set_default_executor(threads)
+        threads.submit(release.wait, 10)
+        opener.start()
+
+    clock.run(scenario())
+    assert release.is_set()
+    assert clock.now() == 0
+    opener.join()
 
 
 def test_time_stands_still_in_a_section_marked_busy() -> None:

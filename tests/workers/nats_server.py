@@ -66,15 +66,26 @@ class NatsServer:
             except OSError:
                 pass
             if self._process.poll() is not None or time.monotonic() > deadline:
-                self.stop()
-                raise UnavailableError(f"nats-server did not start: {self._log.read_text(errors='replace')[-500:]}")
+                self._process.kill()
+                self._process.wait()
+                self._process = None
+                raise UnavailableError(f"nats-server did not start: {self._said()}")
             time.sleep(0.02)
 
+    def _said(self) -> str:
+        return self._log.read_text(errors="replace")[-500:]
+
     def stop(self, *, kill: bool = False) -> None:
-        """Stop it, by its pid: politely, or with SIGKILL."""
+        """Stop it, by its pid: politely, or with SIGKILL.
+
+        Raises:
+            UnavailableError: It had ended by itself.
+        """
         process, self._process = self._process, None
         if process is None:
             return
+        if process.poll() is not None:
+            raise UnavailableError(f"nats-server ended by itself, with {process.returncode}: {self._said()}")
         if kill:
             process.kill()
         else:

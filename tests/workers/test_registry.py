@@ -16,6 +16,7 @@ import pytest
 from stategraph.errors import ConfigurationError
 from stategraph.workers.ids import new_owner, new_ulid
 from stategraph.workers.leases import IllegalRunMove, LeaseLost, LeaseSettings, RunStatus
+from stategraph.workers.registry import sqlite
 from stategraph.workers.registry.databases import open_database
 from stategraph.workers.registry.operations import RegistryOperations
 from stategraph.workers.registry.port import StoreUnavailableError
@@ -380,6 +381,33 @@ def test_tables_are_made_once_by_many_processes_and_not_touched_if_newer(url: st
         store.database.close()
 
 
+def test_a_new_file_that_another_process_writes_to_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    writer = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    writer.execute("CREATE TABLE others (id)")
+    writer.execute("BEGIN IMMEDIATE")
+    ending = threading.Timer(0.1, writer.execute, ["COMMIT"])
+    ending.start()
+    database = open_database(f"sqlite:///{path}")
+    with database.transaction() as session:
+        assert session.execute("PRAGMA journal_mode") == [("wal",)]
+    ending.join()
+    writer.close()
+    database.close()
+
+
+def test_a_lock_that_stays_on_a_new_file_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "BUSY_S", 0.1)
+    writer = sqlite3.connect(tmp_path / "runs.db", isolation_level=None)
+    writer.execute("CREATE TABLE others (id)")
+    writer.execute("BEGIN IMMEDIATE")
+    database = open_database(f"sqlite:///{tmp_path}/runs.db")
+    with pytest.raises(StoreUnavailableError, match="database is locked"), database.transaction():
+        raise AssertionError
+    writer.close()
+    database.close()
+
+
 def test_owners_are_new_with_every_process_start() -> None:
     owners = {new_owner() for _ in range(100)}
     assert len(owners) == 100
@@ -467,7 +495,7 @@ def test_a_file_that_is_no_database_is_left_closed(tmp_path: Path, monkeypatch: 
     file = tmp_path / "text"
     file.write_text("no database " * 100)
     database = SqliteDatabase(str(file))
-    with pytest.raises(sqlite3.DatabaseError, match="not a database"), database.transaction():
+    with pytest.raises(ConfigurationError, match=r"text' is no SQLite database"), database.transaction():
         pass
     database.close()
     (connection,) = made

@@ -11,7 +11,9 @@ Rules
 from __future__ import annotations
 
 import queue
+import random
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -92,10 +94,12 @@ class SqliteDatabase:
         connection = sqlite3.connect(self._path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
         try:
             if self._create:
-                connection.execute("PRAGMA journal_mode=WAL").close()
+                _use_wal(connection)
             connection.execute("PRAGMA synchronous=FULL").close()
-        except BaseException:
+        except BaseException as error:
             connection.close()
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
+                raise ConfigurationError(f"The file '{self._path}' is no SQLite database; name another one") from error
             raise
         return connection
 
@@ -119,6 +123,23 @@ class SqliteSession:
     def change_many(self, statement: str, parameters: Sequence[Sequence[object]]) -> None:
         """Execute a statement with each of several parameters."""
         self._connection.executemany(statement, parameters)
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Have a file keep what is committed in a log of its own, so that those who read hold nobody up.
+
+    SQLite does not wait for a lock here (https://sqlite.org/wal.html#sometimes_queries_return_sqlite_busy_in_wal_mode),
+    and several processes may start on a new file at once.
+    """
+    deadline = time.monotonic() + BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL").close()
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+        time.sleep(random.uniform(0.005, 0.02))
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:

@@ -34,9 +34,6 @@ from stategraph.agent.mcp.exchange import Trouble, current
 from stategraph.agent.mcp.servers import StdioServer
 from stategraph.testing import FakeClock
 
-# Closing an event loop on virtual time waits for its threads 300 s, which pass at once if a thread takes a moment.
-pytestmark = pytest.mark.filterwarnings("ignore:The executor did not finish")
-
 KEY = "a-key-of-the-server"
 OLD, NEW = "2025-06-18", "2026-07-28"
 NOT_FOUND = wire.ErrorData(code=wire.METHOD_NOT_FOUND, message="no such method")

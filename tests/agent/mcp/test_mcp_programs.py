@@ -24,9 +24,6 @@ from stategraph.agent.mcp.exchange import Unreadable
 from stategraph.agent.mcp.servers import StdioServer
 from stategraph.testing import FakeClock
 
-# Closing an event loop on virtual time waits for its threads 300 s, which pass at once if a thread takes a moment.
-pytestmark = pytest.mark.filterwarnings("ignore:The executor did not finish")
-
 TERM, KILL = signal.SIGTERM, signal.SIGKILL
 PING = SessionMessage(wire.JSONRPCRequest(jsonrpc="2.0", id=1, method="ping"))
 
