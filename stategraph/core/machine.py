@@ -32,14 +32,7 @@ from stategraph.core import moves, plan, status
 from stategraph.core.checkpoint import Checkpoint, Metadata
 from stategraph.core.checkpointing import CheckpointMaker
 from stategraph.core.delta_journal import DeltaJournal
-from stategraph.core.effects import (
-    CheckpointReached,
-    Effect,
-    PausedBare,
-    TaskSettled,
-    TasksPlanned,
-    ValuesChanged,
-)
+from stategraph.core.effects import CheckpointReached, Effect, PausedBare, TaskSettled, TasksPlanned, ValuesChanged
 from stategraph.core.moves import (
     Cached,
     Called,

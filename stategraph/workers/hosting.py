@@ -57,13 +57,24 @@ class HostingPool(ABC):
         """Stop the worker that holds a job, which does not end by itself."""
 
     @abstractmethod
-    async def aclose(self) -> None:
-        """Cancel the remaining jobs and stop all workers, see `WorkerPool.aclose`."""
+    async def _stop_workers(self) -> None:
+        """Stop all workers; the jobs have been cancelled."""
 
     # The port.
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+    async def aclose(self) -> None:
+        """Cancel the remaining jobs and stop all workers, see `WorkerPool.aclose`."""
+        self._affinity.check()
+        if self._closed:
+            return
+        self._closed, self._refusing = True, "the pool is closed"
+        try:
+            await asyncio.gather(*(each.cancel("The pool was closed") for each in list(self._jobs.values())))
+        finally:
+            await self._stop_workers()
 
     async def drain(self, timeout: float = 30.0) -> None:  # noqa: ASYNC109 (what is left is cancelled, not given up)
         """Let the accepted jobs end, see `WorkerPool.drain`."""

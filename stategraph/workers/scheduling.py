@@ -212,21 +212,13 @@ class ScheduledPool(HostingPool):
             count["submitted"], count["completed"], count["failed"], count["cancelled"], count["recycled"], workers
         )
 
-    async def aclose(self) -> None:
-        """Cancel the remaining jobs and stop all workers, see `WorkerPool.aclose`."""
-        self._affinity.check()
-        if self._closed:
-            return
-        self._closed, self._refusing = True, "the pool is closed"
-        try:
-            await asyncio.gather(*(each.cancel("The pool was closed") for each in list(self._jobs.values())))
-        finally:
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*(self._dismiss(each) for each in list(self._seats)))
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-
     # Workers.
+
+    async def _stop_workers(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*(self._dismiss(each) for each in list(self._seats)))
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _fill(self) -> None:
         """Start workers that are missing."""

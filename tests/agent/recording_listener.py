@@ -25,6 +25,9 @@ class RecordingListener:
     def recall(self, memory: Mapping[str, Any], /) -> None:
         self.recalled.append(memory)
 
+    def kinds(self) -> list[str]:
+        return [type(each).__name__ for each in self.heard]
+
     def logs(self, scope: str) -> list[tuple[str, str, Any]]:
         rows = [each for each in self.heard if isinstance(each, Logged) and each.scope == scope]
         return [(each.level, each.message, each.data) for each in rows]

@@ -12,11 +12,12 @@ from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from langchain_core.runnables import Runnable
 
 from stategraph.agent.agent import Route
-from stategraph.agent.facts import Fact, ModelCall, ModelEnded, ModelFailed, ModelStarted, ModelStreamed, Place
+from stategraph.agent.facts import ModelCall, ModelEnded, ModelFailed, ModelStarted, ModelStreamed, Place
 from stategraph.agent.llm import model_calls
 from stategraph.engine.config import environment
 from stategraph.errors import GraphBubbleUp, ModelAnswerError
 from stategraph.testing import CountedIds, FakeClock
+from tests.agent.recording_listener import RecordingListener
 
 AT = Place("writer", "Writer", "llm", {})
 ASKED: list[Any] = [HumanMessage("hi")]
@@ -48,25 +49,6 @@ class Model(Runnable[Any, Any]):
             yield piece
 
 
-class Ears:
-    """Hears facts."""
-
-    def __init__(self) -> None:
-        self.heard: list[Fact] = []
-
-    async def hear(self, fact: Fact, /) -> None:
-        self.heard.append(fact)
-
-    def memory(self) -> dict[str, Any] | None:
-        return None
-
-    def recall(self, memory: Any, /) -> None:
-        raise AssertionError("nothing was remembered")
-
-    def kinds(self) -> list[str]:
-        return [type(each).__name__ for each in self.heard]
-
-
 def route(*pieces: AIMessage | Exception, name: str = "m") -> Route:
     return Route(Model(*pieces), "p", name, f"traced {name}")
 
@@ -88,7 +70,7 @@ def ask(request: pytest.FixtureRequest) -> Ask:
         if request.param == "async":
             return asyncio.run(model_calls.acall(routes, ASKED, {}, final))
         about = ModelCall(AT, "", "", ASKED, 1)
-        return FakeClock(grace_s=0).run(model_calls.tell(routes, about, {}, Ears(), final))
+        return FakeClock(grace_s=0).run(model_calls.tell(routes, about, {}, RecordingListener(), final))
 
     return asking
 
@@ -133,21 +115,21 @@ def test_a_call_has_the_run_id_that_a_simulation_gives(ask: Ask) -> None:
 # With a listener.
 
 
-def tell(routes: list[Route], final: Any = never) -> tuple[Any, Ears]:
-    ears, clock = Ears(), FakeClock(grace_s=0)
+def tell(routes: list[Route], final: Any = never) -> tuple[Any, RecordingListener]:
+    listener, clock = RecordingListener(), FakeClock(grace_s=0)
 
     async def main() -> Any:
         with clock.for_runs():
-            return await model_calls.tell(routes, ModelCall(AT, "", "", ASKED, 1), {}, ears, final)
+            return await model_calls.tell(routes, ModelCall(AT, "", "", ASKED, 1), {}, listener, final)
 
-    return clock.run(main()), ears
+    return clock.run(main()), listener
 
 
-def test_a_listener_hears_every_piece_and_which_model_it_is_of() -> None:
+def test_a_listener_hlistener_every_piece_and_which_model_it_is_of() -> None:
     usage: Any = {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}
-    answer, ears = tell([route(AIMessageChunk(content="a"), AIMessageChunk(content="b", usage_metadata=usage))])
+    answer, listener = tell([route(AIMessageChunk(content="a"), AIMessageChunk(content="b", usage_metadata=usage))])
     assert answer.content == "ab"
-    started, first, second, ended = ears.heard
+    started, first, second, ended = listener.heard
     assert isinstance(started, ModelStarted) and isinstance(ended, ModelEnded)
     assert isinstance(first, ModelStreamed) and isinstance(second, ModelStreamed)
     assert (started.call.provider, started.call.model, started.call.traced_as) == ("p", "m", "traced m")
@@ -157,23 +139,23 @@ def test_a_listener_hears_every_piece_and_which_model_it_is_of() -> None:
 
 def test_a_failure_is_told_where_another_model_is_tried_or_none_may_be() -> None:
     one, two = ValueError("one"), LookupError("two")
-    errors, ears = tell([route(one), route(two)])
+    errors, listener = tell([route(one), route(two)])
     assert errors == [one, two]
-    assert ears.kinds() == ["ModelStarted", "ModelFailed", "ModelStarted"]
-    failed = ears.heard[1]
+    assert listener.kinds() == ["ModelStarted", "ModelFailed", "ModelStarted"]
+    failed = listener.heard[1]
     assert isinstance(failed, ModelFailed) and failed.error is one
-    errors, ears = tell([route(one), route(two)], lambda _: True)
+    errors, listener = tell([route(one), route(two)], lambda _: True)
     assert errors == [one]
-    assert ears.kinds() == ["ModelStarted", "ModelFailed"]
-    _, ears = tell([route(one)], lambda _: True)
-    assert ears.kinds() == ["ModelStarted", "ModelFailed"]
+    assert listener.kinds() == ["ModelStarted", "ModelFailed"]
+    _, listener = tell([route(one)], lambda _: True)
+    assert listener.kinds() == ["ModelStarted", "ModelFailed"]
 
 
 def test_a_stream_that_breaks_off_is_a_failure() -> None:
     broken = ValueError("broken")
-    errors, ears = tell([route(AIMessageChunk(content="a"), broken)])
+    errors, listener = tell([route(AIMessageChunk(content="a"), broken)])
     assert errors == [broken]
-    assert ears.kinds() == ["ModelStarted", "ModelStreamed"]
+    assert listener.kinds() == ["ModelStarted", "ModelStreamed"]
 
 
 def test_a_stream_without_a_piece_is_a_failure() -> None:

@@ -37,20 +37,13 @@ from stategraph.workers.thread import ThreadPool
 from stategraph.workers.wire import pack
 from tests.workers.contract import Gate, first, job, read
 from tests.workers.nats_server import NatsServer, serving
+from tests.workers.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 60.0
 ACK_WAIT_S = 1.0
 
 pytestmark = pytest.mark.anyio
-
-
-async def until(fact: Callable[[], bool]) -> None:
-    with anyio.fail_after(LIMIT_S):
-        for _ in itertools.count():
-            if fact():
-                return
-            await anyio.sleep(0.01)
 
 
 def host(url: str, workers: int = 0, *, local: Any = "thread", **settings: Any) -> NatsPool:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -24,6 +23,7 @@ from stategraph.workers.registry.runs import RunRegistry
 from stategraph.workers.worker import RunNotice, Worker, WorkerSettings
 from tests.workers import app
 from tests.workers.restarting import Server
+from tests.workers.waiting import until
 
 LIMIT_S = 90
 DATABASE = open_database("sqlite:///:memory:")
@@ -73,14 +73,6 @@ async def site(lease_s: float) -> AsyncIterator[Site]:
             app.gates = {"waits": asyncio.Event(), "go": asyncio.Event()}
             yield Site(registry, saver, server)
         await registry.aclose()
-
-
-async def until(fact: Callable[[], bool]) -> None:
-    with anyio.fail_after(LIMIT_S):
-        for _ in itertools.count():
-            if fact():
-                return
-            await anyio.sleep(0.01)
 
 
 async def begun(here: Site) -> str:

@@ -18,6 +18,7 @@ from stategraph.errors import AbortError, ConfigurationError, JobTimeoutError, T
 from stategraph.workers.process import framing, limits, supervisor
 from stategraph.workers.process.supervisor import ProcessPool
 from tests.workers.contract import Gate, first, job
+from tests.workers.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the kernel tells it on Linux alone")
@@ -38,12 +39,6 @@ def is_there(pid: int) -> bool:
         return sys.platform != "linux" or Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (ProcessLookupError, FileNotFoundError):
         return False
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what the system alone knows; the time limit is the caller's."""
-    while not condition():  # noqa: ASYNC110
-        await asyncio.sleep(0.01)
 
 
 async def result_of(pool: ProcessPool, name: str, given: Any = None, **fields: Any) -> Any:

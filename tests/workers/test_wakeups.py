@@ -35,6 +35,7 @@ from stategraph.workers.wakeups.signals import Signal, SignalKind, Topic
 from stategraph.workers.worker import Worker, WorkerSettings
 from tests.workers import app, nats_server
 from tests.workers.savers import async_saver
+from tests.workers.waiting import until
 
 LIMIT_S = 60
 
@@ -44,14 +45,6 @@ NEVER_S = 10_000.0
 NEVER = LeaseSettings(lease_s=3 * NEVER_S, heartbeat_s=NEVER_S)
 
 pytestmark = pytest.mark.anyio
-
-
-async def until(fact: Callable[[], bool]) -> None:
-    with anyio.fail_after(LIMIT_S):
-        for _ in itertools.count():
-            if fact():
-                return
-            await anyio.sleep(0.01)
 
 
 class Site:

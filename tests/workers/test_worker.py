@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from stategraph.workers.registry.values import ThreadBusy
 from stategraph.workers.worker import Worker, WorkerSettings
 from tests.workers import app
 from tests.workers.savers import async_saver
+from tests.workers.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 60
@@ -84,15 +85,6 @@ async def site(url: str) -> AsyncIterator[Site]:
 def gates() -> dict[str, asyncio.Event]:
     app.gates = {"waits": asyncio.Event(), "go": asyncio.Event()}
     return app.gates
-
-
-async def until(fact: Callable[[], bool]) -> None:
-    """Wait for what happens in another process, or in a database."""
-    with anyio.fail_after(LIMIT_S):
-        for _ in itertools.count():
-            if fact():
-                return
-            await anyio.sleep(0.01)
 
 
 async def reached(gate: asyncio.Event) -> None:

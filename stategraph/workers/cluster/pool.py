@@ -310,14 +310,8 @@ class NatsPool(HostingPool):
         await self.open()
         return await self.queue.dead(limit)
 
-    async def aclose(self) -> None:
-        """Cancel the remaining jobs, and stop the workers of this process, see `WorkerPool.aclose`."""
-        self._affinity.check()
-        if self._closed:
-            return
-        self._closed, self._refusing = True, "the pool is closed"
+    async def _stop_workers(self) -> None:
         try:
-            await asyncio.gather(*(each.cancel("The pool was closed") for each in list(self._jobs.values())))
             await asyncio.gather(*self._tasks, return_exceptions=True)
         finally:
             await self._open.aclose()
