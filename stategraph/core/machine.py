@@ -60,9 +60,11 @@ from stategraph.core.task import Draft, IdMaker, ResumeMap, Task
 from stategraph.errors import IllegalMoveError, NodeError
 from stategraph.types import Interrupt
 
+_STARTED: Final = moves.follow("loading", "start", "planning")
 _BEGUN: Final = moves.follow("planning", "next", "stepping")
 _APPLIED: Final = moves.follow("stepping", "next", "planning")
-"""What the table says of steps that take the short way, where a call for each move would take a tenth of a step."""
+"""What the table says of moves that every run makes, and of steps that take the short way, where a call for each move
+would take a tenth of a step."""
 
 
 class Machine:
@@ -250,7 +252,7 @@ class Machine:
         if self.resuming:
             self._tell_values()
         self.child_resuming = start.resuming if self.settings.nested else self.resuming
-        self._move("start", "planning")
+        self.status = _STARTED
 
     # -- the conversation ------------------------------------------------
 

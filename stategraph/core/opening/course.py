@@ -35,7 +35,10 @@ class Course(NamedTuple):
     forks: bool
 
 
-def course_of(start: Start, thread: Thread, *, nested: bool, written: bool, source: str | None) -> Course:
+_NEW: Final = Course(resuming=False, replays=False, leaves_records=False, forks=False)
+
+
+def course_of(start: Start, thread: Thread, nested: bool, written: bool, source: str | None) -> Course:
     """Work out what a run does with its thread.
 
     Args:
@@ -45,6 +48,8 @@ def course_of(start: Start, thread: Thread, *, nested: bool, written: bool, sour
         written: Whether anything was ever written on the thread.
         source: What made the checkpoint.
     """
+    if not (written or thread.addressed or thread.superseded):
+        return _NEW
     resuming = written and is_resuming(start, nested=nested)
     replays = is_replay(start, addressed=thread.addressed, nested=nested)
     # The checkpoint of an edit or a fork is the beginning of a branch already, unless the thread has moved past it.

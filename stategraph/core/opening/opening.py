@@ -107,7 +107,7 @@ class Opening:
         """
         start, planner, records, nested = self._start, self._planner, self._records, self._settings.nested
         written, source = bool(self._state.versioning.by_channel), self._checkpoints.metadata.get("source")
-        course = course_of(start, self._thread, nested=nested, written=written, source=source)
+        course = course_of(start, self._thread, nested, written, source)
         self.resuming, self.leaves_records, self._forks = course.resuming, course.leaves_records, course.forks
         planner.resume_map = start.resume_map
         planner.renames = planner.ids.counts or (nested and (course.replays or source in EDITS))

@@ -163,7 +163,7 @@ class State(Reader):
         try:
             if program.reacts_to_consume:
                 self._consume((task,), emptied)
-            self._write_once(task, updated, emptied)
+            self._write_once(writes, task.fresh, task.name, updated, emptied)
             if self._active or program.reacts_to_finish:
                 self._end_step(updated, emptied)
         except BaseException:
@@ -176,11 +176,11 @@ class State(Reader):
 
     def take_input(self, writes: Sequence[Write]) -> Collection[str]:
         """As :meth:`apply` for the input of a run that continues nothing, and stores nothing before its end."""
-        grouped: Grouped = {}
-        group_by_channel(writes, self.program.specs, grouped)
+        if len(writes) > 1:
+            return self.apply((), writes)
         updated: dict[str, None] = {}
         emptied: list[str] = []
-        self._write(grouped, None, updated, emptied)
+        self._write_once(writes, None, None, updated, emptied)
         if self.versioning.open is not None:
             self.versioning.open.append((INPUT, (), updated, emptied, ()))
         return updated
@@ -206,10 +206,17 @@ class State(Reader):
                 for view in self._views.values():
                     view.note(name, channels[name].value)  # type: ignore[attr-defined]
 
-    def _write_once(self, task: Task, updated: dict[str, None], emptied: list[str]) -> None:
-        """As :meth:`_write` for the only task of a step, which wrote each channel once."""
+    def _write_once(
+        self,
+        writes: Sequence[Write],
+        fresh: Fresh | None,
+        writer: str | None,
+        updated: dict[str, None],
+        emptied: list[str],
+    ) -> None:
+        """As :meth:`_write` for writes of one task, or of an input, to each channel once."""
         channels, program = self.channels, self.program
-        for name, value in task.writes:
+        for name, value in writes:
             if name in program.signals:
                 channels.raised[name] = value
                 updated[name] = None
@@ -217,7 +224,7 @@ class State(Reader):
                 if name in program.last_values:
                     channels[name].value = value  # type: ignore[attr-defined]
                 else:
-                    self._update(name, (value,), task.fresh)
+                    self._update(name, (value,), fresh)
                     value = channels[name].value  # type: ignore[attr-defined]
                 updated[name] = None
                 for view in self._views.values():
@@ -228,8 +235,8 @@ class State(Reader):
                     else:
                         view.note(name, value)
             elif name not in program.specs:
-                self._ignore(name, task.name)
-            elif self._update(name, (value,), task.fresh):
+                self._ignore(name, writer)
+            elif self._update(name, (value,), fresh):
                 self._note_change(name, updated, emptied)
 
     def _update(self, name: str, values: Sequence[object], fresh: Fresh | None) -> bool:

@@ -99,9 +99,12 @@ def recast_checkpoint_ns(ns: str) -> str:
 _SCALARS: Final = frozenset((str, int, float, bool, tuple, type(None)))
 
 
+_COLLECTIONS: Final = (list, tuple, dict)
+
+
 def is_not_empty(value: object) -> bool:
     """Tell whether a config value says something: not None and, for a list, tuple or dict, not of length zero."""
-    return bool(value) if isinstance(value, list | tuple | dict) else value is not None
+    return bool(value) if isinstance(value, _COLLECTIONS) else value is not None
 
 
 def _own(value: object) -> object:
@@ -239,6 +242,8 @@ def ensure_config(*configs: RunnableConfig | None) -> RunnableConfig:
             full["metadata"] = _without_place(full["metadata"], full[CONF])
             full[CONF] = {}
     for config in given:
+        if type(config) is not dict and not isinstance(config, Mapping):
+            raise TypeError(f"A config is a dict; found {config!r}, of type {type(config).__name__}")
         _lay_over(full, config, inherited_tags)
     _identify(full[CONF], full["metadata"])
     return cast(RunnableConfig, full)
@@ -256,11 +261,9 @@ def _lay_over(full: dict[str, Any], config: RunnableConfig, inherited_tags: froz
     """Lay a config over a complete one, in place.
 
     Raises:
-        TypeError: If it, or its tags, metadata or `configurable`, are of another kind.
+        TypeError: If its tags, metadata or `configurable`, are of another kind.
     """
     strays: dict[str, object] = {}
-    if not isinstance(config, Mapping):
-        raise TypeError(f"A config is a dict; found {config!r}, of type {type(config).__name__}")
     for key, value in config.items():
         if not is_not_empty(value):
             continue

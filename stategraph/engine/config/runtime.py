@@ -121,13 +121,16 @@ class RunControl:
     """Asks one run to stop after the superstep it is in.
 
     Hand a new one to each run: a request cannot be taken back. It may be made from any thread.
+
+    Attributes:
+        drain_reason: Why it is to stop; None if it has not been asked.
     """
 
-    __slots__ = ("_drain_reason",)
+    __slots__ = ("drain_reason",)
 
     def __init__(self) -> None:
         # One reference that only ever goes from None to a reason: readers in other threads need no lock.
-        self._drain_reason: str | None = None
+        self.drain_reason: str | None = None
 
     def request_drain(self, reason: str = "shutdown") -> None:
         """Ask the run to stop.
@@ -135,17 +138,12 @@ class RunControl:
         Args:
             reason: Reported by the `GraphDrained` error that ends the run.
         """
-        self._drain_reason = reason
+        self.drain_reason = reason
 
     @property
     def drain_requested(self) -> bool:
         """True if the run has been asked to stop."""
-        return self._drain_reason is not None
-
-    @property
-    def drain_reason(self) -> str | None:
-        """The reason, or None if it has not been asked."""
-        return self._drain_reason
+        return self.drain_reason is not None
 
 
 # --- the runtime ---
@@ -406,7 +404,9 @@ def adopt_runtime(value: object) -> Runtime[Any]:
 
 def server_info_from(config: RunnableConfig) -> ServerInfo | None:
     """Collect what a server wrote into `configurable`, or None if it wrote nothing."""
-    configurable: Mapping[str, Any] = config.get(CONF) or {}
+    configurable: Mapping[str, Any] | None = config.get(CONF)
+    if not configurable:
+        return None
     assistant_id = configurable.get("assistant_id")
     graph_id = configurable.get("graph_id")
     user = configurable.get("langgraph_auth_user")

@@ -95,6 +95,8 @@ class Driver(RunProcedure):
     def stop_running(self) -> None:
         """Let no task begin, wait for those that run, and record how they ended."""
         self._halted = True
+        if not (self._working or self._ended or self._calls.called):
+            return
         for ticket in list(self._working):
             if ticket.cancel():
                 self._working.discard(ticket)

@@ -201,11 +201,14 @@ class Execution:
         if resuming and loaded.around is not None and loaded.found is not None:
             resuming = loaded.around.has_begun(loaded.found, conf[CONFIG_KEY_CHECKPOINT_MAP])
         named = conf.get(CONFIG_KEY_CHECKPOINT_MAP) or {}
-        run_id = plan.config.get("metadata", {}).get("run_id")
+        same_run = False
+        if loaded.found is not None:
+            run_id = plan.config.get("metadata", {}).get("run_id")
+            same_run = run_id == machine.metadata.get("run_id", MISSING)
         return Start(
             foreign_types.ours(plan.input) if foreign_types.exist() else plan.input,
             resuming,
-            run_id == machine.metadata.get("run_id", MISSING),
+            same_run,
             plan.ns in named or loaded.ns is not None,
             conf.get(CONFIG_KEY_RESUME_MAP),
             named,

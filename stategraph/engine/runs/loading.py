@@ -70,7 +70,7 @@ class Loaded(NamedTuple):
             # Nobody sees the time of what is not stored.
             checkpoint = checkpoints.empty(plan.environment.ids.checkpoint_id(-2), "")
             stored_id = self.base[CONF].get(CONFIG_KEY_CHECKPOINT_ID) or None
-            return Thread(checkpoint, {"step": -2}, stored_id=stored_id, addressed=named)
+            return Thread(checkpoint, {"step": -2}, None, None, stored_id, named)
         plan.spec.migrate(found.checkpoint)
         parent, moved = found.parent_config, self.ns is not None
         return Thread(

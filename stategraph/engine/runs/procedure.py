@@ -185,7 +185,7 @@ class RunProcedure(ABC):
         proceed, tell = pregel_loop.planner(self.loop, execution), execution.teller()
         at_once, saves, waits = self._at_once, self._saves, execution.plan.durability == "sync"
         while True:
-            directive = proceed(control.drain_requested)
+            directive = proceed(control.drain_reason is not None)
             if machine.outbox:
                 execution.flush()
             if saves is not None and (waits or saves.crowded):
@@ -198,9 +198,11 @@ class RunProcedure(ABC):
                     yield seen
             if kind is at_once:
                 outcome = start(execution, directive)  # type: ignore[arg-type]
-                if not isinstance(outcome, Draft):
+                well = isinstance(outcome, Draft)
+                if not well:
                     outcome = yield from self.awaited(outcome)
-                if isinstance(outcome, Draft) and not called:
+                    well = isinstance(outcome, Draft)
+                if well and not called:
                     tell(outcome)
                     continue
                 yield from self._step([], outcome)

@@ -109,35 +109,35 @@ class TaskConfigs:
             quiet: The class of the managers that tasks have if nobody listens.
             calls: Starts the functions that tasks call.
         """
-        plan = run.plan
+        plan, machine, outlet, callbacks = run.plan, run.machine, run.outlet, run.callbacks
         self._calls = calls
-        self._callbacks = run.callbacks
-        self._machine = run.machine
-        self._checkpoints = run.machine.checkpoints
-        self._state = run.machine.state
+        self._callbacks = callbacks
+        self._machine = machine
+        self._checkpoints = machine.checkpoints
+        state = self._state = machine.state
         self._ns = plan.ns
         self._quiet = quiet
-        self._writer = run.outlet.writer if "custom" in run.outlet.modes else None
+        self._writer = outlet.writer if "custom" in outlet.modes else None
         config = plan.config
         base: dict[str, Any] = dict(config)
         base.pop("run_name", None)
         # A node sees only what somebody asked for.
-        if not base.get("tags"):
+        if not (tags := base.get("tags")):
             base.pop("tags", None)
         if isinstance(base.get("recursion_limit"), DefaultRecursionLimit):
             del base["recursion_limit"]
-        if run.callbacks is None:
+        if callbacks is None:
             base.pop("run_id", None)
         self._base = base
         self._metadata = {**(base.get("metadata") or {}), **_OF_EACH_TASK}
-        self._tags = list(base.get("tags") or ())
+        self._tags = list(tags or ())
         conf = self._conf = _shared_conf(run)
         run_id = self._run_id = config.get("run_id")
         self._facts = RunFacts(
             plan.runtime,
             conf.get(CONFIG_KEY_THREAD_ID),
             str(run_id) if run_id else None,
-            run.machine.state.previous(),
+            state.previous(),
         )
         self._map = conf.get(CONFIG_KEY_CHECKPOINT_MAP) or {}
         conf.update(_OF_EACH_ATTEMPT)

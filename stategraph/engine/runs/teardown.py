@@ -104,7 +104,8 @@ def leave(execution: Execution, driver: Leaving, error: BaseException | None) ->
         if not keeps(execution, error, refused):
             raise
     else:
-        yield from _finish_saves(execution, driver, error)
+        if execution.saves is not None:
+            yield from _finish_saves(execution, driver, error)
     # A root run pauses; a nested one hands its interrupts to the node it runs in.
     if not isinstance(error, GraphInterrupt) or execution.plan.nested:
         return False

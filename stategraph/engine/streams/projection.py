@@ -103,8 +103,6 @@ class Projector:
 
 # -- what the caller gets ---------------------------------------------------
 
-_NO_MODES = frozenset[str]()
-
 
 class Format(NamedTuple):
     """The format of chunks for the caller.
@@ -128,11 +126,12 @@ class Format(NamedTuple):
 
     def wanted(self) -> frozenset[str]:
         """Return all modes that have to be produced."""
-        if not self.modes and not self.printed:
-            return _NO_MODES
-        modes = (self.modes,) if isinstance(self.modes, str) else self.modes
-        printed = (self.printed,) if isinstance(self.printed, str) else self.printed
-        return frozenset((*modes, *printed))
+        modes = self.modes
+        if isinstance(modes, str):
+            modes = (modes,)
+        if not self.printed:
+            return frozenset(modes)
+        return frozenset((*modes, *((self.printed,) if isinstance(self.printed, str) else self.printed)))
 
     @property
     def bare(self) -> bool:
