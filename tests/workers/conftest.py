@@ -63,10 +63,11 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def nats_running() -> Iterator[NatsServer]:
     """A NATS server, for all tests of a process."""
     try:
-        with nats_server.serving() as server:
-            yield server
+        nats_server.program()
     except nats_server.UnavailableError as error:
         pytest.skip(str(error))
+    with nats_server.serving() as server:
+        yield server
 
 
 @pytest.fixture

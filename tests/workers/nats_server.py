@@ -1,7 +1,17 @@
-"""A NATS server of our own on loopback, from its wheel, that tests and chaos stop and start again."""
+"""A NATS server of our own on loopback, from its wheel, that tests and chaos stop and start again.
+
+Rules
+-----
+* The server's port is kept for it from the beginning to the end, also while it is stopped: by a socket that is bound to
+  it and does not listen. Linux lets a server listen beside it, as both say `SO_REUSEADDR`, gives the port to nobody who
+  asks for any free one, and no connection that goes out has it as its own end. Other systems do not, so there it is let
+  go.
+* A server has started when it has said its own name on that port. Another one that answers there is not it.
+"""
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
 import subprocess
@@ -9,8 +19,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from uuid import uuid4
 
 STARTING_S = 30.0
 STOPPING_S = 20.0
@@ -34,17 +45,20 @@ def program() -> Path:
 
 
 class NatsServer:
-    """A server with JetStream on a folder.
+    """A server with JetStream on a folder, see `serving`.
 
     Args:
         folder: For what it stores.
+        port: Its port.
         arguments: Further arguments, such as `--auth TOKEN`.
         jetstream: Whether it has JetStream.
     """
 
-    def __init__(self, folder: Path, *arguments: str, jetstream: bool = True) -> None:
-        self.port = _free_port()
-        self._command = [str(program()), "-a", "127.0.0.1", "-p", str(self.port), *arguments]
+    def __init__(self, folder: Path, port: int, *arguments: str, jetstream: bool = True) -> None:
+        self.folder = folder
+        self.port = port
+        self._name = f"test-{uuid4().hex}"
+        self._command = [str(program()), "-a", "127.0.0.1", "-p", str(self.port), "-n", self._name, *arguments]
         if jetstream:
             self._command += ["-js", "-sd", str(folder / "jetstream")]
         self._log = folder / "nats.log"
@@ -55,22 +69,33 @@ class NatsServer:
         return f"nats://127.0.0.1:{self.port}"
 
     def start(self) -> None:
+        """Start it, and wait until it answers.
+
+        Raises:
+            UnavailableError: It does not.
+        """
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         deadline = time.monotonic() + STARTING_S
-        while True:
-            try:
-                with socket.create_connection(("127.0.0.1", self.port), timeout=1.0) as connection:
-                    if connection.recv(4) == b"INFO":
-                        return
-            except OSError:
-                pass
+        while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self._process.kill()
                 self._process.wait()
                 self._process = None
                 raise UnavailableError(f"nats-server did not start: {self._said()}")
             time.sleep(0.02)
+
+    def _answers(self) -> bool:
+        """Return whether this server, and no other, answers on its port."""
+        here = ("127.0.0.1", self.port)
+        with (
+            suppress(OSError, ValueError),
+            socket.create_connection(here, timeout=1.0) as connection,
+            connection.makefile("rb") as said,
+        ):
+            kind, _, about = said.readline().partition(b" ")
+            return kind == b"INFO" and json.loads(about)["server_name"] == self._name
+        return False
 
     def _said(self) -> str:
         return self._log.read_text(errors="replace")[-500:]
@@ -99,13 +124,19 @@ class NatsServer:
 
 @contextmanager
 def serving(*arguments: str, jetstream: bool = True) -> Iterator[NatsServer]:
-    """Run a server for a block.
+    """Run a server for a block, which may stop it and start it again on its port.
+
+    Args:
+        arguments: Further arguments, such as `--auth TOKEN`.
+        jetstream: Whether it has JetStream.
 
     Raises:
         UnavailableError: None can be run.
     """
-    with tempfile.TemporaryDirectory(prefix="stategraph-nats-") as folder:
-        server = NatsServer(Path(folder), *arguments, jetstream=jetstream)
+    with tempfile.TemporaryDirectory(prefix="stategraph-nats-") as folder, _kept_port() as kept:
+        server = NatsServer(Path(folder), kept.getsockname()[1], *arguments, jetstream=jetstream)
+        if sys.platform != "linux":
+            kept.close()
         server.start()
         try:
             yield server
@@ -113,8 +144,9 @@ def serving(*arguments: str, jetstream: bool = True) -> Iterator[NatsServer]:
             server.stop()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def _kept_port() -> socket.socket:
+    """Return a socket that keeps a port: it is bound and does not listen, so who connects is refused."""
+    kept = socket.socket()
+    kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    kept.bind(("127.0.0.1", 0))
+    return kept

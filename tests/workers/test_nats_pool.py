@@ -36,7 +36,7 @@ from stategraph.workers.nats.connection import NatsUnavailableError, connect
 from stategraph.workers.thread import ThreadPool
 from stategraph.workers.wire import pack
 from tests.workers.contract import Gate, first, job, read
-from tests.workers.nats_server import NatsServer, serving
+from tests.workers.nats_server import serving
 from tests.workers.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -351,20 +351,16 @@ async def test_a_server_that_is_away_for_longer_than_the_nodes_time_begins_no_jo
             await assert_nothing_is_left(pool)
 
 
-async def test_jobs_that_a_server_lost_with_its_disk_are_put_into_the_queue_again(tmp_path: Path) -> None:
-    server = NatsServer(tmp_path)
-    server.start()
-    try:
+async def test_jobs_that_a_server_lost_with_its_disk_are_put_into_the_queue_again() -> None:
+    with serving() as server:
         async with host(server.url, ack_wait_s=0.2) as pool:
             handles = [await pool.submit(job("double", n, id=str(n))) for n in range(3)]
             await anyio.to_thread.run_sync(server.stop)
-            shutil.rmtree(tmp_path / "jetstream")
+            shutil.rmtree(server.folder / "jetstream")
             await anyio.to_thread.run_sync(server.start)
             await until(lambda: pool.session.is_up)
             async with host(server.url, 2, ack_wait_s=0.2):
                 assert [await result(each) for each in handles] == [0, 2, 4]
-    finally:
-        server.stop()
 
 
 async def test_a_submission_while_the_server_is_away_waits_or_is_refused() -> None:
@@ -401,10 +397,9 @@ async def test_a_server_without_jetstream_is_refused_in_a_sentence() -> None:
 
 async def test_a_server_that_is_away_at_the_start_is_refused_in_a_sentence() -> None:
     with serving() as server:
-        url = server.url
-    pool = host(url)
-    with pytest.raises(NatsUnavailableError, match=r"cannot be reached: Connection refused"):
-        await pool.open()
+        await anyio.to_thread.run_sync(server.stop)
+        with pytest.raises(NatsUnavailableError, match=r"cannot be reached: Connection refused"):
+            await host(server.url).open()
     with pytest.raises(ConfigurationError, match="is on another machine"):
         host("nats://far.example.com")
 
