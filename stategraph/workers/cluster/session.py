@@ -7,10 +7,10 @@ import contextlib
 import logging
 import random
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from stategraph.workers.nats.address import NatsAddress
-from stategraph.workers.nats.connection import NatsUnavailableError, connect
+from stategraph.workers.nats.connection import NatsUnavailableError, close, connect
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
@@ -145,7 +145,10 @@ class Session:
             await asyncio.gather(self._keeping, return_exceptions=True)
         self._up.clear()
         if self._client is not None:
-            await _close(self._client)
+            with contextlib.suppress(Exception):  # it is left in any case
+                if not self._client.is_closed:
+                    await asyncio.wait_for(self._client.flush(), 1.0)
+            await close(self._client)
 
     @property
     def _opened(self) -> Client:
@@ -166,8 +169,7 @@ class Session:
                 await client.subscribe(subject, cb=hear)
             await client.flush()
         except BaseException:
-            with contextlib.suppress(Exception):
-                await client.close()
+            await close(client)
             raise
         self._client, self._jetstream = client, None
         self._up.set()
@@ -186,11 +188,3 @@ class Session:
                     logger.debug("%s", error)
             for call in self.when_up:
                 call()
-
-
-async def _close(client: Any) -> None:
-    with contextlib.suppress(Exception):  # it is left in any case
-        if not client.is_closed:
-            await asyncio.wait_for(client.flush(), 1.0)
-    with contextlib.suppress(Exception):
-        await client.close()

@@ -8,6 +8,7 @@
 Rules
 -----
 * A server that is not on this machine needs a proof.
+* With `tls://` or `ca` a connection is encrypted, or there is none. With `nats://` it is if the server asks for it.
 * Neither an address nor anything made of it shows a secret.
 """
 
@@ -58,6 +59,11 @@ class NatsAddress:
     def where(self) -> str:
         """The servers, for messages."""
         return ", ".join(self.servers)
+
+    @property
+    def encrypts(self) -> bool:
+        """True if nothing may be sent without TLS."""
+        return self.ca is not None or self.servers[0].startswith("tls:")
 
     @property
     def proof(self) -> str:

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from stategraph.errors import ConfigurationError, MissingPackageError
 from stategraph.workers.nats.address import NatsAddress
+from stategraph.workers.nats.encryption import Encryption
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger("stategraph.workers")
 
 CONNECT_S: Final = 5.0
+
+#: Time limit for closing a connection.
+CLOSE_S: Final = 1.0
 
 #: Interval at which a silent connection is asked whether it is there; twice without an answer it is given up.
 PING_S: Final = 20
@@ -34,6 +39,20 @@ LEAST_PAYLOAD: Final = 16 * 1024
 
 #: Parts of the errors by which a server refuses a proof.
 _DENIED: Final = ("authorization", "authentication", "user jwt", "nkey")
+
+#: The two parts of a file of credentials.
+_JWT: Final = re.compile(rb"BEGIN NATS USER JWT-+\s+([\w.-]+)")
+_SEED: Final = re.compile(rb"BEGIN USER NKEY SEED-+\s+(\w+)")
+
+#: Parts of what OpenSSL says of a certificate, with the way out of each.
+_WAYS_OUT: Final = (
+    ("mismatch", "Write the name in the address that the certificate was made for"),
+    ("expired", "Renew it"),
+    ("not yet valid", "Correct the clock of this machine, or wait"),
+)
+
+#: Parts of the reasons of errors by which a server asks for a certificate of the client.
+_ASKS_FOR_ONE: Final = ("certificate required", "bad certificate")
 
 #: A part of the error by which a server refuses a subject.
 _FORBIDDEN: Final = "permissions violation"
@@ -58,7 +77,8 @@ async def connect(
         denied: Called with a sentence for each subject that the server does not allow; the connection goes on without.
 
     Raises:
-        ConfigurationError: The server refuses the proof, takes too little in a message, or a file is not there.
+        ConfigurationError: The server refuses the proof, shows a certificate that is not accepted, does not encrypt
+            though the address asks for that, takes too little in a message, or a file is not there.
         MissingPackageError: `nats-py` is not installed.
         NatsUnavailableError: The server cannot be reached.
     """
@@ -79,7 +99,8 @@ async def connect(
             if denied is not None:
                 denied(said)
 
-    client, options = Client(), _options(address)
+    encryption = _encryption(address)
+    client, options = Client(), _options(address, encryption)
     try:
         opening = client.connect(
             list(address.servers),
@@ -94,16 +115,17 @@ async def connect(
             **options,
         )
         await asyncio.wait_for(opening, CONNECT_S)
+        if encryption is not None:
+            encryption.require()
     except BaseException as error:  # of the client, of sockets and of TLS
-        with contextlib.suppress(Exception):
-            await client.close()  # it leaves the socket open
+        await close(client)  # it leaves the socket open
         if not isinstance(error, Exception):
             raise
         raise _in_a_sentence([*problems, error], address) from None
     is_connected = True
     problems.clear()
     if client.max_payload < LEAST_PAYLOAD:
-        await client.close()
+        await close(client)
         raise ConfigurationError(
             f"The NATS server at {address.where} takes messages of at most {client.max_payload:,} bytes (max_payload); "
             f"workers need {LEAST_PAYLOAD:,}. Its default is 1 MB"
@@ -111,29 +133,64 @@ async def connect(
     return client
 
 
-def _options(address: NatsAddress) -> dict[str, Any]:
+async def close(client: Client) -> None:
+    """Close a connection within a time limit: the client would wait for ever after a handshake of TLS that failed."""
+    with contextlib.suppress(Exception):
+        await asyncio.wait_for(client.close(), CLOSE_S)
+
+
+def _encryption(address: NatsAddress) -> Encryption | None:
+    if address.ca is not None:
+        _look_for("ca", address.ca)
+    return Encryption(address) if address.encrypts else None
+
+
+def _options(address: NatsAddress, encryption: Encryption | None) -> dict[str, Any]:
     """Return the client's options for the proof and for TLS.
 
     Raises:
-        ConfigurationError: A file is not there, or cannot be read.
+        ConfigurationError: A file cannot be read, or holds something else.
     """
     options: dict[str, Any] = {}
-    files = (("credentials", "user_credentials"), ("nkey", "nkeys_seed"))
-    for name, option in files:
-        if (file := getattr(address, name)) is not None:
-            _look_for(name, file)
-            options[option] = file
+    if address.credentials is not None:
+        options["user_credentials"] = _credentials(address.credentials)
+    if address.nkey is not None:
+        _content("nkey", address.nkey)  # an error that says so
+        options["nkeys_seed"] = address.nkey
     for name in ("token", "user", "password"):
         if (value := getattr(address, name)) is not None:
-            options[name] = value
-    if address.ca is not None:
-        _look_for("ca", address.ca)
-    if address.ca is not None or address.servers[0].startswith("tls:"):
-        try:
-            options["tls"] = ssl.create_default_context(cafile=address.ca)
-        except OSError as error:
-            raise ConfigurationError(f"The file '{address.ca}' holds no certificates: {error}") from None
+            options[name] = value if encryption is None else encryption.guarded(value)
+    if encryption is not None:
+        options["tls"] = encryption.context
     return options
+
+
+def _credentials(file: str) -> object:
+    """Return the credentials in a file, as the client takes them.
+
+    Not by its name: the client reads on for ever in a file without a JWT.
+    """
+    from nats.aio.client import RawCredentials
+
+    content = _content("credentials", file)
+    jwt, seed = _JWT.search(content), _SEED.search(content)
+    if jwt is None or seed is None:
+        raise ConfigurationError(
+            f"The file '{file}' holds no credentials for a NATS server: it has the JWT of a user and its seed, as "
+            "'nsc generate creds' writes them"
+        )
+    parts = (("NATS USER JWT", jwt[1]), ("USER NKEY SEED", seed[1]))
+    return RawCredentials("".join(f"-----BEGIN {name}-----\n{part.decode()}\n" for name, part in parts))
+
+
+def _content(name: str, file: str) -> bytes:
+    _look_for(name, file)
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise ConfigurationError(
+            f"The file '{file}', which the address of NATS names, cannot be read: {error}"
+        ) from None
 
 
 def _look_for(name: str, file: str) -> None:
@@ -142,6 +199,11 @@ def _look_for(name: str, file: str) -> None:
 
 
 def _in_a_sentence(errors: list[Exception], address: NatsAddress) -> Exception:
+    for each in errors:
+        if isinstance(each, ConfigurationError):
+            return each
+        if isinstance(each, ssl.SSLError):  # also a ValueError, if it is about a certificate
+            return _of_tls(each, address)
     if any(isinstance(each, ValueError) or type(each).__module__.startswith("nkeys") for each in errors):
         file = address.credentials or address.nkey
         return ConfigurationError(f"The file '{file}' holds no proof for a NATS server: write a seed, or credentials")
@@ -154,6 +216,28 @@ def _in_a_sentence(errors: list[Exception], address: NatsAddress) -> Exception:
     return NatsUnavailableError(
         f"The NATS server at {address.where} cannot be reached: {_why(errors)}. Start it, or correct the address"
     )
+
+
+def _of_tls(error: ssl.SSLError, address: NatsAddress) -> Exception:
+    """Return the error of a connection for a failure of TLS, in a sentence."""
+    where = address.where
+    if isinstance(error, ssl.SSLCertVerificationError):
+        said = error.verify_message.rstrip(".")
+        way_out = next((way for part, way in _WAYS_OUT if part in said.lower()), _trust(address))
+        return ConfigurationError(f"The certificate of the NATS server at {where} is not accepted: {said}. {way_out}")
+    reason = (error.reason or str(error)).replace("_", " ").lower()
+    if any(part in reason for part in _ASKS_FOR_ONE):
+        return ConfigurationError(
+            f"The NATS server at {where} asks for a certificate of this process ('verify' in its TLS configuration), "
+            "and addresses name none: use a token, credentials or an NKey"
+        )
+    return NatsUnavailableError(f"TLS with the NATS server at {where} failed: {reason}. Look at its TLS configuration")
+
+
+def _trust(address: NatsAddress) -> str:
+    if address.ca is None:
+        return "Name the file with the certificate of the authority that signed it: ?ca=FILE"
+    return f"The file '{address.ca}' does not hold the authority that signed it: name the right one with ?ca=FILE"
 
 
 def _why(errors: list[Exception]) -> str:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 from stategraph.errors import ConfigurationError, MissingPackageError
 from stategraph.workers.naming import token
 from stategraph.workers.nats.address import NatsAddress, read_address
-from stategraph.workers.nats.connection import NatsUnavailableError, connect
+from stategraph.workers.nats.connection import NatsUnavailableError, close, connect
 from stategraph.workers.wakeups.bus import ConnectedBus
 from stategraph.workers.wakeups.signals import Signal, SignalKind, Topic
 
@@ -99,7 +99,7 @@ class NatsConnection:
         """Close the connection; what was published goes out before."""
         if self._client is not None and not self._client.is_closed:
             await self._client.flush()
-            await self._client.close()
+            await close(self._client)
 
     @contextmanager
     def _told_if_lost(self) -> Iterator[Client]:
