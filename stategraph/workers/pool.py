@@ -87,7 +87,8 @@ class PoolHealth:
         queued: How many jobs wait for a worker.
         oldest_wait_s: Seconds that the first of them has waited; 0 if none waits.
         restarts: How many workers took the place of one that died.
-        last_error: How the last one died; None if none did.
+        last_error: How the last one died, or why the connection to a server was lost or something on it was refused,
+            whatever came last; None if nothing of the kind happened.
     """
 
     workers: int

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,14 @@ import anyio.to_thread
 import pytest
 
 from stategraph.errors import ConfigurationError
+from stategraph.workers.cluster import session as sessions
+from stategraph.workers.cluster.node import NodeSettings
 from stategraph.workers.cluster.pool import ClusterSettings, NatsPool
+from stategraph.workers.cluster.serving import node_at
 from stategraph.workers.nats.address import read_address
 from stategraph.workers.nats.connection import NatsUnavailableError, connect
+from stategraph.workers.pool import PoolHealth
+from stategraph.workers.thread import ThreadPool
 from stategraph.workers.wakeups import bus as buses
 from stategraph.workers.wakeups.bus import Bus
 from stategraph.workers.wakeups.buses import open_bus
@@ -291,3 +297,54 @@ async def test_a_server_that_breaks_off_the_handshake_is_away(authority: Authori
         port = server.sockets[0].getsockname()[1]
         with pytest.raises(NatsUnavailableError, match=r"TLS with the NATS server at tls://127\.0\.0\.1:\d+ failed: "):
             await connect(read_address(f"tls://127.0.0.1:{port}?ca={authority.file}"), "test")
+
+
+async def until_told(health: Callable[[], Awaitable[PoolHealth]], part: str) -> None:
+    with anyio.fail_after(LIMIT_S):
+        for _ in itertools.count():
+            if part in ((await health()).last_error or ""):
+                return
+            await anyio.sleep(0.01)
+
+
+async def test_what_a_server_does_not_allow_is_in_the_health_of_pools_and_nodes(tmp_path: Path) -> None:
+    (tmp_path / "server.conf").write_text(
+        f'authorization {{ users = [ {{ user: me, password: "{SECRET}", permissions: {{ publish: '
+        '{ deny: ["stategraph.*.who", "stategraph.*.presence"] } } } ] }\n'
+    )
+    workers = ThreadPool(1, allow=["tests.workers"])
+    with serving("-c", str(tmp_path / "server.conf")) as server:
+        url = server.url.replace("//", f"//me:{SECRET}@")
+        async with NatsPool(url) as pool, workers, node_at(url, workers, NodeSettings()) as node:
+            running = asyncio.ensure_future(node.run())
+            said = f"The NATS server at {server.url} does not allow this process something it needs: "
+            await until_told(pool.health, said)
+            await until_told(node.health, said)
+            assert SECRET not in str((await pool.health()).last_error)
+            node.stop()
+            await running
+
+
+async def test_why_a_server_is_away_is_in_the_health_of_a_pool_and_logged_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "LONGEST_PAUSE_S", 0.05)
+    tries = 0
+
+    async def count(*arguments: Any) -> Any:
+        nonlocal tries
+        tries += 1
+        return await connect(*arguments)
+
+    monkeypatch.setattr(sessions, "connect", count)
+    with serving() as server:
+        async with NatsPool(server.url) as pool:
+            await anyio.to_thread.run_sync(server.stop)
+            await until_told(pool.health, "cannot be reached: Connection refused")
+            refused = tries
+            await until(lambda: tries > refused + 2)
+    said = [record.getMessage() for record in caplog.records]
+    assert said == [
+        f"The connection to the NATS server at {server.url} was lost",
+        f"The NATS server at {server.url} cannot be reached: Connection refused. Start it, or correct the address",
+    ]

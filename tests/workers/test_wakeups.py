@@ -9,7 +9,6 @@ import re
 import threading
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -294,71 +293,6 @@ async def test_a_bus_that_hears_nothing_is_not_live_and_says_why(
     assert not registry.bus.is_live
     assert "a pooler such as PgBouncer" in str(registry.bus.health().last_error)
     await registry.aclose()
-
-
-class Sessions:
-    """A PostgreSQL whose notifications come back, and whose statements may be held up."""
-
-    def __init__(self) -> None:
-        self.listened: list[str] = []
-        self.told: asyncio.Queue[SimpleNamespace] = asyncio.Queue()
-        self.listens, self.answers = anyio.Event(), anyio.Event()
-        self.listens.set()
-        self.answers.set()
-
-    async def connect(self, url: str, **options: Any) -> Any:
-        return self
-
-    async def execute(self, statement: str, parameters: Sequence[Sequence[str]] = ()) -> None:
-        if statement.startswith("LISTEN"):
-            await self.listens.wait()
-            self.listened.append(statement)
-            return
-        await self.answers.wait()
-        for channel, payload in zip(*parameters, strict=True):
-            self.told.put_nowait(SimpleNamespace(channel=channel, payload=payload))
-
-    async def notifies(self) -> AsyncIterator[SimpleNamespace]:
-        while True:
-            yield await self.told.get()
-
-    async def close(self) -> None:
-        pass
-
-
-async def test_waiters_look_again_only_when_postgres_listens_for_them() -> None:
-    sessions, heard = Sessions(), []
-    connection = postgres_bus.PostgresConnection(sessions.connect, "", heard.append)
-    await connection.open()
-    losing = asyncio.ensure_future(connection.lost())
-    await connection.listen([(SignalKind.WORK, "q")])
-    sessions.listens = anyio.Event()
-
-    listening = asyncio.ensure_future(connection.listen([(SignalKind.WORK, "q"), events("run").topic]))
-    await anyio.wait_all_tasks_blocked()
-    assert not listening.done()
-    sessions.listens.set()
-    with anyio.fail_after(LIMIT_S):
-        await listening
-    assert 'LISTEN "stategraph_events"' in sessions.listened
-
-    await connection.send([events("run"), events("another")])
-    await until(lambda: bool(heard))
-    assert heard == [events("run").topic]
-    losing.cancel()
-    await asyncio.wait({losing})
-
-
-async def test_a_postgres_that_answers_no_more_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postgres_bus, "PROBE_S", 0.01)
-    monkeypatch.setattr(postgres_bus, "_CONNECT_S", 0.05)
-    sessions = Sessions()
-    connection = postgres_bus.PostgresConnection(sessions.connect, "", print)
-    await connection.open()
-    sessions.answers = anyio.Event()
-
-    with anyio.fail_after(LIMIT_S), pytest.raises(ConnectionError, match=r"does not answer within 0\.05 s"):
-        await connection.lost()
 
 
 async def test_without_a_bus_everything_is_found_by_looking(tmp_path: Any) -> None:

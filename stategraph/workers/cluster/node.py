@@ -18,9 +18,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from stategraph.errors import AbortError, ConfigurationError, TransferError, WorkerError
@@ -29,10 +29,11 @@ from stategraph.workers.cluster.queue import Delivery, JobQueue
 from stategraph.workers.handle import HostedJob, Outcome
 from stategraph.workers.ids import new_owner
 from stategraph.workers.nats.connection import NatsUnavailableError
-from stategraph.workers.pool import Job
+from stategraph.workers.pool import Job, PoolHealth
 from stategraph.workers.scheduling import ScheduledPool
 from stategraph.workers.wakeups.bus import Bus, Wakes
 from stategraph.workers.wakeups.signals import SignalKind
+from stategraph.workers.wakeups.waiting import until_first
 from stategraph.workers.wire import Codec, Message, pack, unpack
 
 logger = logging.getLogger("stategraph.workers")
@@ -194,7 +195,9 @@ class Node:
         self._draining = asyncio.Event()
         self._stopping = asyncio.Event()
         self._failure: BaseException | None = None
+        self._problem: str | None = None
         workers.when_room = self._room.set
+        queue.session.when_wrong.append(self._note_problem)
 
     def drain(self) -> None:
         """Take nothing more; `run` returns when the jobs that are there have ended, or were given back."""
@@ -205,6 +208,14 @@ class Node:
         """Drain without waiting for the jobs: they are given back at once."""
         self._stopping.set()
         self.drain()
+
+    async def health(self) -> PoolHealth:
+        """Return the state of the node's workers, with the last error of its connection if there was one."""
+        health = await self.workers.health()
+        return replace(health, last_error=self._problem or health.last_error)
+
+    def _note_problem(self, problem: str) -> None:
+        self._problem = problem
 
     async def run(self) -> None:
         """Take jobs until `drain` is called.
@@ -258,7 +269,7 @@ class Node:
     async def _rest(self, wakes: Wakes) -> None:
         """Wait for a signal, for the end, or for a while."""
         looking_s = LOOK_S * random.uniform(0.7, 1.3)
-        await _first(wakes.wait(looking_s), self._draining.wait(), timeout_s=looking_s)
+        await until_first(wakes.wait(looking_s), self._draining.wait(), timeout_s=looking_s)
 
     async def _take_one(self) -> bool:
         """Take the next job of the queues; return False if there is none, or no server."""
@@ -423,7 +434,7 @@ class Node:
                 keep_at = loop.time() + keep_s
                 for held in list(self._held.values()):
                     await held.delivery.keep()
-            await _first(self._asked.wait(), timeout_s=min(BEAT_S, keep_s, max(0.01, keep_at - loop.time())))
+            await until_first(self._asked.wait(), timeout_s=min(BEAT_S, keep_s, max(0.01, keep_at - loop.time())))
 
     async def _ask_hosts(self) -> None:
         """Tell hosts of the attempts that are here, and stop those that no host wants."""
@@ -474,23 +485,12 @@ class Node:
     async def _end_drain(self) -> None:
         if not self._held:
             return
-        await _first(self._empty.wait(), self._stopping.wait(), timeout_s=self._settings.drain_s)
+        await until_first(self._empty.wait(), self._stopping.wait(), timeout_s=self._settings.drain_s)
         for held in list(self._held.values()):
             if held.job is not None:
                 held.job.gives_back = "its node stops"
                 held.job.stopping("the node stops")
-        await _first(self._empty.wait(), timeout_s=GIVING_BACK_S)
-
-
-async def _first(*waits: Coroutine[Any, Any, object], timeout_s: float) -> None:
-    """Wait for the first of several things, or for so long."""
-    tasks = [asyncio.ensure_future(each) for each in waits]
-    try:
-        await asyncio.wait(tasks, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await until_first(self._empty.wait(), timeout_s=GIVING_BACK_S)
 
 
 def topic_of(queue: str) -> str:

@@ -97,6 +97,7 @@ class _Placed:
     number: int = 0
     begun: int = 0
     lost: int = 0
+    why: str = "its worker was lost"
     node: str | None = None
     link: Link | None = None
     put_at: float = 0.0
@@ -157,6 +158,7 @@ class NatsPool(HostingPool):
         self._last_error: str | None = None
         self._local: ScheduledPool | None = None
         self.session = Session(self._address, "stategraph pool")
+        self.session.when_wrong.append(self._note_problem)
         self.queue = JobQueue(self.session, self.settings.tenant, self.settings.ack_wait_s)
         self.links = Links(self.queue, self.queue.subject("hosts", self.name, "frames"))
 
@@ -291,6 +293,9 @@ class NatsPool(HostingPool):
             last_error=self._last_error,
         )
 
+    def _note_problem(self, problem: str) -> None:
+        self._last_error = problem
+
     def statistics(self) -> PoolStatistics:
         """Return the statistics of the pool, see `WorkerPool.statistics`, with the workers of all nodes."""
         count = self._count
@@ -376,7 +381,7 @@ class NatsPool(HostingPool):
             if job_id not in self._placed:  # it was to be stopped
                 return ("leave",)
         if problem is None and placed.lost >= self.settings.max_attempts:
-            problem = f"{self._last_error}; it was begun {placed.lost} times"
+            problem = f"{placed.why}; it was begun {placed.lost} times"
         if problem is not None:
             placed.hosted.fail(WorkerError(f"Job '{job_id}' was given up: {problem}"))
             self._finish(placed)
@@ -394,7 +399,7 @@ class NatsPool(HostingPool):
         )
         link.broken = partial(self._broken, placed, attempt)
         if attempt > 1:
-            hosted.begin_again(attempt, self._last_error or "its worker was lost")
+            hosted.begin_again(attempt, placed.why)
         hosted.worked, hosted.send = True, link.send
 
     def _told(self, placed: _Placed, attempt: int, message: Message) -> None:
@@ -437,7 +442,7 @@ class NatsPool(HostingPool):
         hosted.worked, hosted.send = False, lambda message: None
         if counts:
             self._restarts += 1
-        self._last_error = why
+        self._last_error = placed.why = why
         logger.warning("%s", why)
         if placed.stopping:
             hosted.abort(placed.reason)

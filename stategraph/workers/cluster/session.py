@@ -38,11 +38,13 @@ class Session:
 
     Attributes:
         when_up: Called when the connection has been made again.
+        when_wrong: Called with a sentence when something is refused, or the connection is lost or cannot be made again.
     """
 
     def __init__(self, address: NatsAddress, name: str) -> None:
         self.address = address
         self.when_up: list[Callable[[], object]] = []
+        self.when_wrong: list[Callable[[str], object]] = []
         self._name = name
         self._client: Client | None = None
         self._jetstream: JetStreamContext | None = None
@@ -163,7 +165,7 @@ class Session:
             if gone is self._gone:
                 self._up.clear()
 
-        client = await connect(self.address, self._name, closed)
+        client = await connect(self.address, self._name, closed, self._tell)
         try:
             for subject, hear in self._subscribed.items():
                 await client.subscribe(subject, cb=hear)
@@ -177,7 +179,9 @@ class Session:
     async def _keep(self) -> None:
         while True:
             await self._gone.wait()
-            logger.warning("The connection to the NATS server at %s was lost", self.address.where)
+            said = f"The connection to the NATS server at {self.address.where} was lost"
+            logger.warning("%s", said)
+            self._tell(said)
             pause_s = FIRST_PAUSE_S
             while not self.is_up:
                 await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
@@ -185,6 +189,13 @@ class Session:
                 try:
                     await self._connect()
                 except Exception as error:  # of the client too: tried again, whatever it was
-                    logger.debug("%s", error)
+                    if (now := str(error)) != said:  # each reason once, not with every try
+                        logger.warning("%s", now)
+                    said = now
+                    self._tell(said)
             for call in self.when_up:
                 call()
+
+    def _tell(self, problem: str) -> None:
+        for call in self.when_wrong:
+            call(problem)

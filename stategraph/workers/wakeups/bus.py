@@ -25,6 +25,7 @@ from typing import Final, Protocol
 import anyio
 
 from stategraph.workers.wakeups.signals import Signal, SignalKind, Topic
+from stategraph.workers.wakeups.waiting import until_first
 
 logger = logging.getLogger("stategraph.workers")
 
@@ -270,7 +271,7 @@ class ConnectedBus:
                 opened_at = time.monotonic()
                 self._set_live(True)
                 changed.set()
-                await self._use(connection, changed)
+                await until_first(self._send(connection, changed), connection.lost())
             except Exception as error:  # whatever the client raises: waiters look by themselves meanwhile
                 self._note(error)
             finally:
@@ -293,21 +294,8 @@ class ConnectedBus:
             await changed.wait()
             changed.clear()
 
-    async def _use(self, connection: Connection, changed: asyncio.Event) -> None:
-        """Use a connection until it is lost, or the bus is closed."""
-        sending = asyncio.ensure_future(self._send(connection, changed))
-        losing = asyncio.ensure_future(connection.lost())
-        try:
-            await asyncio.wait({sending, losing}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (sending, losing):
-                task.cancel()
-            ended = await asyncio.gather(sending, losing, return_exceptions=True)
-        for result in ended:
-            if isinstance(result, Exception):
-                raise result
-
     async def _send(self, connection: Connection, changed: asyncio.Event) -> None:
+        """Send and listen until the bus is closed."""
         listened: frozenset[Topic] = frozenset()
         while True:
             await changed.wait()

@@ -7,6 +7,7 @@ Rules
   stores runs or checkpoints must not wait for it.
 * Work and stops have one channel, events of runs another, so that a worker does not hear what all others tell. Each
   listener of a channel hears all of it.
+* What comes while nobody reads, as when a channel is added, is kept by the client (psycopg 3.2.4 or newer).
 * A connection counts as live once it has heard itself. A pooler that gives each transaction another connection accepts
   `LISTEN` and lets nothing through.
 """
@@ -21,6 +22,7 @@ from uuid import uuid4
 from stategraph.workers.naming import token
 from stategraph.workers.wakeups.bus import ConnectedBus
 from stategraph.workers.wakeups.signals import Signal, SignalKind, Topic
+from stategraph.workers.wakeups.waiting import until_first
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
@@ -88,12 +90,7 @@ class PostgresConnection:
         """Connect, and wait until the connection hears itself; see `bus.Connection.open`."""
         self._listening = await self._session()
         await self._listen_to(self._listening, frozenset())
-        reading = asyncio.ensure_future(self._read(self._listening))
-        try:
-            await self._probe()
-        finally:
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
+        await until_first(self._read(self._listening), self._probe())
 
     async def _session(self) -> AsyncConnection[Any]:
         return await self._connect(
@@ -123,29 +120,16 @@ class PostgresConnection:
     async def lost(self) -> None:
         """Listen until the connection is lost; see `bus.Connection.lost`."""
         assert self._listening is not None
-        probing = asyncio.ensure_future(self._probe_often())
-        try:
-            while True:
-                self._changed.clear()
-                await self._listen_to(self._listening, self._channels)
-                if not self._changed.is_set():
-                    self._listens.set()
-                reading = asyncio.ensure_future(self._read(self._listening))
-                changing = asyncio.ensure_future(self._changed.wait())
-                try:
-                    await asyncio.wait({reading, changing, probing}, return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    for task in (reading, changing):
-                        task.cancel()
-                    ended = await asyncio.gather(reading, changing, return_exceptions=True)
-                for result in ended:
-                    if isinstance(result, Exception):
-                        raise result
-                if probing.done():
-                    probing.result()
-        finally:
-            probing.cancel()
-            await asyncio.gather(probing, return_exceptions=True)
+        await until_first(self._keep_listening(self._listening), self._probe_often())
+
+    async def _keep_listening(self, session: AsyncConnection[Any]) -> None:
+        """Read what comes, and listen to further channels when they are wanted."""
+        while True:
+            self._changed.clear()
+            await self._listen_to(session, self._channels)
+            if not self._changed.is_set():
+                self._listens.set()
+            await until_first(self._read(session), self._changed.wait())
 
     async def close(self) -> None:
         """Close both sessions."""
