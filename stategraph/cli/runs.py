@@ -14,6 +14,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from stategraph.cli import pruning
 from stategraph.cli.output import NOTHING_DONE, Output, add_store, positive, run_command, store_of, table
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     resume.add_argument(
         "--new-id", default="", metavar="ID", help="the id of the new run; the same one twice is one run"
     )
+
+    pruning.prepare(_add(actions, "prune", "Delete runs that ended long ago, with their events.", pruning.prune))
 
     _add(actions, "workers", "List the workers: what they have, and which were killed or hang.", _workers)
 

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from stategraph.workers.pool import WorkerPool as WorkerPool
     from stategraph.workers.process.supervisor import ProcessPool as ProcessPool
     from stategraph.workers.references import imported as imported
+    from stategraph.workers.registry.pruning import Pruned as Pruned
     from stategraph.workers.registry.runs import RunRegistry as RunRegistry
     from stategraph.workers.registry.values import Lease as Lease
     from stategraph.workers.registry.values import RunInfo as RunInfo
@@ -71,6 +72,7 @@ _PUBLIC = {
     "ledger.effects": ("EffectLedger", "effect"),
     "ledger.records": ("EffectFailed", "EffectRecord", "Found", "InDoubt", "NotFound", "current_effect"),
     "ledger.tools": ("effect_tool",),
+    "registry.pruning": ("Pruned",),
     "registry.runs": ("RunRegistry",),
     "registry.values": ("Lease", "RunInfo", "ThreadBusy", "WorkerInfo"),
     "worker": ("RunNotice", "Worker", "WorkerSettings"),

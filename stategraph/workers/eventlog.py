@@ -8,6 +8,8 @@ Rules
 * A later attempt goes on where the rows end. What an attempt told and did not store is told again, with the numbers
   that were free; `run.attempt` stands between two attempts.
 * The last event is `run.end`.
+* A run that ended long ago may be deleted, its oldest events first (`registry.pruning`). Readers then see a hole in the
+  numbers, or that the run is gone, and raise.
 * Readers look for rows when the registry's bus says that there are some, and from time to time in any case.
 """
 
@@ -23,7 +25,7 @@ from typing import Any, Final
 
 from stategraph.workers.registry.operations import ATTEMPT_EVENT, END_EVENT
 from stategraph.workers.registry.runs import RunRegistry
-from stategraph.workers.registry.values import Claimed, Event
+from stategraph.workers.registry.values import Claimed, Event, UnknownRunError
 from stategraph.workers.wakeups.bus import Wakes
 from stategraph.workers.wakeups.signals import Signal, SignalKind
 
@@ -138,7 +140,7 @@ async def attach(registry: RunRegistry, run_id: str, after_seq: int = 0) -> Asyn
         Every event after that one, once, in order.
 
     Raises:
-        UnknownRunError: There is no such run.
+        UnknownRunError: There is no such run, or it was pruned before all of its events were read.
     """
     with registry.bus.watch([(SignalKind.EVENTS, run_id)]) as wakes:
         async with aclosing(_look(registry, run_id, after_seq, wakes)) as events:
@@ -148,18 +150,24 @@ async def attach(registry: RunRegistry, run_id: str, after_seq: int = 0) -> Asyn
 
 async def _look(registry: RunRegistry, run_id: str, after_seq: int, wakes: Wakes) -> AsyncGenerator[LoggedEvent, None]:
     ended = (await registry.get(run_id)).finished_at is not None
+    told_end = False
     wait_s = LOOK_S
     while True:
         rows = await registry.events_after(run_id, after_seq, PAGE)
         for row in rows:
+            if row[0] != after_seq + 1:
+                raise UnknownRunError(f"Run '{run_id}' is being pruned: its events after number {after_seq} are gone")
             after_seq = row[0]
             yield logged(registry, run_id, row)
         if rows:
             # A dead run that was given new attempts goes on after its end.
-            ended, wait_s = rows[-1][2] == END_EVENT, LOOK_S
+            ended = told_end = rows[-1][2] == END_EVENT
+            wait_s = LOOK_S
             if ended or len(rows) == PAGE:
                 continue
         elif ended:
+            if not told_end:
+                await registry.get(run_id)  # an error if it was pruned meanwhile
             return
         else:
             # Looked at before the rows are looked at again: the last ones are stored with the end.

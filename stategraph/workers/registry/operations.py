@@ -171,7 +171,7 @@ class RegistryOperations:
         with self.database.transaction(write=False) as session:
             found = session.execute(self._sql.show, (run_id,))
         if not found:
-            raise UnknownRunError(f"The registry has no run '{run_id}'")
+            raise _unknown(run_id)
         return _shown(found[0])
 
     def newest(self, status: RunStatus | None, thread_id: str | None, tenant: str | None, limit: int) -> list[RunInfo]:
@@ -190,9 +190,10 @@ class RegistryOperations:
                 + (". Give it new attempts with requeue" if shown.status is RunStatus.DEAD else "")
             )
         with self.database.transaction(write=False) as session:
-            target, version, config, context, queue, priority, tenant, attempts = session.execute(
-                self._sql.again, (run_id,)
-            )[0]
+            found = session.execute(self._sql.again, (run_id,))
+        if not found:  # it was pruned meanwhile
+            raise _unknown(run_id)
+        target, version, config, context, queue, priority, tenant, attempts = found[0]
         again = Submission(
             shown.thread_id,
             target,
@@ -321,7 +322,7 @@ class RegistryOperations:
         for tries in range(1, _TRIES + 1):
             try:
                 with self._change() as change:
-                    row, now = self._read(change.session, lease.run_id)
+                    row, now = self._read_owned(change.session, lease)
                     decision = leases.decide(row, now, event)
                     if decision.row != row:  # else it was done before
                         self.add_events(change.session, lease.run_id, row.attempt, events)
@@ -376,8 +377,16 @@ class RegistryOperations:
     def _read(self, session: Session, run_id: str) -> tuple[RunRow, float]:
         found = session.execute(self._sql.life, (run_id,))
         if not found:
-            raise UnknownRunError(f"The registry has no run '{run_id}'")
+            raise _unknown(run_id)
         return _life(found[0]), found[0][_COLUMNS]
+
+    def _read_owned(self, session: Session, lease: Lease) -> tuple[RunRow, float]:
+        try:
+            return self._read(session, lease.run_id)
+        except UnknownRunError:  # it had ended, and the answer to that was lost
+            raise LeaseLost(
+                f"Run '{lease.run_id}' was pruned: its worker has it no longer", run_id=lease.run_id, token=lease.token
+            ) from None
 
     def _apply(self, change: _Change, before: RunRow, decision: leases.Decision) -> None:
         """Write a row that was decided, and perform the effects that belong to the same transaction."""
@@ -434,6 +443,10 @@ def lost(lease: ports.Lease) -> LeaseLost:
         run_id=lease.run_id,
         token=lease.token,
     )
+
+
+def _unknown(run_id: str) -> UnknownRunError:
+    return UnknownRunError(f"The registry has no run '{run_id}': there was none, or it was pruned")
 
 
 def _life(found: tuple[Any, ...]) -> RunRow:

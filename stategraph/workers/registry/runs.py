@@ -8,9 +8,10 @@ Operations on the database happen in threads; being cancelled does not tear one 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Self, TypeVar
 
+import anyio
 import anyio.to_thread
 
 from stategraph.engine.checkpoints import allowlist
@@ -19,6 +20,7 @@ from stategraph.types import Command
 from stategraph.workers.leases import LeaseSettings, RunStatus
 from stategraph.workers.registry.databases import open_database
 from stategraph.workers.registry.operations import RegistryOperations
+from stategraph.workers.registry.pruning import PAUSE_S, Pruned, Pruning
 from stategraph.workers.registry.roster import Roster
 from stategraph.workers.registry.values import (
     ON_CONFLICT,
@@ -255,6 +257,43 @@ class RunRegistry:
             UnknownRunError: There is no such run.
         """
         return await _in_thread(self.operations.requeue, run_id)
+
+    async def prune(
+        self,
+        older_than_s: float,
+        *,
+        statuses: Iterable[RunStatus | str] | None = None,
+        dry_run: bool = False,
+        observer: Callable[[Pruned], object] | None = None,
+    ) -> Pruned:
+        """Delete runs that ended long ago, with their events, beside workers and readers.
+
+        Runs that have not ended stay, and so do those that wait for an answer and those that a later run is to take
+        back. Checkpoints and effects stay as well. A submission that names a run which was deleted is a new run.
+
+        Args:
+            older_than_s: Only runs that ended so many seconds ago.
+            statuses: Only runs in these; None: in any that is an end, dead ones too. With `interrupted` also those that
+                wait for an answer.
+            dry_run: Delete nothing, and count what would be deleted.
+            observer: Called with the numbers so far, many times.
+
+        Returns:
+            What was deleted. It may be called again after an error or a cancellation: nothing is left halfway for good.
+
+        Raises:
+            StoreUnavailableError: The database cannot be reached.
+            ValueError: The age is no number of seconds, or a status is no end.
+        """
+        pruning = Pruning(self.operations, older_than_s, statuses, dry_run=dry_run)
+        while True:
+            began = anyio.current_time()
+            await _in_thread(pruning.step)
+            if pruning.is_done:
+                return pruning.pruned
+            if observer is not None:
+                observer(pruning.pruned)
+            await anyio.sleep(max(PAUSE_S, anyio.current_time() - began))
 
     # For workers.
 

@@ -30,6 +30,7 @@ class Dialect:
         serial: The type of a number that grows with each row.
         lock_candidate: Locks a run and its thread's fence, and passes over those that others have locked.
         lock_row: Locks rows and waits for those that others have locked.
+        lock_free: Locks a run, and passes over it if others have locked it.
         members: The elements of a JSON array of text, as a table.
         lock_thread: Lets only one transaction at a time look at what a thread has; None if one is alone anyway.
         lock_schema: Lets only one transaction at a time create tables; None if one is alone anyway.
@@ -46,6 +47,7 @@ class Dialect:
     serial: str
     lock_candidate: str
     lock_row: str
+    lock_free: str
     members: str
     lock_thread: str | None
     lock_schema: str | None
@@ -63,6 +65,7 @@ SQLITE: Final = Dialect(
     serial="INTEGER PRIMARY KEY AUTOINCREMENT",
     lock_candidate="",
     lock_row="",
+    lock_free="",
     members="SELECT value FROM json_each(?)",
     lock_thread=None,
     lock_schema=None,
@@ -98,6 +101,7 @@ POSTGRES: Final = Dialect(
     serial="BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
     lock_candidate="FOR UPDATE OF r, f SKIP LOCKED",
     lock_row="FOR UPDATE",
+    lock_free="FOR UPDATE OF r SKIP LOCKED",
     members="SELECT jsonb_array_elements_text(CAST(? AS jsonb))",
     lock_thread="SELECT pg_advisory_xact_lock(hashtextextended(?, 7326))",
     lock_schema="SELECT pg_advisory_xact_lock(7326001)",
@@ -199,6 +203,15 @@ _FIRST_OF_THREAD: Final = """NOT EXISTS (
         AND (o.status = 'running' OR (o.status = 'pending' AND o.position < r.position
             AND (o.deadline IS NULL OR o.deadline >= {now}))))"""
 
+#: A run that has ended for so long, in one of some statuses, and is needed no more: it does not wait for an answer,
+#: unless such are meant as well, and no run that may begin is to take it back.
+_PRUNABLE: Final = """r.finished_at < {now} - ? AND r.status IN ({members})
+    AND (r.status <> 'interrupted' OR ? = 1 OR EXISTS (
+        SELECT 1 FROM sg_run AS o WHERE o.thread_id = r.thread_id AND o.position > r.position AND o.began = 1))
+    AND NOT EXISTS (
+        SELECT 1 FROM sg_run AS o WHERE o.thread_id = r.thread_id AND o.rollback_of = r.run_id AND o.began = 0
+        AND o.status IN ('pending', 'running', 'dead'))"""
+
 
 class Sql:
     """Every statement, in the words of one database.
@@ -214,6 +227,7 @@ class Sql:
         self._render_moves()
         self._render_views()
         self._render_events()
+        self._render_pruning()
         self._render_effects()
         self._render_workers()
 
@@ -328,6 +342,21 @@ class Sql:
             "SELECT seq, attempt, type, data FROM sg_event WHERE run_id = ? AND seq > ? ORDER BY seq LIMIT ?"
         )
 
+    def _render_pruning(self) -> None:
+        say = self._render
+        self.prunable = say(
+            f"""SELECT r.run_id, r.position FROM sg_run AS r WHERE r.position > ? AND {_PRUNABLE}
+                ORDER BY r.position LIMIT ?"""
+        )
+        self.lock_prunable = say(f"SELECT 1 FROM sg_run AS r WHERE r.run_id = ? AND {_PRUNABLE} {{lock_free}}")
+        #: Deletes so many of the oldest events of a run, whose numbers have no holes.
+        self.delete_events = say(
+            """DELETE FROM sg_event WHERE run_id = ?
+                AND seq < CAST(? AS INTEGER) + (SELECT MIN(seq) FROM sg_event WHERE run_id = ?)"""
+        )
+        self.delete_run = say("DELETE FROM sg_run WHERE run_id = ?")
+        self.count_events = say("SELECT count(*) FROM sg_event WHERE run_id IN ({members})")
+
     def _render_effects(self) -> None:
         """Render the statements of the ledger."""
         say = self._render
@@ -371,6 +400,7 @@ class Sql:
             "serial": d.serial,
             "lock_candidate": d.lock_candidate,
             "lock_row": d.lock_row,
+            "lock_free": d.lock_free,
             "members": d.members,
             "share": d.share,
         }
