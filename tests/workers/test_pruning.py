@@ -180,6 +180,22 @@ async def test_a_run_that_another_one_is_to_take_back_stays_until_that_has_begun
     assert await site.left() == {second}
 
 
+async def test_a_database_that_is_older_than_the_index_for_that_gets_it(site: Site) -> None:
+    sql = site.registry.operations.database.sql
+    site._change("DROP INDEX sg_rollback")
+    later = RunRegistry.from_url(site.url, bus="polling")
+    await later.set_up()
+
+    with site.registry.operations.database.transaction(write=False) as session:
+        assert session.execute(sql.exists, ("sg_rollback",))
+        if sql.dialect.name == "postgres":
+            session.change("SET LOCAL enable_seqscan = off")  # the table is empty
+        explain = "EXPLAIN QUERY PLAN " if sql.dialect.name == "sqlite" else "EXPLAIN "
+        plan = str(session.execute(explain + sql.prunable, (0, 1.0, "[]", 0, 100)))
+    assert "sg_rollback" in plan  # else each run would be compared with all others of its thread
+    await later.aclose()
+
+
 async def test_a_dead_run_that_gets_new_attempts_meanwhile_stays(site: Site) -> None:
     dead, other = await site.ended("t", "dead"), await site.ended("u", "dead")
     site.age(DAY_S)

@@ -18,7 +18,7 @@ from stategraph.workers import leases
 from stategraph.workers.ids import new_ulid
 from stategraph.workers.leases import IllegalRunMove, LeaseLost, RunRow, RunStatus
 from stategraph.workers.registry.port import ConflictError, Database, Session, StoreUnavailableError
-from stategraph.workers.registry.sql import SCHEMA_VERSION
+from stategraph.workers.registry.sql import LATER_INDEX, SCHEMA_TABLE, SCHEMA_VERSION
 from stategraph.workers.registry.values import (
     Base,
     Beat,
@@ -92,7 +92,7 @@ class RegistryOperations:
     def _version(self, session: Session) -> int:
         """Return the version of the tables, after creating them if that is to be done."""
         if not self._create:
-            if not session.execute(self._sql.has_schema):
+            if not session.execute(self._sql.exists, (SCHEMA_TABLE,)):
                 raise ConfigurationError(
                     "There is no registry of runs in this database: a worker or a submission makes one"
                 )
@@ -104,6 +104,8 @@ class RegistryOperations:
                 for table in self._sql.tables:
                     session.change(table)
                 session.change(self._sql.set_version, (SCHEMA_VERSION,))
+            elif not session.execute(self._sql.exists, (LATER_INDEX,)):
+                session.change(self._sql.later_index)
         version: int = session.execute(self._sql.version)[0][0]
         return version
 

@@ -34,7 +34,7 @@ class Dialect:
         members: The elements of a JSON array of text, as a table.
         lock_thread: Lets only one transaction at a time look at what a thread has; None if one is alone anyway.
         lock_schema: Lets only one transaction at a time create tables; None if one is alone anyway.
-        has_schema: Returns a row if the tables are there.
+        exists: Returns a row if there is a table or an index of a name.
         share: Locks a row against change, not against others who read it.
         functions: Statements that define functions.
     """
@@ -51,7 +51,7 @@ class Dialect:
     members: str
     lock_thread: str | None
     lock_schema: str | None
-    has_schema: str
+    exists: str
     share: str
     functions: tuple[str, ...] = ()
 
@@ -69,7 +69,7 @@ SQLITE: Final = Dialect(
     members="SELECT value FROM json_each(?)",
     lock_thread=None,
     lock_schema=None,
-    has_schema="SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'sg_schema'",
+    exists="SELECT 1 FROM sqlite_master WHERE name = ?",
     share="",
 )
 
@@ -105,10 +105,17 @@ POSTGRES: Final = Dialect(
     members="SELECT jsonb_array_elements_text(CAST(? AS jsonb))",
     lock_thread="SELECT pg_advisory_xact_lock(hashtextextended(?, 7326))",
     lock_schema="SELECT pg_advisory_xact_lock(7326001)",
-    has_schema="SELECT 1 WHERE to_regclass('sg_schema') IS NOT NULL",
+    exists="SELECT 1 WHERE to_regclass(?) IS NOT NULL",
     share="FOR SHARE",
     functions=(_CHECK_LEASE,),
 )
+
+#: The name of the one table that all versions have.
+SCHEMA_TABLE: Final = "sg_schema"
+
+#: An index that came later, and the statement that makes it; older versions of this package need not know of it.
+LATER_INDEX: Final = "sg_rollback"
+_LATER_INDEX: Final = f"CREATE INDEX {LATER_INDEX} ON sg_run (rollback_of) WHERE rollback_of IS NOT NULL"
 
 _TABLES: Final = (
     """CREATE TABLE sg_run (
@@ -209,7 +216,7 @@ _PRUNABLE: Final = """r.finished_at < {now} - ? AND r.status IN ({members})
     AND (r.status <> 'interrupted' OR ? = 1 OR EXISTS (
         SELECT 1 FROM sg_run AS o WHERE o.thread_id = r.thread_id AND o.position > r.position AND o.began = 1))
     AND NOT EXISTS (
-        SELECT 1 FROM sg_run AS o WHERE o.thread_id = r.thread_id AND o.rollback_of = r.run_id AND o.began = 0
+        SELECT 1 FROM sg_run AS o WHERE o.rollback_of = r.run_id AND o.began = 0
         AND o.status IN ('pending', 'running', 'dead'))"""
 
 
@@ -233,13 +240,14 @@ class Sql:
 
     def _render_schema(self) -> None:
         say, dialect = self._render, self.dialect
-        self.tables = (*map(say, _TABLES), *dialect.functions)
-        self.create_schema = "CREATE TABLE IF NOT EXISTS sg_schema (version INTEGER NOT NULL)"
-        self.version = "SELECT version FROM sg_schema"
-        self.set_version = say("INSERT INTO sg_schema (version) VALUES (?)")
+        self.tables = (*map(say, _TABLES), _LATER_INDEX, *dialect.functions)
+        self.later_index = _LATER_INDEX
+        self.create_schema = f"CREATE TABLE IF NOT EXISTS {SCHEMA_TABLE} (version INTEGER NOT NULL)"
+        self.version = f"SELECT version FROM {SCHEMA_TABLE}"
+        self.set_version = say(f"INSERT INTO {SCHEMA_TABLE} (version) VALUES (?)")
         self.now = say("SELECT {now}")
         self.schema_lock = dialect.lock_schema
-        self.has_schema = dialect.has_schema
+        self.exists = say(dialect.exists)
         self.thread_lock = None if dialect.lock_thread is None else say(dialect.lock_thread)
 
     def _render_claims(self) -> None:
