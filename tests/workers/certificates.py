@@ -41,6 +41,11 @@ class Authority:
 
     def serve(self, host: str, ends_in: datetime.timedelta = DAY) -> list[str]:
         """Make a certificate for a host name or address, and return the server's arguments for it."""
+        certificate, key = self.sign(host, ends_in)
+        return ["--tls", "--tlscert", str(certificate), "--tlskey", str(key)]
+
+    def sign(self, host: str, ends_in: datetime.timedelta = DAY) -> tuple[Path, Path]:
+        """Make a certificate for a host name or address, and return its file and that of its key."""
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = (
             _unsigned(_named(host), self._name, key.public_key(), ends_in)
@@ -48,10 +53,10 @@ class Authority:
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
             .sign(self._key, hashes.SHA256())
         )
-        files = [self._folder / f"{self.file.stem}-{host}.{kind}" for kind in ("crt", "key")]
-        files[0].write_bytes(certificate.public_bytes(Encoding.PEM))
-        files[1].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-        return ["--tls", "--tlscert", str(files[0]), "--tlskey", str(files[1])]
+        certificate_file, key_file = (self._folder / f"{self.file.stem}-{host}.{kind}" for kind in ("crt", "key"))
+        certificate_file.write_bytes(certificate.public_bytes(Encoding.PEM))
+        key_file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        return certificate_file, key_file
 
 
 def _named(name: str) -> x509.Name:

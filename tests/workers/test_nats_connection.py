@@ -67,7 +67,11 @@ def test_secrets_of_an_address_may_hold_any_character() -> None:
         ("nats:127.0.0.1", "begins with 'nats://' or 'tls://'"),
         ("nats://", "is no host with a port"),
         ("nats://host:port", "is no host with a port"),
-        ("nats://127.0.0.1?token=x", "has no option 'token'; it has: ca, credentials, namespace, nkey"),
+        (
+            "nats://127.0.0.1?token=x",
+            "has no option 'token'; it has: ca, certificate, credentials, key, namespace, nkey",
+        ),
+        ("tls://127.0.0.1?key=me.key", "names the key's certificate, too: certificate=FILE"),
         ("nats://127.0.0.1?namespace=a.>", "letters, digits, '-' and '_' alone"),
     ],
 )

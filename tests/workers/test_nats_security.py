@@ -13,6 +13,8 @@ from typing import Any
 import anyio
 import anyio.to_thread
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
 from stategraph.errors import ConfigurationError
 from stategraph.workers.cluster import session as sessions
@@ -153,11 +155,58 @@ async def test_a_certificate_that_has_expired_is_refused(authority: Authority) -
     assert said.endswith("is not accepted: certificate has expired. Renew it")
 
 
-async def test_a_server_that_asks_for_a_certificate_of_the_client_says_so(authority: Authority) -> None:
-    asking = [*authority.serve("127.0.0.1"), "--tlsverify", "--tlscacert", str(authority.file)]
-    with serving(*asking) as server:
-        said = await refused(address_of(server, authority))
-    assert "asks for a certificate of this process" in said
+@pytest.fixture
+def asking(authority: Authority, tmp_path: Path) -> Iterator[NatsServer]:
+    """A server that knows its clients by their certificates."""
+    certificate, key = authority.sign("127.0.0.1")
+    (tmp_path / "server.conf").write_text(
+        f'tls {{ cert_file: "{certificate}", key_file: "{key}", ca_file: "{authority.file}", verify_and_map: true }}\n'
+        'authorization { users = [ { user: "worker.example.com" } ] }\n'
+    )
+    with serving("-c", str(tmp_path / "server.conf")) as server:
+        yield server
+
+
+async def test_a_certificate_proves_who_a_process_is(asking: NatsServer, authority: Authority, tmp_path: Path) -> None:
+    certificate, key = authority.sign("worker.example.com")
+    both = tmp_path / "both.pem"
+    both.write_bytes(certificate.read_bytes() + key.read_bytes())
+
+    await assert_signals_and_jobs_pass(address_of(asking, authority, query=f"&certificate={certificate}&key={key}"))
+
+    client = await connect(read_address(address_of(asking, authority, query=f"&certificate={both}")), "test")
+    await client.close()
+    other, its_key = authority.sign("other.example.com")
+    said = await refused(address_of(asking, authority, query=f"&certificate={other}&key={its_key}"))
+    assert "refuses this process, which shows a certificate" in said
+
+
+async def test_a_server_that_asks_for_a_certificate_says_so(
+    asking: NatsServer, authority: Authority, tmp_path: Path
+) -> None:
+    said = await refused(address_of(asking, authority))
+    assert "asks for a certificate of this process that its authorities signed, and was shown none" in said
+
+    unknown, key = Authority(tmp_path, "other").sign("worker.example.com")
+    said = await refused(address_of(asking, authority, query=f"&certificate={unknown}&key={key}"))
+    assert f"and was shown that in '{unknown}'" in said
+
+
+async def test_a_certificate_without_its_key_is_refused(authority: Authority, tmp_path: Path) -> None:
+    certificate, _ = authority.sign("worker.example.com")
+    _, another = Authority(tmp_path, "other").sign("worker.example.com")
+    encrypted = tmp_path / "encrypted.key"
+    encrypted.write_bytes(
+        ec.generate_private_key(ec.SECP256R1()).private_bytes(
+            Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(SECRET.encode())
+        )
+    )
+    for key in (f"&key={another}", f"&key={encrypted}", ""):
+        said = await refused(f"tls://127.0.0.1:1?certificate={certificate}{key}")
+        assert said.startswith(f"The certificate for the NATS server, '{certificate}'")
+        assert said.endswith("Both have to be PEM, and the key not encrypted")
+    said = await refused(f"tls://127.0.0.1:1?certificate={certificate}&key={tmp_path}/no.key")
+    assert said == f"The address of NATS names the file '{tmp_path}/no.key' as its key, and there is none"
 
 
 async def test_a_file_of_authorities_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -197,12 +246,14 @@ async def test_no_secret_is_sent_to_a_server_that_does_not_encrypt(
 ) -> None:
     async with Eavesdropper().listening() as server:
         said = await refused(f"{scheme}://{login}127.0.0.1:{server.port}?ca={authority.file}")
-        assert "does not ask for TLS, and the address does ('tls://' or '?ca='): no secret was sent to it" in said
+        assert (
+            "does not ask for TLS, and the address does ('tls://' or a certificate): no secret was sent to it" in said
+        )
     assert SECRET.encode() not in server.heard
 
 
 async def test_a_server_that_only_offers_tls_is_refused(authority: Authority, tmp_path: Path) -> None:
-    _, _, certificate, _, key = authority.serve("127.0.0.1")
+    certificate, key = authority.sign("127.0.0.1")
     (tmp_path / "server.conf").write_text(
         f'tls {{ cert_file: "{certificate}", key_file: "{key}" }}\nallow_non_tls: true\n'
     )

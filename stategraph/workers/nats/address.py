@@ -4,11 +4,13 @@
     tls://TOKEN@nats.example.com                          with a token; or USER:PASSWORD@
     tls://a.example.com,b.example.com?credentials=FILE    with a file of credentials (JWT and seed)
     tls://nats.example.com?nkey=FILE&ca=FILE              with the seed of an NKey, and an own authority
+    tls://nats.example.com?certificate=FILE&key=FILE      with a certificate of this process
 
 Rules
 -----
 * A server that is not on this machine needs a proof.
-* With `tls://` or `ca` a connection is encrypted, or there is none. With `nats://` it is if the server asks for it.
+* With `tls://`, `ca` or `certificate` a connection is encrypted, or there is none. With `nats://` alone it is if the
+  server asks for it.
 * Neither an address nor anything made of it shows a secret.
 """
 
@@ -27,7 +29,7 @@ PORT: Final = 4222
 #: The first part of all subjects, streams and buckets, unless the address says `namespace=`.
 NAMESPACE: Final = "stategraph"
 
-_OPTIONS: Final = ("ca", "credentials", "namespace", "nkey")
+_OPTIONS: Final = ("ca", "certificate", "credentials", "key", "namespace", "nkey")
 _FORM: Final = "nats://TOKEN@host:4222, or tls://host?credentials=FILE"
 
 
@@ -43,6 +45,8 @@ class NatsAddress:
         credentials: A file with a JWT and its seed; None: none.
         nkey: A file with the seed of an NKey; None: none.
         ca: A file with the certificates of the authorities that are trusted; None: those of the system.
+        certificate: A file with this process's certificate, for servers that ask for one; None: none.
+        key: A file with the key of that certificate; None: it is in the same file.
         namespace: The first part of all names in the server.
     """
 
@@ -53,6 +57,8 @@ class NatsAddress:
     credentials: str | None = None
     nkey: str | None = None
     ca: str | None = None
+    certificate: str | None = None
+    key: str | None = None
     namespace: str = NAMESPACE
 
     @property
@@ -63,13 +69,17 @@ class NatsAddress:
     @property
     def encrypts(self) -> bool:
         """True if nothing may be sent without TLS."""
-        return self.ca is not None or self.servers[0].startswith("tls:")
+        return self.servers[0].startswith("tls:") or self.ca is not None or self.certificate is not None
 
     @property
     def proof(self) -> str:
         """The kind of the proof, for messages."""
         kinds = (("a token", self.token), ("a user and a password", self.user))
-        files = (("a file of credentials", self.credentials), ("an NKey", self.nkey))
+        files = (
+            ("a file of credentials", self.credentials),
+            ("an NKey", self.nkey),
+            ("a certificate", self.certificate),
+        )
         return next((kind for kind, value in (*kinds, *files) if value is not None), "no proof of who it is")
 
 
@@ -116,6 +126,8 @@ def _options(query: str) -> dict[str, str]:
         if name == "namespace" and not value.replace("-", "").replace("_", "").isalnum():
             raise ConfigurationError(f"The namespace {value!r} of NATS has letters, digits, '-' and '_' alone")
         options[name] = value
+    if "key" in options and "certificate" not in options:
+        raise ConfigurationError("An address of NATS with key=FILE names the key's certificate, too: certificate=FILE")
     return options
 
 

@@ -52,7 +52,7 @@ _WAYS_OUT: Final = (
 )
 
 #: Parts of the reasons of errors by which a server asks for a certificate of the client.
-_ASKS_FOR_ONE: Final = ("certificate required", "bad certificate")
+_ASKS_FOR_ONE: Final = ("certificate required", "bad certificate", "unknown ca")
 
 #: A part of the error by which a server refuses a subject.
 _FORBIDDEN: Final = "permissions violation"
@@ -140,8 +140,9 @@ async def close(client: Client) -> None:
 
 
 def _encryption(address: NatsAddress) -> Encryption | None:
-    if address.ca is not None:
-        _look_for("ca", address.ca)
+    for name in ("ca", "certificate", "key"):
+        if (file := getattr(address, name)) is not None:
+            _look_for(name, file)
     return Encryption(address) if address.encrypts else None
 
 
@@ -227,9 +228,10 @@ def _of_tls(error: ssl.SSLError, address: NatsAddress) -> Exception:
         return ConfigurationError(f"The certificate of the NATS server at {where} is not accepted: {said}. {way_out}")
     reason = (error.reason or str(error)).replace("_", " ").lower()
     if any(part in reason for part in _ASKS_FOR_ONE):
+        shown = "none" if address.certificate is None else f"that in '{address.certificate}'"
         return ConfigurationError(
-            f"The NATS server at {where} asks for a certificate of this process ('verify' in its TLS configuration), "
-            "and addresses name none: use a token, credentials or an NKey"
+            f"The NATS server at {where} asks for a certificate of this process that its authorities signed, and was "
+            f"shown {shown}: name one with ?certificate=FILE&key=FILE"
         )
     return NatsUnavailableError(f"TLS with the NATS server at {where} failed: {reason}. Look at its TLS configuration")
 

@@ -20,13 +20,13 @@ class Encryption:
     """The encryption of one connection.
 
     Args:
-        address: The server, and the authorities that are trusted.
+        address: The server, the authorities that are trusted, and the certificate of this process.
 
     Attributes:
         context: For the client.
 
     Raises:
-        ConfigurationError: The file of the authorities holds no certificates.
+        ConfigurationError: A file holds no certificates, or no key for one.
     """
 
     def __init__(self, address: NatsAddress) -> None:
@@ -36,7 +36,21 @@ class Encryption:
             self.context = ssl.create_default_context(cafile=address.ca)
         except OSError as error:
             raise ConfigurationError(f"The file '{address.ca}' holds no certificates: {error}") from None
+        if address.certificate is not None:
+            self._show(address.certificate, address.key)
         self.context.sslobject_class = self._noting()
+
+    def _show(self, certificate: str, key: str | None) -> None:
+        """Show servers that ask for it a certificate of this process."""
+        try:
+            # Without a password, even an empty one, the terminal would be asked for that of a key that is encrypted.
+            self.context.load_cert_chain(certificate, key, password="")
+        except OSError as error:
+            where = f"'{certificate}'" if key is None else f"'{certificate}' and its key in '{key}'"
+            raise ConfigurationError(
+                f"The certificate for the NATS server, {where}, cannot be used: {error}. Both have to be PEM, and the "
+                "key not encrypted"
+            ) from None
 
     def _noting(self) -> type[ssl.SSLObject]:
         """Return a class of TLS streams that note when their handshake has succeeded."""
@@ -57,9 +71,9 @@ class Encryption:
         """
         if not self._is_on:
             raise ConfigurationError(
-                f"The NATS server at {self._where} does not ask for TLS, and the address does ('tls://' or '?ca='): no "
-                "secret was sent to it. Configure TLS in the server, without 'allow_non_tls'; or write 'nats://' for a "
-                "server without TLS"
+                f"The NATS server at {self._where} does not ask for TLS, and the address does ('tls://' or a "
+                "certificate): no secret was sent to it. Configure TLS in the server, without 'allow_non_tls'; or "
+                "write 'nats://' for a server without TLS"
             )
 
     def guarded(self, secret: str) -> Callable[[], str]:
