@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from stategraph.workers.registry.values import Lease as Lease
     from stategraph.workers.registry.values import RunInfo as RunInfo
     from stategraph.workers.registry.values import ThreadBusy as ThreadBusy
+    from stategraph.workers.registry.values import UnknownRunError as UnknownRunError
     from stategraph.workers.registry.values import WorkerInfo as WorkerInfo
     from stategraph.workers.thread import ThreadPool as ThreadPool
     from stategraph.workers.wire import encode as encode
@@ -74,7 +75,7 @@ _PUBLIC = {
     "ledger.tools": ("effect_tool",),
     "registry.pruning": ("Pruned",),
     "registry.runs": ("RunRegistry",),
-    "registry.values": ("Lease", "RunInfo", "ThreadBusy", "WorkerInfo"),
+    "registry.values": ("Lease", "RunInfo", "ThreadBusy", "UnknownRunError", "WorkerInfo"),
     "worker": ("RunNotice", "Worker", "WorkerSettings"),
     "execution": ("JobPort", "current_port", "job_target"),
     "inline": ("InlinePool",),

@@ -41,8 +41,8 @@ LEAST_PAYLOAD: Final = 16 * 1024
 _DENIED: Final = ("authorization", "authentication", "user jwt", "nkey")
 
 #: The two parts of a file of credentials.
-_JWT: Final = re.compile(rb"BEGIN NATS USER JWT-+\s+([\w.-]+)")
-_SEED: Final = re.compile(rb"BEGIN USER NKEY SEED-+\s+(\w+)")
+_JWT: Final = re.compile(rb"BEGIN NATS USER JWT-+\s+(eyJ[\w.-]+)")
+_SEED: Final = re.compile(rb"BEGIN USER NKEY SEED-+\s+(S\w+)")
 
 #: Parts of what OpenSSL says of a certificate, with the way out of each.
 _WAYS_OUT: Final = (
