@@ -276,8 +276,8 @@ def test_what_may_not_be_imported_is_left_to_others_and_said(site: Site) -> None
         ("worker --allow json --store {url} --poll 0", "poll_s is 0.0"),
         ("worker --allow json --store {url} --poll nan", "poll_s is nan"),
         ("worker --allow json --store {url} --drain -1", "drain_s is -1.0"),
-        ("runs list --store sqlite:///{}/text", "file is not a database"),
-        ("worker --allow json --store sqlite:///{}/text", "file is not a database"),
+        ("runs list --store sqlite:///{}/text", "is no SQLite database"),
+        ("worker --allow json --store sqlite:///{}/text", "is no SQLite database"),
     ],
 )
 def test_a_mistake_is_answered_in_a_sentence(

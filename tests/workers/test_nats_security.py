@@ -21,6 +21,7 @@ from stategraph.workers.cluster import session as sessions
 from stategraph.workers.cluster.node import NodeSettings
 from stategraph.workers.cluster.pool import ClusterSettings, NatsPool
 from stategraph.workers.cluster.serving import node_at
+from stategraph.workers.nats import connection
 from stategraph.workers.nats.address import read_address
 from stategraph.workers.nats.connection import NatsUnavailableError, connect
 from stategraph.workers.pool import PoolHealth
@@ -40,6 +41,12 @@ LIMIT_S = 60.0
 credentials = pytest.importorskip("tests.workers.credentials", reason="needs nkeys")
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait shorter for connections that cannot be closed."""
+    monkeypatch.setattr(connection, "CLOSE_S", 0.2)
 
 
 @pytest.fixture(scope="module")
