@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -191,12 +192,24 @@ async def test_a_certificate_proves_who_a_process_is(asking: NatsServer, authori
 async def test_a_server_that_asks_for_a_certificate_says_so(
     asking: NatsServer, authority: Authority, tmp_path: Path
 ) -> None:
-    said = await refused(address_of(asking, authority))
-    assert "asks for a certificate of this process that its authorities signed, and was shown none" in said
-
     unknown, key = Authority(tmp_path, "other").sign("worker.example.com")
-    said = await refused(address_of(asking, authority, query=f"&certificate={unknown}&key={key}"))
-    assert f"and was shown that in '{unknown}'" in said
+    for query in ("", f"&certificate={unknown}&key={key}"):
+        # The server's alert, or the end of the connection if that is noticed before.
+        with pytest.raises((ConfigurationError, NatsUnavailableError), match=r"asks for a certificate of this process"):
+            await connect(read_address(address_of(asking, authority, query=query)), "test")
+
+
+@pytest.mark.parametrize("certificate", [None, "own.crt"])
+def test_the_alert_of_a_server_that_asks_for_a_certificate_is_a_sentence(certificate: str | None) -> None:
+    alert = ssl.SSLError(1, "[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED] tlsv13 alert certificate required (_ssl.c:1)")
+    alert.reason = "TLSV13_ALERT_CERTIFICATE_REQUIRED"
+    address = read_address("tls://127.0.0.1:4222" + (f"?certificate={certificate}" if certificate else ""))
+
+    said = connection._in_a_sentence([alert], address, None)
+
+    assert isinstance(said, ConfigurationError)
+    shown = "none" if certificate is None else f"that in '{certificate}'"
+    assert f"and was shown {shown}: name one with ?certificate=FILE&key=FILE" in str(said)
 
 
 async def test_a_certificate_without_its_key_is_refused(authority: Authority, tmp_path: Path) -> None:
@@ -341,6 +354,19 @@ async def test_credentials_that_run_out_are_read_again_when_they_are_renewed(
             assert not bus.is_live
             operator.let_in(file)
             await until(lambda: bus.is_live)
+
+
+async def test_a_server_that_ends_the_connection_before_it_answers_is_away() -> None:
+    async def end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b'INFO {"server_id":"X","version":"2.15.1","max_payload":1048576}\r\n')
+        await reader.readline()
+        await reader.readline()
+        writer.close()
+
+    async with await asyncio.start_server(end, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(NatsUnavailableError, match=r"cannot be reached: Connection reset by peer"):
+            await connect(read_address(f"nats://127.0.0.1:{port}"), "test")
 
 
 async def test_a_server_that_breaks_off_the_handshake_is_away(authority: Authority) -> None:

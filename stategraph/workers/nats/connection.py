@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import re
@@ -53,6 +54,7 @@ _WAYS_OUT: Final = (
 
 #: Parts of the reasons of errors by which a server asks for a certificate of the client.
 _ASKS_FOR_ONE: Final = ("certificate required", "bad certificate", "unknown ca")
+_NAME_ONE: Final = "name one with ?certificate=FILE&key=FILE"
 
 #: A part of the error by which a server refuses a subject.
 _FORBIDDEN: Final = "permissions violation"
@@ -117,11 +119,13 @@ async def connect(
         await asyncio.wait_for(opening, CONNECT_S)
         if encryption is not None:
             encryption.require()
+        if not client.is_connected:  # an end before the server's answer is none for the client
+            raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
     except BaseException as error:  # of the client, of sockets and of TLS
         await close(client)  # it leaves the socket open
         if not isinstance(error, Exception):
             raise
-        raise _in_a_sentence([*problems, error], address) from None
+        raise _in_a_sentence([*problems, error], address, encryption) from None
     is_connected = True
     problems.clear()
     if client.max_payload < LEAST_PAYLOAD:
@@ -199,7 +203,7 @@ def _look_for(name: str, file: str) -> None:
         raise ConfigurationError(f"The address of NATS names the file '{file}' as its {name}, and there is none")
 
 
-def _in_a_sentence(errors: list[Exception], address: NatsAddress) -> Exception:
+def _in_a_sentence(errors: list[Exception], address: NatsAddress, encryption: Encryption | None) -> Exception:
     for each in errors:
         if isinstance(each, ConfigurationError):
             return each
@@ -213,6 +217,12 @@ def _in_a_sentence(errors: list[Exception], address: NatsAddress) -> Exception:
         return ConfigurationError(
             f"The NATS server at {address.where} refuses this process, which shows {address.proof}: correct the "
             "address, or what the server allows"
+        )
+    if encryption is not None and encryption.is_on and isinstance(errors[-1], ConnectionError):
+        # Its alert may come too late to be read.
+        return NatsUnavailableError(
+            f"The NATS server at {address.where} ended the connection after the handshake of TLS: {_why(errors)}. If "
+            f"it asks for a certificate of this process, {_NAME_ONE}"
         )
     return NatsUnavailableError(
         f"The NATS server at {address.where} cannot be reached: {_why(errors)}. Start it, or correct the address"
@@ -231,7 +241,7 @@ def _of_tls(error: ssl.SSLError, address: NatsAddress) -> Exception:
         shown = "none" if address.certificate is None else f"that in '{address.certificate}'"
         return ConfigurationError(
             f"The NATS server at {where} asks for a certificate of this process that its authorities signed, and was "
-            f"shown {shown}: name one with ?certificate=FILE&key=FILE"
+            f"shown {shown}: {_NAME_ONE}"
         )
     return NatsUnavailableError(f"TLS with the NATS server at {where} failed: {reason}. Look at its TLS configuration")
 

@@ -24,6 +24,7 @@ class Encryption:
 
     Attributes:
         context: For the client.
+        is_on: Whether a handshake has succeeded.
 
     Raises:
         ConfigurationError: A file holds no certificates, or no key for one.
@@ -31,7 +32,7 @@ class Encryption:
 
     def __init__(self, address: NatsAddress) -> None:
         self._where = address.where
-        self._is_on = False
+        self.is_on = False
         try:
             self.context = ssl.create_default_context(cafile=address.ca)
         except OSError as error:
@@ -59,7 +60,7 @@ class Encryption:
         class NotingObject(ssl.SSLObject):
             def do_handshake(self) -> None:
                 super().do_handshake()
-                encryption._is_on = True
+                encryption.is_on = True
 
         return NotingObject
 
@@ -69,7 +70,7 @@ class Encryption:
         Raises:
             ConfigurationError: It is not.
         """
-        if not self._is_on:
+        if not self.is_on:
             raise ConfigurationError(
                 f"The NATS server at {self._where} does not ask for TLS, and the address does ('tls://' or a "
                 "certificate): no secret was sent to it. Configure TLS in the server, without 'allow_non_tls'; or "
