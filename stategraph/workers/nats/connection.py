@@ -218,14 +218,19 @@ def _in_a_sentence(errors: list[Exception], address: NatsAddress, encryption: En
             f"The NATS server at {address.where} refuses this process, which shows {address.proof}: correct the "
             "address, or what the server allows"
         )
+    return _unreachable(errors, address, encryption)
+
+
+def _unreachable(errors: list[Exception], address: NatsAddress, encryption: Encryption | None) -> NatsUnavailableError:
+    where, why = address.where, _why(errors)
     if encryption is not None and encryption.is_on and isinstance(errors[-1], ConnectionError):
         # Its alert may come too late to be read.
         return NatsUnavailableError(
-            f"The NATS server at {address.where} ended the connection after the handshake of TLS: {_why(errors)}. If "
-            f"it asks for a certificate of this process, {_NAME_ONE}"
+            f"The NATS server at {where} ended the connection after the handshake of TLS: {why}. If it asks for a "
+            f"certificate of this process, {_NAME_ONE}"
         )
     return NatsUnavailableError(
-        f"The NATS server at {address.where} cannot be reached: {_why(errors)}. Start it, or correct the address"
+        f"The NATS server at {where} cannot be reached: {why}. Start it, or correct the address"
     )
 
 
