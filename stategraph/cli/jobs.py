@@ -22,6 +22,8 @@ async def work_on_jobs(arguments: argparse.Namespace, output: Output) -> int:
         arguments.workers,
         allow=arguments.allow,
         max_concurrency_per_worker=arguments.capacity,
+        max_jobs_per_worker=arguments.max_jobs,
+        memory_limit_mb=arguments.memory_limit,
         pass_environment=arguments.pass_environment,
     )
     async with (

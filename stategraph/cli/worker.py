@@ -35,7 +35,7 @@ DEFAULT_POLL_S: Final = 0.5
 DEFAULT_HEARTBEAT_S: Final = 5.0
 
 _OF_RUNS: Final = ("graph_version", "poll", "heartbeat")
-_OF_JOBS: Final = ("tenant", "pass_environment")
+_OF_JOBS: Final = ("tenant", "pass_environment", "memory_limit", "max_jobs")
 
 
 def prepare(parser: argparse.ArgumentParser) -> None:
@@ -95,6 +95,18 @@ def prepare(parser: argparse.ArgumentParser) -> None:
         action="extend",
         default=[],
         help="with --nats and without --store: variables that job processes get besides the usual ones, such as keys",
+    )
+    parser.add_argument(
+        "--memory-limit",
+        type=positive,
+        metavar="MIB",
+        help="with --nats and without --store: resident memory above which a process is replaced, at twice killed",
+    )
+    parser.add_argument(
+        "--max-jobs",
+        type=positive,
+        metavar="N",
+        help="with --nats and without --store: jobs after which a process is replaced",
     )
     parser.add_argument("--drain-at-eof", action="store_true", help="drain when standard input ends, too")
     parser.epilog = (

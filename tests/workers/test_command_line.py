@@ -270,6 +270,7 @@ def test_what_may_not_be_imported_is_left_to_others_and_said(site: Site) -> None
         ("worker --allow json.not.there --store {url}", "cannot be found"),
         ("worker --allow json --store {url} --lease 8 --heartbeat 4", "less than half"),
         ("worker --allow json --store {url} --tenant a --pass-environment B", "--tenant and --pass-environment would"),
+        ("worker --allow json --store {url} --memory-limit 9 --max-jobs 9", "--memory-limit and --max-jobs would have"),
         ("worker --allow json --nats nats://127.0.0.1:1 --poll 1", "--poll would have no effect"),
         ("worker --allow json --nats nats://127.0.0.1:1 --heartbeat 5", "there is no --store"),
         ("worker --allow json --nats nats://127.0.0.1:1 --graph-version 7", "--graph-version would have no effect"),
