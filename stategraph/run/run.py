@@ -265,10 +265,7 @@ class Run:
         if self._saves:
             await self._take_up(config)
         self.graph.reset_values(options.get("keep_content", False))
-        known = self._config.index_token_count_map or {}
-        self._token_counts = {
-            each.id: known[index] for index, each in enumerate(messages) if each.id and index in known
-        }
+        self._token_counts = turn_inputs.counted(messages, self._config.index_token_count_map)
         self._listener.begin(messages)
         fresh = {**inputs, "messages": messages, "halt_reason": Overwrite(None), "memory": Overwrite(None)}
         return await self._execute(fresh, config, options)

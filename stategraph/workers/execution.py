@@ -18,7 +18,7 @@ from contextlib import AsyncExitStack
 from queue import SimpleQueue
 from typing import Any, TypeAlias, TypeVar
 
-from stategraph.errors import TransferError
+from stategraph.errors import AbortError, TransferError
 from stategraph.workers import carrying
 from stategraph.workers.pool import Job
 from stategraph.workers.references import Targets
@@ -59,9 +59,10 @@ class JobPort:
     Attributes:
         job: The job.
         input: Its input, decoded.
-        tells: Called in the worker's event loop with the name and value of news from the host.
         is_cancelled: Whether the host has cancelled the job.
         cancelled: Why; None if the host did not say.
+        is_superseded: Whether another attempt takes the place of this one, which is cancelled: what it says is not
+            heard any more.
         in_thread: Whether a sync target is running.
         over: Whether the job has ended.
     """
@@ -69,9 +70,9 @@ class JobPort:
     def __init__(self, job: Job, worker: JobWorker) -> None:
         self.job = job
         self.input: Any = None
-        self.tells: Callable[[str, Any], None] | None = None
         self.cancelled: str | None = None
         self.is_cancelled = False
+        self.is_superseded = False
         self.in_thread = False
         self.over = False
         self._worker = worker
@@ -83,6 +84,8 @@ class JobPort:
         self._room_for_threads = threading.Condition()
         self._calls: dict[int, asyncio.Future[object]] = {}
         self._asked = 0
+        self._tells: Callable[[str, Any], None] | None = None
+        self._news: list[tuple[str, object]] = []
 
     @property
     def codec(self) -> Codec:
@@ -156,9 +159,12 @@ class JobPort:
 
         Raises:
             TransferError: The value has no stored form.
+            AbortError: The job has ended.
             Exception: What the host's function raised.
         """
         encoded = encode(value, f"The argument of the call '{name}' of job '{self.job.id}'")
+        if self.over:
+            raise self._nobody_answers()
         self._asked += 1
         number = self._asked
         answer = self._calls[number] = self._loop.create_future()
@@ -173,6 +179,28 @@ class JobPort:
         return asyncio.run_coroutine_threadsafe(self.call(name, value), self._loop).result()
 
     # Messages from the host.
+
+    @property
+    def tells(self) -> Callable[[str, Any], None] | None:
+        """The function that is called in the worker's event loop with the name and value of news from the host.
+
+        News that came before it was set are kept for it.
+        """
+        return self._tells
+
+    @tells.setter
+    def tells(self, tells: Callable[[str, Any], None]) -> None:
+        self._tells = tells
+        kept, self._news = self._news, []
+        for name, value in kept:
+            tells(name, value)
+
+    def hear(self, name: str, value: object) -> None:
+        """Take news of the host."""
+        if self._tells is None:
+            self._news.append((name, value))
+        else:
+            self._tells(name, value)
 
     def add_credit(self, number: int) -> None:
         """Allow further events."""
@@ -198,10 +226,17 @@ class JobPort:
         waiting.set_exception(error)
 
     def end(self) -> None:
-        """Send nothing from now on."""
+        """Send nothing from now on; calls fail, also those that wait for an answer."""
         self.over = True
         with self._room_for_threads:
             self._room_for_threads.notify_all()
+        for waiting in self._calls.values():
+            if not waiting.done():
+                waiting.set_exception(self._nobody_answers())
+                waiting.exception()  # who waited may be gone
+
+    def _nobody_answers(self) -> AbortError:
+        return AbortError(f"Job '{self.job.id}' has ended here, so its host answers nothing any more")
 
     def _send(self, message: Message) -> None:
         if not self.over:
@@ -305,8 +340,9 @@ class JobWorker:
             case "reply", number, worked, content:
                 port.answer(number, worked, content)
             case "tell", name, value:
-                if port.tells is not None:
-                    port.tells(name, self.codec.decode(value, "News of the host"))
+                port.hear(name, self.codec.decode(value, "News of the host"))
+            case ("superseded",):
+                port.is_superseded = True
             case "cancel", reason:
                 port.is_cancelled, port.cancelled = True, reason
                 task.cancel()

@@ -40,6 +40,8 @@ class HostedJob:
         submitted_at: When it was submitted, in seconds of the monotonic clock.
         outcome: How it ended; None before.
         stopping: Called with a reason to stop it; set by the pool.
+        lost: Called with a reason when its worker is lost, by a pool that begins jobs again; returns the error that it
+            ends with instead, or None. Set by the submitter.
         worked: Whether a worker has begun it.
     """
 
@@ -48,6 +50,7 @@ class HostedJob:
         self.submitted_at = time.monotonic()
         self.outcome: Outcome | None = None
         self.stopping: Callable[[str | None], None] = lambda reason: None
+        self.lost: Callable[[str], BaseException | None] = lambda reason: None
         self.send: Callable[[Message], None] = lambda message: None
         self.worked = False
         self._codec = codec
@@ -61,6 +64,7 @@ class HostedJob:
         self._granting: asyncio.Task[None] | None = None
         self._answering: set[asyncio.Task[None]] = set()
         self._raised: dict[int, BaseException] = {}
+        self._to_send: list[Message] = []
 
     # For the submitter.
 
@@ -97,7 +101,30 @@ class HostedJob:
         """Wait until it has ended, however it does."""
         await asyncio.wait((self._result,))
 
+    def tell(self, name: str, value: Any) -> None:
+        """Send news to the job; a worker that begins it later gets them then."""
+        if self.outcome is None:
+            self.post(("tell", self.job.id, name, encode(value, f"The news '{name}'")))
+
     # For the pool.
+
+    def begun(self, send: Callable[[Message], None]) -> None:
+        """Take note that a worker has the job.
+
+        Args:
+            send: Sends that worker a message.
+        """
+        self.worked, self.send = True, send
+        waiting, self._to_send = self._to_send, []
+        for message in waiting:
+            send(message)
+
+    def post(self, message: Message) -> None:
+        """Send a message to the worker, as soon as there is one."""
+        if self.worked:
+            self.send(message)
+        else:
+            self._to_send.append(message)
 
     def when_ended(self, call: Callable[[asyncio.Future[Any]], None]) -> None:
         """Have a function called with the result when it has ended."""
@@ -241,8 +268,3 @@ class HostedJob:
         except TransferError as too_large:
             self.stopping("the error of its host cannot be sent")
             self.fail(too_large)
-
-    def tell(self, name: str, value: Any) -> None:
-        """Send news to the running job."""
-        if self.outcome is None:
-            self.send(("tell", self.job.id, name, encode(value, f"The news '{name}'")))

@@ -12,12 +12,12 @@ import time
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any
+from typing import Any, Self
 
 from stategraph.errors import ConfigurationError, JobTimeoutError, WorkerError
 from stategraph.run.loop_affinity import LoopAffinity
 from stategraph.workers.handle import HostedJob
-from stategraph.workers.pool import Job
+from stategraph.workers.pool import Calls, EventSink, Job, PoolHealth, PoolStatistics
 from stategraph.workers.references import Targets, split
 from stategraph.workers.wire import Codec
 
@@ -32,6 +32,9 @@ class HostingPool(ABC):
         allow: Modules that targets and values may be imported from; a package stands for all in it.
         grace_s: Seconds that a cancelled job has to end.
     """
+
+    #: Whether jobs wait outside of this process, and are begun again when their worker is lost.
+    begins_again = False
 
     def __init__(self, allow: Iterable[str], grace_s: float) -> None:
         self.targets = Targets(allow)
@@ -60,7 +63,45 @@ class HostingPool(ABC):
     async def _stop_workers(self) -> None:
         """Stop all workers; the jobs have been cancelled."""
 
+    @abstractmethod
+    def enter(self, hosted: HostedJob) -> None:
+        """Have a job done that its submitter has made, with an id that is not known.
+
+        Nothing is waited for: if it cannot be brought to a worker, it ends with that error.
+
+        Raises:
+            TransferError: The target is no import path, or is not allowed.
+            WorkerError: The pool takes no more jobs.
+        """
+
+    @abstractmethod
+    def allow(self, modules: Iterable[str]) -> None:
+        """Let the pool's own workers import further modules: those that this program itself names."""
+
+    @abstractmethod
+    async def __aenter__(self) -> Self: ...
+
+    @abstractmethod
+    async def resize(self, workers: int) -> None:
+        """Have more or fewer workers, see `WorkerPool.resize`."""
+
+    @abstractmethod
+    async def health(self) -> PoolHealth:
+        """Return the pool's present state, see `WorkerPool.health`."""
+
+    @abstractmethod
+    def statistics(self) -> PoolStatistics:
+        """Return the pool's statistics so far, see `WorkerPool.statistics`."""
+
     # The port.
+
+    async def submit(self, job: Job, *, calls: Calls | None = None, log: EventSink | None = None) -> HostedJob:
+        """Have a job done, see `WorkerPool.submit`."""
+        known = self.known(job)
+        if known is None:
+            known = HostedJob(job, self.codec, calls, log)
+            self.enter(known)
+        return known
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
@@ -90,25 +131,23 @@ class HostingPool(ABC):
     # Jobs.
 
     def known(self, job: Job) -> HostedJob | None:
-        """Return the job that has this id already; None if this is a new one, which is accepted.
+        """Return the job that has this id already; None if this is a new one."""
+        self._affinity.check()
+        return self._jobs.get(job.id) or self._ended.get(job.id)
+
+    def _accept(self, hosted: HostedJob) -> None:
+        """Begin to keep a job.
 
         Raises:
             TransferError: The target is no import path, or is not allowed.
             WorkerError: The pool takes no more jobs.
         """
         self._affinity.check()
-        known = self._jobs.get(job.id) or self._ended.get(job.id)
-        if known is not None:
-            return known
         if self._refusing is not None:
-            raise WorkerError(f"Job '{job.id}' was not accepted: {self._refusing}")
-        module, _ = split(job.target)
+            raise WorkerError(f"Job '{hosted.job.id}' was not accepted: {self._refusing}")
+        module, _ = split(hosted.job.target)
         if not self.targets.permits(module):
-            self.targets.load(job.target)
-        return None
-
-    def _accept(self, hosted: HostedJob) -> None:
-        """Begin to keep a job."""
+            self.targets.load(hosted.job.target)
         hosted.stopping = lambda reason: self._stop_job(hosted, reason)
         self._jobs[hosted.job.id] = hosted
         self._count["submitted"] += 1

@@ -25,7 +25,7 @@ from typing import Protocol, Self
 from stategraph.errors import WorkerError
 from stategraph.workers.handle import HostedJob
 from stategraph.workers.hosting import HostingPool, at_least_one, fields_of
-from stategraph.workers.pool import Calls, EventSink, Job, PoolHealth, PoolStatistics, WorkerStatistics
+from stategraph.workers.pool import Job, PoolHealth, PoolStatistics, WorkerStatistics
 from stategraph.workers.wire import Message
 
 _log = logging.getLogger(__name__)
@@ -138,21 +138,12 @@ class ScheduledPool(HostingPool):
         self._fill()
         return self
 
-    async def submit(self, job: Job, *, calls: Calls | None = None, log: EventSink | None = None) -> HostedJob:
-        """Have a job done, see `WorkerPool.submit`."""
-        return self.submit_now(job, calls=calls, log=log)
-
-    def submit_now(self, job: Job, *, calls: Calls | None = None, log: EventSink | None = None) -> HostedJob:
-        """Like `submit`, without a coroutine: nothing in it waits."""
-        return self.known(job) or self.enter(HostedJob(job, self.codec, calls, log))
-
-    def enter(self, hosted: HostedJob) -> HostedJob:
-        """Put a job that is not known into the queue."""
-        self._fill()
+    def enter(self, hosted: HostedJob) -> None:
+        """Put a job into the queue, see `HostingPool.enter`."""
         self._accept(hosted)
+        self._fill()
         heapq.heappush(self._queue, (-hosted.job.priority, next(self._order), hosted))
         self._dispatch()
-        return hosted
 
     def forget(self, job_id: str) -> None:
         """Forget a job that has ended, so that its id may come again."""
@@ -339,8 +330,8 @@ class ScheduledPool(HostingPool):
     def _give(self, seat: Seat, hosted: HostedJob) -> None:
         job = hosted.job
         seat.jobs[job.id] = hosted
-        hosted.worked, hosted.send = True, seat.link.send
         seat.link.send(("job", fields_of(job)))
+        hosted.begun(seat.link.send)
         if job.timeout_s is not None:
             self._after(job.timeout_s, hosted, self._too_slow)
 

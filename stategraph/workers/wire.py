@@ -8,7 +8,8 @@
   whose arguments cannot be sent, is a JobError that says what it was. The traceback of the worker is a note on it.
 
 Messages of a host: `job`, `cancel`, `credit` (so many more events may be sent), `reply` (to a call), `tell` (news for a
-job), `allow`, `stop`. Messages of a worker: `ready`, `event`, `call`, `done`, `failed`, `cancelled`.
+job), `superseded` (another attempt takes its place), `allow`, `stop`. Messages of a worker: `ready`, `event`, `call`,
+`done`, `failed`, `cancelled`.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 from langchain_core.messages import AIMessage
@@ -13,7 +14,15 @@ from langchain_core.tools import tool
 from stategraph.run.questions import ask_user_question
 from stategraph.testing import script
 from stategraph.testing.chat_model import ScriptedChatModel
+from stategraph.workers import imported
 from tests.workers.jobs import tenant
+
+HOST_TOOL = {"name": "lookup", "description": "Looks up.", "parameters": {"type": "object", "properties": {}}}
+
+
+def agent(*replies: Any, **more: Any) -> dict[str, Any]:
+    """An agent with a model that `scripted` makes."""
+    return {"agent_id": "a", "model": imported("tests.workers.agents:scripted", replies=list(replies)), **more}
 
 
 def scripted(replies: list[Any]) -> ScriptedChatModel:
@@ -33,6 +42,36 @@ def scripted(replies: list[Any]) -> ScriptedChatModel:
         return script.reply(text, *made, usage=(10, number + 1))
 
     return ScriptedChatModel(replies=script.Script([answer], repeat_last=True))
+
+
+def halting(goes_on: str) -> ScriptedChatModel:
+    """A model that halts in the middle of its answer, unless a file is there."""
+
+    def answer(request: script.ModelRequest[Any]) -> script.Reply:
+        if Path(goes_on).exists():
+            return script.reply("Whole.")
+        return script.reply("Half ", script.Hold(script.Gate()), "of it.")
+
+    return ScriptedChatModel(replies=script.Script([answer], repeat_last=True))
+
+
+@tool
+def write_down(file: str, word: str) -> str:
+    """Write a word into a file."""
+    with Path(file).open("a") as opened:
+        opened.write(f"{word}\n")
+    return word
+
+
+@tool
+async def ask_then_wait(question: str, file: str, goes_on: str) -> str:
+    """Ask a person, write the answer into a file, and wait until another file is there."""
+    answer = ask_user_question(question)["answer"]
+    with Path(file).open("a") as opened:  # noqa: ASYNC230 (a word)
+        opened.write(f"{answer}\n")
+    while not Path(goes_on).exists():  # noqa: ASYNC110, ASYNC240 (the test makes it)
+        await asyncio.sleep(0.02)
+    return f"They said {answer}"
 
 
 @tool

@@ -12,6 +12,7 @@ import pytest
 
 from tests.workers import nats_server
 from tests.workers.nats_server import NatsServer
+from tests.workers.node_process import node_beside
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 60
@@ -74,3 +75,11 @@ def nats_running() -> Iterator[NatsServer]:
 def nats_url(nats_running: NatsServer) -> str:
     """The address of a NATS server, with a namespace of its own."""
     return f"{nats_running.url}?namespace=test-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture(scope="session")
+def nats_node(nats_running: NatsServer) -> Iterator[str]:
+    """The address of a NATS server with a namespace of its own, in which a node of two workers takes jobs."""
+    url = f"{nats_running.url}?namespace=test-{uuid.uuid4().hex[:12]}"
+    with node_beside(url, workers=2):
+        yield url

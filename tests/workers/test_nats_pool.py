@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
-import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -37,11 +32,8 @@ from stategraph.workers.thread import ThreadPool
 from stategraph.workers.wire import pack
 from tests.workers.contract import Gate, first, job, read
 from tests.workers.nats_server import serving
+from tests.workers.node_process import ACK_WAIT_S, LIMIT_S, node_process
 from tests.workers.waiting import until
-
-ROOT = Path(__file__).resolve().parents[2]
-LIMIT_S = 60.0
-ACK_WAIT_S = 1.0
 
 pytestmark = pytest.mark.anyio
 
@@ -50,48 +42,6 @@ def host(url: str, workers: int = 0, *, local: Any = "thread", **settings: Any) 
     """A pool, with workers in threads of this process if it has any."""
     chosen = ClusterSettings(**{"ack_wait_s": ACK_WAIT_S, "local": local, **settings})
     return NatsPool(url, workers, allow=["tests.workers"], settings=chosen, grace_s=1.0)
-
-
-class NodeProcess:
-    """`stategraph worker --nats`, as it is used."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
-        self.pid = process.pid
-
-    async def ready(self) -> None:
-        assert self.process.stdout is not None
-        with anyio.fail_after(LIMIT_S):
-            while json.loads(await self.process.stdout.readline())["event"] != "ready":
-                pass
-
-    def signal(self, number: signal.Signals) -> None:
-        os.kill(self.pid, number)
-
-    async def end(self) -> int:
-        with anyio.fail_after(LIMIT_S):
-            return await self.process.wait()
-
-
-@asynccontextmanager
-async def node_process(url: str, *arguments: str) -> AsyncIterator[NodeProcess]:
-    command = [sys.executable, "-m", "stategraph", "worker", "--json", "--allow", "tests.workers", "--capacity", "1"]
-    command += ["--lease", str(ACK_WAIT_S), *arguments]
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        cwd=ROOT,
-        env={**os.environ, "STATEGRAPH_NATS": url},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-    )
-    made = NodeProcess(process)
-    try:
-        await made.ready()
-        yield made
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
 
 
 async def told(handle: Any) -> list[tuple[str, Any]]:

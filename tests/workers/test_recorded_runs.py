@@ -16,6 +16,7 @@ import pytest
 
 from stategraph.testing import FakeOpenAIServer
 from stategraph.workers.agents.runtime import MultiProcessRuntime
+from stategraph.workers.cluster.pool import ClusterSettings
 from tests.golden import comparison, differences, projection
 from tests.golden.rig import Rig
 from tests.golden.scenarios import SCENARIOS, Scenario
@@ -39,11 +40,14 @@ class WorkerRig(Rig):
         return await self._runtime.create({"runId": run_id, "graphConfig": graph, "returnContent": True, **config})
 
 
-@pytest.fixture(scope="module", params=["inline", "thread", "process"])
+@pytest.fixture(scope="module", params=["inline", "thread", "process", "nats"])
 def workers(request: pytest.FixtureRequest) -> Iterator[tuple[asyncio.Runner, MultiProcessRuntime]]:
     """A runtime that is open during all scenarios, and its event loop."""
+    over: dict[str, Any] = {}
+    if request.param == "nats":
+        over = {"nats": request.getfixturevalue("nats_running").url, "cluster": ClusterSettings(local="thread")}
     with asyncio.Runner() as runner:
-        runtime = MultiProcessRuntime(workers=2, backend=request.param, allow=["tests.golden"])
+        runtime = MultiProcessRuntime(workers=2, backend=request.param, allow=["tests.golden"], **over)
         runner.run(runtime.__aenter__())
         yield runner, runtime
         runner.run(runtime.aclose())

@@ -7,7 +7,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
@@ -30,24 +30,34 @@ from stategraph.run.events.run_log import RunEvent
 from stategraph.run.hooks.hook_registry import HookRegistry
 from stategraph.run.run import Run
 from stategraph.run.runtime import AgentRuntime
-from stategraph.workers import imported
 from stategraph.workers.agents.runtime import MultiProcessRuntime
 from tests.workers import agents, jobs
+from tests.workers.agents import HOST_TOOL, agent
 
-BACKENDS = ["inline", "thread", "process"]
+Settings: TypeAlias = dict[str, Any]
+
 ASK = {"messages": [HumanMessage("hi", id="h1")]}
 THREAD = {"configurable": {"thread_id": "t"}}
-HOST_TOOL = {"name": "lookup", "description": "Looks up.", "parameters": {"type": "object", "properties": {}}}
 
 
-def agent(*replies: Any, **more: Any) -> dict[str, Any]:
-    return {"agent_id": "a", "model": imported("tests.workers.agents:scripted", replies=list(replies)), **more}
+@pytest.fixture(params=["inline", "thread", "process", "nats"])
+def backend(request: pytest.FixtureRequest) -> Settings:
+    """The backends: with one worker of the test's own, or on a node that other tests have too."""
+    if request.param == "nats":
+        return {"backend": "nats", "nats": request.getfixturevalue("nats_node")}
+    return {"backend": request.param, "workers": 1}
 
 
-def run(work: Callable[[Any], Awaitable[None]], backend: str = "process", **settings: Any) -> None:
+PROCESS: Settings = {"backend": "process", "workers": 1}
+INLINE: Settings = {"backend": "inline", "workers": 1}
+
+
+def run(work: Callable[[Any], Awaitable[None]], backend: Settings = PROCESS, **settings: Any) -> None:
     async def main() -> None:
-        given = {"workers": 1, "allow": ["tests.workers"], **settings}
-        async with asyncio.timeout(90), MultiProcessRuntime(backend=backend, **given) as runtime:
+        async with (
+            asyncio.timeout(90),
+            MultiProcessRuntime(**{"allow": ["tests.workers"], **backend, **settings}) as runtime,
+        ):
             await work(runtime)
 
     asyncio.run(main())
@@ -92,11 +102,10 @@ def test_the_methods_of_a_run_in_a_worker_are_those_of_a_run() -> None:
         own = {name for cls in type(there).__mro__[:-1] for name, each in vars(cls).items() if callable(each)}
         assert {"process_stream", "resume", "stream", "attach", "start", "abort", "ended"} <= own
 
-    run(work, "inline")
+    run(work, INLINE)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_events_have_the_numbers_order_and_contents_that_they_have_in_one_process(backend: str) -> None:
+def test_events_have_the_numbers_order_and_contents_that_they_have_in_one_process(backend: Settings) -> None:
     # One call at a time: tools of one answer run side by side, and their events come in either order.
     replies = ["Let me see.", ("weather", {"city": "Rome"})], ["And again.", ("fail", {})], "It is sunny."
     tools = [agents.weather, agents.fail]
@@ -125,8 +134,7 @@ def test_events_have_the_numbers_order_and_contents_that_they_have_in_one_proces
     assert len(seen[0]) > 15
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_a_handler_is_waited_for_before_its_agent_goes_on(backend: str) -> None:
+def test_a_handler_is_waited_for_before_its_agent_goes_on(backend: Settings) -> None:
     order: list[str] = []
 
     async def slow(event: str, data: Any, metadata: Any, graph: Any) -> None:
@@ -145,8 +153,7 @@ def test_a_handler_is_waited_for_before_its_agent_goes_on(backend: str) -> None:
     assert order == [f"{name} {what}" for name in names for what in ("begins", "ends")]
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_a_handler_that_fails_fails_the_run_with_its_own_error(backend: str) -> None:
+def test_a_handler_that_fails_fails_the_run_with_its_own_error(backend: Settings) -> None:
     raised = RuntimeError("full disk")
 
     def save_answer(event: str, data: Any, metadata: Any, graph: Any) -> None:
@@ -167,8 +174,7 @@ def test_a_handler_that_fails_fails_the_run_with_its_own_error(backend: str) -> 
     run(work, backend)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_handlers_may_be_registered_while_the_run_goes_on(backend: str) -> None:
+def test_handlers_may_be_registered_while_the_run_goes_on(backend: Settings) -> None:
     heard: list[str] = []
 
     def late(event: str, data: Any, metadata: Any, graph: Any) -> None:
@@ -186,8 +192,7 @@ def test_handlers_may_be_registered_while_the_run_goes_on(backend: str) -> None:
     assert heard == ["on_run_step_closed"]
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_tools_of_the_host_are_executed_by_the_host(backend: str) -> None:
+def test_tools_of_the_host_are_executed_by_the_host(backend: Settings) -> None:
     async def look_up(event: str, data: Any, metadata: Any, graph: Any) -> None:
         (call,) = data["toolCalls"]
         assert not data["signal"].aborted and graph.tool_call_step_ids[call["id"]] == call["stepId"]
@@ -215,8 +220,7 @@ def test_tools_of_the_host_are_executed_by_the_host(backend: str) -> None:
     run(work, backend)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_an_abort_ends_the_run_in_the_worker_and_leaves_the_thread_usable(backend: str) -> None:
+def test_an_abort_ends_the_run_in_the_worker_and_leaves_the_thread_usable(backend: Settings) -> None:
     async def work(runtime: Any) -> None:
         tools = [agents.wait]
         first = await runtime.create_run(run_id="one", agents=[agent(["Well,", ("wait", {})], tools=tools)])
@@ -238,8 +242,7 @@ def test_an_abort_ends_the_run_in_the_worker_and_leaves_the_thread_usable(backen
     run(work, backend, checkpointer=in_memory_saver())
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_closing_the_runtime_ends_its_runs(backend: str) -> None:
+def test_closing_the_runtime_ends_its_runs(backend: Settings) -> None:
     async def work(runtime: Any) -> None:
         created = await runtime.create_run(run_id="r", agents=[agent(["", ("wait", {})], tools=[agents.wait])])
         going = runtime.start(created, ASK)
@@ -269,11 +272,10 @@ def test_a_run_that_goes_on_is_not_replaced_by_another_of_its_id() -> None:
             await going
         assert await runtime.create({"run_id": "r", "graph_config": graph}) is runtime.get_run("r")
 
-    run(work, "inline")
+    run(work, INLINE)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_a_run_that_waits_is_answered_in_another_worker(backend: str, tmp_path: Path) -> None:
+def test_a_run_that_waits_is_answered_in_another_worker(backend: Settings, tmp_path: Path) -> None:
     pytest.importorskip("langgraph.checkpoint.sqlite")
     inputs = agent(["Hm.", ("ask", {"question": "How?"})], "Thanks.", tools=[agents.ask])
 
@@ -292,7 +294,8 @@ def test_a_run_that_waits_is_answered_in_another_worker(backend: str, tmp_path: 
         assert "They said slowly" in str(created.get_run_messages()[1].content)
         assert len(await all_of(created.attach())) > len(events)
 
-    run(work, backend, store=f"sqlite:///{tmp_path}/runs.db", max_runs_per_worker=1)
+    another = {"max_runs_per_worker": 1} if "workers" in backend else {}
+    run(work, backend, store=f"sqlite:///{tmp_path}/runs.db", **another)
 
 
 def test_a_run_that_waits_is_answered_by_another_runtime(tmp_path: Path) -> None:
@@ -313,8 +316,7 @@ def test_a_run_that_waits_is_answered_by_another_runtime(tmp_path: Path) -> None
         run(part, store=f"sqlite:///{tmp_path}/runs.db")
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_hooks_of_the_host_decide_about_tools_in_the_worker(backend: str) -> None:
+def test_hooks_of_the_host_decide_about_tools_in_the_worker(backend: Settings) -> None:
     happened: list[Any] = []
 
     def decide(about: Any) -> dict[str, Any]:
@@ -382,8 +384,7 @@ def test_runs_share_workers_and_go_on_side_by_side() -> None:
     run(work, workers=2, max_concurrency_per_worker=3)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_context_variables_that_were_chosen_reach_the_tools(backend: str) -> None:
+def test_context_variables_that_were_chosen_reach_the_tools(backend: Settings) -> None:
     async def work(runtime: Any) -> None:
         jobs.tenant.set("acme")
         created = await runtime.create_run(run_id="r", agents=[agent(["", ("who", {})], "Done.", tools=[agents.who])])
@@ -393,8 +394,7 @@ def test_context_variables_that_were_chosen_reach_the_tools(backend: str) -> Non
     run(work, backend, context_vars=["tests.workers.jobs:tenant"])
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_content_goes_on_where_the_execution_before_ended(backend: str) -> None:
+def test_content_goes_on_where_the_execution_before_ended(backend: Settings) -> None:
     async def work(runtime: Any) -> None:
         created = await runtime.create_run(run_id="r", agents=[agent("One.", "Two.")], skip_cleanup=True)
         await created.process_stream(ASK)
@@ -438,11 +438,11 @@ def test_code_and_values_that_cannot_be_sent_are_refused_in_a_sentence() -> None
             await created.process_stream(ASK, {"callbacks": [object()]})
         await created.process_stream(ASK)
 
-    run(work, "thread")
+    run(work, {"backend": "thread", "workers": 1})
 
 
 def test_settings_that_make_no_sense_are_refused_in_a_sentence() -> None:
-    with pytest.raises(ConfigurationError, match="'backend' is 'ray'; expected one of inline, thread, process"):
+    with pytest.raises(ConfigurationError, match="'backend' is 'ray'; expected one of inline, thread, process, nats"):
         MultiProcessRuntime(backend="ray")  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="workers make their models by themselves"):
         MultiProcessRuntime(models=Models())

@@ -17,7 +17,7 @@ from stategraph.agent.messages import problems
 from stategraph.agent.messages.truncation import compact_json
 from stategraph.errors import HandlerError
 from stategraph.run.events import event_types
-from stategraph.run.events.event_types import GraphEvents, Row
+from stategraph.run.events.event_types import GraphEvents, Row, RunStep
 from stategraph.run.events.execution_graph import ExecutionGraph
 from stategraph.run.events.handler_calls import HandlerCalls, HandlerStatistics
 from stategraph.run.events.step_list import Status
@@ -143,6 +143,11 @@ class RunListener:
     async def sweep(self, status: Status) -> None:
         """Close every open step."""
         await self._emit_all(self._tracker.sweep(status), None)
+
+    async def close(self, steps: Iterable[RunStep], status: Status) -> None:
+        """Close some steps; those that are closed stay as they are."""
+        for step in steps:
+            await self._emit_all(self._tracker.steps.close(step, status), None)
 
     def statistics(self) -> tuple[HandlerStatistics, ...]:
         """Return the cost of each handler so far, the most expensive first."""

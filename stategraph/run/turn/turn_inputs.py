@@ -49,6 +49,12 @@ def messages_of(inputs: object) -> list[AnyMessage]:
     return [message if message.id else message.model_copy(update={"id": unique()}) for message in messages]
 
 
+def counted(messages: Sequence[AnyMessage], known: Mapping[int, int] | None) -> dict[str, int]:
+    """Return the tokens of input messages by their ids, of those by whose position the host knows them."""
+    tokens = known or {}
+    return {each.id: tokens[index] for index, each in enumerate(messages) if each.id and index in tokens}
+
+
 def _encodable(message: AnyMessage) -> AnyMessage:
     """Make a message fit to be stored and sent: browsers may cut an emoji in two."""
     content = encodable.encodable_value(message.content)

@@ -4,25 +4,30 @@
   does in one process; the others go without an answer, as far ahead as the host allows.
 - Hooks, tools that the host executes and callbacks are calls as well; so is the saver, unless the worker opens its own.
 - What the host wants to know of the run afterwards is a report: the result of the job, or a call before its error.
+- A job that may be begun again on another worker holds nothing of the run: each attempt asks what it is to do. One that
+  goes on where another attempt was lost begins at what is stored of it. One that another takes the place of ends
+  without ending the run: nothing of its thread is changed.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, cast
 
 from stategraph.agent.llm.models import Models
 from stategraph.agent.ports import HostResult
-from stategraph.errors import AbortError
+from stategraph.errors import AbortError, WorkerError
 from stategraph.run.events.event_types import GraphEvents
 from stategraph.run.events.handler_registry import EventHandlerRegistry, Handle, Handler
 from stategraph.run.events.listener import ClientCallbacks
 from stategraph.run.events.run_log import RunLog
 from stategraph.run.hooks.hook_registry import HookEvents, HookRegistry, Outcome
 from stategraph.run.pauses import RunInterrupt
-from stategraph.run.run import ProcessOptions, Run
+from stategraph.run.run import Parts, ProcessOptions, Run
 from stategraph.run.turn.client_tools import ToolExecuteRequest
+from stategraph.run.turn.turn_inputs import HostConfig
 from stategraph.workers.agents.host_saver import HostSaver
 from stategraph.workers.execution import JobPort, job_target
 from stategraph.workers.references import Reference, key_of
@@ -47,7 +52,7 @@ async def execute(port: JobPort) -> dict[str, Any]:
     Raises:
         Exception: What the run raised.
     """
-    given: Mapping[str, Any] = port.input
+    given: Mapping[str, Any] = port.input or await port.call("given")
     far = _Far(port, given["handled"], keeps=given["keeps_events"])
     run = await _run_of(port, given, far)
     work = asyncio.ensure_future(_act(run, port, given))
@@ -55,6 +60,11 @@ async def execute(port: JobPort) -> dict[str, Any]:
         try:
             await asyncio.wait((work,))
         except asyncio.CancelledError:
+            if port.is_superseded:
+                port.end()
+                work.cancel()
+                await asyncio.gather(work, return_exceptions=True)
+                raise
             # The run ends itself: its steps are closed, and its thread is left such that the next run can go on.
             run.abort(port.cancelled)
     if work.cancelled() or (error := work.exception()) is not None:
@@ -63,7 +73,29 @@ async def execute(port: JobPort) -> dict[str, Any]:
     return _report(run, far, work.result())
 
 
-async def _run_of(port: JobPort, given: Mapping[str, Any], far: _Far) -> Run:
+class _WorkersRun(Run):
+    """A run whose executions may have begun in another worker."""
+
+    async def go_on(self, config: Mapping[str, object] | None, options: ProcessOptions) -> Parts:
+        """Go on with an execution whose worker was lost, from what is stored of it, also if that is all of it."""
+        checked, options = self._checked(config, options)
+        return await self._lock.execute(checked, partial(self._inside, self._go_on, checked, options))
+
+    async def _go_on(self, config: HostConfig, options: ProcessOptions) -> Parts:
+        pause = await self._found(config)
+        memory: Mapping[str, Any] = pause.memory or {}
+        if memory.get("run") != self.id:
+            memory = {}
+        if not memory and not pause.unfinished:
+            raise WorkerError(f"Nothing of run '{self.id}' is on its thread, where another worker had stored it")
+        if not memory:  # no agent has got anywhere: all that is there went in
+            self._listener.begin(pause.messages)
+        known = {step["id"] for step in memory.get("steps", ())}
+        await self._listener.close([each for each in self.graph.tracker.steps if each["id"] not in known], "failed")
+        return await self._execute(None, config, options)
+
+
+async def _run_of(port: JobPort, given: Mapping[str, Any], far: _Far) -> _WorkersRun:
     config = port.targets.resolved(given["config"])
     match given["saver"]:
         case ["host", versions]:
@@ -78,17 +110,19 @@ async def _run_of(port: JobPort, given: Mapping[str, Any], far: _Far) -> Run:
         "return_content": True,
         "event_log_size": 1,
     }
-    run = await Run.create({**config, **own}, models=models, log=far.log)
+    run = await _WorkersRun.create({**config, **own}, models=models, log=far.log)
     run.graph.tracker.steps.recall(given["steps"])
     run.restore(given["token_counts"])
     return run
 
 
-async def _act(run: Run, port: JobPort, given: Mapping[str, Any]) -> object:
+async def _act(run: _WorkersRun, port: JobPort, given: Mapping[str, Any]) -> object:
     options = ProcessOptions(keep_content=given["keep_content"])
     if given["callbacks"]:
         callbacks = {name: _callback(port, name) for name in given["callbacks"]}
         options["callbacks"] = cast("ClientCallbacks", callbacks)
+    if given["action"] == "go_on":
+        return await run.go_on(given["run_config"], options)
     act = run.resume if given["action"] == "resume" else run.process_stream
     return await act(given["inputs"], given["run_config"], options)
 

@@ -4,7 +4,9 @@
   are here, as they are when the run executes in this process; the agents, their models and their tools are in the
   worker.
 - Each execution goes to whichever worker is free. Nothing of a run that waits is kept in a worker: it is in the thread.
-- A worker that dies ends the execution with a WorkerError; the steps that it left open are closed.
+- A worker that dies ends the execution with a WorkerError; the steps that it left open are closed. A pool that begins
+  jobs again has another worker go on with it, where `attempts` says that it can; what such a job is to do is asked for
+  by each attempt, and is nowhere else.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from typing import Any, Literal, TypeAlias
+from uuid import uuid4
 
 from stategraph.agent.agent import Agent
 from stategraph.agent.graphs import assemble
@@ -35,10 +38,11 @@ from stategraph.run.turn.run_lock import RunLock
 from stategraph.run.turn.turn_inputs import HostConfig
 from stategraph.types import Command
 from stategraph.workers.agents import agent_runs, host_saver, run_transfer
-from stategraph.workers.handle import HostedJob
-from stategraph.workers.pool import Job
+from stategraph.workers.agents.attempts import Attempts
+from stategraph.workers.handle import ATTEMPT_EVENT, HostedJob
+from stategraph.workers.hosting import HostingPool
+from stategraph.workers.pool import Calls, Job
 from stategraph.workers.references import Reference, modules_of
-from stategraph.workers.scheduling import ScheduledPool
 from stategraph.workers.wire import ErrorData, encode
 
 #: Makes the context of a job: context variables, and the trace.
@@ -95,7 +99,12 @@ class _Feed:
     Args:
         graph: The run's graph.
         log: The run's log; None: no events are kept.
+
+    Attributes:
+        attempts: Those of the execution that goes on.
     """
+
+    attempts: Attempts
 
     def __init__(self, graph: WorkerGraph, log: EventLog | None) -> None:
         self._graph = graph
@@ -103,6 +112,8 @@ class _Feed:
 
     def put(self, event: str, data: Any, metadata: Mapping[str, Any] | None) -> None:
         """Take an event."""
+        if event != ATTEMPT_EVENT:
+            self.attempts.was_heard = True
         if event in agent_runs.STEP_EVENTS:
             self._graph.tracker.follow(event, data, (metadata or {}).get("agentId", ""))
         if self._log is not None:
@@ -130,6 +141,7 @@ class WorkerRun(Run):
         carry: Makes the context of a job.
         models: To make titles with.
         log: Keeps the run's events, here; None: one of the size that the configuration says.
+        queue: The queue that its jobs wait in, for pools that have several.
 
     Raises:
         TransferError: The configuration cannot be sent to a worker.
@@ -138,12 +150,13 @@ class WorkerRun(Run):
     def __init__(
         self,
         config: RunConfig,
-        pool: ScheduledPool,
+        pool: HostingPool,
         saver: Any,
         opener: Reference | None,
         carry: Carry,
         models: ModelRegistry | None = None,
         log: EventLog | None = None,
+        queue: str = "default",
     ) -> None:
         handlers = config.custom_handlers
         if not isinstance(handlers, EventHandlerRegistry):
@@ -156,6 +169,7 @@ class WorkerRun(Run):
         self._config = config
         self._models = models
         self._pool = pool
+        self._queue = queue
         self._saver = saver
         self._carry = carry
         self._log = log
@@ -183,7 +197,9 @@ class WorkerRun(Run):
         self, inputs: Mapping[str, object] | Command[Any], config: HostConfig, options: ProcessOptions
     ) -> Parts:
         if not isinstance(inputs, Command):
-            inputs = {**inputs, "messages": turn_inputs.messages_of(inputs)}
+            messages = turn_inputs.messages_of(inputs)
+            inputs = {**inputs, "messages": messages}
+            self._token_counts = turn_inputs.counted(messages, self._config.index_token_count_map)
             self.graph.reset_values(options.get("keep_content", False))
         return await self._job("process", inputs, config, options)
 
@@ -200,15 +216,13 @@ class WorkerRun(Run):
                 raise AbortError(signal.reason or "This operation was aborted")
         self._paused, self._interrupts, self._report = False, (), {}
         self._listener.callbacks = options.get("callbacks", {})
-        hosted = self._pool.submit_now(
-            self._described(action, inputs, config, options), calls=self._calls, log=self._feed
-        )
+        hosted = self._hosted = self._made(action, inputs, config, options)
         loop = asyncio.get_running_loop()
         leave = [each.listen(partial(loop.call_soon_threadsafe, _stop, hosted, each)) for each in signals]
         leave.append(self.handler_registry.watch(lambda: hosted.tell("handled", self._handled())))
-        self._hosted = hosted
         failure: BaseException | None = None
         try:
+            self._pool.enter(hosted)
             self._ended(await hosted.result())
         except BaseException as error:
             failure = error
@@ -221,15 +235,52 @@ class WorkerRun(Run):
             await self._close(failure)
         return self._report["parts"] if self.return_content else None
 
-    def _described(self, action: str, inputs: object, config: HostConfig, options: ProcessOptions) -> Job:
+    def _made(
+        self, action: Literal["process", "resume"], inputs: object, config: HostConfig, options: ProcessOptions
+    ) -> HostedJob:
+        """Make the job of an execution."""
+        durability: str | None = None
+        if self._saver is not None:
+            durability = config.get("durability") or ("sync" if self._pool.begins_again else "exit")
+        attempts = self._attempts = self._feed.attempts = Attempts(self.id, action, durability)
+        plain = {**{key: value for key, value in config.items() if key != "signal"}, "durability": durability}
+        describe = partial(self._described, inputs, plain, options)
+        given = encode(describe(), f"Run '{self.id}'")
+        self._executed += 1
+        context, trace = self._carry()
+        job = Job(
+            id=f"{self.id}/{self._executed}/{uuid4().hex}",
+            kind="run",
+            target=agent_runs.TARGET,
+            input=b"" if self._pool.begins_again else given,
+            thread_id=str(turn_inputs.thread_of(config, self.id)),
+            context=context,
+            traceparent=trace,
+            queue=self._queue,
+        )
+        calls: Calls = {**self._calls, "given": partial(self._give, describe)}
+        hosted = HostedJob(job, self._pool.codec, calls, self._feed)
+        hosted.lost = attempts.lost
+        return hosted
+
+    async def _give(self, describe: Callable[[], Mapping[str, Any]], _: object) -> Mapping[str, Any]:
+        """Answer a worker that begins an attempt with what it is to do."""
+        self._requests.clear()
+        if self._attempts.number > 1:
+            about = {"attempt": self._attempts.number, "reason": self._attempts.reason}
+            await self._listener.tell(ATTEMPT_EVENT, about, None)
+        return describe()
+
+    def _described(
+        self, inputs: object, run_config: Mapping[str, object], options: ProcessOptions
+    ) -> Mapping[str, Any]:
         hooks = self._config.hooks
-        kept = {key: value for key, value in config.items() if key != "signal"}
-        data = {
-            "action": action,
+        return {
+            "action": self._attempts.action,
             "config": self._data,
             "saver": self._place,
             "inputs": inputs,
-            "run_config": kept,
+            "run_config": run_config,
             "keep_content": options.get("keep_content", False),
             "callbacks": list(self._listener.callbacks),
             "handled": self._handled(),
@@ -238,17 +289,6 @@ class WorkerRun(Run):
             "steps": self.graph.tracker.steps.memory(),
             "token_counts": self.token_counts,
         }
-        self._executed += 1
-        context, trace = self._carry()
-        return Job(
-            id=f"{self.id}/{self._executed}/{id(self):x}",
-            kind="run",
-            target=agent_runs.TARGET,
-            input=encode(data, f"Run '{self.id}'"),
-            thread_id=str(turn_inputs.thread_of(config, self.id)),
-            context=context,
-            traceparent=trace,
-        )
 
     def _ended(self, report: Mapping[str, Any]) -> None:
         """Take the worker's report."""
@@ -281,13 +321,23 @@ class WorkerRun(Run):
             "handle": self._handle,
             "answered": lambda number: self._requests.pop(number).answered(),
             "callback": self._call_back,
-            "ended": self._ended,
+            "ended": self._ended_badly,
         }
         if self._config.hooks is not None:
             calls["hook"] = self._hook
         if self._saver is not None:
-            calls[host_saver.CALL] = partial(host_saver.serve, self._saver)
+            calls[host_saver.CALL] = self._save
         return calls
+
+    async def _save(self, operation: Any) -> object:
+        answer = await host_saver.serve(self._saver, operation)
+        self._attempts.saved(operation)
+        return answer
+
+    def _ended_badly(self, report: Mapping[str, Any]) -> None:
+        """Take the worker's report before its error."""
+        self._attempts.ended()
+        self._ended(report)
 
     def _handled(self) -> dict[str, str]:
         """Return names of handlers by their events."""
@@ -297,14 +347,19 @@ class WorkerRun(Run):
     def _handle(self, value: Any) -> object:
         event, data, metadata, number = value
         if number:
-            data = self._requests[number] = ToolExecuteRequest(
-                {**data, "signal": self._lock.signal}, partial(self._early, number)
-            )
+            early = partial(self._early, number, self._present)
+            data = self._requests[number] = ToolExecuteRequest({**data, "signal": self._lock.signal}, early)
         self._feed.put(event, data, metadata)
         return self._listener.tell(event, data, metadata)
 
-    async def _early(self, number: int, result: Any) -> None:
-        self._hosted.tell("early", [number, result])
+    @property
+    def _present(self) -> tuple[int, int]:
+        """The execution and its attempt, whose requests have numbers of their own."""
+        return self._executed, self._attempts.number
+
+    async def _early(self, number: int, of: tuple[int, int], result: Any) -> None:
+        if of == self._present:
+            self._hosted.tell("early", [number, result])
 
     async def _call_back(self, value: Any) -> None:
         name, details = value
@@ -314,6 +369,7 @@ class WorkerRun(Run):
         event, happened, tool = value
         hooks = self._config.hooks
         assert hooks is not None
+        self._attempts.was_heard = True
         about = {key: ErrorData.taken(each, self._pool.codec) for key, each in happened.items()}
         return await hooks.call(HookEvents(event), about, tool)
 

@@ -1,17 +1,18 @@
-"""A runtime whose runs execute in workers: the same API as `AgentRuntime`, in threads or processes.
+"""A runtime whose runs execute in workers: the same API as `AgentRuntime`, in threads, processes or on other machines.
 
 - `create_run` returns a `Run`: its events, handlers, hooks, interrupts and messages are here as ever, in the same order
   and under the same numbers; models are called and tools run in a worker.
 - Agents are data, and code by import paths. What cannot be sent is refused when the run is created, in a sentence.
 - The thread of a run may be kept by any checkpointer of this process, which workers reach through it, or in a database
-  that each of them opens itself.
+  that each of them opens itself. Those of other machines reach the database through this process too: so one that was
+  given up can write no more, and none of them needs the address.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from stategraph.engine.checkpoints.memory import in_memory_saver
 from stategraph.engine.checkpoints.saver_urls import saver_at
@@ -21,18 +22,12 @@ from stategraph.run.events.handler_registry import Handler
 from stategraph.run.run import Run
 from stategraph.run.runtime import RUNS_KEPT, AgentRuntime
 from stategraph.workers import carrying
+from stategraph.workers.agents.backends import Backend, Given, PoolSettings
 from stategraph.workers.agents.remote_run import WorkerRun
-from stategraph.workers.inline import InlinePool
+from stategraph.workers.cluster.pool import ClusterSettings
+from stategraph.workers.hosting import HostingPool
 from stategraph.workers.pool import PoolHealth, PoolStatistics
-from stategraph.workers.process.supervisor import ProcessPool
 from stategraph.workers.references import Reference, recipe_of
-from stategraph.workers.scheduling import ScheduledPool
-from stategraph.workers.thread import ThreadPool
-
-Backend = Literal["inline", "thread", "process"]
-
-#: Modules that a worker imports before its first run.
-_PRELOAD = ("stategraph.workers.agents.agent_runs",)
 
 _OPENER = f"{saver_at.__module__}:{saver_at.__qualname__}"
 
@@ -54,13 +49,18 @@ class MultiProcessRuntime(AgentRuntime):
 
     Args:
         store: Where threads are kept: an address such as `sqlite:///runs.db` or `postgresql://...`, which each worker
-            opens; None: in `checkpointer`, if there is one. Unlike the `store` of an `AgentRuntime` it is no long-term
-            memory, which goes to `create_run(store=...)`.
-        workers: How many workers.
-        backend: `process`, `thread`, or `inline`: in this event loop.
-        max_runs_per_worker: After so many runs a worker is replaced; None: never.
-        memory_limit_mb: Resident memory of a process, in MiB, above which it is replaced; None: no limit.
-        max_concurrency_per_worker: How many runs a worker has at a time.
+            opens, or with `nats` this process alone; None: in `checkpointer`, if there is one. Unlike the `store` of an
+            `AgentRuntime` it is no long-term memory, which goes to `create_run(store=...)`.
+        workers: How many workers of this machine; None: 4, and with `nats` none, as nodes have theirs.
+        backend: `process`, `thread`, `inline`: in this event loop, or `nats`: on the nodes that are connected to a NATS
+            server, which `python -m stategraph worker --nats ... --allow my_app` starts on any machine.
+        nats: The address of that server, see `NatsPool`.
+        cluster: With `nats`: the tenant, how often a run is begun whose node is lost, and further settings.
+        queue: With `nats`: the queue that runs wait in for a node; None: `default`.
+        max_runs_per_worker: After so many runs a worker is replaced, 1,000 if it is not given; None: never.
+        memory_limit_mb: Resident memory of a process, in MiB, above which it is replaced, 1,024 if it is not given;
+            None: no limit.
+        max_concurrency_per_worker: How many runs a worker has at a time; None: 10.
         checkpointer: Keeps threads, in this process; workers reach it through their connection. Excludes `store`.
         allow: More modules that workers may import, next to those of the code that runs name: for classes in
             messages and results.
@@ -72,6 +72,9 @@ class MultiProcessRuntime(AgentRuntime):
         runs_kept: How many runs are known by their ids when they have ended.
         **settings: `runs` and `event_log` as for `AgentRuntime`, and further fields of `RunConfig` for every run, such
             as `hooks`.
+
+    Raises:
+        ConfigurationError: The settings make no sense, or one of them would have no effect.
 
     Example:
         ```python
@@ -86,11 +89,14 @@ class MultiProcessRuntime(AgentRuntime):
         self,
         *,
         store: str | None = None,
-        workers: int = 4,
+        workers: int | None = None,
         backend: Backend = "process",
-        max_runs_per_worker: int | None = 1_000,
-        memory_limit_mb: int | None = 1_024,
-        max_concurrency_per_worker: int = 10,
+        nats: str | None = None,
+        cluster: ClusterSettings | None = None,
+        queue: str | None = None,
+        max_runs_per_worker: Given[int | None] = ...,
+        memory_limit_mb: Given[int | None] = ...,
+        max_concurrency_per_worker: int | None = None,
         checkpointer: Any = None,
         allow: Iterable[str] = (),
         pass_environment: Iterable[str] = (),
@@ -106,26 +112,21 @@ class MultiProcessRuntime(AgentRuntime):
         super().__init__(custom_handlers=custom_handlers, runs_kept=runs_kept, **settings)
         if store is not None and checkpointer is not None:
             raise ConfigurationError("Both 'store' and 'checkpointer' were given; threads are kept in one of them")
-        pools: dict[str, Callable[[], ScheduledPool]] = {
-            "inline": lambda: InlinePool(workers, **self._limits),
-            "thread": lambda: ThreadPool(workers, **self._limits),
-            "process": lambda: ProcessPool(workers, **self._limits, **process),
-        }
-        if backend not in pools:
-            raise ConfigurationError(f"'backend' is {backend!r}; expected one of {', '.join(pools)}")
-        self._limits: dict[str, Any] = {
-            "allow": tuple(allow),
-            "max_concurrency_per_worker": max_concurrency_per_worker,
-            "max_jobs_per_worker": max_runs_per_worker,
-        }
-        process: dict[str, Any] = {
-            "memory_limit_mb": memory_limit_mb,
-            "pass_environment": tuple(pass_environment),
-            "environment": environment,
-            "preload": (*_PRELOAD, *preload),
-        }
-        self._make_pool = pools[backend]
-        self._pool: ScheduledPool | None = None
+        self._pools = PoolSettings(
+            backend=backend,
+            workers=workers,
+            nats=nats,
+            cluster=cluster,
+            queue=queue,
+            max_runs_per_worker=max_runs_per_worker,
+            memory_limit_mb=memory_limit_mb,
+            max_concurrency_per_worker=max_concurrency_per_worker,
+            allow=tuple(allow),
+            pass_environment=tuple(pass_environment),
+            environment=environment,
+            preload=tuple(preload),
+        )
+        self._pool: HostingPool | None = None
         self._store_url = store
         self._own_saver = checkpointer
         self._context_vars = tuple(context_vars)
@@ -133,9 +134,13 @@ class MultiProcessRuntime(AgentRuntime):
 
     async def __aenter__(self) -> Self:
         await super().__aenter__()
-        if self._store_url is not None:
-            self._own_saver = await self._exits.enter_async_context(saver_at(self._store_url))
-        await self.pool.__aenter__()
+        try:
+            if self._store_url is not None:
+                self._own_saver = await self._exits.enter_async_context(saver_at(self._store_url))
+            await self.pool.__aenter__()
+        except BaseException:
+            await self.aclose()
+            raise
         return self
 
     async def aclose(self) -> None:
@@ -149,10 +154,10 @@ class MultiProcessRuntime(AgentRuntime):
             await self._exits.aclose()
 
     @property
-    def pool(self) -> ScheduledPool:
+    def pool(self) -> HostingPool:
         """The pool of workers: it may be resized, and takes other jobs too."""
         if self._pool is None:
-            self._pool = self._make_pool()
+            self._pool = self._pools.pool()
         return self._pool
 
     async def health(self) -> PoolHealth:
@@ -180,16 +185,23 @@ class MultiProcessRuntime(AgentRuntime):
     async def _make(self, config: RunConfig | Mapping[str, Any]) -> Run:
         config = RunConfig.of(config)
         saver = config.graph_config.compile_options.checkpointer
-        opener = recipe_of(saver)
+        opener, on_nodes = recipe_of(saver), self.pool.begins_again
+        if opener is not None and on_nodes:
+            raise ConfigurationError(
+                f"The checkpointer of run '{config.run_id}' is made by {opener.target!r} in each worker, and a node "
+                "that is given up while it stalls could write with it behind the back of the next one: give the "
+                "runtime a 'store', or a checkpointer of this process"
+            )
         if saver is None:
             if self._store_url is not None and self._own_saver is None:
                 raise ConfigurationError("The runtime has a store and is not open: use it in an 'async with' block")
             saver = self._own_saver
-            if self._store_url is not None:
+            if self._store_url is not None and not on_nodes:
                 opener = Reference(_OPENER, {"url": self._store_url})
         if saver is None and config.human_in_the_loop.enabled:
             saver = in_memory_saver()
-        return WorkerRun(config, self.pool, saver, opener, self._carry, self._models, self._log_of(config))
+        log, queue = self._log_of(config), self._pools.queue or "default"
+        return WorkerRun(config, self.pool, saver, opener, self._carry, self._models, log, queue)
 
     def _carry(self) -> tuple[bytes, str | None]:
         return carrying.carried(self._context_vars), carrying.traceparent()

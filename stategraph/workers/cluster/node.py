@@ -130,6 +130,11 @@ class RelayedJob(HostedJob):
         if outcome is not None:
             self._end(outcome, None, None if outcome == "completed" else WorkerError("failed"))
 
+    def supersede(self, why: str) -> None:
+        """Stop it, because another attempt takes its place, and have it tell its host nothing any more."""
+        self.post(("superseded", self.job.id))
+        self.stopping(why)
+
     def give_up(self, error: Exception) -> None:
         """End it, here and at its host, because something that it says cannot be sent."""
         self.link.send(("failed", self.job.id, self._codec.describe(error, "a node")))
@@ -392,7 +397,6 @@ class Node:
         )
         link.broken = relayed.give_up
         try:
-            self.workers.known(relayed.job)
             self.workers.enter(relayed)
             await relayed.ended()
         except (TransferError, WorkerError) as error:
@@ -416,12 +420,12 @@ class Node:
             case ("kill", _, why):
                 self.workers.stop_worker_of(relayed, why)
             case _:
-                relayed.send(message)
+                relayed.post(message)
 
     def _superseded(self, relayed: RelayedJob) -> None:
         """Stop an attempt that its host has given to another node, or that has no host any more."""
         logger.warning("Job '%s' is no longer wanted here, and is stopped", relayed.job.id)
-        relayed.stopping("its host does not want this attempt any more")
+        relayed.supersede("its host does not want this attempt any more")
 
     # Signs of life.
 
@@ -488,8 +492,8 @@ class Node:
         await until_first(self._empty.wait(), self._stopping.wait(), timeout_s=self._settings.drain_s)
         for held in list(self._held.values()):
             if held.job is not None:
-                held.job.gives_back = "its node stops"
-                held.job.stopping("the node stops")
+                held.job.gives_back = f"Node '{self.name}' was told to stop while it held job '{held.job.job.id}'"
+                held.job.supersede("the node stops")
         await until_first(self._empty.wait(), timeout_s=GIVING_BACK_S)
 
 

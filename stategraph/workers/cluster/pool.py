@@ -17,7 +17,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
@@ -128,6 +128,7 @@ class NatsPool(HostingPool):
     """
 
     backend = "nats"
+    begins_again = True
 
     def __init__(
         self,
@@ -224,20 +225,31 @@ class NatsPool(HostingPool):
         """
         if (known := self.known(job)) is not None:
             return known
-        await self.open()
-        if (known := self.known(job)) is not None:
-            return known
         hosted = HostedJob(job, self.codec, calls, log)
         self._accept(hosted)
+        await self._bring(hosted)
+        return hosted
+
+    def enter(self, hosted: HostedJob) -> None:
+        """Put a job into the queue as soon as the server has it, see `HostingPool.enter`."""
+        self._accept(hosted)
+        self._spawn(self._bring_or_end(hosted))
+
+    async def _bring_or_end(self, hosted: HostedJob) -> None:
+        with suppress(Exception):  # the job has ended with it
+            await self._bring(hosted)
+
+    async def _bring(self, hosted: HostedJob) -> None:
+        """Bring a job to the server; one that cannot be brought there ends with that error."""
         try:
+            await self.open()
             await self._put(hosted)
         except BaseException as error:
-            self._placed.pop(job.id, None)
+            self._placed.pop(hosted.job.id, None)
             hosted.fail(error)
             self._job_ended(hosted)
-            self._ended.pop(job.id, None)
+            self._ended.pop(hosted.job.id, None)
             raise
-        return hosted
 
     async def _put(self, hosted: HostedJob) -> None:
         """Put a job into the queue, and signal it."""
@@ -245,7 +257,9 @@ class NatsPool(HostingPool):
         fields = fields_of(job)
         packed = pack((fields,))
         check_size(len(packed), f"Job '{job.id}'")
-        await self.session.wait_until_up(self.settings.submit_s)
+        await self._until_up(hosted)
+        if hosted.outcome is not None:  # it was cancelled meanwhile
+            return
         stored = await self.queue.store(packed) if len(packed) > self.queue.inline_bytes else None
         kind, content = ("fields", fields) if stored is None else ("object", stored)
         placed = _Placed(hosted, pack((job.id, self.name, kind, content)), stored)
@@ -257,6 +271,22 @@ class NatsPool(HostingPool):
         if job.id not in self._jobs:
             self._placed.pop(job.id, None)
             await self._clean_up(placed)
+
+    async def _until_up(self, hosted: HostedJob) -> None:
+        """Wait for the server, as long as the job is wanted.
+
+        Raises:
+            NatsUnavailableError: It was not there in time.
+        """
+        up = asyncio.ensure_future(self.session.wait_until_up(self.settings.submit_s))
+
+        def leave(_: object) -> None:
+            up.cancel()
+
+        hosted.when_ended(leave)
+        await asyncio.wait((up,))
+        if not up.cancelled():
+            up.result()
 
     def _signal(self, job: Job) -> None:
         self._bus.publish([Signal(SignalKind.WORK, topic_of(job.queue), self.settings.tenant)])
@@ -400,7 +430,7 @@ class NatsPool(HostingPool):
         link.broken = partial(self._broken, placed, attempt)
         if attempt > 1:
             hosted.begin_again(attempt, placed.why)
-        hosted.worked, hosted.send = True, link.send
+        hosted.begun(link.send)
 
     def _told(self, placed: _Placed, attempt: int, message: Message) -> None:
         """Take a message of the node that has a job."""
@@ -446,6 +476,8 @@ class NatsPool(HostingPool):
         logger.warning("%s", why)
         if placed.stopping:
             hosted.abort(placed.reason)
+        elif hosted.outcome is None and (error := hosted.lost(why)) is not None:
+            hosted.fail(error)
         if hosted.outcome is not None:
             self._finish(placed)
         else:

@@ -36,6 +36,7 @@ from stategraph.engine.compile.functions import plan_call
 from stategraph.engine.ports import NodeWork
 from stategraph.errors import ConfigurationError, GraphBubbleUp, JobTimeoutError, NodeTimeoutError
 from stategraph.workers import carrying
+from stategraph.workers.handle import HostedJob
 from stategraph.workers.nodes import callback_relay
 from stategraph.workers.nodes.child import TARGET
 from stategraph.workers.pool import Calls, EventSink, Job
@@ -94,7 +95,8 @@ class NodeWorkers:
             return
         try:
             self.pool.allow(allow)
-            hosted = self.pool.submit_now(job, calls=calls, log=sink)
+            hosted = HostedJob(job, self.pool.codec, calls, sink)
+            self.pool.enter(hosted)
         except Exception as error:
             future.set_exception(error)
             return
