@@ -19,7 +19,7 @@ from stategraph.agent.mcp import McpSessions, call_meta
 from stategraph.errors import ConfigurationError, InvalidAnswerError
 from stategraph.graph.func import entrypoint, task
 from stategraph.workers.leases import LeaseLost
-from stategraph.workers.ledger import machine
+from stategraph.workers.ledger import book, machine
 from stategraph.workers.ledger.effects import (
     EffectFailed,
     EffectLedger,
@@ -285,15 +285,17 @@ def test_results_that_cannot_be_stored_are_an_error_and_not_a_second_call(world:
     assert world.bank.charged == ["k"]
 
 
-def test_old_effects_are_forgotten_and_doubts_are_not(world: World) -> None:
+def test_old_effects_are_forgotten_and_doubts_are_not(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(book, "_FORGOTTEN_AT_ONCE", 2)
     charge = world.charging()
     with world.ledger.of_run(world.claim()):
-        charge("o1")
+        for name in ("o1", "a", "Z", "\u00e9", "o3"):
+            charge(name)
         world.bank.fails = [ConnectionError()]
         with pytest.raises(ConnectionError):
             charge("o2")
     assert world.ledger.book.forget(3_600) == 0
-    assert world.ledger.book.forget(-1) == 1
+    assert world.ledger.book.forget(-1) == 5
     assert (world.state("o1"), world.state("o2")) == (None, EffectState.IN_DOUBT)
 
 

@@ -5,8 +5,9 @@ All of it is synchronous and thread-safe.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from stategraph.workers.ledger import machine
 from stategraph.workers.ledger.machine import Claimant, Decision, EffectRow, EffectState
@@ -17,6 +18,9 @@ from stategraph.workers.registry.values import Lease
 T = TypeVar("T")
 
 _TRIES: Final = 20
+
+#: Effects that are forgotten in one transaction.
+_FORGOTTEN_AT_ONCE: Final = 500
 
 
 class EffectBook:
@@ -78,14 +82,24 @@ class EffectBook:
             return [_row(found) for found in session.execute(self._sql.effects_in_doubt, (limit,))]
 
     def forget(self, older_than_s: float) -> int:
-        """Delete committed effects; those in doubt are kept, however old they are.
+        """Delete committed effects, in transactions that hold up no worker; those in doubt are kept, however old.
 
         Returns:
             How many were deleted. A run that asks for one of them again makes the call again.
         """
         self._store.set_up()
-        with self._store.database.transaction() as session:
-            return session.change(self._sql.forget_effects, (older_than_s,))
+        database, deleted = self._store.database, 0
+        last: tuple[Any, ...] = ("", "")
+        while True:
+            began = time.monotonic()
+            with database.transaction(write=False) as session:
+                found = session.execute(self._sql.old_effects, (*last, older_than_s, _FORGOTTEN_AT_ONCE))
+            if not found:
+                return deleted
+            with database.transaction() as session:
+                deleted += sum(session.change(self._sql.forget_effect, (*key, older_than_s)) for key in found)
+            last = found[-1]
+            time.sleep(time.monotonic() - began)  # for those who wait for a lock
 
     def _transact(self, act: Callable[[Session], T]) -> T:
         self._store.set_up()

@@ -381,7 +381,14 @@ class Sql:
         self.effects_in_doubt = say(
             f"SELECT {_EFFECT} FROM sg_effect WHERE state = 'in_doubt' ORDER BY claimed_at LIMIT ?"
         )
-        self.forget_effects = say("DELETE FROM sg_effect WHERE state = 'committed' AND settled_at < {now} - ?")
+        #: Committed effects of a page, in the order of their keys, so that all pages together are one pass.
+        self.old_effects = say(
+            """SELECT scope, key FROM sg_effect WHERE (scope, key) > (?, ?) AND state = 'committed'
+                AND settled_at < {now} - ? ORDER BY scope, key LIMIT ?"""
+        )
+        self.forget_effect = say(
+            "DELETE FROM sg_effect WHERE scope = ? AND key = ? AND state = 'committed' AND settled_at < {now} - ?"
+        )
 
     def _render_workers(self) -> None:
         say = self._render
