@@ -391,7 +391,9 @@ async def until_told(health: Callable[[], Awaitable[PoolHealth]], part: str) -> 
             await anyio.sleep(0.01)
 
 
-async def test_what_a_server_does_not_allow_is_in_the_health_of_pools_and_nodes(tmp_path: Path) -> None:
+async def test_what_a_server_does_not_allow_is_in_the_health_of_pools_and_nodes_and_logged_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "server.conf").write_text(
         f'authorization {{ users = [ {{ user: me, password: "{SECRET}", permissions: {{ publish: '
         '{ deny: ["stategraph.*.who", "stategraph.*.presence"] } } } ] }\n'
@@ -405,8 +407,13 @@ async def test_what_a_server_does_not_allow_is_in_the_health_of_pools_and_nodes(
             await until_told(pool.health, said)
             await until_told(node.health, said)
             assert SECRET not in str((await pool.health()).last_error)
+            for _ in range(3):
+                await pool.session.publish(pool.queue.subject("who"), b"")
+            await pool.session.act(lambda client: client.flush())
             node.stop()
             await running
+    warnings = [record.getMessage() for record in caplog.records if said in record.getMessage()]
+    assert sorted(each.rpartition(".")[2] for each in warnings) == ['presence"', 'who"']
 
 
 async def test_why_a_server_is_away_is_in_the_health_of_a_pool_and_logged_once(

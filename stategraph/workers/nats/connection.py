@@ -32,6 +32,9 @@ CONNECT_S: Final = 5.0
 #: Time limit for closing a connection.
 CLOSE_S: Final = 1.0
 
+#: Subjects that a server does not allow which one connection warns of, each once; nodes try theirs every two seconds.
+MOST_WARNINGS: Final = 20
+
 #: Interval at which a silent connection is asked whether it is there; twice without an answer it is given up.
 PING_S: Final = 20
 
@@ -89,6 +92,7 @@ async def connect(
     except ImportError as error:
         raise MissingPackageError("stategraph[nats]", "NATS") from error
     problems: list[Exception] = []
+    warned: set[str] = set()
     is_connected = False
 
     async def note(error: Exception) -> None:
@@ -97,7 +101,9 @@ async def connect(
             problems.append(error)
         elif _FORBIDDEN in str(error).lower():
             said = f"The NATS server at {address.where} does not allow this process something it needs: {error}"
-            logger.warning("%s", said)
+            if said not in warned and len(warned) < MOST_WARNINGS:
+                warned.add(said)
+                logger.warning("%s", said)
             if denied is not None:
                 denied(said)
 
