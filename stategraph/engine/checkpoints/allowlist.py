@@ -55,8 +55,8 @@ class Allowlist:
         self._schemas = tuple(schemas)
         self._channels = channels
         self._classes: set[Address] | None = None
-        # The last saver that was told, and what came of it: mostly a graph has one.
-        self._told: tuple[object, object] = (None, None)
+        # The last saver that was told, its serializer, and what came of it: mostly a graph has one.
+        self._told: tuple[object, object, object] = (None, None, None)
 
     def classes(self) -> set[Address]:
         """List the classes."""
@@ -73,12 +73,13 @@ class Allowlist:
         Returns:
             A saver that knows the classes; the same one if it is not strict.
         """
-        if not isinstance(saver, BaseCheckpointSaver) or not (STRICT_MSGPACK_ENABLED or _is_strict(saver)):
+        if not isinstance(saver, BaseCheckpointSaver):
             return saver
-        known, telling = self._told
-        if known is not saver and telling is not saver:
-            telling = apply(saver, self.classes())
-            self._told = (saver, telling)
+        serde: object = getattr(saver, "serde", None)
+        known, its_serde, telling = self._told
+        if telling is not saver and (known is not saver or its_serde is not serde):
+            telling = apply(saver, self.classes()) if STRICT_MSGPACK_ENABLED or _is_strict(serde) else saver
+            self._told = (saver, serde, telling)
         return cast(Saver, telling)
 
 
@@ -97,8 +98,7 @@ def apply(saver: Saver, allowed: set[Address] | None) -> Saver:
     return cast(Saver, saver.with_allowlist(allowed))
 
 
-def _is_strict(saver: BaseCheckpointSaver[Any]) -> bool:
-    serde: object = getattr(saver, "serde", None)
+def _is_strict(serde: object) -> bool:
     return isinstance(serde, StrictSerializer) or isinstance(getattr(serde, "serde", None), StrictSerializer)
 
 

@@ -17,6 +17,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
+from functools import lru_cache
 from inspect import signature
 from queue import Empty, SimpleQueue
 from typing import Any, Final
@@ -71,7 +72,8 @@ class SaveCalls:
         self._checker = round_trip.checker_for(getattr(saver, "serde", None))
         self._strict = strict
         self._at_exit = at_exit
-        self._takes_path = "task_path" in signature(put_writes).parameters
+        method = getattr(put_writes, "__func__", None)
+        self._takes_path = _takes_path(put_writes) if method is None else _takes_path_cached(method)
 
     def at(self, checkpoint_id: str | None) -> RunnableConfig:
         """Return the config that addresses a checkpoint of the thread."""
@@ -104,6 +106,14 @@ class SaveCalls:
             serializability.explain_failure(error, serde, args[1]["channel_values"].items(), None)
         else:
             serializability.explain_failure(error, serde, args[1], self._node_of(args[2]))
+
+
+def _takes_path(put_writes: Callable[..., Any]) -> bool:
+    return "task_path" in signature(put_writes).parameters
+
+
+_takes_path_cached = lru_cache(maxsize=128)(_takes_path)
+"""For the functions of classes, of which there are few: to read a signature takes as long as a small run."""
 
 
 class _Line(ABC):

@@ -97,28 +97,6 @@ class AsyncDriver(RunProcedure):
         self._running: set[asyncio.Task[Any]] = set()
         self._calls = LoopCalls(execution.plan.max_concurrency, self._news)
 
-    async def run(self) -> AsyncGenerator[object, None]:
-        """Run the execution to its end; see `RunProcedure.procedure`."""
-        procedure, request = self.procedure(), self._request
-        send: Callable[[Any], object] = procedure.send
-        go_on, answer = send, None
-        # As in `procedures.adrive`, which shows nothing, and takes longer.
-        try:
-            while True:
-                each = go_on(answer)
-                try:
-                    if each is request:
-                        answer = await request.awaitable
-                    else:
-                        answer = yield each
-                    go_on = send
-                except BaseException as error:  # a cancellation, or the caller leaves
-                    go_on, answer = procedure.throw, error
-        except StopIteration:
-            return
-        finally:
-            del answer  # an error refers to this frame
-
     def awaited(self, done: Awaitable[T]) -> Asking[T]:
         """Return what a call returns, once it has been awaited."""
         request = self._request
@@ -222,3 +200,27 @@ class AsyncDriver(RunProcedure):
         elif ended.exception() is None:
             self._ended.append(ended.result())
         self._news.set()
+
+
+async def drive(opened: Callable[[], Execution]) -> AsyncGenerator[object, None]:
+    """Open a run when the first chunk is asked for, and run it to its end; see `RunProcedure.procedure`."""
+    driver = AsyncDriver(opened())
+    procedure, request = driver.procedure(), driver._request
+    send: Callable[[Any], object] = procedure.send
+    go_on, answer = send, None
+    # As in `procedures.adrive`, which shows nothing, and takes longer.
+    try:
+        while True:
+            each = go_on(answer)
+            try:
+                if each is request:
+                    answer = await request.awaitable
+                else:
+                    answer = yield each
+                go_on = send
+            except BaseException as error:  # a cancellation, or the caller leaves
+                go_on, answer = procedure.throw, error
+    except StopIteration:
+        return
+    finally:
+        del answer  # an error refers to this frame

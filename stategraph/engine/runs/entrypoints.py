@@ -122,8 +122,12 @@ def stream(spec: GraphSpec, input: object, config: RunnableConfig | None, option
 
 
 def astream(spec: GraphSpec, input: object, config: RunnableConfig | None, options: Options) -> AsyncIterator[Any]:
-    """Run a graph as :func:`stream`; to be called where an event loop runs."""
-    return afollow(open_run(spec, input, config, options))
+    """Run a graph as :func:`stream`, from when the first chunk is asked for."""
+
+    def opened() -> Execution:
+        return open_run(spec, input, config, options)
+
+    return adriver.drive(opened)
 
 
 def follow(execution: Execution) -> Iterator[object]:
@@ -133,7 +137,7 @@ def follow(execution: Execution) -> Iterator[object]:
 
 def afollow(execution: Execution) -> AsyncIterator[object]:
     """Run an execution as :func:`follow`; to be called where an event loop runs."""
-    return adriver.AsyncDriver(execution).run()
+    return adriver.drive(lambda: execution)
 
 
 _INSIDE = Options()

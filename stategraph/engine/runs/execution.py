@@ -49,6 +49,7 @@ from stategraph.engine.runs.outlet import Outlet
 from stategraph.engine.runs.run_plan import RunPlan
 from stategraph.engine.runs.task_configs import TaskConfigs
 from stategraph.engine.streams.modes import display_of
+from stategraph.engine.streams.payloads import End
 from stategraph.engine.streams.projection import Projector
 from stategraph.engine.tasks.scope import Calls, TaskScope
 from stategraph.engine.tracing.graph_callbacks import GraphInterruptEvent, GraphResumeEvent
@@ -86,6 +87,7 @@ class Execution:
     # Of so many attributes a dict would not be shared with other runs, and asking it takes twice as long.
     __slots__ = (
         "_node_finished",
+        "_project_end",
         "_projector",
         "_sink",
         "_taken",
@@ -126,6 +128,7 @@ class Execution:
         self.graph_callbacks: Any = None
         self.traced = self.whole = self.streams_nodes = False
         self._projector: Projector | None = None
+        self._project_end: Callable[[End], None] | None = None
         facts = plan.environment.facts
         self._sink: FactSink | None = None if facts is None else facts(plan.ns)
         # How many facts the sink has taken.
@@ -191,6 +194,7 @@ class Execution:
         if outlet.modes:
             shown = _Shown(plan, self.machine, loaded, self.configs)
             self._projector = Projector(shown, outlet.modes, outlet.emitter, bare=outlet.bare)
+            self._project_end = self._projector.end_projector()
         self.flush()
 
     def _start(self) -> Start:
@@ -260,14 +264,14 @@ class Execution:
 
     def flush(self) -> None:
         """Do what the machine asked for: hand over saves, build chunks."""
-        outbox, projector = self.machine.outbox, self._projector
+        outbox, projector, project_end = self.machine.outbox, self._projector, self._project_end
         try:
             while outbox:
                 # It stays there until it is done: an exception of a signal handler must not lose it.
                 effect: Any = outbox[0]
                 if (kind := type(effect)) in _ENDS:
-                    if projector is not None:
-                        projector.finished(effect)
+                    if project_end is not None:
+                        project_end(effect)
                 elif kind in _SAVES:
                     if self.saves is not None:
                         self.saves.put(effect)

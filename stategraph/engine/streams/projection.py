@@ -96,6 +96,16 @@ class Projector:
             if payload is not NOTHING:
                 emit(payload if self._bare else (self.ns, mode, payload))
 
+    def end_projector(self) -> Callable[[End], None]:
+        """Return what is as good as :meth:`finished`, and faster if all that is taken are payloads of one mode."""
+        return self._finished_bare if self._bare and len(self._ended) == 1 else self.finished
+
+    def _finished_bare(self, end: End) -> None:
+        ((_, ended),) = self._ended
+        payload = ended(self._subject, end)
+        if payload is not NOTHING:
+            self._emit(payload)
+
     def _send(self, mode: str, payload: Any) -> None:
         if payload is not NOTHING:
             self._emit(payload if self._bare else (self.ns, mode, payload))
