@@ -27,7 +27,7 @@ OBJECTS_PER_RUN = 0.2
 """Growth allowed: a leak is at least one object a run; caches may still fill a little."""
 
 RSS_BLOCK = 150
-RSS_BLOCKS = 4
+RSS_BLOCKS = 8
 RSS_BYTES_PER_RUN = 200
 """A leaked object with a dict is more than this, a leaked checkpoint many times more."""
 
