@@ -106,12 +106,11 @@ def _returned(checkpoint: dict[str, Any]) -> Any:
 
 
 def validated_late(difference: Difference) -> bool:
-    """Both refuse to make a state of the values, LangGraph after the first step and not after the last one."""
-    ends, (ran, mine) = difference.last("found"), map(bag, difference.last("ran"))
+    """LangGraph refuses to make a state of the values after an early step; here the run goes on to its end."""
+    expected, (ran, mine) = difference.last("found")[0], map(bag, difference.last("ran"))
     return (
-        ends[0] == ends[1]
-        and isinstance(ends[0], dict)
-        and ends[0].get("raised") == "ValidationError"
+        isinstance(expected, dict)
+        and expected.get("raised") == "ValidationError"
         and (difference.step.get("version"), difference.step.get("how", "invoke")) == ("v2", "invoke")
         and bool(mine - ran and not ran - mine)
     )

@@ -413,6 +413,18 @@ def test_a_command_may_have_replaced_the_packets_that_wait() -> None:
     assert row("__pregel_push") is None
 
 
+@pytest.mark.parametrize("mine", ["ValidationError", "InvalidUpdateError"])
+def test_an_invoke_in_v2_may_go_on_with_values_that_do_not_fit_the_state_and_no_other_run(mine: str) -> None:
+    refused = {"raised": "ValidationError", "message": "1 validation error"}
+    theirs, ours = report(found=refused), report(found={"raised": mine, "message": "..."}, ran=["a"])
+    assert "invoke(version=" in str(explained(theirs, ours, step={"version": "v2"}))
+    assert explained(ours, theirs, step={"version": "v2"}) is None
+    assert explained(theirs, ours, step={"version": "v1"}) is None
+    assert explained(theirs, report(found=refused | {"message": "2"}), step={"version": "v2"}) is None
+    failed = report(found={"raised": "ValueError", "message": "a"})
+    assert explained(failed, ours, step={"version": "v2"}) is None
+
+
 def test_two_nodes_on_one_channel_may_be_given_the_same_and_shown_with_it() -> None:
     nodes = [{"name": "a", "on": ["in"]}, {"name": "c", "on": ["in"], "only": True}, {"name": "d", "on": ["log"]}]
 
