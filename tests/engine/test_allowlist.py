@@ -110,6 +110,18 @@ def test_a_saver_is_told_once() -> None:
     assert allowed.tell(told) is told
 
 
+@pytest.mark.parametrize("before", [JsonPlusSerializer(), StrictSerializer()])
+def test_a_saver_that_gets_another_serializer_is_told_again(before: Any) -> None:
+    saver = Told(serde=before)
+    allowed = allowlist.Allowlist([Inner], {})
+    first = allowed.tell(saver)
+    saver.serde = StrictSerializer()
+    told = allowed.tell(saver)
+    assert told is not first and here(Inner) < told.allowed
+    saver.serde = JsonPlusSerializer()
+    assert allowed.tell(saver) is saver
+
+
 @pytest.mark.parametrize("nothing", [None, True, False])
 def test_what_is_no_saver_is_passed_on(nothing: Any) -> None:
     assert allowlist.Allowlist([Inner], {}).tell(nothing) is nothing

@@ -77,7 +77,8 @@ class Allowlist:
             return saver
         serde: object = getattr(saver, "serde", None)
         known, its_serde, telling = self._told
-        if telling is not saver and (known is not saver or its_serde is not serde):
+        is_told = its_serde is serde if known is saver else telling is saver
+        if not is_told:
             telling = apply(saver, self.classes()) if STRICT_MSGPACK_ENABLED or _is_strict(serde) else saver
             self._told = (saver, serde, telling)
         return cast(Saver, telling)
