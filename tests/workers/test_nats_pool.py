@@ -313,6 +313,20 @@ async def test_jobs_that_a_server_lost_with_its_disk_are_put_into_the_queue_agai
                 assert [await result(each) for each in handles] == [0, 2, 4]
 
 
+async def test_jobs_that_a_server_lost_are_missed_although_others_have_their_numbers_now() -> None:
+    with serving() as server:
+        async with host(server.url, ack_wait_s=0.2) as pool:
+            lost = [await pool.submit(job("double", n, id=str(n))) for n in range(2)]
+            await anyio.to_thread.run_sync(server.stop)
+            shutil.rmtree(server.folder / "jetstream")
+            await anyio.to_thread.run_sync(server.start)
+            await until(lambda: pool.session.is_up)
+            async with host(server.url, ack_wait_s=0.2) as other:
+                later = [await other.submit(job("double", n, id=str(n))) for n in range(2, 5)]
+                async with host(server.url, 2, ack_wait_s=0.2):
+                    assert [await result(each) for each in (*lost, *later)] == [0, 2, 4, 6, 8]
+
+
 async def test_a_submission_while_the_server_is_away_waits_or_is_refused() -> None:
     with serving() as server:
         async with host(server.url, 1, submit_s=0.1) as pool:

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
@@ -95,6 +96,7 @@ class _Placed:
     data: bytes
     stored: str | None = None
     number: int = 0
+    made_at: datetime | None = None
     begun: int = 0
     lost: int = 0
     why: str = "its worker was lost"
@@ -265,6 +267,7 @@ class NatsPool(HostingPool):
         placed = _Placed(hosted, pack((job.id, self.name, kind, content)), stored)
         if job.id in self._jobs:  # else it was cancelled meanwhile
             self._placed[job.id] = placed
+            placed.made_at = self.queue.made_at
             placed.number = await self.queue.put(job.id, job.queue, job.priority, placed.data)
             placed.put_at = time.monotonic()
             self._signal(job)
@@ -523,11 +526,12 @@ class NatsPool(HostingPool):
         ]
         if not suspects:
             return
-        last = await self.queue.last_number()
+        numbers = await self.queue.numbers()
         for placed in suspects:
             placed.put_at = now
             job = placed.hosted.job
-            if placed.begun or placed.number > last:
+            if placed.begun or placed.made_at != self.queue.made_at or placed.number not in numbers:
+                placed.made_at = self.queue.made_at
                 placed.number = await self.queue.put(
                     job.id, job.queue, job.priority, placed.data, again=f"={self.name}={now}"
                 )

@@ -21,6 +21,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import uuid4
 
@@ -110,9 +111,13 @@ class JobQueue:
         session: The connection.
         tenant: The tenant.
         ack_wait_s: After so many seconds without a sign of life of its node a job is delivered to another one.
+
+    Attributes:
+        made_at: When the stream of jobs was made, as far as is known: another time means that the server has lost it.
     """
 
     def __init__(self, session: Session, tenant: str, ack_wait_s: float) -> None:
+        self.made_at: datetime | None = None
         self.session = session
         self.tenant = tenant
         self.ack_wait_s = ack_wait_s
@@ -149,7 +154,7 @@ class JobQueue:
         from nats.js import api
 
         await self._act(lambda js: js.account_info())
-        await self._ensure_stream(
+        self.made_at = await self._ensure_stream(
             api.StreamConfig(
                 name=self._jobs,
                 subjects=[f"{self._prefix}.jobs.>"],
@@ -174,15 +179,16 @@ class JobQueue:
             for level in LEVELS:
                 await self._ensure_consumer(queue, level)
 
-    async def _ensure_stream(self, wanted: Any) -> None:
+    async def _ensure_stream(self, wanted: Any) -> datetime | None:
+        """Create a stream or compare it; return when it was made."""
         from nats.js.errors import NotFoundError
 
         try:
-            found = (await self._act(lambda js: js.stream_info(wanted.name), NotFoundError)).config
+            found = await self._act(lambda js: js.stream_info(wanted.name), NotFoundError)
         except NotFoundError:
-            await self._act(lambda js: js.add_stream(wanted))
-            return
-        self._compare(f"stream '{wanted.name}'", wanted, found, ("subjects", "retention", "storage"))
+            return (await self._act(lambda js: js.add_stream(wanted))).created
+        self._compare(f"stream '{wanted.name}'", wanted, found.config, ("subjects", "retention", "storage"))
+        return found.created
 
     async def _ensure_consumer(self, queue: str, level: str) -> None:
         from nats.js import api
@@ -250,13 +256,15 @@ class JobQueue:
         with suppress(APIError, NatsUnavailableError):
             await self.session.jetstream(lambda js: js.delete_msg(self._jobs, number))
 
-    async def last_number(self) -> int:
-        """Return the number of the last job that was put into the queue.
+    async def numbers(self) -> range:
+        """Return the numbers that jobs in the queue may have, and note when its stream was made.
 
         Raises:
             NatsUnavailableError: The server does not answer.
         """
-        return (await self._act(lambda js: js.stream_info(self._jobs))).state.last_seq
+        found = await self._act(lambda js: js.stream_info(self._jobs))
+        self.made_at = found.created
+        return range(found.state.first_seq, found.state.last_seq + 1)
 
     async def pull(self, queue: str) -> Delivery | None:
         """Return the next job of a queue; None if there is none now.
