@@ -119,7 +119,8 @@ def validated_late(difference: Difference) -> bool:
 def cached_later(difference: Difference) -> bool:
     """LangGraph runs again what it had run with the same input, as its result is not in the cache yet.
 
-    A router may then choose another way, and anything may follow on either engine.
+    A router may then choose another way, and anything may follow on either engine; a task that asks is not asked again,
+    and what calls it gets further here.
     """
     expected, found = (bag(seen[:2] for seen in ran) for ran in difference.last("ran"))  # wherever it ran
     more = expected - found
@@ -127,7 +128,8 @@ def cached_later(difference: Difference) -> bool:
         spelled for spelled in more.keys() & found.keys() if _may_be_cached(difference.case, json.loads(spelled)[0])
     ]
     routed = any(graph.get("routers") for graph in difference.case.get("graphs", ()))
-    return bool(again and (routed or not (found - expected or more.keys() - found.keys())))
+    further = found - expected if not difference.case.get("tasks") else {}
+    return bool(again and (routed or not (further or more.keys() - found.keys())))
 
 
 def _may_be_cached(case: Case, function: str) -> bool:

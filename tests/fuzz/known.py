@@ -29,6 +29,7 @@ REFUSED_LOOSE = ("At key 'loose':", "At key 'looses':", "At key '':")  # a `Preg
 BRIEF = frozenset(("in", "brief", "briefs", "topic", "same", "any"))  # channels that lose their value by a step
 
 
+SYNC_WITHOUT_SAVER = '`durability="sync"` without a checkpointer'
 SHARED_HISTORY = "tasks of one step that run one nested graph with `checkpointer=True`"
 
 
@@ -54,6 +55,8 @@ def explain(difference: Difference) -> str | None:
     """
     if departures.grown_together(difference):
         return SHARED_HISTORY
+    if "too much" in difference.found and departures.sync_without_saver(difference):
+        return SYNC_WITHOUT_SAVER
     if not ("steps" in difference.expected and "steps" in difference.found):
         return None
     left = Difference(difference.case, copy.deepcopy(difference.expected), copy.deepcopy(difference.found))
@@ -415,7 +418,7 @@ KNOWN: tuple[Known, ...] = (
     Known("resume: an answer that names no interrupt", allow=_answered_anew),
     Known('`stream_mode="messages"`: messages of one id', allow=_message_given_twice),
     Known('`stream_mode="checkpoints"` and `"debug"` with `durability="exit"`', allow=_changed_when_read),
-    Known('`durability="sync"` without a checkpointer', departs=departures.sync_without_saver),
+    Known(SYNC_WITHOUT_SAVER, departs=departures.sync_without_saver),
     Known("nodes of a `Pregel` on one channel", departs=departures.input_shared),
     Known("resume: an error handler has finished", departs=departures.handled_again),
     Known("resume: an answer that names no interrupt", departs=departures.answer_spent),

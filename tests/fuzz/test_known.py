@@ -358,9 +358,19 @@ def test_what_is_in_the_cache_need_not_run_again_and_everything_else_has_to() ->
     assert told(once, twice, **tasks) is None
     assert told(report(ran=["job", "b"]), once, **tasks) is None
     assert told(there, once, **tasks) is None
+    assert "node cache" in str(told(twice, report(ran=["job", "b"]), **tasks))
+    assert told(twice, report(ran=["job", "b"]), cache=True, graphs=[{"name": "g", "nodes": [{"name": "job"}]}]) is None
     there, here = copy.deepcopy(twice), copy.deepcopy(once)
     there["steps"][0]["ran"][1].append({"langgraph_node": "job"})
     assert "node cache" in str(told(there, here, **tasks))
+
+
+def test_a_run_may_show_too_much_here_that_langgraph_has_not_begun_and_no_other() -> None:
+    grown: dict[str, Any] = {"too much": True}
+    refused = report(found={"raised": "AttributeError", "message": "'SyncPregelLoop' object has no attribute 'x'"})
+    assert "without a checkpointer" in str(explained(refused, grown))
+    assert explained(grown, refused) is None
+    assert explained(report(ran=["a"]), grown) is None
 
 
 def test_a_router_behind_a_node_that_is_cached_later_may_choose_another_way() -> None:
