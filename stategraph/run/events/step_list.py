@@ -6,7 +6,7 @@ stored again with every state of a thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal, TypeAlias, cast
 
 from stategraph.agent.facts import Place
@@ -147,6 +147,16 @@ class StepList:
             closed["status"] = data["status"]
             cast("dict[str, Any]", closed)[_STAMP[data["status"]]] = data["closed_at"]
         return closed
+
+    def note_closed(self, step_ids: Iterable[str]) -> None:
+        """Take note of steps that another process closed and told of."""
+        for step_id in step_ids:
+            self._open.pop(step_id, None)
+
+    @property
+    def closed(self) -> list[str]:
+        """The ids of steps that are closed."""
+        return [step_id for step_id in self._by_id if step_id not in self._open]
 
     def memory(self) -> dict[str, Any]:
         """Return the state that another process needs to continue, as JSON."""

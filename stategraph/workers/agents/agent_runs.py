@@ -76,12 +76,18 @@ async def execute(port: JobPort) -> dict[str, Any]:
 class _WorkersRun(Run):
     """A run whose executions may have begun in another worker."""
 
-    async def go_on(self, config: Mapping[str, object] | None, options: ProcessOptions) -> Parts:
-        """Go on with an execution whose worker was lost, from what is stored of it, also if that is all of it."""
-        checked, options = self._checked(config, options)
-        return await self._lock.execute(checked, partial(self._inside, self._go_on, checked, options))
+    async def go_on(self, closed: Sequence[str], config: Mapping[str, object] | None, options: ProcessOptions) -> Parts:
+        """Go on with an execution whose worker was lost, from what is stored of it, also if that is all of it.
 
-    async def _go_on(self, config: HostConfig, options: ProcessOptions) -> Parts:
+        Args:
+            closed: The steps that its worker told the end of; it may have stored less.
+            config: As for `process_stream`.
+            options: As for `process_stream`.
+        """
+        checked, options = self._checked(config, options)
+        return await self._lock.execute(checked, partial(self._inside, self._go_on, closed, checked, options))
+
+    async def _go_on(self, closed: Sequence[str], config: HostConfig, options: ProcessOptions) -> Parts:
         pause = await self._found(config)
         memory: Mapping[str, Any] = pause.memory or {}
         if memory.get("run") != self.id:
@@ -90,8 +96,10 @@ class _WorkersRun(Run):
             raise WorkerError(f"Nothing of run '{self.id}' is on its thread, where another worker had stored it")
         if not memory:  # no agent has got anywhere: all that is there went in
             self._listener.begin(pause.messages)
+        steps = self.graph.tracker.steps
+        steps.note_closed(closed)
         known = {step["id"] for step in memory.get("steps", ())}
-        await self._listener.close([each for each in self.graph.tracker.steps if each["id"] not in known], "failed")
+        await self._listener.close([each for each in steps if each["id"] not in known], "failed")
         return await self._execute(None, config, options)
 
 
@@ -122,7 +130,7 @@ async def _act(run: _WorkersRun, port: JobPort, given: Mapping[str, Any]) -> obj
         callbacks = {name: _callback(port, name) for name in given["callbacks"]}
         options["callbacks"] = cast("ClientCallbacks", callbacks)
     if given["action"] == "go_on":
-        return await run.go_on(given["run_config"], options)
+        return await run.go_on(given["closed"], given["run_config"], options)
     act = run.resume if given["action"] == "resume" else run.process_stream
     return await act(given["inputs"], given["run_config"], options)
 

@@ -32,7 +32,7 @@ from stategraph.workers.nats.connection import NatsUnavailableError
 from stategraph.workers.pool import Job, PoolHealth
 from stategraph.workers.scheduling import ScheduledPool
 from stategraph.workers.wakeups.bus import Bus, Wakes
-from stategraph.workers.wakeups.signals import SignalKind
+from stategraph.workers.wakeups.signals import Signal, SignalKind
 from stategraph.workers.wakeups.waiting import until_first
 from stategraph.workers.wire import Codec, Message, pack, unpack
 
@@ -407,6 +407,7 @@ class Node:
             if await link.settled():
                 if relayed.gives_back is not None:
                     await held.delivery.give_back()
+                    self._bus.publish([Signal(SignalKind.WORK, topic_of(job.queue), self._queue.tenant)])
                 else:
                     await held.delivery.acknowledge()
         finally:
