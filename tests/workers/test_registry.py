@@ -22,7 +22,16 @@ from stategraph.workers.registry.operations import RegistryOperations
 from stategraph.workers.registry.port import StoreUnavailableError
 from stategraph.workers.registry.runs import RunRegistry
 from stategraph.workers.registry.sqlite import SqliteDatabase
-from stategraph.workers.registry.values import Base, Claimed, Event, Lease, Submission, ThreadBusy, UnknownRunError
+from stategraph.workers.registry.values import (
+    HELD,
+    Base,
+    Claimed,
+    Event,
+    Lease,
+    Submission,
+    ThreadBusy,
+    UnknownRunError,
+)
 
 LEASE_S = 15.0
 
@@ -319,6 +328,40 @@ def test_resuming_adds_a_run_with_the_answer(registry: Registry) -> None:
     claimed = registry.take(queue="gpu")
     assert (claimed.lease.run_id, claimed.lease.thread_id, claimed.input) == (new, "t", b"yes")
     assert (claimed.config, claimed.tenant) == ({"a": 1}, "acme")
+
+
+def test_an_answer_that_comes_again_is_not_taken_for_that_of_the_next_question(registry: Registry) -> None:
+    first = registry.submit_run()
+    registry.finish(registry.take().lease, RunStatus.INTERRUPTED)
+    second = registry.resume(first, b"yes", "answer")
+    lease = registry.take().lease
+    registry.began(lease, "checkpoint")
+    registry.finish(lease, RunStatus.INTERRUPTED)
+    with pytest.raises(IllegalRunMove, match=f"run '{second}' went on with its thread, and waits for one itself"):
+        registry.resume(first, b"yes", "")
+    assert registry.resume(first, b"yes", "answer") == second  # the same answer, sent again
+    third = registry.resume(second, b"no", "")
+    lease = registry.take().lease
+    registry.began(lease, "checkpoint")
+    registry.finish(lease, RunStatus.SUCCESS)
+    for run_id in (first, second):
+        with pytest.raises(IllegalRunMove, match=f"run '{third}' went on with its thread, and has ended"):
+            registry.resume(run_id, b"yes", "")
+
+
+def test_an_answer_may_be_given_again_when_its_run_failed_or_the_thread_was_only_edited(registry: Registry) -> None:
+    asks = registry.submit_run()
+    registry.finish(registry.take().lease, RunStatus.INTERRUPTED)
+    registry.resume(asks, b"nonsense", "")
+    lease = registry.take().lease
+    registry.began(lease, "checkpoint")
+    registry.finish(lease, RunStatus.ERROR)
+    registry.submit(Submission("t", HELD, queue="held"), "enqueue")
+    lease = registry.take(queue="held").lease
+    registry.began(lease, "checkpoint")
+    registry.finish(lease, RunStatus.SUCCESS)
+    again = registry.resume(asks, b"yes", "")
+    assert registry.take().lease.run_id == again
 
 
 def test_runs_are_listed_newest_first_and_filtered(registry: Registry) -> None:

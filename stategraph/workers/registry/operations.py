@@ -20,6 +20,7 @@ from stategraph.workers.leases import IllegalRunMove, LeaseLost, RunRow, RunStat
 from stategraph.workers.registry.port import ConflictError, Database, Session, StoreUnavailableError
 from stategraph.workers.registry.sql import LATER_INDEX, SCHEMA_TABLE, SCHEMA_VERSION
 from stategraph.workers.registry.values import (
+    HELD,
     Base,
     Beat,
     Claimed,
@@ -125,8 +126,17 @@ class RegistryOperations:
 
     # For hosts.
 
-    def submit(self, run: Submission, on_conflict: OnConflict) -> str:
-        """Add a run; see `RunRegistry.submit`."""
+    def submit(self, run: Submission, on_conflict: OnConflict, answers: str | None = None) -> str:
+        """Add a run; see `RunRegistry.submit`.
+
+        Args:
+            run: The run.
+            on_conflict: What to do if its thread has others.
+            answers: The run that waits for the answer which this one has; None if there is none.
+
+        Raises:
+            IllegalRunMove: The thread has gone on since that run asked.
+        """
         self.set_up()
         run_id = run.run_id or new_ulid()
         with self._change() as change:
@@ -148,6 +158,8 @@ class RegistryOperations:
                     thread_id=run.thread_id,
                     run_ids=ids,
                 )
+            if answers is not None:
+                self._check_waits(session, answers)
             if on_conflict in ("interrupt", "rollback"):
                 taken_back = self._stop_all(change, active, f"{on_conflict} by run {run_id}")
                 rollback_of = (taken_back if on_conflict == "rollback" else None) or rollback_of
@@ -155,6 +167,14 @@ class RegistryOperations:
             if not run.delay_s:
                 change.signals.append(Signal(SignalKind.WORK, run.queue, run.tenant))
         return run_id
+
+    def _check_waits(self, session: Session, run_id: str) -> None:
+        """Refuse an answer to a question that is settled: the next question of the thread would get it."""
+        for later, status in session.execute(self._sql.went_on, (run_id, HELD)):
+            raise IllegalRunMove(
+                f"Run '{run_id}' waits for no answer any more: run '{later}' went on with its thread, and "
+                + ("waits for one itself: resume that one" if status == RunStatus.INTERRUPTED else "has ended")
+            )
 
     def _stop_all(self, change: _Change, active: Iterable[tuple[Any, ...]], reason: str) -> str | None:
         """Stop the runs of a thread; return the oldest whose writes are to be taken back, if that is asked for."""
@@ -209,7 +229,7 @@ class RegistryOperations:
             max_attempts=attempts,
             tenant=tenant,
         )
-        return self.submit(again, "reject")
+        return self.submit(again, "reject", answers=run_id)
 
     def cancel(self, run_id: str, reason: str) -> bool:
         """Ask a run to stop; return False if it has ended."""

@@ -215,6 +215,9 @@ class RunRegistry:
     async def resume(self, run_id: str, answer: Any = None, *, new_id: str = "") -> str:
         """Go on where a run waits for an answer: a new run on its thread, with the same target, config and context.
 
+        A question is answered once. An answer that comes again, by a second click for example, is refused when the
+        thread has gone on, as its next question would get it; one whose run failed may be given again.
+
         Args:
             run_id: A run that is `interrupted`.
             answer: The answer, or answers by interrupt id.
@@ -224,7 +227,7 @@ class RunRegistry:
             The new run's id.
 
         Raises:
-            IllegalRunMove: The run waits for nothing.
+            IllegalRunMove: The run waits for nothing, or no more: a later run of its thread succeeded, or asks itself.
             ThreadBusy: Its thread has a run already.
             UnknownRunError: There is no such run.
         """

@@ -329,6 +329,14 @@ class Sql:
                 FROM sg_run WHERE run_id = ?"""
         )
         self.base = say("SELECT began, base_checkpoint FROM sg_run WHERE run_id = ?")
+        #: The last run that took a thread past what a run asks. Not one that failed, as its answer may have to be given
+        #: again, and not a process that holds the thread, as it may have edited the state alone.
+        self.went_on = say(
+            """SELECT o.run_id, o.status FROM sg_run AS r JOIN sg_run AS o
+                ON o.thread_id = r.thread_id AND o.position > r.position
+                WHERE r.run_id = ? AND o.began = 1 AND o.status IN ('success', 'interrupted') AND o.target <> ?
+                ORDER BY o.position DESC LIMIT 1"""
+        )
         self.count_waiting = say(
             "SELECT count(*), COALESCE({now} - min(available_at), 0) FROM sg_run WHERE status = 'pending'"
         )

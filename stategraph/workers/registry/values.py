@@ -11,6 +11,9 @@ from stategraph.workers.leases import RunStatus
 OnConflict: TypeAlias = Literal["reject", "enqueue", "interrupt", "rollback"]
 ON_CONFLICT: Final[tuple[OnConflict, ...]] = ("reject", "enqueue", "interrupt", "rollback")
 
+#: The target of runs that stand for a process which holds a thread; no worker executes them.
+HELD: Final = "stategraph.workers.holding:hold"
+
 
 class ThreadBusy(Exception):
     """A run was refused, because its thread has one that waits or runs.
