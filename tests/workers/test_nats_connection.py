@@ -18,6 +18,7 @@ from stategraph.workers.nats import connection
 from stategraph.workers.nats.address import read_address
 from stategraph.workers.nats.connection import NatsUnavailableError, connect
 from tests.workers.nats_server import NatsServer, serving
+from tests.workers.waiting import until
 
 SECRET = "s3cret"
 
@@ -183,6 +184,31 @@ async def test_a_session_that_cannot_subscribe_again_closes_its_connection(
         await session.Session(read_address(nats_running.url), "test").open()
 
     assert [client.is_closed for client in made] == [True]
+
+
+async def test_a_session_whose_connection_is_lost_before_it_is_used_makes_another(
+    nats_running: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Any] = []
+
+    async def lost_now_and_then(*arguments: Any) -> Any:
+        client = await connect(*arguments)
+        made.append(client)
+        if len(made) in (1, 3):
+            monkeypatch.setattr(client, "flush", client.close)
+        return client
+
+    monkeypatch.setattr(session, "connect", lost_now_and_then)
+    kept = session.Session(read_address(nats_running.url), "test")
+    with pytest.raises(NatsUnavailableError, match="ended the connection at once"):
+        await kept.open()
+
+    await kept.open()
+    await made[1].close()
+    await until(lambda: kept.is_up)
+
+    assert [client.is_closed for client in made] == [True, True, True, False]
+    await kept.aclose()
 
 
 async def test_a_connection_that_is_lost_says_so(nats_running: NatsServer) -> None:

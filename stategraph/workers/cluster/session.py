@@ -170,6 +170,8 @@ class Session:
             for subject, hear in self._subscribed.items():
                 await client.subscribe(subject, cb=hear)
             await client.flush()
+            if gone.is_set():
+                raise NatsUnavailableError(f"The NATS server at {self.address.where} ended the connection at once")
         except BaseException:
             await close(client)
             raise
