@@ -402,6 +402,41 @@ async def test_an_id_that_another_host_has_just_submitted_is_refused(nats_url: s
         assert two.statistics().submitted == 1 and two.statistics().failed == 1
 
 
+async def test_an_object_of_a_job_that_is_refused_is_deleted(nats_url: str) -> None:
+    async with host(nats_url) as one, host(nats_url) as two:
+        await one.submit(job("double", 1))
+        with pytest.raises(WorkerError, match="was not accepted"):
+            await two.submit(job("echo", b"x" * 600_000))
+
+        async def is_gone() -> bool:
+            return (await size(two, f"OBJ_{two.queue._bucket}"))[1] < 10_000
+
+        await eventually(is_gone)
+
+
+async def test_a_node_stops_a_job_whose_submission_failed_after_it_had_begun(
+    nats_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate()
+    put = queues.JobQueue.put
+
+    async def put_unheard(queue: Any, job_id: str, *arguments: Any) -> int:
+        number = await put(queue, job_id, *arguments)
+        if job_id == "unheard":
+            pool._signal(unheard)
+            await came(gate)
+            raise NatsUnavailableError("no answer")
+        return number
+
+    monkeypatch.setattr(queues.JobQueue, "put", put_unheard)
+    async with host(nats_url, 1) as pool:
+        unheard = job("waits_for_the_host", "x", id="unheard")
+        with pytest.raises(NatsUnavailableError, match="no answer"):
+            await pool.submit(unheard, calls=gate.calls)
+        assert await result(await pool.submit(job("double", 1, id="after"))) == 2
+        await assert_nothing_is_left(pool)
+
+
 async def test_a_node_imports_what_it_was_told_of_and_not_what_a_host_allows(nats_url: str) -> None:
     workers = ThreadPool(1, allow=["tests.workers.contract"])
     async with (

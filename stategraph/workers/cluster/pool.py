@@ -247,10 +247,14 @@ class NatsPool(HostingPool):
             await self.open()
             await self._put(hosted)
         except BaseException as error:
-            self._placed.pop(hosted.job.id, None)
+            placed = self._placed.pop(hosted.job.id, None)
             hosted.fail(error)
             self._job_ended(hosted)
             self._ended.pop(hosted.job.id, None)
+            if placed is not None:
+                if placed.link is not None:  # the answer of the server was lost, and a node has begun it
+                    self.links.drop(placed.link)
+                self._spawn(self._clean_up(placed))
             raise
 
     async def _put(self, hosted: HostedJob) -> None:
