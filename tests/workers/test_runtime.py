@@ -256,6 +256,26 @@ def test_closing_the_runtime_ends_its_runs(backend: Settings) -> None:
     run(work, backend)
 
 
+def test_the_store_is_closed_also_if_closing_the_workers_was_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def given_up() -> None:
+        raise asyncio.CancelledError
+
+    async def main() -> None:
+        async with asyncio.timeout(90):
+            runtime = await MultiProcessRuntime(store=f"sqlite:///{tmp_path / 'threads.db'}", **INLINE).__aenter__()
+            connection, pool = runtime._own_saver.conn, runtime.pool
+            with monkeypatch.context() as patch, pytest.raises(asyncio.CancelledError):
+                patch.setattr(pool, "aclose", given_up)
+                await runtime.aclose()
+            with pytest.raises(ValueError, match=r"(?i)connection"):
+                await connection.execute("SELECT 1")
+            await pool.aclose()
+
+    asyncio.run(main())
+
+
 def test_a_run_that_goes_on_is_not_replaced_by_another_of_its_id() -> None:
     async def work(runtime: MultiProcessRuntime) -> None:
         settings = {"run_id": "r", "agents": [agent(["", ("wait", {})], tools=[agents.wait])]}

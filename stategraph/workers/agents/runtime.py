@@ -149,9 +149,11 @@ class MultiProcessRuntime(AgentRuntime):
             await super().aclose()
         finally:
             pool, self._pool = self._pool, None
-            if pool is not None:
-                await pool.aclose()
-            await self._exits.aclose()
+            try:
+                if pool is not None:
+                    await pool.aclose()
+            finally:  # also if the host waits no longer for the workers
+                await self._exits.aclose()
 
     @property
     def pool(self) -> HostingPool:
