@@ -133,6 +133,16 @@ def test_a_nested_run_that_has_ended_takes_the_run_around_it_no_further(reader: 
     assert ran == ["later"]
 
 
+def test_a_nested_run_says_once_how_it_ended_by_the_name_that_langchain_reads(reader: Reader) -> None:
+    run = reader.open(chain(chain(writes("a"))), {"value": ""}).run
+    nested = reader.next_of(run.subgraphs)()
+    seen = [nested._seen_terminal]
+    assert reader.get("output")["value"] == "a"
+    nested._mark("failed", "too late")
+    seen.append(nested._seen_terminal)
+    assert (seen, nested.status, nested.error) == ([False, True], "completed", None)
+
+
 def test_only_the_outermost_run_numbers_events(reader: Reader) -> None:
     following = reader.next_of(reader.open(chain(chain(chain(writes("a")))), {"value": ""}).run.subgraphs)
     own = [event for event in reader.read(following()) if event["method"] == "lifecycle"]

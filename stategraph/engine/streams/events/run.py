@@ -426,6 +426,7 @@ class NestedRun(RunHandle):
     trigger_call_id: str | None
     status: SubgraphStatus
     error: str | None
+    _seen_terminal: bool  # by this name LangChain's handles of subagents ask whether the run has ended
 
     def __init__(
         self,
@@ -438,12 +439,15 @@ class NestedRun(RunHandle):
         """Hold a nested run; see the class."""
         super().__init__(None, mux, wire_pump=False)
         self.status, self.error = "started", None
+        self._seen_terminal = False
         self.trigger_call_id = trigger_call_id
         self.path, self.graph_name = path, graph_name
 
     def _mark(self, status: SubgraphStatus, error: str | None) -> None:
-        """Mark the run as ended."""
-        self.status, self.error = status, error
+        """Mark the run as ended, unless it is already."""
+        if not self._seen_terminal:
+            self._seen_terminal = True
+            self.status, self.error = status, error
 
     @property
     def _over(self) -> bool:
