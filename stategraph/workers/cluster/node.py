@@ -406,12 +406,19 @@ class Node:
         try:
             if await link.settled():
                 if relayed.gives_back is not None:
-                    await held.delivery.give_back()
-                    self._bus.publish([Signal(SignalKind.WORK, topic_of(job.queue), self._queue.tenant)])
+                    await self._give_back(held, job.queue)
                 else:
                     await held.delivery.acknowledge()
         finally:
             link.end()
+
+    async def _give_back(self, held: _Held, queue: str) -> None:
+        """Have a job delivered again at once; also if that was done before this node has forgotten it."""
+        given: Delivery | None = None
+        while given is not held.delivery:
+            given = held.delivery
+            await given.give_back()
+            self._bus.publish([Signal(SignalKind.WORK, topic_of(queue), self._queue.tenant)])
 
     def _told(self, relayed: RelayedJob, message: Message) -> None:
         """Take a message of the host."""
