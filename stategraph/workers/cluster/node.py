@@ -432,6 +432,8 @@ class Node:
 
     def _superseded(self, relayed: RelayedJob) -> None:
         """Stop an attempt that its host has given to another node, or that has no host any more."""
+        if relayed.outcome is not None:  # it has ended here, and its next attempt may be here too
+            return
         logger.warning("Job '%s' is no longer wanted here, and is stopped", relayed.job.id)
         relayed.supersede("its host does not want this attempt any more")
 
