@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import signal
 import sys
 from collections import Counter
@@ -261,46 +260,6 @@ async def test_an_answer_that_a_tool_has_taken_is_not_asked_for_again(nats_url: 
         assert run.get_interrupts() == []
         assert said(run) == [(AIMessage, ""), (ToolMessage, "They said slowly"), (AIMessage, "Thanks.")]
         assert attempts(await all_of(run)) == [2]
-
-
-async def test_a_run_goes_on_wherever_its_worker_is_lost(
-    nats_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    receive, to_come, lost = nodes.RelayedJob.receive, 0, set[nodes.RelayedJob]()
-
-    def receive_or_lose(self: nodes.RelayedJob, message: Any) -> None:
-        """Lose a message and all after it; the worker is taken for dead when it has stopped."""
-        nonlocal to_come
-        ends = message[0] in ("done", "failed", "cancelled")
-        to_come -= self not in lost
-        if to_come == 0 and self not in lost:
-            lost.add(self)
-            if not ends:
-                self.send(("superseded", self.job.id))
-                self.send(("cancel", self.job.id, None))
-        if self not in lost:
-            receive(self, message)
-        elif ends:
-            self.fail(WorkerError(f"Worker 'thread-1' was killed, while it held job '{self.job.id}'"))
-
-    monkeypatch.setattr(nodes.RelayedJob, "receive", receive_or_lose)
-    async with host(nats_url, IN_THREADS, workers=1, checkpointer=in_memory_saver()) as runtime:
-        for number in itertools.count(1):
-            lookup, notes, to_come = HostTool(), tmp_path / f"notes {number}", number
-            lookup.opened.set()
-            handlers = {"on_tool_execute": lookup.handle}
-            run = await runtime.create_run(run_id=f"r{number}", agents=[noting(notes)], custom_handlers=handlers)
-            await limited(run.process_stream(ASK, {"configurable": {"thread_id": f"t{number}"}}))
-
-            events = await all_of(run)
-            assert said(run) == NOTED
-            assert len(lookup.asked) <= 2 and len(set(lookup.asked)) == 1
-            assert set(notes.read_text().split()) == {"once"} and len(notes.read_text().split()) <= 2
-            assert set(endings(events)) <= {"completed", "failed"}
-            if to_come > 0:  # it said less than that
-                break
-            assert attempts(events) == [2]
-    assert number > 50
 
 
 @pytest.fixture
