@@ -7,6 +7,7 @@ drivers, reading and writing a thread's state in ``state/snapshots.py`` and ``st
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Generic, Literal, cast, overload
 
 from langchain_core.runnables import RunnableConfig
@@ -187,7 +188,7 @@ class StateGraphEngine(
         deprecated = cast("dict[str, Any]", kwargs)
         yield from entrypoints.stream(self.spec, input, config, entrypoints.resolved(options, deprecated))
 
-    def astream(  # type: ignore[override]
+    async def astream(  # type: ignore[override]
         self,
         input: InputT | Command[Any] | None,
         config: RunnableConfig | None = None,
@@ -209,7 +210,11 @@ class StateGraphEngine(
         shown = Shown(stream_mode, print_mode, version, subgraphs, debug)
         options = Options(shown, context, output_keys, interrupt_before, interrupt_after, durability, control)
         deprecated = cast("dict[str, Any]", kwargs)
-        return entrypoints.astream(self.spec, input, config, entrypoints.resolved(options, deprecated))
+        run = entrypoints.astream(self.spec, input, config, entrypoints.resolved(options, deprecated))
+        # An async generator itself, as tracers and `RunnableLambda` ask a function whether it is one.
+        async with aclosing(run) as chunks:  # type: ignore[type-var]
+            async for chunk in chunks:
+                yield chunk
 
     # -- state ---------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
 from langchain_core.messages import AIMessage
+from langchain_core.runnables import RunnableLambda
 from langgraph.cache.memory import InMemoryCache
 from langgraph.checkpoint.memory import InMemorySaver
 from typing_extensions import TypedDict
@@ -405,3 +406,9 @@ def test_a_call_whose_task_is_cancelled_is_cancelled_for_its_caller() -> None:
         return "ended"
 
     assert asyncio.run(flow.ainvoke(1)) == "cancelled"
+
+
+def test_the_methods_that_stream_are_generators_for_those_who_ask_a_function_whether_it_is_one() -> None:
+    graph, last = chain(), {"b": {"n": 2}}
+    assert RunnableLambda(graph.stream).invoke({"n": 0}) == last
+    assert asyncio.run(RunnableLambda(graph.astream).ainvoke({"n": 0})) == last
