@@ -162,10 +162,10 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         future.add_done_callback(lambda _: self.clock._shift(-1))
         return future
 
-    async def shutdown_default_executor(self, *timeout: Any) -> None:
+    async def shutdown_default_executor(self, *timeout: Any, **named: Any) -> None:
         """Wait until the executor's threads have ended, as every loop does; time stands still meanwhile."""
         with self.clock.busy():
-            await super().shutdown_default_executor(*timeout)
+            await super().shutdown_default_executor(*timeout, **named)
 
 
 class _JumpingSelector(selectors.BaseSelector):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import operator
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -87,6 +88,18 @@ def test_time_stands_still_while_a_loop_that_is_closed_waits_for_its_threads() -
     assert release.is_set()
     assert clock.now() == 0
     opener.join()
+
+
+def test_the_time_that_threads_of_a_loop_have_to_end_may_be_given_by_name() -> None:
+    named: dict[str, Any] = {"timeout": 60} if sys.version_info >= (3, 12) else {}
+
+    async def scenario() -> int:
+        loop = asyncio.get_running_loop()
+        found = await loop.run_in_executor(None, int, "7")
+        await loop.shutdown_default_executor(**named)
+        return found
+
+    assert FakeClock().run(scenario()) == 7
 
 
 def test_time_stands_still_in_a_section_marked_busy() -> None:
