@@ -7,11 +7,12 @@ includes a command line that cannot be read.
 
 import argparse
 import json
+import sys
 from collections.abc import Callable, Sequence
 
 import stategraph
 from stategraph.cli import runs, worker
-from stategraph.cli.output import write
+from stategraph.cli.output import FAILED, UnwritableOutputError, write
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,7 +29,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = _parser().parse_args(argv)
     run: Callable[[argparse.Namespace], int] = arguments.run
-    return run(arguments)
+    try:
+        return run(arguments)
+    except UnwritableOutputError as error:
+        print(f"stategraph: {error}", file=sys.stderr)
+        return FAILED
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -47,13 +47,25 @@ _NATS: Final = ("nats", "tls")
 _CLIENTS: Final = ("psycopg", "psycopg_pool")
 
 
+class UnwritableOutputError(Exception):
+    """Standard output takes no more, such as a file on a full disk."""
+
+
 def write(text: str) -> None:
-    """Print a line at once, as several processes may share the output; a reader that has seen enough is no error."""
+    """Print a line at once, as several processes may share the output; a reader that has seen enough is no error.
+
+    Raises:
+        UnwritableOutputError: It cannot be written.
+    """
+    if sys.stdout is None:  # it was closed before the start
+        return
     try:
         sys.stdout.write(f"{text}\n")  # `print` writes the end of the line by itself if nothing is buffered
         sys.stdout.flush()
-    except BrokenPipeError:  # Python would complain again at its exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python would complain again at its exit
+        if not isinstance(error, BrokenPipeError):
+            raise UnwritableOutputError(f"The output cannot be written: {error.strerror}. Send it elsewhere") from error
 
 
 class Output:

@@ -26,7 +26,7 @@ from stategraph.workers.leases import LeaseLost, RunStatus
 from stategraph.workers.registry.operations import lost
 from stategraph.workers.registry.port import StoreUnavailableError
 from stategraph.workers.registry.runs import RunRegistry
-from stategraph.workers.registry.values import HELD, Claimed, OnConflict, Submission, ThreadBusy
+from stategraph.workers.registry.values import HELD, Claimed, OnConflict, Submission, ThreadBusy, thread_name
 from stategraph.workers.wakeups.signals import SignalKind
 
 #: Interval at which a waiting run checks whether its thread is free.
@@ -74,7 +74,7 @@ async def hold(
     """
     owner, run_id = new_owner(), new_ulid()
     run = Submission(
-        str(thread_id),
+        thread_name(thread_id),
         HELD,
         run_id=run_id,
         queue=f"held:{run_id}",  # no worker's

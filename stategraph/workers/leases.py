@@ -45,6 +45,10 @@ class RunStatus(StrEnum):
     CANCELLED = "cancelled"
     DEAD = "dead"
 
+    @classmethod
+    def _missing_(cls, value: object) -> RunStatus:
+        raise ValueError(f"{value!r} is no status of a run; expected one of: {', '.join(cls)}") from None
+
 
 #: A run in one of these has an end, and nothing but `Requeue` moves it.
 ENDED: Final = frozenset(RunStatus) - {RunStatus.PENDING, RunStatus.RUNNING}

@@ -18,6 +18,8 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeAlias
 
+from stategraph.errors import ConfigurationError
+
 if TYPE_CHECKING:
     from stategraph.run.events.run_log import RunEvent
 
@@ -75,6 +77,17 @@ class Job:
     traceparent: str | None = None
     priority: int = 0
     queue: str = "default"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.id, str) or not self.id:
+            raise ConfigurationError(f"A job's id is {self.id!r}; expected a text that no other job has")
+        if self.kind not in ("run", "task"):
+            raise ConfigurationError(f"The kind of job '{self.id}' is {self.kind!r}; expected 'run' or 'task'")
+        if not isinstance(self.target, str):
+            raise ConfigurationError(
+                f"The target of job '{self.id}' is a value of type {type(self.target).__name__}, and workers import "
+                "code by its name: write 'package.module:attribute'"
+            )
 
 
 @dataclass(frozen=True, slots=True)

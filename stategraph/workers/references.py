@@ -20,7 +20,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from stategraph.errors import TransferError
+from stategraph.errors import ConfigurationError, TransferError
 
 #: Targets of this package itself.
 OWN_MODULES = ("stategraph.engine.checkpoints.saver_urls", "stategraph.workers")
@@ -90,15 +90,33 @@ def recipe_of(value: object) -> Reference | None:
     return _recipes.by_id.get(id(value))
 
 
+def names(value: Iterable[str], setting: str) -> tuple[str, ...]:
+    """Return a setting that is a list of names.
+
+    Args:
+        value: The names.
+        setting: What the setting is called.
+
+    Raises:
+        ConfigurationError: It is one text, of which each letter would be a name.
+    """
+    if isinstance(value, str):
+        raise ConfigurationError(f"'{setting}' is {value!r}, a text, where a list of names is expected: [{value!r}]")
+    return tuple(value)
+
+
 class Targets:
     """Imports what stored or sent data names, from a list of modules.
 
     Args:
         allow: Modules and packages, by name; a package stands for all modules in it.
+
+    Raises:
+        ConfigurationError: They are one text.
     """
 
     def __init__(self, allow: Iterable[str] = ()) -> None:
-        self._allowed = {*OWN_MODULES, *allow}
+        self._allowed = {*OWN_MODULES, *names(allow, "allow")}
         self._loaded: dict[str, object] = {}
         self._made: dict[Hashable, object] = {}
 

@@ -244,7 +244,7 @@ def test_a_checkpoint_that_was_asked_for_by_its_id_is_named_by_it(driver: Driver
         driver.get_state(graph, place)
     checkpoint_id = place["configurable"]["checkpoint_id"]
     assert caught.value.checkpoint_id == checkpoint_id
-    assert str(caught.value).startswith(f"Checkpoint '{checkpoint_id}' of thread 'lost' cannot be read. the saver")
+    assert str(caught.value).startswith(f"Checkpoint '{checkpoint_id}' of thread 'lost' cannot be read. The saver")
 
 
 @pytest.mark.parametrize(
@@ -273,7 +273,7 @@ def test_an_error_of_a_read_is_damage_if_it_is_about_the_data_of_a_thread(
     assert found.__cause__ is error
     assert (found.thread_id, found.checkpoint_id, found.checkpoint_ns) == ("lost", None, "")
     assert str(found).startswith(
-        f"The latest checkpoint of thread 'lost' cannot be read. the saver raised {type(error).__name__}: {error}."
+        f"The latest checkpoint of thread 'lost' cannot be read. The saver raised {type(error).__name__}: {error}."
     )
 
 

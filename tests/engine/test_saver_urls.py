@@ -184,6 +184,14 @@ def test_an_address_whose_package_is_missing_says_which_one_to_install(
     assert isinstance(raised.value.__cause__, ImportError)
 
 
+def test_a_file_that_cannot_be_a_database_is_named(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("no database " * 100)
+    with pytest.raises(ConfigurationError, match=r"The file '.*/text' is no SQLite database; name another one"):
+        asyncio.run(opened(f"sqlite:///{tmp_path}/text"))
+    with pytest.raises(ConfigurationError, match=r"'.*/none/runs.db' cannot be opened: there is no folder '.*/none'"):
+        asyncio.run(opened(f"sqlite:///{tmp_path}/none/runs.db"))
+
+
 @pytest.mark.parametrize("url", ["mysql://user:secret@host/db", "runs.db"])
 def test_another_address_is_refused_without_what_it_says_of_users(url: str) -> None:
     with pytest.raises(ConfigurationError, match=r"found '(mysql|runs\.db)'") as raised:

@@ -321,6 +321,22 @@ def test_arguments_that_cannot_be_read_are_refused(words: list[str], capsys: pyt
     assert "error: " in capsys.readouterr().err
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_an_output_that_takes_nothing_is_named_and_one_that_is_closed_is_left_alone(site: Site) -> None:
+    site.submit("tests.workers.app:steps")
+    for words in ("doctor", f"runs list --store {site.url}"):
+        command = [sys.executable, "-m", "stategraph", *words.split()]
+        with open("/dev/full", "w") as full:
+            ended = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, timeout=LIMIT_S)
+        said = "stategraph: The output cannot be written: No space left on device. Send it elsewhere\n"
+        assert (ended.returncode, ended.stderr) == (2, said)
+        ended = subprocess.run(
+            ["sh", "-c", 'exec "$@" >&-', "sh", *command], cwd=ROOT, stderr=subprocess.PIPE, text=True, timeout=LIMIT_S
+        )
+        assert ended.returncode < 2
+        assert ended.stderr == ""
+
+
 def test_a_fault_among_mistakes_keeps_its_traceback() -> None:
     mistake, fault = ConfigurationError("a mistake"), ValueError("a fault")
     assert expected(ExceptionGroup("all known", [mistake, ExceptionGroup("inner", [mistake])])) is mistake

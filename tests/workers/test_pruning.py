@@ -134,9 +134,12 @@ async def test_only_runs_in_some_statuses_are_deleted(site: Site) -> None:
     for status in ("pending", "running"):
         with pytest.raises(ValueError, match=f"Runs that are {status} have not ended, and cannot be pruned"):
             await site.registry.prune(0.5, statuses=["success", status])
-    with pytest.raises(ValueError, match="odd"):
+    with pytest.raises(ValueError, match="'odd' is no status of a run; expected one of: pending, running, interrupted"):
         await site.registry.prune(0.5, statuses=["odd"])
-    for age_s in (-1.0, float("nan"), float("inf")):
+    for text in ("success", RunStatus.SUCCESS):
+        with pytest.raises(ValueError, match=r"statuses is 'success', a text; expected a list .* \['success'\]"):
+            await site.registry.prune(0.5, statuses=text)
+    for age_s in (-1.0, float("nan"), float("inf"), "30d"):
         with pytest.raises(ValueError, match="expected a number of seconds of at least 0"):
             await site.registry.prune(age_s)
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from pydantic import SecretStr
 
+from stategraph.errors import ConfigurationError
+from stategraph.workers.pool import Job
 from stategraph.workers.references import MADE_KEPT, Reference, Targets, imported, reference_to
 from tests.workers import agents
 
@@ -67,3 +70,22 @@ def test_tools_functions_and_imported_objects_have_references() -> None:
     assert reference_to(agents.weather, "it") == Reference("tests.workers.agents:weather")
     assert reference_to(agents.count, "it") == Reference("tests.workers.agents:count")
     assert reference_to(made, "it") == Reference(f"{HERE}:Client", {"size": 1})
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"id": 7}, "A job's id is 7; expected a text that no other job has"),
+        ({"id": ""}, "A job's id is ''; expected a text that no other job has"),
+        ({"kind": "tsk"}, "The kind of job 'j' is 'tsk'; expected 'run' or 'task'"),
+        ({"target": len}, "is a value of type builtin_function_or_method, and workers import code by its name"),
+    ],
+)
+def test_a_job_that_no_worker_can_do_is_refused_where_it_is_made(fields: Any, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        Job(**{"id": "j", "kind": "task", "target": f"{HERE}:Client", **fields})
+
+
+def test_a_text_is_not_taken_for_a_list_of_modules() -> None:
+    with pytest.raises(ConfigurationError, match=r"'allow' is 'my_app', a text, where a list .* \['my_app'\]"):
+        Targets("my_app")

@@ -14,6 +14,7 @@ import anyio
 import pytest
 
 from stategraph.errors import ConfigurationError
+from stategraph.workers.holding import hold
 from stategraph.workers.ids import new_owner, new_ulid
 from stategraph.workers.leases import IllegalRunMove, LeaseLost, LeaseSettings, RunStatus
 from stategraph.workers.registry import sqlite
@@ -489,6 +490,31 @@ async def test_mistakes_are_told_in_a_sentence(tmp_path: Any) -> None:
             await registry.submit("t", 1, target=target)
     with pytest.raises(ValueError, match=r"on_conflict is 'wait'; expected one of: reject, enqueue"):
         await registry.submit("t", 1, target="app:graph", on_conflict="wait")  # type: ignore[arg-type]
+    with pytest.raises(
+        TypeError, match=r"The target is a value of type builtin_function_or_method, and workers import"
+    ):
+        await registry.submit("t", 1, target=len)  # type: ignore[arg-type]
+    for thread_id in (None, ""):
+        with pytest.raises(ValueError, match=f"The thread_id is {thread_id!r}: name the thread"):
+            await registry.submit(thread_id, 1, target="app:graph")  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match=f"The thread_id is {thread_id!r}: name the thread"):
+            async with hold(registry, thread_id):  # type: ignore[arg-type]
+                raise AssertionError
+    wrong: list[dict[str, Any]] = [
+        {"priority": "high"},
+        {"queue": 3},
+        {"run_id": 3},
+        {"delay_s": "1"},
+        {"deadline_s": "1"},
+    ]
+    for argument in wrong:
+        (name,) = argument
+        with pytest.raises(TypeError, match=f"A run's {name} is {argument[name]!r}, of type"):
+            await registry.submit("t", 1, target="app:graph", **argument)
+    with pytest.raises(TypeError, match=r"A run's input, context or answer cannot be stored: .* function"):
+        await registry.submit("t", {"call": lambda: 1}, target="app:graph")
+    with pytest.raises(ValueError, match="'done' is no status of a run; expected one of: pending, running"):
+        await registry.list(status="done")
     with pytest.raises(ConfigurationError, match=r"has the scheme 'mysql'"):
         RunRegistry.from_url("mysql://x")
     with pytest.raises(ConfigurationError, match=r"is named 'sqlite:///runs.db'"):

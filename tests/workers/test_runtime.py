@@ -475,6 +475,9 @@ def test_settings_that_make_no_sense_are_refused_in_a_sentence() -> None:
 
     with pytest.raises(ConfigurationError, match=r"'store' is a value of type InMemoryStore; .* 'sqlite:///runs.db'"):
         MultiProcessRuntime(store=InMemoryStore())  # type: ignore[arg-type]
+    for setting in ("allow", "pass_environment", "preload", "context_vars"):
+        with pytest.raises(ConfigurationError, match=rf"'{setting}' is 'KEY', a text, where a list .* \['KEY'\]"):
+            MultiProcessRuntime(**{setting: "KEY"})  # type: ignore[arg-type]
 
     async def opened() -> None:
         async with MultiProcessRuntime(store="mysql://x", backend="inline"):

@@ -71,7 +71,7 @@ def of_read(config: object, error: Exception) -> Exception:
     # subclasses.
     if not (isinstance(error, _OF_DATA) or kind is sqlite3.DatabaseError or unknown_format):
         return error
-    damage = _error(conf, _Fault(f"the saver raised {kind.__name__}: {error}"))
+    damage = _error(conf, _Fault(f"The saver raised {kind.__name__}: {error}"))
     damage.__cause__ = error
     return damage
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+import sqlite3
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -44,7 +46,8 @@ async def saver_at(url: str) -> AsyncIterator[Saver]:
         The saver, with its tables made.
 
     Raises:
-        ConfigurationError: It is another kind of address, or not one that libpq can read.
+        ConfigurationError: It is another kind of address, not one that libpq can read, or that of a file which is no
+            database or whose folder is not there.
         MissingPackageError: The saver's package is not installed.
         psycopg.OperationalError: The server cannot be reached; the message says why.
     """
@@ -53,10 +56,17 @@ async def saver_at(url: str) -> AsyncIterator[Saver]:
             from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver  # an extra
         except ImportError as error:
             raise MissingPackageError("langgraph-checkpoint-sqlite", f"The store {_SQLITE}...") from error
-        async with AsyncSqliteSaver.from_conn_string(unquote(url.removeprefix(_SQLITE))) as saver:
-            saver.serde = StrictSerializer()
-            await saver.conn.execute_fetchall(f"PRAGMA busy_timeout={_BUSY_MS}")
-            await saver.setup()
+        path = unquote(url.removeprefix(_SQLITE))
+        if not (folder := Path(path).parent).is_dir():
+            raise ConfigurationError(
+                f"The database '{path}' cannot be opened: there is no folder '{folder}'. Make it first"
+            )
+        async with AsyncExitStack() as opened:
+            with _named(path):
+                saver = await opened.enter_async_context(AsyncSqliteSaver.from_conn_string(path))
+                saver.serde = StrictSerializer()
+                await saver.conn.execute_fetchall(f"PRAGMA busy_timeout={_BUSY_MS}")
+                await saver.setup()
             yield saver
     elif url.startswith(_POSTGRES):
         try:
@@ -85,6 +95,17 @@ async def saver_at(url: str) -> AsyncIterator[Saver]:
     else:
         kind = url.partition(":")[0]
         raise ConfigurationError(f"A store is an address such as sqlite:///runs.db or postgresql://...; found {kind!r}")
+
+
+@contextmanager
+def _named(path: str) -> Iterator[None]:
+    """Name a file that is no database; errors about locks and disks are passed on."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
+            raise ConfigurationError(f"The file '{path}' is no SQLite database; name another one") from error
+        raise
 
 
 def unless_given(options: Mapping[str, int], url: str) -> dict[str, Any]:

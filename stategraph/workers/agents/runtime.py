@@ -27,7 +27,7 @@ from stategraph.workers.agents.remote_run import WorkerRun
 from stategraph.workers.cluster.pool import ClusterSettings
 from stategraph.workers.hosting import HostingPool
 from stategraph.workers.pool import PoolHealth, PoolStatistics
-from stategraph.workers.references import Reference, recipe_of
+from stategraph.workers.references import Reference, names, recipe_of
 
 _OPENER = f"{saver_at.__module__}:{saver_at.__qualname__}"
 
@@ -121,15 +121,15 @@ class MultiProcessRuntime(AgentRuntime):
             max_runs_per_worker=max_runs_per_worker,
             memory_limit_mb=memory_limit_mb,
             max_concurrency_per_worker=max_concurrency_per_worker,
-            allow=tuple(allow),
-            pass_environment=tuple(pass_environment),
+            allow=names(allow, "allow"),
+            pass_environment=names(pass_environment, "pass_environment"),
             environment=environment,
-            preload=tuple(preload),
+            preload=names(preload, "preload"),
         )
         self._pool: HostingPool | None = None
         self._store_url = store
         self._own_saver = checkpointer
-        self._context_vars = tuple(context_vars)
+        self._context_vars = names(context_vars, "context_vars")
         self._exits = AsyncExitStack()
 
     async def __aenter__(self) -> Self:

@@ -21,6 +21,7 @@ from typing import Any
 from stategraph.errors import ConfigurationError, TransferError
 from stategraph.workers.process import limits
 from stategraph.workers.process.framing import Framed
+from stategraph.workers.references import names
 from stategraph.workers.scheduling import ScheduledPool, Seat, WorkerLink
 from stategraph.workers.wire import Message
 
@@ -76,9 +77,9 @@ class ProcessPool(ScheduledPool):
         if memory_limit_mb is not None and memory_limit_mb <= 0:
             raise ConfigurationError(f"'memory_limit_mb' is {memory_limit_mb!r}; expected more than 0, or None")
         self._memory_limit = None if memory_limit_mb is None else memory_limit_mb * _MEGABYTE
-        self._pass_environment = tuple(pass_environment)
+        self._pass_environment = names(pass_environment, "pass_environment")
         self._environment = dict(environment or {})
-        self._preload = tuple(preload)
+        self._preload = names(preload, "preload")
         self._watching: asyncio.Task[None] | None = None
 
     def _start(self, name: str) -> WorkerLink:

@@ -121,7 +121,7 @@ class PostgresDatabase:
 
 
 def _unreachable(error: Exception) -> str:
-    said = str(error).rstrip(".")
+    said = " ".join(str(error).split()).rstrip(".?")
     return (
         f"The registry's PostgreSQL cannot be reached: {said}. Check host, port, user and database of its address, and "
         "whether the server runs. The next call tries again"

@@ -74,8 +74,10 @@ class Pruning:
         *,
         dry_run: bool = False,
     ) -> None:
-        if not 0 <= older_than_s < math.inf:
+        if not isinstance(older_than_s, int | float) or not 0 <= older_than_s < math.inf:
             raise ValueError(f"older_than_s is {older_than_s!r}; expected a number of seconds of at least 0")
+        if isinstance(statuses, str):
+            raise ValueError(f"statuses is {str(statuses)!r}, a text; expected a list of statuses: [{str(statuses)!r}]")
         wanted = ENDED if statuses is None else {RunStatus(each) for each in statuses}
         if active := sorted(wanted - ENDED):
             raise ValueError(f"Runs that are {' or '.join(active)} have not ended, and cannot be pruned")

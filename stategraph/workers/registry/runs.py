@@ -32,6 +32,7 @@ from stategraph.workers.registry.values import (
     RunInfo,
     Submission,
     WorkerInfo,
+    thread_name,
 )
 from stategraph.workers.wakeups.bus import Bus
 from stategraph.workers.wakeups.buses import open_bus
@@ -157,15 +158,20 @@ class RunRegistry:
         Raises:
             ThreadBusy: The thread has a run, and `on_conflict` is `reject`.
             ValueError: The policy or the target is none, or the run id is that of a run on another thread.
-            TypeError: The input or the context cannot be stored.
+            TypeError: The input or the context cannot be stored, or another argument is of the wrong type.
             StoreUnavailableError: The database cannot be reached; nothing is known of the submission.
         """
         if on_conflict not in ON_CONFLICT:
             raise ValueError(f"on_conflict is '{on_conflict}'; expected one of: {', '.join(ON_CONFLICT)}")
+        if not isinstance(target, str):
+            raise TypeError(
+                f"The target is a value of type {type(target).__name__}, and workers import graphs by their name: "
+                "compile the graph at the top of a module, and write 'package.module:attribute'"
+            )
         if target.count(":") != 1 or not all(target.split(":")):
             raise ValueError(f"The target '{target}' names no graph: write 'package.module:attribute'")
         run = Submission(
-            str(thread_id),
+            thread_name(thread_id),
             target,
             self.dump(input),
             run_id,
@@ -378,7 +384,13 @@ class RunRegistry:
         """
         if value is None:
             return None
-        kind, data = self.serde.dumps_typed(value)
+        try:
+            kind, data = self.serde.dumps_typed(value)
+        except TypeError as error:
+            raise TypeError(
+                f"A run's input, context or answer cannot be stored: {error}. Give what checkpoints store: plain "
+                "values, messages, dataclasses, Pydantic models"
+            ) from error
         return kind.encode() + b"\0" + data
 
     def load(self, stored: bytes | None) -> Any:

@@ -150,6 +150,33 @@ class Submission:
     tenant: str = ""
     rollback_of: str | None = None
 
+    def __post_init__(self) -> None:
+        for name, kind, expected in _KINDS:
+            if not isinstance(value := getattr(self, name), kind):
+                raise TypeError(f"A run's {name} is {value!r}, of type {type(value).__name__}; expected {expected}")
+
+
+#: What SQLite would store although it is of the wrong type; a priority that is a text is above all numbers there.
+_KINDS: Final = (
+    ("run_id", str, "a text"),
+    ("queue", str, "a text"),
+    ("tenant", str, "a text"),
+    ("priority", int, "a whole number"),
+    ("delay_s", int | float, "a number of seconds"),
+    ("deadline_s", int | float | None, "a number of seconds, or None"),
+)
+
+
+def thread_name(thread_id: object) -> str:
+    """Return a thread's id as text.
+
+    Raises:
+        ValueError: There is none; all runs without one would share a thread.
+    """
+    if thread_id is None or thread_id == "":
+        raise ValueError(f"The thread_id is {thread_id!r}: name the thread that the run belongs to")
+    return str(thread_id)
+
 
 @dataclass(frozen=True, slots=True)
 class Base:
