@@ -14,6 +14,7 @@ import pytest
 from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite import SqliteSaver
+from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from typing_extensions import TypedDict
 
 from stategraph.constants import START
@@ -255,6 +256,7 @@ def test_a_checkpoint_that_was_asked_for_by_its_id_is_named_by_it(driver: Driver
         ({"configurable": {"thread_id": "lost"}}, NotImplementedError("no such method"), False),
         ({"configurable": {"thread_id": "lost"}}, RuntimeError("Unknown serialization type: x"), False),
         ({"configurable": {"thread_id": "lost"}}, ValueError(), True),
+        ({"configurable": {"thread_id": "lost"}}, ValueError("no active connection"), False),
         ({"configurable": {"thread_id": "lost"}}, DamagedCheckpointError("known", thread_id="lost"), False),
         ({"configurable": {"other": "key"}}, ValueError("x"), False),
         ({"configurable": {}}, ValueError("x"), False),
@@ -275,6 +277,19 @@ def test_an_error_of_a_read_is_damage_if_it_is_about_the_data_of_a_thread(
     assert str(found).startswith(
         f"The latest checkpoint of thread 'lost' cannot be read. The saver raised {type(error).__name__}: {error}."
     )
+
+
+@pytest.mark.parametrize("read", [False, True])
+def test_a_saver_that_was_closed_is_not_taken_for_a_damaged_thread(read: bool, tmp_path: Path) -> None:
+    async def closed() -> None:
+        async with AsyncSqliteSaver.from_conn_string(str(tmp_path / "runs.db")) as saver:
+            graph = build(saver)
+            await graph.ainvoke({"n": 0}, THREAD)
+        await (graph.aget_state(THREAD) if read else graph.ainvoke({"n": 0}, THREAD))
+
+    with pytest.raises(ValueError, match=r"no active connection|Connection closed") as caught:
+        asyncio.run(closed())
+    assert type(caught.value) is ValueError
 
 
 def test_damage_of_a_subgraphs_checkpoint_says_where_the_subgraph_is() -> None:

@@ -44,6 +44,9 @@ _OF_DATA: Final = (
     struct.error,
     zlib.error,
 )
+#: What aiosqlite says of a connection that is closed, by a `ValueError`: nothing is wrong with the data.
+_CLOSED: Final = frozenset(("no active connection", "Connection closed"))
+
 _PARTS: Final[Mapping[str, type]] = {
     "id": str,
     "v": int,
@@ -64,6 +67,8 @@ def of_read(config: object, error: Exception) -> Exception:
     """Return an error of a saver that reads: the same, or if it is about data, that the checkpoint is damaged."""
     conf = config.get(CONF) if isinstance(config, Mapping) else None
     if not conf or CONFIG_KEY_THREAD_ID not in conf or isinstance(error, DamagedCheckpointError):
+        return error
+    if isinstance(error, ValueError) and str(error) in _CLOSED:
         return error
     kind = type(error)
     unknown_format = isinstance(error, NotImplementedError) and "serialization type" in str(error)
