@@ -79,7 +79,6 @@ class Link:
         self._receiving: asyncio.Task[None] | None = None
         self._settled = asyncio.Event()
         self._is_gone = False
-        self._misses_some = False
         self._is_behind = False
         self._is_broken = False
 
@@ -90,7 +89,6 @@ class Link:
             TransferError: It is too large.
         """
         if self.ended_at is not None or self._is_gone:
-            self._misses_some = True
             return
         packed = pack(message)
         check_size(len(packed), f"A message of the kind {message[0]!r}")
@@ -100,10 +98,9 @@ class Link:
             self._sending = self._links.spawn(self._send())
 
     async def settled(self) -> bool:
-        """Wait until the other end has taken everything; return whether it has, or does not know the link any more."""
+        """Wait until the other end has taken everything; return False if it does not know the link."""
         await self._settled.wait()
-        # It forgets the link of a job that was given back as soon as it has taken that.
-        return not self._is_gone or (self.channel.is_settled and not self._outbox and not self._misses_some)
+        return not self._is_gone
 
     def end(self) -> None:
         """Deliver nothing any more; go on acknowledging for a while."""
