@@ -211,7 +211,8 @@ async def test_a_cancelled_close_still_leaves_no_process() -> None:
     assert programs() == []
 
 
-async def test_a_program_that_is_not_there_is_named() -> None:
+async def test_a_program_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", os.defpath)  # one with a folder that may not be looked into is another error
     async with McpSessions({"one": {"command": "no-such-program"}}) as sessions:
         with failing(McpUnavailable, r"'one' \(no-such-program\): FileNotFoundError"):
             await sessions.tools()
