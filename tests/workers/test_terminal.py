@@ -64,17 +64,20 @@ class Terminal:
         return code
 
 
-def _do_not_echo(screen: int) -> None:
-    """Have a terminal show no ^C for a key, which may come between a line and its end."""
+def _keep_lines_whole(screen: int) -> None:
+    """Have a terminal lose nothing at ^C.
+
+    It would show the key between a line and its end, and, after it has sent the signal, drop what is not read yet.
+    """
     attributes = termios.tcgetattr(screen)
-    attributes[3] &= ~termios.ECHO
+    attributes[3] = (attributes[3] & ~termios.ECHO) | termios.NOFLSH
     termios.tcsetattr(screen, termios.TCSANOW, attributes)
 
 
 @contextmanager
 def on_terminal(site: Site, *arguments: str) -> Iterator[Terminal]:
     keyboard, screen = pty.openpty()
-    _do_not_echo(screen)
+    _keep_lines_whole(screen)
     command = [sys.executable, "-c", ON_TERMINAL, *WORKER, *arguments]
     environment = {**os.environ, "STATEGRAPH_STORE": site.url}
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdin=screen, stdout=screen) as process:

@@ -121,10 +121,11 @@ class PostgresDatabase:
 
 
 def _unreachable(error: Exception) -> str:
-    said = " ".join(str(error).split()).rstrip(".?")
+    said = " ".join(str(error).split()).rstrip(".")
+    stop = "" if said.endswith("?") else "."
     return (
-        f"The registry's PostgreSQL cannot be reached: {said}. Check host, port, user and database of its address, and "
-        "whether the server runs. The next call tries again"
+        f"The registry's PostgreSQL cannot be reached: {said}{stop} Check host, port, user and database of its "
+        "address, and whether the server runs. The next call tries again"
     )
 
 
