@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,9 +31,22 @@ def server(folder: Path) -> Iterator[str]:
     command = [program, "-a", "127.0.0.1", "-p", str(port), "-js", "-sd", str(folder)]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
         try:
+            wait_until_it_listens(process, port)
             yield f"nats://127.0.0.1:{port}"
         finally:
             process.terminate()
+
+
+def wait_until_it_listens(process: subprocess.Popen[bytes], port: int) -> None:
+    """Wait until a server that was started takes connections."""
+    deadline = time.monotonic() + 30
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.02)
+    sys.exit("The nats-server that was started does not take connections.")
 
 
 @contextmanager

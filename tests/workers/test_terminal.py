@@ -94,7 +94,7 @@ def on_terminal(site: Site, *arguments: str) -> Iterator[Terminal]:
 def test_control_c_drains_then_gives_back_then_kills_whatever_hangs(site: Site, workers: int) -> None:
     """A fleet hears the key once: its processes are told by it alone."""
     speakers = workers + (workers > 1)
-    with on_terminal(site, "--workers", str(workers)) as terminal:
+    with on_terminal(site, "--workers", str(workers), "--capacity", "2") as terminal:  # so that each has two
         until(lambda: len(terminal.told("ready")) == workers)
         pids = [int(each["owner"].split(":")[1]) for each in terminal.told("ready")]
         runs = {site.submit("tests.workers.app:hanging", thread=str(number)) for number in range(2 * workers)}
