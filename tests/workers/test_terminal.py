@@ -160,7 +160,9 @@ def test_a_worker_whose_output_is_not_read_executes_its_runs_and_ends(site: Site
             with open(reading, "rb") as reader:
                 told = [json.loads(line) for line in reader.read().lstrip(b"x").splitlines()]
             events = [each["event"] for each in told]
-            assert events == ["ready", "claimed", "ended", "draining", "stopped"]
+            assert (*events[:2], *events[4:]) == ("ready", "claimed", "stopped")
+            # The end of a run is told after it is stored, and the signal may come in between.
+            assert sorted(events[2:4]) == ["draining", "ended"]
         assert worker.wait(LIMIT_S) == 0
         if not reads:
             os.close(reading)
