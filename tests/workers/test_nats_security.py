@@ -439,3 +439,23 @@ async def test_why_a_server_is_away_is_in_the_health_of_a_pool_and_logged_once(
         f"The connection to the NATS server at {server.url} was lost",
         f"The NATS server at {server.url} cannot be reached: Connection refused. Start it, or correct the address",
     ]
+
+
+async def test_a_session_can_be_closed_whose_client_swallows_a_cancellation(monkeypatch: pytest.MonkeyPatch) -> None:
+    trying = asyncio.Event()
+
+    async def swallow(*_: Any) -> Any:
+        trying.set()
+        try:
+            await asyncio.sleep(LIMIT_S)
+        except asyncio.CancelledError:
+            raise NatsUnavailableError("the server is away") from None
+
+    with serving() as server:
+        one = sessions.Session(read_address(server.url), "test")
+        await one.open()
+        monkeypatch.setattr(sessions, "connect", swallow)
+        await anyio.to_thread.run_sync(server.stop)
+        with anyio.fail_after(LIMIT_S):
+            await trying.wait()
+            await one.aclose()

@@ -52,6 +52,7 @@ class Session:
         self._gone = asyncio.Event()
         self._up = asyncio.Event()
         self._keeping: asyncio.Task[None] | None = None
+        self._is_closing = False
 
     async def open(self) -> None:
         """Connect, and stay connected from then on.
@@ -142,6 +143,7 @@ class Session:
 
     async def aclose(self) -> None:
         """Close the connection; what was published goes out before."""
+        self._is_closing = True
         if self._keeping is not None:
             self._keeping.cancel()
             await asyncio.gather(self._keeping, return_exceptions=True)
@@ -179,13 +181,14 @@ class Session:
         self._up.set()
 
     async def _keep(self) -> None:
-        while True:
+        # A cancellation may get lost in what the client awaits (https://github.com/python/cpython/issues/86296).
+        while not self._is_closing:
             await self._gone.wait()
             said = f"The connection to the NATS server at {self.address.where} was lost"
             logger.warning("%s", said)
             self._tell(said)
             pause_s = FIRST_PAUSE_S
-            while not self.is_up:
+            while not (self.is_up or self._is_closing):
                 await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
                 try:
@@ -195,7 +198,7 @@ class Session:
                         logger.warning("%s", now)
                     said = now
                     self._tell(said)
-            for call in self.when_up:
+            for call in self.when_up if self.is_up else ():
                 call()
 
     def _tell(self, problem: str) -> None:
