@@ -202,9 +202,9 @@ class AsyncDriver(RunProcedure):
         self._news.set()
 
 
-async def drive(opened: Callable[[], Execution]) -> AsyncGenerator[object, None]:
-    """Open a run when the first chunk is asked for, and run it to its end; see `RunProcedure.procedure`."""
-    driver = AsyncDriver(opened())
+async def drive(execution: Execution) -> AsyncGenerator[object, None]:
+    """Drive an open run to its end; see `RunProcedure.procedure`."""
+    driver = AsyncDriver(execution)
     procedure, request = driver.procedure(), driver._request
     send: Callable[[Any], object] = procedure.send
     go_on, answer = send, None

@@ -122,12 +122,8 @@ def stream(spec: GraphSpec, input: object, config: RunnableConfig | None, option
 
 
 def astream(spec: GraphSpec, input: object, config: RunnableConfig | None, options: Options) -> AsyncIterator[Any]:
-    """Run a graph as :func:`stream`, from when the first chunk is asked for."""
-
-    def opened() -> Execution:
-        return open_run(spec, input, config, options)
-
-    return adriver.drive(opened)
+    """Run a graph as :func:`stream`; to be called where an event loop runs."""
+    return adriver.drive(open_run(spec, input, config, options))
 
 
 def follow(execution: Execution) -> Iterator[object]:
@@ -137,7 +133,7 @@ def follow(execution: Execution) -> Iterator[object]:
 
 def afollow(execution: Execution) -> AsyncIterator[object]:
     """Run an execution as :func:`follow`; to be called where an event loop runs."""
-    return adriver.drive(lambda: execution)
+    return adriver.drive(execution)
 
 
 _INSIDE = Options()
