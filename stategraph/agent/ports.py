@@ -3,7 +3,7 @@
 - An agent tells facts (`stategraph.agent.facts`) to one `Listener`, in order, and goes on when it has heard: a slow
   listener slows the agent.
 - Tools that the agent knows only by their definition run with a `ToolHost`; a `ToolGate` decides whether a
-  call may run. Their classes are not known here.
+  call may run, and a `ModelGate` whether a model is called. Their classes are not known here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, TypedDict, runtime_checkable
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AnyMessage, HumanMessage, ToolCall, ToolMessage
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolCall, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
 
@@ -241,6 +241,80 @@ class ToolGate(Protocol):
         """Look at all results of a batch, in the order of its calls."""
 
 
+# Decisions about calls of models.
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRequest:
+    """A call of a model that is about to be made; to change it, return `dataclasses.replace(request, ...)`.
+
+    Attributes:
+        at: Where.
+        messages: The messages that are sent, the instructions first.
+        provider: The provider of the first model that is tried, as the host spelled it.
+        model: That model's name; empty if unknown.
+        tokens: Tokens of all that is sent, tools included, as they were counted; None if tokens are not counted.
+        options: Options bound to each model that is tried, such as `temperature` or `tool_choice`.
+    """
+
+    at: Place
+    messages: Sequence[AnyMessage]
+    provider: str = ""
+    model: str = ""
+    tokens: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """The turn ends here; its tools do not run.
+
+    Attributes:
+        reason: Why, as the run's halt reason.
+        message: The answer that the turn ends with. None: of a call that was not made, none; of one that was, its
+            answer, without the calls of tools.
+    """
+
+    reason: str
+    message: AIMessage | None = None
+
+
+ModelVerdict: TypeAlias = ModelRequest | AIMessage | Halt
+"""Call the model, with what the request says; answer in its place; or end the turn."""
+
+ModelReview: TypeAlias = AIMessage | Halt
+"""The answer, changed or not; or the end of the turn."""
+
+
+@runtime_checkable
+class ModelGate(Protocol):
+    """Decides about calls of an agent's model, and reviews the answers; several gates are each around the next.
+
+    The methods may be sync or async. A sync run needs sync ones.
+
+    One call may try several models, one after the other. A prompt that was refused as too long, shortened and sent
+    again is another call.
+    """
+
+    def before(self, request: ModelRequest, /) -> ModelVerdict | Awaitable[ModelVerdict]:
+        """Decide about a call. May wait for a person by interrupting the node, which then runs again and asks again.
+
+        A gate is asked with what the gates before it let pass.
+        """
+
+    def after(self, request: ModelRequest, answer: AIMessage, /) -> ModelReview | Awaitable[ModelReview]:
+        """Review an answer before it becomes part of the conversation; not called if every model failed.
+
+        The last gate that saw the request reviews first: the one that answered or ended the turn, if one did, and then
+        those before it. Where the answer is replaced, its id stays, and its usage if the other one has none. An
+        interrupt here would repeat the call: interrupt in `before`.
+
+        Args:
+            request: The request as this gate let it pass: the same object.
+            answer: The answer.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class AgentContext:
     """The graph's context, which a run hands to the nodes of its agents.
@@ -250,6 +324,7 @@ class AgentContext:
         listener: Hears the run.
         host: Executes tools of the host; None if there is none.
         gates: Decide about calls, each within the one before it, see `ToolGate`; none lets all of them run.
+        model_gates: Decide about calls of models, each within the one before it, see `ModelGate`.
         token_counter: Counts the tokens of a message; None: nothing is counted, and so nothing trimmed.
         token_counts: Tokens of messages by id, as the host knows them.
         calibration_ratio: The calibration ratio of an earlier run.
@@ -261,6 +336,7 @@ class AgentContext:
     listener: Listener | None = None
     host: ToolHost | None = None
     gates: Sequence[ToolGate] = ()
+    model_gates: Sequence[ModelGate] = ()
     token_counter: Callable[[AnyMessage], int] | None = None
     token_counts: Mapping[str, int] = field(default_factory=dict)
     calibration_ratio: float = 1.0

@@ -55,6 +55,7 @@ class AgentState(TypedDict):
         messages: The conversation.
         halt_reason: Why a turn ended early; None while it goes on and after a natural end. To take it back, write
             `Overwrite(None)`.
+        halted_at: The newest message when a gate ended a turn: its reason is of this turn, even without an answer.
         usage: Tokens of the turn, written by the done node.
         memory: State of a listener, so that it can continue in another process.
         windows: State of each agent's context, see `stategraph.agent.context.context_state`.
@@ -62,6 +63,7 @@ class AgentState(TypedDict):
 
     messages: Annotated[list[AnyMessage], add_messages]
     halt_reason: NotRequired[Annotated[str | None, _unless_none]]
+    halted_at: NotRequired[Annotated[str | None, _newest]]
     usage: NotRequired[Annotated[UsageMetadata, _newest]]
     memory: NotRequired[Annotated[dict[str, Any] | None, _latest_memory]]
     windows: NotRequired[Annotated[dict[str, dict[str, Any]] | None, _latest_of_each]]
@@ -85,4 +87,7 @@ def turn_of(messages: Sequence[AnyMessage]) -> Sequence[AnyMessage]:
 
 def was_halted(state: AgentState) -> bool:
     """Return whether an agent has ended this turn. A reason left by an earlier turn does not count."""
-    return bool(state.get("halt_reason")) and bool(turn_of(state["messages"]))
+    messages = state["messages"]
+    if not state.get("halt_reason"):
+        return False
+    return bool(turn_of(messages)) or (bool(messages) and messages[-1].id == state.get("halted_at"))

@@ -9,7 +9,7 @@ from langchain_core.messages import BaseMessage
 from pydantic import Field, InstanceOf
 
 from stategraph.agent.messages.compaction import FadingTier
-from stategraph.agent.ports import ToolGate
+from stategraph.agent.ports import ModelGate, ToolGate
 from stategraph.agent.settings import validation
 from stategraph.agent.settings.inputs import AgentInputs, GraphEdge
 from stategraph.agent.settings.validation import Settings
@@ -107,6 +107,8 @@ class RunConfig(Settings):
         hooks: Decide about prompts and tool calls, see `stategraph.run.hooks.hook_registry`.
         tool_gates: Decide about tool calls within the hooks, in this order: they see the calls that hooks and persons
             allow, with the arguments that run, see `stategraph.agent.ports.ToolGate`.
+        model_gates: Decide about calls of models and review the answers, in this order, see
+            `stategraph.agent.ports.ModelGate`.
         human_in_the_loop: Whether tools may wait for a person.
         eager_event_tool_execution: Accepted, without an effect on the order of events.
         max_stop_continuations: How often hooks of Stop may keep a turn going.
@@ -126,6 +128,7 @@ class RunConfig(Settings):
     fading_tiers: dict[str, FadingTierConfig] = Field(default_factory=dict)
     hooks: InstanceOf[HookRegistry] | None = None
     tool_gates: tuple[InstanceOf[ToolGate], ...] = ()
+    model_gates: tuple[InstanceOf[ModelGate], ...] = ()
     human_in_the_loop: HumanInTheLoop = HumanInTheLoop()
     eager_event_tool_execution: EagerEventToolExecution = EagerEventToolExecution()
     max_stop_continuations: int = Field(default=8, ge=0)

@@ -369,6 +369,7 @@ class Run:
             listener=self._listener,
             host=self._host,
             gates=self._gates,
+            model_gates=self._config.model_gates,
             token_counter=self._token_counter,
             token_counts=self._token_counts,
             calibration_ratio=self._config.calibration_ratio,

@@ -36,6 +36,7 @@ def config(**more: Any) -> RunConfig:
         ("custom_handlers", {}),
         ("fading_tiers", {}),
         ("tool_gates", ()),
+        ("model_gates", ()),
         ("max_stop_continuations", 8),
         ("skip_cleanup", False),
         ("event_log_size", 4096),

@@ -131,6 +131,13 @@ class Prompt:
             return False
         return all(isinstance(message, SystemMessage) for message in self.history)
 
+    @property
+    def tokens(self) -> int | None:
+        """Tokens of all that is sent, as counted; None if they are not."""
+        if self.trimmed is None:
+            return None
+        return max(0, self.trimmed.budget - self.trimmed.remaining_tokens)
+
     def refused_by(self, error: Exception) -> bool:
         """Return whether an error means that the prompt is too long, and it can be shortened."""
         return rejected(self, error) is not None

@@ -4,6 +4,8 @@
   that is written to the state with the answer.
 - If messages are to be summarised before, the node calls no model and writes that: the graph then goes to the node that
   summarises, and comes back.
+- Each call passes the gates of the run, see `stategraph.agent.ports.ModelGate`. One that ends the turn is written with
+  its reason.
 - If a call fails, the next route is tried; when all fail, the first error is raised. A prompt that a provider refuses
   as too long is shortened and sent again, a few times.
 """
@@ -12,9 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import Any
 
-from langchain_core.messages import AIMessage, AnyMessage
+from langchain_core.messages import AnyMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from stategraph.agent.agent import Agent, Route
@@ -22,16 +24,13 @@ from stategraph.agent.context import context_window
 from stategraph.agent.context.context_state import ContextState
 from stategraph.agent.context.context_window import Prompt, Window
 from stategraph.agent.facts import ContextUsed, Logged, ModelCall, Place
-from stategraph.agent.llm import model_calls, summaries
+from stategraph.agent.llm import model_calls, model_gates, summaries
 from stategraph.agent.messages import history as histories
-from stategraph.agent.ports import AgentContext, Listener, agent_context
+from stategraph.agent.ports import AgentContext, Halt, Listener, ModelRequest, ModelReview, agent_context
 from stategraph.agent.state import AgentState
 from stategraph.engine.compile.functions import RunnableCallable
 from stategraph.engine.config.procedures import adrive, drive
 from stategraph.engine.config.runtime import Runtime
-
-_Request: TypeAlias = tuple[Sequence[Route], list[AnyMessage], RunnableConfig, model_calls.Final, Sequence[AnyMessage]]
-"""Arguments of `model_calls.call`."""
 
 
 class LlmNode:
@@ -63,10 +62,10 @@ class LlmNode:
                 "is awaited: use ainvoke() or astream(), or Run.process_stream()"
             )
 
-        def ask(prompt: Prompt) -> model_calls.Answer:
-            return model_calls.call(*self._request(prompt, config, state))
+        def ask(prompt: Prompt) -> model_gates.Outcome:
+            return model_gates.call(*self._request(prompt, config, state, context))
 
-        return self._update(*drive(self._asking(state, context), ask))
+        return self._update(state, *drive(self._asking(state, context), ask))
 
     async def acall(self, state: AgentState, config: RunnableConfig, runtime: Runtime[AgentContext]) -> dict[str, Any]:
         """Call the model, telling a listener about every piece of the answer.
@@ -80,24 +79,24 @@ class LlmNode:
             listener.recall(memory)
         at = self._agent.place(self._agent.llm_node, config, state["messages"])
 
-        async def ask(prompt: Prompt) -> model_calls.Answer:
-            if listener is None:
-                return await model_calls.acall(*self._request(prompt, config, state))
-            return await self._reported(prompt, context, at, config, listener, state["messages"])
+        async def ask(prompt: Prompt) -> model_gates.Outcome:
+            if listener is not None:
+                return await self._reported(prompt, context, at, config, listener, state["messages"])
+            return await model_gates.acall(*self._request(prompt, config, state, context))
 
         prompt, answer = await adrive(self._asking(state, context), ask)
         if listener is not None and answer is None:
             await listener.hear(Logged(at, "info", "graph", "Summarization triggered"))
-        return self._update(prompt, answer, listener)
+        return self._update(state, prompt, answer, listener)
 
     def _asking(
         self, state: AgentState, context: AgentContext
-    ) -> Generator[Prompt, model_calls.Answer, tuple[Prompt, AIMessage | None]]:
-        """Yield one prompt after another; return the last one and its answer, None if a summary has to come first."""
+    ) -> Generator[Prompt, model_gates.Outcome, tuple[Prompt, ModelReview | None]]:
+        """Yield one prompt after another; return the last one and what came of it, None if a summary comes first."""
         prompt = self._prepare(state, context, self._context_state(state))
         while not prompt.context_state.wanted:
             answer = yield prompt
-            if isinstance(answer, AIMessage):
+            if not isinstance(answer, list):
                 return prompt, answer
             prompt = self._prepare(state, context, _next_try(prompt, answer, self._agent.id))
         return prompt, None
@@ -118,7 +117,9 @@ class LlmNode:
             return replace(prompt, context_state=replace(prompt.context_state, wanted=True))
         return self._window.prompt(seen, context_state, context, agent.id, summarise=False) if prompt.empty else prompt
 
-    def _request(self, prompt: Prompt, config: RunnableConfig, state: AgentState) -> _Request:
+    def _request(
+        self, prompt: Prompt, config: RunnableConfig, state: AgentState, context: AgentContext
+    ) -> tuple[model_gates.Passage | None, model_calls.Request]:
         """Return the arguments of a call of the models that has no listener.
 
         Raises:
@@ -126,7 +127,11 @@ class LlmNode:
         """
         self._window.check(prompt)
         history = state["messages"]
-        return self._agent.routes_for(history), prompt.whole, config, prompt.refused_by, history
+        request = (self._agent.routes_for(history), prompt.whole, config, prompt.refused_by, history)
+        if not context.model_gates:
+            return None, request
+        at = self._agent.place(self._agent.llm_node, config, history)
+        return _passage(context, at, prompt, request[0]), request
 
     async def _reported(
         self,
@@ -136,7 +141,7 @@ class LlmNode:
         config: RunnableConfig,
         listener: Listener,
         history: Sequence[AnyMessage],
-    ) -> model_calls.Answer:
+    ) -> model_gates.Outcome:
         """Call the models in order, telling a listener each choice and its reason; return an answer, or all errors."""
         routes = self._agent.routes_for(history)
         for row in prompt.log:
@@ -154,17 +159,22 @@ class LlmNode:
         await listener.hear(Logged(at, "debug", "graph", "Invoking LLM", data, detail=False))
         tokens = prompt.corrected
         about = ModelCall(at, "", "", prompt.whole, sent, tokens.total, tokens.tools)
-        answer = await model_calls.tell(routes, about, config, listener, prompt.refused_by, history)
-        if not isinstance(answer, AIMessage) and (again := context_window.rejected(prompt, answer[-1])) is not None:
+        request = (routes, prompt.whole, config, prompt.refused_by, history)
+        answer = await model_gates.tell(_passage(context, at, prompt, routes), request, about, listener)
+        if isinstance(answer, list) and (again := context_window.rejected(prompt, answer[-1])) is not None:
             text = "The provider refused the prompt as too long: it is shortened and sent again"
             await listener.hear(Logged(at, "warn", "graph", text, _shortening(prompt, again)))
         return answer
 
     def _update(
-        self, prompt: Prompt, answer: AIMessage | None = None, listener: Listener | None = None
+        self, state: AgentState, prompt: Prompt, review: ModelReview | None, listener: Listener | None = None
     ) -> dict[str, Any]:
-        """Return the node's update; without an answer, one that asks for a summary first."""
+        """Return the node's update; without an answer or an end of the turn, one that asks for a summary first."""
+        answer = None if review is None else model_gates.message_of(review)
         update: dict[str, Any] = {} if answer is None else {"messages": [*prompt.added, answer]}
+        if isinstance(review, Halt):
+            messages = state["messages"]
+            update |= {"halt_reason": review.reason, "halted_at": messages[-1].id if messages else None}
         if prompt.trimmed is not None:
             context_state = prompt.context_state if answer is None else context_window.answered(prompt, answer)
             update["windows"] = {self._agent.id: context_state.stored()}
@@ -182,6 +192,13 @@ def _next_try(prompt: Prompt, errors: Sequence[Exception], agent_id: str) -> Con
     if again is None:
         raise model_calls.first(errors, agent_id)
     return again
+
+
+def _passage(context: AgentContext, at: Place, prompt: Prompt, routes: Sequence[Route]) -> model_gates.Passage | None:
+    if not context.model_gates:
+        return None
+    request = ModelRequest(at, prompt.whole, routes[0].provider, routes[0].name, prompt.tokens)
+    return model_gates.Passage(context.model_gates, request)
 
 
 def _shortening(prompt: Prompt, again: ContextState) -> dict[str, Any]:

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, TypeAlias, cast
@@ -38,11 +38,17 @@ _without_usage: set[tuple[str, str]] = set()
 Answer: TypeAlias = AIMessage | list[Exception]
 """An answer, or the errors of all routes that were tried, in their order: at least one."""
 
-_Request: TypeAlias = tuple[Runnable[Any, Any], list[AnyMessage], RunnableConfig]
+_Asked: TypeAlias = tuple[Runnable[Any, Any], list[AnyMessage], RunnableConfig]
 """What a model is asked: itself, the messages, and the config of the call."""
 
 Final: TypeAlias = Callable[[Exception], bool]
 """Predicate for errors after which no other route is to be tried."""
+
+Request: TypeAlias = tuple[Sequence[Route], list[AnyMessage], RunnableConfig, Final, Sequence[AnyMessage]]
+"""The arguments of `call`."""
+
+Review: TypeAlias = Callable[[AIMessage], Awaitable[AIMessage]]
+"""Reviews an answer before it is told to be whole, and returns the one that counts."""
 
 
 def call(
@@ -90,7 +96,7 @@ def _trying(
     config: RunnableConfig,
     final: Final,
     history: Sequence[AnyMessage],
-) -> Generator[_Request, AIMessage, Answer]:
+) -> Generator[_Asked, AIMessage, Answer]:
     """Yield a request to one model after the other until one answers.
 
     Returns:
@@ -117,6 +123,7 @@ async def tell(
     listener: Listener,
     final: Final,
     history: Sequence[AnyMessage] = (),
+    review: Review | None = None,
 ) -> Answer:
     """Like `acall`, telling a listener every piece of the answer.
 
@@ -127,6 +134,7 @@ async def tell(
         listener: The listener.
         final: Ends the trying.
         history: The conversation that the answer becomes part of.
+        review: Reviews the answer once it is whole; None: it stays as it is.
 
     Returns:
         The first answer, or the errors.
@@ -140,7 +148,10 @@ async def tell(
         if isinstance(answer, AIMessage):
             if answer.usage_metadata is None:
                 _say_without_usage(attempt)
-            await listener.hear(ModelEnded(attempt, answer, clock.monotonic() - began))
+            elapsed_s = clock.monotonic() - began
+            if review is not None:
+                answer = await review(answer)
+            await listener.hear(ModelEnded(attempt, answer, elapsed_s))
             return answer
         errors.append(answer)
         ends = final(answer)
@@ -149,6 +160,19 @@ async def tell(
         if ends:
             break
     return errors
+
+
+async def tell_whole(about: ModelCall, message: AIMessage, listener: Listener) -> None:
+    """Tell a listener an answer that no model gave, as one piece.
+
+    Args:
+        about: The call that was not made.
+        message: The answer.
+        listener: The listener.
+    """
+    await listener.hear(ModelStarted(about))
+    await listener.hear(ModelStreamed(about, message))
+    await listener.hear(ModelEnded(about, message, 0.0))
 
 
 async def _stream(
