@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from contextlib import aclosing
 from dataclasses import asdict, replace
 from functools import partial
-from typing import Any, Self, TypeAlias, TypedDict, cast
+from typing import Any, Self, cast
 
 from langchain_core.messages import AnyMessage
 from langchain_core.runnables import RunnableConfig
@@ -30,13 +30,14 @@ from stategraph.agent.ports import AgentContext, ModelRegistry, ToolGate
 from stategraph.engine.checkpoints.memory import in_memory_saver
 from stategraph.engine.config import environment, foreign_types
 from stategraph.errors import ConfigurationError
-from stategraph.run import pauses
+from stategraph.run import background_loop, pauses
 from stategraph.run.config import RunConfig
 from stategraph.run.events.execution_graph import ExecutionGraph
 from stategraph.run.events.handler_calls import HandlerStatistics
 from stategraph.run.events.handler_registry import EventHandlerRegistry
-from stategraph.run.events.listener import ClientCallbacks, RunListener
+from stategraph.run.events.listener import RunListener
 from stategraph.run.events.run_log import RunLog
+from stategraph.run.facade import SyncRun
 from stategraph.run.history import recovery
 from stategraph.run.history import title as titles
 from stategraph.run.hooks.approval import HookGate
@@ -49,26 +50,12 @@ from stategraph.run.turn.client_tools import RunToolHost
 from stategraph.run.turn.run_lock import RunLock
 from stategraph.run.turn.turn_execution import TurnExecution
 from stategraph.run.turn.turn_inputs import HostConfig
+from stategraph.run.turn.turn_inputs import Parts as Parts
+from stategraph.run.turn.turn_inputs import ProcessOptions as ProcessOptions
 from stategraph.types import Command, Overwrite
 
-Parts: TypeAlias = list[dict[str, Any]] | None
-"""The content parts of a turn; None where the host does not want them."""
 
-
-class ProcessOptions(TypedDict, total=False):
-    """Options of one execution.
-
-    Attributes:
-        callbacks: Functions called in addition to the events.
-        keep_content: Go on counting content indices where the execution before ended; its steps have to be there
-            still, see `RunConfig.skip_cleanup`.
-    """
-
-    callbacks: ClientCallbacks
-    keep_content: bool
-
-
-class Run:
+class Run(SyncRun):
     """One turn of one or several agents. Made by `create`.
 
     Attributes:
@@ -150,6 +137,11 @@ class Run:
             handlers = EventHandlerRegistry(handlers)
         graph = ExecutionGraph(config.run_id, compiled, handlers, agents, several_agents=several)
         return cls(config, graph, models, log)
+
+    @classmethod
+    def create_sync(cls, config: RunConfig | Mapping[str, object], **given: Any) -> Self:
+        """Make a run where nothing can be awaited, for `run_sync`, `stream_sync` and `resume_sync`; see `create`."""
+        return background_loop.current().run(partial(cls.create, config, **given))
 
     @property
     def token_counts(self) -> Mapping[str, int]:

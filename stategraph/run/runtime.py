@@ -26,6 +26,7 @@ from stategraph.agent.ports import ModelRegistry, ToolSource
 from stategraph.agent.settings.inputs import AgentInputs, GraphEdge
 from stategraph.agent.tools.tool_sources import ToolSources
 from stategraph.errors import AbortError, ConfigurationError
+from stategraph.run import background_loop
 from stategraph.run.abort import AbortSignal
 from stategraph.run.config import RunConfig
 from stategraph.run.events.handler_registry import Handler, compose_event_handlers
@@ -227,6 +228,13 @@ class AgentRuntime:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
+    def __enter__(self) -> Self:
+        """Open it where nothing can be awaited, in the background loop of the process; see `create_run_sync`."""
+        return background_loop.current().run(self.__aenter__)
+
+    def __exit__(self, *_: object) -> None:
+        background_loop.current().run(self.aclose)
+
     async def aclose(self) -> None:
         """Stop every run that goes on, then close the sources of tools."""
         self._affinity.check()
@@ -271,6 +279,13 @@ class AgentRuntime:
         run = await self._make(run_settings(run_id=run_id, agents=agents, custom_handlers=handlers, **shared))
         await self.runs.add(run)
         return run
+
+    def create_run_sync(
+        self, *, run_id: str, agents: Sequence[AgentInputs | Mapping[str, object]], **settings: Any
+    ) -> Run:
+        """Make a run where nothing can be awaited: the sync twin of `create_run`, for a runtime opened by `with`."""
+        make = partial(self.create_run, run_id=run_id, agents=agents, **settings)
+        return background_loop.current().run(make)
 
     async def _make(self, config: Mapping[str, object]) -> Run:
         checked = RunConfig.of(config)

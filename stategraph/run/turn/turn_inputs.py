@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypedDict, cast
+from typing import Any, TypeAlias, TypedDict, cast
 
 from langchain_core.messages import AnyMessage, convert_to_messages
 from langchain_core.runnables import RunnableConfig
@@ -14,6 +14,7 @@ from stategraph.agent.messages import encodable
 from stategraph.engine.config import environment
 from stategraph.errors import ConfigurationError
 from stategraph.run.abort import AbortSignal
+from stategraph.run.events.listener import ClientCallbacks
 from stategraph.types import Durability
 
 #: Steps that a run may take if its host says nothing.
@@ -27,6 +28,22 @@ _OURS = ("signal", "durability")
 _DURABILITIES = ("exit", "async", "sync")
 #: Places where a host may have meant `configurable.thread_id`.
 _THREAD_KEYS = ("thread_id", "threadId")
+
+Parts: TypeAlias = list[dict[str, Any]] | None
+"""The content parts of a turn; None where the host does not want them."""
+
+
+class ProcessOptions(TypedDict, total=False):
+    """Options of one execution.
+
+    Attributes:
+        callbacks: Functions called in addition to the events.
+        keep_content: Go on counting content indices where the execution before ended; its steps have to be there
+            still, see `RunConfig.skip_cleanup`.
+    """
+
+    callbacks: ClientCallbacks
+    keep_content: bool
 
 
 def messages_of(inputs: object) -> list[AnyMessage]:
