@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -104,3 +105,80 @@ def meets(state: State) -> State:
     while len(list(here.iterdir())) < 2:
         time.sleep(0.001)
     return {"seen": ["met"]}
+
+
+def cleans_up(state: State) -> State:
+    """Wait for ever, and leave a note when it is stopped."""
+    path = Path(state["path"])
+    try:
+        path.with_suffix(".began").touch()
+        while True:
+            time.sleep(60)
+    finally:
+        path.write_text("cleaned up")
+
+
+def tells_much(state: State, writer: StreamWriter) -> State:
+    for number in range(state["number"]):
+        writer({"number": number, "text": "x" * 1000})
+    return {"seen": [state["number"]]}
+
+
+def tells_from_threads(state: State, writer: StreamWriter) -> State:
+    threads = [threading.Thread(target=lambda n=n: [writer((n, each)) for each in range(50)]) for n in range(4)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    return {"seen": ["told"]}
+
+
+def leaves_a_thread_that_tells(state: State, writer: StreamWriter) -> State:
+    """End while a thread of it goes on telling: nothing of that belongs to the node that comes next."""
+
+    def tell() -> None:
+        while True:
+            writer("from an earlier node")
+            time.sleep(0.001)
+
+    threading.Thread(target=tell, daemon=True).start()
+    return {"seen": ["left"]}
+
+
+def is_not_told_to(state: State, writer: StreamWriter) -> State:
+    time.sleep(0.05)
+    writer("mine")
+    return {"seen": [os.getpid()]}
+
+
+def grows(state: State) -> State:
+    _kept.append(bytearray(state["number"] * 1024 * 1024))
+    return {"seen": [os.getpid()]}
+
+
+_kept: list[bytearray] = []
+
+
+def says_where(state: State) -> State:
+    return {"seen": [os.getpid(), threading.current_thread() is threading.main_thread()]}
+
+
+def exits(state: State) -> State:
+    raise SystemExit(3)
+
+
+async def _later() -> State:
+    return {"seen": ["later"]}
+
+
+def returns_an_awaitable(state: State) -> Any:
+    return _later()
+
+
+def sets_a_context_variable(state: State) -> State:
+    before = _variable.get()
+    _variable.set("set by a node before")
+    return {"seen": [before]}
+
+
+_variable: ContextVar[str] = ContextVar("_variable", default="not set")

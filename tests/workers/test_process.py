@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from stategraph.errors import AbortError, ConfigurationError, JobTimeoutError, TransferError, WorkerError
-from stategraph.workers.process import framing, limits, supervisor
+from stategraph.workers.process import framing, launching, limits, supervisor
 from stategraph.workers.process.supervisor import ProcessPool
 from tests.workers.contract import Gate, first, job
 from tests.workers.waiting import until
@@ -253,12 +253,12 @@ def test_workers_that_cannot_start_are_named_and_tried_again(monkeypatch: pytest
         while (await pool.health()).restarts < 2:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         assert "ended with exit status 3" in str((await pool.health()).last_error)
-        monkeypatch.setattr(supervisor, "_BOOT", boot)
+        monkeypatch.setattr(launching, "_BOOT", boot)
 
         assert await handle.result() == 4
 
-    boot = supervisor._BOOT
-    monkeypatch.setattr(supervisor, "_BOOT", "import sys; sys.exit(3)")
+    boot = launching._BOOT
+    monkeypatch.setattr(launching, "_BOOT", "import sys; sys.exit(3)")
     run(work)
 
 
@@ -313,7 +313,7 @@ def test_a_job_whose_workers_cannot_start_can_be_cancelled(monkeypatch: pytest.M
         with pytest.raises((AbortError, WorkerError)):
             await handle.result()
 
-    monkeypatch.setattr(supervisor, "_BOOT", "import sys; sys.exit(3)")
+    monkeypatch.setattr(launching, "_BOOT", "import sys; sys.exit(3)")
     run(work)
 
 

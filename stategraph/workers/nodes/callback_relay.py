@@ -17,7 +17,7 @@ from langchain_core.callbacks.manager import handle_event
 from langchain_core.tracers._streaming import _StreamingCallbackHandler
 
 from stategraph.errors import TransferError
-from stategraph.workers.execution import JobPort
+from stategraph.workers.nodes.port import NodePort
 from stategraph.workers.references import Targets
 from stategraph.workers.wire import Codec, ErrorData
 
@@ -61,7 +61,7 @@ class Relay(BaseCallbackHandler):
 
     run_inline = True
 
-    def __init__(self, port: JobPort) -> None:
+    def __init__(self, port: NodePort) -> None:
         self._port = port
 
     def send(self, name: str, args: Sequence[object], kwargs: Mapping[str, object]) -> None:

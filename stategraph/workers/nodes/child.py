@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+import inspect
+from collections.abc import Awaitable, Mapping
 from typing import Any
 
 from langchain_core.runnables.config import var_child_runnable_config
@@ -12,34 +14,56 @@ from stategraph.engine.compile.functions import CallPlan, plan_call
 from stategraph.engine.config.runtime import Runtime
 from stategraph.engine.config.scratchpad import PregelScratchpad, new_counter
 from stategraph.errors import TransferError
-from stategraph.workers.execution import JobPort, current_port
+from stategraph.workers import carrying
 from stategraph.workers.nodes import callback_relay
+from stategraph.workers.nodes.port import NodePort
+from stategraph.workers.process.limits import Stopped
+from stategraph.workers.wire import encode
 
-TARGET = f"{__name__}:run_node"
 
-
-def run_node(given: Mapping[str, Any]) -> Any:
-    """Run the function of a node.
+def run_attempt(port: NodePort, worker: str, name: str, trace: str | None, content: bytes) -> None:
+    """Run an attempt of a node, and send what came of it.
 
     Args:
-        given: What `stategraph.workers.nodes.executor` sent.
-
-    Returns:
-        What the function returned.
+        port: The way to the process of the run.
+        worker: The worker's name.
+        name: The attempt's.
+        trace: The trace that it belongs to; None: none.
+        content: What `stategraph.workers.nodes.attempt` sent.
 
     Raises:
-        GraphInterrupt: It waits for an answer.
-        Exception: What the function raised.
+        Stopped: The worker is to end.
     """
-    port = current_port()
+    try:
+        with carrying.restored(b"", trace, port.targets, port.codec):
+            result = _run_node(port.codec.decode(content, f"The input of job '{name}'"), port)
+        port.end(("done", encode(result, f"The result of job '{name}'")))
+    except Stopped:
+        raise
+    except BaseException as error:  # also a result that is too large
+        port.end(("failed", _described(error, port, worker)))
+
+
+def _described(error: BaseException, port: NodePort, worker: str) -> dict[str, object]:
+    record = port.codec.describe(error, f"worker '{worker}'")
+    return record | {"reply": getattr(error, "_stategraph_reply", None)}
+
+
+def _run_node(given: Mapping[str, Any], port: NodePort) -> Any:
+    """Run the function of a node, and return what it returns."""
     plan = _plan_of(port, given["function"])
     config = _config(given, port)
     var_child_runnable_config.set(config)
     assert plan.func is not None
-    return plan.func(given["state"], **plan.arguments(config))
+    result = plan.func(given["state"], **plan.arguments(config))
+    return asyncio.run(_outcome(result)) if inspect.isawaitable(result) else result
 
 
-def _plan_of(port: JobPort, target: str) -> CallPlan:
+async def _outcome(result: Awaitable[Any]) -> Any:
+    return await result
+
+
+def _plan_of(port: NodePort, target: str) -> CallPlan:
     """Return how a node's function is called; its signature is looked at once."""
     function = port.targets.load(target)
     known = _plans.get(target)
@@ -54,7 +78,7 @@ def _plan_of(port: JobPort, target: str) -> CallPlan:
 _plans: dict[str, CallPlan] = {}
 
 
-def _config(given: Mapping[str, Any], port: JobPort) -> Any:
+def _config(given: Mapping[str, Any], port: NodePort) -> Any:
     config = dict(given["config"])
     runtime: Runtime[Any] = Runtime(
         context=given["context"],
@@ -74,7 +98,7 @@ def _config(given: Mapping[str, Any], port: JobPort) -> Any:
     return config
 
 
-def _scratchpad(given: Mapping[str, Any], port: JobPort) -> PregelScratchpad:
+def _scratchpad(given: Mapping[str, Any], port: NodePort) -> PregelScratchpad:
     open_answer = given["open_answer"]
 
     def take(consume: bool) -> object:

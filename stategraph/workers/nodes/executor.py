@@ -10,15 +10,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import itertools
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -35,119 +32,58 @@ from stategraph.constants import (
 from stategraph.engine.compile.functions import plan_call
 from stategraph.engine.ports import NodeWork
 from stategraph.errors import ConfigurationError, GraphBubbleUp, JobTimeoutError, NodeTimeoutError
-from stategraph.workers import carrying
-from stategraph.workers.handle import HostedJob
 from stategraph.workers.nodes import callback_relay
-from stategraph.workers.nodes.child import TARGET
-from stategraph.workers.pool import Calls, EventSink, Job
-from stategraph.workers.process.supervisor import ProcessPool
+from stategraph.workers.nodes.attempt import NodeAttempt, NodeSink
+from stategraph.workers.nodes.workers import NodeWorkers, NodeWorkerSettings
 from stategraph.workers.references import reference_to, split
-from stategraph.workers.wire import encode
-
-#: What a worker imports before its first node.
-_PRELOAD = ("stategraph.workers.nodes.child",)
-
-#: What of a node's runtime does not leave the process of the run.
-_STAYS = ("store", "stream_writer", "heartbeat", "control")
-
-
-class NodeWorkers:
-    """The workers for nodes of one process: a pool with an event loop and a thread of its own.
-
-    Args:
-        workers: How many processes; None: as many as the machine has processors.
-        **settings: As for `ProcessPool`.
-    """
-
-    def __init__(self, workers: int | None = None, **settings: Any) -> None:
-        self.pid = os.getpid()
-        preload = (*_PRELOAD, *settings.pop("preload", ()))
-        self._make = partial(ProcessPool, workers or os.cpu_count() or 1, grace_s=0.5, preload=preload, **settings)
-        self._loop = asyncio.new_event_loop()
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._main, name="stategraph node workers", daemon=True)
-        self._thread.start()
-        self._ready.wait()
-
-    def _main(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(self._open())
-        self._ready.set()
-        self._loop.run_forever()
-        self._loop.run_until_complete(self.pool.aclose())
-        self._loop.close()
-
-    async def _open(self) -> None:
-        self.pool = self._make()
-
-    def submit(self, job: Job, allow: Sequence[str], calls: Calls, sink: EventSink) -> Future[Any]:
-        """Have a job done; may be called from any thread.
-
-        Returns:
-            Its result. Cancelling it stops the job.
-        """
-        future: Future[object] = Future()
-        self._loop.call_soon_threadsafe(self._begin, job, allow, calls, sink, future)
-        return future
-
-    def _begin(self, job: Job, allow: Sequence[str], calls: Calls, sink: EventSink, future: Future[Any]) -> None:
-        if future.cancelled():
-            return
-        try:
-            self.pool.allow(allow)
-            hosted = HostedJob(job, self.pool.codec, calls, sink)
-            self.pool.enter(hosted)
-        except Exception as error:
-            future.set_exception(error)
-            return
-
-        def ended(result: asyncio.Future[object]) -> None:
-            if not future.set_running_or_notify_cancel():
-                return
-            error = result.exception()
-            if error is None:
-                future.set_result(result.result())
-            else:
-                future.set_exception(error)
-
-        def left(done: Future[object]) -> None:
-            if done.cancelled():
-                self._loop.call_soon_threadsafe(hosted.stopping, "The run does not wait for the node any more")
-
-        hosted.when_ended(ended)
-        future.add_done_callback(left)
-
-    def close(self) -> None:
-        """Stop the workers, with whatever they do."""
-        if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
-
 
 _lock = threading.Lock()
 _workers: NodeWorkers | None = None
-_settings: dict[str, Any] = {}
+_settings = NodeWorkerSettings()
 _numbers = itertools.count(1)
 
 
-def configure_node_workers(workers: int | None = None, **settings: object) -> None:
+def configure_node_workers(
+    workers: int | None = None,
+    *,
+    memory_limit_mb: int | None = None,
+    max_jobs_per_worker: int | None = None,
+    allow: Iterable[str] = (),
+    pass_environment: Iterable[str] = (),
+    environment: Mapping[str, str] | None = None,
+    preload: Iterable[str] = (),
+) -> None:
     """Say how nodes with `executor="process"` run; before the first of them does.
 
     Args:
         workers: How many processes; None: as many as the machine has processors.
-        **settings: As for `ProcessPool`: `memory_limit_mb`, `max_jobs_per_worker`, `allow`, `pass_environment`,
-            `environment`, `preload`.
+        memory_limit_mb: Resident memory of a worker, in MiB, above which it is replaced when its node has ended; above
+            twice as much it is killed. None: no limit. Known on Linux alone.
+        max_jobs_per_worker: After so many nodes a worker is replaced; None: never.
+        allow: Modules that values may be imported from, beside those of the nodes' functions and states.
+        pass_environment: Names of environment variables that workers get, added to the few that every program needs.
+        environment: Variables of the workers' own.
+        preload: Modules that a worker imports before its first node.
 
     Raises:
-        ConfigurationError: Nodes have run already: call `close_node_workers` first.
+        ConfigurationError: A setting makes no sense, or nodes have run already: call `close_node_workers` first.
     """
+    global _settings
+    settings = NodeWorkerSettings(
+        workers=workers,
+        memory_limit_mb=memory_limit_mb,
+        max_jobs_per_worker=max_jobs_per_worker,
+        allow=allow,
+        pass_environment=pass_environment,
+        environment=environment or {},
+        preload=preload,
+    )
     with _lock:
         if _workers is not None and _workers.pid == os.getpid():
             raise ConfigurationError(
                 "Nodes run on workers already: call close_node_workers() before they are configured"
             )
-        _settings.clear()
-        _settings.update(settings, workers=workers)
+        _settings = settings
 
 
 def close_node_workers() -> None:
@@ -164,7 +100,7 @@ def node_workers() -> NodeWorkers:
     global _workers
     with _lock:
         if _workers is None or _workers.pid != os.getpid():
-            _workers = NodeWorkers(**_settings)
+            _workers = NodeWorkers(_settings)
         return _workers
 
 
@@ -221,34 +157,31 @@ class _Node:
         self._target = target
         self._name = name
         self._timeout_s = timeout_s
-        self._packages = {split(target)[0].partition(".")[0]}
+        self._packages = frozenset((split(target)[0].partition(".")[0],))
 
     def invoke(self, state: Any, config: RunnableConfig, /) -> Any:
         """Run it, and wait in this thread."""
-        with self._begun(state, config) as future:
-            return future.result()
+        began = time.monotonic()
+        attempt = self._attempt(state, config)
+        try:
+            return node_workers().run(attempt, self._timeout_s)
+        except Exception as error:
+            raise self._raised(error, began) from error.__cause__
 
     async def ainvoke(self, state: object, config: RunnableConfig, /) -> object:
         """Run it, and wait in this event loop."""
-        with self._begun(state, config) as future:
-            return await asyncio.wrap_future(future)
-
-    @contextmanager
-    def _begun(self, state: object, config: RunnableConfig) -> Iterator[Future[object]]:
-        """Begin it, and stop it when it is not waited for any more."""
         began = time.monotonic()
-        future = self._submitted(state, config)
+        attempt = self._attempt(state, config)
         try:
-            yield future
-        except BaseException as error:
-            future.cancel()
+            return await node_workers().arun(attempt, self._timeout_s)
+        except Exception as error:
             raise self._raised(error, began) from error.__cause__
 
-    def _submitted(self, state: object, config: RunnableConfig) -> Future[object]:
+    def _attempt(self, state: object, config: RunnableConfig) -> NodeAttempt:
         conf: Mapping[str, Any] = config.get(CONF) or {}
         runtime, pad = conf[CONFIG_KEY_RUNTIME], conf[CONFIG_KEY_SCRATCHPAD]
         listeners = callback_relay.listeners(config)
-        data = {
+        given = {
             "function": self._target,
             "state": state,
             "config": _plain(config),
@@ -261,21 +194,13 @@ class _Node:
             "stop": pad.stop,
             "listens": None if listeners is None else "streams" if listeners.stream else "reports",
         }
-        job = Job(
-            id=f"{self._name}/{conf.get(CONFIG_KEY_TASK_ID, '')}/{next(_numbers)}",
-            kind="task",
-            target=TARGET,
-            input=encode(data, f"The state of node '{self._name}'"),
-            timeout_s=self._timeout_s,
-            traceparent=carrying.traceparent(),
-        )
-        calls: Calls = {
+        calls: Mapping[str, Callable[[Any], Any]] = {
             "take_answer": lambda _: pad.get_null_resume(True),
             "send": partial(_send, conf, pad),
         }
-        packages = {*self._packages, type(state).__module__.partition(".")[0]} - {"builtins"}
-        sink = _Sink(runtime.stream_writer, listeners)
-        return node_workers().submit(job, tuple(packages), calls, sink)
+        packages = self._packages | {type(state).__module__.partition(".")[0]} - {"builtins"}
+        name = f"{self._name}/{conf.get(CONFIG_KEY_TASK_ID, '')}/{next(_numbers)}"
+        return NodeAttempt(name, self._name, given, packages, NodeSink(runtime.stream_writer, listeners), calls)
 
     def _raised(self, error: BaseException, began: float) -> BaseException:
         """Return what the node raises for what its job did."""
@@ -293,26 +218,6 @@ def _send(conf: Mapping[str, Any], pad: Any, writes: Sequence[Any]) -> None:
         if channel == RESUME:
             pad.resume[:] = value
     conf[CONFIG_KEY_SEND]([(channel, value) for channel, value in writes])
-
-
-class _Sink:
-    """Takes events of a node to the custom stream and the callbacks of its run."""
-
-    is_full = False
-
-    def __init__(self, write: Callable[[Any], None], listeners: callback_relay.Listeners | None) -> None:
-        self._write = write
-        self._listeners = listeners
-
-    def put(self, event: str, data: Any, metadata: object) -> None:
-        """Take an event."""
-        if event == "custom":
-            self._write(data)
-        elif event == callback_relay.EVENT and self._listeners is not None:
-            self._listeners.tell(data)
-
-    async def room(self) -> None:
-        """Wait for nothing: streams of a run are not bounded."""
 
 
 def _plain(config: RunnableConfig) -> dict[str, Any]:

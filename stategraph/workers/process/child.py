@@ -28,10 +28,7 @@ def main(descriptor: int, parent: int, settings: dict[str, Any]) -> None:
         parent: The host's process id.
         settings: Its name, the modules that it may import, and those to import before the first job.
     """
-    limits.die_with(parent)
-    os.set_inheritable(descriptor, False)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the host, which decides about its jobs
-    connection = socket.socket(fileno=descriptor)
+    connection = limits.connected(descriptor, parent)
     connection.setblocking(False)
     asyncio.run(_serve(connection, settings))
     # A job's thread that goes on must not keep the process alive.

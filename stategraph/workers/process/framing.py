@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from stategraph.errors import TransferError
 from stategraph.workers.wire import Message, pack, unpack
@@ -29,6 +29,29 @@ def frame(message: Message) -> bytes:
     return len(data).to_bytes(_HEAD, "big") + data
 
 
+class Frames:
+    """Cuts a stream of bytes into the messages that it holds."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[Message]:
+        """Take bytes, and yield each message that is whole now."""
+        buffer = self._buffer
+        buffer += data
+        position = 0
+        try:
+            while len(buffer) - position >= _HEAD:
+                begin = position + _HEAD
+                end = begin + int.from_bytes(buffer[position:begin], "big")
+                if len(buffer) < end:
+                    break
+                position = end
+                yield unpack(bytes(buffer[begin:end]))
+        finally:
+            del buffer[:position]
+
+
 class Framed(asyncio.Protocol):
     """Both ends of the socket between a host and a worker.
 
@@ -40,7 +63,7 @@ class Framed(asyncio.Protocol):
     def __init__(self, receive: Callable[[Message], None], lost: Callable[[], None]) -> None:
         self._receive = receive
         self._lost = lost
-        self._buffer = bytearray()
+        self._frames = Frames()
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -50,18 +73,8 @@ class Framed(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes, and hand on each message that is whole."""
-        buffer = self._buffer
-        buffer += data
-        position = 0
-        while len(buffer) - position >= _HEAD:
-            begin = position + _HEAD
-            end = begin + int.from_bytes(buffer[position:begin], "big")
-            if len(buffer) < end:
-                break
-            message = unpack(bytes(buffer[begin:end]))
-            position = end
+        for message in self._frames.feed(data):
             self._receive(message)
-        del buffer[:position]
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell that the other end is gone."""

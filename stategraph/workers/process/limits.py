@@ -44,6 +44,10 @@ KEPT_PREFIXES = ("LC_", "PYTHON", "STATEGRAPH_")
 _PR_SET_PDEATHSIG = 1
 
 
+class Stopped(SystemExit):
+    """Raised in the main thread of a worker by SIGTERM: its host has no more use for it."""
+
+
 def environment(pass_through: Iterable[str], added: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a worker.
 
@@ -75,6 +79,19 @@ def die_with(parent: int) -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def connected(descriptor: int, parent: int) -> socket.socket:
+    """Tie this process to its host, and return the connection that it was started with.
+
+    Args:
+        descriptor: The file descriptor of the connection.
+        parent: The host's process id.
+    """
+    die_with(parent)
+    os.set_inheritable(descriptor, False)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the host, which decides about its jobs
+    return socket.socket(fileno=descriptor)
 
 
 def exit_on_hangup(connection: socket.socket, grace_s: float, hurry: Callable[[], object]) -> None:

@@ -10,29 +10,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import signal
 import socket
-import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from stategraph.errors import ConfigurationError, TransferError
-from stategraph.workers.process import limits
+from stategraph.workers.process import launching, limits
 from stategraph.workers.process.framing import Framed
 from stategraph.workers.references import names
 from stategraph.workers.scheduling import ScheduledPool, Seat, WorkerLink
 from stategraph.workers.wire import Message
-
-#: Sets the host's import path before anything of ours is imported.
-_BOOT = (
-    "import json, sys; connection, parent, settings, path = map(json.loads, sys.argv[1:]); sys.path[:] = path; "
-    "from stategraph.workers.process.child import main; main(connection, parent, settings)"
-)
-
-#: Seconds between SIGTERM and SIGKILL.
-KILL_S = 0.5
 
 #: Interval between checks of memory, in seconds.
 _LOOK_S = 0.5
@@ -90,8 +78,7 @@ class ProcessPool(ScheduledPool):
     def launch(self, name: str, descriptor: int) -> tuple[list[str], dict[str, str]]:
         """Return the command and the environment of a worker."""
         settings = {"name": name, "allow": self.targets.allowed, "preload": self._preload}
-        numbers = [str(descriptor), str(os.getpid())]
-        command = [sys.executable, "-c", _BOOT, *numbers, json.dumps(settings), json.dumps(sys.path)]
+        command = launching.command("stategraph.workers.process.child", descriptor, settings)
         return command, limits.environment(self._pass_environment, self._environment)
 
     def deliver(self, name: str, message: Message) -> None:
@@ -182,10 +169,10 @@ class ProcessLink:
         self._unsent.clear()
         code = await self._process.wait()
         try:  # what it has sent comes before its end
-            await asyncio.wait_for(self._hung_up.wait(), KILL_S)
+            await asyncio.wait_for(self._hung_up.wait(), launching.KILL_S)
         except TimeoutError:
             framed.close()
-        return f"(process {self.pid}) {_ended_how(code)}"
+        return f"(process {self.pid}) {launching.ended_how(code)}"
 
     def _receive(self, message: Message) -> None:
         self._pool.deliver(self._name, message)
@@ -215,10 +202,10 @@ class ProcessLink:
 
     async def _kill(self) -> None:
         if self._process is None:
-            await asyncio.wait((self._life,), timeout=KILL_S)
+            await asyncio.wait((self._life,), timeout=launching.KILL_S)
         self._signal(signal.SIGTERM)
         try:
-            await asyncio.wait_for(self._gone.wait(), KILL_S)
+            await asyncio.wait_for(self._gone.wait(), launching.KILL_S)
         except TimeoutError:
             self._signal(signal.SIGKILL)
             await self._gone.wait()
@@ -234,19 +221,9 @@ class ProcessLink:
         """Let it end, and see to it."""
         self.send(("stop",))
         try:
-            await asyncio.wait_for(self._gone.wait(), 2 * KILL_S)
+            await asyncio.wait_for(self._gone.wait(), 2 * launching.KILL_S)
         except TimeoutError:
             await self._kill()
         if self._killing is not None:
             await self._killing
         await self._life
-
-
-def _ended_how(code: int) -> str:
-    if code >= 0:
-        return f"ended with exit status {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = "an unknown one"
-    return f"was killed by signal {-code} ({name})"
