@@ -15,7 +15,7 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -30,11 +30,12 @@ from stategraph.constants import (
     RESUME,
 )
 from stategraph.engine.compile.functions import plan_call
+from stategraph.engine.config.procedures import adrive, drive
 from stategraph.engine.ports import NodeWork
 from stategraph.errors import ConfigurationError, GraphBubbleUp, JobTimeoutError, NodeTimeoutError
 from stategraph.workers.nodes import callback_relay
 from stategraph.workers.nodes.attempt import NodeAttempt, NodeSink
-from stategraph.workers.nodes.workers import NodeWorkers, NodeWorkerSettings
+from stategraph.workers.nodes.workers import NodeWorkers, NodeWorkerSettings, Waiting, wait, wait_in_loop
 from stategraph.workers.references import reference_to, split
 
 _lock = threading.Lock()
@@ -161,21 +162,26 @@ class _Node:
 
     def invoke(self, state: Any, config: RunnableConfig, /) -> Any:
         """Run it, and wait in this thread."""
-        began = time.monotonic()
-        attempt = self._attempt(state, config)
-        try:
-            return node_workers().run(attempt, self._timeout_s)
-        except Exception as error:
-            raise self._raised(error, began) from error.__cause__
+        return drive(self._run(state, config), wait)
 
     async def ainvoke(self, state: object, config: RunnableConfig, /) -> object:
         """Run it, and wait in this event loop."""
+        return await adrive(self._run(state, config), wait_in_loop)
+
+    def _run(self, state: object, config: RunnableConfig) -> Generator[Waiting, Any, Any]:
+        """Run it; a procedure."""
         began = time.monotonic()
-        attempt = self._attempt(state, config)
         try:
-            return await node_workers().arun(attempt, self._timeout_s)
-        except Exception as error:
-            raise self._raised(error, began) from error.__cause__
+            return (yield from node_workers().run(self._attempt(state, config), self._timeout_s))
+        except JobTimeoutError as error:
+            if self._timeout_s is None:  # it is the function's own
+                raise
+            elapsed = time.monotonic() - began
+            late = NodeTimeoutError(self._name, elapsed, kind="run", run_timeout=self._timeout_s)
+            raise late from error.__cause__
+        except GraphBubbleUp as error:
+            error.__dict__.pop("__notes__", None)
+            raise
 
     def _attempt(self, state: object, config: RunnableConfig) -> NodeAttempt:
         conf: Mapping[str, Any] = config.get(CONF) or {}
@@ -201,15 +207,6 @@ class _Node:
         packages = self._packages | {type(state).__module__.partition(".")[0]} - {"builtins"}
         name = f"{self._name}/{conf.get(CONFIG_KEY_TASK_ID, '')}/{next(_numbers)}"
         return NodeAttempt(name, self._name, given, packages, NodeSink(runtime.stream_writer, listeners), calls)
-
-    def _raised(self, error: BaseException, began: float) -> BaseException:
-        """Return what the node raises for what its job did."""
-        if isinstance(error, JobTimeoutError) and self._timeout_s is not None:
-            elapsed = time.monotonic() - began
-            return NodeTimeoutError(self._name, elapsed, kind="run", run_timeout=self._timeout_s)
-        if isinstance(error, GraphBubbleUp):
-            error.__dict__.pop("__notes__", None)
-        return error
 
 
 def _send(conf: Mapping[str, Any], pad: Any, writes: Sequence[Any]) -> None:

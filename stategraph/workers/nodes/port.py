@@ -87,7 +87,7 @@ class Connection:
 
 
 class NodePort:
-    """What a node on a worker can reach of the process of its run.
+    """Reaches the process of the run for a node on a worker.
 
     Args:
         connection: The connection.

@@ -8,9 +8,10 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Final
+from contextlib import contextmanager, suppress
+from typing import Final, NoReturn
 
 from stategraph.workers.nodes.port import READ_BYTES, HungUp, received
 from stategraph.workers.process import launching, limits
@@ -18,8 +19,12 @@ from stategraph.workers.process.framing import Frames, frame
 from stategraph.workers.references import Targets
 from stategraph.workers.wire import Codec, Message
 
-#: How a worker is made to end: after so many seconds, by this signal.
+#: The steps by which a worker is made to end: after so many seconds, by this signal.
 _STEPS: Final = ((2 * launching.KILL_S, signal.SIGTERM), (launching.KILL_S, signal.SIGKILL))
+
+
+class Late(Exception):
+    """The deadline has passed."""
 
 
 class NodeProcess:
@@ -74,7 +79,7 @@ class NodeProcess:
     def wait_until_ready(self) -> bool:
         """Wait until it can take a node; return False if it ended before."""
         try:
-            data = self.receive(None)
+            data = received(self._socket)
         except HungUp:
             return False
         return any(message[0] == "ready" for message in Frames().feed(data))
@@ -101,60 +106,57 @@ class NodeProcess:
         self.codec.targets.allow(new)
         return frame(("allow", sorted(new)))
 
-    def send(self, data: bytes, deadline: float | None) -> None:
-        """Send bytes, and wait in this thread.
+    def exchange(self, data: bytes, deadline: float | None) -> bytes:
+        """Send bytes, if there are any, and return what comes; waits in this thread.
 
         Raises:
-            TimeoutError: The deadline has passed.
-            HungUp: It is gone.
+            Late: The deadline has passed.
+            HungUp: It has ended.
         """
-        self._limit(deadline)
-        try:
-            self._socket.sendall(data)
-        except ConnectionError:
-            raise HungUp from None
+        if data:
+            with self._limited(deadline):
+                self._socket.sendall(data)
+        with self._limited(deadline):
+            return received(self._socket)
 
-    def receive(self, deadline: float | None) -> bytes:
-        """Return bytes as they come, and wait for them in this thread.
-
-        Raises:
-            TimeoutError: The deadline has passed.
-            HungUp: It is gone.
-        """
-        self._limit(deadline)
-        return received(self._socket)
-
-    def _limit(self, deadline: float | None) -> None:
+    @contextmanager
+    def _limited(self, deadline: float | None) -> Iterator[None]:
         left = None if deadline is None else deadline - time.monotonic()
         if left is not None and left <= 0:
-            raise TimeoutError
+            raise Late
         self._socket.settimeout(left)
-
-    async def asend(self, data: bytes) -> None:
-        """Send bytes from an event loop.
-
-        Raises:
-            HungUp: It is gone.
-        """
-        self._socket.setblocking(False)
         try:
-            await asyncio.get_running_loop().sock_sendall(self._socket, data)
-        except ConnectionError:
+            yield
+        except TimeoutError:
+            raise Late from None
+        except (HungUp, ConnectionError):
+            self.gone.result()
             raise HungUp from None
 
-    async def areceive(self) -> bytes:
-        """Return bytes as they come, in an event loop.
-
-        Raises:
-            HungUp: It is gone.
-        """
+    async def aexchange(self, data: bytes, deadline: float | None) -> bytes:
+        """Do the same in an event loop."""
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
         try:
-            data = await asyncio.get_running_loop().sock_recv(self._socket, READ_BYTES)
+            async with asyncio.timeout(left):
+                return await self._exchanged_in_loop(data) or await self._end_in_loop()
+        except TimeoutError:
+            raise Late from None
+
+    async def _exchanged_in_loop(self, data: bytes) -> bytes:
+        loop = asyncio.get_running_loop()
+        self._socket.setblocking(False)
+        try:
+            if data:
+                await loop.sock_sendall(self._socket, data)
+            else:
+                await asyncio.sleep(0)  # a node that tells without end holds up nobody
+            return await loop.sock_recv(self._socket, READ_BYTES)
         except ConnectionError:
-            data = b""
-        if not data:
-            raise HungUp
-        return data
+            return b""
+
+    async def _end_in_loop(self) -> NoReturn:
+        await asyncio.wrap_future(self.gone)
+        raise HungUp
 
     # For everybody.
 
@@ -172,10 +174,9 @@ class NodeProcess:
     def retire(self) -> None:
         """Let it end; nobody has taken it."""
         message: Message = ("stop",)
-        try:
-            self.send(frame(message), time.monotonic() + launching.KILL_S)
-        except (HungUp, TimeoutError):
-            pass  # the signals end it
+        self._socket.setblocking(False)
+        with suppress(OSError):  # else signals end it
+            self._socket.send(frame(message))
         self._end_by(_STEPS)
 
     def _end_by(self, steps: Iterable[tuple[float, signal.Signals]]) -> None:

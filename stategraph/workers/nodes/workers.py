@@ -19,16 +19,16 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, Final, NoReturn
+from typing import Any, Final, TypeAlias
 
 from stategraph.errors import ConfigurationError, JobTimeoutError, WorkerError
 from stategraph.workers.hosting import at_least_one
 from stategraph.workers.nodes.attempt import NodeAttempt
 from stategraph.workers.nodes.port import HungUp
-from stategraph.workers.nodes.processes import NodeProcess
+from stategraph.workers.nodes.processes import Late, NodeProcess
 from stategraph.workers.process import limits
 from stategraph.workers.references import names
 
@@ -65,6 +65,32 @@ class NodeWorkerSettings:
                 at_least_one(name, getattr(self, name))
         for name in ("allow", "pass_environment", "preload"):
             object.__setattr__(self, name, names(getattr(self, name), name))
+
+
+@dataclass(frozen=True, slots=True)
+class _Exchange:
+    """A request to send bytes to a worker and to wait for what comes."""
+
+    process: NodeProcess
+    data: bytes
+    deadline: float | None
+
+
+Waiting: TypeAlias = "Future[NodeProcess] | _Exchange"
+
+
+def wait(request: Waiting) -> NodeProcess | bytes:
+    """Wait in this thread for what an attempt waits for."""
+    if isinstance(request, _Exchange):
+        return request.process.exchange(request.data, request.deadline)
+    return request.result()
+
+
+async def wait_in_loop(request: Waiting) -> NodeProcess | bytes:
+    """Wait in this event loop for what an attempt waits for."""
+    if isinstance(request, _Exchange):
+        return await request.process.aexchange(request.data, request.deadline)
+    return await asyncio.wrap_future(request)
 
 
 class NodeWorkers:
@@ -104,8 +130,8 @@ class NodeWorkers:
 
     # Attempts.
 
-    def run(self, attempt: NodeAttempt, timeout_s: float | None) -> Any:
-        """Have a worker run an attempt, and wait in this thread.
+    def run(self, attempt: NodeAttempt, timeout_s: float | None) -> Generator[Waiting, Any, Any]:
+        """Have a worker run an attempt; a procedure, for `wait` or `wait_in_loop`.
 
         Args:
             attempt: The attempt.
@@ -118,51 +144,23 @@ class NodeWorkers:
         """
         found = self._take()
         try:
-            process = found if isinstance(found, NodeProcess) else found.result()
+            process: NodeProcess = found if isinstance(found, NodeProcess) else (yield found)
         except BaseException:
             self._leave(found)
             raise
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         try:
-            process.send(self._opening(process, attempt), deadline)
+            answer = self._opening(process, attempt)
             while not attempt.is_over:
-                if answer := attempt.take(process.receive(deadline), process.codec):
-                    process.send(answer, deadline)
+                answer = attempt.take((yield _Exchange(process, answer, deadline)), process.codec)
         except HungUp:
             process.close()
-            raise attempt.lost(process.name, _how(process, process.gone.result())) from None
+            how = process.gone.result() if process.killed is None else f"was stopped: {process.killed}"
+            raise attempt.lost(process.name, how) from None
+        except Late:
+            self._drop(process, f"job '{attempt.name}' had not ended after {timeout_s:g} s")
+            raise JobTimeoutError(f"Job '{attempt.name}' had not ended after {timeout_s:g} s and was stopped") from None
         except BaseException as error:
-            if isinstance(error, TimeoutError) and deadline is not None and time.monotonic() >= deadline:
-                self._stop(process, attempt, timeout_s)
-            self._drop(process, _left(error))
-            raise
-        self._give_back(process)
-        return attempt.result()
-
-    async def arun(self, attempt: NodeAttempt, timeout_s: float | None) -> Any:
-        """Have a worker run an attempt, and wait in this event loop; see `run`."""
-        found = self._take()
-        try:
-            process = found if isinstance(found, NodeProcess) else await asyncio.wrap_future(found)
-        except BaseException:
-            self._leave(found)
-            raise
-        try:
-            async with asyncio.timeout(timeout_s) as limit:
-                await process.asend(self._opening(process, attempt))
-                while not attempt.is_over:
-                    data = await process.areceive()
-                    if answer := attempt.take(data, process.codec):
-                        await process.asend(answer)
-                    elif not attempt.is_over:
-                        await asyncio.sleep(0)  # one that tells without end holds up nobody
-        except HungUp:
-            process.close()
-            how = await asyncio.wrap_future(process.gone)
-            raise attempt.lost(process.name, _how(process, how)) from None
-        except BaseException as error:
-            if isinstance(error, TimeoutError) and limit.expired():
-                self._stop(process, attempt, timeout_s)
             self._drop(process, _left(error))
             raise
         self._give_back(process)
@@ -174,11 +172,6 @@ class NodeWorkers:
             with self._lock:
                 self._allowed |= attempt.packages
         return process.allowing(self._allowed) + attempt.opening
-
-    def _stop(self, process: NodeProcess, attempt: NodeAttempt, timeout_s: float | None) -> NoReturn:
-        how = f"job '{attempt.name}' had not ended after {timeout_s:g} s"
-        self._drop(process, how)
-        raise JobTimeoutError(f"J{how[1:]} and was stopped") from None
 
     def _drop(self, process: NodeProcess, why: str) -> None:
         """Kill a worker in the middle of an attempt."""
@@ -211,10 +204,9 @@ class NodeWorkers:
 
     def _give(self, process: NodeProcess) -> None:
         """Give a worker to the attempt that has waited longest, or keep it until one comes."""
+        promised = None
         with self._lock:
-            if process.gone.done() or process.worn or process.killed is not None or self._closing.is_set():
-                promised = None
-            else:
+            if not (process.gone.done() or process.worn or process.killed is not None or self._closing.is_set()):
                 promised = next((each for each in self._popped() if each.set_running_or_notify_cancel()), None)
                 if promised is None:
                     self._idle.append(process)
@@ -313,10 +305,6 @@ class NodeWorkers:
     @staticmethod
     def _closed() -> WorkerError:
         return WorkerError("The workers for nodes were closed; the next node starts new ones")
-
-
-def _how(process: NodeProcess, how: str) -> str:
-    return how if process.killed is None else f"was stopped: {process.killed}"
 
 
 def _left(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""How a worker process is started, and what is said of how it ended."""
+"""Start the process of a worker, and say in words how one ended."""
 
 from __future__ import annotations
 
