@@ -210,6 +210,21 @@ class Logged:
 
 
 @dataclass(frozen=True, slots=True)
+class Judged:
+    """A guard has judged what a model is sent, or what it answered.
+
+    Attributes:
+        at: Where.
+        point: The point at which it was asked.
+        judgement: Its name, its outcome, and its reason and details if it gives any, by their names in JSON.
+    """
+
+    at: Place
+    point: str
+    judgement: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class ContextUsed:
     """Usage of the model's context, reported before each call of an agent that trims.
 
@@ -269,7 +284,7 @@ class SummaryEnded:
 ModelFact: TypeAlias = ModelStarted | ModelStreamed | ModelEnded | ModelFailed
 ToolFact: TypeAlias = ToolStarted | ToolEnded | ToolFailed | ToolAnswered | ToolRecalled
 SummaryFact: TypeAlias = SummaryStarted | SummaryStreamed | SummaryEnded
-ShownFact: TypeAlias = ToolReported | ContextUsed | Logged
+ShownFact: TypeAlias = ToolReported | ContextUsed | Logged | Judged
 """Facts that are shown to front ends as they are, see `stategraph.run.events.event_types.shown`."""
 
 Fact: TypeAlias = ModelFact | ToolFact | SummaryFact | ShownFact | Injected

@@ -315,6 +315,33 @@ class ModelGate(Protocol):
         """
 
 
+Hold: TypeAlias = Literal["nothing", "sentence", "answer"]
+"""How much of an answer a listener is told only once it is approved."""
+
+
+@runtime_checkable
+class StreamGate(ModelGate, Protocol):
+    """A gate that also decides when a listener hears an answer; without a listener it is a `ModelGate`.
+
+    If one of the gates holds back the answer, a listener hears it after all of them have reviewed it with `after`.
+    """
+
+    def hold(self, request: ModelRequest, /) -> Hold:
+        """Return how much of the answer to hold back."""
+
+    async def piece(self, request: ModelRequest, text: str, before: str, /) -> str | Halt:
+        """Review one sentence before a listener hears it; called if no gate holds back more than sentences.
+
+        Args:
+            request: The request as this gate let it pass.
+            text: The sentence, with the space or line break after it.
+            before: The answer's text before it, as the listener has heard it.
+
+        Returns:
+            The text to tell in its place, perhaps empty. `Halt` stops the model; the text of its message is told last.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class AgentContext:
     """The graph's context, which a run hands to the nodes of its agents.

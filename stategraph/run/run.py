@@ -42,6 +42,7 @@ from stategraph.run.history import recovery
 from stategraph.run.history import title as titles
 from stategraph.run.hooks.approval import HookGate
 from stategraph.run.hooks.hook_registry import HookRegistry
+from stategraph.run.hooks.model_hooks import ModelHookGate
 from stategraph.run.hooks.turn_hooks import TurnHooks
 from stategraph.run.pauses import Pause, RunInterrupt, after
 from stategraph.run.ports import EventLog, RunEvent
@@ -88,6 +89,9 @@ class Run(SyncRun):
         # A run that continues with a question of another process needs it also without hooks.
         asked = (gate,) if config.hooks is not None or self._asks else ()
         self._gates: Sequence[ToolGate] = (*asked, *config.tool_gates)
+        self._model_gates = config.model_gates
+        if config.hooks is not None:
+            self._model_gates = (ModelHookGate(self.id, config.hooks, self._listener.hear), *self._model_gates)
         self._token_counts: dict[str, int] = {}
         self._token_counter = config.token_counter
         limited = any(agent.max_context_tokens for agent in config.graph_config.agents)
@@ -361,7 +365,7 @@ class Run(SyncRun):
             listener=self._listener,
             host=self._host,
             gates=self._gates,
-            model_gates=self._config.model_gates,
+            model_gates=self._model_gates,
             token_counter=self._token_counter,
             token_counts=self._token_counts,
             calibration_ratio=self._config.calibration_ratio,

@@ -246,7 +246,12 @@ def hook(happened: Any) -> None:
         (PRE, {"hooks": [hook]}, {"timeout_s": 1}, "belong into the registration"),
         (PRE, hook, {"timeout_s": 0}, "timeout"),
         (PRE, hook, {"pattern": "("}, "pattern"),
-        (HookEvents.STOP, hook, {"pattern": "x"}, "A pattern chooses tools, and Stop is about none: leave it out"),
+        (
+            HookEvents.STOP,
+            hook,
+            {"pattern": "x"},
+            "A pattern chooses tools or agents, and Stop is about none: leave it out",
+        ),
     ],
 )
 def test_registrations_that_make_no_sense_are_refused(event: Any, given: Any, options: Any, message: str) -> None:

@@ -52,13 +52,17 @@ async def test_hooks_are_called_at_their_points_in_order_with_what_happened() ->
     assert [each["hook_event_name"] for each in seen] == [
         "RunStart",
         "UserPromptSubmit",
+        "BeforeModel",
+        "AfterModel",
         "PreToolUse",
         "PostToolUse",
         "PostToolBatch",
+        "BeforeModel",
+        "AfterModel",
         "Stop",
         "StopFinalize",
     ]
-    start, prompt, before, after, batch, stop, last = seen
+    start, prompt, _, _, before, after, batch, _, _, stop, last = seen
     assert {each["runId"] for each in seen} == {"r"}
     assert {each["threadId"] for each in seen} == {"t"}
     assert {each["agentId"] for each in seen} == {"a"}

@@ -96,6 +96,7 @@ def test_the_methods_of_a_run_in_a_worker_are_those_of_a_run() -> None:
             "_hooks",
             "_asks",
             "_gates",
+            "_model_gates",
             "_token_counter",
             "_last",
         }
@@ -359,6 +360,28 @@ def test_hooks_of_the_host_decide_about_tools_in_the_worker(backend: Settings) -
 
     run(work, backend, hooks=hooks)
     assert happened == [("weather", {"city": "Rome"}), ("IndexError", "list index out of range")]
+
+
+def test_hooks_of_the_host_review_what_a_model_in_the_worker_says(backend: Settings) -> None:
+    def review(about: Any) -> dict[str, Any] | None:
+        assert about["partial"] and about["agentId"]
+        return {"updated_output": "Nobody.", "details": {"score": 1}} if "Ada" in about["text"] else None
+
+    hooks = HookRegistry()
+    hooks.register("BeforeModel", lambda about: {"additional_context": f"{len(about['messages'])} sent."})
+    hooks.register("AfterModel", review, hold="sentence")
+
+    async def work(runtime: Any) -> None:
+        created = await runtime.create_run(run_id="r", agents=[agent("It rains. I am Ada.")])
+        events = await all_of(created.stream(ASK, THREAD))
+        told = [event.data["delta"]["content"][0]["text"] for event in events if event.event == "on_message_delta"]
+        assert told == ["It rains. ", "Nobody."]
+        assert created.get_run_messages()[-1].content == "It rains. Nobody."
+        judged = [event.data for event in events if event.event == "on_guardrail"]
+        assert [each["hook"] for each in judged] == ["BeforeModel", "AfterModel"]
+        assert judged[1]["details"] == {"score": 1}
+
+    run(work, backend, hooks=hooks)
 
 
 def test_a_worker_that_dies_is_named_with_its_run_whose_steps_are_closed(caplog: pytest.LogCaptureFixture) -> None:

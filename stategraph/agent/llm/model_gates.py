@@ -16,10 +16,20 @@ from typing import Any, TypeAlias
 from langchain_core.messages import AIMessage
 
 from stategraph.agent.agent import Route
-from stategraph.agent.facts import ModelCall
+from stategraph.agent.facts import ModelCall, ModelEnded
 from stategraph.agent.llm import model_calls
-from stategraph.agent.messages import history, storable
-from stategraph.agent.ports import Halt, Listener, ModelGate, ModelRequest, ModelReview, ModelVerdict
+from stategraph.agent.llm.held_answer import HeldListener, StoppedAnswer
+from stategraph.agent.messages import history, mending, storable
+from stategraph.agent.ports import (
+    Halt,
+    Hold,
+    Listener,
+    ModelGate,
+    ModelRequest,
+    ModelReview,
+    ModelVerdict,
+    StreamGate,
+)
 from stategraph.engine.config import environment
 from stategraph.engine.config.procedures import adrive, drive
 
@@ -87,6 +97,33 @@ class Passage:
             message = history.with_calls(message, frozenset())
         return Halt(reason or "", message)
 
+    def hold(self) -> Hold:
+        """Return how much of the answer the gates hold back."""
+        held = {gate.hold(request) for gate, request in self._seen if isinstance(gate, StreamGate)}
+        holds: tuple[Hold, ...] = ("answer", "sentence")
+        return next((each for each in holds if each in held), "nothing")
+
+    async def approve(self, text: str, before: str) -> str | Halt:
+        """Have the gates that hold back sentences review one, the innermost first.
+
+        Args:
+            text: The sentence.
+            before: The text that was told before it.
+
+        Raises:
+            TypeError: A gate returned something else than a text or the end of the turn.
+        """
+        for gate, request in reversed(self._seen):
+            if isinstance(gate, StreamGate) and gate.hold(request) == "sentence":
+                step = partial(gate.piece, request, text, before)
+                said = await step()
+                if isinstance(said, Halt):
+                    return said
+                if not isinstance(said, str):
+                    raise _misfit(step, said, "a str or a Halt")
+                text = said
+        return text
+
 
 def call(passage: Passage | None, request: model_calls.Request) -> Outcome:
     """Call models and wait, as `model_calls.call`, if the gates let the call pass.
@@ -134,15 +171,29 @@ async def tell(passage: Passage | None, request: model_calls.Request, about: Mod
             await model_calls.tell_whole(about, message, listener)
         return outcome
     halt: Halt | None = None
+    hold = passage.hold()
+    held = None if hold == "nothing" else HeldListener(listener, passage.approve if hold == "sentence" else None)
 
     async def review(answer: AIMessage) -> AIMessage:
         nonlocal halt
+        if held is not None:
+            answer = await held.finished(answer)
         outcome = stored(await adrive(passage.leaving(answer), _awaited), request)
         halt = outcome if isinstance(outcome, Halt) else None
-        return message_of(outcome) or answer
+        message = message_of(outcome) or answer
+        if held is not None:
+            held.replaced = message is not answer
+        return message
 
     routes, sent, *_ = changed(request, verdict)
-    answer = await model_calls.tell(routes, replace(about, messages=sent), config, listener, final, before, review)
+    about = replace(about, messages=sent)
+    try:
+        answer = await model_calls.tell(routes, about, config, held or listener, final, before, review)
+    except StoppedAnswer as stopped:
+        outcome = stored(await adrive(passage.leaving(stopped.halt), _awaited), request)
+        message = message_of(outcome) or AIMessage(content="")
+        await listener.hear(ModelEnded(stopped.call, message, stopped.elapsed_s))
+        return outcome
     return halt or answer
 
 
@@ -171,7 +222,7 @@ def stored(review: ModelReview, request: model_calls.Request) -> ModelReview:
         return review
     if message.id is None:
         message = message.model_copy(update={"id": environment.current().unique()})
-    message = storable.storable(message, request[2])
+    message = storable.storable(mending.mended(message, request[4]), request[2])
     return replace(review, message=message) if isinstance(review, Halt) else message
 
 

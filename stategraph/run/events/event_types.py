@@ -32,6 +32,7 @@ class GraphEvents(StrEnum):
     ON_SUBAGENT_UPDATE = "on_subagent_update"
     ON_AGENT_LOG = "on_agent_log"
     ON_CONTEXT_USAGE = "on_context_usage"
+    ON_GUARDRAIL = "on_guardrail"
     ON_AGENT_UPDATE = "on_agent_update"
     ON_CUSTOM_EVENT = "on_custom_event"
     ON_GAP = "on_gap"
@@ -341,6 +342,18 @@ class AgentLog(TypedDict):
     data: NotRequired[dict[str, object]]
 
 
+class GuardrailResult(TypedDict):
+    """`on_guardrail`: the judgement of one hook of BeforeModel or AfterModel (`hook`), by the hook's name."""
+
+    runId: str
+    agentId: str
+    hook: str
+    name: str
+    outcome: Literal["allowed", "changed", "denied", "ended", "failed"]
+    reason: NotRequired[str]
+    details: NotRequired[dict[str, object]]
+
+
 Payload: TypeAlias = Mapping[str, object]
 """The data of an event: one of the typed dicts here, or data of a host's tool or model."""
 
@@ -361,6 +374,9 @@ def shown(fact: facts.ShownFact, run_id: str, step_id: Callable[[facts.Place, st
             yield _of_tool(report, ToolReport(id=step_id(at, call["id"]), toolCallId=call["id"], name=call["name"]))
         case facts.ContextUsed(at, figures):
             yield GraphEvents.ON_CONTEXT_USAGE, {**figures, "runId": run_id, "agentId": at.agent_id}
+        case facts.Judged(at, point, judgement):
+            about = {"runId": run_id, "agentId": at.agent_id, "hook": point}
+            yield GraphEvents.ON_GUARDRAIL, {**about, **judgement}
         case facts.Logged(at, level, scope, text):
             if fact.detail and level == "debug" and os.environ.get("AGENT_DEBUG_LOGGING") != "true":
                 return

@@ -4,6 +4,8 @@
 |---|---|---|
 | RunStart | before a turn, not when one is resumed | add context, end the turn |
 | UserPromptSubmit | after that, with the newest message's text | deny or ask: no turn; add context |
+| BeforeModel | before a model is called | deny, answer itself, change what is sent, end the turn |
+| AfterModel | when it has answered, or a sentence of it has come | deny, replace, end the turn |
 | PreToolUse | before a call runs | allow, deny or ask, change the arguments, end the turn |
 | PostToolUse | when a call has succeeded | change the result, add context, end the turn |
 | PostToolUseFailure | when a call has failed | the same |
@@ -18,9 +20,9 @@
   beats `allow`; of two changes the later one counts.
 - A hook is sync, and then runs in a thread, or async. It has `timeout_s` seconds; a sync one that takes longer is left
   behind, not stopped.
-- A hook that fails, takes too long or returns nonsense fails closed where it decides (PreToolUse, UserPromptSubmit):
-  it counts as `deny`. One of StopFinalize that fails fails the run: it may have taken up work that would be lost. At
-  the other points the run goes on as if it had said nothing. All are logged.
+- A hook that fails, takes too long or returns nonsense fails closed where it decides (PreToolUse, UserPromptSubmit,
+  BeforeModel, AfterModel): it counts as `deny`. One of StopFinalize that fails fails the run: it may have taken up work
+  that would be lost. At the other points the run goes on as if it had said nothing. All are logged.
 - A hook cannot wait for a person itself: it returns `ask`.
 """
 
@@ -33,15 +35,16 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextvars import copy_context
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar, cast
 
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import HumanMessage, convert_to_messages
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from stategraph.agent.messages import problems
 from stategraph.agent.messages.encodable import encodable_value
+from stategraph.agent.ports import Hold
 from stategraph.agent.settings import validation
 from stategraph.agent.settings.validation import Settings
 from stategraph.engine.compile.functions import is_async_callable
@@ -62,6 +65,8 @@ Decision: TypeAlias = Literal["allow", "ask", "deny", "continue", "block"]
 #: From the mildest to the strictest; "continue" and "block" never meet the others.
 _STRICTNESS: tuple[Decision | None, ...] = (None, "allow", "continue", "ask", "deny", "block")
 _OF_STOP = ("continue", "block")
+#: From the mildest to the strictest.
+HOLDS: tuple[Hold, ...] = ("nothing", "sentence", "answer")
 
 
 class HookEvents(StrEnum):
@@ -69,6 +74,8 @@ class HookEvents(StrEnum):
 
     RUN_START = "RunStart"
     USER_PROMPT_SUBMIT = "UserPromptSubmit"
+    BEFORE_MODEL = "BeforeModel"
+    AFTER_MODEL = "AfterModel"
     PRE_TOOL_USE = "PreToolUse"
     POST_TOOL_USE = "PostToolUse"
     POST_TOOL_USE_FAILURE = "PostToolUseFailure"
@@ -89,7 +96,8 @@ _OF_TOOLS = frozenset(
         HookEvents.PERMISSION_DENIED,
     )
 )
-_DECIDING = frozenset((HookEvents.PRE_TOOL_USE, HookEvents.USER_PROMPT_SUBMIT))
+_OF_MODELS = frozenset((HookEvents.BEFORE_MODEL, HookEvents.AFTER_MODEL))
+_DECIDING = _OF_MODELS | {HookEvents.PRE_TOOL_USE, HookEvents.USER_PROMPT_SUBMIT}
 _STOPPING = frozenset((HookEvents.STOP, HookEvents.STOP_FINALIZE))
 
 _NEVER = {
@@ -118,8 +126,11 @@ class HookOutput(Settings):
         decision: Whether to go on; of Stop and StopFinalize, `block` to not stop.
         reason: The reason, for the model or the person who is asked.
         allowed_decisions: Decisions open to a person who is asked; None: all.
-        updated_input: The arguments of a call, in place of its own; they must be copyable.
-        updated_output: The result of a call, in place of its own: text, content blocks, or anything that is JSON.
+        updated_input: The arguments of a call, in place of its own; they must be copyable. Of a call of a model:
+            `messages`, with the instructions first, and `options`.
+        updated_output: The result of a call, or the answer of a model, in place of its own: text, content blocks, or
+            anything that is JSON.
+        details: Told in `on_guardrail` with the judgement of a hook of BeforeModel or AfterModel, as JSON.
         additional_context: Told to the model.
         injected_messages: Added to the conversation: mappings with `content`, `role`, `isMeta` and `source`.
         prevent_continuation: End the turn.
@@ -133,6 +144,7 @@ class HookOutput(Settings):
     allowed_decisions: Annotated[tuple[ReviewWord, ...], Field(min_length=1)] | None = None
     updated_input: Annotated[dict[str, Any], AfterValidator(deepcopy)] | None = None
     updated_output: Annotated[tuple[Any, ...], BeforeValidator(_boxed)] | None = None
+    details: dict[str, Any] | None = None
     additional_context: str | None = None
     injected_messages: tuple[Annotated[dict[str, Any], AfterValidator(_message)], ...] = ()
     prevent_continuation: bool = False
@@ -159,7 +171,11 @@ class HookRegistration(Settings):
 
     Attributes:
         hooks: The functions. Each is given a mapping that says what happened.
-        pattern: For tools: only calls of tools in whose name this regular expression is found.
+        pattern: For tools: only calls of tools in whose name this regular expression is found; for models: only those
+            of agents in whose id it is found.
+        hold: For AfterModel: what readers of the run are told only when the hooks have approved it. `sentence`: each
+            sentence, and the hooks are called with each; `answer`: the whole, and they are called with the whole;
+            `nothing`: all is told as it comes, and what hooks replace or deny has been read.
         timeout_s: Seconds that each may take.
         timeout: The same in milliseconds, as other implementations have it.
         once: Only the first time.
@@ -167,6 +183,7 @@ class HookRegistration(Settings):
 
     hooks: Annotated[tuple[Callable[..., Any], ...], Field(min_length=1)]
     pattern: re.Pattern[str] | None = None
+    hold: Hold = "answer"
     timeout_s: Annotated[float, Field(gt=0)] = TIMEOUT_S
     timeout: Annotated[float, Field(gt=0)] | None = None
     once: bool = False
@@ -190,6 +207,7 @@ class Outcome:
         contexts: Told to the model.
         injected: Added to the conversation.
         halt: Why the turn is to end; None if it is not.
+        judgements: Of hooks of models, each that said something: its `name`, and `outcome`, `reason` and `details`.
         errors: Hooks that failed, and how.
     """
 
@@ -201,6 +219,7 @@ class Outcome:
     contexts: tuple[str, ...] = ()
     injected: tuple[HumanMessage, ...] = ()
     halt: str | None = None
+    judgements: tuple[Mapping[str, Any], ...] = ()
     errors: tuple[str, ...] = ()
 
 
@@ -224,15 +243,18 @@ class HookRegistry:
         pattern: str | None = None,
         timeout_s: float | None = None,
         once: bool = False,
+        hold: Hold | None = None,
     ) -> Callable[[], None]:
         """Have hooks called.
 
         Args:
             event: When, a name in `HookEvents`.
             hooks: A function or several, or all of a registration as one value.
-            pattern: For tools: a regular expression to be found in the name of the tool; None: all tools.
+            pattern: For tools: a regular expression to be found in the name of the tool; for models: in the agent's id;
+                None: all.
             timeout_s: Seconds that each may take; None: 30.
             once: Only the first time.
+            hold: For AfterModel: what is told only when it is approved, see `HookRegistration`; None: the answer.
 
         Returns:
             A function that takes the registration back.
@@ -242,8 +264,8 @@ class HookRegistry:
         """
         point = _event(event)
         if isinstance(hooks, Mapping | HookRegistration):
-            if pattern is not None or timeout_s is not None or once:
-                raise ConfigurationError("pattern, timeout_s and once belong into the registration that is given")
+            if pattern is not None or timeout_s is not None or once or hold is not None:
+                raise ConfigurationError("pattern, timeout_s, once and hold belong into the registration that is given")
             registration = validation.checked(HookRegistration, hooks)
         else:
             several = cast("Any", hooks)
@@ -252,10 +274,14 @@ class HookRegistry:
                     f"The hook of {point} is a value of type {type(hooks).__name__}; expected a function, a list of "
                     "functions, or a HookRegistration"
                 )
-            given = {"hooks": [hooks] if callable(hooks) else hooks, "pattern": pattern, "once": once}
+            given = {"hooks": [hooks] if callable(hooks) else hooks, "pattern": pattern, "once": once, "hold": hold}
             registration = validation.checked(HookRegistration, given | {"timeout_s": timeout_s})
-        if registration.pattern is not None and point not in _OF_TOOLS:
-            raise ConfigurationError(f"A pattern chooses tools, and {point} is about none: leave it out")
+        if registration.pattern is not None and point not in _OF_TOOLS | _OF_MODELS:
+            raise ConfigurationError(f"A pattern chooses tools or agents, and {point} is about none: leave it out")
+        if "hold" in registration.model_fields_set and point is not HookEvents.AFTER_MODEL:
+            raise ConfigurationError(
+                f"'hold' is for answers, that is for AfterModel, and not for {point}: leave it out"
+            )
         registered = self._registered.setdefault(point, [])
         registered.append(registration)
 
@@ -268,33 +294,48 @@ class HookRegistry:
         """Return whether any hook is registered for an event."""
         return bool(self._registered.get(event))
 
-    async def call(self, event: HookEvents, happened: Mapping[str, object], tool: str | None = None) -> Outcome:
+    def hold(self) -> Hold:
+        """Return how much of an answer is held back for hooks of AfterModel."""
+        held = {each.hold for each in self._registered.get(HookEvents.AFTER_MODEL, ())}
+        return max(held, key=HOLDS.index, default="nothing")
+
+    async def call(self, event: HookEvents, happened: Mapping[str, object], about: str | None = None) -> Outcome:
         """Call the hooks of an event and fold what they say.
 
         Args:
             event: The event.
             happened: The event's data, of which each hook is given a copy.
-            tool: The name of the tool that it is about, if any.
+            about: The name of the tool or the id of the agent that it is about, if any.
 
         Returns:
             What they say together.
         """
-        chosen = [each for each in self._registered.get(event, ()) if _matches(each, tool)]
+        chosen = self._chosen(event, happened, about)
         if not chosen:
             return NOTHING
+        hooks = [(hook, registration.limit_s) for registration in chosen for hook in registration.hooks]
+        calls = [_call(event, hook, {"hook_event_name": event, **happened}, limit_s) for hook, limit_s in hooks]
+        if len(calls) == 1:
+            said = [await calls[0]]
+        else:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(call) for call in calls]
+            said = [task.result() for task in tasks]
+        outcome = _fold(said)
+        if event not in _OF_MODELS:
+            return outcome
+        judgements = [_judgement(_name(hook), *each) for (hook, _), each in zip(hooks, said, strict=True)]
+        return replace(outcome, judgements=tuple(each for each in judgements if each is not None))
+
+    def _chosen(self, event: HookEvents, happened: Mapping[str, object], about: str | None) -> list[HookRegistration]:
+        """Return the registrations whose hooks are to be called, and forget those that are called once."""
+        chosen = [each for each in self._registered.get(event, ()) if _matches(each, about)]
+        if event is HookEvents.AFTER_MODEL:
+            chosen = [each for each in chosen if _is_for(each, happened)]
         spent = {id(each) for each in chosen if each.once}
         if spent:
             self._registered[event] = [each for each in self._registered[event] if id(each) not in spent]
-        calls = [
-            _call(event, hook, {"hook_event_name": event, **happened}, registration.limit_s)
-            for registration in chosen
-            for hook in registration.hooks
-        ]
-        if len(calls) == 1:
-            return _fold([await calls[0]])
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(call) for call in calls]
-        return _fold([task.result() for task in tasks])
+        return chosen
 
 
 def _event(name: str) -> HookEvents:
@@ -311,8 +352,34 @@ def _name(hook: Hook) -> str:
     return str(getattr(hook, "__qualname__", None) or type(hook).__name__)
 
 
-def _matches(registration: HookRegistration, tool: str | None) -> bool:
-    return registration.pattern is None or (tool is not None and registration.pattern.search(tool) is not None)
+def _matches(registration: HookRegistration, about: str | None) -> bool:
+    return registration.pattern is None or (about is not None and registration.pattern.search(about) is not None)
+
+
+def _is_for(registration: HookRegistration, happened: Mapping[str, object]) -> bool:
+    """Return whether hooks of AfterModel are called with a sentence, or with an answer."""
+    if happened.get("partial"):
+        return registration.hold == "sentence"
+    return registration.hold != "sentence" or not happened.get("sentences")
+
+
+def _judgement(name: str, output: HookOutput, error: str | None) -> Mapping[str, Any] | None:
+    """Return what a hook of a model says, for readers of the run; None if it says nothing."""
+    if error is None and not output.model_fields_set:
+        return None
+    told = {"name": name, "outcome": _outcome(output, error), "reason": output.reason, "details": output.details}
+    return {key: value for key, value in told.items() if value is not None}
+
+
+def _outcome(output: HookOutput, error: str | None) -> str:
+    if error is not None:
+        return "failed"
+    if output.decision == "deny":
+        return "denied"
+    if output.prevent_continuation:
+        return "ended"
+    changes = (output.updated_input, output.updated_output, output.additional_context, *output.injected_messages)
+    return "allowed" if all(each is None for each in changes) else "changed"
 
 
 async def _call(event: HookEvents, hook: Hook, happened: dict[str, Any], limit_s: float) -> _Said:
@@ -350,10 +417,26 @@ def _checked(event: HookEvents, said: Any) -> HookOutput:
     output = HookOutput() if said is None else validation.checked(HookOutput, said)
     if output.detached:
         return HookOutput()
+    if event in _OF_MODELS:
+        _check_of_model(event, output)
     if output.decision is not None and (output.decision in _OF_STOP) is not (event in _STOPPING):
         words = "'continue' or 'block'" if event in _STOPPING else "'allow', 'ask' or 'deny'"
         raise ConfigurationError(f"the decision is {output.decision!r}, expected {words}")
     return output
+
+
+def _check_of_model(event: HookEvents, output: HookOutput) -> None:
+    """Refuse what has no meaning for a call of a model."""
+    if output.decision == "ask":
+        raise ConfigurationError("nobody can be asked about a call of a model: the decision is 'allow' or 'deny'")
+    if event is HookEvents.AFTER_MODEL:
+        if output.updated_input is not None or output.additional_context or output.injected_messages:
+            raise ConfigurationError("the model has answered: return 'updated_output' to replace the answer")
+        return
+    changes = output.updated_input or {}
+    if unknown := changes.keys() - {"messages", "options"}:
+        raise ConfigurationError(f"'updated_input' has {', '.join(sorted(unknown))}; expected 'messages' and 'options'")
+    convert_to_messages(changes.get("messages") or [])
 
 
 def _fold(said: Sequence[_Said]) -> Outcome:

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, cast
 
 from stategraph.agent.llm.models import Models
-from stategraph.agent.ports import HostResult
+from stategraph.agent.ports import Hold, HostResult
 from stategraph.errors import AbortError, WorkerError
 from stategraph.run.events.event_types import GraphEvents
 from stategraph.run.events.handler_registry import EventHandlerRegistry, Handle, Handler
@@ -114,7 +114,7 @@ async def _run_of(port: JobPort, given: Mapping[str, Any], far: _Far) -> _Worker
     models = await port.kept("models", Models)
     own = {
         "custom_handlers": far.handlers,
-        "hooks": None if given["hooks"] is None else _FarHooks(port, given["hooks"]),
+        "hooks": None if given["hooks"] is None else _FarHooks(port, given["hooks"], given["hold"]),
         "return_content": True,
         "event_log_size": 1,
     }
@@ -292,21 +292,27 @@ class _FarHooks(HookRegistry):
     Args:
         port: The way to the host.
         points: The events that it has hooks for.
+        hold: How much of an answer they hold back.
     """
 
-    def __init__(self, port: JobPort, points: Sequence[str]) -> None:
+    def __init__(self, port: JobPort, points: Sequence[str], hold: Hold) -> None:
         super().__init__()
         self._port = port
         self._points = frozenset(points)
+        self._hold = hold
 
     def has(self, event: HookEvents) -> bool:
         """Return whether the host has a hook for an event."""
         return event in self._points
 
-    async def call(self, event: HookEvents, happened: Mapping[str, Any], tool: str | None = None) -> Outcome:
+    def hold(self) -> Hold:
+        """Return how much of an answer the host's hooks hold back."""
+        return self._hold
+
+    async def call(self, event: HookEvents, happened: Mapping[str, Any], about: str | None = None) -> Outcome:
         """Have the host call its hooks."""
         if event not in self._points:
             return Outcome()
         codec = self._port.codec
-        about = {key: ErrorData.of(value, codec) for key, value in happened.items()}
-        return cast("Outcome", await self._port.call("hook", [str(event), about, tool]))
+        told = {key: ErrorData.of(value, codec) for key, value in happened.items()}
+        return cast("Outcome", await self._port.call("hook", [str(event), told, about]))

@@ -286,6 +286,7 @@ class WorkerRun(Run):
             "handled": self._handled(),
             "keeps_events": self._log is not None,
             "hooks": None if hooks is None else [str(each) for each in HookEvents if hooks.has(each)],
+            "hold": "nothing" if hooks is None else hooks.hold(),
             "steps": self.graph.tracker.steps.memory(),
             "closed": self.graph.tracker.steps.closed if self._attempts.number > 1 else [],
             "token_counts": self.token_counts,

@@ -1,0 +1,165 @@
+"""An answer that a listener hears only when it is approved: sentence by sentence, or as a whole.
+
+- Held as a whole, its pieces are told as they came once the answer has passed all gates, or the answer that counts as
+  one piece. Pieces of a call that fails are told to nobody.
+- Held by sentences, each one is told as one piece. Reasoning and calls of tools pass once the text before them has.
+- What is not told is known to nobody: an answer that was cut off has, for its readers, what was approved of it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
+
+from langchain_core.messages import AIMessage, AIMessageChunk
+
+from stategraph.agent.facts import Fact, ModelCall, ModelEnded, ModelStarted, ModelStreamed
+from stategraph.agent.messages import reasoning, truncation
+from stategraph.agent.ports import Halt, Listener
+from stategraph.engine.config import environment
+
+#: The end of a sentence: its mark, what closes it and the space behind; a mark of scripts without spaces; a line's end.
+_END = re.compile(r"[.!?\u2026][\"'\u201d\u2019)\]*_]*\s+|[\u3002\uff01\uff1f]+|\n+")
+
+Approve: TypeAlias = Callable[[str, str], Awaitable[str | Halt]]
+"""Reviews a sentence, knowing the text before it; returns what to tell, or the end of the turn."""
+
+
+class StoppedAnswer(Exception):
+    """A sentence was refused, and the model is stopped.
+
+    Attributes:
+        call: The call.
+        halt: Why, with what was told of the answer as its message; None if nothing was.
+        elapsed_s: Seconds since the call began.
+    """
+
+    def __init__(self, call: ModelCall, halt: Halt, elapsed_s: float) -> None:
+        super().__init__(halt.reason)
+        self.call = call
+        self.halt = halt
+        self.elapsed_s = elapsed_s
+
+
+class HeldListener:
+    """Passes facts on to a listener, and an answer when it is approved.
+
+    Args:
+        listener: The listener.
+        approve: Reviews each sentence; None: the answer is held as a whole.
+
+    Attributes:
+        replaced: Whether gates replaced the answer; to be set before its end is told.
+    """
+
+    def __init__(self, listener: Listener, approve: Approve | None) -> None:
+        self._listener = listener
+        self._approve = approve
+        self._pieces: list[ModelStreamed] = []
+        self._began = 0.0
+        self._text = self._told = ""
+        self._edited = False
+        self.memory = listener.memory
+        self.recall = listener.recall
+        self.replaced = False
+
+    async def hear(self, fact: Fact, /) -> None:
+        """Pass a fact on, or hold it back.
+
+        Raises:
+            StoppedAnswer: A sentence was refused.
+        """
+        match fact:
+            case ModelStreamed() if self._approve is None:
+                self._pieces.append(fact)
+                return
+            case ModelStreamed():
+                self._pieces = [fact]
+                await self._take(fact)
+                return
+            case ModelStarted():
+                self._pieces, self._text, self._told, self._edited = [], "", "", False
+                self._began = environment.current().clock.monotonic()
+            case ModelEnded(call, message) if self._approve is None:
+                for piece in [ModelStreamed(call, message)] if self.replaced else self._pieces:
+                    await self._listener.hear(piece)
+        await self._listener.hear(fact)
+
+    async def finished(self, answer: AIMessage) -> AIMessage:
+        """Review the rest of an answer that has ended, and return the answer as it was told.
+
+        Args:
+            answer: The answer as the model gave it.
+
+        Raises:
+            StoppedAnswer: The rest was refused.
+        """
+        if self._pieces and self._text:
+            await self._release(self._pieces[-1], len(self._text))
+        return with_text(answer, self._told) if self._edited else answer
+
+    async def _take(self, fact: ModelStreamed) -> None:
+        """Tell the sentences that a piece completes."""
+        chunk, text = fact.chunk, truncation.text_of(fact.chunk.content)
+        if text and _is_text_alone(chunk):
+            self._text += text
+            while (found := _END.search(self._text)) is not None:
+                await self._release(fact, found.end())
+            return
+        if not _is_text_alone(chunk):
+            await self._release(fact, len(self._text))
+        if text and (told := await self._reviewed(fact, text)) != text:
+            fact = ModelStreamed(fact.call, chunk.model_copy(update={"content": told}))
+        await self._listener.hear(fact)
+
+    async def _release(self, fact: ModelStreamed, end: int) -> None:
+        """Review held text up to a position, and tell what is left of it."""
+        text, self._text = self._text[:end], self._text[end:]
+        if text:
+            await self._tell(fact, await self._reviewed(fact, text))
+
+    async def _tell(self, fact: ModelStreamed, text: str) -> None:
+        if text:
+            await self._listener.hear(ModelStreamed(fact.call, AIMessageChunk(content=text, id=fact.chunk.id)))
+
+    async def _reviewed(self, fact: ModelStreamed, text: str) -> str:
+        assert self._approve is not None
+        said = await self._approve(text, self._told)
+        if isinstance(said, Halt):
+            last = "" if said.message is None else truncation.text_of(said.message.content)
+            await self._tell(fact, last)
+            left = self._told + last
+            halt = Halt(said.reason, AIMessage(content=left) if left else None)
+            raise StoppedAnswer(fact.call, halt, environment.current().clock.monotonic() - self._began)
+        self._told += said
+        self._edited = self._edited or said != text
+        return said
+
+
+def with_text(answer: AIMessage, text: str) -> AIMessage:
+    """Return an answer with another text; blocks of other kinds stay.
+
+    Args:
+        answer: The answer.
+        text: The text, which takes the place of all text of the answer.
+    """
+    content: str | list[str | dict[str, Any]] = text
+    if isinstance(answer.content, list):
+        others = [block for block in answer.content if not _is_text(block)]
+        first = next((place for place, block in enumerate(answer.content) if _is_text(block)), len(others))
+        content = [*others[:first], {"type": "text", "text": text}, *others[first:]] if text else others
+    return answer.model_copy(update={"content": content})
+
+
+def _is_text_alone(chunk: AIMessage) -> bool:
+    """Return whether a piece of an answer has nothing in it but text, or nothing at all."""
+    if chunk.tool_calls or chunk.invalid_tool_calls or getattr(chunk, "tool_call_chunks", None):
+        return False
+    if reasoning.text_of(chunk.additional_kwargs):
+        return False
+    return isinstance(chunk.content, str) or all(map(_is_text, chunk.content))
+
+
+def _is_text(block: object) -> bool:
+    return isinstance(block, str) or (isinstance(block, dict) and block.get("type") == "text")
