@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from stategraph.agent.settings.inputs import AgentInputs as AgentInputs
     from stategraph.agent.settings.inputs import GraphEdge as GraphEdge
     from stategraph.agent.settings.inputs import Providers as Providers
+    from stategraph.agent.settings.model_settings import Fallback as Fallback
+    from stategraph.agent.settings.model_settings import ModelOptions as ModelOptions
+    from stategraph.agent.settings.model_settings import ModelRetry as ModelRetry
+    from stategraph.agent.settings.model_settings import ModelTimeouts as ModelTimeouts
+    from stategraph.agent.settings.model_settings import RateLimit as RateLimit
     from stategraph.agent.settings.tool_policy import ToolPolicy as ToolPolicy
     from stategraph.constants import END as END
     from stategraph.constants import START as START
@@ -54,6 +59,7 @@ if TYPE_CHECKING:
     from stategraph.errors import IgnoredInputError as IgnoredInputError
     from stategraph.errors import InvalidAnswerError as InvalidAnswerError
     from stategraph.errors import InvalidUpdateError as InvalidUpdateError
+    from stategraph.errors import ModelTimeoutError as ModelTimeoutError
     from stategraph.errors import NodeError as NodeError
     from stategraph.errors import NodeTimeoutError as NodeTimeoutError
     from stategraph.errors import UnknownInterruptError as UnknownInterruptError
@@ -68,6 +74,9 @@ if TYPE_CHECKING:
     from stategraph.graph.state import StateGraph as StateGraph
     from stategraph.run.abort import AbortController as AbortController
     from stategraph.run.abort import AbortSignal as AbortSignal
+    from stategraph.run.config import CompileOptions as CompileOptions
+    from stategraph.run.config import GraphConfig as GraphConfig
+    from stategraph.run.config import HumanInTheLoop as HumanInTheLoop
     from stategraph.run.config import RunConfig as RunConfig
     from stategraph.run.events.content import ContentAggregator as ContentAggregator
     from stategraph.run.events.content import create_content_aggregator as create_content_aggregator
@@ -113,6 +122,7 @@ _PUBLIC = {
         "GraphEdge",
         "Providers",
     ),
+    "agent.settings.model_settings": ("Fallback", "ModelOptions", "ModelRetry", "ModelTimeouts", "RateLimit"),
     "agent.settings.tool_policy": ("ToolPolicy",),
     "constants": ("END", "START", "TAG_HIDDEN", "TAG_NOSTREAM"),
     "core.channels.delta": ("DeltaChannel",),
@@ -147,6 +157,7 @@ _PUBLIC = {
         "IgnoredInputError",
         "InvalidAnswerError",
         "InvalidUpdateError",
+        "ModelTimeoutError",
         "NodeError",
         "NodeTimeoutError",
         "UnknownInterruptError",
@@ -160,7 +171,7 @@ _PUBLIC = {
         "AbortController",
         "AbortSignal",
     ),
-    "run.config": ("RunConfig",),
+    "run.config": ("CompileOptions", "GraphConfig", "HumanInTheLoop", "RunConfig"),
     "run.events.content": (
         "ContentAggregator",
         "create_content_aggregator",

@@ -21,7 +21,8 @@
     ├── the store
     │   └── DamagedCheckpointError     a checkpoint that cannot be read (also a ValueError)
     ├── a model
-    │   └── ModelAnswerError           a model's answer that cannot be used, or none where one was due
+    │   ├── ModelAnswerError           a model's answer that cannot be used, or none where one was due
+    │   └── ModelTimeoutError          a model took longer than its agent allows (also a TimeoutError)
     ├── the engine or a worker
     │   ├── IllegalMoveError           a driver told a run's machine what it cannot be told in its status
     │   ├── TaskNotFound               a worker was asked for a task it does not have
@@ -78,6 +79,7 @@ __all__ = (
     "JobTimeoutError",
     "MissingPackageError",
     "ModelAnswerError",
+    "ModelTimeoutError",
     "NodeCancelledError",
     "NodeError",
     "NodeInterrupt",
@@ -423,6 +425,13 @@ class ModelAnswerError(Exception):
 
     The message names provider, model and address, and the agent if it was one's. Errors that a provider has classes
     for, such as a wrong key or too many requests, keep their classes.
+    """
+
+
+class ModelTimeoutError(TimeoutError):
+    """A model did not begin, go on with or end its answer within a time limit of its agent.
+
+    The message names the model and the limit. A retry policy of the agent calls the model again.
     """
 
 

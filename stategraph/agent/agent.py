@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from langchain_core.messages import AnyMessage, SystemMessage
+from langchain_core.rate_limiters import BaseRateLimiter
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import BaseTool
 
@@ -17,6 +18,7 @@ from stategraph.agent.context.handoff import Handoff, Outlook, Role
 from stategraph.agent.facts import Place
 from stategraph.agent.messages import history
 from stategraph.agent.settings.inputs import RetainRecent
+from stategraph.agent.settings.model_settings import ModelRetry, ModelTimeouts
 from stategraph.agent.settings.tool_policy import ToolPolicy
 from stategraph.agent.settings.usage import SummaryTrigger
 
@@ -30,12 +32,18 @@ class Route:
         provider: The provider's name as the host spelled it.
         name: The model's name; empty if unknown.
         traced_as: The provider's name as tracing has it; empty if unknown.
+        retry: Which of its calls are repeated; None: none.
+        timeouts: Its time limits; None: it has none.
+        limiter: What its calls wait for; None: nothing.
     """
 
     model: Runnable[Any, Any]
     provider: str
     name: str
     traced_as: str = ""
+    retry: ModelRetry | None = None
+    timeouts: ModelTimeouts | None = None
+    limiter: BaseRateLimiter | None = None
 
 
 @dataclass(frozen=True, slots=True)

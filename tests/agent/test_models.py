@@ -321,7 +321,7 @@ def test_fallbacks_come_after_the_first_choice_in_order() -> None:
     [
         ("openAI", "the fallbacks of agent 'a' are a value of type str, expected a list of mappings"),
         ({"provider": "openAI"}, "the fallbacks of agent 'a' are a value of type dict, expected a list"),
-        ([{"clientOptions": {}}], "'provider' is missing from Fallback"),
+        ([{"clientOptions": {}}], "a fallback has no model; give one as 'model', or a 'provider'"),
         ([{"provider": "acme", "clientOptions": {"model": "m"}}], "the provider 'acme' is not known"),
     ],
 )

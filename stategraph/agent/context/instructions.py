@@ -61,8 +61,9 @@ def prompt_cache(inputs: AgentInputs) -> PromptCache | None:
     Raises:
         ConfigurationError: The time to keep is not one that providers know.
     """
-    options = inputs.client_options
-    mark = _MARKS.get(inputs.provider or "")
+    options = inputs.options
+    named = inputs.model.partition(":")[0] if isinstance(inputs.model, str) else None
+    mark = _MARKS.get(inputs.provider or named or "")
     if mark is None or not options.get("promptCache", options.get("prompt_cache")):
         return None
     match options.get("promptCacheTtl", options.get("prompt_cache_ttl")):

@@ -130,7 +130,15 @@ def _fitting(inputs: AgentInputs, candidate: models.Candidate, shown: Sequence[A
 
 def _routes(candidates: Sequence[models.Candidate], shown: Sequence[Any]) -> tuple[Route, ...]:
     return tuple(
-        Route(models.bind(each.model, shown), each.provider, each.name, models.provider_of(each.model))
+        Route(
+            models.bind(each.model, shown),
+            each.provider,
+            each.name,
+            models.provider_of(each.model),
+            each.retry,
+            each.timeouts,
+            each.limiter,
+        )
         for each in candidates
     )
 

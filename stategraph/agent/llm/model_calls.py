@@ -1,4 +1,4 @@
-"""Calling a model: one route after the other, until one answers.
+"""Calling a model: one route after the other, until one answers; each as often as its retry policy says.
 
 - A model is called through LangChain's own interface, so every chat model works and every error is the provider's;
   what of that is only for listeners is left out where there are none (`direct`).
@@ -13,21 +13,23 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any, TypeAlias, cast
+from functools import partial
+from typing import Any, Never, TypeAlias, cast
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage
-from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
+from langchain_core.runnables import RunnableBinding, RunnableConfig
 
 from stategraph.agent.agent import Route
-from stategraph.agent.facts import ModelCall, ModelEnded, ModelFailed, ModelStarted, ModelStreamed
+from stategraph.agent.facts import Logged, ModelCall, ModelEnded, ModelFailed, ModelStarted, ModelStreamed
 from stategraph.agent.invocation import direct
+from stategraph.agent.llm import retries, time_limits
 from stategraph.agent.llm.shielded import Shielded, secrets_of
 from stategraph.agent.messages import mending, problems, storable
 from stategraph.agent.ports import Listener
 from stategraph.engine.config import environment
 from stategraph.engine.config.procedures import adrive, drive
-from stategraph.errors import GraphBubbleUp, ModelAnswerError
+from stategraph.errors import ConfigurationError, GraphBubbleUp, ModelAnswerError
 
 _log = logging.getLogger(__name__)
 
@@ -38,8 +40,8 @@ _without_usage: set[tuple[str, str]] = set()
 Answer: TypeAlias = AIMessage | list[Exception]
 """An answer, or the errors of all routes that were tried, in their order: at least one."""
 
-_Asked: TypeAlias = tuple[Runnable[Any, Any], list[AnyMessage], RunnableConfig]
-"""What a model is asked: itself, the messages, and the config of the call."""
+_Step: TypeAlias = tuple[Callable[[], Any], Callable[[], Awaitable[Any]]]
+"""What is done for a call, sync and async: a request to a model, the wait for a rate limit, a pause."""
 
 Final: TypeAlias = Callable[[Exception], bool]
 """Predicate for errors after which no other route is to be tried."""
@@ -70,7 +72,7 @@ def call(
     Returns:
         The first answer, or the errors.
     """
-    return drive(_trying(routes, messages, config, final, history), lambda request: direct.ask(*request))
+    return drive(_trying(routes, messages, config, final, history), lambda step: step[0]())
 
 
 async def acall(
@@ -81,7 +83,21 @@ async def acall(
     history: Sequence[AnyMessage] = (),
 ) -> Answer:
     """Like `call`, async."""
-    return await adrive(_trying(routes, messages, config, final, history), lambda request: direct.aask(*request))
+    return await adrive(_trying(routes, messages, config, final, history), lambda step: step[1]())
+
+
+def _asking(route: Route, messages: list[AnyMessage], config: RunnableConfig) -> _Step:
+    if route.timeouts is None:
+        return partial(direct.ask, route.model, messages, config), partial(direct.aask, route.model, messages, config)
+    limited = partial(time_limits.within, direct.aask, (route.model, messages, config), route.timeouts, route.name)
+    return partial(_refuse_sync, route.name), limited
+
+
+def _refuse_sync(name: str) -> Never:
+    raise ConfigurationError(
+        f"The model '{name}' has time limits (model_timeouts), and was called with invoke() or stream(), "
+        "where nothing can end a call: use ainvoke() or astream(), or a Run"
+    )
 
 
 def _own(config: RunnableConfig) -> RunnableConfig:
@@ -96,24 +112,70 @@ def _trying(
     config: RunnableConfig,
     final: Final,
     history: Sequence[AnyMessage],
-) -> Generator[_Asked, AIMessage, Answer]:
-    """Yield a request to one model after the other until one answers.
+) -> Generator[_Step, AIMessage, Answer]:
+    """Yield a request to one model after the other until one answers, and what to wait for before.
 
     Returns:
         The answer as it is stored, or the errors of all.
     """
     errors: list[Exception] = []
     for route in routes:
-        try:
-            answer = yield route.model, messages, _own(config)
-            return storable.storable(mending.mended(answer, history), config)
-        except GraphBubbleUp:
-            raise
-        except Exception as error:
-            errors.append(_without_secrets(route, error))
-        if final(errors[-1]):
-            break
+        attempt = 0
+        pause: float | None = 0.0
+        while pause is not None:
+            attempt += 1
+            try:
+                if route.limiter is not None:
+                    yield route.limiter.acquire, route.limiter.aacquire
+                answer = yield _asking(route, messages, _own(config))
+                return storable.storable(mending.mended(answer, history), config)
+            except GraphBubbleUp:
+                raise
+            except Exception as error:
+                failed = _without_secrets(route, error)
+            if final(failed):
+                return [*errors, failed]
+            pause = _pause(route, attempt, failed)
+            if pause is not None:
+                _log.info("%s", _retried(route, attempt, failed, pause)[0])
+                clock = environment.current().clock
+                yield partial(clock.sleep, pause), partial(clock.asleep, pause)
+        errors.append(failed)
     return errors
+
+
+def _pause(route: Route, attempt: int, error: Exception, *, began: bool = False) -> float | None:
+    """Return the pause before a model is called again; None if it is not.
+
+    Args:
+        route: The model.
+        attempt: The number of the attempt that failed.
+        error: What it failed with.
+        began: Whether somebody has read the beginning of the answer.
+    """
+    policy = route.retry
+    if policy is None or (began and not policy.after_first_token):
+        return None
+    now = environment.current()
+    return retries.pause_s(policy, attempt, error, now_s=now.clock.time(), chance=now.ids.random())
+
+
+def _retried(route: Route, attempt: int, error: Exception, pause: float) -> tuple[str, dict[str, Any]]:
+    """Return what is told of a call that is made again, without what the provider said."""
+    assert route.retry is not None
+    status = retries.status_of(error)
+    data = {
+        "provider": route.provider,
+        "model": route.name,
+        "error": type(error).__name__,
+        "status": status,
+        "attempt": attempt,
+        "maxAttempts": route.retry.max_attempts,
+        "delayS": round(pause, 3),
+    }
+    kind = type(error).__name__ if status is None else f"{type(error).__name__}, status {status}"
+    again = f"attempt {attempt + 1} of {route.retry.max_attempts} in {pause:.1f} s"
+    return f"The model '{route.name}' failed ({kind}): {again}", data
 
 
 async def tell(
@@ -141,25 +203,50 @@ async def tell(
     """
     errors: list[Exception] = []
     for route in routes:
-        attempt = replace(about, provider=route.provider, model=route.name, traced_as=route.traced_as)
-        clock = environment.current().clock
-        began = clock.monotonic()
-        answer = await _stream(attempt, route, config, listener, mending.Mender(history))
-        if isinstance(answer, AIMessage):
-            if answer.usage_metadata is None:
-                _say_without_usage(attempt)
-            elapsed_s = clock.monotonic() - began
-            if review is not None:
-                answer = await review(answer)
-            await listener.hear(ModelEnded(attempt, answer, elapsed_s))
-            return answer
-        errors.append(answer)
-        ends = final(answer)
-        if ends or len(errors) < len(routes):
-            await listener.hear(ModelFailed(attempt, answer))
+        call = replace(about, provider=route.provider, model=route.name, traced_as=route.traced_as)
+        number = 0
+        pause: float | None = 0.0
+        while pause is not None:
+            number += 1
+            if route.limiter is not None:
+                await route.limiter.aacquire()
+            answer, began = await _told(call, route, config, listener, history, review)
+            if isinstance(answer, AIMessage):
+                return answer
+            failed, ends = answer, final(answer)
+            pause = None if ends else _pause(route, number, failed, began=began)
+            if ends or pause is not None or len(errors) + 1 < len(routes):
+                await listener.hear(ModelFailed(call, failed))
+            if pause is not None:
+                text, data = _retried(route, number, failed, pause)
+                await listener.hear(Logged(call.at, "warn", "model", text, data, detail=False))
+                await environment.current().clock.asleep(pause)
+        errors.append(failed)
         if ends:
             break
     return errors
+
+
+async def _told(
+    call: ModelCall,
+    route: Route,
+    config: RunnableConfig,
+    listener: Listener,
+    history: Sequence[AnyMessage],
+    review: Review | None,
+) -> tuple[AIMessage | Exception, bool]:
+    """Call a model once, and tell its answer; return it or its error, and whether any of it was told."""
+    clock = environment.current().clock
+    started = clock.monotonic()
+    answer, began = await _stream(call, route, config, listener, mending.Mender(history))
+    if isinstance(answer, AIMessage):
+        if answer.usage_metadata is None:
+            _say_without_usage(call)
+        elapsed_s = clock.monotonic() - started
+        if review is not None:
+            answer = await review(answer)
+        await listener.hear(ModelEnded(call, answer, elapsed_s))
+    return answer, began
 
 
 async def tell_whole(about: ModelCall, message: AIMessage, listener: Listener) -> None:
@@ -177,10 +264,13 @@ async def tell_whole(about: ModelCall, message: AIMessage, listener: Listener) -
 
 async def _stream(
     call: ModelCall, route: Route, config: RunnableConfig, listener: Listener, mender: mending.Mender
-) -> AIMessage | Exception:
-    """Tell an answer piece by piece; return it whole, or what the model failed with."""
+) -> tuple[AIMessage | Exception, bool]:
+    """Tell an answer piece by piece; return it whole, or what the model failed with, and whether any of it was told."""
     await listener.hear(ModelStarted(call))
     stream = cast("AsyncIterator[AIMessage]", route.model.astream(call.messages, _own(config)))
+    if route.timeouts is not None:
+        stream = time_limits.timed(stream, route.timeouts, route.name)
+    began = False
     async with aclosing(cast("Any", stream)):
         while True:
             try:
@@ -190,17 +280,19 @@ async def _stream(
             except GraphBubbleUp:
                 raise
             except Exception as error:
-                return _without_secrets(route, error)
+                return _without_secrets(route, error), began
+            began = began or time_limits.says_something(chunk)
             await listener.hear(ModelStreamed(call, chunk))
     if mender.is_empty:
-        return ValueError(f"The model '{route.name}' of agent '{call.at.agent_id}' ended its stream without a chunk")
+        said = f"The model '{route.name}' of agent '{call.at.agent_id}' ended its stream without a chunk"
+        return ValueError(said), False
     try:
-        return storable.storable(mender.whole(), config)
+        return storable.storable(mender.whole(), config), began
     except (TypeError, ValueError) as error:
         said = f"The pieces of the answer of the model '{route.name}' ({route.provider}) do not make a message"
         broken = ModelAnswerError(f"{said}: {problems.named(error)}")
         broken.__cause__ = error
-        return _without_secrets(route, broken)
+        return _without_secrets(route, broken), began
 
 
 def _without_secrets(route: Route, error: Exception) -> Exception:

@@ -7,7 +7,7 @@
 - Keys and headers are never in a message: where a class refuses its parameters, they are named without their values,
   and a model that is made here hides what it was given (`stategraph.agent.llm.shielded`).
 - Streams are asked for their usage, unless the options say `stream_usage=False` for a server that refuses that.
-- Options say which models to try, too: `fallbacks`. Trying them is left to the caller.
+- Which models to try, `fallbacks`, how often and how fast is resolved here. Trying them is left to the caller.
 """
 
 from __future__ import annotations
@@ -19,17 +19,20 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Any
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage
+from langchain_core.rate_limiters import BaseRateLimiter
 from langchain_core.runnables import Runnable, RunnableBinding
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
+from stategraph.agent.llm import rate_limits
 from stategraph.agent.llm.shielded import Shielded, described, shielded
 from stategraph.agent.ports import ModelRegistry
 from stategraph.agent.settings import validation
 from stategraph.agent.settings.inputs import AgentInputs, ToolDefinition
+from stategraph.agent.settings.model_settings import Fallback, ModelRetry, ModelTimeouts
 from stategraph.agent.settings.secrets import Secrets, in_options, texts_in
 from stategraph.errors import ConfigurationError, MissingPackageError
 
@@ -155,22 +158,12 @@ _NOT_THE_CLASSES = frozenset(
 
 _MODEL_NAMES = ("model", "modelName", "model_name")
 
+_OWN_RETRIES = frozenset({"max_retries", "maxRetries"})
+
 MODELS_KEPT = 256
 """Default for how many models are kept for reuse."""
 
 _WORD_STARTS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-
-
-class Fallback(validation.Settings):
-    """Another model to try when one fails.
-
-    Attributes:
-        provider: Whose model it is.
-        client_options: Options of the provider's client.
-    """
-
-    provider: Annotated[str, Field(min_length=1)]
-    client_options: dict[str, Any] = Field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,11 +174,17 @@ class Candidate:
         provider: The provider, as the host spelled it; for a model that came ready, as it says itself.
         name: The model's name; empty if it has none.
         model: The model.
+        retry: Which of its calls are repeated; None: none.
+        timeouts: Its time limits; None: it has none.
+        limiter: What its calls wait for; None: nothing.
     """
 
     provider: str
     name: str
     model: BaseChatModel = field(repr=False)
+    retry: ModelRetry | None = None
+    timeouts: ModelTimeouts | None = None
+    limiter: BaseRateLimiter | None = None
 
 
 class Models:
@@ -237,16 +236,30 @@ def candidates(agent: AgentInputs, models: ModelRegistry | None = None) -> tuple
         ConfigurationError: A provider is unknown, or its settings make no sense.
         MissingPackageError: A provider's package is not installed.
     """
-    if isinstance(agent.model, BaseChatModel):
-        return (Candidate(provider_of(agent.model), model_name(agent.model), agent.model),)
-    provider, options = _chosen(agent)
-    wanted = [Fallback(provider=provider, client_options=options), *_fallbacks(agent)]
-    make = resolve if models is None else models.resolve
+    own = Fallback(
+        model=agent.model,
+        provider=agent.provider,
+        client_options=agent.options,
+        rate_limit=agent.model_rate_limit,
+    )
     try:
-        made = [(each.provider, make(each.provider, each.client_options, agent.reasoning_key)) for each in wanted]
+        return tuple(_candidate(each, agent, models) for each in (own, *agent.fallbacks, *_fallbacks(agent)))
     except ConfigurationError as error:
         raise ConfigurationError(f"Agent {agent.agent_id!r}: {error}") from None
-    return tuple(Candidate(provider, model_name(model), model) for provider, model in made)
+
+
+def _candidate(wanted: Fallback, agent: AgentInputs, models: ModelRegistry | None) -> Candidate:
+    retry = wanted.retry or agent.model_retry
+    if isinstance(wanted.model, BaseChatModel):
+        provider, model = provider_of(wanted.model), wanted.model
+    else:
+        provider, options = chosen(wanted.model, wanted.provider, wanted.options)
+        if retry is not None and not _OWN_RETRIES & {*options}:
+            options["max_retries"] = 0  # the attempts are those of the policy
+        model = (resolve if models is None else models.resolve)(provider, options, agent.reasoning_key)
+    name = model_name(model)
+    limiter = rate_limits.limiter(wanted.rate_limit, provider, name, models)
+    return Candidate(provider, name, model, retry, wanted.timeouts or agent.model_timeouts, limiter)
 
 
 def summarisers(agent: AgentInputs, models: ModelRegistry | None = None) -> tuple[Candidate, ...] | None:
@@ -271,7 +284,7 @@ def summarisers(agent: AgentInputs, models: ModelRegistry | None = None) -> tupl
     wanted |= {key: value for key, value in (("model", config.model), ("max_tokens", limit)) if value is not None}
     if config.provider is None and not wanted:
         return None
-    own, options = ("", {}) if isinstance(agent.model, BaseChatModel) else _chosen(agent)
+    own, options = chosen(agent.model, agent.provider, agent.options)
     provider = config.provider or own
     if not provider:
         raise ConfigurationError(
@@ -285,22 +298,34 @@ def summarisers(agent: AgentInputs, models: ModelRegistry | None = None) -> tupl
         if names[0] in wanted:
             base = {key: value for key, value in base.items() if key not in names}
     described = AgentInputs(
-        agent_id=agent.agent_id, provider=provider, client_options={**base, **wanted}, reasoning_key=agent.reasoning_key
+        agent_id=agent.agent_id,
+        provider=provider,
+        client_options={**base, **wanted},
+        fallbacks=agent.fallbacks if provider == own else (),
+        model_retry=agent.model_retry,
+        model_timeouts=agent.model_timeouts,
+        model_rate_limit=agent.model_rate_limit,
+        reasoning_key=agent.reasoning_key,
     )
     return candidates(described, models)
 
 
-def _chosen(agent: AgentInputs) -> tuple[str, dict[str, Any]]:
-    """Return the provider and the options of an agent's own model; a name in the form `provider:model` wins."""
-    if not isinstance(agent.model, str):
-        return agent.provider or "", dict(agent.client_options)
-    provider, _, name = agent.model.partition(":")
-    others = {key: value for key, value in agent.client_options.items() if key not in _MODEL_NAMES}
+def chosen(
+    model: BaseChatModel | str | None, provider: str | None, options: Mapping[str, Any]
+) -> tuple[str, dict[str, Any]]:
+    """Return a provider and the options of its client; a name in the form `provider:model` wins over one in these.
+
+    A model that came ready has none of both.
+    """
+    if not isinstance(model, str):
+        return provider or "", dict(options)
+    provider, _, name = model.partition(":")
+    others = {key: value for key, value in options.items() if key not in _MODEL_NAMES}
     return provider, {**others, "model": name}
 
 
 def _fallbacks(agent: AgentInputs) -> list[Fallback]:
-    given = agent.client_options.get("fallbacks") or ()
+    given = agent.options.get("fallbacks") or ()
     if not isinstance(given, Sequence) or isinstance(given, str):
         raise ConfigurationError(
             f"the fallbacks of agent {agent.agent_id!r} are a value of type {type(given).__name__}, expected a list of"
@@ -341,10 +366,7 @@ def resolve(
     if known.module == _REASONING and reasoning_key is not None:
         parameters["reasoning_key"] = reasoning_key
     cls = shielded(_load(name, known))
-    usage = getattr(cls, "model_fields", {}).get("stream_usage")
-    if usage is not None and usage.default is None:
-        # Classes for OpenAI's API would ask only where the address is OpenAI's own.
-        parameters.setdefault("stream_usage", True)
+    _fit(parameters, getattr(cls, "model_fields", {}))
     try:
         made = cls(**parameters)
     except ValidationError as error:
@@ -359,6 +381,16 @@ def resolve(
         return made
     # Not from within the handler: the original's text has values of the parameters.
     raise ConfigurationError(f"{cls.__name__} refuses the client options of the provider {name!r}: {problems}")
+
+
+def _fit(parameters: dict[str, Any], fields: Mapping[str, Any]) -> None:
+    """Ask for usage where a class can, and leave out that it is to repeat nothing where it never does."""
+    usage = fields.get("stream_usage")
+    if usage is not None and usage.default is None:
+        # Classes for OpenAI's API would ask only where the address is OpenAI's own.
+        parameters.setdefault("stream_usage", True)
+    if parameters.get("max_retries") == 0 and "max_retries" not in fields:
+        del parameters["max_retries"]
 
 
 def _without_values(error: Exception, parameters: Mapping[str, Any]) -> str:

@@ -19,6 +19,15 @@ from pydantic import AfterValidator, BeforeValidator, Field, InstanceOf, model_v
 
 from stategraph.agent.messages.compaction import ContextPruning
 from stategraph.agent.settings import validation
+from stategraph.agent.settings.model_settings import (
+    ClientOptions,
+    Fallbacks,
+    Limiter,
+    ModelOptions,
+    ModelRetry,
+    ModelTimeouts,
+    check_choice,
+)
 from stategraph.agent.settings.tool_policy import ToolPolicy
 from stategraph.agent.settings.usage import SummaryTrigger
 from stategraph.agent.settings.validation import Settings
@@ -222,10 +231,15 @@ class AgentInputs(Settings):
     Attributes:
         agent_id: Its name in the graph, in events and in edges.
         model: A model ready to use, or a text `provider:model`. Excludes `provider`; a model that is ready excludes
-            `client_options` too.
+            options too.
         provider: Whose model it is.
-        client_options: Options of the provider's client, in either spelling, and `fallbacks`: a list of
-            `{provider, client_options}` to try in order when the model fails.
+        model_options: Options of the provider's client, by the same names for every provider.
+        client_options: Options of the provider's client by its own names, in either spelling, which `model_options`
+            override. `fallbacks` may stand here as well: a list of `{provider, client_options}`.
+        fallbacks: Models to try in order when the model fails; those of `client_options` come after them.
+        model_retry: Which calls of a model are repeated, and when; None: what its client repeats by itself.
+        model_timeouts: Time limits of one attempt of a model; None: those of its client.
+        model_rate_limit: How often the model may be called; None: without a limit.
         name: For other agents and for readers; None: the id.
         instructions: Instructions that are the same in every run.
         additional_instructions: More instructions, which may differ from run to run.
@@ -253,7 +267,12 @@ class AgentInputs(Settings):
     agent_id: AgentId
     model: InstanceOf[BaseChatModel] | str | None = None
     provider: Annotated[str, Field(min_length=1)] | None = None
-    client_options: dict[str, Any] = Field(default_factory=dict, repr=False)
+    model_options: ModelOptions = Field(default=ModelOptions(), repr=False)
+    client_options: ClientOptions = Field(default_factory=dict, repr=False)
+    fallbacks: Fallbacks = ()
+    model_retry: ModelRetry | None = None
+    model_timeouts: ModelTimeouts | None = None
+    model_rate_limit: Limiter | None = None
     name: str | None = None
     instructions: str | None = None
     additional_instructions: str | None = None
@@ -291,25 +310,18 @@ class AgentInputs(Settings):
         return validation.checked(cls, given)
 
     @property
+    def options(self) -> dict[str, Any]:
+        """All options of the model's client."""
+        return {**self.client_options, **self.model_options.options()}
+
+    @property
     def label(self) -> str:
         """The name that readers and other agents see."""
         return self.name or self.agent_id
 
     @model_validator(mode="after")
     def _one_model(self) -> Self:
-        ready, described = self.model is not None, self.provider is not None
-        who = f"agent {self.agent_id!r}"
-        if ready and described:
-            raise ValueError(f"{who} has both a model and a provider; give either the model, or provider and options")
-        if isinstance(self.model, BaseChatModel) and self.client_options:
-            raise ValueError(
-                f"{who} has both a ready model and client options; give the options to the model,"
-                " or name the model as 'provider:model'"
-            )
-        if not ready and not described:
-            raise ValueError(f"{who} has no model; give one as 'model', or a 'provider' with its client options")
-        if isinstance(self.model, str) and not all(self.model.partition(":")):
-            raise ValueError(f"{who} has the model {self.model!r}; expected the form 'provider:model'")
+        check_choice(f"agent {self.agent_id!r}", self.model, self.provider, self.options)
         return self
 
     @model_validator(mode="after")

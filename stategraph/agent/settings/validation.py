@@ -41,6 +41,7 @@ class Settings(BaseModel):
         frozen=True,
         hide_input_in_errors=True,
         populate_by_name=True,
+        protected_namespaces=(),
     )
 
     @model_validator(mode="before")
