@@ -148,7 +148,8 @@ def test_importing_the_builder_loads_no_engine_and_no_tracing_client() -> None:
     code = (
         "import sys\n"
         "from stategraph import END, START, MessagesState, StateGraph\n"
-        "heavy = ('langchain_core.runnables.', 'langsmith', 'langgraph.checkpoint', 'stategraph.engine.engine')\n"
+        "heavy = ('langchain_core.runnables.', 'langsmith', 'langgraph.checkpoint', 'stategraph.engine.engine', "
+        "'stategraph.core.program', 'stategraph.core.state', 'asyncio')\n"
         "print(*sorted(m for m in sys.modules if m.startswith(heavy)))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -7,7 +7,6 @@ drivers, reading and writing a thread's state in ``state/snapshots.py`` and ``st
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Generic, Literal, cast, overload
 
 from langchain_core.runnables import RunnableConfig
@@ -138,7 +137,7 @@ class StateGraphEngine(
         execution = None if seen else entrypoints.open_inside(self.spec, input, config)
         if execution is None:
             return await self.ainvoke(input, config)
-        return await entrypoints.acollect(entrypoints.afollow(execution), entrypoints.InsideResult(execution))
+        return await entrypoints.arun(execution, entrypoints.InsideResult(execution))
 
     def stream(  # type: ignore[override]
         self,
@@ -210,11 +209,26 @@ class StateGraphEngine(
         shown = Shown(stream_mode, print_mode, version, subgraphs, debug)
         options = Options(shown, context, output_keys, interrupt_before, interrupt_after, durability, control)
         deprecated = cast("dict[str, Any]", kwargs)
-        run = entrypoints.astream(self.spec, input, config, entrypoints.resolved(options, deprecated))
-        # An async generator itself, as tracers and `RunnableLambda` ask a function whether it is one.
-        async with aclosing(run) as chunks:  # type: ignore[type-var]
-            async for chunk in chunks:
-                yield chunk
+        procedure, request = entrypoints.abegin(self.spec, input, config, entrypoints.resolved(options, deprecated))
+        # What `procedures.adrive` does, and shows chunks between: tracers and `RunnableLambda` ask whether this is an
+        # async generator function, and one more async generator inside of it takes longer than the rest of a chunk.
+        send: Callable[[Any], object] = procedure.send
+        go_on, answer = send, None
+        try:
+            while True:
+                each = go_on(answer)
+                try:
+                    if each is request:
+                        answer = await request.awaitable
+                    else:
+                        answer = yield each
+                    go_on = send
+                except BaseException as error:  # a cancellation, or the caller leaves
+                    go_on, answer = procedure.throw, error
+        except StopIteration:
+            return
+        finally:
+            del answer  # an error refers to this frame
 
     # -- state ---------------------------------------------------------------
 

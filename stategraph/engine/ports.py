@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from uuid import UUID
 
-from stategraph.core.effects import Fact
-from stategraph.core.settings import Watch
 from stategraph.policies import TimeoutPolicy
 
 if TYPE_CHECKING:  # builders import this module through the clock, and must not load what runs graphs
     from langchain_core.runnables import Runnable, RunnableConfig
+
+    from stategraph.core.effects import Fact
+    from stategraph.core.settings import Watch
 
 
 @runtime_checkable

@@ -11,7 +11,6 @@ Rules
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time as machine
 from collections.abc import Callable, Iterator
@@ -56,6 +55,8 @@ class SystemClock:
 
     async def asleep(self, seconds: float, /) -> None:
         """Wait in an event loop."""
+        import asyncio  # builders import this module, and asyncio takes several milliseconds
+
         await asyncio.sleep(seconds)
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, TypeVar
 
@@ -37,7 +37,7 @@ from stategraph.errors import GraphInterrupt
 T = TypeVar("T")
 
 
-class _Request:
+class Request:
     """Asks to have something awaited.
 
     Attributes:
@@ -50,7 +50,7 @@ class _Request:
 
 
 async def _wait_for(request: object) -> object:
-    assert isinstance(request, _Request)
+    assert isinstance(request, Request)
     return await request.awaitable
 
 
@@ -92,14 +92,14 @@ class AsyncDriver(RunProcedure):
         self._start = attempt.begin
         self._loop = asyncio.get_running_loop()
         # One serves for all: what it holds is taken at once.
-        self._request = _Request()
+        self.request = Request()
         self._news = asyncio.Event()
         self._running: set[asyncio.Task[Any]] = set()
         self._calls = LoopCalls(execution.plan.max_concurrency, self._news)
 
     def awaited(self, done: Awaitable[T]) -> Asking[T]:
         """Return what a call returns, once it has been awaited."""
-        request = self._request
+        request = self.request
         request.awaitable = done
         answer: T = yield request
         return answer
@@ -202,25 +202,22 @@ class AsyncDriver(RunProcedure):
         self._news.set()
 
 
-async def drive(execution: Execution) -> AsyncGenerator[object, None]:
-    """Drive an open run to its end; see `RunProcedure.procedure`."""
+def begin(execution: Execution) -> tuple[Asking[None], Request]:
+    """Begin to drive an open run, where an event loop runs.
+
+    Returns:
+        The procedure of the run, see `RunProcedure.procedure`, and the one object that it yields to have something
+        awaited; it yields nothing else but what the caller asked to see. `StateGraphEngine.astream` performs it.
+    """
     driver = AsyncDriver(execution)
-    procedure, request = driver.procedure(), driver._request
-    send: Callable[[Any], object] = procedure.send
-    go_on, answer = send, None
-    # As in `procedures.adrive`, which shows nothing, and takes longer.
-    try:
-        while True:
-            each = go_on(answer)
-            try:
-                if each is request:
-                    answer = await request.awaitable
-                else:
-                    answer = yield each
-                go_on = send
-            except BaseException as error:  # a cancellation, or the caller leaves
-                go_on, answer = procedure.throw, error
-    except StopIteration:
-        return
-    finally:
-        del answer  # an error refers to this frame
+    return driver.procedure(), driver.request
+
+
+async def run(execution: Execution, show: Callable[[object], object]) -> None:
+    """Drive an open run to its end, and call a function with each chunk that its caller asked to see."""
+    procedure, request = begin(execution)
+
+    async def perform(asked: object) -> object:
+        return await request.awaitable if asked is request else show(asked)
+
+    await procedures.adrive(procedure, perform)

@@ -26,6 +26,7 @@ from stategraph.engine.config.runnable_config import ensure_config, inherited_co
 from stategraph.engine.runs import adriver, driver, run_plan
 from stategraph.engine.runs.execution import Execution
 from stategraph.engine.runs.run_plan import Options, Shown
+from stategraph.engine.runs.teardown import Asking
 from stategraph.engine.spec import GraphSpec
 from stategraph.engine.streams.projection import Format
 from stategraph.types import GraphOutput
@@ -121,19 +122,16 @@ def stream(spec: GraphSpec, input: object, config: RunnableConfig | None, option
     return follow(open_run(spec, input, config, options))
 
 
-def astream(spec: GraphSpec, input: object, config: RunnableConfig | None, options: Options) -> AsyncIterator[Any]:
-    """Run a graph as :func:`stream`; to be called where an event loop runs."""
-    return adriver.drive(open_run(spec, input, config, options))
+def abegin(
+    spec: GraphSpec, input: object, config: RunnableConfig | None, options: Options
+) -> tuple[Asking[None], adriver.Request]:
+    """Open a run as :func:`stream` where an event loop runs; returns what :func:`adriver.begin` does."""
+    return adriver.begin(open_run(spec, input, config, options))
 
 
 def follow(execution: Execution) -> Iterator[object]:
     """Run an execution, reporting to whoever listens; returns an iterator of what the caller asked to see."""
     return driver.Driver(execution).run()
-
-
-def afollow(execution: Execution) -> AsyncIterator[object]:
-    """Run an execution as :func:`follow`; to be called where an event loop runs."""
-    return adriver.drive(execution)
 
 
 _INSIDE = Options()
@@ -169,7 +167,7 @@ def invoke(spec: GraphSpec, input: object, config: RunnableConfig | None, option
 async def ainvoke(spec: GraphSpec, input: object, config: RunnableConfig | None, options: Options) -> Any:
     """Run a graph as :func:`invoke`."""
     execution, collector = _opened_to_collect(spec, input, config, options)
-    return await acollect(afollow(execution), collector)
+    return await arun(execution, collector)
 
 
 def _opened_to_collect(
@@ -259,6 +257,12 @@ def collect(chunks: Iterator[object], collector: Collecting) -> Any:
     """Return the result of a run whose chunks a collector takes in."""
     for chunk in chunks:
         collector.add(chunk)
+    return collector.result()
+
+
+async def arun(execution: Execution, collector: Collecting) -> Any:
+    """Run an execution to its end where an event loop runs; returns its result."""
+    await adriver.run(execution, collector.add)
     return collector.result()
 
 
