@@ -106,7 +106,10 @@ class GraphDefinition(
     name: str = "LangGraph"
     trigger_to_nodes: Mapping[str, Sequence[str]]
     node_error_handler_map: Mapping[str, str]
+    stream_transformers: tuple[Callable[[tuple[str, ...]], Any], ...]
 
+    _allowlist: allowlist.Allowlist | None = None
+    _program: Program | None = None
     # The record that runs use, with the mark of the changes it was made after, and the mark of the latest change.
     _spec: tuple[object, GraphSpec] | None = None
     _changes: object = None
@@ -159,36 +162,38 @@ class GraphDefinition(
                 stacklevel=2,
             )
             context_schema = context_schema or cast("type[ContextT]", config_type)
-        self.nodes = {key: node.build() if isinstance(node, NodeBuilder) else node for key, node in nodes.items()}
-        self.channels = channels if channels is not None else {}
-        if not isinstance(self.channels.setdefault(TASKS, Topic(Send, accumulate=False)), Topic):
+        channels = channels if channels is not None else {}
+        if not isinstance(channels.setdefault(TASKS, Topic(Send, accumulate=False)), Topic):
             raise ValueError(f"Channel '{TASKS}' is reserved and cannot be used in the graph.")
-        # Input and output.
-        self.input_channels = input_channels
-        self.output_channels = output_channels
-        self.stream_channels = stream_channels
-        self.context_schema = context_schema
-        # State, and its storage.
-        self.checkpointer = ensure_valid_checkpointer(checkpointer)
-        self.cache, self.cache_policy = cache, cache_policy
-        self.store = store
-        # Execution of a run.
-        self.config = config
-        self.interrupt_before_nodes = interrupt_before_nodes
-        self.interrupt_after_nodes = interrupt_after_nodes
-        self.retry_policy = (retry_policy,) if isinstance(retry_policy, RetryPolicy) else retry_policy
-        self.node_error_handler_map = node_error_handler_map or {}
-        self.step_timeout = step_timeout
-        self.trigger_to_nodes = trigger_to_nodes or {}
-        # Name, streams and checks.
-        self.debug = get_debug() if debug is None else debug
-        self.name = name
-        self.stream_eager = stream_eager
-        self.stream_mode = stream_mode
-        self.stream_transformers = tuple(stream_transformers or ())
-        self.strict = strictness.by_default() if strict is None else strict
-        self._allowlist: allowlist.Allowlist | None = None
-        self._program: Program | None = None
+        # All at once: of an attribute that is set by itself, the graph notes that its spec is stale.
+        self.__dict__.update(
+            nodes={key: node.build() if isinstance(node, NodeBuilder) else node for key, node in nodes.items()},
+            channels=channels,
+            input_channels=input_channels,
+            output_channels=output_channels,
+            stream_channels=stream_channels,
+            context_schema=context_schema,
+            # State, and its storage.
+            checkpointer=ensure_valid_checkpointer(checkpointer),
+            cache=cache,
+            cache_policy=cache_policy,
+            store=store,
+            # Execution of a run.
+            config=config,
+            interrupt_before_nodes=interrupt_before_nodes,
+            interrupt_after_nodes=interrupt_after_nodes,
+            retry_policy=(retry_policy,) if isinstance(retry_policy, RetryPolicy) else retry_policy,
+            node_error_handler_map=node_error_handler_map or {},
+            step_timeout=step_timeout,
+            trigger_to_nodes=trigger_to_nodes or {},
+            # Name, streams and checks.
+            debug=get_debug() if debug is None else debug,
+            name=name,
+            stream_eager=stream_eager,
+            stream_mode=stream_mode,
+            stream_transformers=tuple(stream_transformers or ()),
+            strict=strictness.by_default() if strict is None else strict,
+        )
         if auto_validate:
             self.validate()
 
@@ -250,24 +255,26 @@ class GraphDefinition(
             ValueError: If they do not.
         """
         self._program = None
-        limited = {name: node for name, node in self.nodes.items() if node.timeout is not None}
-        for name, node in limited.items():
-            validate_timeout_supported(node.node or node.bound, name=name)
-        specs = {name: spec for name, spec in self.channels.items() if isinstance(spec, BaseChannel)}
+        triggers: dict[str, list[str]] = {}
+        for name, node in self.nodes.items():
+            if node.timeout is not None:
+                validate_timeout_supported(node.node or node.bound, name=name)
+            for channel in node.triggers:
+                triggers.setdefault(channel, []).append(name)
+        channels: dict[str, object] = {}
+        managed: dict[str, object] = {}
+        for name, spec in self.channels.items():
+            (channels if isinstance(spec, BaseChannel) else managed)[name] = spec
         validate_graph(
             nodes=self.nodes,
-            channels=specs,
-            managed={name: spec for name, spec in self.channels.items() if name not in specs},
+            channels=channels,
+            managed=managed,
             interrupt_before_nodes=self.interrupt_before_nodes,
             interrupt_after_nodes=self.interrupt_after_nodes,
             stream_channels=self.stream_channels,
             output_channels=self.output_channels,
             input_channels=self.input_channels,
         )
-        triggers: dict[str, list[str]] = {}
-        for name, node in self.nodes.items():
-            for channel in node.triggers:
-                triggers.setdefault(channel, []).append(name)
         self.trigger_to_nodes = triggers
         return self
 
