@@ -69,9 +69,10 @@ expected: reference-env $(SERVICES_ENV) ## List anew what LangGraph itself passe
 follow: python ## What is newer than the target on the package index, and its tests on this engine (ARGS='--fresh')
 	$(PYTHON) tests/conformance/follow.py $(ARGS)
 
-bench: bench-env ## Both engines side by side: the table of ratios (ARGS='--json out.json')
+bench: bench-env dev-env ## Both engines side by side: the table of ratios (ARGS='--json out.json')
 	$(PYTHON) benchmarks/run.py --python $(CURDIR)/$(BENCH)/bin/python $(ARGS)
 	$(if $(ARGS),,$(BENCH)/bin/python -m benchmarks.workers)
+	$(if $(ARGS),,$(DEV)/bin/python -m benchmarks.telemetry)
 
 interop: bench-env ## Threads begun on one engine and finished on the other, both ways
 	$(PYTHON) tests/interop/run.py --python $(CURDIR)/$(BENCH)/bin/python $(ARGS)

@@ -18,6 +18,7 @@ from stategraph.errors import ConfigurationError
 from stategraph.run.abort import AbortSignal
 from stategraph.run.events.handler_registry import EventHandlerRegistry
 from stategraph.run.hooks.hook_registry import HookRegistry
+from stategraph.run.ports import RunTelemetry
 
 #: The agent of a configuration that describes just a model.
 DEFAULT_AGENT = "default"
@@ -114,6 +115,7 @@ class RunConfig(Settings):
         max_stop_continuations: How often hooks of Stop may keep a turn going.
         skip_cleanup: Keep steps after the end.
         event_log_size: How many events are kept for readers that attach; 0: none, and no reader can attach.
+        telemetry: Measures the run, such as `stategraph.telemetry.Telemetry`; None: nothing is measured.
         clock: Tells the time to all that runs in the run; None: the clock of the context that executes it.
         ids: Makes its ids; None: those of the context that executes it.
     """
@@ -134,6 +136,7 @@ class RunConfig(Settings):
     max_stop_continuations: int = Field(default=8, ge=0)
     skip_cleanup: bool = False
     event_log_size: int = Field(default=4096, ge=0)
+    telemetry: InstanceOf[RunTelemetry] | None = None
     clock: InstanceOf[Clock] | None = None
     ids: InstanceOf[IdFactory] | None = None
 

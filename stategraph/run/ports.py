@@ -1,15 +1,19 @@
-"""Ports of runs: where their events are kept, and where runs are found by their ids.
+"""Ports of runs: where their events are kept, where runs are found by their ids, and who measures them.
 
 In one process they are `stategraph.run.events.run_log` and `stategraph.run.recent_runs`, unless an `AgentRuntime` is
-given others; over the registry of workers `stategraph.workers.run_finder`.
+given others; over the registry of workers `stategraph.workers.run_finder`. `stategraph.telemetry` measures with
+OpenTelemetry.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeAlias, TypeVar
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
+from langchain_core.runnables import RunnableConfig
+
+from stategraph.agent.ports import Listener, ToolHost
 from stategraph.run.json_safe import to_json
 from stategraph.run.pauses import RunInterrupt
 
@@ -178,3 +182,46 @@ class RunDirectory(RunFinder, Protocol[RunT]):
 
     def __iter__(self) -> Iterator[RunT]:
         """Iterate over the runs of this process, in a copy that does not change meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredExecution:
+    """An execution of a run that begins.
+
+    Attributes:
+        run_id: The run.
+        thread_id: Its thread; the run's id if the host named none.
+        agents: Names of its agents by their ids, the root first.
+        handoffs: Names of the tools by which agents hand over.
+        queued_s: Seconds that it waited for a worker; None: it did not wait for one.
+    """
+
+    run_id: str
+    thread_id: str
+    agents: Mapping[str, str]
+    handoffs: Collection[str] = ()
+    queued_s: float | None = None
+
+
+class Measurement(Protocol):
+    """Measures one execution, in its task."""
+
+    def config(self, config: RunnableConfig, /) -> RunnableConfig:
+        """Return the config of the run's graph, with callbacks that measure it."""
+
+    def listener(self, listener: Listener, /) -> Listener:
+        """Return a listener that passes everything on to another one."""
+
+    def host(self, host: ToolHost, /) -> ToolHost:
+        """Return a host of tools that passes everything on to another one."""
+
+    def end(self, status: ExecutionStatus, error: BaseException | None, /) -> None:
+        """Note that the execution has ended; called once, in the same task."""
+
+
+@runtime_checkable
+class RunTelemetry(Protocol):
+    """Measures runs; the field `telemetry` of a run's configuration."""
+
+    def measure(self, execution: MeasuredExecution, /) -> Measurement:
+        """Begin to measure an execution; called in its task."""

@@ -26,7 +26,7 @@ from stategraph.agent.graphs import assemble
 from stategraph.agent.llm.models import resolve
 from stategraph.agent.messages import history
 from stategraph.agent.messages.compaction import FadingTier
-from stategraph.agent.ports import AgentContext, ModelRegistry, ToolGate
+from stategraph.agent.ports import AgentContext, Listener, ModelRegistry, ToolGate, ToolHost
 from stategraph.engine.checkpoints.memory import in_memory_saver
 from stategraph.engine.config import environment, foreign_types
 from stategraph.errors import ConfigurationError
@@ -45,7 +45,7 @@ from stategraph.run.hooks.hook_registry import HookRegistry
 from stategraph.run.hooks.model_hooks import ModelHookGate
 from stategraph.run.hooks.turn_hooks import TurnHooks
 from stategraph.run.pauses import Pause, RunInterrupt, after
-from stategraph.run.ports import EventLog, RunEvent
+from stategraph.run.ports import EventLog, MeasuredExecution, Measurement, RunEvent
 from stategraph.run.turn import turn_inputs
 from stategraph.run.turn.client_tools import RunToolHost
 from stategraph.run.turn.run_lock import RunLock
@@ -63,7 +63,10 @@ class Run(SyncRun):
         id: The run's name.
         graph: Its graph, steps and messages.
         return_content: Whether `process_stream` returns content parts.
+        queued_s: Seconds that it waited for a worker; None: it did not wait for one.
     """
+
+    queued_s: float | None = None
 
     def __init__(
         self, config: RunConfig, graph: ExecutionGraph, models: ModelRegistry | None = None, log: EventLog | None = None
@@ -360,10 +363,16 @@ class Run(SyncRun):
         signals = [self._lock.signal, turn_inputs.signal_of(config), self._config.graph_config.signal]
         self._listener.callbacks = options.get("callbacks", {})
         self._host.signal = self._lock.signal
+        thread = turn_inputs.runnable_config(config, self.id)
+        listener: Listener = self._listener
+        host: ToolHost = self._host
+        measured = self._measurement(thread)
+        if measured is not None:
+            thread, listener, host = measured.config(thread), measured.listener(listener), measured.host(host)
         context = AgentContext(
             run_id=self.id,
-            listener=self._listener,
-            host=self._host,
+            listener=listener,
+            host=host,
             gates=self._gates,
             model_gates=self._model_gates,
             token_counter=self._token_counter,
@@ -376,19 +385,33 @@ class Run(SyncRun):
             self._listener,
             self._hooks,
             self._log,
-            turn_inputs.runnable_config(config, self.id),
+            thread,
             durability=config.get("durability") or "exit",
             clean=not self._config.skip_cleanup,
         )
         try:
             ran = await execution.run(inputs, context, [each for each in signals if each is not None])
-        except BaseException:
+        except BaseException as error:
             # The host's tools run on their own, and are told here that their results are no longer awaited.
             self._lock.abort()
+            if measured is not None:
+                measured.end(execution.status, error)
             raise
+        if measured is not None:
+            measured.end(execution.status, None)
         if not (ran and self.return_content):
             return None
         return [] if execution.paused else self.graph.get_content_parts()
+
+    def _measurement(self, config: RunnableConfig) -> Measurement | None:
+        """Begin to measure an execution, if runs are measured."""
+        telemetry = self._config.telemetry
+        if telemetry is None:
+            return None
+        agents = self.graph.agents
+        thread_id = str(config["configurable"]["thread_id"])
+        names, handoffs = {each.id: each.name for each in agents}, {name for each in agents for name in each.handoffs}
+        return telemetry.measure(MeasuredExecution(self.id, thread_id, names, handoffs, self.queued_s))
 
     # State of the run.
 

@@ -16,11 +16,12 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from inspect import signature
 from queue import Empty, SimpleQueue
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
@@ -29,6 +30,7 @@ from stategraph.constants import CONF, CONFIG_KEY_CHECKPOINT_ID, START
 from stategraph.core.effects import Request, SaveCheckpoint
 from stategraph.engine.checkpoints import round_trip, serializability
 from stategraph.engine.checkpoints.saver_interfaces import Saver
+from stategraph.engine.ports import Clock
 from stategraph.engine.tasks import threads
 
 BACKLOG = 64
@@ -40,10 +42,36 @@ _LOOK_S = 0.5
 _Call = tuple[str, tuple[Any, ...]]
 
 
+class Saved(NamedTuple):
+    """Hears how long each call of a saver took.
+
+    Attributes:
+        clock: Measures it.
+        tell: Called with the method, the seconds, and what was raised, or None.
+    """
+
+    clock: Clock
+    tell: Callable[[Any, float, BaseException | None], None]
+
+
+_UNHEARD: Final = nullcontext()
+
+
+@contextmanager
+def _timed(saved: Saved, name: str) -> Iterator[None]:
+    began = saved.clock.monotonic()
+    try:
+        yield
+    except BaseException as error:
+        saved.tell(name, saved.clock.monotonic() - began, error)
+        raise
+    saved.tell(name, saved.clock.monotonic() - began, None)
+
+
 class SaveCalls:
     """Turns what the machine asks for into calls of a saver."""
 
-    __slots__ = ("_at_exit", "_base", "_checker", "_node_of", "_strict", "_takes_path", "saver")
+    __slots__ = ("_at_exit", "_base", "_checker", "_node_of", "_strict", "_takes_path", "saved", "saver")
 
     def __init__(
         self,
@@ -54,6 +82,7 @@ class SaveCalls:
         *,
         strict: bool = False,
         at_exit: bool = False,
+        saved: Saved | None = None,
     ) -> None:
         """Prepare the calls of a run.
 
@@ -65,8 +94,10 @@ class SaveCalls:
             node_of: Names the node of a task, by the task's id, as long as its step is open.
             strict: Whether values that would come back as something else are refused.
             at_exit: Whether the run stores nothing before its end.
+            saved: Hears of each call; None: nobody does.
         """
         self.saver = saver
+        self.saved = saved
         self._base = config
         self._node_of = node_of
         self._checker = round_trip.checker_for(getattr(saver, "serde", None))
@@ -97,6 +128,10 @@ class SaveCalls:
     def _writer(self, task_id: str) -> str:
         node = self._node_of(task_id)
         return "The input" if node == START else f"Node '{node}'" if node else "A task"
+
+    def timed(self, name: str) -> AbstractContextManager[None]:
+        """Surround a call of one of the saver's methods, for those who hear how long it takes."""
+        return _UNHEARD if self.saved is None else _timed(self.saved, name)
 
     def explain(self, call: _Call, error: BaseException) -> None:
         """Add to an error of a save which value it could not store, if that was the reason."""
@@ -151,7 +186,8 @@ class _Line(ABC):
     def _perform(self, call: _Call) -> None:
         """Call the saver in place."""
         try:
-            getattr(self._calls.saver, call[0])(*call[1])
+            with self._calls.timed(call[0]):
+                getattr(self._calls.saver, call[0])(*call[1])
         except Exception as error:
             self._error = error
             self._calls.explain(call, error)
@@ -259,7 +295,8 @@ class AsyncSaves(_Line):
         try:
             while self._waiting:
                 name, args = self._waiting[0]
-                await methods[name](*args)
+                with self._calls.timed(name):
+                    await methods[name](*args)
                 self._waiting.popleft()
         except BaseException as error:
             self._error = error

@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, Literal, NamedTuple, Protocol
+from uuid import UUID
 
 from langchain_core.runnables import RunnableConfig
 
@@ -36,7 +37,7 @@ from stategraph.core.moves import Told
 from stategraph.core.settings import UNHEARD, Settings, Start, Watch
 from stategraph.core.task import Draft, Task
 from stategraph.engine.checkpoints import damage, histories
-from stategraph.engine.checkpoints.saving import SaveCalls
+from stategraph.engine.checkpoints.saving import SaveCalls, Saved
 from stategraph.engine.compile.functions import sequences_are_wrapped
 from stategraph.engine.config import foreign_types
 from stategraph.engine.config.environment import Environment
@@ -53,6 +54,7 @@ from stategraph.engine.streams.payloads import End
 from stategraph.engine.streams.projection import Projector
 from stategraph.engine.tasks.scope import Calls, TaskScope
 from stategraph.engine.tracing.graph_callbacks import GraphInterruptEvent, GraphResumeEvent
+from stategraph.engine.tracing.graph_runs import GraphRunHandler, GraphSave, SaveOperation
 from stategraph.types import RetryPolicy
 
 
@@ -89,6 +91,7 @@ class Execution:
         "_node_finished",
         "_project_end",
         "_projector",
+        "_saved",
         "_sink",
         "_taken",
         "callbacks",
@@ -133,6 +136,7 @@ class Execution:
         self._sink: FactSink | None = None if facts is None else facts(plan.ns)
         # How many facts the sink has taken.
         self._taken = 0
+        self._saved: Saved | None = None
         self._node_finished: Callable[[str], None] | None = None
         if plan.spec.strict:
             strictness.check_request(plan)
@@ -234,7 +238,17 @@ class Execution:
             partial(_node_of, machine),
             strict=plan.spec.strict,
             at_exit=plan.durability == "exit",
+            saved=self._saved,
         )
+
+    def observe(self, observers: Sequence[GraphRunHandler], run_id: UUID) -> None:
+        """Have handlers hear of the saves of the run, which has this id for callbacks."""
+
+        def saved(operation: SaveOperation, duration_s: float, error: BaseException | None) -> None:
+            for observer in observers:
+                observer.on_graph_save(GraphSave(run_id, operation, duration_s, error))
+
+        self._saved = Saved(self.clock, saved)
 
     # -- the conversation with the machine ---------------------------------
 

@@ -12,17 +12,20 @@ from typing import Any, Final, NamedTuple
 # A run takes in what the environment and the context ask for even if it is nested; the engine's own function, for what
 # runs within it, leaves a manager as it is.
 from langchain_core.runnables.config import get_async_callback_manager_for_config, get_callback_manager_for_config
+from langchain_core.utils.uuid import uuid7
 
 from stategraph.constants import CONF, CONFIG_KEY_STREAM_MESSAGES_V2, CONFIG_KEY_TASK_ID, NS_SEP
 from stategraph.engine.config.runnable_config import has_listeners
 from stategraph.engine.runs.execution import Execution
 from stategraph.engine.streams import messages
 from stategraph.engine.streams.modes import display_of
+from stategraph.engine.tracing import graph_runs
 from stategraph.engine.tracing.chain_run import taps_streams
 from stategraph.engine.tracing.graph_callbacks import (
     get_async_graph_callback_manager_for_config,
     get_sync_graph_callback_manager_for_config,
 )
+from stategraph.engine.tracing.graph_runs import GraphRun
 from stategraph.engine.tracing.stream_handler import StreamFeed
 
 
@@ -85,10 +88,11 @@ def _taps_streams(handler: Any) -> bool:
 
 def start(execution: Execution, makers: Makers) -> Any:
     """Start the run for its listeners; returns its run manager, which an async run awaits."""
-    config = execution.plan.config
-    return _prepare(execution, makers.manager(config)).on_chain_start(
-        None,
-        execution.plan.input,
-        name=config.get("run_name", execution.plan.spec.name),
-        run_id=config.get("run_id"),
-    )
+    config, spec = execution.plan.config, execution.plan.spec
+    manager, run_id = _prepare(execution, makers.manager(config)), config.get("run_id")
+    if observers := graph_runs.hearing(manager.handlers):
+        run_id = run_id or uuid7()
+        execution.observe(observers, run_id)
+        for observer in observers:
+            observer.on_graph_start(GraphRun(run_id, spec.name, spec.nodes))
+    return manager.on_chain_start(None, execution.plan.input, name=config.get("run_name", spec.name), run_id=run_id)

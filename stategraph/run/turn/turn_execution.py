@@ -29,7 +29,7 @@ from stategraph.run.events.step_list import Status
 from stategraph.run.history import recovery
 from stategraph.run.hooks.turn_hooks import Stopped, TurnHooks
 from stategraph.run.pauses import Pause, RunInterrupt, after
-from stategraph.run.ports import EventLog
+from stategraph.run.ports import EventLog, ExecutionStatus
 from stategraph.types import Durability
 
 OUTPUT_TRUNCATED = "output_truncated"
@@ -54,6 +54,7 @@ class TurnExecution:
         paused: Whether it waits.
         interrupts: The interrupts that it waits for.
         halt_reason: Why the turn was ended early; None if it was not.
+        status: How it ended; before that, how it would if it failed now.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class TurnExecution:
         self.paused = False
         self.interrupts: tuple[RunInterrupt, ...] = ()
         self.halt_reason: str | None = None
+        self.status: ExecutionStatus = "failed"
         self._graph = graph
         self._listener = listener
         self._hooks = hooks
@@ -209,8 +211,9 @@ class TurnExecution:
         finally:
             if self._clean and not self.paused:
                 self._graph.clear_heavy_state()
+            self.status = "interrupted" if self.paused else status
             if self._log is not None:
-                self._log.end("interrupted" if self.paused else status, failure, self.interrupts)
+                self._log.end(self.status, failure, self.interrupts)
 
 
 def _truncation(messages: Sequence[AnyMessage]) -> str | None:

@@ -18,6 +18,7 @@ from typing import Any, cast
 
 from stategraph.agent.llm.models import Models
 from stategraph.agent.ports import Hold, HostResult
+from stategraph.engine.config import environment
 from stategraph.errors import AbortError, WorkerError
 from stategraph.run.events.event_types import GraphEvents
 from stategraph.run.events.handler_registry import EventHandlerRegistry, Handle, Handler
@@ -121,6 +122,7 @@ async def _run_of(port: JobPort, given: Mapping[str, Any], far: _Far) -> _Worker
     run = await _WorkersRun.create({**config, **own}, models=models, log=far.log)
     run.graph.tracker.steps.recall(given["steps"])
     run.restore(given["token_counts"])
+    run.queued_s = max(0.0, environment.current().clock.time() - given["entered_at"])
     return run
 
 

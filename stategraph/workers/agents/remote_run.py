@@ -20,6 +20,7 @@ from uuid import uuid4
 from stategraph.agent.agent import Agent
 from stategraph.agent.graphs import assemble
 from stategraph.agent.ports import ModelRegistry
+from stategraph.engine.config import environment
 from stategraph.errors import AbortError
 from stategraph.graph.compiled import CompiledStateGraph
 from stategraph.run.abort import AbortSignal, was_stopped
@@ -244,7 +245,7 @@ class WorkerRun(Run):
             durability = config.get("durability") or ("sync" if self._pool.begins_again else "exit")
         attempts = self._attempts = self._feed.attempts = Attempts(self.id, action, durability)
         plain = {**{key: value for key, value in config.items() if key != "signal"}, "durability": durability}
-        describe = partial(self._described, inputs, plain, options)
+        describe = partial(self._described, inputs, plain, options, environment.current().clock.time())
         given = encode(describe(), f"Run '{self.id}'")
         self._executed += 1
         context, trace = self._carry()
@@ -272,7 +273,7 @@ class WorkerRun(Run):
         return describe()
 
     def _described(
-        self, inputs: object, run_config: Mapping[str, object], options: ProcessOptions
+        self, inputs: object, run_config: Mapping[str, object], options: ProcessOptions, entered_at: float
     ) -> Mapping[str, Any]:
         hooks = self._config.hooks
         return {
@@ -290,6 +291,7 @@ class WorkerRun(Run):
             "steps": self.graph.tracker.steps.memory(),
             "closed": self.graph.tracker.steps.closed if self._attempts.number > 1 else [],
             "token_counts": self.token_counts,
+            "entered_at": entered_at,
         }
 
     def _ended(self, report: Mapping[str, Any]) -> None:
