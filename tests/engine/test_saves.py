@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from queue import Empty, SimpleQueue
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -75,6 +76,9 @@ class Calls:
 
     def call(self, effect: Any) -> Any:
         return "put", (effect,)
+
+    def timed(self, name: str) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def explain(self, call: Any, error: BaseException) -> None:
         self.explained.append((call, error))
