@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
 
 from stategraph.agent.ports import HostResult
 from stategraph.errors import ConfigurationError
@@ -273,8 +273,9 @@ def formatted(*stored: dict[str, Any], **options: Any) -> list[Any]:
 
 
 def test_what_a_host_says_to_the_model_is_a_system_message() -> None:
-    assert formatted({"role": "system", "content": "be kind"}) == [SystemMessage("be kind")]
-    assert formatted({"role": "system"}) == [SystemMessage("")]
+    (said,) = formatted({"role": "system", "content": "be kind"})
+    assert (said.type, said.content) == ("system", [{"type": "text", "text": "be kind"}])
+    assert formatted({"role": "system"})[0].text == ""
 
 
 def test_holes_in_a_users_message_are_left_out_and_a_text_is_a_part() -> None:
@@ -314,10 +315,15 @@ def test_outputs_of_stored_calls_are_texts(output: Any, read: str) -> None:
     assert (result.content, result.tool_call_id, result.name) == (read, "c", "n")
 
 
-def test_a_stored_call_may_lack_its_id_and_its_name() -> None:
-    answer, result = formatted({"role": "assistant", "content": [{"type": "tool_call", "tool_call": {}}]})
-    assert [(call["id"], call["name"], call["args"]) for call in answer.tool_calls] == [(None, "", {})]
-    assert (result.content, result.tool_call_id, result.name) == ("", "", None)
+def test_a_stored_call_may_lack_its_id_and_needs_a_name_or_a_result() -> None:
+    def of(**call: Any) -> list[Any]:
+        return formatted({"role": "assistant", "content": [{"type": "tool_call", "tool_call": call}]})
+
+    assert of() == of(id="c") == of(name="", output="") == []
+    for name, output in (("get", ""), ("", "found")):
+        answer, result = of(name=name, output=output)
+        assert [(call["id"], call["name"], call["args"]) for call in answer.tool_calls] == [(None, name, {})]
+        assert (result.content, result.tool_call_id) == (output, "")
 
 
 @pytest.mark.parametrize("output", ["no json", "{", "[1]", '{"tools": null}', '{"tools": [1, {"name": 2}]}', None, 7])
@@ -333,9 +339,12 @@ def test_counts_of_tokens_are_shared_out_and_add_up_also_where_nothing_was_said(
         stored = [{"role": "assistant", "content": list(parts)}]
         return stored_messages.format_agent_messages(stored, {0: total}).index_token_count_map
 
-    called = {"type": "tool_call", "tool_call": {"id": "c", "name": "", "args": "", "output": ""}}
+    called = {"type": "tool_call", "tool_call": {"id": "c", "name": "get", "args": "", "output": ""}}
+    said_nothing = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
+    steered = {"type": "steer", "media": [said_nothing]}
     assert counts() == {}
     assert counts(called, total=5) == {0: 5, 1: 0}
+    assert counts(said_nothing, steered, total=5) == {0: 2, 1: 3}
     assert sum(counts(called, called, {"type": "text", "text": "abc"}, total=11).values()) == 11
 
 
