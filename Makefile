@@ -15,7 +15,7 @@ BENCH = .venv-bench
 PROPERTIES = tests/core/test_machine.py tests/engine/test_properties.py tests/engine/test_kills.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test signals traps chaos oldest check format golden conformance expected follow bench workers interop instrumentation server fuzz fuzz-nightly properties vocabulary lock mutants \
+.PHONY: help demo test typed-output signals traps chaos oldest check format golden conformance expected follow bench workers interop instrumentation server fuzz fuzz-nightly properties vocabulary lock mutants \
 	metadata clean dev-env conformance-env bench-env instrumentation-env mlflow-env reference-env services-env server-env demo-env python
 
 help: ## List the targets
@@ -56,6 +56,9 @@ traps: dev-env ## Failures that other systems had with leases, on a naive lease 
 chaos: dev-env ## Kill and stop workers at random: no effect twice, the same end, the same events (SEED=7 N=50 STORE=postgres|nats|jobs REFERENCE=python)
 	$(DEV)/bin/python -m tests.workers.$(if $(filter jobs,$(STORE)),chaos_jobs,chaos --store $(or $(STORE),sqlite)) \
 		--seed $(or $(SEED),1) --number $(or $(N),50) $(if $(REFERENCE),--reference $(REFERENCE)) $(ARGS)
+
+typed-output: dev-env ## Random output types x models that answer rightly, wrongly once, wrongly always, in three modes (N=200 SEED=1)
+	$(DEV)/bin/python -m tests.agent.output.typed_answers $(or $(N),200) $(or $(SEED),1)
 
 golden: dev-env ## Recordings of @librechat/agents, held against the Run API (ARGS='-k word' chooses)
 	$(DEV)/bin/python -m tests.golden $(ARGS)

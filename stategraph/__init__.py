@@ -10,6 +10,7 @@ import os as _os
 TYPE_CHECKING = False  # importing typing would be most of this module's cost; type checkers know the bare name
 if TYPE_CHECKING:
     from stategraph._version import __version__ as __version__
+    from stategraph.agent.output.errors import OutputError as OutputError
     from stategraph.agent.settings.inputs import AgentInputs as AgentInputs
     from stategraph.agent.settings.inputs import GraphEdge as GraphEdge
     from stategraph.agent.settings.inputs import Providers as Providers
@@ -117,6 +118,7 @@ if TYPE_CHECKING:
 
 _PUBLIC = {
     "_version": ("__version__",),
+    "agent.output.errors": ("OutputError",),
     "agent.settings.inputs": (
         "AgentInputs",
         "GraphEdge",

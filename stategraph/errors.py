@@ -41,6 +41,7 @@ LangGraph has. `NodeError` is not an exception; it is what an error handler is g
 so a worker process can report them.
 
 Exceptions that come from one package alone are defined there: `McpError` and those below it in `stategraph.agent.mcp`,
+`OutputError`, a ModelAnswerError of an agent without a valid output, in `stategraph.agent.output`,
 `RemoteException` in `stategraph.engine.remote`; `LeaseLost`, `ThreadBusy`, `UnknownRunError`, `StoreUnavailableError`,
 `EffectFailed`, `InDoubt` and others in `stategraph.workers`.
 """

@@ -63,6 +63,7 @@ PUBLIC = [
     "ModelTimeouts",
     "NodeError",
     "NodeTimeoutError",
+    "OutputError",
     "Overwrite",
     "ProtocolEvent",
     "Providers",

@@ -17,6 +17,7 @@ from stategraph.agent.context.context_window import Fitting
 from stategraph.agent.context.handoff import Handoff, Outlook, Role
 from stategraph.agent.facts import Place
 from stategraph.agent.messages import history
+from stategraph.agent.output.agent_output import AgentOutput
 from stategraph.agent.settings.inputs import RetainRecent
 from stategraph.agent.settings.model_settings import ModelRetry, ModelTimeouts
 from stategraph.agent.settings.tool_policy import ToolPolicy
@@ -93,6 +94,7 @@ class Agent:
         plain_text: Whether its model takes content that is text alone as a string only.
         tool_end: Whether the turn ends with the tools' results.
         rebound: The routes with tools that were found as well, by their names; None if nothing can be found.
+        output: The output that it has to give; None: any text.
     """
 
     id: str
@@ -114,6 +116,7 @@ class Agent:
     plain_text: bool
     tool_end: bool
     rebound: Callable[[frozenset[str]], tuple[Route, ...]] | None = None
+    output: AgentOutput | None = None
 
     @property
     def llm_node(self) -> str:
@@ -124,6 +127,11 @@ class Agent:
     def tools_node(self) -> str:
         """The name of the node that runs tools."""
         return f"tools={self.id}"
+
+    @property
+    def output_node(self) -> str:
+        """The name of the node that takes the output."""
+        return f"output={self.id}"
 
     @property
     def summarize_node(self) -> str:

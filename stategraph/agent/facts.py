@@ -281,10 +281,41 @@ class SummaryEnded:
     left: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class OutputGiven:
+    """An answer is the output that the agent has to give.
+
+    Attributes:
+        at: Where.
+        name: The member of the agent's output type.
+        value: The value as JSON, with defaults filled in.
+        message_id: The answer.
+    """
+
+    at: Place
+    name: str
+    value: Any
+    message_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class OutputRefused:
+    """An answer is no valid output, which the model is told.
+
+    Attributes:
+        at: Where.
+        problems: What is wrong with it, a sentence each.
+    """
+
+    at: Place
+    problems: Sequence[str]
+
+
 ModelFact: TypeAlias = ModelStarted | ModelStreamed | ModelEnded | ModelFailed
 ToolFact: TypeAlias = ToolStarted | ToolEnded | ToolFailed | ToolAnswered | ToolRecalled
 SummaryFact: TypeAlias = SummaryStarted | SummaryStreamed | SummaryEnded
+OutputFact: TypeAlias = OutputGiven | OutputRefused
 ShownFact: TypeAlias = ToolReported | ContextUsed | Logged | Judged
 """Facts that are shown to front ends as they are, see `stategraph.run.events.event_types.shown`."""
 
-Fact: TypeAlias = ModelFact | ToolFact | SummaryFact | ShownFact | Injected
+Fact: TypeAlias = ModelFact | ToolFact | SummaryFact | OutputFact | ShownFact | Injected

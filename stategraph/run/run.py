@@ -36,6 +36,7 @@ from stategraph.run.events.execution_graph import ExecutionGraph
 from stategraph.run.events.handler_calls import HandlerStatistics
 from stategraph.run.events.handler_registry import EventHandlerRegistry
 from stategraph.run.events.listener import RunListener
+from stategraph.run.events.output_steps import OutputSteps
 from stategraph.run.events.run_log import RunLog
 from stategraph.run.facade import SyncRun
 from stategraph.run.history import recovery
@@ -82,6 +83,8 @@ class Run(SyncRun):
         self._listener = RunListener(self.id, graph, self._log)
         tools = {agent.id: agent.host_tool_names for agent in graph.agents}
         self._listener.remember = self._saves
+        if graph.output_types:
+            self._listener.outputs = OutputSteps(graph.tracker.steps, graph.output_types)
         self._host = RunToolHost(self._listener, graph.tracker, tools)
         self._hooks = None
         if config.hooks is not None:
@@ -418,6 +421,27 @@ class Run(SyncRun):
     def get_run_messages(self) -> list[AnyMessage]:
         """Return the messages that the run has produced."""
         return self.graph.get_run_messages()
+
+    @property
+    def output(self) -> Any:
+        """The output with which the turn ended, of the `output_type` of the agent that gave it.
+
+        None before the end, and of a turn that ended with something else: a halt, or an agent without an output type.
+
+        Raises:
+            ValueError: It was given in another process, and does not fit the type that the agent has here.
+        """
+        return self.graph.get_output()
+
+    @property
+    def outputs(self) -> dict[str, Any]:
+        """The last output of each agent in the turn, by its id, the newest last."""
+        return self.graph.get_outputs()
+
+    @property
+    def partial_output(self) -> Any:
+        """As much as has come of the output that is being written: JSON, not validated; None if there is nothing."""
+        return None if self._listener.outputs is None else self._listener.outputs.latest
 
     def get_interrupt(self) -> RunInterrupt | None:
         """Return the interrupt that the run waits for; the first if there are several, None if it does not wait."""

@@ -35,6 +35,13 @@ def test_the_program_of_the_run_api_runs() -> None:
     assert done.stdout.strip() == "[{'type': 'text', 'text': 'Hello, Ada.'}] ['Hello, Ada.']", done.stderr
 
 
+def test_the_program_of_the_page_about_typed_output_runs() -> None:
+    page = (ROOT / "docs" / "typed-output.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert done.stdout.strip() == "Invoice(number=3, total=7.5)", done.stderr
+
+
 #: Names that hosts may register handlers for and that no run emits; an event that is added is not among them.
 NEVER_EMITTED = {
     GraphEvents.LLM_START,
@@ -85,7 +92,7 @@ def test_every_file_that_a_page_names_exists(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_make_target_that_a_page_names_exists(page: Path) -> None:
-    named = set(re.findall(r"make (\w+)", " ".join(re.findall(r"`[^`\n]+`", page.read_text(encoding="utf-8")))))
+    named = set(re.findall(r"make ([\w-]+)", " ".join(re.findall(r"`[^`\n]+`", page.read_text(encoding="utf-8")))))
     assert {name for name in named if f"\n{name}:" not in MAKEFILE} == set()
 
 

@@ -17,12 +17,20 @@ from typing import Any
 
 from langchain_core.messages import HumanMessage
 from langchain_core.tools import tool
+from pydantic import BaseModel
 
 from stategraph.run.hooks.hook_registry import HookRegistry
 from stategraph.run.questions import ask_user_question
 from stategraph.run.run import Run
 from stategraph.testing import script
 from stategraph.testing.chat_model import ScriptedChatModel
+
+
+class Report(BaseModel):
+    """What was found."""
+
+    weather: str
+
 
 KEPT = ("on_run_step", "on_run_step_completed", "on_run_step_closed", "on_message_delta", "on_tool_start")
 
@@ -104,6 +112,8 @@ async def part(given: Mapping[str, Any]) -> dict[str, Any]:
         config["durability"] = given["durability"]
     async with saver_of(given["saver"]) as saver:
         agent = {"agent_id": "a", "model": model, "tools": tools_of(Path(given["scratch"]))}
+        if given.get("typed"):
+            agent["output_type"] = Report
         run = await Run.create(
             {
                 "run_id": given.get("run_id", "r"),
@@ -122,6 +132,7 @@ async def part(given: Mapping[str, Any]) -> dict[str, Any]:
             "returned": returned,
             "seen": seen,
             "messages": [[message.type, message.content] for message in run.get_run_messages()],
+            "output": run.output.weather if isinstance(run.output, Report) else None,
             "waiting": [each.payload for each in run.get_interrupts()],
             "sent": [[[each.type, each.content] for each in request.messages] for request in model.requests],
         }

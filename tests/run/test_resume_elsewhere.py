@@ -89,6 +89,20 @@ def closed(seen: dict[str, Any]) -> list[tuple[str, str]]:
     return [(data["id"], data["status"]) for event, data in seen["seen"] if event == "on_run_step_closed"]
 
 
+def test_an_output_is_given_in_another_process_than_its_first_try(processes: Processes) -> None:
+    first = processes.part(
+        ["", ["final_answer", {}, "c1"]],
+        ["", ["ask_user", {"question": "Really?"}, "c2"]],
+        text="weather?",
+        typed=True,
+    )
+    assert first["output"] is None
+    second = processes.part(["", ["final_answer", {"weather": "sunny"}, "c3"]], resume={"answer": "yes"}, typed=True)
+    assert second["output"] == "sunny"
+    assert [each["type"] for each in second["returned"]][-1] == "output"
+    assert "weather: Field required" in second["messages"][1][1]
+
+
 def test_a_run_goes_on_in_other_processes_with_the_same_steps(processes: Processes) -> None:
     first = processes.part(
         ["Looking.", ["get_weather", {"city": "Rome"}, "c1"]],

@@ -5,17 +5,35 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from langchain_core.messages import AIMessage
 from langchain_core.tools import tool
+from pydantic import BaseModel
 
 from stategraph.run.questions import ask_user_question
 from stategraph.testing import script
 from stategraph.testing.chat_model import ScriptedChatModel
 from stategraph.workers import imported
 from tests.workers.jobs import tenant
+
+
+class Invoice(BaseModel):
+    """An invoice."""
+
+    total: float
+
+
+@dataclass
+class Refusal:
+    """Why there is none."""
+
+    reason: str
+
+
+Totals: TypeAlias = list[Invoice]
 
 HOST_TOOL = {"name": "lookup", "description": "Looks up.", "parameters": {"type": "object", "properties": {}}}
 

@@ -4,6 +4,7 @@ Built with the public graph API, so that it is drawn, checkpointed, interrupted 
 
     START -> agent=<id> -> tools=<id> -> agent=<id> -> ... -> END          one agent's own graph
              agent=<id> -> summarize=<id> -> agent=<id>                     where it summarises what does not fit
+             agent=<id> -> output=<id> -> agent=<id> or END                  where it has to give an output of a type
     START -> <id> -> done -> END                                            the graph of a run
 
 The graph of a run with several agents is in `multi_agent`.
@@ -18,6 +19,7 @@ from langchain_core.messages import AIMessage
 from stategraph.agent.agent import Agent
 from stategraph.agent.context.context_state import ContextState
 from stategraph.agent.graphs import done
+from stategraph.agent.graphs.output_node import OutputNode
 from stategraph.agent.llm.llm_node import LlmNode
 from stategraph.agent.llm.summarize import SummarizeNode
 from stategraph.agent.ports import AgentContext
@@ -55,19 +57,36 @@ def agent_subgraph(agent: Agent) -> AgentGraph:
     # Also without tools: a model may call one that there is not, and has to be told.
     graph.add_node(agent.tools_node, ToolsNode(agent).as_runnable())
     ways.append(agent.tools_node)
+    output = None if agent.output is None else _add_output(graph, agent, OutputNode(agent, agent.output))
+    ways += [] if output is None else [agent.output_node]
 
     def after_llm(state: AgentState) -> str:
         if agent.summarising is not None and ContextState.of_agent(state, agent.id).wanted:
             return agent.summarize_node
         last = state["messages"][-1]
+        if output is not None and isinstance(last, AIMessage) and output.takes(last) and not was_halted(state):
+            return agent.output_node
         return agent.tools_node if isinstance(last, AIMessage) and wants_tools(last) else END
 
     def after_tools(state: AgentState) -> str:
-        return END if agent.tool_end or state.get("halt_reason") else agent.llm_node
+        if agent.tool_end or state.get("halt_reason") or (output is not None and output.is_given(state["messages"])):
+            return END
+        return agent.llm_node
 
     graph.add_conditional_edges(agent.llm_node, after_llm, ways)
     graph.add_conditional_edges(agent.tools_node, after_tools, [agent.llm_node, END])
     return graph
+
+
+def _add_output(graph: AgentGraph, agent: Agent, output: OutputNode) -> OutputNode:
+    """Add the node that takes an agent's output, and the ways from it."""
+
+    def after_output(state: AgentState) -> str:
+        return output.after(state["messages"]) or END
+
+    graph.add_node(agent.output_node, output.as_runnable())
+    graph.add_conditional_edges(agent.output_node, after_output, [agent.llm_node, agent.tools_node, END])
+    return output
 
 
 def single_agent_graph(agent: Agent) -> AgentGraph:

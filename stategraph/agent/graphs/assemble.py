@@ -12,12 +12,14 @@ from langchain_core.messages import SystemMessage
 from stategraph.agent.agent import Agent, Route, Summarising
 from stategraph.agent.context import instructions
 from stategraph.agent.context.context_window import Fitting
-from stategraph.agent.context.handoff import Role
+from stategraph.agent.context.handoff import Handoff, Role
 from stategraph.agent.context.trimming import TrimSettings
 from stategraph.agent.graphs import agent_graph, multi_agent
-from stategraph.agent.llm import models, summaries
+from stategraph.agent.llm import models, output_binding, summaries
+from stategraph.agent.output import texts
+from stategraph.agent.output.agent_output import AgentOutput
 from stategraph.agent.ports import ModelRegistry
-from stategraph.agent.settings.inputs import AgentInputs, GraphEdge, InitialSummary
+from stategraph.agent.settings.inputs import AgentInputs, GraphEdge, InitialSummary, ToolDefinition
 from stategraph.agent.tools.toolset import ToolSet
 from stategraph.errors import ConfigurationError
 
@@ -62,30 +64,26 @@ def make_agent(
         The agent, its models with its tools bound.
 
     Raises:
-        ConfigurationError: A tool and a handoff have the same name.
+        ConfigurationError: A tool has the name of a handoff, or of what takes the output; or the output type is wrong.
     """
     tools = ToolSet.of(inputs)
     handoffs = () if wiring is None else wiring.handoffs.get(inputs.agent_id, ())
-    for each in handoffs:
-        if each.name in {*tools.local, *tools.hosted}:
-            raise ConfigurationError(
-                f"Agent {inputs.agent_id!r}: the name {each.name!r} is used by a tool and by a handoff; rename the tool"
-            )
-    transfers = [each.definition for each in handoffs]
     candidates = models.candidates(inputs, shared)
-    shown = (*tools.shown(inputs.discovered_tools), *transfers)
-    offers_tools = bool(tools.offers or transfers)
+    output = output_binding.output_of(inputs, candidates, has_tools=bool(tools.offers or handoffs))
+    added = _added_tools(inputs.agent_id, tools, handoffs, output)
+    shown = (*tools.shown(inputs.discovered_tools), *added)
+    offers_tools = bool(tools.offers or added)
 
     @cache
     def rebound(found: frozenset[str]) -> tuple[Route, ...]:
-        more = (*tools.shown({*inputs.discovered_tools, *found}), *transfers)
-        return _routes(candidates, more)
+        more = (*tools.shown({*inputs.discovered_tools, *found}), *added)
+        return output_binding.routes(candidates, more, output)
 
     agent = Agent(
         id=inputs.agent_id,
         name=inputs.label,
         routes=rebound(frozenset()),
-        system=_system(inputs, inputs.initial_summary),
+        system=_system(inputs, inputs.initial_summary, output),
         tools=tools.local,
         tool_policies=inputs.tool_policies,
         host_tools=frozenset(tools.hosted),
@@ -100,16 +98,42 @@ def make_agent(
         plain_text=inputs.use_legacy_content,
         tool_end=inputs.tool_end,
         rebound=rebound if tools.defers else None,
+        output=output,
     )
     if agent.fitting is None or not inputs.summarization_enabled:
         return agent
-    return replace(agent, summarising=_summarising(inputs, agent.routes, shown, shared))
+    # A summary is no output, for which the agent's own routes would ask.
+    routes = agent.routes if output is None else output_binding.routes(candidates, shown)
+    summarising = _summarising(inputs, routes, shown, shared)
+    return replace(agent, summarising=replace(summarising, system=_system(inputs, None, output)))
 
 
-def _system(inputs: AgentInputs, summary: InitialSummary | None) -> SystemMessage | None:
+def _added_tools(
+    agent_id: str, tools: ToolSet, handoffs: Sequence[Handoff], output: AgentOutput | None
+) -> list[ToolDefinition]:
+    """Return the tools that an agent has beside its own: its handoffs, and those that take its output.
+
+    Raises:
+        ConfigurationError: A tool of its own has the name of one of them.
+    """
+    outputs = () if output is None else output.type.by_tool
+    own = {*tools.local, *tools.hosted}
+    reserved = [(each.name, "a handoff") for each in handoffs if each.name in own]
+    reserved += [(name, "what takes its output") for name in outputs if name in {*own, *dict(tools.offers)}]
+    for name, by in reserved:
+        raise ConfigurationError(
+            f"Agent {agent_id!r}: the name {name!r} is used by a tool and by {by}; rename the tool"
+        )
+    return [*(each.definition for each in handoffs), *(() if output is None else output.tools)]
+
+
+def _system(
+    inputs: AgentInputs, summary: InitialSummary | None, output: AgentOutput | None = None
+) -> SystemMessage | None:
+    asked = texts.instructions(output.type.schema) if output is not None and "prompt" in output.modes else None
     before = None if summary is None else f"## What came before this conversation, in summary\n\n{summary.text}"
     cache = instructions.prompt_cache(inputs)
-    return instructions.system_message([inputs.instructions], [inputs.additional_instructions, before], cache)
+    return instructions.system_message([inputs.instructions, asked], [inputs.additional_instructions, before], cache)
 
 
 def _fitting(inputs: AgentInputs, candidate: models.Candidate, shown: Sequence[Any]) -> Fitting | None:
@@ -128,21 +152,6 @@ def _fitting(inputs: AgentInputs, candidate: models.Candidate, shown: Sequence[A
     return Fitting(settings, tuple(shown), provider, name, inputs.tool_schema_tokens, initial)
 
 
-def _routes(candidates: Sequence[models.Candidate], shown: Sequence[Any]) -> tuple[Route, ...]:
-    return tuple(
-        Route(
-            models.bind(each.model, shown),
-            each.provider,
-            each.name,
-            models.provider_of(each.model),
-            each.retry,
-            each.timeouts,
-            each.limiter,
-        )
-        for each in candidates
-    )
-
-
 def _summarising(
     inputs: AgentInputs, routes: tuple[Route, ...], shown: Sequence[Any], shared: ModelRegistry | None
 ) -> Summarising:
@@ -150,14 +159,13 @@ def _summarising(
     writers = models.summarisers(inputs, shared)
     if writers is not None:
         # With the agent's tools: some providers refuse a history with calls if none are offered.
-        routes = _routes(writers, shown)
+        routes = output_binding.routes(writers, shown)
     return Summarising(
         routes=routes,
         prompt=config.prompt or summaries.PROMPT,
         update_prompt=config.update_prompt or summaries.UPDATE_PROMPT,
         trigger=config.trigger,
         retain=config.retain_recent,
-        system=_system(inputs, None),
         initial=None if inputs.initial_summary is None else inputs.initial_summary.text,
     )
 

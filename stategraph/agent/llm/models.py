@@ -512,24 +512,25 @@ def thinks(model: Runnable[Any, Any]) -> bool:
 # Tools.
 
 
-def bind(model: BaseChatModel, tools: Sequence[Any]) -> Runnable[LanguageModelInput, AIMessage]:
+def bind(model: BaseChatModel, tools: Sequence[Any], **options: Any) -> Runnable[LanguageModelInput, AIMessage]:
     """Offer a model tools with every call.
 
     Args:
         model: The model.
         tools: LangChain tools, functions, definitions, and mappings for tools that the provider runs; may be empty.
+        **options: Further options of every call.
 
     Returns:
-        The model itself if there are no tools.
+        The model itself if there are neither tools nor options.
 
     Raises:
         ConfigurationError: The model cannot call tools.
     """
     if not tools:
-        return model
+        return model.bind(**options) if options else model
     offered = [_offered(each) if isinstance(each, ToolDefinition) else each for each in tools]
     try:
-        return model.bind_tools(offered)
+        return model.bind_tools(offered, **options)
     except NotImplementedError:
         known = model_name(model) or "without a name"
     raise ConfigurationError(

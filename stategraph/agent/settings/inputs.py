@@ -18,7 +18,7 @@ from langchain_core.tools import BaseTool
 from pydantic import AfterValidator, BeforeValidator, Field, InstanceOf, model_validator
 
 from stategraph.agent.messages.compaction import ContextPruning
-from stategraph.agent.settings import validation
+from stategraph.agent.settings import output_members, validation
 from stategraph.agent.settings.model_settings import (
     ClientOptions,
     Fallbacks,
@@ -262,6 +262,13 @@ class AgentInputs(Settings):
         context_pruning_config: Clear old tool results.
         max_tool_result_chars: The longest tool result, in characters; None: by the size of the context.
         tool_schema_tokens: Tokens of the tools' descriptions where the host has counted them; None: counted here.
+        output_type: What the agent's answer has to be, which `Run.output` then is: a pydantic model, a dataclass, a
+            TypedDict, another type that pydantic validates, a JSON schema as a mapping, the import path of a type
+            (`package.module:Type`), or a union or a list of these. None: any text.
+        output_mode: How the model is asked for it: by its provider's `native` mode for JSON schemas, by a `tool` that
+            takes it, or by a `prompt`. `auto`: as the model supports it, see `docs/typed-output.md`.
+        output_retries: How often the model is told in a turn that its answer does not fit, before the turn fails with
+            an `OutputError`; 0: it is not told.
     """
 
     agent_id: AgentId
@@ -293,6 +300,9 @@ class AgentInputs(Settings):
     context_pruning_config: ContextPruningConfig = ContextPruningConfig()
     max_tool_result_chars: PositiveInt | None = None
     tool_schema_tokens: Count | None = None
+    output_type: Annotated[Any, BeforeValidator(output_members.members)] = None
+    output_mode: Literal["auto", "native", "tool", "prompt"] = "auto"
+    output_retries: Count = 2
 
     @classmethod
     def of(cls, given: Self | Mapping[str, Any]) -> Self:
@@ -322,6 +332,15 @@ class AgentInputs(Settings):
     @model_validator(mode="after")
     def _one_model(self) -> Self:
         check_choice(f"agent {self.agent_id!r}", self.model, self.provider, self.options)
+        return self
+
+    @model_validator(mode="after")
+    def _output_is_asked_for(self) -> Self:
+        if self.output_type is not None and self.tool_end:
+            raise ValueError(
+                f"agent {self.agent_id!r} has an 'output_type' and 'tool_end', which ends the turn before the model"
+                " could give it; leave one out"
+            )
         return self
 
     @model_validator(mode="after")

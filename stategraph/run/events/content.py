@@ -208,6 +208,14 @@ class ContentAggregator:
         update = data["agent_update"]
         self._put(self._new_place(update["index"]), {"type": "agent_update", "agent_update": dict(update)})
 
+    def _put_output(self, data: Mapping[str, Any]) -> None:
+        step = self._steps.get(data["id"])
+        if step is None:
+            _log.warning("No run step or runId found for output event")
+            return
+        output = {"type": data["type"], "value": data["value"]}
+        self._put(step.place, {"type": "output", "output": output, **step.stamps})
+
     def _append_summary(self, data: Mapping[str, Any]) -> None:
         step = self._steps.get(data["id"])
         piece = data["delta"].get("summary")
@@ -235,6 +243,7 @@ _AGGREGATE: Final[Mapping[str, Callable[[ContentAggregator, Mapping[str, Any]], 
     event_types.GraphEvents.ON_MESSAGE_DELTA: ContentAggregator._append_text,
     event_types.GraphEvents.ON_REASONING_DELTA: ContentAggregator._append_thought,
     event_types.GraphEvents.ON_AGENT_UPDATE: ContentAggregator._put_update,
+    event_types.GraphEvents.ON_OUTPUT: ContentAggregator._put_output,
     event_types.GraphEvents.ON_SUMMARIZE_DELTA: ContentAggregator._append_summary,
     event_types.GraphEvents.ON_SUMMARIZE_COMPLETE: ContentAggregator._put_summary,
 }

@@ -12,6 +12,7 @@ from typing import Any
 from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
 
 from stategraph.agent.messages import reasoning, truncation
+from stategraph.agent.output import record
 
 
 def content_parts(messages: Sequence[AnyMessage]) -> list[dict[str, Any]]:
@@ -21,11 +22,13 @@ def content_parts(messages: Sequence[AnyMessage]) -> list[dict[str, Any]]:
         messages: The messages of a run.
 
     Returns:
-        For an answer its reasoning and text, for a tool's result its call with the output.
+        For an answer its reasoning and text, for a tool's result its call with the output; an output of an agent's type
+        behind the message that marks it.
     """
+    outputs = {each.until: each for each in record.outputs(messages)}
     calls: dict[str, dict[str, Any]] = {}
     parts: list[dict[str, Any]] = []
-    for message in messages:
+    for place, message in enumerate(messages):
         if isinstance(message, AIMessage):
             calls |= {call["id"]: dict(call) for call in message.tool_calls if call["id"]}
             parts.extend(_answer_parts(message))
@@ -33,6 +36,8 @@ def content_parts(messages: Sequence[AnyMessage]) -> list[dict[str, Any]]:
             call = calls.get(message.tool_call_id) or {"name": message.name, "id": message.tool_call_id}
             output = truncation.text_of(message.content)
             parts.append({"type": "tool_call", "tool_call": {**call, "output": output}})
+        if (typed := outputs.get(place)) is not None:
+            parts.append({"type": "output", "output": {"type": typed.name, "value": typed.given}})
     return parts
 
 

@@ -34,6 +34,9 @@ class GraphEvents(StrEnum):
     ON_CONTEXT_USAGE = "on_context_usage"
     ON_GUARDRAIL = "on_guardrail"
     ON_AGENT_UPDATE = "on_agent_update"
+    ON_OUTPUT_DELTA = "on_output_delta"
+    ON_OUTPUT_REFUSED = "on_output_refused"
+    ON_OUTPUT = "on_output"
     ON_CUSTOM_EVENT = "on_custom_event"
     ON_GAP = "on_gap"
     ON_RUN_END = "on_run_end"
@@ -70,6 +73,9 @@ FRONT_END_EVENTS = frozenset(
         GraphEvents.ON_SUBAGENT_UPDATE,
         GraphEvents.ON_CONTEXT_USAGE,
         GraphEvents.ON_AGENT_UPDATE,
+        GraphEvents.ON_OUTPUT_DELTA,
+        GraphEvents.ON_OUTPUT_REFUSED,
+        GraphEvents.ON_OUTPUT,
         GraphEvents.ON_GAP,
         GraphEvents.ON_RUN_END,
     }
@@ -92,6 +98,7 @@ class ContentTypes(StrEnum):
     REASONING_CONTENT = "reasoning_content"
     STEER = "steer"
     ACTIVITY_LABEL = "activity_label"
+    OUTPUT = "output"
 
 
 class StepTypes(StrEnum):
@@ -276,6 +283,32 @@ class RunStepClosed(TypedDict):
     agentId: NotRequired[str]
     groupId: NotRequired[int]
     stepIndex: NotRequired[int]
+
+
+class OutputDelta(TypedDict):
+    """`on_output_delta`: as much of an output as has come, not validated; `type` is None until it is known."""
+
+    agentId: str
+    type: str | None
+    value: object
+
+
+class OutputRefused(TypedDict):
+    """`on_output_refused`: an answer is no valid output, and the model is told what is wrong with it."""
+
+    agentId: str
+    problems: list[str]
+
+
+class Output(TypedDict):
+    """`on_output`: the output of an agent as JSON, its type, and its step; `messageId` is the answer that gave it."""
+
+    id: str
+    index: int
+    agentId: str
+    type: str
+    value: object
+    messageId: str | None
 
 
 class RunError(TypedDict):

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
-from langchain_core.messages import AnyMessage
+from langchain_core.messages import AIMessage, AnyMessage
 
 from stategraph.agent.agent import Agent
+from stategraph.agent.output import record
+from stategraph.agent.output.output_type import OutputType
+from stategraph.agent.state import turn_of
 from stategraph.engine.config import environment
 from stategraph.graph.compiled import CompiledStateGraph
 from stategraph.run.events.content_parts import content_parts
@@ -44,7 +48,7 @@ class ExecutionGraph:
         self.handler_registry = handler_registry
         steps = StepList(run_id, new_id=new_id, now_ms=_now_ms, several_agents=several_agents)
         self.tracker = StepTracker(steps)
-        self._messages: list[AnyMessage] = []
+        self.keep_messages(())
 
     # Messages and content.
 
@@ -61,7 +65,55 @@ class ExecutionGraph:
 
     def keep_messages(self, messages: Sequence[AnyMessage]) -> None:
         """Take note of what the run has brought so far."""
-        self._messages = list(messages)
+        self._messages: list[AnyMessage] = list(messages)
+        self._outputs: dict[int, Any] = {}
+
+    # Outputs.
+
+    @cached_property
+    def output_types(self) -> Mapping[str, OutputType]:
+        """The output types of the agents that have one, by agent."""
+        return {agent.id: agent.output.type for agent in self.agents if agent.output is not None}
+
+    def get_output(self, messages: Sequence[AnyMessage] | None = None) -> Any:
+        """Return the output with which messages end, of its agent's type; None if their last answer is no output.
+
+        Args:
+            messages: The messages of a thread, such as `compiled.invoke` returns: those of the last turn count. None:
+                those of the run.
+
+        Raises:
+            ValueError: It does not fit the type, which is another one than when it was given.
+        """
+        among = self._messages if messages is None else turn_of(messages)
+        last = max((place for place, each in enumerate(among) if isinstance(each, AIMessage)), default=-1)
+        found = [each for each in self._outputs_in(among) if each.place == last]
+        return self._typed(found[-1], cached=messages is None) if found else None
+
+    def get_outputs(self, messages: Sequence[AnyMessage] | None = None) -> dict[str, Any]:
+        """Return the last output of each agent by its id, the newest last, each of its agent's type.
+
+        Args:
+            messages: As for `get_output`.
+
+        Raises:
+            ValueError: One does not fit its type, which is another one than when it was given.
+        """
+        found = self._outputs_in(self._messages if messages is None else turn_of(messages))
+        latest = {each.agent_id: each for each in found}
+        ordered = sorted(latest.values(), key=lambda each: each.place)
+        return {each.agent_id: self._typed(each, cached=messages is None) for each in ordered}
+
+    def _outputs_in(self, messages: Sequence[AnyMessage]) -> list[record.Output]:
+        types = self.output_types
+        return [each for each in record.outputs(messages) if each.agent_id in types] if types else []
+
+    def _typed(self, output: record.Output, *, cached: bool) -> Any:
+        if not cached:
+            return self.output_types[output.agent_id].typed(output.name, output.given)
+        if output.until not in self._outputs:
+            self._outputs[output.until] = self._typed(output, cached=False)
+        return self._outputs[output.until]
 
     # Steps.
 
@@ -103,7 +155,7 @@ class ExecutionGraph:
         Args:
             keep_content: Keep its steps, so that indices go on.
         """
-        self._messages = []
+        self.keep_messages(())
         if not keep_content:
             self.tracker.clear()
 

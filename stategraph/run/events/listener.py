@@ -20,6 +20,7 @@ from stategraph.run.events import event_types
 from stategraph.run.events.event_types import GraphEvents, Row, RunStep
 from stategraph.run.events.execution_graph import ExecutionGraph
 from stategraph.run.events.handler_calls import HandlerCalls, HandlerStatistics
+from stategraph.run.events.output_steps import OutputSteps
 from stategraph.run.events.step_list import Status
 from stategraph.run.ports import EventLog
 
@@ -71,6 +72,7 @@ class RunListener:
         self.produced: list[AnyMessage] = []
         self.partial: dict[int, tuple[facts.ModelCall, list[AIMessage]]] = {}
         self.contexts: dict[str, facts.ContextUsed] = {}
+        self.outputs: OutputSteps | None = None
 
     def begin(self, messages: Sequence[AnyMessage]) -> None:
         """Start a turn.
@@ -83,6 +85,8 @@ class RunListener:
         self._last_input_id = messages[-1].id if messages else None
         self.produced.clear()
         self.partial.clear()
+        if self.outputs is not None:
+            self.outputs.clear()
 
     @property
     def last_input_id(self) -> str | None:
@@ -101,6 +105,8 @@ class RunListener:
                     self.partial[id(call)][1].append(chunk)
                     for event, data in self._tracker.chunk(call, chunk):
                         await self.emit(event, data, call.at)
+                    if self.outputs is not None:
+                        await self._emit_all(self.outputs.chunk(call, chunk), call.at)
             case facts.ModelStarted() | facts.ModelEnded() | facts.ModelFailed():
                 await self._hear_model(fact)
             case (
@@ -115,6 +121,9 @@ class RunListener:
                 await self._hear_summary(fact)
             case facts.Injected(_, messages):
                 self.produced.extend(messages)
+            case facts.OutputGiven() | facts.OutputRefused():
+                if self.outputs is not None:
+                    await self._emit_all(self.outputs.hear(fact), fact.at)
             case _:
                 await self._show(fact)
 
@@ -157,6 +166,8 @@ class RunListener:
 
     async def _hear_model(self, fact: facts.ModelStarted | facts.ModelEnded | facts.ModelFailed) -> None:
         call = fact.call
+        if self.outputs is not None:
+            self.outputs.end(call)
         match fact:
             case facts.ModelStarted():
                 if not call.off_record:

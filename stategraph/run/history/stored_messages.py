@@ -1,6 +1,6 @@
 """Stored content parts as messages for a model again.
 
-- Errors, marks of agents, labels and holes are for readers: a model is not sent them, nor what has no content.
+- Errors, marks of agents, labels, outputs and holes are for readers: a model is not sent them, nor what has no content.
 - A summary stands for what came before it, see `stored_summaries`.
 - Calls of tools that the agent does not have are left out with their results, see `stored_tools`.
 - What became of an answer is decided in `stored_answers`. If it ends with words of a person, and another message of a

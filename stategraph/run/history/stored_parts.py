@@ -15,7 +15,7 @@ Attribution: TypeAlias = Literal["model", "tool", "user", "synthetic"]
 Source: TypeAlias = tuple[Attribution, int]
 """Who said something, and the position of the part that says so."""
 
-FOR_READERS: Final = frozenset({"error", "agent_update", "summary", "activity_label"})
+FOR_READERS: Final = frozenset({"error", "agent_update", "summary", "activity_label", "output"})
 """Kinds of parts that models are not sent."""
 
 REASONING: Final = frozenset(

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final
 
 from stategraph.agent.context import handoff
+from stategraph.agent.output.output_type import TOOL as OUTPUT_TOOL
 from stategraph.run.history.stored_parts import Indexed, Part, arguments
 
 _SEARCH: Final = "tool_search"
@@ -46,7 +47,7 @@ class KnownTools:
         name = call.get("name") or ""
         if name == _SEARCH:
             self._names.update(_found(call.get("output")))
-        own = name in (handoff.CONDITIONAL, _SUBAGENT) or name.startswith(handoff.TRANSFER)
+        own = name in (handoff.CONDITIONAL, _SUBAGENT) or name.startswith((handoff.TRANSFER, OUTPUT_TOOL))
         return own or name in self._names
 
 

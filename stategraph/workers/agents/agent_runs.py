@@ -23,6 +23,7 @@ from stategraph.errors import AbortError, WorkerError
 from stategraph.run.events.event_types import GraphEvents
 from stategraph.run.events.handler_registry import EventHandlerRegistry, Handle, Handler
 from stategraph.run.events.listener import ClientCallbacks
+from stategraph.run.events.output_steps import FOLLOWED
 from stategraph.run.events.run_log import RunLog
 from stategraph.run.hooks.hook_registry import HookEvents, HookRegistry, Outcome
 from stategraph.run.pauses import RunInterrupt
@@ -38,6 +39,7 @@ TARGET = f"{__name__}:execute"
 
 #: Events by which the host keeps its own list of steps; they go to it even if events are not read.
 STEP_EVENTS = frozenset((GraphEvents.ON_RUN_STEP, GraphEvents.ON_RUN_STEP_CLOSED))
+_FOLLOWED = STEP_EVENTS | FOLLOWED
 
 
 @job_target
@@ -269,7 +271,7 @@ class _FarLog(RunLog):
             return
         if event == GraphEvents.ON_TOOL_EXECUTE:
             data = {key: value for key, value in data.items() if key != "signal"}
-        if far.keeps or event in STEP_EVENTS:
+        if far.keeps or event in _FOLLOWED:
             far.port.put(event, data, metadata)
 
     @property

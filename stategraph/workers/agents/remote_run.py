@@ -19,6 +19,7 @@ from uuid import uuid4
 
 from stategraph.agent.agent import Agent
 from stategraph.agent.graphs import assemble
+from stategraph.agent.output.output_type import OutputType
 from stategraph.agent.ports import ModelRegistry
 from stategraph.engine.config import environment
 from stategraph.errors import AbortError
@@ -28,6 +29,7 @@ from stategraph.run.config import RunConfig
 from stategraph.run.events.execution_graph import ExecutionGraph
 from stategraph.run.events.handler_registry import EventHandlerRegistry
 from stategraph.run.events.listener import RunListener
+from stategraph.run.events.output_steps import FOLLOWED, OutputSteps
 from stategraph.run.events.run_log import RunLog
 from stategraph.run.hooks.hook_registry import HookEvents
 from stategraph.run.pauses import RunInterrupt
@@ -88,6 +90,12 @@ class WorkerGraph(ExecutionGraph):
         """The graph, which can be drawn, inspected and time-travelled."""
         return self._built[0]
 
+    @cached_property
+    def output_types(self) -> Mapping[str, OutputType]:
+        """The output types of the agents that have one, by agent; no model is made for them."""
+        agents = self._config.graph_config.agents
+        return {each.agent_id: OutputType(each.output_type) for each in agents if each.output_type is not None}
+
     @property
     def agents(self) -> tuple[Agent, ...]:  # type: ignore[override]
         """The agents, the first of which is the root."""
@@ -100,6 +108,7 @@ class _Feed:
     Args:
         graph: The run's graph.
         log: The run's log; None: no events are kept.
+        outputs: Takes note of outputs; None: no agent has an output type.
 
     Attributes:
         attempts: Those of the execution that goes on.
@@ -107,9 +116,10 @@ class _Feed:
 
     attempts: Attempts
 
-    def __init__(self, graph: WorkerGraph, log: EventLog | None) -> None:
+    def __init__(self, graph: WorkerGraph, log: EventLog | None, outputs: OutputSteps | None) -> None:
         self._graph = graph
         self._log = log
+        self.outputs = outputs
 
     def put(self, event: str, data: Any, metadata: Mapping[str, Any] | None) -> None:
         """Take an event."""
@@ -117,6 +127,8 @@ class _Feed:
             self.attempts.was_heard = True
         if event in agent_runs.STEP_EVENTS:
             self._graph.tracker.follow(event, data, (metadata or {}).get("agentId", ""))
+        elif event in FOLLOWED and self.outputs is not None:
+            self.outputs.follow(event, data)
         if self._log is not None:
             self._log.put(event, data, metadata)
 
@@ -176,8 +188,10 @@ class WorkerRun(Run):
         self._log = log
         if log is None and config.event_log_size:
             self._log = RunLog(config.event_log_size)
-        self._feed = _Feed(graph, self._log)
         self._listener = RunListener(self.id, graph, self._log)
+        if any(each.output_type is not None for each in config.graph_config.agents):
+            self._listener.outputs = OutputSteps(graph.tracker.steps, {})
+        self._feed = _Feed(graph, self._log, self._listener.outputs)
         self._lock = RunLock(self.id, saver, self._log)
         self._data = run_transfer.as_data(config)
         self._place: list[Any] = ["none"]
@@ -216,6 +230,8 @@ class WorkerRun(Run):
             if signal.aborted:
                 raise AbortError(signal.reason or "This operation was aborted")
         self._paused, self._interrupts, self._report = False, (), {}
+        if self._listener.outputs is not None:
+            self._listener.outputs.clear()
         self._listener.callbacks = options.get("callbacks", {})
         hosted = self._hosted = self._made(action, inputs, config, options)
         loop = asyncio.get_running_loop()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from enum import Enum
-from typing import Any
+from typing import Any, get_origin
 
 from pydantic import SecretStr
 
+from stategraph.agent.settings import output_members
 from stategraph.agent.settings.validation import Settings
+from stategraph.errors import TransferError
 from stategraph.run.config import RunConfig
 from stategraph.workers.references import Reference, recipe_of, reference_to
 
@@ -54,12 +56,27 @@ def _graph(graph: Any) -> dict[str, object]:
 
 
 def _settings(settings: Settings, what: str) -> dict[str, object]:
-    return {name: _plain(getattr(settings, name), f"{what}: {name}") for name in settings.model_fields_set}
+    fields = {name: getattr(settings, name) for name in settings.model_fields_set}
+    if fields.get("output_type") is not None:
+        fields["output_type"] = [_output_type(each, what) for each in output_members.names(fields["output_type"])]
+    return {name: _plain(value, f"{what}: {name}") for name, value in fields.items()}
+
+
+def _output_type(member: object, what: str) -> object:
+    """Return a member of an output type; an import path as a reference, as workers import from their list alone."""
+    if get_origin(member) is not None:
+        raise TransferError(
+            f"The output type {member!r} of {what} cannot be sent to a worker, as it has no import path of its own: "
+            "give it a name in a module, and that as the type: output_type='package.module:Name'"
+        )
+    return Reference(member) if isinstance(member, str) and member not in output_members.SCALARS else member
 
 
 def _plain(value: object, what: str) -> Any:
     """Return a value as data, with references for code."""
     match value:
+        case Reference():
+            return value
         case Enum():
             return value.value
         case None | bool() | int() | float() | str() | bytes() | SecretStr():

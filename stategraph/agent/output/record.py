@@ -1,0 +1,125 @@
+"""The record of outputs: marks on the messages that gave them, and on what models were told about others.
+
+- The result of a call, or else the answer itself, is marked with the agent, the member of its output type, and where in
+  what the model gave the value is. The value is read from there: nothing is stored twice.
+- What an agent's model is told about an answer that is no valid output is marked too, so tries are counted wherever a
+  run goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
+
+from stategraph.agent.messages import truncation
+from stategraph.agent.output import texts
+from stategraph.agent.output.output_type import Form, Found
+from stategraph.agent.output.schemas import VALUE
+from stategraph.agent.state import turn_of
+
+ACCEPTED: Final = "output"
+"""The mark of an output."""
+
+REFUSED: Final = "output_refused"
+"""The mark of what a model was told about an answer that is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """An output in a conversation.
+
+    Attributes:
+        agent_id: Whose.
+        name: The member of the agent's output type.
+        given: The value as the model gave it, JSON.
+        place: The position of the answer that gave it.
+        until: The position of the message that marks it.
+    """
+
+    agent_id: str
+    name: str
+    given: object
+    place: int
+    until: int
+
+
+def accepted(agent_id: str, found: Found) -> dict[str, object]:
+    """Return the mark of an output, to be added to a message's `additional_kwargs`."""
+    return {ACCEPTED: {"agentId": agent_id, "type": found.name, "form": found.form}}
+
+
+def refused(agent_id: str, number: int) -> dict[str, object]:
+    """Return the mark of what a model is told about an answer that is no valid output, the so many-th."""
+    return {REFUSED: {"agentId": agent_id, "number": number}}
+
+
+def correction(text: str, agent_id: str, number: int, message_id: str) -> HumanMessage:
+    """Return the message that tells a model what was wrong; it belongs to the turn and does not begin one."""
+    marks = {"role": "user", "isMeta": True, "source": "output", **refused(agent_id, number)}
+    return HumanMessage(content=text, id=message_id, additional_kwargs=marks)
+
+
+def refusals(messages: Sequence[AnyMessage], agent_id: str) -> int:
+    """Return how many answers of an agent were refused in this turn since its last output.
+
+    Args:
+        messages: The conversation.
+        agent_id: The agent.
+    """
+    for message in reversed(turn_of(messages)):
+        if _is_of(message, REFUSED, agent_id):
+            return int(message.additional_kwargs[REFUSED]["number"])
+        if _is_of(message, ACCEPTED, agent_id):
+            break
+    return 0
+
+
+def is_given(messages: Sequence[AnyMessage], agent_id: str) -> bool:
+    """Return whether the last answer of a conversation gave the output of an agent."""
+    for message in reversed(messages):
+        if _is_of(message, ACCEPTED, agent_id):
+            return True
+        if isinstance(message, AIMessage):
+            break
+    return False
+
+
+def outputs(messages: Sequence[AnyMessage]) -> list[Output]:
+    """Return the outputs that a conversation has, in the order of the answers that gave them.
+
+    Args:
+        messages: Messages, for example those of a turn. A result whose call is not among them is left out.
+    """
+    return sorted(_outputs(messages), key=lambda each: each.place)
+
+
+def _outputs(messages: Sequence[AnyMessage]) -> Iterator[Output]:
+    calls: dict[str | None, tuple[int, Any]] = {}
+    for place, message in enumerate(messages):
+        if isinstance(message, AIMessage):
+            calls |= {call["id"]: (place, call["args"]) for call in message.tool_calls}
+        mark = message.additional_kwargs.get(ACCEPTED)
+        if not isinstance(mark, Mapping):
+            continue
+        if not isinstance(message, ToolMessage):
+            given = _in_text(truncation.text_of(message.content), mark["form"])
+            yield Output(mark["agentId"], mark["type"], given, place, place)
+        elif message.tool_call_id in calls:
+            where, given = calls[message.tool_call_id]
+            value = given.get(VALUE) if mark["form"] == "value" else given
+            yield Output(mark["agentId"], mark["type"], value, where, place)
+
+
+def _in_text(text: str, form: Form) -> object:
+    if form == "text":
+        return texts.without_thought(text).strip()
+    data = texts.json_in(text)
+    return data.get(VALUE) if form == "value" and isinstance(data, Mapping) else data
+
+
+def _is_of(message: AnyMessage, mark: str, agent_id: str) -> bool:
+    found = message.additional_kwargs.get(mark)
+    return isinstance(found, Mapping) and found.get("agentId") == agent_id
