@@ -58,6 +58,7 @@ PUBLIC = frozenset(
         "stategraph.run.run:Run.generate_title",
         "stategraph.run.runtime:AgentRuntime.__init__",
         "stategraph.run.runtime:create_run",
+        "stategraph.run.threads.threads:Threads.list",
         "stategraph.workers.agents.runtime:MultiProcessRuntime.__init__",
         "stategraph.workers.registry.runs:RunRegistry.submit",
     )

@@ -17,5 +17,6 @@ Its packages and modules, lowest first. Each imports only those above it in this
     config.py     the configuration of a run
     run.py        `Run`
     recent_runs.py  the runs of this process by their ids
+    threads/      threads as a person sees them: listed, read, copied, deleted
     runtime.py    `AgentRuntime`: what runs share; long_term.py: memories of a person, kept between conversations
 """

@@ -8,6 +8,7 @@ OpenTelemetry.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
@@ -125,6 +126,22 @@ class RunFinder(Protocol):
 
         Raises:
             LookupError: There is no such run; raised by the first step.
+        """
+
+
+class ThreadKeeper(Protocol):
+    """Is told of the executions on a thread, see `stategraph.run.threads`."""
+
+    def executing(
+        self, saver: object, thread_id: str, run_id: str, waits: Callable[[], bool]
+    ) -> AbstractAsyncContextManager[None]:
+        """Return what is entered before an execution, and left after it.
+
+        Args:
+            saver: Keeps the thread; None: it is not kept.
+            thread_id: The thread.
+            run_id: The run.
+            waits: Tells at the end whether it waits for a person.
         """
 
 

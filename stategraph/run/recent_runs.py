@@ -57,6 +57,21 @@ class RecentRuns:
             raise LookupError(f"There is no run '{run_id}' here; it was made elsewhere, or ended long ago")
         return run
 
+    async def erase_thread(self, thread_id: str) -> int:
+        """Forget the runs of a thread, with their events; return how many that were.
+
+        Raises:
+            ConfigurationError: One of them goes on.
+        """
+        several = [run for run in self._runs.values() if run.thread_id == thread_id]
+        if (running := next((run for run in several if run.running), None)) is not None:
+            raise ConfigurationError(
+                f"Run '{running.id}' goes on in thread '{thread_id}': wait for its end, or abort it"
+            )
+        for run in several:
+            del self._runs[run.id]
+        return len(several)
+
     # As a `RunFinder`.
 
     async def is_running(self, run_id: str) -> bool:

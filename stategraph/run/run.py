@@ -46,7 +46,7 @@ from stategraph.run.hooks.hook_registry import HookRegistry
 from stategraph.run.hooks.model_hooks import ModelHookGate
 from stategraph.run.hooks.turn_hooks import TurnHooks
 from stategraph.run.pauses import Pause, RunInterrupt, after
-from stategraph.run.ports import EventLog, MeasuredExecution, Measurement, RunEvent
+from stategraph.run.ports import EventLog, MeasuredExecution, Measurement, RunEvent, ThreadKeeper
 from stategraph.run.turn import turn_inputs
 from stategraph.run.turn.client_tools import RunToolHost
 from stategraph.run.turn.run_lock import RunLock
@@ -65,9 +65,11 @@ class Run(SyncRun):
         graph: Its graph, steps and messages.
         return_content: Whether `process_stream` returns content parts.
         queued_s: Seconds that it waited for a worker; None: it did not wait for one.
+        keeper: Is told of its executions; None: nobody is.
     """
 
     queued_s: float | None = None
+    keeper: ThreadKeeper | None = None
 
     def __init__(
         self, config: RunConfig, graph: ExecutionGraph, models: ModelRegistry | None = None, log: EventLog | None = None
@@ -176,6 +178,11 @@ class Run(SyncRun):
         """True if the run is being executed, or has been started."""
         return self._lock.running
 
+    @property
+    def thread_id(self) -> str | None:
+        """The thread of its last execution; None before the first."""
+        return self._lock.thread_id
+
     def abort(self, reason: str | None = None) -> None:
         """Stop the running execution; its callers get an AbortError. May be called from any thread.
 
@@ -252,7 +259,13 @@ class Run(SyncRun):
     async def _inside(self, work: Callable[..., Awaitable[Parts]], *args: object) -> Parts:
         """Do the work of an execution by the run's own clock and ids, if it has any."""
         with environment.replacing(self._config.clock, self._config.ids):
-            return await work(*args)
+            thread_id = self.thread_id
+            if self.keeper is None or thread_id is None:
+                return await work(*args)
+            async with self.keeper.executing(
+                self._lock.checkpointer, thread_id, self.id, lambda: self.get_interrupt() is not None
+            ):
+                return await work(*args)
 
     async def _process(
         self, inputs: Mapping[str, object] | Command[Any], config: HostConfig, options: ProcessOptions

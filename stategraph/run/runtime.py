@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
@@ -25,6 +26,7 @@ from stategraph.agent.mcp import McpServer, McpSessions
 from stategraph.agent.ports import ModelRegistry, ToolSource
 from stategraph.agent.settings.inputs import AgentInputs, GraphEdge
 from stategraph.agent.tools.tool_sources import ToolSources
+from stategraph.engine.checkpoints.saver_urls import saver_at
 from stategraph.errors import AbortError, ConfigurationError
 from stategraph.run import background_loop
 from stategraph.run.abort import AbortSignal
@@ -34,6 +36,9 @@ from stategraph.run.loop_affinity import LoopAffinity
 from stategraph.run.ports import EventLog, EventLogFactory, RunDirectory, RunEvent
 from stategraph.run.recent_runs import RecentRuns
 from stategraph.run.run import ProcessOptions, Run
+from stategraph.run.threads.port import ThreadIndex
+from stategraph.run.threads.sync_threads import SyncThreads
+from stategraph.run.threads.threads import Threads
 from stategraph.types import Command
 
 _log = logging.getLogger(__name__)
@@ -156,7 +161,8 @@ class AgentRuntime:
         runs: The runs by their ids.
 
     Args:
-        checkpointer: Keeps threads; None: they are not kept.
+        checkpointer: Keeps threads: a saver, or the address of a database, such as `sqlite:///threads.db` or
+            `postgresql://...`, whose saver is open as long as the runtime is; None: they are not kept.
         store: Long-term memory; None: none.
         models: Resolves the models of agents; None: the providers known here, whose models are kept.
         mcp_servers: Servers whose tools agents may have, by name.
@@ -167,6 +173,9 @@ class AgentRuntime:
         runs: Keeps the runs by their ids, in place of what `runs_kept` describes; None: they are kept in memory.
         event_log: Makes the log in which a run's events are kept; None: the newest are, in memory. A run with
             `event_log_size=0` has no log.
+        thread_index: Keeps titles, owners and times of threads, see `threads`: True for a table in the checkpointer's
+            database that runs keep from the start, or an index of your own. None: that table, from the first use of
+            `threads` on.
         **settings: Further fields of `RunConfig` for every run, such as `hooks`, or `clock` and `ids`.
 
     Example:
@@ -190,16 +199,22 @@ class AgentRuntime:
         runs_kept: int = RUNS_KEPT,
         runs: RunDirectory[Run] | None = None,
         event_log: EventLogFactory | None = None,
+        thread_index: ThreadIndex | bool | None = None,
         **settings: Any,
     ) -> None:
         self.mcp = McpSessions(mcp_servers or {})
         self._tools = ToolSources((self.mcp, *tool_sources))
         self._shared = {"checkpointer": checkpointer, "store": store, **settings}
+        self._saver_url = checkpointer if isinstance(checkpointer, str) else None
+        self._saver_exits = AsyncExitStack()
         self._handlers = dict(custom_handlers or {})
         self._given_models = models
         self._models = Models() if models is None else models
         self.runs: RunDirectory[Run] = RecentRuns(runs_kept) if runs is None else runs
         self._event_log = event_log
+        self._threads = Threads(
+            lambda: self._saver, lambda: self._shared["store"], lambda: (self.runs, self._event_log), thread_index
+        )
         self._tasks: set[asyncio.Task[object]] = set()
         self._affinity = LoopAffinity("The runtime")
         self._closed = False
@@ -221,7 +236,13 @@ class AgentRuntime:
             self._affinity, self._tasks = LoopAffinity("The runtime"), set()
             self._closed = False
         self._affinity.check()
-        await self._tools.open()
+        if self._saver_url is not None:
+            self._shared["checkpointer"] = await self._saver_exits.enter_async_context(saver_at(self._saver_url))
+        try:
+            await self._tools.open()
+        except BaseException:
+            await self._saver_exits.aclose()
+            raise
         self._open = True
         return self
 
@@ -246,8 +267,11 @@ class AgentRuntime:
             await asyncio.gather(*(run.ended() for run in runs))
             await asyncio.gather(*self._tasks, return_exceptions=True)
         finally:
-            await self._tools.aclose()
-            self._open = False
+            try:
+                await self._tools.aclose()
+            finally:
+                self._open = False
+                await self._saver_exits.aclose()
 
     async def create_run(
         self,
@@ -275,8 +299,13 @@ class AgentRuntime:
         self._check()
         await self.runs.check(run_id)
         handlers = compose_event_handlers(self._handlers, custom_handlers or {})
+        if self._saver_url is not None and not self._open:
+            raise ConfigurationError(
+                "The runtime opens its checkpointer and is not open: use it in an 'async with' block"
+            )
         shared = {**self._shared, **settings}
         run = await self._make(run_settings(run_id=run_id, agents=agents, custom_handlers=handlers, **shared))
+        run.keeper = self._threads
         await self.runs.add(run)
         return run
 
@@ -290,6 +319,22 @@ class AgentRuntime:
     async def _make(self, config: Mapping[str, object]) -> Run:
         checked = RunConfig.of(config)
         return await Run.create(checked, models=self._models, log=self._log_of(checked))
+
+    @property
+    def threads(self) -> Threads:
+        """The threads of the checkpointer: listed, searched, read, renamed, copied, exported, deleted."""
+        return self._threads
+
+    @property
+    def threads_sync(self) -> SyncThreads:
+        """The same for callers that cannot await, of a runtime that was opened by `with`."""
+        return SyncThreads(self._threads)
+
+    @property
+    def _saver(self) -> Any:
+        if self._saver_url is not None and not self._open:
+            return None
+        return self._shared["checkpointer"]
 
     def _log_of(self, config: RunConfig) -> EventLog | None:
         """Return the log that was asked for, for a run; None: the run makes its own, or has none."""

@@ -23,6 +23,14 @@ class RegistryRuns:
     def __init__(self, registry: RunRegistry) -> None:
         self._registry = registry
 
+    async def erase_thread(self, thread_id: str) -> int:
+        """Erase the runs of a thread with their events; return how many that were.
+
+        Raises:
+            ConfigurationError: One of them goes on, or waits for a worker.
+        """
+        return await self._registry.erase_thread(thread_id)
+
     async def is_running(self, run_id: str) -> bool:
         """Return whether a run waits or is being executed.
 

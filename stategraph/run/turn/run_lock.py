@@ -35,12 +35,15 @@ class RunLock:
 
     Attributes:
         affinity: The event loop that it belongs to.
+        checkpointer: Keeps its threads.
+        thread_id: The thread of the last execution; None before the first.
     """
 
     def __init__(self, run_id: str, checkpointer: object, log: EventLog | None) -> None:
         self.affinity = LoopAffinity(f"Run '{run_id}'")
+        self.checkpointer = checkpointer
+        self.thread_id: str | None = None
         self._run_id = run_id
-        self._checkpointer = checkpointer
         self._log = log
         self._stop = AbortController()
         self._over = asyncio.Event()
@@ -102,8 +105,9 @@ class RunLock:
         return task
 
     async def _to_its_end(self, config: HostConfig, work: Callable[[], Coroutine[object, None, T]]) -> T:
+        self.thread_id = str(turn_inputs.thread_of(config, self._run_id))
         try:
-            with thread_lease(self._checkpointer, config, self._run_id):
+            with thread_lease(self.checkpointer, config, self._run_id):
                 result = await work()
         except BaseException as error:
             self._end(error)
@@ -134,13 +138,32 @@ def thread_lease(checkpointer: object, config: HostConfig, run_id: str) -> Itera
         return
     thread_id = str(turn_inputs.thread_of(config, run_id))
     key = id(checkpointer), thread_id
-    other = _executed.get(key)
-    if other is not None:
+    if (other := _executed.get(key)) is not None:
         raise ConfigurationError(
-            f"Run '{run_id}' cannot be executed on thread '{thread_id}': run '{other}' is being executed on it; "
-            "wait for it or abort it"
+            f"Run '{run_id}' cannot be executed on thread '{thread_id}': {other}; wait for it or abort it"
         )
-    _executed[key] = run_id
+    _executed[key] = f"run '{run_id}' is being executed on it"
+    try:
+        yield
+    finally:
+        del _executed[key]
+
+
+@contextmanager
+def deletion(checkpointer: object, thread_id: str) -> Iterator[None]:
+    """Keep the runs of this process out of a thread while it is deleted.
+
+    Args:
+        checkpointer: Keeps the thread.
+        thread_id: The thread.
+
+    Raises:
+        ConfigurationError: A run is being executed on it.
+    """
+    key = id(checkpointer), thread_id
+    if (other := _executed.get(key)) is not None:
+        raise ConfigurationError(f"Thread '{thread_id}' cannot be deleted: {other}; wait for its end, or abort it")
+    _executed[key] = "it is being deleted"
     try:
         yield
     finally:

@@ -70,8 +70,8 @@ class MultiProcessRuntime(AgentRuntime):
         preload: Modules that processes import before their first run.
         custom_handlers: Handlers for every run, called before the run's own.
         runs_kept: How many runs are known by their ids when they have ended.
-        **settings: `runs` and `event_log` as for `AgentRuntime`, and further fields of `RunConfig` for every run, such
-            as `hooks`.
+        **settings: `runs`, `event_log` and `thread_index` as for `AgentRuntime`, and further fields of `RunConfig` for
+            every run, such as `hooks`.
 
     Raises:
         ConfigurationError: The settings make no sense, or one of them would have no effect.
@@ -156,6 +156,10 @@ class MultiProcessRuntime(AgentRuntime):
                 await self._exits.aclose()
 
     @property
+    def _saver(self) -> Any:
+        return self._own_saver
+
+    @property
     def pool(self) -> HostingPool:
         """The pool of workers: it may be resized, and takes other jobs too."""
         if self._pool is None:
@@ -181,6 +185,7 @@ class MultiProcessRuntime(AgentRuntime):
         config = RunConfig.of(config)
         await self.runs.check(config.run_id)
         run = await self._make(config)
+        run.keeper = self._threads
         await self.runs.add(run)
         return run
 

@@ -18,6 +18,7 @@ from stategraph.engine.checkpoints import allowlist
 from stategraph.engine.checkpoints.serializer import StrictSerializer
 from stategraph.types import Command
 from stategraph.workers.leases import LeaseSettings, RunStatus
+from stategraph.workers.registry import erasing
 from stategraph.workers.registry.databases import open_database
 from stategraph.workers.registry.operations import RegistryOperations
 from stategraph.workers.registry.pruning import PAUSE_S, Pruned, Pruning
@@ -303,6 +304,15 @@ class RunRegistry:
             if observer is not None:
                 observer(pruning.pruned)
             await anyio.sleep(max(PAUSE_S, anyio.current_time() - began))
+
+    async def erase_thread(self, thread_id: str) -> int:
+        """Erase the runs of a thread with their inputs and events; return how many that were.
+
+        Raises:
+            ConfigurationError: One of them goes on, or waits for a worker.
+            StoreUnavailableError: The database cannot be reached.
+        """
+        return await _in_thread(erasing.erase_thread, self.operations, thread_name(thread_id))
 
     # For workers.
 

@@ -371,6 +371,10 @@ class Sql:
                 AND seq < CAST(? AS INTEGER) + (SELECT MIN(seq) FROM sg_event WHERE run_id = ?)"""
         )
         self.delete_run = say("DELETE FROM sg_run WHERE run_id = ?")
+        self.delete_events_of_thread = say(
+            "DELETE FROM sg_event WHERE run_id IN (SELECT run_id FROM sg_run WHERE thread_id = ?)"
+        )
+        self.delete_runs_of_thread = say("DELETE FROM sg_run WHERE thread_id = ?")
         self.count_events = say("SELECT count(*) FROM sg_event WHERE run_id IN ({members})")
 
     def _render_effects(self) -> None:

@@ -1,0 +1,120 @@
+"""Threads in which something goes on: a row says so from its beginning to its end.
+
+A row is there before the first checkpoint of its thread. If the database of the index fails, a run goes on: what is
+missing then is found by the next `Threads.repair`. Only a thread that is being deleted refuses its run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from uuid import uuid4
+
+from stategraph.engine.config import environment
+from stategraph.errors import ConfigurationError
+from stategraph.run.abort import was_stopped
+from stategraph.run.threads import rules
+from stategraph.run.threads.port import ThreadIndex
+from stategraph.run.threads.rules import Row, Stored
+
+_log = logging.getLogger(__name__)
+
+
+def now_s() -> float:
+    """Return the time in seconds since the epoch, by the clock of the run; in microseconds, as dates have them."""
+    return round(environment.current().clock.time(), 6)
+
+
+async def change(index: ThreadIndex, thread_id: str, how: Callable[[Row | None], Row | None]) -> Row | None:
+    """Change a row, again and again until no other process was faster.
+
+    Args:
+        index: The index.
+        thread_id: The thread.
+        how: Makes the new row of the one that there is; None: it is left as it is. What it raises is raised.
+
+    Returns:
+        The new row; None if it was left as it is.
+    """
+    while True:
+        row = await index.get(thread_id)
+        new = how(row)
+        if new is None or await index.put(new, None if row is None else row.version):
+            return new
+
+
+@asynccontextmanager
+async def executing(index: ThreadIndex, thread_id: str, run_id: str, waits: Callable[[], bool]) -> AsyncIterator[None]:
+    """Say that a run goes on in a thread, until the block is left.
+
+    Args:
+        index: The index.
+        thread_id: The thread.
+        run_id: The run.
+        waits: Tells at its end whether it waits for a person.
+
+    Raises:
+        ConfigurationError: The thread is being deleted.
+    """
+    holder = f"{run_id}@{uuid4().hex}"
+    await _kept(index, thread_id, lambda row: rules.begun(row, thread_id, holder, now_s()))
+    holding = asyncio.create_task(_hold(index, thread_id, holder), name=f"hold thread {thread_id}")
+    status: Stored = "failed"
+    try:
+        yield
+        status = "interrupted" if waits() else "idle"
+    except BaseException as error:
+        status = "idle" if was_stopped(error) else "failed"
+        raise
+    finally:
+        holding.cancel()
+        await asyncio.gather(holding, return_exceptions=True)
+        await _kept(index, thread_id, lambda row: rules.ended(row, holder, status, now_s()))
+
+
+@asynccontextmanager
+async def deleting(index: ThreadIndex, thread_id: str) -> AsyncIterator[None]:
+    """Keep runs of all processes out of a thread while it is deleted, and forget its row after that.
+
+    Raises:
+        ConfigurationError: A run goes on in it.
+    """
+    if not index.keeps:
+        yield
+        return
+    holder = f"deletion@{uuid4().hex}"
+    await change(index, thread_id, lambda row: rules.deleting(row, thread_id, holder, now_s()))
+    holding = asyncio.create_task(_hold(index, thread_id, holder), name=f"delete thread {thread_id}")
+    try:
+        yield
+    except BaseException:
+        # Whoever tries again, or repairs the index, need not wait.
+        await _kept(index, thread_id, lambda row: rules.given_up(row, holder))
+        raise
+    finally:
+        holding.cancel()
+        await asyncio.gather(holding, return_exceptions=True)
+    row = await index.get(thread_id)
+    if row is not None and row.holder == holder:
+        await index.remove(row)
+
+
+async def _hold(index: ThreadIndex, thread_id: str, holder: str) -> None:
+    """Say again and again that a thread is held."""
+    while True:
+        await asyncio.sleep(rules.RENEW_S)
+        await _kept(index, thread_id, lambda row: rules.renewed(row, holder, now_s()))
+
+
+async def _kept(index: ThreadIndex, thread_id: str, how: Callable[[Row | None], Row | None]) -> None:
+    try:
+        await change(index, thread_id, how)
+    except ConfigurationError:
+        raise
+    except Exception as error:
+        _log.warning(
+            "The index of threads could not be told of thread '%s' (%s: %s); Threads.repair() will find it",
+            *(thread_id, type(error).__name__, error),
+        )
