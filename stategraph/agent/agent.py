@@ -15,7 +15,8 @@ from stategraph.agent.context import discovery, handoff
 from stategraph.agent.context.context_state import ContextState
 from stategraph.agent.context.context_window import Fitting
 from stategraph.agent.context.handoff import Handoff, Outlook, Role
-from stategraph.agent.facts import Place
+from stategraph.agent.context.subagent import SubagentTool
+from stategraph.agent.facts import Delegation, Place
 from stategraph.agent.messages import history
 from stategraph.agent.output.agent_output import AgentOutput
 from stategraph.agent.settings.inputs import RetainRecent
@@ -84,6 +85,7 @@ class Agent:
         host_tools: Names of tools that the host executes.
         host_tool_names: Those of them that the model is told about from the start, in the order of their definitions.
         handoffs: Tools by name that hand the conversation over to another agent.
+        subagents: Tools by name that have another agent work on a task and return its answer.
         role: Its part among other agents; None for an agent on its own, which sees the conversation as it is.
         group_id: Shared by agents that always run in parallel with it.
         max_tool_result_chars: Limit for the result of a tool; None for that of the context alone.
@@ -106,6 +108,7 @@ class Agent:
     host_tools: frozenset[str] = frozenset()
     host_tool_names: tuple[str, ...] = ()
     handoffs: Mapping[str, Handoff] = field(default_factory=dict)
+    subagents: Mapping[str, SubagentTool] = field(default_factory=dict)
     role: Role | None = None
     group_id: int | None = None
     max_tool_result_chars: int | None = None
@@ -161,8 +164,10 @@ class Agent:
         found = frozenset(discovery.discovered(messages))
         return self.rebound(found) if found else self.routes
 
-    def place(self, node: str, config: RunnableConfig, messages: Sequence[AnyMessage]) -> Place:
-        """Return the place of a running node."""
+    def place(
+        self, node: str, config: RunnableConfig, messages: Sequence[AnyMessage], within: Delegation | None = None
+    ) -> Place:
+        """Return the place of a running node, of a subagent if it is in one."""
         arrived = None if self.role is None else self.role.group_id(messages)
         group_id = self.group_id if arrived is None else arrived
-        return Place(self.id, self.name, node, config.get("metadata") or {}, group_id)
+        return Place(self.id, self.name, node, config.get("metadata") or {}, group_id, within)

@@ -17,6 +17,32 @@ from stategraph.agent.reporting import ToolReport
 
 
 @dataclass(frozen=True, slots=True)
+class Delegation:
+    """A subagent at work, for the call of another agent.
+
+    Attributes:
+        id: Its name, the same when a paused run continues.
+        type: Its type, by which the caller chose it.
+        agent_id: The agent that it is.
+        caller_id: The agent that called it.
+        call_id: The call.
+        above: The subagent that the caller is; None: it is an agent of the run.
+    """
+
+    id: str
+    type: str
+    agent_id: str
+    caller_id: str
+    call_id: str
+    above: Delegation | None = None
+
+    @property
+    def lineage(self) -> tuple[Delegation, ...]:
+        """The subagents from that which an agent of the run called down to this one."""
+        return (*(() if self.above is None else self.above.lineage), self)
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
     """The place of an event: agent, node and task.
 
@@ -26,6 +52,7 @@ class Place:
         node: The node's name in the agent's graph.
         metadata: Of the running task: thread, step, namespace, and what the caller gave.
         group_id: Number of the group of agents that run in parallel; None for an agent on its own.
+        within: The subagent that it is in; None: an agent of the run.
     """
 
     agent_id: str
@@ -33,6 +60,7 @@ class Place:
     node: str
     metadata: Mapping[str, Any]
     group_id: int | None = None
+    within: Delegation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +192,38 @@ class ToolRecalled:
     at: Place
     call: ToolCall
     message: ToolMessage
+
+
+@dataclass(frozen=True, slots=True)
+class SubagentStarted:
+    """A subagent is about to work, for the first time or again after a pause.
+
+    Attributes:
+        at: The place of the call.
+        subagent: The subagent.
+        task: What it is told.
+    """
+
+    at: Place
+    subagent: Delegation
+    task: str
+
+
+@dataclass(frozen=True, slots=True)
+class SubagentEnded:
+    """A subagent has ended.
+
+    Attributes:
+        at: The place of the call.
+        subagent: The subagent.
+        messages: Its conversation; empty if it failed.
+        error: Why it failed; None if it did not.
+    """
+
+    at: Place
+    subagent: Delegation
+    messages: Sequence[AnyMessage] = ()
+    error: Exception | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,9 +373,10 @@ class OutputRefused:
 
 ModelFact: TypeAlias = ModelStarted | ModelStreamed | ModelEnded | ModelFailed
 ToolFact: TypeAlias = ToolStarted | ToolEnded | ToolFailed | ToolAnswered | ToolRecalled
+SubagentFact: TypeAlias = SubagentStarted | SubagentEnded
 SummaryFact: TypeAlias = SummaryStarted | SummaryStreamed | SummaryEnded
 OutputFact: TypeAlias = OutputGiven | OutputRefused
 ShownFact: TypeAlias = ToolReported | ContextUsed | Logged | Judged
 """Facts that are shown to front ends as they are, see `stategraph.run.events.event_types.shown`."""
 
-Fact: TypeAlias = ModelFact | ToolFact | SummaryFact | OutputFact | ShownFact | Injected
+Fact: TypeAlias = ModelFact | ToolFact | SummaryFact | SubagentFact | OutputFact | ShownFact | Injected

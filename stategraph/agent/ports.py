@@ -17,7 +17,7 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolCal
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
 
-from stategraph.agent.facts import Fact, Place
+from stategraph.agent.facts import Delegation, Fact, Place
 from stategraph.agent.messages.compaction import FadingTier
 
 
@@ -357,6 +357,7 @@ class AgentContext:
         calibration_ratio: The calibration ratio of an earlier run.
         fading_tiers: How far earlier runs shortened tool results, by agent.
         context: For the host's own tools: what they get as the context of their `ToolRuntime`.
+        within: The subagent whose graph it is; None: an agent of the run.
     """
 
     run_id: str = ""
@@ -369,6 +370,7 @@ class AgentContext:
     calibration_ratio: float = 1.0
     fading_tiers: Mapping[str, FadingTier] = field(default_factory=dict)
     context: Any = None
+    within: Delegation | None = None
 
 
 NO_CONTEXT = AgentContext()

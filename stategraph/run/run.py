@@ -22,7 +22,7 @@ from langchain_core.runnables import RunnableConfig
 
 from stategraph.agent.context.discovery import discovered
 from stategraph.agent.context.tokens import token_counter_for
-from stategraph.agent.graphs import assemble
+from stategraph.agent.graphs import assemble, subagents
 from stategraph.agent.llm.models import resolve
 from stategraph.agent.messages import history
 from stategraph.agent.messages.compaction import FadingTier
@@ -83,7 +83,7 @@ class Run(SyncRun):
         if log is None and config.event_log_size:
             self._log = RunLog(config.event_log_size)
         self._listener = RunListener(self.id, graph, self._log)
-        tools = {agent.id: agent.host_tool_names for agent in graph.agents}
+        tools = {agent.id: agent.host_tool_names for agent in subagents.everyone(graph.agents)}
         self._listener.remember = self._saves
         if graph.output_types:
             self._listener.outputs = OutputSteps(graph.tracker.steps, graph.output_types)
@@ -93,7 +93,14 @@ class Run(SyncRun):
             self._hooks = TurnHooks(self.id, graph.agents[0].id, config.hooks, config.max_stop_continuations)
             self._listener.observe = self._hooks.hear
         self._asks = config.human_in_the_loop.enabled
-        gate = HookGate(self.id, config.hooks or HookRegistry(), graph.tracker, self._listener.hear, asks=self._asks)
+        gate = HookGate(
+            self.id,
+            config.hooks or HookRegistry(),
+            graph.tracker,
+            self._listener.hear,
+            asks=self._asks,
+            delegation=partial(subagents.delegation_of, list(subagents.everyone(graph.agents))),
+        )
         # A run that continues with a question of another process needs it also without hooks.
         asked = (gate,) if config.hooks is not None or self._asks else ()
         self._gates: Sequence[ToolGate] = (*asked, *config.tool_gates)

@@ -550,7 +550,7 @@ async def test_a_decision_of_another_point_is_nonsense(
     assert f"the decision is '{decision}', expected" in caplog.text
 
 
-@pytest.mark.parametrize("event", ["PreemptBoundary", "SubagentStart", "SubagentStop"])
+@pytest.mark.parametrize("event", ["PreemptBoundary"])
 def test_events_that_cannot_happen_here_are_refused_with_what_to_do_instead(event: str) -> None:
     with pytest.raises(ConfigurationError, match=f"'{event}' never happens: .* Stop"):
         HookRegistry().register(event, lambda _: None)

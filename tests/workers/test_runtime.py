@@ -384,6 +384,32 @@ def test_hooks_of_the_host_review_what_a_model_in_the_worker_says(backend: Setti
     run(work, backend, hooks=hooks)
 
 
+def test_subagents_work_in_the_worker_and_wait_for_the_host(backend: Settings, tmp_path: Path) -> None:
+    pytest.importorskip("langgraph.checkpoint.sqlite")
+    helper = {**agent(["", ("ask", {"question": "How?"})], "Sub."), "agent_id": "h", "tools": [agents.ask]}
+    configs = [{"type": "helper", "description": "Helps.", "agent_inputs": helper}]
+    call = ["", ("subagent", {"subagent_type": "helper", "description": "Help."})]
+    settings: Any = {"run_id": "r", "agents": [agent(call, "Done.", subagent_configs=configs)]}
+
+    async def first(runtime: Any) -> None:
+        created = await runtime.create_run(**settings)
+        events = await all_of(created.stream(ASK, THREAD))
+        phases = [event.data["phase"] for event in events if event.event == "on_subagent_update"]
+        assert phases[:2] == ["start", "run_step"]
+        assert len(created.get_interrupts()) == 1
+
+    async def second(runtime: Any) -> None:
+        created = await runtime.create_run(**settings)
+        await created.resume({"answer": "well"}, THREAD)
+        assert [each.content for each in created.get_run_messages()][1:] == ["Sub.", "Done."]
+        events = [event async for event in created.attach()]
+        phases = [event.data["phase"] for event in events if event.event == "on_subagent_update"]
+        assert (phases[0], phases[-1]) == ("run_step_completed", "stop")
+
+    for part in (first, second):
+        run(part, backend, store=f"sqlite:///{tmp_path}/runs.db")
+
+
 def test_a_worker_that_dies_is_named_with_its_run_whose_steps_are_closed(caplog: pytest.LogCaptureFixture) -> None:
     async def work(runtime: Any) -> None:
         tools = [agents.die, agents.weather]

@@ -13,8 +13,9 @@ from stategraph.agent.agent import Agent, Route, Summarising
 from stategraph.agent.context import instructions
 from stategraph.agent.context.context_window import Fitting
 from stategraph.agent.context.handoff import Handoff, Role
+from stategraph.agent.context.subagent import SubagentTool
 from stategraph.agent.context.trimming import TrimSettings
-from stategraph.agent.graphs import agent_graph, multi_agent
+from stategraph.agent.graphs import agent_graph, multi_agent, subagents
 from stategraph.agent.llm import models, output_binding, summaries
 from stategraph.agent.output import texts
 from stategraph.agent.output.agent_output import AgentOutput
@@ -66,11 +67,13 @@ def make_agent(
     Raises:
         ConfigurationError: A tool has the name of a handoff, or of what takes the output; or the output type is wrong.
     """
-    tools = ToolSet.of(inputs)
+    delegating = subagents.tools_of(inputs, lambda child: make_agent(child, None, shared))
+    tools = ToolSet.of(inputs, [each.name for each in delegating])
     handoffs = () if wiring is None else wiring.handoffs.get(inputs.agent_id, ())
+    others: list[Handoff | SubagentTool] = [*handoffs, *delegating]
     candidates = models.candidates(inputs, shared)
-    output = output_binding.output_of(inputs, candidates, has_tools=bool(tools.offers or handoffs))
-    added = _added_tools(inputs.agent_id, tools, handoffs, output)
+    output = output_binding.output_of(inputs, candidates, has_tools=bool(tools.offers or others))
+    added = _added_tools(inputs.agent_id, tools, others, output)
     shown = (*tools.shown(inputs.discovered_tools), *added)
     offers_tools = bool(tools.offers or added)
 
@@ -89,6 +92,7 @@ def make_agent(
         host_tools=frozenset(tools.hosted),
         host_tool_names=tools.names_shown(inputs.discovered_tools),
         handoffs={each.name: each for each in handoffs},
+        subagents={each.name: each for each in delegating},
         role=None if wiring is None else _role(inputs.agent_id, wiring, offers_tools, candidates[0].provider),
         group_id=None if wiring is None else wiring.groups.get(inputs.agent_id),
         max_tool_result_chars=inputs.max_tool_result_chars,
@@ -109,22 +113,24 @@ def make_agent(
 
 
 def _added_tools(
-    agent_id: str, tools: ToolSet, handoffs: Sequence[Handoff], output: AgentOutput | None
+    agent_id: str, tools: ToolSet, others: Sequence[Handoff | SubagentTool], output: AgentOutput | None
 ) -> list[ToolDefinition]:
-    """Return the tools that an agent has beside its own: its handoffs, and those that take its output.
+    """Return the tools that an agent has beside its own: handoffs, subagents, and those that take its output.
 
     Raises:
         ConfigurationError: A tool of its own has the name of one of them.
     """
     outputs = () if output is None else output.type.by_tool
     own = {*tools.local, *tools.hosted}
-    reserved = [(each.name, "a handoff") for each in handoffs if each.name in own]
-    reserved += [(name, "what takes its output") for name in outputs if name in {*own, *dict(tools.offers)}]
+    kinds = [(each.name, "a handoff" if isinstance(each, Handoff) else "a subagent") for each in others]
+    reserved = [(name, by) for name, by in kinds if name in own]
+    own |= {*dict(tools.offers), *dict(kinds)}
+    reserved += [(name, "what takes its output") for name in outputs if name in own]
     for name, by in reserved:
         raise ConfigurationError(
             f"Agent {agent_id!r}: the name {name!r} is used by a tool and by {by}; rename the tool"
         )
-    return [*(each.definition for each in handoffs), *(() if output is None else output.tools)]
+    return [*(each.definition for each in others), *(() if output is None else output.tools)]
 
 
 def _system(

@@ -10,6 +10,7 @@ from langchain_core.messages.ai import UsageMetadata
 
 from stategraph.agent.context import context_state
 from stategraph.agent.context.context_state import ContextState
+from stategraph.agent.context.subagent import USAGE
 from stategraph.agent.settings import usage
 from stategraph.agent.state import AgentState, turn_of
 
@@ -45,8 +46,9 @@ def after(agent_ids: Sequence[str]) -> Callable[[AgentState], dict[str, Any]]:
 def _total(messages: Sequence[AnyMessage]) -> UsageMetadata:
     total = UsageMetadata(input_tokens=0, output_tokens=0, total_tokens=0)
     for message in messages:
-        if isinstance(message, AIMessage) and message.usage_metadata:
-            one = usage.total_usage(message.usage_metadata)
+        used = message.usage_metadata if isinstance(message, AIMessage) else message.additional_kwargs.get(USAGE)
+        if used:
+            one = usage.total_usage(used)
             total["input_tokens"] += one["input_tokens"]
             total["output_tokens"] += one["output_tokens"]
             total["total_tokens"] += one["total_tokens"]

@@ -95,12 +95,13 @@ class OutputNode:
 
     async def acall(self, state: AgentState, config: RunnableConfig, runtime: Runtime[AgentContext]) -> dict[str, Any]:
         """Like `call`, telling a listener what comes of it."""
-        listener = agent_context(runtime.context).listener
+        context = agent_context(runtime.context)
+        listener = context.listener
         if listener is None:
             return self.call(state, config, runtime)
         if (memory := state.get("memory")) is not None:
             listener.recall(memory)
-        at = self._agent.place(self._agent.output_node, config, state["messages"])
+        at = self._agent.place(self._agent.output_node, config, state["messages"], context.within)
         verdict = self._judged(state["messages"])
         for fact in self._facts(at, verdict):
             await listener.hear(fact)

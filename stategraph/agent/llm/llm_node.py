@@ -77,7 +77,7 @@ class LlmNode:
         listener = context.listener
         if listener is not None and (memory := state.get("memory")) is not None:
             listener.recall(memory)
-        at = self._agent.place(self._agent.llm_node, config, state["messages"])
+        at = self._agent.place(self._agent.llm_node, config, state["messages"], context.within)
 
         async def ask(prompt: Prompt) -> model_gates.Outcome:
             if listener is not None:
@@ -130,7 +130,7 @@ class LlmNode:
         request = (self._agent.routes_for(history), prompt.whole, config, prompt.refused_by, history)
         if not context.model_gates:
             return None, request
-        at = self._agent.place(self._agent.llm_node, config, history)
+        at = self._agent.place(self._agent.llm_node, config, history, context.within)
         return _passage(context, at, prompt, request[0]), request
 
     async def _reported(

@@ -99,7 +99,7 @@ class SummarizeNode:
 
         async def summarise(job: _Job) -> Summary | None:
             if listener is not None:
-                at = self._agent.place(self._agent.summarize_node, config, state["messages"])
+                at = self._agent.place(self._agent.summarize_node, config, state["messages"], context.within)
                 return await self._reported(job, at, config, context, listener)
             routes = self._how.routes
             answer = await adrive(self._asking(job), lambda prompt: model_calls.acall(routes, prompt, config, _never))

@@ -269,6 +269,8 @@ class AgentInputs(Settings):
             takes it, or by a `prompt`. `auto`: as the model supports it, see `docs/typed-output.md`.
         output_retries: How often the model is told in a turn that its answer does not fit, before the turn fails with
             an `OutputError`; 0: it is not told.
+        subagent_configs: Agents that it may have work on a task, by the tool `subagent`, see `SubagentConfig`.
+        max_subagent_depth: How deep subagents may have subagents; None: as deep as they are configured.
     """
 
     agent_id: AgentId
@@ -303,6 +305,8 @@ class AgentInputs(Settings):
     output_type: Annotated[Any, BeforeValidator(output_members.members)] = None
     output_mode: Literal["auto", "native", "tool", "prompt"] = "auto"
     output_retries: Count = 2
+    subagent_configs: tuple[SubagentConfig, ...] = ()
+    max_subagent_depth: PositiveInt | None = None
 
     @classmethod
     def of(cls, given: Self | Mapping[str, Any]) -> Self:
@@ -353,6 +357,42 @@ class AgentInputs(Settings):
                 " executes; give those that run here as 'graph_tools'"
             )
         return self
+
+
+class SubagentConfig(Settings):
+    """An agent that another one calls as a tool: it works on its own, and its last answer is the result.
+
+    Attributes:
+        type: Its name for the model that chooses it.
+        name: Its name for readers; None: that of the agent.
+        description: What it is good at, for the model that chooses it.
+        agent_inputs: The agent.
+        self_: It is a copy of the agent that calls it, without subagents; excludes `agent_inputs`. On the wire `self`.
+        tool_name: Offer it as a tool of its own with this name, and not among the types of `subagent`.
+        max_turns: How often its model may be called.
+        allow_nested: Whether it may call the subagents that its own inputs have.
+    """
+
+    type: Annotated[str, Field(min_length=1)]
+    name: str | None = None
+    description: Annotated[str, Field(min_length=1)]
+    agent_inputs: AgentInputs | None = None
+    self_: bool = Field(default=False, alias="self")
+    tool_name: Annotated[str, Field(pattern="^[a-zA-Z0-9_-]{1,64}$")] | None = None
+    max_turns: PositiveInt = 25
+    allow_nested: bool = False
+
+    @model_validator(mode="after")
+    def _one_agent(self) -> Self:
+        if (self.agent_inputs is None) is not self.self_:
+            raise ValueError(
+                f"the subagent {self.type!r} needs either 'agent_inputs' or 'self': the agent that it is, or a copy of "
+                "the one that calls it"
+            )
+        return self
+
+
+AgentInputs.model_rebuild()
 
 
 class GraphEdge(Settings):

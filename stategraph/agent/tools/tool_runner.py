@@ -20,11 +20,14 @@ from langchain_core.messages import ToolCall, ToolMessage
 from langchain_core.runnables import RunnableConfig
 
 from stategraph.agent.agent import Agent
+from stategraph.agent.context.handoff import Handoff
 from stategraph.agent.invocation.direct import ToolInvoker
 from stategraph.agent.invocation.injection import Injection, InjectionContext
 from stategraph.agent.messages import encodable, problems, truncation
 from stategraph.agent.reporting import Reporter, ToolReport, reporter
+from stategraph.agent.state import AgentState
 from stategraph.agent.tools import tool_result
+from stategraph.agent.tools.subagent_calls import SubagentCall
 from stategraph.agent.tools.tool_result import Output, Result, failed
 from stategraph.constants import CONF, CONFIG_KEY_CHECKPOINTER
 from stategraph.engine.compile.task_functions import start_task
@@ -60,6 +63,21 @@ class Watch:
     report: Reporter
 
 
+@dataclass(frozen=True, slots=True)
+class _Transfer:
+    """A call that hands over."""
+
+    handoff: Handoff
+    call: ToolCall
+    state: AgentState
+
+    def run(self) -> Output:
+        return self.handoff.take(self.call, self.state)
+
+    async def arun(self) -> Output:
+        return await self.handoff.atake(self.call, self.state)
+
+
 class ToolRunner:
     """Runs the tools of an agent that are in this process.
 
@@ -74,7 +92,8 @@ class ToolRunner:
 
     def has(self, call: ToolCall) -> bool:
         """Return whether the tool of a call is here."""
-        return call["name"] in self._agent.tools or call["name"] in self._agent.handoffs
+        name = call["name"]
+        return name in self._agent.tools or name in self._agent.handoffs or name in self._agent.subagents
 
     def is_hosted(self, call: ToolCall) -> bool:
         """Return whether only the host can execute a call."""
@@ -131,8 +150,8 @@ class ToolRunner:
             output = await self._output(call, values, watch)
             result = self.read(call, output)
         except (Exception, asyncio.CancelledError) as raised:
-            if raised in refused:
-                raise  # the tool is well, and the listener to its reports is not
+            if raised in refused or (isinstance(raised, HandlerError) and call["name"] in self._agent.subagents):
+                raise  # the tool is well, and the listener is not
             error = _shown_to_model(call, raised)
             if watch is not None:
                 await watch.failed(error)
@@ -152,16 +171,16 @@ class ToolRunner:
 
     def attempt(self, call: ToolCall, values: InjectionContext) -> Output:
         """Call the tool once."""
-        if (transfer := self._agent.handoffs.get(call["name"])) is not None:
-            return transfer.take(call, values.state)
+        if (built_in := self._built_in(call, values)) is not None:
+            return built_in.run()
         return self._invoker(call["name"]).invoke(self._filled(call, values), values.config)
 
     async def aattempt(self, call: ToolCall, values: InjectionContext, watch: Watch | None) -> Output:
         """Call the tool once."""
-        if (transfer := self._agent.handoffs.get(call["name"])) is not None:
+        if (built_in := self._built_in(call, values)) is not None:
             # As with tools that take time, all calls of an answer begin before one of them ends.
             await asyncio.sleep(0)
-            return await transfer.atake(call, values.state)
+            return await built_in.arun()
         filled, invoker = self._filled(call, values), self._invoker(call["name"])
         if watch is None:
             return await invoker.ainvoke(filled, values.config)
@@ -170,6 +189,14 @@ class ToolRunner:
             return await invoker.ainvoke(filled, values.config)
         finally:
             reporter.reset(mark)
+
+    def _built_in(self, call: ToolCall, values: InjectionContext) -> _Transfer | SubagentCall | None:
+        """Return what a call does that is for another agent; None if it is for a tool."""
+        if (transfer := self._agent.handoffs.get(call["name"])) is not None:
+            return _Transfer(transfer, call, values.state)
+        if (tool := self._agent.subagents.get(call["name"])) is not None:
+            return SubagentCall.of(call, self._agent, tool, values)
+        return None
 
     def _invoker(self, name: str) -> ToolInvoker:
         if name not in self._invokers:

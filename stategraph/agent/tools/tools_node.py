@@ -110,7 +110,7 @@ class ToolsNode:
         if context.listener is not None and (memory := state.get("memory")) is not None:
             context.listener.recall(memory)
         open_calls, values = self._begin(state, config, runtime)
-        at = self.agent.place(self.agent.tools_node, config, state["messages"])
+        at = self.agent.place(self.agent.tools_node, config, state["messages"], context.within)
         batch = Batch(self.runner, context, at, values, Gates(context.gates, at))
         finished = await batch.finish(await batch.run(open_calls))
         by_host = [message for result in finished.results for message in result.injected]

@@ -38,8 +38,12 @@ class ToolSet:
     registry: Mapping[str, ToolDefinition]
 
     @classmethod
-    def of(cls, inputs: AgentInputs) -> ToolSet:
+    def of(cls, inputs: AgentInputs, others: Collection[str] = ()) -> ToolSet:
         """Return the tools that a host gave an agent.
+
+        Args:
+            inputs: The agent.
+            others: Names of tools that are not among these, and may have policies too.
 
         Raises:
             ConfigurationError: A policy is for a tool that there is not, two tools have the same name, or a function
@@ -54,9 +58,9 @@ class ToolSet:
             known = {*tools, *inputs.tool_map, *definitions}
             host = definitions | {name: each for name, each in inputs.tool_registry.items() if name not in known}
         here = {name: tool for name, tool in tools.items() if isinstance(tool, BaseTool)} | inputs.tool_map
-        unknown = sorted(set(inputs.tool_policies) - {*here, *host})
+        unknown = sorted(set(inputs.tool_policies) - {*here, *host, *others})
         if unknown:
-            known_names = ", ".join(sorted({*here, *host})) or "none"
+            known_names = ", ".join(sorted({*here, *host, *others})) or "none"
             raise ConfigurationError(
                 f"Agent '{inputs.agent_id}': tool_policies names unknown {'tools' if len(unknown) > 1 else 'tool'} "
                 f"{', '.join(map(repr, unknown))}. Its tools are: {known_names}"

@@ -375,6 +375,39 @@ class AgentLog(TypedDict):
     data: NotRequired[dict[str, object]]
 
 
+SubagentPhase: TypeAlias = Literal[
+    "start",
+    "run_step",
+    "run_step_delta",
+    "run_step_completed",
+    "run_step_closed",
+    "message_delta",
+    "reasoning_delta",
+    "stop",
+    "error",
+]
+
+
+class SubagentUpdate(TypedDict):
+    """`on_subagent_update`. `data` is the payload of the event that the phase names, without its `on_`."""
+
+    runId: str
+    parentRunId: str
+    subagentRunId: str
+    parentToolCallId: str
+    subagentType: str
+    subagentKind: Literal["agent"]
+    subagentAgentId: str
+    memberAgentId: str
+    depth: int
+    ancestry: list[dict[str, object]]
+    parentAgentId: str
+    phase: SubagentPhase
+    timestamp: str
+    data: NotRequired[object]
+    label: NotRequired[str]
+
+
 class GuardrailResult(TypedDict):
     """`on_guardrail`: the judgement of one hook of BeforeModel or AfterModel (`hook`), by the hook's name."""
 

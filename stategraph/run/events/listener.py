@@ -16,7 +16,7 @@ from stategraph.agent import facts
 from stategraph.agent.messages import problems
 from stategraph.agent.messages.truncation import compact_json
 from stategraph.errors import HandlerError
-from stategraph.run.events import event_types
+from stategraph.run.events import event_types, subagent_updates
 from stategraph.run.events.event_types import GraphEvents, Row, RunStep
 from stategraph.run.events.execution_graph import ExecutionGraph
 from stategraph.run.events.handler_calls import HandlerCalls, HandlerStatistics
@@ -26,6 +26,8 @@ from stategraph.run.ports import EventLog
 
 #: Version of the state stored for the process that continues a run: raise it when older code could not read it.
 _FORMAT = 1
+
+_STOPPED = TimeoutError("stopped before its end")
 
 CallbackName: TypeAlias = Literal["handle_tool_start", "handle_tool_end", "handle_tool_error"]
 
@@ -65,6 +67,7 @@ class RunListener:
         self._count = 0
         self._last_input_id: str | None = None
         self._began = False
+        self._starting: dict[str, facts.SubagentStarted] = {}
         self.remember = False
         self.observe: Callable[[facts.Fact], Awaitable[None]] | None = None
         self.callbacks: ClientCallbacks = {}
@@ -87,6 +90,7 @@ class RunListener:
         self.partial.clear()
         if self.outputs is not None:
             self.outputs.clear()
+        self._starting.clear()
 
     @property
     def last_input_id(self) -> str | None:
@@ -98,10 +102,15 @@ class RunListener:
     async def hear(self, fact: facts.Fact, /) -> None:
         """Turn a fact into events and wait for their handlers."""
         self._count += 1
+        if self._starting:
+            await self._tell_start(fact)
         match fact:
             case facts.ModelStreamed(call, chunk):
                 await self.emit(GraphEvents.CHAT_MODEL_STREAM, {"chunk": chunk}, call.at)
-                if not call.off_record:
+                if call.at.within is not None:
+                    if not call.off_record:
+                        await self._emit_all(self._tracker.of(call.at).chunk(call, chunk), call.at)
+                elif not call.off_record:
                     self.partial[id(call)][1].append(chunk)
                     for event, data in self._tracker.chunk(call, chunk):
                         await self.emit(event, data, call.at)
@@ -119,10 +128,13 @@ class RunListener:
                 await self._hear_tool(fact)
             case facts.SummaryStarted() | facts.SummaryStreamed() | facts.SummaryEnded():
                 await self._hear_summary(fact)
-            case facts.Injected(_, messages):
-                self.produced.extend(messages)
+            case facts.SubagentStarted() | facts.SubagentEnded():
+                await self._hear_subagent(fact)
+            case facts.Injected(at, messages):
+                if at.within is None:
+                    self.produced.extend(messages)
             case facts.OutputGiven() | facts.OutputRefused():
-                if self.outputs is not None:
+                if self.outputs is not None and fact.at.within is None:
                     await self._emit_all(self.outputs.hear(fact), fact.at)
             case _:
                 await self._show(fact)
@@ -151,6 +163,8 @@ class RunListener:
 
     async def sweep(self, status: Status) -> None:
         """Close every open step."""
+        if self._tracker.subagents:
+            await self._emit_all(subagent_updates.sweep(self._tracker, self._run_id, status), None)
         await self._emit_all(self._tracker.sweep(status), None)
 
     async def close(self, steps: Iterable[RunStep], status: Status) -> None:
@@ -170,28 +184,30 @@ class RunListener:
             self.outputs.end(call)
         match fact:
             case facts.ModelStarted():
-                if not call.off_record:
+                if not call.off_record and call.at.within is None:
                     self.partial[id(call)] = (call, [])
                 await self.emit(GraphEvents.CHAT_MODEL_START, {"input": _model_input(call)}, call.at)
             case facts.ModelEnded(_, message, elapsed_s):
                 await self._model_ended(call, message, elapsed_s)
             case facts.ModelFailed():
                 self.partial.pop(id(call), None)
-                await self._emit_all(self._tracker.fail(call), call.at)
+                await self._emit_all(self._tracker.of(call.at).fail(call), call.at)
             case _:
                 assert_never(fact)
 
     async def _model_ended(self, call: facts.ModelCall, message: AIMessage, elapsed_s: float) -> None:
         self.partial.pop(id(call), None)
+        tracker = self._tracker.of(call.at)
         if not call.off_record:
-            self.produced.append(message)
+            if call.at.within is None:
+                self.produced.append(message)
             # Numbered here, in order, so that a process that continues the run gives them the same numbers.
-            self._tracker.number(call.at, message)
+            tracker.number(call.at, message)
         data = {"output": message, "input": _model_input(call)}
         await self.emit(GraphEvents.CHAT_MODEL_END, data, call.at, call)
         if call.off_record:
             return
-        await self._emit_all(self._tracker.end(call, message), call.at)
+        await self._emit_all(tracker.end(call, message), call.at)
         figures = {
             **(message.usage_metadata or {}),
             "elapsedSeconds": round(elapsed_s, 2),
@@ -204,9 +220,10 @@ class RunListener:
 
     async def _hear_tool(self, fact: facts.ToolFact) -> None:
         at, call = fact.at, fact.call
+        tracker = self._tracker.of(at)
         match fact:
             case facts.ToolStarted():
-                self._tracker.turn(at, call)
+                tracker.turn(at, call)
                 await self.call_back("handle_tool_start", call)
                 await self.emit(GraphEvents.TOOL_START, {"input": _tool_input(call)}, at)
             case facts.ToolFailed(_, _, error):
@@ -215,23 +232,46 @@ class RunListener:
                 await self.call_back("handle_tool_end", output)
                 await self.emit(GraphEvents.TOOL_END, {"output": output, "input": _tool_input(call)}, at)
             case facts.ToolAnswered(_, _, message):
-                self.produced.append(message)
-                await self._emit_all(self._tracker.answer(fact), at)
+                for subagent in subagent_updates.of_call(self._tracker, call["id"], at.within):
+                    # One that ended well, or failed, has said so: this one was stopped.
+                    rows = subagent_updates.ended(
+                        facts.SubagentEnded(at, subagent, error=_STOPPED), self._tracker, self._run_id
+                    )
+                    await self._emit_all(rows, None)
+                if at.within is None:
+                    self.produced.append(message)
+                await self._emit_all(tracker.answer(fact), at)
             case facts.ToolRecalled(_, _, message):
-                self._tracker.recalled(at, call["id"])
-                if not _has_result(self.produced, call["id"]):
+                tracker.recalled(at, call["id"])
+                if at.within is None and not _has_result(self.produced, call["id"]):
                     self.produced.append(message)
             case _:
                 assert_never(fact)
 
+    async def _hear_subagent(self, fact: facts.SubagentFact) -> None:
+        if isinstance(fact, facts.SubagentStarted):
+            self._starting[fact.subagent.id] = fact
+            return
+        await self._emit_all(subagent_updates.ended(fact, self._tracker, self._run_id), None)
+        if self.observe is not None:
+            await self.observe(fact)
+
+    async def _tell_start(self, fact: facts.Fact) -> None:
+        """Tell that a subagent starts before what it does first: one that continues has recalled its steps by then."""
+        subagent = subagent_updates.subagent_of(fact)
+        starting = None if subagent is None else self._starting.pop(subagent.id, None)
+        if starting is not None:
+            await self._emit_all(subagent_updates.started(starting, self._tracker, self._run_id), None)
+
     async def _hear_summary(self, fact: facts.SummaryFact) -> None:
+        summaries = self._tracker.of(fact.at).summaries
         match fact:
             case facts.SummaryStarted(at, figures):
-                rows = self._tracker.summaries.open(at, figures)
+                rows = summaries.open(at, figures)
             case facts.SummaryStreamed(at, text):
-                rows = self._tracker.summaries.text(at, text)
+                rows = summaries.text(at, text)
             case facts.SummaryEnded(at, summary, error):
-                rows = self._tracker.summaries.close(at, summary, error)
+                rows = summaries.close(at, summary, error)
             case _:
                 assert_never(fact)
         await self._emit_all(rows, at)
@@ -239,9 +279,9 @@ class RunListener:
             await self.observe(fact)
 
     async def _show(self, fact: facts.ShownFact) -> None:
-        if isinstance(fact, facts.ContextUsed):
+        if isinstance(fact, facts.ContextUsed) and fact.at.within is None:
             self.contexts[fact.at.agent_id] = fact
-        await self._emit_all(event_types.shown(fact, self._run_id, self._tracker.step_id), fact.at)
+        await self._emit_all(event_types.shown(fact, self._run_id, self._tracker.of(fact.at).step_id), fact.at)
 
     async def call_back(self, name: CallbackName, *details: Any) -> None:
         """Call one of the host's callbacks and wait for it.
@@ -265,6 +305,8 @@ class RunListener:
     # Handlers.
 
     async def _emit_all(self, rows: Iterable[Row], at: facts.Place | None) -> None:
+        if at is not None and at.within is not None:
+            rows = subagent_updates.told_within(rows, at.within, self._run_id)
         for event, data in rows:
             await self.emit(event, data, at)
 
@@ -334,6 +376,8 @@ class RunListener:
                 "rootAgentId": root.id,
                 "rootAgentName": root.name,
             }
+            if at.within is not None:
+                self._metadata["subagentRunId"] = at.within.id
         return self._metadata
 
 

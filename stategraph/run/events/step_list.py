@@ -36,6 +36,14 @@ class StepList:
         self._several_agents = several_agents
         self.clear()
 
+    def below(self, run_id: str) -> StepList:
+        """Return an empty list for the steps of a subagent.
+
+        Args:
+            run_id: The subagent's name.
+        """
+        return StepList(run_id, new_id=self.new_id, now_ms=self.now_ms, several_agents=True)
+
     def clear(self) -> None:
         """Forget everything; indices start at 0 again."""
         self._steps: list[RunStep] = []

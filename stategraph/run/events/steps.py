@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, cast
 
 from langchain_core.messages import AIMessage, AIMessageChunk, ToolCall, ToolCallChunk
 
-from stategraph.agent.facts import ModelCall, Place, ToolAnswered
+from stategraph.agent.facts import Delegation, ModelCall, Place, ToolAnswered
 from stategraph.agent.messages import truncation
 from stategraph.run.events import chunk_text
 from stategraph.run.events.event_types import (
@@ -80,12 +80,24 @@ class StepTracker:
         self._calls: dict[tuple[str, str], str] = {}
         self._turns: dict[tuple[str, str], int] = {}
         self._turns_of_tool: Counter[str] = Counter()
+        self.subagents: dict[str, tuple[Delegation, StepTracker]] = {}
+
+    def of(self, at: Place) -> StepTracker:
+        """Return the tracker of the steps of a place: this one, or that of the subagent that it is in."""
+        return self if at.within is None else self.below(at.within)
+
+    def below(self, subagent: Delegation) -> StepTracker:
+        """Return the tracker of a subagent's steps."""
+        known = self.subagents.get(subagent.id)
+        if known is None:
+            known = self.subagents[subagent.id] = (subagent, StepTracker(self.steps.below(subagent.id)))
+        return known[1]
 
     def clear(self) -> None:
         """Forget everything; indices start at 0 again."""
         self.steps.clear()
         self.summaries.clear()
-        for known in (self._lanes, self._calls, self._turns, self._turns_of_tool):
+        for known in (self._lanes, self._calls, self._turns, self._turns_of_tool, self.subagents):
             known.clear()
 
     # A model's answer.
@@ -338,7 +350,9 @@ class StepTracker:
         Closed steps are left out.
         """
         waiting = {call: step_id for call, step_id in self._calls.items() if self.steps.is_open(step_id)}
+        below = [[asdict(subagent), tracker.memory()] for subagent, tracker in self.subagents.values()]
         return {
+            **({"subagents": below} if below else {}),
             **self.steps.memory(),
             "tool_calls": [[*call, step_id] for call, step_id in waiting.items()],
             "turns": [
@@ -359,6 +373,14 @@ class StepTracker:
         for agent_id, call_id, turn in memory["turns"]:
             self._turns.setdefault((agent_id, call_id), turn)
         self._turns_of_tool |= Counter(memory["turns_of_tool"])
+        for subagent, its_memory in memory.get("subagents", ()):
+            self.below(delegation_of(subagent)).recall(its_memory)
+
+
+def delegation_of(stored: Mapping[str, Any]) -> Delegation:
+    """Return a delegation from its fields."""
+    above = stored["above"]
+    return Delegation(**{**stored, "above": None if above is None else delegation_of(above)})
 
 
 def _key(at: Place, call_id: str | None) -> tuple[str, str]:

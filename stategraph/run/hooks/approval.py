@@ -58,6 +58,7 @@ class HookGate:
         tracker: Knows the steps and turns of calls.
         hear: Told about hooks that failed.
         asks: Whether a person can be asked. Else a call that would need approval is blocked.
+        delegation: Finds out about a call whether a subagent is to work on it, and then tells which and its task.
     """
 
     def __init__(
@@ -68,12 +69,14 @@ class HookGate:
         hear: Callable[[facts.Fact], Awaitable[None]],
         *,
         asks: bool,
+        delegation: Callable[[facts.Place, ToolCall], Mapping[str, str] | None] = lambda *_: None,
     ) -> None:
         self._run_id = run_id
         self._hooks = hooks
         self._tracker = tracker
         self._hear = hear
         self._asks = asks
+        self._delegation = delegation
         self._decisions: dict[tuple[str, str], _Decision] = {}
 
     async def before(self, at: facts.Place, calls: Sequence[ToolCall], /) -> Sequence[ports.Verdict]:
@@ -81,16 +84,16 @@ class HookGate:
         outcomes = await self._consult(at, calls)
         calls = [_updated(call, outcome.updated_input) for call, outcome in zip(calls, outcomes, strict=True)]
         halt = next((outcome.halt for outcome in outcomes if outcome.halt is not None), None)
-        reviews = self._reviews(calls, outcomes) if halt is None else {}
+        reviews = self._reviews(at, calls, outcomes) if halt is None else {}
         return [
             self._decided(at, call, outcome, reviews.get(_id(call)), halt)
             for call, outcome in zip(calls, outcomes, strict=True)
         ]
 
-    def _reviews(self, calls: Sequence[ToolCall], outcomes: Sequence[Outcome]) -> dict[str, Review]:
+    def _reviews(self, at: facts.Place, calls: Sequence[ToolCall], outcomes: Sequence[Outcome]) -> dict[str, Review]:
         """Ask a person about the calls for which hooks want it, if one can be asked."""
         asking = [pair for pair in zip(calls, outcomes, strict=True) if pair[1].decision == "ask"]
-        return questions.ask(self._approval(asking), questions.read_decisions) if asking and self._asks else {}
+        return questions.ask(self._approval(at, asking), questions.read_decisions) if asking and self._asks else {}
 
     def _decided(
         self, at: facts.Place, call: ToolCall, outcome: Outcome, review: Review | None, halt: str | None
@@ -177,18 +180,28 @@ class HookGate:
         return [_restored(each) for each in stored]
 
     async def _consult_about(self, at: facts.Place, call: ToolCall) -> Outcome:
-        if not self._hooks.has(HookEvents.PRE_TOOL_USE):
-            return NOTHING
-        outcome = await self._hooks.call(HookEvents.PRE_TOOL_USE, self._about(at, call), call["name"])
-        await self._report(at, outcome)
-        return outcome
+        outcome = NOTHING
+        if self._hooks.has(HookEvents.PRE_TOOL_USE):
+            outcome = await self._hooks.call(HookEvents.PRE_TOOL_USE, self._about(at, call), call["name"])
+            await self._report(at, outcome)
+        if outcome.decision == "deny" or not self._hooks.has(HookEvents.SUBAGENT_START):
+            return outcome
+        call = _updated(call, outcome.updated_input)
+        if (delegation := self._delegation(at, call)) is None:
+            return outcome
+        about = {**self._about(at, call), "parentAgentId": at.agent_id, **delegation}
+        started = await self._hooks.call(HookEvents.SUBAGENT_START, about, delegation["agentType"])
+        await self._report(at, started)
+        return outcome.and_then(started)
 
     async def _report(self, at: facts.Place, outcome: Outcome) -> None:
         for error in outcome.errors:
             await self._hear(facts.Logged(at, "error", "hooks", error, detail=False))
 
-    def _approval(self, asking: Sequence[tuple[ToolCall, Outcome]]) -> dict[str, object]:
+    def _approval(self, at: facts.Place, asking: Sequence[tuple[ToolCall, Outcome]]) -> dict[str, object]:
+        scope = {} if at.within is None else {"subagent": _scope(at.within)}
         return {
+            **scope,
             "type": questions.TOOL_APPROVAL,
             "hook_session_id": self._run_id,
             "action_requests": [
@@ -214,7 +227,8 @@ class HookGate:
         return {**self._where(at), **self._of_call(call), **self._step(at, call)}
 
     def _step(self, at: facts.Place, call: ToolCall) -> dict[str, object]:
-        return {"stepId": self._tracker.step_id(at, call["id"]), "turn": self._tracker.turn(at, call)}
+        tracker = self._tracker.of(at)
+        return {"stepId": tracker.step_id(at, call["id"]), "turn": tracker.turn(at, call)}
 
     def _where(self, at: facts.Place) -> dict[str, object]:
         who = {"agentId": at.agent_id, "executingAgentId": at.agent_id}
@@ -268,6 +282,16 @@ def _restored(stored: _StoredOutcome) -> Outcome:
         injected=tuple(stored["injected"]),
         halt=stored.get("halt"),
     )
+
+
+def _scope(subagent: facts.Delegation) -> dict[str, object]:
+    """Return the subagent that asks, as front ends are told it."""
+    return {
+        "run_id": subagent.id,
+        "agent_id": subagent.agent_id,
+        "subagent_type": subagent.type,
+        "parent_tool_call_id": subagent.call_id,
+    }
 
 
 def _id(call: ToolCall) -> str:

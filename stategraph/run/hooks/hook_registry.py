@@ -11,6 +11,8 @@
 | PostToolUseFailure | when a call has failed | the same |
 | PermissionDenied | when a call was denied, by a hook or a person | add context, end the turn |
 | PostToolBatch | when all calls of an answer have results | add messages and context, end the turn |
+| SubagentStart | before a subagent works on a call, after PreToolUse | as PreToolUse, without changes |
+| SubagentStop | when a subagent has answered | |
 | PreCompact, PostCompact | before and after messages are summarised | |
 | Stop | when a turn has ended, also early | block: go on with what it injects; or say why it ends |
 | StopFinalize | after that, knowing what hooks of Stop said | the same |
@@ -21,8 +23,8 @@
 - A hook is sync, and then runs in a thread, or async. It has `timeout_s` seconds; a sync one that takes longer is left
   behind, not stopped.
 - A hook that fails, takes too long or returns nonsense fails closed where it decides (PreToolUse, UserPromptSubmit,
-  BeforeModel, AfterModel): it counts as `deny`. One of StopFinalize that fails fails the run: it may have taken up work
-  that would be lost. At the other points the run goes on as if it had said nothing. All are logged.
+  BeforeModel, AfterModel, SubagentStart): it counts as `deny`. One of StopFinalize that fails fails the run: it may
+  have taken up work that would be lost. At the other points the run goes on as if it had said nothing. All are logged.
 - A hook cannot wait for a person itself: it returns `ask`.
 """
 
@@ -81,6 +83,8 @@ class HookEvents(StrEnum):
     POST_TOOL_USE_FAILURE = "PostToolUseFailure"
     POST_TOOL_BATCH = "PostToolBatch"
     PERMISSION_DENIED = "PermissionDenied"
+    SUBAGENT_START = "SubagentStart"
+    SUBAGENT_STOP = "SubagentStop"
     PRE_COMPACT = "PreCompact"
     POST_COMPACT = "PostCompact"
     STOP = "Stop"
@@ -97,15 +101,13 @@ _OF_TOOLS = frozenset(
     )
 )
 _OF_MODELS = frozenset((HookEvents.BEFORE_MODEL, HookEvents.AFTER_MODEL))
-_DECIDING = _OF_MODELS | {HookEvents.PRE_TOOL_USE, HookEvents.USER_PROMPT_SUBMIT}
+_OF_SUBAGENTS = frozenset((HookEvents.SUBAGENT_START, HookEvents.SUBAGENT_STOP))
+_DECIDING = _OF_MODELS | {HookEvents.PRE_TOOL_USE, HookEvents.USER_PROMPT_SUBMIT, HookEvents.SUBAGENT_START}
 _STOPPING = frozenset((HookEvents.STOP, HookEvents.STOP_FINALIZE))
 
 _NEVER = {
     "PreemptBoundary": "an answer that is being written is not interrupted here: inject messages with PostToolBatch or "
     "Stop, or abort the run and start another one",
-    "SubagentStart": "agents do not start others here but hand over to them: watch the agentId of steps, or "
-    "PreToolUse of 'lc_transfer_to_...'",
-    "SubagentStop": "agents do not start others here but hand over to them: watch the agentId of steps, or Stop",
 }
 """Events of other implementations that cannot happen here, and what to do instead."""
 
@@ -172,7 +174,7 @@ class HookRegistration(Settings):
     Attributes:
         hooks: The functions. Each is given a mapping that says what happened.
         pattern: For tools: only calls of tools in whose name this regular expression is found; for models: only those
-            of agents in whose id it is found.
+            of agents in whose id it is found; for subagents: in whose type.
         hold: For AfterModel: what readers of the run are told only when the hooks have approved it. `sentence`: each
             sentence, and the hooks are called with each; `answer`: the whole, and they are called with the whole;
             `nothing`: all is told as it comes, and what hooks replace or deny has been read.
@@ -221,6 +223,19 @@ class Outcome:
     halt: str | None = None
     judgements: tuple[Mapping[str, Any], ...] = ()
     errors: tuple[str, ...] = ()
+
+    def and_then(self, later: Outcome) -> Outcome:
+        """Return what hooks of two points say about one call together; what the later ones change does not count."""
+        stricter = max(self, later, key=lambda each: _STRICTNESS.index(each.decision))
+        return replace(
+            stricter,
+            updated_input=self.updated_input,
+            updated_output=None,
+            contexts=self.contexts + later.contexts,
+            injected=self.injected + later.injected,
+            halt=self.halt or later.halt,
+            errors=self.errors + later.errors,
+        )
 
 
 NOTHING = Outcome()
@@ -276,7 +291,7 @@ class HookRegistry:
                 )
             given = {"hooks": [hooks] if callable(hooks) else hooks, "pattern": pattern, "once": once, "hold": hold}
             registration = validation.checked(HookRegistration, given | {"timeout_s": timeout_s})
-        if registration.pattern is not None and point not in _OF_TOOLS | _OF_MODELS:
+        if registration.pattern is not None and point not in _OF_TOOLS | _OF_MODELS | _OF_SUBAGENTS:
             raise ConfigurationError(f"A pattern chooses tools or agents, and {point} is about none: leave it out")
         if "hold" in registration.model_fields_set and point is not HookEvents.AFTER_MODEL:
             raise ConfigurationError(
@@ -305,7 +320,7 @@ class HookRegistry:
         Args:
             event: The event.
             happened: The event's data, of which each hook is given a copy.
-            about: The name of the tool or the id of the agent that it is about, if any.
+            about: The name of the tool, the id of the agent or the type of the subagent that it is about, if any.
 
         Returns:
             What they say together.

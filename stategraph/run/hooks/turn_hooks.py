@@ -8,7 +8,7 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 
-from stategraph.agent.facts import Fact, Place, SummaryEnded, SummaryStarted
+from stategraph.agent.facts import Fact, Place, SubagentEnded, SummaryEnded, SummaryStarted
 from stategraph.agent.messages import problems
 from stategraph.agent.messages.truncation import text_of
 from stategraph.engine.config import environment
@@ -132,13 +132,18 @@ class TurnHooks:
         await self.hooks.call(HookEvents.STOP_FAILURE, {**self._where(thread_id), **about})
 
     async def hear(self, fact: Fact) -> None:
-        """Tell hooks that messages are about to be summarised, or were."""
+        """Tell hooks that messages are about to be summarised, or were, or that a subagent has answered."""
         if isinstance(fact, SummaryStarted):
             about = {"messagesBeforeCount": fact.figures["messagesToRefineCount"], "trigger": fact.trigger}
             await self.hooks.call(HookEvents.PRE_COMPACT, {**self._at(fact.at), **about})
         elif isinstance(fact, SummaryEnded) and fact.summary is not None:
             about = {"summary": text_of(fact.summary["content"]), "messagesAfterCount": fact.left}
             await self.hooks.call(HookEvents.POST_COMPACT, {**self._at(fact.at), **about})
+        elif isinstance(fact, SubagentEnded) and fact.error is None:
+            subagent = fact.subagent
+            about = {"agentId": subagent.agent_id, "agentType": subagent.type, "messages": list(fact.messages)}
+            about |= {"parentAgentId": subagent.caller_id, "toolUseId": subagent.call_id}
+            await self.hooks.call(HookEvents.SUBAGENT_STOP, {**self._at(fact.at), **about}, subagent.type)
 
     def _where(self, thread_id: Any, agent_id: str | None = None) -> dict[str, object]:
         return {"runId": self.run_id, "threadId": thread_id, "agentId": agent_id or self.agent_id}

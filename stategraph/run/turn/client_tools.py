@@ -152,14 +152,15 @@ class RunToolHost:
         given = {"run_id": metadata["run_id"], **(batch.config.get("configurable") or {})}
         configurable = {key: value for key, value in given.items() if not key.startswith("__")}
         names = list(self._direct_tools.get(batch.at.agent_id, ()))
+        tracker = self._tracker.of(batch.at)
         payload = {
             "toolCalls": [
                 {
                     "id": call["id"],
                     "name": call["name"],
                     "args": call["args"],
-                    "stepId": self._tracker.step_id(batch.at, call["id"]),
-                    "turn": self._tracker.turn(batch.at, call),
+                    "stepId": tracker.step_id(batch.at, call["id"]),
+                    "turn": tracker.turn(batch.at, call),
                 }
                 for call in batch.calls
             ],
