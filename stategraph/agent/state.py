@@ -87,7 +87,7 @@ def turn_of(messages: Sequence[AnyMessage]) -> Sequence[AnyMessage]:
 
 def was_halted(state: AgentState) -> bool:
     """Return whether an agent has ended this turn. A reason left by an earlier turn does not count."""
-    messages = state["messages"]
+    messages, halted_at = state["messages"], state.get("halted_at")
     if not state.get("halt_reason"):
         return False
-    return bool(turn_of(messages)) or (bool(messages) and messages[-1].id == state.get("halted_at"))
+    return bool(turn_of(messages)) or (halted_at is not None and bool(messages) and messages[-1].id == halted_at)
