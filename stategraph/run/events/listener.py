@@ -107,10 +107,11 @@ class RunListener:
         match fact:
             case facts.ModelStreamed(call, chunk):
                 await self.emit(GraphEvents.CHAT_MODEL_STREAM, {"chunk": chunk}, call.at)
-                if call.at.within is not None:
-                    if not call.off_record:
-                        await self._emit_all(self._tracker.of(call.at).chunk(call, chunk), call.at)
-                elif not call.off_record:
+                if call.off_record:
+                    pass
+                elif call.at.within is not None:
+                    await self._emit_all(self._tracker.of(call.at).chunk(call, chunk), call.at)
+                else:
                     self.partial[id(call)][1].append(chunk)
                     for event, data in self._tracker.chunk(call, chunk):
                         await self.emit(event, data, call.at)
@@ -130,12 +131,8 @@ class RunListener:
                 await self._hear_summary(fact)
             case facts.SubagentStarted() | facts.SubagentEnded():
                 await self._hear_subagent(fact)
-            case facts.Injected(at, messages):
-                if at.within is None:
-                    self.produced.extend(messages)
-            case facts.OutputGiven() | facts.OutputRefused():
-                if self.outputs is not None and fact.at.within is None:
-                    await self._emit_all(self.outputs.hear(fact), fact.at)
+            case facts.Injected() | facts.OutputGiven() | facts.OutputRefused():
+                await self._hear_message(fact)
             case _:
                 await self._show(fact)
 
@@ -247,6 +244,15 @@ class RunListener:
                     self.produced.append(message)
             case _:
                 assert_never(fact)
+
+    async def _hear_message(self, fact: facts.Injected | facts.OutputFact) -> None:
+        """Take note of what is added to the conversation, or an output in it; those of subagents are their own."""
+        if fact.at.within is not None:
+            return
+        if isinstance(fact, facts.Injected):
+            self.produced.extend(fact.messages)
+        elif self.outputs is not None:
+            await self._emit_all(self.outputs.hear(fact), fact.at)
 
     async def _hear_subagent(self, fact: facts.SubagentFact) -> None:
         if isinstance(fact, facts.SubagentStarted):
