@@ -15,7 +15,7 @@ BENCH = .venv-bench
 PROPERTIES = tests/core/test_machine.py tests/engine/test_properties.py tests/engine/test_kills.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test typed-output signals traps chaos oldest check format golden conformance expected follow bench workers interop instrumentation server fuzz fuzz-nightly properties vocabulary lock mutants \
+.PHONY: help demo test typed-output signals traps chaos oldest check format golden conformance mcp-conformance expected follow bench workers interop instrumentation server fuzz fuzz-nightly properties vocabulary lock mutants \
 	metadata clean dev-env conformance-env bench-env instrumentation-env mlflow-env reference-env services-env server-env demo-env python
 
 help: ## List the targets
@@ -65,6 +65,9 @@ golden: dev-env ## Recordings of @librechat/agents, held against the Run API (AR
 
 conformance: conformance-env $(if $(BESIDE),reference-env) $(SERVICES_ENV) ## LangGraph's own tests on this engine (FILES='test_state.py' K='word' SERVICES=1 SUITE=prebuilt|langchain)
 	$(PYTHON) tests/conformance/run.py --python $(CONFORMANCE)/bin/python $(ARGS)
+
+mcp-conformance: dev-env ## The MCP client held against the protocol's suite on two revisions, beside the official Python SDK (needs `npm`; ARGS='--only auth/')
+	$(DEV)/bin/python -m tests.mcp_conformance $(ARGS)
 
 expected: reference-env $(SERVICES_ENV) ## List anew what LangGraph itself passes (SERVICES=1: what it passes besides, given servers)
 	$(PYTHON) tests/conformance/run.py --python $(CONFORMANCE)-reference/bin/python --reference --write-expected $(ARGS)

@@ -3,6 +3,7 @@
 - `tool_approval`: a person approves a call, rejects it, edits its arguments or responds in its place, each call for
   itself, in the order of the requests or by their ids.
 - `ask_user_question`: a tool asks, the answer is what its question returns.
+- `mcp_elicitation`: an MCP server asks, see `stategraph.agent.mcp.elicitation`.
 - An answer that does not fit is refused before anything is written; the question stays open.
 """
 
@@ -14,6 +15,7 @@ from typing import Annotated, Any, Literal, TypeAlias, cast, get_args
 
 from pydantic import AfterValidator
 
+from stategraph.agent.mcp import elicitation
 from stategraph.agent.settings import validation
 from stategraph.agent.settings.validation import Settings
 from stategraph.engine.tasks.interrupts import interrupt
@@ -246,6 +248,7 @@ def read_answers(payload: Mapping[str, Any], answer: object) -> dict[str, Any]:
 _READERS: Mapping[str, Callable[[Mapping[str, Any], Any], Any]] = {
     TOOL_APPROVAL: read_decisions,
     ASK_USER_QUESTION: read_answers,
+    elicitation.MCP_ELICITATION: elicitation.check,
 }
 
 

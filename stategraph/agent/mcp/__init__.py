@@ -9,7 +9,16 @@ This package must never know the caller of its tools or the listener. `mcp` (0.5
 when the first session is opened, not by importing this package.
 """
 
-from stategraph.agent.mcp.errors import McpBadAnswer, McpError, McpRefused, McpTimeout, McpUnavailable
+from stategraph.agent.mcp.elicitation import Elicitation, ElicitationAnswer
+from stategraph.agent.mcp.errors import (
+    McpBadAnswer,
+    McpError,
+    McpRefused,
+    McpTimeout,
+    McpUnauthorized,
+    McpUnavailable,
+)
+from stategraph.agent.mcp.oauth import AuthorizationCode, ClientCredentials, MemoryTokens, TokenStorage
 from stategraph.agent.mcp.results import (
     Prompt,
     PromptArgument,
@@ -21,8 +30,13 @@ from stategraph.agent.mcp.results import (
 from stategraph.agent.mcp.servers import HttpServer, McpServer, StdioServer
 from stategraph.agent.mcp.sessions import McpListing, McpSessions
 from stategraph.agent.mcp.tools import McpTool
+from stategraph.agent.mcp.versions import ToolChange
 
 __all__ = [
+    "AuthorizationCode",
+    "ClientCredentials",
+    "Elicitation",
+    "ElicitationAnswer",
     "HttpServer",
     "McpBadAnswer",
     "McpError",
@@ -32,7 +46,9 @@ __all__ = [
     "McpSessions",
     "McpTimeout",
     "McpTool",
+    "McpUnauthorized",
     "McpUnavailable",
+    "MemoryTokens",
     "Prompt",
     "PromptArgument",
     "PromptText",
@@ -40,4 +56,6 @@ __all__ = [
     "ResourceContents",
     "ResourceTemplate",
     "StdioServer",
+    "TokenStorage",
+    "ToolChange",
 ]

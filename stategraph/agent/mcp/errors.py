@@ -7,6 +7,7 @@
         │   └── McpNotDone    the same, and it did nothing about the request, which was made once more without success
         ├── McpTimeout        it did not answer in time
         ├── McpRefused        it answered that it will not: unknown tool, wrong arguments, no such resource, no access
+        │   └── McpUnauthorized   it wants an authorization that could not be had: nobody agreed, or something is wrong
         └── McpBadAnswer      what came is no answer: no message of the protocol, a page, half of one, another type, or
                               not what the tool's own schema says
 
@@ -75,6 +76,10 @@ class McpTimeout(McpError):
 
 class McpRefused(McpError):
     """The server answered with an error of the protocol."""
+
+
+class McpUnauthorized(McpRefused):
+    """The server wants an authorization, and there is none: a person refused, or a step of OAuth failed."""
 
 
 class McpBadAnswer(McpError):

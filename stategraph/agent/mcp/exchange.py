@@ -26,6 +26,8 @@ from mcp_types import methods
 from pydantic import ValidationError
 
 from stategraph.agent import reporting
+from stategraph.agent.mcp.clock import Clock
+from stategraph.agent.mcp.elicitation import Question
 from stategraph.agent.mcp.errors import bounded
 
 if TYPE_CHECKING:
@@ -51,14 +53,24 @@ class Request:
     """A request that waits for its answer.
 
     Attributes:
-        said: What the server said about it meanwhile, until None ends it; None if there is no listener.
+        said: What the server said about it and asked meanwhile, until None ends it; None if nobody takes that.
+        reports: Whether reports are wanted.
+        asked: How many questions the server has asked about it.
+        pages: Pages that a person has to open before it is made again.
+        asking: Whether one of them has no answer yet.
+        clock: Its time limit, where that has to stand still while a person is asked.
         status: The HTTP status that refused it.
         trouble: What came instead of an answer of the server, and whether the server may be asked again: see `Trouble`.
         not_done: Why the server did nothing about it; None if it may have.
         dropped: Tools that were left out of the answer, each with the reason.
     """
 
-    said: asyncio.Queue[reporting.ToolReport | None] | None = None
+    said: asyncio.Queue[reporting.ToolReport | Question | None] | None = None
+    reports: bool = False
+    asked: int = 0
+    asking: bool = False
+    pages: tuple[wire.ElicitRequestURLParams, ...] = ()
+    clock: Clock | None = None
     status: int | None = None
     trouble: Trouble | None = None
     not_done: str | None = None
@@ -66,7 +78,7 @@ class Request:
 
     def tell(self, what: reporting.ToolReport) -> bool:
         """Pass on what the server said; False if there is no listener."""
-        if self.said is None:
+        if self.said is None or not self.reports:
             return False
         self.said.put_nowait(what)
         return True
@@ -78,11 +90,12 @@ class Trouble:
 
     Attributes:
         kind: `gone`: the connection broke on the way; `unavailable`: the server could not be reached, now; `refused`:
-            it, or what stands before it, will not; `bad`: what came is no answer.
+            it, or what stands before it, will not; `unauthorized`: it wants an authorization that could not be had;
+            `bad`: what came is no answer.
         text: The failure, in words.
     """
 
-    kind: Literal["gone", "unavailable", "refused", "bad"]
+    kind: Literal["gone", "unavailable", "refused", "unauthorized", "bad"]
     text: str
 
 

@@ -4,6 +4,8 @@
   of the host's. They are added where a request leaves, so that no log and no error of those packages has them.
 - An answer is the server's own if it is a message of the protocol, regardless of the HTTP status. Anything else came
   from a gateway in between, and `Request.trouble` says so: a gateway's error, a page, half of a message.
+- Authorization is got here too, for the same reason (`oauth.flow`); a request that cannot have it fails alone, and the
+  one that opens the session fails it, without a second try.
 - A request that fails on the way fails alone: the transport of that package would end the session, and with it the
   requests of others.
 """
@@ -25,6 +27,7 @@ from mcp.client.streamable_http import MCP_SESSION_ID
 from stategraph.agent.mcp.errors import bounded
 from stategraph.agent.mcp.exchange import UNREADABLE, Request, Trouble, Unreadable, current, read_message
 from stategraph.agent.mcp.logs import hiding
+from stategraph.agent.mcp.oauth.flow import Authorization, AuthorizationFailed
 from stategraph.agent.mcp.servers import HttpServer
 from stategraph.agent.settings.secrets import Secrets, shown_address
 
@@ -77,6 +80,10 @@ class Door(httpx2.AsyncBaseTransport):
         self._forgotten = forgotten
         # A client that is given its way does not look for proxies by itself.
         self._inner = inner or httpx2.AsyncHTTPTransport(proxy=_proxy(self._parts.scheme, self._parts.hostname or ""))
+        self._send = self._inner.handle_async_request
+        if server.oauth is not None:
+            limit = server.connect_timeout_s
+            self._send = Authorization(self.address, server.oauth, secrets, self._inner, limit).send
 
     @property
     def address(self) -> str:
@@ -91,16 +98,20 @@ class Door(httpx2.AsyncBaseTransport):
         """Send a request, and look at what comes back."""
         hiding.set(self._secrets)  # until the task ends: what the session makes of the answer is logged too
         asked, number = current.get() or self._handshake, _number_of(request)
+        if asked is self._handshake and asked.trouble is not None and asked.trouble.kind == "unauthorized":
+            return self._unauthorized(number, asked.trouble.text, asked)  # nobody is asked twice
         if asked is self._handshake:
             asked.trouble = asked.status = None  # a server is asked in several ways until one of them is understood
         elif number is None:
             asked = Request()  # a notification, or an answer to the server: its fate is not that of the request
         try:
             with self._secrets.guard():
-                response = await self._inner.handle_async_request(self._complete(request))
+                response = await self._send(self._complete(request))
                 if request.method != "POST":
                     return response
                 return await self._looked_at(request, response, asked, number)
+        except AuthorizationFailed as error:
+            return self._unauthorized(number, str(error), asked)
         except httpx2.TransportError as error:
             if request.method != "POST" or asked is self._handshake:
                 raise
@@ -117,6 +128,13 @@ class Door(httpx2.AsyncBaseTransport):
         return httpx2.Request(
             request.method, url, headers=headers, stream=request.stream, extensions=request.extensions
         )
+
+    def _unauthorized(self, number: int | str | None, why: str, asked: Request) -> httpx2.Response:
+        """Answer a request that has no authorization."""
+        asked.trouble = Trouble("unauthorized", why)
+        if number is None:
+            return httpx2.Response(202)
+        return _answering(number, wire.ErrorData(code=wire.INVALID_REQUEST, message=why))
 
     def _undelivered(self, number: int | str | None, error: httpx2.TransportError, asked: Request) -> httpx2.Response:
         """Answer a request that did not arrive, or whose answer did not."""
@@ -167,7 +185,8 @@ class Door(httpx2.AsyncBaseTransport):
             self._forgotten()
         elif read is None or isinstance(read, Unreadable) or not isinstance(read.message, wire.JSONRPCError):
             transient = status >= 500 or status in _TRANSIENT
-            asked.trouble = Trouble("unavailable" if transient else "refused", f"HTTP status {status}")
+            hint = "; it wants an authorization: `oauth` of its HttpServer gets one" if status == 401 else ""
+            asked.trouble = Trouble("unavailable" if transient else "refused", f"HTTP status {status}{hint}")
         return _with_body(response, raw if isinstance(raw, bytes) else b"")
 
 

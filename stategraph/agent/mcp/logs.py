@@ -18,15 +18,21 @@ hiding: ContextVar[Secrets | None] = ContextVar("stategraph_mcp_hiding", default
 # Filters of a logger are not asked for what loggers below it log.
 _LOGGERS: Final = (
     *("client", "mcp.client.client", "mcp.client.session", "mcp.client.stdio", "mcp.client.streamable_http"),
-    *("mcp.shared.dispatcher", "mcp.shared.jsonrpc_dispatcher"),
+    *("mcp.shared.dispatcher", "mcp.shared.jsonrpc_dispatcher", "mcp.client.auth.oauth2"),
     *("httpx2", *(f"httpcore2.{part}" for part in ("connection", "http11", "http2", "proxy", "socks"))),
 )
 
 
+_TOLD_IN_ERRORS: Final = "mcp.client.auth"
+
+
 class _Hiding(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
-        """Replace secrets in a record; none is left out."""
-        if not (secrets := hiding.get()):
+        """Replace secrets in a record; leave out what our own errors tell of authorization."""
+        secrets = hiding.get()
+        if secrets is not None and record.name.startswith(_TOLD_IN_ERRORS) and record.levelno > logging.DEBUG:
+            return False
+        if not secrets:
             return True
         said = record.getMessage()
         if (shown := secrets.text(said)) != said:

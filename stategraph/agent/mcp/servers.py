@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, SecretStr, ValidationError, field_validator
 from pydantic.alias_generators import to_camel
 
+from stategraph.agent.mcp.oauth import OAuth
 from stategraph.agent.settings import validation
 from stategraph.agent.settings.secrets import Secrets, in_address, in_options, shown_address, texts_in
 from stategraph.errors import ConfigurationError
@@ -38,6 +39,12 @@ class _Described(BaseModel):
         connect_timeout_s: Seconds in which it has to start and answer.
         call_timeout_s: Seconds in which it has to answer a request, unless the call says otherwise. None: no limit.
         log_level: The least important lines of its log that are wanted.
+        session: `shared`: one session for all who call; `thread`: one for each thread of a conversation, for a server
+            that keeps state.
+        idle_s: Seconds without use after which the session of a thread ends.
+        pins: The tools that may be used, by name, each with its digest (`metadata["mcp"]["digest"]` of a tool that
+            somebody has looked at). A tool that is not named, or not that version, is left out, and not called. None:
+            all may be used.
     """
 
     model_config = ConfigDict(
@@ -47,6 +54,9 @@ class _Described(BaseModel):
     connect_timeout_s: PositiveFloat = 30.0
     call_timeout_s: PositiveFloat | None = 60.0
     log_level: LogLevel = "info"
+    session: Literal["shared", "thread"] = "shared"
+    idle_s: PositiveFloat = 600.0
+    pins: Mapping[str, str] | None = None
 
 
 class StdioServer(_Described):
@@ -82,11 +92,13 @@ class HttpServer(_Described):
     Attributes:
         url: The address of its endpoint.
         headers: Sent with every request.
+        oauth: How requests are authorized, if the server wants tokens; None: by `headers`, or not at all.
     """
 
     type: Literal["http", "streamable-http", "streamable_http"] = "http"
     url: str = Field(repr=False)
     headers: Mapping[str, SecretStr] = Field(default_factory=dict)
+    oauth: OAuth | None = None
 
     @field_validator("url")
     @classmethod
@@ -116,7 +128,8 @@ class HttpServer(_Described):
     @property
     def secrets(self) -> Secrets:
         """Texts to hide: values of its headers, and parts of its address other than host and path."""
-        return Secrets((*texts_in(dict(self.headers)), *in_address(self.url)))
+        granted = () if self.oauth is None else self.oauth.secrets
+        return Secrets((*texts_in(dict(self.headers)), *in_address(self.url), *granted))
 
 
 def _options(arguments: Sequence[str]) -> dict[str, Any]:

@@ -1,18 +1,12 @@
-"""A pool of sessions, one for each MCP server: opened when first needed, watched, replaced when lost.
+"""The sessions with some MCP servers, and what those servers offer.
 
 Rules:
 
-- One attempt at a time to reach a server; all callers that need it wait for that one. A caller that stops waiting does
-  not stop the attempt.
-- A session whose server failed to answer, or that was silent for `IDLE_S`, has to answer a ping before it is used
-  again; one that does not is replaced.
-- Attempts that follow failures wait: `backoff_s`. `ATTEMPTS` failures in a row are reported to the caller; from then on
-  each request makes one attempt. A request that is answered resets the count of failures.
-- A request that was sent is never repeated: it may have had effects. The exception is one about which the server did
-  nothing for certain: it could not be reached at all, or says that it does not know the session.
-- What one request learns about a session is not the others' answer: a session that was forgotten takes no new ones, and
-  those that it has get their own.
+- A request that was sent is never repeated: it may have had effects. The exceptions are one about which the server did
+  nothing for certain (it could not be reached at all, or says that it does not know the session), and a call of a tool
+  that paused its run, if the call is lost (see `calls`).
 - A server that cannot be listed costs its own tools and no others'.
+- A tool whose description or schema changed is a new version, and is told; a host that pins versions gets no other.
 - The pool belongs to the event loop it was opened in. Tools may be called from threads without a loop as well.
 """
 
@@ -21,45 +15,38 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from langchain_core.tools import BaseTool, ToolException
 
-from stategraph.agent.mcp import results
-from stategraph.agent.mcp.errors import McpBadAnswer, McpError, McpNotDone, McpTimeout, McpUnavailable
+from stategraph.agent import reporting
+from stategraph.agent.mcp import calls, results
+from stategraph.agent.mcp.elicitation import OnElicitation
+from stategraph.agent.mcp.errors import McpBadAnswer, McpError, McpNotDone, McpUnavailable
 from stategraph.agent.mcp.names import visible_names
 from stategraph.agent.mcp.servers import McpServer, parse
+from stategraph.agent.mcp.slots import Slot, Slots
 from stategraph.agent.mcp.tools import make_tool
-from stategraph.errors import ConfigurationError
+from stategraph.agent.mcp.versions import OnChange, ToolChange, Versions
+from stategraph.constants import CONF, CONFIG_KEY_THREAD_ID
+from stategraph.engine.config.context import get_config
+from stategraph.errors import ConfigurationError, GraphBubbleUp
 
 if TYPE_CHECKING:
     import mcp_types as wire
 
-    from stategraph.agent.mcp.connection import Connection
+    from stategraph.agent.mcp.connection import Connection, Tools
+    from stategraph.agent.settings.secrets import Secrets
 
 T = TypeVar("T")
-
-IDLE_S: Final = 30.0
-ATTEMPTS: Final = 3
 
 _DROPPED_NAMED: Final = 5
 """Tools that a warning names."""
 
 logger = logging.getLogger("stategraph.agent.mcp")
-
-
-def backoff_s(failures: int) -> float:
-    """Return seconds to wait before an attempt to reach a server.
-
-    Args:
-        failures: How many attempts or sessions ended badly since a request was answered.
-
-    Returns:
-        Nothing at first, then a tenth of a second and twice as much each time, at most two seconds.
-    """
-    return min(0.1 * 2 ** (failures - 1), 2.0) if failures else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +57,15 @@ class McpListing:
         tools: For agents.
         failed: Servers that could not be asked, and why.
         dropped: By server, the tools that no agent can have and are left out, each with the reason: without a name,
-            listed twice, or with a description that breaks the protocol or that model providers refuse.
+            listed twice, or with a description that breaks the protocol or that model providers refuse; or not the
+            version that the host pinned.
+        changed: Tools that are not what they were when they were listed before.
     """
 
     tools: tuple[BaseTool, ...]
     failed: Mapping[str, McpError]
     dropped: Mapping[str, tuple[str, ...]]
+    changed: tuple[ToolChange, ...] = ()
 
 
 class McpSessions:
@@ -85,18 +75,30 @@ class McpSessions:
 
     Args:
         servers: Descriptions by name, as dataclasses or as mappings (see `StdioServer` and `HttpServer`).
+        on_elicitation: Answers the questions of servers; None: a run that can pause asks by an interrupt, and elsewhere
+            the server is told that nobody answers.
+        on_change: Told of each tool that is not what it was when it was listed before.
 
     Raises:
         ConfigurationError: A description is wrong.
     """
 
-    def __init__(self, servers: Mapping[str, McpServer | Mapping[str, Any]]) -> None:
+    def __init__(
+        self,
+        servers: Mapping[str, McpServer | Mapping[str, Any]],
+        *,
+        on_elicitation: OnElicitation | None = None,
+        on_change: OnChange | None = None,
+    ) -> None:
         if not isinstance(servers, Mapping):
             raise ConfigurationError(
                 f"MCP servers are given as a mapping from names to descriptions; found {type(servers).__name__}"
             )
         self._described = {name: parse(name, given) for name, given in servers.items()}
-        self._slots: dict[str, _Slot] = {}
+        self._slots = Slots(self._described)
+        self._parked: calls.Parked[wire.CallToolResult] = calls.Parked()
+        self._on_elicitation = on_elicitation
+        self._versions = Versions(on_change)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
 
@@ -116,7 +118,7 @@ class McpSessions:
                 "they are opened again"
             )
         # Nothing of an earlier block is used again: it belonged to another event loop, perhaps.
-        self._slots = {name: _Slot(name, server) for name, server in self._described.items()}
+        self._slots, self._parked = Slots(self._described), calls.Parked()
         self._loop, self._closed = asyncio.get_running_loop(), False
 
     async def __aenter__(self) -> Self:
@@ -129,12 +131,23 @@ class McpSessions:
     async def aclose(self) -> None:
         """End all sessions and wait until nothing of them is left; requests in the middle fail."""
         self._closed = True
-        closing = asyncio.gather(*(slot.close() for slot in self._slots.values()))
+        closing = asyncio.ensure_future(self._end())
         try:
             await asyncio.shield(closing)
         except asyncio.CancelledError:
             await closing
             raise
+
+    async def _end(self) -> None:
+        await asyncio.gather(self._parked.aclose(), self._slots.aclose())
+
+    async def end_thread(self, thread_id: str) -> None:
+        """End the sessions that belong to a thread, such as when it is deleted; a later request opens others.
+
+        Args:
+            thread_id: The thread.
+        """
+        await self._slots.end_thread(thread_id)
 
     @property
     def servers(self) -> tuple[str, ...]:
@@ -152,13 +165,13 @@ class McpSessions:
         Raises:
             McpUnavailable: It is not. Its session is over; the next request opens a new one.
         """
-        slot = self._slot(server)
-        connection = await slot.ready()
-        try:
-            await connection.ping()
-        except McpUnavailable:
-            connection.retire()
-            raise
+        with self._used(server) as slot:
+            connection = await slot.ready()
+            try:
+                await connection.ping()
+            except McpUnavailable:
+                connection.retire()
+                raise
 
     async def tools(self, *servers: str, prefix: bool = False) -> list[BaseTool]:
         """List the tools of servers, for agents.
@@ -198,21 +211,25 @@ class McpSessions:
             prefix: Put the server's name in front of every tool's.
         """
         asked = tuple(dict.fromkeys(servers)) or self.servers
-        listing = [self._use(name, lambda session: session.tools()) for name in asked]
+        listing = [self._list(name) for name in asked]
         found: dict[tuple[str, str], wire.Tool] = {}
         failed: dict[str, McpError] = {}
         dropped: dict[str, tuple[str, ...]] = {}
+        changed: list[ToolChange] = []
         for server, listed in zip(asked, await asyncio.gather(*listing, return_exceptions=True), strict=True):
             if isinstance(listed, McpError):
                 failed[server] = listed
             elif isinstance(listed, BaseException):
                 raise listed
             else:
-                found |= {(server, tool.name): tool for tool in listed.found}
-                dropped |= {server: listed.dropped} if listed.dropped else {}
+                usable, unpinned = self._versions.split(self._described[server].pins, listed.found)
+                found |= {(server, tool.name): tool for tool in usable}
+                without = (*listed.dropped, *unpinned)
+                dropped |= {server: without} if without else {}
+                changed += self._versions.note(server, listed.found)
         names = visible_names(found, prefix=prefix)
         made = tuple(make_tool(self, tool[0], names[tool], described) for tool, described in found.items())
-        return McpListing(made, failed, dropped)
+        return McpListing(made, failed, dropped, tuple(changed))
 
     async def call_tool(
         self, server: str, tool: str, arguments: Mapping[str, Any], *, timeout_s: float | None = None
@@ -235,10 +252,49 @@ class McpSessions:
             ToolException: The tool says that it failed, in these words.
             McpError: There is no answer, or one that cannot be used.
         """
-        answer = await self._use(server, lambda connection: connection.call_tool(tool, dict(arguments), timeout_s))
+        answer, secrets = await self._call(server, tool, dict(arguments), timeout_s)
         if answer.is_error:
-            raise ToolException(results.failure(answer, self._described[server].secrets))
+            raise ToolException(results.failure(answer, secrets))
         return results.tool_result(answer)
+
+    async def _call(
+        self, server: str, tool: str, arguments: dict[str, Any], timeout_s: float | None
+    ) -> tuple[wire.CallToolResult, Secrets]:
+        hear = reporting.reporter.get()
+        with self._used(server) as slot:
+            key = None if self._on_elicitation is not None else calls.place(server, tool, arguments)
+            if key is not None and (parked := self._parked.take(key)) is not None:
+                return await self._attend(parked, key, hear), slot.secrets
+            connection = await slot.ready()
+            if (pins := self._described[server].pins) is not None:
+                self._versions.check(server, tool, pins, (await connection.tools(known=True)).found)
+            if (change := self._versions.untold(server, tool)) is not None and hear is not None:
+                await hear(reporting.ToolLog("warning", change.as_json(), "stategraph.agent.mcp"))
+            try:
+                call = connection.begin_call(tool, arguments, timeout_s, hear is not None)
+                answer = await self._attend(call, key, hear)
+            except McpNotDone:
+                connection = await slot.ready()
+                call = connection.begin_call(tool, arguments, timeout_s, hear is not None)
+                answer = await self._attend(call, key, hear)
+            slot.answered()
+            return answer, connection.secrets
+
+    async def _attend(
+        self, call: calls.Call[wire.CallToolResult], key: calls.Key | None, hear: reporting.Reporter | None
+    ) -> wire.CallToolResult:
+        """Attend to a call; if a question of its server pauses the run, keep it for when the run goes on."""
+        try:
+            return await call.attend(self._on_elicitation, hear)
+        except GraphBubbleUp:
+            if key is None:
+                await call.abandon()
+            else:
+                self._parked.park(key, call)
+            raise
+
+    async def _list(self, server: str) -> Tools:
+        return await self._use(server, lambda session: session.tools())
 
     async def resources(self, server: str) -> list[results.Resource]:
         """List what a server lets be read.
@@ -317,7 +373,13 @@ class McpSessions:
                 "`with anyio.from_thread.start_blocking_portal() as portal, "
                 "portal.wrap_async_context_manager(McpSessions(...)) as sessions:`"
             )
-        waiting = asyncio.run_coroutine_threadsafe(ask(), self._loop)
+        loop, context = self._loop, contextvars.copy_context()
+
+        async def in_context() -> T:
+            # The run that calls is known by its context: whom to report to, and whether it can pause.
+            return await loop.create_task(ask(), context=context)
+
+        waiting = asyncio.run_coroutine_threadsafe(in_context(), loop)
         try:
             return waiting.result()
         except BaseException:
@@ -325,16 +387,17 @@ class McpSessions:
             raise
 
     async def _use(self, server: str, ask: Callable[[Connection], Awaitable[T]]) -> T:
-        slot = self._slot(server)
-        connection = await slot.ready()
-        try:
-            answer = await ask(connection)
-        except McpNotDone:
-            answer = await ask(await slot.ready())
-        slot.answered()
-        return answer
+        with self._used(server) as slot:
+            connection = await slot.ready()
+            try:
+                answer = await ask(connection)
+            except McpNotDone:
+                answer = await ask(await slot.ready())
+            slot.answered()
+            return answer
 
-    def _slot(self, server: str) -> _Slot:
+    @contextmanager
+    def _used(self, server: str) -> Iterator[Slot]:
         if self._closed or self._loop is None:
             state = "closed" if self._closed else "not open"
             raise RuntimeError(f"MCP sessions are {state}; use them inside of `async with McpSessions(servers)`")
@@ -342,100 +405,16 @@ class McpSessions:
             raise RuntimeError(
                 "MCP sessions were opened in another event loop; use them there, or open others in this one"
             )
-        if server not in self._slots:
+        if server not in self._described:
             raise ValueError(f"There is no MCP server {server!r}; there are: {', '.join(self._described) or 'none'}")
-        return self._slots[server]
+        with self._slots.used(server, _thread()) as slot:
+            yield slot
 
 
-class _Slot:
-    """The place of one server's session in the pool."""
-
-    def __init__(self, name: str, server: McpServer) -> None:
-        self._name = name
-        self._server = server
-        self._connection: Connection | None = None
-        self._opening: asyncio.Task[Connection] | None = None
-        self._leaving: list[Connection] = []
-        self._failures = 0
-        self._closed = False
-
-    async def ready(self) -> Connection:
-        """Return the session, opened or replaced if need be."""
-        if self._closed:
-            raise self._was_closed()
-        held = self._connection
-        if self._opening is None:
-            if held is not None and held.alive and not held.doubtful(IDLE_S):
-                return held
-            # A clean context: the session outlives the run that happens to need it first.
-            self._opening = asyncio.get_running_loop().create_task(
-                self._reopen(), name=f"opening MCP session of {self._name}", context=contextvars.Context()
-            )
-            self._opening.add_done_callback(self._opened)
-        opening = self._opening
-        await asyncio.wait((opening,))  # whose own cancellation does not reach the attempt
-        if opening.cancelled():
-            raise self._was_closed()
-        return opening.result()
-
-    def answered(self) -> None:
-        """Note that a request was answered."""
-        self._failures = 0
-
-    async def close(self) -> None:
-        """End the session, and the attempt to open one."""
-        self._closed = True
-        if self._opening is not None:
-            self._opening.cancel()
-            await asyncio.wait((self._opening,))
-        left = [*self._leaving, *([] if self._connection is None else [self._connection])]
-        await asyncio.gather(*(connection.close() for connection in left))
-
-    def _was_closed(self) -> McpUnavailable:
-        return McpUnavailable(f"MCP server {self._name!r} was closed", server=self._name)
-
-    def _opened(self, opening: asyncio.Task[Connection]) -> None:
-        self._opening = None
-        if not opening.cancelled():
-            opening.exception()  # raised to those who wait; if none is left, the next caller tries again
-
-    async def _reopen(self) -> Connection:
-        if (held := self._connection) is not None:
-            if held.alive and await _answers(held):
-                return held
-            self._connection = None
-            self._leaving = [each for each in (*self._leaving, held) if not each.ended]
-            if not held.forgotten:
-                await held.close()
-                self._failures += 1
-        session = await asyncio.to_thread(_load)
-        while True:
-            await asyncio.sleep(backoff_s(self._failures))
-            try:
-                self._connection = await session.open(self._name, self._server)
-            except (McpUnavailable, McpTimeout) as error:
-                self._failures += 1
-                # After waiting for a time-out, do not wait again.
-                if self._failures >= ATTEMPTS or isinstance(error, McpTimeout):
-                    raise
-            else:
-                return self._connection
-
-
-async def _answers(connection: Connection) -> bool:
+def _thread() -> str | None:
+    """Return the thread of the run that is calling."""
     try:
-        await connection.ping()
-    except McpUnavailable:
-        return False
-    return True
-
-
-def _load() -> type[Connection]:
-    """Import the modules that need the `mcp` package: on first use, in a thread, since that takes 0.57 s."""
-    try:
-        from stategraph.agent.mcp.connection import Connection
-    except ModuleNotFoundError as error:
-        raise ImportError(
-            f"MCP servers need the `mcp` package ({error}); install the extra 'mcp' of stategraph"
-        ) from error
-    return Connection
+        thread = (get_config().get(CONF) or {}).get(CONFIG_KEY_THREAD_ID)
+    except RuntimeError:
+        return None
+    return None if thread is None else str(thread)

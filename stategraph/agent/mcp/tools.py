@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 from langchain_core.tools import BaseTool
 from pydantic import PrivateAttr
 
-from stategraph.agent.mcp import results
+from stategraph.agent.mcp import results, versions
 
 if TYPE_CHECKING:
     import mcp_types as wire
@@ -31,8 +31,8 @@ class ToolCaller(Protocol):
 class McpTool(BaseTool):
     """A tool that a server runs; `McpSessions.tools` makes them.
 
-    `metadata["mcp"]` says which server and tool it is, and has the server's annotations (hints such as `readOnlyHint`,
-    to be believed as far as the server is).
+    `metadata["mcp"]` says which server and tool it is, has the digest of its description and schemas, and the server's
+    annotations (hints such as `readOnlyHint`, to be believed as far as the server is).
 
     It is asynchronous. `invoke` works in a thread without an event loop while that of the sessions runs, and says so
     otherwise.
@@ -70,7 +70,7 @@ def make_tool(sessions: ToolCaller, server: str, name: str, listed: wire.Tool) -
     Returns:
         The tool.
     """
-    about: dict[str, Any] = {"server": server, "tool": listed.name}
+    about: dict[str, Any] = {"server": server, "tool": listed.name, "digest": versions.digest(listed)}
     if listed.title:
         about["title"] = listed.title
     if listed.annotations:

@@ -86,6 +86,14 @@ class Secrets:
         joined._forms = tuple(sorted({*self._forms, *others._forms}, key=lambda form: (-len(form), form)))
         return joined
 
+    def become(self, others: Secrets) -> None:
+        """Hide other secrets from now on, for those that hold this object: a token was granted or renewed.
+
+        Args:
+            others: All that are to be hidden.
+        """
+        self._forms = others._forms
+
     def text(self, text: str) -> str:
         """Hide the secrets in a text.
 

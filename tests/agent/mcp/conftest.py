@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,14 +24,16 @@ class HttpProcess:
 
     pids: ClassVar[set[int]] = set()
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, program: Path = SERVER, env: Mapping[str, str] | None = None) -> None:
         self._arguments = arguments
+        self._program = program
+        self._env = {**os.environ, **(env or {})}
         self._port = 0
         self.start()
 
     def start(self) -> None:
-        command = [sys.executable, str(SERVER), "http", str(self._port), *self._arguments]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        command = [sys.executable, str(self._program), "http", str(self._port), *self._arguments]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=self._env)
         self.pids.add(self._process.pid)
         assert self._process.stdout is not None
         self._port = int(self._process.stdout.readline())

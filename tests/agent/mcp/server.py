@@ -279,10 +279,14 @@ async def serve_old_stdio() -> None:
                     await known.send(message)
 
 
-if __name__ == "__main__":
+def main() -> None:
     if TRANSPORT == "http":
         serve_http()
     elif OLD:
         anyio.run(serve_old_stdio)
     else:
         server.run()
+
+
+if __name__ == "__main__":
+    main()

@@ -153,6 +153,14 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
     return run
 
 
+async def called(
+    session: Connection, name: str, arguments: dict[str, Any], timeout_s: float | None
+) -> wire.CallToolResult:
+    """Calls a tool and attends to the call, as a pool does."""
+    hear = reporting.reporter.get()
+    return await session.begin_call(name, arguments, timeout_s, hear is not None).attend(None, hear)
+
+
 def now() -> float:
     return round(asyncio.get_running_loop().time(), 1)
 
@@ -285,7 +293,7 @@ def test_a_session_that_is_retired_ends_by_itself(run: Run) -> None:
         await settled()
         assert session.ended
         with pytest.raises(McpUnavailable, match="There is no session with MCP server 'one'") as caught:
-            await session.call_tool("add", {}, None)
+            await called(session, "add", {}, None)
         assert caught.value.server == "one"
 
     run(Server(), scenario)
@@ -294,7 +302,7 @@ def test_a_session_that_is_retired_ends_by_itself(run: Run) -> None:
 def test_a_session_is_over_when_its_server_says_no_more_and_so_are_its_requests(run: Run) -> None:
     async def scenario(session: Connection, server: Server) -> None:
         server.answers["tools/call"] = None
-        calling = asyncio.create_task(session.call_tool("add", {}, None))
+        calling = asyncio.create_task(called(session, "add", {}, None))
         await settled()
         server.says.close()
         with pytest.raises(
@@ -310,7 +318,7 @@ def test_a_session_is_over_when_its_server_says_no_more_and_so_are_its_requests(
 def test_a_session_that_is_closed_says_so_to_its_requests(run: Run) -> None:
     async def scenario(session: Connection, server: Server) -> None:
         server.answers["tools/call"] = None
-        calling = asyncio.create_task(session.call_tool("add", {}, None))
+        calling = asyncio.create_task(called(session, "add", {}, None))
         await settled()
         await session.close()
         with pytest.raises(McpUnavailable, match="'one' was closed while it worked on tool 'add'"):
@@ -361,7 +369,7 @@ def test_a_server_that_does_not_answer_a_ping_is_not_well(run: Run, answer: Any,
 def test_a_session_with_requests_is_not_idle_and_one_with_a_late_answer_is_doubtful(run: Run) -> None:
     async def scenario(session: Connection, server: Server) -> None:
         server.answers["tools/call"] = None
-        calling = asyncio.create_task(session.call_tool("add", {}, None))
+        calling = asyncio.create_task(called(session, "add", {}, None))
         await asyncio.sleep(50)
         assert not session.doubtful(30)
         with pytest.raises(McpTimeout, match=r"^MCP server 'one' did not answer in time for tool 'add'$") as caught:
@@ -380,7 +388,7 @@ def test_a_call_has_its_own_time_or_that_of_the_server(run: Run, limit: Any, giv
     async def scenario(session: Connection, server: Server) -> None:
         server.answers["tools/call"] = None
         with pytest.raises(McpTimeout):
-            await session.call_tool("add", {}, given)
+            await called(session, "add", {}, given)
         assert now() == after_s
 
     run(Server(), scenario, call_timeout_s=limit)
@@ -390,7 +398,7 @@ def test_a_forgotten_session_ends_when_its_requests_have_their_answers(run: Run)
     async def scenario(session: Connection, server: Server) -> None:
         asked: list[Any] = []
         server.answers["tools/call"] = asked.append
-        calls = [asyncio.create_task(session.call_tool("add", {}, None)) for _ in range(2)]
+        calls = [asyncio.create_task(called(session, "add", {}, None)) for _ in range(2)]
         await settled()
         session._forget()
         assert (session.alive, session.forgotten, session.ended) == (False, True, False)
@@ -418,10 +426,10 @@ def test_a_forgotten_session_ends_when_its_requests_have_their_answers(run: Run)
 @both
 def test_a_call_brings_its_arguments_and_what_is_sent_along(run: Run, version: str) -> None:
     async def scenario(session: Connection, server: Server) -> None:
-        result = await session.call_tool("add", {"a": 1}, None)
+        result = await called(session, "add", {"a": 1}, None)
         assert result.content == DONE
         token = meta.current.set({"stategraph/run": "r"})
-        await session.call_tool("add", {"a": 2}, None)
+        await called(session, "add", {"a": 2}, None)
         meta.current.reset(token)
         (_, first), (_, second) = [each for each in server.asked if each[0] == "tools/call"]
         assert (first["name"], first["arguments"], second["arguments"]) == ("add", {"a": 1}, {"a": 2})
@@ -449,7 +457,7 @@ def test_progress_and_log_are_heard_in_order_before_the_call_returns_without_sec
         server.answers["tools/call"] = answer
         reporting.reporter.set(hear)
         try:
-            heard.append((await session.call_tool("add", {}, None)).content)
+            heard.append((await called(session, "add", {}, None)).content)
         except McpError as error:
             heard.append(type(error))
         return heard
@@ -475,7 +483,7 @@ def test_a_reporter_that_fails_ends_the_call_with_its_error(run: Run) -> None:
         server.answers["tools/call"] = answer
         reporting.reporter.set(hear)
         with pytest.raises(LookupError, match="the listener is broken"):
-            await session.call_tool("add", {}, None)
+            await called(session, "add", {}, None)
         await settled()
         assert "notifications/cancelled" in server.told
         assert not session.doubtful(1000)
@@ -516,7 +524,7 @@ def test_a_server_that_logs_is_told_how_much_is_wanted(
 ) -> None:
     async def scenario(session: Connection, server: Server) -> None:
         assert server.asked[-1] == ("logging/setLevel", {"level": "error"})
-        await session.call_tool("add", {}, None)
+        await called(session, "add", {}, None)
 
     caplog.set_level(logging.INFO, "stategraph.agent.mcp")
     server = Server(logging={})
@@ -533,7 +541,7 @@ def test_a_server_that_logs_is_told_how_much_is_wanted(
 
 def test_a_new_server_is_told_with_each_request_how_much_of_its_log_is_wanted(run: Run) -> None:
     async def scenario(session: Connection, server: Server) -> None:
-        await session.call_tool("add", {}, None)
+        await called(session, "add", {}, None)
         assert server.asked[-1][1]["_meta"]["io.modelcontextprotocol/logLevel"] == "error"
         assert "logging/setLevel" not in server.methods()
 
@@ -568,7 +576,7 @@ def test_what_is_known_of_a_request_says_what_its_error_means(
 
         server.answers["tools/call"] = answer
         with pytest.raises(kind, match=said) as caught:
-            await session.call_tool("add", {}, None)
+            await called(session, "add", {}, None)
         assert (type(caught.value), caught.value.server) == (kind, "one")
         assert str(caught.value.__cause__) == "no [redacted]"
         assert session.doubtful(1000) is doubtful
@@ -600,7 +608,7 @@ def test_an_answer_that_is_an_error_is_sorted_and_bounded_and_keeps_secrets(
         server.answers["tools/call"] = answer
         before = current.get()
         with pytest.raises(kind, match=said) as caught:
-            await session.call_tool("add", {}, None)
+            await called(session, "add", {}, None)
         assert (type(caught.value), caught.value.server) == (kind, "one")
         assert all(KEY not in str(each) and len(str(each)) < 2200 for each in (caught.value, caught.value.__cause__))
         assert type(caught.value.__cause__) is (MCPError if isinstance(answer, wire.ErrorData) else ValueError)
@@ -622,7 +630,7 @@ def test_an_answer_that_breaks_the_schema_of_its_tool_cannot_be_used(
         await session.tools()
         said = "^What MCP server 'one' answered for tool 'add' cannot be used: Invalid structured content"
         with pytest.raises(McpBadAnswer, match=said) as caught:
-            await session.call_tool("add", {}, None)
+            await called(session, "add", {}, None)
         cause = caught.value.__cause__
         assert (type(cause), str(cause)[:26], len(str(cause)) < 2200) == (kind, "Invalid structured content", True)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from stategraph.agent.mcp import HttpServer, McpSessions, McpTimeout, StdioServer
 from stategraph.agent.mcp.names import visible_names
-from stategraph.agent.mcp.sessions import backoff_s
+from stategraph.agent.mcp.slots import backoff_s
 from stategraph.errors import ConfigurationError
 
 SECRET = "s3cret-value"

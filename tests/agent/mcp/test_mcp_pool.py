@@ -25,10 +25,12 @@ from stategraph.agent.mcp import (
     McpTimeout,
     McpUnavailable,
     ResourceContents,
-    sessions,
+    slots,
 )
+from stategraph.agent.mcp.calls import Call
 from stategraph.agent.mcp.connection import Tools
 from stategraph.agent.mcp.errors import McpNotDone
+from stategraph.agent.settings.secrets import Secrets
 from stategraph.testing import FakeClock
 
 
@@ -36,7 +38,8 @@ class Session:
     """A session with a server in memory: what becomes of it is set by tests."""
 
     def __init__(self) -> None:
-        self.alive, self.forgotten, self.ended = True, False, False
+        self.alive, self.forgotten, self.ended, self.working = True, False, False, False
+        self.secrets = Secrets()
         self.doubt = False
         self.asked_idle_s: list[float] = []
         self.pings = self.closes = 0
@@ -70,6 +73,9 @@ class Session:
         if isinstance(self.listed, Exception):
             raise self.listed
         return self.listed
+
+    def begin_call(self, name: str, arguments: dict[str, Any], timeout_s: float | None, reports: bool) -> Call[Any]:
+        return Call("one", self.call_tool(name, arguments, timeout_s), asyncio.Queue())
 
     async def call_tool(self, name: str, arguments: dict[str, Any], timeout_s: float | None) -> Any:
         self.called.append((name, arguments, timeout_s))
@@ -133,7 +139,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
     def run(scenario: Scenario, *names: str) -> Any:
         async def main() -> Any:
             servers = Servers()
-            monkeypatch.setattr(sessions, "_load", lambda: servers)
+            monkeypatch.setattr(slots, "_load", lambda: servers)
             pool = McpSessions({name: {"command": "serve"} for name in names or ("one",)})
             async with asyncio.timeout(1000), pool:
                 return await scenario(pool, servers)
@@ -494,7 +500,11 @@ def test_tools_of_servers_that_cannot_be_asked_are_missing_and_the_reasons_are_g
         assert not (await pool.listing("three")).tools
         assert [each.name for each in (await pool.listing("one")).tools] == ["add", "own"]
         assert [each.name for each in await pool.tools("one")] == ["add", "own"]
-        about = [each.metadata and each.metadata["mcp"] for each in listing.tools]
+        about = [
+            {"server": each.metadata["mcp"]["server"], "tool": each.metadata["mcp"]["tool"]}
+            for each in listing.tools
+            if each.metadata
+        ]
         assert about == [
             *({"server": "one", "tool": "add"}, {"server": "one", "tool": "own"}, {"server": "two", "tool": "add"})
         ]

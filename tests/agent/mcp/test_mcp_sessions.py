@@ -62,9 +62,10 @@ def test_all_pages_of_tools_are_listed_with_schema_and_annotations(sessions: Mcp
     add = named(tools, "add")
     assert add.description == "Add two numbers."
     assert set(add.args) == {"a", "b"}
-    assert add.metadata == {
-        "mcp": {"server": "one", "tool": "add", "title": "Adding", "annotations": {"readOnlyHint": True}}
-    }
+    about = {"server": "one", "tool": "add", "title": "Adding", "annotations": {"readOnlyHint": True}}
+    digest = add.metadata["mcp"].pop("digest") if add.metadata else ""
+    assert add.metadata == {"mcp": about}
+    assert digest.startswith("sha256:")
 
 
 def test_a_tool_call_becomes_a_tool_message_with_an_artifact(sessions: McpSessions, run: Run) -> None:
@@ -268,7 +269,7 @@ def test_a_server_that_was_silent_for_long_is_asked_whether_it_is_there(
 ) -> None:
     before = run(lambda: counted(sessions))["pings"]
     again = run(lambda: counted(sessions))["pings"]
-    monkeypatch.setattr("stategraph.agent.mcp.sessions.IDLE_S", -1.0)
+    monkeypatch.setattr("stategraph.agent.mcp.slots.IDLE_S", -1.0)
     assert (again - before, run(lambda: counted(sessions))["pings"] - again) == (0, 1)
 
 
