@@ -15,8 +15,8 @@ BENCH = .venv-bench
 PROPERTIES = tests/core/test_machine.py tests/engine/test_properties.py tests/engine/test_kills.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test typed-output signals traps chaos oldest check format golden conformance mcp-conformance expected follow bench workers interop instrumentation server fuzz fuzz-nightly properties vocabulary lock mutants \
-	metadata clean dev-env conformance-env bench-env instrumentation-env mlflow-env reference-env services-env server-env demo-env python
+.PHONY: help demo test typed-output signals traps chaos oldest check format golden conformance mcp-conformance expected follow bench workers interop runs instrumentation server fuzz fuzz-nightly properties vocabulary lock mutants \
+	metadata clean dev-env conformance-env bench-env runs-env instrumentation-env mlflow-env reference-env services-env server-env demo-env python
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -83,6 +83,9 @@ bench: bench-env dev-env ## Both engines side by side: the table of ratios (ARGS
 interop: bench-env ## Threads begun on one engine and finished on the other, both ways
 	$(PYTHON) tests/interop/run.py --python $(CURDIR)/$(BENCH)/bin/python $(ARGS)
 
+runs: runs-env ## Runs of graphs written for LangGraph, on both engines: what they tell against the graphs' own streams (ARGS='--only swarm')
+	@$(PYTHON) -m tests.runs --python $(CURDIR)/.venv-runs/bin/python --reference $(CURDIR)/.venv-runs-reference/bin/python $(ARGS)
+
 server: server-env ## LangGraph's development server on both engines: every call of its SDK, and the SDK's own tests (ARGS='--part calls --only words')
 	$(PYTHON) -m tests.server.integration
 	.venv-server/bin/python -m tests.server $(ARGS)
@@ -113,7 +116,8 @@ lock: ## Resolve the requirements anew (needs `uv`)
 	cd requirements && for set in conformance dev oldest bench instrumentation mlflow prebuilt services server; do \
 		$(COMPILE) $$set.in --output-file $$set.txt || exit 1; done
 	cd requirements && $(COMPILE) --no-deps langgraph.in --output-file langgraph.txt
-	cd requirements && $(COMPILE) --no-emit-package langgraph langchain.in --output-file langchain.txt
+	cd requirements && for set in langchain runs; do \
+		$(COMPILE) --no-emit-package langgraph $$set.in --output-file $$set.txt || exit 1; done
 
 metadata: dev-env ## A wheel that says `langgraph` and holds no file, for packages that require it (see docs/drop-in.md)
 	cd scripts/langgraph-metadata && $(CURDIR)/$(DEV)/bin/python -m hatchling build -t wheel -d $(CURDIR)/dist
@@ -149,6 +153,11 @@ bench-env: python
 
 server-env: python
 	@$(ENVIRONMENT) .venv-server requirements/server.txt --link
+
+# As for the reference: the agent libraries would bring the original engine along.
+runs-env: python
+	@PIP_NO_DEPS=1 $(ENVIRONMENT) .venv-runs requirements/runs.txt --link
+	@PIP_NO_DEPS=1 $(ENVIRONMENT) .venv-runs-reference requirements/runs.txt requirements/langgraph.txt --link
 
 python:
 	@test -n "$(PYTHON)" || { echo "no Python >= 3.11 with pip was found; name one with PYTHON=/path/to/python"; exit 1; }

@@ -53,6 +53,7 @@ class Place:
         metadata: Of the running task: thread, step, namespace, and what the caller gave.
         group_id: Number of the group of agents that run in parallel; None for an agent on its own.
         within: The subagent that it is in; None: an agent of the run.
+        scope: Whose ids of tool calls differ from each other; empty: the agent's.
     """
 
     agent_id: str
@@ -61,6 +62,7 @@ class Place:
     metadata: Mapping[str, Any]
     group_id: int | None = None
     within: Delegation | None = None
+    scope: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,19 @@ class ModelEnded:
     call: ModelCall
     message: AIMessage
     elapsed_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class MessageReturned:
+    """A node returned an answer that no model was heard to give.
+
+    Attributes:
+        at: Where.
+        message: The answer.
+    """
+
+    at: Place
+    message: AIMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,4 +394,6 @@ OutputFact: TypeAlias = OutputGiven | OutputRefused
 ShownFact: TypeAlias = ToolReported | ContextUsed | Logged | Judged
 """Facts that are shown to front ends as they are, see `stategraph.run.events.event_types.shown`."""
 
-Fact: TypeAlias = ModelFact | ToolFact | SummaryFact | SubagentFact | OutputFact | ShownFact | Injected
+Fact: TypeAlias = (
+    ModelFact | ToolFact | SummaryFact | SubagentFact | OutputFact | ShownFact | Injected | MessageReturned
+)

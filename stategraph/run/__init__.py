@@ -13,8 +13,10 @@ Its packages and modules, lowest first. Each imports only those above it in this
     hooks/        functions of the host that see a run at fixed points; approval of tool calls
     history/      between turns: stored messages, recovery, titles
     turn/         one execution: its inputs, its lock, the client's tools, its end
+    graphs/       runs of graphs that the host made
     facade.py     runs for callers that cannot await
     config.py     the configuration of a run
+    building.py   the graph of a run, of its agents or of the host's graph
     run.py        `Run`
     recent_runs.py  the runs of this process by their ids
     threads/      threads as a person sees them: listed, read, copied, deleted

@@ -25,7 +25,7 @@ DEFAULT_AGENT = "default"
 
 
 class CompileOptions(Settings):
-    """Options for compiling a run's graph.
+    """Options for compiling a run's graph. For a graph of the host's they take the place of its own, where given.
 
     Attributes:
         checkpointer: Keeps the state of threads; None: nothing is kept.
@@ -98,6 +98,10 @@ class RunConfig(Settings):
     Attributes:
         run_id: Its name, unique among the host's runs; a chat backend takes the id of the answer's message.
         graph_config: Its agents.
+        graph: In place of agents, a graph of the host's: a compiled graph of this engine or of an installed LangGraph,
+            its import path as `package.module:graph`, or a function that returns it, see
+            `docs/runs-of-graphs.md`.
+        state_updates: Whether a run of such a graph tells what nodes return, as `on_state_update`.
         custom_handlers: Handlers by the name of their event; an `EventHandlerRegistry` is used as it is.
         return_content: Whether `process_stream` returns content parts.
         token_counter: Counts the tokens of a message; None: one for the model's name if counts are needed.
@@ -121,7 +125,9 @@ class RunConfig(Settings):
     """
 
     run_id: str = Field(min_length=1)
-    graph_config: GraphConfig
+    graph_config: GraphConfig = GraphConfig()
+    graph: Any = None
+    state_updates: bool = False
     custom_handlers: InstanceOf[EventHandlerRegistry] | dict[str, Any] = Field(default_factory=dict)
     return_content: bool = False
     token_counter: Callable[[BaseMessage], int] | None = None
@@ -166,11 +172,25 @@ class RunConfig(Settings):
             raise ConfigurationError("Run ID not provided")
         key = "graph_config" if "graph_config" in fields else "graphConfig"
         graph = fields.get(key)
+        if fields.get("graph") is not None:
+            _check_alone(graph)
+            return validation.checked(cls, fields)
         if not graph:
             raise ConfigurationError("Graph config not provided")
         if isinstance(graph, Mapping):
             fields[key] = _with_agents(graph)
         return validation.checked(cls, fields)
+
+
+def _check_alone(graph: object) -> None:
+    """See whether a configuration with a graph of the host's has agents too."""
+    given = graph if isinstance(graph, Mapping) else dict(graph) if isinstance(graph, GraphConfig) else {}
+    both = [name for name in ("agents", "edges", "llm_config", "llmConfig") if given.get(name)]
+    if both:
+        raise ConfigurationError(
+            f"A run has either a 'graph' or agents, and both 'graph' and '{both[0]}' were given; for several, make a "
+            "graph of them, or create a run of each"
+        )
 
 
 def _with_agents(graph: Mapping[str, Any]) -> Mapping[str, object]:

@@ -22,15 +22,14 @@ from langchain_core.runnables import RunnableConfig
 
 from stategraph.agent.context.discovery import discovered
 from stategraph.agent.context.tokens import token_counter_for
-from stategraph.agent.graphs import assemble, subagents
+from stategraph.agent.graphs import subagents
 from stategraph.agent.llm.models import resolve
 from stategraph.agent.messages import history
 from stategraph.agent.messages.compaction import FadingTier
 from stategraph.agent.ports import AgentContext, Listener, ModelRegistry, ToolGate, ToolHost
-from stategraph.engine.checkpoints.memory import in_memory_saver
 from stategraph.engine.config import environment, foreign_types
 from stategraph.errors import ConfigurationError
-from stategraph.run import background_loop, pauses
+from stategraph.run import background_loop, building, pauses
 from stategraph.run.config import RunConfig
 from stategraph.run.events.execution_graph import ExecutionGraph
 from stategraph.run.events.handler_calls import HandlerStatistics
@@ -39,6 +38,8 @@ from stategraph.run.events.listener import RunListener
 from stategraph.run.events.output_steps import OutputSteps
 from stategraph.run.events.run_log import RunLog
 from stategraph.run.facade import SyncRun
+from stategraph.run.graphs import reviews
+from stategraph.run.graphs.hosted_graph import HostedGraph
 from stategraph.run.history import recovery
 from stategraph.run.history import title as titles
 from stategraph.run.hooks.approval import HookGate
@@ -110,7 +111,8 @@ class Run(SyncRun):
         self._token_counts: dict[str, int] = {}
         self._token_counter = config.token_counter
         limited = any(agent.max_context_tokens for agent in config.graph_config.agents)
-        if config.token_counter is None and (limited or config.index_token_count_map is not None):
+        counted = limited or config.index_token_count_map is not None
+        if config.token_counter is None and counted and not isinstance(graph, HostedGraph):
             self._token_counter = token_counter_for(graph.agents[0].routes[0].name)
         self._last: TurnExecution | None = None
         self._lock = RunLock(self.id, graph.compiled.checkpointer, self._log)
@@ -138,23 +140,7 @@ class Run(SyncRun):
             MissingPackageError: A model's package is not installed.
         """
         config = RunConfig.of(config)
-        several = config.graph_config.type == "multi-agent"
-        edges = config.graph_config.edges if several else None
-        agents, builder = assemble.build(config.graph_config.agents, edges, models)
-        options = config.graph_config.compile_options
-        saver = options.checkpointer
-        if saver is None and config.human_in_the_loop.enabled:
-            saver = in_memory_saver()
-        compiled = builder.compile(
-            checkpointer=saver,
-            store=options.store,
-            interrupt_before=list(options.interrupt_before),
-            interrupt_after=list(options.interrupt_after),
-        )
-        handlers = config.custom_handlers
-        if not isinstance(handlers, EventHandlerRegistry):
-            handlers = EventHandlerRegistry(handlers)
-        graph = ExecutionGraph(config.run_id, compiled, handlers, agents, several_agents=several)
+        graph = building.graph_of(config, models)
         return cls(config, graph, models, log)
 
     @classmethod
@@ -281,15 +267,19 @@ class Run(SyncRun):
         if isinstance(inputs, Command):
             if inputs.resume is not None:
                 pause = await self._found(config)
-                inputs = replace(inputs, resume=pauses.answers(pause.interrupts, inputs.resume))
+                inputs = replace(inputs, resume=self._answers(pause, inputs.resume))
             return await self._execute(inputs, config, options)
-        messages = turn_inputs.messages_of(inputs)
+        graph = self.graph
+        if isinstance(graph, HostedGraph):
+            fresh, messages = graph.inputs_of(inputs)
+        else:
+            messages = turn_inputs.messages_of(inputs)
+            fresh = {**inputs, "messages": messages, "halt_reason": Overwrite(None), "memory": Overwrite(None)}
         if self._saves:
             await self._take_up(config)
-        self.graph.reset_values(options.get("keep_content", False))
+        graph.reset_values(options.get("keep_content", False))
         self._token_counts = turn_inputs.counted(messages, self._config.index_token_count_map)
         self._listener.begin(messages)
-        fresh = {**inputs, "messages": messages, "halt_reason": Overwrite(None), "memory": Overwrite(None)}
         return await self._execute(fresh, config, options)
 
     async def resume(
@@ -318,8 +308,12 @@ class Run(SyncRun):
         pause = await self._found(config)
         if not pause.interrupts and pause.unfinished:
             return await self._execute(None, config, options)
-        resume = pauses.answers(pause.interrupts, value)
-        return await self._execute(Command(resume=resume), config, options)
+        return await self._execute(Command(resume=self._answers(pause, value)), config, options)
+
+    def _answers(self, pause: Pause, value: object) -> dict[str, Any]:
+        if isinstance(self.graph, HostedGraph):
+            return reviews.answers(pause.interrupts, value)
+        return pauses.answers(pause.interrupts, value)
 
     async def stream(
         self,
@@ -386,7 +380,7 @@ class Run(SyncRun):
         signals = [self._lock.signal, turn_inputs.signal_of(config), self._config.graph_config.signal]
         self._listener.callbacks = options.get("callbacks", {})
         self._host.signal = self._lock.signal
-        thread = turn_inputs.runnable_config(config, self.id)
+        thread = self._thread(config)
         listener: Listener = self._listener
         host: ToolHost = self._host
         measured = self._measurement(thread)
@@ -402,9 +396,9 @@ class Run(SyncRun):
             token_counts=self._token_counts,
             calibration_ratio=self._config.calibration_ratio,
             fading_tiers=self._config.tiers(),
+            context=config.get("context"),
         )
-        execution = self._last = TurnExecution(
-            self.graph,
+        execution = self._last = building.execution_of(self.graph)(
             self._listener,
             self._hooks,
             self._log,
@@ -435,6 +429,11 @@ class Run(SyncRun):
         thread_id = str(config["configurable"]["thread_id"])
         names, handoffs = {each.id: each.name for each in agents}, {name for each in agents for name in each.handoffs}
         return telemetry.measure(MeasuredExecution(self.id, thread_id, names, handoffs, self.queued_s))
+
+    def _thread(self, config: HostConfig) -> RunnableConfig:
+        """Return the config of an execution as its graph takes it."""
+        thread = turn_inputs.runnable_config(config, self.id)
+        return self.graph.config_of(thread, config) if isinstance(self.graph, HostedGraph) else thread
 
     # State of the run.
 
@@ -556,11 +555,20 @@ class Run(SyncRun):
 
     async def _take_up(self, config: HostConfig) -> None:
         """End the last turn of a thread if it waits or was cut off: what was said in it comes before this turn."""
-        thread = turn_inputs.runnable_config(config, self.id)
-        pause = await Pause.of(self.graph.compiled, thread)
-        if pause.unfinished:
+        thread = self._thread(config)
+        pause = await self._pause(thread)
+        if not pause.unfinished:
+            return
+        if isinstance(self.graph, HostedGraph):
+            await self.graph.commit(thread, ())
+        else:
             said = [*pause.said, *await pause.results(self.graph.compiled)]
             await recovery.commit(self.graph.compiled, thread, history.repair(said))
+
+    async def _pause(self, thread: RunnableConfig) -> Pause:
+        if isinstance(self.graph, HostedGraph):
+            return await self.graph.pause(thread)
+        return await Pause.of(self.graph.compiled, thread)
 
     async def _found(self, config: HostConfig) -> Pause:
         """Load the thread's paused state and restore this run from it."""
@@ -569,13 +577,15 @@ class Run(SyncRun):
                 f"Run '{self.id}' cannot wait or be resumed without a checkpointer: give one as "
                 "graph_config.compile_options.checkpointer, or enable human_in_the_loop"
             )
-        pause = await Pause.of(self.graph.compiled, turn_inputs.runnable_config(config, self.id))
+        pause = await self._pause(self._thread(config))
         if not self._asks and any(each.needs_approval for each in pause.interrupts):
             raise ConfigurationError(
                 f"Run '{self.id}' waits for the approval of tool calls, and was created without human_in_the_loop, so "
                 "the decision would be lost: create it with human_in_the_loop enabled, and with its hooks"
             )
         if pause.memory is not None:
+            if isinstance(self.graph, HostedGraph):
+                self.graph.recall(pause.memory)
             self._listener.recall(pause.memory)
             if not self._listener.produced:
                 self._listener.produced.extend(after(self._listener.last_input_id, pause.messages) or ())

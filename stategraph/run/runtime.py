@@ -51,7 +51,8 @@ RUNS_KEPT = 128
 async def create_run(
     *,
     run_id: str,
-    agents: Sequence[AgentInputs | Mapping[str, object]],
+    agents: Sequence[AgentInputs | Mapping[str, object]] = (),
+    graph: Any = None,
     edges: Sequence[GraphEdge | Mapping[str, object]] = (),
     custom_handlers: Mapping[str, Handler] | None = None,
     signal: AbortSignal | None = None,
@@ -67,6 +68,8 @@ async def create_run(
     Args:
         run_id: The run's name; a chat backend takes the id of the answer's message.
         agents: The agents; several, or any edge, make a graph of agents.
+        graph: In place of agents, a compiled graph, its import path, or a function that returns it, see
+            `RunConfig.graph`.
         edges: The ways between them.
         custom_handlers: Handlers by the name of their event.
         signal: Aborts the run.
@@ -87,6 +90,7 @@ async def create_run(
     config = run_settings(
         run_id=run_id,
         agents=agents,
+        graph=graph,
         edges=edges,
         custom_handlers=custom_handlers,
         signal=signal,
@@ -102,7 +106,8 @@ async def create_run(
 def run_settings(
     *,
     run_id: str,
-    agents: Sequence[AgentInputs | Mapping[str, object]],
+    agents: Sequence[AgentInputs | Mapping[str, object]] = (),
+    graph: Any = None,
     edges: Sequence[GraphEdge | Mapping[str, object]] = (),
     signal: AbortSignal | None = None,
     checkpointer: Any = None,
@@ -114,6 +119,7 @@ def run_settings(
     Args:
         run_id: As for `create_run`, like the others.
         agents: The agents.
+        graph: A graph in their place.
         edges: The ways between them.
         signal: Aborts the run.
         checkpointer: Keeps the thread's state.
@@ -128,14 +134,16 @@ def run_settings(
         if not isinstance(given, Sequence) or isinstance(given, str):
             raise ConfigurationError(f"{what!r} is a value of type {type(given).__name__}; expected a list")
     several = len(agents) > 1 or bool(edges)
-    graph = {
+    of_agents = {
         "type": "multi-agent" if several else "standard",
         "agents": agents,
         "edges": edges,
         "signal": signal,
         "compile_options": {"checkpointer": checkpointer, "store": store},
     }
-    return {"run_id": run_id, "graph_config": graph, **settings}
+    if graph is not None:
+        settings["graph"] = graph
+    return {"run_id": run_id, "graph_config": of_agents, **settings}
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +285,7 @@ class AgentRuntime:
         self,
         *,
         run_id: str,
-        agents: Sequence[AgentInputs | Mapping[str, object]],
+        agents: Sequence[AgentInputs | Mapping[str, object]] = (),
         custom_handlers: Mapping[str, Handler] | None = None,
         **settings: Any,
     ) -> Run:
@@ -285,7 +293,7 @@ class AgentRuntime:
 
         Args:
             run_id: The run's name.
-            agents: Its agents.
+            agents: Its agents; none with `graph=`, a compiled graph or its import path.
             custom_handlers: Handlers of this run, called after the runtime's.
             **settings: As for the function `create_run`; they win over the runtime's.
 
@@ -310,7 +318,7 @@ class AgentRuntime:
         return run
 
     def create_run_sync(
-        self, *, run_id: str, agents: Sequence[AgentInputs | Mapping[str, object]], **settings: Any
+        self, *, run_id: str, agents: Sequence[AgentInputs | Mapping[str, object]] = (), **settings: Any
     ) -> Run:
         """Make a run where nothing can be awaited: the sync twin of `create_run`, for a runtime opened by `with`."""
         make = partial(self.create_run, run_id=run_id, agents=agents, **settings)

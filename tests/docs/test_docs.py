@@ -54,7 +54,6 @@ NEVER_EMITTED = {
     GraphEvents.RETRIEVER_END,
     GraphEvents.PROMPT_START,
     GraphEvents.PROMPT_END,
-    GraphEvents.ON_CUSTOM_EVENT,
 }
 
 

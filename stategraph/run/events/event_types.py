@@ -38,6 +38,7 @@ class GraphEvents(StrEnum):
     ON_OUTPUT_REFUSED = "on_output_refused"
     ON_OUTPUT = "on_output"
     ON_CUSTOM_EVENT = "on_custom_event"
+    ON_STATE_UPDATE = "on_state_update"
     ON_GAP = "on_gap"
     ON_RUN_END = "on_run_end"
     CHAT_MODEL_START = "on_chat_model_start"
@@ -76,6 +77,7 @@ FRONT_END_EVENTS = frozenset(
         GraphEvents.ON_OUTPUT_DELTA,
         GraphEvents.ON_OUTPUT_REFUSED,
         GraphEvents.ON_OUTPUT,
+        GraphEvents.ON_CUSTOM_EVENT,
         GraphEvents.ON_GAP,
         GraphEvents.ON_RUN_END,
     }
@@ -309,6 +311,26 @@ class Output(TypedDict):
     type: str
     value: object
     messageId: str | None
+
+
+class CustomEvent(TypedDict):
+    """`on_custom_event`: data that a node of the host's graph wrote.
+
+    `namespace` has the nested graphs around the node, outermost first, as a graph's own stream does; `name` is that of
+    an event dispatched in LangChain's way.
+    """
+
+    data: object
+    namespace: list[str]
+    name: NotRequired[str]
+
+
+class StateUpdate(TypedDict):
+    """`on_state_update`: what a node of the host's graph returned; `namespace` as in `on_custom_event`."""
+
+    node: str
+    update: object
+    namespace: list[str]
 
 
 class RunError(TypedDict):

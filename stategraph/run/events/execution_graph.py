@@ -29,7 +29,11 @@ class ExecutionGraph:
         compiled: The graph, which can be drawn, inspected and time-travelled.
         handler_registry: The handlers of the run's events.
         agents: The agents, the first of which is the root.
+        values: The newest state of a graph that the host made, or the result of its `@entrypoint`; None before there
+            is one, and of agents.
     """
+
+    values: Any = None
 
     def __init__(
         self,

@@ -131,7 +131,7 @@ class RunListener:
                 await self._hear_summary(fact)
             case facts.SubagentStarted() | facts.SubagentEnded():
                 await self._hear_subagent(fact)
-            case facts.Injected() | facts.OutputGiven() | facts.OutputRefused():
+            case facts.Injected() | facts.MessageReturned() | facts.OutputGiven() | facts.OutputRefused():
                 await self._hear_message(fact)
             case _:
                 await self._show(fact)
@@ -245,12 +245,16 @@ class RunListener:
             case _:
                 assert_never(fact)
 
-    async def _hear_message(self, fact: facts.Injected | facts.OutputFact) -> None:
+    async def _hear_message(self, fact: facts.Injected | facts.MessageReturned | facts.OutputFact) -> None:
         """Take note of what is added to the conversation, or an output in it; those of subagents are their own."""
         if fact.at.within is not None:
             return
         if isinstance(fact, facts.Injected):
             self.produced.extend(fact.messages)
+        elif isinstance(fact, facts.MessageReturned):
+            self.produced.append(fact.message)
+            self._tracker.number(fact.at, fact.message)
+            await self._emit_all(self._tracker.whole(fact.at, fact.message), fact.at)
         elif self.outputs is not None:
             await self._emit_all(self.outputs.hear(fact), fact.at)
 

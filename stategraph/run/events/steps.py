@@ -223,6 +223,20 @@ class StepTracker:
         if lane.step is not None and lane.step["type"] == "message_creation":
             yield from self.steps.close(lane.step, "completed")
 
+    def whole(self, at: Place, message: AIMessage) -> Iterator[Row]:
+        """Yield the rows for an answer that was not streamed.
+
+        Args:
+            at: Where.
+            message: The answer.
+
+        Yields:
+            Its steps with their deltas, and the closing of its text.
+        """
+        call = ModelCall(at, "", "", (), 0)
+        yield from self.chunk(call, message)
+        yield from self.end(call, message)
+
     def fail(self, call: ModelCall) -> Iterator[Row]:
         """Yield the rows for a failed call, whose answer is given up: all its open steps are closed.
 
@@ -385,7 +399,7 @@ def delegation_of(stored: Mapping[str, Any]) -> Delegation:
 
 def _key(at: Place, call_id: str | None) -> tuple[str, str]:
     """Return a key that is unique among agents: models of agents that run in parallel may use the same ids of calls."""
-    return at.agent_id, call_id or ""
+    return at.scope or at.agent_id, call_id or ""
 
 
 def _calls_of(message: AIMessage) -> list[ToolCall]:

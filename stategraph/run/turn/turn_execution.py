@@ -117,11 +117,13 @@ class TurnExecution:
 
     async def _drive(self, given: object, context: AgentContext) -> bool:
         if self._hooks is not None and isinstance(given, dict):
-            messages, self.halt_reason = await self._hooks.begin(given["messages"], self._thread_id)
+            went_in = list(given.get("messages") or ())
+            messages, self.halt_reason = await self._hooks.begin(went_in, self._thread_id)
             if self.halt_reason is not None:
                 return False
             self._listener.begin(messages)
-            given = {**given, "messages": messages}
+            if messages:
+                given = {**given, "messages": messages}
         continuations = 0
         while True:
             values = await self._segment(given, context)
@@ -170,8 +172,11 @@ class TurnExecution:
 
     async def _wait_again(self) -> None:
         """Find out what the thread waits for."""
-        pause = await Pause.of(self._graph.compiled, self._config)
+        pause = await self._look()
         self.paused, self.interrupts = pause.unfinished, pause.interrupts
+
+    async def _look(self) -> Pause:
+        return await Pause.of(self._graph.compiled, self._config)
 
     @property
     def _thread_id(self) -> str:
@@ -186,21 +191,27 @@ class TurnExecution:
 
     async def _give_up(self, error: BaseException) -> None:
         """Keep what the run brought, here and on the thread."""
-        listener = self._listener
-        reason = "aborted" if was_stopped(error) else "failed"
-        pieces = [chunks for _, chunks in listener.partial.values()]
-        left = recovery.remains(listener.produced, pieces, reason)
-        listener.partial.clear()
+        left = self._left("aborted" if was_stopped(error) else "failed")
+        self._listener.partial.clear()
         self._graph.keep_messages(left)
         if self._graph.compiled.checkpointer:
             try:
-                await _to_its_end(recovery.commit(self._graph.compiled, self._config, [*listener.sent, *left]))
+                await _to_its_end(self._commit(left))
             except Exception as problem:
                 note = f"The thread '{self._thread_id}' was left as it was: {problems.named(problem)}"
                 error.add_note(note)
                 _log.error("A run ended with %s. %s", type(error).__name__, note)
         if self._hooks is not None and not isinstance(error, asyncio.CancelledError):
             await self._hooks.fail(left, self._thread_id, error)
+
+    def _left(self, reason: str) -> list[AnyMessage]:
+        """Return the messages that remain of the turn."""
+        pieces = [chunks for _, chunks in self._listener.partial.values()]
+        return recovery.remains(self._listener.produced, pieces, reason)
+
+    async def _commit(self, left: Sequence[AnyMessage]) -> None:
+        """Bring the thread to the state in which the turn is left."""
+        await recovery.commit(self._graph.compiled, self._config, [*self._listener.sent, *left])
 
     async def _end(self, status: Status, failure: BaseException | None) -> None:
         if self._log is not None:

@@ -24,7 +24,7 @@ _SPELLINGS = {"recursionLimit": "recursion_limit", "runName": "run_name", "maxCo
 #: Settings that hosts pass although they hold for every run here.
 _IMPLIED = ("version", "streamMode", "stream_mode")
 #: Settings that are not part of a RunnableConfig.
-_OURS = ("signal", "durability")
+_OURS = ("signal", "durability", "context")
 _DURABILITIES = ("exit", "async", "sync")
 #: Places where a host may have meant `configurable.thread_id`.
 _THREAD_KEYS = ("thread_id", "threadId")
@@ -103,11 +103,13 @@ class HostConfig(TypedDict, total=False):
         configurable: Names the thread.
         durability: When the thread's state is stored.
         signal: Aborts the execution.
+        context: For tools of the host, as the context of their `ToolRuntime`, and for the nodes of its graph.
     """
 
     configurable: Mapping[str, object] | None
     durability: Durability | None
     signal: object
+    context: Any
 
 
 def checked_config(config: object, *, stores: bool) -> HostConfig:

@@ -19,7 +19,7 @@ from typing import Any, cast
 from stategraph.agent.llm.models import Models
 from stategraph.agent.ports import Hold, HostResult
 from stategraph.engine.config import environment
-from stategraph.errors import AbortError, WorkerError
+from stategraph.errors import AbortError, TransferError, WorkerError
 from stategraph.run.events.event_types import GraphEvents
 from stategraph.run.events.handler_registry import EventHandlerRegistry, Handle, Handler
 from stategraph.run.events.listener import ClientCallbacks
@@ -33,7 +33,7 @@ from stategraph.run.turn.turn_inputs import HostConfig
 from stategraph.workers.agents.host_saver import HostSaver
 from stategraph.workers.execution import JobPort, job_target
 from stategraph.workers.references import Reference, key_of
-from stategraph.workers.wire import ErrorData
+from stategraph.workers.wire import ErrorData, encode
 
 TARGET = f"{__name__}:execute"
 
@@ -151,7 +151,16 @@ def _report(run: Run, far: _Far, parts: object) -> dict[str, object]:
         "instruction_overhead": run.get_resolved_instruction_overhead(),
         "fading_tiers": run.get_fading_tiers(),
         "token_counts": run.token_counts,
+        "values": _values(run),
     }
+
+
+def _values(run: Run) -> bytes:
+    """Return the newest state of a graph of the host's, encoded; nothing if it cannot be."""
+    try:
+        return encode(run.graph.values, f"The state of run '{run.id}'")
+    except TransferError:
+        return b""
 
 
 def _callback(port: JobPort, name: str) -> Callable[..., object]:

@@ -12,18 +12,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any, Literal, TypeAlias
 from uuid import uuid4
+
+from langchain_core.messages import AnyMessage
 
 from stategraph.agent.agent import Agent
 from stategraph.agent.graphs import assemble
 from stategraph.agent.output.output_type import OutputType
 from stategraph.agent.ports import ModelRegistry
 from stategraph.engine.config import environment
-from stategraph.errors import AbortError
+from stategraph.errors import AbortError, TransferError
 from stategraph.graph.compiled import CompiledStateGraph
+from stategraph.run import building
 from stategraph.run.abort import AbortSignal, was_stopped
 from stategraph.run.config import RunConfig
 from stategraph.run.events.execution_graph import ExecutionGraph
@@ -31,6 +34,7 @@ from stategraph.run.events.handler_registry import EventHandlerRegistry
 from stategraph.run.events.listener import RunListener
 from stategraph.run.events.output_steps import FOLLOWED, OutputSteps
 from stategraph.run.events.run_log import RunLog
+from stategraph.run.graphs.hosted_graph import is_conversation, structured_response
 from stategraph.run.hooks.hook_registry import HookEvents
 from stategraph.run.pauses import RunInterrupt
 from stategraph.run.ports import EventLog
@@ -65,7 +69,7 @@ class WorkerGraph(ExecutionGraph):
     def __init__(
         self, config: RunConfig, handlers: EventHandlerRegistry, saver: Any, models: ModelRegistry | None
     ) -> None:
-        self._several = config.graph_config.type == "multi-agent"
+        self._several = config.graph is not None or config.graph_config.type == "multi-agent"
         self._config = config
         self._saver = saver
         self._models = models
@@ -74,9 +78,14 @@ class WorkerGraph(ExecutionGraph):
     @cached_property
     def _built(self) -> tuple[CompiledStateGraph[Any, Any, Any, Any], tuple[Agent, ...]]:
         """The graph and its agents, made in this process on first access."""
-        graph = self._config.graph_config
-        agents, builder = assemble.build(graph.agents, graph.edges if self._several else None, self._models)
-        options = graph.compile_options
+        if self._config.graph is not None:
+            graph = building.hosted(self._config, self._saver, self.handler_registry)
+            return graph.compiled, graph.agents
+        graph_config = self._config.graph_config
+        agents, builder = assemble.build(
+            graph_config.agents, graph_config.edges if self._several else None, self._models
+        )
+        options = graph_config.compile_options
         compiled = builder.compile(
             checkpointer=self._saver,
             store=options.store,
@@ -95,6 +104,10 @@ class WorkerGraph(ExecutionGraph):
         """The output types of the agents that have one, by agent; no model is made for them."""
         agents = self._config.graph_config.agents
         return {each.agent_id: OutputType(each.output_type) for each in agents if each.output_type is not None}
+
+    def get_output(self, messages: Sequence[AnyMessage] | None = None) -> Any:
+        """Return the output with which messages end; of a graph of the host's, its structured response."""
+        return super().get_output(messages) if self._config.graph is None else structured_response(self.values)
 
     @property
     def agents(self) -> tuple[Agent, ...]:  # type: ignore[override]
@@ -212,9 +225,11 @@ class WorkerRun(Run):
         self, inputs: Mapping[str, object] | Command[Any], config: HostConfig, options: ProcessOptions
     ) -> Parts:
         if not isinstance(inputs, Command):
-            messages = turn_inputs.messages_of(inputs)
-            inputs = {**inputs, "messages": messages}
-            self._token_counts = turn_inputs.counted(messages, self._config.index_token_count_map)
+            if self._config.graph is None or is_conversation(inputs):
+                # Here, so that messages have the same ids however often an execution is begun.
+                messages = turn_inputs.messages_of(inputs)
+                inputs = {**inputs, "messages": messages}
+                self._token_counts = turn_inputs.counted(messages, self._config.index_token_count_map)
             self.graph.reset_values(options.get("keep_content", False))
         return await self._job("process", inputs, config, options)
 
@@ -317,6 +332,10 @@ class WorkerRun(Run):
         self._paused = report["status"] == "interrupted"
         self._token_counts = report["token_counts"]
         self.graph.keep_messages(report["messages"])
+        try:
+            self.graph.values = self._pool.codec.decode(report["values"], f"The state of run '{self.id}'")
+        except TransferError:  # classes of the graph's own, whose modules this process does not allow
+            self.graph.values = None
 
     async def _close(self, failure: BaseException | None) -> None:
         """End the execution as the worker said, or as far as is known if it could not say."""

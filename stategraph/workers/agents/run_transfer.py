@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from enum import Enum
+from types import FunctionType
 from typing import Any, get_origin
 
 from pydantic import SecretStr
 
 from stategraph.agent.settings import output_members
 from stategraph.agent.settings.validation import Settings
+from stategraph.engine.compile import identity
 from stategraph.errors import TransferError
 from stategraph.run.config import RunConfig
 from stategraph.workers.references import Reference, recipe_of, reference_to
@@ -33,15 +35,20 @@ def as_data(config: RunConfig) -> dict[str, Any]:
         TransferError: Code in it has no import path; the message names the field.
     """
     fields = {name: getattr(config, name) for name in config.model_fields_set if name not in _HOSTS}
-    graph = fields.pop("graph_config")
+    graph, hosts = fields.pop("graph_config", config.graph_config), fields.pop("graph", None)
     plain = {name: _plain(value, name) for name, value in fields.items()}
     plain["graph_config"] = _graph(graph)
+    if hosts is not None:
+        path = hosts if isinstance(hosts, str) else None
+        if path is None and recipe_of(hosts) is None and not isinstance(hosts, FunctionType):
+            path = identity.import_path_of(hosts)
+        plain["graph"] = reference_to(hosts, "The graph of a run") if path is None else Reference(path)
     return plain
 
 
 def _graph(graph: Any) -> dict[str, object]:
     options = graph.compile_options
-    kept = {
+    kept: dict[str, Any] = {
         "type": graph.type,
         "agents": [_settings(agent, f"agent {agent.agent_id!r}") for agent in graph.agents],
         "edges": [_settings(edge, f"the edge to {', '.join(edge.to)}") for edge in graph.edges],

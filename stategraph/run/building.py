@@ -1,0 +1,90 @@
+"""The graph of a run: built of its agents, or prepared from the graph that the host made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from stategraph.agent.graphs import assemble
+from stategraph.agent.ports import ModelRegistry
+from stategraph.engine.checkpoints.memory import in_memory_saver
+from stategraph.run.config import RunConfig
+from stategraph.run.events.execution_graph import ExecutionGraph
+from stategraph.run.events.handler_registry import EventHandlerRegistry
+from stategraph.run.graphs import loading
+from stategraph.run.graphs.execution import GraphExecution
+from stategraph.run.graphs.hosted_graph import HostedGraph
+from stategraph.run.turn.turn_execution import TurnExecution
+
+
+def graph_of(config: RunConfig, models: ModelRegistry | None) -> ExecutionGraph:
+    """Build the graph of a run.
+
+    Args:
+        config: The run's configuration.
+        models: Resolves the models of agents; None: models of the run's own.
+
+    Raises:
+        ConfigurationError: The configuration is incomplete, or names no graph.
+        MissingPackageError: A model's package is not installed.
+    """
+    saver = config.graph_config.compile_options.checkpointer
+    if saver is None and config.human_in_the_loop.enabled:
+        saver = in_memory_saver()
+    handlers = config.custom_handlers
+    if not isinstance(handlers, EventHandlerRegistry):
+        handlers = EventHandlerRegistry(handlers)
+    if config.graph is not None:
+        return hosted(config, saver, handlers)
+    return of_agents(config, saver, handlers, models)
+
+
+def of_agents(
+    config: RunConfig, saver: Any, handlers: EventHandlerRegistry, models: ModelRegistry | None
+) -> ExecutionGraph:
+    """Build the graph of a run's agents.
+
+    Args:
+        config: The run's configuration.
+        saver: Keeps its thread; None: it is not kept.
+        handlers: The handlers of the run's events.
+        models: Resolves the models of agents; None: models of the run's own.
+    """
+    several = config.graph_config.type == "multi-agent"
+    edges = config.graph_config.edges if several else None
+    agents, builder = assemble.build(config.graph_config.agents, edges, models)
+    options = config.graph_config.compile_options
+    compiled = builder.compile(
+        checkpointer=saver,
+        store=options.store,
+        interrupt_before=list(options.interrupt_before),
+        interrupt_after=list(options.interrupt_after),
+    )
+    return ExecutionGraph(config.run_id, compiled, handlers, agents, several_agents=several)
+
+
+def hosted(config: RunConfig, saver: Any, handlers: EventHandlerRegistry) -> HostedGraph:
+    """Prepare the graph of a run that the host made.
+
+    Args:
+        config: The run's configuration.
+        saver: Keeps its thread; None: the graph's own saver, if it has one.
+        handlers: The handlers of the run's events.
+    """
+    options = config.graph_config.compile_options
+    compiled = loading.with_options(
+        loading.load(config.graph),
+        checkpointer=saver,
+        store=options.store,
+        interrupt_before_nodes=list(options.interrupt_before),
+        interrupt_after_nodes=list(options.interrupt_after),
+    )
+    return HostedGraph(config.run_id, compiled, handlers, shows_updates=config.state_updates)
+
+
+def execution_of(graph: ExecutionGraph) -> Callable[..., TurnExecution]:
+    """Return what makes an execution of a graph: called with the other arguments of `TurnExecution`."""
+    if isinstance(graph, HostedGraph):
+        return partial(GraphExecution, graph)
+    return partial(TurnExecution, graph)

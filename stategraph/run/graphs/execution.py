@@ -1,0 +1,130 @@
+"""One execution of a graph that the host made, to its end, however it ends."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any, cast
+
+from langchain_core.messages import AnyMessage, BaseMessage
+from langchain_core.runnables import RunnableConfig
+
+from stategraph.agent.ports import AgentContext
+from stategraph.agent.state import AgentState
+from stategraph.run.events.listener import RunListener
+from stategraph.run.graphs.hosted_graph import HostedGraph
+from stategraph.run.graphs.projection import Projection
+from stategraph.run.history import recovery
+from stategraph.run.hooks.turn_hooks import TurnHooks
+from stategraph.run.pauses import Pause, RunInterrupt, after
+from stategraph.run.ports import EventLog
+from stategraph.run.turn.turn_execution import TurnExecution
+from stategraph.types import Durability
+
+
+class GraphExecution(TurnExecution):
+    """One execution.
+
+    Args:
+        graph: The run's graph.
+        listener: Is told what its stream shows.
+        hooks: Those around the turn; None: there are none.
+        log: Keeps its events; None: they are not kept.
+        config: The thread, and the host's other settings.
+        durability: When states are stored; of no effect without a checkpointer.
+        clean: Whether to let go of the steps at the end.
+    """
+
+    def __init__(
+        self,
+        graph: HostedGraph,
+        listener: RunListener,
+        hooks: TurnHooks | None,
+        log: EventLog | None,
+        config: RunnableConfig,
+        *,
+        durability: Durability,
+        clean: bool,
+    ) -> None:
+        super().__init__(graph, listener, hooks, log, config, durability=durability, clean=clean)
+        self._hosted = graph
+        self._projection = Projection(listener, graph.calls)
+
+    async def _segment(self, given: object, context: AgentContext) -> AgentState:
+        """Execute the graph once, and return its last state, as far as it is a mapping."""
+        graph, projection = self._hosted, self._projection
+        if context.listener is not None:
+            projection.hear = context.listener.hear
+        config = cast("RunnableConfig", {**self._config, "callbacks": _with(self._config, projection.recorder)})
+        options: dict[str, Any] = {"context": context.context} if context.context is not None else {}
+        if graph.compiled.checkpointer:
+            options["durability"] = self._durability
+        stream = cast("AsyncGenerator[Any, None]", graph.astream(given, config, **options))
+        async with aclosing(stream) as items:
+            async for ns, mode, payload in items:
+                await projection.take(tuple(ns), mode, payload)
+                if mode == "values" and not ns:
+                    self._note(payload)
+        await projection.end()
+        if self.paused or graph.compiled.interrupt_before_nodes or graph.compiled.interrupt_after_nodes:
+            await self._wait_again()
+            await self._keep()
+        values = graph.values if isinstance(graph.values, Mapping) else {}
+        said = values.get("messages")
+        messages = said if isinstance(said, Sequence) and all(isinstance(each, BaseMessage) for each in said) else []
+        return cast("AgentState", {**values, "messages": list(messages)})
+
+    def _note(self, values: Any) -> None:
+        """Take note of a state; one that says what the graph waits for may have nothing else in it."""
+        if isinstance(values, Mapping) and "__interrupt__" in values:
+            self.paused = True
+            values = {key: value for key, value in values.items() if key != "__interrupt__"}
+            if not values:
+                return
+        self._hosted.values = values
+
+    async def _keep(self) -> None:
+        """Keep what another process has to know to go on."""
+        memory = self._listener.memory() if self.paused and self._hosted.compiled.checkpointer else None
+        if memory is not None:
+            await self._hosted.keep(self._config, memory)
+
+    async def _look(self) -> Pause:
+        if self._hosted.compiled.checkpointer:
+            return await self._hosted.pause(self._config)
+        waiting = self._projection.interrupts.items()
+        asked = (RunInterrupt(each, self._thread_id, value, None, "") for each, value in waiting)
+        return Pause(tuple(asked), self.paused)
+
+    def _brought(self, values: AgentState) -> list[AnyMessage]:
+        """Return the messages of a state after the last that went in; those that were told if it has none."""
+        brought = after(self._listener.last_input_id, values["messages"]) if values["messages"] else None
+        return self._outside_tools(self._listener.produced) if brought is None else brought
+
+    def _outside_tools(self, messages: Sequence[AnyMessage]) -> list[AnyMessage]:
+        return [each for each in messages if each.id is None or each.id not in self._projection.in_tools]
+
+    # The end.
+
+    def _left(self, reason: str) -> list[AnyMessage]:
+        self._projection.finish()
+        partial = [chunks for _, chunks in self._listener.partial.values()]
+        outside = [pieces for pieces in map(self._outside_tools, partial) if pieces]
+        return recovery.remains(self._outside_tools(self._listener.produced), cast("Any", outside), reason)
+
+    async def _commit(self, left: Sequence[AnyMessage]) -> None:
+        at_top = self._projection.at_top
+        own = [each for each in left if each.id in at_top]
+        await self._hosted.commit(self._config, [*self._listener.sent, *own])
+
+
+def _with(config: RunnableConfig, handler: Any) -> Any:
+    """Return the callbacks of a config with one more."""
+    callbacks = config.get("callbacks")
+    if callbacks is None:
+        return [handler]
+    if isinstance(callbacks, list):
+        return [*callbacks, handler]
+    manager = callbacks.copy()
+    manager.add_handler(handler, inherit=True)
+    return manager

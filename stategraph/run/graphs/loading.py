@@ -1,0 +1,82 @@
+"""A graph from what a host gave: the compiled graph itself, its import path, or a function that makes it."""
+
+from __future__ import annotations
+
+import importlib
+import operator
+from collections.abc import Mapping
+from typing import Any
+
+from stategraph.engine.engine import StateGraphEngine
+from stategraph.errors import ConfigurationError
+
+_NEEDED = ("astream", "aget_state", "aupdate_state", "copy", "nodes", "channels")
+_EXPECTED = (
+    "a compiled graph, such as StateGraph(...).compile() or an @entrypoint, its import path as 'package.module:graph', "
+    "or a function without arguments that returns one"
+)
+
+
+def load(given: Any) -> Any:
+    """Return the compiled graph that a host means.
+
+    Args:
+        given: The graph, its import path, or a function that makes it.
+
+    Raises:
+        ConfigurationError: There is none.
+    """
+    found, named = given, ""
+    if isinstance(given, str):
+        found, named = _imported(given), f"{given!r} is "
+    if not _is_graph(found) and callable(found) and not isinstance(found, type) and not hasattr(found, "compile"):
+        found = found()
+        named = f"{given!r} returned "
+    if _is_graph(found):
+        return found
+    what = f"{named}a value of type {type(found).__name__}" if named else f"'graph' is of type {type(found).__name__}"
+    if hasattr(found, "compile"):
+        raise ConfigurationError(f"{what}, which is not compiled; give the run what its compile() returns")
+    if type(found).__name__ == "RemoteGraph":
+        raise ConfigurationError(f"{what}, a graph on a server, whose models cannot be heard; give a run {_EXPECTED}")
+    raise ConfigurationError(f"{what}; expected {_EXPECTED}")
+
+
+def with_options(graph: Any, **options: Any) -> Any:
+    """Return a graph with some of its attributes replaced; those that are None or empty stay as they are."""
+    update = {name: value for name, value in options.items() if value is not None and value != []}
+    if isinstance(graph.checkpointer, bool):  # of a graph that is nested elsewhere: a run has no graph around it
+        update.setdefault("checkpointer", None)
+    return graph.copy(update) if update else graph
+
+
+def is_foreign(graph: Any) -> bool:
+    """Return whether a graph is one of an installed LangGraph."""
+    return not isinstance(graph, StateGraphEngine)
+
+
+def takes_messages(graph: Any) -> bool:
+    """Return whether the state of a graph has a conversation under `messages`, merged by a reducer."""
+    channel = graph.channels.get("messages") if isinstance(graph.channels, Mapping) else None
+    reducer = getattr(channel, "operator", None) or getattr(channel, "reducer", None)
+    # A list that is just added to may be of anything.
+    return reducer is not None and reducer is not operator.add
+
+
+def _is_graph(value: object) -> bool:
+    return not isinstance(value, type) and all(hasattr(value, name) for name in _NEEDED)
+
+
+def _imported(path: str) -> Any:
+    module, _, attribute = path.partition(":")
+    if not module or not attribute:
+        raise ConfigurationError(f"'graph' is {path!r}; expected {_EXPECTED}")
+    try:
+        found: Any = importlib.import_module(module)
+    except ImportError as error:
+        raise ConfigurationError(f"The graph {path!r} cannot be imported: {error}") from error
+    for name in attribute.split("."):
+        if not hasattr(found, name):
+            raise ConfigurationError(f"The graph {path!r} was not found: {found!r} has no {name!r}")
+        found = getattr(found, name)
+    return found

@@ -1,0 +1,338 @@
+"""Items of a graph's stream to facts.
+
+Rules
+-----
+* Each item of the stream becomes facts in the order in which items come; what callbacks said is told between them.
+* A message is told once. One that a model streamed was told by its pieces; one that a node just returns is told whole.
+* A tool call has its result when the stream shows the message that is the result, as the conversation will have it;
+  if no message does, as after a handover to the graph around, when the state has it.
+* A model that failed, and whose task went on, was replaced by another: its steps are closed as failed. If the task
+  failed with it, its text is what is left of the answer.
+* Messages of a graph inside of a tool are told, and are no part of what the run brought.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import Any, cast
+
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    AnyMessage,
+    BaseMessage,
+    HumanMessage,
+    ToolCall,
+    ToolMessage,
+)
+
+from stategraph.agent import facts
+from stategraph.agent.facts import Fact, ModelCall, Place
+from stategraph.agent.messages.truncation import text_of
+from stategraph.run.events.event_types import CustomEvent, GraphEvents, StateUpdate
+from stategraph.run.events.listener import RunListener
+from stategraph.run.graphs import recorder
+from stategraph.run.graphs.naming import Namespace, Naming
+from stategraph.run.graphs.recorder import HeardCall, HeardTool, Record, Recorder
+
+#: Keys of an update that are no nodes.
+_NO_NODES = ("__interrupt__", "__metadata__")
+
+
+class Projection:
+    """Tells a listener what a graph's stream shows.
+
+    Args:
+        listener: Is told.
+        calls: Calls without a result, by their scope and id: those of an execution that is gone on with.
+
+    Attributes:
+        recorder: To be given to the graph as a callback handler.
+        calls: Calls without a result.
+        at_top: Ids of messages of the outermost graph.
+        in_tools: Ids of messages of graphs inside of tools.
+        interrupts: The interrupts that the stream showed, by their ids.
+        hear: Tells a fact; the listener's, unless somebody else hears it too.
+    """
+
+    def __init__(self, listener: RunListener, calls: dict[tuple[str, str], tuple[Place, ToolCall]]) -> None:
+        self.recorder = Recorder()
+        self.calls = calls
+        self.at_top: set[str] = set()
+        self.in_tools: set[str] = set()
+        self.interrupts: dict[str, Any] = {}
+        self.hear: Callable[[Fact], Awaitable[None]] = listener.hear
+        self._listener = listener
+        self._naming = Naming()
+        self._models: dict[HeardCall, ModelCall] = {}
+        self._unheard: dict[tuple[str, str | None], tuple[ModelCall, list[AIMessageChunk]]] = {}
+        self._failed: dict[HeardCall, Exception] = {}
+        self._namespaces: dict[str, Namespace] = {}
+        self._answered: set[str] = set()
+
+    async def take(self, ns: Namespace, mode: str, payload: Any) -> None:
+        """Tell what an item of the stream shows.
+
+        Args:
+            ns: The graphs around it.
+            mode: Its stream mode.
+            payload: Its payload.
+        """
+        if mode == "messages":
+            message, metadata = payload
+            await self._message(ns, message, metadata)
+            return
+        await self._records(self.recorder.due(ends=mode != "custom"))
+        match mode:
+            case "tasks":
+                await self._task(ns, payload)
+            case "custom":
+                data = CustomEvent(data=payload, namespace=list(ns))
+                await self._listener.emit(GraphEvents.ON_CUSTOM_EVENT, data, self._of_graph(ns))
+            case "updates":
+                await self._updates(ns, payload)
+            case "values":
+                await self._state(payload)
+
+    async def end(self) -> None:
+        """Tell what is left at the end of a run that did not fail."""
+        await self._records(self.recorder.rest())
+        for call in list(self._failed):
+            await self._replaced(call)
+
+    def finish(self) -> None:
+        """Take note of answers that were whole when a run was cut off, and that nobody was told of as such."""
+        for record in self.recorder.due():
+            if isinstance(record, recorder.CallEnded) and record.call.shown:
+                model = self._models.get(record.call)
+                if model is not None:
+                    self._listener.partial.pop(id(model), None)
+                    self._keep_message(model.at, record.message)
+                    self._listener.produced.append(record.message)
+
+    # Tasks.
+
+    async def _task(self, ns: Namespace, task: Mapping[str, Any]) -> None:
+        if "triggers" in task:
+            self._naming.began(ns, task["id"])
+            return
+        self._naming.ended(ns, task["id"])
+        own = f"{task['name']}:{task['id']}"
+        if not ns:
+            await self._records(self.recorder.rest(own))
+        for interrupt in task.get("interrupts") or ():
+            identifier, value = _interrupt(interrupt)
+            self.interrupts.setdefault(identifier, value)
+        if task.get("error") is None:
+            path = "|".join((*ns, own))
+            for call in [each for each in self._failed if recorder.task_of(each.metadata).startswith(path)]:
+                await self._replaced(call)
+
+    async def _updates(self, ns: Namespace, updates: Mapping[str, Any]) -> None:
+        for node, update in updates.items():
+            if node not in _NO_NODES:
+                data = StateUpdate(node=node, update=update, namespace=list(ns))
+                await self._listener.emit(GraphEvents.ON_STATE_UPDATE, data, self._of_graph(ns))
+
+    async def _state(self, values: Any) -> None:
+        """Tell results that only the state has, such as those in a command for the graph around the tool's."""
+        said = values.get("messages") if self.calls and isinstance(values, Mapping) else None
+        if not isinstance(said, list):
+            return
+        waiting, found = {call_id for _, call_id in self.calls}, []
+        for message in reversed(said):
+            if isinstance(message, ToolMessage) and message.tool_call_id in waiting:
+                found.append(message)
+            elif isinstance(message, AIMessage) and any(each["id"] in waiting for each in message.tool_calls):
+                break
+        for message in reversed(found):
+            at, _ = cast("tuple[Place, ToolCall]", self._call("", message.tool_call_id))
+            await self._result(at, message)
+
+    def _of_graph(self, ns: Namespace) -> Place:
+        return self._naming.place(ns[:-1], {"langgraph_checkpoint_ns": "|".join(ns), "langgraph_node": _node(ns)})
+
+    # Messages.
+
+    async def _message(self, ns: Namespace, message: BaseMessage, metadata: Mapping[str, Any]) -> None:
+        at = self._place(ns, metadata)
+        found = self.recorder.find(message)
+        self._keep_message(at, message)
+        await self._records(self.recorder.due(metadata))
+        if found is None:
+            await self._whole(at, message)
+            return
+        call, piece = found
+        model = self._models.get(call) or await self._model(call, ns)
+        await self.hear(facts.ModelStreamed(model, cast("AIMessage", message)))
+        piece.taken = True
+        await self._records(self.recorder.due(metadata))
+
+    def _place(self, ns: Namespace, metadata: Mapping[str, Any]) -> Place:
+        self._namespaces.setdefault(recorder.task_of(metadata), ns)
+        return self._naming.place(ns, metadata)
+
+    def _keep_message(self, at: Place, message: BaseMessage) -> None:
+        if message.id is not None:
+            if not at.scope:
+                self.at_top.add(message.id)
+            elif self._naming.inside_tool(tuple(at.scope.split("|"))):
+                self.in_tools.add(message.id)
+
+    async def _whole(self, at: Place, message: BaseMessage) -> None:
+        """Tell a message that no model was heard to stream."""
+        match message:
+            case AIMessageChunk():
+                await self._unheard_piece(at, message)
+            case AIMessage():
+                await self._returned(at, message)
+            case ToolMessage():
+                await self._result(at, message)
+            case HumanMessage():
+                await self.hear(facts.Injected(at, (message,)))
+
+    async def _returned(self, at: Place, message: AIMessage) -> None:
+        unheard = self._unheard.pop((at.scope, message.id), None)
+        if unheard is not None:
+            await self._ended(unheard[0], message, 0.0)
+            return
+        self._remember(at, message)
+        await self.hear(facts.MessageReturned(at, message))
+
+    async def _unheard_piece(self, at: Place, chunk: AIMessageChunk) -> None:
+        """Tell a piece of an answer whose model cannot be heard, such as one of a graph on a server."""
+        key = at.scope, chunk.id
+        known = self._unheard.get(key)
+        if known is None:
+            known = self._unheard[key] = ModelCall(at, "", "", (), 0), []
+            await self.hear(facts.ModelStarted(known[0]))
+        call, pieces = known
+        pieces.append(chunk)
+        await self.hear(facts.ModelStreamed(call, chunk))
+        if chunk.chunk_position == "last":
+            del self._unheard[key]
+            whole = pieces[0] if len(pieces) == 1 else pieces[0] + pieces[1:]
+            await self._ended(call, AIMessage(**_fields(whole)), 0.0)
+
+    async def _ended(self, call: ModelCall, message: AIMessage, elapsed_s: float) -> None:
+        if not call.off_record:
+            self._keep_message(call.at, message)
+            self._remember(call.at, message)
+        await self.hear(facts.ModelEnded(call, message, elapsed_s))
+
+    def _remember(self, at: Place, message: AIMessage) -> None:
+        for call in message.tool_calls:
+            self.calls[at.scope, call["id"] or ""] = at, call
+
+    async def _result(self, at: Place, message: ToolMessage) -> None:
+        if message.id is not None:
+            if message.id in self._answered:
+                return
+            self._answered.add(message.id)
+        unknown = at, ToolCall(name=message.name or "", args={}, id=message.tool_call_id)
+        where, call = self._call(at.scope, message.tool_call_id) or unknown
+        self.calls.pop((where.scope, message.tool_call_id), None)
+        await self.hear(facts.ToolAnswered(where, call, message, text_of(message.content)))
+
+    def _call(self, scope: str, call_id: str) -> tuple[Place, ToolCall] | None:
+        """Return a call without a result: of the graph, else of any graph, the newest."""
+        known = self.calls.get((scope, call_id))
+        if known is None:
+            same = [each for (_, one), each in self.calls.items() if one == call_id]
+            known = same[-1] if same else None
+        return known
+
+    # Records.
+
+    async def _records(self, records: Iterator[Record]) -> None:
+        for record in records:
+            await self._record(record)
+
+    async def _record(self, record: Record) -> None:
+        match record:
+            case recorder.CallBegan(call):
+                await self._model(call)
+            case recorder.CallEnded(call, message, elapsed_s):
+                model = await self._model(call)
+                del self._models[call]
+                await self._ended(model, message, elapsed_s)
+            case recorder.CallFailed(call, error):
+                await self._model(call)
+                self._failed[call] = error
+            case recorder.Dispatched(name, data, metadata):
+                ns = self._namespace(metadata)
+                event = CustomEvent(data=data, namespace=list(ns), name=name)
+                await self._listener.emit(GraphEvents.ON_CUSTOM_EVENT, event, self._place(ns, metadata))
+            case _:
+                await self._tool(record)
+
+    async def _tool(self, record: recorder.ToolBegan | recorder.ToolReturned | recorder.ToolRaised) -> None:
+        at, call = self._of_tool(record.tool)
+        fact: Fact
+        match record:
+            case recorder.ToolBegan(tool):
+                self._naming.tools.setdefault(recorder.task_of(tool.metadata), []).append(tool.name)
+                fact = facts.ToolStarted(at, call)
+            case recorder.ToolReturned(_, output):
+                fact = facts.ToolEnded(at, call, output)
+            case recorder.ToolRaised(_, error):
+                fact = facts.ToolFailed(at, call, error)
+        await self.hear(fact)
+
+    def _of_tool(self, tool: HeardTool) -> tuple[Place, ToolCall]:
+        ns = self._namespace(tool.metadata)
+        known = self.calls.get(("|".join(ns), tool.call_id))
+        if known is not None:
+            return known
+        return self._place(ns, tool.metadata), ToolCall(name=tool.name, args=dict(tool.args), id=tool.call_id)
+
+    async def _model(self, heard: HeardCall, ns: Namespace | None = None) -> ModelCall:
+        """Return a model's call, which is told at first."""
+        model = self._models.get(heard)
+        if model is not None:
+            return model
+        task = recorder.task_of(heard.metadata)
+        for failed in [each for each in self._failed if recorder.task_of(each.metadata) == task]:
+            await self._replaced(failed)
+        place = self._place(self._namespace(heard.metadata) if ns is None else ns, heard.metadata)
+        provider = str(heard.metadata.get("ls_provider") or "")
+        name = str(heard.metadata.get("ls_model_name") or "")
+        sent = cast("Sequence[AnyMessage]", heard.messages)
+        silent = not heard.shown
+        model = ModelCall(place, provider, name, sent, len(sent), off_record=silent, traced_as=provider)
+        self._models[heard] = model
+        await self.hear(facts.ModelStarted(model))
+        return model
+
+    async def _replaced(self, call: HeardCall) -> None:
+        error = self._failed.pop(call)
+        model = self._models.pop(call, None)
+        if model is not None:
+            await self.hear(facts.ModelFailed(model, error))
+
+    def _namespace(self, metadata: Mapping[str, Any]) -> Namespace:
+        """Return the graphs around a task, before the stream has shown anything of it: calls of tasks do not count."""
+        task = recorder.task_of(metadata)
+        known = self._namespaces.get(task)
+        if known is not None:
+            return known
+        path: Sequence[Any] = metadata.get("langgraph_path") or ()
+        drop = 1
+        while len(path) == 4 and path[-1] is True and isinstance(path[1], Sequence):
+            drop, path = drop + 1, path[1]
+        return tuple(task.split("|"))[:-drop]
+
+
+def _node(ns: Namespace) -> str:
+    return ns[-1].partition(":")[0] if ns else ""
+
+
+def _interrupt(given: Any) -> tuple[str, Any]:
+    if isinstance(given, Mapping):
+        return str(given.get("id")), given.get("value")
+    return str(given.id), given.value
+
+
+def _fields(message: AIMessage) -> dict[str, Any]:
+    kept = ("content", "id", "name", "tool_calls", "invalid_tool_calls", "usage_metadata", "additional_kwargs")
+    return {name: getattr(message, name) for name in kept}

@@ -1,0 +1,300 @@
+"""Models and tools of a graph, heard through callbacks, in step with the graph's stream.
+
+Rules
+-----
+* The stream says what is shown, and in which order. It does not say which call of a model a piece belongs to, when a
+  call began and ended, or that a tool runs; callbacks do, but they are ahead of the stream's reader.
+* So each task of the outermost graph has a queue of what callbacks said in it. A record leaves it when the reader has
+  taken every piece of an answer that was given before the record. A piece is known again by its identity: both are
+  handed the same object.
+* Callbacks come from any thread, and never wait.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+from uuid import UUID
+
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, LLMResult
+
+from stategraph.engine.config import environment
+
+#: Tag of a model whose answers a graph's stream leaves out.
+_UNSTREAMED = "nostream"
+#: Exceptions by which a tool leaves without having failed, of either engine.
+_LEAVING = frozenset({"GraphBubbleUp", "CancelledError"})
+
+
+@dataclass(slots=True, eq=False)
+class HeardCall:
+    """One call of a model.
+
+    Attributes:
+        messages: What was sent.
+        metadata: Of the running task, and of the model.
+        began: When, by the clock.
+        shown: Whether the graph's stream shows its answer.
+        streamed: How many pieces came.
+    """
+
+    messages: Sequence[BaseMessage]
+    metadata: Mapping[str, Any]
+    began: float
+    shown: bool = True
+    streamed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HeardTool:
+    """One execution of a tool.
+
+    Attributes:
+        name: Its name.
+        args: Its arguments.
+        call_id: The id of the model's call; that of the execution if no model called it.
+        metadata: Of the running task.
+    """
+
+    name: str
+    args: Mapping[str, Any]
+    call_id: str
+    metadata: Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class Piece:
+    """A piece of an answer.
+
+    Attributes:
+        taken: Whether the reader of the stream has told it.
+    """
+
+    taken: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CallBegan:
+    """A model is called."""
+
+    call: HeardCall
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnded:
+    """A model has answered."""
+
+    call: HeardCall
+    message: AIMessage
+    elapsed_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class CallFailed:
+    """A model raised."""
+
+    call: HeardCall
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class ToolBegan:
+    """A tool starts."""
+
+    tool: HeardTool
+
+
+@dataclass(frozen=True, slots=True)
+class ToolReturned:
+    """A tool returned."""
+
+    tool: HeardTool
+    output: object
+
+
+@dataclass(frozen=True, slots=True)
+class ToolRaised:
+    """A tool raised."""
+
+    tool: HeardTool
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatched:
+    """An event was dispatched in LangChain's way."""
+
+    name: str
+    data: object
+    metadata: Mapping[str, Any]
+
+
+Record: TypeAlias = CallBegan | CallEnded | CallFailed | ToolBegan | ToolReturned | ToolRaised | Dispatched
+
+
+_ENDS = (CallEnded, CallFailed, ToolReturned, ToolRaised)
+
+
+def task_of(metadata: Mapping[str, Any] | None) -> str:
+    """Return the namespace of the task that callbacks or messages come from; empty if it has none."""
+    return str((metadata or {}).get("langgraph_checkpoint_ns") or "")
+
+
+def _outermost(metadata: Mapping[str, Any]) -> str:
+    return task_of(metadata).partition("|")[0]
+
+
+class Recorder(BaseCallbackHandler):
+    """Takes note of models and tools."""
+
+    run_inline = True
+    ignore_chain = True
+    ignore_retriever = True
+    ignore_retry = True
+
+    def __init__(self) -> None:
+        self._queues: dict[str, deque[Record | Piece]] = {}
+        self._calls: dict[UUID, HeardCall] = {}
+        self._tools: dict[UUID, HeardTool] = {}
+        self._pieces: dict[int, tuple[BaseMessage, HeardCall, Piece]] = {}
+
+    # The reader.
+
+    def find(self, message: BaseMessage) -> tuple[HeardCall, Piece] | None:
+        """Return the call of a model that a message is a piece of, and the piece; None if it is none.
+
+        Args:
+            message: The object that the stream yielded. It is forgotten.
+        """
+        known = self._pieces.pop(id(message), None)
+        return None if known is None or known[0] is not message else known[1:]
+
+    def due(self, metadata: Mapping[str, Any] | None = None, *, ends: bool = True) -> Iterator[Record]:
+        """Yield the records that nothing is left to be shown before.
+
+        Args:
+            metadata: Of a running task, to look at the queue that it is in alone; None: all queues.
+            ends: Whether to yield an end that is the newest record of its queue: what the stream shows next may have
+                come before it.
+        """
+        names = list(self._queues) if metadata is None else [_outermost(metadata)]
+        for queue in map(self._queues.get, names):
+            while queue:
+                first = queue[0]
+                if not ends and len(queue) == 1 and isinstance(first, _ENDS):
+                    break
+                if not isinstance(first, Piece):
+                    yield queue.popleft()  # type: ignore[misc]
+                elif first.taken:
+                    queue.popleft()
+                else:
+                    break
+
+    def rest(self, task: str | None = None) -> Iterator[Record]:
+        """Yield all records that are left of a task that has ended.
+
+        Args:
+            task: The task of the outermost graph, as `node:id`; None: of all tasks.
+        """
+        for name in list(self._queues) if task is None else [task]:
+            queue = self._queues.pop(name, ())
+            yield from (each for each in list(queue) if not isinstance(each, Piece))
+
+    def _put(self, metadata: Mapping[str, Any], record: Record | Piece) -> None:
+        task = _outermost(metadata)
+        queue = self._queues.get(task)
+        if queue is None:
+            queue = self._queues.setdefault(task, deque())
+        queue.append(record)
+
+    # Models.
+
+    def on_chat_model_start(
+        self,
+        serialized: dict[str, Any],
+        messages: list[list[BaseMessage]],
+        *,
+        run_id: UUID,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Take note that a model is called."""
+        shown = metadata is not None and bool(task_of(metadata)) and _UNSTREAMED not in (tags or ())
+        now = environment.current().clock.monotonic()
+        call = self._calls[run_id] = HeardCall(messages[0] if messages else (), metadata or {}, now, shown)
+        self._put(call.metadata, CallBegan(call))
+
+    def on_llm_new_token(self, token: Any, *, chunk: Any = None, run_id: UUID, **kwargs: Any) -> None:
+        """Take note of a piece of an answer."""
+        call = self._calls.get(run_id)
+        if call is not None and call.shown and isinstance(chunk, ChatGenerationChunk):
+            self._note(call, chunk.message)
+
+    def _note(self, call: HeardCall, message: BaseMessage) -> None:
+        call.streamed += 1
+        piece = Piece()
+        self._pieces[id(message)] = message, call, piece
+        self._put(call.metadata, piece)
+
+    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
+        """Take note of an answer."""
+        call = self._calls.pop(run_id, None)
+        generation = response.generations[0][0] if response.generations and response.generations[0] else None
+        if call is None or not isinstance(generation, ChatGeneration):
+            return
+        message = generation.message
+        if call.shown and not call.streamed:
+            self._note(call, message)
+        if isinstance(message, AIMessage):
+            elapsed_s = environment.current().clock.monotonic() - call.began
+            self._put(call.metadata, CallEnded(call, message, elapsed_s))
+
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        """Take note that a model raised; one that was cancelled is just left."""
+        call = self._calls.pop(run_id, None)
+        if call is not None and isinstance(error, Exception):
+            self._put(call.metadata, CallFailed(call, error))
+
+    # Tools.
+
+    def on_tool_start(
+        self,
+        serialized: dict[str, Any] | None,
+        input_str: str,
+        *,
+        run_id: UUID,
+        metadata: dict[str, Any] | None = None,
+        inputs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Take note that a tool starts."""
+        name = str((serialized or {}).get("name") or kwargs.get("name") or "")
+        args = dict(inputs) if isinstance(inputs, Mapping) else {"input": input_str}
+        call_id = str(kwargs.get("tool_call_id") or run_id)
+        tool = self._tools[run_id] = HeardTool(name, args, call_id, metadata or {})
+        self._put(tool.metadata, ToolBegan(tool))
+
+    def on_tool_end(self, output: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        """Take note of what a tool returned."""
+        tool = self._tools.pop(run_id, None)
+        if tool is not None:
+            self._put(tool.metadata, ToolReturned(tool, output))
+
+    def on_tool_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        """Take note that a tool raised; one that asks something, or was cancelled, has not failed."""
+        tool = self._tools.pop(run_id, None)
+        if tool is None or not isinstance(error, Exception):
+            return
+        if not _LEAVING.intersection(cls.__name__ for cls in type(error).__mro__):
+            self._put(tool.metadata, ToolRaised(tool, error))
+
+    def on_custom_event(
+        self, name: str, data: Any, *, run_id: UUID, metadata: dict[str, Any] | None = None, **kwargs: Any
+    ) -> None:
+        """Take note of an event that was dispatched."""
+        self._put(metadata or {}, Dispatched(name, data, metadata or {}))

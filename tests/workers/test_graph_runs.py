@@ -1,0 +1,109 @@
+"""Runs of the host's graphs in workers: found there by import path, the same to the host as in its own process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from langchain_core.messages import HumanMessage
+
+from stategraph.engine.checkpoints.memory import in_memory_saver
+from stategraph.errors import AbortError, TransferError
+from stategraph.run.runtime import AgentRuntime
+from stategraph.workers.agents.runtime import MultiProcessRuntime
+from tests.workers import graphs
+
+ASK = {"messages": [HumanMessage("hi", id="h1")]}
+THREAD = {"configurable": {"thread_id": "t"}}
+PATH = "tests.workers.graphs:GRAPH"
+
+
+@pytest.fixture(params=["inline", "thread", "process"])
+def backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def run(work: Callable[[Any], Awaitable[None]], backend: str = "process", **settings: Any) -> None:
+    async def main() -> None:
+        given = {"backend": backend, "workers": 1, "allow": ["tests.workers"], **settings}
+        async with asyncio.timeout(90), MultiProcessRuntime(**given) as runtime:
+            await work(runtime)
+
+    asyncio.run(main())
+
+
+def gist(events: list[Any]) -> list[Any]:
+    seen: list[Any] = []
+    for each in events:
+        if each.event == "on_message_delta":
+            seen.append((each.metadata["agentId"], each.data["delta"]["content"][0]["text"]))
+        elif each.event in ("on_run_step", "on_run_step_closed"):
+            seen.append((each.event, each.data["index"]))
+        elif each.event == "on_run_end":
+            seen.append((each.data["status"], [one["payload"] for one in each.data.get("interrupts", ())]))
+    return seen
+
+
+async def whole(runtime: AgentRuntime, graph: Any) -> list[Any]:
+    """A run with its question, by two runs of one id."""
+    first = await runtime.create_run(run_id="r", graph=graph)
+    seen = gist([each async for each in first.stream(ASK, THREAD)])
+    assert [each.payload for each in first.get_interrupts()] == [{"question": "Go on?"}]
+    second = await runtime.create_run(run_id="r", graph=graph)
+    await second.resume("yes", THREAD)
+    assert [each.text for each in second.get_run_messages()] == ["Before.", "After."]
+    assert second.graph.values["report"] == graphs.Report(answer="yes")
+    return [*seen, *gist([each async for each in second.attach()])]
+
+
+def test_a_graph_by_import_path_runs_as_in_the_hosts_process(backend: str) -> None:
+    async def here() -> list[Any]:
+        async with AgentRuntime(checkpointer=in_memory_saver()) as runtime:
+            return await whole(runtime, PATH)
+
+    expected = asyncio.run(here())
+    assert ("first", "Before.") in expected
+
+    async def work(runtime: MultiProcessRuntime) -> None:
+        assert await whole(runtime, PATH) == expected
+
+    run(work, backend, checkpointer=in_memory_saver())
+
+
+def test_a_graph_that_a_module_holds_is_sent_by_its_name() -> None:
+    async def work(runtime: MultiProcessRuntime) -> None:
+        one = await runtime.create_run(run_id="r", graph=graphs.GRAPH)
+        await one.process_stream(ASK, THREAD)
+        assert [each.text for each in (await one.graph.compiled.aget_state(THREAD)).values["messages"]] == [
+            "hi",
+            "Before.",
+        ]
+
+    run(work, checkpointer=in_memory_saver())
+
+
+def test_a_graph_without_a_name_cannot_be_sent() -> None:
+    async def work(runtime: MultiProcessRuntime) -> None:
+        with pytest.raises(TransferError, match="The graph of a run cannot be sent to a worker"):
+            await runtime.create_run(run_id="r", graph=graphs.halting())
+
+    run(work, "inline")
+
+
+def test_an_abort_reaches_the_worker_and_the_thread_is_valid() -> None:
+    async def work(runtime: MultiProcessRuntime) -> None:
+        one = await runtime.create_run(run_id="r", graph="tests.workers.graphs:halting")
+        task = one.start(ASK, THREAD)
+        async for each in one.attach():
+            if each.event == "on_message_delta":
+                break
+        one.abort("enough")
+        with pytest.raises(AbortError):
+            await task
+        assert [each.text for each in one.get_run_messages()] == ["Before."]
+        state = await one.graph.compiled.aget_state(THREAD)
+        assert (state.next, [each.text for each in state.values["messages"]]) == ((), ["hi", "Before."])
+
+    run(work, checkpointer=in_memory_saver())
