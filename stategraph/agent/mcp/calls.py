@@ -19,17 +19,19 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from itertools import count
-from typing import Any, Final, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 
 from stategraph.agent.mcp import elicitation
 from stategraph.agent.mcp.elicitation import CANCEL, Elicitation, ElicitationAnswer, OnElicitation, Question
 from stategraph.agent.mcp.errors import McpError, McpRefused
-from stategraph.agent.mcp.exchange import Request
 from stategraph.agent.reporting import Reporter, ToolReport
 from stategraph.constants import CONF, CONFIG_KEY_CHECKPOINT_NS, CONFIG_KEY_THREAD_ID
 from stategraph.engine.compile.task_functions import start_task
 from stategraph.engine.config.context import get_config
 from stategraph.errors import GraphBubbleUp
+
+if TYPE_CHECKING:  # its module needs the package `mcp`, and this one is loaded with every run
+    from stategraph.agent.mcp.exchange import Request
 
 T = TypeVar("T")
 
