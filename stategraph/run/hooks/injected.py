@@ -14,7 +14,7 @@ def injected_message(message: Mapping[str, object]) -> HumanMessage:
     """Convert a host's message to one for the model.
 
     Args:
-        message: `content`, and what it says of itself: `role`, `isMeta`, `source`.
+        message: `content`, and what it says of itself: `role`, `isMeta`, `source`, `skillName`.
 
     Returns:
         A human message, the form that every provider takes anywhere in a history, with the rest as marks: `injected`
@@ -28,7 +28,7 @@ def injected_message(message: Mapping[str, object]) -> HumanMessage:
         raise ValueError(
             f"An injected message is a mapping whose 'content' is a text or a list of blocks; found {message!r:.200}"
         )
-    marks = {key: message[key] for key in ("role", "isMeta", "source") if message.get(key) is not None}
+    marks = {key: message[key] for key in ("role", "isMeta", "source", "skillName") if message.get(key) is not None}
     # A person's words that a host hands in while the agent works are still a person's.
     part = {"attribution": "user" if message.get("source") == "steer" else "synthetic"}
     marks |= {INJECTED: True, "provenance": {"version": 1, "parts": [part]}}

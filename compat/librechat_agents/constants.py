@@ -1,0 +1,83 @@
+"""Limits and defaults, with the values that runs of `stategraph` have; those of the TypeScript package are the same.
+
+What a host probes for before it relies on it (`..._CAPABLE`) says what `stategraph` can do.
+"""
+
+from stategraph.agent.context import calibration, trimming
+from stategraph.agent.messages import truncation
+from stategraph.run.hooks.hook_registry import TIMEOUT_S, HookEvents
+from stategraph.run.questions import MOST_QUESTIONS
+
+__all__ = [
+    "ANTHROPIC_TOOL_TOKEN_MULTIPLIER",
+    "ASK_USER_QUESTION_ID_PATTERN",
+    "CALIBRATION_RATIO_MAX",
+    "CALIBRATION_RATIO_MIN",
+    "DEFAULT_CONTEXT_PRUNING_SETTINGS",
+    "DEFAULT_HOOK_TIMEOUT_MS",
+    "DEFAULT_MAX_STOP_CONTINUATIONS",
+    "DEFAULT_RECURSION_LIMIT",
+    "DEFAULT_RESERVE_RATIO",
+    "DEFAULT_RETAIN_RECENT_TURNS",
+    "DEFAULT_TOOL_TOKEN_MULTIPLIER",
+    "FADING_MIN_BUDGET_TOKENS",
+    "HARD_MAX_TOOL_CALL_INPUT_CHARS",
+    "HARD_MAX_TOOL_RESULT_CHARS",
+    "HARD_MAX_TOTAL_TOOL_OUTPUT_SIZE",
+    "HOOK_EVENTS",
+    "HOOK_INJECTED_MESSAGES_CAPABLE",
+    "HOOK_PREEMPT_BOUNDARY_CAPABLE",
+    "HOOK_PREEMPT_RESTART_CAPABLE",
+    "HOOK_STOP_CONTINUATION_CAPABLE",
+    "INTERRUPT",
+    "MASKED_RESULT_MIN_CHARS",
+    "MAX_ASK_USER_QUESTIONS",
+    "MIN_JSON_VALUE_CHARS",
+    "PRESSURE_THRESHOLD_MASKING",
+    "PROVIDER_MESSAGE_PROVENANCE_VERSION",
+    "REPLY_PRIMER_TOKENS",
+    "TOOL_APPROVAL_EXECUTION_SCOPE_CAPABLE",
+    "strictAlternationProviders",
+]
+
+INTERRUPT = "__interrupt__"
+
+ANTHROPIC_TOOL_TOKEN_MULTIPLIER = 2.6
+DEFAULT_TOOL_TOKEN_MULTIPLIER = 1.4
+CALIBRATION_RATIO_MIN = calibration.LOWEST_RATIO
+CALIBRATION_RATIO_MAX = calibration.HIGHEST_RATIO
+DEFAULT_RESERVE_RATIO = 0.05
+REPLY_PRIMER_TOKENS = trimming.PRIMER_TOKENS
+PRESSURE_THRESHOLD_MASKING = trimming.MASKING_PRESSURE
+FADING_MIN_BUDGET_TOKENS = 170
+MASKED_RESULT_MIN_CHARS = 300
+DEFAULT_RETAIN_RECENT_TURNS = 2
+HARD_MAX_TOOL_RESULT_CHARS = truncation.LONGEST_RESULT_CHARS
+HARD_MAX_TOOL_CALL_INPUT_CHARS = 200_000
+HARD_MAX_TOTAL_TOOL_OUTPUT_SIZE = 5_000_000
+MIN_JSON_VALUE_CHARS = 4
+PROVIDER_MESSAGE_PROVENANCE_VERSION = 1
+DEFAULT_CONTEXT_PRUNING_SETTINGS = {
+    "enabled": False,
+    "keepLastAssistants": 3,
+    "softTrimRatio": 0.3,
+    "hardClearRatio": 0.5,
+    "minPrunableToolChars": 50_000,
+    "softTrim": {"maxChars": 4_000, "headChars": 1_500, "tailChars": 1_500},
+    "hardClear": {"enabled": True, "placeholder": "[Old tool result content cleared]"},
+}
+
+DEFAULT_RECURSION_LIMIT = 50
+DEFAULT_MAX_STOP_CONTINUATIONS = 8
+DEFAULT_HOOK_TIMEOUT_MS = int(TIMEOUT_S * 1000)
+HOOK_EVENTS = tuple(str(event) for event in HookEvents)
+HOOK_INJECTED_MESSAGES_CAPABLE = True
+HOOK_STOP_CONTINUATION_CAPABLE = True
+HOOK_PREEMPT_BOUNDARY_CAPABLE = False
+HOOK_PREEMPT_RESTART_CAPABLE = False
+TOOL_APPROVAL_EXECUTION_SCOPE_CAPABLE = False
+
+MAX_ASK_USER_QUESTIONS = MOST_QUESTIONS
+ASK_USER_QUESTION_ID_PATTERN = r"^[A-Za-z][A-Za-z0-9_-]{0,63}$"
+
+strictAlternationProviders = frozenset({"bedrock", "mistral", "mistralai"})
