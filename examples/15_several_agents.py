@@ -13,7 +13,7 @@ Prints::
 
 import asyncio
 
-from stategraph import GraphEvents, Run, create_content_aggregator
+from stategraph import AgentInputs, GraphConfig, GraphEdge, GraphEvents, Run, RunConfig, create_content_aggregator
 from stategraph.testing import ScriptedChatModel, call, reply
 
 asked = [
@@ -27,13 +27,13 @@ models = {
     "summary": ScriptedChatModel(replies=["You fly at nine and sleep near the Forum."]),
 }
 edges = [
-    {"from": "desk", "to": ["flights", "hotels"], "edge_type": "handoff", "prompt": "What the agent should do."},
-    {
-        "from": ["flights", "hotels"],
-        "to": "summary",
-        "edge_type": "direct",
-        "prompt": "Answer the user from this: {results}",
-    },
+    GraphEdge(from_="desk", to=["flights", "hotels"], edge_type="handoff", prompt="What the agent should do."),
+    GraphEdge(
+        from_=["flights", "hotels"],
+        to="summary",
+        edge_type="direct",
+        prompt="Answer the user from this: {results}",
+    ),
 ]
 
 
@@ -44,15 +44,15 @@ async def main() -> None:
         content.aggregate_content(event, data)
 
     run = await Run.create(
-        {
-            "run_id": "trip",
-            "graph_config": {
-                "type": "multi-agent",
-                "agents": [{"agent_id": name, "model": model} for name, model in models.items()],
-                "edges": edges,
-            },
-            "custom_handlers": dict.fromkeys(GraphEvents, put),
-        }
+        RunConfig(
+            run_id="trip",
+            graph_config=GraphConfig(
+                type="multi-agent",
+                agents=[AgentInputs(agent_id=name, model=model) for name, model in models.items()],
+                edges=edges,
+            ),
+            custom_handlers=dict.fromkeys(GraphEvents, put),
+        )
     )
     await run.process_stream({"messages": [("user", "I want to see Rome.")]})
     for part in content.content_parts:

@@ -16,7 +16,15 @@ import asyncio
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 
-from stategraph import HookRegistry, InvalidAnswerError, Run, ask_user_question
+from stategraph import (
+    AgentInputs,
+    HookOutput,
+    HookRegistry,
+    HumanInTheLoop,
+    InvalidAnswerError,
+    ask_user_question,
+    create_run,
+)
 from stategraph.testing import ScriptedChatModel, call, reply
 
 saver = InMemorySaver()  # With a saver on disk, each step may be another process.
@@ -31,16 +39,19 @@ def delete_file(name: str) -> str:
 
 
 def guard(happened):
-    return {"decision": "ask", "reason": "irreversible"}
+    return HookOutput(decision="ask", reason="irreversible")
 
 
 async def new_run(*replies):
     hooks = HookRegistry()
     hooks.register("PreToolUse", guard, pattern="^delete_")
-    agent = {"agent_id": "files", "model": ScriptedChatModel(replies=list(replies)), "tools": [delete_file]}
-    graph = {"agents": [agent], "compile_options": {"checkpointer": saver}}
-    return await Run.create(
-        {"run_id": "answer-1", "graph_config": graph, "hooks": hooks, "human_in_the_loop": {"enabled": True}}
+    agent = AgentInputs(agent_id="files", model=ScriptedChatModel(replies=list(replies)), tools=[delete_file])
+    return await create_run(
+        run_id="answer-1",
+        agents=[agent],
+        checkpointer=saver,
+        hooks=hooks,
+        human_in_the_loop=HumanInTheLoop(enabled=True),
     )
 
 

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # workers import `heavy_work` as
 
 import heavy_work
 
-from stategraph import END, START, NodeError, NodeTimeoutError, StateGraph
+from stategraph import END, START, AgentInputs, NodeError, NodeTimeoutError, StateGraph
 from stategraph.workers import MultiProcessRuntime, close_node_workers, imported
 
 SHOWN = ("on_run_step_completed", "on_message_delta")
@@ -48,11 +48,11 @@ def nodes() -> None:
 
 async def runs() -> None:
     """A run of an agent in a worker process; its events arrive here."""
-    agent = {
-        "agent_id": "assistant",
-        "model": imported("heavy_work:model", host=os.getpid()),
-        "tools": [heavy_work.is_elsewhere],
-    }
+    agent = AgentInputs(
+        agent_id="assistant",
+        model=imported("heavy_work:model", host=os.getpid()),
+        tools=[heavy_work.is_elsewhere],
+    )
     async with MultiProcessRuntime(workers=1) as runtime:
         run = await runtime.create_run(run_id="answer-1", agents=[agent])
         events = [event.event async for event in run.stream({"messages": [("user", "Where are you?")]})]

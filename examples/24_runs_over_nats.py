@@ -27,15 +27,16 @@ sys.path.insert(0, str(Path(__file__).parent))  # nodes import `trip_agent` as t
 import trip_agent
 from nats_nodes import LOST_AFTER_S, node, server
 
+from stategraph import AgentInputs
 from stategraph.workers import ClusterSettings, MultiProcessRuntime, imported
 
 
 async def main(folder: Path) -> None:
-    agent = {
-        "agent_id": "assistant",
-        "model": imported("trip_agent:model", folder=str(folder)),
-        "tools": [trip_agent.book_train, trip_agent.find_hotel],
-    }
+    agent = AgentInputs(
+        agent_id="assistant",
+        model=imported("trip_agent:model", folder=str(folder)),
+        tools=[trip_agent.book_train, trip_agent.find_hotel],
+    )
     with server(folder / "server") as url:
         async with MultiProcessRuntime(
             backend="nats",

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, Field
 
-from stategraph import OutputError, create_run
+from stategraph import AgentInputs, OutputError, create_run
 from stategraph.testing import CallPart, ScriptedChatModel, call, reply
 
 
@@ -40,7 +40,7 @@ TEA = {"number": 3, "drink": "tea", "total": 7.5}
 
 async def order(*replies, output_type=Invoice, **settings):
     model = ScriptedChatModel(replies=list(replies))  # or "openai:gpt-5-mini", or any LangChain chat model
-    agent = {"agent_id": "orders", "model": model, "output_type": output_type, **settings}
+    agent = AgentInputs(agent_id="orders", model=model, output_type=output_type, **settings)
     return await create_run(run_id="order-1", agents=[agent])
 
 

@@ -12,13 +12,13 @@ Prints::
 import asyncio
 import re
 
-from stategraph import HookRegistry, Run
+from stategraph import AgentInputs, HookOutput, HookRegistry, create_run
 from stategraph.testing import ScriptedChatModel
 
 
 def mask_cards(happened):
     messages = [each.model_copy(update={"content": hide(each.content)}) for each in happened["messages"]]
-    return {"updated_input": {"messages": messages}}
+    return HookOutput(updated_input={"messages": messages})
 
 
 def hide(text):
@@ -27,12 +27,12 @@ def hide(text):
 
 def stay_on_topic(happened):
     if "poem" in happened["messages"][-1].content:
-        return {"decision": "deny", "reason": "I talk about bills alone."}
+        return HookOutput(decision="deny", reason="I talk about bills alone.")
     return None  # Nothing to say: no event.
 
 
 def drop_names(happened):
-    return {"updated_output": "[removed] "} if "Ada" in happened["text"] else None
+    return HookOutput(updated_output="[removed] ") if "Ada" in happened["text"] else None
 
 
 async def new_run(text, *replies, events=None):
@@ -40,9 +40,9 @@ async def new_run(text, *replies, events=None):
     hooks.register("BeforeModel", [mask_cards, stay_on_topic])
     hooks.register("AfterModel", drop_names, hold="sentence")  # Readers get each sentence once it is approved.
     model = ScriptedChatModel(replies=list(replies))
-    graph = {"agents": [{"agent_id": "bills", "model": model}]}
+    agent = AgentInputs(agent_id="bills", model=model)
     handlers = {} if events is None else {name: (lambda name, data, *_: events.append((name, data))) for name in EVENTS}
-    run = await Run.create({"run_id": "r", "graph_config": graph, "hooks": hooks, "custom_handlers": handlers})
+    run = await create_run(run_id="r", agents=[agent], hooks=hooks, custom_handlers=handlers)
     await run.process_stream({"messages": [("user", text)]})
     return run, model
 

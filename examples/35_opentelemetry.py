@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from stategraph import Run
+from stategraph import AgentInputs, create_run
 from stategraph.telemetry import Telemetry
 from stategraph.testing import ScriptedChatModel, call, reply
 
@@ -56,13 +56,9 @@ def show(span: ReadableSpan, depth: int = 0) -> None:
 
 
 async def main() -> None:
-    run = await Run.create(
-        {
-            "run_id": "trip",
-            "graph_config": {"agents": [{"agent_id": "desk", "model": model, "tools": [find_train]}]},
-            "telemetry": Telemetry(workflow="travel", tracer_provider=provider),
-        }
-    )
+    agent = AgentInputs(agent_id="desk", model=model, tools=[find_train])
+    telemetry = Telemetry(workflow="travel", tracer_provider=provider)
+    run = await create_run(run_id="trip", agents=[agent], telemetry=telemetry)
     await run.process_stream({"messages": [("user", "When can I go to Rome?")]})
     spans = exporter.get_finished_spans()
     show(next(span for span in spans if span.parent is None))

@@ -22,7 +22,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from stategraph import AgentRuntime, sse
+from stategraph import AgentInputs, AgentRuntime, sse
 
 
 @tool
@@ -32,7 +32,7 @@ def temperature(city: str) -> int:
 
 
 model = os.environ.get("OPENAI_MODEL", "openai:gpt-5-mini")
-agent = {"agent_id": "assistant", "model": model, "instructions": "Be brief.", "tools": [temperature]}
+agent = AgentInputs(agent_id="assistant", model=model, instructions="Be brief.", tools=[temperature])
 runtime = AgentRuntime(checkpointer=InMemorySaver())
 
 

@@ -12,7 +12,7 @@ from stategraph.agent.messages.compaction import FadingTier
 from stategraph.agent.ports import ModelGate, ToolGate
 from stategraph.agent.settings import validation
 from stategraph.agent.settings.inputs import AgentInputs, GraphEdge
-from stategraph.agent.settings.validation import Settings
+from stategraph.agent.settings.validation import Settings, Several
 from stategraph.engine.ports import Clock, IdFactory
 from stategraph.errors import ConfigurationError
 from stategraph.run.abort import AbortSignal
@@ -36,8 +36,8 @@ class CompileOptions(Settings):
 
     checkpointer: Any = None
     store: Any = None
-    interrupt_before: tuple[str, ...] = ()
-    interrupt_after: tuple[str, ...] = ()
+    interrupt_before: Several[str] = ()
+    interrupt_after: Several[str] = ()
 
 
 class GraphConfig(Settings):
@@ -52,8 +52,8 @@ class GraphConfig(Settings):
     """
 
     type: Literal["standard", "multi-agent"] = "standard"
-    agents: tuple[AgentInputs, ...] = ()
-    edges: tuple[GraphEdge, ...] = ()
+    agents: Several[AgentInputs] = ()
+    edges: Several[GraphEdge] = ()
     signal: InstanceOf[AbortSignal] | None = None
     compile_options: CompileOptions = CompileOptions()
 
@@ -135,8 +135,8 @@ class RunConfig(Settings):
     calibration_ratio: float = Field(default=1.0, gt=0)
     fading_tiers: dict[str, FadingTierConfig] = Field(default_factory=dict)
     hooks: InstanceOf[HookRegistry] | None = None
-    tool_gates: tuple[InstanceOf[ToolGate], ...] = ()
-    model_gates: tuple[InstanceOf[ModelGate], ...] = ()
+    tool_gates: Several[InstanceOf[ToolGate]] = ()
+    model_gates: Several[InstanceOf[ModelGate]] = ()
     human_in_the_loop: HumanInTheLoop = HumanInTheLoop()
     eager_event_tool_execution: EagerEventToolExecution = EagerEventToolExecution()
     max_stop_continuations: int = Field(default=8, ge=0)

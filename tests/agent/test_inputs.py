@@ -313,3 +313,18 @@ def test_an_agent_of_which_little_is_said_has_the_usual_settings() -> None:
     assert (config.retain_recent.turns, config.retain_recent.tokens) == (2, None)
     with pytest.raises(ValidationError, match="frozen"):
         agent.agent_id = "b"
+
+
+def test_values_are_refused_in_the_sentences_of_mappings_and_lists_of_any_kind_are_taken() -> None:
+    with pytest.raises(ConfigurationError, match="'modell' is not a field of AgentInputs; did you mean 'model'"):
+        AgentInputs(agent_id="a", modell="openai:m")  # type: ignore[call-arg]
+    with pytest.raises(ConfigurationError, match="'tools' is 5, expected a list"):
+        AgentInputs(agent_id="a", model="openai:m", tools=5)  # type: ignore[arg-type]
+    nested = {"agent_id": "a", "model": "openai:m", "tool_definitions": [{"name": ""}]}
+    with pytest.raises(ConfigurationError, match=r"'tool_definitions\[0\].name' is empty"):
+        AgentInputs(**nested)  # type: ignore[arg-type]
+
+
+def test_an_edge_is_the_same_as_a_value_and_from_the_wire() -> None:
+    assert GraphEdge(from_="a", to=["b", "c"]) == GraphEdge.of({"from": "a", "to": ["b", "c"]})
+    assert GraphEdge(from_=["a"], to="b").from_ == ("a",)

@@ -365,12 +365,12 @@ def test_mappings_in_either_spelling_mean_the_same() -> None:
         agent_id="a",
         model="openai:gpt-x",
         model_options=ModelOptions(max_tokens=9),
-        fallbacks=("anthropic:claude", Fallback(provider="openai", model_options=ModelOptions(extra={"model": "m"}))),
+        fallbacks=("anthropic:claude", Fallback(provider="openai", model_options=ModelOptions(model="m"))),
         model_retry=ModelRetry(max_attempts=5),
         model_timeouts=ModelTimeouts(first_token_s=3),
         model_rate_limit=RateLimit(requests_per_minute=4),
     )
-    fallbacks: Any = ["anthropic:claude", {"provider": "openai", "modelOptions": {"extra": {"model": "m"}}}]
+    fallbacks: Any = ["anthropic:claude", {"provider": "openai", "modelOptions": {"model": "m"}}]
     camel = {
         "agentId": "a",
         "model": "openai:gpt-x",

@@ -113,5 +113,5 @@ async def test_a_turn_is_stopped_and_what_is_not_there_is_not_found(backend: tup
 def test_the_readme_shows_this_backend() -> None:
     shown = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     source = EXAMPLE.read_text()
-    body = source[source.index("agent = {") : source.index("\n\nif __name__")].strip()
+    body = source[source.index("agent = AgentInputs(") : source.index("\n\nif __name__")].strip()
     assert any(body in block for block in shown)

@@ -179,7 +179,7 @@ def _handoff_tools(edge: GraphEdge, source_name: str, names: Mapping[str, str]) 
     told = edge.prompt if isinstance(edge.prompt, str) else ""
     if edge.condition is not None:
         description = edge.description or "Hand the conversation over to another agent, if the state of things allows."
-        yield Handoff(handoff.CONDITIONAL, description, source_name, edge.to, parameter, told, edge.condition)
+        yield Handoff(handoff.CONDITIONAL, description, source_name, tuple(edge.to), parameter, told, edge.condition)
         return
     for destination in edge.to:
         if not _TOOL_NAME_CHARACTERS.issuperset(destination):

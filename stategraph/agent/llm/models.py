@@ -19,7 +19,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage
@@ -242,8 +242,9 @@ def candidates(agent: AgentInputs, models: ModelRegistry | None = None) -> tuple
         client_options=agent.options,
         rate_limit=agent.model_rate_limit,
     )
+    fallbacks = (*cast("tuple[Fallback, ...]", agent.fallbacks), *_fallbacks(agent))
     try:
-        return tuple(_candidate(each, agent, models) for each in (own, *agent.fallbacks, *_fallbacks(agent)))
+        return tuple(_candidate(each, agent, models) for each in (own, *fallbacks))
     except ConfigurationError as error:
         raise ConfigurationError(f"Agent {agent.agent_id!r}: {error}") from None
 

@@ -30,7 +30,7 @@ from stategraph.agent.settings.model_settings import (
 )
 from stategraph.agent.settings.tool_policy import ToolPolicy
 from stategraph.agent.settings.usage import SummaryTrigger
-from stategraph.agent.settings.validation import Settings
+from stategraph.agent.settings.validation import Settings, Several
 
 _PRUNING = ContextPruning()
 
@@ -89,9 +89,9 @@ def _prompt(given: Any) -> Any:
 AgentTool: TypeAlias = Annotated[Any, AfterValidator(_tool)]
 """A `BaseTool`, a function, or a mapping for a tool that the provider runs itself."""
 
-AgentTools: TypeAlias = Annotated[tuple[AgentTool, ...], BeforeValidator(_list_of_tools)]
+AgentTools: TypeAlias = Annotated[Several[AgentTool], BeforeValidator(_list_of_tools)]
 AgentId: TypeAlias = Annotated[str, Field(min_length=1)]
-AgentIds: TypeAlias = Annotated[tuple[AgentId, ...], BeforeValidator(_one_or_many), Field(min_length=1)]
+AgentIds: TypeAlias = Annotated[Several[AgentId], BeforeValidator(_one_or_many), Field(min_length=1)]
 PositiveInt: TypeAlias = Annotated[int, Field(gt=0), BeforeValidator(_number)]
 Count: TypeAlias = Annotated[int, Field(ge=0), BeforeValidator(_number)]
 Ratio: TypeAlias = Annotated[float, Field(ge=0, le=1)]
@@ -287,11 +287,11 @@ class AgentInputs(Settings):
     additional_instructions: str | None = None
     tools: AgentTools = ()
     tool_map: dict[str, InstanceOf[BaseTool]] = Field(default_factory=dict)
-    tool_definitions: tuple[ToolDefinition, ...] = ()
+    tool_definitions: Several[ToolDefinition] = ()
     tool_policies: dict[str, InstanceOf[ToolPolicy]] = Field(default_factory=dict)
     graph_tools: AgentTools = ()
     tool_registry: dict[str, ToolDefinition] = Field(default_factory=dict)
-    discovered_tools: tuple[str, ...] = ()
+    discovered_tools: Several[str] = ()
     max_context_tokens: PositiveInt | None = None
     reasoning_key: Literal["reasoning_content", "reasoning"] = "reasoning_content"
     use_legacy_content: bool = False
@@ -412,7 +412,7 @@ class GraphEdge(Settings):
         prompt_key: Handoff: the name of the tool's parameter; None: `instructions`.
     """
 
-    from_: AgentIds = Field(alias="from")
+    from_: AgentIds
     to: AgentIds
     edge_type: Literal["handoff", "direct"] | None = None
     description: str | None = None

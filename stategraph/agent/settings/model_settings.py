@@ -6,15 +6,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Self, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypeAlias
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.rate_limiters import BaseRateLimiter
 from pydantic import BeforeValidator, Field, InstanceOf, SecretStr, model_validator
 
-from stategraph.agent.settings.validation import Settings
+from stategraph.agent.settings.validation import Settings, Several
 from stategraph.policies import RetryPolicy, default_retry_on
+
+if TYPE_CHECKING:
+    Secret: TypeAlias = SecretStr | str
+    """A text that is kept as a secret."""
+else:
+    Secret = SecretStr
 
 Seconds: TypeAlias = Annotated[float, Field(gt=0)]
 
@@ -23,6 +29,7 @@ class ModelOptions(Settings):
     """Options of a model's client, by the same names for every provider.
 
     Attributes:
+        model: The model's name, where it stands apart from its provider's.
         temperature: How much chance there is in an answer.
         top_p: The part of the probable next tokens that is chosen from.
         max_tokens: The longest answer, in tokens.
@@ -39,13 +46,14 @@ class ModelOptions(Settings):
         extra: Further parameters of the provider's LangChain class, in either spelling. What stands there wins.
     """
 
+    model: str | None = None
     temperature: float | None = None
     top_p: float | None = None
     max_tokens: Annotated[int, Field(gt=0)] | None = None
-    stop: tuple[str, ...] | None = None
+    stop: Several[str] | None = None
     seed: int | None = None
     reasoning_effort: str | None = None
-    api_key: SecretStr | None = Field(default=None, repr=False)
+    api_key: Secret | None = Field(default=None, repr=False)
     base_url: str | None = Field(default=None, repr=False)
     headers: dict[str, str] | None = Field(default=None, repr=False)
     stream_usage: bool | None = None
@@ -61,7 +69,7 @@ class ModelOptions(Settings):
             if value is None or name == "extra":
                 continue
             given[_CLIENTS.get(name, name)] = value
-        if self.api_key is not None:
+        if isinstance(self.api_key, SecretStr):
             given["api_key"] = self.api_key.get_secret_value()
         if self.stop is not None:
             given["stop"] = list(self.stop)
@@ -211,9 +219,12 @@ def _list_of_fallbacks(given: Any) -> Any:
     return given
 
 
-Fallbacks: TypeAlias = Annotated[
-    tuple[Annotated[Fallback, BeforeValidator(_fallback)], ...], BeforeValidator(_list_of_fallbacks)
-]
+if TYPE_CHECKING:
+    Fallbacks: TypeAlias = Sequence[Fallback | str | BaseChatModel]
+else:
+    Fallbacks = Annotated[
+        tuple[Annotated[Fallback, BeforeValidator(_fallback)], ...], BeforeValidator(_list_of_fallbacks)
+    ]
 """Models to try in order; a text `provider:model` or a ready model will do for each."""
 
 

@@ -2,8 +2,8 @@
 
 - A setting may be spelled as in Python (`agent_id`) or as on the wire (`agentId`). Unknown ones are refused; None is
   the same as not given.
-- `checked` is the way in for what hosts give. Its error has a sentence for each problem: the field as the host spelled
-  it, what was found, what was expected, and for an unknown field the known one that is nearest.
+- Settings are made as values, or by `checked` of what hosts give. The error of both has a sentence for each problem:
+  the field as the host spelled it, what was found, what was expected, and for an unknown field the nearest known one.
 - Values of fields that may hold secrets (those kept out of the `repr`) are never shown, nor are unknown fields'.
 """
 
@@ -13,7 +13,7 @@ import difflib
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
@@ -31,11 +31,31 @@ _EXPECTED = {
 """Plain words for pydantic's terms."""
 
 
+T = TypeVar("T")
+
+
+def _on_the_wire(name: str) -> str:
+    """Return the name of a field on the wire; an underscore at the end avoids a word of Python's."""
+    return to_camel(name.rstrip("_"))
+
+
+if TYPE_CHECKING:
+    Several: TypeAlias = Sequence[T]
+    """A field that takes any sequence, such as a list, and has a tuple."""
+else:
+
+    class Several:
+        """A field that takes any sequence, such as a list, and has a tuple."""
+
+        def __class_getitem__(cls, item: Any) -> Any:
+            return tuple[item, ...]
+
+
 class Settings(BaseModel):
     """The base of everything that a host configures."""
 
     model_config = ConfigDict(
-        alias_generator=to_camel,
+        alias_generator=_on_the_wire,
         arbitrary_types_allowed=True,
         extra="forbid",
         frozen=True,
@@ -43,6 +63,20 @@ class Settings(BaseModel):
         populate_by_name=True,
         protected_namespaces=(),
     )
+
+    if not TYPE_CHECKING:  # type checkers know the fields of each class
+
+        def __init__(self, **given: Any) -> None:
+            try:
+                super().__init__(**given)
+                return
+            except ValidationError as error:
+                problems = explain(error, type(self), given)
+            # Not from within the handler, as in `checked`.
+            raise ConfigurationError(problems)
+
+        # As pydantic's own: else it would be called for values within others, whose errors have to be told together.
+        __init__.__pydantic_base_init__ = True
 
     @model_validator(mode="before")
     @classmethod
