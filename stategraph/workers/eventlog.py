@@ -23,6 +23,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final
 
+from stategraph.errors import ConfigurationError
 from stategraph.workers.registry.operations import ATTEMPT_EVENT, END_EVENT
 from stategraph.workers.registry.runs import RunRegistry
 from stategraph.workers.registry.values import Claimed, Event, UnknownRunError
@@ -140,8 +141,13 @@ async def attach(registry: RunRegistry, run_id: str, after_seq: int = 0) -> Asyn
         Every event after that one, once, in order.
 
     Raises:
+        ConfigurationError: `after_seq` is no whole number of 0 or more.
         UnknownRunError: There is no such run, or it was pruned before all of its events were read.
     """
+    if isinstance(after_seq, bool) or not isinstance(after_seq, int) or after_seq < 0:
+        raise ConfigurationError(
+            f"after_seq is {after_seq!r}; expected the number of the last event that the reader has, 0 for all"
+        )
     with registry.bus.watch([(SignalKind.EVENTS, run_id)]) as wakes:
         async with aclosing(_look(registry, run_id, after_seq, wakes)) as events:
             async for event in events:

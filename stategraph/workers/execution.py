@@ -317,6 +317,7 @@ class JobWorker:
         self.send = send
         self._targets = targets
         self._jobs: dict[str, tuple[JobPort, asyncio.Task[None]]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
         self._threads = JobThreads(f"{name} job")
         self._closing = False
         self._kept: dict[Hashable, object] = {}
@@ -359,10 +360,9 @@ class JobWorker:
     async def aclose(self) -> None:
         """Cancel all jobs, wait until they have ended, and let idle threads go."""
         self._closing = True
-        tasks = [task for _, task in self._jobs.values()]
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         self._threads.close()
         await self._exits.aclose()
 
@@ -375,10 +375,13 @@ class JobWorker:
             self._run(port), name=f"job {job.id}", context=contextvars.Context()
         )
         self._jobs[job.id] = port, task
+        self._tasks.add(task)  # an earlier attempt may be ending still when the next one of its job begins
         task.add_done_callback(lambda done: self._ended(port, done))
 
     def _ended(self, port: JobPort, task: asyncio.Task[None]) -> None:
-        self._jobs.pop(port.job.id, None)
+        self._tasks.discard(task)
+        if self._jobs.get(port.job.id) == (port, task):
+            del self._jobs[port.job.id]
         if port.over or self._closing:
             return
         # Cancelled before its first step, so that it could not say so itself.

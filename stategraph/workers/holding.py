@@ -47,7 +47,11 @@ class Held:
         self._registry = registry
 
     def fence(self, saver: Saver) -> FencedSaver:
-        """Wrap a saver, so that it writes only as long as this process has the thread."""
+        """Wrap a saver, so that it writes only as long as this process has the thread.
+
+        Raises:
+            ConfigurationError: The saver cannot be fenced, or is known to be on another database than the registry.
+        """
         return FencedSaver(saver, Guard(self.claimed.lease), self._registry.operations.database)
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -52,9 +53,12 @@ class NatsServer:
         port: Its port.
         arguments: Further arguments, such as `--auth TOKEN`.
         jetstream: Whether it has JetStream.
+        handshake_first: Whether it begins with TLS, as the arguments say.
     """
 
-    def __init__(self, folder: Path, port: int, *arguments: str, jetstream: bool = True) -> None:
+    def __init__(
+        self, folder: Path, port: int, *arguments: str, jetstream: bool = True, handshake_first: bool = False
+    ) -> None:
         self.folder = folder
         self.port = port
         self._name = f"test-{uuid4().hex}"
@@ -63,6 +67,10 @@ class NatsServer:
             self._command += ["-js", "-sd", str(folder / "jetstream")]
         self._log = folder / "nats.log"
         self._process: subprocess.Popen[bytes] | None = None
+        self._context: ssl.SSLContext | None = None
+        if handshake_first:
+            self._context = ssl.create_default_context()
+            self._context.check_hostname, self._context.verify_mode = False, ssl.CERT_NONE
 
     @property
     def url(self) -> str:
@@ -91,7 +99,8 @@ class NatsServer:
         with (
             suppress(OSError, ValueError),
             socket.create_connection(here, timeout=1.0) as connection,
-            connection.makefile("rb") as said,
+            self._context.wrap_socket(connection) if self._context else connection as speaking,
+            speaking.makefile("rb") as said,
         ):
             kind, _, about = said.readline().partition(b" ")
             return kind == b"INFO" and json.loads(about)["server_name"] == self._name
@@ -123,18 +132,21 @@ class NatsServer:
 
 
 @contextmanager
-def serving(*arguments: str, jetstream: bool = True) -> Iterator[NatsServer]:
+def serving(*arguments: str, jetstream: bool = True, handshake_first: bool = False) -> Iterator[NatsServer]:
     """Run a server for a block, which may stop it and start it again on its port.
 
     Args:
         arguments: Further arguments, such as `--auth TOKEN`.
         jetstream: Whether it has JetStream.
+        handshake_first: Whether it begins with TLS, as the arguments say.
 
     Raises:
         UnavailableError: None can be run.
     """
     with tempfile.TemporaryDirectory(prefix="stategraph-nats-") as folder, _kept_port() as kept:
-        server = NatsServer(Path(folder), kept.getsockname()[1], *arguments, jetstream=jetstream)
+        server = NatsServer(
+            Path(folder), kept.getsockname()[1], *arguments, jetstream=jetstream, handshake_first=handshake_first
+        )
         if sys.platform != "linux":
             kept.close()
         server.start()

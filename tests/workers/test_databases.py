@@ -15,11 +15,13 @@ from stategraph._version import __version__
 from stategraph.engine.checkpoints.saver_urls import VANISHED
 from stategraph.errors import ConfigurationError
 from stategraph.workers.eventlog import attach
+from stategraph.workers.registry import sqlite
 from stategraph.workers.registry.databases import open_database
 from stategraph.workers.registry.operations import RegistryOperations
 from stategraph.workers.registry.port import StoreUnavailableError
 from stategraph.workers.registry.roster import GONE_S, KEPT_S
 from stategraph.workers.registry.runs import RunRegistry
+from stategraph.workers.registry.sqlite import SqliteDatabase
 
 LIMIT_S = 30
 
@@ -190,6 +192,44 @@ async def test_a_worker_is_seen_while_it_lives_and_for_a_day_after_it_was_killed
     roster.forget("here")
     assert [each.worker_id for each in await registry.workers()] == ["killed"]
     await registry.aclose()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("after_seq", [-1, True, "3", None])
+async def test_a_place_in_the_events_that_makes_no_sense_is_refused(tmp_path: Path, after_seq: Any) -> None:
+    registry = RunRegistry.from_url(f"sqlite:///{tmp_path / 'runs.db'}")
+    run_id = await registry.submit("t", None, target="tests.workers.app:steps")
+    with pytest.raises(ConfigurationError, match=rf"after_seq is {after_seq!r}; expected the number of the last event"):
+        await anext(attach(registry, run_id, after_seq))
+    await registry.aclose()
+
+
+@pytest.mark.parametrize("path", ["runs.db", ":memory:"])
+def test_a_transaction_that_cannot_be_rolled_back_takes_no_connection_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    def fails(connection: sqlite3.Connection) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    database = SqliteDatabase(path if path == ":memory:" else str(tmp_path / path))
+    with database.transaction() as session:
+        session.change("CREATE TABLE kept (x INTEGER)")
+    with monkeypatch.context() as patched:
+        patched.setattr(sqlite, "_roll_back", fails)
+        for _ in range(1 if path == ":memory:" else 12):
+            with pytest.raises(ZeroDivisionError), database.transaction() as session:
+                session.change("INSERT INTO kept VALUES (1)")
+                raise ZeroDivisionError
+
+    def looks() -> None:
+        if path == ":memory:":
+            database._free.queue[0].execute("ROLLBACK")  # type: ignore[union-attr]
+        with database.transaction() as session:
+            rows.append(session.execute("SELECT * FROM kept"))
+
+    rows: list[Any] = []
+    assert together(1, looks) == [] and rows == [[]]
+    database.close()
 
 
 def age(registry: RunRegistry, worker_id: str, seconds: float) -> None:

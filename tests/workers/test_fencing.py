@@ -20,9 +20,11 @@ from stategraph import START, StateGraph
 from stategraph.errors import ConfigurationError
 from stategraph.workers.fencing.guard import Guard
 from stategraph.workers.fencing.saver import FencedSaver
+from stategraph.workers.holding import hold
 from stategraph.workers.leases import LeaseLost
 from stategraph.workers.registry.databases import open_database
 from stategraph.workers.registry.operations import RegistryOperations
+from stategraph.workers.registry.runs import RunRegistry
 from stategraph.workers.registry.values import Claimed, Event, Lease, Submission
 from tests.workers.savers import async_saver, sync_saver
 
@@ -426,6 +428,42 @@ def test_what_cannot_be_fenced_is_refused_with_the_reason(tmp_path: Any) -> None
     with pytest.raises(ConfigurationError, match="has the lease of thread 't' and writes to thread 'u'"):
         fenced.put(place("u"), empty_checkpoint(), {}, {})
     connection.close()
+
+
+@pytest.mark.anyio
+async def test_a_saver_that_is_known_to_be_on_another_database_is_refused_at_once(tmp_path: Any) -> None:
+    path = f"sqlite:///{tmp_path / 'runs.db'}"
+    registry, in_memory = RunRegistry.from_url(path), RunRegistry.from_url("sqlite:///:memory:")
+
+    async def refusal(registry: RunRegistry, saver: Any) -> str:
+        async with hold(registry, "t") as held:
+            try:
+                held.fence(saver)
+            except ConfigurationError as error:
+                return str(error)
+            return "none"
+
+    with sync_saver(path) as same, sync_saver(f"sqlite:///{tmp_path / 'other.db'}") as other:
+        assert await refusal(registry, same) == "none"
+        said = await refusal(registry, other)
+        assert "on another database than the registry: the saver's file is" in said and "other.db'" in said
+        assert "the registry is in memory" in await refusal(in_memory, same)
+    with sync_saver("sqlite:///:memory:") as other:
+        assert "the saver's file is ':memory:'" in await refusal(registry, other)
+    assert await refusal(registry, InMemorySaver()) == "none"
+    await registry.aclose()
+    await in_memory.aclose()
+
+
+@pytest.mark.anyio
+async def test_a_saver_of_another_kind_than_the_registry_is_refused_at_once(tmp_path: Any, postgres: str) -> None:
+    registry = RunRegistry.from_url(f"sqlite:///{tmp_path / 'runs.db'}")
+    async with async_saver(postgres) as saver, hold(registry, "t") as held:
+        with pytest.raises(
+            ConfigurationError, match="the saver is an object of AsyncPostgresSaver, the registry in sqlite"
+        ):
+            held.fence(saver)
+    await registry.aclose()
 
 
 def test_a_saver_without_async_methods_says_so_as_it_does_itself(tmp_path: Any) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import os
 import signal
 import sys
 from collections import Counter
@@ -23,16 +25,22 @@ from stategraph.workers import imported
 from stategraph.workers.agents.runtime import MultiProcessRuntime
 from stategraph.workers.cluster import node as nodes
 from stategraph.workers.cluster.pool import ClusterSettings, NatsPool
-from stategraph.workers.nats.connection import NatsUnavailableError
+from stategraph.workers.cluster.serving import node_at
+from stategraph.workers.nats.connection import NatsUnavailableError, close
+from stategraph.workers.thread import ThreadPool
 from tests.workers import agents
 from tests.workers.agents import HOST_TOOL, agent
 from tests.workers.nats_server import serving
 from tests.workers.node_process import ACK_WAIT_S, LIMIT_S, node_process
+from tests.workers.test_nats_pool import node_here
 from tests.workers.waiting import until
 
 ASK = {"messages": [HumanMessage("hi", id="h1")]}
 THREAD = {"configurable": {"thread_id": "t"}}
 IN_THREADS = {"local": "thread"}
+
+#: Nodes are lost at every so-manieth of their messages: each loss takes a second until it is noticed.
+EVERY = int(os.environ.get("STATEGRAPH_TEST_EVERY", "9"))
 
 pytestmark = pytest.mark.anyio
 
@@ -260,6 +268,102 @@ async def test_an_answer_that_a_tool_has_taken_is_not_asked_for_again(nats_url: 
         assert run.get_interrupts() == []
         assert said(run) == [(AIMessage, ""), (ToolMessage, "They said slowly"), (AIMessage, "Thanks.")]
         assert attempts(await all_of(run)) == [2]
+
+
+async def test_a_run_goes_on_wherever_its_worker_is_lost(
+    nats_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receive, to_come, lost = nodes.RelayedJob.receive, 0, set[nodes.RelayedJob]()
+
+    def receive_or_lose(self: nodes.RelayedJob, message: Any) -> None:
+        """Lose a message and all after it; the worker is taken for dead when it has stopped."""
+        nonlocal to_come
+        ends = message[0] in ("done", "failed", "cancelled")
+        to_come -= self not in lost
+        if to_come == 0 and self not in lost:
+            lost.add(self)
+            if not ends:
+                self.send(("superseded", self.job.id))
+                self.send(("cancel", self.job.id, None))
+        if self not in lost:
+            receive(self, message)
+        elif ends:
+            self.fail(WorkerError(f"Worker 'thread-1' was killed, while it held job '{self.job.id}'"))
+
+    monkeypatch.setattr(nodes.RelayedJob, "receive", receive_or_lose)
+    at_once = {**IN_THREADS, "ack_wait_s": 2 * LIMIT_S}  # who waits for the server to deliver the job again is too late
+    async with host(nats_url, at_once, workers=1, checkpointer=in_memory_saver()) as runtime:
+        for number in itertools.count(1):
+            lookup, notes, to_come = HostTool(), tmp_path / f"notes {number}", number
+            lookup.opened.set()
+            handlers = {"on_tool_execute": lookup.handle}
+            run = await runtime.create_run(run_id=f"r{number}", agents=[noting(notes)], custom_handlers=handlers)
+            await limited(run.process_stream(ASK, {"configurable": {"thread_id": f"t{number}"}}))
+
+            events = await all_of(run)
+            assert said(run) == NOTED
+            assert len(lookup.asked) <= 2 and len(set(lookup.asked)) == 1
+            assert set(notes.read_text().split()) == {"once"} and len(notes.read_text().split()) <= 2
+            assert set(endings(events)) <= {"completed", "failed"}
+            if to_come > 0:  # it said less than that
+                break
+            assert attempts(events) == [2]
+    assert number > 50
+
+
+@asynccontextmanager
+async def node_that_is_cut_off(url: str, after: int) -> AsyncIterator[asyncio.Event]:
+    """A node that neither says nor hears anything after so many messages to its host, as if it were killed."""
+    workers, cut = ThreadPool(1, allow=["tests.workers"], grace_s=0.1), asyncio.Event()
+    async with workers, node_at(url, workers, nodes.NodeSettings(drain_s=0.0), ack_wait_s=ACK_WAIT_S) as node:
+        session, publish, said = node._queue.session, node._queue.session.publish, 0
+
+        async def publish_until_cut(subject: str, data: bytes, reply: str = "") -> None:
+            nonlocal said
+            said += subject.endswith(".frames")
+            if said > after and not cut.is_set():
+                cut.set()
+                session._is_closing = True
+                session._up.clear()
+                if session._client is not None:
+                    await close(session._client)
+            await publish(subject, data, reply)
+
+        session.publish = publish_until_cut  # type: ignore[method-assign]
+        running = asyncio.ensure_future(node.run())
+        try:
+            yield cut
+        finally:
+            node.stop()
+            await asyncio.wait([running])
+
+
+async def test_a_run_goes_on_wherever_its_node_is_lost(
+    nats_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nodes, "GIVING_BACK_S", 0.1)
+    async with host(nats_url, checkpointer=in_memory_saver()) as runtime:
+        for number in itertools.count(1, EVERY):
+            lookup, notes = HostTool(), tmp_path / f"notes {number}"
+            lookup.opened.set()
+            handlers = {"on_tool_execute": lookup.handle}
+            run = await runtime.create_run(run_id=f"r{number}", agents=[noting(notes)], custom_handlers=handlers)
+            async with node_that_is_cut_off(nats_url, number) as cut:
+                work = run.start(ASK, {"configurable": {"thread_id": f"t{number}"}})
+                await until(lambda cut=cut, work=work: cut.is_set() or work.done())  # type: ignore[misc]
+                is_over = work.done()
+                async with node_here(nats_url):
+                    await limited(work)
+
+            events = await all_of(run)
+            assert said(run) == NOTED
+            assert len(lookup.asked) <= 2 and len(set(lookup.asked)) == 1
+            assert set(notes.read_text().split()) == {"once"} and len(notes.read_text().split()) <= 2
+            assert set(endings(events)) <= {"completed", "failed"}
+            assert attempts(events) in ([], [2])  # none: the end was said before
+            if is_over:  # it said less than that
+                break
+    assert number > 25
 
 
 @pytest.fixture

@@ -189,6 +189,31 @@ async def test_a_certificate_proves_who_a_process_is(asking: NatsServer, authori
     assert "refuses this process, which shows a certificate" in said
 
 
+async def test_a_server_that_begins_with_the_handshake_is_supported_or_named(
+    authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate, key = authority.sign("127.0.0.1")
+    (tmp_path / "server.conf").write_text(
+        f'tls {{ cert_file: "{certificate}", key_file: "{key}", handshake_first: true }}\n'
+        f'authorization {{ token: "{SECRET}" }}\n'
+    )
+    with serving("-c", str(tmp_path / "server.conf"), handshake_first=True) as server:
+        await assert_signals_and_jobs_pass(address_of(server, authority, f"{SECRET}@", "&handshake=first"))
+        monkeypatch.setattr(connection, "CONNECT_S", 1.0)
+        with pytest.raises(NatsUnavailableError, match=r"no answer in 1 s.* write \?handshake=first"):
+            await connect(read_address(address_of(server, authority, f"{SECRET}@")), "test")
+    with pytest.raises(ConfigurationError, match="The handshake 'last' of NATS is not known: write handshake=first"):
+        read_address("tls://127.0.0.1?handshake=last")
+
+
+@pytest.mark.parametrize("scheme", ["tls", "nats"])
+async def test_a_handshake_that_comes_first_fails_with_a_server_that_does_not_expect_it(scheme: str) -> None:
+    with serving("--auth", SECRET) as server:
+        address = read_address(f"{scheme}://{SECRET}@127.0.0.1:{server.port}?handshake=first")
+        with pytest.raises(NatsUnavailableError, match=r"TLS with the NATS server at .* failed"):
+            await connect(address, "test")
+
+
 async def test_a_server_that_asks_for_a_certificate_says_so(
     asking: NatsServer, authority: Authority, tmp_path: Path
 ) -> None:

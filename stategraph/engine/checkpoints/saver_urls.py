@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
 
 from stategraph.engine.checkpoints.saver_interfaces import Saver
 from stategraph.engine.checkpoints.serializer import StrictSerializer
+from stategraph.engine.checkpoints.sqlite_files import named
 from stategraph.errors import ConfigurationError, MissingPackageError
 
 _SQLITE = "sqlite:///"
@@ -62,7 +62,7 @@ async def saver_at(url: str) -> AsyncIterator[Saver]:
                 f"The database '{path}' cannot be opened: there is no folder '{folder}'. Make it first"
             )
         async with AsyncExitStack() as opened:
-            with _named(path):
+            with named(path):
                 saver = await opened.enter_async_context(AsyncSqliteSaver.from_conn_string(path))
                 saver.serde = StrictSerializer()
                 await saver.conn.execute_fetchall(f"PRAGMA busy_timeout={_BUSY_MS}")
@@ -95,17 +95,6 @@ async def saver_at(url: str) -> AsyncIterator[Saver]:
     else:
         kind = url.partition(":")[0]
         raise ConfigurationError(f"A store is an address such as sqlite:///runs.db or postgresql://...; found {kind!r}")
-
-
-@contextmanager
-def _named(path: str) -> Iterator[None]:
-    """Name a file that is no database; errors about locks and disks are passed on."""
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
-            raise ConfigurationError(f"The file '{path}' is no SQLite database; name another one") from error
-        raise
 
 
 def unless_given(options: Mapping[str, int], url: str) -> dict[str, Any]:

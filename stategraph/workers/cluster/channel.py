@@ -86,6 +86,10 @@ class Channel:
             news = True
         return news
 
+    def blank(self, body: bytes) -> None:
+        """Give all frames that are not acknowledged another content: theirs cannot be sent any more."""
+        self._unacknowledged = deque(Frame(each.number, body) for each in self._unacknowledged)
+
     def unacknowledged(self) -> tuple[Frame, ...]:
         """Return the frames to send again, in their order."""
         return tuple(self._unacknowledged)

@@ -13,6 +13,7 @@ Rules
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from stategraph.errors import TransferError
 from stategraph.workers.cluster.channel import Channel, Frame
-from stategraph.workers.cluster.queue import JobQueue, check_size
+from stategraph.workers.cluster.queue import JobQueue, check_payload, check_size
 from stategraph.workers.nats.connection import NatsUnavailableError
 from stategraph.workers.wire import Message, pack, unpack
 
@@ -40,6 +41,12 @@ ACK_S: Final = 0.01
 
 #: Time for which an ended link still acknowledges.
 LINGER_S: Final = 60.0
+
+#: So often something that is stored is fetched from a server that is there and does not give it.
+_FETCHES: Final = 5
+
+#: Bytes around the body of a frame and the id of its job.
+_AROUND_BYTES: Final = 64
 
 #: Frames that are sent again at a time.
 _AGAIN: Final = 64
@@ -79,6 +86,7 @@ class Link:
         self._receiving: asyncio.Task[None] | None = None
         self._settled = asyncio.Event()
         self._is_gone = False
+        self._misses_some = False
         self._is_behind = False
         self._is_broken = False
 
@@ -89,6 +97,7 @@ class Link:
             TransferError: It is too large.
         """
         if self.ended_at is not None or self._is_gone:
+            self._misses_some = True
             return
         packed = pack(message)
         check_size(len(packed), f"A message of the kind {message[0]!r}")
@@ -98,9 +107,10 @@ class Link:
             self._sending = self._links.spawn(self._send())
 
     async def settled(self) -> bool:
-        """Wait until the other end has taken everything; return False if it does not know the link."""
+        """Wait until the other end has taken everything; return whether it has, or does not know the link any more."""
         await self._settled.wait()
-        return not self._is_gone
+        # It forgets the link of a job that was given back as soon as it has taken that.
+        return not self._is_gone or (self.channel.is_settled and not self._outbox and not self._misses_some)
 
     def end(self) -> None:
         """Deliver nothing any more; go on acknowledging for a while."""
@@ -215,7 +225,18 @@ class Link:
         """Send the first of what was not acknowledged; the rest follows when these are."""
         self._is_behind = True
         self.moved_at = asyncio.get_running_loop().time()
-        for frame in self.channel.unacknowledged()[:_AGAIN]:
+        first = self.channel.unacknowledged()[:_AGAIN]
+        try:
+            for frame in first:
+                size = len(frame.body) + len(self.key[0].encode()) + _AROUND_BYTES
+                check_payload(size, self._links.queue.session.max_payload, f"A message of job '{self.key[0]}'")
+        except TransferError as error:  # it was made for a server that was there before
+            self.channel.blank(pack((_DATA, ())))
+            self._break(error)
+            first = self.channel.unacknowledged()[:_AGAIN]
+        if self.ended_at is not None:
+            return
+        for frame in first:
             self._links.write_frame(self, frame)
 
 
@@ -305,13 +326,15 @@ class Links:
         """Load something large and delete it, as soon as there is a server.
 
         Raises:
-            TransferError: It is not there.
+            TransferError: It is not there, not whole, or could not be fetched in several tries.
         """
-        while True:
+        for tries in itertools.count(1):
             try:
                 data = await self.queue.load(name)
                 break
-            except NatsUnavailableError:
+            except NatsUnavailableError as error:
+                if self.queue.session.is_up and tries >= _FETCHES:
+                    raise TransferError(f"The object '{name}' with a value could not be fetched: {error}") from error
                 await self._wait()
         await self.queue.discard(name)
         return data
@@ -380,6 +403,6 @@ class Links:
                     link.send_again()
 
     def _send_all_again(self) -> None:
-        for link in self._links.values():
+        for link in list(self._links.values()):
             if link.ended_at is None and not link.channel.is_settled:
                 link.send_again()

@@ -468,6 +468,7 @@ class Node:
         try:
             subject = self._queue.subject("hosts", host, "holds")
             answer = unpack(await self._queue.session.request(subject, pack(tuple(links)), 2.0))
+            unwanted = [(str(job_id), int(attempt)) for job_id, attempt in answer]
         except NatsUnavailableError:
             if not self._queue.session.is_up:
                 heard_at[host] = now  # nothing can be said about it
@@ -476,9 +477,12 @@ class Node:
                     each.orphaned = f"its host has not answered for {self._settings.host_s:g} s"
                     self._lose(each)
             return
+        except (TypeError, ValueError) as error:
+            logger.warning("Host '%s' answers what node '%s' cannot read: %s", host, self.name, error)
+            unwanted = []
         heard_at[host] = now
-        for job_id, attempt in answer:
-            if (found := links.get((job_id, attempt))) is not None:
+        for key in unwanted:
+            if (found := links.get(key)) is not None:
                 self._lose(found)
 
     @staticmethod

@@ -14,20 +14,23 @@ Rules
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
-from stategraph.errors import ConfigurationError, WorkerError
-from stategraph.workers.cluster.links import Link, Links
+from stategraph.errors import ConfigurationError, TransferError, WorkerError
+from stategraph.workers.cluster.links import Links
 from stategraph.workers.cluster.node import Node, NodeSettings, topic_of
-from stategraph.workers.cluster.queue import DeadLetter, JobQueue, check_size
+from stategraph.workers.cluster.placed import Placed, Seen
+from stategraph.workers.cluster.queue import DUPLICATES_S, DeadLetter, JobQueue, check_size
 from stategraph.workers.cluster.session import Session
+from stategraph.workers.cluster.submissions import Submissions
 from stategraph.workers.handle import HostedJob
 from stategraph.workers.hosting import HostingPool, at_least_one, fields_of
 from stategraph.workers.ids import new_owner
@@ -88,35 +91,6 @@ class ClusterSettings:
             raise ConfigurationError(f"local is {self.local!r}; expected one of: {', '.join(_LOCAL)}")
 
 
-@dataclass(eq=False, slots=True)
-class _Placed:
-    """A job in the queue, or with a node."""
-
-    hosted: HostedJob
-    data: bytes
-    stored: str | None = None
-    number: int = 0
-    made_at: datetime | None = None
-    begun: int = 0
-    lost: int = 0
-    why: str = "its worker was lost"
-    node: str | None = None
-    link: Link | None = None
-    put_at: float = 0.0
-    stopping: bool = False
-    reason: str | None = None
-
-
-@dataclass(slots=True)
-class _Seen:
-    """A node that was heard of."""
-
-    at: float
-    workers: int
-    busy: int
-    shown: tuple[WorkerStatistics, ...]
-
-
 class NatsPool(HostingPool):
     """Runs jobs on the workers of nodes that are connected to a NATS server.
 
@@ -152,8 +126,9 @@ class NatsPool(HostingPool):
         self._bus = open_bus(url, url)
         self._workers = workers
         self._local_settings = {"grace_s": grace_s, **local}
-        self._placed: dict[str, _Placed] = {}
-        self._seen: dict[str, _Seen] = {}
+        self._placed: dict[str, Placed] = {}
+        self._unanswered = Submissions()
+        self._seen: dict[str, Seen] = {}
         self._opening = asyncio.Lock()
         self._is_open = False
         self._open = AsyncExitStack()
@@ -254,7 +229,10 @@ class NatsPool(HostingPool):
             if placed is not None:
                 if placed.link is not None:  # the answer of the server was lost, and a node has begun it
                     self.links.drop(placed.link)
-                self._spawn(self._clean_up(placed))
+                if isinstance(error, NatsUnavailableError | asyncio.CancelledError) and not placed.number:
+                    self._unanswered.keep(placed.unanswered())
+                else:
+                    self._spawn(self._clean_up(placed))
             raise
 
     async def _put(self, hosted: HostedJob) -> None:
@@ -263,21 +241,32 @@ class NatsPool(HostingPool):
         fields = fields_of(job)
         packed = pack((fields,))
         check_size(len(packed), f"Job '{job.id}'")
+        digest = hashlib.blake2b(packed, digest_size=16).digest()
+        before = self._unanswered.again(job.id, digest)
         await self._until_up(hosted)
         if hosted.outcome is not None:  # it was cancelled meanwhile
             return
-        stored = await self.queue.store(packed) if len(packed) > self.queue.inline_bytes else None
-        kind, content = ("fields", fields) if stored is None else ("object", stored)
-        placed = _Placed(hosted, pack((job.id, self.name, kind, content)), stored)
+        if before is not None:
+            placed = Placed(hosted, before.data, digest, before.stored, begun=before.begun)
+        else:
+            stored = await self.queue.store(packed) if len(packed) > self.queue.inline_bytes else None
+            kind, content = ("fields", fields) if stored is None else ("object", stored)
+            placed = Placed(hosted, pack((job.id, self.name, kind, content)), digest, stored)
         if job.id in self._jobs:  # else it was cancelled meanwhile
             self._placed[job.id] = placed
             placed.made_at = self.queue.made_at
-            placed.number = await self.queue.put(job.id, job.queue, job.priority, placed.data)
+            again = self._again() if before is not None and before.taken else ""
+            placed.number = await self.queue.put(job.id, job.queue, job.priority, placed.data, again=again)
+            self._unanswered.forget(job.id)
             placed.put_at = time.monotonic()
             self._signal(job)
         if job.id not in self._jobs:
             self._placed.pop(job.id, None)
             await self._clean_up(placed)
+
+    def _again(self) -> str:
+        """Return what tells a message for a job from earlier ones."""
+        return f"={self.name}={time.monotonic()}"
 
     async def _until_up(self, hosted: HostedJob) -> None:
         """Wait for the server, as long as the job is wanted.
@@ -354,6 +343,7 @@ class NatsPool(HostingPool):
 
     async def _stop_workers(self) -> None:
         try:
+            self._discard_unanswered(math.inf)
             await asyncio.gather(*self._tasks, return_exceptions=True)
         finally:
             await self._open.aclose()
@@ -372,7 +362,7 @@ class NatsPool(HostingPool):
         if placed is not None:
             self._spawn(self._clean_up(placed))
 
-    async def _clean_up(self, placed: _Placed) -> None:
+    async def _clean_up(self, placed: Placed) -> None:
         if placed.number:
             await self.queue.withdraw(placed.number)
         if placed.stored is not None:
@@ -384,7 +374,7 @@ class NatsPool(HostingPool):
         if (placed := self._placed.get(hosted.job.id)) is not None:
             self._finish(placed)
 
-    def _finish(self, placed: _Placed) -> None:
+    def _finish(self, placed: Placed) -> None:
         """Handle the end of a job."""
         self._placed.pop(placed.hosted.job.id, None)
         if placed.link is not None:
@@ -408,6 +398,7 @@ class NatsPool(HostingPool):
     def _decide(self, job_id: str, node: str, to: str, problem: str | None) -> tuple[object, ...]:
         placed = self._placed.get(job_id)
         if placed is None or placed.hosted.outcome is not None:
+            self._unanswered.left(job_id)
             return ("leave",)
         if placed.node is not None and placed.link is not None:
             if node == placed.node and not placed.link.channel.taken:
@@ -426,7 +417,7 @@ class NatsPool(HostingPool):
         self._go(placed, node, to)
         return ("go", placed.begun)
 
-    def _go(self, placed: _Placed, node: str, to: str) -> None:
+    def _go(self, placed: Placed, node: str, to: str) -> None:
         """Begin an attempt with a node."""
         placed.begun += 1
         placed.node = node
@@ -439,7 +430,7 @@ class NatsPool(HostingPool):
             hosted.begin_again(attempt, placed.why)
         hosted.begun(link.send)
 
-    def _told(self, placed: _Placed, attempt: int, message: Message) -> None:
+    def _told(self, placed: Placed, attempt: int, message: Message) -> None:
         """Take a message of the node that has a job."""
         if placed.link is None or placed.begun != attempt:
             return
@@ -453,12 +444,12 @@ class NatsPool(HostingPool):
                 if kind in _ENDS:
                     self._finish(placed)
 
-    def _gone(self, placed: _Placed, attempt: int) -> None:
+    def _gone(self, placed: Placed, attempt: int) -> None:
         """Handle a node that does not know the job any more."""
         if placed.begun == attempt and placed.link is not None:
             self._lose(placed, f"Node '{placed.node}' forgot job '{placed.hosted.job.id}'")
 
-    def _broken(self, placed: _Placed, attempt: int, error: Exception) -> None:
+    def _broken(self, placed: Placed, attempt: int, error: Exception) -> None:
         """End a job whose messages cannot be brought over, and have its node stop it."""
         if placed.begun == attempt and placed.link is not None:
             job_id = placed.hosted.job.id
@@ -468,7 +459,7 @@ class NatsPool(HostingPool):
             placed.hosted.fail(failure)
             self._finish(placed)
 
-    def _lose(self, placed: _Placed, why: str, *, counts: bool = True) -> None:
+    def _lose(self, placed: Placed, why: str, *, counts: bool = True) -> None:
         """Take a job back from a node that does not have it any more; the server delivers it again."""
         hosted = placed.hosted
         if placed.link is not None:
@@ -498,7 +489,7 @@ class NatsPool(HostingPool):
         elif name != self.name:  # this process's own is looked at directly
             workers = tuple(WorkerStatistics(each[0], each[1], tuple(each[2]), *each[3:]) for each in shown)
             there, busy = state
-            self._seen[name] = _Seen(time.monotonic(), there, busy, workers)
+            self._seen[name] = Seen(time.monotonic(), there, busy, workers)
 
     def _is_alive(self, node: str) -> bool:
         return node == self.name or node in self._seen
@@ -515,10 +506,16 @@ class NatsPool(HostingPool):
             for name, seen in list(self._seen.items()):
                 if now - seen.at > self.settings.ack_wait_s:
                     del self._seen[name]
+            self._discard_unanswered(now - DUPLICATES_S)
             try:
                 await self._put_again(now)
             except (ConfigurationError, NatsUnavailableError) as error:
                 logger.debug("%s", error)
+
+    def _discard_unanswered(self, before: float) -> None:
+        for old in self._unanswered.old(before):
+            if old.stored is not None:
+                self._spawn(self.queue.discard(old.stored))
 
     async def _put_again(self, now: float) -> None:
         """Put jobs into the queue again that the server does not have any more."""
@@ -536,10 +533,14 @@ class NatsPool(HostingPool):
             job = placed.hosted.job
             if placed.begun or placed.made_at != self.queue.made_at or placed.number not in numbers:
                 placed.made_at = self.queue.made_at
-                placed.number = await self.queue.put(
-                    job.id, job.queue, job.priority, placed.data, again=f"={self.name}={now}"
-                )
-                self._signal(job)
+                try:
+                    again = self._again()
+                    placed.number = await self.queue.put(job.id, job.queue, job.priority, placed.data, again=again)
+                except TransferError as error:  # the server came back with a smaller limit
+                    placed.hosted.fail(error)
+                    self._finish(placed)
+                else:
+                    self._signal(job)
 
 
 def _log_failure(running: asyncio.Task[None]) -> None:

@@ -48,8 +48,10 @@ MOST_BYTES: Final = 64 * 1024 * 1024
 #: Bytes of a message that its headers, subject and envelope may take.
 _ENVELOPE: Final = 8 * 1024
 
+#: For so long the server takes a job with the id of another one for the same.
+DUPLICATES_S: Final = 120.0
+
 _KEPT_S: Final = 7 * 86_400.0
-_DUPLICATES_S: Final = 120.0
 _CHUNK: Final = 128 * 1024
 _OBJECT_S: Final = 60.0
 
@@ -161,7 +163,7 @@ class JobQueue:
                 retention=api.RetentionPolicy.WORK_QUEUE,
                 storage=api.StorageType.FILE,
                 max_age=_KEPT_S,
-                duplicate_window=_DUPLICATES_S,
+                duplicate_window=DUPLICATES_S,
             )
         )
         await self._ensure_stream(
@@ -229,7 +231,8 @@ class JobQueue:
         """Put a job into its queue, and return its number there.
 
         Args:
-            job_id: The job; of two with one id within two minutes the second one is refused.
+            job_id: The job; of two with one id within two minutes the second one is refused, unless the first one is in
+                the queue with the same data.
             queue: Its queue.
             priority: Decides the level.
             data: What nodes are given.
@@ -237,17 +240,28 @@ class JobQueue:
 
         Raises:
             NatsUnavailableError: The server does not answer; nothing is known of the job.
+            TransferError: The server takes no message of this size, as one did before.
             WorkerError: Another host, or an earlier life of this one, has put it there.
         """
+        check_payload(len(data), self.session.max_payload, f"Job '{job_id}'")
         subject = self.subject("jobs", queue, LEVELS[(priority <= 0) + (priority < 0)])
         headers = {"Nats-Msg-Id": f"{token(job_id)}{again}"}
         put = await self._act(lambda js: js.publish(subject, data, headers=headers))
-        if put.duplicate:
+        if put.duplicate and not await self._is_there(put.seq, data):
             raise WorkerError(
                 f"Job '{job_id}' was not accepted: a job of this id was submitted by another process in the last "
-                f"{_DUPLICATES_S:g} s"
+                f"{DUPLICATES_S:g} s"
             )
         return put.seq
+
+    async def _is_there(self, number: int, data: bytes) -> bool:
+        """Return whether the queue has a message with the same data, which name the host."""
+        from nats.js.errors import NotFoundError
+
+        try:
+            return (await self._act(lambda js: js.get_msg(self._jobs, number), NotFoundError)).data == data
+        except NotFoundError:
+            return False
 
     async def withdraw(self, number: int) -> None:
         """Take a job off the queue that no node has begun; one that is not there any more does no harm."""
@@ -356,15 +370,34 @@ class JobQueue:
 
         Raises:
             NatsUnavailableError: The server does not answer.
-            TransferError: It is not there any more.
+            TransferError: It is not there any more, or not all of it.
         """
-        from nats.js.errors import NotFoundError
+        from nats.js.errors import BadObjectMetaError, DigestMismatchError, NotFoundError
 
+        where = f"The object '{name}' with a value"
         try:
-            found = await self._with_objects(lambda objects: objects.get(name), NotFoundError)
+            found = await self._with_objects(lambda objects: self._whole(objects, name), NotFoundError)
         except NotFoundError:
-            raise TransferError(f"The object '{name}' with a value is no longer in the NATS server") from None
+            raise TransferError(f"{where} is no longer in the NATS server") from None
+        except (BadObjectMetaError, DigestMismatchError) as error:
+            raise TransferError(f"{where} is damaged in the NATS server: {type(error).__name__}") from error
         return bytes(found.data)
+
+    async def _whole(self, objects: Any, name: str) -> Any:
+        """Fetch an object; the client would wait for ever for a part that is not there.
+
+        Raises:
+            TransferError: A part is not there.
+        """
+        about = await objects.get_info(name)
+        parts = f"$O.{self._bucket}.C.{about.nuid}"
+        kept = await self._act(lambda js: js.stream_info(f"OBJ_{self._bucket}", subjects_filter=parts))
+        there = (kept.state.subjects or {}).get(parts, 0)
+        if there != about.chunks:
+            raise TransferError(
+                f"The object '{name}' with a value lacks parts in the NATS server: {there} of {about.chunks} are there"
+            )
+        return await objects.get(name)
 
     async def discard(self, name: str) -> None:
         """Delete what was stored, if it can be; the server deletes it after a week in any case."""
@@ -375,7 +408,6 @@ class JobQueue:
 
     async def _with_objects(self, act: Callable[[Any], Awaitable[T]], *passed: type[Exception]) -> T:
         async def use(js: JetStreamContext) -> T:
-            # The client waits for ever for a chunk that is not there.
             return await asyncio.wait_for(act(await js.object_store(self._bucket)), _OBJECT_S)
 
         return await self._act(use, *passed)
@@ -417,6 +449,19 @@ def check_size(size: int, what: str) -> None:
         raise TransferError(
             f"{what} has {size:,} bytes; at most {MOST_BYTES:,} can be sent to or from a worker. Store the value and "
             "send its key"
+        )
+
+
+def check_payload(size: int, most: int, what: str) -> None:
+    """Refuse a message that the server does not take, as one did that there was a connection to before.
+
+    Raises:
+        TransferError: It does not.
+    """
+    if size > most:
+        raise TransferError(
+            f"{what} has {size:,} bytes, and the NATS server takes messages of at most {most:,} (max_payload): give "
+            "all servers the same limit"
         )
 
 

@@ -27,6 +27,7 @@ from stategraph.errors import ConfigurationError
 from stategraph.workers.fencing.guard import Guard
 from stategraph.workers.fencing.memory import FencedMemory
 from stategraph.workers.fencing.postgres import AsyncFencedPostgres, FencedPostgres
+from stategraph.workers.fencing.same_database import refuse_another
 from stategraph.workers.fencing.sqlite import AsyncFencedSqlite, FencedSqlite
 from stategraph.workers.registry.port import Database
 
@@ -48,7 +49,8 @@ class FencedSaver(BaseCheckpointSaver[Any]):
         saver: A `SqliteSaver`, `AsyncSqliteSaver`, `PostgresSaver`, `AsyncPostgresSaver` on the registry's database, or
             an `InMemorySaver`.
         guard: Guards the writes.
-        database: Where the registry is; needed for an `InMemorySaver` only.
+        database: Where the registry is; needed for an `InMemorySaver` only. A saver that is known to be on another one
+            is refused at once, and else by its first write.
 
     Raises:
         ConfigurationError: The saver is another one: its writes and the check cannot be one transaction.
@@ -59,9 +61,12 @@ class FencedSaver(BaseCheckpointSaver[Any]):
         self.saver = saver
         self.guard = guard
         self._database = database
+        kind = _kind(saver)
+        if database is not None and kind is not None:
+            refuse_another(saver, kind, database)
         self._sync: _Sync | None = None
         self._async: _Async | None = None
-        match _kind(saver):
+        match kind:
             case "memory" if database is not None:
                 self._sync = FencedMemory(saver, guard, database)
             case "sqlite3":

@@ -5,12 +5,13 @@
     tls://a.example.com,b.example.com?credentials=FILE    with a file of credentials (JWT and seed)
     tls://nats.example.com?nkey=FILE&ca=FILE              with the seed of an NKey, and an own authority
     tls://nats.example.com?certificate=FILE&key=FILE      with a certificate of this process
+    tls://TOKEN@nats.example.com?handshake=first          a server that begins with TLS (`handshake_first`)
 
 Rules
 -----
 * A server that is not on this machine needs a proof.
-* With `tls://`, `ca` or `certificate` a connection is encrypted, or there is none. With `nats://` alone it is if the
-  server asks for it.
+* With `tls://`, `ca`, `certificate` or `handshake` a connection is encrypted, or there is none. With `nats://` alone it
+  is if the server asks for it.
 * Neither an address nor anything made of it shows a secret.
 """
 
@@ -29,7 +30,7 @@ PORT: Final = 4222
 #: The first part of all subjects, streams and buckets, unless the address says `namespace=`.
 NAMESPACE: Final = "stategraph"
 
-_OPTIONS: Final = ("ca", "certificate", "credentials", "key", "namespace", "nkey")
+_OPTIONS: Final = ("ca", "certificate", "credentials", "handshake", "key", "namespace", "nkey")
 _FORM: Final = "nats://TOKEN@host:4222, or tls://host?credentials=FILE"
 
 
@@ -47,6 +48,8 @@ class NatsAddress:
         ca: A file with the certificates of the authorities that are trusted; None: those of the system.
         certificate: A file with this process's certificate, for servers that ask for one; None: none.
         key: A file with the key of that certificate; None: it is in the same file.
+        handshake: `first` if the servers begin with the handshake of TLS; None: they first say in plain text whether
+            they want it.
         namespace: The first part of all names in the server.
     """
 
@@ -59,6 +62,7 @@ class NatsAddress:
     ca: str | None = None
     certificate: str | None = None
     key: str | None = None
+    handshake: str | None = None
     namespace: str = NAMESPACE
 
     @property
@@ -69,7 +73,7 @@ class NatsAddress:
     @property
     def encrypts(self) -> bool:
         """True if nothing may be sent without TLS."""
-        return self.servers[0].startswith("tls:") or self.ca is not None or self.certificate is not None
+        return self.servers[0].startswith("tls:") or any((self.ca, self.certificate, self.handshake))
 
     @property
     def proof(self) -> str:
@@ -125,6 +129,10 @@ def _options(query: str) -> dict[str, str]:
             raise ConfigurationError(f"An address of NATS has no option {name!r}; it has: {known}")
         if name == "namespace" and not value.replace("-", "").replace("_", "").isalnum():
             raise ConfigurationError(f"The namespace {value!r} of NATS has letters, digits, '-' and '_' alone")
+        if name == "handshake" and value != "first":
+            raise ConfigurationError(
+                f"The handshake {value!r} of NATS is not known: write handshake=first, or leave it out"
+            )
         options[name] = value
     if "key" in options and "certificate" not in options:
         raise ConfigurationError("An address of NATS with key=FILE names the key's certificate, too: certificate=FILE")

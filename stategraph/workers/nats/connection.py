@@ -173,6 +173,7 @@ def _options(address: NatsAddress, encryption: Encryption | None) -> dict[str, A
             options[name] = value if encryption is None else encryption.guarded(value)
     if encryption is not None:
         options["tls"] = encryption.context
+        options["tls_handshake_first"] = address.handshake == "first"
     return options
 
 
@@ -235,8 +236,11 @@ def _unreachable(errors: list[Exception], address: NatsAddress, encryption: Encr
             f"The NATS server at {where} ended the connection after the handshake of TLS: {why}. If it asks for a "
             f"certificate of this process, {_NAME_ONE}"
         )
+    begins = ""
+    if encryption is not None and address.handshake is None and _is_silent(errors):
+        begins = "; if it begins with TLS (handshake_first), write ?handshake=first"
     return NatsUnavailableError(
-        f"The NATS server at {where} cannot be reached: {why}. Start it, or correct the address"
+        f"The NATS server at {where} cannot be reached: {why}. Start it, or correct the address{begins}"
     )
 
 
@@ -263,8 +267,12 @@ def _trust(address: NatsAddress) -> str:
     return f"The file '{address.ca}' does not hold the authority that signed it: name the right one with ?ca=FILE"
 
 
+def _is_silent(errors: list[Exception]) -> bool:
+    return any(isinstance(each, TimeoutError) for each in errors)
+
+
 def _why(errors: list[Exception]) -> str:
-    if any(isinstance(each, TimeoutError) for each in errors):
+    if _is_silent(errors):
         return f"no answer in {CONNECT_S:g} s"
     of_system = [each.errno for each in errors if isinstance(each, OSError) and each.errno is not None]
     return os.strerror(of_system[0]) if of_system else str(errors[-1]) or type(errors[-1]).__name__

@@ -15,10 +15,11 @@ import random
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
+from stategraph.engine.checkpoints.sqlite_files import named
 from stategraph.errors import ConfigurationError
 from stategraph.workers.registry.port import ConflictError, Rows, StoreUnavailableError
 from stategraph.workers.registry.sql import SQLITE, Sql
@@ -38,11 +39,14 @@ class SqliteDatabase:
     Args:
         path: The file; `:memory:` for a database that lives as long as this object.
         create: Whether the file is made if it is not there, and made ready for several writers.
+
+    Attributes:
+        path: The file.
     """
 
     def __init__(self, path: str, *, create: bool = True) -> None:
         self.sql = Sql(SQLITE)
-        self._path = path
+        self.path = path
         self._create = create
         # Slots for connections, opened when first used; one in memory, which is a separate database.
         self._free: queue.LifoQueue[sqlite3.Connection | None] = queue.LifoQueue()
@@ -60,17 +64,16 @@ class SqliteDatabase:
             try:
                 yield SqliteSession(connection)
             except BaseException:
-                _roll_back(connection)
+                with suppress(sqlite3.Error):  # what was raised says more
+                    _roll_back(connection)
                 raise
             connection.execute("COMMIT")
         except sqlite3.IntegrityError as error:
             raise ConflictError(str(error)) from error
         except sqlite3.OperationalError as error:
-            raise StoreUnavailableError(f"The registry's database '{self._path}' cannot be used: {error}") from error
+            raise StoreUnavailableError(f"The registry's database '{self.path}' cannot be used: {error}") from error
         finally:
-            if connection is not None and connection.in_transaction:
-                _roll_back(connection)
-            self._free.put(connection)
+            self._free.put(self._fit(connection))
 
     def is_away(self, error: BaseException) -> bool:
         """Return whether an error says that the file cannot be used now; see `port.Database`.
@@ -89,18 +92,29 @@ class SqliteDatabase:
             self._free.put(None)
 
     def _connect(self) -> sqlite3.Connection:
-        if not self._create and not Path(self._path).is_file():
-            raise ConfigurationError(f"There is no database '{self._path}': a worker or a submission makes it")
-        connection = sqlite3.connect(self._path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+        if not self._create and not Path(self.path).is_file():
+            raise ConfigurationError(f"There is no database '{self.path}': a worker or a submission makes it")
+        connection = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
         try:
-            if self._create:
-                _use_wal(connection)
-            connection.execute("PRAGMA synchronous=FULL").close()
-        except BaseException as error:
+            with named(self.path):
+                if self._create:
+                    _use_wal(connection)
+                connection.execute("PRAGMA synchronous=FULL").close()
+        except BaseException:
             connection.close()
-            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
-                raise ConfigurationError(f"The file '{self._path}' is no SQLite database; name another one") from error
             raise
+        return connection
+
+    def _fit(self, connection: sqlite3.Connection | None) -> sqlite3.Connection | None:
+        """Return a connection for the next transaction; None if another one has to be opened for that."""
+        if connection is None or not connection.in_transaction:
+            return connection
+        try:
+            _roll_back(connection)
+        except sqlite3.Error:
+            if self._number > 1:  # the one in memory is its database
+                connection.close()
+                return None
         return connection
 
 
