@@ -25,6 +25,10 @@ may_import = threading.Event()
 import_exits = False
 
 
+#: What `is_down` needs.
+is_up = threading.Event()
+
+
 class State(TypedDict, total=False):
     folder: str
     done: Annotated[list[str], add]
@@ -68,6 +72,24 @@ def asks(state: State) -> dict[str, Any]:
 
 def fails(state: State) -> dict[str, Any]:
     raise RuntimeError(f"no luck with {SECRET}")
+
+
+def asks_again(state: State) -> dict[str, Any]:
+    return {"done": [f"second {interrupt('and now?')}"]}
+
+
+def is_down(state: State) -> dict[str, Any]:
+    """Fail until a test says that the other side is there."""
+    if not is_up.is_set():
+        raise ConnectionError("it is down")
+    return note(state, "up")
+
+
+def checks_the_answer(state: State) -> dict[str, Any]:
+    answer = interrupt("well?")
+    if answer != "yes":
+        raise ValueError(f"{answer!r} is no answer")
+    return {"done": [f"answer {answer}"]}
 
 
 async def held(state: State) -> dict[str, Any]:
@@ -114,6 +136,8 @@ async def unstorable(state: State) -> dict[str, Any]:
 steps = chain(one, two, three)
 asking = chain(one, asks, three)
 failing = chain(one, fails)
+asking_twice = chain(asks, is_down, asks_again)
+asking_strictly = chain(checks_the_answer, asks_again)
 holding = chain(one, held, three)
 dying = chain(one, stuck, three)
 endless = chain(goes_on)

@@ -70,7 +70,7 @@ def test_secrets_of_an_address_may_hold_any_character() -> None:
         ("nats://host:port", "is no host with a port"),
         (
             "nats://127.0.0.1?token=x",
-            "has no option 'token'; it has: ca, certificate, credentials, key, namespace, nkey",
+            "has no option 'token'; it has: ca, certificate, credentials, handshake, key, namespace, nkey",
         ),
         ("tls://127.0.0.1?key=me.key", "names the key's certificate, too: certificate=FILE"),
         ("nats://127.0.0.1?namespace=a.>", "letters, digits, '-' and '_' alone"),

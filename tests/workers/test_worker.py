@@ -21,7 +21,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from stategraph.errors import AbortError, ConfigurationError
 from stategraph.workers.eventlog import LoggedEvent, attach
 from stategraph.workers.holding import hold
-from stategraph.workers.leases import LeaseLost, LeaseSettings, RunStatus
+from stategraph.workers.leases import IllegalRunMove, LeaseLost, LeaseSettings, RunStatus
 from stategraph.workers.registry.port import ConflictError, StoreUnavailableError
 from stategraph.workers.registry.runs import RunRegistry
 from stategraph.workers.registry.values import ThreadBusy
@@ -157,6 +157,37 @@ async def test_a_run_that_asks_is_interrupted_and_goes_on_with_the_answer(site: 
         resumed = await site.registry.resume(run_id, "yes")
         assert await site.ended(resumed) == "success"
     assert await site.values() == {"done": ["one", "answer yes", "three"]}
+
+
+async def test_an_answer_that_was_taken_by_a_run_that_failed_later_is_not_given_to_the_next_question(
+    site: Site,
+) -> None:
+    app.is_up.clear()
+    async with site.worker():
+        asks = await site.submit("asking_twice")
+        assert await site.ended(asks) == "interrupted"
+        failed = await site.registry.resume(asks, "yes")
+        assert await site.ended(failed) == "error"
+        with pytest.raises(
+            IllegalRunMove, match=rf"run '{failed}' went on .* did not end well after it took the answer"
+        ):
+            await site.registry.resume(asks, "yes")
+
+        app.is_up.set()
+        goes_on = await site.registry.submit("t", None, target="tests.workers.app:asking_twice")
+        assert await site.ended(goes_on) == "interrupted"
+        assert await site.ended(await site.registry.resume(goes_on, "no")) == "success"
+    assert await site.values() == {"done": ["answer yes", "up", "second no"]}
+
+
+async def test_an_answer_that_failed_before_it_was_taken_may_be_given_again(site: Site) -> None:
+    async with site.worker():
+        asks = await site.submit("asking_strictly")
+        assert await site.ended(asks) == "interrupted"
+        assert await site.ended(await site.registry.resume(asks, "nonsense")) == "error"
+        again = await site.registry.resume(asks, "yes")
+        assert await site.ended(again) == "interrupted"
+    assert await site.values() == {"done": ["answer yes"]}
 
 
 async def test_a_run_that_fails_says_so_without_its_secrets(site: Site) -> None:

@@ -5,6 +5,8 @@ Rules
 * The check and the write are one transaction. The check locks the thread's fence, which a claim has to change; so a
   claim comes before the check, and the write is refused, or after the write, and the next owner sees it.
 * The run's first write notes the checkpoint that was there before it. From then on its input is not given again.
+* The write by which it gets beyond that checkpoint, or by which a task takes an answer, is noted too: the question that
+  it answered is settled, however it ends.
 * Events that were told before a write are stored with it: what a later attempt does not do again has been told.
 """
 
@@ -14,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
+from stategraph.constants import NULL_TASK_ID, RESUME
 from stategraph.engine.checkpoints.saver_interfaces import Saver
 from stategraph.engine.ports import Lease
 from stategraph.errors import ConfigurationError
@@ -44,6 +47,7 @@ class Write:
         others: What belongs to the same transaction.
         last_seq: The number of the newest event among those.
         begins: Whether the run has begun with it.
+        settles: Whether the run gets past what the thread waited for.
     """
 
     lease: Lease
@@ -51,6 +55,7 @@ class Write:
     others: tuple[Statement, ...]
     last_seq: int
     begins: bool
+    settles: bool
 
     def verify(self, found: Sequence[object] | None) -> None:
         """Verify what the check returned.
@@ -76,6 +81,7 @@ class Guard:
         self._lease = lease
         self._attempt = attempt
         self._began = began
+        self._settled = False
         self._outbox = outbox
 
     def lease_of(self, thread_id: str) -> Lease:
@@ -91,7 +97,7 @@ class Guard:
             )
         return self._lease
 
-    def write(self, sql: Sql, method: str, thread_id: str, base: str | None) -> Write:
+    def write(self, sql: Sql, method: str, thread_id: str, base: str | None, arguments: Sequence[Any]) -> Write:
         """Prepare a write.
 
         Args:
@@ -99,23 +105,39 @@ class Guard:
             method: The saver's method. To delete the thread is not to begin.
             thread_id: The thread.
             base: The checkpoint that the write follows.
+            arguments: Those of the method.
         """
         lease = self.lease_of(thread_id)
         begins = "delete" not in method
         others: list[Statement] = []
         if begins and not self._began:
             others.append((sql.begin, (base, lease.run_id)))
+        settles = not self._settled and _settles(method, arguments)
+        if settles:
+            others.append((sql.settle, (lease.run_id,)))
         last_seq = 0
         for seq, event in () if self._outbox is None else self._outbox.waiting():
             others.append((sql.keep_event, (lease.run_id, seq, self._attempt, event.type, event.data)))
             last_seq = seq
-        return Write(lease, (sql.check_fence, (thread_id,)), tuple(others), last_seq, begins)
+        return Write(lease, (sql.check_fence, (thread_id,)), tuple(others), last_seq, begins, settles)
 
     def written(self, write: Write) -> None:
         """Take note that a write was committed."""
         self._began = self._began or write.begins
+        self._settled = self._settled or write.settles
         if write.last_seq and self._outbox is not None:
             self._outbox.stored(write.last_seq)
+
+
+def _settles(method: str, arguments: Sequence[Any]) -> bool:
+    """Return whether a write ends a step of the graph itself, or says that an answer was taken."""
+    if method.endswith("put_writes"):
+        _, writes, task_id, *_ = arguments
+        return any(channel == RESUME and (task_id != NULL_TASK_ID or value is None) for channel, value in writes)
+    if method.endswith("put"):
+        config, _, metadata, *_ = arguments
+        return metadata.get("source") == "loop" and not config["configurable"].get("checkpoint_ns")
+    return False
 
 
 class Fenced:

@@ -33,7 +33,7 @@ class FencedMemory:
         Raises:
             LeaseLost: The run has lost its thread; nothing was written.
         """
-        write = self._guard.write(self._database.sql, method, thread_id, base)
+        write = self._guard.write(self._database.sql, method, thread_id, base, arguments)
         with self._database.transaction() as session:
             found = session.execute(*write.check)
             write.verify(found[0] if found else None)

@@ -55,7 +55,7 @@ def _call(
     arguments: tuple[Any, ...],
     held: _Held | _AsyncHeld,
 ) -> Procedure[Any]:
-    write = fenced.guard.write(_SQL, method, thread_id, base)
+    write = fenced.guard.write(_SQL, method, thread_id, base, arguments)
     try:
         done = yield Within(_transaction(fenced.saver, write, method, arguments, held))
     except Exception as error:

@@ -39,7 +39,7 @@ class FencedSqlite(Fenced):
         Raises:
             LeaseLost: The run has lost its thread; nothing was written.
         """
-        return drive(_call(self, self.guard.write(_SQL, method, thread_id, base), method, arguments), _made)
+        return drive(_call(self, self.guard.write(_SQL, method, thread_id, base, arguments), method, arguments), _made)
 
     def clone(self, write: Write) -> object:
         """Copy the saver such that one call of it is a transaction in which the lease holds."""
@@ -56,7 +56,9 @@ class AsyncFencedSqlite(Fenced):
             LeaseLost: The run has lost its thread; nothing was written.
         """
         await self.saver.setup()
-        return await adrive(_call(self, self.guard.write(_SQL, method, thread_id, base), method, arguments), _made)
+        return await adrive(
+            _call(self, self.guard.write(_SQL, method, thread_id, base, arguments), method, arguments), _made
+        )
 
     def clone(self, write: Write) -> object:
         """Copy the saver such that one call of it is a transaction in which the lease holds."""

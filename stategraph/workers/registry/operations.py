@@ -41,6 +41,12 @@ END_EVENT: Final = "run.end"
 #: Attempts of an operation that conflicts with other transactions.
 _TRIES: Final = 20
 
+#: How the run ended that went on with a thread, for the answer that comes too late.
+_WENT_ON: Final = {
+    RunStatus.INTERRUPTED: "waits for one itself: resume that one",
+    RunStatus.SUCCESS: "has ended",
+}
+
 _COLUMNS: Final = len(RunRow.__dataclass_fields__)
 
 
@@ -173,7 +179,7 @@ class RegistryOperations:
         for later, status in session.execute(self._sql.went_on, (run_id, HELD)):
             raise IllegalRunMove(
                 f"Run '{run_id}' waits for no answer any more: run '{later}' went on with its thread, and "
-                + ("waits for one itself: resume that one" if status == RunStatus.INTERRUPTED else "has ended")
+                + _WENT_ON.get(RunStatus(status), "did not end well after it took the answer: to go on, submit None")
             )
 
     def _stop_all(self, change: _Change, active: Iterable[tuple[Any, ...]], reason: str) -> str | None:

@@ -223,7 +223,8 @@ class RunRegistry:
         """Go on where a run waits for an answer: a new run on its thread, with the same target, config and context.
 
         A question is answered once. An answer that comes again, by a second click for example, is refused when the
-        thread has gone on, as its next question would get it; one whose run failed may be given again.
+        thread has gone on, as its next question would get it; also if the run that took it failed later, which a run
+        with the input None goes on from. One whose run failed before that may be given again.
 
         Args:
             run_id: A run that is `interrupted`.
@@ -234,7 +235,7 @@ class RunRegistry:
             The new run's id.
 
         Raises:
-            IllegalRunMove: The run waits for nothing, or no more: a later run of its thread succeeded, or asks itself.
+            IllegalRunMove: The run waits for nothing, or no more: a later run of its thread has taken an answer.
             ThreadBusy: Its thread has a run already.
             UnknownRunError: There is no such run.
         """

@@ -214,7 +214,7 @@ _FIRST_OF_THREAD: Final = """NOT EXISTS (
 #: unless such are meant as well, and no run that may begin is to take it back.
 _PRUNABLE: Final = """r.finished_at < {now} - ? AND r.status IN ({members})
     AND (r.status <> 'interrupted' OR ? = 1 OR EXISTS (
-        SELECT 1 FROM sg_run AS o WHERE o.thread_id = r.thread_id AND o.position > r.position AND o.began = 1))
+        SELECT 1 FROM sg_run AS o WHERE o.thread_id = r.thread_id AND o.position > r.position AND o.began >= 1))
     AND NOT EXISTS (
         SELECT 1 FROM sg_run AS o WHERE o.rollback_of = r.run_id AND o.began = 0
         AND o.status IN ('pending', 'running', 'dead'))"""
@@ -313,7 +313,9 @@ class Sql:
                 AND run_id || ':' || CAST(token AS TEXT) IN ({members})
                 RETURNING run_id, token, cancel_requested"""
         )
+        #: `began` is 1 when a run has stored something, and 2 when it got past what its thread waited for.
         self.begin = say("UPDATE sg_run SET began = 1, base_checkpoint = ? WHERE run_id = ? AND began = 0")
+        self.settle = say("UPDATE sg_run SET began = 2 WHERE run_id = ? AND began < 2")
 
     def _render_views(self) -> None:
         """Render the statements that read runs and change nothing."""
@@ -329,12 +331,15 @@ class Sql:
                 FROM sg_run WHERE run_id = ?"""
         )
         self.base = say("SELECT began, base_checkpoint FROM sg_run WHERE run_id = ?")
-        #: The last run that took a thread past what a run asks. Not one that failed, as its answer may have to be given
-        #: again, and not a process that holds the thread, as it may have edited the state alone.
+        #: The last run that took a thread past what a run asks. Not one that failed before that, as its answer may have
+        #: to be given again, nor one that was taken back, nor a process that holds the thread, which may have edited
+        #: the state alone.
         self.went_on = say(
             """SELECT o.run_id, o.status FROM sg_run AS r JOIN sg_run AS o
                 ON o.thread_id = r.thread_id AND o.position > r.position
-                WHERE r.run_id = ? AND o.began = 1 AND o.status IN ('success', 'interrupted') AND o.target <> ?
+                WHERE r.run_id = ? AND o.target <> ?
+                AND (o.began = 2 OR (o.began = 1 AND o.status IN ('success', 'interrupted')))
+                AND NOT EXISTS (SELECT 1 FROM sg_run AS b WHERE b.rollback_of = o.run_id AND b.began >= 1)
                 ORDER BY o.position DESC LIMIT 1"""
         )
         self.count_waiting = say(
