@@ -420,8 +420,8 @@ async def test_a_node_stops_a_job_whose_submission_failed_after_it_had_begun(
     gate = Gate()
     put = queues.JobQueue.put
 
-    async def put_unheard(queue: Any, job_id: str, *arguments: Any) -> int:
-        number = await put(queue, job_id, *arguments)
+    async def put_unheard(queue: Any, job_id: str, *arguments: Any, **named: Any) -> int:
+        number = await put(queue, job_id, *arguments, **named)
         if job_id == "unheard":
             pool._signal(unheard)
             await came(gate)

@@ -1,4 +1,4 @@
-"""Whether a saver is on the registry's database, as far as that can be said without waiting for a server.
+"""Tell whether a saver is on the registry's database, as far as that can be said without waiting for a server.
 
 A write and the check of its lease are one transaction, so both have to be on one database. What cannot be said here
 (an async connection to SQLite, a server under another name) is found by the first write, which misses the table.
