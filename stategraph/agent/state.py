@@ -56,6 +56,7 @@ class AgentState(TypedDict):
         halt_reason: Why a turn ended early; None while it goes on and after a natural end. To take it back, write
             `Overwrite(None)`.
         halted_at: The newest message when a gate ended a turn: its reason is of this turn, even without an answer.
+        active_agent: The agent of a sticky graph whose model was called last; the next turn begins with it.
         usage: Tokens of the turn, written by the done node.
         memory: State of a listener, so that it can continue in another process.
         windows: State of each agent's context, see `stategraph.agent.context.context_state`.
@@ -63,6 +64,7 @@ class AgentState(TypedDict):
 
     messages: Annotated[list[AnyMessage], add_messages]
     halt_reason: NotRequired[Annotated[str | None, _unless_none]]
+    active_agent: NotRequired[Annotated[str | None, _newest]]
     halted_at: NotRequired[Annotated[str | None, _newest]]
     usage: NotRequired[Annotated[UsageMetadata, _newest]]
     memory: NotRequired[Annotated[dict[str, Any] | None, _latest_memory]]

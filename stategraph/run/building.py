@@ -53,7 +53,7 @@ def of_agents(
     """
     several = config.graph_config.type == "multi-agent"
     edges = config.graph_config.edges if several else None
-    agents, builder = assemble.build(config.graph_config.agents, edges, models)
+    agents, builder = assemble.build(config.graph_config.agents, edges, models, sticky=config.sticky_agents)
     options = config.graph_config.compile_options
     compiled = builder.compile(
         checkpointer=saver,

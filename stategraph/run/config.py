@@ -114,6 +114,10 @@ class RunConfig(Settings):
             allow, with the arguments that run, see `stategraph.agent.ports.ToolGate`.
         model_gates: Decide about calls of models and review the answers, in this order, see
             `stategraph.agent.ports.ModelGate`.
+        sticky_agents: Of several agents, begin a turn with the one that spoke last, and not with those that no edge
+            leads to. It is known from the thread or `active_agent`, or else from the last handoff in the history.
+        active_agent: The agent that spoke last, as `Run.get_active_agent` of the conversation's run before returned it,
+            for hosts without a checkpointer; None: as the thread knows it.
         human_in_the_loop: Whether tools may wait for a person.
         eager_event_tool_execution: Accepted, without an effect on the order of events.
         max_stop_continuations: How often hooks of Stop may keep a turn going.
@@ -137,6 +141,8 @@ class RunConfig(Settings):
     hooks: InstanceOf[HookRegistry] | None = None
     tool_gates: Several[InstanceOf[ToolGate]] = ()
     model_gates: Several[InstanceOf[ModelGate]] = ()
+    sticky_agents: bool = False
+    active_agent: str | None = None
     human_in_the_loop: HumanInTheLoop = HumanInTheLoop()
     eager_event_tool_execution: EagerEventToolExecution = EagerEventToolExecution()
     max_stop_continuations: int = Field(default=8, ge=0)

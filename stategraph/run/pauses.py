@@ -51,6 +51,7 @@ class Pause:
         memory: State of the listener of the run that paused; None if it did not.
         said: The conversation as all agents see it together.
         places: The states of the graph and of the agents in it that are not done.
+        active_agent: The agent of a sticky graph that spoke last; None: not known.
     """
 
     interrupts: tuple[RunInterrupt, ...]
@@ -59,6 +60,7 @@ class Pause:
     memory: Mapping[str, object] | None = None
     said: Sequence[AnyMessage] = ()
     places: Sequence[RunnableConfig] = ()
+    active_agent: str | None = None
 
     @classmethod
     async def of(cls, compiled: CompiledStateGraph[Any, Any, Any, Any], config: RunnableConfig) -> Pause:
@@ -86,6 +88,7 @@ class Pause:
             furthest.get("memory"),
             tuple(said.values()),
             tuple(each.config for each in states),
+            furthest.get("active_agent"),
         )
 
     async def results(self, compiled: CompiledStateGraph[Any, Any, Any, Any]) -> list[ToolMessage]:

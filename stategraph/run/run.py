@@ -86,6 +86,7 @@ class Run(SyncRun):
         self._listener = RunListener(self.id, graph, self._log)
         tools = {agent.id: agent.host_tool_names for agent in subagents.everyone(graph.agents)}
         self._listener.remember = self._saves
+        self._listener.sticky = config.sticky_agents
         if graph.output_types:
             self._listener.outputs = OutputSteps(graph.tracker.steps, graph.output_types)
         self._host = RunToolHost(self._listener, graph.tracker, tools)
@@ -275,6 +276,8 @@ class Run(SyncRun):
         else:
             messages = turn_inputs.messages_of(inputs)
             fresh = {**inputs, "messages": messages, "halt_reason": Overwrite(None), "memory": Overwrite(None)}
+            if self._config.active_agent is not None:
+                fresh["active_agent"] = self._config.active_agent
         if self._saves:
             await self._take_up(config)
         graph.reset_values(options.get("keep_content", False))
@@ -478,6 +481,10 @@ class Run(SyncRun):
         """Return the reason why the turn was ended early; None if it was not."""
         return None if self._last is None else self._last.halt_reason
 
+    def get_active_agent(self) -> str | None:
+        """Return the agent that spoke last, for the `active_agent` of the conversation's next run; None if none did."""
+        return self._listener.active_agent or self._config.active_agent
+
     def get_calibration_ratio(self) -> float:
         """Return reported tokens per counted token, for the conversation's next run; that of the first agent."""
         used = self._listener.contexts.get(self.graph.agents[0].id)
@@ -563,7 +570,7 @@ class Run(SyncRun):
             await self.graph.commit(thread, ())
         else:
             said = [*pause.said, *await pause.results(self.graph.compiled)]
-            await recovery.commit(self.graph.compiled, thread, history.repair(said))
+            await recovery.commit(self.graph.compiled, thread, history.repair(said), pause.active_agent)
 
     async def _pause(self, thread: RunnableConfig) -> Pause:
         if isinstance(self.graph, HostedGraph):

@@ -37,6 +37,8 @@ def config(**more: Any) -> RunConfig:
         ("fading_tiers", {}),
         ("tool_gates", ()),
         ("model_gates", ()),
+        ("sticky_agents", False),
+        ("active_agent", None),
         ("max_stop_continuations", 8),
         ("skip_cleanup", False),
         ("event_log_size", 4096),

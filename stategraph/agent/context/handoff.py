@@ -4,12 +4,15 @@
   Several such calls in one answer send their destinations off side by side, in the order of the calls.
 - The call and its result stay in the state like any other: every provider accepts the history, and all that is known
   about a transfer is read from its result. So it survives pauses, other processes and edits of the state.
+- An agent that is handed the conversation on a way that returns gives it back when it has answered, unless it hands
+  over itself.
 - No agent is shown transfers: routing is no part of the conversation. What one agent tells the other along with it is
   a message of a user to the receiver, which writes it into the state when it answers.
 """
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,6 +39,10 @@ _SOURCE = "handoff_source_name"
 _INSTRUCTIONS = "handoff_instructions"
 _DESTINATIONS = "handoff_destinations"
 _PARALLEL = "handoff_parallel"
+_RETURNS = "handoff_returns_to"
+
+#: The longest name of a tool that every provider takes.
+_MOST_CHARACTERS = 64
 
 #: Groups of parallel handoffs are told from those of a graph's edges, which count from one, by their size.
 _GROUPS = range(2**40, 2**53)
@@ -43,9 +50,26 @@ _GROUPS = range(2**40, 2**53)
 _DONE = "Successfully transferred to"
 _BRIDGE = "These are the results so far."
 _CUE = "Go on with your own part of the task, from what was said above."
+_BACK = "The conversation is back with you. Go on from what was said above."
 
 
 # The tool.
+
+
+def tool_name(agent_id: str) -> str:
+    """Return the name of the tool that hands over to an agent.
+
+    Providers take names of 64 characters at most. A longer one is cut, and ends with a hash of the id: it is the same
+    in every process, and another one for every agent.
+
+    Args:
+        agent_id: The agent.
+    """
+    name = f"{TRANSFER}{agent_id}"
+    if len(name) <= _MOST_CHARACTERS:
+        return name
+    digest = hashlib.sha256(agent_id.encode()).hexdigest()[:10]
+    return f"{name[: _MOST_CHARACTERS - len(digest) - 1]}_{digest}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +84,7 @@ class Handoff:
         parameter: The parameter for instructions to the receiver; None: there is none.
         parameter_description: The parameter's description.
         condition: Chooses destinations, or says whether to go; None: always, to all.
+        returns_to: The agent that gets the conversation back when a destination has answered; None: none does.
     """
 
     name: str
@@ -69,6 +94,7 @@ class Handoff:
     parameter: str | None = None
     parameter_description: str = ""
     condition: Callable[..., Any] | None = None
+    returns_to: str | None = None
 
     @property
     def definition(self) -> ToolDefinition:
@@ -116,8 +142,10 @@ class Handoff:
         if self.parameter is not None and isinstance(told, str) and told.strip():
             text += f"\n\n{self.parameter[0].upper()}{self.parameter[1:]}: {told}"
             marks[_INSTRUCTIONS] = told
-        if self.condition is not None:
+        if self.condition is not None or self.name != f"{TRANSFER}{destinations[0]}":
             marks[_DESTINATIONS] = list(destinations)
+        if self.returns_to is not None:
+            marks[_RETURNS] = self.returns_to
         result = ToolMessage(content=text, name=self.name, tool_call_id=call["id"] or "", additional_kwargs=marks)
         return Command(graph=Command.PARENT, goto=list(destinations), update={"messages": [result]})
 
@@ -230,6 +258,7 @@ class Arrival:
         message_id: The id of the message that carries the instructions.
         parallel: Other agents that got it at the same time.
         group_id: The number of their group; None for an agent on its own.
+        returns_to: The agent that gets the conversation back; None: none does.
     """
 
     source_name: str
@@ -237,6 +266,7 @@ class Arrival:
     message_id: str
     parallel: tuple[str, ...] = ()
     group_id: int | None = None
+    returns_to: str | None = None
 
 
 def arrival_of(agent_id: str, messages: Sequence[AnyMessage]) -> Arrival | None:
@@ -267,7 +297,39 @@ def arrival_of(agent_id: str, messages: Sequence[AnyMessage]) -> Arrival | None:
         message_id=str(uuid.uuid5(uuid.NAMESPACE_OID, f"{found[0].id or found[0].tool_call_id}:{agent_id}")),
         parallel=tuple(each for each in parallel["agents"] if each != agent_id),
         group_id=parallel["groupId"],
+        returns_to=marks.get(_RETURNS),
     )
+
+
+def is_back(agent_id: str, messages: Sequence[AnyMessage]) -> bool:
+    """Return whether the newest answer of a conversation is by an agent that has given it back to this one.
+
+    Args:
+        agent_id: The agent.
+        messages: The conversation.
+    """
+    if not messages or not isinstance(messages[-1], AIMessage) or messages[-1].tool_calls:
+        return False
+    transfers = (each for each in reversed(turn_of(messages)) if isinstance(each, ToolMessage) and _is_transfer(each))
+    last = next(transfers, None)
+    return last is not None and last.additional_kwargs.get(_RETURNS) == agent_id
+
+
+def last_destinations(messages: Sequence[AnyMessage]) -> tuple[str, ...]:
+    """Return the agents that a conversation was last handed to, also if marks of the transfer were lost.
+
+    Args:
+        messages: The conversation.
+    """
+    for message in reversed(messages):
+        if isinstance(message, ToolMessage) and _is_transfer(message):
+            if (back := message.additional_kwargs.get(_RETURNS)) is not None:
+                return (back,)
+            if found := _leads_to(message):
+                return tuple(found)
+            told = truncation.text_of(message.content).removeprefix(_DONE).partition("\n")[0]
+            return tuple(each.strip() for each in told.split(","))
+    return ()
 
 
 def _leads_to(message: AnyMessage) -> Sequence[str]:
@@ -302,12 +364,14 @@ class Role:
         names: Names by which agents know each other, by id.
         has_tools: Whether its model is offered tools.
         needs_cue: Whether its provider would take up the text of the agent before it where that comes last.
+        sticky: Whether the next turn begins with the agent that was called last.
     """
 
     agent_id: str
     names: Mapping[str, str]
     has_tools: bool
     needs_cue: bool
+    sticky: bool = False
 
     def group_id(self, messages: Sequence[AnyMessage]) -> int | None:
         """Return the group of agents that received the conversation together with this one; None if there is none."""
@@ -330,7 +394,9 @@ class Role:
                 added = (routing_message(arrival.instructions, arrival.message_id),)
                 seen = [*seen, *added]
         seen = list(_bridged(seen) if self.has_tools else flattened(seen))
-        if self.needs_cue and seen and isinstance(seen[-1], AIMessage):
+        if is_back(self.agent_id, messages):
+            seen.append(routing_message(_BACK))
+        elif self.needs_cue and seen and isinstance(seen[-1], AIMessage):
             seen.append(routing_message(_CUE))
         return Outlook(system, seen, added)
 

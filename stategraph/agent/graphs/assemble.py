@@ -26,7 +26,11 @@ from stategraph.errors import ConfigurationError
 
 
 def build(
-    inputs: Sequence[AgentInputs], edges: Sequence[GraphEdge] | None = None, shared: ModelRegistry | None = None
+    inputs: Sequence[AgentInputs],
+    edges: Sequence[GraphEdge] | None = None,
+    shared: ModelRegistry | None = None,
+    *,
+    sticky: bool = False,
 ) -> tuple[list[Agent], agent_graph.AgentGraph]:
     """Build the agents of a run and their graph.
 
@@ -34,6 +38,7 @@ def build(
         inputs: The agents as the host describes them.
         edges: The ways between them; None: only the first agent runs.
         shared: Resolves their models; None: models of their own.
+        sticky: Whether a turn begins with the agent that was called last.
 
     Returns:
         The agents, and the builder of the graph.
@@ -46,7 +51,7 @@ def build(
         multi_agent.check_ids([inputs[0].agent_id])
         agent = make_agent(inputs[0], None, shared)
         return [agent], agent_graph.single_agent_graph(agent)
-    wiring = multi_agent.wire([(each.agent_id, each.label) for each in inputs], edges)
+    wiring = multi_agent.wire([(each.agent_id, each.label) for each in inputs], edges, sticky=sticky)
     agents = [make_agent(each, wiring, shared) for each in inputs]
     return agents, multi_agent.several_agents_graph(agents, wiring)
 
@@ -182,4 +187,4 @@ _WANT_CUE = ("anthropic", "bedrock", "mistral")
 
 def _role(agent_id: str, wiring: multi_agent.Wiring, has_tools: bool, provider: str) -> Role:
     needs_cue = any(part in provider.lower() for part in _WANT_CUE)
-    return Role(agent_id, wiring.names, has_tools, needs_cue)
+    return Role(agent_id, wiring.names, has_tools, needs_cue, wiring.sticky)

@@ -3,7 +3,8 @@
 - A direct edge is always taken, to all of its destinations at once; one from several agents waits for all of them. A
   handoff edge is a tool of the agent that it leaves, see `handoff`.
 - The agents that no edge leads to start, side by side; if there are none, the first one does.
-- An agent that handed over is not followed by direct edges as well.
+- An agent that handed over is not followed by direct edges as well. Nor is one that gives the conversation back.
+- A sticky graph begins a turn with the agent whose model was called last, if that is known.
 - Agents that run side by side because of edges share a group, counted from one in the order of the ways to them.
 - What a direct edge tells its destination is told by a node before it, `fan_in_<id>_prompt`.
 
@@ -55,6 +56,7 @@ class Wiring:
         direct: Edges that are always taken.
         handoffs: Tools that hand over, by the agent that has them.
         groups: Numbers of groups of agents that run in parallel.
+        sticky: Whether a turn begins with the agent that was called last.
     """
 
     names: Mapping[str, str]
@@ -62,14 +64,32 @@ class Wiring:
     direct: tuple[GraphEdge, ...]
     handoffs: Mapping[str, tuple[Handoff, ...]]
     groups: Mapping[str, int]
+    sticky: bool = False
+
+    def transfers_of(self, agent_id: str) -> list[str]:
+        """Return the agents to which an agent may hand the conversation over, or give it back."""
+        over = [to for each in self.handoffs.get(agent_id, ()) for to in each.destinations]
+        arriving = [each for its in self.handoffs.values() for each in its if agent_id in each.destinations]
+        return [*over, *(each.returns_to for each in arriving if each.returns_to is not None)]
+
+    def begins(self, state: AgentState) -> list[str]:
+        """Return the agents that begin a turn of a sticky graph."""
+        last = state.get("active_agent")
+        named = (last,) if last is not None else handoff.last_destinations(state["messages"])
+        # A join would wait for those that run beside it otherwise.
+        joined = {agent_id for edge in filter(_is_join, self.direct) for agent_id in edge.from_}
+        if len(named) == 1 and named[0] in self.names and named[0] not in joined:
+            return [named[0]]
+        return [*self.starts]
 
 
-def wire(names: Sequence[tuple[str, str]], edges: Sequence[GraphEdge]) -> Wiring:
+def wire(names: Sequence[tuple[str, str]], edges: Sequence[GraphEdge], *, sticky: bool = False) -> Wiring:
     """Find out what edges mean, and whether they make sense.
 
     Args:
         names: The agents: ids, and what they call each other.
         edges: The ways between them.
+        sticky: Whether a turn begins with the agent that was called last.
 
     Returns:
         The ways, sorted by kind.
@@ -85,7 +105,7 @@ def wire(names: Sequence[tuple[str, str]], edges: Sequence[GraphEdge]) -> Wiring
     _check_direct(direct, handoffs)
     reached = {agent_id for edge in edges for agent_id in edge.to}
     starts = tuple(agent_id for agent_id in ids if agent_id not in reached) or (ids[0],)
-    return Wiring(dict(names), starts, direct, handoffs, _groups(starts, edges))
+    return Wiring(dict(names), starts, direct, handoffs, _groups(starts, edges), sticky)
 
 
 def check_ids(ids: Sequence[str]) -> None:
@@ -162,7 +182,7 @@ def _handoffs(names: Mapping[str, str], edges: Sequence[GraphEdge]) -> dict[str,
     tools: dict[str, list[Handoff]] = {}
     for edge in edges:
         for source in edge.from_:
-            tools.setdefault(source, []).extend(_handoff_tools(edge, names[source], names))
+            tools.setdefault(source, []).extend(_handoff_tools(edge, source, names))
     for source, its in tools.items():
         called = [each.name for each in its]
         for name in called:
@@ -174,12 +194,15 @@ def _handoffs(names: Mapping[str, str], edges: Sequence[GraphEdge]) -> dict[str,
     return {source: tuple(its) for source, its in tools.items()}
 
 
-def _handoff_tools(edge: GraphEdge, source_name: str, names: Mapping[str, str]) -> Iterator[Handoff]:
+def _handoff_tools(edge: GraphEdge, source: str, names: Mapping[str, str]) -> Iterator[Handoff]:
+    source_name, back = names[source], source if edge.returns else None
     parameter = (edge.prompt_key or "instructions") if edge.prompt else None
     told = edge.prompt if isinstance(edge.prompt, str) else ""
     if edge.condition is not None:
         description = edge.description or "Hand the conversation over to another agent, if the state of things allows."
-        yield Handoff(handoff.CONDITIONAL, description, source_name, tuple(edge.to), parameter, told, edge.condition)
+        yield Handoff(
+            handoff.CONDITIONAL, description, source_name, tuple(edge.to), parameter, told, edge.condition, back
+        )
         return
     for destination in edge.to:
         if not _TOOL_NAME_CHARACTERS.issuperset(destination):
@@ -188,8 +211,8 @@ def _handoff_tools(edge: GraphEdge, source_name: str, names: Mapping[str, str]) 
                 " take letters, digits, '-' and '_' only"
             )
         description = edge.description or f"Hand the conversation over to the agent {names[destination]}."
-        name = f"{handoff.TRANSFER}{destination}"
-        yield Handoff(name, description, source_name, (destination,), parameter, told)
+        name = handoff.tool_name(destination)
+        yield Handoff(name, description, source_name, (destination,), parameter, told, returns_to=back)
 
 
 def _groups(starts: Sequence[str], edges: Sequence[GraphEdge]) -> dict[str, int]:
@@ -234,8 +257,7 @@ def several_agents_graph(agents: Sequence[Agent], wiring: Wiring) -> AgentGraph:
         graph.add_node(prompt_node(agent_id), node.as_runnable(), destinations=(agent_id,))
     # Ways end at different times; the turn ends once, after the last of them.
     graph.add_node(done.NODE, done.after([agent.id for agent in agents]), defer=True)
-    for agent_id in wiring.starts:
-        graph.add_edge(START, agent_id)
+    _begin(graph, wiring)
     entry = {to: prompt_node(to) if to in prompted else to for to in wiring.names}
     for agent in agents:
         _lead_on(graph, agent.id, wiring, entry)
@@ -244,6 +266,15 @@ def several_agents_graph(agents: Sequence[Agent], wiring: Wiring) -> AgentGraph:
             graph.add_edge(list(edge.from_), entry[to])
     graph.add_edge(done.NODE, END)
     return graph
+
+
+def _begin(graph: AgentGraph, wiring: Wiring) -> None:
+    """Add the ways to the agents that begin a turn."""
+    if wiring.sticky:
+        graph.add_conditional_edges(START, wiring.begins, [*wiring.names])
+        return
+    for agent_id in wiring.starts:
+        graph.add_edge(START, agent_id)
 
 
 def _is_join(edge: GraphEdge) -> bool:
@@ -265,12 +296,12 @@ def _lead_on(graph: AgentGraph, agent_id: str, wiring: Wiring, entry: Mapping[st
     last = () if joins else (done.NODE,)
     direct = dict.fromkeys(entry[to] for edge in edges for to in edge.to)
     conditional = any(edge.condition is not None for edge in edges)
-    if agent_id not in wiring.handoffs and not conditional:
+    transfers = wiring.transfers_of(agent_id)
+    if not transfers and not conditional:
         for to in direct or last:
             graph.add_edge(agent_id, to)
         return
-    router = _Router(edges, entry, last)
-    transfers = [to for each in wiring.handoffs.get(agent_id, ()) for to in each.destinations]
+    router = _Router(agent_id, edges, entry, last)
     path = dict.fromkeys([*transfers, *direct, done.NODE])
     # Without a condition that could be async, the router need not be awaited.
     awaited = router.aroute if conditional else None
@@ -282,11 +313,13 @@ class _Router:
     """Chooses where to go after an agent that may hand over, or whose edges have conditions.
 
     Attributes:
-        edges: The direct edges that leave the agent.
+        agent_id: The agent.
+        edges: The direct edges that leave it.
         entry: The node at which each agent is entered.
         last: Where to go if no edge is taken.
     """
 
+    agent_id: str
     edges: Sequence[GraphEdge]
     entry: Mapping[str, str]
     last: Sequence[str]
@@ -305,7 +338,7 @@ class _Router:
 
     def _routing(self, state: AgentState) -> Generator[GraphEdge, object, list[Hashable | Send]]:
         """Yield each edge whose condition is to be asked, to be sent its choice, and return the next nodes."""
-        if (to := _regardless_of_edges(state)) is not None:
+        if (to := _regardless_of_edges(self.agent_id, state)) is not None:
             return to
         chosen: list[str] = []
         choices = []
@@ -316,11 +349,14 @@ class _Router:
         return list(dict.fromkeys(self.entry[each] for each in chosen) or self.last)
 
 
-def _regardless_of_edges(state: AgentState) -> list[Hashable | Send] | None:
-    """Return where to go at the end of a turn, or after a handoff; None if the edges decide."""
+def _regardless_of_edges(agent_id: str, state: AgentState) -> list[Hashable | Send] | None:
+    """Return where to go at the end of a turn, after a handoff, or back; None if the edges decide."""
     if was_halted(state):
         return [done.NODE]
-    to = handoff.destinations(state["messages"])
+    messages = state["messages"]
+    to = handoff.destinations(messages)
+    if not to and (arrival := handoff.arrival_of(agent_id, messages)) is not None and arrival.returns_to is not None:
+        return [arrival.returns_to]
     # Tasks that are sent keep the order of the calls; nodes that are named would run in the order of the alphabet.
     return [*to] if len(to) == 1 else [Send(each, state) for each in to] or None
 

@@ -175,6 +175,8 @@ class LlmNode:
         if isinstance(review, Halt):
             messages = state["messages"]
             update |= {"halt_reason": review.reason, "halted_at": messages[-1].id if messages else None}
+        if self._agent.role is not None and self._agent.role.sticky:
+            update["active_agent"] = self._agent.id
         if prompt.trimmed is not None:
             context_state = prompt.context_state if answer is None else context_window.answered(prompt, answer)
             update["windows"] = {self._agent.id: context_state.stored()}

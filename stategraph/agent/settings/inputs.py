@@ -410,6 +410,7 @@ class GraphEdge(Settings):
         exclude_results: Direct with a prompt: do not show the destination this run's messages; None: hide them if the
             prompt has them as `{results}`.
         prompt_key: Handoff: the name of the tool's parameter; None: `instructions`.
+        returns: Handoff: the conversation comes back when the destination has answered and does not hand over itself.
     """
 
     from_: AgentIds
@@ -420,6 +421,7 @@ class GraphEdge(Settings):
     prompt: Annotated[str | PromptFunction | None, BeforeValidator(_prompt)] = None
     exclude_results: bool | None = None
     prompt_key: Annotated[str, Field(min_length=1)] | None = None
+    returns: bool = False
 
     @classmethod
     def of(cls, given: Self | Mapping[str, Any]) -> Self:
@@ -449,5 +451,10 @@ class GraphEdge(Settings):
             raise ValueError(
                 f"the handoff from {', '.join(self.from_)} to {', '.join(self.to)} has a function as its prompt;"
                 " only direct edges take one, a handoff's prompt is the description of a parameter"
+            )
+        if self.returns and self.direct:
+            raise ValueError(
+                f"the direct edge from {', '.join(self.from_)} to {', '.join(self.to)} has 'returns', which is for "
+                "handoffs: lead a direct edge back instead"
             )
         return self

@@ -68,7 +68,8 @@ class RunListener:
         self._last_input_id: str | None = None
         self._began = False
         self._starting: dict[str, facts.SubagentStarted] = {}
-        self.remember = False
+        self.remember = self.sticky = False
+        self.active_agent: str | None = None
         self.observe: Callable[[facts.Fact], Awaitable[None]] | None = None
         self.callbacks: ClientCallbacks = {}
         self.sent: Sequence[AnyMessage] = ()
@@ -182,6 +183,7 @@ class RunListener:
         match fact:
             case facts.ModelStarted():
                 if not call.off_record and call.at.within is None:
+                    self.active_agent = call.at.agent_id
                     self.partial[id(call)] = (call, [])
                 await self.emit(GraphEvents.CHAT_MODEL_START, {"input": _model_input(call)}, call.at)
             case facts.ModelEnded(_, message, elapsed_s):

@@ -44,7 +44,10 @@ def remains(produced: Sequence[AnyMessage], partial: Iterable[Sequence[AIMessage
 
 
 async def commit(
-    compiled: CompiledStateGraph[Any, Any, Any, Any], config: RunnableConfig, messages: Sequence[AnyMessage]
+    compiled: CompiledStateGraph[Any, Any, Any, Any],
+    config: RunnableConfig,
+    messages: Sequence[AnyMessage],
+    active_agent: str | None = None,
 ) -> None:
     """Bring a thread to the state that a cut-off run leaves, as if its turn had ended there.
 
@@ -52,6 +55,7 @@ async def commit(
         compiled: The run's graph, which has a checkpointer.
         config: The thread.
         messages: The input and the messages after it.
+        active_agent: The agent that spoke last, to begin the next turn; None: as the thread has it.
     """
     thread: RunnableConfig = {"configurable": {"thread_id": (config.get("configurable") or {})["thread_id"]}}
     state = await compiled.aget_state(thread)
@@ -62,4 +66,5 @@ async def commit(
     known = {message.id for message in (state.values or {}).get("messages", ())}
     missing = [message for message in messages if message.id is None or message.id not in known]
     if missing or state.next:
-        await compiled.aupdate_state(thread, {"messages": missing}, as_node=done.NODE)
+        update: dict[str, Any] = {} if active_agent is None else {"active_agent": active_agent}
+        await compiled.aupdate_state(thread, {**update, "messages": missing}, as_node=done.NODE)

@@ -167,7 +167,8 @@ class TurnExecution:
         """Return the graph's input for continuing a turn that has ended."""
         if self._graph.compiled.checkpointer:
             return {"messages": list(more)}
-        kept = {} if (windows := values.get("windows")) is None else {"windows": windows}
+        known = ((key, values.get(key)) for key in ("windows", "active_agent"))
+        kept = {key: value for key, value in known if value is not None}
         return {**kept, "messages": [*values["messages"], *more]}
 
     async def _wait_again(self) -> None:
@@ -211,7 +212,9 @@ class TurnExecution:
 
     async def _commit(self, left: Sequence[AnyMessage]) -> None:
         """Bring the thread to the state in which the turn is left."""
-        await recovery.commit(self._graph.compiled, self._config, [*self._listener.sent, *left])
+        listener = self._listener
+        active = listener.active_agent if listener.sticky else None
+        await recovery.commit(self._graph.compiled, self._config, [*listener.sent, *left], active)
 
     async def _end(self, status: Status, failure: BaseException | None) -> None:
         if self._log is not None:

@@ -147,6 +147,7 @@ def _report(run: Run, far: _Far, parts: object) -> dict[str, object]:
         "parts": parts,
         "messages": run.get_run_messages(),
         "halt_reason": run.get_halt_reason(),
+        "active_agent": run.get_active_agent(),
         "calibration_ratio": run.get_calibration_ratio(),
         "instruction_overhead": run.get_resolved_instruction_overhead(),
         "fading_tiers": run.get_fading_tiers(),

@@ -82,9 +82,8 @@ class WorkerGraph(ExecutionGraph):
             graph = building.hosted(self._config, self._saver, self.handler_registry)
             return graph.compiled, graph.agents
         graph_config = self._config.graph_config
-        agents, builder = assemble.build(
-            graph_config.agents, graph_config.edges if self._several else None, self._models
-        )
+        edges = graph_config.edges if self._several else None
+        agents, builder = assemble.build(graph_config.agents, edges, self._models, sticky=self._config.sticky_agents)
         options = graph_config.compile_options
         compiled = builder.compile(
             checkpointer=self._saver,
@@ -417,6 +416,10 @@ class WorkerRun(Run):
     def get_interrupts(self) -> list[RunInterrupt]:
         """Return all interrupts that the run waits for."""
         return list(self._interrupts)
+
+    def get_active_agent(self) -> str | None:
+        """Return the agent that spoke last; None if none did."""
+        return self._report.get("active_agent") or self._config.active_agent
 
     def get_halt_reason(self) -> str | None:
         """Return the reason why the turn was ended early; None if it was not."""
