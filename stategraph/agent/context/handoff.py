@@ -142,7 +142,7 @@ class Handoff:
         if self.parameter is not None and isinstance(told, str) and told.strip():
             text += f"\n\n{self.parameter[0].upper()}{self.parameter[1:]}: {told}"
             marks[_INSTRUCTIONS] = told
-        if self.condition is not None or self.name != f"{TRANSFER}{destinations[0]}":
+        if self.condition is not None or len(f"{TRANSFER}{destinations[0]}") > _MOST_CHARACTERS:
             marks[_DESTINATIONS] = list(destinations)
         if self.returns_to is not None:
             marks[_RETURNS] = self.returns_to
