@@ -415,6 +415,29 @@ def test_agents_in_a_row_each_give_theirs() -> None:
     assert [(each["agentId"], each["output"]["type"]) for each in parts] == [("one", "Invoice"), ("two", "Note")]
 
 
+@pytest.mark.parametrize(
+    ("replies", "mode"),
+    [([final({"total": "x"}), "no", final()], "tool"), (['{"total": "x"}', str(GOOD).replace("'", '"')], "native")],
+)
+def test_a_direct_edge_tells_the_output_and_not_the_tries(replies: list[Any], mode: str) -> None:
+    second = ScriptedChatModel(replies=["Thanks."])
+    agents = [
+        {
+            "agent_id": "one",
+            "model": ScriptedChatModel(replies=replies),
+            "output_type": Invoice,
+            "output_mode": mode,
+        },
+        {"agent_id": "two", "model": second},
+    ]
+    edges = [{"from": "one", "to": "two", "edge_type": "direct", "prompt": "So far:\n{results}"}]
+    graph = {"type": "multi-agent", "agents": agents, "edges": edges}
+    run = asyncio.run(Run.create({"run_id": "r", "graph_config": graph}))
+    play(run)
+    told_second = str(second.requests[0].messages[-1].content)
+    assert told_second.replace(" ", "").replace('"', "") == "Sofar:\nAI:{total:3,items:[tea]}"
+
+
 # Threads.
 
 

@@ -28,6 +28,7 @@ from stategraph.agent.context.handoff import Handoff
 from stategraph.agent.graphs import done
 from stategraph.agent.graphs.agent_graph import AgentGraph, agent_subgraph
 from stategraph.agent.messages import truncation
+from stategraph.agent.output import record
 from stategraph.agent.ports import AgentContext
 from stategraph.agent.settings.inputs import GraphEdge, PromptFunction
 from stategraph.agent.state import AgentState, turn_of, was_halted
@@ -441,13 +442,13 @@ class Prompt:
 
 
 def transcript(messages: Sequence[AnyMessage]) -> str:
-    """Render messages as text, one line for each that has text; transfers are left out.
+    """Render messages as text, one line for each that has text; transfers and answers that were refused are left out.
 
     Args:
         messages: The messages of a run.
     """
     lines = []
-    for message in handoff.without_transfers(messages):
+    for message in record.in_words(handoff.without_transfers(messages)):
         text = truncation.text_of(message.content)
         if text:
             speaker = next((name for kind, name in _SPEAKERS.items() if isinstance(message, kind)), "Tool")

@@ -96,6 +96,24 @@ def outputs(messages: Sequence[AnyMessage]) -> list[Output]:
     return sorted(_outputs(messages), key=lambda each: each.place)
 
 
+def in_words(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
+    """Return a conversation as others are told it: without tries, and outputs of calls as texts of their agents.
+
+    Args:
+        messages: The conversation. It is not changed.
+    """
+    given = {each.until: each.given for each in outputs(messages)}
+    told: list[AnyMessage] = []
+    for place, message in enumerate(messages):
+        if place in given and isinstance(message, ToolMessage):
+            told.append(AIMessage(content=truncation.compact_json(given[place])))
+        elif REFUSED not in message.additional_kwargs:
+            told.append(message)
+        elif isinstance(message, HumanMessage) and told and isinstance(told[-1], AIMessage):
+            told.pop()  # the answer that it is about
+    return told
+
+
 def _outputs(messages: Sequence[AnyMessage]) -> Iterator[Output]:
     calls: dict[str | None, tuple[int, Any]] = {}
     for place, message in enumerate(messages):

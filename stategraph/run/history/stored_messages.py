@@ -65,7 +65,7 @@ def format_agent_messages(
             Without a role, `sender` decides: `user`, or else the assistant; without `content`, `text` counts.
         index_token_count_map: Tokens of the stored messages by position, as far as they are known. None: not counted.
         tools: Names of the agent's tools; tools that a stored search has found count as well. Calls of others are left
-            out. Transfers and calls of subagents stay in any case. None: all calls stay.
+            out. Transfers, outputs and calls of subagents stay in any case. None: all calls stay.
         skills: What skills say, by name: told behind each answer that called the tool `skill` for them.
         provider: The provider of the model that will read them. For Anthropic's, tools that it has executed are
             blocks of the messages, and of calls that are stored twice the one with a result counts.
