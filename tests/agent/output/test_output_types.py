@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import typing
+import urllib.request
 from dataclasses import dataclass
 from datetime import date
 from enum import Enum
@@ -252,13 +253,24 @@ def test_a_schema_is_strict_only_where_that_shuts_out_nothing() -> None:
 # JSON schemas as types.
 
 
-def test_a_json_schema_validates_and_its_references_are_not_fetched() -> None:
+def test_a_json_schema_validates_formats_too() -> None:
     schema = {"type": "object", "properties": {"when": {"type": "string", "format": "date"}}, "required": ["when"]}
     assert of_text(kind(schema), '{"when": "2026-11-29"}') == {"when": "2026-11-29"}
     with pytest.raises(InvalidOutput, match="when: 'soon' is not a 'date'"):
         of_text(kind(schema), '{"when": "soon"}')
+
+
+def test_what_a_json_schema_refers_to_is_not_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched: list[object] = []
+
+    def fetch(address: object, *_: object, **__: object) -> None:
+        fetched.append(address)
+        raise OSError("no network")
+
+    monkeypatch.setattr(urllib.request, "urlopen", fetch)
     with pytest.raises(ConfigurationError, match="addresses are not fetched"):
         of_text(kind({"type": "object", "$ref": "http://127.0.0.1:9/schema"}), "{}")
+    assert fetched == []
 
 
 def test_the_package_for_json_schemas_is_asked_for_where_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
