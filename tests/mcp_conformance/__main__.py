@@ -34,7 +34,7 @@ CLIENTS = {
     "ours": f"{sys.executable} -m tests.mcp_conformance.client",
     "reference": f"{sys.executable} -m tests.mcp_conformance.reference",
 }
-TIMEOUT_S = 60
+TIMEOUT_S = 120
 """Seconds for a client; the suite gives it half of that."""
 
 

@@ -69,7 +69,7 @@ class Session:
             raise self.ping_fails
         self.doubt = False
 
-    async def tools(self) -> Tools:
+    async def tools(self, *, known: bool = False) -> Tools:
         if isinstance(self.listed, Exception):
             raise self.listed
         return self.listed
