@@ -173,7 +173,8 @@ class AgentRuntime:
             `postgresql://...`, whose saver is open as long as the runtime is; None: they are not kept.
         store: Long-term memory; None: none.
         models: Resolves the models of agents; None: the providers known here, whose models are kept.
-        mcp_servers: Servers whose tools agents may have, by name.
+        mcp_servers: Servers whose tools agents may have, by name; or the sessions with them, to be opened here, if they
+            have settings of their own.
         tool_sources: Further sources of tools, open as long as the runtime is, see `ToolSource`.
         custom_handlers: Handlers for every run, called before the run's own.
         runs_kept: How many runs are known by their ids when they have ended, the newest ones, so that a browser may
@@ -201,7 +202,7 @@ class AgentRuntime:
         checkpointer: Any = None,
         store: Any = None,
         models: ModelRegistry | None = None,
-        mcp_servers: Mapping[str, McpServer | Mapping[str, object]] | None = None,
+        mcp_servers: Mapping[str, McpServer | Mapping[str, object]] | McpSessions | None = None,
         tool_sources: Sequence[ToolSource] = (),
         custom_handlers: Mapping[str, Handler] | None = None,
         runs_kept: int = RUNS_KEPT,
@@ -210,7 +211,7 @@ class AgentRuntime:
         thread_index: ThreadIndex | bool | None = None,
         **settings: Any,
     ) -> None:
-        self.mcp = McpSessions(mcp_servers or {})
+        self.mcp = mcp_servers if isinstance(mcp_servers, McpSessions) else McpSessions(mcp_servers or {})
         self._tools = ToolSources((self.mcp, *tool_sources))
         self._shared = {"checkpointer": checkpointer, "store": store, **settings}
         self._saver_url = checkpointer if isinstance(checkpointer, str) else None
@@ -221,7 +222,10 @@ class AgentRuntime:
         self.runs: RunDirectory[Run] = RecentRuns(runs_kept) if runs is None else runs
         self._event_log = event_log
         self._threads = Threads(
-            lambda: self._saver, lambda: self._shared["store"], lambda: (self.runs, self._event_log), thread_index
+            lambda: self._saver,
+            lambda: self._shared["store"],
+            lambda: (self.runs, self._event_log, self.mcp),
+            thread_index,
         )
         self._tasks: set[asyncio.Task[object]] = set()
         self._affinity = LoopAffinity("The runtime")

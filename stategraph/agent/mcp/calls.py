@@ -44,6 +44,8 @@ ASSIGN_S: Final = 2.0
 _POLL_S: Final = 0.02
 
 Key: TypeAlias = tuple[str, ...]
+"""The place of a call in a run; it begins with the thread."""
+
 Said: TypeAlias = "asyncio.Queue[ToolReport | Question | None]"
 
 
@@ -208,9 +210,16 @@ class Parked(Generic[T]):
         self._ending.add(ending)
         ending.add_done_callback(self._ending.discard)
 
+    async def end_thread(self, thread_id: str) -> None:
+        """Cancel the calls of a thread that wait."""
+        await self._end([place for place in self._calls if place[0][0] == thread_id])
+
     async def aclose(self) -> None:
         """Cancel all calls that wait."""
-        for place in list(self._calls):
+        await self._end(list(self._calls))
+
+    async def _end(self, places: list[tuple[Key, int]]) -> None:
+        for place in places:
             self._give_up(place)
         await asyncio.gather(*self._ending)
 

@@ -142,12 +142,25 @@ class McpSessions:
         await asyncio.gather(self._parked.aclose(), self._slots.aclose())
 
     async def end_thread(self, thread_id: str) -> None:
-        """End the sessions that belong to a thread, such as when it is deleted; a later request opens others.
+        """End the sessions that belong to a thread, and its calls that wait; a later request opens others.
 
         Args:
             thread_id: The thread.
         """
+        await self._parked.end_thread(thread_id)
         await self._slots.end_thread(thread_id)
+
+    async def erase_thread(self, thread_id: str) -> int:
+        """Forget a thread, as its erasure asks for.
+
+        Args:
+            thread_id: The thread.
+
+        Returns:
+            0: no run is kept here.
+        """
+        await self.end_thread(thread_id)
+        return 0
 
     @property
     def servers(self) -> tuple[str, ...]:

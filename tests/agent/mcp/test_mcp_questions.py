@@ -226,7 +226,8 @@ def test_a_call_that_nobody_comes_back_to_is_cancelled() -> None:
     run(scenario)
 
 
-def test_the_newest_calls_wait_and_closing_cancels_them(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("by_thread", [True, False])
+def test_the_newest_calls_wait_and_closing_cancels_them(monkeypatch: pytest.MonkeyPatch, by_thread: bool) -> None:
     monkeypatch.setattr(calls, "MOST_PARKED", 1)
 
     async def scenario() -> None:
@@ -237,7 +238,9 @@ def test_the_newest_calls_wait_and_closing_cancels_them(monkeypatch: pytest.Monk
                 await each.call.attend(pauses, None)
             parked.park((str(id(each)),), each.call)
         assert parked.take((str(id(first)),)) is None
-        await parked.aclose()
+        await parked.end_thread(str(id(first)))
+        assert not second.call.failed
+        await (parked.end_thread(str(id(second))) if by_thread else parked.aclose())
         assert first.call.failed and second.call.failed
 
     run(scenario)
