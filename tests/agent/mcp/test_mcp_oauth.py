@@ -139,6 +139,29 @@ async def test_a_restart_knows_the_token_its_end_and_where_it_is_refreshed(autho
     assert f"Bearer {document['tokens']['access_token']}" not in authority.seen[before:]
 
 
+async def test_a_token_that_another_process_got_is_taken_before_one_is_refreshed(authority: Authority) -> None:
+    kept, person = MemoryTokens(), Person()
+    async with opened(authority, person, storage=kept) as first, opened(authority, person, storage=kept) as second:
+        assert [await seen(first), await seen(second)] == ["seen"] * 2
+        for _ in range(2):
+            authority.revoke()
+            assert [await seen(first), await seen(second)] == ["seen"] * 2
+    assert (len(person.asked), authority.asked["refresh_token"]) == (1, 2)
+
+
+async def test_what_was_granted_by_an_issuer_that_is_not_allowed_any_more_is_not_refreshed(
+    authority: Authority,
+) -> None:
+    kept = MemoryTokens()
+    async with opened(authority, storage=kept) as sessions:
+        await seen(sessions)
+    authority.revoke()
+    async with opened(authority, storage=kept, issuers=["https://login.example.com"]) as sessions:
+        with failing(McpUnauthorized, "none of the `issuers`"):
+            await seen(sessions)
+    assert authority.asked["refresh_token"] == 0
+
+
 @pytest.mark.parametrize("document", ["not JSON", "[]", '{"tokens": 1, "client": {}}'])
 async def test_a_document_that_cannot_be_read_is_as_none(authority: Authority, document: str) -> None:
     kept, person = MemoryTokens(), Person()

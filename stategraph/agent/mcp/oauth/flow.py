@@ -4,7 +4,8 @@ What is added to them:
 
 - Requests are not sent one after another: only a request that needs a new token waits for the ones that get it.
 - A token that the server no longer takes is refreshed first; a person is asked only if that fails.
-- When a token ends, and where it is refreshed, is known after a restart too.
+- When a token ends, and where it is refreshed, is known after a restart too. A token that another process got meanwhile
+  is taken from the storage before one is refreshed: many authorization servers take a refresh token only once.
 - PKCE is a condition (the 2025-11-25 specification, "Authorization Code Protection"): an authorization server that does
   not say that it has it is not used.
 - Every address is checked (`addresses`), and what comes back is bounded in size and time.
@@ -242,7 +243,8 @@ class _Remembering(OAuthClientProvider):
         context = self.context
         context.token_expiry_time = self.stored.ends_at
         if context.oauth_metadata is None:
-            context.oauth_metadata = self.stored.part("authorization_server", OAuthMetadata)
+            known: OAuthMetadata | None = self.stored.part("authorization_server", OAuthMetadata)
+            context.oauth_metadata = known if known is not None and self._allows(str(known.issuer)) else None
             context.protected_resource_metadata = self.stored.part("resource", ProtectedResourceMetadata)
             if context.oauth_metadata is not None:
                 context.auth_server_url = str(context.oauth_metadata.issuer)
@@ -250,11 +252,13 @@ class _Remembering(OAuthClientProvider):
                 # Where to refresh it is not known, and must not be guessed.
                 context.current_tokens.refresh_token = None
 
+    def _allows(self, server: str) -> bool:
+        """Return whether an authorization server may be used."""
+        return not self.issuers or any(issuers_match(server, issuer) for issuer in self.issuers)
+
     def _select_authorization_server(self, advertised: list[str]) -> str:
-        if not self.issuers:
-            return advertised[0]
         for server in advertised:
-            if any(issuers_match(server, issuer) for issuer in self.issuers):
+            if self._allows(server):
                 return server
         raise OAuthFlowError(
             f"the server names {', '.join(shown_address(each) for each in advertised[:3])} as its authorization "
@@ -263,7 +267,7 @@ class _Remembering(OAuthClientProvider):
 
     def _expected_issuer(self) -> str:
         expected = super()._expected_issuer()
-        if self.issuers and not any(issuers_match(expected, issuer) for issuer in self.issuers):
+        if not self._allows(expected):
             raise OAuthFlowError(
                 f"the server names no authorization server, and its own address ({shown_address(expected)}) is none of "
                 "the `issuers` that the host allows"
@@ -272,6 +276,8 @@ class _Remembering(OAuthClientProvider):
 
     async def _auth_flow(self, request: httpx2.Request) -> AsyncGenerator[httpx2.Request, httpx2.Response]:
         """Refresh a token that was refused, before a person is asked again."""
+        if self._initialized and not self.context.is_token_valid():
+            self._initialized = False  # look into the storage first
         flow = super()._auth_flow(request)
         refreshed = False
         try:
@@ -281,7 +287,10 @@ class _Remembering(OAuthClientProvider):
                 if outgoing is request and response.status_code == 401 and not refreshed:
                     refreshed = True
                     sent = request.headers.get("authorization", "")
-                    if sent and self.context.can_refresh_token() and self.context.oauth_metadata is not None:
+                    if sent and await self._has_newer(sent):
+                        self._add_auth_header(request)
+                        response = yield request
+                    elif sent and self.context.can_refresh_token() and self.context.oauth_metadata is not None:
                         answer = yield await self._refresh_token()
                         if await self._handle_refresh_response(answer):
                             self._add_auth_header(request)
@@ -291,6 +300,14 @@ class _Remembering(OAuthClientProvider):
             return
         finally:
             await flow.aclose()
+
+    async def _has_newer(self, sent: str) -> bool:
+        """Take a token that another process got since; return whether there is one."""
+        tokens = await self.stored.get_tokens()
+        if tokens is None or f"Bearer {tokens.access_token}" == sent:
+            return False
+        self.context.current_tokens, self.context.token_expiry_time = tokens, self.stored.ends_at
+        return self.context.is_token_valid()
 
 
 class _Code(_Remembering):
