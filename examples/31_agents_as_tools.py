@@ -15,7 +15,7 @@ import asyncio
 
 from langgraph.checkpoint.memory import InMemorySaver
 
-from stategraph import HookRegistry, Run
+from stategraph import AgentInputs, HookRegistry, HumanInTheLoop, SubagentConfig, create_run
 from stategraph.testing import ScriptedChatModel, call, reply
 
 thread = {"configurable": {"thread_id": "dinner"}}
@@ -41,22 +41,22 @@ shopper = ScriptedChatModel(
 )
 lister = ScriptedChatModel(replies=[reply("Rice, saffron.", usage=(4, 3))])
 
-agent = {
-    "agent_id": "planner",
-    "model": planner,
-    "subagent_configs": [
-        {
-            "type": "lister",
-            "description": "Lists what a dish needs.",
-            "agent_inputs": {"agent_id": "l", "model": lister},
-        },
-        {
-            "type": "shopper",
-            "description": "Buys things.",
-            "agent_inputs": {"agent_id": "s", "model": shopper, "tools": [buy]},
-        },
+agent = AgentInputs(
+    agent_id="planner",
+    model=planner,
+    subagent_configs=[
+        SubagentConfig(
+            type="lister",
+            description="Lists what a dish needs.",
+            agent_inputs=AgentInputs(agent_id="l", model=lister),
+        ),
+        SubagentConfig(
+            type="shopper",
+            description="Buys things.",
+            agent_inputs=AgentInputs(agent_id="s", model=shopper, tools=[buy]),
+        ),
     ],
-}
+)
 
 
 async def main() -> None:
@@ -70,14 +70,13 @@ async def main() -> None:
 
     hooks = HookRegistry()
     hooks.register("PreToolUse", lambda happened: {"decision": "ask"}, pattern="^buy$")
-    run = await Run.create(
-        {
-            "run_id": "r",
-            "graph_config": {"agents": [agent], "compile_options": {"checkpointer": InMemorySaver()}},
-            "custom_handlers": {"on_subagent_update": note, "on_chat_model_end": note},
-            "hooks": hooks,
-            "human_in_the_loop": {"enabled": True},
-        }
+    run = await create_run(
+        run_id="r",
+        agents=[agent],
+        checkpointer=InMemorySaver(),
+        custom_handlers={"on_subagent_update": note, "on_chat_model_end": note},
+        hooks=hooks,
+        human_in_the_loop=HumanInTheLoop(enabled=True),
     )
     await run.process_stream({"messages": [("user", "Dinner?")]}, thread)
     (request,) = run.get_interrupt().payload["action_requests"]

@@ -12,7 +12,7 @@ import asyncio
 
 from langgraph.checkpoint.memory import InMemorySaver
 
-from stategraph import create_run
+from stategraph import AgentInputs, GraphEdge, create_run
 from stategraph.testing import ScriptedChatModel, call, reply
 
 models = {
@@ -28,14 +28,14 @@ models = {
     "ledger": ScriptedChatModel(replies=["It was 20 euros."]),
 }
 edges = [
-    {"from": "desk", "to": "refunds"},
-    {"from": "refunds", "to": "ledger", "returns": True},  # Once it has answered, refunds goes on.
+    GraphEdge(from_="desk", to="refunds"),
+    GraphEdge(from_="refunds", to="ledger", returns=True),  # Once it has answered, refunds goes on.
 ]
 saver = InMemorySaver()  # With a saver on disk, each turn may be another process.
 
 
 async def turn(number: int, text: str) -> None:
-    agents = [{"agent_id": name, "model": model} for name, model in models.items()]
+    agents = [AgentInputs(agent_id=name, model=model) for name, model in models.items()]
     said = []
     run = await create_run(
         run_id=f"turn-{number}",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from stategraph.agent.settings.inputs import AgentInputs as AgentInputs
     from stategraph.agent.settings.inputs import GraphEdge as GraphEdge
     from stategraph.agent.settings.inputs import Providers as Providers
+    from stategraph.agent.settings.inputs import SubagentConfig as SubagentConfig
     from stategraph.agent.settings.model_settings import Fallback as Fallback
     from stategraph.agent.settings.model_settings import ModelOptions as ModelOptions
     from stategraph.agent.settings.model_settings import ModelRetry as ModelRetry
@@ -123,6 +124,7 @@ _PUBLIC = {
         "AgentInputs",
         "GraphEdge",
         "Providers",
+        "SubagentConfig",
     ),
     "agent.settings.model_settings": ("Fallback", "ModelOptions", "ModelRetry", "ModelTimeouts", "RateLimit"),
     "agent.settings.tool_policy": ("ToolPolicy",),

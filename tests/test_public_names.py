@@ -87,6 +87,7 @@ PUBLIC = [
     "StreamTransformer",
     "StreamWriter",
     "StrictSerializer",
+    "SubagentConfig",
     "TAG_HIDDEN",
     "TAG_NOSTREAM",
     "TasksTransformer",

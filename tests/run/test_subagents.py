@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -247,6 +248,37 @@ async def test_a_persons_approval_is_asked_for_in_a_subagent() -> None:
     await run.resume([{"type": "reject", "reason": "no"}], THREAD)
     assert said(run)[1:] == ["Sub.", "Done."]
     assert requests(one)[1].messages[-1].content == "Blocked: no"
+
+
+async def test_a_subagent_goes_on_from_its_last_step_after_its_process_has_died() -> None:
+    saver, done, copies = InMemorySaver(), [], []
+
+    def first() -> str:
+        """Work."""
+        done.append("first")
+        return "1"
+
+    def second() -> str:
+        """Work more."""
+        done.append("second")
+        copies.append(deepcopy((saver.storage, saver.writes, saver.blobs)))
+        return "2"
+
+    one = helper(calls(("first", {})), calls(("second", {})), "Sub.", tools=[first, second])
+    boss = ScriptedChatModel(replies=[script.reply(delegate()), "Done."])
+    run = await run_with([], one, agent={"model": boss}, compile_options={"checkpointer": saver})
+    await run.process_stream(ask(), {**THREAD, "durability": "sync"})
+    left = InMemorySaver()
+    left.storage, left.writes, left.blobs = copies[0]
+    one["agent_inputs"]["model"] = ScriptedChatModel(replies=["Sub again."])
+    boss = ScriptedChatModel(replies=["Done again."])
+    host = Host()
+    run = await run_with([], one, host=host, agent={"model": boss}, compile_options={"checkpointer": left})
+    await run.resume(None, THREAD)
+    assert done == ["first", "second", "second"]
+    assert said(run)[1:] == ["Sub again.", "Done again."]
+    assert [each.content for each in requests(one)[0].messages] == ["Do it.", "", "1", "", "2"]
+    assert ("helper", "start") not in updates(host)
 
 
 # Ends.

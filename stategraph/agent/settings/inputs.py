@@ -305,7 +305,7 @@ class AgentInputs(Settings):
     output_type: Annotated[Any, BeforeValidator(output_members.members)] = None
     output_mode: Literal["auto", "native", "tool", "prompt"] = "auto"
     output_retries: Count = 2
-    subagent_configs: tuple[SubagentConfig, ...] = ()
+    subagent_configs: Several[SubagentConfig] = ()
     max_subagent_depth: PositiveInt | None = None
 
     @classmethod

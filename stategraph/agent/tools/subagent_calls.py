@@ -12,7 +12,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolCall, ToolMessage
 from langchain_core.runnables import RunnableConfig
@@ -24,10 +24,13 @@ from stategraph.agent.invocation.injection import InjectionContext
 from stategraph.agent.messages import truncation
 from stategraph.agent.output import record
 from stategraph.agent.ports import AgentContext
-from stategraph.errors import GraphBubbleUp
+from stategraph.errors import GraphBubbleUp, HandlerError
 
 #: Steps that the graph of an agent takes for one call of its model: the model, its tools, perhaps a summary.
 _STEPS = 3
+
+#: Errors that are none of a subagent, and end the run.
+ENDING: Final = (HandlerError,)
 
 _NOTHING = "The agent ended without an answer."
 

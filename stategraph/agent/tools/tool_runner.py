@@ -26,7 +26,7 @@ from stategraph.agent.invocation.injection import Injection, InjectionContext
 from stategraph.agent.messages import encodable, problems, truncation
 from stategraph.agent.reporting import Reporter, ToolReport, reporter
 from stategraph.agent.state import AgentState
-from stategraph.agent.tools import tool_result
+from stategraph.agent.tools import subagent_calls, tool_result
 from stategraph.agent.tools.subagent_calls import SubagentCall
 from stategraph.agent.tools.tool_result import Output, Result, failed
 from stategraph.constants import CONF, CONFIG_KEY_CHECKPOINTER
@@ -150,7 +150,9 @@ class ToolRunner:
             output = await self._output(call, values, watch)
             result = self.read(call, output)
         except (Exception, asyncio.CancelledError) as raised:
-            if raised in refused or (isinstance(raised, HandlerError) and call["name"] in self._agent.subagents):
+            if raised in refused or (
+                isinstance(raised, subagent_calls.ENDING) and call["name"] in self._agent.subagents
+            ):
                 raise  # the tool is well, and the listener is not
             error = _shown_to_model(call, raised)
             if watch is not None:
