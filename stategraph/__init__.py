@@ -10,10 +10,16 @@ import os as _os
 TYPE_CHECKING = False  # importing typing would be most of this module's cost; type checkers know the bare name
 if TYPE_CHECKING:
     from stategraph._version import __version__ as __version__
+    from stategraph.agent.limits.amounts import RunUsage as RunUsage
+    from stategraph.agent.limits.amounts import UsageTotals as UsageTotals
+    from stategraph.agent.limits.errors import LimitReachedError as LimitReachedError
     from stategraph.agent.output.errors import OutputError as OutputError
     from stategraph.agent.settings.inputs import AgentInputs as AgentInputs
     from stategraph.agent.settings.inputs import GraphEdge as GraphEdge
     from stategraph.agent.settings.inputs import Providers as Providers
+    from stategraph.agent.settings.limits import ModelPrice as ModelPrice
+    from stategraph.agent.settings.limits import Prices as Prices
+    from stategraph.agent.settings.limits import RunLimits as RunLimits
     from stategraph.agent.settings.inputs import SubagentConfig as SubagentConfig
     from stategraph.agent.settings.model_settings import Fallback as Fallback
     from stategraph.agent.settings.model_settings import ModelOptions as ModelOptions
@@ -119,6 +125,8 @@ if TYPE_CHECKING:
 
 _PUBLIC = {
     "_version": ("__version__",),
+    "agent.limits.amounts": ("RunUsage", "UsageTotals"),
+    "agent.limits.errors": ("LimitReachedError",),
     "agent.output.errors": ("OutputError",),
     "agent.settings.inputs": (
         "AgentInputs",
@@ -126,6 +134,7 @@ _PUBLIC = {
         "Providers",
         "SubagentConfig",
     ),
+    "agent.settings.limits": ("ModelPrice", "Prices", "RunLimits"),
     "agent.settings.model_settings": ("Fallback", "ModelOptions", "ModelRetry", "ModelTimeouts", "RateLimit"),
     "agent.settings.tool_policy": ("ToolPolicy",),
     "constants": ("END", "START", "TAG_HIDDEN", "TAG_NOSTREAM"),

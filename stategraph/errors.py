@@ -40,8 +40,9 @@ The groups of this tree (author, node, store, model, engine) are not classes: pr
 LangGraph has. `NodeError` is not an exception; it is what an error handler is given. All exceptions survive pickling,
 so a worker process can report them.
 
-Exceptions that come from one package alone are defined there: `McpError` and those below it in `stategraph.agent.mcp`,
-`OutputError`, a ModelAnswerError of an agent without a valid output, in `stategraph.agent.output`,
+Exceptions that come from one package alone are defined there: `LimitReachedError` in `stategraph.agent.limits`,
+`McpError` and those below it in `stategraph.agent.mcp`, `OutputError`, a ModelAnswerError of an agent without a valid
+output, in `stategraph.agent.output`,
 `RemoteException` in `stategraph.engine.remote`; `LeaseLost`, `ThreadBusy`, `UnknownRunError`, `StoreUnavailableError`,
 `EffectFailed`, `InDoubt` and others in `stategraph.workers`.
 """

@@ -18,6 +18,7 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
 
 from stategraph.agent.facts import Delegation, Fact, Place
+from stategraph.agent.limits.meter import Meter
 from stategraph.agent.messages.compaction import FadingTier
 
 
@@ -352,6 +353,8 @@ class AgentContext:
         host: Executes tools of the host; None if there is none.
         gates: Decide about calls, each within the one before it, see `ToolGate`; none lets all of them run.
         model_gates: Decide about calls of models, each within the one before it, see `ModelGate`.
+        meter: Counts what the run takes, and keeps its limits where there is a listener; one for the whole tree of a
+            run's agents. None: nothing is counted.
         token_counter: Counts the tokens of a message; None: nothing is counted, and so nothing trimmed.
         token_counts: Tokens of messages by id, as the host knows them.
         calibration_ratio: The calibration ratio of an earlier run.
@@ -365,6 +368,7 @@ class AgentContext:
     host: ToolHost | None = None
     gates: Sequence[ToolGate] = ()
     model_gates: Sequence[ModelGate] = ()
+    meter: Meter | None = None
     token_counter: Callable[[AnyMessage], int] | None = None
     token_counts: Mapping[str, int] = field(default_factory=dict)
     calibration_ratio: float = 1.0

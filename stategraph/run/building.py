@@ -30,7 +30,7 @@ def graph_of(config: RunConfig, models: ModelRegistry | None) -> ExecutionGraph:
         MissingPackageError: A model's package is not installed.
     """
     saver = config.graph_config.compile_options.checkpointer
-    if saver is None and config.human_in_the_loop.enabled:
+    if saver is None and config.may_ask:
         saver = in_memory_saver()
     handlers = config.custom_handlers
     if not isinstance(handlers, EventHandlerRegistry):

@@ -12,6 +12,7 @@ from stategraph.agent.messages.compaction import FadingTier
 from stategraph.agent.ports import ModelGate, ToolGate
 from stategraph.agent.settings import validation
 from stategraph.agent.settings.inputs import AgentInputs, GraphEdge
+from stategraph.agent.settings.limits import Prices, RunLimits
 from stategraph.agent.settings.validation import Settings, Several
 from stategraph.engine.ports import Clock, IdFactory
 from stategraph.errors import ConfigurationError
@@ -118,6 +119,8 @@ class RunConfig(Settings):
             leads to. It is known from the thread or `active_agent`, or else from the last handoff in the history.
         active_agent: The agent that spoke last, as `Run.get_active_agent` of the conversation's run before returned it,
             for hosts without a checkpointer; None: as the thread knows it.
+        limits: What the run may take, over all of its agents.
+        prices: The prices by which its cost is counted; None: known ones, and only if the cost is limited.
         human_in_the_loop: Whether tools may wait for a person.
         eager_event_tool_execution: Accepted, without an effect on the order of events.
         max_stop_continuations: How often hooks of Stop may keep a turn going.
@@ -143,6 +146,8 @@ class RunConfig(Settings):
     model_gates: Several[InstanceOf[ModelGate]] = ()
     sticky_agents: bool = False
     active_agent: str | None = None
+    limits: RunLimits = RunLimits()
+    prices: Prices | None = None
     human_in_the_loop: HumanInTheLoop = HumanInTheLoop()
     eager_event_tool_execution: EagerEventToolExecution = EagerEventToolExecution()
     max_stop_continuations: int = Field(default=8, ge=0)
@@ -151,6 +156,11 @@ class RunConfig(Settings):
     telemetry: InstanceOf[RunTelemetry] | None = None
     clock: InstanceOf[Clock] | None = None
     ids: InstanceOf[IdFactory] | None = None
+
+    @property
+    def may_ask(self) -> bool:
+        """True if the run may wait for a person, so that its thread has to be kept."""
+        return self.human_in_the_loop.enabled or self.limits.on_limit == "ask"
 
     def tiers(self) -> dict[str, FadingTier]:
         """Return the fading tiers in the form that agents take."""

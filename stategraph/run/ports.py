@@ -78,9 +78,21 @@ class EventLog(Protocol):
         """Wait for no reader any longer: the execution is about to end."""
 
     def end(
-        self, status: ExecutionStatus, error: BaseException | None, interrupts: Sequence[RunInterrupt] = ()
+        self,
+        status: ExecutionStatus,
+        error: BaseException | None,
+        interrupts: Sequence[RunInterrupt] = (),
+        *,
+        more: Mapping[str, object] | None = None,
     ) -> None:
-        """Log the end of an execution; readers leave after it."""
+        """Log the end of an execution; readers leave after it.
+
+        Args:
+            status: Its end.
+            error: The error that ended it; None: there was none.
+            interrupts: The interrupts that it waits for.
+            more: Further fields of the event, such as `usage`; None: none.
+        """
 
     def read(self, after_seq: int, *, owns: bool = False) -> AsyncGenerator[RunEvent, None]:
         """Yield the events after a number: those that are kept, then new ones until the execution ends.

@@ -4,6 +4,8 @@
   itself, in the order of the requests or by their ids.
 - `ask_user_question`: a tool asks, the answer is what its question returns.
 - `mcp_elicitation`: an MCP server asks, see `stategraph.agent.mcp.elicitation`.
+- `limit_reached`: a limit of the run is reached, and a person raises it or ends the turn, see
+  `stategraph.agent.limits.questions`.
 - An answer that does not fit is refused before anything is written; the question stays open.
 """
 
@@ -15,6 +17,8 @@ from typing import Annotated, Any, Literal, TypeAlias, cast, get_args
 
 from pydantic import AfterValidator
 
+from stategraph.agent.limits.questions import LIMIT_REACHED
+from stategraph.agent.limits.questions import check_answer as check_limit_answer
 from stategraph.agent.mcp import elicitation
 from stategraph.agent.settings import validation
 from stategraph.agent.settings.validation import Settings
@@ -249,6 +253,7 @@ _READERS: Mapping[str, Callable[[Mapping[str, Any], Any], Any]] = {
     TOOL_APPROVAL: read_decisions,
     ASK_USER_QUESTION: read_answers,
     elicitation.MCP_ELICITATION: elicitation.check,
+    LIMIT_REACHED: check_limit_answer,
 }
 
 

@@ -23,6 +23,7 @@ from langchain_core.runnables import RunnableConfig
 from stategraph.agent.context.discovery import discovered
 from stategraph.agent.context.tokens import token_counter_for
 from stategraph.agent.graphs import subagents
+from stategraph.agent.limits.amounts import RunUsage
 from stategraph.agent.llm.models import resolve
 from stategraph.agent.messages import history
 from stategraph.agent.messages.compaction import FadingTier
@@ -49,6 +50,7 @@ from stategraph.run.hooks.turn_hooks import TurnHooks
 from stategraph.run.pauses import Pause, RunInterrupt, after
 from stategraph.run.ports import EventLog, MeasuredExecution, Measurement, RunEvent, ThreadKeeper
 from stategraph.run.turn import turn_inputs
+from stategraph.run.turn.budget import meter_of, tool_limits
 from stategraph.run.turn.client_tools import RunToolHost
 from stategraph.run.turn.run_lock import RunLock
 from stategraph.run.turn.turn_execution import TurnExecution
@@ -105,7 +107,8 @@ class Run(SyncRun):
         )
         # A run that continues with a question of another process needs it also without hooks.
         asked = (gate,) if config.hooks is not None or self._asks else ()
-        self._gates: Sequence[ToolGate] = (*asked, *config.tool_gates)
+        self._meter = self._listener.meter = meter_of(config.limits, config.prices, graph.agents, config.token_counter)
+        self._gates: Sequence[ToolGate] = (*asked, *config.tool_gates, *tool_limits(self._meter, self._listener.hear))
         self._model_gates = config.model_gates
         if config.hooks is not None:
             self._model_gates = (ModelHookGate(self.id, config.hooks, self._listener.hear), *self._model_gates)
@@ -214,7 +217,8 @@ class Run(SyncRun):
         Raises:
             AbortError: The signal said so.
             HandlerError: A handler failed; the message names it.
-            GraphRecursionError: The turn took too many steps.
+            GraphRecursionError: The turn took more steps than the config's `recursion_limit`.
+            LimitReachedError: A limit is reached, and the run's limits say that this raises.
             ConfigurationError: The input makes no sense, or the run is being executed already.
             Exception: What a model or the host's tools raised, as it is.
         """
@@ -280,6 +284,7 @@ class Run(SyncRun):
                 fresh["active_agent"] = self._config.active_agent
         if self._saves:
             await self._take_up(config)
+        self._meter.reset()
         graph.reset_values(options.get("keep_content", False))
         self._token_counts = turn_inputs.counted(messages, self._config.index_token_count_map)
         self._listener.begin(messages)
@@ -395,6 +400,7 @@ class Run(SyncRun):
             host=host,
             gates=self._gates,
             model_gates=self._model_gates,
+            meter=self._meter,
             token_counter=self._token_counter,
             token_counts=self._token_counts,
             calibration_ratio=self._config.calibration_ratio,
@@ -408,6 +414,7 @@ class Run(SyncRun):
             thread,
             durability=config.get("durability") or "exit",
             clean=not self._config.skip_cleanup,
+            meter=self._meter,
         )
         try:
             ran = await execution.run(inputs, context, [each for each in signals if each is not None])
@@ -417,6 +424,8 @@ class Run(SyncRun):
             if measured is not None:
                 measured.end(execution.status, error)
             raise
+        if execution.cut_off:
+            self._lock.abort(execution.halt_reason)
         if measured is not None:
             measured.end(execution.status, None)
         if not (ran and self.return_content):
@@ -484,6 +493,11 @@ class Run(SyncRun):
     def get_active_agent(self) -> str | None:
         """Return the agent that spoke last, for the `active_agent` of the conversation's next run; None if none did."""
         return self._listener.active_agent or self._config.active_agent
+
+    @property
+    def usage(self) -> RunUsage:
+        """The usage so far, over all executions of the turn."""
+        return self._meter.usage
 
     def get_calibration_ratio(self) -> float:
         """Return reported tokens per counted token, for the conversation's next run; that of the first agent."""

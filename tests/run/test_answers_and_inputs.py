@@ -350,10 +350,7 @@ def test_a_host_s_config_becomes_the_engine_s() -> None:
         "tags": ["t"],
         "configurable": {"thread_id": "t", "user": "u"},
     }
-    assert turn_inputs.runnable_config({}, "r") == {
-        "recursion_limit": turn_inputs.RECURSION_LIMIT,
-        "configurable": {"thread_id": "r"},
-    }
+    assert turn_inputs.runnable_config({}, "r") == {"configurable": {"thread_id": "r"}}
     assert config["configurable"]["run_id"] == "other"  # type: ignore[index]
     assert turn_inputs.thread_of({"configurable": {"thread_id": 0}}, "r") == 0
     assert turn_inputs.thread_of({"configurable": None}, "r") == "r"

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import pytest
 
+from stategraph.agent.settings.limits import RunLimits
 from stategraph.errors import ConfigurationError
 from stategraph.run.config import EagerEventToolExecution, FadingTierConfig, HumanInTheLoop, RunConfig
 from stategraph.run.events import run_log
@@ -36,6 +37,8 @@ def config(**more: Any) -> RunConfig:
         ("custom_handlers", {}),
         ("fading_tiers", {}),
         ("tool_gates", ()),
+        ("limits", RunLimits()),
+        ("prices", None),
         ("model_gates", ()),
         ("sticky_agents", False),
         ("active_agent", None),
@@ -51,7 +54,8 @@ def test_a_run_needs_no_more_than_a_name_and_agents(name: str, value: object) ->
 
 
 def test_limits_are_those_of_the_documentation() -> None:
-    assert runnable_config({}, "r")["recursion_limit"] == 50
+    assert "recursion_limit" not in runnable_config({}, "r")
+    assert config().limits == RunLimits(model_calls=100)
     assert (RUNS_KEPT, run_log.LAG, MOST_QUESTIONS) == (128, 64, 4)
     assert FadingTierConfig() == FadingTierConfig(rung=0, masking=False)
     assert HookRegistration(hooks=(print,)).limit_s == 30

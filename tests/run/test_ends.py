@@ -466,14 +466,16 @@ async def test_the_last_event_of_a_run_that_waits_says_so_and_its_steps_stay_ope
     first = [event async for event in run.stream(ask(), THREAD)]
     (asked,) = run.get_interrupts()
     told = [{"interruptId": asked.interrupt_id, "payload": asked.payload}]
-    assert first[-1].data == {"status": "interrupted", "interrupts": told}
+    assert {**first[-1].data, "usage": None} == {"status": "interrupted", "interrupts": told, "usage": None}
+    assert (first[-1].data["usage"]["modelCalls"], first[-1].data["usage"]["toolCalls"]) == (1, 0)
     assert [data["status"] for event, data in host.rows if event == "on_run_step_closed"] == ["completed"]
     (waiting,) = run.get_interrupts()
     second = [
         event async for event in run.stream(Command(resume={waiting.interrupt_id: [{"type": "approve"}]}), THREAD)
     ]
     assert second[0].seq == first[-1].seq + 1
-    assert second[-1].data == {"status": "completed"}
+    assert second[-1].data["status"] == "completed"
+    assert (second[-1].data["usage"]["modelCalls"], second[-1].data["usage"]["toolCalls"]) == (2, 1)
 
 
 async def test_a_thread_that_is_stored_step_by_step_is_mended_where_agents_ran_side_by_side() -> None:

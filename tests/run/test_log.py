@@ -26,6 +26,12 @@ pytestmark = pytest.mark.anyio
 ASK = {"messages": [HumanMessage("hi")]}
 
 
+def usage_of(calls: int, unreported: int) -> dict[str, int]:
+    """What the last event tells of a run whose model reports no tokens."""
+    told = {"modelCalls": calls, "toolCalls": 0, "inputTokens": 0, "outputTokens": 0, "totalTokens": 0}
+    return {**told, "unreportedCalls": unreported} if unreported else told
+
+
 async def make(*replies: Any, **config: Any) -> Run:
     agent = {"agent_id": "a", "model": ScriptedChatModel(replies=list(replies))}
     return await Run.create({"run_id": "r", "graph_config": {"agents": [agent]}, **config})
@@ -36,7 +42,7 @@ async def test_the_owner_reads_every_event_in_order_and_how_the_run_ended() -> N
     events = [event async for event in run.stream(ASK)]
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
     assert events[-1].event == "on_run_end"
-    assert events[-1].data == {"status": "completed"}
+    assert events[-1].data == {"status": "completed", "usage": usage_of(calls=1, unreported=1)}
     text = [event.data["delta"]["content"][0]["text"] for event in events if event.event == "on_message_delta"]
     assert "".join(text) == "One two three."
 
@@ -248,7 +254,11 @@ async def test_a_run_that_fails_tells_front_ends_what_failed_and_no_secrets() ->
     with pytest.raises(Exception, match="sk-123"):
         await run.process_stream(ASK)
     events = await _all(run.attach())
-    assert events[-1].data == {"status": "failed", "error": {"type": "ScriptedModelError"}}
+    assert events[-1].data == {
+        "status": "failed",
+        "error": {"type": "ScriptedModelError"},
+        "usage": usage_of(calls=1, unreported=0),
+    }
     frames = [frame async for frame in sse(run.attach())]
     assert "sk-123" not in "".join(frames)
 

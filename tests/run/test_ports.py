@@ -58,7 +58,12 @@ class FileLog:
         self.is_full = False
 
     def end(
-        self, status: ExecutionStatus, error: BaseException | None, interrupts: Sequence[RunInterrupt] = ()
+        self,
+        status: ExecutionStatus,
+        error: BaseException | None,
+        interrupts: Sequence[RunInterrupt] = (),
+        *,
+        more: Mapping[str, object] | None = None,
     ) -> None:
         self.is_open = False
         self.put("on_run_end", {"status": status}, None)

@@ -226,7 +226,7 @@ async def test_a_stream_of_events_ends_with_how_the_run_ended() -> None:
     run = await make()
     events = [event async for event in run.stream(HI)]
     assert events[-1].event == GraphEvents.ON_RUN_END
-    assert events[-1].data == {"status": "completed"}
+    assert events[-1].data["status"] == "completed"
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
     watched = [event async for event in run.attach(events[-3].seq)]
     assert [event.seq for event in watched] == [event.seq for event in events[-2:]]

@@ -96,6 +96,7 @@ def test_the_methods_of_a_run_in_a_worker_are_those_of_a_run() -> None:
             "_hooks",
             "_asks",
             "_gates",
+            "_meter",
             "_model_gates",
             "_token_counter",
             "_last",
@@ -135,6 +136,42 @@ def test_events_have_the_numbers_order_and_contents_that_they_have_in_one_proces
     assert len(seen[0]) > 15
 
 
+@pytest.mark.parametrize("there", [INLINE, PROCESS])
+def test_limits_and_usage_are_those_of_one_process_also_over_a_question(there: Settings) -> None:
+    replies = ["", ("weather", {"city": "Rome"})], ["", ("weather", {"city": "Bonn"})], "Sunny."
+    prices = {"models": [{"model": "scripted", "input": 1000, "output": 1000}], "known": False}
+    limits = {"model_calls": 1, "cost": 50, "on_limit": "ask"}
+
+    async def work(runtime: MultiProcessRuntime) -> None:
+        for run_id, answer in (("goes on", {"type": "raise", "to": 5}), ("ends", {"type": "end"})):
+            config = {"configurable": {"thread_id": run_id}}
+            made = {"agents": [agent(*replies, tools=[agents.weather])], "limits": limits, "prices": prices}
+            created = await runtime.create_run(run_id=run_id, **made)
+            first = await all_of(created.stream(ASK, config))
+            assert (created.usage.total.model_calls, created.usage.total.tool_calls) == (1, 1)
+            (asked,) = created.get_interrupts()
+            assert asked.payload == {
+                "type": "limit_reached",
+                "limit": "model_calls",
+                "allowed": 1,
+                "used": 1,
+                "agentId": "a",
+            }
+            await created.resume(answer, config)
+            end = (await all_of(created.attach(first[-1].seq)))[-1].data
+            total = created.usage.total
+            assert end["usage"]["totalTokens"] == total.total_tokens
+            assert created.usage.by_agent == {"a": total}
+            if run_id == "ends":
+                assert (total.model_calls, created.get_halt_reason()) == (1, "model_calls_limit")
+                assert (end["status"], end["reason"]) == ("cancelled", "model_calls_limit")
+            else:
+                assert (total.model_calls, total.input_tokens, total.output_tokens) == (3, 30, 6)
+                assert (str(total.cost), created.get_halt_reason()) == ("0.036", None)
+
+    run(work, there)
+
+
 def test_a_handler_is_waited_for_before_its_agent_goes_on(backend: Settings) -> None:
     order: list[str] = []
 
@@ -170,7 +207,8 @@ def test_a_handler_that_fails_fails_the_run_with_its_own_error(backend: Settings
         assert caught.value.__cause__ is raised
         *_, closed, last = await all_of(created.attach())
         assert (closed.event, closed.data["status"]) == ("on_run_step_closed", "failed")
-        assert last.data == {"status": "failed", "error": {"type": "HandlerError"}}
+        assert (last.data["status"], last.data["error"]) == ("failed", {"type": "HandlerError"})
+        assert last.data["usage"]["modelCalls"] == 1
 
     run(work, backend)
 

@@ -160,7 +160,7 @@ class LlmNode:
         tokens = prompt.corrected
         about = ModelCall(at, "", "", prompt.whole, sent, tokens.total, tokens.tools)
         request = (routes, prompt.whole, config, prompt.refused_by, history)
-        answer = await model_gates.tell(_passage(context, at, prompt, routes), request, about, listener)
+        answer = await model_gates.tell(_passage(context, at, prompt, routes), request, about, listener, context.meter)
         if isinstance(answer, list) and (again := context_window.rejected(prompt, answer[-1])) is not None:
             text = "The provider refused the prompt as too long: it is shortened and sent again"
             await listener.hear(Logged(at, "warn", "graph", text, _shortening(prompt, again)))

@@ -23,7 +23,8 @@ from langchain_core.runnables import RunnableBinding, RunnableConfig
 from stategraph.agent.agent import Route
 from stategraph.agent.facts import Logged, ModelCall, ModelEnded, ModelFailed, ModelStarted, ModelStreamed
 from stategraph.agent.invocation import direct
-from stategraph.agent.llm import retries, time_limits
+from stategraph.agent.limits.meter import Meter
+from stategraph.agent.llm import metering, retries, time_limits
 from stategraph.agent.llm.shielded import Shielded, secrets_of
 from stategraph.agent.messages import mending, problems, storable
 from stategraph.agent.ports import Listener
@@ -186,6 +187,7 @@ async def tell(
     final: Final,
     history: Sequence[AnyMessage] = (),
     review: Review | None = None,
+    meter: Meter | None = None,
 ) -> Answer:
     """Like `acall`, telling a listener every piece of the answer.
 
@@ -197,9 +199,14 @@ async def tell(
         final: Ends the trying.
         history: The conversation that the answer becomes part of.
         review: Reviews the answer once it is whole; None: it stays as it is.
+        meter: Counts each model that is tried, and keeps the run's limits; None: nothing is counted.
 
     Returns:
         The first answer, or the errors.
+
+    Raises:
+        LimitReachedError: A limit of the run is reached.
+        GraphInterrupt: A person is asked about that.
     """
     errors: list[Exception] = []
     for route in routes:
@@ -210,7 +217,7 @@ async def tell(
             number += 1
             if route.limiter is not None:
                 await route.limiter.aacquire()
-            answer, began = await _told(call, route, config, listener, history, review)
+            answer, began = await _told(call, route, config, listener, history, review, meter)
             if isinstance(answer, AIMessage):
                 return answer
             failed, ends = answer, final(answer)
@@ -234,11 +241,17 @@ async def _told(
     listener: Listener,
     history: Sequence[AnyMessage],
     review: Review | None,
+    meter: Meter | None,
 ) -> tuple[AIMessage | Exception, bool]:
     """Call a model once, and tell its answer; return it or its error, and whether any of it was told."""
+    ticket = None if meter is None else await metering.admitted(meter, call, route.model, listener)
     clock = environment.current().clock
     started = clock.monotonic()
-    answer, began = await _stream(call, route, config, listener, mending.Mender(history))
+    answering = _stream(call, route, config, listener, mending.Mender(history))
+    if meter is None or ticket is None:
+        answer, began = await answering
+    else:
+        answer, began = await metering.settled(meter, ticket, listener, answering)
     if isinstance(answer, AIMessage):
         if answer.usage_metadata is None:
             _say_without_usage(call)

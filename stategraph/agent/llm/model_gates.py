@@ -17,7 +17,9 @@ from langchain_core.messages import AIMessage
 
 from stategraph.agent.agent import Route
 from stategraph.agent.facts import ModelCall, ModelEnded
-from stategraph.agent.llm import model_calls
+from stategraph.agent.limits.errors import LimitReachedError
+from stategraph.agent.limits.meter import Meter
+from stategraph.agent.llm import metering, model_calls
 from stategraph.agent.llm.held_answer import HeldListener, StoppedAnswer
 from stategraph.agent.messages import history, mending, storable
 from stategraph.agent.ports import (
@@ -152,7 +154,13 @@ def _passing(passage: Passage, request: model_calls.Request, ask: Callable[..., 
     return answer if isinstance(answer, list) else stored((yield from passage.leaving(answer)), request)
 
 
-async def tell(passage: Passage | None, request: model_calls.Request, about: ModelCall, listener: Listener) -> Outcome:
+async def tell(
+    passage: Passage | None,
+    request: model_calls.Request,
+    about: ModelCall,
+    listener: Listener,
+    meter: Meter | None = None,
+) -> Outcome:
     """Like `acall`, telling a listener every piece of the answer, whoever gives it.
 
     Args:
@@ -160,10 +168,29 @@ async def tell(passage: Passage | None, request: model_calls.Request, about: Mod
         request: What to call, and with what, if no gate changes it.
         about: The call.
         listener: The listener.
+        meter: Counts the models that are tried; None: they are not counted.
+
+    Raises:
+        LimitReachedError: A limit of the run is reached, and its limits say that this raises.
+        GraphInterrupt: A person is asked about that.
     """
+    try:
+        return await _told(passage, request, about, listener, meter)
+    except LimitReachedError as reached:
+        return metering.end(meter, reached)
+
+
+async def _told(
+    passage: Passage | None,
+    request: model_calls.Request,
+    about: ModelCall,
+    listener: Listener,
+    meter: Meter | None,
+) -> Outcome:
+    """Do what `tell` does, as long as no limit is reached."""
     routes, _, config, final, before = request
     if passage is None:
-        return await model_calls.tell(routes, about, config, listener, final, before)
+        return await model_calls.tell(routes, about, config, listener, final, before, meter=meter)
     verdict = await adrive(passage.entering(), _awaited)
     if not isinstance(verdict, ModelRequest):
         outcome = stored(await adrive(passage.leaving(verdict), _awaited), request)
@@ -188,7 +215,7 @@ async def tell(passage: Passage | None, request: model_calls.Request, about: Mod
     routes, sent, *_ = changed(request, verdict)
     about = replace(about, messages=sent)
     try:
-        answer = await model_calls.tell(routes, about, config, held or listener, final, before, review)
+        answer = await model_calls.tell(routes, about, config, held or listener, final, before, review, meter)
     except StoppedAnswer as stopped:
         outcome = stored(await adrive(passage.leaving(stopped.halt), _awaited), request)
         message = message_of(outcome) or AIMessage(content="")

@@ -252,7 +252,7 @@ def candidates(agent: AgentInputs, models: ModelRegistry | None = None) -> tuple
 def _candidate(wanted: Fallback, agent: AgentInputs, models: ModelRegistry | None) -> Candidate:
     retry = wanted.retry or agent.model_retry
     if isinstance(wanted.model, BaseChatModel):
-        provider, model = provider_of(wanted.model), wanted.model
+        provider, model = provider_of(wanted.model), _asked_for_usage(wanted.model)
     else:
         provider, options = chosen(wanted.model, wanted.provider, wanted.options)
         if retry is not None and not _OWN_RETRIES & {*options}:
@@ -309,6 +309,17 @@ def summarisers(agent: AgentInputs, models: ModelRegistry | None = None) -> tupl
         reasoning_key=agent.reasoning_key,
     )
     return candidates(described, models)
+
+
+def _asked_for_usage(model: BaseChatModel) -> BaseChatModel:
+    """Return a model that came ready such that it asks for the usage of streams, unless it was told not to.
+
+    Classes for OpenAI's API ask by themselves only where the address is OpenAI's own.
+    """
+    known = type(model).model_fields.get("stream_usage")
+    if known is None or known.default is not None or getattr(model, "stream_usage", False) is not None:
+        return model
+    return model.model_copy(update={"stream_usage": True})
 
 
 def chosen(

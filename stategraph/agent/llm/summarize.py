@@ -31,7 +31,8 @@ from stategraph.agent.facts import (
     SummaryStarted,
     SummaryStreamed,
 )
-from stategraph.agent.llm import model_calls, summaries
+from stategraph.agent.limits.errors import LimitReachedError
+from stategraph.agent.llm import metering, model_calls, summaries
 from stategraph.agent.messages import history, problems, truncation
 from stategraph.agent.ports import AgentContext, Listener, agent_context
 from stategraph.agent.state import AgentState, is_synthetic
@@ -161,7 +162,11 @@ class SummarizeNode:
 
         async def ask(prompt: list[AnyMessage]) -> model_calls.Answer:
             about = ModelCall(at, "", "", prompt, len(prompt) - 1, off_record=True)
-            return await model_calls.tell(self._how.routes, about, config, listening, _never)
+            try:
+                return await model_calls.tell(self._how.routes, about, config, listening, _never, meter=context.meter)
+            except LimitReachedError as reached:
+                metering.end(context.meter, reached)
+                return [reached]  # the call that the summary was for is refused as well, and ends the turn
 
         answer = await adrive(self._asking(job), ask)
         summary = self._summary(job, answer, context)

@@ -73,12 +73,18 @@ class Batch:
                 preset[verdict.call["id"]] = tool_result.answered(verdict.call, verdict.text, verdict.status)
             else:
                 allowed.append(verdict.call)
+        self._count(allowed)
         hosted = [call for call in allowed if self.runner.is_hosted(call)]
         if hosted and self.context.host is None:
             raise self.runner.unhosted(hosted)
         local = [call for call in allowed if call not in hosted]
         results = {each.call["id"]: each for each in await self._ended(list(preset.values()), local, hosted)}
         return [results[call["id"]] for call in open_calls.calls]
+
+    def _count(self, allowed: Sequence[ToolCall]) -> None:
+        """Count the calls that run, by the run's meter."""
+        if allowed and self.context.meter is not None:
+            self.context.meter.count_tools(self.at, [call["id"] or "" for call in allowed])
 
     async def _ended(self, preset: list[Result], local: list[ToolCall], hosted: list[ToolCall]) -> list[Result]:
         """Return the results of all calls.
@@ -179,7 +185,9 @@ class Batch:
         return results
 
     async def finish(self, results: list[Result]) -> Finished:
-        """Let the gates look at all results together."""
+        """Let the gates look at all results together; after this the node does not run again."""
+        if self.context.meter is not None:
+            self.context.meter.end_tools(self.at)
         return await self.gates.finish(results) if self.gates and results else Finished(results)
 
     def _watch(self, call: ToolCall) -> Watch | None:

@@ -347,10 +347,29 @@ class WaitingFor(TypedDict):
     payload: object
 
 
+class UsageFigures(TypedDict):
+    """Usage of a run so far, over all of its executions; of the details, those that are not zero."""
+
+    modelCalls: int
+    toolCalls: int
+    inputTokens: int
+    outputTokens: int
+    totalTokens: int
+    cachedTokens: NotRequired[int]
+    cacheWriteTokens: NotRequired[int]
+    reasoningTokens: NotRequired[int]
+    unreportedCalls: NotRequired[int]
+
+
 class RunEnd(TypedDict):
-    """`on_run_end`, the last event of every execution; a paused run has `interrupted`, and says what it waits for."""
+    """`on_run_end`, the last event of every execution; a paused run has `interrupted`, and says what it waits for.
+
+    `reason` names the limit that ended the turn, such as `model_calls_limit`; `usage` is there once a call was made.
+    """
 
     status: Literal["completed", "cancelled", "failed", "interrupted"]
+    reason: NotRequired[str]
+    usage: NotRequired[UsageFigures]
     error: NotRequired[RunError]
     interrupts: NotRequired[list[WaitingFor]]
 

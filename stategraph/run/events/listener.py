@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias, TypedDict, assert_never
 from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
 
 from stategraph.agent import facts
+from stategraph.agent.limits.meter import Meter
 from stategraph.agent.messages import problems
 from stategraph.agent.messages.truncation import compact_json
 from stategraph.errors import HandlerError
@@ -70,6 +71,7 @@ class RunListener:
         self._starting: dict[str, facts.SubagentStarted] = {}
         self.remember = self.sticky = False
         self.active_agent: str | None = None
+        self.meter: Meter | None = None
         self.observe: Callable[[facts.Fact], Awaitable[None]] | None = None
         self.callbacks: ClientCallbacks = {}
         self.sent: Sequence[AnyMessage] = ()
@@ -142,6 +144,8 @@ class RunListener:
         if not self.remember:
             return None
         about = {"format": _FORMAT, "run": self._run_id, "count": self._count, "last_input": self._last_input_id}
+        if self.meter is not None:
+            about["usage"] = self.meter.memory()
         return about | self._tracker.memory()
 
     def recall(self, memory: Mapping[str, Any], /) -> None:
@@ -156,6 +160,8 @@ class RunListener:
             self._count = memory["count"]
             self._last_input_id = memory["last_input"]
             self._tracker.recall(memory)
+            if self.meter is not None and "usage" in memory:
+                self.meter.recall(memory["usage"])
 
     # The end of a run.
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from stategraph.errors import AbortError
 from stategraph.run.events.event_types import FRONT_END_EVENTS, Gap, GraphEvents, RunEnd, RunError, WaitingFor
@@ -109,6 +109,8 @@ class RunLog:
         status: ExecutionStatus,
         error: BaseException | None,
         interrupts: Sequence[RunInterrupt] = (),
+        *,
+        more: Mapping[str, object] | None = None,
     ) -> None:
         """Log the end of an execution: the last event gives its outcome, and readers leave.
 
@@ -125,6 +127,8 @@ class RunLog:
             data["interrupts"] = [
                 WaitingFor(interruptId=each.interrupt_id, payload=each.payload) for each in interrupts
             ]
+        if more:
+            data |= cast("RunEnd", more)
         self._running = False
         for reader in self._readers:
             # The next execution may begin before they read this.

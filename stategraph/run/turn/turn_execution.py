@@ -17,8 +17,11 @@ from typing import cast
 from langchain_core.messages import AIMessage, AnyMessage
 from langchain_core.runnables import RunnableConfig
 
+from stategraph.agent.limits.errors import LimitReachedError
+from stategraph.agent.limits.meter import Meter
 from stategraph.agent.messages import problems
 from stategraph.agent.ports import AgentContext
+from stategraph.agent.settings.limits import LimitName, RunLimits
 from stategraph.agent.state import AgentState
 from stategraph.agent.tools import tool_calls
 from stategraph.errors import is_invalid_resume
@@ -30,6 +33,7 @@ from stategraph.run.history import recovery
 from stategraph.run.hooks.turn_hooks import Stopped, TurnHooks
 from stategraph.run.pauses import Pause, RunInterrupt, after
 from stategraph.run.ports import EventLog, ExecutionStatus
+from stategraph.run.turn.budget import told, within
 from stategraph.types import Durability
 
 OUTPUT_TRUNCATED = "output_truncated"
@@ -49,12 +53,14 @@ class TurnExecution:
         config: The thread, and the host's other settings.
         durability: When states are stored; of no effect without a checkpointer.
         clean: Whether to let go of the steps at the end.
+        meter: Counts what it takes, by the run's limits; None: one of its own.
 
     Attributes:
         paused: Whether it waits.
         interrupts: The interrupts that it waits for.
         halt_reason: Why the turn was ended early; None if it was not.
         status: How it ended; before that, how it would if it failed now.
+        cut_off: Whether its time ended it while something was going on.
     """
 
     def __init__(
@@ -67,15 +73,18 @@ class TurnExecution:
         *,
         durability: Durability,
         clean: bool,
+        meter: Meter | None = None,
     ) -> None:
         self.paused = False
         self.interrupts: tuple[RunInterrupt, ...] = ()
         self.halt_reason: str | None = None
         self.status: ExecutionStatus = "failed"
+        self.cut_off = False
         self._graph = graph
         self._listener = listener
         self._hooks = hooks
         self._log = log
+        self._meter = Meter(RunLimits()) if meter is None else meter
         self._config = config
         self._durability = durability
         self._clean = clean
@@ -97,8 +106,9 @@ class TurnExecution:
         """
         status: Status = "failed"
         failure: BaseException | None = None
+        self._meter.start()
         try:
-            ran = await unless_aborted(signals, lambda: self._drive(given, context))
+            ran = await unless_aborted(signals, lambda: within(self._meter, lambda: self._drive(given, context)))
             status = "cancelled" if self.halt_reason not in (None, OUTPUT_TRUNCATED) else "completed"
             return ran
         except BaseException as error:
@@ -107,11 +117,21 @@ class TurnExecution:
                 await self._wait_again()
                 raise
             self.paused, self.interrupts = False, ()
+            if self._is_time_up(error):
+                self.cut_off, self.halt_reason, status = True, LimitName.WALL_TIME.reason, "cancelled"
+                failure = None
+                await self._give_up(error)
+                return True
             status = "cancelled" if was_stopped(error) else "failed"
             await self._give_up(error)
             raise
         finally:
             await self._end(status, failure)
+
+    def _is_time_up(self, error: BaseException) -> bool:
+        """Return whether an error is the end of the run's time, which its limits take for an end like others."""
+        is_time = isinstance(error, LimitReachedError) and error.limit == LimitName.WALL_TIME
+        return is_time and self._meter.limits.on_limit == "end"
 
     # While it goes.
 
@@ -192,7 +212,8 @@ class TurnExecution:
 
     async def _give_up(self, error: BaseException) -> None:
         """Keep what the run brought, here and on the thread."""
-        left = self._left("aborted" if was_stopped(error) else "failed")
+        reason = "aborted" if was_stopped(error) else "failed"
+        left = self._left(LimitName.WALL_TIME.reason if self.cut_off else reason)
         self._listener.partial.clear()
         self._graph.keep_messages(left)
         if self._graph.compiled.checkpointer:
@@ -202,7 +223,7 @@ class TurnExecution:
                 note = f"The thread '{self._thread_id}' was left as it was: {problems.named(problem)}"
                 error.add_note(note)
                 _log.error("A run ended with %s. %s", type(error).__name__, note)
-        if self._hooks is not None and not isinstance(error, asyncio.CancelledError):
+        if self._hooks is not None and not self.cut_off and not isinstance(error, asyncio.CancelledError):
             await self._hooks.fail(left, self._thread_id, error)
 
     def _left(self, reason: str) -> list[AnyMessage]:
@@ -217,6 +238,7 @@ class TurnExecution:
         await recovery.commit(self._graph.compiled, self._config, [*listener.sent, *left], active)
 
     async def _end(self, status: Status, failure: BaseException | None) -> None:
+        self._meter.stop()
         if self._log is not None:
             self._log.let_go()
         try:
@@ -227,7 +249,8 @@ class TurnExecution:
                 self._graph.clear_heavy_state()
             self.status = "interrupted" if self.paused else status
             if self._log is not None:
-                self._log.end(self.status, failure, self.interrupts)
+                more = told(self._meter.usage, self.halt_reason)
+                self._log.end(self.status, failure, self.interrupts, more=more)
 
 
 def _truncation(messages: Sequence[AnyMessage]) -> str | None:

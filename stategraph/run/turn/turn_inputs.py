@@ -17,9 +17,6 @@ from stategraph.run.abort import AbortSignal
 from stategraph.run.events.listener import ClientCallbacks
 from stategraph.types import Durability
 
-#: Steps that a run may take if its host says nothing.
-RECURSION_LIMIT = 50
-
 _SPELLINGS = {"recursionLimit": "recursion_limit", "runName": "run_name", "maxConcurrency": "max_concurrency"}
 #: Settings that hosts pass although they hold for every run here.
 _IMPLIED = ("version", "streamMode", "stream_mode")
@@ -175,7 +172,7 @@ def thread_of(config: HostConfig, run_id: str) -> object:
 
 
 def runnable_config(config: HostConfig, run_id: str) -> RunnableConfig:
-    """Convert a host's config to the engine's.
+    """Convert a host's config to the engine's. Without a `recursion_limit` the run is limited by its calls alone.
 
     Args:
         config: The host's, in either spelling.
@@ -186,7 +183,7 @@ def runnable_config(config: HostConfig, run_id: str) -> RunnableConfig:
     # To a graph, the run id of a thread's newest checkpoint means that this is the same run again, and it would not
     # look at what goes in.
     configurable.pop("run_id", None)
-    return cast("RunnableConfig", {"recursion_limit": RECURSION_LIMIT, **given, "configurable": configurable})
+    return cast("RunnableConfig", {**given, "configurable": configurable})
 
 
 def signal_of(config: HostConfig) -> AbortSignal | None:

@@ -148,6 +148,7 @@ def _report(run: Run, far: _Far, parts: object) -> dict[str, object]:
         "messages": run.get_run_messages(),
         "halt_reason": run.get_halt_reason(),
         "active_agent": run.get_active_agent(),
+        "usage": run.usage.stored(),
         "calibration_ratio": run.get_calibration_ratio(),
         "instruction_overhead": run.get_resolved_instruction_overhead(),
         "fading_tiers": run.get_fading_tiers(),
@@ -293,7 +294,14 @@ class _FarLog(RunLog):
         """Wait for the host."""
         await self._far.port.room()
 
-    def end(self, status: Any, error: BaseException | None, interrupts: Sequence[RunInterrupt] = ()) -> None:
+    def end(
+        self,
+        status: Any,
+        error: BaseException | None,
+        interrupts: Sequence[RunInterrupt] = (),
+        *,
+        more: Mapping[str, object] | None = None,
+    ) -> None:
         """Note how the execution ended; the host tells its readers."""
         self._running = False
         if self.status is None:

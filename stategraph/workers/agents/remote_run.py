@@ -21,6 +21,7 @@ from langchain_core.messages import AnyMessage
 
 from stategraph.agent.agent import Agent
 from stategraph.agent.graphs import assemble
+from stategraph.agent.limits.amounts import RunUsage
 from stategraph.agent.output.output_type import OutputType
 from stategraph.agent.ports import ModelRegistry
 from stategraph.engine.config import environment
@@ -40,6 +41,7 @@ from stategraph.run.pauses import RunInterrupt
 from stategraph.run.ports import EventLog
 from stategraph.run.run import Parts, ProcessOptions, Run
 from stategraph.run.turn import turn_inputs
+from stategraph.run.turn.budget import told
 from stategraph.run.turn.client_tools import ToolExecuteRequest
 from stategraph.run.turn.run_lock import RunLock
 from stategraph.run.turn.turn_inputs import HostConfig
@@ -349,7 +351,8 @@ class WorkerRun(Run):
             if not (self._paused or self._config.skip_cleanup):
                 self.graph.clear_heavy_state()
             if self._log is not None:
-                self._log.end(status, failure, self._interrupts)
+                more = told(self.usage, self.get_halt_reason())
+                self._log.end(status, failure, self._interrupts, more=more)
 
     # Requests of the worker.
 
@@ -424,6 +427,12 @@ class WorkerRun(Run):
     def get_halt_reason(self) -> str | None:
         """Return the reason why the turn was ended early; None if it was not."""
         return self._report.get("halt_reason")
+
+    @property
+    def usage(self) -> RunUsage:
+        """The usage by the end of the last execution."""
+        stored = self._report.get("usage")
+        return RunUsage() if stored is None else RunUsage.restored(stored)
 
     def get_calibration_ratio(self) -> float:
         """Return reported tokens per counted token, for the conversation's next run; that of the first agent."""

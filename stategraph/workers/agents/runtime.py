@@ -205,7 +205,7 @@ class MultiProcessRuntime(AgentRuntime):
             saver = self._own_saver
             if self._store_url is not None and not on_nodes:
                 opener = Reference(_OPENER, {"url": self._store_url})
-        if saver is None and config.human_in_the_loop.enabled:
+        if saver is None and config.may_ask:
             saver = in_memory_saver()
         log, queue = self._log_of(config), self._pools.queue or "default"
         return WorkerRun(config, self.pool, saver, opener, self._carry, self._models, log, queue)

@@ -1,0 +1,115 @@
+"""Calls of models by the meter of their run: whether one may begin, what it took, and what is told about that."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Any
+
+from langchain_core.messages import AIMessage
+from langchain_core.runnables import Runnable
+
+from stategraph.agent.facts import Logged, ModelCall
+from stategraph.agent.limits import questions
+from stategraph.agent.limits.errors import LimitReachedError
+from stategraph.agent.limits.meter import Meter, Ticket
+from stategraph.agent.ports import Halt, Listener
+from stategraph.agent.settings.limits import LimitName
+from stategraph.engine.compile.task_functions import start_task
+
+
+async def admitted(meter: Meter, call: ModelCall, model: Runnable[Any, Any], listener: Listener) -> Ticket:
+    """Let a call begin; where the run's limits say so, a person is asked about one that is reached.
+
+    Args:
+        meter: The run's meter.
+        call: The call.
+        model: The model.
+        listener: Hears of a limit that is reached.
+
+    Returns:
+        The call's ticket, for `settled`.
+
+    Raises:
+        LimitReachedError: A limit is reached.
+        GraphInterrupt: A person is asked.
+    """
+    while True:
+        try:
+            return await meter.admit(call, model)
+        except LimitReachedError as reached:
+            await listener.hear(log_of(reached, call))
+            if not meter.asks:
+                raise
+            await ask(meter, reached, call.at.agent_id)
+
+
+async def ask(meter: Meter, reached: LimitReachedError, agent_id: str) -> None:
+    """Ask a person about a limit, and raise it as they say.
+
+    Raises:
+        LimitReachedError: The turn is to end.
+        GraphInterrupt: There is no answer yet.
+    """
+    # As a task of the engine: its result is stored, so a node that runs again finds the answer, and not that of a
+    # later question, although the limit is raised by then.
+    answer = await start_task(ask_about_limit, ((reached, agent_id), {}))
+    if answer is None:
+        meter.closed = True
+        raise reached
+    name, allowed = answer
+    meter.raise_to(LimitName(name), allowed)
+
+
+async def ask_about_limit(reached: LimitReachedError, agent_id: str) -> tuple[str, float] | None:
+    """Ask a person, and return the limit and what it allows now; None if the turn ends."""
+    answer = questions.ask(reached, agent_id)
+    return None if answer is None else (str(answer[0]), answer[1])
+
+
+async def settled(
+    meter: Meter, ticket: Ticket, listener: Listener, answering: Awaitable[tuple[AIMessage | Exception, bool]]
+) -> tuple[AIMessage | Exception, bool]:
+    """Await the answer of a model, and count what it took, however the call ends.
+
+    Args:
+        meter: The run's meter.
+        ticket: The call's ticket.
+        listener: Hears of a model that reports no usage.
+        answering: The call.
+
+    Returns:
+        What the call returns: the answer, or what the model failed with, and whether any of it was told.
+    """
+    try:
+        answer, began = await answering
+        silent = meter.settle(ticket, answer if isinstance(answer, AIMessage) else None)
+    finally:
+        meter.settle(ticket)
+    if silent:
+        call = ticket.call
+        what = "are estimated" if meter.limits.of_tokens else "are in no total"
+        text = f"The model '{call.model}' ({call.provider}) reports no usage: its tokens {what}"
+        await listener.hear(Logged(call.at, "warn", "usage", text))
+    return answer, began
+
+
+def log_of(reached: LimitReachedError, call: ModelCall) -> Logged:
+    """Return what is told of a limit that keeps a call of a model from beginning."""
+    figures = {"limit": reached.limit, "allowed": reached.allowed, "used": reached.used}
+    text = f"No more calls of models: the limit {reached.limit}={reached.allowed:g} is reached"
+    return Logged(call.at, "warn", "limits", text, figures)
+
+
+def end(meter: Meter | None, reached: LimitReachedError) -> Halt:
+    """Return how a turn ends that has reached a limit.
+
+    Args:
+        meter: The run's meter; None: the limit is another's.
+        reached: The limit.
+
+    Raises:
+        LimitReachedError: The run's limits say so, or the limit is another's.
+    """
+    if meter is None or meter.limits.on_limit == "raise":
+        raise reached
+    return Halt(LimitName(reached.limit).reason)
