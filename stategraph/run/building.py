@@ -6,6 +6,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from langchain_core.runnables import RunnableConfig
+
 from stategraph.agent.graphs import assemble
 from stategraph.agent.ports import ModelRegistry
 from stategraph.engine.checkpoints.memory import in_memory_saver
@@ -15,6 +17,7 @@ from stategraph.run.events.handler_registry import EventHandlerRegistry
 from stategraph.run.graphs import loading
 from stategraph.run.graphs.execution import GraphExecution
 from stategraph.run.graphs.hosted_graph import HostedGraph
+from stategraph.run.ports import MeasuredExecution, Measurement
 from stategraph.run.turn.turn_execution import TurnExecution
 
 
@@ -81,6 +84,26 @@ def hosted(config: RunConfig, saver: Any, handlers: EventHandlerRegistry) -> Hos
         interrupt_after_nodes=list(options.interrupt_after),
     )
     return HostedGraph(config.run_id, compiled, handlers, shows_updates=config.state_updates)
+
+
+def measurement(
+    config: RunConfig, graph: ExecutionGraph, thread: RunnableConfig, queued_s: float | None
+) -> Measurement | None:
+    """Begin to measure an execution; None if runs are not measured.
+
+    Args:
+        config: The run's configuration.
+        graph: The run's graph.
+        thread: The config of the execution, which names the thread.
+        queued_s: Seconds that it waited for a worker; None: not known.
+    """
+    telemetry = config.telemetry
+    if telemetry is None:
+        return None
+    thread_id = str(thread["configurable"]["thread_id"])
+    names = {each.id: each.name for each in graph.agents}
+    handoffs = {name for each in graph.agents for name in each.handoffs}
+    return telemetry.measure(MeasuredExecution(config.run_id, thread_id, names, handoffs, queued_s))
 
 
 def execution_of(graph: ExecutionGraph) -> Callable[..., TurnExecution]:

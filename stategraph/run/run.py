@@ -48,7 +48,7 @@ from stategraph.run.hooks.hook_registry import HookRegistry
 from stategraph.run.hooks.model_hooks import ModelHookGate
 from stategraph.run.hooks.turn_hooks import TurnHooks
 from stategraph.run.pauses import Pause, RunInterrupt, after
-from stategraph.run.ports import EventLog, MeasuredExecution, Measurement, RunEvent, ThreadKeeper
+from stategraph.run.ports import EventLog, RunEvent, ThreadKeeper
 from stategraph.run.turn import turn_inputs
 from stategraph.run.turn.budget import meter_of, tool_limits
 from stategraph.run.turn.client_tools import RunToolHost
@@ -391,7 +391,7 @@ class Run(SyncRun):
         thread = self._thread(config)
         listener: Listener = self._listener
         host: ToolHost = self._host
-        measured = self._measurement(thread)
+        measured = building.measurement(self._config, self.graph, thread, self.queued_s)
         if measured is not None:
             thread, listener, host = measured.config(thread), measured.listener(listener), measured.host(host)
         context = AgentContext(
@@ -431,16 +431,6 @@ class Run(SyncRun):
         if not (ran and self.return_content):
             return None
         return [] if execution.paused else self.graph.get_content_parts()
-
-    def _measurement(self, config: RunnableConfig) -> Measurement | None:
-        """Begin to measure an execution, if runs are measured."""
-        telemetry = self._config.telemetry
-        if telemetry is None:
-            return None
-        agents = self.graph.agents
-        thread_id = str(config["configurable"]["thread_id"])
-        names, handoffs = {each.id: each.name for each in agents}, {name for each in agents for name in each.handoffs}
-        return telemetry.measure(MeasuredExecution(self.id, thread_id, names, handoffs, self.queued_s))
 
     def _thread(self, config: HostConfig) -> RunnableConfig:
         """Return the config of an execution as its graph takes it."""

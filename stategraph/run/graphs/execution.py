@@ -9,6 +9,7 @@ from typing import Any, cast
 from langchain_core.messages import AnyMessage, BaseMessage
 from langchain_core.runnables import RunnableConfig
 
+from stategraph.agent.limits.meter import Meter
 from stategraph.agent.ports import AgentContext
 from stategraph.agent.state import AgentState
 from stategraph.run.events.listener import RunListener
@@ -33,6 +34,7 @@ class GraphExecution(TurnExecution):
         config: The thread, and the host's other settings.
         durability: When states are stored; of no effect without a checkpointer.
         clean: Whether to let go of the steps at the end.
+        meter: Counts what it takes; None: one of its own.
     """
 
     def __init__(
@@ -45,8 +47,9 @@ class GraphExecution(TurnExecution):
         *,
         durability: Durability,
         clean: bool,
+        meter: Meter | None = None,
     ) -> None:
-        super().__init__(graph, listener, hooks, log, config, durability=durability, clean=clean)
+        super().__init__(graph, listener, hooks, log, config, durability=durability, clean=clean, meter=meter)
         self._hosted = graph
         self._projection = Projection(listener, graph.calls)
 
