@@ -10,7 +10,7 @@ from langchain_core.messages import AnyMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
 
 from stategraph.constants import RETURN
-from stategraph.errors import UnknownInterruptError
+from stategraph.errors import ConfigurationError, UnknownInterruptError
 from stategraph.graph.compiled import CompiledStateGraph
 from stategraph.run.questions import TOOL_APPROVAL, check_answer
 from stategraph.types import StateSnapshot
@@ -151,3 +151,19 @@ def answers(waiting: Sequence[RunInterrupt], value: object) -> dict[str, Any]:
     for interrupt_id, answer in given.items():
         check_answer(asked[interrupt_id], answer)
     return given
+
+
+def not_kept(run_id: str) -> ConfigurationError:
+    """Return the error of a run that is to be resumed and has no checkpointer."""
+    return ConfigurationError(
+        f"Run '{run_id}' cannot wait or be resumed without a checkpointer: give one as "
+        "graph_config.compile_options.checkpointer, or enable human_in_the_loop"
+    )
+
+
+def not_asking(run_id: str) -> ConfigurationError:
+    """Return the error of a run that waits for the approval of tool calls, and would not hear of it."""
+    return ConfigurationError(
+        f"Run '{run_id}' waits for the approval of tool calls, and was created without human_in_the_loop, so "
+        "the decision would be lost: create it with human_in_the_loop enabled, and with its hooks"
+    )

@@ -584,16 +584,10 @@ class Run(SyncRun):
     async def _found(self, config: HostConfig) -> Pause:
         """Load the thread's paused state and restore this run from it."""
         if not self._saves:
-            raise ConfigurationError(
-                f"Run '{self.id}' cannot wait or be resumed without a checkpointer: give one as "
-                "graph_config.compile_options.checkpointer, or enable human_in_the_loop"
-            )
+            raise pauses.not_kept(self.id)
         pause = await self._pause(self._thread(config))
         if not self._asks and any(each.needs_approval for each in pause.interrupts):
-            raise ConfigurationError(
-                f"Run '{self.id}' waits for the approval of tool calls, and was created without human_in_the_loop, so "
-                "the decision would be lost: create it with human_in_the_loop enabled, and with its hooks"
-            )
+            raise pauses.not_asking(self.id)
         if pause.memory is not None:
             if isinstance(self.graph, HostedGraph):
                 self.graph.recall(pause.memory)
