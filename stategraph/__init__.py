@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from stategraph.agent.settings.inputs import AgentInputs as AgentInputs
     from stategraph.agent.settings.inputs import GraphEdge as GraphEdge
     from stategraph.agent.settings.inputs import Providers as Providers
+    from stategraph.agent.settings.inputs import SubagentConfig as SubagentConfig
     from stategraph.agent.settings.limits import ModelPrice as ModelPrice
     from stategraph.agent.settings.limits import Prices as Prices
     from stategraph.agent.settings.limits import RunLimits as RunLimits
-    from stategraph.agent.settings.inputs import SubagentConfig as SubagentConfig
     from stategraph.agent.settings.model_settings import Fallback as Fallback
     from stategraph.agent.settings.model_settings import ModelOptions as ModelOptions
     from stategraph.agent.settings.model_settings import ModelRetry as ModelRetry
