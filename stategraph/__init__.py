@@ -111,6 +111,9 @@ if TYPE_CHECKING:
     from stategraph.run.run import Run as Run
     from stategraph.run.runtime import AgentRuntime as AgentRuntime
     from stategraph.run.runtime import create_run as create_run
+    from stategraph.run.threads.values import Thread as Thread
+    from stategraph.run.threads.values import ThreadPage as ThreadPage
+    from stategraph.run.threads.values import ThreadView as ThreadView
     from stategraph.stream_parts import StreamMode as StreamMode
     from stategraph.types import CachePolicy as CachePolicy
     from stategraph.types import Command as Command
@@ -213,6 +216,7 @@ _PUBLIC = {
     "run.questions": ("ask_user_question",),
     "run.pauses": ("RunInterrupt",),
     "run.runtime": ("AgentRuntime", "create_run"),
+    "run.threads.values": ("Thread", "ThreadPage", "ThreadView"),
     "stream_parts": ("StreamMode",),
     "types": (
         "CachePolicy",

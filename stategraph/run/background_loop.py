@@ -15,7 +15,6 @@ import atexit
 import os
 import threading
 from collections.abc import Callable, Coroutine
-from contextvars import Context, copy_context
 from typing import Any, Final, Generic, TypeVar
 
 from stategraph.errors import ConfigurationError
@@ -35,15 +34,11 @@ class _Call(Generic[T]):
     Args:
         loop: Where it is done.
         work: Begins it.
-        context: The caller's context variables.
     """
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, work: Callable[[], Coroutine[Any, Any, T]], context: Context
-    ) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, work: Callable[[], Coroutine[Any, Any, T]]) -> None:
         self._loop = loop
         self._work = work
-        self._context = context
         self._task: asyncio.Task[T] | None = None
         self._stopped = False
         self._over = threading.Event()
@@ -55,7 +50,7 @@ class _Call(Generic[T]):
         if self._stopped:
             self._over.set()
             return
-        self._task = self._loop.create_task(self._work(), context=self._context)
+        self._task = self._loop.create_task(self._work())
         self._task.add_done_callback(lambda _: self._over.set())
 
     def stop(self) -> None:
@@ -142,8 +137,9 @@ class BackgroundLoop:
             BaseException: What the work raised, or what interrupted the caller.
         """
         self.check()
-        call = _Call(self._loop, work, copy_context())
+        call = _Call(self._loop, work)
         try:
+            # With a copy of the caller's context variables, which the task copies in turn.
             self._loop.call_soon_threadsafe(call.begin)
             call.wait()
         except BaseException:
@@ -163,7 +159,7 @@ class BackgroundLoop:
         if threading.get_ident() != self._thread.ident:
             self.run(work)
         else:
-            self._loop.call_soon(_Call(self._loop, work, copy_context()).begin)
+            self._loop.call_soon(_Call(self._loop, work).begin)
 
     def close(self) -> None:
         """End all work, then the thread. For the end of the process."""

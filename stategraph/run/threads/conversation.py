@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Annotated, Any, TypedDict, cast
 
@@ -96,11 +97,13 @@ async def load(saver: Any, index: ThreadIndex, thread_id: str, checkpoint_id: st
     nested = []
     for namespace in await index.namespaces(thread_id, at):
         lasting = ":" not in namespace.rpartition("|")[2]
-        async for saved in saver.alist(thread_config(thread_id, namespace=namespace)):
-            parent = (saved.metadata.get("parents") or {}).get("", "")
-            if parent == at or (lasting and parent <= at):
-                nested.append(saved)
-                break
+        # Savers hold a lock or a connection until the listing is closed.
+        async with aclosing(saver.alist(thread_config(thread_id, namespace=namespace))) as listing:
+            async for saved in listing:
+                parent = (saved.metadata.get("parents") or {}).get("", "")
+                if parent == at or (lasting and parent <= at):
+                    nested.append(saved)
+                    break
     return Saved(root, nested)
 
 

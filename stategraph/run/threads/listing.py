@@ -36,7 +36,7 @@ class ListedThreads:
 
     async def put(self, row: Row, version: int | None) -> bool:
         """Refuse to keep anything."""
-        self._refuse()
+        self.check()
 
     async def remove(self, row: Row) -> bool:
         """Do nothing: the row is the thread itself."""
@@ -75,7 +75,12 @@ class ListedThreads:
             found[name] = max(found.get(name, ""), saved.checkpoint["id"])
         return [name for name, last in found.items() if name and (":" not in name or last > after)]
 
-    def _refuse(self) -> Never:
+    def check(self) -> Never:
+        """Refuse what needs an index.
+
+        Raises:
+            ConfigurationError: In any case.
+        """
         raise ConfigurationError(
             f"A saver of type {type(self._saver).__name__} has no place for titles, owners and metadata that is known "
             "here: give the runtime a 'thread_index', such as index_of(a SQLite or PostgreSQL saver)"

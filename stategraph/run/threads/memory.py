@@ -23,6 +23,9 @@ class MemoryIndex:
         self._storage = storage
         self._rows: dict[str, Row] = {}
 
+    def check(self) -> None:
+        """Do nothing: it keeps all."""
+
     async def open(self) -> None:
         """Do nothing: there is nothing to make."""
 

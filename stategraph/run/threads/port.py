@@ -16,6 +16,13 @@ class ThreadIndex(Protocol):
     def keeps(self) -> bool:
         """False for an index that only lists what a saver has, without titles."""
 
+    def check(self) -> None:
+        """Check that it keeps titles, owners and metadata.
+
+        Raises:
+            ConfigurationError: It does not.
+        """
+
     async def open(self) -> None:
         """Make what is needed, unless it is there; may be repeated."""
 

@@ -31,11 +31,13 @@ class Words:
         real: The type of times.
         metadata: The condition that so many of some values are among the metadata; its parameters are the values as
             JSON and their number.
+        exists: Returns a row if there is a table of a name.
         lock: Lets only one process at a time make the table; None if one is alone anyway.
     """
 
     real: str
     metadata: str
+    exists: str
     lock: str | None
 
 
@@ -43,6 +45,7 @@ SQLITE: Final = Words(
     real="REAL",
     metadata="(SELECT COUNT(*) FROM json_each(?) AS wanted JOIN json_each(metadata) AS had ON had.key = wanted.key "
     "AND had.type = wanted.type AND had.value IS wanted.value) = ?",
+    exists="SELECT 1 FROM sqlite_master WHERE name = ?",
     lock=None,
 )
 
@@ -50,6 +53,7 @@ POSTGRES: Final = Words(
     real="DOUBLE PRECISION",
     metadata="(SELECT COUNT(*) FROM jsonb_each(CAST(? AS jsonb)) AS wanted "
     "WHERE CAST(metadata AS jsonb) -> wanted.key = wanted.value) = ?",
+    exists="SELECT 1 WHERE to_regclass(?) IS NOT NULL",
     lock="SELECT pg_advisory_xact_lock(7326002)",
 )
 
@@ -90,9 +94,15 @@ class SqlIndex:
         self._connection = connection
         self._words = words
 
+    def check(self) -> None:
+        """Do nothing: it keeps all."""
+
     async def open(self) -> None:
         """Make the table, unless it is there."""
         await self._connection.prepare()
+        there, _ = await self._connection.execute((self._words.exists, (TABLE,)))
+        if there:
+            return  # to ask for it again may need rights that nothing else here does
         lock = [] if self._words.lock is None else [(self._words.lock, ())]
         await self._connection.execute(*lock, *((each, ()) for each in self._tables()))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
 from functools import partial
 from typing import Any, Literal
@@ -125,8 +125,7 @@ class Threads:
             ConfigurationError: As `list`; or the saver's threads have no titles.
         """
         index = await self._opened()
-        if not index.keeps:
-            await index.put(Row("", 0, 0), None)  # raises: there is nothing to search
+        index.check()
         return await self._page(ThreadQuery(text=text, owner=owner, limit=limit, after=of_cursor(after), now=now_s()))
 
     async def _page(self, query: ThreadQuery) -> ThreadPage:
@@ -292,10 +291,11 @@ class Threads:
         if saved.is_of_agents:
             all_values = {**values, MESSAGES: messages}
             return partial(copying.copy_messages, saver, all_values, messages[: found + 1], target)
-        async for each in saver.alist(conversation.thread_config(thread_id)):
-            stored = each.checkpoint["channel_values"].get(MESSAGES)
-            if isinstance(stored, Sequence) and stored and getattr(stored[-1], "id", None) == message_id:
-                return partial(copying.copy_state, saver, Saved(each, ()), thread_id, target)
+        async with aclosing(saver.alist(conversation.thread_config(thread_id))) as listing:
+            async for each in listing:
+                stored = each.checkpoint["channel_values"].get(MESSAGES)
+                if isinstance(stored, Sequence) and stored and getattr(stored[-1], "id", None) == message_id:
+                    return partial(copying.copy_state, saver, Saved(each, ()), thread_id, target)
         raise ConfigurationError(
             f"Thread '{thread_id}' is no thread of agents, and none of its checkpoints ends with message "
             f"'{message_id}': fork it at a checkpoint_id"
@@ -336,7 +336,12 @@ class Threads:
             made = await self.create(target, **details)
         elif await index.get(target) is not None:
             raise ConfigurationError(f"There is a thread '{target}' already: use another id")
-        await write()
+        try:
+            await write()
+        except BaseException:
+            async with self._alone(index, target):
+                await self._indexed.adelete_thread(target)
+            raise
         return made if index.keeps else await self.info(target)
 
     # The end.

@@ -473,6 +473,8 @@ async def test_a_database_that_fails_does_not_fail_the_run(caplog: pytest.LogCap
     class Failing:
         keeps = True
 
+        def check(self) -> None: ...
+
         async def open(self) -> None: ...
 
         async def unlisted(self) -> Any:
@@ -487,3 +489,19 @@ async def test_a_database_that_fails_does_not_fail_the_run(caplog: pytest.LogCap
         run = await turn(runtime, "t", "Hello.")
         assert [each.content for each in run.get_run_messages()] == ["Hello."]
     assert "The index of threads could not be told of thread 't' (OSError: the disk is full)" in caplog.text
+
+
+async def test_a_copy_that_fails_leaves_nothing(saver: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with AgentRuntime(checkpointer=saver) as runtime:
+        await turn(runtime, "t", reply(call("send")), "never")
+
+        async def full(*_: Any, **__: Any) -> None:
+            raise OSError("the disk is full")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(saver, "aput_writes", full)
+            with pytest.raises(OSError, match="the disk is full"):
+                await runtime.threads.fork("t", new_thread_id="copy")
+        assert await saver.aget_tuple(named("copy")) is None
+        assert await ids(runtime) == ["t"]
+        await runtime.threads.fork("t", new_thread_id="copy")
