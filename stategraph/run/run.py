@@ -103,6 +103,7 @@ class Run(SyncRun):
             graph.tracker,
             self._listener.hear,
             asks=self._asks,
+            keeps=not isinstance(graph, HostedGraph),
             delegation=partial(subagents.delegation_of, list(subagents.everyone(graph.agents))),
         )
         # A run that continues with a question of another process needs it also without hooks.

@@ -7,11 +7,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from langchain_core.messages import ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
 from stategraph.errors import AbortError
 from stategraph.run.events.handlers import create_handlers
+from stategraph.run.hooks.hook_registry import HookRegistry
 from stategraph.run.run import Run
 from tests.runs import observe
 from tests.runs.scenarios import Scenario
@@ -220,7 +222,26 @@ async def _on_thread(run: Run, when: str) -> list[str]:
     return waiting + [f"{when}: {each}" for each in observe.problems_of_history(said)]
 
 
-CHECKS = {"stream": same_as_stream, "attach": attached, "abort": aborted}
+async def hooks(scenario: Scenario) -> list[str]:
+    """Hooks deny one call and have a person asked about the other, whose arguments the person changes."""
+    if scenario.hooked is None:
+        return []
+    registry = HookRegistry()
+    replies = {"Oslo": {"decision": "deny", "reason": "too cold"}, "Rome": {"decision": "ask", "reason": "sure?"}}
+    registry.register("PreToolUse", lambda about: replies.get(about["toolInput"]["city"]))
+    graph, asks = scenario.hooked(InMemorySaver()), {"enabled": True}
+    run = await Run.create({"run_id": "r", "graph": graph, "hooks": registry, "human_in_the_loop": asks})
+    await run.process_stream(scenario.given, thread("t"))
+    asked = [each.payload["action_requests"][0]["arguments"] for each in run.get_interrupts()]
+    if asked != [{"city": "Rome"}]:
+        return [f"a person is asked about {asked}"]
+    await run.resume([{"type": "edit", "updated_input": {"city": "Ostia"}}], thread("t"))
+    results = {each.tool_call_id: each.text for each in run.get_run_messages() if isinstance(each, ToolMessage)}
+    wanted = {"a": "Sunny in Ostia", "b": "Blocked: too cold"}
+    return [] if results == wanted else [f"results {results}, expected {wanted}"]
+
+
+CHECKS = {"stream": same_as_stream, "attach": attached, "abort": aborted, "hooks": hooks}
 
 
 async def checked(scenario: Scenario) -> dict[str, list[str]]:

@@ -1,6 +1,7 @@
 """Graphs written for LangGraph: how each is made with a saver, its input, and what a person answers.
 
-They import `langgraph` and the packages that are built on it alone, so that they run on either engine.
+They import `langgraph` and the packages that are built on it alone, so that they run on either engine; `run_tool` lets
+hooks of a run decide about a graph's tools.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from langgraph.types import Command, Send, interrupt
 from pydantic import BaseModel
 from typing_extensions import TypedDict
 
+from stategraph.run.graphs.tool_hooks import run_tool
 from tests.runs.model import RuleModel, results
 
 
@@ -34,6 +36,7 @@ class Scenario:
         given: Its input.
         again: The input of a later turn on the same thread.
         answers: What a person answers to its questions, in order.
+        hooked: Makes the graph with tools that hooks of the run decide about; None: it is not tested with hooks.
         pause_before: A node of the outermost graph, to pause before in the test of resuming in another process; None:
             its own questions pause it.
         texts: Words that have to be told, so that a graph that says nothing is noticed.
@@ -46,6 +49,7 @@ class Scenario:
     texts: tuple[str, ...]
     agents: tuple[str, ...]
     answers: tuple[Any, ...] = ()
+    hooked: Callable[[Any], Any] | None = None
     pause_before: str | None = None
 
 
@@ -75,6 +79,16 @@ def react(saver: Any) -> Any:
         return "Sunny in both."
 
     return create_react_agent(RuleModel(rule=rule), [get_weather], checkpointer=saver)
+
+
+def react_hooked(saver: Any) -> Any:
+    def rule(messages: list[AnyMessage]) -> Any:
+        if results(messages) == 0:
+            return "I look twice.", [("get_weather", {"city": "Rome"}, "a"), ("get_weather", {"city": "Oslo"}, "b")]
+        return "So much for the weather."
+
+    tools = ToolNode([get_weather], awrap_tool_call=run_tool)
+    return create_react_agent(RuleModel(rule=rule), tools, checkpointer=saver)
 
 
 # A tool node by hand: reasoning, a tool that fails, a sync model node
@@ -132,6 +146,24 @@ def middleware(saver: Any) -> Any:
         checkpointer=saver,
         name="polite",
     )
+
+
+def middleware_hooked(saver: Any) -> Any:
+    from langchain.agents import create_agent
+    from langchain.agents.middleware import AgentMiddleware
+
+    class RunTools(AgentMiddleware[Any, Any]):
+        """Lets the hooks of the run decide."""
+
+        async def awrap_tool_call(self, request: Any, handler: Any) -> Any:
+            return await run_tool(request, handler)
+
+    def rule(messages: list[AnyMessage]) -> Any:
+        if results(messages) == 0:
+            return "I look twice.", [("get_weather", {"city": "Rome"}, "a"), ("get_weather", {"city": "Oslo"}, "b")]
+        return "So much for the weather."
+
+    return create_agent(RuleModel(rule=rule), [get_weather], middleware=[RunTools()], checkpointer=saver)
 
 
 class Forecast(BaseModel):
@@ -437,12 +469,26 @@ def commands(saver: Any) -> Any:
 LATER = said("again")
 
 SCENARIOS: dict[str, Scenario] = {
-    "create_react_agent": Scenario(react, said("hi"), LATER, ("Sunny in both.",), ("agent",), pause_before="agent"),
+    "create_react_agent": Scenario(
+        react,
+        said("hi"),
+        LATER,
+        ("Sunny in both.",),
+        ("agent",),
+        pause_before="agent",
+        hooked=react_hooked,
+    ),
     "tool node by hand": Scenario(
         by_hand, said("hi"), LATER, ("I should try.", "It does not work."), ("talk",), pause_before="tools"
     ),
     "create_agent, middleware": Scenario(
-        middleware, said("hi"), LATER, ("thank you.",), ("polite",), pause_before="tools"
+        middleware,
+        said("hi"),
+        LATER,
+        ("thank you.",),
+        ("polite",),
+        pause_before="tools",
+        hooked=middleware_hooked,
     ),
     "create_agent, response_format": Scenario(response_format, said("hi"), LATER, (), ("model",), pause_before="tools"),
     "create_agent, HumanInTheLoopMiddleware": Scenario(

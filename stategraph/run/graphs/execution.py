@@ -6,15 +6,17 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, cast
 
-from langchain_core.messages import AnyMessage, BaseMessage
+from langchain_core.messages import AnyMessage
 from langchain_core.runnables import RunnableConfig
 
 from stategraph.agent.limits.meter import Meter
 from stategraph.agent.ports import AgentContext
 from stategraph.agent.state import AgentState
 from stategraph.run.events.listener import RunListener
-from stategraph.run.graphs.hosted_graph import HostedGraph
+from stategraph.run.graphs import tool_hooks
+from stategraph.run.graphs.hosted_graph import HostedGraph, messages_in
 from stategraph.run.graphs.projection import Projection
+from stategraph.run.graphs.tool_hooks import RunTools, ToolHooks
 from stategraph.run.history import recovery
 from stategraph.run.hooks.turn_hooks import TurnHooks
 from stategraph.run.pauses import Pause, RunInterrupt, after
@@ -58,24 +60,33 @@ class GraphExecution(TurnExecution):
         graph, projection = self._hosted, self._projection
         if context.listener is not None:
             projection.hear = context.listener.hear
-        config = cast("RunnableConfig", {**self._config, "callbacks": _with(self._config, projection.recorder)})
-        options: dict[str, Any] = {"context": context.context} if context.context is not None else {}
-        if graph.compiled.checkpointer:
-            options["durability"] = self._durability
-        stream = cast("AsyncGenerator[Any, None]", graph.astream(given, config, **options))
-        async with aclosing(stream) as items:
-            async for ns, mode, payload in items:
-                await projection.take(tuple(ns), mode, payload)
-                if mode == "values" and not ns:
-                    self._note(payload)
+        tools = RunTools(context.gates, projection.place_of_call, graph.command) if context.gates else None
+        before = tool_hooks.current.set(tools)
+        try:
+            async with aclosing(self._stream(given, context, tools)) as items:
+                async for ns, mode, payload in items:
+                    await projection.take(tuple(ns), mode, payload)
+                    if mode == "values" and not ns:
+                        self._note(payload)
+        finally:
+            tool_hooks.current.reset(before)
         await projection.end()
         if self.paused or graph.compiled.interrupt_before_nodes or graph.compiled.interrupt_after_nodes:
             await self._wait_again()
             await self._keep()
         values = graph.values if isinstance(graph.values, Mapping) else {}
-        said = values.get("messages")
-        messages = said if isinstance(said, Sequence) and all(isinstance(each, BaseMessage) for each in said) else []
-        return cast("AgentState", {**values, "messages": list(messages)})
+        return cast("AgentState", {**values, "messages": messages_in(values)})
+
+    def _stream(self, given: object, context: AgentContext, tools: RunTools | None) -> AsyncGenerator[Any, None]:
+        """Run the graph, heard by the projection and by hooks of its tools."""
+        handlers: list[Any] = [self._projection.recorder]
+        if tools is not None:
+            handlers.append(ToolHooks(tools))
+        config = cast("RunnableConfig", {**self._config, "callbacks": _with(self._config, handlers)})
+        options: dict[str, Any] = {"context": context.context} if context.context is not None else {}
+        if self._hosted.compiled.checkpointer:
+            options["durability"] = self._durability
+        return cast("AsyncGenerator[Any, None]", self._hosted.astream(given, config, **options))
 
     def _note(self, values: Any) -> None:
         """Take note of a state; one that says what the graph waits for may have nothing else in it."""
@@ -121,13 +132,14 @@ class GraphExecution(TurnExecution):
         await self._hosted.commit(self._config, [*self._listener.sent, *own])
 
 
-def _with(config: RunnableConfig, handler: Any) -> Any:
-    """Return the callbacks of a config with one more."""
+def _with(config: RunnableConfig, handlers: list[Any]) -> Any:
+    """Return the callbacks of a config with some more."""
     callbacks = config.get("callbacks")
     if callbacks is None:
-        return [handler]
+        return handlers
     if isinstance(callbacks, list):
-        return [*callbacks, handler]
+        return [*callbacks, *handlers]
     manager = callbacks.copy()
-    manager.add_handler(handler, inherit=True)
+    for handler in handlers:
+        manager.add_handler(handler, inherit=True)
     return manager

@@ -13,7 +13,7 @@ Rules
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -93,6 +93,11 @@ class HostedGraph(ExecutionGraph):
         """
         return structured_response(self.values)
 
+    def reset_values(self, keep_content: bool = False) -> None:
+        """Forget the run before, with its state; see the base class."""
+        super().reset_values(keep_content)
+        self.values = None
+
     # What goes in.
 
     def inputs_of(self, given: object) -> tuple[object, list[AnyMessage]]:
@@ -124,6 +129,11 @@ class HostedGraph(ExecutionGraph):
             self.compiled.astream(given, config, stream_mode=cast("Any", self._modes), subgraphs=True, **options),
         )
 
+    @property
+    def command(self) -> Callable[..., Any]:
+        """Makes a `Command` of the engine that the graph is of."""
+        return cast("Callable[..., Any]", getattr(_module(), "Command", Command) if self._foreign else Command)
+
     # What a thread waits for.
 
     async def pause(self, config: RunnableConfig) -> Pause:
@@ -141,7 +151,7 @@ class HostedGraph(ExecutionGraph):
         )
         unfinished = bool(state.next or state.tasks)
         memory = await self._stored(state.config) if unfinished else None
-        said = _messages(state.values)
+        said = messages_in(state.values)
         return Pause(interrupts, unfinished, said, memory, said)
 
     async def _stored(self, config: RunnableConfig) -> Mapping[str, Any] | None:
@@ -193,7 +203,7 @@ class HostedGraph(ExecutionGraph):
             # What tasks have finished is in the state that was read, and on the thread only after this.
             await self.compiled.aupdate_state(thread, None, as_node=END)
             state = await self.compiled.aget_state(thread)
-        known = _messages(state.values)
+        known = messages_in(state.values)
         ids = {message.id for message in known}
         whole = history.repair([*known, *(each for each in messages if each.id is None or each.id not in ids)])
         missing = [message for message in whole if message.id is None or message.id not in ids]
@@ -228,17 +238,21 @@ def is_conversation(given: object) -> bool:
     return all(isinstance(each, BaseMessage) or (isinstance(each, Mapping) and "role" in each) for each in said)
 
 
-def _messages(values: Any) -> list[AnyMessage]:
+def messages_in(values: Any) -> list[AnyMessage]:
+    """Return the conversation in a state; empty if there is none."""
     said = values.get("messages") if isinstance(values, Mapping) else getattr(values, "messages", None)
     if not isinstance(said, Sequence):
         return []
     return cast("list[AnyMessage]", [each for each in said if isinstance(each, BaseMessage)])
 
 
+def _module() -> object:
+    return sys.modules.get(_ENGINE_ADDRESS)
+
+
 def _theirs(command: Command[Any]) -> Any:
     """Return a command as an object of the installed LangGraph, whose graphs know no other."""
-    module = sys.modules.get(_ENGINE_ADDRESS)
-    theirs, send = getattr(module, "Command", Command), getattr(module, "Send", Send)
+    theirs, send = getattr(_module(), "Command", Command), getattr(_module(), "Send", Send)
 
     def goto(target: Any) -> Any:
         return send(target.node, target.arg) if isinstance(target, Send) else target

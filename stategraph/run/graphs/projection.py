@@ -70,6 +70,17 @@ class Projection:
         self._namespaces: dict[str, Namespace] = {}
         self._answered: set[str] = set()
 
+    def place_of_call(self, metadata: Mapping[str, Any], call_id: str) -> Place:
+        """Return the place of a tool call.
+
+        Args:
+            metadata: Of the task that runs the tool.
+            call_id: The call.
+        """
+        ns = self._namespace(metadata)
+        known = self.calls.get(("|".join(ns), call_id))
+        return self._place(ns, metadata) if known is None else known[0]
+
     async def take(self, ns: Namespace, mode: str, payload: Any) -> None:
         """Tell what an item of the stream shows.
 

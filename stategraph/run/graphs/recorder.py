@@ -144,6 +144,11 @@ def task_of(metadata: Mapping[str, Any] | None) -> str:
     return str((metadata or {}).get("langgraph_checkpoint_ns") or "")
 
 
+def has_failed(error: BaseException) -> bool:
+    """Return whether an error of a tool is a failure, and not a question, a handover or a cancellation."""
+    return not _LEAVING.intersection(cls.__name__ for cls in type(error).__mro__)
+
+
 def _outermost(metadata: Mapping[str, Any]) -> str:
     return task_of(metadata).partition("|")[0]
 
@@ -290,7 +295,7 @@ class Recorder(BaseCallbackHandler):
         tool = self._tools.pop(run_id, None)
         if tool is None or not isinstance(error, Exception):
             return
-        if not _LEAVING.intersection(cls.__name__ for cls in type(error).__mro__):
+        if has_failed(error):
             self._put(tool.metadata, ToolRaised(tool, error))
 
     def on_custom_event(

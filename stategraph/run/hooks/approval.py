@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from copy import deepcopy
+from copy import copy, deepcopy
 from dataclasses import dataclass
 from typing import Any, NotRequired, TypedDict
 
@@ -58,6 +58,7 @@ class HookGate:
         tracker: Knows the steps and turns of calls.
         hear: Told about hooks that failed.
         asks: Whether a person can be asked. Else a call that would need approval is blocked.
+        keeps: Whether to keep with a waiting run what hooks said; else they are asked again when a node runs again.
         delegation: Finds out about a call whether a subagent is to work on it, and then tells which and its task.
     """
 
@@ -69,6 +70,7 @@ class HookGate:
         hear: Callable[[facts.Fact], Awaitable[None]],
         *,
         asks: bool,
+        keeps: bool = True,
         delegation: Callable[[facts.Place, ToolCall], Mapping[str, str] | None] = lambda *_: None,
     ) -> None:
         self._run_id = run_id
@@ -76,8 +78,15 @@ class HookGate:
         self._tracker = tracker
         self._hear = hear
         self._asks = asks
+        self._keeps = keeps
         self._delegation = delegation
         self._decisions: dict[tuple[str, str], _Decision] = {}
+
+    def without_asking(self) -> HookGate:
+        """Return a gate with the same hooks that blocks the calls for which they want a person to be asked."""
+        twin = copy(self)
+        twin._asks, twin._decisions = False, {}
+        return twin
 
     async def before(self, at: facts.Place, calls: Sequence[ToolCall], /) -> Sequence[ports.Verdict]:
         """Decide about the calls of one answer."""
@@ -171,7 +180,7 @@ class HookGate:
 
     async def _consult(self, at: facts.Place, calls: Sequence[ToolCall]) -> list[Outcome]:
         """Ask the hooks about each call."""
-        if not stores(get_config()):
+        if not self._keeps or not stores(get_config()):
             return [await self._consult_about(at, call) for call in calls]
         # As a task of the engine: its result is stored with a waiting run, and the node that runs again is given it,
         # also where the hooks are no longer there. Else a call that waits for approval would run without; and results
@@ -300,7 +309,7 @@ def _id(call: ToolCall) -> str:
 
 def _key(at: facts.Place, call: ToolCall) -> tuple[str, str]:
     """Return a key that is unique among agents: models of agents that run in parallel may use the same ids of calls."""
-    return at.agent_id, _id(call)
+    return at.scope or at.agent_id, _id(call)
 
 
 def _updated(call: ToolCall, arguments: dict[str, object] | None) -> ToolCall:
