@@ -8,6 +8,7 @@ from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 
+from stategraph.agent.agent import Agent
 from stategraph.agent.graphs import assemble
 from stategraph.agent.ports import ModelRegistry
 from stategraph.engine.checkpoints.memory import in_memory_saver
@@ -19,6 +20,9 @@ from stategraph.run.graphs.execution import GraphExecution
 from stategraph.run.graphs.hosted_graph import HostedGraph
 from stategraph.run.ports import MeasuredExecution, Measurement
 from stategraph.run.turn.turn_execution import TurnExecution
+
+_UNNAMED = "LangGraph"
+"""The name of a graph that has been given none."""
 
 
 def graph_of(config: RunConfig, models: ModelRegistry | None) -> ExecutionGraph:
@@ -100,10 +104,29 @@ def measurement(
     telemetry = config.telemetry
     if telemetry is None:
         return None
-    thread_id = str(thread["configurable"]["thread_id"])
-    names = {each.id: each.name for each in graph.agents}
-    handoffs = {name for each in graph.agents for name in each.handoffs}
-    return telemetry.measure(MeasuredExecution(config.run_id, thread_id, names, handoffs, queued_s))
+    agents = _agents_of(graph)
+    name = graph.compiled.name if isinstance(graph, HostedGraph) else _UNNAMED
+    execution = MeasuredExecution(
+        config.run_id,
+        str(thread["configurable"]["thread_id"]),
+        {agent.id: agent.name for agent in agents},
+        {name for agent in agents for name in (*agent.handoffs, *agent.subagents)},
+        None if name == _UNNAMED else name,
+        queued_s,
+    )
+    return telemetry.measure(execution)
+
+
+def _agents_of(graph: ExecutionGraph) -> list[Agent]:
+    """Return the agents of a graph, then their subagents."""
+    found: dict[str, Agent] = {}
+    waiting = list(graph.agents)
+    while waiting:
+        agent = waiting.pop(0)
+        if agent.id not in found:
+            found[agent.id] = agent
+            waiting += [each.agent for tool in agent.subagents.values() for each in tool.subagents.values()]
+    return list(found.values())
 
 
 def execution_of(graph: ExecutionGraph) -> Callable[..., TurnExecution]:

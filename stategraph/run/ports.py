@@ -220,15 +220,17 @@ class MeasuredExecution:
     Attributes:
         run_id: The run.
         thread_id: Its thread; the run's id if the host named none.
-        agents: Names of its agents by their ids, the root first.
-        handoffs: Names of the tools by which agents hand over.
+        agents: Names of its agents by their ids, the root first, and of their subagents.
+        own_tools: Names of the tools by which agents hand over and call subagents, of which only facts tell.
+        graph: The name of the host's own graph that is run; None: it is one of agents, or has no name.
         queued_s: Seconds that it waited for a worker; None: it did not wait for one.
     """
 
     run_id: str
     thread_id: str
     agents: Mapping[str, str]
-    handoffs: Collection[str] = ()
+    own_tools: Collection[str] = ()
+    graph: str | None = None
     queued_s: float | None = None
 
 

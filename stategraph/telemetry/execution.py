@@ -1,4 +1,4 @@
-"""One execution of a run: its span, and what LangChain's callbacks do not tell: handoffs, and tools of the host."""
+"""One execution of a run: its span, and tools that LangChain knows nothing of: handoffs, subagents, the host's."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from langchain_core.callbacks import BaseCallbackManager
+from langchain_core.messages import ToolMessage
 from langchain_core.runnables import RunnableConfig
 from opentelemetry import context as contexts
 
 from stategraph.agent.facts import Fact, ToolEnded, ToolFailed, ToolStarted
 from stategraph.agent.ports import HostResult, Listener, ToolBatch, ToolHost
+from stategraph.errors import GraphInterrupt
 from stategraph.run.ports import ExecutionStatus, MeasuredExecution
 from stategraph.telemetry import ambient, content, names
 from stategraph.telemetry.handler import TOOL_ERROR, TelemetryHandler, begin_tool
@@ -27,17 +29,19 @@ class ExecutionMeasurement:
 
     def __init__(self, recorder: Recorder, execution: MeasuredExecution) -> None:
         self._recorder = recorder
-        self._handoffs = execution.handoffs
+        self._tools = execution.own_tools
+        self._listener: _ToolListener | None = None
         self._around = contexts.get_current()
         # A run without a thread of its own has one that is called after it: it is in no conversation.
         conversation = None if execution.thread_id == execution.run_id else execution.thread_id
+        workflow = recorder.workflow or execution.graph
         attributes = {
-            names.WORKFLOW: recorder.workflow,
+            names.WORKFLOW: workflow,
             names.CONVERSATION: conversation,
             names.RUN_ID: execution.run_id,
             names.QUEUED: execution.queued_s,
         }
-        self._measured = recorder.begin("invoke_workflow", recorder.workflow, self._around, attributes)
+        self._measured = recorder.begin("invoke_workflow", workflow, self._around, attributes)
         if execution.queued_s is not None:
             recorder.queued(execution.queued_s)
         self._handler = TelemetryHandler(recorder, self._measured, execution.agents, conversation)
@@ -55,8 +59,9 @@ class ExecutionMeasurement:
         return {**config, "callbacks": [*(callbacks or ()), self._handler]}
 
     def listener(self, listener: Listener, /) -> Listener:
-        """Return a listener that measures handoffs."""
-        return _HandoffListener(listener, self._recorder, self._handoffs)
+        """Return a listener that measures handoffs and calls of subagents."""
+        self._listener = _ToolListener(listener, self._recorder, self._tools)
+        return self._listener
 
     def host(self, host: ToolHost, /) -> ToolHost:
         """Return a host whose tools are measured."""
@@ -64,40 +69,54 @@ class ExecutionMeasurement:
 
     def end(self, status: ExecutionStatus, error: BaseException | None, /) -> None:
         """End the span of the run."""
+        if self._listener is not None:
+            self._listener.close()
         contexts.attach(self._around)
         ambient.current.set(self._ambient)
         self._recorder.end(self._measured, error, {names.RUN_STATUS: status})
 
 
-class _HandoffListener:
-    """Measures handoffs, which are tools that LangChain knows nothing of."""
+class _ToolListener:
+    """Measures tools that LangChain knows nothing of: handoffs and subagents."""
 
-    def __init__(self, listener: Listener, recorder: Recorder, handoffs: Collection[str]) -> None:
+    def __init__(self, listener: Listener, recorder: Recorder, tools: Collection[str]) -> None:
         self._hear = listener.hear
         self._recorder = recorder
-        self._handoffs = handoffs
-        self._open: dict[str | None, Measured] = {}
+        self._tools = tools
+        self._open: dict[tuple[str, str | None], Measured] = {}
         self.memory = listener.memory
         self.recall = listener.recall
 
     async def hear(self, fact: Fact, /) -> None:
         """Pass a fact on."""
-        if isinstance(fact, ToolStarted | ToolEnded | ToolFailed) and fact.call["name"] in self._handoffs:
-            self._handoff(fact)
+        if isinstance(fact, ToolStarted | ToolEnded | ToolFailed) and fact.call["name"] in self._tools:
+            self._tool(fact)
         await self._hear(fact)
 
-    def _handoff(self, fact: ToolStarted | ToolEnded | ToolFailed) -> None:
-        call = fact.call
+    def _tool(self, fact: ToolStarted | ToolEnded | ToolFailed) -> None:
+        call, key = fact.call, (fact.at.agent_id, fact.call["id"])
         if isinstance(fact, ToolStarted):
-            self._open[call["id"]] = begin_tool(
+            measured = self._open[key] = begin_tool(
                 self._recorder,
                 name=call["name"],
                 call_id=call["id"],
                 arguments=call["args"],
                 around=contexts.get_current(),
             )
-        elif (measured := self._open.pop(call["id"], None)) is not None:
-            self._recorder.end(measured, fact.error if isinstance(fact, ToolFailed) else None)
+            # The call goes on in this context; what a subagent does belongs to it.
+            measured.takes_in = True
+            contexts.attach(measured.context)
+        elif (known := self._open.pop(key, None)) is not None:
+            told: dict[str, Any] = {}
+            if self._recorder.content and isinstance(fact, ToolEnded) and isinstance(fact.output, ToolMessage):
+                told[names.TOOL_RESULT] = content.data(fact.output)
+            self._recorder.end(known, fact.error if isinstance(fact, ToolFailed) else None, told)
+
+    def close(self) -> None:
+        """End the calls that wait for a person, or were cut off."""
+        for measured in self._open.values():
+            self._recorder.end(measured, GraphInterrupt())
+        self._open.clear()
 
 
 class _MeasuredHost:

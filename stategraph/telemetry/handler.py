@@ -20,10 +20,11 @@ from opentelemetry import context as contexts
 from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind
 
+from stategraph.agent.graphs import done
 from stategraph.constants import TAG_HIDDEN
 from stategraph.engine.tracing.graph_runs import GraphRun, GraphRunHandler, GraphSave
 from stategraph.telemetry import content, model_calls, names
-from stategraph.telemetry.recorder import Measured, Recorder, enclosing
+from stategraph.telemetry.recorder import Measured, Recorder, enclosing, is_within
 
 _GRAPHS: Final = frozenset({"langgraph", "langchain_create_agent"})
 """Values of `ls_integration` in the metadata of runs that are graphs."""
@@ -83,7 +84,7 @@ class TelemetryHandler(GraphRunHandler):
     def enter(self, run_id: UUID) -> None:
         """Make the span of a run, or that around it, the current one."""
         run = self._runs.get(run_id)
-        if run is not None and enclosing(contexts.get_current()) is not run.measured:
+        if run is not None and not is_within(contexts.get_current(), run.measured):
             contexts.attach(run.measured.context)
 
     def on_chain_start(
@@ -102,13 +103,19 @@ class TelemetryHandler(GraphRunHandler):
         around, graph, about = self._runs.get(parent_run_id or run_id), self._graphs.pop(run_id, None), metadata or {}
         if graph is None and around is None and about.get("ls_integration") in _GRAPHS:
             graph = GraphRun(run_id, name or _UNNAMED, ())  # of another engine
-        if graph is not None and around is None and self._root is not None:
-            self._runs[run_id] = _Run(self._root, is_own=False)
+        whole = self._root if around is None else self._shelled(graph, parent_run_id)
+        if graph is not None and whole is not None:
+            self._runs[run_id] = _Run(whole, is_own=False)
         elif graph is not None:
             self._runs[run_id] = _Run(self._graph(graph, inputs, parent_run_id, about), is_own=True)
         elif around is not None:
             measured = self._node(name, tags or (), parent_run_id)
             self._runs[run_id] = _Run(measured or around.measured, measured is not None)
+
+    def _shelled(self, graph: GraphRun | None, parent_run_id: UUID | None) -> Measured | None:
+        """Return what is around a graph that only prepares and ends an agent, as of a subagent; None for others."""
+        is_shell = graph is not None and graph.name in graph.nodes and done.NODE in graph.nodes
+        return enclosing(self._around(parent_run_id)) if is_shell else None
 
     def _node(self, name: str | None, tags: Sequence[str], parent_run_id: UUID | None) -> Measured | None:
         """Begin to measure a node; None if a chain is none, or nodes have no spans."""
@@ -275,7 +282,7 @@ class TelemetryHandler(GraphRunHandler):
         """Return the context for what is called in a run of LangChain, here."""
         here = contexts.get_current()
         run = None if parent_run_id is None else self._runs.get(parent_run_id)
-        if run is None or enclosing(here) is run.measured:
+        if run is None or is_within(here, run.measured):
             return here
         return run.measured.context
 

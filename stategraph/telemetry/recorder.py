@@ -60,14 +60,31 @@ class Measured:
         span: Its span.
         context: The context of OpenTelemetry for what runs in it.
         operation: What it is; None for a node.
+        around: What it is in, as far as that is measured.
+        is_over: Whether it has ended.
+        takes_in: Whether what LangChain attributes to the operation around belongs to this one where this one is the
+            current one: of tools that LangChain knows nothing of.
     """
 
-    __slots__ = ("_around", "_began", "_current", "_first_chunk_s", "_tokens", "_told", "context", "operation", "span")
+    __slots__ = (
+        "_began",
+        "_current",
+        "_first_chunk_s",
+        "_tokens",
+        "_told",
+        "around",
+        "context",
+        "is_over",
+        "operation",
+        "span",
+        "takes_in",
+    )
 
     def __init__(self, span: Span, around: Context, operation: Operation | None, told: dict[str, Any]) -> None:
         self.span = span
         self.operation = operation
-        self._around = enclosing(around)
+        self.around = enclosing(around)
+        self.is_over = self.takes_in = False
         self._current = CurrentSpan(span, trace.get_current_span(around))
         self.context = contexts.set_value(_ENCLOSING, self, trace.set_span_in_context(self._current, around))
         self._told = told
@@ -82,9 +99,17 @@ class Measured:
 
 
 def enclosing(context: Context) -> Measured | None:
-    """Return the operation or node in which a context is; None outside of all."""
+    """Return the operation or node that goes on and in which a context is; None outside of all."""
     found = contexts.get_value(_ENCLOSING, context)
+    while isinstance(found, Measured) and found.is_over:
+        found = found.around
     return found if isinstance(found, Measured) else None
+
+
+def is_within(context: Context, measured: Measured) -> bool:
+    """Return whether a context is in an operation or node, and so is what is called there on its behalf."""
+    here = enclosing(context)
+    return here is measured or (here is not None and here.takes_in and here.around is measured)
 
 
 class Recorder:
@@ -158,6 +183,7 @@ class Recorder:
         more = self._ending(measured, error, attributes or {}, error_type)
         self._add_up(measured, more)
         measured.span.set_attributes({**more, **measured._tokens})
+        measured.is_over = True
         measured._current.close()
         measured.span.end()
         if self._metrics is not None and measured.operation is not None:
@@ -183,14 +209,14 @@ class Recorder:
         """Add reported tokens to the operations around a call of a model."""
         if measured.operation not in ("chat", "text_completion"):
             return
-        around = measured._around
+        around = measured.around
         while around is not None:
             if around.operation in ("invoke_agent", "invoke_workflow"):
                 with self._adding:
                     for name in _SUMMED:
                         if name in attributes:
                             around._tokens[name] = around._tokens.get(name, 0) + attributes[name]
-            around = around._around
+            around = around.around
 
     def saved(self, operation: str, duration_s: float, error: BaseException | None) -> None:
         """Record how long a saver took."""

@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 from langchain_core.messages import HumanMessage
 from langchain_core.tools import tool
+from opentelemetry import context as contexts
 
 from stategraph import END, START, AbortController, HookRegistry, Run, StateGraph
 from stategraph.agent.state import AgentState
 from stategraph.errors import AbortError
 from stategraph.run.runtime import AgentRuntime
+from stategraph.telemetry.recorder import enclosing
 from stategraph.testing import script
 from stategraph.testing.chat_model import ScriptedChatModel
 from tests.run.hosting import WEATHER, sunny
@@ -251,3 +253,83 @@ async def test_what_listens_to_all_leaves_a_run_to_its_own_telemetry(collected: 
 
     assert collected.tree() == ["invoke_workflow", "  invoke_agent a", "    chat scripted"]
     assert other.tree() == ["chat scripted"]
+
+
+def shopping(collected: Collected, *answers: Any) -> dict[str, Any]:
+    """An agent with a subagent that has a tool."""
+    subagent = {"agent_id": "s", "name": "The shopper", "model": model(*answers), "tools": tools_of(collected)[:1]}
+    asked = script.call("subagent", {"subagent_type": "shopper", "description": "Look."}, id="c1")
+    config = {"type": "shopper", "description": "Looks.", "agent_inputs": subagent}
+    return {"agent_id": "a", "model": model(script.reply(asked), "Fine."), "subagent_configs": [config]}
+
+
+async def test_subagents_are_below_the_tool_that_calls_them(collected: Collected) -> None:
+    look = script.reply(script.call("look", {"city": "Rome"}, id="l1"), usage=(10, 5))
+    await execute(collected, shopping(collected, look, "Sunny."))
+
+    assert collected.tree() == [
+        "invoke_workflow",
+        "  invoke_agent a",
+        "    chat scripted",
+        "    execute_tool subagent",
+        "      invoke_agent The shopper",
+        "        chat scripted",
+        "        execute_tool look",
+        "          own in look",
+        "        chat scripted",
+        "    chat scripted",
+    ]
+    assert (collected.named("invoke_agent a").attributes or {})["gen_ai.usage.input_tokens"] == 10
+
+
+async def test_a_subagent_that_waits_for_a_person_ends_its_spans(collected: Collected) -> None:
+    hooks = HookRegistry()
+    hooks.register("PreToolUse", {"hooks": [lambda happened: {"decision": "ask"}], "pattern": "^look$"})
+    look = script.reply(script.call("look", {"city": "Rome"}, id="l1"))
+    run = await execute(
+        collected, shopping(collected, look, "Sunny."), hooks=hooks, human_in_the_loop={"enabled": True}, config=THREAD
+    )
+    waiting = collected.named("execute_tool subagent").attributes or {}
+    assert waiting["stategraph.ended_by"] == "interrupt"
+    collected.exporter.clear()
+
+    await run.resume({"type": "approve"}, THREAD)
+
+    assert [line.strip() for line in collected.tree()] == [
+        "invoke_workflow",
+        "invoke_agent a",
+        "execute_tool subagent",
+        "invoke_agent The shopper",
+        "execute_tool look",
+        "own in look",
+        "chat scripted",
+        "chat scripted",
+    ]
+
+
+async def test_a_graph_of_the_hosts_own_gives_its_run_its_name(collected: Collected) -> None:
+    async def answer(state: AgentState) -> Any:
+        return {"messages": [await model("Hi.").ainvoke(state["messages"])]}
+
+    graph = StateGraph(AgentState).add_node("answer", answer).add_edge(START, "answer").compile(name="mine")
+    run = await Run.create({"run_id": "r", "graph": graph, "telemetry": collected.telemetry()})
+    await run.process_stream(ASK)
+
+    assert collected.tree() == ["invoke_workflow mine", "  chat scripted"]
+    assert (collected.named("invoke_workflow mine").attributes or {})["gen_ai.workflow.name"] == "mine"
+
+
+async def test_many_calls_in_one_node_keep_no_chain_of_those_that_ended(collected: Collected) -> None:
+    async def node(state: AgentState) -> Any:
+        for _ in range(50):
+            await model("Hi.").ainvoke("hi")
+        here = enclosing(contexts.get_current())
+        depth = 0
+        while here is not None:
+            here, depth = here.around, depth + 1
+        assert depth == 1  # the graph
+        return {}
+
+    graph = StateGraph(AgentState).add_node("node", node).add_edge(START, "node").compile()
+    await graph.ainvoke({"messages": []}, {"callbacks": [collected.telemetry().handler()]})
+    assert collected.tree() == ["invoke_workflow", *["  chat scripted"] * 50]

@@ -35,7 +35,7 @@ from langchain_core.utils.uuid import uuid7
 from stategraph.engine.config import context as run_context
 from stategraph.engine.config import runnable_config as run_config
 from stategraph.engine.config.quiet_manager import Quiet
-from stategraph.engine.tracing import graph_runs
+from stategraph.engine.tracing.graph_runs import GraphRunHandler
 from stategraph.policies import TracePolicy
 
 logger = logging.getLogger(__name__)
@@ -170,8 +170,9 @@ class ChainRun(Generic[_RunManager]):
     def context(self, config: RunnableConfig) -> Context:
         """Make a context for the children: `config` is the running config and this run the tracer's parent."""
         context = run_context.config_context(config, _traced(self.manager))
-        for handler in graph_runs.hearing(self.manager.handlers):
-            context.run(handler.enter, self.manager.run_id)
+        for handler in self.manager.handlers:
+            if isinstance(handler, GraphRunHandler):
+                context.run(handler.enter, self.manager.run_id)
         return context
 
     def _endings(self, error: BaseException | None) -> list[tuple[_RunManager, Callable[..., Any], object]]:
