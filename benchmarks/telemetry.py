@@ -3,8 +3,8 @@
     python -m benchmarks.telemetry               about half a minute on a quiet machine
     python -m benchmarks.telemetry --rounds 5    shorter
 
-Needs the SDK of OpenTelemetry; its spans are dropped at their end. The variants take turns, so that what else the
-machine does falls on all of them; "off, again" shows how exact that is.
+Needs the SDK of OpenTelemetry; its spans are dropped at their end. Measured is the time of the processor. The variants
+take turns, so that what else the machine does falls on all of them; "off, again" shows how exact that is.
 Never exits with 1 because of a figure.
 """
 
@@ -97,16 +97,16 @@ def loop() -> Callable[[Variant], Awaitable[None]]:
 
 
 async def measure(work: Callable[[Variant], Awaitable[None]], rounds: int) -> dict[str, float]:
-    """Medians of each variant, in milliseconds."""
+    """Medians of each variant, in milliseconds of the processor."""
     took: dict[str, list[float]] = {name: [] for name in variants()}
     several = variants()
     for number in range(rounds + 1):
         for name, telemetry in several.items():
             gc.collect()
-            began = time.perf_counter()
+            began = time.process_time()
             await work(telemetry)
             if number:  # the first round warms up
-                took[name].append((time.perf_counter() - began) * 1000)
+                took[name].append((time.process_time() - began) * 1000)
     return {name: statistics.median(each) for name, each in took.items()}
 
 

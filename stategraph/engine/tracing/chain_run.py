@@ -249,7 +249,9 @@ def _is_heard_by_one(manager: AsyncCallbackManager | AsyncCallbackManagerForChai
     handlers = manager.handlers
     if len(handlers) != 1 or type(manager) not in _ASYNC_KINDS or _tell_one is None:
         return False
-    # The order of events that feed a stream is seen from outside: leave it as it is.
+    # The order of events that feed a stream, or run inline, is seen from outside: leave it as it is.
+    if isinstance(handlers[0], GraphRunHandler):
+        return True
     return not handlers[0].run_inline and not taps_streams(handlers[0])
 
 
