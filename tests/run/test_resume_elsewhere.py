@@ -103,6 +103,24 @@ def test_an_output_is_given_in_another_process_than_its_first_try(processes: Pro
     assert "weather: Field required" in second["messages"][1][1]
 
 
+def test_a_process_that_dies_between_two_tries_loses_neither(on_sqlite: Processes) -> None:
+    on_sqlite.dying_part(
+        ["", ["final_answer", {}, "c1"]],
+        ["", ["final_answer", {"weather": 3}, "c2"]],
+        ["", ["die", {}, "c3"]],
+        text="weather?",
+        typed=True,
+        durability="sync",
+    )
+    seen = on_sqlite.part(["", ["final_answer", {"weather": "sunny"}, "c4"]], resume=None, typed=True)
+    assert seen["output"] == "sunny"
+    refused = [text for kind, text in seen["messages"] if kind == "tool" and "does not fit" in text]
+    assert len(refused) == 2
+    # The model was asked once, with all that was said before.
+    (sent,) = seen["sent"]
+    assert [kind for kind, _ in sent] == ["human", *["ai", "tool"] * 3]
+
+
 def test_a_run_goes_on_in_other_processes_with_the_same_steps(processes: Processes) -> None:
     first = processes.part(
         ["Looking.", ["get_weather", {"city": "Rome"}, "c1"]],

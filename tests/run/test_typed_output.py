@@ -446,6 +446,25 @@ def test_a_direct_edge_tells_the_output_and_not_the_tries(replies: list[Any], mo
     assert told_second.replace(" ", "").replace('"', "") == "Sofar:\nAI:{total:3,items:[tea]}"
 
 
+def test_other_agents_are_told_an_output_as_text_and_not_how_it_came() -> None:
+    second = ScriptedChatModel(replies=[final({"text": "hi"})])
+    first = [
+        final({"total": "x"}),
+        calls(("final_answer", GOOD), ("get_weather", {"city": "Rome"}), ("final_answer", {"total": 1})),
+    ]
+    one = {"agent_id": "one", "model": ScriptedChatModel(replies=first), "output_type": Invoice, "tools": [get_weather]}
+    agents = [one, {"agent_id": "two", "model": second, "output_type": Note}]
+    edges = [{"from": "one", "to": "two", "edge_type": "direct"}]
+    graph = {"type": "multi-agent", "agents": agents, "edges": edges}
+    run = asyncio.run(Run.create({"run_id": "r", "graph_config": graph}))
+    play(run)
+    assert run.outputs == {"one": INVOICE, "two": {"text": "hi"}}
+    _, weather, result, output = second.requests[0].messages
+    assert [call["name"] for call in weather.tool_calls] == ["get_weather"]
+    assert result.content == "Sunny in Rome"
+    assert (type(output), output.content) == (AIMessage, '{"total":3,"items":["tea"]}')
+
+
 # Threads.
 
 

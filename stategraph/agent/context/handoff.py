@@ -6,6 +6,7 @@
   about a transfer is read from its result. So it survives pauses, other processes and edits of the state.
 - An agent that is handed the conversation on a way that returns gives it back when it has answered, unless it hands
   over itself.
+- Outputs of other agents' types are shown as their texts, as an agent may have the tool that took them itself.
 - No agent is shown transfers: routing is no part of the conversation. What one agent tells the other along with it is
   a message of a user to the receiver, which writes it into the state when it answers.
 """
@@ -23,6 +24,7 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemM
 
 from stategraph import fields
 from stategraph.agent.messages import history, truncation
+from stategraph.agent.output import record
 from stategraph.agent.settings.inputs import ToolDefinition
 from stategraph.agent.state import AgentState, turn_of
 from stategraph.engine.config import environment
@@ -385,7 +387,7 @@ class Role:
             system: Its own instructions.
             messages: The conversation.
         """
-        seen = without_transfers(messages)
+        seen = record.in_words(without_transfers(messages), but_of=self.agent_id)
         added: tuple[AnyMessage, ...] = ()
         arrival = arrival_of(self.agent_id, messages)
         if arrival is not None:

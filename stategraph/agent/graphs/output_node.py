@@ -141,12 +141,13 @@ class OutputNode:
         kind, handoffs = self._output.type, self._agent.handoffs
         calls = [call for call in open_calls.calls if call["name"] in kind.by_tool]
         leaves = any(call["name"] in handoffs for call in open_calls.calls)
+        unused = record.unused(self._agent.id)
         for call in calls:
             if leaves:
-                verdict.results.append((call, _result(call, texts.HANDED_OVER)))
+                verdict.results.append((call, _result(call, texts.HANDED_OVER, additional_kwargs=unused)))
                 continue
             if verdict.found is not None:
-                verdict.results.append((call, _result(call, texts.SURPLUS)))
+                verdict.results.append((call, _result(call, texts.SURPLUS, additional_kwargs=unused)))
                 continue
             try:
                 why = open_calls.unreadable.get(call["id"] or "")

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 
-from stategraph.agent.messages import truncation
+from stategraph.agent.messages import history, truncation
 from stategraph.agent.output import texts
 from stategraph.agent.output.output_type import Form, Found
 from stategraph.agent.output.schemas import VALUE
@@ -25,6 +25,10 @@ ACCEPTED: Final = "output"
 
 REFUSED: Final = "output_refused"
 """The mark of what a model was told about an answer that is none."""
+
+
+UNUSED: Final = "output_unused"
+"""The mark of the result of a call that was not needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,11 @@ def accepted(agent_id: str, found: Found) -> dict[str, object]:
 def refused(agent_id: str, number: int) -> dict[str, object]:
     """Return the mark of what a model is told about an answer that is no valid output, the so many-th."""
     return {REFUSED: {"agentId": agent_id, "number": number}}
+
+
+def unused(agent_id: str) -> dict[str, object]:
+    """Return the mark of the result of a call that was not needed, as there is an output or none is wanted."""
+    return {UNUSED: {"agentId": agent_id}}
 
 
 def correction(text: str, agent_id: str, number: int, message_id: str) -> HumanMessage:
@@ -96,22 +105,68 @@ def outputs(messages: Sequence[AnyMessage]) -> list[Output]:
     return sorted(_outputs(messages), key=lambda each: each.place)
 
 
-def in_words(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
+def in_words(messages: Sequence[AnyMessage], but_of: str | None = None) -> Sequence[AnyMessage]:
     """Return a conversation as others are told it: without tries, and outputs of calls as texts of their agents.
 
     Args:
         messages: The conversation. It is not changed.
+        but_of: The agent whose outputs and tries stay as they are; None: none.
+
+    Returns:
+        The same object if there is nothing to change.
     """
+    marked = [_agent_of(message) not in (None, but_of) for message in messages]
+    if not any(marked):
+        return messages
     given = {each.until: each.given for each in outputs(messages)}
     told: list[AnyMessage] = []
-    for place, message in enumerate(messages):
-        if place in given and isinstance(message, ToolMessage):
-            told.append(AIMessage(content=truncation.compact_json(given[place])))
-        elif REFUSED not in message.additional_kwargs:
-            told.append(message)
-        elif isinstance(message, HumanMessage) and told and isinstance(told[-1], AIMessage):
-            told.pop()  # the answer that it is about
+    for place, end in _exchanges(messages):
+        message = messages[place]
+        others = [each for each in range(place + 1, end) if marked[each]]
+        if others and isinstance(message, AIMessage):
+            told += _exchange(messages, place, end, others, given)
+        elif not marked[place]:
+            told += messages[place:end]
+        elif told and isinstance(told[-1], AIMessage):
+            told.pop()  # the answer that a message is about
     return told
+
+
+def _exchanges(messages: Sequence[AnyMessage]) -> Iterator[tuple[int, int]]:
+    """Yield the place of each message, and that behind the results that follow it."""
+    place = 0
+    while place < len(messages):
+        end = place + 1
+        while end < len(messages) and isinstance(messages[end], ToolMessage):
+            end += 1
+        yield place, end
+        place = end
+
+
+def _exchange(
+    messages: Sequence[AnyMessage], place: int, end: int, others: Sequence[int], given: Mapping[int, object]
+) -> Iterator[AnyMessage]:
+    """Yield an answer without some of its calls, the results of the others, and the output that it gave."""
+    answer = cast("AIMessage", messages[place])
+    gone = {cast("ToolMessage", messages[each]).tool_call_id for each in others}
+    called = {call["id"] or "" for call in (*answer.tool_calls, *answer.invalid_tool_calls)}
+    kept = history.with_calls(answer, called - gone)
+    texts_given = [truncation.compact_json(given[each]) for each in others if each in given]
+    if called - gone:
+        yield kept
+        yield from (messages[each] for each in range(place + 1, end) if each not in others)
+        yield from (AIMessage(content=text) for text in texts_given)
+    elif text := "\n\n".join(each for each in (truncation.text_of(kept.content).strip(), *texts_given) if each):
+        yield AIMessage(content=text, id=answer.id)
+
+
+def _agent_of(message: AnyMessage) -> str | None:
+    """Return the agent whose output, or try of one, a message marks; None if it is no such mark."""
+    marks = message.additional_kwargs
+    if isinstance(message, AIMessage) or not marks:
+        return None  # an answer in words is told as it is
+    found = marks.get(ACCEPTED) or marks.get(REFUSED) or marks.get(UNUSED)
+    return str(found["agentId"]) if isinstance(found, Mapping) else None
 
 
 def _outputs(messages: Sequence[AnyMessage]) -> Iterator[Output]:

@@ -76,7 +76,8 @@ class SubagentCall:
             call_id=call["id"] or "",
             above=context.within,
         )
-        config = cast("RunnableConfig", {**values.config, "recursion_limit": subagent.max_turns * _STEPS})
+        steps = _STEPS if subagent.agent.output is None else _STEPS + 1  # it is taken in one of its own
+        config = cast("RunnableConfig", {**values.config, "recursion_limit": subagent.max_turns * steps})
         return cls(call, caller, subagent, task, config, replace(context, within=within))
 
     def run(self) -> ToolMessage:
