@@ -42,6 +42,13 @@ def test_the_program_of_the_page_about_typed_output_runs() -> None:
     assert done.stdout.strip() == "Invoice(number=3, total=7.5)", done.stderr
 
 
+def test_the_program_of_the_page_about_limits_runs() -> None:
+    page = (ROOT / "docs" / "limits.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert done.stdout.strip() == "total_tokens_limit 3 360", done.stderr
+
+
 #: Names that hosts may register handlers for and that no run emits; an event that is added is not among them.
 NEVER_EMITTED = {
     GraphEvents.LLM_START,
