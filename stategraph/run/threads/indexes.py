@@ -24,7 +24,7 @@ def index_of(saver: Any) -> ThreadIndex:
             far as it lists them, and have no titles.
     """
     if isinstance(saver, InMemorySaver):
-        return _of_memory.setdefault(saver, MemoryIndex(saver.storage))
+        return _of_memory.setdefault(saver, MemoryIndex(saver.storage, saver.writes))
     for cls in type(getattr(saver, "conn", None)).__mro__:
         match cls.__module__.partition(".")[0], cls.__name__:
             case "aiosqlite", "Connection":

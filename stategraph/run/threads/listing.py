@@ -7,6 +7,7 @@ from typing import Any, Never
 
 from stategraph.errors import ConfigurationError
 from stategraph.run.threads.memory import chosen
+from stategraph.run.threads.port import Unlisted
 from stategraph.run.threads.rules import Row
 from stategraph.run.threads.values import ThreadQuery, time_of
 
@@ -59,7 +60,7 @@ class ListedThreads:
             ) from error
         return chosen([_row(thread_id, *ids) for thread_id, ids in seen.items()], query)
 
-    async def unlisted(self) -> Sequence[tuple[str, str, str]]:
+    async def unlisted(self) -> Sequence[Unlisted]:
         """Return none: all are listed."""
         return ()
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from stategraph.constants import INTERRUPT
+from stategraph.run.threads.port import Unlisted
 from stategraph.run.threads.rules import Row
 from stategraph.run.threads.values import ThreadQuery
 
@@ -15,12 +17,14 @@ class MemoryIndex:
 
     Args:
         storage: What the saver has, by thread, namespace and checkpoint.
+        writes: What tasks have written, by thread, namespace and checkpoint.
     """
 
     keeps = True
 
-    def __init__(self, storage: Any) -> None:
+    def __init__(self, storage: Any, writes: Any) -> None:
         self._storage = storage
+        self._writes = writes
         self._rows: dict[str, Row] = {}
 
     def check(self) -> None:
@@ -53,12 +57,13 @@ class MemoryIndex:
         """Return rows in order."""
         return chosen(self._rows.values(), query)
 
-    async def unlisted(self) -> Sequence[tuple[str, str, str]]:
+    async def unlisted(self) -> Sequence[Unlisted]:
         """Return threads of the saver that have no row."""
         found = []
         for thread_id, namespaces in list(self._storage.items()):
             if thread_id not in self._rows and (ids := sorted(namespaces.get("", ()))):
-                found.append((thread_id, ids[0], ids[-1]))
+                written = self._writes.get((thread_id, "", ids[-1]), {}).values()
+                found.append(Unlisted(thread_id, ids[0], ids[-1], any(each[1] == INTERRUPT for each in written)))
         return found
 
     async def abandoned(self, now: float) -> Sequence[Row]:

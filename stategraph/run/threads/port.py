@@ -3,10 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from stategraph.run.threads.rules import Row
 from stategraph.run.threads.values import ThreadQuery
+
+
+@dataclass(frozen=True, slots=True)
+class Unlisted:
+    """A thread of a saver that has no row.
+
+    Attributes:
+        id: The thread.
+        first: The id of its first checkpoint.
+        last: The id of its last one.
+        waits: Whether that waits for a person.
+    """
+
+    id: str
+    first: str
+    last: str
+    waits: bool
 
 
 class ThreadIndex(Protocol):
@@ -42,8 +60,8 @@ class ThreadIndex(Protocol):
     async def find(self, query: ThreadQuery) -> Sequence[Row]:
         """Return rows in order: one more than the limit, if there are more."""
 
-    async def unlisted(self) -> Sequence[tuple[str, str, str]]:
-        """Return threads of the saver that have no row: each with the ids of its first and its last checkpoint."""
+    async def unlisted(self) -> Sequence[Unlisted]:
+        """Return threads of the saver that have no row."""
 
     async def abandoned(self, now: float) -> Sequence[Row]:
         """Return threads whose deletion was begun, by a process that is gone."""

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias, cast
 
+from stategraph.constants import INTERRUPT
+from stategraph.run.threads.port import Unlisted
 from stategraph.run.threads.rules import Row, Stored
 from stategraph.run.threads.values import ThreadQuery
 
@@ -29,6 +31,7 @@ class Words:
 
     Attributes:
         real: The type of times.
+        writes: The saver's table of what tasks have written.
         metadata: The condition that so many of some values are among the metadata; its parameters are the values as
             JSON and their number.
         exists: Returns a row if there is a table of a name.
@@ -36,6 +39,7 @@ class Words:
     """
 
     real: str
+    writes: str
     metadata: str
     exists: str
     lock: str | None
@@ -43,6 +47,7 @@ class Words:
 
 SQLITE: Final = Words(
     real="REAL",
+    writes="writes",
     metadata="(SELECT COUNT(*) FROM json_each(?) AS wanted JOIN json_each(metadata) AS had ON had.key = wanted.key "
     "AND had.type = wanted.type AND had.value IS wanted.value) = ?",
     exists="SELECT 1 FROM sqlite_master WHERE name = ?",
@@ -51,23 +56,28 @@ SQLITE: Final = Words(
 
 POSTGRES: Final = Words(
     real="DOUBLE PRECISION",
+    writes="checkpoint_writes",
     metadata="(SELECT COUNT(*) FROM jsonb_each(CAST(? AS jsonb)) AS wanted "
     "WHERE CAST(metadata AS jsonb) -> wanted.key = wanted.value) = ?",
     exists="SELECT 1 WHERE to_regclass(?) IS NOT NULL",
     lock="SELECT pg_advisory_xact_lock(7326002)",
 )
 
-_UNLISTED: Final = f"""WITH RECURSIVE seen(thread_id) AS (
+_UNLISTED: Final = f"""SELECT u.thread_id, u.first, u.last, EXISTS (
+    SELECT 1 FROM {{writes}} w WHERE w.thread_id = u.thread_id AND w.checkpoint_ns = '' AND w.checkpoint_id = u.last
+    AND w.channel = '{INTERRUPT}'
+) FROM (WITH RECURSIVE seen(thread_id) AS (
     SELECT MIN(thread_id) FROM checkpoints
     UNION ALL
     SELECT (SELECT MIN(c.thread_id) FROM checkpoints c WHERE c.thread_id > seen.thread_id)
     FROM seen WHERE seen.thread_id IS NOT NULL
 )
 SELECT s.thread_id,
-    (SELECT MIN(c.checkpoint_id) FROM checkpoints c WHERE c.thread_id = s.thread_id AND c.checkpoint_ns = ''),
-    (SELECT MAX(c.checkpoint_id) FROM checkpoints c WHERE c.thread_id = s.thread_id AND c.checkpoint_ns = '')
+    (SELECT MIN(c.checkpoint_id) FROM checkpoints c WHERE c.thread_id = s.thread_id AND c.checkpoint_ns = '') AS first,
+    (SELECT MAX(c.checkpoint_id) FROM checkpoints c WHERE c.thread_id = s.thread_id AND c.checkpoint_ns = '') AS last
 FROM seen s
-WHERE s.thread_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM {TABLE} i WHERE i.thread_id = s.thread_id)"""
+WHERE s.thread_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM {TABLE} i WHERE i.thread_id = s.thread_id)
+) AS u WHERE u.first IS NOT NULL"""
 
 
 class Connection(Protocol):
@@ -187,10 +197,10 @@ class SqlIndex:
         if query.after is not None:
             yield f"({query.order}_at, thread_id) {'>' if query.oldest_first else '<'} (?, ?)", query.after
 
-    async def unlisted(self) -> Sequence[tuple[str, str, str]]:
+    async def unlisted(self) -> Sequence[Unlisted]:
         """Return threads of the saver that have no row."""
-        rows, _ = await self._connection.execute((_UNLISTED, ()))
-        return [(thread_id, first, last) for thread_id, first, last in rows if first is not None]
+        rows, _ = await self._connection.execute((_UNLISTED.format(writes=self._words.writes), ()))
+        return [Unlisted(thread_id, first, last, bool(waits)) for thread_id, first, last, waits in rows]
 
     async def abandoned(self, now: float) -> Sequence[Row]:
         """Return threads whose deletion was begun, by a process that is gone."""

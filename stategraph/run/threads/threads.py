@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any, Literal
@@ -278,7 +279,11 @@ class Threads:
         if message_id is not None:
             write = await self._up_to(thread_id, saved, message_id, target)
         details = {"title": row.title if title is None else title, "owner": row.owner, "metadata": row.metadata}
-        return await self._begin(target, write, details)
+        made = await self._begin(target, write, details)
+        if not index.keeps or message_id is not None or not saved.interrupts(target):
+            return made
+        waiting = await keeping.change(index, target, lambda row: replace(_there(row, target), status="interrupted"))
+        return made if waiting is None else waiting.shown(now_s())
 
     async def _up_to(self, thread_id: str, saved: Saved, message_id: str, target: str) -> Any:
         """Return what copies a thread up to a message."""
@@ -412,9 +417,9 @@ class Threads:
 
     async def _repaired(self, index: ThreadIndex) -> int:
         now, count = now_s(), 0
-        for thread_id, first, last in await index.unlisted():
-            row = Row(thread_id, created_at=time_of(first, now), updated_at=time_of(last, now))
-            count += await index.put(row, None)
+        for found in await index.unlisted():
+            row = Row(found.id, created_at=time_of(found.first, now), updated_at=time_of(found.last, now))
+            count += await index.put(replace(row, status="interrupted" if found.waits else "idle"), None)
         for row in await index.abandoned(now):
             try:
                 async with self._alone(index, row.id):

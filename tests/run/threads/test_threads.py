@@ -128,8 +128,9 @@ async def test_a_turn_moves_its_thread_to_the_top_and_says_what_goes_on(saver: A
 async def test_threads_from_before_the_index_are_found(saver: Any) -> None:
     async with AgentRuntime(checkpointer=saver) as runtime:
         await turn(runtime, "first", "Hello.")
-        await turn(runtime, "second", "Hello.", run_id="r2")
+        await turn(runtime, "second", reply(call("send")), run_id="r2")
         assert await ids(runtime) == ["second", "first"]
+        assert await ids(runtime, status="interrupted") == ["second"]
         made = (await runtime.threads.info("first")).created_at
         assert abs(made.timestamp() - keeping.now_s()) < 60
         await index_of(saver).remove(await index_of(saver).get("first"))  # type: ignore[arg-type]
@@ -269,7 +270,7 @@ async def test_a_fork_at_a_message_ends_there_and_can_go_on(saver: Any) -> None:
 async def test_a_fork_of_a_thread_that_waits_waits_too_and_each_is_answered_by_itself(saver: Any) -> None:
     async with AgentRuntime(checkpointer=saver) as runtime:
         run = await turn(runtime, "t", reply(call("send")), "Done here.")
-        await runtime.threads.fork("t", new_thread_id="copy")
+        assert (await runtime.threads.fork("t", new_thread_id="copy")).status == "interrupted"
         assert (await runtime.threads.get("copy")).interrupts[0].payload == "really?"
         await run.resume("yes", named("t"))
         other = await runtime.create_run(run_id="r2", agents=[agent("Done there.")])
