@@ -15,7 +15,7 @@ import asyncio
 
 from langgraph.checkpoint.memory import InMemorySaver
 
-from stategraph import AgentInputs, HookRegistry, HumanInTheLoop, SubagentConfig, create_run
+from stategraph import AgentInputs, HookOutput, HookRegistry, HumanInTheLoop, SubagentConfig, create_run
 from stategraph.testing import ScriptedChatModel, call, reply
 
 thread = {"configurable": {"thread_id": "dinner"}}
@@ -69,7 +69,7 @@ async def main() -> None:
             tokens.append(data["output"].usage_metadata["total_tokens"])
 
     hooks = HookRegistry()
-    hooks.register("PreToolUse", lambda happened: {"decision": "ask"}, pattern="^buy$")
+    hooks.register("PreToolUse", lambda happened: HookOutput(decision="ask"), pattern="^buy$")
     run = await create_run(
         run_id="r",
         agents=[agent],

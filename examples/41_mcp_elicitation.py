@@ -21,7 +21,8 @@ from mcp.server import MCPServer
 from mcp.server.mcpserver.resolve import Elicit, Resolve
 from pydantic import BaseModel, Field
 
-from stategraph import AgentRuntime, InvalidAnswerError
+from stategraph import AgentInputs, AgentRuntime, HumanInTheLoop, InvalidAnswerError
+from stategraph.agent.mcp import StdioServer
 from stategraph.testing import ScriptedChatModel, call, reply
 
 shop = MCPServer("shop", log_level="CRITICAL")
@@ -44,12 +45,14 @@ def order(item: str, amount: Annotated[Amount, Resolve(how_many)]) -> str:
 
 saver = InMemorySaver()  # With a saver on disk, the second backend may be another process.
 thread = {"configurable": {"thread_id": "shopping"}}
-servers = {"shop": {"command": sys.executable, "args": [__file__, "serve"]}}
+servers = {"shop": StdioServer(command=sys.executable, args=(__file__, "serve"))}
 
 
 async def new_run(runtime: AgentRuntime, *replies):
-    agent = {"agent_id": "buyer", "model": ScriptedChatModel(replies=list(replies)), "tools": await runtime.tools()}
-    return await runtime.create_run(run_id="answer-1", agents=[agent], human_in_the_loop={"enabled": True})
+    model = ScriptedChatModel(replies=list(replies))
+    agent = AgentInputs(agent_id="buyer", model=model, tools=await runtime.tools())
+    person = HumanInTheLoop(enabled=True)
+    return await runtime.create_run(run_id="answer-1", agents=[agent], human_in_the_loop=person)
 
 
 async def first_backend() -> None:

@@ -377,7 +377,7 @@ class SubagentConfig(Settings):
     name: str | None = None
     description: Annotated[str, Field(min_length=1)]
     agent_inputs: AgentInputs | None = None
-    self_: bool = Field(default=False, alias="self")
+    self_: bool = False
     tool_name: Annotated[str, Field(pattern="^[a-zA-Z0-9_-]{1,64}$")] | None = None
     max_turns: PositiveInt = 25
     allow_nested: bool = False
