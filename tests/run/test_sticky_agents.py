@@ -19,14 +19,17 @@ from tests.run.hosting import THREAD, ask
 
 pytestmark = pytest.mark.anyio
 
-EDGES = [{"from": "desk", "to": "sales", "edge_type": "handoff"}]
+EDGES = [
+    {"from": "desk", "to": "sales", "edge_type": "handoff"},
+    {"from": "sales", "to": "desk", "edge_type": "handoff"},
+]
 TRANSFER = script.reply(script.call("lc_transfer_to_sales", id="t"))
 
 
 async def run_of(saver: Any, desk: list[Any], sales: list[Any], tools: Any = (), **settings: Any) -> Run:
     models = {"desk": ScriptedChatModel(replies=desk), "sales": ScriptedChatModel(replies=sales)}
     agents = [
-        {"agent_id": name, "model": model, "tools": tools if name == "sales" else []} for name, model in models.items()
+        {"agent_id": name, "model": model, "tools": tools if name == "desk" else []} for name, model in models.items()
     ]
     fixed: Any = {"run_id": "r", "agents": agents, "edges": EDGES, "sticky_agents": True, "checkpointer": saver}
     return await create_run(**{**fixed, **settings})
@@ -66,7 +69,10 @@ async def test_a_turn_that_was_cut_off_is_taken_up_by_the_agent_that_spoke(pause
         await asyncio.Event().wait()
         return ""
 
-    run = await run_of(saver, [TRANSFER], [script.reply("Let me.", script.call("work", id="w"))], [work])
+    run = await run_of(saver, [TRANSFER], ["Hello."])
+    await run.process_stream(ask(), THREAD)
+    back = script.reply(script.call("lc_transfer_to_desk", id="b"))
+    run = await run_of(saver, [script.reply("Let me.", script.call("work", id="w"))], [back], [work])
     if paused:
         await run.process_stream(ask(), THREAD)
     else:
@@ -76,6 +82,7 @@ async def test_a_turn_that_was_cut_off_is_taken_up_by_the_agent_that_spoke(pause
         run.abort()
         with pytest.raises(AbortError):
             await going
-    run = await run_of(saver, [], ["Where were we?"], [work])
+    assert run.get_active_agent() == "desk"
+    run = await run_of(saver, ["Where were we?"], [], [work])
     await run.process_stream({"messages": [HumanMessage("again")]}, THREAD)
     assert [each.content for each in run.get_run_messages()] == ["Where were we?"]
