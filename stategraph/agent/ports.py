@@ -256,6 +256,8 @@ class ModelRequest:
         model: That model's name; empty if unknown.
         tokens: Tokens of all that is sent, tools included, as they were counted; None if tokens are not counted.
         options: Options bound to each model that is tried, such as `temperature` or `tool_choice`.
+        off_record: Whether the answer is no part of the conversation, as that of a summary: `Halt` then refuses the
+            call alone, and the turn goes on without a summary.
     """
 
     at: Place
@@ -264,6 +266,7 @@ class ModelRequest:
     model: str = ""
     tokens: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    off_record: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from langchain_core.messages import AIMessage, SystemMessage
 from stategraph.errors import ConfigurationError
 from stategraph.run.hooks.hook_registry import HookRegistry
 from stategraph.testing import script
+from tests.agent.counting import count, history
 from tests.run.hosting import THREAD, Host, ask, calls, get_weather, requests_of, run_of
 
 pytestmark = pytest.mark.anyio
@@ -207,6 +208,37 @@ async def test_hooks_of_sentences_see_the_whole_where_another_holds_back_the_ans
     run = await run_of("One. Two.", hooks=hooks)
     await run.process_stream(ask(), THREAD)
     assert seen == [(False, "One. Two.")]
+
+
+async def summarising(hooks: HookRegistry, *replies: Any, host: Host) -> Any:
+    agent = {"instructions": "You are a.", "max_context_tokens": 320, "summarization_enabled": True}
+    run = await run_of(*replies, host=host, agent=agent, token_counter=count, hooks=hooks)
+    await run.process_stream({"messages": history()})
+    return run
+
+
+async def test_summaries_are_masked_and_reviewed_too() -> None:
+    def mask(told: Mapping[str, Any]) -> dict[str, Any] | None:
+        return {"updatedInput": {"messages": ["masked"]}} if told["offRecord"] else None
+
+    host = Host()
+    hooks = registry("BeforeModel", mask)
+    hooks.register("AfterModel", lambda told: {"updated_output": "Short."} if told["offRecord"] else None)
+    run = await summarising(hooks, "What was said.", "Fine.", host=host)
+    summary, answer = requests_of(run)
+    assert [each.content for each in summary.messages] == ["masked"]
+    assert "Short." in str(answer.messages[1].content)
+    assert "What was said." not in str(host.rows)
+    assert said(run) == ["Fine."]
+
+
+async def test_a_summary_that_is_denied_is_none_and_the_turn_goes_on() -> None:
+    host = Host()
+    hooks = registry("BeforeModel", lambda told: {"decision": "deny"} if told["offRecord"] else None)
+    run = await summarising(hooks, "Fine.", host=host)
+    assert (said(run), run.get_halt_reason()) == (["Fine."], None)
+    (complete,) = [data for event, data in host.rows if event == "on_summarize_complete"]
+    assert "SummaryRefusedError" in complete["error"]
 
 
 @pytest.mark.parametrize("event", ["BeforeModel", "AfterModel"])

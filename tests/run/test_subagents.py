@@ -13,6 +13,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from stategraph import interrupt
 from stategraph.agent.graphs import assemble
+from stategraph.agent.limits.errors import LimitReachedError
 from stategraph.agent.ports import AgentContext, Halt
 from stategraph.agent.settings.inputs import AgentInputs
 from stategraph.agent.settings.tool_policy import ToolPolicy
@@ -362,6 +363,21 @@ async def test_a_turn_that_a_gate_ends_in_a_subagent_ends_for_it() -> None:
     await run.process_stream(ask(), THREAD)
     assert said(run)[1:] == ["No more.\n\nThe agent was stopped: quota", "Done."]
     assert run.get_halt_reason() is None
+
+
+@pytest.mark.parametrize("on_limit", ["end", "raise"])
+async def test_limits_of_the_run_hold_in_subagents(on_limit: str) -> None:
+    one = helper(calls(("get_weather", {"city": "Rome"})), "Never.", tools=[get_weather])
+    limits = {"model_calls": 2, "on_limit": on_limit}
+    run = await run_with([script.reply(delegate()), "Never."], one, limits=limits)
+    if on_limit == "raise":
+        with pytest.raises(LimitReachedError, match="model_calls=2"):
+            await run.process_stream(ask(), THREAD)
+    else:
+        await run.process_stream(ask(), THREAD)
+        assert "The agent was stopped: model_calls_limit" in said(run)[1]
+        assert run.get_halt_reason() == "model_calls_limit"
+    assert len(requests(one)) == 1
 
 
 async def test_a_subagent_has_so_many_turns() -> None:

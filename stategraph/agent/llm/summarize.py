@@ -5,6 +5,7 @@
 - The model is sent the messages unchanged, followed by the request: the prompt, and the previous summary if any.
 - Messages that are too long for the model that summarises are summarised in two parts, one after the other, and those
   again if need be.
+- Its calls pass the gates of the run, off the record; one that a gate refuses makes no summary.
 - A summary that cannot be made is no failure of the run: it is told, and the call goes on with what fits.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
@@ -26,15 +28,13 @@ from stategraph.agent.facts import (
     Logged,
     ModelCall,
     ModelStreamed,
-    Place,
     SummaryEnded,
     SummaryStarted,
     SummaryStreamed,
 )
-from stategraph.agent.limits.errors import LimitReachedError
-from stategraph.agent.llm import metering, model_calls, summaries
+from stategraph.agent.llm import model_calls, model_gates, summaries
 from stategraph.agent.messages import history, problems, truncation
-from stategraph.agent.ports import AgentContext, Listener, agent_context
+from stategraph.agent.ports import AgentContext, Halt, Listener, ModelRequest, agent_context
 from stategraph.agent.state import AgentState, is_synthetic
 from stategraph.engine.compile.functions import RunnableCallable
 from stategraph.engine.config.procedures import adrive, drive
@@ -46,6 +46,10 @@ _GOES_ON = "; the run continues with the messages that fit"
 
 #: So often are messages halved that are too long for the model that summarises.
 _MOST_SPLITS = 3
+
+
+class SummaryRefusedError(Exception):
+    """A gate, or a limit of the run, refused the call of a model that was to write a summary."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +87,11 @@ class SummarizeNode:
 
     def call(self, state: AgentState, config: RunnableConfig, runtime: Runtime[AgentContext]) -> dict[str, Any]:
         """Summarise and wait."""
-        context, routes = agent_context(runtime.context), self._how.routes
+        context = agent_context(runtime.context)
+        request_of = partial(self._request, context, config, state)
 
         def summarise(job: _Job) -> Summary | None:
-            answer = drive(self._asking(job), lambda prompt: model_calls.call(routes, prompt, config, _never))
+            answer = drive(self._asking(job), lambda prompt: model_gates.call(*request_of(prompt)))
             return self._summary(job, answer, context)
 
         return drive(self._updating(state), summarise)
@@ -100,10 +105,9 @@ class SummarizeNode:
 
         async def summarise(job: _Job) -> Summary | None:
             if listener is not None:
-                at = self._agent.place(self._agent.summarize_node, config, state["messages"], context.within)
-                return await self._reported(job, at, config, context, listener)
-            routes = self._how.routes
-            answer = await adrive(self._asking(job), lambda prompt: model_calls.acall(routes, prompt, config, _never))
+                return await self._reported(job, state, config, context, listener)
+            requests = partial(self._request, context, config, state)
+            answer = await adrive(self._asking(job), lambda prompt: model_gates.acall(*requests(prompt)))
             return self._summary(job, answer, context)
 
         update = await adrive(self._updating(state), summarise)
@@ -129,19 +133,32 @@ class SummarizeNode:
         version = 1 + (context_state.summary.version if context_state.summary is not None else before is not None)
         return context_state, _Job(messages[first:end], messages[end:], before, version)
 
-    def _asking(self, job: _Job) -> Generator[list[AnyMessage], model_calls.Answer, model_calls.Answer]:
+    def _request(
+        self, context: AgentContext, config: RunnableConfig, state: AgentState, prompt: list[AnyMessage]
+    ) -> tuple[model_gates.Passage | None, model_calls.Request]:
+        """Return the way of a call through the gates of the run, None if there are none, and what is called."""
+        routes = self._how.routes
+        request: model_calls.Request = (routes, prompt, config, _never, ())
+        if not context.model_gates:
+            return None, request
+        at = self._agent.place(self._agent.summarize_node, config, state["messages"], context.within)
+        about = ModelRequest(at, prompt, routes[0].provider, routes[0].name, off_record=True)
+        return model_gates.Passage(context.model_gates, about), request
+
+    def _asking(self, job: _Job) -> Generator[list[AnyMessage], model_gates.Outcome, model_calls.Answer]:
         """Yield one request after another; return the last answer."""
         return self._asking_about(job.covered, job.before, _MOST_SPLITS)
 
     def _asking_about(
         self, covered: Sequence[AnyMessage], before: str | None, splits: int
-    ) -> Generator[list[AnyMessage], model_calls.Answer, model_calls.Answer]:
+    ) -> Generator[list[AnyMessage], model_gates.Outcome, model_calls.Answer]:
         """Ask for a summary of messages; in two halves, one after the other, if they are too long for the model."""
         prompt = self._how.prompt
         if before is not None:
             prompt = f"{self._how.update_prompt}\n\n<previous-summary>\n{before}\n</previous-summary>"
         lead = [] if isinstance(covered[0], HumanMessage) else [HumanMessage(content=_BEFORE)]
-        answer = yield [*lead, *covered, HumanMessage(content=prompt)]
+        outcome = yield [*lead, *covered, HumanMessage(content=prompt)]
+        answer: model_calls.Answer = outcome if not isinstance(outcome, Halt) else [SummaryRefusedError(outcome.reason)]
         half = _half(covered)
         if isinstance(answer, AIMessage) or not splits or not half or overflow.recognise(answer[-1]) is None:
             return answer
@@ -151,8 +168,9 @@ class SummarizeNode:
         return (yield from self._asking_about(covered[half:], truncation.text_of(first.content), splits - 1))
 
     async def _reported(
-        self, job: _Job, at: Place, config: RunnableConfig, context: AgentContext, listener: Listener
+        self, job: _Job, state: AgentState, config: RunnableConfig, context: AgentContext, listener: Listener
     ) -> Summary | None:
+        at = self._agent.place(self._agent.summarize_node, config, state["messages"], context.within)
         route = self._how.routes[0]
         figures = {"messagesToRefineCount": len(job.covered), "summaryVersion": job.version}
         trigger = "default" if self._how.trigger is None else self._how.trigger.type
@@ -160,13 +178,12 @@ class SummarizeNode:
         await listener.hear(SummaryStarted(at, about, trigger))
         listening = _SummaryListener(listener)
 
-        async def ask(prompt: list[AnyMessage]) -> model_calls.Answer:
+        async def ask(prompt: list[AnyMessage]) -> model_gates.Outcome:
             about = ModelCall(at, "", "", prompt, len(prompt) - 1, off_record=True)
-            try:
-                return await model_calls.tell(self._how.routes, about, config, listening, _never, meter=context.meter)
-            except LimitReachedError as reached:
-                metering.end(context.meter, reached)
-                return [reached]  # the call that the summary was for is refused as well, and ends the turn
+            # If a limit ends the turn, the call that the summary is for is refused as well.
+            return await model_gates.tell(
+                *self._request(context, config, state, prompt), about, listening, context.meter
+            )
 
         answer = await adrive(self._asking(job), ask)
         summary = self._summary(job, answer, context)

@@ -21,6 +21,7 @@ from stategraph.agent.agent import Agent
 from stategraph.agent.context.subagent import USAGE, Subagent, SubagentTool
 from stategraph.agent.facts import Delegation, SubagentEnded, SubagentStarted
 from stategraph.agent.invocation.injection import InjectionContext
+from stategraph.agent.limits.errors import LimitReachedError
 from stategraph.agent.messages import truncation
 from stategraph.agent.output import record
 from stategraph.agent.ports import AgentContext
@@ -30,7 +31,7 @@ from stategraph.errors import GraphBubbleUp, HandlerError
 _STEPS = 3
 
 #: Errors that are none of a subagent, and end the run.
-ENDING: Final = (HandlerError,)
+ENDING: Final = (HandlerError, LimitReachedError)
 
 _NOTHING = "The agent ended without an answer."
 

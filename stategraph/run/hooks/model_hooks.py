@@ -93,7 +93,7 @@ class ModelHookGate:
         at = request.at
         where = {"runId": self._run_id, "threadId": at.metadata.get("thread_id")}
         where |= {"agentId": at.agent_id, "executingAgentId": at.agent_id}
-        model = {"provider": request.provider, "model": request.model}
+        model = {"provider": request.provider, "model": request.model, "offRecord": request.off_record}
         outcome = await self._hooks.call(event, {**where, **model, **about}, at.agent_id)
         for error in outcome.errors:
             await self._hear(facts.Logged(at, "error", "hooks", error, detail=False))
