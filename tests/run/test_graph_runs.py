@@ -13,6 +13,7 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMes
 from langchain_core.tools import tool
 from typing_extensions import TypedDict
 
+from stategraph.agent.limits.errors import LimitReachedError
 from stategraph.constants import END, START
 from stategraph.engine.checkpoints.memory import in_memory_saver
 from stategraph.engine.config.context import get_stream_writer
@@ -765,5 +766,56 @@ def test_only_conversations_are_read_as_messages() -> None:
         run = await run_of(graph)
         await run.process_stream({"messages": ["plain text"]})
         assert run.graph.values == {"messages": ["plain text", "PLAIN TEXT"]}
+
+    asyncio.run(main())
+
+
+# Usage and limits
+
+
+def spending(*, calls: int, saver: Any = None) -> Any:
+    """An agent that calls its tool so often, and then says so; each answer has usage."""
+    wanted = [script.call("get_weather", {"city": str(number)}, id=f"c{number}") for number in range(calls)]
+    replies = [script.reply("Once more.", each, usage=(10, 5)) for each in wanted]
+    return talking(model(*replies, script.reply("Done.", usage=(20, 1))), get_weather, saver=saver)
+
+
+def test_the_usage_of_a_graphs_models_and_tools_is_counted_by_agent() -> None:
+    async def main() -> None:
+        run = await run_of(spending(calls=2))
+        await run.process_stream(ASK, THREAD)
+        assert (run.usage.total.model_calls, run.usage.total.tool_calls) == (3, 2)
+        assert (run.usage.total.input_tokens, run.usage.total.output_tokens) == (40, 11)
+        assert list(run.usage.by_agent) == ["model"]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason", "calls", "tools"),
+    [
+        ({"model_calls": 2}, "model_calls", 2, 2),
+        ({"tool_calls": 1}, "tool_calls", 2, 1),
+        ({"total_tokens": 25}, "total_tokens", 2, 2),
+    ],
+)
+def test_a_limit_keeps_the_next_call_from_beginning_and_ends_the_turn(
+    limits: Any, reason: str, calls: int, tools: int
+) -> None:
+    async def main() -> None:
+        saver = in_memory_saver()
+        run = await run_of(spending(calls=5, saver=saver), limits=limits)
+        await run.process_stream(ASK, THREAD)
+        halt = run.get_halt_reason()
+        assert halt is not None
+        assert reason in halt
+        assert (run.usage.total.model_calls, run.usage.total.tool_calls) == (calls, tools)
+        state = await run.graph.compiled.aget_state(THREAD)
+        assert state.next == ()
+        types = [each.type for each in state.values["messages"]]
+        assert types.count("tool") == types.count("ai") == 2
+        strict = await run_of(spending(calls=5), limits={**limits, "on_limit": "raise"})
+        with pytest.raises(LimitReachedError, match=reason):
+            await strict.process_stream(ASK, THREAD)
 
     asyncio.run(main())

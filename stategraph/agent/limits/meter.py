@@ -164,6 +164,28 @@ class Meter:
         self._silent.add(ticket.key[1:])
         return True
 
+    def begin_alone(self) -> None:
+        """Count a call of a model that begins at once, without a ticket: one of a graph that the host made.
+
+        Raises:
+            LimitReachedError: A limit is reached. The call is not counted, and must not begin.
+        """
+        verdict = self._verdict()
+        if isinstance(verdict, Reached):
+            raise LimitReachedError(verdict.name, verdict.allowed, verdict.used)
+        self._model_calls += 1
+
+    def took(self, call: ModelCall, answer: AIMessage | None) -> None:
+        """Take what a call without a ticket took.
+
+        Args:
+            call: The call.
+            answer: The answer; None: the call failed.
+        """
+        key = call.at.agent_id, call.provider, call.model
+        used = UsageTotals(model_calls=1) if answer is None else self._used(call, answer)
+        self._usage[key] = self._usage.get(key, UsageTotals()) + used
+
     @property
     def allows_all_tools(self) -> bool:
         """True if no limit keeps a tool from being called."""

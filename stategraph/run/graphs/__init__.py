@@ -8,6 +8,7 @@ graph's nodes beyond their names, nor change a graph that it is given.
     naming.py       which agent speaks at a place
     recorder.py     models and tools, heard through callbacks
     projection.py   items of the stream to facts; execution.py: one execution
+    metering.py     usage and limits
     tool_hooks.py   hooks and gates around LangChain's tools
     reviews.py      LangChain's questions about tool calls, and the answers to them
 """

@@ -9,12 +9,16 @@ from typing import Any, cast
 from langchain_core.messages import AnyMessage
 from langchain_core.runnables import RunnableConfig
 
+from stategraph.agent.limits.errors import LimitReachedError
 from stategraph.agent.limits.meter import Meter
 from stategraph.agent.ports import AgentContext
+from stategraph.agent.settings.limits import LimitName
 from stategraph.agent.state import AgentState
+from stategraph.agent.tools.limit_gate import LimitGate
 from stategraph.run.events.listener import RunListener
 from stategraph.run.graphs import tool_hooks
 from stategraph.run.graphs.hosted_graph import HostedGraph, messages_in
+from stategraph.run.graphs.metering import GraphBudget, Refusal
 from stategraph.run.graphs.projection import Projection
 from stategraph.run.graphs.tool_hooks import RunTools, ToolHooks
 from stategraph.run.history import recovery
@@ -53,23 +57,27 @@ class GraphExecution(TurnExecution):
     ) -> None:
         super().__init__(graph, listener, hooks, log, config, durability=durability, clean=clean, meter=meter)
         self._hosted = graph
-        self._projection = Projection(listener, graph.calls)
+        self._budget = GraphBudget(self._meter)
+        self._projection = Projection(listener, graph.calls, self._budget)
 
     async def _segment(self, given: object, context: AgentContext) -> AgentState:
         """Execute the graph once, and return its last state, as far as it is a mapping."""
         graph, projection = self._hosted, self._projection
         if context.listener is not None:
             projection.hear = context.listener.hear
-        tools = RunTools(context.gates, projection.place_of_call, graph.command) if context.gates else None
+        gates = [gate for gate in context.gates if not isinstance(gate, LimitGate)]
+        tools = RunTools(gates, projection.place_of_call, graph.command) if gates else None
         before = tool_hooks.current.set(tools)
         try:
             async with aclosing(self._stream(given, context, tools)) as items:
                 async for ns, mode, payload in items:
+                    self._budget.check()
                     await projection.take(tuple(ns), mode, payload)
                     if mode == "values" and not ns:
                         self._note(payload)
         finally:
             tool_hooks.current.reset(before)
+        self._budget.check()
         await projection.end()
         if self.paused or graph.compiled.interrupt_before_nodes or graph.compiled.interrupt_after_nodes:
             await self._wait_again()
@@ -79,7 +87,7 @@ class GraphExecution(TurnExecution):
 
     def _stream(self, given: object, context: AgentContext, tools: RunTools | None) -> AsyncGenerator[Any, None]:
         """Run the graph, heard by the projection and by hooks of its tools."""
-        handlers: list[Any] = [self._projection.recorder]
+        handlers: list[Any] = [self._projection.recorder, Refusal(self._budget)]
         if tools is not None:
             handlers.append(ToolHooks(tools))
         config = cast("RunnableConfig", {**self._config, "callbacks": _with(self._config, handlers)})
@@ -119,6 +127,11 @@ class GraphExecution(TurnExecution):
         return [each for each in messages if each.id is None or each.id not in self._projection.in_tools]
 
     # The end.
+
+    def _ends_at(self, error: BaseException) -> LimitName | None:
+        if isinstance(error, LimitReachedError) and self._meter.limits.on_limit != "raise":
+            return LimitName(error.limit)
+        return None
 
     def _left(self, reason: str) -> list[AnyMessage]:
         self._projection.finish()

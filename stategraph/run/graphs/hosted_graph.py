@@ -47,6 +47,8 @@ class GraphAgent:
         handoffs: None: they are tools like others.
         output: None: what a graph returns is in its values.
         subagents: None: they are told with the graph.
+        routes: None: its models are known when they are called.
+        summarising: None: a graph does that by itself.
     """
 
     id: str
@@ -54,6 +56,8 @@ class GraphAgent:
     handoffs: tuple[str, ...] = ()
     output: None = None
     subagents: Mapping[str, Any] = field(default_factory=dict)
+    routes: tuple[Any, ...] = ()
+    summarising: None = None
 
     @property
     def name(self) -> str:

@@ -32,6 +32,7 @@ from stategraph.agent.messages.truncation import text_of
 from stategraph.run.events.event_types import CustomEvent, GraphEvents, StateUpdate
 from stategraph.run.events.listener import RunListener
 from stategraph.run.graphs import recorder
+from stategraph.run.graphs.metering import GraphBudget
 from stategraph.run.graphs.naming import Namespace, Naming
 from stategraph.run.graphs.recorder import HeardCall, HeardTool, Record, Recorder
 
@@ -45,6 +46,7 @@ class Projection:
     Args:
         listener: Is told.
         calls: Calls without a result, by their scope and id: those of an execution that is gone on with.
+        budget: Counts calls, and keeps limits.
 
     Attributes:
         recorder: To be given to the graph as a callback handler.
@@ -55,8 +57,11 @@ class Projection:
         hear: Tells a fact; the listener's, unless somebody else hears it too.
     """
 
-    def __init__(self, listener: RunListener, calls: dict[tuple[str, str], tuple[Place, ToolCall]]) -> None:
-        self.recorder = Recorder()
+    def __init__(
+        self, listener: RunListener, calls: dict[tuple[str, str], tuple[Place, ToolCall]], budget: GraphBudget
+    ) -> None:
+        self.recorder = Recorder(budget.model_begins, self._tool_begins)
+        self._budget = budget
         self.calls = calls
         self.at_top: set[str] = set()
         self.in_tools: set[str] = set()
@@ -91,7 +96,8 @@ class Projection:
         """
         if mode == "messages":
             message, metadata = payload
-            await self._message(ns, message, metadata)
+            if isinstance(message, BaseMessage):  # a graph on a server may show something else
+                await self._message(ns, message, metadata or {})
             return
         await self._records(self.recorder.due(ends=mode != "custom"))
         match mode:
@@ -120,6 +126,9 @@ class Projection:
                     self._listener.partial.pop(id(model), None)
                     self._keep_message(model.at, record.message)
                     self._listener.produced.append(record.message)
+
+    def _tool_begins(self, tool: HeardTool) -> bool:
+        return self._budget.tool_begins(self.place_of_call(tool.metadata, tool.call_id), tool.call_id)
 
     # Tasks.
 
@@ -266,9 +275,10 @@ class Projection:
             case recorder.CallEnded(call, message, elapsed_s):
                 model = await self._model(call)
                 del self._models[call]
+                self._budget.model_ended(model, message)
                 await self._ended(model, message, elapsed_s)
             case recorder.CallFailed(call, error):
-                await self._model(call)
+                self._budget.model_ended(await self._model(call), None)
                 self._failed[call] = error
             case recorder.Dispatched(name, data, metadata):
                 ns = self._namespace(metadata)

@@ -13,7 +13,7 @@ Rules
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 from uuid import UUID
@@ -154,14 +154,21 @@ def _outermost(metadata: Mapping[str, Any]) -> str:
 
 
 class Recorder(BaseCallbackHandler):
-    """Takes note of models and tools."""
+    """Takes note of models and tools.
+
+    Args:
+        model_begins: Called before a model is; returns whether it may be. One that may not is not noted.
+        tool_begins: The same for a tool, given its execution.
+    """
 
     run_inline = True
     ignore_chain = True
     ignore_retriever = True
     ignore_retry = True
 
-    def __init__(self) -> None:
+    def __init__(self, model_begins: Callable[[], bool], tool_begins: Callable[[HeardTool], bool]) -> None:
+        self._model_begins = model_begins
+        self._tool_begins = tool_begins
         self._queues: dict[str, deque[Record | Piece]] = {}
         self._calls: dict[UUID, HeardCall] = {}
         self._tools: dict[UUID, HeardTool] = {}
@@ -229,6 +236,8 @@ class Recorder(BaseCallbackHandler):
         **kwargs: Any,
     ) -> None:
         """Take note that a model is called."""
+        if not self._model_begins():
+            return
         shown = metadata is not None and bool(task_of(metadata)) and _UNSTREAMED not in (tags or ())
         now = environment.current().clock.monotonic()
         call = self._calls[run_id] = HeardCall(messages[0] if messages else (), metadata or {}, now, shown)
@@ -281,7 +290,10 @@ class Recorder(BaseCallbackHandler):
         name = str((serialized or {}).get("name") or kwargs.get("name") or "")
         args = dict(inputs) if isinstance(inputs, Mapping) else {"input": input_str}
         call_id = str(kwargs.get("tool_call_id") or run_id)
-        tool = self._tools[run_id] = HeardTool(name, args, call_id, metadata or {})
+        tool = HeardTool(name, args, call_id, metadata or {})
+        if not self._tool_begins(tool):
+            return
+        self._tools[run_id] = tool
         self._put(tool.metadata, ToolBegan(tool))
 
     def on_tool_end(self, output: Any, *, run_id: UUID, **kwargs: Any) -> None:

@@ -117,8 +117,8 @@ class TurnExecution:
                 await self._wait_again()
                 raise
             self.paused, self.interrupts = False, ()
-            if self._is_time_up(error):
-                self.cut_off, self.halt_reason, status = True, LimitName.WALL_TIME.reason, "cancelled"
+            if (limit := self._ends_at(error)) is not None:
+                self.cut_off, self.halt_reason, status = True, limit.reason, "cancelled"
                 failure = None
                 await self._give_up(error)
                 return True
@@ -128,10 +128,10 @@ class TurnExecution:
         finally:
             await self._end(status, failure)
 
-    def _is_time_up(self, error: BaseException) -> bool:
-        """Return whether an error is the end of the run's time, which its limits take for an end like others."""
+    def _ends_at(self, error: BaseException) -> LimitName | None:
+        """Return the limit at which the turn ends like others, as that of the run's time; None: an error ended it."""
         is_time = isinstance(error, LimitReachedError) and error.limit == LimitName.WALL_TIME
-        return is_time and self._meter.limits.on_limit == "end"
+        return LimitName.WALL_TIME if is_time and self._meter.limits.on_limit == "end" else None
 
     # While it goes.
 
