@@ -6,9 +6,13 @@ import asyncio
 import operator
 from collections.abc import Iterator
 from typing import Annotated, Any, TypedDict
+from uuid import uuid4
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.documents import Document
+from langchain_core.language_models import FakeListLLM
+from langchain_core.retrievers import BaseRetriever
 
 from stategraph import START, Command, RetryPolicy, StateGraph, interrupt
 from stategraph.engine.checkpoints.memory import in_memory_saver
@@ -252,3 +256,61 @@ def test_a_handler_may_be_shared_by_threads(collected: Collected) -> None:
     trees = "\n".join(collected.tree()).split("caller")[1:]
     assert len(trees) == 8
     assert all(tree.count("node leaf") == 2 and tree.count("chat scripted") == 4 for tree in trees)
+
+
+@pytest.mark.parametrize("name", [None, "shopper"])
+def test_a_graph_of_create_agent_is_an_agent(collected: Collected, driver: Driver, name: str | None) -> None:
+    # What `langchain.agents.create_agent` puts into the config of its graphs.
+    metadata = {"ls_integration": "langchain_create_agent", **({} if name is None else {"lc_agent_name": name})}
+    graph = StateGraph(State).add_node("model", lambda state: MODEL.invoke("hi") and {}).add_edge(START, "model")
+    compiled = graph.compile(name=name or "LangGraph").with_config(metadata=metadata)
+
+    driver.invoke(compiled, {"seen": []}, {"callbacks": [collected.telemetry().handler()]})
+
+    assert collected.tree() == [f"invoke_agent {name}" if name else "invoke_agent", "  chat scripted"]
+    assert (collected.spans[0].attributes or {}).get("gen_ai.agent.name") == name
+
+
+def test_graphs_of_another_engine_are_known_by_what_langchain_is_told(collected: Collected) -> None:
+    handler = collected.telemetry(nodes=True).handler()
+    graph, node, inner, other = uuid4(), uuid4(), uuid4(), uuid4()
+    about: dict[str, Any] = {"ls_integration": "langgraph", "thread_id": "t"}
+    handler.on_chain_start(None, {}, run_id=graph, name="theirs", metadata=about)
+    handler.on_chain_start(
+        None, {}, run_id=node, parent_run_id=graph, name="n", tags=["graph:step:1"], metadata={**about}
+    )
+    handler.on_chain_start(None, {}, run_id=inner, parent_run_id=node, name="RunnableLambda", metadata=about)
+    handler.on_chain_start(None, {}, run_id=other, name="RunnableSequence")  # no graph, and in none
+    for run_id in (other, inner, node, graph):
+        handler.on_chain_end({}, run_id=run_id)
+
+    assert collected.tree() == ["invoke_workflow theirs", "  node n"]
+    assert (collected.named("node n").attributes or {})["stategraph.node.step"] == 1
+    assert (collected.spans[0].attributes or {})["gen_ai.conversation.id"] == "t"
+
+
+def test_retrievers_and_models_that_complete_texts(collected: Collected, driver: Driver) -> None:
+    class Shelf(BaseRetriever):
+        def _get_relevant_documents(self, query: str, *, run_manager: Any) -> list[Document]:
+            with own(collected, "own in the retriever"):
+                return [Document("found")]
+
+    completer = FakeListLLM(responses=["whole"])
+
+    def node(state: State) -> Any:
+        return {"seen": [Shelf().invoke("where?")[0].page_content, completer.invoke("half")]}
+
+    graph = StateGraph(State).add_node("node", node).add_edge(START, "node").compile()
+    handler = collected.telemetry(content=True).handler()
+    assert driver.invoke(graph, {"seen": []}, {"callbacks": [handler]})["seen"] == ["found", "whole"]
+
+    root, retrieval, _, completion = collected.spans
+    assert [line.strip().split()[0] for line in collected.tree()] == [
+        "invoke_workflow",
+        "retrieval",
+        "own",
+        "text_completion",
+    ]
+    assert (retrieval.attributes or {})["gen_ai.retrieval.query.text"] == "where?"
+    assert (completion.attributes or {})["gen_ai.operation.name"] == "text_completion"
+    assert root.status.status_code.name == "UNSET"
