@@ -14,6 +14,7 @@ from stategraph import END, START, AbortController, HookRegistry, Run, StateGrap
 from stategraph.agent.state import AgentState
 from stategraph.errors import AbortError
 from stategraph.run.runtime import AgentRuntime
+from stategraph.telemetry import ambient
 from stategraph.telemetry.recorder import enclosing
 from stategraph.testing import script
 from stategraph.testing.chat_model import ScriptedChatModel
@@ -333,3 +334,11 @@ async def test_many_calls_in_one_node_keep_no_chain_of_those_that_ended(collecte
     graph = StateGraph(AgentState).add_node("node", node).add_edge(START, "node").compile()
     await graph.ainvoke({"messages": []}, {"callbacks": [collected.telemetry().handler()]})
     assert collected.tree() == ["invoke_workflow", *["  chat scripted"] * 50]
+
+
+async def test_a_run_leaves_the_context_of_its_caller_as_it_was(collected: Collected) -> None:
+    before = contexts.get_current()
+    with Collected().telemetry().listening() as handler:
+        await execute(collected, {"agent_id": "a", "model": model("Hi.")})
+        assert ambient.current.get() is handler
+    assert contexts.get_current() == before
