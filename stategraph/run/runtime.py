@@ -162,7 +162,7 @@ class RuntimeStatistics:
 
 
 class AgentRuntime:
-    """Shared by all runs of a process. An async context manager.
+    """Shared by all runs of a process. An async context manager; `with` opens it for callers that cannot await.
 
     Attributes:
         mcp: The sessions with MCP servers.

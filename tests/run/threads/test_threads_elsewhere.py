@@ -168,6 +168,15 @@ async def test_threads_of_runs_on_workers(tmp_path: Path) -> None:
         assert (await runtime.threads.erase("t")).runs == 1
 
 
+def test_a_script_has_its_runs_executed_by_a_process(tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path / 'threads.db'}"
+    with MultiProcessRuntime(store=store, workers=1, allow=["tests.workers"]) as runtime:
+        run = runtime.create_run_sync(run_id="r", agents=[agents.agent("Hello.")])
+        assert [event.event for event in run.stream_sync(ASK, named("t"))][-1] == "on_run_end"
+        view = runtime.threads_sync.get("t")
+        assert ([each.content for each in view.messages], view.thread.status) == (["hi", "Hello."], "idle")
+
+
 # A process that dies.
 
 
