@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Literal
 
+from pydantic import VERSION
 from pydantic_core import from_json
 
 from stategraph.agent.messages import truncation
@@ -21,6 +22,11 @@ class _NoJson:
 
 NO_JSON: Final = _NoJson()
 """Stands for the value of a text that has no JSON in it: None is a value."""
+
+_PARTIAL: Final[Literal["trailing-strings"] | bool] = (
+    "trailing-strings" if tuple(map(int, VERSION.split(".")[:2])) >= (2, 9) else True
+)
+"""Texts that are not at their end count from pydantic 2.9 on; before it they are left out."""
 
 _THOUGHT = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
 _FENCED = re.compile(r"```[a-zA-Z]*\s*\n(.*?)(?:\n\s*```|\Z)", re.DOTALL)
@@ -132,6 +138,6 @@ def beginning(text: str) -> object:
     if begun.startswith("```"):
         begun = begun.partition("\n")[2].partition("\n```")[0]
     try:
-        return from_json(begun, allow_inf_nan=False, allow_partial="trailing-strings")
+        return from_json(begun, allow_inf_nan=False, allow_partial=_PARTIAL)
     except ValueError:
         return NO_JSON
