@@ -188,6 +188,36 @@ def test_without_an_output_type_there_is_no_output() -> None:
     assert "output=a" not in run.graph.compiled.get_graph(xray=True).nodes
 
 
+@pytest.mark.parametrize(("bad", "mode"), [(final({"total": "x"}), "tool"), ("no", "prompt")])
+def test_a_limit_of_calls_holds_for_tries_and_the_turn_ends_without_an_output(bad: Any, mode: str) -> None:
+    model = ScriptedChatModel(replies=[bad, bad, final()])
+    agent = {"agent_id": "a", "model": model, "output_type": Invoice, "output_mode": mode, "output_retries": 5}
+    config = {"run_id": "r", "graph_config": {"agents": [agent]}, "limits": {"model_calls": 2}}
+    run = asyncio.run(Run.create(config))
+    play(run)
+    assert run.get_halt_reason()
+    assert run.output is None
+    assert len(model.requests) == 2
+
+
+def test_a_person_may_be_asked_between_two_tries() -> None:
+    settings: dict[str, Any] = {"compile_options": {"checkpointer": in_memory_saver()}}
+
+    def limited(*replies: Any) -> Run:
+        agent = {"agent_id": "a", "model": ScriptedChatModel(replies=list(replies)), "output_type": Invoice}
+        graph = {"agents": [agent], **settings}
+        limits = {"model_calls": 1, "on_limit": "ask"}
+        return asyncio.run(Run.create({"run_id": "r", "graph_config": graph, "limits": limits}))
+
+    first = limited(final({"total": "x"}))
+    play(first, config=THREAD)
+    (asked,) = first.get_interrupts()
+    second = limited(final())
+    assert isinstance(asked.payload, Mapping)
+    asyncio.run(second.resume({"type": "raise", "to": 3}, THREAD))
+    assert second.output == INVOICE
+
+
 # With tools.
 
 
