@@ -164,12 +164,19 @@ class Meter:
         self._silent.add(ticket.key[1:])
         return True
 
-    def begin_alone(self) -> None:
+    def begin_alone(self, provider: str, model: str) -> None:
         """Count a call of a model that begins at once, without a ticket: one of a graph that the host made.
+
+        Args:
+            provider: The provider's name; empty if unknown.
+            model: The model's name; empty if unknown.
 
         Raises:
             LimitReachedError: A limit is reached. The call is not counted, and must not begin.
+            ConfigurationError: The run has a cost limit, and the model no known price.
         """
+        if self.prices is not None and LimitName.COST in self._allowed:
+            self.prices.check(provider, model, environment.current().datetime())
         verdict = self._verdict()
         if isinstance(verdict, Reached):
             raise LimitReachedError(verdict.name, verdict.allowed, verdict.used)

@@ -11,6 +11,7 @@ Rules
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 from langchain_core.callbacks import BaseCallbackHandler
@@ -19,6 +20,7 @@ from langchain_core.messages import AIMessage
 from stategraph.agent.facts import ModelCall, Place
 from stategraph.agent.limits.errors import LimitReachedError
 from stategraph.agent.limits.meter import Meter
+from stategraph.errors import ConfigurationError
 
 
 class GraphBudget:
@@ -28,21 +30,22 @@ class GraphBudget:
         meter: The run's meter.
 
     Attributes:
-        reached: The limit that is reached; None if none is.
+        reached: The limit that is reached, or that a model has no known price by which to keep it; None if none is.
     """
 
     def __init__(self, meter: Meter) -> None:
-        self.reached: LimitReachedError | None = None
+        self.reached: LimitReachedError | ConfigurationError | None = None
         self._meter = meter
         self._lock = threading.Lock()
 
-    def model_begins(self) -> bool:
-        """Count a call of a model; return whether it may begin."""
+    def model_begins(self, metadata: Mapping[str, Any]) -> bool:
+        """Count a call of a model, by the metadata of its run; return whether it may begin."""
+        provider, model = (str(metadata.get(name) or "") for name in ("ls_provider", "ls_model_name"))
         with self._lock:
             if self.reached is None:
                 try:
-                    self._meter.begin_alone()
-                except LimitReachedError as error:
+                    self._meter.begin_alone(provider, model)
+                except (LimitReachedError, ConfigurationError) as error:
                     self.reached = error
             return self.reached is None
 
@@ -63,6 +66,7 @@ class GraphBudget:
 
         Raises:
             LimitReachedError: One is.
+            ConfigurationError: The cost is limited, and a model has no known price.
         """
         if self.reached is not None:
             raise self.reached

@@ -157,7 +157,8 @@ class Recorder(BaseCallbackHandler):
     """Takes note of models and tools.
 
     Args:
-        model_begins: Called before a model is; returns whether it may be. One that may not is not noted.
+        model_begins: Called before a model is, with its metadata; returns whether it may be. One that may not is not
+            noted.
         tool_begins: The same for a tool, given its execution.
     """
 
@@ -166,7 +167,9 @@ class Recorder(BaseCallbackHandler):
     ignore_retriever = True
     ignore_retry = True
 
-    def __init__(self, model_begins: Callable[[], bool], tool_begins: Callable[[HeardTool], bool]) -> None:
+    def __init__(
+        self, model_begins: Callable[[Mapping[str, Any]], bool], tool_begins: Callable[[HeardTool], bool]
+    ) -> None:
         self._model_begins = model_begins
         self._tool_begins = tool_begins
         self._queues: dict[str, deque[Record | Piece]] = {}
@@ -236,7 +239,7 @@ class Recorder(BaseCallbackHandler):
         **kwargs: Any,
     ) -> None:
         """Take note that a model is called."""
-        if not self._model_begins():
+        if not self._model_begins(metadata or {}):
             return
         shown = metadata is not None and bool(task_of(metadata)) and _UNSTREAMED not in (tags or ())
         now = environment.current().clock.monotonic()
