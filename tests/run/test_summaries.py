@@ -143,7 +143,7 @@ async def test_a_prompt_that_a_provider_refuses_is_sent_again_and_its_steps_are_
     run = await run_of(refusal, "Fine.", host=host, agent={"max_context_tokens": 1000}, token_counter=count)
     parts = await run.process_stream({"messages": history()})
     assert parts == [{"type": "text", "text": "Fine."}]
-    (warned,) = [row for row in data_of(host, "on_agent_log") if row["level"] == "warn"]
+    (warned,) = [row for row in data_of(host, "on_agent_log") if (row["level"], row["scope"]) == ("warn", "graph")]
     assert warned["data"]["recoveredBudget"] == 400
     assert [used["breakdown"]["maxContextTokens"] for used in data_of(host, "on_context_usage")] == [1000, 400]
     assert {row["status"] for row in data_of(host, "on_run_step_closed")} == {"completed"}
@@ -223,7 +223,8 @@ async def test_a_summary_that_fails_is_told_and_the_run_goes_on() -> None:
     # Front ends are told what it was, and the host what it said: it may name prompts, addresses and keys.
     assert "RuntimeError" in ended["error"]
     assert "overloaded" not in ended["error"]
-    (warning,) = [row["message"] for row in data_of(host, "on_agent_log") if row["level"] == "warn"]
+    rows = [row for row in data_of(host, "on_agent_log") if row["level"] == "warn"]
+    (warning,) = [row["message"] for row in rows if row["scope"] == "summarize"]
     assert "RuntimeError: overloaded" in warning
     assert "summary" not in ended
     assert [row["status"] for row in data_of(host, "on_run_step_closed")] == ["failed", "completed"]

@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from uuid import uuid4
 
 from stategraph.engine.config import environment
 from stategraph.errors import ConfigurationError
@@ -58,7 +57,7 @@ async def executing(index: ThreadIndex, thread_id: str, run_id: str, waits: Call
     Raises:
         ConfigurationError: The thread is being deleted.
     """
-    holder = f"{run_id}@{uuid4().hex}"
+    holder = f"{run_id}@{environment.current().unique()}"
     await _kept(index, thread_id, lambda row: rules.begun(row, thread_id, holder, now_s()))
     holding = asyncio.create_task(_hold(index, thread_id, holder), name=f"hold thread {thread_id}")
     status: Stored = "failed"
@@ -84,7 +83,7 @@ async def deleting(index: ThreadIndex, thread_id: str) -> AsyncIterator[None]:
     if not index.keeps:
         yield
         return
-    holder = f"deletion@{uuid4().hex}"
+    holder = f"deletion@{environment.current().unique()}"
     await change(index, thread_id, lambda row: rules.deleting(row, thread_id, holder, now_s()))
     holding = asyncio.create_task(_hold(index, thread_id, holder), name=f"delete thread {thread_id}")
     try:

@@ -8,8 +8,8 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any, Literal
-from uuid import uuid4
 
+from stategraph.engine.config import environment
 from stategraph.errors import ConfigurationError
 from stategraph.run.threads import conversation, copying, keeping, rules, transfer
 from stategraph.run.threads.conversation import MESSAGES, Saved
@@ -490,7 +490,7 @@ def _there(row: Row | None, thread_id: str) -> Row:
 
 
 def _checked_id(thread_id: str | None) -> str:
-    return _text("thread_id", thread_id) or str(uuid4())
+    return _text("thread_id", thread_id) or environment.current().unique()
 
 
 def _seconds(name: str, given: object) -> float | None:

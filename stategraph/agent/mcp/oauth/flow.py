@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import nullcontext
@@ -41,6 +40,7 @@ from stategraph.agent.mcp import exchange
 from stategraph.agent.mcp.errors import bounded, words
 from stategraph.agent.mcp.oauth import AuthorizationCode, ClientCredentials, TokenStorage, addresses
 from stategraph.agent.settings.secrets import Secrets, shown_address
+from stategraph.engine.config import environment
 
 LARGEST_DOCUMENT: Final = 1024 * 1024
 """Bytes of metadata, a registration or a token's answer."""
@@ -199,7 +199,9 @@ class _Storage:
     async def set_tokens(self, tokens: OAuthToken) -> None:
         self._hidden.add((tokens.access_token, tokens.refresh_token))
         self._document["tokens"] = _as_json(tokens)
-        self._document["ends_at"] = None if tokens.expires_in is None else time.time() + tokens.expires_in
+        self._document["ends_at"] = (
+            None if tokens.expires_in is None else environment.current().clock.time() + tokens.expires_in
+        )
         if self.provider is not None:
             context = self.provider.context
             self._document["authorization_server"] = _as_json(context.oauth_metadata)
