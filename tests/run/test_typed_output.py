@@ -16,6 +16,7 @@ from stategraph.agent.output.errors import OutputError
 from stategraph.engine.checkpoints.memory import in_memory_saver
 from stategraph.errors import ConfigurationError
 from stategraph.run.history.stored_messages import format_agent_messages
+from stategraph.run.hooks.hook_registry import HookRegistry
 from stategraph.run.questions import ask_user_question
 from stategraph.run.run import Run
 from stategraph.testing import script
@@ -216,6 +217,22 @@ def test_a_person_may_be_asked_between_two_tries() -> None:
     assert isinstance(asked.payload, Mapping)
     asyncio.run(second.resume({"type": "raise", "to": 3}, THREAD))
     assert second.output == INVOICE
+
+
+def test_an_answer_that_hooks_hold_back_is_no_partial_output_before_they_approve_it() -> None:
+    host = Host()
+    hooks = HookRegistry()
+
+    def review(happened: Mapping[str, Any]) -> dict[str, Any]:
+        assert not told(host, "on_output_delta")
+        return {"updatedOutput": '{"total": 4}'}
+
+    hooks.register("AfterModel", review)
+    agent = {"output_type": Invoice, "output_mode": "native"}
+    run = asyncio.run(run_of('{"total": 3}', host=host, agent=agent, hooks=hooks))
+    play(run)
+    assert run.output == Invoice(total=4)
+    assert told(host, "on_output_delta")[-1]["value"] == {"total": 4}
 
 
 # With tools.
