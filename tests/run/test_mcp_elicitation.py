@@ -146,6 +146,20 @@ async def test_an_answer_in_another_process_is_given_to_the_same_question_asked_
 
 
 @two_ways
+async def test_several_questions_of_one_call_are_asked_in_turn(host: Host) -> None:
+    deliver = script.reply(script.call("deliver", {"item": "rice"}, id="c1"))
+    async with host.run(deliver) as (run, runtime):
+        await start(run)
+        run = await host.again(runtime)
+        await run.resume({"action": "accept", "content": {"size": "small", "number": 2}}, THREAD)
+        assert question(run)["message"] == "Where to, with 2?"
+        run = await host.again(runtime, "Done.")
+        await run.resume({"action": "accept", "content": {"street": "Hauptstrasse"}}, THREAD)
+        assert results(run) == ["2 small rice to Hauptstrasse"]
+        assert (await made(runtime)).count("rice") == 1
+
+
+@two_ways
 async def test_several_questions_of_one_call_are_asked_in_turn_also_across_processes(
     host: Host, rows: list[tuple[str, Any]]
 ) -> None:

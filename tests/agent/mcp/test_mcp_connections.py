@@ -19,6 +19,7 @@ from mcp.shared.subscriptions import SUBSCRIPTION_ID_META_KEY
 from stategraph._version import __version__
 from stategraph.agent import reporting
 from stategraph.agent.mcp import (
+    Elicitation,
     McpBadAnswer,
     McpError,
     McpRefused,
@@ -67,6 +68,7 @@ class Server:
             self.answers["subscriptions/listen"] = self.acknowledge
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.told: list[str] = []
+        self.hears: Callable[[Any], None] = lambda answer: None
         self.listening: Any = None
         self.starts_s = self.leaves_s = 0.0
         self.left = False
@@ -93,6 +95,8 @@ class Server:
             inner = message.message
             if not isinstance(inner, wire.JSONRPCRequest):
                 self.told.append(getattr(inner, "method", ""))
+                if isinstance(inner, wire.JSONRPCResponse):
+                    self.hears(inner)
                 continue
             self.asked.append((inner.method, inner.params or {}))
             answer = self.answers.get(inner.method, NOT_FOUND)
@@ -470,6 +474,37 @@ def test_progress_and_log_are_heard_in_order_before_the_call_returns_without_sec
     assert run(Server(), scenario) == [*said, DONE]
     outcome = wire.ErrorData(code=-1, message="no")
     assert run(Server(), scenario) == [*said, McpRefused]
+
+
+def test_the_time_of_a_person_is_not_that_of_the_call(run: Run) -> None:
+    async def scenario(session: Connection, server: Server) -> None:
+        pending: list[Any] = []
+
+        def ask(request: wire.JSONRPCRequest) -> None:
+            pending.append(request.id)
+            params = {"message": f"Is {KEY} yours?", "requestedSchema": {"type": "object", "properties": {}}}
+            server.say(wire.JSONRPCRequest(jsonrpc="2.0", id=77, method="elicitation/create", params=params))
+
+        async def person(asked: Elicitation) -> str:
+            assert asked.message == "Is [redacted] yours?"
+            await asyncio.sleep(500)
+            assert not session.doubtful(0) and session.working
+            return "decline"
+
+        def heard(answer: Any) -> None:
+            assert (answer.id, answer.result) == (77, {"action": "decline"})
+            outcome = {"content": [{"type": "text", "text": "done"}]}
+            server.say(wire.JSONRPCResponse(jsonrpc="2.0", id=pending[0], result=outcome))
+
+        server.answers["tools/call"] = ask
+        server.hears = heard
+        assert (await session.begin_call("add", {}, 5, False).attend(person, None)).content == DONE
+        server.hears = lambda answer: None
+        with pytest.raises(McpTimeout):
+            await session.begin_call("add", {}, 5, False).attend(person, None)
+        assert now() == 1005.0
+
+    run(Server(), scenario)
 
 
 def test_a_reporter_that_fails_ends_the_call_with_its_error(run: Run) -> None:
