@@ -5,7 +5,8 @@ Rules for content:
 - Text is text, also that of an embedded resource. A link to a resource becomes text that names it: the model can then
   ask for it, which it could not do with an address that only the server understands.
 - A result of nothing but text is one string, its parts joined by line breaks.
-- Images, sound and other data become LangChain's standard blocks, base64 as they came.
+- Images, sound and other data become LangChain's standard blocks, base64 as they came. In the result of a tool, sound
+  and video are files with their type: LangChain takes no such blocks there, and would put the data into the text.
 - A result without content but with structured content shows that, as JSON.
 
 The artifact of a tool's result has what is not text, and the structured content, both spelled as the protocol does.
@@ -119,7 +120,7 @@ def tool_result(result: wire.CallToolResult) -> tuple[Content, dict[str, Any] | 
     Returns:
         The content, and the artifact or None if the content says everything.
     """
-    shown = content(result.content)
+    shown = _in_tool_message(content(result.content))
     artifact: dict[str, Any] = {}
     if other := [_as_json(block) for block in result.content if block.type != "text"]:
         artifact["content"] = other
@@ -128,6 +129,15 @@ def tool_result(result: wire.CallToolResult) -> tuple[Content, dict[str, Any] | 
         if not result.content:
             shown = json.dumps(result.structured_content, ensure_ascii=False)
     return shown, artifact or None
+
+
+def _in_tool_message(shown: Content) -> Content:
+    if isinstance(shown, str):
+        return shown
+    return [
+        {**block, "type": "file"} if isinstance(block, dict) and block["type"] in ("audio", "video") else block
+        for block in shown
+    ]
 
 
 def failure(result: wire.CallToolResult, secrets: Secrets) -> str:
@@ -152,7 +162,10 @@ def content(blocks: Sequence[wire.ContentBlock]) -> Content:
     Returns:
         A string if all of it is text, else a list of blocks.
     """
-    shown = [_block(block) for block in blocks]
+    return _one_text([_block(block) for block in blocks])
+
+
+def _one_text(shown: list[dict[str, Any]]) -> Content:
     if all(block["type"] == "text" for block in shown):
         return "\n".join(block["text"] for block in shown)
     return list(shown)
@@ -168,13 +181,17 @@ def _block(block: wire.ContentBlock) -> dict[str, Any]:
             held = block.resource
             if (text := getattr(held, "text", None)) is not None:
                 return _text(text)
-            kind = (held.mime_type or "").partition("/")[0]
             blob: str = getattr(held, "blob", "")
-            return _data(kind if kind in ("image", "audio", "video") else "file", blob, held.mime_type)
+            return _data(_kind(held.mime_type), blob, held.mime_type)
         case "resource_link":
             named = f"{block.title or block.name} ({block.mime_type})" if block.mime_type else block.title or block.name
             about = f": {block.description}" if block.description else ""
             return _text(f"[{named}]({block.uri}){about}")
+
+
+def _kind(mime_type: str | None) -> str:
+    kind = (mime_type or "").partition("/")[0]
+    return kind if kind in ("image", "audio", "video") else "file"
 
 
 def _text(text: str) -> dict[str, Any]:
@@ -208,6 +225,25 @@ def contents(read: wire.TextResourceContents | wire.BlobResourceContents) -> Res
     blob: str | None = getattr(read, "blob", None)
     data = None if blob is None else base64.b64decode(blob)
     return ResourceContents(read.uri, getattr(read, "text", None), data, read.mime_type)
+
+
+def resource_result(read: Sequence[ResourceContents]) -> tuple[Content, dict[str, Any]]:
+    """Turn what was read into a message's content and its artifact.
+
+    Args:
+        read: The contents of a resource.
+
+    Returns:
+        The content, and the address and type of each part.
+    """
+    shown = [
+        _text(one.text or "")
+        if one.data is None
+        else _data(_kind(one.mime_type), base64.b64encode(one.data).decode(), one.mime_type)
+        for one in read
+    ]
+    about = [{"uri": one.uri, **({"mimeType": one.mime_type} if one.mime_type else {})} for one in read]
+    return _in_tool_message(_one_text(shown)), {"contents": about}
 
 
 def prompt(found: wire.Prompt) -> Prompt:

@@ -29,7 +29,7 @@ from stategraph.agent.mcp.errors import McpBadAnswer, McpError, McpNotDone, McpU
 from stategraph.agent.mcp.names import visible_names
 from stategraph.agent.mcp.servers import McpServer, parse
 from stategraph.agent.mcp.slots import Slot, Slots
-from stategraph.agent.mcp.tools import make_tool
+from stategraph.agent.mcp.tools import make_resource_tool, make_tool
 from stategraph.agent.mcp.versions import OnChange, ToolChange, Versions
 from stategraph.constants import CONF, CONFIG_KEY_THREAD_ID
 from stategraph.engine.config.context import get_config
@@ -339,6 +339,20 @@ class McpSessions:
         except ValueError as error:
             message = f"What MCP server {server!r} answered for resource {uri!r} cannot be used: {error}"
             raise McpBadAnswer(message, server=server) from error
+
+    def resource_tool(self, *servers: str) -> BaseTool:
+        """Make a tool with which a model reads resources, such as those that results of tools link to.
+
+        Args:
+            *servers: Whose; none means all.
+
+        Raises:
+            ValueError: There is no such server.
+        """
+        if unknown := [each for each in servers if each not in self._described]:
+            known = ", ".join(self._described) or "none"
+            raise ValueError(f"There is no MCP server {unknown[0]!r}; there are: {known}")
+        return make_resource_tool(self, tuple(dict.fromkeys(servers)) or self.servers)
 
     async def prompts(self, server: str) -> list[results.Prompt]:
         """List the prompts that a server offers.

@@ -1,11 +1,11 @@
-"""A tool of an MCP server as a LangChain tool."""
+"""Tools of MCP servers as LangChain tools, and a tool that reads their resources."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
-from langchain_core.tools import BaseTool
+from langchain_core.tools import BaseTool, ToolException
 from pydantic import PrivateAttr
 
 from stategraph.agent.mcp import results, versions
@@ -23,6 +23,9 @@ class ToolCaller(Protocol):
         self, server: str, tool: str, arguments: Mapping[str, Any], *, timeout_s: float | None = None
     ) -> tuple[results.Content, dict[str, Any] | None]:
         """Call a tool and return its result."""
+
+    async def read_resource(self, server: str, uri: str) -> list[results.ResourceContents]:
+        """Read a resource."""
 
     def from_thread(self, ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Make a request from a thread without an event loop."""
@@ -56,6 +59,54 @@ class McpTool(BaseTool):
 
     async def _arun(self, /, **arguments: Any) -> tuple[results.Content, dict[str, Any] | None]:
         return await self._sessions.call_tool(self.server, self.tool, arguments, timeout_s=self.timeout_s)
+
+
+class McpResourceTool(BaseTool):
+    """A tool with which a model reads resources, such as those that results of tools link to.
+
+    `McpSessions.resource_tool` makes one. The content is what was read; the artifact has the addresses and types.
+
+    Attributes:
+        servers: Those whose resources may be read.
+    """
+
+    name: str = "read_resource"
+    description: str = ""
+    servers: tuple[str, ...]
+    response_format: Literal["content", "content_and_artifact"] = "content_and_artifact"
+    _sessions: ToolCaller = PrivateAttr()
+
+    def _run(self, /, uri: str, server: str | None = None) -> tuple[results.Content, dict[str, Any]]:
+        return self._sessions.from_thread(lambda: self._arun(uri, server))
+
+    async def _arun(self, /, uri: str, server: str | None = None) -> tuple[results.Content, dict[str, Any]]:
+        if server is None and len(self.servers) == 1:
+            server = self.servers[0]
+        if server not in self.servers:
+            raise ToolException(f"There is no server {server!r}; expected one of {', '.join(map(repr, self.servers))}")
+        return results.resource_result(await self._sessions.read_resource(server, uri))
+
+
+def make_resource_tool(sessions: ToolCaller, servers: tuple[str, ...]) -> McpResourceTool:
+    """Make a tool that reads resources.
+
+    Args:
+        sessions: The sessions with the servers.
+        servers: Whose resources may be read.
+    """
+    properties: dict[str, Any] = {"uri": {"type": "string", "description": "The resource's address on its server."}}
+    required = ["uri"]
+    if len(servers) > 1:
+        properties["server"] = {"type": "string", "enum": list(servers)}
+        required.append("server")
+    made = McpResourceTool(
+        description="Read a resource of a server by its address, such as one that the result of a tool links to. "
+        f"Servers: {', '.join(servers)}.",
+        args_schema={"type": "object", "properties": properties, "required": required},
+        servers=servers,
+    )
+    made._sessions = sessions
+    return made
 
 
 def make_tool(sessions: ToolCaller, server: str, name: str, listed: wire.Tool) -> McpTool:

@@ -43,12 +43,12 @@ DATA = base64.b64encode(b"data").decode()
         ),
         (
             [{"type": "audio", "data": DATA, "mimeType": "audio/wav"}],
-            [{"type": "audio", "base64": DATA, "mime_type": "audio/wav"}],
+            [{"type": "file", "base64": DATA, "mime_type": "audio/wav"}],
         ),
         ([{"type": "resource", "resource": {"uri": "file:///a", "text": "inside"}}], "inside"),
         (
             [{"type": "resource", "resource": {"uri": "file:///a", "blob": DATA, "mimeType": "video/mp4"}}],
-            [{"type": "video", "base64": DATA, "mime_type": "video/mp4"}],
+            [{"type": "file", "base64": DATA, "mime_type": "video/mp4"}],
         ),
         (
             [{"type": "resource", "resource": {"uri": "file:///a", "blob": DATA, "mimeType": "text/csv"}}],

@@ -91,7 +91,7 @@ def test_content_of_every_kind_reaches_the_message(sessions: McpSessions, run: R
     assert content == [
         {"type": "text", "text": "look:"},
         {"type": "image", "base64": "AAE=", "mime_type": "image/png"},
-        {"type": "audio", "base64": "AAE=", "mime_type": "audio/wav"},
+        {"type": "file", "base64": "AAE=", "mime_type": "audio/wav"},
         {"type": "text", "text": "a note"},
         {"type": "file", "base64": "AAE=", "mime_type": "application/pdf"},
         {"type": "text", "text": "[far (text/plain)](note://far): far away"},
