@@ -20,6 +20,7 @@ from stategraph.run.run import Run
 from stategraph.testing import script
 from stategraph.testing.chat_model import ScriptedChatModel
 from stategraph.testing.clock import FakeClock
+from stategraph.testing.openai_server import FakeOpenAIServer
 from tests.run.hosting import THREAD, Host, ask, get_weather
 
 pytestmark = pytest.mark.anyio
@@ -326,3 +327,17 @@ async def test_limits_that_make_no_sense_are_refused_in_a_sentence() -> None:
         await make("Never.", limits={"modelCall": 1})
     with pytest.raises(ConfigurationError, match="cost"):
         await make("Never.", limits={"cost": -1})
+
+
+@pytest.mark.parametrize(("asked", "calls"), [({}, 0), ({"stream_usage": False}, 1)])
+async def test_a_model_that_came_ready_is_asked_for_usage_also_at_another_address(asked: Any, calls: int) -> None:
+    openai = pytest.importorskip("langchain_openai")
+    async with FakeOpenAIServer([script.reply("Hello.", usage=(7, 3))]) as server:
+        model = openai.ChatOpenAI(model="m", base_url=server.base_url, api_key="k", max_retries=0, **asked)
+        graph = {"agents": [{"agent_id": "a", "model": model}]}
+        run = await Run.create({"run_id": "r", "graph_config": graph})
+        await run.process_stream(ask())
+        total = run.usage.total
+        assert (total.unreported_calls, total.total_tokens) == (calls, 0 if calls else 10)
+        assert model.stream_usage is asked.get("stream_usage")  # the program's own stays as it was
+        await model.root_async_client.close()
