@@ -20,14 +20,20 @@ THREAD = {"configurable": {"thread_id": "t"}}
 PATH = "tests.workers.graphs:GRAPH"
 
 
-@pytest.fixture(params=["inline", "thread", "process"])
-def backend(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+@pytest.fixture(params=["inline", "thread", "process", "nats"])
+def backend(request: pytest.FixtureRequest) -> dict[str, Any]:
+    if request.param == "nats":
+        return {"backend": "nats", "nats": request.getfixturevalue("nats_node")}
+    return {"backend": request.param, "workers": 1}
 
 
-def run(work: Callable[[Any], Awaitable[None]], backend: str = "process", **settings: Any) -> None:
+PROCESS: dict[str, Any] = {"backend": "process", "workers": 1}
+INLINE: dict[str, Any] = {"backend": "inline", "workers": 1}
+
+
+def run(work: Callable[[Any], Awaitable[None]], backend: dict[str, Any] = PROCESS, **settings: Any) -> None:
     async def main() -> None:
-        given = {"backend": backend, "workers": 1, "allow": ["tests.workers"], **settings}
+        given = {"allow": ["tests.workers"], **backend, **settings}
         async with asyncio.timeout(90), MultiProcessRuntime(**given) as runtime:
             await work(runtime)
 
@@ -58,7 +64,7 @@ async def whole(runtime: AgentRuntime, graph: Any) -> list[Any]:
     return [*seen, *gist([each async for each in second.attach()])]
 
 
-def test_a_graph_by_import_path_runs_as_in_the_hosts_process(backend: str) -> None:
+def test_a_graph_by_import_path_runs_as_in_the_hosts_process(backend: dict[str, Any]) -> None:
     async def here() -> list[Any]:
         async with AgentRuntime(checkpointer=in_memory_saver()) as runtime:
             return await whole(runtime, PATH)
@@ -89,7 +95,7 @@ def test_a_graph_without_a_name_cannot_be_sent() -> None:
         with pytest.raises(TransferError, match="The graph of a run cannot be sent to a worker"):
             await runtime.create_run(run_id="r", graph=graphs.halting())
 
-    run(work, "inline")
+    run(work, INLINE)
 
 
 def test_an_abort_reaches_the_worker_and_the_thread_is_valid() -> None:
