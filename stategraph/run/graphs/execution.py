@@ -87,7 +87,11 @@ class GraphExecution(TurnExecution):
 
     def _stream(self, given: object, context: AgentContext, tools: RunTools | None) -> AsyncGenerator[Any, None]:
         """Run the graph, heard by the projection and by hooks of its tools."""
-        handlers: list[Any] = [self._projection.recorder, Refusal(self._budget)]
+        handlers: list[Any] = [self._projection.recorder]
+        # A handler that may wait costs a turn of the event loop for each piece of an answer. The limit that every run
+        # has is kept without: the run ends with the next item of the stream.
+        if self._meter.limits.model_fields_set - {"on_limit"}:
+            handlers.append(Refusal(self._budget))
         if tools is not None:
             handlers.append(ToolHooks(tools))
         config = cast("RunnableConfig", {**self._config, "callbacks": _with(self._config, handlers)})

@@ -82,6 +82,7 @@ class Refusal(BaseCallbackHandler):
     """
 
     raise_error = True
+    ignore_llm = True  # of each piece of an answer; that a chat model starts is another matter
     ignore_chain = True
     ignore_retriever = True
     ignore_retry = True

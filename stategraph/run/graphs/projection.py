@@ -175,18 +175,22 @@ class Projection:
     # Messages.
 
     async def _message(self, ns: Namespace, message: BaseMessage, metadata: Mapping[str, Any]) -> None:
-        at = self._place(ns, metadata)
         found = self.recorder.find(message)
-        self._keep_message(at, message)
-        await self._records(self.recorder.due(metadata))
         if found is None:
+            at = self._place(ns, metadata)
+            self._keep_message(at, message)
+            await self._records(recorder.due_of(self.recorder.queue_of(metadata)))
             await self._whole(at, message)
             return
         call, piece = found
+        if not (call.queue and call.queue[0] is piece):
+            self._place(ns, metadata)
+            await self._records(recorder.due_of(call.queue))
         model = self._models.get(call) or await self._model(call, ns)
+        self._keep_message(model.at, message)
         await self.hear(facts.ModelStreamed(model, cast("AIMessage", message)))
         piece.taken = True
-        await self._records(self.recorder.due(metadata))
+        await self._records(recorder.due_of(call.queue))
 
     def _place(self, ns: Namespace, metadata: Mapping[str, Any]) -> Place:
         self._namespaces.setdefault(recorder.task_of(metadata), ns)

@@ -30,6 +30,9 @@ _UNSTREAMED = "nostream"
 _LEAVING = frozenset({"GraphBubbleUp", "CancelledError"})
 
 
+Queue: TypeAlias = "deque[Record | Piece]"
+
+
 @dataclass(slots=True, eq=False)
 class HeardCall:
     """One call of a model.
@@ -38,6 +41,7 @@ class HeardCall:
         messages: What was sent.
         metadata: Of the running task, and of the model.
         began: When, by the clock.
+        queue: The records of the task of the outermost graph that it is in.
         shown: Whether the graph's stream shows its answer.
         streamed: How many pieces came.
     """
@@ -45,6 +49,7 @@ class HeardCall:
     messages: Sequence[BaseMessage]
     metadata: Mapping[str, Any]
     began: float
+    queue: Queue
     shown: bool = True
     streamed: int = 0
 
@@ -149,8 +154,24 @@ def has_failed(error: BaseException) -> bool:
     return not _LEAVING.intersection(cls.__name__ for cls in type(error).__mro__)
 
 
-def _outermost(metadata: Mapping[str, Any]) -> str:
-    return task_of(metadata).partition("|")[0]
+def due_of(queue: Queue, *, ends: bool = True) -> Iterator[Record]:
+    """Yield the records of a queue that nothing is left to be shown before.
+
+    Args:
+        queue: The queue.
+        ends: Whether to yield an end that is its newest record.
+    """
+    while queue:
+        first = queue[0]
+        if isinstance(first, Piece):
+            if not first.taken:
+                return
+            queue.popleft()
+        elif not ends and len(queue) == 1 and isinstance(first, _ENDS):
+            return
+        else:
+            queue.popleft()
+            yield first
 
 
 class Recorder(BaseCallbackHandler):
@@ -188,26 +209,21 @@ class Recorder(BaseCallbackHandler):
         known = self._pieces.pop(id(message), None)
         return None if known is None or known[0] is not message else known[1:]
 
-    def due(self, metadata: Mapping[str, Any] | None = None, *, ends: bool = True) -> Iterator[Record]:
+    def due(self, *, ends: bool = True) -> Iterator[Record]:
         """Yield the records that nothing is left to be shown before.
 
         Args:
-            metadata: Of a running task, to look at the queue that it is in alone; None: all queues.
             ends: Whether to yield an end that is the newest record of its queue: what the stream shows next may have
                 come before it.
         """
-        names = list(self._queues) if metadata is None else [_outermost(metadata)]
-        for queue in map(self._queues.get, names):
-            while queue:
-                first = queue[0]
-                if not ends and len(queue) == 1 and isinstance(first, _ENDS):
-                    break
-                if not isinstance(first, Piece):
-                    yield queue.popleft()  # type: ignore[misc]
-                elif first.taken:
-                    queue.popleft()
-                else:
-                    break
+        for queue in list(self._queues.values()):
+            yield from due_of(queue, ends=ends)
+
+    def queue_of(self, metadata: Mapping[str, Any]) -> Queue:
+        """Return the queue of a task, which has the records of all tasks in the same task of the outermost graph."""
+        task = task_of(metadata).partition("|")[0]
+        queue = self._queues.get(task)
+        return self._queues.setdefault(task, deque()) if queue is None else queue
 
     def rest(self, task: str | None = None) -> Iterator[Record]:
         """Yield all records that are left of a task that has ended.
@@ -219,12 +235,8 @@ class Recorder(BaseCallbackHandler):
             queue = self._queues.pop(name, ())
             yield from (each for each in list(queue) if not isinstance(each, Piece))
 
-    def _put(self, metadata: Mapping[str, Any], record: Record | Piece) -> None:
-        task = _outermost(metadata)
-        queue = self._queues.get(task)
-        if queue is None:
-            queue = self._queues.setdefault(task, deque())
-        queue.append(record)
+    def _put(self, metadata: Mapping[str, Any], record: Record) -> None:
+        self.queue_of(metadata).append(record)
 
     # Models.
 
@@ -243,8 +255,9 @@ class Recorder(BaseCallbackHandler):
             return
         shown = metadata is not None and bool(task_of(metadata)) and _UNSTREAMED not in (tags or ())
         now = environment.current().clock.monotonic()
-        call = self._calls[run_id] = HeardCall(messages[0] if messages else (), metadata or {}, now, shown)
-        self._put(call.metadata, CallBegan(call))
+        about, queue = metadata or {}, self.queue_of(metadata or {})
+        call = self._calls[run_id] = HeardCall(messages[0] if messages else (), about, now, queue, shown)
+        queue.append(CallBegan(call))
 
     def on_llm_new_token(self, token: Any, *, chunk: Any = None, run_id: UUID, **kwargs: Any) -> None:
         """Take note of a piece of an answer."""
@@ -256,7 +269,7 @@ class Recorder(BaseCallbackHandler):
         call.streamed += 1
         piece = Piece()
         self._pieces[id(message)] = message, call, piece
-        self._put(call.metadata, piece)
+        call.queue.append(piece)
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
         """Take note of an answer."""
@@ -269,13 +282,13 @@ class Recorder(BaseCallbackHandler):
             self._note(call, message)
         if isinstance(message, AIMessage):
             elapsed_s = environment.current().clock.monotonic() - call.began
-            self._put(call.metadata, CallEnded(call, message, elapsed_s))
+            call.queue.append(CallEnded(call, message, elapsed_s))
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """Take note that a model raised; one that was cancelled is just left."""
         call = self._calls.pop(run_id, None)
         if call is not None and isinstance(error, Exception):
-            self._put(call.metadata, CallFailed(call, error))
+            call.queue.append(CallFailed(call, error))
 
     # Tools.
 
