@@ -14,7 +14,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from stategraph.cli import pruning
+from stategraph.cli import effects, pruning
 from stategraph.cli.output import NOTHING_DONE, Output, add_store, positive, run_command, store_of, table
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     )
 
     pruning.prepare(_add(actions, "prune", "Delete runs that ended long ago, with their events.", pruning.prune))
+
+    effects.prepare(_add(actions, "effects", "List effects that are in doubt, or delete old ones.", effects.show))
 
     _add(actions, "workers", "List the workers: what they have, and which were killed or hang.", _workers)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Iterator
+from itertools import islice
 
 from stategraph.errors import ConfigurationError
 from stategraph.run.ports import RunEvent
@@ -38,8 +39,9 @@ class RecentRuns:
         """Keep a run, and forget the oldest of those that have ended if there are too many."""
         self._runs[run.id] = run
         self._runs.move_to_end(run.id)
-        ended = [run_id for run_id, each in self._runs.items() if each is not run and not each.running]
-        for run_id in ended[: max(0, len(self._runs) - self._kept)]:
+        surplus = max(0, len(self._runs) - self._kept)
+        ended = (run_id for run_id, each in self._runs.items() if each is not run and not each.running)
+        for run_id in list(islice(ended, surplus)):  # the oldest ones come first: few are looked at
             del self._runs[run_id]
 
     def get(self, run_id: str, /) -> Run | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +21,7 @@ from stategraph.workers.process import launching
 from tests.conftest import Driver
 from tests.workers import nodes
 from tests.workers.test_nodes import graph_of
-from tests.workers.test_process import is_there
+from tests.workers.test_process import LINUX, ROOT, is_there
 
 
 @pytest.fixture
@@ -200,6 +202,17 @@ def test_the_end_of_the_workers_ends_what_they_do_and_what_waits_for_them(
     assert said[0].startswith("The workers for nodes were closed")
     assert "was stopped: the workers for nodes were closed, while it held job 'waits/" in said[1]
     assert not is_there(int(path.read_text()))
+
+
+@LINUX
+def test_workers_end_with_a_program_that_is_killed_even_if_a_node_holds_the_interpreter(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.workers.node_host", str(tmp_path / "pid")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as program:
+        assert program.stdout is not None
+        pids = [int(each) for each in program.stdout.readline().split()]
+        assert len(pids) == 2 and all(map(is_there, pids))
+        program.kill()
+    asyncio.run(until(lambda: not any(map(is_there, pids))))
 
 
 def test_workers_that_cannot_start_are_tried_again(
