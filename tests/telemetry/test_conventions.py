@@ -14,6 +14,7 @@ from opentelemetry.semconv.attributes import error_attributes
 from opentelemetry.trace import SpanKind, StatusCode
 
 from stategraph import Run
+from stategraph.run.ports import MeasuredExecution
 from stategraph.telemetry import Telemetry, content, model_calls, names
 from stategraph.testing import script
 from stategraph.testing.chat_model import ScriptedChatModel
@@ -237,3 +238,40 @@ def test_reasoning_and_calls_are_parts_of_an_answer() -> None:
         {"type": "text", "content": "So:"},
         {"type": "tool_call", "id": "c1", "name": "look", "arguments": {}},
     ]
+
+
+async def test_the_secrets_of_a_model_are_in_no_span_also_with_content(collected: Collected) -> None:
+    options = {
+        "model": "gpt-x",
+        "api_key": "sk-very-secret-1",
+        "base_url": "http://127.0.0.1:9/very-secret-2/v1?key=very-secret-3",
+        "default_headers": {"x-key": "very-secret-4"},
+        "max_retries": 0,
+        "temperature": 0.5,
+    }
+    run = await Run.create(
+        {
+            "run_id": "r",
+            "graph_config": {"agents": [{"agent_id": "a", "provider": "openAI", "client_options": options}]},
+            "telemetry": collected.telemetry(content=True),
+        }
+    )
+    with pytest.raises(Exception, match="Connection"):
+        await run.process_stream({"messages": [HumanMessage("hi")]})
+
+    told = " ".join(span.to_json() for span in collected.spans)
+    assert "very-secret" not in told.replace("very-secret-2", "")  # the path of an address is none
+    about = collected.named("chat gpt-x").attributes or {}
+    assert about["gen_ai.provider.name"] == "openai"
+    assert about["gen_ai.request.temperature"] == 0.5
+    assert str(about["error.type"]).endswith("ConnectionError")
+    assert collected.named("chat gpt-x").status.description
+
+
+async def test_the_time_that_a_run_waited_for_a_worker_is_measured(collected: Collected) -> None:
+    measured = collected.telemetry().measure(MeasuredExecution("r", "r", {"a": "a"}, queued_s=1.5))
+    measured.end("completed", None)
+
+    ((_, point),) = collected.points(names.QUEUE_DURATION)
+    assert (point.count, point.sum) == (1, 1.5)
+    assert (collected.named("invoke_workflow").attributes or {})["stategraph.run.queued"] == 1.5
