@@ -28,7 +28,7 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from pydantic import SecretStr
 
 from stategraph import AgentRuntime
-from stategraph.agent.mcp import McpSessions, sessions
+from stategraph.agent.mcp import McpSessions, slots
 from stategraph.agent.mcp.servers import parse
 from stategraph.agent.settings import secrets
 from stategraph.agent.settings.inputs import AgentInputs
@@ -413,7 +413,7 @@ async def call_everything(
 
 @pytest.fixture(autouse=True)
 def no_delays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sessions, "backoff_s", lambda _failures: 0.0)
+    monkeypatch.setattr(slots, "backoff_s", lambda _failures: 0.0)
 
 
 async def test_what_mcp_servers_repeat_comes_out_nowhere(
