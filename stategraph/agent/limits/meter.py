@@ -31,6 +31,12 @@ from stategraph.engine.config import environment
 _Key = tuple[str, str, str]
 
 
+_FAILED = UsageTotals(model_calls=1)
+
+#: So many calls, with what they sent, are kept until they are added up.
+_MOST_LATER = 16
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Ticket:
     """The permission of one call of a model.
@@ -76,7 +82,8 @@ class Meter:
     def reset(self) -> None:
         """Begin a turn: nothing was taken, and no limit was raised."""
         self.closed = False
-        self._usage: dict[_Key, UsageTotals] = {}
+        self._added: dict[_Key, UsageTotals] = {}
+        self._later: list[tuple[ModelCall, AIMessage | None]] = []
         self._tools: dict[str, int] = {}
         self._model_calls = self._tool_calls = 0
         self._allowed = dict(self._given)
@@ -153,16 +160,28 @@ class Meter:
         if ticket not in self._tickets:
             return False
         self._tickets.remove(ticket)
-        used = UsageTotals(model_calls=1) if answer is None else self._used(ticket.call, answer)
-        self._usage[ticket.key] = self._usage.get(ticket.key, UsageTotals()) + used
+        # Added up when somebody wants to know: a call that nothing but its number limits costs next to nothing.
+        self._later.append((ticket.call, answer))
+        if self.prices is not None or len(self._later) == _MOST_LATER:
+            self._add_up()  # by the prices of now
         for future in self._waiting:
             if not future.done():
                 future.set_result(None)
         self._waiting.clear()
-        if not used.unreported_calls or ticket.key[1:] in self._silent:
+        if answer is None or answer.usage_metadata is not None or ticket.key[1:] in self._silent:
             return False
         self._silent.add(ticket.key[1:])
         return True
+
+    def _add_up(self) -> dict[_Key, UsageTotals]:
+        """Return what calls that have ended took."""
+        later, self._later = self._later, []
+        for call, answer in later:
+            key = call.at.agent_id, call.provider, call.model
+            used = _FAILED if answer is None else self._used(call, answer)
+            before = self._added.get(key)
+            self._added[key] = used if before is None else before + used
+        return self._added
 
     def begin_alone(self, provider: str, model: str) -> None:
         """Count a call of a model that begins at once, without a ticket: one of a graph that the host made.
@@ -189,9 +208,8 @@ class Meter:
             call: The call.
             answer: The answer; None: the call failed.
         """
-        key = call.at.agent_id, call.provider, call.model
-        used = UsageTotals(model_calls=1) if answer is None else self._used(call, answer)
-        self._usage[key] = self._usage.get(key, UsageTotals()) + used
+        self._later.append((call, answer))
+        self._add_up()
 
     @property
     def allows_all_tools(self) -> bool:
@@ -217,7 +235,7 @@ class Meter:
         return ledger.model_call(self._allowed, self._taken(), self.elapsed_s, holds)
 
     def _taken(self) -> UsageTotals:
-        taken = total(self._usage.values())
+        taken = total(self._add_up().values())
         return UsageTotals(
             model_calls=self._model_calls,
             tool_calls=self._tool_calls,
@@ -306,7 +324,7 @@ class Meter:
         under_way: dict[_Key, UsageTotals] = {}
         for ticket in self._tickets:
             under_way[ticket.key] = under_way.get(ticket.key, UsageTotals()) + UsageTotals(model_calls=1)
-        for counted in (self._usage, under_way):
+        for counted in (self._add_up(), under_way):
             for (agent, provider, model), used in counted.items():
                 by_agent[agent] = by_agent.get(agent, UsageTotals()) + used
                 name = f"{provider}/{model}"
@@ -317,7 +335,7 @@ class Meter:
         """Return what another process needs to go on counting, as JSON."""
         raised = {name: limit for name, limit in self._allowed.items() if limit != self._given.get(name)}
         return {
-            "models": [[*key, used.stored()] for key, used in self._usage.items()],
+            "models": [[*key, used.stored()] for key, used in self._add_up().items()],
             "tools": dict(self._tools),
             "open": {batch: list(calls) for batch, calls in self._open.items()},
             "raised": {str(name): limit for name, limit in raised.items()},
@@ -326,10 +344,11 @@ class Meter:
 
     def recall(self, memory: Mapping[str, Any]) -> None:
         """Go on counting where `memory` stood, in place of what was counted here."""
-        self._usage = {(key[0], key[1], key[2]): UsageTotals.restored(used) for *key, used in memory["models"]}
+        self._later.clear()
+        self._added = {(key[0], key[1], key[2]): UsageTotals.restored(used) for *key, used in memory["models"]}
         self._tools = dict(memory["tools"])
         self._open = {batch: list(calls) for batch, calls in memory["open"].items()}
-        self._model_calls = sum(each.model_calls for each in self._usage.values()) + len(self._tickets)
+        self._model_calls = sum(each.model_calls for each in self._added.values()) + len(self._tickets)
         self._tool_calls = sum(self._tools.values())
         for name, limit in memory["raised"].items():
             self.raise_to(LimitName(name), limit)

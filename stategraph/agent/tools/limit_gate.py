@@ -44,7 +44,6 @@ class LimitGate:
         if stores(get_config()):
             # As a task of the engine: a node that runs again decides as before, whatever other agents did meanwhile.
             allowed, reason = await start_task(decide, ((self, at, ids), {}))
-            self._meter.count_tools(at, ids[:allowed])
         else:
             allowed, reason = await self.decided(at, ids)
         if reason is not None:
