@@ -9,6 +9,10 @@ and continued (SIGSTOP, SIGCONT) at uniformly random moments of each case, not a
 judge reads three things and nothing beside them: what an HTTP server was asked to do and how often, the final state,
 which has to be that of an undisturbed run (of LangGraph, with `--reference`), and two readers that were attached from
 the beginning and in the middle.
+
+The server does what it is asked once for each idempotency id, as providers of payments do, and counts the requests that
+came again. There is one where a worker is stopped or killed while its request is on its way: the next one asks the
+server, which has not seen it yet. No engine can tell; so there may be one for each kill or stop of a case, not more.
 """
 
 from __future__ import annotations
@@ -40,10 +44,12 @@ CASE_S = 60.0
 
 
 class Sink:
-    """The destination: it commits what it is asked, also twice, and counts."""
+    """The destination: it commits what it is asked, once for each idempotency id, and counts."""
 
     def __init__(self) -> None:
         self.commits: Counter[str] = Counter()
+        self.again: Counter[str] = Counter()
+        self.ids: set[str] = set()
         self.lock = threading.Lock()
 
 
@@ -55,8 +61,10 @@ def sink_running() -> Iterator[tuple[Sink, str]]:
         def do_POST(self) -> None:
             key = self.path.rpartition("/")[2]
             self.rfile.read(int(self.headers.get("Content-Length", "0")))
+            idempotency_id = self.headers["Idempotency-Key"]
             with sink.lock:
-                sink.commits[key] += 1
+                (sink.again if idempotency_id in sink.ids else sink.commits)[key] += 1
+                sink.ids.add(idempotency_id)
             self.reply({"answer": f"paid {key}"})
 
         def do_GET(self) -> None:
@@ -208,6 +216,9 @@ async def case(number: int, seed: int, registry: Any, saver: Any, fleet: Fleet, 
     for key, commits in sink.commits.items():
         if key.startswith(f"{name}-") and commits != 1:
             problems.append(f"the effect {key} happened {commits} times")
+    again = {key: count for key, count in sink.again.items() if key.startswith(f"{name}-")}
+    if sum(again.values()) > hits:
+        problems.append(f"requests came again more often than there were {hits} hits: {again}")
     found = json.dumps(_plain(state.values, name), sort_keys=True)
     if found != EXPECTED:
         problems.append(f"the state of {name} is {found}, not {EXPECTED}")
@@ -308,7 +319,8 @@ async def main(options: argparse.Namespace) -> int:
             await registry.aclose()
         if passed != options.number:
             print(log.read_text(errors="replace")[-2_000:])
-    print(f"chaos: {passed} of {options.number} ({fleet.counts()}), seed {options.seed}")
+    again = f"{sink.again.total()} requests came again and were refused by the destination"
+    print(f"chaos: {passed} of {options.number} ({fleet.counts()}; {again}), seed {options.seed}")
     return 0 if passed == options.number else 1
 
 

@@ -41,6 +41,14 @@ def effect_once(key: Any) -> Any:
     return effect(key=key, on_doubt=ask_the_sink)
 
 
+def _idempotency_id() -> str:
+    from stategraph.workers.ledger.effects import current_effect
+
+    call = current_effect()
+    assert call is not None
+    return call.idempotency_id
+
+
 def _get(url: str, path: str) -> Any:
     with urllib.request.urlopen(f"{url}/{path}", timeout=20) as answer:
         return json.load(answer)
@@ -48,7 +56,8 @@ def _get(url: str, path: str) -> Any:
 
 @effect_once(lambda a: f"{a.case}-{a.name}")
 def pay(url: str, case: str, name: str) -> str:
-    request = urllib.request.Request(f"{url}/commit/{case}-{name}", data=b"{}", method="POST")
+    headers = {"Idempotency-Key": _idempotency_id()}
+    request = urllib.request.Request(f"{url}/commit/{case}-{name}", data=b"{}", method="POST", headers=headers)
     with urllib.request.urlopen(request, timeout=20) as answer:
         paid: str = json.load(answer)["answer"]
     return paid

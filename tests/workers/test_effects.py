@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from stategraph.agent.mcp import McpSessions, call_meta
 from stategraph.errors import ConfigurationError, InvalidAnswerError
 from stategraph.graph.func import entrypoint, task
 from stategraph.workers.leases import LeaseLost
-from stategraph.workers.ledger import book, machine
+from stategraph.workers.ledger import book, effects, machine
 from stategraph.workers.ledger.effects import (
     EffectFailed,
     EffectLedger,
@@ -232,6 +233,52 @@ def test_an_attempt_that_lost_its_run_dispatches_nothing(world: World) -> None:
     with world.ledger.of_run(old), pytest.raises(LeaseLost):
         world.charging()("o1")
     assert world.bank.charged == []
+
+
+def test_a_run_is_claimed_by_no_other_while_it_makes_a_call_although_its_lease_had_run_out(world: World) -> None:
+    claimed = world.claim()
+    taken: list[Claimed | None] = []
+    charge = world.bank.charge
+
+    def watched(order: str, cents: int) -> Receipt:
+        taken.append(world.registry.operations.claim("b", "default", LEASE_S))
+        return charge(order, cents)
+
+    world.bank.charge = watched  # type: ignore[method-assign]
+    with world.registry.operations.database.transaction() as session:
+        session.change("UPDATE sg_run SET lease_until = 0 WHERE status = 'running'")
+    with world.ledger.of_run(claimed):
+        world.charging()("o1")
+    assert taken == [None]
+    assert world.bank.charged == ["o1"]
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_an_attempt_that_is_stopped_before_its_call_looks_first_whether_the_run_is_still_its_own(
+    world: World, taken: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book, claimed = world.ledger.book, world.claim()
+    claim = book.claim
+
+    def stopped_after(*args: Any) -> machine.Decision:
+        decision = claim(*args)
+        with world.registry.operations.database.transaction() as session:
+            session.change("UPDATE sg_run SET lease_until = 0 WHERE status = 'running'")
+        if taken:
+            world.take_over()
+        now = time.monotonic()
+        monkeypatch.setattr(effects.time, "monotonic", lambda: now + LEASE_S)  # type: ignore[attr-defined]
+        return decision
+
+    monkeypatch.setattr(book, "claim", stopped_after)
+    with world.ledger.of_run(claimed):
+        if taken:
+            with pytest.raises(LeaseLost):
+                world.charging()("o1")
+        else:
+            world.charging()("o1")
+            assert world.registry.operations.claim("b", "default", LEASE_S) is None
+    assert world.bank.charged == ([] if taken else ["o1"])
 
 
 def test_calls_at_the_same_time_are_one_call(world: World) -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
+from stategraph.workers.leases import LeaseLost, LeaseSettings
 from stategraph.workers.ledger import machine
 from stategraph.workers.ledger.machine import Claimant, Decision, EffectRow, EffectState
 from stategraph.workers.registry.operations import RegistryOperations
@@ -28,10 +29,12 @@ class EffectBook:
 
     Args:
         store: The registry's operations; the rows are in its database.
+        lease_s: Seconds for which an attempt that dispatches a call has its run to itself from then on.
     """
 
-    def __init__(self, store: RegistryOperations) -> None:
+    def __init__(self, store: RegistryOperations, lease_s: float = LeaseSettings().lease_s) -> None:
         self._store = store
+        self.lease_s = lease_s
         self._sql = store.database.sql
         # Effects that this process is dispatching.
         self._open: set[tuple[str, str]] = set()
@@ -52,12 +55,30 @@ class EffectBook:
                 self._store.check_fence(session, lease)
             row = self._read(session, scope, key)
             lives = row is not None and self._lives(session, row, claimant)
-            return self._write(session, row, machine.Claim(scope, key, args_hash, claimant, lives))
+            decision = self._write(session, row, machine.Claim(scope, key, args_hash, claimant, lives))
+            if lease is not None and decision.order == machine.Dispatch():
+                # A process that was stopped may have a lease that has run out, and that nobody has taken yet.
+                self._store.keep(session, lease, self.lease_s)
+            return decision
 
         decision = self._transact(act)
         if decision.order == machine.Dispatch():
             self._open.add((scope, key))
         return decision
+
+    def keep(self, scope: str, key: str, lease: Lease) -> None:
+        """Check that an effect is still this attempt's to dispatch, and have its lease hold for `lease_s` from now on.
+
+        Raises:
+            LeaseLost: The attempt's run belongs to another owner, who may have dispatched the call.
+        """
+        try:
+            with self._store.database.transaction() as session:
+                self._store.check_fence(session, lease)
+                self._store.keep(session, lease, self.lease_s)
+        except LeaseLost:
+            self._open.discard((scope, key))
+            raise
 
     def tell(self, scope: str, key: str, event: machine.Event) -> Decision:
         """Tell the ledger how a call went, or what came of a doubt.

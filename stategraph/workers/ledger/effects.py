@@ -77,7 +77,7 @@ class EffectLedger:
     def __init__(self, registry: RunRegistry) -> None:
         self._registry = registry
         self._owner = new_owner()
-        self.book = EffectBook(registry.operations)
+        self.book = EffectBook(registry.operations, registry.settings.lease_s)
         self.dump = registry.dump
         self.serde = registry.serde
 
@@ -325,10 +325,28 @@ class _Call:
             return False  # it has been resolved meanwhile
         return said is None
 
+    def kept(self, since: float) -> bool:
+        """Return whether the attempt has its run to itself for long enough to dispatch.
+
+        Args:
+            since: The reading of `time.monotonic` before the lease was last made to hold.
+        """
+        place = self.place
+        return place.lease is None or time.monotonic() - since < place.ledger.book.lease_s / 2
+
+    def keep(self) -> None:
+        """Have the lease hold again; see `EffectBook.keep`."""
+        assert self.place.lease is not None
+        self.place.ledger.book.keep(self.place.scope, self.key, self.place.lease)
+
     def give_up(self, decision: Decision) -> None:
         """Take a claim back, of a call that was cancelled before it was made."""
         if decision.order == machine.Dispatch():
-            self.tell(machine.Fail(self.place.claimant, "cancelled before it was sent", True))
+            self.take_back()
+
+    def take_back(self, _: object = None) -> None:
+        """Say that the call was cancelled before it was made."""
+        self.tell(machine.Fail(self.place.claimant, "cancelled before it was sent", True))
 
     def resolve(self, said: object) -> None:
         """Store what the destination, or a person, said.
@@ -414,6 +432,7 @@ def _flow(plan: _Plan, call: _Call) -> Generator[_Step, Any, Any]:
     """
     wait_s, dispatches = _LOOK_S, 0
     while True:
+        since = time.monotonic()
         decision: Decision = yield _Do(call.claim, call.give_up)
         match decision.order:
             case machine.Replay(result=stored):
@@ -425,6 +444,9 @@ def _flow(plan: _Plan, call: _Call) -> Generator[_Step, Any, Any]:
                 wait_s = min(_LONGEST_LOOK_S, wait_s * 2)
             case machine.Dispatch():
                 dispatches += 1
+                while not call.kept(since):  # the process was stopped meanwhile, or the database took its time
+                    since = time.monotonic()
+                    yield _Do(call.keep, call.take_back)
                 try:
                     result = yield _Dispatch()
                 except BaseException as error:

@@ -386,6 +386,15 @@ class RegistryOperations:
         if not found or found[0][0] != lease.token:
             raise lost(lease)
 
+    def keep(self, session: Session, lease: Lease, lease_s: float) -> None:
+        """Check a lease, and have it hold for so many seconds at least.
+
+        Raises:
+            LeaseLost: Another owner has the run, or it has ended.
+        """
+        if not session.change(self._sql.keep, (lease_s, lease_s, lease.run_id, lease.token)):
+            raise lost(lease)
+
     def events(self, run_id: str, after_seq: int, limit: int) -> list[tuple[int, int, str, bytes | None]]:
         """Return number, attempt, type and data of a run's events after a number."""
         self.set_up()

@@ -313,6 +313,11 @@ class Sql:
                 AND run_id || ':' || CAST(token AS TEXT) IN ({members})
                 RETURNING run_id, token, cancel_requested"""
         )
+        #: An attempt that is about to do what no other may: its lease is made to hold for some time to come.
+        self.keep = say(
+            """UPDATE sg_run SET lease_until = CASE WHEN lease_until > {now} + ? THEN lease_until ELSE {now} + ? END
+                WHERE run_id = ? AND token = ? AND status = 'running'"""
+        )
         #: `began` is 1 when a run has stored something, and 2 when it got past what its thread waited for.
         self.begin = say("UPDATE sg_run SET began = 1, base_checkpoint = ? WHERE run_id = ? AND began = 0")
         self.settle = say("UPDATE sg_run SET began = 2 WHERE run_id = ? AND began < 2")
