@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -378,6 +379,68 @@ def _is_free(store: RegistryOperations, thread_id: str, pid: int) -> bool:
         there = session.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", (pid,))
         fence = "SELECT 1 FROM sg_thread_fence WHERE thread_id = %s FOR UPDATE SKIP LOCKED"
         return bool(there and session.execute(fence, (thread_id,)))
+
+
+def lose(store: RegistryOperations, claimed: Claimed) -> None:
+    with store.database.transaction() as session:
+        session.change("UPDATE sg_thread_fence SET token = token + 1 WHERE thread_id = %s", (claimed.lease.thread_id,))
+
+
+@pytest.mark.parametrize("kind", ["connection", "pool", "pipeline"])
+def test_statements_that_a_lost_lease_kept_from_being_prepared_are_prepared_later(postgres: str, kind: str) -> None:
+    """psycopg takes the statement that it prepares at its sixth use for prepared, also if the server skipped it."""
+    from langgraph.checkpoint.postgres import PostgresSaver
+    from psycopg import Connection
+    from psycopg.rows import dict_row
+    from psycopg_pool import ConnectionPool
+
+    with store_of(postgres) as store, sync_saver(postgres):
+        for writes in (0, 4, 5, 6):
+            with contextlib.ExitStack() as contexts:
+                options: Any = {"autocommit": True, "row_factory": dict_row}
+                pipe, connection = None, None
+                if kind == "pool":
+                    connection = contexts.enter_context(
+                        ConnectionPool(postgres, min_size=1, max_size=1, kwargs=options)
+                    )
+                else:
+                    connection = contexts.enter_context(Connection.connect(postgres, **options))
+                if kind == "pipeline":
+                    pipe = contexts.enter_context(connection.pipeline())
+                saver = PostgresSaver(connection, pipe=pipe)
+                claimed, further = claim(store, f"t{writes}"), claim(store, f"further{writes}")
+                for _ in range(writes):
+                    wrap(saver, claimed).put(place(f"t{writes}"), empty_checkpoint(), {}, {})
+                lose(store, claimed)
+                for _ in range(2):
+                    with pytest.raises(LeaseLost):
+                        wrap(saver, claimed).put(place(f"t{writes}"), empty_checkpoint(), {}, {})
+                for _ in range(8):
+                    wrap(saver, further).put(place(f"further{writes}"), empty_checkpoint(), {}, {})
+
+
+@pytest.mark.anyio
+async def test_statements_that_a_lost_lease_kept_from_being_prepared_are_prepared_later_in_a_loop(
+    postgres: str,
+) -> None:
+    from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+    from psycopg import AsyncConnection
+    from psycopg.rows import dict_row
+
+    with store_of(postgres) as store, sync_saver(postgres):
+        for writes in (0, 4, 5, 6):
+            options: Any = {"autocommit": True, "row_factory": dict_row}
+            async with await AsyncConnection.connect(postgres, **options) as connection:
+                saver = AsyncPostgresSaver(connection)
+                claimed, further = claim(store, f"t{writes}"), claim(store, f"further{writes}")
+                for _ in range(writes):
+                    await wrap(saver, claimed).aput(place(f"t{writes}"), empty_checkpoint(), {}, {})
+                lose(store, claimed)
+                for _ in range(2):
+                    with pytest.raises(LeaseLost):
+                        await wrap(saver, claimed).aput(place(f"t{writes}"), empty_checkpoint(), {}, {})
+                for _ in range(8):
+                    await wrap(saver, further).aput(place(f"further{writes}"), empty_checkpoint(), {}, {})
 
 
 def test_a_client_that_stalls_in_a_write_is_cut_off_and_the_thread_can_be_claimed(postgres: str) -> None:

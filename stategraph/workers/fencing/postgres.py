@@ -11,6 +11,8 @@ it, and that thread cannot be claimed until then.
 from __future__ import annotations
 
 import copy
+import itertools
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -21,6 +23,9 @@ from stategraph.workers.registry.operations import lost
 from stategraph.workers.registry.sql import LEASE_LOST, POSTGRES, Sql
 
 _SQL = Sql(POSTGRES)
+_FAILURES = itertools.count()
+_SKIPPED = 10
+_WAIT = "SELECT 1"  # a pipeline reads the results of what was sent before when this one's is asked for
 
 
 class FencedPostgres(Fenced):
@@ -74,6 +79,7 @@ def _transaction(
         connection = yield Enter(connection.connection())
     else:
         yield Enter(saver.lock)
+    yield Enter(_Unprepared(connection, saver.pipe))
     # The connection may be in pipeline mode all along.
     yield Enter(connection.pipeline() if saver.pipe is None else _Synchronised(saver.pipe))
     cursor = yield Enter(connection.cursor())
@@ -85,6 +91,56 @@ def _transaction(
     except BaseException:
         yield partial(cursor.execute, "ROLLBACK")
         raise
+
+
+class _Unprepared:
+    """Has a connection forget its prepared statements if what is done in this context fails.
+
+    psycopg notes a statement as prepared when it sends it. Behind a statement that failed, the server skips it, also
+    the preparation, and each later use of it would fail. A connection that cannot be told is broken, which the next
+    use of it says.
+    """
+
+    def __init__(self, connection: Any, pipe: Any) -> None:
+        self._connection = connection
+        self._pipe = pipe
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        left = 0 if kind is None else _SKIPPED
+        while left:
+            left -= 1
+            with suppress(Exception):  # of statements that were skipped, which a pipeline tells one after the other
+                if self._pipe is not None:
+                    self._pipe.sync()
+                self._connection.execute(_forget())
+                self._connection.execute(_WAIT, prepare=False).fetchone()
+                left = 0
+
+    async def __aenter__(self) -> None:
+        pass
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        left = 0 if kind is None else _SKIPPED
+        while left:
+            left -= 1
+            with suppress(Exception):
+                if self._pipe is not None:
+                    await self._pipe.sync()
+                await self._connection.execute(_forget())
+                await (await self._connection.execute(_WAIT, prepare=False)).fetchone()
+                left = 0
+
+
+def _forget() -> str:
+    """Return a statement that psycopg, too, takes as the end of all prepared ones; it reads a new text only."""
+    return f"DEALLOCATE ALL -- {next(_FAILURES)}"
 
 
 class _Synchronised:
