@@ -111,15 +111,8 @@ class _Unprepared:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        left = 0 if kind is None else _SKIPPED
-        while left:
-            left -= 1
-            with suppress(Exception):  # of statements that were skipped, which a pipeline tells one after the other
-                if self._pipe is not None:
-                    self._pipe.sync()
-                self._connection.execute(_forget())
-                self._connection.execute(_WAIT, prepare=False).fetchone()
-                left = 0
+        if kind is not None:
+            perform(_forgetting(self._connection, self._pipe))
 
     async def __aenter__(self) -> None:
         pass
@@ -127,15 +120,19 @@ class _Unprepared:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        left = 0 if kind is None else _SKIPPED
-        while left:
-            left -= 1
-            with suppress(Exception):
-                if self._pipe is not None:
-                    await self._pipe.sync()
-                await self._connection.execute(_forget())
-                await (await self._connection.execute(_WAIT, prepare=False)).fetchone()
-                left = 0
+        if kind is not None:
+            await aperform(_forgetting(self._connection, self._pipe))
+
+
+def _forgetting(connection: Any, pipe: Any) -> Procedure[None]:
+    for _ in range(_SKIPPED):
+        with suppress(Exception):  # of statements that were skipped, which a pipeline tells one after the other
+            if pipe is not None:
+                yield pipe.sync
+            yield partial(connection.execute, _forget())
+            waiting = yield partial(connection.execute, _WAIT, prepare=False)
+            yield waiting.fetchone
+            return
 
 
 def _forget() -> str:
