@@ -79,7 +79,16 @@ def _transaction(
         connection = yield Enter(connection.connection())
     else:
         yield Enter(saver.lock)
-    yield Enter(_Unprepared(connection, saver.pipe))
+    try:
+        return (yield Within(_pipelined(saver, connection, write, method, arguments, held)))
+    except BaseException:
+        yield from _forgetting(connection, saver.pipe)
+        raise
+
+
+def _pipelined(
+    saver: Any, connection: Any, write: Write, method: str, arguments: tuple[Any, ...], held: _Held | _AsyncHeld
+) -> Procedure[Any]:
     # The connection may be in pipeline mode all along.
     yield Enter(connection.pipeline() if saver.pipe is None else _Synchronised(saver.pipe))
     cursor = yield Enter(connection.cursor())
@@ -93,38 +102,13 @@ def _transaction(
         raise
 
 
-class _Unprepared:
-    """Has a connection forget its prepared statements if what is done in this context fails.
+def _forgetting(connection: Any, pipe: Any) -> Procedure[None]:
+    """Have a connection forget its prepared statements.
 
     psycopg notes a statement as prepared when it sends it. Behind a statement that failed, the server skips it, also
     the preparation, and each later use of it would fail. A connection that cannot be told is broken, which the next
     use of it says.
     """
-
-    def __init__(self, connection: Any, pipe: Any) -> None:
-        self._connection = connection
-        self._pipe = pipe
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if kind is not None:
-            perform(_forgetting(self._connection, self._pipe))
-
-    async def __aenter__(self) -> None:
-        pass
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if kind is not None:
-            await aperform(_forgetting(self._connection, self._pipe))
-
-
-def _forgetting(connection: Any, pipe: Any) -> Procedure[None]:
     for _ in range(_SKIPPED):
         with suppress(Exception):  # of statements that were skipped, which a pipeline tells one after the other
             if pipe is not None:
