@@ -341,3 +341,26 @@ async def test_a_model_that_came_ready_is_asked_for_usage_also_at_another_addres
         assert (total.unreported_calls, total.total_tokens) == (calls, 0 if calls else 10)
         assert model.stream_usage is asked.get("stream_usage")  # the program's own stays as it was
         await model.root_async_client.close()
+
+
+async def test_limits_and_usage_are_those_of_agents_and_the_agents_that_they_use_as_tools() -> None:
+    def agent_with(*inner: Any) -> dict[str, Any]:
+        helper = {"agent_id": "helper", "model": ScriptedChatModel(replies=list(inner)), "tools": [get_weather]}
+        ask_helper = {"type": "helper", "description": "Helps.", "agent_inputs": helper, "tool_name": "ask_helper"}
+        replies = [
+            script.reply(script.call("ask_helper", description="look"), usage=(10, 5)),
+            script.reply("Done.", usage=(1, 1)),
+        ]
+        return {"agent_id": "a", "model": ScriptedChatModel(replies=replies), "subagent_configs": [ask_helper]}
+
+    async def run_with(*inner: Any, **limits: Any) -> Run:
+        graph = {"agents": [agent_with(*inner)]}
+        run = await Run.create({"run_id": "r", "graph_config": graph, "limits": limits})
+        await run.process_stream(ask())
+        return run
+
+    run = await run_with(looks(), script.reply("Here.", usage=(2, 2)))
+    assert {name: used.model_calls for name, used in run.usage.by_agent.items()} == {"a": 2, "helper": 2}
+    assert (run.usage.total.total_tokens, run.usage.total.tool_calls) == (15 + 15 + 4 + 2, 2)
+    run = await run_with(looks(), looks(), looks(), model_calls=3)
+    assert (run.get_halt_reason(), run.usage.total.model_calls) == ("model_calls_limit", 3)
