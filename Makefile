@@ -15,8 +15,8 @@ BENCH = .venv-bench
 PROPERTIES = tests/core/test_machine.py tests/engine/test_properties.py tests/engine/test_kills.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test typed-output signals traps chaos oldest check format golden conformance mcp-conformance expected follow bench workers interop runs instrumentation server fuzz fuzz-nightly properties vocabulary lock mutants \
-	metadata clean dev-env conformance-env bench-env runs-env instrumentation-env mlflow-env reference-env services-env server-env demo-env python
+.PHONY: help demo test typed-output signals traps chaos oldest check format golden conformance mcp-conformance coming-from expected follow bench workers interop runs instrumentation server fuzz fuzz-nightly properties vocabulary lock mutants \
+	metadata clean dev-env conformance-env bench-env runs-env instrumentation-env mlflow-env reference-env services-env server-env peers-env demo-env python
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -86,6 +86,9 @@ interop: bench-env ## Threads begun on one engine and finished on the other, bot
 runs: runs-env ## Runs of graphs written for LangGraph, on both engines: what they tell against the graphs' own streams (ARGS='--only swarm')
 	@$(PYTHON) -m tests.runs --python $(CURDIR)/.venv-runs/bin/python --reference $(CURDIR)/.venv-runs-reference/bin/python $(ARGS)
 
+coming-from: peers-env dev-env ## The programs of docs/coming-from.md in other frameworks and here: they print the same (ARGS='--only langchain')
+	@$(DEV)/bin/python -m tests.coming_from --python .venv-peers/bin/python $(ARGS)
+
 server: server-env ## LangGraph's development server on both engines: every call of its SDK, and the SDK's own tests (ARGS='--part calls --only words')
 	$(PYTHON) -m tests.server.integration
 	.venv-server/bin/python -m tests.server $(ARGS)
@@ -113,7 +116,7 @@ vocabulary: ## The vocabularies of OpenAI's tokenisers, for exact token counts i
 	$(PYTHON) scripts/vocabulary.py .cache/tiktoken
 
 lock: ## Resolve the requirements anew (needs `uv`)
-	cd requirements && for set in conformance dev oldest bench instrumentation mlflow prebuilt services server; do \
+	cd requirements && for set in conformance dev oldest bench instrumentation mlflow peers prebuilt services server; do \
 		$(COMPILE) $$set.in --output-file $$set.txt || exit 1; done
 	cd requirements && $(COMPILE) --no-deps langgraph.in --output-file langgraph.txt
 	cd requirements && for set in langchain runs; do \
@@ -153,6 +156,9 @@ bench-env: python
 
 server-env: python
 	@$(ENVIRONMENT) .venv-server requirements/server.txt --link
+
+peers-env: python
+	@$(ENVIRONMENT) .venv-peers requirements/peers.txt --link
 
 # As for the reference: the agent libraries would bring the original engine along.
 runs-env: python

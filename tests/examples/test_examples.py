@@ -1,22 +1,14 @@
 """Every numbered example prints exactly what its docstring says."""
 
-import ast
 import runpy
-import textwrap
 from pathlib import Path
 
 import pytest
 
+from tests.examples.promises import promised
+
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 NUMBERED = sorted(EXAMPLES.glob("[0-9][0-9]_*.py"))
-
-
-def promised(path: Path) -> str:
-    """The output that the example's docstring announces."""
-    docstring = ast.get_docstring(ast.parse(path.read_text())) or ""
-    _, found, block = docstring.partition("Prints::\n\n")
-    assert found, f"{path.name} does not say what it prints"
-    return textwrap.dedent(block).rstrip() + "\n"
 
 
 def test_the_examples_are_numbered_without_a_gap() -> None:
