@@ -3,13 +3,14 @@
     python -m tests.coming_from --python .venv-peers/bin/python [--node PROGRAM --packages FOLDER] [--only words]
 
 The programs before are run as they stand in the page, and find a loopback server by the variables that OpenAI's clients
-read. All that is printed is held against the docstring of the program here. Those in JavaScript are run if there is a
-folder with the packages.
+read. All that is printed is held against the docstring of the program here, and both have to send the model the same
+results and texts. Those in JavaScript are run if there is a folder with the packages.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from stategraph.testing import FakeOpenAIServer
 from tests.coming_from.page import ROOT, Pair, pairs
-from tests.coming_from.scripts import SCRIPTS
+from tests.coming_from.scripts import SCRIPTS, never_sent
 from tests.examples.promises import promised
 
 LIMIT_S = 300
@@ -37,9 +38,9 @@ def main() -> int:
     for pair in chosen:
         told = [f"after {_verdict(pair, _after(options.python, pair))}"]
         if pair.language == "python":
-            told.insert(0, f"before {_verdict(pair, _before([options.python], pair, None))}")
+            told.insert(0, f"before {_verdict(pair, _before(options.python, pair, None))}")
         elif options.node and options.packages:
-            told.insert(0, f"before {_verdict(pair, _before([options.node], pair, options.packages))}")
+            told.insert(0, f"before {_verdict(pair, _before(options.node, pair, options.packages))}")
         else:
             told.insert(0, "before not run (JavaScript)")
         wrong += sum("FAILED" in each for each in told)
@@ -48,7 +49,7 @@ def main() -> int:
     return bool(wrong) or not chosen
 
 
-def _before(program: list[Path], pair: Pair, folder: Path | None) -> subprocess.CompletedProcess[str]:
+def _before(program: Path, pair: Pair, folder: Path | None) -> subprocess.CompletedProcess[str]:
     """Run the program of the other framework against a server that is scripted for it.
 
     Args:
@@ -62,17 +63,23 @@ def _before(program: list[Path], pair: Pair, folder: Path | None) -> subprocess.
         file.write_text(pair.before, encoding="utf-8")
         environment = {name: value for name, value in os.environ.items() if name not in FLAGS}
         environment |= {"OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": "sk-example-key"}
-        return _run([*program, file], environment)
+        done = _run([str(program.absolute()), str(file)], environment)
+    requests = [json.dumps(each.messages, ensure_ascii=False) for each in server.requests]
+    missing = never_sent(pair.name, requests)
+    if not done.returncode and (missing or len(requests) != len(SCRIPTS[pair.name])):
+        done.returncode, done.stderr = 1, f"{len(requests)} requests; the model was never sent {missing}"
+    return done
 
 
 def _after(python: Path, pair: Pair) -> subprocess.CompletedProcess[str]:
     """Run the program here, on this engine."""
-    return _run([python, pair.path], {**os.environ, "STATEGRAPH_RUNTIME": "true"})
+    command = [str(python.absolute()), "-m", "tests.coming_from.after", str(pair.path)]
+    return _run(command, {**os.environ, "STATEGRAPH_RUNTIME": "true"})
 
 
-def _run(command: list[Path], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+def _run(command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [str(each.absolute()) for each in command],
+        command,
         cwd=ROOT,
         env=environment,
         capture_output=True,

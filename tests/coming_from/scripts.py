@@ -1,4 +1,4 @@
-"""What the model answers each program that is written for another framework: what the program here is answered."""
+"""What the model answers the programs that are written for other frameworks, and what it has to be sent by both."""
 
 from __future__ import annotations
 
@@ -39,3 +39,22 @@ SCRIPTS: dict[str, list[Reply | str]] = {
     ],
 }
 """By the name of the framework's file. A typed answer is asked for in each framework's own way."""
+
+SENT: dict[str, list[tuple[str, ...]]] = {
+    "openai_agents": [("2.5",), ("Three tea, please.", "One more.")],
+    "pydantic_ai": [("2.5",), ("valid integer",), ("A beer.",)],
+    "langchain": [("Three tea for [REDACTED_EMAIL].", "3 tea ordered")],
+    "mastra": [("2.5",), ("Three tea, please.", "One more."), ("Pack this: Four tea are 10.00.",)],
+    "librechat": [("I want my money back for order 7.", "order 7 is refunded")],
+}
+"""Texts that the model is sent, in the framework and here; those of a tuple together, in one request."""
+
+
+def never_sent(name: str, requests: list[str]) -> list[tuple[str, ...]]:
+    """Return the texts of `SENT` that no request has.
+
+    Args:
+        name: The name of the framework's file.
+        requests: What the model was sent in each request, as a text.
+    """
+    return [texts for texts in SENT[name] if not any(all(text in sent for text in texts) for sent in requests)]

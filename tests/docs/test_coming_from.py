@@ -51,3 +51,7 @@ def test_the_versions_on_the_page_are_those_that_are_run() -> None:
     pinned = _pinned(ROOT / "requirements" / "peers.txt")
     for name in ("openai-agents", "pydantic-ai-slim", "langchain"):
         assert f"`{name}` {pinned[name]}" in TEXT
+    for name in ("@mastra/core", "@librechat/agents"):
+        (version,) = set(re.findall(rf"{name}(?:@|` )([\d.]+\d)", TEXT))
+        assert f"`{name}` {version}" in TEXT
+        assert f"{name}@{version} " in TEXT
