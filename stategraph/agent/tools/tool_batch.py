@@ -115,9 +115,16 @@ class Batch:
         return [await self.report(result)]
 
     async def one(self, call: ToolCall) -> list[Result]:
-        """Run a tool of this process, and report its result."""
-        result = await self.runner.arun(call, self.values, self._watch(call))
-        return [await self.report(await self._storable(result))]
+        """Run a tool of this process, and report its result, also where the listener fails that is told of its end.
+
+        The tool has run: without its result the next turn would have it run again.
+        """
+        refused: list[Exception] = []
+        result = await self.runner.arun(call, self.values, self._watch(call, refused))
+        reported = await self.report(await self._storable(result))
+        if refused:
+            raise refused[0]
+        return [reported]
 
     async def _storable(self, result: Result) -> Result:
         """Leave out of a result what the thread's saver cannot store, and say so."""
@@ -190,7 +197,8 @@ class Batch:
             self.context.meter.end_tools(self.at)
         return await self.gates.finish(results) if self.gates and results else Finished(results)
 
-    def _watch(self, call: ToolCall) -> Watch | None:
+    def _watch(self, call: ToolCall, refused: list[Exception]) -> Watch | None:
+        """Return callbacks that tell the listener; its errors after the end of the tool are kept in `refused`."""
         if self.context.listener is None:
             return None
 
@@ -198,10 +206,16 @@ class Batch:
             await self.hear(ToolStarted(self.at, call))
 
         async def ended(output: Output) -> None:
-            await self.hear(ToolEnded(self.at, call, output))
+            await kept(ToolEnded(self.at, call, output))
 
         async def failed(error: Exception) -> None:
-            await self.hear(ToolFailed(self.at, call, error))
+            await kept(ToolFailed(self.at, call, error))
+
+        async def kept(fact: Fact) -> None:
+            try:
+                await self.hear(fact)
+            except Exception as error:
+                refused.append(error)
 
         async def report(what: ToolReport) -> None:
             await self.hear(ToolReported(self.at, call, what))

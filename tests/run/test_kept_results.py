@@ -1,0 +1,75 @@
+"""A tool that ran keeps its result, although a handler that is told of its end fails."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from stategraph.engine.checkpoints.memory import in_memory_saver
+from stategraph.errors import HandlerError
+from stategraph.run.run import ProcessOptions, Run
+from stategraph.testing.chat_model import ScriptedChatModel
+from tests.run.hosting import THREAD, ask, calls
+
+pytestmark = pytest.mark.anyio
+
+
+def fails(*_: Any) -> None:
+    raise RuntimeError("the display is gone")
+
+
+class Shop:
+    """A shop that counts what is paid."""
+
+    def __init__(self, *names: str) -> None:
+        self.paid: list[str] = []
+        self.model = ScriptedChatModel(replies=[calls(*(("buy", {"what": name}) for name in names)), "Done."])
+        self.saver = in_memory_saver()
+
+    def buy(self, what: str) -> str:
+        """Buy something."""
+        if what == "nothing":
+            raise LookupError("sold out")
+        self.paid.append(what)
+        return f"bought {what}"
+
+    async def run(self, run_id: str, **settings: Any) -> Run:
+        agent = {"agent_id": "a", "model": self.model, "tools": [self.buy]}
+        options = {"checkpointer": self.saver}
+        config = {"run_id": run_id, "graph_config": {"agents": [agent], "compile_options": options}}
+        return await Run.create({**config, **settings})
+
+
+@pytest.mark.parametrize("names", [("tea",), ("tea", "milk")])
+@pytest.mark.parametrize("way", ["handler", "callback"])
+async def test_a_tool_that_ran_keeps_its_result_where_a_handler_of_its_end_fails(
+    names: tuple[str, ...], way: str
+) -> None:
+    shop = Shop(*names)
+    run = await shop.run("1", **({"custom_handlers": {"on_tool_end": fails}} if way == "handler" else {}))
+    callbacks: ProcessOptions = {"callbacks": {"handle_tool_end": fails}} if way == "callback" else {}
+    with pytest.raises(HandlerError, match="the display is gone"):
+        await run.process_stream(ask("Buy."), THREAD, callbacks)
+    first = run.get_run_messages()[1]
+    assert (shop.paid[0], first.content) == ("tea", "bought tea")
+    later = await shop.run("2")
+    await later.process_stream(ask("Go on."), THREAD)
+    (sent,) = [each for each in shop.model.requests[-1].messages if getattr(each, "tool_call_id", "") == "call_1"]
+    assert sent.content == "bought tea"
+
+
+async def test_a_failure_of_a_tool_is_kept_where_a_callback_that_is_told_of_it_fails() -> None:
+    shop = Shop("nothing")
+    run = await shop.run("1")
+    with pytest.raises(HandlerError, match="handle_tool_error"):
+        await run.process_stream(ask("Buy."), THREAD, {"callbacks": {"handle_tool_error": fails}})
+    assert "sold out" in run.get_run_messages()[1].content
+
+
+async def test_a_tool_that_is_not_told_to_begin_does_not_run() -> None:
+    shop = Shop("tea")
+    run = await shop.run("1", custom_handlers={"on_tool_start": fails})
+    with pytest.raises(HandlerError, match="the display is gone"):
+        await run.process_stream(ask("Buy."), THREAD)
+    assert (shop.paid, run.get_run_messages()[1].status) == ([], "error")  # type: ignore[union-attr]
