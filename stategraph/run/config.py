@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, Self
 
 from langchain_core.messages import BaseMessage
-from pydantic import Field, InstanceOf
+from pydantic import Field, InstanceOf, model_validator
 
 from stategraph.agent.messages.compaction import FadingTier
 from stategraph.agent.ports import ModelGate, ToolGate
@@ -18,11 +18,14 @@ from stategraph.engine.ports import Clock, IdFactory
 from stategraph.errors import ConfigurationError
 from stategraph.run.abort import AbortSignal
 from stategraph.run.events.handler_registry import EventHandlerRegistry
-from stategraph.run.hooks.hook_registry import HookRegistry
+from stategraph.run.hooks.hook_registry import HookEvents, HookRegistry
 from stategraph.run.ports import RunTelemetry
 
 #: The agent of a configuration that describes just a model.
 DEFAULT_AGENT = "default"
+
+#: Hooks that decide about what only agents do.
+_HOOKS_OF_AGENTS = (HookEvents.BEFORE_MODEL, HookEvents.AFTER_MODEL, HookEvents.SUBAGENT_START)
 
 
 class CompileOptions(Settings):
@@ -105,7 +108,8 @@ class RunConfig(Settings):
         state_updates: Whether a run of such a graph tells what nodes return, as `on_state_update`.
         custom_handlers: Handlers by the name of their event; an `EventHandlerRegistry` is used as it is.
         return_content: Whether `process_stream` returns content parts.
-        token_counter: Counts the tokens of a message; None: one for the model's name if counts are needed.
+        token_counter: Counts the tokens of a message; None: one for the model's name if counts are needed. With a
+            graph it may be given where tokens or cost are limited, for models that report no usage.
         index_token_count_map: Tokens of the input's messages by position, as the host knows them.
         calibration_ratio: The calibration ratio of an earlier run of the conversation.
         fading_tiers: How far the run before shortened tool results, by agent: what was sent once stays the same text,
@@ -156,6 +160,32 @@ class RunConfig(Settings):
     telemetry: InstanceOf[RunTelemetry] | None = None
     clock: InstanceOf[Clock] | None = None
     ids: InstanceOf[IdFactory] | None = None
+
+    @model_validator(mode="after")
+    def _reaches_graph(self) -> Self:
+        """Refuse what has an effect on agents only, where the run has a graph: a guardrail must not be left out."""
+        if self.graph is None:
+            return self
+        hooks = [] if self.hooks is None else [f"hooks of {each}" for each in _HOOKS_OF_AGENTS if self.hooks.has(each)]
+        guards = [*hooks, *(["'model_gates'"] if self.model_gates else [])]
+        if guards:
+            raise ConfigurationError(
+                f"The run of a graph was given {' and '.join(guards)}, which do not reach the models of a graph: guard "
+                "them by a middleware of LangChain in the graph, or run agents in its place. Where a runtime gives "
+                "them to all of its runs, give this run hooks= or model_gates= of its own"
+            )
+        counts = self.token_counter is not None and not self.limits.of_tokens
+        names = {
+            "token_counter": counts,
+            "sticky_agents": self.sticky_agents,
+            "active_agent": self.active_agent is not None,
+        }
+        if idle := [repr(name) for name, given in names.items() if given]:
+            raise ConfigurationError(
+                f"The run of a graph was given {' and '.join(idle)}, which has an effect on agents only: leave it out, "
+                "or run agents in place of the graph. Where a runtime gives it to all of its runs, give this one None"
+            )
+        return self
 
     @property
     def may_ask(self) -> bool:

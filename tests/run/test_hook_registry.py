@@ -16,7 +16,7 @@ from stategraph.errors import ConfigurationError
 from stategraph.run.events.step_list import StepList
 from stategraph.run.events.steps import StepTracker
 from stategraph.run.hooks.approval import HookGate
-from stategraph.run.hooks.hook_registry import HookEvents, HookRegistration, HookRegistry, Outcome
+from stategraph.run.hooks.hook_registry import UNCHECKED, HookEvents, HookRegistration, HookRegistry, Outcome
 from stategraph.run.questions import Approve, Edit, Reject, Respond
 
 PRE, POST = HookEvents.PRE_TOOL_USE, HookEvents.POST_TOOL_USE
@@ -136,7 +136,7 @@ async def test_a_hook_that_fails_at_a_point_of_decision_denies_and_elsewhere_is_
         (error,) = outcome.errors
         assert error.startswith("The hook '")
         assert error.endswith(f"fail' of {event} failed with ValueError: no")
-        assert outcome.reason == (error if decision else None)
+        assert outcome.reason == (UNCHECKED if decision else None)
     assert len(caplog.records) == 2
 
 

@@ -291,18 +291,20 @@ async def test_a_pattern_chooses_tools_and_once_means_once() -> None:
 
 async def test_a_deciding_hook_that_fails_or_talks_nonsense_denies(caplog: pytest.LogCaptureFixture) -> None:
     def broken(happened: Mapping[str, Any]) -> None:
-        raise RuntimeError("database gone")
+        raise RuntimeError("database gone: postgres://policy:hunter2222@10.0.0.5/policies")
 
     host = Host()
     run = await weather_run(registry(PreToolUse=broken), host)
     await run.process_stream(ask())
-    assert "broken' of PreToolUse failed with RuntimeError: database gone" in run.get_run_messages()[1].content
-    assert "database gone" in caplog.text
+    assert run.get_run_messages()[1].content == "Blocked: it could not be checked"
+    assert "broken' of PreToolUse failed with RuntimeError: database gone: postgres://policy:[redacted]@" in caplog.text
+    assert "hunter2222" not in caplog.text + repr(host.rows)
     logged = [data for event, data in host.rows if event == "on_agent_log" and data["level"] == "error"]
     assert logged[0]["scope"] == "hooks"
     run = await weather_run(registry(PreToolUse=says(decission="allow")))
     await run.process_stream(ask())
-    assert "did you mean 'decision'?" in run.get_run_messages()[1].content
+    assert run.get_run_messages()[1].content == "Blocked: it could not be checked"
+    assert "did you mean 'decision'?" in caplog.text
 
 
 async def test_an_observing_hook_that_fails_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:
@@ -330,7 +332,9 @@ async def test_a_hook_that_takes_too_long_is_left_and_denies(caplog: pytest.LogC
         hooks.register("PreToolUse", {"hooks": [hook], "timeout": 20})
         run = await weather_run(hooks)
         await run.process_stream(ask())
-        assert "took longer than 0.02 s" in run.get_run_messages()[1].content
+        assert run.get_run_messages()[1].content == "Blocked: it could not be checked"
+        assert "took longer than 0.02 s" in caplog.text
+        caplog.clear()
     release.set()
 
 
@@ -494,7 +498,7 @@ async def test_arguments_that_cannot_be_copied_are_nonsense(saved: bool) -> None
         compile_options={"checkpointer": in_memory_saver() if saved else None},
     )
     await run.process_stream(ask(), THREAD)
-    assert "Blocked: The hook" in run.get_run_messages()[1].content
+    assert run.get_run_messages()[1].content == "Blocked: it could not be checked"
 
 
 async def test_hooks_of_stop_keep_a_turn_going_no_more_often_than_is_allowed() -> None:

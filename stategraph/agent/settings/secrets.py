@@ -36,6 +36,9 @@ SHORTEST: Final = 6
 _CUTS: Final = ("...", "\u2026")
 """Marks with which other libraries shorten a text; pydantic does so in its errors."""
 
+_PASSWORD = re.compile(r"(://[^\s/:@]*:)[^\s/]+(?=@)")
+"""The password of an address within a text."""
+
 _OF_BODIES = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 """Headers that say how a body was sent."""
 
@@ -383,6 +386,11 @@ def shown_address(address: str) -> str:
     except ValueError:
         return "an address that cannot be read"
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def without_logins(text: str) -> str:
+    """Return a text with the passwords of the addresses in it hidden, whoever gave them."""
+    return _PASSWORD.sub(rf"\1{HIDDEN}", text) if "://" in text else text
 
 
 def in_options(options: Mapping[Any, Any]) -> Iterator[str]:

@@ -23,8 +23,9 @@
 - A hook is sync, and then runs in a thread, or async. It has `timeout_s` seconds; a sync one that takes longer is left
   behind, not stopped.
 - A hook that fails, takes too long or returns nonsense fails closed where it decides (PreToolUse, UserPromptSubmit,
-  BeforeModel, AfterModel, SubagentStart): it counts as `deny`. One of StopFinalize that fails fails the run: it may
-  have taken up work that would be lost. At the other points the run goes on as if it had said nothing. All are logged.
+  BeforeModel, AfterModel, SubagentStart): it counts as `deny`, and the model is told `it could not be checked`. One of
+  StopFinalize that fails fails the run: it may have taken up work that would be lost. At the other points the run goes
+  on as if it had said nothing. All are logged.
 - A hook cannot wait for a person itself: it returns `ask`.
 """
 
@@ -47,7 +48,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from stategraph.agent.messages import problems
 from stategraph.agent.messages.encodable import encodable_value
 from stategraph.agent.ports import Hold
-from stategraph.agent.settings import validation
+from stategraph.agent.settings import secrets, validation
 from stategraph.agent.settings.validation import Settings
 from stategraph.engine.compile.functions import is_async_callable
 from stategraph.engine.tasks import threads
@@ -58,6 +59,9 @@ from stategraph.run.questions import REVIEWS, ReviewWord
 logger = logging.getLogger("stategraph.run.hooks")
 
 T = TypeVar("T")
+
+#: The reason of a denial that stands for the failure of a hook: what failed is for the host, not for the model.
+UNCHECKED = "it could not be checked"
 
 #: Seconds that a hook may take if its registration says nothing.
 TIMEOUT_S = 30.0
@@ -421,10 +425,10 @@ async def _call(event: HookEvents, hook: Hook, happened: dict[str, Any], limit_s
     except Exception as error:
         problem = error
     if isinstance(problem, BaseException):
-        problem = f"failed with {problems.named(problem)}"
+        problem = f"failed with {secrets.without_logins(problems.named(problem))}"
     sentence = f"The hook '{_name(hook)}' of {event} {problem}"
     logger.error(sentence)
-    return (HookOutput(decision="deny", reason=sentence) if event in _DECIDING else HookOutput()), sentence
+    return (HookOutput(decision="deny", reason=UNCHECKED) if event in _DECIDING else HookOutput()), sentence
 
 
 def _checked(event: HookEvents, said: Any) -> HookOutput:

@@ -24,8 +24,6 @@ from stategraph.run.hooks.injected import hook_context
 MODEL_CALL_DENIED = "model_call_denied"
 ANSWER_DENIED = "answer_denied"
 
-_UNCHECKED = "it could not be checked"
-
 
 class ModelHookGate:
     """Lets hooks decide about calls of models and review the answers.
@@ -106,8 +104,7 @@ def _end(outcome: Outcome, denied: str) -> Halt | None:
     """Return the end of the turn that hooks want; None if it goes on."""
     message = None if outcome.updated_output is None else AIMessage(content=_content(outcome))
     if outcome.decision == "deny":
-        why = _UNCHECKED if outcome.reason in outcome.errors else outcome.reason or denied
-        return Halt(denied, message or AIMessage(content=f"Blocked: {why}"))
+        return Halt(denied, message or AIMessage(content=f"Blocked: {outcome.reason or denied}"))
     return None if outcome.halt is None else Halt(outcome.halt, message)
 
 
