@@ -338,7 +338,7 @@ class StreamGate(ModelGate, Protocol):
 
         Args:
             request: The request as this gate let it pass.
-            text: The sentence, with the space or line break after it.
+            text: The sentence, with the space or line break after it; a part of one longer than 4,000 characters.
             before: The answer's text before it, as the listener has heard it.
 
         Returns:

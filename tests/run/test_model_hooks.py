@@ -273,6 +273,24 @@ async def test_what_makes_no_sense_is_refused_when_it_is_registered() -> None:
         registry("Stop", print, pattern="x")
 
 
+@pytest.mark.parametrize("hold", ["answer", "sentence"])
+async def test_an_answer_that_breaks_off_while_all_of_it_is_held_is_asked_for_again(hold: str) -> None:
+    host, agent = Host(), {"model_retry": {"initial_interval_s": 0}}
+    replies = script.reply("One tw", script.Drop()), "Fine."
+    run = await run_of(*replies, host=host, agent=agent, hooks=registry("AfterModel", says(), hold=hold))
+    await run.process_stream(ask(), THREAD)
+    assert (said(run), "".join(deltas(host))) == (["Fine."], "Fine.")
+
+
+async def test_an_answer_of_which_a_sentence_was_told_is_not_asked_for_again() -> None:
+    host, agent = Host(), {"model_retry": {"initial_interval_s": 0}}
+    replies = script.reply("One. Tw", script.Drop()), "Fine."
+    run = await run_of(*replies, host=host, agent=agent, hooks=registry("AfterModel", says(), hold="sentence"))
+    with pytest.raises(ConnectionResetError):
+        await run.process_stream(ask(), THREAD)
+    assert "".join(deltas(host)) == "One. "
+
+
 async def test_an_answer_that_is_cut_off_while_it_is_held_is_known_to_nobody() -> None:
     reply = script.reply("One. Two. Thr", script.Drop())
     for hold, text in (("answer", ""), ("sentence", "One. Two. ")):

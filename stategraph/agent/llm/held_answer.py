@@ -3,6 +3,8 @@
 - Held as a whole, its pieces are told as they came once the answer has passed all gates, or the answer that counts as
   one piece. Pieces of a call that fails are told to nobody.
 - Held by sentences, each one is told as one piece. Reasoning and calls of tools pass once the text before them has.
+- Text of `LONGEST` characters without the end of a sentence is reviewed up to its last space, so that it is not held
+  forever. Only what is new is searched: the work for a piece does not grow with what is held.
 - What is not told is known to nobody: an answer that was cut off has, for its readers, what was approved of it.
 """
 
@@ -10,17 +12,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from langchain_core.messages import AIMessage, AIMessageChunk
 
 from stategraph.agent.facts import Fact, ModelCall, ModelEnded, ModelStarted, ModelStreamed
+from stategraph.agent.llm import time_limits
 from stategraph.agent.messages import reasoning, truncation
 from stategraph.agent.ports import Halt, Listener
 from stategraph.engine.config import environment
 
 #: The end of a sentence: its mark, what closes it and the space behind; a mark of scripts without spaces; a line's end.
 _END = re.compile(r"[.!?\u2026][\"'\u201d\u2019)\]*_]*\s+|[\u3002\uff01\uff1f]+|\n+")
+
+#: The beginning of such an end, at the end of a text: the space may come with the next piece.
+_OPEN_END = re.compile(r"[.!?\u2026][\"'\u201d\u2019)\]*_]*\Z")
+
+#: So many characters are held at most while a sentence does not end.
+LONGEST: Final = 4_000
 
 Approve: TypeAlias = Callable[[str, str], Awaitable[str | Halt]]
 """Reviews a sentence, knowing the text before it; returns what to tell, or the end of the turn."""
@@ -51,6 +60,7 @@ class HeldListener:
 
     Attributes:
         replaced: Whether gates replaced the answer; to be set before its end is told.
+        has_told: Whether the listener has heard anything of the answer that is being given.
     """
 
     def __init__(self, listener: Listener, approve: Approve | None) -> None:
@@ -58,11 +68,13 @@ class HeldListener:
         self._approve = approve
         self._pieces: list[ModelStreamed] = []
         self._began = 0.0
-        self._text = self._told = ""
+        self._held: list[str] = []
+        self._open = self._told = ""
+        self._length = 0
         self._edited = False
         self.memory = listener.memory
         self.recall = listener.recall
-        self.replaced = False
+        self.replaced = self.has_told = False
 
     async def hear(self, fact: Fact, /) -> None:
         """Pass a fact on, or hold it back.
@@ -79,7 +91,8 @@ class HeldListener:
                 await self._take(fact)
                 return
             case ModelStarted():
-                self._pieces, self._text, self._told, self._edited = [], "", "", False
+                self._pieces, self._told, self._edited, self.has_told = [], "", False, False
+                self._drop()
                 self._began = environment.current().clock.monotonic()
             case ModelEnded(call, message) if self._approve is None:
                 for piece in [ModelStreamed(call, message)] if self.replaced else self._pieces:
@@ -95,33 +108,67 @@ class HeldListener:
         Raises:
             StoppedAnswer: The rest was refused.
         """
-        if self._pieces and self._text:
-            await self._release(self._pieces[-1], len(self._text))
+        if self._pieces:
+            await self._release(self._pieces[-1])
         return with_text(answer, self._told) if self._edited else answer
 
     async def _take(self, fact: ModelStreamed) -> None:
         """Tell the sentences that a piece completes."""
         chunk, text = fact.chunk, truncation.text_of(fact.chunk.content)
         if text and _is_text_alone(chunk):
-            self._text += text
-            while (found := _END.search(self._text)) is not None:
-                await self._release(fact, found.end())
+            await self._add(fact, text)
             return
         if not _is_text_alone(chunk):
-            await self._release(fact, len(self._text))
+            await self._release(fact)
         if text and (told := await self._reviewed(fact, text)) != text:
             fact = ModelStreamed(fact.call, chunk.model_copy(update={"content": told}))
-        await self._listener.hear(fact)
+        await self._pass_on(fact)
 
-    async def _release(self, fact: ModelStreamed, end: int) -> None:
-        """Review held text up to a position, and tell what is left of it."""
-        text, self._text = self._text[:end], self._text[end:]
+    async def _add(self, fact: ModelStreamed, text: str) -> None:
+        """Hold text, and release what it ends.
+
+        Only the new text is searched, and before it the part of the held text in which an end may have begun.
+        """
+        text, begin = self._open + text, 0
+        self._length -= len(self._open)
+        self._open = ""
+        for found in _END.finditer(text):
+            self._hold(text[begin : found.end()])
+            begin = found.end()
+            await self._release(fact)
+        self._hold(text[begin:])
+        if self._length >= LONGEST:
+            held = "".join(self._held) + self._open
+            space = max(held.rfind(" "), held.rfind("\t")) + 1 or len(held)
+            self._drop()
+            self._hold(held[:space])
+            await self._release(fact)
+            self._hold(held[space:])
+
+    def _hold(self, text: str) -> None:
+        opened = _OPEN_END.search(text)
+        at = len(text) if opened is None else opened.start()
+        self._held.append(text[:at])
+        self._open = text[at:]
+        self._length += len(text)
+
+    def _drop(self) -> None:
+        self._held, self._open, self._length = [], "", 0
+
+    async def _release(self, fact: ModelStreamed) -> None:
+        """Review held text, and tell what is left of it."""
+        text = "".join(self._held) + self._open
+        self._drop()
         if text:
             await self._tell(fact, await self._reviewed(fact, text))
 
     async def _tell(self, fact: ModelStreamed, text: str) -> None:
         if text:
-            await self._listener.hear(ModelStreamed(fact.call, AIMessageChunk(content=text, id=fact.chunk.id)))
+            await self._pass_on(ModelStreamed(fact.call, AIMessageChunk(content=text, id=fact.chunk.id)))
+
+    async def _pass_on(self, fact: ModelStreamed) -> None:
+        self.has_told = self.has_told or time_limits.says_something(fact.chunk)
+        await self._listener.hear(fact)
 
     async def _reviewed(self, fact: ModelStreamed, text: str) -> str:
         assert self._approve is not None
@@ -135,6 +182,11 @@ class HeldListener:
         self._told += said
         self._edited = self._edited or said != text
         return said
+
+
+def has_told(listener: Listener) -> bool:
+    """Return whether a listener that was told of an answer has let anybody hear of it; False if it holds all of it."""
+    return listener.has_told if isinstance(listener, HeldListener) else True
 
 
 def with_text(answer: AIMessage, text: str) -> AIMessage:

@@ -24,7 +24,7 @@ from stategraph.agent.agent import Route
 from stategraph.agent.facts import Logged, ModelCall, ModelEnded, ModelFailed, ModelStarted, ModelStreamed
 from stategraph.agent.invocation import direct
 from stategraph.agent.limits.meter import Meter
-from stategraph.agent.llm import metering, retries, time_limits
+from stategraph.agent.llm import held_answer, metering, retries, time_limits
 from stategraph.agent.llm.shielded import Shielded, secrets_of
 from stategraph.agent.messages import mending, problems, storable
 from stategraph.agent.ports import Listener
@@ -221,7 +221,7 @@ async def tell(
             if isinstance(answer, AIMessage):
                 return answer
             failed, ends = answer, final(answer)
-            pause = None if ends else _pause(route, number, failed, began=began)
+            pause = None if ends else _pause(route, number, failed, began=began and held_answer.has_told(listener))
             if ends or pause is not None or len(errors) + 1 < len(routes):
                 await listener.hear(ModelFailed(call, failed))
             if pause is not None:
