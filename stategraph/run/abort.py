@@ -122,6 +122,27 @@ async def unless_aborted(signals: Sequence[AbortSignal], work: Callable[[], Coro
         await asyncio.gather(task, stopped, return_exceptions=True)
 
 
+async def to_its_end(work: Coroutine[object, None, None]) -> None:
+    """Run work that must not be left half done: cancellations meanwhile take effect after it.
+
+    Raises:
+        CancelledError: The caller was cancelled meanwhile.
+        Exception: What the work raised, if the caller was not cancelled.
+    """
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            # Cancelling this does not cancel the task.
+            await asyncio.wait((task,))
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is None:
+        return task.result()
+    await asyncio.gather(task, return_exceptions=True)
+    raise cancelled
+
+
 def was_stopped(error: BaseException | None) -> bool:
     """Return whether an error means that the work was stopped, and not that it failed."""
     return isinstance(error, AbortError | asyncio.CancelledError)

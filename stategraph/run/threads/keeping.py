@@ -2,6 +2,9 @@
 
 A row is there before the first checkpoint of its thread. If the database of the index fails, a run goes on: what is
 missing then is found by the next `Threads.repair`. Only a thread that is being deleted refuses its run.
+
+However a run or a deletion is cancelled, the end is written to its row: one that says `running` when nothing runs keeps
+its thread from being deleted.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from contextlib import asynccontextmanager
 
 from stategraph.engine.config import environment
 from stategraph.errors import ConfigurationError
-from stategraph.run.abort import was_stopped
+from stategraph.run.abort import to_its_end, was_stopped
 from stategraph.run.threads import rules
 from stategraph.run.threads.port import ThreadIndex
 from stategraph.run.threads.rules import Row, Stored
@@ -58,19 +61,23 @@ async def executing(index: ThreadIndex, thread_id: str, run_id: str, waits: Call
         ConfigurationError: The thread is being deleted.
     """
     holder = f"{run_id}@{environment.current().unique()}"
-    await _kept(index, thread_id, lambda row: rules.begun(row, thread_id, holder, now_s()))
-    holding = asyncio.create_task(_hold(index, thread_id, holder), name=f"hold thread {thread_id}")
+    holding: asyncio.Task[None] | None = None
     status: Stored = "failed"
+
+    async def end() -> None:
+        await _stopped(holding)
+        await _kept(index, thread_id, lambda row: rules.ended(row, holder, status, now_s()))
+
     try:
+        await _kept(index, thread_id, lambda row: rules.begun(row, thread_id, holder, now_s()))
+        holding = asyncio.create_task(_hold(index, thread_id, holder), name=f"hold thread {thread_id}")
         yield
         status = "interrupted" if waits() else "idle"
     except BaseException as error:
         status = "idle" if was_stopped(error) else "failed"
         raise
     finally:
-        holding.cancel()
-        await asyncio.gather(holding, return_exceptions=True)
-        await _kept(index, thread_id, lambda row: rules.ended(row, holder, status, now_s()))
+        await to_its_end(end())
 
 
 @asynccontextmanager
@@ -84,20 +91,33 @@ async def deleting(index: ThreadIndex, thread_id: str) -> AsyncIterator[None]:
         yield
         return
     holder = f"deletion@{environment.current().unique()}"
-    await change(index, thread_id, lambda row: rules.deleting(row, thread_id, holder, now_s()))
-    holding = asyncio.create_task(_hold(index, thread_id, holder), name=f"delete thread {thread_id}")
+    holding: asyncio.Task[None] | None = None
+
+    async def give_up() -> None:
+        # Whoever tries again, or repairs the index, need not wait.
+        await _stopped(holding)
+        await _kept(index, thread_id, lambda row: rules.given_up(row, holder))
+
+    async def forget() -> None:
+        await _stopped(holding)
+        row = await index.get(thread_id)
+        if row is not None and row.holder == holder:
+            await index.remove(row)
+
     try:
+        await change(index, thread_id, lambda row: rules.deleting(row, thread_id, holder, now_s()))
+        holding = asyncio.create_task(_hold(index, thread_id, holder), name=f"delete thread {thread_id}")
         yield
     except BaseException:
-        # Whoever tries again, or repairs the index, need not wait.
-        await _kept(index, thread_id, lambda row: rules.given_up(row, holder))
+        await to_its_end(give_up())
         raise
-    finally:
+    await to_its_end(forget())
+
+
+async def _stopped(holding: asyncio.Task[None] | None) -> None:
+    if holding is not None:
         holding.cancel()
         await asyncio.gather(holding, return_exceptions=True)
-    row = await index.get(thread_id)
-    if row is not None and row.holder == holder:
-        await index.remove(row)
 
 
 async def _hold(index: ThreadIndex, thread_id: str, holder: str) -> None:

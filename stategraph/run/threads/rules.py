@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, TypeAlias
 
@@ -22,6 +22,9 @@ HELD_S: Final = 60.0
 
 #: A holder says that it still is every so many seconds.
 RENEW_S: Final = 20.0
+
+#: For messages: which texts `is_storable` means.
+STORABLE: Final = "without NUL and unpaired surrogates"
 
 Stored: TypeAlias = Literal["idle", "running", "interrupted", "failed", "deleting"]
 
@@ -161,13 +164,37 @@ def checked_metadata(given: object) -> dict[str, Any]:
     """Return the metadata of a host, as they come back from JSON.
 
     Raises:
-        ConfigurationError: They are no mapping, or no JSON.
+        ConfigurationError: They are no mapping, no JSON, or have texts that a database cannot store.
     """
     if given is None:
         return {}
     if not isinstance(given, Mapping) or any(not isinstance(key, str) for key in given):
         raise ConfigurationError(f"'metadata' is a value of type {type(given).__name__}; expected a mapping by texts")
     try:
-        return dict(json.loads(json.dumps(dict(given), allow_nan=False)))
-    except (TypeError, ValueError) as error:
+        written = json.dumps(dict(given), allow_nan=False)
+        metadata = dict(json.loads(written))
+    except (TypeError, ValueError, RecursionError) as error:
         raise ConfigurationError(f"'metadata' cannot be written as JSON: {error}") from None
+    # Each text with a NUL or a surrogate has an escape, so most metadata need no second look.
+    bad = [each for each in _texts(metadata) if not is_storable(each)] if "\\u" in written else []
+    if bad:
+        raise ConfigurationError(f"'metadata' has the text {bad[0]!r:.60}; expected texts {STORABLE}")
+    return metadata
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Yield the keys and texts in a value of JSON."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, each in value.items():
+            yield key
+            yield from _texts(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _texts(each)
+
+
+def is_storable(text: str) -> bool:
+    """Return whether databases can store a text: PostgreSQL has no NUL, and UTF-8 no unpaired surrogates."""
+    return "\0" not in text and text == text.encode("utf-8", "replace").decode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
@@ -63,6 +64,8 @@ class Threads:
         self._index: ThreadIndex | None = None
         self._indexed: Any = None
         self._is_used = bool(index)
+        self._opening = asyncio.Lock()
+        self._is_complete = False
         self._found = 0
 
     # Lists.
@@ -98,7 +101,7 @@ class Threads:
         """
         return await self._page(
             ThreadQuery(
-                owner=owner,
+                owner=_text("owner", owner),
                 metadata=rules.checked_metadata(metadata),
                 status=status,
                 updated_after=_seconds("updated_after", updated_after),
@@ -127,7 +130,8 @@ class Threads:
         """
         index = await self._opened()
         index.check()
-        return await self._page(ThreadQuery(text=text, owner=owner, limit=limit, after=of_cursor(after), now=now_s()))
+        sought, of = _text("text", text or None) or "", _text("owner", owner)
+        return await self._page(ThreadQuery(text=sought, owner=of, limit=limit, after=of_cursor(after), now=now_s()))
 
     async def _page(self, query: ThreadQuery) -> ThreadPage:
         rows = await (await self._opened()).find(query)
@@ -322,7 +326,8 @@ class Threads:
         Args:
             exported: What `export` returned, perhaps elsewhere.
             new_thread_id: The name of the thread; None: the one that it had.
-            owner: Whose it is; None: as it was.
+            owner: Whose it is; None: nobody's. The owner whom the export names is not taken over: whoever wrote it may
+                have named another person.
 
         Raises:
             ConfigurationError: It is no export, or there is a thread of that name already.
@@ -331,7 +336,7 @@ class Threads:
         read = transfer.imported(exported)
         target = _checked_id(new_thread_id or read.thread_id or None)
         write = partial(copying.copy_messages, self._indexed, {}, read.messages, target)
-        details = {"title": read.title, "owner": read.owner if owner is None else owner, "metadata": read.metadata}
+        details = {"title": read.title, "owner": owner, "metadata": read.metadata}
         return await self._begin(target, write, details)
 
     async def _begin(self, target: str, write: Callable[[], Any], details: Mapping[str, Any]) -> Thread:
@@ -378,22 +383,23 @@ class Threads:
 
         Args:
             thread_id: Which. That there is none is no error: what is left of it is erased.
-            store_namespaces: Namespaces of the store to empty, with those below them; None: all that have the thread's
-                id as one of their parts.
+            store_namespaces: Namespaces of the store to empty, with those below them; not (), which is the whole store.
+                None: all that have the thread's id as one of their parts.
             also: Others that keep something of it, such as a `RunRegistry`. The runtime's own are asked anyway.
 
         Returns:
             How much that was. Events in logs that the host keeps elsewhere are the host's to erase.
 
         Raises:
-            ConfigurationError: A run goes on in it.
+            ConfigurationError: A run goes on in it, or the namespaces are none; nothing is erased then.
         """
+        namespaces = _checked_namespaces(store_namespaces)
         index = await self._opened()
         async with self._alone(index, thread_id):
             runs = 0
             for each in (*self._erasers(), *also):
                 runs += await each.erase_thread(thread_id) if isinstance(each, ErasesThreads) else 0
-            items = await _empty(self._store(), thread_id, store_namespaces)
+            items = await _empty(self._store(), thread_id, namespaces)
             await self._indexed.adelete_thread(thread_id)
         return Erased(items, runs)
 
@@ -410,10 +416,9 @@ class Threads:
         Returns:
             How many threads were found or deleted.
         """
-        if self._index is None or self._indexed is not self._saver():
-            await self._opened()
-            return self._found
-        return await self._repaired(self._index)
+        is_first = not self._is_complete or self._indexed is not self._saver()
+        index = await self._opened()
+        return self._found if is_first else await self._repaired(index)
 
     async def _repaired(self, index: ThreadIndex) -> int:
         now, count = now_s(), 0
@@ -446,7 +451,7 @@ class Threads:
         if not self._is_used or not saver or saver is not self._saver():
             yield
             return
-        index = await self._opened()
+        index = await self._entered()
         if not index.keeps:
             yield
             return
@@ -454,16 +459,28 @@ class Threads:
             yield
 
     async def _opened(self) -> ThreadIndex:
+        """Return the index once the saver's threads are in it: callers wait while the first of them repairs it."""
+        index = await self._entered()
+        if not self._is_complete:
+            async with self._opening:
+                if not self._is_complete:
+                    self._found = await self._repaired(index)
+                    self._is_complete = True
+        return index
+
+    async def _entered(self) -> ThreadIndex:
+        """Return the index, open. Runs need no more, and do not wait for a repair."""
         saver = self._saver()
         if not saver:
             raise ConfigurationError(
                 "The runtime keeps no threads: give it a checkpointer, or a MultiProcessRuntime a store, and open it"
             )
         if self._index is None or self._indexed is not saver:
-            index = index_of(saver) if self._given is None or isinstance(self._given, bool) else self._given
-            await index.open()
-            self._index, self._indexed, self._is_used = index, saver, True
-            self._found = await self._repaired(index)
+            async with self._opening:
+                if self._index is None or self._indexed is not saver:
+                    index = index_of(saver) if self._given is None or isinstance(self._given, bool) else self._given
+                    await index.open()
+                    self._index, self._indexed, self._is_used, self._is_complete = index, saver, True, False
         return self._index
 
     async def _known(self, index: ThreadIndex, thread_id: str) -> Row:
@@ -504,9 +521,28 @@ def _seconds(name: str, given: object) -> float | None:
 def _text(name: str, given: object) -> str | None:
     if given is None:
         return None
-    if not isinstance(given, str) or not given or "\0" in given or given != given.encode("utf-8", "replace").decode():
-        raise ConfigurationError(f"'{name}' is {given!r:.60}; expected a text that is not empty")
+    if not isinstance(given, str) or not given or not rules.is_storable(given):
+        raise ConfigurationError(f"'{name}' is {given!r:.60}; expected a text that is not empty, {rules.STORABLE}")
     return given
+
+
+def _checked_namespaces(given: object) -> Sequence[tuple[str, ...]] | None:
+    if given is None:
+        return None
+    found = given
+    if isinstance(given, Sequence) and not isinstance(given, str):
+        wrong = (each for each in given if not (isinstance(each, tuple) and each and all(map(_is_part, each))))
+        found = next(wrong, None)
+        if found is None:
+            return list(given)
+    raise ConfigurationError(
+        f"'store_namespaces' has {found!r:.60}; expected a list of tuples of texts, none of them empty: the empty one "
+        "would be the whole store"
+    )
+
+
+def _is_part(given: object) -> bool:
+    return isinstance(given, str) and given != ""
 
 
 async def _empty(store: Any, thread_id: str, namespaces: Sequence[tuple[str, ...]] | None) -> int:

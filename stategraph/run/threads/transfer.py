@@ -8,8 +8,9 @@ The format, `stategraph.thread/1`:
      "content": [{"role", "message_id", "content": [...]}],  the same for readers, not read back
      "interrupts": [{"interrupt_id", "payload"}]}            what it waited for, not read back
 
-A thread that is imported has the messages, as if its last turn had ended. Nothing in the text is executed: messages are
-made of the types that LangChain has, and other types are refused.
+A thread that is imported has the messages, as if its last turn had ended, and the owner whom its importer names; that
+of the text is not read back. Nothing in the text is executed: messages are made of the types that LangChain has, and
+other types are refused.
 """
 
 from __future__ import annotations
@@ -38,14 +39,12 @@ class Imported:
     Attributes:
         thread_id: The id that the thread had.
         title: Its title.
-        owner: Its owner.
         metadata: Its metadata.
         messages: The conversation.
     """
 
     thread_id: str
     title: str | None
-    owner: str | None
     metadata: Mapping[str, Any]
     messages: Sequence[AnyMessage]
 
@@ -78,14 +77,14 @@ def imported(given: object) -> Imported:
     if not isinstance(thread, Mapping) or not isinstance(messages, Sequence) or isinstance(messages, str):
         raise ConfigurationError("The export has no 'thread' with its details, or no list of 'messages'")
     read = _messages(messages)
-    texts = {name: thread.get(name) for name in ("id", "title", "owner")}
+    texts = {name: thread.get(name) for name in ("id", "title")}
     for name, value in texts.items():
         if value is not None and not isinstance(value, str):
             raise ConfigurationError(
                 f"'thread.{name}' of the export is a value of type {type(value).__name__}, no text"
             )
     metadata = checked_metadata(thread.get("metadata"))
-    return Imported(texts["id"] or "", texts["title"], texts["owner"], metadata, read)
+    return Imported(texts["id"] or "", texts["title"], metadata, read)
 
 
 def _messages(given: Sequence[Any]) -> list[AnyMessage]:

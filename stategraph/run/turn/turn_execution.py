@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from typing import cast
 
 from langchain_core.messages import AIMessage, AnyMessage
@@ -25,7 +25,7 @@ from stategraph.agent.settings.limits import LimitName, RunLimits
 from stategraph.agent.state import AgentState
 from stategraph.agent.tools import tool_calls
 from stategraph.errors import is_invalid_resume
-from stategraph.run.abort import AbortSignal, unless_aborted, was_stopped
+from stategraph.run.abort import AbortSignal, to_its_end, unless_aborted, was_stopped
 from stategraph.run.events.execution_graph import ExecutionGraph
 from stategraph.run.events.listener import RunListener
 from stategraph.run.events.step_list import Status
@@ -218,7 +218,7 @@ class TurnExecution:
         self._graph.keep_messages(left)
         if self._graph.compiled.checkpointer:
             try:
-                await _to_its_end(self._commit(left))
+                await to_its_end(self._commit(left))
             except Exception as problem:
                 note = f"The thread '{self._thread_id}' was left as it was: {problems.named(problem)}"
                 error.add_note(note)
@@ -258,19 +258,3 @@ def _truncation(messages: Sequence[AnyMessage]) -> str | None:
     last = messages[-1] if messages else None
     why = tool_calls.cut_off(last) if isinstance(last, AIMessage) else None
     return None if why is None or tool_calls.FILTERED in why.lower() else OUTPUT_TRUNCATED
-
-
-async def _to_its_end(work: Coroutine[object, None, None]) -> None:
-    """Run work that must not be left half done: cancellations meanwhile take effect after it."""
-    task = asyncio.ensure_future(work)
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            # Cancelling this does not cancel the task.
-            await asyncio.wait((task,))
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is None:
-        return task.result()
-    await asyncio.gather(task, return_exceptions=True)
-    raise cancelled

@@ -293,6 +293,7 @@ async def test_an_export_is_json_and_can_be_imported_elsewhere(saver: Any) -> No
             await runtime.threads.import_thread(exported)
         made = await runtime.threads.import_thread(exported, new_thread_id="again", owner="bob")
         assert (made.title, made.owner, made.metadata) == ("Weather", "bob", {"a": 1})
+        assert (await runtime.threads.import_thread(exported, new_thread_id="nobody's")).owner is None
         after = await runtime.threads.get("again")
         assert after.content == before.content
         assert list(after.messages) == list(before.messages)
@@ -396,6 +397,10 @@ async def test_erasing_takes_memories_and_runs_with_it(saver: Any) -> None:
         assert (erased.store_items, erased.runs) == (1, 1)
         assert [item.key for item in await store.asearch(())] == ["c"]
         assert (await runtime.threads.erase("never")).runs == 0
+        for wrong in ([()], [("people", "")], ("people", "ada"), "people", [["people"]]):
+            with pytest.raises(ConfigurationError, match="expected a list of tuples of texts, none of them empty"):
+                await runtime.threads.erase("other", store_namespaces=wrong)  # type: ignore[arg-type]
+        assert [item.key for item in await store.asearch(())] == ["c"]
 
 
 # Savers that are not known, or are not there.
@@ -448,7 +453,7 @@ async def test_a_runtime_without_a_checkpointer_has_no_threads() -> None:
 
 async def test_runs_do_not_touch_an_index_that_nobody_uses() -> None:
     async with AgentRuntime(checkpointer=UnknownSaver()) as runtime:
-        runtime.threads._opened = None  # type: ignore[assignment,method-assign]
+        runtime.threads._entered = None  # type: ignore[assignment,method-assign]
         await turn(runtime, "t", "Hello.")
 
 
@@ -462,12 +467,31 @@ async def test_runs_do_not_touch_an_index_that_nobody_uses() -> None:
         ({"metadata": {"a": object()}}, "'metadata' cannot be written as JSON"),
         ({"updated_after": 5}, "'updated_after' is 5; expected a datetime with a time zone"),
         ({"metadata": 5}, "'metadata' is a value of type int"),
+        ({"metadata": {"a": [{"b\0": 1}]}}, r"'metadata' has the text 'b\\x00'; expected texts without NUL"),
+        ({"metadata": {"a": {"b": ["\ud800"]}}}, r"'metadata' has the text '\\ud800'"),
+        ({"owner": "\ud800"}, r"'owner' is '\\ud800'; expected a text that is not empty, without NUL"),
     ],
 )
 async def test_arguments_that_make_no_sense_are_refused(how: Any, said: str) -> None:
     async with AgentRuntime(checkpointer=UnknownSaver()) as runtime:
         with pytest.raises(ConfigurationError, match=said):
             await runtime.threads.list(**how)
+
+
+async def test_texts_that_no_database_stores_are_refused_and_hurt_nobody(saver: Any) -> None:
+    async with AgentRuntime(checkpointer=saver) as runtime:
+        await runtime.threads.create("good", owner="ada", metadata={"folder": "\U0001f30a \u0001 \\u0000"})
+        for wrong in ("a\0b", "\ud800", "\udc00\ud800"):
+            for metadata in ({"note": wrong}, {wrong: 1}, {"deep": [{"er": wrong}]}):
+                with pytest.raises(ConfigurationError, match="without NUL and unpaired surrogates"):
+                    await runtime.threads.create("bad", owner="eve", metadata=metadata)
+                with pytest.raises(ConfigurationError, match="without NUL and unpaired surrogates"):
+                    await runtime.threads.update("good", metadata=metadata)
+            for refused in (runtime.threads.search(wrong), runtime.threads.search("a", owner=wrong)):
+                with pytest.raises(ConfigurationError, match="without NUL and unpaired surrogates"):
+                    await refused
+        assert await ids(runtime, metadata={"folder": "\U0001f30a \u0001 \\u0000"}) == ["good"]
+        assert [each.id for each in (await runtime.threads.search("")).threads] == ["good"]
 
 
 async def test_a_database_that_fails_does_not_fail_the_run(caplog: pytest.LogCaptureFixture) -> None:
