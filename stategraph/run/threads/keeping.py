@@ -4,7 +4,8 @@ A row is there before the first checkpoint of its thread. If the database of the
 missing then is found by the next `Threads.repair`. Only a thread that is being deleted refuses its run.
 
 However a run or a deletion is cancelled, the end is written to its row: one that says `running` when nothing runs keeps
-its thread from being deleted.
+its thread from being deleted. A run that is cancelled before it begins, or whose answer is refused, leaves the status
+that there was.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from stategraph.engine.config import environment
-from stategraph.errors import ConfigurationError
+from stategraph.errors import ConfigurationError, InvalidAnswerError, UnknownInterruptError, is_invalid_resume
 from stategraph.run.abort import to_its_end, was_stopped
 from stategraph.run.threads import rules
 from stategraph.run.threads.port import ThreadIndex
@@ -62,22 +63,37 @@ async def executing(index: ThreadIndex, thread_id: str, run_id: str, waits: Call
     """
     holder = f"{run_id}@{environment.current().unique()}"
     holding: asyncio.Task[None] | None = None
+    has_begun = False
+    before: Stored = "idle"
     status: Stored = "failed"
+
+    def begin(row: Row | None) -> Row:
+        nonlocal before
+        before = "idle" if row is None or row.status == "deleting" else row.status
+        return rules.begun(row, thread_id, holder, now_s())
 
     async def end() -> None:
         await _stopped(holding)
         await _kept(index, thread_id, lambda row: rules.ended(row, holder, status, now_s()))
 
     try:
-        await _kept(index, thread_id, lambda row: rules.begun(row, thread_id, holder, now_s()))
+        await _kept(index, thread_id, begin)
         holding = asyncio.create_task(_hold(index, thread_id, holder), name=f"hold thread {thread_id}")
+        has_begun = True
         yield
         status = "interrupted" if waits() else "idle"
     except BaseException as error:
         status = "idle" if was_stopped(error) else "failed"
+        if not has_begun or _is_refusal(error):
+            status = before
         raise
     finally:
         await to_its_end(end())
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Return whether an answer was refused: the thread is as it was, and waits if it did."""
+    return isinstance(error, UnknownInterruptError | InvalidAnswerError) or is_invalid_resume(error)
 
 
 @asynccontextmanager

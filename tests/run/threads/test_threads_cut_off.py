@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 from langchain_core.messages import HumanMessage
 
-from stategraph import AgentInputs, AgentRuntime
+from stategraph import AgentInputs, AgentRuntime, interrupt
 from stategraph.engine.checkpoints.memory import in_memory_saver
+from stategraph.errors import UnknownInterruptError
 from stategraph.run.threads import keeping
 from stategraph.run.threads.indexes import index_of
 from stategraph.run.threads.port import ThreadIndex, Unlisted
 from stategraph.run.threads.rules import Row
-from stategraph.testing import ScriptedChatModel
+from stategraph.testing import ScriptedChatModel, call, reply
 
 pytestmark = pytest.mark.anyio
 
@@ -58,6 +59,11 @@ class Slow:
         return done
 
 
+def choose() -> str:
+    """Choose."""
+    return str(interrupt("which?", response_schema=str))
+
+
 async def turn(runtime: AgentRuntime, thread_id: str) -> None:
     model = ScriptedChatModel(replies=["Hello."])
     run = await runtime.create_run(run_id=thread_id, agents=[AgentInputs(agent_id="a", model=model)])
@@ -91,6 +97,52 @@ async def test_whenever_a_run_is_cancelled_its_thread_does_not_say_that_it_goes_
         row = await index.get("t")
         assert was_cancelled
         assert row is None or (row.status, row.holder) == ("idle", None)
+
+
+async def test_a_run_that_is_cancelled_before_it_begins_leaves_a_thread_waiting() -> None:
+    index = Slow(index_of(in_memory_saver()))
+    has_begun = False
+
+    async def wait() -> None:
+        async with keeping.executing(index, "t", "r", lambda: True):
+            pass
+
+    async def go_on() -> None:
+        nonlocal has_begun
+        await wait()
+        async with keeping.executing(index, "t", "r2", lambda: False):
+            has_begun = True
+
+    await wait()
+    async for _ in cancelled_everywhere(go_on):
+        row = await index.get("t")
+        assert row is not None
+        assert (row.status, row.holder) == ("idle" if has_begun else "interrupted", None)
+        has_begun = False
+
+
+async def test_a_refused_answer_leaves_a_thread_as_it_was(saver: Any) -> None:
+    async with AgentRuntime(checkpointer=saver, thread_index=True) as runtime:
+        inputs = AgentInputs(
+            agent_id="a",
+            model=ScriptedChatModel(replies=[reply(call("choose"), call("choose")), "Done."]),
+            tools=(choose,),
+        )
+        run = await runtime.create_run(run_id="r", agents=[inputs])
+        at = {"configurable": {"thread_id": "t"}}
+        await run.process_stream({"messages": [HumanMessage("hi")]}, at)
+        with pytest.raises(UnknownInterruptError):
+            await run.resume("for which of the two?", at)
+        assert (await runtime.threads.info("t")).status == "interrupted"
+        answers = {each.interrupt_id: 5 for each in run.get_interrupts()}
+        with pytest.raises(ValueError, match="5"):
+            await run.resume(answers, at)
+        assert (await runtime.threads.info("t")).status == "interrupted"
+        await run.resume(dict.fromkeys(answers, "yes"), at)
+        assert (await runtime.threads.info("t")).status == "idle"
+        with pytest.raises(UnknownInterruptError, match="nothing waits"):
+            await run.resume("again", at)
+        assert (await runtime.threads.info("t")).status == "idle"
 
 
 async def test_whenever_a_deletion_is_cancelled_nobody_has_to_wait_for_it() -> None:
