@@ -9,6 +9,8 @@ from typing import Any
 from langchain_core.messages import AnyMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
 
+from stategraph.agent.limits.questions import LIMIT_REACHED
+from stategraph.agent.settings.limits import RunLimits
 from stategraph.constants import RETURN
 from stategraph.errors import ConfigurationError, UnknownInterruptError
 from stategraph.graph.compiled import CompiledStateGraph
@@ -167,3 +169,27 @@ def not_asking(run_id: str) -> ConfigurationError:
         f"Run '{run_id}' waits for the approval of tool calls, and was created without human_in_the_loop, so "
         "the decision would be lost: create it with human_in_the_loop enabled, and with its hooks"
     )
+
+
+def check_limits(run_id: str, waiting: Sequence[RunInterrupt], limits: RunLimits) -> None:
+    """See whether a run that goes on asks about the limits at which it waits: else the answer would be lost.
+
+    Args:
+        run_id: The run.
+        waiting: The pending interrupts.
+        limits: The run's limits. A limit that is lower than the one that is asked about is reached as well.
+
+    Raises:
+        ConfigurationError: It would go on, or end, as if nobody had answered.
+    """
+    for payload in (each.payload for each in waiting):
+        if not isinstance(payload, Mapping) or payload.get("type") != LIMIT_REACHED:
+            continue
+        name, allowed = payload["limit"], payload["allowed"]
+        given = getattr(limits, name, None)
+        if limits.on_limit != "ask" or given is None or given > allowed:
+            raise ConfigurationError(
+                f"Run '{run_id}' waits for an answer about its limit {name}={allowed:g}, and was created with "
+                f"{name}={given} and on_limit={limits.on_limit!r}, so the answer would be lost: create it with "
+                f"RunLimits({name}={allowed:g}, on_limit='ask')"
+            )

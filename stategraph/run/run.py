@@ -321,7 +321,7 @@ class Run(SyncRun):
 
     def _answers(self, pause: Pause, value: object) -> dict[str, Any]:
         if isinstance(self.graph, HostedGraph):
-            return reviews.answers(pause.interrupts, value)
+            return reviews.answers(pause.interrupts, value, self.graph.compiled)
         return pauses.answers(pause.interrupts, value)
 
     async def stream(
@@ -589,6 +589,7 @@ class Run(SyncRun):
         pause = await self._pause(self._thread(config))
         if not self._asks and any(each.needs_approval for each in pause.interrupts):
             raise pauses.not_asking(self.id)
+        pauses.check_limits(self.id, pause.interrupts, self._config.limits)
         if pause.memory is not None:
             if isinstance(self.graph, HostedGraph):
                 self.graph.recall(pause.memory)

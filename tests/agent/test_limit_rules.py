@@ -58,7 +58,7 @@ def test_a_tenth_of_a_dollar_is_a_tenth() -> None:
 def test_the_first_calls_of_tools_are_let_through_and_none_when_the_time_is_over() -> None:
     taken = UsageTotals(tool_calls=3)
     assert ledger.tool_calls({LimitName.TOOL_CALLS: 5}, taken, 0, 2) == (2, None)
-    assert ledger.tool_calls({LimitName.TOOL_CALLS: 5}, taken, 0, 4) == (2, Reached(LimitName.TOOL_CALLS, 5, 5))
+    assert ledger.tool_calls({LimitName.TOOL_CALLS: 5}, taken, 0, 4) == (2, Reached(LimitName.TOOL_CALLS, 5, 3))
     time = {LimitName.WALL_TIME: 60.0}
     assert ledger.tool_calls(time, taken, 60, 1) == (0, Reached(LimitName.WALL_TIME, 60.0, 60))
 

@@ -11,6 +11,7 @@ import pytest
 from langchain_core.callbacks import adispatch_custom_event
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 from langchain_core.tools import tool
+from langgraph.prebuilt import ToolNode
 from typing_extensions import TypedDict
 
 from stategraph.agent.limits.errors import LimitReachedError
@@ -529,6 +530,10 @@ def test_a_review_in_langchains_form_is_answered_in_its_form_or_in_ours(answer: 
         ([{"type": "approve"}], "2 tool calls wait for review .send, drop., and 1 decisions were given"),
         ([{"type": "reject"}, {"type": "approve"}], "call of 'send' is 'reject'; allowed: approve, edit, respond"),
         ([{"type": "edit"}, {"type": "approve"}], "edits it without arguments"),
+        (
+            [{"type": "edit", "edited_action": {"name": "rm", "args": {}}}, {"type": "approve"}],
+            "one of 'rm', which is no known tool; known are drop, send",
+        ),
         ("yes", "is str; expected .'decisions'"),
         ([{}, {}], "without a 'type'"),
     ],
@@ -540,6 +545,28 @@ def test_a_decision_that_does_not_fit_is_refused_and_the_question_stays(answer: 
         with pytest.raises(InvalidAnswerError, match=problem):
             await run.resume(answer, THREAD)
         await run.resume([{"type": "approve"}, {"type": "approve"}], THREAD)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_call_may_be_edited_to_be_one_of_another_tool_of_the_graph(nested: bool) -> None:
+    async def main() -> None:
+        builder = StateGraph(Title)
+        builder.add_node("review", lambda _: {"title": interrupt(REVIEW)})
+        builder.add_node("tools", ToolNode([get_weather]))
+        builder.add_edge(START, "review")
+        graph = builder.compile()
+        if nested:
+            outer = StateGraph(Title)
+            outer.add_node("inner", graph)
+            outer.add_edge(START, "inner")
+            graph = outer.compile()
+        run = await run_of(graph, graph_config={"compile_options": {"checkpointer": in_memory_saver()}})
+        await run.process_stream({"title": ""}, THREAD)
+        edit = {"type": "edit", "edited_action": {"name": "get_weather", "args": {}}}
+        await run.resume([edit, {"type": "approve"}], THREAD)
+        assert run.graph.values["title"] == {"decisions": [edit, {"type": "approve"}]}
 
     asyncio.run(main())
 

@@ -14,6 +14,7 @@ from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 
 from stategraph.agent.limits.errors import LimitReachedError
+from stategraph.agent.settings.limits import RunLimits
 from stategraph.errors import ConfigurationError, GraphRecursionError, InvalidAnswerError
 from stategraph.run.questions import ask_user_question
 from stategraph.run.run import Run
@@ -153,7 +154,7 @@ async def test_a_limit_may_raise_and_says_which_and_what_to_do() -> None:
     assert vars(pickle.loads(pickle.dumps(raised.value))) == vars(raised.value)
     assert (await last_event(run))["error"] == {"type": "LimitReachedError"}
     run = await make(looks(2), "Never.", limits={"tool_calls": 1, "on_limit": "raise"})
-    with pytest.raises(LimitReachedError, match="tool_calls=1"):
+    with pytest.raises(LimitReachedError, match="tool_calls=1: it has used 0, and what comes next would exceed it"):
         await run.process_stream(ask())
     assert run.usage.total.tool_calls == 0
 
@@ -176,15 +177,17 @@ async def test_a_person_may_raise_a_limit_again_and_again_or_end_the_turn() -> N
     }
     for wrong, why in (
         ({"type": "raise", "to": 1}, "allows 1, which is no more than before"),
+        ({"type": "raise", "to": float("inf")}, "expected a finite number"),
         ({"type": "raise"}, "is incomplete: 'to' is missing"),
         ({"type": "yes"}, "is 'yes'; expected"),
         ("yes", "of type str without a 'type'"),
     ):
         with pytest.raises(InvalidAnswerError, match=why):
             await run.resume(wrong, THREAD)
-    await run.resume({"type": "raise", "to": 2}, THREAD)
+    await run.resume({"type": "raise", "to": 2.0}, THREAD)
     again = run.get_interrupt()
     assert again is not None and again.payload == {**waiting.payload, "allowed": 2, "used": 2}
+    assert type(again.payload["allowed"]) is int
     await run.resume({"type": "end"}, THREAD)
     assert (run.get_halt_reason(), run.usage.total.model_calls) == ("model_calls_limit", 2)
     assert run.get_interrupts() == []
@@ -194,6 +197,8 @@ async def test_calls_of_tools_wait_for_an_answer_and_then_run_once() -> None:
     run = await make(looks(3), "Done.", limits={"tool_calls": 2, "on_limit": "ask"})
     await run.process_stream(ask(), THREAD)
     assert run.usage.total.tool_calls == 0
+    (waiting,) = run.get_interrupts()
+    assert (waiting.payload["allowed"], waiting.payload["used"]) == (2, 0)  # type: ignore[index]
     await run.resume({"type": "raise", "to": 3}, THREAD)
     assert run.get_run_messages()[-1].content == "Done."
     assert run.usage.total.tool_calls == 3
@@ -201,6 +206,26 @@ async def test_calls_of_tools_wait_for_an_answer_and_then_run_once() -> None:
     await run.process_stream(ask(), THREAD)
     await run.resume({"type": "end"}, THREAD)
     assert (run.get_halt_reason(), run.usage.total.tool_calls) == ("tool_calls_limit", 2)
+
+
+@pytest.mark.parametrize("answer", [{"type": "end"}, {"type": "raise", "to": 9}])
+@pytest.mark.parametrize("limits", [None, {"model_calls": 2}, {"model_calls": 50, "on_limit": "ask"}])
+async def test_an_answer_about_a_limit_that_would_be_lost_is_refused_and_can_be_given_again(
+    answer: Any, limits: Any
+) -> None:
+    saver = InMemorySaver()
+    first = await make(looks(), looks(), saver=saver, limits={"model_calls": 2, "on_limit": "ask"})
+    await first.process_stream(ask(), THREAD)
+    other = await make("Never.", saver=saver, limits=limits)
+    with pytest.raises(
+        ConfigurationError, match=r"waits for an answer about its limit model_calls=2.*on_limit='ask'\)"
+    ):
+        await other.resume(answer, THREAD)
+    lower = await make("Done.", saver=saver, limits={"model_calls": 1, "on_limit": "ask"})
+    await lower.resume(answer, THREAD)
+    ended = answer["type"] == "end"
+    assert lower.get_halt_reason() == ("model_calls_limit" if ended else None)
+    assert lower.usage.total.model_calls == (2 if ended else 3)
 
 
 @pytest.mark.parametrize("same", [True, False])
@@ -327,6 +352,16 @@ async def test_limits_that_make_no_sense_are_refused_in_a_sentence() -> None:
         await make("Never.", limits={"modelCall": 1})
     with pytest.raises(ConfigurationError, match="cost"):
         await make("Never.", limits={"cost": -1})
+    for wrong in (
+        {"model_calls": "5"},
+        {"model_calls": True},
+        {"tool_calls": "5"},
+        {"cost": "1"},
+        {"wall_time_s": True},
+    ):
+        (name,) = wrong
+        with pytest.raises(ConfigurationError, match=f"'{name}': expected a number, not "):
+            RunLimits(**wrong)
 
 
 @pytest.mark.parametrize(("asked", "calls"), [({}, 0), ({"stream_usage": False}, 1)])

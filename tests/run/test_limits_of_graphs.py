@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from typing import Any
 
 import pytest
 from langchain_core.tools import tool
 
 from stategraph import END, START, MessagesState, StateGraph
+from stategraph.agent.limits.errors import LimitReachedError
 from stategraph.agent.tools.counted import counted
 from stategraph.errors import ConfigurationError
 from stategraph.run.run import Run
@@ -70,6 +73,20 @@ async def with_tool(search: Any, **limits: Any) -> Run:
     replies = [script.reply(script.call("search", topic="tides"), usage=(10, 5)), script.reply("Done.", usage=(1, 1))]
     agent = {"agent_id": "a", "model": ScriptedChatModel(replies=replies), "tools": [search]}
     return await Run.create({"run_id": "r", "graph_config": {"agents": [agent]}, "limits": limits})
+
+
+@pytest.mark.parametrize("on_limit", ["end", "raise"])
+async def test_a_limit_of_a_graph_is_no_warning_of_a_failed_callback(
+    on_limit: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    limits = {"model_calls": 1, "on_limit": on_limit}
+    run = await Run.create({"run_id": "r", "graph": looping(looks(), "Never."), "limits": limits})
+    with contextlib.suppress(LimitReachedError):
+        await run.process_stream(ask())
+    assert run.usage.total.model_calls == 1
+    assert [record.getMessage() for record in caplog.records] == []
+    logging.getLogger("langchain_core.callbacks.manager").warning("Error in %s: %s", "Other", "ValueError('x')")
+    assert len(caplog.records) == 1
 
 
 async def test_a_graph_that_a_tool_runs_is_counted_and_limited_if_the_tool_says_so() -> None:

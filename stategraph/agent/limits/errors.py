@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
+
+_CALLBACKS = logging.getLogger("langchain_core.callbacks.manager")
+"""LangChain's logger, which warns of each error of a callback. Ours raise this error to keep a call from beginning."""
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Return whether a warning is about anything else than a limit, which the run itself tells of."""
+    error = record.args[-1] if isinstance(record.args, tuple) and record.args else None
+    return not (isinstance(error, str) and error.startswith(f"{LimitReachedError.__name__}("))
 
 
 class LimitReachedError(Exception):
@@ -22,9 +32,10 @@ class LimitReachedError(Exception):
             allowed: What it allows.
             used: What the run has used of it.
         """
+        over = "" if used >= allowed else ", and what comes next would exceed it"
         super().__init__(
-            f"The run has reached its limit {limit}={allowed:g}: it has used {used:g}. To let it take more, raise "
-            f"RunLimits({limit}=...); to have it end, or ask a person, set on_limit to 'end' or 'ask'"
+            f"The run has reached its limit {limit}={allowed:g}: it has used {used:g}{over}. To let it take more, "
+            f"raise RunLimits({limit}=...); to have it end, or ask a person, set on_limit to 'end' or 'ask'"
         )
         self.limit = str(limit)
         self.allowed = allowed
@@ -33,3 +44,6 @@ class LimitReachedError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by content, with notes."""
         return type(self), (self.limit, self.allowed, self.used), self.__dict__
+
+
+_CALLBACKS.addFilter(_is_news)

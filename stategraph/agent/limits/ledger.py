@@ -111,8 +111,7 @@ def tool_calls(allowed: Allowed, taken: UsageTotals, elapsed_s: float, wanted: i
             if elapsed_s >= limit:
                 return 0, Reached(name, limit, elapsed_s)
         elif taken.tool_calls + wanted > limit:
-            left = max(0, int(limit) - taken.tool_calls)
-            return left, Reached(name, limit, taken.tool_calls + left)
+            return max(0, int(limit) - taken.tool_calls), Reached(name, limit, taken.tool_calls)
     return wanted, None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Any, Final, Literal, TypeAlias, TypedDict, cast
@@ -36,15 +37,22 @@ class LimitQuestion(TypedDict):
     agentId: str
 
 
+def _whole(number: int | float) -> int | float:
+    """Return a number as an int if it is whole: it may have come as JSON from where all numbers are floats."""
+    if not math.isfinite(number):
+        raise ValueError("expected a finite number")
+    return int(number) if number == int(number) else number
+
+
 class RaiseLimit(Settings):
     """The run goes on.
 
     Attributes:
-        to: What the limit allows from now on, in its unit: more than it has allowed.
+        to: What the limit allows from now on, in its unit: more than it has allowed. A whole number is an int.
     """
 
     type: Literal["raise"] = "raise"
-    to: float = Field(gt=0, allow_inf_nan=False)
+    to: Annotated[int | float, AfterValidator(_whole)] = Field(gt=0)
 
 
 class EndRun(Settings):

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from stategraph.agent.settings.validation import Settings
 
 MODEL_CALLS = 100
 """Default for the calls of models in a run: more than a turn takes, and the end of one that goes round in circles."""
+
+
+def _number(given: object) -> object:
+    if isinstance(given, str | bytes | bool):
+        raise ValueError(f"expected a number, not {given!r}")
+    return given
+
+
+_NUMBER = BeforeValidator(_number)
+"""Refuses texts and truth values, which would be read as numbers."""
 
 
 class LimitName(StrEnum):
@@ -50,13 +60,13 @@ class RunLimits(Settings):
             LimitReachedError.
     """
 
-    model_calls: int = Field(default=MODEL_CALLS, ge=0)
-    tool_calls: int | None = Field(default=None, ge=0)
-    input_tokens: int | None = Field(default=None, ge=0)
-    output_tokens: int | None = Field(default=None, ge=0)
-    total_tokens: int | None = Field(default=None, ge=0)
-    cost: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    wall_time_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    model_calls: Annotated[int, _NUMBER] = Field(default=MODEL_CALLS, ge=0)
+    tool_calls: Annotated[int | None, _NUMBER] = Field(default=None, ge=0)
+    input_tokens: Annotated[int | None, _NUMBER] = Field(default=None, ge=0)
+    output_tokens: Annotated[int | None, _NUMBER] = Field(default=None, ge=0)
+    total_tokens: Annotated[int | None, _NUMBER] = Field(default=None, ge=0)
+    cost: Annotated[float | None, _NUMBER] = Field(default=None, ge=0, allow_inf_nan=False)
+    wall_time_s: Annotated[float | None, _NUMBER] = Field(default=None, gt=0, allow_inf_nan=False)
     on_limit: Literal["end", "ask", "raise"] = "end"
 
     def given(self) -> Iterator[tuple[LimitName, int | float]]:

@@ -8,7 +8,7 @@ translated. An answer that does not fit is refused before anything is written: t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from stategraph.agent.settings.validation import Settings
@@ -29,22 +29,32 @@ def is_review(payload: object) -> bool:
     )
 
 
-def answers(waiting: Sequence[RunInterrupt], value: object) -> dict[str, Any]:
+def answers(waiting: Sequence[RunInterrupt], value: object, compiled: Any) -> dict[str, Any]:
     """Match an answer to the pending interrupts, as `pauses.answers` does, each as the graph expects it.
 
     Args:
         waiting: The pending interrupts.
         value: The answer, or a mapping from ids of interrupts to answers.
+        compiled: The graph, some of whose tools are known.
 
     Raises:
         UnknownInterruptError: Nothing waits, or several do and the answer does not say for which it is.
         InvalidAnswerError: An answer does not fit what was asked.
     """
     asked = {each.interrupt_id: each.payload for each in waiting}
-    return {each: answer_to(asked[each], answer) for each, answer in pauses.answers(waiting, value).items()}
+    tools = set(tools_in(compiled))
+    return {each: answer_to(asked[each], answer, tools) for each, answer in pauses.answers(waiting, value).items()}
 
 
-def answer_to(payload: object, answer: object) -> object:
+def tools_in(compiled: Any) -> Iterator[str]:
+    """Yield the names of the tools that the tool nodes of a graph have, and those of the graphs in it."""
+    for node in getattr(compiled, "nodes", {}).values():
+        bound = getattr(node, "bound", None)
+        yield from getattr(bound, "tools_by_name", None) or ()
+        yield from tools_in(bound)
+
+
+def answer_to(payload: object, answer: object, tools: Collection[str] = ()) -> object:
     """Return an answer as the graph expects it.
 
     Args:
@@ -53,9 +63,10 @@ def answer_to(payload: object, answer: object) -> object:
             decision. A decision is `{"type": "approve"}`, `{"type": "reject", "message": ...}`, `{"type": "edit",
             "edited_action": {"name": ..., "args": ...}}` or `{"type": "respond", "message": ...}`, or one in the
             spelling of the Run API (`reason`, `updated_input`, `response_text`). To other questions anything.
+        tools: Further tools that a call may be edited to be of; those that the question names always may.
 
     Raises:
-        InvalidAnswerError: A decision is missing, unknown, not allowed or incomplete.
+        InvalidAnswerError: A decision is missing, unknown, not allowed or incomplete, or names an unknown tool.
     """
     if not is_review(payload):
         return answer
@@ -68,8 +79,9 @@ def answer_to(payload: object, answer: object) -> object:
             f"{len(requests)} tool calls wait for review ({names}), and {len(given)} decisions were given; give one "
             "for each, in this order"
         )
+    known = {*(each.get("name") for each in requests), *allowed, *tools}
     decisions = [
-        _decision(request, each, allowed.get(request.get("name"), _WORDS))
+        _decision(request, each, allowed.get(request.get("name"), _WORDS), known)
         for request, each in zip(requests, given, strict=True)
     ]
     return {"decisions": decisions}
@@ -88,7 +100,9 @@ def _decisions(answer: object, number: int) -> Sequence[object]:
     )
 
 
-def _decision(request: Mapping[str, Any], given: object, allowed: Sequence[str]) -> dict[str, Any]:
+def _decision(
+    request: Mapping[str, Any], given: object, allowed: Sequence[str], known: Collection[object]
+) -> dict[str, Any]:
     name = request.get("name")
     fields: dict[str, Any] = given.model_dump() if isinstance(given, Settings) else _mapping(given)
     word = fields.get("type")
@@ -97,7 +111,7 @@ def _decision(request: Mapping[str, Any], given: object, allowed: Sequence[str])
         raise InvalidAnswerError(f"The decision about the call of '{name}' is {found}; allowed: {', '.join(allowed)}")
     match word:
         case "edit":
-            return {"type": word, "edited_action": _edited(request, fields)}
+            return {"type": word, "edited_action": _edited(request, fields, known)}
         case "reject":
             message = fields.get("message", fields.get("reason"))
             return {"type": word} | ({} if message is None else {"message": message})
@@ -110,7 +124,7 @@ def _decision(request: Mapping[str, Any], given: object, allowed: Sequence[str])
             return {"type": word}
 
 
-def _edited(request: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+def _edited(request: Mapping[str, Any], fields: Mapping[str, Any], known: Collection[object]) -> dict[str, Any]:
     args = fields.get("updated_input", fields.get("updatedInput"))
     action = fields.get("edited_action") or {"name": request.get("name"), "args": args}
     if not isinstance(action, Mapping) or not isinstance(action.get("args"), Mapping):
@@ -118,7 +132,13 @@ def _edited(request: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, 
             f"The decision about the call of '{request.get('name')}' edits it without arguments; expected "
             "{'type': 'edit', 'edited_action': {'name': ..., 'args': {...}}}"
         )
-    return {"name": action.get("name") or request.get("name"), "args": dict(action["args"])}
+    name = action.get("name") or request.get("name")
+    if not isinstance(name, str) or name not in known:
+        raise InvalidAnswerError(
+            f"The decision about the call of '{request.get('name')}' edits it to be one of {name!r}, which is no known "
+            f"tool; known are {', '.join(sorted(map(str, known)))}"
+        )
+    return {"name": name, "args": dict(action["args"])}
 
 
 def _mapping(given: object) -> dict[str, Any]:
