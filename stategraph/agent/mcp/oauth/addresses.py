@@ -7,17 +7,34 @@ A server could name an address inside of the host's network, so that the host as
    this machine.
 3. No name or password in front of the host, and at most `LONGEST` characters.
 
-Names are not resolved here: a name that leads into a private network is up to the network's own rules.
+An IPv6 address that leads to an IPv4 one is judged by both. Of IPv4 addresses only the notation with four decimal
+numbers is taken: resolvers read others too. Names are not resolved here: one that leads into a private network is up to
+the network's own rules.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import Final
 from urllib.parse import urlsplit
 
 LONGEST: Final = 8192
 """Characters of an address."""
+
+_NUMBERS: Final = re.compile(r"(0x[0-9a-f]*|\d+)(\.(0x[0-9a-f]*|\d+))*\.?")
+"""What resolvers may read as an IPv4 address: 2130706433, 0x7f.1, 127.0x0.0.1. No public host is named so."""
+
+_TO_IPV4: Final = (
+    (ipaddress.IPv6Network("::/96"), 0),  # IPv4-compatible (RFC 4291, deprecated)
+    (ipaddress.IPv6Network("::ffff:0:0/96"), 0),  # IPv4-mapped (RFC 4291)
+    (ipaddress.IPv6Network("64:ff9b::/96"), 0),  # NAT64 (RFC 6052)
+    (ipaddress.IPv6Network("2002::/16"), 80),  # 6to4 (RFC 3056)
+)
+"""IPv6 networks with an IPv4 address in theirs, and the bits that stand to the right of it."""
+
+_LOCAL_NAT64: Final = ipaddress.IPv6Network("64:ff9b:1::/48")
+"""Addresses of a network's own NAT64 (RFC 8215); Python counts them as private only since 3.12.4."""
 
 
 def objection(address: str, server: str) -> str | None:
@@ -33,8 +50,8 @@ def objection(address: str, server: str) -> str | None:
     if len(address) > LONGEST:
         return f"it has {len(address)} characters, and at most {LONGEST} are taken"
     try:
-        parts, own_host = urlsplit(address), urlsplit(server).hostname or ""
-        host, _ = parts.hostname or "", parts.port
+        parts, own_host = urlsplit(address), _in_ascii(urlsplit(server).hostname or "")
+        host, _ = _in_ascii(parts.hostname or ""), parts.port
     except ValueError:
         return "it cannot be read"
     if parts.scheme not in ("http", "https") or not host:
@@ -42,6 +59,11 @@ def objection(address: str, server: str) -> str | None:
     if "@" in parts.netloc:
         return "it has a name or password in it"
     return _out_of_bounds(parts.scheme, host, own_host)
+
+
+def _in_ascii(host: str) -> str:
+    """Return a host as it is resolved: of 127。0。0。1 the HTTP client makes 127.0.0.1."""
+    return host if host.isascii() else host.encode("idna").decode()
 
 
 def _out_of_bounds(scheme: str, host: str, own_host: str) -> str | None:
@@ -69,6 +91,8 @@ def _is_private(host: str) -> bool:
     try:
         found = ipaddress.ip_address(host)
     except ValueError:
-        # Resolvers also read 2130706433 and 0x7f.1 as addresses; no public host is named so.
-        return host.replace(".", "").isdecimal() or host.startswith("0x")
-    return not found.is_global
+        return _NUMBERS.fullmatch(host) is not None
+    if isinstance(found, ipaddress.IPv4Address):
+        return not found.is_global
+    inner = (ipaddress.IPv4Address(int(found) >> bits & 0xFFFFFFFF) for network, bits in _TO_IPV4 if found in network)
+    return not found.is_global or found in _LOCAL_NAT64 or any(not each.is_global for each in inner)
