@@ -20,22 +20,25 @@ class Clock:
         self._timeout = asyncio.timeout(limit_s)
         self._left: float | None = None
         self._pauses = 0
+        self._running = False
 
     async def __aenter__(self) -> Self:
         await self._timeout.__aenter__()
+        self._running = True
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._running = False
         await self._timeout.__aexit__(kind, error, traceback)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Stop the clock while the block is open; blocks may overlap."""
+        """Stop the clock while the block is open; blocks may overlap, and may end after the request did."""
         self._pauses += 1
         deadline = self._timeout.when()
-        if self._pauses == 1 and deadline is not None and not self._timeout.expired():
+        if self._pauses == 1 and deadline is not None and self._running and not self._timeout.expired():
             self._left = deadline - asyncio.get_running_loop().time()
             self._timeout.reschedule(None)
         try:
@@ -43,5 +46,6 @@ class Clock:
         finally:
             self._pauses -= 1
             if not self._pauses and self._left is not None:
-                self._timeout.reschedule(asyncio.get_running_loop().time() + self._left)
+                if self._running:
+                    self._timeout.reschedule(asyncio.get_running_loop().time() + self._left)
                 self._left = None

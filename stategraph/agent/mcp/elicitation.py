@@ -122,11 +122,20 @@ def flaw(asked: Elicitation) -> str | None:
     if not isinstance(fields, Mapping):
         return "the schema's properties are no object"
     for name, field in fields.items():
-        if not isinstance(field, Mapping) or field.get("type") not in _TYPES:
-            return f"the field {str(name)[:80]!r} is none of {', '.join(_TYPES)}"
+        if (why := _flaw_of_field(field)) is not None:
+            return f"the field {str(name)[:80]!r} {why}"
     required = asked.schema.get("required") or []
-    if not isinstance(required, list) or not all(name in fields for name in required):
+    if not isinstance(required, list) or not all(isinstance(name, str) and name in fields for name in required):
         return "a required field is not described"
+    return None
+
+
+def _flaw_of_field(field: object) -> str | None:
+    kind = field.get("type") if isinstance(field, Mapping) else None
+    if not isinstance(field, Mapping) or not isinstance(kind, str) or kind not in _TYPES:
+        return f"is none of {', '.join(_TYPES)}"
+    if not isinstance(field.get("items") or {}, Mapping):
+        return "has items that are no object"
     return None
 
 

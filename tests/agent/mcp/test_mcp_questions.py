@@ -91,7 +91,10 @@ def test_an_answer_that_does_not_fit_is_refused_in_words(answer: Any, said: str)
         ("Who?", {"properties": {"a": {"type": "object"}}}, "'a' is none of string, integer"),
         ("Who?", {"properties": {"a": {"$ref": "https://example.com"}}}, "'a' is none of string"),
         ("Who?", {"properties": {"a": 1}}, "'a' is none of string"),
+        ("Who?", {"properties": {"a": {"type": ["string", "null"]}}}, "'a' is none of string"),
+        ("Who?", {"properties": {"a": {"type": "array", "items": ["x"]}}}, "'a' has items that are no object"),
         ("Who?", {"required": ["a"]}, "a required field is not described"),
+        ("Who?", {"required": [["a"]]}, "a required field is not described"),
         ("Who?", {"properties": {"a": {"type": "string", "default": object()}}}, "no form in JSON"),
     ],
 )
@@ -161,6 +164,22 @@ def test_a_clock_stands_still_while_a_person_is_asked() -> None:
         async with Clock(None) as clock:
             with clock.paused():
                 await asyncio.sleep(100)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("left_first", [False, True])
+def test_a_clock_that_was_left_is_not_wound_again(left_first: bool) -> None:
+    async def scenario() -> None:
+        clock = Clock(10)
+        async with clock:
+            pause = clock.paused()
+            if not left_first:
+                pause.__enter__()
+        if left_first:
+            pause.__enter__()
+        pause.__exit__(None, None, None)
+        await asyncio.sleep(11)
 
     run(scenario)
 
