@@ -39,13 +39,18 @@ def bounded(text: str, most: int = LONGEST) -> str:
 def words(error: Exception) -> str:
     """Return what an error says.
 
-    Of pydantic's errors the values are left out: they are cut in the middle, and a secret cut in two is not found.
+    Of pydantic's errors the values are left out, also where another error repeats them: they are cut in the middle, and
+    a secret cut in two is not found.
 
     Args:
         error: The error of an answer.
     """
     if not isinstance(error, ValidationError):
-        return str(error)
+        cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        if not isinstance(cause, ValidationError):
+            return str(error)
+        said, values = str(error), str(cause)
+        return said.replace(values, words(cause)) if values in said else words(cause)
     problems = error.errors(include_url=False, include_input=False, include_context=False)
     return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in problems)
 

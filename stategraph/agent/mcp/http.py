@@ -81,9 +81,11 @@ class Door(httpx2.AsyncBaseTransport):
         # A client that is given its way does not look for proxies by itself.
         self._inner = inner or httpx2.AsyncHTTPTransport(proxy=_proxy(self._parts.scheme, self._parts.hostname or ""))
         self._send = self._inner.handle_async_request
+        self._authorization: Authorization | None = None
         if server.oauth is not None:
             limit = server.connect_timeout_s
-            self._send = Authorization(self.address, server.oauth, secrets, self._inner, limit).send
+            self._authorization = Authorization(self.address, server.oauth, secrets, self._inner, limit)
+            self._send = self._authorization.send
 
     @property
     def address(self) -> str:
@@ -91,7 +93,9 @@ class Door(httpx2.AsyncBaseTransport):
         return shown_address(self._parts.geturl())
 
     async def aclose(self) -> None:
-        """Close its connections."""
+        """Close its connections, after a refresh that runs."""
+        if self._authorization is not None:
+            await self._authorization.aclose()
         await self._inner.aclose()
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:

@@ -4,8 +4,9 @@ What is added to them:
 
 - Requests are not sent one after another: only a request that needs a new token waits for the ones that get it.
 - A token that the server no longer takes is refreshed first; a person is asked only if that fails.
-- When a token ends, and where it is refreshed, is known after a restart too. A token that another process got meanwhile
-  is taken from the storage before one is refreshed: many authorization servers take a refresh token only once.
+- When a token ends, and where it is refreshed, is known after a restart too. A token that another session or process
+  got meanwhile is taken from the storage before one is refreshed, after that failed, and before a person is asked.
+  Refreshes take turns and are never cut short (`renewal`).
 - PKCE is a condition (the 2025-11-25 specification, "Authorization Code Protection"): an authorization server that does
   not say that it has it is not used.
 - Every address is checked (`addresses`), and what comes back is bounded in size and time.
@@ -19,6 +20,7 @@ import json
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import nullcontext
+from functools import partial
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
@@ -39,11 +41,15 @@ from pydantic import ValidationError
 from stategraph.agent.mcp import exchange
 from stategraph.agent.mcp.errors import bounded, words
 from stategraph.agent.mcp.oauth import AuthorizationCode, ClientCredentials, TokenStorage, addresses
+from stategraph.agent.mcp.oauth.renewal import Renewals
 from stategraph.agent.settings.secrets import Secrets, shown_address
 from stategraph.engine.config import environment
 
 LARGEST_DOCUMENT: Final = 1024 * 1024
 """Bytes of metadata, a registration or a token's answer."""
+
+REDIRECTS: Final = 5
+"""Redirects within one origin that a refresh follows, as many as the `mcp` package does for other requests."""
 
 SECRETS_KEPT: Final = 32
 """Tokens, codes and secrets that are hidden: those of the last few rounds."""
@@ -74,6 +80,11 @@ class Authorization:
     ) -> None:
         self._provider = _provider(address, settings, _Hidden(secrets))
         self._client = httpx2.AsyncClient(transport=_Guarded(address, inner, timeout_s))
+        self._provider.client = self._client
+
+    async def aclose(self) -> None:
+        """Wait for a refresh that runs; requests may not be sent any more."""
+        await self._provider.renewals.aclose()
 
     async def send(self, request: httpx2.Request) -> httpx2.Response:
         """Send a request to the server, and get authorization for it if need be.
@@ -90,7 +101,7 @@ class Authorization:
                     return response
                 await response.aclose()
             return await self._client.send(request, stream=True, auth=self._provider)
-        except (OAuthFlowError, ValidationError) as error:
+        except (OAuthFlowError, UnicodeDecodeError, ValidationError) as error:
             raise AuthorizationFailed(self._provider.hidden.text(bounded(words(error), 500))) from None
 
 
@@ -134,7 +145,9 @@ class _Guarded(httpx2.AsyncBaseTransport):
         headers = response.headers.copy()
         for name in ("content-encoding", "content-length", "transfer-encoding"):
             headers.pop(name, None)
-        return httpx2.Response(response.status_code, headers=headers, content=bytes(found))
+        # An error of `mcp` repeats an answer whose status it does not expect; there may be new tokens in this one.
+        content = b"" if response.is_success and response.status_code not in (200, 201) else bytes(found)
+        return httpx2.Response(response.status_code, headers=headers, content=content)
 
 
 class _Hidden:
@@ -227,11 +240,18 @@ def _as_json(model: Any) -> Any:
     return None if model is None else model.model_dump(mode="json", exclude_none=True)
 
 
+def _origin(request: httpx2.Request) -> tuple[str, str, int | None]:
+    return request.url.scheme, request.url.host, request.url.port
+
+
 class _Remembering(OAuthClientProvider):
     """A provider that knows after a restart what it was granted."""
 
     stored: _Storage
     hidden: _Hidden
+    client: httpx2.AsyncClient
+    renewals: Renewals
+    turn: asyncio.Lock
     issuers: tuple[str, ...] = ()
 
     def valid_token(self) -> str | None:
@@ -277,34 +297,62 @@ class _Remembering(OAuthClientProvider):
         return expected
 
     async def _auth_flow(self, request: httpx2.Request) -> AsyncGenerator[httpx2.Request, httpx2.Response]:
-        """Refresh a token that was refused, before a person is asked again."""
-        if self._initialized and not self.context.is_token_valid():
-            self._initialized = False  # look into the storage first
-        flow = super()._auth_flow(request)
-        refreshed = False
-        try:
-            outgoing = await anext(flow)
-            while True:
-                response = yield outgoing
-                if outgoing is request and response.status_code == 401 and not refreshed:
-                    refreshed = True
-                    sent = request.headers.get("authorization", "")
-                    if sent and await self._has_newer(sent):
-                        self._add_auth_header(request)
-                        response = yield request
-                    elif sent and self.context.can_refresh_token() and self.context.oauth_metadata is not None:
-                        answer = yield await self._refresh_token()
-                        if await self._handle_refresh_response(answer):
+        """Renew a token that ended or was refused, before a person is asked again."""
+        async with self.turn:
+            if self.valid_token() is None:
+                await self.renewals.make(partial(self._renew, None))
+            flow = super()._auth_flow(request)
+            renewed = False
+            try:
+                outgoing = await anext(flow)
+                while True:
+                    response = yield outgoing
+                    if outgoing is request and response.status_code == 401 and not renewed:
+                        renewed = True
+                        sent = request.headers.get("authorization", "")
+                        if await self.renewals.make(partial(self._renew, sent)):
                             self._add_auth_header(request)
                             response = yield request
-                outgoing = await flow.asend(response)
-        except StopAsyncIteration:
-            return
-        finally:
-            await flow.aclose()
+                    outgoing = await flow.asend(response)
+            except StopAsyncIteration:
+                return
+            finally:
+                await flow.aclose()
+
+    async def _renew(self, refused: str | None) -> bool:
+        """Take a token from the storage, or else refresh the one that is there; return whether there is a good one.
+
+        Args:
+            refused: The header that the server refused; empty: there was none, and refreshing was tried before. None:
+                nothing was sent yet.
+        """
+        if refused is None:
+            await self._initialize()
+            if self.context.is_token_valid():
+                return True
+        elif await self._has_newer(refused):
+            return True
+        tokens = self.context.current_tokens
+        if refused == "" or tokens is None or not self.context.can_refresh_token():
+            return False
+        if self.context.oauth_metadata is None:
+            return False
+        if await self._handle_refresh_response(await self._asked(await self._refresh_token())):
+            return True
+        return await self._has_newer(f"Bearer {tokens.access_token}")
+
+    async def _asked(self, request: httpx2.Request) -> httpx2.Response:
+        """Send a request to the authorization server; redirects are followed as the `mcp` package does."""
+        answer = await self.client.send(request, auth=None)
+        for _ in range(REDIRECTS):
+            following = answer.next_request
+            if following is None or following.method != request.method or _origin(following) != _origin(request):
+                break
+            answer = await self.client.send(following, auth=None)
+        return answer
 
     async def _has_newer(self, sent: str) -> bool:
-        """Take a token that another process got since; return whether there is one."""
+        """Take a token that another session or process got since; return whether there is one."""
         tokens = await self.stored.get_tokens()
         if tokens is None or f"Bearer {tokens.access_token}" == sent:
             return False
@@ -315,12 +363,12 @@ class _Remembering(OAuthClientProvider):
 class _Code(_Remembering):
     """Authorization code with PKCE, for a client that may be registered already."""
 
-    client: OAuthClientInformationFull | None = None
+    registered: OAuthClientInformationFull | None = None
 
     async def _initialize(self) -> None:
         await super()._initialize()
-        if self.client is not None:
-            self.context.client_info = self.client
+        if self.registered is not None:
+            self.context.client_info = self.registered
 
     async def _perform_authorization_code_grant(self) -> tuple[str, str]:
         context = self.context
@@ -331,7 +379,7 @@ class _Code(_Remembering):
                 "with S256, without which a code could be stolen"
             )
         code, verifier = await super()._perform_authorization_code_grant()
-        self.hidden.add((code, verifier))
+        self.hidden.add((verifier,))  # the code is hidden as soon as it comes back
         return code, verifier
 
 
@@ -370,6 +418,7 @@ def _provider(address: str, settings: AuthorizationCode | ClientCredentials, hid
             issuer=settings.issuer,
         )
     made.stored, made.hidden = storage, hidden
+    made.renewals, made.turn = Renewals(settings.storage, address), asyncio.Lock()
     made.issuers = settings.issuers if isinstance(settings, AuthorizationCode) else (settings.issuer,)
     storage.provider = made
     return made
@@ -395,7 +444,7 @@ def _code_provider(address: str, settings: AuthorizationCode, storage: _Storage,
     made = _Code(address, metadata, storage, asking.show, asking.returned, settings.client_metadata_url)
     if settings.client_id is not None:
         secret = settings.client_secret.get_secret_value() if settings.client_secret is not None else None
-        made.client = OAuthClientInformationFull.model_validate(
+        made.registered = OAuthClientInformationFull.model_validate(
             {
                 "client_id": settings.client_id,
                 "client_secret": secret,
@@ -430,8 +479,8 @@ class _Asking:
         except OAuthFlowError:
             raise
         except Exception as error:
-            said = f"{type(error).__name__}: {bounded(str(error), 300)}"
-            raise OAuthFlowError(f"the host's `authorize` failed: {said}") from error
+            said = f"{type(error).__name__}: {bounded(words(error), 300)}"
+            raise OAuthFlowError(f"the host's `authorize` failed: {said}") from None
 
     async def returned(self) -> AuthorizationCodeResult:
         address, self._returned = self._returned, ""
