@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
+import sys
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -148,3 +150,37 @@ def test_what_a_meter_remembers_is_json_that_another_goes_on_with() -> None:
         await other.admit(call(), ScriptedChatModel())
 
     asyncio.run(main())
+
+
+def test_counts_are_whole_when_calls_come_from_threads_and_the_event_loop() -> None:
+    meter = Meter(RunLimits(model_calls=10**6, tool_calls=10**6, total_tokens=10**9), None, lambda _: 1)
+    model = ScriptedChatModel(profile={"max_input_tokens": 100, "max_output_tokens": 100})
+    rounds, threads = 150, 3
+
+    def of(number: int) -> ModelCall:
+        # Each of an agent of its own, so that the counts by agent grow while they are read.
+        return replace(call(), at=Place(f"a{number}", "a", "n", {}))
+
+    def in_a_thread(number: int) -> None:
+        for each in range(rounds):
+            meter.begin_alone("p", "m")
+            meter.begin_tools(AT, [f"{number}.{each}"])
+            meter.took(of(number * rounds + each), answer(1, 1))
+
+    async def main() -> None:
+        others = [asyncio.ensure_future(asyncio.to_thread(in_a_thread, number)) for number in range(threads)]
+        for each in range(rounds):
+            meter.settle(await meter.admit(of(threads * rounds + each), model), answer(1, 1))
+            if each % 10 == 0:
+                assert len(meter.memory()["models"]) <= len(meter.usage.by_agent)
+        await asyncio.gather(*others)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        asyncio.run(main())
+    finally:
+        sys.setswitchinterval(before)
+    total = meter.usage.total
+    assert (total.model_calls, total.input_tokens) == ((threads + 1) * rounds,) * 2
+    assert total.tool_calls == threads * rounds

@@ -6,7 +6,6 @@ side by side, each may take what one call takes beyond a limit of tokens or cost
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 from uuid import UUID
@@ -26,8 +25,7 @@ _NAME = "lc_agent_name"
 def handlers_of(meter: Meter) -> list[BaseCallbackHandler]:
     """Return callback handlers that count calls by a meter, and refuse those that begin at a limit."""
     calls: dict[UUID, ModelCall] = {}
-    lock = threading.Lock()
-    return [_Begin(meter, calls, lock), _End(meter, calls, lock)]
+    return [_Begin(meter, calls), _End(meter, calls)]
 
 
 class _Begin(BaseCallbackHandler):
@@ -36,7 +34,6 @@ class _Begin(BaseCallbackHandler):
     Args:
         meter: The run's meter.
         calls: Calls of models that are under way, by their runs.
-        lock: Held while something is counted.
     """
 
     # Not inline: LangChain makes a coroutine for each inline handler, awaits one after the other, and leaves the rest
@@ -49,10 +46,9 @@ class _Begin(BaseCallbackHandler):
     ignore_retry = True
     ignore_custom_event = True
 
-    def __init__(self, meter: Meter, calls: dict[UUID, ModelCall], lock: threading.Lock) -> None:
+    def __init__(self, meter: Meter, calls: dict[UUID, ModelCall]) -> None:
         self._meter = meter
         self._calls = calls
-        self._lock = lock
 
     def on_chat_model_start(
         self,
@@ -73,9 +69,8 @@ class _Begin(BaseCallbackHandler):
         sent = cast("Sequence[AnyMessage]", messages[0] if messages else ())
         provider, name = str(about.get("ls_provider") or ""), str(about.get("ls_model_name") or "")
         call = ModelCall(_place(about), provider, name, sent, len(sent))
-        with self._lock:
-            self._meter.begin_alone(provider, name)
-            self._calls[run_id] = call
+        self._meter.begin_alone(provider, name)
+        self._calls[run_id] = call
 
     def on_tool_start(
         self,
@@ -92,8 +87,7 @@ class _Begin(BaseCallbackHandler):
             LimitReachedError: It would exceed a limit.
         """
         at = _place(metadata or {})
-        with self._lock:
-            reached = self._meter.begin_tools(at, [str(kwargs.get("tool_call_id") or run_id)])
+        reached = self._meter.begin_tools(at, [str(kwargs.get("tool_call_id") or run_id)])
         if reached is not None:
             raise LimitReachedError(reached.name, reached.allowed, reached.used)
 
@@ -104,7 +98,6 @@ class _End(BaseCallbackHandler):
     Args:
         meter: The run's meter.
         calls: Calls of models that are under way, by their runs.
-        lock: Held while something is counted.
     """
 
     run_inline = True
@@ -115,10 +108,9 @@ class _End(BaseCallbackHandler):
     ignore_retry = True
     ignore_custom_event = True
 
-    def __init__(self, meter: Meter, calls: dict[UUID, ModelCall], lock: threading.Lock) -> None:
+    def __init__(self, meter: Meter, calls: dict[UUID, ModelCall]) -> None:
         self._meter = meter
         self._calls = calls
-        self._lock = lock
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
         """Count what an answer took."""
@@ -131,10 +123,9 @@ class _End(BaseCallbackHandler):
         self._settle(run_id, None)
 
     def _settle(self, run_id: UUID, message: AIMessage | None) -> None:
-        with self._lock:
-            call = self._calls.pop(run_id, None)
-            if call is not None:
-                self._meter.took(call, message)
+        call = self._calls.pop(run_id, None)
+        if call is not None:
+            self._meter.took(call, message)
 
 
 def _place(metadata: Mapping[str, Any]) -> Place:

@@ -2,7 +2,8 @@
 
 - It counts a call of a model when it begins and what it took when it has ended; between the two, it holds the most that
   the call may take, see `ledger`.
-- It belongs to one event loop.
+- Calls that wait for others belong to one event loop. Counts are read and changed from any thread: by calls that tools
+  make in threads of their own.
 - What it has counted is stored with the run's memory, so that another process goes on counting.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -77,22 +79,25 @@ class Meter:
         self.closed = False
         self._count = count
         self._given = dict(limits.given())
+        # Re-entrant: a host's counter of tokens is called within, and may read the run's usage.
+        self._lock = threading.RLock()
         self.reset()
 
     def reset(self) -> None:
         """Begin a turn: nothing was taken, and no limit was raised."""
-        self.closed = False
-        self._added: dict[_Key, UsageTotals] = {}
-        self._later: list[tuple[ModelCall, AIMessage | None]] = []
-        self._tools: dict[str, int] = {}
-        self._model_calls = self._tool_calls = 0
-        self._allowed = dict(self._given)
-        self._open: dict[str, list[str]] = {}
-        self._tickets: set[Ticket] = set()
-        self._waiting: list[asyncio.Future[None]] = []
-        self._silent: set[tuple[str, str]] = set()
-        self._elapsed_s = 0.0
-        self._since: float | None = None
+        with self._lock:
+            self.closed = False
+            self._added: dict[_Key, UsageTotals] = {}
+            self._later: list[tuple[ModelCall, AIMessage | None]] = []
+            self._tools: dict[str, int] = {}
+            self._model_calls = self._tool_calls = 0
+            self._allowed = dict(self._given)
+            self._open: dict[str, list[str]] = {}
+            self._tickets: set[Ticket] = set()
+            self._waiting: list[asyncio.Future[None]] = []
+            self._silent: set[tuple[str, str]] = set()
+            self._elapsed_s = 0.0
+            self._since: float | None = None
 
     # Time.
 
@@ -135,17 +140,30 @@ class Meter:
         hold = ledger.NOTHING
         if self.limits.of_tokens:
             hold = self._most(call, model)
-        while True:
+        ticket = Ticket(call, hold)
+        while not self._begins(ticket):
+            await self._settlement()
+        return ticket
+
+    def _begins(self, ticket: Ticket | None = None) -> bool:
+        """Count a call if it may begin; return whether it does.
+
+        Args:
+            ticket: Its ticket; None: it has none, and does not wait for others.
+
+        Raises:
+            LimitReachedError: A limit is reached.
+        """
+        with self._lock:
             verdict = self._verdict()
-            if verdict is Verdict.BEGIN:
-                break
             if isinstance(verdict, Reached):
                 raise LimitReachedError(verdict.name, verdict.allowed, verdict.used)
-            await self._settlement()
-        self._model_calls += 1
-        ticket = Ticket(call, hold)
-        self._tickets.add(ticket)
-        return ticket
+            if ticket is not None:
+                if verdict is Verdict.WAIT:
+                    return False
+                self._tickets.add(ticket)
+            self._model_calls += 1
+            return True
 
     def settle(self, ticket: Ticket, answer: AIMessage | None = None) -> bool:
         """Take what a call took; one that is settled already stays as it is.
@@ -157,13 +175,14 @@ class Meter:
         Returns:
             Whether to tell that its model reports no usage: once for each model.
         """
-        if ticket not in self._tickets:
-            return False
-        self._tickets.remove(ticket)
-        # Added up when somebody wants to know: a call that nothing but its number limits costs next to nothing.
-        self._later.append((ticket.call, answer))
-        if self.prices is not None or len(self._later) == _MOST_LATER:
-            self._add_up()  # by the prices of now
+        with self._lock:
+            if ticket not in self._tickets:
+                return False
+            self._tickets.remove(ticket)
+            # Added up when somebody wants to know: a call that nothing but its number limits costs next to nothing.
+            self._later.append((ticket.call, answer))
+            if self.prices is not None or len(self._later) == _MOST_LATER:
+                self._add_up()  # by the prices of now
         for future in self._waiting:
             if not future.done():
                 future.set_result(None)
@@ -196,10 +215,7 @@ class Meter:
         """
         if self.prices is not None and LimitName.COST in self._allowed:
             self.prices.check(provider, model, environment.current().datetime())
-        verdict = self._verdict()
-        if isinstance(verdict, Reached):
-            raise LimitReachedError(verdict.name, verdict.allowed, verdict.used)
-        self._model_calls += 1
+        self._begins()
 
     def took(self, call: ModelCall, answer: AIMessage | None) -> None:
         """Take what a call without a ticket took.
@@ -208,8 +224,9 @@ class Meter:
             call: The call.
             answer: The answer; None: the call failed.
         """
-        self._later.append((call, answer))
-        self._add_up()
+        with self._lock:
+            self._later.append((call, answer))
+            self._add_up()
 
     @property
     def allows_all_tools(self) -> bool:
@@ -223,7 +240,8 @@ class Meter:
 
     def raise_to(self, name: LimitName, allowed: int | float) -> None:
         """Raise a limit for the rest of the turn; one that is as high already stays as it is."""
-        self._allowed[name] = max(self._allowed.get(name, 0), allowed)
+        with self._lock:
+            self._allowed[name] = max(self._allowed.get(name, 0), allowed)
 
     def _verdict(self) -> Verdict | Reached:
         if len(self._allowed) == 1:
@@ -284,31 +302,35 @@ class Meter:
         Returns:
             The limit that they would exceed; then none is counted. None: they may begin.
         """
-        fresh = self._fresh(at, calls)
-        if not fresh:
-            return None
-        _, reached = ledger.tool_calls(self._allowed, self._taken(), self.elapsed_s, len(fresh))
-        if reached is None:
-            self.count_tools(at, fresh)
-        return reached
+        with self._lock:
+            fresh = self._fresh(at, calls)
+            if not fresh:
+                return None
+            _, reached = ledger.tool_calls(self._allowed, self._taken(), self.elapsed_s, len(fresh))
+            if reached is None:
+                self.count_tools(at, fresh)
+            return reached
 
     def room_for_tools(self, at: Place, calls: Sequence[str]) -> int:
         """Return how many calls of tools may begin, the first ones."""
-        fresh = self._fresh(at, calls)
-        count, _ = ledger.tool_calls(self._allowed, self._taken(), self.elapsed_s, len(fresh))
-        return len(calls) - len(fresh) + count
+        with self._lock:
+            fresh = self._fresh(at, calls)
+            count, _ = ledger.tool_calls(self._allowed, self._taken(), self.elapsed_s, len(fresh))
+            return len(calls) - len(fresh) + count
 
     def count_tools(self, at: Place, calls: Sequence[str]) -> None:
         """Count calls of tools that were allowed, whatever the limits say."""
-        fresh = self._fresh(at, calls)
-        if fresh:
-            self._open.setdefault(batch_of(at), []).extend(fresh)
-            self._tool_calls += len(fresh)
-            self._tools[at.agent_id] = self._tools.get(at.agent_id, 0) + len(fresh)
+        with self._lock:
+            fresh = self._fresh(at, calls)
+            if fresh:
+                self._open.setdefault(batch_of(at), []).extend(fresh)
+                self._tool_calls += len(fresh)
+                self._tools[at.agent_id] = self._tools.get(at.agent_id, 0) + len(fresh)
 
     def end_tools(self, at: Place) -> None:
         """Forget which calls of a node were counted: it does not run again."""
-        self._open.pop(batch_of(at), None)
+        with self._lock:
+            self._open.pop(batch_of(at), None)
 
     def _fresh(self, at: Place, calls: Sequence[str]) -> list[str]:
         known = self._open.get(batch_of(at), ())
@@ -319,12 +341,14 @@ class Meter:
     @property
     def usage(self) -> RunUsage:
         """The usage so far, of calls that are under way only their number."""
-        by_agent = {agent: UsageTotals(tool_calls=count) for agent, count in self._tools.items()}
+        with self._lock:
+            by_agent = {agent: UsageTotals(tool_calls=count) for agent, count in self._tools.items()}
+            ended, keys = dict(self._add_up()), [ticket.key for ticket in self._tickets]
         by_model: dict[str, UsageTotals] = {}
         under_way: dict[_Key, UsageTotals] = {}
-        for ticket in self._tickets:
-            under_way[ticket.key] = under_way.get(ticket.key, UsageTotals()) + UsageTotals(model_calls=1)
-        for counted in (self._add_up(), under_way):
+        for key in keys:
+            under_way[key] = under_way.get(key, UsageTotals()) + UsageTotals(model_calls=1)
+        for counted in (ended, under_way):
             for (agent, provider, model), used in counted.items():
                 by_agent[agent] = by_agent.get(agent, UsageTotals()) + used
                 name = f"{provider}/{model}"
@@ -333,26 +357,30 @@ class Meter:
 
     def memory(self) -> dict[str, Any]:
         """Return what another process needs to go on counting, as JSON."""
-        raised = {name: limit for name, limit in self._allowed.items() if limit != self._given.get(name)}
-        return {
-            "models": [[*key, used.stored()] for key, used in self._add_up().items()],
-            "tools": dict(self._tools),
-            "open": {batch: list(calls) for batch, calls in self._open.items()},
-            "raised": {str(name): limit for name, limit in raised.items()},
-            "elapsed_s": self.elapsed_s,
-        }
+        with self._lock:
+            raised = {name: limit for name, limit in self._allowed.items() if limit != self._given.get(name)}
+            return {
+                "models": [[*key, used.stored()] for key, used in self._add_up().items()],
+                "tools": dict(self._tools),
+                "open": {batch: list(calls) for batch, calls in self._open.items()},
+                "raised": {str(name): limit for name, limit in raised.items()},
+                "elapsed_s": self.elapsed_s,
+                **({"closed": True} if self.closed else {}),
+            }
 
     def recall(self, memory: Mapping[str, Any]) -> None:
         """Go on counting where `memory` stood, in place of what was counted here."""
-        self._later.clear()
-        self._added = {(key[0], key[1], key[2]): UsageTotals.restored(used) for *key, used in memory["models"]}
-        self._tools = dict(memory["tools"])
-        self._open = {batch: list(calls) for batch, calls in memory["open"].items()}
-        self._model_calls = sum(each.model_calls for each in self._added.values()) + len(self._tickets)
-        self._tool_calls = sum(self._tools.values())
-        for name, limit in memory["raised"].items():
-            self.raise_to(LimitName(name), limit)
-        self._elapsed_s = max(self._elapsed_s, memory["elapsed_s"])
+        with self._lock:
+            self._later.clear()
+            self._added = {(key[0], key[1], key[2]): UsageTotals.restored(used) for *key, used in memory["models"]}
+            self._tools = dict(memory["tools"])
+            self._open = {batch: list(calls) for batch, calls in memory["open"].items()}
+            self._model_calls = sum(each.model_calls for each in self._added.values()) + len(self._tickets)
+            self._tool_calls = sum(self._tools.values())
+            for name, limit in memory["raised"].items():
+                self.raise_to(LimitName(name), limit)
+            self._elapsed_s = max(self._elapsed_s, memory["elapsed_s"])
+            self.closed = self.closed or memory.get("closed", False)
 
 
 def batch_of(at: Place) -> str:
