@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from langchain_core.messages import AnyMessage, ToolMessage
@@ -12,10 +12,15 @@ from langchain_core.runnables import RunnableConfig
 from stategraph.agent.limits.questions import LIMIT_REACHED
 from stategraph.agent.settings.limits import RunLimits
 from stategraph.constants import RETURN
+from stategraph.engine.config import environment
 from stategraph.errors import ConfigurationError, UnknownInterruptError
 from stategraph.graph.compiled import CompiledStateGraph
 from stategraph.run.questions import TOOL_APPROVAL, check_answer
 from stategraph.types import StateSnapshot
+
+#: Channel of the memory that a paused run keeps as a pending write of the checkpoint that waits: it belongs to no task,
+#: so no engine applies it, and the state stays as it is.
+_MEMORY = "__stategraph_run__"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,7 @@ class Pause:
 
     @classmethod
     async def of(cls, compiled: CompiledStateGraph[Any, Any, Any, Any], config: RunnableConfig) -> Pause:
-        """Look at a thread.
+        """Look at the states of a thread; `found` looks at what was stored beside them as well.
 
         Args:
             compiled: The graph, which has a checkpointer.
@@ -81,7 +86,7 @@ class Pause:
         ]
         states = list(_states(state))
         values = [each.values or {} for each in states]
-        furthest = max(values, key=lambda each: (each.get("memory") or {}).get("count", 0))
+        furthest = max(values, key=lambda each: _progress(each.get("memory")))
         said = {message.id: message for each in values for message in each.get("messages", ())}
         return cls(
             tuple(interrupts),
@@ -93,21 +98,71 @@ class Pause:
             furthest.get("active_agent"),
         )
 
+    @classmethod
+    async def found(cls, compiled: CompiledStateGraph[Any, Any, Any, Any], config: RunnableConfig) -> Pause:
+        """Look at a thread that is to go on, here or in another process.
+
+        Its memory is the one that got furthest: of a state that is not done, of the run when it paused, or of a
+        subagent that ended while another agent worked.
+
+        Args:
+            compiled: The graph, which has a checkpointer.
+            config: The thread.
+        """
+        pause = await cls.of(compiled, config)
+        if not pause.unfinished:
+            return pause
+        writes = await pause._writes(compiled)
+        ended = [memory for each in _results(writes) if isinstance(memory := each.get("memory"), Mapping)]
+        return replace(pause, memory=furthest_memory([pause.memory, *kept(writes), *ended]))
+
     async def results(self, compiled: CompiledStateGraph[Any, Any, Any, Any]) -> list[ToolMessage]:
         """Return the results of calls that ended while another waits: they are stored, and in no state yet.
 
         Args:
             compiled: The graph, which has a checkpointer.
         """
-        found = []
-        for place in self.places:
-            saved = await compiled.checkpointer.aget_tuple(place)  # type: ignore[union-attr]
-            for _, channel, value in (saved.pending_writes or ()) if saved else ():
-                for each in value if channel == RETURN and isinstance(value, list) else ():
-                    message = each.get("message") if isinstance(each, Mapping) else None
-                    if isinstance(message, ToolMessage):
-                        found.append(message)
-        return found
+        return [each["message"] for each in _results(await self._writes(compiled))]
+
+    async def _writes(self, compiled: CompiledStateGraph[Any, Any, Any, Any]) -> list[tuple[str, str, Any]]:
+        """Return what is stored beside the states that are not done."""
+        saved = [await compiled.checkpointer.aget_tuple(place) for place in self.places]  # type: ignore[union-attr]
+        return [write for each in saved if each for write in each.pending_writes or ()]
+
+
+async def keep(saver: Any, waiting: RunnableConfig, memory: Mapping[str, Any]) -> None:
+    """Keep the memory of a run that pauses, for the process that goes on with it.
+
+    Args:
+        saver: The saver of the thread.
+        waiting: The checkpoint that waits.
+        memory: The listener's memory.
+    """
+    await saver.aput_writes(waiting, [(_MEMORY, memory)], environment.current().unique())
+
+
+def kept(writes: Iterable[tuple[str, str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the memories among the pending writes of a checkpoint."""
+    return [value for _, channel, value in writes if channel == _MEMORY]
+
+
+def furthest_memory(memories: Iterable[Mapping[str, Any] | None]) -> Mapping[str, Any] | None:
+    """Return the memory that got furthest; None if there is none."""
+    return max(memories, key=_progress, default=None)
+
+
+def _progress(memory: Mapping[str, Any] | None) -> tuple[int, float]:
+    """Return how far a memory got: one listener hears all agents, so one that heard more has all that others have."""
+    known = memory or {}
+    return known.get("count", 0), (known.get("usage") or {}).get("elapsed_s", 0.0)
+
+
+def _results(writes: Iterable[tuple[str, str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """Yield the stored results of calls among pending writes, which may also be what tasks of tools returned."""
+    for _, channel, value in writes:
+        for each in value if channel == RETURN and isinstance(value, list) else ():
+            if isinstance(each, Mapping) and isinstance(each.get("message"), ToolMessage):
+                yield each
 
 
 def _states(state: StateSnapshot) -> Iterator[StateSnapshot]:

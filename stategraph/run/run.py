@@ -580,7 +580,7 @@ class Run(SyncRun):
     async def _pause(self, thread: RunnableConfig) -> Pause:
         if isinstance(self.graph, HostedGraph):
             return await self.graph.pause(thread)
-        return await Pause.of(self.graph.compiled, thread)
+        return await Pause.found(self.graph.compiled, thread)
 
     async def _found(self, config: HostConfig) -> Pause:
         """Load the thread's paused state and restore this run from it."""

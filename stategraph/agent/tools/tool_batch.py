@@ -239,7 +239,11 @@ def tool_call_sync(runner: ToolRunner, call: ToolCall, values: InjectionContext)
 async def tool_call(batch: Batch, call: ToolCall) -> list[StoredResult]:
     """Execute one call."""
     here = replace(batch, values=replace(batch.values, config=get_config()))
-    return [result.stored() for result in await here.one(call)]
+    results = [result.stored() for result in await here.one(call)]
+    listener = batch.context.listener
+    if listener is not None and batch.runner.is_delegated(call) and (memory := listener.memory()) is not None:
+        results[0]["memory"] = memory
+    return results
 
 
 async def host_tool_calls(batch: Batch, calls: list[ToolCall]) -> list[StoredResult]:

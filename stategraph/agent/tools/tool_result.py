@@ -25,7 +25,10 @@ _EMPTY = "Done."
 
 
 class StoredResult(TypedDict):
-    """A result as it is kept with a waiting run; its fields are those of `Result`."""
+    """A result as it is kept with a waiting run: the fields of `Result`, and the listener's memory.
+
+    The memory is kept with the result of a subagent: what it heard and counted of it is in no state that goes on.
+    """
 
     message: ToolMessage | None
     shown: str | None
@@ -34,6 +37,7 @@ class StoredResult(TypedDict):
     commands: list[Command[Any]]
     injected: list[HumanMessage]
     remarks: NotRequired[StoredRemarks | Sequence[StoredRemarks | None] | None]
+    memory: NotRequired[Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)

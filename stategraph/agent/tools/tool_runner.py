@@ -99,6 +99,10 @@ class ToolRunner:
         """Return whether only the host can execute a call."""
         return call["name"] in self._agent.host_tools and not self.has(call)
 
+    def is_delegated(self, call: ToolCall) -> bool:
+        """Return whether another agent works on a call."""
+        return call["name"] in self._agent.subagents
+
     def unhosted(self, calls: Sequence[ToolCall]) -> LookupError:
         """Build the error for calls that only a host can execute where there is none."""
         names = ", ".join(sorted({call["name"] for call in calls}))

@@ -149,14 +149,18 @@ class RunListener:
         return about | self._tracker.memory()
 
     def recall(self, memory: Mapping[str, Any], /) -> None:
-        """Go on with the steps of an earlier process.
+        """Go on with the steps and the usage of an earlier process, if it got further in this turn than this one.
 
         Those of an earlier run on the thread are not ours, and those that another version stored cannot be read: then
         the run continues with new steps.
         """
-        if self._began or memory.get("run") != self._run_id or memory.get("format") != _FORMAT:
+        if memory.get("run") != self._run_id or memory.get("format") != _FORMAT:
+            return
+        if self._began and memory["last_input"] != self._last_input_id:
             return
         if memory["count"] > self._count:
+            if self._count:  # this process paused, another went on, and it comes back
+                self._tracker.note_closed(memory)
             self._count = memory["count"]
             self._last_input_id = memory["last_input"]
             self._tracker.recall(memory)

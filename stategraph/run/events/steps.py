@@ -390,6 +390,21 @@ class StepTracker:
         for subagent, its_memory in memory.get("subagents", ()):
             self.below(delegation_of(subagent)).recall(its_memory)
 
+    def note_closed(self, memory: Mapping[str, Any]) -> None:
+        """Take note of steps that are open here, and no more where `memory` was stored.
+
+        Args:
+            memory: The JSON of the process that went on.
+        """
+        still_open = {step["id"] for step in memory["steps"]}
+        self.steps.note_closed([step["id"] for step in self.steps if step["id"] not in still_open])
+        below = {subagent["id"]: its_memory for subagent, its_memory in memory.get("subagents", ())}
+        for its_id, (_, tracker) in list(self.subagents.items()):
+            if its_id in below:
+                tracker.note_closed(below[its_id])
+            else:
+                del self.subagents[its_id]
+
 
 def delegation_of(stored: Mapping[str, Any]) -> Delegation:
     """Return a delegation from its fields."""

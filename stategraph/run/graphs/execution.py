@@ -81,7 +81,6 @@ class GraphExecution(TurnExecution):
         await projection.end()
         if self.paused or graph.compiled.interrupt_before_nodes or graph.compiled.interrupt_after_nodes:
             await self._wait_again()
-            await self._keep()
         values = graph.values if isinstance(graph.values, Mapping) else {}
         return cast("AgentState", {**values, "messages": messages_in(values)})
 
@@ -109,11 +108,8 @@ class GraphExecution(TurnExecution):
                 return
         self._hosted.values = values
 
-    async def _keep(self) -> None:
-        """Keep what another process has to know to go on."""
-        memory = self._listener.memory() if self.paused and self._hosted.compiled.checkpointer else None
-        if memory is not None:
-            await self._hosted.keep(self._config, memory)
+    async def _keep(self, pause: Pause, memory: Mapping[str, Any]) -> None:
+        await self._hosted.keep(self._config, memory)
 
     async def _look(self) -> Pause:
         if self._hosted.compiled.checkpointer:

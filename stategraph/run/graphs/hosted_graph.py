@@ -3,8 +3,8 @@
 Rules
 -----
 * What goes in is the graph's own input. Messages in it get ids where the graph's state has a conversation.
-* What the process that goes on with a paused run has to know (steps, calls without a result) is kept as a pending
-  write of the checkpoint that waits: it belongs to no task, so no engine applies it, and the state stays as it is.
+* What the process that goes on with a paused run has to know (steps, usage, calls without a result) is kept beside the
+  checkpoint that waits, and is not in the state.
 * A turn that was cut off ends on its thread as if it had ended there: nothing is left to be run, what parallel tasks
   finished stays, and each tool call has a result. A graph whose state has no conversation is left as its engine does,
   to be run again.
@@ -23,8 +23,8 @@ from langchain_core.runnables import RunnableConfig
 from stategraph.agent.facts import Place
 from stategraph.agent.messages import history
 from stategraph.constants import END, START
-from stategraph.engine.config import environment
 from stategraph.errors import ConfigurationError
+from stategraph.run import pauses
 from stategraph.run.events.execution_graph import ExecutionGraph
 from stategraph.run.events.handler_registry import EventHandlerRegistry
 from stategraph.run.graphs import loading
@@ -32,8 +32,6 @@ from stategraph.run.pauses import Pause, RunInterrupt
 from stategraph.run.turn import turn_inputs
 from stategraph.types import Command, Send
 
-#: Channel and prefix of the task under which a paused run keeps what another process has to know.
-_MEMORY = "__stategraph_run__"
 _ENGINE_ADDRESS = "langgraph.types"
 
 
@@ -160,8 +158,7 @@ class HostedGraph(ExecutionGraph):
 
     async def _stored(self, config: RunnableConfig) -> Mapping[str, Any] | None:
         saved = await self._saver.aget_tuple(config)
-        kept = [value for _, channel, value in (saved.pending_writes or ()) if channel == _MEMORY] if saved else []
-        return max(kept, key=lambda each: each["count"], default=None)
+        return pauses.furthest_memory(pauses.kept(saved.pending_writes or ())) if saved else None
 
     async def keep(self, config: RunnableConfig, memory: Mapping[str, Any]) -> None:
         """Keep what another process has to know to go on with the run.
@@ -175,8 +172,7 @@ class HostedGraph(ExecutionGraph):
             [scope, call_id, at.agent_id, at.agent_name, at.node, at.group_id, dict(call)]
             for (scope, call_id), (at, call) in self.calls.items()
         ]
-        written = [(_MEMORY, {**memory, "calls": calls})]
-        await self._saver.aput_writes(state.config, written, environment.current().unique())
+        await pauses.keep(self._saver, state.config, {**memory, "calls": calls})
 
     def recall(self, memory: Mapping[str, Any]) -> None:
         """Take up the calls without a result that an earlier process knew of."""

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 from langchain_core.messages import AIMessage, AnyMessage
 from langchain_core.runnables import RunnableConfig
@@ -25,6 +25,7 @@ from stategraph.agent.settings.limits import LimitName, RunLimits
 from stategraph.agent.state import AgentState
 from stategraph.agent.tools import tool_calls
 from stategraph.errors import is_invalid_resume
+from stategraph.run import pauses
 from stategraph.run.abort import AbortSignal, to_its_end, unless_aborted, was_stopped
 from stategraph.run.events.execution_graph import ExecutionGraph
 from stategraph.run.events.listener import RunListener
@@ -192,12 +193,18 @@ class TurnExecution:
         return {**kept, "messages": [*values["messages"], *more]}
 
     async def _wait_again(self) -> None:
-        """Find out what the thread waits for."""
+        """Find out what the thread waits for, and keep what the process that goes on has to know."""
         pause = await self._look()
         self.paused, self.interrupts = pause.unfinished, pause.interrupts
+        memory = self._listener.memory() if self.paused else None
+        if memory is not None:
+            await self._keep(pause, memory)
 
     async def _look(self) -> Pause:
         return await Pause.of(self._graph.compiled, self._config)
+
+    async def _keep(self, pause: Pause, memory: Mapping[str, Any]) -> None:
+        await pauses.keep(self._graph.compiled.checkpointer, pause.places[0], memory)
 
     @property
     def _thread_id(self) -> str:
