@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from stategraph.engine.config import environment
 from stategraph.errors import ConfigurationError
-from stategraph.run.threads import conversation, copying, keeping, rules, transfer
+from stategraph.run.threads import conversation, copying, erasing, keeping, rules, transfer
 from stategraph.run.threads.conversation import MESSAGES, Saved
 from stategraph.run.threads.indexes import index_of
 from stategraph.run.threads.keeping import now_s
@@ -31,9 +31,6 @@ from stategraph.run.threads.values import (
     time_of,
 )
 from stategraph.run.turn import run_lock
-
-#: Entries of a store that are looked for at a time.
-_ENTRIES = 100
 
 
 class Threads:
@@ -163,15 +160,15 @@ class Threads:
         Raises:
             ConfigurationError: There is one already, or an argument makes no sense.
         """
-        index, now = await self._opened(), now_s()
-        row = Row(_checked_id(thread_id), created_at=now, updated_at=now)
-        row = rules.changed(row, now, title=_text("title", title), owner=_text("owner", owner))
-        row = rules.changed(row, now, metadata=rules.checked_metadata(metadata))
+        if if_exists not in ("raise", "keep"):
+            raise ConfigurationError(f"'if_exists' is {if_exists!r:.60}; expected 'raise' or 'keep'")
+        index = await self._opened()
+        row = _new(_checked_id(thread_id), title, owner, metadata)
         if await index.put(row, None):
-            return row.shown(now)
+            return row.shown(row.created_at)
         known = await index.get(row.id)
         if if_exists == "keep" and known is not None:
-            return known.shown(now)
+            return known.shown(now_s())
         raise ConfigurationError(f"There is a thread '{row.id}' already: use another id, or if_exists='keep'")
 
     async def info(self, thread_id: str) -> Thread:
@@ -342,17 +339,16 @@ class Threads:
     async def _begin(self, target: str, write: Callable[[], Any], details: Mapping[str, Any]) -> Thread:
         """Write a new thread: its row first, so that it is found if this process dies meanwhile."""
         index = await self._opened()
-        if index.keeps:
-            made = await self.create(target, **details)
-        elif await index.get(target) is not None:
-            raise ConfigurationError(f"There is a thread '{target}' already: use another id")
+        row = _new(target, **details)
+        if not await index.put(row, None) if index.keeps else await index.get(target) is not None:
+            raise ConfigurationError(f"There is a thread '{target}' already: use another new_thread_id")
         try:
             await write()
         except BaseException:
             async with self._alone(index, target):
                 await self._indexed.adelete_thread(target)
             raise
-        return made if index.keeps else await self.info(target)
+        return row.shown(row.created_at) if index.keeps else await self.info(target)
 
     # The end.
 
@@ -376,31 +372,37 @@ class Threads:
         self,
         thread_id: str,
         *,
-        store_namespaces: Sequence[tuple[str, ...]] | None = None,
+        store_namespaces: Sequence[tuple[str, ...]] | tuple[str, ...] | None = None,
         also: Sequence[ErasesThreads] = (),
     ) -> Erased:
         """Delete a thread with everything that is kept of it: entries of the long-term memory, runs and their events.
 
         Args:
-            thread_id: Which. That there is none is no error: what is left of it is erased.
-            store_namespaces: Namespaces of the store to empty, with those below them; not (), which is the whole store.
-                None: all that have the thread's id as one of their parts.
+            thread_id: Which. If it was deleted, what is left of it is erased.
+            store_namespaces: Namespaces of the store to empty, with those below them, such as `[("memories", "ada")]`;
+                or one namespace. None: all that have the thread's id as one of their parts.
             also: Others that keep something of it, such as a `RunRegistry`. The runtime's own are asked anyway.
 
         Returns:
             How much that was. Events in logs that the host keeps elsewhere are the host's to erase.
 
         Raises:
-            ConfigurationError: A run goes on in it, or the namespaces are none; nothing is erased then.
+            LookupError: There is no such thread, and nothing was left of one.
+            ConfigurationError: A run goes on in it, or an argument makes no sense; then nothing was erased.
         """
-        namespaces = _checked_namespaces(store_namespaces)
+        namespaces = erasing.checked_namespaces(store_namespaces, self._store())
+        others = erasing.checked_erasers(also)
         index = await self._opened()
+        saved = conversation.thread_config(thread_id)
+        is_known = await index.get(thread_id) is not None or await self._indexed.aget_tuple(saved) is not None
         async with self._alone(index, thread_id):
             runs = 0
-            for each in (*self._erasers(), *also):
+            for each in (*self._erasers(), *others):
                 runs += await each.erase_thread(thread_id) if isinstance(each, ErasesThreads) else 0
-            items = await _empty(self._store(), thread_id, namespaces)
+            items = await erasing.empty(self._store(), thread_id, namespaces)
             await self._indexed.adelete_thread(thread_id)
+        if not (is_known or runs or items):
+            raise LookupError(f"There is no thread '{thread_id}'")
         return Erased(items, runs)
 
     @asynccontextmanager
@@ -506,6 +508,13 @@ def _there(row: Row | None, thread_id: str) -> Row:
     return row
 
 
+def _new(thread_id: str, title: object, owner: object, metadata: object) -> Row:
+    now = now_s()
+    row = Row(thread_id, created_at=now, updated_at=now)
+    row = rules.changed(row, now, title=_text("title", title), owner=_text("owner", owner))
+    return rules.changed(row, now, metadata=rules.checked_metadata(metadata))
+
+
 def _checked_id(thread_id: str | None) -> str:
     return _text("thread_id", thread_id) or environment.current().unique()
 
@@ -524,45 +533,3 @@ def _text(name: str, given: object) -> str | None:
     if not isinstance(given, str) or not given or not rules.is_storable(given):
         raise ConfigurationError(f"'{name}' is {given!r:.60}; expected a text that is not empty, {rules.STORABLE}")
     return given
-
-
-def _checked_namespaces(given: object) -> Sequence[tuple[str, ...]] | None:
-    if given is None:
-        return None
-    found = given
-    if isinstance(given, Sequence) and not isinstance(given, str):
-        wrong = (each for each in given if not (isinstance(each, tuple) and each and all(map(_is_part, each))))
-        found = next(wrong, None)
-        if found is None:
-            return list(given)
-    raise ConfigurationError(
-        f"'store_namespaces' has {found!r:.60}; expected a list of tuples of texts, none of them empty: the empty one "
-        "would be the whole store"
-    )
-
-
-def _is_part(given: object) -> bool:
-    return isinstance(given, str) and given != ""
-
-
-async def _empty(store: Any, thread_id: str, namespaces: Sequence[tuple[str, ...]] | None) -> int:
-    """Delete entries of a store."""
-    if store is None:
-        return 0
-    if namespaces is None:
-        namespaces = [each async for each in _namespaces(store) if thread_id in each]
-    count = 0
-    for namespace in namespaces:
-        while found := await store.asearch(namespace, limit=_ENTRIES):
-            for item in found:
-                await store.adelete(item.namespace, item.key)
-            count += len(found)
-    return count
-
-
-async def _namespaces(store: Any) -> AsyncIterator[tuple[str, ...]]:
-    offset = 0
-    while found := await store.alist_namespaces(limit=_ENTRIES, offset=offset):
-        for namespace in found:
-            yield namespace
-        offset += len(found)

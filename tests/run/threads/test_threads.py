@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import HumanMessage
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.store.memory import InMemoryStore
 
 from stategraph import AgentInputs, AgentRuntime, interrupt
@@ -396,11 +397,63 @@ async def test_erasing_takes_memories_and_runs_with_it(saver: Any) -> None:
         erased = await runtime.threads.erase("other", store_namespaces=[("people", "ada")])
         assert (erased.store_items, erased.runs) == (1, 1)
         assert [item.key for item in await store.asearch(())] == ["c"]
-        assert (await runtime.threads.erase("never")).runs == 0
-        for wrong in ([()], [("people", "")], ("people", "ada"), "people", [["people"]]):
-            with pytest.raises(ConfigurationError, match="expected a list of tuples of texts, none of them empty"):
-                await runtime.threads.erase("other", store_namespaces=wrong)  # type: ignore[arg-type]
-        assert [item.key for item in await store.asearch(())] == ["c"]
+        with pytest.raises(LookupError, match="no thread 'never'"):
+            await runtime.threads.erase("never")
+        await store.aput(("threads", "other"), "e", {"text": "x"})
+        assert (await runtime.threads.erase("other")).store_items == 2  # left of a thread that is gone
+
+
+@pytest.mark.parametrize("namespaces", ["memories", ["memories"], [5], 5, [("memories", 5)], [()], (), ("memories", "")])
+async def test_namespaces_that_are_none_are_refused_before_anything_is_erased(namespaces: Any) -> None:
+    store = InMemoryStore()
+    await store.aput(("memories", "ada"), "k", {"v": 1})
+    async with AgentRuntime(checkpointer=InMemorySaver(), store=store) as runtime:
+        await turn(runtime, "t", "Hello.")
+        with pytest.raises(ConfigurationError, match="'store_namespaces' has .*; expected a list of namespaces"):
+            await runtime.threads.erase("t", store_namespaces=namespaces)
+        assert await ids(runtime) == ["t"] and runtime.get_run("r") is not None
+        assert len(await store.asearch(())) == 1
+
+
+async def test_one_namespace_is_a_tuple_of_texts() -> None:
+    store = InMemoryStore()
+    await store.aput(("memories", "ada"), "k", {"v": 1})
+    async with AgentRuntime(checkpointer=InMemorySaver(), store=store) as runtime:
+        await turn(runtime, "t", "Hello.")
+        assert (await runtime.threads.erase("t", store_namespaces=("memories", "ada"))).store_items == 1
+        assert await store.asearch(()) == []
+
+
+async def test_namespaces_without_a_store_are_refused() -> None:
+    async with AgentRuntime(checkpointer=InMemorySaver()) as runtime:
+        with pytest.raises(ConfigurationError, match="the runtime has no store"):
+            await runtime.threads.erase("t", store_namespaces=[("memories",)])
+
+
+class Misspelled:
+    async def erase_threads(self, thread_id: str) -> int:
+        return 0
+
+
+@pytest.mark.parametrize("also", [5, [5], "x", [Misspelled()], Misspelled()])
+async def test_who_cannot_forget_a_thread_is_refused_before_anything_is_erased(also: Any) -> None:
+    async with AgentRuntime(checkpointer=InMemorySaver()) as runtime:
+        await turn(runtime, "t", "Hello.")
+        with pytest.raises(ConfigurationError, match="'also' .*expected a list of objects with a method erase_thread"):
+            await runtime.threads.erase("t", also=also)
+        assert await ids(runtime) == ["t"] and runtime.get_run("r") is not None
+
+
+async def test_advice_about_an_id_that_is_taken_can_be_followed() -> None:
+    async with AgentRuntime(checkpointer=InMemorySaver()) as runtime:
+        await turn(runtime, "t", "Hello.")
+        await runtime.threads.create("u")
+        with pytest.raises(ConfigurationError, match="'u' already: use another new_thread_id$"):
+            await runtime.threads.fork("t", new_thread_id="u")
+        with pytest.raises(ConfigurationError, match="'t' already: use another new_thread_id$"):
+            await runtime.threads.import_thread(await runtime.threads.export("t"))
+        with pytest.raises(ConfigurationError, match="'if_exists' is 'foo'; expected 'raise' or 'keep'"):
+            await runtime.threads.create("u", if_exists="foo")  # type: ignore[arg-type]
 
 
 # Savers that are not known, or are not there.
