@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from stategraph.engine.tracing.graph_runs import GraphRunHandler
-from stategraph.errors import MissingPackageError
+from stategraph.errors import ConfigurationError, MissingPackageError
 from stategraph.run.ports import MeasuredExecution, Measurement
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ class Telemetry:
         tracer_provider: Makes the tracer; None: OpenTelemetry's global one. It does not travel to workers, which have
             their own global one.
         meter_provider: Makes the meter; None: the global one.
+
+    Raises:
+        ConfigurationError: A setting is unknown, or of another type: texts such as `"false"` are no booleans.
     """
 
     content: bool | None = None
@@ -43,6 +47,30 @@ class Telemetry:
     workflow: str | None = None
     tracer_provider: Any = None
     meter_provider: Any = None
+
+    if not TYPE_CHECKING:  # type checkers know the fields
+
+        def __new__(cls, *_: object, **given: object) -> Telemetry:
+            known = list(cls.__dataclass_fields__)
+            for unknown in [name for name in given if name not in known]:
+                near = difflib.get_close_matches(unknown, known, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
+                raise ConfigurationError(f"{unknown!r} is not a field of Telemetry; {hint}")
+            return object.__new__(cls)
+
+    def __post_init__(self) -> None:
+        self._check("content", self.content is None or isinstance(self.content, bool), "True, False or None")
+        self._check("nodes", isinstance(self.nodes, bool), "True or False")
+        self._check("metrics", isinstance(self.metrics, bool), "True or False")
+        self._check("workflow", self.workflow is None or isinstance(self.workflow, str), "a text or None")
+        for name, method in (("tracer_provider", "get_tracer"), ("meter_provider", "get_meter")):
+            provider = getattr(self, name)
+            is_one = provider is None or callable(getattr(provider, method, None))
+            self._check(name, is_one, f"an object with a method {method}, such as OpenTelemetry's SDK has, or None")
+
+    def _check(self, name: str, is_right: bool, expected: str) -> None:
+        if not is_right:
+            raise ConfigurationError(f"{name!r} of Telemetry is {getattr(self, name)!r:.60}; expected {expected}")
 
     def handler(self) -> GraphRunHandler:
         """Return a callback handler that measures any graph, model or tool, for `config["callbacks"]`.
