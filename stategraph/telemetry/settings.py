@@ -51,6 +51,7 @@ class Telemetry:
     if not TYPE_CHECKING:  # type checkers know the fields
 
         def __new__(cls, *_: object, **given: object) -> Telemetry:
+            """Refuse unknown fields in a sentence."""
             known = list(cls.__dataclass_fields__)
             for unknown in [name for name in given if name not in known]:
                 near = difflib.get_close_matches(unknown, known, n=1)

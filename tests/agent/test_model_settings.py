@@ -203,6 +203,21 @@ def test_an_answer_that_has_begun_is_asked_for_again_only_on_request(after_first
         assert listener.logs("model") == []
 
 
+def test_a_decision_that_fails_counts_as_no_and_keeps_the_error_of_the_provider() -> None:
+    def bad(error: Exception) -> bool:
+        raise KeyError("status")
+
+    policy = ModelRetry(jitter=False, retry_on=bad)
+    first, second = (route(script.Failure(503, "busy"), "never", name=name, retry=policy) for name in ("one", "two"))
+    (error, other), _ = told(FakeClock(), first, second)
+    assert str(error) == str(other) == "busy"
+    assert error.__notes__ == [
+        "The call is not made again: 'retry_on' of its ModelRetry failed with KeyError: 'status'"
+    ]
+    answer, _ = told(FakeClock(), route(script.Failure(503, "busy"), retry=policy), route("Fine.", name="two"))
+    assert answer.content == "Fine."
+
+
 def test_the_policy_of_a_node_will_do() -> None:
     agent = AgentInputs(agent_id="a", model="openai:m", model_retry=RetryPolicy(max_attempts=7, retry_on=KeyError))
     assert agent.model_retry is not None

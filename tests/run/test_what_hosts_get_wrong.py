@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from typing import Any, cast
+from uuid import UUID
 
 import pytest
 from langgraph.store.memory import InMemoryStore
@@ -67,6 +68,26 @@ async def test_what_an_execution_cannot_start_from_is_refused(given: Any, said: 
         await run.process_stream(*given)
     assert said in str(raised.value)
     assert not run.running
+
+
+@pytest.mark.parametrize("saver", [None, in_memory_saver()])
+@pytest.mark.parametrize("thread_id", ["", ["t"], {}, 1.5, True, b"t"])
+async def test_a_thread_whose_name_is_no_name_is_refused(thread_id: Any, saver: Any) -> None:
+    run = await make(saver)
+    config = {"configurable": {"thread_id": thread_id}}
+    for execute in (run.process_stream, run.resume):
+        with pytest.raises(ConfigurationError, match=r"\['thread_id'\] is .*; expected the name of the thread"):
+            await execute(ask(), config)
+    with pytest.raises(ConfigurationError, match=r"\['thread_id'\] is "):
+        run.start(ask(), config)
+    assert not run.running
+
+
+@pytest.mark.parametrize("thread_id", [7, UUID(int=7)])
+async def test_numbers_and_uuids_name_threads_as_their_texts_do(thread_id: Any) -> None:
+    run = await make(in_memory_saver())
+    await run.process_stream(ask(), {"configurable": {"thread_id": thread_id}})
+    assert run.thread_id == str(thread_id)
 
 
 @pytest.mark.parametrize("config", [{"thread_id": "t"}, {"threadId": "t"}, {"configurable": {"threadId": "t"}}])

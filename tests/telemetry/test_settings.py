@@ -24,7 +24,7 @@ def test_values_of_another_type_are_refused(name: str) -> None:
 
 
 def test_an_unknown_field_is_refused_with_the_nearest_known_one() -> None:
-    with pytest.raises(ConfigurationError, match="'contents' is not a field of Telemetry; did you mean 'content'?"):
+    with pytest.raises(ConfigurationError, match="'contents' is not a field of Telemetry; did you mean 'content'"):
         Telemetry(contents=True)  # type: ignore[call-arg]
     with pytest.raises(ConfigurationError, match="'x' is not a field of Telemetry; known are content, "):
         Telemetry(x=True)  # type: ignore[call-arg]

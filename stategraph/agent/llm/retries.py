@@ -17,8 +17,9 @@ provider's message says: "try again in 1.2s".
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
@@ -27,6 +28,8 @@ from stategraph.agent.context import overflow
 from stategraph.agent.messages import problems
 from stategraph.agent.settings.model_settings import ModelRetry
 from stategraph.errors import ModelTimeoutError
+
+_log = logging.getLogger(__name__)
 
 _AGAIN: Final = frozenset({408, 409, 425, 429})
 _NEVER: Final = frozenset({501, 505})
@@ -115,7 +118,7 @@ def pause_s(policy: ModelRetry, attempt: int, error: BaseException, *, now_s: fl
     """
     if attempt >= policy.max_attempts or not isinstance(error, Exception):
         return None
-    if not (is_transient(error) if policy.retry_on is None else policy.retry_on(error)):
+    if not (is_transient(error) if policy.retry_on is None else _says_yes(policy.retry_on, error)):
         return None
     asked = retry_after_s(error, now_s)
     if asked is not None and asked > policy.max_retry_after_s:
@@ -124,6 +127,17 @@ def pause_s(policy: ModelRetry, attempt: int, error: BaseException, *, now_s: fl
     if policy.jitter:
         pause *= 1 - chance / 2
     return float(pause if asked is None else asked)
+
+
+def _says_yes(retry_on: Callable[[Exception], bool], error: Exception) -> bool:
+    """Ask a host's function about an error; one that fails says no, and the provider's error has a note of that."""
+    try:
+        return bool(retry_on(error))
+    except Exception as failure:
+        note = f"The call is not made again: 'retry_on' of its ModelRetry failed with {problems.named(failure)}"
+        error.add_note(note)
+        _log.exception(note)
+        return False
 
 
 def _no_answer_came(error: BaseException) -> bool:

@@ -1,4 +1,4 @@
-"""What is erased with a thread beside its checkpoints: entries of the long-term memory, and what others keep of it."""
+"""Erase what is kept of a thread beside its checkpoints: entries of the long-term memory, and what others have."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def checked_namespaces(given: object, store: object) -> list[Namespace] | None:
             return list(given)
         found = wrong[0]
     raise ConfigurationError(
-        f"'store_namespaces' has {found!r:.60}; expected a list of namespaces, such as [('memories', 'ada')]: tuples of "
-        "texts, none of them empty, as an empty namespace would be the whole store"
+        f"'store_namespaces' has {found!r:.60}; expected a list of namespaces, such as [('memories', 'ada')]: tuples "
+        "of texts, none of them empty, as an empty namespace would be the whole store"
     )
 
 

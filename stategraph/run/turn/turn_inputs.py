@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias, TypedDict, cast
+from uuid import UUID
 
 from langchain_core.messages import AnyMessage, convert_to_messages
 from langchain_core.runnables import RunnableConfig
@@ -117,14 +118,21 @@ def checked_config(config: object, *, stores: bool) -> HostConfig:
         stores: Whether the run has a checkpointer, so that it matters which thread is meant.
 
     Raises:
-        ConfigurationError: It is no mapping, its durability is unknown, or its thread is named in the wrong place.
+        ConfigurationError: It is no mapping, its durability is unknown, or its thread is named in the wrong place or by
+            something that is no name: a name that is empty would be one thread for everybody.
     """
     given = _mapping(config, "config", "{'configurable': {'thread_id': ...}}")
     configurable = _mapping(given.get("configurable"), "configurable", "{'thread_id': ...}")
     durability = given.get("durability")
     if durability is not None and durability not in _DURABILITIES:
         raise ConfigurationError(f"'durability' is {durability!r}; expected one of {', '.join(_DURABILITIES)}")
-    if stores and configurable.get("thread_id") is None:
+    thread_id = configurable.get("thread_id")
+    if thread_id == "" or isinstance(thread_id, bool) or not isinstance(thread_id, str | int | UUID | None):
+        raise ConfigurationError(
+            f"config['configurable']['thread_id'] is {thread_id!r:.60}; expected the name of the thread, a text that "
+            "is not empty, or none: the thread then has the run's id"
+        )
+    if stores and thread_id is None:
         misplaced = [f"config[{key!r}]" for key in _THREAD_KEYS if key in given]
         misplaced += [f"config['configurable'][{key!r}]" for key in _THREAD_KEYS[1:] if key in configurable]
         if misplaced:

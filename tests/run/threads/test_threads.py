@@ -403,13 +403,15 @@ async def test_erasing_takes_memories_and_runs_with_it(saver: Any) -> None:
         assert (await runtime.threads.erase("other")).store_items == 2  # left of a thread that is gone
 
 
-@pytest.mark.parametrize("namespaces", ["memories", ["memories"], [5], 5, [("memories", 5)], [()], (), ("memories", "")])
+@pytest.mark.parametrize(
+    "namespaces", ["memories", ["memories"], [5], 5, [("memories", 5)], [()], (), ("memories", "")]
+)
 async def test_namespaces_that_are_none_are_refused_before_anything_is_erased(namespaces: Any) -> None:
     store = InMemoryStore()
     await store.aput(("memories", "ada"), "k", {"v": 1})
     async with AgentRuntime(checkpointer=InMemorySaver(), store=store) as runtime:
         await turn(runtime, "t", "Hello.")
-        with pytest.raises(ConfigurationError, match="'store_namespaces' has .*; expected a list of namespaces"):
+        with pytest.raises(ConfigurationError, match=r"'store_namespaces' has .*; expected a list of namespaces"):
             await runtime.threads.erase("t", store_namespaces=namespaces)
         assert await ids(runtime) == ["t"] and runtime.get_run("r") is not None
         assert len(await store.asearch(())) == 1
@@ -439,7 +441,7 @@ class Misspelled:
 async def test_who_cannot_forget_a_thread_is_refused_before_anything_is_erased(also: Any) -> None:
     async with AgentRuntime(checkpointer=InMemorySaver()) as runtime:
         await turn(runtime, "t", "Hello.")
-        with pytest.raises(ConfigurationError, match="'also' .*expected a list of objects with a method erase_thread"):
+        with pytest.raises(ConfigurationError, match=r"'also' .*expected a list of objects with a method erase_thread"):
             await runtime.threads.erase("t", also=also)
         assert await ids(runtime) == ["t"] and runtime.get_run("r") is not None
 
@@ -448,11 +450,11 @@ async def test_advice_about_an_id_that_is_taken_can_be_followed() -> None:
     async with AgentRuntime(checkpointer=InMemorySaver()) as runtime:
         await turn(runtime, "t", "Hello.")
         await runtime.threads.create("u")
-        with pytest.raises(ConfigurationError, match="'u' already: use another new_thread_id$"):
+        with pytest.raises(ConfigurationError, match=r"'u' already: use another new_thread_id$"):
             await runtime.threads.fork("t", new_thread_id="u")
-        with pytest.raises(ConfigurationError, match="'t' already: use another new_thread_id$"):
+        with pytest.raises(ConfigurationError, match=r"'t' already: use another new_thread_id$"):
             await runtime.threads.import_thread(await runtime.threads.export("t"))
-        with pytest.raises(ConfigurationError, match="'if_exists' is 'foo'; expected 'raise' or 'keep'"):
+        with pytest.raises(ConfigurationError, match=r"'if_exists' is 'foo'; expected 'raise' or 'keep'"):
             await runtime.threads.create("u", if_exists="foo")  # type: ignore[arg-type]
 
 
