@@ -108,6 +108,9 @@ _OF_MODELS = frozenset((HookEvents.BEFORE_MODEL, HookEvents.AFTER_MODEL))
 _OF_SUBAGENTS = frozenset((HookEvents.SUBAGENT_START, HookEvents.SUBAGENT_STOP))
 _DECIDING = _OF_MODELS | {HookEvents.PRE_TOOL_USE, HookEvents.USER_PROMPT_SUBMIT, HookEvents.SUBAGENT_START}
 _STOPPING = frozenset((HookEvents.STOP, HookEvents.STOP_FINALIZE))
+#: Where `updated_input` and `updated_output` have a meaning.
+_WITH_INPUT = frozenset((HookEvents.PRE_TOOL_USE, HookEvents.BEFORE_MODEL))
+_WITH_OUTPUT = _OF_MODELS | {HookEvents.POST_TOOL_USE, HookEvents.POST_TOOL_USE_FAILURE}
 
 _NEVER = {
     "PreemptBoundary": "an answer that is being written is not interrupted here: inject messages with PostToolBatch or "
@@ -441,6 +444,15 @@ def _checked(event: HookEvents, said: Any) -> HookOutput:
     if output.decision is not None and (output.decision in _OF_STOP) is not (event in _STOPPING):
         words = "'continue' or 'block'" if event in _STOPPING else "'allow', 'ask' or 'deny'"
         raise ConfigurationError(f"the decision is {output.decision!r}, expected {words}")
+    if output.decision in ("ask", "deny") and event not in _DECIDING:
+        why = "nothing is decided at this point; 'prevent_continuation' ends the turn"
+        raise ConfigurationError(f"the decision is {output.decision!r}, and {why}")
+    for name, value, events in (
+        ("updated_input", output.updated_input, _WITH_INPUT),
+        ("updated_output", output.updated_output, _WITH_OUTPUT),
+    ):
+        if value is not None and event not in events:
+            raise ConfigurationError(f"{name!r} is returned, which only {' and '.join(sorted(events))} may")
     return output
 
 
@@ -455,7 +467,13 @@ def _check_of_model(event: HookEvents, output: HookOutput) -> None:
     changes = output.updated_input or {}
     if unknown := changes.keys() - {"messages", "options"}:
         raise ConfigurationError(f"'updated_input' has {', '.join(sorted(unknown))}; expected 'messages' and 'options'")
-    convert_to_messages(changes.get("messages") or [])
+    messages, options = changes.get("messages", [{}]), changes.get("options", {})
+    if not isinstance(messages, Sequence) or isinstance(messages, str) or not messages:
+        raise ConfigurationError(f"'messages' of 'updated_input' is {messages!r:.60}; expected a list with messages")
+    if not isinstance(options, Mapping):
+        raise ConfigurationError(f"'options' of 'updated_input' is {options!r:.60}; expected a mapping")
+    if "messages" in changes:
+        convert_to_messages(messages)
 
 
 def _fold(said: Sequence[_Said]) -> Outcome:
