@@ -104,6 +104,11 @@ class BackgroundLoop:
                 continue
         self._loop.close()
 
+    @property
+    def is_running(self) -> bool:
+        """True for its own work."""
+        return threading.get_ident() == self._thread.ident
+
     def check(self) -> None:
         """Check that the caller may wait for this loop.
 
@@ -115,7 +120,7 @@ class BackgroundLoop:
                 f"This belongs to the process {self._process}, from which this one was forked: its event loop and its "
                 "connections are not here. Make runtimes and runs after the fork, in the process that uses them"
             )
-        if threading.get_ident() == self._thread.ident:
+        if self.is_running:
             raise ConfigurationError(
                 "A sync call was made in the event loop that has to execute it, by a handler or an async tool for "
                 "instance, and would wait for itself: await the async method there"
@@ -156,7 +161,7 @@ class BackgroundLoop:
         """
         if os.getpid() != self._process or self._closed:
             return
-        if threading.get_ident() != self._thread.ident:
+        if not self.is_running:
             self.run(work)
         else:
             self._loop.call_soon(_Call(self._loop, work).begin)
@@ -195,6 +200,11 @@ def current() -> BackgroundLoop:
         if _current is None:
             _current = BackgroundLoop()
         return _current
+
+
+def is_running() -> bool:
+    """Return whether the caller is work of the loop of this process."""
+    return _current is not None and _current.is_running
 
 
 def _end() -> None:

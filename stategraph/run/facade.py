@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from stategraph.run import background_loop
 from stategraph.run.ports import RunEvent
+from stategraph.run.turn.run_lock import RunLock
 from stategraph.run.turn.turn_inputs import Parts, ProcessOptions
 from stategraph.types import Command
 
@@ -48,6 +49,15 @@ class SyncRun:
 
     Ctrl-C while one of these waits cancels the run, waits until its thread is left in a valid state, and is raised.
     """
+
+    _lock: RunLock
+
+    def belong_to_sync_calls(self) -> None:
+        """Refuse async calls of other event loops from now on; of runtimes that were opened by `with`."""
+        self._lock.affinity.bind(
+            "it was made by a runtime that was opened by 'with', so call run_sync(), stream_sync() or resume_sync(), "
+            "or open the runtime by 'async with'"
+        )
 
     def run_sync(
         self: _Executes,

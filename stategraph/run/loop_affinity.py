@@ -16,7 +16,23 @@ class LoopAffinity:
 
     def __init__(self, what: str) -> None:
         self._what = what
+        self._way_out = (
+            "use it in the one it was first used in, with asyncio.run_coroutine_threadsafe from other threads; only "
+            "abort() may be called from anywhere"
+        )
         self._loop: asyncio.AbstractEventLoop | None = None
+
+    def bind(self, way_out: str) -> None:
+        """Let something belong to the running loop before it is used.
+
+        Args:
+            way_out: What callers of other loops are to do, for the message.
+
+        Raises:
+            ConfigurationError: As `check`.
+        """
+        self.check()
+        self._way_out = way_out
 
     def check(self) -> None:
         """See that the running loop is the one.
@@ -28,7 +44,4 @@ class LoopAffinity:
         if self._loop is None or self._loop.is_closed():
             self._loop = running
         elif self._loop is not running:
-            raise ConfigurationError(
-                f"{self._what} is used in another event loop than before: use it in the one it was first used in, with "
-                "asyncio.run_coroutine_threadsafe from other threads; only abort() may be called from anywhere"
-            )
+            raise ConfigurationError(f"{self._what} is used in another event loop than before: {self._way_out}")

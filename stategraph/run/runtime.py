@@ -38,7 +38,7 @@ from stategraph.run.recent_runs import RecentRuns
 from stategraph.run.run import ProcessOptions, Run
 from stategraph.run.threads.port import ThreadIndex
 from stategraph.run.threads.sync_threads import SyncThreads
-from stategraph.run.threads.threads import Threads
+from stategraph.run.threads.threads import CLOSED, Threads
 from stategraph.types import Command
 
 _log = logging.getLogger(__name__)
@@ -246,7 +246,7 @@ class AgentRuntime:
             # Kept models have connections that belong to the event loop of the previous block.
             self._models = Models() if self._given_models is None else self._given_models
             self._affinity, self._tasks = LoopAffinity("The runtime"), set()
-            self._closed = False
+            self._closed = self._threads.is_closed = False
         self._affinity.check()
         if self._saver_url is not None:
             self._shared["checkpointer"] = await self._saver_exits.enter_async_context(saver_at(self._saver_url))
@@ -271,10 +271,10 @@ class AgentRuntime:
     async def aclose(self) -> None:
         """Stop every run that goes on, then close the sources of tools."""
         self._affinity.check()
-        self._closed = True
+        self._closed = self._threads.is_closed = True
         runs = list(self.runs)
         for run in runs:
-            run.abort("The runtime was closed")
+            run.abort(CLOSED)
         try:
             await asyncio.gather(*(run.ended() for run in runs))
             await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -317,7 +317,13 @@ class AgentRuntime:
             )
         shared = {**self._shared, **settings}
         run = await self._make(run_settings(run_id=run_id, agents=agents, custom_handlers=handlers, **shared))
+        return await self._kept(run)
+
+    async def _kept(self, run: Run) -> Run:
+        """Return a run that is known from now on."""
         run.keeper = self._threads
+        if background_loop.is_running():
+            run.belong_to_sync_calls()
         await self.runs.add(run)
         return run
 

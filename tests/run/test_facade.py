@@ -154,6 +154,21 @@ def test_a_runtime_is_shared_by_sync_calls() -> None:
         runtime.create_run_sync(run_id="late", agents=[{"agent_id": "a", "model": ScriptedChatModel(replies=["x"])}])
 
 
+def test_runs_of_a_runtime_for_sync_calls_are_not_awaited_elsewhere() -> None:
+    with AgentRuntime(checkpointer=in_memory_saver(), return_content=True) as runtime:
+        agent = {"agent_id": "a", "model": ScriptedChatModel(replies=["Hello."])}
+        run = runtime.create_run_sync(run_id="r", agents=[agent])
+
+        async def elsewhere() -> None:
+            with pytest.raises(ConfigurationError, match=r"call run_sync\(\), stream_sync\(\) or resume_sync\(\)"):
+                await run.process_stream(ASK, THREAD)
+            with pytest.raises(ConfigurationError, match=r"open the runtime by 'async with'"):
+                run.start(ASK, THREAD)
+
+        asyncio.run(elsewhere())
+        assert run.run_sync(ASK, THREAD) == [{"type": "text", "text": "Hello."}]
+
+
 IN_A_SCRIPT = """
 import os, sys, warnings
 warnings.simplefilter("error")

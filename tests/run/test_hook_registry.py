@@ -67,6 +67,36 @@ async def test_of_two_decisions_the_stricter_counts_in_either_order(event: Any, 
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("event", "output", "why", "decision"),
+    [
+        ("RunStart", {"decision": "deny"}, "nothing is decided at this point", None),
+        ("PostToolUse", {"decision": "deny"}, "nothing is decided at this point", None),
+        ("PostToolUse", {"decision": "ask"}, "nothing is decided at this point", None),
+        ("PostToolUse", {"updatedInput": {}}, "which only BeforeModel and PreToolUse may", None),
+        ("Stop", {"updatedOutput": "x"}, "which only AfterModel and BeforeModel and PostToolUse", None),
+        ("PreToolUse", {"updatedOutput": "x"}, "which only AfterModel and BeforeModel and PostToolUse", "deny"),
+        ("BeforeModel", {"updatedInput": {"messages": "str"}}, "expected a list with messages", "deny"),
+        ("BeforeModel", {"updatedInput": {"messages": []}}, "expected a list with messages", "deny"),
+        ("BeforeModel", {"updatedInput": {"messages": None}}, "expected a list with messages", "deny"),
+        ("BeforeModel", {"updatedInput": {"options": 5}}, "expected a mapping", "deny"),
+    ],
+)
+async def test_what_has_no_meaning_at_its_point_is_logged_and_fails_closed_where_hooks_decide(
+    event: str, output: Any, why: str, decision: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    outcome = await said({"additionalContext": "x", **output}, event=HookEvents(event))
+    (error,) = outcome.errors
+    assert why in error and caplog.messages == [error]
+    assert (outcome.decision, outcome.contexts, outcome.updated_input) == (decision, (), None)
+
+
+@pytest.mark.anyio
+async def test_to_allow_what_cannot_be_decided_is_no_nonsense() -> None:
+    assert (await said({"decision": "allow"}, event=POST)).errors == ()
+
+
+@pytest.mark.anyio
 async def test_the_reason_is_that_of_the_first_hook_that_decided_so() -> None:
     outcome = await said(
         {"decision": "allow", "reason": "fine"},

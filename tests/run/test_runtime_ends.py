@@ -6,10 +6,12 @@ import asyncio
 import logging
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stategraph.engine.checkpoints.memory import in_memory_saver
 from stategraph.errors import AbortError, ConfigurationError, HandlerError
 from stategraph.run.run import Run
 from stategraph.run.runtime import AgentRuntime
@@ -59,6 +61,38 @@ async def test_a_closed_runtime_makes_and_starts_no_runs() -> None:
         runtime.start(made, ask())
     with pytest.raises(AbortError, match="closed"):
         await made.process_stream(ask())
+
+
+@pytest.mark.parametrize("saver", ["memory", "sqlite"])
+@pytest.mark.parametrize("is_over", [False, True])
+async def test_runs_of_a_closed_runtime_say_so(saver: str, is_over: bool, tmp_path: Path) -> None:
+    checkpointer = in_memory_saver() if saver == "memory" else f"sqlite:///{tmp_path / 'c.db'}"
+    thread = {"configurable": {"thread_id": "t"}}
+    async with AgentRuntime(checkpointer=checkpointer) as runtime:
+        run = await runtime.create_run(run_id="r", agents=[agent("Hello.", "Again.")])
+        if is_over:
+            await run.process_stream(ask(), thread)
+    for execute in (run.process_stream, run.resume):
+        with pytest.raises(AbortError, match="The runtime was closed"):
+            await execute(ask(), thread)
+    with pytest.raises(AbortError, match="The runtime was closed"):
+        async for _ in run.stream(ask(), thread):
+            pass
+    assert not run.running
+    if saver == "sqlite":
+        with pytest.raises(ConfigurationError, match="The runtime is closed, and so is its checkpointer"):
+            await runtime.threads.list()
+    async with runtime:
+        assert [each.id for each in (await runtime.threads.list()).threads] == (["t"] if is_over else [])
+
+
+def test_sync_calls_on_a_closed_runtime_say_so(tmp_path: Path) -> None:
+    with AgentRuntime(checkpointer=f"sqlite:///{tmp_path / 'c.db'}") as runtime:
+        run = runtime.create_run_sync(run_id="r", agents=[agent("Hello.")])
+    with pytest.raises(AbortError, match="The runtime was closed"):
+        run.run_sync(ask())
+    with pytest.raises(ConfigurationError, match="The runtime is closed"):
+        runtime.threads_sync.list()
 
 
 async def test_closing_that_is_cancelled_while_a_run_does_not_end_closes_the_mcp_sessions_still() -> None:

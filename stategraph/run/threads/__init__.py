@@ -13,6 +13,7 @@ driver of a database: it uses the connection of the saver.
     conversation.py  the messages of a thread
     copying.py     a thread copied to another
     transfer.py    a thread as JSON, and back
+    erasing.py     what is erased with a thread beside its checkpoints
     keeping.py     threads in which something goes on
     threads.py     `Threads`; sync_threads.py its sync twin
 """

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Literal
 
 from stategraph.engine.config import environment
-from stategraph.errors import ConfigurationError
+from stategraph.errors import AbortError, ConfigurationError
 from stategraph.run.threads import conversation, copying, erasing, keeping, rules, transfer
 from stategraph.run.threads.conversation import MESSAGES, Saved
 from stategraph.run.threads.indexes import index_of
@@ -32,6 +32,9 @@ from stategraph.run.threads.values import (
 )
 from stategraph.run.turn import run_lock
 
+#: The reason of runs whose runtime is closed.
+CLOSED = "The runtime was closed"
+
 
 class Threads:
     """The threads of a runtime's saver; `AgentRuntime.threads`.
@@ -39,6 +42,9 @@ class Threads:
     The index begins with the first call here, or with the runtime if it is given a `thread_index`; from then on runs of
     the runtime keep it. Threads that were there before, or that other programs wrote, are found by `repair`, which the
     first call does.
+
+    Attributes:
+        is_closed: Whether the runtime is closed; no run of it is executed then.
 
     Args:
         saver: Returns the saver; None: there is none, and every call is refused.
@@ -54,6 +60,7 @@ class Threads:
         erasers: Callable[[], Sequence[object]] = tuple,
         index: ThreadIndex | bool | None = None,
     ) -> None:
+        self.is_closed = False
         self._saver = saver
         self._store = store
         self._erasers = erasers
@@ -449,7 +456,12 @@ class Threads:
             thread_id: Its thread.
             run_id: The run.
             waits: Tells at its end whether it waits for a person.
+
+        Raises:
+            AbortError: The runtime is closed.
         """
+        if self.is_closed:
+            raise AbortError(CLOSED)
         if not self._is_used or not saver or saver is not self._saver():
             yield
             return
@@ -473,6 +485,8 @@ class Threads:
     async def _entered(self) -> ThreadIndex:
         """Return the index, open. Runs need no more, and do not wait for a repair."""
         saver = self._saver()
+        if not saver and self.is_closed:
+            raise ConfigurationError("The runtime is closed, and so is its checkpointer: open it again")
         if not saver:
             raise ConfigurationError(
                 "The runtime keeps no threads: give it a checkpointer, or a MultiProcessRuntime a store, and open it"

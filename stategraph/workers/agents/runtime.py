@@ -185,9 +185,7 @@ class MultiProcessRuntime(AgentRuntime):
         config = RunConfig.of(config)
         await self.runs.check(config.run_id)
         run = await self._make(config)
-        run.keeper = self._threads
-        await self.runs.add(run)
-        return run
+        return await self._kept(run)
 
     async def _make(self, config: RunConfig | Mapping[str, Any]) -> Run:
         config = RunConfig.of(config)
