@@ -24,6 +24,7 @@ from stategraph.agent.output.schemas import Schema
 from stategraph.errors import ConfigurationError, MissingPackageError
 
 _KEPT = 256
+_REFERRING = ("$ref", "$dynamicRef", "$recursiveRef")
 _MOST_PROBLEMS = 20
 _SHOWN_CHARS = 80
 _PROBLEM_CHARS = 400
@@ -107,7 +108,7 @@ class SchemaCheck:
         schema: The schema.
 
     Raises:
-        ConfigurationError: It is no valid schema.
+        ConfigurationError: It is no valid schema, or refers to something that it does not contain.
         MissingPackageError: `jsonschema` is not installed.
     """
 
@@ -126,6 +127,7 @@ class SchemaCheck:
             raise ConfigurationError(
                 f"the output type is a mapping that is no valid JSON schema: {error.message} at {error.json_path}"
             ) from error
+        _check_references(schema)
         self._schema = schema
         # A registry of our own: the default one fetches what a schema refers to from the network.
         self._validator = dialect(schema, registry=Registry(), format_checker=dialect.FORMAT_CHECKER)
@@ -148,11 +150,8 @@ class SchemaCheck:
                 f"{each.json_path.removeprefix('$').removeprefix('.')}: {each.message}".removeprefix(": ")
                 for each in self._validator.iter_errors(value)
             ]
-        except Unresolvable as error:
-            raise ConfigurationError(
-                f"The JSON schema of an output type refers to {error.ref!r}, which is not in it, and addresses are not "
-                "fetched: put what it refers to among its '$defs'"
-            ) from error
+        except Unresolvable as error:  # in a place where schemas of this dialect have no schemas
+            raise _leads_nowhere(error.ref) from error
         if found:
             raise InvalidOutput(*_some(found))
         return value
@@ -160,6 +159,38 @@ class SchemaCheck:
     def json(self, value: object) -> object:
         """Return the value: it is JSON."""
         return value
+
+
+def _check_references(schema: Schema) -> None:
+    """See that all that a schema refers to is in it.
+
+    Raises:
+        ConfigurationError: Something is not.
+    """
+    from referencing import Registry
+    from referencing.exceptions import Unresolvable
+    from referencing.jsonschema import DRAFT202012, specification_with
+
+    dialect = schema.get("$schema")
+    root = specification_with(dialect if isinstance(dialect, str) else "", default=DRAFT202012).create_resource(schema)
+    registry: Registry[Any] = Registry()
+    left = [(root, registry.resolver_with_root(root))]
+    while left:
+        part, resolver = left.pop()
+        for keyword in _REFERRING if isinstance(part.contents, Mapping) else ():
+            if isinstance(reference := part.contents.get(keyword), str):
+                try:
+                    resolver.lookup(reference)
+                except Unresolvable as error:
+                    raise _leads_nowhere(reference) from error
+        left.extend((each, resolver.in_subresource(each)) for each in part.subresources())
+
+
+def _leads_nowhere(reference: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"The JSON schema of an output type refers to {reference!r}, which is not in it, and addresses are not "
+        "fetched: put what it refers to among its '$defs'"
+    )
 
 
 def check_of(member: object) -> Check:

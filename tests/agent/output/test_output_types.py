@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import typing
 import urllib.request
@@ -269,8 +270,38 @@ def test_what_a_json_schema_refers_to_is_not_fetched(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(urllib.request, "urlopen", fetch)
     with pytest.raises(ConfigurationError, match="addresses are not fetched"):
-        of_text(kind({"type": "object", "$ref": "http://127.0.0.1:9/schema"}), "{}")
+        kind({"type": "object", "$ref": "http://127.0.0.1:9/schema"})
     assert fetched == []
+
+
+@pytest.mark.parametrize("reference", ["https://example.com/x.json", "#/$defs/Nope", "#nope", "Nope"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        lambda leaf: leaf,
+        lambda leaf: {"properties": {"a": leaf}},
+        lambda leaf: {"anyOf": [{"type": "null"}, {"items": leaf}]},
+        lambda leaf: {"$defs": {"A": leaf}, "$ref": "#/$defs/A"},
+        lambda leaf: {"$schema": "http://json-schema.org/draft-07/schema#", "properties": {"a": leaf}},
+    ],
+)
+def test_a_schema_whose_references_lead_nowhere_is_refused(place: Any, reference: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"refers to '{re.escape(reference)}', which is not in it"):
+        kind({"type": "object", **place({"$ref": reference})})
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"properties": {"a": {"$ref": "#"}}},
+        {"properties": {"a": {"$ref": "#/$defs/A"}}, "$defs": {"A": {"type": "integer"}}},
+        {"properties": {"a": {"$ref": "#it"}}, "$defs": {"A": {"$anchor": "it"}}},
+        {"properties": {"a": {"$ref": "one"}}, "$defs": {"A": {"$id": "http://there/one"}}, "$id": "http://there/all"},
+        {"properties": {"$ref": {"enum": [{"$ref": "#/nowhere"}]}}},
+    ],
+)
+def test_a_schema_whose_references_lead_somewhere_is_taken(schema: Any) -> None:
+    assert kind({"type": "object", **schema})
 
 
 def test_the_package_for_json_schemas_is_asked_for_where_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
