@@ -145,10 +145,12 @@ def test_a_script_looks_after_its_threads_in_a_database_by_its_address(tmp_path:
         assert [each.title for each in runtime.threads_sync.list().threads] == ["Number 1", "Number 0"]
         runtime.threads_sync.erase("t0")
         assert [each.title for each in runtime.threads_sync.search("number").threads] == ["Number 1"]
+    with pytest.raises(ConfigurationError, match="The runtime is closed, and so is its checkpointer"):
+        runtime.threads_sync.list()
     with pytest.raises(
         ConfigurationError, match="give it a checkpointer, or a MultiProcessRuntime a store, and open it"
     ):
-        runtime.threads_sync.list()
+        AgentRuntime(checkpointer="sqlite:///x.db").threads_sync.list()
     with pytest.raises(ConfigurationError, match="opens its checkpointer and is not open"):
         AgentRuntime(checkpointer="sqlite:///x.db").create_run_sync(run_id="r", agents=[agent("Hello.")])
 
