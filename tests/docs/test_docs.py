@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,13 @@ def test_every_make_target_that_a_page_names_exists(page: Path) -> None:
 @pytest.mark.parametrize("package", PACKAGES)
 def test_the_architecture_has_a_paragraph_on_every_package(package: str) -> None:
     assert f"`{package}`" in (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_names_every_extra() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    _, table = README.split("| extra | for |\n")
+    rows = [line.split("|")[1] for line in table.partition("\n\n")[0].splitlines()]
+    assert sorted(re.findall(r"`(\w+)`", " ".join(rows))) == sorted(project["optional-dependencies"])
 
 
 def test_every_target_of_the_makefile_is_in_its_help() -> None:

@@ -170,7 +170,7 @@ def test_an_address_that_cannot_be_read_is_not_quoted() -> None:
 @pytest.mark.parametrize(
     ("url", "module", "package"),
     [
-        ("sqlite:///runs.db", "langgraph.checkpoint.sqlite.aio", "langgraph-checkpoint-sqlite"),
+        ("sqlite:///runs.db", "langgraph.checkpoint.sqlite.aio", r"stategraph\[sqlite\]"),
         ("postgresql://localhost/runs", "langgraph.checkpoint.postgres.aio", r"stategraph\[postgres\]"),
         ("postgres://localhost/runs", "psycopg_pool", r"stategraph\[postgres\]"),
     ],

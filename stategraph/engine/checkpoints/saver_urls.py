@@ -55,7 +55,7 @@ async def saver_at(url: str) -> AsyncIterator[Saver]:
         try:
             from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver  # an extra
         except ImportError as error:
-            raise MissingPackageError("langgraph-checkpoint-sqlite", f"The store {_SQLITE}...") from error
+            raise MissingPackageError("stategraph[sqlite]", f"The store {_SQLITE}...") from error
         path = unquote(url.removeprefix(_SQLITE))
         if not (folder := Path(path).parent).is_dir():
             raise ConfigurationError(
