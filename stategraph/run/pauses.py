@@ -226,22 +226,28 @@ def not_asking(run_id: str) -> ConfigurationError:
     )
 
 
-def check_limits(run_id: str, waiting: Sequence[RunInterrupt], limits: RunLimits) -> None:
+def check_limits(run_id: str, pause: Pause, limits: RunLimits) -> None:
     """See whether a run that goes on asks about the limits at which it waits: else the answer would be lost.
 
     Args:
         run_id: The run.
-        waiting: The pending interrupts.
+        pause: What it goes on from.
         limits: The run's limits. A limit that is lower than the one that is asked about is reached as well.
 
     Raises:
         ConfigurationError: It would go on, or end, as if nobody had answered.
     """
-    for payload in (each.payload for each in waiting):
+    asker = run_id if pause.memory is None else pause.memory.get("run")
+    for payload in (each.payload for each in pause.interrupts):
         if not isinstance(payload, Mapping) or payload.get("type") != LIMIT_REACHED:
             continue
         name, allowed = payload["limit"], payload["allowed"]
         given = getattr(limits, name, None)
+        if asker != run_id:
+            raise ConfigurationError(
+                f"Run '{run_id}' is to answer for run '{asker}', which waits at its limit {name}={allowed:g}, and does "
+                f"not know what that has used, so the answer would be lost: create it with run_id={asker!r}"
+            )
         if limits.on_limit != "ask" or given is None or given > allowed:
             raise ConfigurationError(
                 f"Run '{run_id}' waits for an answer about its limit {name}={allowed:g}, and was created with "

@@ -589,7 +589,7 @@ class Run(SyncRun):
         pause = await self._pause(self._thread(config))
         if not self._asks and any(each.needs_approval for each in pause.interrupts):
             raise pauses.not_asking(self.id)
-        pauses.check_limits(self.id, pause.interrupts, self._config.limits)
+        pauses.check_limits(self.id, pause, self._config.limits)
         if pause.memory is not None:
             if isinstance(self.graph, HostedGraph):
                 self.graph.recall(pause.memory)

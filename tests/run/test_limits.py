@@ -221,6 +221,9 @@ async def test_an_answer_about_a_limit_that_would_be_lost_is_refused_and_can_be_
         ConfigurationError, match=r"waits for an answer about its limit model_calls=2.*on_limit='ask'\)"
     ):
         await other.resume(answer, THREAD)
+    stranger = await make("Never.", saver=saver, limits={"model_calls": 2, "on_limit": "ask"}, run_id="other")
+    with pytest.raises(ConfigurationError, match=r"to answer for run 'r', .* create it with run_id='r'"):
+        await stranger.resume(answer, THREAD)
     lower = await make("Done.", saver=saver, limits={"model_calls": 1, "on_limit": "ask"})
     await lower.resume(answer, THREAD)
     ended = answer["type"] == "end"
