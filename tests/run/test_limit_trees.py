@@ -6,7 +6,7 @@ import asyncio
 import random
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stategraph.agent.limits.errors import LimitReachedError
@@ -57,6 +57,8 @@ def check(tree: Tree, run: Run, limits: dict[str, Any]) -> None:
 
 @given(st.integers(0, 2**32), LIMITS, st.booleans(), st.sampled_from(["end", "ask", "raise"]))
 @examples(60)
+# Two agents that wait side by side, of which one would ask about another limit when it runs again.
+@example(16804, {"model_calls": 1, "tool_calls": 1, "cost": 0.0}, False, "ask")
 def test_a_tree_takes_at_most_the_limit_and_what_one_call_takes(
     seed: int, limits: dict[str, Any], bounded: bool, on_limit: str
 ) -> None:

@@ -13,6 +13,7 @@ from stategraph.agent.limits.errors import LimitReachedError
 from stategraph.agent.settings import validation
 from stategraph.agent.settings.limits import LimitName
 from stategraph.agent.settings.validation import Settings
+from stategraph.engine.compile.task_functions import start_task
 from stategraph.engine.tasks.interrupts import interrupt
 from stategraph.errors import ConfigurationError, InvalidAnswerError
 
@@ -109,8 +110,11 @@ def read_answer(payload: Mapping[str, Any], answer: object) -> LimitAnswer:
         raise InvalidAnswerError(f"The answer about the limit {payload['limit']} is incomplete: {error}") from None
 
 
-def ask(reached: LimitReachedError, agent_id: str) -> tuple[LimitName, float] | None:
-    """Ask a person whether a run may go on, from inside of a node.
+async def ask(reached: LimitReachedError, agent_id: str) -> tuple[LimitName, int | float] | None:
+    """Ask a person whether a run may go on, from inside of a node whose state is stored.
+
+    Question and answer are tasks of the engine, whose results are stored: a node that runs again finds what it asked
+    and what was said, also if by then another limit is reached first, as other agents went on meanwhile.
 
     Args:
         reached: The limit.
@@ -122,9 +126,19 @@ def ask(reached: LimitReachedError, agent_id: str) -> tuple[LimitName, float] | 
     Raises:
         GraphInterrupt: There is no answer yet.
     """
-    question = LimitQuestion(
-        type=LIMIT_REACHED, limit=reached.limit, allowed=reached.allowed, used=reached.used, agentId=agent_id
-    )
+    limit, allowed, used = await start_task(noted, ((str(reached.limit), reached.allowed, reached.used), {}))
+    answer = await start_task(answered, ((limit, allowed, used, agent_id), {}))
+    return None if answer is None else (LimitName(limit), answer)
+
+
+async def noted(limit: str, allowed: int | float, used: int | float) -> list[str | int | float]:
+    """Return what a question is about."""
+    return [limit, allowed, used]
+
+
+async def answered(limit: str, allowed: int | float, used: int | float, agent_id: str) -> int | float | None:
+    """Ask a person, and return what the limit allows now; None if the turn ends."""
+    question = LimitQuestion(type=LIMIT_REACHED, limit=limit, allowed=allowed, used=used, agentId=agent_id)
     payload = dict(question)
     answer = interrupt(payload, response_schema=Annotated[Any, AfterValidator(partial(read_answer, payload))])
-    return (LimitName(reached.limit), answer.to) if isinstance(answer, RaiseLimit) else None
+    return answer.to if isinstance(answer, RaiseLimit) else None

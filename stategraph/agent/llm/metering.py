@@ -14,7 +14,6 @@ from stategraph.agent.limits.errors import LimitReachedError
 from stategraph.agent.limits.meter import Meter, Ticket
 from stategraph.agent.ports import Halt, Listener
 from stategraph.agent.settings.limits import LimitName
-from stategraph.engine.compile.task_functions import start_task
 
 
 async def admitted(meter: Meter, call: ModelCall, model: Runnable[Any, Any], listener: Listener) -> Ticket:
@@ -50,20 +49,11 @@ async def ask(meter: Meter, reached: LimitReachedError, agent_id: str) -> None:
         LimitReachedError: The turn is to end.
         GraphInterrupt: There is no answer yet.
     """
-    # As a task of the engine: its result is stored, so a node that runs again finds the answer, and not that of a
-    # later question, although the limit is raised by then.
-    answer = await start_task(ask_about_limit, ((reached, agent_id), {}))
+    answer = await questions.ask(reached, agent_id)
     if answer is None:
         meter.closed = True
         raise reached
-    name, allowed = answer
-    meter.raise_to(LimitName(name), allowed)
-
-
-async def ask_about_limit(reached: LimitReachedError, agent_id: str) -> tuple[str, float] | None:
-    """Ask a person, and return the limit and what it allows now; None if the turn ends."""
-    answer = questions.ask(reached, agent_id)
-    return None if answer is None else (str(answer[0]), answer[1])
+    meter.raise_to(*answer)
 
 
 async def settled(

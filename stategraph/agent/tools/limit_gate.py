@@ -59,7 +59,7 @@ class LimitGate:
             error = LimitReachedError(reached.name, reached.allowed, reached.used)
             if meter.limits.on_limit == "raise":
                 raise error
-            answer = questions.ask(error, at.agent_id) if meter.asks else None
+            answer = await questions.ask(error, at.agent_id) if meter.asks else None
             if answer is None:
                 meter.closed = True
                 room = meter.room_for_tools(at, ids)
