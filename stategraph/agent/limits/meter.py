@@ -79,6 +79,7 @@ class Meter:
         self.closed = False
         self._count = count
         self._given = dict(limits.given())
+        self._of_tokens = limits.of_tokens
         # Re-entrant: a host's counter of tokens is called within, and may read the run's usage.
         self._lock = threading.RLock()
         self.reset()
@@ -138,7 +139,7 @@ class Meter:
             ConfigurationError: The run has a cost limit, and the model no known price.
         """
         hold = ledger.NOTHING
-        if self.limits.of_tokens:
+        if self._of_tokens:
             hold = self._most(call, model)
         ticket = Ticket(call, hold)
         while not self._begins(ticket):
@@ -175,6 +176,8 @@ class Meter:
         Returns:
             Whether to tell that its model reports no usage: once for each model.
         """
+        if ticket not in self._tickets:
+            return False
         with self._lock:
             if ticket not in self._tickets:
                 return False
@@ -249,7 +252,7 @@ class Meter:
             limit = self._allowed[LimitName.MODEL_CALLS]
             calls = self._model_calls
             return Verdict.BEGIN if calls < limit else Reached(LimitName.MODEL_CALLS, limit, calls)
-        holds = [each.hold for each in self._tickets] if self.limits.of_tokens else ()
+        holds = [each.hold for each in self._tickets] if self._of_tokens else ()
         return ledger.model_call(self._allowed, self._taken(), self.elapsed_s, holds)
 
     def _taken(self) -> UsageTotals:
@@ -282,7 +285,7 @@ class Meter:
 
     def _used(self, call: ModelCall, answer: AIMessage) -> UsageTotals:
         used = UsageTotals.of_call(answer.usage_metadata)
-        if used.unreported_calls and self.limits.of_tokens and self._count is not None:
+        if used.unreported_calls and self._of_tokens and self._count is not None:
             read, written = sum(map(self._count, call.messages)), self._count(answer)
             used += UsageTotals(input_tokens=read, output_tokens=written)
         if self.prices is None or (used.unreported_calls and not used.total_tokens):
