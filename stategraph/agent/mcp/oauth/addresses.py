@@ -26,15 +26,17 @@ _NUMBERS: Final = re.compile(r"(0x[0-9a-f]*|\d+)(\.(0x[0-9a-f]*|\d+))*\.?")
 """What resolvers may read as an IPv4 address: 2130706433, 0x7f.1, 127.0x0.0.1. No public host is named so."""
 
 _TO_IPV4: Final = (
-    (ipaddress.IPv6Network("::/96"), 0),  # IPv4-compatible (RFC 4291, deprecated)
-    (ipaddress.IPv6Network("::ffff:0:0/96"), 0),  # IPv4-mapped (RFC 4291)
-    (ipaddress.IPv6Network("64:ff9b::/96"), 0),  # NAT64 (RFC 6052)
-    (ipaddress.IPv6Network("2002::/16"), 80),  # 6to4 (RFC 3056)
+    ipaddress.IPv6Network("::/96"),  # IPv4-compatible (RFC 4291, deprecated)
+    ipaddress.IPv6Network("::ffff:0:0/96"),  # IPv4-mapped (RFC 4291)
+    ipaddress.IPv6Network("64:ff9b::/96"),  # NAT64 (RFC 6052)
 )
-"""IPv6 networks with an IPv4 address in theirs, and the bits that stand to the right of it."""
+"""IPv6 networks whose addresses end with an IPv4 address."""
 
-_LOCAL_NAT64: Final = ipaddress.IPv6Network("64:ff9b:1::/48")
-"""Addresses of a network's own NAT64 (RFC 8215); Python counts them as private only since 3.12.4."""
+_SPECIAL: Final = (
+    ipaddress.IPv6Network("64:ff9b:1::/48"),  # a network's own NAT64 (RFC 8215)
+    ipaddress.IPv6Network("2002::/16"),  # 6to4 (RFC 3056): where it leads is up to the next relay (RFC 7526)
+)
+"""IPv6 networks of special purpose that Python counts as private only since 3.12.4: they are refused on every Python."""
 
 
 def objection(address: str, server: str) -> str | None:
@@ -94,5 +96,6 @@ def _is_private(host: str) -> bool:
         return _NUMBERS.fullmatch(host) is not None
     if isinstance(found, ipaddress.IPv4Address):
         return not found.is_global
-    inner = (ipaddress.IPv4Address(int(found) >> bits & 0xFFFFFFFF) for network, bits in _TO_IPV4 if found in network)
-    return not found.is_global or found in _LOCAL_NAT64 or any(not each.is_global for each in inner)
+    if not found.is_global or any(found in network for network in _SPECIAL):
+        return True
+    return any(found in network for network in _TO_IPV4) and not ipaddress.IPv4Address(int(found) & 0xFFFFFFFF).is_global
