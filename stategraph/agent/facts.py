@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolCall, ToolMessage
-
-from stategraph.agent.messages.compaction import FadingTier
+from stategraph.agent.messages.fading_tier import FadingTier
 from stategraph.agent.reporting import ToolReport
+
+if TYPE_CHECKING:  # 0.2 s, which a process without runs does not pay
+    from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolCall, ToolMessage
 
 
 @dataclass(frozen=True, slots=True)

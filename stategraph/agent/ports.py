@@ -19,7 +19,7 @@ from langchain_core.tools import BaseTool
 
 from stategraph.agent.facts import Delegation, Fact, Place
 from stategraph.agent.limits.meter import Meter
-from stategraph.agent.messages.compaction import FadingTier
+from stategraph.agent.messages.fading_tier import FadingTier
 
 
 class Listener(Protocol):

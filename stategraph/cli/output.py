@@ -15,7 +15,6 @@ import argparse
 import json
 import logging
 import os
-import sqlite3
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -317,6 +316,8 @@ def expected(error: BaseException) -> BaseException | None:
     Returns:
         It, or the first one in the group; None if it, or one in the group, is of another kind.
     """
+    import sqlite3
+
     from stategraph.errors import ConfigurationError, MissingPackageError
     from stategraph.workers.leases import IllegalRunMove
     from stategraph.workers.nats.connection import NatsUnavailableError

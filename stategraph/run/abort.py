@@ -14,6 +14,9 @@ from typing import TypeVar
 
 from stategraph.errors import AbortError
 
+#: The reason of runs whose runtime is closed.
+RUNTIME_CLOSED = "The runtime was closed"
+
 T = TypeVar("T")
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 from langchain_core.messages import BaseMessage
 from pydantic import Field, InstanceOf, model_validator
 
-from stategraph.agent.messages.compaction import FadingTier
+from stategraph.agent.messages.fading_tier import FadingTier
 from stategraph.agent.ports import ModelGate, ToolGate
 from stategraph.agent.settings import validation
 from stategraph.agent.settings.inputs import AgentInputs, GraphEdge

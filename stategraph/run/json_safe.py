@@ -14,10 +14,6 @@ from pathlib import PurePath
 from typing import Any, cast
 from uuid import UUID
 
-from langchain_core.load import dumpd
-from langchain_core.messages import BaseMessage
-from pydantic import BaseModel
-
 _NOTHING = object()
 
 
@@ -91,9 +87,13 @@ def _text(value: object) -> str | None:
 
 def _fields(value: object) -> Mapping[Any, object] | None:
     """Return the fields of a value that is an object in JSON; None for anything else."""
+    if isinstance(value, Mapping):
+        return value
+    from langchain_core.load import dumpd  # 0.3 s, which a process without runs does not pay
+    from langchain_core.messages import BaseMessage
+    from pydantic import BaseModel
+
     match value:
-        case Mapping():
-            return value
         case BaseMessage():
             return cast("Mapping[str, object]", dumpd(value))
         case BaseModel():

@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
-from langchain_core.runnables import RunnableConfig
-
-from stategraph.agent.ports import Listener, ToolHost
 from stategraph.run.json_safe import to_json
-from stategraph.run.pauses import RunInterrupt
+
+if TYPE_CHECKING:  # they need LangChain and the engine, and a runtime without runs does not
+    from langchain_core.runnables import RunnableConfig
+
+    from stategraph.agent.ports import Listener, ToolHost
+    from stategraph.run.pauses import RunInterrupt
 
 ExecutionStatus: TypeAlias = Literal["completed", "cancelled", "failed", "interrupted"]
 """The end of an execution."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Iterator
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from stategraph.errors import ConfigurationError
 from stategraph.run.ports import RunEvent
-from stategraph.run.run import Run
+
+if TYPE_CHECKING:  # it needs the engine, and a runtime without runs does not
+    from stategraph.run.run import Run
 
 
 class RecentRuns:

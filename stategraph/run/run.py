@@ -26,7 +26,7 @@ from stategraph.agent.graphs import subagents
 from stategraph.agent.limits.amounts import RunUsage
 from stategraph.agent.llm.models import resolve
 from stategraph.agent.messages import history
-from stategraph.agent.messages.compaction import FadingTier
+from stategraph.agent.messages.fading_tier import FadingTier
 from stategraph.agent.ports import AgentContext, Listener, ModelRegistry, ToolGate, ToolHost
 from stategraph.engine.config import environment, foreign_types
 from stategraph.errors import ConfigurationError

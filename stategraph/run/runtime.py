@@ -6,6 +6,10 @@ too, as where each request has its own loop; models and sessions are then create
 
 A backend opens one `AgentRuntime` at its start and closes it at its end. `create_run` is the one call for a turn; it is
 there as a function too, for callers that share nothing.
+
+Importing this module, making a runtime and opening it load neither LangChain nor the engine, unless the runtime is
+given the address of a saver, MCP servers or tool sources: the first run does (0.5 s of processor time). A server that
+would rather pay at its start imports `stategraph.Run` there.
 """
 
 from __future__ import annotations
@@ -16,30 +20,30 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from langchain_core.messages import BaseMessage
-from langchain_core.tools import BaseTool
-
-from stategraph.agent.llm.models import Models
-from stategraph.agent.mcp import McpServer, McpSessions
-from stategraph.agent.ports import ModelRegistry, ToolSource
-from stategraph.agent.settings.inputs import AgentInputs, GraphEdge
-from stategraph.agent.tools.tool_sources import ToolSources
-from stategraph.engine.checkpoints.saver_urls import saver_at
 from stategraph.errors import AbortError, ConfigurationError
 from stategraph.run import background_loop
-from stategraph.run.abort import AbortSignal
-from stategraph.run.config import RunConfig
+from stategraph.run.abort import RUNTIME_CLOSED, AbortSignal
 from stategraph.run.events.handler_registry import Handler, compose_event_handlers
 from stategraph.run.loop_affinity import LoopAffinity
 from stategraph.run.ports import EventLog, EventLogFactory, RunDirectory, RunEvent
 from stategraph.run.recent_runs import RecentRuns
-from stategraph.run.run import ProcessOptions, Run
-from stategraph.run.threads.port import ThreadIndex
-from stategraph.run.threads.sync_threads import SyncThreads
-from stategraph.run.threads.threads import CLOSED, Threads
 from stategraph.types import Command
+
+if TYPE_CHECKING:  # they need LangChain
+    from langchain_core.messages import BaseMessage
+    from langchain_core.tools import BaseTool
+
+    from stategraph.agent.mcp import McpServer, McpSessions
+    from stategraph.agent.ports import ModelRegistry, ToolSource
+    from stategraph.agent.settings.inputs import AgentInputs, GraphEdge
+    from stategraph.agent.tools.tool_sources import ToolSources
+    from stategraph.run.config import RunConfig
+    from stategraph.run.run import ProcessOptions, Run
+    from stategraph.run.threads.port import ThreadIndex
+    from stategraph.run.threads.sync_threads import SyncThreads
+    from stategraph.run.threads.threads import Threads
 
 _log = logging.getLogger(__name__)
 
@@ -100,6 +104,8 @@ async def create_run(
         store=store,
         **settings,
     )
+    from stategraph.run.run import Run  # see the module's docstring
+
     return await Run.create(config, models=models)
 
 
@@ -165,7 +171,6 @@ class AgentRuntime:
     """Shared by all runs of a process. An async context manager; `with` opens it for callers that cannot await.
 
     Attributes:
-        mcp: The sessions with MCP servers.
         runs: The runs by their ids.
 
     Args:
@@ -211,22 +216,19 @@ class AgentRuntime:
         thread_index: ThreadIndex | bool | None = None,
         **settings: Any,
     ) -> None:
-        self.mcp = mcp_servers if isinstance(mcp_servers, McpSessions) else McpSessions(mcp_servers or {})
-        self._tools = ToolSources((self.mcp, *tool_sources))
+        self._sources: tuple[McpSessions, ToolSources] | None = None
+        if mcp_servers is not None or tool_sources:
+            self._sources = _sources(mcp_servers or {}, tool_sources)
         self._shared = {"checkpointer": checkpointer, "store": store, **settings}
         self._saver_url = checkpointer if isinstance(checkpointer, str) else None
         self._saver_exits = AsyncExitStack()
         self._handlers = dict(custom_handlers or {})
         self._given_models = models
-        self._models = Models() if models is None else models
+        self._models = models
         self.runs: RunDirectory[Run] = RecentRuns(runs_kept) if runs is None else runs
         self._event_log = event_log
-        self._threads = Threads(
-            lambda: self._saver,
-            lambda: self._shared["store"],
-            lambda: (self.runs, self._event_log, self.mcp),
-            thread_index,
-        )
+        self._thread_index = thread_index
+        self._threads: Threads | None = None
         self._tasks: set[asyncio.Task[object]] = set()
         self._affinity = LoopAffinity("The runtime")
         self._closed = False
@@ -234,7 +236,7 @@ class AgentRuntime:
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open" if self._open else "not open"
-        return f"<AgentRuntime {state}: {len(list(self.runs))} runs known, {len(self._models)} models kept>"
+        return f"<AgentRuntime {state}: {len(list(self.runs))} runs known, {self._models_kept} models kept>"
 
     async def __aenter__(self) -> Self:
         if self._open:
@@ -244,14 +246,17 @@ class AgentRuntime:
             )
         if self._closed:
             # Kept models have connections that belong to the event loop of the previous block.
-            self._models = Models() if self._given_models is None else self._given_models
+            self._models = self._given_models
             self._affinity, self._tasks = LoopAffinity("The runtime"), set()
-            self._closed = self._threads.is_closed = False
+            self._set_closed(False)
         self._affinity.check()
         if self._saver_url is not None:
+            from stategraph.engine.checkpoints.saver_urls import saver_at  # see the module's docstring
+
             self._shared["checkpointer"] = await self._saver_exits.enter_async_context(saver_at(self._saver_url))
         try:
-            await self._tools.open()
+            if self._sources is not None:
+                await self._sources[1].open()
         except BaseException:
             await self._saver_exits.aclose()
             raise
@@ -271,16 +276,17 @@ class AgentRuntime:
     async def aclose(self) -> None:
         """Stop every run that goes on, then close the sources of tools."""
         self._affinity.check()
-        self._closed = self._threads.is_closed = True
+        self._set_closed(True)
         runs = list(self.runs)
         for run in runs:
-            run.abort(CLOSED)
+            run.abort(RUNTIME_CLOSED)
         try:
             await asyncio.gather(*(run.ended() for run in runs))
             await asyncio.gather(*self._tasks, return_exceptions=True)
         finally:
             try:
-                await self._tools.aclose()
+                if self._sources is not None:
+                    await self._sources[1].aclose()
             finally:
                 self._open = False
                 await self._saver_exits.aclose()
@@ -321,7 +327,7 @@ class AgentRuntime:
 
     async def _kept(self, run: Run) -> Run:
         """Return a run that is known from now on."""
-        run.keeper = self._threads
+        run.keeper = self.threads
         if background_loop.is_running():
             run.belong_to_sync_calls()
         await self.runs.add(run)
@@ -335,18 +341,47 @@ class AgentRuntime:
         return background_loop.current().run(make)
 
     async def _make(self, config: Mapping[str, object]) -> Run:
+        from stategraph.agent.llm.models import Models  # see the module's docstring
+        from stategraph.run.config import RunConfig
+        from stategraph.run.run import Run
+
         checked = RunConfig.of(config)
+        if self._models is None:
+            self._models = Models()
         return await Run.create(checked, models=self._models, log=self._log_of(checked))
+
+    @property
+    def mcp(self) -> McpSessions:
+        """The sessions with MCP servers."""
+        return self._tool_sources()[0]
+
+    def _tool_sources(self) -> tuple[McpSessions, ToolSources]:
+        """Return the sessions with MCP servers, and all sources of tools, which were open before if there are any."""
+        if self._sources is None:
+            self._sources = _sources({}, ())
+        return self._sources
 
     @property
     def threads(self) -> Threads:
         """The threads of the checkpointer: listed, searched, read, renamed, copied, exported, deleted."""
+        if self._threads is None:
+            from stategraph.run.threads.threads import Threads  # see the module's docstring
+
+            self._threads = Threads(
+                lambda: self._saver,
+                lambda: self._shared["store"],
+                lambda: (self.runs, self._event_log, self.mcp),
+                self._thread_index,
+            )
+            self._threads.is_closed = self._closed
         return self._threads
 
     @property
     def threads_sync(self) -> SyncThreads:
         """The same for callers that cannot await, of a runtime that was opened by `with`."""
-        return SyncThreads(self._threads)
+        from stategraph.run.threads.sync_threads import SyncThreads  # see the module's docstring
+
+        return SyncThreads(self.threads)
 
     @property
     def _saver(self) -> Any:
@@ -386,6 +421,11 @@ class AgentRuntime:
         self._tasks.add(task)
         task.add_done_callback(partial(self._ended, run.id))
         return task
+
+    def _set_closed(self, closed: bool) -> None:
+        self._closed = closed
+        if self._threads is not None:
+            self._threads.is_closed = closed
 
     def _check(self) -> None:
         self._affinity.check()
@@ -442,9 +482,28 @@ class AgentRuntime:
         Raises:
             ValueError: There is none of that name.
         """
-        return await self._tools.tools(*names)
+        return await self._tool_sources()[1].tools(*names)
+
+    @property
+    def _models_kept(self) -> int:
+        return 0 if self._models is None else len(self._models)
 
     def statistics(self) -> RuntimeStatistics:
         """Return the present contents of the runtime."""
         running = [run.running for run in self.runs]
-        return RuntimeStatistics(len(self._models), len(running), sum(running))
+        return RuntimeStatistics(self._models_kept, len(running), sum(running))
+
+
+def _sources(
+    servers: Mapping[str, McpServer | Mapping[str, object]] | McpSessions, others: Sequence[ToolSource]
+) -> tuple[McpSessions, ToolSources]:
+    """Return the sessions with MCP servers, and the sources of tools that they are one of.
+
+    Raises:
+        ConfigurationError: A server is described wrongly, or another source lacks a part of `ToolSource`.
+    """
+    from stategraph.agent.mcp import McpSessions  # see the module's docstring
+    from stategraph.agent.tools.tool_sources import ToolSources
+
+    sessions = servers if isinstance(servers, McpSessions) else McpSessions(servers)
+    return sessions, ToolSources((sessions, *others))

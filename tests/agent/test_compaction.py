@@ -9,7 +9,8 @@ import pytest
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 
 from stategraph.agent.messages import compaction, truncation
-from stategraph.agent.messages.compaction import Caps, ContextPruning, FadingTier
+from stategraph.agent.messages.compaction import Caps, ContextPruning
+from stategraph.agent.messages.fading_tier import FadingTier
 
 
 def call(number: int, **args: Any) -> AIMessage:

@@ -16,7 +16,7 @@ from typing import Any, Self
 from langchain_core.messages import AnyMessage, SystemMessage
 
 from stategraph.agent.context.calibration import Calibration
-from stategraph.agent.messages.compaction import FadingTier
+from stategraph.agent.messages.fading_tier import FadingTier
 
 
 @dataclass(frozen=True, slots=True)

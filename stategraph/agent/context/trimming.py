@@ -22,7 +22,8 @@ from langchain_core.messages.ai import UsageMetadata
 from stategraph.agent.context import calibration, selection
 from stategraph.agent.context.calibration import Calibration
 from stategraph.agent.messages import compaction, truncation
-from stategraph.agent.messages.compaction import ContextPruning, FadingTier
+from stategraph.agent.messages.compaction import ContextPruning
+from stategraph.agent.messages.fading_tier import FadingTier
 
 TokenCounter = Callable[[AnyMessage], int]
 

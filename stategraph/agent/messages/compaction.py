@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
 
 from stategraph.agent.messages import truncation
+from stategraph.agent.messages.fading_tier import FadingTier
 
 #: No rung makes the context look smaller than this.
 _SMALLEST_WINDOW_TOKENS = 170
@@ -22,14 +23,6 @@ _MASKED_SHARE = 0.1
 _SHORTEST_MASKED_CHARS = 300
 #: Rungs that are added at a part of the budget that is used, highest first.
 _PRESSURE_RUNGS = ((0.99, 4), (0.90, 2), (0.85, 1))
-
-
-@dataclass(frozen=True, slots=True)
-class FadingTier:
-    """The degree to which results are shortened: the rung, and whether those answered already are masked."""
-
-    rung: int = 0
-    masking: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ Rules
 from __future__ import annotations
 
 import pickle
-import sqlite3
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
@@ -74,7 +73,8 @@ def of_read(config: object, error: Exception) -> Exception:
     unknown_format = isinstance(error, NotImplementedError) and "serialization type" in str(error)
     # Of the database's errors the class itself stands for a file that is none; those about locks and connections are
     # subclasses.
-    if not (isinstance(error, _OF_DATA) or kind is sqlite3.DatabaseError or unknown_format):
+    no_database = (kind.__module__, kind.__name__) == ("sqlite3", "DatabaseError")  # a graph need not load sqlite3
+    if not (isinstance(error, _OF_DATA) or no_database or unknown_format):
         return error
     damage = _error(conf, _Fault(f"The saver raised {kind.__name__}: {error}"))
     damage.__cause__ = error

@@ -12,12 +12,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from stategraph.errors import AbortError
 from stategraph.run.events.event_types import FRONT_END_EVENTS, Gap, GraphEvents, RunEnd, RunError, WaitingFor
-from stategraph.run.pauses import RunInterrupt
 from stategraph.run.ports import ExecutionStatus, RunEvent
+
+if TYPE_CHECKING:  # it needs the engine, and a runtime without runs does not
+    from stategraph.run.pauses import RunInterrupt
 
 __all__ = ("LAG", "RunEvent", "RunLog", "sse")
 

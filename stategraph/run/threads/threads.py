@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from stategraph.engine.config import environment
 from stategraph.errors import AbortError, ConfigurationError
+from stategraph.run.abort import RUNTIME_CLOSED
 from stategraph.run.threads import conversation, copying, erasing, keeping, rules, transfer
 from stategraph.run.threads.conversation import MESSAGES, Saved
 from stategraph.run.threads.indexes import index_of
@@ -31,9 +32,6 @@ from stategraph.run.threads.values import (
     time_of,
 )
 from stategraph.run.turn import run_lock
-
-#: The reason of runs whose runtime is closed.
-CLOSED = "The runtime was closed"
 
 
 class Threads:
@@ -461,7 +459,7 @@ class Threads:
             AbortError: The runtime is closed.
         """
         if self.is_closed:
-            raise AbortError(CLOSED)
+            raise AbortError(RUNTIME_CLOSED)
         if not self._is_used or not saver or saver is not self._saver():
             yield
             return

@@ -98,4 +98,6 @@ def _is_private(host: str) -> bool:
         return not found.is_global
     if not found.is_global or any(found in network for network in _SPECIAL):
         return True
-    return any(found in network for network in _TO_IPV4) and not ipaddress.IPv4Address(int(found) & 0xFFFFFFFF).is_global
+    return (
+        any(found in network for network in _TO_IPV4) and not ipaddress.IPv4Address(int(found) & 0xFFFFFFFF).is_global
+    )
