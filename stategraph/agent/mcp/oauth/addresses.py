@@ -36,7 +36,7 @@ _SPECIAL: Final = (
     ipaddress.IPv6Network("64:ff9b:1::/48"),  # a network's own NAT64 (RFC 8215)
     ipaddress.IPv6Network("2002::/16"),  # 6to4 (RFC 3056): where it leads is up to the next relay (RFC 7526)
 )
-"""IPv6 networks of special purpose that Python counts as private only since 3.12.4: they are refused on every Python."""
+"""IPv6 networks of special purpose that Python counts as private only since 3.12.4: refused on every Python."""
 
 
 def objection(address: str, server: str) -> str | None:
