@@ -56,7 +56,7 @@ from stategraph.core.records import Records
 from stategraph.core.settings import Settings, Start, Thread, takes_short_way
 from stategraph.core.state import State
 from stategraph.core.state.versioning import count_up
-from stategraph.core.task import Draft, IdMaker, ResumeMap, Task
+from stategraph.core.task import Draft, IdMaker, ResumeMap, Task, Write
 from stategraph.errors import IllegalMoveError, NodeError
 from stategraph.types import Interrupt
 
@@ -430,6 +430,11 @@ class Machine:
     def _sync_planner(self) -> None:
         planner = self._planner
         planner.pending, planner.step = self._records.pending, self.step
+
+    def recorded(self, caller: Task, name: str) -> Sequence[Write]:
+        """Return the writes recorded for the next task of a name that a task calls."""
+        self._sync_planner()
+        return () if self.leaves_records else self._planner.recorded(caller, name)
 
     def _restore(self, task: Task) -> None:
         """Give a task back the output recorded for it, so that it does not run again."""

@@ -22,7 +22,7 @@ from stategraph.core import explain
 from stategraph.core.program import Mapper, Node
 from stategraph.core.state import State
 from stategraph.core.status import Pending
-from stategraph.core.task import Call, IdMaker, Path, ResumeMap, Task, path_key
+from stategraph.core.task import Call, IdMaker, Path, ResumeMap, Task, Write, path_key
 from stategraph.core.views import Keys
 from stategraph.errors import NodeError
 from stategraph.types import Send
@@ -212,15 +212,22 @@ class Planner:
             call: What to run.
         """
         ns = self._child_ns(caller.ns, call.name)
-        task_id = self.ids.make(f"{ns}{self.step}{call.name}{PUSH}{path_key(caller.path)}{index}")
         path = (PUSH, caller.path, index, True)
-        task = self._task(task_id, call.name, None, path, PUSH_TRIGGER, ns, caller)
+        task = self._task(self._call_id(caller, index, call.name), call.name, None, path, PUSH_TRIGGER, ns, caller)
         task.parent_ns = caller.ns
         task.call = call
         task.body = call.body
         task.input = call.input
         task.timeout = call.timeout
         return task
+
+    def recorded(self, caller: Task, name: str) -> Sequence[Write]:
+        """Return what is recorded of the next task that ``caller`` calls, if that has a name; nothing is planned."""
+        return self.pending.get(self._call_id(caller, caller.calls_made, name), ())
+
+    def _call_id(self, caller: Task, index: int, name: str) -> str:
+        ns = self._child_ns(caller.ns, name)
+        return self.ids.make(f"{ns}{self.step}{name}{PUSH}{path_key(caller.path)}{index}")
 
     def handler(self, failed: Task, node: Node, error: NodeError) -> Task | None:
         """Plan the task that handles another one's failure; None if it runs nothing."""

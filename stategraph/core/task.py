@@ -82,6 +82,8 @@ class Task:
     # Whether its questions have other ids than in the run before: its graph stores nothing, replays a checkpoint that
     # the caller named, or starts from an edit. See `null_resume_fits`.
     renamed = False
+    # The number of its next call to another task.
+    calls_made = 0
     error: NodeError | None = None
     input: Any = None
     ns_before: str | None = None
@@ -145,7 +147,9 @@ class Task:
 
     def call_counter(self) -> int:
         """Return the number of the next call that the task makes to another task, from 0."""
-        return next(self._count("_calls"))
+        number = next(self._count("_calls"))
+        self.calls_made = number + 1
+        return number
 
     def interrupt_counter(self) -> int:
         """Return the number of the task's next ``interrupt()`` call, from 0."""

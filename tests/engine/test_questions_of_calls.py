@@ -8,6 +8,7 @@ import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 
 from stategraph import START, Command, StateGraph, interrupt, task
+from stategraph.engine.compile.task_functions import call, recorded_result
 from tests.conftest import Driver
 
 THREAD = {"configurable": {"thread_id": "t"}}
@@ -62,3 +63,28 @@ def test_what_was_asked_in_an_earlier_step_of_a_nested_graph_is_not_listed_again
 
     again = driver.invoke(graph, Command(resume={question.id: "yes" for question in asked}), THREAD)
     assert [question.value for question in again["__interrupt__"]] == ["four?"]
+
+
+def note(said: str) -> str:
+    return said
+
+
+def other(said: str) -> str:
+    return said
+
+
+def test_what_the_next_call_returned_before_a_pause_can_be_looked_at_without_calling_it(driver: Driver) -> None:
+    seen: list[Any] = []
+
+    def node(state: State) -> State:
+        seen.append((recorded_result(note), recorded_result(other)))
+        first = call(note, f"run {len(seen)}").result()
+        seen.append((recorded_result(note), recorded_result(other)))
+        call(other, first).result()
+        return {"answers": [first, interrupt("go on?"), recorded_result(note)]}
+
+    graph = one_node("node", node).compile(checkpointer=InMemorySaver())
+    driver.invoke(graph, {}, THREAD)
+    result = driver.invoke(graph, Command(resume="yes"), THREAD)
+    assert result == {"answers": ["run 1", "yes", None]}
+    assert seen == [(None, None), (None, None), ("run 1", None), (None, "run 1")]

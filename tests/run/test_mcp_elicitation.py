@@ -53,6 +53,7 @@ def host(
 
 each_way = pytest.mark.parametrize("host", KINDS, indirect=True)
 two_ways = pytest.mark.parametrize("host", ["http", "stdio-2025"], indirect=True)
+modern = pytest.mark.parametrize("host", ["http"], indirect=True)
 older = pytest.mark.parametrize("host", ["stdio-2025", "http-2025"], indirect=True)
 
 
@@ -61,14 +62,14 @@ class Host:
 
     def __init__(self, described: dict[str, Any], rows: list[tuple[str, Any]]) -> None:
         self._described = described
-        self._saver = InMemorySaver()
+        self.saver = InMemorySaver()
         kept = ("on_tool_progress", "on_run_step_completed")
         self._handlers = dict.fromkeys(kept, lambda event, data, metadata, graph: rows.append((event, data)))
 
     @asynccontextmanager
     async def run(self, *replies: Any) -> AsyncIterator[tuple[Run, AgentRuntime]]:
         async with AgentRuntime(
-            checkpointer=self._saver, mcp_servers={"shop": self._described}, custom_handlers=self._handlers
+            checkpointer=self.saver, mcp_servers={"shop": self._described}, custom_handlers=self._handlers
         ) as runtime:
             yield await self.again(runtime, *replies), runtime
 
@@ -191,6 +192,104 @@ async def test_calls_side_by_side_each_get_their_own_answer(host: Host) -> None:
         await run.resume({asked["Which tea?"]: ACCEPT, asked["Which milk?"]: milk}, THREAD)
         assert results(run) == ["1 large tea", "3 small milk"]
         assert (await made(runtime)).count("milk") == 1
+
+
+# What servers since 2026-07-28 do: they want their state back.
+
+STREET = {"action": "accept", "content": {"street": "Hauptstrasse"}}
+DOOR = {"action": "accept", "content": {"door": "7"}}
+
+
+def accept(**content: str) -> dict[str, Any]:
+    return {"action": "accept", "content": content}
+
+
+async def answer(host: Host, given: Any, *replies: Any) -> Run:
+    """Resume the run in a process of its own."""
+    async with host.run(*replies) as (run, _):
+        await run.resume(given, THREAD)
+    return run
+
+
+def book(item: str, **more: Any) -> Any:
+    return script.reply(script.call("book", {"item": item, **more}, id="c1"))
+
+
+@modern
+async def test_a_call_goes_on_in_other_processes_from_the_state_of_its_server(host: Host) -> None:
+    async with host.run(book("bread")) as (run, _):
+        await start(run)
+        assert question(run)["message"] == "Which bread?"
+    run = await answer(host, accept(size="large"))
+    assert question(run)["message"] == "Which street?"
+    run = await answer(host, STREET)
+    assert question(run)["message"] == "Which door?"
+    run = await answer(host, DOOR, "Done.")
+    assert results(run) == ["large bread to Hauptstrasse 7, begun 1"]
+
+
+@modern
+async def test_a_call_goes_on_in_the_same_process_after_it_did_in_another(host: Host) -> None:
+    async with host.run(book("butter")) as (run, _):
+        await start(run)
+    async with host.run() as (run, runtime):
+        await run.resume(accept(size="small"), THREAD)
+        run = await host.again(runtime)
+        await run.resume(STREET, THREAD)
+        assert question(run)["message"] == "Which door?"
+        run = await host.again(runtime, "Done.")
+        await run.resume(DOOR, THREAD)
+        assert results(run) == ["small butter to Hauptstrasse 7, begun 1"]
+
+
+@modern
+async def test_the_state_of_a_server_is_shown_to_nobody(host: Host, rows: list[tuple[str, Any]]) -> None:
+    async with host.run(book("salt")) as (run, _):
+        await start(run)
+        asked = question(run)
+        assert set(asked) == {"type", "server", "mode", "message", "requestedSchema"}
+    assert "Which salt?" in repr(host.saver.storage) + repr(host.saver.writes)
+    assert "request_state" not in repr(rows)
+
+
+@modern
+async def test_a_call_whose_state_is_not_taken_back_is_made_again_and_gets_the_answers(
+    host: Host, https: dict[str, HttpProcess]
+) -> None:
+    async with host.run(book("milk")) as (run, _):
+        await start(run)
+    run = await answer(host, accept(size="large"))
+    https["http"].kill()
+    https["http"].start()  # which makes it forget the key that it seals its states with
+    run = await answer(host, STREET)
+    assert question(run)["message"] == "Which door?"
+    run = await answer(host, DOOR, "Done.")
+    assert results(run) == ["large milk to Hauptstrasse 7, begun 1"]  # by the server that was started anew
+
+
+@modern
+async def test_a_state_that_is_too_large_is_not_stored_and_the_call_is_made_again(host: Host) -> None:
+    async with host.run(book("jam", stubborn=True)) as (run, _):
+        await start(run)
+    await answer(host, accept(size="large"))
+    await answer(host, STREET)
+    run = await answer(host, DOOR, "Done.")
+    assert results(run) == ["large jam to Hauptstrasse 7, begun 1"]
+
+
+@modern
+async def test_each_of_several_calls_side_by_side_goes_on_from_its_own_state(host: Host) -> None:
+    both = script.reply(script.call("book", {"item": "figs"}, id="c1"), script.call("book", {"item": "dates"}, id="c2"))
+    async with host.run(both) as (run, _):
+        await start(run)
+        asked = {each.payload["message"]: each.interrupt_id for each in run.get_interrupts()}  # type: ignore[index, call-overload]
+    run = await answer(host, {asked["Which figs?"]: accept(size="small"), asked["Which dates?"]: accept(size="large")})
+    for given in (STREET, DOOR):
+        run = await answer(host, {each.interrupt_id: given for each in run.get_interrupts()}, "Done.")
+    assert results(run) == [
+        "small figs to Hauptstrasse 7, begun 1",
+        "large dates to Hauptstrasse 7, begun 1",
+    ]
 
 
 # What only older servers do.

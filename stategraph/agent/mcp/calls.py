@@ -3,8 +3,11 @@
 - A call runs in a task of its own, and the caller attends to it: reports and questions are taken in order, before the
   call returns. If the caller is cancelled or its reporter fails, the call is cancelled.
 - A question that pauses the run leaves the call running: the server goes on waiting. When the node runs again in this
-  process, it finds the call and gives the answer. Elsewhere, or when the call has ended without a result, the call is
-  made anew from its beginning, and the answers that are there are given to the same questions.
+  process, it finds the call and gives the answer.
+- Elsewhere, or when the call has ended without a result, a server since 2026-07-28 is given the answers with the state
+  that came with its questions (`requestState`), and goes on from there. The state is stored with the run, and neither
+  read nor shown. An older server, and one that does not take its state back, gets the call anew from its beginning, and
+  the answers that are there are given to the same questions.
 - An answer belongs to the question that was asked. The questions are stored with the run; a server that asks something
   else in its place gets no answer that was meant for another question.
 - Where the protocol does not say which call a question belongs to, it is found out (`Askers`).
@@ -15,8 +18,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from hashlib import sha256
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
@@ -26,7 +31,7 @@ from stategraph.agent.mcp.elicitation import CANCEL, Elicitation, ElicitationAns
 from stategraph.agent.mcp.errors import McpError, McpRefused
 from stategraph.agent.reporting import Reporter, ToolReport
 from stategraph.constants import CONF, CONFIG_KEY_CHECKPOINT_NS, CONFIG_KEY_THREAD_ID
-from stategraph.engine.compile.task_functions import start_task
+from stategraph.engine.compile.task_functions import recorded_result, start_task
 from stategraph.engine.config.context import get_config
 from stategraph.errors import GraphBubbleUp
 
@@ -37,6 +42,9 @@ T = TypeVar("T")
 
 PARKED_S: Final = 900.0
 MOST_PARKED: Final = 1000
+
+LARGEST_STATE: Final = 64 * 1024
+"""Characters of a server's state that are stored with a run; with a larger one the call goes on from the one before."""
 
 ASSIGN_S: Final = 2.0
 """Seconds in which it has to be clear which call a question belongs to."""
@@ -56,12 +64,24 @@ class Call(Generic[T]):
         server: The server's name.
         work: Makes the call; what the server says meanwhile is put into the queue.
         said: That queue.
+        call: Tells it from other calls, see `digest`.
+        resumed: What is known of it from before a pause, by `resume`, which its caller has called in this execution.
     """
 
-    def __init__(self, server: str, work: Coroutine[Any, Any, T], said: Said) -> None:
-        self._server = server
+    def __init__(
+        self,
+        server: str,
+        work: Coroutine[Any, Any, T],
+        said: Said,
+        call: str = "",
+        resumed: Resumed | None = None,
+    ) -> None:
         self._said = said
-        self._answered: list[Question] = []
+        self._call = call
+        self._answered: list[Question] = [] if resumed is None else [*resumed.questions]
+        self._known = deque(self._answered)  # by which the same questions are answered if the call is made again
+        self._counted = resumed is not None
+        self._rounds = 0 if resumed is None else resumed.rounds
         self._open: Question | None = None
         self._task = asyncio.get_running_loop().create_task(work, name=f"call of MCP server {server}")
         self._task.add_done_callback(self._ended)
@@ -88,8 +108,10 @@ class Call(Generic[T]):
             McpError: There is no result.
         """
         try:
-            for question in self._answered:
-                await self._ask(question.asked, answer)  # an interrupt counts, so that the next one has its place
+            if not self._counted:
+                for question in self._answered:
+                    await self._ask(question, answer)  # an interrupt counts, so that the next one has its place
+            self._counted = False
             while True:
                 if self._open is None:
                     said = await self._said.get()
@@ -99,8 +121,11 @@ class Call(Generic[T]):
                         if hear is not None:
                             await hear(said)
                         continue
+                    if said.again and self._known:
+                        said.settle(self._known_answer(said))
+                        continue
                     self._open = said
-                given = await self._ask(self._open.asked, answer)
+                given = await self._ask(self._open, answer)
                 self._open.settle(given)
                 self._answered.append(self._open)
                 self._open = None
@@ -110,18 +135,17 @@ class Call(Generic[T]):
             await self.abandon()
             raise
 
-    async def _ask(self, asked: Elicitation, answer: OnElicitation | None) -> ElicitationAnswer:
-        if answer is None and elicitation.can_pause():
-            digest = sha256(json.dumps(asked.payload(), sort_keys=True, default=str).encode()).hexdigest()
-            first: Any = start_task(_question, ((digest,), {}))
-            known = await (first if asyncio.isfuture(first) else asyncio.wrap_future(first))
-            if known != digest:
-                raise McpRefused(
-                    f"MCP server {self._server!r} asked something else when the call was made again after a pause; "
-                    "the answer was not given to it",
-                    server=self._server,
-                )
-        return await elicitation.put(asked, answer)
+    def _known_answer(self, question: Question) -> ElicitationAnswer:
+        known = self._known.popleft()
+        if known.asked.digest != question.asked.digest:
+            raise _something_else(question.asked.server)
+        return known.answer.result()
+
+    async def _ask(self, question: Question, answer: OnElicitation | None) -> ElicitationAnswer:
+        if question.record is None:
+            question.record = _record(question, self._call, self._rounds)
+            self._rounds += isinstance(question.record, dict)
+        return await _put(question, question.record, answer)
 
     async def abandon(self) -> None:
         """Cancel the call and wait for its end; the server is told."""
@@ -170,9 +194,81 @@ class Askers:
             self._waiting -= 1
 
 
-def _question(digest: str) -> str:
-    """Return the digest of a question: as a task of the engine, which is stored with the run."""
-    return digest
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """A call that paused its run and was lost, as far as it is recorded.
+
+    Attributes:
+        questions: What was asked, with the answers, in order.
+        rounds: How many rounds they are of.
+        answers: The answers of the last round, by key.
+        state: What the server wants back with them.
+    """
+
+    questions: tuple[Question, ...]
+    rounds: int
+    answers: Mapping[str, ElicitationAnswer]
+    state: str | None
+
+
+async def resume(key: Key) -> Resumed | None:
+    """Ask again what a call asked in an earlier execution of its node, up to its last round.
+
+    Args:
+        key: Its place.
+
+    Returns:
+        The answers, with the server's state; None if nothing is recorded that the call can go on from.
+
+    Raises:
+        GraphInterrupt: A question of the last round waits for its answer.
+    """
+    questions: list[Question] = []
+    rounds, answers, state = 0, dict[str, ElicitationAnswer](), None
+    while _is_round(record := recorded_result(_question), key[-1], rounds):
+        answers, state = {}, record["state"]
+        for name, payload in record["asked"].items():
+            question = Question(Elicitation.of(payload), asyncio.get_running_loop().create_future())
+            question.record = question.asked.digest if answers else record
+            question.settle(await _put(question, question.record, None))
+            answers[name] = question.answer.result()
+            questions.append(question)
+        rounds += 1
+    return Resumed(tuple(questions), rounds, answers, state) if questions else None
+
+
+def _is_round(record: Any, call: str, number: int) -> bool:
+    return isinstance(record, dict) and (record["call"], record["round"]) == (call, number)
+
+
+def _record(question: Question, call: str, number: int) -> str | dict[str, Any]:
+    """Return what is stored with the run: the digest of a question; of the first of a round also how to go on."""
+    found, digest = question.round, question.asked.digest
+    if found is None or len(found.state or "") > LARGEST_STATE:
+        return digest
+    return {"digest": digest, "call": call, "round": number, "asked": found.asked, "state": found.state}
+
+
+async def _put(question: Question, record: str | dict[str, Any], answer: OnElicitation | None) -> ElicitationAnswer:
+    if answer is None and elicitation.can_pause():
+        first: Any = start_task(_question, ((record,), {}))
+        known = await (first if asyncio.isfuture(first) else asyncio.wrap_future(first))
+        if (known["digest"] if isinstance(known, dict) else known) != question.asked.digest:
+            raise _something_else(question.asked.server)
+    return await elicitation.put(question.asked, answer)
+
+
+def _something_else(server: str) -> McpRefused:
+    return McpRefused(
+        f"MCP server {server!r} asked something else when the call was made again after a pause; the answer was not "
+        "given to it",
+        server=server,
+    )
+
+
+def _question(record: str | dict[str, Any]) -> str | dict[str, Any]:
+    """Return the record of a question: as a task of the engine, which is stored with the run."""
+    return record
 
 
 class Parked(Generic[T]):
@@ -235,5 +331,16 @@ def place(server: str, tool: str, arguments: Mapping[str, Any]) -> Key | None:
     if not elicitation.can_pause():
         return None
     conf = get_config()[CONF]
-    said = sha256(json.dumps(arguments, sort_keys=True, default=str).encode()).hexdigest()
-    return (str(conf.get(CONFIG_KEY_THREAD_ID)), str(conf.get(CONFIG_KEY_CHECKPOINT_NS)), server, tool, said)
+    call = digest(server, tool, arguments)
+    return (str(conf.get(CONFIG_KEY_THREAD_ID)), str(conf.get(CONFIG_KEY_CHECKPOINT_NS)), call)
+
+
+def digest(server: str, tool: str, arguments: Mapping[str, Any]) -> str:
+    """Return a digest of a call.
+
+    Args:
+        server: The server.
+        tool: The tool's name there.
+        arguments: Those of the call.
+    """
+    return sha256(json.dumps([server, tool, arguments], sort_keys=True, default=str).encode()).hexdigest()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -25,7 +25,7 @@ from pydantic import ValidationError
 
 from stategraph.agent import reporting
 from stategraph.agent.mcp import call_meta, elicitation, listing, logs
-from stategraph.agent.mcp.calls import Call
+from stategraph.agent.mcp.calls import Call, Resumed, digest
 from stategraph.agent.mcp.clock import Clock
 from stategraph.agent.mcp.elicitation import Question
 from stategraph.agent.mcp.errors import (
@@ -40,7 +40,7 @@ from stategraph.agent.mcp.errors import (
     words,
 )
 from stategraph.agent.mcp.exchange import Request, current
-from stategraph.agent.mcp.lifetime import Session, is_modern, with_status
+from stategraph.agent.mcp.lifetime import Session, as_result, is_modern, with_status
 from stategraph.agent.mcp.servers import McpServer
 
 T = TypeVar("T")
@@ -104,7 +104,12 @@ class Connection(Session):
         self._used_at = asyncio.get_running_loop().time()
 
     def begin_call(
-        self, name: str, arguments: dict[str, Any], timeout_s: float | None, reports: bool
+        self,
+        name: str,
+        arguments: dict[str, Any],
+        timeout_s: float | None,
+        reports: bool,
+        resumed: Resumed | None = None,
     ) -> Call[wire.CallToolResult]:
         """Call a tool; the caller attends to the call.
 
@@ -113,29 +118,40 @@ class Connection(Session):
             arguments: As its schema asks for them.
             timeout_s: Seconds in which it has to answer; None: the server's `call_timeout_s`.
             reports: Whether progress and log of the server are wanted.
+            resumed: What is known of the call from before a pause; None: it is made for the first time.
 
         Raises:
             McpUnavailable: There is no session.
         """
         self._connected()
         said: asyncio.Queue[reporting.ToolReport | Question | None] = asyncio.Queue()
-        request = Request(said=said, reports=reports)
-        return Call(self._name, self._call(name, arguments, timeout_s, request), said)
+        request = Request(said=said, reports=reports, asked=0 if resumed is None else len(resumed.questions))
+        work = self._call(name, arguments, timeout_s, request, resumed)
+        return Call(self._name, work, said, digest(self._name, name, arguments), resumed)
 
     async def _call(
-        self, name: str, arguments: dict[str, Any], timeout_s: float | None, request: Request
+        self, name: str, arguments: dict[str, Any], timeout_s: float | None, request: Request, resumed: Resumed | None
     ) -> wire.CallToolResult:
         async def progressed(progress: float, total: float | None, message: str | None) -> None:
             request.tell(reporting.ToolProgress(progress, total, self._secrets.value(message)))
 
         on_progress = progressed if request.reports else None
         meta = call_meta.current.get()
+        along = None if meta is None else cast("wire.RequestParamsMeta", dict(meta))
 
         async def send(client: Client) -> wire.CallToolResult:
-            if meta is None:
-                return await client.call_tool(name, arguments, math.inf, on_progress)
-            along = cast("wire.RequestParamsMeta", dict(meta))
-            return await client.call_tool(name, arguments, math.inf, on_progress, meta=along)
+            call = partial(client.call_tool, name, arguments, math.inf, on_progress, meta=along)
+            if resumed is None or request.again:
+                return await call()
+            if is_modern(client):
+                answers: wire.InputResponses = {key: as_result(answer) for key, answer in resumed.answers.items()}
+                try:
+                    return await call(input_responses=answers, request_state=resumed.state)
+                except MCPError as error:
+                    if request.round is not None or not _refuses_state(error):
+                        raise
+            request.again = True
+            return await call()
 
         limit = self._server.call_timeout_s if timeout_s is None else timeout_s
         try:
@@ -161,7 +177,7 @@ class Connection(Session):
                     raise
                 for page in pages:
                     request.asked += 1
-                    question = Question(self._asked(page), asyncio.get_running_loop().create_future())
+                    question = self._question(self._asked(page), request)
                     if self._flaw(question.asked) or (await self._put(question, request)).action != "accept":
                         raise
 
@@ -320,6 +336,13 @@ class Connection(Session):
                 "again for the next request"
             )
         return McpUnavailable(message, server=self._name)
+
+
+def _refuses_state(error: MCPError) -> bool:
+    """Return whether a server says that it takes a state not back: it is too old, or the server was started anew."""
+    reason = error.error.data.get("reason") if isinstance(error.error.data, Mapping) else None
+    said = reason == "invalid_request_state" or "requeststate" in error.message.lower()
+    return error.code == wire.INVALID_PARAMS and said
 
 
 async def _tools_page(cursor: str | None, client: Client) -> tuple[Sequence[wire.Tool], str | None]:

@@ -16,6 +16,7 @@ import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from hashlib import sha256
 from typing import Annotated, Any, Final, Literal, TypeAlias, cast, get_args
 
 from pydantic import AfterValidator
@@ -69,6 +70,19 @@ class Elicitation:
                 asked["elicitationId"] = self.elicitation_id
         return asked
 
+    @classmethod
+    def of(cls, payload: Mapping[str, Any]) -> Elicitation:
+        """Read it from the payload of an interrupt."""
+        said, server = str(payload.get("message")), str(payload.get("server"))
+        if payload.get("mode") == "url":
+            return cls(server, "url", said, url=payload.get("url"), elicitation_id=payload.get("elicitationId"))
+        return cls(server, "form", said, payload.get("requestedSchema"))
+
+    @property
+    def digest(self) -> str:
+        """A digest of the question."""
+        return sha256(json.dumps(self.payload(), sort_keys=True, default=str).encode()).hexdigest()
+
 
 @dataclass(frozen=True, slots=True)
 class ElicitationAnswer:
@@ -90,11 +104,37 @@ OnElicitation: TypeAlias = Callable[[Elicitation], Awaitable[ElicitationAnswer |
 
 
 @dataclass(eq=False, slots=True)
+class Round:
+    """Questions that a server asks at once before it goes on with a call (protocols since 2026-07-28).
+
+    Attributes:
+        requests: Its requests by key, as they came.
+        state: What it wants back with the answers; None: nothing.
+        asked: The questions among them, as payloads of interrupts; None as long as they were not looked at.
+    """
+
+    requests: Mapping[str, Any]
+    state: str | None
+    asked: dict[str, dict[str, Any]] | None = None
+
+
+@dataclass(eq=False, slots=True)
 class Question:
-    """An elicitation that a call waits with."""
+    """An elicitation that a call waits with.
+
+    Attributes:
+        asked: What is asked.
+        answer: Its answer.
+        round: The round that it is of, if it is the first one there.
+        again: Whether the call was made again from its beginning, so that it may have been answered before.
+        record: What is recorded of it with a run that it pauses; None as long as nothing is.
+    """
 
     asked: Elicitation
     answer: asyncio.Future[ElicitationAnswer]
+    round: Round | None = None
+    again: bool = False
+    record: str | dict[str, Any] | None = None
 
     def settle(self, answer: ElicitationAnswer) -> None:
         """Give the answer, unless there is one."""
@@ -175,9 +215,7 @@ def check(payload: Mapping[str, Any], answer: object) -> ElicitationAnswer:
     Raises:
         InvalidAnswerError: It does not fit.
     """
-    schema = payload.get("requestedSchema")
-    mode: Literal["form", "url"] = "url" if payload.get("mode") == "url" else "form"
-    return read(Elicitation(str(payload.get("server")), mode, str(payload.get("message")), schema), answer)
+    return read(Elicitation.of(payload), answer)
 
 
 def read(asked: Elicitation, answer: object) -> ElicitationAnswer:

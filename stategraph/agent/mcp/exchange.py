@@ -27,7 +27,7 @@ from pydantic import ValidationError
 
 from stategraph.agent import reporting
 from stategraph.agent.mcp.clock import Clock
-from stategraph.agent.mcp.elicitation import Question
+from stategraph.agent.mcp.elicitation import Question, Round
 from stategraph.agent.mcp.errors import bounded
 
 if TYPE_CHECKING:
@@ -63,6 +63,8 @@ class Request:
         trouble: What came instead of an answer of the server, and whether the server may be asked again: see `Trouble`.
         not_done: Why the server did nothing about it; None if it may have.
         dropped: Tools that were left out of the answer, each with the reason.
+        round: What the server asked last in place of an answer.
+        again: Whether it is made again from its beginning, after the server did not take its state back.
     """
 
     said: asyncio.Queue[reporting.ToolReport | Question | None] | None = None
@@ -75,6 +77,8 @@ class Request:
     trouble: Trouble | None = None
     not_done: str | None = None
     dropped: list[str] = field(default_factory=list)
+    round: Round | None = None
+    again: bool = False
 
     def tell(self, what: reporting.ToolReport) -> bool:
         """Pass on what the server said; False if there is no listener."""
@@ -190,9 +194,16 @@ class Exchange:
             if isinstance(number, str) or (number is not None and number <= self._newest) or number in self._theirs:
                 return heard  # late, because its request was given up; or unknown
             return self._fail("the answer is for a request that was never made")
-        if waiting[0] == "tools/list" and isinstance(inner, wire.JSONRPCResponse):
-            self._keep_good_tools(inner, waiting[1])
+        if isinstance(inner, wire.JSONRPCResponse):
+            self._look_at(inner, *waiting)
         return heard
+
+    def _look_at(self, answer: wire.JSONRPCResponse, method: str, request: Request | None) -> None:
+        if method == "tools/list":
+            self._keep_good_tools(answer, request)
+        elif request is not None and answer.result.get("resultType") == "input_required":
+            asked, state = answer.result.get("inputRequests"), answer.result.get("requestState")
+            request.round = Round(asked if isinstance(asked, dict) else {}, state if isinstance(state, str) else None)
 
     def end(self) -> None:
         """Take note that the server says no more."""

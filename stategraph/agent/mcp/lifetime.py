@@ -21,8 +21,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import warnings
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 import anyio
@@ -33,13 +33,14 @@ from mcp.client import IncomingMessage
 from mcp.client.streamable_http import streamable_http_client
 from mcp.client.subscriptions import SubscriptionLost
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+from pydantic import ValidationError
 
 from stategraph._version import __version__
 from stategraph.agent import reporting
 from stategraph.agent.mcp import elicitation, logs, stdio
 from stategraph.agent.mcp.calls import Askers
 from stategraph.agent.mcp.clock import Clock
-from stategraph.agent.mcp.elicitation import Elicitation, ElicitationAnswer, Question
+from stategraph.agent.mcp.elicitation import Elicitation, ElicitationAnswer, Question, Round
 from stategraph.agent.mcp.errors import LONGEST, McpTimeout, McpUnauthorized, McpUnavailable, bounded
 from stategraph.agent.mcp.exchange import Exchange, Request, current
 from stategraph.agent.mcp.http import LARGEST_ANSWER, Door
@@ -312,9 +313,23 @@ class Session:
         if request.asked > elicitation.MOST_QUESTIONS:
             logger.warning("MCP server %r asked %d questions about one call", self._name, request.asked)
             return wire.ElicitResult(action="cancel")
-        answer = await self._put(Question(asked, asyncio.get_running_loop().create_future()), request)
-        content = None if answer.content is None else dict(answer.content)
-        return wire.ElicitResult(action=answer.action, content=content)
+        answer = await self._put(self._question(asked, request, getattr(context, "request_id", None)), request)
+        return as_result(answer)
+
+    def _question(self, asked: Elicitation, request: Request, key: object = None) -> Question:
+        """Make a question of a request; the first one of a round has the round with it."""
+        question = Question(asked, asyncio.get_running_loop().create_future(), again=request.again)
+        if (found := request.round) is not None:
+            if found.asked is None:
+                found.asked = dict(self._questions_of(found))
+            if key == next(iter(found.asked), None):
+                question.round = found
+        return question
+
+    def _questions_of(self, found: Round) -> Iterator[tuple[str, dict[str, Any]]]:
+        for key, raw in found.requests.items():
+            with suppress(ValidationError):  # sampling or roots
+                yield key, self._asked(wire.ElicitRequest.model_validate(raw, by_name=False).params).payload()
 
     async def _put(self, question: Question, request: Request) -> ElicitationAnswer:
         """Have the caller of a request ask a question."""
@@ -367,6 +382,11 @@ class Session:
             f"MCP server {self._name!r} ({self._server.where}) wants an authorization for {what}, and there is none: "
             f"{self._said(why)}"
         )
+
+
+def as_result(answer: ElicitationAnswer) -> wire.ElicitResult:
+    """Return an answer as the protocol has it."""
+    return wire.ElicitResult(action=answer.action, content=None if answer.content is None else dict(answer.content))
 
 
 def is_modern(client: Client) -> bool:

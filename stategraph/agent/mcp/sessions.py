@@ -278,17 +278,18 @@ class McpSessions:
             key = None if self._on_elicitation is not None else calls.place(server, tool, arguments)
             if key is not None and (parked := self._parked.take(key)) is not None:
                 return await self._attend(parked, key, hear), slot.secrets
+            resumed = None if key is None else await calls.resume(key)
             connection = await slot.ready()
             if (pins := self._described[server].pins) is not None:
                 self._versions.check(server, tool, pins, (await connection.tools(known=True)).found)
             if (change := self._versions.untold(server, tool)) is not None and hear is not None:
                 await hear(reporting.ToolLog("warning", change.as_json(), "stategraph.agent.mcp"))
             try:
-                call = connection.begin_call(tool, arguments, timeout_s, hear is not None)
+                call = connection.begin_call(tool, arguments, timeout_s, hear is not None, resumed)
                 answer = await self._attend(call, key, hear)
             except McpNotDone:
                 connection = await slot.ready()
-                call = connection.begin_call(tool, arguments, timeout_s, hear is not None)
+                call = connection.begin_call(tool, arguments, timeout_s, hear is not None, resumed)
                 answer = await self._attend(call, key, hear)
             slot.answered()
             return answer, connection.secrets

@@ -14,7 +14,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, Final, Generic, ParamSpec, TypeVar, cast
 
-from stategraph.constants import CONF, CONFIG_KEY_CALL, RETURN
+from stategraph.constants import CONF, CONFIG_KEY_CALL, CONFIG_KEY_READ, RETURN
 from stategraph.engine.compile.functions import RunnableCallable, RunnableSeq, _InThread, is_async_callable
 from stategraph.engine.compile.node import PregelNode
 from stategraph.engine.compile.protocol import AnyRunnable
@@ -153,6 +153,19 @@ def start_task(
             timeout=timeout,
         ),
     )
+
+
+def recorded_result(func: Callable[..., Any]) -> Any:
+    """Return what the next task that is started from here returned in an earlier execution; it is not started.
+
+    Args:
+        func: The function that it has to be of.
+
+    Returns:
+        The result; None if there is none, or if another engine runs the graph.
+    """
+    look = getattr(get_config()[CONF].get(CONFIG_KEY_READ), "recorded", None)
+    return None if look is None else look(func)
 
 
 def _wrap(func: Callable[..., object], *, name: str, explode_args: bool) -> RunnableCallable:

@@ -30,6 +30,7 @@ from stategraph.constants import (
     CONFIG_KEY_STRICT_RESUME,
     MISSING,
     NS_SEP,
+    RETURN,
 )
 from stategraph.core.effects import Effect, Request, SaveCheckpoint, SaveWrites
 from stategraph.core.machine import Machine
@@ -39,6 +40,7 @@ from stategraph.core.task import Draft, Task
 from stategraph.engine.checkpoints import damage, histories
 from stategraph.engine.checkpoints.saving import SaveCalls, Saved
 from stategraph.engine.compile.functions import sequences_are_wrapped
+from stategraph.engine.compile.task_functions import get_runnable_for_task
 from stategraph.engine.config import foreign_types
 from stategraph.engine.config.environment import Environment
 from stategraph.engine.config.quiet_manager import Quiet
@@ -267,6 +269,12 @@ class Execution:
             if self.machine.outbox:
                 self.flush()
         return added
+
+    def recorded(self, caller: Task, func: Callable[..., Any]) -> Any:
+        """Return what the task's next call returned in an earlier execution, if it is of this function; or None."""
+        with self.lock:
+            writes = self.machine.recorded(caller, get_runnable_for_task(func).get_name())
+        return next((value for channel, value in writes if channel == RETURN), None)
 
     def teller(self) -> Callable[[Draft], Any]:
         """Return what is as good as :meth:`tell`, and faster, if no other thread can tell anything.

@@ -82,6 +82,10 @@ class TaskScope(Draft):
         assert self._calls is not None
         return self._calls.start(self._run, self.task, func, input, **options)
 
+    def recorded(self, func: Callable[..., Any]) -> Any:
+        """Return what the next call of a function returned in an earlier execution of the task; None if it was none."""
+        return None if self._calls is None else self._run.recorded(self.task, func)
+
     @property
     def args(self) -> tuple[Any, ...]:
         """Bookkeeping, channels, managed values and task: `ToolNode` takes the channels' names from the second.

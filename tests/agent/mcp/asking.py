@@ -10,7 +10,7 @@ from mcp.server.elicitation import AcceptedElicitation, ElicitationResult
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.resolve import Elicit, Resolve
 from mcp.shared.exceptions import MCPError, UrlElicitationRequiredError
-from mcp_types import ElicitRequestURLParams
+from mcp_types import ElicitRequest, ElicitRequestFormParams, ElicitRequestURLParams, InputRequiredResult
 from pydantic import BaseModel, Field
 
 server = specimen.server
@@ -69,6 +69,31 @@ async def deliver(
 async def whim(item: str) -> str:
     """Ask something else each time."""
     raise MCPError(code=-32603, message="only the old protocol has whims")
+
+
+begun: list[str] = []
+
+
+def ask(message: str, name: str) -> ElicitRequest:
+    schema = {"type": "object", "properties": {name: {"type": "string"}}, "required": [name]}
+    return ElicitRequest(params=ElicitRequestFormParams(message=message, requested_schema=schema))
+
+
+if not specimen.OLD:
+
+    @server.tool(structured_output=False)
+    async def book(ctx: Context, item: str, stubborn: bool = False) -> str | InputRequiredResult:
+        """Order something in two rounds of questions, the second of two at once; say how often this was begun."""
+        found = {key: each.content for key, each in (ctx.input_responses or {}).items()}
+        step, _, size = (ctx.request_state or "").partition(" ")
+        if step == "":
+            begun.append(item)
+            return InputRequiredResult(input_requests={"first": ask(f"Which {item}?", "size")}, request_state="1")
+        if step == "1":
+            asked = {"b": ask("Which street?", "street"), "a": ask("Which door?", "door")}
+            state = f"2 {found['first']['size']}" + "x" * (70_000 if stubborn else 0)
+            return InputRequiredResult(input_requests=asked, request_state=state)
+        return f"{size[:5].strip('x')} {item} to {found['b']['street']} {found['a']['door']}, begun {begun.count(item)}"
 
 
 if specimen.OLD:

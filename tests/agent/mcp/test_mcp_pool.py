@@ -74,7 +74,9 @@ class Session:
             raise self.listed
         return self.listed
 
-    def begin_call(self, name: str, arguments: dict[str, Any], timeout_s: float | None, reports: bool) -> Call[Any]:
+    def begin_call(
+        self, name: str, arguments: dict[str, Any], timeout_s: float | None, reports: bool, resumed: None = None
+    ) -> Call[Any]:
         return Call("one", self.call_tool(name, arguments, timeout_s), asyncio.Queue())
 
     async def call_tool(self, name: str, arguments: dict[str, Any], timeout_s: float | None) -> Any:
