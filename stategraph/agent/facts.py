@@ -92,6 +92,11 @@ class ModelCall:
     off_record: bool = False
     traced_as: str = ""
 
+    def of_model(self, provider: str, model: str, traced_as: str) -> ModelCall:
+        """Return the same call of another model."""
+        tokens = (self.instruction_tokens, self.tool_schema_tokens)
+        return ModelCall(self.at, provider, model, self.messages, self.history, *tokens, self.off_record, traced_as)
+
 
 @dataclass(frozen=True, slots=True)
 class ModelStarted:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
 from contextlib import aclosing
-from dataclasses import replace
 from functools import partial
 from typing import Any, Never, TypeAlias, cast
 
@@ -210,7 +209,7 @@ async def tell(
     """
     errors: list[Exception] = []
     for route in routes:
-        call = replace(about, provider=route.provider, model=route.name, traced_as=route.traced_as)
+        call = about.of_model(route.provider, route.name, route.traced_as)
         number = 0
         pause: float | None = 0.0
         while pause is not None:

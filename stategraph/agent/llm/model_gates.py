@@ -174,23 +174,24 @@ async def tell(
         LimitReachedError: A limit of the run is reached, and its limits say that this raises.
         GraphInterrupt: A person is asked about that.
     """
+    routes, _, config, final, before = request
     try:
-        return await _told(passage, request, about, listener, meter)
+        if passage is None:
+            return await model_calls.tell(routes, about, config, listener, final, before, meter=meter)
+        return await _through_gates(passage, request, about, listener, meter)
     except LimitReachedError as reached:
         return metering.end(meter, reached)
 
 
-async def _told(
-    passage: Passage | None,
+async def _through_gates(
+    passage: Passage,
     request: model_calls.Request,
     about: ModelCall,
     listener: Listener,
     meter: Meter | None,
 ) -> Outcome:
     """Do what `tell` does, as long as no limit is reached."""
-    routes, _, config, final, before = request
-    if passage is None:
-        return await model_calls.tell(routes, about, config, listener, final, before, meter=meter)
+    _, _, config, final, before = request
     verdict = await adrive(passage.entering(), _awaited)
     if not isinstance(verdict, ModelRequest):
         outcome = stored(await adrive(passage.leaving(verdict), _awaited), request)

@@ -64,7 +64,7 @@ def _parsed(text: str) -> Any:
         return {}
     try:
         # Line breaks within texts are common and unambiguous.
-        return json.loads(encodable.joined(text), strict=False, parse_constant=_refuse)
+        return _DECODER.decode(encodable.joined(text))
     except (UnreadableArgumentsError, json.JSONDecodeError) as error:
         if isinstance(error, UnreadableArgumentsError):
             raise
@@ -77,6 +77,9 @@ def _parsed(text: str) -> Any:
 
 def _refuse(constant: str) -> NoReturn:
     raise _unusable(f"{constant} is no number of JSON")
+
+
+_DECODER = json.JSONDecoder(strict=False, parse_constant=_refuse)
 
 
 def _flaw(value: Any, depth: int) -> str | None:

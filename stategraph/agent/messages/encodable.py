@@ -51,6 +51,8 @@ def encodable_value(value: Any) -> Any:
     if isinstance(value, str):
         return encodable(value)
     if isinstance(value, dict):
+        if not value:
+            return value
         pairs = [(encodable_value(key), encodable_value(each)) for key, each in value.items()]
         same = all(a is key and b is each for (a, b), (key, each) in zip(pairs, value.items(), strict=True))
         return value if same else dict(pairs)

@@ -63,19 +63,21 @@ def _is_sound(messages: Sequence[AnyMessage]) -> bool:
     """Return whether the history needs no repair; the usual case, before every call of a model."""
     pending: set[str | None] = set()
     for message in messages:
-        # A class is looked up much faster than it is found out that a message is no instance of another one.
-        known = type(message) in _USUAL
-        if type(message) is ToolMessage or (not known and isinstance(message, ToolMessage)):
+        # Not by functions, and by exact classes first: for each message of the history, before every call of a model.
+        kind = type(message)
+        known = kind in _USUAL
+        if kind is ToolMessage or (not known and isinstance(message, ToolMessage)):
             if message.tool_call_id not in pending:
                 return False
             pending.remove(message.tool_call_id)
         elif pending:
             return False
-        elif type(message) is AIMessage or (not known and isinstance(message, AIMessage)):
-            if message.tool_calls:
-                pending = {call["id"] for call in message.tool_calls}
-            # Not by a function: for each answer of the history, before every call of a model.
-            if message.invalid_tool_calls or len(pending) < len(message.tool_calls) or not all(pending):
+        elif kind is AIMessage or (not known and isinstance(message, AIMessage)):
+            if calls := message.tool_calls:
+                pending = {call["id"] for call in calls}
+                if len(pending) < len(calls) or None in pending or "" in pending:
+                    return False
+            if message.invalid_tool_calls:
                 return False
     return not pending
 

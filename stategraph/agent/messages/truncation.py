@@ -23,6 +23,8 @@ _SNAP_CHARS = 200
 _SHORTEST_SPLIT_RESULT_CHARS = 200
 _SHORTEST_SPLIT_INPUT_CHARS = 100
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str)
+
 
 def max_tool_result_chars(max_context_tokens: int | None) -> int:
     """Return the longest tool result, in characters, for a context of this size.
@@ -82,7 +84,7 @@ def truncate_tool_input(arguments: object, max_chars: int) -> dict[str, object]:
 
 def compact_json(value: object) -> str:
     """JSON text as tool calls carry it: no spaces, no escapes for other alphabets."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+    return _ENCODER.encode(value)
 
 
 def text_of(content: str | list[Any]) -> str:

@@ -30,11 +30,10 @@ from stategraph.agent.facts import (
 from stategraph.agent.invocation.injection import InjectionContext
 from stategraph.agent.messages import storable, truncation
 from stategraph.agent.ports import AgentContext, Answer, HostResult, ToolBatch
-from stategraph.agent.reporting import ToolReport
 from stategraph.agent.tools import tool_result, tool_runner
 from stategraph.agent.tools.gates import Finished, Gates
 from stategraph.agent.tools.tool_calls import OpenCalls
-from stategraph.agent.tools.tool_result import Output, Result, StoredResult, failed
+from stategraph.agent.tools.tool_result import Result, StoredResult, failed
 from stategraph.agent.tools.tool_runner import ToolRunner, Watch
 from stategraph.engine.compile.task_functions import start_task
 from stategraph.engine.config.context import get_config
@@ -199,28 +198,22 @@ class Batch:
 
     def _watch(self, call: ToolCall, refused: list[Exception]) -> Watch | None:
         """Return callbacks that tell the listener; its errors after the end of the tool are kept in `refused`."""
-        if self.context.listener is None:
+        listener, at = self.context.listener, self.at
+        if listener is None:
             return None
-
-        async def started() -> None:
-            await self.hear(ToolStarted(self.at, call))
-
-        async def ended(output: Output) -> None:
-            await kept(ToolEnded(self.at, call, output))
-
-        async def failed(error: Exception) -> None:
-            await kept(ToolFailed(self.at, call, error))
 
         async def kept(fact: Fact) -> None:
             try:
-                await self.hear(fact)
+                await listener.hear(fact)
             except Exception as error:
                 refused.append(error)
 
-        async def report(what: ToolReport) -> None:
-            await self.hear(ToolReported(self.at, call, what))
-
-        return Watch(started, ended, failed, report)
+        return Watch(
+            lambda: listener.hear(ToolStarted(at, call)),
+            lambda output: kept(ToolEnded(at, call, output)),
+            lambda error: kept(ToolFailed(at, call, error)),
+            lambda what: listener.hear(ToolReported(at, call, what)),
+        )
 
     async def hear(self, fact: Fact) -> None:
         """Tell the listener, if there is one."""

@@ -148,7 +148,7 @@ class ToolRunner:
             return self._no_such_tool(call)
         refused: list[HandlerError] = []
         if watch is not None:
-            watch = replace(watch, report=_noting(watch.report, refused))
+            watch = Watch(watch.started, watch.ended, watch.failed, _noting(watch.report, refused))
             await watch.started()
         try:
             output = await self._output(call, values, watch)

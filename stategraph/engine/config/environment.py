@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from os import urandom
 from typing import Final, NamedTuple
 from uuid import UUID, uuid4
 
@@ -120,6 +121,10 @@ class Environment(NamedTuple):
     def unique(self) -> str:
         """Return a new id as text."""
         return str(self.ids.unique())
+
+    def unique_bytes(self) -> bytes:
+        """Return 16 bytes that no other call gets, for ids of another form; the machine's are random in every bit."""
+        return urandom(16) if self.ids is SYSTEM.ids else self.ids.unique().bytes
 
     def run_id(self) -> UUID | None:
         """Return an id for a run of LangChain, such as a model's, whose answer may be named after it.

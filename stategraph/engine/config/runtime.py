@@ -221,7 +221,12 @@ class Runtime(_Origin, Generic[ContextT]):
     if not TYPE_CHECKING:  # or any name would pass for a field
 
         def __getattr__(self, name: str) -> Any:
-            """Work out the fields of an attempt's runtime, when one that is not there yet is read."""
+            """Work out fields of an attempt's runtime, when one that is not there yet is read."""
+            if (put_one := _PUT_OF_RUN.get(name)) is not None:
+                # Most nodes read no other: of these, none is worked out for the attempt.
+                of_run = getattr(self._origin[0].runtime, name)
+                put_one(self, of_run)
+                return of_run
             if name not in _FIELDS:
                 raise AttributeError(f"'Runtime' object has no attribute '{name}'")
             # Two threads may do so at once: what they find out is equal.
@@ -331,6 +336,8 @@ _FIELDS: Final = tuple(field.name for field in fields(Runtime))
 _new = object.__new__
 # Without a call of `object.__setattr__`, which looks the slot up by its name.
 _PUT_FIELDS: Final = tuple(Runtime.__dict__[field].__set__ for field in _FIELDS)
+_PUT_OF_RUN: Final = {name: Runtime.__dict__[name].__set__ for name in ("context", "store", "server_info", "control")}
+"""Fields whose values are those of the run."""
 _set_origin: Callable[[Runtime[Any], tuple[Any, ...]], None] = _Origin.__dict__["_origin"].__set__
 
 

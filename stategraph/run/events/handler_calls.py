@@ -80,14 +80,7 @@ class HandlerCalls:
                 raise failure from (error if failure is not error else error.__cause__)
             # The reported event is past, and there may be no caller left to raise to.
             _log.warning("Run '%s' is still running. %s", self._run_id, failure, exc_info=error)
-        self._count_cost(event, clock.monotonic() - began)
-
-    def statistics(self) -> tuple[HandlerStatistics, ...]:
-        """Return the cost of each handler so far, the most expensive first."""
-        found = [HandlerStatistics(event, c.calls, c.total_s, c.longest_s) for event, c in self._costs.items()]
-        return tuple(sorted(found, key=lambda each: -each.total_s))
-
-    def _count_cost(self, event: str, took_s: float) -> None:
+        took_s = clock.monotonic() - began
         cost = self._costs.get(event)
         if cost is None:
             cost = self._costs[event] = _Cost()
@@ -95,3 +88,8 @@ class HandlerCalls:
         cost.total_s += took_s
         if took_s > cost.longest_s:
             cost.longest_s = took_s
+
+    def statistics(self) -> tuple[HandlerStatistics, ...]:
+        """Return the cost of each handler so far, the most expensive first."""
+        found = [HandlerStatistics(event, c.calls, c.total_s, c.longest_s) for event, c in self._costs.items()]
+        return tuple(sorted(found, key=lambda each: -each.total_s))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64encode
+from binascii import b2a_base64
 
 from stategraph.engine.config import environment
 
-_LENGTH = 21  # of six bits each, so that two of the 128 are left over
+_LENGTH = 21  # of six bits each, so that two of the 128 are not used
+_SAFE_IN_URLS = bytes.maketrans(b"+/", b"-_")
 
 
 def new_id(prefix: str) -> str:
@@ -16,7 +17,8 @@ def new_id(prefix: str) -> str:
         prefix: Its prefix, such as `step_`.
 
     Returns:
-        The prefix and the lower 126 bits of a UUID, all but six of which are random.
+        The prefix and the lower 126 bits of 16 bytes.
     """
-    lower = environment.current().ids.unique().int & (1 << 6 * _LENGTH) - 1
-    return prefix + urlsafe_b64encode((lower << 2).to_bytes(16, "big"))[:_LENGTH].decode()
+    # With two bytes before them, the lower bits begin with a character.
+    encoded = b2a_base64(b"\0\0" + environment.current().unique_bytes(), newline=False)
+    return prefix + encoded.translate(_SAFE_IN_URLS)[-_LENGTH:].decode()

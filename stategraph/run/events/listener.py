@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, TypeAlias, TypedDict, assert_never
+from typing import Any, Final, Literal, TypeAlias, TypedDict, assert_never
 
 from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
 
@@ -107,37 +107,21 @@ class RunListener:
         self._count += 1
         if self._starting:
             await self._tell_start(fact)
-        match fact:
-            case facts.ModelStreamed(call, chunk):
-                await self.emit(GraphEvents.CHAT_MODEL_STREAM, {"chunk": chunk}, call.at)
-                if call.off_record:
-                    pass
-                elif call.at.within is not None:
-                    await self._emit_all(self._tracker.of(call.at).chunk(call, chunk), call.at)
-                else:
-                    self.partial[id(call)][1].append(chunk)
-                    for event, data in self._tracker.chunk(call, chunk):
-                        await self.emit(event, data, call.at)
-                    if self.outputs is not None:
-                        await self._emit_all(self.outputs.chunk(call, chunk), call.at)
-            case facts.ModelStarted() | facts.ModelEnded() | facts.ModelFailed():
-                await self._hear_model(fact)
-            case (
-                facts.ToolStarted()
-                | facts.ToolEnded()
-                | facts.ToolFailed()
-                | facts.ToolAnswered()
-                | facts.ToolRecalled()
-            ):
-                await self._hear_tool(fact)
-            case facts.SummaryStarted() | facts.SummaryStreamed() | facts.SummaryEnded():
-                await self._hear_summary(fact)
-            case facts.SubagentStarted() | facts.SubagentEnded():
-                await self._hear_subagent(fact)
-            case facts.Injected() | facts.MessageReturned() | facts.OutputGiven() | facts.OutputRefused():
-                await self._hear_message(fact)
-            case _:
-                await self._show(fact)
+        if not isinstance(fact, facts.ModelStreamed):
+            await _HEARERS.get(type(fact), RunListener._show)(self, fact)
+            return
+        call, chunk = fact.call, fact.chunk
+        await self.emit(GraphEvents.CHAT_MODEL_STREAM, {"chunk": chunk}, call.at)
+        if call.off_record:
+            return
+        if call.at.within is not None:
+            await self._emit_all(self._tracker.of(call.at).chunk(call, chunk), call.at)
+            return
+        self.partial[id(call)][1].append(chunk)
+        for event, data in self._tracker.chunk(call, chunk):
+            await self.emit(event, data, call.at)
+        if self.outputs is not None:
+            await self._emit_all(self.outputs.chunk(call, chunk), call.at)
 
     def memory(self) -> dict[str, object] | None:
         """Return the steps of the run, for the process that continues it; None if nothing is stored."""
@@ -351,7 +335,7 @@ class RunListener:
         handle, log = self._handlers.get_handle(event), self._log
         if handle is None and log is None:
             return False
-        metadata = None if at is None else self._known(at)
+        metadata = None if at is None else self._metadata if at is self._place else self._known(at)
         if metadata is not None and call is not None:
             metadata = metadata | {"ls_provider": call.traced_as or call.provider, "ls_model_name": call.model}
         if log is not None:
@@ -401,6 +385,21 @@ class RunListener:
             if at.within is not None:
                 self._metadata["subagentRunId"] = at.within.id
         return self._metadata
+
+
+_HEARERS: Final[Mapping[type, Callable[[RunListener, Any], Awaitable[None]]]] = {
+    **dict.fromkeys((facts.ModelStarted, facts.ModelEnded, facts.ModelFailed), RunListener._hear_model),
+    **dict.fromkeys(
+        (facts.ToolStarted, facts.ToolEnded, facts.ToolFailed, facts.ToolAnswered, facts.ToolRecalled),
+        RunListener._hear_tool,
+    ),
+    **dict.fromkeys((facts.SummaryStarted, facts.SummaryStreamed, facts.SummaryEnded), RunListener._hear_summary),
+    **dict.fromkeys((facts.SubagentStarted, facts.SubagentEnded), RunListener._hear_subagent),
+    **dict.fromkeys(
+        (facts.Injected, facts.MessageReturned, facts.OutputGiven, facts.OutputRefused), RunListener._hear_message
+    ),
+}
+"""The methods that hear facts of a kind; all others are shown as they are."""
 
 
 def _has_result(messages: Sequence[AnyMessage], call_id: str | None) -> bool:
