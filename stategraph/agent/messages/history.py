@@ -15,6 +15,7 @@ from langchain_core.messages.tool import tool_call
 from stategraph.agent.messages import arguments, encodable
 
 _USUAL = frozenset({AIMessage, HumanMessage, SystemMessage, ToolMessage})
+_NO_IDS = frozenset({None, ""})
 
 #: Marks a result that was made because there was none.
 SYNTHETIC = "synthetic"
@@ -64,18 +65,17 @@ def _is_sound(messages: Sequence[AnyMessage]) -> bool:
     pending: set[str | None] = set()
     for message in messages:
         # Not by functions, and by exact classes first: for each message of the history, before every call of a model.
-        kind = type(message)
-        known = kind in _USUAL
-        if kind is ToolMessage or (not known and isinstance(message, ToolMessage)):
+        known = type(message) in _USUAL
+        if type(message) is ToolMessage or (not known and isinstance(message, ToolMessage)):
             if message.tool_call_id not in pending:
                 return False
             pending.remove(message.tool_call_id)
         elif pending:
             return False
-        elif kind is AIMessage or (not known and isinstance(message, AIMessage)):
+        elif type(message) is AIMessage or (not known and isinstance(message, AIMessage)):
             if calls := message.tool_calls:
                 pending = {call["id"] for call in calls}
-                if len(pending) < len(calls) or None in pending or "" in pending:
+                if len(pending) < len(calls) or not _NO_IDS.isdisjoint(pending):
                     return False
             if message.invalid_tool_calls:
                 return False
