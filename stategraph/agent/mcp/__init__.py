@@ -18,7 +18,14 @@ from stategraph.agent.mcp.errors import (
     McpUnauthorized,
     McpUnavailable,
 )
-from stategraph.agent.mcp.oauth import AuthorizationCode, ClientCredentials, MemoryTokens, TokenStorage
+from stategraph.agent.mcp.oauth import (
+    AuthorizationCode,
+    ClientCredentials,
+    MemoryTokens,
+    TokenStorage,
+    UserTokenStorage,
+)
+from stategraph.agent.mcp.oauth.files import FileTokens
 from stategraph.agent.mcp.results import (
     Prompt,
     PromptArgument,
@@ -37,6 +44,7 @@ __all__ = [
     "ClientCredentials",
     "Elicitation",
     "ElicitationAnswer",
+    "FileTokens",
     "HttpServer",
     "McpBadAnswer",
     "McpError",
@@ -58,4 +66,5 @@ __all__ = [
     "StdioServer",
     "TokenStorage",
     "ToolChange",
+    "UserTokenStorage",
 ]

@@ -52,7 +52,10 @@ ASSIGN_S: Final = 2.0
 _POLL_S: Final = 0.02
 
 Key: TypeAlias = tuple[str, ...]
-"""The place of a call in a run; it begins with the thread."""
+"""The place of a call in a run: the thread, the namespace, the user, and the call's digest."""
+
+USER_ID: Final = "user_id"
+"""The user of a run, in its `configurable`."""
 
 Said: TypeAlias = "asyncio.Queue[ToolReport | Question | None]"
 
@@ -331,8 +334,8 @@ def place(server: str, tool: str, arguments: Mapping[str, Any]) -> Key | None:
     if not elicitation.can_pause():
         return None
     conf = get_config()[CONF]
-    call = digest(server, tool, arguments)
-    return (str(conf.get(CONFIG_KEY_THREAD_ID)), str(conf.get(CONFIG_KEY_CHECKPOINT_NS)), call)
+    place = (conf.get(CONFIG_KEY_THREAD_ID), conf.get(CONFIG_KEY_CHECKPOINT_NS), conf.get(USER_ID))
+    return (*map(str, place), digest(server, tool, arguments))
 
 
 def digest(server: str, tool: str, arguments: Mapping[str, Any]) -> str:

@@ -11,13 +11,23 @@ import re
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, Self, TypeAlias, cast
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 
-from stategraph.agent.mcp.oauth import OAuth
+from stategraph.agent.mcp.oauth import AuthorizationCode, OAuth
+from stategraph.agent.mcp.oauth.users import settings_of
 from stategraph.agent.settings import validation
 from stategraph.agent.settings.secrets import Secrets, in_address, in_options, shown_address, texts_in
 from stategraph.errors import ConfigurationError
@@ -40,8 +50,8 @@ class _Described(BaseModel):
         call_timeout_s: Seconds in which it has to answer a request, unless the call says otherwise. None: no limit.
         log_level: The least important lines of its log that are wanted.
         session: `shared`: one session for all who call; `thread`: one for each thread of a conversation, for a server
-            that keeps state.
-        idle_s: Seconds without use after which the session of a thread ends.
+            that keeps state; `user`: one for each user (`configurable.user_id` of the run), with that user's tokens.
+        idle_s: Seconds without use after which the session of a thread or user ends.
         pins: The tools that may be used, by name, each with its digest (`metadata["mcp"]["digest"]` of a tool that
             somebody has looked at). A tool that is not named, or not that version, is left out, and not called. None:
             all may be used.
@@ -54,9 +64,14 @@ class _Described(BaseModel):
     connect_timeout_s: PositiveFloat = 30.0
     call_timeout_s: PositiveFloat | None = 60.0
     log_level: LogLevel = "info"
-    session: Literal["shared", "thread"] = "shared"
+    session: Literal["shared", "thread", "user"] = "shared"
     idle_s: PositiveFloat = 600.0
     pins: Mapping[str, str] | None = None
+
+    @property
+    def per_user(self) -> bool:
+        """True if no two users share a session."""
+        return self.session == "user"
 
 
 class StdioServer(_Described):
@@ -99,6 +114,30 @@ class HttpServer(_Described):
     url: str = Field(repr=False)
     headers: Mapping[str, SecretStr] = Field(default_factory=dict)
     oauth: OAuth | None = None
+
+    @model_validator(mode="after")
+    def _keeps_users_apart(self) -> Self:
+        if not isinstance(self.oauth, AuthorizationCode):
+            mixed = self.oauth is not None and self.oauth.user_storage is not None and self.session == "shared"
+        elif self.session == "user" and self.oauth.user_storage is None:
+            raise ValueError(
+                "each user has a session, and one storage would give all of them the tokens of the first; expected "
+                "`user_storage` in `oauth`"
+            )
+        else:
+            mixed = self.oauth.user_storage is not None and self.session == "shared"
+        if mixed:
+            raise ValueError("`user_storage` needs session='user' or 'thread': a shared session has one user's tokens")
+        return self
+
+    @property
+    def per_user(self) -> bool:
+        """True if no two users share a session."""
+        return self.session == "user" or (self.oauth is not None and self.oauth.user_storage is not None)
+
+    def of_user(self, user: str) -> HttpServer:
+        """Return the description for a user's session, with that user's tokens."""
+        return self if self.oauth is None else self.model_copy(update={"oauth": settings_of(self.oauth, user)})
 
     @field_validator("url")
     @classmethod

@@ -17,6 +17,7 @@ import contextvars
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from stategraph.agent.settings.secrets import Secrets
 
 T = TypeVar("T")
+
+_acting: ContextVar[str | None] = ContextVar("stategraph_mcp_user", default=None)
 
 _DROPPED_NAMED: Final = 5
 """Tools that a warning names."""
@@ -150,6 +153,27 @@ class McpSessions:
         await self._parked.end_thread(thread_id)
         await self._slots.end_thread(thread_id)
 
+    async def end_user(self, user: str) -> None:
+        """End the sessions of a user, such as one who signs off; what is stored for that user stays.
+
+        Args:
+            user: The user.
+        """
+        await self._slots.end_user(user)
+
+    @contextmanager
+    def acting_for(self, user: str) -> Iterator[None]:
+        """Name the user of the requests that are made in a block, where no run does, such as to list tools.
+
+        Args:
+            user: The user; a run's `configurable.user_id` goes before it.
+        """
+        token = _acting.set(user)
+        try:
+            yield
+        finally:
+            _acting.reset(token)
+
     async def erase_thread(self, thread_id: str) -> int:
         """Forget a thread, as its erasure asks for.
 
@@ -239,7 +263,8 @@ class McpSessions:
                 found |= {(server, tool.name): tool for tool in usable}
                 without = (*listed.dropped, *unpinned)
                 dropped |= {server: without} if without else {}
-                changed += self._versions.note(server, listed.found)
+                if not self._described[server].per_user:  # lists of different users are no versions of each other
+                    changed += self._versions.note(server, listed.found)
         names = visible_names(found, prefix=prefix)
         made = tuple(make_tool(self, tool[0], names[tool], described) for tool, described in found.items())
         return McpListing(made, failed, dropped, tuple(changed))
@@ -435,14 +460,14 @@ class McpSessions:
             )
         if server not in self._described:
             raise ValueError(f"There is no MCP server {server!r}; there are: {', '.join(self._described) or 'none'}")
-        with self._slots.used(server, _thread()) as slot:
+        with self._slots.used(server, _of_run(CONFIG_KEY_THREAD_ID), _of_run(calls.USER_ID) or _acting.get()) as slot:
             yield slot
 
 
-def _thread() -> str | None:
-    """Return the thread of the run that is calling."""
+def _of_run(name: str) -> str | None:
+    """Return what the run that is calling has in its `configurable`, such as its thread."""
     try:
-        thread = (get_config().get(CONF) or {}).get(CONFIG_KEY_THREAD_ID)
+        found = (get_config().get(CONF) or {}).get(name)
     except RuntimeError:
         return None
-    return None if thread is None else str(thread)
+    return None if found is None else str(found)

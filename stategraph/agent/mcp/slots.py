@@ -10,8 +10,9 @@ Rules:
   each request makes one attempt. A request that is answered resets the count of failures.
 - What one request learns about a session is not the others' answer: a session that was forgotten takes no new ones, and
   those that it has get their own.
-- A server whose description says so has a session for each thread of a conversation. It ends when it was not used for
-  `idle_s`, and a call that waits for a person counts as use.
+- A server whose description says so has a session for each thread of a conversation, or for each user. It ends when it
+  was not used for `idle_s`, and a call that waits for a person counts as use.
+- No two users share a session of a server that has tokens of each user.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ import asyncio
 import contextvars
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-from stategraph.agent.mcp.errors import McpTimeout, McpUnavailable
-from stategraph.agent.mcp.servers import McpServer
+from stategraph.agent.mcp.errors import McpTimeout, McpUnauthorized, McpUnavailable
+from stategraph.agent.mcp.servers import McpServer, StdioServer
 
 if TYPE_CHECKING:
     from stategraph.agent.mcp.connection import Connection
@@ -33,7 +34,10 @@ IDLE_S: Final = 30.0
 ATTEMPTS: Final = 3
 
 MOST_THREADS: Final = 1000
-"""Sessions of one server, where each thread has its own; the one that was unused longest makes room."""
+"""Sessions of one server, where each thread or user has its own; the one that was unused longest makes room."""
+
+Place: TypeAlias = tuple[str, str | None, str | None]
+"""The server, the thread and the user of a session."""
 
 
 def backoff_s(failures: int) -> float:
@@ -57,26 +61,36 @@ class Slots:
 
     def __init__(self, described: Mapping[str, McpServer]) -> None:
         self._described = described
-        self._slots: dict[tuple[str, str | None], Slot] = {}
+        self._slots: dict[Place, Slot] = {}
         self._ending: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
         return len(self._slots)
 
     @contextmanager
-    def used(self, server: str, thread_id: str | None) -> Iterator[Slot]:
+    def used(self, server: str, thread_id: str | None, user: str | None = None) -> Iterator[Slot]:
         """Find the place of a session, and keep it from ending while the block is open.
 
         Args:
             server: The server.
             thread_id: The thread that needs it; None: none.
+            user: The user who needs it; None: none.
+
+        Raises:
+            McpUnauthorized: The server has a session for each user, and there is none.
         """
         described = self._described[server]
-        key = (server, thread_id if described.session == "thread" else None)
+        key = (server, thread_id if described.session == "thread" else None, user if described.per_user else None)
+        if described.per_user and not user:
+            raise McpUnauthorized(
+                f"MCP server {server!r} has a session for each user, and nobody is named: give the run a user "
+                "(config={'configurable': {'user_id': ...}}), or ask within `with sessions.acting_for(user)`",
+                server=server,
+            )
         # The last one is the one that was used last.
-        slot = self._slots.pop(key, None) or Slot(server, described)
+        slot = self._slots.pop(key, None) or Slot(server, _of_user(described, key[2]))
         self._slots[key] = slot
-        if described.session == "thread":
+        if described.session != "shared":
             self._make_room(server)
         slot.users += 1
         slot.keep()
@@ -84,7 +98,7 @@ class Slots:
             yield slot
         finally:
             slot.users -= 1
-            if described.session == "thread" and self._slots.get(key) is slot:
+            if described.session != "shared" and self._slots.get(key) is slot:
                 slot.end_after(described.idle_s, lambda: self._end_idle(key, slot))
 
     def _make_room(self, server: str) -> None:
@@ -96,12 +110,12 @@ class Slots:
                     return
             self._slots.pop(theirs[-1])
             raise McpUnavailable(
-                f"MCP server {server!r} has {MOST_THREADS} sessions that work, one for each thread; another one has to "
-                "wait until one of them ends",
+                f"MCP server {server!r} has {MOST_THREADS} sessions that work, one for each thread or user; "
+                "another one has to wait until one of them ends",
                 server=server,
             )
 
-    def _end_idle(self, key: tuple[str, str | None], slot: Slot) -> None:
+    def _end_idle(self, key: Place, slot: Slot) -> None:
         if self._slots.get(key) is not slot:
             return
         if slot.busy:
@@ -109,7 +123,7 @@ class Slots:
         else:
             self._end(key)
 
-    def _end(self, key: tuple[str, str | None]) -> asyncio.Task[None]:
+    def _end(self, key: Place) -> asyncio.Task[None]:
         slot = self._slots.pop(key)
         slot.keep()
         ending = asyncio.get_running_loop().create_task(
@@ -123,11 +137,19 @@ class Slots:
         """End the sessions of a thread, and wait until nothing of them is left."""
         await asyncio.gather(*(self._end(key) for key in list(self._slots) if key[1] == thread_id))
 
+    async def end_user(self, user: str) -> None:
+        """End the sessions of a user, and wait until nothing of them is left."""
+        await asyncio.gather(*(self._end(key) for key in list(self._slots) if key[2] == user))
+
     async def aclose(self) -> None:
         """End all sessions, and wait until nothing of them is left."""
         for key in list(self._slots):
             self._end(key)
         await asyncio.gather(*self._ending)
+
+
+def _of_user(described: McpServer, user: str | None) -> McpServer:
+    return described if user is None or isinstance(described, StdioServer) else described.of_user(user)
 
 
 class Slot:

@@ -113,6 +113,9 @@ POSTGRES: Final = Dialect(
 #: The name of the one table that all versions have.
 SCHEMA_TABLE: Final = "sg_schema"
 
+#: The table of `tokens`, which whoever uses it makes.
+TOKENS_TABLE: Final = "sg_mcp_token"
+
 #: An index that came later, and the statement that makes it; older versions of this package need not know of it.
 LATER_INDEX: Final = "sg_rollback"
 _LATER_INDEX: Final = f"CREATE INDEX {LATER_INDEX} ON sg_run (rollback_of) WHERE rollback_of IS NOT NULL"
@@ -237,6 +240,7 @@ class Sql:
         self._render_pruning()
         self._render_effects()
         self._render_workers()
+        self._render_tokens()
 
     def _render_schema(self) -> None:
         say, dialect = self._render, self.dialect
@@ -427,6 +431,35 @@ class Sql:
                 CASE WHEN w.seen_at < {now} - ? THEN 1 ELSE 0 END
                 FROM sg_worker AS w ORDER BY w.started_at, w.worker_id"""
         )
+
+    def _render_tokens(self) -> None:
+        """Render the statements of `tokens`, whose table is made by whoever uses it."""
+        say = self._render
+        self.create_tokens = say(
+            """CREATE TABLE sg_mcp_token (
+                of_user TEXT NOT NULL,
+                server TEXT NOT NULL,
+                document {blob},
+                locked_by TEXT,
+                locked_until {real} NOT NULL,
+                PRIMARY KEY (of_user, server)
+            )"""
+        )
+        self.load_tokens = say("SELECT document FROM sg_mcp_token WHERE of_user = ? AND server = ?")
+        self.save_tokens = say(
+            """INSERT INTO sg_mcp_token (of_user, server, document, locked_until) VALUES (?, ?, ?, 0)
+                ON CONFLICT (of_user, server) DO UPDATE SET document = excluded.document RETURNING server"""
+        )
+        self.forget_tokens = say("DELETE FROM sg_mcp_token WHERE of_user = ? RETURNING server")
+        self.lock_tokens = say(
+            """INSERT INTO sg_mcp_token (of_user, server, locked_by, locked_until) VALUES (?, ?, ?, {now} + ?)
+                ON CONFLICT (of_user, server) DO UPDATE
+                SET locked_by = excluded.locked_by, locked_until = excluded.locked_until
+                WHERE sg_mcp_token.locked_until < {now} RETURNING locked_by"""
+        )
+        holder = "of_user = ? AND server = ? AND locked_by = ? RETURNING server"
+        self.hold_tokens = say(f"UPDATE sg_mcp_token SET locked_until = {{now}} + ? WHERE {holder}")
+        self.unlock_tokens = say(f"UPDATE sg_mcp_token SET locked_until = 0 WHERE {holder}")
 
     def _render(self, statement: str) -> str:
         d = self.dialect

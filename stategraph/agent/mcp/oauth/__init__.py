@@ -3,7 +3,8 @@
 - `AuthorizationCode`: a person agrees in a browser; the host opens the page and returns the address that the browser
   was sent back to. PKCE, `state` and the issuer are checked here.
 - `ClientCredentials`: a program authorizes itself, with a secret or with a signed assertion.
-- Tokens, secrets and registrations are kept by the host's `TokenStorage`, and hidden in logs, errors and reports.
+- Tokens, secrets and registrations are kept by the host's `TokenStorage`, or `UserTokenStorage` where each user has
+  some, and hidden in logs, errors and reports.
 - A server is untrusted: it says where its authorization server is, so `addresses` checks each address, and a secret of
   the host's goes only to the issuers that the host names.
 
@@ -23,13 +24,21 @@ from stategraph.agent.settings.validation import Settings
 Authorize: TypeAlias = Callable[[str], Awaitable[str]]
 """Opens the address of a page where a person agrees; returns the address that the browser was sent back to."""
 
+AuthorizeUser: TypeAlias = Callable[..., Awaitable[str]]
+"""As `Authorize`, called with the user besides: `await authorize(page, user=user)`."""
+
 Assertion: TypeAlias = Callable[[str], Awaitable[str]]
 """Makes a signed assertion (RFC 7523) for an audience, the issuer of the authorization server."""
 
 
 @runtime_checkable
 class TokenStorage(Protocol):
-    """Keeps tokens and registrations; a host implements it. What it is given is secret."""
+    """Keeps tokens and registrations of one user; a host implements it. What it is given is secret.
+
+    One that several processes use has a method `lock(server)` besides, an async context manager that keeps others from
+    refreshing while it is open: many authorization servers take a refresh token only once. Without it, two processes
+    may refresh at once, and the one that is refused looks into the storage again before a person is asked.
+    """
 
     async def load(self, server: str) -> str | None:
         """Return what was saved for a server.
@@ -45,6 +54,35 @@ class TokenStorage(Protocol):
         """Keep a document in place of the one before.
 
         Args:
+            server: As for `load`.
+            document: JSON with tokens, a client's registration and where it was made. Encrypt it.
+        """
+
+
+@runtime_checkable
+class UserTokenStorage(Protocol):
+    """Keeps tokens and registrations of many users; a host implements it. What it is given is secret.
+
+    `FileTokens` is one, and `stategraph.workers.registry.tokens.RegistryTokens`, in a database. One that several
+    processes use has a method `lock(user, server)` besides, see `TokenStorage`.
+    """
+
+    async def load(self, user: str, server: str) -> str | None:
+        """Return what was saved for a user and a server.
+
+        Args:
+            user: The run's `configurable.user_id`.
+            server: Its address without query, in lower case where case does not matter.
+
+        Returns:
+            The document, or None.
+        """
+
+    async def save(self, user: str, server: str, document: str) -> None:
+        """Keep a document in place of the one before.
+
+        Args:
+            user: As for `load`.
             server: As for `load`.
             document: JSON with tokens, a client's registration and where it was made. Encrypt it.
         """
@@ -85,11 +123,20 @@ class _Grant(Settings):
     Attributes:
         scope: Scopes to ask for, separated by blanks; None: what the server asks for. A server that asks for more
             later is answered with those and the ones from before (step-up).
-        storage: Keeps what was granted.
+        storage: Keeps what was granted, to one user or program.
+        user_storage: Keeps what was granted to each user; the server's `session` is `user` or `thread` then, so that
+            no session is shared by two users. None: there is one user, or program.
     """
 
     scope: str | None = None
     storage: TokenStorage = Field(default_factory=MemoryTokens, repr=False)
+    user_storage: UserTokenStorage | None = Field(default=None, repr=False)
+
+    @model_validator(mode="after")
+    def _has_one_storage(self) -> Self:
+        if self.user_storage is not None and "storage" in self.model_fields_set:
+            raise ValueError("either `storage`, for one user, or `user_storage`, for many, is expected")
+        return self
 
 
 class AuthorizationCode(_Grant):
@@ -98,7 +145,8 @@ class AuthorizationCode(_Grant):
     The client registers itself, unless it has a `client_id`, or the authorization server reads `client_metadata_url`.
 
     Attributes:
-        authorize: Shows a page to a person; see `Authorize`. It is awaited, with the time limits of requests stopped.
+        authorize: Shows a page to a person; see `Authorize`, and with `user_storage` `AuthorizeUser`. It is awaited,
+            with the time limits of requests stopped.
         redirect_uri: Where the browser is sent back to: an address of the host's, or a port of this machine.
         issuers: The authorization servers that may be used; none: the one that the server names, which is right for
             clients that have no secret of their own.
@@ -110,7 +158,7 @@ class AuthorizationCode(_Grant):
     """
 
     type: Literal["authorization_code"] = "authorization_code"
-    authorize: Authorize = Field(repr=False)
+    authorize: Authorize | AuthorizeUser = Field(repr=False)
     redirect_uri: str
     issuers: tuple[Issuer, ...] = ()
     client_id: str | None = None
@@ -175,4 +223,14 @@ class ClientCredentials(_Grant):
 
 OAuth: TypeAlias = Annotated[AuthorizationCode | ClientCredentials, Field(discriminator="type")]
 
-__all__ = ["Assertion", "AuthorizationCode", "Authorize", "ClientCredentials", "MemoryTokens", "OAuth", "TokenStorage"]
+__all__ = [
+    "Assertion",
+    "AuthorizationCode",
+    "Authorize",
+    "AuthorizeUser",
+    "ClientCredentials",
+    "MemoryTokens",
+    "OAuth",
+    "TokenStorage",
+    "UserTokenStorage",
+]

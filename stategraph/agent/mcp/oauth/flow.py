@@ -101,7 +101,7 @@ class Authorization:
                     return response
                 await response.aclose()
             return await self._client.send(request, stream=True, auth=self._provider)
-        except (OAuthFlowError, UnicodeDecodeError, ValidationError) as error:
+        except (OAuthFlowError, UnicodeDecodeError, ValidationError, TimeoutError) as error:
             raise AuthorizationFailed(self._provider.hidden.text(bounded(words(error), 500))) from None
 
 

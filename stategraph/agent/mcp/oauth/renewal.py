@@ -2,8 +2,8 @@
 
 Many authorization servers take a refresh token only once, and some revoke the whole grant if it comes a second time:
 
-- Sessions of this process that share a storage take turns, also those of other event loops. Whoever comes later finds
-  the new token in the storage.
+- Sessions of this process that share a storage take turns, also those of other event loops, and then those of other
+  processes, if the storage has a lock for that. Whoever comes later finds the new token in the storage.
 - A refresh runs in a task of its own. A request that is given up meanwhile does not end it, or else the new refresh
   token would be lost with the answer.
 """
@@ -19,25 +19,25 @@ from typing import Final
 
 import anyio
 
-from stategraph.agent.mcp.oauth import TokenStorage
+from stategraph.agent.mcp.oauth import TokenStorage, users
 
 CLOSING_S: Final = 10.0
 """Seconds that closing waits for a refresh."""
 
 _guard: Final = Lock()
-_held: Final[dict[tuple[int, str], Future[None]]] = {}
+_held: Final[dict[tuple[object, ...], Future[None]]] = {}
 """The turns that are taken, by the storage's identity and the server; who has one keeps the storage alive."""
 
 
 @asynccontextmanager
 async def turn(storage: TokenStorage, server: str) -> AsyncIterator[None]:
-    """Wait until nobody else in this process refreshes what a storage has for a server, and keep others from it.
+    """Wait until nobody else refreshes what a storage has for a server, and keep others from it.
 
     Args:
         storage: The host's storage.
         server: The server's address.
     """
-    place, mine = (id(storage), server), Future[None]()
+    place, mine = (*users.identity_of(storage), server), Future[None]()
     mine.set_running_or_notify_cancel()  # who stops waiting for it must not cancel it
     while True:
         with _guard:
@@ -45,7 +45,8 @@ async def turn(storage: TokenStorage, server: str) -> AsyncIterator[None]:
                 break
         await asyncio.wrap_future(other)
     try:
-        yield
+        async with users.lock_of(storage, server):
+            yield
     finally:
         with _guard:
             del _held[place]
