@@ -1,0 +1,160 @@
+"""Knowledge that a process has of the values of threads that it has stored or read.
+
+It is true for as long as a thread's epoch is the same: numbers are given once, and values do not change. It saves
+encoding, storing and reading again; nothing depends on it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+from stategraph.savers.compact.nodes import Node, Run, runs_of
+
+Key: TypeAlias = bytes | tuple[str, bytes]
+"""The plain bytes of a value; with its kind, if that is not msgpack."""
+
+_LINES: Final = 3
+_NAMES: Final = 64
+_ROOTS: Final = 16
+_OF_THREAD: Final = 4_000
+_OF_VALUE: Final = 250
+"""Bytes that objects around the data take."""
+
+
+@dataclass(slots=True)
+class Line:
+    """A list as it was stored last.
+
+    Attributes:
+        classes: The classes of its elements.
+        fields: Their fields, in msgpack.
+        numbers: The numbers of its values.
+        is_grouped: Whether some value holds several elements.
+        runs: The numbers as runs.
+    """
+
+    classes: list[type]
+    fields: bytes
+    numbers: list[int]
+    is_grouped: bool
+    runs: list[Run]
+
+
+@dataclass(slots=True)
+class Root:
+    """The newest known checkpoint of a namespace.
+
+    Attributes:
+        checkpoint_id: Its id.
+        versions: The versions of its channels.
+        nodes: The nodes of its values.
+    """
+
+    checkpoint_id: str
+    versions: dict[str, Any]
+    nodes: dict[str, Node]
+
+
+@dataclass(slots=True)
+class Known:
+    """The values of one thread, as far as they are known.
+
+    Attributes:
+        id: The thread's number in the database; 0 if it has no row yet.
+        epoch: What its row said when this was learnt.
+        next: The number that the next value gets.
+        values: Kind and plain bytes of values, by number.
+        numbers: The numbers of values.
+        lines: Lists, by where they were met: namespace and name.
+        roots: The newest checkpoints, by namespace.
+        size: Bytes that this takes, about.
+    """
+
+    id: int = 0
+    epoch: int = 0
+    next: int = 1
+    values: dict[int, tuple[str, bytes]] = field(default_factory=dict)
+    numbers: dict[Key, int] = field(default_factory=dict)
+    lines: dict[tuple[str, str], list[Line]] = field(default_factory=dict)
+    roots: OrderedDict[str, Root] = field(default_factory=OrderedDict)
+    size: int = _OF_THREAD
+
+    def learn(self, number: int, kind: str, data: bytes) -> None:
+        """Take note of a value."""
+        if number in self.values:
+            return
+        self.values[number] = (kind, data)
+        self.numbers.setdefault(key_of(kind, data), number)
+        self.size += len(data) + _OF_VALUE
+
+    def missing(self, runs: Iterable[Run]) -> list[Run]:
+        """Return those of some numbers whose values are not known."""
+        known = self.values
+        return runs_of(number for first, last in runs for number in range(first, last + 1) if number not in known)
+
+    def keep_line(self, place: tuple[str, str], line: Line, instead_of: Line | None) -> None:
+        """Take note of a list.
+
+        Args:
+            place: Where it was met.
+            line: The list.
+            instead_of: What it continues.
+        """
+        lines = self.lines.setdefault(place, [])
+        if instead_of is not None:
+            lines.remove(instead_of)
+        lines.insert(0, line)
+        self.size += len(line.fields) - (0 if instead_of is None else len(instead_of.fields))
+        while len(lines) > _LINES:
+            self.size -= len(lines.pop().fields)
+        if len(self.lines) > _NAMES:
+            for dropped in self.lines.pop(next(iter(self.lines))):
+                self.size -= len(dropped.fields)
+
+    def keep_root(self, namespace: str, root: Root) -> None:
+        """Take note of the newest checkpoint of a namespace."""
+        self.roots[namespace] = root
+        self.roots.move_to_end(namespace)
+        if len(self.roots) > _ROOTS:
+            self.roots.popitem(last=False)
+
+
+class KnownThreads:
+    """The threads that are known, those that were used last.
+
+    Args:
+        limit: Bytes of values that are kept, about; the thread in use is kept in any case.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._size = 0
+        self._threads: OrderedDict[str, Known] = OrderedDict()
+        self._sizes: dict[str, int] = {}
+
+    def get(self, thread_id: str) -> Known | None:
+        """Return what is known of a thread; None if nothing is."""
+        return self._threads.get(thread_id)
+
+    def keep(self, thread_id: str, known: Known) -> None:
+        """Keep what is known of a thread, and drop what was not used for longest if there is too much."""
+        self._threads[thread_id] = known
+        self._threads.move_to_end(thread_id)
+        self._size += known.size - self._sizes.get(thread_id, 0)
+        self._sizes[thread_id] = known.size
+        while self._size > self._limit and len(self._threads) > 1:
+            oldest, _ = self._threads.popitem(last=False)
+            self._size -= self._sizes.pop(oldest)
+
+    def forget(self, thread_id: str) -> None:
+        """Forget a thread."""
+        if self._threads.pop(thread_id, None) is not None:
+            self._size -= self._sizes.pop(thread_id)
+
+
+def key_of(kind: str, data: bytes) -> Key:
+    """Return what values are compared by."""
+    return data if kind == "msgpack" else (kind, data)

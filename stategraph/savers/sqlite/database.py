@@ -1,0 +1,328 @@
+"""The one connection of a saver, and who has it.
+
+Rules
+-----
+* Whoever gets the connection does all that waits for it: saves that came in the meantime, from any run and any thread,
+  become one transaction. Each of them succeeds or fails alone.
+* Async callers hand their work to a thread of the process's pool; however many wait, it is one thread.
+* A read is a transaction of its own: it sees all of a save or nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import groupby
+from typing import Any, Final, cast
+
+from stategraph.engine.checkpoints.saver_interfaces import Save
+from stategraph.engine.tasks import threads
+from stategraph.savers.compact.coder import Coder
+from stategraph.savers.compact.known import Known, KnownThreads
+from stategraph.savers.compact.plan import Plan, plan, thread_of
+from stategraph.savers.sqlite.reading import Reader, config_of
+from stategraph.savers.sqlite.schema import Mode, Schema, prepare
+from stategraph.savers.sqlite.writing import Statements, put_values, thread_row
+
+Inside = Callable[[sqlite3.Connection], object]
+"""Something else that belongs to a transaction; it raises to have it undone."""
+
+_MOST_BYTES: Final = 64 * 1024 * 1024
+"""Limit for what is remembered of the values of threads."""
+
+
+class Work:
+    """Something to be done with the connection.
+
+    Attributes:
+        is_done: Whether it was done.
+        result: Its result.
+        error: The exception that it raised.
+        told: Called once it is done, in the thread that did it.
+    """
+
+    __slots__ = ("error", "is_done", "result", "told")
+
+    def __init__(self) -> None:
+        self.told: Callable[[], None] | None = None
+        self.is_done = False
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def end(self) -> None:
+        """Take note that it is done."""
+        self.is_done = True
+        if self.told is not None:
+            self.told()
+
+    def outcome(self) -> Any:
+        """Return its result, or raise its exception."""
+        if self.error is not None:
+            raise self.error
+        return self.result
+
+
+class Read(Work):
+    """A read, in a transaction of its own; the result is what the call returns.
+
+    Attributes:
+        call: Reads.
+    """
+
+    __slots__ = ("call",)
+
+    def __init__(self, call: Callable[[Reader], object]) -> None:
+        super().__init__()
+        self.call = call
+
+
+class Write(Work):
+    """Saves of one thread; the result is the number of those that were stored, the first ones up to one that failed.
+
+    Attributes:
+        saves: Methods and their arguments.
+        coder: Encodes.
+        inside: Something else that belongs to the transaction, before the saves; it is all there is, if there are none.
+    """
+
+    __slots__ = ("coder", "inside", "saves")
+
+    def __init__(self, saves: Sequence[Save], coder: Coder, inside: Inside | None = None) -> None:
+        super().__init__()
+        self.saves = saves
+        self.coder = coder
+        self.inside = inside
+
+
+class Put(Write):
+    """A checkpoint of one thread; the result is the config that addresses it."""
+
+    __slots__ = ()
+
+    def outcome(self) -> Any:
+        """Return the config, or raise the exception."""
+        super().outcome()
+        config, checkpoint = self.saves[0][1][:2]
+        conf = config["configurable"]
+        return config_of(conf["thread_id"], conf.get("checkpoint_ns", ""), checkpoint["id"])
+
+
+class Database:
+    """A connection to SQLite.
+
+    Args:
+        connection: The connection; used in one thread at a time, but in any.
+        mode: As for the savers.
+
+    Attributes:
+        connection: The connection.
+        lock: Held by who uses it.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, mode: Mode | None) -> None:
+        self.connection = connection
+        self.lock = threading.Lock()
+        self._mode: Mode | None = mode
+        self._schema: Schema | None = None
+        self._known = KnownThreads(_MOST_BYTES)
+        self._waiting: deque[Work] = deque()
+        # Only one thread of the pool works for async callers: the one that has it.
+        self._token: list[None] = [None]
+
+    def schema(self) -> Schema:
+        """Return what the tables are like, and make them before.
+
+        Raises:
+            ConfigurationError: The mode is another word.
+        """
+        with self.lock:
+            return self._prepared()[0]
+
+    def do(self, work: Work) -> Any:
+        """Do something, and whatever else waits; return its result.
+
+        Raises:
+            BaseException: It failed, and left nothing behind.
+        """
+        self._waiting.append(work)
+        with self.lock:
+            if not work.is_done:
+                self._drain()
+        return work.outcome()
+
+    async def hand_over(self, work: Work) -> Any:
+        """Have something done in another thread; return its result. Being cancelled does not undo it.
+
+        Raises:
+            BaseException: It failed, and left nothing behind.
+        """
+        loop = asyncio.get_running_loop()
+        answer = loop.create_future()
+        work.told = partial(_tell, loop, answer)
+        self._waiting.append(work)
+        if self._token:
+            threads.submit(self._work)
+        await answer
+        return work.outcome()
+
+    def _work(self) -> None:
+        # Work that was asked for while the token was away is noticed here once it is back.
+        while self._waiting:
+            try:
+                self._token.pop()
+            except IndexError:
+                return
+            try:
+                with self.lock:
+                    self._drain()
+            finally:
+                self._token.append(None)
+
+    def _drain(self) -> None:
+        """Do all that waits, in order; saves that follow each other in one transaction."""
+        taken: list[Work] = []
+        try:
+            while self._waiting:
+                taken.append(self._waiting.popleft())
+            for is_write, several in groupby(taken, lambda work: isinstance(work, Write)):
+                if is_write:
+                    self._write_all(cast("list[Write]", [*several]))
+                    continue
+                for read in cast("Iterator[Read]", several):
+                    self._read(read)
+        finally:
+            for work in taken:
+                if not work.is_done:
+                    work.error = work.error or RuntimeError("The thread that was about to do this was interrupted")
+                    work.end()
+
+    # What is done, with the lock held.
+
+    def _prepared(self) -> tuple[Schema, Reader, Statements]:
+        if self._schema is None:
+            self._schema = prepare(self.connection, self._mode)
+            self._reader = Reader(self.connection, self._schema, self._known)
+            self._statements = Statements(has_refs=self._schema.has_refs)
+        return self._schema, self._reader, self._statements
+
+    def _read(self, work: Read) -> None:
+        try:
+            reader = self._prepared()[1]
+            self._settle_transaction()
+            self.connection.execute("BEGIN")
+            try:
+                work.result = work.call(reader)
+            finally:
+                self.connection.rollback()
+        except BaseException as error:  # kept for the caller to raise
+            work.error = error
+        work.end()
+
+    def _write_all(self, writes: Sequence[Write]) -> None:
+        try:
+            self._prepared()
+            # Encoding needs no lock of the file, so it comes before.
+            plans = [self._planned(write) if write.error is None else None for write in writes]
+            self._settle_transaction()
+            self.connection.execute("BEGIN IMMEDIATE")
+            try:
+                for write, planned in zip(writes, plans, strict=True):
+                    self._write(write, planned, is_alone=len(writes) == 1)
+                self.connection.commit()
+            finally:
+                if self.connection.in_transaction:
+                    self.connection.rollback()
+        except BaseException as error:  # kept for the callers to raise
+            for write in writes:
+                write.error = error
+        for write in writes:
+            if write.error is not None:
+                self._forget(write)
+            write.end()
+
+    def _settle_transaction(self) -> None:
+        """Commit what the owner of the connection has begun with it."""
+        if self.connection.in_transaction:
+            self.connection.commit()
+
+    def _forget(self, write: Write) -> None:
+        if write.saves:
+            self._known.forget(thread_of(write.saves[0]))
+
+    def _planned(self, write: Write) -> Plan | None:
+        """Encode saves; None if there is nothing to encode."""
+        if not write.saves:
+            return None
+        schema, reader, _ = self._prepared()
+        if schema.mode == "plain":
+            return plan(write.saves, write.coder, None)
+        thread_id = thread_of(write.saves[0])
+        known = self._known.get(thread_id) or self._learnt(reader, thread_id, write)
+        made = plan(write.saves, write.coder, known)
+        self._known.keep(thread_id, known)
+        return made
+
+    def _learnt(self, reader: Reader, thread_id: str, write: Write) -> Known:
+        """Learn of a thread what its saves are going to refer to: the values of the checkpoint that they follow."""
+        row = thread_row(self.connection, thread_id)
+        if row is None:
+            return Known()
+        conf = write.saves[0][1][0]["configurable"]
+        parent_id = conf.get("checkpoint_id")
+        found = reader.find(thread_id, conf.get("checkpoint_ns", ""), parent_id) if parent_id else None
+        return reader.values(thread_id, write.coder, [] if found is None else [found.refs])
+
+    def _write(self, write: Write, planned: Plan | None, *, is_alone: bool) -> None:
+        """Do what one caller asks for; if it fails, none of it is left."""
+        execute = self.connection.execute
+        if is_alone:
+            self._write_planned(write, planned)
+            return
+        execute("SAVEPOINT save")
+        try:
+            self._write_planned(write, planned)
+        except Exception as error:
+            write.error = error
+            execute("ROLLBACK TO save")
+            self._forget(write)
+        finally:
+            execute("RELEASE save")
+
+    def _write_planned(self, write: Write, planned: Plan | None) -> None:
+        if write.inside is not None:
+            write.inside(self.connection)
+        if planned is None:
+            return
+        _, _, statements = self._prepared()
+        if planned.known is not None and not self._put_values(planned):
+            # Another process has saved something of this thread, or deleted it. Nobody else can now.
+            self._known.forget(planned.thread_id)
+            planned = cast("Plan", self._planned(write))
+            if not self._put_values(planned):
+                raise sqlite3.IntegrityError(f"Thread '{planned.thread_id}' changes while it is locked")
+        if planned.error is not None and not planned.stored:
+            raise planned.error
+        statements.rows(self.connection, planned.thread_id, planned.rows)
+        write.result = planned.stored
+
+    def _put_values(self, planned: Plan) -> bool:
+        known = self._known.get(planned.thread_id)
+        return known is not None and known is planned.known and put_values(self.connection, planned, known)
+
+
+def _tell(loop: asyncio.AbstractEventLoop, answer: asyncio.Future[None]) -> None:
+    try:
+        loop.call_soon_threadsafe(_settle, answer)
+    except RuntimeError:
+        if not loop.is_closed():
+            raise
+        # There is nobody left to be told.
+
+
+def _settle(answer: asyncio.Future[None]) -> None:
+    if not answer.cancelled():
+        answer.set_result(None)

@@ -1,0 +1,301 @@
+"""The savers: what LangGraph's interface asks for, over one database."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from typing import Any, Self, cast
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import (
+    BaseCheckpointSaver,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+)
+from langgraph.checkpoint.base import ChannelVersions as Versions
+from langgraph.checkpoint.serde.base import SerializerProtocol
+
+from stategraph.engine.checkpoints.saver_interfaces import Save
+from stategraph.engine.checkpoints.serializer import StrictSerializer
+from stategraph.engine.config.procedures import Procedure, aperform, perform
+from stategraph.savers.compact.coder import Coder
+from stategraph.savers.sqlite import deleting, filters
+from stategraph.savers.sqlite.database import Database, Inside, Put, Read, Work, Write
+from stategraph.savers.sqlite.history import histories
+from stategraph.savers.sqlite.reading import Reader
+from stategraph.savers.sqlite.schema import Mode
+
+_BUSY_S = 30.0
+"""Time that a write waits for SQLite's one write lock, which another process has."""
+
+
+class SqliteSaver(BaseCheckpointSaver[str]):
+    """Stores checkpoints in a SQLite file; all methods also in their async form.
+
+    A new file gets the compact form, in which the bytes grow with the data of a thread. A file of
+    `langgraph-checkpoint-sqlite` keeps its form, so that package's savers go on reading it.
+
+    Args:
+        conn: A connection made with `check_same_thread=False`. The saver has it for itself.
+        serde: Serialises values; a `StrictSerializer` if None, which rebuilds no class that it was not told of. This
+            engine tells it the classes in a graph's schemas; under another one name them yourself.
+        mode: "compact" or "plain", the form of what will be written; None for that of the file. Both are read.
+
+    Attributes:
+        conn: The connection.
+    """
+
+    def __init__(
+        self, conn: sqlite3.Connection, *, serde: SerializerProtocol | None = None, mode: Mode | None = None
+    ) -> None:
+        super().__init__(serde=StrictSerializer() if serde is None else serde)
+        self.conn = conn
+        self._database = Database(conn, mode)
+        self._coder = Coder(self.serde)
+
+    @classmethod
+    @contextmanager
+    def from_conn_string(
+        cls, conn_string: str, *, serde: SerializerProtocol | None = None, mode: Mode | None = None
+    ) -> Iterator[Self]:
+        """Open a saver on a file, and close it at the end.
+
+        Args:
+            conn_string: The path of the file, or `:memory:`.
+            serde: As for the class.
+            mode: As for the class.
+        """
+        connection = sqlite3.connect(conn_string, timeout=_BUSY_S, check_same_thread=False)
+        saver = cls(connection, serde=serde, mode=mode)
+        try:
+            yield saver
+        finally:
+            saver.close()
+
+    def close(self) -> None:
+        """Close the connection, once nobody uses it."""
+        with self._database.lock:
+            self.conn.close()
+
+    @property
+    def mode(self) -> Mode:
+        """The form of what will be written."""
+        return self._database.schema().mode
+
+    def setup(self) -> Any:
+        """Make the tables; every other method does so by itself."""
+        self._database.schema()
+
+    def with_allowlist(self, extra_allowlist: Collection[tuple[str, ...]]) -> SqliteSaver:
+        """Return a saver on the same connection that may also bring back further classes."""
+        twin = super().with_allowlist(extra_allowlist)
+        if twin is self or not isinstance(twin, SqliteSaver):
+            return self
+        twin._coder = Coder(twin.serde)
+        return twin
+
+    def get_next_version(self, current: str | None, channel: None) -> str:
+        """Return the version of a channel after a write; as the savers of `langgraph-checkpoint-sqlite` number them."""
+        number = 0 if current is None else int(str(current).split(".")[0])
+        return f"{number + 1:032}.{random.random():016}"
+
+    # Reading.
+
+    def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Load a checkpoint with its pending writes; with no id in the config the newest of its thread."""
+        return cast("CheckpointTuple | None", self._database.do(self._getting(config)))
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Load a checkpoint with its pending writes; with no id in the config the newest of its thread."""
+        return cast("CheckpointTuple | None", await self._database.hand_over(self._getting(config)))
+
+    def list(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> Iterator[CheckpointTuple]:
+        """List checkpoints, the newest first. One that is deleted in the meantime is left out.
+
+        Raises:
+            ValueError: A key of the filter holds something else than letters, digits, dots, dashes and underscores.
+        """
+        loaded = (
+            self._database.do(self._loading(place))
+            for place in self._database.do(self._listing(config, filter, before, limit))
+        )
+        yield from (found for found in loaded if found is not None)
+
+    async def alist(self, config: RunnableConfig | None, **options: Any) -> AsyncIterator[CheckpointTuple]:
+        """List checkpoints; as `list`, with the same options."""
+        for place in await self._database.hand_over(self._listing(config, **options)):
+            found = await self._database.hand_over(self._loading(place))
+            if found is not None:
+                yield found
+
+    def get_delta_channel_history(self, *, config: RunnableConfig, channels: Sequence[str]) -> Mapping[str, Any]:
+        """Load what delta channels are rebuilt from."""
+        return cast("Mapping[str, Any]", self._database.do(self._looking_back(config, channels)) if channels else {})
+
+    async def aget_delta_channel_history(self, *, config: RunnableConfig, channels: Sequence[str]) -> Mapping[str, Any]:
+        """Load what delta channels are rebuilt from."""
+        if not channels:
+            return {}
+        return cast("Mapping[str, Any]", await self._database.hand_over(self._looking_back(config, channels)))
+
+    # Writing.
+
+    def put(
+        self, config: RunnableConfig, checkpoint: Checkpoint, metadata: CheckpointMetadata, new_versions: Versions
+    ) -> RunnableConfig:
+        """Store a checkpoint.
+
+        In the compact form a channel that is not among `new_versions`, and has the version that it had in the
+        checkpoint before, is stored as it was there.
+        """
+        saving = self._put(config, checkpoint, metadata, new_versions)
+        return cast("RunnableConfig", self._database.do(saving))
+
+    async def aput(
+        self, config: RunnableConfig, checkpoint: Checkpoint, metadata: CheckpointMetadata, new_versions: Versions
+    ) -> RunnableConfig:
+        """Store a checkpoint; as `put`."""
+        return cast(
+            "RunnableConfig",
+            await self._database.hand_over(self._put(config, checkpoint, metadata, new_versions)),
+        )
+
+    def put_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        """Store what a task has written."""
+        self._database.do(self._put_writes(config, writes, task_id, task_path))
+
+    async def aput_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        """Store what a task has written."""
+        await self._database.hand_over(self._put_writes(config, writes, task_id, task_path))
+
+    def put_together(self, saves: Sequence[Save]) -> int:
+        """Store saves of one thread in one transaction, the first of them that can be stored; returns how many.
+
+        Raises:
+            Exception: What the first one failed with; nothing was stored.
+        """
+        return perform(self._together(saves, self._database.do))
+
+    async def aput_together(self, saves: Sequence[Save]) -> int:
+        """Store saves of one thread in one transaction; as `put_together`."""
+        return cast("int", await aperform(self._together(saves, self._database.hand_over)))
+
+    def put_within(self, saves: Sequence[Save], inside: Inside) -> int:
+        """Store saves of one thread in a transaction with something else; as `put_together`.
+
+        Args:
+            saves: The saves; none, if there is nothing else to do.
+            inside: Called with the connection before the saves are stored. What it raises is raised, and nothing is
+                stored.
+        """
+        stored: int = self._database.do(Write(saves, self._coder, inside))
+        return stored
+
+    async def aput_within(self, saves: Sequence[Save], inside: Inside) -> int:
+        """Store saves of one thread in a transaction with something else; as `put_within`."""
+        done: int = await self._database.hand_over(Write(saves, self._coder, inside))
+        return done
+
+    def delete_thread(self, thread_id: str) -> None:
+        """Delete all checkpoints and writes of a thread, and their values."""
+        self._database.do(self._deletion(thread_id))
+
+    async def adelete_thread(self, thread_id: str) -> None:
+        """Delete all checkpoints and writes of a thread, and their values."""
+        await self._database.hand_over(self._deletion(thread_id))
+
+    # What is done with the connection.
+
+    def _put(self, *arguments: object) -> Put:
+        return Put([("put", arguments)], self._coder)
+
+    def _put_writes(self, *arguments: object) -> Write:
+        return Write([("put_writes", arguments)], self._coder)
+
+    def _deletion(self, thread_id: str) -> Write:
+        return Write([], self._coder, partial(deleting.delete_thread, str(thread_id)))
+
+    def _together(self, saves: Sequence[Save], how: Callable[[Work], Any]) -> Procedure[int]:
+        try:
+            stored: int = yield partial(how, Write(saves, self._coder))
+        except Exception:
+            if len(saves) == 1:
+                raise
+            stored = yield partial(how, Write(saves[:1], self._coder))
+        return stored
+
+    def _getting(self, config: RunnableConfig) -> Read:
+        conf = config["configurable"]
+        place = (str(conf["thread_id"]), conf.get("checkpoint_ns", ""), conf.get("checkpoint_id"))
+
+        def get(reader: Reader) -> CheckpointTuple | None:
+            found = reader.find(*place)
+            return None if found is None else reader.load(found, self._coder, is_start=True)
+
+        return Read(get)
+
+    def _loading(self, place: tuple[str, str, str]) -> Read:
+        def load(reader: Reader) -> CheckpointTuple | None:
+            found = reader.find(*place)
+            return None if found is None else reader.load(found, self._coder, is_start=False)
+
+        return Read(load)
+
+    def _listing(
+        self,
+        config: RunnableConfig | None,
+        filter: dict[str, Any] | None = None,
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> Read:
+        condition, parameters = filters.where(config, filter, before)
+        end = "" if limit is None else f" LIMIT {int(limit)}"
+        statement = (
+            "SELECT thread_id, checkpoint_ns, checkpoint_id FROM checkpoints"
+            f"{condition} ORDER BY checkpoint_id DESC{end}"
+        )
+        return Read(lambda _: self.conn.execute(statement, parameters).fetchall())
+
+    def _looking_back(self, config: RunnableConfig, channels: Sequence[str]) -> Read:
+        conf = config["configurable"]
+        thread_id, namespace = str(conf["thread_id"]), conf.get("checkpoint_ns", "")
+
+        def look_back(reader: Reader) -> Mapping[str, Any]:
+            found = reader.find(thread_id, namespace, conf.get("checkpoint_id"))
+            if found is None:
+                return {channel: {"writes": []} for channel in channels}
+            return histories(reader, self.conn, self._coder, (thread_id, namespace, found.id), channels)
+
+        return Read(look_back)
+
+
+class AsyncSqliteSaver(SqliteSaver):
+    """A `SqliteSaver` that is opened and set up in async code."""
+
+    @classmethod
+    @asynccontextmanager
+    async def from_conn_string(  # type: ignore[override]
+        cls, conn_string: str, *, serde: SerializerProtocol | None = None, mode: Mode | None = None
+    ) -> AsyncIterator[Self]:
+        """Open a saver on a file, and close it at the end; as `SqliteSaver.from_conn_string`."""
+        with super().from_conn_string(conn_string, serde=serde, mode=mode) as saver:
+            yield saver
+
+    async def setup(self) -> None:
+        """Make the tables; every other method does so by itself."""
+        await self._database.hand_over(Read(lambda _: None))
