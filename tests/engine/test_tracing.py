@@ -28,7 +28,7 @@ from stategraph.engine.streams.messages import StreamMessagesHandler
 from stategraph.engine.streams.tools import StreamToolCallHandler
 from stategraph.engine.tasks import traced_attempt
 from stategraph.engine.tasks.interrupts import interrupt
-from stategraph.engine.tracing.chain_run import child_manager
+from stategraph.engine.tracing.children import child_manager
 from stategraph.errors import GraphInterrupt
 from stategraph.graph.func import entrypoint, task
 from stategraph.graph.state import StateGraph

@@ -297,9 +297,19 @@ class RunnableCallable(Runnable[Any, Any]):
             return self.invoke(input, config, **kwargs)
         return await self._ainvoke(self.afunc, input, config, kwargs)
 
-    async def ainvoke_at_once(self, input: object, config: RunnableConfig) -> Any:
-        """Like `ainvoke`, with the synchronous form called in place and not in a thread: for one that only reads."""
-        return await self._ainvoke(partial(_at_once, cast("Callable[..., object]", self.func)), input, config, {})
+    async def ainvoke_at_once(self, input: object, config: RunnableConfig, *, takes_turns: bool = True) -> Any:
+        """Like `ainvoke`, with the sync form called in place; `takes_turns` says whether others run beside it."""
+        func = cast("Callable[..., object]", self.func)
+        run = None
+        if self.trace:
+            run = await chain_run.astart(config, input, name=self.name, tags=self.tags, takes_turns=takes_turns)
+        if run is None:
+            return await self._ainvoke(partial(_at_once, func), input, config, {})
+        config = _without_run_id(config)
+        async with run:
+            args, kwargs = self._arguments(input, config, {})
+            result = run.output = run.context(run.child_config(config)).run(func, *args, **kwargs)
+        return await result.ainvoke(input, config) if self.recurse and isinstance(result, Runnable) else result
 
     async def _ainvoke(
         self,

@@ -340,13 +340,17 @@ class BranchWriter(Runnable[Any, Any]):
 
     async def ainvoke(self, input: object, config: RunnableConfig | None = None, **kwargs: object) -> Any:
         """Like `invoke`, awaiting the router; one that is a plain function is called inline."""
-        config = config or ensure_config()
-        state = self._traced_state(input, config)
+        return await self.atraced(input, config or ensure_config(), takes_turns=True)
+
+    async def atraced(self, returned: object, config: RunnableConfig, *, takes_turns: bool) -> Any:
+        """Ask the router as `ainvoke`; `takes_turns` says whether others run beside its node."""
+        state = self._traced_state(returned, config)
         if self.needs_await:
             answer = await self.path.ainvoke(state, config)
         else:
-            answer = await cast(RunnableCallable, self.path).ainvoke_at_once(state, config)
-        return self._send(answer, input, config)
+            router = cast(RunnableCallable, self.path)
+            answer = await router.ainvoke_at_once(state, config, takes_turns=takes_turns)
+        return self._send(answer, returned, config)
 
     def _shown(self, returned: object, scope: WriteScope) -> object:
         if self.mapper is not None and isinstance(self._reads, Keys):

@@ -102,7 +102,7 @@ _NOT_STARTED: Final = object()
 
 @coroutine
 def await_in_context(
-    context: Context, coro: Coroutine[Any, Any, T], awaited: object = _NOT_STARTED
+    context: Context | None, coro: Coroutine[Any, Any, T], awaited: object = _NOT_STARTED
 ) -> Generator[Any, Any, T]:
     """Await a coroutine that runs in `context`, without a separate task.
 
@@ -110,27 +110,37 @@ def await_in_context(
     scopes that the coroutine opens work as they do in a plain `await`.
 
     Args:
-        context: Entered for every step of the coroutine, and only then.
+        context: Entered for every step of the coroutine, and only then. None stays in the current one.
         coro: The coroutine.
-        awaited: What a coroutine that was started in `context` waits for; None if it only lets others take their turn.
+        awaited: What a coroutine that was started in `context`, by the same asyncio task, waits for; None if it only
+            lets others take their turn.
 
     Returns:
         What the coroutine returns.
     """
+    run: Callable[[Callable[[Any], object], Any], object] = _call if context is None else context.run
     step: Callable[[Any], object] = coro.send
     payload: Any = None
     try:
         if awaited is _NOT_STARTED:
-            awaited = context.run(step, payload)
+            awaited = run(step, payload)
         while True:
             try:
                 payload = yield awaited
                 step = coro.send
             except GeneratorExit:
-                context.run(coro.close)
+                run(_close, coro)
                 raise
             except BaseException as error:
                 step, payload = coro.throw, error
-            awaited = context.run(step, payload)
+            awaited = run(step, payload)
     except StopIteration as done:
         return cast(T, done.value)
+
+
+def _call(step: Callable[[Any], object], payload: Any) -> object:
+    return step(payload)
+
+
+def _close(coro: Coroutine[Any, Any, Any]) -> None:
+    coro.close()

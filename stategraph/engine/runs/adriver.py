@@ -14,19 +14,21 @@ Rules
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Awaitable, Callable
+from contextvars import copy_context
 from functools import partial
 from typing import Any, TypeVar
 
-from stategraph.core.moves import Failed, Outcome
-from stategraph.core.task import Task
+from stategraph.core.moves import Directive, Failed, Outcome
+from stategraph.core.task import Draft, Task
 from stategraph.engine.checkpoints import pump
 from stategraph.engine.checkpoints.saving import AsyncSaves
 from stategraph.engine.config import procedures
+from stategraph.engine.config.context import await_in_context
 from stategraph.engine.config.quiet_manager import AsyncQuietCallbackManager
 from stategraph.engine.runs import listeners, pregel_loop, teardown
 from stategraph.engine.runs.execution import Execution
+from stategraph.engine.runs.news import News, Waker
 from stategraph.engine.runs.procedure import RunProcedure
 from stategraph.engine.runs.step import StepEnd
 from stategraph.engine.runs.task_calls import LoopCalls
@@ -54,29 +56,6 @@ async def _wait_for(request: object) -> object:
     return await request.awaitable
 
 
-class _Waker:
-    """Wakes a driver from any thread, when there is something to show."""
-
-    def __init__(self, news: asyncio.Event) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._thread = threading.get_ident()
-        self._news = news
-        self._waking = False
-
-    def __call__(self) -> None:
-        if threading.get_ident() == self._thread:
-            # What the same event sets free inside the node goes first: it is the cause, the chunk the report.
-            if not self._waking:
-                self._waking = True
-                self._loop.call_soon(self._woken)
-        else:
-            self._loop.call_soon_threadsafe(self._news.set)
-
-    def _woken(self) -> None:
-        self._waking = False
-        self._news.set()
-
-
 class AsyncDriver(RunProcedure):
     """Drives one run; see the module."""
 
@@ -93,8 +72,13 @@ class AsyncDriver(RunProcedure):
         self._loop = asyncio.get_running_loop()
         # One serves for all: what it holds is taken at once.
         self.request = Request()
-        self._news = asyncio.Event()
+        self._news = News(self._loop)
         self._running: set[asyncio.Task[Any]] = set()
+        plan = execution.plan
+        # Whether lone tasks are run ahead of the caller; see `_run_ahead`. A wrapped `tick` is called in the caller's
+        # task, as it may open spans there.
+        self._goes_ahead = not self._in_place and plan.cache is None and plan.spec.step_timeout is None
+        self._plans_ahead = plan.saver is None and not pregel_loop.is_wrapped(self.loop)
         self._calls = LoopCalls(execution.plan.max_concurrency, self._news)
 
     def awaited(self, done: Awaitable[T]) -> Asking[T]:
@@ -113,7 +97,7 @@ class AsyncDriver(RunProcedure):
         return asyncio.shield(manager.on_chain_error(error))
 
     def _waker(self) -> Callable[[], object]:
-        return _Waker(self._news)
+        return Waker(self._news)
 
     def _open_saves(self) -> AsyncSaves:
         return AsyncSaves(self._execution.save_calls("aput_writes"))
@@ -169,12 +153,77 @@ class AsyncDriver(RunProcedure):
             if execution.outlet.chunks:
                 yield from execution.outlet.shown()
 
-    async def _next(self, deadline: float | None) -> None:
+    def _run_step(self, tasks: list[Task]) -> Asking[Directive | None]:
+        if not self._goes_ahead or len(tasks) != 1:
+            return super()._run_step(tasks)
+        return self._run_ahead(tasks[0])
+
+    def _run_ahead(self, task: Task) -> Asking[Directive | None]:
+        """Take a step of one task to its end, and show what comes meanwhile; see `_go_ahead`."""
+        chunks, shown = self._execution.outlet.chunks, self._execution.outlet.shown
+        ahead = self._loop.create_task(self._go_ahead(task), name=task.name)
+        self._running.add(ahead)
+        ahead.add_done_callback(partial(self._note_ahead, task))
+        while not ahead.done():
+            if not chunks:
+                yield from self.awaited(self._next(None))
+            if chunks:
+                yield from shown()
+        self._note_ahead(task, ahead)
+        if self._ended:
+            yield from self._step([])
+        return None if ahead.cancelled() else ahead.result()
+
+    async def _go_ahead(self, task: Task) -> Directive | None:
+        """Run a task as an asyncio task, and those after it, as long as the caller waits and there is nothing to show.
+
+        So a step that nobody hears anything of costs no asyncio task of its own.
+
+        Returns:
+            What the machine asks for next; None if it has not been asked. A task whose end has not been told is among
+            those that have ended.
+        """
+        execution, called, chunks = self._execution, self._calls.called, self._execution.outlet.chunks
+        machine, control = execution.machine, execution.plan.control
+        try:
+            while True:
+                # Each task gets a context of its own, as it would as an asyncio task.
+                context = copy_context()
+                outcome = context.run(self._start, execution, task)
+                if not isinstance(outcome, Draft):
+                    outcome = await await_in_context(context, outcome)
+                if not isinstance(outcome, Draft) or called or not self._news.is_awaited:
+                    self._ended.append(outcome)
+                    if isinstance(outcome, Failed) and isinstance(outcome.error, (KeyboardInterrupt, SystemExit)):
+                        raise outcome.error  # the loop's to hear, too
+                    return None
+                execution.tell(outcome)
+                if chunks or not self._plans_ahead:
+                    return None
+                directive = machine.next(control.drain_reason is not None)
+                if machine.outbox:
+                    execution.flush()
+                if chunks or not isinstance(directive, Task):
+                    return directive
+                task = directive
+        finally:
+            self._news.set()
+
+    def _note_ahead(self, task: Task, ahead: asyncio.Task[Directive | None]) -> None:
+        """Note that what ran ahead has ended: when its driver looks, or when the loop says so."""
+        if ahead not in self._running:
+            return
+        self._running.discard(ahead)
+        if ahead.cancelled():  # before it began
+            self._ended.append(Failed(task.id, [], asyncio.CancelledError()))
+        self._news.set()
+
+    def _next(self, deadline: float | None) -> Awaitable[None]:
         """Wait until a task has ended, or there is something to show."""
         self._news.clear()
-        if deadline is None:
-            await self._news.wait()
-            return
+        return self._news.wait() if deadline is None else self._next_until(deadline)
+
+    async def _next_until(self, deadline: float) -> None:
         try:
             async with asyncio.timeout_at(deadline):
                 await self._news.wait()

@@ -112,4 +112,9 @@ def planner(kind: type[PregelLoop], execution: Execution) -> Callable[[bool], Di
         kind: The class of loops of the driver.
         execution: The run, started.
     """
-    return execution.machine.next if kind.tick is _TICK else kind(execution).next
+    return kind(execution).next if is_wrapped(kind) else execution.machine.next
+
+
+def is_wrapped(kind: type[PregelLoop]) -> bool:
+    """Return whether `tick` of a class of loops has been replaced."""
+    return kind.tick is not _TICK

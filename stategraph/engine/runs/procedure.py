@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Sized
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from stategraph.core import moves
-from stategraph.core.moves import Outcome
+from stategraph.core.moves import Directive, Outcome
 from stategraph.core.task import Draft, Task
 from stategraph.engine.checkpoints.pump import Procedure
 from stategraph.engine.config.quiet_manager import Quiet
@@ -184,8 +184,9 @@ class RunProcedure(ABC):
         control, chunks, take = execution.plan.control, outlet.chunks, outlet.taker
         proceed, tell = pregel_loop.planner(self.loop, execution), execution.teller()
         at_once, saves, waits = self._at_once, self._saves, execution.plan.durability == "sync"
+        ahead: Directive | None = None
         while True:
-            directive = proceed(control.drain_reason is not None)
+            directive = proceed(control.drain_reason is not None) if ahead is None else ahead
             if machine.outbox:
                 execution.flush()
             if saves is not None and (waits or saves.crowded):
@@ -207,11 +208,16 @@ class RunProcedure(ABC):
                     continue
                 yield from self._step([], outcome)
             else:
-                yield from self._step(moves.tasks_of(directive))
+                ahead = yield from self._run_step(moves.tasks_of(directive))
         yield from teardown.last_results(execution)
         teardown.pause_at_breakpoint(execution)
 
     # -- one step ------------------------------------------------------------
+
+    def _run_step(self, tasks: list[Task]) -> Asking[Directive | None]:
+        """Take a step to its end; returns what the machine asks for next, or None if it has not been asked."""
+        yield from self._step(tasks)
+        return None
 
     def _step(self, tasks: list[Task], first: Outcome | None = None) -> Asking[None]:
         """Take a step to its end.

@@ -28,6 +28,7 @@ from stategraph.engine.compile.functions import is_async_callable
 from stategraph.engine.compile.task_functions import SyncAsyncFuture
 from stategraph.engine.runs import step
 from stategraph.engine.runs.execution import Execution
+from stategraph.engine.runs.news import News
 from stategraph.engine.runs.step import StepEnd
 from stategraph.engine.tasks import attempt, threads
 
@@ -147,7 +148,7 @@ class LoopCalls:
         open: Those that have not ended.
     """
 
-    def __init__(self, limit: int | None, news: asyncio.Event) -> None:
+    def __init__(self, limit: int | None, news: News) -> None:
         """Args: limit: How many work at once, or None; news: Wakes the driver when one has ended."""
         self.called: set[asyncio.Task[Any]] = set()
         self.open: set[asyncio.Task[Any]] = set()

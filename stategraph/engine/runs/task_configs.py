@@ -48,7 +48,7 @@ from stategraph.engine.runs.outlet import Outlet
 from stategraph.engine.runs.run_plan import RunPlan
 from stategraph.engine.tasks.attempt import AttemptContext
 from stategraph.engine.tasks.scope import Calls, TaskScope
-from stategraph.engine.tracing.chain_run import child_manager
+from stategraph.engine.tracing.children import late_child_manager
 
 # Places for what each task fills in: a dict that is copied with them does not grow, which would cost as much as
 # the copy.
@@ -195,7 +195,7 @@ class TaskConfigs:
             config.pop("run_id", None)
             config["run_name"] = task.name
             called_with = task.call.callbacks if task.call is not None else None
-            config["callbacks"] = called_with or child_manager(self._callbacks, f"graph:step:{task.step}")
+            config["callbacks"] = called_with or late_child_manager(self._callbacks, f"graph:step:{task.step}")
         else:
             quiet = self._quiet  # the call of an attribute would look it up in the class first
             config["callbacks"] = quiet(self._run_id, tags, metadata, "seq:step:1")

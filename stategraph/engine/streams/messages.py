@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 from uuid import UUID
 
-from langchain_core.messages import BaseMessage, ToolMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, LLMResult
 from langchain_core.tracers._streaming import _V2StreamingCallbackHandler
 from pydantic import BaseModel
@@ -28,6 +28,10 @@ from stategraph.types import Command
 
 Source = tuple[Namespace, dict[str, Any]]
 """The origin of a message: the namespace of the graph, and the metadata of the run in it."""
+
+
+_MESSAGES: Final = frozenset((AIMessage, HumanMessage, SystemMessage, ToolMessage, AIMessageChunk))
+"""Kinds of messages that most messages are; asking `isinstance` of one takes three times as long."""
 
 
 class StreamMessagesHandler(StreamFeed):
@@ -114,7 +118,18 @@ class StreamMessagesHandler(StreamFeed):
         ns = graph_namespace(metadata)
         if self.shows(ns):
             self.metadata[run_id] = ns, metadata
-            self.seen.update(message.id for message in _messages_among(_parts(inputs)) if message.id is not None)
+            self._have_seen(inputs)
+
+    def _have_seen(self, state: object) -> None:
+        """Note the messages of a state; mostly there are many, and they are asked for with every node."""
+        seen = self.seen
+        for value in _parts(state):
+            if isinstance(value, BaseMessage):
+                if value.id is not None:
+                    seen.add(value.id)
+            elif _is_list(value):
+                ids = [item.id for item in value if type(item) in _MESSAGES or isinstance(item, BaseMessage)]
+                seen.update(ids if None not in ids else (each for each in ids if each is not None))
 
     def on_chain_end(self, outputs: object, *, run_id: UUID, **kwargs: object) -> None:
         """Show the new messages that a node returned."""

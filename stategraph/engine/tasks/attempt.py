@@ -425,14 +425,17 @@ def begin(execution: AttemptContext, task: Task) -> Draft | Coroutine[Any, Any, 
     body: CompiledNode = task.body
     if body.copies and (done := _copy(task)) is not None:
         return done
-    if execution.whole or body.writers is None or body.timeout is not None or task.timeout is not None:
+    if body.timeout is not None or task.timeout is not None or execution.streams_nodes:
         return arun(execution, task)
     started_at = execution.clock.time()
     scope = execution.configs.scope(execution, task, 1, started_at)
-    work = _adirect(body, body.writers, task.input, scope)
-    context = copy_context()
     try:
-        rest = await_in_context(context, work, context.run(work.send, None))
+        if execution.whole or body.writers is None:
+            whole = traced_attempt.arun(body, task.input, scope, _adirect, takes_turns=False)
+            rest: Awaitable[object] = await_in_context(None, whole, whole.send(None))
+        else:
+            work, context = _adirect(body, body.writers, task.input, scope), copy_context()
+            rest = await_in_context(context, work, context.run(work.send, None))
     except StopIteration as ended:
         scope.config = _ENDED
         scope.value = ended.value

@@ -77,17 +77,33 @@ async def arun(
     value: object,
     scope: TaskScope,
     work: Callable[[CompiledNode, Sequence[FastWriter], object, TaskScope], Coroutine[Any, Any, object]],
+    *,
+    takes_turns: bool = True,
 ) -> object:
-    """Like :func:`run`, for async runs."""
+    """Like :func:`run`, for async runs.
+
+    Args:
+        body: See :func:`run`.
+        value: See :func:`run`.
+        scope: See :func:`run`.
+        work: See :func:`run`.
+        takes_turns: Whether other tasks run beside this one.
+    """
     sequence, config = sequence_of(body), scope.config
-    begun = None if sequence is None else await chain_run.astart(config, **_described(sequence, value))
+    begun = None
+    if sequence is not None:
+        begun = await chain_run.astart(config, **_described(sequence, value), takes_turns=takes_turns)
     if begun is None:
         return await body.runnable.ainvoke(value, config)
-    async with begun:
+    try:
         if body.work is not None:
             value = await await_in_context(_enter_work(begun, scope), work(body, (), value, scope))
         for router, child in _write(body, value, scope, begun, config):
-            await router.ainvoke(value, child)
+            await router.atraced(value, child, takes_turns=takes_turns)
+    except BaseException as error:
+        await begun.aend(error)
+        raise
+    await begun.aend(None)
     return value
 
 

@@ -10,15 +10,13 @@ stream or other code see the real values.
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import logging
 import sys
 from collections.abc import Callable, Sequence
-from contextvars import Context, copy_context
+from contextvars import Context
 from types import TracebackType
 from typing import Any, Final, Generic, TypeVar, cast
-from uuid import UUID
 
 from langchain_core.callbacks import (
     AsyncCallbackManager,
@@ -27,7 +25,6 @@ from langchain_core.callbacks import (
     CallbackManager,
     CallbackManagerForChainRun,
 )
-from langchain_core.callbacks import manager as callback_managers
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tracers._streaming import _StreamingCallbackHandler
 from langchain_core.utils.uuid import uuid7
@@ -35,7 +32,15 @@ from langchain_core.utils.uuid import uuid7
 from stategraph.engine.config import context as run_context
 from stategraph.engine.config import runnable_config as run_config
 from stategraph.engine.config.quiet_manager import Quiet
+from stategraph.engine.tracing import telling
+from stategraph.engine.tracing.children import (
+    AsyncLateCallbackManager,
+    LateCallbackManager,
+    LateManager,
+    late_child_manager,
+)
 from stategraph.engine.tracing.graph_runs import GraphRunHandler
+from stategraph.engine.tracing.stream_handler import StreamFeed
 from stategraph.policies import TracePolicy
 
 logger = logging.getLogger(__name__)
@@ -75,42 +80,6 @@ def recorded_payload(value: object, transform: Transform | None) -> object:
         return value
 
 
-def child_manager(run: Any, tag: str | None = None) -> Any:
-    """Return the manager of a child, like the run manager's `get_child`, in one step: a node's run has three to six.
-
-    Args:
-        run: The manager of a chain's run.
-        tag: Put on the direct children alone.
-
-    Returns:
-        A sync or async callback manager, as the run's.
-    """
-    kind = _CHILD_KINDS.get(type(run))
-    if kind is None:
-        return run.get_child(tag)
-    handlers: list[BaseCallbackHandler] = []
-    for handler in run.inheritable_handlers:
-        if handler not in handlers:
-            handlers.append(handler)
-    inherited = [own for own in run.inheritable_tags if own != tag]
-    metadata = dict(run.inheritable_metadata)
-    return kind(
-        handlers=handlers,
-        inheritable_handlers=handlers.copy(),
-        parent_run_id=run.run_id,
-        tags=inherited.copy() if tag is None else [*inherited, tag],
-        inheritable_tags=inherited,
-        metadata=metadata,
-        inheritable_metadata=metadata.copy(),
-    )
-
-
-_CHILD_KINDS: Final[dict[type, type[CallbackManager] | type[AsyncCallbackManager]]] = {
-    CallbackManagerForChainRun: CallbackManager,
-    AsyncCallbackManagerForChainRun: AsyncCallbackManager,
-}
-
-
 class ChainRun(Generic[_RunManager]):
     """A run that was started and has listeners: a context in which it executes, and whose end is reported.
 
@@ -119,12 +88,17 @@ class ChainRun(Generic[_RunManager]):
         output: What the run succeeds with; set before the context is left.
     """
 
-    __slots__ = ("_process_outputs", "manager", "output")
+    __slots__ = ("_is_direct", "_process_outputs", "_takes_turns", "manager", "output")
 
-    def __init__(self, manager: _RunManager, policy: TracePolicy) -> None:
+    def __init__(
+        self, manager: _RunManager, policy: TracePolicy, *, is_direct: bool = False, takes_turns: bool = True
+    ) -> None:
+        """Args: is_direct: Its handlers are told without langchain-core; takes_turns: Others go on before its end."""
         self.manager: _RunManager = manager
         self.output: object = None
         self._process_outputs = policy.process_outputs
+        self._is_direct = is_direct
+        self._takes_turns = takes_turns
 
     def __enter__(self: ChainRun[CallbackManagerForChainRun]) -> None:
         pass
@@ -135,8 +109,11 @@ class ChainRun(Generic[_RunManager]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for _, tell, payload in self._endings(error):
-            tell(payload)
+        for manager, event, payload in self._endings(error):
+            if self._is_direct:
+                telling.tell(manager.handlers, event, payload, **_place(manager))
+            else:
+                getattr(manager, event)(payload)
 
     async def __aenter__(self: ChainRun[AsyncCallbackManagerForChainRun]) -> None:
         pass
@@ -147,11 +124,19 @@ class ChainRun(Generic[_RunManager]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for manager, tell, payload in self._endings(error):
-            if error is None and _is_heard_by_one(manager):
-                await _tell_end(manager, payload)
-            else:
-                await tell(payload)
+        await self.aend(error)
+
+    async def aend(self: ChainRun[AsyncCallbackManagerForChainRun], error: BaseException | None) -> None:
+        """Tell of the run's end, or of its failure; a cancellation keeps nobody from being told."""
+        for manager, event, payload in self._endings(error):
+            if not self._is_direct:
+                await getattr(manager, event)(payload)
+                continue
+            if self._takes_turns:
+                await telling.turn_before(manager.handlers, event, payload, _place(manager))
+            rest = telling.begin(manager.handlers, event, payload, **_place(manager))
+            if rest is not None:
+                await rest
 
     def child_config(self, config: RunnableConfig, tag: str | None = None) -> RunnableConfig:
         """Copy a config so that calls with it become children of this run.
@@ -161,7 +146,7 @@ class ChainRun(Generic[_RunManager]):
             tag: Put on the direct children alone.
         """
         child = config.copy()
-        child["callbacks"] = child_manager(self.manager, tag)
+        child["callbacks"] = late_child_manager(self.manager, tag)
         # They named this run, not its children.
         child.pop("run_name", None)
         child.pop("run_id", None)
@@ -175,17 +160,24 @@ class ChainRun(Generic[_RunManager]):
                 context.run(handler.enter, self.manager.run_id)
         return context
 
-    def _endings(self, error: BaseException | None) -> list[tuple[_RunManager, Callable[..., Any], object]]:
-        """Return who is told of the end by which method, and what."""
+    def _endings(self, error: BaseException | None) -> list[tuple[_RunManager, str, object]]:
+        """Return who is told of the end, by which event, and what."""
         manager, output = self.manager, self.output
         if error is not None:
-            return [(manager, manager.on_chain_error, error)]
+            return [(manager, telling.ERROR, error)]
+        if self._process_outputs is None:
+            return [(manager, telling.END, output)]
         recorded = recorded_payload(output, self._process_outputs)
         if recorded is output:
-            return [(manager, manager.on_chain_end, output)]
+            return [(manager, telling.END, output)]
         # Tracers first: a cancellation between the two leaves no trace open.
         others, tracers = _split(manager)
-        return [(tracers, tracers.on_chain_end, recorded), (others, others.on_chain_end, output)]
+        return [(tracers, telling.END, recorded), (others, telling.END, output)]
+
+
+def _place(run: CallbackManagerForChainRun | AsyncCallbackManagerForChainRun) -> dict[str, Any]:
+    """Return what handlers are told of a run with every event."""
+    return {"run_id": run.run_id, "parent_run_id": run.parent_run_id, "tags": run.tags}
 
 
 def start(
@@ -208,13 +200,22 @@ def start(
     Returns:
         The run, or None if there are no listeners.
     """
-    manager = _heard(config, tags, CallbackManager, run_config.get_callback_manager_for_config)
+    manager = _of_child(config, tags, policy, LateCallbackManager)
     if manager is None:
-        return None
-    runs: list[CallbackManagerForChainRun] = []
-    for listeners, reported, told in _beginnings(manager, payload, policy, config, name):
-        runs.append(listeners.on_chain_start(None, reported, **told))
-    return ChainRun(_with_handlers(runs[0], manager), policy)
+        manager = _heard(config, tags, CallbackManager, run_config.get_callback_manager_for_config)
+        if manager is None:
+            return None
+        if not _is_told_directly(type(manager), manager.handlers, policy):
+            runs: list[CallbackManagerForChainRun] = []
+            for listeners, reported, told in _beginnings(manager, payload, policy, config, name):
+                runs.append(listeners.on_chain_start(None, reported, **told))
+            return ChainRun(_with_handlers(runs[0], manager), policy)
+        manager = _started(manager, CallbackManagerForChainRun, config)
+    called = config.get("run_name") or name
+    telling.tell(
+        manager.handlers, telling.START, None, payload, **_place(manager), metadata=manager.metadata, name=called
+    )
+    return ChainRun(manager, policy, is_direct=True)
 
 
 async def astart(
@@ -224,46 +225,65 @@ async def astart(
     name: str | None,
     tags: Sequence[str] | None = None,
     policy: TracePolicy = RECORD_AS_IS,
+    takes_turns: bool = True,
 ) -> ChainRun[AsyncCallbackManagerForChainRun] | None:
-    """Start an async run; see `start`."""
-    manager = _heard(config, tags, AsyncCallbackManager, run_config.get_async_callback_manager_for_config)
+    """Start an async run; see `start`.
+
+    Args:
+        config: See `start`.
+        payload: See `start`.
+        name: See `start`.
+        tags: See `start`.
+        policy: See `start`.
+        takes_turns: Whether what runs beside it goes on before its end is told, as langchain-core has it. False if
+            nothing does.
+    """
+    manager = _of_child(config, tags, policy, AsyncLateCallbackManager)
     if manager is None:
+        manager = _heard(config, tags, AsyncCallbackManager, run_config.get_async_callback_manager_for_config)
+        if manager is None:
+            return None
+        if not _is_told_directly(type(manager), manager.handlers, policy):
+            runs: list[AsyncCallbackManagerForChainRun] = []
+            for listeners, reported, told in _beginnings(manager, payload, policy, config, name):
+                runs.append(await listeners.on_chain_start(None, reported, **told))
+            return ChainRun(_with_handlers(runs[0], manager), policy)
+        manager = _started(manager, AsyncCallbackManagerForChainRun, config)
+    called = config.get("run_name") or name
+    place = {**_place(manager), "metadata": manager.metadata}
+    rest = telling.begin(manager.handlers, telling.START, None, payload, **place, name=called)
+    if rest is not None:
+        await rest
+    return ChainRun(manager, policy, is_direct=True, takes_turns=takes_turns)
+
+
+def _of_child(config: RunnableConfig, tags: Sequence[str] | None, policy: TracePolicy, kind: type[LateManager]) -> Any:
+    """Return the manager of a run, made in one step of what it is a child of; None if it is to be made otherwise."""
+    callbacks = config.get("callbacks")
+    if type(callbacks) is not kind or callbacks.is_made or not callbacks.heard_by:
         return None
-    runs: list[AsyncCallbackManagerForChainRun] = []
-    for listeners, reported, told in _beginnings(manager, payload, policy, config, name):
-        if _is_heard_by_one(listeners):
-            runs.append(await _tell_start(listeners, reported, **told))
-        else:
-            runs.append(await listeners.on_chain_start(None, reported, **told))
-    return ChainRun(_with_handlers(runs[0], manager), policy)
+    if not _is_told_directly(callbacks.ordinary, callbacks.heard_by, policy):
+        return None
+    all_tags = [*(config.get("tags") or ()), *(tags or ())]
+    return callbacks.start(config.get("run_id"), all_tags, config.get("metadata"))
 
 
-# -- one listener ----------------------------------------------------------
-#
-# langchain-core gathers what it tells to handlers: for each event of an async run an asyncio task or two, which costs
-# more than everything else about the event. A single handler can be told in place. It gets a separate context as it
-# would in a task, and an ending it is being told survives the run's cancellation as it does there.
-
-
-def _is_heard_by_one(manager: AsyncCallbackManager | AsyncCallbackManagerForChainRun) -> bool:
-    handlers = manager.handlers
-    if len(handlers) != 1 or type(manager) not in _ASYNC_KINDS or _tell_one is None:
+def _is_told_directly(kind: type, handlers: Sequence[BaseCallbackHandler], policy: TracePolicy) -> bool:
+    """Return whether handlers of a manager may be told without langchain-core, and all of them the same."""
+    if policy.process_inputs is not None or not telling.is_ordinary(kind):
         return False
-    # The order of events that feed a stream, or run inline, is seen from outside: leave it as it is.
-    if isinstance(handlers[0], GraphRunHandler):
-        return True
-    return not handlers[0].run_inline and not taps_streams(handlers[0])
+    # The order of events that feed a stream is seen from outside: leave it as it is.
+    if kind is not CallbackManager:
+        for handler in handlers:
+            if not isinstance(handler, StreamFeed) and taps_streams(handler):
+                return False
+    return True
 
 
-_ASYNC_KINDS: Final = frozenset((AsyncCallbackManager, AsyncCallbackManagerForChainRun))
-_tell_one: Final[Any] = getattr(callback_managers, "_ahandle_event_for_handler", None)
-
-
-async def _tell_start(
-    manager: AsyncCallbackManager, payload: object, run_id: UUID | None, name: str | None
-) -> AsyncCallbackManagerForChainRun:
-    run = AsyncCallbackManagerForChainRun(
-        run_id=run_id or uuid7(),
+def _started(manager: Any, kind: Any, config: RunnableConfig) -> Any:
+    """Return the manager of a run that starts, which nobody has been told of."""
+    return kind(
+        run_id=config.get("run_id") or uuid7(),
         handlers=manager.handlers,
         inheritable_handlers=manager.inheritable_handlers,
         parent_run_id=manager.parent_run_id,
@@ -272,33 +292,6 @@ async def _tell_start(
         metadata=manager.metadata,
         inheritable_metadata=manager.inheritable_metadata,
     )
-    telling = _tell_one(
-        run.handlers[0],
-        "on_chain_start",
-        "ignore_chain",
-        None,
-        payload,
-        run_id=run.run_id,
-        parent_run_id=run.parent_run_id,
-        tags=run.tags,
-        metadata=run.metadata,
-        name=name,
-    )
-    await run_context.await_in_context(copy_context(), telling)
-    return run
-
-
-async def _tell_end(run: AsyncCallbackManagerForChainRun, output: object) -> None:
-    telling = _tell_one(
-        run.handlers[0],
-        "on_chain_end",
-        "ignore_chain",
-        output,
-        run_id=run.run_id,
-        parent_run_id=run.parent_run_id,
-        tags=run.tags,
-    )
-    await asyncio.shield(asyncio.get_running_loop().create_task(telling))
 
 
 def _heard(
