@@ -12,6 +12,7 @@ from typing import Annotated, Any, NotRequired, TypedDict
 from langchain_core.messages import AnyMessage, HumanMessage
 from langchain_core.messages.ai import UsageMetadata
 
+from stategraph.core.channels import BinaryOperatorAggregate
 from stategraph.graph.message import add_messages
 
 INJECTED = "injected"
@@ -48,6 +49,29 @@ def _latest_of_each(before: Mapping[str, Any] | None, after: Mapping[str, Any] |
     return latest
 
 
+def _newer_of_each(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Merge as `_latest_of_each`, but return the very value before if nothing is newer."""
+    known = {} if before is None else before
+    newer = {
+        agent_id: stored
+        for agent_id, stored in (after or {}).items()
+        if agent_id not in known or stored["writes"] > known[agent_id]["writes"]
+    }
+    return {**known, **newer} if newer or before is None else before
+
+
+class _Seldom(BinaryOperatorAggregate[Any]):
+    """Holds a value that is stored anew only if an update changed it; an agent's own graph returns all keys it has."""
+
+    def update(self, values: Sequence[Any]) -> bool:
+        """Fold the step's updates into the value; return whether it is another one now."""
+        before = self.value
+        return super().update(values) and self.value is not before
+
+
+_COUNTS = _Seldom(dict[str, dict[str, Any]] | None, _newer_of_each)  # type: ignore[arg-type]
+
+
 class AgentState(TypedDict):
     """The state of a graph of agents.
 
@@ -60,6 +84,7 @@ class AgentState(TypedDict):
         usage: Tokens of the turn, written by the done node.
         memory: State of a listener, so that it can continue in another process.
         windows: State of each agent's context, see `stategraph.agent.context.context_state`.
+        counts_1, counts_2, counts_3: Parts of it, see `stategraph.agent.context.kept_counts`.
     """
 
     messages: Annotated[list[AnyMessage], add_messages]
@@ -69,6 +94,9 @@ class AgentState(TypedDict):
     usage: NotRequired[Annotated[UsageMetadata, _newest]]
     memory: NotRequired[Annotated[dict[str, Any] | None, _latest_memory]]
     windows: NotRequired[Annotated[dict[str, dict[str, Any]] | None, _latest_of_each]]
+    counts_1: NotRequired[Annotated[dict[str, dict[str, Any]] | None, _COUNTS]]
+    counts_2: NotRequired[Annotated[dict[str, dict[str, Any]] | None, _COUNTS]]
+    counts_3: NotRequired[Annotated[dict[str, dict[str, Any]] | None, _COUNTS]]
 
 
 def is_synthetic(message: AnyMessage) -> bool:

@@ -193,7 +193,7 @@ async def test_what_hooks_add_goes_in_and_a_turn_that_is_resumed_asks_none() -> 
 @pytest.mark.parametrize("saves", [True, False])
 async def test_hooks_keep_a_turn_going_with_what_they_say(saves: bool) -> None:
     windows = {"a": {"x": 1}}
-    first: Any = {"messages": [HI, said(1)], **({} if saves else {"windows": windows})}
+    first: Any = {"messages": [HI, said(1)], **({} if saves else {"windows": windows, "counts_2": {"a": {"y": 2}}})}
     graph = Graph([first], [{"messages": [HI, said(1), said(2)]}], checkpointer=object() if saves else None)
     counted: list[Any] = []
 
@@ -210,6 +210,7 @@ async def test_hooks_keep_a_turn_going_with_what_they_say(saves: bool) -> None:
     assert added.content == "go on"
     assert known == ([] if saves else [HI, said(1)])
     assert again.get("windows") == (None if saves else windows)
+    assert again.get("counts_2") == (None if saves else {"a": {"y": 2}})
     assert turn.listener.produced == [added]
     assert turn.messages == [said(1), said(2)]
 

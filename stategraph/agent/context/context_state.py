@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any, Self
 
 from langchain_core.messages import AnyMessage, SystemMessage
 
+from stategraph.agent.context import kept_counts
 from stategraph.agent.context.calibration import Calibration
 from stategraph.agent.messages.fading_tier import FadingTier
 
@@ -69,6 +70,7 @@ class ContextState:
         wanted: Whether a summary is to be made before the next call.
         rejected: How often in a row a provider found the context too long.
         writes: How often it was written: of two, the later one has more.
+        levels: The counts that are stored apart, see `kept_counts`.
     """
 
     counts: Mapping[str, int] = field(default_factory=dict)
@@ -85,6 +87,7 @@ class ContextState:
     wanted: bool = False
     rejected: int = 0
     writes: int = 0
+    levels: tuple[Mapping[str, int], ...] = field(default=(), compare=False)
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> Self:
@@ -103,7 +106,21 @@ class ContextState:
     def of_agent(cls, state: Mapping[str, Any], agent_id: str) -> Self:
         """Return the context state of an agent in a state of its graph."""
         stored = (state.get("windows") or {}).get(agent_id)
-        return cls() if stored is None else cls.of(stored)
+        if stored is None:
+            return cls()
+        found, levels = cls.of(stored), kept_counts.levels_of(state, agent_id)
+        if not levels:
+            return found
+        return replace(found, counts=kept_counts.together(found.counts, levels), levels=levels)
+
+    def update(self, agent_id: str) -> dict[str, Any]:
+        """Return the update that stores the context state of an agent in the state of its graph."""
+        front, written = kept_counts.spread(self.counts, self.levels)
+        stored = replace(self, counts=front, levels=()).stored()
+        update: dict[str, Any] = {"windows": {agent_id: stored}}
+        for key, counts in written.items():
+            update[key] = {agent_id: {"writes": stored["writes"], "counts": counts}}
+        return update
 
     def stored(self) -> dict[str, Any]:
         """Return the context state as JSON, without the fields that still have their initial values."""
@@ -132,10 +149,10 @@ _PARTS: Mapping[str, type[Any]] = {
 
 
 def _known(kind: type[Any], stored: Mapping[str, Any]) -> dict[str, Any]:
-    return {each.name: stored[each.name] for each in fields(kind) if each.name in stored}
+    return {each.name: stored[each.name] for each in fields(kind) if each.name in stored and each.compare}
 
 
-_EMPTY = {each.name: getattr(ContextState(), each.name) for each in fields(ContextState)}
+_EMPTY = {each.name: getattr(ContextState(), each.name) for each in fields(ContextState) if each.compare}
 
 
 def covered(messages: Sequence[AnyMessage], summary: Summary | None) -> int:

@@ -179,7 +179,7 @@ class LlmNode:
             update["active_agent"] = self._agent.id
         if prompt.trimmed is not None:
             context_state = prompt.context_state if answer is None else context_window.answered(prompt, answer)
-            update["windows"] = {self._agent.id: context_state.stored()}
+            update |= context_state.update(self._agent.id)
         memory = None if listener is None else listener.memory()
         return update if memory is None else {**update, "memory": memory}
 

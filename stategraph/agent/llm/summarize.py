@@ -206,7 +206,7 @@ class SummarizeNode:
         return Summary(text, count(context_window.summary_message(text)), job.version, covers)
 
     def _stored(self, context_state: ContextState) -> dict[str, Any]:
-        return {"windows": {self._agent.id: context_state.stored()}}
+        return context_state.update(self._agent.id)
 
 
 class _SummaryListener:

@@ -13,6 +13,7 @@ from typing import Any, cast
 from langchain_core.messages import AnyMessage
 
 from stategraph.agent.context.context_state import ContextState
+from stategraph.agent.context.kept_counts import LEVELS
 from stategraph.agent.graphs import done
 from stategraph.agent.messages import history
 from stategraph.engine.checkpoints.saver_interfaces import CheckpointTuple
@@ -58,6 +59,9 @@ async def copy_messages(saver: Any, values: Mapping[str, Any], messages: Sequenc
     }
     if windows:
         update["windows"] = windows
+    for key in LEVELS:
+        if counts := {name: stored for name, stored in (values.get(key) or {}).items() if name in windows}:
+            update[key] = counts
     await conversation.graph(saver).aupdate_state(thread_config(target), update, as_node=done.NODE)
 
 

@@ -17,6 +17,7 @@ from typing import Any, cast
 from langchain_core.messages import AIMessage, AnyMessage
 from langchain_core.runnables import RunnableConfig
 
+from stategraph.agent.context.kept_counts import LEVELS
 from stategraph.agent.limits.errors import LimitReachedError
 from stategraph.agent.limits.meter import Meter
 from stategraph.agent.messages import problems
@@ -188,7 +189,7 @@ class TurnExecution:
         """Return the graph's input for continuing a turn that has ended."""
         if self._graph.compiled.checkpointer:
             return {"messages": list(more)}
-        known = ((key, values.get(key)) for key in ("windows", "active_agent"))
+        known = ((key, values.get(key)) for key in ("windows", *LEVELS, "active_agent"))
         kept = {key: value for key, value in known if value is not None}
         return {**kept, "messages": [*values["messages"], *more]}
 

@@ -124,11 +124,14 @@ async def test_what_a_summary_tells_of_messages_that_a_fork_leaves_out_is_left_o
         for name, covers in (("later", answer.id), ("earlier", "h1"), ("gone", "a message before")):
             summary = {"text": "x", "tokens": 1, "version": 1, "covers": covers}
             windows = {"a": {"summary": summary, "writes": 9}}
-            await run.graph.compiled.aupdate_state(named("t"), {"windows": windows}, as_node="done")
+            counts = {"a": {"writes": 9, "counts": {"h1": 3}}, "b": {"writes": 9, "counts": {"h1": 4}}}
+            update = {"windows": windows, "counts_1": counts}
+            await run.graph.compiled.aupdate_state(named("t"), update, as_node="done")
             windows["a"]["writes"] += 1
             copy = await runtime.threads.fork("t", message_id="h1")
-            kept = (await runtime.threads.get(copy.id)).values.get("windows")
-            assert bool(kept) is (name != "later"), name
+            values = (await runtime.threads.get(copy.id)).values
+            assert bool(values.get("windows")) is (name != "later"), name
+            assert (values.get("counts_1") or {}) == ({} if name == "later" else {"a": counts["a"]})
 
 
 # Scripts, workers.
