@@ -15,8 +15,8 @@ BENCH = .venv-bench
 PROPERTIES = tests/core/test_machine.py tests/engine/test_properties.py tests/engine/test_kills.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test typed-output signals traps chaos oldest check format golden conformance mcp-conformance coming-from expected follow bench workers interop runs instrumentation server fuzz fuzz-nightly properties vocabulary lock mutants \
-	metadata clean dev-env conformance-env bench-env runs-env instrumentation-env mlflow-env reference-env services-env server-env peers-env demo-env python
+.PHONY: help demo test typed-output signals traps chaos oldest check format golden conformance mcp-conformance coming-from expected follow bench workers interop savers runs instrumentation server fuzz fuzz-nightly properties vocabulary lock mutants \
+	metadata clean dev-env conformance-env bench-env runs-env savers-env instrumentation-env mlflow-env reference-env services-env server-env peers-env demo-env python
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -83,6 +83,9 @@ bench: bench-env dev-env ## Both engines side by side: the table of ratios (ARGS
 interop: bench-env ## Threads begun on one engine and finished on the other, both ways
 	$(PYTHON) tests/interop/run.py --python $(CURDIR)/$(BENCH)/bin/python $(ARGS)
 
+savers: savers-env ## The suites of langgraph-checkpoint-conformance, -sqlite and -postgres on our savers as on theirs (ARGS=--quick)
+	@$(PYTHON) -m tests.saver_suites --python $(CURDIR)/.venv-savers/bin/python $(ARGS)
+
 runs: runs-env ## Runs of graphs written for LangGraph, on both engines: what they tell against the graphs' own streams (ARGS='--only swarm')
 	@$(PYTHON) -m tests.runs --python $(CURDIR)/.venv-runs/bin/python --reference $(CURDIR)/.venv-runs-reference/bin/python $(ARGS)
 
@@ -116,7 +119,7 @@ vocabulary: ## The vocabularies of OpenAI's tokenisers, for exact token counts i
 	$(PYTHON) scripts/vocabulary.py .cache/tiktoken
 
 lock: ## Resolve the requirements anew (needs `uv`)
-	cd requirements && for set in conformance dev oldest bench instrumentation mlflow peers prebuilt services server; do \
+	cd requirements && for set in conformance dev oldest bench instrumentation mlflow peers prebuilt savers services server; do \
 		$(COMPILE) $$set.in --output-file $$set.txt || exit 1; done
 	cd requirements && $(COMPILE) --no-deps langgraph.in --output-file langgraph.txt
 	cd requirements && for set in langchain runs; do \
@@ -153,6 +156,9 @@ mlflow-env: python
 
 bench-env: python
 	@$(ENVIRONMENT) $(BENCH) requirements/bench.txt --link
+
+savers-env: python
+	@$(ENVIRONMENT) .venv-savers requirements/savers.txt --link
 
 server-env: python
 	@$(ENVIRONMENT) .venv-server requirements/server.txt --link

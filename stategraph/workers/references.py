@@ -23,7 +23,7 @@ from pydantic import SecretStr
 from stategraph.errors import ConfigurationError, TransferError
 
 #: Targets of this package itself.
-OWN_MODULES = ("stategraph.engine.checkpoints.saver_urls", "stategraph.workers")
+OWN_MODULES = ("stategraph.savers.urls", "stategraph.workers")
 
 #: How many objects that were made by calls a worker keeps, the newest ones.
 MADE_KEPT = 256

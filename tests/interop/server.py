@@ -1,6 +1,7 @@
 """The child process that owns a throw-away PostgreSQL server: prints its address, and stops it when stdin closes.
 
-If the server cannot be run here, a line says why instead, beginning with `unavailable:`.
+If the server cannot be run here, a line says why instead, beginning with `unavailable:`. An argument is a port of
+127.0.0.1 that it listens on besides.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ import postgres
 UNAVAILABLE = "unavailable: "
 
 
-def main() -> int:
+def main(port: int | None = None) -> int:
     """Serve until the parent is gone."""
     with tempfile.TemporaryDirectory(prefix="stategraph-postgres-") as folder:
         try:
-            server, address = postgres.serve_on_socket(Path(folder))
+            server, address = postgres.serve_on_socket(Path(folder), port)
         except postgres.UnavailableError as error:
             print(UNAVAILABLE + str(error).replace("\n", " | "), flush=True)
             return 1
@@ -33,4 +34,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*map(int, sys.argv[1:])))

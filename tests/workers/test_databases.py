@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from stategraph._version import __version__
-from stategraph.engine.checkpoints.saver_urls import VANISHED
+from stategraph.savers.postgres.libpq import VANISHED
 from stategraph.errors import ConfigurationError
 from stategraph.workers.eventlog import attach
 from stategraph.workers.registry import sqlite

@@ -13,7 +13,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from stategraph.engine.checkpoints.saver_urls import saver_at
+from stategraph.savers.urls import saver_at
 from stategraph.workers.eventlog import attach
 from stategraph.workers.leases import LeaseLost, LeaseSettings
 from stategraph.workers.outages import flat, is_outage, persist

@@ -15,12 +15,12 @@ from contextlib import AsyncExitStack
 from typing import Any, Self
 
 from stategraph.engine.checkpoints.memory import in_memory_saver
-from stategraph.engine.checkpoints.saver_urls import saver_at
 from stategraph.errors import ConfigurationError
 from stategraph.run.config import RunConfig
 from stategraph.run.events.handler_registry import Handler
 from stategraph.run.run import Run
 from stategraph.run.runtime import RUNS_KEPT, AgentRuntime
+from stategraph.savers.urls import saver_at
 from stategraph.workers import carrying
 from stategraph.workers.agents.backends import Backend, Given, PoolSettings
 from stategraph.workers.agents.remote_run import WorkerRun

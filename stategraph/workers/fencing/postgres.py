@@ -75,14 +75,17 @@ def _transaction(
 ) -> Procedure[Any]:
     """Check the lease and call the saver's method as one transaction, or none of it if something fails."""
     connection = saver.conn
-    if hasattr(connection, "getconn"):  # a pool
-        connection = yield Enter(connection.connection())
-    else:
+    pool = connection if hasattr(connection, "getconn") else None
+    if pool is None:
         yield Enter(saver.lock)
+    else:
+        connection = yield Enter(pool.connection())
     try:
         return (yield Within(_pipelined(saver, connection, write, method, arguments, held)))
     except BaseException:
         yield from _forgetting(connection, saver.pipe)
+        if pool is not None and connection.closed:
+            yield pool.check  # others may be lost with it; whoever tries again gets one that is not
         raise
 
 

@@ -17,8 +17,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from stategraph.engine.checkpoints.saver_urls import VANISHED, unless_given
 from stategraph.errors import ConfigurationError
+from stategraph.savers.postgres.libpq import VANISHED, unless_given
 from stategraph.workers.registry.port import ConflictError, Rows, StoreUnavailableError
 from stategraph.workers.registry.sql import POSTGRES, Sql
 

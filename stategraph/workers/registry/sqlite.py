@@ -19,8 +19,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from stategraph.engine.checkpoints.sqlite_files import named
 from stategraph.errors import ConfigurationError
+from stategraph.savers.sqlite_files import named
 from stategraph.workers.registry.port import ConflictError, Rows, StoreUnavailableError
 from stategraph.workers.registry.sql import SQLITE, Sql
 

@@ -12,7 +12,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
 
 from stategraph.engine.checkpoints.memory import in_memory_saver
-from stategraph.engine.checkpoints.saver_urls import saver_at
+from stategraph.savers.urls import saver_at
 from tests.workers.conftest import postgres as postgres
 from tests.workers.conftest import server as server
 

@@ -8,18 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-import psycopg_pool
 import pytest
-from langgraph.checkpoint.postgres import aio as postgres
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from psycopg.rows import dict_row
 from typing_extensions import TypedDict
 
 from stategraph import END, START, StateGraph
-from stategraph.engine.checkpoints import saver_urls
-from stategraph.engine.checkpoints.saver_urls import saver_at
 from stategraph.engine.checkpoints.serializer import StrictSerializer
 from stategraph.errors import ConfigurationError, MissingPackageError
+from stategraph.savers.postgres import compatible, libpq
+from stategraph.savers.urls import saver_at
 
 THREAD: Any = {"configurable": {"thread_id": "t"}}
 
@@ -79,9 +77,14 @@ def test_a_file_has_its_tables_and_waits_for_other_writers_from_the_start(tmp_pa
 class Pool:
     """Notes how it was made; is no pool."""
 
-    check_connection = object()
     made: dict[str, Any]
     is_open = False
+
+    def __class_getitem__(cls, _: Any) -> type[Pool]:
+        return cls
+
+    def getconn(self) -> None:
+        """Say that it is a pool."""
 
     def __init__(self, url: str, **options: Any) -> None:
         type(self).made = {"url": url, **options}
@@ -105,54 +108,44 @@ class Connection:
         pass
 
 
-class OnPool:
-    """Notes what it was made with, and whether its tables were."""
-
-    def __init__(self, pool: Pool, *, serde: Any) -> None:
-        self.pool, self.serde, self.has_tables = pool, serde, False
-
-    async def setup(self) -> None:
-        assert self.pool.is_open
-        self.has_tables = True
-
-
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres"])
-def test_a_postgresql_saver_has_a_pool_that_replaces_lost_connections(
-    monkeypatch: pytest.MonkeyPatch, scheme: str
-) -> None:
+def test_a_postgresql_saver_has_a_pool_and_its_tables(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+    has_tables = []
+
+    async def setup(saver: Any) -> None:
+        has_tables.append(saver.conn.is_open)
+
     monkeypatch.setattr(psycopg, "AsyncConnection", Connection)
-    monkeypatch.setattr(psycopg_pool, "AsyncConnectionPool", Pool)
-    monkeypatch.setattr(postgres, "AsyncPostgresSaver", OnPool)
+    monkeypatch.setattr(compatible.AsyncPostgresSaver, "_pool", Pool)
+    monkeypatch.setattr(compatible.AsyncPostgresSaver, "setup", setup)
     url = f"{scheme}://me@localhost/runs"
 
     async def scenario() -> Any:
         async with saver_at(url) as saver:
-            assert saver.pool.is_open  # type: ignore[attr-defined]
+            assert saver.conn.is_open  # type: ignore[attr-defined]
         return saver
 
     saver = asyncio.run(scenario())
     assert isinstance(saver.serde, StrictSerializer)
-    assert saver.has_tables
-    assert not saver.pool.is_open
+    assert has_tables == [True]
+    assert not saver.conn.is_open
     assert Pool.made == {
         "url": url,
         "min_size": 1,
-        "max_size": saver_urls.CONNECTIONS,
-        "timeout": saver_urls.CONNECT_S,
-        "reconnect_timeout": saver_urls.CONNECT_S,
-        "check": Pool.check_connection,
-        # What AsyncPostgresSaver.from_conn_string gives its connection.
-        "kwargs": {"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row, **saver_urls.VANISHED},
+        "max_size": libpq.CONNECTIONS,
+        "timeout": libpq.CONNECT_S,
+        "reconnect_timeout": libpq.CONNECT_S,
+        "kwargs": {"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row, **libpq.VANISHED},
         "open": False,
     }
-    assert saver_urls.CONNECTIONS == 8
-    assert saver_urls.CONNECT_S == 5.0
+    assert libpq.CONNECTIONS == 8
+    assert libpq.CONNECT_S == 5.0
 
 
 def test_a_connection_whose_server_vanished_ends_as_the_address_says() -> None:
-    found = saver_urls.unless_given(saver_urls.VANISHED, "postgresql://localhost/runs?tcp_user_timeout=3000")
-    assert found == {name: value for name, value in saver_urls.VANISHED.items() if name != "tcp_user_timeout"}
-    assert saver_urls.unless_given(saver_urls.VANISHED, "postgresql://localhost/runs?colour=red") == {}
+    found = libpq.unless_given(libpq.VANISHED, "postgresql://localhost/runs?tcp_user_timeout=3000")
+    assert found == {name: value for name, value in libpq.VANISHED.items() if name != "tcp_user_timeout"}
+    assert libpq.unless_given(libpq.VANISHED, "postgresql://localhost/runs?colour=red") == {}
 
 
 def test_a_server_that_is_not_there_is_named_with_the_reason() -> None:
@@ -179,6 +172,8 @@ def test_an_address_whose_package_is_missing_says_which_one_to_install(
     monkeypatch: pytest.MonkeyPatch, url: str, module: str, package: str
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.delitem(sys.modules, "stategraph.savers.postgres.compatible", raising=False)
+    monkeypatch.delitem(sys.modules, "stategraph.savers.postgres.connections", raising=False)
     with pytest.raises(MissingPackageError, match=package) as raised:
         asyncio.run(opened(url))
     assert isinstance(raised.value.__cause__, ImportError)

@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import unquote
 
 from stategraph.engine.checkpoints.saver_interfaces import Saver
 from stategraph.engine.checkpoints.serializer import StrictSerializer
-from stategraph.engine.checkpoints.sqlite_files import named
 from stategraph.errors import ConfigurationError, MissingPackageError
+from stategraph.savers.postgres.libpq import CONNECT_S
+from stategraph.savers.sqlite_files import named
 
 _SQLITE = "sqlite:///"
 _POSTGRES = ("postgresql://", "postgres://")
-
-#: Connections to a PostgreSQL at most. A pool replaces those that were lost when the server was restarted.
-CONNECTIONS: Final = 8
-
-#: Time limit for a connection of a pool.
-CONNECT_S: Final = 5.0
-
-#: Options of libpq that end a connection whose server vanished without a word, as in a failover, within ten seconds.
-#: Without them a statement waits for as long as the system sends it again, which is a quarter of an hour.
-VANISHED: Final = {
-    "keepalives_idle": 5,
-    "keepalives_interval": 2,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 10_000,
-}
 
 #: Time that a write waits for SQLite's one write lock.
 _BUSY_MS: Final = 30_000
@@ -70,43 +56,16 @@ async def saver_at(url: str) -> AsyncIterator[Saver]:
             yield saver
     elif url.startswith(_POSTGRES):
         try:
-            from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver  # an extra
-            from psycopg.rows import dict_row
-            from psycopg_pool import AsyncConnectionPool
+            from stategraph.savers.postgres.compatible import AsyncPostgresSaver  # an extra
         except ImportError as error:
             raise MissingPackageError("stategraph[postgres]", "The store postgresql://...") from error
-        as_the_saver_wants: dict[str, Any] = {"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row}
-        as_the_saver_wants |= unless_given(VANISHED, url)
-        connections: AsyncConnectionPool[Any] = AsyncConnectionPool(
-            url,
-            min_size=1,
-            max_size=CONNECTIONS,
-            timeout=CONNECT_S,
-            reconnect_timeout=CONNECT_S,
-            check=AsyncConnectionPool.check_connection,
-            kwargs=as_the_saver_wants,
-            open=False,
-        )
         await _look_for_server(url)
-        async with connections as pool:
-            server_saver = AsyncPostgresSaver(pool, serde=StrictSerializer())
-            await server_saver.setup()
-            yield server_saver
+        async with AsyncPostgresSaver.from_conn_string(url) as on_server:
+            await on_server.setup()
+            yield on_server
     else:
         kind = url.partition(":")[0]
         raise ConfigurationError(f"A store is an address such as sqlite:///runs.db or postgresql://...; found {kind!r}")
-
-
-def unless_given(options: Mapping[str, int], url: str) -> dict[str, Any]:
-    """Return the options of libpq that an address does not set."""
-    import psycopg  # an extra
-    from psycopg.conninfo import conninfo_to_dict
-
-    try:
-        given = conninfo_to_dict(url)
-    except psycopg.ProgrammingError:
-        return {}  # connecting says what is wrong
-    return {name: value for name, value in options.items() if name not in given}
 
 
 async def _look_for_server(url: str) -> None:

@@ -1,0 +1,1 @@
+"""Savers on PostgreSQL."""
