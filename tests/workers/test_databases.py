@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from stategraph._version import __version__
-from stategraph.savers.postgres.libpq import VANISHED
 from stategraph.errors import ConfigurationError
+from stategraph.savers.postgres.libpq import VANISHED
 from stategraph.workers.eventlog import attach
 from stategraph.workers.registry import sqlite
 from stategraph.workers.registry.databases import open_database
