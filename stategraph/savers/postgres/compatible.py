@@ -29,11 +29,12 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from psycopg import DatabaseError
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
+from stategraph.engine.checkpoints.saver_interfaces import Save
 from stategraph.engine.checkpoints.serializer import StrictSerializer
 from stategraph.engine.config.procedures import Enter, Procedure, aperform, perform
 from stategraph.savers.methods import Opening, awaited, from_thread, performed
 from stategraph.savers.postgres.connections import again, is_away, is_pool, pool_settings
-from stategraph.savers.postgres.rows import Rows, Save, of_saves
+from stategraph.savers.postgres.rows import Rows, of_saves
 
 
 class _Saver(BasePostgresSaver):
@@ -137,10 +138,11 @@ class _Saver(BasePostgresSaver):
         """Delete all checkpoints and writes of a thread."""
         yield from self._call("delete_thread", thread_id)
 
-    def _find_connection(self) -> Procedure[None]:
-        """Have a pool without lost connections."""
+    def _listed(self, *arguments: Any, **named: Any) -> Procedure[Any]:
+        """Return the checkpoints that theirs lists, which asks the server for them when the first one is taken."""
         if is_pool(self.conn):
             yield from again(self.conn, partial(self._execute, "SELECT 1"))
+        return getattr(self._theirs, self._mark + "list")(self, *arguments, **named)
 
 
 class PostgresSaver(_Saver, TheirSaver):  # type: ignore[misc]
@@ -164,8 +166,7 @@ class PostgresSaver(_Saver, TheirSaver):  # type: ignore[misc]
 
     def list(self, *arguments: Any, **named: Any) -> Iterator[CheckpointTuple]:
         """List checkpoints, the newest first; as of `langgraph.checkpoint.postgres.PostgresSaver`."""
-        perform(self._find_connection())
-        yield from TheirSaver.list(self, *arguments, **named)
+        yield from perform(self._listed(*arguments, **named))
 
 
 class AsyncPostgresSaver(_Saver, TheirAsyncSaver):  # type: ignore[misc]
@@ -190,8 +191,7 @@ class AsyncPostgresSaver(_Saver, TheirAsyncSaver):  # type: ignore[misc]
 
     async def alist(self, *arguments: Any, **named: Any) -> AsyncIterator[CheckpointTuple]:
         """List checkpoints, the newest first; as of `langgraph.checkpoint.postgres.aio.AsyncPostgresSaver`."""
-        await aperform(self._find_connection())
-        async for found in TheirAsyncSaver.alist(self, *arguments, **named):
+        async for found in await aperform(self._listed(*arguments, **named)):
             yield found
 
     async def _load_checkpoint_tuple(self, value: Any) -> CheckpointTuple:

@@ -22,8 +22,7 @@ from langgraph.checkpoint.base import WRITES_IDX_MAP, get_serializable_checkpoin
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
 
-Save: TypeAlias = tuple[str, Sequence[Any]]
-"""The method of a saver that writes, `put` or `put_writes`, and its arguments."""
+from stategraph.engine.checkpoints.saver_interfaces import Save
 
 Statement: TypeAlias = tuple[str, tuple[Any, ...]]
 
@@ -82,7 +81,7 @@ class Rows:
             Exception: A value cannot be serialised.
         """
         method, arguments = save
-        if method.endswith("put_writes"):
+        if method == "put_writes":
             self._add_writes(serde, *arguments)
         else:
             self._add_checkpoint(serde, *arguments)
