@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from queue import Empty, SimpleQueue
 from types import SimpleNamespace
@@ -63,6 +63,26 @@ class Saver:
     aput_writes = aput
 
 
+class Together(Saver):
+    """Stores several saves at once, up to the first that it refuses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches: list[int] = []
+
+    def put_together(self, saves: Sequence[Any]) -> int:
+        numbers = [args[0] for _, args in saves]
+        stored = next((at for at, number in enumerate(numbers) if number in self.refuses), len(numbers))
+        for number in numbers[: stored or 1]:
+            self.put(number)
+        self.batches.append(stored)
+        return stored
+
+    async def aput_together(self, saves: Sequence[Any]) -> int:
+        await asyncio.to_thread(self.gate.wait, 30)
+        return self.put_together(saves)
+
+
 class InMemory(Saver, InMemorySaver):
     """One that is called in place only if it is no subclass."""
 
@@ -77,8 +97,8 @@ class Calls:
     def call(self, effect: Any) -> Any:
         return "put", (effect,)
 
-    def timed(self, name: str) -> AbstractContextManager[None]:
-        return nullcontext()
+    def timed(self, saves: Any) -> AbstractContextManager[list[int]]:
+        return nullcontext([0])
 
     def explain(self, call: Any, error: BaseException) -> None:
         self.explained.append((call, error))
@@ -97,6 +117,50 @@ def test_saves_happen_in_the_order_of_asking_beside_the_run() -> None:
     saves.wait()
     assert saver.saved == list(range(200))
     assert threading.get_ident() not in saver.threads
+
+
+def test_saves_that_wait_are_stored_together_by_a_saver_that_can() -> None:
+    saver = Together()
+    saver.gate.clear()
+    saves, _ = saves_of(saver)
+    for number in range(60):
+        saves.put(number)
+    saver.gate.set()
+    saves.wait()
+    assert saver.saved == list(range(60))
+    assert len(saver.batches) < 10
+    assert sum(saver.batches) + 1 >= 60
+
+
+def test_of_saves_that_are_stored_together_a_failing_one_fails_alone_and_stops_the_later_ones() -> None:
+    saver = Together()
+    saver.refuses = {7: (refused := Refused())}
+    saver.gate.clear()
+    saves, calls = saves_of(saver)
+    for number in range(12):
+        saves.put(number)
+    saver.gate.set()
+    with pytest.raises(Refused):
+        saves.wait()
+    assert saver.saved == list(range(7))
+    assert calls.explained == [(("put", (7,)), refused)]
+
+
+def test_an_async_run_has_what_waits_stored_together_up_to_a_failing_save() -> None:
+    async def use(saves: AsyncSaves) -> None:
+        saver.gate.clear()
+        for number in range(20):
+            saves.put(number)
+        saver.gate.set()
+        with pytest.raises(Refused):
+            await saves.wait()
+
+    saver = Together()
+    saver.refuses = {15: (refused := Refused())}
+    calls = run_async(saver, use)
+    assert saver.saved == list(range(15))
+    assert saver.batches == [15]
+    assert calls.explained == [(("put", (15,)), refused)]
 
 
 def test_saves_of_a_run_that_stores_each_step_happen_at_once_in_its_thread() -> None:

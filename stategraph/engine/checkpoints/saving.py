@@ -3,7 +3,8 @@
 Rules
 -----
 * Saves reach the saver in the order the machine asked for them, one at a time:
-  a checkpoint never becomes durable before the writes that made it.
+  a checkpoint never becomes durable before the writes that made it. A saver that
+  offers to store several together is given all that wait.
 * With ``durability="async"`` they happen during the next step; at most
   ``BACKLOG`` wait, then the run waits for them (memory stays bounded).
 * The first failing save stops all later ones and fails the run.
@@ -16,7 +17,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from inspect import signature
@@ -29,7 +30,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from stategraph.constants import CONF, CONFIG_KEY_CHECKPOINT_ID, START
 from stategraph.core.effects import Request, SaveCheckpoint
 from stategraph.engine.checkpoints import round_trip, serializability
-from stategraph.engine.checkpoints.saver_interfaces import Saver
+from stategraph.engine.checkpoints.saver_interfaces import Save, Saver
 from stategraph.engine.ports import Clock
 from stategraph.engine.tasks import threads
 
@@ -38,8 +39,6 @@ BACKLOG = 64
 
 _LOOK_S = 0.5
 """Interval, in seconds, at which a thread that waits for saves checks by itself."""
-
-_Call = tuple[str, tuple[Any, ...]]
 
 
 class Saved(NamedTuple):
@@ -54,18 +53,21 @@ class Saved(NamedTuple):
     tell: Callable[[Any, float, BaseException | None], None]
 
 
-_UNHEARD: Final = nullcontext()
+_UNHEARD: Final = nullcontext([0])
 
 
 @contextmanager
-def _timed(saved: Saved, name: str) -> Iterator[None]:
+def _timed(saved: Saved, saves: Sequence[Save]) -> Iterator[list[int]]:
     began = saved.clock.monotonic()
+    stored = [len(saves)]
     try:
-        yield
+        yield stored
     except BaseException as error:
-        saved.tell(name, saved.clock.monotonic() - began, error)
+        saved.tell(saves[0][0], saved.clock.monotonic() - began, error)
         raise
-    saved.tell(name, saved.clock.monotonic() - began, None)
+    took_s = saved.clock.monotonic() - began
+    for name, _ in saves[: stored[0]]:
+        saved.tell(name, took_s, None)
 
 
 class SaveCalls:
@@ -111,7 +113,7 @@ class SaveCalls:
         conf = {**self._base[CONF], CONFIG_KEY_CHECKPOINT_ID: checkpoint_id}
         return {**self._base, CONF: conf}
 
-    def call(self, effect: Request) -> _Call:
+    def call(self, effect: Request) -> Save:
         """Return the saver's method and its arguments."""
         if isinstance(effect, SaveCheckpoint):
             config = self.at(effect.parent_id)
@@ -129,11 +131,11 @@ class SaveCalls:
         node = self._node_of(task_id)
         return "The input" if node == START else f"Node '{node}'" if node else "A task"
 
-    def timed(self, name: str) -> AbstractContextManager[None]:
-        """Surround a call of one of the saver's methods, for those who hear how long it takes."""
-        return _UNHEARD if self.saved is None else _timed(self.saved, name)
+    def timed(self, saves: Sequence[Save]) -> AbstractContextManager[list[int]]:
+        """Surround the storing of saves, for those who hear how long it takes; the number of those stored is put in."""
+        return _UNHEARD if self.saved is None else _timed(self.saved, saves)
 
-    def explain(self, call: _Call, error: BaseException) -> None:
+    def explain(self, call: Save, error: BaseException) -> None:
         """Add to an error of a save which value it could not store, if that was the reason."""
         name, args = call
         serde = getattr(self.saver, "serde", None)
@@ -154,11 +156,18 @@ _takes_path_cached = lru_cache(maxsize=128)(_takes_path)
 class _Line(ABC):
     """The saves of a run, which reach the saver one after the other."""
 
-    def __init__(self, calls: SaveCalls, in_place: bool) -> None:
-        """Args: calls: Calls the saver; in_place: Whether it is called at once, and by the code that asks."""
+    def __init__(self, calls: SaveCalls, in_place: bool, together: str) -> None:
+        """Make an empty line.
+
+        Args:
+            calls: Calls the saver.
+            in_place: Whether it is called at once, and by the code that asks.
+            together: Its method that stores several saves, if it has that.
+        """
         self._calls = calls
+        self._together: Callable[[Sequence[Save]], Any] | None = getattr(calls.saver, together, None)
         self._in_place = in_place or type(calls.saver) is InMemorySaver
-        self._waiting: deque[_Call] = deque()
+        self._waiting: deque[Save] = deque()
         # What a save has failed with; there are no more after it.
         self._error: BaseException | None = None
 
@@ -174,7 +183,7 @@ class _Line(ABC):
             raise self._error
         call = self._calls.call(effect)
         if self._in_place:
-            self._perform(call)
+            self._perform([call])
             return
         self._waiting.append(call)
         self._go_on()
@@ -183,15 +192,26 @@ class _Line(ABC):
     def _go_on(self) -> None:
         """Have what waits performed."""
 
-    def _perform(self, call: _Call) -> None:
-        """Call the saver in place."""
+    def _next(self) -> list[Save]:
+        """Return the saves that are to be stored now; others may be added to those that wait meanwhile."""
+        count = 1 if self._together is None else min(len(self._waiting), BACKLOG)
+        return [self._waiting[position] for position in range(count)]
+
+    def _perform(self, saves: Sequence[Save]) -> int:
+        """Have saves stored in place, the first ones that can be; returns how many."""
         try:
-            with self._calls.timed(call[0]):
-                getattr(self._calls.saver, call[0])(*call[1])
+            with self._calls.timed(saves) as stored:
+                if len(saves) > 1 and self._together is not None:
+                    count: int = self._together(saves)
+                    stored[0] = count
+                    return count
+                name, args = saves[0]
+                getattr(self._calls.saver, name)(*args)
         except Exception as error:
             self._error = error
-            self._calls.explain(call, error)
+            self._calls.explain(saves[0], error)
             raise
+        return 1
 
 
 class Saves(_Line):
@@ -209,7 +229,7 @@ class Saves(_Line):
 
     def __init__(self, calls: SaveCalls, *, background: bool) -> None:
         """Args: background: Whether saves happen in the background of the run."""
-        super().__init__(calls, not background)
+        super().__init__(calls, not background, "put_together")
         self._token: list[None] = [None]
         # Wakes the waiting thread, which checks the token and the queue before each wait.
         self._news: SimpleQueue[None] = SimpleQueue()
@@ -239,13 +259,15 @@ class Saves(_Line):
 
     def _empty(self) -> None:
         while self._waiting:
+            stored = 1
             try:
                 if self._error is None:
-                    self._perform(self._waiting[0])
+                    stored = self._perform(self._next())
             except BaseException as error:  # kept for the run to raise
                 self._error = error
-            self._waiting.popleft()
-            if len(self._waiting) >= BACKLOG:
+            for _ in range(stored):
+                self._waiting.popleft()
+            if len(self._waiting) + stored > BACKLOG:
                 self._news.put(None)
 
     def _raise(self) -> None:
@@ -282,7 +304,7 @@ class AsyncSaves(_Line):
     """The saves of an async run; used from its event loop only."""
 
     def __init__(self, calls: SaveCalls) -> None:
-        super().__init__(calls, False)
+        super().__init__(calls, False, "aput_together")
         self._worker: asyncio.Task[None] | None = None
 
     def _go_on(self) -> None:
@@ -294,10 +316,16 @@ class AsyncSaves(_Line):
         methods: dict[str, Callable[..., Any]] = {"put": saver.aput, "put_writes": saver.aput_writes}
         try:
             while self._waiting:
-                name, args = self._waiting[0]
-                with self._calls.timed(name):
-                    await methods[name](*args)
-                self._waiting.popleft()
+                saves = self._next()
+                with self._calls.timed(saves) as stored:
+                    if len(saves) > 1 and self._together is not None:
+                        stored[0] = count = await self._together(saves)
+                    else:
+                        name, args = saves[0]
+                        await methods[name](*args)
+                        count = 1
+                for _ in range(count):
+                    self._waiting.popleft()
         except BaseException as error:
             self._error = error
             if isinstance(error, Exception):
