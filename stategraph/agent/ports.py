@@ -38,6 +38,7 @@ class Listener(Protocol):
 # Models and tools.
 
 
+@runtime_checkable
 class ModelRegistry(Protocol):
     """Resolves what a host says about a model, making the model or returning one made before; contacts no network."""
 

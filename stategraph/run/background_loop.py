@@ -50,8 +50,12 @@ class _Call(Generic[T]):
         if self._stopped:
             self._over.set()
             return
-        self._task = self._loop.create_task(self._work())
+        self._task = self._loop.create_task(self._done())
         self._task.add_done_callback(lambda _: self._over.set())
+
+    async def _done(self) -> T:
+        # Also what is raised before there is a coroutine, as for wrong arguments, is for the caller.
+        return await self._work()
 
     def stop(self) -> None:
         """Cancel the work."""

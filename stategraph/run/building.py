@@ -7,10 +7,12 @@ from functools import partial
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
+from pydantic import ConfigDict, InstanceOf
 
 from stategraph.agent.agent import Agent
 from stategraph.agent.graphs import assemble
 from stategraph.agent.ports import ModelRegistry
+from stategraph.agent.settings.validation import Settings, checked
 from stategraph.engine.checkpoints.memory import in_memory_saver
 from stategraph.run.config import RunConfig
 from stategraph.run.events.execution_graph import ExecutionGraph
@@ -18,7 +20,7 @@ from stategraph.run.events.handler_registry import EventHandlerRegistry
 from stategraph.run.graphs import loading
 from stategraph.run.graphs.execution import GraphExecution
 from stategraph.run.graphs.hosted_graph import HostedGraph
-from stategraph.run.ports import MeasuredExecution, Measurement
+from stategraph.run.ports import EventLog, MeasuredExecution, Measurement
 from stategraph.run.turn.turn_execution import TurnExecution
 
 _UNNAMED = "LangGraph"
@@ -45,6 +47,25 @@ def graph_of(config: RunConfig, models: ModelRegistry | None) -> ExecutionGraph:
     if config.graph is not None:
         return hosted(config, saver, handlers)
     return of_agents(config, saver, handlers, models)
+
+
+class _Ports(Settings):
+    """What `Run.create` takes beside the configuration."""
+
+    model_config = ConfigDict(title="Run.create")
+
+    models: InstanceOf[ModelRegistry] | None = None
+    log: InstanceOf[EventLog] | None = None
+
+
+def check_ports(models: object, log: object) -> None:
+    """Check what a run is to use beside its configuration.
+
+    Raises:
+        ConfigurationError: One of them is no such object.
+    """
+    if models is not None or log is not None:
+        checked(_Ports, {"models": models, "log": log})
 
 
 def of_agents(

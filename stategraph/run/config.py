@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from langchain_core.messages import BaseMessage
-from pydantic import Field, InstanceOf, model_validator
+from pydantic import AfterValidator, Field, InstanceOf, model_validator
 
 from stategraph.agent.messages.fading_tier import FadingTier
 from stategraph.agent.ports import ModelGate, ToolGate
 from stategraph.agent.settings import validation
+from stategraph.agent.settings.field_types import Count, Flag, PositiveNumber, Saver, Store
 from stategraph.agent.settings.inputs import AgentInputs, GraphEdge
 from stategraph.agent.settings.limits import Prices, RunLimits
 from stategraph.agent.settings.validation import Settings, Several
@@ -28,6 +29,20 @@ DEFAULT_AGENT = "default"
 _HOOKS_OF_AGENTS = (HookEvents.BEFORE_MODEL, HookEvents.AFTER_MODEL, HookEvents.SUBAGENT_START)
 
 
+def _handlers(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    for event, handler in given.items():
+        if not callable(getattr(handler, "handle", handler)):
+            raise ValueError(
+                f"the handler of {event!r} is of type {type(handler).__name__}; expected a function of (event, data, "
+                "metadata, graph), or an object with a method `handle` that takes them"
+            )
+    return given
+
+
+Handlers: TypeAlias = Annotated[InstanceOf[EventHandlerRegistry] | dict[str, Any], AfterValidator(_handlers)]
+"""Handlers by the name of their event, or a registry, which is used as it is."""
+
+
 class CompileOptions(Settings):
     """Options for compiling a run's graph. For a graph of the host's they take the place of its own, where given.
 
@@ -38,8 +53,8 @@ class CompileOptions(Settings):
         interrupt_after: Nodes to pause after.
     """
 
-    checkpointer: Any = None
-    store: Any = None
+    checkpointer: Saver = None
+    store: Store = None
     interrupt_before: Several[str] = ()
     interrupt_after: Several[str] = ()
 
@@ -69,7 +84,7 @@ class HumanInTheLoop(Settings):
         enabled: Without it, a hook that asks for approval denies.
     """
 
-    enabled: bool = False
+    enabled: Flag = False
 
 
 class EagerEventToolExecution(Settings):
@@ -80,7 +95,7 @@ class EagerEventToolExecution(Settings):
         exclude_tool_names: Tools that may not.
     """
 
-    enabled: bool = False
+    enabled: Flag = False
     exclude_tool_names: tuple[str, ...] = ()
 
 
@@ -92,16 +107,14 @@ class FadingTierConfig(Settings):
         masking: Whether results that the model has answered are shortened further.
     """
 
-    rung: int = Field(default=0, ge=0)
-    masking: bool = False
+    rung: Count = 0
+    masking: Flag = False
 
 
-class RunConfig(Settings):
-    """A run.
+class RunFields(Settings):
+    """What runs may be given beside their name and their agents; also for all runs of a runtime.
 
     Attributes:
-        run_id: Its name, unique among the host's runs; a chat backend takes the id of the answer's message.
-        graph_config: Its agents.
         graph: In place of agents, a graph of the host's: a compiled graph of this engine or of an installed LangGraph,
             its import path as `package.module:graph`, or a function that returns it, see
             `docs/runs-of-graphs.md`.
@@ -135,28 +148,26 @@ class RunConfig(Settings):
         ids: Makes its ids; None: those of the context that executes it.
     """
 
-    run_id: str = Field(min_length=1)
-    graph_config: GraphConfig = GraphConfig()
     graph: Any = None
-    state_updates: bool = False
-    custom_handlers: InstanceOf[EventHandlerRegistry] | dict[str, Any] = Field(default_factory=dict)
-    return_content: bool = False
+    state_updates: Flag = False
+    custom_handlers: Handlers = Field(default_factory=dict)
+    return_content: Flag = False
     token_counter: Callable[[BaseMessage], int] | None = None
     index_token_count_map: dict[int, int] | None = None
-    calibration_ratio: float = Field(default=1.0, gt=0)
+    calibration_ratio: PositiveNumber = 1.0
     fading_tiers: dict[str, FadingTierConfig] = Field(default_factory=dict)
     hooks: InstanceOf[HookRegistry] | None = None
     tool_gates: Several[InstanceOf[ToolGate]] = ()
     model_gates: Several[InstanceOf[ModelGate]] = ()
-    sticky_agents: bool = False
+    sticky_agents: Flag = False
     active_agent: str | None = None
     limits: RunLimits = RunLimits()
     prices: Prices | None = None
     human_in_the_loop: HumanInTheLoop = HumanInTheLoop()
     eager_event_tool_execution: EagerEventToolExecution = EagerEventToolExecution()
-    max_stop_continuations: int = Field(default=8, ge=0)
-    skip_cleanup: bool = False
-    event_log_size: int = Field(default=4096, ge=0)
+    max_stop_continuations: Count = 8
+    skip_cleanup: Flag = False
+    event_log_size: Count = 4096
     telemetry: InstanceOf[RunTelemetry] | None = None
     clock: InstanceOf[Clock] | None = None
     ids: InstanceOf[IdFactory] | None = None
@@ -196,6 +207,18 @@ class RunConfig(Settings):
         """Return the fading tiers in the form that agents take."""
         return {agent_id: FadingTier(tier.rung, tier.masking) for agent_id, tier in self.fading_tiers.items()}
 
+
+class RunConfig(RunFields):
+    """A run. Its further fields are those of `RunFields`.
+
+    Attributes:
+        run_id: Its name, unique among the host's runs; a chat backend takes the id of the answer's message.
+        graph_config: Its agents.
+    """
+
+    run_id: str = Field(min_length=1)
+    graph_config: GraphConfig = GraphConfig()
+
     @classmethod
     def of(cls, given: Self | Mapping[str, object]) -> Self:
         """Read a run's configuration from what a host gave.
@@ -215,17 +238,22 @@ class RunConfig(Settings):
             raise ConfigurationError(f"A run is configured by a RunConfig or a mapping, not by {type(given).__name__}")
         fields = dict(given)
         if not (fields.get("run_id") or fields.get("runId")):
-            raise ConfigurationError("Run ID not provided")
+            raise _missing(cls, fields, "Run ID not provided")
         key = "graph_config" if "graph_config" in fields else "graphConfig"
         graph = fields.get(key)
         if fields.get("graph") is not None:
             _check_alone(graph)
             return validation.checked(cls, fields)
         if not graph:
-            raise ConfigurationError("Graph config not provided")
+            raise _missing(cls, fields, "Graph config not provided")
         if isinstance(graph, Mapping):
             fields[key] = _with_agents(graph)
         return validation.checked(cls, fields)
+
+
+def _missing(kind: type[Settings], fields: Mapping[str, object], problem: str) -> ConfigurationError:
+    """Return the error of a field that is missing: of a misspelled one, if there is one that could be meant."""
+    return ConfigurationError(validation.unknown_fields(kind, fields) or problem)
 
 
 def _check_alone(graph: object) -> None:

@@ -52,6 +52,7 @@ class RunEvent:
         return f"id: {self.seq}\nevent: message\ndata: {self.to_json()}\n\n"
 
 
+@runtime_checkable
 class EventLog(Protocol):
     """Keeps the events of one run, numbered from 1 without holes over all its executions, the last of each its end."""
 
@@ -181,6 +182,7 @@ class KnownRun(Protocol):
 RunT = TypeVar("RunT", bound=KnownRun)
 
 
+@runtime_checkable
 class RunDirectory(RunFinder, Protocol[RunT]):
     """Keeps the runs that a runtime makes, by their ids; what it finds by the `RunFinder` may be elsewhere.
 

@@ -21,6 +21,7 @@ from stategraph.agent.limits.questions import LIMIT_REACHED
 from stategraph.agent.limits.questions import check_answer as check_limit_answer
 from stategraph.agent.mcp import elicitation
 from stategraph.agent.settings import validation
+from stategraph.agent.settings.field_types import Flag
 from stategraph.agent.settings.validation import Settings
 from stategraph.engine.tasks.interrupts import interrupt
 from stategraph.errors import ConfigurationError, InvalidAnswerError
@@ -175,7 +176,7 @@ class Question(Settings):
     question: str
     description: str | None = None
     options: tuple[QuestionOption, ...] = ()
-    multi_select: bool = False
+    multi_select: Flag = False
     id: str | None = None
     header: str | None = None
 

@@ -145,13 +145,14 @@ class Run(SyncRun):
             MissingPackageError: A model's package is not installed.
         """
         config = RunConfig.of(config)
+        building.check_ports(models, log)
         graph = building.graph_of(config, models)
         return cls(config, graph, models, log)
 
     @classmethod
-    def create_sync(cls, config: RunConfig | Mapping[str, object], **given: Any) -> Self:
+    def create_sync(cls, config: RunConfig | Mapping[str, object], *, models: ModelRegistry | None = None) -> Self:
         """Make a run where nothing can be awaited, for `run_sync`, `stream_sync` and `resume_sync`; see `create`."""
-        return background_loop.current().run(partial(cls.create, config, **given))
+        return background_loop.current().run(partial(cls.create, config, models=models))
 
     @property
     def token_counts(self) -> Mapping[str, int]:

@@ -8,7 +8,7 @@ A backend opens one `AgentRuntime` at its start and closes it at its end. `creat
 there as a function too, for callers that share nothing.
 
 Importing this module, making a runtime and opening it load neither LangChain nor the engine, unless the runtime is
-given the address of a saver, MCP servers or tool sources: the first run does (0.5 s of processor time). A server that
+given settings beside `runs_kept`: the first run does (0.5 s of processor time). A server that
 would rather pay at its start imports `stategraph.Run` there.
 """
 
@@ -91,65 +91,22 @@ async def create_run(
         ConfigurationError: The configuration makes no sense.
         MissingPackageError: A model's package is not installed.
     """
-    config = run_settings(
-        run_id=run_id,
-        agents=agents,
-        graph=graph,
-        edges=edges,
-        custom_handlers=custom_handlers,
-        signal=signal,
-        token_counter=token_counter,
-        index_token_count_map=index_token_count_map,
-        checkpointer=checkpointer,
-        store=store,
-        **settings,
-    )
-    from stategraph.run.run import Run  # see the module's docstring
-
-    return await Run.create(config, models=models)
-
-
-def run_settings(
-    *,
-    run_id: str,
-    agents: Sequence[AgentInputs | Mapping[str, object]] = (),
-    graph: Any = None,
-    edges: Sequence[GraphEdge | Mapping[str, object]] = (),
-    signal: AbortSignal | None = None,
-    checkpointer: Any = None,
-    store: Any = None,
-    **settings: Any,
-) -> dict[str, Any]:
-    """Return the `RunConfig` of a run as a mapping.
-
-    Args:
-        run_id: As for `create_run`, like the others.
-        agents: The agents.
-        graph: A graph in their place.
-        edges: The ways between them.
-        signal: Aborts the run.
-        checkpointer: Keeps the thread's state.
-        store: Long-term memory.
-        **settings: Other fields of `RunConfig`.
-
-    Raises:
-        ConfigurationError: Agents or edges are no list.
-    """
-    given: Any
-    for what, given in (("agents", agents), ("edges", edges)):
-        if not isinstance(given, Sequence) or isinstance(given, str):
-            raise ConfigurationError(f"{what!r} is a value of type {type(given).__name__}; expected a list")
-    several = len(agents) > 1 or bool(edges)
-    of_agents = {
-        "type": "multi-agent" if several else "standard",
+    given = {
+        "run_id": run_id,
         "agents": agents,
+        "graph": graph,
         "edges": edges,
+        "custom_handlers": custom_handlers,
         "signal": signal,
-        "compile_options": {"checkpointer": checkpointer, "store": store},
+        "token_counter": token_counter,
+        "index_token_count_map": index_token_count_map,
+        "checkpointer": checkpointer,
+        "store": store,
     }
-    if graph is not None:
-        settings["graph"] = graph
-    return {"run_id": run_id, "graph_config": of_agents, **settings}
+    from stategraph.run.run import Run  # see the module's docstring
+    from stategraph.run.runtime_settings import RunKeywords
+
+    return await Run.create(RunKeywords.of({**given, **settings}).config(), models=models)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +149,9 @@ class AgentRuntime:
             `threads` on.
         **settings: Further fields of `RunConfig` for every run, such as `hooks`, or `clock` and `ids`.
 
+    Raises:
+        ConfigurationError: A setting makes no sense, or there is none of its name.
+
     Example:
         ```python
         async with AgentRuntime(checkpointer=saver) as runtime:
@@ -216,6 +176,9 @@ class AgentRuntime:
         thread_index: ThreadIndex | bool | None = None,
         **settings: Any,
     ) -> None:
+        shared = {"checkpointer": checkpointer, "store": store, "custom_handlers": custom_handlers, **settings}
+        own = {"models": models, "tool_sources": tool_sources, "runs_kept": runs_kept, "runs": runs}
+        _check_settings({**shared, **own, "event_log": event_log, "thread_index": thread_index})
         self._sources: tuple[McpSessions, ToolSources] | None = None
         if mcp_servers is not None or tool_sources:
             self._sources = _sources(mcp_servers or {}, tool_sources)
@@ -315,14 +278,17 @@ class AgentRuntime:
             MissingPackageError: A model's package is not installed.
         """
         self._check()
-        await self.runs.check(run_id)
-        handlers = compose_event_handlers(self._handlers, custom_handlers or {})
         if self._saver_url is not None and not self._open:
             raise ConfigurationError(
                 "The runtime opens its checkpointer and is not open: use it in an 'async with' block"
             )
-        shared = {**self._shared, **settings}
-        run = await self._make(run_settings(run_id=run_id, agents=agents, custom_handlers=handlers, **shared))
+        from stategraph.run.runtime_settings import RunKeywords  # see the module's docstring
+
+        given = {"run_id": run_id, "agents": agents, "custom_handlers": custom_handlers, **self._shared, **settings}
+        keywords = RunKeywords.of(given)
+        await self.runs.check(keywords.run_id)
+        handlers = compose_event_handlers(self._handlers, keywords.custom_handlers)
+        run = await self._make(keywords.config(custom_handlers=handlers))
         return await self._kept(run)
 
     async def _kept(self, run: Run) -> Run:
@@ -340,15 +306,13 @@ class AgentRuntime:
         make = partial(self.create_run, run_id=run_id, agents=agents, **settings)
         return background_loop.current().run(make)
 
-    async def _make(self, config: Mapping[str, object]) -> Run:
+    async def _make(self, config: RunConfig) -> Run:
         from stategraph.agent.llm.models import Models  # see the module's docstring
-        from stategraph.run.config import RunConfig
         from stategraph.run.run import Run
 
-        checked = RunConfig.of(config)
         if self._models is None:
             self._models = Models()
-        return await Run.create(checked, models=self._models, log=self._log_of(checked))
+        return await Run.create(config, models=self._models, log=self._log_of(config))
 
     @property
     def mcp(self) -> McpSessions:
@@ -492,6 +456,21 @@ class AgentRuntime:
         """Return the present contents of the runtime."""
         running = [run.running for run in self.runs]
         return RuntimeStatistics(self._models_kept, len(running), sum(running))
+
+
+def _check_settings(settings: Mapping[str, object]) -> None:
+    """Refuse settings that make no sense.
+
+    Raises:
+        ConfigurationError: There are such settings, or there is none of a name.
+    """
+    given = {name: value for name, value in settings.items() if value is not None and value != ()}
+    if type(given["runs_kept"]) is int and given["runs_kept"] >= 0:
+        del given["runs_kept"]
+    if given:
+        from stategraph.run.runtime_settings import RuntimeSettings  # see the module's docstring
+
+        RuntimeSettings.of(given)
 
 
 def _sources(

@@ -64,6 +64,16 @@ async def saver_at(url: str) -> AsyncIterator[Saver]:
             await on_server.setup()
             yield on_server
     else:
+        check_address(url)
+
+
+def check_address(url: str) -> None:
+    """Check that an address is of a kind that `saver_at` opens; nothing is opened.
+
+    Raises:
+        ConfigurationError: It is of another kind.
+    """
+    if not url.startswith((_SQLITE, *_POSTGRES)):
         kind = url.partition(":")[0]
         raise ConfigurationError(f"A store is an address such as sqlite:///runs.db or postgresql://...; found {kind!r}")
 

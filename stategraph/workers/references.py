@@ -98,11 +98,17 @@ def names(value: Iterable[str], setting: str) -> tuple[str, ...]:
         setting: What the setting is called.
 
     Raises:
-        ConfigurationError: It is one text, of which each letter would be a name.
+        ConfigurationError: It is one text, of which each letter would be a name, or no list of texts.
     """
     if isinstance(value, str):
         raise ConfigurationError(f"'{setting}' is {value!r}, a text, where a list of names is expected: [{value!r}]")
-    return tuple(value)
+    several = tuple(value) if isinstance(value, Iterable) else (value,)
+    for each in several:
+        if each is value or not isinstance(each, str):
+            raise ConfigurationError(
+                f"'{setting}' is {value!r:.60}, with a value of type {type(each).__name__}; expected a list of names"
+            )
+    return several
 
 
 class Targets:

@@ -105,10 +105,10 @@ def test_there_is_exactly_one_way_to_a_model(given: dict[str, Any], said: str) -
         ({"maxContextTokens": 5}, "'agentId' is missing from AgentInputs"),
         ({"max_context_tokens": 5}, "'agent_id' is missing from AgentInputs"),
         ({"agentId": ""}, "'agentId' is empty, expected at least 1 character"),
-        ({"agentId": "a", "maxContextTokens": "many"}, "'maxContextTokens' is 'many', expected a valid integer"),
+        ({"agentId": "a", "maxContextTokens": "many"}, "'maxContextTokens' is 'many', expected a whole number"),
         ({"agentId": "a", "maxContextTokens": 0}, "'maxContextTokens' is 0, expected greater than 0"),
         ({"agentId": "a", "reasoningKey": "x"}, "'reasoningKey' is 'x', expected 'reasoning_content' or 'reasoning'"),
-        ({"agentId": "a", "model": 5}, "'model' is 5, expected an instance of BaseChatModel or a valid string"),
+        ({"agentId": "a", "model": 5}, "'model' is 5, expected an instance of BaseChatModel or a text"),
         ({"agentId": "a", "tools": "add"}, "'tools' is 'add', expected a list"),
         ({"agentId": "a", "tools": [add, 3]}, "'tools[1]': a value of type int is no tool; expected a LangChain tool,"),
         (
@@ -135,7 +135,7 @@ def test_there_is_exactly_one_way_to_a_model(given: dict[str, Any], said: str) -
         ),
         (
             {"agentId": "a", "maxContextTokens": True},
-            "'maxContextTokens': True is no number; expected a whole number",
+            "'maxContextTokens' is True, expected a whole number",
         ),
         (
             {"agentId": "a", "model": "p:m", "tools": [add], "toolDefinitions": [{"name": "t"}]},
@@ -218,7 +218,7 @@ def test_the_ends_of_an_edge_are_lists_however_they_were_given() -> None:
         ({"from": "a", "to": "b", "edgeType": "maybe"}, "'edgeType' is 'maybe', expected 'handoff' or 'direct'"),
         ({"from": "a", "to": "b", "prompt": 4}, "'prompt': a value of type int is no prompt; expected a text or a"),
         ({"from": "a", "to": "b", "prompt": len}, "the handoff from a to b has a function as its prompt; only direct"),
-        ({"from": "a", "to": ["b", 4]}, "'to[1]' is 4, expected a valid string"),
+        ({"from": "a", "to": ["b", 4]}, "'to[1]' is 4, expected a text"),
     ],
 )
 def test_a_bad_edge_is_refused_in_a_sentence(given: dict[str, Any], said: str) -> None:

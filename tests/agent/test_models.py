@@ -237,7 +237,7 @@ def test_a_class_refuses_in_its_own_words_but_without_values() -> None:
         models.resolve("groq:m", {"temperature": KEY, "apiKy": KEY, "apiKey": {"key": KEY}})
     said = str(raised.value)
     assert "Strict refuses the client options of the provider 'groq'" in said
-    assert "'temperature' is a value of type str, expected a valid number" in said
+    assert "'temperature' is a value of type str, expected a number" in said
     assert "'api_ky' is not a field of Strict; did you mean 'api_key'?" in said
     assert KEY not in said
     assert raised.value.__context__ is None

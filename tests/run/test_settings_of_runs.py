@@ -12,14 +12,17 @@ from langgraph.store.memory import InMemoryStore
 
 from stategraph.agent.facts import ContextUsed, Place
 from stategraph.agent.messages.compaction import FadingTier
+from stategraph.agent.settings.inputs import AgentInputs, GraphEdge
 from stategraph.engine.checkpoints.memory import in_memory_saver
 from stategraph.errors import AbortError, ConfigurationError, UnknownInterruptError
 from stategraph.run.abort import AbortController
+from stategraph.run.config import CompileOptions, GraphConfig, RunConfig
 from stategraph.run.events.event_types import GraphEvents
 from stategraph.run.events.handler_registry import EventHandlerRegistry
 from stategraph.run.long_term import LongTermMemory, MemoryChange, remember
 from stategraph.run.run import Run
-from stategraph.run.runtime import AgentRuntime, create_run, run_settings
+from stategraph.run.runtime import AgentRuntime, create_run
+from stategraph.run.runtime_settings import RunKeywords
 from stategraph.testing import script
 from stategraph.testing.chat_model import ScriptedChatModel
 
@@ -39,22 +42,26 @@ async def make(*agents: Any, run_id: str = "r", **settings: Any) -> Run:
 
 
 def test_settings_become_the_configuration_of_a_run() -> None:
-    signal, saver, store = AbortController().signal, object(), object()
-    one = run_settings(run_id="r", agents=["x"], signal=signal, checkpointer=saver, store=store, return_content=True)
-    assert one == {
-        "run_id": "r",
-        "graph_config": {
-            "type": "standard",
-            "agents": ["x"],
-            "edges": (),
-            "signal": signal,
-            "compile_options": {"checkpointer": saver, "store": store},
-        },
-        "return_content": True,
-    }
+    signal, saver, store = AbortController().signal, in_memory_saver(), InMemoryStore()
+    x, y = (AgentInputs.of(agent(name=name)) for name in "xy")
+    one = RunKeywords(run_id="r", agents=[x], signal=signal, checkpointer=saver, store=store, return_content=True)
+    described = RunConfig(
+        run_id="r",
+        graph_config=GraphConfig(
+            type="standard",
+            agents=(x,),
+            edges=(),
+            signal=signal,
+            compile_options=CompileOptions(checkpointer=saver, store=store),
+        ),
+        return_content=True,
+    )
+    assert one.config() == described
+    assert one.config().model_fields_set == described.model_fields_set
+    edge = GraphEdge(from_="x", to="y")
     kinds = [
-        run_settings(run_id="r", agents=agents, edges=edges)["graph_config"]["type"]
-        for agents, edges in ((["x", "y"], ()), (["x"], ["edge"]), (["x"], ()))
+        RunKeywords(run_id="r", agents=agents, edges=edges).config().graph_config.type
+        for agents, edges in (([x, y], ()), ([x], [edge]), ([x], ()))
     ]
     assert kinds == ["multi-agent", "multi-agent", "standard"]
 
@@ -62,14 +69,14 @@ def test_settings_become_the_configuration_of_a_run() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"agents": "a"}, "'agents' is a value of type str; expected a list"),
-        ({"agents": {}}, "'agents' is a value of type dict; expected a list"),
-        ({"agents": [], "edges": 7}, "'edges' is a value of type int; expected a list"),
+        ({"agents": "a"}, "'agents' is 'a', expected a list"),
+        ({"agents": {}}, "'agents' is empty, expected a list"),
+        ({"agents": [], "edges": 7}, "'edges' is 7, expected a list"),
     ],
 )
 def test_agents_and_edges_are_lists(given: Any, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
-        run_settings(run_id="r", **given)
+        RunKeywords(run_id="r", **given)
 
 
 @pytest.mark.anyio

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field
 
 from stategraph.agent.limits.errors import LimitReachedError
 from stategraph.agent.settings import validation
+from stategraph.agent.settings.field_types import Number, WholeNumber
 from stategraph.agent.settings.limits import LimitName
 from stategraph.agent.settings.validation import Settings
 from stategraph.engine.compile.task_functions import start_task
@@ -53,7 +54,7 @@ class RaiseLimit(Settings):
     """
 
     type: Literal["raise"] = "raise"
-    to: Annotated[int | float, AfterValidator(_whole)] = Field(gt=0)
+    to: Annotated[WholeNumber | Number, AfterValidator(_whole)] = Field(gt=0)
 
 
 class EndRun(Settings):

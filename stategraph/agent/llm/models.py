@@ -26,11 +26,13 @@ from langchain_core.messages import AIMessage
 from langchain_core.rate_limiters import BaseRateLimiter
 from langchain_core.runnables import Runnable, RunnableBinding
 from pydantic import ValidationError
+from pydantic.errors import PydanticUserError
 
 from stategraph.agent.llm import rate_limits
 from stategraph.agent.llm.shielded import Shielded, described, shielded
 from stategraph.agent.ports import ModelRegistry
 from stategraph.agent.settings import validation
+from stategraph.agent.settings.addresses import problem_with
 from stategraph.agent.settings.inputs import AgentInputs, ToolDefinition
 from stategraph.agent.settings.model_settings import Fallback, ModelRetry, ModelTimeouts
 from stategraph.agent.settings.secrets import Secrets, in_options, texts_in
@@ -371,6 +373,7 @@ def resolve(
             " another one can be given ready, as a LangChain chat model"
         )
     parameters = _parameters(known, client_options or {})
+    _check_addresses(name, parameters)
     if model:
         parameters["model"] = model
     if known.needs_model and not parameters.get("model"):
@@ -393,6 +396,15 @@ def resolve(
         return made
     # Not from within the handler: the original's text has values of the parameters.
     raise ConfigurationError(f"{cls.__name__} refuses the client options of the provider {name!r}: {problems}")
+
+
+def _check_addresses(provider: str, parameters: Mapping[str, Any]) -> None:
+    """Refuse addresses that no request can be sent to. Ollama and Google take names of hosts as well."""
+    if provider == "ollama" or _PROVIDERS[provider] in (_GOOGLE, _VERTEX):
+        return
+    for name in ("base_url", "openai_api_base", "azure_endpoint", "anthropic_api_url", "endpoint_url"):
+        if parameters.get(name) is not None and (problem := problem_with(parameters[name])) is not None:
+            raise ConfigurationError(f"the option {name!r} of the provider {provider!r} {problem}")
 
 
 def _fit(parameters: dict[str, Any], fields: Mapping[str, Any]) -> None:
@@ -545,6 +557,12 @@ def bind(model: BaseChatModel, tools: Sequence[Any], **options: Any) -> Runnable
         return model.bind_tools(offered, **options)
     except NotImplementedError:
         known = model_name(model) or "without a name"
+    except PydanticUserError as error:
+        # Pydantic says over several lines what its own settings could do about it.
+        raise ConfigurationError(
+            f"a tool cannot be described to a model: {error.message.partition(chr(10))[0]}. Its parameters need types "
+            "that have a JSON schema, such as str, int, list, dict, a dataclass or a pydantic model"
+        ) from None
     raise ConfigurationError(
         f"the model {known} ({type(model).__name__}) cannot call tools, and the agent has {len(offered)};"
         " give the agent another model or no tools"

@@ -79,7 +79,7 @@ class TypeCheck:
             self._schema = self._adapter.json_schema()
         except PydanticUserError as error:
             raise ConfigurationError(
-                f"the output type {_name(kind)} cannot be used: {error.message}. Expected a type that pydantic can "
+                f"the output type {_name(kind)} cannot be used: {_problem(error)}. Expected a type that pydantic can "
                 "validate and describe as a JSON schema"
             ) from error
 
@@ -184,6 +184,11 @@ def _check_references(schema: Schema) -> None:
                 except Unresolvable as error:
                     raise _leads_nowhere(reference) from error
         left.extend((each, resolver.in_subresource(each)) for each in part.subresources())
+
+
+def _problem(error: PydanticUserError) -> str:
+    """Return what pydantic found, without its advice about its own settings."""
+    return error.message.partition("\n")[0].partition(". Set ")[0].rstrip(".")
 
 
 def _leads_nowhere(reference: str) -> ConfigurationError:

@@ -19,6 +19,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, InstanceOf, model_v
 
 from stategraph.agent.messages.compaction import ContextPruning
 from stategraph.agent.settings import output_members, validation
+from stategraph.agent.settings.field_types import Count, Flag, PositiveInt, Ratio
 from stategraph.agent.settings.model_settings import (
     ClientOptions,
     Fallbacks,
@@ -70,12 +71,6 @@ def _list_of_tools(given: Any) -> Any:
     return given
 
 
-def _number(given: Any) -> Any:
-    if isinstance(given, bool):
-        raise ValueError(f"{given} is no number; expected a whole number, or None for the default")
-    return given
-
-
 def _one_or_many(given: Any) -> Any:
     return (given,) if isinstance(given, str) else given
 
@@ -92,9 +87,6 @@ AgentTool: TypeAlias = Annotated[Any, AfterValidator(_tool)]
 AgentTools: TypeAlias = Annotated[Several[AgentTool], BeforeValidator(_list_of_tools)]
 AgentId: TypeAlias = Annotated[str, Field(min_length=1)]
 AgentIds: TypeAlias = Annotated[Several[AgentId], BeforeValidator(_one_or_many), Field(min_length=1)]
-PositiveInt: TypeAlias = Annotated[int, Field(gt=0), BeforeValidator(_number)]
-Count: TypeAlias = Annotated[int, Field(ge=0), BeforeValidator(_number)]
-Ratio: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 PromptFunction: TypeAlias = Callable[[Sequence[BaseMessage], int], "str | Awaitable[str | None] | None"]
 """Makes a prompt from all messages and the position of the first one of this run; None or an empty text: no prompt."""
 
@@ -117,7 +109,7 @@ class ToolDefinition(Settings):
     description: str | None = None
     parameters: dict[str, Any] | None = None
     allowed_callers: tuple[Literal["direct", "code_execution"], ...] | None = None
-    defer_loading: bool = False
+    defer_loading: Flag = False
     response_format: Literal["content", "content_and_artifact"] | None = None
     server_name: str | None = None
     tool_type: Literal["builtin", "mcp", "action"] | None = None
@@ -184,7 +176,7 @@ class SoftTrim(Settings):
 class HardClear(Settings):
     """Settings for replacing very old tool results."""
 
-    enabled: bool = True
+    enabled: Flag = True
     placeholder: str = _PRUNING.placeholder
 
 
@@ -201,7 +193,7 @@ class ContextPruningConfig(Settings):
         hard_clear: How they are replaced.
     """
 
-    enabled: bool = False
+    enabled: Flag = False
     keep_last_assistants: Count = _PRUNING.keep_last_assistants
     min_prunable_tool_chars: Count = _PRUNING.min_chars
     soft_trim_ratio: Ratio = _PRUNING.soft_age
@@ -294,9 +286,9 @@ class AgentInputs(Settings):
     discovered_tools: Several[str] = ()
     max_context_tokens: PositiveInt | None = None
     reasoning_key: Literal["reasoning_content", "reasoning"] = "reasoning_content"
-    use_legacy_content: bool = False
-    tool_end: bool = False
-    summarization_enabled: bool = False
+    use_legacy_content: Flag = False
+    tool_end: Flag = False
+    summarization_enabled: Flag = False
     summarization_config: SummarizationConfig = SummarizationConfig()
     initial_summary: InitialSummary | None = None
     context_pruning_config: ContextPruningConfig = ContextPruningConfig()
@@ -377,10 +369,10 @@ class SubagentConfig(Settings):
     name: str | None = None
     description: Annotated[str, Field(min_length=1)]
     agent_inputs: AgentInputs | None = None
-    self_: bool = False
+    self_: Flag = False
     tool_name: Annotated[str, Field(pattern="^[a-zA-Z0-9_-]{1,64}$")] | None = None
     max_turns: PositiveInt = 25
-    allow_nested: bool = False
+    allow_nested: Flag = False
 
     @model_validator(mode="after")
     def _one_agent(self) -> Self:
@@ -419,9 +411,9 @@ class GraphEdge(Settings):
     description: str | None = None
     condition: Callable[..., Any] | None = None
     prompt: Annotated[str | PromptFunction | None, BeforeValidator(_prompt)] = None
-    exclude_results: bool | None = None
+    exclude_results: Flag | None = None
     prompt_key: Annotated[str, Field(min_length=1)] | None = None
-    returns: bool = False
+    returns: Flag = False
 
     @classmethod
     def of(cls, given: Self | Mapping[str, Any]) -> Self:

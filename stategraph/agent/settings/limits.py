@@ -4,24 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
-from stategraph.agent.settings.validation import Settings
+from stategraph.agent.settings.field_types import Amount, Count, Flag, PositiveNumber
+from stategraph.agent.settings.validation import Settings, Several
 
 MODEL_CALLS = 100
 """Default for the calls of models in a run: more than a turn takes, and the end of one that goes round in circles."""
-
-
-def _number(given: object) -> object:
-    if isinstance(given, str | bytes | bool):
-        raise ValueError(f"expected a number, not {given!r}")
-    return given
-
-
-_NUMBER = BeforeValidator(_number)
-"""Refuses texts and truth values, which would be read as numbers."""
 
 
 class LimitName(StrEnum):
@@ -60,13 +51,13 @@ class RunLimits(Settings):
             LimitReachedError.
     """
 
-    model_calls: Annotated[int, _NUMBER] = Field(default=MODEL_CALLS, ge=0)
-    tool_calls: Annotated[int | None, _NUMBER] = Field(default=None, ge=0)
-    input_tokens: Annotated[int | None, _NUMBER] = Field(default=None, ge=0)
-    output_tokens: Annotated[int | None, _NUMBER] = Field(default=None, ge=0)
-    total_tokens: Annotated[int | None, _NUMBER] = Field(default=None, ge=0)
-    cost: Annotated[float | None, _NUMBER] = Field(default=None, ge=0, allow_inf_nan=False)
-    wall_time_s: Annotated[float | None, _NUMBER] = Field(default=None, gt=0, allow_inf_nan=False)
+    model_calls: Count = MODEL_CALLS
+    tool_calls: Count | None = None
+    input_tokens: Count | None = None
+    output_tokens: Count | None = None
+    total_tokens: Count | None = None
+    cost: Amount | None = None
+    wall_time_s: PositiveNumber | None = None
     on_limit: Literal["end", "ask", "raise"] = "end"
 
     def given(self) -> Iterator[tuple[LimitName, int | float]]:
@@ -98,11 +89,11 @@ class ModelPrice(Settings):
 
     model: str = Field(min_length=1)
     provider: str | None = None
-    input: float = Field(ge=0, allow_inf_nan=False)
-    output: float = Field(ge=0, allow_inf_nan=False)
-    cached_input: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    cache_write: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    call: float = Field(default=0, ge=0, allow_inf_nan=False)
+    input: Amount
+    output: Amount
+    cached_input: Amount | None = None
+    cache_write: Amount | None = None
+    call: Amount = 0
 
 
 class Prices(Settings):
@@ -114,5 +105,5 @@ class Prices(Settings):
             is not updated from the network, unless the host does that.
     """
 
-    models: tuple[ModelPrice, ...] = ()
-    known: bool = True
+    models: Several[ModelPrice] = ()
+    known: Flag = True

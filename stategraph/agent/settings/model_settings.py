@@ -13,6 +13,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.rate_limiters import BaseRateLimiter
 from pydantic import BeforeValidator, Field, InstanceOf, SecretStr, model_validator
 
+from stategraph.agent.settings.field_types import Amount, Count, Flag, Number, PositiveInt, PositiveNumber, WholeNumber
 from stategraph.agent.settings.validation import Settings, Several
 from stategraph.policies import RetryPolicy, default_retry_on
 
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     """A text that is kept as a secret."""
 else:
     Secret = SecretStr
-
-Seconds: TypeAlias = Annotated[float, Field(gt=0)]
 
 
 class ModelOptions(Settings):
@@ -47,18 +46,18 @@ class ModelOptions(Settings):
     """
 
     model: str | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    max_tokens: Annotated[int, Field(gt=0)] | None = None
+    temperature: Number | None = None
+    top_p: Number | None = None
+    max_tokens: PositiveInt | None = None
     stop: Several[str] | None = None
-    seed: int | None = None
+    seed: WholeNumber | None = None
     reasoning_effort: str | None = None
     api_key: Secret | None = Field(default=None, repr=False)
     base_url: str | None = Field(default=None, repr=False)
     headers: dict[str, str] | None = Field(default=None, repr=False)
-    stream_usage: bool | None = None
-    max_retries: Annotated[int, Field(ge=0)] | None = None
-    prompt_cache: bool | None = None
+    stream_usage: Flag | None = None
+    max_retries: Count | None = None
+    prompt_cache: Flag | None = None
     extra: dict[str, Any] = Field(default_factory=dict, repr=False)
 
     def options(self) -> dict[str, Any]:
@@ -99,13 +98,13 @@ class ModelRetry(Settings):
         retry_on: Decides in place of the rules above, which `stategraph.agent.llm.retries.is_transient` has.
     """
 
-    max_attempts: Annotated[int, Field(ge=1)] = 3
-    initial_interval_s: Annotated[float, Field(ge=0)] = 0.5
-    backoff_factor: Annotated[float, Field(ge=1)] = 2.0
-    max_interval_s: Seconds = 30.0
-    max_retry_after_s: Annotated[float, Field(ge=0)] = 60.0
-    jitter: bool = True
-    after_first_token: bool = False
+    max_attempts: PositiveInt = 3
+    initial_interval_s: Amount = 0.5
+    backoff_factor: Annotated[Number, Field(ge=1)] = 2.0
+    max_interval_s: PositiveNumber = 30.0
+    max_retry_after_s: Amount = 60.0
+    jitter: Flag = True
+    after_first_token: Flag = False
     retry_on: Callable[[Exception], bool] | None = None
 
     @model_validator(mode="before")
@@ -143,9 +142,9 @@ class ModelTimeouts(Settings):
         total_s: For the whole answer.
     """
 
-    first_token_s: Seconds | None = None
-    between_tokens_s: Seconds | None = None
-    total_s: Seconds | None = None
+    first_token_s: PositiveNumber | None = None
+    between_tokens_s: PositiveNumber | None = None
+    total_s: PositiveNumber | None = None
 
 
 class RateLimit(Settings):
@@ -159,8 +158,8 @@ class RateLimit(Settings):
         key: Whose limit it is; None: that of the provider and the model.
     """
 
-    requests_per_minute: Annotated[float, Field(gt=0)]
-    burst: Annotated[int, Field(ge=1)] = 1
+    requests_per_minute: PositiveNumber
+    burst: PositiveInt = 1
     key: str | None = None
 
 

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import UnionType
 
 from stategraph.types import RetryPolicy
+
+
+def _is_number(value: object, kind: type | UnionType) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +28,15 @@ class ToolPolicy:
     max_result_chars: int | None = None
 
     def __post_init__(self) -> None:
-        if self.timeout_s is not None and not self.timeout_s > 0:
+        if self.timeout_s is not None and not (_is_number(self.timeout_s, int | float) and self.timeout_s > 0):
             raise ValueError(f"timeout_s must be greater than 0 seconds, not {self.timeout_s!r}; None: no limit")
-        if self.max_result_chars is not None and self.max_result_chars < 1:
+        if self.max_result_chars is not None and not (
+            _is_number(self.max_result_chars, int) and self.max_result_chars >= 1
+        ):
             raise ValueError(f"max_result_chars must be at least 1, not {self.max_result_chars!r}")
+        several = [self.retry] if isinstance(self.retry, RetryPolicy) else self.retry
+        if not isinstance(several, Sequence) or not all(isinstance(each, RetryPolicy) for each in several):
+            raise ValueError(f"retry must be a RetryPolicy or a list of them, not {self.retry!r:.60}")
 
     @property
     def retries(self) -> tuple[RetryPolicy, ...]:

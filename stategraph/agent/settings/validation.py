@@ -13,18 +13,25 @@ import difflib
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
+from typing_extensions import get_protocol_members
 
 from stategraph.errors import ConfigurationError
 
 _EXPECTED = {
+    "bool_type": "True or False",
+    "callable_type": "a function",
     "dataclass_type": "a mapping",
     "dict_type": "a mapping",
+    "finite_number": "a finite number",
+    "float_type": "a number",
+    "int_type": "a whole number",
     "model_type": "a mapping",
+    "string_type": "a text",
     "too_short": "at least one",
     "tuple_type": "a list",
 }
@@ -130,6 +137,17 @@ def explain(error: ValidationError, kind: type[BaseModel], given: object, *, val
     return "\n".join(found + " or ".join(dict.fromkeys(expected)) for found, expected in problems.items())
 
 
+def unknown_fields(kind: type[BaseModel], given: Mapping[str, object]) -> str:
+    """Describe the fields of a mapping that settings do not have, a line for each; empty if there are none.
+
+    Args:
+        kind: The settings that were wanted.
+        given: The host's settings.
+    """
+    names = [name for name, value in given.items() if value is not None and _field(kind, name)[1] is None]
+    return "\n".join(_unknown(_Spot(name, given[name], None, kind, _is_snake(given))) for name in names)
+
+
 @dataclass(frozen=True, slots=True)
 class _Spot:
     """The location of a problem.
@@ -200,15 +218,40 @@ def _sentence(spot: _Spot, problem: Mapping[str, Any], values: bool) -> tuple[st
         case "extra_forbidden" if (twice := _field(spot.owner, problem["loc"][-1])[1]) is not None:
             return f"{where} is given in both spellings (as {twice.alias!r} too); give it once", []
         case "extra_forbidden":
-            return f"{where} is not a field of {spot.owner.__name__}{_hint(spot)}", []
+            return _unknown(spot), []
         case "unexpected_keyword_argument":
             return f"{where} is not known there", []
         case "missing":
-            return f"{where} is missing from {spot.owner.__name__}", []
+            return f"{where} is missing from {spot.owner.model_config.get('title') or spot.owner.__name__}", []
         case "value_error":
             return f"{where}: {problem['ctx']['error']}" if spot.path else str(problem["ctx"]["error"]), []
+        case "is_instance_of" if spot.field is not None and (
+            parts := _interface(spot.field.annotation, problem["ctx"]["class"].partition("[")[0])
+        ):
+            return f"{where} is {_shown(spot, values)}, expected ", [parts]
         case kind:
             return f"{where} is {_shown(spot, values)}, expected ", [_EXPECTED.get(kind) or _expected(problem["msg"])]
+
+
+def _unknown(spot: _Spot) -> str:
+    where = f"{spot.path!r}" if spot.path else spot.owner.__name__
+    return f"{where} is not a {_noun(spot.owner)}{_hint(spot)}"
+
+
+def _noun(kind: type[BaseModel]) -> str:
+    """Return what a field of settings is: those with a title stand for the arguments of what it names."""
+    title = kind.model_config.get("title")
+    return f"setting of {title}" if title else f"field of {kind.__name__}"
+
+
+def _interface(annotation: object, name: str) -> str | None:
+    """Return what an object has to have, if a field asks for a protocol by its methods; None: it asks for a class."""
+    kind = cast("type", annotation)
+    while hasattr(kind, "__origin__"):
+        kind = kind.__origin__
+    if getattr(kind, "__name__", None) == name and getattr(kind, "_is_protocol", False):
+        return f"an object with {', '.join(sorted(get_protocol_members(kind)))}, see {kind.__module__}.{name}"
+    return next((found for each in get_args(annotation) if (found := _interface(each, name)) is not None), None)
 
 
 def _expected(message: str) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import operator
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from stategraph.engine.engine import StateGraphEngine
@@ -30,8 +31,7 @@ def load(given: Any) -> Any:
     if isinstance(given, str):
         found, named = _imported(given), f"{given!r} is "
     if not _is_graph(found) and callable(found) and not isinstance(found, type) and not hasattr(found, "compile"):
-        found = found()
-        named = f"{given!r} returned "
+        found, named = _made(found, given), f"{given!r} returned "
     if _is_graph(found):
         return found
     what = f"{named}a value of type {type(found).__name__}" if named else f"'graph' is of type {type(found).__name__}"
@@ -40,6 +40,28 @@ def load(given: Any) -> Any:
     if type(found).__name__ == "RemoteGraph":
         raise ConfigurationError(f"{what}, a graph on a server, whose models cannot be heard; give a run {_EXPECTED}")
     raise ConfigurationError(f"{what}; expected {_EXPECTED}")
+
+
+def _made(make: Callable[[], Any], given: object) -> Any:
+    """Call the function that makes a graph.
+
+    Raises:
+        ConfigurationError: It needs arguments, or is async.
+        Exception: What it raised.
+    """
+    try:
+        inspect.signature(make).bind()
+    except TypeError as error:
+        raise ConfigurationError(
+            f"'graph' is {given!r}, which cannot be called without arguments ({error}); expected {_EXPECTED}"
+        ) from None
+    except ValueError:
+        pass  # of a function without a signature, which is written in C
+    found = make()
+    if inspect.iscoroutine(found):
+        found.close()
+        raise ConfigurationError(f"{given!r} is async, and a run is made without waiting: give it what this returns")
+    return found
 
 
 def with_options(graph: Any, **options: Any) -> Any:

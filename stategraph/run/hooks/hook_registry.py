@@ -49,6 +49,7 @@ from stategraph.agent.messages import problems
 from stategraph.agent.messages.encodable import encodable_value
 from stategraph.agent.ports import Hold
 from stategraph.agent.settings import secrets, validation
+from stategraph.agent.settings.field_types import Flag, Number, PositiveNumber
 from stategraph.agent.settings.validation import Settings
 from stategraph.engine.compile.functions import is_async_callable
 from stategraph.engine.tasks import threads
@@ -156,10 +157,10 @@ class HookOutput(Settings):
     details: dict[str, Any] | None = None
     additional_context: str | None = None
     injected_messages: tuple[Annotated[dict[str, Any], AfterValidator(_message)], ...] = ()
-    prevent_continuation: bool = False
+    prevent_continuation: Flag = False
     stop_reason: str | None = None
-    detached: bool = Field(default=False, alias="async")
-    async_timeout: float | None = None
+    detached: Flag = Field(default=False, alias="async")
+    async_timeout: Number | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -193,9 +194,9 @@ class HookRegistration(Settings):
     hooks: Annotated[tuple[Callable[..., Any], ...], Field(min_length=1)]
     pattern: re.Pattern[str] | None = None
     hold: Hold = "answer"
-    timeout_s: Annotated[float, Field(gt=0)] = TIMEOUT_S
-    timeout: Annotated[float, Field(gt=0)] | None = None
-    once: bool = False
+    timeout_s: PositiveNumber = TIMEOUT_S
+    timeout: PositiveNumber | None = None
+    once: Flag = False
 
     @property
     def limit_s(self) -> float:

@@ -27,6 +27,7 @@ class Unlisted:
     waits: bool
 
 
+@runtime_checkable
 class ThreadIndex(Protocol):
     """Keeps rows of threads, for several processes: a row is changed only from the state that was read."""
 

@@ -8,9 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import EllipsisType
-from typing import Any, Final, Literal, TypeAlias, TypeVar, get_args
+from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar, get_args
 
+from pydantic import AfterValidator, ConfigDict, Field, InstanceOf
+
+from stategraph.agent.settings.field_types import Count, PositiveInt
+from stategraph.engine.checkpoints.saver_urls import check_address
 from stategraph.errors import ConfigurationError
+from stategraph.run.runtime_settings import RuntimeSettings
 from stategraph.workers.cluster.pool import ClusterSettings, NatsPool
 from stategraph.workers.hosting import HostingPool
 from stategraph.workers.inline import InlinePool
@@ -19,6 +24,33 @@ from stategraph.workers.process.supervisor import ProcessPool
 from stategraph.workers.thread import ThreadPool
 
 Backend: TypeAlias = Literal["inline", "thread", "process", "nats"]
+
+
+def _address(given: str) -> str:
+    check_address(given)
+    return given
+
+
+class WorkerSettings(RuntimeSettings):
+    """The settings of a `MultiProcessRuntime`, which has what they mean. Lists of names are read by `names`."""
+
+    model_config = ConfigDict(title="MultiProcessRuntime")
+
+    store: Annotated[str, AfterValidator(_address)] | None = Field(default=None, repr=False)
+    workers: Count | None = None
+    backend: Backend = "process"
+    nats: str | None = Field(default=None, repr=False)
+    cluster: InstanceOf[ClusterSettings] | None = None
+    queue: Annotated[str, Field(min_length=1)] | None = None
+    max_runs_per_worker: PositiveInt | None = None
+    memory_limit_mb: PositiveInt | None = None
+    max_concurrency_per_worker: PositiveInt | None = None
+    allow: Any = ()
+    pass_environment: Any = ()
+    environment: dict[str, str] | None = Field(default=None, repr=False)
+    context_vars: Any = ()
+    preload: Any = ()
+
 
 T = TypeVar("T")
 

@@ -22,7 +22,7 @@ from stategraph.run.run import Run
 from stategraph.run.runtime import RUNS_KEPT, AgentRuntime
 from stategraph.savers.urls import saver_at
 from stategraph.workers import carrying
-from stategraph.workers.agents.backends import Backend, Given, PoolSettings
+from stategraph.workers.agents.backends import Backend, Given, PoolSettings, WorkerSettings
 from stategraph.workers.agents.remote_run import WorkerRun
 from stategraph.workers.cluster.pool import ClusterSettings
 from stategraph.workers.hosting import HostingPool
@@ -109,6 +109,22 @@ class MultiProcessRuntime(AgentRuntime):
     ) -> None:
         _refuse_what_stays_here(settings)
         _check_address(store)
+        numbers = {"max_runs_per_worker": max_runs_per_worker, "memory_limit_mb": memory_limit_mb}
+        given = {
+            **{name: value for name, value in numbers.items() if value is not ...},
+            "store": store,
+            "workers": workers,
+            "backend": backend,
+            "nats": nats,
+            "cluster": cluster,
+            "queue": queue,
+            "max_concurrency_per_worker": max_concurrency_per_worker,
+            "checkpointer": checkpointer,
+            "environment": environment,
+            "custom_handlers": custom_handlers,
+            "runs_kept": runs_kept,
+        }
+        WorkerSettings.of({**settings, **given})
         super().__init__(custom_handlers=custom_handlers, runs_kept=runs_kept, **settings)
         if store is not None and checkpointer is not None:
             raise ConfigurationError("Both 'store' and 'checkpointer' were given; threads are kept in one of them")
@@ -187,8 +203,7 @@ class MultiProcessRuntime(AgentRuntime):
         run = await self._make(config)
         return await self._kept(run)
 
-    async def _make(self, config: RunConfig | Mapping[str, Any]) -> Run:
-        config = RunConfig.of(config)
+    async def _make(self, config: RunConfig) -> Run:
         saver = config.graph_config.compile_options.checkpointer
         opener, on_nodes = recipe_of(saver), self.pool.begins_again
         if opener is not None and on_nodes:

@@ -85,8 +85,9 @@ class ClusterSettings:
     def __post_init__(self) -> None:
         at_least_one("max_attempts", self.max_attempts)
         for name in ("ack_wait_s", "submit_s"):
-            if not getattr(self, name) > 0:
-                raise ConfigurationError(f"{name} is {getattr(self, name)!r}; expected a number of seconds above 0")
+            seconds: object = getattr(self, name)
+            if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not seconds > 0:
+                raise ConfigurationError(f"{name} is {seconds!r}; expected a number of seconds above 0")
         if self.local not in _LOCAL:
             raise ConfigurationError(f"local is {self.local!r}; expected one of: {', '.join(_LOCAL)}")
 
