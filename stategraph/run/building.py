@@ -50,7 +50,7 @@ def graph_of(config: RunConfig, models: ModelRegistry | None) -> ExecutionGraph:
 
 
 class _Ports(Settings):
-    """What `Run.create` takes beside the configuration."""
+    """Arguments of `Run.create` beside the configuration."""
 
     model_config = ConfigDict(title="Run.create")
 

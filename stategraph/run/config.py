@@ -112,7 +112,7 @@ class FadingTierConfig(Settings):
 
 
 class RunFields(Settings):
-    """What runs may be given beside their name and their agents; also for all runs of a runtime.
+    """Fields of a run beside its name and its agents; a runtime takes them for all of its runs.
 
     Attributes:
         graph: In place of agents, a graph of the host's: a compiled graph of this engine or of an installed LangGraph,

@@ -1,6 +1,6 @@
-"""What `create_run` and runtimes are given, checked when they are called: one way for every setting, in sentences.
+"""Settings of `create_run` and of runtimes, checked when these are called: one way for all, in sentences.
 
-A runtime's settings for all of its runs are checked when it is made, and not with the first run.
+What a runtime is given for all of its runs is checked when it is made, and not with the first run.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from stategraph.run.config import CompileOptions, GraphConfig, RunConfig, RunFie
 from stategraph.run.ports import EventLogFactory, RunDirectory
 from stategraph.run.threads.port import ThreadIndex
 
+
 class SharedSettings(RunFields):
-    """What runs may be given by the keywords of `create_run`, and what a runtime gives all of its runs.
+    """Keywords of `create_run` that a runtime takes as well, for all of its runs.
 
     Attributes:
         edges: The ways between agents.

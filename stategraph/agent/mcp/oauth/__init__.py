@@ -17,8 +17,9 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Annotated, Literal, Protocol, Self, TypeAlias, runtime_checkable
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, PositiveFloat, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
+from stategraph.agent.settings.field_types import PositiveNumber
 from stategraph.agent.settings.validation import Settings
 
 Authorize: TypeAlias = Callable[[str], Awaitable[str]]
@@ -165,7 +166,7 @@ class AuthorizationCode(_Grant):
     client_secret: SecretStr | None = None
     client_name: str = "stategraph"
     client_metadata_url: str | None = None
-    wait_s: PositiveFloat = 300.0
+    wait_s: PositiveNumber = 300.0
 
     @field_validator("client_metadata_url")
     @classmethod
