@@ -146,7 +146,7 @@ def test_a_text_names_provider_and_model() -> None:
     ("provider", "options", "parameters"),
     [
         ("anthropic", {"streamUsage": True, "topK": 3}, {"stream_usage": True, "top_k": 3}),
-        ("anthropic", {"clientOptions": {"baseURL": "u"}, "promptCache": True}, {"base_url": "u"}),
+        ("anthropic", {"clientOptions": {"baseURL": "http://u"}, "promptCache": True}, {"base_url": "http://u"}),
         ("anthropic", {"invocationKwargs": {"x": 1}}, {"model_kwargs": {"x": 1}}),
         (
             "bedrock",
@@ -237,7 +237,7 @@ def test_a_class_refuses_in_its_own_words_but_without_values() -> None:
         models.resolve("groq:m", {"temperature": KEY, "apiKy": KEY, "apiKey": {"key": KEY}})
     said = str(raised.value)
     assert "Strict refuses the client options of the provider 'groq'" in said
-    assert "'temperature' is a value of type str, expected a number" in said
+    assert "'temperature' is a value of type str, expected a valid number" in said
     assert "'api_ky' is not a field of Strict; did you mean 'api_key'?" in said
     assert KEY not in said
     assert raised.value.__context__ is None

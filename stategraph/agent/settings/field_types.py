@@ -9,16 +9,25 @@ from __future__ import annotations
 
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import AfterValidator, Field, Strict
+from pydantic import AfterValidator, BeforeValidator, Field, Strict
+from pydantic_core import PydanticKnownError
 
 from stategraph.types import ensure_valid_checkpointer
 
+
+def _no_text(given: Any) -> Any:
+    # A whole number may come as 5.0 from where all numbers are floats, which a strict int would refuse.
+    if isinstance(given, str | bytes | bool):
+        raise PydanticKnownError("int_type")
+    return given
+
+
 Flag: TypeAlias = Annotated[bool, Strict()]
-WholeNumber: TypeAlias = Annotated[int, Strict()]
+WholeNumber: TypeAlias = Annotated[int, BeforeValidator(_no_text)]
 Number: TypeAlias = Annotated[float, Strict(), Field(allow_inf_nan=False)]
 
-PositiveInt: TypeAlias = Annotated[int, Strict(), Field(gt=0)]
-Count: TypeAlias = Annotated[int, Strict(), Field(ge=0)]
+PositiveInt: TypeAlias = Annotated[int, BeforeValidator(_no_text), Field(gt=0)]
+Count: TypeAlias = Annotated[int, BeforeValidator(_no_text), Field(ge=0)]
 PositiveNumber: TypeAlias = Annotated[float, Strict(), Field(gt=0, allow_inf_nan=False)]
 Amount: TypeAlias = Annotated[float, Strict(), Field(ge=0, allow_inf_nan=False)]
 Ratio: TypeAlias = Annotated[float, Strict(), Field(ge=0, le=1)]

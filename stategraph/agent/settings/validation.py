@@ -29,6 +29,7 @@ _EXPECTED = {
     "dict_type": "a mapping",
     "finite_number": "a finite number",
     "float_type": "a number",
+    "int_from_float": "a whole number",
     "int_type": "a whole number",
     "model_type": "a mapping",
     "string_type": "a text",

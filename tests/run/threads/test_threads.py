@@ -561,6 +561,7 @@ async def test_a_database_that_fails_does_not_fail_the_run(caplog: pytest.LogCap
             return ()
 
         abandoned: Any = lambda self, now: self.unlisted()
+        put = remove = find = namespaces = abandoned
 
         async def get(self, thread_id: str) -> Any:
             raise OSError("the disk is full")
