@@ -23,6 +23,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from stategraph import AgentInputs, AgentRuntime, sse
+from stategraph.errors import ConfigurationError
 
 
 @tool
@@ -36,19 +37,34 @@ agent = AgentInputs(agent_id="assistant", model=model, instructions="Be brief.",
 runtime = AgentRuntime(checkpointer=InMemorySaver())
 
 
-async def chat(request: Request) -> StreamingResponse:
-    turn = await request.json()
-    run = await runtime.create_run(run_id=turn["message_id"], agents=[agent])
-    config = {"configurable": {"thread_id": turn["thread_id"]}}
-    runtime.start(run, {"messages": [("user", turn["text"])]}, config)
-    return StreamingResponse(sse(run.attach()), media_type="text/event-stream")
+def events_of(message_id: str, after_seq: int = 0) -> StreamingResponse:
+    return StreamingResponse(sse(runtime.attach(message_id, after_seq)), media_type="text/event-stream")
+
+
+async def chat(request: Request) -> Response:
+    try:
+        turn = await request.json()
+        message_id, thread_id, text = (str(turn[name]) for name in ("message_id", "thread_id", "text"))
+    except (ValueError, TypeError, KeyError):
+        return Response("Expected JSON with message_id, thread_id and text", status_code=400)
+    # A browser that did not hear of the turn sends it again: it gets the events of the turn that there is.
+    known = runtime.get_run(message_id)
+    if known is None or known.thread_id is None:
+        try:
+            run = await runtime.create_run(run_id=message_id, agents=[agent])
+            runtime.start(run, {"messages": [("user", text)]}, {"configurable": {"thread_id": thread_id}})
+        except ConfigurationError as error:  # another turn of the thread goes on
+            return Response(str(error), status_code=409)
+    return events_of(message_id)
 
 
 async def again(request: Request) -> Response:
-    message_id, seen = request.path_params["message_id"], int(request.headers.get("last-event-id", 0))
+    message_id, seen = request.path_params["message_id"], request.headers.get("last-event-id", "0")
     if runtime.get_run(message_id) is None:
         return Response(status_code=404)
-    return StreamingResponse(sse(runtime.attach(message_id, after_seq=seen)), media_type="text/event-stream")
+    if not seen.isdecimal():
+        return Response("Expected a Last-Event-ID that is the id of an event", status_code=400)
+    return events_of(message_id, int(seen))
 
 
 async def stop(request: Request) -> Response:

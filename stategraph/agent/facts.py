@@ -201,6 +201,21 @@ class ToolAnswered:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolKept:
+    """A call has a result, and its run was stopped before that was told: it is part of the conversation, and no event.
+
+    Attributes:
+        at: Where.
+        call: The call.
+        message: The result.
+    """
+
+    at: Place
+    call: ToolCall
+    message: ToolMessage
+
+
+@dataclass(frozen=True, slots=True)
 class ToolRecalled:
     """A call has a result that was told before the run paused, in this process or in another one.
 
@@ -393,7 +408,7 @@ class OutputRefused:
 
 
 ModelFact: TypeAlias = ModelStarted | ModelStreamed | ModelEnded | ModelFailed
-ToolFact: TypeAlias = ToolStarted | ToolEnded | ToolFailed | ToolAnswered | ToolRecalled
+ToolFact: TypeAlias = ToolStarted | ToolEnded | ToolFailed | ToolAnswered | ToolKept | ToolRecalled
 SubagentFact: TypeAlias = SubagentStarted | SubagentEnded
 SummaryFact: TypeAlias = SummaryStarted | SummaryStreamed | SummaryEnded
 OutputFact: TypeAlias = OutputGiven | OutputRefused

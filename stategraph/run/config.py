@@ -25,8 +25,15 @@ from stategraph.run.ports import RunTelemetry
 #: The agent of a configuration that describes just a model.
 DEFAULT_AGENT = "default"
 
-#: Hooks that decide about what only agents do.
-_HOOKS_OF_AGENTS = (HookEvents.BEFORE_MODEL, HookEvents.AFTER_MODEL, HookEvents.SUBAGENT_START)
+#: Hooks of what only agents do.
+_HOOKS_OF_AGENTS = (
+    HookEvents.BEFORE_MODEL,
+    HookEvents.AFTER_MODEL,
+    HookEvents.SUBAGENT_START,
+    HookEvents.SUBAGENT_STOP,
+    HookEvents.PRE_COMPACT,
+    HookEvents.POST_COMPACT,
+)
 
 
 def _handlers(given: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -177,14 +184,7 @@ class RunFields(Settings):
         """Refuse what has an effect on agents only, where the run has a graph: a guardrail must not be left out."""
         if self.graph is None:
             return self
-        hooks = [] if self.hooks is None else [f"hooks of {each}" for each in _HOOKS_OF_AGENTS if self.hooks.has(each)]
-        guards = [*hooks, *(["'model_gates'"] if self.model_gates else [])]
-        if guards:
-            raise ConfigurationError(
-                f"The run of a graph was given {' and '.join(guards)}, which do not reach the models of a graph: guard "
-                "them by a middleware of LangChain in the graph, or run agents in its place. Where a runtime gives "
-                "them to all of its runs, give this run hooks= or model_gates= of its own"
-            )
+        self.check_guards()
         counts = self.token_counter is not None and not self.limits.of_tokens
         names = {
             "token_counter": counts,
@@ -197,6 +197,23 @@ class RunFields(Settings):
                 "or run agents in place of the graph. Where a runtime gives it to all of its runs, give this one None"
             )
         return self
+
+    def check_guards(self) -> None:
+        """Refuse hooks and gates of models and subagents for a graph. A registry may get further hooks at any time.
+
+        Raises:
+            ConfigurationError: The run has a graph, and such hooks or gates.
+        """
+        if self.graph is None:
+            return
+        hooks = [] if self.hooks is None else [f"hooks of {each}" for each in _HOOKS_OF_AGENTS if self.hooks.has(each)]
+        guards = [*hooks, *(["'model_gates'"] if self.model_gates else [])]
+        if guards:
+            raise ConfigurationError(
+                f"The run of a graph was given {' and '.join(guards)}, which do not reach the models of a graph: guard "
+                "them by a middleware of LangChain in the graph, or run agents in its place. Where a runtime gives "
+                "them to all of its runs, give this run hooks= or model_gates= of its own"
+            )
 
     @property
     def may_ask(self) -> bool:

@@ -13,27 +13,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, Self, cast
 
-from langchain_core.messages import AnyMessage
 from langchain_core.runnables import RunnableConfig
 
-from stategraph.agent.context.discovery import discovered
 from stategraph.agent.context.tokens import token_counter_for
 from stategraph.agent.graphs import subagents
-from stategraph.agent.limits.amounts import RunUsage
 from stategraph.agent.llm.models import resolve
 from stategraph.agent.messages import history
-from stategraph.agent.messages.fading_tier import FadingTier
 from stategraph.agent.ports import AgentContext, Listener, ModelRegistry, ToolGate, ToolHost
 from stategraph.engine.config import environment, foreign_types
 from stategraph.errors import ConfigurationError
 from stategraph.run import background_loop, building, pauses
 from stategraph.run.config import RunConfig
 from stategraph.run.events.execution_graph import ExecutionGraph
-from stategraph.run.events.handler_calls import HandlerStatistics
 from stategraph.run.events.handler_registry import EventHandlerRegistry
 from stategraph.run.events.listener import RunListener
 from stategraph.run.events.output_steps import OutputSteps
@@ -47,8 +42,9 @@ from stategraph.run.hooks.approval import HookGate
 from stategraph.run.hooks.hook_registry import HookRegistry
 from stategraph.run.hooks.model_hooks import ModelHookGate
 from stategraph.run.hooks.turn_hooks import TurnHooks
-from stategraph.run.pauses import Pause, RunInterrupt, after
+from stategraph.run.pauses import Pause, after
 from stategraph.run.ports import EventLog, RunEvent, ThreadKeeper
+from stategraph.run.results import RunResults
 from stategraph.run.turn import turn_inputs
 from stategraph.run.turn.budget import meter_of, tool_limits
 from stategraph.run.turn.client_tools import RunToolHost
@@ -60,7 +56,7 @@ from stategraph.run.turn.turn_inputs import ProcessOptions as ProcessOptions
 from stategraph.types import Command, Overwrite
 
 
-class Run(SyncRun):
+class Run(SyncRun, RunResults):
     """One turn of one or several agents. Made by `create`.
 
     Attributes:
@@ -253,6 +249,7 @@ class Run(SyncRun):
         self, config: Mapping[str, object] | None, options: ProcessOptions | None
     ) -> tuple[HostConfig, ProcessOptions]:
         """Validate the config and options of an execution; None is the same as empty."""
+        self._config.check_guards()
         known = turn_inputs.checked_options(options, ProcessOptions.__annotations__)
         return turn_inputs.checked_config(config, stores=self._saves), cast("ProcessOptions", known)
 
@@ -281,6 +278,8 @@ class Run(SyncRun):
             fresh, messages = graph.inputs_of(inputs)
         else:
             messages = turn_inputs.messages_of(inputs)
+            if not messages:
+                await recovery.check_history(graph.compiled, self._thread(config))
             fresh = {**inputs, "messages": messages, "halt_reason": Overwrite(None), "memory": Overwrite(None)}
             if self._config.active_agent is not None:
                 fresh["active_agent"] = self._config.active_agent
@@ -438,80 +437,6 @@ class Run(SyncRun):
         """Return the config of an execution as its graph takes it."""
         thread = turn_inputs.runnable_config(config, self.id)
         return self.graph.config_of(thread, config) if isinstance(self.graph, HostedGraph) else thread
-
-    # State of the run.
-
-    def get_run_messages(self) -> list[AnyMessage]:
-        """Return the messages that the run has produced."""
-        return self.graph.get_run_messages()
-
-    @property
-    def output(self) -> Any:
-        """The output with which the turn ended, of the `output_type` of the agent that gave it.
-
-        None before the end, and of a turn that ended with something else: a halt, or an agent without an output type.
-
-        Raises:
-            ValueError: It was given in another process, and does not fit the type that the agent has here.
-        """
-        return self.graph.get_output()
-
-    @property
-    def outputs(self) -> dict[str, Any]:
-        """The last output of each agent in the turn, by its id, the newest last."""
-        return self.graph.get_outputs()
-
-    @property
-    def partial_output(self) -> Any:
-        """As much as has come of the output that is being written: JSON, not validated; None if there is nothing."""
-        return None if self._listener.outputs is None else self._listener.outputs.latest
-
-    def get_interrupt(self) -> RunInterrupt | None:
-        """Return the interrupt that the run waits for; the first if there are several, None if it does not wait."""
-        return next(iter(self.get_interrupts()), None)
-
-    def get_interrupts(self) -> list[RunInterrupt]:
-        """Return all interrupts that the run waits for."""
-        return [] if self._last is None else list(self._last.interrupts)
-
-    def get_discovered_tools(self) -> tuple[str, ...]:
-        """Return the tools that this turn has discovered, for the `discovered_tools` of the next."""
-        return discovered(self.graph.get_run_messages())
-
-    def get_halt_reason(self) -> str | None:
-        """Return the reason why the turn was ended early; None if it was not."""
-        return None if self._last is None else self._last.halt_reason
-
-    def get_active_agent(self) -> str | None:
-        """Return the agent that spoke last, for the `active_agent` of the conversation's next run; None if none did."""
-        return self._listener.active_agent or self._config.active_agent
-
-    @property
-    def usage(self) -> RunUsage:
-        """The usage so far, over all executions of the turn."""
-        return self._meter.usage
-
-    def get_calibration_ratio(self) -> float:
-        """Return reported tokens per counted token, for the conversation's next run; that of the first agent."""
-        used = self._listener.contexts.get(self.graph.agents[0].id)
-        return self._config.calibration_ratio if used is None else used.figures["calibrationRatio"]
-
-    def get_resolved_instruction_overhead(self) -> int | None:
-        """Return the true tokens of the first agent's instructions and tools; None until usage is reported."""
-        used = self._listener.contexts.get(self.graph.agents[0].id)
-        return None if used is None else used.instruction_overhead
-
-    def get_fading_tiers(self) -> dict[str, dict[str, Any]]:
-        """Return the degree to which tool results are shortened, by agent, for the conversation's next run.
-
-        Agents whose results are as long as they came are left out.
-        """
-        tiers = self._config.tiers() | {agent_id: used.tier for agent_id, used in self._listener.contexts.items()}
-        return {agent_id: asdict(tier) for agent_id, tier in tiers.items() if tier != FadingTier()}
-
-    def statistics(self) -> tuple[HandlerStatistics, ...]:
-        """Return the cost of each handler, the most expensive first: the run waits for them."""
-        return self._listener.statistics()
 
     # Titles.
 

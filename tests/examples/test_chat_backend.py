@@ -112,6 +112,47 @@ async def test_a_turn_is_stopped_and_what_is_not_there_is_not_found(backend: tup
     assert (await client.get("/chat/unknown")).status_code == 404
 
 
+async def test_a_turn_that_is_sent_again_is_not_made_again(backend: tuple[Any, FakeOpenAIServer]) -> None:
+    client, provider = backend
+    provider.script("gpt-5-mini", ["Hello."])
+    told = []
+    for _ in range(2):
+        async with client.stream("POST", "/chat", json=turn("m1", "Hi.")) as response:
+            assert response.status_code == 200
+            told.append([frame async for frame in frames(response)])
+    assert told[0] == told[1]
+    assert len(provider.requests) == 1
+
+
+async def test_a_second_turn_of_a_thread_that_is_answering_is_a_conflict(
+    backend: tuple[Any, FakeOpenAIServer],
+) -> None:
+    client, provider = backend
+    gate = script.Gate()
+    provider.script("gpt-5-mini", [script.Reply((script.Text("one "), script.Hold(gate))), "Two."])
+    async with client.stream("POST", "/chat", json=turn("m1", "Count.")) as response:
+        async for _, event in frames(response):
+            if event["event"] == "on_message_delta":
+                refused = await client.post("/chat", json=turn("m2", "And?"))
+                gate.open()
+    assert refused.status_code == 409
+    assert "m1" in refused.text
+    async with client.stream("POST", "/chat", json=turn("m2", "And?")) as response:
+        last = [event async for _, event in frames(response)][-1]
+    assert last["data"]["status"] == "completed"
+
+
+async def test_requests_that_cannot_be_read_are_refused(backend: tuple[Any, FakeOpenAIServer]) -> None:
+    client, provider = backend
+    provider.script("gpt-5-mini", ["Hello."])
+    for body in (b"", b"{", b"[]", b'{"message_id": "m1"}', b"null"):
+        assert (await client.post("/chat", content=body)).status_code == 400
+    async with client.stream("POST", "/chat", json=turn("m1", "Hi.")) as response:
+        assert [event async for event in frames(response)]
+    for number in ("x", "-1", "1.5", ""):
+        assert (await client.get("/chat/m1", headers={"Last-Event-ID": number})).status_code == 400
+
+
 def test_the_readme_shows_this_backend() -> None:
     shown = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     source = EXAMPLE.read_text()

@@ -50,10 +50,26 @@ class Watching:
         raise AssertionError("not asked")
 
 
-@pytest.mark.parametrize("event", ["BeforeModel", "AfterModel", "SubagentStart"])
+OF_AGENTS = ["BeforeModel", "AfterModel", "SubagentStart", "SubagentStop", "PreCompact", "PostCompact"]
+
+
+@pytest.mark.parametrize("event", OF_AGENTS)
 async def test_a_guardrail_that_a_graph_does_not_call_is_refused(event: str) -> None:
     with pytest.raises(ConfigurationError, match=f"hooks of {event}, which do not reach .* a graph: .* middleware"):
         await create_run(run_id="r", graph=speaking(), hooks=hooks("Stop", event))
+
+
+@pytest.mark.parametrize("event", OF_AGENTS)
+async def test_a_guardrail_that_is_registered_after_the_run_was_made_is_refused_when_it_is_executed(event: str) -> None:
+    registry = hooks("Stop")
+    run = await create_run(run_id="r", graph=speaking(), hooks=registry)
+    take_back = registry.register(event, lambda _: {"decision": "deny"})
+    with pytest.raises(ConfigurationError, match=f"hooks of {event}, which do not reach"):
+        await run.process_stream(ask())
+    with pytest.raises(ConfigurationError, match=f"hooks of {event}, which do not reach"):
+        run.start(ask())
+    take_back()
+    await run.process_stream(ask())
 
 
 async def test_gates_of_models_are_refused_for_a_graph() -> None:

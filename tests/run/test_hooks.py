@@ -250,6 +250,19 @@ async def test_a_turn_that_hooks_block_does_not_start(event: str, output: Any, r
     assert stopped == []
 
 
+@pytest.mark.parametrize("decision", ["deny", "ask"])
+async def test_the_reason_for_which_a_prompt_is_refused_is_for_the_host_to_read(decision: str) -> None:
+    host, answer = Host(), says(decision=decision, reason="No medical advice.")
+    run = await weather_run(registry(UserPromptSubmit=answer), host)
+    assert run.get_halt_message() is None
+    await run.process_stream(ask())
+    assert run.get_halt_message() == "No medical advice."
+    assert "medical" not in str(host.rows)
+    run = await weather_run(registry(UserPromptSubmit=says(decision="allow", reason="Fine.")))
+    await run.process_stream(ask())
+    assert run.get_halt_message() is None
+
+
 @pytest.mark.parametrize("event", ["PostToolUse", "PostToolBatch"])
 async def test_a_hook_of_tools_ends_the_turn_after_the_batch_and_what_was_brought_stays(event: str) -> None:
     host = Host()

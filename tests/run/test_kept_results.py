@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
+from langchain_core.messages import ToolMessage
 
 from stategraph.engine.checkpoints.memory import in_memory_saver
-from stategraph.errors import HandlerError
+from stategraph.errors import AbortError, HandlerError
+from stategraph.run.hooks.hook_registry import HookRegistry
 from stategraph.run.run import ProcessOptions, Run
 from stategraph.testing.chat_model import ScriptedChatModel
 from tests.run.hosting import THREAD, ask, calls
@@ -34,10 +37,12 @@ class Shop:
         self.paid.append(what)
         return f"bought {what}"
 
+    def agent(self) -> dict[str, Any]:
+        return {"agent_id": "a", "model": self.model, "tools": [self.buy]}
+
     async def run(self, run_id: str, **settings: Any) -> Run:
-        agent = {"agent_id": "a", "model": self.model, "tools": [self.buy]}
         options = {"checkpointer": self.saver}
-        config = {"run_id": run_id, "graph_config": {"agents": [agent], "compile_options": options}}
+        config = {"run_id": run_id, "graph_config": {"agents": [self.agent()], "compile_options": options}}
         return await Run.create({**config, **settings})
 
 
@@ -57,6 +62,51 @@ async def test_a_tool_that_ran_keeps_its_result_where_a_handler_of_its_end_fails
     await later.process_stream(ask("Go on."), THREAD)
     (sent,) = [each for each in shop.model.requests[-1].messages if getattr(each, "tool_call_id", "") == "call_1"]
     assert sent.content == "bought tea"
+
+
+@pytest.mark.parametrize("names", [("tea",), ("tea", "milk")])
+@pytest.mark.parametrize("event", ["on_tool_end", "on_run_step_completed"])
+@pytest.mark.parametrize("stored", [True, False])
+async def test_a_tool_that_ran_keeps_its_result_where_the_run_is_stopped_while_its_end_is_told(
+    event: str, names: tuple[str, ...], stored: bool
+) -> None:
+    shop = Shop(*names)
+
+    async def stops(*_: Any) -> None:
+        run.abort("enough")
+        await asyncio.sleep(60)
+
+    run = await shop.run("1", custom_handlers={event: stops})
+    if not stored:
+        run = await shop.run("1", custom_handlers={event: stops}, graph_config={"agents": [shop.agent()]})
+    with pytest.raises(AbortError, match="enough"):
+        await run.process_stream(ask("Buy."), THREAD)
+    results = {each.tool_call_id: each for each in run.get_run_messages() if isinstance(each, ToolMessage)}
+    assert len(results) == len(names)
+    for number, name in enumerate(names, 1):
+        if name in shop.paid:
+            assert results[f"call_{number}"].content == f"bought {name}"
+    if stored:
+        later = await shop.run("2")
+        await later.process_stream(ask("Go on."), THREAD)
+        (sent,) = [each for each in shop.model.requests[-1].messages if getattr(each, "tool_call_id", "") == "call_1"]
+        assert sent.content == "bought tea"
+
+
+async def test_a_result_that_hooks_have_not_reviewed_is_not_kept_as_it_is() -> None:
+    shop, hooks = Shop("tea"), HookRegistry()
+    hooks.register("PostToolUse", lambda _: {"updatedOutput": "[redacted]"})
+
+    async def stops(*_: Any) -> None:
+        run.abort()
+        await asyncio.sleep(60)
+
+    run = await shop.run("1", custom_handlers={"on_tool_end": stops}, hooks=hooks)
+    with pytest.raises(AbortError):
+        await run.process_stream(ask("Buy."), THREAD)
+    (result,) = [each for each in run.get_run_messages() if isinstance(each, ToolMessage)]
+    assert "The tool has run" in str(result.content)
+    assert "tea" not in str(result.content)
 
 
 async def test_a_failure_of_a_tool_is_kept_where_a_callback_that_is_told_of_it_fails() -> None:

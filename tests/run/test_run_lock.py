@@ -365,3 +365,52 @@ async def test_a_browser_gets_frames_of_the_events_that_are_for_it() -> None:
     await anext(leaving)
     await leaving.aclose()
     assert closed == ["closed"] * 4
+
+
+# -- one after the other -------------------------------------------------
+
+
+@pytest.mark.anyio
+async def test_the_next_turn_of_a_thread_waits_for_one_whose_readers_know_its_end() -> None:
+    saver, gate, order = object(), asyncio.Event(), []
+    log = RunLog(10)
+    first, second = turns(saver=saver, log=log, run_id="r1"), turns(saver=saver, run_id="r2")
+
+    async def work() -> None:
+        log.end("completed", None)
+        await gate.wait()  # such as an index that is still written
+        order.append("first")
+
+    async def next_work() -> None:
+        order.append("second")
+
+    one = first.start(CONFIG, work)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert not log.is_open
+    two = second.start(CONFIG, next_work)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert order == []
+    gate.set()
+    await asyncio.gather(one, two)
+    assert order == ["first", "second"]
+
+
+@pytest.mark.anyio
+async def test_a_thread_that_is_in_use_is_refused_when_an_execution_is_started() -> None:
+    saver, gate = object(), asyncio.Event()
+    first, second = turns(saver=saver, log=RunLog(10), run_id="r1"), turns(saver=saver, run_id="r2")
+
+    async def wait() -> None:
+        await gate.wait()
+
+    one = first.start(CONFIG, wait)
+    await asyncio.sleep(0)
+    with pytest.raises(ConfigurationError, match="Run 'r2' cannot be executed on thread 't': run 'r1' is being"):
+        second.start(CONFIG, nothing)
+    assert not second.running
+    assert second.thread_id is None
+    gate.set()
+    await one
+    assert await second.start(CONFIG, nothing) == "done"

@@ -50,7 +50,7 @@ def texts(messages: Any) -> list[str]:
 
 async def test_a_turn_begins_with_what_went_in_where_no_hook_says_more() -> None:
     hooked = Hooked(RUN_START=None, USER_PROMPT_SUBMIT=None)
-    assert await hooked.hooks.begin(MESSAGES, "t") == (MESSAGES, None)
+    assert await hooked.hooks.begin(MESSAGES, "t") == (MESSAGES, None, None)
     where = {"runId": "r", "threadId": "t", "agentId": "a"}
     assert hooked.told == [
         ("RunStart", {"hook_event_name": "RunStart", **where, "messages": MESSAGES}),
@@ -61,7 +61,7 @@ async def test_a_turn_begins_with_what_went_in_where_no_hook_says_more() -> None
 async def test_what_hooks_add_comes_behind_what_went_in_each_with_an_id() -> None:
     start = {"injected_messages": [{"content": "one"}], "additional_context": "A"}
     submit = {"injected_messages": [{"content": "two"}], "additional_context": "B"}
-    messages, blocked = await Hooked(RUN_START=start, USER_PROMPT_SUBMIT=submit).hooks.begin(MESSAGES, "t")
+    messages, blocked, _ = await Hooked(RUN_START=start, USER_PROMPT_SUBMIT=submit).hooks.begin(MESSAGES, "t")
     assert blocked is None
     assert texts(messages) == ["first", "ho", "hi", "one", "two", "A\n\nB"]
     added = messages[3:]
@@ -83,14 +83,14 @@ async def test_what_hooks_add_comes_behind_what_went_in_each_with_an_id() -> Non
     ],
 )
 async def test_a_hook_may_keep_a_turn_from_starting(says: Any, reason: str | None) -> None:
-    messages, blocked = await Hooked(**says).hooks.begin(MESSAGES, "t")
+    messages, blocked, _ = await Hooked(**says).hooks.begin(MESSAGES, "t")
     assert blocked == reason
     assert messages == MESSAGES
 
 
 async def test_a_turn_that_does_not_start_asks_no_further_hooks() -> None:
     hooked = Hooked(RUN_START={"prevent_continuation": True}, USER_PROMPT_SUBMIT=None)
-    _, blocked = await hooked.hooks.begin(MESSAGES, "t")
+    _, blocked, _ = await hooked.hooks.begin(MESSAGES, "t")
     assert blocked == "preventContinuation"
     assert hooked.of(HookEvents.USER_PROMPT_SUBMIT) == []
 

@@ -77,6 +77,22 @@ async def test_what_an_execution_cannot_start_from_is_refused(given: Any, said: 
 
 
 @pytest.mark.parametrize("saver", [None, in_memory_saver()])
+async def test_a_turn_without_messages_is_refused_where_there_is_nothing_to_answer(saver: Any) -> None:
+    run = await make(saver)
+    with pytest.raises(ConfigurationError, match="no messages, and there is no conversation before it on the thread"):
+        await run.process_stream({"messages": []}, THREAD)
+    assert not run.usage.total.model_calls
+
+
+async def test_a_turn_without_messages_goes_on_from_the_conversation_of_its_thread() -> None:
+    saver = in_memory_saver()
+    await (await make(saver)).process_stream(ask(), THREAD)
+    run = await make(saver)
+    await run.process_stream({"messages": []}, THREAD)
+    assert [message.content for message in run.get_run_messages()] == ["Fine."]
+
+
+@pytest.mark.parametrize("saver", [None, in_memory_saver()])
 @pytest.mark.parametrize("thread_id", ["", ["t"], {}, 1.5, True, b"t"])
 async def test_a_thread_whose_name_is_no_name_is_refused(thread_id: Any, saver: Any) -> None:
     run = await make(saver)

@@ -422,6 +422,18 @@ def test_hooks_of_the_host_review_what_a_model_in_the_worker_says(backend: Setti
     run(work, backend, hooks=hooks)
 
 
+def test_the_host_reads_why_its_hook_refused_a_prompt_in_the_worker(backend: Settings) -> None:
+    hooks = HookRegistry()
+    hooks.register("UserPromptSubmit", lambda _: {"decision": "deny", "reason": "No medical advice."})
+
+    async def work(runtime: Any) -> None:
+        created = await runtime.create_run(run_id="r", agents=[agent("Never.")])
+        await created.process_stream(ASK, THREAD)
+        assert (created.get_halt_reason(), created.get_halt_message()) == ("prompt_denied", "No medical advice.")
+
+    run(work, backend, hooks=hooks)
+
+
 def test_subagents_work_in_the_worker_and_wait_for_the_host(backend: Settings, tmp_path: Path) -> None:
     pytest.importorskip("langgraph.checkpoint.sqlite")
     helper = {**agent(["", ("ask", {"question": "How?"})], "Sub."), "agent_id": "h", "tools": [agents.ask]}
@@ -549,7 +561,9 @@ def test_code_and_values_that_cannot_be_sent_are_refused_in_a_sentence() -> None
 
 
 def test_settings_that_make_no_sense_are_refused_in_a_sentence() -> None:
-    with pytest.raises(ConfigurationError, match="'backend' is 'ray'; expected one of inline, thread, process, nats"):
+    with pytest.raises(
+        ConfigurationError, match="'backend' is 'ray', expected 'inline', 'thread', 'process' or 'nats'"
+    ):
         MultiProcessRuntime(backend="ray")  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="workers make their models by themselves"):
         MultiProcessRuntime(models=Models())

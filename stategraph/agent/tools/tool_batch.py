@@ -23,6 +23,7 @@ from stategraph.agent.facts import (
     ToolAnswered,
     ToolEnded,
     ToolFailed,
+    ToolKept,
     ToolRecalled,
     ToolReported,
     ToolStarted,
@@ -40,6 +41,9 @@ from stategraph.engine.config.context import get_config
 from stategraph.errors import GraphBubbleUp, GraphInterrupt
 
 T = TypeVar("T")
+
+_UNSEEN = "The tool has run. The run was stopped before its result was reviewed, so the result is not known."
+"""Stands for a result that hooks and gates have not seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +122,30 @@ class Batch:
 
         The tool has run: without its result the next turn would have it run again.
         """
-        refused: list[Exception] = []
+        refused: list[BaseException] = []
         result = await self.runner.arun(call, self.values, self._watch(call, refused))
-        reported = await self.report(await self._storable(result))
+        reported = await self._told(result, next((each for each in refused if not isinstance(each, Exception)), None))
         if refused:
             raise refused[0]
         return [reported]
+
+    async def _told(self, result: Result, stopped: BaseException | None = None) -> Result:
+        """Report a result; if the run is stopped before it is told, keep it.
+
+        Args:
+            result: The result of a call that has ended.
+            stopped: Raised when it is kept: the run was stopped before; None: it goes on.
+        """
+        try:
+            if stopped is not None:
+                raise stopped
+            return await self.report(await self._storable(result))
+        except asyncio.CancelledError:
+            if (message := without_unstorable(result, self.values.config).message) is not None:
+                if self.gates:  # whatever they would have changed, such as a secret
+                    message = message.model_copy(update={"content": _UNSEEN, "artifact": None})
+                await self.hear(ToolKept(self.at, result.call, message))
+            raise
 
     async def _storable(self, result: Result) -> Result:
         """Leave out of a result what the thread's saver cannot store, and say so."""
@@ -146,7 +168,7 @@ class Batch:
             if call is None or given.tool_call_id in begun:
                 return
             begun.add(given.tool_call_id)
-            results[given.tool_call_id] = await self.report(await self._storable(self._hosted(call, given)))
+            results[given.tool_call_id] = await self._told(self._hosted(call, given))
 
         for given in await host.execute(ToolBatch(self.at, calls, self.values.config), take):
             await take(given)
@@ -196,8 +218,8 @@ class Batch:
             self.context.meter.end_tools(self.at)
         return await self.gates.finish(results) if self.gates and results else Finished(results)
 
-    def _watch(self, call: ToolCall, refused: list[Exception]) -> Watch | None:
-        """Return callbacks that tell the listener; its errors after the end of the tool are kept in `refused`."""
+    def _watch(self, call: ToolCall, refused: list[BaseException]) -> Watch | None:
+        """Return callbacks that tell the listener; what ends it after the end of the tool is kept in `refused`."""
         listener, at = self.context.listener, self.at
         if listener is None:
             return None
@@ -205,7 +227,7 @@ class Batch:
         async def kept(fact: Fact) -> None:
             try:
                 await listener.hear(fact)
-            except Exception as error:
+            except (Exception, asyncio.CancelledError) as error:
                 refused.append(error)
 
         return Watch(

@@ -234,6 +234,9 @@ class RunListener:
                 if at.within is None:
                     self.produced.append(message)
                 await self._emit_all(tracker.answer(fact), at)
+            case facts.ToolKept(_, _, message):
+                if at.within is None and not _has_result(self.produced, call["id"]):
+                    self.produced.append(message)
             case facts.ToolRecalled(_, _, message):
                 tracker.recalled(at, call["id"])
                 if at.within is None and not _has_result(self.produced, call["id"]):
@@ -390,7 +393,10 @@ class RunListener:
 _HEARERS: Final[Mapping[type, Callable[[RunListener, Any], Awaitable[None]]]] = {
     **dict.fromkeys((facts.ModelStarted, facts.ModelEnded, facts.ModelFailed), RunListener._hear_model),
     **dict.fromkeys(
-        (facts.ToolStarted, facts.ToolEnded, facts.ToolFailed, facts.ToolAnswered, facts.ToolRecalled),
+        (
+            *(facts.ToolStarted, facts.ToolEnded, facts.ToolFailed),
+            *(facts.ToolAnswered, facts.ToolKept, facts.ToolRecalled),
+        ),
         RunListener._hear_tool,
     ),
     **dict.fromkeys((facts.SummaryStarted, facts.SummaryStreamed, facts.SummaryEnded), RunListener._hear_summary),

@@ -17,6 +17,7 @@ from langchain_core.runnables import RunnableConfig
 from stategraph.agent.graphs import done
 from stategraph.agent.messages import history
 from stategraph.agent.messages.truncation import text_of
+from stategraph.errors import ConfigurationError
 from stategraph.graph.compiled import CompiledStateGraph
 
 #: Key under which an incomplete message gives the reason.
@@ -41,6 +42,26 @@ def remains(produced: Sequence[AnyMessage], partial: Iterable[Sequence[AIMessage
             message_id = next((piece.id for piece in pieces if piece.id), None)
             cut.append(AIMessage(content=text, id=message_id, additional_kwargs={INCOMPLETE: reason}))
     return list(history.repair([*produced, *cut]))
+
+
+async def check_history(compiled: CompiledStateGraph[Any, Any, Any, Any], thread: RunnableConfig) -> None:
+    """Check that a turn without messages has a conversation to go on from.
+
+    Providers refuse a call without any message, and those that take one answer to nothing.
+
+    Args:
+        compiled: The run's graph.
+        thread: The thread.
+
+    Raises:
+        ConfigurationError: Its thread has no messages, or is not kept.
+    """
+    known = (await compiled.aget_state(thread)).values.get("messages") if compiled.checkpointer else None
+    if not known:
+        raise ConfigurationError(
+            "The input has no messages, and there is no conversation before it on the thread: a model has nothing to "
+            "answer. For an agent that speaks first, say so in a message, such as ('user', 'Greet me')"
+        )
 
 
 async def commit(

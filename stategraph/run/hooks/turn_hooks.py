@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 
@@ -20,6 +20,20 @@ PROMPT_DENIED = "prompt_denied"
 PROMPT_REQUIRES_APPROVAL = "prompt_requires_approval"
 
 _BLOCKS = {"deny": PROMPT_DENIED, "ask": PROMPT_REQUIRES_APPROVAL}
+
+
+class Begun(NamedTuple):
+    """The hooks' answer before a turn.
+
+    Attributes:
+        messages: What goes in, with what hooks want the model to know.
+        halt: Why the turn does not start, as its halt reason; None if it does.
+        reason: The words of the hook that refused the prompt; None if it gave none.
+    """
+
+    messages: list[AnyMessage]
+    halt: str | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +65,7 @@ class TurnHooks:
     hooks: HookRegistry
     max_continuations: int
 
-    async def begin(self, messages: Sequence[AnyMessage], thread_id: str) -> tuple[list[AnyMessage], str | None]:
+    async def begin(self, messages: Sequence[AnyMessage], thread_id: str) -> Begun:
         """Ask hooks before a turn.
 
         Args:
@@ -59,12 +73,12 @@ class TurnHooks:
             thread_id: The thread.
 
         Returns:
-            What goes in, with what hooks want the model to know; and why the turn does not start, None if it does.
+            The hooks' answer.
         """
         where = self._where(thread_id)
         started = await self.hooks.call(HookEvents.RUN_START, {**where, "messages": list(messages)})
         if started.halt is not None:
-            return list(messages), started.halt
+            return Begun(list(messages), started.halt)
         prompt = next((text_of(each.content) for each in reversed(messages) if isinstance(each, HumanMessage)), "")
         submitted = await self.hooks.call(HookEvents.USER_PROMPT_SUBMIT, {**where, "prompt": prompt})
         blocked = submitted.halt or _BLOCKS.get(submitted.decision or "allow")
@@ -72,7 +86,7 @@ class TurnHooks:
         texts = [*started.contexts, *submitted.contexts]
         if texts:
             added.append(hook_context(texts))
-        return [*messages, *_numbered(added)], blocked
+        return Begun([*messages, *_numbered(added)], blocked, submitted.reason if blocked else None)
 
     async def stop(
         self, messages: Sequence[AnyMessage], thread_id: str, reason: str | None, continuations: int

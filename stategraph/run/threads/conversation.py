@@ -130,7 +130,10 @@ def said(values: Mapping[str, Any], saved: Saved) -> list[AnyMessage]:
 
 
 def content(messages: Sequence[AnyMessage]) -> list[dict[str, Any]]:
-    """Return a conversation as content parts, by turns: `{"role", "message_id", "content": [...]}`."""
+    """Return a conversation as content parts, by turns: `{"role", "message_id", "content": [...]}`.
+
+    Messages marked `isMeta` are for the model alone and left out, as context of hooks and the words around a handoff.
+    """
     turns: list[dict[str, Any]] = []
     answer: list[AnyMessage] = []
 
@@ -141,6 +144,8 @@ def content(messages: Sequence[AnyMessage]) -> list[dict[str, Any]]:
             answer.clear()
 
     for message in messages:
+        if message.additional_kwargs.get("isMeta"):
+            continue
         if isinstance(message, AIMessage | ToolMessage):
             answer.append(message)
             continue

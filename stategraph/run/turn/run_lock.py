@@ -2,6 +2,7 @@
 
 - A run has one event loop and one execution at a time, which an abort ends. Readers of its events leave when that is
   over, and are told also of what was refused or cancelled before it began.
+- A reader may answer the last event before the execution behind it is over: the next one of the thread waits for that.
 - Two executions on a thread would both start from the same messages, and one turn would be lost. Known is what this
   process executes on the same checkpointer; hosts of several processes see to the others themselves.
 """
@@ -23,6 +24,10 @@ from stategraph.run.turn.turn_inputs import HostConfig
 T = TypeVar("T")
 
 _executed: dict[tuple[int, str], str] = {}
+"""What goes on, by checkpointer and thread, as the beginning of a sentence."""
+
+_holders: dict[tuple[int, str], RunLock] = {}
+"""The locks of runs that are executed, by the same."""
 
 
 class RunLock:
@@ -49,6 +54,7 @@ class RunLock:
         self._over = asyncio.Event()
         self._over.set()
         self._any = False
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def running(self) -> bool:
@@ -95,8 +101,11 @@ class RunLock:
         return self._to_its_end(config, work)
 
     def start(self, config: HostConfig, work: Callable[[], Coroutine[object, None, T]]) -> asyncio.Task[T]:
-        """Like `execute`, in the background."""
+        """Like `execute`, in the background; a thread that is in use is refused at once."""
         loop = asyncio.get_running_loop()
+        key = self._key(config)
+        if _ending(key) is None:
+            _check_free(key, self._run_id)
         execution = self.execute(config, work)
         over = self._over
         task = loop.create_task(execution, name=f"run {self._run_id}")
@@ -104,11 +113,27 @@ class RunLock:
         task.add_done_callback(lambda _: None if over.is_set() else self._end(asyncio.CancelledError()))
         return task
 
+    def ending(self) -> asyncio.Event | None:
+        """Return what is set when the execution is over, if readers were told of its end already."""
+        told = self.running and self._log is not None and not self._log.is_open
+        return self._over if told and self._loop is asyncio.get_running_loop() else None
+
+    def _key(self, config: HostConfig) -> tuple[int, str]:
+        return id(self.checkpointer), str(turn_inputs.thread_of(config, self._run_id))
+
     async def _to_its_end(self, config: HostConfig, work: Callable[[], Coroutine[object, None, T]]) -> T:
-        self.thread_id = str(turn_inputs.thread_of(config, self._run_id))
+        key = self._key(config)
+        self.thread_id = key[1]
         try:
+            while (other := _ending(key)) is not None:
+                await other.wait()
             with thread_lease(self.checkpointer, config, self._run_id):
-                result = await work()
+                if self.checkpointer:
+                    self._loop, _holders[key] = asyncio.get_running_loop(), self
+                try:
+                    result = await work()
+                finally:
+                    _holders.pop(key, None)
         except BaseException as error:
             self._end(error)
             raise
@@ -119,6 +144,19 @@ class RunLock:
         if self._log is not None and self._log.is_open:
             self._log.end("cancelled" if was_stopped(error) else "failed", error)
         self._over.set()
+
+
+def _ending(key: tuple[int, str]) -> asyncio.Event | None:
+    """Return what is set when the execution that holds a thread is over, if it is about to be; None: it goes on."""
+    holder = _holders.get(key)
+    return None if holder is None else holder.ending()
+
+
+def _check_free(key: tuple[int, str], run_id: str) -> None:
+    if (other := _executed.get(key)) is not None:
+        raise ConfigurationError(
+            f"Run '{run_id}' cannot be executed on thread '{key[1]}': {other}; wait for it or abort it"
+        )
 
 
 @contextmanager
@@ -138,10 +176,7 @@ def thread_lease(checkpointer: object, config: HostConfig, run_id: str) -> Itera
         return
     thread_id = str(turn_inputs.thread_of(config, run_id))
     key = id(checkpointer), thread_id
-    if (other := _executed.get(key)) is not None:
-        raise ConfigurationError(
-            f"Run '{run_id}' cannot be executed on thread '{thread_id}': {other}; wait for it or abort it"
-        )
+    _check_free(key, run_id)
     _executed[key] = f"run '{run_id}' is being executed on it"
     try:
         yield

@@ -61,6 +61,7 @@ class TurnExecution:
         paused: Whether it waits.
         interrupts: The interrupts that it waits for.
         halt_reason: Why the turn was ended early; None if it was not.
+        halt_message: What the hook that refused the prompt gave as its reason; None: nothing, or none refused it.
         status: How it ended; before that, how it would if it failed now.
         cut_off: Whether its time ended it while something was going on.
     """
@@ -80,6 +81,7 @@ class TurnExecution:
         self.paused = False
         self.interrupts: tuple[RunInterrupt, ...] = ()
         self.halt_reason: str | None = None
+        self.halt_message: str | None = None
         self.status: ExecutionStatus = "failed"
         self.cut_off = False
         self._graph = graph
@@ -140,7 +142,7 @@ class TurnExecution:
     async def _drive(self, given: object, context: AgentContext) -> bool:
         if self._hooks is not None and isinstance(given, dict):
             went_in = list(given.get("messages") or ())
-            messages, self.halt_reason = await self._hooks.begin(went_in, self._thread_id)
+            messages, self.halt_reason, self.halt_message = await self._hooks.begin(went_in, self._thread_id)
             if self.halt_reason is not None:
                 return False
             self._listener.begin(messages)

@@ -147,6 +147,7 @@ def _report(run: Run, far: _Far, parts: object) -> dict[str, object]:
         "parts": parts,
         "messages": run.get_run_messages(),
         "halt_reason": run.get_halt_reason(),
+        "halt_message": run.get_halt_message(),
         "active_agent": run.get_active_agent(),
         "usage": run.usage.stored(),
         "calibration_ratio": run.get_calibration_ratio(),

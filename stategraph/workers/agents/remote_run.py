@@ -428,6 +428,10 @@ class WorkerRun(Run):
         """Return the reason why the turn was ended early; None if it was not."""
         return self._report.get("halt_reason")
 
+    def get_halt_message(self) -> str | None:
+        """Return the reason that a hook gave for refusing the prompt; None if it gave none, or none refused it."""
+        return self._report.get("halt_message")
+
     @property
     def usage(self) -> RunUsage:
         """The usage by the end of the last execution."""

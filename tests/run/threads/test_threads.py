@@ -14,6 +14,7 @@ from langgraph.store.memory import InMemoryStore
 
 from stategraph import AgentInputs, AgentRuntime, interrupt
 from stategraph.errors import ConfigurationError
+from stategraph.run.hooks.hook_registry import HookRegistry
 from stategraph.run.threads import keeping, rules
 from stategraph.run.threads.indexes import index_of
 from stategraph.testing import Gate, Hold, ScriptedChatModel, call, reply
@@ -174,6 +175,28 @@ async def test_a_thread_is_read_as_messages_and_as_content(saver: Any) -> None:
             await runtime.threads.get("other")
         with pytest.raises(LookupError, match="has no checkpoint 'x'"):
             await runtime.threads.get("t", checkpoint_id="x")
+
+
+async def test_messages_that_are_for_the_model_alone_are_not_in_the_content_of_a_thread(saver: Any) -> None:
+    hooks = HookRegistry()
+    hooks.register("UserPromptSubmit", lambda _: {"additionalContext": "The user is tired."})
+    seen = {"role": "user", "content": "Be brief.", "source": "steer"}
+    hidden = {**seen, "content": "Never shown.", "isMeta": True, "source": "skill"}
+    hooks.register("PostToolBatch", lambda _: {"injectedMessages": [hidden, seen]})
+    async with AgentRuntime(checkpointer=saver, hooks=hooks) as runtime:
+        await turn(runtime, "t", reply("Let me look.", call("look", city="Rome")), "Sunny.", text="Weather?")
+        view = await runtime.threads.get("t")
+        assert [str(message.content) for message in view.messages] == [
+            *("Weather?", "The user is tired.", "Let me look.", "Sunny in Rome"),
+            *("Never shown.", "Be brief.", "Sunny."),
+        ]
+        texts = [(each["role"], each["content"][0]["text"], each.get("injected", False)) for each in view.content]
+        assert texts == [
+            ("user", "Weather?", False),
+            ("assistant", "Let me look.", False),
+            ("user", "Be brief.", True),
+            ("assistant", "Sunny.", False),
+        ]
 
 
 async def test_a_thread_that_waits_is_read_with_what_was_said_and_what_is_asked(saver: Any) -> None:
