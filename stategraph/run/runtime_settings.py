@@ -15,12 +15,12 @@ from stategraph.agent.settings import validation
 from stategraph.agent.settings.field_types import Count, Flag, Saver, Store, checked_saver
 from stategraph.agent.settings.inputs import AgentInputs, GraphEdge
 from stategraph.agent.settings.validation import Several
-from stategraph.engine.checkpoints.saver_urls import check_address
 from stategraph.errors import ConfigurationError
 from stategraph.run.abort import AbortSignal
 from stategraph.run.config import CompileOptions, GraphConfig, RunConfig, RunFields
 from stategraph.run.ports import EventLogFactory, RunDirectory
 from stategraph.run.threads.port import ThreadIndex
+from stategraph.savers.urls import check_address
 
 
 class SharedSettings(RunFields):

@@ -13,9 +13,9 @@ from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar, get_args
 from pydantic import AfterValidator, ConfigDict, Field, InstanceOf
 
 from stategraph.agent.settings.field_types import Count, PositiveInt
-from stategraph.engine.checkpoints.saver_urls import check_address
 from stategraph.errors import ConfigurationError
 from stategraph.run.runtime_settings import RuntimeSettings
+from stategraph.savers.urls import check_address
 from stategraph.workers.cluster.pool import ClusterSettings, NatsPool
 from stategraph.workers.hosting import HostingPool
 from stategraph.workers.inline import InlinePool
