@@ -84,12 +84,12 @@ class StateGraphEngine(
             InvalidUpdateError: If nodes write what the state cannot take.
             BaseException: What a node failed with.
         """
-        keys = self.output_channels if output_keys is None else output_keys
-        shown = Shown(stream_mode, print_mode, version)
+        spec, shown = self.spec, Shown(stream_mode, print_mode, version)
+        keys = spec.output_channels if output_keys is None else output_keys
         options = Options(shown, context, keys, interrupt_before, interrupt_after, durability, control)
         if type(self).stream is not _STREAM or "stream" in self.__dict__:
-            return entrypoints.invoke_through(self.stream, input, config, options, kwargs)
-        return entrypoints.invoke(self.spec, input, config, entrypoints.resolved(options, kwargs))
+            return entrypoints.invoke_through(self.stream, input, config, self._asked(options), kwargs)
+        return entrypoints.invoke(spec, input, config, entrypoints.resolved(options, kwargs) if kwargs else options)
 
     async def ainvoke(
         self,
@@ -108,12 +108,19 @@ class StateGraphEngine(
         **kwargs: Any,
     ) -> dict[str, Any] | Any:
         """Like :meth:`invoke`; several tasks of a step run concurrently on the event loop."""
-        keys = self.output_channels if output_keys is None else output_keys
-        shown = Shown(stream_mode, print_mode, version)
+        spec, shown = self.spec, Shown(stream_mode, print_mode, version)
+        keys = spec.output_channels if output_keys is None else output_keys
         options = Options(shown, context, keys, interrupt_before, interrupt_after, durability, control)
         if type(self).astream is not _ASTREAM or "astream" in self.__dict__:
-            return await entrypoints.ainvoke_through(self.astream, input, config, options, kwargs)
-        return await entrypoints.ainvoke(self.spec, input, config, entrypoints.resolved(options, kwargs))
+            asked = self._asked(options)
+            return await entrypoints.ainvoke_through(self.astream, input, config, asked, kwargs)
+        options = entrypoints.resolved(options, kwargs) if kwargs else options
+        return await entrypoints.ainvoke(spec, input, config, options)
+
+    def _asked(self, options: Options) -> Options:
+        """Name the channels of the result as the graph does: who overrides `stream` may look at them."""
+        named = options.output_keys is self.spec.output_channels
+        return options._replace(output_keys=self.output_channels) if named else options
 
     def invoke_inside(self, input: Any, config: RunnableConfig) -> Any:
         """Like :meth:`invoke`, for the engine: the graph is a node's work, and the outer run has no listeners.

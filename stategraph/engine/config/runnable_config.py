@@ -73,6 +73,8 @@ _SECRET_WORDS: Final = ("key", "token", "secret", "password", "auth")
 _INTERNAL_TAG_PREFIX: Final = "seq:step"
 _KNOWN_KEYS: Final = frozenset(CONFIG_KEYS)
 _FORMS: Final = {"tags": Iterable, "metadata": Mapping, CONF: Mapping}
+_USUAL: Final[dict[str, type]] = {"tags": list, "metadata": dict, CONF: dict}
+"""What they mostly are, of which no abstract class need be asked."""
 _CONTAINER_KEYS: Final = frozenset(COPIABLE_KEYS)
 
 
@@ -270,7 +272,8 @@ def _lay_over(full: dict[str, Any], config: RunnableConfig, inherited_tags: froz
         if key not in _KNOWN_KEYS:
             strays[key] = value
             continue
-        if key in _FORMS and (isinstance(value, str) or not isinstance(value, _FORMS[key])):
+        usual = _USUAL.get(key)
+        if usual is not None and type(value) is not usual and not _has_form(key, value):
             form = "a list of strings" if key == "tags" else "a dict"
             raise TypeError(f"config['{key}'] is {value!r}, of type {type(value).__name__}; expected {form}")
         if key == "tags" and inherited_tags:
@@ -281,6 +284,10 @@ def _lay_over(full: dict[str, Any], config: RunnableConfig, inherited_tags: froz
         full[key] = value if combine is None else combine(full.get(key), value)
     if strays:
         full[CONF].update(strays)
+
+
+def _has_form(key: str, value: object) -> bool:
+    return not isinstance(value, str) and isinstance(value, _FORMS[key])
 
 
 def inherited_config(config: RunnableConfig) -> RunnableConfig:

@@ -96,7 +96,7 @@ def open_run(
     keys = options.output_keys
     if keys is None:
         keys = spec.stream_channels
-    else:
+    elif keys is not spec.output_channels:
         validate_keys(keys, spec.channels)
     v2 = shown.version == "v2"
     form = Format(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from stategraph.constants import CONF, CONFIG_KEY_STREAM, NS_SEP
 from stategraph.core.task import Task
@@ -13,6 +13,8 @@ from stategraph.engine.runs.run_plan import RunPlan
 from stategraph.engine.streams.modes import display_of
 from stategraph.engine.streams.payloads import NOTHING
 from stategraph.engine.streams.projection import Chunk
+
+_NONE: Final[frozenset[str]] = frozenset()
 
 
 class Outlet:
@@ -32,7 +34,7 @@ class Outlet:
 
     def __init__(self, plan: RunPlan) -> None:
         form, outer = plan.form, plan.config[CONF].get(CONFIG_KEY_STREAM)
-        own = form.wanted()
+        own = form.wanted() if form.modes or form.printed else _NONE
         self.own_modes = own
         self.modes = own if outer is None else own | frozenset(outer.modes)
         self.outer: StreamProtocol | None = outer

@@ -156,8 +156,9 @@ def decide(
             in the config to name a thread.
         RuntimeError: If a root graph was compiled with ``checkpointer=True``.
     """
-    _check_limit(config["recursion_limit"])
-    conf = config[CONF]
+    limit, conf = config["recursion_limit"], config[CONF]
+    if type(limit) is not int or limit < 1:
+        _check_limit(limit)
     saver = spec.saver_of(config)
     if saver is not None and not conf:
         raise ValueError(
@@ -166,7 +167,9 @@ def decide(
         )
     pad = conf.get(CONFIG_KEY_SCRATCHPAD)
     parent, nested = pad if isinstance(pad, Task) else None, CONFIG_KEY_TASK_ID in conf
-    placed = _placed(spec.own_config(config), parent, nested)
+    if spec.checkpointer is True:
+        config = spec.own_config(config)
+    placed = _placed(config, parent, nested) if parent is not None or conf.get(CONFIG_KEY_CHECKPOINT_NS) else config
     outer: Any = conf.get(CONFIG_KEY_RUNTIME)
     store = outer.store if CONFIG_KEY_RUNTIME in conf else spec.store
     # By position: so many names take as long again to pass as all that is passed to make.
@@ -180,14 +183,14 @@ def decide(
         nested,
         parent,
         form,
-        keys if isinstance(keys, str) else Keys(keys),
+        keys if isinstance(keys, (str, Keys)) else Keys(keys),
         options.interrupt_before or spec.interrupt_before,
         options.interrupt_after or spec.interrupt_after,
         options.durability or conf.get(CONFIG_KEY_DURABILITY, "async"),
         saver,
         store,
         conf.get(CONFIG_KEY_CACHE, spec.cache),
-        _limit_of(config.get("max_concurrency")),
+        None if (most := config.get("max_concurrency")) is None else _limit_of(most),
         _runtime(spec, options, placed, outer, store),
     )
 
@@ -211,9 +214,9 @@ def _placed(config: RunnableConfig, parent: Task | None, nested: bool) -> Runnab
     return config
 
 
-def _limit_of(value: Any) -> int | None:
+def _limit_of(value: Any) -> int:
     """Check `max_concurrency`."""
-    if value is None or (isinstance(value, int) and value >= 1):
+    if isinstance(value, int) and value >= 1:
         return value
     raise ValueError(f"max_concurrency is {value!r}; expected a whole number from 1 on, or None for the default")
 
@@ -229,9 +232,10 @@ def _runtime(
     ):
         # Made by the run around this one, which has read the same config: there is nothing to add.
         return outer
+    context = options.context
     return run_runtime(
         adopt_runtime(outer),
-        context=coerce_context(spec.context_schema, options.context),
+        context=None if context is None else coerce_context(spec.context_schema, context),
         store=store,
         stream_writer=_to_nobody,
         server_info=server_info_from(config),
