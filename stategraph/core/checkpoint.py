@@ -59,7 +59,9 @@ def newer_versions(before: Mapping[str, Any], now: Mapping[str, Any]) -> Version
     if not before:
         return dict(now)
     null = type(next(iter(now.values())))() if now else None
-    return {k: v for k, v in now.items() if v > before.get(k, null)}
+    known = before.get
+    # Mostly it is the same object, which takes a third of the time to see.
+    return {k: v for k, v in now.items() if v is not (then := known(k, null)) and v > then}
 
 
 def migrate(checkpoint: Checkpoint) -> None:

@@ -11,8 +11,8 @@ Rules
 * The machine is pure: time, ids and the saver's version rule are arguments,
   and nothing here waits, locks or does I/O. One thread at a time may call it.
 * One conversation: ``next`` answers with a directive, each outcome is told with ``tell``.
-* A step of one task, in a run that stores nothing before its end, is planned, told and applied by a short way of the
-  machine's own. Drivers see no difference, nor do listeners.
+* A step of one task is planned, told and applied by a short way of the machine's own. Drivers see no difference, nor
+  do listeners, and the same is stored.
 * The only functions of the driver that it calls are those in ``Settings``. What the driver has to do (save, show) is
   put in ``outbox``; the driver empties it after each call.
 * A move that the table does not have is refused before it changes anything.
@@ -77,12 +77,9 @@ class Machine:
         outbox: What the driver still has to do, in order.
         last_nodes: The nodes of the last step, once the run is out of steps.
         resuming: Whether the run continues an earlier one.
-        leaves_records: Whether what was recorded of the open step is
-            another run's, and its tasks are not given it back.
-        child_resuming: What runs inside the step's tasks are told about
-            resuming; None once the first step is over.
-        replay_id: Checkpoint before which subgraphs look for theirs when the
-            run replays history; None otherwise.
+        leaves_records: Whether what was recorded of the open step is another run's: its tasks are not given it back.
+        child_resuming: What runs inside the step's tasks are told about resuming; None once the first step is over.
+        replay_id: Checkpoint before which subgraphs look for theirs when the run replays history; None otherwise.
         resume_map: Answers by interrupt id, or None.
     """
 
@@ -180,7 +177,7 @@ class Machine:
         # Whether planning needs to look at nothing but the tasks themselves.
         self._quiet = not (settings.interrupt_before or settings.deltas or program.due) and takes_short_way(watch)
         # Whether steps of one task may take the short way.
-        self._plain = self._quiet and settings.saves != "step" and not settings.interrupt_after
+        self._plain = self._quiet and not settings.interrupt_after
         # Whether the only task of a step need not be recorded: nothing can cut in before its step is applied.
         self._unrecorded = settings.saves == "never"
         self._apart = settings.is_apart
@@ -300,6 +297,8 @@ class Machine:
             return self._tell(told)
         task = told.task
         task.writes, task.fresh = told.writes, told.fresh
+        if self._records.at_once:
+            self._records.save_single(self.checkpoints.checkpoint["id"], task)
         if self._tells_ends and not task.node.hidden:  # type: ignore[union-attr]
             # It asks nothing, as a task that ended well: there is no more to tell of it.
             self.outbox.append(told)
@@ -501,6 +500,7 @@ class Machine:
             if not self._torn:
                 self._widen()
             raise
+        self._records.clear()
         self.updated = updated
         self.leaves_records = False
         self.child_resuming = None
@@ -534,7 +534,6 @@ class Machine:
         updated = self.state.apply(self._in_order())
         if journal is not None:
             journal.applied(self.step, self._tasks, records.pending)
-        records.clear()
         return updated
 
     def _pauses_after(self) -> bool:

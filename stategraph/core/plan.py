@@ -138,6 +138,7 @@ class Planner:
         task.name = name
         task.node = node
         task.path = node.path
+        task._path_key = node.path_key
         task.triggers = node.triggers
         task.parent_ns = self.ns
         task.step = step

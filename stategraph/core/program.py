@@ -68,12 +68,15 @@ class Node:
     """Whether streams leave this node out."""
     path: tuple[str, str] = field(init=False)
     """The path of the tasks that an update of a channel starts."""
+    path_key: str = field(init=False)
+    """That path as savers store it."""
     id_part: str = field(init=False)
     """What the node adds to the ids of these tasks."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden", TAG_HIDDEN in self.tags)
         object.__setattr__(self, "path", (PULL, self.name))
+        object.__setattr__(self, "path_key", f"~{PULL}, {self.name}")  # as `task.path_key` spells it
         object.__setattr__(self, "id_part", "".join((self.name, PULL, *self.triggers)))
 
 

@@ -27,10 +27,11 @@ class Records:
     """The recorded writes of the open step.
 
     Attributes:
+        at_once: Whether writes are saved when they are recorded.
         pending: The writes by task id.
     """
 
-    __slots__ = ("_at_once", "_outbox", "_untracked", "_written", "pending")
+    __slots__ = ("_outbox", "_untracked", "_written", "at_once", "pending")
 
     def __init__(
         self, pending: status.Pending, outbox: list[Effect], untracked: Collection[str], *, at_once: bool
@@ -46,7 +47,7 @@ class Records:
         self.pending = pending
         self._outbox = outbox
         self._untracked = untracked
-        self._at_once = at_once
+        self.at_once = at_once
         # Whose writes this run has recorded.
         self._written: set[str] = set()
 
@@ -68,12 +69,12 @@ class Records:
             before = [w for w in before if w[0] not in _SPECIAL_SLOTS]
             writes = before + sorted(writes, key=lambda w: w[0] in _SPECIAL_SLOTS)
         self.pending[task_id] = list(writes)
-        if self._at_once:
+        if self.at_once:
             self._save(checkpoint_id, task_id, writes, task)
 
     def spend_answer(self, checkpoint_id: str) -> None:
         """Record that the answer without an id is used up."""
-        if self._at_once:
+        if self.at_once:
             self._outbox.append(SaveWrites(checkpoint_id, NULL_TASK_ID, [SPENT], ""))
         else:
             self._written.add(NULL_TASK_ID)
@@ -83,8 +84,14 @@ class Records:
         """Add writes that the run's next checkpoint will hold, so that they need not be saved."""
         self.pending.setdefault(task_id, []).extend(writes)
 
+    def save_single(self, checkpoint_id: str, task: Task) -> None:
+        """Record the end of the step's only task, and ask for that to be saved."""
+        status.complete(task.writes)
+        self.take_single(task)
+        self._save(checkpoint_id, task.id, task.writes, task)
+
     def take_single(self, task: Task) -> None:
-        """Record the end of the step's only task, in a run that stores at its end."""
+        """Record the end of the step's only task, which is saved at the end of the run or has been."""
         self._written.add(task.id)
         self.pending = {task.id: list(task.writes)}
 

@@ -6,8 +6,9 @@ from hashlib import sha1
 import pytest
 from xxhash import xxh3_128_hexdigest
 
-from stategraph.core.task import IdMaker, Task
+from stategraph.core.task import IdMaker, Task, path_key
 from stategraph.errors import ConfigurationError
+from tests.core.machines_kit import program
 
 THREADS = 8
 
@@ -66,3 +67,8 @@ def test_a_path_is_spelled_so_that_numbers_sort_by_value() -> None:
     task = Task("id", "node", None, ("push", ("pull", "a"), 7, True), (), "", 0, 1)
     for _ in range(2):
         assert task.path_key == "~push, ~pull, a, 0000000007, 0000000001"
+
+
+def test_a_node_knows_how_the_path_of_its_tasks_is_spelled() -> None:
+    node = program().nodes["a"]
+    assert node.path_key == path_key(node.path)

@@ -11,6 +11,8 @@ from typing import Annotated, Any, TypedDict
 from uuid import UUID
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from langgraph.checkpoint.memory import InMemorySaver
 
 from stategraph import END, START, Command, Send, StateGraph, interrupt, task
@@ -20,8 +22,10 @@ from stategraph.core.plan import Planner
 from stategraph.engine.config import environment
 from stategraph.engine.config.environment import SYSTEM, Environment, SystemClock, SystemIds
 from stategraph.engine.engine import StateGraphEngine
-from stategraph.errors import EmptyChannelError
+from stategraph.errors import EmptyChannelError, EmptyInputError
 from stategraph.testing import stable
+from tests.engine import programs_kit as kit
+from tests.properties import examples
 
 THREAD = {"configurable": {"thread_id": "t"}, "recursion_limit": 12}
 
@@ -196,20 +200,21 @@ GRAPHS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def run(driver: Any, graph: Any, inputs: Sequence[Any]) -> list[Any]:
+def run(driver: Any, graph: Any, inputs: Sequence[Any], durability: str) -> list[Any]:
     shown = []
-    for given in inputs:
+    for value in inputs:
         with contextlib.suppress(Exception):
-            shown.append(driver.stream(graph, given, THREAD, durability="exit", stream_mode=["updates", "values"]))
+            shown.append(driver.stream(graph, value, THREAD, durability=durability, stream_mode=["updates", "values"]))
     return shown
 
 
 INPUTS = [{"log": [], "total": 0}, Command(resume="yes"), Command(resume="no"), {"log": ["again"]}, None]
 
 
+@pytest.mark.parametrize("durability", ["exit", "async", "sync"])
 @pytest.mark.parametrize("name", GRAPHS)
-def test_a_run_that_stores_at_its_end_stores_the_same_both_ways(
-    name: str, driver: Any, monkeypatch: pytest.MonkeyPatch
+def test_a_run_stores_the_same_both_ways(
+    name: str, durability: str, driver: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outcomes, lone_steps = [], 0
     short = Planner.single
@@ -226,7 +231,7 @@ def test_a_run_that_stores_at_its_end_stores_the_same_both_ways(
         monkeypatch.setattr(Planner, "single", lone)
         saver = Counting()
         with environment.use(Environment(StoppedClock(), Numbered(new_id))):
-            shown = run(driver, GRAPHS[name](saver), INPUTS)
+            shown = run(driver, GRAPHS[name](saver), INPUTS, durability)
         # A graph inside makes fewer ids the short way, so what is stored can only be compared but for its ids.
         exact = () if "inside" in name else saver.contents()
         if name == "steps of several tasks":
@@ -236,6 +241,106 @@ def test_a_run_that_stores_at_its_end_stores_the_same_both_ways(
     assert lone_steps > 3
     assert outcomes[0] == outcomes[1]
     assert len(outcomes[0][0][1]) >= 1
+
+
+def without_short_way(planner: Planner, updated: Iterable[str], step: int) -> None:
+    """Find nothing: each step goes the long way."""
+
+
+@examples(60)
+@given(
+    spec=kit.specs(("plain", "plain", "ask", "fan")),
+    durability=st.sampled_from(["sync", "async", "exit"]),
+    asynchronous=st.booleans(),
+    fork_at=st.integers(0, 8),
+    breaks=st.sampled_from([None, "before", "after"]),
+)
+def test_any_program_stores_the_same_both_ways(
+    spec: kit.Spec, durability: str, asynchronous: bool, fork_at: int, breaks: str | None
+) -> None:
+    outcomes = []
+    for way in (Planner.single, without_short_way):
+        numbers = itertools.count()
+        new_id = lambda step, numbers=numbers: f"{next(numbers):08x}-0000-6000-8000-000000000000"  # noqa: E731
+        saver = Counting()
+        graph = kit.build(spec, kit.World(), saver, asynchronous=asynchronous)
+        options: Any = {"durability": durability}
+        if breaks is not None:
+            options[f"interrupt_{breaks}"] = ["n00"]
+        with (
+            pytest.MonkeyPatch.context() as patched,
+            environment.use(Environment(StoppedClock(), Numbered(new_id))),
+        ):
+            patched.setattr(Planner, "single", way)
+            shown = [run_once(graph, kit.new_input(), kit.THREAD, asynchronous, options)]
+            for _ in range(3):
+                waiting = graph.get_state(kit.THREAD)
+                given_next = Command(resume=kit.answers(waiting)) if waiting.interrupts else None
+                shown.append(run_once(graph, given_next, kit.THREAD, asynchronous, options))
+            history = list(graph.get_state_history(kit.THREAD))
+            past = history[fork_at % len(history)]
+            shown.append(run_once(graph, None, past.config, asynchronous, options))
+            fork = graph.update_state(past.config, kit.update("edit"), as_node="worker")
+            shown.append(run_once(graph, None, fork, asynchronous, options))
+        outcomes.append((stable(shown), saver.contents()))
+    assert outcomes[0] == outcomes[1]
+
+
+def run_once(graph: Any, given: Any, config: Any, asynchronous: bool, options: Any) -> Any:
+    try:
+        if asynchronous:
+            return asyncio.run(graph.ainvoke(given, config, **options))
+        return graph.invoke(given, config, **options)
+    except Exception as error:
+        return type(error), str(error)
+
+
+class Cut(BaseException):
+    """Stops a run where it is."""
+
+
+@pytest.mark.parametrize("durability", ["sync", "async", "exit"])
+def test_a_run_that_is_cut_off_at_any_save_goes_on_the_same_both_ways(
+    durability: str, driver: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ways, lefts = (Planner.single, without_short_way), []
+    for way in ways:
+        monkeypatch.setattr(Planner, "single", way)
+        left: list[Any] = []
+        for error in (Cut, KeyboardInterrupt, RuntimeError):
+            for at in range(20):
+                left.append(cut_off(driver, durability, error, at))
+        lefts.append(left)
+    assert lefts[0] == lefts[1]
+
+
+def cut_off(driver: Any, durability: str, error: type[BaseException], at: int) -> Any:
+    numbers, saves = itertools.count(), itertools.count()
+    new_id = lambda step: f"{next(numbers):08x}-0000-6000-8000-000000000000"  # noqa: E731
+
+    class Mortal(Counting):
+        def put(self, *args: Any) -> Any:
+            if next(saves) == at:
+                raise error
+            return super().put(*args)
+
+        def put_writes(self, *args: Any) -> Any:
+            if next(saves) == at:
+                raise error
+            super().put_writes(*args)
+
+    saver = Mortal()
+    graph = loop(saver, rounds=4)
+    with environment.use(Environment(StoppedClock(), Numbered(new_id))):
+        ended: Any = None
+        try:
+            driver.invoke(graph, {"log": [], "total": 0}, THREAD, durability=durability)
+        except BaseException as raised:
+            ended = type(raised)
+        left = saver.contents()
+        with contextlib.suppress(EmptyInputError):
+            driver.invoke(graph, None, THREAD, durability=durability)
+    return ended, left, saver.contents()
 
 
 def test_a_graph_that_is_a_node_is_run_through_what_somebody_has_put_in_between(

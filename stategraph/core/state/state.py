@@ -143,9 +143,9 @@ class State(Reader):
         return set(updated)
 
     def apply_single(self, task: Task) -> Collection[str]:
-        """As :meth:`apply` for a step of one task, in a run that stores nothing before its end.
+        """As :meth:`apply` for a step of one task.
 
-        It leaves versions, and who has seen them, for later.
+        It leaves versions, and who has seen them, for later, or for the checkpoint that is made next.
         """
         writes, later = task.writes, self.versioning.open
         # Mostly there are two, and no call is needed to compare them.
@@ -175,7 +175,7 @@ class State(Reader):
         return updated
 
     def take_input(self, writes: Sequence[Write]) -> Collection[str]:
-        """As :meth:`apply` for the input of a run that continues nothing, and stores nothing before its end."""
+        """As :meth:`apply` for the input of a run that continues nothing."""
         if len(writes) > 1:
             return self.apply((), writes)
         updated: dict[str, None] = {}

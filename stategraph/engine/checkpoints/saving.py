@@ -9,7 +9,7 @@ Rules
   ``BACKLOG`` wait, then the run waits for them (memory stays bounded).
 * The first failing save stops all later ones and fails the run.
 * Leaving a run waits for its saves, also when the run is cancelled.
-* The in-memory saver is called in place: a thread would cost more than the save.
+* The in-memory saver is called in place: a thread, or a coroutine, would cost more than the save.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from stategraph.constants import CONF, CONFIG_KEY_CHECKPOINT_ID, START
 from stategraph.core.effects import Request, SaveCheckpoint
-from stategraph.engine.checkpoints import round_trip, serializability
+from stategraph.engine.checkpoints import encoded_messages, round_trip, serializability
 from stategraph.engine.checkpoints.saver_interfaces import Save, Saver
 from stategraph.engine.ports import Clock
 from stategraph.engine.tasks import threads
@@ -73,7 +73,7 @@ def _timed(saved: Saved, saves: Sequence[Save]) -> Iterator[list[int]]:
 class SaveCalls:
     """Turns what the machine asks for into calls of a saver."""
 
-    __slots__ = ("_at_exit", "_base", "_checker", "_node_of", "_strict", "_takes_path", "saved", "saver")
+    __slots__ = ("_at_exit", "_base", "_checker", "_encoded", "_node_of", "_strict", "_takes_path", "saved", "saver")
 
     def __init__(
         self,
@@ -105,13 +105,16 @@ class SaveCalls:
         self._checker = round_trip.checker_for(getattr(saver, "serde", None))
         self._strict = strict
         self._at_exit = at_exit
+        self._encoded = None if at_exit else encoded_messages.for_saver(saver)
         method = getattr(put_writes, "__func__", None)
         self._takes_path = _takes_path(put_writes) if method is None else _takes_path_cached(method)
 
     def at(self, checkpoint_id: str | None) -> RunnableConfig:
         """Return the config that addresses a checkpoint of the thread."""
-        conf = {**self._base[CONF], CONFIG_KEY_CHECKPOINT_ID: checkpoint_id}
-        return {**self._base, CONF: conf}
+        config = self._base.copy()
+        conf = config[CONF] = config[CONF].copy()
+        conf[CONFIG_KEY_CHECKPOINT_ID] = checkpoint_id
+        return config
 
     def call(self, effect: Request) -> Save:
         """Return the saver's method and its arguments."""
@@ -122,9 +125,13 @@ class SaveCalls:
                 values = effect.checkpoint["channel_values"]
                 changed = [(name, values[name]) for name in effect.new_versions if name in values]
                 self._checker.check(changed, lambda: "The run", strict=self._strict)
-            return "put", (config, effect.checkpoint, effect.metadata, effect.new_versions)
+            checkpoint = effect.checkpoint
+            if self._encoded is not None:
+                checkpoint = self._encoded.checkpoint(checkpoint, effect.new_versions)
+            return "put", (config, checkpoint, effect.metadata, effect.new_versions)
         self._checker.check(effect.writes, lambda: self._writer(effect.task_id), strict=self._strict)
-        args: tuple[Any, ...] = (self.at(effect.checkpoint_id), effect.writes, effect.task_id)
+        writes = effect.writes if self._encoded is None else self._encoded.writes(effect.writes)
+        args: tuple[Any, ...] = (self.at(effect.checkpoint_id), writes, effect.task_id)
         return "put_writes", (*args, effect.path_key) if self._takes_path else args
 
     def _writer(self, task_id: str) -> str:
@@ -153,6 +160,11 @@ _takes_path_cached = lru_cache(maxsize=128)(_takes_path)
 """For the functions of classes, of which there are few: to read a signature takes as long as a small run."""
 
 
+def is_in_memory(saver: Saver | None) -> bool:
+    """Return whether a saver never waits, so that its sync methods are called by async runs too."""
+    return type(saver) is InMemorySaver
+
+
 class _Line(ABC):
     """The saves of a run, which reach the saver one after the other."""
 
@@ -166,7 +178,7 @@ class _Line(ABC):
         """
         self._calls = calls
         self._together: Callable[[Sequence[Save]], Any] | None = getattr(calls.saver, together, None)
-        self._in_place = in_place or type(calls.saver) is InMemorySaver
+        self._in_place = in_place or is_in_memory(calls.saver)
         self._waiting: deque[Save] = deque()
         # What a save has failed with; there are no more after it.
         self._error: BaseException | None = None
@@ -187,6 +199,11 @@ class _Line(ABC):
             return
         self._waiting.append(call)
         self._go_on()
+
+    @property
+    def idle(self) -> bool:
+        """True if all saves asked for so far are done, without an error."""
+        return self._in_place and self._error is None
 
     @abstractmethod
     def _go_on(self) -> None:

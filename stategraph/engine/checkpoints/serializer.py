@@ -40,7 +40,7 @@ _CONTAINERS: Final = frozenset({("builtins", "tuple"), ("collections", "Counter"
 _PLAIN: Final = (str, int, dict, list, tuple)
 """Types that msgpack has, of whose subclasses it would keep only the value."""
 
-_OPTIONS: Final = jsonplus._option | ormsgpack.OPT_PASSTHROUGH_SUBCLASS | ormsgpack.OPT_PASSTHROUGH_TUPLE
+OPTIONS: Final = jsonplus._option | ormsgpack.OPT_PASSTHROUGH_SUBCLASS | ormsgpack.OPT_PASSTHROUGH_TUPLE
 _CONSTRUCTORS: Final = frozenset(
     {jsonplus.EXT_CONSTRUCTOR_SINGLE_ARG, jsonplus.EXT_CONSTRUCTOR_POS_ARGS, jsonplus.EXT_CONSTRUCTOR_KW_ARGS}
 )
@@ -144,7 +144,7 @@ def address_of(cls: type[object]) -> Address:
 
 
 def _pack(obj: object) -> bytes:
-    return ormsgpack.packb(obj, default=_stored_form, option=_OPTIONS)
+    return ormsgpack.packb(obj, default=_stored_form, option=OPTIONS)
 
 
 def _call(code: int, cls: type[Any], argument: Any) -> ormsgpack.Ext:

@@ -265,8 +265,18 @@ def begin(execution: Execution) -> tuple[Asking[None], Request]:
 async def run(execution: Execution, show: Callable[[object], object]) -> None:
     """Drive an open run to its end, and call a function with each chunk that its caller asked to see."""
     procedure, request = begin(execution)
-
-    async def perform(asked: object) -> object:
-        return await request.awaitable if asked is request else show(asked)
-
-    await procedures.adrive(procedure, perform)
+    # What `procedures.adrive` does, whose objects for each run take as long as a step.
+    send: Callable[[Any], object] = procedure.send
+    go_on, answer = send, None
+    try:
+        while True:
+            asked = go_on(answer)
+            try:
+                answer = await request.awaitable if asked is request else show(asked)
+                go_on = send
+            except BaseException as error:
+                go_on, answer = procedure.throw, error
+    except StopIteration:
+        return
+    finally:
+        del answer  # an error refers to this frame

@@ -172,6 +172,8 @@ class Execution:
 
     def _watch(self) -> Watch:
         modes, sink = self.outlet.modes, self._sink
+        if not modes and sink is None:
+            return UNHEARD
         watch = display_of(modes).watch if modes else UNHEARD
         return watch if sink is None else Watch(*map(operator.or_, watch, sink.watch))
 
@@ -282,7 +284,13 @@ class Execution:
         What is to be shown is passed on after the call of ``next`` that has to follow at once; what is to be saved
         is not, as a refusal names the node of a task, which is known for as long as its step is open.
         """
-        return self.tell if self.plan.stores_steps or self._node_finished is not None else self.machine.tell
+        if self._node_finished is not None:
+            return self.tell
+        return self._tell_to_store if self.plan.stores_steps else self.machine.tell
+
+    def _tell_to_store(self, told: Draft) -> None:
+        self.machine.tell(told)
+        self.flush()
 
     def flush(self) -> None:
         """Do what the machine asked for: hand over saves, build chunks."""

@@ -21,6 +21,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 from stategraph.core import moves
 from stategraph.core.moves import Directive, Outcome
 from stategraph.core.task import Draft, Task
+from stategraph.engine.checkpoints import pump, saving
 from stategraph.engine.checkpoints.pump import Procedure
 from stategraph.engine.config.quiet_manager import Quiet
 from stategraph.engine.runs import listeners, loading, pregel_loop, step, teardown
@@ -39,6 +40,10 @@ class Saves(Storing, Protocol):
     @property
     def crowded(self) -> bool:
         """True if so many saves wait that the run should wait for them."""
+
+    @property
+    def idle(self) -> bool:
+        """True if it is known that nothing has to be waited for, nor to be raised."""
 
     def wait(self) -> object:
         """Wait for all saves asked for so far; an async run awaits what this returns."""
@@ -146,6 +151,8 @@ class RunProcedure(ABC):
         try:
             if plan.saver is None:
                 execution.load(loading.nothing(plan))
+            elif saving.is_in_memory(plan.saver):
+                execution.load(pump.run(loading.load(plan)))
             else:
                 execution.load((yield from self.awaited(self.perform(loading.load(plan)))))
             try:
@@ -154,12 +161,13 @@ class RunProcedure(ABC):
                     yield from self.awaited(told)
                 yield from self._steps()
                 outlet.wake_by(None)
-                if self._calls.called or not plan.leaves_nothing:
+                if self._calls.called or not (plan.leaves_nothing or self._has_stored()):
                     yield from self._leave(None)
             except BaseException as error:
                 if not (yield from self._leave(error)):
                     raise
-            yield from outlet.shown()
+            if outlet.chunks:
+                yield from outlet.shown()
             teardown.raise_unless_finished(execution)
             if callbacks is not None:
                 yield from self.awaited(callbacks.on_chain_end(execution.output()))
@@ -176,6 +184,10 @@ class RunProcedure(ABC):
         if execution.plan.saver is not None:
             self._saves = self._open_saves()
         execution.begin(callbacks, self.quiet, self._calls, self._saves)
+
+    def _has_stored(self) -> bool:
+        """Return whether a run that has ended well has stored everything: nothing waits for its end."""
+        return self._execution.plan.stores_steps and self._saves is not None and self._saves.idle
 
     def _steps(self) -> Asking[None]:
         """Do what the machine asks for, until it has no more tasks."""
@@ -274,7 +286,7 @@ class RunProcedure(ABC):
 
     def saves_done(self) -> Asking[None]:
         """Wait for the saves that were asked for."""
-        if self._saves is not None:
+        if self._saves is not None and not self._saves.idle:
             yield from self.awaited(self._saves.wait())
 
     def _record_ended(self) -> Exception | None:

@@ -174,8 +174,10 @@ def raise_unless_finished(execution: Execution) -> None:
         GraphRecursionError: If the recursion limit was reached.
         GraphDrained: If the run was asked to stop.
     """
-    _report(execution)
-    status = execution.machine.status
+    machine = execution.machine
+    if machine.state.ignored:
+        _report(execution)
+    status = machine.status
     if status == "out_of_steps":
         limit = execution.plan.config["recursion_limit"]
         raise GraphRecursionError(
