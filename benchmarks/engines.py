@@ -44,6 +44,9 @@ class Engine:
             path = [str(ROOT / "compat"), *path]
         env["PYTHONPATH"] = os.pathsep.join(path)
         env["PYTHONHASHSEED"] = "0"
+        # Else one of the two might be compiled at each start and the other not, as it is installed.
+        env.pop("PYTHONDONTWRITEBYTECODE", None)
+        env["PYTHONPYCACHEPREFIX"] = str(ROOT / ".bench" / "pycache")
         env["LANGSMITH_TRACING"] = env["LANGCHAIN_TRACING_V2"] = "false"
         return env
 
@@ -119,13 +122,13 @@ class Pair:
 
     def __init__(self, engines: tuple[Engine, Engine], extra_path: tuple[str, ...], timeout_s: float) -> None:
         self._engines = engines
-        self._extra_path = extra_path
+        self.extra_path = extra_path
         self._timeout_s = timeout_s
         self.processes = [self._start(engine) for engine in engines]
         self.descriptions = [process.receive() for process in self.processes]
 
     def _start(self, engine: Engine) -> Process:
-        return Process(engine, self._extra_path, self._timeout_s)
+        return Process(engine, self.extra_path, self._timeout_s)
 
     def revive(self) -> None:
         """Replace workers that died."""

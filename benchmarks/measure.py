@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import statistics
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.catalogue import Row
-from benchmarks.engines import EngineError, Pair
+from benchmarks.engines import ROOT, EngineError, Pair
 
 IMPORT = """
 import sys, time
-clock = {"wall": time.perf_counter, "cpu": time.process_time}[sys.argv[1]]
-begin = clock()
-from langgraph.graph import END, START, MessagesState, StateGraph
-print(clock() - begin)
+cpu, wall = time.process_time(), time.perf_counter()
+exec(sys.argv[1])
+print(time.process_time() - cpu, time.perf_counter() - wall)
 """
 
 
@@ -29,14 +28,14 @@ class Effort:
 
     Attributes:
         rounds: how often both engines are sampled in turn.
-        budget_s: how long one sample lasts at least.
-        clock: "wall" for elapsed time, "cpu" for processor time.
+        budget_s: how long one sample lasts at least, in seconds.
+        clock: what the table shows: "cpu" for processor time, "wall" for elapsed time. Both are measured.
         one_core: whether the workers are kept on one core.
     """
 
     rounds: int
     budget_s: float
-    clock: str = "wall"
+    clock: str = "cpu"
     one_core: bool = False
 
 
@@ -46,11 +45,12 @@ class Figure:
 
     Attributes:
         row: what was measured.
-        theirs: LangGraph's median: seconds, a growth factor, or for kind "bytes" a growth factor of bytes.
+        theirs: LangGraph's median: seconds, bytes, or a growth factor.
         ours: our median in the same unit.
         value: what the targets are about: the median ratio, or our growth.
         low: the lower quartile of the per-round values.
         high: the upper quartile.
+        other_clock: the median ratio by the clock that the table does not show; None where there is only one.
         notes: what else was found, for instance the bytes stored.
     """
 
@@ -60,14 +60,15 @@ class Figure:
     value: float
     low: float
     high: float
-    notes: dict[str, Any]
+    other_clock: float | None = None
+    notes: dict[str, Any] = field(default_factory=dict)
 
     @property
     def verdict(self) -> str:
         """Whether the targets are reached: "aim", "must", "no", or "" where there is none."""
         if self.row.must is None or self.row.aim is None:
             return ""
-        sign = 1 if self.row.kind in ("ratio", "import") else -1
+        sign = -1 if self.row.kind in ("growth", "bytes") else 1
         for name, target in (("aim", self.row.aim), ("must", self.row.must)):
             if sign * self.value >= sign * target:
                 return name
@@ -89,8 +90,12 @@ def measure(pair: Pair, row: Row, effort: Effort) -> Figure:
             return _growth(pair, row, effort)
         case "bytes":
             return _bytes(pair, row)
+        case "stored":
+            return _stored(pair, row)
         case "import":
             return _import(pair, row, effort)
+        case "fresh":
+            return _fresh(pair, row, effort)
         case kind:
             raise ValueError(f"unknown kind {kind!r} of row {row.label!r}")
 
@@ -105,63 +110,139 @@ def _check(pair: Pair, row: Row, workload: str) -> list[dict[str, Any]]:
     return [{k[1:]: v for k, v in result.items() if k.startswith("_")} for result in found]
 
 
-def _rounds(pair: Pair, row: Row, workloads: list[str], effort: Effort) -> list[list[list[float]]]:
-    """Sample in turn; returns ``[engine][workload][round]`` in seconds. The engine that goes first alternates."""
-    costs: list[list[list[float]]] = [[[] for _ in workloads] for _ in pair.processes]
+def _drop(pair: Pair, row: Row, workload: str) -> None:
+    for process in pair.processes:
+        process.ask(op="drop", workload=workload, variant=row.variant or "sync")
+
+
+@dataclass(frozen=True, slots=True)
+class _Costs:
+    """Costs by engine (LangGraph, ours) and round, in seconds, by both clocks."""
+
+    cpu: tuple[list[float], list[float]] = field(default_factory=lambda: ([], []))
+    wall: tuple[list[float], list[float]] = field(default_factory=lambda: ([], []))
+
+    def add(self, engine: int, answer: dict[str, Any]) -> None:
+        self.cpu[engine].append(answer["cpu_s"])
+        self.wall[engine].append(answer["wall_s"])
+
+    def shown(self, clock: str) -> tuple[list[float], list[float]]:
+        return self.cpu if clock == "cpu" else self.wall
+
+    def figure(self, row: Row, clock: str, notes: dict[str, Any] | None = None) -> Figure:
+        """Return the median of the ratios of the rounds."""
+        theirs, ours = self.shown(clock)
+        others = self.shown("wall" if clock == "cpu" else "cpu")
+        return _figure(row, theirs, ours, _ratios(theirs, ours), statistics.median(_ratios(*others)), notes)
+
+
+def _ratios(theirs: list[float], ours: list[float]) -> list[float]:
+    return [a / b for a, b in zip(theirs, ours, strict=True)]
+
+
+def _rounds(pair: Pair, row: Row, workloads: list[str], effort: Effort) -> list[_Costs]:
+    """Sample in turn, and return the costs of each workload. The engine that goes first alternates."""
+    costs = [_Costs() for _ in workloads]
     for number in range(effort.rounds):
         order = (0, 1) if number % 2 == 0 else (1, 0)
         for index, workload in enumerate(workloads):
             for engine in order:
                 request = {"op": "sample", "workload": workload, "variant": row.variant or "sync"}
-                answer = pair.processes[engine].ask(**request, budget_s=effort.budget_s, clock=effort.clock)
-                costs[engine][index].append(answer["cost_s"])
-    for process in pair.processes:
-        for workload in workloads:
-            process.ask(op="drop", workload=workload, variant=row.variant or "sync")
+                costs[index].add(engine, pair.processes[engine].ask(**request, budget_s=effort.budget_s))
+    for workload in workloads:
+        _drop(pair, row, workload)
     return costs
 
 
-def _figure(row: Row, theirs: list[float], ours: list[float], values: list[float], notes: dict[str, Any]) -> Figure:
+def _figure(
+    row: Row,
+    theirs: list[float],
+    ours: list[float],
+    values: list[float],
+    other_clock: float | None = None,
+    notes: dict[str, Any] | None = None,
+) -> Figure:
     low, _, high = statistics.quantiles(values, n=4) if len(values) > 1 else (values[0],) * 3
     median = statistics.median
-    return Figure(row, median(theirs), median(ours), median(values), low, high, notes)
+    return Figure(row, median(theirs), median(ours), median(values), low, high, other_clock, notes or {})
 
 
 def _ratio(pair: Pair, row: Row, effort: Effort) -> Figure:
     kept = _check(pair, row, row.workload)
-    theirs, ours = (by_workload[0] for by_workload in _rounds(pair, row, [row.workload], effort))
-    notes = {"langgraph": kept[0], "stategraph": kept[1]} if kept[0] else {}
-    return _figure(row, theirs, ours, [a / b for a, b in zip(theirs, ours, strict=True)], notes)
+    (costs,) = _rounds(pair, row, [row.workload], effort)
+    return costs.figure(row, effort.clock, _stored_by(kept))
 
 
 def _growth(pair: Pair, row: Row, effort: Effort) -> Figure:
     workloads = [row.workload, row.base]
     for workload in workloads:
         _check(pair, row, workload)
-    growth = [
-        [big / small for big, small in zip(*by_workload, strict=True)]
-        for by_workload in _rounds(pair, row, workloads, effort)
-    ]
-    return _figure(row, growth[0], growth[1], growth[1], {})
+    bigs, smalls = (costs.shown(effort.clock) for costs in _rounds(pair, row, workloads, effort))
+    theirs, ours = (_ratios(big, small) for big, small in zip(bigs, smalls, strict=True))
+    return _figure(row, theirs, ours, ours)
+
+
+def _stored_by(found: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the bytes that each engine stored, by its saver."""
+    about = {"savers": [each["saver"] for each in found]} if "saver" in found[0] else {}
+    if "stored" in found[0]:
+        about |= dict(zip(("langgraph", "stategraph"), (sum(each["stored"].values()) for each in found), strict=True))
+    return about | ({"data": found[0]["data"]} if "data" in found[0] else {})
 
 
 def _bytes(pair: Pair, row: Row) -> Figure:
-    big, small = (_check(pair, row, workload) for workload in (row.workload, row.base))
-    totals = [[sum(found["stored"].values()) for found in of_size] for of_size in (big, small)]
-    growth = [totals[0][engine] / totals[1][engine] for engine in (0, 1)]
-    notes = {"langgraph": totals[0][0], "stategraph": totals[0][1]}
-    return _figure(row, [growth[0]], [growth[1]], [growth[1]], notes)
+    big, small = (_stored_by(_check(pair, row, workload)) for workload in (row.workload, row.base))
+    growth = [big[engine] / small[engine] for engine in ("langgraph", "stategraph")]
+    for workload in (row.workload, row.base):
+        _drop(pair, row, workload)
+    return _figure(row, [growth[0]], [growth[1]], [growth[1]], notes=big)
+
+
+def _stored(pair: Pair, row: Row) -> Figure:
+    found = _stored_by(_check(pair, row, row.workload))
+    _drop(pair, row, row.workload)
+    theirs, ours = float(found["langgraph"]), float(found["stategraph"])
+    return _figure(row, [theirs], [ours], [theirs / ours], notes=found)
+
+
+def _child(pair: Pair, engine: int, *command: str) -> tuple[float, float]:
+    """Run Python in a new process of an engine; return what it prints: processor and elapsed time in seconds."""
+    started_as = pair.processes[engine].engine
+    done = subprocess.run(
+        [started_as.python, *command],
+        cwd=ROOT,
+        env=started_as.environment(pair.extra_path),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    if done.returncode:
+        raise EngineError(f"{started_as.label}: {done.stderr}")
+    cpu_s, wall_s = done.stdout.split()
+    return float(cpu_s), float(wall_s)
 
 
 def _import(pair: Pair, row: Row, effort: Effort) -> Figure:
-    costs: list[list[float]] = [[], []]
+    """Execute the row's code in new processes; the first ones warm up."""
+    costs = _Costs()
     for number in range(effort.rounds + 1):
-        for index, process in enumerate(pair.processes):
-            engine = process.engine
-            command, env = [engine.python, "-c", IMPORT, effort.clock], engine.environment()
-            done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=120)
-            if done.returncode:
-                raise EngineError(f"{engine.label}: {done.stderr}")
+        for engine, code in enumerate((row.code, row.our_code or row.code)):
+            cpu_s, wall_s = _child(pair, engine, "-c", IMPORT, code)
             if number:
-                costs[index].append(float(done.stdout))
-    return _figure(row, costs[0], costs[1], [a / b for a, b in zip(*costs, strict=True)], {})
+                costs.add(engine, {"cpu_s": cpu_s, "wall_s": wall_s})
+    return costs.figure(row, effort.clock)
+
+
+def _fresh(pair: Pair, row: Row, effort: Effort) -> Figure:
+    """Have each engine prepare a folder in its worker, and do the work on a copy of it in new processes."""
+    variant = row.variant or "sync"
+    folders = [found["folder"] for found in _check(pair, row, row.workload)]
+    costs = _Costs()
+    for number in range(effort.rounds + 1):
+        for engine, folder in enumerate(folders):
+            cpu_s, wall_s = _child(pair, engine, "-m", "benchmarks.once", row.workload, variant, folder)
+            if number:
+                costs.add(engine, {"cpu_s": cpu_s, "wall_s": wall_s})
+    _drop(pair, row, row.workload)
+    return costs.figure(row, effort.clock)

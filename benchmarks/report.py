@@ -7,21 +7,27 @@ from typing import Any
 from benchmarks.catalogue import Row
 from benchmarks.measure import Effort, Figure
 
-COLUMNS = (
-    f"{'benchmark':44} {'LangGraph':>10} {'ours':>10} {'value':>8} {'quartiles':>15} {'must':>6} {'aim':>6}  reached"
-)
+CLOCKS = {"cpu": "processor", "wall": "elapsed"}
+
+
+def columns(other: str) -> str:
+    """Return the titles; the other clock is the one whose ratio stands beside the value."""
+    costs = f"{'benchmark':44} {'LangGraph':>10} {'ours':>10}"
+    return f"{costs} {'value':>8} {'quartiles':>15} {other:>8} {'must':>6} {'aim':>6}  reached"
 
 
 def heading(descriptions: list[dict[str, Any]], effort: Effort) -> str:
     """What is compared, and the column titles."""
     theirs, ours = descriptions
+    other = "wall" if effort.clock == "cpu" else "cpu"
     return (
         f"LangGraph {theirs['langgraph_installed']} and {ours['engine']} on Python {theirs['python']}, "
         f"{theirs['loop']}; {effort.rounds} interleaved rounds, samples of at least {effort.budget_s} s, "
-        f"{effort.clock} time{', all on one core' if effort.one_core else ''}.\n"
+        f"{CLOCKS[effort.clock]} time{', all on one core' if effort.one_core else ''}.\n"
         "value = median of the per-round ratios LangGraph / ours (higher is better);\n"
-        "of growth and bytes rows: growth of our own cost (lower is better).\n\n"
-        f"{COLUMNS}\n{'-' * len(COLUMNS)}"
+        "of growth and bytes rows: growth of our own cost (lower is better).\n"
+        f"{other} = the same ratio in {CLOCKS[other]} time.\n\n"
+        f"{columns(other)}\n{'-' * len(columns(other))}"
     )
 
 
@@ -29,6 +35,8 @@ def quantity(row: Row, value: float) -> str:
     """A cost in a readable unit, or a growth factor."""
     if row.kind in ("growth", "bytes"):
         return f"{value:.2f}x"
+    if row.kind == "stored":
+        return f"{value / 1e6:.3g} MB"
     for limit, factor, unit in ((1e-3, 1e6, "us"), (1.0, 1e3, "ms")):
         if value < limit:
             return f"{value * factor:.3g} {unit}"
@@ -40,21 +48,19 @@ def line(figure: Figure) -> str:
     row = figure.row
     targets = [f"{target:g}x" if target is not None else "" for target in (row.must, row.aim)]
     quartiles = f"{figure.low:.3g} - {figure.high:.3g}"
+    other = "" if figure.other_clock is None else f"{figure.other_clock:.3g}x"
     text = (
         f"{row.label:44} {quantity(row, figure.theirs):>10} {quantity(row, figure.ours):>10} {figure.value:>7.3g}x "
-        f"{quartiles:>15} {targets[0]:>6} {targets[1]:>6}  {figure.verdict}"
+        f"{quartiles:>15} {other:>8} {targets[0]:>6} {targets[1]:>6}  {figure.verdict}"
     ).rstrip()
-    if figure.notes:
-        theirs, ours = (_plain(figure.notes[engine]) for engine in ("langgraph", "stategraph"))
-        text += f"\n{'':8}stored bytes: LangGraph {theirs}, ours {ours}"
+    if "langgraph" in figure.notes:
+        text += f"\n{'':8}stored bytes: LangGraph {figure.notes['langgraph']:,}, ours {figure.notes['stategraph']:,}"
+        if "data" in figure.notes:
+            text += f", for {figure.notes['data']:,} of data"
+    savers = figure.notes.get("savers", ())
+    if len(set(savers)) > 1:
+        text += f"\n{'':8}savers: LangGraph {savers[0]}, ours {savers[1]}"
     return text
-
-
-def _plain(found: Any) -> str:
-    """Bytes, with thousands separated."""
-    if isinstance(found, dict):
-        return f"{sum(found['stored'].values()):,}"
-    return f"{found:,}"
 
 
 def failed(row: Row, error: Exception) -> str:
@@ -86,6 +92,7 @@ def as_json(figures: list[Figure], failures: list[tuple[str, str]]) -> dict[str,
             "ours": figure.ours,
             "value": figure.value,
             "quartiles": [figure.low, figure.high],
+            "other_clock": figure.other_clock,
             "must": figure.row.must,
             "aim": figure.row.aim,
             "reached": figure.verdict,

@@ -49,7 +49,10 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="the rows with targets, few short rounds")
     parser.add_argument("--rounds", type=int, help="interleaved rounds a row (default: 7, quick: 3)")
     parser.add_argument("--budget", type=float, metavar="S", help="seconds a sample (default: 0.3, quick: 0.04)")
-    parser.add_argument("--cpu", action="store_true", help="processor time in place of elapsed time, for busy machines")
+    parser.add_argument(
+        "--clock", choices=("cpu", "wall"), default="cpu", help="show processor time (default) or elapsed time"
+    )
+    parser.add_argument("--cpu", action="store_const", const="cpu", dest="clock", help="the same as --clock cpu")
     parser.add_argument(
         "--all-cores", action="store_true", help="let the workers change between cores; they are kept on one otherwise"
     )
@@ -122,7 +125,7 @@ def main(argv: list[str] | None = None) -> int:
         extra = (str(sdist.unpack(sdist.fetch(options.cache), "bench", options.cache / f"langgraph-{sdist.VERSION}")),)
     rounds, budget_s = options.rounds or (3 if options.quick else 7), options.budget or (0.04 if options.quick else 0.3)
     one_core = not options.all_cores and stay_on_one_core()
-    effort = measure.Effort(rounds, budget_s, "cpu" if options.cpu else "wall", one_core)
+    effort = measure.Effort(rounds, budget_s, options.clock, one_core)
     table = sys.stderr if options.json == "-" else sys.stdout
 
     def show(text: str) -> None:

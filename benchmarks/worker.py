@@ -12,6 +12,7 @@ import os
 import sys
 import traceback
 import warnings
+from dataclasses import asdict
 from importlib import metadata
 from typing import Any
 
@@ -53,10 +54,11 @@ class Worker:
             case "check":
                 return {"result": self._get(key).check()}
             case "sample":
-                sample = self._get(key).sample(request["budget_s"], base.CLOCKS[request["clock"]])
-                return {"cost_s": sample.cost_s, "iterations": sample.iterations}
+                return asdict(self._get(key).sample(request["budget_s"]))
             case "drop":
-                self._built.pop(key, None)
+                workload = self._built.pop(key, None)
+                if workload is not None:
+                    workload.close()
                 return {}
             case unknown:
                 raise ValueError(f"unknown request {unknown!r}")

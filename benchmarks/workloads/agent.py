@@ -30,29 +30,40 @@ class Chat(TypedDict):
     messages: Annotated[list, add_messages]
 
 
-def _answer(messages: Sequence[Any], rounds: int) -> AIMessage:
+def _answer(messages: Sequence[Any], rounds: int, said: str = "") -> AIMessage:
     """What the stub says: a tool call in every round, then a last answer."""
     turn = len(messages) // 2
     if turn == rounds:
         return AIMessage("done", id="ai-last")
     call = {"id": f"call-{turn}", "name": "look_up", "args": {"query": f"question {turn}"}}
-    return AIMessage("", id=f"ai-{turn}", tool_calls=[call])
+    return AIMessage(said, id=f"ai-{turn}", tool_calls=[call])
 
 
-def _results(messages: Sequence[Any]) -> list[ToolMessage]:
+def _results(messages: Sequence[Any], found: str = "") -> list[ToolMessage]:
     """What the tool says to the calls of the last message."""
     calls = messages[-1].tool_calls
-    return [ToolMessage(f"result of {call['id']}", id=f"tool-{call['id']}", tool_call_id=call["id"]) for call in calls]
+    return [
+        ToolMessage(f"result of {call['id']}{found}", id=f"tool-{call['id']}", tool_call_id=call["id"])
+        for call in calls
+    ]
 
 
-def agent_loop(rounds: int, variant: str, schema: type = Chat) -> StateGraph:
-    """Build the loop: ``rounds`` tool calls and a last answer, so ``2 * rounds + 1`` supersteps."""
+def agent_loop(rounds: int, variant: str, schema: type = Chat, *, said: str = "", found: str = "") -> StateGraph:
+    """Build the loop: ``rounds`` tool calls and a last answer, so ``2 * rounds + 1`` supersteps.
+
+    Args:
+        rounds: how many tool calls.
+        variant: "async" or "sync" nodes.
+        schema: the state.
+        said: the text beside each call.
+        found: more text of each result.
+    """
 
     def llm(state: dict[str, Any]) -> dict[str, Any]:
-        return {"messages": [_answer(state["messages"], rounds)]}
+        return {"messages": [_answer(state["messages"], rounds, said)]}
 
     def tools(state: dict[str, Any]) -> dict[str, Any]:
-        return {"messages": _results(state["messages"])}
+        return {"messages": _results(state["messages"], found)}
 
     async def allm(state: dict[str, Any]) -> dict[str, Any]:
         return llm(state)

@@ -6,6 +6,7 @@ import operator
 from collections.abc import Callable
 from typing import Annotated, Any
 
+from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
@@ -70,6 +71,28 @@ def _per_step(graph: Any, given: Callable[[int], dict[str, Any]], variant: str) 
     return Difference(run(LONG), run(SHORT), LONG - SHORT)
 
 
+def _listened_to(**how: Any) -> Callable[[str], Workload]:
+    """A step whose chunks somebody reads, or whose events somebody hears.
+
+    Args:
+        **how: "stream_mode", or "handlers", the number of callback handlers that do nothing.
+    """
+
+    def build(variant: str) -> Workload:
+        step = _step(lambda state: {"count": state["count"] + 1}, variant)
+        graph = _ring(Counting, step, lambda state: state["count"] >= state["until"], 0)
+        handler = AsyncCallbackHandler if variant == "async" else BaseCallbackHandler
+        config = {"callbacks": [handler() for _ in range(how.get("handlers", 0))]}
+        options = {"stream_mode": how.get("stream_mode", "updates")}
+
+        def run(steps: int) -> Timed:
+            return whole_run(GraphRun(graph, {"count": 0, "until": steps}, variant, config, options))
+
+        return Difference(run(LONG), run(SHORT), LONG - SHORT)
+
+    return build
+
+
 def _idle_nodes(count: int) -> Callable[[str], Workload]:
     def build(variant: str) -> Workload:
         step = _step(lambda state: {"count": state["count"] + 1}, variant)
@@ -127,5 +150,8 @@ WORKLOADS: dict[str, Callable[[str], Workload]] = {
     **{f"step_with_{count}_idle_nodes": _idle_nodes(count) for count in (0, 1000)},
     **{f"step_with_{count}_idle_keys": _idle_keys(count) for count in (0, 500)},
     **{f"step_with_{count}_messages": _messages(count) for count in (10, 10_000)},
+    "step_with_values_mode": _listened_to(stream_mode=["values", "updates"]),
+    "step_with_messages_mode": _listened_to(stream_mode=["values", "updates", "messages"]),
+    **{f"step_with_{count}_handlers": _listened_to(handlers=count) for count in (1, 2, 5)},
     **{f"task_of_fan_out_{width}": _fan_out(width) for width in (10, 100, 1000)},
 }

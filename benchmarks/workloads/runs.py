@@ -23,6 +23,7 @@ class GraphRun:
         variant: "async" or "sync".
         config: further keys of the config, for instance callbacks.
         options: further keyword arguments of ``stream``.
+        thread_id: the thread; empty: another one in each run.
     """
 
     graph: Any
@@ -30,9 +31,11 @@ class GraphRun:
     variant: str
     config: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
+    thread_id: str = ""
 
     def _call(self, method: str, **extra: Any) -> Any:
-        config = {"configurable": {"thread_id": str(uuid4())}, "recursion_limit": STEPS_WITHOUT_END, **self.config}
+        thread = {"thread_id": self.thread_id or str(uuid4())}
+        config = {"configurable": thread, "recursion_limit": STEPS_WITHOUT_END, **self.config}
         given = self.input() if callable(self.input) else self.input
         return getattr(self.graph, method)(given, config, **{**self.options, **extra})
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 from langchain_core.language_models.chat_models import BaseChatModel
@@ -14,12 +15,14 @@ from benchmarks.workloads.base import LOOP, Difference, Timed, Workload
 from benchmarks.workloads.runs import GraphRun
 
 TOKENS = 500
+STREAMS, APART_S, APART_TOKENS = 300, 0.02, 15
 
 
 class Talker(BaseChatModel):
-    """A model that streams a fixed number of tokens natively in both worlds, without waiting for anything."""
+    """A model that streams a fixed number of tokens natively in both worlds; its async tokens may come apart."""
 
     tokens: int = TOKENS
+    apart_s: float = 0.0
 
     @property
     def _llm_type(self) -> str:
@@ -41,6 +44,8 @@ class Talker(BaseChatModel):
         self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any
     ) -> AsyncIterator[ChatGenerationChunk]:
         for _ in range(self.tokens):
+            if self.apart_s:
+                await asyncio.sleep(self.apart_s)
             chunk = ChatGenerationChunk(message=AIMessageChunk("word "))
             if run_manager:
                 await run_manager.on_llm_new_token("word ", chunk=chunk)
@@ -91,4 +96,25 @@ def _tokens(variant: str) -> Workload:
     return Difference(Timed(run.work, describe), Timed(bare, lambda: {"chunks": bare()}), TOKENS)
 
 
-WORKLOADS: dict[str, Callable[[str], Workload]] = {"token_streaming": _tokens}
+def _apart(_variant: str) -> Workload:
+    """Many streams at once whose tokens come one by one, as those of real models do: most of it is waiting."""
+    model = Talker(tokens=APART_TOKENS, apart_s=APART_S)
+    graph = _graph(model, "async")
+    question = [HumanMessage("hi?", id="human")]
+
+    async def stream() -> int:
+        return len([chunk async for chunk in graph.astream({"messages": question}, stream_mode="messages")])
+
+    async def bare() -> int:
+        return len([chunk async for chunk in model.astream(question)])
+
+    async def all_of(one: Callable[[], Awaitable[int]]) -> int:
+        return sum(await asyncio.gather(*(one() for _ in range(STREAMS))))
+
+    def half(one: Callable[[], Awaitable[int]]) -> Timed:
+        return Timed(lambda: LOOP.run(all_of(one)), lambda: {"tokens": LOOP.run(all_of(one)) // STREAMS}, iterations=1)
+
+    return Difference(half(stream), half(bare), STREAMS * APART_TOKENS, turns=1)
+
+
+WORKLOADS: dict[str, Callable[[str], Workload]] = {"token_streaming": _tokens, "tokens_20_ms_apart": _apart}
