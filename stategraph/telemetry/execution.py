@@ -15,7 +15,8 @@ from stategraph.agent.ports import HostResult, Listener, ToolBatch, ToolHost
 from stategraph.errors import GraphInterrupt
 from stategraph.run.ports import ExecutionStatus, MeasuredExecution
 from stategraph.telemetry import ambient, content, names
-from stategraph.telemetry.handler import TOOL_ERROR, TelemetryHandler, begin_tool
+from stategraph.telemetry.handler import TelemetryHandler, begin_tool
+from stategraph.telemetry.mcp_calls import TOOL_ERROR
 from stategraph.telemetry.recorder import Measured, Recorder
 
 

@@ -23,15 +23,14 @@ from opentelemetry.trace import SpanKind
 from stategraph.agent.graphs import done
 from stategraph.constants import TAG_HIDDEN
 from stategraph.engine.tracing.graph_runs import GraphRun, GraphRunHandler, GraphSave
-from stategraph.telemetry import content, model_calls, names
+from stategraph.telemetry import content, mcp_calls, model_calls, names
+from stategraph.telemetry.mcp_calls import TOOL_ERROR
 from stategraph.telemetry.recorder import Measured, Recorder, enclosing, is_within
 
 _GRAPHS: Final = frozenset({"langgraph", "langchain_create_agent"})
 """Values of `ls_integration` in the metadata of runs that are graphs."""
 _UNNAMED: Final = "LangGraph"
 _STEP_TAG: Final = "graph:step:"
-TOOL_ERROR: Final = "tool_error"
-"""The `error.type` of a tool whose result says that it failed."""
 
 
 class _Run(NamedTuple):
@@ -70,6 +69,7 @@ class TelemetryHandler(GraphRunHandler):
         self._named = conversation
         self._runs: dict[UUID, _Run] = {}
         self._graphs: dict[UUID, GraphRun] = {}
+        self._of_servers: set[UUID] = set()  # calls of tools of MCP servers
 
     # Graphs and nodes.
 
@@ -235,18 +235,26 @@ class TelemetryHandler(GraphRunHandler):
             description=about.get("description"),
             arguments=input_str if inputs is None else inputs,
             around=self._around(parent_run_id),
+            more=(of_server := mcp_calls.attributes(metadata)),
         )
+        if of_server:
+            self._of_servers.add(run_id)
         self._run(run_id, parent_run_id, measured)
 
     def on_tool_end(self, output: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """End a tool."""
         failed = isinstance(output, ToolMessage) and output.status == "error"
         attributes = {names.TOOL_RESULT: content.data(output)} if self._recorder.content else {}
+        self._of_servers.discard(run_id)
         self._end(run_id, None, attributes, TOOL_ERROR if failed else None)
 
     def on_tool_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """End a tool that failed."""
-        self._end(run_id, error)
+        if run_id not in self._of_servers:
+            self._end(run_id, error)
+            return
+        self._of_servers.discard(run_id)
+        self._end(run_id, error, *mcp_calls.failure(error))
 
     def on_retriever_start(
         self,
@@ -312,6 +320,7 @@ def begin_tool(
     arguments: object,
     around: Context,
     description: str | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> Measured:
     """Begin to measure a tool.
 
@@ -322,8 +331,10 @@ def begin_tool(
         arguments: What it is given.
         around: The context around it.
         description: What the model is told of the tool; None: not known.
+        more: More attributes of the span.
     """
     attributes = {
+        **(more or {}),
         names.TOOL_NAME: name,
         names.TOOL_TYPE: "function",
         names.TOOL_CALL_ID: call_id,

@@ -51,6 +51,14 @@ QUERY: Final = "gen_ai.retrieval.query.text"
 
 ERROR_TYPE: Final = "error.type"
 
+# Of tools of MCP servers.
+MCP_METHOD: Final = "mcp.method.name"
+MCP_PROTOCOL: Final = "mcp.protocol.version"
+NETWORK_TRANSPORT: Final = "network.transport"
+SERVER_ADDRESS: Final = "server.address"
+SERVER_PORT: Final = "server.port"
+RPC_STATUS: Final = "rpc.response.status_code"
+
 STOP_SEQUENCES: Final = "gen_ai.request.stop_sequences"
 CHOICES: Final = "gen_ai.request.choice.count"
 REQUEST_PARAMETERS: Final = {

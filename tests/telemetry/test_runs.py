@@ -166,6 +166,31 @@ async def test_an_error_of_the_model_is_told_on_all_spans_around_it(collected: C
     assert (collected.named("invoke_workflow").attributes or {})["stategraph.run.status"] == "failed"
 
 
+class Away(Exception):
+    """As clients raise it where a service is away for a moment."""
+
+    status_code = 503
+
+
+async def test_each_attempt_of_a_model_and_each_fallback_is_a_span_beside_the_others(collected: Collected) -> None:
+    first = ScriptedChatModel(replies=[Away("1"), Away("2")], name="first")
+    second = ScriptedChatModel(replies=["Here I am."], name="second")
+    retry = {"max_attempts": 2, "initial_interval_s": 0.0}
+    agent = {"agent_id": "a", "model": first, "model_retry": retry, "fallbacks": [{"model": second}]}
+    run = await execute(collected, agent, config=THREAD)
+    assert run.get_run_messages()[-1].content == "Here I am."
+    assert collected.tree() == [
+        "invoke_workflow",
+        "  invoke_agent a",
+        "    chat scripted !Away",
+        "    chat scripted !Away",
+        "    chat scripted",
+    ]
+    *failed, answered = [span for span in collected.spans if span.name == "chat scripted"]
+    assert all("gen_ai.response.id" not in (span.attributes or {}) for span in failed)
+    assert answered.status.is_unset and collected.named("invoke_agent a").status.is_unset
+
+
 async def test_an_aborted_run_is_no_error(collected: Collected) -> None:
     controller = AbortController()
 

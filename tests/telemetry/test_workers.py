@@ -65,6 +65,51 @@ def test_a_run_in_a_worker_process_is_measured_there_below_the_hosts_span(collec
     )
 
 
+def test_a_handoff_and_an_error_in_a_worker_process_are_in_one_tree(collected: Collected, tmp_path: Path) -> None:
+    file = tmp_path / "spans.jsonl"
+
+    async def main() -> None:
+        runtime = MultiProcessRuntime(
+            backend="process",
+            workers=1,
+            allow=["tests.workers", "tests.telemetry"],
+            preload=["tests.telemetry.worker_app"],
+            environment={worker_app.FILE: str(file)},
+            telemetry=Telemetry(workflow="far"),
+        )
+        async with asyncio.timeout(90), runtime:
+            desk = agent(
+                ["", ["fail", {}], ["nest", {}]],
+                ["", ["lc_transfer_to_b", {}]],
+                tools=[worker_app.fail, worker_app.nest],
+            )
+            other = agent("", "", "Fine.") | {"agent_id": "b"}
+            run = await runtime.create_run(
+                run_id="r", agents=[desk, other], edges=[{"from": "a", "to": "b", "edge_type": "handoff"}]
+            )
+            with collected.tracer.start_as_current_span("host"):
+                await run.process_stream(ASK)
+
+    asyncio.run(main())
+    spans = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    names = {span["context"]["span_id"]: span["name"] for span in spans}
+    host = collected.named("host").context
+    names[f"0x{host.span_id:016x}"] = "host"
+    below = {(names[span["parent_id"]], span["name"], span["attributes"].get("error.type")) for span in spans}
+    assert below == {
+        ("host", "invoke_workflow far", None),
+        ("invoke_workflow far", "invoke_agent a", None),
+        ("invoke_agent a", "chat scripted", None),
+        ("invoke_agent a", "execute_tool fail", "LookupError"),
+        ("invoke_agent a", "execute_tool nest", None),
+        ("execute_tool nest", "invoke_workflow nested", None),
+        ("invoke_agent a", "execute_tool lc_transfer_to_b", None),
+        ("invoke_workflow far", "invoke_agent b", None),
+        ("invoke_agent b", "chat scripted", None),
+    }
+    assert {span["context"]["trace_id"] for span in spans} == {f"0x{host.trace_id:032x}"}
+
+
 def test_a_provider_of_this_process_cannot_be_sent_to_a_worker(collected: Collected) -> None:
     async def main() -> None:
         async with MultiProcessRuntime(backend="inline", workers=1, telemetry=collected.telemetry()) as runtime:

@@ -10,6 +10,9 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
 
+from stategraph import START, StateGraph
+from stategraph.agent.state import AgentState
+
 FILE = "TESTS_TELEMETRY_FILE"
 
 
@@ -28,6 +31,26 @@ def look() -> str:
     """Look around."""
     with trace.get_tracer("program").start_as_current_span("own"):
         return "here"
+
+
+@tool
+async def fail() -> str:
+    """Fail."""
+    raise LookupError("no")
+
+
+def _leaf(state: AgentState) -> dict[str, Any]:
+    return {}
+
+
+NESTED = StateGraph(AgentState).add_node("leaf", _leaf).add_edge(START, "leaf").compile(name="nested")
+
+
+@tool
+async def nest() -> str:
+    """Invoke a graph."""
+    await NESTED.ainvoke({"messages": []})
+    return "nested"
 
 
 def tells(state: dict[str, Any]) -> dict[str, Any]:

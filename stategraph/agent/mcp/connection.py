@@ -62,10 +62,12 @@ class Tools:
     Attributes:
         found: Tools that an agent can have, in the server's order.
         dropped: The tools left out, each with the reason.
+        protocol: The version of the protocol that the server speaks.
     """
 
     found: tuple[wire.Tool, ...]
     dropped: tuple[str, ...]
+    protocol: str | None = None
 
 
 class Connection(Session):
@@ -201,7 +203,8 @@ class Connection(Session):
         changes = self._changes
         request = Request()
         found, dropped = listing.usable(await self._pages("list of tools", _tools_page, request))
-        tools = Tools(tuple(found), tuple(self._said(each) for each in (*request.dropped, *dropped)))
+        said = tuple(self._said(each) for each in (*request.dropped, *dropped))
+        tools = Tools(tuple(found), said, self._connected().protocol_version)
         self._kept = tools, changes, now
         return tools
 
@@ -323,7 +326,7 @@ class Connection(Session):
             message = f"What {server} answered for {what} cannot be used: {self._said(error.message, 300)}"
             return McpBadAnswer(message, server=self._name)
         message = f"{server} refused {what}: {self._said(error.message)}{with_status(request.status)}"
-        return McpRefused(message, server=self._name)
+        return McpRefused(message, server=self._name, code=error.code)
 
     def _gone(self, what: str, why: str = "") -> McpUnavailable:
         self._doubtful = True

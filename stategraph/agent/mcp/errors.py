@@ -60,11 +60,13 @@ class McpError(ToolException):
 
     Attributes:
         server: The server's name.
+        code: The code of its error, if it answered with one of JSON-RPC.
     """
 
-    def __init__(self, message: str, *, server: str = "") -> None:
+    def __init__(self, message: str, *, server: str = "", code: int | None = None) -> None:
         super().__init__(message)
         self.server = server
+        self.code = code
 
 
 class McpUnavailable(McpError):

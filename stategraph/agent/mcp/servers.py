@@ -95,6 +95,10 @@ class StdioServer(_Described):
         """The server's location as it may be shown."""
         return self.command
 
+    def endpoint(self) -> dict[str, Any]:
+        """Return how it is reached, for reports."""
+        return {"transport": "pipe"}
+
     @property
     def secrets(self) -> Secrets:
         """Texts to hide: values of its environment, and of arguments that are named like secrets."""
@@ -163,6 +167,12 @@ class HttpServer(_Described):
     def where(self) -> str:
         """The server's location as it may be shown."""
         return shown_address(self.url)
+
+    def endpoint(self) -> dict[str, Any]:
+        """Return how and where it is reached, for reports: host and port, nothing else of its address."""
+        parts = urlsplit(self.url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        return {"transport": "tcp", "host": parts.hostname, "port": port}
 
     @property
     def secrets(self) -> Secrets:

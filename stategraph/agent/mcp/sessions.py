@@ -253,12 +253,15 @@ class McpSessions:
         failed: dict[str, McpError] = {}
         dropped: dict[str, tuple[str, ...]] = {}
         changed: list[ToolChange] = []
+        endpoints: dict[str, dict[str, Any]] = {}
         for server, listed in zip(asked, await asyncio.gather(*listing, return_exceptions=True), strict=True):
             if isinstance(listed, McpError):
                 failed[server] = listed
             elif isinstance(listed, BaseException):
                 raise listed
             else:
+                protocol = {} if listed.protocol is None else {"protocol": listed.protocol}
+                endpoints[server] = self._described[server].endpoint() | protocol
                 usable, unpinned = self._versions.split(self._described[server].pins, listed.found)
                 found |= {(server, tool.name): tool for tool in usable}
                 without = (*listed.dropped, *unpinned)
@@ -266,7 +269,9 @@ class McpSessions:
                 if not self._described[server].per_user:  # lists of different users are no versions of each other
                     changed += self._versions.note(server, listed.found)
         names = visible_names(found, prefix=prefix)
-        made = tuple(make_tool(self, tool[0], names[tool], described) for tool, described in found.items())
+        made = tuple(
+            make_tool(self, tool[0], names[tool], described, endpoints[tool[0]]) for tool, described in found.items()
+        )
         return McpListing(made, failed, dropped, tuple(changed))
 
     async def call_tool(

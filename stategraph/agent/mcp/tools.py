@@ -109,7 +109,9 @@ def make_resource_tool(sessions: ToolCaller, servers: tuple[str, ...]) -> McpRes
     return made
 
 
-def make_tool(sessions: ToolCaller, server: str, name: str, listed: wire.Tool) -> McpTool:
+def make_tool(
+    sessions: ToolCaller, server: str, name: str, listed: wire.Tool, endpoint: Mapping[str, Any] | None = None
+) -> McpTool:
     """Make a tool of what a server lists.
 
     Args:
@@ -117,6 +119,7 @@ def make_tool(sessions: ToolCaller, server: str, name: str, listed: wire.Tool) -
         server: The server.
         name: The name for the model.
         listed: The server's description.
+        endpoint: How the server is reached, and which version of the protocol it speaks.
 
     Returns:
         The tool.
@@ -126,6 +129,8 @@ def make_tool(sessions: ToolCaller, server: str, name: str, listed: wire.Tool) -
         about["title"] = listed.title
     if listed.annotations:
         about["annotations"] = listed.annotations.model_dump(mode="json", by_alias=True, exclude_none=True)
+    if endpoint:
+        about["endpoint"] = dict(endpoint)
     made = McpTool(
         name=name,
         description=listed.description or listed.title or "",

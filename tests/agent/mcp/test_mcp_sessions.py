@@ -64,6 +64,8 @@ def test_all_pages_of_tools_are_listed_with_schema_and_annotations(sessions: Mcp
     assert set(add.args) == {"a", "b"}
     about = {"server": "one", "tool": "add", "title": "Adding", "annotations": {"readOnlyHint": True}}
     digest = add.metadata["mcp"].pop("digest") if add.metadata else ""
+    endpoint = add.metadata["mcp"].pop("endpoint") if add.metadata else {}
+    assert endpoint["protocol"] in ("2025-11-25", "2026-07-28") and endpoint["transport"] in ("pipe", "tcp")
     assert add.metadata == {"mcp": about}
     assert digest.startswith("sha256:")
 
