@@ -28,8 +28,8 @@ class UsageTotals:
         cached_tokens: Of those read, the ones that came from a provider's cache.
         cache_write_tokens: Of those read, the ones that were put into it.
         reasoning_tokens: Of those written, the ones of reasoning.
-        unreported_calls: Calls that were answered without usage: their tokens are in no total, or are estimates where
-            tokens are limited.
+        unreported_calls: Calls that were answered without usage, or stopped before it came: their tokens are in no
+            total, or are estimates where tokens are limited.
         cost: US dollars; None: no call was priced.
     """
 
@@ -64,7 +64,7 @@ class UsageTotals:
 
     @classmethod
     def of_call(cls, reported: UsageMetadata | None, cost: Decimal | None = None) -> Self:
-        """Return the usage of one call of a model that was answered.
+        """Return the usage of one call of a model that was answered, or whose answer had begun.
 
         Args:
             reported: As the provider reported it; None: it did not.

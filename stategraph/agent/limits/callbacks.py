@@ -17,6 +17,7 @@ from langchain_core.outputs import ChatGeneration, LLMResult
 from stategraph.agent.facts import ModelCall, Place
 from stategraph.agent.limits.errors import LimitReachedError
 from stategraph.agent.limits.meter import Meter
+from stategraph.agent.limits.unfinished import answer_of
 
 #: The key under which LangChain's agents name themselves.
 _NAME = "lc_agent_name"
@@ -119,8 +120,8 @@ class _End(BaseCallbackHandler):
         self._settle(run_id, message if isinstance(message, AIMessage) else None)
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
-        """Count a call that failed."""
-        self._settle(run_id, None)
+        """Count a call that failed or was stopped."""
+        self._settle(run_id, answer_of(kwargs.get("response"), error))
 
     def _settle(self, run_id: UUID, message: AIMessage | None) -> None:
         call = self._calls.pop(run_id, None)

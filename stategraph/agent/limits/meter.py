@@ -166,12 +166,13 @@ class Meter:
             self._model_calls += 1
             return True
 
-    def settle(self, ticket: Ticket, answer: AIMessage | None = None) -> bool:
+    def settle(self, ticket: Ticket, answer: AIMessage | None = None, *, whole: bool = True) -> bool:
         """Take what a call took; one that is settled already stays as it is.
 
         Args:
             ticket: The call's ticket.
-            answer: The answer; None: the call failed, or was stopped.
+            answer: The answer; None: the call failed before there was any of it, and took nothing.
+            whole: Whether it is whole; of one that failed or was stopped, the usage may not have come.
 
         Returns:
             Whether to tell that its model reports no usage: once for each model.
@@ -190,7 +191,7 @@ class Meter:
             if not future.done():
                 future.set_result(None)
         self._waiting.clear()
-        if answer is None or answer.usage_metadata is not None or ticket.key[1:] in self._silent:
+        if not whole or answer is None or answer.usage_metadata is not None or ticket.key[1:] in self._silent:
             return False
         self._silent.add(ticket.key[1:])
         return True

@@ -12,6 +12,7 @@ from stategraph.agent.facts import Logged, ModelCall
 from stategraph.agent.limits import questions
 from stategraph.agent.limits.errors import LimitReachedError
 from stategraph.agent.limits.meter import Meter, Ticket
+from stategraph.agent.messages.mending import Mender
 from stategraph.agent.ports import Halt, Listener
 from stategraph.agent.settings.limits import LimitName
 
@@ -57,28 +58,42 @@ async def ask(meter: Meter, reached: LimitReachedError, agent_id: str) -> None:
 
 
 async def settled(
-    meter: Meter, ticket: Ticket, listener: Listener, answering: Awaitable[tuple[AIMessage | Exception, bool]]
+    meter: Meter,
+    ticket: Ticket,
+    listener: Listener,
+    answering: Awaitable[tuple[AIMessage | Exception, bool]],
+    mender: Mender,
 ) -> tuple[AIMessage | Exception, bool]:
     """Await the answer of a model, and count what it took, however the call ends.
 
     Args:
         meter: The run's meter.
         ticket: The call's ticket.
-        listener: Hears of a model that reports no usage.
+        listener: Hears of a model that reports no usage, and of a call that failed before it did.
         answering: The call.
+        mender: Has the pieces of the answer that have come.
 
     Returns:
         What the call returns: the answer, or what the model failed with, and whether any of it was told.
     """
     try:
         answer, began = await answering
-        silent = meter.settle(ticket, answer if isinstance(answer, AIMessage) else None)
-    finally:
-        meter.settle(ticket)
+    except BaseException:
+        # Of one that was stopped, nobody knows what it took until its stream has said so.
+        meter.settle(ticket, mender.so_far() or AIMessage(""), whole=False)
+        raise
+    whole = isinstance(answer, AIMessage)
+    if isinstance(answer, AIMessage):
+        silent = meter.settle(ticket, answer)
+    else:
+        beginning = mender.so_far()
+        silent = beginning is not None and beginning.usage_metadata is None
+        meter.settle(ticket, beginning, whole=False)
     if silent:
         call = ticket.call
         what = "are estimated" if meter.limits.of_tokens else "are in no total"
-        text = f"The model '{call.model}' ({call.provider}) reports no usage: its tokens {what}"
+        how = "reports no usage" if whole else "failed before it reported its usage"
+        text = f"The model '{call.model}' ({call.provider}) {how}: its tokens {what}"
         await listener.hear(Logged(call.at, "warn", "usage", text))
     return answer, began
 

@@ -246,11 +246,12 @@ async def _told(
     ticket = None if meter is None else await metering.admitted(meter, call, route.model, listener)
     clock = environment.current().clock
     started = clock.monotonic()
-    answering = _stream(call, route, config, listener, mending.Mender(history))
+    mender = mending.Mender(history)
+    answering = _stream(call, route, config, listener, mender)
     if meter is None or ticket is None:
         answer, began = await answering
     else:
-        answer, began = await metering.settled(meter, ticket, listener, answering)
+        answer, began = await metering.settled(meter, ticket, listener, answering, mender)
     if isinstance(answer, AIMessage):
         if answer.usage_metadata is None:
             _say_without_usage(call)

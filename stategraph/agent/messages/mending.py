@@ -203,6 +203,13 @@ class Mender:
         self._pieces.append(made)
         return made
 
+    def so_far(self) -> AIMessage | None:
+        """Return the pieces that have come as one, with the usage in them; None if there are none."""
+        first, *others = self._pieces or (None,)
+        if not isinstance(first, AIMessageChunk):
+            return first
+        return add_ai_message_chunks(first, *(each for each in others if isinstance(each, AIMessageChunk)))
+
     def whole(self) -> AIMessage:
         """Put the pieces together.
 

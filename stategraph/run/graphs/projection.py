@@ -118,8 +118,19 @@ class Projection:
             await self._replaced(call)
 
     def finish(self) -> None:
-        """Take note of answers that were whole when a run was cut off, and that nobody was told of as such."""
-        for record in self.recorder.due():
+        """Take note of answers that were whole when a run was cut off, and that nobody was told of as such.
+
+        Calls that were not counted are counted: these, those that failed, and those that were stopped.
+        """
+        due = list(self.recorder.due())
+        for record in (*due, *self.recorder.rest()):
+            if isinstance(record, recorder.CallEnded):
+                self._count(record.call, record.message)
+            elif isinstance(record, recorder.CallFailed):
+                self._count(record.call, record.call.beginning(record.error))
+        for call in self.recorder.cut_off():
+            self._count(call, call.beginning())
+        for record in due:
             if isinstance(record, recorder.CallEnded) and record.call.shown:
                 model = self._models.get(record.call)
                 if model is not None:
@@ -282,7 +293,7 @@ class Projection:
                 self._budget.model_ended(model, message)
                 await self._ended(model, message, elapsed_s)
             case recorder.CallFailed(call, error):
-                self._budget.model_ended(await self._model(call), None)
+                self._budget.model_ended(await self._model(call), call.beginning(error))
                 self._failed[call] = error
             case recorder.Dispatched(name, data, metadata):
                 ns = self._namespace(metadata)
@@ -319,15 +330,21 @@ class Projection:
         task = recorder.task_of(heard.metadata)
         for failed in [each for each in self._failed if recorder.task_of(each.metadata) == task]:
             await self._replaced(failed)
+        model = self._models[heard] = self._model_call(heard, ns)
+        await self.hear(facts.ModelStarted(model))
+        return model
+
+    def _model_call(self, heard: HeardCall, ns: Namespace | None = None) -> ModelCall:
         place = self._place(self._namespace(heard.metadata) if ns is None else ns, heard.metadata)
         provider = str(heard.metadata.get("ls_provider") or "")
         name = str(heard.metadata.get("ls_model_name") or "")
         sent = cast("Sequence[AnyMessage]", heard.messages)
         silent = not heard.shown
-        model = ModelCall(place, provider, name, sent, len(sent), off_record=silent, traced_as=provider)
-        self._models[heard] = model
-        await self.hear(facts.ModelStarted(model))
-        return model
+        return ModelCall(place, provider, name, sent, len(sent), off_record=silent, traced_as=provider)
+
+    def _count(self, heard: HeardCall, answer: AIMessage | None) -> None:
+        """Count a call of which nothing more is told."""
+        self._budget.model_ended(self._models.get(heard) or self._model_call(heard), answer)
 
     async def _replaced(self, call: HeardCall) -> None:
         error = self._failed.pop(call)

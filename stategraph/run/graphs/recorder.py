@@ -20,6 +20,7 @@ from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages.ai import UsageMetadata, add_usage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, LLMResult
 
 from stategraph.engine.config import environment
@@ -44,6 +45,7 @@ class HeardCall:
         queue: The records of the task of the outermost graph that it is in.
         shown: Whether the graph's stream shows its answer.
         streamed: How many pieces came.
+        usage: As far as the pieces report it; None: not yet.
     """
 
     messages: Sequence[BaseMessage]
@@ -52,6 +54,20 @@ class HeardCall:
     queue: Queue
     shown: bool = True
     streamed: int = 0
+    usage: UsageMetadata | None = None
+
+    def beginning(self, error: BaseException | None = None) -> AIMessage | None:
+        """Return what stands for the answer of a call that was cut off, with the usage that was reported.
+
+        Args:
+            error: What ended it; None: it was stopped.
+
+        Returns:
+            None for one that failed before it was answered, and took nothing.
+        """
+        if isinstance(error, Exception) and not self.streamed:
+            return None
+        return AIMessage("", usage_metadata=self.usage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +116,7 @@ class CallEnded:
 
 @dataclass(frozen=True, slots=True)
 class CallFailed:
-    """A model raised."""
+    """A model raised, perhaps after the beginning of an answer."""
 
     call: HeardCall
     error: Exception
@@ -195,6 +211,7 @@ class Recorder(BaseCallbackHandler):
         self._tool_begins = tool_begins
         self._queues: dict[str, deque[Record | Piece]] = {}
         self._calls: dict[UUID, HeardCall] = {}
+        self._stopped: list[HeardCall] = []
         self._tools: dict[UUID, HeardTool] = {}
         self._pieces: dict[int, tuple[BaseMessage, HeardCall, Piece]] = {}
 
@@ -235,6 +252,14 @@ class Recorder(BaseCallbackHandler):
             queue = self._queues.pop(name, ())
             yield from (each for each in list(queue) if not isinstance(each, Piece))
 
+    def cut_off(self) -> list[HeardCall]:
+        """Return the calls of models that were stopped, and forget them."""
+        # LangChain tells of some of them only.
+        stopped = [*self._stopped, *self._calls.values()]
+        self._stopped.clear()
+        self._calls.clear()
+        return stopped
+
     def _put(self, metadata: Mapping[str, Any], record: Record) -> None:
         self.queue_of(metadata).append(record)
 
@@ -262,11 +287,16 @@ class Recorder(BaseCallbackHandler):
     def on_llm_new_token(self, token: Any, *, chunk: Any = None, run_id: UUID, **kwargs: Any) -> None:
         """Take note of a piece of an answer."""
         call = self._calls.get(run_id)
-        if call is not None and call.shown and isinstance(chunk, ChatGenerationChunk):
-            self._note(call, chunk.message)
+        if call is None or not isinstance(chunk, ChatGenerationChunk):
+            return
+        call.streamed += 1
+        message = chunk.message
+        if (usage := getattr(message, "usage_metadata", None)) is not None:
+            call.usage = add_usage(call.usage, usage)
+        if call.shown:
+            self._note(call, message)
 
     def _note(self, call: HeardCall, message: BaseMessage) -> None:
-        call.streamed += 1
         piece = Piece()
         self._pieces[id(message)] = message, call, piece
         call.queue.append(piece)
@@ -285,10 +315,14 @@ class Recorder(BaseCallbackHandler):
             call.queue.append(CallEnded(call, message, elapsed_s))
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
-        """Take note that a model raised; one that was cancelled is just left."""
+        """Take note that a model raised; of one that was cancelled only what it took."""
         call = self._calls.pop(run_id, None)
-        if call is not None and isinstance(error, Exception):
+        if call is None:
+            return
+        if isinstance(error, Exception):
             call.queue.append(CallFailed(call, error))
+        else:
+            self._stopped.append(call)
 
     # Tools.
 
