@@ -72,6 +72,22 @@ async def test_a_call_that_needs_approval_pauses_the_run_with_its_step_open() ->
     assert run.graph.get_run_steps()[1]["status"] == "in_progress"
 
 
+async def test_a_run_in_another_process_lists_the_steps_that_the_one_before_had_closed() -> None:
+    saver = in_memory_saver()
+    run = await paused(*ONE, compile_options={"checkpointer": saver})
+    before = run.graph.get_run_steps()
+    assert [step["status"] for step in before] == ["completed", "in_progress"]
+    host, agent = Host(on_tool_execute=sunny), {"tool_definitions": [WEATHER]}
+    options = {"compile_options": {"checkpointer": saver}, "skip_cleanup": True}
+    other = await run_of("Done.", host=host, agent=agent, **options, **HITL)
+    await other.resume([{"type": "approve"}], THREAD)
+    after = other.graph.get_run_steps()
+    assert [step["id"] for step in after[:2]] == [step["id"] for step in before]
+    assert after[0] == before[0]
+    assert [step["status"] for step in after] == ["completed"] * 3
+    assert [step["index"] for step in after] == [0, 1, 2]
+
+
 @pytest.mark.parametrize(
     ("decision", "output"),
     [({"type": "approve"}, "Sunny in Rome"), ({"type": "reject", "reason": "no way"}, "Blocked: no way")],

@@ -116,3 +116,20 @@ def test_a_process_goes_on_with_the_open_steps_and_the_numbers_of_another() -> N
     fresh.clear()
     assert fresh.memory() == {"steps": [], "opened": 0}
     assert fresh.get(second["id"]) is None
+
+
+def test_steps_that_another_process_closed_are_listed_in_their_order_and_close_those_that_are_open_here() -> None:
+    there, here = step_list(), step_list()
+    first, second, third = opened(there, 3)
+    here.recall(there.memory())
+    list(there.close(second, "completed"))
+    list(there.close(first, "failed"))
+    (fourth,) = opened(there)
+    here.recall(there.memory(), there.closed_steps())
+    assert list(here) == [first, second, third, fourth]
+    assert [here.is_open(step["id"]) for step in here] == [False, False, True, True]
+    assert list(here.close(here.get(first["id"]), "completed")) == []
+    elsewhere = step_list()
+    elsewhere.recall(there.memory(), there.closed_steps())
+    assert list(elsewhere) == list(there)
+    assert elsewhere.closed == here.closed == ["step_0", "step_1"]

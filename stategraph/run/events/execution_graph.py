@@ -126,7 +126,9 @@ class ExecutionGraph:
         return self.tracker.steps.get(step_id)
 
     def get_run_steps(self, agent_id: str | None = None) -> list[RunStep]:
-        """Return the steps so far, by index; of an earlier process's steps only those that it left open.
+        """Return the steps so far, by index, those of an earlier process too.
+
+        Of a process that died, and did not pause, only those that it had left open are known.
 
         Args:
             agent_id: Only the steps of this agent.

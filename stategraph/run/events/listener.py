@@ -132,6 +132,11 @@ class RunListener:
             about["usage"] = self.meter.memory()
         return about | self._tracker.memory()
 
+    def paused_memory(self) -> dict[str, object] | None:
+        """Return what is kept once where the run pauses: its memory, and the steps that are closed."""
+        memory = self.memory()
+        return None if memory is None else {**memory, "closed": self._tracker.steps.closed_steps()}
+
     def recall(self, memory: Mapping[str, Any], /) -> None:
         """Go on with the steps and the usage of an earlier process, if it got further in this turn than this one.
 

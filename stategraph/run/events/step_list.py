@@ -1,7 +1,7 @@
 """The steps of a run in the order in which they were opened: each is closed exactly once, and the first close wins.
 
-A process that goes on with a run is told of the steps that are open, and how many there were: all of them would be
-stored again with every state of a thread.
+A process that goes on with a run is told of the steps that are open, and how many there were. Closed ones are told only
+where a run has paused: with every state of a thread, all of them would be stored again and again.
 """
 
 from __future__ import annotations
@@ -170,9 +170,22 @@ class StepList:
         """Return the state that another process needs to continue, as JSON."""
         return {"steps": [dict(step) for step in self._open.values()], "opened": self._opened}
 
-    def recall(self, memory: Mapping[str, Any]) -> None:
-        """Take up what `memory` returned; steps that are known already stay."""
-        for step in memory["steps"]:
+    def closed_steps(self) -> list[dict[str, Any]]:
+        """Return the steps that are closed, as JSON."""
+        return [dict(step) for step in self._steps if step["id"] not in self._open]
+
+    def recall(self, memory: Mapping[str, Any], closed: Iterable[Mapping[str, Any]] = ()) -> None:
+        """Take up what `memory` returned; steps that are known already stay.
+
+        Args:
+            memory: The open steps, and how many there were.
+            closed: Steps that another process closed; those that are open here are closed.
+        """
+        for step in (*closed, *memory["steps"]):
             if step["id"] not in self._by_id:
                 self._add(cast("RunStep", dict(step)))
+        for step in closed:
+            self._by_id[step["id"]].update(cast("RunStep", dict(step)))
+            self._open.pop(step["id"], None)
+        self._steps.sort(key=lambda step: step["index"])
         self._opened = max(self._opened, memory["opened"])

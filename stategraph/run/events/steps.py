@@ -381,7 +381,7 @@ class StepTracker:
         Args:
             memory: The JSON, perhaps from another process.
         """
-        self.steps.recall(memory)
+        self.steps.recall(memory, memory.get("closed", ()))
         for agent_id, call_id, step_id in memory["tool_calls"]:
             self._calls.setdefault((agent_id, call_id), step_id)
         for agent_id, call_id, turn in memory["turns"]:

@@ -199,7 +199,7 @@ class TurnExecution:
         """Find out what the thread waits for, and keep what the process that goes on has to know."""
         pause = await self._look()
         self.paused, self.interrupts = pause.unfinished, pause.interrupts
-        memory = self._listener.memory() if self.paused else None
+        memory = self._listener.paused_memory() if self.paused else None
         if memory is not None:
             await self._keep(pause, memory)
 
