@@ -126,9 +126,9 @@ def extractImageDimensions(base64Data: str) -> dict[str, int] | None:
 
 def _size(head: bytes) -> tuple[int, int] | None:
     if head[:2] == b"\x89P":
-        return struct.unpack(">II", head[16:24])  # type: ignore[return-value]
+        return struct.unpack(">II", head[16:24])
     if head[:3] == b"GIF":
-        return struct.unpack("<HH", head[6:10])  # type: ignore[return-value]
+        return struct.unpack("<HH", head[6:10])
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP" and len(head) > 29:
         width, height = struct.unpack("<HH", head[26:30])
         return width & 0x3FFF, height & 0x3FFF

@@ -195,7 +195,7 @@ def formatMessage(params: Mapping[str, Any]) -> Any:
 
 
 def _role(message: Mapping[str, Any], is_langchain: bool) -> str:
-    path = message.get("lc_id") or ()
+    path: Sequence[str] = message.get("lc_id") or ()
     named = None if is_langchain or len(path) < 3 else _OF_CLASSES.get(path[2])
     role = named or message.get("role")
     if role is not None:
@@ -310,7 +310,7 @@ def convertMessagesToContent(messages: Sequence[BaseMessage]) -> list[dict[str, 
         if isinstance(message, ToolMessage):
             call = calls.get(message.tool_call_id)
             announcing.setdefault("tool_call_ids", []).append(message.tool_call_id)
-            about = {"id": message.tool_call_id, "name": message.name, "args": {}}
+            about: dict[str, Any] = {"id": message.tool_call_id, "name": message.name, "args": {}}
             about |= {} if call is None else {key: call[key] for key in ("id", "name", "args")}
             parts.append({"type": "tool_call", "tool_call": {**about, "output": message.content}})
         elif isinstance(message, AIMessage):

@@ -141,6 +141,11 @@ def _options(given: Mapping[str, Any] | None) -> Any:
 def askUserQuestions(questions: Any, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """`ask_user_question` with several questions: their answers by id."""
     asked = questions.get("questions") if isinstance(questions, Mapping) else questions
+    if not isinstance(asked, Sequence) or isinstance(asked, str):
+        raise ValueError(
+            f"askUserQuestions was given a value of type {type(asked).__name__}; expected a list of questions, or a "
+            "mapping with it as 'questions'"
+        )
     return ask_user_question(list(asked), tool_call_id=(options or {}).get("toolCallId"))
 
 
