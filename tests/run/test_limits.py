@@ -332,6 +332,19 @@ async def test_usage_is_told_by_agent_and_model_with_cached_and_reasoning_tokens
     assert run.usage.as_json()["byAgent"]["a"] == total.as_json()
 
 
+async def test_a_model_without_a_known_price_is_told_of_once_and_has_no_cost() -> None:
+    host = Host()
+    prices = {"known": False, "models": [{"model": "other", "input": 1, "output": 1}]}
+    looking = script.reply(script.call("get_weather", city="Rome"), usage=(10, 2))
+    done = script.reply("Done.", usage=(10, 2))
+    run = await make(looking, done, prices=prices, custom_handlers=host.handlers())
+    await run.process_stream(ask())
+    (said,) = [data for event, data in host.rows if event == "on_agent_log" and data["scope"] == "usage"]
+    assert said["level"] == "warn"
+    assert said["message"].startswith("The price of the model 'scripted' (scriptedchatmodel) is not known: its calls")
+    assert (run.usage.total.cost, run.usage.total.model_calls, run.usage.total.total_tokens) == (None, 2, 24)
+
+
 async def test_a_model_that_reports_no_usage_is_told_of_once_and_estimated_where_tokens_are_limited() -> None:
     host = Host()
     run = await make(looks(usage=None), "Done.", custom_handlers=host.handlers())

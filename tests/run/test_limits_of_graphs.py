@@ -16,7 +16,7 @@ from stategraph.errors import ConfigurationError
 from stategraph.run.run import Run
 from stategraph.testing import script
 from stategraph.testing.chat_model import ScriptedChatModel
-from tests.run.hosting import ask, get_weather
+from tests.run.hosting import Host, ask, get_weather
 
 pytestmark = pytest.mark.anyio
 
@@ -54,6 +54,18 @@ async def test_a_cost_limit_of_a_graph_needs_a_price_at_the_first_call() -> None
     )
     with pytest.raises(ConfigurationError, match="price of the model 'scripted'"):
         await run.process_stream(ask())
+
+
+async def test_a_model_of_a_graph_without_a_known_price_is_told_of_once() -> None:
+    host = Host()
+    graph = looping(looks(), script.reply("Done.", usage=(10, 5)))
+    run = await Run.create(
+        {"run_id": "r", "graph": graph, "prices": {"known": False}, "custom_handlers": host.handlers()}
+    )
+    await run.process_stream(ask())
+    (said,) = [data["message"] for event, data in host.rows if event == "on_agent_log" and data["scope"] == "usage"]
+    assert said.startswith("The price of the model 'scripted'")
+    assert (run.usage.total.cost, run.usage.total.model_calls) == (None, 2)
 
 
 def searcher(*replies: Any) -> Any:

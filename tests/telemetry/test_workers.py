@@ -25,19 +25,32 @@ from tests.workers.agents import agent
 ASK = {"messages": [HumanMessage("hi", id="h1")]}
 
 
+def far(file: Path) -> MultiProcessRuntime:
+    """Runs in a worker process, whose spans go to a file."""
+    return MultiProcessRuntime(
+        backend="process",
+        workers=1,
+        allow=["tests.workers", "tests.telemetry"],
+        preload=["tests.telemetry.worker_app"],
+        environment={worker_app.FILE: str(file)},
+        telemetry=Telemetry(workflow="far"),
+    )
+
+
+def spans_of(file: Path, collected: Collected) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """The spans in a file, and the names of all spans by their ids, that of the host included."""
+    spans = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    host = collected.named("host").context
+    assert {span["context"]["trace_id"] for span in spans} == {f"0x{host.trace_id:032x}"}
+    names = {span["context"]["span_id"]: span["name"] for span in spans}
+    return spans, names | {f"0x{host.span_id:016x}": "host"}
+
+
 def test_a_run_in_a_worker_process_is_measured_there_below_the_hosts_span(collected: Collected, tmp_path: Path) -> None:
     file = tmp_path / "spans.jsonl"
 
     async def main() -> None:
-        runtime = MultiProcessRuntime(
-            backend="process",
-            workers=1,
-            allow=["tests.workers", "tests.telemetry"],
-            preload=["tests.telemetry.worker_app"],
-            environment={worker_app.FILE: str(file)},
-            telemetry=Telemetry(workflow="far"),
-        )
-        async with asyncio.timeout(90), runtime:
+        async with asyncio.timeout(90), far(file) as runtime:
             run = await runtime.create_run(
                 run_id="r", agents=[agent(["", ["look", {}]], "Fine.", tools=[worker_app.look])]
             )
@@ -45,10 +58,7 @@ def test_a_run_in_a_worker_process_is_measured_there_below_the_hosts_span(collec
                 await run.process_stream(ASK)
 
     asyncio.run(main())
-    spans = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    names = {span["context"]["span_id"]: span["name"] for span in spans}
-    host = collected.named("host").context
-    names[f"0x{host.span_id:016x}"] = "host"
+    spans, names = spans_of(file, collected)
     below = [(names[span["parent_id"]], span["name"]) for span in sorted(spans, key=lambda span: span["start_time"])]
     assert below == [
         ("host", "invoke_workflow far"),
@@ -58,7 +68,6 @@ def test_a_run_in_a_worker_process_is_measured_there_below_the_hosts_span(collec
         ("execute_tool look", "own"),
         ("invoke_agent a", "chat scripted"),
     ]
-    assert {span["context"]["trace_id"] for span in spans} == {f"0x{host.trace_id:032x}"}
     assert (
         next(span for span in spans if span["name"] == "invoke_workflow far")["attributes"]["stategraph.run.queued"]
         >= 0
@@ -69,15 +78,7 @@ def test_a_handoff_and_an_error_in_a_worker_process_are_in_one_tree(collected: C
     file = tmp_path / "spans.jsonl"
 
     async def main() -> None:
-        runtime = MultiProcessRuntime(
-            backend="process",
-            workers=1,
-            allow=["tests.workers", "tests.telemetry"],
-            preload=["tests.telemetry.worker_app"],
-            environment={worker_app.FILE: str(file)},
-            telemetry=Telemetry(workflow="far"),
-        )
-        async with asyncio.timeout(90), runtime:
+        async with asyncio.timeout(90), far(file) as runtime:
             desk = agent(
                 ["", ["fail", {}], ["nest", {}]],
                 ["", ["lc_transfer_to_b", {}]],
@@ -91,10 +92,7 @@ def test_a_handoff_and_an_error_in_a_worker_process_are_in_one_tree(collected: C
                 await run.process_stream(ASK)
 
     asyncio.run(main())
-    spans = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    names = {span["context"]["span_id"]: span["name"] for span in spans}
-    host = collected.named("host").context
-    names[f"0x{host.span_id:016x}"] = "host"
+    spans, names = spans_of(file, collected)
     below = {(names[span["parent_id"]], span["name"], span["attributes"].get("error.type")) for span in spans}
     assert below == {
         ("host", "invoke_workflow far", None),
@@ -107,7 +105,6 @@ def test_a_handoff_and_an_error_in_a_worker_process_are_in_one_tree(collected: C
         ("invoke_workflow far", "invoke_agent b", None),
         ("invoke_agent b", "chat scripted", None),
     }
-    assert {span["context"]["trace_id"] for span in spans} == {f"0x{host.trace_id:032x}"}
 
 
 def test_a_provider_of_this_process_cannot_be_sent_to_a_worker(collected: Collected) -> None:

@@ -97,6 +97,8 @@ class Meter:
             self._tickets: set[Ticket] = set()
             self._waiting: list[asyncio.Future[None]] = []
             self._silent: set[tuple[str, str]] = set()
+            # Provider and model of calls whose price is not known, and whether that was told.
+            self._unpriced: dict[tuple[str, str], bool] = {}
             self._elapsed_s = 0.0
             self._since: float | None = None
 
@@ -292,7 +294,23 @@ class Meter:
         if self.prices is None or (used.unreported_calls and not used.total_tokens):
             return used
         cost = self.prices.cost(call.provider, call.model, used, environment.current().datetime())
+        if cost is None:
+            self._unpriced.setdefault((call.provider, call.model), False)
         return used + UsageTotals(cost=cost)
+
+    def unpriced(self, call: ModelCall) -> bool:
+        """Return whether to tell that the price of a call that has ended is not known: once for each model.
+
+        Args:
+            call: The call.
+        """
+        if not self._unpriced:
+            return False
+        with self._lock:
+            key = call.provider, call.model
+            told = self._unpriced.get(key, True)
+            self._unpriced[key] = True
+            return not told
 
     # Calls of tools.
 

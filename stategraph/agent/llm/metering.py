@@ -95,7 +95,20 @@ async def settled(
         how = "reports no usage" if whole else "failed before it reported its usage"
         text = f"The model '{call.model}' ({call.provider}) {how}: its tokens {what}"
         await listener.hear(Logged(call.at, "warn", "usage", text))
+    if meter.unpriced(ticket.call):
+        await listener.hear(unpriced(ticket.call))
     return answer, began
+
+
+def unpriced(call: ModelCall) -> Logged:
+    """Return what is told of a model without a known price."""
+    whose = f" ({call.provider})" if call.provider else ""
+    text = (
+        f"The price of the model {call.model!r}{whose} is not known: its calls are in no cost of the run; give it as "
+        f"prices.models, such as ModelPrice(model={call.model!r}, input=0.25, output=2.0) in US dollars for a million "
+        "tokens"
+    )
+    return Logged(call.at, "warn", "usage", text)
 
 
 def log_of(reached: LimitReachedError, call: ModelCall) -> Logged:

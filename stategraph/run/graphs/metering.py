@@ -54,6 +54,10 @@ class GraphBudget:
         with self._lock:
             self._meter.took(call, answer)
 
+    def unpriced(self, call: ModelCall) -> bool:
+        """Return whether to tell that the price of a call is not known: once for each model."""
+        return self._meter.unpriced(call)
+
     def tool_begins(self, at: Place, call_id: str) -> bool:
         """Count a call of a tool; return whether it may begin."""
         with self._lock:

@@ -28,6 +28,7 @@ from langchain_core.messages import (
 
 from stategraph.agent import facts
 from stategraph.agent.facts import Fact, ModelCall, Place
+from stategraph.agent.llm import metering
 from stategraph.agent.messages.truncation import text_of
 from stategraph.run.events.event_types import CustomEvent, GraphEvents, StateUpdate
 from stategraph.run.events.listener import RunListener
@@ -292,6 +293,8 @@ class Projection:
                 del self._models[call]
                 self._budget.model_ended(model, message)
                 await self._ended(model, message, elapsed_s)
+                if self._budget.unpriced(model):
+                    await self.hear(metering.unpriced(model))
             case recorder.CallFailed(call, error):
                 self._budget.model_ended(await self._model(call), call.beginning(error))
                 self._failed[call] = error
